@@ -1,0 +1,157 @@
+//! The catalog: what the engine knows of a *kind*, as data and three functions.
+//!
+//! The engine never names a kind it can run: `main` hands it the catalog of the stage crate, and programs named by
+//! `uses: ./tool` are described by the same type. What a kind computes is unknown here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::relpath::RelPath;
+
+/// One kind of stage.
+pub struct Kind {
+    /// What `uses:` says: `train`, or `./tools/mykind`.
+    pub name: String,
+    /// One sentence, for `repro kinds`.
+    pub summary: String,
+    /// The guide to the kind, in Markdown.
+    pub doc: String,
+    /// Raised whenever the bytes of any output may change for the same inputs; part of every key.
+    pub revision: u32,
+    /// The contract its arithmetic keeps, e.g. `exact-f32-v1`; part of every key.
+    pub numerics: String,
+    /// Inputs it can take.
+    pub inputs: Vec<InputSpec>,
+    /// JSON Schema of `with:`.
+    pub schema: Value,
+    /// Who runs it.
+    pub program: Program,
+    /// Checks `with:` and fills in defaults.
+    pub check: CheckFn,
+    /// The resumable states on the way to the result, longest first; `None` where a kind has none.
+    pub states: Option<StatesFn>,
+}
+
+/// See [`Kind::check`].
+pub type CheckFn = Arc<dyn Fn(&CheckRequest) -> Result<Checked, Vec<ParamProblem>> + Send + Sync>;
+/// See [`Kind::states`]; the argument is [`Checked::params`].
+pub type StatesFn = Arc<dyn Fn(&Value) -> Vec<StatePoint> + Send + Sync>;
+
+/// Who runs a kind.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// This executable: `repro worker job.json`.
+    BuiltIn,
+    /// A program of the project, called as `PROGRAM worker job.json`; its digest is part of the key.
+    External {
+        /// Where it is, absolute.
+        path: PathBuf,
+        /// BLAKE3 of the program file.
+        digest: Digest,
+    },
+}
+
+/// An input a kind can take.
+#[derive(Clone, Debug)]
+pub struct InputSpec {
+    /// The name under `needs:`; `*` stands for any name the user likes.
+    pub name: String,
+    /// It must be given.
+    pub required: bool,
+    /// It may be a list, a group map or a gather.
+    pub many: bool,
+    /// One sentence.
+    pub doc: String,
+    /// Results do not depend on it while a computation is under way (a test set): left out of state keys.
+    pub observes_only: bool,
+}
+
+/// What [`Kind::check`] is asked.
+pub struct CheckRequest<'a> {
+    /// `with:` after expansion; an object.
+    pub params: &'a Value,
+    /// The names given under `needs:`.
+    pub needs: &'a [String],
+}
+
+/// `with:` understood.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// All parameters, defaults filled in, in the kind's own typed form: this is what is hashed.
+    pub params: Value,
+    /// The outputs an instance with these parameters has.
+    pub outputs: Vec<OutputSpec>,
+}
+
+/// A named output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputSpec {
+    /// The name other stages use: `train.model` is output `model`.
+    pub name: Arc<str>,
+    /// Where it appears under `artifacts/<stage>/`, and, for commands, in the private directory.
+    pub path: RelPath,
+}
+
+/// One thing wrong with `with:`.
+#[derive(Clone, Debug)]
+pub struct ParamProblem {
+    /// The way to the field, e.g. `[schedule, cosine, epochs]`; list positions are decimal numbers.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub hint: Option<String>,
+}
+
+/// A place on the way to a result where the computation can be resumed.
+#[derive(Clone, Debug)]
+pub struct StatePoint {
+    /// How the kind calls it, e.g. `epoch 12`; the worker uses the same text.
+    pub label: String,
+    /// Everything in the parameters that influenced the computation so far.
+    pub preimage: Value,
+}
+
+/// One row of a table artifact, as `repro metrics` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableRow {
+    /// Group or stage the row belongs to.
+    pub stage: Option<String>,
+    /// Seed, where the table has one.
+    pub seed: Option<i64>,
+    /// Epoch, where the table has one.
+    pub epoch: Option<i64>,
+    /// Step, where the table has one.
+    pub step: Option<i64>,
+    /// Part of the data.
+    pub split: Option<String>,
+    /// Name of the value.
+    pub name: String,
+    /// The value.
+    pub value: f64,
+}
+
+/// Reads a table artifact.
+pub type ReadTableFn = Arc<dyn Fn(&std::path::Path) -> anyhow::Result<Vec<TableRow>> + Send + Sync>;
+
+/// All kinds built in.
+pub struct Catalog {
+    /// The kinds by name.
+    pub kinds: Vec<Arc<Kind>>,
+    /// The kind that decides claims: takes groups `a` (and `b`) of tables, writes `verdict` (JSON).
+    pub claim_kind: Arc<Kind>,
+    /// Reads the tables stages write.
+    pub read_table: ReadTableFn,
+    /// Runs a built-in kind in this process: `repro worker job.json`.
+    pub work: fn(&std::path::Path) -> std::process::ExitCode,
+}
+
+impl Catalog {
+    /// The kind of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Kind>> {
+        self.kinds.iter().find(|k| k.name == name)
+    }
+}

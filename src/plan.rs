@@ -1,0 +1,209 @@
+//! The plan: every instance of a study with its inputs resolved to producers, after all expansion.
+//!
+//! The plan is what the specification says, and nothing of what has run: no digest of an artifact, no key, no state.
+//! It is made by [`crate::spec`] and read by everything after it. Edges are indices, so 100,000 instances stay small.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::catalog::{Kind, OutputSpec};
+use crate::relpath::RelPath;
+
+/// A whole study, expanded.
+pub struct Plan {
+    /// The study's name.
+    pub name: String,
+    /// All instances, in topological order: an instance comes after those it needs. Claims' instances come last.
+    pub instances: Vec<Instance>,
+    /// Claims, in file order.
+    pub claims: Vec<Claim>,
+    /// The salt of all keys (`salt:`); changing it disowns every earlier result.
+    pub salt: String,
+    /// Where downloads look first, in order: directories or URLs.
+    pub mirrors: Vec<String>,
+    /// Files the specification was read from (pipeline, includes), project-relative where inside.
+    pub files: Vec<std::path::PathBuf>,
+}
+
+/// Position of an instance in [`Plan::instances`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceIndex(pub u32);
+
+/// The matrix values of an instance, in the order the axes are declared.
+pub type Axes = Arc<[(Arc<str>, Value)]>;
+
+/// A stage after matrix expansion.
+pub struct Instance {
+    /// `train[seed=1]`; without a matrix just `train`. Unique.
+    pub id: Arc<str>,
+    /// The stage it comes from.
+    pub stage: Arc<str>,
+    /// Its matrix values.
+    pub axes: Axes,
+    /// What it does.
+    pub work: Work,
+    /// Its inputs, sorted by name.
+    pub needs: Vec<Need>,
+    /// Its outputs, sorted by name.
+    pub outputs: Arc<[OutputSpec]>,
+    /// How it is run; none of this is part of the key.
+    pub policy: Arc<Policy>,
+    /// Where the stage stands in the pipeline file.
+    pub place: Place,
+}
+
+/// A position in a file the user wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as the user knows it.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+}
+
+/// What an instance does.
+pub enum Work {
+    /// A kind with checked parameters.
+    Kind {
+        /// The kind.
+        kind: Arc<Kind>,
+        /// [`crate::catalog::Checked::params`].
+        params: Arc<Value>,
+    },
+    /// A shell command.
+    Command(Arc<Command>),
+}
+
+/// A shell command, all references expanded.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The text given to the shell.
+    pub script: String,
+    /// The shell and its flags; the script is the last argument. Default `[sh, -eu, -c]`.
+    pub shell: Vec<String>,
+    /// The declared environment, values resolved.
+    pub env: BTreeMap<String, String>,
+    /// Declared tools.
+    pub tools: Vec<Tool>,
+}
+
+/// A program a command uses, declared so that its version is part of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tool {
+    /// The program, looked up in `PATH`.
+    pub program: String,
+    /// A command whose output is the version, e.g. `python3 --version`.
+    pub version_command: Vec<String>,
+}
+
+/// One declared input.
+#[derive(Debug, Clone)]
+pub struct Need {
+    /// The logical name.
+    pub name: Arc<str>,
+    /// What it stands for.
+    pub items: Vec<NeedItem>,
+    /// Written as a list, group map or gather: the worker sees a list even of one.
+    pub many: bool,
+}
+
+/// One artifact or file of a [`Need`].
+#[derive(Debug, Clone)]
+pub struct NeedItem {
+    /// The group (`runs: {scratch: ..., warm: ...}`), or the position in a list; empty for a single need.
+    pub group: Arc<str>,
+    /// The matrix values of the producer, when gathered; else empty.
+    pub axes: Axes,
+    /// Where it comes from.
+    pub source: Source,
+    /// Where a command finds it in its private directory. Free of stage names, so a rename changes no command.
+    pub placed_at: RelPath,
+}
+
+/// Where an input comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// An output of an earlier instance.
+    Output {
+        /// The producer.
+        instance: InstanceIndex,
+        /// Position in its `outputs`.
+        output: u32,
+    },
+    /// A file or directory of the project.
+    Path(RelPath),
+}
+
+/// How to run an instance. Not part of its key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// CPU cores it occupies and threads it may use.
+    pub cpus: u32,
+    /// Memory it may use; enforced where given.
+    pub memory_bytes: Option<u64>,
+    /// GPUs it occupies.
+    pub gpus: u32,
+    /// Named locks held while it runs.
+    pub mutexes: Vec<Arc<str>>,
+    /// Killed after this time.
+    pub timeout_s: Option<f64>,
+    /// Tries after the first failure.
+    pub retries: u32,
+    /// `sandbox: off` was not said.
+    pub sandbox: Sandbox,
+}
+
+/// Whether a command is confined to what it declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    /// A read outside the declared inputs, tools and system paths fails.
+    On,
+    /// The command may read anything; recorded with the result.
+    Off,
+}
+
+/// A statement the pipeline tests; decided by an instance of the claim kind.
+pub struct Claim {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Who says so.
+    pub source: Option<String>,
+    /// The instance whose output `verdict` decides it.
+    pub instance: InstanceIndex,
+}
+
+impl Plan {
+    /// The instance at an index.
+    pub fn instance(&self, index: InstanceIndex) -> &Instance {
+        &self.instances[index.0 as usize]
+    }
+
+    /// The producers an instance needs, in order, possibly repeated.
+    pub fn producers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
+        self.instance(index).needs.iter().flat_map(|n| &n.items).filter_map(|item| match item.source {
+            Source::Output { instance, .. } => Some(instance),
+            Source::Path(_) => None,
+        })
+    }
+}
+
+/// `seed=1,lr=0.1`: how axes are written in instance names and labels.
+pub fn axes_text(axes: &[(Arc<str>, Value)]) -> String {
+    let mut text = String::new();
+    for (name, value) in axes {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(name);
+        text.push('=');
+        match value {
+            Value::String(s) => text.push_str(s),
+            other => text.push_str(&other.to_string()),
+        }
+    }
+    text
+}
