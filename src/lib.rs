@@ -3,8 +3,16 @@
 //!
 //! Data moves one way; the modules are listed in that order. No module names what a stage computes.
 
-pub mod catalog;
+pub mod canonical;
 pub mod digest;
-pub mod job;
-pub mod plan;
 pub mod relpath;
+
+pub mod catalog;
+pub mod plan;
+
+pub mod key;
+pub mod project;
+
+pub mod job;
+
+pub mod record;

@@ -1,0 +1,224 @@
+//! Events: everything a run says, in one type with three readers: the terminal, `--json`, and the run's journal.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Content;
+
+/// One thing that happened in a run. Serialised as one line; fields may be added, never renamed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// First line of every journal.
+    RunStarted {
+        /// Name of the run: time and process.
+        run: String,
+        /// Of this program.
+        version: String,
+        /// Study name.
+        pipeline: String,
+        /// RFC 3339, UTC.
+        at: String,
+        /// Instances of the plan that this run wants.
+        instances: u64,
+        /// The command line.
+        args: Vec<String>,
+    },
+    /// An action begins to execute.
+    Started {
+        /// Which.
+        instance: String,
+        /// Its action key, hex.
+        key: String,
+        /// Why no cached result served.
+        reason: Reason,
+        /// From which state it resumes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resumed_from: Option<String>,
+    },
+    /// How far a running action is. Not journalled.
+    Progress {
+        /// Which.
+        instance: String,
+        /// Units done.
+        done: u64,
+        /// Units in all.
+        total: Option<u64>,
+        /// What is counted.
+        unit: String,
+        /// For the status line.
+        text: String,
+    },
+    /// An action was executed and its result recorded.
+    Finished {
+        /// Which.
+        instance: String,
+        /// Its action key, hex.
+        key: String,
+        /// Its outputs.
+        outputs: BTreeMap<String, Content>,
+        /// Seconds from start to end.
+        wall_s: f64,
+        /// Processor seconds of it and its children.
+        cpu_s: f64,
+        /// Peak resident size of the largest process.
+        max_rss_bytes: u64,
+        /// What the worker measured.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        figures: BTreeMap<String, f64>,
+        /// How the command was confined: `enforced`, `off`, `unavailable: …`, `not needed`.
+        sandbox: String,
+        /// False where the store could not take it.
+        recorded: bool,
+    },
+    /// A cached result served.
+    Cached {
+        /// Which.
+        instance: String,
+        /// Its action key, hex.
+        key: String,
+        /// Seconds the execution once took.
+        saved_s: f64,
+        /// Outputs had to be put back into `artifacts/`.
+        restored: bool,
+    },
+    /// An action failed.
+    Failed {
+        /// Which.
+        instance: String,
+        /// Its key, where it was known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// What happened, with the end of its log.
+        message: String,
+        /// What to do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
+    /// An input changed while the action ran: its result is not kept.
+    Unstable {
+        /// Which.
+        instance: String,
+        /// The file.
+        path: String,
+        /// Content when the action started.
+        before: String,
+        /// Content when it ended.
+        after: String,
+    },
+    /// Not executed because something it needs failed.
+    Skipped {
+        /// Which.
+        instance: String,
+        /// The instance that failed.
+        because_of: String,
+    },
+    /// It would be executed (`--dry-run`).
+    Planned {
+        /// Which.
+        instance: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// Something worth knowing that is not an error.
+    Warning {
+        /// About which instance, if about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instance: Option<String>,
+        /// One sentence.
+        text: String,
+    },
+    /// Last line.
+    Summary(Summary),
+}
+
+/// Why an action had to be executed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No result is known for any earlier form of this instance.
+    NeverRun,
+    /// These fields of the key's pre-image differ from the last known form.
+    Changed(Vec<Change>),
+    /// The key has a result, but its bytes are gone or damaged.
+    ResultLost(String),
+    /// `--force`.
+    Forced,
+    /// Something it needs will be executed first, so its key is not known yet (`--dry-run` and `status` only).
+    Upstream(String),
+}
+
+/// One field of a pre-image, before and after; absent on one side means added or removed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// The way to the field, e.g. `params.optimizer.sgd.lr`.
+    pub field: String,
+    /// Old value.
+    pub old: Option<Value>,
+    /// New value.
+    pub new: Option<Value>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Actions executed.
+    pub executed: u64,
+    /// Instances served from the cache.
+    pub cached: u64,
+    /// Actions that failed.
+    pub failed: u64,
+    /// Instances not reached.
+    pub skipped: u64,
+    /// Actions whose inputs changed under them.
+    pub unstable: u64,
+    /// Seconds of this run.
+    pub wall_s: f64,
+    /// Seconds of execution that cached results saved.
+    pub saved_s: f64,
+    /// The run was interrupted.
+    #[serde(default)]
+    pub interrupted: bool,
+    /// Verdicts.
+    pub claims: Vec<ClaimResult>,
+}
+
+/// The verdict on a claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClaimResult {
+    /// Of the claim.
+    pub name: String,
+    /// Holds, refuted or inconclusive.
+    pub verdict: Verdict,
+    /// Pairs or values.
+    pub n: u64,
+    /// Estimated difference or mean.
+    pub estimate: Option<f64>,
+    /// Lower end of the interval.
+    pub low: Option<f64>,
+    /// Upper end of the interval.
+    pub high: Option<f64>,
+    /// Confidence of the interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// What the claim expects, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+    /// Who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+/// What the data say about a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The whole interval agrees with it.
+    Holds,
+    /// The whole interval contradicts it.
+    Refuted,
+    /// The interval allows both.
+    Inconclusive,
+}

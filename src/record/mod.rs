@@ -1,0 +1,5 @@
+//! What is remembered of runs: events, the journal of each run, the lock file.
+
+pub mod event;
+pub mod journal;
+pub mod lockfile;
