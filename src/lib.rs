@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod digest;
+pub mod exec;
 pub mod job;
 pub mod plan;
 pub mod relpath;
