@@ -15,4 +15,6 @@ pub mod project;
 
 pub mod job;
 
+pub mod exec;
+
 pub mod record;

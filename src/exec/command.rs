@@ -1,0 +1,263 @@
+//! Runs a command stage: a shell in its private directory, with what it declares and nothing else.
+//!
+//! The environment is what the stage declares, and: `PATH` of the caller (tools are declared by version), `HOME` and
+//! `TMPDIR` inside the private directory, `LANG=C.UTF-8` and `TZ=UTC`, all of which the declared environment may override.
+//! Standard input is empty.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::denied::{self, Scene};
+use super::failure::signal_name;
+use super::log::Log;
+use super::private_dir::PrivateDir;
+use super::process::{self, Ended, Launch, Stop};
+use super::sandbox::{self, Allowed};
+use super::{
+    Cancel, Cause, Failure, Finished, InputOrigin, Note, Request, SandboxReport, Usage, Work,
+    outputs, placing, searched,
+};
+use crate::job::Event;
+use crate::plan::{self, Sandbox};
+
+/// Runs it to its end.
+pub fn execute(
+    request: &Request,
+    command: &plan::Command,
+    cancel: &Cancel,
+    notes: &mut dyn FnMut(Note),
+) -> Result<Finished, Failure> {
+    let early = |cause| Failure::early(request, cause);
+    let dir = prepare(request, PrivateDir::for_command).map_err(early)?;
+    let mut programs: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
+    programs.extend(command.shell.first().map(String::as_str));
+    let (ruleset, sandbox) = confine(request, programs, &[&dir.work, &dir.home, &dir.tmp], &[]);
+    let is_enforced = sandbox == SandboxReport::Enforced;
+    placing::place(request, &dir.work, is_enforced).map_err(early)?;
+    let (mut log, mut process) = (open_log(&dir).map_err(early)?, Command::new(""));
+    if let [program, flags @ ..] = command.shell.as_slice() {
+        process = Command::new(program);
+        process.args(flags);
+    }
+    process
+        .arg(&command.script)
+        .current_dir(&dir.work)
+        .stdin(Stdio::null())
+        .env_clear();
+    process
+        .env("PATH", searched::path())
+        .env("HOME", &dir.home)
+        .env("TMPDIR", &dir.tmp);
+    process
+        .env("LANG", "C.UTF-8")
+        .env("TZ", "UTC")
+        .envs(&command.env);
+    let launch = Launch {
+        command: process,
+        memory_bytes: memory_limit(request),
+        ruleset,
+        timeout: timeout(request),
+        apart: false,
+    };
+    let result = process::run(launch, Some(cancel), &mut |_, bytes| {
+        log.append(bytes, &mut |line| notes(Note::Line(line.to_owned())));
+    });
+    let (tail, logged) = log.finish();
+    let fail = |cause, usage| Failure {
+        id: request.id.clone(),
+        cause,
+        log: Some(dir.log.clone()),
+        tail: tail.clone(),
+        usage,
+    };
+    let ended = match result {
+        Ok(ended) => ended,
+        Err(source) => {
+            let program = command.shell.first().cloned().unwrap_or_default();
+            return Err(fail(Cause::Spawn { program, source }, Usage::default()));
+        }
+    };
+    let usage = ended.usage;
+    if let Some(cause) = cause_of(request, &ended, &tail) {
+        let cause = match cause {
+            Cause::Exit { .. } => {
+                let scene = Scene {
+                    request,
+                    work: &dir.work,
+                    script: &command.script,
+                    tail: &tail,
+                    ended: cause.to_string(),
+                    enforced: is_enforced,
+                };
+                denied::wanted(&scene).unwrap_or(cause)
+            }
+            other => other,
+        };
+        return Err(fail(cause, usage));
+    }
+    logged.map_err(|source| {
+        fail(
+            Cause::Io {
+                what: "writing its log".into(),
+                source,
+            },
+            usage,
+        )
+    })?;
+    let outputs = outputs::check(&request.outputs, &dir.work, |o| o.path.under(&dir.work))
+        .map_err(|cause| fail(cause, usage))?;
+    if let Some(text) = outputs::extras(request, &dir.work) {
+        notes(Note::Event(Event::Warning { text }));
+    }
+    Ok(Finished {
+        outputs,
+        pins: BTreeMap::new(),
+        figures: BTreeMap::new(),
+        log: dir.log,
+        usage,
+        sandbox,
+    })
+}
+
+/// Makes the private directory.
+pub(super) fn prepare(
+    request: &Request,
+    more: fn(&PrivateDir) -> std::io::Result<()>,
+) -> Result<PrivateDir, Cause> {
+    let made = PrivateDir::create(&request.dir).and_then(|dir| more(&dir).map(|()| dir));
+    made.map_err(|source| Cause::Io {
+        what: format!("making the private directory {}", request.dir.display()),
+        source,
+    })
+}
+
+/// Starts the log.
+pub(super) fn open_log(dir: &PrivateDir) -> Result<Log, Cause> {
+    Log::create(&dir.log).map_err(|source| Cause::Io {
+        what: format!("making the log {}", dir.log.display()),
+        source,
+    })
+}
+
+/// The ruleset for a process of this request, and what to report.
+pub(super) fn confine(
+    request: &Request,
+    programs: Vec<&str>,
+    write: &[&Path],
+    read: &[&Path],
+) -> (Option<std::os::fd::OwnedFd>, SandboxReport) {
+    if request.policy.sandbox == Sandbox::Off {
+        return (None, SandboxReport::Off);
+    }
+    let mut links = Vec::new();
+    let mut readable = read.to_vec();
+    for input in &request.inputs {
+        let path = input.origin.path();
+        // A command's copies of project files lie in its private directory.
+        if !(matches!(request.work, Work::Command(_))
+            && matches!(input.origin, InputOrigin::ProjectFile(_)))
+        {
+            readable.push(path);
+        }
+        if matches!(input.origin, InputOrigin::TreeView(_)) {
+            linked_files(path, &request.store_roots, &mut links);
+        }
+    }
+    readable.extend(links.iter().map(AsRef::<Path>::as_ref));
+    let allowed = Allowed {
+        project_root: &request.project_root,
+        programs,
+        read: readable,
+        read_unlisted: &request.store_roots,
+        write: write.to_vec(),
+        gpus: request.policy.gpus > 0,
+    };
+    match sandbox::ruleset(&allowed) {
+        Ok(ruleset) => (Some(ruleset), SandboxReport::Enforced),
+        Err(reason) => (None, SandboxReport::Unavailable(reason)),
+    }
+}
+
+/// The files a view of a tree links to, outside of the roots that are allowed anyway.
+fn linked_files(dir: &Path, roots: &[std::path::PathBuf], found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => linked_files(&path, roots, found),
+            Ok(kind) if kind.is_symlink() => {
+                let is_known = |t: &Path| roots.iter().any(|r| t.starts_with(r));
+                // The usual link names its object outright: that is seen without asking the disk again.
+                if std::fs::read_link(&path).is_ok_and(|t| is_known(&t)) {
+                    continue;
+                }
+                let target = path.canonicalize().ok();
+                found.extend(target.filter(|t| !t.starts_with(dir) && !is_known(t)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The enforced memory limit. A CUDA process writes to memory mapped in sizes that mean nothing, so none with GPUs.
+pub(super) fn memory_limit(request: &Request) -> Option<u64> {
+    request
+        .policy
+        .memory_bytes
+        .filter(|_| request.policy.gpus == 0)
+}
+
+/// The time limit; one that is no positive number of seconds is none.
+pub(super) fn timeout(request: &Request) -> Option<Duration> {
+    request
+        .policy
+        .timeout_s
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
+}
+
+/// What an end other than success means; `None` for success.
+pub(super) fn cause_of(request: &Request, ended: &Ended, tail: &[String]) -> Option<Cause> {
+    match ended.stopped {
+        Some(Stop::Cancelled) => return Some(Cause::Cancelled),
+        Some(Stop::TimedOut) => {
+            return Some(Cause::TimedOut {
+                timeout_s: request.policy.timeout_s.unwrap_or_default(),
+            });
+        }
+        None => {}
+    }
+    if ended.status.success() {
+        return None;
+    }
+    if let Some(limit_bytes) = memory_limit(request)
+        && looks_out_of_memory(ended.status, tail)
+    {
+        return Some(Cause::OutOfMemory { limit_bytes });
+    }
+    Some(match (ended.status.code(), ended.status.signal()) {
+        (Some(code), _) => Cause::Exit { code },
+        (None, Some(signal)) => Cause::Signal {
+            signal,
+            name: signal_name(signal),
+        },
+        (None, None) => Cause::Exit { code: -1 },
+    })
+}
+
+fn looks_out_of_memory(status: ExitStatus, tail: &[String]) -> bool {
+    const SIGNS: &[&str] = &[
+        "memory allocation of",
+        "memoryerror",
+        "cannot allocate memory",
+        "out of memory",
+        "bad_alloc",
+        "memory exhausted",
+    ];
+    let said = tail
+        .iter()
+        .map(|l| l.to_lowercase())
+        .any(|l| SIGNS.iter().any(|s| l.contains(s)));
+    said || status.signal() == Some(libc::SIGKILL)
+}

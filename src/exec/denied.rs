@@ -1,0 +1,268 @@
+//! Finds out which undeclared file a failed command wanted, and writes the line that declares it.
+//!
+//! Neither the kernel nor a shell tells which read failed, but programs do: almost all name the file in their message.
+//! Words of the log and of the command text that name an existing, undeclared path of the project are taken for it.
+//! A guess, made only after a failure, and shown beside the log it was made from.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use super::{Cause, Request};
+
+/// Parts of messages that say a file could not be read.
+const SIGNS: &[&str] = &[
+    "no such file",
+    "not found",
+    "permission denied",
+    "cannot open",
+    "can't open",
+    "could not open",
+    "cannot find",
+    "can't find",
+    "cannot access",
+    "cannot read",
+    "cannot stat",
+    "does not exist",
+    "doesn't exist",
+    "no module named",
+    "enoent",
+    "eacces",
+];
+
+/// Where to look.
+pub struct Scene<'a> {
+    /// The execution.
+    pub request: &'a Request,
+    /// Its working directory.
+    pub work: &'a Path,
+    /// Its command text; empty for a worker.
+    pub script: &'a str,
+    /// The end of its log.
+    pub tail: &'a [String],
+    /// How it ended, for the message.
+    pub ended: String,
+    /// The sandbox was on.
+    pub enforced: bool,
+}
+
+/// What it wanted, if that can be told.
+pub fn wanted(scene: &Scene) -> Option<Cause> {
+    let is_sign = |line: &str| {
+        let line = line.to_lowercase();
+        SIGNS.iter().any(|s| line.contains(s))
+    };
+    let complaints: Vec<&String> = scene.tail.iter().filter(|l| is_sign(l)).collect();
+    for line in &complaints {
+        for word in words(line) {
+            let module = line
+                .contains("No module named")
+                .then(|| word.replace('.', "/"));
+            let tries = [
+                Some(word.to_owned()),
+                module.as_ref().map(|m| format!("{m}.py")),
+                module.clone(),
+            ];
+            for text in tries.into_iter().flatten() {
+                if let Some(path) = undeclared(scene, &text) {
+                    return Some(cause(scene, path, true));
+                }
+            }
+        }
+    }
+    // The script names a file that is not there, and something was missing (or nothing was said at all).
+    if !complaints.is_empty() || scene.tail.is_empty() {
+        for word in words(scene.script) {
+            if let Some(path) = undeclared(scene, word) {
+                return Some(cause(scene, path, false));
+            }
+        }
+    }
+    if scene.enforced {
+        let refused = scene
+            .tail
+            .iter()
+            .filter(|l| l.to_lowercase().contains("permission denied"));
+        for word in refused.flat_map(|l| words(l)) {
+            let path = Path::new(word);
+            if path.is_absolute()
+                && path.components().count() > 2
+                && path.exists()
+                && !path.starts_with(scene.work)
+                && !is_system(path)
+            {
+                return Some(Cause::Denied {
+                    path: word.to_owned(),
+                    ended: scene.ended.clone(),
+                });
+            }
+        }
+    }
+    None
+}
+
+fn is_system(path: &Path) -> bool {
+    [
+        "/usr", "/bin", "/sbin", "/lib", "/etc", "/proc", "/sys", "/dev", "/run",
+    ]
+    .iter()
+    .any(|s| path.starts_with(s))
+}
+
+/// The parts of a text that may be paths: quoted strings whole, then everything between spaces and punctuation.
+fn words(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for quote in ['\'', '"', '`'] {
+        found.extend(text.split(quote).skip(1).step_by(2));
+    }
+    // `cat: my file.txt: No such file`: between colons there may be spaces.
+    found.extend(text.split(": ").map(str::trim));
+    let breaks = |c: char| c.is_whitespace() || "'\"`;|&<>()[]{}=,:‘’“”".contains(c);
+    found.extend(text.split(breaks));
+    found.retain(|w| !w.is_empty() && w.len() < 4096);
+    found
+}
+
+/// The project path `text` names, if it exists there, is not declared and not in the private directory.
+fn undeclared(scene: &Scene, text: &str) -> Option<PathBuf> {
+    let root = &scene.request.project_root;
+    let given = Path::new(text);
+    let inner = if given.is_absolute() {
+        given
+            .strip_prefix(scene.work)
+            .or_else(|_| given.strip_prefix(root))
+            .ok()?
+    } else {
+        given
+    };
+    // A script beside which a helper lies was placed at its own path: the helper is looked for there as well.
+    let scripts = scene
+        .request
+        .inputs
+        .iter()
+        .filter_map(|i| Path::new(i.placed_at.as_str()).parent());
+    let bases: BTreeSet<&Path> = std::iter::once(Path::new("")).chain(scripts).collect();
+    bases.into_iter().find_map(|base| {
+        let path = normal(&base.join(inner))?;
+        let exists = root.join(&path).exists() && !scene.work.starts_with(root.join(&path));
+        let there = std::fs::symlink_metadata(scene.work.join(&path)).is_ok();
+        let declared = scene
+            .request
+            .outputs
+            .iter()
+            .any(|o| Path::new(o.path.as_str()) == path);
+        (exists && !there && !declared && path.to_str().is_some()).then_some(path)
+    })
+}
+
+/// Without `.` and `..`; `None` when that is nothing, or leaves the project.
+fn normal(path: &Path) -> Option<PathBuf> {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(p) => out.push(p),
+            Component::CurDir => {}
+            Component::ParentDir if out.pop() => {}
+            _ => return None,
+        }
+    }
+    (!out.as_os_str().is_empty()).then_some(out)
+}
+
+fn cause(scene: &Scene, path: PathBuf, wanted: bool) -> Cause {
+    let line_to_add = line_to_add(scene.request, &path);
+    Cause::Undeclared {
+        path: path.display().to_string(),
+        wanted,
+        line_to_add,
+        ended: scene.ended.clone(),
+    }
+}
+
+/// `needs: {helper: {file: helper.py}}`, with a name no other need has.
+fn line_to_add(request: &Request, path: &Path) -> String {
+    let stem = path
+        .file_stem()
+        .map(|s| s.to_string_lossy())
+        .unwrap_or_default();
+    let mut name: String = stem
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name.insert_str(0, "file_");
+    }
+    let taken: BTreeSet<&str> = request.inputs.iter().map(|i| &*i.need).collect();
+    let base = name.clone();
+    for n in 2.. {
+        if !taken.contains(name.as_str()) {
+            break;
+        }
+        name = format!("{base}_{n}");
+    }
+    let shape = if request.project_root.join(path).is_dir() {
+        "dir"
+    } else {
+        "file"
+    };
+    format!(
+        "needs: {{{name}: {{{shape}: {}}}}}",
+        yaml(&path.to_string_lossy())
+    )
+}
+
+/// A path as a YAML scalar inside a flow map: plain where that is safe, else quoted as in JSON, which YAML reads.
+fn yaml(text: &str) -> String {
+    let plain = text
+        .chars()
+        .all(|c| c.is_alphanumeric() || "._-/".contains(c))
+        && text.chars().next().is_some_and(char::is_alphabetic)
+        && !["true", "false", "null"].contains(&text);
+    if plain {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_usual_messages() {
+        for (line, path) in [
+            ("cat: my file.txt: No such file or directory", "my file.txt"),
+            (
+                "FileNotFoundError: [Errno 2] No such file or directory: 'a/b.csv'",
+                "a/b.csv",
+            ),
+            (
+                "python3: can't open file '/p/w/x.py': [Errno 2] No such file or directory",
+                "/p/w/x.py",
+            ),
+            ("sh: 1: ./tool.sh: Permission denied", "./tool.sh"),
+            ("ls: cannot access ‘data’: No such file", "data"),
+            (
+                "ModuleNotFoundError: No module named 'lib.helper'",
+                "lib.helper",
+            ),
+        ] {
+            assert!(words(line).contains(&path), "{line}: {:?}", words(line));
+        }
+    }
+
+    #[test]
+    fn scalars() {
+        assert_eq!(yaml("a/b-1.py"), "a/b-1.py");
+        assert_eq!(yaml("a b\n"), r#""a b\n""#);
+        assert_eq!(yaml("1e3"), r#""1e3""#);
+        assert_eq!(normal(Path::new("./a/../b")), Some("b".into()));
+        assert_eq!(normal(Path::new("../b")), None);
+    }
+}

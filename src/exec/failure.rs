@@ -1,0 +1,234 @@
+//! `Failure`: why an execution did not make its outputs, in one clear message with a remedy and the end of the log.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Request, Usage};
+
+/// An execution that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// The instance.
+    pub id: Arc<str>,
+    /// What happened.
+    pub cause: Cause,
+    /// The log file, once there is one.
+    pub log: Option<PathBuf>,
+    /// The last lines of the log, at most [`super::log::TAIL_LINES`].
+    pub tail: Vec<String>,
+    /// What it used until then.
+    pub usage: Usage,
+}
+
+/// What happened.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The command ended with another code than 0.
+    #[error("it exited with code {code}")]
+    Exit {
+        /// The code, 1 to 255.
+        code: i32,
+    },
+    /// The process was killed by a signal nobody here sent.
+    #[error("it was killed by signal {signal} ({name})")]
+    Signal {
+        /// Its number.
+        signal: i32,
+        /// Its name.
+        name: &'static str,
+    },
+    /// It ran longer than `timeout:` allows.
+    #[error("it ran longer than its timeout of {timeout_s} s and was stopped")]
+    TimedOut {
+        /// The limit.
+        timeout_s: f64,
+    },
+    /// It asked for more memory than `memory:` allows.
+    #[error("it ran out of memory: the declared limit is {limit_bytes} bytes per process")]
+    OutOfMemory {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// A declared output was not written.
+    #[error("it did not write its output `{name}` ({path})")]
+    OutputMissing {
+        /// The output.
+        name: Arc<str>,
+        /// Its declared path.
+        path: String,
+    },
+    /// A declared output is not a file or directory of its own.
+    #[error("its output `{name}` cannot be kept: {problem}")]
+    BadOutput {
+        /// The output.
+        name: Arc<str>,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The worker says what is wrong.
+    #[error("{message}")]
+    Worker {
+        /// One sentence.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The worker ended without a usable answer.
+    #[error("its worker broke down: {how}")]
+    Crash {
+        /// How it ended and what is missing.
+        how: String,
+    },
+    /// It wanted a file of the project it does not declare.
+    #[error("it {} `{path}`, which it does not declare", if *.wanted { "read" } else { "names" })]
+    Undeclared {
+        /// Relative to the project.
+        path: String,
+        /// The log shows the failed read; otherwise only the command text names the file.
+        wanted: bool,
+        /// What to add to the stage, e.g. `needs: {helper: {file: helper.py}}`.
+        line_to_add: String,
+        /// How the command ended.
+        ended: String,
+    },
+    /// The sandbox denied it a file outside the project.
+    #[error("it read `{path}`, which lies outside the project and the system's directories")]
+    Denied {
+        /// The file.
+        path: String,
+        /// How the command ended.
+        ended: String,
+    },
+    /// The process could not be started.
+    #[error("`{program}` cannot be started: {source}")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An input could not be placed.
+    #[error("its input `{need}` cannot be placed: {path}: {source}")]
+    Input {
+        /// The need.
+        need: Arc<str>,
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The private directory, log or process could not be handled.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// The run was stopped.
+    #[error("it was cancelled")]
+    Cancelled,
+}
+
+impl Cause {
+    /// Another try may end differently. Undeclared inputs, bad outputs and cancelled runs stay what they are.
+    pub fn is_worth_a_retry(&self) -> bool {
+        matches!(
+            self,
+            Cause::Exit { .. }
+                | Cause::Signal { .. }
+                | Cause::TimedOut { .. }
+                | Cause::OutOfMemory { .. }
+                | Cause::Worker { .. }
+                | Cause::Crash { .. }
+                | Cause::OutputMissing { .. }
+        )
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Cause::Undeclared { line_to_add, .. } => format!("add to the stage: {line_to_add}"),
+            Cause::Denied { .. } => {
+                "a result may not depend on it unseen: copy it into the project and declare it under `needs:`, fetch it in a \
+                 download stage, or set `sandbox: off` for this stage"
+                    .into()
+            }
+            Cause::OutOfMemory { .. } => "raise `memory:` of the stage, or make it need less".into(),
+            Cause::TimedOut { .. } => "raise `timeout:` of the stage".into(),
+            Cause::Signal { signal: libc::SIGKILL, .. } => {
+                "the kernel kills so when memory runs out: see `dmesg`, and declare `memory:` so that fewer stages run at once".into()
+            }
+            Cause::OutputMissing { path, .. } => {
+                format!("paths are relative to the directory the stage runs in; write {path} there, or correct `outputs:`")
+            }
+            Cause::Spawn { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                "install it, or put its directory on PATH".into()
+            }
+            Cause::Io { source, .. } | Cause::Input { source, .. }
+                if source.kind() == std::io::ErrorKind::StorageFull =>
+            {
+                "the disk is full: `repro gc` frees what nothing refers to".into()
+            }
+            Cause::Worker { hint, .. } => return hint.clone(),
+            _ => return None,
+        })
+    }
+}
+
+impl Failure {
+    /// A failure before there was a log.
+    pub(super) fn early(request: &Request, cause: Cause) -> Failure {
+        Failure {
+            id: request.id.clone(),
+            cause,
+            log: None,
+            tail: Vec::new(),
+            usage: Usage::default(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// The message, the hint, and the end of the log, indented.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stage `{}`: {}", self.id, self.cause)?;
+        if let Cause::Undeclared { ended, .. } | Cause::Denied { ended, .. } = &self.cause {
+            write!(f, " ({ended})")?;
+        }
+        if let Some(hint) = self.cause.hint() {
+            write!(f, "\n  help: {hint}")?;
+        }
+        if !self.tail.is_empty() {
+            write!(f, "\n  the end of its log:")?;
+            for line in &self.tail {
+                write!(f, "\n    {line}")?;
+            }
+        }
+        if let Some(log) = &self.log {
+            write!(f, "\n  log: {}", log.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The name of a signal, for messages.
+pub(super) fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGABRT => "SIGABRT: it aborted itself",
+        libc::SIGBUS => "SIGBUS: a mapped file was cut short or the disk is full",
+        libc::SIGFPE => "SIGFPE: an arithmetic error",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGILL => "SIGILL: an instruction this processor does not have",
+        libc::SIGINT => "SIGINT",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGSEGV => "SIGSEGV: a wrong memory access",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXFSZ => "SIGXFSZ: a file grew over its limit",
+        _ => "unnamed",
+    }
+}

@@ -1,0 +1,206 @@
+//! Runs one action: a private directory, a sandbox, a process, its events and log, and a verdict on its outputs.
+//!
+//! [`execute`] is the whole of it. It decides how a process is confined, watched and ended, and whether it kept its
+//! promise (every declared output exists and stays inside the private directory). It knows no keys, no cache, no
+//! graph: inputs come as paths, outputs are handed back as paths, and the caller says when a run is to stop.
+//!
+//! Processes die with the program in two steps: the direct child by `PR_SET_PDEATHSIG`, everything it started by the
+//! [`keeper`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::catalog::{Kind, OutputSpec};
+use crate::job::{Event, Resume};
+use crate::plan::{self, Policy};
+use crate::relpath::RelPath;
+
+mod cancel;
+mod command;
+mod denied;
+pub mod external;
+mod failure;
+pub mod keeper;
+mod log;
+mod outputs;
+mod placing;
+mod private_dir;
+mod process;
+mod sandbox;
+mod searched;
+mod spawner;
+mod tools;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use cancel::{Cancel, CancelLevel};
+pub use failure::{Cause, Failure};
+pub use private_dir::discard;
+pub use tools::tool_version;
+
+/// What to do.
+#[derive(Clone)]
+pub enum Work {
+    /// A kind with checked parameters, run by a worker process.
+    Kind {
+        /// The kind.
+        kind: Arc<Kind>,
+        /// [`crate::catalog::Checked::params`].
+        params: Arc<Value>,
+    },
+    /// A shell command.
+    Command(Arc<plan::Command>),
+}
+
+/// Everything one execution needs. All paths are absolute.
+#[derive(Clone)]
+pub struct Request {
+    /// The instance, for messages: `train[seed=1]`.
+    pub id: Arc<str>,
+    /// What to do.
+    pub work: Work,
+    /// The inputs, items of one need in their order.
+    pub inputs: Vec<PlacedInput>,
+    /// What it promises to make.
+    pub outputs: Arc<[OutputSpec]>,
+    /// Limits and sandbox.
+    pub policy: Arc<Policy>,
+    /// The private directory: made here; [`discard`]ed by the caller when the outputs are safe. A directory left there
+    /// by a killed execution is removed first.
+    pub dir: PathBuf,
+    /// Outlives a killed execution of the same action (partial downloads); made when missing.
+    pub scratch_dir: PathBuf,
+    /// Where downloads look first: directories or URLs.
+    pub mirrors: Vec<String>,
+    /// What an earlier run found out about the outside world.
+    pub pins: BTreeMap<String, String>,
+    /// The network may not be used (workers are told; commands are not confined).
+    pub offline: bool,
+    /// The state to resume from.
+    pub resume: Option<Resume>,
+    /// The project, whose undeclared files a command may not read.
+    pub project_root: PathBuf,
+    /// The program that runs built-in kinds: `EXECUTABLE worker JOB`.
+    pub executable: PathBuf,
+    /// Directories whose files inputs link to (a store's objects): a sandboxed process may read files there, but not
+    /// list them. Inputs elsewhere are allowed one by one.
+    pub store_roots: Arc<[PathBuf]>,
+}
+
+/// One input artifact and where a command finds it.
+#[derive(Clone, Debug)]
+pub struct PlacedInput {
+    /// The logical name under `needs:`.
+    pub need: Arc<str>,
+    /// Written as a list, group map or gather.
+    pub many: bool,
+    /// Group, list position, or empty.
+    pub group: Arc<str>,
+    /// Matrix values of the producer, when gathered.
+    pub axes: plan::Axes,
+    /// Where a command finds it, relative to its working directory.
+    pub placed_at: RelPath,
+    /// Where it is now.
+    pub origin: InputOrigin,
+    /// `file:<hex>` or `tree:<hex>`.
+    pub digest: String,
+}
+
+/// Where an input is before it is placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputOrigin {
+    /// A file or directory of the project. A command gets a copy, so it sees one stable version and cannot change it.
+    ProjectFile(PathBuf),
+    /// A file of the store.
+    Object(PathBuf),
+    /// A directory that shows a tree of the store, by links or files.
+    TreeView(PathBuf),
+}
+
+impl InputOrigin {
+    /// The path.
+    pub fn path(&self) -> &std::path::Path {
+        match self {
+            InputOrigin::ProjectFile(path)
+            | InputOrigin::Object(path)
+            | InputOrigin::TreeView(path) => path,
+        }
+    }
+}
+
+/// What is heard while it runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    /// The worker speaks, or the engine warns.
+    Event(Event),
+    /// A line of the log, for a live view. When a process writes faster than a person reads, lines are left out here;
+    /// the log file has them.
+    Line(String),
+}
+
+/// It kept its promise.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Output name → where it lies inside the private directory; each exists.
+    pub outputs: BTreeMap<Arc<str>, PathBuf>,
+    /// What it found out about the outside world.
+    pub pins: BTreeMap<String, String>,
+    /// Figures for the run record.
+    pub figures: BTreeMap<String, f64>,
+    /// The log file, inside the private directory.
+    pub log: PathBuf,
+    /// What it used.
+    pub usage: Usage,
+    /// Whether it was confined.
+    pub sandbox: SandboxReport,
+}
+
+/// What a process and the children it waited for used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// From start to end.
+    pub wall_s: f64,
+    /// User and system time.
+    pub cpu_s: f64,
+    /// The largest resident set of any one process.
+    pub max_rss_bytes: u64,
+}
+
+/// Whether an execution was confined to what it declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SandboxReport {
+    /// Undeclared reads failed.
+    Enforced,
+    /// `sandbox: off`.
+    Off,
+    /// This machine cannot check; why.
+    Unavailable(String),
+    /// A built-in kind: it reads what its job names.
+    NotNeeded,
+}
+
+/// Runs one action to its end, on the calling thread, which sleeps while the process runs.
+///
+/// `notes` is called on this thread. When `cancel` is at [`CancelLevel::Graceful`] before the process has started,
+/// nothing is started.
+///
+/// # Errors
+/// A [`Failure`] that says what happened, with the end of the log.
+pub fn execute(
+    request: &Request,
+    cancel: &Cancel,
+    notes: &mut dyn FnMut(Note),
+) -> Result<Finished, Failure> {
+    if cancel.level() != CancelLevel::None {
+        return Err(Failure::early(request, Cause::Cancelled));
+    }
+    match &request.work {
+        Work::Command(command) => command::execute(request, command, cancel, notes),
+        Work::Kind { kind, params } => worker::execute(request, kind, params, cancel, notes),
+    }
+}

@@ -1,0 +1,151 @@
+//! Looks at what a process left: every declared output exists and is a file or directory of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Cause, Request, placing::stays_inside};
+use crate::catalog::OutputSpec;
+
+/// Undeclared files named in a warning.
+const EXTRAS_NAMED: usize = 5;
+
+/// Where each output lies, checked.
+///
+/// # Errors
+/// [`Cause::OutputMissing`] and [`Cause::BadOutput`].
+pub fn check(
+    specs: &[OutputSpec],
+    work: &Path,
+    path_of: impl Fn(&OutputSpec) -> PathBuf,
+) -> Result<BTreeMap<Arc<str>, PathBuf>, Cause> {
+    let mut outputs = BTreeMap::new();
+    for spec in specs {
+        outputs.insert(spec.name.clone(), check_one(spec, work, path_of(spec))?);
+    }
+    Ok(outputs)
+}
+
+fn check_one(spec: &OutputSpec, work: &Path, path: PathBuf) -> Result<PathBuf, Cause> {
+    let bad = |problem: String| Cause::BadOutput {
+        name: spec.name.clone(),
+        problem,
+    };
+    let Ok(seen) = fs::symlink_metadata(&path) else {
+        return Err(Cause::OutputMissing {
+            name: spec.name.clone(),
+            path: spec.path.to_string(),
+        });
+    };
+    // Its directory may have been replaced by a symlink as well, so the whole way is resolved.
+    let real = path.canonicalize().map_err(|e| {
+        bad(format!(
+            "{} is a symlink that leads nowhere ({e})",
+            spec.path
+        ))
+    })?;
+    if !real.starts_with(work) || real == work {
+        return Err(bad(format!(
+            "{} leads out of the stage's directory, to {}; write a copy",
+            spec.path,
+            real.display()
+        )));
+    }
+    let kind = if seen.is_symlink() {
+        fs::metadata(&real)
+            .map_err(|e| bad(e.to_string()))?
+            .file_type()
+    } else {
+        seen.file_type()
+    };
+    if kind.is_dir() {
+        check_tree(&real, &mut PathBuf::new()).map_err(bad)?;
+    } else if !kind.is_file() {
+        return Err(bad(format!(
+            "{} is neither a file nor a directory",
+            spec.path
+        )));
+    }
+    Ok(real)
+}
+
+fn check_tree(root: &Path, inner: &mut PathBuf) -> Result<(), String> {
+    let here = root.join(&*inner);
+    let unreadable = |e: std::io::Error| format!("{}: {e}", here.display());
+    for entry in fs::read_dir(&here).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let kind = entry.file_type().map_err(unreadable)?;
+        inner.push(entry.file_name());
+        if kind.is_dir() {
+            check_tree(root, inner)?;
+        } else if kind.is_symlink() {
+            let link = fs::read_link(entry.path()).map_err(unreadable)?;
+            if !stays_inside(inner, &link) {
+                return Err(format!(
+                    "in it, {} is a symlink out of it, to {}; write a copy",
+                    inner.display(),
+                    link.display()
+                ));
+            }
+        } else if !kind.is_file() {
+            return Err(format!(
+                "in it, {} is neither a file nor a directory",
+                inner.display()
+            ));
+        }
+        inner.pop();
+    }
+    Ok(())
+}
+
+/// A sentence about files in the working directory that are neither input nor output; they are thrown away.
+pub fn extras(request: &Request, work: &Path) -> Option<String> {
+    let inputs = request.inputs.iter().map(|i| i.placed_at.as_str());
+    let declared = inputs
+        .chain(request.outputs.iter().map(|o| o.path.as_str()))
+        .collect();
+    let mut found = Vec::new();
+    walk(&declared, work, "", &mut found);
+    if found.is_empty() {
+        return None;
+    }
+    let more = if found.len() > EXTRAS_NAMED {
+        " and more"
+    } else {
+        ""
+    };
+    found.truncate(EXTRAS_NAMED);
+    Some(format!(
+        "it also wrote {}{more}: not declared under `outputs:`, thrown away",
+        found.join(", ")
+    ))
+}
+
+/// `inner` is the way to here with a `/` at its end, or empty.
+fn walk(declared: &BTreeSet<&str>, work: &Path, inner: &str, found: &mut Vec<String>) {
+    for entry in fs::read_dir(work.join(inner))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        // Python leaves its cache beside every module.
+        if found.len() > EXTRAS_NAMED || entry.file_name() == "__pycache__" {
+            continue;
+        }
+        let path = format!("{inner}{}", entry.file_name().to_string_lossy());
+        if declared.contains(path.as_str()) {
+            continue;
+        }
+        let inside = format!("{path}/");
+        let next = declared
+            .range::<str, _>((Bound::Excluded(inside.as_str()), Bound::Unbounded))
+            .next();
+        if next.is_some_and(|d| d.starts_with(&inside)) {
+            walk(declared, work, &inside, found);
+        } else {
+            found.push(format!("`{path}`"));
+        }
+    }
+}

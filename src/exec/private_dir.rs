@@ -1,0 +1,108 @@
+//! The private directory of one execution: its layout, and its end.
+//!
+//! ```text
+//! DIR/work/   the working directory: inputs, outputs, and for workers job.json and outcome.json
+//! DIR/home/   HOME of a command
+//! DIR/tmp/    TMPDIR of a command
+//! DIR/states/ resumable states a worker offers
+//! DIR/log     the log, out of the process's reach
+//! ```
+//! Knows nothing of what is placed there.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// A private directory that exists.
+pub struct PrivateDir {
+    /// See the module.
+    pub work: PathBuf,
+    /// See the module.
+    pub home: PathBuf,
+    /// See the module.
+    pub tmp: PathBuf,
+    /// See the module.
+    pub states: PathBuf,
+    /// See the module.
+    pub log: PathBuf,
+}
+
+impl PrivateDir {
+    /// Makes it. What a killed execution left at `dir` is removed; anything else there is an error.
+    pub fn create(dir: &Path) -> io::Result<PrivateDir> {
+        if let Err(e) = make(dir) {
+            match e.kind() {
+                io::ErrorKind::NotFound => {
+                    if let Some(parent) = dir.parent() {
+                        fs::create_dir_all(parent)?;
+                    }
+                }
+                io::ErrorKind::AlreadyExists if dir.join("work").is_dir() || is_empty(dir) => {
+                    discard(dir)?
+                }
+                _ => return Err(e),
+            }
+            make(dir)?;
+        }
+        // Symlinks on the way (a /tmp that is one) would hide that a path the process reports lies in here.
+        let dir = dir.canonicalize()?;
+        let this = PrivateDir {
+            work: dir.join("work"),
+            home: dir.join("home"),
+            tmp: dir.join("tmp"),
+            states: dir.join("states"),
+            log: dir.join("log"),
+        };
+        make(&this.work)?;
+        Ok(this)
+    }
+
+    /// Adds the directories of a command.
+    pub fn for_command(&self) -> io::Result<()> {
+        make(&self.home)?;
+        make(&self.tmp)
+    }
+
+    /// Adds the directories of a worker.
+    pub fn for_worker(&self) -> io::Result<()> {
+        make(&self.tmp)?;
+        make(&self.states)
+    }
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(dir)
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Removes a private directory, also where a command left directories it made read-only. One that is gone is fine.
+///
+/// # Errors
+/// When something in it cannot be removed.
+pub fn discard(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(dir)?;
+            fs::remove_dir_all(dir)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(dir).is_err() => {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn make_writable(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
+}

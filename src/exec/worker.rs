@@ -1,0 +1,371 @@
+//! Runs a kind: writes `job.json`, starts the worker, hears its events, reads `outcome.json`.
+//!
+//! A built-in kind is this program, `EXECUTABLE worker job.json`, and reads what its job names. A program of the project is
+//! called the same way and confined like a command, since only its own file is part of the key.
+//! The environment is `PATH`, `HOME`, proxy and certificate settings, `REPRO_*`, `TMPDIR`, `LANG`, `TZ` and the number of
+//! threads.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::command::{cause_of, confine, memory_limit, open_log, prepare, timeout};
+use super::denied::{self, Scene};
+use super::log::Log;
+use super::private_dir::PrivateDir;
+use super::process::{self, Launch, Stream};
+use super::{
+    Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
+};
+use crate::catalog::{Kind, OutputSpec, Program};
+use crate::job::{Event, FORMAT, Job, JobInput, Outcome};
+
+/// An event line longer than this is log.
+const EVENT_BYTES: usize = 1 << 20;
+/// A larger `outcome.json` is refused.
+const OUTCOME_BYTES: u64 = 64 << 20;
+
+const PASSED: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "RUST_BACKTRACE",
+    "HOME",
+];
+
+/// Runs it to its end.
+pub fn execute(
+    request: &Request,
+    kind: &Kind,
+    params: &Arc<Value>,
+    cancel: &Cancel,
+    notes: &mut dyn FnMut(Note),
+) -> Result<Finished, Failure> {
+    let early = |cause| Failure::early(request, cause);
+    let dir = prepare(request, PrivateDir::for_worker).map_err(early)?;
+    let out_path = |o: &OutputSpec| o.path.under(&dir.work.join("out"));
+    write_job(request, kind, params, &dir, &out_path).map_err(|source| {
+        early(Cause::Io {
+            what: "writing job.json".into(),
+            source,
+        })
+    })?;
+    let (program, ruleset, sandbox) = match &kind.program {
+        Program::BuiltIn => (request.executable.as_path(), None, SandboxReport::NotNeeded),
+        Program::External { path, .. } => {
+            let mut read = vec![path.as_path()];
+            read.extend(request.resume.iter().map(|r| r.path.as_path()));
+            read.extend(
+                request
+                    .mirrors
+                    .iter()
+                    .map(Path::new)
+                    .filter(|m| m.is_absolute()),
+            );
+            let interpreter = interpreter_of(path);
+            let write = [
+                dir.work.as_path(),
+                &dir.tmp,
+                &dir.states,
+                &request.scratch_dir,
+            ];
+            let (ruleset, report) = confine(
+                request,
+                interpreter.iter().map(String::as_str).collect(),
+                &write,
+                &read,
+            );
+            (path.as_path(), ruleset, report)
+        }
+    };
+    let mut process = Command::new(program);
+    process
+        .arg("worker")
+        .arg(dir.work.join("job.json"))
+        .current_dir(&dir.work)
+        .stdin(Stdio::null())
+        .env_clear();
+    process.envs(std::env::vars_os().filter(|(name, _)| is_passed(name)));
+    process
+        .env("PATH", searched::path())
+        .env("TMPDIR", &dir.tmp)
+        .env("LANG", "C.UTF-8")
+        .env("TZ", "UTC");
+    process.env("RAYON_NUM_THREADS", request.policy.cpus.to_string());
+    let launch = Launch {
+        command: process,
+        memory_bytes: memory_limit(request),
+        ruleset,
+        timeout: timeout(request),
+        apart: true,
+    };
+
+    let mut ears = Ears {
+        log: open_log(&dir).map_err(early)?,
+        line: Vec::new(),
+        skipping: false,
+        dir: &dir,
+    };
+    let result = process::run(launch, Some(cancel), &mut |stream, bytes| match stream {
+        Stream::Out => ears.hear(bytes, notes),
+        Stream::Err => ears
+            .log
+            .append(bytes, &mut |line| notes(Note::Line(line.to_owned()))),
+    });
+    ears.hear(b"\n", notes);
+    let (tail, logged) = ears.log.finish();
+    let fail = |cause, usage| Failure {
+        id: request.id.clone(),
+        cause,
+        log: Some(dir.log.clone()),
+        tail: tail.clone(),
+        usage,
+    };
+    let ended = result.map_err(|source| {
+        fail(
+            Cause::Spawn {
+                program: program.display().to_string(),
+                source,
+            },
+            Usage::default(),
+        )
+    })?;
+    let usage = ended.usage;
+    let outcome = read_outcome(&dir.work.join("outcome.json"));
+    let bad_end = cause_of(request, &ended, &tail);
+    if let Some(cause @ (Cause::Cancelled | Cause::TimedOut { .. } | Cause::OutOfMemory { .. })) =
+        bad_end
+    {
+        return Err(fail(cause, usage));
+    }
+    let outcome = match (outcome, bad_end) {
+        (
+            Ok(Outcome {
+                error: Some(error), ..
+            }),
+            _,
+        ) => {
+            return Err(fail(
+                Cause::Worker {
+                    message: error.message,
+                    hint: error.hint,
+                },
+                usage,
+            ));
+        }
+        (Ok(outcome), None) => outcome,
+        (Ok(_), Some(end)) => {
+            return Err(fail(
+                Cause::Crash {
+                    how: format!("{end}, though its outcome.json reports success"),
+                },
+                usage,
+            ));
+        }
+        (Err(missing), end) => {
+            let ended = end.map_or_else(|| "it exited with code 0".to_owned(), |c| c.to_string());
+            let enforced = sandbox == SandboxReport::Enforced;
+            let scene = Scene {
+                request,
+                work: &dir.work,
+                script: "",
+                tail: &tail,
+                ended: ended.clone(),
+                enforced,
+            };
+            let wanted = enforced.then(|| denied::wanted(&scene)).flatten();
+            return Err(fail(
+                wanted.unwrap_or_else(|| Cause::Crash {
+                    how: format!("{ended}, and {missing}"),
+                }),
+                usage,
+            ));
+        }
+    };
+    logged.map_err(|source| {
+        fail(
+            Cause::Io {
+                what: "writing its log".into(),
+                source,
+            },
+            usage,
+        )
+    })?;
+    let outputs = outputs::check(&request.outputs, &dir.work, out_path)
+        .map_err(|cause| fail(cause, usage))?;
+    Ok(Finished {
+        outputs,
+        pins: outcome.pins,
+        figures: outcome.figures,
+        log: dir.log,
+        usage,
+        sandbox,
+    })
+}
+
+fn is_passed(name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|n| PASSED.contains(&n) || n.starts_with("REPRO_"))
+}
+
+/// The interpreter of a script, from its first line; a program that is none has none.
+fn interpreter_of(program: &Path) -> Option<String> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    std::fs::File::open(program)
+        .ok()?
+        .take(256)
+        .read_to_end(&mut head)
+        .ok()?;
+    let text = String::from_utf8_lossy(head.strip_prefix(b"#!")?).into_owned();
+    let mut words = text.lines().next()?.split_whitespace();
+    let first = words.next()?;
+    let named = if first.ends_with("/env") {
+        words.find(|w| !w.starts_with('-'))?
+    } else {
+        first
+    };
+    Some(named.to_owned())
+}
+
+fn write_job(
+    request: &Request,
+    kind: &Kind,
+    params: &Arc<Value>,
+    dir: &PrivateDir,
+    out_path: &dyn Fn(&OutputSpec) -> std::path::PathBuf,
+) -> std::io::Result<()> {
+    let mut inputs: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
+    for input in &request.inputs {
+        inputs
+            .entry(input.need.to_string())
+            .or_default()
+            .push(JobInput {
+                group: input.group.to_string(),
+                axes: input
+                    .axes
+                    .iter()
+                    .map(|(name, value)| (name.to_string(), value.clone()))
+                    .collect(),
+                path: input.origin.path().to_owned(),
+                digest: input.digest.clone(),
+            });
+    }
+    let outputs: BTreeMap<_, _> = request
+        .outputs
+        .iter()
+        .map(|o| (o.name.to_string(), out_path(o)))
+        .collect();
+    for parent in outputs.values().filter_map(|p| p.parent()) {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::create_dir_all(&request.scratch_dir)?;
+    let job = Job {
+        version: FORMAT,
+        kind: kind.name.clone(),
+        revision: kind.revision,
+        params: (**params).clone(),
+        inputs,
+        outputs,
+        threads: request.policy.cpus,
+        resume: request.resume.clone(),
+        states_dir: dir.states.clone(),
+        mirrors: request.mirrors.clone(),
+        pins: request.pins.clone(),
+        offline: request.offline,
+        scratch_dir: request.scratch_dir.clone(),
+    };
+    std::fs::write(dir.work.join("job.json"), serde_json::to_vec(&job)?)
+}
+
+/// The answer, or what is wrong with it as a clause.
+fn read_outcome(path: &Path) -> Result<Outcome, String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let read =
+        std::fs::File::open(path).and_then(|f| f.take(OUTCOME_BYTES).read_to_end(&mut bytes));
+    match read {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err("it wrote no outcome.json".into());
+        }
+        Err(e) => return Err(format!("its outcome.json cannot be read: {e}")),
+        Ok(_) => {}
+    }
+    let outcome: Outcome =
+        serde_json::from_slice(&bytes).map_err(|e| format!("its outcome.json is garbled: {e}"))?;
+    if outcome.version == FORMAT {
+        Ok(outcome)
+    } else {
+        Err(format!(
+            "its outcome.json has version {}, not {FORMAT}",
+            outcome.version
+        ))
+    }
+}
+
+/// Tells events from log on a worker's standard output.
+struct Ears<'a> {
+    log: Log,
+    line: Vec<u8>,
+    /// Inside a line that is too long to be an event: its rest goes to the log as it comes.
+    skipping: bool,
+    dir: &'a PrivateDir,
+}
+
+impl Ears<'_> {
+    fn hear(&mut self, bytes: &[u8], notes: &mut dyn FnMut(Note)) {
+        for piece in bytes.split_inclusive(|&b| b == b'\n') {
+            self.line.extend_from_slice(piece);
+            let is_ended = piece.ends_with(b"\n");
+            if !is_ended && self.line.len() <= EVENT_BYTES {
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            match if self.skipping || !is_ended {
+                None
+            } else {
+                self.event(&line)
+            } {
+                Some(event) => notes(Note::Event(event)),
+                None if line == b"\n" && !self.skipping => {}
+                None => self
+                    .log
+                    .append(&line, &mut |text| notes(Note::Line(text.to_owned()))),
+            }
+            self.skipping = !is_ended;
+        }
+    }
+
+    fn event(&self, line: &[u8]) -> Option<Event> {
+        if line.first() != Some(&b'{') {
+            return None;
+        }
+        match serde_json::from_slice(line).ok()? {
+            Event::State { label, path } => {
+                let path = self.dir.work.join(path);
+                let real = path.canonicalize().ok();
+                if real.is_some_and(|r| r.starts_with(&self.dir.states)) {
+                    Some(Event::State { label, path })
+                } else {
+                    let text = format!(
+                        "state `{label}` is not kept: {} is not in its directory of states",
+                        path.display()
+                    );
+                    Some(Event::Warning { text })
+                }
+            }
+            event => Some(event),
+        }
+    }
+}
