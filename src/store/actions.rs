@@ -64,7 +64,11 @@ pub(super) fn with_checksum(json: &str) -> String {
 pub(super) fn checked(text: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
     let (json, check) = text.split_once('\n').ok_or("it is cut off")?;
-    if check.strip_prefix("blake3 ").and_then(|c| c.strip_suffix('\n')) == Some(&Digest::of(json.as_bytes()).hex()) {
+    if check
+        .strip_prefix("blake3 ")
+        .and_then(|c| c.strip_suffix('\n'))
+        == Some(&Digest::of(json.as_bytes()).hex())
+    {
         Ok(json)
     } else {
         Err("its checksum is wrong".into())
@@ -79,7 +83,9 @@ fn encode(record: &Record) -> Result<String, String> {
         outputs: record.outputs.clone(),
         observation: record.observation.clone(),
     };
-    serde_json::to_string(&file).map(|json| with_checksum(&json)).map_err(|e| e.to_string())
+    serde_json::to_string(&file)
+        .map(|json| with_checksum(&json))
+        .map_err(|e| e.to_string())
 }
 
 /// `name` is the file's name; `key` what its directory says.
@@ -88,8 +94,19 @@ fn decode(text: &[u8], key: &Digest, name: &str) -> Result<Record, String> {
     if file.version != VERSION {
         return Err(format!("it has version {}, not {VERSION}", file.version));
     }
-    let RecordFile { key: found, preimage, outputs, observation, .. } = file;
-    let record = Record { key: found, preimage, outputs, observation };
+    let RecordFile {
+        key: found,
+        preimage,
+        outputs,
+        observation,
+        ..
+    } = file;
+    let record = Record {
+        key: found,
+        preimage,
+        outputs,
+        observation,
+    };
     if record.key != *key {
         return Err(format!("it is about another action, {}", record.key));
     }
@@ -142,12 +159,18 @@ impl Store {
     /// is said of whether the outputs are there: see [`Store::has`].
     pub fn lookup(&self, key: &Digest) -> Vec<Record> {
         // With a lease, no gc may come between finding a record and being known to use it.
-        let held = self.lease.get().and_then(|lease| self.hold_gc_off().ok().map(|lock| (lease, lock)));
+        let held = self
+            .lease
+            .get()
+            .and_then(|lease| self.hold_gc_off().ok().map(|lock| (lease, lock)));
         let dir = self.named("actions", key);
         let found = match read_records(&dir, key) {
             Ok(found) => found,
             Err(e) => {
-                self.warning(&format!("{}: cannot read the records there: {e}; the action counts as never run", dir.display()));
+                self.warning(&format!(
+                    "{}: cannot read the records there: {e}; the action counts as never run",
+                    dir.display()
+                ));
                 return Vec::new();
             }
         };
@@ -167,7 +190,10 @@ impl Store {
                         Ok(()) => format!("moved to {}", aside.display()),
                         Err(e) => format!("it could not be moved aside: {e}"),
                     };
-                    self.warning(&format!("record {} is corrupt: {why}; {where_}; the action counts as never run", path.display()));
+                    self.warning(&format!(
+                        "record {} is corrupt: {why}; {where_}; the action counts as never run",
+                        path.display()
+                    ));
                 }
             }
         }
@@ -179,11 +205,14 @@ impl Store {
         let dir = self.named("actions", &record.key);
         let name = record.result().hex();
         let path = dir.join(&name);
-        let text = encode(record).map_err(|why| StoreError::refused(&path, format!("the record cannot be written: {why}")))?;
+        let text = encode(record).map_err(|why| {
+            StoreError::refused(&path, format!("the record cannot be written: {why}"))
+        })?;
         let tmp = self.session()?.fresh_path();
         fs::write(&tmp, &text).map_err(at(&self.root, "write to the store"))?;
         super::crash_point("record.written");
-        let is_new = with_parent(&path, || super::sys::rename_noreplace(&tmp, &path)).map_err(at(&path, "publish the record"))?;
+        let is_new = with_parent(&path, || super::sys::rename_noreplace(&tmp, &path))
+            .map_err(at(&path, "publish the record"))?;
         if is_new {
             return Ok(true);
         }
@@ -202,8 +231,12 @@ impl Store {
     /// The other results known for the key.
     pub(super) fn other_results(&self, record: &Record) -> Vec<Digest> {
         let own = record.result();
-        let Ok(entries) = fs::read_dir(self.named("actions", &record.key)) else { return Vec::new() };
-        let names = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+        let Ok(entries) = fs::read_dir(self.named("actions", &record.key)) else {
+            return Vec::new();
+        };
+        let names = entries
+            .flatten()
+            .filter_map(|e| e.file_name().to_str()?.parse().ok());
         let mut others: Vec<Digest> = names.filter(|digest| *digest != own).collect();
         others.sort();
         others

@@ -42,7 +42,10 @@ impl Store {
     pub fn commit(&self, batch: Vec<Pending>) -> Vec<Result<Committed, StoreError>> {
         let mut outcomes: Vec<Result<(), StoreError>> = Vec::with_capacity(batch.len());
         let Ok(gc_held_off) = self.hold_gc_off() else {
-            return batch.iter().map(|_| Err(self.hold_gc_off().err().unwrap_or(StoreError::Cancelled))).collect();
+            return batch
+                .iter()
+                .map(|_| Err(self.hold_gc_off().err().unwrap_or(StoreError::Cancelled)))
+                .collect();
         };
         // Names given in this batch, with the stat they had when hashed; `true`: by us, so not durable yet.
         let mut published: HashMap<(Class, Digest), (bool, FileStat)> = HashMap::new();
@@ -59,7 +62,10 @@ impl Store {
                 doing: "flush to the disk",
                 source: std::io::Error::other("the batch failed as a whole"),
             };
-            return batch.iter().map(|_| Err(error.take().unwrap_or_else(again))).collect();
+            return batch
+                .iter()
+                .map(|_| Err(error.take().unwrap_or_else(again)))
+                .collect();
         }
         crash_point("commit.synced");
         self.seal(&published);
@@ -70,7 +76,11 @@ impl Store {
                 lease.add(Root::Action(pending.record.key));
             }
             let others = self.other_results(&pending.record);
-            Ok(Committed { result: pending.record.result(), is_new, others })
+            Ok(Committed {
+                result: pending.record.result(),
+                is_new,
+                others,
+            })
         });
         let commits = commits.collect();
         crash_point("commit.done");
@@ -91,11 +101,18 @@ impl Store {
                 crash_point("commit.one_published");
             }
         }
-        let given: HashSet<(Class, Digest)> = pending.staged.items.iter().map(|i| (i.class, i.digest)).collect();
+        let given: HashSet<(Class, Digest)> = pending
+            .staged
+            .items
+            .iter()
+            .map(|i| (i.class, i.digest))
+            .collect();
         for content in pending.record.outputs.values() {
             // Staged with the action: then all of it was. Otherwise it must have been here before.
             if !given.contains(&(content.shape.into(), content.digest)) && !self.has(content)? {
-                return Err(StoreError::Missing { what: content.to_string() });
+                return Err(StoreError::Missing {
+                    what: content.to_string(),
+                });
             }
         }
         Ok(())
@@ -103,10 +120,13 @@ impl Store {
 
     /// Seals what was published, if it still is what was hashed.
     fn seal(&self, published: &HashMap<(Class, Digest), (bool, FileStat)>) {
-        let seals = published.iter().filter(|(_, (ours, _))| *ours).filter_map(|((class, digest), (_, hashed))| {
-            let stat = FileStat::of(&fs::symlink_metadata(self.named(class.dir(), digest)).ok()?);
-            stat.same_bytes(hashed).then_some((*digest, stat))
-        });
+        let seals = published.iter().filter(|(_, (ours, _))| *ours).filter_map(
+            |((class, digest), (_, hashed))| {
+                let stat =
+                    FileStat::of(&fs::symlink_metadata(self.named(class.dir(), digest)).ok()?);
+                stat.same_bytes(hashed).then_some((*digest, stat))
+            },
+        );
         self.seals.add(&seals.collect::<Vec<_>>());
     }
 
@@ -119,7 +139,9 @@ impl Store {
         let mut published = HashMap::new();
         for item in &staged.items {
             let ours = self.publish(item)?;
-            published.entry((item.class, item.digest)).or_insert((ours, item.stat));
+            published
+                .entry((item.class, item.digest))
+                .or_insert((ours, item.stat));
         }
         let ours: Vec<_> = published.iter().filter(|(_, (ours, _))| *ours).collect();
         match ours[..] {
@@ -127,7 +149,9 @@ impl Store {
             // One large file: no reason to wait for everybody else's.
             [((class, digest), _)] => {
                 let path = self.named(class.dir(), digest);
-                File::open(&path).and_then(|f| f.sync_all()).map_err(at(&path, "flush to the disk"))?;
+                File::open(&path)
+                    .and_then(|f| f.sync_all())
+                    .map_err(at(&path, "flush to the disk"))?;
             }
             _ => sync_filesystem(&self.root).map_err(at(&self.root, "flush to the disk"))?,
         }
@@ -139,7 +163,9 @@ impl Store {
     pub(super) fn hold_gc_off(&self) -> Result<File, StoreError> {
         let lock = self.gc_lock()?;
         match lock.lock_shared() {
-            Err(e) if !super::session::is_lockless(&e) => Err(at(&self.root.join("gc.lock"), "lock")(e)),
+            Err(e) if !super::session::is_lockless(&e) => {
+                Err(at(&self.root.join("gc.lock"), "lock")(e))
+            }
             _ => Ok(lock),
         }
     }

@@ -28,7 +28,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Bytes do not match their name. They are out of the way already, if that was possible.
-    #[error("{what} in the store is corrupt: {detail}; it is not used, and what needs it runs again (`repro fsck` checks the whole store)")]
+    #[error(
+        "{what} in the store is corrupt: {detail}; it is not used, and what needs it runs again (`repro fsck` checks the whole store)"
+    )]
     Corrupt {
         /// What it is: `object 0123...`.
         what: String,
@@ -87,16 +89,25 @@ pub enum StoreError {
 impl StoreError {
     /// Results can still be computed, but not kept: the store cannot be written.
     pub fn is_write_refused(&self) -> bool {
-        matches!(self, StoreError::Full { .. } | StoreError::ReadOnly { .. } | StoreError::Denied { .. })
+        matches!(
+            self,
+            StoreError::Full { .. } | StoreError::ReadOnly { .. } | StoreError::Denied { .. }
+        )
     }
 
     /// The content is not there (any more): what makes it has to run again.
     pub fn is_miss(&self) -> bool {
-        matches!(self, StoreError::Corrupt { .. } | StoreError::Missing { .. })
+        matches!(
+            self,
+            StoreError::Corrupt { .. } | StoreError::Missing { .. }
+        )
     }
 
     pub(crate) fn refused(path: &Path, why: impl Into<String>) -> StoreError {
-        StoreError::Refused { path: path.to_owned(), why: why.into() }
+        StoreError::Refused {
+            path: path.to_owned(),
+            why: why.into(),
+        }
     }
 }
 
@@ -109,7 +120,11 @@ pub(crate) fn at<'a>(path: &'a Path, doing: &'static str) -> impl Fn(io::Error) 
             Some(libc::EROFS) => StoreError::ReadOnly { path },
             Some(libc::EACCES | libc::EPERM) => StoreError::Denied { path },
             Some(libc::ENOENT) => StoreError::Vanished { path },
-            _ => StoreError::Io { path, doing, source },
+            _ => StoreError::Io {
+                path,
+                doing,
+                source,
+            },
         }
     }
 }

@@ -74,7 +74,13 @@ impl Store {
             other => other.ok(),
         };
         let report = FsckReport::default();
-        let mut check = Check { store: self, repair, report, objects: HashSet::new(), trees: BTreeMap::new() };
+        let mut check = Check {
+            store: self,
+            repair,
+            report,
+            objects: HashSet::new(),
+            trees: BTreeMap::new(),
+        };
         // Records first: while others commit, what a record names was there before it, so it is still found afterwards.
         let records = check.records()?;
         let states = check.states()?;
@@ -94,12 +100,20 @@ type References = Vec<(PathBuf, Vec<Content>)>;
 
 impl Check<'_> {
     fn finding(&mut self, path: &Path, problem: impl Into<String>, remedy: Remedy) {
-        self.report.findings.push(Finding { path: path.to_owned(), problem: problem.into(), remedy });
+        self.report.findings.push(Finding {
+            path: path.to_owned(),
+            problem: problem.into(),
+            remedy,
+        });
     }
 
     fn bad(&mut self, path: &Path, problem: impl Into<String>) {
         let remedy = if self.repair {
-            let name = path.strip_prefix(&self.store.root).unwrap_or(path).to_string_lossy().replace('/', "-");
+            let name = path
+                .strip_prefix(&self.store.root)
+                .unwrap_or(path)
+                .to_string_lossy()
+                .replace('/', "-");
             match fs::rename(path, self.store.quarantine_path(&name)) {
                 Ok(()) => Remedy::MovedAside,
                 Err(e) => Remedy::None(Some(e.to_string())),
@@ -111,11 +125,17 @@ impl Check<'_> {
     }
 
     /// Entries with a good name; the others are told of.
-    fn entries(&mut self, dir: &str, want_dir: bool) -> Result<Vec<(PathBuf, Digest, fs::Metadata)>, StoreError> {
+    fn entries(
+        &mut self,
+        dir: &str,
+        want_dir: bool,
+    ) -> Result<Vec<(PathBuf, Digest, fs::Metadata)>, StoreError> {
         let mut good = Vec::new();
         for (path, digest, meta) in self.store.named_entries(dir)? {
             match digest {
-                Some(digest) if meta.is_dir() == want_dir && (want_dir || meta.is_file()) => good.push((path, digest, meta)),
+                Some(digest) if meta.is_dir() == want_dir && (want_dir || meta.is_file()) => {
+                    good.push((path, digest, meta))
+                }
                 Some(_) => self.bad(&path, "this should be a regular file"),
                 None => self.finding(&path, "this name means nothing here", Remedy::LeftAlone),
             }
@@ -129,7 +149,9 @@ impl Check<'_> {
             for found in read_records(&dir, &key).map_err(at(&dir, "read the records"))? {
                 self.report.records += 1;
                 match found.record {
-                    Ok(record) => references.push((found.path, record.outputs.values().copied().collect())),
+                    Ok(record) => {
+                        references.push((found.path, record.outputs.values().copied().collect()))
+                    }
                     Err(why) => self.bad(&found.path, format!("the record is corrupt: {why}")),
                 }
             }
@@ -152,7 +174,10 @@ impl Check<'_> {
 
     fn named(&mut self, class: Class) -> Result<(), StoreError> {
         let entries = self.entries(class.dir(), false)?;
-        let hashed: Vec<_> = entries.par_iter().map(|(path, _, _)| class.hash_file(path)).collect();
+        let hashed: Vec<_> = entries
+            .par_iter()
+            .map(|(path, _, _)| class.hash_file(path))
+            .collect();
         for ((path, digest, meta), hashed) in entries.iter().zip(hashed) {
             match class {
                 Class::Object => self.report.objects += 1,
@@ -176,7 +201,10 @@ impl Check<'_> {
             }
             match class {
                 Class::Object => drop(self.objects.insert(*digest)),
-                Class::Tree => match fs::read(path).map_err(|e| e.to_string()).and_then(|b| Listing::parse(&b).map_err(|e| e.to_string())) {
+                Class::Tree => match fs::read(path)
+                    .map_err(|e| e.to_string())
+                    .and_then(|b| Listing::parse(&b).map_err(|e| e.to_string()))
+                {
                     Ok(listing) => drop(self.trees.insert(*digest, listing)),
                     Err(why) => self.bad(path, why),
                 },
@@ -186,12 +214,19 @@ impl Check<'_> {
     }
 
     fn writable(&mut self, path: &Path) {
-        let remedy = match self.repair.then(|| fs::set_permissions(path, Permissions::from_mode(0o444))) {
+        let remedy = match self
+            .repair
+            .then(|| fs::set_permissions(path, Permissions::from_mode(0o444)))
+        {
             Some(Ok(())) => Remedy::Fixed,
             Some(Err(e)) => Remedy::None(Some(e.to_string())),
             None => Remedy::None(None),
         };
-        self.finding(path, "it is writable, so it could be changed by accident", remedy);
+        self.finding(
+            path,
+            "it is writable, so it could be changed by accident",
+            remedy,
+        );
     }
 
     /// A tree that lacks a file is as good as absent.
@@ -200,8 +235,13 @@ impl Check<'_> {
             .trees
             .iter()
             .filter_map(|(tree, listing)| {
-                let (path, digest, _, _) = listing.files().find(|(_, digest, _, _)| !self.objects.contains(digest))?;
-                Some((*tree, format!("its file `{path}` ({digest}) is missing or corrupt")))
+                let (path, digest, _, _) = listing
+                    .files()
+                    .find(|(_, digest, _, _)| !self.objects.contains(digest))?;
+                Some((
+                    *tree,
+                    format!("its file `{path}` ({digest}) is missing or corrupt"),
+                ))
             })
             .collect();
         for (tree, problem) in lacking {
@@ -218,7 +258,10 @@ impl Check<'_> {
                 Shape::Tree => !self.trees.contains_key(&content.digest),
             });
             if let Some(content) = lacking {
-                self.bad(&path, format!("the {what} names {content}, which is missing or corrupt"));
+                self.bad(
+                    &path,
+                    format!("the {what} names {content}, which is missing or corrupt"),
+                );
             }
         }
     }
@@ -232,7 +275,13 @@ impl Check<'_> {
                 Some(Err(e)) => Remedy::None(Some(e.to_string())),
                 None => Remedy::None(None),
             };
-            self.finding(&path, format!("{bad} entries are damaged; the objects they are about are hashed before use"), remedy);
+            self.finding(
+                &path,
+                format!(
+                    "{bad} entries are damaged; the objects they are about are hashed before use"
+                ),
+                remedy,
+            );
         }
     }
 }

@@ -120,13 +120,18 @@ impl Store {
     /// Removes what nothing needs, and says what that was. Waits for commits under way. Empty directories stay.
     pub fn gc(&self, roots: &HashSet<Root>, policy: &GcPolicy) -> Result<GcPlan, StoreError> {
         let lock = self.gc_lock()?;
-        lock.lock().map_err(at(&self.root.join("gc.lock"), "lock"))?;
+        lock.lock()
+            .map_err(at(&self.root.join("gc.lock"), "lock"))?;
         let plan = self.plan(roots, policy)?;
         let remove = |paths: &[PathBuf]| {
-            paths.iter().try_for_each(|path| match fs::remove_file(path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at(path, "remove it")(e)),
-                _ => Ok(()),
-            })
+            paths
+                .iter()
+                .try_for_each(|path| match fs::remove_file(path) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                        Err(at(path, "remove it")(e))
+                    }
+                    _ => Ok(()),
+                })
         };
         remove(&plan.paths.states)?;
         remove(&plan.paths.records)?;
@@ -138,7 +143,13 @@ impl Store {
         remove(&plan.paths.trees)?;
         crash_point("gc.trees_gone");
         remove(&plan.paths.objects)?;
-        let gone: HashSet<Digest> = plan.paths.trees.iter().chain(&plan.paths.objects).filter_map(|p| digest_of(p)).collect();
+        let gone: HashSet<Digest> = plan
+            .paths
+            .trees
+            .iter()
+            .chain(&plan.paths.objects)
+            .filter_map(|p| digest_of(p))
+            .collect();
         let _ = self.seals.compact(|digest| !gone.contains(digest));
         session::sweep(&self.root.join("tmp"));
         self.sweep_locks();
@@ -148,7 +159,11 @@ impl Store {
 
     /// Lock files of processes that died.
     fn sweep_locks(&self) {
-        for entry in fs::read_dir(self.root.join("locks")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.root.join("locks"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if let Some(_dead) = session::take_dead(&entry.path()) {
                 let _ = fs::remove_file(entry.path());
             }
@@ -157,9 +172,18 @@ impl Store {
 
     /// Corrupt bytes that nobody cared to look at. A rename keeps mtime, so the age is that of the move, by ctime.
     fn sweep_quarantine(&self, grace: Duration) {
-        for entry in fs::read_dir(self.root.join("quarantine")).into_iter().flatten().flatten() {
-            let moved_ns = entry.metadata().map(|m| FileStat::of(&m).ctime_ns).unwrap_or(i64::MAX);
-            if u128::try_from(now_ns().saturating_sub(moved_ns)).is_ok_and(|age| age > grace.as_nanos()) {
+        for entry in fs::read_dir(self.root.join("quarantine"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let moved_ns = entry
+                .metadata()
+                .map(|m| FileStat::of(&m).ctime_ns)
+                .unwrap_or(i64::MAX);
+            if u128::try_from(now_ns().saturating_sub(moved_ns))
+                .is_ok_and(|age| age > grace.as_nanos())
+            {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -170,9 +194,12 @@ impl Store {
         let mut keep: HashSet<Root> = roots.iter().copied().chain(leased.roots).collect();
         keep.extend(self.pins()?);
         let young_ns = |grace: Duration| {
-            let limit = now_ns().saturating_sub(i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX));
+            let limit =
+                now_ns().saturating_sub(i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX));
             // A second of slack: files are stamped by a clock that ticks, sometimes in seconds.
-            leased.since_ns.map_or(limit, |since| limit.min(since.saturating_sub(1_000_000_000)))
+            leased.since_ns.map_or(limit, |since| {
+                limit.min(since.saturating_sub(1_000_000_000))
+            })
         };
         let mut plan = GcPlan::default();
         let mut marks = Marks::default();
@@ -219,11 +246,18 @@ impl Store {
                 let stays = keep.contains(&Root::Action(key)) || mtime_ns(&found.meta) >= young_ns;
                 match found.record {
                     Ok(record) if stays => {
-                        record.outputs.values().for_each(|content| self.mark(content.shape, content.digest, marks));
+                        record
+                            .outputs
+                            .values()
+                            .for_each(|content| self.mark(content.shape, content.digest, marks));
                     }
                     Ok(record) => {
                         let wall_s = record.observation.get("wall_s").and_then(|v| v.as_f64());
-                        plan.actions.push(GoneAction { key, preimage: record.preimage, wall_s });
+                        plan.actions.push(GoneAction {
+                            key,
+                            preimage: record.preimage,
+                            wall_s,
+                        });
                         plan.paths.records.push(found.path);
                     }
                     // What it named is unknown, and it is a miss anyway; fsck tells of it.
@@ -234,11 +268,20 @@ impl Store {
         Ok(())
     }
 
-    fn plan_states(&self, young_ns: i64, plan: &mut GcPlan, marks: &mut Marks) -> Result<(), StoreError> {
+    fn plan_states(
+        &self,
+        young_ns: i64,
+        plan: &mut GcPlan,
+        marks: &mut Marks,
+    ) -> Result<(), StoreError> {
         for (path, key, meta) in self.named_files("states")? {
-            let state = fs::read(&path).map_err(|e| e.to_string()).and_then(|text| states::decode(&text, &key));
+            let state = fs::read(&path)
+                .map_err(|e| e.to_string())
+                .and_then(|text| states::decode(&text, &key));
             match state {
-                Ok(state) if mtime_ns(&meta) >= young_ns => self.mark(state.content.shape, state.content.digest, marks),
+                Ok(state) if mtime_ns(&meta) >= young_ns => {
+                    self.mark(state.content.shape, state.content.digest, marks)
+                }
                 _ => {
                     plan.states += 1;
                     plan.paths.states.push(path);
@@ -253,9 +296,13 @@ impl Store {
             Shape::File => drop(marks.objects.insert(digest)),
             Shape::Tree => {
                 if marks.trees.insert(digest)
-                    && let Some(listing) = fs::read(self.named("trees", &digest)).ok().and_then(|b| Listing::parse(&b).ok())
+                    && let Some(listing) = fs::read(self.named("trees", &digest))
+                        .ok()
+                        .and_then(|b| Listing::parse(&b).ok())
                 {
-                    marks.objects.extend(listing.files().map(|(_, digest, _, _)| digest));
+                    marks
+                        .objects
+                        .extend(listing.files().map(|(_, digest, _, _)| digest));
                 }
             }
         }
@@ -281,13 +328,19 @@ impl Store {
     pub fn pins(&self) -> Result<Vec<Root>, StoreError> {
         let dir = self.root.join("pins");
         let entries = fs::read_dir(&dir).map_err(at(&dir, "list the pins"))?;
-        let mut pins: Vec<Root> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+        let mut pins: Vec<Root> = entries
+            .flatten()
+            .filter_map(|e| e.file_name().to_str()?.parse().ok())
+            .collect();
         pins.sort();
         Ok(pins)
     }
 
     /// Everything named `<dir>/ab/<62 hex>`. Other names are left alone; fsck tells of them.
-    pub(super) fn named_entries(&self, dir: &str) -> Result<Vec<(PathBuf, Option<Digest>, fs::Metadata)>, StoreError> {
+    pub(super) fn named_entries(
+        &self,
+        dir: &str,
+    ) -> Result<Vec<(PathBuf, Option<Digest>, fs::Metadata)>, StoreError> {
         let top = self.root.join(dir);
         let mut found = Vec::new();
         for half in fs::read_dir(&top).map_err(at(&top, "list it"))? {
@@ -311,12 +364,26 @@ impl Store {
         Ok(found)
     }
 
-    fn named_files(&self, dir: &str) -> Result<impl Iterator<Item = (PathBuf, Digest, fs::Metadata)>, StoreError> {
-        Ok(self.named_entries(dir)?.into_iter().filter(|e| e.2.is_file()).filter_map(|(p, d, m)| Some((p, d?, m))))
+    fn named_files(
+        &self,
+        dir: &str,
+    ) -> Result<impl Iterator<Item = (PathBuf, Digest, fs::Metadata)>, StoreError> {
+        Ok(self
+            .named_entries(dir)?
+            .into_iter()
+            .filter(|e| e.2.is_file())
+            .filter_map(|(p, d, m)| Some((p, d?, m))))
     }
 
-    pub(super) fn named_dirs(&self, dir: &str) -> Result<impl Iterator<Item = (PathBuf, Digest)>, StoreError> {
-        Ok(self.named_entries(dir)?.into_iter().filter(|e| e.2.is_dir()).filter_map(|(p, d, _)| Some((p, d?))))
+    pub(super) fn named_dirs(
+        &self,
+        dir: &str,
+    ) -> Result<impl Iterator<Item = (PathBuf, Digest)>, StoreError> {
+        Ok(self
+            .named_entries(dir)?
+            .into_iter()
+            .filter(|e| e.2.is_dir())
+            .filter_map(|(p, d, _)| Some((p, d?))))
     }
 }
 
@@ -332,7 +399,11 @@ fn mtime_ns(meta: &fs::Metadata) -> i64 {
 
 /// Makes a used record young again. Failing (somebody else's record) is harmless as long as a lease names it.
 pub(super) fn freshen(path: &Path, meta: &fs::Metadata) {
-    let is_old = meta.modified().ok().and_then(|t| t.elapsed().ok()).is_some_and(|age| age.as_secs() > FRESHEN_S);
+    let is_old = meta
+        .modified()
+        .ok()
+        .and_then(|t| t.elapsed().ok())
+        .is_some_and(|age| age.as_secs() > FRESHEN_S);
     if is_old && let Ok(file) = File::open(path) {
         let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
     }

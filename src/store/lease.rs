@@ -55,10 +55,16 @@ impl Store {
         let _gc_held_off = self.hold_gc_off()?;
         loop {
             let path = self.root.join("leases").join(owner_name());
-            let Some(mut file) = lock_new(&path)? else { continue };
-            file.write_all(format!("since {}\n", now_ns()).as_bytes()).map_err(at(&path, "write the lease"))?;
+            let Some(mut file) = lock_new(&path)? else {
+                continue;
+            };
+            file.write_all(format!("since {}\n", now_ns()).as_bytes())
+                .map_err(at(&path, "write the lease"))?;
             // If another thread was faster its lease serves, and this one is dropped.
-            let _ = self.lease.set(Lease { path, held: Mutex::new((file, HashSet::new())) });
+            let _ = self.lease.set(Lease {
+                path,
+                held: Mutex::new((file, HashSet::new())),
+            });
             return Ok(());
         }
     }
@@ -93,8 +99,16 @@ fn read_lease(path: &Path, leased: &mut LeasedRoots) -> Result<(), StoreError> {
         Err(e) => return Err(at(path, "read the lease")(e)),
     };
     // A lease without its first line has just begun.
-    let since_ns = text.lines().next().and_then(|l| l.strip_prefix("since ")?.parse().ok()).unwrap_or_else(now_ns);
+    let since_ns = text
+        .lines()
+        .next()
+        .and_then(|l| l.strip_prefix("since ")?.parse().ok())
+        .unwrap_or_else(now_ns);
     leased.since_ns = Some(leased.since_ns.map_or(since_ns, |s| s.min(since_ns)));
-    leased.roots.extend(text.lines().skip(1).filter_map(|line| line.parse::<Root>().ok()));
+    leased.roots.extend(
+        text.lines()
+            .skip(1)
+            .filter_map(|line| line.parse::<Root>().ok()),
+    );
     Ok(())
 }

@@ -41,12 +41,17 @@ impl Store {
     pub fn try_lock_action(&self, key: &Digest) -> Result<Result<ActionLock, Waiting>, StoreError> {
         let path = self.root.join("locks").join(key.hex());
         loop {
-            let mut file =
-                File::options().create(true).append(true).open(&path).map_err(at(&path, "make the lock file"))?;
+            let mut file = File::options()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .map_err(at(&path, "make the lock file"))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    let pid = fs::read_to_string(&path).ok().and_then(|text| text.lines().last()?.parse().ok());
+                    let pid = fs::read_to_string(&path)
+                        .ok()
+                        .and_then(|text| text.lines().last()?.parse().ok());
                     return Ok(Err(Waiting { pid }));
                 }
                 Err(TryLockError::Error(e)) if is_lockless(&e) => {}
@@ -54,7 +59,9 @@ impl Store {
             }
             if is_same_file(&file, &path) {
                 // For the eyes of those who wait; a full disk must not matter.
-                let _ = file.set_len(0).and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
                 return Ok(Ok(ActionLock { path, _file: file }));
             }
         }

@@ -60,7 +60,17 @@ use session::Session;
 
 /// What this version reads and writes.
 const FORMAT: &str = "repro store 1\n";
-const DIRS: [&str; 9] = ["objects", "trees", "actions", "states", "pins", "leases", "locks", "tmp", "quarantine"];
+const DIRS: [&str; 9] = [
+    "objects",
+    "trees",
+    "actions",
+    "states",
+    "pins",
+    "leases",
+    "locks",
+    "tmp",
+    "quarantine",
+];
 
 /// An open store. Cheap to share by reference between threads; any number of processes may have the same one open.
 pub struct Store {
@@ -86,7 +96,10 @@ impl Store {
         match fs::read(&format) {
             Ok(text) if text == FORMAT.as_bytes() => {}
             Ok(text) => {
-                let found = String::from_utf8_lossy(&text[..text.len().min(40)]).trim().escape_debug().to_string();
+                let found = String::from_utf8_lossy(&text[..text.len().min(40)])
+                    .trim()
+                    .escape_debug()
+                    .to_string();
                 let why = format!(
                     "the store says it is `{found}`, this program needs `{}`; use the version of `repro` that made it, or \
                      point REPRO_STORE at another directory",
@@ -153,18 +166,29 @@ impl Store {
     /// Held shared by whoever adds names, exclusively by gc while it removes some.
     fn gc_lock(&self) -> Result<File, StoreError> {
         let path = self.root.join("gc.lock");
-        File::options().create(true).append(true).open(&path).map_err(at(&path, "open the lock"))
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(at(&path, "open the lock"))
     }
 }
 
 /// Lays out a new store; `format` comes last, so that a half-made store is completed by the next open.
 fn create(root: &Path, format: &Path) -> Result<(), StoreError> {
     if let Ok(mut entries) = fs::read_dir(root)
-        && entries.any(|e| e.is_ok_and(|e| !DIRS.iter().any(|d| e.file_name() == **d) && !is_format_tmp(&e.file_name())))
+        && entries.any(|e| {
+            e.is_ok_and(|e| {
+                !DIRS.iter().any(|d| e.file_name() == **d) && !is_format_tmp(&e.file_name())
+            })
+        })
         && !format.exists()
     {
         let why = "the directory holds other things and no store; point REPRO_STORE at an empty or new directory";
-        return Err(StoreError::Format { path: root.to_owned(), why: why.into() });
+        return Err(StoreError::Format {
+            path: root.to_owned(),
+            why: why.into(),
+        });
     }
     for dir in DIRS {
         let dir = root.join(dir);
@@ -180,7 +204,10 @@ fn is_format_tmp(name: &std::ffi::OsStr) -> bool {
 }
 
 /// Makes the parent of `path` if it is missing: most two-digit directories exist after a few runs.
-fn with_parent<T>(path: &Path, mut action: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+fn with_parent<T>(
+    path: &Path,
+    mut action: impl FnMut() -> std::io::Result<T>,
+) -> std::io::Result<T> {
     match action() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             if let Some(parent) = path.parent() {

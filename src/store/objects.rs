@@ -72,7 +72,9 @@ impl Class {
     pub fn hash_file(self, path: &Path) -> io::Result<(Digest, u64)> {
         match self {
             Class::Object => Digest::of_file(path),
-            Class::Tree => fs::read(path).map(|b| (Digest::derive(Domain::Tree, &b), b.len() as u64)),
+            Class::Tree => {
+                fs::read(path).map(|b| (Digest::derive(Domain::Tree, &b), b.len() as u64))
+            }
         }
     }
 }
@@ -112,7 +114,11 @@ impl Store {
     /// Takes bytes in as a file.
     pub fn absorb_bytes(&self, bytes: &[u8]) -> Result<(Content, Staged), StoreError> {
         let item = self.stage_bytes(Class::Object, Digest::of(bytes), bytes)?;
-        let content = Content { shape: Shape::File, digest: item.digest, bytes_total: bytes.len() as u64 };
+        let content = Content {
+            shape: Shape::File,
+            digest: item.digest,
+            bytes_total: bytes.len() as u64,
+        };
         Ok((content, Staged { items: vec![item] }))
     }
 
@@ -121,7 +127,11 @@ impl Store {
         if !meta.is_dir() {
             check_regular(path, &meta)?;
             let item = self.stage_file(path, FileStat::of(&meta), meta.nlink(), take)?;
-            let content = Content { shape: Shape::File, digest: item.digest, bytes_total: item.stat.bytes };
+            let content = Content {
+                shape: Shape::File,
+                digest: item.digest,
+                bytes_total: item.stat.bytes,
+            };
             return Ok((content, Staged { items: vec![item] }));
         }
         let walk = Walk::of(path)?;
@@ -132,7 +142,11 @@ impl Store {
             .collect::<Result<_, _>>()?;
         let contents: Vec<Content> = items
             .iter()
-            .map(|i| Content { shape: Shape::File, digest: i.digest, bytes_total: i.stat.bytes })
+            .map(|i| Content {
+                shape: Shape::File,
+                digest: i.digest,
+                bytes_total: i.stat.bytes,
+            })
             .collect();
         let listing = walk.listing(path, &contents)?;
         let content = listing.content();
@@ -140,33 +154,69 @@ impl Store {
         Ok((content, Staged { items }))
     }
 
-    fn stage_bytes(&self, class: Class, digest: Digest, bytes: &[u8]) -> Result<StagedItem, StoreError> {
+    fn stage_bytes(
+        &self,
+        class: Class,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<StagedItem, StoreError> {
         let path = self.session()?.fresh_path();
-        let mut item = StagedItem { class, digest, path, stat: FileStat { dev: 0, ino: 0, bytes: 0, mtime_ns: 0, ctime_ns: 0 } };
+        let mut item = StagedItem {
+            class,
+            digest,
+            path,
+            stat: FileStat {
+                dev: 0,
+                ino: 0,
+                bytes: 0,
+                mtime_ns: 0,
+                ctime_ns: 0,
+            },
+        };
         fs::write(&item.path, bytes).map_err(at(&self.root, "write to the store"))?;
         item.stat = seal_mode(&item.path)?;
         Ok(item)
     }
 
-    fn stage_file(&self, from: &Path, seen: FileStat, links: u64, take: Take) -> Result<StagedItem, StoreError> {
+    fn stage_file(
+        &self,
+        from: &Path,
+        seen: FileStat,
+        links: u64,
+        take: Take,
+    ) -> Result<StagedItem, StoreError> {
         let path = self.session()?.fresh_path();
-        let mut item = StagedItem { class: Class::Object, digest: Digest([0; 32]), path, stat: seen };
-        let moved = take == Take::Move && links == 1 && match fs::rename(from, &item.path) {
-            Ok(()) => true,
-            Err(e) if e.raw_os_error() == Some(libc::EXDEV) => false,
-            Err(e) => return Err(at(from, "move it into the store")(e)),
+        let mut item = StagedItem {
+            class: Class::Object,
+            digest: Digest([0; 32]),
+            path,
+            stat: seen,
         };
+        let moved = take == Take::Move
+            && links == 1
+            && match fs::rename(from, &item.path) {
+                Ok(()) => true,
+                Err(e) if e.raw_os_error() == Some(libc::EXDEV) => false,
+                Err(e) => return Err(at(from, "move it into the store")(e)),
+            };
         if !moved {
             copy_bytes(from, &item.path, 0o600, &self.root)?;
             if take == Take::Move {
-                fs::remove_file(from).map_err(at(from, "remove it after copying it into the store"))?;
+                fs::remove_file(from)
+                    .map_err(at(from, "remove it after copying it into the store"))?;
             }
         }
         let before = seal_mode(&item.path)?;
         let (digest, _) = Digest::of_file(&item.path).map_err(at(from, "read it"))?;
-        let after = FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
-        if !before.same_bytes(&after) || (moved && !seen.same_bytes(&after)) || after.bytes != seen.bytes {
-            return Err(StoreError::Changed { path: from.to_owned() });
+        let after =
+            FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
+        if !before.same_bytes(&after)
+            || (moved && !seen.same_bytes(&after))
+            || after.bytes != seen.bytes
+        {
+            return Err(StoreError::Changed {
+                path: from.to_owned(),
+            });
         }
         item.digest = digest;
         item.stat = after;
@@ -178,7 +228,11 @@ impl Store {
         let path = self.named(class.dir(), digest);
         let meta = match fs::symlink_metadata(&path) {
             Ok(meta) => meta,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(StoreError::Missing { what: class.label(digest) }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing {
+                    what: class.label(digest),
+                });
+            }
             Err(e) => return Err(at(&path, "look at it")(e)),
         };
         if !meta.is_file() {
@@ -204,7 +258,12 @@ impl Store {
         }
         let (found, _) = class.hash_file(&path).map_err(missing)?;
         if found != *digest {
-            return Err(self.quarantine(class, digest, &meta, &format!("its bytes hash to {found}")));
+            return Err(self.quarantine(
+                class,
+                digest,
+                &meta,
+                &format!("its bytes hash to {found}"),
+            ));
         }
         let before = FileStat::of(&meta);
         let after = FileStat::of(&fs::symlink_metadata(&path).map_err(missing)?);
@@ -217,7 +276,13 @@ impl Store {
     }
 
     /// Moves bad bytes aside, so that the right ones can take their name.
-    fn quarantine(&self, class: Class, digest: &Digest, seen: &fs::Metadata, detail: &str) -> StoreError {
+    fn quarantine(
+        &self,
+        class: Class,
+        digest: &Digest,
+        seen: &fs::Metadata,
+        detail: &str,
+    ) -> StoreError {
         let path = self.named(class.dir(), digest);
         let aside = self.quarantine_path(&format!("{}-{digest}", class.dir()));
         // Somebody may have repaired it meanwhile; that one is not the file that was hashed.
@@ -227,13 +292,18 @@ impl Store {
             Some(Err(e)) => format!("{detail}; it could not be moved aside: {e}"),
             None => detail.to_owned(),
         };
-        let error = StoreError::Corrupt { what: class.label(digest), detail };
+        let error = StoreError::Corrupt {
+            what: class.label(digest),
+            detail,
+        };
         self.warning(&error.to_string());
         error
     }
 
     pub(super) fn quarantine_path(&self, name: &str) -> PathBuf {
-        self.root.join("quarantine").join(format!("{name}.{}", session::owner_name()))
+        self.root
+            .join("quarantine")
+            .join(format!("{name}.{}", session::owner_name()))
     }
 
     /// It is in the store and whole, by [`Store::check`]'s measure; a tree with all its files. What is corrupt is moved aside
@@ -242,7 +312,9 @@ impl Store {
         let found = match content.shape {
             Shape::File => self.check(Class::Object, &content.digest).map(|_| ()),
             Shape::Tree => self.read_tree(&content.digest).and_then(|listing| {
-                listing.files().try_for_each(|(_, digest, _, _)| self.check(Class::Object, &digest).map(|_| ()))
+                listing.files().try_for_each(|(_, digest, _, _)| {
+                    self.check(Class::Object, &digest).map(|_| ())
+                })
             }),
         };
         match found {
@@ -258,7 +330,9 @@ impl Store {
         if content.shape == Shape::Tree {
             let listing = self.read_tree(&content.digest)?;
             let files: Vec<Digest> = listing.files().map(|(_, digest, _, _)| digest).collect();
-            files.par_iter().try_for_each(|digest| self.check_bytes(Class::Object, digest))?;
+            files
+                .par_iter()
+                .try_for_each(|digest| self.check_bytes(Class::Object, digest))?;
         }
         Ok(())
     }
@@ -278,19 +352,27 @@ impl Store {
     pub fn read_tree(&self, digest: &Digest) -> Result<Listing, StoreError> {
         let path = self.check(Class::Tree, digest)?;
         let bytes = fs::read(&path).map_err(at(&path, "read it"))?;
-        Listing::parse(&bytes).map_err(|e| StoreError::Corrupt { what: Class::Tree.label(digest), detail: e.to_string() })
+        Listing::parse(&bytes).map_err(|e| StoreError::Corrupt {
+            what: Class::Tree.label(digest),
+            detail: e.to_string(),
+        })
     }
 
     /// Publishes under the digest's name; `false` if a whole one was there already.
     pub(super) fn publish(&self, item: &StagedItem) -> Result<bool, StoreError> {
-        let stat = FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
+        let stat =
+            FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
         if !stat.same_bytes(&item.stat) {
-            return Err(StoreError::Changed { path: item.path.clone() });
+            return Err(StoreError::Changed {
+                path: item.path.clone(),
+            });
         }
         let name = self.named(item.class.dir(), &item.digest);
         // Twice, because what is there may turn out to be corrupt, and then makes place.
         for _ in 0..2 {
-            if with_parent(&name, || super::sys::rename_noreplace(&item.path, &name)).map_err(at(&name, "publish it"))? {
+            if with_parent(&name, || super::sys::rename_noreplace(&item.path, &name))
+                .map_err(at(&name, "publish it"))?
+            {
                 return Ok(true);
             }
             match self.check(item.class, &item.digest) {
@@ -300,23 +382,38 @@ impl Store {
             }
         }
         let detail = "it cannot be moved out of the way of a good copy".to_owned();
-        Err(StoreError::Corrupt { what: item.class.label(&item.digest), detail })
+        Err(StoreError::Corrupt {
+            what: item.class.label(&item.digest),
+            detail,
+        })
     }
 }
 
 /// Read-only for everybody: an object is never written to again.
 fn seal_mode(path: &Path) -> Result<FileStat, StoreError> {
-    fs::set_permissions(path, Permissions::from_mode(0o444)).map_err(at(path, "make it read-only"))?;
-    Ok(FileStat::of(&fs::symlink_metadata(path).map_err(at(path, "look at it"))?))
+    fs::set_permissions(path, Permissions::from_mode(0o444))
+        .map_err(at(path, "make it read-only"))?;
+    Ok(FileStat::of(
+        &fs::symlink_metadata(path).map_err(at(path, "look at it"))?,
+    ))
 }
 
 /// Copies to a new file. On file systems that can, the kernel shares the blocks (`copy_file_range`), so this is a reflink.
 /// Write errors name `target`, the directory the user knows.
-pub(super) fn copy_bytes(from: &Path, to: &Path, mode: u32, target: &Path) -> Result<(), StoreError> {
+pub(super) fn copy_bytes(
+    from: &Path,
+    to: &Path,
+    mode: u32,
+    target: &Path,
+) -> Result<(), StoreError> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut source = File::open(from).map_err(at(from, "read it"))?;
-    let mut file =
-        File::options().write(true).create_new(true).mode(mode).open(to).map_err(at(target, "write a file there"))?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(to)
+        .map_err(at(target, "write a file there"))?;
     io::copy(&mut source, &mut file).map_err(at(target, "write a file there"))?;
     Ok(())
 }

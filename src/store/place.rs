@@ -59,7 +59,10 @@ impl Store {
     /// [`StoreError::Corrupt`] or [`StoreError::Missing`] if its bytes are not right or not there; `dest` is as it was then,
     /// and after any other error too.
     pub fn place(&self, content: &Content, dest: &Path, mode: LinkMode) -> Result<(), StoreError> {
-        let parent = dest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = dest
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(at(parent, "make the directory"))?;
         sweep_once(parent);
         let mut tmp = BesideTmp(parent.join(tmp_name()));
@@ -82,7 +85,13 @@ impl Store {
     }
 
     /// Builds at `tmp`; errors about writing name `dest`.
-    fn build(&self, content: &Content, tmp: &Path, how: How, dest: &Path) -> Result<(), StoreError> {
+    fn build(
+        &self,
+        content: &Content,
+        tmp: &Path,
+        how: How,
+        dest: &Path,
+    ) -> Result<(), StoreError> {
         if content.shape == Shape::File {
             let object = self.check(Class::Object, &content.digest)?;
             return self.build_file(&object, content, tmp, false, how, dest);
@@ -93,16 +102,24 @@ impl Store {
             let path = path.under(tmp);
             match node {
                 Node::Dir => fs::create_dir(&path).map_err(at(dest, "make a directory in it"))?,
-                Node::Link { target } => symlink(target, &path).map_err(at(dest, "make a link in it"))?,
+                Node::Link { target } => {
+                    symlink(target, &path).map_err(at(dest, "make a link in it"))?
+                }
                 Node::File { .. } => {}
             }
         }
         let files: Vec<_> = listing.files().collect();
-        files.par_iter().try_for_each(|(path, digest, bytes, executable)| {
-            let object = self.check(Class::Object, digest)?;
-            let content = Content { shape: Shape::File, digest: *digest, bytes_total: *bytes };
-            self.build_file(&object, &content, &path.under(tmp), *executable, how, dest)
-        })
+        files
+            .par_iter()
+            .try_for_each(|(path, digest, bytes, executable)| {
+                let object = self.check(Class::Object, digest)?;
+                let content = Content {
+                    shape: Shape::File,
+                    digest: *digest,
+                    bytes_total: *bytes,
+                };
+                self.build_file(&object, &content, &path.under(tmp), *executable, how, dest)
+            })
     }
 
     fn build_file(
@@ -115,7 +132,9 @@ impl Store {
         dest: &Path,
     ) -> Result<(), StoreError> {
         match how {
-            How::Symlink if !executable => return symlink(object, to).map_err(at(dest, "make a link there")),
+            How::Symlink if !executable => {
+                return symlink(object, to).map_err(at(dest, "make a link there"));
+            }
             How::Hardlink if !executable && self.link_sealed(object, content, to) => return Ok(()),
             _ => {}
         }
@@ -125,7 +144,9 @@ impl Store {
     /// A second name changes the object's ctime, so it is sealed anew, provided nothing else about it changed.
     fn link_sealed(&self, object: &Path, content: &Content, to: &Path) -> bool {
         let stat = |path: &Path| fs::symlink_metadata(path).map(|m| FileStat::of(&m));
-        let Ok(before) = stat(object) else { return false };
+        let Ok(before) = stat(object) else {
+            return false;
+        };
         if !self.seals.match_stat(&content.digest, &before) || fs::hard_link(object, to).is_err() {
             return false;
         }
@@ -148,7 +169,9 @@ impl Drop for BesideTmp {
 }
 
 fn remove_any(path: &Path) {
-    let Ok(meta) = fs::symlink_metadata(path) else { return };
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return;
+    };
     if !meta.is_dir() {
         let _ = fs::remove_file(path);
     } else if fs::remove_dir_all(path).is_err() {
@@ -190,11 +213,17 @@ fn install(tmp: &mut BesideTmp, dest: &Path) -> Result<(), StoreError> {
                 return Ok(());
             }
             Ok(false) => {}
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTEMPTY | libc::EEXIST | libc::ENOTDIR)) => {}
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::ENOENT | libc::ENOTEMPTY | libc::EEXIST | libc::ENOTDIR)
+                ) => {}
             Err(e) => return Err(error(e)),
         }
     }
-    Err(StoreError::Changed { path: dest.to_owned() })
+    Err(StoreError::Changed {
+        path: dest.to_owned(),
+    })
 }
 
 /// `.repro-tmp.<pid space>.<pid>.<start time>.<n>`: enough to tell later whether its maker still lives.
@@ -202,7 +231,11 @@ fn tmp_name() -> String {
     static NAMES: AtomicU64 = AtomicU64::new(0);
     let pid = std::process::id();
     let start = start_time(pid).unwrap_or(0);
-    format!("{TMP_PREFIX}{}.{pid}.{start}.{}", pid_space(), NAMES.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "{TMP_PREFIX}{}.{pid}.{start}.{}",
+        pid_space(),
+        NAMES.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// The boot and the process-number space, as hexadecimal digits.
@@ -242,9 +275,15 @@ fn sweep_once(parent: &Path) {
 
 fn is_left_behind(name: &str, entry: &fs::DirEntry) -> bool {
     let parts: Vec<&str> = name.split('.').collect();
-    let [space, pid, start, ..] = parts[..] else { return false };
+    let [space, pid, start, ..] = parts[..] else {
+        return false;
+    };
     if space != pid_space() {
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        let age = entry
+            .metadata()
+            .and_then(|m| m.modified())
+            .ok()
+            .and_then(|t| t.elapsed().ok());
         return age.is_some_and(|age| age.as_secs() > FOREIGN_TMP_AGE_S);
     }
     match (pid.parse(), start.parse::<u64>()) {

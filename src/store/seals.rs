@@ -61,22 +61,38 @@ fn decode(entry: &[u8]) -> Option<(Digest, FileStat)> {
 
 impl Seals {
     pub fn new(path: PathBuf) -> Seals {
-        Seals { path, known: Mutex::default() }
+        Seals {
+            path,
+            known: Mutex::default(),
+        }
     }
 
     /// The object looks as it did when its bytes were right.
     pub fn match_stat(&self, digest: &Digest, stat: &FileStat) -> bool {
         let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
-        let fits = |known: &Known| known.map.get(digest).is_some_and(|seal| seal.same_but_dev(stat));
+        let fits = |known: &Known| {
+            known
+                .map
+                .get(digest)
+                .is_some_and(|seal| seal.same_but_dev(stat))
+        };
         // Another process may have sealed it since we read the log.
-        fits(&known) || { self.read_news(&mut known); fits(&known) }
+        fits(&known) || {
+            self.read_news(&mut known);
+            fits(&known)
+        }
     }
 
     fn read_news(&self, known: &mut Known) {
-        let Ok(mut file) = File::open(&self.path) else { return };
+        let Ok(mut file) = File::open(&self.path) else {
+            return;
+        };
         let Ok(meta) = file.metadata() else { return };
         if meta.ino() != known.ino || meta.len() < known.read_to {
-            *known = Known { ino: meta.ino(), ..Known::default() };
+            *known = Known {
+                ino: meta.ino(),
+                ..Known::default()
+            };
         }
         let mut news = Vec::new();
         if meta.len() == known.read_to
@@ -149,16 +165,30 @@ mod tests {
     fn a_log_survives_torn_and_flipped_entries() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("seals");
-        let stat = |n| FileStat { dev: 9, ino: n, bytes: 2, mtime_ns: 3, ctime_ns: -4 };
+        let stat = |n| FileStat {
+            dev: 9,
+            ino: n,
+            bytes: 2,
+            mtime_ns: 3,
+            ctime_ns: -4,
+        };
         let [a, b, c] = [b"a", b"b", b"c"].map(|t| Digest::of(t));
         let seals = Seals::new(path.clone());
         seals.add(&[(a, stat(1)), (b, stat(2))]);
         let other = Seals::new(path.clone());
         assert!(other.match_stat(&a, &stat(1)) && !other.match_stat(&a, &stat(7)));
-        File::options().append(true).open(&path).unwrap().write_all(&[1; 30]).unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(&[1; 30])
+            .unwrap();
         seals.add(&[(c, stat(3)), (a, stat(5))]);
         assert!(other.match_stat(&c, &stat(3)), "the torn entry is cut off");
-        assert!(other.match_stat(&a, &stat(5)) && !other.match_stat(&a, &stat(1)), "the last seal counts");
+        assert!(
+            other.match_stat(&a, &stat(5)) && !other.match_stat(&a, &stat(1)),
+            "the last seal counts"
+        );
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[ENTRY + 3] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
@@ -167,6 +197,12 @@ mod tests {
         assert_eq!(fresh.bad_entries(), 1);
         fresh.compact(|d| *d == c).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), ENTRY as u64);
-        assert!(other.match_stat(&c, &stat(3)) && !other.match_stat(&a, &stat(5)));
+        let fresh = Seals::new(path);
+        assert!(fresh.match_stat(&c, &stat(3)) && !fresh.match_stat(&a, &stat(5)));
+        fresh.add(&[(b, stat(8))]);
+        assert!(
+            other.match_stat(&b, &stat(8)),
+            "a replaced log is read from its beginning"
+        );
     }
 }

@@ -22,13 +22,25 @@ pub(crate) struct Session {
 /// `<boot id>-<pid>-<n>`, unlike any other name this machine gives until it reboots (pid reuse: the lock decides).
 pub(crate) fn owner_name() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let boot: String = boot.chars().filter(char::is_ascii_hexdigit).take(12).collect();
-    format!("{boot}-{}-{}", std::process::id(), SESSIONS.fetch_add(1, Ordering::Relaxed))
+    let boot: String = boot
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(12)
+        .collect();
+    format!(
+        "{boot}-{}-{}",
+        std::process::id(),
+        SESSIONS.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Makes and locks a file nobody else has; `None` if somebody does.
 pub(crate) fn lock_new(path: &Path) -> Result<Option<File>, StoreError> {
-    let file = File::options().create(true).append(true).open(path).map_err(at(path, "make the lock file"))?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(at(path, "make the lock file"))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
@@ -41,7 +53,10 @@ pub(crate) fn lock_new(path: &Path) -> Result<Option<File>, StoreError> {
 
 /// The file system has no locks.
 pub(crate) fn is_lockless(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS)
+    )
 }
 
 /// The path still names the open file: nobody has removed it between open and lock.
@@ -61,18 +76,26 @@ impl Session {
         loop {
             let name = owner_name();
             let lock_path = tmp.join(format!("{name}.lock"));
-            let Some(lock) = lock_new(&lock_path)? else { continue };
+            let Some(lock) = lock_new(&lock_path)? else {
+                continue;
+            };
             let dir = tmp.join(&name);
             // A dead process of the same number may have left one that was not swept.
             let _ = fs::remove_dir_all(&dir);
             fs::create_dir(&dir).map_err(at(&dir, "make the directory"))?;
-            return Ok(Session { dir, lock_path, _lock: lock, names: AtomicU64::new(0) });
+            return Ok(Session {
+                dir,
+                lock_path,
+                _lock: lock,
+                names: AtomicU64::new(0),
+            });
         }
     }
 
     /// A path in the session that was never used.
     pub fn fresh_path(&self) -> PathBuf {
-        self.dir.join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
+        self.dir
+            .join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
     }
 }
 
@@ -86,7 +109,9 @@ impl Drop for Session {
 
 /// Removes what dead processes left. Never fails: at worst space is freed later.
 pub(crate) fn sweep(tmp: &Path) {
-    let Ok(entries) = fs::read_dir(tmp) else { return };
+    let Ok(entries) = fs::read_dir(tmp) else {
+        return;
+    };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.extension().is_none_or(|e| e != "lock") {

@@ -62,7 +62,12 @@ impl StatCache {
         StatCache {
             root: root.to_owned(),
             file: file.to_owned(),
-            entries: RwLock::new(fs::read(file).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default()),
+            entries: RwLock::new(
+                fs::read(file)
+                    .ok()
+                    .and_then(|bytes| decode(&bytes))
+                    .unwrap_or_default(),
+            ),
             dirty: AtomicBool::new(false),
             coarse: is_remote_filesystem(root),
             today: today(),
@@ -110,59 +115,119 @@ impl StatCache {
         Ok(walk.listing(&path, &contents)?.content())
     }
 
-    fn file(&self, name: &str, path: &Path, stat: FileStat, trust: bool) -> Result<Content, StoreError> {
+    fn file(
+        &self,
+        name: &str,
+        path: &Path,
+        stat: FileStat,
+        trust: bool,
+    ) -> Result<Content, StoreError> {
         if trust && let Some(digest) = self.known(name, &stat) {
-            return Ok(Content { shape: Shape::File, digest, bytes_total: stat.bytes });
+            return Ok(Content {
+                shape: Shape::File,
+                digest,
+                bytes_total: stat.bytes,
+            });
         }
         let recorded_ns = now_ns();
         let (digest, bytes_total) = Digest::of_file(path).map_err(at(path, "read it"))?;
         let after = FileStat::of(&fs::metadata(path).map_err(at(path, "look at it"))?);
         if after != stat || bytes_total != stat.bytes {
-            return Err(StoreError::Changed { path: path.to_owned() });
+            return Err(StoreError::Changed {
+                path: path.to_owned(),
+            });
         }
-        self.insert(name, Entry { stat, digest, recorded_ns, used_day: self.today });
-        Ok(Content { shape: Shape::File, digest, bytes_total })
+        self.insert(
+            name,
+            Entry {
+                stat,
+                digest,
+                recorded_ns,
+                used_day: self.today,
+            },
+        );
+        Ok(Content {
+            shape: Shape::File,
+            digest,
+            bytes_total,
+        })
     }
 
     fn known(&self, name: &str, stat: &FileStat) -> Option<Digest> {
-        let entry = *self.entries.read().unwrap_or_else(|e| e.into_inner()).get(name)?;
+        let entry = *self
+            .entries
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .get(name)?;
         if entry.stat != *stat || self.is_racy(stat, entry.recorded_ns) {
             return None;
         }
         if entry.used_day != self.today {
-            self.insert(name, Entry { used_day: self.today, ..entry });
+            self.insert(
+                name,
+                Entry {
+                    used_day: self.today,
+                    ..entry
+                },
+            );
         }
         Some(entry.digest)
     }
 
     fn is_racy(&self, stat: &FileStat, recorded_ns: i64) -> bool {
         let no_fractions = stat.mtime_ns % SECOND_NS == 0 && stat.ctime_ns % SECOND_NS == 0;
-        let slack = if self.coarse || no_fractions { COARSE_NS } else { TICK_NS };
+        let slack = if self.coarse || no_fractions {
+            COARSE_NS
+        } else {
+            TICK_NS
+        };
         stat.mtime_ns.max(stat.ctime_ns).saturating_add(slack) > recorded_ns
     }
 
     fn insert(&self, name: &str, entry: Entry) {
-        self.entries.write().unwrap_or_else(|e| e.into_inner()).insert(name.to_owned(), entry);
+        self.entries
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .insert(name.to_owned(), entry);
         self.dirty.store(true, Ordering::Relaxed);
     }
 
     /// Remembers an artifact just placed at `path` by [`super::Store::place`], whose listing is given for a tree. These
     /// entries are trusted at once: the bytes came from the store and had their final stamps before anybody could see them,
     /// and a writer would have to hit the very tick of the rename.
-    pub fn remember_placed(&self, path: &RelPath, content: &Content, listing: Option<&super::Listing>) {
+    pub fn remember_placed(
+        &self,
+        path: &RelPath,
+        content: &Content,
+        listing: Option<&super::Listing>,
+    ) {
         let mut placed = Vec::new();
         if content.shape == Shape::File {
-            placed.push((path.as_str().to_owned(), content.digest, content.bytes_total));
+            placed.push((
+                path.as_str().to_owned(),
+                content.digest,
+                content.bytes_total,
+            ));
         }
         for (inner, digest, bytes, _) in listing.into_iter().flat_map(|l| l.files()) {
             placed.push((format!("{path}/{inner}"), digest, bytes));
         }
         for (name, digest, bytes) in placed {
-            let Ok(meta) = fs::symlink_metadata(self.root.join(&name)) else { continue };
+            let Ok(meta) = fs::symlink_metadata(self.root.join(&name)) else {
+                continue;
+            };
             let stat = FileStat::of(&meta);
             if meta.is_file() && stat.bytes == bytes {
                 let recorded_ns = now_ns().saturating_add(COARSE_NS * 2);
-                self.insert(&name, Entry { stat, digest, recorded_ns, used_day: self.today });
+                self.insert(
+                    &name,
+                    Entry {
+                        stat,
+                        digest,
+                        recorded_ns,
+                        used_day: self.today,
+                    },
+                );
             }
         }
     }
@@ -178,14 +243,20 @@ impl StatCache {
             entries.retain(|_, entry| entry.used_day.saturating_add(KEEP_DAYS) >= self.today);
             encode(&entries)
         };
-        let parent = self.file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent = self
+            .file
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let write = || {
             fs::create_dir_all(parent)?;
             let mut tmp = tempfile::NamedTempFile::new_in(parent)?;
             tmp.write_all(&bytes)?;
             tmp.persist(&self.file).map_err(|e| e.error)
         };
-        write().map(drop).map_err(at(&self.file, "save the stat cache"))
+        write()
+            .map(drop)
+            .map_err(at(&self.file, "save the stat cache"))
     }
 }
 
@@ -218,14 +289,26 @@ mod tests {
     fn racy_entries_are_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let cache = StatCache::load(dir.path(), &dir.path().join("cache"));
-        let stat = |mtime_ns, ctime_ns| FileStat { dev: 1, ino: 1, bytes: 1, mtime_ns, ctime_ns };
+        let stat = |mtime_ns, ctime_ns| FileStat {
+            dev: 1,
+            ino: 1,
+            bytes: 1,
+            mtime_ns,
+            ctime_ns,
+        };
         let t = 5 * SECOND_NS + 1;
         assert!(cache.is_racy(&stat(t, t), t));
         assert!(cache.is_racy(&stat(t - TICK_NS, t), t), "ctime counts");
-        assert!(cache.is_racy(&stat(t + SECOND_NS, t - TICK_NS), t), "a stamp from the future");
+        assert!(
+            cache.is_racy(&stat(t + SECOND_NS, t - TICK_NS), t),
+            "a stamp from the future"
+        );
         assert!(!cache.is_racy(&stat(t - TICK_NS, t - TICK_NS), t));
         let s = 4 * SECOND_NS;
-        assert!(cache.is_racy(&stat(s, s), t), "whole seconds may be a coarse clock");
+        assert!(
+            cache.is_racy(&stat(s, s), t),
+            "whole seconds may be a coarse clock"
+        );
         assert!(!cache.is_racy(&stat(SECOND_NS, SECOND_NS), t));
     }
 
@@ -237,7 +320,10 @@ mod tests {
         // Same size, written at once: often within one tick, and then only the rule tells.
         for round in 0..50u8 {
             fs::write(&path, [round; 4]).unwrap();
-            assert_eq!(cache.digest_path(&rel("f")).unwrap().digest, Digest::of(&[round; 4]));
+            assert_eq!(
+                cache.digest_path(&rel("f")).unwrap().digest,
+                Digest::of(&[round; 4])
+            );
         }
     }
 
@@ -257,14 +343,31 @@ mod tests {
         assert_eq!(again.digest_path(&rel("d")).unwrap(), content);
         let stat = FileStat::of(&fs::metadata(dir.path().join("d/a b")).unwrap());
         let planted = Digest::of(b"planted");
-        again.insert("d/a b", Entry { stat, digest: planted, recorded_ns: now_ns(), used_day: again.today });
+        again.insert(
+            "d/a b",
+            Entry {
+                stat,
+                digest: planted,
+                recorded_ns: now_ns(),
+                used_day: again.today,
+            },
+        );
         assert_eq!(again.digest_path(&rel("d/a b")).unwrap().digest, planted);
         assert_eq!(again.digest_path_anew(&rel("d")).unwrap(), content);
         // mtime set back: ctime tells.
         fs::write(dir.path().join("d/a b"), "y").unwrap();
-        let meta = fs::File::options().write(true).open(dir.path().join("d/a b")).unwrap();
-        meta.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(stat.mtime_ns as u64)).unwrap();
-        assert_eq!(again.digest_path(&rel("d/a b")).unwrap().digest, Digest::of(b"y"));
+        let meta = fs::File::options()
+            .write(true)
+            .open(dir.path().join("d/a b"))
+            .unwrap();
+        meta.set_modified(
+            std::time::UNIX_EPOCH + std::time::Duration::from_nanos(stat.mtime_ns as u64),
+        )
+        .unwrap();
+        assert_eq!(
+            again.digest_path(&rel("d/a b")).unwrap().digest,
+            Digest::of(b"y")
+        );
         // Any flipped byte makes it empty, never wrong.
         let bytes = fs::read(&file).unwrap();
         for at in 0..bytes.len() {
@@ -280,19 +383,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = StatCache::load(dir.path(), &dir.path().join("cache"));
         let error = cache.digest_path(&rel("no such")).unwrap_err();
-        assert!(matches!(error, StoreError::Vanished { .. }) && error.to_string().contains("no such"));
+        assert!(
+            matches!(error, StoreError::Vanished { .. }) && error.to_string().contains("no such")
+        );
     }
 
     #[test]
     fn many_entries_round_trip() {
-        let stat = FileStat { dev: 1, ino: 2, bytes: 3, mtime_ns: 4, ctime_ns: -5 };
-        let entry = Entry { stat, digest: Digest::of(b""), recorded_ns: 9, used_day: 1 };
-        let entries: HashMap<String, Entry> = (0..100_000).map(|i| (format!("data/part/{i}.png"), entry)).collect();
+        let stat = FileStat {
+            dev: 1,
+            ino: 2,
+            bytes: 3,
+            mtime_ns: 4,
+            ctime_ns: -5,
+        };
+        let entry = Entry {
+            stat,
+            digest: Digest::of(b""),
+            recorded_ns: 9,
+            used_day: 1,
+        };
+        let entries: HashMap<String, Entry> = (0..100_000)
+            .map(|i| (format!("data/part/{i}.png"), entry))
+            .collect();
         let start = std::time::Instant::now();
         let bytes = encode(&entries);
         let encoded = start.elapsed();
         let back = decode(&bytes).unwrap();
-        println!("100,000 entries, {} bytes: encode {encoded:?}, decode {:?}", bytes.len(), start.elapsed() - encoded);
+        println!(
+            "100,000 entries, {} bytes: encode {encoded:?}, decode {:?}",
+            bytes.len(),
+            start.elapsed() - encoded
+        );
         assert_eq!(back.len(), entries.len());
     }
 }

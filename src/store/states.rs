@@ -34,16 +34,30 @@ pub(super) fn decode(text: &[u8], key: &Digest) -> Result<StateFile, String> {
 
 impl Store {
     /// Takes the file at `path` in as the state of that key. It is durable and gone from `path` when this returns.
-    pub fn put_state(&self, key: &Digest, path: &Path, preimage: &str) -> Result<Content, StoreError> {
+    pub fn put_state(
+        &self,
+        key: &Digest,
+        path: &Path,
+        preimage: &str,
+    ) -> Result<Content, StoreError> {
         if path.is_dir() {
-            return Err(StoreError::refused(path, "this is a directory; a state is one file"));
+            return Err(StoreError::refused(
+                path,
+                "this is a directory; a state is one file",
+            ));
         }
         let (content, staged) = self.absorb(path)?;
         self.keep(&content, staged)?;
-        let state = StateFile { version: VERSION, key: *key, preimage: preimage.to_owned(), content };
+        let state = StateFile {
+            version: VERSION,
+            key: *key,
+            preimage: preimage.to_owned(),
+            content,
+        };
         let name = self.named("states", key);
-        let json = serde_json::to_string(&state)
-            .map_err(|e| StoreError::refused(&name, format!("the state cannot be recorded: {e}")))?;
+        let json = serde_json::to_string(&state).map_err(|e| {
+            StoreError::refused(&name, format!("the state cannot be recorded: {e}"))
+        })?;
         let tmp = self.session()?.fresh_path();
         fs::write(&tmp, with_checksum(&json)).map_err(at(&self.root, "write to the store"))?;
         with_parent(&name, || fs::rename(&tmp, &name)).map_err(at(&name, "publish the state"))?;

@@ -59,10 +59,16 @@ impl Listing {
             if let Some((parent, _)) = path.as_str().rsplit_once('/')
                 && listing.get(parent) != Some(&Node::Dir)
             {
-                return Err(BadEntry { path: path.clone(), why: "its parent is not a directory of the tree".into() });
+                return Err(BadEntry {
+                    path: path.clone(),
+                    why: "its parent is not a directory of the tree".into(),
+                });
             }
             if let Node::Link { target } = node {
-                listing.check_link(path, target).map_err(|why| BadEntry { path: path.clone(), why })?;
+                listing.check_link(path, target).map_err(|why| BadEntry {
+                    path: path.clone(),
+                    why,
+                })?;
             }
         }
         Ok(listing)
@@ -82,14 +88,18 @@ impl Listing {
             return Err("the link's target is empty or holds a NUL byte".into());
         }
         if target.starts_with('/') {
-            return Err(format!("the link points out of the tree, to `{target}`; copy the file there instead (`cp -L`)"));
+            return Err(format!(
+                "the link points out of the tree, to `{target}`; copy the file there instead (`cp -L`)"
+            ));
         }
         while let Some(part) = todo.pop() {
             match part {
                 "" | "." => continue,
                 ".." => {
                     if here.pop().is_none() {
-                        return Err(format!("the link points out of the tree, to `{target}`; copy the file there instead (`cp -L`)"));
+                        return Err(format!(
+                            "the link points out of the tree, to `{target}`; copy the file there instead (`cp -L`)"
+                        ));
                     }
                     continue;
                 }
@@ -115,7 +125,11 @@ impl Listing {
     /// The files, with repetitions where two paths hold the same bytes.
     pub fn files(&self) -> impl Iterator<Item = (&RelPath, Digest, u64, bool)> {
         self.0.iter().filter_map(|(path, node)| match node {
-            Node::File { digest, bytes, executable } => Some((path, *digest, *bytes, *executable)),
+            Node::File {
+                digest,
+                bytes,
+                executable,
+            } => Some((path, *digest, *bytes, *executable)),
             _ => None,
         })
     }
@@ -128,8 +142,15 @@ impl Listing {
             let path = text(path.as_str());
             let line = match node {
                 Node::Dir => format!("d {path}\n"),
-                Node::File { digest, bytes, executable } => {
-                    format!("{} {digest} {bytes} {path}\n", if *executable { 'x' } else { 'f' })
+                Node::File {
+                    digest,
+                    bytes,
+                    executable,
+                } => {
+                    format!(
+                        "{} {digest} {bytes} {path}\n",
+                        if *executable { 'x' } else { 'f' }
+                    )
                 }
                 Node::Link { target } => format!("l {path} {}\n", text(target)),
             };
@@ -150,12 +171,24 @@ impl Listing {
                 b"f " | b"x " => {
                     let digest = rest.word()?.parse().map_err(|_| rest.bad("not a digest"))?;
                     let bytes = rest.number()?;
-                    (rest.text()?, Node::File { digest, bytes, executable: tag == b"x " })
+                    (
+                        rest.text()?,
+                        Node::File {
+                            digest,
+                            bytes,
+                            executable: tag == b"x ",
+                        },
+                    )
                 }
                 b"l " => {
                     let path = rest.text()?;
                     rest.literal(b" ")?;
-                    (path, Node::Link { target: rest.text()?.to_owned() })
+                    (
+                        path,
+                        Node::Link {
+                            target: rest.text()?.to_owned(),
+                        },
+                    )
                 }
                 _ => return Err(rest.bad("not an entry")),
             };
@@ -163,18 +196,30 @@ impl Listing {
             nodes.insert(path, node);
             rest.literal(b"\n")?;
         }
-        let listing = Listing::new(nodes).map_err(|e| BadListing { at: bytes.len(), why: e.to_string() })?;
+        let listing = Listing::new(nodes).map_err(|e| BadListing {
+            at: bytes.len(),
+            why: e.to_string(),
+        })?;
         // One check for order, repetition, path form and number form alike.
         if listing.to_bytes() != bytes {
-            return Err(BadListing { at: 0, why: "not in canonical form".into() });
+            return Err(BadListing {
+                at: 0,
+                why: "not in canonical form".into(),
+            });
         }
         Ok(listing)
     }
 
     /// Name and size of the tree.
     pub fn content(&self) -> Content {
-        let bytes_total = self.files().fold(0u64, |sum, (_, _, bytes, _)| sum.saturating_add(bytes));
-        Content { shape: Shape::Tree, digest: Digest::derive(Domain::Tree, &self.to_bytes()), bytes_total }
+        let bytes_total = self
+            .files()
+            .fold(0u64, |sum, (_, _, bytes, _)| sum.saturating_add(bytes));
+        Content {
+            shape: Shape::Tree,
+            digest: Digest::derive(Domain::Tree, &self.to_bytes()),
+            bytes_total,
+        }
     }
 }
 
@@ -203,23 +248,38 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn bad(&self, why: &str) -> BadListing {
-        BadListing { at: self.at, why: why.into() }
+        BadListing {
+            at: self.at,
+            why: why.into(),
+        }
     }
 
     fn take(&mut self, n: usize) -> Result<&'a [u8], BadListing> {
-        let end = self.at.checked_add(n).filter(|end| *end <= self.bytes.len()).ok_or_else(|| self.bad("it ends too early"))?;
+        let end = self
+            .at
+            .checked_add(n)
+            .filter(|end| *end <= self.bytes.len())
+            .ok_or_else(|| self.bad("it ends too early"))?;
         let part = &self.bytes[self.at..end];
         self.at = end;
         Ok(part)
     }
 
     fn literal(&mut self, expected: &[u8]) -> Result<(), BadListing> {
-        if self.take(expected.len())? == expected { Ok(()) } else { Err(self.bad("unexpected bytes")) }
+        if self.take(expected.len())? == expected {
+            Ok(())
+        } else {
+            Err(self.bad("unexpected bytes"))
+        }
     }
 
     fn word(&mut self) -> Result<&'a str, BadListing> {
         let rest = &self.bytes[self.at..];
-        let n = rest.iter().take(80).position(|b| *b == b' ').ok_or_else(|| self.bad("a space is missing"))?;
+        let n = rest
+            .iter()
+            .take(80)
+            .position(|b| *b == b' ')
+            .ok_or_else(|| self.bad("a space is missing"))?;
         let word = std::str::from_utf8(&rest[..n]).map_err(|_| self.bad("not UTF-8"))?;
         self.at += n + 1;
         Ok(word)
@@ -254,17 +314,29 @@ pub(crate) struct WalkFile {
 impl Walk {
     /// Lists a directory whole. Everything but directories, regular files and inner links is refused, by name.
     pub fn of(root: &Path) -> Result<Walk, StoreError> {
-        let mut walk = Walk { dirs: Vec::new(), files: Vec::new(), links: Vec::new() };
+        let mut walk = Walk {
+            dirs: Vec::new(),
+            files: Vec::new(),
+            links: Vec::new(),
+        };
         let mut todo = vec![(root.to_owned(), String::new())];
         while let Some((dir, prefix)) = todo.pop() {
             for entry in fs::read_dir(&dir).map_err(at(&dir, "list the directory"))? {
                 let entry = entry.map_err(at(&dir, "list the directory"))?;
                 let path = entry.path();
                 let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                    return Err(StoreError::refused(&path, "the name is not UTF-8; rename it"));
+                    return Err(StoreError::refused(
+                        &path,
+                        "the name is not UTF-8; rename it",
+                    ));
                 };
-                let text = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-                let rel = RelPath::new(&text).map_err(|e| StoreError::refused(&path, e.to_string()))?;
+                let text = if prefix.is_empty() {
+                    name
+                } else {
+                    format!("{prefix}/{name}")
+                };
+                let rel =
+                    RelPath::new(&text).map_err(|e| StoreError::refused(&path, e.to_string()))?;
                 let meta = entry.metadata().map_err(at(&path, "look at it"))?;
                 if meta.is_dir() {
                     todo.push((path, text));
@@ -297,7 +369,11 @@ impl Walk {
         if self.links.is_empty() {
             return Ok(());
         }
-        let nothing = self.files.iter().map(|_| Content { shape: Shape::File, digest: Digest([0; 32]), bytes_total: 0 });
+        let nothing = self.files.iter().map(|_| Content {
+            shape: Shape::File,
+            digest: Digest([0; 32]),
+            bytes_total: 0,
+        });
         self.listing(root, &nothing.collect::<Vec<_>>()).map(|_| ())
     }
 
@@ -305,9 +381,20 @@ impl Walk {
     pub fn listing(&self, root: &Path, contents: &[Content]) -> Result<Listing, StoreError> {
         let mut nodes = BTreeMap::new();
         nodes.extend(self.dirs.iter().map(|rel| (rel.clone(), Node::Dir)));
-        nodes.extend(self.links.iter().map(|(rel, target)| (rel.clone(), Node::Link { target: target.clone() })));
+        nodes.extend(self.links.iter().map(|(rel, target)| {
+            (
+                rel.clone(),
+                Node::Link {
+                    target: target.clone(),
+                },
+            )
+        }));
         nodes.extend(self.files.iter().zip(contents).map(|(file, content)| {
-            let node = Node::File { digest: content.digest, bytes: content.bytes_total, executable: file.executable };
+            let node = Node::File {
+                digest: content.digest,
+                bytes: content.bytes_total,
+                executable: file.executable,
+            };
             (file.rel.clone(), node)
         }));
         Listing::new(nodes).map_err(|e| StoreError::refused(&e.path.under(root), e.why))

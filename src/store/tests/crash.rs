@@ -9,7 +9,9 @@ const CHILD: &str = "store::tests::crash::child";
 /// Runs in the child only: does one thing in the store it is given, and dies on the way.
 #[test]
 fn child() {
-    let Some(dir) = std::env::var_os("REPRO_TEST_CHILD") else { return };
+    let Some(dir) = std::env::var_os("REPRO_TEST_CHILD") else {
+        return;
+    };
     let dir = PathBuf::from(dir);
     let store = Store::open(&dir.join("store")).unwrap();
     match std::env::var("REPRO_TEST_DO").unwrap().as_str() {
@@ -24,10 +26,15 @@ fn child() {
         }
         "place" => {
             let content = store.lookup(&key("old")).remove(0).outputs["t"];
-            store.place(&content, &dir.join("artifacts/t"), LinkMode::Copy).unwrap();
+            store
+                .place(&content, &dir.join("artifacts/t"), LinkMode::Copy)
+                .unwrap();
         }
         "gc" => {
-            let policy = GcPolicy { grace: std::time::Duration::ZERO, states_grace: std::time::Duration::ZERO };
+            let policy = GcPolicy {
+                grace: std::time::Duration::ZERO,
+                states_grace: std::time::Duration::ZERO,
+            };
             store.gc(&Default::default(), &policy).unwrap();
         }
         other => panic!("{other}"),
@@ -44,7 +51,12 @@ fn crash(dir: &Path, action: &str, point: &str) {
         .output()
         .unwrap();
     use std::os::unix::process::ExitStatusExt;
-    assert_eq!(out.status.signal(), Some(libc::SIGABRT), "{point}: {}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(
+        out.status.signal(),
+        Some(libc::SIGABRT),
+        "{point}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
 }
 
 fn no_damage(store: &Store, when: &str) {
@@ -54,17 +66,29 @@ fn no_damage(store: &Store, when: &str) {
 
 #[test]
 fn a_commit_may_die_anywhere() {
-    for point in
-        ["commit.one_published", "commit.published", "commit.synced", "record.written", "commit.done"]
-    {
+    for point in [
+        "commit.one_published",
+        "commit.published",
+        "commit.synced",
+        "record.written",
+        "commit.done",
+    ] {
         let f = Fixture::new();
         crash(f.dir.path(), "commit", point);
         let store = f.reopen();
         no_damage(&store, point);
-        assert_eq!(store.lookup(&key("tree")).len(), usize::from(point == "commit.done"), "{point}");
+        assert_eq!(
+            store.lookup(&key("tree")).len(),
+            usize::from(point == "commit.done"),
+            "{point}"
+        );
         // No lock outlives its owner, and what it left is swept by the next who writes.
         drop(store.try_lock_action(&key("tree")).unwrap().unwrap());
-        assert_eq!(names(&store.root().join("tmp")).len(), 2, "{point}: a dead session");
+        assert_eq!(
+            names(&store.root().join("tmp")).len(),
+            2,
+            "{point}: a dead session"
+        );
         fs::create_dir_all(f.path("again/sub")).unwrap();
         fs::write(f.path("again/a"), "a").unwrap();
         fs::write(f.path("again/sub/b"), "b").unwrap();
@@ -72,9 +96,15 @@ fn a_commit_may_die_anywhere() {
         commit_one(&store, record("tree", &[("t", content)]), staged).unwrap();
         no_damage(&store, point);
         assert!(store.has(&content).unwrap());
-        let policy = GcPolicy { grace: std::time::Duration::ZERO, states_grace: std::time::Duration::ZERO };
+        let policy = GcPolicy {
+            grace: std::time::Duration::ZERO,
+            states_grace: std::time::Duration::ZERO,
+        };
         store.gc(&Default::default(), &policy).unwrap();
-        assert!(names(&store.root().join("leases")).is_empty(), "{point}: the dead lease keeps nothing");
+        assert!(
+            names(&store.root().join("leases")).is_empty(),
+            "{point}: the dead lease keeps nothing"
+        );
         assert!(store.lookup(&key("tree")).is_empty());
         drop(store);
         assert!(names(&f.store.root().join("tmp")).is_empty(), "{point}");
@@ -92,10 +122,24 @@ fn placing_may_die_anywhere() {
         fs::create_dir_all(f.path("artifacts/t")).unwrap();
         fs::write(f.path("artifacts/t/old"), "old").unwrap();
         crash(f.dir.path(), "place", point);
-        let expected = if point == "place.built" { vec!["old"] } else { vec!["d"] };
-        assert_eq!(names(&f.path("artifacts/t")), expected, "old or new, nothing between");
-        assert_eq!(names(&f.path("artifacts")).len(), 2, "something is left beside it");
-        f.store.place(&content, &f.path("artifacts/t"), LinkMode::Copy).unwrap();
+        let expected = if point == "place.built" {
+            vec!["old"]
+        } else {
+            vec!["d"]
+        };
+        assert_eq!(
+            names(&f.path("artifacts/t")),
+            expected,
+            "old or new, nothing between"
+        );
+        assert_eq!(
+            names(&f.path("artifacts")).len(),
+            2,
+            "something is left beside it"
+        );
+        f.store
+            .place(&content, &f.path("artifacts/t"), LinkMode::Copy)
+            .unwrap();
         assert_eq!(names(&f.path("artifacts")), vec!["t"], "and is swept");
         assert_eq!(names(&f.path("artifacts/t")), vec!["d"]);
     }

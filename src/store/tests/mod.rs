@@ -31,8 +31,14 @@ impl Fixture {
     fn at(dir: tempfile::TempDir) -> Fixture {
         let warnings = Arc::new(Mutex::new(Vec::new()));
         let to = warnings.clone();
-        let store = Store::open(&dir.path().join("store")).unwrap().with_warnings(move |w| to.lock().unwrap().push(w.into()));
-        Fixture { dir, store, warnings }
+        let store = Store::open(&dir.path().join("store"))
+            .unwrap()
+            .with_warnings(move |w| to.lock().unwrap().push(w.into()));
+        Fixture {
+            dir,
+            store,
+            warnings,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -59,8 +65,14 @@ fn key(text: &str) -> Digest {
 }
 
 fn record(text: &str, outputs: &[(&str, Content)]) -> Record {
-    let outputs: BTreeMap<String, Content> = outputs.iter().map(|(n, c)| ((*n).to_owned(), *c)).collect();
-    Record { key: key(text), preimage: text.to_owned(), outputs, observation: json!({"wall_s": 2.5}) }
+    let outputs: BTreeMap<String, Content> =
+        outputs.iter().map(|(n, c)| ((*n).to_owned(), *c)).collect();
+    Record {
+        key: key(text),
+        preimage: text.to_owned(),
+        outputs,
+        observation: json!({"wall_s": 2.5}),
+    }
 }
 
 fn commit_one(store: &Store, record: Record, staged: Staged) -> Result<Committed, StoreError> {
@@ -80,14 +92,21 @@ fn tamper(path: &Path, at: usize) {
     bytes[at] ^= 1;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(path, bytes).unwrap();
-    fs::File::options().write(true).open(path).unwrap().set_modified(before.modified().unwrap()).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_modified(before.modified().unwrap())
+        .unwrap();
     fs::set_permissions(path, before.permissions()).unwrap();
 }
 
 /// Names below a directory, hidden ones too.
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }

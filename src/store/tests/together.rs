@@ -22,17 +22,29 @@ fn eight_at_once_store_the_same_content() {
                     fs::write(dir.join("d/a"), format!("a {i}")).unwrap();
                     fs::write(dir.join("b"), "the same for all").unwrap();
                     let (content, staged) = store.absorb(&dir).unwrap();
-                    let done = commit_one(store, record(&format!("k {i}"), &[("t", content)]), staged).unwrap();
+                    let done =
+                        commit_one(store, record(&format!("k {i}"), &[("t", content)]), staged)
+                            .unwrap();
                     new.fetch_add(usize::from(done.is_new), Ordering::Relaxed);
                     assert!(done.others.is_empty());
-                    store.place(&content, &f.path("artifacts/shared"), LinkMode::Copy).unwrap();
+                    store
+                        .place(&content, &f.path("artifacts/shared"), LinkMode::Copy)
+                        .unwrap();
                 }
             });
         }
     });
     assert_eq!(new.into_inner(), 10, "each result is new once");
     let report = f.store.fsck(false).unwrap();
-    assert_eq!((report.findings.len(), report.records, report.trees, report.objects), (0, 10, 10, 11));
+    assert_eq!(
+        (
+            report.findings.len(),
+            report.records,
+            report.trees,
+            report.objects
+        ),
+        (0, 10, 10, 11)
+    );
     assert_eq!(names(&f.path("artifacts")), vec!["shared"]);
     assert!(names(&f.store.root().join("quarantine")).is_empty());
 }
@@ -42,17 +54,30 @@ fn a_lock_is_one_process_at_a_time() {
     let f = Fixture::new();
     let held = f.store.try_lock_action(&key("k")).unwrap().unwrap();
     let other = f.reopen();
-    assert_eq!(other.try_lock_action(&key("k")).unwrap().unwrap_err(), Waiting { pid: Some(std::process::id()) });
+    assert_eq!(
+        other.try_lock_action(&key("k")).unwrap().unwrap_err(),
+        Waiting {
+            pid: Some(std::process::id())
+        }
+    );
     drop(other.try_lock_action(&key("j")).unwrap().unwrap());
     let mut asked = 0;
     let gave_up = other.lock_action(&key("k"), |waiting| {
         assert_eq!(waiting.pid, Some(std::process::id()));
         asked += 1;
-        if asked == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if asked == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     assert!(matches!(gave_up, Err(StoreError::Cancelled)));
     drop(held);
-    drop(other.lock_action(&key("k"), |_| ControlFlow::Break(())).unwrap());
+    drop(
+        other
+            .lock_action(&key("k"), |_| ControlFlow::Break(()))
+            .unwrap(),
+    );
     assert!(names(&f.store.root().join("locks")).is_empty());
 }
 
@@ -88,7 +113,10 @@ fn speed_of_small_actions() {
         let path = f.path(&format!("o{i}"));
         fs::write(&path, format!("output {i}")).unwrap();
         let (content, staged) = f.store.absorb(&path).unwrap();
-        batch.push(Pending { record: record(&format!("{i}"), &[("out", content)]), staged });
+        batch.push(Pending {
+            record: record(&format!("{i}"), &[("out", content)]),
+            staged,
+        });
     }
     println!("write and absorb: {:.1} µs each", us(start, 1000));
     let start = std::time::Instant::now();
@@ -100,13 +128,23 @@ fn speed_of_small_actions() {
     println!("commit in batches of 100: {:.1} µs each", us(start, 1000));
     let store = f.reopen();
     let start = std::time::Instant::now();
-    let found: Vec<Record> = (0..1000).flat_map(|i| store.lookup(&key(&i.to_string()))).collect();
+    let found: Vec<Record> = (0..1000)
+        .flat_map(|i| store.lookup(&key(&i.to_string())))
+        .collect();
     println!("lookup: {:.1} µs each", us(start, 1000));
     let start = std::time::Instant::now();
     assert!(found.iter().all(|r| store.has(&r.outputs["out"]).unwrap()));
     println!("has: {:.1} µs each", us(start, 1000));
     assert_eq!(found.len(), 1000);
     let start = std::time::Instant::now();
-    found.iter().enumerate().for_each(|(i, r)| store.place(&r.outputs["out"], &f.path(&format!("p/{i}")), LinkMode::Copy).unwrap());
+    found.iter().enumerate().for_each(|(i, r)| {
+        store
+            .place(
+                &r.outputs["out"],
+                &f.path(&format!("p/{i}")),
+                LinkMode::Copy,
+            )
+            .unwrap()
+    });
     println!("place: {:.1} µs each", us(start, 1000));
 }
