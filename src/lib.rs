@@ -15,6 +15,8 @@ pub mod project;
 
 pub mod job;
 
+pub mod store;
+
 pub mod exec;
 
 pub mod record;

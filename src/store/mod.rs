@@ -1,0 +1,231 @@
+//! The local store: objects named by their bytes, results named by their keys, shared by all projects of a user.
+//!
+//! This file decides the layout on the disk and what opening does. What a stage is, what a key is made of, and what a remote
+//! holds is unknown here. Three rules carry everything else:
+//!
+//! 1. A name appears by one rename of finished bytes, so nobody ever sees half an object or half a record.
+//! 2. A record is written after the objects it names are durable ([`Store::commit`]).
+//! 3. No lock guards correctness between runs; only [`Store::gc`] keeps committers out while it sweeps.
+//!
+//! ```text
+//! format                 "repro store 1\n"
+//! objects/ab/<62 hex>    files, mode 0444; the name is the plain BLAKE3 of the bytes
+//! trees/ab/<62 hex>      listings of directories
+//! actions/ab/<62 hex of the key>/<result digest>   one record per distinct result
+//! states/ab/<62 hex>     where computations can be resumed
+//! pins/  leases/         what gc must keep: at the user's wish, or because a process uses it
+//! locks/                 single flight per action
+//! tmp/<session>/         work in progress of one process
+//! quarantine/            corrupt bytes, out of the way
+//! seals  gc.lock         see `seals.rs`, `gc.rs`
+//! ```
+
+mod actions;
+mod commit;
+mod error;
+mod fsck;
+mod gc;
+mod lease;
+mod lock;
+mod objects;
+mod place;
+mod seals;
+mod session;
+mod stat;
+mod states;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+
+pub use actions::Record;
+pub use commit::{Committed, Pending};
+pub use error::StoreError;
+pub use fsck::{Finding, FsckReport, Remedy};
+pub use gc::{GcPlan, GcPolicy, GoneAction, Root};
+pub use lease::Lease;
+pub use lock::{ActionLock, Waiting};
+pub use objects::Staged;
+pub use place::{LinkMode, ViewMode};
+pub use stat::StatCache;
+pub use tree::{BadEntry, BadListing, Listing, Node};
+
+use crate::digest::Digest;
+use error::at;
+use session::Session;
+
+/// What this version reads and writes.
+const FORMAT: &str = "repro store 1\n";
+const DIRS: [&str; 9] = [
+    "objects",
+    "trees",
+    "actions",
+    "states",
+    "pins",
+    "leases",
+    "locks",
+    "tmp",
+    "quarantine",
+];
+
+/// An open store. Cheap to share by reference between threads; any number of processes may have the same one open.
+pub struct Store {
+    root: PathBuf,
+    seals: seals::Seals,
+    session: OnceLock<Session>,
+    /// Makes concurrent first writes start one session, not two.
+    starting: Mutex<()>,
+    lease: OnceLock<Lease>,
+    warn: Box<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it if there is none. A store that cannot be written (read-only mount, full disk,
+    /// somebody else's) opens all the same and serves what it has; the first write then fails with an error for which
+    /// [`StoreError::is_write_refused`] holds.
+    ///
+    /// # Errors
+    /// There is no store and none can be made, or it is of another format.
+    pub fn open(root: &Path) -> Result<Store, StoreError> {
+        let root = std::path::absolute(root).map_err(at(root, "find the store"))?;
+        let format = root.join("format");
+        match fs::read(&format) {
+            Ok(text) if text == FORMAT.as_bytes() => {}
+            Ok(text) => {
+                let found = String::from_utf8_lossy(&text[..text.len().min(40)])
+                    .trim()
+                    .escape_debug()
+                    .to_string();
+                let why = format!(
+                    "the store says it is `{found}`, this program needs `{}`; use the version of `repro` that made it, or \
+                     point REPRO_STORE at another directory",
+                    FORMAT.trim()
+                );
+                return Err(StoreError::Format { path: format, why });
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => create(&root, &format)?,
+            Err(e) => return Err(at(&format, "read the format")(e)),
+        }
+        Ok(Store {
+            seals: seals::Seals::new(root.join("seals")),
+            root,
+            session: OnceLock::new(),
+            starting: Mutex::new(()),
+            lease: OnceLock::new(),
+            warn: Box::new(|text| eprintln!("warning: {text}")),
+        })
+    }
+
+    /// Sends warnings (a corrupt record that was skipped, an object moved aside) somewhere else than standard error.
+    pub fn with_warnings(mut self, warn: impl Fn(&str) + Send + Sync + 'static) -> Store {
+        self.warn = Box::new(warn);
+        self
+    }
+
+    /// Where it is, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Says whether results can be kept, by starting to: the error is the one every write would give.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        self.session().map(|_| ())
+    }
+
+    fn warning(&self, text: &str) {
+        (self.warn)(text);
+    }
+
+    /// `<root>/<dir>/ab/<62 hex>`.
+    fn named(&self, dir: &str, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        let mut path = self.root.join(dir);
+        path.push(&hex[..2]);
+        path.push(&hex[2..]);
+        path
+    }
+
+    fn session(&self) -> Result<&Session, StoreError> {
+        if let Some(session) = self.session.get() {
+            return Ok(session);
+        }
+        let _starting = self.starting.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(session) = self.session.get() {
+            return Ok(session);
+        }
+        let tmp = self.root.join("tmp");
+        session::sweep(&tmp);
+        let session = Session::start(&tmp)?;
+        Ok(self.session.get_or_init(|| session))
+    }
+
+    /// Held shared by whoever adds names, exclusively by gc while it removes some.
+    fn gc_lock(&self) -> Result<File, StoreError> {
+        let path = self.root.join("gc.lock");
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(at(&path, "open the lock"))
+    }
+}
+
+/// Lays out a new store; `format` comes last, so that a half-made store is completed by the next open.
+fn create(root: &Path, format: &Path) -> Result<(), StoreError> {
+    if let Ok(mut entries) = fs::read_dir(root)
+        && entries.any(|e| {
+            e.is_ok_and(|e| {
+                !DIRS.iter().any(|d| e.file_name() == **d) && !is_format_tmp(&e.file_name())
+            })
+        })
+        && !format.exists()
+    {
+        let why = "the directory holds other things and no store; point REPRO_STORE at an empty or new directory";
+        return Err(StoreError::Format {
+            path: root.to_owned(),
+            why: why.into(),
+        });
+    }
+    for dir in DIRS {
+        let dir = root.join(dir);
+        fs::create_dir_all(&dir).map_err(at(&dir, "make the directory"))?;
+    }
+    let tmp = root.join(format!("format.{}", std::process::id()));
+    fs::write(&tmp, FORMAT).map_err(at(&tmp, "write the format"))?;
+    fs::rename(&tmp, format).map_err(at(format, "write the format"))
+}
+
+fn is_format_tmp(name: &std::ffi::OsStr) -> bool {
+    name.to_str().is_some_and(|n| n.starts_with("format."))
+}
+
+/// Makes the parent of `path` if it is missing: most two-digit directories exist after a few runs.
+fn with_parent<T>(
+    path: &Path,
+    mut action: impl FnMut() -> std::io::Result<T>,
+) -> std::io::Result<T> {
+    match action() {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            action()
+        }
+        other => other,
+    }
+}
+
+/// A place where tests stop the process dead, to see what a crash there leaves behind.
+#[cfg(test)]
+fn crash_point(name: &str) {
+    if std::env::var_os("REPRO_TEST_CRASH").is_some_and(|v| v == name) {
+        std::process::abort();
+    }
+}
+#[cfg(not(test))]
+#[inline(always)]
+fn crash_point(_name: &str) {}

@@ -1,0 +1,419 @@
+//! Objects: taking files and directories in (hash, stage), and making sure of what is there before it is used.
+//!
+//! Staging moves an output into the session's directory, where its last name is decided by its bytes; giving it that name
+//! is `commit.rs`. Files with a second hard link are copied: whoever holds the other name could write to the object.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::digest::{Content, Digest, Domain, Shape};
+
+use super::error::{StoreError, at};
+use super::sys::{FileStat, now_ns};
+use super::tree::{Listing, Walk, check_regular};
+use super::{Store, session, with_parent};
+
+/// Bytes in the store that have no name yet. Dropped without a commit, they are gone.
+#[derive(Debug, Default)]
+#[must_use = "staged bytes are dropped unless committed"]
+pub struct Staged {
+    pub(super) items: Vec<StagedItem>,
+}
+
+/// One file waiting for its name.
+#[derive(Debug)]
+pub(super) struct StagedItem {
+    pub class: Class,
+    pub digest: Digest,
+    pub path: PathBuf,
+    pub stat: FileStat,
+}
+
+impl Drop for StagedItem {
+    fn drop(&mut self) {
+        // After publishing there is nothing left under this name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Staged {
+    /// Adds another artifact's bytes.
+    pub fn merge(&mut self, other: Staged) {
+        self.items.extend(other.items);
+    }
+}
+
+/// The two directories whose names are digests of what is inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Class {
+    Object,
+    Tree,
+}
+
+impl Class {
+    pub fn dir(self) -> &'static str {
+        match self {
+            Class::Object => "objects",
+            Class::Tree => "trees",
+        }
+    }
+
+    pub fn label(self, digest: &Digest) -> String {
+        match self {
+            Class::Object => format!("object {digest}"),
+            Class::Tree => format!("tree {digest}"),
+        }
+    }
+
+    pub fn hash_file(self, path: &Path) -> io::Result<(Digest, u64)> {
+        match self {
+            Class::Object => Digest::of_file(path),
+            Class::Tree => {
+                fs::read(path).map(|b| (Digest::derive(Domain::Tree, &b), b.len() as u64))
+            }
+        }
+    }
+}
+
+impl From<Shape> for Class {
+    fn from(shape: Shape) -> Class {
+        match shape {
+            Shape::File => Class::Object,
+            Shape::Tree => Class::Tree,
+        }
+    }
+}
+
+/// How [`Store::absorb`] gets at the bytes.
+#[derive(Clone, Copy, PartialEq)]
+enum Take {
+    Move,
+    Copy,
+}
+
+impl Store {
+    /// Takes a finished output (a file or a directory in a private directory) into the store: moves and hashes it, but gives
+    /// it no name yet. The files are gone from `path` afterwards. A single file's exec bit is not kept, a tree's are.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for what cannot be stored (links out of the tree, pipes, sockets, devices, names that are not
+    /// UTF-8), before anything is moved; [`StoreError::Changed`] if somebody still writes to it.
+    pub fn absorb(&self, path: &Path) -> Result<(Content, Staged), StoreError> {
+        self.take(path, Take::Move)
+    }
+
+    /// As [`Store::absorb`], but leaves `path` as it is.
+    pub fn absorb_copy(&self, path: &Path) -> Result<(Content, Staged), StoreError> {
+        self.take(path, Take::Copy)
+    }
+
+    /// Takes bytes in as a file.
+    pub fn absorb_bytes(&self, bytes: &[u8]) -> Result<(Content, Staged), StoreError> {
+        let item = self.stage_bytes(Class::Object, Digest::of(bytes), bytes)?;
+        let content = Content {
+            shape: Shape::File,
+            digest: item.digest,
+            bytes_total: bytes.len() as u64,
+        };
+        Ok((content, Staged { items: vec![item] }))
+    }
+
+    fn take(&self, path: &Path, take: Take) -> Result<(Content, Staged), StoreError> {
+        let meta = fs::symlink_metadata(path).map_err(at(path, "look at it"))?;
+        if !meta.is_dir() {
+            check_regular(path, &meta)?;
+            let item = self.stage_file(path, FileStat::of(&meta), meta.nlink(), take)?;
+            let content = Content {
+                shape: Shape::File,
+                digest: item.digest,
+                bytes_total: item.stat.bytes,
+            };
+            return Ok((content, Staged { items: vec![item] }));
+        }
+        let walk = Walk::of(path)?;
+        let mut items: Vec<StagedItem> = walk
+            .files
+            .par_iter()
+            .map(|file| self.stage_file(&file.path, file.stat, file.links, take))
+            .collect::<Result<_, _>>()?;
+        let contents: Vec<Content> = items
+            .iter()
+            .map(|i| Content {
+                shape: Shape::File,
+                digest: i.digest,
+                bytes_total: i.stat.bytes,
+            })
+            .collect();
+        let listing = walk.listing(path, &contents)?;
+        let content = listing.content();
+        items.push(self.stage_bytes(Class::Tree, content.digest, &listing.to_bytes())?);
+        Ok((content, Staged { items }))
+    }
+
+    fn stage_bytes(
+        &self,
+        class: Class,
+        digest: Digest,
+        bytes: &[u8],
+    ) -> Result<StagedItem, StoreError> {
+        let path = self.session()?.fresh_path();
+        let mut item = StagedItem {
+            class,
+            digest,
+            path,
+            stat: FileStat {
+                dev: 0,
+                ino: 0,
+                bytes: 0,
+                mtime_ns: 0,
+                ctime_ns: 0,
+            },
+        };
+        fs::write(&item.path, bytes).map_err(at(&self.root, "write to the store"))?;
+        item.stat = seal_mode(&item.path)?;
+        Ok(item)
+    }
+
+    fn stage_file(
+        &self,
+        from: &Path,
+        seen: FileStat,
+        links: u64,
+        take: Take,
+    ) -> Result<StagedItem, StoreError> {
+        let path = self.session()?.fresh_path();
+        let mut item = StagedItem {
+            class: Class::Object,
+            digest: Digest([0; 32]),
+            path,
+            stat: seen,
+        };
+        let moved = take == Take::Move
+            && links == 1
+            && match fs::rename(from, &item.path) {
+                Ok(()) => true,
+                Err(e) if e.raw_os_error() == Some(libc::EXDEV) => false,
+                Err(e) => return Err(at(from, "move it into the store")(e)),
+            };
+        if !moved {
+            copy_bytes(from, &item.path, 0o600, &self.root)?;
+            if take == Take::Move {
+                fs::remove_file(from)
+                    .map_err(at(from, "remove it after copying it into the store"))?;
+            }
+        }
+        let before = seal_mode(&item.path)?;
+        let (digest, _) = Digest::of_file(&item.path).map_err(at(from, "read it"))?;
+        let after =
+            FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
+        if !before.same_bytes(&after)
+            || (moved && !seen.same_bytes(&after))
+            || after.bytes != seen.bytes
+        {
+            return Err(StoreError::Changed {
+                path: from.to_owned(),
+            });
+        }
+        item.digest = digest;
+        item.stat = after;
+        Ok(item)
+    }
+
+    /// The object or tree is there and whole. Trusts a stat that matches its seal, hashes otherwise.
+    pub(super) fn check(&self, class: Class, digest: &Digest) -> Result<PathBuf, StoreError> {
+        let path = self.named(class.dir(), digest);
+        let meta = match fs::symlink_metadata(&path) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Missing {
+                    what: class.label(digest),
+                });
+            }
+            Err(e) => return Err(at(&path, "look at it")(e)),
+        };
+        if !meta.is_file() {
+            return Err(self.quarantine(class, digest, &meta, "it is not a regular file"));
+        }
+        if self.seals.match_stat(digest, &FileStat::of(&meta)) {
+            return Ok(path);
+        }
+        self.check_bytes(class, digest).map(|()| path)
+    }
+
+    /// Hashes, whatever the seal says, and seals anew what is right.
+    pub(super) fn check_bytes(&self, class: Class, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.named(class.dir(), digest);
+        let label = || class.label(digest);
+        let missing = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => StoreError::Missing { what: label() },
+            _ => at(&path, "read it")(e),
+        };
+        let meta = fs::symlink_metadata(&path).map_err(missing)?;
+        if !meta.is_file() {
+            return Err(self.quarantine(class, digest, &meta, "it is not a regular file"));
+        }
+        let (found, _) = class.hash_file(&path).map_err(missing)?;
+        if found != *digest {
+            return Err(self.quarantine(
+                class,
+                digest,
+                &meta,
+                &format!("its bytes hash to {found}"),
+            ));
+        }
+        let before = FileStat::of(&meta);
+        let after = FileStat::of(&fs::symlink_metadata(&path).map_err(missing)?);
+        // Written to within a clock tick of now, it could be written to again without a trace.
+        let settled = after.ctime_ns < now_ns() - super::stat::TICK_NS;
+        if before.same_but_dev(&after) && settled && !self.seals.match_stat(digest, &after) {
+            self.seals.add(&[(*digest, after)]);
+        }
+        Ok(())
+    }
+
+    /// Moves bad bytes aside, so that the right ones can take their name.
+    fn quarantine(
+        &self,
+        class: Class,
+        digest: &Digest,
+        seen: &fs::Metadata,
+        detail: &str,
+    ) -> StoreError {
+        let path = self.named(class.dir(), digest);
+        let aside = self.quarantine_path(&format!("{}-{digest}", class.dir()));
+        // Somebody may have repaired it meanwhile; that one is not the file that was hashed.
+        let is_same = fs::symlink_metadata(&path).is_ok_and(|now| now.ino() == seen.ino());
+        let detail = match is_same.then(|| fs::rename(&path, &aside)) {
+            Some(Ok(())) => format!("{detail}; moved to {}", aside.display()),
+            Some(Err(e)) => format!("{detail}; it could not be moved aside: {e}"),
+            None => detail.to_owned(),
+        };
+        let error = StoreError::Corrupt {
+            what: class.label(digest),
+            detail,
+        };
+        self.warning(&error.to_string());
+        error
+    }
+
+    pub(super) fn quarantine_path(&self, name: &str) -> PathBuf {
+        self.root
+            .join("quarantine")
+            .join(format!("{name}.{}", session::owner_name()))
+    }
+
+    /// It is in the store and whole, by [`Store::check`]'s measure; a tree with all its files. What is corrupt is moved aside
+    /// with a warning, and counts as absent.
+    pub fn has(&self, content: &Content) -> Result<bool, StoreError> {
+        let found = match content.shape {
+            Shape::File => self.check(Class::Object, &content.digest).map(|_| ()),
+            Shape::Tree => self.read_tree(&content.digest).and_then(|listing| {
+                listing.files().try_for_each(|(_, digest, _, _)| {
+                    self.check(Class::Object, &digest).map(|_| ())
+                })
+            }),
+        };
+        match found {
+            Ok(()) => Ok(true),
+            Err(e) if e.is_miss() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Hashes every byte of it.
+    pub fn verify(&self, content: &Content) -> Result<(), StoreError> {
+        self.check_bytes(content.shape.into(), &content.digest)?;
+        if content.shape == Shape::Tree {
+            let listing = self.read_tree(&content.digest)?;
+            let files: Vec<Digest> = listing.files().map(|(_, digest, _, _)| digest).collect();
+            files
+                .par_iter()
+                .try_for_each(|digest| self.check_bytes(Class::Object, digest))?;
+        }
+        Ok(())
+    }
+
+    /// Where a file's bytes are. Says nothing of whether they are there.
+    pub fn object_path(&self, digest: &Digest) -> PathBuf {
+        self.named("objects", digest)
+    }
+
+    /// Opens a file's bytes for reading, made sure of.
+    pub fn open_object(&self, digest: &Digest) -> Result<File, StoreError> {
+        let path = self.check(Class::Object, digest)?;
+        File::open(&path).map_err(at(&path, "read it"))
+    }
+
+    /// The listing of a tree, made sure of.
+    pub fn read_tree(&self, digest: &Digest) -> Result<Listing, StoreError> {
+        let path = self.check(Class::Tree, digest)?;
+        let bytes = fs::read(&path).map_err(at(&path, "read it"))?;
+        Listing::parse(&bytes).map_err(|e| StoreError::Corrupt {
+            what: Class::Tree.label(digest),
+            detail: e.to_string(),
+        })
+    }
+
+    /// Publishes under the digest's name; `false` if a whole one was there already.
+    pub(super) fn publish(&self, item: &StagedItem) -> Result<bool, StoreError> {
+        let stat =
+            FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
+        if !stat.same_bytes(&item.stat) {
+            return Err(StoreError::Changed {
+                path: item.path.clone(),
+            });
+        }
+        let name = self.named(item.class.dir(), &item.digest);
+        // Twice, because what is there may turn out to be corrupt, and then makes place.
+        for _ in 0..2 {
+            if with_parent(&name, || super::sys::rename_noreplace(&item.path, &name))
+                .map_err(at(&name, "publish it"))?
+            {
+                return Ok(true);
+            }
+            match self.check(item.class, &item.digest) {
+                Ok(_) => return Ok(false),
+                Err(e) if e.is_miss() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let detail = "it cannot be moved out of the way of a good copy".to_owned();
+        Err(StoreError::Corrupt {
+            what: item.class.label(&item.digest),
+            detail,
+        })
+    }
+}
+
+/// Read-only for everybody: an object is never written to again.
+fn seal_mode(path: &Path) -> Result<FileStat, StoreError> {
+    fs::set_permissions(path, Permissions::from_mode(0o444))
+        .map_err(at(path, "make it read-only"))?;
+    Ok(FileStat::of(
+        &fs::symlink_metadata(path).map_err(at(path, "look at it"))?,
+    ))
+}
+
+/// Copies to a new file. On file systems that can, the kernel shares the blocks (`copy_file_range`), so this is a reflink.
+/// Write errors name `target`, the directory the user knows.
+pub(super) fn copy_bytes(
+    from: &Path,
+    to: &Path,
+    mode: u32,
+    target: &Path,
+) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut source = File::open(from).map_err(at(from, "read it"))?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(to)
+        .map_err(at(target, "write a file there"))?;
+    io::copy(&mut source, &mut file).map_err(at(target, "write a file there"))?;
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Work in progress of one process: `tmp/<boot id>-<pid>-<n>/`, and who is dead.
+//!
+//! The owner holds a flock on `<name>.lock` beside its directory. The kernel drops it when the owner dies, which also holds
+//! across containers that share a store but not their process numbers; the name is for human eyes.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::error::{StoreError, at};
+
+static SESSIONS: AtomicU64 = AtomicU64::new(0);
+
+/// A private directory in the store, removed when dropped or, after a crash, by the next process.
+pub(crate) struct Session {
+    dir: PathBuf,
+    lock_path: PathBuf,
+    _lock: File,
+    names: AtomicU64,
+}
+
+/// `<boot id>-<pid>-<n>`, unlike any other name this machine gives until it reboots (pid reuse: the lock decides).
+pub(crate) fn owner_name() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot: String = boot
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(12)
+        .collect();
+    format!(
+        "{boot}-{}-{}",
+        std::process::id(),
+        SESSIONS.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// Makes and locks a file nobody else has; `None` if somebody does.
+pub(crate) fn lock_new(path: &Path) -> Result<Option<File>, StoreError> {
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(at(path, "make the lock file"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        // Without locks nothing can be proved dead, so nothing is swept: only space is at stake.
+        Err(TryLockError::Error(e)) if is_lockless(&e) => return Ok(Some(file)),
+        Err(TryLockError::Error(e)) => return Err(at(path, "lock")(e)),
+    }
+    Ok(is_same_file(&file, path).then_some(file))
+}
+
+/// The file system has no locks.
+pub(crate) fn is_lockless(error: &std::io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS)
+    )
+}
+
+/// The path still names the open file: nobody has removed it between open and lock.
+pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if a.ino() == b.ino() && a.dev() == b.dev())
+}
+
+/// The owner of this lock file is dead, and the caller now holds its lock.
+pub(crate) fn take_dead(path: &Path) -> Option<File> {
+    let file = File::options().append(true).open(path).ok()?;
+    (file.try_lock().is_ok() && is_same_file(&file, path)).then_some(file)
+}
+
+impl Session {
+    pub fn start(tmp: &Path) -> Result<Session, StoreError> {
+        loop {
+            let name = owner_name();
+            let lock_path = tmp.join(format!("{name}.lock"));
+            let Some(lock) = lock_new(&lock_path)? else {
+                continue;
+            };
+            let dir = tmp.join(&name);
+            // A dead process of the same number may have left one that was not swept.
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir(&dir).map_err(at(&dir, "make the directory"))?;
+            return Ok(Session {
+                dir,
+                lock_path,
+                _lock: lock,
+                names: AtomicU64::new(0),
+            });
+        }
+    }
+
+    /// A path in the session that was never used.
+    pub fn fresh_path(&self) -> PathBuf {
+        self.dir
+            .join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Directory first: a directory without a live lock is fair game for anybody's sweep.
+        let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_file(&self.lock_path);
+    }
+}
+
+/// Removes what dead processes left. Never fails: at worst space is freed later.
+pub(crate) fn sweep(tmp: &Path) {
+    let Ok(entries) = fs::read_dir(tmp) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|e| e != "lock") {
+            continue;
+        }
+        if let Some(_held) = take_dead(&path) {
+            let _ = fs::remove_dir_all(path.with_extension(""));
+            let _ = fs::remove_file(&path);
+        }
+    }
+}

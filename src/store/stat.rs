@@ -1,0 +1,420 @@
+//! The stat cache: digests of files outside the store (project inputs, placed artifacts) without reading them again.
+//!
+//! An entry is trusted if device, inode, size, mtime and ctime are as they were, and if it is not *racy*: a file written to in
+//! the same clock tick in which it was hashed can be written to again without any of these changing. Kernels stamp files
+//! with a clock that ticks every 1 to 10 ms, so both times must lie 20 ms (a tick, twice) before the moment hashing began;
+//! 2 s where stamps have no fractions (FAT, old ext3), or come from another machine's clock (NFS and the like).
+//! A younger file is hashed again until it has aged. It is only a cache: a lost or damaged file costs reading, nothing else.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Content, Digest, Shape};
+use crate::relpath::RelPath;
+
+use super::error::{StoreError, at};
+use super::sys::{FileStat, is_remote_filesystem, now_ns};
+use super::tree::{Walk, check_regular};
+
+/// Twice the slowest kernel tick.
+pub(super) const TICK_NS: i64 = 20_000_000;
+const COARSE_NS: i64 = 2_000_000_000;
+const SECOND_NS: i64 = 1_000_000_000;
+/// Entries nobody asked for in this long are dropped.
+const KEEP_DAYS: u32 = 90;
+const MAGIC: &[u8; 16] = b"repro stat 1\0\0\0\0";
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Entry {
+    stat: FileStat,
+    digest: Digest,
+    /// When hashing began.
+    recorded_ns: i64,
+    /// When it was last asked for, in days since 1970.
+    used_day: u32,
+}
+
+/// Digests of files under a directory, by path and stat.
+pub struct StatCache {
+    root: PathBuf,
+    file: PathBuf,
+    entries: RwLock<HashMap<String, Entry>>,
+    dirty: AtomicBool,
+    /// Stamps are made elsewhere.
+    coarse: bool,
+    today: u32,
+}
+
+fn today() -> u32 {
+    u32::try_from(now_ns() / (86_400 * SECOND_NS)).unwrap_or(0)
+}
+
+impl StatCache {
+    /// Loads the cache of the project at `root` from `file`; missing or damaged is empty.
+    pub fn load(root: &Path, file: &Path) -> StatCache {
+        StatCache {
+            root: root.to_owned(),
+            file: file.to_owned(),
+            entries: RwLock::new(
+                fs::read(file)
+                    .ok()
+                    .and_then(|bytes| decode(&bytes))
+                    .unwrap_or_default(),
+            ),
+            dirty: AtomicBool::new(false),
+            coarse: is_remote_filesystem(root),
+            today: today(),
+        }
+    }
+
+    /// Number of files known.
+    pub fn len(&self) -> usize {
+        self.entries.read().unwrap_or_else(|e| e.into_inner()).len()
+    }
+
+    /// No file is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The content of a file or directory of the project; what is known is not read again, the rest is read in parallel.
+    /// `path` itself may be a link to anywhere; links inside a directory must stay in it.
+    ///
+    /// # Errors
+    /// [`StoreError::Vanished`], [`StoreError::Denied`], [`StoreError::Changed`] (written to while being read), each with the
+    /// path; [`StoreError::Refused`] for what has no bytes.
+    pub fn digest_path(&self, path: &RelPath) -> Result<Content, StoreError> {
+        self.digest(path, true)
+    }
+
+    /// Reads everything again and remembers what it finds.
+    pub fn digest_path_anew(&self, path: &RelPath) -> Result<Content, StoreError> {
+        self.digest(path, false)
+    }
+
+    fn digest(&self, rel: &RelPath, trust: bool) -> Result<Content, StoreError> {
+        let path = rel.under(&self.root);
+        let meta = fs::metadata(&path).map_err(at(&path, "look at it"))?;
+        if !meta.is_dir() {
+            check_regular(&path, &meta)?;
+            return self.file(rel.as_str(), &path, FileStat::of(&meta), trust);
+        }
+        let walk = Walk::of(&path)?;
+        let contents: Vec<Content> = walk
+            .files
+            .par_iter()
+            .map(|file| self.file(&format!("{rel}/{}", file.rel), &file.path, file.stat, trust))
+            .collect::<Result<_, _>>()?;
+        Ok(walk.listing(&path, &contents)?.content())
+    }
+
+    fn file(
+        &self,
+        name: &str,
+        path: &Path,
+        stat: FileStat,
+        trust: bool,
+    ) -> Result<Content, StoreError> {
+        if trust && let Some(digest) = self.known(name, &stat) {
+            return Ok(Content {
+                shape: Shape::File,
+                digest,
+                bytes_total: stat.bytes,
+            });
+        }
+        let recorded_ns = now_ns();
+        let (digest, bytes_total) = Digest::of_file(path).map_err(at(path, "read it"))?;
+        let after = FileStat::of(&fs::metadata(path).map_err(at(path, "look at it"))?);
+        if after != stat || bytes_total != stat.bytes {
+            return Err(StoreError::Changed {
+                path: path.to_owned(),
+            });
+        }
+        self.insert(
+            name,
+            Entry {
+                stat,
+                digest,
+                recorded_ns,
+                used_day: self.today,
+            },
+        );
+        Ok(Content {
+            shape: Shape::File,
+            digest,
+            bytes_total,
+        })
+    }
+
+    fn known(&self, name: &str, stat: &FileStat) -> Option<Digest> {
+        let entry = *self
+            .entries
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .get(name)?;
+        if entry.stat != *stat || self.is_racy(stat, entry.recorded_ns) {
+            return None;
+        }
+        if entry.used_day != self.today {
+            self.insert(
+                name,
+                Entry {
+                    used_day: self.today,
+                    ..entry
+                },
+            );
+        }
+        Some(entry.digest)
+    }
+
+    fn is_racy(&self, stat: &FileStat, recorded_ns: i64) -> bool {
+        let no_fractions = stat.mtime_ns % SECOND_NS == 0 && stat.ctime_ns % SECOND_NS == 0;
+        let slack = if self.coarse || no_fractions {
+            COARSE_NS
+        } else {
+            TICK_NS
+        };
+        stat.mtime_ns.max(stat.ctime_ns).saturating_add(slack) > recorded_ns
+    }
+
+    fn insert(&self, name: &str, entry: Entry) {
+        self.entries
+            .write()
+            .unwrap_or_else(|e| e.into_inner())
+            .insert(name.to_owned(), entry);
+        self.dirty.store(true, Ordering::Relaxed);
+    }
+
+    /// Remembers an artifact just placed at `path` by [`super::Store::place`], whose listing is given for a tree. These
+    /// entries are trusted at once: the bytes came from the store and had their final stamps before anybody could see them,
+    /// and a writer would have to hit the very tick of the rename.
+    pub fn remember_placed(
+        &self,
+        path: &RelPath,
+        content: &Content,
+        listing: Option<&super::Listing>,
+    ) {
+        let mut placed = Vec::new();
+        if content.shape == Shape::File {
+            placed.push((
+                path.as_str().to_owned(),
+                content.digest,
+                content.bytes_total,
+            ));
+        }
+        for (inner, digest, bytes, _) in listing.into_iter().flat_map(|l| l.files()) {
+            placed.push((format!("{path}/{inner}"), digest, bytes));
+        }
+        for (name, digest, bytes) in placed {
+            let Ok(meta) = fs::symlink_metadata(self.root.join(&name)) else {
+                continue;
+            };
+            let stat = FileStat::of(&meta);
+            if meta.is_file() && stat.bytes == bytes {
+                let recorded_ns = now_ns().saturating_add(COARSE_NS * 2);
+                self.insert(
+                    &name,
+                    Entry {
+                        stat,
+                        digest,
+                        recorded_ns,
+                        used_day: self.today,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Writes the cache back, if there is news: whole or not at all. Of two processes that save, the last one's knowledge
+    /// stays.
+    pub fn save(&self) -> Result<(), StoreError> {
+        if !self.dirty.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let bytes = {
+            let mut entries = self.entries.write().unwrap_or_else(|e| e.into_inner());
+            entries.retain(|_, entry| entry.used_day.saturating_add(KEEP_DAYS) >= self.today);
+            encode(&entries)
+        };
+        let parent = self
+            .file
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let write = || {
+            fs::create_dir_all(parent)?;
+            let mut tmp = tempfile::NamedTempFile::new_in(parent)?;
+            tmp.write_all(&bytes)?;
+            tmp.persist(&self.file).map_err(|e| e.error)
+        };
+        write()
+            .map(drop)
+            .map_err(at(&self.file, "save the stat cache"))
+    }
+}
+
+fn encode(entries: &HashMap<String, Entry>) -> Vec<u8> {
+    let body = postcard::to_stdvec(entries).unwrap_or_default();
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(blake3::hash(&body).as_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<HashMap<String, Entry>> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    let (check, body) = rest.split_at_checked(32)?;
+    if blake3::hash(body).as_bytes() != check {
+        return None;
+    }
+    postcard::from_bytes(body).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rel(text: &str) -> RelPath {
+        RelPath::new(text).unwrap()
+    }
+
+    #[test]
+    fn racy_entries_are_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = StatCache::load(dir.path(), &dir.path().join("cache"));
+        let stat = |mtime_ns, ctime_ns| FileStat {
+            dev: 1,
+            ino: 1,
+            bytes: 1,
+            mtime_ns,
+            ctime_ns,
+        };
+        let t = 5 * SECOND_NS + 1;
+        assert!(cache.is_racy(&stat(t, t), t));
+        assert!(cache.is_racy(&stat(t - TICK_NS, t), t), "ctime counts");
+        assert!(
+            cache.is_racy(&stat(t + SECOND_NS, t - TICK_NS), t),
+            "a stamp from the future"
+        );
+        assert!(!cache.is_racy(&stat(t - TICK_NS, t - TICK_NS), t));
+        let s = 4 * SECOND_NS;
+        assert!(
+            cache.is_racy(&stat(s, s), t),
+            "whole seconds may be a coarse clock"
+        );
+        assert!(!cache.is_racy(&stat(SECOND_NS, SECOND_NS), t));
+    }
+
+    #[test]
+    fn same_stat_in_the_same_tick_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = StatCache::load(dir.path(), &dir.path().join("cache"));
+        let path = dir.path().join("f");
+        // Same size, written at once: often within one tick, and then only the rule tells.
+        for round in 0..50u8 {
+            fs::write(&path, [round; 4]).unwrap();
+            assert_eq!(
+                cache.digest_path(&rel("f")).unwrap().digest,
+                Digest::of(&[round; 4])
+            );
+        }
+    }
+
+    #[test]
+    fn known_files_are_not_read_and_survive_a_save() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state/cache");
+        fs::create_dir(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("d/a b"), "x").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(40));
+        let cache = StatCache::load(dir.path(), &file);
+        let content = cache.digest_path(&rel("d")).unwrap();
+        cache.save().unwrap();
+        // A wrong digest planted in the cache shows that it is believed.
+        let again = StatCache::load(dir.path(), &file);
+        assert_eq!(again.len(), 1);
+        assert_eq!(again.digest_path(&rel("d")).unwrap(), content);
+        let stat = FileStat::of(&fs::metadata(dir.path().join("d/a b")).unwrap());
+        let planted = Digest::of(b"planted");
+        again.insert(
+            "d/a b",
+            Entry {
+                stat,
+                digest: planted,
+                recorded_ns: now_ns(),
+                used_day: again.today,
+            },
+        );
+        assert_eq!(again.digest_path(&rel("d/a b")).unwrap().digest, planted);
+        assert_eq!(again.digest_path_anew(&rel("d")).unwrap(), content);
+        // mtime set back: ctime tells.
+        fs::write(dir.path().join("d/a b"), "y").unwrap();
+        let meta = fs::File::options()
+            .write(true)
+            .open(dir.path().join("d/a b"))
+            .unwrap();
+        meta.set_modified(
+            std::time::UNIX_EPOCH + std::time::Duration::from_nanos(stat.mtime_ns as u64),
+        )
+        .unwrap();
+        assert_eq!(
+            again.digest_path(&rel("d/a b")).unwrap().digest,
+            Digest::of(b"y")
+        );
+        // Any flipped byte makes it empty, never wrong.
+        let bytes = fs::read(&file).unwrap();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            assert!(decode(&bad).is_none());
+        }
+        assert!(decode(&bytes[..20]).is_none());
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = StatCache::load(dir.path(), &dir.path().join("cache"));
+        let error = cache.digest_path(&rel("no such")).unwrap_err();
+        assert!(
+            matches!(error, StoreError::Vanished { .. }) && error.to_string().contains("no such")
+        );
+    }
+
+    #[test]
+    fn many_entries_round_trip() {
+        let stat = FileStat {
+            dev: 1,
+            ino: 2,
+            bytes: 3,
+            mtime_ns: 4,
+            ctime_ns: -5,
+        };
+        let entry = Entry {
+            stat,
+            digest: Digest::of(b""),
+            recorded_ns: 9,
+            used_day: 1,
+        };
+        let entries: HashMap<String, Entry> = (0..100_000)
+            .map(|i| (format!("data/part/{i}.png"), entry))
+            .collect();
+        let start = std::time::Instant::now();
+        let bytes = encode(&entries);
+        let encoded = start.elapsed();
+        let back = decode(&bytes).unwrap();
+        println!(
+            "100,000 entries, {} bytes: encode {encoded:?}, decode {:?}",
+            bytes.len(),
+            start.elapsed() - encoded
+        );
+        assert_eq!(back.len(), entries.len());
+    }
+}

@@ -1,0 +1,204 @@
+//! The few system calls that std does not offer, each in a thin wrapper with a fallback where file systems lack it.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// What tells that a file is still the same one with the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileStat {
+    pub dev: u64,
+    pub ino: u64,
+    pub bytes: u64,
+    pub mtime_ns: i64,
+    pub ctime_ns: i64,
+}
+
+impl FileStat {
+    pub fn of(meta: &fs::Metadata) -> FileStat {
+        FileStat {
+            dev: meta.dev(),
+            ino: meta.ino(),
+            bytes: meta.size(),
+            mtime_ns: meta
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(meta.mtime_nsec()),
+            ctime_ns: meta
+                .ctime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(meta.ctime_nsec()),
+        }
+    }
+
+    /// The same bytes as far as a rename, link or chmod in between leaves it visible (these change ctime only).
+    pub fn same_bytes(&self, other: &FileStat) -> bool {
+        self.ino == other.ino && self.bytes == other.bytes && self.mtime_ns == other.mtime_ns
+    }
+
+    /// Device numbers may change from boot to boot, so what is kept for long leaves them out.
+    pub fn same_but_dev(&self, other: &FileStat) -> bool {
+        self.same_bytes(other) && self.ctime_ns == other.ctime_ns
+    }
+}
+
+/// Nanoseconds since 1970 by the clock that stamps files.
+pub(crate) fn now_ns() -> i64 {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// Everything written to the file system that holds `dir` is on the disk when this returns.
+pub(crate) fn sync_filesystem(dir: &Path) -> io::Result<()> {
+    let file = File::open(dir)?;
+    #[cfg(target_os = "linux")]
+    // SAFETY: the descriptor is open for the whole call; syncfs touches no memory of ours.
+    let failed = unsafe { libc::syncfs(file.as_raw_fd()) } != 0;
+    #[cfg(not(target_os = "linux"))]
+    let failed = {
+        // SAFETY: sync takes no argument and touches no memory of ours.
+        unsafe { libc::sync() };
+        file.as_raw_fd() < 0
+    };
+    if failed {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn rename_with(from: &Path, to: &Path, flags: libc::c_uint) -> io::Result<()> {
+    let (from, to) = (c_path(from)?, c_path(to)?);
+    // SAFETY: both pointers are to NUL-terminated strings that outlive the call.
+    let rc = unsafe {
+        libc::renameat2(
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            flags,
+        )
+    };
+    if rc != 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)
+    )
+}
+
+/// Renames a file unless the new name exists already; `false` if it does (and then nothing has changed).
+pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<bool> {
+    #[cfg(target_os = "linux")]
+    match rename_with(from, to, libc::RENAME_NOREPLACE) {
+        Ok(()) => return Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => return Ok(false),
+        Err(e) if is_unsupported(&e) => {}
+        Err(e) => return Err(e),
+    }
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Lets two names change places at once. Where the file system cannot, `to` is renamed to `aside` first, and is absent
+/// for a moment; its old content is never gone before the new one has the name.
+pub(crate) fn exchange(from: &Path, to: &Path, aside: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    match rename_with(from, to, libc::RENAME_EXCHANGE) {
+        Ok(()) => return Ok(()),
+        Err(e) if is_unsupported(&e) => {}
+        Err(e) => return Err(e),
+    }
+    fs::rename(to, aside)?;
+    if let Err(e) = fs::rename(from, to) {
+        let _ = fs::rename(aside, to);
+        return Err(e);
+    }
+    fs::rename(aside, from)
+}
+
+/// The file system answers from another machine or a user process: its clock and inode numbers are its own.
+pub(crate) fn is_remote_filesystem(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let Ok(path) = c_path(path) else { return false };
+        let mut info = std::mem::MaybeUninit::<libc::statfs>::uninit();
+        // SAFETY: the path is NUL-terminated and the buffer has the size statfs fills.
+        if unsafe { libc::statfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {
+            return false;
+        }
+        // SAFETY: statfs returned 0, so it has filled the buffer.
+        let kind = unsafe { info.assume_init() }.f_type as i64 & 0xffff_ffff;
+        // NFS, SMB, CIFS, SMB2, FUSE, 9p, AFS, Ceph, Lustre, GPFS.
+        [
+            0x6969,
+            0x517b,
+            0xff53_4d42,
+            0xfe53_4d42,
+            0x6573_5546,
+            0x0102_1997,
+            0x5346_414f,
+            0x00c3_6400,
+            0x0bd0_0bd0,
+            0x4750_4653,
+        ]
+        .contains(&kind)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renames_keep_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|n| dir.path().join(n));
+        fs::write(&a, "a").unwrap();
+        fs::write(&b, "b").unwrap();
+        assert!(!rename_noreplace(&a, &b).unwrap());
+        assert_eq!(fs::read(&b).unwrap(), b"b");
+        assert!(rename_noreplace(&a, &c).unwrap());
+        fs::create_dir(&a).unwrap();
+        exchange(&a, &c, &dir.path().join("aside")).unwrap();
+        assert_eq!(fs::read(&a).unwrap(), b"a");
+        assert!(c.is_dir());
+        assert!(exchange(&dir.path().join("none"), &c, &dir.path().join("aside")).is_err());
+    }
+
+    #[test]
+    fn sync_and_kind_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        sync_filesystem(dir.path()).unwrap();
+        assert!(sync_filesystem(&dir.path().join("none")).is_err());
+        assert!(!is_remote_filesystem(Path::new("/proc")));
+    }
+}
