@@ -8,8 +8,11 @@ pub mod digest;
 pub mod relpath;
 
 pub mod catalog;
+pub mod graph;
 pub mod plan;
 
+pub mod artifacts;
+pub mod explain;
 pub mod key;
 pub mod project;
 
@@ -19,4 +22,9 @@ pub mod store;
 
 pub mod exec;
 
+pub mod index;
 pub mod record;
+pub mod session;
+
+pub mod run;
+pub mod ui;

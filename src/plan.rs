@@ -141,8 +141,8 @@ pub enum Source {
 /// How to run an instance. Not part of its key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// CPU cores it occupies and threads it may use.
-    pub cpus: u32,
+    /// CPU cores it occupies and threads it may use; `None` leaves it to the scheduler.
+    pub cpus: Option<u32>,
     /// Memory it may use; enforced where given.
     pub memory_bytes: Option<u64>,
     /// GPUs it occupies.
@@ -155,6 +155,13 @@ pub struct Policy {
     pub retries: u32,
     /// `sandbox: off` was not said.
     pub sandbox: Sandbox,
+}
+
+impl Policy {
+    /// Threads an execution under this policy may use.
+    pub fn threads(&self) -> u32 {
+        self.cpus.unwrap_or(1).max(1)
+    }
 }
 
 /// Whether a command is confined to what it declares.

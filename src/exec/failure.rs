@@ -178,6 +178,22 @@ impl Cause {
 }
 
 impl Failure {
+    /// What happened and the end of the log, without the instance and the remedy, which an event has fields for.
+    pub fn account(&self) -> String {
+        let mut text = self.cause.to_string();
+        if let Cause::Undeclared { ended, .. } | Cause::Denied { ended, .. } = &self.cause {
+            text.push_str(&format!(" ({ended})"));
+        }
+        if !self.tail.is_empty() {
+            text.push_str("\n  the end of its log:");
+            for line in &self.tail {
+                text.push_str("\n    ");
+                text.push_str(line);
+            }
+        }
+        text
+    }
+
     /// A failure before there was a log.
     pub(super) fn early(request: &Request, cause: Cause) -> Failure {
         Failure {

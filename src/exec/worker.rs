@@ -102,7 +102,7 @@ pub fn execute(
         .env("TMPDIR", &dir.tmp)
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC");
-    process.env("RAYON_NUM_THREADS", request.policy.cpus.to_string());
+    process.env("RAYON_NUM_THREADS", request.policy.threads().to_string());
     let launch = Launch {
         command: process,
         memory_bytes: memory_limit(request),
@@ -278,7 +278,7 @@ fn write_job(
         params: (**params).clone(),
         inputs,
         outputs,
-        threads: request.policy.cpus,
+        threads: request.policy.threads(),
         resume: request.resume.clone(),
         states_dir: dir.states.clone(),
         mirrors: request.mirrors.clone(),

@@ -181,6 +181,9 @@ pub struct Summary {
     /// The run was interrupted.
     #[serde(default)]
     pub interrupted: bool,
+    /// Nothing was executed: `executed` counts what would be.
+    #[serde(default)]
+    pub dry_run: bool,
     /// Verdicts.
     pub claims: Vec<ClaimResult>,
 }

@@ -30,6 +30,11 @@ impl Journal {
         }
     }
 
+    /// Keeps nothing: for runs that only look.
+    pub fn none() -> Journal {
+        Journal { file: None, run: String::new() }
+    }
+
     /// Appends an event, unless it is of a sort that is not kept.
     pub fn note(&mut self, event: &Event) -> io::Result<()> {
         let keep = match event {

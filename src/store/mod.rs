@@ -163,6 +163,19 @@ impl Store {
         Ok(self.session.get_or_init(|| session))
     }
 
+    /// A directory of this process on the store's file system, for private directories: what is made there can become an
+    /// object by a rename. Swept when the process is gone.
+    pub fn work_dir(&self) -> Result<PathBuf, StoreError> {
+        let dir = self.session()?.dir().join("work");
+        fs::create_dir_all(&dir).map_err(at(&dir, "make the directory"))?;
+        Ok(dir)
+    }
+
+    /// The directories links to artifacts point into.
+    pub fn object_roots(&self) -> std::sync::Arc<[PathBuf]> {
+        [self.root.join("objects"), self.root.join("states")].into()
+    }
+
     /// Held shared by whoever adds names, exclusively by gc while it removes some.
     fn gc_lock(&self) -> Result<File, StoreError> {
         let path = self.root.join("gc.lock");

@@ -99,6 +99,13 @@ impl Session {
     }
 }
 
+impl Session {
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         // Directory first: a directory without a live lock is fair game for anybody's sweep.

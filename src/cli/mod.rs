@@ -1,0 +1,126 @@
+//! The command line: one file per command, whose doc comment is its manual; exit codes are decided here.
+//!
+//! Results go to standard output, everything else to standard error.
+
+mod open;
+mod run;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::catalog::Catalog;
+
+/// A reproducible research pipeline: declared stages, content-hashed results, claims as tests.
+#[derive(Debug, Parser)]
+#[command(name = "repro", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done · 1 a stage failed · 2 usage or pipeline error · 3 an input changed during the run · \
+4 verification diverged, or a claim was refuted under --strict · 5 store or remote broken · 130 interrupted.";
+
+/// Where the pipeline is and how it is varied; the same for all commands that read it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PipelineArgs {
+    /// Pipeline file or its directory; the nearest pipeline.yaml upwards when absent.
+    #[arg(short = 'C', long, value_name = "FILE")]
+    file: Option<std::path::PathBuf>,
+    /// Apply a profile of the pipeline; may be given several times, later ones win.
+    #[arg(long, value_name = "NAME")]
+    profile: Vec<String>,
+    /// Set a variable (`epochs=3`), or any field (`stages.train.with.seed=1`); values are YAML.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+}
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything asked for is done.
+    Done,
+    /// A stage failed.
+    StageFailed,
+    /// Wrong usage or a wrong pipeline.
+    Usage,
+    /// An input changed during the run.
+    Unstable,
+    /// Verification diverged, or a claim was refuted under `--strict`.
+    Diverged,
+    /// The store or a remote is broken.
+    StoreBroken,
+    /// Stopped by the user.
+    Interrupted,
+}
+
+impl Exit {
+    /// The exit code; documented, never changed.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::StageFailed => 1,
+            Exit::Usage => 2,
+            Exit::Unstable => 3,
+            Exit::Diverged => 4,
+            Exit::StoreBroken => 5,
+            Exit::Interrupted => 130,
+        }
+    }
+}
+
+/// What every command gets.
+pub struct Context {
+    catalog: Arc<Catalog>,
+    args: Vec<String>,
+}
+
+/// Runs the command line of this process.
+pub fn main(catalog: fn() -> Catalog) -> ExitCode {
+    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    // Hidden: what `run` starts. Kept out of clap so that a worker starts without building a parser.
+    match args.get(1).map(String::as_str) {
+        Some("worker") if args.len() == 3 => return (catalog().work)(std::path::Path::new(&args[2])),
+        Some("keeper") if args.len() == 2 => return crate::exec::keeper::main(),
+        _ => {}
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { Exit::Usage.code() } else { 0 });
+        }
+    };
+    let context = Context { catalog: Arc::new(catalog()), args };
+    let exit = match cli.command {
+        Command::Run(args) => run::main(&context, &args),
+    };
+    ExitCode::from(exit.unwrap_or_else(|e| report(&e)).code())
+}
+
+/// Prints an error and decides its exit code.
+fn report(error: &anyhow::Error) -> Exit {
+    if is_broken_pipe(error) {
+        return Exit::Done;
+    }
+    if let Some(diagnostics) = error.downcast_ref::<crate::spec::Diagnostics>() {
+        let colour = crate::ui::style::Colour::of(&std::io::stderr()) == crate::ui::style::Colour::On;
+        eprintln!("{}", diagnostics.render(colour));
+        return Exit::Usage;
+    }
+    eprintln!("error: {error:#}");
+    if error.chain().any(|cause| cause.is::<crate::store::StoreError>()) { Exit::StoreBroken } else { Exit::Usage }
+}
+
+/// Whoever read standard output has seen enough (`repro log | head`).
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+}

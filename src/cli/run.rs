@@ -1,0 +1,156 @@
+//! `repro run`.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{Context, Exit, PipelineArgs, open};
+use crate::exec::{Cancel, CancelLevel};
+use crate::record::event::{Event, Summary, Verdict};
+use crate::run::{self, OnFailure, Reuse, RunOptions};
+use crate::session::Session;
+use crate::ui::style::Colour;
+use crate::ui::{Bars, Lines, claims_table};
+
+/// Run what has no recorded result, and show all outputs under artifacts/.
+///
+/// A stage is executed when no result is recorded for its key: its kind or command, its parameters and the contents of its
+/// inputs. Everything else comes from the store. Outputs appear under artifacts/<stage>/, keys and digests in
+/// repro.lock. Ctrl-C once lets running stages finish, twice stops them; the next run goes on from there.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The pipeline file (ends in .yaml or .yml), then stages (`train`), instances (`train[seed=1]`) or claims; all of
+    /// them when absent. What they need is run too.
+    #[arg(value_name = "TARGETS")]
+    targets: Vec<String>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Only say what would be executed, and why.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Execute the targets even if results are recorded, and compare the results.
+    #[arg(short, long)]
+    force: bool,
+    /// After a failure go on with everything that does not need the failed result.
+    #[arg(short, long)]
+    keep_going: bool,
+    /// Use this many cores; all of them when absent.
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    jobs: Option<u32>,
+    /// Never use the network; what would need it fails.
+    #[arg(long)]
+    offline: bool,
+    /// A refuted claim is a failure (exit code 4).
+    #[arg(long)]
+    strict: bool,
+    /// Write one JSON event per line to standard output; the last one is the summary.
+    #[arg(long)]
+    json: bool,
+    /// Say only what went wrong, and the claims.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Runs the command.
+pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
+    let (targets, pipeline) = targets_and_file(args)?;
+    let mut session = open::session(context, &pipeline)?;
+    let cancel = Arc::new(Cancel::new()?);
+    watch_signals(&cancel)?;
+    let options = RunOptions {
+        targets,
+        jobs: args.jobs,
+        on_failure: if args.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
+        reuse: if args.force { Reuse::ForceTargets } else { Reuse::Recorded },
+        dry_run: args.dry_run,
+        offline: args.offline,
+        args: context.args.clone(),
+        cancel,
+        executable: std::env::current_exe()?,
+    };
+    let mut show = display(args, &session);
+    let report = run::run(&mut session, &options, &mut *show)?;
+    drop(show);
+    if !args.json {
+        let table = claims_table(&report.summary.claims, Colour::of(&std::io::stdout()));
+        std::io::stdout().write_all(table.as_bytes())?;
+    }
+    Ok(exit(&report.summary, report.store_broken, args.strict))
+}
+
+/// `repro run pipeline.yaml` names the file the way people do.
+fn targets_and_file(args: &RunArgs) -> anyhow::Result<(Vec<String>, PipelineArgs)> {
+    let mut pipeline = args.pipeline.clone();
+    let mut targets = Vec::new();
+    for target in &args.targets {
+        let is_file = [".yaml", ".yml"].iter().any(|end| target.ends_with(end));
+        match (is_file, &pipeline.file) {
+            (true, None) => pipeline.file = Some(target.into()),
+            (true, Some(file)) => anyhow::bail!("two pipeline files: `{}` and `{target}`", file.display()),
+            (false, _) => targets.push(target.clone()),
+        }
+    }
+    Ok((targets, pipeline))
+}
+
+fn display(args: &RunArgs, session: &Session) -> Box<dyn FnMut(&Event)> {
+    let colour = Colour::of(&std::io::stderr());
+    if args.json {
+        return Box::new(|event| {
+            if let Ok(line) = serde_json::to_string(event) {
+                // Whoever reads may go; the run goes on.
+                let _ = writeln!(std::io::stdout(), "{line}");
+            }
+        });
+    }
+    if args.quiet {
+        let mut lines = Lines::new(colour);
+        return Box::new(move |event| {
+            if matches!(event, Event::Failed { .. } | Event::Unstable { .. } | Event::Warning { .. }) {
+                lines.show(event);
+            }
+        });
+    }
+    if std::io::stderr().is_terminal() && !args.dry_run {
+        let seconds = |id: &str| session.index.get(id).map(|k| f64::from(k.wall_s));
+        let expected: BTreeMap<String, f64> = session.plan.instances.iter().filter_map(|i| Some((i.id.to_string(), seconds(&i.id)?))).collect();
+        let cores = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+        let mut bars = Bars::new(colour, expected, cores);
+        return Box::new(move |event| bars.show(event));
+    }
+    let mut lines = Lines::new(colour);
+    Box::new(move |event| lines.show(event))
+}
+
+/// Ctrl-C once: what runs may finish. Twice, or SIGTERM: now.
+fn watch_signals(cancel: &Arc<Cancel>) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let cancel = cancel.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGINT && cancel.level() == CancelLevel::None {
+                cancel.raise(CancelLevel::Graceful);
+                eprintln!("interrupted: waiting for running stages to finish (press Ctrl-C again to stop them now)");
+            } else {
+                cancel.raise(CancelLevel::Now);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// The most telling of what happened.
+fn exit(summary: &Summary, store_broken: bool, strict: bool) -> Exit {
+    let refuted = summary.claims.iter().any(|c| c.verdict == Verdict::Refuted);
+    match summary {
+        _ if store_broken => Exit::StoreBroken,
+        s if s.interrupted => Exit::Interrupted,
+        s if s.failed > 0 => Exit::StageFailed,
+        s if s.unstable > 0 => Exit::Unstable,
+        _ if refuted && strict => Exit::Diverged,
+        _ => Exit::Done,
+    }
+}

@@ -1,0 +1,335 @@
+//! One action from "no result" to "outputs staged": single flight, execution, the check that no input changed.
+//!
+//! Runs on a thread of its own. Knows one instance, not the graph; publishes nothing.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::catalog::OutputSpec;
+use crate::digest::{Content, Digest, Shape};
+use crate::exec::{self, Cancel, CancelLevel, Cause, Failure, Finished, InputOrigin, Note, PlacedInput, Request, SandboxReport, Usage};
+use crate::job;
+use crate::key::{self, Key};
+use crate::plan::{Instance, Policy, Source, Work};
+use crate::relpath::RelPath;
+use crate::store::{ActionLock, Pending, Record, Staged, StatCache, Store, StoreError, ViewMode};
+
+/// Everything a flight needs, owned, so that it can leave for its thread.
+pub struct Flight {
+    /// What is run.
+    pub request: Request,
+    /// Its key.
+    pub key: Key,
+    /// Project files among the inputs, with the content they had.
+    pub watched: Vec<(RelPath, Content)>,
+    /// Artifacts among the inputs: position in `request.inputs`, to be made visible in the private directory.
+    pub views: Vec<(usize, Content)>,
+    /// Where it can be resumed from, furthest first: label and state key.
+    pub states: Vec<(String, Key)>,
+    /// The store.
+    pub store: Arc<Store>,
+    /// Digests of project files.
+    pub stats: Arc<StatCache>,
+    /// Execute even if a result is there.
+    pub force: bool,
+    /// The switch of the run.
+    pub cancel: Arc<Cancel>,
+    /// Where the log is kept afterwards.
+    pub log_path: PathBuf,
+    /// What the result is to remember of how it was made: run, host.
+    pub provenance: serde_json::Value,
+}
+
+/// How a flight ended.
+pub enum Landed {
+    /// Outputs are staged; to be committed.
+    Made(Box<Made>),
+    /// Another process made the result meanwhile.
+    Found,
+    /// An input changed: the result is worth nothing.
+    Unstable {
+        /// Which file.
+        path: RelPath,
+        /// As in the key.
+        before: Content,
+        /// Now; `None` when it is gone.
+        after: Option<Content>,
+    },
+    /// It failed.
+    Failed {
+        /// What happened, with the end of the log.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// It was stopped, by the user.
+        cancelled: bool,
+    },
+    /// The store could not take the result, or is broken otherwise.
+    StoreBroken {
+        /// What happened, and what to do.
+        message: String,
+    },
+}
+
+/// What a flight made.
+pub struct Made {
+    /// For the committer.
+    pub pending: Pending,
+    /// In the order of the instance's outputs.
+    pub outputs: Vec<Content>,
+    /// Held until the result is recorded.
+    pub lock: Option<ActionLock>,
+    /// Time and memory.
+    pub usage: Usage,
+    /// What the worker measured.
+    pub figures: BTreeMap<String, f64>,
+    /// What it found out about the outside world.
+    pub pins: BTreeMap<String, String>,
+    /// How it was confined.
+    pub sandbox: SandboxReport,
+}
+
+/// The directory of a flight's tree inputs, gone when it has landed.
+struct Views(PathBuf);
+
+impl Drop for Views {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Flight {
+    /// Flies. `say` gets what is heard on the way.
+    pub fn fly(mut self, say: &mut dyn FnMut(Note)) -> Landed {
+        match self.try_fly(say) {
+            Ok(landed) => landed,
+            Err(e) => match e.downcast_ref::<StoreError>() {
+                // What a stage left behind can be unfit to be kept; everything else is the store's own trouble.
+                None | Some(StoreError::Refused { .. } | StoreError::Changed { .. } | StoreError::Vanished { .. } | StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
+                    Landed::Failed { message: format!("{e:#}"), hint: None, cancelled: false }
+                }
+                Some(_) => Landed::StoreBroken { message: format!("{e:#}") },
+            },
+        }
+    }
+
+    fn try_fly(&mut self, say: &mut dyn FnMut(Note)) -> anyhow::Result<Landed> {
+        let lock = match self.take_off(say) {
+            Ok(lock) => Some(lock),
+            Err(StoreError::Cancelled) => return Ok(Landed::Failed { message: "cancelled".into(), hint: None, cancelled: true }),
+            // Without locks (an odd file system) work may be done twice, never wrong.
+            Err(_) => None,
+        };
+        if !self.force && self.result_is_there() {
+            return Ok(Landed::Found);
+        }
+        let views = Views(self.request.dir.with_extension("inputs"));
+        self.place_views(&views.0)?;
+        let retries = self.request.policy.retries;
+        let mut attempt = 0;
+        let finished = loop {
+            self.find_state();
+            match self.execute(say) {
+                Ok(finished) => break finished,
+                Err(failure) => {
+                    self.keep_log(failure.log.as_deref());
+                    if attempt < retries && failure.cause.is_worth_a_retry() {
+                        attempt += 1;
+                        let text = format!("failed ({}); try {} of {}", failure.cause, attempt + 1, retries + 1);
+                        say(Note::Event(job::Event::Warning { text }));
+                        continue;
+                    }
+                    let cancelled = matches!(failure.cause, Cause::Cancelled);
+                    // What cannot be removed now is swept with the session.
+                    let _ = exec::discard(&self.request.dir);
+                    return Ok(Landed::Failed { message: failure.account(), hint: failure.cause.hint(), cancelled });
+                }
+            }
+        };
+        self.keep_log(Some(&finished.log));
+        let landed = self.settle(finished, lock);
+        // What cannot be removed now is swept with the session.
+        let _ = exec::discard(&self.request.dir);
+        landed
+    }
+
+    /// One process at a time executes an action.
+    fn take_off(&self, say: &mut dyn FnMut(Note)) -> Result<ActionLock, StoreError> {
+        let mut said = false;
+        self.store.lock_action(&self.key.digest, |other| {
+            if !said {
+                let who = other.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+                let text = format!("waiting: {who} is executing the same action");
+                say(Note::Event(job::Event::Progress { done: 0, total: None, unit: String::new(), text }));
+                said = true;
+            }
+            if self.cancel.level() == CancelLevel::None { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+    }
+
+    fn result_is_there(&self) -> bool {
+        self.store.lookup(&self.key.digest).iter().any(|r| r.outputs.values().all(|c| self.store.has(c).unwrap_or(false)))
+    }
+
+    /// Files of the store are used where they lie; trees are shown as directories of links beside the private directory.
+    fn place_views(&mut self, dir: &Path) -> anyhow::Result<()> {
+        for (position, content) in &self.views {
+            self.request.inputs[*position].origin = match content.shape {
+                Shape::File => InputOrigin::Object(self.store.object_path(&content.digest)),
+                Shape::Tree => {
+                    std::fs::create_dir_all(dir)?;
+                    let view = dir.join(position.to_string());
+                    self.store.view(content, &view, ViewMode::Symlink)?;
+                    InputOrigin::TreeView(view)
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn find_state(&mut self) {
+        self.request.resume = self.states.iter().find_map(|(label, key)| {
+            let path = self.store.get_state(&key.digest)?;
+            Some(job::Resume { label: label.clone(), path })
+        });
+    }
+
+    fn execute(&self, say: &mut dyn FnMut(Note)) -> Result<Finished, Failure> {
+        if let Some(resume) = &self.request.resume {
+            say(Note::Event(job::Event::Progress { done: 0, total: None, unit: String::new(), text: format!("resuming from {}", resume.label) }));
+        }
+        exec::execute(&self.request, &self.cancel, &mut |note| match note {
+            Note::Event(job::Event::State { label, path }) => {
+                let path = self.request.dir.join(path);
+                if let Some((_, key)) = self.states.iter().find(|(l, _)| *l == label) {
+                    // A state that cannot be kept costs time only.
+                    if let Err(e) = self.store.put_state(&key.digest, &path, &key.preimage) {
+                        say(Note::Event(job::Event::Warning { text: format!("state `{label}` was not kept: {e}") }));
+                    }
+                }
+                let _ = std::fs::remove_file(path);
+            }
+            other => say(other),
+        })
+    }
+
+    /// The guard (I9), then the outputs into the store's staging area.
+    fn settle(&self, finished: Finished, lock: Option<ActionLock>) -> anyhow::Result<Landed> {
+        for (path, before) in &self.watched {
+            let after = self.stats.digest_path(path).ok();
+            if after != Some(*before) {
+                return Ok(Landed::Unstable { path: path.clone(), before: *before, after });
+            }
+        }
+        let mut outputs = Vec::new();
+        let mut staged = Staged::default();
+        let mut named = BTreeMap::new();
+        for OutputSpec { name, .. } in self.request.outputs.iter() {
+            let path = finished.outputs.get(name).ok_or_else(|| anyhow::anyhow!("BUG: output `{name}` was not reported"))?;
+            let (content, more) = self.store.absorb(path).map_err(|e| anyhow::Error::new(e).context(format!("output `{name}`")))?;
+            outputs.push(content);
+            staged.merge(more);
+            named.insert(name.to_string(), content);
+        }
+        let mut observation = self.provenance.clone();
+        if let Some(map) = observation.as_object_mut() {
+            map.insert("wall_s".into(), json!(finished.usage.wall_s));
+            map.insert("cpu_s".into(), json!(finished.usage.cpu_s));
+            map.insert("max_rss_bytes".into(), json!(finished.usage.max_rss_bytes));
+            map.insert("figures".into(), json!(finished.figures));
+            map.insert("sandbox".into(), json!(sandbox_text(&finished.sandbox)));
+        }
+        let record = Record { key: self.key.digest, preimage: self.key.preimage.clone(), outputs: named, observation };
+        Ok(Landed::Made(Box::new(Made {
+            pending: Pending { record, staged },
+            outputs,
+            lock,
+            usage: finished.usage,
+            figures: finished.figures,
+            pins: finished.pins,
+            sandbox: finished.sandbox,
+        })))
+    }
+
+    fn keep_log(&self, log: Option<&Path>) {
+        let Some(log) = log else { return };
+        if let Some(dir) = self.log_path.parent() {
+            // A log that cannot be kept is no reason to fail a stage.
+            let _ = std::fs::create_dir_all(dir);
+            if std::fs::rename(log, &self.log_path).is_err() {
+                let _ = std::fs::copy(log, &self.log_path);
+            }
+        }
+    }
+}
+
+/// How a command was confined, as recorded.
+pub fn sandbox_text(report: &SandboxReport) -> String {
+    match report {
+        SandboxReport::Enforced => "enforced".into(),
+        SandboxReport::Off => "off".into(),
+        SandboxReport::Unavailable(why) => format!("unavailable: {why}"),
+        SandboxReport::NotNeeded => "not needed".into(),
+    }
+}
+
+/// The inputs of an instance for a request, project files in place, artifacts still to be viewed.
+pub fn inputs(instance: &Instance, contents: &[Vec<Content>], root: &Path) -> (Vec<PlacedInput>, Vec<(usize, Content)>, Vec<(RelPath, Content)>) {
+    let (mut inputs, mut views, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+    for (need, contents) in instance.needs.iter().zip(contents) {
+        for (item, content) in need.items.iter().zip(contents) {
+            let origin = match &item.source {
+                Source::Path(path) => {
+                    watched.push((path.clone(), *content));
+                    InputOrigin::ProjectFile(path.under(root))
+                }
+                Source::Output { .. } => {
+                    views.push((inputs.len(), *content));
+                    InputOrigin::Object(PathBuf::new())
+                }
+            };
+            inputs.push(PlacedInput {
+                need: need.name.clone(),
+                many: need.many,
+                group: item.group.clone(),
+                axes: item.axes.clone(),
+                placed_at: item.placed_at.clone(),
+                origin,
+                digest: content.to_string(),
+            });
+        }
+    }
+    (inputs, views, watched)
+}
+
+/// Keys of the states an instance can be resumed from, furthest first.
+pub fn state_keys(salt: &str, instance: &Instance, contents: &[Vec<Content>]) -> Vec<(String, Key)> {
+    match &instance.work {
+        Work::Kind { kind, params } => kind.states.as_ref().map_or_else(Vec::new, |states| {
+            states(params).into_iter().map(|point| (point.label.clone(), key::state_key(salt, kind, &point, &instance.needs, contents))).collect()
+        }),
+        Work::Command(_) => Vec::new(),
+    }
+}
+
+/// The work of an instance as the executor takes it.
+pub fn work(instance: &Instance) -> exec::Work {
+    match &instance.work {
+        Work::Kind { kind, params } => exec::Work::Kind { kind: kind.clone(), params: params.clone() },
+        Work::Command(command) => exec::Work::Command(command.clone()),
+    }
+}
+
+/// The policy of an instance with the cores it was given.
+pub fn policy_with(policy: &Policy, cpus: u32) -> Arc<Policy> {
+    Arc::new(Policy { cpus: Some(cpus), ..policy.clone() })
+}
+
+/// A name for the private directory of an action: free of the characters of instance names.
+pub fn dir_name(key: &Digest, attempt_of: u32) -> String {
+    format!("{}-{attempt_of}", key.short())
+}

@@ -1,0 +1,57 @@
+//! A run: resolve, execute what has no result, commit, show; then verdicts, lock file, index.
+//!
+//! [`scheduler`] decides what starts when; [`flight`] executes one action; [`committer`] makes results durable.
+
+mod claims;
+mod committer;
+mod flight;
+mod resources;
+mod scheduler;
+
+use std::sync::Arc;
+
+pub use claims::verdict;
+pub use scheduler::run;
+
+use crate::exec::Cancel;
+
+/// What the user asked for.
+#[derive(Clone)]
+pub struct RunOptions {
+    /// Stages, instances or claims; empty is all.
+    pub targets: Vec<String>,
+    /// Cores to use in all; `None` is all there are.
+    pub jobs: Option<u32>,
+    /// What a failure stops.
+    pub on_failure: OnFailure,
+    /// Which results may serve.
+    pub reuse: Reuse,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// The network may not be used.
+    pub offline: bool,
+    /// The command line, for the journal.
+    pub args: Vec<String>,
+    /// Raised by signals.
+    pub cancel: Arc<Cancel>,
+    /// This program: what runs workers.
+    pub executable: std::path::PathBuf,
+}
+
+/// What a failure stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Nothing new starts; what runs may finish.
+    Stop,
+    /// Everything that does not need the failed result goes on.
+    KeepGoing,
+}
+
+/// Which results may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// All that are recorded.
+    Recorded,
+    /// The targets are executed whatever is recorded.
+    ForceTargets,
+}

@@ -1,0 +1,619 @@
+//! The scheduler: one loop over one state per instance.
+//!
+//! Every instance goes Waiting → (resolved) → Done, or → Ready → Running → Committing → Done, or ends Failed, Unstable or
+//! Skipped. All transitions happen on the calling thread; flights and the committer talk to it through one channel.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use super::committer::{self, CommitResult, Landing};
+use super::flight::{self, Flight, Landed, Made};
+use super::resources::{self, Resources};
+use super::{OnFailure, Reuse, RunOptions};
+use crate::artifacts;
+use crate::digest::{Content, Digest};
+use crate::exec::{CancelLevel, Note, Request};
+use crate::graph::Graph;
+use crate::index::Known;
+use crate::job;
+use crate::key::Key;
+use crate::plan::{InstanceIndex, Work};
+use crate::record::event::{Event, Reason, Summary};
+use crate::record::journal::Journal;
+use crate::record::lockfile::{Block, LockFile};
+use crate::relpath::RelPath;
+use crate::session::{Found, Hit, Session};
+use crate::store::{Root, StoreError};
+
+/// Where an instance is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// This run does not want it.
+    Unwanted,
+    /// Producers are missing results.
+    Waiting,
+    /// It must be executed and waits for resources.
+    Ready,
+    /// It is executed.
+    Running,
+    /// Its result is being recorded.
+    Committing,
+    /// It has a result.
+    Done,
+    /// It has none and gets none in this run.
+    Failed,
+    /// Not reached because of another.
+    Skipped,
+}
+
+/// What comes through the channel.
+enum Message {
+    Note(InstanceIndex, Note),
+    Landed(InstanceIndex, Landed),
+    Committed(CommitResult),
+}
+
+/// An action that has no result yet.
+struct Miss {
+    key: Key,
+    reason: Reason,
+    contents: Vec<Vec<Content>>,
+}
+
+/// How the whole run ended.
+pub struct RunReport {
+    /// Counts and verdicts.
+    pub summary: Summary,
+    /// The store failed, or could not take results.
+    pub store_broken: bool,
+}
+
+struct Scheduler<'a> {
+    session: &'a mut Session,
+    options: &'a RunOptions,
+    graph: Graph,
+    states: Vec<State>,
+    waiting_for: Vec<u32>,
+    results: Vec<Option<Arc<[Content]>>>,
+    keys: Vec<Option<Digest>>,
+    forced: Vec<bool>,
+    misses: BTreeMap<InstanceIndex, Miss>,
+    ready: BinaryHeap<(u64, Reverse<u32>)>,
+    urgency: Vec<f32>,
+    resources: Resources,
+    granted: BTreeMap<InstanceIndex, Arc<crate::plan::Policy>>,
+    committing: BTreeMap<InstanceIndex, (Event, Known)>,
+    lock: Option<LockFile>,
+    pins: BTreeMap<InstanceIndex, BTreeMap<String, String>>,
+    to_main: Sender<Message>,
+    landings: Option<Sender<Landing>>,
+    journal: Journal,
+    summary: Summary,
+    first_pass: bool,
+    stopping: bool,
+    store_broken: bool,
+    sink: &'a mut dyn FnMut(&Event),
+}
+
+/// Runs the plan of `session`; every event goes to `sink`.
+///
+/// # Errors
+/// Usage errors (an unknown target) and failures of the store; stages that fail are in the summary.
+pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Event)) -> anyhow::Result<RunReport> {
+    let started = Instant::now();
+    let targets = session.targets(&options.targets)?;
+    let whole = options.targets.is_empty();
+    let graph = Graph::new(&session.plan);
+    let wanted = graph.wanted(&targets);
+    let n = session.plan.instances.len();
+    let mut forced = vec![false; n];
+    if options.reuse == Reuse::ForceTargets {
+        for t in &targets {
+            forced[t.0 as usize] = true;
+        }
+    }
+    let states = wanted.iter().map(|w| if *w { State::Waiting } else { State::Unwanted }).collect();
+    let waiting_for = (0..n as u32).map(|i| graph.producers(InstanceIndex(i)).len() as u32).collect();
+    let (to_main, from_flights) = channel();
+    let cpus = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+    let (journal, journal_problem) = if options.dry_run { (Journal::none(), None) } else { Journal::create(&session.runs_dir()) };
+    let mut scheduler = Scheduler {
+        options,
+        graph,
+        states,
+        waiting_for,
+        results: vec![None; n],
+        keys: vec![None; n],
+        forced,
+        misses: BTreeMap::new(),
+        ready: BinaryHeap::new(),
+        urgency: Vec::new(),
+        resources: Resources::new(cpus, resources::memory_total(), resources::gpus_total()),
+        granted: BTreeMap::new(),
+        committing: BTreeMap::new(),
+        lock: None,
+        pins: BTreeMap::new(),
+        to_main,
+        landings: None,
+        journal,
+        summary: Summary::default(),
+        first_pass: true,
+        stopping: false,
+        store_broken: false,
+        session,
+        sink,
+    };
+    let run_started = Event::RunStarted {
+        run: scheduler.journal.run.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        pipeline: scheduler.session.plan.name.clone(),
+        at: jiff::Timestamp::now().to_string(),
+        instances: scheduler.states.iter().filter(|s| **s != State::Unwanted).count() as u64,
+        args: options.args.clone(),
+    };
+    scheduler.say(run_started);
+    if let Some(text) = journal_problem {
+        scheduler.say(Event::Warning { instance: None, text });
+    }
+    // The first pass in topological order resolves everything that is cached, without a queue.
+    for i in 0..n as u32 {
+        let index = InstanceIndex(i);
+        if scheduler.states[i as usize] == State::Waiting && scheduler.waiting_for[i as usize] == 0 {
+            scheduler.resolve(index);
+        }
+    }
+    scheduler.first_pass = false;
+    if options.dry_run {
+        scheduler.skip_rest_of_dry_run();
+    } else {
+        scheduler.execute(&from_flights)?;
+    }
+    scheduler.finish(started, whole)
+}
+
+impl Scheduler<'_> {
+    fn say(&mut self, event: Event) {
+        // A journal that cannot be written must not stop the work.
+        let _ = self.journal.note(&event);
+        (self.sink)(&event);
+    }
+
+    fn id(&self, index: InstanceIndex) -> String {
+        self.session.plan.instance(index).id.to_string()
+    }
+
+    /// All producers have results: is there one for this instance?
+    fn resolve(&mut self, index: InstanceIndex) {
+        let i = index.0 as usize;
+        let instance = self.session.plan.instance(index);
+        let found = self.session.input_contents(instance, &self.results).and_then(|contents| {
+            let key = self.session.key(instance, &contents);
+            let found = if self.forced[i] { Found::Miss(crate::session::Miss { key, reason: Reason::Forced }) } else { self.session.find(instance, key)? };
+            Ok((contents, found))
+        });
+        match found {
+            Ok((_, Found::Hit(hit))) => self.hit(index, hit),
+            Ok((contents, Found::Miss(miss))) => {
+                self.keys[i] = Some(miss.key.digest);
+                self.states[i] = State::Ready;
+                if self.options.dry_run {
+                    self.summary.executed += 1;
+                    let event = Event::Planned { instance: self.id(index), reason: miss.reason };
+                    self.say(event);
+                } else {
+                    if self.urgency.is_empty() {
+                        self.urgency = self.graph.urgency(|i| self.session.index.get(&self.session.plan.instance(i).id).map_or(1.0, |k| k.wall_s.max(0.001)));
+                    }
+                    self.misses.insert(index, Miss { key: miss.key, reason: miss.reason, contents });
+                    self.ready.push(((self.urgency[i] * 1000.0) as u64, Reverse(index.0)));
+                }
+            }
+            Err(e) => self.fail(index, format!("{e:#}"), None),
+        }
+    }
+
+    fn hit(&mut self, index: InstanceIndex, hit: Hit) {
+        let i = index.0 as usize;
+        let instance = self.session.plan.instance(index);
+        let id = instance.id.clone();
+        let mut restored = false;
+        let mut trouble = None;
+        if !self.options.dry_run && !self.session.shown(instance, &hit.outputs) {
+            match self.session.show(instance, &hit.outputs) {
+                Ok(()) => restored = true,
+                // The object went bad between the look and the use: it has been moved aside, so the next look is a miss.
+                Err(e) if self.session.look_up(instance, &hit.key).0.is_none() => trouble = Some((true, format!("{e:#}"))),
+                Err(e) => trouble = Some((false, format!("its outputs cannot be shown: {e:#}"))),
+            }
+        }
+        match trouble {
+            Some((true, text)) => {
+                self.say(Event::Warning { instance: Some(id.to_string()), text });
+                self.forced[i] = false;
+                self.resolve(index);
+                return;
+            }
+            Some((false, text)) => self.say(Event::Warning { instance: Some(id.to_string()), text }),
+            None => {}
+        }
+        if hit.ambiguous {
+            let text = "more than one result is recorded for the same inputs: it is not deterministic; one of them is used (see `repro why`)".to_owned();
+            self.say(Event::Warning { instance: Some(id.to_string()), text });
+        }
+        self.session.index.set(&id, Known { key: hit.key, outputs: hit.outputs.clone(), wall_s: hit.wall_s });
+        self.keys[i] = Some(hit.key);
+        self.summary.cached += 1;
+        self.summary.saved_s += f64::from(hit.wall_s);
+        self.states[i] = State::Done;
+        self.results[i] = Some(hit.outputs.into());
+        let event = Event::Cached { instance: id.to_string(), key: hit.key.hex(), saved_s: f64::from(hit.wall_s), restored };
+        self.say(event);
+        self.release_consumers(index);
+    }
+
+    /// A result is there: consumers whose last producer this was can be resolved.
+    fn release_consumers(&mut self, index: InstanceIndex) {
+        let consumers: Vec<InstanceIndex> = self.graph.consumers(index).to_vec();
+        for consumer in consumers {
+            let c = consumer.0 as usize;
+            self.waiting_for[c] -= 1;
+            // During the first pass a later position is resolved by the pass itself.
+            if self.waiting_for[c] == 0 && self.states[c] == State::Waiting && !self.first_pass {
+                self.resolve(consumer);
+            }
+        }
+    }
+
+    fn fail(&mut self, index: InstanceIndex, message: String, hint: Option<String>) {
+        self.states[index.0 as usize] = State::Failed;
+        self.summary.failed += 1;
+        let event = Event::Failed { instance: self.id(index), key: self.keys[index.0 as usize].map(|k| k.hex()), message, hint };
+        self.say(event);
+        if self.options.on_failure == OnFailure::Stop {
+            self.stopping = true;
+        }
+    }
+
+    /// In a dry run nothing behind a miss can be known.
+    fn skip_rest_of_dry_run(&mut self) {
+        for i in 0..self.states.len() {
+            if self.states[i] == State::Waiting {
+                let index = InstanceIndex(i as u32);
+                let upstream = self.graph.producers(index).iter().find(|p| self.states[p.0 as usize] != State::Done).copied();
+                self.states[i] = State::Ready;
+                self.summary.executed += 1;
+                let reason = Reason::Upstream(upstream.map_or_else(String::new, |u| self.id(u)));
+                let event = Event::Planned { instance: self.id(index), reason };
+                self.say(event);
+            }
+        }
+    }
+
+    fn execute(&mut self, from_flights: &Receiver<Message>) -> anyhow::Result<()> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        // Better now than after an hour of work.
+        self.session.store.check_writable()?;
+        let lock_path = self.session.project.lock_file();
+        self.lock = Some(LockFile::read(&lock_path)?);
+        let (landings, from_main) = channel::<Landing>();
+        self.landings = Some(landings);
+        let (store, stats, link_mode) = (self.session.store.clone(), self.session.stats.clone(), self.session.link_mode);
+        let root = self.session.project.root.clone();
+        let to_main = self.to_main.clone();
+        let committer = std::thread::spawn(move || {
+            let (done, results) = channel();
+            std::thread::scope(|scope| {
+                scope.spawn(move || results.into_iter().for_each(|r| drop(to_main.send(Message::Committed(r)))));
+                committer::work(&store, &stats, &root, link_mode, from_main, &done);
+                drop(done);
+            });
+        });
+        // From here on gc, in whatever process, keeps what this run counts on.
+        self.session.store.start_lease()?;
+        for key in self.keys.iter().flatten() {
+            self.session.store.use_root(Root::Action(*key));
+        }
+        loop {
+            if self.options.cancel.level() != CancelLevel::None {
+                self.stopping = true;
+                self.summary.interrupted = true;
+            }
+            if !self.stopping {
+                self.start_what_fits()?;
+            }
+            if self.resources.idle() && self.committing.is_empty() {
+                break;
+            }
+            match from_flights.recv_timeout(std::time::Duration::from_millis(200)) {
+                Ok(message) => {
+                    self.handle(message);
+                    while let Ok(message) = from_flights.try_recv() {
+                        self.handle(message);
+                    }
+                }
+                // Looks at the switch now and then, since a signal sends no message.
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.landings = None;
+        committer.join().map_err(|_| anyhow::anyhow!("BUG: the committer panicked"))
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Note(index, note) => self.note(index, note),
+            Message::Landed(index, landed) => self.landed(index, landed),
+            Message::Committed(result) => self.committed(result),
+        }
+    }
+
+    fn note(&mut self, index: InstanceIndex, note: Note) {
+        let instance = self.id(index);
+        let event = match note {
+            Note::Event(job::Event::Progress { done, total, unit, text }) => Event::Progress { instance, done, total, unit, text },
+            Note::Event(job::Event::Warning { text }) => Event::Warning { instance: Some(instance), text },
+            Note::Event(job::Event::State { .. }) | Note::Line(_) => return,
+        };
+        self.say(event);
+    }
+
+    /// Most urgent first; an action that does not fit lets smaller ones pass.
+    fn start_what_fits(&mut self) -> anyhow::Result<()> {
+        let mut passed_over = Vec::new();
+        while !self.resources.full() {
+            let Some((urgency, Reverse(i))) = self.ready.pop() else { break };
+            let index = InstanceIndex(i);
+            let instance = self.session.plan.instance(index);
+            // A kind that was given no number shares the free cores with whatever else is ready.
+            let share = self.resources.cpus_free() / (self.ready.len() as u32 + 1);
+            let cpus = match (&instance.work, instance.policy.cpus) {
+                (_, Some(cpus)) => cpus,
+                (Work::Kind { .. }, None) => share.max(1),
+                (Work::Command(_), None) => 1,
+            };
+            let policy = flight::policy_with(&instance.policy, cpus.clamp(1, self.resources.cpus_total()));
+            if self.resources.take(&policy) {
+                self.granted.insert(index, policy);
+                self.start(index)?;
+            } else {
+                passed_over.push((urgency, Reverse(i)));
+            }
+        }
+        self.ready.extend(passed_over);
+        Ok(())
+    }
+
+    fn start(&mut self, index: InstanceIndex) -> anyhow::Result<()> {
+        let Some(miss) = self.misses.remove(&index) else { return Ok(()) };
+        let session = &*self.session;
+        let instance = session.plan.instance(index);
+        let (inputs, views, watched) = flight::inputs(instance, &miss.contents, &session.project.root);
+        let work_dir = session.store.work_dir()?;
+        let pins = self.lock.as_ref().and_then(|l| l.blocks.get(&*instance.id)).map(|b| b.pins.clone()).unwrap_or_default();
+        let request = Request {
+            id: instance.id.clone(),
+            work: flight::work(instance),
+            inputs,
+            outputs: instance.outputs.clone(),
+            policy: self.granted[&index].clone(),
+            dir: work_dir.join(flight::dir_name(&miss.key.digest, index.0)),
+            scratch_dir: session.project.state().join("scratch").join(miss.key.digest.short()),
+            mirrors: session.plan.mirrors.clone(),
+            pins,
+            offline: self.options.offline,
+            resume: None,
+            project_root: session.project.root.clone(),
+            executable: self.options.executable.clone(),
+            store_roots: session.store.object_roots(),
+        };
+        let flight = Flight {
+            request,
+            watched,
+            views,
+            states: flight::state_keys(&session.plan.salt, instance, &miss.contents),
+            store: session.store.clone(),
+            stats: session.stats.clone(),
+            force: self.forced[index.0 as usize],
+            cancel: self.options.cancel.clone(),
+            log_path: session.log_path(&miss.key.digest),
+            provenance: serde_json::json!({
+                "run": self.journal.run,
+                "at": jiff::Timestamp::now().to_string(),
+                "host": host_name(),
+                "version": env!("CARGO_PKG_VERSION"),
+                "instance": &*instance.id,
+                "threads": self.granted[&index].cpus,
+            }),
+            key: miss.key.clone(),
+        };
+        self.states[index.0 as usize] = State::Running;
+        let event = Event::Started { instance: instance.id.to_string(), key: miss.key.digest.hex(), reason: miss.reason, resumed_from: None };
+        self.say(event);
+        let to_main = self.to_main.clone();
+        std::thread::Builder::new().name(format!("flight-{}", index.0)).spawn(move || {
+            let landed = flight.fly(&mut |note| drop(to_main.send(Message::Note(index, note))));
+            // The main loop outlives every flight it waits for.
+            let _ = to_main.send(Message::Landed(index, landed));
+        })?;
+        Ok(())
+    }
+
+    fn landed(&mut self, index: InstanceIndex, landed: Landed) {
+        let i = index.0 as usize;
+        if let Some(policy) = self.granted.remove(&index) {
+            self.resources.give_back(&policy);
+        }
+        match landed {
+            Landed::Made(made) => self.made(index, *made),
+            Landed::Found => {
+                self.states[i] = State::Waiting;
+                self.resolve(index);
+            }
+            Landed::Unstable { path, before, after } => {
+                self.states[i] = State::Failed;
+                self.summary.unstable += 1;
+                let after = after.map_or_else(|| "gone".to_owned(), |c| c.to_string());
+                let event = Event::Unstable { instance: self.id(index), path: path.to_string(), before: before.to_string(), after };
+                self.say(event);
+            }
+            Landed::Failed { cancelled: true, .. } => {
+                self.states[i] = State::Skipped;
+                self.summary.interrupted = true;
+            }
+            Landed::Failed { message, hint, .. } => self.fail(index, message, hint),
+            Landed::StoreBroken { message } => {
+                self.store_broken = true;
+                self.fail(index, message, None);
+                self.stopping = true;
+            }
+        }
+    }
+
+    fn made(&mut self, index: InstanceIndex, made: Made) {
+        let instance = self.session.plan.instance(index);
+        let shown_at = instance.outputs.iter().zip(&made.outputs).filter_map(|(o, c)| Some((artifacts::path_of(instance, o).ok()?, *c))).collect();
+        let record = &made.pending.record;
+        let event = Event::Finished {
+            instance: instance.id.to_string(),
+            key: record.key.hex(),
+            outputs: record.outputs.clone(),
+            wall_s: made.usage.wall_s,
+            cpu_s: made.usage.cpu_s,
+            max_rss_bytes: made.usage.max_rss_bytes,
+            figures: made.figures,
+            sandbox: flight::sandbox_text(&made.sandbox),
+            recorded: true,
+        };
+        let known = Known { key: record.key, outputs: made.outputs.clone(), wall_s: made.usage.wall_s as f32 };
+        if !made.pins.is_empty() {
+            self.pins.insert(index, made.pins);
+        }
+        self.states[index.0 as usize] = State::Committing;
+        self.committing.insert(index, (event, known));
+        let landing = Landing { index, pending: made.pending, shown_at, lock: made.lock };
+        if let Some(landings) = &self.landings {
+            // The committer lives until `landings` is dropped.
+            let _ = landings.send(landing);
+        }
+    }
+
+    fn committed(&mut self, result: CommitResult) {
+        let index = result.index;
+        let Some((event, known)) = self.committing.remove(&index) else { return };
+        match result.committed {
+            Err(e) => {
+                self.store_broken |= !matches!(e, StoreError::Changed { .. } | StoreError::Refused { .. });
+                self.stopping |= self.store_broken;
+                self.fail(index, format!("its result could not be recorded: {e}"), None);
+                return;
+            }
+            Ok(committed) if !committed.others.is_empty() => {
+                let instance = Some(self.id(index));
+                let text = "this execution gave other bytes than an earlier one with the same inputs: it is not deterministic".to_owned();
+                self.say(Event::Warning { instance, text });
+            }
+            Ok(_) => {}
+        }
+        if let Some(e) = result.show_error {
+            let instance = Some(self.id(index));
+            self.say(Event::Warning { instance, text: format!("its outputs cannot be shown: {e}") });
+        }
+        let id = self.session.plan.instance(index).id.clone();
+        self.results[index.0 as usize] = Some(known.outputs.clone().into());
+        self.keys[index.0 as usize] = Some(known.key);
+        self.session.index.set(&id, known);
+        self.states[index.0 as usize] = State::Done;
+        self.summary.executed += 1;
+        self.say(event);
+        self.release_consumers(index);
+    }
+
+    /// Skips, verdicts, lock file, index, summary.
+    fn finish(mut self, started: Instant, whole: bool) -> anyhow::Result<RunReport> {
+        for i in 0..self.states.len() {
+            if matches!(self.states[i], State::Waiting | State::Ready) && !self.options.dry_run {
+                let index = InstanceIndex(i as u32);
+                let cause = self.graph.producers(index).iter().find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped)).copied();
+                self.states[i] = State::Skipped;
+                self.summary.skipped += 1;
+                if let Some(cause) = cause {
+                    let event = Event::Skipped { instance: self.id(index), because_of: self.id(cause) };
+                    self.say(event);
+                }
+            }
+        }
+        for claim in &self.session.plan.claims {
+            if let Some(outputs) = &self.results[claim.instance.0 as usize] {
+                self.summary.claims.push(super::verdict(&self.session.store, claim, &outputs[0])?);
+            }
+        }
+        if !self.options.dry_run {
+            self.write_lock(whole)?;
+            let index_path = self.session.index_path();
+            self.session.index.save(&index_path)?;
+            self.session.stats.save()?;
+        }
+        self.summary.dry_run = self.options.dry_run;
+        self.summary.wall_s = started.elapsed().as_secs_f64();
+        let summary = self.summary.clone();
+        self.say(Event::Summary(summary.clone()));
+        Ok(RunReport { summary, store_broken: self.store_broken })
+    }
+
+    /// Blocks of instances this run had nothing to do with stay, unless the plan no longer has them.
+    fn write_lock(&mut self, whole: bool) -> anyhow::Result<()> {
+        let mut stamp = blake3::Hasher::new();
+        for (i, outputs) in self.results.iter().enumerate() {
+            if let (Some(outputs), Some(key)) = (outputs, &self.keys[i]) {
+                stamp.update(self.session.plan.instances[i].id.as_bytes()).update(&key.0);
+                for content in outputs.iter() {
+                    stamp.update(&content.digest.0);
+                }
+            }
+        }
+        let path = self.session.project.lock_file();
+        // Of the results and of the file: an edited file is written again.
+        let stamp_with_file = |session: &Session| {
+            let mut stamp = stamp.clone();
+            if let Ok(on_disk) = RelPath::new("repro.lock").map_err(anyhow::Error::new).and_then(|p| Ok(session.stats.digest_path(&p)?)) {
+                stamp.update(&on_disk.digest.0);
+            }
+            Digest(*stamp.finalize().as_bytes())
+        };
+        if self.session.index.lock_written_from == Some(stamp_with_file(self.session)) && self.pins.is_empty() {
+            return Ok(());
+        }
+        let mut lock = match self.lock.take() {
+            Some(lock) => lock,
+            None => LockFile::read(&path)?,
+        };
+        let instances: std::collections::HashMap<&str, usize> = self.session.plan.instances.iter().enumerate().map(|(i, instance)| (&*instance.id, i)).collect();
+        if whole {
+            lock.blocks.retain(|id, _| instances.contains_key(id.as_str()));
+        }
+        for (i, instance) in self.session.plan.instances.iter().enumerate() {
+            if let (Some(outputs), Some(key)) = (&self.results[i], self.keys[i]) {
+                let block = lock.blocks.entry(instance.id.to_string()).or_insert_with(|| Block { key, outputs: BTreeMap::new(), pins: BTreeMap::new() });
+                block.key = key;
+                block.outputs = instance.outputs.iter().zip(outputs.iter()).map(|(o, c)| (o.name.to_string(), c.to_string())).collect();
+                if let Some(pins) = self.pins.remove(&InstanceIndex(i as u32)) {
+                    block.pins = pins;
+                }
+            }
+        }
+        lock.write(&path)?;
+        let stamp = stamp_with_file(self.session);
+        self.session.index.set_lock_written_from(stamp);
+        Ok(())
+    }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".to_owned(), |h| h.trim().to_owned())
+}

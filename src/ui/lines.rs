@@ -1,0 +1,114 @@
+//! Plain lines on standard error: for logs, CI and pipes. One line per thing that happened, none for what was cached.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::style::{Colour, bytes, duration};
+use crate::explain;
+use crate::record::event::{Event, Reason, Summary};
+
+/// How often one action may report progress.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Lines {
+    colour: Colour,
+    last_progress: HashMap<String, Instant>,
+}
+
+impl Lines {
+    /// Writes to standard error.
+    pub fn new(colour: Colour) -> Lines {
+        Lines { colour, last_progress: HashMap::new() }
+    }
+
+    /// Shows an event.
+    pub fn show(&mut self, event: &Event) {
+        if let Event::Progress { instance, .. } = event {
+            let now = Instant::now();
+            match self.last_progress.get(instance) {
+                Some(last) if now - *last < PROGRESS_EVERY => return,
+                _ => self.last_progress.insert(instance.clone(), now),
+            };
+        }
+        for line in text(event, self.colour) {
+            // A closed standard error is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+}
+
+/// The lines that tell an event.
+pub fn text(event: &Event, colour: Colour) -> Vec<String> {
+    match event {
+        Event::RunStarted { .. } | Event::Cached { restored: false, .. } => Vec::new(),
+        Event::Started { instance, reason, .. } => vec![format!("{} {instance} {}", colour.bold("run "), colour.dim(&reason_text(reason)))],
+        Event::Planned { instance, reason } => vec![format!("{} {instance} {}", colour.bold("would run"), colour.dim(&reason_text(reason)))],
+        Event::Progress { instance, done, total, unit, text } => vec![format!("     {instance} {}", progress_text(*done, *total, unit, text))],
+        Event::Finished { instance, wall_s, .. } => vec![format!("{} {instance} {}", colour.green("done"), colour.dim(&format!("in {}", duration(*wall_s))))],
+        Event::Cached { instance, .. } => vec![format!("{} {instance} {}", colour.green("back"), colour.dim("outputs restored from the store"))],
+        Event::Failed { instance, message, hint, .. } => {
+            let mut lines = vec![format!("{} {instance}: {message}", colour.red("FAIL"))];
+            lines.extend(hint.iter().map(|h| format!("     help: {h}")));
+            lines
+        }
+        Event::Unstable { instance, path, .. } => vec![format!(
+            "{} {instance}: `{path}` changed while the stage ran; its result is not kept, the next run executes it again",
+            colour.red("UNSTABLE")
+        )],
+        Event::Skipped { instance, because_of } => vec![format!("{} {instance} {}", colour.yellow("skip"), colour.dim(&format!("needs {because_of}")))],
+        Event::Warning { instance: Some(instance), text } => vec![format!("{} {instance}: {text}", colour.yellow("warning:"))],
+        Event::Warning { instance: None, text } => vec![format!("{} {text}", colour.yellow("warning:"))],
+        Event::Summary(summary) => vec![summary_text(summary, colour)],
+    }
+}
+
+/// Why, in a few words: the first change and how many more.
+pub fn reason_text(reason: &Reason) -> String {
+    match reason {
+        Reason::NeverRun => "(first time)".into(),
+        Reason::Forced => "(forced)".into(),
+        Reason::ResultLost(what) => format!("({what})"),
+        Reason::Upstream(instance) => format!("(after {instance})"),
+        Reason::Changed(changes) => match changes.split_first() {
+            None => "(no recorded result)".into(),
+            Some((first, rest)) => {
+                let first = explain::render(first);
+                let first = first.lines().next().unwrap_or_default();
+                if rest.is_empty() { format!("({first})") } else { format!("({first}, and {} more)", rest.len()) }
+            }
+        },
+    }
+}
+
+/// What the worker says, and how much of it is done.
+pub fn progress_text(done: u64, total: Option<u64>, unit: &str, text: &str) -> String {
+    let amount = |n: u64| if unit == "bytes" { bytes(n) } else { n.to_string() };
+    let of = match total {
+        Some(total) if total > 0 => format!("{}/{}", amount(done), amount(total)),
+        _ if done > 0 => amount(done),
+        _ => return text.to_owned(),
+    };
+    let unit = if unit == "bytes" || unit.is_empty() { String::new() } else { format!(" {unit}") };
+    if text.is_empty() { format!("{of}{unit}") } else { format!("{text} ({of}{unit})") }
+}
+
+/// The last line.
+pub fn summary_text(summary: &Summary, colour: Colour) -> String {
+    let verb = if summary.dry_run { "to execute" } else { "executed" };
+    let mut parts = vec![format!("{} {verb}", summary.executed), format!("{} cached", summary.cached)];
+    for (count, word) in [(summary.failed, "failed"), (summary.unstable, "unstable"), (summary.skipped, "skipped")] {
+        if count > 0 {
+            parts.push(colour.red(&format!("{count} {word}")));
+        }
+    }
+    let mut text = format!("{} in {}", parts.join(", "), duration(summary.wall_s));
+    if summary.saved_s >= 0.1 {
+        text.push_str(&format!(", saved {}", duration(summary.saved_s)));
+    }
+    if summary.interrupted {
+        text.push_str(&colour.yellow(" (interrupted: run again to go on)"));
+    }
+    text
+}
