@@ -58,14 +58,14 @@ pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<Pa
                     path.push(name.clone());
                 }
                 let parent = path[..path.len() - 1].to_vec();
-                let present = |field: &str| at(&mut value.clone(), &parent).is_some_and(|v| v.get(field).is_some());
+                let present = |value: &mut Value, field: &str| at(value, &parent).is_some_and(|v| v.get(field).is_some());
                 let likely = nearest(&name, &expected).map(str::to_owned);
                 problems.push(ParamProblem {
                     path: in_file(path.clone(), &renamed),
                     message: format!("unknown field `{name}`"),
                     hint: hint(likely.as_deref(), &expected, "fields"),
                 });
-                let free = likely.filter(|l| !present(l) && !removed.contains(&child(&parent, l)));
+                let free = likely.filter(|l| !present(&mut value, l) && !removed.contains(&child(&parent, l)));
                 let Some(Value::Object(map)) = at(&mut value, &parent) else { return (None, problems) };
                 let Some(content) = map.remove(&name) else { return (None, problems) };
                 if let Some(likely) = free {
@@ -76,12 +76,15 @@ pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<Pa
             Wrong::Missing { name } => {
                 if !removed.contains(&child(&path, &name)) {
                     problems.push(ParamProblem {
-                        path: in_file(path, &renamed),
+                        path: in_file(path.clone(), &renamed),
                         message: format!("the required field `{name}` is missing"),
                         hint: Some(format!("add `{name}:`")),
                     });
                 }
-                return (None, problems);
+                match take_out(&mut value, path) {
+                    Some(taken) => removed.insert(taken),
+                    None => return (None, problems),
+                };
             }
             other => {
                 let (message, hint) = match other {
@@ -95,18 +98,14 @@ pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<Pa
                     }
                     _ => (text.clone(), None),
                 };
-                problems.push(ParamProblem { path: in_file(path.clone(), &renamed), message, hint });
-                // The nearest map field at or above the mistake goes; list positions stay, so that paths stay true.
-                while path.last().is_some_and(|last| {
-                    !matches!(at(&mut value, &path[..path.len() - 1]), Some(Value::Object(map)) if map.contains_key(last))
-                }) {
-                    path.pop();
+                // Where something was taken out of here, what is wrong now may be the consequence.
+                if !removed.iter().any(|r| r.starts_with(&path)) {
+                    problems.push(ParamProblem { path: in_file(path.clone(), &renamed), message, hint });
                 }
-                let Some((last, parent)) = path.split_last() else { return (None, problems) };
-                if let Some(Value::Object(map)) = at(&mut value, parent) {
-                    map.remove(last);
-                }
-                removed.insert(path);
+                match take_out(&mut value, path) {
+                    Some(taken) => removed.insert(taken),
+                    None => return (None, problems),
+                };
             }
         }
     }
@@ -160,6 +159,19 @@ fn at<'a>(value: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
         Value::Array(items) => part.parse::<usize>().ok().and_then(|i| items.get_mut(i)),
         _ => None,
     })
+}
+
+/// Takes out the nearest map field at or above a mistake, and says which; a list keeps its items, so that paths stay true.
+fn take_out(value: &mut Value, mut path: Vec<String>) -> Option<Vec<String>> {
+    while let Some((last, parent)) = path.split_last() {
+        if let Some(Value::Object(map)) = at(value, parent)
+            && map.remove(last).is_some()
+        {
+            return Some(path);
+        }
+        path.pop();
+    }
+    None
 }
 
 /// The path as the user wrote it: likely names are turned back.
@@ -261,7 +273,15 @@ mod tests {
         sorted.sort();
         assert_eq!(
             sorted,
-            ["layers.1.widht", "layers.2.width", "rate", "schedule.cosine.epoch", "schedule.cosine.epoch", "sede", "unheard"],
+            [
+                "layers.1.widht",
+                "layers.2.width",
+                "rate",
+                "schedule.cosine.epoch",
+                "schedule.cosine.epoch",
+                "sede",
+                "unheard"
+            ],
             "{found:#?}"
         );
         assert!(found.contains(&("sede".into(), "unknown field `sede`".into(), "did you mean `seed`?".into())));

@@ -96,3 +96,90 @@ fn write_whole(path: &Path, outcome: &Outcome) -> anyhow::Result<()> {
     file.persist(path)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem};
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+    use serde_json::{Value, json};
+
+    struct Odd;
+
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Params {
+        does: String,
+    }
+
+    impl Kind for Odd {
+        type Params = Params;
+        const NAME: &'static str = "odd";
+        const REVISION: u32 = 7;
+        const SUMMARY: &'static str = "";
+        const DOC: &'static str = "";
+        const INPUTS: &'static [InputSpec] = &[];
+        fn outputs(_: &Params) -> Vec<OutputSpec> {
+            Vec::new()
+        }
+        fn validate(_: &Params, _: &[String]) -> Vec<ParamProblem> {
+            Vec::new()
+        }
+        fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
+            task.pins.insert("seen".into(), params.does.clone());
+            task.figures.extend([("speed".to_owned(), 2.5), ("nothing".to_owned(), f64::NAN)]);
+            match params.does.as_str() {
+                "panic" => panic!("out of {}", "ideas"),
+                "fail" => Err(anyhow::Error::from(Failure::new("no luck").hint("try again")).context("in the middle")),
+                "chain" => std::fs::read("/no/such/file").map(|_| ()).context("cannot read it"),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    /// What `outcome.json` says of a job changed by `change`.
+    fn outcome(change: impl FnOnce(&mut Value)) -> (Value, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut job = json!({
+            "version": 1, "kind": "odd", "revision": 7, "params": {"does": "well"}, "inputs": {}, "outputs": {}, "threads": 1,
+            "resume": null, "states_dir": "s", "mirrors": [], "pins": {}, "offline": true, "scratch_dir": "s",
+        });
+        change(&mut job);
+        let path = dir.path().join("job.json");
+        std::fs::write(&path, if job.is_null() { "{\"version".to_owned() } else { job.to_string() }).unwrap();
+        let code = work_with(&path, |name| (name == "odd").then(KindInfo::of::<Odd>));
+        let found: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(found.len(), 2, "nothing temporary stays: {found:?}");
+        let outcome: Value = serde_json::from_slice(&std::fs::read(dir.path().join("outcome.json")).unwrap()).unwrap();
+        (outcome, format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS))
+    }
+
+    #[test]
+    fn success() {
+        let (outcome, ok) = outcome(|_| ());
+        assert!(ok);
+        assert_eq!(outcome, json!({"version": 1, "pins": {"seen": "well"}, "figures": {"speed": 2.5}}));
+    }
+
+    #[test]
+    fn every_failure_is_told() {
+        let told = |change: &dyn Fn(&mut Value)| {
+            let (outcome, ok) = outcome(change);
+            assert!(!ok);
+            let text = |key: &str| outcome["error"][key].as_str().unwrap_or("").to_owned();
+            (text("message"), text("hint"))
+        };
+        let does = |what: &'static str| told(&move |job: &mut Value| job["params"]["does"] = json!(what));
+        assert_eq!(does("fail"), ("in the middle: no luck".into(), "try again".into()));
+        assert_eq!(does("panic").0, "the kind `odd` panicked: out of ideas");
+        let chain = does("chain");
+        assert!(chain.0.starts_with("cannot read it: No such file"), "{}", chain.0);
+        assert!(told(&|job| job["version"] = json!(2)).0.contains("has version 2"));
+        assert!(told(&|job| job["kind"] = json!("even")).0.contains("knows no kind `even`"));
+        assert!(told(&|job| job["revision"] = json!(8)).0.contains("revision 8 of `odd`, this worker has 7"));
+        assert!(told(&|job| job["surprise"] = json!(8)).0.contains("unknown field `surprise`"));
+        assert!(told(&|job| job["params"] = json!({"does": 1})).0.contains("at `does`"));
+        assert!(told(&|job| *job = Value::Null).0.contains("is not JSON"));
+    }
+}
