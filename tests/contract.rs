@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use repro::job::{FORMAT, Job, Outcome};
 
 fn fixture(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name);
     serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()
 }
 
@@ -20,7 +22,11 @@ fn job() {
     assert_eq!(job.inputs["runs"][0].axes["lr"], json!(0.1));
     assert_eq!(job.outputs["model"], PathBuf::from("out/model.safetensors"));
     assert_eq!(job.resume.as_ref().unwrap().label, "epoch 4");
-    assert_eq!(serde_json::to_value(job).unwrap(), golden, "written back, it is the same");
+    assert_eq!(
+        serde_json::to_value(job).unwrap(),
+        golden,
+        "written back, it is the same"
+    );
 }
 
 #[test]
@@ -28,9 +34,16 @@ fn outcome() {
     let golden = fixture("outcome.v1.json");
     let outcome: Outcome = serde_json::from_value(golden.clone()).unwrap();
     assert_eq!(outcome.version, FORMAT);
-    assert_eq!(outcome.error.as_ref().unwrap().hint.as_deref(), Some("lower the learning rate"));
+    assert_eq!(
+        outcome.error.as_ref().unwrap().hint.as_deref(),
+        Some("lower the learning rate")
+    );
     assert_eq!(outcome.figures["images_per_s"], 12345.5);
-    assert_eq!(serde_json::to_value(outcome).unwrap(), golden, "written back, it is the same");
+    assert_eq!(
+        serde_json::to_value(outcome).unwrap(),
+        golden,
+        "written back, it is the same"
+    );
     let least: Outcome = serde_json::from_value(json!({"version": 1})).unwrap();
     assert!(least.error.is_none() && least.pins.is_empty() && least.figures.is_empty());
 }

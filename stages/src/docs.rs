@@ -14,13 +14,22 @@ const DEPTH_MAX: usize = 8;
 /// The Markdown reference of a kind: what it does, inputs, outputs, every parameter with type, default and meaning.
 pub fn reference(info: &KindInfo) -> String {
     let schema = (info.schema)();
-    let mut text = format!("## `{}`\n\n{}\n\n{}\n", info.name, info.summary, info.doc.trim());
+    let mut text = format!(
+        "## `{}`\n\n{}\n\n{}\n",
+        info.name,
+        info.summary,
+        info.doc.trim()
+    );
     text.push_str("\n### Inputs\n\n");
     if info.inputs.is_empty() {
         text.push_str("None.\n");
     }
     for input in info.inputs {
-        let name = if input.name == "*" { "any name".to_owned() } else { format!("`{}`", input.name) };
+        let name = if input.name == "*" {
+            "any name".to_owned()
+        } else {
+            format!("`{}`", input.name)
+        };
         let count = if input.many { "one or more" } else { "one" };
         let required = if input.required { ", **required**" } else { "" };
         let _ = writeln!(text, "- {name} ({count}{required}): {}", input.doc);
@@ -47,7 +56,13 @@ fn outputs(info: &KindInfo, schema: &Value) -> Option<Vec<(String, String)>> {
     let sample = Tree { root: schema }.sample(schema, 0);
     let needs: Vec<String> = info.inputs.iter().map(|i| i.name.to_owned()).collect();
     let checked = (info.check)(&sample, &needs).ok()?;
-    Some(checked.outputs.into_iter().map(|o| (o.name, o.path)).collect())
+    Some(
+        checked
+            .outputs
+            .into_iter()
+            .map(|o| (o.name, o.path))
+            .collect(),
+    )
 }
 
 struct Tree<'a> {
@@ -59,7 +74,11 @@ impl<'a> Tree<'a> {
     /// Follows references and looks through "or null".
     fn resolve(&self, mut schema: &'a Value) -> &'a Value {
         for _ in 0..DEPTH_MAX {
-            if let Some(target) = schema["$ref"].as_str().and_then(|r| r.strip_prefix('#')).and_then(|r| self.root.pointer(r)) {
+            if let Some(target) = schema["$ref"]
+                .as_str()
+                .and_then(|r| r.strip_prefix('#'))
+                .and_then(|r| self.root.pointer(r))
+            {
                 schema = target;
             } else if let Some(one) = schema["allOf"].as_array().filter(|all| all.len() == 1) {
                 schema = &one[0];
@@ -76,30 +95,64 @@ impl<'a> Tree<'a> {
 
     /// One line per field of a map, required ones first, each followed by what is inside it.
     fn fields(&self, schema: &'a Value, depth: usize, text: &mut String) {
-        let Some(fields) = schema["properties"].as_object() else { return };
-        let is_required = |name: &str| schema["required"].as_array().is_some_and(|r| r.iter().any(|n| n == name));
-        let (first, second): (Vec<_>, Vec<_>) = fields.iter().partition(|(name, _)| is_required(name));
+        let Some(fields) = schema["properties"].as_object() else {
+            return;
+        };
+        let is_required = |name: &str| {
+            schema["required"]
+                .as_array()
+                .is_some_and(|r| r.iter().any(|n| n == name))
+        };
+        let (first, second): (Vec<_>, Vec<_>) =
+            fields.iter().partition(|(name, _)| is_required(name));
         for (name, field) in first.into_iter().chain(second) {
             let default = match &field["default"] {
                 _ if is_required(name) => Some("**required**".to_owned()),
                 Value::Null => Some("optional".to_owned()),
                 value => Some(format!("default `{}`", yaml(value))),
             };
-            self.line(name, field, field["description"].as_str(), default, depth, text);
+            self.line(
+                name,
+                field,
+                field["description"].as_str(),
+                default,
+                depth,
+                text,
+            );
         }
     }
 
     /// One line for a field or a choice, and lines for what is inside it.
-    fn line(&self, name: &str, field: &'a Value, about: Option<&str>, note: Option<String>, depth: usize, text: &mut String) {
+    fn line(
+        &self,
+        name: &str,
+        field: &'a Value,
+        about: Option<&str>,
+        note: Option<String>,
+        depth: usize,
+        text: &mut String,
+    ) {
         let inner = self.resolve(field);
-        let notes: Vec<String> = [Some(self.type_of(inner, 0)), note].into_iter().flatten().filter(|n| !n.is_empty()).collect();
-        let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+        let notes: Vec<String> = [Some(self.type_of(inner, 0)), note]
+            .into_iter()
+            .flatten()
+            .filter(|n| !n.is_empty())
+            .collect();
+        let notes = if notes.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", notes.join(", "))
+        };
         let about = sentence(about.or(inner["description"].as_str()));
         let _ = writeln!(text, "{}- `{name}`{notes}{about}", "  ".repeat(depth));
         if depth >= DEPTH_MAX {
             return;
         }
-        let inside = if inner["type"] == "array" { self.resolve(&inner["items"]) } else { inner };
+        let inside = if inner["type"] == "array" {
+            self.resolve(&inner["items"])
+        } else {
+            inner
+        };
         let inside = match &inside["additionalProperties"] {
             Value::Object(_) => self.resolve(&inside["additionalProperties"]),
             _ => inside,
@@ -120,7 +173,10 @@ impl<'a> Tree<'a> {
             word(name);
         } else if let Some(names) = choice["enum"].as_array() {
             names.iter().filter_map(Value::as_str).for_each(word);
-        } else if let Some((name, content)) = choice["properties"].as_object().and_then(|p| p.iter().next()) {
+        } else if let Some((name, content)) = choice["properties"]
+            .as_object()
+            .and_then(|p| p.iter().next())
+        {
             self.line(name, content, about, None, depth, text);
         }
     }
@@ -136,7 +192,9 @@ impl<'a> Tree<'a> {
             (low, high) => format!("{kind}, {low} to {high}"),
         };
         let basic = match &schema["type"] {
-            Value::Array(types) => types.iter().find_map(|t| t.as_str().filter(|t| *t != "null")),
+            Value::Array(types) => types
+                .iter()
+                .find_map(|t| t.as_str().filter(|t| *t != "null")),
             other => other.as_str(),
         };
         match basic {
@@ -145,21 +203,27 @@ impl<'a> Tree<'a> {
             Some("number") => limits("number"),
             Some("string") => "text".to_owned(),
             Some("boolean") => "true or false".to_owned(),
-            Some("array") => match self.type_of(self.resolve(&schema["items"]), depth + 1).as_str() {
+            Some("array") => match self
+                .type_of(self.resolve(&schema["items"]), depth + 1)
+                .as_str()
+            {
                 "" => "list".to_owned(),
                 "one of" => "list, each one of".to_owned(),
                 items => format!("list of {items}"),
             },
             Some("object") => match &schema["additionalProperties"] {
                 Value::Object(_) => {
-                    let content = self.type_of(self.resolve(&schema["additionalProperties"]), depth + 1);
+                    let content =
+                        self.type_of(self.resolve(&schema["additionalProperties"]), depth + 1);
                     format!("map from names to {content}")
                 }
                 _ => "map".to_owned(),
             },
             _ => {
                 let any = schema["anyOf"].as_array().into_iter().flatten();
-                any.map(|s| self.type_of(self.resolve(s), depth + 1)).collect::<Vec<_>>().join(" or ")
+                any.map(|s| self.type_of(self.resolve(s), depth + 1))
+                    .collect::<Vec<_>>()
+                    .join(" or ")
             }
         }
     }
@@ -187,10 +251,23 @@ impl<'a> Tree<'a> {
             Some("boolean") => false.into(),
             Some("array") => vec![self.sample(&schema["items"], depth + 1)].into(),
             Some("object") => {
-                let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-                required.map(|name| (name.to_owned(), self.sample(&schema["properties"][name], depth + 1))).collect()
+                let required = schema["required"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str);
+                required
+                    .map(|name| {
+                        (
+                            name.to_owned(),
+                            self.sample(&schema["properties"][name], depth + 1),
+                        )
+                    })
+                    .collect()
             }
-            _ => schema["anyOf"].get(0).map_or(Value::Null, |first| self.sample(first, depth + 1)),
+            _ => schema["anyOf"]
+                .get(0)
+                .map_or(Value::Null, |first| self.sample(first, depth + 1)),
         }
     }
 }
@@ -204,16 +281,29 @@ fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
 /// A description on one line, set apart from the name before it.
 fn sentence(about: Option<&str>) -> String {
     let words: Vec<&str> = about.unwrap_or("").split_whitespace().collect();
-    if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) }
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", words.join(" "))
+    }
 }
 
 /// A value as one writes it in YAML, on one line.
 fn yaml(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(yaml).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(yaml).collect::<Vec<_>>().join(", ")
+        ),
         Value::Object(map) => {
-            format!("{{{}}}", map.iter().map(|(k, v)| format!("{k}: {}", yaml(v))).collect::<Vec<_>>().join(", "))
+            format!(
+                "{{{}}}",
+                map.iter()
+                    .map(|(k, v)| format!("{k}: {}", yaml(v)))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
         }
         other => other.to_string(),
     }
@@ -261,7 +351,10 @@ Revision 1 of the kind.
     fn every_kind_has_one() {
         for kind in kinds::all().into_iter().chain([kinds::claim()]) {
             let text = reference(&kind);
-            assert!(text.contains(kind.summary) && text.contains("### Parameters\n\n- `"), "{text}");
+            assert!(
+                text.contains(kind.summary) && text.contains("### Parameters\n\n- `"),
+                "{text}"
+            );
         }
     }
 }

@@ -55,7 +55,10 @@ impl<'de> Deserialize<'de> for Names {
             fn visit_str<E>(self, name: &str) -> Result<Names, E> {
                 Ok(Names(vec![name.to_owned()]))
             }
-            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Names, A::Error> {
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut items: A,
+            ) -> Result<Names, A::Error> {
                 let mut names = Vec::new();
                 while let Some(name) = items.next_element()? {
                     names.push(name);
@@ -91,7 +94,7 @@ pub struct Series {
     rows: Vec<MetricRow>,
 }
 
-/// Reads tables and splits each into its runs.
+/// Reads tables and splits each into its runs: rows that agree on `stage`, `run` and `seed`.
 pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
     let mut all: Vec<Series> = Vec::new();
     for input in inputs {
@@ -107,7 +110,10 @@ pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
         let runs: BTreeSet<_> = rows.iter().map(|r| r.run.clone()).collect();
         let mut parts: BTreeMap<_, Vec<MetricRow>> = BTreeMap::new();
         for row in rows {
-            parts.entry((row.stage.clone(), row.run.clone(), row.seed)).or_default().push(row);
+            parts
+                .entry((row.stage.clone(), row.run.clone(), row.seed))
+                .or_default()
+                .push(row);
         }
         for ((stage, run, seed), rows) in parts {
             let mut axes = input.axes.clone();
@@ -124,7 +130,12 @@ pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
             } else {
                 add("stage", stage.filter(|_| stages.len() > 1).map(Value::from));
             }
-            all.push(Series { group, axes, table: table.clone(), rows });
+            all.push(Series {
+                group,
+                axes,
+                table: table.clone(),
+                rows,
+            });
         }
     }
     Ok(all)
@@ -147,20 +158,33 @@ impl Series {
                 let count = count.max(1) as usize;
                 let Some(start) = points.len().checked_sub(count) else {
                     let have = points.len();
-                    let message = format!("{}: the mean of the last {count} values of `{of}` is asked for, it has {have}", self.table);
-                    return Err(Failure::new(message).hint(format!("say `at: {{mean_of_last: {have}}}` or less")).into());
+                    let message = format!(
+                        "{}: the mean of the last {count} values of `{of}` is asked for, it has {have}",
+                        self.table
+                    );
+                    return Err(Failure::new(message)
+                        .hint(format!("say `at: {{mean_of_last: {have}}}` or less"))
+                        .into());
                 };
                 points[start..].iter().map(|r| r.value).sum::<f64>() / count as f64
             }
             At::Epoch(epoch) => {
-                let those: Vec<_> = points.iter().copied().filter(|r| r.epoch == Some(epoch)).collect();
+                let those: Vec<_> = points
+                    .iter()
+                    .copied()
+                    .filter(|r| r.epoch == Some(epoch))
+                    .collect();
                 if those.is_empty() {
                     let epochs: Vec<i64> = points.iter().filter_map(|r| r.epoch).collect();
                     let have = match (epochs.iter().min(), epochs.iter().max()) {
                         (Some(first), Some(last)) => format!("it has epochs {first} to {last}"),
                         _ => "its values have no epoch".to_owned(),
                     };
-                    return Err(Failure::new(format!("{}: `{of}` has no value at epoch {epoch}; {have}", self.table)).into());
+                    return Err(Failure::new(format!(
+                        "{}: `{of}` has no value at epoch {epoch}; {have}",
+                        self.table
+                    ))
+                    .into());
                 }
                 self.last(of, &those)?
             }
@@ -168,12 +192,20 @@ impl Series {
         if value.is_finite() {
             return Ok(value);
         }
-        Err(Failure::new(format!("{}: the value of `{of}` is {value}; statistics need finite values", self.table)).into())
+        Err(Failure::new(format!(
+            "{}: the value of `{of}` is {value}; statistics need finite values",
+            self.table
+        ))
+        .into())
     }
 
     /// The rows meant by a name, in order of epoch and step.
     fn points(&self, of: &str) -> anyhow::Result<Vec<&MetricRow>> {
-        let full = |row: &MetricRow| row.split.as_ref().map_or(row.name.clone(), |split| format!("{split}_{}", row.name));
+        let full = |row: &MetricRow| {
+            row.split
+                .as_ref()
+                .map_or(row.name.clone(), |split| format!("{split}_{}", row.name))
+        };
         let mut found: Vec<&MetricRow> = self.rows.iter().filter(|r| full(r) == of).collect();
         if found.is_empty() {
             found = self.rows.iter().filter(|r| r.name == of).collect();
@@ -181,11 +213,19 @@ impl Series {
             if full_names.len() > 1 {
                 let names: Vec<String> = full_names.into_iter().collect();
                 let message = format!("{}: `{of}` may mean {}", self.table, names.join(" or "));
-                return Err(Failure::new(message).hint("name the part of the data too").into());
+                return Err(Failure::new(message)
+                    .hint("name the part of the data too")
+                    .into());
             }
         }
         if found.is_empty() {
-            let names: Vec<String> = self.rows.iter().map(full).collect::<BTreeSet<_>>().into_iter().collect();
+            let names: Vec<String> = self
+                .rows
+                .iter()
+                .map(full)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect();
             let failure = Failure::new(format!("{}: it has no value `{of}`", self.table));
             return Err(match crate::check::nearest(of, &names) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
@@ -198,11 +238,21 @@ impl Series {
     }
 
     fn last(&self, of: &str, points: &[&MetricRow]) -> anyhow::Result<f64> {
-        let Some(last) = points.last() else { anyhow::bail!("{}: no value `{of}`", self.table) };
-        let rivals = points.iter().filter(|r| (r.epoch, r.step) == (last.epoch, last.step)).count();
+        let Some(last) = points.last() else {
+            anyhow::bail!("{}: no value `{of}`", self.table)
+        };
+        let rivals = points
+            .iter()
+            .filter(|r| (r.epoch, r.step) == (last.epoch, last.step))
+            .count();
         if rivals > 1 {
-            let message = format!("{}: {rivals} values of `{of}` stand at the same epoch and step", self.table);
-            return Err(Failure::new(message).hint("write one row per value, epoch and step").into());
+            let message = format!(
+                "{}: {rivals} values of `{of}` stand at the same epoch and step",
+                self.table
+            );
+            return Err(Failure::new(message)
+                .hint("write one row per value, epoch and step")
+                .into());
         }
         Ok(last.value)
     }
@@ -228,7 +278,11 @@ pub fn compare_axes(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) ->
     };
     a.iter()
         .zip(b)
-        .map(|((m, x), (n, y))| m.cmp(n).then_with(|| value(x, y)).then_with(|| x.to_string().cmp(&y.to_string())))
+        .map(|((m, x), (n, y))| {
+            m.cmp(n)
+                .then_with(|| value(x, y))
+                .then_with(|| x.to_string().cmp(&y.to_string()))
+        })
         .find(|o| o.is_ne())
         .unwrap_or_else(|| a.len().cmp(&b.len()))
 }
@@ -246,12 +300,19 @@ mod tests {
             value,
             ..MetricRow::default()
         };
-        let mut rows: Vec<MetricRow> = (0..5).map(|e| row("test", "accuracy", e, [0.1, 0.5, 0.8, 0.6, 0.7][e as usize])).collect();
+        let mut rows: Vec<MetricRow> = (0..5)
+            .map(|e| row("test", "accuracy", e, [0.1, 0.5, 0.8, 0.6, 0.7][e as usize]))
+            .collect();
         rows.reverse();
         rows.push(row("train", "accuracy", 4, 0.9));
         rows.push(row("train", "grad_norm", 4, 2.0));
         rows.push(row("train", "bad", 4, f64::INFINITY));
-        Series { group: "a".into(), axes: BTreeMap::new(), table: "the table `a`".into(), rows }
+        Series {
+            group: "a".into(),
+            axes: BTreeMap::new(),
+            table: "the table `a`".into(),
+            rows,
+        }
     }
 
     #[test]
@@ -275,7 +336,10 @@ mod tests {
             let failure = error.downcast::<Failure>().unwrap();
             format!("{} / {}", failure.message, failure.hint.unwrap_or_default())
         };
-        assert_eq!(says("test_acuracy", At::Last), "the table `a`: it has no value `test_acuracy` / did you mean `test_accuracy`?");
+        assert_eq!(
+            says("test_acuracy", At::Last),
+            "the table `a`: it has no value `test_acuracy` / did you mean `test_accuracy`?"
+        );
         assert!(says("accuracy", At::Last).contains("test_accuracy or train_accuracy"));
         assert!(says("test_accuracy", At::Epoch(9)).contains("epochs 0 to 4"));
         assert!(says("test_accuracy", At::MeanOfLast(6)).contains("it has 5"));
@@ -286,26 +350,61 @@ mod tests {
     fn tables_with_several_runs_are_split() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.parquet");
-        let row = |seed, run: &str| MetricRow { seed: Some(seed), run: Some(run.into()), name: "x".into(), ..MetricRow::default() };
+        let row = |seed, run: &str| MetricRow {
+            seed: Some(seed),
+            run: Some(run.into()),
+            name: "x".into(),
+            ..MetricRow::default()
+        };
         table::write(&path, &[row(1, "p"), row(0, "p"), row(1, "q")]).unwrap();
         let axes = BTreeMap::from([("lr".to_owned(), json!(0.1))]);
-        let input = JobInput { group: "g".into(), axes, path, digest: String::new() };
-        let found: Vec<String> = read_series(&[input]).unwrap().iter().map(|s| axes_text(&s.axes)).collect();
-        assert_eq!(found, ["lr=0.1,run=p,seed=0", "lr=0.1,run=p,seed=1", "lr=0.1,run=q,seed=1"]);
+        let input = JobInput {
+            group: "g".into(),
+            axes,
+            path,
+            digest: String::new(),
+        };
+        let found: Vec<String> = read_series(&[input])
+            .unwrap()
+            .iter()
+            .map(|s| axes_text(&s.axes))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "lr=0.1,run=p,seed=0",
+                "lr=0.1,run=p,seed=1",
+                "lr=0.1,run=q,seed=1"
+            ]
+        );
     }
 
     #[test]
     fn axes_are_ordered_by_size() {
         let axes = |v: Value| BTreeMap::from([("n".to_owned(), v)]);
-        assert_eq!(compare_axes(&axes(json!(9)), &axes(json!(10))), Ordering::Less);
-        assert_eq!(compare_axes(&axes(json!("b")), &axes(json!("a"))), Ordering::Greater);
-        assert_eq!(compare_axes(&axes(json!(1)), &axes(json!(1))), Ordering::Equal);
+        assert_eq!(
+            compare_axes(&axes(json!(9)), &axes(json!(10))),
+            Ordering::Less
+        );
+        assert_eq!(
+            compare_axes(&axes(json!("b")), &axes(json!("a"))),
+            Ordering::Greater
+        );
+        assert_eq!(
+            compare_axes(&axes(json!(1)), &axes(json!(1))),
+            Ordering::Equal
+        );
     }
 
     #[test]
     fn one_name_is_a_list_of_one() {
         let names: Names = serde_json::from_value(json!("seed")).unwrap();
         assert_eq!(serde_json::to_value(names).unwrap(), json!(["seed"]));
-        assert!(serde_json::from_value::<Names>(json!(3)).unwrap_err().to_string().contains("a name or a list of names"));
+        assert!(
+            serde_json::from_value::<Names>(json!(3))
+                .unwrap_err()
+                .to_string()
+                .contains("a name or a list of names")
+        );
     }
 }

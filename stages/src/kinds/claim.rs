@@ -10,11 +10,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::summarise::{check_at, check_confidence, confidence, percent, problem};
+mod verdict;
+
+pub use verdict::{Bound, Verdict, verdict};
+
+use super::summarise::{check_at, check_confidence, confidence, problem};
 use crate::job::Event;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::select::{At, Names, Series, axes_text, compare_axes, read_series};
 use crate::stats::{Interval, Summary, sign_test, summarise};
+use verdict::reason;
 
 /// See the module.
 pub struct Claim;
@@ -77,37 +82,8 @@ pub struct Expect {
     pub ratio: Option<Bound>,
 }
 
-/// A range.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Bound {
-    /// Greater than this.
-    Above(f64),
-    /// Less than this.
-    Below(f64),
-    /// Between two values, ends included: a claim that there is nothing to see.
-    Within {
-        /// The upper end.
-        high: f64,
-        /// The lower end.
-        low: f64,
-    },
-}
-
 fn by_seed() -> Names {
     Names(vec!["seed".to_owned()])
-}
-
-/// What an interval says about a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// The whole interval lies where the claim says.
-    Holds,
-    /// The whole interval lies outside.
-    Refuted,
-    /// The interval lies across a bound, or there is none.
-    Inconclusive,
 }
 
 /// `verdict.json`; fields in alphabetical order.
@@ -148,7 +124,8 @@ impl Kind for Claim {
     type Params = Params;
     const NAME: &'static str = "claim";
     const REVISION: u32 = 1;
-    const SUMMARY: &'static str = "Decides whether runs bear out a claim: holds, refuted or inconclusive.";
+    const SUMMARY: &'static str =
+        "Decides whether runs bear out a claim: holds, refuted or inconclusive.";
     const DOC: &'static str = r#"Claims are written under `claims:`, not under `stages:`; this kind decides them.
 
 `compare` takes two stages. Runs that agree on the axes of `paired_by` are pairs, and the difference `a − b` of each pair is
@@ -178,13 +155,34 @@ claims:
 
 Runs without a partner are listed in the verdict and reported; no pair at all is an error."#;
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec { name: "a", required: false, many: true, observes_only: false, doc: "Tables of the first side of `compare`." },
-        InputSpec { name: "b", required: false, many: true, observes_only: false, doc: "Tables of the second side of `compare`." },
-        InputSpec { name: "in", required: false, many: true, observes_only: false, doc: "Tables of `measure`; `a` will do too." },
+        InputSpec {
+            name: "a",
+            required: false,
+            many: true,
+            observes_only: false,
+            doc: "Tables of the first side of `compare`.",
+        },
+        InputSpec {
+            name: "b",
+            required: false,
+            many: true,
+            observes_only: false,
+            doc: "Tables of the second side of `compare`.",
+        },
+        InputSpec {
+            name: "in",
+            required: false,
+            many: true,
+            observes_only: false,
+            doc: "Tables of `measure`; `a` will do too.",
+        },
     ];
 
     fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec { name: "verdict".to_owned(), path: "verdict.json".to_owned() }]
+        vec![OutputSpec {
+            name: "verdict".to_owned(),
+            path: "verdict.json".to_owned(),
+        }]
     }
 
     fn validate(params: &Params, needs: &[String]) -> Vec<ParamProblem> {
@@ -195,44 +193,83 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
             (Some(compare), None) => {
                 problems.extend(check_at(compare.at, &["compare", "at"]));
                 if compare.paired_by.0.is_empty() {
-                    problems.push(problem(&["compare", "paired_by"], "it names no axis", "e.g. `paired_by: seed`"));
+                    problems.push(problem(
+                        &["compare", "paired_by"],
+                        "it names no axis",
+                        "e.g. `paired_by: seed`",
+                    ));
                 }
                 if !(given("a") && given("b")) {
-                    problems.push(problem(&["compare"], "a comparison needs two sides", "name stages: `a: scratch, b: warm`"));
+                    problems.push(problem(
+                        &["compare"],
+                        "a comparison needs two sides",
+                        "name stages: `a: scratch, b: warm`",
+                    ));
                 }
                 if expect.mean.is_some() {
-                    problems.push(problem(&["expect", "mean"], "a comparison has no mean of its own", "use `difference` or `ratio`"));
+                    problems.push(problem(
+                        &["expect", "mean"],
+                        "a comparison has no mean of its own",
+                        "use `difference` or `ratio`",
+                    ));
                 }
             }
             (None, Some(measure)) => {
                 problems.extend(check_at(measure.at, &["measure", "at"]));
                 if !(given("in") || given("a")) {
-                    problems.push(problem(&["measure"], "there is nothing to measure", "name a stage: `in: scratch`"));
+                    problems.push(problem(
+                        &["measure"],
+                        "there is nothing to measure",
+                        "name a stage: `in: scratch`",
+                    ));
                 }
                 for (name, bound) in [("difference", expect.difference), ("ratio", expect.ratio)] {
                     if bound.is_some() {
-                        problems.push(problem(&["expect", name], format!("one side has no {name}"), "use `mean`, or `compare` two stages"));
+                        problems.push(problem(
+                            &["expect", name],
+                            format!("one side has no {name}"),
+                            "use `mean`, or `compare` two stages",
+                        ));
                     }
                 }
             }
-            _ => problems.push(problem(&[], "a claim has either `compare` or `measure`", "give exactly one of them")),
+            _ => problems.push(problem(
+                &[],
+                "a claim has either `compare` or `measure`",
+                "give exactly one of them",
+            )),
         }
-        problems.extend(check_confidence(expect.confidence, &["expect", "confidence"]));
+        problems.extend(check_confidence(
+            expect.confidence,
+            &["expect", "confidence"],
+        ));
         if expect.bounds().count() != 1 {
-            problems.push(problem(&["expect"], "it must state one thing", "give exactly one of `difference`, `mean` and `ratio`"));
+            problems.push(problem(
+                &["expect"],
+                "it must state one thing",
+                "give exactly one of `difference`, `mean` and `ratio`",
+            ));
         }
         for (name, bound) in expect.bounds() {
             if let Bound::Within { low, high } = bound
                 && low > high
             {
-                problems.push(problem(&["expect", name, "within"], format!("low ({low}) is above high ({high})"), "swap them"));
+                problems.push(problem(
+                    &["expect", name, "within"],
+                    format!("low ({low}) is above high ({high})"),
+                    "swap them",
+                ));
             }
             let ends = match bound {
                 Bound::Above(x) | Bound::Below(x) => [x, x],
                 Bound::Within { low, high } => [low, high],
             };
             if name == "ratio" && ends.iter().any(|x| *x <= 0.0) {
-                problems.push(problem(&["expect", name], "a ratio of positive values is above 0", "equal sides have the ratio 1"));
+                problems.push(problem(
+                    &["expect", name],
+                    "a ratio of positive values is above 0",
+                    "equal sides have the ratio 1",
+                ));
             }
         }
         problems
@@ -245,7 +282,9 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
             (None, None) => anyhow::bail!("a claim has either `compare` or `measure`"),
         };
         for text in &report.unmatched {
-            task.send(&Event::Warning { text: format!("no partner for {text}: the run is left out") });
+            task.send(&Event::Warning {
+                text: format!("no partner for {text}: the run is left out"),
+            });
         }
         let path = task.output("verdict")?;
         let mut text = serde_json::to_string_pretty(&report)?;
@@ -256,8 +295,13 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
 
 impl Expect {
     fn bounds(&self) -> impl Iterator<Item = (&'static str, Bound)> {
-        let all = [("difference", self.difference), ("mean", self.mean), ("ratio", self.ratio)];
-        all.into_iter().filter_map(|(name, bound)| Some((name, bound?)))
+        let all = [
+            ("difference", self.difference),
+            ("mean", self.mean),
+            ("ratio", self.ratio),
+        ];
+        all.into_iter()
+            .filter_map(|(name, bound)| Some((name, bound?)))
     }
 }
 
@@ -266,14 +310,23 @@ fn compared(compare: &Compare, expect: &Expect, task: &Task) -> anyhow::Result<R
     let (a, b) = (side("a")?, side("b")?);
     let without = |one: &[Run], other: &[Run], name: &str| {
         let alone = one.iter().filter(|r| !other.iter().any(|o| o.key == r.key));
-        alone.map(|r| format!("{name}: {}", axes_text(&r.key))).collect::<Vec<_>>()
+        alone
+            .map(|r| format!("{name}: {}", axes_text(&r.key)))
+            .collect::<Vec<_>>()
     };
     let unmatched = [without(&a, &b, "a"), without(&b, &a, "b")].concat();
-    let pairs: Vec<(&Run, &Run)> = a.iter().filter_map(|r| Some((r, b.iter().find(|o| o.key == r.key)?))).collect();
+    let pairs: Vec<(&Run, &Run)> = a
+        .iter()
+        .filter_map(|r| Some((r, b.iter().find(|o| o.key == r.key)?)))
+        .collect();
     if pairs.is_empty() {
         anyhow::bail!(
-            Failure::new(format!("no pair of runs agrees on {}: {}", compare.paired_by.0.join(", "), unmatched.join("; ")))
-                .hint("both stages need the same values on the axes of `paired_by`")
+            Failure::new(format!(
+                "no pair of runs agrees on {}: {}",
+                compare.paired_by.0.join(", "),
+                unmatched.join("; ")
+            ))
+            .hint("both stages need the same values on the axes of `paired_by`")
         );
     }
     let values = |pick: fn(&(&Run, &Run)) -> f64| pairs.iter().map(pick).collect::<Vec<f64>>();
@@ -282,24 +335,46 @@ fn compared(compare: &Compare, expect: &Expect, task: &Task) -> anyhow::Result<R
     let observed: Vec<f64> = if expect.ratio.is_some() {
         if let Some(i) = (0..pairs.len()).find(|i| a_values[*i] <= 0.0 || b_values[*i] <= 0.0) {
             let (a, b) = (a_values[i], b_values[i]);
-            anyhow::bail!(Failure::new(format!("`ratio` needs positive values; at {}: a is {a}, b is {b}", keys[i])).hint("use `difference`"));
+            anyhow::bail!(
+                Failure::new(format!(
+                    "`ratio` needs positive values; at {}: a is {a}, b is {b}",
+                    keys[i]
+                ))
+                .hint("use `difference`")
+            );
         }
-        a_values.iter().zip(&b_values).map(|(a, b)| libm::log(*a) - libm::log(*b)).collect()
+        a_values
+            .iter()
+            .zip(&b_values)
+            .map(|(a, b)| libm::log(*a) - libm::log(*b))
+            .collect()
     } else {
         a_values.iter().zip(&b_values).map(|(a, b)| a - b).collect()
     };
-    let sides = (describe(&keys, &a_values)?, Some(describe(&keys, &b_values)?));
+    let sides = (
+        describe(&keys, &a_values)?,
+        Some(describe(&keys, &b_values)?),
+    );
     report(sides, &observed, expect, unmatched)
 }
 
 fn measured(measure: &Measure, expect: &Expect, task: &Task) -> anyhow::Result<Report> {
-    let name = if task.inputs("in").is_empty() { "a" } else { "in" };
+    let name = if task.inputs("in").is_empty() {
+        "a"
+    } else {
+        "in"
+    };
     let series = read_series(task.inputs(name))?;
     let axes: Vec<String> = series.iter().flat_map(|s| s.axes.keys().cloned()).collect();
     let runs = side(name, task, &axes, &measure.of, measure.at)?;
     let values: Vec<f64> = runs.iter().map(|r| r.value).collect();
     let keys: Vec<String> = runs.iter().map(|r| axes_text(&r.key)).collect();
-    report((describe(&keys, &values)?, None), &values, expect, Vec::new())
+    report(
+        (describe(&keys, &values)?, None),
+        &values,
+        expect,
+        Vec::new(),
+    )
 }
 
 /// One run of a side.
@@ -317,26 +392,54 @@ fn side(name: &str, task: &Task, by: &[String], of: &str, at: At) -> anyhow::Res
         key.retain(|axis, _| by.contains(axis));
         if let Some((_, twin)) = series.iter().find(|(k, _)| *k == key) {
             let (key, mine, other) = (axes_text(&key), axes_text(&one.axes), axes_text(&twin.axes));
-            let message = format!("side `{name}` has two runs with {}: [{other}] and [{mine}]", if key.is_empty() { "no axis" } else { &key });
+            let message = format!(
+                "side `{name}` has two runs with {}: [{other}] and [{mine}]",
+                if key.is_empty() { "no axis" } else { &key }
+            );
             anyhow::bail!(Failure::new(message).hint("pick one of them (`stage[axis=value]`) or add the axis that tells them apart to `paired_by`"));
         }
         series.push((key, one));
     }
     if series.is_empty() {
-        anyhow::bail!(Failure::new(format!("side `{name}` holds no runs: its tables are empty")));
+        anyhow::bail!(Failure::new(format!(
+            "side `{name}` holds no runs: its tables are empty"
+        )));
     }
     series.sort_by(|a, b| compare_axes(&a.0, &b.0));
-    series.into_iter().map(|(key, one)| Ok(Run { value: one.value(of, at)?, key })).collect()
+    series
+        .into_iter()
+        .map(|(key, one)| {
+            Ok(Run {
+                value: one.value(of, at)?,
+                key,
+            })
+        })
+        .collect()
 }
 
 fn describe(keys: &[String], values: &[f64]) -> anyhow::Result<Side> {
     // The confidence matters not: no interval is shown for a side.
-    let Some(Summary { n, mean, sd, .. }) = summarise(values, 0.95) else { anyhow::bail!("a side without runs") };
-    Ok(Side { mean, n, sd, values: keys.iter().cloned().zip(values.iter().copied()).collect() })
+    let Some(Summary { n, mean, sd, .. }) = summarise(values, 0.95) else {
+        anyhow::bail!("a side without runs")
+    };
+    Ok(Side {
+        mean,
+        n,
+        sd,
+        values: keys.iter().cloned().zip(values.iter().copied()).collect(),
+    })
 }
 
-fn report(sides: (Side, Option<Side>), observed: &[f64], expect: &Expect, unmatched: Vec<String>) -> anyhow::Result<Report> {
-    let (Some((what, bound)), Some(s)) = (expect.bounds().next(), summarise(observed, expect.confidence)) else {
+fn report(
+    sides: (Side, Option<Side>),
+    observed: &[f64],
+    expect: &Expect,
+    unmatched: Vec<String>,
+) -> anyhow::Result<Report> {
+    let (Some((what, bound)), Some(s)) = (
+        expect.bounds().next(),
+        summarise(observed, expect.confidence),
+    ) else {
         anyhow::bail!("a claim needs an expectation and runs");
     };
     let is_ratio = what == "ratio";
@@ -346,10 +449,21 @@ fn report(sides: (Side, Option<Side>), observed: &[f64], expect: &Expect, unmatc
         Bound::Within { .. } => None,
     };
     let sign_test_p = threshold.map(|x| sign_test(observed, x));
-    let interval = s.interval.map(|i| Interval { low: shown(i.low), high: shown(i.high) });
+    let interval = s.interval.map(|i| Interval {
+        low: shown(i.low),
+        high: shown(i.high),
+    });
     let verdict = interval.map_or(Verdict::Inconclusive, |i| verdict(i, bound));
     Ok(Report {
-        reason: reason(what, bound, interval, s.n, expect.confidence, verdict, sign_test_p),
+        reason: reason(
+            what,
+            bound,
+            interval,
+            s.n,
+            expect.confidence,
+            verdict,
+            sign_test_p,
+        ),
         a: sides.0,
         b: sides.1,
         confidence: expect.confidence,
@@ -363,60 +477,6 @@ fn report(sides: (Side, Option<Side>), observed: &[f64], expect: &Expect, unmatc
         unmatched,
         verdict,
     })
-}
-
-/// What an interval says about a bound. An interval that touches the bound decides nothing, but for the ends of `within`,
-/// which belong to it.
-pub fn verdict(interval: Interval, bound: Bound) -> Verdict {
-    let Interval { low, high } = interval;
-    let (holds, refuted) = match bound {
-        Bound::Above(x) => (low > x, high < x),
-        Bound::Below(x) => (high < x, low > x),
-        Bound::Within { low: from, high: to } => (low >= from && high <= to, high < from || low > to),
-    };
-    match (holds, refuted) {
-        (true, _) => Verdict::Holds,
-        (_, true) => Verdict::Refuted,
-        _ => Verdict::Inconclusive,
-    }
-}
-
-fn reason(
-    what: &str,
-    bound: Bound,
-    interval: Option<Interval>,
-    n: usize,
-    confidence: f64,
-    verdict: Verdict,
-    sign_test_p: Option<f64>,
-) -> String {
-    let (one, many, subject) = match what {
-        "mean" => ("run", "runs", "mean"),
-        "ratio" => ("pair", "pairs", "mean ratio a / b"),
-        _ => ("pair", "pairs", "mean difference a − b"),
-    };
-    let Some(i) = interval else {
-        return format!("there is one {one} only; an interval needs at least two");
-    };
-    let place = match (bound, verdict) {
-        (Bound::Above(x), Verdict::Holds) | (Bound::Below(x), Verdict::Refuted) => format!("lies above {x}"),
-        (Bound::Above(x), Verdict::Refuted) | (Bound::Below(x), Verdict::Holds) => format!("lies below {x}"),
-        (Bound::Above(x) | Bound::Below(x), Verdict::Inconclusive) => format!("does not exclude {x}"),
-        (Bound::Within { low, high }, Verdict::Holds) => format!("lies within {low} to {high}"),
-        (Bound::Within { low, high }, Verdict::Refuted) => format!("lies outside {low} to {high}"),
-        (Bound::Within { low, high }, Verdict::Inconclusive) => format!("lies partly outside {low} to {high}"),
-    };
-    let mut text =
-        format!("the {} % interval [{:.4}, {:.4}] of the {subject} {place} ({n} {many})", percent(confidence), i.low, i.high);
-    if i.low == i.high {
-        text.push_str(&format!("; all {many} gave the same figure"));
-    }
-    if n <= 5
-        && let Some(p) = sign_test_p
-    {
-        text.push_str(&format!("; few {many}: sign test p = {p:.4}"));
-    }
-    text
 }
 
 #[cfg(test)]

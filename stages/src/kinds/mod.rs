@@ -35,7 +35,10 @@ mod testing {
     /// A table with a test accuracy per epoch, as an input.
     pub fn metrics(dir: &Path, group: &str, axes: Value, accuracy: &[f64]) -> JobInput {
         let axes = serde_json::from_value(axes).unwrap();
-        let path = dir.join(format!("{group}-{}.parquet", crate::select::axes_text(&axes)));
+        let path = dir.join(format!(
+            "{group}-{}.parquet",
+            crate::select::axes_text(&axes)
+        ));
         let row = |(epoch, value): (usize, &f64)| MetricRow {
             epoch: Some(epoch as i64),
             split: Some("test".into()),
@@ -45,18 +48,34 @@ mod testing {
         };
         let rows: Vec<MetricRow> = accuracy.iter().enumerate().map(row).collect();
         table::write(&path, &rows).unwrap();
-        JobInput { group: group.into(), axes, path, digest: String::new() }
+        JobInput {
+            group: group.into(),
+            axes,
+            path,
+            digest: String::new(),
+        }
     }
 
     /// A task that writes each output into `dir` under its name.
-    pub fn task<const N: usize>(dir: &Path, params: Value, outputs: &[&str], inputs: [(&str, Vec<JobInput>); N]) -> Task {
+    pub fn task<const N: usize>(
+        dir: &Path,
+        params: Value,
+        outputs: &[&str],
+        inputs: [(&str, Vec<JobInput>); N],
+    ) -> Task {
         let job = Job {
             version: FORMAT,
             kind: String::new(),
             revision: 0,
             params,
-            inputs: inputs.into_iter().map(|(name, items)| (name.to_owned(), items)).collect(),
-            outputs: outputs.iter().map(|name| (name.to_string(), dir.join(name))).collect(),
+            inputs: inputs
+                .into_iter()
+                .map(|(name, items)| (name.to_owned(), items))
+                .collect(),
+            outputs: outputs
+                .iter()
+                .map(|name| (name.to_string(), dir.join(name)))
+                .collect(),
             threads: 1,
             resume: None,
             states_dir: dir.to_owned(),
@@ -65,6 +84,11 @@ mod testing {
             offline: true,
             scratch_dir: dir.to_owned(),
         };
-        Task { job, pins: Default::default(), figures: Default::default(), events: None }
+        Task {
+            job,
+            pins: Default::default(),
+            figures: Default::default(),
+            events: None,
+        }
     }
 }

@@ -47,7 +47,8 @@ impl Kind for Summarise {
     type Params = Params;
     const NAME: &'static str = "summarise";
     const REVISION: u32 = 1;
-    const SUMMARY: &'static str = "Means, standard deviations and confidence intervals over repeated runs.";
+    const SUMMARY: &'static str =
+        "Means, standard deviations and confidence intervals over repeated runs.";
     const DOC: &'static str = r#"Reads one number per run from each table, puts runs that differ only in the axes of `over` together, and gives for
 each such cell the mean, the sample standard deviation, the number of runs and the two-sided Student *t* interval of the
 mean. A cell with one run has no standard deviation and no interval; no mean comes without its `n`.
@@ -75,18 +76,32 @@ The table is in long format: `stage` is the group, `run` the remaining axes, and
     }];
 
     fn outputs(_: &Params) -> Vec<OutputSpec> {
-        let output = |name: &str, path: &str| OutputSpec { name: name.to_owned(), path: path.to_owned() };
-        vec![output("table", "summary.parquet"), output("text", "summary.md")]
+        let output = |name: &str, path: &str| OutputSpec {
+            name: name.to_owned(),
+            path: path.to_owned(),
+        };
+        vec![
+            output("table", "summary.parquet"),
+            output("text", "summary.md"),
+        ]
     }
 
     fn validate(params: &Params, _: &[String]) -> Vec<ParamProblem> {
         let mut problems = Vec::from_iter(check_confidence(params.confidence, &["confidence"]));
         problems.extend(check_at(params.at, &["at"]));
         if params.of.0.is_empty() {
-            problems.push(problem(&["of"], "it names no value", "e.g. `of: test_accuracy`"));
+            problems.push(problem(
+                &["of"],
+                "it names no value",
+                "e.g. `of: test_accuracy`",
+            ));
         }
         if let Some(twice) = repeated(&params.of.0) {
-            problems.push(problem(&["of"], format!("`{twice}` stands there twice"), "name each value once"));
+            problems.push(problem(
+                &["of"],
+                format!("`{twice}` stands there twice"),
+                "name each value once",
+            ));
         }
         problems
     }
@@ -95,7 +110,8 @@ The table is in long format: `stage` is the group, `run` the remaining axes, and
         let cells = cells(&read_series(task.inputs("tables"))?, params)?;
         table::write(task.output("table")?, &rows(&cells, params))?;
         let path = task.output("text")?;
-        std::fs::write(path, markdown(&cells, params)).with_context(|| format!("cannot write {}", path.display()))
+        std::fs::write(path, markdown(&cells, params))
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
@@ -116,20 +132,31 @@ fn cells(series: &[Series], params: &Params) -> anyhow::Result<Vec<Cell>> {
         }
         let mut axes = one.axes.clone();
         axes.retain(|name, _| !params.over.0.contains(name));
-        match members.iter_mut().find(|(group, a, _)| *group == one.group && *a == axes) {
+        match members
+            .iter_mut()
+            .find(|(group, a, _)| *group == one.group && *a == axes)
+        {
             Some((_, _, runs)) => runs.push(one),
             None => members.push((&one.group, axes, vec![one])),
         }
     }
     // Groups in the order given, cells of a group by their axes, runs of a cell by theirs: sums have one order.
     let place = |group: &str| groups.iter().position(|g| *g == group);
-    members.sort_by(|a, b| place(a.0).cmp(&place(b.0)).then_with(|| compare_axes(&a.1, &b.1)));
+    members.sort_by(|a, b| {
+        place(a.0)
+            .cmp(&place(b.0))
+            .then_with(|| compare_axes(&a.1, &b.1))
+    });
     let mut cells = Vec::new();
     for (group, axes, mut runs) in members {
         runs.sort_by(|a, b| compare_axes(&a.axes, &b.axes));
         if let Some(pair) = runs.windows(2).find(|pair| pair[0].axes == pair[1].axes) {
             let axes = axes_text(&pair[0].axes);
-            let which = if axes.is_empty() { "no axes".to_owned() } else { format!("the same axes ({axes})") };
+            let which = if axes.is_empty() {
+                "no axes".to_owned()
+            } else {
+                format!("the same axes ({axes})")
+            };
             anyhow::bail!(
                 Failure::new(format!("two runs of the group `{group}` have {which}: they are not repetitions of one another"))
                     .hint("give them under different groups, or say by an axis what tells them apart")
@@ -137,13 +164,22 @@ fn cells(series: &[Series], params: &Params) -> anyhow::Result<Vec<Cell>> {
         }
         let mut summaries = Vec::new();
         for of in &params.of.0 {
-            let values = runs.iter().map(|s| s.value(of, params.at)).collect::<anyhow::Result<Vec<f64>>>()?;
+            let values = runs
+                .iter()
+                .map(|s| s.value(of, params.at))
+                .collect::<anyhow::Result<Vec<f64>>>()?;
             summaries.extend(summarise(&values, params.confidence));
         }
-        cells.push(Cell { group: group.to_owned(), axes, summaries });
+        cells.push(Cell {
+            group: group.to_owned(),
+            axes,
+            summaries,
+        });
     }
     if cells.is_empty() {
-        anyhow::bail!(Failure::new("the tables hold no rows: there is nothing to summarise"));
+        anyhow::bail!(Failure::new(
+            "the tables hold no rows: there is nothing to summarise"
+        ));
     }
     Ok(cells)
 }
@@ -192,7 +228,14 @@ fn markdown(cells: &[Cell], params: &Params) -> String {
         }));
         lines.push(line);
     }
-    let width = |i: usize| lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0).max(3);
+    let width = |i: usize| {
+        lines
+            .iter()
+            .map(|l| l[i].chars().count())
+            .max()
+            .unwrap_or(0)
+            .max(3)
+    };
     let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
     let mut text = String::new();
     for (i, line) in lines.iter().enumerate() {
@@ -201,7 +244,9 @@ fn markdown(cells: &[Cell], params: &Params) -> String {
         }
         text.push_str("|\n");
         if i == 0 {
-            widths.iter().for_each(|width| text.push_str(&format!("|{}", "-".repeat(width + 2))));
+            widths
+                .iter()
+                .for_each(|width| text.push_str(&format!("|{}", "-".repeat(width + 2))));
             text.push_str("|\n");
         }
     }
@@ -229,7 +274,13 @@ pub(super) fn problem(path: &[&str], message: impl Into<String>, hint: &str) -> 
 
 pub(super) fn check_confidence(confidence: f64, path: &[&str]) -> Option<ParamProblem> {
     let fine = confidence > 0.0 && confidence < 1.0;
-    (!fine).then(|| problem(path, format!("a confidence of {confidence} is not between 0 and 1"), "e.g. 0.95"))
+    (!fine).then(|| {
+        problem(
+            path,
+            format!("a confidence of {confidence} is not between 0 and 1"),
+            "e.g. 0.95",
+        )
+    })
 }
 
 pub(super) fn check_at(at: At, path: &[&str]) -> Option<ParamProblem> {
@@ -238,7 +289,11 @@ pub(super) fn check_at(at: At, path: &[&str]) -> Option<ParamProblem> {
 }
 
 pub(super) fn repeated(names: &[String]) -> Option<&String> {
-    names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)).map(|(_, name)| name)
+    names
+        .iter()
+        .enumerate()
+        .find(|(i, name)| names[..*i].contains(name))
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -250,11 +305,20 @@ mod tests {
     use serde_json::json;
 
     fn tables(dir: &std::path::Path) -> Vec<JobInput> {
-        let values = [("scratch", 0.1, [0.812, 0.835, 0.821, 0.80]), ("warm", 0.1, [0.7, 0.72, 0.71, 0.69]), ("warm", 0.01, [0.5; 4])];
+        let values = [
+            ("scratch", 0.1, [0.812, 0.835, 0.821, 0.80]),
+            ("warm", 0.1, [0.7, 0.72, 0.71, 0.69]),
+            ("warm", 0.01, [0.5; 4]),
+        ];
         let mut inputs = Vec::new();
         for (group, lr, values) in values {
             for (seed, value) in values.into_iter().enumerate() {
-                inputs.push(metrics(dir, group, json!({"seed": seed, "lr": lr}), &[0.3, value]));
+                inputs.push(metrics(
+                    dir,
+                    group,
+                    json!({"seed": seed, "lr": lr}),
+                    &[0.3, value],
+                ));
             }
         }
         inputs.reverse();
@@ -267,11 +331,23 @@ mod tests {
         Ok((table::read(&dir.path().join("table"))?, text))
     }
 
-    fn run_in(dir: &std::path::Path, with: Value, inputs: Vec<JobInput>) -> anyhow::Result<(Vec<u8>, String)> {
+    fn run_in(
+        dir: &std::path::Path,
+        with: Value,
+        inputs: Vec<JobInput>,
+    ) -> anyhow::Result<(Vec<u8>, String)> {
         let kind = KindInfo::of::<Summarise>();
         let checked = (kind.check)(&with, &["tables".to_owned()]).expect("right parameters");
-        (kind.run)(&mut task(dir, checked.params, &["table", "text"], [("tables", inputs)]))?;
-        Ok((std::fs::read(dir.join("table"))?, std::fs::read_to_string(dir.join("text"))?))
+        (kind.run)(&mut task(
+            dir,
+            checked.params,
+            &["table", "text"],
+            [("tables", inputs)],
+        ))?;
+        Ok((
+            std::fs::read(dir.join("table"))?,
+            std::fs::read_to_string(dir.join("text"))?,
+        ))
     }
 
     #[test]
@@ -280,12 +356,16 @@ mod tests {
         let (rows, text) = run(json!({"of": "test_accuracy"}), tables(dir.path())).unwrap();
         assert_eq!(rows.len(), 15);
         let value = |stage: &str, run: &str, name: &str| {
-            let mut found = rows.iter().filter(|r| r.stage.as_deref() == Some(stage) && r.run.as_deref() == Some(run) && r.name == name);
+            let mut found = rows.iter().filter(|r| {
+                r.stage.as_deref() == Some(stage) && r.run.as_deref() == Some(run) && r.name == name
+            });
             found.next().unwrap().value
         };
         assert!((value("scratch", "lr=0.1", "test_accuracy_mean") - 0.817).abs() < 1e-12);
         assert_eq!(value("scratch", "lr=0.1", "test_accuracy_n"), 4.0);
-        assert!((value("scratch", "lr=0.1", "test_accuracy_low") - 0.7935058717018962).abs() < 1e-12);
+        assert!(
+            (value("scratch", "lr=0.1", "test_accuracy_low") - 0.7935058717018962).abs() < 1e-12
+        );
         assert_eq!(value("warm", "lr=0.01", "test_accuracy_sd"), 0.0);
         assert_eq!(
             text,
@@ -308,7 +388,10 @@ Mean ± half the width of the 95 % t interval over seed (n runs).
         let with = json!({"of": ["test_accuracy"], "at": {"mean_of_last": 2}});
         let (bytes, text) = run_in(out.path(), with, tables(data.path())).unwrap();
         let digest = blake3::hash(&[&bytes[..], text.as_bytes()].concat()).to_hex();
-        assert_eq!((Summarise::REVISION, &digest[..16]), (1, "634d76a575aa5678"));
+        assert_eq!(
+            (Summarise::REVISION, &digest[..16]),
+            (1, "634d76a575aa5678")
+        );
     }
 
     #[test]
@@ -316,9 +399,14 @@ Mean ± half the width of the 95 % t interval over seed (n runs).
         let dir = tempfile::tempdir().unwrap();
         let one = metrics(dir.path(), "g", json!({"seed": 0}), &[0.5]);
         let (rows, text) = run(json!({"of": "accuracy"}), vec![one.clone()]).unwrap();
-        assert_eq!(rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["accuracy_mean", "accuracy_n"]);
+        assert_eq!(
+            rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
+            ["accuracy_mean", "accuracy_n"]
+        );
         assert!(text.contains("| 0.5000 (n = 1) |"), "{text}");
-        let message = run(json!({"of": "accuracy"}), vec![one.clone(), one]).unwrap_err().to_string();
+        let message = run(json!({"of": "accuracy"}), vec![one.clone(), one])
+            .unwrap_err()
+            .to_string();
         assert!(message.contains("same axes (seed=0)"), "{message}");
     }
 

@@ -46,16 +46,28 @@ pub fn summarise(values: &[f64], confidence: f64) -> Option<Summary> {
     }
     let n = values.len();
     // Equal values have exactly their own mean; a rounded one would fake a spread.
-    let mean = if values.iter().all(|v| *v == values[0]) { values[0] } else { values.iter().sum::<f64>() / n as f64 };
+    let mean = if values.iter().all(|v| *v == values[0]) {
+        values[0]
+    } else {
+        values.iter().sum::<f64>() / n as f64
+    };
     let sd = (n >= 2).then(|| {
         let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
         (squares / (n - 1) as f64).sqrt()
     });
     let interval = sd.map(|sd| {
         let half = t_quantile(0.5 + confidence / 2.0, (n - 1) as f64) * sd / (n as f64).sqrt();
-        Interval { low: mean - half, high: mean + half }
+        Interval {
+            low: mean - half,
+            high: mean + half,
+        }
     });
-    Some(Summary { n, mean, sd, interval })
+    Some(Summary {
+        n,
+        mean,
+        sd,
+        interval,
+    })
 }
 
 #[cfg(test)]
@@ -83,9 +95,10 @@ mod tests {
         let a = [0.394, 0.401, 0.388, 0.397, 0.392];
         let b = [0.361, 0.37, 0.372, 0.35, 0.391];
         let d: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-        for (confidence, low, high) in
-            [(0.95, 0.003745302695345478, 0.04745469730465457), (0.9, 0.00881923738818156, 0.04238076261181847)]
-        {
+        for (confidence, low, high) in [
+            (0.95, 0.003745302695345478, 0.04745469730465457),
+            (0.9, 0.00881923738818156, 0.04238076261181847),
+        ] {
             let interval = summarise(&d, confidence).unwrap().interval.unwrap();
             close(interval.low, low);
             close(interval.high, high);
@@ -95,16 +108,48 @@ mod tests {
     #[test]
     fn few_and_equal_values() {
         assert_eq!(summarise(&[], 0.95), None);
-        assert_eq!(summarise(&[3.0], 0.95), Some(Summary { n: 1, mean: 3.0, sd: None, interval: None }));
+        assert_eq!(
+            summarise(&[3.0], 0.95),
+            Some(Summary {
+                n: 1,
+                mean: 3.0,
+                sd: None,
+                interval: None
+            })
+        );
         let equal = summarise(&[0.1; 7], 0.95).unwrap();
-        assert_eq!((equal.mean, equal.sd, equal.interval), (0.1, Some(0.0), Some(Interval { low: 0.1, high: 0.1 })));
+        assert_eq!(
+            (equal.mean, equal.sd, equal.interval),
+            (
+                0.1,
+                Some(0.0),
+                Some(Interval {
+                    low: 0.1,
+                    high: 0.1
+                })
+            )
+        );
     }
 
     /// Artifacts hold these bits: a change must raise the revisions of `summarise` and `claim`.
     #[test]
     fn bits_are_frozen() {
         let s = summarise(&[0.812, 0.835, 0.821, 0.80], 0.95).unwrap();
-        let bits = [s.mean, s.sd.unwrap(), s.interval.unwrap().low, s.interval.unwrap().high].map(f64::to_bits);
-        assert_eq!(bits, [4605534101336399806, 4579664962789982496, 4605322485041502337, 4605745717631297275]);
+        let bits = [
+            s.mean,
+            s.sd.unwrap(),
+            s.interval.unwrap().low,
+            s.interval.unwrap().high,
+        ]
+        .map(f64::to_bits);
+        assert_eq!(
+            bits,
+            [
+                4605534101336399806,
+                4579664962789982496,
+                4605322485041502337,
+                4605745717631297275
+            ]
+        );
     }
 }

@@ -36,7 +36,13 @@ mod tests {
     // scipy 1.17: stats.binomtest(k, n, 0.5).pvalue
     #[test]
     fn against_scipy() {
-        for (k, n, p) in [(5, 5, 0.0625), (4, 5, 0.375), (3, 6, 1.0), (0, 3, 0.25), (9, 10, 0.021484375)] {
+        for (k, n, p) in [
+            (5, 5, 0.0625),
+            (4, 5, 0.375),
+            (3, 6, 1.0),
+            (0, 3, 0.25),
+            (9, 10, 0.021484375),
+        ] {
             assert_eq!(sign_test(&split(k, n), 0.0), p, "{k} of {n}");
         }
         let p = sign_test(&split(20, 60), 0.0);

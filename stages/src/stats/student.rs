@@ -23,7 +23,11 @@ pub fn t_quantile(p: f64, df: f64) -> f64 {
         if middle <= low || middle >= high {
             break;
         }
-        if upper_tail(middle, df) > tail { low = middle } else { high = middle }
+        if upper_tail(middle, df) > tail {
+            low = middle
+        } else {
+            high = middle
+        }
     }
     if p < 0.5 { -high } else { high }
 }
