@@ -2,6 +2,12 @@
 //!
 //! Knows nothing of caches, graphs or remotes: a stage is told everything by [`job::Job`] and answers with files.
 
+pub mod check;
+pub mod docs;
 pub mod job;
 pub mod kind;
 pub mod kinds;
+pub mod select;
+pub mod stats;
+pub mod table;
+pub mod worker;
