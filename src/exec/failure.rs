@@ -15,7 +15,7 @@ pub struct Failure {
     pub cause: Cause,
     /// The log file, once there is one.
     pub log: Option<PathBuf>,
-    /// The last lines of the log, at most [`super::log::TAIL_LINES`].
+    /// The last lines of the log, at most 40.
     pub tail: Vec<String>,
     /// What it used until then.
     pub usage: Usage,
