@@ -29,7 +29,7 @@ pub fn execute(
     command: &plan::Command,
     cancel: &Cancel,
     notes: &mut dyn FnMut(Note),
-) -> Result<Finished, Failure> {
+) -> Result<Finished, Box<Failure>> {
     let early = |cause| Failure::early(request, cause);
     let dir = prepare(request, PrivateDir::for_command).map_err(early)?;
     let mut programs: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
@@ -66,12 +66,14 @@ pub fn execute(
         log.append(bytes, &mut |line| notes(Note::Line(line.to_owned())));
     });
     let (tail, logged) = log.finish();
-    let fail = |cause, usage| Failure {
-        id: request.id.clone(),
-        cause,
-        log: Some(dir.log.clone()),
-        tail: tail.clone(),
-        usage,
+    let fail = |cause, usage| {
+        Box::new(Failure {
+            id: request.id.clone(),
+            cause,
+            log: Some(dir.log.clone()),
+            tail: tail.clone(),
+            usage,
+        })
     };
     let ended = match result {
         Ok(ended) => ended,

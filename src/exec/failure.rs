@@ -179,14 +179,14 @@ impl Cause {
 
 impl Failure {
     /// A failure before there was a log.
-    pub(super) fn early(request: &Request, cause: Cause) -> Failure {
-        Failure {
+    pub(super) fn early(request: &Request, cause: Cause) -> Box<Failure> {
+        Box::new(Failure {
             id: request.id.clone(),
             cause,
             log: None,
             tail: Vec::new(),
             usage: Usage::default(),
-        }
+        })
     }
 }
 
