@@ -229,8 +229,9 @@ fn install(tmp: &mut BesideTmp, dest: &Path) -> Result<(), StoreError> {
 /// `.repro-tmp.<pid space>.<pid>.<start time>.<n>`: enough to tell later whether its maker still lives.
 fn tmp_name() -> String {
     static NAMES: AtomicU64 = AtomicU64::new(0);
+    static START: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     let pid = std::process::id();
-    let start = start_time(pid).unwrap_or(0);
+    let start = START.get_or_init(|| start_time(pid).unwrap_or(0));
     format!(
         "{TMP_PREFIX}{}.{pid}.{start}.{}",
         pid_space(),
