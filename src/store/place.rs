@@ -28,7 +28,8 @@ pub enum LinkMode {
     #[default]
     Copy,
     /// Names of the store's own files, read-only: no space, no time, but who forces a write corrupts the object (which is
-    /// found before its next use). Copies where links are impossible: executables, other file systems.
+    /// found before its next use). Copies where links are impossible: executables, other file systems. A name that comes
+    /// or goes changes the object's ctime, so its next use may cost a hash.
     Hardlink,
 }
 
