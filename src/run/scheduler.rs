@@ -15,7 +15,7 @@ use super::resources::{self, Resources};
 use super::{OnFailure, Reuse, RunOptions};
 use crate::artifacts;
 use crate::digest::{Content, Digest};
-use crate::exec::{CancelLevel, Note, Request};
+use crate::exec::{self, CancelLevel, Note, Request};
 use crate::graph::Graph;
 use crate::index::Known;
 use crate::job;
@@ -315,6 +315,12 @@ impl Scheduler<'_> {
         });
         // From here on gc, in whatever process, keeps what this run counts on.
         self.session.store.start_lease()?;
+        let mut keeper = std::process::Command::new(&self.options.executable);
+        keeper.arg("keeper");
+        if let Err(e) = exec::keeper::start(keeper) {
+            let text = format!("no keeper: {e}; if this run is killed, processes its stages started may live on");
+            self.say(Event::Warning { instance: None, text });
+        }
         for key in self.keys.iter().flatten() {
             self.session.store.use_root(Root::Action(*key));
         }
@@ -437,9 +443,10 @@ impl Scheduler<'_> {
         self.say(event);
         let to_main = self.to_main.clone();
         std::thread::Builder::new().name(format!("flight-{}", index.0)).spawn(move || {
-            let landed = flight.fly(&mut |note| drop(to_main.send(Message::Note(index, note))));
+            let (landed, leftovers) = flight.fly(&mut |note| drop(to_main.send(Message::Note(index, note))));
             // The main loop outlives every flight it waits for.
             let _ = to_main.send(Message::Landed(index, landed));
+            drop(leftovers);
         })?;
         Ok(())
     }
