@@ -8,3 +8,4 @@ pub mod digest;
 pub mod job;
 pub mod plan;
 pub mod relpath;
+pub mod spec;
