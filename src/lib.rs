@@ -10,6 +10,7 @@ pub mod relpath;
 pub mod catalog;
 pub mod graph;
 pub mod plan;
+pub mod spec;
 
 pub mod artifacts;
 pub mod explain;
@@ -27,4 +28,6 @@ pub mod record;
 pub mod session;
 
 pub mod run;
+
+pub mod cli;
 pub mod ui;

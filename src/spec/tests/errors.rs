@@ -1,0 +1,2 @@
+//! What is said about files that are wrong.
+use super::*;

@@ -1,0 +1,2 @@
+//! What holds for every file.
+use super::*;
