@@ -4,5 +4,7 @@
 
 pub mod exact;
 pub mod job;
+pub mod kernels;
 pub mod kind;
 pub mod kinds;
+pub mod ops;
