@@ -16,3 +16,6 @@ pub mod pool;
 mod shard;
 
 pub use path::{BadPath, Path};
+
+#[cfg(test)]
+mod tests;
