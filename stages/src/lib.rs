@@ -2,12 +2,21 @@
 //!
 //! Knows nothing of caches, graphs or remotes: a stage is told everything by [`job::Job`] and answers with files.
 
-pub mod check;
-pub mod docs;
-pub mod job;
-pub mod kind;
-pub mod kinds;
+pub mod exact;
+pub mod kernels;
+pub mod ops;
+
+pub mod data;
+pub mod fetch;
+
 pub mod select;
 pub mod stats;
 pub mod table;
+
+pub mod check;
+pub mod job;
+pub mod kind;
+pub mod kinds;
+
+pub mod docs;
 pub mod worker;
