@@ -3,6 +3,7 @@
 //! Knows nothing of caches, graphs or remotes: a stage is told everything by [`job::Job`] and answers with files.
 
 pub mod data;
+pub mod exact;
 pub mod fetch;
 pub mod job;
 pub mod kind;
