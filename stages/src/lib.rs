@@ -2,9 +2,12 @@
 //!
 //! Knows nothing of caches, graphs or remotes: a stage is told everything by [`job::Job`] and answers with files.
 
+pub mod check;
 pub mod data;
 pub mod exact;
 pub mod fetch;
 pub mod job;
 pub mod kind;
 pub mod kinds;
+pub mod table;
+pub mod worker;
