@@ -7,6 +7,7 @@ pub mod cifar;
 pub mod file;
 pub mod idx;
 pub mod published;
+pub mod shapes;
 
 use std::fmt;
 
