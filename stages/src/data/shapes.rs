@@ -9,7 +9,9 @@
 //! `+ - * /` in a fixed order (IEEE-754, no fused operations, no library functions), so every machine draws the same bytes. Rotations are
 //! rational: `t = k/64` gives cos = (1-t²)/(1+t²), sin = 2t/(1+t²).
 //!
-//! Classes are balanced: each run of ten images holds every class once, in random order.
+//! Classes are balanced: each run of ten images holds every class once, in random order. Then some training labels (15 of 100 unless told
+//! otherwise) are replaced by wrong ones: real data has such labels, and a network that has learned half of them by heart is what
+//! makes a warm start lag behind training from scratch.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,8 +26,18 @@ pub const SIDE: usize = 16;
 const SUB: usize = 3;
 
 /// Class names in label order.
-pub const CLASSES: [&str; 10] =
-    ["disk", "ring", "square", "frame", "triangle", "cross", "plus", "horizontal-bars", "vertical-bars", "checker"];
+pub const CLASSES: [&str; 10] = [
+    "disk",
+    "ring",
+    "square",
+    "frame",
+    "triangle",
+    "cross",
+    "plus",
+    "horizontal-bars",
+    "vertical-bars",
+    "checker",
+];
 
 /// What to draw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -39,11 +51,19 @@ pub struct Shapes {
     pub test: u32,
     /// Standard deviation of the noise of a pixel, in grey levels (0 to 100 of 255).
     pub noise: u8,
+    /// Percentage of the training images that carry a wrong label (0 to 100); test labels are always right.
+    pub mislabelled: u8,
 }
 
 impl Default for Shapes {
     fn default() -> Shapes {
-        Shapes { seed: 0, train: 6000, test: 2000, noise: 20 }
+        Shapes {
+            seed: 0,
+            train: 6000,
+            test: 2000,
+            noise: 10,
+            mislabelled: 15,
+        }
     }
 }
 
@@ -53,17 +73,27 @@ impl Shapes {
     /// # Errors
     /// When there is nothing to draw, or all training pixels are equal.
     pub fn draw(&self) -> Result<(Dataset, Dataset), BadDataset> {
-        let (train_images, train_labels) = self.part("shapes train", self.train);
+        let (train_images, mut train_labels) = self.part("shapes train", self.train);
+        self.mislabel(&mut train_labels);
         let (test_images, test_labels) = self.part("shapes test", self.test);
         let (mean, std) = mean_and_std(&train_images);
         let info = Info {
             name: "shapes".into(),
-            shape: ImageShape { height: SIDE, width: SIDE, channels: 1 },
+            shape: ImageShape {
+                height: SIDE,
+                width: SIDE,
+                channels: 1,
+            },
             classes: CLASSES.map(str::to_owned).to_vec(),
             mean: vec![mean],
             std: vec![std],
         };
-        let train = Dataset::new(info.clone(), train_images, train_labels, (0..self.train).collect())?;
+        let train = Dataset::new(
+            info.clone(),
+            train_images,
+            train_labels,
+            (0..self.train).collect(),
+        )?;
         let test = Dataset::new(info, test_images, test_labels, (0..self.test).collect())?;
         Ok((train, test))
     }
@@ -78,10 +108,24 @@ impl Shapes {
             }
             let label = order[(i % 10) as usize] as u8;
             let mut stream = Stream::new(self.seed, purpose, 1, u64::from(i));
-            images.extend_from_slice(&Scene::random(&mut stream, label).image(&mut stream, self.noise));
+            images.extend_from_slice(
+                &Scene::random(&mut stream, label).image(&mut stream, self.noise),
+            );
             labels.push(label);
         }
         (images, labels)
+    }
+}
+
+impl Shapes {
+    fn mislabel(&self, labels: &mut [u8]) {
+        for (i, label) in labels.iter_mut().enumerate() {
+            let mut stream = Stream::new(self.seed, "shapes mislabel", 0, i as u64);
+            if stream.below(100) < u32::from(self.mislabelled) {
+                let other = stream.below(CLASSES.len() as u32 - 1) as u8;
+                *label = other + u8::from(other >= *label);
+            }
+        }
     }
 }
 
@@ -131,8 +175,8 @@ impl Scene {
     fn random(stream: &mut Stream, label: u8) -> Scene {
         let mut within = |low: f64, high: f64| low + (high - low) * stream.uniform_f64();
         let side = SIDE as f64;
-        let centre = [within(5.5, side - 5.5), within(5.5, side - 5.5)];
-        let radius = within(3.6, 6.0);
+        let centre = [within(6.25, side - 6.25), within(6.25, side - 6.25)];
+        let radius = within(4.2, 6.0);
         let t = (within(-14.0, 15.0) + 64.0).floor_exact() / 64.0 - 1.0;
         let turn = [(1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t)];
         let stroke = within(0.14, 0.24);
@@ -144,8 +188,22 @@ impl Scene {
             way: [within(-8.0, 8.0), within(-8.0, 8.0)],
             level: ground + within(30.0, 110.0),
         });
-        let hidden = Hidden { from: [within(0.0, side), within(0.0, side)], size: [within(2.0, 5.0), within(2.0, 5.0)] };
-        Scene { label, centre, radius, turn, stroke, figure, ground, gradient, lines, hidden }
+        let hidden = Hidden {
+            from: [within(0.0, side), within(0.0, side)],
+            size: [within(2.0, 5.0), within(2.0, 5.0)],
+        };
+        Scene {
+            label,
+            centre,
+            radius,
+            turn,
+            stroke,
+            figure,
+            ground,
+            gradient,
+            lines,
+            hidden,
+        }
     }
 
     fn image(&self, stream: &mut Stream, noise: u8) -> [u8; SIDE * SIDE] {
@@ -155,7 +213,10 @@ impl Scene {
             let mut sum = 0.0;
             for s in 0..SUB * SUB {
                 let offset = |k: usize| (2 * k + 1) as f64 / (2 * SUB) as f64;
-                sum += self.level([column as f64 + offset(s % SUB), row as f64 + offset(s / SUB)]);
+                sum += self.level([
+                    column as f64 + offset(s % SUB),
+                    row as f64 + offset(s / SUB),
+                ]);
             }
             // The sum of four random bytes: nearly normal, standard deviation 147.8.
             let bytes = stream.next_u32().to_le_bytes();
@@ -175,12 +236,23 @@ impl Scene {
         if x >= from[0] && x < from[0] + size[0] && y >= from[1] && y < from[1] + size[1] {
             return ground;
         }
-        let (dx, dy) = ((x - self.centre[0]) / self.radius, (y - self.centre[1]) / self.radius);
+        let (dx, dy) = (
+            (x - self.centre[0]) / self.radius,
+            (y - self.centre[1]) / self.radius,
+        );
         let [cos, sin] = self.turn;
-        if inside(self.label, self.stroke, cos * dx + sin * dy, cos * dy - sin * dx) {
+        if inside(
+            self.label,
+            self.stroke,
+            cos * dx + sin * dy,
+            cos * dy - sin * dx,
+        ) {
             return self.figure;
         }
-        self.lines.iter().find(|line| line.covers(x, y)).map_or(ground, |line| line.level)
+        self.lines
+            .iter()
+            .find(|line| line.covers(x, y))
+            .map_or(ground, |line| line.level)
     }
 }
 
@@ -239,11 +311,126 @@ impl Truncate for f64 {
 mod tests {
     use super::*;
 
+    fn digest(set: &Dataset) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(set.images()).update(set.labels());
+        hasher.finalize().to_hex()[..16].to_owned()
+    }
+
+    #[test]
+    fn frozen_bytes() {
+        let (train, test) = Shapes::default().draw().unwrap();
+        assert_eq!((train.len(), test.len()), (6000, 2000));
+        assert_eq!([digest(&train), digest(&test)], GOLDEN);
+        assert_eq!(
+            (
+                train.info().mean[0].to_bits(),
+                train.info().std[0].to_bits()
+            ),
+            GOLDEN_BITS
+        );
+        assert_eq!(train.info(), test.info());
+    }
+
+    const GOLDEN: [&str; 2] = ["", ""];
+    const GOLDEN_BITS: (u32, u32) = (0, 0);
+
+    #[test]
+    fn fewer_images_are_a_prefix_of_more() {
+        let many = Shapes {
+            train: 57,
+            test: 23,
+            ..Shapes::default()
+        };
+        let few = Shapes {
+            train: 31,
+            test: 9,
+            ..many.clone()
+        };
+        let (mut many, few) = (many.draw().unwrap(), few.draw().unwrap());
+        many.0.truncate(31);
+        many.1.truncate(9);
+        assert_eq!(many.0.images(), few.0.images());
+        assert_eq!(many.0.labels(), few.0.labels());
+        assert_eq!(many.1.images(), few.1.images());
+        let other = Shapes {
+            seed: 1,
+            train: 31,
+            test: 9,
+            ..Shapes::default()
+        }
+        .draw()
+        .unwrap();
+        assert_ne!(other.0.images(), few.0.images());
+    }
+
+    #[test]
+    fn classes_are_balanced_and_the_asked_share_is_mislabelled() {
+        let clean = Shapes {
+            mislabelled: 0,
+            ..Shapes::default()
+        }
+        .draw()
+        .unwrap();
+        for set in [&clean.0, &clean.1] {
+            for class in 0..10 {
+                assert_eq!(
+                    set.labels().iter().filter(|&&l| l == class).count() * 10,
+                    set.len()
+                );
+            }
+        }
+        let noisy = Shapes::default().draw().unwrap();
+        let wrong = clean
+            .0
+            .labels()
+            .iter()
+            .zip(noisy.0.labels())
+            .filter(|(a, b)| a != b)
+            .count();
+        // 900 expected; 5 standard deviations are 138.
+        assert!((762..1038).contains(&wrong), "{wrong}");
+        assert_eq!(clean.1, noisy.1.clone());
+        assert_eq!(clean.0.images(), noisy.0.images());
+    }
+
+    #[test]
+    fn figures_differ_from_each_other() {
+        // Without rotation, each class covers points that tell it from every other.
+        let cover = |label| {
+            (0..400)
+                .map(|i| {
+                    inside(
+                        label,
+                        0.2,
+                        (i % 20) as f64 / 10.0 - 0.95,
+                        (i / 20) as f64 / 10.0 - 0.95,
+                    )
+                })
+                .collect::<Vec<_>>()
+        };
+        let covers: Vec<_> = (0..10).map(cover).collect();
+        for (i, a) in covers.iter().enumerate() {
+            let share = a.iter().filter(|&&c| c).count();
+            assert!((40..=300).contains(&share), "{}: {share}", CLASSES[i]);
+            for (j, b) in covers.iter().enumerate().take(i) {
+                assert!(
+                    a.iter().zip(b).filter(|(x, y)| x != y).count() >= 30,
+                    "{} and {}",
+                    CLASSES[i],
+                    CLASSES[j]
+                );
+            }
+        }
+    }
+
+    /// `REPRO_DUMP_SHAPES=DIR` writes the default data set as raw bytes, to calibrate its difficulty with other tools.
     #[test]
     fn dump() {
-        let Ok(dir) = std::env::var("DUMP") else { return };
-        let noise = std::env::var("NOISE").unwrap().parse().unwrap();
-        let (train, test) = Shapes { noise, ..Shapes::default() }.draw().unwrap();
+        let Ok(dir) = std::env::var("REPRO_DUMP_SHAPES") else {
+            return;
+        };
+        let (train, test) = Shapes::default().draw().unwrap();
         for (name, set) in [("train", train), ("test", test)] {
             std::fs::write(format!("{dir}/{name}.x"), set.images()).unwrap();
             std::fs::write(format!("{dir}/{name}.y"), set.labels()).unwrap();
