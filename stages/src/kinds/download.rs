@@ -21,6 +21,7 @@ pub struct Download;
 /// Parameters of `download`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, from = "Written")]
+#[schemars(!from)]
 pub struct Params {
     /// A data set this program knows. One of `dataset`, `url` and `path` is needed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +51,7 @@ pub struct Params {
 }
 
 /// Parameters as written: the options of the drawn data set may be absent, though it is asked for.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     dataset: Option<Known>,

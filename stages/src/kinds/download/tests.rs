@@ -283,6 +283,59 @@ fn defaults_are_spelt_out() {
 }
 
 #[test]
+fn the_engine_sees_one_schema_and_one_set_of_fields() {
+    let info = crate::kinds::find("download").unwrap();
+    let schema = (info.schema)();
+    let fields: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        fields,
+        [
+            "dataset",
+            "digest",
+            "file",
+            "path",
+            "shapes",
+            "test_limit",
+            "train_limit",
+            "url"
+        ]
+    );
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(
+        schema["properties"]["digest"]["description"]
+            .as_str()
+            .unwrap()
+            .contains("sha256"),
+        "{schema:#}"
+    );
+    assert!(schema.get("required").is_none(), "{schema:#}");
+    let checked =
+        (info.check)(&json!({"dataset": "shapes"}), &[]).unwrap_or_else(|p| panic!("{p:?}"));
+    assert_eq!(checked.params["shapes"]["noise"], 10);
+    assert_eq!(
+        checked
+            .outputs
+            .iter()
+            .map(|o| o.path.as_str())
+            .collect::<Vec<_>>(),
+        ["train.safetensors", "test.safetensors"]
+    );
+    let problems = (info.check)(
+        &json!({"dataset": "mnits", "train_limits": 3, "shapes": {"nois": 3}}),
+        &[],
+    )
+    .err()
+    .unwrap();
+    let mut paths: Vec<String> = problems.iter().map(|p| p.path.join(".")).collect();
+    paths.sort();
+    assert_eq!(
+        paths,
+        ["dataset", "shapes.nois", "train_limits"],
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn mistakes_are_named() {
     let messages = |json| {
         let params: Params = serde_json::from_value(json).unwrap();
