@@ -1,13 +1,21 @@
 //! The kinds, one file each.
 
-use crate::kind::KindInfo;
-
 pub mod claim;
+pub mod corrupt;
+pub mod download;
+pub mod split;
 pub mod summarise;
+
+use crate::kind::KindInfo;
 
 /// The kinds a pipeline can name under `uses:`.
 pub fn all() -> Vec<KindInfo> {
-    vec![KindInfo::of::<summarise::Summarise>()]
+    vec![
+        KindInfo::of::<download::Download>(),
+        KindInfo::of::<split::Split>(),
+        KindInfo::of::<corrupt::Corrupt>(),
+        KindInfo::of::<summarise::Summarise>(),
+    ]
 }
 
 /// The kind that decides claims: the engine uses it, pipelines do not name it.
