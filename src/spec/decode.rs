@@ -259,6 +259,7 @@ impl<'de> Deserializer<'de> for De<'_> {
         let expected = Expecting(&visitor).to_string();
         let result = match &self.node.data {
             Data::Null => visitor.visit_unit(),
+            Data::Broken => return Err(self.mismatch(&expected)),
             Data::Bool(b) => visitor.visit_bool(*b),
             Data::Number(n) => match (n.as_u64(), n.as_i64()) {
                 (Some(n), _) => visitor.visit_u64(n),

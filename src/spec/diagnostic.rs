@@ -195,11 +195,16 @@ fn closest<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
         return None;
     }
     let lower = given.to_lowercase();
+    // Very short names are all alike: nothing is a slip of another.
+    let reach = match given.chars().count() {
+        0..3 => return None,
+        n => (n / 4).max(1),
+    };
     let score = |c: &str| strsim::jaro_winkler(&lower, &c.to_lowercase());
     candidates
         .iter()
         .map(|c| (score(c), *c))
-        .filter(|(score, c)| *score >= 0.8 || strsim::damerau_levenshtein(&lower, &c.to_lowercase()) <= 1 + given.chars().count() / 5)
+        .filter(|(score, c)| *score >= 0.8 || strsim::damerau_levenshtein(&lower, &c.to_lowercase()) <= reach)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, c)| c)
 }
@@ -252,6 +257,7 @@ impl Report {
 
     /// All problems, in file order, each once.
     pub fn finish(mut self) -> Diagnostics {
+        self.problems.retain(|p| !p.message.contains(super::document::FOLLOWS));
         self.problems.sort_by(|a, b| a.span.cmp(&b.span).then_with(|| a.message.cmp(&b.message)));
         self.problems.dedup();
         Diagnostics { sources: self.sources, problems: self.problems }
@@ -364,7 +370,7 @@ fn clip(line: &str, start: usize, end: usize) -> (&str, usize, usize) {
 
 /// Control characters shown as escapes, so that a message stays a message.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { c.escape_debug().to_string() } else { c.to_string() }).collect()
+    text.chars().map(|c| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() }).collect()
 }
 
 impl fmt::Display for Diagnostics {

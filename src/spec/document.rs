@@ -51,6 +51,8 @@ pub enum Data {
     String(Arc<str>),
     /// A text with references that are known only per instance; made by expansion, never by parsing.
     Template(Arc<Template>),
+    /// In the place of a value whose problem was reported: what follows from it is not.
+    Broken,
     /// A list.
     Seq(Arc<[Node]>),
     /// A map in file order; keys are unique.
@@ -83,6 +85,7 @@ impl Node {
     pub fn describe(&self) -> String {
         match &self.data {
             Data::Null => "nothing".to_owned(),
+            Data::Broken => FOLLOWS.to_string(),
             Data::Bool(b) => format!("`{b}`"),
             Data::Number(n) => format!("the number {n}"),
             Data::String(s) if s.chars().count() <= 40 => format!("the text \"{s}\""),
@@ -93,6 +96,9 @@ impl Node {
         }
     }
 }
+
+/// In a message: it only follows from a problem that was reported, and is dropped.
+pub const FOLLOWS: char = '\0';
 
 enum Frame {
     Seq { span: Span, anchor: usize, items: Vec<Node>, size: u64 },
@@ -150,7 +156,7 @@ impl Builder {
                     Ok(data) => data,
                     Err((message, help)) => {
                         self.problems.push(Problem::new(span, message).help(help));
-                        Data::Null
+                        Data::Broken
                     }
                 };
                 self.value(Node { span, data }, anchor, 1)

@@ -273,6 +273,7 @@ fn add(entries: &[Vec<(Key, u32)>], axes: &mut Vec<Key>, rows: &mut Vec<Vec<u32>
 pub fn scalar(node: &Node) -> Result<Value, Box<Problem>> {
     match &node.data {
         Data::Null => Ok(Value::Null),
+        Data::Broken => Err(Box::new(Problem::new(node.span, node.describe()))),
         Data::Bool(b) => Ok(Value::Bool(*b)),
         Data::Number(n) => Ok(Value::Number(n.clone())),
         Data::String(s) if s.chars().any(|c| c.is_control() || matches!(c, ',' | '[' | ']')) || s.is_empty() => {

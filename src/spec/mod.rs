@@ -186,6 +186,8 @@ fn expand_all(
             let consumer = needs::Consumer { stage: Some(i), name: &stage.name, axes: &stage.rows.axes, round_axis: stage.round_axis };
             // A stage whose matrix is wrong has no axes to read; its own problem is enough.
             let Some(model) = stage.model.as_ref().filter(|_| !stage.broken) else {
+                let uses = stage.model.as_ref().and_then(|m| m.uses.as_ref()).and_then(|f| Some((f.value.as_ref()?, f.span)));
+                problems.extend(uses.and_then(|(uses, span)| preparing.kinds.find(uses, span).err()));
                 needs.push(Vec::new());
                 works.push(work::Work::Broken);
                 continue;
@@ -195,6 +197,7 @@ fn expand_all(
             works.push(work::prepare(model, stage.key, &consumer, &names, &mut preparing, &mut problems));
             needs.push(tied);
         }
+        tying.bindings(&mut problems);
         let claims: Vec<claims::ClaimDef> = claims.iter().filter_map(|(key, field)| claims::tie(key, field, &mut tying, &mut problems)).collect();
         if let Some(order) = expand::arrange(table, &needs, &mut problems) {
             let places: Vec<Place> = table.stages.iter().map(|s| shared.place(s.key)).collect();

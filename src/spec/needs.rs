@@ -136,6 +136,22 @@ impl Tying<'_> {
         needs
     }
 
+    /// Checks what the bindings of all loops refer to, used or not.
+    pub fn bindings(&mut self, problems: &mut Vec<Problem>) {
+        let table = self.table;
+        for this in &table.loops {
+            let Some(&stage) = this.stages.first() else { continue };
+            for (list, round) in [(&this.first, Round::Outside), (&this.carry, Round::Previous)] {
+                for (_, node) in list {
+                    if let Data::String(text) = &node.data {
+                        let found = refs::parse(text, node.span).and_then(|s| self.links.tie(&s, node.span, Some(stage), round, false, table, self.values));
+                        problems.extend(found.err());
+                    }
+                }
+            }
+        }
+    }
+
     fn need(&mut self, key: &Key, node: &Node, consumer: &Consumer, problems: &mut Vec<Problem>) -> NeedDef {
         let mut need = NeedDef { name: key.name.clone(), key: key.span, many: false, items: Vec::new() };
         let mut add = |group: Arc<str>, node: &Node, problems: &mut Vec<Problem>| {
@@ -159,6 +175,8 @@ impl Tying<'_> {
                         add(key.name.clone(), item, problems);
                     }
                 }
+                // The order in which groups are written is no order of artifacts.
+                need.items.sort_by(|a, b| a.group.cmp(&b.group));
                 need.many = true;
             }
             _ => add("".into(), node, problems),

@@ -15,17 +15,18 @@ pub fn schema(catalog: &Catalog) -> Value {
     let mut choices: Vec<Value> = Vec::new();
     for kind in &catalog.kinds {
         let mut with = kind.schema.clone();
-        allow_references(&mut with);
         // A kind's own definitions move out, under its name, so that `#/$defs/X` of two kinds do not mix.
         if let Some(own) = with.as_object_mut().and_then(|o| o.remove("$defs")) {
-            for (name, definition) in own.as_object().into_iter().flatten() {
-                definitions.insert(format!("{}.{name}", kind.name), definition.clone());
+            for (name, mut definition) in own.as_object().cloned().into_iter().flatten() {
+                allow_references(&mut definition);
+                definitions.insert(format!("{}.{name}", kind.name), definition);
             }
         }
         if let Some(object) = with.as_object_mut() {
             object.remove("$schema");
             object.entry("description").or_insert_with(|| kind.summary.clone().into());
         }
+        wrap(&mut with);
         rename_refs(&mut with, &kind.name);
         definitions.iter_mut().filter(|(name, _)| name.starts_with(&format!("{}.", kind.name))).for_each(|(_, d)| rename_refs(d, &kind.name));
         let mut needs = Map::new();

@@ -256,7 +256,7 @@ impl<'a> Vars<'a> {
                     return Some(Err(Problem::new(span, format!("variables refer to each other more than {MAX_CHAIN} deep"))));
                 }
                 self.resolve(i);
-                let State::Done(node, size) = &self.states[i] else { return Some(Ok(Node { span, data: Data::Null })) };
+                let State::Done(node, size) = &self.states[i] else { return Some(Ok(Node { span, data: Data::Broken })) };
                 let (node, size) = (node.clone(), *size);
                 if let Some(total) = self.sizes.last_mut() {
                     *total = total.saturating_add(size);

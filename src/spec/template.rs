@@ -186,9 +186,10 @@ fn reference(text: &str) -> Result<Reference, BadTemplate> {
     let trimmed = text.trim();
     let (first, mut rest) = trimmed.split_at(trimmed.find(['.', '[']).unwrap_or(trimmed.len()));
     let Some(&(_, root)) = ROOTS.iter().find(|(name, _)| *name == first) else {
+        let similar = ROOTS.iter().map(|(name, _)| *name).filter(|name| strsim::damerau_levenshtein(name, first) == 1).map(|name| format!("did you mean `{name}{rest}`? ")).next();
         return Err(bad(
             format!("`${{{text}}}` is not known here"),
-            format!("references begin with vars, env, matrix, round, needs or outputs; for the shell's own variable write `$${{{text}}}`"),
+            format!("{}references begin with vars, env, matrix, round, needs or outputs; for the shell's own variable write `$${{{text}}}`", similar.unwrap_or_default()),
         ));
     };
     let mut path = Vec::new();
@@ -277,7 +278,7 @@ pub fn substitute(
             Ok(Some(template)) => substitute_template(&template, node.span, narrow, lookup, problems),
             Err(bad) => {
                 problems.push(bad.problem(node.span, narrow));
-                return None;
+                Data::Broken
             }
         },
         Data::Template(template) => substitute_template(template, node.span, narrow, lookup, problems),
@@ -299,7 +300,7 @@ pub fn substitute(
             }
             Data::Map(changed?.into())
         }
-        Data::Null | Data::Bool(_) | Data::Number(_) => return None,
+        Data::Null | Data::Broken | Data::Bool(_) | Data::Number(_) => return None,
     };
     Some(Node { span: node.span, data })
 }
@@ -323,9 +324,9 @@ fn substitute_template(
                     None => vec![part.clone()],
                     Some(Err(problem)) => {
                         problems.push(problem);
-                        return Data::Null;
+                        return Data::Broken;
                     }
-                    Some(Ok(node)) if whole => return node.data,
+                    Some(Ok(node)) if whole || matches!(node.data, Data::Broken) => return node.data,
                     Some(Ok(node)) => match (&node.data, scalar_text(&node.data)) {
                         (Data::Template(inner), _) => inner.parts.clone(),
                         (_, Some(text)) => vec![Part::Text(text)],
@@ -334,7 +335,7 @@ fn substitute_template(
                                 Problem::new(at, format!("`${{{reference}}}` is {}; only a single value can be part of a text", node.describe()))
                                     .help("let the reference be the whole value, or pick one element with `[0]` or `.name`"),
                             );
-                            return Data::Null;
+                            return Data::Broken;
                         }
                     },
                 }
@@ -356,7 +357,7 @@ fn substitute_template(
         }
         if bytes > MAX_TEXT {
             problems.push(Problem::new(span, format!("the text grows beyond {MAX_TEXT} bytes when its references are replaced")));
-            return Data::Null;
+            return Data::Broken;
         }
     }
     match parts.as_slice() {

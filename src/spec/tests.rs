@@ -14,6 +14,7 @@ use crate::relpath::RelPath;
 mod errors;
 mod expansion;
 mod laws;
+mod timing;
 
 fn input(name: &str, required: bool, many: bool) -> InputSpec {
     InputSpec { name: name.to_owned(), required, many, doc: format!("what {name} is"), observes_only: false }

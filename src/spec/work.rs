@@ -33,7 +33,8 @@ impl<'a> Kinds<'a> {
         Kinds { catalog, root, external, known: HashMap::new() }
     }
 
-    fn find(&mut self, uses: &str, span: Span) -> Result<Arc<Kind>, Problem> {
+    /// The kind of that name.
+    pub fn find(&mut self, uses: &str, span: Span) -> Result<Arc<Kind>, Problem> {
         if !uses.starts_with("./") {
             if let Some(kind) = self.catalog.get(uses) {
                 return Ok(kind.clone());
@@ -151,6 +152,9 @@ impl KindWork {
         }
         let before = problems.len();
         let mut axes = Vec::new();
+        if has_broken(&with) {
+            return None;
+        }
         templates(&with, &mut |template, span| {
             for reference in template.references() {
                 match consumer.axis(reference, narrow(span, &format!("${{{reference}}}"))) {
@@ -235,6 +239,9 @@ impl KindWork {
 fn command(stage: &model::Stage, run: &Node, key: Span, consumer: &Consumer, needs: &[Arc<str>], with: &mut Preparing, problems: &mut Vec<Problem>) -> Option<CommandWork> {
     let before = problems.len();
     let mut made = CommandWork { run: run.clone(), shell: Vec::new(), env: Vec::new(), tools: Vec::new(), outputs: Vec::new(), last: None, last_outputs: None };
+    if matches!(run.data, Data::Broken) {
+        return None;
+    }
     if scalar_text(&run.data).is_none_or(|t| t.trim().is_empty()) && !matches!(run.data, Data::Template(_)) {
         problems.push(Problem::new(run.span, format!("expected a command, found {}", run.describe())));
     } else if scalar_text(&run.data).is_some_and(|t| t.contains('\0')) {
@@ -341,6 +348,15 @@ fn tools(stage: &model::Stage, problems: &mut Vec<Problem>) -> Vec<Tool> {
     tools
 }
 
+fn has_broken(node: &Node) -> bool {
+    match &node.data {
+        Data::Broken => true,
+        Data::Seq(items) => items.iter().any(has_broken),
+        Data::Map(entries) => entries.iter().any(|(_, n)| has_broken(n)),
+        _ => false,
+    }
+}
+
 /// Calls `f` for every template in a tree.
 fn templates(node: &Node, f: &mut dyn FnMut(&Template, Span)) {
     match &node.data {
@@ -370,7 +386,7 @@ fn check_templates(node: &Node, consumer: &Consumer, inside: Option<(&[Arc<str>]
 /// A tree as JSON, its templates filled in for a row.
 fn to_value(node: &Node, row: &[u32], consumer: &Consumer, values: &Values) -> Result<Value, Problem> {
     Ok(match &node.data {
-        Data::Null => Value::Null,
+        Data::Null | Data::Broken => Value::Null,
         Data::Bool(b) => Value::Bool(*b),
         Data::Number(n) => Value::Number(n.clone()),
         Data::String(s) => Value::String(s.to_string()),
