@@ -947,11 +947,19 @@ error: stages.empty.rounds.count: a loop has at least 1 round
 "###);
 }
 
-
 #[test]
 fn settings() {
     let text = "version: 1\nvars: {epochs: 1, deep: {a: [1, 2]}}\nprofiles:\n  fast: {vars: {epoch: 2}}\nstages:\n  a: {uses: make}\n";
-    let project = project(text).profile("fats").set("epoch=3").set("deep.a[7]=1").set("stages.b.with.x=1").set("stages.a=1").set("epochs").set("epochs=[1").set("epochs.x=1").set("deep.b={a: 1, a: 2}");
+    let project = project(text)
+        .profile("fats")
+        .set("epoch=3")
+        .set("deep.a[7]=1")
+        .set("stages.b.with.x=1")
+        .set("stages.a=1")
+        .set("epochs")
+        .set("epochs=[1")
+        .set("epochs.x=1")
+        .set("deep.b={a: 1, a: 2}");
     insta::assert_snapshot!(project.errors(), @r###"
 error: profiles.fast.vars.epoch: there is no variable `epoch`
  --> pipeline.yaml:4:17
@@ -1045,7 +1053,8 @@ error: vars.deep.b: the key `a` is given twice
 
 #[test]
 fn includes() {
-    let text = "version: 1\ninclude: [more.yaml, gone.yaml]\nvars: {x: 1}\nstages:\n  a: {uses: make}\n";
+    let text =
+        "version: 1\ninclude: [more.yaml, gone.yaml]\nvars: {x: 1}\nstages:\n  a: {uses: make}\n";
     let project = project(text).file("more.yaml", "version: 1\ninclude: [pipeline.yaml]\nsalt: s\nvars: {x: 2}\nstages:\n  a: {uses: make}\n  b: {uses: mak}\n");
     insta::assert_snapshot!(project.errors(), @r###"
 error: include[1]: gone.yaml: there is no such file
@@ -1108,7 +1117,12 @@ fn files_that_are_no_pipeline() {
     let big = format!("version: 1 # {}\n", "x".repeat(20 << 20));
     let gone = project("");
     std::fs::remove_file(gone.dir.path().join("pipeline.yaml")).unwrap();
-    let all = [project(&big), project("").file("pipeline.yaml", [0xff, 0xfe, 0]), project("- a\n- b\n"), gone];
+    let all = [
+        project(&big),
+        project("").file("pipeline.yaml", [0xff, 0xfe, 0]),
+        project("- a\n- b\n"),
+        gone,
+    ];
     insta::assert_snapshot!(all.map(|p| p.errors()).join("\n"), @r###"
 error: pipeline.yaml: the file is larger than 16 MiB, the limit for a pipeline
  --> pipeline.yaml:1:1

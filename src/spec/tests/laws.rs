@@ -27,7 +27,14 @@ fn dump(plan: &Plan) -> Vec<String> {
                 Work::Kind { kind, params } => format!("{} {params}", kind.name),
                 Work::Command(command) => format!("{command:?}"),
             };
-            format!("{} {:?} {work} {:?} {:?} {:?}", i.id, i.axes, needs(plan, &i.id), i.outputs, i.policy)
+            format!(
+                "{} {:?} {work} {:?} {:?} {:?}",
+                i.id,
+                i.axes,
+                needs(plan, &i.id),
+                i.outputs,
+                i.policy
+            )
         })
         .collect();
     lines.sort();
@@ -45,7 +52,15 @@ fn rewrite(value: &Value, indent: usize, reverse: bool, out: &mut String) {
             }
             for (key, value) in entries {
                 out.push_str(&format!("\n{pad}# about {key}\n{pad}'{key}':"));
-                rewrite(value, indent + 1, matches!(key.as_str(), "with" | "needs" | "env" | "opts" | "x" | "tool") || reverse && key != "matrix", out);
+                rewrite(
+                    value,
+                    indent + 1,
+                    matches!(
+                        key.as_str(),
+                        "with" | "needs" | "env" | "opts" | "x" | "tool"
+                    ) || reverse && key != "matrix",
+                    out,
+                );
             }
         }
         Value::Array(items) if !items.is_empty() => {
@@ -65,7 +80,11 @@ fn as_json(node: &super::super::document::Node) -> Value {
         Data::Number(n) => n.clone().into(),
         Data::String(s) => (**s).into(),
         Data::Seq(items) => items.iter().map(as_json).collect(),
-        Data::Map(entries) => entries.iter().map(|(k, v)| (k.name.to_string(), as_json(v))).collect::<serde_json::Map<_, _>>().into(),
+        Data::Map(entries) => entries
+            .iter()
+            .map(|(k, v)| (k.name.to_string(), as_json(v)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
         _ => Value::Null,
     }
 }
@@ -103,10 +122,17 @@ fn large_studies_share_what_they_can() {
         Work::Command(_) => panic!(),
     };
     assert_eq!(shared("b[i=0,j=0]"), shared("b[i=999,j=49]"));
-    assert_eq!(needs(&matrix, "b[i=999,j=7]"), ["part <- a[i=999,j=7].thing @ in/part/thing.bin"]);
+    assert_eq!(
+        needs(&matrix, "b[i=999,j=7]"),
+        ["part <- a[i=999,j=7].thing @ in/part/thing.bin"]
+    );
     let mut text = "version: 1\nstages:\n".to_owned();
     for i in 0..10_000 {
-        let need = if i == 0 { String::new() } else { format!(", needs: {{part: s{}.thing}}", i - 1) };
+        let need = if i == 0 {
+            String::new()
+        } else {
+            format!(", needs: {{part: s{}.thing}}", i - 1)
+        };
         text.push_str(&format!("  s{i}:\n    {{uses: make, description: \"a stage that makes the thing number {i} from the one before\", with: {{size: {}, speed: 0.5, tool: {{teeth: 3}}}}{need}}}\n", i + 1));
     }
     assert_eq!(project(&text).plan().instances.len(), 10_000);
@@ -116,7 +142,10 @@ fn checked(text: &str) {
     if let Err(errors) = project(text).load() {
         assert!(!errors.is_empty());
         assert!(errors.to_string().contains("error"));
-        assert_eq!(errors.to_json().as_array().map(Vec::len), Some(errors.len()));
+        assert_eq!(
+            errors.to_json().as_array().map(Vec::len),
+            Some(errors.len())
+        );
     }
 }
 
@@ -153,16 +182,38 @@ fn the_schema_accepts_good_files_and_refuses_bad_ones() {
     let validator = jsonschema::draft202012::new(&schema).unwrap_or_else(|e| panic!("{e}"));
     let value = |text: &str| as_json(&super::super::document::parse(0, text).0.unwrap());
     let good = value(RICH);
-    let found: Vec<String> = validator.iter_errors(&good).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+    let found: Vec<String> = validator
+        .iter_errors(&good)
+        .map(|e| format!("{} at {}", e, e.instance_path()))
+        .collect();
     assert_eq!(found, Vec::<String>::new());
     let stage = |text: &str| value(&format!("version: 1\nstages: {{s: {text}}}"));
-    for text in ["{uses: make, with: {size: '${matrix.n}', tool: {teeth: '${vars.t}'}}}", "{uses: make, with: '${vars.w}', retries: '${vars.n}'}", "{uses: ./tools/saw, with: {any: 1}}", "{run: x, desc: y, outputs: {a: b}, env: [A], timeout: 5, sandbox: off, shell: bash}"] {
-        let found: Vec<String> = validator.iter_errors(&stage(text)).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+    for text in [
+        "{uses: make, with: {size: '${matrix.n}', tool: {teeth: '${vars.t}'}}}",
+        "{uses: make, with: '${vars.w}', retries: '${vars.n}'}",
+        "{uses: ./tools/saw, with: {any: 1}}",
+        "{run: x, desc: y, outputs: {a: b}, env: [A], timeout: 5, sandbox: off, shell: bash}",
+    ] {
+        let found: Vec<String> = validator
+            .iter_errors(&stage(text))
+            .map(|e| format!("{} at {}", e, e.instance_path()))
+            .collect();
         assert_eq!(found, Vec::<String>::new(), "{text}");
     }
-    for text in ["{uses: mke}", "{uses: make, with: {size: big}}", "{uses: make, with: {tool: {tooth: 1}}}", "{uses: make, wiht: {}}", "{run: [x]}", "{uses: make, retries: many}", "{uses: make, resources: {cpu: 1}}"] {
+    for text in [
+        "{uses: mke}",
+        "{uses: make, with: {size: big}}",
+        "{uses: make, with: {tool: {tooth: 1}}}",
+        "{uses: make, wiht: {}}",
+        "{run: [x]}",
+        "{uses: make, retries: many}",
+        "{uses: make, resources: {cpu: 1}}",
+    ] {
         assert!(!validator.is_valid(&stage(text)), "{text}");
     }
-    assert!(!validator.is_valid(&value("stages: {}")), "version is required");
+    assert!(
+        !validator.is_valid(&value("stages: {}")),
+        "version is required"
+    );
     assert!(!validator.is_valid(&value("version: 2")));
 }
