@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use super::consumer::Consumer;
 use super::decode::{Field, check_name};
 use super::diagnostic::{Problem, Span};
 use super::document::{Data, Key, Node};
 use super::model;
-use super::needs::{Consumer, ItemDef, NeedDef, Target, Tying};
+use super::needs::{ItemDef, NeedDef, Target, Tying};
 use super::refs::Round;
 
 /// A claim, its references tied.

@@ -2,7 +2,7 @@
 //!
 //! The file's types and meaning are in [`model`]. Data moves one way: [`files`] and [`document`] read trees, [`settings`] replaces
 //! `${vars}` and `${env}`, [`decode`] makes typed stages, [`stages`] and [`matrix`] say which instances there are, [`needs`] and [`refs`] tie
-//! references, [`order`] sorts, [`work`] and [`expand`] make instances. Nothing here reads an artifact or knows a key.
+//! references, [`arrange`] sorts, [`work`] and [`expand`] make instances. Nothing here reads an artifact or knows a key.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,18 +11,24 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Kind};
 use crate::plan::{Place, Plan};
 
+mod arrange;
+mod axis;
 mod claims;
+mod command;
+mod consumer;
 mod decode;
 mod diagnostic;
 mod document;
 mod expand;
 mod files;
+mod inputs;
 mod matrix;
 pub mod model;
 mod needs;
 mod order;
 mod policy;
 mod refs;
+mod scalar;
 mod schema;
 mod settings;
 mod stages;
@@ -255,7 +261,7 @@ fn expand_all(
         };
         let (mut needs, mut works) = (Vec::new(), Vec::new());
         for (i, stage) in table.stages.iter().enumerate() {
-            let consumer = needs::Consumer {
+            let consumer = consumer::Consumer {
                 stage: Some(i),
                 name: &stage.name,
                 axes: &stage.rows.axes,
@@ -294,7 +300,7 @@ fn expand_all(
             .iter()
             .filter_map(|(key, field)| claims::tie(key, field, &mut tying, &mut problems))
             .collect();
-        if let Some(order) = expand::arrange(table, &needs, &mut problems) {
+        if let Some(order) = arrange::arrange(table, &needs, &mut problems) {
             let places: Vec<Place> = table.stages.iter().map(|s| shared.place(s.key)).collect();
             let (instances, claims, found) = expand::Expander::new(tying, table, order).run(
                 needs,

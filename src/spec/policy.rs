@@ -143,7 +143,7 @@ fn bytes(node: &Node) -> Option<u64> {
         _ => return None,
     };
     let total = amount * unit;
-    (total >= 1.0 && total < 1e18).then_some(total as u64)
+    (1.0..1e18).contains(&total).then_some(total as u64)
 }
 
 fn seconds(node: &Node) -> Option<f64> {

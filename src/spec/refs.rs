@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::diagnostic::{Problem, Span};
-use super::document::{Data, plain_scalar};
-use super::matrix::{ABSENT, Values};
+use super::document::Data;
+use super::matrix::{ABSENT, Values, compare_rows};
+use super::scalar::plain_scalar;
 use super::stages::{Named, Table};
 
 /// A reference as written.
@@ -163,6 +164,10 @@ pub struct Links {
 
 impl Links {
     /// Ties a reference to what it means for a consumer. `gather` makes every reference a gather (claims).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a reference, its consumer and what both are looked up in"
+    )]
     pub fn tie(
         &mut self,
         selector: &Selector,
@@ -465,40 +470,6 @@ fn find<'a>(
         )
         .help("an output is written after the brackets: `stage[seed=0].output`")),
     }
-}
-
-/// Rows by their values, axis by axis: absent, null, false, true, numbers, texts.
-pub fn compare_rows(a: &[u32], b: &[u32], values: &Values) -> std::cmp::Ordering {
-    let rank = |id: u32| match values.value(id) {
-        _ if id == ABSENT => 0,
-        Value::Null => 1,
-        Value::Bool(_) => 2,
-        Value::Number(_) => 3,
-        _ => 4,
-    };
-    for (&x, &y) in a.iter().zip(b) {
-        if x == y {
-            continue;
-        }
-        let order = rank(x)
-            .cmp(&rank(y))
-            .then_with(|| match (values.value(x), values.value(y)) {
-                (Value::Bool(x), Value::Bool(y)) => x.cmp(y),
-                (Value::Number(x), Value::Number(y)) => match (x.as_i64(), y.as_i64()) {
-                    (Some(x), Some(y)) => x.cmp(&y),
-                    _ => x
-                        .as_f64()
-                        .unwrap_or(0.0)
-                        .total_cmp(&y.as_f64().unwrap_or(0.0)),
-                },
-                (Value::String(x), Value::String(y)) => x.cmp(y),
-                _ => std::cmp::Ordering::Equal,
-            });
-        if order.is_ne() {
-            return order;
-        }
-    }
-    std::cmp::Ordering::Equal
 }
 
 /// An axis value as it is written in names.

@@ -318,12 +318,15 @@ pub fn scalar_text(data: &Data) -> Option<String> {
     }
 }
 
+/// What a reference stands for; `None` when that is known only later.
+pub type Lookup<'a> = dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>> + 'a;
+
 /// Replaces the references for which `lookup` has an answer, everywhere in a tree; `None` when nothing changes.
 /// The nodes of a replaced value keep their own spans but for its root, which takes that of the place of use.
 pub fn substitute(
     node: &Node,
     narrow: &dyn Fn(Span, &str) -> Span,
-    lookup: &mut dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>>,
+    lookup: &mut Lookup<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Node> {
     let data = match &node.data {
@@ -370,7 +373,7 @@ fn substitute_template(
     template: &Template,
     span: Span,
     narrow: &dyn Fn(Span, &str) -> Span,
-    lookup: &mut dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>>,
+    lookup: &mut Lookup<'_>,
     problems: &mut Vec<Problem>,
 ) -> Data {
     let whole = template.whole().is_some();
