@@ -174,7 +174,30 @@ pub struct KindInfo {
     pub run: fn(&mut Task) -> anyhow::Result<()>,
 }
 
+impl KindInfo {
+    /// Erases the types of a kind.
+    pub fn of<K: Kind>() -> KindInfo {
+        KindInfo {
+            name: K::NAME,
+            revision: K::REVISION,
+            summary: K::SUMMARY,
+            doc: K::DOC,
+            inputs: K::INPUTS,
+            schema: || schemars::schema_for!(K::Params).to_value(),
+            check: crate::check::check::<K>,
+            // What cannot be parsed here has no states; `run` says what is wrong with it.
+            states: |params| serde_json::from_value(params.clone()).map_or_else(|_| Vec::new(), |p| K::states(&p)),
+            run: |task| {
+                let params = serde_path_to_error::deserialize(&task.job.params)
+                    .map_err(|e| anyhow::anyhow!("the job's parameters, at `{}`: {}", e.path(), e.inner()))?;
+                K::run(&params, task)
+            },
+        }
+    }
+}
+
 /// `with:` understood.
+#[derive(Debug)]
 pub struct Checked {
     /// All parameters, defaults filled in.
     pub params: Value,

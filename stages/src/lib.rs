@@ -2,7 +2,16 @@
 //!
 //! Knows nothing of caches, graphs or remotes: a stage is told everything by [`job::Job`] and answers with files.
 
+pub mod check;
 pub mod data;
+pub mod exact;
 pub mod job;
+pub mod kernels;
 pub mod kind;
 pub mod kinds;
+pub mod nn;
+pub mod ops;
+pub mod table;
+pub mod training;
+pub mod weights;
+pub mod worker;

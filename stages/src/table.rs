@@ -1,0 +1,224 @@
+//! Metric tables: rows of named numbers, in Parquet.
+//!
+//! Long format, one row per value, so that every kind writes the same columns and any data frame library can pivot them.
+//! The bytes are a function of the rows alone: one thread, fixed row groups, no times, no Arrow schema blob. Knows not
+//! what the numbers mean.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+
+/// One value of a table. What does not apply is `None`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MetricRow {
+    /// Which of several alike the row is about, e.g. `seed=1`.
+    pub run: Option<String>,
+    /// The stage or group the row is about.
+    pub stage: Option<String>,
+    /// The seed.
+    pub seed: Option<i64>,
+    /// Epochs done.
+    pub epoch: Option<i64>,
+    /// Optimizer steps done.
+    pub step: Option<i64>,
+    /// Part of the data: `train`, `test` ...
+    pub split: Option<String>,
+    /// What was measured: `loss`, `accuracy` (a fraction of 1) ...
+    pub name: String,
+    /// The value; never NaN.
+    pub value: f64,
+}
+
+/// Metadata that marks a Parquet file as a table of this format.
+const FORMAT: (&str, &str) = ("repro.table", "1");
+const ROWS_PER_GROUP: usize = 1 << 20;
+const COLUMNS: [(&str, DataType, bool); 8] = [
+    ("run", DataType::Utf8, true),
+    ("stage", DataType::Utf8, true),
+    ("seed", DataType::Int64, true),
+    ("epoch", DataType::Int64, true),
+    ("step", DataType::Int64, true),
+    ("split", DataType::Utf8, true),
+    ("name", DataType::Utf8, false),
+    ("value", DataType::Float64, false),
+];
+
+/// Writes a table. Errors: a NaN value, an unwritable file.
+pub fn write(path: &Path, rows: &[MetricRow]) -> anyhow::Result<()> {
+    let bytes = to_bytes(rows)?;
+    std::fs::write(path, bytes).with_context(|| format!("cannot write the table {}", path.display()))
+}
+
+/// The bytes of a table: the same for the same rows, everywhere. Errors: a NaN value.
+pub fn to_bytes(rows: &[MetricRow]) -> anyhow::Result<Vec<u8>> {
+    if let Some((i, row)) = rows.iter().enumerate().find(|(_, r)| r.value.is_nan()) {
+        let at = |name, value: Option<i64>| value.map_or(String::new(), |v| format!(", {name} {v}"));
+        let place = format!("row {i}{}{}", at("epoch", row.epoch), at("step", row.step));
+        bail!("the value of `{}` is not a number (NaN): {place}", row.name);
+    }
+    let fields: Vec<Field> = COLUMNS.iter().map(|(name, kind, null)| Field::new(*name, kind.clone(), *null)).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let properties = WriterProperties::builder()
+        .set_created_by("repro table 1".to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
+        .set_key_value_metadata(Some(vec![KeyValue::new(FORMAT.0.to_owned(), FORMAT.1.to_owned())]))
+        .build();
+    let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?;
+    for rows in rows.chunks(ROWS_PER_GROUP) {
+        let text = |get: fn(&MetricRow) -> Option<&str>| Arc::new(rows.iter().map(get).collect::<StringArray>()) as ArrayRef;
+        let whole = |get: fn(&MetricRow) -> Option<i64>| Arc::new(rows.iter().map(get).collect::<Int64Array>()) as ArrayRef;
+        let columns = vec![
+            text(|r| r.run.as_deref()),
+            text(|r| r.stage.as_deref()),
+            whole(|r| r.seed),
+            whole(|r| r.epoch),
+            whole(|r| r.step),
+            text(|r| r.split.as_deref()),
+            text(|r| Some(&r.name)),
+            Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()) as ArrayRef,
+        ];
+        writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
+    }
+    Ok(writer.into_inner()?)
+}
+
+/// Reads a table back. Errors: not a Parquet file, a truncated one, one with other columns.
+pub fn read(path: &Path) -> anyhow::Result<Vec<MetricRow>> {
+    let place = || format!("{} is not a readable metrics table", path.display());
+    let file = std::fs::File::open(path).with_context(|| format!("cannot open the table {}", path.display()))?;
+    ensure!(file.metadata().with_context(place)?.is_file(), "{}: it is a directory", place());
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).with_context(place)?;
+    check_schema(builder.schema()).with_context(place)?;
+    let mut rows = Vec::new();
+    for batch in builder.build().with_context(place)? {
+        read_batch(&batch.with_context(place)?, &mut rows).with_context(place)?;
+    }
+    Ok(rows)
+}
+
+fn check_schema(schema: &Schema) -> anyhow::Result<()> {
+    let found: Vec<String> = schema.fields().iter().map(|f| format!("{} ({})", f.name(), f.data_type())).collect();
+    let wanted: Vec<String> = COLUMNS.iter().map(|(name, kind, _)| format!("{name} ({kind})")).collect();
+    ensure!(found == wanted, "its columns are {}; expected {}", found.join(", "), wanted.join(", "));
+    Ok(())
+}
+
+fn read_batch(batch: &RecordBatch, rows: &mut Vec<MetricRow>) -> anyhow::Result<()> {
+    fn column<T: 'static>(batch: &RecordBatch, i: usize) -> anyhow::Result<&T> {
+        batch.column(i).as_any().downcast_ref().with_context(|| format!("column {i} has another type"))
+    }
+    let text = |i| column::<StringArray>(batch, i);
+    let whole = |i| column::<Int64Array>(batch, i);
+    let (run, stage, seed, epoch, step) = (text(0)?, text(1)?, whole(2)?, whole(3)?, whole(4)?);
+    let (split, name, value) = (text(5)?, text(6)?, column::<Float64Array>(batch, 7)?);
+    ensure!(name.null_count() == 0 && value.null_count() == 0, "a name or value is null");
+    let string = |a: &StringArray, i| a.is_valid(i).then(|| a.value(i).to_owned());
+    let number = |a: &Int64Array, i| a.is_valid(i).then(|| a.value(i));
+    rows.extend((0..batch.num_rows()).map(|i| MetricRow {
+        run: string(run, i),
+        stage: string(stage, i),
+        seed: number(seed, i),
+        epoch: number(epoch, i),
+        step: number(step, i),
+        split: string(split, i),
+        name: name.value(i).to_owned(),
+        value: value.value(i),
+    }));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rows() -> Vec<MetricRow> {
+        (0..3000)
+            .map(|i| MetricRow {
+                run: (i % 2 == 0).then(|| format!("seed={}", i % 3)),
+                seed: (i % 5 != 0).then_some(i % 3),
+                epoch: Some(i / 100),
+                step: Some(i * 7),
+                split: Some(if i % 2 == 0 { "train" } else { "test" }.to_owned()),
+                name: "loss".to_owned(),
+                value: 1.0 / (i + 1) as f64,
+                ..MetricRow::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn bytes_are_frozen() {
+        let bytes = to_bytes(&rows()).unwrap();
+        assert_eq!(bytes, to_bytes(&rows()).unwrap());
+        assert_eq!(blake3::hash(&bytes).to_hex().as_str(), "GOLDEN");
+    }
+
+    #[test]
+    fn refuses_nan_and_says_where() {
+        let rows = [MetricRow { name: "loss".into(), epoch: Some(4), value: f64::NAN, ..MetricRow::default() }];
+        let message = to_bytes(&rows).unwrap_err().to_string();
+        assert!(message.contains("`loss`") && message.contains("epoch 4"), "{message}");
+    }
+
+    #[test]
+    fn reads_back_and_refuses_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.parquet");
+        write(&path, &rows()).unwrap();
+        assert_eq!(read(&path).unwrap(), rows());
+        let bytes = std::fs::read(&path).unwrap();
+        for damaged in [&bytes[..bytes.len() / 2], &bytes[..3], b"", b"name,value\n1,2\n", &bytes[10..]] {
+            std::fs::write(&path, damaged).unwrap();
+            let message = format!("{:#}", read(&path).unwrap_err());
+            assert!(message.contains("not a readable metrics table"), "{message}");
+        }
+        assert!(read(dir.path()).is_err());
+        assert!(read(&dir.path().join("none")).unwrap_err().to_string().contains("cannot open"));
+    }
+
+    #[test]
+    fn refuses_other_columns() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, false)]));
+        let mut writer = ArrowWriter::try_new(std::fs::File::create(path.path()).unwrap(), schema.clone(), None).unwrap();
+        writer.write(&RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1]))]).unwrap()).unwrap();
+        writer.close().unwrap();
+        let message = format!("{:#}", read(path.path()).unwrap_err());
+        assert!(message.contains("its columns are x (Int64)"), "{message}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_rows_read_back(rows in proptest::collection::vec(
+            (proptest::option::of(".{0,8}"), proptest::option::of(any::<i64>()), ".{0,8}", any::<f64>().prop_filter("NaN", |v| !v.is_nan())), 0..40)) {
+            let rows: Vec<MetricRow> = rows.into_iter()
+                .map(|(run, seed, name, value)| MetricRow { run, seed, name, value, ..MetricRow::default() }).collect();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            write(file.path(), &rows).unwrap();
+            prop_assert_eq!(read(file.path()).unwrap(), rows);
+        }
+
+        #[test]
+        fn a_flipped_byte_never_panics(at in 0usize..10_000, bit in 0u8..8) {
+            let mut bytes = to_bytes(&rows()[..50]).unwrap();
+            let i = at % bytes.len();
+            bytes[i] ^= 1 << bit;
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            let _ = read(file.path());
+        }
+    }
+}

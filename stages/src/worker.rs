@@ -1,0 +1,98 @@
+//! The worker: one process runs one job. `job.json` in, `outcome.json` beside it out.
+//!
+//! Decides how failures are told; knows not what a kind computes. A panic of a kind is a failure like any other.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+
+use crate::job::{FORMAT, Job, Outcome, OutcomeError};
+use crate::kind::{Failure, KindInfo, Task};
+use crate::kinds;
+
+/// Runs the job described by `job_json`, which lies in the current directory or is given with its path; relative paths in
+/// it are relative to the current directory. Exits 0 when `outcome.json` tells of success, else 1.
+pub fn work(job_json: &Path) -> ExitCode {
+    work_with(job_json, kinds::find)
+}
+
+fn work_with(job_json: &Path, find: impl Fn(&str) -> Option<KindInfo>) -> ExitCode {
+    let mut outcome = Outcome { version: FORMAT, ..Outcome::default() };
+    let done = read_job(job_json).and_then(|job| run(job, find, &mut outcome));
+    if let Err(error) = done {
+        // Also to the log: whoever reads only that should see the cause.
+        eprintln!("error: {error:#}");
+        outcome.error = Some(describe(&error));
+    }
+    let path = job_json.with_file_name("outcome.json");
+    if let Err(error) = write_whole(&path, &outcome) {
+        eprintln!("error: cannot write {}: {error:#}", path.display());
+        return ExitCode::FAILURE;
+    }
+    if outcome.error.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn read_job(path: &Path) -> anyhow::Result<Job> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read the job {}", path.display()))?;
+    // The version is looked at first: a job of another format need not parse as this one.
+    let version = serde_json::from_slice::<serde_json::Value>(&bytes)
+        .with_context(|| format!("the job {} is not JSON", path.display()))?
+        .get("version")
+        .and_then(serde_json::Value::as_u64);
+    if version != Some(u64::from(FORMAT)) {
+        let found = version.map_or("no version".to_owned(), |v| format!("version {v}"));
+        bail!(Failure::new(format!("the job {} has {found}; this worker speaks version {FORMAT}", path.display()))
+            .hint("use the same `repro` for the run and its workers"));
+    }
+    serde_json::from_slice(&bytes).with_context(|| format!("the job {} cannot be understood", path.display()))
+}
+
+fn run(job: Job, find: impl Fn(&str) -> Option<KindInfo>, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let Some(kind) = find(&job.kind) else {
+        bail!(Failure::new(format!("this worker knows no kind `{}`", job.kind)).hint("`repro kinds` lists those it knows"));
+    };
+    if kind.revision != job.revision {
+        let message = format!("the job wants revision {} of `{}`, this worker has {}", job.revision, kind.name, kind.revision);
+        bail!(Failure::new(message).hint("use the same `repro` for the run and its workers"));
+    }
+    ensure!(job.threads >= 1, "the job gives no thread");
+    // Fails only if a pool exists already (tests); results never depend on the number of threads.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(job.threads as usize).build_global();
+    let mut task =
+        Task { job, pins: Default::default(), figures: Default::default(), events: Some(std::io::stdout()) };
+    let done = catch_unwind(AssertUnwindSafe(|| (kind.run)(&mut task)));
+    outcome.pins = std::mem::take(&mut task.pins);
+    // JSON has no NaN or infinity; such a figure says nothing.
+    outcome.figures = std::mem::take(&mut task.figures).into_iter().filter(|(_, v)| v.is_finite()).collect();
+    match done {
+        Ok(result) => result,
+        Err(payload) => {
+            let text = payload
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| payload.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            bail!(Failure::new(format!("the kind `{}` panicked: {text}", kind.name))
+                .hint("this is a bug in repro; the place is in the log (`repro logs`)"))
+        }
+    }
+}
+
+/// The whole chain of causes in one message, with the remedy of the outermost [`Failure`] in it.
+fn describe(error: &anyhow::Error) -> OutcomeError {
+    let hint = error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).and_then(|f| f.hint.clone());
+    OutcomeError { message: format!("{error:#}"), hint }
+}
+
+/// Writes beside and renames, so that nobody reads half an outcome.
+fn write_whole(path: &Path, outcome: &Outcome) -> anyhow::Result<()> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    serde_json::to_writer_pretty(&mut file, outcome)?;
+    file.write_all(b"\n")?;
+    file.persist(path)?;
+    Ok(())
+}
