@@ -1,0 +1,291 @@
+//! Optimizers as written in a pipeline file, and their memory.
+//!
+//! The rules are PyTorch's (`torch.optim.SGD`, `Adam`, `AdamW`), element by element; all parameters are decayed alike, biases
+//! and batch norm included, as PyTorch does by default. The arithmetic is [`crate::kernels::optim`]'s.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The rule by which weights follow gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Optimizer {
+    /// Stochastic gradient descent.
+    Sgd(Sgd),
+    /// Kingma & Ba 2015.
+    Adam(Adam),
+    /// Adam with decoupled weight decay: Loshchilov & Hutter 2019.
+    Adamw(Adamw),
+}
+
+/// v ← momentum·v + g; w ← w - lr·v (Nesterov: w - lr·(g + momentum·v)).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sgd {
+    /// Learning rate.
+    pub lr: f64,
+    /// In [0, 1).
+    #[serde(default)]
+    pub momentum: f64,
+    /// Nesterov's variant; needs momentum.
+    #[serde(default)]
+    pub nesterov: bool,
+    /// Weight decay.
+    #[serde(default)]
+    pub weight_decay: WeightDecay,
+}
+
+/// m ← β₁m + (1-β₁)g; v ← β₂v + (1-β₂)g²; w ← w - lr/(1-β₁ᵗ) · m / (√v/√(1-β₂ᵗ) + eps).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adam {
+    /// Learning rate.
+    #[serde(default = "adam_lr")]
+    pub lr: f64,
+    /// Decay rates of the two averages, in [0, 1).
+    #[serde(default = "adam_betas")]
+    pub betas: [f64; 2],
+    /// Added to the denominator.
+    #[serde(default = "adam_eps")]
+    pub eps: f64,
+    /// Weight decay.
+    #[serde(default)]
+    pub weight_decay: WeightDecay,
+}
+
+/// [`Adam`] with weight decay apart from the gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Adamw {
+    /// Learning rate.
+    #[serde(default = "adam_lr")]
+    pub lr: f64,
+    /// Decay rates of the two averages, in [0, 1).
+    #[serde(default = "adam_betas")]
+    pub betas: [f64; 2],
+    /// Added to the denominator.
+    #[serde(default = "adam_eps")]
+    pub eps: f64,
+    /// w ← w·(1 - lr·weight_decay) before the step.
+    #[serde(default = "adamw_decay")]
+    pub weight_decay: f64,
+}
+
+/// How weights shrink.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightDecay {
+    /// Not at all.
+    #[default]
+    None,
+    /// This times the weight is added to the gradient (PyTorch's `weight_decay` of SGD and Adam).
+    L2(f64),
+    /// w ← w·(1 - lr·this) before the step.
+    Decoupled(f64),
+}
+
+fn adam_lr() -> f64 {
+    1e-3
+}
+
+fn adam_betas() -> [f64; 2] {
+    [0.9, 0.999]
+}
+
+fn adam_eps() -> f64 {
+    1e-8
+}
+
+fn adamw_decay() -> f64 {
+    0.01
+}
+
+impl Optimizer {
+    /// The learning rate before any schedule.
+    pub fn lr(&self) -> f64 {
+        match self {
+            Optimizer::Sgd(o) => o.lr,
+            Optimizer::Adam(o) => o.lr,
+            Optimizer::Adamw(o) => o.lr,
+        }
+    }
+
+    /// What is wrong with the numbers: the field and the reason.
+    pub fn problems(&self) -> Vec<(Vec<&'static str>, String)> {
+        let mut found = Vec::new();
+        let mut check = |path: [&'static str; 2], value: f64, ok: bool, what: &str| {
+            if !(value.is_finite() && ok) {
+                found.push((path.to_vec(), format!("must be {what}, got {value}")));
+            }
+        };
+        let (name, lr, decay) = match *self {
+            Optimizer::Sgd(o) => {
+                check(["sgd", "momentum"], o.momentum, (0.0..1.0).contains(&o.momentum), "at least 0 and below 1");
+                ("sgd", o.lr, o.weight_decay)
+            }
+            Optimizer::Adam(o) => ("adam", o.lr, o.weight_decay),
+            Optimizer::Adamw(o) => ("adamw", o.lr, WeightDecay::Decoupled(o.weight_decay)),
+        };
+        check([name, "lr"], lr, lr >= 0.0, "0 or more");
+        if let WeightDecay::L2(x) | WeightDecay::Decoupled(x) = decay {
+            check([name, "weight_decay"], x, x >= 0.0, "0 or more");
+        }
+        if let Optimizer::Adam(Adam { betas, eps, .. }) | Optimizer::Adamw(Adamw { betas, eps, .. }) = *self {
+            for b in betas {
+                check([name, "betas"], b, (0.0..1.0).contains(&b), "at least 0 and below 1");
+            }
+            check([name, "eps"], eps, eps >= 0.0, "0 or more");
+        }
+        if let Optimizer::Sgd(Sgd { nesterov: true, momentum: 0.0, .. }) = self {
+            found.push((vec!["sgd", "nesterov"], "Nesterov's variant needs momentum above 0".into()));
+        }
+        found
+    }
+}
+
+/// What an optimizer remembers of one parameter, in memory layout; empty where it needs nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Memory {
+    /// Momentum, or Adam's mean of gradients.
+    pub first: Vec<f32>,
+    /// Adam's mean of squared gradients.
+    pub second: Vec<f32>,
+}
+
+impl Memory {
+    /// The memory before the first step.
+    pub fn new(optimizer: &Optimizer, len: usize) -> Memory {
+        match optimizer {
+            Optimizer::Sgd(Sgd { momentum: 0.0, .. }) => Memory::default(),
+            Optimizer::Sgd(_) => Memory { first: vec![0.0; len], second: Vec::new() },
+            Optimizer::Adam(_) | Optimizer::Adamw(_) => Memory { first: vec![0.0; len], second: vec![0.0; len] },
+        }
+    }
+}
+
+/// An optimizer at one step: every number that is the same for all elements, rounded to f32.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    /// See [`Sgd`].
+    Sgd {
+        /// Learning rate now.
+        lr: f32,
+        /// See [`Sgd::momentum`].
+        momentum: f32,
+        /// See [`Sgd::nesterov`].
+        nesterov: bool,
+        /// Times the weight is added to the gradient.
+        l2: f32,
+        /// The weight is multiplied by this first; 1 - lr·decay.
+        keep: f32,
+    },
+    /// See [`Adam`].
+    Adam {
+        /// lr / (1-β₁ᵗ).
+        rate: f32,
+        /// β₁ and 1-β₁.
+        first: [f32; 2],
+        /// β₂ and 1-β₂.
+        second: [f32; 2],
+        /// √(1-β₂ᵗ).
+        correction: f32,
+        /// See [`Adam::eps`].
+        eps: f32,
+        /// Times the weight is added to the gradient.
+        l2: f32,
+        /// The weight is multiplied by this first; 1 - lr·decay.
+        keep: f32,
+    },
+}
+
+impl Optimizer {
+    /// The numbers of step `t` (from 1) at learning rate `lr`: computed in f64 and rounded once. The powers are
+    /// `powers` = (β₁ᵗ, β₂ᵗ), see [`Powers`].
+    pub fn step(&self, lr: f64, powers: Powers) -> Step {
+        let decays = |decay: WeightDecay| match decay {
+            WeightDecay::None => (0.0, 1.0),
+            WeightDecay::L2(x) => (x as f32, 1.0),
+            WeightDecay::Decoupled(x) => (0.0, (1.0 - lr * x) as f32),
+        };
+        match *self {
+            Optimizer::Sgd(o) => {
+                let (l2, keep) = decays(o.weight_decay);
+                Step::Sgd { lr: lr as f32, momentum: o.momentum as f32, nesterov: o.nesterov, l2, keep }
+            }
+            Optimizer::Adam(Adam { betas, eps, weight_decay, .. }) => adam_step(lr, betas, eps, decays(weight_decay), powers),
+            Optimizer::Adamw(Adamw { betas, eps, weight_decay, .. }) => {
+                adam_step(lr, betas, eps, decays(WeightDecay::Decoupled(weight_decay)), powers)
+            }
+        }
+    }
+}
+
+fn adam_step(lr: f64, betas: [f64; 2], eps: f64, (l2, keep): (f32, f32), powers: Powers) -> Step {
+    Step::Adam {
+        rate: (lr / (1.0 - powers.0[0])) as f32,
+        first: [betas[0] as f32, (1.0 - betas[0]) as f32],
+        second: [betas[1] as f32, (1.0 - betas[1]) as f32],
+        correction: (1.0 - powers.0[1]).sqrt() as f32,
+        eps: eps as f32,
+        l2,
+        keep,
+    }
+}
+
+/// β₁ᵗ and β₂ᵗ by repeated multiplication in f64, one factor a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Powers(pub [f64; 2]);
+
+impl Powers {
+    /// After `steps` steps.
+    pub fn after(optimizer: &Optimizer, steps: u64) -> Powers {
+        let mut powers = Powers([1.0, 1.0]);
+        for _ in 0..steps {
+            powers.advance(optimizer);
+            if powers.0 == [0.0, 0.0] {
+                break;
+            }
+        }
+        powers
+    }
+
+    /// One step more.
+    pub fn advance(&mut self, optimizer: &Optimizer) {
+        if let Optimizer::Adam(Adam { betas, .. }) | Optimizer::Adamw(Adamw { betas, .. }) = optimizer {
+            self.0[0] *= betas[0];
+            self.0[1] *= betas[1];
+        }
+    }
+}
+
+impl Step {
+    /// Moves one parameter. Every element is a fixed sequence of rounded f32 operations, in the order of the formulas.
+    pub fn apply(&self, weights: &mut [f32], gradients: &[f32], memory: &mut Memory) {
+        match *self {
+            Step::Sgd { lr, momentum, nesterov, l2, keep } => {
+                if memory.first.is_empty() {
+                    for (w, g) in weights.iter_mut().zip(gradients) {
+                        let g = g + l2 * *w;
+                        *w = *w * keep - lr * g;
+                    }
+                } else {
+                    for ((w, g), v) in weights.iter_mut().zip(gradients).zip(&mut memory.first) {
+                        let g = g + l2 * *w;
+                        *v = momentum * *v + g;
+                        let d = if nesterov { g + momentum * *v } else { *v };
+                        *w = *w * keep - lr * d;
+                    }
+                }
+            }
+            Step::Adam { rate, first, second, correction, eps, l2, keep } => {
+                let memories = memory.first.iter_mut().zip(&mut memory.second);
+                for ((w, g), (m, v)) in weights.iter_mut().zip(gradients).zip(memories) {
+                    let g = g + l2 * *w;
+                    *m = first[0] * *m + first[1] * g;
+                    *v = second[0] * *v + second[1] * (g * g);
+                    *w = *w * keep - rate * (*m / (v.sqrt() / correction + eps));
+                }
+            }
+        }
+    }
+}
