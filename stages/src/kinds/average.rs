@@ -116,6 +116,6 @@ Uniform: `((w₁ + w₂) + w₃ ...) / n` in f32, in the order of the inputs, on
 product and sum rounded to f32.
 
 **Batch norm**: running means and variances are averaged like weights. They are not the statistics of the averaged network: for networks
-with batch norm train for a step with learning rate 0, or judge the average with care (Izmailov et al. recompute them with a pass over the
+with batch norm train for an epoch with learning rate 0, or judge the average with care (Izmailov et al. recompute them with a pass over the
 training data).
 "#;

@@ -2,9 +2,21 @@
 
 use crate::kind::KindInfo;
 
+pub mod average;
+pub mod evaluate;
+pub mod perturb;
+pub mod prune;
+pub mod train;
+
 /// The kinds a pipeline can name under `uses:`, in alphabetical order.
 pub fn all() -> Vec<KindInfo> {
-    vec![]
+    vec![
+        KindInfo::of::<average::Average>(),
+        KindInfo::of::<evaluate::Evaluate>(),
+        KindInfo::of::<perturb::Perturb>(),
+        KindInfo::of::<prune::Prune>(),
+        KindInfo::of::<train::Train>(),
+    ]
 }
 
 /// The kind of that name, those that only the engine uses included.

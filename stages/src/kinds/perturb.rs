@@ -16,9 +16,9 @@ pub struct Perturb;
 #[serde(deny_unknown_fields)]
 pub struct Params {
     /// Factor on the old weights.
-    pub shrink: f32,
+    pub shrink: f64,
     /// Factor on the noise.
-    pub perturb: f32,
+    pub perturb: f64,
     /// Of the noise.
     pub seed: u64,
     /// What is added.
@@ -41,7 +41,7 @@ pub enum Noise {
 #[serde(deny_unknown_fields)]
 pub struct NormalNoise {
     /// Its standard deviation before the factor `perturb`.
-    pub std: f32,
+    pub std: f64,
 }
 
 impl Default for Noise {
@@ -94,19 +94,20 @@ impl Kind for Perturb {
             Noise::Normal(_) => Init::default(),
         };
         let fresh = init::fresh(&model.architecture, init, p.seed, "perturb");
+        let (shrink, perturb) = (p.shrink as f32, p.perturb as f32);
         for (position, parameter) in model.architecture.parameters.iter().enumerate() {
             let (Some(old), Some(new)) = (model.tensors.get_mut(&parameter.name), fresh.get(&parameter.name)) else { continue };
             match (parameter.role, p.noise) {
                 (Role::RunningMean | Role::RunningVariance, _) => old.data.clone_from(&new.data),
                 (_, Noise::Init(_)) => {
                     for (w, n) in old.data.iter_mut().zip(&new.data) {
-                        *w = p.shrink * *w + p.perturb * *n;
+                        *w = shrink * *w + perturb * *n;
                     }
                 }
                 (_, Noise::Normal(NormalNoise { std })) => {
                     let mut stream = Stream::new(p.seed, "perturb-normal", 0, position as u64);
                     for w in &mut old.data {
-                        *w = p.shrink * *w + p.perturb * (stream.normal() * std);
+                        *w = shrink * *w + perturb * (stream.normal() * std as f32);
                     }
                 }
             }

@@ -59,7 +59,7 @@ pub struct Params {
     pub augment: Augment,
     /// Share of the target spread evenly over all classes, in [0, 1).
     #[serde(default)]
-    pub label_smoothing: f32,
+    pub label_smoothing: f64,
     /// Evaluate on the need `test` every so many epochs, and always at the end.
     #[serde(default = "one")]
     pub eval_every: u64,
@@ -239,7 +239,7 @@ impl Kind for Train {
 /// Mistakes in a model that can be seen without data.
 fn model_problems(model: &ModelSpec) -> Vec<(Vec<String>, String)> {
     let mut found = Vec::new();
-    let rate_is_bad = |rate: f32| !(0.0..1.0).contains(&rate);
+    let rate_is_bad = |rate: f64| !(0.0..1.0).contains(&rate);
     match model {
         ModelSpec::Mlp(mlp) => {
             for (i, _) in mlp.hidden.iter().enumerate().filter(|(_, n)| **n == 0) {

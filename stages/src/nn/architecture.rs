@@ -206,12 +206,12 @@ impl Builder {
         self.layers.push(Layer::BatchNorm { shape: NormShape::new(channels, self.image.positions()), first });
     }
 
-    fn dropout(&mut self, rate: f32) -> Result<(), String> {
+    fn dropout(&mut self, rate: f64) -> Result<(), String> {
         if !(0.0..1.0).contains(&rate) {
             return Err(format!("dropout must be at least 0 and below 1, got {rate}"));
         }
         if rate > 0.0 {
-            self.layers.push(Layer::Dropout { rate, ordinal: self.dropouts });
+            self.layers.push(Layer::Dropout { rate: rate as f32, ordinal: self.dropouts });
             self.dropouts += 1;
         }
         Ok(())

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::{AsArray as _, Tape, TensorFromVec as _};
+use dfdx::prelude::Tape;
 
 use super::architecture::{Architecture, Layer, Model};
 use super::spec::Activation;

@@ -27,7 +27,7 @@ pub struct MlpSpec {
     pub batch_norm: Option<BatchNormSpec>,
     /// Share of activations dropped after every hidden layer while training, in [0, 1).
     #[serde(default)]
-    pub dropout: f32,
+    pub dropout: f64,
 }
 
 /// A stack of layers.
@@ -51,7 +51,7 @@ pub enum LayerSpec {
     /// Pooling.
     Pool(PoolSpec),
     /// Dropout with this share dropped, in [0, 1); survivors are scaled by 1 / (1 - share).
-    Dropout(f32),
+    Dropout(f64),
     /// A dense layer with this many outputs.
     Dense(usize),
 }

@@ -1,7 +1,5 @@
 //! Loss and accuracy of a network on a data set, in evaluation mode.
 
-use dfdx::prelude::{AsArray as _, TensorFromVec as _};
-
 use super::batches;
 use crate::data::Dataset;
 use crate::kind::Failure;
@@ -38,7 +36,7 @@ pub fn score<D: Backend>(device: &D, network: &Network<D>, data: &Dataset) -> an
         }
         let labels = Labels::new(&batch.labels, classes)?;
         let mean = ops::softmax_cross_entropy(logits, &labels, 0.0).map_err(failed)?;
-        loss += f64::from(mean.array()) * rows as f64;
+        loss += f64::from(mean.as_vec()[0]) * rows as f64;
     }
     let right: u64 = by_class.iter().map(|c| c.0).sum();
     Ok(Score { loss: loss / data.len() as f64, accuracy: right as f64 / data.len() as f64, by_class })

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dfdx::prelude::{AsArray as _, Cpu, Gradients, HasShape as _, PutTape as _, SplitTape as _, TensorFromVec as _, Trace as _};
+use dfdx::prelude::{AsArray as _, Backward as _, Cpu, Gradients, HasShape as _, PutTape as _, SplitTape as _, TensorFromVec as _, Trace as _};
 
 use super::batches::Batches;
 use super::evaluation;
@@ -21,7 +21,7 @@ use crate::data::Dataset;
 use crate::kind::Failure;
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, StepKey};
-use crate::ops::view::{view, view_mut};
+use crate::ops::view::view_mut;
 use crate::ops::{self, Labels, Matrix};
 use crate::weights::NamedTensors;
 
@@ -190,7 +190,7 @@ impl<L: Listener> Training<'_, L> {
         let logits = self.network.forward_train(x.leaky_trace(), key).map_err(failed)?;
         let (logits, tape) = logits.split_tape();
         let correct = ops::count_correct(&logits, &labels).map_err(failed)?;
-        let loss = ops::softmax_cross_entropy(logits.put_tape(tape), &labels, self.recipe.label_smoothing).map_err(failed)?;
+        let loss = ops::softmax_cross_entropy(logits.put_tape(tape), &labels, self.recipe.label_smoothing as f32).map_err(failed)?;
         let value = loss.array();
         if !value.is_finite() {
             let text = format!(
@@ -214,8 +214,7 @@ impl<L: Listener> Training<'_, L> {
         self.powers.advance(&self.recipe.optimizer);
         let step = self.recipe.optimizer.step(lr, self.powers);
         let architecture = Arc::clone(self.network.architecture());
-        for (i, parameter) in architecture.parameters.iter().enumerate().filter(|(_, p)| p.role.is_trained()) {
-            debug_assert!(parameter.role.is_trained());
+        for (i, _) in architecture.parameters.iter().enumerate().filter(|(_, p)| p.role.is_trained()) {
             let tensor = &mut self.network.tensors_mut()[i];
             // a parameter without a gradient would be a layer that nothing reads: there is none
             let Ok(gradient) = gradients.get_or_alloc_mut(tensor) else { continue };
@@ -348,9 +347,4 @@ impl<L: Listener> Training<'_, L> {
         let text = format!("epoch {epoch}{of} loss {loss:.3} acc {:.1} %", accuracy * 100.0);
         self.listener.progress(self.at.step, self.clock.steps_total, text);
     }
-}
-
-/// The weights of a network on the CPU, for tests and tools.
-pub fn weights(network: &Network<Cpu>, parameter: usize) -> &[f32] {
-    view(&network.tensors()[parameter])
 }

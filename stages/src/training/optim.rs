@@ -289,3 +289,73 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Applies a list of gradients to one weight of 1 and returns its way.
+    fn way(optimizer: Optimizer, gradients: &[f32]) -> Vec<f32> {
+        let (mut w, mut memory, mut powers) = ([1.0f32], Memory::new(&optimizer, 1), Powers::after(&optimizer, 0));
+        let step = |g: &f32| {
+            powers.advance(&optimizer);
+            optimizer.step(optimizer.lr(), powers).apply(&mut w, &[*g], &mut memory);
+            w[0]
+        };
+        gradients.iter().map(step).collect()
+    }
+
+    fn close(got: Vec<f32>, want: &[f64]) {
+        assert_eq!(got.len(), want.len());
+        for (g, w) in got.iter().zip(want) {
+            assert!((f64::from(*g) - w).abs() < 2e-7, "{got:?} {want:?}");
+        }
+    }
+
+    fn sgd(nesterov: bool, weight_decay: WeightDecay) -> Optimizer {
+        Optimizer::Sgd(Sgd { lr: 0.1, momentum: 0.9, nesterov, weight_decay })
+    }
+
+    /// By hand, from the formulas in the documentation of `torch.optim.SGD`.
+    #[test]
+    fn sgd_by_hand() {
+        let plain = Optimizer::Sgd(Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: WeightDecay::L2(0.01) });
+        close(way(plain, &[0.5, 0.5]), &[0.949, 0.898051]);
+        close(way(sgd(false, WeightDecay::L2(0.01)), &[0.5, 0.5]), &[0.949, 0.852151]);
+        // v1 = 0.51, d1 = 0.51 + 0.9·0.51; g2 = 0.5 + 0.01·0.9031, v2 = 0.9·0.51 + g2, d2 = g2 + 0.9·v2
+        close(way(sgd(true, WeightDecay::L2(0.01)), &[0.5, 0.5]), &[0.9031, 0.9031 - 0.1 * (0.509031 + 0.9 * 0.968031)]);
+        // decoupled: w·(1 - 0.001) first
+        close(way(sgd(false, WeightDecay::Decoupled(0.01)), &[0.5, 0.5]), &[0.949, 0.949 * 0.999 - 0.095]);
+    }
+
+    /// By hand: g = 0.5, then -1; m = 0.05, -0.055; v = 0.00025, 0.00124975; corrections 0.1, 0.19 and 0.001, 0.001999.
+    #[test]
+    fn adam_by_hand() {
+        let (betas, eps) = (adam_betas(), adam_eps());
+        let adam = Optimizer::Adam(Adam { lr: 0.1, betas, eps, weight_decay: WeightDecay::None });
+        close(way(adam, &[0.5, -1.0]), &[0.9, 0.936610353]);
+        let adamw = Optimizer::Adamw(Adamw { lr: 0.1, betas, eps, weight_decay: 0.1 });
+        close(way(adamw, &[0.5, -1.0]), &[0.89, 0.89 * 0.99 + 0.036610353]);
+        // with L2 the decay is part of the gradient, which Adam normalises away in the first step
+        let l2 = Optimizer::Adam(Adam { lr: 0.1, betas, eps, weight_decay: WeightDecay::L2(0.1) });
+        close(way(l2, &[0.5]), &[0.9]);
+    }
+
+    #[test]
+    fn powers_do_not_depend_on_where_one_starts_counting() {
+        let adam: Optimizer = serde_json::from_value(serde_json::json!({"adam": {}})).unwrap();
+        let mut powers = Powers::after(&adam, 40);
+        (0..60).for_each(|_| powers.advance(&adam));
+        assert_eq!(powers, Powers::after(&adam, 100));
+        assert_eq!(Powers::after(&adam, u64::MAX).0, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn impossible_numbers_are_named() {
+        let problems = |json: serde_json::Value| serde_json::from_value::<Optimizer>(json).unwrap().problems();
+        assert_eq!(problems(serde_json::json!({"sgd": {"lr": -1.0, "momentum": 1.0}})).len(), 2);
+        assert_eq!(problems(serde_json::json!({"sgd": {"lr": 1.0, "nesterov": true}}))[0].0, ["sgd", "nesterov"]);
+        assert_eq!(problems(serde_json::json!({"adamw": {"weight_decay": -0.1, "betas": [0.9, 1.0]}})).len(), 2);
+        assert!(problems(serde_json::json!({"adam": {"weight_decay": {"l2": 0.1}}})).is_empty());
+    }
+}

@@ -26,7 +26,7 @@ pub struct Recipe {
     /// Changes of images.
     pub augment: Augment,
     /// Share of the target spread evenly over all classes.
-    pub label_smoothing: f32,
+    pub label_smoothing: f64,
     /// Epochs between evaluations on the test set.
     pub eval_every: u64,
     /// Epochs between checkpoints.
