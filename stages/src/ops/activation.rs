@@ -6,7 +6,10 @@ use super::tape::buffers;
 use super::{Activation, Backend, Matrix};
 use crate::exact::rng::Stream;
 
-fn activate<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>, which: Activation) -> Result<Matrix<D, T>, D::Err> {
+fn activate<D: Backend, T: Tape<f32, D>>(
+    x: Matrix<D, T>,
+    which: Activation,
+) -> Result<Matrix<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
     let device = x.device().clone();
     let mut y: Matrix<D> = device.try_zeros_like(x.shape())?;
@@ -53,7 +56,11 @@ pub fn sigmoid<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D,
 ///
 /// # Panics
 /// A rate outside `[0, 1)`.
-pub fn dropout<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>, rate: f32, stream: &Stream) -> Result<Matrix<D, T>, D::Err> {
+pub fn dropout<D: Backend, T: Tape<f32, D>>(
+    x: Matrix<D, T>,
+    rate: f32,
+    stream: &Stream,
+) -> Result<Matrix<D, T>, D::Err> {
     assert!((0.0..1.0).contains(&rate), "dropout rate {rate}");
     let (x, mut tape) = x.split_tape();
     let device = x.device().clone();
@@ -77,7 +84,10 @@ pub fn dropout<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>, rate: f32, stream: 
 ///
 /// # Panics
 /// Shapes that differ.
-pub fn add<D: Backend, T: Tape<f32, D> + Merge<R>, R: Tape<f32, D>>(a: Matrix<D, T>, b: Matrix<D, R>) -> Result<Matrix<D, T>, D::Err> {
+pub fn add<D: Backend, T: Tape<f32, D> + Merge<R>, R: Tape<f32, D>>(
+    a: Matrix<D, T>,
+    b: Matrix<D, R>,
+) -> Result<Matrix<D, T>, D::Err> {
     let ((a, tape_a), (b, tape_b)) = (a.split_tape(), b.split_tape());
     assert_eq!(a.shape(), b.shape(), "add: shapes");
     let mut tape = tape_a.merge(tape_b);

@@ -36,25 +36,89 @@ pub enum Activation {
 #[allow(clippy::too_many_arguments)]
 pub trait Backend: Device<f32> {
     /// `y = x·w + b`.
-    fn dense_forward(&self, shape: DenseShape, x: &Matrix<Self>, w: &Param<Self>, b: Option<&Param<Self>>, y: &mut Matrix<Self>) -> Result<(), Self::Err>;
+    fn dense_forward(
+        &self,
+        shape: DenseShape,
+        x: &Matrix<Self>,
+        w: &Param<Self>,
+        b: Option<&Param<Self>>,
+        y: &mut Matrix<Self>,
+    ) -> Result<(), Self::Err>;
     /// Gradients of [`Backend::dense_forward`].
-    fn dense_backward(&self, shape: DenseShape, x: &Matrix<Self>, w: &Param<Self>, dy: &Buffer<Self>, to: DenseGradients<'_, Self>) -> Result<(), Self::Err>;
+    fn dense_backward(
+        &self,
+        shape: DenseShape,
+        x: &Matrix<Self>,
+        w: &Param<Self>,
+        dy: &Buffer<Self>,
+        to: DenseGradients<'_, Self>,
+    ) -> Result<(), Self::Err>;
     /// Two-dimensional convolution.
-    fn conv2d_forward(&self, shape: ConvShape, x: &Matrix<Self>, w: &Param<Self>, b: Option<&Param<Self>>, y: &mut Matrix<Self>) -> Result<(), Self::Err>;
+    fn conv2d_forward(
+        &self,
+        shape: ConvShape,
+        x: &Matrix<Self>,
+        w: &Param<Self>,
+        b: Option<&Param<Self>>,
+        y: &mut Matrix<Self>,
+    ) -> Result<(), Self::Err>;
     /// Gradients of [`Backend::conv2d_forward`].
-    fn conv2d_backward(&self, shape: ConvShape, x: &Matrix<Self>, w: &Param<Self>, dy: &Buffer<Self>, to: DenseGradients<'_, Self>) -> Result<(), Self::Err>;
+    fn conv2d_backward(
+        &self,
+        shape: ConvShape,
+        x: &Matrix<Self>,
+        w: &Param<Self>,
+        dy: &Buffer<Self>,
+        to: DenseGradients<'_, Self>,
+    ) -> Result<(), Self::Err>;
     /// The largest value of each window.
-    fn max_pool_forward(&self, shape: PoolShape, x: &Matrix<Self>, y: &mut Matrix<Self>) -> Result<(), Self::Err>;
+    fn max_pool_forward(
+        &self,
+        shape: PoolShape,
+        x: &Matrix<Self>,
+        y: &mut Matrix<Self>,
+    ) -> Result<(), Self::Err>;
     /// Gradient of [`Backend::max_pool_forward`]: goes to the first maximum of the window.
-    fn max_pool_backward(&self, shape: PoolShape, x: &Matrix<Self>, dy: &Buffer<Self>, dx: &mut Buffer<Self>) -> Result<(), Self::Err>;
+    fn max_pool_backward(
+        &self,
+        shape: PoolShape,
+        x: &Matrix<Self>,
+        dy: &Buffer<Self>,
+        dx: &mut Buffer<Self>,
+    ) -> Result<(), Self::Err>;
     /// The mean of each window.
-    fn avg_pool_forward(&self, shape: PoolShape, x: &Matrix<Self>, y: &mut Matrix<Self>) -> Result<(), Self::Err>;
+    fn avg_pool_forward(
+        &self,
+        shape: PoolShape,
+        x: &Matrix<Self>,
+        y: &mut Matrix<Self>,
+    ) -> Result<(), Self::Err>;
     /// Gradient of [`Backend::avg_pool_forward`].
-    fn avg_pool_backward(&self, shape: PoolShape, dy: &Buffer<Self>, dx: &mut Buffer<Self>) -> Result<(), Self::Err>;
+    fn avg_pool_backward(
+        &self,
+        shape: PoolShape,
+        dy: &Buffer<Self>,
+        dx: &mut Buffer<Self>,
+    ) -> Result<(), Self::Err>;
     /// Mean and biased variance of each channel over the batch and all positions.
-    fn channel_stats(&self, shape: NormShape, x: &Matrix<Self>, mean: &mut Param<Self>, variance: &mut Param<Self>) -> Result<(), Self::Err>;
+    fn channel_stats(
+        &self,
+        shape: NormShape,
+        x: &Matrix<Self>,
+        mean: &mut Param<Self>,
+        variance: &mut Param<Self>,
+    ) -> Result<(), Self::Err>;
     /// `y = (x - mean)·gamma/sqrt(variance + eps) + beta` per channel.
-    fn normalize_forward(&self, shape: NormShape, x: &Matrix<Self>, mean: &Param<Self>, variance: &Param<Self>, gamma: &Param<Self>, beta: &Param<Self>, y: &mut Matrix<Self>) -> Result<(), Self::Err>;
+    fn normalize_forward(
+        &self,
+        shape: NormShape,
+        x: &Matrix<Self>,
+        mean: &Param<Self>,
+        variance: &Param<Self>,
+        gamma: &Param<Self>,
+        beta: &Param<Self>,
+        y: &mut Matrix<Self>,
+    ) -> Result<(), Self::Err>;
     /// Gradients of [`Backend::normalize_forward`]; with `through_stats` also those that reach the input by way of mean
     /// and variance.
     fn normalize_backward(
@@ -71,23 +135,71 @@ pub trait Backend: Device<f32> {
         dbeta: &mut Buffer<Self>,
     ) -> Result<(), Self::Err>;
     /// `running = (1 - momentum)·running + momentum·new`, elementwise.
-    fn running_update(&self, momentum: f32, new: &Param<Self>, scale: f32, running: &mut Param<Self>) -> Result<(), Self::Err>;
+    fn running_update(
+        &self,
+        momentum: f32,
+        new: &Param<Self>,
+        scale: f32,
+        running: &mut Param<Self>,
+    ) -> Result<(), Self::Err>;
     /// An elementwise function.
-    fn activation_forward(&self, which: Activation, x: &Matrix<Self>, y: &mut Matrix<Self>) -> Result<(), Self::Err>;
+    fn activation_forward(
+        &self,
+        which: Activation,
+        x: &Matrix<Self>,
+        y: &mut Matrix<Self>,
+    ) -> Result<(), Self::Err>;
     /// Gradient of [`Backend::activation_forward`], from its value `y`.
-    fn activation_backward(&self, which: Activation, y: &Matrix<Self>, dy: &Buffer<Self>, dx: &mut Buffer<Self>) -> Result<(), Self::Err>;
+    fn activation_backward(
+        &self,
+        which: Activation,
+        y: &Matrix<Self>,
+        dy: &Buffer<Self>,
+        dx: &mut Buffer<Self>,
+    ) -> Result<(), Self::Err>;
     /// Zeroes elements with probability `rate`, scales the others by `1/(1 - rate)`.
-    fn dropout_forward(&self, rate: f32, stream: &Stream, x: &Matrix<Self>, y: &mut Matrix<Self>) -> Result<(), Self::Err>;
+    fn dropout_forward(
+        &self,
+        rate: f32,
+        stream: &Stream,
+        x: &Matrix<Self>,
+        y: &mut Matrix<Self>,
+    ) -> Result<(), Self::Err>;
     /// Gradient of [`Backend::dropout_forward`] with the same stream.
-    fn dropout_backward(&self, rate: f32, stream: &Stream, dy: &Buffer<Self>, dx: &mut Buffer<Self>) -> Result<(), Self::Err>;
+    fn dropout_backward(
+        &self,
+        rate: f32,
+        stream: &Stream,
+        dy: &Buffer<Self>,
+        dx: &mut Buffer<Self>,
+    ) -> Result<(), Self::Err>;
     /// `y = a + b`, elementwise.
-    fn add_forward(&self, a: &Matrix<Self>, b: &Matrix<Self>, y: &mut Matrix<Self>) -> Result<(), Self::Err>;
+    fn add_forward(
+        &self,
+        a: &Matrix<Self>,
+        b: &Matrix<Self>,
+        y: &mut Matrix<Self>,
+    ) -> Result<(), Self::Err>;
     /// `to += from`, elementwise.
     fn accumulate(&self, from: &Buffer<Self>, to: &mut Buffer<Self>) -> Result<(), Self::Err>;
     /// Softmax of every row, and the mean cross-entropy in nats.
-    fn cross_entropy_forward(&self, logits: &Matrix<Self>, labels: &Labels, smoothing: f32, probabilities: &mut Matrix<Self>, loss: &mut Scalar<Self>) -> Result<(), Self::Err>;
+    fn cross_entropy_forward(
+        &self,
+        logits: &Matrix<Self>,
+        labels: &Labels,
+        smoothing: f32,
+        probabilities: &mut Matrix<Self>,
+        loss: &mut Scalar<Self>,
+    ) -> Result<(), Self::Err>;
     /// Gradient of [`Backend::cross_entropy_forward`] from its softmax.
-    fn cross_entropy_backward(&self, probabilities: &Matrix<Self>, labels: &Labels, smoothing: f32, dloss: &Buffer<Self>, dlogits: &mut Buffer<Self>) -> Result<(), Self::Err>;
+    fn cross_entropy_backward(
+        &self,
+        probabilities: &Matrix<Self>,
+        labels: &Labels,
+        smoothing: f32,
+        dloss: &Buffer<Self>,
+        dlogits: &mut Buffer<Self>,
+    ) -> Result<(), Self::Err>;
     /// Rows whose largest logit, the first one on a tie, is at the label.
     fn count_correct(&self, logits: &Matrix<Self>, labels: &Labels) -> Result<usize, Self::Err>;
 }

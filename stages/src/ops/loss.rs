@@ -31,8 +31,15 @@ impl Labels {
     /// A label that is not below `classes`.
     pub fn new(of_rows: &[u32], classes: usize) -> Result<Labels, BadLabel> {
         match of_rows.iter().position(|l| *l as usize >= classes) {
-            Some(row) => Err(BadLabel { row, label: of_rows[row], classes }),
-            None => Ok(Labels { classes, of_rows: of_rows.into() }),
+            Some(row) => Err(BadLabel {
+                row,
+                label: of_rows[row],
+                classes,
+            }),
+            None => Ok(Labels {
+                classes,
+                of_rows: of_rows.into(),
+            }),
         }
     }
 
@@ -48,7 +55,11 @@ impl Labels {
 }
 
 fn assert_fits<D: Backend>(logits: &Matrix<D>, labels: &Labels) {
-    assert_eq!(*logits.shape(), (labels.of_rows.len(), labels.classes), "logits and labels");
+    assert_eq!(
+        *logits.shape(),
+        (labels.of_rows.len(), labels.classes),
+        "logits and labels"
+    );
 }
 
 /// The mean cross-entropy of the batch in nats; the target gives `1 - smoothing` to the label and spreads `smoothing`
@@ -59,8 +70,15 @@ fn assert_fits<D: Backend>(logits: &Matrix<D>, labels: &Labels) {
 ///
 /// # Panics
 /// Logits whose shape is not (labels, classes); smoothing outside `[0, 1]`.
-pub fn softmax_cross_entropy<D: Backend, T: Tape<f32, D>>(logits: Matrix<D, T>, labels: &Labels, smoothing: f32) -> Result<Scalar<D, T>, D::Err> {
-    assert!((0.0..=1.0).contains(&smoothing), "label smoothing {smoothing}");
+pub fn softmax_cross_entropy<D: Backend, T: Tape<f32, D>>(
+    logits: Matrix<D, T>,
+    labels: &Labels,
+    smoothing: f32,
+) -> Result<Scalar<D, T>, D::Err> {
+    assert!(
+        (0.0..=1.0).contains(&smoothing),
+        "label smoothing {smoothing}"
+    );
     let (logits, mut tape) = logits.split_tape();
     assert_fits(&logits, labels);
     let device = logits.device().clone();
@@ -96,6 +114,13 @@ mod tests {
     #[test]
     fn a_label_that_is_no_class_is_refused() {
         assert!(Labels::new(&[0, 9], 10).is_ok());
-        assert_eq!(Labels::new(&[0, 10], 10), Err(BadLabel { row: 1, label: 10, classes: 10 }));
+        assert_eq!(
+            Labels::new(&[0, 10], 10),
+            Err(BadLabel {
+                row: 1,
+                label: 10,
+                classes: 10
+            })
+        );
     }
 }

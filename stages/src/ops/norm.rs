@@ -20,7 +20,11 @@ pub struct NormShape {
 impl NormShape {
     /// With `eps` of 1e-5.
     pub fn new(channels: usize, positions: usize) -> NormShape {
-        NormShape { channels, positions, eps: 1e-5 }
+        NormShape {
+            channels,
+            positions,
+            eps: 1e-5,
+        }
     }
 }
 
@@ -41,7 +45,12 @@ impl<D: Backend> BatchStats<D> {
     ///
     /// # Errors
     /// The device's.
-    pub fn update_running(&self, momentum: f32, running_mean: &mut Param<D>, running_variance: &mut Param<D>) -> Result<(), D::Err> {
+    pub fn update_running(
+        &self,
+        momentum: f32,
+        running_mean: &mut Param<D>,
+        running_variance: &mut Param<D>,
+    ) -> Result<(), D::Err> {
         let device = self.mean.device();
         let unbiased = self.count as f32 / self.count.saturating_sub(1).max(1) as f32;
         device.running_update(momentum, &self.mean, 1.0, running_mean)?;
@@ -70,7 +79,14 @@ pub fn batch_norm_train<D: Backend, T: Tape<f32, D>>(
     let mut variance: Param<D> = device.try_zeros_like(&(shape.channels,))?;
     device.channel_stats(shape, &x, &mut mean, &mut variance)?;
     let y = normalize(x, tape, gamma, beta, &mean, &variance, shape, true)?;
-    Ok((y, BatchStats { mean, variance, count: n * shape.positions }))
+    Ok((
+        y,
+        BatchStats {
+            mean,
+            variance,
+            count: n * shape.positions,
+        },
+    ))
 }
 
 /// Normalises with given statistics, which are constants to the gradient.
@@ -104,17 +120,39 @@ fn normalize<D: Backend, T: Tape<f32, D>>(
     through_stats: bool,
 ) -> Result<Matrix<D, T>, D::Err> {
     let n = super::rows_of("batch_norm", &x, shape.channels * shape.positions);
-    for (what, param) in [("gamma", gamma), ("beta", beta), ("mean", mean), ("variance", variance)] {
+    for (what, param) in [
+        ("gamma", gamma),
+        ("beta", beta),
+        ("mean", mean),
+        ("variance", variance),
+    ] {
         super::assert_len(what, param, shape.channels);
     }
     let device = x.device().clone();
     let mut y: Matrix<D> = device.try_zeros_like(&(n, shape.channels * shape.positions))?;
     device.normalize_forward(shape, &x, mean, variance, gamma, beta, &mut y)?;
     if T::OWNS_TAPE {
-        let (y, mean, variance, gamma, beta) = (y.ghost(), mean.clone(), variance.clone(), gamma.clone(), beta.ghost());
+        let (y, mean, variance, gamma, beta) = (
+            y.ghost(),
+            mean.clone(),
+            variance.clone(),
+            gamma.clone(),
+            beta.ghost(),
+        );
         tape.add_backward_op(move |g| {
             buffers!(g; dy = y, dx = x, dgamma = gamma, dbeta = beta);
-            device.normalize_backward(shape, through_stats, &x, &mean, &variance, &gamma, dy, dx, dgamma, dbeta)
+            device.normalize_backward(
+                shape,
+                through_stats,
+                &x,
+                &mean,
+                &variance,
+                &gamma,
+                dy,
+                dx,
+                dgamma,
+                dbeta,
+            )
         });
     }
     Ok(y.put_tape(tape))

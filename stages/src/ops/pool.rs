@@ -12,7 +12,10 @@ use super::{Backend, Image, Matrix, PoolShape};
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
-pub fn max_pool2d<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>, shape: PoolShape) -> Result<Matrix<D, T>, D::Err> {
+pub fn max_pool2d<D: Backend, T: Tape<f32, D>>(
+    x: Matrix<D, T>,
+    shape: PoolShape,
+) -> Result<Matrix<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
     let n = super::rows_of("max_pool2d", &x, shape.input().features());
     let device = x.device().clone();
@@ -35,7 +38,10 @@ pub fn max_pool2d<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>, shape: PoolShape
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
-pub fn avg_pool2d<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>, shape: PoolShape) -> Result<Matrix<D, T>, D::Err> {
+pub fn avg_pool2d<D: Backend, T: Tape<f32, D>>(
+    x: Matrix<D, T>,
+    shape: PoolShape,
+) -> Result<Matrix<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
     let n = super::rows_of("avg_pool2d", &x, shape.input().features());
     let device = x.device().clone();
@@ -58,7 +64,11 @@ pub fn avg_pool2d<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>, shape: PoolShape
 ///
 /// # Panics
 /// Sizes that disagree with `image`, or an image without positions.
-pub fn global_avg_pool<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>, image: Image) -> Result<Matrix<D, T>, D::Err> {
-    let shape = PoolShape::global(image).unwrap_or_else(|e| panic!("global_avg_pool of {image}: {e}"));
+pub fn global_avg_pool<D: Backend, T: Tape<f32, D>>(
+    x: Matrix<D, T>,
+    image: Image,
+) -> Result<Matrix<D, T>, D::Err> {
+    let shape =
+        PoolShape::global(image).unwrap_or_else(|e| panic!("global_avg_pool of {image}: {e}"));
     avg_pool2d(x, shape)
 }

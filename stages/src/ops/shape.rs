@@ -68,12 +68,20 @@ pub enum BadShape {
 }
 
 fn positive(size: usize, name: &'static str) -> Result<(), BadShape> {
-    if size == 0 { Err(BadShape::Zero(name)) } else { Ok(()) }
+    if size == 0 {
+        Err(BadShape::Zero(name))
+    } else {
+        Ok(())
+    }
 }
 
 fn indexable(sizes: &[usize]) -> Result<(), BadShape> {
     let product = sizes.iter().try_fold(1usize, |p, s| p.checked_mul(*s));
-    if product.is_some_and(|p| p <= isize::MAX as usize / 64) { Ok(()) } else { Err(BadShape::TooLarge) }
+    if product.is_some_and(|p| p <= isize::MAX as usize / 64) {
+        Ok(())
+    } else {
+        Err(BadShape::TooLarge)
+    }
 }
 
 /// `y[n, outputs] = x[n, inputs] · w[inputs, outputs] + b[outputs]`.
@@ -126,16 +134,37 @@ impl ConvShape {
     ///
     /// # Errors
     /// A size is 0, the window never fits, the padding is as large as the window, or sizes overflow.
-    pub fn new(input: Image, outputs: usize, kernel: (usize, usize), stride: usize, padding: usize) -> Result<ConvShape, BadShape> {
+    pub fn new(
+        input: Image,
+        outputs: usize,
+        kernel: (usize, usize),
+        stride: usize,
+        padding: usize,
+    ) -> Result<ConvShape, BadShape> {
         let (kernel_h, kernel_w) = kernel;
         positive(outputs, "outputs")?;
         let (height, width) = windows(input, kernel, stride, padding)?;
         if padding >= kernel_h || padding >= kernel_w {
-            return Err(BadShape::PaddingTooLarge { padding, kernel_h, kernel_w });
+            return Err(BadShape::PaddingTooLarge {
+                padding,
+                kernel_h,
+                kernel_w,
+            });
         }
         indexable(&[kernel_h, kernel_w, input.channels, outputs])?;
         indexable(&[height, width, outputs])?;
-        Ok(ConvShape { input, output: Image { height, width, channels: outputs }, kernel_h, kernel_w, stride, padding })
+        Ok(ConvShape {
+            input,
+            output: Image {
+                height,
+                width,
+                channels: outputs,
+            },
+            kernel_h,
+            kernel_w,
+            stride,
+            padding,
+        })
     }
 
     /// What is read.
@@ -183,8 +212,17 @@ impl PoolShape {
     /// A size is 0, the window never fits, or sizes overflow.
     pub fn new(input: Image, kernel: usize, stride: usize) -> Result<PoolShape, BadShape> {
         let (height, width) = windows(input, (kernel, kernel), stride, 0)?;
-        let output = Image { height, width, channels: input.channels };
-        Ok(PoolShape { input, output, kernel: (kernel, kernel), stride: (stride, stride) })
+        let output = Image {
+            height,
+            width,
+            channels: input.channels,
+        };
+        Ok(PoolShape {
+            input,
+            output,
+            kernel: (kernel, kernel),
+            stride: (stride, stride),
+        })
     }
 
     /// One window over the whole image.
@@ -194,7 +232,16 @@ impl PoolShape {
     pub fn global(input: Image) -> Result<PoolShape, BadShape> {
         let kernel = (input.height, input.width);
         windows(input, kernel, 1, 0)?;
-        Ok(PoolShape { input, output: Image { height: 1, width: 1, channels: input.channels }, kernel, stride: (1, 1) })
+        Ok(PoolShape {
+            input,
+            output: Image {
+                height: 1,
+                width: 1,
+                channels: input.channels,
+            },
+            kernel,
+            stride: (1, 1),
+        })
     }
 
     /// What is read.
@@ -218,32 +265,61 @@ impl PoolShape {
     }
 }
 
-fn windows(input: Image, (kernel_h, kernel_w): (usize, usize), stride: usize, padding: usize) -> Result<(usize, usize), BadShape> {
+fn windows(
+    input: Image,
+    (kernel_h, kernel_w): (usize, usize),
+    stride: usize,
+    padding: usize,
+) -> Result<(usize, usize), BadShape> {
     positive(input.height, "height")?;
     positive(input.width, "width")?;
     positive(input.channels, "channels")?;
     positive(kernel_h, "kernel height")?;
     positive(kernel_w, "kernel width")?;
     positive(stride, "stride")?;
-    let padded = |size: usize| padding.checked_mul(2).and_then(|p| p.checked_add(size)).ok_or(BadShape::TooLarge);
+    let padded = |size: usize| {
+        padding
+            .checked_mul(2)
+            .and_then(|p| p.checked_add(size))
+            .ok_or(BadShape::TooLarge)
+    };
     let (height, width) = (padded(input.height)?, padded(input.width)?);
     indexable(&[height, width, input.channels])?;
     if kernel_h > height || kernel_w > width {
-        return Err(BadShape::TooSmall { image: input, kernel_h, kernel_w, padding });
+        return Err(BadShape::TooSmall {
+            image: input,
+            kernel_h,
+            kernel_w,
+            padding,
+        });
     }
-    Ok(((height - kernel_h) / stride + 1, (width - kernel_w) / stride + 1))
+    Ok((
+        (height - kernel_h) / stride + 1,
+        (width - kernel_w) / stride + 1,
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const RGB: Image = Image { height: 32, width: 32, channels: 3 };
+    const RGB: Image = Image {
+        height: 32,
+        width: 32,
+        channels: 3,
+    };
 
     #[test]
     fn sizes_are_those_of_pytorch() {
         let out = |k, s, p| ConvShape::new(RGB, 8, (k, k), s, p).unwrap().output();
-        assert_eq!(out(3, 1, 1), Image { height: 32, width: 32, channels: 8 });
+        assert_eq!(
+            out(3, 1, 1),
+            Image {
+                height: 32,
+                width: 32,
+                channels: 8
+            }
+        );
         assert_eq!(out(3, 2, 1).height, 16);
         assert_eq!(out(5, 1, 0).height, 28);
         assert_eq!(out(1, 2, 0).height, 16);
@@ -253,12 +329,30 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        assert_eq!(ConvShape::new(RGB, 0, (3, 3), 1, 1), Err(BadShape::Zero("outputs")));
-        assert_eq!(ConvShape::new(RGB, 1, (3, 3), 0, 1), Err(BadShape::Zero("stride")));
-        assert!(matches!(ConvShape::new(RGB, 1, (33, 3), 1, 0), Err(BadShape::TooSmall { .. })));
-        assert!(matches!(ConvShape::new(RGB, 1, (3, 3), 1, 3), Err(BadShape::PaddingTooLarge { .. })));
-        assert_eq!(ConvShape::new(RGB, usize::MAX, (3, 3), 1, 1), Err(BadShape::TooLarge));
-        assert_eq!(ConvShape::new(RGB, 1, (3, 3), 1, usize::MAX), Err(BadShape::TooLarge));
+        assert_eq!(
+            ConvShape::new(RGB, 0, (3, 3), 1, 1),
+            Err(BadShape::Zero("outputs"))
+        );
+        assert_eq!(
+            ConvShape::new(RGB, 1, (3, 3), 0, 1),
+            Err(BadShape::Zero("stride"))
+        );
+        assert!(matches!(
+            ConvShape::new(RGB, 1, (33, 3), 1, 0),
+            Err(BadShape::TooSmall { .. })
+        ));
+        assert!(matches!(
+            ConvShape::new(RGB, 1, (3, 3), 1, 3),
+            Err(BadShape::PaddingTooLarge { .. })
+        ));
+        assert_eq!(
+            ConvShape::new(RGB, usize::MAX, (3, 3), 1, 1),
+            Err(BadShape::TooLarge)
+        );
+        assert_eq!(
+            ConvShape::new(RGB, 1, (3, 3), 1, usize::MAX),
+            Err(BadShape::TooLarge)
+        );
         assert_eq!(DenseShape::new(0, 4), Err(BadShape::Zero("inputs")));
         assert_eq!(DenseShape::new(1 << 40, 1 << 40), Err(BadShape::TooLarge));
     }

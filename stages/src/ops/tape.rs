@@ -51,7 +51,10 @@ pub(super) use layer_buffers;
 /// See [`buffers`].
 pub(super) fn assert_distinct(pointers: &[*const ()]) {
     for (i, a) in pointers.iter().enumerate() {
-        assert!(!pointers[i + 1..].contains(a), "an op was given one tensor in two roles");
+        assert!(
+            !pointers[i + 1..].contains(a),
+            "an op was given one tensor in two roles"
+        );
     }
 }
 
@@ -62,7 +65,11 @@ mod tests {
     fn write(shared: bool) -> Result<(Vec<f32>, Vec<f32>), CpuError> {
         let device = Cpu::default();
         let a: Tensor<(usize,), f32, Cpu> = device.zeros_like(&(2usize,));
-        let b: Tensor<(usize,), f32, Cpu> = if shared { a.clone() } else { device.zeros_like(&(3usize,)) };
+        let b: Tensor<(usize,), f32, Cpu> = if shared {
+            a.clone()
+        } else {
+            device.zeros_like(&(3usize,))
+        };
         let mut gradients: Gradients<f32, Cpu> = Gradients::leaky();
         buffers!(gradients; da = a, db = b);
         da[1] = 1.0;

@@ -46,20 +46,30 @@ fn checked_len<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> usize {
         if size > 1 {
             let mut next = S::Concrete::default();
             next[axis] = 1;
-            assert_eq!(address(next).wrapping_sub(first), stride, "the tensor is not contiguous");
+            assert_eq!(
+                address(next).wrapping_sub(first),
+                stride,
+                "the tensor is not contiguous"
+            );
         }
     }
     let mut last = sizes;
     for axis in 0..S::NUM_DIMS {
         last[axis] -= 1;
     }
-    assert_eq!(address(last) - first, len - 1, "the tensor is not contiguous");
+    assert_eq!(
+        address(last) - first,
+        len - 1,
+        "the tensor is not contiguous"
+    );
     len
 }
 
 #[cfg(test)]
 mod tests {
-    use dfdx::prelude::{AsArray, BroadcastTo, Const, PermuteTo, Rank0, TensorFrom, TensorFromVec, ZerosTensor};
+    use dfdx::prelude::{
+        AsArray, BroadcastTo, Const, PermuteTo, Rank0, TensorFrom, TensorFromVec, ZerosTensor,
+    };
 
     use super::*;
 
@@ -70,7 +80,11 @@ mod tests {
         let copy = t.clone();
         view_mut(&mut t)[5] = 9.0;
         assert_eq!(t.as_vec(), [1.0, 2.0, 3.0, 4.0, 5.0, 9.0]);
-        assert_eq!(view(&copy), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "a shared tensor is copied before it is written");
+        assert_eq!(
+            view(&copy),
+            [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            "a shared tensor is copied before it is written"
+        );
         let mut scalar: Tensor<Rank0, f32, Cpu> = device.tensor(7.0);
         view_mut(&mut scalar)[0] += 1.0;
         assert_eq!(scalar.array(), 8.0);
