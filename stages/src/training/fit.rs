@@ -13,7 +13,7 @@ use super::batches::Batches;
 use super::evaluation;
 use super::length::{Length, StopAt};
 use super::mask::Masks;
-use super::optim::{Memory, Powers};
+use super::optim::{Memory, Stepper};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
 use super::schedule::Clock;
 use super::state::{Measured, Progress, State};
@@ -81,7 +81,7 @@ struct Training<'a, L> {
     device: Cpu,
     network: Network<Cpu>,
     memory: Vec<Memory>,
-    powers: Powers,
+    stepper: Stepper,
     checkpoints: BTreeMap<u64, NamedTensors>,
     at: Progress,
     listener: &'a mut L,
@@ -125,7 +125,7 @@ pub fn fit<'a, L: Listener>(
         device,
         network,
         memory,
-        powers: Powers::after(&recipe.optimizer, at.step),
+        stepper: Stepper::after(recipe.optimizer, at.step),
         checkpoints,
         at,
         listener,
@@ -211,14 +211,13 @@ impl<L: Listener> Training<'_, L> {
     }
 
     fn update(&mut self, mut gradients: Gradients<f32, Cpu>, lr: f64) {
-        self.powers.advance(&self.recipe.optimizer);
-        let step = self.recipe.optimizer.step(lr, self.powers);
+        self.stepper.advance();
         let architecture = Arc::clone(self.network.architecture());
         for (i, _) in architecture.parameters.iter().enumerate().filter(|(_, p)| p.role.is_trained()) {
             let tensor = &mut self.network.tensors_mut()[i];
             // a parameter without a gradient would be a layer that nothing reads: there is none
             let Ok(gradient) = gradients.get_or_alloc_mut(tensor) else { continue };
-            step.apply(view_mut(tensor), gradient, &mut self.memory[i]);
+            self.stepper.apply(lr, view_mut(tensor), gradient, &mut self.memory[i]);
         }
         self.mask_weights();
     }
@@ -227,12 +226,7 @@ impl<L: Listener> Training<'_, L> {
     fn mask_weights(&mut self) {
         for (i, tensor) in self.network.tensors_mut().iter_mut().enumerate() {
             let Some(mask) = self.masks.get(i) else { continue };
-            let memory = &mut self.memory[i];
-            for values in [view_mut(tensor), &mut memory.first, &mut memory.second] {
-                for (w, m) in values.iter_mut().zip(mask) {
-                    *w = if *m == 0.0 { 0.0 } else { *w };
-                }
-            }
+            self.stepper.mask(mask, view_mut(tensor), &mut self.memory[i]);
         }
     }
 

@@ -6,6 +6,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::Path;
+use crate::kernels::optim::{self, AdamPowers};
+
 /// The rule by which weights follow gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -163,129 +166,84 @@ impl Memory {
     }
 }
 
-/// An optimizer at one step: every number that is the same for all elements, rounded to f32.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Step {
-    /// See [`Sgd`].
-    Sgd {
-        /// Learning rate now.
-        lr: f32,
-        /// See [`Sgd::momentum`].
-        momentum: f32,
-        /// See [`Sgd::nesterov`].
-        nesterov: bool,
-        /// Times the weight is added to the gradient.
-        l2: f32,
-        /// The weight is multiplied by this first; 1 - lr·decay.
-        keep: f32,
-    },
-    /// See [`Adam`].
-    Adam {
-        /// lr / (1-β₁ᵗ).
-        rate: f32,
-        /// β₁ and 1-β₁.
-        first: [f32; 2],
-        /// β₂ and 1-β₂.
-        second: [f32; 2],
-        /// √(1-β₂ᵗ).
-        correction: f32,
-        /// See [`Adam::eps`].
-        eps: f32,
-        /// Times the weight is added to the gradient.
-        l2: f32,
-        /// The weight is multiplied by this first; 1 - lr·decay.
-        keep: f32,
-    },
+/// An optimizer with its count of steps.
+#[derive(Debug, Clone)]
+pub struct Stepper {
+    optimizer: Optimizer,
+    powers: AdamPowers,
+    corrections: (f32, f32),
+    path: Path,
+}
+
+impl Stepper {
+    /// After so many steps.
+    pub fn after(optimizer: Optimizer, steps: u64) -> Stepper {
+        let powers = match optimizer.betas() {
+            Some((beta1, beta2)) => AdamPowers::after(beta1, beta2, steps),
+            None => AdamPowers::default(),
+        };
+        Stepper { optimizer, powers, corrections: (1.0, 1.0), path: Path::current() }
+    }
+
+    /// Begins the next step; [`Stepper::apply`] then moves each parameter once.
+    pub fn advance(&mut self) {
+        if let Some((beta1, beta2)) = self.optimizer.betas() {
+            self.corrections = self.powers.advance(beta1, beta2);
+        }
+    }
+
+    /// Moves one parameter at learning rate `lr`.
+    pub fn apply(&self, lr: f64, weights: &mut [f32], gradients: &[f32], memory: &mut Memory) {
+        let lr = lr as f32;
+        let adam = |betas: [f64; 2], eps: f64, decay: WeightDecay| optim::Adam {
+            lr,
+            beta1: betas[0] as f32,
+            beta2: betas[1] as f32,
+            eps: eps as f32,
+            decay: decay.into(),
+            corrections: self.corrections,
+        };
+        let rule = match self.optimizer {
+            Optimizer::Sgd(o) => {
+                let rule = optim::Sgd { lr, momentum: o.momentum as f32, nesterov: o.nesterov, decay: o.weight_decay.into() };
+                if memory.first.is_empty() {
+                    optim::sgd(self.path, rule, weights, &mut vec![0.0; gradients.len()], gradients);
+                } else {
+                    optim::sgd(self.path, rule, weights, &mut memory.first, gradients);
+                }
+                return;
+            }
+            Optimizer::Adam(o) => adam(o.betas, o.eps, o.weight_decay),
+            Optimizer::Adamw(o) => adam(o.betas, o.eps, WeightDecay::Decoupled(o.weight_decay)),
+        };
+        optim::adam(self.path, rule, weights, &mut memory.first, &mut memory.second, gradients);
+    }
+
+    /// Sets weights and memory to 0 where the mask is 0.
+    pub fn mask(&self, mask: &[f32], weights: &mut [f32], memory: &mut Memory) {
+        for values in [weights, &mut memory.first, &mut memory.second] {
+            if !values.is_empty() {
+                optim::apply_mask(self.path, mask, values);
+            }
+        }
+    }
 }
 
 impl Optimizer {
-    /// The numbers of step `t` (from 1) at learning rate `lr`: computed in f64 and rounded once. The powers are
-    /// `powers` = (β₁ᵗ, β₂ᵗ), see [`Powers`].
-    pub fn step(&self, lr: f64, powers: Powers) -> Step {
-        let decays = |decay: WeightDecay| match decay {
-            WeightDecay::None => (0.0, 1.0),
-            WeightDecay::L2(x) => (x as f32, 1.0),
-            WeightDecay::Decoupled(x) => (0.0, (1.0 - lr * x) as f32),
-        };
-        match *self {
-            Optimizer::Sgd(o) => {
-                let (l2, keep) = decays(o.weight_decay);
-                Step::Sgd { lr: lr as f32, momentum: o.momentum as f32, nesterov: o.nesterov, l2, keep }
-            }
-            Optimizer::Adam(Adam { betas, eps, weight_decay, .. }) => adam_step(lr, betas, eps, decays(weight_decay), powers),
-            Optimizer::Adamw(Adamw { betas, eps, weight_decay, .. }) => {
-                adam_step(lr, betas, eps, decays(WeightDecay::Decoupled(weight_decay)), powers)
-            }
+    fn betas(&self) -> Option<(f32, f32)> {
+        match self {
+            Optimizer::Sgd(_) => None,
+            Optimizer::Adam(Adam { betas, .. }) | Optimizer::Adamw(Adamw { betas, .. }) => Some((betas[0] as f32, betas[1] as f32)),
         }
     }
 }
 
-fn adam_step(lr: f64, betas: [f64; 2], eps: f64, (l2, keep): (f32, f32), powers: Powers) -> Step {
-    Step::Adam {
-        rate: (lr / (1.0 - powers.0[0])) as f32,
-        first: [betas[0] as f32, (1.0 - betas[0]) as f32],
-        second: [betas[1] as f32, (1.0 - betas[1]) as f32],
-        correction: (1.0 - powers.0[1]).sqrt() as f32,
-        eps: eps as f32,
-        l2,
-        keep,
-    }
-}
-
-/// β₁ᵗ and β₂ᵗ by repeated multiplication in f64, one factor a step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Powers(pub [f64; 2]);
-
-impl Powers {
-    /// After `steps` steps.
-    pub fn after(optimizer: &Optimizer, steps: u64) -> Powers {
-        let mut powers = Powers([1.0, 1.0]);
-        for _ in 0..steps {
-            powers.advance(optimizer);
-            if powers.0 == [0.0, 0.0] {
-                break;
-            }
-        }
-        powers
-    }
-
-    /// One step more.
-    pub fn advance(&mut self, optimizer: &Optimizer) {
-        if let Optimizer::Adam(Adam { betas, .. }) | Optimizer::Adamw(Adamw { betas, .. }) = optimizer {
-            self.0[0] *= betas[0];
-            self.0[1] *= betas[1];
-        }
-    }
-}
-
-impl Step {
-    /// Moves one parameter. Every element is a fixed sequence of rounded f32 operations, in the order of the formulas.
-    pub fn apply(&self, weights: &mut [f32], gradients: &[f32], memory: &mut Memory) {
-        match *self {
-            Step::Sgd { lr, momentum, nesterov, l2, keep } => {
-                if memory.first.is_empty() {
-                    for (w, g) in weights.iter_mut().zip(gradients) {
-                        let g = g + l2 * *w;
-                        *w = *w * keep - lr * g;
-                    }
-                } else {
-                    for ((w, g), v) in weights.iter_mut().zip(gradients).zip(&mut memory.first) {
-                        let g = g + l2 * *w;
-                        *v = momentum * *v + g;
-                        let d = if nesterov { g + momentum * *v } else { *v };
-                        *w = *w * keep - lr * d;
-                    }
-                }
-            }
-            Step::Adam { rate, first, second, correction, eps, l2, keep } => {
-                let memories = memory.first.iter_mut().zip(&mut memory.second);
-                for ((w, g), (m, v)) in weights.iter_mut().zip(gradients).zip(memories) {
-                    let g = g + l2 * *w;
-                    *m = first[0] * *m + first[1] * g;
-                    *v = second[0] * *v + second[1] * (g * g);
-                    *w = *w * keep - rate * (*m / (v.sqrt() / correction + eps));
-                }
-            }
+impl From<WeightDecay> for optim::Decay {
+    fn from(decay: WeightDecay) -> optim::Decay {
+        match decay {
+            WeightDecay::None => optim::Decay::NONE,
+            WeightDecay::L2(x) => optim::Decay::L2(x as f32),
+            WeightDecay::Decoupled(x) => optim::Decay::Decoupled(x as f32),
         }
     }
 }
@@ -296,10 +254,10 @@ mod tests {
 
     /// Applies a list of gradients to one weight of 1 and returns its way.
     fn way(optimizer: Optimizer, gradients: &[f32]) -> Vec<f32> {
-        let (mut w, mut memory, mut powers) = ([1.0f32], Memory::new(&optimizer, 1), Powers::after(&optimizer, 0));
+        let (mut w, mut memory, mut stepper) = ([1.0f32], Memory::new(&optimizer, 1), Stepper::after(optimizer, 0));
         let step = |g: &f32| {
-            powers.advance(&optimizer);
-            optimizer.step(optimizer.lr(), powers).apply(&mut w, &[*g], &mut memory);
+            stepper.advance();
+            stepper.apply(optimizer.lr(), &mut w, &[*g], &mut memory);
             w[0]
         };
         gradients.iter().map(step).collect()
@@ -342,12 +300,13 @@ mod tests {
     }
 
     #[test]
-    fn powers_do_not_depend_on_where_one_starts_counting() {
+    fn counting_does_not_depend_on_where_one_starts() {
         let adam: Optimizer = serde_json::from_value(serde_json::json!({"adam": {}})).unwrap();
-        let mut powers = Powers::after(&adam, 40);
-        (0..60).for_each(|_| powers.advance(&adam));
-        assert_eq!(powers, Powers::after(&adam, 100));
-        assert_eq!(Powers::after(&adam, u64::MAX).0, [0.0, 0.0]);
+        let mut early = Stepper::after(adam, 40);
+        (0..60).for_each(|_| early.advance());
+        let mut late = Stepper::after(adam, 99);
+        late.advance();
+        assert_eq!((early.powers, early.corrections), (late.powers, late.corrections));
     }
 
     #[test]
