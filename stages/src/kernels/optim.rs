@@ -241,3 +241,103 @@ kernel! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(got: f32, want: f64) {
+        assert!(
+            (f64::from(got) - want).abs() < 1e-6 * want.abs().max(1.0),
+            "{got}, want {want}"
+        );
+    }
+
+    /// Three steps of PyTorch's formulas in f64, with a gradient of 0.5·w each time.
+    fn reference(decay: Decay, nesterov: bool, adam: bool) -> f64 {
+        let (mut w, mut v, mut m, mut s) = (2.0f64, 0.0, 0.0, 0.0);
+        let (lr, lambda) = (0.1, 0.01);
+        for t in 1..=3 {
+            let mut g = 0.5 * w;
+            match decay {
+                Decay::L2(_) => g += lambda * w,
+                Decay::Decoupled(_) => w *= 1.0 - lr * lambda,
+            }
+            if adam {
+                m = 0.9 * m + 0.1 * g;
+                s = 0.99 * s + 0.01 * g * g;
+                let (mhat, shat): (f64, f64) =
+                    (m / (1.0 - 0.9f64.powi(t)), s / (1.0 - 0.99f64.powi(t)));
+                w -= lr * mhat / (shat.sqrt() + 1e-8);
+            } else {
+                v = 0.9 * v + g;
+                w -= lr * if nesterov { g + 0.9 * v } else { v };
+            }
+        }
+        w
+    }
+
+    #[test]
+    fn steps_are_those_of_the_formulas() {
+        for path in Path::all() {
+            for decay in [Decay::L2(0.01), Decay::Decoupled(0.01)] {
+                for nesterov in [false, true] {
+                    let (mut w, mut v) = ([2.0f32; 21], [0.0; 21]);
+                    for _ in 0..3 {
+                        let g = w.map(|w| 0.5 * w);
+                        sgd(
+                            path,
+                            Sgd {
+                                lr: 0.1,
+                                momentum: 0.9,
+                                nesterov,
+                                decay,
+                            },
+                            &mut w,
+                            &mut v,
+                            &g,
+                        );
+                    }
+                    w.iter()
+                        .for_each(|w| close(*w, reference(decay, nesterov, false)));
+                }
+                let (mut w, mut m, mut s, mut powers) =
+                    ([2.0f32; 21], [0.0; 21], [0.0; 21], AdamPowers::default());
+                for _ in 0..3 {
+                    let g = w.map(|w| 0.5 * w);
+                    let corrections = powers.advance(0.9, 0.99);
+                    adam(
+                        path,
+                        Adam {
+                            lr: 0.1,
+                            beta1: 0.9,
+                            beta2: 0.99,
+                            eps: 1e-8,
+                            decay,
+                            corrections,
+                        },
+                        &mut w,
+                        &mut m,
+                        &mut s,
+                        &g,
+                    );
+                }
+                w.iter()
+                    .for_each(|w| close(*w, reference(decay, false, true)));
+                assert_eq!(powers, AdamPowers::after(0.9, 0.99, 3));
+            }
+        }
+    }
+
+    #[test]
+    fn masks_averages_and_sums() {
+        let path = Path::current();
+        let mut w = [-1.0, f32::NAN, 3.0];
+        apply_mask(path, &[0.0, 0.0, 1.0], &mut w);
+        assert_eq!(w.map(f32::to_bits), [0.0f32, 0.0, 3.0].map(f32::to_bits));
+        ema(path, 0.75, &[4.0, 8.0, 3.0], &mut w);
+        assert_eq!(w, [1.0, 2.0, 3.0]);
+        scaled_add(path, 2.0, &[1.0, 1.0, 1.0], 0.5, &mut w);
+        assert_eq!(w, [2.5, 3.0, 3.5]);
+    }
+}

@@ -564,6 +564,44 @@ fn digests_are_frozen() {
         optim::scaled_add(path, 0.01, &y, 0.6, &mut a);
         a
     });
+    // 70 rows of 81·19 inputs to 23 outputs: several blocks of a chain.
+    let (inputs, outputs) = (shape.output().features(), 23);
+    let w = values(inputs * outputs, 15, false);
+    let out = record("dense forward", &|path| {
+        with(n * outputs, |d| {
+            dense::forward(path, inputs, outputs, &y, &w, None, d)
+        })
+    });
+    record("dense dx", &|path| {
+        with(y.len(), |d| {
+            dense::input_gradient(path, inputs, outputs, &w, &out, d)
+        })
+    });
+    record("dense dw", &|path| {
+        with(w.len(), |d| {
+            dense::weight_gradient(path, inputs, outputs, &y, &out, d)
+        })
+    });
+    record("dense db", &|path| {
+        with(outputs, |d| dense::bias_gradient(path, &out, d))
+    });
+    record("norm backward", &|path| {
+        let mut to = vec![0.0; y.len() + 38];
+        let (dx, rest) = to.split_at_mut(y.len());
+        let (dgamma, dbeta) = rest.split_at_mut(19);
+        let from = norm::Backward {
+            positions: 81,
+            eps: 1e-5,
+            through_stats: true,
+            x: &y,
+            mean: &mean,
+            variance: &variance,
+            gamma: &b,
+            dy: &t,
+        };
+        norm::backward(path, from, dx, dgamma, dbeta);
+        to
+    });
     let found: Vec<(&str, &str)> = found.iter().map(|(n, d)| (*n, d.as_str())).collect();
     assert_eq!(found, GOLDEN);
 }
@@ -598,4 +636,9 @@ const GOLDEN: &[(&str, &str)] = &[
     ("sgd", "fc598d6d4d2b7eb3"),
     ("adam", "2fe290c252cc3530"),
     ("mask, ema, scaled add", "8620b4ae94b4aadf"),
+    ("dense forward", "30a6a30782a91d9e"),
+    ("dense dx", "2ad914534199a5c8"),
+    ("dense dw", "7f7e641ec75a9ee2"),
+    ("dense db", "f43fc24b4a02cf59"),
+    ("norm backward", "b7695f29e1ee089b"),
 ];

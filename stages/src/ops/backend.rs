@@ -134,7 +134,7 @@ pub trait Backend: Device<f32> {
         dgamma: &mut Buffer<Self>,
         dbeta: &mut Buffer<Self>,
     ) -> Result<(), Self::Err>;
-    /// `running = (1 - momentum)·running + momentum·new`, elementwise.
+    /// `running = (1 - momentum)·running + (momentum·scale)·new`, elementwise.
     fn running_update(
         &self,
         momentum: f32,

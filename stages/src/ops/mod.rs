@@ -59,3 +59,6 @@ fn rows_of<D: Backend>(what: &str, x: &Matrix<D>, features: usize) -> usize {
     assert_eq!(got, features, "{what}: features of the input");
     n
 }
+
+#[cfg(test)]
+mod tests;
