@@ -5,6 +5,7 @@
 pub mod check;
 pub mod data;
 pub mod exact;
+pub mod fetch;
 pub mod job;
 pub mod kernels;
 pub mod kind;

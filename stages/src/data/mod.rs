@@ -3,7 +3,11 @@
 //! Where the bytes come from is decided elsewhere (`idx`, `cifar`, `shapes` read or draw published sets,
 //! `fetch` gets files); how they lie in an artifact is [`file`]'s. Knows nothing of batches or of training.
 
+pub mod cifar;
 pub mod file;
+pub mod idx;
+pub mod published;
+pub mod shapes;
 
 use std::fmt;
 

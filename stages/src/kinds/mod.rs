@@ -1,5 +1,9 @@
 //! The kinds, one file each.
 
+pub mod corrupt;
+pub mod download;
+pub mod split;
+
 use crate::kind::KindInfo;
 
 pub mod average;
@@ -16,6 +20,9 @@ pub fn all() -> Vec<KindInfo> {
         KindInfo::of::<perturb::Perturb>(),
         KindInfo::of::<prune::Prune>(),
         KindInfo::of::<train::Train>(),
+        KindInfo::of::<corrupt::Corrupt>(),
+        KindInfo::of::<download::Download>(),
+        KindInfo::of::<split::Split>(),
     ]
 }
 
