@@ -16,7 +16,9 @@ const PROBLEMS_MAX: usize = 50;
 /// Parses and checks the parameters of a kind. An absent `with:` (`null`) is an empty one.
 pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<ParamProblem>> {
     let (params, mut problems) = parse::<K::Params>(with);
-    let Some(params) = params else { return Err(problems) };
+    let Some(params) = params else {
+        return Err(problems);
+    };
     problems.extend(K::validate(&params, needs));
     if !problems.is_empty() {
         return Err(problems);
@@ -35,10 +37,21 @@ pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<Par
 /// Typed parameters, where the value could be understood, and everything wrong with it. Parameters come beside problems
 /// when all problems are misnamed fields, so that the fields that are right can be validated too.
 pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<ParamProblem>) {
-    let mut value = if with.is_null() { Value::Object(Default::default()) } else { with.clone() };
+    let mut value = if with.is_null() {
+        Value::Object(Default::default())
+    } else {
+        with.clone()
+    };
     if !value.is_object() {
         let message = format!("the parameters must be a map, not {}", describe(&value));
-        return (None, vec![ParamProblem { path: Vec::new(), message, hint: Some("write `with: {name: value}`".into()) }]);
+        return (
+            None,
+            vec![ParamProblem {
+                path: Vec::new(),
+                message,
+                hint: Some("write `with: {name: value}`".into()),
+            }],
+        );
     }
     let mut problems: Vec<ParamProblem> = Vec::new();
     // Fields taken out although they are known: that they are missing now is no news.
@@ -58,16 +71,23 @@ pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<Pa
                     path.push(name.clone());
                 }
                 let parent = path[..path.len() - 1].to_vec();
-                let present = |field: &str| at(&mut value.clone(), &parent).is_some_and(|v| v.get(field).is_some());
+                let present = |value: &mut Value, field: &str| {
+                    at(value, &parent).is_some_and(|v| v.get(field).is_some())
+                };
                 let likely = nearest(&name, &expected).map(str::to_owned);
                 problems.push(ParamProblem {
                     path: in_file(path.clone(), &renamed),
                     message: format!("unknown field `{name}`"),
                     hint: hint(likely.as_deref(), &expected, "fields"),
                 });
-                let free = likely.filter(|l| !present(l) && !removed.contains(&child(&parent, l)));
-                let Some(Value::Object(map)) = at(&mut value, &parent) else { return (None, problems) };
-                let Some(content) = map.remove(&name) else { return (None, problems) };
+                let free = likely
+                    .filter(|l| !present(&mut value, l) && !removed.contains(&child(&parent, l)));
+                let Some(Value::Object(map)) = at(&mut value, &parent) else {
+                    return (None, problems);
+                };
+                let Some(content) = map.remove(&name) else {
+                    return (None, problems);
+                };
                 if let Some(likely) = free {
                     map.insert(likely.clone(), content);
                     renamed.push((parent, likely, name));
@@ -76,37 +96,46 @@ pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<Pa
             Wrong::Missing { name } => {
                 if !removed.contains(&child(&path, &name)) {
                     problems.push(ParamProblem {
-                        path: in_file(path, &renamed),
+                        path: in_file(path.clone(), &renamed),
                         message: format!("the required field `{name}` is missing"),
                         hint: Some(format!("add `{name}:`")),
                     });
                 }
-                return (None, problems);
+                match take_out(&mut value, path) {
+                    Some(taken) => removed.insert(taken),
+                    None => return (None, problems),
+                };
             }
             other => {
                 let (message, hint) = match other {
                     Wrong::UnknownVariant { name, expected } => {
                         // The name of a choice is the last part of the path where the choice has content.
-                        if path.last() == Some(&name) && at(&mut value, &path[..path.len() - 1]).is_some_and(|v| v.is_string()) {
+                        if path.last() == Some(&name)
+                            && at(&mut value, &path[..path.len() - 1])
+                                .is_some_and(|v| v.is_string())
+                        {
                             path.pop();
                         }
                         let likely = nearest(&name, &expected);
-                        (format!("unknown choice `{name}`"), hint(likely, &expected, "choices"))
+                        (
+                            format!("unknown choice `{name}`"),
+                            hint(likely, &expected, "choices"),
+                        )
                     }
                     _ => (text.clone(), None),
                 };
-                problems.push(ParamProblem { path: in_file(path.clone(), &renamed), message, hint });
-                // The nearest map field at or above the mistake goes; list positions stay, so that paths stay true.
-                while path.last().is_some_and(|last| {
-                    !matches!(at(&mut value, &path[..path.len() - 1]), Some(Value::Object(map)) if map.contains_key(last))
-                }) {
-                    path.pop();
+                // Where something was taken out of here, what is wrong now may be the consequence.
+                if !removed.iter().any(|r| r.starts_with(&path)) {
+                    problems.push(ParamProblem {
+                        path: in_file(path.clone(), &renamed),
+                        message,
+                        hint,
+                    });
                 }
-                let Some((last, parent)) = path.split_last() else { return (None, problems) };
-                if let Some(Value::Object(map)) = at(&mut value, parent) {
-                    map.remove(last);
-                }
-                removed.insert(path);
+                match take_out(&mut value, path) {
+                    Some(taken) => removed.insert(taken),
+                    None => return (None, problems),
+                };
             }
         }
     }
@@ -162,6 +191,19 @@ fn at<'a>(value: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
     })
 }
 
+/// Takes out the nearest map field at or above a mistake, and says which; a list keeps its items, so that paths stay true.
+fn take_out(value: &mut Value, mut path: Vec<String>) -> Option<Vec<String>> {
+    while let Some((last, parent)) = path.split_last() {
+        if let Some(Value::Object(map)) = at(value, parent)
+            && map.remove(last).is_some()
+        {
+            return Some(path);
+        }
+        path.pop();
+    }
+    None
+}
+
 /// The path as the user wrote it: likely names are turned back.
 fn in_file(mut path: Vec<String>, renamed: &[(Vec<String>, String, String)]) -> Vec<String> {
     // Parents hold likely names of earlier renamings, so the latest renaming is undone first.
@@ -176,7 +218,10 @@ fn in_file(mut path: Vec<String>, renamed: &[(Vec<String>, String, String)]) -> 
 /// The candidate a misspelled name most likely means, if one is near enough.
 pub fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
     let near = |c: &String| strsim::damerau_levenshtein(&name.to_lowercase(), &c.to_lowercase());
-    let (distance, best) = candidates.iter().map(|c| (near(c), c)).min_by_key(|(d, _)| *d)?;
+    let (distance, best) = candidates
+        .iter()
+        .map(|c| (near(c), c))
+        .min_by_key(|(d, _)| *d)?;
     (distance <= (name.chars().count().max(best.chars().count()) / 3).max(1)).then_some(best)
 }
 
@@ -237,15 +282,22 @@ mod tests {
 
     fn problems(with: Value) -> Vec<(String, String, String)> {
         let (_, problems) = parse::<Params>(&with);
-        problems.into_iter().map(|p| (p.path.join("."), p.message, p.hint.unwrap_or_default())).collect()
+        problems
+            .into_iter()
+            .map(|p| (p.path.join("."), p.message, p.hint.unwrap_or_default()))
+            .collect()
     }
 
     #[test]
     fn understands_what_is_right() {
-        let (params, problems) = parse::<Params>(&json!({"seed": 1, "rate": 2, "schedule": {"cosine": {"epochs": 3}}}));
+        let (params, problems) =
+            parse::<Params>(&json!({"seed": 1, "rate": 2, "schedule": {"cosine": {"epochs": 3}}}));
         assert_eq!(problems, []);
         let value = serde_json::to_value(params.unwrap()).unwrap();
-        assert_eq!(value, json!({"seed": 1, "rate": 2.0, "schedule": {"cosine": {"epochs": 3}}, "layers": []}));
+        assert_eq!(
+            value,
+            json!({"seed": 1, "rate": 2.0, "schedule": {"cosine": {"epochs": 3}}, "layers": []})
+        );
         assert_eq!(value["rate"].to_string(), "2.0", "a float stays a float");
     }
 
@@ -261,30 +313,68 @@ mod tests {
         sorted.sort();
         assert_eq!(
             sorted,
-            ["layers.1.widht", "layers.2.width", "rate", "schedule.cosine.epoch", "schedule.cosine.epoch", "sede", "unheard"],
+            [
+                "layers.1.widht",
+                "layers.2.width",
+                "rate",
+                "schedule.cosine.epoch",
+                "schedule.cosine.epoch",
+                "sede",
+                "unheard"
+            ],
             "{found:#?}"
         );
-        assert!(found.contains(&("sede".into(), "unknown field `sede`".into(), "did you mean `seed`?".into())));
-        assert!(found.contains(&("unheard".into(), "unknown field `unheard`".into(), "fields: seed, rate, schedule, layers".into())));
+        assert!(found.contains(&(
+            "sede".into(),
+            "unknown field `sede`".into(),
+            "did you mean `seed`?".into()
+        )));
+        assert!(found.contains(&(
+            "unheard".into(),
+            "unknown field `unheard`".into(),
+            "fields: seed, rate, schedule, layers".into()
+        )));
     }
 
     #[test]
     fn names_unknown_choices() {
         let of = |schedule: Value| problems(json!({"seed": 1, "schedule": schedule}));
-        let wrong = |path: &str| vec![(path.to_owned(), "unknown choice `cosin`".to_owned(), "did you mean `cosine`?".to_owned())];
+        let wrong = |path: &str| {
+            vec![(
+                path.to_owned(),
+                "unknown choice `cosin`".to_owned(),
+                "did you mean `cosine`?".to_owned(),
+            )]
+        };
         assert_eq!(of(json!("cosin")), wrong("schedule"));
         let nested = of(json!({"cosin": {"epochs": 1}}));
         assert_eq!(nested.len(), 1, "{nested:?}");
         assert_eq!(nested[0].1, "unknown choice `cosin`");
         assert!(nested[0].0.starts_with("schedule"));
-        assert_eq!(of(json!({"step": {"width": 1, "wide": 2}}))[0].0, "schedule.step.wide");
+        assert_eq!(
+            of(json!({"step": {"width": 1, "wide": 2}}))[0].0,
+            "schedule.step.wide"
+        );
     }
 
     #[test]
     fn a_missing_field_and_no_map() {
-        assert_eq!(problems(Value::Null), [("".into(), "the required field `seed` is missing".into(), "add `seed:`".into())]);
-        assert_eq!(problems(json!([1]))[0].1, "the parameters must be a map, not a list");
-        assert_eq!(problems(json!({"layers": [{}], "seed": 1}))[0].0, "layers.0");
+        assert_eq!(
+            problems(Value::Null),
+            [(
+                "".into(),
+                "the required field `seed` is missing".into(),
+                "add `seed:`".into()
+            )]
+        );
+        assert_eq!(
+            problems(json!([1]))[0].1,
+            "the parameters must be a map, not a list"
+        );
+        assert_eq!(
+            problems(json!({"layers": [{}], "seed": 1}))[0].0,
+            "layers.0"
+        );
     }
 
     proptest::proptest! {

@@ -96,7 +96,10 @@ pub struct Failure {
 impl Failure {
     /// A failure without a hint.
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), hint: None }
+        Failure {
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Adds what to do.
@@ -186,10 +189,14 @@ impl KindInfo {
             schema: || schemars::schema_for!(K::Params).to_value(),
             check: crate::check::check::<K>,
             // What cannot be parsed here has no states; `run` says what is wrong with it.
-            states: |params| serde_json::from_value(params.clone()).map_or_else(|_| Vec::new(), |p| K::states(&p)),
+            states: |params| {
+                serde_json::from_value(params.clone())
+                    .map_or_else(|_| Vec::new(), |p| K::states(&p))
+            },
             run: |task| {
-                let params = serde_path_to_error::deserialize(&task.job.params)
-                    .map_err(|e| anyhow::anyhow!("the job's parameters, at `{}`: {}", e.path(), e.inner()))?;
+                let params = serde_path_to_error::deserialize(&task.job.params).map_err(|e| {
+                    anyhow::anyhow!("the job's parameters, at `{}`: {}", e.path(), e.inner())
+                })?;
                 K::run(&params, task)
             },
         }

@@ -24,9 +24,93 @@ pub fn all() -> Vec<KindInfo> {
         KindInfo::of::<download::Download>(),
         KindInfo::of::<split::Split>(),
     ]
+pub mod claim;
+pub mod summarise;
+
+/// The kinds a pipeline can name under `uses:`.
+pub fn all() -> Vec<KindInfo> {
+    vec![KindInfo::of::<summarise::Summarise>()]
 }
 
-/// The kind of that name, those that only the engine uses included.
+/// The kind that decides claims: the engine uses it, pipelines do not name it.
+pub fn claim() -> KindInfo {
+    KindInfo::of::<claim::Claim>()
+}
+
+/// The kind of that name, the claim kind included.
 pub fn find(name: &str) -> Option<KindInfo> {
-    all().into_iter().find(|k| k.name == name)
+    all().into_iter().chain([claim()]).find(|k| k.name == name)
+}
+
+#[cfg(test)]
+mod testing {
+    //! Jobs for the tests of kinds that read tables.
+
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use crate::job::{FORMAT, Job, JobInput};
+    use crate::kind::Task;
+    use crate::table::{self, MetricRow};
+
+    /// A table with a test accuracy per epoch, as an input.
+    pub fn metrics(dir: &Path, group: &str, axes: Value, accuracy: &[f64]) -> JobInput {
+        let axes = serde_json::from_value(axes).unwrap();
+        let path = dir.join(format!(
+            "{group}-{}.parquet",
+            crate::select::axes_text(&axes)
+        ));
+        let row = |(epoch, value): (usize, &f64)| MetricRow {
+            epoch: Some(epoch as i64),
+            split: Some("test".into()),
+            name: "accuracy".into(),
+            value: *value,
+            ..MetricRow::default()
+        };
+        let rows: Vec<MetricRow> = accuracy.iter().enumerate().map(row).collect();
+        table::write(&path, &rows).unwrap();
+        JobInput {
+            group: group.into(),
+            axes,
+            path,
+            digest: String::new(),
+        }
+    }
+
+    /// A task that writes each output into `dir` under its name.
+    pub fn task<const N: usize>(
+        dir: &Path,
+        params: Value,
+        outputs: &[&str],
+        inputs: [(&str, Vec<JobInput>); N],
+    ) -> Task {
+        let job = Job {
+            version: FORMAT,
+            kind: String::new(),
+            revision: 0,
+            params,
+            inputs: inputs
+                .into_iter()
+                .map(|(name, items)| (name.to_owned(), items))
+                .collect(),
+            outputs: outputs
+                .iter()
+                .map(|name| (name.to_string(), dir.join(name)))
+                .collect(),
+            threads: 1,
+            resume: None,
+            states_dir: dir.to_owned(),
+            mirrors: Vec::new(),
+            pins: Default::default(),
+            offline: true,
+            scratch_dir: dir.to_owned(),
+        };
+        Task {
+            job,
+            pins: Default::default(),
+            figures: Default::default(),
+            events: None,
+        }
+    }
 }

@@ -1,0 +1,360 @@
+//! The reference of a kind, written from its types: `repro kinds NAME` and docs/kinds.md show the same text.
+//!
+//! Reads the JSON Schema of the parameters as a tree of fields and choices; knows no particular kind.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::kind::KindInfo;
+
+/// Deeper nesting is not shown: only a schema that holds itself gets there.
+const DEPTH_MAX: usize = 8;
+
+/// The Markdown reference of a kind: what it does, inputs, outputs, every parameter with type, default and meaning.
+pub fn reference(info: &KindInfo) -> String {
+    let schema = (info.schema)();
+    let mut text = format!(
+        "## `{}`\n\n{}\n\n{}\n",
+        info.name,
+        info.summary,
+        info.doc.trim()
+    );
+    text.push_str("\n### Inputs\n\n");
+    if info.inputs.is_empty() {
+        text.push_str("None.\n");
+    }
+    for input in info.inputs {
+        let name = if input.name == "*" {
+            "any name".to_owned()
+        } else {
+            format!("`{}`", input.name)
+        };
+        let count = if input.many { "one or more" } else { "one" };
+        let required = if input.required { ", **required**" } else { "" };
+        let _ = writeln!(text, "- {name} ({count}{required}): {}", input.doc);
+    }
+    text.push_str("\n### Outputs\n\n");
+    match outputs(info, &schema) {
+        Some(outputs) => outputs.iter().for_each(|(name, path)| {
+            let _ = writeln!(text, "- `{name}`: `{path}`");
+        }),
+        None => text.push_str("They depend on the parameters; see above.\n"),
+    }
+    text.push_str("\n### Parameters\n\n");
+    let before = text.len();
+    Tree { root: &schema }.fields(&schema, 0, &mut text);
+    if text.len() == before {
+        text.push_str("None.\n");
+    }
+    let _ = writeln!(text, "\nRevision {} of the kind.", info.revision);
+    text
+}
+
+/// The outputs of the example in the schema, or of the least parameters it allows, if those pass the kind's checks.
+fn outputs(info: &KindInfo, schema: &Value) -> Option<Vec<(String, String)>> {
+    let sample = Tree { root: schema }.sample(schema, 0);
+    let needs: Vec<String> = info.inputs.iter().map(|i| i.name.to_owned()).collect();
+    let checked = (info.check)(&sample, &needs).ok()?;
+    Some(
+        checked
+            .outputs
+            .into_iter()
+            .map(|o| (o.name, o.path))
+            .collect(),
+    )
+}
+
+struct Tree<'a> {
+    /// Holds the `$defs`.
+    root: &'a Value,
+}
+
+impl<'a> Tree<'a> {
+    /// Follows references and looks through "or null".
+    fn resolve(&self, mut schema: &'a Value) -> &'a Value {
+        for _ in 0..DEPTH_MAX {
+            if let Some(target) = schema["$ref"]
+                .as_str()
+                .and_then(|r| r.strip_prefix('#'))
+                .and_then(|r| self.root.pointer(r))
+            {
+                schema = target;
+            } else if let Some(one) = schema["allOf"].as_array().filter(|all| all.len() == 1) {
+                schema = &one[0];
+            } else if let Some([one, null]) = schema["anyOf"].as_array().map(Vec::as_slice)
+                && null["type"] == "null"
+            {
+                schema = one;
+            } else {
+                break;
+            }
+        }
+        schema
+    }
+
+    /// One line per field of a map, required ones first, each followed by what is inside it.
+    fn fields(&self, schema: &'a Value, depth: usize, text: &mut String) {
+        let Some(fields) = schema["properties"].as_object() else {
+            return;
+        };
+        let is_required = |name: &str| {
+            schema["required"]
+                .as_array()
+                .is_some_and(|r| r.iter().any(|n| n == name))
+        };
+        let (first, second): (Vec<_>, Vec<_>) =
+            fields.iter().partition(|(name, _)| is_required(name));
+        for (name, field) in first.into_iter().chain(second) {
+            let default = match &field["default"] {
+                _ if is_required(name) => Some("**required**".to_owned()),
+                Value::Null => Some("optional".to_owned()),
+                value => Some(format!("default `{}`", yaml(value))),
+            };
+            self.line(
+                name,
+                field,
+                field["description"].as_str(),
+                default,
+                depth,
+                text,
+            );
+        }
+    }
+
+    /// One line for a field or a choice, and lines for what is inside it.
+    fn line(
+        &self,
+        name: &str,
+        field: &'a Value,
+        about: Option<&str>,
+        note: Option<String>,
+        depth: usize,
+        text: &mut String,
+    ) {
+        let inner = self.resolve(field);
+        let notes: Vec<String> = [Some(self.type_of(inner, 0)), note]
+            .into_iter()
+            .flatten()
+            .filter(|n| !n.is_empty())
+            .collect();
+        let notes = if notes.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", notes.join(", "))
+        };
+        let about = sentence(about.or(inner["description"].as_str()));
+        let _ = writeln!(text, "{}- `{name}`{notes}{about}", "  ".repeat(depth));
+        if depth >= DEPTH_MAX {
+            return;
+        }
+        let inside = if inner["type"] == "array" {
+            self.resolve(&inner["items"])
+        } else {
+            inner
+        };
+        let inside = match &inside["additionalProperties"] {
+            Value::Object(_) => self.resolve(&inside["additionalProperties"]),
+            _ => inside,
+        };
+        self.fields(inside, depth + 1, text);
+        for choice in choices(inside) {
+            self.choice(choice, depth + 1, text);
+        }
+    }
+
+    /// A choice is a word or a map of one key.
+    fn choice(&self, choice: &'a Value, depth: usize, text: &mut String) {
+        let about = choice["description"].as_str();
+        let mut word = |word: &str| {
+            let _ = writeln!(text, "{}- `{word}`{}", "  ".repeat(depth), sentence(about));
+        };
+        if let Some(name) = choice["const"].as_str() {
+            word(name);
+        } else if let Some(names) = choice["enum"].as_array() {
+            names.iter().filter_map(Value::as_str).for_each(word);
+        } else if let Some((name, content)) = choice["properties"]
+            .as_object()
+            .and_then(|p| p.iter().next())
+        {
+            self.line(name, content, about, None, depth, text);
+        }
+    }
+
+    fn type_of(&self, schema: &'a Value, depth: usize) -> String {
+        if depth > DEPTH_MAX {
+            return "any".to_owned();
+        }
+        let limits = |kind: &str| match (&schema["minimum"], &schema["maximum"]) {
+            (Value::Null, Value::Null) => kind.to_owned(),
+            (low, Value::Null) => format!("{kind}, at least {low}"),
+            (Value::Null, high) => format!("{kind}, at most {high}"),
+            (low, high) => format!("{kind}, {low} to {high}"),
+        };
+        let basic = match &schema["type"] {
+            Value::Array(types) => types
+                .iter()
+                .find_map(|t| t.as_str().filter(|t| *t != "null")),
+            other => other.as_str(),
+        };
+        match basic {
+            _ if choices(schema).next().is_some() => "one of".to_owned(),
+            Some("integer") => limits("whole number"),
+            Some("number") => limits("number"),
+            Some("string") => "text".to_owned(),
+            Some("boolean") => "true or false".to_owned(),
+            Some("array") => match self
+                .type_of(self.resolve(&schema["items"]), depth + 1)
+                .as_str()
+            {
+                "" => "list".to_owned(),
+                "one of" => "list, each one of".to_owned(),
+                items => format!("list of {items}"),
+            },
+            Some("object") => match &schema["additionalProperties"] {
+                Value::Object(_) => {
+                    let content =
+                        self.type_of(self.resolve(&schema["additionalProperties"]), depth + 1);
+                    format!("map from names to {content}")
+                }
+                _ => "map".to_owned(),
+            },
+            _ => {
+                let any = schema["anyOf"].as_array().into_iter().flatten();
+                any.map(|s| self.type_of(self.resolve(s), depth + 1))
+                    .collect::<Vec<_>>()
+                    .join(" or ")
+            }
+        }
+    }
+
+    /// The example a schema carries, or the least value it allows.
+    fn sample(&self, schema: &'a Value, depth: usize) -> Value {
+        let schema = self.resolve(schema);
+        if let Some(example) = schema["examples"].get(0) {
+            return example.clone();
+        }
+        if depth > DEPTH_MAX {
+            return Value::Null;
+        }
+        if let Some(choice) = choices(schema).next() {
+            return match (&choice["const"], choice["enum"].get(0)) {
+                (Value::Null, None) => self.sample(choice, depth + 1),
+                (Value::Null, Some(word)) => word.clone(),
+                (word, _) => word.clone(),
+            };
+        }
+        match schema["type"].as_str() {
+            Some("integer") => schema["minimum"].as_i64().unwrap_or(0).max(1).into(),
+            Some("number") => 0.5.into(),
+            Some("string") => "x".into(),
+            Some("boolean") => false.into(),
+            Some("array") => vec![self.sample(&schema["items"], depth + 1)].into(),
+            Some("object") => {
+                let required = schema["required"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str);
+                required
+                    .map(|name| {
+                        (
+                            name.to_owned(),
+                            self.sample(&schema["properties"][name], depth + 1),
+                        )
+                    })
+                    .collect()
+            }
+            _ => schema["anyOf"]
+                .get(0)
+                .map_or(Value::Null, |first| self.sample(first, depth + 1)),
+        }
+    }
+}
+
+/// The alternatives of a choice; none where the schema is not one.
+fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
+    let own = schema["enum"].is_array().then_some(schema);
+    schema["oneOf"].as_array().into_iter().flatten().chain(own)
+}
+
+/// A description on one line, set apart from the name before it.
+fn sentence(about: Option<&str>) -> String {
+    let words: Vec<&str> = about.unwrap_or("").split_whitespace().collect();
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", words.join(" "))
+    }
+}
+
+/// A value as one writes it in YAML, on one line.
+fn yaml(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(yaml).collect::<Vec<_>>().join(", ")
+        ),
+        Value::Object(map) => {
+            format!(
+                "{{{}}}",
+                map.iter()
+                    .map(|(k, v)| format!("{k}: {}", yaml(v)))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds;
+
+    #[test]
+    fn of_summarise() {
+        let text = reference(&kinds::find("summarise").unwrap());
+        let (_, parameters) = text.split_once("### Inputs").unwrap();
+        assert_eq!(
+            parameters,
+            "
+
+- `tables` (one or more, **required**): The metrics tables, one or more; groups keep stages apart.
+
+### Outputs
+
+- `table`: `summary.parquet`
+- `text`: `summary.md`
+
+### Parameters
+
+- `of` (text or list of text, **required**): The values to summarise: `test_accuracy` is `accuracy` of the split `test`; a name alone will do where one split has it.
+- `at` (one of, default `last`): Where on the way each value is read.
+  - `last`: The last recorded value.
+  - `best` (one of): The best value on the way. On a test set this is optimistic: it selects by what it reports.
+    - `max`: The larger value.
+    - `min`: The smaller value.
+  - `mean_of_last` (whole number, at least 1): The mean of the last so many recorded values.
+  - `epoch` (whole number): The value recorded after this many epochs.
+- `confidence` (number, 0.0 to 1.0, default `0.95`): The confidence of the intervals, above 0 and below 1.
+- `over` (text or list of text, default `[seed]`): The axes that only repeat the experiment: means run over them, and every other axis gets rows of its own.
+
+Revision 1 of the kind.
+"
+        );
+    }
+
+    #[test]
+    fn every_kind_has_one() {
+        for kind in kinds::all().into_iter().chain([kinds::claim()]) {
+            let text = reference(&kind);
+            assert!(
+                text.contains(kind.summary) && text.contains("### Parameters\n\n- `"),
+                "{text}"
+            );
+        }
+    }
+}
