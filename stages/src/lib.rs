@@ -4,9 +4,9 @@
 
 pub mod check;
 pub mod data;
+pub mod docs;
 pub mod exact;
 pub mod fetch;
-pub mod docs;
 pub mod job;
 pub mod kernels;
 pub mod kind;

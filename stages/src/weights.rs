@@ -57,7 +57,10 @@ impl TensorFile {
         for (name, tensor) in &self.tensors {
             let start = end;
             end += tensor.data.len() * width;
-            header.insert(name.clone(), json!({"dtype": dtype, "shape": tensor.shape, "data_offsets": [start, end]}));
+            header.insert(
+                name.clone(),
+                json!({"dtype": dtype, "shape": tensor.shape, "data_offsets": [start, end]}),
+            );
         }
         let mut text = Value::Object(header).to_string().into_bytes();
         text.resize(text.len().next_multiple_of(8), b' ');
@@ -75,26 +78,48 @@ impl TensorFile {
 
     /// Reads what [`TensorFile::to_bytes`] or any other program wrote; F32 and U8 tensors only.
     pub fn from_bytes(bytes: &[u8]) -> Result<TensorFile, String> {
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| format!("not a whole safetensors file: {e}"))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|e| format!("not a whole safetensors file: {e}"))?;
-        let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let (_, header) = SafeTensors::read_metadata(bytes)
+            .map_err(|e| format!("not a whole safetensors file: {e}"))?;
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|e| format!("not a whole safetensors file: {e}"))?;
+        let metadata = header
+            .metadata()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         let mut tensors = NamedTensors::new();
         for (name, view) in file.tensors() {
             let data = match view.dtype() {
-                Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+                Dtype::F32 => view
+                    .data()
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect(),
                 Dtype::U8 => view.data().iter().map(|&b| f32::from(b)).collect(),
                 // PyTorch's `num_batches_tracked`; no use here
                 Dtype::I64 if name.ends_with(".num_batches_tracked") => continue,
-                other => return Err(format!("tensor `{name}` is {other:?}; F32 (masks: U8) is expected")),
+                other => {
+                    return Err(format!(
+                        "tensor `{name}` is {other:?}; F32 (masks: U8) is expected"
+                    ));
+                }
             };
-            tensors.insert(name, NamedTensor { shape: view.shape().to_vec(), data });
+            tensors.insert(
+                name,
+                NamedTensor {
+                    shape: view.shape().to_vec(),
+                    data,
+                },
+            );
         }
         Ok(TensorFile { tensors, metadata })
     }
 
     /// Reads a file.
     pub fn read(path: &Path) -> anyhow::Result<TensorFile> {
-        let bytes = std::fs::read(path).map_err(|e| Failure::new(format!("cannot read `{}`: {e}", path.display())))?;
+        let bytes = std::fs::read(path)
+            .map_err(|e| Failure::new(format!("cannot read `{}`: {e}", path.display())))?;
         TensorFile::from_bytes(&bytes).map_err(|e| {
             Failure::new(format!("`{}`: {e}", path.display()))
                 .hint("the input must be a model, mask or state that a stage wrote, or a safetensors file with the same tensors")
@@ -104,7 +129,8 @@ impl TensorFile {
 
     /// Writes a file.
     pub fn write(&self, path: &Path, store: Store) -> anyhow::Result<()> {
-        std::fs::write(path, self.to_bytes(store)).map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
+        std::fs::write(path, self.to_bytes(store))
+            .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
     }
 }
 
@@ -115,8 +141,20 @@ mod tests {
 
     fn sample() -> TensorFile {
         let mut file = TensorFile::default();
-        file.tensors.insert("b".into(), NamedTensor { shape: vec![2, 3], data: vec![1.0, -0.0, f32::MIN_POSITIVE / 2.0, 4.0, 5.5, 6.0] });
-        file.tensors.insert("a".into(), NamedTensor { shape: vec![], data: vec![7.0] });
+        file.tensors.insert(
+            "b".into(),
+            NamedTensor {
+                shape: vec![2, 3],
+                data: vec![1.0, -0.0, f32::MIN_POSITIVE / 2.0, 4.0, 5.5, 6.0],
+            },
+        );
+        file.tensors.insert(
+            "a".into(),
+            NamedTensor {
+                shape: vec![],
+                data: vec![7.0],
+            },
+        );
         for key in ["z", "y", "format", "w", "v"] {
             file.metadata.insert(key.into(), format!("value of {key}"));
         }
@@ -127,8 +165,13 @@ mod tests {
     fn bytes_are_a_function_of_the_content() {
         let bytes = sample().to_bytes(Store::F32);
         assert_eq!(bytes, sample().to_bytes(Store::F32));
-        let header = std::str::from_utf8(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])]).unwrap();
-        assert!(header.starts_with(r#"{"__metadata__":{"format":"value of format","v":"#), "{header}");
+        let header =
+            std::str::from_utf8(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])])
+                .unwrap();
+        assert!(
+            header.starts_with(r#"{"__metadata__":{"format":"value of format","v":"#),
+            "{header}"
+        );
         assert_eq!(bytes.len() % 4, 0);
     }
 
@@ -136,7 +179,10 @@ mod tests {
     fn broken_files_are_refused() {
         let bytes = sample().to_bytes(Store::F32);
         for cut in [0, 5, 8, 40, bytes.len() - 1] {
-            assert!(TensorFile::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
+            assert!(
+                TensorFile::from_bytes(&bytes[..cut]).is_err(),
+                "cut at {cut}"
+            );
         }
         let mut longer = bytes.clone();
         longer.push(0);

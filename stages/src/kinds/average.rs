@@ -38,24 +38,42 @@ impl Kind for Average {
     const REVISION: u32 = 1;
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
-    const INPUTS: &'static [InputSpec] =
-        &[InputSpec { name: "models", required: true, many: true, observes_only: false, doc: "The models, all of one shape." }];
+    const INPUTS: &'static [InputSpec] = &[InputSpec {
+        name: "models",
+        required: true,
+        many: true,
+        observes_only: false,
+        doc: "The models, all of one shape.",
+    }];
 
     fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec { name: "model".into(), path: "model.safetensors".into() }]
+        vec![OutputSpec {
+            name: "model".into(),
+            path: "model.safetensors".into(),
+        }]
     }
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
         let problem = |message: String, hint: &str| {
-            vec![ParamProblem { path: vec!["weights".into(), "given".into()], message, hint: Some(hint.into()) }]
+            vec![ParamProblem {
+                path: vec!["weights".into(), "given".into()],
+                message,
+                hint: Some(hint.into()),
+            }]
         };
         match &p.weights {
             Weights::Uniform => Vec::new(),
-            Weights::Given(w) if w.iter().any(|x| !x.is_finite()) => problem("all weights must be finite".into(), "one number per model"),
+            Weights::Given(w) if w.iter().any(|x| !x.is_finite()) => {
+                problem("all weights must be finite".into(), "one number per model")
+            }
             Weights::Given(w) => {
                 let sum: f64 = w.iter().sum();
                 let hint = "divide every weight by the sum";
-                if (sum - 1.0).abs() <= TOLERANCE { Vec::new() } else { problem(format!("the weights' sum is {sum}, it must be 1"), hint) }
+                if (sum - 1.0).abs() <= TOLERANCE {
+                    Vec::new()
+                } else {
+                    problem(format!("the weights' sum is {sum}, it must be 1"), hint)
+                }
             }
         }
     }
@@ -68,24 +86,43 @@ impl Kind for Average {
             Weights::Given(w) if w.len() == count => w.iter().map(|&x| x as f32).collect(),
             Weights::Given(w) => {
                 let text = format!("`weights` has {} numbers for {count} models", w.len());
-                return Err(Failure::new(text).hint("give one number per model, in the order of `needs: models`").into());
+                return Err(Failure::new(text)
+                    .hint("give one number per model, in the order of `needs: models`")
+                    .into());
             }
         };
-        let divisor = if p.weights == Weights::Uniform { count as f32 } else { 1.0 };
+        let divisor = if p.weights == Weights::Uniform {
+            count as f32
+        } else {
+            1.0
+        };
         let mut sum: Option<Model> = None;
         for (input, factor) in inputs.iter().zip(factors) {
             let model = Model::read(&input.path)?;
             match &mut sum {
                 None => {
                     let mut first = model;
-                    first.tensors.values_mut().flat_map(|t| &mut t.data).for_each(|w| *w *= factor);
+                    first
+                        .tensors
+                        .values_mut()
+                        .flat_map(|t| &mut t.data)
+                        .for_each(|w| *w *= factor);
                     sum = Some(first);
                 }
                 Some(sum) => {
                     if model.architecture.identity != sum.architecture.identity {
-                        let text = |m: &Model| serde_json::to_string(&m.architecture.identity).unwrap_or_default();
-                        let message = format!("`{}` is {}, the first model {}", input.path.display(), text(&model), text(sum));
-                        return Err(Failure::new(message).hint("only models of one shape can be averaged").into());
+                        let text = |m: &Model| {
+                            serde_json::to_string(&m.architecture.identity).unwrap_or_default()
+                        };
+                        let message = format!(
+                            "`{}` is {}, the first model {}",
+                            input.path.display(),
+                            text(&model),
+                            text(sum)
+                        );
+                        return Err(Failure::new(message)
+                            .hint("only models of one shape can be averaged")
+                            .into());
                     }
                     for (name, tensor) in &mut sum.tensors {
                         for (s, w) in tensor.data.iter_mut().zip(&model.tensors[name].data) {
@@ -96,9 +133,14 @@ impl Kind for Average {
             }
         }
         let Some(mut mean) = sum else {
-            return Err(Failure::new("input `models`: no model").hint("gather some: `needs: {models: \"train[*].model\"}`").into());
+            return Err(Failure::new("input `models`: no model")
+                .hint("gather some: `needs: {models: \"train[*].model\"}`")
+                .into());
         };
-        mean.tensors.values_mut().flat_map(|t| &mut t.data).for_each(|w| *w /= divisor);
+        mean.tensors
+            .values_mut()
+            .flat_map(|t| &mut t.data)
+            .for_each(|w| *w /= divisor);
         mean.write(task.output("model")?)
     }
 }

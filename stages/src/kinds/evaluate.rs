@@ -36,17 +36,36 @@ impl Kind for Evaluate {
     const SUMMARY: &'static str = "Measures loss and accuracy of a model, overall and per class.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec { name: "model", required: true, many: false, observes_only: false, doc: "The model." },
-        InputSpec { name: "data", required: true, many: true, observes_only: false, doc: "The data; several are put together." },
+        InputSpec {
+            name: "model",
+            required: true,
+            many: false,
+            observes_only: false,
+            doc: "The model.",
+        },
+        InputSpec {
+            name: "data",
+            required: true,
+            many: true,
+            observes_only: false,
+            doc: "The data; several are put together.",
+        },
     ];
 
     fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec { name: "metrics".into(), path: "metrics.parquet".into() }]
+        vec![OutputSpec {
+            name: "metrics".into(),
+            path: "metrics.parquet".into(),
+        }]
     }
 
     fn validate(params: &Params, _: &[String]) -> Vec<ParamProblem> {
         if params.split.is_empty() {
-            return vec![ParamProblem { path: vec!["split".into()], message: "must not be empty".into(), hint: None }];
+            return vec![ParamProblem {
+                path: vec!["split".into()],
+                message: "must not be empty".into(),
+                hint: None,
+            }];
         }
         Vec::new()
     }
@@ -59,12 +78,26 @@ impl Kind for Evaluate {
         let network = Network::load(&device, Arc::new(model.architecture), &model.tensors);
         let begun = std::time::Instant::now();
         let score = score(&device, &network, &data)?;
-        task.figures.insert("images_per_s".into(), data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9));
-        let row = |name: String, value: f64| MetricRow { split: Some(params.split.clone()), name, value, ..MetricRow::default() };
-        let mut rows = vec![row("loss".into(), score.loss), row("accuracy".into(), score.accuracy)];
+        task.figures.insert(
+            "images_per_s".into(),
+            data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+        );
+        let row = |name: String, value: f64| MetricRow {
+            split: Some(params.split.clone()),
+            name,
+            value,
+            ..MetricRow::default()
+        };
+        let mut rows = vec![
+            row("loss".into(), score.loss),
+            row("accuracy".into(), score.accuracy),
+        ];
         for (class, (right, all)) in data.info().classes.iter().zip(&score.by_class) {
             if *all > 0 {
-                rows.push(row(format!("accuracy[{class}]"), *right as f64 / *all as f64));
+                rows.push(row(
+                    format!("accuracy[{class}]"),
+                    *right as f64 / *all as f64,
+                ));
             }
         }
         table::write(task.output("metrics")?, &rows)

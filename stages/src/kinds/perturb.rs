@@ -54,18 +54,32 @@ impl Kind for Perturb {
     type Params = Params;
     const NAME: &'static str = "perturb";
     const REVISION: u32 = 1;
-    const SUMMARY: &'static str = "Shrinks a model's weights and adds noise (shrink and perturb, Ash & Adams 2020).";
+    const SUMMARY: &'static str =
+        "Shrinks a model's weights and adds noise (shrink and perturb, Ash & Adams 2020).";
     const DOC: &'static str = DOC;
-    const INPUTS: &'static [InputSpec] = &[InputSpec { name: "model", required: true, many: false, observes_only: false, doc: "The model." }];
+    const INPUTS: &'static [InputSpec] = &[InputSpec {
+        name: "model",
+        required: true,
+        many: false,
+        observes_only: false,
+        doc: "The model.",
+    }];
 
     fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec { name: "model".into(), path: "model.safetensors".into() }]
+        vec![OutputSpec {
+            name: "model".into(),
+            path: "model.safetensors".into(),
+        }]
     }
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
         let mut problems = Vec::new();
         let mut add = |path: &[&str], message: String| {
-            problems.push(ParamProblem { path: path.iter().map(|s| (*s).to_owned()).collect(), message, hint: None });
+            problems.push(ParamProblem {
+                path: path.iter().map(|s| (*s).to_owned()).collect(),
+                message,
+                hint: None,
+            });
         };
         for (name, x) in [("shrink", p.shrink), ("perturb", p.perturb)] {
             if !x.is_finite() {
@@ -79,7 +93,10 @@ impl Kind for Perturb {
                 }
             }
             Noise::Normal(n) if !(n.std.is_finite() && n.std >= 0.0) => {
-                add(&["noise", "normal", "std"], format!("must be finite and not negative, got {}", n.std));
+                add(
+                    &["noise", "normal", "std"],
+                    format!("must be finite and not negative, got {}", n.std),
+                );
             }
             Noise::Normal(_) => {}
         }
@@ -96,7 +113,12 @@ impl Kind for Perturb {
         let fresh = init::fresh(&model.architecture, init, p.seed, "perturb");
         let (shrink, perturb) = (p.shrink as f32, p.perturb as f32);
         for (position, parameter) in model.architecture.parameters.iter().enumerate() {
-            let (Some(old), Some(new)) = (model.tensors.get_mut(&parameter.name), fresh.get(&parameter.name)) else { continue };
+            let (Some(old), Some(new)) = (
+                model.tensors.get_mut(&parameter.name),
+                fresh.get(&parameter.name),
+            ) else {
+                continue;
+            };
             match (parameter.role, p.noise) {
                 (Role::RunningMean | Role::RunningVariance, _) => old.data.clone_from(&new.data),
                 (_, Noise::Init(_)) => {

@@ -68,29 +68,61 @@ impl Kind for Prune {
     const SUMMARY: &'static str = "Removes weights by magnitude or at random, and writes the mask.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec { name: "model", required: true, many: false, observes_only: false, doc: "The model whose weights are ranked." },
-        InputSpec { name: "mask", required: false, many: false, observes_only: false, doc: "The mask so far; removed weights stay removed." },
-        InputSpec { name: "rewind", required: false, many: false, observes_only: false, doc: "A model whose values the survivors get back." },
+        InputSpec {
+            name: "model",
+            required: true,
+            many: false,
+            observes_only: false,
+            doc: "The model whose weights are ranked.",
+        },
+        InputSpec {
+            name: "mask",
+            required: false,
+            many: false,
+            observes_only: false,
+            doc: "The mask so far; removed weights stay removed.",
+        },
+        InputSpec {
+            name: "rewind",
+            required: false,
+            many: false,
+            observes_only: false,
+            doc: "A model whose values the survivors get back.",
+        },
     ];
 
     fn outputs(_: &Params) -> Vec<OutputSpec> {
-        let output = |name: &str| OutputSpec { name: name.into(), path: format!("{name}.safetensors") };
+        let output = |name: &str| OutputSpec {
+            name: name.into(),
+            path: format!("{name}.safetensors"),
+        };
         vec![output("model"), output("mask")]
     }
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
         let mut problems = Vec::new();
         let mut add = |name: &str, message: String, hint: Option<String>| {
-            problems.push(ParamProblem { path: vec![name.into()], message, hint });
+            problems.push(ParamProblem {
+                path: vec![name.into()],
+                message,
+                hint,
+            });
         };
-        let fractions = [("fraction", Some(p.fraction)), ("output_layer_fraction", p.output_layer_fraction)];
+        let fractions = [
+            ("fraction", Some(p.fraction)),
+            ("output_layer_fraction", p.output_layer_fraction),
+        ];
         for (name, x) in fractions.into_iter().filter_map(|(n, x)| x.map(|x| (n, x))) {
             if !(0.0..=1.0).contains(&x) {
                 add(name, format!("must be between 0 and 1, got {x}"), None);
             }
         }
         if p.output_layer_fraction.is_some() && p.scope == Scope::Global {
-            add("output_layer_fraction", "has no meaning with `scope: global`".into(), Some("leave it out, or rank layer by layer".into()));
+            add(
+                "output_layer_fraction",
+                "has no meaning with `scope: global`".into(),
+                Some("leave it out, or rank layer by layer".into()),
+            );
         }
         problems
     }
@@ -107,50 +139,97 @@ impl Kind for Prune {
             let rewind = Model::read(&one.path)?;
             if rewind.architecture.identity != model.architecture.identity {
                 let hint = "rewind to a checkpoint of the same training or to its first weights";
-                return Err(Failure::new("input `rewind`: a model of another shape").hint(hint).into());
+                return Err(Failure::new("input `rewind`: a model of another shape")
+                    .hint(hint)
+                    .into());
             }
             model.tensors = rewind.tensors;
         }
         mask::apply(&mut model.tensors, &masks);
-        let kept: f64 = masks.values().flat_map(|m| &m.data).map(|&x| f64::from(x)).sum();
+        let kept: f64 = masks
+            .values()
+            .flat_map(|m| &m.data)
+            .map(|&x| f64::from(x))
+            .sum();
         let all = masks.values().map(|m| m.data.len()).sum::<usize>();
         task.figures.insert("weights_kept".into(), kept);
-        task.figures.insert("share_kept".into(), kept / (all as f64).max(1.0));
+        task.figures
+            .insert("share_kept".into(), kept / (all as f64).max(1.0));
         model.write(task.output("model")?)?;
-        TensorFile { tensors: masks, metadata: BTreeMap::new() }.write(task.output("mask")?, Store::Bits)
+        TensorFile {
+            tensors: masks,
+            metadata: BTreeMap::new(),
+        }
+        .write(task.output("mask")?, Store::Bits)
     }
 }
 
 /// The new masks, one per weight tensor, in file layout.
-fn prune(p: &Params, architecture: &Architecture, tensors: &NamedTensors, before: &NamedTensors) -> Result<NamedTensors, Failure> {
+fn prune(
+    p: &Params,
+    architecture: &Architecture,
+    tensors: &NamedTensors,
+    before: &NamedTensors,
+) -> Result<NamedTensors, Failure> {
     let output = architecture.output_weight();
     let mut masks = NamedTensors::new();
     let mut layers = Vec::new();
-    for (position, parameter) in architecture.parameters.iter().enumerate().filter(|(_, p)| p.role.is_weight()) {
+    for (position, parameter) in architecture
+        .parameters
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.role.is_weight())
+    {
         let weights = &tensors[&parameter.name];
         if let Some(i) = weights.data.iter().position(|x| x.is_nan()) {
-            return Err(Failure::new(format!("`{}` holds NaN at position {i}: nothing to rank", parameter.name)));
+            return Err(Failure::new(format!(
+                "`{}` holds NaN at position {i}: nothing to rank",
+                parameter.name
+            )));
         }
-        let mask = before.get(&parameter.name).map_or_else(|| vec![1.0; weights.data.len()], |m| m.data.clone());
+        let mask = before
+            .get(&parameter.name)
+            .map_or_else(|| vec![1.0; weights.data.len()], |m| m.data.clone());
         let survivors = (0..weights.data.len()).filter(|&i| mask[i] != 0.0);
         let ranked: Vec<Candidate> = match p.by {
-            Criterion::Magnitude => survivors.map(|i| (u64::from(weights.data[i].abs().to_bits()), masks.len(), i)).collect(),
+            Criterion::Magnitude => survivors
+                .map(|i| (u64::from(weights.data[i].abs().to_bits()), masks.len(), i))
+                .collect(),
             Criterion::Random(RandomCriterion { seed }) => {
                 // a number per weight, not per survivor: a weight keeps its rank from round to round
                 let mut stream = Stream::new(seed, "prune", 0, position as u64);
-                let numbers: Vec<u64> = (0..weights.data.len()).map(|_| stream.next_u64()).collect();
+                let numbers: Vec<u64> =
+                    (0..weights.data.len()).map(|_| stream.next_u64()).collect();
                 survivors.map(|i| (numbers[i], masks.len(), i)).collect()
             }
         };
-        let fraction = if position == output { p.output_layer_fraction.unwrap_or(p.fraction) } else { p.fraction };
+        let fraction = if position == output {
+            p.output_layer_fraction.unwrap_or(p.fraction)
+        } else {
+            p.fraction
+        };
         layers.push((ranked, fraction));
-        masks.insert(parameter.name.clone(), NamedTensor { shape: weights.shape.clone(), data: mask });
+        masks.insert(
+            parameter.name.clone(),
+            NamedTensor {
+                shape: weights.shape.clone(),
+                data: mask,
+            },
+        );
     }
     // candidates name tensors by the order in which they came
-    let names: Vec<String> = architecture.parameters.iter().filter(|p| p.role.is_weight()).map(|p| p.name.clone()).collect();
+    let names: Vec<String> = architecture
+        .parameters
+        .iter()
+        .filter(|p| p.role.is_weight())
+        .map(|p| p.name.clone())
+        .collect();
     let groups = match p.scope {
         Scope::Layerwise => layers,
-        Scope::Global => vec![(layers.into_iter().flat_map(|(ranked, _)| ranked).collect(), p.fraction)],
+        Scope::Global => vec![(
+            layers.into_iter().flat_map(|(ranked, _)| ranked).collect(),
+            p.fraction,
+        )],
     };
     for (mut candidates, fraction) in groups {
         let remove = removed(candidates.len(), fraction);
@@ -207,7 +286,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn small() -> Architecture {
-        architecture(serde_json::json!({"mlp": {"hidden": [5], "batch_norm": {}}}), (2, 3, 1), 4)
+        architecture(
+            serde_json::json!({"mlp": {"hidden": [5], "batch_norm": {}}}),
+            (2, 3, 1),
+            4,
+        )
     }
 
     fn count(masks: &NamedTensors, name: &str) -> usize {
@@ -218,13 +301,34 @@ mod tests {
     fn only_weights_are_masked_and_ties_go_in_order() {
         let a = small();
         let tensors = fresh(&a, Init::Constant(0.5), 0, "init");
-        let p = Params { fraction: 0.1, by: Criterion::Magnitude, scope: Scope::Layerwise, output_layer_fraction: Some(0.05) };
+        let p = Params {
+            fraction: 0.1,
+            by: Criterion::Magnitude,
+            scope: Scope::Layerwise,
+            output_layer_fraction: Some(0.05),
+        };
         let masks = prune(&p, &a, &tensors, &NamedTensors::new()).unwrap();
-        assert_eq!(masks.keys().collect::<Vec<_>>(), ["fc1.weight", "fc2.weight"]);
+        assert_eq!(
+            masks.keys().collect::<Vec<_>>(),
+            ["fc1.weight", "fc2.weight"]
+        );
         assert_eq!(masks["fc1.weight"].data[..4], [0.0, 0.0, 0.0, 1.0]);
         assert_eq!(masks["fc2.weight"].data[..2], [0.0, 1.0]);
-        let global = prune(&Params { scope: Scope::Global, output_layer_fraction: None, ..p }, &a, &tensors, &NamedTensors::new()).unwrap();
-        assert_eq!((count(&global, "fc1.weight"), count(&global, "fc2.weight")), (25, 20));
+        let global = prune(
+            &Params {
+                scope: Scope::Global,
+                output_layer_fraction: None,
+                ..p
+            },
+            &a,
+            &tensors,
+            &NamedTensors::new(),
+        )
+        .unwrap();
+        assert_eq!(
+            (count(&global, "fc1.weight"), count(&global, "fc2.weight")),
+            (25, 20)
+        );
     }
 
     /// LeNet-300-100 with 20 % a round and 10 % of the classifier: the shares left that the paper's axes show.
@@ -236,7 +340,15 @@ mod tests {
                 *n -= removed(*n, if layer == 2 { 0.1 } else { 0.2 });
             }
             let percent = 100.0 * left.iter().sum::<usize>() as f64 / 266_200.0;
-            let known = [(3, 51.28), (7, 21.07), (9, 13.52), (12, 6.95), (15, 3.58), (18, 1.85), (20, 1.19)];
+            let known = [
+                (3, 51.28),
+                (7, 21.07),
+                (9, 13.52),
+                (12, 6.95),
+                (15, 3.58),
+                (18, 1.85),
+                (20, 1.19),
+            ];
             if let Some((_, want)) = known.iter().find(|(r, _)| *r == round) {
                 assert!((percent - want).abs() < 0.01, "round {round}: {percent}");
             }
@@ -244,12 +356,22 @@ mod tests {
     }
 
     fn params() -> impl Strategy<Value = Params> {
-        (0.0..=1.0f64, any::<bool>(), any::<bool>(), 0u64..100).prop_map(|(fraction, random, global, seed)| Params {
-            fraction,
-            by: if random { Criterion::Random(RandomCriterion { seed }) } else { Criterion::Magnitude },
-            scope: if global { Scope::Global } else { Scope::Layerwise },
-            output_layer_fraction: None,
-        })
+        (0.0..=1.0f64, any::<bool>(), any::<bool>(), 0u64..100).prop_map(
+            |(fraction, random, global, seed)| Params {
+                fraction,
+                by: if random {
+                    Criterion::Random(RandomCriterion { seed })
+                } else {
+                    Criterion::Magnitude
+                },
+                scope: if global {
+                    Scope::Global
+                } else {
+                    Scope::Layerwise
+                },
+                output_layer_fraction: None,
+            },
+        )
     }
 
     proptest! {

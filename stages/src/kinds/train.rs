@@ -108,19 +108,50 @@ impl Kind for Train {
     type Params = Params;
     const NAME: &'static str = "train";
     const REVISION: u32 = 1;
-    const SUMMARY: &'static str = "Trains a network: from scratch, from given weights, or under a pruning mask.";
+    const SUMMARY: &'static str =
+        "Trains a network: from scratch, from given weights, or under a pruning mask.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec { name: "train", required: true, many: true, observes_only: false, doc: "Training data; several are put together in order." },
+        InputSpec {
+            name: "train",
+            required: true,
+            many: true,
+            observes_only: false,
+            doc: "Training data; several are put together in order.",
+        },
         // not `observes_only`: a state holds the test metrics of the epochs behind it, so it belongs to one test set
-        InputSpec { name: "test", required: false, many: false, observes_only: false, doc: "Data to measure on, never to learn from." },
-        InputSpec { name: "init", required: false, many: false, observes_only: false, doc: "A model to start from (warm start)." },
-        InputSpec { name: "mask", required: false, many: false, observes_only: false, doc: "A pruning mask, kept after every step." },
+        InputSpec {
+            name: "test",
+            required: false,
+            many: false,
+            observes_only: false,
+            doc: "Data to measure on, never to learn from.",
+        },
+        InputSpec {
+            name: "init",
+            required: false,
+            many: false,
+            observes_only: false,
+            doc: "A model to start from (warm start).",
+        },
+        InputSpec {
+            name: "mask",
+            required: false,
+            many: false,
+            observes_only: false,
+            doc: "A pruning mask, kept after every step.",
+        },
     ];
 
     fn outputs(params: &Params) -> Vec<OutputSpec> {
-        let output = |name: &str, path: &str| OutputSpec { name: name.into(), path: path.into() };
-        let mut all = vec![output("model", "model.safetensors"), output("metrics", "metrics.parquet")];
+        let output = |name: &str, path: &str| OutputSpec {
+            name: name.into(),
+            path: path.into(),
+        };
+        let mut all = vec![
+            output("model", "model.safetensors"),
+            output("metrics", "metrics.parquet"),
+        ];
         if params.checkpoints.is_some() {
             all.push(output("checkpoints", "checkpoints"));
         }
@@ -130,11 +161,21 @@ impl Kind for Train {
     fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         let mut problems = Vec::new();
         let mut add = |path: Vec<String>, message: String, hint: Option<&str>| {
-            problems.push(ParamProblem { path, message, hint: hint.map(str::to_owned) });
+            problems.push(ParamProblem {
+                path,
+                message,
+                hint: hint.map(str::to_owned),
+            });
         };
         let path = |parts: &[&str]| parts.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         if p.model.is_none() && !needs.iter().any(|n| n == "init") {
-            add(vec![], "`model` is missing".into(), Some("say `model: {mlp: {hidden: [100, 100]}}`, or give a model under `needs: {init: ...}`"));
+            add(
+                vec![],
+                "`model` is missing".into(),
+                Some(
+                    "say `model: {mlp: {hidden: [100, 100]}}`, or give a model under `needs: {init: ...}`",
+                ),
+            );
         }
         if let Some(model) = &p.model {
             for (at, message) in model_problems(model) {
@@ -145,15 +186,31 @@ impl Kind for Train {
             add(path(&["init"]), message, None);
         }
         match p.length {
-            Length::Epochs(0) => add(path(&["length", "epochs"]), "must be at least 1".into(), None),
-            Length::Steps(0) => add(path(&["length", "steps"]), "must be at least 1".into(), None),
-            Length::Epochs(n) if n > MAX_EPOCHS => add(path(&["length", "epochs"]), format!("at most {MAX_EPOCHS} are possible"), None),
+            Length::Epochs(0) => add(
+                path(&["length", "epochs"]),
+                "must be at least 1".into(),
+                None,
+            ),
+            Length::Steps(0) => add(
+                path(&["length", "steps"]),
+                "must be at least 1".into(),
+                None,
+            ),
+            Length::Epochs(n) if n > MAX_EPOCHS => add(
+                path(&["length", "epochs"]),
+                format!("at most {MAX_EPOCHS} are possible"),
+                None,
+            ),
             _ => {}
         }
         if let Some(StopAt::TrainAccuracy(a)) = p.stop_at
             && !(a > 0.0 && a <= 1.0)
         {
-            add(path(&["stop_at", "train_accuracy"]), format!("must be above 0 and at most 1, got {a}"), Some("accuracies are fractions: 0.99 is 99 %"));
+            add(
+                path(&["stop_at", "train_accuracy"]),
+                format!("must be above 0 and at most 1, got {a}"),
+                Some("accuracies are fractions: 0.99 is 99 %"),
+            );
         }
         if p.batch_size == 0 {
             add(path(&["batch_size"]), "must be at least 1".into(), None);
@@ -165,16 +222,28 @@ impl Kind for Train {
             add([path(&["schedule"]), path(&at)].concat(), message, None);
         }
         if !(0.0..1.0).contains(&p.label_smoothing) {
-            add(path(&["label_smoothing"]), format!("must be at least 0 and below 1, got {}", p.label_smoothing), None);
+            add(
+                path(&["label_smoothing"]),
+                format!("must be at least 0 and below 1, got {}", p.label_smoothing),
+                None,
+            );
         }
         if p.augment.crop > 1 << 16 {
-            add(path(&["augment", "crop"]), "is larger than any image".into(), None);
+            add(
+                path(&["augment", "crop"]),
+                "is larger than any image".into(),
+                None,
+            );
         }
         if p.eval_every == 0 {
             add(path(&["eval_every"]), "must be at least 1".into(), None);
         }
         if p.checkpoints.is_some_and(|c| c.every == 0) {
-            add(path(&["checkpoints", "every"]), "must be at least 1".into(), None);
+            add(
+                path(&["checkpoints", "every"]),
+                "must be at least 1".into(),
+                None,
+            );
         }
         if i64::try_from(p.seed).is_err() {
             add(path(&["seed"]), "must be below 2^63".into(), None);
@@ -208,29 +277,57 @@ impl Kind for Train {
             _ => anyhow::bail!(Failure::new("input `mask`: more than one artifact")),
         };
         let recipe = p.recipe();
-        let mut listener = ToEngine { states_dir: task.job.states_dir.clone(), task };
+        let mut listener = ToEngine {
+            states_dir: task.job.states_dir.clone(),
+            task,
+        };
         let start = match listener.task.job.resume.clone() {
             None => Start::Weights(weights),
             Some(resume) => match State::read(&resume.path, &architecture) {
                 Ok(state) => Start::State(Box::new(state)),
                 // a state only saves time: without it the result is the same
                 Err(e) => {
-                    listener.warning(format!("cannot resume from {}: {e:#}; training from the start", resume.label));
+                    listener.warning(format!(
+                        "cannot resume from {}: {e:#}; training from the start",
+                        resume.label
+                    ));
                     Start::Weights(weights)
                 }
             },
         };
-        let trained = fit(&recipe, &architecture, Sets { train: &train, test: test.as_ref() }, &masks, start, &mut listener)?;
+        let trained = fit(
+            &recipe,
+            &architecture,
+            Sets {
+                train: &train,
+                test: test.as_ref(),
+            },
+            &masks,
+            start,
+            &mut listener,
+        )?;
         let rows: Vec<_> = trained.rows.iter().map(|m| m.row(p.seed)).collect();
         write_model(&architecture, trained.model, task.output("model")?)?;
         table::write(task.output("metrics")?, &rows)?;
         if p.checkpoints.is_some() {
-            write_checkpoints(&architecture, trained.checkpoints, task.output("checkpoints")?)?;
+            write_checkpoints(
+                &architecture,
+                trained.checkpoints,
+                task.output("checkpoints")?,
+            )?;
         }
-        let figures = [("learning_s", trained.learning_s), ("evaluating_s", trained.evaluating_s), ("images", trained.images as f64)];
-        task.figures.extend(figures.map(|(name, value)| (name.to_owned(), value)));
+        let figures = [
+            ("learning_s", trained.learning_s),
+            ("evaluating_s", trained.evaluating_s),
+            ("images", trained.images as f64),
+        ];
+        task.figures
+            .extend(figures.map(|(name, value)| (name.to_owned(), value)));
         if trained.learning_s > 0.0 {
-            task.figures.insert("images_per_s".into(), trained.images as f64 / trained.learning_s);
+            task.figures.insert(
+                "images_per_s".into(),
+                trained.images as f64 / trained.learning_s,
+            );
         }
         Ok(())
     }
@@ -243,28 +340,48 @@ fn model_problems(model: &ModelSpec) -> Vec<(Vec<String>, String)> {
     match model {
         ModelSpec::Mlp(mlp) => {
             for (i, _) in mlp.hidden.iter().enumerate().filter(|(_, n)| **n == 0) {
-                found.push((vec!["mlp".into(), "hidden".into(), i.to_string()], "a layer needs at least one unit".into()));
+                found.push((
+                    vec!["mlp".into(), "hidden".into(), i.to_string()],
+                    "a layer needs at least one unit".into(),
+                ));
             }
             if rate_is_bad(mlp.dropout) {
-                found.push((vec!["mlp".into(), "dropout".into()], format!("must be at least 0 and below 1, got {}", mlp.dropout)));
+                found.push((
+                    vec!["mlp".into(), "dropout".into()],
+                    format!("must be at least 0 and below 1, got {}", mlp.dropout),
+                ));
             }
         }
         ModelSpec::Conv(conv) => {
             for (i, layer) in conv.layers.iter().enumerate() {
                 let mut add = |field: &[&str], message: String| {
                     let head = ["conv".to_owned(), "layers".to_owned(), i.to_string()];
-                    found.push((head.into_iter().chain(field.iter().map(|s| (*s).to_owned())).collect(), message));
+                    found.push((
+                        head.into_iter()
+                            .chain(field.iter().map(|s| (*s).to_owned()))
+                            .collect(),
+                        message,
+                    ));
                 };
                 match layer {
                     LayerSpec::Conv(c) => {
-                        for (name, value) in [("channels", c.channels), ("kernel", c.kernel), ("stride", c.stride)] {
+                        for (name, value) in [
+                            ("channels", c.channels),
+                            ("kernel", c.kernel),
+                            ("stride", c.stride),
+                        ] {
                             if value == 0 {
                                 add(&["conv", name], "must be at least 1".into());
                             }
                         }
                     }
-                    LayerSpec::Dense(0) => add(&["dense"], "a layer needs at least one unit".into()),
-                    LayerSpec::Dropout(rate) if rate_is_bad(*rate) => add(&["dropout"], format!("must be at least 0 and below 1, got {rate}")),
+                    LayerSpec::Dense(0) => {
+                        add(&["dense"], "a layer needs at least one unit".into())
+                    }
+                    LayerSpec::Dropout(rate) if rate_is_bad(*rate) => add(
+                        &["dropout"],
+                        format!("must be at least 0 and below 1, got {rate}"),
+                    ),
                     _ => {}
                 }
             }
@@ -275,22 +392,39 @@ fn model_problems(model: &ModelSpec) -> Vec<(Vec<String>, String)> {
 
 /// Reads data sets and puts them together.
 pub(crate) fn read_data(inputs: &[JobInput], name: &str) -> anyhow::Result<Dataset> {
-    let parts = inputs.iter().map(|i| Dataset::load(&i.path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let parts = inputs
+        .iter()
+        .map(|i| Dataset::load(&i.path))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     Dataset::concat(&parts).map_err(|e| Failure::new(format!("input `{name}`: {e}")).into())
 }
 
 /// The network for this data and the weights it starts with.
-fn first_weights(p: &Params, init: &[JobInput], data: &Dataset) -> anyhow::Result<(Arc<Architecture>, NamedTensors)> {
+fn first_weights(
+    p: &Params,
+    init: &[JobInput],
+    data: &Dataset,
+) -> anyhow::Result<(Arc<Architecture>, NamedTensors)> {
     let shape = data.info().shape;
-    let input = InputSize { height: shape.height, width: shape.width, channels: shape.channels };
+    let input = InputSize {
+        height: shape.height,
+        width: shape.width,
+        channels: shape.channels,
+    };
     match (init, &p.model) {
         ([], Some(model)) => {
-            let identity = Identity { model: model.clone(), input, classes: data.class_count() };
+            let identity = Identity {
+                model: model.clone(),
+                input,
+                classes: data.class_count(),
+            };
             let architecture = Architecture::new(identity)?;
             let weights = init::fresh(&architecture, p.init, p.seed, "init");
             Ok((Arc::new(architecture), weights))
         }
-        ([], None) => Err(Failure::new("neither `model` nor an input `init`").hint("say `model:` or give a model under `needs:`").into()),
+        ([], None) => Err(Failure::new("neither `model` nor an input `init`")
+            .hint("say `model:` or give a model under `needs:`")
+            .into()),
         ([one], model) => {
             let start = Model::read(&one.path)?;
             if let Some(model) = model
@@ -298,23 +432,47 @@ fn first_weights(p: &Params, init: &[JobInput], data: &Dataset) -> anyhow::Resul
             {
                 let text = |m: &ModelSpec| serde_json::to_string(m).unwrap_or_default();
                 let found = text(&start.architecture.identity.model);
-                let message = format!("`model` is {}, but the model under `needs: {{init: ...}}` is {found}", text(model));
-                return Err(Failure::new(message).hint("leave `model` out, or make both the same").into());
+                let message = format!(
+                    "`model` is {}, but the model under `needs: {{init: ...}}` is {found}",
+                    text(model)
+                );
+                return Err(Failure::new(message)
+                    .hint("leave `model` out, or make both the same")
+                    .into());
             }
             Ok((Arc::new(start.architecture), start.tensors))
         }
-        _ => Err(Failure::new("input `init`: more than one artifact").hint("to start from a mean of models use an `average` stage").into()),
+        _ => Err(Failure::new("input `init`: more than one artifact")
+            .hint("to start from a mean of models use an `average` stage")
+            .into()),
     }
 }
 
-pub(crate) fn write_model(architecture: &Architecture, tensors: NamedTensors, path: &Path) -> anyhow::Result<()> {
-    Model { architecture: architecture.clone(), tensors }.write(path)
+pub(crate) fn write_model(
+    architecture: &Architecture,
+    tensors: NamedTensors,
+    path: &Path,
+) -> anyhow::Result<()> {
+    Model {
+        architecture: architecture.clone(),
+        tensors,
+    }
+    .write(path)
 }
 
-fn write_checkpoints(architecture: &Architecture, all: BTreeMap<u64, NamedTensors>, dir: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(dir).map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
+fn write_checkpoints(
+    architecture: &Architecture,
+    all: BTreeMap<u64, NamedTensors>,
+    dir: &Path,
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir)
+        .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
     for (epoch, tensors) in all {
-        write_model(architecture, tensors, &dir.join(format!("epoch-{epoch:06}.safetensors")))?;
+        write_model(
+            architecture,
+            tensors,
+            &dir.join(format!("epoch-{epoch:06}.safetensors")),
+        )?;
     }
     Ok(())
 }
@@ -327,22 +485,32 @@ struct ToEngine<'a> {
 
 impl Listener for ToEngine<'_> {
     fn progress(&mut self, done: u64, total: u64, text: String) {
-        self.task.send(&Event::Progress { done, total: Some(total), unit: "steps".into(), text });
+        self.task.send(&Event::Progress {
+            done,
+            total: Some(total),
+            unit: "steps".into(),
+            text,
+        });
     }
 
     fn state_path(&mut self, pause: Pause) -> Option<PathBuf> {
-        Some(self.states_dir.join(format!("{}.state", pause.label().replace(' ', "-"))))
+        Some(
+            self.states_dir
+                .join(format!("{}.state", pause.label().replace(' ', "-"))),
+        )
     }
 
     fn state(&mut self, pause: Pause, path: &Path) {
-        self.task.send(&Event::State { label: pause.label(), path: path.to_owned() });
+        self.task.send(&Event::State {
+            label: pause.label(),
+            path: path.to_owned(),
+        });
     }
 
     fn warning(&mut self, text: String) {
         self.task.send(&Event::Warning { text });
     }
 }
-
 
 const DOC: &str = r#"
 Trains a network on labelled images with softmax cross-entropy.

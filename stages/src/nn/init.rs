@@ -110,9 +110,12 @@ enum Fill {
 impl Init {
     /// What is wrong with the numbers, if anything.
     pub fn problem(&self) -> Option<String> {
-        let bad = |what: &str, x: f64| Some(format!("{what} must be finite and not negative, got {x}"));
+        let bad =
+            |what: &str, x: f64| Some(format!("{what} must be finite and not negative, got {x}"));
         match *self {
-            Init::VarianceScaling(v) if !(v.scale.is_finite() && v.scale > 0.0) => bad("scale", v.scale),
+            Init::VarianceScaling(v) if !(v.scale.is_finite() && v.scale > 0.0) => {
+                bad("scale", v.scale)
+            }
             Init::Uniform(u) if !(u.limit.is_finite() && u.limit >= 0.0) => bad("limit", u.limit),
             Init::Normal(n) if !(n.std.is_finite() && n.std >= 0.0) => bad("std", n.std),
             Init::Constant(c) if !c.is_finite() => bad("the constant", c),
@@ -123,7 +126,9 @@ impl Init {
     fn fill(self, role: Role) -> Fill {
         let (fan_in, fan_out) = match role {
             Role::Weight { fan_in, fan_out } => (fan_in as f64, fan_out as f64),
-            Role::Bias { fan_in } if self == Init::Pytorch => return Fill::Uniform((1.0 / fan_in as f64).sqrt() as f32),
+            Role::Bias { fan_in } if self == Init::Pytorch => {
+                return Fill::Uniform((1.0 / fan_in as f64).sqrt() as f32);
+            }
             Role::Bias { .. } | Role::Shift | Role::RunningMean => return Fill::Constant(0.0),
             Role::Gain | Role::RunningVariance => return Fill::Constant(1.0),
         };
@@ -148,7 +153,9 @@ impl Init {
                 match v.distribution {
                     Distribution::Uniform => uniform(variance),
                     Distribution::Normal => normal(variance),
-                    Distribution::TruncatedNormal => Fill::Truncated((variance.sqrt() / TRUNCATED_STD) as f32),
+                    Distribution::TruncatedNormal => {
+                        Fill::Truncated((variance.sqrt() / TRUNCATED_STD) as f32)
+                    }
                 }
             }
             Init::Uniform(u) => Fill::Uniform(u.limit as f32),
@@ -163,7 +170,9 @@ fn draw(fill: Fill, len: usize, stream: &mut Stream) -> Vec<f32> {
     match fill {
         Fill::Constant(c) => values.resize(len, c),
         // u in [0, 1) is a multiple of 2^-24, so 2u - 1 is exact and one rounding is left
-        Fill::Uniform(limit) => values.extend((0..len).map(|_| (2.0 * stream.uniform() - 1.0) * limit)),
+        Fill::Uniform(limit) => {
+            values.extend((0..len).map(|_| (2.0 * stream.uniform() - 1.0) * limit))
+        }
         Fill::Normal(std) => values.extend((0..len).map(|_| stream.normal() * std)),
         Fill::Truncated(std) => values.extend((0..len).map(|_| {
             loop {
@@ -178,13 +187,24 @@ fn draw(fill: Fill, len: usize, stream: &mut Stream) -> Vec<f32> {
 }
 
 /// A fresh network: every parameter and batch-norm statistic, in file order.
-pub fn fresh(architecture: &Architecture, init: Init, seed: u64, purpose: &'static str) -> NamedTensors {
+pub fn fresh(
+    architecture: &Architecture,
+    init: Init,
+    seed: u64,
+    purpose: &'static str,
+) -> NamedTensors {
     let mut tensors = NamedTensors::default();
     for (position, parameter) in architecture.parameters.iter().enumerate() {
         let len = parameter.shape.iter().product();
         let mut stream = Stream::new(seed, purpose, 0, position as u64);
         let data = draw(init.fill(parameter.role), len, &mut stream);
-        tensors.insert(parameter.name.clone(), NamedTensor { shape: parameter.shape.clone(), data });
+        tensors.insert(
+            parameter.name.clone(),
+            NamedTensor {
+                shape: parameter.shape.clone(),
+                data,
+            },
+        );
     }
     tensors
 }
@@ -196,9 +216,17 @@ mod tests {
 
     /// Mean, standard deviation and largest magnitude of `fc1.weight` [200, 300].
     fn moments(init: Init) -> (f64, f64, f64) {
-        let a = architecture(serde_json::json!({"mlp": {"hidden": [200]}}), (10, 30, 1), 10);
+        let a = architecture(
+            serde_json::json!({"mlp": {"hidden": [200]}}),
+            (10, 30, 1),
+            10,
+        );
         let tensors = fresh(&a, init, 7, "init");
-        let x: Vec<f64> = tensors["fc1.weight"].data.iter().map(|&x| f64::from(x)).collect();
+        let x: Vec<f64> = tensors["fc1.weight"]
+            .data
+            .iter()
+            .map(|&x| f64::from(x))
+            .collect();
         let n = x.len() as f64;
         let mean = x.iter().sum::<f64>() / n;
         let std = (x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
@@ -211,45 +239,106 @@ mod tests {
         let (fan_in, fan_out) = (300.0f64, 200.0f64);
         let sum = fan_in + fan_out;
         let limit = f64::INFINITY;
-        let scaling = |distribution| Init::VarianceScaling(VarianceScaling { scale: 2.0, fan: Fan::In, distribution });
+        let scaling = |distribution| {
+            Init::VarianceScaling(VarianceScaling {
+                scale: 2.0,
+                fan: Fan::In,
+                distribution,
+            })
+        };
         for (init, std, bound) in [
-            (Init::Pytorch, (1.0 / (3.0 * fan_in)).sqrt(), (1.0 / fan_in).sqrt()),
-            (Init::KaimingUniform, (2.0 / fan_in).sqrt(), (6.0 / fan_in).sqrt()),
+            (
+                Init::Pytorch,
+                (1.0 / (3.0 * fan_in)).sqrt(),
+                (1.0 / fan_in).sqrt(),
+            ),
+            (
+                Init::KaimingUniform,
+                (2.0 / fan_in).sqrt(),
+                (6.0 / fan_in).sqrt(),
+            ),
             (Init::KaimingNormal, (2.0 / fan_in).sqrt(), limit),
             (Init::GlorotUniform, (2.0 / sum).sqrt(), (6.0 / sum).sqrt()),
             (Init::GlorotNormal, (2.0 / sum).sqrt(), limit),
-            (Init::LecunUniform, (1.0 / fan_in).sqrt(), (3.0 / fan_in).sqrt()),
+            (
+                Init::LecunUniform,
+                (1.0 / fan_in).sqrt(),
+                (3.0 / fan_in).sqrt(),
+            ),
             (Init::LecunNormal, (1.0 / fan_in).sqrt(), limit),
-            (scaling(Distribution::TruncatedNormal), (2.0 / fan_in).sqrt(), 2.2738 * (2.0 / fan_in).sqrt()),
-            (scaling(Distribution::Uniform), (2.0 / fan_in).sqrt(), (6.0 / fan_in).sqrt()),
-            (Init::Uniform(UniformInit { limit: 0.05 }), 0.05 / 3f64.sqrt(), 0.05),
+            (
+                scaling(Distribution::TruncatedNormal),
+                (2.0 / fan_in).sqrt(),
+                2.2738 * (2.0 / fan_in).sqrt(),
+            ),
+            (
+                scaling(Distribution::Uniform),
+                (2.0 / fan_in).sqrt(),
+                (6.0 / fan_in).sqrt(),
+            ),
+            (
+                Init::Uniform(UniformInit { limit: 0.05 }),
+                0.05 / 3f64.sqrt(),
+                0.05,
+            ),
             (Init::Normal(NormalInit { std: 0.05 }), 0.05, limit),
         ] {
             let (mean, got, largest) = moments(init);
             assert!(mean.abs() < 0.02 * std, "{init:?}: mean {mean}");
-            assert!((got / std - 1.0).abs() < 0.015, "{init:?}: std {got}, expected {std}");
-            assert!(largest <= bound * 1.000_001, "{init:?}: {largest} above {bound}");
+            assert!(
+                (got / std - 1.0).abs() < 0.015,
+                "{init:?}: std {got}, expected {std}"
+            );
+            assert!(
+                largest <= bound * 1.000_001,
+                "{init:?}: {largest} above {bound}"
+            );
             if bound == limit {
                 assert!(largest > 3.5 * std, "{init:?} must not be truncated");
             } else {
-                assert!(largest > 0.98 * bound, "{init:?}: {largest} never comes near {bound}");
+                assert!(
+                    largest > 0.98 * bound,
+                    "{init:?}: {largest} never comes near {bound}"
+                );
             }
         }
     }
 
     #[test]
     fn biases_norms_and_streams() {
-        let a = architecture(serde_json::json!({"mlp": {"hidden": [20, 20], "batch_norm": {}}}), (4, 5, 1), 10);
+        let a = architecture(
+            serde_json::json!({"mlp": {"hidden": [20, 20], "batch_norm": {}}}),
+            (4, 5, 1),
+            10,
+        );
         let pytorch = fresh(&a, Init::Pytorch, 1, "init");
-        assert!(pytorch["fc1.bias"].data.iter().all(|b| *b != 0.0 && b.abs() <= (1.0f32 / 20.0).sqrt()));
-        assert_ne!(pytorch["fc1.weight"].data, pytorch["fc2.weight"].data, "every parameter has its own stream");
+        assert!(
+            pytorch["fc1.bias"]
+                .data
+                .iter()
+                .all(|b| *b != 0.0 && b.abs() <= (1.0f32 / 20.0).sqrt())
+        );
+        assert_ne!(
+            pytorch["fc1.weight"].data, pytorch["fc2.weight"].data,
+            "every parameter has its own stream"
+        );
         let kaiming = fresh(&a, Init::KaimingNormal, 1, "init");
         assert!(kaiming["fc1.bias"].data.iter().all(|b| *b == 0.0));
-        for (name, value) in [("bn1.weight", 1.0), ("bn1.bias", 0.0), ("bn2.running_mean", 0.0), ("bn2.running_var", 1.0)] {
+        for (name, value) in [
+            ("bn1.weight", 1.0),
+            ("bn1.bias", 0.0),
+            ("bn2.running_mean", 0.0),
+            ("bn2.running_var", 1.0),
+        ] {
             assert!(kaiming[name].data.iter().all(|x| *x == value), "{name}");
         }
         assert_ne!(fresh(&a, Init::Pytorch, 2, "init"), pytorch);
         assert_ne!(fresh(&a, Init::Pytorch, 1, "perturb"), pytorch);
-        assert!(fresh(&a, Init::Constant(0.25), 1, "init")["fc3.weight"].data.iter().all(|x| *x == 0.25));
+        assert!(
+            fresh(&a, Init::Constant(0.25), 1, "init")["fc3.weight"]
+                .data
+                .iter()
+                .all(|x| *x == 0.25)
+        );
     }
 }

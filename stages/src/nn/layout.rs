@@ -39,16 +39,27 @@ impl Layout {
     fn pairs(self, len: usize, mut visit: impl FnMut(usize, usize)) {
         match self {
             Layout::Plain => (0..len).for_each(|i| visit(i, i)),
-            Layout::Dense { outputs, positions, channels } => {
+            Layout::Dense {
+                outputs,
+                positions,
+                channels,
+            } => {
                 for o in 0..outputs {
                     for c in 0..channels {
                         for p in 0..positions {
-                            visit((o * channels + c) * positions + p, (p * channels + c) * outputs + o);
+                            visit(
+                                (o * channels + c) * positions + p,
+                                (p * channels + c) * outputs + o,
+                            );
                         }
                     }
                 }
             }
-            Layout::Conv { outputs, inputs, taps } => {
+            Layout::Conv {
+                outputs,
+                inputs,
+                taps,
+            } => {
                 for o in 0..outputs {
                     for c in 0..inputs {
                         for t in 0..taps {
@@ -83,12 +94,24 @@ mod tests {
     #[test]
     fn orders() {
         // two outputs, an image of two pixels with three channels; file value = 100 o + 10 c + p
-        let layout = Layout::Dense { outputs: 2, positions: 2, channels: 3 };
-        let file = [0., 1., 10., 11., 20., 21., 100., 101., 110., 111., 120., 121.];
-        let memory = [0., 100., 10., 110., 20., 120., 1., 101., 11., 111., 21., 121.];
+        let layout = Layout::Dense {
+            outputs: 2,
+            positions: 2,
+            channels: 3,
+        };
+        let file = [
+            0., 1., 10., 11., 20., 21., 100., 101., 110., 111., 120., 121.,
+        ];
+        let memory = [
+            0., 100., 10., 110., 20., 120., 1., 101., 11., 111., 21., 121.,
+        ];
         assert_eq!(layout.to_memory(&file), memory);
         // one output, two inputs, two taps; file value = 10 c + t
-        let layout = Layout::Conv { outputs: 1, inputs: 2, taps: 2 };
+        let layout = Layout::Conv {
+            outputs: 1,
+            inputs: 2,
+            taps: 2,
+        };
         assert_eq!(layout.to_memory(&[0., 1., 10., 11.]), [0., 10., 1., 11.]);
     }
 

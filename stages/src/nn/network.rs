@@ -45,18 +45,34 @@ impl<D: Backend> Network<D> {
                 device.tensor_from_vec(data, (len,))
             })
             .collect();
-        Network { architecture, tensors }
+        Network {
+            architecture,
+            tensors,
+        }
     }
 
     /// The weights as files have them.
     pub fn save(&self) -> NamedTensors {
         let named = self.architecture.parameters.iter().zip(&self.tensors);
-        named.map(|(p, t)| (p.name.clone(), NamedTensor { shape: p.shape.clone(), data: p.layout.to_file(&t.as_vec()) })).collect()
+        named
+            .map(|(p, t)| {
+                (
+                    p.name.clone(),
+                    NamedTensor {
+                        shape: p.shape.clone(),
+                        data: p.layout.to_file(&t.as_vec()),
+                    },
+                )
+            })
+            .collect()
     }
 
     /// The weights with the description that makes them an artifact.
     pub fn model(&self) -> Model {
-        Model { architecture: (*self.architecture).clone(), tensors: self.save() }
+        Model {
+            architecture: (*self.architecture).clone(),
+            tensors: self.save(),
+        }
     }
 
     /// What it is.
@@ -76,13 +92,22 @@ impl<D: Backend> Network<D> {
 
     /// Logits `[batch, classes]` in training mode: dropout on, batch norm with the batch's statistics, which also move the
     /// running ones.
-    pub fn forward_train<T: Tape<f32, D>>(&mut self, x: Matrix<D, T>, key: StepKey) -> Result<Matrix<D, T>, D::Err> {
+    pub fn forward_train<T: Tape<f32, D>>(
+        &mut self,
+        x: Matrix<D, T>,
+        key: StepKey,
+    ) -> Result<Matrix<D, T>, D::Err> {
         let architecture = Arc::clone(&self.architecture);
         let mut x = x;
         for (position, layer) in architecture.layers.iter().enumerate() {
             x = match layer {
                 Layer::BatchNorm { shape, first } => {
-                    let (y, stats) = ops::batch_norm_train(x, &self.tensors[*first], &self.tensors[first + 1], *shape)?;
+                    let (y, stats) = ops::batch_norm_train(
+                        x,
+                        &self.tensors[*first],
+                        &self.tensors[first + 1],
+                        *shape,
+                    )?;
                     if let [mean, variance] = &mut self.tensors[first + 2..first + 4] {
                         stats.update_running(NORM_MOMENTUM, mean, variance)?;
                     }
@@ -105,7 +130,8 @@ impl<D: Backend> Network<D> {
         for (position, layer) in self.architecture.layers.iter().enumerate() {
             x = match layer {
                 Layer::BatchNorm { shape, first } => {
-                    let [gain, shift, mean, variance] = [0, 1, 2, 3].map(|i| &self.tensors[first + i]);
+                    let [gain, shift, mean, variance] =
+                        [0, 1, 2, 3].map(|i| &self.tensors[first + i]);
                     ops::batch_norm_eval(x, gain, shift, mean, variance, *shape)?
                 }
                 Layer::Dropout { .. } => x,
@@ -116,11 +142,40 @@ impl<D: Backend> Network<D> {
     }
 
     /// A layer that is the same in both modes.
-    fn plain<T: Tape<f32, D>>(&self, x: Matrix<D, T>, layer: &Layer, on_data: bool) -> Result<Matrix<D, T>, D::Err> {
-        let input = if on_data { InputGradient::Skip } else { InputGradient::Needed };
+    fn plain<T: Tape<f32, D>>(
+        &self,
+        x: Matrix<D, T>,
+        layer: &Layer,
+        on_data: bool,
+    ) -> Result<Matrix<D, T>, D::Err> {
+        let input = if on_data {
+            InputGradient::Skip
+        } else {
+            InputGradient::Needed
+        };
         match layer {
-            Layer::Dense { shape, weight, bias } => ops::dense(x, &self.tensors[*weight], Some(&self.tensors[*bias]), *shape, input),
-            Layer::Conv { shape, weight, bias } => ops::conv2d(x, &self.tensors[*weight], Some(&self.tensors[*bias]), *shape, input),
+            Layer::Dense {
+                shape,
+                weight,
+                bias,
+            } => ops::dense(
+                x,
+                &self.tensors[*weight],
+                Some(&self.tensors[*bias]),
+                *shape,
+                input,
+            ),
+            Layer::Conv {
+                shape,
+                weight,
+                bias,
+            } => ops::conv2d(
+                x,
+                &self.tensors[*weight],
+                Some(&self.tensors[*bias]),
+                *shape,
+                input,
+            ),
             Layer::Activation(Activation::Relu) => ops::relu(x),
             Layer::Activation(Activation::Tanh) => ops::tanh(x),
             Layer::Activation(Activation::Sigmoid) => ops::sigmoid(x),

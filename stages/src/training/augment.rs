@@ -38,23 +38,42 @@ impl Augment {
     /// Draws for one image: the flip, then rows, then columns, each only where it is asked for.
     pub fn draw(self, stream: &mut Stream) -> Change {
         let flip = self.flip && stream.below(2) == 1;
-        let mut shift = || if self.crop == 0 { 0 } else { stream.below(2 * self.crop as u32 + 1) as usize };
+        let mut shift = || {
+            if self.crop == 0 {
+                0
+            } else {
+                stream.below(2 * self.crop as u32 + 1) as usize
+            }
+        };
         let (down, right) = (shift(), shift());
-        Change { flip, down, right, crop: self.crop }
+        Change {
+            flip,
+            down,
+            right,
+            crop: self.crop,
+        }
     }
 }
 
 impl Change {
     /// Writes the changed image: the padded image's window at (down, right), then mirrored.
     pub fn apply(self, image: &[u8], shape: ImageShape, out: &mut [u8]) {
-        let ImageShape { height, width, channels } = shape;
+        let ImageShape {
+            height,
+            width,
+            channels,
+        } = shape;
         for y in 0..height {
             for x in 0..width {
                 let to = (y * width + x) * channels;
                 let across = if self.flip { width - 1 - x } else { x };
                 // positions in the image, where they are inside it
-                let from_y = (y + self.down).checked_sub(self.crop).filter(|&v| v < height);
-                let from_x = (across + self.right).checked_sub(self.crop).filter(|&v| v < width);
+                let from_y = (y + self.down)
+                    .checked_sub(self.crop)
+                    .filter(|&v| v < height);
+                let from_x = (across + self.right)
+                    .checked_sub(self.crop)
+                    .filter(|&v| v < width);
                 match (from_y, from_x) {
                     (Some(v), Some(u)) => {
                         let from = (v * width + u) * channels;
@@ -71,7 +90,11 @@ impl Change {
 mod tests {
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { height: 2, width: 3, channels: 2 };
+    const SHAPE: ImageShape = ImageShape {
+        height: 2,
+        width: 3,
+        channels: 2,
+    };
     const IMAGE: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 
     fn changed(change: Change) -> Vec<u8> {
@@ -82,11 +105,43 @@ mod tests {
 
     #[test]
     fn changes() {
-        assert_eq!(changed(Change { flip: false, down: 0, right: 0, crop: 0 }), IMAGE);
-        assert_eq!(changed(Change { flip: true, down: 0, right: 0, crop: 0 }), [5, 6, 3, 4, 1, 2, 11, 12, 9, 10, 7, 8]);
+        assert_eq!(
+            changed(Change {
+                flip: false,
+                down: 0,
+                right: 0,
+                crop: 0
+            }),
+            IMAGE
+        );
+        assert_eq!(
+            changed(Change {
+                flip: true,
+                down: 0,
+                right: 0,
+                crop: 0
+            }),
+            [5, 6, 3, 4, 1, 2, 11, 12, 9, 10, 7, 8]
+        );
         // the window starts one row and one column into the padding: the image moves down and right
-        assert_eq!(changed(Change { flip: false, down: 0, right: 0, crop: 1 }), [0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
-        assert_eq!(changed(Change { flip: false, down: 1, right: 2, crop: 1 }), [3, 4, 5, 6, 0, 0, 9, 10, 11, 12, 0, 0]);
+        assert_eq!(
+            changed(Change {
+                flip: false,
+                down: 0,
+                right: 0,
+                crop: 1
+            }),
+            [0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]
+        );
+        assert_eq!(
+            changed(Change {
+                flip: false,
+                down: 1,
+                right: 2,
+                crop: 1
+            }),
+            [3, 4, 5, 6, 0, 0, 9, 10, 11, 12, 0, 0]
+        );
     }
 
     #[test]
@@ -94,7 +149,11 @@ mod tests {
         let mut stream = Stream::new(1, "test", 0, 0);
         let mut seen = std::collections::BTreeMap::new();
         for _ in 0..9000 {
-            let c = Augment { flip: true, crop: 1 }.draw(&mut stream);
+            let c = Augment {
+                flip: true,
+                crop: 1,
+            }
+            .draw(&mut stream);
             *seen.entry((c.flip, c.down, c.right)).or_insert(0) += 1;
         }
         assert_eq!(seen.len(), 18);

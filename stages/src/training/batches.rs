@@ -33,13 +33,18 @@ impl Normaliser {
     /// For images of this data set.
     pub fn new(info: &Info) -> Normaliser {
         let channels = info.shape.channels;
-        let table = (0..channels * 256).map(|i| ((i % 256) as f32 / 255.0 - info.mean[i / 256]) / info.std[i / 256]).collect();
+        let table = (0..channels * 256)
+            .map(|i| ((i % 256) as f32 / 255.0 - info.mean[i / 256]) / info.std[i / 256])
+            .collect();
         Normaliser { table, channels }
     }
 
     /// Turns bytes into inputs.
     pub fn apply(&self, image: &[u8], row: &mut [f32]) {
-        for (pixel, out) in image.chunks_exact(self.channels).zip(row.chunks_exact_mut(self.channels)) {
+        for (pixel, out) in image
+            .chunks_exact(self.channels)
+            .zip(row.chunks_exact_mut(self.channels))
+        {
             for (c, (p, out)) in pixel.iter().zip(out).enumerate() {
                 *out = self.table[c * 256 + usize::from(*p)];
             }
@@ -61,7 +66,14 @@ pub struct Batches<'a> {
 impl<'a> Batches<'a> {
     /// Batches of `batch_size` ≥ 1 images.
     pub fn new(data: &'a Dataset, seed: u64, batch_size: usize, augment: Augment) -> Batches<'a> {
-        Batches { data, normaliser: Normaliser::new(data.info()), seed, batch_size, augment, order: None }
+        Batches {
+            data,
+            normaliser: Normaliser::new(data.info()),
+            seed,
+            batch_size,
+            augment,
+            order: None,
+        }
     }
 
     /// Steps in an epoch.
@@ -72,7 +84,8 @@ impl<'a> Batches<'a> {
     /// The batch of a step (within the epoch).
     pub fn batch(&mut self, epoch: u64, step: u64) -> Batch {
         if self.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
-            let order = Stream::new(self.seed, "order", epoch, 0).permutation(self.data.len() as u32);
+            let order =
+                Stream::new(self.seed, "order", epoch, 0).permutation(self.data.len() as u32);
             self.order = Some((epoch, order));
         }
         let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
@@ -81,24 +94,34 @@ impl<'a> Batches<'a> {
         let features = self.data.features();
         let mut batch = Batch {
             inputs: vec![0.0; rows.len() * features],
-            labels: rows.iter().map(|&i| u32::from(self.data.labels()[i as usize])).collect(),
+            labels: rows
+                .iter()
+                .map(|&i| u32::from(self.data.labels()[i as usize]))
+                .collect(),
         };
         let mut stream = Stream::new(self.seed, "augment", epoch, step);
-        let changes: Vec<_> = rows.iter().map(|_| self.augment.draw(&mut stream)).collect();
+        let changes: Vec<_> = rows
+            .iter()
+            .map(|_| self.augment.draw(&mut stream))
+            .collect();
         let (data, normaliser, plain) = (self.data, &self.normaliser, self.augment.is_none());
-        batch.inputs.par_chunks_mut(features * ROWS_PER_TASK).enumerate().for_each(|(task, chunk)| {
-            let mut changed = vec![0; if plain { 0 } else { features }];
-            for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
-                let at = task * ROWS_PER_TASK + i;
-                let image = data.image(rows[at] as usize);
-                if plain {
-                    normaliser.apply(image, row);
-                } else {
-                    changes[at].apply(image, data.info().shape, &mut changed);
-                    normaliser.apply(&changed, row);
+        batch
+            .inputs
+            .par_chunks_mut(features * ROWS_PER_TASK)
+            .enumerate()
+            .for_each(|(task, chunk)| {
+                let mut changed = vec![0; if plain { 0 } else { features }];
+                for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
+                    let at = task * ROWS_PER_TASK + i;
+                    let image = data.image(rows[at] as usize);
+                    if plain {
+                        normaliser.apply(image, row);
+                    } else {
+                        changes[at].apply(image, data.info().shape, &mut changed);
+                        normaliser.apply(&changed, row);
+                    }
                 }
-            }
-        });
+            });
         batch
     }
 }
@@ -110,12 +133,21 @@ pub fn in_order(data: &Dataset, size: usize) -> impl Iterator<Item = Batch> + '_
     (0..data.len()).step_by(size).map(move |first| {
         let end = (first + size).min(data.len());
         let mut inputs = vec![0.0; (end - first) * features];
-        inputs.par_chunks_mut(features * ROWS_PER_TASK).enumerate().for_each(|(task, chunk)| {
-            for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
-                normaliser.apply(data.image(first + task * ROWS_PER_TASK + i), row);
-            }
-        });
-        Batch { inputs, labels: data.labels()[first..end].iter().map(|&l| u32::from(l)).collect() }
+        inputs
+            .par_chunks_mut(features * ROWS_PER_TASK)
+            .enumerate()
+            .for_each(|(task, chunk)| {
+                for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
+                    normaliser.apply(data.image(first + task * ROWS_PER_TASK + i), row);
+                }
+            });
+        Batch {
+            inputs,
+            labels: data.labels()[first..end]
+                .iter()
+                .map(|&l| u32::from(l))
+                .collect(),
+        }
     })
 }
 
@@ -131,8 +163,18 @@ mod tests {
         assert_eq!(batches.steps_per_epoch(), 3);
         let rows = |epoch, batches: &mut Batches| {
             let all: Vec<Batch> = (0..3).map(|k| batches.batch(epoch, k)).collect();
-            assert_eq!(all.iter().map(|b| b.labels.len()).collect::<Vec<_>>(), [4, 4, 3]);
-            all.iter().flat_map(|b| b.inputs.chunks(12).map(|r| r.iter().map(|x| x.to_bits()).collect::<Vec<_>>()).collect::<Vec<_>>()).collect::<Vec<_>>()
+            assert_eq!(
+                all.iter().map(|b| b.labels.len()).collect::<Vec<_>>(),
+                [4, 4, 3]
+            );
+            all.iter()
+                .flat_map(|b| {
+                    b.inputs
+                        .chunks(12)
+                        .map(|r| r.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
+                        .collect::<Vec<_>>()
+                })
+                .collect::<Vec<_>>()
         };
         let first = rows(0, &mut batches);
         let second = rows(1, &mut batches);
@@ -155,7 +197,13 @@ mod tests {
     fn evaluation_goes_in_order() {
         let data = tiny(5);
         let batches: Vec<Batch> = in_order(&data, 2).collect();
-        assert_eq!(batches.iter().flat_map(|b| b.labels.clone()).collect::<Vec<_>>(), [0, 1, 0, 1, 0]);
+        assert_eq!(
+            batches
+                .iter()
+                .flat_map(|b| b.labels.clone())
+                .collect::<Vec<_>>(),
+            [0, 1, 0, 1, 0]
+        );
         let mut row = [0.0; 12];
         data.normalised_row(4, &mut row);
         assert_eq!(batches[2].inputs, row);

@@ -21,7 +21,11 @@ pub struct Score {
 }
 
 /// Looks at every image once: the loss is Σ (batch mean · batch size) / N in f64, in order.
-pub fn score<D: Backend>(device: &D, network: &Network<D>, data: &Dataset) -> anyhow::Result<Score> {
+pub fn score<D: Backend>(
+    device: &D,
+    network: &Network<D>,
+    data: &Dataset,
+) -> anyhow::Result<Score> {
     let failed = |e: D::Err| anyhow::anyhow!("evaluation: {e:?}");
     let classes = network.architecture().identity.classes;
     let (mut loss, mut by_class) = (0.0, vec![(0, 0); classes]);
@@ -39,7 +43,11 @@ pub fn score<D: Backend>(device: &D, network: &Network<D>, data: &Dataset) -> an
         loss += f64::from(mean.as_vec()[0]) * rows as f64;
     }
     let right: u64 = by_class.iter().map(|c| c.0).sum();
-    Ok(Score { loss: loss / data.len() as f64, accuracy: right as f64 / data.len() as f64, by_class })
+    Ok(Score {
+        loss: loss / data.len() as f64,
+        accuracy: right as f64 / data.len() as f64,
+        by_class,
+    })
 }
 
 /// The position of the largest value, the first on a tie; NaN never wins.
@@ -54,20 +62,37 @@ fn argmax(row: &[f32]) -> usize {
 }
 
 /// The data can be shown to a network: some images, of its size, with its number of classes.
-pub fn check_data(data: &Dataset, identity: &crate::nn::architecture::Identity, name: &str) -> Result<(), Failure> {
+pub fn check_data(
+    data: &Dataset,
+    identity: &crate::nn::architecture::Identity,
+    name: &str,
+) -> Result<(), Failure> {
     let (got, want) = (data.info().shape, identity.input);
     if data.is_empty() {
-        return Err(Failure::new(format!("input `{name}`: `{}` has no images", data.info().name)));
+        return Err(Failure::new(format!(
+            "input `{name}`: `{}` has no images",
+            data.info().name
+        )));
     }
     if (got.height, got.width, got.channels) != (want.height, want.width, want.channels) {
         let text = format!(
             "input `{name}`: the images of `{}` are {got} (height, width, channels), the model was made for {}x{}x{}",
-            data.info().name, want.height, want.width, want.channels
+            data.info().name,
+            want.height,
+            want.width,
+            want.channels
         );
-        return Err(Failure::new(text).hint("use data of the same size as the model was trained on"));
+        return Err(
+            Failure::new(text).hint("use data of the same size as the model was trained on")
+        );
     }
     if data.class_count() != identity.classes {
-        let text = format!("input `{name}`: `{}` has {} classes, the model {}", data.info().name, data.class_count(), identity.classes);
+        let text = format!(
+            "input `{name}`: `{}` has {} classes, the model {}",
+            data.info().name,
+            data.class_count(),
+            identity.classes
+        );
         return Err(Failure::new(text));
     }
     Ok(())

@@ -7,7 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dfdx::prelude::{AsArray as _, Backward as _, Cpu, Gradients, HasShape as _, PutTape as _, SplitTape as _, TensorFromVec as _, Trace as _};
+use dfdx::prelude::{
+    AsArray as _, Backward as _, Cpu, Gradients, HasShape as _, PutTape as _, SplitTape as _,
+    TensorFromVec as _, Trace as _,
+};
 
 use super::batches::Batches;
 use super::evaluation;
@@ -109,7 +112,13 @@ pub fn fit<'a, L: Listener>(
         Start::State(s) => (s.model, Some(s.memory), s.checkpoints, s.progress),
     };
     let network = Network::load(&device, Arc::clone(architecture), &weights);
-    let fresh = || network.tensors().iter().map(|t| Memory::new(&recipe.optimizer, t.shape().0)).collect();
+    let fresh = || {
+        network
+            .tensors()
+            .iter()
+            .map(|t| Memory::new(&recipe.optimizer, t.shape().0))
+            .collect()
+    };
     let memory = match memory {
         Some(kept) => fill_untrained(kept, fresh()),
         None => fresh(),
@@ -121,7 +130,10 @@ pub fn fit<'a, L: Listener>(
         recipe,
         sets,
         masks,
-        clock: Clock { steps_per_epoch, steps_total },
+        clock: Clock {
+            steps_per_epoch,
+            steps_total,
+        },
         device,
         network,
         memory,
@@ -139,9 +151,17 @@ pub fn fit<'a, L: Listener>(
     training.run(&mut batches)?;
     let spent = begun.elapsed();
     let model = training.network.save();
-    if let Some((name, _)) = model.iter().find(|(_, t)| t.data.iter().any(|x| !x.is_finite())) {
-        let text = format!("the weights `{name}` are no longer finite after step {}", training.at.step);
-        return Err(Failure::new(text).hint("lower the learning rate or add a warm-up").into());
+    if let Some((name, _)) = model
+        .iter()
+        .find(|(_, t)| t.data.iter().any(|x| !x.is_finite()))
+    {
+        let text = format!(
+            "the weights `{name}` are no longer finite after step {}",
+            training.at.step
+        );
+        return Err(Failure::new(text)
+            .hint("lower the learning rate or add a warm-up")
+            .into());
     }
     Ok(Trained {
         model,
@@ -155,15 +175,20 @@ pub fn fit<'a, L: Listener>(
 
 /// Memories are written only where they hold something; the others are those of a fresh optimizer.
 fn fill_untrained(kept: Vec<Memory>, fresh: Vec<Memory>) -> Vec<Memory> {
-    let fits = |k: &Memory, f: &Memory| k.first.len() == f.first.len() && k.second.len() == f.second.len();
-    kept.into_iter().zip(fresh).map(|(k, f)| if fits(&k, &f) { k } else { f }).collect()
+    let fits =
+        |k: &Memory, f: &Memory| k.first.len() == f.first.len() && k.second.len() == f.second.len();
+    kept.into_iter()
+        .zip(fresh)
+        .map(|(k, f)| if fits(&k, &f) { k } else { f })
+        .collect()
 }
 
 impl<L: Listener> Training<'_, L> {
     fn run(&mut self, batches: &mut Batches) -> anyhow::Result<()> {
         let mut stopped = self.stop_reached();
         while !stopped && self.at.step < self.clock.steps_total {
-            let lr = self.recipe.optimizer.lr() * self.recipe.schedule.factor(self.at.step, self.clock);
+            let lr =
+                self.recipe.optimizer.lr() * self.recipe.schedule.factor(self.at.step, self.clock);
             self.step(batches, lr)?;
             let epoch_ends = self.at.step_in_epoch == self.clock.steps_per_epoch;
             if epoch_ends {
@@ -186,16 +211,30 @@ impl<L: Listener> Training<'_, L> {
         let features = self.sets.train.features();
         let failed = |e| anyhow::anyhow!("training step: {e:?}");
         let x: Matrix<Cpu> = self.device.tensor_from_vec(batch.inputs, (rows, features));
-        let key = StepKey { seed: self.recipe.seed, epoch: self.at.epoch, step: self.at.step };
-        let logits = self.network.forward_train(x.leaky_trace(), key).map_err(failed)?;
+        let key = StepKey {
+            seed: self.recipe.seed,
+            epoch: self.at.epoch,
+            step: self.at.step,
+        };
+        let logits = self
+            .network
+            .forward_train(x.leaky_trace(), key)
+            .map_err(failed)?;
         let (logits, tape) = logits.split_tape();
         let correct = ops::count_correct(&logits, &labels).map_err(failed)?;
-        let loss = ops::softmax_cross_entropy(logits.put_tape(tape), &labels, self.recipe.label_smoothing as f32).map_err(failed)?;
+        let loss = ops::softmax_cross_entropy(
+            logits.put_tape(tape),
+            &labels,
+            self.recipe.label_smoothing as f32,
+        )
+        .map_err(failed)?;
         let value = loss.array();
         if !value.is_finite() {
             let text = format!(
                 "the loss became {value} in epoch {}, step {} of it (step {} in all, learning rate {lr})",
-                self.at.epoch + 1, self.at.step_in_epoch + 1, self.at.step + 1
+                self.at.epoch + 1,
+                self.at.step_in_epoch + 1,
+                self.at.step + 1
             );
             return Err(Failure::new(text).hint("lower the learning rate, add a warm-up (`schedule: {warmup: {epochs: 1}}`) or check the data").into());
         }
@@ -213,11 +252,19 @@ impl<L: Listener> Training<'_, L> {
     fn update(&mut self, mut gradients: Gradients<f32, Cpu>, lr: f64) {
         self.stepper.advance();
         let architecture = Arc::clone(self.network.architecture());
-        for (i, _) in architecture.parameters.iter().enumerate().filter(|(_, p)| p.role.is_trained()) {
+        for (i, _) in architecture
+            .parameters
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| p.role.is_trained())
+        {
             let tensor = &mut self.network.tensors_mut()[i];
             // a parameter without a gradient would be a layer that nothing reads: there is none
-            let Ok(gradient) = gradients.get_or_alloc_mut(tensor) else { continue };
-            self.stepper.apply(lr, view_mut(tensor), gradient, &mut self.memory[i]);
+            let Ok(gradient) = gradients.get_or_alloc_mut(tensor) else {
+                continue;
+            };
+            self.stepper
+                .apply(lr, view_mut(tensor), gradient, &mut self.memory[i]);
         }
         self.mask_weights();
     }
@@ -225,8 +272,11 @@ impl<L: Listener> Training<'_, L> {
     /// Sets masked weights and their memories to 0.
     fn mask_weights(&mut self) {
         for (i, tensor) in self.network.tensors_mut().iter_mut().enumerate() {
-            let Some(mask) = self.masks.get(i) else { continue };
-            self.stepper.mask(mask, view_mut(tensor), &mut self.memory[i]);
+            let Some(mask) = self.masks.get(i) else {
+                continue;
+            };
+            self.stepper
+                .mask(mask, view_mut(tensor), &mut self.memory[i]);
         }
     }
 
@@ -234,11 +284,20 @@ impl<L: Listener> Training<'_, L> {
         self.train_rows(lr);
         self.at.last_accuracy = Some(self.at.correct as f64 / self.at.seen as f64);
         self.at.epoch += 1;
-        (self.at.step_in_epoch, self.at.loss_sum, self.at.correct, self.at.seen) = (0, 0.0, 0, 0);
+        (
+            self.at.step_in_epoch,
+            self.at.loss_sum,
+            self.at.correct,
+            self.at.seen,
+        ) = (0, 0.0, 0, 0);
         if self.at.epoch.is_multiple_of(self.recipe.eval_every) {
             self.evaluate(self.at.epoch)?;
         }
-        if self.recipe.checkpoint_every.is_some_and(|every| self.at.epoch.is_multiple_of(every)) {
+        if self
+            .recipe
+            .checkpoint_every
+            .is_some_and(|every| self.at.epoch.is_multiple_of(every))
+        {
             self.checkpoints.insert(self.at.epoch, self.network.save());
         }
         Ok(())
@@ -256,17 +315,30 @@ impl<L: Listener> Training<'_, L> {
 
     fn measure(&mut self, epoch: u64, split: Option<&str>, name: &str, value: f64) {
         let split = split.map(str::to_owned);
-        self.at.rows.push(Measured { epoch, step: self.at.step, split, name: name.to_owned(), value });
+        self.at.rows.push(Measured {
+            epoch,
+            step: self.at.step,
+            split,
+            name: name.to_owned(),
+            value,
+        });
     }
 
     fn evaluate(&mut self, epoch: u64) -> anyhow::Result<()> {
-        let Some(test) = self.sets.test else { return Ok(()) };
+        let Some(test) = self.sets.test else {
+            return Ok(());
+        };
         let begun = Instant::now();
         let score = evaluation::score(&self.device, &self.network, test)?;
         self.evaluating += begun.elapsed();
         if score.loss.is_nan() {
-            let text = format!("the test loss is not a number after epoch {epoch}, step {}", self.at.step);
-            return Err(Failure::new(text).hint("lower the learning rate or add a warm-up").into());
+            let text = format!(
+                "the test loss is not a number after epoch {epoch}, step {}",
+                self.at.step
+            );
+            return Err(Failure::new(text)
+                .hint("lower the learning rate or add a warm-up")
+                .into());
         }
         self.measure(epoch, Some("test"), "loss", score.loss);
         self.measure(epoch, Some("test"), "accuracy", score.accuracy);
@@ -284,7 +356,11 @@ impl<L: Listener> Training<'_, L> {
     fn finish(&mut self, stopped: bool) -> anyhow::Result<()> {
         let mut epoch = self.at.epoch;
         if self.at.seen > 0 {
-            let lr = self.recipe.optimizer.lr() * self.recipe.schedule.factor(self.at.step.saturating_sub(1), self.clock);
+            let lr = self.recipe.optimizer.lr()
+                * self
+                    .recipe
+                    .schedule
+                    .factor(self.at.step.saturating_sub(1), self.clock);
             self.train_rows(lr);
             epoch += 1;
         }
@@ -293,7 +369,10 @@ impl<L: Listener> Training<'_, L> {
             self.evaluate(epoch)?;
         }
         if let (Some(StopAt::TrainAccuracy(goal)), false) = (self.recipe.stop_at, stopped) {
-            let reached = self.at.last_accuracy.map_or("no whole epoch".into(), |a| format!("{:.2} %", a * 100.0));
+            let reached = self
+                .at
+                .last_accuracy
+                .map_or("no whole epoch".into(), |a| format!("{:.2} %", a * 100.0));
             self.listener.warning(format!(
                 "the train accuracy of {:.2} % was not reached within the length (last epoch: {reached})", goal * 100.0
             ));
@@ -304,13 +383,19 @@ impl<L: Listener> Training<'_, L> {
     fn offer_state(&mut self, epoch_ends: bool, last: bool) -> anyhow::Result<()> {
         let pause = match self.recipe.length {
             Length::Epochs(_) if epoch_ends => Pause::Epoch(self.at.epoch),
-            Length::Steps(n) if self.at.step == n || self.at.step.is_multiple_of(STEPS_BETWEEN_PAUSES) => Pause::Step(self.at.step),
+            Length::Steps(n)
+                if self.at.step == n || self.at.step.is_multiple_of(STEPS_BETWEEN_PAUSES) =>
+            {
+                Pause::Step(self.at.step)
+            }
             _ => return Ok(()),
         };
         if !last && self.last_state.elapsed() < STATE_INTERVAL {
             return Ok(());
         }
-        let Some(path) = self.listener.state_path(pause) else { return Ok(()) };
+        let Some(path) = self.listener.state_path(pause) else {
+            return Ok(());
+        };
         let state = State {
             model: self.network.save(),
             memory: self.memory.clone(),
@@ -324,7 +409,11 @@ impl<L: Listener> Training<'_, L> {
     }
 
     fn tell(&mut self, last: bool) {
-        if !last && self.last_progress.is_some_and(|t| t.elapsed() < PROGRESS_INTERVAL) {
+        if !last
+            && self
+                .last_progress
+                .is_some_and(|t| t.elapsed() < PROGRESS_INTERVAL)
+        {
             return;
         }
         self.last_progress = Some(Instant::now());
@@ -333,12 +422,29 @@ impl<L: Listener> Training<'_, L> {
             Length::Epochs(n) => format!("/{n}"),
             Length::Steps(_) => String::new(),
         };
-        let value = |name: &str| self.at.rows.iter().rev().find(|r| r.name == name && r.split.as_deref() == Some("train")).map(|r| r.value);
-        let (loss, accuracy) = match self.at.seen {
-            0 => (value("loss").unwrap_or_default(), value("accuracy").unwrap_or_default()),
-            n => (self.at.loss_sum / n as f64, self.at.correct as f64 / n as f64),
+        let value = |name: &str| {
+            self.at
+                .rows
+                .iter()
+                .rev()
+                .find(|r| r.name == name && r.split.as_deref() == Some("train"))
+                .map(|r| r.value)
         };
-        let text = format!("epoch {epoch}{of} loss {loss:.3} acc {:.1} %", accuracy * 100.0);
-        self.listener.progress(self.at.step, self.clock.steps_total, text);
+        let (loss, accuracy) = match self.at.seen {
+            0 => (
+                value("loss").unwrap_or_default(),
+                value("accuracy").unwrap_or_default(),
+            ),
+            n => (
+                self.at.loss_sum / n as f64,
+                self.at.correct as f64 / n as f64,
+            ),
+        };
+        let text = format!(
+            "epoch {epoch}{of} loss {loss:.3} acc {:.1} %",
+            accuracy * 100.0
+        );
+        self.listener
+            .progress(self.at.step, self.clock.steps_total, text);
     }
 }

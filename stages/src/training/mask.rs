@@ -25,15 +25,28 @@ pub fn read(path: &std::path::Path, architecture: &Architecture) -> anyhow::Resu
 fn check(masks: &NamedTensors, architecture: &Architecture, of: &str) -> Result<(), Failure> {
     let hint = "a mask is the output `mask` of a `prune` stage on a model of the same shape";
     for (name, mask) in masks {
-        let Some(parameter) = architecture.parameters.iter().find(|p| p.name == *name && p.role.is_weight()) else {
-            return Err(Failure::new(format!("{of}: the mask `{name}` belongs to no weight of this model")).hint(hint));
+        let Some(parameter) = architecture
+            .parameters
+            .iter()
+            .find(|p| p.name == *name && p.role.is_weight())
+        else {
+            return Err(Failure::new(format!(
+                "{of}: the mask `{name}` belongs to no weight of this model"
+            ))
+            .hint(hint));
         };
         if mask.shape != parameter.shape {
-            let text = format!("{of}: the mask `{name}` has shape {:?}, its weight {:?}", mask.shape, parameter.shape);
+            let text = format!(
+                "{of}: the mask `{name}` has shape {:?}, its weight {:?}",
+                mask.shape, parameter.shape
+            );
             return Err(Failure::new(text).hint(hint));
         }
         if let Some(x) = mask.data.iter().find(|x| !(**x == 0.0 || **x == 1.0)) {
-            return Err(Failure::new(format!("{of}: the mask `{name}` holds {x}; only 0 and 1 are possible")).hint(hint));
+            return Err(Failure::new(format!(
+                "{of}: the mask `{name}` holds {x}; only 0 and 1 are possible"
+            ))
+            .hint(hint));
         }
     }
     Ok(())
@@ -42,13 +55,19 @@ fn check(masks: &NamedTensors, architecture: &Architecture, of: &str) -> Result<
 impl Masks {
     /// Masks for training; they must have passed [`read`].
     pub fn new(masks: &NamedTensors, architecture: &Architecture) -> Masks {
-        let of = |p: &crate::nn::architecture::Parameter| masks.get(&p.name).map(|m| p.layout.to_memory(&m.data));
-        Masks { by_parameter: architecture.parameters.iter().map(of).collect() }
+        let of = |p: &crate::nn::architecture::Parameter| {
+            masks.get(&p.name).map(|m| p.layout.to_memory(&m.data))
+        };
+        Masks {
+            by_parameter: architecture.parameters.iter().map(of).collect(),
+        }
     }
 
     /// No masks at all.
     pub fn none(architecture: &Architecture) -> Masks {
-        Masks { by_parameter: vec![None; architecture.parameters.len()] }
+        Masks {
+            by_parameter: vec![None; architecture.parameters.len()],
+        }
     }
 
     /// The mask of a parameter.

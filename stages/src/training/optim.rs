@@ -123,7 +123,12 @@ impl Optimizer {
         };
         let (name, lr, decay) = match *self {
             Optimizer::Sgd(o) => {
-                check(["sgd", "momentum"], o.momentum, (0.0..1.0).contains(&o.momentum), "at least 0 and below 1");
+                check(
+                    ["sgd", "momentum"],
+                    o.momentum,
+                    (0.0..1.0).contains(&o.momentum),
+                    "at least 0 and below 1",
+                );
                 ("sgd", o.lr, o.weight_decay)
             }
             Optimizer::Adam(o) => ("adam", o.lr, o.weight_decay),
@@ -133,14 +138,29 @@ impl Optimizer {
         if let WeightDecay::L2(x) | WeightDecay::Decoupled(x) = decay {
             check([name, "weight_decay"], x, x >= 0.0, "0 or more");
         }
-        if let Optimizer::Adam(Adam { betas, eps, .. }) | Optimizer::Adamw(Adamw { betas, eps, .. }) = *self {
+        if let Optimizer::Adam(Adam { betas, eps, .. })
+        | Optimizer::Adamw(Adamw { betas, eps, .. }) = *self
+        {
             for b in betas {
-                check([name, "betas"], b, (0.0..1.0).contains(&b), "at least 0 and below 1");
+                check(
+                    [name, "betas"],
+                    b,
+                    (0.0..1.0).contains(&b),
+                    "at least 0 and below 1",
+                );
             }
             check([name, "eps"], eps, eps >= 0.0, "0 or more");
         }
-        if let Optimizer::Sgd(Sgd { nesterov: true, momentum: 0.0, .. }) = self {
-            found.push((vec!["sgd", "nesterov"], "Nesterov's variant needs momentum above 0".into()));
+        if let Optimizer::Sgd(Sgd {
+            nesterov: true,
+            momentum: 0.0,
+            ..
+        }) = self
+        {
+            found.push((
+                vec!["sgd", "nesterov"],
+                "Nesterov's variant needs momentum above 0".into(),
+            ));
         }
         found
     }
@@ -160,8 +180,14 @@ impl Memory {
     pub fn new(optimizer: &Optimizer, len: usize) -> Memory {
         match optimizer {
             Optimizer::Sgd(Sgd { momentum: 0.0, .. }) => Memory::default(),
-            Optimizer::Sgd(_) => Memory { first: vec![0.0; len], second: Vec::new() },
-            Optimizer::Adam(_) | Optimizer::Adamw(_) => Memory { first: vec![0.0; len], second: vec![0.0; len] },
+            Optimizer::Sgd(_) => Memory {
+                first: vec![0.0; len],
+                second: Vec::new(),
+            },
+            Optimizer::Adam(_) | Optimizer::Adamw(_) => Memory {
+                first: vec![0.0; len],
+                second: vec![0.0; len],
+            },
         }
     }
 }
@@ -182,7 +208,12 @@ impl Stepper {
             Some((beta1, beta2)) => AdamPowers::after(beta1, beta2, steps),
             None => AdamPowers::default(),
         };
-        Stepper { optimizer, powers, corrections: (1.0, 1.0), path: Path::current() }
+        Stepper {
+            optimizer,
+            powers,
+            corrections: (1.0, 1.0),
+            path: Path::current(),
+        }
     }
 
     /// Begins the next step; [`Stepper::apply`] then moves each parameter once.
@@ -205,9 +236,20 @@ impl Stepper {
         };
         let rule = match self.optimizer {
             Optimizer::Sgd(o) => {
-                let rule = optim::Sgd { lr, momentum: o.momentum as f32, nesterov: o.nesterov, decay: o.weight_decay.into() };
+                let rule = optim::Sgd {
+                    lr,
+                    momentum: o.momentum as f32,
+                    nesterov: o.nesterov,
+                    decay: o.weight_decay.into(),
+                };
                 if memory.first.is_empty() {
-                    optim::sgd(self.path, rule, weights, &mut vec![0.0; gradients.len()], gradients);
+                    optim::sgd(
+                        self.path,
+                        rule,
+                        weights,
+                        &mut vec![0.0; gradients.len()],
+                        gradients,
+                    );
                 } else {
                     optim::sgd(self.path, rule, weights, &mut memory.first, gradients);
                 }
@@ -216,7 +258,14 @@ impl Stepper {
             Optimizer::Adam(o) => adam(o.betas, o.eps, o.weight_decay),
             Optimizer::Adamw(o) => adam(o.betas, o.eps, WeightDecay::Decoupled(o.weight_decay)),
         };
-        optim::adam(self.path, rule, weights, &mut memory.first, &mut memory.second, gradients);
+        optim::adam(
+            self.path,
+            rule,
+            weights,
+            &mut memory.first,
+            &mut memory.second,
+            gradients,
+        );
     }
 
     /// Sets weights and memory to 0 where the mask is 0.
@@ -233,7 +282,9 @@ impl Optimizer {
     fn betas(&self) -> Option<(f32, f32)> {
         match self {
             Optimizer::Sgd(_) => None,
-            Optimizer::Adam(Adam { betas, .. }) | Optimizer::Adamw(Adamw { betas, .. }) => Some((betas[0] as f32, betas[1] as f32)),
+            Optimizer::Adam(Adam { betas, .. }) | Optimizer::Adamw(Adamw { betas, .. }) => {
+                Some((betas[0] as f32, betas[1] as f32))
+            }
         }
     }
 }
@@ -254,7 +305,11 @@ mod tests {
 
     /// Applies a list of gradients to one weight of 1 and returns its way.
     fn way(optimizer: Optimizer, gradients: &[f32]) -> Vec<f32> {
-        let (mut w, mut memory, mut stepper) = ([1.0f32], Memory::new(&optimizer, 1), Stepper::after(optimizer, 0));
+        let (mut w, mut memory, mut stepper) = (
+            [1.0f32],
+            Memory::new(&optimizer, 1),
+            Stepper::after(optimizer, 0),
+        );
         let step = |g: &f32| {
             stepper.advance();
             stepper.apply(optimizer.lr(), &mut w, &[*g], &mut memory);
@@ -271,31 +326,65 @@ mod tests {
     }
 
     fn sgd(nesterov: bool, weight_decay: WeightDecay) -> Optimizer {
-        Optimizer::Sgd(Sgd { lr: 0.1, momentum: 0.9, nesterov, weight_decay })
+        Optimizer::Sgd(Sgd {
+            lr: 0.1,
+            momentum: 0.9,
+            nesterov,
+            weight_decay,
+        })
     }
 
     /// By hand, from the formulas in the documentation of `torch.optim.SGD`.
     #[test]
     fn sgd_by_hand() {
-        let plain = Optimizer::Sgd(Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: WeightDecay::L2(0.01) });
+        let plain = Optimizer::Sgd(Sgd {
+            lr: 0.1,
+            momentum: 0.0,
+            nesterov: false,
+            weight_decay: WeightDecay::L2(0.01),
+        });
         close(way(plain, &[0.5, 0.5]), &[0.949, 0.898051]);
-        close(way(sgd(false, WeightDecay::L2(0.01)), &[0.5, 0.5]), &[0.949, 0.852151]);
+        close(
+            way(sgd(false, WeightDecay::L2(0.01)), &[0.5, 0.5]),
+            &[0.949, 0.852151],
+        );
         // v1 = 0.51, d1 = 0.51 + 0.9·0.51; g2 = 0.5 + 0.01·0.9031, v2 = 0.9·0.51 + g2, d2 = g2 + 0.9·v2
-        close(way(sgd(true, WeightDecay::L2(0.01)), &[0.5, 0.5]), &[0.9031, 0.9031 - 0.1 * (0.509031 + 0.9 * 0.968031)]);
+        close(
+            way(sgd(true, WeightDecay::L2(0.01)), &[0.5, 0.5]),
+            &[0.9031, 0.9031 - 0.1 * (0.509031 + 0.9 * 0.968031)],
+        );
         // decoupled: w·(1 - 0.001) first
-        close(way(sgd(false, WeightDecay::Decoupled(0.01)), &[0.5, 0.5]), &[0.949, 0.949 * 0.999 - 0.095]);
+        close(
+            way(sgd(false, WeightDecay::Decoupled(0.01)), &[0.5, 0.5]),
+            &[0.949, 0.949 * 0.999 - 0.095],
+        );
     }
 
     /// By hand: g = 0.5, then -1; m = 0.05, -0.055; v = 0.00025, 0.00124975; corrections 0.1, 0.19 and 0.001, 0.001999.
     #[test]
     fn adam_by_hand() {
         let (betas, eps) = (adam_betas(), adam_eps());
-        let adam = Optimizer::Adam(Adam { lr: 0.1, betas, eps, weight_decay: WeightDecay::None });
+        let adam = Optimizer::Adam(Adam {
+            lr: 0.1,
+            betas,
+            eps,
+            weight_decay: WeightDecay::None,
+        });
         close(way(adam, &[0.5, -1.0]), &[0.9, 0.936610353]);
-        let adamw = Optimizer::Adamw(Adamw { lr: 0.1, betas, eps, weight_decay: 0.1 });
+        let adamw = Optimizer::Adamw(Adamw {
+            lr: 0.1,
+            betas,
+            eps,
+            weight_decay: 0.1,
+        });
         close(way(adamw, &[0.5, -1.0]), &[0.89, 0.89 * 0.99 + 0.036610353]);
         // with L2 the decay is part of the gradient, which Adam normalises away in the first step
-        let l2 = Optimizer::Adam(Adam { lr: 0.1, betas, eps, weight_decay: WeightDecay::L2(0.1) });
+        let l2 = Optimizer::Adam(Adam {
+            lr: 0.1,
+            betas,
+            eps,
+            weight_decay: WeightDecay::L2(0.1),
+        });
         close(way(l2, &[0.5]), &[0.9]);
     }
 
@@ -306,15 +395,32 @@ mod tests {
         (0..60).for_each(|_| early.advance());
         let mut late = Stepper::after(adam, 99);
         late.advance();
-        assert_eq!((early.powers, early.corrections), (late.powers, late.corrections));
+        assert_eq!(
+            (early.powers, early.corrections),
+            (late.powers, late.corrections)
+        );
     }
 
     #[test]
     fn impossible_numbers_are_named() {
-        let problems = |json: serde_json::Value| serde_json::from_value::<Optimizer>(json).unwrap().problems();
-        assert_eq!(problems(serde_json::json!({"sgd": {"lr": -1.0, "momentum": 1.0}})).len(), 2);
-        assert_eq!(problems(serde_json::json!({"sgd": {"lr": 1.0, "nesterov": true}}))[0].0, ["sgd", "nesterov"]);
-        assert_eq!(problems(serde_json::json!({"adamw": {"weight_decay": -0.1, "betas": [0.9, 1.0]}})).len(), 2);
+        let problems = |json: serde_json::Value| {
+            serde_json::from_value::<Optimizer>(json)
+                .unwrap()
+                .problems()
+        };
+        assert_eq!(
+            problems(serde_json::json!({"sgd": {"lr": -1.0, "momentum": 1.0}})).len(),
+            2
+        );
+        assert_eq!(
+            problems(serde_json::json!({"sgd": {"lr": 1.0, "nesterov": true}}))[0].0,
+            ["sgd", "nesterov"]
+        );
+        assert_eq!(
+            problems(serde_json::json!({"adamw": {"weight_decay": -0.1, "betas": [0.9, 1.0]}}))
+                .len(),
+            2
+        );
         assert!(problems(serde_json::json!({"adam": {"weight_decay": {"l2": 0.1}}})).is_empty());
     }
 }

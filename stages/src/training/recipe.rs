@@ -106,7 +106,12 @@ pub(crate) mod tests {
             length,
             stop_at: None,
             batch_size: 16,
-            optimizer: Optimizer::Sgd(Sgd { lr: 0.1, momentum: 0.9, nesterov: false, weight_decay: Default::default() }),
+            optimizer: Optimizer::Sgd(Sgd {
+                lr: 0.1,
+                momentum: 0.9,
+                nesterov: false,
+                weight_decay: Default::default(),
+            }),
             schedule: Schedule::Constant,
             augment: Augment::default(),
             label_smoothing: 0.0,
@@ -121,12 +126,30 @@ pub(crate) mod tests {
 
     #[test]
     fn a_longer_training_shares_the_states_of_a_shorter_one() {
-        let (short, long) = (prefixes(&recipe(Length::Epochs(3))), prefixes(&recipe(Length::Epochs(5))));
+        let (short, long) = (
+            prefixes(&recipe(Length::Epochs(3))),
+            prefixes(&recipe(Length::Epochs(5))),
+        );
         assert_eq!((short.len(), &short[..]), (3, &long[..3]));
-        let cosine = |n| Recipe { schedule: Schedule::Cosine(Ramp { to: 0.0, warmup: Warmup::default() }), ..recipe(Length::Epochs(n)) };
-        assert!(prefixes(&cosine(3)).iter().all(|p| !prefixes(&cosine(5)).contains(p)), "a cosine over another length is another training");
+        let cosine = |n| Recipe {
+            schedule: Schedule::Cosine(Ramp {
+                to: 0.0,
+                warmup: Warmup::default(),
+            }),
+            ..recipe(Length::Epochs(n))
+        };
+        assert!(
+            prefixes(&cosine(3))
+                .iter()
+                .all(|p| !prefixes(&cosine(5)).contains(p)),
+            "a cosine over another length is another training"
+        );
         let step = |milestones: &[u64]| Recipe {
-            schedule: Schedule::Step(StepDecay { milestones: milestones.to_vec(), factor: 0.1, warmup: Warmup::default() }),
+            schedule: Schedule::Step(StepDecay {
+                milestones: milestones.to_vec(),
+                factor: 0.1,
+                warmup: Warmup::default(),
+            }),
             ..recipe(Length::Epochs(5))
         };
         let (a, b) = (prefixes(&step(&[2, 3])), prefixes(&step(&[2, 4])));
@@ -137,7 +160,10 @@ pub(crate) mod tests {
 
     #[test]
     fn checkpoints_matter_once_there_is_one() {
-        let with = prefixes(&Recipe { checkpoint_every: Some(3), ..recipe(Length::Epochs(4)) });
+        let with = prefixes(&Recipe {
+            checkpoint_every: Some(3),
+            ..recipe(Length::Epochs(4))
+        });
         let without = prefixes(&recipe(Length::Epochs(4)));
         assert_eq!(with[..2], without[..2]);
         assert_ne!(with[2], without[2]);
@@ -145,8 +171,14 @@ pub(crate) mod tests {
 
     #[test]
     fn steps_pause_at_round_numbers_and_the_end() {
-        assert_eq!(recipe(Length::Steps(2500)).pauses(), [2500, 2000, 1000].map(Pause::Step));
-        assert_eq!(recipe(Length::Steps(2000)).pauses(), [2000, 1000].map(Pause::Step));
+        assert_eq!(
+            recipe(Length::Steps(2500)).pauses(),
+            [2500, 2000, 1000].map(Pause::Step)
+        );
+        assert_eq!(
+            recipe(Length::Steps(2000)).pauses(),
+            [2000, 1000].map(Pause::Step)
+        );
         assert_eq!(recipe(Length::Steps(7)).pauses(), [Pause::Step(7)]);
     }
 }

@@ -105,13 +105,20 @@ impl Schedule {
         let per_epoch = clock.steps_per_epoch as f64;
         // the number of warm-up steps, at least one where a warm-up is asked for
         let warm = (self.warmup().epochs * per_epoch).round();
-        let rise = if (step as f64) < warm { (step as f64 + 1.0) / warm } else { 1.0 };
+        let rise = if (step as f64) < warm {
+            (step as f64 + 1.0) / warm
+        } else {
+            1.0
+        };
         let after = (step as f64 - warm).max(0.0);
         let main = match self {
             Schedule::Constant | Schedule::Warmup(_) => 1.0,
             Schedule::Step(s) => {
                 let epoch = step / clock.steps_per_epoch;
-                s.milestones.iter().filter(|&&m| m <= epoch).fold(1.0, |f, _| f * s.factor)
+                s.milestones
+                    .iter()
+                    .filter(|&&m| m <= epoch)
+                    .fold(1.0, |f, _| f * s.factor)
             }
             Schedule::Linear(r) => {
                 let t = progress(after, clock.steps_total as f64 - warm);
@@ -137,8 +144,17 @@ impl Schedule {
         let main = match self {
             Schedule::Constant | Schedule::Warmup(_) => json!("constant"),
             Schedule::Step(s) => {
-                let passed: Vec<u64> = s.milestones.iter().copied().filter(|&m| m < epochs).collect();
-                if passed.is_empty() { json!("constant") } else { json!({"step": {"milestones": passed, "factor": s.factor}}) }
+                let passed: Vec<u64> = s
+                    .milestones
+                    .iter()
+                    .copied()
+                    .filter(|&m| m < epochs)
+                    .collect();
+                if passed.is_empty() {
+                    json!("constant")
+                } else {
+                    json!({"step": {"milestones": passed, "factor": s.factor}})
+                }
             }
             Schedule::Linear(r) if r.to == 1.0 => json!("constant"),
             Schedule::Cosine(r) if r.to == 1.0 => json!("constant"),
@@ -160,11 +176,21 @@ impl Schedule {
         let name = match self {
             Schedule::Constant => return found,
             Schedule::Warmup(w) => {
-                check(vec!["warmup", "epochs"], w.epochs, w.epochs >= 0.0, "0 or more");
+                check(
+                    vec!["warmup", "epochs"],
+                    w.epochs,
+                    w.epochs >= 0.0,
+                    "0 or more",
+                );
                 return found;
             }
             Schedule::Step(s) => {
-                check(vec!["step", "factor"], s.factor, s.factor >= 0.0, "0 or more");
+                check(
+                    vec!["step", "factor"],
+                    s.factor,
+                    s.factor >= 0.0,
+                    "0 or more",
+                );
                 "step"
             }
             Schedule::Linear(r) => {
@@ -176,13 +202,23 @@ impl Schedule {
                 "cosine"
             }
             Schedule::Cyclic(c) => {
-                check(vec!["cyclic", "epochs"], c.epochs, c.epochs > 0.0, "above 0");
+                check(
+                    vec!["cyclic", "epochs"],
+                    c.epochs,
+                    c.epochs > 0.0,
+                    "above 0",
+                );
                 check(vec!["cyclic", "low"], c.low, c.low >= 0.0, "0 or more");
                 "cyclic"
             }
         };
         let warm = self.warmup().epochs;
-        check(vec![name, "warmup", "epochs"], warm, warm >= 0.0, "0 or more");
+        check(
+            vec![name, "warmup", "epochs"],
+            warm,
+            warm >= 0.0,
+            "0 or more",
+        );
         if let Schedule::Step(s) = self
             && !s.milestones.is_sorted_by(|a, b| a < b)
         {
@@ -193,7 +229,11 @@ impl Schedule {
 }
 
 fn progress(done: f64, total: f64) -> f64 {
-    if total > 0.0 { (done / total).min(1.0) } else { 1.0 }
+    if total > 0.0 {
+        (done / total).min(1.0)
+    } else {
+        1.0
+    }
 }
 
 /// cos(πt) for t in [0, 1], error below 1e-15: Taylor series of the sine of the distance from the middle.
@@ -214,48 +254,83 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CLOCK: Clock = Clock { steps_per_epoch: 10, steps_total: 100 };
+    const CLOCK: Clock = Clock {
+        steps_per_epoch: 10,
+        steps_total: 100,
+    };
 
     #[test]
     fn cosine_is_a_cosine() {
         for i in 0..=1000 {
             let t = f64::from(i) / 1000.0;
-            assert!((cos_pi(t) - (std::f64::consts::PI * t).cos()).abs() < 1e-15, "{t}");
+            assert!(
+                (cos_pi(t) - (std::f64::consts::PI * t).cos()).abs() < 1e-15,
+                "{t}"
+            );
         }
         assert_eq!(cos_pi(0.5), 0.0);
     }
 
     #[test]
     fn shapes() {
-        let cosine = Schedule::Cosine(Ramp { to: 0.1, warmup: Warmup::default() });
+        let cosine = Schedule::Cosine(Ramp {
+            to: 0.1,
+            warmup: Warmup::default(),
+        });
         assert!((cosine.factor(0, CLOCK) - 1.0).abs() < 1e-15);
         assert!((cosine.factor(50, CLOCK) - 0.55).abs() < 1e-15);
         assert!((cosine.factor(100, CLOCK) - 0.1).abs() < 1e-15);
-        let linear = Schedule::Linear(Ramp { to: 0.0, warmup: Warmup { epochs: 2.0 } });
+        let linear = Schedule::Linear(Ramp {
+            to: 0.0,
+            warmup: Warmup { epochs: 2.0 },
+        });
         assert_eq!(linear.factor(0, CLOCK), 0.05);
         assert_eq!(linear.factor(19, CLOCK), 1.0);
         assert_eq!(linear.factor(60, CLOCK), 0.5);
-        let step = Schedule::Step(StepDecay { milestones: vec![3, 6], factor: 0.5, warmup: Warmup::default() });
-        assert_eq!([0, 29, 30, 59, 60, 99].map(|s| step.factor(s, CLOCK)), [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]);
-        let cyclic = Schedule::Cyclic(Cycle { epochs: 0.4, low: 0.2, warmup: Warmup::default() });
+        let step = Schedule::Step(StepDecay {
+            milestones: vec![3, 6],
+            factor: 0.5,
+            warmup: Warmup::default(),
+        });
+        assert_eq!(
+            [0, 29, 30, 59, 60, 99].map(|s| step.factor(s, CLOCK)),
+            [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+        );
+        let cyclic = Schedule::Cyclic(Cycle {
+            epochs: 0.4,
+            low: 0.2,
+            warmup: Warmup::default(),
+        });
         for (step, want) in [0.8, 0.6, 0.4, 0.2, 0.8].into_iter().enumerate() {
             assert!((cyclic.factor(step as u64, CLOCK) - want).abs() < 1e-15);
         }
     }
 
     fn schedules() -> impl Strategy<Value = Schedule> {
-        let warmup = (0u32..30).prop_map(|w| Warmup { epochs: f64::from(w) / 10.0 });
+        let warmup = (0u32..30).prop_map(|w| Warmup {
+            epochs: f64::from(w) / 10.0,
+        });
         prop_oneof![
             Just(Schedule::Constant),
             warmup.clone().prop_map(Schedule::Warmup),
-            (prop::collection::btree_set(0u64..8, 0..3), warmup.clone()).prop_map(|(m, warmup)| Schedule::Step(StepDecay {
-                milestones: m.into_iter().collect(),
-                factor: 0.1,
+            (prop::collection::btree_set(0u64..8, 0..3), warmup.clone()).prop_map(|(m, warmup)| {
+                Schedule::Step(StepDecay {
+                    milestones: m.into_iter().collect(),
+                    factor: 0.1,
+                    warmup,
+                })
+            }),
+            warmup
+                .clone()
+                .prop_map(|warmup| Schedule::Linear(Ramp { to: 0.0, warmup })),
+            warmup
+                .clone()
+                .prop_map(|warmup| Schedule::Cosine(Ramp { to: 0.0, warmup })),
+            (1u32..30, warmup).prop_map(|(c, warmup)| Schedule::Cyclic(Cycle {
+                epochs: f64::from(c) / 10.0,
+                low: 0.1,
                 warmup
             })),
-            warmup.clone().prop_map(|warmup| Schedule::Linear(Ramp { to: 0.0, warmup })),
-            warmup.clone().prop_map(|warmup| Schedule::Cosine(Ramp { to: 0.0, warmup })),
-            (1u32..30, warmup).prop_map(|(c, warmup)| Schedule::Cyclic(Cycle { epochs: f64::from(c) / 10.0, low: 0.1, warmup })),
         ]
     }
 

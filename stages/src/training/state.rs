@@ -95,7 +95,10 @@ impl State {
     pub fn write(&self, path: &Path, architecture: &Architecture) -> anyhow::Result<()> {
         let mut tensors = NamedTensors::new();
         let mut add = |prefix: &str, from: &NamedTensors| {
-            tensors.extend(from.iter().map(|(name, t)| (format!("{prefix}/{name}"), t.clone())));
+            tensors.extend(
+                from.iter()
+                    .map(|(name, t)| (format!("{prefix}/{name}"), t.clone())),
+            );
         };
         add("model", &self.model);
         for (epoch, model) in &self.checkpoints {
@@ -104,32 +107,57 @@ impl State {
         for (p, memory) in architecture.parameters.iter().zip(&self.memory) {
             for (prefix, data) in [("first", &memory.first), ("second", &memory.second)] {
                 if !data.is_empty() {
-                    let tensor = NamedTensor { shape: p.shape.clone(), data: p.layout.to_file(data) };
+                    let tensor = NamedTensor {
+                        shape: p.shape.clone(),
+                        data: p.layout.to_file(data),
+                    };
                     tensors.insert(format!("{prefix}/{}", p.name), tensor);
                 }
             }
         }
-        let header = serde_json::to_string(&Header { version: VERSION, progress: self.progress.clone() })?;
+        let header = serde_json::to_string(&Header {
+            version: VERSION,
+            progress: self.progress.clone(),
+        })?;
         let partial = path.with_extension("partial");
-        TensorFile { tensors, metadata: [(KEY.to_owned(), header)].into() }.write(&partial, Store::F32)?;
-        std::fs::rename(&partial, path).map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
+        TensorFile {
+            tensors,
+            metadata: [(KEY.to_owned(), header)].into(),
+        }
+        .write(&partial, Store::F32)?;
+        std::fs::rename(&partial, path)
+            .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
     }
 
     /// Reads a file of a training with this architecture.
     pub fn read(path: &Path, architecture: &Architecture) -> anyhow::Result<State> {
         let file = TensorFile::read(path)?;
         let of = format!("state `{}`", path.display());
-        let bad = |what: String| Failure::new(format!("{of}: {what}")).hint("run again without the state");
-        let text = file.metadata.get(KEY).ok_or_else(|| bad(format!("no `{KEY}` entry")))?;
+        let bad = |what: String| {
+            Failure::new(format!("{of}: {what}")).hint("run again without the state")
+        };
+        let text = file
+            .metadata
+            .get(KEY)
+            .ok_or_else(|| bad(format!("no `{KEY}` entry")))?;
         let header: Header = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
         if header.version != VERSION {
-            return Err(bad(format!("version {}, this program writes {VERSION}", header.version)).into());
+            return Err(bad(format!(
+                "version {}, this program writes {VERSION}",
+                header.version
+            ))
+            .into());
         }
         let mut model = NamedTensors::new();
         let mut checkpoints: BTreeMap<u64, NamedTensors> = BTreeMap::new();
         let mut memory = vec![Memory::default(); architecture.parameters.len()];
         for (name, tensor) in file.tensors {
-            let parameter = |n: &str| architecture.parameters.iter().position(|p| p.name == n && p.shape == tensor.shape);
+            let parameter = |n: &str| {
+                architecture
+                    .parameters
+                    .iter()
+                    .position(|p| p.name == n && p.shape == tensor.shape)
+            };
             let unknown = || bad(format!("unknown tensor `{name}`"));
             match name.split_once('/').ok_or_else(unknown)? {
                 ("model", n) => {
@@ -138,7 +166,10 @@ impl State {
                 ("checkpoint", rest) => {
                     let (epoch, n) = rest.split_once('/').ok_or_else(unknown)?;
                     let epoch = epoch.parse().map_err(|_| unknown())?;
-                    checkpoints.entry(epoch).or_default().insert(n.to_owned(), tensor);
+                    checkpoints
+                        .entry(epoch)
+                        .or_default()
+                        .insert(n.to_owned(), tensor);
                 }
                 ("first", n) => {
                     let i = parameter(n).ok_or_else(unknown)?;
@@ -155,6 +186,11 @@ impl State {
         for checkpoint in checkpoints.values() {
             architecture.check(checkpoint, &of)?;
         }
-        Ok(State { model, memory, checkpoints, progress: header.progress })
+        Ok(State {
+            model,
+            memory,
+            checkpoints,
+            progress: header.progress,
+        })
     }
 }

@@ -17,7 +17,11 @@ pub fn data(seed: u64, n: usize, shape: (usize, usize, usize), classes: usize) -
     let (height, width, channels) = shape;
     let info = Info {
         name: "blocks".into(),
-        shape: ImageShape { height, width, channels },
+        shape: ImageShape {
+            height,
+            width,
+            channels,
+        },
         classes: (0..classes).map(|c| format!("class {c}")).collect(),
         mean: vec![0.4; channels],
         std: vec![0.25; channels],
@@ -61,13 +65,20 @@ impl Ran {
     /// The value of the last row with this split and name.
     pub fn metric(&self, split: &str, name: &str) -> f64 {
         let rows = repro_stages::table::read(self.path("metrics")).unwrap();
-        rows.iter().rev().find(|r| r.split.as_deref() == Some(split) && r.name == name).unwrap().value
+        rows.iter()
+            .rev()
+            .find(|r| r.split.as_deref() == Some(split) && r.name == name)
+            .unwrap()
+            .value
     }
 }
 
 impl Bench {
     pub fn new() -> Bench {
-        Bench { dir: tempfile::tempdir().unwrap(), runs: Default::default() }
+        Bench {
+            dir: tempfile::tempdir().unwrap(),
+            runs: Default::default(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -85,10 +96,17 @@ impl Bench {
         self.resume(kind, with, inputs, None)
     }
 
-    pub fn resume(&self, kind: &str, with: Value, inputs: &[(&str, &Path)], state: Option<&Path>) -> anyhow::Result<Ran> {
+    pub fn resume(
+        &self,
+        kind: &str,
+        with: Value,
+        inputs: &[(&str, &Path)],
+        state: Option<&Path>,
+    ) -> anyhow::Result<Ran> {
         let kind: KindInfo = kinds::find(kind).unwrap();
         let names: Vec<String> = inputs.iter().map(|(n, _)| (*n).to_owned()).collect();
-        let checked = (kind.check)(&with, &names).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+        let checked =
+            (kind.check)(&with, &names).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
         let number = self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let dir = self.path(&format!("run {number}"));
         let sub = |name: &str| {
@@ -99,10 +117,19 @@ impl Bench {
         let (out, states_dir, scratch_dir) = (sub("out"), sub("states"), sub("scratch"));
         let mut by_name: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
         for (name, path) in inputs {
-            let item = JobInput { group: String::new(), axes: BTreeMap::new(), path: path.to_path_buf(), digest: "file:00".into() };
+            let item = JobInput {
+                group: String::new(),
+                axes: BTreeMap::new(),
+                path: path.to_path_buf(),
+                digest: "file:00".into(),
+            };
             by_name.entry((*name).to_owned()).or_default().push(item);
         }
-        let outputs: BTreeMap<String, PathBuf> = checked.outputs.iter().map(|o| (o.name.clone(), out.join(&o.path))).collect();
+        let outputs: BTreeMap<String, PathBuf> = checked
+            .outputs
+            .iter()
+            .map(|o| (o.name.clone(), out.join(&o.path)))
+            .collect();
         let job = Job {
             version: FORMAT,
             kind: kind.name.into(),
@@ -111,25 +138,44 @@ impl Bench {
             inputs: by_name,
             outputs: outputs.clone(),
             threads: 1,
-            resume: state.map(|path| Resume { label: "state".into(), path: path.to_owned() }),
+            resume: state.map(|path| Resume {
+                label: "state".into(),
+                path: path.to_owned(),
+            }),
             states_dir: states_dir.clone(),
             mirrors: vec![],
             pins: BTreeMap::new(),
             offline: true,
             scratch_dir,
         };
-        let mut task = Task { job, pins: BTreeMap::new(), figures: BTreeMap::new(), events: None };
+        let mut task = Task {
+            job,
+            pins: BTreeMap::new(),
+            figures: BTreeMap::new(),
+            events: None,
+        };
         (kind.run)(&mut task)?;
-        Ok(Ran { outputs, states_dir, figures: task.figures })
+        Ok(Ran {
+            outputs,
+            states_dir,
+            figures: task.figures,
+        })
     }
 }
 
 /// Every file of an output with its digest: one text for a file or a tree.
 pub fn digest(path: &Path) -> String {
     if path.is_dir() {
-        let mut names: Vec<_> = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(path)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         names.sort();
-        return names.iter().map(|n| format!("{}={}", n.to_string_lossy(), digest(&path.join(n)))).collect::<Vec<_>>().join(",");
+        return names
+            .iter()
+            .map(|n| format!("{}={}", n.to_string_lossy(), digest(&path.join(n))))
+            .collect::<Vec<_>>()
+            .join(",");
     }
     blake3::hash(&std::fs::read(path).unwrap()).to_hex()[..16].to_owned()
 }
