@@ -439,7 +439,7 @@ fn mistakes_in_parameters_are_found_before_anything_runs() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Two cuts anywhere, any seed, any batch size.
     #[test]
