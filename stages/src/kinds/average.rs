@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
-use crate::nn::architecture::Model;
+use crate::nn::model::Model;
 
 /// See the module.
 pub struct Average;

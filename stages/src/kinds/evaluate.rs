@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::kinds::train::read_data;
-use crate::nn::architecture::Model;
+use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::table::{self, MetricRow};
 use crate::training::evaluation::{check_data, score};

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::exact::rng::Stream;
 use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
-use crate::nn::architecture::{Model, Role};
+use crate::nn::architecture::Role;
 use crate::nn::init::{self, Init};
+use crate::nn::model::Model;
 
 /// See the module.
 pub struct Perturb;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::exact::rng::Stream;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
-use crate::nn::architecture::{Architecture, Model};
+use crate::nn::architecture::Architecture;
+use crate::nn::model::Model;
 use crate::training::mask;
 use crate::weights::{NamedTensor, NamedTensors, Store, TensorFile};
 

@@ -11,9 +11,10 @@ use serde_json::json;
 use crate::data::Dataset;
 use crate::job::{Event, JobInput};
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, StatePoint, Task};
-use crate::nn::architecture::{Architecture, Identity, InputSize, Model};
+use crate::nn::architecture::{Architecture, Identity, InputSize};
 use crate::nn::init::{self, Init};
-use crate::nn::spec::{LayerSpec, ModelSpec};
+use crate::nn::model::Model;
+use crate::nn::spec::ModelSpec;
 use crate::table;
 use crate::training::augment::Augment;
 use crate::training::evaluation::check_data;
@@ -110,7 +111,7 @@ impl Kind for Train {
     const REVISION: u32 = 1;
     const SUMMARY: &'static str =
         "Trains a network: from scratch, from given weights, or under a pruning mask.";
-    const DOC: &'static str = DOC;
+    const DOC: &'static str = include_str!("train.md");
     const INPUTS: &'static [InputSpec] = &[
         InputSpec {
             name: "train",
@@ -178,7 +179,7 @@ impl Kind for Train {
             );
         }
         if let Some(model) = &p.model {
-            for (at, message) in model_problems(model) {
+            for (at, message) in model.problems() {
                 add([vec!["model".to_owned()], at].concat(), message, None);
             }
         }
@@ -333,63 +334,6 @@ impl Kind for Train {
     }
 }
 
-/// Mistakes in a model that can be seen without data.
-fn model_problems(model: &ModelSpec) -> Vec<(Vec<String>, String)> {
-    let mut found = Vec::new();
-    let rate_is_bad = |rate: f64| !(0.0..1.0).contains(&rate);
-    match model {
-        ModelSpec::Mlp(mlp) => {
-            for (i, _) in mlp.hidden.iter().enumerate().filter(|(_, n)| **n == 0) {
-                found.push((
-                    vec!["mlp".into(), "hidden".into(), i.to_string()],
-                    "a layer needs at least one unit".into(),
-                ));
-            }
-            if rate_is_bad(mlp.dropout) {
-                found.push((
-                    vec!["mlp".into(), "dropout".into()],
-                    format!("must be at least 0 and below 1, got {}", mlp.dropout),
-                ));
-            }
-        }
-        ModelSpec::Conv(conv) => {
-            for (i, layer) in conv.layers.iter().enumerate() {
-                let mut add = |field: &[&str], message: String| {
-                    let head = ["conv".to_owned(), "layers".to_owned(), i.to_string()];
-                    found.push((
-                        head.into_iter()
-                            .chain(field.iter().map(|s| (*s).to_owned()))
-                            .collect(),
-                        message,
-                    ));
-                };
-                match layer {
-                    LayerSpec::Conv(c) => {
-                        for (name, value) in [
-                            ("channels", c.channels),
-                            ("kernel", c.kernel),
-                            ("stride", c.stride),
-                        ] {
-                            if value == 0 {
-                                add(&["conv", name], "must be at least 1".into());
-                            }
-                        }
-                    }
-                    LayerSpec::Dense(0) => {
-                        add(&["dense"], "a layer needs at least one unit".into())
-                    }
-                    LayerSpec::Dropout(rate) if rate_is_bad(*rate) => add(
-                        &["dropout"],
-                        format!("must be at least 0 and below 1, got {rate}"),
-                    ),
-                    _ => {}
-                }
-            }
-        }
-    }
-    found
-}
-
 /// Reads data sets and puts them together.
 pub(crate) fn read_data(inputs: &[JobInput], name: &str) -> anyhow::Result<Dataset> {
     let parts = inputs
@@ -511,61 +455,3 @@ impl Listener for ToEngine<'_> {
         self.task.send(&Event::Warning { text });
     }
 }
-
-const DOC: &str = r#"
-Trains a network on labelled images with softmax cross-entropy.
-
-```yaml
-train:
-  uses: train
-  matrix: {seed: [0, 1, 2]}
-  needs: {train: halves.a, test: data.test}
-  with:
-    model: {mlp: {hidden: [256, 128, 100], activation: relu}}
-    seed: "${matrix.seed}"
-    length: {epochs: 10}
-    batch_size: 128
-    optimizer: {sgd: {lr: 0.05, momentum: 0.9, weight_decay: {l2: 0.0005}}}
-    schedule: {cosine: {to: 0.0, warmup: {epochs: 1}}}
-```
-
-A convolutional net is a list of layers; the classifier is added:
-
-```yaml
-    model:
-      conv:
-        layers:
-          - conv: {channels: 16, kernel: 3, stride: 1, padding: same}
-          - batch_norm: {}
-          - activation: relu
-          - pool: {max: 2}
-          - dropout: 0.25
-          - dense: 128
-          - activation: relu
-```
-
-**Warm start**: give a model under `needs: {init: pretrain.model}`; the optimizer starts fresh. **Fine-tuning a pruned network**:
-give `init` and `mask`; masked weights stay 0 after every step, and so does the optimizer's memory of them.
-
-**Data** are normalised with the data set's mean and standard deviation. Several training sets are put together in order; each
-epoch visits all images once in an order drawn from the seed and the epoch; the last step takes what is left.
-
-**Metrics** (`metrics.parquet`), per epoch: `train` `loss` and `accuracy`, the running means over the epoch's steps in training mode
-(dropout on, weights still moving); `test` `loss` and `accuracy` after the epoch; `learning_rate` of the last step. Losses are in nats,
-accuracies fractions of 1.
-
-**Weights** (`model.safetensors`) have PyTorch's names and layouts (`fc1.weight [out, in]`, `conv1.weight [out, in, kh, kw]`, `bn1.running_mean`
-...): `load_state_dict(safetensors.torch.load_file(...))` computes the same function. The first dense layer after an image expects the
-flattened (channel, row, column) order, as `torch.flatten` gives.
-
-**Stopping early**: `stop_at: {train_accuracy: 0.99}` looks at the epoch's running train accuracy (Ash & Adams 2020).
-
-**Going on**: at the end, and every ten seconds on the way, a resumable state is kept. A training with more epochs starts from it whenever
-everything that has happened so far is the same: the schedule's values too, so `constant` and `step` can be continued, `cosine` and
-`linear` over another length cannot. The result has the same bits as an uninterrupted training.
-
-A loss that is no longer finite fails the stage.
-
-Sources: schedules: Loshchilov & Hutter 2017 (cosine), Izmailov et al. 2018 (cyclic). Optimizers: as `torch.optim`. First weights: see
-`init`.
-"#;

@@ -5,11 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::builder::Builder;
 use super::layout::Layout;
-use super::spec::{Activation, BatchNormSpec, LayerSpec, ModelSpec, Padding, PoolSpec};
+use super::spec::{Activation, LayerSpec, ModelSpec};
 use crate::kind::Failure;
 use crate::ops::{ConvShape, DenseShape, Image, NormShape, PoolShape};
-use crate::weights::{NamedTensors, TensorFile};
+use crate::weights::NamedTensors;
 
 /// A model fitted to an input and a number of classes.
 #[derive(Debug, Clone)]
@@ -144,180 +145,6 @@ impl Role {
 /// The largest network that is built: 2^31 parameters are 8 GiB.
 const MAX_PARAMETERS: usize = 1 << 31;
 
-struct Builder {
-    layers: Vec<Layer>,
-    parameters: Vec<Parameter>,
-    /// The image at this point, or one position with as many channels as units.
-    image: Image,
-    convs: usize,
-    norms: usize,
-    denses: usize,
-    dropouts: usize,
-}
-
-impl Builder {
-    fn add(&mut self, name: String, shape: Vec<usize>, role: Role, layout: Layout) -> usize {
-        self.parameters.push(Parameter {
-            name,
-            shape,
-            role,
-            layout,
-        });
-        self.parameters.len() - 1
-    }
-
-    fn dense(&mut self, outputs: usize) -> Result<(), String> {
-        let inputs = self.image.features();
-        let shape = DenseShape::new(inputs, outputs).map_err(|e| e.to_string())?;
-        self.denses += 1;
-        let name = format!("fc{}", self.denses);
-        let layout = Layout::Dense {
-            outputs,
-            positions: self.image.positions(),
-            channels: self.image.channels,
-        };
-        let weight = self.add(
-            format!("{name}.weight"),
-            vec![outputs, inputs],
-            Role::Weight {
-                fan_in: inputs,
-                fan_out: outputs,
-            },
-            layout,
-        );
-        let bias = self.add(
-            format!("{name}.bias"),
-            vec![outputs],
-            Role::Bias { fan_in: inputs },
-            Layout::Plain,
-        );
-        self.layers.push(Layer::Dense {
-            shape,
-            weight,
-            bias,
-        });
-        self.image = Image {
-            height: 1,
-            width: 1,
-            channels: outputs,
-        };
-        Ok(())
-    }
-
-    fn conv(
-        &mut self,
-        outputs: usize,
-        kernel: usize,
-        stride: usize,
-        padding: Padding,
-    ) -> Result<(), String> {
-        let padding = match padding {
-            Padding::Same if kernel % 2 == 1 => (kernel - 1) / 2,
-            Padding::Same => {
-                return Err(format!("padding `same` needs an odd kernel, got {kernel}"));
-            }
-            Padding::Valid => 0,
-            Padding::Pixels(n) => n,
-        };
-        let inputs = self.image.channels;
-        let shape = ConvShape::new(self.image, outputs, (kernel, kernel), stride, padding)
-            .map_err(|e| e.to_string())?;
-        self.convs += 1;
-        let name = format!("conv{}", self.convs);
-        let taps = kernel * kernel;
-        let role = Role::Weight {
-            fan_in: taps * inputs,
-            fan_out: taps * outputs,
-        };
-        let weight = self.add(
-            format!("{name}.weight"),
-            vec![outputs, inputs, kernel, kernel],
-            role,
-            Layout::Conv {
-                outputs,
-                inputs,
-                taps,
-            },
-        );
-        let bias = self.add(
-            format!("{name}.bias"),
-            vec![outputs],
-            Role::Bias {
-                fan_in: taps * inputs,
-            },
-            Layout::Plain,
-        );
-        self.layers.push(Layer::Conv {
-            shape,
-            weight,
-            bias,
-        });
-        self.image = shape.output();
-        Ok(())
-    }
-
-    fn batch_norm(&mut self, BatchNormSpec {}: &BatchNormSpec) {
-        let channels = self.image.channels;
-        self.norms += 1;
-        let name = format!("bn{}", self.norms);
-        let mut add = |suffix: &str, role| {
-            self.add(
-                format!("{name}.{suffix}"),
-                vec![channels],
-                role,
-                Layout::Plain,
-            )
-        };
-        let first = add("weight", Role::Gain);
-        add("bias", Role::Shift);
-        add("running_mean", Role::RunningMean);
-        add("running_var", Role::RunningVariance);
-        self.layers.push(Layer::BatchNorm {
-            shape: NormShape::new(channels, self.image.positions()),
-            first,
-        });
-    }
-
-    fn dropout(&mut self, rate: f64) -> Result<(), String> {
-        if !(0.0..1.0).contains(&rate) {
-            return Err(format!(
-                "dropout must be at least 0 and below 1, got {rate}"
-            ));
-        }
-        if rate > 0.0 {
-            self.layers.push(Layer::Dropout {
-                rate: rate as f32,
-                ordinal: self.dropouts,
-            });
-            self.dropouts += 1;
-        }
-        Ok(())
-    }
-
-    fn pool(&mut self, pool: PoolSpec) -> Result<(), String> {
-        match pool {
-            PoolSpec::Max(n) | PoolSpec::Average(n) => {
-                let shape = PoolShape::new(self.image, n, n).map_err(|e| e.to_string())?;
-                self.layers.push(if matches!(pool, PoolSpec::Max(_)) {
-                    Layer::MaxPool(shape)
-                } else {
-                    Layer::AveragePool(shape)
-                });
-                self.image = shape.output();
-            }
-            PoolSpec::GlobalAverage => {
-                self.layers.push(Layer::GlobalAverage(self.image));
-                self.image = Image {
-                    height: 1,
-                    width: 1,
-                    channels: self.image.channels,
-                };
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Architecture {
     /// Fits a model to images and classes.
     ///
@@ -329,19 +156,11 @@ impl Architecture {
             width,
             channels,
         } = identity.input;
-        let mut b = Builder {
-            layers: Vec::new(),
-            parameters: Vec::new(),
-            image: Image {
-                height,
-                width,
-                channels,
-            },
-            convs: 0,
-            norms: 0,
-            denses: 0,
-            dropouts: 0,
-        };
+        let mut b = Builder::new(Image {
+            height,
+            width,
+            channels,
+        });
         match &identity.model {
             ModelSpec::Mlp(mlp) => {
                 for (i, &width) in mlp.hidden.iter().enumerate() {
@@ -446,61 +265,6 @@ impl Architecture {
             .map(|p| format!("{} {:?}", p.name, p.shape))
             .collect();
         format!("this model's tensors: {}", names.join(", "))
-    }
-}
-
-/// The metadata entry that holds the [`Identity`] as JSON.
-const MODEL_KEY: &str = "repro.model";
-
-/// A network with its weights: the artifact `model`.
-#[derive(Debug, Clone)]
-pub struct Model {
-    /// Its layers.
-    pub architecture: Architecture,
-    /// Its weights, as in the file.
-    pub tensors: NamedTensors,
-}
-
-impl Model {
-    /// Reads an artifact.
-    pub fn read(path: &std::path::Path) -> anyhow::Result<Model> {
-        let file = TensorFile::read(path)?;
-        let of = format!("`{}`", path.display());
-        let Some(text) = file.metadata.get(MODEL_KEY) else {
-            let hint = "it must be the output `model` of a stage (train, perturb, prune, average)";
-            return Err(Failure::new(format!(
-                "{of} holds no `{MODEL_KEY}` entry, so it is not a model"
-            ))
-            .hint(hint)
-            .into());
-        };
-        let identity: Identity = serde_json::from_str(text).map_err(|e| {
-            Failure::new(format!(
-                "{of}: its `{MODEL_KEY}` entry is not understood: {e}"
-            ))
-        })?;
-        let architecture = Architecture::new(identity)?;
-        architecture.check(&file.tensors, &of)?;
-        Ok(Model {
-            architecture,
-            tensors: file.tensors,
-        })
-    }
-
-    /// Writes an artifact that PyTorch can read.
-    pub fn write(&self, path: &std::path::Path) -> anyhow::Result<()> {
-        let metadata = [
-            ("format".to_owned(), "pt".to_owned()),
-            (
-                MODEL_KEY.to_owned(),
-                serde_json::to_string(&self.architecture.identity)?,
-            ),
-        ];
-        TensorFile {
-            tensors: self.tensors.clone(),
-            metadata: metadata.into(),
-        }
-        .write(path, crate::weights::Store::F32)
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use dfdx::prelude::Tape;
 
-use super::architecture::{Architecture, Layer, Model};
+use super::architecture::{Architecture, Layer};
+use super::model::Model;
 use super::spec::Activation;
 use crate::exact::rng::Stream;
 use crate::ops::{self, Backend, InputGradient, Matrix, Param};

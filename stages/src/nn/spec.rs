@@ -116,6 +116,65 @@ pub enum PoolSpec {
     GlobalAverage,
 }
 
+impl ModelSpec {
+    /// Mistakes that can be seen without data: the field and what is wrong with it.
+    pub fn problems(&self) -> Vec<(Vec<String>, String)> {
+        let mut found = Vec::new();
+        let rate_is_bad = |rate: f64| !(0.0..1.0).contains(&rate);
+        match self {
+            ModelSpec::Mlp(mlp) => {
+                for (i, _) in mlp.hidden.iter().enumerate().filter(|(_, n)| **n == 0) {
+                    found.push((
+                        vec!["mlp".into(), "hidden".into(), i.to_string()],
+                        "a layer needs at least one unit".into(),
+                    ));
+                }
+                if rate_is_bad(mlp.dropout) {
+                    found.push((
+                        vec!["mlp".into(), "dropout".into()],
+                        format!("must be at least 0 and below 1, got {}", mlp.dropout),
+                    ));
+                }
+            }
+            ModelSpec::Conv(conv) => {
+                for (i, layer) in conv.layers.iter().enumerate() {
+                    let mut add = |field: &[&str], message: String| {
+                        let head = ["conv".to_owned(), "layers".to_owned(), i.to_string()];
+                        found.push((
+                            head.into_iter()
+                                .chain(field.iter().map(|s| (*s).to_owned()))
+                                .collect(),
+                            message,
+                        ));
+                    };
+                    match layer {
+                        LayerSpec::Conv(c) => {
+                            for (name, value) in [
+                                ("channels", c.channels),
+                                ("kernel", c.kernel),
+                                ("stride", c.stride),
+                            ] {
+                                if value == 0 {
+                                    add(&["conv", name], "must be at least 1".into());
+                                }
+                            }
+                        }
+                        LayerSpec::Dense(0) => {
+                            add(&["dense"], "a layer needs at least one unit".into())
+                        }
+                        LayerSpec::Dropout(rate) if rate_is_bad(*rate) => add(
+                            &["dropout"],
+                            format!("must be at least 0 and below 1, got {rate}"),
+                        ),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
 fn three() -> usize {
     3
 }

@@ -143,7 +143,7 @@ impl Bench {
                 path: path.to_owned(),
             }),
             states_dir: states_dir.clone(),
-            mirrors: vec![],
+            mirrors: std::env::var("REPRO_MIRROR").into_iter().collect(),
             pins: BTreeMap::new(),
             offline: true,
             scratch_dir,
