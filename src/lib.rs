@@ -10,6 +10,7 @@ pub mod relpath;
 pub mod catalog;
 pub mod graph;
 pub mod plan;
+pub mod spec;
 
 pub mod artifacts;
 pub mod explain;
@@ -25,6 +26,8 @@ pub mod exec;
 pub mod index;
 pub mod record;
 pub mod session;
+pub mod survey;
 
+pub mod cli;
 pub mod run;
 pub mod ui;
