@@ -26,8 +26,9 @@ pub mod exec;
 pub mod index;
 pub mod record;
 pub mod session;
-
-pub mod run;
+pub mod survey;
 
 pub mod cli;
+pub mod run;
+
 pub mod ui;

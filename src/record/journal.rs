@@ -1,7 +1,8 @@
 //! The journal: one append-only JSONL file per run under `.repro/runs/`.
 //!
 //! Each event is one `write`, so a killed run leaves at most one torn last line, which readers ignore. Cached
-//! instances are counted in the summary, not listed: a run that does nothing writes two lines.
+//! instances are listed only where the key is another than before or outputs were put back, else just counted in the
+//! summary: a run that does nothing writes two lines.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -39,7 +40,7 @@ impl Journal {
     pub fn note(&mut self, event: &Event) -> io::Result<()> {
         let keep = match event {
             Event::Progress { .. } | Event::Planned { .. } => false,
-            Event::Cached { restored, .. } => *restored,
+            Event::Cached { restored, changed, .. } => *restored || *changed,
             _ => true,
         };
         if let (true, Some(file)) = (keep, &mut self.file) {
