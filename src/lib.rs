@@ -28,6 +28,7 @@ pub mod record;
 pub mod session;
 pub mod survey;
 
-pub mod cli;
 pub mod run;
+
+pub mod cli;
 pub mod ui;

@@ -111,8 +111,8 @@ impl Survey {
         let known = session.index.get(&instance.id);
         let without_key = if known.is_some() { State::Stale } else { State::Missing };
         let unknown = Seen { state: without_key, key: None, preimage: None, hit: None, reason: None, contents: None, problem: None };
-        if let Some(producer) = graph.producers(index).iter().find(|p| self.results[p.0 as usize].is_none()) {
-            let reason = Reason::Upstream(session.plan.instance(*producer).id.to_string());
+        if let Some(producer) = graph.producers(index).find(|p| self.results[p.0 as usize].is_none()) {
+            let reason = Reason::Upstream(session.plan.instance(producer).id.to_string());
             return Ok(Seen { reason: Some(reason), ..unknown });
         }
         let contents = match session.input_contents(instance, &self.results) {

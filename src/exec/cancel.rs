@@ -15,7 +15,7 @@ pub enum CancelLevel {
     None,
     /// What runs may finish; nothing new starts.
     Graceful,
-    /// What runs is ended: SIGTERM, then SIGKILL after [`super::process::GRACE`].
+    /// What runs is ended: SIGTERM, then SIGKILL after two seconds.
     Now,
 }
 

@@ -29,12 +29,12 @@ pub fn execute(
     command: &plan::Command,
     cancel: &Cancel,
     notes: &mut dyn FnMut(Note),
-) -> Result<Finished, Failure> {
+) -> Result<Finished, Box<Failure>> {
     let early = |cause| Failure::early(request, cause);
     let dir = prepare(request, PrivateDir::for_command).map_err(early)?;
     let mut programs: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
     programs.extend(command.shell.first().map(String::as_str));
-    let (ruleset, sandbox) = confine(request, programs, &[&dir.work, &dir.home, &dir.tmp], &[]);
+    let (ruleset, sandbox) = confine(request, programs, &[&dir.work, &dir.tmp], &[]);
     let is_enforced = sandbox == SandboxReport::Enforced;
     placing::place(request, &dir.work, is_enforced).map_err(early)?;
     let (mut log, mut process) = (open_log(&dir).map_err(early)?, Command::new(""));
@@ -49,7 +49,7 @@ pub fn execute(
         .env_clear();
     process
         .env("PATH", searched::path())
-        .env("HOME", &dir.home)
+        .env("HOME", &dir.tmp)
         .env("TMPDIR", &dir.tmp);
     process
         .env("LANG", "C.UTF-8")
@@ -66,12 +66,14 @@ pub fn execute(
         log.append(bytes, &mut |line| notes(Note::Line(line.to_owned())));
     });
     let (tail, logged) = log.finish();
-    let fail = |cause, usage| Failure {
-        id: request.id.clone(),
-        cause,
-        log: Some(dir.log.clone()),
-        tail: tail.clone(),
-        usage,
+    let fail = |cause, usage| {
+        Box::new(Failure {
+            id: request.id.clone(),
+            cause,
+            log: Some(dir.log.clone()),
+            tail: tail.clone(),
+            usage,
+        })
     };
     let ended = match result {
         Ok(ended) => ended,

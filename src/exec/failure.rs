@@ -15,7 +15,7 @@ pub struct Failure {
     pub cause: Cause,
     /// The log file, once there is one.
     pub log: Option<PathBuf>,
-    /// The last lines of the log, at most [`super::log::TAIL_LINES`].
+    /// The last lines of the log, at most 40.
     pub tail: Vec<String>,
     /// What it used until then.
     pub usage: Usage,
@@ -195,14 +195,14 @@ impl Failure {
     }
 
     /// A failure before there was a log.
-    pub(super) fn early(request: &Request, cause: Cause) -> Failure {
-        Failure {
+    pub(super) fn early(request: &Request, cause: Cause) -> Box<Failure> {
+        Box::new(Failure {
             id: request.id.clone(),
             cause,
             log: None,
             tail: Vec::new(),
             usage: Usage::default(),
-        }
+        })
     }
 }
 

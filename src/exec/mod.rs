@@ -195,7 +195,7 @@ pub fn execute(
     request: &Request,
     cancel: &Cancel,
     notes: &mut dyn FnMut(Note),
-) -> Result<Finished, Failure> {
+) -> Result<Finished, Box<Failure>> {
     if cancel.level() != CancelLevel::None {
         return Err(Failure::early(request, Cause::Cancelled));
     }

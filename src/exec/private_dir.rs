@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! DIR/work/   the working directory: inputs, outputs, and for workers job.json and outcome.json
-//! DIR/home/   HOME of a command
-//! DIR/tmp/    TMPDIR of a command
+//! DIR/tmp/    TMPDIR, and HOME of a command: one directory less to make and remove
 //! DIR/states/ resumable states a worker offers
 //! DIR/log     the log, out of the process's reach
 //! ```
@@ -18,8 +17,6 @@ use std::path::{Path, PathBuf};
 pub struct PrivateDir {
     /// See the module.
     pub work: PathBuf,
-    /// See the module.
-    pub home: PathBuf,
     /// See the module.
     pub tmp: PathBuf,
     /// See the module.
@@ -49,7 +46,6 @@ impl PrivateDir {
         let dir = dir.canonicalize()?;
         let this = PrivateDir {
             work: dir.join("work"),
-            home: dir.join("home"),
             tmp: dir.join("tmp"),
             states: dir.join("states"),
             log: dir.join("log"),
@@ -60,7 +56,6 @@ impl PrivateDir {
 
     /// Adds the directories of a command.
     pub fn for_command(&self) -> io::Result<()> {
-        make(&self.home)?;
         make(&self.tmp)
     }
 

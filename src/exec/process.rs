@@ -398,7 +398,9 @@ mod tests {
 
     #[test]
     fn the_end_is_seen_without_pidfd() {
-        let mut child = Command::new("sh").args(["-c", "exit 3"]).spawn().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "exit 3"]);
+        let mut child = spawner::spawn(command).unwrap();
         let fd = exit_fd_by_thread(child.id() as i32).unwrap();
         let mut fds = [libc::pollfd {
             fd: fd.as_raw_fd(),

@@ -237,3 +237,34 @@ pub mod tests_only {
         pub static UNAVAILABLE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_directory_that_holds_the_project_is_allowed_but_for_it() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path().canonicalize().unwrap();
+        for dir in ["opt/tool/bin", "opt/labs/project/src", "opt/labs/other"] {
+            std::fs::create_dir_all(base.join(dir)).unwrap();
+        }
+        std::os::unix::fs::symlink(base.join("opt/labs/project"), base.join("opt/way-in")).unwrap();
+        let mut dirs = BTreeSet::new();
+        allow_but(
+            &base.join("opt"),
+            &[base.join("opt/labs/project")],
+            &mut dirs,
+        );
+        assert_eq!(
+            dirs,
+            BTreeSet::from([base.join("opt/labs/other"), base.join("opt/tool")])
+        );
+        allow_but(
+            &base.join("opt/labs/project"),
+            &[base.join("opt/labs/project")],
+            &mut dirs,
+        );
+        assert_eq!(dirs.len(), 2);
+    }
+}

@@ -60,9 +60,14 @@ pub fn prefix(dir: &Path, keep_out: &[PathBuf]) -> Vec<PathBuf> {
         return Vec::new();
     };
     let holds = |d: &Path| keep_out.iter().any(|k| k.starts_with(d));
+    // Hidden directories of a project (`.venv`, or `.cargo` where the home directory is the project) hold tools.
     let inside_project = keep_out
         .first()
-        .is_some_and(|project| dir.starts_with(project));
+        .and_then(|project| dir.strip_prefix(project).ok())
+        .is_some_and(|inner| {
+            let first = inner.components().next();
+            !first.is_some_and(|c| c.as_os_str().as_encoded_bytes().starts_with(b"."))
+        });
     let is_bin = dir
         .file_name()
         .is_some_and(|n| n == "bin" || n == "shims" || n == "sbin");
@@ -82,5 +87,61 @@ pub fn prefix(dir: &Path, keep_out: &[PathBuf]) -> Vec<PathBuf> {
         // A directory of scripts within the project is no installation: those are declared as inputs.
         _ if inside_project || holds(&dir) => Vec::new(),
         _ => vec![dir],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn installations_and_what_is_none() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path().canonicalize().unwrap();
+        let made = |path: &str| {
+            std::fs::create_dir_all(base.join(path)).unwrap();
+            base.join(path)
+        };
+        let keep_out = [made("home/project"), made("home")];
+        for (dir, expected) in [
+            ("conda/bin", vec!["conda"]),
+            ("home/.pyenv/shims", vec!["home/.pyenv"]),
+            (
+                "home/.local/bin",
+                vec!["home/.local/bin", "home/.local/lib"],
+            ),
+            ("home/bin", vec!["home/bin"]),
+            ("home/scripts", vec!["home/scripts"]),
+            ("home/project/bin", vec![]),
+            ("home/project/tools", vec![]),
+            ("home/project", vec![]),
+            ("home", vec![]),
+            ("home/project/.venv/bin", vec!["home/project/.venv"]),
+        ] {
+            let expected: Vec<PathBuf> = expected.into_iter().map(|e| base.join(e)).collect();
+            assert_eq!(prefix(&made(dir), &keep_out), expected, "{dir}");
+        }
+        let env = made("home/project/env/bin");
+        assert!(prefix(&env, &keep_out).is_empty());
+        std::fs::write(base.join("home/project/env/pyvenv.cfg"), "").unwrap();
+        assert_eq!(prefix(&env, &keep_out), [base.join("home/project/env")]);
+        assert!(prefix(&base.join("missing"), &keep_out).is_empty());
+    }
+
+    #[test]
+    fn symlinks_lead_to_further_installations() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path().canonicalize().unwrap();
+        for dir in ["base/bin", "venv/bin"] {
+            std::fs::create_dir_all(base.join(dir)).unwrap();
+        }
+        let real = base.join("base/bin/tool-1.2");
+        std::fs::write(&real, "").unwrap();
+        std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o755)).unwrap();
+        symlink("tool-1.2", base.join("base/bin/tool")).unwrap();
+        symlink(base.join("base/bin/tool"), base.join("venv/bin/tool")).unwrap();
+        let dirs = installation(base.join("venv/bin/tool").to_str().unwrap(), &[]);
+        assert_eq!(dirs, BTreeSet::from([base.join("base"), base.join("venv")]));
     }
 }

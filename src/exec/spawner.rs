@@ -2,6 +2,10 @@
 //!
 //! `PR_SET_PDEATHSIG` sends its signal when the *thread* that forked ends, not the process. A child started from a
 //! scheduler's thread would be killed when that thread goes; this thread lives as long as the program.
+//!
+//! One thread, one child at a time, also spares a race: between fork and exec a child holds every file the program has
+//! open, among them the script another thread is just writing, and running that script would fail as "text file busy".
+//! Here a fork comes only after the exec of the child before.
 
 use std::io;
 use std::process::{Child, Command};

@@ -51,7 +51,7 @@ pub fn execute(
     params: &Arc<Value>,
     cancel: &Cancel,
     notes: &mut dyn FnMut(Note),
-) -> Result<Finished, Failure> {
+) -> Result<Finished, Box<Failure>> {
     let early = |cause| Failure::early(request, cause);
     let dir = prepare(request, PrivateDir::for_worker).map_err(early)?;
     let out_path = |o: &OutputSpec| o.path.under(&dir.work.join("out"));
@@ -125,12 +125,14 @@ pub fn execute(
     });
     ears.hear(b"\n", notes);
     let (tail, logged) = ears.log.finish();
-    let fail = |cause, usage| Failure {
-        id: request.id.clone(),
-        cause,
-        log: Some(dir.log.clone()),
-        tail: tail.clone(),
-        usage,
+    let fail = |cause, usage| {
+        Box::new(Failure {
+            id: request.id.clone(),
+            cause,
+            log: Some(dir.log.clone()),
+            tail: tail.clone(),
+            usage,
+        })
     };
     let ended = result.map_err(|source| {
         fail(

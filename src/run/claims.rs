@@ -1,6 +1,7 @@
 //! Reads what the claim kind decided.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::digest::Content;
 use crate::plan::Claim;
@@ -17,7 +18,7 @@ struct VerdictFile {
     high: Option<f64>,
     confidence: Option<f64>,
     #[serde(default)]
-    expect_text: Option<String>,
+    expect: Value,
 }
 
 /// The verdict on a claim whose instance has this output.
@@ -35,7 +36,32 @@ pub fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result
         low: file.low,
         high: file.high,
         confidence: file.confidence,
-        expect: file.expect_text,
+        expect: Some(in_words(&file.expect)),
         source: claim.source.clone(),
     })
+}
+
+/// `{"difference": {"above": 0.0}, "confidence": 0.95}` as `difference above 0`: names and numbers in order.
+fn in_words(expect: &Value) -> String {
+    match expect {
+        Value::Object(map) => {
+            let said = map.iter().filter(|(name, value)| name.as_str() != "confidence" && !value.is_null());
+            said.map(|(name, value)| format!("{name} {}", in_words(value))).collect::<Vec<_>>().join(" ")
+        }
+        Value::Number(n) => n.as_f64().map_or_else(|| n.to_string(), |f| f.to_string()),
+        Value::String(s) => s.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expectation_reads_as_words() {
+        let expect = serde_json::json!({"difference": {"above": 0.0}, "confidence": 0.95, "mean": null});
+        assert_eq!(in_words(&expect), "difference above 0");
+        assert_eq!(in_words(&serde_json::json!({"mean": {"within": {"low": 0.1, "high": 0.9}}})), "mean within high 0.9 low 0.1");
+    }
 }

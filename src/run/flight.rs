@@ -94,19 +94,25 @@ pub struct Made {
     pub sandbox: SandboxReport,
 }
 
-/// The directory of a flight's tree inputs, gone when it has landed.
-struct Views(PathBuf);
+/// The private directories of a flight; dropping removes them, which can take longer than the work did.
+pub struct Leftovers {
+    dir: PathBuf,
+    views: PathBuf,
+}
 
-impl Drop for Views {
+impl Drop for Leftovers {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // What cannot be removed now is swept with the session.
+        let _ = exec::discard(&self.dir);
+        let _ = std::fs::remove_dir_all(&self.views);
     }
 }
 
 impl Flight {
-    /// Flies. `say` gets what is heard on the way.
-    pub fn fly(mut self, say: &mut dyn FnMut(Note)) -> Landed {
-        match self.try_fly(say) {
+    /// Flies. `say` gets what is heard on the way. The leftovers can go once the result is reported.
+    pub fn fly(mut self, say: &mut dyn FnMut(Note)) -> (Landed, Leftovers) {
+        let leftovers = Leftovers { dir: self.request.dir.clone(), views: self.request.dir.with_extension("inputs") };
+        let landed = match self.try_fly(&leftovers.views, say) {
             Ok(landed) => landed,
             Err(e) => match e.downcast_ref::<StoreError>() {
                 // What a stage left behind can be unfit to be kept; everything else is the store's own trouble.
@@ -115,10 +121,11 @@ impl Flight {
                 }
                 Some(_) => Landed::StoreBroken { message: format!("{e:#}") },
             },
-        }
+        };
+        (landed, leftovers)
     }
 
-    fn try_fly(&mut self, say: &mut dyn FnMut(Note)) -> anyhow::Result<Landed> {
+    fn try_fly(&mut self, views: &Path, say: &mut dyn FnMut(Note)) -> anyhow::Result<Landed> {
         let lock = match self.take_off(say) {
             Ok(lock) => Some(lock),
             Err(StoreError::Cancelled) => return Ok(Landed::Failed { message: "cancelled".into(), hint: None, cancelled: true }),
@@ -128,8 +135,7 @@ impl Flight {
         if !self.force && self.result_is_there() {
             return Ok(Landed::Found);
         }
-        let views = Views(self.request.dir.with_extension("inputs"));
-        place_views(&self.store, &mut self.request, &self.views, &views.0)?;
+        place_views(&self.store, &mut self.request, &self.views, views)?;
         let retries = self.request.policy.retries;
         let mut attempt = 0;
         let finished = loop {
@@ -145,17 +151,12 @@ impl Flight {
                         continue;
                     }
                     let cancelled = matches!(failure.cause, Cause::Cancelled);
-                    // What cannot be removed now is swept with the session.
-                    let _ = exec::discard(&self.request.dir);
                     return Ok(Landed::Failed { message: failure.account(), hint: failure.cause.hint(), cancelled });
                 }
             }
         };
         self.keep_log(Some(&finished.log));
-        let landed = self.settle(finished, lock);
-        // What cannot be removed now is swept with the session.
-        let _ = exec::discard(&self.request.dir);
-        landed
+        self.settle(finished, lock)
     }
 
     /// One process at a time executes an action.
@@ -183,7 +184,7 @@ impl Flight {
         });
     }
 
-    fn execute(&self, say: &mut dyn FnMut(Note)) -> Result<Finished, Failure> {
+    fn execute(&self, say: &mut dyn FnMut(Note)) -> Result<Finished, Box<Failure>> {
         if let Some(resume) = &self.request.resume {
             say(Note::Event(job::Event::Progress { done: 0, total: None, unit: String::new(), text: format!("resuming from {}", resume.label) }));
         }

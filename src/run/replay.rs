@@ -39,7 +39,7 @@ pub struct ReplayTerms {
 ///
 /// # Errors
 /// The store, the disk; a [`Failure`] where the execution failed.
-pub fn replay(session: &Session, instance: &Instance, contents: &[Vec<Content>], terms: ReplayTerms, cancel: &Cancel, say: &mut dyn FnMut(Note)) -> anyhow::Result<Result<Replayed, Failure>> {
+pub fn replay(session: &Session, instance: &Instance, contents: &[Vec<Content>], terms: ReplayTerms, cancel: &Cancel, say: &mut dyn FnMut(Note)) -> anyhow::Result<Result<Replayed, Box<Failure>>> {
     let fresh = tempfile::Builder::new().prefix("replay-").tempdir_in(session.store.work_dir()?)?;
     let dir = match &terms.keep {
         Some(keep) => {

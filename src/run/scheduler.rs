@@ -15,7 +15,7 @@ use super::resources::{self, Resources};
 use super::{OnFailure, Reuse, RunOptions};
 use crate::artifacts;
 use crate::digest::{Content, Digest};
-use crate::exec::{CancelLevel, Note};
+use crate::exec::{self, CancelLevel, Note};
 use crate::graph::Graph;
 use crate::index::Known;
 use crate::job;
@@ -116,7 +116,7 @@ pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Ev
         }
     }
     let states = wanted.iter().map(|w| if *w { State::Waiting } else { State::Unwanted }).collect();
-    let waiting_for = (0..n as u32).map(|i| graph.producers(InstanceIndex(i)).len() as u32).collect();
+    let waiting_for = (0..n as u32).map(|i| graph.producers(InstanceIndex(i)).count() as u32).collect();
     let (to_main, from_flights) = channel();
     let cpus = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let (journal, journal_problem) = if options.dry_run { (Journal::none(), None) } else { Journal::create(&session.runs_dir()) };
@@ -261,7 +261,7 @@ impl Scheduler<'_> {
 
     /// A result is there: consumers whose last producer this was can be resolved.
     fn release_consumers(&mut self, index: InstanceIndex) {
-        let consumers: Vec<InstanceIndex> = self.graph.consumers(index).to_vec();
+        let consumers: Vec<InstanceIndex> = self.graph.consumers(index).collect();
         for consumer in consumers {
             let c = consumer.0 as usize;
             self.waiting_for[c] -= 1;
@@ -287,7 +287,7 @@ impl Scheduler<'_> {
         for i in 0..self.states.len() {
             if self.states[i] == State::Waiting {
                 let index = InstanceIndex(i as u32);
-                let upstream = self.graph.producers(index).iter().find(|p| self.states[p.0 as usize] != State::Done).copied();
+                let upstream = self.graph.producers(index).find(|p| self.states[p.0 as usize] != State::Done);
                 self.states[i] = State::Ready;
                 self.summary.executed += 1;
                 let reason = Reason::Upstream(upstream.map_or_else(String::new, |u| self.id(u)));
@@ -320,6 +320,12 @@ impl Scheduler<'_> {
         });
         // From here on gc, in whatever process, keeps what this run counts on.
         self.session.store.start_lease()?;
+        let mut keeper = std::process::Command::new(&self.options.executable);
+        keeper.arg("keeper");
+        if let Err(e) = exec::keeper::start(keeper) {
+            let text = format!("no keeper: {e}; if this run is killed, processes its stages started may live on");
+            self.say(Event::Warning { instance: None, text });
+        }
         for key in self.keys.iter().flatten() {
             self.session.store.use_root(Root::Action(*key));
         }
@@ -433,9 +439,10 @@ impl Scheduler<'_> {
         self.say(event);
         let to_main = self.to_main.clone();
         std::thread::Builder::new().name(format!("flight-{}", index.0)).spawn(move || {
-            let landed = flight.fly(&mut |note| drop(to_main.send(Message::Note(index, note))));
+            let (landed, leftovers) = flight.fly(&mut |note| drop(to_main.send(Message::Note(index, note))));
             // The main loop outlives every flight it waits for.
             let _ = to_main.send(Message::Landed(index, landed));
+            drop(leftovers);
         })?;
         Ok(())
     }
@@ -535,7 +542,7 @@ impl Scheduler<'_> {
         for i in 0..self.states.len() {
             if matches!(self.states[i], State::Waiting | State::Ready) && !self.options.dry_run {
                 let index = InstanceIndex(i as u32);
-                let cause = self.graph.producers(index).iter().find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped)).copied();
+                let cause = self.graph.producers(index).find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped));
                 self.states[i] = State::Skipped;
                 self.summary.skipped += 1;
                 if let Some(cause) = cause {

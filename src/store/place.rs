@@ -28,7 +28,8 @@ pub enum LinkMode {
     #[default]
     Copy,
     /// Names of the store's own files, read-only: no space, no time, but who forces a write corrupts the object (which is
-    /// found before its next use). Copies where links are impossible: executables, other file systems.
+    /// found before its next use). Copies where links are impossible: executables, other file systems. A name that comes
+    /// or goes changes the object's ctime, so its next use may cost a hash.
     Hardlink,
 }
 
@@ -229,8 +230,9 @@ fn install(tmp: &mut BesideTmp, dest: &Path) -> Result<(), StoreError> {
 /// `.repro-tmp.<pid space>.<pid>.<start time>.<n>`: enough to tell later whether its maker still lives.
 fn tmp_name() -> String {
     static NAMES: AtomicU64 = AtomicU64::new(0);
+    static START: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     let pid = std::process::id();
-    let start = start_time(pid).unwrap_or(0);
+    let start = START.get_or_init(|| start_time(pid).unwrap_or(0));
     format!(
         "{TMP_PREFIX}{}.{pid}.{start}.{}",
         pid_space(),

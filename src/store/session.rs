@@ -97,6 +97,16 @@ impl Session {
         self.dir
             .join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
     }
+
+    /// Writes a new file; nothing stays when the disk is full in the middle.
+    pub fn write_fresh(&self, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+        let path = self.fresh_path();
+        fs::write(&path, bytes).map_err(|e| {
+            let _ = fs::remove_file(&path);
+            at(&self.dir, "write to the store")(e)
+        })?;
+        Ok(path)
+    }
 }
 
 impl Session {

@@ -31,7 +31,7 @@ const SECOND_NS: i64 = 1_000_000_000;
 const KEEP_DAYS: u32 = 90;
 const MAGIC: &[u8; 16] = b"repro stat 1\0\0\0\0";
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     stat: FileStat,
     digest: Digest,
@@ -45,7 +45,7 @@ struct Entry {
 pub struct StatCache {
     root: PathBuf,
     file: PathBuf,
-    entries: RwLock<HashMap<String, Entry>>,
+    entries: RwLock<Entries>,
     dirty: AtomicBool,
     /// Stamps are made elsewhere.
     coarse: bool,
@@ -158,7 +158,7 @@ impl StatCache {
             .entries
             .read()
             .unwrap_or_else(|e| e.into_inner())
-            .get(name)?;
+            .get(&PathKey::of(name))?;
         if entry.stat != *stat || self.is_racy(stat, entry.recorded_ns) {
             return None;
         }
@@ -188,7 +188,7 @@ impl StatCache {
         self.entries
             .write()
             .unwrap_or_else(|e| e.into_inner())
-            .insert(name.to_owned(), entry);
+            .insert(PathKey::of(name), entry);
         self.dirty.store(true, Ordering::Relaxed);
     }
 
@@ -260,21 +260,83 @@ impl StatCache {
     }
 }
 
-fn encode(entries: &HashMap<String, Entry>) -> Vec<u8> {
-    let body = postcard::to_stdvec(entries).unwrap_or_default();
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(blake3::hash(&body).as_bytes());
-    bytes.extend_from_slice(&body);
+/// Stands for a path: 128 bits of its BLAKE3. Nobody lists the paths, and 100,000 strings cost more to load than all the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct PathKey([u8; 16]);
+
+impl PathKey {
+    fn of(path: &str) -> PathKey {
+        let mut key = [0; 16];
+        key.copy_from_slice(&blake3::hash(path.as_bytes()).as_bytes()[..16]);
+        PathKey(key)
+    }
+}
+
+type Entries = HashMap<PathKey, Entry>;
+
+/// An entry on the disk, borrowed from the bytes read.
+#[derive(Serialize, Deserialize)]
+struct Row<'a> {
+    #[serde(borrow, serialize_with = "as_bytes")]
+    path: &'a [u8],
+    #[serde(borrow, serialize_with = "as_bytes")]
+    digest: &'a [u8],
+    stat: FileStat,
+    recorded_ns: i64,
+    used_day: u32,
+}
+
+fn as_bytes<S: serde::Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+/// Magic, BLAKE3 of the rest, number of rows (8 bytes), rows.
+fn encode(entries: &Entries) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(64 + entries.len() * 96);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&[0; 32]);
+    bytes.extend_from_slice(&(entries.len() as u64).to_le_bytes());
+    for (path, e) in entries {
+        let row = Row {
+            path: &path.0,
+            digest: &e.digest.0,
+            stat: e.stat,
+            recorded_ns: e.recorded_ns,
+            used_day: e.used_day,
+        };
+        // Writing to memory cannot fail; if it did, the short file would be read as empty.
+        if let Ok(longer) = postcard::to_extend(&row, std::mem::take(&mut bytes)) {
+            bytes = longer;
+        }
+    }
+    if let Some((head, body)) = bytes.split_at_mut_checked(MAGIC.len() + 32) {
+        head[MAGIC.len()..].copy_from_slice(blake3::hash(body).as_bytes());
+    }
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<HashMap<String, Entry>> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (check, body) = rest.split_at_checked(32)?;
+fn decode(bytes: &[u8]) -> Option<Entries> {
+    let (check, body) = bytes.strip_prefix(MAGIC)?.split_at_checked(32)?;
     if blake3::hash(body).as_bytes() != check {
         return None;
     }
-    postcard::from_bytes(body).ok()
+    let (count, mut rest) = body.split_first_chunk::<8>()?;
+    let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+    // A row is at least 48 bytes long: no count can ask for more memory than the file warrants.
+    let mut entries = HashMap::with_capacity(count.min(body.len() / 48));
+    for _ in 0..count {
+        let row: Row;
+        (row, rest) = postcard::take_from_bytes(rest).ok()?;
+        let digest = Digest(row.digest.try_into().ok()?);
+        let entry = Entry {
+            stat: row.stat,
+            digest,
+            recorded_ns: row.recorded_ns,
+            used_day: row.used_day,
+        };
+        entries.insert(PathKey(row.path.try_into().ok()?), entry);
+    }
+    rest.is_empty().then_some(entries)
 }
 
 #[cfg(test)]
@@ -403,8 +465,8 @@ mod tests {
             recorded_ns: 9,
             used_day: 1,
         };
-        let entries: HashMap<String, Entry> = (0..100_000)
-            .map(|i| (format!("data/part/{i}.png"), entry))
+        let entries: Entries = (0..100_000)
+            .map(|i| (PathKey::of(&format!("data/part/{i}.png")), entry))
             .collect();
         let start = std::time::Instant::now();
         let bytes = encode(&entries);

@@ -58,8 +58,9 @@ impl Store {
         let json = serde_json::to_string(&state).map_err(|e| {
             StoreError::refused(&name, format!("the state cannot be recorded: {e}"))
         })?;
-        let tmp = self.session()?.fresh_path();
-        fs::write(&tmp, with_checksum(&json)).map_err(at(&self.root, "write to the store"))?;
+        let tmp = self
+            .session()?
+            .write_fresh(with_checksum(&json).as_bytes())?;
         with_parent(&name, || fs::rename(&tmp, &name)).map_err(at(&name, "publish the state"))?;
         Ok(content)
     }

@@ -14,7 +14,7 @@ fn family(bench: &Bench) -> Vec<i32> {
 
 #[test]
 fn a_timeout_ends_the_whole_family() {
-    let mut bench = Bench::new(FAMILY, &[]).policy(|p| p.timeout_s = Some(1.0));
+    let mut bench = Bench::new(FAMILY, &[]).policy(|p| p.timeout_s = Some(2.0));
     let failure = bench.fails();
     assert!(matches!(failure.cause, Cause::TimedOut { .. }), "{failure}");
     assert_eq!(family(&bench).len(), 2);
@@ -28,7 +28,7 @@ fn sigterm_comes_first_and_sigkill_follows() {
     // It may clean up ...
     let script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
     let failure = Bench::new(script, &[])
-        .policy(|p| p.timeout_s = Some(0.5))
+        .policy(|p| p.timeout_s = Some(2.0))
         .fails();
     assert!(matches!(failure.cause, Cause::TimedOut { .. }), "{failure}");
     assert_eq!(
@@ -130,10 +130,9 @@ fn part_program() {
 fn nothing_outlives_a_program_that_is_killed() {
     for _ in 0..3 {
         let dir = tempfile::tempdir().unwrap();
-        let mut program = again("part_program", dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut program = again("part_program", dir.path());
+        program.stdout(Stdio::null());
+        let mut program = spawner::spawn(program).unwrap();
         let family = || pids(&dir.path().join("run/work/pids"));
         eventually("the family has started", || family().len() == 2);
         assert!(family().into_iter().all(is_running));

@@ -35,7 +35,7 @@ impl Bench {
             tools: Vec::new(),
         };
         let policy = Policy {
-            cpus: 1,
+            cpus: Some(1),
             memory_bytes: None,
             gpus: 0,
             mutexes: Vec::new(),
@@ -99,7 +99,7 @@ impl Bench {
         file
     }
 
-    pub fn run(&mut self) -> Result<Finished, Failure> {
+    pub fn run(&mut self) -> Result<Finished, Box<Failure>> {
         let notes = &mut self.notes;
         execute(&self.request, &self.cancel, &mut |note| notes.push(note))
     }
@@ -110,7 +110,7 @@ impl Bench {
         std::fs::read_to_string(&finished.outputs[name]).unwrap()
     }
 
-    pub fn fails(&mut self) -> Failure {
+    pub fn fails(&mut self) -> Box<Failure> {
         match self.run() {
             Ok(_) => panic!("it should fail"),
             Err(failure) => failure,

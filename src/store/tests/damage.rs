@@ -126,6 +126,23 @@ fn a_tampered_object_is_found_moved_aside_and_replaced() {
 }
 
 #[test]
+fn a_forced_write_to_a_hardlinked_artifact_is_found() {
+    let f = Fixture::new();
+    let content = f.commit_file("k", "the bytes");
+    f.store
+        .place(&content, &f.path("dest"), LinkMode::Hardlink)
+        .unwrap();
+    assert!(f.store.has(&content).unwrap());
+    tamper(&f.path("dest"), 1);
+    assert!(!f.store.has(&content).unwrap());
+    f.commit_file("k", "the bytes");
+    f.store
+        .place(&content, &f.path("dest"), LinkMode::Hardlink)
+        .unwrap();
+    assert_eq!(fs::read(f.path("dest")).unwrap(), b"the bytes");
+}
+
+#[test]
 fn a_commit_does_not_trust_a_corrupt_object_of_the_same_name() {
     let f = Fixture::new();
     let content = f.commit_file("k", "the bytes");

@@ -2,12 +2,30 @@
 
 use crate::kind::KindInfo;
 
+pub mod average;
 pub mod claim;
+pub mod corrupt;
+pub mod download;
+pub mod evaluate;
+pub mod perturb;
+pub mod prune;
+pub mod split;
 pub mod summarise;
+pub mod train;
 
-/// The kinds a pipeline can name under `uses:`.
+/// The kinds a pipeline can name under `uses:`, in alphabetical order.
 pub fn all() -> Vec<KindInfo> {
-    vec![KindInfo::of::<summarise::Summarise>()]
+    vec![
+        KindInfo::of::<average::Average>(),
+        KindInfo::of::<corrupt::Corrupt>(),
+        KindInfo::of::<download::Download>(),
+        KindInfo::of::<evaluate::Evaluate>(),
+        KindInfo::of::<perturb::Perturb>(),
+        KindInfo::of::<prune::Prune>(),
+        KindInfo::of::<split::Split>(),
+        KindInfo::of::<summarise::Summarise>(),
+        KindInfo::of::<train::Train>(),
+    ]
 }
 
 /// The kind that decides claims: the engine uses it, pipelines do not name it.

@@ -1,0 +1,428 @@
+//! YAML text to a tree in which every value and key knows its place.
+//!
+//! Decides what a scalar means (the core schema of YAML 1.2: `no` is a text, `010` is ten), and what is refused:
+//! duplicate keys, merge keys, several documents, foreign tags, anything deep or large enough to be an attack.
+//! Knows nothing of pipelines.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
+use serde_json::Number;
+
+use super::diagnostic::{Problem, Span};
+use super::scalar::scalar;
+use super::template::Template;
+
+/// The largest file that is read.
+pub const MAX_BYTES: u64 = 16 << 20;
+/// The deepest nesting of lists and maps.
+pub const MAX_DEPTH: usize = 128;
+/// Nodes that aliases may add to those written.
+const MAX_ALIASED: u64 = 200_000;
+
+/// A value and its place. Cheap to clone: collections and texts are shared.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it is written; a collection reaches to the end of its last value.
+    pub span: Span,
+    /// What it is.
+    pub data: Data,
+}
+
+/// A map key and its place.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// Its text.
+    pub name: Arc<str>,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole or decimal number; never infinite or NaN.
+    Number(Number),
+    /// A text.
+    String(Arc<str>),
+    /// A text with references that are known only per instance; made by expansion, never by parsing.
+    Template(Arc<Template>),
+    /// In the place of a value whose problem was reported: what follows from it is not.
+    Broken,
+    /// A list.
+    Seq(Arc<[Node]>),
+    /// A map in file order; keys are unique.
+    Map(Arc<[(Key, Node)]>),
+}
+
+impl Node {
+    /// The value of a key, when this is a map that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        self.entries()
+            .iter()
+            .find(|(k, _)| &*k.name == key)
+            .map(|(_, v)| v)
+    }
+
+    /// The entries of a map; empty for anything else.
+    pub fn entries(&self) -> &[(Key, Node)] {
+        match &self.data {
+            Data::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The text, when this is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.data {
+            Data::String(s) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// What it is, for messages.
+    pub fn describe(&self) -> String {
+        match &self.data {
+            Data::Null => "nothing".to_owned(),
+            Data::Broken => FOLLOWS.to_string(),
+            Data::Bool(b) => format!("`{b}`"),
+            Data::Number(n) => format!("the number {n}"),
+            Data::String(s) if s.chars().count() <= 40 => format!("the text \"{s}\""),
+            Data::String(_) => "a long text".to_owned(),
+            Data::Template(t) => format!("`{t}`"),
+            Data::Seq(_) => "a list".to_owned(),
+            Data::Map(_) => "a map".to_owned(),
+        }
+    }
+}
+
+/// In a message: it only follows from a problem that was reported, and is dropped.
+pub const FOLLOWS: char = '\0';
+
+enum Frame {
+    Seq {
+        span: Span,
+        anchor: usize,
+        items: Vec<Node>,
+        size: u64,
+    },
+    Map {
+        span: Span,
+        anchor: usize,
+        entries: Vec<(Key, Node)>,
+        key: Option<Key>,
+        size: u64,
+    },
+}
+
+struct Builder {
+    source: u32,
+    stack: Vec<Frame>,
+    anchors: HashMap<usize, (Node, u64)>,
+    aliased: u64,
+    root: Option<Node>,
+    problems: Vec<Problem>,
+}
+
+/// Parses one document. The node is there when the text has one that can be used in spite of the problems.
+pub fn parse(source: u32, text: &str) -> (Option<Node>, Vec<Problem>) {
+    let mut builder = Builder {
+        source,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        aliased: 0,
+        root: None,
+        problems: Vec::new(),
+    };
+    let mut documents = 0;
+    for event in Parser::new_from_str(text) {
+        let (event, at) = match event {
+            Ok(pair) => pair,
+            Err(e) => {
+                let at = u32::try_from(e.marker().index()).unwrap_or(u32::MAX);
+                let span = Span {
+                    source,
+                    start: at,
+                    end: at.saturating_add(1),
+                };
+                builder.problems.push(Problem::new(
+                    span,
+                    format!("this is not valid YAML: {}", e.info()),
+                ));
+                return (None, builder.problems);
+            }
+        };
+        let span = Span {
+            source,
+            start: at.start.index() as u32,
+            end: at.end.index() as u32,
+        };
+        if matches!(event, Event::DocumentStart(_)) {
+            documents += 1;
+            if documents > 1 {
+                builder.problems.push(
+                    Problem::new(span, "the file holds more than one YAML document")
+                        .help("keep one, and put the others into files named under `include:`"),
+                );
+                break;
+            }
+            continue;
+        }
+        if let Err(problem) = builder.event(event, span) {
+            builder.problems.push(problem);
+            return (None, builder.problems);
+        }
+    }
+    (builder.root, builder.problems)
+}
+
+impl Builder {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                if self.wants_key() {
+                    return self.key(&text, style, span);
+                }
+                let data = match scalar(&text, style, tag.as_deref()) {
+                    Ok(data) => data,
+                    Err((message, help)) => {
+                        self.problems.push(Problem::new(span, message).help(help));
+                        Data::Broken
+                    }
+                };
+                self.value(Node { span, data }, anchor, 1)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.enter(span, tag.as_deref(), "seq")?;
+                self.stack.push(Frame::Seq {
+                    span,
+                    anchor,
+                    items: Vec::new(),
+                    size: 1,
+                });
+                Ok(())
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.enter(span, tag.as_deref(), "map")?;
+                self.stack.push(Frame::Map {
+                    span,
+                    anchor,
+                    entries: Vec::new(),
+                    key: None,
+                    size: 1,
+                });
+                Ok(())
+            }
+            Event::SequenceEnd => match self.stack.pop() {
+                Some(Frame::Seq {
+                    span: start,
+                    anchor,
+                    items,
+                    size,
+                }) => {
+                    // A flow list ends with its bracket, a block list with its last item.
+                    let end = items
+                        .last()
+                        .map_or(start.end, |n| n.span.end)
+                        .max(if span.end > span.start { span.end } else { 0 });
+                    self.value(
+                        Node {
+                            span: Span { end, ..start },
+                            data: Data::Seq(items.into()),
+                        },
+                        anchor,
+                        size,
+                    )
+                }
+                _ => Err(Problem::new(
+                    span,
+                    "this is not valid YAML: a list ends that never began",
+                )),
+            },
+            Event::MappingEnd => match self.stack.pop() {
+                Some(Frame::Map {
+                    span: start,
+                    anchor,
+                    entries,
+                    size,
+                    ..
+                }) => {
+                    let end = entries
+                        .last()
+                        .map_or(start.end, |(k, n)| k.span.end.max(n.span.end))
+                        .max(if span.end > span.start { span.end } else { 0 });
+                    let entries = self.unique(entries);
+                    self.value(
+                        Node {
+                            span: Span { end, ..start },
+                            data: Data::Map(entries.into()),
+                        },
+                        anchor,
+                        size,
+                    )
+                }
+                _ => Err(Problem::new(
+                    span,
+                    "this is not valid YAML: a map ends that never began",
+                )),
+            },
+            Event::Alias(id) => {
+                if self.wants_key() {
+                    return Err(Problem::new(span, "an alias cannot be a key"));
+                }
+                let Some((node, size)) = self.anchors.get(&id).cloned() else {
+                    return Err(Problem::new(
+                        span,
+                        "this alias lies inside what it refers to",
+                    ));
+                };
+                self.aliased = self.aliased.saturating_add(size);
+                if self.aliased > MAX_ALIASED {
+                    return Err(Problem::new(
+                        span,
+                        format!(
+                            "the aliases of this file stand for more than {MAX_ALIASED} values"
+                        ),
+                    )
+                    .help(
+                        "write the values once under `vars:` and refer to them with `${vars.name}`",
+                    ));
+                }
+                self.value(node, 0, size)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn wants_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame::Map { key: None, .. }))
+    }
+
+    fn enter(&mut self, span: Span, tag: Option<&Tag>, expected: &str) -> Result<(), Problem> {
+        if self.wants_key() {
+            return Err(
+                Problem::new(span, "a key must be a plain text, not a list or map")
+                    .help("quote the key if it begins with `[` or `{`"),
+            );
+        }
+        if self.stack.len() >= MAX_DEPTH {
+            return Err(Problem::new(
+                span,
+                format!("lists and maps are nested more than {MAX_DEPTH} deep"),
+            ));
+        }
+        if let Some(tag) = tag
+            && !(tag.is_yaml_core_schema() && tag.suffix == expected)
+        {
+            self.problems.push(
+                Problem::new(span, format!("the tag `{tag}` is not supported"))
+                    .help("remove the tag"),
+            );
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Problem> {
+        if text == "<<" && style == ScalarStyle::Plain {
+            return Err(Problem::new(span, "merge keys (`<<`) are not supported")
+                .help("they are no part of YAML 1.2; write the shared values once under `vars:` and refer to them with `${vars.name}`"));
+        }
+        if let Some(Frame::Map { key, .. }) = self.stack.last_mut() {
+            *key = Some(Key {
+                name: text.into(),
+                span,
+            });
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, node: Node, anchor: usize, size: u64) -> Result<(), Problem> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        match self.stack.last_mut() {
+            None => self.root = Some(node),
+            Some(Frame::Seq {
+                items, size: total, ..
+            }) => {
+                items.push(node);
+                *total = total.saturating_add(size);
+            }
+            Some(Frame::Map {
+                entries,
+                key,
+                size: total,
+                ..
+            }) => {
+                let Some(key) = key.take() else {
+                    return Err(Problem::new(node.span, "this value has no key"));
+                };
+                entries.push((key, node));
+                *total = total.saturating_add(size);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports keys given twice and keeps the first of each.
+    fn unique(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
+        let mut first: HashMap<Arc<str>, Span> = HashMap::with_capacity(entries.len());
+        let mut kept = Vec::with_capacity(entries.len());
+        for (key, node) in entries {
+            match first.get(&key.name) {
+                Some(&earlier) => self.problems.push(
+                    Problem::new(
+                        Span {
+                            source: self.source,
+                            ..key.span
+                        },
+                        format!("the key `{}` is given twice", key.name),
+                    )
+                    .label("given again here")
+                    .also(earlier, "first given here"),
+                ),
+                None => {
+                    first.insert(key.name.clone(), key.span);
+                    kept.push((key, node));
+                }
+            }
+        }
+        kept
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_shared_and_bombs_refused() {
+        let (node, problems) = parse(0, "a: &x {b: [1, 2]}\nc: *x\n");
+        assert!(problems.is_empty());
+        assert_eq!(
+            node.unwrap().get("c").unwrap().get("b").unwrap().describe(),
+            "a list"
+        );
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..40 {
+            let refs = vec![format!("*a{}", i - 1); 10].join(", ");
+            bomb.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
+        }
+        let (node, problems) = parse(0, &bomb);
+        assert!(node.is_none());
+        assert!(problems[0].message.contains("aliases"), "{problems:?}");
+        let (_, problems) = parse(0, "a: &x [*x]\n");
+        assert!(!problems.is_empty());
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let (node, problems) = parse(0, &"[".repeat(100_000));
+        assert!(node.is_none());
+        assert!(!problems.is_empty());
+    }
+}

@@ -1,0 +1,390 @@
+//! The plan from the tied table: every instance, its parameters checked, its inputs resolved to numbers.
+//!
+//! Instances are numbered before any is made, so a reference is a lookup. What is wrong with many instances in the same way is
+//! reported once, with the first as its example.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::arrange::Order;
+use super::claims::ClaimDef;
+use super::consumer::Consumer;
+use super::diagnostic::{Problem, Span};
+use super::matrix::ABSENT;
+use super::needs::{NeedDef, Tying};
+use super::stages::{Named, Table};
+use super::work::{KindWork, Work};
+use crate::catalog::{Kind, OutputSpec};
+use crate::plan::{self, Axes, Claim, Command, Instance, InstanceIndex, Need, Place};
+use crate::relpath::RelPath;
+
+/// Everything a stage needs to make its instances.
+pub struct Making {
+    pub consumer_name: Arc<str>,
+    pub axes: Vec<Arc<str>>,
+    pub round_axis: Option<usize>,
+    pub needs: Vec<NeedDef>,
+    pub work: Work,
+    pub policy: Arc<plan::Policy>,
+    pub place: Place,
+    pub key: Span,
+    /// Placed paths by part of a need and producer (gathers) or file name.
+    pub gathered: HashMap<(usize, usize, u32, u32), RelPath>,
+    pub single: HashMap<(usize, usize, Arc<str>), RelPath>,
+}
+
+/// Makes instances in order.
+pub struct Expander<'a, 't> {
+    pub tying: Tying<'a>,
+    pub table: &'t Table,
+    pub order: Order,
+    pub instances: Vec<Instance>,
+    pub axes: Vec<Axes>,
+    pub broken: Vec<bool>,
+    pub reported: HashSet<(Span, &'static str)>,
+    pub problems: Vec<Problem>,
+    pub none: Axes,
+}
+
+impl<'a, 't> Expander<'a, 't> {
+    /// Nothing made yet.
+    pub fn new(tying: Tying<'a>, table: &'t Table, order: Order) -> Expander<'a, 't> {
+        let total = order.total as usize;
+        Expander {
+            tying,
+            table,
+            order,
+            instances: Vec::with_capacity(total),
+            axes: Vec::with_capacity(total),
+            broken: Vec::with_capacity(total),
+            reported: HashSet::new(),
+            problems: Vec::new(),
+            none: Arc::from([]),
+        }
+    }
+
+    /// Makes all instances of all stages, then those of the claims.
+    pub fn run(
+        mut self,
+        needs: Vec<Vec<NeedDef>>,
+        works: Vec<Work>,
+        places: &[Place],
+        claims: Vec<ClaimDef>,
+        claim_kind: &Arc<Kind>,
+        place: &dyn Fn(Span) -> Place,
+    ) -> (Vec<Instance>, Vec<Claim>, Vec<Problem>) {
+        let table = self.table;
+        let mut makings: Vec<Making> = needs
+            .into_iter()
+            .zip(works)
+            .zip(&table.stages)
+            .zip(places)
+            .map(|(((needs, work), stage), place)| Making {
+                consumer_name: stage.name.clone(),
+                axes: stage.rows.axes.clone(),
+                round_axis: stage.round_axis,
+                needs,
+                work,
+                policy: stage.policy.clone(),
+                place: place.clone(),
+                key: stage.key,
+                gathered: HashMap::new(),
+                single: HashMap::new(),
+            })
+            .collect();
+        for unit in std::mem::take(&mut self.order.units) {
+            match unit {
+                Named::Stage(s) => {
+                    check_needs(&makings[s], &mut self.problems);
+                    for row in &table.stages[s].rows.rows {
+                        self.make(&mut makings[s], row);
+                    }
+                }
+                Named::Loop(l) => {
+                    let inner = std::mem::take(&mut self.order.inner[l]);
+                    inner
+                        .iter()
+                        .for_each(|&s| check_needs(&makings[s], &mut self.problems));
+                    for round in 0..table.loops[l].count as usize {
+                        for &s in &inner {
+                            let rows = &table.stages[s].rows.rows;
+                            let each = rows.len() / table.loops[l].count.max(1) as usize;
+                            for row in rows.iter().skip(round * each).take(each) {
+                                self.make(&mut makings[s], row);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let mut made = Vec::new();
+        for claim in claims {
+            let consumer = Consumer {
+                stage: None,
+                name: &claim.instance,
+                axes: &[],
+                round_axis: None,
+            };
+            let work = KindWork::new(
+                claim_kind.clone(),
+                claim.with,
+                claim.key,
+                &consumer,
+                self.tying.narrow,
+                &mut self.problems,
+            )
+            .map_or(Work::Broken, Work::Kind);
+            let mut making = Making {
+                consumer_name: claim.instance.clone(),
+                axes: Vec::new(),
+                round_axis: None,
+                needs: claim.needs,
+                work,
+                policy: Arc::new(super::policy::plain()),
+                place: place(claim.key),
+                key: claim.key,
+                gathered: HashMap::new(),
+                single: HashMap::new(),
+            };
+            made.push(Claim {
+                name: claim.name,
+                source: claim.source,
+                instance: InstanceIndex(self.instances.len() as u32),
+            });
+            self.make(&mut making, &[]);
+        }
+        (self.instances, made, self.problems)
+    }
+
+    /// Reports a problem unless one of its class was reported at its place.
+    pub fn once(&mut self, class: &'static str, problem: Problem) {
+        if self.reported.insert((problem.span, class)) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn make(&mut self, making: &mut Making, row: &[u32]) {
+        let values = self.tying.values;
+        let axes: Axes = match row {
+            [] => self.none.clone(),
+            row => making
+                .axes
+                .iter()
+                .zip(row)
+                .filter(|(_, v)| **v != ABSENT)
+                .map(|(a, v)| (a.clone(), values.value(*v).clone()))
+                .collect(),
+        };
+        let id: Arc<str> = if axes.is_empty() {
+            making.consumer_name.clone()
+        } else {
+            format!("{}[{}]", making.consumer_name, plan::axes_text(&axes)).into()
+        };
+        let name = making.consumer_name.clone();
+        let axis_names = std::mem::take(&mut making.axes);
+        let consumer = Consumer {
+            stage: None,
+            name: &name,
+            axes: &axis_names,
+            round_axis: making.round_axis,
+        };
+        let result = self.fill(making, row, &id, &consumer);
+        making.axes = axis_names;
+        let broken = result.is_none();
+        let (work, needs, outputs) = result.unwrap_or_else(|| {
+            let nothing = Command {
+                script: String::new(),
+                shell: Vec::new(),
+                env: Default::default(),
+                tools: Vec::new(),
+            };
+            (
+                plan::Work::Command(Arc::new(nothing)),
+                Vec::new(),
+                Arc::from([]),
+            )
+        });
+        self.axes.push(axes.clone());
+        self.broken.push(broken);
+        self.instances.push(Instance {
+            id,
+            stage: name.clone(),
+            axes,
+            work,
+            needs,
+            outputs,
+            policy: making.policy.clone(),
+            place: making.place.clone(),
+        });
+    }
+
+    /// `None` when a problem was reported.
+    fn fill(
+        &mut self,
+        making: &mut Making,
+        row: &[u32],
+        id: &Arc<str>,
+        consumer: &Consumer,
+    ) -> Option<(plan::Work, Vec<Need>, Arc<[OutputSpec]>)> {
+        let values = self.tying.values;
+        let mut ok = true;
+        let mut needs = Vec::with_capacity(making.needs.len());
+        for at in 0..making.needs.len() {
+            match self.need(making, at, row, id, consumer) {
+                Ok(Some(need)) => needs.push(need),
+                Ok(None) => {}
+                Err(()) => ok = false,
+            }
+        }
+        // The kind is asked for the outputs even when a need is broken: what else is wrong should be known at once.
+        let names: Vec<String> = if ok {
+            needs.iter().map(|n| n.name.to_string()).collect()
+        } else {
+            making.needs.iter().map(|n| n.name.to_string()).collect()
+        };
+        let (work, outputs) = match &mut making.work {
+            Work::Broken => return None,
+            Work::Kind(kind) => {
+                let kind_spec = kind.kind.clone();
+                for spec in kind_spec
+                    .inputs
+                    .iter()
+                    .filter(|i| i.required && i.name != "*")
+                {
+                    // A need that is written but absent in this round; one that is not written at all is reported per stage.
+                    if ok
+                        && !names.contains(&spec.name)
+                        && let Some(need) = making.needs.iter().find(|n| *n.name == *spec.name)
+                    {
+                        let problem = Problem::new(need.items.first().map_or(need.key, |i| i.span), format!("the kind `{}` requires `{}`, and this binding is absent in round 0", kind_spec.name, spec.name))
+                            .help("say under `first:` what it is in round 0");
+                        self.once("required", problem);
+                        return None;
+                    }
+                }
+                for need in &needs {
+                    let spec = kind_spec
+                        .inputs
+                        .iter()
+                        .find(|i| i.name == *need.name)
+                        .or_else(|| kind_spec.inputs.iter().find(|i| i.name == "*"));
+                    if need.many && spec.is_some_and(|s| !s.many) {
+                        let key = making
+                            .needs
+                            .iter()
+                            .find(|n| n.name == need.name)
+                            .map_or(making.key, |n| n.items.first().map_or(n.key, |i| i.span));
+                        let problem = Problem::new(
+                            key,
+                            format!(
+                                "the input `{}` of `{}` takes one artifact, not several",
+                                need.name, kind_spec.name
+                            ),
+                        )
+                        .help("refer to one: `stage.output` or `stage[axis=value].output`");
+                        self.once("many", problem);
+                        ok = false;
+                    }
+                }
+                let params = kind.params(id, row, &names, consumer, values, &mut self.problems)?;
+                (
+                    plan::Work::Kind {
+                        kind: kind_spec,
+                        params: params.params,
+                    },
+                    params.outputs,
+                )
+            }
+            Work::Command(command) => {
+                let outputs = match command.outputs(row, consumer, values) {
+                    Ok(outputs) => outputs,
+                    Err(problem) => {
+                        self.once("outputs", problem);
+                        return None;
+                    }
+                };
+                if !ok {
+                    return None;
+                }
+                for output in outputs.iter() {
+                    let hit = needs.iter().find(|n| {
+                        n.items.iter().any(|i| {
+                            i.placed_at.is_within(&output.path)
+                                || output.path.is_within(&i.placed_at)
+                        })
+                    });
+                    if let Some(need) = hit {
+                        let problem = Problem::new(
+                            command.output_span(&output.name),
+                            format!(
+                                "the output `{}` would be written over the input `{}`",
+                                output.name, need.name
+                            ),
+                        )
+                        .help("give the output another path");
+                        self.once("over", problem);
+                        return None;
+                    }
+                }
+                match command.command(row, consumer, values, &needs, &outputs) {
+                    Ok(made) => (plan::Work::Command(made), outputs),
+                    Err(problem) => {
+                        self.once("command", problem);
+                        return None;
+                    }
+                }
+            }
+        };
+        ok = ok && self.places_differ(making, &needs);
+        ok.then_some((work, needs, outputs))
+    }
+}
+
+/// What a kind says about its inputs, checked once per stage.
+fn check_needs(making: &Making, problems: &mut Vec<Problem>) {
+    let Work::Kind(KindWork { kind, .. }) = &making.work else {
+        return;
+    };
+    let any = kind.inputs.iter().any(|i| i.name == "*");
+    for need in &making.needs {
+        if !any && !kind.inputs.iter().any(|i| i.name == *need.name) {
+            problems.push(
+                Problem::new(
+                    need.key,
+                    format!("the kind `{}` has no input `{}`", kind.name, need.name),
+                )
+                .suggest(&need.name, kind.inputs.iter().map(|i| i.name.as_str())),
+            );
+        }
+    }
+    for spec in kind.inputs.iter().filter(|i| i.required) {
+        let missing = if spec.name == "*" {
+            making.needs.is_empty()
+        } else {
+            !making.needs.iter().any(|n| *n.name == *spec.name)
+        };
+        if missing && spec.name == "*" {
+            problems.push(
+                Problem::new(
+                    making.key,
+                    format!("the kind `{}` needs at least one input", kind.name),
+                )
+                .help("add `needs: {NAME: STAGE.OUTPUT}`"),
+            );
+        } else if missing {
+            problems.push(
+                Problem::new(
+                    making.key,
+                    format!(
+                        "the kind `{}` requires the input `{}`",
+                        kind.name, spec.name
+                    ),
+                )
+                .help(format!(
+                    "add `needs: {{{}: STAGE.OUTPUT}}`: {}",
+                    spec.name, spec.doc
+                )),
+            );
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! `needs:` of one stage: what is written, tied to producers; then, per instance, the artifacts and where they are placed.
+//!
+//! Decides the forms of a need (reference, file, list, groups, binding of a loop) and the paths under which a command finds its inputs.
+//! The paths hold no stage name, so renaming a stage changes no command.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::consumer::Consumer;
+use super::decode::{Entries, Raw, check_name};
+use super::diagnostic::{Problem, Span};
+use super::document::{Data, Key, Node};
+use super::matrix::Values;
+use super::refs::{self, Link, Links, Round};
+use super::stages::Table;
+use super::template::{Reference, Root, Template};
+use crate::plan::{Axes, InstanceIndex, NeedItem, Source};
+use crate::relpath::RelPath;
+
+/// One input of a stage.
+pub struct NeedDef {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its name is written.
+    pub key: Span,
+    /// Written as a list or as groups.
+    pub many: bool,
+    /// Its parts.
+    pub items: Vec<ItemDef>,
+}
+
+/// One part of an input.
+pub struct ItemDef {
+    /// List position or group name; empty for a single need.
+    pub group: Arc<str>,
+    /// Where it is written.
+    pub span: Span,
+    /// What it stands for.
+    pub target: Target,
+}
+
+/// What a part of an input stands for.
+pub enum Target {
+    /// A problem was reported.
+    Broken,
+    /// A file or directory of the project.
+    Path(RelPath),
+    /// The same, named by axis values.
+    PathPerRow(Arc<Template>, bool),
+    /// An output.
+    Link(Link),
+    /// An output chosen by axis values; every text it takes, tied.
+    LinkPerRow(Arc<Template>, HashMap<String, Option<Link>>),
+    /// A binding of the loop: in round 0, and after it.
+    Binding(Option<Box<Target>>, Box<Target>),
+}
+
+/// What is needed to tie references.
+pub struct Tying<'a> {
+    /// All stages.
+    pub table: &'a Table,
+    /// All axis values.
+    pub values: &'a Values,
+    /// All references.
+    pub links: &'a mut Links,
+    /// The project.
+    pub root: &'a Path,
+    /// Which paths of the project exist, and whether they are directories.
+    pub paths: &'a mut HashMap<RelPath, Option<bool>>,
+    /// Puts a caret on a part of a scalar.
+    pub narrow: &'a dyn Fn(Span, &str) -> Span,
+}
+
+impl Tying<'_> {
+    /// Ties all needs of a stage; sorted by name.
+    pub fn needs(
+        &mut self,
+        entries: &Entries<Raw>,
+        consumer: &Consumer,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<NeedDef> {
+        let mut needs = Vec::new();
+        for (key, field) in &entries.list {
+            match check_name(key, "an input") {
+                Ok(_) => {}
+                Err(problem) => {
+                    problems.push(problem);
+                    continue;
+                }
+            }
+            if let Some(Raw(node)) = &field.value {
+                needs.push(self.need(key, node, consumer, problems));
+            }
+        }
+        needs.sort_by(|a, b| a.name.cmp(&b.name));
+        needs
+    }
+
+    /// Checks what the bindings of all loops refer to, used or not.
+    pub fn bindings(&mut self, problems: &mut Vec<Problem>) {
+        let table = self.table;
+        for this in &table.loops {
+            let Some(&stage) = this.stages.first() else {
+                continue;
+            };
+            for (list, round) in [
+                (&this.first, Round::Outside),
+                (&this.carry, Round::Previous),
+            ] {
+                for (_, node) in list {
+                    if let Data::String(text) = &node.data {
+                        let found = refs::parse(text, node.span).and_then(|s| {
+                            self.links.tie(
+                                &s,
+                                node.span,
+                                Some(stage),
+                                round,
+                                false,
+                                table,
+                                self.values,
+                            )
+                        });
+                        problems.extend(found.err());
+                    }
+                }
+            }
+        }
+    }
+
+    fn need(
+        &mut self,
+        key: &Key,
+        node: &Node,
+        consumer: &Consumer,
+        problems: &mut Vec<Problem>,
+    ) -> NeedDef {
+        let mut need = NeedDef {
+            name: key.name.clone(),
+            key: key.span,
+            many: false,
+            items: Vec::new(),
+        };
+        let mut add = |group: Arc<str>, node: &Node, problems: &mut Vec<Problem>| {
+            let target = self.item(node, consumer, problems);
+            need.items.push(ItemDef {
+                group,
+                span: node.span,
+                target,
+            });
+        };
+        match &node.data {
+            Data::Seq(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    add(i.to_string().into(), item, problems);
+                }
+                need.many = true;
+            }
+            Data::Map(entries) if !is_path(entries) => {
+                for (key, item) in entries.iter() {
+                    if matches!(&*key.name, "file" | "dir") {
+                        problems.push(Problem::new(key.span, format!("`{}` is reserved and cannot be the name of a group", key.name)).help("choose another name, or write the file as `{file: path}` inside a group"));
+                    } else if let Err(problem) = check_name(key, "a group") {
+                        problems.push(problem);
+                    } else {
+                        add(key.name.clone(), item, problems);
+                    }
+                }
+                // The order in which groups are written is no order of artifacts.
+                need.items.sort_by(|a, b| a.group.cmp(&b.group));
+                need.many = true;
+            }
+            _ => add("".into(), node, problems),
+        }
+        if need.items.is_empty() {
+            problems.push(
+                Problem::new(key.span, format!("the need `{}` is empty", key.name))
+                    .help("remove it, or name what it needs"),
+            );
+        }
+        need
+    }
+
+    fn item(&mut self, node: &Node, consumer: &Consumer, problems: &mut Vec<Problem>) -> Target {
+        let result = match &node.data {
+            Data::String(text) => self.link(text, node.span, consumer, Round::Same, false),
+            Data::Template(template) => match template.whole() {
+                Some(reference) if reference.root == Root::Round && reference.head() != "index" => {
+                    self.binding(reference, node.span, consumer, problems)
+                }
+                _ => self.template(template, node.span, consumer, Round::Same, false, problems),
+            },
+            Data::Map(entries) if is_path(entries) => {
+                let (key, value) = &entries[0];
+                let dir = &*key.name == "dir";
+                match &value.data {
+                    Data::String(text) => self.path(text, dir, value.span).map(Target::Path),
+                    Data::Template(template) => match template
+                        .references()
+                        .map(|r| consumer.axis(r, (self.narrow)(value.span, &format!("${{{r}}}"))))
+                        .find_map(Result::err)
+                    {
+                        Some(problem) => Err(problem),
+                        None => Ok(Target::PathPerRow(template.clone(), dir)),
+                    },
+                    _ => Err(Problem::new(
+                        value.span,
+                        format!("expected a path, found {}", value.describe()),
+                    )),
+                }
+            }
+            _ => Err(Problem::new(
+                node.span,
+                format!("expected an input, found {}", node.describe()),
+            )
+            .help("write `stage.output`, `{file: path}`, a list of these or a map of groups")),
+        };
+        result.unwrap_or_else(|problem| {
+            problems.push(problem);
+            Target::Broken
+        })
+    }
+
+    /// A path of the project; it must exist and be what it is said to be.
+    pub fn path(&mut self, text: &str, dir: bool, span: Span) -> Result<RelPath, Problem> {
+        let path = RelPath::new(text).map_err(|e| {
+            Problem::new(span, e.to_string())
+                .help("paths are relative to the project and stay inside it")
+        })?;
+        let found = *self.paths.entry(path.clone()).or_insert_with(|| {
+            std::fs::metadata(path.under(self.root))
+                .ok()
+                .map(|m| m.is_dir())
+        });
+        match found {
+            Some(is_dir) if is_dir == dir => Ok(path),
+            Some(true) => Err(Problem::new(span, format!("`{path}` is a directory"))
+                .help(format!("write `{{dir: {path}}}`"))),
+            Some(false) => Err(
+                Problem::new(span, format!("`{path}` is a file, not a directory"))
+                    .help(format!("write `{{file: {path}}}`")),
+            ),
+            None => Err(Problem::new(
+                span,
+                format!(
+                    "there is no {} `{path}` in the project",
+                    if dir { "directory" } else { "file" }
+                ),
+            )
+            .help("paths are relative to the project; what another stage makes is `stage.output`")),
+        }
+    }
+
+    /// Ties a reference; `gather` as in [`Links::tie`].
+    pub fn link(
+        &mut self,
+        text: &str,
+        span: Span,
+        consumer: &Consumer,
+        round: Round,
+        gather: bool,
+    ) -> Result<Target, Problem> {
+        let selector = refs::parse(text, span)?;
+        Ok(
+            match self.links.tie(
+                &selector,
+                span,
+                consumer.stage,
+                round,
+                gather,
+                self.table,
+                self.values,
+            )? {
+                Some(link) => Target::Link(link),
+                None => Target::Broken,
+            },
+        )
+    }
+
+    fn template(
+        &mut self,
+        template: &Arc<Template>,
+        span: Span,
+        consumer: &Consumer,
+        round: Round,
+        gather: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Target, Problem> {
+        for reference in template.references() {
+            consumer.axis(reference, (self.narrow)(span, &format!("${{{reference}}}")))?;
+        }
+        let rows = consumer
+            .stage
+            .map_or(&[][..], |s| &self.table.stages[s].rows.rows);
+        let mut tied = HashMap::new();
+        for row in rows {
+            let text = consumer.text(template, row, self.values, span)?;
+            if tied.contains_key(&text) {
+                continue;
+            }
+            let link = match self.link(&text, span, consumer, round, gather) {
+                Ok(Target::Link(link)) => Some(link),
+                Ok(_) => None,
+                Err(problem) => {
+                    problems.push(problem.label(format!("this is `{text}`")));
+                    None
+                }
+            };
+            tied.insert(text, link);
+        }
+        Ok(Target::LinkPerRow(template.clone(), tied))
+    }
+
+    fn binding(
+        &mut self,
+        reference: &Reference,
+        span: Span,
+        consumer: &Consumer,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Target, Problem> {
+        let name = reference.head();
+        let table = self.table;
+        let Some(home) = consumer
+            .stage
+            .and_then(|s| table.stages[s].home)
+            .map(|h| &table.loops[h])
+        else {
+            return Err(Problem::new(
+                span,
+                format!("`${{{reference}}}` is known only in the stages of a loop"),
+            )
+            .help("a loop has `rounds` and inner `stages`"));
+        };
+        let Some((_, carry)) = home.carry.iter().find(|(k, _)| &*k.name == name) else {
+            if home.first.iter().any(|(k, _)| &*k.name == name) {
+                return Ok(Target::Broken);
+            }
+            let names = home.carry.iter().map(|(k, _)| &*k.name).chain(["index"]);
+            return Err(Problem::new(
+                span,
+                format!("the loop `{}` has no binding `{name}`", home.name),
+            )
+            .suggest(name, names)
+            .help(format!(
+                "add `carry: {{{name}: STAGE.OUTPUT}}` to its `rounds`"
+            )));
+        };
+        let mut tie = |node: &Node, round: Round, problems: &mut Vec<Problem>| {
+            let target = match &node.data {
+                Data::String(text) => self.link(text, node.span, consumer, round, false),
+                Data::Template(template) => {
+                    self.template(template, node.span, consumer, round, false, problems)
+                }
+                _ => Err(Problem::new(
+                    node.span,
+                    format!("expected a reference, found {}", node.describe()),
+                )
+                .help("write `stage.output`")),
+            };
+            target.unwrap_or_else(|problem| {
+                problems.push(problem);
+                Target::Broken
+            })
+        };
+        let first = home
+            .first
+            .iter()
+            .find(|(k, _)| &*k.name == name)
+            .map(|(_, node)| Box::new(tie(node, Round::Outside, problems)));
+        let carry = Box::new(tie(carry, Round::Previous, problems));
+        Ok(Target::Binding(first, carry))
+    }
+}
+
+fn is_path(entries: &[(Key, Node)]) -> bool {
+    matches!(entries, [(key, _)] if matches!(&*key.name, "file" | "dir"))
+}
+
+impl Target {
+    /// All references in it that must be made before the consumer, with the places they are written. Those of `carry` lie in an earlier
+    /// round and are left out unless they lead out of the loop.
+    pub fn links<'a>(&'a self, into: &mut Vec<&'a Link>, home: Option<usize>, table: &Table) {
+        match self {
+            Target::Broken | Target::Path(_) | Target::PathPerRow(..) => {}
+            Target::Link(link) => into.push(link),
+            Target::LinkPerRow(_, tied) => into.extend(tied.values().flatten()),
+            Target::Binding(first, carry) => {
+                if let Some(first) = first {
+                    first.links(into, home, table);
+                }
+                let mut carried = Vec::new();
+                carry.links(&mut carried, home, table);
+                into.extend(
+                    carried
+                        .into_iter()
+                        .filter(|link| table.stages[link.stage].home != home),
+                );
+            }
+        }
+    }
+}
+
+/// `in/<need>/<group>/<axes>/<file>`, empty parts left out.
+pub fn placed(need: &str, group: &str, axes: &Axes, file: &str) -> RelPath {
+    let axes = crate::plan::axes_text(axes).replace('/', "_");
+    let mut text = String::from("in");
+    for part in [need, group, &axes, file] {
+        // A value such as `..` must not become a step of the path.
+        let part = if matches!(part, "." | "..") {
+            "_"
+        } else {
+            part
+        };
+        if !part.is_empty() {
+            text.push('/');
+            text.push_str(part);
+        }
+    }
+    RelPath::new(&text).unwrap_or_else(|_| fallback(need))
+}
+
+fn fallback(need: &str) -> RelPath {
+    // Names are letters, digits, `_` and `-`: this always is a path.
+    RelPath::new(&format!("in/{need}")).unwrap_or_else(|e| unreachable!("{e}"))
+}
+
+/// An artifact of an instance as an input.
+pub fn artifact(
+    group: &Arc<str>,
+    axes: Axes,
+    instance: u32,
+    output: u32,
+    placed_at: RelPath,
+) -> NeedItem {
+    NeedItem {
+        group: group.clone(),
+        axes,
+        source: Source::Output {
+            instance: InstanceIndex(instance),
+            output,
+        },
+        placed_at,
+    }
+}

@@ -1,0 +1,219 @@
+//! How a stage is run: resources, time limit, retries, sandbox, with the file's defaults filled in.
+//!
+//! Decides how sizes and times are written. Nothing here is part of a key.
+
+use std::sync::Arc;
+
+use super::decode::{Field, Raw};
+use super::diagnostic::Problem;
+use super::document::{Data, Node};
+use super::model::{Defaults, Resources, SandboxSetting, Stage};
+use crate::plan::{Policy, Sandbox};
+
+/// The policy of anything that says nothing.
+pub fn plain() -> Policy {
+    Policy {
+        cpus: None,
+        memory_bytes: None,
+        gpus: 0,
+        mutexes: Vec::new(),
+        timeout_s: None,
+        retries: 0,
+        sandbox: Sandbox::On,
+    }
+}
+
+/// The defaults of a file.
+pub fn from_defaults(defaults: Option<&Defaults>, problems: &mut Vec<Problem>) -> Policy {
+    let mut policy = plain();
+    if let Some(d) = defaults {
+        apply(
+            &mut policy,
+            d.resources.as_ref(),
+            d.timeout.as_ref(),
+            d.retries.as_ref(),
+            d.sandbox.as_ref(),
+            problems,
+        );
+    }
+    policy
+}
+
+/// A stage's policy over the defaults of its file.
+pub fn of_stage(stage: &Stage, defaults: &Policy, problems: &mut Vec<Problem>) -> Policy {
+    let mut policy = defaults.clone();
+    apply(
+        &mut policy,
+        stage.resources.as_ref(),
+        stage.timeout.as_ref(),
+        stage.retries.as_ref(),
+        stage.sandbox.as_ref(),
+        problems,
+    );
+    policy
+}
+
+fn apply(
+    policy: &mut Policy,
+    resources: Option<&Field<Resources>>,
+    timeout: Option<&Raw>,
+    retries: Option<&Field<u32>>,
+    sandbox: Option<&Field<SandboxSetting>>,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some(Resources {
+        cpus,
+        memory,
+        gpus,
+        mutex,
+    }) = resources.and_then(|r| r.value.as_ref())
+    {
+        if let Some(field) = cpus {
+            match field.value {
+                Some(0) => problems.push(Problem::new(field.span, "a stage needs at least 1 CPU")),
+                Some(n) => policy.cpus = Some(n),
+                None => {}
+            }
+        }
+        if let Some(n) = gpus.as_ref().and_then(|g| g.value) {
+            policy.gpus = n;
+        }
+        if let Some(names) = mutex {
+            policy.mutexes = names
+                .0
+                .iter()
+                .filter_map(|n| n.value.as_deref().map(Arc::from))
+                .collect();
+            policy.mutexes.sort();
+            policy.mutexes.dedup();
+        }
+        if let Some(Raw(node)) = memory {
+            match bytes(node) {
+                Some(n) => policy.memory_bytes = Some(n),
+                None => problems.push(
+                    Problem::new(
+                        node.span,
+                        format!("expected an amount of memory, found {}", node.describe()),
+                    )
+                    .help("write `512MiB`, `2GB` or a whole number of bytes"),
+                ),
+            }
+        }
+    }
+    if let Some(Raw(node)) = timeout {
+        match seconds(node) {
+            Some(s) => policy.timeout_s = Some(s),
+            None => problems.push(
+                Problem::new(
+                    node.span,
+                    format!("expected a time above 0, found {}", node.describe()),
+                )
+                .help("write `90s`, `10m`, `1h30m` or a number of seconds"),
+            ),
+        }
+    }
+    if let Some(n) = retries.and_then(|r| r.value) {
+        policy.retries = n;
+    }
+    match sandbox.and_then(|s| s.value) {
+        Some(SandboxSetting::On) => policy.sandbox = Sandbox::On,
+        Some(SandboxSetting::Off) => policy.sandbox = Sandbox::Off,
+        None => {}
+    }
+}
+
+fn bytes(node: &Node) -> Option<u64> {
+    let text = match &node.data {
+        Data::Number(n) => return n.as_u64().filter(|&n| n > 0),
+        Data::String(s) => s.trim().to_ascii_lowercase(),
+        _ => return None,
+    };
+    let split = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let amount: f64 = text[..split].trim().parse().ok()?;
+    let unit: f64 = match &text[split..] {
+        "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1048576.0,
+        "gib" => 1073741824.0,
+        "tib" => 1099511627776.0,
+        _ => return None,
+    };
+    let total = amount * unit;
+    (1.0..1e18).contains(&total).then_some(total as u64)
+}
+
+fn seconds(node: &Node) -> Option<f64> {
+    let limit = |s: f64| (s > 0.0 && s < 1e10).then_some(s);
+    let text = match &node.data {
+        Data::Number(n) => return limit(n.as_f64()?),
+        Data::String(s) => s.trim(),
+        _ => return None,
+    };
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let split = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let amount: f64 = rest[..split]
+            .trim()
+            .parse()
+            .ok()
+            .filter(|a: &f64| *a >= 0.0)?;
+        let end = rest[split..]
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .map_or(rest.len(), |e| split + e);
+        total += amount
+            * match &rest[split..end] {
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" | "min" => 60.0,
+                "h" => 3600.0,
+                "d" => 86400.0,
+                _ => return None,
+            };
+        rest = rest[end..].trim_start();
+    }
+    limit(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::diagnostic::Span;
+
+    #[test]
+    fn sizes_and_times() {
+        let node = |s: &str| Node {
+            span: Span::start_of(0),
+            data: Data::String(s.into()),
+        };
+        for (text, n) in [
+            ("2GB", Some(2_000_000_000)),
+            ("512 MiB", Some(536_870_912)),
+            ("1.5kb", Some(1500)),
+            ("0b", None),
+            ("2", None),
+            ("GB", None),
+            ("-1GB", None),
+            ("2gigs", None),
+        ] {
+            assert_eq!(bytes(&node(text)), n, "{text}");
+        }
+        for (text, s) in [
+            ("90s", Some(90.0)),
+            ("1h30m", Some(5400.0)),
+            ("1h 30m", Some(5400.0)),
+            ("500ms", Some(0.5)),
+            ("0s", None),
+            ("10", None),
+            ("", None),
+            ("5x", None),
+            ("-5s", None),
+        ] {
+            assert_eq!(seconds(&node(text)), s, "{text}");
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! References such as `train[seed=0,*].model`: how they are written, and which instances they stand for.
+//!
+//! Decides joins, picks and gathers. Does not know what lies in an artifact, nor which outputs an instance has.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::diagnostic::{Problem, Span};
+use super::document::Data;
+use super::matrix::{ABSENT, Values, compare_rows};
+use super::scalar::plain_scalar;
+use super::stages::{Named, Table};
+
+/// A reference as written.
+#[derive(Debug, PartialEq)]
+pub struct Selector {
+    stage: Vec<String>,
+    picks: Vec<(String, Pick)>,
+    bracket: bool,
+    star: bool,
+    output: Option<String>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Pick {
+    Value(Value),
+    Last,
+}
+
+/// Reads a reference.
+pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
+    let text = text.trim();
+    let wrong = |what: String| {
+        Problem::new(span, what).help("write `stage.output`, `stage[seed=0].output` or `stage[*].output`; a file of the project is `{file: path}`")
+    };
+    let segments = |s: &str| -> Option<Vec<String>> {
+        let ok = |p: &str| {
+            !p.is_empty()
+                && p.chars()
+                    .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+        };
+        s.split('.').map(|p| ok(p).then(|| p.to_owned())).collect()
+    };
+    let not = || {
+        wrong(format!(
+            "`{}` is not a reference to a stage",
+            text.escape_debug()
+        ))
+    };
+    let Some((before, rest)) = text.split_once('[') else {
+        return Ok(Selector {
+            stage: segments(text).ok_or_else(not)?,
+            picks: Vec::new(),
+            bracket: false,
+            star: false,
+            output: None,
+        });
+    };
+    let (inside, after) = rest
+        .split_once(']')
+        .ok_or_else(|| wrong("`[` without `]`".to_owned()))?;
+    let mut selector = Selector {
+        stage: segments(before).ok_or_else(not)?,
+        picks: Vec::new(),
+        bracket: true,
+        star: false,
+        output: None,
+    };
+    for piece in inside.split(',').map(str::trim) {
+        match piece.split_once('=') {
+            None if piece == "*" => selector.star = true,
+            None => {
+                return Err(wrong(format!("`{piece}` picks nothing"))
+                    .help("inside `[ ]` stand `axis=value` and `*`"));
+            }
+            Some((axis, value)) => {
+                let (axis, value) = (axis.trim(), value.trim());
+                let pick = match (axis, value) {
+                    ("round", "last") => Pick::Last,
+                    _ => Pick::Value(
+                        pick_value(value)
+                            .ok_or_else(|| wrong(format!("`{value}` is not a value of an axis")))?,
+                    ),
+                };
+                if selector.picks.iter().any(|(a, _)| a == axis) {
+                    return Err(wrong(format!("`{axis}` is picked twice")));
+                }
+                selector.picks.push((axis.to_owned(), pick));
+            }
+        }
+    }
+    match after.strip_prefix('.') {
+        Some(output) => match segments(output).ok_or_else(not)?.as_slice() {
+            [one] => selector.output = Some(one.clone()),
+            _ => return Err(not()),
+        },
+        None if after.is_empty() => {}
+        None => return Err(not()),
+    }
+    Ok(selector)
+}
+
+fn pick_value(text: &str) -> Option<Value> {
+    for quote in ['"', '\''] {
+        if let Some(inner) = text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote)) {
+            return Some(Value::String(inner.to_owned()));
+        }
+    }
+    match plain_scalar(text).ok()? {
+        _ if text.is_empty() => None,
+        Data::Null => Some(Value::Null),
+        Data::Bool(b) => Some(b.into()),
+        Data::Number(n) => Some(n.into()),
+        Data::String(s) => Some(s.to_string().into()),
+        _ => None,
+    }
+}
+
+/// Which round a consumer in a loop joins on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// Its own.
+    Same,
+    /// The one before (`carry`).
+    Previous,
+    /// None (`first`).
+    Outside,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum From {
+    Fixed(u32),
+    Consumer(usize),
+    PreviousRound(usize),
+}
+
+/// A reference tied to its producer and consumer: ready to be followed for every row.
+#[derive(Debug)]
+pub struct Link {
+    /// The producer.
+    pub stage: usize,
+    /// The output; `None` when the producer's only one is meant.
+    pub output: Option<Arc<str>>,
+    /// All instances that match, not one.
+    pub star: bool,
+    /// Where the reference is written.
+    pub span: Span,
+    keys: Vec<(usize, From)>,
+    /// Axes of the producer that nothing decides.
+    free: Vec<usize>,
+    index: usize,
+}
+
+type Index = HashMap<Box<[u32]>, Vec<u32>>;
+
+/// Follows references; keeps an index per producer and set of axes.
+#[derive(Default)]
+pub struct Links {
+    indexes: Vec<(usize, Vec<usize>, Index, bool)>,
+    by_axes: HashMap<(usize, Vec<usize>), usize>,
+}
+
+impl Links {
+    /// Ties a reference to what it means for a consumer. `gather` makes every reference a gather (claims).
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a reference, its consumer and what both are looked up in"
+    )]
+    pub fn tie(
+        &mut self,
+        selector: &Selector,
+        span: Span,
+        consumer: Option<usize>,
+        round: Round,
+        gather: bool,
+        table: &Table,
+        values: &Values,
+    ) -> Result<Option<Link>, Problem> {
+        let (stage, output) = find(
+            selector,
+            span,
+            consumer.filter(|_| round != Round::Outside),
+            table,
+        )?;
+        let producer = &table.stages[stage];
+        if producer.broken {
+            return Ok(None);
+        }
+        let axes = &producer.rows.axes;
+        let mut keys: Vec<(usize, From)> = Vec::new();
+        for (axis, pick) in &selector.picks {
+            let Some(at) = axes.iter().position(|a| **a == **axis) else {
+                return Err(Problem::new(
+                    span,
+                    format!("`{}` has no axis `{axis}`", producer.name),
+                )
+                .suggest(axis, axes.iter().map(|a| &**a)));
+            };
+            let (wanted, shown) = match pick {
+                Pick::Last => {
+                    let last = producer.home.map_or(0, |l| table.loops[l].count - 1);
+                    (values.find(&last.into()), "last".to_owned())
+                }
+                Pick::Value(value) => (values.find(value), scalar(value)),
+            };
+            match wanted.filter(|&id| {
+                producer
+                    .rows
+                    .rows
+                    .iter()
+                    .any(|row| values.join(row[at]) == id)
+            }) {
+                Some(id) => keys.push((at, From::Fixed(id))),
+                None => {
+                    let mut given: Vec<String> = Vec::new();
+                    for row in producer.rows.rows.iter().filter(|r| r[at] != ABSENT) {
+                        let text = scalar(values.value(row[at]));
+                        if !given.contains(&text) && given.len() < 20 {
+                            given.push(text);
+                        }
+                    }
+                    return Err(Problem::new(
+                        span,
+                        format!("no instance of `{}` has {axis}={shown}", producer.name),
+                    )
+                    .help(format!("`{axis}` is {}", given.join(", "))));
+                }
+            }
+        }
+        let star = selector.star || gather;
+        if !star && let Some(c) = consumer {
+            let consumer = &table.stages[c];
+            for (at, axis) in axes.iter().enumerate() {
+                if keys.iter().any(|(k, _)| *k == at) {
+                    continue;
+                }
+                let Some(own) = consumer.rows.axes.iter().position(|a| a == axis) else {
+                    continue;
+                };
+                match round {
+                    _ if Some(own) != consumer.round_axis => keys.push((at, From::Consumer(own))),
+                    Round::Same => keys.push((at, From::Consumer(own))),
+                    Round::Previous => keys.push((at, From::PreviousRound(own))),
+                    Round::Outside => {}
+                }
+            }
+        }
+        keys.sort_by_key(|(at, _)| *at);
+        let free = (0..axes.len())
+            .filter(|at| !keys.iter().any(|(k, _)| k == at))
+            .collect();
+        let key_axes: Vec<usize> = keys.iter().map(|(at, _)| *at).collect();
+        let index = *self
+            .by_axes
+            .entry((stage, key_axes.clone()))
+            .or_insert_with(|| {
+                let (index, ragged) = build(&producer.rows.rows, &key_axes, values);
+                self.indexes.push((stage, key_axes, index, ragged));
+                self.indexes.len() - 1
+            });
+        Ok(Some(Link {
+            stage,
+            output: output.map(Arc::from),
+            star,
+            span,
+            keys,
+            free,
+            index,
+        }))
+    }
+
+    /// The rows of the producer that a reference stands for, sorted by axis values.
+    pub fn follow(&self, link: &Link, row: &[u32], values: &Values, table: &Table) -> Vec<u32> {
+        let wanted: Vec<u32> = link
+            .keys
+            .iter()
+            .map(|(_, from)| match *from {
+                From::Fixed(id) => id,
+                From::Consumer(at) => values.join(row[at]),
+                From::PreviousRound(at) => {
+                    let round = values.value(row[at]).as_u64().unwrap_or(0);
+                    values
+                        .find(&round.saturating_sub(1).into())
+                        .unwrap_or(ABSENT)
+                }
+            })
+            .collect();
+        let (_, _, index, ragged) = &self.indexes[link.index];
+        if !ragged && !wanted.contains(&ABSENT) {
+            return index.get(wanted.as_slice()).cloned().unwrap_or_default();
+        }
+        // Where `include` gave some combinations more axes than others, an axis that one side lacks does not restrict.
+        let rows = &table.stages[link.stage].rows.rows;
+        let fits = |row: &[u32]| {
+            link.keys
+                .iter()
+                .zip(&wanted)
+                .all(|((at, from), &w)| match from {
+                    From::Fixed(_) => values.join(row[*at]) == w,
+                    _ => w == ABSENT || row[*at] == ABSENT || values.join(row[*at]) == w,
+                })
+        };
+        let mut found: Vec<u32> = (0..rows.len() as u32)
+            .filter(|&i| fits(&rows[i as usize]))
+            .collect();
+        found.sort_by(|&a, &b| compare_rows(&rows[a as usize], &rows[b as usize], values));
+        found
+    }
+
+    /// Why a reference that should stand for one instance stands for `count`.
+    pub fn not_one(
+        &self,
+        link: &Link,
+        count: usize,
+        consumer: &str,
+        row: &[u32],
+        table: &Table,
+        values: &Values,
+    ) -> Problem {
+        let producer = &table.stages[link.stage];
+        let output = link
+            .output
+            .as_ref()
+            .map_or(String::new(), |o| format!(".{o}"));
+        if count == 0 {
+            let texts: Vec<String> = link
+                .keys
+                .iter()
+                .map(|(at, from)| {
+                    let value = match *from {
+                        From::Fixed(id) => scalar(values.value(id)),
+                        From::Consumer(c) => scalar(values.value(row[c])),
+                        From::PreviousRound(c) => values
+                            .value(row[c])
+                            .as_u64()
+                            .unwrap_or(0)
+                            .saturating_sub(1)
+                            .to_string(),
+                    };
+                    format!("{}={value}", producer.rows.axes[*at])
+                })
+                .collect();
+            return Problem::new(
+                link.span,
+                format!(
+                    "`{consumer}` joins on equal axis values, but no instance of `{}` has {}",
+                    producer.name,
+                    texts.join(",")
+                ),
+            )
+            .help(format!(
+                "give `{}` these values, or pick one instance with `[axis=value]`",
+                producer.name
+            ));
+        }
+        let axes: Vec<String> = link
+            .free
+            .iter()
+            .map(|&at| format!("`{}`", producer.rows.axes[at]))
+            .collect();
+        let first = link
+            .free
+            .first()
+            .map_or("axis", |&at| &*producer.rows.axes[at]);
+        let example = link
+            .free
+            .first()
+            .and_then(|&at| {
+                producer
+                    .rows
+                    .rows
+                    .iter()
+                    .find(|r| r[at] != ABSENT)
+                    .map(|r| scalar(values.value(r[at])))
+            })
+            .unwrap_or_else(|| "value".to_owned());
+        let example = if first == "round" {
+            "last".to_owned()
+        } else {
+            example
+        };
+        Problem::new(
+            link.span,
+            format!(
+                "this stands for {count} instances of `{}`: `{consumer}` does not say which {}",
+                producer.name,
+                axes.join(" and ")
+            ),
+        )
+        .help(format!(
+            "gather all with `{0}[*]{output}`, or pick one with `{0}[{first}={example}]{output}`",
+            producer.name
+        ))
+    }
+}
+
+fn build(rows: &[Box<[u32]>], axes: &[usize], values: &Values) -> (Index, bool) {
+    let mut sorted: Vec<u32> = (0..rows.len() as u32).collect();
+    sorted.sort_by(|&a, &b| compare_rows(&rows[a as usize], &rows[b as usize], values));
+    let mut index = Index::with_capacity(rows.len().min(1024));
+    let mut ragged = false;
+    for i in sorted {
+        let key: Box<[u32]> = axes
+            .iter()
+            .map(|&at| values.join(rows[i as usize][at]))
+            .collect();
+        ragged |= key.contains(&ABSENT);
+        index.entry(key).or_default().push(i);
+    }
+    (index, ragged)
+}
+
+/// The stage a reference names, and the output: inner stages of the consumer's loop come first.
+fn find<'a>(
+    selector: &'a Selector,
+    span: Span,
+    consumer: Option<usize>,
+    table: &Table,
+) -> Result<(usize, Option<&'a str>), Problem> {
+    let home = consumer.and_then(|c| table.stages[c].home);
+    let mut rest = selector.stage.as_slice();
+    let first = &rest[0];
+    let stage = match (
+        home.and_then(|h| table.inner(h, first)),
+        table.names.get(first.as_str()),
+    ) {
+        (Some(inner), _) => inner,
+        (None, Some(Named::Stage(stage))) => *stage,
+        (None, Some(Named::Loop(at))) => {
+            rest = &rest[1..];
+            let inner = table.loops[*at].stages.iter().map(|&s| table.local(s));
+            match rest.first() {
+                Some(local) => table.inner(*at, local).ok_or_else(|| {
+                    Problem::new(span, format!("the loop `{first}` has no stage `{local}`"))
+                        .suggest(local, inner)
+                })?,
+                None => {
+                    return Err(Problem::new(
+                        span,
+                        format!("`{first}` is a loop: say which of its stages is meant"),
+                    )
+                    .help(format!("write `{first}.STAGE.OUTPUT`"))
+                    .suggest("", inner));
+                }
+            }
+        }
+        (None, None) => {
+            let mut names: Vec<&str> = table.names.keys().map(|n| &**n).collect();
+            names.extend(
+                home.iter()
+                    .flat_map(|&h| table.loops[h].stages.iter().map(|&s| table.local(s))),
+            );
+            names.sort_unstable();
+            return Err(
+                Problem::new(span, format!("there is no stage `{first}`")).suggest(first, names)
+            );
+        }
+    };
+    match (&rest[1..], selector.output.as_deref(), selector.bracket) {
+        ([], output, _) => Ok((stage, output)),
+        ([output], None, false) => Ok((stage, Some(output))),
+        _ => Err(Problem::new(
+            span,
+            format!(
+                "`{}` names more than a stage and its output",
+                selector.stage.join(".")
+            ),
+        )
+        .help("an output is written after the brackets: `stage[seed=0].output`")),
+    }
+}
+
+/// An axis value as it is written in names.
+pub fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(s) => s.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,156 @@
+//! The JSON Schema of the pipeline file, for editors: the types of [`super::model`] and the parameters of every kind.
+//!
+//! Wherever a kind's parameters take a value, a text with a reference is valid too. Decides nothing about the file itself.
+
+use serde_json::{Map, Value, json};
+
+use super::model::File;
+use crate::catalog::Catalog;
+
+/// JSON Schema (draft 2020-12) of a pipeline file with the kinds of a catalog.
+pub fn schema(catalog: &Catalog) -> Value {
+    let mut schema = schemars::schema_for!(File).to_value();
+    let names: Vec<&str> = catalog.kinds.iter().map(|k| k.name.as_str()).collect();
+    let mut definitions = Map::new();
+    let mut choices: Vec<Value> = Vec::new();
+    for kind in &catalog.kinds {
+        let mut with = kind.schema.clone();
+        // A kind's own definitions move out, under its name, so that `#/$defs/X` of two kinds do not mix.
+        if let Some(own) = with.as_object_mut().and_then(|o| o.remove("$defs")) {
+            for (name, mut definition) in own.as_object().cloned().into_iter().flatten() {
+                allow_references(&mut definition);
+                definitions.insert(format!("{}.{name}", kind.name), definition);
+            }
+        }
+        if let Some(object) = with.as_object_mut() {
+            object.remove("$schema");
+            object
+                .entry("description")
+                .or_insert_with(|| kind.summary.clone().into());
+        }
+        wrap(&mut with);
+        rename_refs(&mut with, &kind.name);
+        definitions
+            .iter_mut()
+            .filter(|(name, _)| name.starts_with(&format!("{}.", kind.name)))
+            .for_each(|(_, d)| rename_refs(d, &kind.name));
+        let mut needs = Map::new();
+        for input in kind.inputs.iter().filter(|i| i.name != "*") {
+            needs.insert(input.name.clone(), json!({"description": input.doc}));
+        }
+        choices.push(json!({
+            "if": {"properties": {"uses": {"const": kind.name}}, "required": ["uses"]},
+            "then": {"properties": {"with": with, "needs": {"properties": needs}}},
+        }));
+    }
+    // The references used everywhere stand for a whole value as well.
+    if let Some(all) = schema.get_mut("$defs").and_then(Value::as_object_mut) {
+        for definition in all.values_mut() {
+            allow_references(definition);
+        }
+        if let Some(stage) = all.get_mut("Stage").and_then(Value::as_object_mut) {
+            stage.insert("allOf".to_owned(), choices.into());
+            if let Some(properties) = stage.get_mut("properties").and_then(Value::as_object_mut) {
+                properties.insert(
+                    "desc".to_owned(),
+                    json!({"type": "string", "description": "What the stage is for."}),
+                );
+                properties.insert(
+                    "uses".to_owned(),
+                    json!({"description": "The kind: a built-in one (see `repro kinds`), or a program of the project such as `./tools/mykind`.", "anyOf": [{"enum": names}, {"type": "string", "pattern": "^\\./|\\$\\{"}]}),
+                );
+            }
+        }
+        all.extend(definitions);
+    }
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        for name in ["mirrors", "name", "salt", "defaults", "claims", "stages"] {
+            properties
+                .get_mut(name)
+                .into_iter()
+                .for_each(allow_references);
+        }
+    }
+    schema
+}
+
+/// Lets every value also be a text with a reference. Maps keep their own shape inside, so editors still complete their fields.
+fn allow_references(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    for key in ["properties", "$defs", "patternProperties"] {
+        for (_, child) in object
+            .get_mut(key)
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flatten()
+        {
+            match key {
+                "$defs" => allow_references(child),
+                _ => wrap(child),
+            }
+        }
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(child) = object.get_mut(key).filter(|c| c.is_object()) {
+            wrap(child);
+        }
+    }
+    for key in ["anyOf", "oneOf", "allOf", "prefixItems"] {
+        for child in object
+            .get_mut(key)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            if key == "prefixItems" {
+                wrap(child)
+            } else {
+                allow_references(child)
+            }
+        }
+    }
+}
+
+fn wrap(schema: &mut Value) {
+    allow_references(schema);
+    let plain_text = schema.get("type") == Some(&json!("string"))
+        && schema.get("enum").is_none()
+        && schema.get("pattern").is_none()
+        && schema.get("format").is_none();
+    if schema.as_object().is_none_or(Map::is_empty) || plain_text {
+        return;
+    }
+    let mut outer = Map::new();
+    if let Some(object) = schema.as_object_mut() {
+        // Editors show these at the outermost level only.
+        for key in ["description", "default", "title"] {
+            outer.extend(object.remove(key).map(|v| (key.to_owned(), v)));
+        }
+    }
+    outer.insert(
+        "anyOf".to_owned(),
+        json!([schema.take(), {"type": "string", "pattern": "\\$\\{"}]),
+    );
+    *schema = Value::Object(outer);
+}
+
+fn rename_refs(schema: &mut Value, kind: &str) {
+    match schema {
+        Value::Object(object) => {
+            for (key, value) in object.iter_mut() {
+                match value {
+                    Value::String(text) if key == "$ref" => {
+                        if let Some(name) = text.strip_prefix("#/$defs/") {
+                            *text = format!("#/$defs/{kind}.{name}");
+                        }
+                    }
+                    value => rename_refs(value, kind),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|i| rename_refs(i, kind)),
+        _ => {}
+    }
+}

@@ -1,0 +1,466 @@
+//! `${...}` in texts: how it is written, and what can be put in its place.
+//!
+//! A text with references becomes a [`Template`]; references to `vars` and `env` are resolved for the whole file, those to
+//! `matrix`, `round`, `needs` and `outputs` for every instance. Does not know what any of them hold.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::diagnostic::{Problem, Span};
+use super::document::{Data, Node};
+
+/// The longest text that expansion may make.
+pub const MAX_TEXT: usize = 1 << 20;
+
+/// Where a reference looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Root {
+    /// `vars:`
+    Vars,
+    /// The environment of `repro`.
+    Env,
+    /// The matrix values of the instance.
+    Matrix,
+    /// The loop's round: `index`, or a binding.
+    Round,
+    /// Where inputs lie.
+    Needs,
+    /// Where outputs go.
+    Outputs,
+}
+
+const ROOTS: [(&str, Root); 6] = [
+    ("vars", Root::Vars),
+    ("env", Root::Env),
+    ("matrix", Root::Matrix),
+    ("round", Root::Round),
+    ("needs", Root::Needs),
+    ("outputs", Root::Outputs),
+];
+
+/// A step of a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `.name`
+    Key(String),
+    /// `[0]`
+    Index(usize),
+}
+
+/// `vars.model.layers[0]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Where it looks.
+    pub root: Root,
+    /// The way from there; the first step is a key.
+    pub path: Vec<Step>,
+}
+
+impl Reference {
+    /// The first key.
+    pub fn head(&self) -> &str {
+        match self.path.first() {
+            Some(Step::Key(key)) => key,
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            ROOTS
+                .iter()
+                .find(|(_, r)| *r == self.root)
+                .map_or("", |(name, _)| name),
+        )?;
+        for step in &self.path {
+            match step {
+                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Index(i) => write!(f, "[{i}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A piece of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// As it is.
+    Text(String),
+    /// To be replaced.
+    Ref(Reference),
+}
+
+/// A text with references.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// Its pieces, in order.
+    pub parts: Vec<Part>,
+}
+
+impl Template {
+    /// The reference, when the text is nothing else: it then stands for a value of any type.
+    pub fn whole(&self) -> Option<&Reference> {
+        match self.parts.as_slice() {
+            [Part::Ref(reference)] => Some(reference),
+            _ => None,
+        }
+    }
+
+    /// All references.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Ref(reference) => Some(reference),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The text with every reference replaced.
+    pub fn fill<E>(
+        &self,
+        mut lookup: impl FnMut(&Reference) -> Result<String, E>,
+    ) -> Result<String, E> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(t) => text.push_str(t),
+                Part::Ref(reference) => text.push_str(&lookup(reference)?),
+            }
+        }
+        Ok(text)
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => f.write_str(text)?,
+                Part::Ref(reference) => write!(f, "${{{reference}}}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a template cannot be read: the piece at fault, what is wrong, what would be right.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadTemplate {
+    needle: String,
+    message: String,
+    help: String,
+}
+
+/// Splits a text at its references; `$${` and `\${` stand for `${`. `None` when there is nothing to replace.
+pub fn parse(text: &str) -> Result<Option<Template>, BadTemplate> {
+    let Some(mut at) = text.find("${") else {
+        return Ok(None);
+    };
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    loop {
+        let before = &rest[..at];
+        if before.ends_with(['$', '\\']) {
+            literal.push_str(&before[..at - 1]);
+            literal.push_str("${");
+            rest = &rest[at + 2..];
+        } else {
+            literal.push_str(before);
+            let inner = &rest[at + 2..];
+            let Some(close) = inner.find('}') else {
+                return Err(BadTemplate {
+                    needle: "${".to_owned(),
+                    message: "`${` without `}`".to_owned(),
+                    help: "write `$${` for a literal `${`".to_owned(),
+                });
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Ref(reference(&inner[..close])?));
+            rest = &inner[close + 1..];
+        }
+        match rest.find("${") {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() || parts.is_empty() {
+        parts.push(Part::Text(literal));
+    }
+    Ok(Some(Template { parts }))
+}
+
+fn reference(text: &str) -> Result<Reference, BadTemplate> {
+    let bad = |message: String, help: String| BadTemplate {
+        needle: format!("${{{text}}}"),
+        message,
+        help,
+    };
+    let trimmed = text.trim();
+    let (first, mut rest) = trimmed.split_at(trimmed.find(['.', '[']).unwrap_or(trimmed.len()));
+    let Some(&(_, root)) = ROOTS.iter().find(|(name, _)| *name == first) else {
+        let similar = ROOTS
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| strsim::damerau_levenshtein(name, first) == 1)
+            .map(|name| format!("did you mean `{name}{rest}`? "))
+            .next();
+        return Err(bad(
+            format!("`${{{text}}}` is not known here"),
+            format!(
+                "{}references begin with vars, env, matrix, round, needs or outputs; for the shell's own variable write `$${{{text}}}`",
+                similar.unwrap_or_default()
+            ),
+        ));
+    };
+    let mut path = Vec::new();
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix('.') {
+            let end = after.find(['.', '[']).unwrap_or(after.len());
+            let key = &after[..end];
+            if key.is_empty()
+                || !key
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+            {
+                return Err(bad(
+                    format!("`${{{text}}}` is not a reference"),
+                    "write `${vars.name}` or `${vars.name.field[0]}`".to_owned(),
+                ));
+            }
+            path.push(Step::Key(key.to_owned()));
+            rest = &after[end..];
+        } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']'))
+        {
+            let Ok(index) = index.trim().parse() else {
+                return Err(bad(
+                    format!("`{index}` is not a position in a list"),
+                    "positions are whole numbers from 0".to_owned(),
+                ));
+            };
+            path.push(Step::Index(index));
+            rest = after;
+        } else {
+            return Err(bad(
+                format!("`${{{text}}}` is not a reference"),
+                "write `${vars.name}` or `${vars.name.field[0]}`".to_owned(),
+            ));
+        }
+    }
+    if !matches!(path.first(), Some(Step::Key(_))) {
+        return Err(bad(
+            format!("`${{{text}}}` names nothing in `{first}`"),
+            format!("write `${{{first}.name}}`"),
+        ));
+    }
+    Ok(Reference { root, path })
+}
+
+impl BadTemplate {
+    /// The problem, with the caret on the piece at fault.
+    pub fn problem(self, span: Span, narrow: &dyn Fn(Span, &str) -> Span) -> Problem {
+        Problem::new(narrow(span, &self.needle), self.message).help(self.help)
+    }
+}
+
+/// Follows the steps of a reference after its first key.
+pub fn follow<'a>(
+    mut node: &'a Node,
+    reference: &Reference,
+    span: Span,
+) -> Result<&'a Node, Problem> {
+    for step in reference.path.iter().skip(1) {
+        let next = match (step, &node.data) {
+            (Step::Key(key), Data::Map(entries)) => {
+                let found = node.get(key);
+                if found.is_none() {
+                    return Err(Problem::new(
+                        span,
+                        format!("`${{{reference}}}`: there is no `{key}`"),
+                    )
+                    .suggest(key, entries.iter().map(|(k, _)| &*k.name)));
+                }
+                found
+            }
+            (Step::Index(i), Data::Seq(items)) => items.get(*i),
+            _ => None,
+        };
+        node = match next {
+            Some(next) => next,
+            None => {
+                let what = match step {
+                    Step::Key(key) => format!("no `{key}`"),
+                    Step::Index(i) => format!("no position {i}"),
+                };
+                return Err(Problem::new(
+                    span,
+                    format!("`${{{reference}}}`: {} has {what}", node.describe()),
+                ));
+            }
+        };
+    }
+    Ok(node)
+}
+
+/// The text of a scalar inside a longer text; `None` for lists and maps.
+pub fn scalar_text(data: &Data) -> Option<String> {
+    match data {
+        Data::Null => Some("null".to_owned()),
+        Data::Bool(b) => Some(b.to_string()),
+        Data::Number(n) => Some(n.to_string()),
+        Data::String(s) => Some(s.to_string()),
+        _ => None,
+    }
+}
+
+/// What a reference stands for; `None` when that is known only later.
+pub type Lookup<'a> = dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>> + 'a;
+
+/// Replaces the references for which `lookup` has an answer, everywhere in a tree; `None` when nothing changes.
+/// The nodes of a replaced value keep their own spans but for its root, which takes that of the place of use.
+pub fn substitute(
+    node: &Node,
+    narrow: &dyn Fn(Span, &str) -> Span,
+    lookup: &mut Lookup<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Node> {
+    let data = match &node.data {
+        Data::String(text) => match parse(text) {
+            Ok(None) => return None,
+            Ok(Some(template)) => {
+                substitute_template(&template, node.span, narrow, lookup, problems)
+            }
+            Err(bad) => {
+                problems.push(bad.problem(node.span, narrow));
+                Data::Broken
+            }
+        },
+        Data::Template(template) => {
+            substitute_template(template, node.span, narrow, lookup, problems)
+        }
+        Data::Seq(items) => {
+            let mut changed: Option<Vec<Node>> = None;
+            for (i, item) in items.iter().enumerate() {
+                if let Some(new) = substitute(item, narrow, lookup, problems) {
+                    changed.get_or_insert_with(|| items.to_vec())[i] = new;
+                }
+            }
+            Data::Seq(changed?.into())
+        }
+        Data::Map(entries) => {
+            let mut changed: Option<Vec<_>> = None;
+            for (i, (_, value)) in entries.iter().enumerate() {
+                if let Some(new) = substitute(value, narrow, lookup, problems) {
+                    changed.get_or_insert_with(|| entries.to_vec())[i].1 = new;
+                }
+            }
+            Data::Map(changed?.into())
+        }
+        Data::Null | Data::Broken | Data::Bool(_) | Data::Number(_) => return None,
+    };
+    Some(Node {
+        span: node.span,
+        data,
+    })
+}
+
+fn substitute_template(
+    template: &Template,
+    span: Span,
+    narrow: &dyn Fn(Span, &str) -> Span,
+    lookup: &mut Lookup<'_>,
+    problems: &mut Vec<Problem>,
+) -> Data {
+    let whole = template.whole().is_some();
+    let mut parts: Vec<Part> = Vec::new();
+    let mut bytes = 0;
+    for part in &template.parts {
+        let new = match part {
+            Part::Text(text) => vec![Part::Text(text.clone())],
+            Part::Ref(reference) => {
+                let at = narrow(span, &format!("${{{reference}}}"));
+                match lookup(reference, at) {
+                    None => vec![part.clone()],
+                    Some(Err(problem)) => {
+                        problems.push(problem);
+                        return Data::Broken;
+                    }
+                    Some(Ok(node)) if whole || matches!(node.data, Data::Broken) => {
+                        return node.data;
+                    }
+                    Some(Ok(node)) => match (&node.data, scalar_text(&node.data)) {
+                        (Data::Template(inner), _) => inner.parts.clone(),
+                        (_, Some(text)) => vec![Part::Text(text)],
+                        _ => {
+                            problems.push(
+                                Problem::new(at, format!("`${{{reference}}}` is {}; only a single value can be part of a text", node.describe()))
+                                    .help("let the reference be the whole value, or pick one element with `[0]` or `.name`"),
+                            );
+                            return Data::Broken;
+                        }
+                    },
+                }
+            }
+        };
+        for part in new {
+            match (parts.last_mut(), part) {
+                (Some(Part::Text(last)), Part::Text(text)) => {
+                    bytes += text.len();
+                    last.push_str(&text);
+                }
+                (_, part) => {
+                    if let Part::Text(text) = &part {
+                        bytes += text.len();
+                    }
+                    parts.push(part);
+                }
+            }
+        }
+        if bytes > MAX_TEXT {
+            problems.push(Problem::new(
+                span,
+                format!("the text grows beyond {MAX_TEXT} bytes when its references are replaced"),
+            ));
+            return Data::Broken;
+        }
+    }
+    match parts.as_slice() {
+        [] => Data::String("".into()),
+        [Part::Text(text)] => Data::String(text.as_str().into()),
+        _ => Data::Template(Arc::new(Template { parts })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_and_parts() {
+        assert_eq!(parse("plain $x").unwrap(), None);
+        assert_eq!(
+            parse("$${HOME} \\${x}").unwrap().unwrap().parts,
+            [Part::Text("${HOME} ${x}".into())]
+        );
+        let t = parse("a ${vars.x.y[2]} b").unwrap().unwrap();
+        assert_eq!(t.to_string(), "a ${vars.x.y[2]} b");
+        assert_eq!(t.parts.len(), 3);
+        for bad in [
+            "${HOME}",
+            "${x:-1}",
+            "${",
+            "${vars}",
+            "${vars.}",
+            "${vars.x[a]}",
+            "${vars.x y}",
+            "${}",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

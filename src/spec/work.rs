@@ -1,0 +1,424 @@
+//! What a stage does: its kind and checked parameters, or its command.
+//!
+//! Decides which fields go together, and where problems inside `with:` are shown. How commands are put together is in
+//! [`super::command`].
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::command::{self, CommandWork};
+use super::consumer::Consumer;
+use super::decode::Raw;
+use super::diagnostic::{Problem, Span};
+use super::document::{Data, Node};
+use super::matrix::{ABSENT, Values};
+use super::model;
+use super::template::Template;
+use crate::catalog::{Catalog, CheckRequest, Kind, OutputSpec, ParamProblem};
+use crate::relpath::RelPath;
+
+/// Describes programs named by `uses: ./program`, each once.
+pub struct Kinds<'a> {
+    catalog: &'a Catalog,
+    root: &'a Path,
+    external: &'a dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>,
+    known: HashMap<String, Result<Arc<Kind>, String>>,
+}
+
+impl<'a> Kinds<'a> {
+    /// Nothing described yet.
+    pub fn new(
+        catalog: &'a Catalog,
+        root: &'a Path,
+        external: &'a dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>,
+    ) -> Kinds<'a> {
+        Kinds {
+            catalog,
+            root,
+            external,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The kind of that name.
+    pub fn find(&mut self, uses: &str, span: Span) -> Result<Arc<Kind>, Problem> {
+        if !uses.starts_with("./") {
+            if let Some(kind) = self.catalog.get(uses) {
+                return Ok(kind.clone());
+            }
+            let problem = Problem::new(span, format!("there is no kind `{}`", uses.escape_debug()))
+                .suggest(uses, self.catalog.kinds.iter().map(|k| k.name.as_str()));
+            return Err(problem.help(
+                "`repro kinds` lists all; a program of the project is written `./path/to/program`",
+            ));
+        }
+        let (root, external) = (self.root, self.external);
+        let known = self.known.entry(uses.to_owned()).or_insert_with(|| {
+            let path = RelPath::new(uses).map_err(|e| e.to_string())?;
+            external(&path.under(root)).map_err(|e| format!("{e:#}"))
+        });
+        known.clone().map_err(|e| {
+            Problem::new(
+                span,
+                format!("`{}` cannot be used as a kind: {e}", uses.escape_debug()),
+            )
+        })
+    }
+}
+
+/// A stage's work.
+pub enum Work {
+    /// A problem was reported.
+    Broken,
+    /// A kind.
+    Kind(KindWork),
+    /// A command.
+    Command(CommandWork),
+}
+
+/// A kind and its parameters as written.
+pub struct KindWork {
+    /// The kind.
+    pub kind: Arc<Kind>,
+    with: Node,
+    /// Where a problem of no field is shown.
+    uses: Span,
+    /// Axes its parameters read.
+    axes: Vec<usize>,
+    checked: HashMap<(Vec<u32>, Vec<String>), Option<Params>>,
+}
+
+/// Checked parameters and the outputs they lead to.
+#[derive(Clone)]
+pub struct Params {
+    /// As in [`crate::catalog::Checked::params`].
+    pub params: Arc<Value>,
+    /// Sorted by name.
+    pub outputs: Arc<[OutputSpec]>,
+}
+
+/// Surroundings of [`prepare`].
+pub struct Preparing<'a, 'k> {
+    /// Kinds.
+    pub kinds: &'a mut Kinds<'k>,
+    /// The environment of `repro`.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Puts a caret on a part of a scalar.
+    pub narrow: &'a dyn Fn(Span, &str) -> Span,
+}
+
+/// Prepares the work of a stage whose name is written at `key`.
+pub fn prepare(
+    stage: &model::Stage,
+    key: Span,
+    consumer: &Consumer,
+    needs: &[Arc<str>],
+    with: &mut Preparing,
+    problems: &mut Vec<Problem>,
+) -> Work {
+    let name = consumer.name;
+    match (&stage.uses, &stage.run) {
+        (None, None) => {
+            problems.push(
+                Problem::new(
+                    key,
+                    format!("`{name}` does nothing: it has neither `uses` nor `run`"),
+                )
+                .help("add `uses: KIND` or `run: COMMAND`"),
+            );
+            Work::Broken
+        }
+        (Some(uses), Some(Raw(run))) => {
+            problems.push(
+                Problem::new(run.span, format!("`{name}` has both `uses` and `run`"))
+                    .also(uses.span, "`uses` is here")
+                    .help("keep one: a stage is a kind or a command"),
+            );
+            Work::Broken
+        }
+        (Some(uses), None) => {
+            for (field, given) in [
+                ("shell", stage.shell.is_some()),
+                ("outputs", stage.outputs.is_some()),
+                ("env", stage.env.is_some()),
+                ("tools", stage.tools.is_some()),
+                ("sandbox", stage.sandbox.is_some()),
+            ] {
+                if given {
+                    problems.push(
+                        Problem::new(
+                            key,
+                            format!("`{field}` belongs to commands, and `{name}` uses a kind"),
+                        )
+                        .help(format!("remove `{field}`, or replace `uses` by `run`")),
+                    );
+                }
+            }
+            let Some(text) = &uses.value else {
+                return Work::Broken;
+            };
+            let kind = match with.kinds.find(text, uses.span) {
+                Ok(kind) => kind,
+                Err(problem) => {
+                    problems.push(problem);
+                    return Work::Broken;
+                }
+            };
+            let node = stage.with.as_ref().map_or(
+                Node {
+                    span: uses.span,
+                    data: Data::Null,
+                },
+                |raw| raw.0.clone(),
+            );
+            KindWork::new(kind, node, uses.span, consumer, with.narrow, problems)
+                .map_or(Work::Broken, Work::Kind)
+        }
+        (None, Some(Raw(run))) => {
+            if let Some(Raw(node)) = &stage.with {
+                problems.push(
+                    Problem::new(
+                        node.span,
+                        format!("`with` belongs to kinds, and `{name}` is a command"),
+                    )
+                    .help("put values into the command with `${vars.name}`"),
+                );
+            }
+            command::prepare(stage, run, key, consumer, needs, with, problems)
+                .map_or(Work::Broken, Work::Command)
+        }
+    }
+}
+
+impl KindWork {
+    /// Prepares parameters; `None` when a reference in them cannot be followed.
+    pub fn new(
+        kind: Arc<Kind>,
+        with: Node,
+        uses: Span,
+        consumer: &Consumer,
+        narrow: &dyn Fn(Span, &str) -> Span,
+        problems: &mut Vec<Problem>,
+    ) -> Option<KindWork> {
+        if !matches!(with.data, Data::Map(_) | Data::Null) {
+            problems.push(Problem::new(
+                with.span,
+                format!("expected a map of parameters, found {}", with.describe()),
+            ));
+            return None;
+        }
+        let before = problems.len();
+        let mut axes = Vec::new();
+        if has_broken(&with) {
+            return None;
+        }
+        templates(&with, &mut |template, span| {
+            for reference in template.references() {
+                match consumer.axis(reference, narrow(span, &format!("${{{reference}}}"))) {
+                    Ok(at) => axes.push(at),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        });
+        axes.sort_unstable();
+        axes.dedup();
+        (problems.len() == before).then(|| KindWork {
+            kind,
+            with,
+            uses,
+            axes,
+            checked: HashMap::new(),
+        })
+    }
+
+    /// The parameters for a row, checked; the same values are checked once.
+    pub fn params(
+        &mut self,
+        id: &str,
+        row: &[u32],
+        names: &[String],
+        consumer: &Consumer,
+        values: &Values,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Params> {
+        let key = (
+            self.axes.iter().map(|&at| row[at]).collect::<Vec<u32>>(),
+            names.to_vec(),
+        );
+        if let Some(known) = self.checked.get(&key) {
+            return known.clone();
+        }
+        let made = self
+            .check(id, row, names, consumer, values)
+            .map_err(|found| problems.extend(found))
+            .ok();
+        self.checked.insert(key, made.clone());
+        made
+    }
+
+    fn check(
+        &self,
+        id: &str,
+        row: &[u32],
+        names: &[String],
+        consumer: &Consumer,
+        values: &Values,
+    ) -> Result<Params, Vec<Problem>> {
+        let params = match to_value(&self.with, row, consumer, values).map_err(|p| vec![p])? {
+            Value::Null => Value::Object(serde_json::Map::new()),
+            params => params,
+        };
+        let checked = (self.kind.check)(&CheckRequest {
+            params: &params,
+            needs: names,
+        })
+        .map_err(|found| {
+            let unexplained = ParamProblem {
+                path: Vec::new(),
+                message: "the kind refuses these parameters and does not say why".to_owned(),
+                hint: None,
+            };
+            let found = if found.is_empty() {
+                vec![unexplained]
+            } else {
+                found
+            };
+            found
+                .into_iter()
+                .map(|p| self.place(p, id))
+                .collect::<Vec<_>>()
+        })?;
+        let mut outputs = checked.outputs;
+        outputs.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some((a, b)) = overlap(&outputs) {
+            return Err(vec![Problem::new(
+                self.uses,
+                format!(
+                    "the kind `{}` gives its outputs `{a}` and `{b}` one path",
+                    self.kind.name
+                ),
+            )]);
+        }
+        Ok(Params {
+            params: Arc::new(checked.params),
+            outputs: outputs.into(),
+        })
+    }
+
+    /// Finds the node that a problem of the kind is about.
+    fn place(&self, problem: ParamProblem, id: &str) -> Problem {
+        let mut node = &self.with;
+        let mut span = self.uses;
+        let mut missing: Vec<&str> = Vec::new();
+        if !matches!(node.data, Data::Null) && problem.path.is_empty() {
+            span = node.span;
+        }
+        for step in &problem.path {
+            if !missing.is_empty() {
+                missing.push(step);
+                continue;
+            }
+            let next = match &node.data {
+                Data::Map(entries) => {
+                    entries
+                        .iter()
+                        .find(|(k, _)| *k.name == **step)
+                        .map(|(k, v)| {
+                            let scalar = !matches!(v.data, Data::Map(_) | Data::Seq(_))
+                                && !problem.message.starts_with("unknown");
+                            (if scalar { v.span } else { k.span }, v)
+                        })
+                }
+                Data::Seq(items) => step
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|i| items.get(i))
+                    .map(|v| (v.span, v)),
+                _ => None,
+            };
+            match next {
+                Some((at, child)) => (span, node) = (at, child),
+                None => missing.push(step),
+            }
+        }
+        let mut message = problem.message;
+        if !missing.is_empty() && !message.contains(&format!("`{}`", missing[missing.len() - 1])) {
+            message = format!("`{}`: {message}", missing.join("."));
+        }
+        let mut placed = Problem::new(span, message);
+        placed.help.extend(problem.hint);
+        if !self.axes.is_empty() {
+            placed.label = Some(format!("in `{id}`"));
+        }
+        placed
+    }
+}
+
+fn has_broken(node: &Node) -> bool {
+    match &node.data {
+        Data::Broken => true,
+        Data::Seq(items) => items.iter().any(has_broken),
+        Data::Map(entries) => entries.iter().any(|(_, n)| has_broken(n)),
+        _ => false,
+    }
+}
+
+/// Calls `f` for every template in a tree.
+pub fn templates(node: &Node, f: &mut dyn FnMut(&Template, Span)) {
+    match &node.data {
+        Data::Template(template) => f(template, node.span),
+        Data::Seq(items) => items.iter().for_each(|n| templates(n, f)),
+        Data::Map(entries) => entries.iter().for_each(|(_, n)| templates(n, f)),
+        _ => {}
+    }
+}
+
+/// A tree as JSON, its templates filled in for a row.
+fn to_value(
+    node: &Node,
+    row: &[u32],
+    consumer: &Consumer,
+    values: &Values,
+) -> Result<Value, Problem> {
+    Ok(match &node.data {
+        Data::Null | Data::Broken => Value::Null,
+        Data::Bool(b) => Value::Bool(*b),
+        Data::Number(n) => Value::Number(n.clone()),
+        Data::String(s) => Value::String(s.to_string()),
+        Data::Seq(items) => Value::Array(
+            items
+                .iter()
+                .map(|n| to_value(n, row, consumer, values))
+                .collect::<Result<_, _>>()?,
+        ),
+        Data::Map(entries) => Value::Object(
+            entries
+                .iter()
+                .map(|(k, n)| Ok((k.name.to_string(), to_value(n, row, consumer, values)?)))
+                .collect::<Result<_, Problem>>()?,
+        ),
+        Data::Template(template) => match template.whole() {
+            Some(reference) => {
+                let at = consumer.axis(reference, node.span)?;
+                if row[at] == ABSENT {
+                    return Err(consumer.lacks(at, node.span));
+                }
+                values.value(row[at]).clone()
+            }
+            None => Value::String(consumer.text(template, row, values, node.span)?),
+        },
+    })
+}
+
+/// Two outputs of which one has the path of the other or lies inside it.
+pub fn overlap(outputs: &[OutputSpec]) -> Option<(Arc<str>, Arc<str>)> {
+    outputs.iter().enumerate().find_map(|(i, a)| {
+        outputs[i + 1..]
+            .iter()
+            .find(|b| a.path.is_within(&b.path) || b.path.is_within(&a.path) || a.name == b.name)
+            .map(|b| (a.name.clone(), b.name.clone()))
+    })
+}

@@ -1,0 +1,167 @@
+//! Kernels whose every output depends on one element of each input.
+
+use rayon::prelude::*;
+
+use super::path::{Path, kernel};
+use super::shard::elements_per_piece;
+use crate::exact::math;
+use crate::exact::rng::{Stream, unit_f32};
+
+pub use super::dense::add_into;
+
+/// Runs `work(first element, piece of out)` on pieces of a multiple of four elements.
+fn pieces(out: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
+    let piece = elements_per_piece(out.len());
+    if piece >= out.len() {
+        work(0, out);
+    } else {
+        out.par_chunks_mut(piece)
+            .enumerate()
+            .for_each(|(i, out)| work(i * piece, out));
+    }
+}
+
+macro_rules! unary {
+    ($(#[$meta:meta])* $name:ident, $kernel:ident, $x:ident => $value:expr) => {
+        kernel! {
+            fn $kernel<F>(x: &[f32], y: &mut [f32]) {
+                let x = &x[..y.len()];
+                for i in 0..y.len() {
+                    let $x = x[i];
+                    y[i] = $value;
+                }
+            }
+        }
+
+        $(#[$meta])*
+        ///
+        /// # Panics
+        /// Lengths that disagree.
+        pub fn $name(path: Path, x: &[f32], y: &mut [f32]) {
+            assert_eq!(x.len(), y.len(), "elementwise: lengths");
+            pieces(y, |first, y| $kernel(path, &x[first..][..y.len()], y));
+        }
+    };
+}
+
+macro_rules! derivative {
+    ($(#[$meta:meta])* $name:ident, $kernel:ident, $y:ident, $dy:ident => $value:expr) => {
+        kernel! {
+            fn $kernel<F>(y: &[f32], dy: &[f32], dx: &mut [f32]) {
+                let (y, dy) = (&y[..dx.len()], &dy[..dx.len()]);
+                for i in 0..dx.len() {
+                    let ($y, $dy) = (y[i], dy[i]);
+                    dx[i] += $value;
+                }
+            }
+        }
+
+        $(#[$meta])*
+        ///
+        /// # Panics
+        /// Lengths that disagree.
+        pub fn $name(path: Path, y: &[f32], dy: &[f32], dx: &mut [f32]) {
+            assert!(y.len() == dx.len() && dy.len() == dx.len(), "elementwise: lengths");
+            pieces(dx, |first, dx| $kernel(path, &y[first..][..dx.len()], &dy[first..][..dx.len()], dx));
+        }
+    };
+}
+
+unary! {
+    /// Writes +0 where `x ≤ 0`, else `x`.
+    relu, relu_piece, x => if x <= 0.0 { 0.0 } else { x }
+}
+derivative! {
+    /// Adds to `dx`: +0 where `y ≤ 0`, else `dy`.
+    relu_backward, relu_backward_piece, y, dy => if y <= 0.0 { 0.0 } else { dy }
+}
+unary! {
+    /// Writes [`math::tanh`].
+    tanh, tanh_piece, x => math::tanh(x)
+}
+derivative! {
+    /// Adds to `dx`: `dy·(1 - y·y)`.
+    tanh_backward, tanh_backward_piece, y, dy => dy * (1.0 - y * y)
+}
+unary! {
+    /// Writes [`math::sigmoid`].
+    sigmoid, sigmoid_piece, x => math::sigmoid(x)
+}
+derivative! {
+    /// Adds to `dx`: `dy·(y·(1 - y))`.
+    sigmoid_backward, sigmoid_backward_piece, y, dy => dy * (y * (1.0 - y))
+}
+
+kernel! {
+    fn add_piece<F>(a: &[f32], b: &[f32], y: &mut [f32]) {
+        let (a, b) = (&a[..y.len()], &b[..y.len()]);
+        for i in 0..y.len() {
+            y[i] = a[i] + b[i];
+        }
+    }
+}
+
+/// Writes `a + b`.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn add(path: Path, a: &[f32], b: &[f32], y: &mut [f32]) {
+    assert!(
+        a.len() == y.len() && b.len() == y.len(),
+        "elementwise: lengths"
+    );
+    pieces(y, |first, y| {
+        add_piece(path, &a[first..][..y.len()], &b[first..][..y.len()], y)
+    });
+}
+
+kernel! {
+    fn dropout_piece<F>(rate: f32, stream: &Stream, first: u64, x: &[f32], y: &mut [f32], add: bool) {
+        let keep = 1.0 / (1.0 - rate);
+        for (block, (x, y)) in x.chunks(4).zip(y.chunks_mut(4)).enumerate() {
+            let draws = stream.block_at(first / 4 + block as u64);
+            for i in 0..y.len() {
+                let value = if unit_f32(draws[i]) < rate { 0.0 } else { x[i] * keep };
+                y[i] = if add { y[i] + value } else { value };
+            }
+        }
+    }
+}
+
+/// Writes +0 where draw `i` of the stream (24 bits, in `[0, 1)`) is below `rate`, else `x·(1/(1 - rate))`.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn dropout(path: Path, rate: f32, stream: &Stream, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "dropout: lengths");
+    pieces(y, |first, y| {
+        dropout_piece(
+            path,
+            rate,
+            stream,
+            first as u64,
+            &x[first..][..y.len()],
+            y,
+            false,
+        )
+    });
+}
+
+/// Adds to `dx` what [`dropout`] makes of `dy`.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn dropout_backward(path: Path, rate: f32, stream: &Stream, dy: &[f32], dx: &mut [f32]) {
+    assert_eq!(dy.len(), dx.len(), "dropout: lengths");
+    pieces(dx, |first, dx| {
+        dropout_piece(
+            path,
+            rate,
+            stream,
+            first as u64,
+            &dy[first..][..dx.len()],
+            dx,
+            true,
+        )
+    });
+}

@@ -1,0 +1,343 @@
+//! The optimizers' elementwise updates, over parameters, gradients and state as slices.
+//!
+//! Every product and sum below is one rounded f32 operation unless `fma` is written; the formulas are read from left to
+//! right with the parentheses given. Schedules and what belongs to which parameter are the optimizer's business.
+
+use rayon::prelude::*;
+
+use super::path::{Path, kernel};
+use super::shard::elements_per_piece;
+
+/// How weight decay enters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Decay {
+    /// `λ·w` is added to the gradient.
+    L2(f32),
+    /// The weight is first multiplied by `1 - lr·λ` (Loshchilov & Hutter 2019).
+    Decoupled(f32),
+}
+
+impl Decay {
+    /// No decay.
+    pub const NONE: Decay = Decay::L2(0.0);
+
+    fn parts(self, lr: f32) -> (f32, f32) {
+        match self {
+            Decay::L2(lambda) => (lambda, 1.0),
+            Decay::Decoupled(lambda) => (0.0, 1.0 - lr * lambda),
+        }
+    }
+}
+
+/// Stochastic gradient descent, one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sgd {
+    /// Learning rate.
+    pub lr: f32,
+    /// 0 for none.
+    pub momentum: f32,
+    /// Look ahead (Nesterov's momentum in PyTorch's form).
+    pub nesterov: bool,
+    /// Weight decay.
+    pub decay: Decay,
+}
+
+/// Updates `w` and `velocity` (zeros before the first step), as PyTorch's `SGD` without dampening:
+/// `d = fma(λ, w, g)` (with L2 decay, λ ≠ 0; else `g`) · `w = w·(1 - lr·λ)` (with decoupled decay, λ ≠ 0) ·
+/// `v = fma(μ, v, d)` · step `= fma(μ, v, d)` with Nesterov, else `v` · `w = fma(-lr, step, w)`.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn sgd(path: Path, rule: Sgd, w: &mut [f32], velocity: &mut [f32], gradient: &[f32]) {
+    assert!(
+        velocity.len() == w.len() && gradient.len() == w.len(),
+        "sgd: lengths"
+    );
+    let piece = elements_per_piece(w.len());
+    let parts = w
+        .par_chunks_mut(piece)
+        .zip(velocity.par_chunks_mut(piece))
+        .zip(gradient.par_chunks(piece));
+    parts.for_each(|((w, v), g)| sgd_piece(path, rule, w, v, g));
+}
+
+kernel! {
+    fn sgd_piece<F>(rule: Sgd, w: &mut [f32], v: &mut [f32], g: &[f32]) {
+        let (v, g) = (&mut v[..w.len()], &g[..w.len()]);
+        let (l2, shrink) = rule.decay.parts(rule.lr);
+        for i in 0..w.len() {
+            let d = if l2 != 0.0 { F::fma(l2, w[i], g[i]) } else { g[i] };
+            let weight = if shrink != 1.0 { w[i] * shrink } else { w[i] };
+            let velocity = F::fma(rule.momentum, v[i], d);
+            v[i] = velocity;
+            let step = if rule.nesterov { F::fma(rule.momentum, velocity, d) } else { velocity };
+            w[i] = F::fma(-rule.lr, step, weight);
+        }
+    }
+}
+
+/// Adam (Kingma & Ba 2015), one step; with decoupled decay it is AdamW.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adam {
+    /// Learning rate.
+    pub lr: f32,
+    /// Memory of the mean.
+    pub beta1: f32,
+    /// Memory of the square.
+    pub beta2: f32,
+    /// Added to the root.
+    pub eps: f32,
+    /// Weight decay.
+    pub decay: Decay,
+    /// `1 - beta1^t` and `1 - beta2^t`: see [`AdamPowers`].
+    pub corrections: (f32, f32),
+}
+
+/// `beta^t` after `t` steps, by repeated multiplication in f64: part of the optimizer's state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamPowers {
+    /// `beta1^t`.
+    pub beta1: f64,
+    /// `beta2^t`.
+    pub beta2: f64,
+}
+
+impl Default for AdamPowers {
+    fn default() -> AdamPowers {
+        AdamPowers {
+            beta1: 1.0,
+            beta2: 1.0,
+        }
+    }
+}
+
+impl AdamPowers {
+    /// Those after `steps` steps.
+    pub fn after(beta1: f32, beta2: f32, steps: u64) -> AdamPowers {
+        let mut powers = AdamPowers::default();
+        for _ in 0..steps {
+            powers.advance(beta1, beta2);
+            if powers.beta1 == 0.0 && powers.beta2 == 0.0 {
+                break;
+            }
+        }
+        powers
+    }
+
+    /// One step on; returns the bias corrections of that step, rounded to f32.
+    pub fn advance(&mut self, beta1: f32, beta2: f32) -> (f32, f32) {
+        self.beta1 *= f64::from(beta1);
+        self.beta2 *= f64::from(beta2);
+        ((1.0 - self.beta1) as f32, (1.0 - self.beta2) as f32)
+    }
+}
+
+/// Updates `w`, `mean` and `square` (zeros before the first step), with corrections `c1`, `c2`:
+/// `d` and the decay of `w` as in [`sgd`] · `m = fma(1 - β1, d - m, m)` · `s = fma((1 - β2)·d, d, β2·s)` ·
+/// `w = fma(-(lr / c1), m / (sqrt(s) / sqrt(c2) + eps), w)`.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn adam(
+    path: Path,
+    rule: Adam,
+    w: &mut [f32],
+    mean: &mut [f32],
+    square: &mut [f32],
+    gradient: &[f32],
+) {
+    assert!(
+        [mean.len(), square.len(), gradient.len()] == [w.len(); 3],
+        "adam: lengths"
+    );
+    let piece = elements_per_piece(w.len());
+    let state = mean.par_chunks_mut(piece).zip(square.par_chunks_mut(piece));
+    let parts = w
+        .par_chunks_mut(piece)
+        .zip(state)
+        .zip(gradient.par_chunks(piece));
+    parts.for_each(|((w, (m, s)), g)| adam_piece(path, rule, w, m, s, g));
+}
+
+kernel! {
+    fn adam_piece<F>(rule: Adam, w: &mut [f32], m: &mut [f32], s: &mut [f32], g: &[f32]) {
+        let (m, s, g) = (&mut m[..w.len()], &mut s[..w.len()], &g[..w.len()]);
+        let (l2, shrink) = rule.decay.parts(rule.lr);
+        let (keep1, keep2) = (1.0 - rule.beta1, 1.0 - rule.beta2);
+        let (step, root) = (-(rule.lr / rule.corrections.0), rule.corrections.1.sqrt());
+        for i in 0..w.len() {
+            let d = if l2 != 0.0 { F::fma(l2, w[i], g[i]) } else { g[i] };
+            let weight = if shrink != 1.0 { w[i] * shrink } else { w[i] };
+            let mean = F::fma(keep1, d - m[i], m[i]);
+            let square = F::fma(keep2 * d, d, rule.beta2 * s[i]);
+            m[i] = mean;
+            s[i] = square;
+            w[i] = F::fma(step, mean / (square.sqrt() / root + rule.eps), weight);
+        }
+    }
+}
+
+/// `w = 0` where the mask is 0, elsewhere unchanged: the zero is +0 whatever `w` was.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn apply_mask(path: Path, mask: &[f32], w: &mut [f32]) {
+    assert_eq!(mask.len(), w.len(), "mask: lengths");
+    let piece = elements_per_piece(w.len());
+    w.par_chunks_mut(piece)
+        .zip(mask.par_chunks(piece))
+        .for_each(|(w, mask)| mask_piece(path, mask, w));
+}
+
+kernel! {
+    fn mask_piece<F>(mask: &[f32], w: &mut [f32]) {
+        let mask = &mask[..w.len()];
+        for i in 0..w.len() {
+            w[i] = if mask[i] == 0.0 { 0.0 } else { w[i] };
+        }
+    }
+}
+
+/// Exponential moving average: `average = fma(1 - decay, w - average, average)`.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn ema(path: Path, decay: f32, w: &[f32], average: &mut [f32]) {
+    assert_eq!(average.len(), w.len(), "ema: lengths");
+    let piece = elements_per_piece(w.len());
+    average
+        .par_chunks_mut(piece)
+        .zip(w.par_chunks(piece))
+        .for_each(|(average, w)| ema_piece(path, decay, w, average));
+}
+
+kernel! {
+    fn ema_piece<F>(decay: f32, w: &[f32], average: &mut [f32]) {
+        let w = &w[..average.len()];
+        let rate = 1.0 - decay;
+        for i in 0..average.len() {
+            average[i] = F::fma(rate, w[i] - average[i], average[i]);
+        }
+    }
+}
+
+/// `y = fma(scale, x, keep·y)`: sums, differences, shrink and perturb.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn scaled_add(path: Path, scale: f32, x: &[f32], keep: f32, y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "scaled add: lengths");
+    let piece = elements_per_piece(y.len());
+    y.par_chunks_mut(piece)
+        .zip(x.par_chunks(piece))
+        .for_each(|(y, x)| scaled_add_piece(path, scale, x, keep, y));
+}
+
+kernel! {
+    fn scaled_add_piece<F>(scale: f32, x: &[f32], keep: f32, y: &mut [f32]) {
+        let x = &x[..y.len()];
+        for i in 0..y.len() {
+            y[i] = F::fma(scale, x[i], keep * y[i]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(got: f32, want: f64) {
+        assert!(
+            (f64::from(got) - want).abs() < 1e-6 * want.abs().max(1.0),
+            "{got}, want {want}"
+        );
+    }
+
+    /// Three steps of PyTorch's formulas in f64, with a gradient of 0.5·w each time.
+    fn reference(decay: Decay, nesterov: bool, adam: bool) -> f64 {
+        let (mut w, mut v, mut m, mut s) = (2.0f64, 0.0, 0.0, 0.0);
+        let (lr, lambda) = (0.1, 0.01);
+        for t in 1..=3 {
+            let mut g = 0.5 * w;
+            match decay {
+                Decay::L2(_) => g += lambda * w,
+                Decay::Decoupled(_) => w *= 1.0 - lr * lambda,
+            }
+            if adam {
+                m = 0.9 * m + 0.1 * g;
+                s = 0.99 * s + 0.01 * g * g;
+                let (mhat, shat): (f64, f64) =
+                    (m / (1.0 - 0.9f64.powi(t)), s / (1.0 - 0.99f64.powi(t)));
+                w -= lr * mhat / (shat.sqrt() + 1e-8);
+            } else {
+                v = 0.9 * v + g;
+                w -= lr * if nesterov { g + 0.9 * v } else { v };
+            }
+        }
+        w
+    }
+
+    #[test]
+    fn steps_are_those_of_the_formulas() {
+        for path in Path::all() {
+            for decay in [Decay::L2(0.01), Decay::Decoupled(0.01)] {
+                for nesterov in [false, true] {
+                    let (mut w, mut v) = ([2.0f32; 21], [0.0; 21]);
+                    for _ in 0..3 {
+                        let g = w.map(|w| 0.5 * w);
+                        sgd(
+                            path,
+                            Sgd {
+                                lr: 0.1,
+                                momentum: 0.9,
+                                nesterov,
+                                decay,
+                            },
+                            &mut w,
+                            &mut v,
+                            &g,
+                        );
+                    }
+                    w.iter()
+                        .for_each(|w| close(*w, reference(decay, nesterov, false)));
+                }
+                let (mut w, mut m, mut s, mut powers) =
+                    ([2.0f32; 21], [0.0; 21], [0.0; 21], AdamPowers::default());
+                for _ in 0..3 {
+                    let g = w.map(|w| 0.5 * w);
+                    let corrections = powers.advance(0.9, 0.99);
+                    adam(
+                        path,
+                        Adam {
+                            lr: 0.1,
+                            beta1: 0.9,
+                            beta2: 0.99,
+                            eps: 1e-8,
+                            decay,
+                            corrections,
+                        },
+                        &mut w,
+                        &mut m,
+                        &mut s,
+                        &g,
+                    );
+                }
+                w.iter()
+                    .for_each(|w| close(*w, reference(decay, false, true)));
+                assert_eq!(powers, AdamPowers::after(0.9, 0.99, 3));
+            }
+        }
+    }
+
+    #[test]
+    fn masks_averages_and_sums() {
+        let path = Path::current();
+        let mut w = [-1.0, f32::NAN, 3.0];
+        apply_mask(path, &[0.0, 0.0, 1.0], &mut w);
+        assert_eq!(w.map(f32::to_bits), [0.0f32, 0.0, 3.0].map(f32::to_bits));
+        ema(path, 0.75, &[4.0, 8.0, 3.0], &mut w);
+        assert_eq!(w, [1.0, 2.0, 3.0]);
+        scaled_add(path, 2.0, &[1.0, 1.0, 1.0], 0.5, &mut w);
+        assert_eq!(w, [2.5, 3.0, 3.5]);
+    }
+}

@@ -1,0 +1,123 @@
+//! How a batch is cut for reductions, and when threads pay. The cuts depend on sizes only, and so do the bits.
+
+use std::ops::Range;
+
+/// Images in a shard.
+pub(super) const SHARD_IMAGES: usize = 32;
+
+/// Images of a group: as many as give 256 positions, at most a shard.
+pub(super) fn group_images(positions: usize) -> usize {
+    256usize.div_ceil(positions.max(1)).clamp(1, SHARD_IMAGES)
+}
+
+/// The groups of a batch of `images`, shard by shard; the last of a shard and the last shard may be smaller.
+pub(super) fn groups(images: usize, positions: usize) -> Vec<Group> {
+    let step = group_images(positions);
+    let mut groups = Vec::new();
+    for shard in (0..images).step_by(SHARD_IMAGES) {
+        let end = images.min(shard + SHARD_IMAGES);
+        groups.extend((shard..end).step_by(step).map(|first| Group {
+            shard: shard / SHARD_IMAGES,
+            images: first..end.min(first + step),
+        }));
+    }
+    groups
+}
+
+/// Consecutive images whose values form one chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Group {
+    pub shard: usize,
+    pub images: Range<usize>,
+}
+
+/// Adds group sums (`[groups][width]`) up: within each shard in order, then the shards in order. The first of each is
+/// where its sum starts.
+pub(super) fn combine(groups: &[Group], sums: &[f32], width: usize) -> Vec<f32> {
+    let mut total: Option<Vec<f32>> = None;
+    let mut i = 0;
+    while i < groups.len() {
+        let mut shard = sums[i * width..][..width].to_vec();
+        let which = groups[i].shard;
+        i += 1;
+        while i < groups.len() && groups[i].shard == which {
+            for (s, v) in shard.iter_mut().zip(&sums[i * width..]) {
+                *s += v;
+            }
+            i += 1;
+        }
+        match &mut total {
+            None => total = Some(shard),
+            Some(total) => {
+                for (t, s) in total.iter_mut().zip(&shard) {
+                    *t += s;
+                }
+            }
+        }
+    }
+    total.unwrap_or_else(|| vec![0.0; width])
+}
+
+/// Elements per piece of an elementwise kernel.
+const PIECE: usize = 1 << 15;
+
+/// Pieces of about equal size for `rows` rows of `work` operations each: one where threads would cost more than they
+/// bring.
+pub(super) fn rows_per_piece(rows: usize, work: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    if threads == 1 || rows.saturating_mul(work) < 1 << 16 {
+        return rows.max(1);
+    }
+    let least = (1usize << 14).div_ceil(work.max(1));
+    rows.div_ceil(threads * 4).max(least)
+}
+
+/// As [`rows_per_piece`] for single elements.
+pub(super) fn elements_per_piece(len: usize) -> usize {
+    if rayon::current_num_threads() == 1 || len < 2 * PIECE {
+        len.max(1)
+    } else {
+        PIECE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_do_not_cross_shards() {
+        assert_eq!(
+            (group_images(1024), group_images(100), group_images(1)),
+            (1, 3, 32)
+        );
+        let cut: Vec<(usize, Range<usize>)> = groups(70, 20)
+            .into_iter()
+            .map(|g| (g.shard, g.images))
+            .collect();
+        assert_eq!(
+            cut,
+            [
+                (0, 0..13),
+                (0, 13..26),
+                (0, 26..32),
+                (1, 32..45),
+                (1, 45..58),
+                (1, 58..64),
+                (2, 64..70)
+            ]
+        );
+        assert!(groups(0, 5).is_empty());
+    }
+
+    #[test]
+    fn sums_are_added_shard_by_shard() {
+        let groups = groups(70, 20);
+        let sums: Vec<f32> = (0..7)
+            .map(|i| 1.0e7f32.powi(i % 3) * (i as f32 + 0.1))
+            .collect();
+        let want = ((sums[0] + sums[1]) + sums[2]) + ((sums[3] + sums[4]) + sums[5]) + sums[6];
+        assert_eq!(combine(&groups, &sums, 1), [want]);
+        assert_eq!(combine(&[], &[], 2), [0.0, 0.0]);
+    }
+}

@@ -1,0 +1,369 @@
+//! `corrupt`: a data set with labels or pixels replaced at random, as in Zhang et al. 2017.
+//!
+//! Decides the new bytes of each image or label; number, order and origin of the images stay.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::Dataset;
+use crate::exact::rng::Stream;
+use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
+
+/// See the module.
+pub struct Corrupt;
+
+/// Parameters of `corrupt`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Seed of all choices.
+    pub seed: u64,
+    /// What happens to labels; nothing where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
+    /// What happens to pixels; nothing where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<Pixels>,
+}
+
+/// What happens to labels.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Labels {
+    /// Each label is replaced with this probability by one drawn from all classes (Zhang et al. 2017): about 1 in `classes`
+    /// of those is right by chance.
+    Random(Fraction),
+    /// Each label is replaced with this probability by one drawn from the other classes: all of those are wrong.
+    Wrong(Fraction),
+}
+
+/// A probability.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fraction {
+    /// Probability for each image, above 0 and at most 1.
+    pub fraction: f64,
+}
+
+/// What happens to pixels (Zhang et al. 2017, section 2.2, and added noise).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Pixels {
+    /// One random order of the pixels, the same for all images; the channels of a pixel stay together.
+    Shuffle {},
+    /// A random order of the pixels for each image.
+    Random {},
+    /// All bytes are drawn anew from a normal distribution with the data set's mean and standard deviation per channel.
+    Gaussian {},
+    /// Normal noise of this standard deviation (in grey levels of 255) is added to each byte.
+    Noise {
+        /// Standard deviation in grey levels, above 0.
+        std: f64,
+    },
+}
+
+impl Kind for Corrupt {
+    type Params = Params;
+    const NAME: &'static str = "corrupt";
+    const REVISION: u32 = 1;
+    const SUMMARY: &'static str = "Replaces labels or pixels of a data set at random.";
+    const DOC: &'static str = "\
+Replaces labels or pixels of a data set at random, to ask what a network can memorise (Zhang, Bengio, Hardt, Recht and Vinyals, \
+\"Understanding deep learning requires rethinking generalization\", ICLR 2017). Images keep their order and `origin`; \
+normalisation constants stay those of the published data. Parts of one set corrupted with the same seed get \
+the same choices for the same `origin`, so that corrupting before or after a `split` is the same.
+
+```yaml
+noisy: {uses: corrupt, needs: {data: data.train}, with: {labels: {random: {fraction: 0.5}}, seed: 1}}
+```
+";
+    const INPUTS: &'static [InputSpec] = &[InputSpec {
+        name: "data",
+        required: true,
+        many: false,
+        observes_only: false,
+        doc: "The data set to corrupt.",
+    }];
+
+    fn outputs(_: &Params) -> Vec<OutputSpec> {
+        vec![OutputSpec {
+            name: "data".into(),
+            path: "data.safetensors".into(),
+        }]
+    }
+
+    fn validate(params: &Params, _needs: &[String]) -> Vec<ParamProblem> {
+        let mut problems = Vec::new();
+        let mut problem = |path: &[&str], message: String, hint: &str| {
+            problems.push(ParamProblem {
+                path: path.iter().map(|&p| p.to_owned()).collect(),
+                message,
+                hint: Some(hint.to_owned()),
+            });
+        };
+        if params.labels.is_none() && params.pixels.is_none() {
+            let hint = "add e.g. `labels: {random: {fraction: 0.5}}` or `pixels: {shuffle: {}}`";
+            problem(&[], "nothing is corrupted".into(), hint);
+        }
+        if let Some(labels) = params.labels {
+            let (name, Fraction { fraction }) = match labels {
+                Labels::Random(f) => ("random", f),
+                Labels::Wrong(f) => ("wrong", f),
+            };
+            if !(fraction > 0.0 && fraction <= 1.0) {
+                let message = format!("the fraction {fraction} is out of range");
+                problem(
+                    &["labels", name, "fraction"],
+                    message,
+                    "give a number above 0 and at most 1",
+                );
+            }
+        }
+        if let Some(Pixels::Noise { std }) = params.pixels
+            && !(std > 0.0 && std <= 255.0)
+        {
+            let message = format!("the standard deviation {std} is out of range");
+            problem(
+                &["pixels", "noise", "std"],
+                message,
+                "give a number of grey levels, above 0 and at most 255",
+            );
+        }
+        problems
+    }
+
+    fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
+        let data = Dataset::load(&task.input("data")?.path)?;
+        corrupt(params, data)?.save(task.output("data")?)
+    }
+}
+
+/// Every choice for an image comes from a stream of its own, named by its origin.
+fn corrupt(params: &Params, mut data: Dataset) -> anyhow::Result<Dataset> {
+    if let Some(pixels) = params.pixels {
+        let images = corrupted_pixels(params.seed, pixels, &data);
+        data = data.with_images(images);
+    }
+    if let Some(how) = params.labels {
+        let labels = corrupted_labels(params.seed, how, &data)?;
+        data = data.with_labels(labels)?;
+    }
+    Ok(data)
+}
+
+fn corrupted_labels(seed: u64, how: Labels, data: &Dataset) -> anyhow::Result<Vec<u8>> {
+    let classes = data.class_count() as u32;
+    if matches!(how, Labels::Wrong(_)) {
+        anyhow::ensure!(classes > 1, "a data set with one class has no wrong labels");
+    }
+    let relabelled = |(&label, &origin): (&u8, &u32)| {
+        let mut stream = Stream::new(seed, "corrupt labels", 0, u64::from(origin));
+        let (Labels::Random(Fraction { fraction }) | Labels::Wrong(Fraction { fraction })) = how;
+        // `uniform_f64` is below 1: a fraction of 1 takes all.
+        if stream.uniform_f64() >= fraction {
+            return label;
+        }
+        let new = match how {
+            Labels::Random(_) => stream.below(classes),
+            Labels::Wrong(_) => {
+                let other = stream.below(classes - 1);
+                other + u32::from(other >= u32::from(label))
+            }
+        };
+        new as u8
+    };
+    Ok(data
+        .labels()
+        .iter()
+        .zip(data.origin())
+        .map(relabelled)
+        .collect())
+}
+
+fn corrupted_pixels(seed: u64, how: Pixels, data: &Dataset) -> Vec<u8> {
+    let channels = data.info().shape.channels;
+    let pixels = data.features() / channels;
+    let shared = Stream::new(seed, "corrupt pixel order", 0, 0).permutation(pixels as u32);
+    let reorder = |image: &[u8], order: &[u32]| -> Vec<u8> {
+        order
+            .iter()
+            .flat_map(|&p| image[p as usize * channels..][..channels].iter().copied())
+            .collect()
+    };
+    let byte = |level: f64| (level + 0.5) as u8;
+    let mut images = Vec::with_capacity(data.images().len());
+    for (i, &origin) in data.origin().iter().enumerate() {
+        let image = data.image(i);
+        let mut stream = Stream::new(seed, "corrupt pixels", 0, u64::from(origin));
+        let new = match how {
+            Pixels::Shuffle {} => reorder(image, &shared),
+            Pixels::Random {} => reorder(image, &stream.permutation(pixels as u32)),
+            Pixels::Gaussian {} => (0..image.len())
+                .map(|k| {
+                    let (mean, std) = (
+                        data.info().mean[k % channels],
+                        data.info().std[k % channels],
+                    );
+                    byte(255.0 * (f64::from(mean) + f64::from(std) * f64::from(stream.normal())))
+                })
+                .collect(),
+            Pixels::Noise { std } => image
+                .iter()
+                .map(|&p| byte(f64::from(p) + std * f64::from(stream.normal())))
+                .collect(),
+        };
+        images.extend_from_slice(&new);
+    }
+    images
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::shapes::Shapes;
+
+    fn data() -> Dataset {
+        Shapes {
+            train: 2000,
+            test: 1,
+            ..Shapes::default()
+        }
+        .draw()
+        .unwrap()
+        .0
+    }
+
+    fn with(json: serde_json::Value, data: &Dataset) -> Dataset {
+        let params: Params = serde_json::from_value(json).unwrap();
+        assert!(Corrupt::validate(&params, &[]).is_empty());
+        let new = corrupt(&params, data.clone()).unwrap();
+        assert_eq!(new.origin(), data.origin());
+        new
+    }
+
+    fn changed(a: &[u8], b: &[u8]) -> f64 {
+        a.iter().zip(b).filter(|(x, y)| x != y).count() as f64 / a.len() as f64
+    }
+
+    #[test]
+    fn random_labels_are_right_by_chance_only() {
+        let data = data();
+        // 5 standard deviations of a share of 2,000 are below 0.06.
+        for (fraction, expected) in [(1.0, 0.9), (0.5, 0.45), (0.1, 0.09)] {
+            let new = with(
+                serde_json::json!({"seed": 3, "labels": {"random": {"fraction": fraction}}}),
+                &data,
+            );
+            assert!((changed(new.labels(), data.labels()) - expected).abs() < 0.06);
+            assert_eq!(new.images(), data.images());
+        }
+        let wrong = with(
+            serde_json::json!({"seed": 3, "labels": {"wrong": {"fraction": 1.0}}}),
+            &data,
+        );
+        assert_eq!(changed(wrong.labels(), data.labels()), 1.0);
+        let mut seen = [false; 10];
+        wrong
+            .labels()
+            .iter()
+            .for_each(|&l| seen[usize::from(l)] = true);
+        assert_eq!(seen, [true; 10]);
+    }
+
+    #[test]
+    fn pixel_orders_keep_the_bytes_of_each_image() {
+        let data = data();
+        let sorted = |image: &[u8]| {
+            let mut bytes = image.to_vec();
+            bytes.sort_unstable();
+            bytes
+        };
+        let orders = [
+            with(
+                serde_json::json!({"seed": 3, "pixels": {"shuffle": {}}}),
+                &data,
+            ),
+            with(
+                serde_json::json!({"seed": 3, "pixels": {"random": {}}}),
+                &data,
+            ),
+        ];
+        for new in &orders {
+            assert!((0..data.len()).all(|i| sorted(new.image(i)) == sorted(data.image(i))));
+            assert!(changed(new.images(), data.images()) > 0.5);
+            assert_eq!(new.labels(), data.labels());
+        }
+        // `shuffle` moves pixel k of every image to the same place: two equal images stay equal.
+        let twins = data.pick(&[5, 5]);
+        let new = with(
+            serde_json::json!({"seed": 3, "pixels": {"shuffle": {}}}),
+            &twins,
+        );
+        assert_eq!(new.image(0), new.image(1));
+    }
+
+    #[test]
+    fn gaussian_pixels_have_the_mean_and_noise_its_width() {
+        let data = data();
+        let mean = |set: &Dataset| {
+            set.images().iter().map(|&p| f64::from(p)).sum::<f64>() / set.images().len() as f64
+        };
+        let new = with(
+            serde_json::json!({"seed": 3, "pixels": {"gaussian": {}}}),
+            &data,
+        );
+        assert!((mean(&new) - mean(&data)).abs() < 2.0);
+        let new = with(
+            serde_json::json!({"seed": 3, "pixels": {"noise": {"std": 5.0}}}),
+            &data,
+        );
+        let square: f64 = new
+            .images()
+            .iter()
+            .zip(data.images())
+            .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
+            .sum();
+        let std = (square / data.images().len() as f64).sqrt();
+        assert!((4.7..5.2).contains(&std), "{std}");
+    }
+
+    #[test]
+    fn corrupting_and_splitting_commute() {
+        let data = data();
+        let json = serde_json::json!({"seed": 3, "labels": {"random": {"fraction": 0.5}}, "pixels": {"random": {}}});
+        let half: Vec<usize> = (0..1000).map(|i| 2 * i + 1).collect();
+        assert_eq!(
+            with(json.clone(), &data).pick(&half),
+            with(json, &data.pick(&half))
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let messages = |json| {
+            let params: Params = serde_json::from_value(json).unwrap();
+            Corrupt::validate(&params, &[])
+                .into_iter()
+                .map(|p| p.message)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            messages(serde_json::json!({"seed": 1})),
+            ["nothing is corrupted"]
+        );
+        assert_eq!(
+            messages(serde_json::json!({"seed": 1, "labels": {"random": {"fraction": 1.5}}})),
+            ["the fraction 1.5 is out of range"]
+        );
+        assert_eq!(
+            messages(serde_json::json!({"seed": 1, "pixels": {"noise": {"std": 0.0}}})),
+            ["the standard deviation 0 is out of range"]
+        );
+        assert!(
+            serde_json::from_value::<Params>(
+                serde_json::json!({"seed": 1, "pixels": {"noise": {"sd": 0.0}}})
+            )
+            .is_err()
+        );
+    }
+}

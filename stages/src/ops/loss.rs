@@ -1,0 +1,126 @@
+//! Softmax cross-entropy over integer labels, and the count of right answers.
+
+use std::sync::Arc;
+
+use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape};
+
+use super::tape::buffers;
+use super::{Backend, Matrix, Scalar};
+
+/// The classes of a batch's rows, each known to be below `classes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    classes: usize,
+    of_rows: Arc<[u32]>,
+}
+
+/// A label that is no class.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("label {label} of row {row} is not below the number of classes ({classes})")]
+pub struct BadLabel {
+    /// Position in the batch.
+    pub row: usize,
+    /// What was given.
+    pub label: u32,
+    /// How many classes there are.
+    pub classes: usize,
+}
+
+impl Labels {
+    /// # Errors
+    /// A label that is not below `classes`.
+    pub fn new(of_rows: &[u32], classes: usize) -> Result<Labels, BadLabel> {
+        match of_rows.iter().position(|l| *l as usize >= classes) {
+            Some(row) => Err(BadLabel {
+                row,
+                label: of_rows[row],
+                classes,
+            }),
+            None => Ok(Labels {
+                classes,
+                of_rows: of_rows.into(),
+            }),
+        }
+    }
+
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The class of every row.
+    pub fn of_rows(&self) -> &[u32] {
+        &self.of_rows
+    }
+}
+
+fn assert_fits<D: Backend>(logits: &Matrix<D>, labels: &Labels) {
+    assert_eq!(
+        *logits.shape(),
+        (labels.of_rows.len(), labels.classes),
+        "logits and labels"
+    );
+}
+
+/// The mean cross-entropy of the batch in nats; the target gives `1 - smoothing` to the label and spreads `smoothing`
+/// evenly over all classes (Szegedy et al. 2016, as in PyTorch). `.backward()` of the result gives the gradients.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Logits whose shape is not (labels, classes); smoothing outside `[0, 1]`.
+pub fn softmax_cross_entropy<D: Backend, T: Tape<f32, D>>(
+    logits: Matrix<D, T>,
+    labels: &Labels,
+    smoothing: f32,
+) -> Result<Scalar<D, T>, D::Err> {
+    assert!(
+        (0.0..=1.0).contains(&smoothing),
+        "label smoothing {smoothing}"
+    );
+    let (logits, mut tape) = logits.split_tape();
+    assert_fits(&logits, labels);
+    let device = logits.device().clone();
+    let mut probabilities: Matrix<D> = device.try_zeros_like(logits.shape())?;
+    let mut loss: Scalar<D> = device.try_zeros_like(&())?;
+    device.cross_entropy_forward(&logits, labels, smoothing, &mut probabilities, &mut loss)?;
+    if T::OWNS_TAPE {
+        let (logits, loss, labels) = (logits.ghost(), loss.ghost(), labels.clone());
+        tape.add_backward_op(move |g| {
+            buffers!(g; dloss = loss, dlogits = logits);
+            device.cross_entropy_backward(&probabilities, &labels, smoothing, dloss, dlogits)
+        });
+    }
+    Ok(loss.put_tape(tape))
+}
+
+/// Rows whose largest logit is at the label; of equal ones the first counts.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Logits whose shape is not (labels, classes).
+pub fn count_correct<D: Backend>(logits: &Matrix<D>, labels: &Labels) -> Result<usize, D::Err> {
+    assert_fits(logits, labels);
+    logits.device().count_correct(logits, labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_is_no_class_is_refused() {
+        assert!(Labels::new(&[0, 9], 10).is_ok());
+        assert_eq!(
+            Labels::new(&[0, 10], 10),
+            Err(BadLabel {
+                row: 1,
+                label: 10,
+                classes: 10
+            })
+        );
+    }
+}

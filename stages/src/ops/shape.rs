@@ -1,0 +1,359 @@
+//! Geometry of the ops: checked once when a network is built, trusted everywhere after.
+//!
+//! Activations are matrices `[batch, features]`; images lie in a row as height × width × channels (NHWC). Knows no
+//! device and computes nothing but sizes.
+
+use std::fmt;
+
+/// Sizes of one image in a row of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Image {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Values per position.
+    pub channels: usize,
+}
+
+impl Image {
+    /// Positions of the image.
+    pub fn positions(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// Features it takes in a row.
+    pub fn features(&self) -> usize {
+        self.positions() * self.channels
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.height, self.width, self.channels)
+    }
+}
+
+/// Why a geometry makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadShape {
+    /// A size that must be positive is 0.
+    #[error("{0} is 0")]
+    Zero(&'static str),
+    /// The window never fits.
+    #[error("a window of {kernel_h}x{kernel_w} does not fit into {image} with padding {padding}")]
+    TooSmall {
+        /// The input.
+        image: Image,
+        /// Rows of the window.
+        kernel_h: usize,
+        /// Columns of the window.
+        kernel_w: usize,
+        /// Zeros added on each side.
+        padding: usize,
+    },
+    /// Padding as large as the window: whole windows of zeros.
+    #[error("padding {padding} is not smaller than the window ({kernel_h}x{kernel_w})")]
+    PaddingTooLarge {
+        /// Zeros added on each side.
+        padding: usize,
+        /// Rows of the window.
+        kernel_h: usize,
+        /// Columns of the window.
+        kernel_w: usize,
+    },
+    /// The sizes overflow.
+    #[error("the sizes are too large to index")]
+    TooLarge,
+}
+
+fn positive(size: usize, name: &'static str) -> Result<(), BadShape> {
+    if size == 0 {
+        Err(BadShape::Zero(name))
+    } else {
+        Ok(())
+    }
+}
+
+fn indexable(sizes: &[usize]) -> Result<(), BadShape> {
+    let product = sizes.iter().try_fold(1usize, |p, s| p.checked_mul(*s));
+    if product.is_some_and(|p| p <= isize::MAX as usize / 64) {
+        Ok(())
+    } else {
+        Err(BadShape::TooLarge)
+    }
+}
+
+/// `y[n, outputs] = x[n, inputs] · w[inputs, outputs] + b[outputs]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DenseShape {
+    inputs: usize,
+    outputs: usize,
+}
+
+impl DenseShape {
+    /// # Errors
+    /// A size is 0, or the weights cannot be indexed.
+    pub fn new(inputs: usize, outputs: usize) -> Result<DenseShape, BadShape> {
+        positive(inputs, "inputs")?;
+        positive(outputs, "outputs")?;
+        indexable(&[inputs, outputs])?;
+        Ok(DenseShape { inputs, outputs })
+    }
+
+    /// Features read.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Features written.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Length of the flat weight, laid out `[inputs, outputs]`.
+    pub fn weights(&self) -> usize {
+        self.inputs * self.outputs
+    }
+}
+
+/// A two-dimensional convolution over NHWC images; weight `[kernel_h, kernel_w, channels, outputs]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    input: Image,
+    output: Image,
+    kernel_h: usize,
+    kernel_w: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl ConvShape {
+    /// `padding` zeros are added on all four sides; the window moves by `stride` both ways, and places where it does not
+    /// fit whole are left out (PyTorch's `Conv2d`).
+    ///
+    /// # Errors
+    /// A size is 0, the window never fits, the padding is as large as the window, or sizes overflow.
+    pub fn new(
+        input: Image,
+        outputs: usize,
+        kernel: (usize, usize),
+        stride: usize,
+        padding: usize,
+    ) -> Result<ConvShape, BadShape> {
+        let (kernel_h, kernel_w) = kernel;
+        positive(outputs, "outputs")?;
+        let (height, width) = windows(input, kernel, stride, padding)?;
+        if padding >= kernel_h || padding >= kernel_w {
+            return Err(BadShape::PaddingTooLarge {
+                padding,
+                kernel_h,
+                kernel_w,
+            });
+        }
+        indexable(&[kernel_h, kernel_w, input.channels, outputs])?;
+        indexable(&[height, width, outputs])?;
+        Ok(ConvShape {
+            input,
+            output: Image {
+                height,
+                width,
+                channels: outputs,
+            },
+            kernel_h,
+            kernel_w,
+            stride,
+            padding,
+        })
+    }
+
+    /// What is read.
+    pub fn input(&self) -> Image {
+        self.input
+    }
+
+    /// What is written.
+    pub fn output(&self) -> Image {
+        self.output
+    }
+
+    /// Rows and columns of the window.
+    pub fn kernel(&self) -> (usize, usize) {
+        (self.kernel_h, self.kernel_w)
+    }
+
+    /// Positions the window moves at once.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Zeros added on each side.
+    pub fn padding(&self) -> usize {
+        self.padding
+    }
+
+    /// Length of the flat weight, laid out `[kernel_h, kernel_w, channels, outputs]`.
+    pub fn weights(&self) -> usize {
+        self.kernel_h * self.kernel_w * self.input.channels * self.output.channels
+    }
+}
+
+/// A pooling window without padding; places where it does not fit whole are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PoolShape {
+    input: Image,
+    output: Image,
+    kernel: (usize, usize),
+    stride: (usize, usize),
+}
+
+impl PoolShape {
+    /// # Errors
+    /// A size is 0, the window never fits, or sizes overflow.
+    pub fn new(input: Image, kernel: usize, stride: usize) -> Result<PoolShape, BadShape> {
+        let (height, width) = windows(input, (kernel, kernel), stride, 0)?;
+        let output = Image {
+            height,
+            width,
+            channels: input.channels,
+        };
+        Ok(PoolShape {
+            input,
+            output,
+            kernel: (kernel, kernel),
+            stride: (stride, stride),
+        })
+    }
+
+    /// One window over the whole image.
+    ///
+    /// # Errors
+    /// As [`PoolShape::new`].
+    pub fn global(input: Image) -> Result<PoolShape, BadShape> {
+        let kernel = (input.height, input.width);
+        windows(input, kernel, 1, 0)?;
+        Ok(PoolShape {
+            input,
+            output: Image {
+                height: 1,
+                width: 1,
+                channels: input.channels,
+            },
+            kernel,
+            stride: (1, 1),
+        })
+    }
+
+    /// What is read.
+    pub fn input(&self) -> Image {
+        self.input
+    }
+
+    /// What is written.
+    pub fn output(&self) -> Image {
+        self.output
+    }
+
+    /// Rows and columns of the window.
+    pub fn kernel(&self) -> (usize, usize) {
+        self.kernel
+    }
+
+    /// Rows and columns the window moves at once.
+    pub fn stride(&self) -> (usize, usize) {
+        self.stride
+    }
+}
+
+fn windows(
+    input: Image,
+    (kernel_h, kernel_w): (usize, usize),
+    stride: usize,
+    padding: usize,
+) -> Result<(usize, usize), BadShape> {
+    positive(input.height, "height")?;
+    positive(input.width, "width")?;
+    positive(input.channels, "channels")?;
+    positive(kernel_h, "kernel height")?;
+    positive(kernel_w, "kernel width")?;
+    positive(stride, "stride")?;
+    let padded = |size: usize| {
+        padding
+            .checked_mul(2)
+            .and_then(|p| p.checked_add(size))
+            .ok_or(BadShape::TooLarge)
+    };
+    let (height, width) = (padded(input.height)?, padded(input.width)?);
+    indexable(&[height, width, input.channels])?;
+    if kernel_h > height || kernel_w > width {
+        return Err(BadShape::TooSmall {
+            image: input,
+            kernel_h,
+            kernel_w,
+            padding,
+        });
+    }
+    Ok((
+        (height - kernel_h) / stride + 1,
+        (width - kernel_w) / stride + 1,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RGB: Image = Image {
+        height: 32,
+        width: 32,
+        channels: 3,
+    };
+
+    #[test]
+    fn sizes_are_those_of_pytorch() {
+        let out = |k, s, p| ConvShape::new(RGB, 8, (k, k), s, p).unwrap().output();
+        assert_eq!(
+            out(3, 1, 1),
+            Image {
+                height: 32,
+                width: 32,
+                channels: 8
+            }
+        );
+        assert_eq!(out(3, 2, 1).height, 16);
+        assert_eq!(out(5, 1, 0).height, 28);
+        assert_eq!(out(1, 2, 0).height, 16);
+        assert_eq!(PoolShape::new(RGB, 3, 2).unwrap().output().width, 15);
+        assert_eq!(PoolShape::global(RGB).unwrap().output().features(), 3);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert_eq!(
+            ConvShape::new(RGB, 0, (3, 3), 1, 1),
+            Err(BadShape::Zero("outputs"))
+        );
+        assert_eq!(
+            ConvShape::new(RGB, 1, (3, 3), 0, 1),
+            Err(BadShape::Zero("stride"))
+        );
+        assert!(matches!(
+            ConvShape::new(RGB, 1, (33, 3), 1, 0),
+            Err(BadShape::TooSmall { .. })
+        ));
+        assert!(matches!(
+            ConvShape::new(RGB, 1, (3, 3), 1, 3),
+            Err(BadShape::PaddingTooLarge { .. })
+        ));
+        assert_eq!(
+            ConvShape::new(RGB, usize::MAX, (3, 3), 1, 1),
+            Err(BadShape::TooLarge)
+        );
+        assert_eq!(
+            ConvShape::new(RGB, 1, (3, 3), 1, usize::MAX),
+            Err(BadShape::TooLarge)
+        );
+        assert_eq!(DenseShape::new(0, 4), Err(BadShape::Zero("inputs")));
+        assert_eq!(DenseShape::new(1 << 40, 1 << 40), Err(BadShape::TooLarge));
+    }
+}
