@@ -97,7 +97,7 @@ fn why_names_the_field_and_the_stage_behind_it() {
     space.ok(&["run"]);
     space.edit("pipeline.yaml", "tr a-z A-Z", "tr a-y A-Y");
     let text = space.ok(&["why", "upper"]);
-    assert!(text.contains("will be executed because") && text.contains("- echo noise; tr a-z") && text.contains("+ echo noise; tr a-y"), "{text}");
+    assert!(text.contains("will be executed because") && text.contains("command.script: echo noise; tr a-z") && text.contains("→ echo noise; tr a-y"), "{text}");
     let text = space.ok(&["why", "times"]);
     assert!(text.contains("times[n=1], times[n=2]") && text.contains("nothing of its own changed"), "{text}");
     // After the run it still tells why the last execution took place.

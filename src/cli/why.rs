@@ -11,6 +11,8 @@ use crate::survey::Survey;
 
 /// Journals read to find the last executions, newest first.
 const RUNS_LOOKED_AT: usize = 200;
+/// Instances of one command for which the nearest relative is looked for.
+const SEARCHES_MAX: u32 = 50;
 /// Groups of instances shown without `--all`.
 const GROUPS_SHOWN: usize = 4;
 
@@ -41,7 +43,7 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     let survey = Survey::of(&session, &targets)?;
     let names: Vec<&str> = session.plan.instances.iter().map(|i| &*i.id).collect();
     let executions = history::last_executions(&session.runs_dir(), RUNS_LOOKED_AT, &names)?;
-    let view = report::View { session: &session, survey: &survey, executions: &executions };
+    let view = report::View { session: &session, survey: &survey, executions: &executions, searches_left: SEARCHES_MAX.into() };
     if args.json {
         let reports = targets.iter().map(|index| view.report(*index)).collect::<anyhow::Result<Vec<_>>>()?;
         output::json(&reports)?;

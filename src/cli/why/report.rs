@@ -1,5 +1,6 @@
 //! What `why` finds out about one instance, as data and as text.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -29,6 +30,8 @@ pub struct View<'a> {
     pub survey: &'a Survey,
     /// The last execution of every instance.
     pub executions: &'a BTreeMap<String, Execution>,
+    /// How many nearest relatives are still looked for: each compares many results.
+    pub searches_left: Cell<u32>,
 }
 
 /// All about one instance.
@@ -119,7 +122,10 @@ impl View<'_> {
         self.chain(instance, changes, &mut upstream);
         let never_seen = matches!(seen.reason, Some(Reason::NeverRun));
         let nearest = match &seen.preimage {
-            Some(key) if never_seen => relative::nearest(self.session, index, &key.preimage),
+            Some(key) if never_seen && self.searches_left.get() > 0 => {
+                self.searches_left.set(self.searches_left.get() - 1);
+                relative::nearest(self.session, index, &key.preimage)
+            }
             _ => None,
         };
         let resumable = match (&seen.preimage, &seen.contents) {
