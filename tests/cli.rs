@@ -345,3 +345,15 @@ fn a_closed_standard_output_is_no_panic() {
         assert!(status.code() == Some(0) && !err.contains("panicked"), "{args:?}: {status} {err}");
     }
 }
+
+/// The help texts are the reference manual: a change is looked at.
+#[test]
+fn help_texts() {
+    let space = TestSpace::new();
+    insta::assert_snapshot!("help", space.ok(&["--help"]));
+    let commands = ["run", "status", "why", "dag", "metrics", "claims", "diff", "log", "show",
+        "logs", "replay", "gc", "fsck", "clean", "init", "kinds", "schema", "completions"];
+    for command in commands {
+        insta::assert_snapshot!(format!("help_{command}"), space.ok(&[command, "--help"]));
+    }
+}
