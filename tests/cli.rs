@@ -125,6 +125,16 @@ fn why_shows_the_chain_and_the_nearest_relative() {
 }
 
 #[test]
+fn why_stays_on_one_screen() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nname: s\nstages:\n  a: {matrix: {i: {range: [0, 500, 1]}}, run: \"echo ${matrix.i} > ${outputs.o}\", outputs: {o: o}}\n",
+    );
+    let text = space.ok(&["why", "a"]);
+    assert!(text.contains("a[i=5] and 494 more") && text.len() < 2000, "{text}");
+    assert!(space.ok(&["why", "a", "--all"]).contains("a[i=499]"));
+}
+
+#[test]
 fn unknown_names_get_a_suggestion() {
     let space = space();
     for args in [&["why", "uper"][..], &["status", "uper"], &["metrics", "uper"], &["logs", "uper"], &["replay", "uper"], &["show", "uper"]] {

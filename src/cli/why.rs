@@ -13,6 +13,8 @@ use crate::survey::Survey;
 const RUNS_LOOKED_AT: usize = 200;
 /// Instances of one command for which the nearest relative is looked for.
 const SEARCHES_MAX: u32 = 50;
+/// Instances of a group named without `--all`.
+const IDS_SHOWN: usize = 6;
 /// Groups of instances shown without `--all`.
 const GROUPS_SHOWN: usize = 4;
 
@@ -34,6 +36,14 @@ pub struct WhyArgs {
     /// Write an array with one object per instance.
     #[arg(long)]
     json: bool,
+}
+
+/// The instances of a group; without `--all` the first few and how many more.
+fn named(ids: &[&str], all: bool) -> String {
+    match ids.get(..IDS_SHOWN) {
+        Some(first) if !all && ids.len() > IDS_SHOWN => format!("{} and {} more", first.join(", "), ids.len() - IDS_SHOWN),
+        _ => ids.join(", "),
+    }
 }
 
 /// Runs the command.
@@ -69,7 +79,7 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     }
     let mut text = String::new();
     for (story, ids) in &groups {
-        text.push_str(&format!("{}\n{story}", output::colour().bold(&ids.join(", "))));
+        text.push_str(&format!("{}\n{story}", output::colour().bold(&named(ids, args.all))));
     }
     if untold > 0 {
         text.push_str(&format!("… and {untold} more instances: name one, or add --all\n"));

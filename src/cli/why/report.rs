@@ -111,7 +111,9 @@ impl View<'_> {
     pub fn report(&self, index: InstanceIndex) -> anyhow::Result<Report> {
         let instance = self.session.plan.instance(index);
         let seen = self.survey.get(index).ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
-        let records = seen.key.map(|key| self.session.store.lookup(&key)).unwrap_or_default();
+        // The survey has asked already: without a hit there is a record only where its bytes are lost.
+        let may_have_records = seen.hit.is_some() || matches!(seen.reason, Some(Reason::ResultLost(_)));
+        let records = seen.key.filter(|_| may_have_records).map(|key| self.session.store.lookup(&key)).unwrap_or_default();
         let observation = |name: &str| records.first().and_then(|r| r.observation.get(name));
         let text = |name: &str| observation(name).and_then(Value::as_str).map(str::to_owned);
         let changes: &[Change] = match &seen.reason {
