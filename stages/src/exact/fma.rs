@@ -1,9 +1,75 @@
-//! Fused multiply-add with the same bits everywhere: the processor's own, or [`Software`] where it has none.
+//! Fused multiply-add with the same bits everywhere: the processor's own, or [`Software`] where it has none; one at a
+//! time, and as runs of many chains side by side.
+
+#[cfg(target_arch = "x86_64")]
+use super::sse2;
+
+/// Chains side by side in a run.
+pub const WIDTH: usize = 16;
 
 /// How `a·b + c` with one rounding is computed; all implementations agree on every bit but the payload of a NaN.
 pub trait Fma: Copy + Send + Sync + 'static {
+    /// [`WIDTH`] chains in progress.
+    type Chains: Copy;
+
     /// `a·b + c`, rounded once.
     fn fma(a: f32, b: f32, c: f32) -> f32;
+
+    /// Chains that start from these values.
+    fn begin(values: &[f32; WIDTH]) -> Self::Chains;
+
+    /// The values of the chains so far.
+    fn end(chains: &Self::Chains) -> [f32; WIDTH];
+
+    /// Every chain takes `run.len` steps `acc = fma(value, weight, acc)`: chain `j` of row `p` multiplies
+    /// `values[offsets[p] + i·step]` with `weights[i][j]` in step `i`. Chains from `run.used` up may be left as they are.
+    ///
+    /// # Safety
+    /// All these indices lie within what `values` and `weights` point to.
+    unsafe fn run<const P: usize>(chains: &mut [Self::Chains; P], run: &Run<P>);
+}
+
+/// What [`Fma::run`] reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<const P: usize> {
+    /// One value per row and step, at `offsets` plus steps.
+    pub values: *const f32,
+    /// Each row's first value.
+    pub offsets: [usize; P],
+    /// From one step's value to the next.
+    pub step: usize,
+    /// One line per step.
+    pub weights: *const [f32; WIDTH],
+    /// Steps.
+    pub len: usize,
+    /// Chains of each row that are wanted, at most [`WIDTH`].
+    pub used: usize,
+    /// No step of these chains can overflow, meet an infinity or a NaN, or round a subnormal number.
+    pub ordinary: bool,
+}
+
+/// The run spelled out, for `F` of which loops over [`Fma::fma`] vectorise.
+///
+/// # Safety
+/// As [`Fma::run`].
+#[inline(always)]
+unsafe fn run_each<F: Fma, const P: usize>(chains: &mut [[f32; WIDTH]; P], run: &Run<P>) {
+    let mut acc = *chains;
+    let (mut values, mut weights) = (run.values, run.weights);
+    for _ in 0..run.len {
+        // SAFETY: the caller's promise; the pointers only step beyond after the last use, with wrapping arithmetic.
+        let line = unsafe { *weights };
+        for p in 0..P {
+            // SAFETY: as above.
+            let value = unsafe { *values.add(run.offsets[p]) };
+            for j in 0..WIDTH {
+                acc[p][j] = F::fma(value, line[j], acc[p][j]);
+            }
+        }
+        values = values.wrapping_add(run.step);
+        weights = weights.wrapping_add(1);
+    }
+    *chains = acc;
 }
 
 /// The processor's instruction; only inside functions compiled for processors that have it, else a library call.
@@ -11,9 +77,27 @@ pub trait Fma: Copy + Send + Sync + 'static {
 pub struct Hardware;
 
 impl Fma for Hardware {
+    type Chains = [f32; WIDTH];
+
     #[inline(always)]
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn begin(values: &[f32; WIDTH]) -> [f32; WIDTH] {
+        *values
+    }
+
+    #[inline(always)]
+    fn end(chains: &[f32; WIDTH]) -> [f32; WIDTH] {
+        *chains
+    }
+
+    #[inline(always)]
+    unsafe fn run<const P: usize>(chains: &mut [[f32; WIDTH]; P], run: &Run<P>) {
+        // SAFETY: the caller's promise.
+        unsafe { run_each::<Hardware, P>(chains, run) }
     }
 }
 
@@ -22,6 +106,11 @@ impl Fma for Hardware {
 pub struct Software;
 
 impl Fma for Software {
+    #[cfg(target_arch = "x86_64")]
+    type Chains = sse2::Chains;
+    #[cfg(not(target_arch = "x86_64"))]
+    type Chains = [f32; WIDTH];
+
     /// The product of two f32 is exact in f64. The sum with `c` is rounded to odd (truncated, and its last bit set when
     /// anything was lost), after which the rounding to f32 is as if from the exact sum, because f64 has more than two
     /// bits to spare (Boldo & Melquiond 2008). Branch-free, so that loops over it vectorise.
@@ -38,6 +127,91 @@ impl Fma for Software {
         // The sum overshot when what was lost has the other sign.
         let overshot = ((bits ^ lost.to_bits()) >> 63) & inexact;
         f64::from_bits((bits - overshot) | inexact) as f32
+    }
+
+    #[inline(always)]
+    fn begin(values: &[f32; WIDTH]) -> Self::Chains {
+        #[cfg(target_arch = "x86_64")]
+        return sse2::Chains::begin(values);
+        #[cfg(not(target_arch = "x86_64"))]
+        return *values;
+    }
+
+    #[inline(always)]
+    fn end(chains: &Self::Chains) -> [f32; WIDTH] {
+        #[cfg(target_arch = "x86_64")]
+        return chains.end();
+        #[cfg(not(target_arch = "x86_64"))]
+        return *chains;
+    }
+
+    #[inline(always)]
+    unsafe fn run<const P: usize>(chains: &mut [Self::Chains; P], run: &Run<P>) {
+        // SAFETY: the caller's promise.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            sse2::run(chains, run)
+        }
+        // SAFETY: the caller's promise.
+        #[cfg(not(target_arch = "x86_64"))]
+        unsafe {
+            run_each::<Software, P>(chains, run)
+        }
+    }
+}
+
+/// Whether chains of at most `steps` products from `values` and `weights` that start from `init` are all
+/// [`Run::ordinary`]. Sufficient, not necessary.
+///
+/// Above: the sum of the products' magnitudes stays below 2^121, and so does the start. Below: all products, and with
+/// them all sums, are multiples of 2^-149, so that a sum that is subnormal in f32 is exact.
+pub fn ordinary(values: Magnitudes, weights: Magnitudes, init: Magnitudes, steps: usize) -> bool {
+    let finite = [values, weights, init].iter().all(|m| m.most < 255);
+    // Biased exponents: a product's last place is 2^(least - 2·127 - 2·23).
+    let exact_below = values.least + weights.least >= 2 * 127 + 2 * 23 - 149;
+    let doublings = steps.checked_ilog2().map_or(0, |l| l as i32 + 1);
+    let small = values.most + weights.most - 2 * 127 + 2 + doublings <= 121;
+    finite && exact_below && small && doublings <= 24 && init.most - 127 < 120
+}
+
+/// The largest and the least biased exponent in a slice; of zeros only, 0 and 255.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Magnitudes {
+    /// Of the numbers that are not 0; subnormal ones count as 0, infinities and NaN as 255.
+    pub least: i32,
+    /// As above.
+    pub most: i32,
+}
+
+impl Magnitudes {
+    /// Of no numbers, or of zeros.
+    pub const ZEROS: Magnitudes = Magnitudes {
+        least: 255,
+        most: 0,
+    };
+
+    /// Looks at every value.
+    pub fn of(values: &[f32]) -> Magnitudes {
+        let (mut least, mut most) = (i32::MAX, 0);
+        for v in values {
+            let bits = (v.to_bits() & 0x7fff_ffff) as i32;
+            most = if bits > most { bits } else { most };
+            // Zeros wrap to the largest number.
+            let below = bits.wrapping_sub(1) & i32::MAX;
+            least = if below < least { below } else { least };
+        }
+        Magnitudes {
+            least: least.saturating_add(1) >> 23,
+            most: most >> 23,
+        }
+    }
+
+    /// Of both.
+    pub fn and(self, other: Magnitudes) -> Magnitudes {
+        Magnitudes {
+            least: self.least.min(other.least),
+            most: self.most.max(other.most),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::exact::rng::Stream;
-use crate::ops::{ConvShape, Image, PoolShape};
+use crate::shape::{ConvShape, Image, PoolShape};
 
 /// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and infinities.
 fn values(len: usize, seed: u64, harsh: bool) -> Vec<f32> {
