@@ -54,7 +54,6 @@ pub struct Run<const P: usize> {
 /// As [`Fma::run`].
 #[inline(always)]
 unsafe fn run_each<F: Fma, const P: usize>(chains: &mut [[f32; WIDTH]; P], run: &Run<P>) {
-    let mut acc = *chains;
     let (mut values, mut weights) = (run.values, run.weights);
     for _ in 0..run.len {
         // SAFETY: the caller's promise; the pointers only step beyond after the last use, with wrapping arithmetic.
@@ -63,13 +62,12 @@ unsafe fn run_each<F: Fma, const P: usize>(chains: &mut [[f32; WIDTH]; P], run: 
             // SAFETY: as above.
             let value = unsafe { *values.add(run.offsets[p]) };
             for j in 0..WIDTH {
-                acc[p][j] = F::fma(value, line[j], acc[p][j]);
+                chains[p][j] = F::fma(value, line[j], chains[p][j]);
             }
         }
         values = values.wrapping_add(run.step);
         weights = weights.wrapping_add(1);
     }
-    *chains = acc;
 }
 
 /// The processor's instruction; only inside functions compiled for processors that have it, else a library call.

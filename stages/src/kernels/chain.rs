@@ -133,10 +133,13 @@ unsafe fn tile<F: Fma, const P: usize>(
     let mut acc = [F::begin(init); P];
     let mut total = [[0.0f32; LANES]; P];
     let mut blocks = 0;
-    let offsets = std::array::from_fn(|p| rows.grid.place(row + p, rows.steps));
+    let mut offsets = [0; P];
+    for (p, offset) in offsets.iter_mut().enumerate() {
+        *offset = rows.grid.place(row + p, rows.steps);
+    }
     for (i, s) in rows.segments.iter().enumerate() {
         if s.begins && i > 0 {
-            fold(&mut total, acc.map(|a| F::end(&a)), blocks);
+            fold::<F, P>(&mut total, &acc, blocks);
             blocks += 1;
             acc = [F::begin(&[0.0; LANES]); P];
         }
@@ -154,7 +157,7 @@ unsafe fn tile<F: Fma, const P: usize>(
             F::run(&mut acc, &run);
         }
     }
-    fold(&mut total, acc.map(|a| F::end(&a)), blocks);
+    fold::<F, P>(&mut total, &acc, blocks);
     for (p, values) in total.iter().enumerate() {
         let out = &mut to.out[rows.grid.place(row + p, to.steps)..][..to.lanes];
         if let Ok(out) = <&mut [f32; LANES]>::try_from(&mut *out) {
@@ -195,13 +198,18 @@ pub(crate) fn ordinary(
 }
 
 #[inline(always)]
-fn fold<const P: usize>(total: &mut [[f32; LANES]; P], acc: [[f32; LANES]; P], blocks: usize) {
-    if blocks == 0 {
-        *total = acc;
-    } else {
-        for p in 0..P {
+fn fold<F: Fma, const P: usize>(
+    total: &mut [[f32; LANES]; P],
+    acc: &[F::Chains; P],
+    blocks: usize,
+) {
+    for p in 0..P {
+        let values = F::end(&acc[p]);
+        if blocks == 0 {
+            total[p] = values;
+        } else {
             for j in 0..LANES {
-                total[p][j] += acc[p][j];
+                total[p][j] += values[j];
             }
         }
     }
