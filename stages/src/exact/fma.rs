@@ -22,7 +22,7 @@ pub trait Fma: Copy + Send + Sync + 'static {
     fn end(chains: &Self::Chains) -> [f32; WIDTH];
 
     /// Every chain takes `run.len` steps `acc = fma(value, weight, acc)`: chain `j` of row `p` multiplies
-    /// `values[offsets[p] + i·step]` with `weights[i][j]` in step `i`. Chains from `run.used` up may be left as they are.
+    /// `values[offsets[p] + i·step]` with `weights[i·line + j]` in step `i`. Chains from `run.used` up may be left as they are.
     ///
     /// # Safety
     /// All these indices lie within what `values` and `weights` point to.
@@ -38,8 +38,10 @@ pub struct Run<const P: usize> {
     pub offsets: [usize; P],
     /// From one step's value to the next.
     pub step: usize,
-    /// One line per step.
-    pub weights: *const [f32; WIDTH],
+    /// One line of [`WIDTH`] per step.
+    pub weights: *const f32,
+    /// From one line to the next.
+    pub line: usize,
     /// Steps.
     pub len: usize,
     /// Chains of each row that are wanted, at most [`WIDTH`].
@@ -57,7 +59,7 @@ unsafe fn run_each<F: Fma, const P: usize>(chains: &mut [[f32; WIDTH]; P], run: 
     let (mut values, mut weights) = (run.values, run.weights);
     for _ in 0..run.len {
         // SAFETY: the caller's promise; the pointers only step beyond after the last use, with wrapping arithmetic.
-        let line = unsafe { *weights };
+        let line = unsafe { weights.cast::<[f32; WIDTH]>().read() };
         for p in 0..P {
             // SAFETY: as above.
             let value = unsafe { *values.add(run.offsets[p]) };
@@ -66,7 +68,7 @@ unsafe fn run_each<F: Fma, const P: usize>(chains: &mut [[f32; WIDTH]; P], run: 
             }
         }
         values = values.wrapping_add(run.step);
-        weights = weights.wrapping_add(1);
+        weights = weights.wrapping_add(run.line);
     }
 }
 
@@ -295,5 +297,153 @@ mod tests {
                 f32::from_bits(random.next_u32() & 0x80ff_ffff),
             );
         }
+    }
+
+    /// Three rows of chains against scalars, with the care the operands ask for and with all of it.
+    #[track_caller]
+    fn runs_agree(
+        values: &[f32],
+        weights: &[[f32; WIDTH]],
+        init: &[f32; WIDTH],
+        used: usize,
+    ) -> bool {
+        let len = weights.len();
+        assert!(values.len() >= 3 * len);
+        let all = Magnitudes::of(weights.as_flattened());
+        let fine = ordinary(Magnitudes::of(values), all, Magnitudes::of(init), len);
+        for ordinary in [fine, false] {
+            let run = Run {
+                values: values.as_ptr(),
+                offsets: [0, len, 2 * len],
+                step: 1,
+                weights: weights.as_ptr().cast(),
+                line: WIDTH,
+                len,
+                used,
+                ordinary,
+            };
+            let mut chains = [Software::begin(init); 3];
+            // SAFETY: three rows of `len` values and `len` lines of weights exist.
+            unsafe { Software::run(&mut chains, &run) };
+            for (p, chains) in chains.iter().enumerate() {
+                let got = Software::end(chains);
+                for j in 0..used {
+                    let terms = values[p * len..][..len].iter().zip(weights);
+                    let want = terms.fold(init[j], |acc, (v, w)| v.mul_add(w[j], acc));
+                    assert!(
+                        got[j].to_bits() == want.to_bits() || got[j].is_nan() && want.is_nan(),
+                        "row {p}, chain {j} of {used}: {want:e}, got {:e} (ordinary: {ordinary})",
+                        got[j]
+                    );
+                }
+            }
+        }
+        fine
+    }
+
+    /// Runs of seeded operands; how many of 2000 were ordinary.
+    #[track_caller]
+    fn runs(
+        seed: u64,
+        mut value: impl FnMut(&mut Stream) -> f32,
+        mut start: impl FnMut(&mut Stream) -> f32,
+    ) -> u32 {
+        let mut random = Stream::new(seed, "fma runs", 0, 0);
+        let mut fine = 0;
+        for i in 0..2000 {
+            let len = 1 + random.below(9) as usize;
+            let values: Vec<f32> = (0..3 * len).map(|_| value(&mut random)).collect();
+            let weights: Vec<[f32; WIDTH]> = (0..len)
+                .map(|_| [0.0; WIDTH].map(|_| value(&mut random)))
+                .collect();
+            let init = [0.0; WIDTH].map(|_| start(&mut random));
+            fine += u32::from(runs_agree(&values, &weights, &init, 1 + i % WIDTH));
+        }
+        fine
+    }
+
+    #[test]
+    fn runs_of_usual_and_of_any_numbers() {
+        assert_eq!(runs(1, Stream::normal, Stream::normal), 2000);
+        let any = |r: &mut Stream| f32::from_bits(r.next_u32());
+        assert!(runs(2, any, any) < 200);
+        // Sparse ones, of both zeros.
+        let sparse = |r: &mut Stream| [0.0, -0.0, r.normal()][r.below(3) as usize];
+        assert_eq!(runs(3, sparse, sparse), 2000);
+    }
+
+    #[test]
+    fn runs_through_ties() {
+        // Few bits: sums often lie in the very middle.
+        let short = |r: &mut Stream| (r.below(9) as f32 - 4.0) * 0.5;
+        let odd = |r: &mut Stream| 8_388_608.0 * (1.0 + r.uniform());
+        assert_eq!(runs(4, short, odd), 2000);
+    }
+
+    /// One chain among sixteen whose 53-bit sum is a tie that the exact sum is not.
+    #[test]
+    fn a_run_with_one_double_rounding() {
+        let mut random = Stream::new(5, "fma runs", 0, 0);
+        let mut caught = 0;
+        for _ in 0..2000 {
+            let i = 1.0 + random.below(300) as f32;
+            let ulp = f32::EPSILON;
+            // (1 + iu)(1 - iu) = 1 - i²u²: beside c in [64, 128) the last term is lost in f64.
+            let value = 1.0 + i * ulp;
+            let critical = (1.0 - i * ulp) / 262_144.0;
+            let mut weights = [0.0; WIDTH].map(|_| random.normal());
+            let at = random.below(16) as usize;
+            weights[at] = if random.below(2) == 0 {
+                critical
+            } else {
+                -critical
+            };
+            let init = [0.0; WIDTH].map(|_| 64.0 * (1.0 + random.uniform()));
+            assert!(runs_agree(&[value; 3], &[weights], &init, WIDTH));
+            let twice = f64::from(value) * f64::from(weights[at]) + f64::from(init[at]);
+            caught += u32::from(twice as f32 != value.mul_add(weights[at], init[at]));
+        }
+        assert!(caught > 300, "only {caught} cases tell the difference");
+    }
+
+    #[test]
+    fn runs_at_the_edges_of_the_ordinary() {
+        // The least operands that are ordinary, and sums among the subnormals.
+        let scaled = |exponent: i32| {
+            move |r: &mut Stream| {
+                (1.0 + r.uniform())
+                    * (if r.below(2) == 0 { 1.0 } else { -1.0 })
+                    * 2f32.powi(exponent)
+            }
+        };
+        let subnormal = |r: &mut Stream| f32::from_bits(r.next_u32() & 0x80ff_ffff);
+        assert_eq!(runs(6, scaled(-51), subnormal), 2000);
+        assert_eq!(runs(7, scaled(-52), subnormal), 0);
+        assert_eq!(runs(8, scaled(-63), subnormal), 0);
+        // The largest, and beyond.
+        assert_eq!(runs(9, scaled(57), scaled(119)), 2000);
+        assert!(runs(10, scaled(63), scaled(127)) == 0);
+        let infinite = |r: &mut Stream| {
+            [f32::INFINITY, f32::NEG_INFINITY, f32::MAX, r.normal()][r.below(4) as usize]
+        };
+        assert!(runs(11, infinite, infinite) < 20);
+        assert!(!ordinary(
+            Magnitudes::of(&[f32::INFINITY]),
+            Magnitudes::of(&[0.0]),
+            Magnitudes::ZEROS,
+            1
+        ));
+        assert!(!ordinary(
+            Magnitudes::of(&[f32::NAN]),
+            Magnitudes::of(&[0.0]),
+            Magnitudes::ZEROS,
+            1
+        ));
+        assert!(ordinary(
+            Magnitudes::of(&[-0.0]),
+            Magnitudes::of(&[]),
+            Magnitudes::ZEROS,
+            0
+        ));
     }
 }

@@ -63,7 +63,7 @@ unsafe fn fours<const Q: usize, const P: usize>(chains: &mut [Chains; P], run: &
         let mut weights = [_mm_setzero_pd(); PAIRS];
         for q in 0..Q {
             // SAFETY: the line lies within the weights, by the caller's promise.
-            let four = unsafe { _mm_loadu_ps(line.cast::<f32>().add(4 * q)) };
+            let four = unsafe { _mm_loadu_ps(line.add(4 * q)) };
             weights[2 * q] = _mm_cvtps_pd(four);
             weights[2 * q + 1] = _mm_cvtps_pd(_mm_movehl_ps(four, four));
         }
@@ -73,7 +73,7 @@ unsafe fn fours<const Q: usize, const P: usize>(chains: &mut [Chains; P], run: &
             row_step::<Q>(&mut chains[p], value, &weights, run.ordinary);
         }
         values = values.wrapping_add(run.step);
-        line = line.wrapping_add(1);
+        line = line.wrapping_add(run.line);
     }
 }
 

@@ -78,6 +78,53 @@ pub(crate) struct Rows<'a> {
     pub ordinary: bool,
 }
 
+/// Lines of [`LANES`] numbers, one per step of a chain: line `k` begins at `k·step`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panel<'a> {
+    pub lines: &'a [f32],
+    pub step: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// Lines one after the other, as [`pack`] leaves them.
+    pub(crate) fn packed(lines: &'a [f32]) -> Panel<'a> {
+        Panel { lines, step: LANES }
+    }
+}
+
+/// The panels of a row-major matrix `w[k][n]` that is used once: read in place, but for an incomplete last one.
+pub(crate) struct Panels<'a> {
+    w: &'a [f32],
+    n: usize,
+    last: Vec<f32>,
+}
+
+impl<'a> Panels<'a> {
+    pub(crate) fn new(w: &'a [f32], n: usize) -> Panels<'a> {
+        let whole = n / LANES * LANES;
+        let mut last = Vec::new();
+        if whole < n {
+            last.resize(w.len() / n * LANES, 0.0);
+            for (line, row) in last.chunks_exact_mut(LANES).zip(w.chunks_exact(n)) {
+                line[..n - whole].copy_from_slice(&row[whole..]);
+            }
+        }
+        Panels { w, n, last }
+    }
+
+    /// Outputs `16·which ..` of the matrix.
+    pub(crate) fn get(&self, which: usize) -> Panel<'_> {
+        if (which + 1) * LANES <= self.n {
+            Panel {
+                lines: &self.w[(which * LANES).min(self.w.len())..],
+                step: self.n,
+            }
+        } else {
+            Panel::packed(&self.last)
+        }
+    }
+}
+
 /// Where the outputs go: `lanes` of them at each row's place.
 pub(crate) struct Target<'a> {
     pub out: &'a mut [f32],
@@ -89,11 +136,11 @@ pub(crate) struct Target<'a> {
 }
 
 kernel! {
-    /// Computes `rows` × `lanes` outputs against one panel (`[k][LANES]`, padded with zeros). The first block starts from
+    /// Computes `rows` × `lanes` outputs against one panel. The first block starts from
     /// `init`; every later one is a chain from 0 whose value is then added. Rows without segments are `init`.
     ///
     /// Panics when an index leaves its slice.
-    pub(crate) fn chains<F>(rows: &Rows<'_>, panel: &[f32], init: &[f32; LANES], to: &mut Target<'_>) {
+    pub(crate) fn chains<F>(rows: &Rows<'_>, panel: Panel<'_>, init: &[f32; LANES], to: &mut Target<'_>) {
         let count = rows.grid.rows();
         if count == 0 || to.lanes == 0 {
             return;
@@ -102,7 +149,7 @@ kernel! {
         assert!(to.lanes <= LANES && last(to.steps) + to.lanes <= to.out.len(), "chains: target");
         for s in rows.segments {
             let last = s.x + last(rows.steps) + s.len.saturating_sub(1) * rows.k_step;
-            assert!(s.len == 0 || last < rows.x.len() && (s.k + s.len) * LANES <= panel.len(), "chains: operands");
+            assert!(s.len == 0 || last < rows.x.len() && (s.k + s.len - 1) * panel.step + LANES <= panel.lines.len(), "chains: operands");
         }
         let mut row = 0;
         while row < count {
@@ -126,7 +173,7 @@ kernel! {
 unsafe fn tile<F: Fma, const P: usize>(
     rows: &Rows<'_>,
     row: usize,
-    panel: &[f32],
+    panel: Panel<'_>,
     init: &[f32; LANES],
     to: &mut Target<'_>,
 ) -> usize {
@@ -149,7 +196,8 @@ unsafe fn tile<F: Fma, const P: usize>(
                 values: rows.x.as_ptr().add(s.x),
                 offsets,
                 step: rows.k_step,
-                weights: panel.as_ptr().add(s.k * LANES).cast(),
+                weights: panel.lines.as_ptr().add(s.k * panel.step),
+                line: panel.step,
                 len: s.len,
                 used: to.lanes,
                 ordinary: rows.ordinary,

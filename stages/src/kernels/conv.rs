@@ -4,7 +4,9 @@
 
 use rayon::prelude::*;
 
-use super::chain::{Grid, LANES, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack};
+use super::chain::{
+    Grid, LANES, Panel, Panels, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
+};
 use super::dense::{add_into, add_rows};
 use super::path::Path;
 use super::shard::{SHARD_IMAGES, combine, group_images, groups};
@@ -158,6 +160,7 @@ pub fn forward(
                     lanes: LANES.min(o - p * LANES),
                     add: false,
                 };
+                let panel = Panel::packed(panel);
                 chains(path, &rows, panel, &lanes_of(b, p), &mut to);
             }
         },
@@ -307,6 +310,7 @@ pub fn input_gradient(path: Path, shape: &ConvShape, w: &[f32], dy: &[f32], dx: 
                         lanes: LANES.min(c - p * LANES),
                         add: true,
                     };
+                    let panel = Panel::packed(panel);
                     chains(path, &rows, panel, &[0.0; LANES], &mut to);
                 }
             }
@@ -343,16 +347,16 @@ pub fn weight_gradient(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw:
     };
     let x = if shape.padding() == 0 { x } else { &padded };
     let positions = out.positions();
-    // dy as panels of 16 channels: [shard][panel][image, row, column][16].
+    // dy as panels of 16 channels: [shard][panel][image, row, column].
     let panels_count = o.div_ceil(LANES);
     let run = kernel_w * c;
     let group = group_images(positions);
     let shards = images.div_ceil(SHARD_IMAGES);
-    let panels: Vec<Vec<f32>> = {
+    let panels: Vec<Panels<'_>> = {
         let one = |shard: usize| {
             let first = shard * SHARD_IMAGES;
             let count = SHARD_IMAGES.min(images - first) * positions;
-            pack(&dy[first * out.features()..][..count * o], count, o)
+            Panels::new(&dy[first * out.features()..][..count * o], o)
         };
         if threads {
             (0..shards).into_par_iter().map(one).collect()
@@ -398,7 +402,6 @@ pub fn weight_gradient(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw:
             segments: &segments,
             ordinary,
         };
-        let lines = count * positions * LANES;
         let to = &mut Target {
             out: sums,
             steps: Steps {
@@ -408,13 +411,7 @@ pub fn weight_gradient(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw:
             lanes: LANES.min(o - panel * LANES),
             add: false,
         };
-        chains(
-            path,
-            &rows,
-            &panels[shard][panel * lines..][..lines],
-            &[0.0; LANES],
-            to,
-        );
+        chains(path, &rows, panels[shard].get(panel), &[0.0; LANES], to);
     };
     if threads {
         sums.par_chunks_mut(kernel_rows * run * LANES)

@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::chain::{Grid, LANES, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack};
+use super::chain::{
+    Grid, LANES, Panel, Panels, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
+};
 use super::path::{Path, kernel};
 use super::shard::{elements_per_piece, rows_per_piece};
 
@@ -56,6 +58,7 @@ fn product(
                 lanes,
                 add,
             };
+            let panel = Panel::packed(panel);
             chains(path, &rows, panel, &lanes_of(init, o), &mut to);
         }
     };
@@ -154,7 +157,7 @@ pub fn weight_gradient(
         "dense weight gradient: lengths"
     );
     let n = x.len() / inputs;
-    let panels = pack(dy, n, outputs);
+    let panels = Panels::new(dy, outputs);
     let segments = [Segment {
         x: 0,
         k: 0,
@@ -181,13 +184,7 @@ pub fn weight_gradient(
                 lanes,
                 add: true,
             };
-            chains(
-                path,
-                &rows,
-                &panels[o * n * LANES..][..n * LANES],
-                &[0.0; LANES],
-                &mut to,
-            );
+            chains(path, &rows, panels.get(o), &[0.0; LANES], &mut to);
         }
     };
     if piece >= inputs {
