@@ -336,6 +336,10 @@ fn lost_and_overwritten_outputs_are_restored() {
     space.remove("artifacts");
     space.ran(&[]).executes(&[]);
     shows(&space, "hello\n", "HELLO\n");
+    // A file in the place of the directory.
+    space.remove("artifacts/a").write("artifacts/a", "mine\n");
+    space.ran(&[]).executes(&[]);
+    shows(&space, "hello\n", "HELLO\n");
 }
 
 #[test]
