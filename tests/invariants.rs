@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use repro::digest::{Content, Digest, Domain};
+use repro::digest::{Digest, Domain};
+use repro::record::lockfile::LockFile;
 use repro::store::{LinkMode, Store};
 use support::TestSpace;
 use support::observed::files_below;
@@ -60,7 +61,10 @@ fn study() -> TestSpace {
 type Results = (BTreeMap<String, Vec<u8>>, String);
 
 fn results(space: &TestSpace) -> Results {
-    (space.artifacts(), space.read("repro.lock"))
+    let mut artifacts = space.artifacts();
+    // What a killed run was about to show lies beside its place until something is placed there again.
+    artifacts.retain(|path, _| !path.contains("/.repro-tmp."));
+    (artifacts, space.read("repro.lock"))
 }
 
 fn undisturbed() -> Results {
@@ -224,36 +228,24 @@ fn names_are_hashes_and_records_are_whole() {
         );
     }
     let store = Store::open(&space.store).expect("the store");
-    let lock: Vec<String> = space
-        .read("repro.lock")
-        .split('"')
-        .map(str::to_owned)
-        .collect();
-    let contents: Vec<Content> = lock
-        .iter()
-        .filter_map(|word| serde_json::from_value(word.as_str().into()).ok())
-        .collect();
-    assert_eq!(
-        contents.len(),
-        1 + 3 + 3 + 2,
-        "every output of the lock file: {lock:?}"
-    );
-    for content in contents {
-        store
-            .verify(&content)
-            .expect("what the lock file names is in the store");
-    }
-    let keys: Vec<Digest> = lock.iter().filter_map(|word| word.parse().ok()).collect();
-    assert_eq!(keys.len(), 8, "{lock:?}");
-    for key in keys {
-        let records = store.lookup(&key);
-        assert_eq!(records.len(), 1);
+    let lock = LockFile::read(&space.path("repro.lock")).expect("the lock file");
+    assert_eq!(lock.blocks.len(), 8);
+    for (instance, block) in lock.blocks {
+        let records = store.lookup(&block.key);
+        assert_eq!(records.len(), 1, "{instance}");
+        let record = &records[0];
         assert_eq!(
-            Digest::derive(Domain::Action, records[0].preimage.as_bytes()),
-            key,
+            Digest::derive(Domain::Action, record.preimage.as_bytes()),
+            block.key,
             "the key is the hash of what it says it was made of"
         );
-        for content in records[0].outputs.values() {
+        let outputs: BTreeMap<String, String> = record
+            .outputs
+            .iter()
+            .map(|(name, content)| (name.clone(), content.to_string()))
+            .collect();
+        assert_eq!(outputs, block.outputs, "{instance}");
+        for content in record.outputs.values() {
             store.verify(content).expect("whole");
         }
     }
@@ -327,26 +319,33 @@ fn artifacts_are_never_absent_or_partial() {
     }
 }
 
-/// I7 in small: an artifact directory that was replaced by a link does not lead the program to write elsewhere.
+/// I7 in small: a link in the place of a directory of ours does not lead the outputs over what lies elsewhere.
 #[test]
-fn nothing_is_written_through_a_link_out_of_the_project() {
+fn nothing_is_written_through_a_link_below_artifacts() {
     let space = study();
     let outside = space.other_project("outside");
     fs::write(outside.join("numbers.txt"), "precious\n").expect("a file");
     fs::create_dir_all(space.path("artifacts")).expect("a directory");
     std::os::unix::fs::symlink(&outside, space.path("artifacts/source")).expect("a link");
-    let said = space.run(&["run"]);
+    space.ran(&[]).executes(&INSTANCES);
+    assert_eq!(files_below(&outside).len(), 1, "nothing was added");
     assert_eq!(
         fs::read_to_string(outside.join("numbers.txt")).expect("still there"),
-        "precious\n",
-        "{}",
-        said.err
+        "precious\n"
     );
-    assert_eq!(
-        fs::read_dir(&outside).expect("outside").count(),
-        1,
-        "nothing was added"
-    );
+    assert_eq!(results(&space), undisturbed());
+}
+
+/// `artifacts/` itself may lie on another disk, by a link.
+#[test]
+fn artifacts_may_be_a_link() {
+    let space = study();
+    let elsewhere = space.other_project("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, space.path("artifacts")).expect("a link");
+    space.ran(&[]).executes(&INSTANCES);
+    assert!(space.path("artifacts").is_symlink());
+    assert_eq!(files_below(&elsewhere), undisturbed().0);
+    space.ran(&[]).executes(&[]);
 }
 
 /// A generator with a printed seed: which process is killed when.
@@ -463,6 +462,8 @@ fn fifty_kills_at_random_moments_change_nothing() {
         space.ran(&[]).executes(&[]);
         space.expect_no_processes();
         expect_clean_store(&space);
+        // The next run that executes anything sweeps what the dead left in the store.
+        space.ran(&["-f", "source"]).executes(&["source"]);
         let left: Vec<_> = fs::read_dir(space.store.join("tmp"))
             .expect("the store")
             .flatten()
