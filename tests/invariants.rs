@@ -16,7 +16,8 @@ use support::TestSpace;
 use support::observed::files_below;
 use support::processes::{kill_dead, signal};
 
-/// A study of eight instances: a matrix, a join, a gather, a tree as an output, and stages long enough to be hit by a kill.
+/// A study of eight instances: a matrix, a join, a gather, a tree as an output, and stages long enough to be hit by a kill. No pipes:
+/// a shell does not notice when something before the last `|` is killed.
 const STUDY: &str = r#"
 version: 1
 stages:
@@ -35,7 +36,7 @@ stages:
     needs: {d: part.dir}
     outputs: {out: turned.txt}
   all:
-    run: "cat ${needs.parts} | tee ${outputs.copy} | wc -c > ${outputs.size}; sleep 0.05"
+    run: "cat ${needs.parts} > ${outputs.copy}; sleep 0.05; wc -c < ${outputs.copy} > ${outputs.size}"
     needs: {parts: "turned[*].out"}
     outputs: {copy: copy.txt, size: size.txt}
 "#;
@@ -397,13 +398,25 @@ fn fifty_kills_at_random_moments_change_nothing() {
     let mut dice = Dice::from_clock();
     let mut space = study();
     let mut hit = 0;
-    for round in 0..50 {
+    let mut round = 0;
+    while hit < 50 {
+        round += 1;
+        assert!(round < 300, "the delays miss: {hit} hits");
         // A new store most of the time; else the run continues what the last kill interrupted, or repeats with the artifacts gone.
-        match dice.below(4) {
-            0 | 1 => space = study(),
-            2 => drop(fs::remove_dir_all(space.path("artifacts"))),
-            _ => drop(space.write("in.txt", format!("{}\n", dice.next()))),
-        }
+        let longest_us = match dice.below(5) {
+            0..3 => {
+                space = study();
+                400_000
+            }
+            3 => {
+                fs::remove_dir_all(space.path("artifacts")).expect("they are there");
+                20_000
+            }
+            _ => {
+                space.write("in.txt", format!("{}\n", dice.next()));
+                400_000
+            }
+        };
         let victim = [
             Victim::Repro,
             Victim::Repro,
@@ -411,7 +424,7 @@ fn fifty_kills_at_random_moments_change_nothing() {
             Victim::Child,
             Victim::Keeper,
         ][dice.below(5) as usize];
-        let delay = Duration::from_micros(dice.below(700_000));
+        let delay = Duration::from_micros(dice.below(longest_us));
         let mut run = space.start(&["run"]);
         let begun = Instant::now();
         while begun.elapsed() < delay && run.try_wait().expect("a child").is_none() {
@@ -474,8 +487,7 @@ fn fifty_kills_at_random_moments_change_nothing() {
             "{what}: private directories are left: {left:?}"
         );
     }
-    println!("{hit} of 50 kills hit a living process");
-    assert!(hit >= 10, "the delays miss: {hit} of 50");
+    println!("{hit} of {round} kills hit a living process");
 }
 
 /// I5: a stage that puts work into the background does not outlive its own end or the run.
