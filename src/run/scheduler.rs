@@ -67,7 +67,7 @@ struct Miss {
 pub struct RunReport {
     /// Counts and verdicts.
     pub summary: Summary,
-    /// The store failed, or could not take results.
+    /// The store failed, could not take results, or outputs could not be shown.
     pub store_broken: bool,
 }
 
@@ -240,7 +240,11 @@ impl Scheduler<'_> {
                 self.resolve(index);
                 return;
             }
-            Some((false, text)) => self.say(Event::Warning { instance: Some(id.to_string()), text }),
+            Some((false, text)) => {
+                // Whoever reads artifacts/ next would read old bytes: the run must not look done.
+                self.store_broken = true;
+                self.say(Event::Warning { instance: Some(id.to_string()), text });
+            }
             None => {}
         }
         if hit.ambiguous {
@@ -524,6 +528,7 @@ impl Scheduler<'_> {
             Ok(_) => {}
         }
         if let Some(e) = result.show_error {
+            self.store_broken = true;
             let instance = Some(self.id(index));
             self.say(Event::Warning { instance, text: format!("its outputs cannot be shown: {e}") });
         }

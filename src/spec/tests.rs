@@ -136,7 +136,6 @@ fn catalog() -> Catalog {
         ],
         claim_kind: claim_kind(),
         read_table: Arc::new(|_| Ok(Vec::new())),
-        reference: |_| None,
         work: |_| std::process::ExitCode::SUCCESS,
     }
 }
