@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::chain::{
-    Grid, LANES, Panel, Panels, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
+    Grid, LANES, Panel, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
 };
 use super::path::{Path, kernel};
 use super::shard::{elements_per_piece, rows_per_piece};
@@ -157,7 +157,8 @@ pub fn weight_gradient(
         "dense weight gradient: lengths"
     );
     let n = x.len() / inputs;
-    let panels = Panels::new(dy, outputs);
+    // Packed, for every input reads it again and rows far apart fall into few sets of the cache.
+    let panels = pack(dy, n, outputs);
     let segments = [Segment {
         x: 0,
         k: 0,
@@ -184,7 +185,13 @@ pub fn weight_gradient(
                 lanes,
                 add: true,
             };
-            chains(path, &rows, panels.get(o), &[0.0; LANES], &mut to);
+            chains(
+                path,
+                &rows,
+                Panel::packed(&panels[o * n * LANES..][..n * LANES]),
+                &[0.0; LANES],
+                &mut to,
+            );
         }
     };
     if piece >= inputs {
