@@ -19,12 +19,13 @@ struct Options {
     sizes: Vec<u32>,
     rounds: usize,
     dir: PathBuf,
+    repro: PathBuf,
 }
 
 const SCENARIOS: [&str; 6] = ["start", "noop", "change", "cold", "large", "hash"];
 
 const USAGE: &str = "\
-cargo bench --bench engine -- [SCENARIO...] [--sizes 100,1000,10000] [--rounds 5] [--dir DIR]
+cargo bench --bench engine -- [SCENARIO...] [--sizes 100,1000,10000] [--rounds 5] [--dir DIR] [--repro FILE]
 
 Scenarios (all of them when none is named):
   start   `repro --version` beside `ninja --version`
@@ -34,7 +35,8 @@ Scenarios (all of them when none is named):
   large   a run with nothing to do of 100,000 instances (repro alone)
   hash    1 GiB in one file, and 20,000 files of 3 kB, beside b3sum
 
-NINJA and B3SUM name the programs to compare with; a missing one leaves its column empty.
+FILE is another build of `repro` to measure. NINJA and B3SUM name the programs to compare with; a missing one leaves
+its column empty.
 DIR (default: target/bench) should be on the disk where studies are kept.";
 
 fn main() -> ExitCode {
@@ -56,18 +58,23 @@ fn main() -> ExitCode {
 
 fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
-    let mut options = Options { scenarios: Vec::new(), sizes: vec![100, 1_000, 10_000], rounds: 5, dir };
+    let mut options = Options { scenarios: Vec::new(), sizes: vec![100, 1_000, 10_000], rounds: 5, dir, repro: env!("CARGO_BIN_EXE_repro").into() };
     let mut args = args;
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("`{arg}` needs a value"));
         match arg.as_str() {
             // Given by cargo.
             "--bench" => {}
+            "--help" | "-h" => {
+                println!("{USAGE}");
+                std::process::exit(0);
+            }
             "--sizes" => {
                 let parsed: Result<_, _> = value()?.split(',').map(str::parse).collect();
                 options.sizes = parsed.map_err(|e| format!("--sizes: {e}"))?;
             }
             "--rounds" => options.rounds = value()?.parse().ok().filter(|n| *n > 0).ok_or("--rounds: a number from 1")?,
+            "--repro" => options.repro = std::path::absolute(value()?).map_err(|e| e.to_string())?,
             "--dir" => options.dir = std::path::absolute(value()?).map_err(|e| e.to_string())?,
             name if SCENARIOS.contains(&name) => options.scenarios.push(arg),
             _ => return Err(format!("`{arg}` is not known")),
@@ -88,7 +95,7 @@ struct Programs {
 
 fn run(options: &Options) -> Result<(), String> {
     let programs = Programs {
-        repro: PathBuf::from(env!("CARGO_BIN_EXE_repro")),
+        repro: options.repro.clone(),
         ninja: machine::program("NINJA", "ninja"),
         b3sum: machine::program("B3SUM", "b3sum"),
     };
