@@ -184,12 +184,13 @@ mod tests {
     }
 
     fn started(instance: &str, key: &str, reason: Reason) -> Event {
-        Event::Started { instance: instance.into(), key: key.into(), reason, resumed_from: None }
+        Event::Started { instance: instance.into(), key: key.into(), reason }
     }
 
     fn finished(instance: &str, key: &str) -> Event {
         let content = Content { shape: Shape::File, digest: Digest::of(key.as_bytes()), bytes_total: 1 };
         Event::Finished {
+            resumed_from: None,
             instance: instance.into(),
             key: key.into(),
             outputs: BTreeMap::from([("o".into(), content)]),

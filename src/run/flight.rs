@@ -90,6 +90,8 @@ pub struct Made {
     pub figures: BTreeMap<String, f64>,
     /// What it found out about the outside world.
     pub pins: BTreeMap<String, String>,
+    /// The state it went on from.
+    pub resumed_from: Option<String>,
     /// How it was confined.
     pub sandbox: SandboxReport,
 }
@@ -237,6 +239,7 @@ impl Flight {
             usage: finished.usage,
             figures: finished.figures,
             pins: finished.pins,
+            resumed_from: self.request.resume.as_ref().map(|r| r.label.clone()),
             sandbox: finished.sandbox,
         })))
     }

@@ -439,7 +439,7 @@ impl Scheduler<'_> {
             key: miss.key.clone(),
         };
         self.states[index.0 as usize] = State::Running;
-        let event = Event::Started { instance: instance.id.to_string(), key: miss.key.digest.hex(), reason: miss.reason, resumed_from: None };
+        let event = Event::Started { instance: instance.id.to_string(), key: miss.key.digest.hex(), reason: miss.reason };
         self.say(event);
         let to_main = self.to_main.clone();
         std::thread::Builder::new().name(format!("flight-{}", index.0)).spawn(move || {
@@ -494,6 +494,7 @@ impl Scheduler<'_> {
             cpu_s: made.usage.cpu_s,
             max_rss_bytes: made.usage.max_rss_bytes,
             figures: made.figures,
+            resumed_from: made.resumed_from,
             sandbox: flight::sandbox_text(&made.sandbox),
             recorded: true,
         };
