@@ -145,6 +145,8 @@ pub struct Catalog {
     pub claim_kind: Arc<Kind>,
     /// Reads the tables stages write.
     pub read_table: ReadTableFn,
+    /// The reference of a built-in kind, in Markdown; `None` for an unknown name.
+    pub reference: fn(&str) -> Option<String>,
     /// Runs a built-in kind in this process: `repro worker job.json`.
     pub work: fn(&std::path::Path) -> std::process::ExitCode,
 }

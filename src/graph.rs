@@ -2,79 +2,50 @@
 //!
 //! The plan is already in topological order, so one pass in order visits producers before consumers.
 
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+
 use crate::plan::{InstanceIndex, Plan};
 
-/// The edges of a plan; every edge once.
-pub struct Graph {
-    producers: Ragged,
-    consumers: Ragged,
-}
-
-/// Lists of indices in one allocation.
-struct Ragged {
-    starts: Vec<u32>,
-    items: Vec<InstanceIndex>,
-}
-
-impl Ragged {
-    fn get(&self, index: InstanceIndex) -> &[InstanceIndex] {
-        let i = index.0 as usize;
-        &self.items[self.starts[i] as usize..self.starts[i + 1] as usize]
-    }
-}
+/// The edges of a plan, from producer to consumer; every edge once.
+pub struct Graph(DiGraph<(), ()>);
 
 impl Graph {
-    /// The edges of `plan`.
+    /// The edges of `plan`; node `i` is instance `i`.
     pub fn new(plan: &Plan) -> Graph {
         let n = plan.instances.len();
-        let mut producers = Ragged { starts: Vec::with_capacity(n + 1), items: Vec::new() };
-        let mut consumer_counts = vec![0u32; n + 1];
-        producers.starts.push(0);
-        for i in 0..n {
-            let from = producers.items.len();
-            producers.items.extend(plan.producers(InstanceIndex(i as u32)));
-            producers.items[from..].sort_unstable();
-            let mut kept = from;
-            for at in from..producers.items.len() {
-                if at == from || producers.items[at] != producers.items[kept - 1] {
-                    producers.items[kept] = producers.items[at];
-                    kept += 1;
-                }
-            }
-            producers.items.truncate(kept);
-            for p in &producers.items[from..] {
-                consumer_counts[p.0 as usize + 1] += 1;
-            }
-            producers.starts.push(producers.items.len() as u32);
-        }
-        for i in 0..n {
-            consumer_counts[i + 1] += consumer_counts[i];
-        }
-        let mut next = consumer_counts.clone();
-        let mut items = vec![InstanceIndex(0); producers.items.len()];
-        for i in 0..n {
-            for p in producers.get(InstanceIndex(i as u32)) {
-                let slot = &mut next[p.0 as usize];
-                items[*slot as usize] = InstanceIndex(i as u32);
-                *slot += 1;
+        let mut graph = DiGraph::with_capacity(n, n);
+        let mut producers = Vec::new();
+        for i in 0..n as u32 {
+            let node = graph.add_node(());
+            producers.clear();
+            producers.extend(plan.producers(InstanceIndex(i)));
+            producers.sort_unstable();
+            producers.dedup();
+            for producer in &producers {
+                graph.add_edge(NodeIndex::from(producer.0), node, ());
             }
         }
-        Graph { producers, consumers: Ragged { starts: consumer_counts, items } }
+        Graph(graph)
     }
 
     /// What an instance needs.
-    pub fn producers(&self, index: InstanceIndex) -> &[InstanceIndex] {
-        self.producers.get(index)
+    pub fn producers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
+        self.neighbours(index, Direction::Incoming)
     }
 
     /// Who needs an instance.
-    pub fn consumers(&self, index: InstanceIndex) -> &[InstanceIndex] {
-        self.consumers.get(index)
+    pub fn consumers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
+        self.neighbours(index, Direction::Outgoing)
+    }
+
+    fn neighbours(&self, index: InstanceIndex, direction: Direction) -> impl Iterator<Item = InstanceIndex> + '_ {
+        self.0.neighbors_directed(NodeIndex::from(index.0), direction).map(|n| InstanceIndex(n.index() as u32))
     }
 
     /// Marks `targets` and everything they need.
     pub fn wanted(&self, targets: &[InstanceIndex]) -> Vec<bool> {
-        let mut wanted = vec![false; self.producers.starts.len() - 1];
+        let mut wanted = vec![false; self.0.node_count()];
         for t in targets {
             wanted[t.0 as usize] = true;
         }
@@ -90,11 +61,11 @@ impl Graph {
 
     /// For each instance the seconds from its start to the end of the longest chain behind it.
     pub fn urgency(&self, seconds: impl Fn(InstanceIndex) -> f32) -> Vec<f32> {
-        let n = self.producers.starts.len() - 1;
+        let n = self.0.node_count();
         let mut urgency = vec![0f32; n];
         for i in (0..n).rev() {
             let index = InstanceIndex(i as u32);
-            let behind = self.consumers(index).iter().map(|c| urgency[c.0 as usize]).fold(0f32, f32::max);
+            let behind = self.consumers(index).map(|c| urgency[c.0 as usize]).fold(0f32, f32::max);
             urgency[i] = behind + seconds(index);
         }
         urgency

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         kinds: repro_stages::kinds::all().into_iter().map(kind).collect(),
         claim_kind: kind(repro_stages::kinds::claim()),
         read_table: Arc::new(read_table),
+        reference: |name| repro_stages::kinds::find(name).map(|kind| repro_stages::docs::reference(&kind)),
         work: repro_stages::worker::work,
     })
 }

@@ -125,7 +125,7 @@ fn display(args: &RunArgs, session: &Session) -> Box<dyn FnMut(&Event)> {
 }
 
 /// Ctrl-C once: what runs may finish. Twice, or SIGTERM: now.
-fn watch_signals(cancel: &Arc<Cancel>) -> anyhow::Result<()> {
+pub(super) fn watch_signals(cancel: &Arc<Cancel>) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let cancel = cancel.clone();

@@ -83,6 +83,9 @@ pub enum Event {
         saved_s: f64,
         /// Outputs had to be put back into `artifacts/`.
         restored: bool,
+        /// The instance had another key, or none, the last time it had a result here.
+        #[serde(default)]
+        changed: bool,
     },
     /// An action failed.
     Failed {

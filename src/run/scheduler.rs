@@ -10,12 +10,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use super::committer::{self, CommitResult, Landing};
-use super::flight::{self, Flight, Landed, Made};
+use super::flight::{self, Flight, Landed, Made, Prepared, Terms};
 use super::resources::{self, Resources};
 use super::{OnFailure, Reuse, RunOptions};
 use crate::artifacts;
 use crate::digest::{Content, Digest};
-use crate::exec::{self, CancelLevel, Note, Request};
+use crate::exec::{self, CancelLevel, Note};
 use crate::graph::Graph;
 use crate::index::Known;
 use crate::job;
@@ -116,7 +116,7 @@ pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Ev
         }
     }
     let states = wanted.iter().map(|w| if *w { State::Waiting } else { State::Unwanted }).collect();
-    let waiting_for = (0..n as u32).map(|i| graph.producers(InstanceIndex(i)).len() as u32).collect();
+    let waiting_for = (0..n as u32).map(|i| graph.producers(InstanceIndex(i)).count() as u32).collect();
     let (to_main, from_flights) = channel();
     let cpus = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let (journal, journal_problem) = if options.dry_run { (Journal::none(), None) } else { Journal::create(&session.runs_dir()) };
@@ -155,6 +155,10 @@ pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Ev
         args: options.args.clone(),
     };
     scheduler.say(run_started);
+    if !options.dry_run {
+        // Where it cannot be entered (a read-only store) nothing can be collected either.
+        let _ = scheduler.session.store.register_project(&scheduler.session.project.root);
+    }
     if let Some(text) = journal_problem {
         scheduler.say(Event::Warning { instance: None, text });
     }
@@ -247,20 +251,21 @@ impl Scheduler<'_> {
             let text = "more than one result is recorded for the same inputs: it is not deterministic; one of them is used (see `repro why`)".to_owned();
             self.say(Event::Warning { instance: Some(id.to_string()), text });
         }
+        let changed = self.session.index.get(&id).is_none_or(|known| known.key != hit.key);
         self.session.index.set(&id, Known { key: hit.key, outputs: hit.outputs.clone(), wall_s: hit.wall_s });
         self.keys[i] = Some(hit.key);
         self.summary.cached += 1;
         self.summary.saved_s += f64::from(hit.wall_s);
         self.states[i] = State::Done;
         self.results[i] = Some(hit.outputs.into());
-        let event = Event::Cached { instance: id.to_string(), key: hit.key.hex(), saved_s: f64::from(hit.wall_s), restored };
+        let event = Event::Cached { instance: id.to_string(), key: hit.key.hex(), saved_s: f64::from(hit.wall_s), restored, changed };
         self.say(event);
         self.release_consumers(index);
     }
 
     /// A result is there: consumers whose last producer this was can be resolved.
     fn release_consumers(&mut self, index: InstanceIndex) {
-        let consumers: Vec<InstanceIndex> = self.graph.consumers(index).to_vec();
+        let consumers: Vec<InstanceIndex> = self.graph.consumers(index).collect();
         for consumer in consumers {
             let c = consumer.0 as usize;
             self.waiting_for[c] -= 1;
@@ -286,7 +291,7 @@ impl Scheduler<'_> {
         for i in 0..self.states.len() {
             if self.states[i] == State::Waiting {
                 let index = InstanceIndex(i as u32);
-                let upstream = self.graph.producers(index).iter().find(|p| self.states[p.0 as usize] != State::Done).copied();
+                let upstream = self.graph.producers(index).find(|p| self.states[p.0 as usize] != State::Done);
                 self.states[i] = State::Ready;
                 self.summary.executed += 1;
                 let reason = Reason::Upstream(upstream.map_or_else(String::new, |u| self.id(u)));
@@ -403,25 +408,16 @@ impl Scheduler<'_> {
         let Some(miss) = self.misses.remove(&index) else { return Ok(()) };
         let session = &*self.session;
         let instance = session.plan.instance(index);
-        let (inputs, views, watched) = flight::inputs(instance, &miss.contents, &session.project.root);
         let work_dir = session.store.work_dir()?;
-        let pins = self.lock.as_ref().and_then(|l| l.blocks.get(&*instance.id)).map(|b| b.pins.clone()).unwrap_or_default();
-        let request = Request {
-            id: instance.id.clone(),
-            work: flight::work(instance),
-            inputs,
-            outputs: instance.outputs.clone(),
+        let terms = Terms {
             policy: self.granted[&index].clone(),
             dir: work_dir.join(flight::dir_name(&miss.key.digest, index.0)),
             scratch_dir: session.project.state().join("scratch").join(miss.key.digest.short()),
-            mirrors: session.plan.mirrors.clone(),
-            pins,
+            pins: self.lock.as_ref().and_then(|l| l.blocks.get(&*instance.id)).map(|b| b.pins.clone()).unwrap_or_default(),
             offline: self.options.offline,
-            resume: None,
-            project_root: session.project.root.clone(),
             executable: self.options.executable.clone(),
-            store_roots: session.store.object_roots(),
         };
+        let Prepared { request, views, watched } = flight::prepare(session, instance, &miss.contents, terms);
         let flight = Flight {
             request,
             watched,
@@ -551,7 +547,7 @@ impl Scheduler<'_> {
         for i in 0..self.states.len() {
             if matches!(self.states[i], State::Waiting | State::Ready) && !self.options.dry_run {
                 let index = InstanceIndex(i as u32);
-                let cause = self.graph.producers(index).iter().find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped)).copied();
+                let cause = self.graph.producers(index).find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped));
                 self.states[i] = State::Skipped;
                 self.summary.skipped += 1;
                 if let Some(cause) = cause {

@@ -56,7 +56,9 @@ impl<'de> Deserialize<'de> for Raw {
                 f.write_str("a value of a pipeline file")
             }
             fn visit_unit<E: de::Error>(self) -> Result<Raw, E> {
-                NODE.take().map(Raw).ok_or_else(|| E::custom("a value of a pipeline file"))
+                NODE.take()
+                    .map(Raw)
+                    .ok_or_else(|| E::custom("a value of a pipeline file"))
             }
         }
         d.deserialize_newtype_struct(RAW, TakeNode)
@@ -87,7 +89,10 @@ pub struct Field<T> {
 impl<'de, T: de::DeserializeOwned> Deserialize<'de> for Field<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Field<T>, D::Error> {
         let Raw(node) = Raw::deserialize(d)?;
-        Ok(Field { span: node.span, value: attempt(&node) })
+        Ok(Field {
+            span: node.span,
+            value: attempt(&node),
+        })
     }
 }
 
@@ -123,12 +128,24 @@ impl<'de, T: de::DeserializeOwned> Deserialize<'de> for Entries<T> {
             Data::Map(entries) => {
                 list.reserve(entries.len());
                 for (key, value) in entries.iter() {
-                    list.push((key.clone(), Field { span: value.span, value: attempt(value) }));
+                    list.push((
+                        key.clone(),
+                        Field {
+                            span: value.span,
+                            value: attempt(value),
+                        },
+                    ));
                 }
             }
-            _ => record(Problem::new(node.span, format!("expected a map of names, found {}", node.describe()))),
+            _ => record(Problem::new(
+                node.span,
+                format!("expected a map of names, found {}", node.describe()),
+            )),
         }
-        Ok(Entries { span: node.span, list })
+        Ok(Entries {
+            span: node.span,
+            list,
+        })
     }
 }
 
@@ -151,7 +168,10 @@ pub struct OneOrMany<T>(pub Vec<Field<T>>);
 impl<'de, T: de::DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<OneOrMany<T>, D::Error> {
         let Raw(node) = Raw::deserialize(d)?;
-        let one = |node: &Node| Field { span: node.span, value: attempt(node) };
+        let one = |node: &Node| Field {
+            span: node.span,
+            value: attempt(node),
+        };
         Ok(OneOrMany(match &node.data {
             Data::Seq(items) => items.iter().map(one).collect(),
             _ => vec![one(&node)],
@@ -203,7 +223,11 @@ impl std::error::Error for Error {}
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(message: T) -> Error {
-        Error { span: None, message: message.to_string(), help: Vec::new() }
+        Error {
+            span: None,
+            message: message.to_string(),
+            help: Vec::new(),
+        }
     }
 
     fn missing_field(field: &'static str) -> Error {
@@ -211,8 +235,13 @@ impl de::Error for Error {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Error {
-        let problem = Problem::new(Span::start_of(0), format!("`{variant}` is not known here")).suggest(variant, expected.iter().copied());
-        Error { span: None, message: problem.message, help: problem.help }
+        let problem = Problem::new(Span::start_of(0), format!("`{variant}` is not known here"))
+            .suggest(variant, expected.iter().copied());
+        Error {
+            span: None,
+            message: problem.message,
+            help: problem.help,
+        }
     }
 }
 
@@ -222,10 +251,17 @@ struct De<'a> {
 
 impl De<'_> {
     fn mismatch(&self, expected: &dyn fmt::Display) -> Error {
-        let mut error = Error { span: Some(self.node.span), message: format!("expected {expected}, found {}", self.node.describe()), help: Vec::new() };
+        let mut error = Error {
+            span: Some(self.node.span),
+            message: format!("expected {expected}, found {}", self.node.describe()),
+            help: Vec::new(),
+        };
         if let Data::Template(_) = self.node.data {
             error.message = format!("{} cannot be used here", self.node.describe());
-            error.help.push("only `${vars...}` and `${env...}` can: this is decided before stages are expanded".to_owned());
+            error.help.push(
+                "only `${vars...}` and `${env...}` can: this is decided before stages are expanded"
+                    .to_owned(),
+            );
         }
         error
     }
@@ -256,7 +292,6 @@ impl<'de> Deserializer<'de> for De<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let span = self.node.span;
-        let expected = Expecting(&visitor).to_string();
         let result = match &self.node.data {
             Data::Null => visitor.visit_unit(),
             Data::Bool(b) => visitor.visit_bool(*b),
@@ -266,9 +301,15 @@ impl<'de> Deserializer<'de> for De<'_> {
                 _ => visitor.visit_f64(n.as_f64().unwrap_or_default()),
             },
             Data::String(s) => visitor.visit_str(s),
-            Data::Template(_) => return Err(self.mismatch(&expected)),
-            Data::Seq(items) => visitor.visit_seq(Items { items: items.iter() }),
-            Data::Map(entries) => visitor.visit_map(Pairs { entries: entries.iter(), fields: None, value: None }),
+            Data::Template(_) | Data::Broken => return Err(self.mismatch(&Expecting(&visitor))),
+            Data::Seq(items) => visitor.visit_seq(Items {
+                items: items.iter(),
+            }),
+            Data::Map(entries) => visitor.visit_map(Pairs {
+                entries: entries.iter(),
+                fields: None,
+                value: None,
+            }),
         };
         result.map_err(|e| e.locate(span))
     }
@@ -298,7 +339,11 @@ impl<'de> Deserializer<'de> for De<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         if name == RAW {
             NODE.set(Some(self.node.clone()));
             visitor.visit_unit()
@@ -307,20 +352,43 @@ impl<'de> Deserializer<'de> for De<'_> {
         }
     }
 
-    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
-        let Data::Map(entries) = &self.node.data else { return Err(self.mismatch(&"a map")) };
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let Data::Map(entries) = &self.node.data else {
+            return Err(self.mismatch(&"a map"));
+        };
         for (key, _) in entries.iter() {
             if !fields.contains(&&*key.name) {
                 let shown = fields.iter().copied();
-                record(Problem::new(key.span, format!("unknown field `{}`", key.name)).suggest(&key.name, shown));
+                record(
+                    Problem::new(key.span, format!("unknown field `{}`", key.name))
+                        .suggest(&key.name, shown),
+                );
             }
         }
-        visitor.visit_map(Pairs { entries: entries.iter(), fields: Some(fields), value: None }).map_err(|e| e.locate(self.node.span))
+        visitor
+            .visit_map(Pairs {
+                entries: entries.iter(),
+                fields: Some(fields),
+                value: None,
+            })
+            .map_err(|e| e.locate(self.node.span))
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         match &self.node.data {
-            Data::String(s) => visitor.visit_enum((&**s).into_deserializer()).map_err(|e: Error| e.locate(self.node.span)),
+            Data::String(s) => visitor
+                .visit_enum((&**s).into_deserializer())
+                .map_err(|e: Error| e.locate(self.node.span)),
             _ => Err(self.mismatch(&"a name")),
         }
     }
@@ -337,8 +405,17 @@ struct Items<'a> {
 impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Error;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        self.items.next().map(|node| seed.deserialize(De { node }).map_err(|e| e.locate(node.span))).transpose()
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        self.items
+            .next()
+            .map(|node| {
+                seed.deserialize(De { node })
+                    .map_err(|e| e.locate(node.span))
+            })
+            .transpose()
     }
 }
 
@@ -352,11 +429,20 @@ struct Pairs<'a> {
 impl<'de> MapAccess<'de> for Pairs<'_> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
         for (key, value) in self.entries.by_ref() {
-            if self.fields.is_none_or(|fields| fields.contains(&&*key.name)) {
+            if self
+                .fields
+                .is_none_or(|fields| fields.contains(&&*key.name))
+            {
                 self.value = Some(value);
-                return seed.deserialize((&*key.name).into_deserializer()).map(Some).map_err(|e: Error| e.locate(key.span));
+                return seed
+                    .deserialize((&*key.name).into_deserializer())
+                    .map(Some)
+                    .map_err(|e: Error| e.locate(key.span));
             }
         }
         Ok(None)
@@ -364,7 +450,9 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         match self.value.take() {
-            Some(node) => seed.deserialize(De { node }).map_err(|e| e.locate(node.span)),
+            Some(node) => seed
+                .deserialize(De { node })
+                .map_err(|e| e.locate(node.span)),
             None => Err(de::Error::custom("a value without its key")),
         }
     }
@@ -377,7 +465,21 @@ pub fn check_name(key: &Key, what: &str) -> Result<Arc<str>, Problem> {
         return Ok(key.name.clone());
     }
     let shown = key.name.escape_debug();
-    let simpler: String = key.name.trim().chars().map(|c| if ok(c) { c } else { '-' }).collect();
-    let problem = Problem::new(key.span, format!("`{shown}` cannot be the name of {what}: names are made of letters, digits, `_` and `-`"));
-    Err(if simpler.is_empty() { problem } else { problem.help(format!("write `{simpler}`")) })
+    let simpler: String = key
+        .name
+        .trim()
+        .chars()
+        .map(|c| if ok(c) { c } else { '-' })
+        .collect();
+    let problem = Problem::new(
+        key.span,
+        format!(
+            "`{shown}` cannot be the name of {what}: names are made of letters, digits, `_` and `-`"
+        ),
+    );
+    Err(if simpler.is_empty() {
+        problem
+    } else {
+        problem.help(format!("write `{simpler}`"))
+    })
 }

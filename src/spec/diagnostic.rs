@@ -30,7 +30,11 @@ pub struct Span {
 impl Span {
     /// The start of a source.
     pub fn start_of(source: u32) -> Span {
-        Span { source, start: 0, end: 0 }
+        Span {
+            source,
+            start: 0,
+            end: 0,
+        }
     }
 }
 
@@ -56,7 +60,12 @@ impl Source {
         let ascii = text.is_ascii();
         let mut lines = vec![(0, 0)];
         if ascii {
-            lines.extend(text.bytes().enumerate().filter(|&(_, b)| b == b'\n').map(|(i, _)| (i as u32 + 1, i as u32 + 1)));
+            lines.extend(
+                text.bytes()
+                    .enumerate()
+                    .filter(|&(_, b)| b == b'\n')
+                    .map(|(i, _)| (i as u32 + 1, i as u32 + 1)),
+            );
         } else {
             lines.extend(
                 text.char_indices()
@@ -65,12 +74,21 @@ impl Source {
                     .map(|(i, (byte, _))| (i as u32 + 1, byte as u32 + 1)),
             );
         }
-        Source { name: name.into(), text, root: None, prefix, ascii, lines }
+        Source {
+            name: name.into(),
+            text,
+            root: None,
+            prefix,
+            ascii,
+            lines,
+        }
     }
 
     /// The line a character is in, from 0.
     fn line_of(&self, at: u32) -> usize {
-        self.lines.partition_point(|&(start, _)| start <= at).saturating_sub(1)
+        self.lines
+            .partition_point(|&(start, _)| start <= at)
+            .saturating_sub(1)
     }
 
     fn byte_of(&self, at: u32) -> usize {
@@ -79,14 +97,21 @@ impl Source {
         }
         let (start, byte) = self.lines[self.line_of(at)];
         let rest = &self.text[byte as usize..];
-        let skip = rest.char_indices().nth((at - start) as usize).map_or(rest.len(), |(i, _)| i);
+        let skip = rest
+            .char_indices()
+            .nth((at - start) as usize)
+            .map_or(rest.len(), |(i, _)| i);
         byte as usize + skip
     }
 
     /// Where a character is.
     pub fn place(&self, at: u32) -> Place {
         let line = self.line_of(at);
-        Place { file: self.name.clone(), line: line as u32 + 1, column: at - self.lines[line].0 + 1 }
+        Place {
+            file: self.name.clone(),
+            line: line as u32 + 1,
+            column: at - self.lines[line].0 + 1,
+        }
     }
 
     /// The text of a span.
@@ -101,7 +126,11 @@ impl Source {
         match text.find(needle) {
             Some(byte) => {
                 let start = span.start + text[..byte].chars().count() as u32;
-                Span { source: span.source, start, end: start + needle.chars().count() as u32 }
+                Span {
+                    source: span.source,
+                    start,
+                    end: start + needle.chars().count() as u32,
+                }
             }
             None => span,
         }
@@ -114,17 +143,28 @@ impl Source {
             Some(root) => root,
             None => return path,
         };
-        let inside = |outer: Span| outer.source == span.source && outer.start <= span.start && span.end <= outer.end;
+        let inside = |outer: Span| {
+            outer.source == span.source && outer.start <= span.start && span.end <= outer.end
+        };
         loop {
             let next = match &node.data {
                 Data::Map(entries) => entries.iter().find_map(|(key, value)| {
-                    let whole = Span { end: key.span.end.max(value.span.end), ..key.span };
+                    let whole = Span {
+                        end: key.span.end.max(value.span.end),
+                        ..key.span
+                    };
                     inside(whole).then(|| (key.name.to_string(), value, inside(value.span)))
                 }),
-                Data::Seq(items) => items.iter().enumerate().find(|(_, item)| inside(item.span)).map(|(i, item)| (format!("[{i}]"), item, true)),
+                Data::Seq(items) => items
+                    .iter()
+                    .enumerate()
+                    .find(|(_, item)| inside(item.span))
+                    .map(|(i, item)| (format!("[{i}]"), item, true)),
                 _ => None,
             };
-            let Some((step, child, deeper)) = next else { return path };
+            let Some((step, child, deeper)) = next else {
+                return path;
+            };
             if !path.is_empty() && !step.starts_with('[') {
                 path.push('.');
             }
@@ -155,7 +195,13 @@ pub struct Problem {
 impl Problem {
     /// A problem without help.
     pub fn new(span: Span, message: impl Into<String>) -> Problem {
-        Problem { span, message: message.into(), label: None, also: Vec::new(), help: Vec::new() }
+        Problem {
+            span,
+            message: message.into(),
+            label: None,
+            also: Vec::new(),
+            help: Vec::new(),
+        }
     }
 
     /// Adds a few words at the caret.
@@ -177,7 +223,11 @@ impl Problem {
     }
 
     /// Adds `did you mean ...?` when a candidate is close, else the candidates when there are few.
-    pub fn suggest<'a>(mut self, given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Problem {
+    pub fn suggest<'a>(
+        mut self,
+        given: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Problem {
         let candidates: Vec<&str> = candidates.into_iter().collect();
         if let Some(best) = closest(given, &candidates) {
             self.help.push(format!("did you mean `{best}`?"));
@@ -195,11 +245,18 @@ fn closest<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
         return None;
     }
     let lower = given.to_lowercase();
+    // Very short names are all alike: nothing is a slip of another.
+    let reach = match given.chars().count() {
+        0..3 => return None,
+        n => (n / 4).max(1),
+    };
     let score = |c: &str| strsim::jaro_winkler(&lower, &c.to_lowercase());
     candidates
         .iter()
         .map(|c| (score(c), *c))
-        .filter(|(score, c)| *score >= 0.8 || strsim::damerau_levenshtein(&lower, &c.to_lowercase()) <= 1 + given.chars().count() / 5)
+        .filter(|(score, c)| {
+            *score >= 0.8 || strsim::damerau_levenshtein(&lower, &c.to_lowercase()) <= reach
+        })
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, c)| c)
 }
@@ -252,9 +309,15 @@ impl Report {
 
     /// All problems, in file order, each once.
     pub fn finish(mut self) -> Diagnostics {
-        self.problems.sort_by(|a, b| a.span.cmp(&b.span).then_with(|| a.message.cmp(&b.message)));
+        self.problems
+            .retain(|p| !p.message.contains(super::document::FOLLOWS));
+        self.problems
+            .sort_by(|a, b| a.span.cmp(&b.span).then_with(|| a.message.cmp(&b.message)));
         self.problems.dedup();
-        Diagnostics { sources: self.sources, problems: self.problems }
+        Diagnostics {
+            sources: self.sources,
+            problems: self.problems,
+        }
     }
 }
 
@@ -271,7 +334,11 @@ impl Diagnostics {
 
     /// The text for people: a snippet with a caret for every problem.
     pub fn render(&self, color: bool) -> String {
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
         for problem in self.problems.iter().take(SHOWN) {
@@ -289,14 +356,21 @@ impl Diagnostics {
     fn render_one(&self, renderer: &Renderer, problem: &Problem) -> String {
         let source = &self.sources[problem.span.source as usize];
         let path = source.path(problem.span);
-        let title = if path.is_empty() { problem.message.clone() } else { format!("{path}: {}", problem.message) };
+        let title = if path.is_empty() {
+            problem.message.clone()
+        } else {
+            format!("{path}: {}", problem.message)
+        };
         let title = printable(&title);
         // Every annotation gets a window of its own lines, so that a large file costs nothing to show.
         let window = |span: Span, kind: AnnotationKind, label: Option<&str>| {
             let source = &self.sources[span.source as usize];
             let line = source.line_of(span.start);
             let from = source.lines[line].1 as usize;
-            let to = source.lines.get(line + 1).map_or(source.text.len(), |l| l.1 as usize);
+            let to = source
+                .lines
+                .get(line + 1)
+                .map_or(source.text.len(), |l| l.1 as usize);
             let shown = source.text[from..to].trim_end_matches(['\n', '\r']);
             let start = (source.byte_of(span.start) - from).min(shown.len());
             let end = (source.byte_of(span.end).max(from) - from).clamp(start, shown.len());
@@ -306,9 +380,16 @@ impl Diagnostics {
             if let Some(label) = label {
                 annotation = annotation.label(printable(label));
             }
-            Snippet::source(shown.to_owned()).line_start(line + 1).path(source.name.to_string()).annotation(annotation)
+            Snippet::source(shown.to_owned())
+                .line_start(line + 1)
+                .path(source.name.to_string())
+                .annotation(annotation)
         };
-        let mut group = Level::ERROR.primary_title(title).element(window(problem.span, AnnotationKind::Primary, problem.label.as_deref()));
+        let mut group = Level::ERROR.primary_title(title).element(window(
+            problem.span,
+            AnnotationKind::Primary,
+            problem.label.as_deref(),
+        ));
         for (span, label) in &problem.also {
             group = group.element(window(*span, AnnotationKind::Context, Some(label)));
         }
@@ -364,7 +445,15 @@ fn clip(line: &str, start: usize, end: usize) -> (&str, usize, usize) {
 
 /// Control characters shown as escapes, so that a message stays a message.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { c.escape_debug().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                c.escape_debug().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 impl fmt::Display for Diagnostics {

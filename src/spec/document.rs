@@ -11,6 +11,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::Number;
 
 use super::diagnostic::{Problem, Span};
+use super::scalar::scalar;
 use super::template::Template;
 
 /// The largest file that is read.
@@ -51,6 +52,8 @@ pub enum Data {
     String(Arc<str>),
     /// A text with references that are known only per instance; made by expansion, never by parsing.
     Template(Arc<Template>),
+    /// In the place of a value whose problem was reported: what follows from it is not.
+    Broken,
     /// A list.
     Seq(Arc<[Node]>),
     /// A map in file order; keys are unique.
@@ -60,7 +63,10 @@ pub enum Data {
 impl Node {
     /// The value of a key, when this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries().iter().find(|(k, _)| &*k.name == key).map(|(_, v)| v)
+        self.entries()
+            .iter()
+            .find(|(k, _)| &*k.name == key)
+            .map(|(_, v)| v)
     }
 
     /// The entries of a map; empty for anything else.
@@ -83,6 +89,7 @@ impl Node {
     pub fn describe(&self) -> String {
         match &self.data {
             Data::Null => "nothing".to_owned(),
+            Data::Broken => FOLLOWS.to_string(),
             Data::Bool(b) => format!("`{b}`"),
             Data::Number(n) => format!("the number {n}"),
             Data::String(s) if s.chars().count() <= 40 => format!("the text \"{s}\""),
@@ -94,9 +101,23 @@ impl Node {
     }
 }
 
+/// In a message: it only follows from a problem that was reported, and is dropped.
+pub const FOLLOWS: char = '\0';
+
 enum Frame {
-    Seq { span: Span, anchor: usize, items: Vec<Node>, size: u64 },
-    Map { span: Span, anchor: usize, entries: Vec<(Key, Node)>, key: Option<Key>, size: u64 },
+    Seq {
+        span: Span,
+        anchor: usize,
+        items: Vec<Node>,
+        size: u64,
+    },
+    Map {
+        span: Span,
+        anchor: usize,
+        entries: Vec<(Key, Node)>,
+        key: Option<Key>,
+        size: u64,
+    },
 }
 
 struct Builder {
@@ -110,23 +131,44 @@ struct Builder {
 
 /// Parses one document. The node is there when the text has one that can be used in spite of the problems.
 pub fn parse(source: u32, text: &str) -> (Option<Node>, Vec<Problem>) {
-    let mut builder = Builder { source, stack: Vec::new(), anchors: HashMap::new(), aliased: 0, root: None, problems: Vec::new() };
+    let mut builder = Builder {
+        source,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        aliased: 0,
+        root: None,
+        problems: Vec::new(),
+    };
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, at) = match event {
             Ok(pair) => pair,
             Err(e) => {
                 let at = u32::try_from(e.marker().index()).unwrap_or(u32::MAX);
-                let span = Span { source, start: at, end: at.saturating_add(1) };
-                builder.problems.push(Problem::new(span, format!("this is not valid YAML: {}", e.info())));
+                let span = Span {
+                    source,
+                    start: at,
+                    end: at.saturating_add(1),
+                };
+                builder.problems.push(Problem::new(
+                    span,
+                    format!("this is not valid YAML: {}", e.info()),
+                ));
                 return (None, builder.problems);
             }
         };
-        let span = Span { source, start: at.start.index() as u32, end: at.end.index() as u32 };
+        let span = Span {
+            source,
+            start: at.start.index() as u32,
+            end: at.end.index() as u32,
+        };
         if matches!(event, Event::DocumentStart(_)) {
             documents += 1;
             if documents > 1 {
-                builder.problems.push(Problem::new(span, "the file holds more than one YAML document").help("keep one, and put the others into files named under `include:`"));
+                builder.problems.push(
+                    Problem::new(span, "the file holds more than one YAML document")
+                        .help("keep one, and put the others into files named under `include:`"),
+                );
                 break;
             }
             continue;
@@ -150,48 +192,106 @@ impl Builder {
                     Ok(data) => data,
                     Err((message, help)) => {
                         self.problems.push(Problem::new(span, message).help(help));
-                        Data::Null
+                        Data::Broken
                     }
                 };
                 self.value(Node { span, data }, anchor, 1)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.enter(span, tag.as_deref(), "seq")?;
-                self.stack.push(Frame::Seq { span, anchor, items: Vec::new(), size: 1 });
+                self.stack.push(Frame::Seq {
+                    span,
+                    anchor,
+                    items: Vec::new(),
+                    size: 1,
+                });
                 Ok(())
             }
             Event::MappingStart(anchor, tag) => {
                 self.enter(span, tag.as_deref(), "map")?;
-                self.stack.push(Frame::Map { span, anchor, entries: Vec::new(), key: None, size: 1 });
+                self.stack.push(Frame::Map {
+                    span,
+                    anchor,
+                    entries: Vec::new(),
+                    key: None,
+                    size: 1,
+                });
                 Ok(())
             }
             Event::SequenceEnd => match self.stack.pop() {
-                Some(Frame::Seq { span: start, anchor, items, size }) => {
+                Some(Frame::Seq {
+                    span: start,
+                    anchor,
+                    items,
+                    size,
+                }) => {
                     // A flow list ends with its bracket, a block list with its last item.
-                    let end = items.last().map_or(start.end, |n| n.span.end).max(if span.end > span.start { span.end } else { 0 });
-                    self.value(Node { span: Span { end, ..start }, data: Data::Seq(items.into()) }, anchor, size)
+                    let end = items
+                        .last()
+                        .map_or(start.end, |n| n.span.end)
+                        .max(if span.end > span.start { span.end } else { 0 });
+                    self.value(
+                        Node {
+                            span: Span { end, ..start },
+                            data: Data::Seq(items.into()),
+                        },
+                        anchor,
+                        size,
+                    )
                 }
-                _ => Err(Problem::new(span, "this is not valid YAML: a list ends that never began")),
+                _ => Err(Problem::new(
+                    span,
+                    "this is not valid YAML: a list ends that never began",
+                )),
             },
             Event::MappingEnd => match self.stack.pop() {
-                Some(Frame::Map { span: start, anchor, entries, size, .. }) => {
-                    let end = entries.last().map_or(start.end, |(k, n)| k.span.end.max(n.span.end)).max(if span.end > span.start { span.end } else { 0 });
+                Some(Frame::Map {
+                    span: start,
+                    anchor,
+                    entries,
+                    size,
+                    ..
+                }) => {
+                    let end = entries
+                        .last()
+                        .map_or(start.end, |(k, n)| k.span.end.max(n.span.end))
+                        .max(if span.end > span.start { span.end } else { 0 });
                     let entries = self.unique(entries);
-                    self.value(Node { span: Span { end, ..start }, data: Data::Map(entries.into()) }, anchor, size)
+                    self.value(
+                        Node {
+                            span: Span { end, ..start },
+                            data: Data::Map(entries.into()),
+                        },
+                        anchor,
+                        size,
+                    )
                 }
-                _ => Err(Problem::new(span, "this is not valid YAML: a map ends that never began")),
+                _ => Err(Problem::new(
+                    span,
+                    "this is not valid YAML: a map ends that never began",
+                )),
             },
             Event::Alias(id) => {
                 if self.wants_key() {
                     return Err(Problem::new(span, "an alias cannot be a key"));
                 }
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
-                    return Err(Problem::new(span, "this alias lies inside what it refers to"));
+                    return Err(Problem::new(
+                        span,
+                        "this alias lies inside what it refers to",
+                    ));
                 };
                 self.aliased = self.aliased.saturating_add(size);
                 if self.aliased > MAX_ALIASED {
-                    return Err(Problem::new(span, format!("the aliases of this file stand for more than {MAX_ALIASED} values"))
-                        .help("write the values once under `vars:` and refer to them with `${vars.name}`"));
+                    return Err(Problem::new(
+                        span,
+                        format!(
+                            "the aliases of this file stand for more than {MAX_ALIASED} values"
+                        ),
+                    )
+                    .help(
+                        "write the values once under `vars:` and refer to them with `${vars.name}`",
+                    ));
                 }
                 self.value(node, 0, size)
             }
@@ -205,15 +305,24 @@ impl Builder {
 
     fn enter(&mut self, span: Span, tag: Option<&Tag>, expected: &str) -> Result<(), Problem> {
         if self.wants_key() {
-            return Err(Problem::new(span, "a key must be a plain text, not a list or map").help("quote the key if it begins with `[` or `{`"));
+            return Err(
+                Problem::new(span, "a key must be a plain text, not a list or map")
+                    .help("quote the key if it begins with `[` or `{`"),
+            );
         }
         if self.stack.len() >= MAX_DEPTH {
-            return Err(Problem::new(span, format!("lists and maps are nested more than {MAX_DEPTH} deep")));
+            return Err(Problem::new(
+                span,
+                format!("lists and maps are nested more than {MAX_DEPTH} deep"),
+            ));
         }
         if let Some(tag) = tag
             && !(tag.is_yaml_core_schema() && tag.suffix == expected)
         {
-            self.problems.push(Problem::new(span, format!("the tag `{tag}` is not supported")).help("remove the tag"));
+            self.problems.push(
+                Problem::new(span, format!("the tag `{tag}` is not supported"))
+                    .help("remove the tag"),
+            );
         }
         Ok(())
     }
@@ -224,7 +333,10 @@ impl Builder {
                 .help("they are no part of YAML 1.2; write the shared values once under `vars:` and refer to them with `${vars.name}`"));
         }
         if let Some(Frame::Map { key, .. }) = self.stack.last_mut() {
-            *key = Some(Key { name: text.into(), span });
+            *key = Some(Key {
+                name: text.into(),
+                span,
+            });
         }
         Ok(())
     }
@@ -235,11 +347,18 @@ impl Builder {
         }
         match self.stack.last_mut() {
             None => self.root = Some(node),
-            Some(Frame::Seq { items, size: total, .. }) => {
+            Some(Frame::Seq {
+                items, size: total, ..
+            }) => {
                 items.push(node);
                 *total = total.saturating_add(size);
             }
-            Some(Frame::Map { entries, key, size: total, .. }) => {
+            Some(Frame::Map {
+                entries,
+                key,
+                size: total,
+                ..
+            }) => {
                 let Some(key) = key.take() else {
                     return Err(Problem::new(node.span, "this value has no key"));
                 };
@@ -257,9 +376,15 @@ impl Builder {
         for (key, node) in entries {
             match first.get(&key.name) {
                 Some(&earlier) => self.problems.push(
-                    Problem::new(Span { source: self.source, ..key.span }, format!("the key `{}` is given twice", key.name))
-                        .label("given again here")
-                        .also(earlier, "first given here"),
+                    Problem::new(
+                        Span {
+                            source: self.source,
+                            ..key.span
+                        },
+                        format!("the key `{}` is given twice", key.name),
+                    )
+                    .label("given again here")
+                    .also(earlier, "first given here"),
                 ),
                 None => {
                     first.insert(key.name.clone(), key.span);
@@ -270,117 +395,18 @@ impl Builder {
         kept
     }
 }
-
-/// The meaning of a scalar, or why it has none and what to do.
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Data, (String, String)> {
-    let plain = style == ScalarStyle::Plain;
-    let Some(tag) = tag else {
-        return if plain { plain_scalar(text) } else { Ok(Data::String(text.into())) };
-    };
-    if tag.handle == "!" && tag.suffix.is_empty() {
-        return Ok(Data::String(text.into()));
-    }
-    let unsupported = || (format!("the tag `{tag}` is not supported"), "remove the tag".to_owned());
-    if !tag.is_yaml_core_schema() {
-        return Err(unsupported());
-    }
-    let data = if tag.suffix == "str" { Data::String(text.into()) } else { plain_scalar(text)? };
-    match (tag.suffix.as_str(), data) {
-        ("str", data @ Data::String(_)) | ("null", data @ Data::Null) | ("bool", data @ Data::Bool(_)) => Ok(data),
-        ("int", Data::Number(n)) if !n.is_f64() => Ok(Data::Number(n)),
-        ("float", Data::Number(n)) => Ok(n.as_f64().and_then(Number::from_f64).map_or(Data::Null, Data::Number)),
-        ("str" | "null" | "bool" | "int" | "float", _) => Err((format!("`{text}` is not a {}", tag.suffix), "remove the tag or change the value".to_owned())),
-        _ => Err(unsupported()),
-    }
-}
-
-/// A plain scalar by the core schema of YAML 1.2 (§10.3.2).
-pub fn plain_scalar(text: &str) -> Result<Data, (String, String)> {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Ok(Data::Null),
-        "true" | "True" | "TRUE" => return Ok(Data::Bool(true)),
-        "false" | "False" | "FALSE" => return Ok(Data::Bool(false)),
-        _ => {}
-    }
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return Err((format!("`{text}` is not a number that can be used here"), "infinite and undefined numbers are refused; quote it if a text is meant".to_owned()));
-    }
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return Ok(Data::String(text.into()));
-    }
-    let too_large = || (format!("the number `{text}` is too large"), "quote it if a text is meant".to_owned());
-    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        if let Some(digits) = text.strip_prefix(prefix)
-            && !digits.is_empty()
-            && digits.chars().all(|c| c.is_digit(radix))
-        {
-            return u64::from_str_radix(digits, radix).map(|n| Data::Number(n.into())).map_err(|_| too_large());
-        }
-    }
-    if unsigned.bytes().all(|b| b.is_ascii_digit()) {
-        let signed = text.strip_prefix('+').unwrap_or(text);
-        return signed.parse::<i64>().map(Number::from).or_else(|_| signed.parse::<u64>().map(Number::from)).map(Data::Number).map_err(|_| too_large());
-    }
-    if is_float(unsigned) {
-        let number: f64 = text.parse().map_err(|_| too_large())?;
-        return Number::from_f64(number).map(Data::Number).ok_or_else(too_large);
-    }
-    Ok(Data::String(text.into()))
-}
-
-/// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
-fn is_float(text: &str) -> bool {
-    let (mantissa, exponent) = match text.find(['e', 'E']) {
-        Some(at) => (&text[..at], Some(&text[at + 1..])),
-        None => (text, None),
-    };
-    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    let mantissa_ok = match mantissa.split_once('.') {
-        Some((whole, part)) => digits(whole) && digits(part) && !(whole.is_empty() && part.is_empty()),
-        None => !mantissa.is_empty() && digits(mantissa),
-    };
-    let exponent_ok = exponent.is_none_or(|e| {
-        let e = e.strip_prefix(['-', '+']).unwrap_or(e);
-        !e.is_empty() && digits(e)
-    });
-    mantissa_ok && exponent_ok
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn show(text: &str) -> String {
-        match plain_scalar(text) {
-            Ok(Data::String(_)) => "text".to_owned(),
-            Ok(Data::Null) => "null".to_owned(),
-            Ok(Data::Bool(b)) => b.to_string(),
-            Ok(Data::Number(n)) => n.to_string(),
-            Ok(_) => "?".to_owned(),
-            Err((message, _)) => message,
-        }
-    }
-
-    #[test]
-    fn scalars_follow_the_core_schema() {
-        for (text, meaning) in [
-            ("no", "text"), ("on", "text"), ("off", "text"), ("yes", "text"), ("True", "true"), ("tRUE", "text"), ("~", "null"), ("", "null"),
-            ("010", "10"), ("0o10", "8"), ("0x1F", "31"), ("-0", "0"), ("+12", "12"), ("1_000", "text"), ("1:30", "text"), ("1.2.3", "text"),
-            ("1.", "1.0"), (".5", "0.5"), (".", "text"), ("1e3", "1000.0"), ("1e", "text"), ("-1.5E-3", "-0.0015"), ("2026-01-01", "text"),
-            ("18446744073709551615", "18446744073709551615"), ("99999999999999999999", "the number `99999999999999999999` is too large"),
-            ("1e999", "the number `1e999` is too large"), (".nan", "`.nan` is not a number that can be used here"),
-            ("-.inf", "`-.inf` is not a number that can be used here"), ("0x", "text"), ("-", "text"), ("+.", "text"),
-        ] {
-            assert_eq!(show(text), meaning, "{text:?}");
-        }
-    }
 
     #[test]
     fn aliases_are_shared_and_bombs_refused() {
         let (node, problems) = parse(0, "a: &x {b: [1, 2]}\nc: *x\n");
         assert!(problems.is_empty());
-        assert_eq!(node.unwrap().get("c").unwrap().get("b").unwrap().describe(), "a list");
+        assert_eq!(
+            node.unwrap().get("c").unwrap().get("b").unwrap().describe(),
+            "a list"
+        );
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..40 {
             let refs = vec![format!("*a{}", i - 1); 10].join(", ");

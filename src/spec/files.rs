@@ -20,7 +20,14 @@ pub struct Document {
 
 /// Reads a file and everything it includes, depth first; the file itself comes first.
 pub fn read_all(file: &Path, root: &Path, report: &mut Report) -> (Vec<Document>, Vec<PathBuf>) {
-    let mut reader = Reader { root, report, documents: Vec::new(), files: Vec::new(), seen: HashSet::new(), active: Vec::new() };
+    let mut reader = Reader {
+        root,
+        report,
+        documents: Vec::new(),
+        files: Vec::new(),
+        seen: HashSet::new(),
+        active: Vec::new(),
+    };
     reader.read(file, None);
     (reader.documents, reader.files)
 }
@@ -36,31 +43,55 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&mut self, file: &Path, included_at: Option<Span>) {
-        let name = file.strip_prefix(self.root).unwrap_or(file).display().to_string();
+        let name = file
+            .strip_prefix(self.root)
+            .unwrap_or(file)
+            .display()
+            .to_string();
         let identity = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         if let Some(at) = self.active.iter().position(|(path, _)| *path == identity) {
-            let mut names: Vec<&str> = self.active[at..].iter().map(|(_, name)| name.as_str()).collect();
+            let mut names: Vec<&str> = self.active[at..]
+                .iter()
+                .map(|(_, name)| name.as_str())
+                .collect();
             names.push(&name);
-            let message = format!("files include each other in a circle: {}", names.join(" → "));
-            self.report.push(Problem::new(included_at.unwrap_or(Span::start_of(0)), message).help("move what they share into a file of its own"));
+            let message = format!(
+                "files include each other in a circle: {}",
+                names.join(" → ")
+            );
+            self.report.push(
+                Problem::new(included_at.unwrap_or(Span::start_of(0)), message)
+                    .help("move what they share into a file of its own"),
+            );
             return;
         }
         if !self.seen.insert(identity.clone()) {
             return;
         }
         if self.active.len() >= 64 {
-            self.report.push(Problem::new(included_at.unwrap_or(Span::start_of(0)), "files are included more than 64 deep"));
+            self.report.push(Problem::new(
+                included_at.unwrap_or(Span::start_of(0)),
+                "files are included more than 64 deep",
+            ));
             return;
         }
         let text = match read_text(file) {
             Ok(text) => text,
             Err(problem) => {
-                let at = included_at.unwrap_or_else(|| Span::start_of(self.report.source(Source::new(&name, String::new(), String::new()))));
-                self.report.push(Problem::new(at, format!("{name}: {problem}")));
+                let at = included_at.unwrap_or_else(|| {
+                    Span::start_of(self.report.source(Source::new(
+                        &name,
+                        String::new(),
+                        String::new(),
+                    )))
+                });
+                self.report
+                    .push(Problem::new(at, format!("{name}: {problem}")));
                 return;
             }
         };
-        self.files.push(file.strip_prefix(self.root).unwrap_or(file).to_owned());
+        self.files
+            .push(file.strip_prefix(self.root).unwrap_or(file).to_owned());
         let source = self.report.source(Source::new(&name, text, String::new()));
         let (node, problems) = document::parse(source, &self.report.sources[source as usize].text);
         let whole = problems.is_empty();
@@ -74,7 +105,15 @@ impl Reader<'_> {
         match node.data {
             Data::Map(_) => {}
             Data::Null => return self.report.push(empty(source)),
-            _ => return self.report.push(Problem::new(node.span, format!("a pipeline file is a map, found {}", node.describe())).help("begin with `version: 1` and `stages:`")),
+            _ => {
+                return self.report.push(
+                    Problem::new(
+                        node.span,
+                        format!("a pipeline file is a map, found {}", node.describe()),
+                    )
+                    .help("begin with `version: 1` and `stages:`"),
+                );
+            }
         }
         self.report.sources[source as usize].root = Some(node.clone());
         let include = node.get("include").cloned();
@@ -95,7 +134,8 @@ impl Reader<'_> {
 }
 
 fn empty(source: u32) -> Problem {
-    Problem::new(Span::start_of(source), "the file is empty").help("begin with `version: 1` and `stages:`; `repro init` writes an example")
+    Problem::new(Span::start_of(source), "the file is empty")
+        .help("begin with `version: 1` and `stages:`; `repro init` writes an example")
 }
 
 fn read_text(file: &Path) -> Result<String, String> {
@@ -110,10 +150,24 @@ fn read_text(file: &Path) -> Result<String, String> {
     }
     let mut bytes = Vec::with_capacity(meta.len().min(MAX_BYTES) as usize);
     // A pipe has no length to trust: never read more than the limit.
-    handle.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    handle
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(format!("the file is larger than {} MiB, the limit for a pipeline", MAX_BYTES >> 20));
+        return Err(format!(
+            "the file is larger than {} MiB, the limit for a pipeline",
+            MAX_BYTES >> 20
+        ));
     }
-    let text = String::from_utf8(bytes).map_err(|e| format!("the file is not UTF-8 text (byte {})", e.utf8_error().valid_up_to()))?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    let text = String::from_utf8(bytes).map_err(|e| {
+        format!(
+            "the file is not UTF-8 text (byte {})",
+            e.utf8_error().valid_up_to()
+        )
+    })?;
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text))
 }

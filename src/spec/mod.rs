@@ -2,7 +2,7 @@
 //!
 //! The file's types and meaning are in [`model`]. Data moves one way: [`files`] and [`document`] read trees, [`settings`] replaces
 //! `${vars}` and `${env}`, [`decode`] makes typed stages, [`stages`] and [`matrix`] say which instances there are, [`needs`] and [`refs`] tie
-//! references, [`order`] sorts, [`work`] and [`expand`] make instances. Nothing here reads an artifact or knows a key.
+//! references, [`arrange`] sorts, [`work`] and [`expand`] make instances. Nothing here reads an artifact or knows a key.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,18 +11,24 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Kind};
 use crate::plan::{Place, Plan};
 
+mod arrange;
+mod axis;
 mod claims;
+mod command;
+mod consumer;
 mod decode;
 mod diagnostic;
 mod document;
 mod expand;
 mod files;
+mod inputs;
 mod matrix;
 pub mod model;
 mod needs;
 mod order;
 mod policy;
 mod refs;
+mod scalar;
 mod schema;
 mod settings;
 mod stages;
@@ -54,7 +60,11 @@ pub struct Options<'a> {
 
 /// Reads a pipeline and expands it. `external` describes a program named by `uses: ./program` (given as an absolute path when the
 /// project's directory is one) and is called once for each.
-pub fn load(options: &Options, catalog: &Catalog, external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>) -> Result<Plan, Diagnostics> {
+pub fn load(
+    options: &Options,
+    catalog: &Catalog,
+    external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>,
+) -> Result<Plan, Diagnostics> {
     let mut report = Report::default();
     let plan = read(options, catalog, external, &mut report);
     match plan {
@@ -62,14 +72,22 @@ pub fn load(options: &Options, catalog: &Catalog, external: &dyn Fn(&Path) -> an
         _ => {
             if report.is_clean() {
                 // Cannot happen; but an empty list of problems would be silence.
-                report.push(Problem::new(Span::start_of(0), "the specification could not be expanded"));
+                report.push(Problem::new(
+                    Span::start_of(0),
+                    "the specification could not be expanded",
+                ));
             }
             Err(report.finish())
         }
     }
 }
 
-fn read(options: &Options, catalog: &Catalog, external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>, report: &mut Report) -> Option<Plan> {
+fn read(
+    options: &Options,
+    catalog: &Catalog,
+    external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>,
+    report: &mut Report,
+) -> Option<Plan> {
     let (mut documents, files) = files::read_all(options.file, options.root, report);
     let settings = settings::settle(&mut documents, &options.profile, &options.set, report);
     if documents.is_empty() {
@@ -87,7 +105,10 @@ fn read(options: &Options, catalog: &Catalog, external: &dyn Fn(&Path) -> anyhow
     let (mut name, mut salt) = (None, String::new());
     let mut own_mirrors: Vec<String> = Vec::new();
     for (i, file) in decoded.into_iter().enumerate() {
-        let defaults = Arc::new(policy::from_defaults(file.defaults.as_ref().and_then(|d| d.value.as_ref()), &mut problems));
+        let defaults = Arc::new(policy::from_defaults(
+            file.defaults.as_ref().and_then(|d| d.value.as_ref()),
+            &mut problems,
+        ));
         for (key, field) in file.stages.map(|s| s.list).unwrap_or_default() {
             table.add(&key, field, &defaults, &mut values, &mut problems);
         }
@@ -97,7 +118,13 @@ fn read(options: &Options, catalog: &Catalog, external: &dyn Fn(&Path) -> anyhow
                 None => claims.push((key, field)),
             }
         }
-        own_mirrors.extend(file.mirrors.and_then(|m| m.value).unwrap_or_default().into_iter().filter_map(|m| m.value));
+        own_mirrors.extend(
+            file.mirrors
+                .and_then(|m| m.value)
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|m| m.value),
+        );
         if i == 0 {
             name = file.name.and_then(|n| n.value);
             salt = file.salt.and_then(|s| s.value).unwrap_or_default();
@@ -106,13 +133,32 @@ fn read(options: &Options, catalog: &Catalog, external: &dyn Fn(&Path) -> anyhow
     if table.order.is_empty() && problems.is_empty() && report.is_clean() {
         problems.push(Problem::new(Span::start_of(documents[0].source), "the pipeline has no stages").help("add `stages: {hello: {run: \"echo hello > ${outputs.text}\", outputs: {text: hello.txt}}}`"));
     }
-    let (instances, claims) = expand_all(options, catalog, external, &table, &values, claims, report, problems)?;
-    let fallback = || options.file.file_stem().map_or_else(|| "study".to_owned(), |s| s.to_string_lossy().into_owned());
-    Some(Plan { name: name.unwrap_or_else(fallback), instances, claims, salt, mirrors: mirrors.unwrap_or(own_mirrors), files })
+    let (instances, claims) = expand_all(
+        options, catalog, external, &table, &values, claims, report, problems,
+    )?;
+    let fallback = || {
+        options
+            .file
+            .file_stem()
+            .map_or_else(|| "study".to_owned(), |s| s.to_string_lossy().into_owned())
+    };
+    Some(Plan {
+        name: name.unwrap_or_else(fallback),
+        instances,
+        claims,
+        salt,
+        mirrors: mirrors.unwrap_or(own_mirrors),
+        files,
+    })
 }
 
 /// Replaces `${vars}` and `${env}` and decodes every file; also the mirrors of a profile.
-fn substitute(options: &Options, documents: &[files::Document], settings: settings::Settings, report: &mut Report) -> (Vec<model::File>, Option<Vec<String>>) {
+fn substitute(
+    options: &Options,
+    documents: &[files::Document],
+    settings: settings::Settings,
+    report: &mut Report,
+) -> (Vec<model::File>, Option<Vec<String>>) {
     let mut found = Vec::new();
     let mut roots = Vec::new();
     let mut mirrors = None;
@@ -129,7 +175,10 @@ fn substitute(options: &Options, documents: &[files::Document], settings: settin
                     *value = new;
                 }
             }
-            roots.push(Node { span: document.root.span, data: Data::Map(entries.into()) });
+            roots.push(Node {
+                span: document.root.span,
+                data: Data::Map(entries.into()),
+            });
         }
         if let Some(node) = settings.mirrors {
             let node = vars.substitute(&node).unwrap_or(node);
@@ -151,18 +200,36 @@ fn substitute(options: &Options, documents: &[files::Document], settings: settin
 
 fn check_top(file: &model::File, main: bool, source: u32, problems: &mut Vec<Problem>) {
     match &file.version {
-        None => problems.push(Problem::new(Span::start_of(source), "`version` is missing").help("begin the file with `version: 1`")),
-        Some(field) if field.value.is_some_and(|v| v != 1) => problems.push(Problem::new(field.span, "this version of `repro` reads pipelines of version 1").help("write `version: 1`, or use a newer `repro`")),
+        None => problems.push(
+            Problem::new(Span::start_of(source), "`version` is missing")
+                .help("begin the file with `version: 1`"),
+        ),
+        Some(field) if field.value.is_some_and(|v| v != 1) => problems.push(
+            Problem::new(
+                field.span,
+                "this version of `repro` reads pipelines of version 1",
+            )
+            .help("write `version: 1`, or use a newer `repro`"),
+        ),
         Some(_) => {}
     }
     if !main && let Some(salt) = &file.salt {
-        problems.push(Problem::new(salt.span, "`salt` belongs to the main file: it is part of every key").help("move it there"));
+        problems.push(
+            Problem::new(
+                salt.span,
+                "`salt` belongs to the main file: it is part of every key",
+            )
+            .help("move it there"),
+        );
     }
 }
 
 type Expanded = (Vec<crate::plan::Instance>, Vec<crate::plan::Claim>);
 
-#[expect(clippy::too_many_arguments, reason = "the last step has everything the others made")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the last step has everything the others made"
+)]
 fn expand_all(
     options: &Options,
     catalog: &Catalog,
@@ -178,27 +245,71 @@ fn expand_all(
         let shared: &Report = report;
         let narrow = |span: Span, needle: &str| shared.narrow(span, needle);
         let (mut links, mut paths) = (refs::Links::default(), HashMap::new());
-        let mut tying = needs::Tying { table, values, links: &mut links, root: options.root, paths: &mut paths, narrow: &narrow };
+        let mut tying = needs::Tying {
+            table,
+            values,
+            links: &mut links,
+            root: options.root,
+            paths: &mut paths,
+            narrow: &narrow,
+        };
         let mut kinds = work::Kinds::new(catalog, options.root, external);
-        let mut preparing = work::Preparing { kinds: &mut kinds, env: options.env, narrow: &narrow };
+        let mut preparing = work::Preparing {
+            kinds: &mut kinds,
+            env: options.env,
+            narrow: &narrow,
+        };
         let (mut needs, mut works) = (Vec::new(), Vec::new());
         for (i, stage) in table.stages.iter().enumerate() {
-            let consumer = needs::Consumer { stage: Some(i), name: &stage.name, axes: &stage.rows.axes, round_axis: stage.round_axis };
+            let consumer = consumer::Consumer {
+                stage: Some(i),
+                name: &stage.name,
+                axes: &stage.rows.axes,
+                round_axis: stage.round_axis,
+            };
             // A stage whose matrix is wrong has no axes to read; its own problem is enough.
             let Some(model) = stage.model.as_ref().filter(|_| !stage.broken) else {
+                let uses = stage
+                    .model
+                    .as_ref()
+                    .and_then(|m| m.uses.as_ref())
+                    .and_then(|f| Some((f.value.as_ref()?, f.span)));
+                problems
+                    .extend(uses.and_then(|(uses, span)| preparing.kinds.find(uses, span).err()));
                 needs.push(Vec::new());
                 works.push(work::Work::Broken);
                 continue;
             };
-            let tied = model.needs.as_ref().map_or_else(Vec::new, |n| tying.needs(n, &consumer, &mut problems));
+            let tied = model
+                .needs
+                .as_ref()
+                .map_or_else(Vec::new, |n| tying.needs(n, &consumer, &mut problems));
             let names: Vec<Arc<str>> = tied.iter().map(|n| n.name.clone()).collect();
-            works.push(work::prepare(model, stage.key, &consumer, &names, &mut preparing, &mut problems));
+            works.push(work::prepare(
+                model,
+                stage.key,
+                &consumer,
+                &names,
+                &mut preparing,
+                &mut problems,
+            ));
             needs.push(tied);
         }
-        let claims: Vec<claims::ClaimDef> = claims.iter().filter_map(|(key, field)| claims::tie(key, field, &mut tying, &mut problems)).collect();
-        if let Some(order) = expand::arrange(table, &needs, &mut problems) {
+        tying.bindings(&mut problems);
+        let claims: Vec<claims::ClaimDef> = claims
+            .iter()
+            .filter_map(|(key, field)| claims::tie(key, field, &mut tying, &mut problems))
+            .collect();
+        if let Some(order) = arrange::arrange(table, &needs, &mut problems) {
             let places: Vec<Place> = table.stages.iter().map(|s| shared.place(s.key)).collect();
-            let (instances, claims, found) = expand::Expander::new(tying, table, order).run(needs, works, &places, claims, &catalog.claim_kind, &|span| shared.place(span));
+            let (instances, claims, found) = expand::Expander::new(tying, table, order).run(
+                needs,
+                works,
+                &places,
+                claims,
+                &catalog.claim_kind,
+                &|span| shared.place(span),
+            );
             problems.extend(found);
             made = Some((instances, claims));
         }

@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::consumer::Consumer;
 use super::decode::{Entries, Raw, check_name};
 use super::diagnostic::{Problem, Span};
 use super::document::{Data, Key, Node};
-use super::matrix::{ABSENT, Values};
-use super::refs::{self, Link, Links, Round, scalar};
+use super::matrix::Values;
+use super::refs::{self, Link, Links, Round};
 use super::stages::Table;
 use super::template::{Reference, Root, Template};
 use crate::plan::{Axes, InstanceIndex, NeedItem, Source};
@@ -55,51 +56,6 @@ pub enum Target {
     Binding(Option<Box<Target>>, Box<Target>),
 }
 
-/// Who needs something.
-#[derive(Clone, Copy)]
-pub struct Consumer<'a> {
-    /// Its place in the table; `None` for a claim.
-    pub stage: Option<usize>,
-    /// Its name.
-    pub name: &'a str,
-    /// Its axes.
-    pub axes: &'a [Arc<str>],
-    /// Which of them is the round.
-    pub round_axis: Option<usize>,
-}
-
-impl Consumer<'_> {
-    /// Position of the axis a reference reads, or what is wrong with it.
-    pub fn axis(&self, reference: &Reference, span: Span) -> Result<usize, Problem> {
-        let head = reference.head();
-        if reference.path.len() != 1 {
-            return Err(Problem::new(span, format!("`${{{reference}}}`: an axis has a single value")));
-        }
-        match reference.root {
-            Root::Matrix => self.axes.iter().position(|a| **a == *head).ok_or_else(|| {
-                let problem = Problem::new(span, format!("`{}` has no axis `{head}`", self.name)).suggest(head, self.axes.iter().map(|a| &**a));
-                if self.axes.is_empty() { problem.help(format!("add `matrix: {{{head}: [...]}}` to the stage")) } else { problem }
-            }),
-            Root::Round if head == "index" => self.round_axis.ok_or_else(|| Problem::new(span, "`${round.index}` is known only in the stages of a loop")),
-            Root::Round => Err(Problem::new(span, format!("`${{{reference}}}` stands for an artifact and must be a need of its own")).help(format!("write `needs: {{NAME: \"${{{reference}}}\"}}`"))),
-            _ => Err(Problem::new(span, format!("`${{{reference}}}` is known only in `run` and `env`"))),
-        }
-    }
-
-    /// The text of a template for one row.
-    pub fn text(&self, template: &Template, row: &[u32], values: &Values, span: Span) -> Result<String, Problem> {
-        template.fill(|reference| {
-            let at = self.axis(reference, span)?;
-            if row[at] == ABSENT { Err(self.lacks(at, span)) } else { Ok(scalar(values.value(row[at]))) }
-        })
-    }
-
-    /// A combination has no value on an axis that is read.
-    pub fn lacks(&self, at: usize, span: Span) -> Problem {
-        Problem::new(span, format!("some combinations of `{}` have no value on the axis `{}`", self.name, self.axes[at])).help("give it in every entry of `include`")
-    }
-}
-
 /// What is needed to tie references.
 pub struct Tying<'a> {
     /// All stages.
@@ -118,7 +74,12 @@ pub struct Tying<'a> {
 
 impl Tying<'_> {
     /// Ties all needs of a stage; sorted by name.
-    pub fn needs(&mut self, entries: &Entries<Raw>, consumer: &Consumer, problems: &mut Vec<Problem>) -> Vec<NeedDef> {
+    pub fn needs(
+        &mut self,
+        entries: &Entries<Raw>,
+        consumer: &Consumer,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<NeedDef> {
         let mut needs = Vec::new();
         for (key, field) in &entries.list {
             match check_name(key, "an input") {
@@ -136,11 +97,57 @@ impl Tying<'_> {
         needs
     }
 
-    fn need(&mut self, key: &Key, node: &Node, consumer: &Consumer, problems: &mut Vec<Problem>) -> NeedDef {
-        let mut need = NeedDef { name: key.name.clone(), key: key.span, many: false, items: Vec::new() };
+    /// Checks what the bindings of all loops refer to, used or not.
+    pub fn bindings(&mut self, problems: &mut Vec<Problem>) {
+        let table = self.table;
+        for this in &table.loops {
+            let Some(&stage) = this.stages.first() else {
+                continue;
+            };
+            for (list, round) in [
+                (&this.first, Round::Outside),
+                (&this.carry, Round::Previous),
+            ] {
+                for (_, node) in list {
+                    if let Data::String(text) = &node.data {
+                        let found = refs::parse(text, node.span).and_then(|s| {
+                            self.links.tie(
+                                &s,
+                                node.span,
+                                Some(stage),
+                                round,
+                                false,
+                                table,
+                                self.values,
+                            )
+                        });
+                        problems.extend(found.err());
+                    }
+                }
+            }
+        }
+    }
+
+    fn need(
+        &mut self,
+        key: &Key,
+        node: &Node,
+        consumer: &Consumer,
+        problems: &mut Vec<Problem>,
+    ) -> NeedDef {
+        let mut need = NeedDef {
+            name: key.name.clone(),
+            key: key.span,
+            many: false,
+            items: Vec::new(),
+        };
         let mut add = |group: Arc<str>, node: &Node, problems: &mut Vec<Problem>| {
             let target = self.item(node, consumer, problems);
-            need.items.push(ItemDef { group, span: node.span, target });
+            need.items.push(ItemDef {
+                group,
+                span: node.span,
+                target,
+            });
         };
         match &node.data {
             Data::Seq(items) => {
@@ -159,12 +166,17 @@ impl Tying<'_> {
                         add(key.name.clone(), item, problems);
                     }
                 }
+                // The order in which groups are written is no order of artifacts.
+                need.items.sort_by(|a, b| a.group.cmp(&b.group));
                 need.many = true;
             }
             _ => add("".into(), node, problems),
         }
         if need.items.is_empty() {
-            problems.push(Problem::new(key.span, format!("the need `{}` is empty", key.name)).help("remove it, or name what it needs"));
+            problems.push(
+                Problem::new(key.span, format!("the need `{}` is empty", key.name))
+                    .help("remove it, or name what it needs"),
+            );
         }
         need
     }
@@ -173,7 +185,9 @@ impl Tying<'_> {
         let result = match &node.data {
             Data::String(text) => self.link(text, node.span, consumer, Round::Same, false),
             Data::Template(template) => match template.whole() {
-                Some(reference) if reference.root == Root::Round && reference.head() != "index" => self.binding(reference, node.span, consumer, problems),
+                Some(reference) if reference.root == Root::Round && reference.head() != "index" => {
+                    self.binding(reference, node.span, consumer, problems)
+                }
                 _ => self.template(template, node.span, consumer, Round::Same, false, problems),
             },
             Data::Map(entries) if is_path(entries) => {
@@ -181,14 +195,25 @@ impl Tying<'_> {
                 let dir = &*key.name == "dir";
                 match &value.data {
                     Data::String(text) => self.path(text, dir, value.span).map(Target::Path),
-                    Data::Template(template) => match template.references().map(|r| consumer.axis(r, (self.narrow)(value.span, &format!("${{{r}}}")))).find_map(Result::err) {
+                    Data::Template(template) => match template
+                        .references()
+                        .map(|r| consumer.axis(r, (self.narrow)(value.span, &format!("${{{r}}}"))))
+                        .find_map(Result::err)
+                    {
                         Some(problem) => Err(problem),
                         None => Ok(Target::PathPerRow(template.clone(), dir)),
                     },
-                    _ => Err(Problem::new(value.span, format!("expected a path, found {}", value.describe()))),
+                    _ => Err(Problem::new(
+                        value.span,
+                        format!("expected a path, found {}", value.describe()),
+                    )),
                 }
             }
-            _ => Err(Problem::new(node.span, format!("expected an input, found {}", node.describe())).help("write `stage.output`, `{file: path}`, a list of these or a map of groups")),
+            _ => Err(Problem::new(
+                node.span,
+                format!("expected an input, found {}", node.describe()),
+            )
+            .help("write `stage.output`, `{file: path}`, a list of these or a map of groups")),
         };
         result.unwrap_or_else(|problem| {
             problems.push(problem);
@@ -198,30 +223,75 @@ impl Tying<'_> {
 
     /// A path of the project; it must exist and be what it is said to be.
     pub fn path(&mut self, text: &str, dir: bool, span: Span) -> Result<RelPath, Problem> {
-        let path = RelPath::new(text).map_err(|e| Problem::new(span, e.to_string()).help("paths are relative to the project and stay inside it"))?;
-        let found = *self.paths.entry(path.clone()).or_insert_with(|| std::fs::metadata(path.under(self.root)).ok().map(|m| m.is_dir()));
+        let path = RelPath::new(text).map_err(|e| {
+            Problem::new(span, e.to_string())
+                .help("paths are relative to the project and stay inside it")
+        })?;
+        let found = *self.paths.entry(path.clone()).or_insert_with(|| {
+            std::fs::metadata(path.under(self.root))
+                .ok()
+                .map(|m| m.is_dir())
+        });
         match found {
             Some(is_dir) if is_dir == dir => Ok(path),
-            Some(true) => Err(Problem::new(span, format!("`{path}` is a directory")).help(format!("write `{{dir: {path}}}`"))),
-            Some(false) => Err(Problem::new(span, format!("`{path}` is a file, not a directory")).help(format!("write `{{file: {path}}}`"))),
-            None => Err(Problem::new(span, format!("there is no {} `{path}` in the project", if dir { "directory" } else { "file" })).help("paths are relative to the project; what another stage makes is `stage.output`")),
+            Some(true) => Err(Problem::new(span, format!("`{path}` is a directory"))
+                .help(format!("write `{{dir: {path}}}`"))),
+            Some(false) => Err(
+                Problem::new(span, format!("`{path}` is a file, not a directory"))
+                    .help(format!("write `{{file: {path}}}`")),
+            ),
+            None => Err(Problem::new(
+                span,
+                format!(
+                    "there is no {} `{path}` in the project",
+                    if dir { "directory" } else { "file" }
+                ),
+            )
+            .help("paths are relative to the project; what another stage makes is `stage.output`")),
         }
     }
 
     /// Ties a reference; `gather` as in [`Links::tie`].
-    pub fn link(&mut self, text: &str, span: Span, consumer: &Consumer, round: Round, gather: bool) -> Result<Target, Problem> {
+    pub fn link(
+        &mut self,
+        text: &str,
+        span: Span,
+        consumer: &Consumer,
+        round: Round,
+        gather: bool,
+    ) -> Result<Target, Problem> {
         let selector = refs::parse(text, span)?;
-        Ok(match self.links.tie(&selector, span, consumer.stage, round, gather, self.table, self.values)? {
-            Some(link) => Target::Link(link),
-            None => Target::Broken,
-        })
+        Ok(
+            match self.links.tie(
+                &selector,
+                span,
+                consumer.stage,
+                round,
+                gather,
+                self.table,
+                self.values,
+            )? {
+                Some(link) => Target::Link(link),
+                None => Target::Broken,
+            },
+        )
     }
 
-    fn template(&mut self, template: &Arc<Template>, span: Span, consumer: &Consumer, round: Round, gather: bool, problems: &mut Vec<Problem>) -> Result<Target, Problem> {
+    fn template(
+        &mut self,
+        template: &Arc<Template>,
+        span: Span,
+        consumer: &Consumer,
+        round: Round,
+        gather: bool,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Target, Problem> {
         for reference in template.references() {
             consumer.axis(reference, (self.narrow)(span, &format!("${{{reference}}}")))?;
         }
-        let rows = consumer.stage.map_or(&[][..], |s| &self.table.stages[s].rows.rows);
+        let rows = consumer
+            .stage
+            .map_or(&[][..], |s| &self.table.stages[s].rows.rows);
         let mut tied = HashMap::new();
         for row in rows {
             let text = consumer.text(template, row, self.values, span)?;
@@ -241,31 +311,62 @@ impl Tying<'_> {
         Ok(Target::LinkPerRow(template.clone(), tied))
     }
 
-    fn binding(&mut self, reference: &Reference, span: Span, consumer: &Consumer, problems: &mut Vec<Problem>) -> Result<Target, Problem> {
+    fn binding(
+        &mut self,
+        reference: &Reference,
+        span: Span,
+        consumer: &Consumer,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Target, Problem> {
         let name = reference.head();
         let table = self.table;
-        let Some(home) = consumer.stage.and_then(|s| table.stages[s].home).map(|h| &table.loops[h]) else {
-            return Err(Problem::new(span, format!("`${{{reference}}}` is known only in the stages of a loop")).help("a loop has `rounds` and inner `stages`"));
+        let Some(home) = consumer
+            .stage
+            .and_then(|s| table.stages[s].home)
+            .map(|h| &table.loops[h])
+        else {
+            return Err(Problem::new(
+                span,
+                format!("`${{{reference}}}` is known only in the stages of a loop"),
+            )
+            .help("a loop has `rounds` and inner `stages`"));
         };
         let Some((_, carry)) = home.carry.iter().find(|(k, _)| &*k.name == name) else {
             if home.first.iter().any(|(k, _)| &*k.name == name) {
                 return Ok(Target::Broken);
             }
             let names = home.carry.iter().map(|(k, _)| &*k.name).chain(["index"]);
-            return Err(Problem::new(span, format!("the loop `{}` has no binding `{name}`", home.name)).suggest(name, names).help(format!("add `carry: {{{name}: STAGE.OUTPUT}}` to its `rounds`")));
+            return Err(Problem::new(
+                span,
+                format!("the loop `{}` has no binding `{name}`", home.name),
+            )
+            .suggest(name, names)
+            .help(format!(
+                "add `carry: {{{name}: STAGE.OUTPUT}}` to its `rounds`"
+            )));
         };
         let mut tie = |node: &Node, round: Round, problems: &mut Vec<Problem>| {
             let target = match &node.data {
                 Data::String(text) => self.link(text, node.span, consumer, round, false),
-                Data::Template(template) => self.template(template, node.span, consumer, round, false, problems),
-                _ => Err(Problem::new(node.span, format!("expected a reference, found {}", node.describe())).help("write `stage.output`")),
+                Data::Template(template) => {
+                    self.template(template, node.span, consumer, round, false, problems)
+                }
+                _ => Err(Problem::new(
+                    node.span,
+                    format!("expected a reference, found {}", node.describe()),
+                )
+                .help("write `stage.output`")),
             };
             target.unwrap_or_else(|problem| {
                 problems.push(problem);
                 Target::Broken
             })
         };
-        let first = home.first.iter().find(|(k, _)| &*k.name == name).map(|(_, node)| Box::new(tie(node, Round::Outside, problems)));
+        let first = home
+            .first
+            .iter()
+            .find(|(k, _)| &*k.name == name)
+            .map(|(_, node)| Box::new(tie(node, Round::Outside, problems)));
         let carry = Box::new(tie(carry, Round::Previous, problems));
         Ok(Target::Binding(first, carry))
     }
@@ -289,7 +390,11 @@ impl Target {
                 }
                 let mut carried = Vec::new();
                 carry.links(&mut carried, home, table);
-                into.extend(carried.into_iter().filter(|link| table.stages[link.stage].home != home));
+                into.extend(
+                    carried
+                        .into_iter()
+                        .filter(|link| table.stages[link.stage].home != home),
+                );
             }
         }
     }
@@ -297,11 +402,15 @@ impl Target {
 
 /// `in/<need>/<group>/<axes>/<file>`, empty parts left out.
 pub fn placed(need: &str, group: &str, axes: &Axes, file: &str) -> RelPath {
-    let axes = crate::artifacts::file_name(&crate::plan::axes_text(axes));
+    let axes = crate::relpath::file_name(&crate::plan::axes_text(axes));
     let mut text = String::from("in");
     for part in [need, group, &axes, file] {
         // A value such as `..` must not become a step of the path.
-        let part = if matches!(part, "." | "..") { "_" } else { part };
+        let part = if matches!(part, "." | "..") {
+            "_"
+        } else {
+            part
+        };
         if !part.is_empty() {
             text.push('/');
             text.push_str(part);
@@ -316,6 +425,20 @@ fn fallback(need: &str) -> RelPath {
 }
 
 /// An artifact of an instance as an input.
-pub fn artifact(group: &Arc<str>, axes: Axes, instance: u32, output: u32, placed_at: RelPath) -> NeedItem {
-    NeedItem { group: group.clone(), axes, source: Source::Output { instance: InstanceIndex(instance), output }, placed_at }
+pub fn artifact(
+    group: &Arc<str>,
+    axes: Axes,
+    instance: u32,
+    output: u32,
+    placed_at: RelPath,
+) -> NeedItem {
+    NeedItem {
+        group: group.clone(),
+        axes,
+        source: Source::Output {
+            instance: InstanceIndex(instance),
+            output,
+        },
+        placed_at,
+    }
 }

@@ -15,7 +15,10 @@ pub fn sort(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
             users[needed].push(node);
         }
     }
-    let mut ready: BinaryHeap<Reverse<usize>> = (0..needs.len()).filter(|&n| waiting[n] == 0).map(Reverse).collect();
+    let mut ready: BinaryHeap<Reverse<usize>> = (0..needs.len())
+        .filter(|&n| waiting[n] == 0)
+        .map(Reverse)
+        .collect();
     let mut order = Vec::with_capacity(needs.len());
     while let Some(Reverse(node)) = ready.pop() {
         order.push(node);
@@ -53,8 +56,14 @@ mod tests {
 
     #[test]
     fn file_order_among_equals_and_cycles_named() {
-        assert_eq!(sort(&[vec![2], vec![], vec![1], vec![]]), Ok(vec![1, 2, 0, 3]));
-        assert_eq!(sort(&[vec![], vec![2, 0], vec![3], vec![1]]), Err(vec![1, 2, 3, 1]));
+        assert_eq!(
+            sort(&[vec![2], vec![], vec![1], vec![]]),
+            Ok(vec![1, 2, 0, 3])
+        );
+        assert_eq!(
+            sort(&[vec![], vec![2, 0], vec![3], vec![1]]),
+            Err(vec![1, 2, 3, 1])
+        );
         assert_eq!(sort(&[vec![0]]), Err(vec![0, 0]));
     }
 

@@ -12,14 +12,29 @@ use crate::plan::{Policy, Sandbox};
 
 /// The policy of anything that says nothing.
 pub fn plain() -> Policy {
-    Policy { cpus: None, memory_bytes: None, gpus: 0, mutexes: Vec::new(), timeout_s: None, retries: 0, sandbox: Sandbox::On }
+    Policy {
+        cpus: None,
+        memory_bytes: None,
+        gpus: 0,
+        mutexes: Vec::new(),
+        timeout_s: None,
+        retries: 0,
+        sandbox: Sandbox::On,
+    }
 }
 
 /// The defaults of a file.
 pub fn from_defaults(defaults: Option<&Defaults>, problems: &mut Vec<Problem>) -> Policy {
     let mut policy = plain();
     if let Some(d) = defaults {
-        apply(&mut policy, d.resources.as_ref(), d.timeout.as_ref(), d.retries.as_ref(), d.sandbox.as_ref(), problems);
+        apply(
+            &mut policy,
+            d.resources.as_ref(),
+            d.timeout.as_ref(),
+            d.retries.as_ref(),
+            d.sandbox.as_ref(),
+            problems,
+        );
     }
     policy
 }
@@ -27,7 +42,14 @@ pub fn from_defaults(defaults: Option<&Defaults>, problems: &mut Vec<Problem>) -
 /// A stage's policy over the defaults of its file.
 pub fn of_stage(stage: &Stage, defaults: &Policy, problems: &mut Vec<Problem>) -> Policy {
     let mut policy = defaults.clone();
-    apply(&mut policy, stage.resources.as_ref(), stage.timeout.as_ref(), stage.retries.as_ref(), stage.sandbox.as_ref(), problems);
+    apply(
+        &mut policy,
+        stage.resources.as_ref(),
+        stage.timeout.as_ref(),
+        stage.retries.as_ref(),
+        stage.sandbox.as_ref(),
+        problems,
+    );
     policy
 }
 
@@ -39,7 +61,13 @@ fn apply(
     sandbox: Option<&Field<SandboxSetting>>,
     problems: &mut Vec<Problem>,
 ) {
-    if let Some(Resources { cpus, memory, gpus, mutex }) = resources.and_then(|r| r.value.as_ref()) {
+    if let Some(Resources {
+        cpus,
+        memory,
+        gpus,
+        mutex,
+    }) = resources.and_then(|r| r.value.as_ref())
+    {
         if let Some(field) = cpus {
             match field.value {
                 Some(0) => problems.push(Problem::new(field.span, "a stage needs at least 1 CPU")),
@@ -51,21 +79,37 @@ fn apply(
             policy.gpus = n;
         }
         if let Some(names) = mutex {
-            policy.mutexes = names.0.iter().filter_map(|n| n.value.as_deref().map(Arc::from)).collect();
+            policy.mutexes = names
+                .0
+                .iter()
+                .filter_map(|n| n.value.as_deref().map(Arc::from))
+                .collect();
             policy.mutexes.sort();
             policy.mutexes.dedup();
         }
         if let Some(Raw(node)) = memory {
             match bytes(node) {
                 Some(n) => policy.memory_bytes = Some(n),
-                None => problems.push(Problem::new(node.span, format!("expected an amount of memory, found {}", node.describe())).help("write `512MiB`, `2GB` or a whole number of bytes")),
+                None => problems.push(
+                    Problem::new(
+                        node.span,
+                        format!("expected an amount of memory, found {}", node.describe()),
+                    )
+                    .help("write `512MiB`, `2GB` or a whole number of bytes"),
+                ),
             }
         }
     }
     if let Some(Raw(node)) = timeout {
         match seconds(node) {
             Some(s) => policy.timeout_s = Some(s),
-            None => problems.push(Problem::new(node.span, format!("expected a time above 0, found {}", node.describe())).help("write `90s`, `10m`, `1h30m` or a number of seconds")),
+            None => problems.push(
+                Problem::new(
+                    node.span,
+                    format!("expected a time above 0, found {}", node.describe()),
+                )
+                .help("write `90s`, `10m`, `1h30m` or a number of seconds"),
+            ),
         }
     }
     if let Some(n) = retries.and_then(|r| r.value) {
@@ -99,7 +143,7 @@ fn bytes(node: &Node) -> Option<u64> {
         _ => return None,
     };
     let total = amount * unit;
-    (total >= 1.0 && total < 1e18).then_some(total as u64)
+    (1.0..1e18).contains(&total).then_some(total as u64)
 }
 
 fn seconds(node: &Node) -> Option<f64> {
@@ -113,8 +157,14 @@ fn seconds(node: &Node) -> Option<f64> {
     let mut rest = text;
     while !rest.is_empty() {
         let split = rest.find(|c: char| c.is_ascii_alphabetic())?;
-        let amount: f64 = rest[..split].trim().parse().ok().filter(|a: &f64| *a >= 0.0)?;
-        let end = rest[split..].find(|c: char| !c.is_ascii_alphabetic()).map_or(rest.len(), |e| split + e);
+        let amount: f64 = rest[..split]
+            .trim()
+            .parse()
+            .ok()
+            .filter(|a: &f64| *a >= 0.0)?;
+        let end = rest[split..]
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .map_or(rest.len(), |e| split + e);
         total += amount
             * match &rest[split..end] {
                 "ms" => 1e-3,
@@ -136,11 +186,33 @@ mod tests {
 
     #[test]
     fn sizes_and_times() {
-        let node = |s: &str| Node { span: Span::start_of(0), data: Data::String(s.into()) };
-        for (text, n) in [("2GB", Some(2_000_000_000)), ("512 MiB", Some(536_870_912)), ("1.5kb", Some(1500)), ("0b", None), ("2", None), ("GB", None), ("-1GB", None), ("2gigs", None)] {
+        let node = |s: &str| Node {
+            span: Span::start_of(0),
+            data: Data::String(s.into()),
+        };
+        for (text, n) in [
+            ("2GB", Some(2_000_000_000)),
+            ("512 MiB", Some(536_870_912)),
+            ("1.5kb", Some(1500)),
+            ("0b", None),
+            ("2", None),
+            ("GB", None),
+            ("-1GB", None),
+            ("2gigs", None),
+        ] {
             assert_eq!(bytes(&node(text)), n, "{text}");
         }
-        for (text, s) in [("90s", Some(90.0)), ("1h30m", Some(5400.0)), ("1h 30m", Some(5400.0)), ("500ms", Some(0.5)), ("0s", None), ("10", None), ("", None), ("5x", None), ("-5s", None)] {
+        for (text, s) in [
+            ("90s", Some(90.0)),
+            ("1h30m", Some(5400.0)),
+            ("1h 30m", Some(5400.0)),
+            ("500ms", Some(0.5)),
+            ("0s", None),
+            ("10", None),
+            ("", None),
+            ("5x", None),
+            ("-5s", None),
+        ] {
             assert_eq!(seconds(&node(text)), s, "{text}");
         }
     }

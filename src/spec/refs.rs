@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::diagnostic::{Problem, Span};
-use super::document::{Data, plain_scalar};
-use super::matrix::{ABSENT, Values};
+use super::document::Data;
+use super::matrix::{ABSENT, Values, compare_rows};
+use super::scalar::plain_scalar;
 use super::stages::{Named, Table};
 
 /// A reference as written.
@@ -31,26 +32,57 @@ enum Pick {
 /// Reads a reference.
 pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
     let text = text.trim();
-    let wrong = |what: String| Problem::new(span, what).help("write `stage.output`, `stage[seed=0].output` or `stage[*].output`; a file of the project is `{file: path}`");
+    let wrong = |what: String| {
+        Problem::new(span, what).help("write `stage.output`, `stage[seed=0].output` or `stage[*].output`; a file of the project is `{file: path}`")
+    };
     let segments = |s: &str| -> Option<Vec<String>> {
-        let ok = |p: &str| !p.is_empty() && p.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        let ok = |p: &str| {
+            !p.is_empty()
+                && p.chars()
+                    .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+        };
         s.split('.').map(|p| ok(p).then(|| p.to_owned())).collect()
     };
-    let not = || wrong(format!("`{}` is not a reference to a stage", text.escape_debug()));
-    let Some((before, rest)) = text.split_once('[') else {
-        return Ok(Selector { stage: segments(text).ok_or_else(not)?, picks: Vec::new(), bracket: false, star: false, output: None });
+    let not = || {
+        wrong(format!(
+            "`{}` is not a reference to a stage",
+            text.escape_debug()
+        ))
     };
-    let (inside, after) = rest.split_once(']').ok_or_else(|| wrong("`[` without `]`".to_owned()))?;
-    let mut selector = Selector { stage: segments(before).ok_or_else(not)?, picks: Vec::new(), bracket: true, star: false, output: None };
+    let Some((before, rest)) = text.split_once('[') else {
+        return Ok(Selector {
+            stage: segments(text).ok_or_else(not)?,
+            picks: Vec::new(),
+            bracket: false,
+            star: false,
+            output: None,
+        });
+    };
+    let (inside, after) = rest
+        .split_once(']')
+        .ok_or_else(|| wrong("`[` without `]`".to_owned()))?;
+    let mut selector = Selector {
+        stage: segments(before).ok_or_else(not)?,
+        picks: Vec::new(),
+        bracket: true,
+        star: false,
+        output: None,
+    };
     for piece in inside.split(',').map(str::trim) {
         match piece.split_once('=') {
             None if piece == "*" => selector.star = true,
-            None => return Err(wrong(format!("`{piece}` picks nothing")).help("inside `[ ]` stand `axis=value` and `*`")),
+            None => {
+                return Err(wrong(format!("`{piece}` picks nothing"))
+                    .help("inside `[ ]` stand `axis=value` and `*`"));
+            }
             Some((axis, value)) => {
                 let (axis, value) = (axis.trim(), value.trim());
                 let pick = match (axis, value) {
                     ("round", "last") => Pick::Last,
-                    _ => Pick::Value(pick_value(value).ok_or_else(|| wrong(format!("`{value}` is not a value of an axis")))?),
+                    _ => Pick::Value(
+                        pick_value(value)
+                            .ok_or_else(|| wrong(format!("`{value}` is not a value of an axis")))?,
+                    ),
                 };
                 if selector.picks.iter().any(|(a, _)| a == axis) {
                     return Err(wrong(format!("`{axis}` is picked twice")));
@@ -132,8 +164,26 @@ pub struct Links {
 
 impl Links {
     /// Ties a reference to what it means for a consumer. `gather` makes every reference a gather (claims).
-    pub fn tie(&mut self, selector: &Selector, span: Span, consumer: Option<usize>, round: Round, gather: bool, table: &Table, values: &Values) -> Result<Option<Link>, Problem> {
-        let (stage, output) = find(selector, span, consumer.filter(|_| round != Round::Outside), table)?;
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a reference, its consumer and what both are looked up in"
+    )]
+    pub fn tie(
+        &mut self,
+        selector: &Selector,
+        span: Span,
+        consumer: Option<usize>,
+        round: Round,
+        gather: bool,
+        table: &Table,
+        values: &Values,
+    ) -> Result<Option<Link>, Problem> {
+        let (stage, output) = find(
+            selector,
+            span,
+            consumer.filter(|_| round != Round::Outside),
+            table,
+        )?;
         let producer = &table.stages[stage];
         if producer.broken {
             return Ok(None);
@@ -142,7 +192,11 @@ impl Links {
         let mut keys: Vec<(usize, From)> = Vec::new();
         for (axis, pick) in &selector.picks {
             let Some(at) = axes.iter().position(|a| **a == **axis) else {
-                return Err(Problem::new(span, format!("`{}` has no axis `{axis}`", producer.name)).suggest(axis, axes.iter().map(|a| &**a)));
+                return Err(Problem::new(
+                    span,
+                    format!("`{}` has no axis `{axis}`", producer.name),
+                )
+                .suggest(axis, axes.iter().map(|a| &**a)));
             };
             let (wanted, shown) = match pick {
                 Pick::Last => {
@@ -151,7 +205,13 @@ impl Links {
                 }
                 Pick::Value(value) => (values.find(value), scalar(value)),
             };
-            match wanted.filter(|&id| producer.rows.rows.iter().any(|row| values.join(row[at]) == id)) {
+            match wanted.filter(|&id| {
+                producer
+                    .rows
+                    .rows
+                    .iter()
+                    .any(|row| values.join(row[at]) == id)
+            }) {
                 Some(id) => keys.push((at, From::Fixed(id))),
                 None => {
                     let mut given: Vec<String> = Vec::new();
@@ -161,7 +221,11 @@ impl Links {
                             given.push(text);
                         }
                     }
-                    return Err(Problem::new(span, format!("no instance of `{}` has {axis}={shown}", producer.name)).help(format!("`{axis}` is {}", given.join(", "))));
+                    return Err(Problem::new(
+                        span,
+                        format!("no instance of `{}` has {axis}={shown}", producer.name),
+                    )
+                    .help(format!("`{axis}` is {}", given.join(", "))));
                 }
             }
         }
@@ -172,7 +236,9 @@ impl Links {
                 if keys.iter().any(|(k, _)| *k == at) {
                     continue;
                 }
-                let Some(own) = consumer.rows.axes.iter().position(|a| a == axis) else { continue };
+                let Some(own) = consumer.rows.axes.iter().position(|a| a == axis) else {
+                    continue;
+                };
                 match round {
                     _ if Some(own) != consumer.round_axis => keys.push((at, From::Consumer(own))),
                     Round::Same => keys.push((at, From::Consumer(own))),
@@ -182,14 +248,27 @@ impl Links {
             }
         }
         keys.sort_by_key(|(at, _)| *at);
-        let free = (0..axes.len()).filter(|at| !keys.iter().any(|(k, _)| k == at)).collect();
+        let free = (0..axes.len())
+            .filter(|at| !keys.iter().any(|(k, _)| k == at))
+            .collect();
         let key_axes: Vec<usize> = keys.iter().map(|(at, _)| *at).collect();
-        let index = *self.by_axes.entry((stage, key_axes.clone())).or_insert_with(|| {
-            let (index, ragged) = build(&producer.rows.rows, &key_axes, values);
-            self.indexes.push((stage, key_axes, index, ragged));
-            self.indexes.len() - 1
-        });
-        Ok(Some(Link { stage, output: output.map(Arc::from), star, span, keys, free, index }))
+        let index = *self
+            .by_axes
+            .entry((stage, key_axes.clone()))
+            .or_insert_with(|| {
+                let (index, ragged) = build(&producer.rows.rows, &key_axes, values);
+                self.indexes.push((stage, key_axes, index, ragged));
+                self.indexes.len() - 1
+            });
+        Ok(Some(Link {
+            stage,
+            output: output.map(Arc::from),
+            star,
+            span,
+            keys,
+            free,
+            index,
+        }))
     }
 
     /// The rows of the producer that a reference stands for, sorted by axis values.
@@ -202,7 +281,9 @@ impl Links {
                 From::Consumer(at) => values.join(row[at]),
                 From::PreviousRound(at) => {
                     let round = values.value(row[at]).as_u64().unwrap_or(0);
-                    values.find(&round.saturating_sub(1).into()).unwrap_or(ABSENT)
+                    values
+                        .find(&round.saturating_sub(1).into())
+                        .unwrap_or(ABSENT)
                 }
             })
             .collect();
@@ -213,20 +294,36 @@ impl Links {
         // Where `include` gave some combinations more axes than others, an axis that one side lacks does not restrict.
         let rows = &table.stages[link.stage].rows.rows;
         let fits = |row: &[u32]| {
-            link.keys.iter().zip(&wanted).all(|((at, from), &w)| match from {
-                From::Fixed(_) => values.join(row[*at]) == w,
-                _ => w == ABSENT || row[*at] == ABSENT || values.join(row[*at]) == w,
-            })
+            link.keys
+                .iter()
+                .zip(&wanted)
+                .all(|((at, from), &w)| match from {
+                    From::Fixed(_) => values.join(row[*at]) == w,
+                    _ => w == ABSENT || row[*at] == ABSENT || values.join(row[*at]) == w,
+                })
         };
-        let mut found: Vec<u32> = (0..rows.len() as u32).filter(|&i| fits(&rows[i as usize])).collect();
+        let mut found: Vec<u32> = (0..rows.len() as u32)
+            .filter(|&i| fits(&rows[i as usize]))
+            .collect();
         found.sort_by(|&a, &b| compare_rows(&rows[a as usize], &rows[b as usize], values));
         found
     }
 
     /// Why a reference that should stand for one instance stands for `count`.
-    pub fn not_one(&self, link: &Link, count: usize, consumer: &str, row: &[u32], table: &Table, values: &Values) -> Problem {
+    pub fn not_one(
+        &self,
+        link: &Link,
+        count: usize,
+        consumer: &str,
+        row: &[u32],
+        table: &Table,
+        values: &Values,
+    ) -> Problem {
         let producer = &table.stages[link.stage];
-        let output = link.output.as_ref().map_or(String::new(), |o| format!(".{o}"));
+        let output = link
+            .output
+            .as_ref()
+            .map_or(String::new(), |o| format!(".{o}"));
         if count == 0 {
             let texts: Vec<String> = link
                 .keys
@@ -235,20 +332,67 @@ impl Links {
                     let value = match *from {
                         From::Fixed(id) => scalar(values.value(id)),
                         From::Consumer(c) => scalar(values.value(row[c])),
-                        From::PreviousRound(c) => values.value(row[c]).as_u64().unwrap_or(0).saturating_sub(1).to_string(),
+                        From::PreviousRound(c) => values
+                            .value(row[c])
+                            .as_u64()
+                            .unwrap_or(0)
+                            .saturating_sub(1)
+                            .to_string(),
                     };
                     format!("{}={value}", producer.rows.axes[*at])
                 })
                 .collect();
-            return Problem::new(link.span, format!("`{consumer}` joins on equal axis values, but no instance of `{}` has {}", producer.name, texts.join(",")))
-                .help(format!("give `{}` these values, or pick one instance with `[axis=value]`", producer.name));
+            return Problem::new(
+                link.span,
+                format!(
+                    "`{consumer}` joins on equal axis values, but no instance of `{}` has {}",
+                    producer.name,
+                    texts.join(",")
+                ),
+            )
+            .help(format!(
+                "give `{}` these values, or pick one instance with `[axis=value]`",
+                producer.name
+            ));
         }
-        let axes: Vec<String> = link.free.iter().map(|&at| format!("`{}`", producer.rows.axes[at])).collect();
-        let first = link.free.first().map_or("axis", |&at| &*producer.rows.axes[at]);
-        let example = link.free.first().and_then(|&at| producer.rows.rows.iter().find(|r| r[at] != ABSENT).map(|r| scalar(values.value(r[at])))).unwrap_or_else(|| "value".to_owned());
-        let example = if first == "round" { "last".to_owned() } else { example };
-        Problem::new(link.span, format!("this stands for {count} instances of `{}`: `{consumer}` does not say which {}", producer.name, axes.join(" and ")))
-            .help(format!("gather all with `{0}[*]{output}`, or pick one with `{0}[{first}={example}]{output}`", producer.name))
+        let axes: Vec<String> = link
+            .free
+            .iter()
+            .map(|&at| format!("`{}`", producer.rows.axes[at]))
+            .collect();
+        let first = link
+            .free
+            .first()
+            .map_or("axis", |&at| &*producer.rows.axes[at]);
+        let example = link
+            .free
+            .first()
+            .and_then(|&at| {
+                producer
+                    .rows
+                    .rows
+                    .iter()
+                    .find(|r| r[at] != ABSENT)
+                    .map(|r| scalar(values.value(r[at])))
+            })
+            .unwrap_or_else(|| "value".to_owned());
+        let example = if first == "round" {
+            "last".to_owned()
+        } else {
+            example
+        };
+        Problem::new(
+            link.span,
+            format!(
+                "this stands for {count} instances of `{}`: `{consumer}` does not say which {}",
+                producer.name,
+                axes.join(" and ")
+            ),
+        )
+        .help(format!(
+            "gather all with `{0}[*]{output}`, or pick one with `{0}[{first}={example}]{output}`",
+            producer.name
+        ))
     }
 }
 
@@ -258,7 +402,10 @@ fn build(rows: &[Box<[u32]>], axes: &[usize], values: &Values) -> (Index, bool) 
     let mut index = Index::with_capacity(rows.len().min(1024));
     let mut ragged = false;
     for i in sorted {
-        let key: Box<[u32]> = axes.iter().map(|&at| values.join(rows[i as usize][at])).collect();
+        let key: Box<[u32]> = axes
+            .iter()
+            .map(|&at| values.join(rows[i as usize][at]))
+            .collect();
         ragged |= key.contains(&ABSENT);
         index.entry(key).or_default().push(i);
     }
@@ -266,64 +413,63 @@ fn build(rows: &[Box<[u32]>], axes: &[usize], values: &Values) -> (Index, bool) 
 }
 
 /// The stage a reference names, and the output: inner stages of the consumer's loop come first.
-fn find<'a>(selector: &'a Selector, span: Span, consumer: Option<usize>, table: &Table) -> Result<(usize, Option<&'a str>), Problem> {
+fn find<'a>(
+    selector: &'a Selector,
+    span: Span,
+    consumer: Option<usize>,
+    table: &Table,
+) -> Result<(usize, Option<&'a str>), Problem> {
     let home = consumer.and_then(|c| table.stages[c].home);
     let mut rest = selector.stage.as_slice();
     let first = &rest[0];
-    let stage = match (home.and_then(|h| table.inner(h, first)), table.names.get(first.as_str())) {
+    let stage = match (
+        home.and_then(|h| table.inner(h, first)),
+        table.names.get(first.as_str()),
+    ) {
         (Some(inner), _) => inner,
         (None, Some(Named::Stage(stage))) => *stage,
         (None, Some(Named::Loop(at))) => {
             rest = &rest[1..];
             let inner = table.loops[*at].stages.iter().map(|&s| table.local(s));
             match rest.first() {
-                Some(local) => table
-                    .inner(*at, local)
-                    .ok_or_else(|| Problem::new(span, format!("the loop `{first}` has no stage `{local}`")).suggest(local, inner))?,
-                None => return Err(Problem::new(span, format!("`{first}` is a loop: say which of its stages is meant")).help(format!("write `{first}.STAGE.OUTPUT`")).suggest("", inner)),
+                Some(local) => table.inner(*at, local).ok_or_else(|| {
+                    Problem::new(span, format!("the loop `{first}` has no stage `{local}`"))
+                        .suggest(local, inner)
+                })?,
+                None => {
+                    return Err(Problem::new(
+                        span,
+                        format!("`{first}` is a loop: say which of its stages is meant"),
+                    )
+                    .help(format!("write `{first}.STAGE.OUTPUT`"))
+                    .suggest("", inner));
+                }
             }
         }
         (None, None) => {
             let mut names: Vec<&str> = table.names.keys().map(|n| &**n).collect();
-            names.extend(home.iter().flat_map(|&h| table.loops[h].stages.iter().map(|&s| table.local(s))));
+            names.extend(
+                home.iter()
+                    .flat_map(|&h| table.loops[h].stages.iter().map(|&s| table.local(s))),
+            );
             names.sort_unstable();
-            return Err(Problem::new(span, format!("there is no stage `{first}`")).suggest(first, names));
+            return Err(
+                Problem::new(span, format!("there is no stage `{first}`")).suggest(first, names)
+            );
         }
     };
     match (&rest[1..], selector.output.as_deref(), selector.bracket) {
         ([], output, _) => Ok((stage, output)),
         ([output], None, false) => Ok((stage, Some(output))),
-        _ => Err(Problem::new(span, format!("`{}` names more than a stage and its output", selector.stage.join("."))).help("an output is written after the brackets: `stage[seed=0].output`")),
+        _ => Err(Problem::new(
+            span,
+            format!(
+                "`{}` names more than a stage and its output",
+                selector.stage.join(".")
+            ),
+        )
+        .help("an output is written after the brackets: `stage[seed=0].output`")),
     }
-}
-
-/// Rows by their values, axis by axis: absent, null, false, true, numbers, texts.
-pub fn compare_rows(a: &[u32], b: &[u32], values: &Values) -> std::cmp::Ordering {
-    let rank = |id: u32| match values.value(id) {
-        _ if id == ABSENT => 0,
-        Value::Null => 1,
-        Value::Bool(_) => 2,
-        Value::Number(_) => 3,
-        _ => 4,
-    };
-    for (&x, &y) in a.iter().zip(b) {
-        if x == y {
-            continue;
-        }
-        let order = rank(x).cmp(&rank(y)).then_with(|| match (values.value(x), values.value(y)) {
-            (Value::Bool(x), Value::Bool(y)) => x.cmp(y),
-            (Value::Number(x), Value::Number(y)) => match (x.as_i64(), y.as_i64()) {
-                (Some(x), Some(y)) => x.cmp(&y),
-                _ => x.as_f64().unwrap_or(0.0).total_cmp(&y.as_f64().unwrap_or(0.0)),
-            },
-            (Value::String(x), Value::String(y)) => x.cmp(y),
-            _ => std::cmp::Ordering::Equal,
-        });
-        if order.is_ne() {
-            return order;
-        }
-    }
-    std::cmp::Ordering::Equal
 }
 
 /// An axis value as it is written in names.

@@ -15,19 +15,25 @@ pub fn schema(catalog: &Catalog) -> Value {
     let mut choices: Vec<Value> = Vec::new();
     for kind in &catalog.kinds {
         let mut with = kind.schema.clone();
-        allow_references(&mut with);
         // A kind's own definitions move out, under its name, so that `#/$defs/X` of two kinds do not mix.
         if let Some(own) = with.as_object_mut().and_then(|o| o.remove("$defs")) {
-            for (name, definition) in own.as_object().into_iter().flatten() {
-                definitions.insert(format!("{}.{name}", kind.name), definition.clone());
+            for (name, mut definition) in own.as_object().cloned().into_iter().flatten() {
+                allow_references(&mut definition);
+                definitions.insert(format!("{}.{name}", kind.name), definition);
             }
         }
         if let Some(object) = with.as_object_mut() {
             object.remove("$schema");
-            object.entry("description").or_insert_with(|| kind.summary.clone().into());
+            object
+                .entry("description")
+                .or_insert_with(|| kind.summary.clone().into());
         }
+        wrap(&mut with);
         rename_refs(&mut with, &kind.name);
-        definitions.iter_mut().filter(|(name, _)| name.starts_with(&format!("{}.", kind.name))).for_each(|(_, d)| rename_refs(d, &kind.name));
+        definitions
+            .iter_mut()
+            .filter(|(name, _)| name.starts_with(&format!("{}.", kind.name)))
+            .for_each(|(_, d)| rename_refs(d, &kind.name));
         let mut needs = Map::new();
         for input in kind.inputs.iter().filter(|i| i.name != "*") {
             needs.insert(input.name.clone(), json!({"description": input.doc}));
@@ -45,7 +51,10 @@ pub fn schema(catalog: &Catalog) -> Value {
         if let Some(stage) = all.get_mut("Stage").and_then(Value::as_object_mut) {
             stage.insert("allOf".to_owned(), choices.into());
             if let Some(properties) = stage.get_mut("properties").and_then(Value::as_object_mut) {
-                properties.insert("desc".to_owned(), json!({"type": "string", "description": "What the stage is for."}));
+                properties.insert(
+                    "desc".to_owned(),
+                    json!({"type": "string", "description": "What the stage is for."}),
+                );
                 properties.insert(
                     "uses".to_owned(),
                     json!({"description": "The kind: a built-in one (see `repro kinds`), or a program of the project such as `./tools/mykind`.", "anyOf": [{"enum": names}, {"type": "string", "pattern": "^\\./|\\$\\{"}]}),
@@ -56,7 +65,10 @@ pub fn schema(catalog: &Catalog) -> Value {
     }
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for name in ["mirrors", "name", "salt", "defaults", "claims", "stages"] {
-            properties.get_mut(name).into_iter().for_each(allow_references);
+            properties
+                .get_mut(name)
+                .into_iter()
+                .for_each(allow_references);
         }
     }
     schema
@@ -64,9 +76,16 @@ pub fn schema(catalog: &Catalog) -> Value {
 
 /// Lets every value also be a text with a reference. Maps keep their own shape inside, so editors still complete their fields.
 fn allow_references(schema: &mut Value) {
-    let Some(object) = schema.as_object_mut() else { return };
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
     for key in ["properties", "$defs", "patternProperties"] {
-        for (_, child) in object.get_mut(key).and_then(Value::as_object_mut).into_iter().flatten() {
+        for (_, child) in object
+            .get_mut(key)
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flatten()
+        {
             match key {
                 "$defs" => allow_references(child),
                 _ => wrap(child),
@@ -79,15 +98,27 @@ fn allow_references(schema: &mut Value) {
         }
     }
     for key in ["anyOf", "oneOf", "allOf", "prefixItems"] {
-        for child in object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten() {
-            if key == "prefixItems" { wrap(child) } else { allow_references(child) }
+        for child in object
+            .get_mut(key)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            if key == "prefixItems" {
+                wrap(child)
+            } else {
+                allow_references(child)
+            }
         }
     }
 }
 
 fn wrap(schema: &mut Value) {
     allow_references(schema);
-    let plain_text = schema.get("type") == Some(&json!("string")) && schema.get("enum").is_none() && schema.get("pattern").is_none() && schema.get("format").is_none();
+    let plain_text = schema.get("type") == Some(&json!("string"))
+        && schema.get("enum").is_none()
+        && schema.get("pattern").is_none()
+        && schema.get("format").is_none();
     if schema.as_object().is_none_or(Map::is_empty) || plain_text {
         return;
     }
@@ -98,7 +129,10 @@ fn wrap(schema: &mut Value) {
             outer.extend(object.remove(key).map(|v| (key.to_owned(), v)));
         }
     }
-    outer.insert("anyOf".to_owned(), json!([schema.take(), {"type": "string", "pattern": "\\$\\{"}]));
+    outer.insert(
+        "anyOf".to_owned(),
+        json!([schema.take(), {"type": "string", "pattern": "\\$\\{"}]),
+    );
     *schema = Value::Object(outer);
 }
 

@@ -73,7 +73,14 @@ pub struct Table {
 
 impl Table {
     /// Adds an entry of `stages:`.
-    pub fn add(&mut self, key: &Key, field: Field<model::Stage>, defaults: &Arc<Policy>, values: &mut Values, problems: &mut Vec<Problem>) {
+    pub fn add(
+        &mut self,
+        key: &Key,
+        field: Field<model::Stage>,
+        defaults: &Arc<Policy>,
+        values: &mut Values,
+        problems: &mut Vec<Problem>,
+    ) {
         let name = match check_name(key, "a stage") {
             Ok(name) => name,
             Err(problem) => return problems.push(problem),
@@ -82,24 +89,51 @@ impl Table {
             return problems.push(super::settings::twice("stage", key, *first));
         }
         self.keys.insert(name.clone(), key.span);
-        let looped = field.value.as_ref().is_some_and(|m| m.rounds.is_some() || m.stages.is_some());
+        let looped = field
+            .value
+            .as_ref()
+            .is_some_and(|m| m.rounds.is_some() || m.stages.is_some());
         let named = if looped {
             self.add_loop(name.clone(), key, field, defaults, values, problems);
             Named::Loop(self.loops.len() - 1)
         } else {
             let (rows, broken) = rows_of(field.value.as_ref(), values, problems);
             let policy = policy_of(field.value.as_ref(), defaults, problems);
-            self.stages.push(Stage { name: name.clone(), key: key.span, home: None, model: field.value, rows, round_axis: None, policy, broken });
+            self.stages.push(Stage {
+                name: name.clone(),
+                key: key.span,
+                home: None,
+                model: field.value,
+                rows,
+                round_axis: None,
+                policy,
+                broken,
+            });
             Named::Stage(self.stages.len() - 1)
         };
         self.names.insert(name, named);
         self.order.push(named);
     }
 
-    fn add_loop(&mut self, name: Arc<str>, key: &Key, field: Field<model::Stage>, defaults: &Arc<Policy>, values: &mut Values, problems: &mut Vec<Problem>) {
+    fn add_loop(
+        &mut self,
+        name: Arc<str>,
+        key: &Key,
+        field: Field<model::Stage>,
+        defaults: &Arc<Policy>,
+        values: &mut Values,
+        problems: &mut Vec<Problem>,
+    ) {
         let Some(mut model) = field.value else { return };
         let at = self.loops.len();
-        let mut this = Loop { name: name.clone(), key: key.span, count: 1, first: Vec::new(), carry: Vec::new(), stages: Vec::new() };
+        let mut this = Loop {
+            name: name.clone(),
+            key: key.span,
+            count: 1,
+            first: Vec::new(),
+            carry: Vec::new(),
+            stages: Vec::new(),
+        };
         for (field, given) in [
             ("uses", model.uses.is_some()),
             ("with", model.with.is_some()),
@@ -116,20 +150,45 @@ impl Table {
         }
         let policy = Arc::new(super::policy::of_stage(&model, defaults, problems));
         match model.rounds.as_ref().map(|r| (r.span, r.value.as_ref())) {
-            None => problems.push(Problem::new(key.span, format!("`{name}` has inner `stages` but no `rounds`")).help("add `rounds: {count: 3}`")),
+            None => problems.push(
+                Problem::new(
+                    key.span,
+                    format!("`{name}` has inner `stages` but no `rounds`"),
+                )
+                .help("add `rounds: {count: 3}`"),
+            ),
             Some((_, None)) => {}
             Some((span, Some(rounds))) => {
                 match &rounds.count {
-                    None => problems.push(Problem::new(span, "`count` is missing").help("add `count: 3`")),
-                    Some(Field { span, value: Some(0) }) => problems.push(Problem::new(*span, "a loop has at least 1 round")),
-                    Some(Field { span, value: Some(n) }) if *n as usize > MAX_ROWS => problems.push(Problem::new(*span, format!("a loop has at most {MAX_ROWS} rounds"))),
+                    None => problems
+                        .push(Problem::new(span, "`count` is missing").help("add `count: 3`")),
+                    Some(Field {
+                        span,
+                        value: Some(0),
+                    }) => problems.push(Problem::new(*span, "a loop has at least 1 round")),
+                    Some(Field {
+                        span,
+                        value: Some(n),
+                    }) if *n as usize > MAX_ROWS => problems.push(Problem::new(
+                        *span,
+                        format!("a loop has at most {MAX_ROWS} rounds"),
+                    )),
                     Some(Field { value, .. }) => this.count = value.unwrap_or(1),
                 }
-                for (entries, into) in [(&rounds.first, &mut this.first), (&rounds.carry, &mut this.carry)] {
+                for (entries, into) in [
+                    (&rounds.first, &mut this.first),
+                    (&rounds.carry, &mut this.carry),
+                ] {
                     for (key, field) in entries.iter().flat_map(|e| &e.list) {
                         if &*key.name == "index" {
-                            problems.push(Problem::new(key.span, "`index` is the number of the round and cannot be a binding"));
-                        } else if let (Ok(_), Some(raw)) = (check_name(key, "a binding").map_err(|p| problems.push(p)), &field.value) {
+                            problems.push(Problem::new(
+                                key.span,
+                                "`index` is the number of the round and cannot be a binding",
+                            ));
+                        } else if let (Ok(_), Some(raw)) = (
+                            check_name(key, "a binding").map_err(|p| problems.push(p)),
+                            &field.value,
+                        ) {
                             into.push((key.clone(), raw.0.clone()));
                         }
                     }
@@ -147,7 +206,10 @@ impl Table {
         let (outer, outer_broken) = rows_of(Some(&model), values, problems);
         let inner = model.stages.take();
         if inner.as_ref().is_none_or(|s| s.list.is_empty()) {
-            problems.push(Problem::new(key.span, format!("the loop `{name}` has no inner `stages`")).help("put the stages of one round under `stages:`"));
+            problems.push(
+                Problem::new(key.span, format!("the loop `{name}` has no inner `stages`"))
+                    .help("put the stages of one round under `stages:`"),
+            );
         }
         for (key, field) in inner.map(|s| s.list).unwrap_or_default() {
             let local = match check_name(&key, "a stage") {
@@ -157,18 +219,34 @@ impl Table {
                     continue;
                 }
             };
-            if field.value.as_ref().is_some_and(|m| m.rounds.is_some() || m.stages.is_some()) {
-                problems.push(Problem::new(key.span, "a loop cannot lie inside a loop").help("unroll one of them with `matrix:`"));
+            if field
+                .value
+                .as_ref()
+                .is_some_and(|m| m.rounds.is_some() || m.stages.is_some())
+            {
+                problems.push(
+                    Problem::new(key.span, "a loop cannot lie inside a loop")
+                        .help("unroll one of them with `matrix:`"),
+                );
                 continue;
             }
             let (own, broken) = rows_of(field.value.as_ref(), values, problems);
             let (rows, clash) = unroll(&outer, &own, this.count, values);
             if let Some(axis) = clash {
-                problems.push(Problem::new(key.span, format!("the axis `{axis}` belongs to the loop already")).help("remove it here: inner stages have all axes of their loop"));
+                problems.push(
+                    Problem::new(
+                        key.span,
+                        format!("the axis `{axis}` belongs to the loop already"),
+                    )
+                    .help("remove it here: inner stages have all axes of their loop"),
+                );
             }
             let too_many = rows.is_none();
             if too_many {
-                problems.push(Problem::new(key.span, format!("the loop makes more than {MAX_ROWS} instances of this stage")));
+                problems.push(Problem::new(
+                    key.span,
+                    format!("the loop makes more than {MAX_ROWS} instances of this stage"),
+                ));
             }
             let policy = policy_of(field.value.as_ref(), &policy, problems);
             this.stages.push(self.stages.len());
@@ -188,7 +266,11 @@ impl Table {
 
     /// The inner stage of a loop.
     pub fn inner(&self, at: usize, local: &str) -> Option<usize> {
-        self.loops[at].stages.iter().copied().find(|&s| self.local(s) == local)
+        self.loops[at]
+            .stages
+            .iter()
+            .copied()
+            .find(|&s| self.local(s) == local)
     }
 
     /// A stage's name inside its loop.
@@ -201,14 +283,29 @@ impl Table {
     }
 }
 
-fn policy_of(model: Option<&model::Stage>, defaults: &Arc<Policy>, problems: &mut Vec<Problem>) -> Arc<Policy> {
+fn policy_of(
+    model: Option<&model::Stage>,
+    defaults: &Arc<Policy>,
+    problems: &mut Vec<Problem>,
+) -> Arc<Policy> {
     match model {
-        Some(m) if m.resources.is_some() || m.timeout.is_some() || m.retries.is_some() || m.sandbox.is_some() => Arc::new(super::policy::of_stage(m, defaults, problems)),
+        Some(m)
+            if m.resources.is_some()
+                || m.timeout.is_some()
+                || m.retries.is_some()
+                || m.sandbox.is_some() =>
+        {
+            Arc::new(super::policy::of_stage(m, defaults, problems))
+        }
         _ => defaults.clone(),
     }
 }
 
-fn rows_of(model: Option<&model::Stage>, values: &mut Values, problems: &mut Vec<Problem>) -> (Rows, bool) {
+fn rows_of(
+    model: Option<&model::Stage>,
+    values: &mut Values,
+    problems: &mut Vec<Problem>,
+) -> (Rows, bool) {
     match model.map(|m| m.matrix.as_ref()) {
         None => (Rows::single(), true),
         Some(None) => (Rows::single(), false),
@@ -220,17 +317,36 @@ fn rows_of(model: Option<&model::Stage>, values: &mut Values, problems: &mut Vec
 }
 
 /// Outer axes, the round, own axes; all rows of one round together. Also the name of an axis given twice.
-fn unroll(outer: &Rows, own: &Rows, count: u32, values: &mut Values) -> (Option<Rows>, Option<Arc<str>>) {
+fn unroll(
+    outer: &Rows,
+    own: &Rows,
+    count: u32,
+    values: &mut Values,
+) -> (Option<Rows>, Option<Arc<str>>) {
     let clash = own.axes.iter().find(|a| outer.axes.contains(a)).cloned();
-    if (outer.rows.len() as u64).saturating_mul(own.rows.len() as u64).saturating_mul(u64::from(count)) > MAX_ROWS as u64 {
+    if (outer.rows.len() as u64)
+        .saturating_mul(own.rows.len() as u64)
+        .saturating_mul(u64::from(count))
+        > MAX_ROWS as u64
+    {
         return (None, clash);
     }
-    let axes = outer.axes.iter().cloned().chain(["round".into()]).chain(own.axes.iter().cloned()).collect();
+    let axes = outer
+        .axes
+        .iter()
+        .cloned()
+        .chain(["round".into()])
+        .chain(own.axes.iter().cloned())
+        .collect();
     let mut rows = Vec::new();
     for round in 0..count {
         let id = values.id(&round.into());
         for a in &outer.rows {
-            rows.extend(own.rows.iter().map(|b| [&**a, &[id], &**b].concat().into_boxed_slice()));
+            rows.extend(
+                own.rows
+                    .iter()
+                    .map(|b| [&**a, &[id], &**b].concat().into_boxed_slice()),
+            );
         }
     }
     (Some(Rows { axes, rows }), clash)

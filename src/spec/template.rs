@@ -68,7 +68,12 @@ impl Reference {
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ROOTS.iter().find(|(_, r)| *r == self.root).map_or("", |(name, _)| name))?;
+        f.write_str(
+            ROOTS
+                .iter()
+                .find(|(_, r)| *r == self.root)
+                .map_or("", |(name, _)| name),
+        )?;
         for step in &self.path {
             match step {
                 Step::Key(key) => write!(f, ".{key}")?,
@@ -113,7 +118,10 @@ impl Template {
     }
 
     /// The text with every reference replaced.
-    pub fn fill<E>(&self, mut lookup: impl FnMut(&Reference) -> Result<String, E>) -> Result<String, E> {
+    pub fn fill<E>(
+        &self,
+        mut lookup: impl FnMut(&Reference) -> Result<String, E>,
+    ) -> Result<String, E> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
@@ -147,7 +155,9 @@ pub struct BadTemplate {
 
 /// Splits a text at its references; `$${` and `\${` stand for `${`. `None` when there is nothing to replace.
 pub fn parse(text: &str) -> Result<Option<Template>, BadTemplate> {
-    let Some(mut at) = text.find("${") else { return Ok(None) };
+    let Some(mut at) = text.find("${") else {
+        return Ok(None);
+    };
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -161,7 +171,11 @@ pub fn parse(text: &str) -> Result<Option<Template>, BadTemplate> {
             literal.push_str(before);
             let inner = &rest[at + 2..];
             let Some(close) = inner.find('}') else {
-                return Err(BadTemplate { needle: "${".to_owned(), message: "`${` without `}`".to_owned(), help: "write `$${` for a literal `${`".to_owned() });
+                return Err(BadTemplate {
+                    needle: "${".to_owned(),
+                    message: "`${` without `}`".to_owned(),
+                    help: "write `$${` for a literal `${`".to_owned(),
+                });
             };
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal)));
@@ -182,13 +196,26 @@ pub fn parse(text: &str) -> Result<Option<Template>, BadTemplate> {
 }
 
 fn reference(text: &str) -> Result<Reference, BadTemplate> {
-    let bad = |message: String, help: String| BadTemplate { needle: format!("${{{text}}}"), message, help };
+    let bad = |message: String, help: String| BadTemplate {
+        needle: format!("${{{text}}}"),
+        message,
+        help,
+    };
     let trimmed = text.trim();
     let (first, mut rest) = trimmed.split_at(trimmed.find(['.', '[']).unwrap_or(trimmed.len()));
     let Some(&(_, root)) = ROOTS.iter().find(|(name, _)| *name == first) else {
+        let similar = ROOTS
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| strsim::damerau_levenshtein(name, first) == 1)
+            .map(|name| format!("did you mean `{name}{rest}`? "))
+            .next();
         return Err(bad(
             format!("`${{{text}}}` is not known here"),
-            format!("references begin with vars, env, matrix, round, needs or outputs; for the shell's own variable write `$${{{text}}}`"),
+            format!(
+                "{}references begin with vars, env, matrix, round, needs or outputs; for the shell's own variable write `$${{{text}}}`",
+                similar.unwrap_or_default()
+            ),
         ));
     };
     let mut path = Vec::new();
@@ -196,23 +223,40 @@ fn reference(text: &str) -> Result<Reference, BadTemplate> {
         if let Some(after) = rest.strip_prefix('.') {
             let end = after.find(['.', '[']).unwrap_or(after.len());
             let key = &after[..end];
-            if key.is_empty() || !key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') {
-                return Err(bad(format!("`${{{text}}}` is not a reference"), "write `${vars.name}` or `${vars.name.field[0]}`".to_owned()));
+            if key.is_empty()
+                || !key
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+            {
+                return Err(bad(
+                    format!("`${{{text}}}` is not a reference"),
+                    "write `${vars.name}` or `${vars.name.field[0]}`".to_owned(),
+                ));
             }
             path.push(Step::Key(key.to_owned()));
             rest = &after[end..];
-        } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
+        } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']'))
+        {
             let Ok(index) = index.trim().parse() else {
-                return Err(bad(format!("`{index}` is not a position in a list"), "positions are whole numbers from 0".to_owned()));
+                return Err(bad(
+                    format!("`{index}` is not a position in a list"),
+                    "positions are whole numbers from 0".to_owned(),
+                ));
             };
             path.push(Step::Index(index));
             rest = after;
         } else {
-            return Err(bad(format!("`${{{text}}}` is not a reference"), "write `${vars.name}` or `${vars.name.field[0]}`".to_owned()));
+            return Err(bad(
+                format!("`${{{text}}}` is not a reference"),
+                "write `${vars.name}` or `${vars.name.field[0]}`".to_owned(),
+            ));
         }
     }
     if !matches!(path.first(), Some(Step::Key(_))) {
-        return Err(bad(format!("`${{{text}}}` names nothing in `{first}`"), format!("write `${{{first}.name}}`")));
+        return Err(bad(
+            format!("`${{{text}}}` names nothing in `{first}`"),
+            format!("write `${{{first}.name}}`"),
+        ));
     }
     Ok(Reference { root, path })
 }
@@ -225,13 +269,21 @@ impl BadTemplate {
 }
 
 /// Follows the steps of a reference after its first key.
-pub fn follow<'a>(mut node: &'a Node, reference: &Reference, span: Span) -> Result<&'a Node, Problem> {
+pub fn follow<'a>(
+    mut node: &'a Node,
+    reference: &Reference,
+    span: Span,
+) -> Result<&'a Node, Problem> {
     for step in reference.path.iter().skip(1) {
         let next = match (step, &node.data) {
             (Step::Key(key), Data::Map(entries)) => {
                 let found = node.get(key);
                 if found.is_none() {
-                    return Err(Problem::new(span, format!("`${{{reference}}}`: there is no `{key}`")).suggest(key, entries.iter().map(|(k, _)| &*k.name)));
+                    return Err(Problem::new(
+                        span,
+                        format!("`${{{reference}}}`: there is no `{key}`"),
+                    )
+                    .suggest(key, entries.iter().map(|(k, _)| &*k.name)));
                 }
                 found
             }
@@ -245,7 +297,10 @@ pub fn follow<'a>(mut node: &'a Node, reference: &Reference, span: Span) -> Resu
                     Step::Key(key) => format!("no `{key}`"),
                     Step::Index(i) => format!("no position {i}"),
                 };
-                return Err(Problem::new(span, format!("`${{{reference}}}`: {} has {what}", node.describe())));
+                return Err(Problem::new(
+                    span,
+                    format!("`${{{reference}}}`: {} has {what}", node.describe()),
+                ));
             }
         };
     }
@@ -263,24 +318,31 @@ pub fn scalar_text(data: &Data) -> Option<String> {
     }
 }
 
+/// What a reference stands for; `None` when that is known only later.
+pub type Lookup<'a> = dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>> + 'a;
+
 /// Replaces the references for which `lookup` has an answer, everywhere in a tree; `None` when nothing changes.
 /// The nodes of a replaced value keep their own spans but for its root, which takes that of the place of use.
 pub fn substitute(
     node: &Node,
     narrow: &dyn Fn(Span, &str) -> Span,
-    lookup: &mut dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>>,
+    lookup: &mut Lookup<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Node> {
     let data = match &node.data {
         Data::String(text) => match parse(text) {
             Ok(None) => return None,
-            Ok(Some(template)) => substitute_template(&template, node.span, narrow, lookup, problems),
+            Ok(Some(template)) => {
+                substitute_template(&template, node.span, narrow, lookup, problems)
+            }
             Err(bad) => {
                 problems.push(bad.problem(node.span, narrow));
-                return None;
+                Data::Broken
             }
         },
-        Data::Template(template) => substitute_template(template, node.span, narrow, lookup, problems),
+        Data::Template(template) => {
+            substitute_template(template, node.span, narrow, lookup, problems)
+        }
         Data::Seq(items) => {
             let mut changed: Option<Vec<Node>> = None;
             for (i, item) in items.iter().enumerate() {
@@ -299,16 +361,19 @@ pub fn substitute(
             }
             Data::Map(changed?.into())
         }
-        Data::Null | Data::Bool(_) | Data::Number(_) => return None,
+        Data::Null | Data::Broken | Data::Bool(_) | Data::Number(_) => return None,
     };
-    Some(Node { span: node.span, data })
+    Some(Node {
+        span: node.span,
+        data,
+    })
 }
 
 fn substitute_template(
     template: &Template,
     span: Span,
     narrow: &dyn Fn(Span, &str) -> Span,
-    lookup: &mut dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>>,
+    lookup: &mut Lookup<'_>,
     problems: &mut Vec<Problem>,
 ) -> Data {
     let whole = template.whole().is_some();
@@ -323,9 +388,11 @@ fn substitute_template(
                     None => vec![part.clone()],
                     Some(Err(problem)) => {
                         problems.push(problem);
-                        return Data::Null;
+                        return Data::Broken;
                     }
-                    Some(Ok(node)) if whole => return node.data,
+                    Some(Ok(node)) if whole || matches!(node.data, Data::Broken) => {
+                        return node.data;
+                    }
                     Some(Ok(node)) => match (&node.data, scalar_text(&node.data)) {
                         (Data::Template(inner), _) => inner.parts.clone(),
                         (_, Some(text)) => vec![Part::Text(text)],
@@ -334,7 +401,7 @@ fn substitute_template(
                                 Problem::new(at, format!("`${{{reference}}}` is {}; only a single value can be part of a text", node.describe()))
                                     .help("let the reference be the whole value, or pick one element with `[0]` or `.name`"),
                             );
-                            return Data::Null;
+                            return Data::Broken;
                         }
                     },
                 }
@@ -355,8 +422,11 @@ fn substitute_template(
             }
         }
         if bytes > MAX_TEXT {
-            problems.push(Problem::new(span, format!("the text grows beyond {MAX_TEXT} bytes when its references are replaced")));
-            return Data::Null;
+            problems.push(Problem::new(
+                span,
+                format!("the text grows beyond {MAX_TEXT} bytes when its references are replaced"),
+            ));
+            return Data::Broken;
         }
     }
     match parts.as_slice() {
@@ -373,11 +443,23 @@ mod tests {
     #[test]
     fn escapes_and_parts() {
         assert_eq!(parse("plain $x").unwrap(), None);
-        assert_eq!(parse("$${HOME} \\${x}").unwrap().unwrap().parts, [Part::Text("${HOME} ${x}".into())]);
+        assert_eq!(
+            parse("$${HOME} \\${x}").unwrap().unwrap().parts,
+            [Part::Text("${HOME} ${x}".into())]
+        );
         let t = parse("a ${vars.x.y[2]} b").unwrap().unwrap();
         assert_eq!(t.to_string(), "a ${vars.x.y[2]} b");
         assert_eq!(t.parts.len(), 3);
-        for bad in ["${HOME}", "${x:-1}", "${", "${vars}", "${vars.}", "${vars.x[a]}", "${vars.x y}", "${}"] {
+        for bad in [
+            "${HOME}",
+            "${x:-1}",
+            "${",
+            "${vars}",
+            "${vars.}",
+            "${vars.x[a]}",
+            "${vars.x y}",
+            "${}",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

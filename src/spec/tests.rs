@@ -16,15 +16,30 @@ mod expansion;
 mod laws;
 
 fn input(name: &str, required: bool, many: bool) -> InputSpec {
-    InputSpec { name: name.to_owned(), required, many, doc: format!("what {name} is"), observes_only: false }
+    InputSpec {
+        name: name.to_owned(),
+        required,
+        many,
+        doc: format!("what {name} is"),
+        observes_only: false,
+    }
 }
 
 fn outputs(list: &[(&str, &str)]) -> Vec<OutputSpec> {
-    list.iter().map(|(n, p)| OutputSpec { name: (*n).into(), path: RelPath::new(p).unwrap() }).collect()
+    list.iter()
+        .map(|(n, p)| OutputSpec {
+            name: (*n).into(),
+            path: RelPath::new(p).unwrap(),
+        })
+        .collect()
 }
 
 /// A kind that takes numbers `size` (default 1) and `speed`, a text `colour`, a map `tool` and anything under `free`.
-fn kind(name: &str, inputs: Vec<InputSpec>, made: &'static [(&'static str, &'static str)]) -> Arc<Kind> {
+fn kind(
+    name: &str,
+    inputs: Vec<InputSpec>,
+    made: &'static [(&'static str, &'static str)],
+) -> Arc<Kind> {
     Arc::new(Kind {
         name: name.to_owned(),
         summary: format!("{name} things"),
@@ -38,12 +53,20 @@ fn kind(name: &str, inputs: Vec<InputSpec>, made: &'static [(&'static str, &'sta
             let mut problems = Vec::new();
             let object = request.params.as_object().unwrap();
             let mut bad = |path: &[&str], message: &str, hint: Option<&str>| {
-                problems.push(ParamProblem { path: path.iter().map(|s| (*s).to_owned()).collect(), message: message.to_owned(), hint: hint.map(str::to_owned) });
+                problems.push(ParamProblem {
+                    path: path.iter().map(|s| (*s).to_owned()).collect(),
+                    message: message.to_owned(),
+                    hint: hint.map(str::to_owned),
+                });
             };
             for (key, value) in object {
                 match key.as_str() {
                     "size" if value.as_i64().is_some_and(|n| n > 0) => {}
-                    "size" => bad(&["size"], &format!("expected a whole number above 0, found {value}"), Some("1 is a good size")),
+                    "size" => bad(
+                        &["size"],
+                        &format!("expected a whole number above 0, found {value}"),
+                        Some("1 is a good size"),
+                    ),
                     "speed" if value.is_number() => {}
                     "speed" => bad(&["speed"], "expected a number", None),
                     "colour" if value == "red" || value == "blue" => {}
@@ -61,25 +84,55 @@ fn kind(name: &str, inputs: Vec<InputSpec>, made: &'static [(&'static str, &'sta
                 return Err(problems);
             }
             let mut params = request.params.clone();
-            params.as_object_mut().unwrap().entry("size").or_insert(json!(1));
-            Ok(Checked { params, outputs: outputs(made) })
+            params
+                .as_object_mut()
+                .unwrap()
+                .entry("size")
+                .or_insert(json!(1));
+            Ok(Checked {
+                params,
+                outputs: outputs(made),
+            })
         }),
         states: None,
     })
 }
 
 fn claim_kind() -> Arc<Kind> {
-    let mut kind = Arc::into_inner(kind("decide", vec![input("a", true, true), input("b", false, true)], &[])).unwrap();
-    kind.check = Arc::new(|request| Ok(Checked { params: request.params.clone(), outputs: outputs(&[("verdict", "verdict.json")]) }));
+    let mut kind = Arc::into_inner(kind(
+        "decide",
+        vec![input("a", true, true), input("b", false, true)],
+        &[],
+    ))
+    .unwrap();
+    kind.check = Arc::new(|request| {
+        Ok(Checked {
+            params: request.params.clone(),
+            outputs: outputs(&[("verdict", "verdict.json")]),
+        })
+    });
     Arc::new(kind)
 }
 
 fn catalog() -> Catalog {
     Catalog {
+        reference: |_| None,
         kinds: vec![
-            kind("make", vec![input("part", false, false), input("mask", false, false)], &[("thing", "thing.bin"), ("metrics", "metrics.csv")]),
-            kind("join", vec![input("parts", true, true)], &[("whole", "whole.bin")]),
-            kind("gauge", vec![input("*", false, true)], &[("report", "report.txt")]),
+            kind(
+                "make",
+                vec![input("part", false, false), input("mask", false, false)],
+                &[("thing", "thing.bin"), ("metrics", "metrics.csv")],
+            ),
+            kind(
+                "join",
+                vec![input("parts", true, true)],
+                &[("whole", "whole.bin")],
+            ),
+            kind(
+                "gauge",
+                vec![input("*", false, true)],
+                &[("report", "report.txt")],
+            ),
         ],
         claim_kind: claim_kind(),
         read_table: Arc::new(|_| Ok(Vec::new())),
@@ -95,7 +148,11 @@ struct Project {
 }
 
 fn project(pipeline: &str) -> Project {
-    let project = Project { dir: tempfile::tempdir().unwrap(), profile: Vec::new(), set: Vec::new() };
+    let project = Project {
+        dir: tempfile::tempdir().unwrap(),
+        profile: Vec::new(),
+        set: Vec::new(),
+    };
     project.file("pipeline.yaml", pipeline)
 }
 
@@ -117,14 +174,32 @@ impl Project {
         self
     }
 
-    fn load_with(&self, external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>) -> Result<Plan, Diagnostics> {
+    fn load_with(
+        &self,
+        external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>,
+    ) -> Result<Plan, Diagnostics> {
         let env = |name: &str| (name == "PAINT").then(|| "blue".to_owned());
         let file: PathBuf = self.dir.path().join("pipeline.yaml");
-        load(&Options { file: &file, root: self.dir.path(), profile: self.profile.clone(), set: self.set.clone(), env: &env }, &catalog(), external)
+        load(
+            &Options {
+                file: &file,
+                root: self.dir.path(),
+                profile: self.profile.clone(),
+                set: self.set.clone(),
+                env: &env,
+            },
+            &catalog(),
+            external,
+        )
     }
 
     fn load(&self) -> Result<Plan, Diagnostics> {
-        self.load_with(&|path| anyhow::bail!("{} does not answer", path.file_name().unwrap().to_string_lossy()))
+        self.load_with(&|path| {
+            anyhow::bail!(
+                "{} does not answer",
+                path.file_name().unwrap().to_string_lossy()
+            )
+        })
     }
 
     fn plan(&self) -> Plan {
@@ -144,7 +219,10 @@ fn ids(plan: &Plan) -> Vec<&str> {
 }
 
 fn find<'a>(plan: &'a Plan, id: &str) -> &'a Instance {
-    plan.instances.iter().find(|i| &*i.id == id).unwrap_or_else(|| panic!("no {id} in {:?}", ids(plan)))
+    plan.instances
+        .iter()
+        .find(|i| &*i.id == id)
+        .unwrap_or_else(|| panic!("no {id} in {:?}", ids(plan)))
 }
 
 /// `name: [group|axes|source|placed_at ...]`
@@ -159,13 +237,26 @@ fn needs(plan: &Plan, id: &str) -> Vec<String> {
                 .map(|i| {
                     let source = match &i.source {
                         Source::Path(path) => path.to_string(),
-                        Source::Output { instance, output } => format!("{}.{}", plan.instance(*instance).id, plan.instance(*instance).outputs[*output as usize].name),
+                        Source::Output { instance, output } => format!(
+                            "{}.{}",
+                            plan.instance(*instance).id,
+                            plan.instance(*instance).outputs[*output as usize].name
+                        ),
                     };
-                    let group = if i.group.is_empty() { String::new() } else { format!("{}: ", i.group) };
+                    let group = if i.group.is_empty() {
+                        String::new()
+                    } else {
+                        format!("{}: ", i.group)
+                    };
                     format!("{group}{source} @ {}", i.placed_at)
                 })
                 .collect();
-            format!("{}{} <- {}", n.name, if n.many { " (many)" } else { "" }, items.join(" | "))
+            format!(
+                "{}{} <- {}",
+                n.name,
+                if n.many { " (many)" } else { "" },
+                items.join(" | ")
+            )
         })
         .collect()
 }

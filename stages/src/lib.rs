@@ -1,6 +1,7 @@
 //! What the stages of a pipeline compute: data, networks, exact kernels, methods, statistics.
 //!
-//! Knows nothing of caches, graphs or remotes: a stage is told everything by [`job::Job`] and answers with files.
+//! Knows nothing of caches, graphs or remotes: a stage is told everything by [`job::Job`] and answers with files. The
+//! modules are listed from the arithmetic upwards; each uses only those above it.
 
 pub mod exact;
 pub mod kernels;
@@ -12,6 +13,10 @@ pub mod fetch;
 pub mod select;
 pub mod stats;
 pub mod table;
+pub mod weights;
+
+pub mod nn;
+pub mod training;
 
 pub mod check;
 pub mod job;

@@ -83,6 +83,8 @@ fn run(
         bail!(Failure::new(message).hint("use the same `repro` for the run and its workers"));
     }
     ensure!(job.threads >= 1, "the job gives no thread");
+    // A wrong REPRO_SIMD is told before anything is computed.
+    crate::kernels::Path::from_env()?;
     // Fails only if a pool exists already (tests); results never depend on the number of threads.
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(job.threads as usize)

@@ -28,24 +28,391 @@ stages:
     assert_eq!(
         ids(&plan),
         [
-            "base[seed=0]", "base[seed=1]", "tuned[seed=0,speed=0.1]", "tuned[seed=0,speed=0.2]", "tuned[seed=1,speed=0.1]", "tuned[seed=1,speed=0.2]", "all", "per[seed=1]",
-            "pair", "groups", "text"
+            "base[seed=0]",
+            "base[seed=1]",
+            "tuned[seed=0,speed=0.1]",
+            "tuned[seed=0,speed=0.2]",
+            "tuned[seed=1,speed=0.1]",
+            "tuned[seed=1,speed=0.2]",
+            "all",
+            "per[seed=1]",
+            "pair",
+            "groups",
+            "text"
         ]
     );
-    assert_eq!(params(&plan, "tuned[seed=1,speed=0.2]"), json!({"size": 1, "speed": 0.2}));
-    assert_eq!(needs(&plan, "tuned[seed=1,speed=0.2]"), ["part <- base[seed=1].thing @ in/part/thing.bin"]);
+    assert_eq!(
+        params(&plan, "tuned[seed=1,speed=0.2]"),
+        json!({"size": 1, "speed": 0.2})
+    );
+    assert_eq!(
+        needs(&plan, "tuned[seed=1,speed=0.2]"),
+        ["part <- base[seed=1].thing @ in/part/thing.bin"]
+    );
     assert_eq!(
         needs(&plan, "all"),
-        ["parts (many) <- tuned[seed=0,speed=0.1].thing @ in/parts/seed=0,speed=0.1/thing.bin | tuned[seed=0,speed=0.2].thing @ in/parts/seed=0,speed=0.2/thing.bin | tuned[seed=1,speed=0.1].thing @ in/parts/seed=1,speed=0.1/thing.bin | tuned[seed=1,speed=0.2].thing @ in/parts/seed=1,speed=0.2/thing.bin"]
+        [
+            "parts (many) <- tuned[seed=0,speed=0.1].thing @ in/parts/seed=0,speed=0.1/thing.bin | tuned[seed=0,speed=0.2].thing @ in/parts/seed=0,speed=0.2/thing.bin | tuned[seed=1,speed=0.1].thing @ in/parts/seed=1,speed=0.1/thing.bin | tuned[seed=1,speed=0.2].thing @ in/parts/seed=1,speed=0.2/thing.bin"
+        ]
     );
-    assert_eq!(needs(&plan, "per[seed=1]")[0].matches("tuned[seed=1").count(), 2);
+    assert_eq!(
+        needs(&plan, "per[seed=1]")[0]
+            .matches("tuned[seed=1")
+            .count(),
+        2
+    );
     assert_eq!(
         needs(&plan, "pair"),
-        ["parts (many) <- 0: base[seed=0].thing @ in/parts/0/thing.bin | 1: tuned[seed=1,speed=0.2].thing @ in/parts/1/thing.bin | 2: note.txt @ note.txt"]
+        [
+            "parts (many) <- 0: base[seed=0].thing @ in/parts/0/thing.bin | 1: tuned[seed=1,speed=0.2].thing @ in/parts/1/thing.bin | 2: note.txt @ note.txt"
+        ]
     );
-    assert!(needs(&plan, "groups")[0].contains("new: tuned[seed=0,speed=0.1].thing @ in/parts/new/seed=0,speed=0.1/thing.bin"));
+    assert!(
+        needs(&plan, "groups")[0].contains(
+            "new: tuned[seed=0,speed=0.1].thing @ in/parts/new/seed=0,speed=0.1/thing.bin"
+        )
+    );
     assert_eq!(
         script(&plan, "text"),
-        "cat 'my note.txt' in/runs/old/seed=0/thing.bin in/runs/old/seed=1/thing.bin in/runs/new/thing.bin in/runs/new/thing.bin > 'a b.txt' # 0.2 ${HOME} $x"
+        "cat 'my note.txt' in/runs/new/thing.bin in/runs/old/seed=0/thing.bin in/runs/old/seed=1/thing.bin in/runs/new/thing.bin > 'a b.txt' # 0.2 ${HOME} $x"
     );
+}
+
+#[test]
+fn rounds_unroll_and_raising_the_count_changes_nothing_old() {
+    let text = r#"
+version: 1
+vars: {count: 2}
+stages:
+  init: {uses: make, matrix: {seed: [0, 1]}}
+  imp:
+    matrix: {seed: [0, 1]}
+    rounds:
+      count: "${vars.count}"
+      first: {model: init.thing}
+      carry: {model: rewind.thing, mask: prune.thing}
+    stages:
+      rewind: {uses: make, needs: {part: "train[round=0].thing", mask: prune.thing}}
+      train: {uses: make, needs: {part: "${round.model}", mask: "${round.mask}"}, with: {free: "${round.index}"}}
+      prune: {uses: make, needs: {part: train.thing}, with: {free: "${matrix.seed}"}}
+  last: {uses: make, needs: {part: "imp.train[seed=0,round=last].thing"}}
+  all: {uses: join, needs: {parts: "imp.prune[seed=1,*].metrics"}}
+"#;
+    let two = project(text).plan();
+    assert_eq!(
+        ids(&two),
+        [
+            "init[seed=0]",
+            "init[seed=1]",
+            "imp.train[seed=0,round=0]",
+            "imp.train[seed=1,round=0]",
+            "imp.prune[seed=0,round=0]",
+            "imp.prune[seed=1,round=0]",
+            "imp.rewind[seed=0,round=0]",
+            "imp.rewind[seed=1,round=0]",
+            "imp.train[seed=0,round=1]",
+            "imp.train[seed=1,round=1]",
+            "imp.prune[seed=0,round=1]",
+            "imp.prune[seed=1,round=1]",
+            "imp.rewind[seed=0,round=1]",
+            "imp.rewind[seed=1,round=1]",
+            "last",
+            "all",
+        ]
+    );
+    assert_eq!(
+        needs(&two, "imp.train[seed=1,round=0]"),
+        ["part <- init[seed=1].thing @ in/part/thing.bin"]
+    );
+    assert_eq!(
+        needs(&two, "imp.train[seed=1,round=1]"),
+        [
+            "mask <- imp.prune[seed=1,round=0].thing @ in/mask/thing.bin",
+            "part <- imp.rewind[seed=1,round=0].thing @ in/part/thing.bin"
+        ]
+    );
+    assert_eq!(
+        needs(&two, "imp.rewind[seed=0,round=1]"),
+        [
+            "mask <- imp.prune[seed=0,round=1].thing @ in/mask/thing.bin",
+            "part <- imp.train[seed=0,round=0].thing @ in/part/thing.bin"
+        ]
+    );
+    assert_eq!(params(&two, "imp.train[seed=0,round=1]")["free"], 1);
+    assert_eq!(
+        needs(&two, "last"),
+        ["part <- imp.train[seed=0,round=1].thing @ in/part/thing.bin"]
+    );
+    assert_eq!(needs(&two, "all")[0].matches("imp.prune[seed=1").count(), 2);
+    let five = project(text).set("count=5").plan();
+    for id in ids(&two).into_iter().filter(|id| id.starts_with("i")) {
+        assert_eq!(needs(&two, id), needs(&five, id));
+        assert_eq!(params(&two, id), params(&five, id));
+    }
+    assert_eq!(
+        needs(&five, "last"),
+        ["part <- imp.train[seed=0,round=4].thing @ in/part/thing.bin"]
+    );
+}
+
+#[test]
+fn matrices() {
+    let rows = |matrix: &str| -> Vec<String> {
+        let plan = project(&format!(
+            "version: 1\nstages: {{s: {{uses: make, matrix: {matrix}}}}}\n"
+        ))
+        .plan();
+        ids(&plan)
+            .iter()
+            .map(|id| id[2..id.len() - 1].to_owned())
+            .collect()
+    };
+    assert_eq!(
+        rows("{b: [1, x], a: [true, 0.5]}"),
+        ["b=1,a=true", "b=1,a=0.5", "b=x,a=true", "b=x,a=0.5"]
+    );
+    assert_eq!(rows("{n: {range: [0, 7, 3]}}"), ["n=0", "n=3", "n=6"]);
+    assert_eq!(rows("{n: {range: [3, 0, -1]}}"), ["n=3", "n=2", "n=1"]);
+    assert_eq!(
+        rows("{n: {range: [0, 0.5, 0.1]}}"),
+        ["n=0.0", "n=0.1", "n=0.2", "n=0.3", "n=0.4"]
+    );
+    assert_eq!(
+        rows("{n: {logspace: [0.001, 1, 4]}}"),
+        ["n=0.001", "n=0.01", "n=0.1", "n=1"]
+    );
+    assert_eq!(
+        rows("{x: [0], zip: {a: [1, 2], b: [p, q]}, y: [8, 9]}"),
+        [
+            "x=0,a=1,b=p,y=8",
+            "x=0,a=1,b=p,y=9",
+            "x=0,a=2,b=q,y=8",
+            "x=0,a=2,b=q,y=9"
+        ]
+    );
+    assert_eq!(
+        rows("{a: [1, 2], b: [1, 2], exclude: [{a: 1, b: 1.0}, {a: 2, b: 2}]}"),
+        ["a=1,b=2", "a=2,b=1"]
+    );
+    // The example of the GitHub Actions documentation, which fixes the rule.
+    assert_eq!(
+        rows(
+            "{fruit: [apple, pear], animal: [cat, dog], include: [{color: green}, {color: pink, animal: cat}, {fruit: apple, shape: circle}, {fruit: banana}, {fruit: banana, animal: cat}]}"
+        ),
+        [
+            "fruit=apple,animal=cat,color=pink,shape=circle",
+            "fruit=apple,animal=dog,color=green,shape=circle",
+            "fruit=pear,animal=cat,color=pink",
+            "fruit=pear,animal=dog,color=green",
+            "fruit=banana",
+            "fruit=banana,animal=cat",
+        ]
+    );
+    assert_eq!(rows("{include: [{a: 1}, {a: 2}]}"), ["a=1", "a=2"]);
+}
+
+#[test]
+fn settings_override_in_order() {
+    let text = r#"
+version: 1
+vars: {n: 1, opts: {size: 1, speed: 2}, tool: {saw: 1}, copy: "${vars.opts}", text: "n is ${vars.n}", list: [1, 2], paint: "${env.PAINT}"}
+mirrors: ["https://a/${vars.n}"]
+profiles:
+  quick: {vars: {n: 2, opts: {speed: 3}, tool: {axe: 2}}, mirrors: ["/data/${vars.n}"]}
+  more: {vars: {n: 3}}
+stages:
+  a: {uses: make, with: {free: ["${vars.n}", "${vars.copy}", "${vars.text}", "${vars.list[1]}", "${vars.tool}", "${vars.paint}", "$${vars.n}"]}}
+"#;
+    let free = |plan: &Plan| params(plan, "a")["free"].clone();
+    let plain = project(text).plan();
+    assert_eq!(
+        free(&plain),
+        json!([1, {"size": 1, "speed": 2}, "n is 1", 2, {"saw": 1}, "blue", "${vars.n}"])
+    );
+    assert_eq!(plain.mirrors, ["https://a/1"]);
+    let quick = project(text).profile("quick").plan();
+    assert_eq!(
+        free(&quick),
+        json!([2, {"size": 1, "speed": 3}, "n is 2", 2, {"axe": 2}, "blue", "${vars.n}"])
+    );
+    assert_eq!(quick.mirrors, ["/data/2"]);
+    let both = project(text)
+        .profile("quick")
+        .profile("more")
+        .set("vars.opts.size=7")
+        .set("list[1]=[a, 3]")
+        .set("stages.a.with.size=4")
+        .plan();
+    assert_eq!(
+        free(&both),
+        json!([3, {"size": 7, "speed": 3}, "n is 3", ["a", 3], {"axe": 2}, "blue", "${vars.n}"])
+    );
+    assert_eq!(params(&both, "a")["size"], 4);
+}
+
+#[test]
+fn includes_add_their_stages() {
+    let plan = project("version: 1\ninclude: [lib/more.yaml]\nvars: {x: 1}\ndefaults: {retries: 2}\nstages:\n  a: {uses: make, needs: {part: b.thing}}\n")
+        .file("lib/more.yaml", "version: 1\ninclude: [deep.yaml]\nstages:\n  b: {uses: make, with: {size: \"${vars.x}\"}, needs: {part: {file: lib/deep.yaml}}}\n")
+        .file("lib/deep.yaml", "version: 1\nvars: {y: 1}\n")
+        .plan();
+    assert_eq!(ids(&plan), ["b", "a"]);
+    assert_eq!(plan.name, "pipeline");
+    assert_eq!(
+        plan.files
+            .iter()
+            .map(|f| f.display().to_string())
+            .collect::<Vec<_>>(),
+        ["pipeline.yaml", "lib/more.yaml", "lib/deep.yaml"]
+    );
+    assert_eq!(
+        (
+            find(&plan, "a").policy.retries,
+            find(&plan, "b").policy.retries
+        ),
+        (2, 0)
+    );
+    let place = &find(&plan, "b").place;
+    assert_eq!(
+        (&*place.file, place.line, place.column),
+        ("lib/more.yaml", 4, 3)
+    );
+}
+
+#[test]
+fn commands_and_policies() {
+    let plan = project(
+        r#"
+version: 1
+defaults: {timeout: 1h, resources: {cpus: 2}}
+stages:
+  a:
+    run: |
+      echo ${matrix.n} > ${outputs.x}
+      cp -- ${needs.f} ${outputs.y}
+    matrix: {n: [1, 2]}
+    needs: {f: {file: "in ${matrix.n}.txt"}, d: {dir: dir}}
+    outputs: {y: -y, x: "x${matrix.n}.txt"}
+    env: {N: "${matrix.n}", F: "${needs.f}", E: "", B: true}
+    tools: [sh, {program: cp, version: [cp, --help]}]
+    resources: {memory: 1GiB, mutex: [b, a]}
+    sandbox: off
+  b: {run: "true", shell: bash, env: [PAINT], outputs: {o: o}, timeout: 5}
+"#,
+    )
+    .file("in 1.txt", "")
+    .file("in 2.txt", "")
+    .file("dir/x", "")
+    .plan();
+    assert_eq!(
+        script(&plan, "a[n=2]"),
+        "echo 2 > x2.txt\ncp -- 'in 2.txt' ./-y\n"
+    );
+    assert_eq!(
+        needs(&plan, "a[n=2]"),
+        ["d <- dir @ dir", "f <- in 2.txt @ in 2.txt"]
+    );
+    let a = find(&plan, "a[n=2]");
+    let Work::Command(command) = &a.work else {
+        panic!()
+    };
+    assert_eq!(
+        command
+            .env
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect::<Vec<_>>(),
+        ["B=true", "E=", "F=in 2.txt", "N=2"]
+    );
+    assert_eq!(
+        command
+            .tools
+            .iter()
+            .map(|t| t.version_command.join(" "))
+            .collect::<Vec<_>>(),
+        ["cp --help", "sh --version"]
+    );
+    assert_eq!(command.shell, ["sh", "-eu", "-c"]);
+    assert_eq!(
+        (
+            a.policy.cpus,
+            a.policy.memory_bytes,
+            a.policy.timeout_s,
+            a.policy.sandbox
+        ),
+        (Some(2), Some(1 << 30), Some(3600.0), crate::plan::Sandbox::Off)
+    );
+    assert_eq!(
+        a.outputs
+            .iter()
+            .map(|o| format!("{}:{}", o.name, o.path))
+            .collect::<Vec<_>>(),
+        ["x:x2.txt", "y:-y"]
+    );
+    let Work::Command(command) = &find(&plan, "b").work else {
+        panic!()
+    };
+    assert_eq!(
+        (command.shell.join(" "), command.env["PAINT"].as_str()),
+        ("bash -c".to_owned(), "blue")
+    );
+}
+
+#[test]
+fn claims_come_last() {
+    let plan = project(
+        r#"
+version: 1
+claims:
+  better: {source: "a paper", compare: {of: strength, a: new, b: "old[speed=1]", paired_by: seed}, expect: {difference: {above: 0}}}
+  good: {measure: {of: strength, in: new.thing}, expect: {above: 0}}
+stages:
+  new: {uses: make, matrix: {seed: [1, 0]}}
+  old: {uses: make, matrix: {seed: [0, 1], speed: [1, 2]}}
+"#,
+    )
+    .plan();
+    assert_eq!(ids(&plan)[6..], ["claim:better", "claim:good"]);
+    assert_eq!(
+        params(&plan, "claim:better"),
+        json!({"compare": {"of": "strength", "paired_by": "seed"}, "expect": {"difference": {"above": 0}}})
+    );
+    assert_eq!(
+        needs(&plan, "claim:better"),
+        [
+            "a (many) <- new[seed=0].metrics @ in/a/seed=0/metrics.csv | new[seed=1].metrics @ in/a/seed=1/metrics.csv",
+            "b (many) <- old[seed=0,speed=1].metrics @ in/b/seed=0,speed=1/metrics.csv | old[seed=1,speed=1].metrics @ in/b/seed=1,speed=1/metrics.csv",
+        ]
+    );
+    assert!(needs(&plan, "claim:good")[0].contains("new[seed=0].thing"));
+    assert_eq!(
+        plan.claims
+            .iter()
+            .map(|c| (
+                &*c.name,
+                c.source.as_deref(),
+                &*plan.instance(c.instance).outputs[0].name
+            ))
+            .collect::<Vec<_>>(),
+        [
+            ("better", Some("a paper"), "verdict"),
+            ("good", None, "verdict")
+        ]
+    );
+}
+
+#[test]
+fn a_program_is_described_once() {
+    let calls = AtomicU32::new(0);
+    let project = project(
+        "version: 1\nstages:\n  a: {uses: ./tools/saw}\n  b: {uses: ./tools/saw, matrix: {n: [1, 2]}}\n",
+    );
+    let plan = project
+        .load_with(&|path| {
+            assert!(path.ends_with("tools/saw"));
+            calls.fetch_add(1, Ordering::Relaxed);
+            Ok(kind("./tools/saw", vec![], &[("o", "o")]))
+        })
+        .unwrap();
+    assert_eq!((plan.instances.len(), calls.into_inner()), (3, 1));
 }

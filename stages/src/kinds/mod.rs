@@ -1,20 +1,30 @@
 //! The kinds, one file each.
 
+use crate::kind::KindInfo;
+
+pub mod average;
 pub mod claim;
 pub mod corrupt;
 pub mod download;
+pub mod evaluate;
+pub mod perturb;
+pub mod prune;
 pub mod split;
 pub mod summarise;
+pub mod train;
 
-use crate::kind::KindInfo;
-
-/// The kinds a pipeline can name under `uses:`.
+/// The kinds a pipeline can name under `uses:`, in alphabetical order.
 pub fn all() -> Vec<KindInfo> {
     vec![
-        KindInfo::of::<download::Download>(),
-        KindInfo::of::<split::Split>(),
+        KindInfo::of::<average::Average>(),
         KindInfo::of::<corrupt::Corrupt>(),
+        KindInfo::of::<download::Download>(),
+        KindInfo::of::<evaluate::Evaluate>(),
+        KindInfo::of::<perturb::Perturb>(),
+        KindInfo::of::<prune::Prune>(),
+        KindInfo::of::<split::Split>(),
         KindInfo::of::<summarise::Summarise>(),
+        KindInfo::of::<train::Train>(),
     ]
 }
 

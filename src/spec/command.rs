@@ -1,0 +1,486 @@
+//! Command stages: what is written, and the command of each instance with its references filled in.
+//!
+//! Decides the default shell, what environment and tools a command has, and how paths are quoted. Does not know how commands are run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::consumer::Consumer;
+use super::decode::{Raw, check_name, decode};
+use super::diagnostic::{Problem, Span};
+use super::document::{Data, Node};
+use super::matrix::{ABSENT, Values};
+use super::model;
+use super::template::{Reference, Root, Step, scalar_text};
+use super::work::{Preparing, overlap, templates};
+use crate::catalog::OutputSpec;
+use crate::plan::{Command, Need, Tool};
+use crate::relpath::RelPath;
+
+/// A command as written.
+pub struct CommandWork {
+    run: Node,
+    shell: Vec<String>,
+    env: Vec<(String, Node)>,
+    tools: Vec<Tool>,
+    outputs: Vec<(Arc<str>, Node)>,
+    last: Option<Arc<Command>>,
+    last_outputs: Option<Arc<[OutputSpec]>>,
+}
+
+/// Prepares a command; `None` when a problem was reported.
+pub fn prepare(
+    stage: &model::Stage,
+    run: &Node,
+    key: Span,
+    consumer: &Consumer,
+    needs: &[Arc<str>],
+    with: &mut Preparing,
+    problems: &mut Vec<Problem>,
+) -> Option<CommandWork> {
+    let before = problems.len();
+    let mut made = CommandWork {
+        run: run.clone(),
+        shell: Vec::new(),
+        env: Vec::new(),
+        tools: Vec::new(),
+        outputs: Vec::new(),
+        last: None,
+        last_outputs: None,
+    };
+    if matches!(run.data, Data::Broken) {
+        return None;
+    }
+    if scalar_text(&run.data).is_none_or(|t| t.trim().is_empty())
+        && !matches!(run.data, Data::Template(_))
+    {
+        problems.push(Problem::new(
+            run.span,
+            format!("expected a command, found {}", run.describe()),
+        ));
+    } else if scalar_text(&run.data).is_some_and(|t| t.contains('\0')) {
+        problems.push(Problem::new(run.span, "a command cannot hold a NUL byte"));
+    }
+    made.shell = match &stage.shell {
+        None => ["sh", "-eu", "-c"].map(str::to_owned).to_vec(),
+        // `shell: bash` alone would take the command for the name of a script.
+        Some(list) if list.0.len() == 1 => list.0[0]
+            .value
+            .iter()
+            .flat_map(|s| [s.clone(), "-c".to_owned()])
+            .collect(),
+        Some(list) => list.0.iter().filter_map(|f| f.value.clone()).collect(),
+    };
+    if made.shell.is_empty() && stage.shell.as_ref().is_some_and(|s| s.0.is_empty()) {
+        problems.push(
+            Problem::new(key, "`shell` names no program")
+                .help("write `shell: [bash, -euo, pipefail, -c]`"),
+        );
+    }
+    for (key, field) in stage.outputs.iter().flat_map(|o| &o.list) {
+        match check_name(key, "an output") {
+            Ok(name) => made
+                .outputs
+                .extend(field.value.as_ref().map(|raw| (name, raw.0.clone()))),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    made.outputs.sort_by(|a, b| a.0.cmp(&b.0));
+    if made.outputs.is_empty() && stage.outputs.as_ref().is_none_or(|o| o.list.is_empty()) {
+        problems.push(
+            Problem::new(
+                key,
+                format!("the command `{}` has no `outputs`", consumer.name),
+            )
+            .help("add `outputs: {result: result.txt}` and write to `${outputs.result}`"),
+        );
+    }
+    for (_, node) in &made.outputs {
+        if scalar_text(&node.data).is_none() && !matches!(node.data, Data::Template(_)) {
+            problems.push(Problem::new(
+                node.span,
+                format!("expected a path, found {}", node.describe()),
+            ));
+        }
+        check_templates(node, consumer, None, with.narrow, problems);
+    }
+    made.env = environment(stage, with, problems);
+    made.tools = tools(stage, problems);
+    let names: Vec<&str> = made.outputs.iter().map(|(n, _)| &**n).collect();
+    let inside = Some((needs, names.as_slice()));
+    check_templates(run, consumer, inside, with.narrow, problems);
+    for (_, node) in &made.env {
+        check_templates(node, consumer, inside, with.narrow, problems);
+    }
+    (problems.len() == before).then_some(made)
+}
+
+fn environment(
+    stage: &model::Stage,
+    with: &Preparing,
+    problems: &mut Vec<Problem>,
+) -> Vec<(String, Node)> {
+    let Some(Raw(node)) = &stage.env else {
+        return Vec::new();
+    };
+    let mut env: Vec<(String, Node)> = Vec::new();
+    let good = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let bad = |name: &str, span: Span| {
+        Problem::new(
+            span,
+            format!(
+                "`{}` cannot be the name of an environment variable",
+                name.escape_debug()
+            ),
+        )
+    };
+    match &node.data {
+        Data::Map(entries) => {
+            for (key, value) in entries.iter() {
+                if !good(&key.name) {
+                    problems.push(bad(&key.name, key.span));
+                } else if matches!(value.data, Data::Seq(_) | Data::Map(_)) {
+                    problems.push(Problem::new(
+                        value.span,
+                        format!("expected a single value, found {}", value.describe()),
+                    ));
+                } else if matches!(value.data, Data::Null) {
+                    problems.push(Problem::new(key.span, format!("`{}` has no value", key.name)).help(format!("write `{0}: \"\"` for an empty one, or `{0}: \"${{env.{0}}}\"` for the present one", key.name)));
+                } else if scalar_text(&value.data).is_some_and(|t| t.contains('\0')) {
+                    problems.push(Problem::new(
+                        value.span,
+                        "a value of the environment cannot hold a NUL byte",
+                    ));
+                } else {
+                    env.push((key.name.to_string(), value.clone()));
+                }
+            }
+        }
+        Data::Seq(items) => {
+            for item in items.iter() {
+                match item.as_str() {
+                    Some(name) if good(name) => match (with.env)(name) {
+                        Some(value) => env.push((name.to_owned(), Node { span: item.span, data: Data::String(value.into()) })),
+                        None => problems.push(Problem::new(item.span, format!("the environment variable `{name}` is not set")).help(format!("run with `{name}=... repro run`, or give it a value: `env: {{{name}: ...}}`"))),
+                    },
+                    Some(name) => problems.push(bad(name, item.span)),
+                    None => problems.push(Problem::new(item.span, format!("expected the name of an environment variable, found {}", item.describe()))),
+                }
+            }
+        }
+        Data::Null => {}
+        _ => problems.push(Problem::new(
+            node.span,
+            format!(
+                "expected a map of values or a list of names, found {}",
+                node.describe()
+            ),
+        )),
+    }
+    env
+}
+
+fn tools(stage: &model::Stage, problems: &mut Vec<Problem>) -> Vec<Tool> {
+    let mut tools: Vec<Tool> = Vec::new();
+    for field in stage.tools.iter().flat_map(|t| t.value.iter().flatten()) {
+        let Raw(node) = field;
+        let tool = match &node.data {
+            Data::String(program) => Some((program.to_string(), None)),
+            _ => {
+                let (tool, found) = decode::<model::Tool>(node);
+                problems.extend(found);
+                tool.map(|t| {
+                    (
+                        t.program,
+                        t.version
+                            .map(|v| v.0.into_iter().filter_map(|f| f.value).collect()),
+                    )
+                })
+            }
+        };
+        let Some((program, version)) = tool else {
+            continue;
+        };
+        let version_command: Vec<String> =
+            version.unwrap_or_else(|| vec![program.clone(), "--version".to_owned()]);
+        if program.is_empty() || version_command.is_empty() {
+            problems.push(Problem::new(
+                node.span,
+                "a tool needs a program and a command that tells its version",
+            ));
+        } else if tools.iter().any(|t| t.program == program) {
+            problems.push(Problem::new(
+                node.span,
+                format!("the tool `{program}` is given twice"),
+            ));
+        } else {
+            tools.push(Tool {
+                program,
+                version_command,
+            });
+        }
+    }
+    tools.sort_by(|a, b| a.program.cmp(&b.program));
+    tools
+}
+
+fn check_templates(
+    node: &Node,
+    consumer: &Consumer,
+    inside: Option<(&[Arc<str>], &[&str])>,
+    narrow: &dyn Fn(Span, &str) -> Span,
+    problems: &mut Vec<Problem>,
+) {
+    templates(node, &mut |template, span| {
+        for reference in template.references() {
+            let at = narrow(span, &format!("${{{reference}}}"));
+            let head = reference.head();
+            match (reference.root, inside) {
+                (Root::Needs, Some((needs, _))) if !needs.iter().any(|n| **n == *head) => problems
+                    .push(
+                        Problem::new(at, format!("`{}` has no need `{head}`", consumer.name))
+                            .suggest(head, needs.iter().map(|n| &**n)),
+                    ),
+                (Root::Outputs, Some((_, outputs))) if !outputs.contains(&head) => problems.push(
+                    Problem::new(at, format!("`{}` has no output `{head}`", consumer.name))
+                        .suggest(head, outputs.iter().copied()),
+                ),
+                (Root::Outputs, Some(_)) if reference.path.len() > 1 => {
+                    problems.push(Problem::new(
+                        at,
+                        format!("`${{{reference}}}`: an output is a single path"),
+                    ))
+                }
+                (Root::Needs | Root::Outputs, Some(_)) => {}
+                _ => problems.extend(consumer.axis(reference, at).err()),
+            }
+        }
+    });
+}
+
+impl CommandWork {
+    /// The outputs for a row.
+    pub fn outputs(
+        &mut self,
+        row: &[u32],
+        consumer: &Consumer,
+        values: &Values,
+    ) -> Result<Arc<[OutputSpec]>, Problem> {
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for (name, node) in &self.outputs {
+            let text = match &node.data {
+                Data::Template(template) => consumer.text(template, row, values, node.span)?,
+                data => scalar_text(data).unwrap_or_default(),
+            };
+            let path = RelPath::new(&text).map_err(|e| {
+                Problem::new(node.span, format!("the output `{name}`: {e}"))
+                    .help("outputs are written inside the command's private directory")
+            })?;
+            outputs.push(OutputSpec {
+                name: name.clone(),
+                path,
+            });
+        }
+        if let Some(known) = &self.last_outputs
+            && **known == *outputs
+        {
+            return Ok(known.clone());
+        }
+        if let Some((a, b)) = overlap(&outputs) {
+            let span = |name: &str| {
+                self.outputs
+                    .iter()
+                    .find(|(n, _)| **n == *name)
+                    .map(|(_, node)| node.span)
+            };
+            if let (Some(first), Some(second)) = (span(&a), span(&b)) {
+                return Err(Problem::new(
+                    second.max(first),
+                    format!(
+                        "the outputs `{a}` and `{b}` have one path, or one lies inside the other"
+                    ),
+                )
+                .also(first.min(second), "the other one")
+                .help("give each a path of its own"));
+            }
+        }
+        let outputs: Arc<[OutputSpec]> = outputs.into();
+        self.last_outputs = Some(outputs.clone());
+        Ok(outputs)
+    }
+
+    /// Where an output is written.
+    pub fn output_span(&self, name: &str) -> Span {
+        self.outputs
+            .iter()
+            .find(|(n, _)| **n == *name)
+            .map_or(self.run.span, |(_, node)| node.span)
+    }
+
+    /// The command for a row; equal ones are shared.
+    pub fn command(
+        &mut self,
+        row: &[u32],
+        consumer: &Consumer,
+        values: &Values,
+        needs: &[Need],
+        outputs: &[OutputSpec],
+    ) -> Result<Arc<Command>, Problem> {
+        let fill = |node: &Node, quoted: bool| match &node.data {
+            Data::Template(template) => template.fill(|reference| {
+                reference_text(
+                    reference, row, consumer, values, needs, outputs, node.span, quoted,
+                )
+            }),
+            data => Ok(scalar_text(data).unwrap_or_default()),
+        };
+        let script = fill(&self.run, true)?;
+        let env: BTreeMap<String, String> = self
+            .env
+            .iter()
+            .map(|(name, node)| Ok((name.clone(), fill(node, false)?)))
+            .collect::<Result<_, Problem>>()?;
+        if let Some(last) = &self.last
+            && last.script == script
+            && last.env == env
+        {
+            return Ok(last.clone());
+        }
+        let command = Arc::new(Command {
+            script,
+            shell: self.shell.clone(),
+            env,
+            tools: self.tools.clone(),
+        });
+        self.last = Some(command.clone());
+        Ok(command)
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "everything a reference in a command may name"
+)]
+fn reference_text(
+    reference: &Reference,
+    row: &[u32],
+    consumer: &Consumer,
+    values: &Values,
+    needs: &[Need],
+    outputs: &[OutputSpec],
+    span: Span,
+    quoted: bool,
+) -> Result<String, Problem> {
+    let head = reference.head();
+    let show = |path: &RelPath| {
+        if quoted {
+            quote(path.as_str())
+        } else {
+            path.as_str().to_owned()
+        }
+    };
+    match reference.root {
+        Root::Outputs => Ok(outputs
+            .iter()
+            .find(|o| *o.name == *head)
+            .map(|o| show(&o.path))
+            .unwrap_or_default()),
+        Root::Needs => {
+            // A need that is absent (a loop's binding in round 0) is an empty text.
+            let Some(need) = needs.iter().find(|n| *n.name == *head) else {
+                return Ok(String::new());
+            };
+            let group = match reference.path.get(1) {
+                None => None,
+                Some(Step::Key(key)) => Some(key.clone()),
+                Some(Step::Index(i)) => Some(i.to_string()),
+            };
+            let chosen: Vec<String> = need
+                .items
+                .iter()
+                .filter(|item| group.as_deref().is_none_or(|g| *item.group == *g))
+                .map(|item| show(&item.placed_at))
+                .collect();
+            if chosen.is_empty() || reference.path.len() > 2 {
+                let mut groups: Vec<&str> = need
+                    .items
+                    .iter()
+                    .map(|item| &*item.group)
+                    .filter(|g| !g.is_empty())
+                    .collect();
+                groups.dedup();
+                return Err(Problem::new(
+                    span,
+                    format!("`${{{reference}}}`: `{head}` has no such group"),
+                )
+                .suggest(group.as_deref().unwrap_or(""), groups));
+            }
+            Ok(chosen.join(" "))
+        }
+        _ => {
+            let at = consumer.axis(reference, span)?;
+            if row[at] == ABSENT {
+                Err(consumer.lacks(at, span))
+            } else {
+                Ok(super::refs::scalar(values.value(row[at])))
+            }
+        }
+    }
+}
+
+/// A path as one word of a POSIX shell; quoted only when needed.
+pub fn quote(path: &str) -> String {
+    let path = if path.starts_with('-') {
+        format!("./{path}")
+    } else {
+        path.to_owned()
+    };
+    if path
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&b))
+    {
+        return path;
+    }
+    format!("'{}'", path.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoting_is_what_a_shell_reads_back() {
+        for path in [
+            "plain/x.csv",
+            "with space",
+            "it's",
+            "$HOME `x` \"y\"",
+            "-n",
+            "ü",
+            "new\nline",
+            "a;b",
+            "~",
+            "*",
+        ] {
+            let out = std::process::Command::new("sh")
+                .args(["-c", &format!("printf %s {}", quote(path))])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(out.stdout).unwrap();
+            assert_eq!(
+                text.strip_prefix("./")
+                    .filter(|_| path.starts_with('-'))
+                    .unwrap_or(&text),
+                path
+            );
+        }
+        assert_eq!(
+            quote("in/x/lr=0.1,seed=1/a.csv"),
+            "in/x/lr=0.1,seed=1/a.csv"
+        );
+    }
+}

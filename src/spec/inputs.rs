@@ -1,0 +1,257 @@
+//! The inputs of one instance: references followed to producers, each with the path it is placed at.
+//!
+//! The other half of [`Expander`]: everything about needs that depends on the row.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::consumer::Consumer;
+use super::diagnostic::Problem;
+use super::expand::{Expander, Making};
+use super::needs::{Target, artifact, placed};
+use super::refs::Link;
+use crate::plan::{Need, NeedItem, Source};
+use crate::relpath::RelPath;
+
+/// Paths of gathered artifacts by part of a need, producer and output.
+pub type Gathered = HashMap<(usize, usize, u32, u32), RelPath>;
+/// Paths of single artifacts by part of a need and output.
+pub type Single = HashMap<(usize, usize, Arc<str>), RelPath>;
+
+impl Expander<'_, '_> {
+    /// No two inputs lie at one path unless they are the same.
+    pub fn places_differ(&mut self, making: &Making, needs: &[Need]) -> bool {
+        let all = || {
+            needs
+                .iter()
+                .flat_map(|n| n.items.iter().map(move |i| (n, i)))
+        };
+        let paths = all().any(|(_, i)| matches!(i.source, Source::Path(_)));
+        if !paths && needs.iter().all(|n| n.items.len() < 2) {
+            return true;
+        }
+        let mut seen: HashMap<&str, (&Need, &NeedItem)> = HashMap::new();
+        for (need, item) in all() {
+            if let Some((other, first)) = seen.insert(item.placed_at.as_str(), (need, item)) {
+                let same = match (&first.source, &item.source) {
+                    (Source::Path(a), Source::Path(b)) => a == b,
+                    (
+                        Source::Output {
+                            instance: a,
+                            output: x,
+                        },
+                        Source::Output {
+                            instance: b,
+                            output: y,
+                        },
+                    ) => a == b && x == y,
+                    _ => false,
+                };
+                if !same {
+                    let key = making
+                        .needs
+                        .iter()
+                        .find(|n| n.name == need.name)
+                        .map_or(making.key, |n| n.key);
+                    let problem = Problem::new(
+                        key,
+                        format!(
+                            "two inputs would both be placed at `{}` (one is of the need `{}`)",
+                            item.placed_at, other.name
+                        ),
+                    )
+                    .help("rename one of the needs, groups or axis values");
+                    self.once("places", problem);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// One need of an instance; `None` when it is absent in this round.
+    pub fn need(
+        &mut self,
+        making: &mut Making,
+        at: usize,
+        row: &[u32],
+        id: &str,
+        consumer: &Consumer,
+    ) -> Result<Option<Need>, ()> {
+        let def = &making.needs[at];
+        let mut items: Vec<NeedItem> = Vec::with_capacity(def.items.len());
+        let mut many = def.many;
+        let mut ok = !def.items.is_empty();
+        for (part, item) in def.items.iter().enumerate() {
+            let mut target = &item.target;
+            if let Target::Binding(first, carry) = target {
+                let round = consumer.round_axis.map_or(0, |axis| {
+                    self.tying.values.value(row[axis]).as_u64().unwrap_or(0)
+                });
+                target = match (round, first) {
+                    (0, None) => continue,
+                    (0, Some(first)) => first,
+                    _ => carry,
+                };
+            }
+            let result = match target {
+                Target::Broken | Target::Binding(..) => Err(None),
+                Target::Path(path) => {
+                    items.push(NeedItem {
+                        group: item.group.clone(),
+                        axes: self.none.clone(),
+                        source: Source::Path(path.clone()),
+                        placed_at: path.clone(),
+                    });
+                    Ok(())
+                }
+                Target::PathPerRow(template, dir) => consumer
+                    .text(template, row, self.tying.values, item.span)
+                    .and_then(|text| self.tying.path(&text, *dir, item.span))
+                    .map_err(Some)
+                    .map(|path| {
+                        items.push(NeedItem {
+                            group: item.group.clone(),
+                            axes: self.none.clone(),
+                            source: Source::Path(path.clone()),
+                            placed_at: path,
+                        });
+                    }),
+                Target::Link(link) => {
+                    many |= link.star;
+                    let caches = (&mut making.gathered, &mut making.single);
+                    self.follow(
+                        link,
+                        (at, part),
+                        &def.name,
+                        &item.group,
+                        row,
+                        id,
+                        &mut items,
+                        caches,
+                    )
+                }
+                Target::LinkPerRow(template, tied) => {
+                    match consumer.text(template, row, self.tying.values, item.span) {
+                        Err(problem) => Err(Some(problem)),
+                        Ok(text) => match tied.get(&text) {
+                            Some(Some(link)) => {
+                                many |= link.star;
+                                let caches = (&mut making.gathered, &mut making.single);
+                                self.follow(
+                                    link,
+                                    (at, part),
+                                    &def.name,
+                                    &item.group,
+                                    row,
+                                    id,
+                                    &mut items,
+                                    caches,
+                                )
+                            }
+                            _ => Err(None),
+                        },
+                    }
+                }
+            };
+            if let Err(problem) = result {
+                ok = false;
+                if let Some(problem) = problem {
+                    self.once("need", problem);
+                }
+            }
+        }
+        match (ok, items.is_empty()) {
+            (false, _) => Err(()),
+            (true, true) => Ok(None),
+            (true, false) => Ok(Some(Need {
+                name: def.name.clone(),
+                items,
+                many,
+            })),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call site in two forms")]
+    fn follow(
+        &mut self,
+        link: &Link,
+        at: (usize, usize),
+        need: &Arc<str>,
+        group: &Arc<str>,
+        row: &[u32],
+        id: &str,
+        items: &mut Vec<NeedItem>,
+        (gathered, single): (&mut Gathered, &mut Single),
+    ) -> Result<(), Option<Problem>> {
+        let table = self.table;
+        let rows = self.tying.links.follow(link, row, self.tying.values, table);
+        if rows.is_empty() || (!link.star && rows.len() > 1) {
+            return Err(Some(self.tying.links.not_one(
+                link,
+                rows.len(),
+                id,
+                row,
+                table,
+                self.tying.values,
+            )));
+        }
+        let producer = &table.stages[link.stage];
+        let span = self.order.spans[link.stage];
+        for row in rows {
+            let instance = span.base + row / span.round * span.stride + row % span.round;
+            let Some(made) = self.instances.get(instance as usize) else {
+                return Err(Some(
+                    Problem::new(link.span, format!("`{id}` needs an instance of `{}` that is made after it", producer.name))
+                        .help("inside a loop, refer to the same or an earlier round; what follows the loop belongs outside"),
+                ));
+            };
+            if self.broken[instance as usize] {
+                return Err(None);
+            }
+            let output = match &link.output {
+                Some(name) => made
+                    .outputs
+                    .iter()
+                    .position(|o| o.name == *name)
+                    .ok_or_else(|| {
+                        Problem::new(link.span, format!("`{}` has no output `{name}`", made.id))
+                            .suggest(name, made.outputs.iter().map(|o| &*o.name))
+                    }),
+                None if made.outputs.len() == 1 => Ok(0),
+                None => Err(Problem::new(
+                    link.span,
+                    format!(
+                        "`{}` has {} outputs: say which",
+                        made.id,
+                        made.outputs.len()
+                    ),
+                )
+                .suggest("", made.outputs.iter().map(|o| &*o.name))
+                .help(format!("write `{}.OUTPUT`", producer.name))),
+            };
+            let output = output.map_err(Some)?;
+            let file = &made.outputs[output];
+            let (axes, placed_at) = if link.star {
+                let axes = self.axes[instance as usize].clone();
+                let path = gathered
+                    .entry((at.0, at.1, instance, output as u32))
+                    .or_insert_with(|| placed(need, group, &axes, file.path.name()));
+                (axes, path.clone())
+            } else {
+                // The whole path is the key: two outputs may share a last part.
+                let path = single
+                    .entry((at.0, at.1, file.name.clone()))
+                    .or_insert_with(|| placed(need, group, &self.none, file.path.name()));
+                let path = if path.name() == file.path.name() {
+                    path.clone()
+                } else {
+                    placed(need, group, &self.none, file.path.name())
+                };
+                (self.none.clone(), path)
+            };
+            items.push(artifact(group, axes, instance, output as u32, placed_at));
+        }
+        Ok(())
+    }
+}

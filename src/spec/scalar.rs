@@ -1,0 +1,182 @@
+//! What a scalar means: the core schema of YAML 1.2.
+//!
+//! `no` is a text, `010` is ten; numbers that JSON cannot hold are refused. Knows nothing of documents.
+
+use saphyr_parser::{ScalarStyle, Tag};
+use serde_json::Number;
+
+use super::document::Data;
+
+/// The meaning of a scalar, or why it has none and what to do.
+pub fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Data, (String, String)> {
+    let plain = style == ScalarStyle::Plain;
+    let Some(tag) = tag else {
+        return if plain {
+            plain_scalar(text)
+        } else {
+            Ok(Data::String(text.into()))
+        };
+    };
+    if tag.handle == "!" && tag.suffix.is_empty() {
+        return Ok(Data::String(text.into()));
+    }
+    let unsupported = || {
+        (
+            format!("the tag `{tag}` is not supported"),
+            "remove the tag".to_owned(),
+        )
+    };
+    if !tag.is_yaml_core_schema() {
+        return Err(unsupported());
+    }
+    let data = if tag.suffix == "str" {
+        Data::String(text.into())
+    } else {
+        plain_scalar(text)?
+    };
+    match (tag.suffix.as_str(), data) {
+        ("str", data @ Data::String(_))
+        | ("null", data @ Data::Null)
+        | ("bool", data @ Data::Bool(_)) => Ok(data),
+        ("int", Data::Number(n)) if !n.is_f64() => Ok(Data::Number(n)),
+        ("float", Data::Number(n)) => Ok(n
+            .as_f64()
+            .and_then(Number::from_f64)
+            .map_or(Data::Null, Data::Number)),
+        ("str" | "null" | "bool" | "int" | "float", _) => Err((
+            format!("`{text}` is not a {}", tag.suffix),
+            "remove the tag or change the value".to_owned(),
+        )),
+        _ => Err(unsupported()),
+    }
+}
+
+/// A plain scalar by the core schema of YAML 1.2 (§10.3.2).
+pub fn plain_scalar(text: &str) -> Result<Data, (String, String)> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Ok(Data::Null),
+        "true" | "True" | "TRUE" => return Ok(Data::Bool(true)),
+        "false" | "False" | "FALSE" => return Ok(Data::Bool(false)),
+        _ => {}
+    }
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
+        return Err((
+            format!("`{text}` is not a number that can be used here"),
+            "infinite and undefined numbers are refused; quote it if a text is meant".to_owned(),
+        ));
+    }
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Ok(Data::String(text.into()));
+    }
+    let too_large = || {
+        (
+            format!("the number `{text}` is too large"),
+            "quote it if a text is meant".to_owned(),
+        )
+    };
+    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
+        if let Some(digits) = text.strip_prefix(prefix)
+            && !digits.is_empty()
+            && digits.chars().all(|c| c.is_digit(radix))
+        {
+            return u64::from_str_radix(digits, radix)
+                .map(|n| Data::Number(n.into()))
+                .map_err(|_| too_large());
+        }
+    }
+    if unsigned.bytes().all(|b| b.is_ascii_digit()) {
+        let signed = text.strip_prefix('+').unwrap_or(text);
+        return signed
+            .parse::<i64>()
+            .map(Number::from)
+            .or_else(|_| signed.parse::<u64>().map(Number::from))
+            .map(Data::Number)
+            .map_err(|_| too_large());
+    }
+    if is_float(unsigned) {
+        let number: f64 = text.parse().map_err(|_| too_large())?;
+        return Number::from_f64(number)
+            .map(Data::Number)
+            .ok_or_else(too_large);
+    }
+    Ok(Data::String(text.into()))
+}
+
+/// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
+fn is_float(text: &str) -> bool {
+    let (mantissa, exponent) = match text.find(['e', 'E']) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    };
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let mantissa_ok = match mantissa.split_once('.') {
+        Some((whole, part)) => {
+            digits(whole) && digits(part) && !(whole.is_empty() && part.is_empty())
+        }
+        None => !mantissa.is_empty() && digits(mantissa),
+    };
+    let exponent_ok = exponent.is_none_or(|e| {
+        let e = e.strip_prefix(['-', '+']).unwrap_or(e);
+        !e.is_empty() && digits(e)
+    });
+    mantissa_ok && exponent_ok
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(text: &str) -> String {
+        match plain_scalar(text) {
+            Ok(Data::String(_)) => "text".to_owned(),
+            Ok(Data::Null) => "null".to_owned(),
+            Ok(Data::Bool(b)) => b.to_string(),
+            Ok(Data::Number(n)) => n.to_string(),
+            Ok(_) => "?".to_owned(),
+            Err((message, _)) => message,
+        }
+    }
+
+    #[test]
+    fn scalars_follow_the_core_schema() {
+        for (text, meaning) in [
+            ("no", "text"),
+            ("on", "text"),
+            ("off", "text"),
+            ("yes", "text"),
+            ("True", "true"),
+            ("tRUE", "text"),
+            ("~", "null"),
+            ("", "null"),
+            ("010", "10"),
+            ("0o10", "8"),
+            ("0x1F", "31"),
+            ("-0", "0"),
+            ("+12", "12"),
+            ("1_000", "text"),
+            ("1:30", "text"),
+            ("1.2.3", "text"),
+            ("1.", "1.0"),
+            (".5", "0.5"),
+            (".", "text"),
+            ("1e3", "1000.0"),
+            ("1e", "text"),
+            ("-1.5E-3", "-0.0015"),
+            ("2026-01-01", "text"),
+            ("18446744073709551615", "18446744073709551615"),
+            (
+                "99999999999999999999",
+                "the number `99999999999999999999` is too large",
+            ),
+            ("1e999", "the number `1e999` is too large"),
+            (".nan", "`.nan` is not a number that can be used here"),
+            ("-.inf", "`-.inf` is not a number that can be used here"),
+            ("0x", "text"),
+            ("-", "text"),
+            ("+.", "text"),
+        ] {
+            assert_eq!(show(text), meaning, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The kind `evaluate`: how well a model does on data.
+
+use std::sync::Arc;
+
+use dfdx::prelude::Cpu;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kinds::train::read_data;
+use crate::nn::model::Model;
+use crate::nn::network::Network;
+use crate::table::{self, MetricRow};
+use crate::training::evaluation::{check_data, score};
+
+/// See the module.
+pub struct Evaluate;
+
+/// What `with:` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The name in the column `split`.
+    #[serde(default = "test")]
+    pub split: String,
+}
+
+fn test() -> String {
+    "test".into()
+}
+
+impl Kind for Evaluate {
+    type Params = Params;
+    const NAME: &'static str = "evaluate";
+    const REVISION: u32 = 1;
+    const SUMMARY: &'static str = "Measures loss and accuracy of a model, overall and per class.";
+    const DOC: &'static str = DOC;
+    const INPUTS: &'static [InputSpec] = &[
+        InputSpec {
+            name: "model",
+            required: true,
+            many: false,
+            observes_only: false,
+            doc: "The model.",
+        },
+        InputSpec {
+            name: "data",
+            required: true,
+            many: true,
+            observes_only: false,
+            doc: "The data; several are put together.",
+        },
+    ];
+
+    fn outputs(_: &Params) -> Vec<OutputSpec> {
+        vec![OutputSpec {
+            name: "metrics".into(),
+            path: "metrics.parquet".into(),
+        }]
+    }
+
+    fn validate(params: &Params, _: &[String]) -> Vec<ParamProblem> {
+        if params.split.is_empty() {
+            return vec![ParamProblem {
+                path: vec!["split".into()],
+                message: "must not be empty".into(),
+                hint: None,
+            }];
+        }
+        Vec::new()
+    }
+
+    fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
+        let model = Model::read(&task.input("model")?.path)?;
+        let data = read_data(task.inputs("data"), "data")?;
+        check_data(&data, &model.architecture.identity, "data")?;
+        let device = Cpu::default();
+        let network = Network::load(&device, Arc::new(model.architecture), &model.tensors);
+        let begun = std::time::Instant::now();
+        let score = score(&device, &network, &data)?;
+        task.figures.insert(
+            "images_per_s".into(),
+            data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+        );
+        let row = |name: String, value: f64| MetricRow {
+            split: Some(params.split.clone()),
+            name,
+            value,
+            ..MetricRow::default()
+        };
+        let mut rows = vec![
+            row("loss".into(), score.loss),
+            row("accuracy".into(), score.accuracy),
+        ];
+        for (class, (right, all)) in data.info().classes.iter().zip(&score.by_class) {
+            if *all > 0 {
+                rows.push(row(
+                    format!("accuracy[{class}]"),
+                    *right as f64 / *all as f64,
+                ));
+            }
+        }
+        table::write(task.output("metrics")?, &rows)
+    }
+}
+
+const DOC: &str = r#"
+Shows every image to the model once, in evaluation mode (no dropout, running batch-norm statistics).
+
+```yaml
+evaluate: {uses: evaluate, needs: {model: train.model, data: data.test}}
+```
+
+`metrics.parquet` holds `loss` (mean cross-entropy in nats), `accuracy` and `accuracy[CLASS]` for every class that occurs. Accuracies
+are fractions of 1; on a tie of logits the lowest class counts as the answer.
+"#;

@@ -1,0 +1,457 @@
+//! The kind `train`: pretraining, warm starting and fine-tuning.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::data::Dataset;
+use crate::job::{Event, JobInput};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, StatePoint, Task};
+use crate::nn::architecture::{Architecture, Identity, InputSize};
+use crate::nn::init::{self, Init};
+use crate::nn::model::Model;
+use crate::nn::spec::ModelSpec;
+use crate::table;
+use crate::training::augment::Augment;
+use crate::training::evaluation::check_data;
+use crate::training::fit::{Listener, Sets, Start, fit};
+use crate::training::length::{Length, StopAt};
+use crate::training::mask::{self, Masks};
+use crate::training::optim::Optimizer;
+use crate::training::recipe::{Pause, Recipe};
+use crate::training::schedule::Schedule;
+use crate::training::state::State;
+use crate::weights::NamedTensors;
+
+/// See the module.
+pub struct Train;
+
+/// What `with:` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The network. May be left out when the need `init` brings one; given both, they must agree.
+    #[serde(default)]
+    pub model: Option<ModelSpec>,
+    /// How the weights start; without effect when the need `init` brings them.
+    #[serde(default)]
+    pub init: Init,
+    /// Of all random numbers: first weights, order, dropout, augmentation.
+    pub seed: u64,
+    /// How long.
+    pub length: Length,
+    /// Stop before the length is reached.
+    #[serde(default)]
+    pub stop_at: Option<StopAt>,
+    /// Images per step; an epoch's last step takes what is left.
+    #[serde(default = "default_batch_size")]
+    pub batch_size: usize,
+    /// The rule by which weights follow gradients.
+    pub optimizer: Optimizer,
+    /// Of the learning rate.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Random changes of the training images.
+    #[serde(default)]
+    pub augment: Augment,
+    /// Share of the target spread evenly over all classes, in [0, 1).
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// Evaluate on the need `test` every so many epochs, and always at the end.
+    #[serde(default = "one")]
+    pub eval_every: u64,
+    /// Keep models on the way, as the output `checkpoints`.
+    #[serde(default)]
+    pub checkpoints: Option<Checkpoints>,
+}
+
+/// When models are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoints {
+    /// Epochs from one to the next.
+    pub every: u64,
+}
+
+fn default_batch_size() -> usize {
+    128
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// More epochs than any study trains; each is a place to resume from, so their number must stay small enough to list.
+const MAX_EPOCHS: u64 = 100_000;
+
+impl Params {
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            seed: self.seed,
+            length: self.length,
+            stop_at: self.stop_at,
+            batch_size: self.batch_size,
+            optimizer: self.optimizer,
+            schedule: self.schedule.clone(),
+            augment: self.augment,
+            label_smoothing: self.label_smoothing,
+            eval_every: self.eval_every,
+            checkpoint_every: self.checkpoints.map(|c| c.every),
+        }
+    }
+}
+
+impl Kind for Train {
+    type Params = Params;
+    const NAME: &'static str = "train";
+    const REVISION: u32 = 1;
+    const SUMMARY: &'static str =
+        "Trains a network: from scratch, from given weights, or under a pruning mask.";
+    const DOC: &'static str = include_str!("train.md");
+    const INPUTS: &'static [InputSpec] = &[
+        InputSpec {
+            name: "train",
+            required: true,
+            many: true,
+            observes_only: false,
+            doc: "Training data; several are put together in order.",
+        },
+        // not `observes_only`: a state holds the test metrics of the epochs behind it, so it belongs to one test set
+        InputSpec {
+            name: "test",
+            required: false,
+            many: false,
+            observes_only: false,
+            doc: "Data to measure on, never to learn from.",
+        },
+        InputSpec {
+            name: "init",
+            required: false,
+            many: false,
+            observes_only: false,
+            doc: "A model to start from (warm start).",
+        },
+        InputSpec {
+            name: "mask",
+            required: false,
+            many: false,
+            observes_only: false,
+            doc: "A pruning mask, kept after every step.",
+        },
+    ];
+
+    fn outputs(params: &Params) -> Vec<OutputSpec> {
+        let output = |name: &str, path: &str| OutputSpec {
+            name: name.into(),
+            path: path.into(),
+        };
+        let mut all = vec![
+            output("model", "model.safetensors"),
+            output("metrics", "metrics.parquet"),
+        ];
+        if params.checkpoints.is_some() {
+            all.push(output("checkpoints", "checkpoints"));
+        }
+        all
+    }
+
+    fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
+        let mut problems = Vec::new();
+        let mut add = |path: Vec<String>, message: String, hint: Option<&str>| {
+            problems.push(ParamProblem {
+                path,
+                message,
+                hint: hint.map(str::to_owned),
+            });
+        };
+        let path = |parts: &[&str]| parts.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        if p.model.is_none() && !needs.iter().any(|n| n == "init") {
+            add(
+                vec![],
+                "`model` is missing".into(),
+                Some(
+                    "say `model: {mlp: {hidden: [100, 100]}}`, or give a model under `needs: {init: ...}`",
+                ),
+            );
+        }
+        if let Some(model) = &p.model {
+            for (at, message) in model.problems() {
+                add([vec!["model".to_owned()], at].concat(), message, None);
+            }
+        }
+        if let Some(message) = p.init.problem() {
+            add(path(&["init"]), message, None);
+        }
+        match p.length {
+            Length::Epochs(0) => add(
+                path(&["length", "epochs"]),
+                "must be at least 1".into(),
+                None,
+            ),
+            Length::Steps(0) => add(
+                path(&["length", "steps"]),
+                "must be at least 1".into(),
+                None,
+            ),
+            Length::Epochs(n) if n > MAX_EPOCHS => add(
+                path(&["length", "epochs"]),
+                format!("at most {MAX_EPOCHS} are possible"),
+                None,
+            ),
+            _ => {}
+        }
+        if let Some(StopAt::TrainAccuracy(a)) = p.stop_at
+            && !(a > 0.0 && a <= 1.0)
+        {
+            add(
+                path(&["stop_at", "train_accuracy"]),
+                format!("must be above 0 and at most 1, got {a}"),
+                Some("accuracies are fractions: 0.99 is 99 %"),
+            );
+        }
+        if p.batch_size == 0 {
+            add(path(&["batch_size"]), "must be at least 1".into(), None);
+        }
+        for (at, message) in p.optimizer.problems() {
+            add([path(&["optimizer"]), path(&at)].concat(), message, None);
+        }
+        for (at, message) in p.schedule.problems() {
+            add([path(&["schedule"]), path(&at)].concat(), message, None);
+        }
+        if !(0.0..1.0).contains(&p.label_smoothing) {
+            add(
+                path(&["label_smoothing"]),
+                format!("must be at least 0 and below 1, got {}", p.label_smoothing),
+                None,
+            );
+        }
+        if p.augment.crop > 1 << 16 {
+            add(
+                path(&["augment", "crop"]),
+                "is larger than any image".into(),
+                None,
+            );
+        }
+        if p.eval_every == 0 {
+            add(path(&["eval_every"]), "must be at least 1".into(), None);
+        }
+        if p.checkpoints.is_some_and(|c| c.every == 0) {
+            add(
+                path(&["checkpoints", "every"]),
+                "must be at least 1".into(),
+                None,
+            );
+        }
+        if i64::try_from(p.seed).is_err() {
+            add(path(&["seed"]), "must be below 2^63".into(), None);
+        }
+        problems
+    }
+
+    fn states(p: &Params) -> Vec<StatePoint> {
+        let recipe = p.recipe();
+        let point = |pause: Pause| StatePoint {
+            label: pause.label(),
+            preimage: json!({"format": 1, "model": p.model, "init": p.init, "recipe": recipe.prefix(pause)}),
+        };
+        recipe.pauses().into_iter().map(point).collect()
+    }
+
+    fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
+        let train = read_data(task.inputs("train"), "train")?;
+        let test = match task.inputs("test") {
+            [] => None,
+            items => Some(read_data(items, "test")?),
+        };
+        let (architecture, weights) = first_weights(p, task.inputs("init"), &train)?;
+        check_data(&train, &architecture.identity, "train")?;
+        if let Some(test) = &test {
+            check_data(test, &architecture.identity, "test")?;
+        }
+        let masks = match task.inputs("mask") {
+            [] => Masks::none(&architecture),
+            [one] => Masks::new(&mask::read(&one.path, &architecture)?, &architecture),
+            _ => anyhow::bail!(Failure::new("input `mask`: more than one artifact")),
+        };
+        let recipe = p.recipe();
+        let mut listener = ToEngine {
+            states_dir: task.job.states_dir.clone(),
+            task,
+        };
+        let start = match listener.task.job.resume.clone() {
+            None => Start::Weights(weights),
+            Some(resume) => match State::read(&resume.path, &architecture) {
+                Ok(state) => Start::State(Box::new(state)),
+                // a state only saves time: without it the result is the same
+                Err(e) => {
+                    listener.warning(format!(
+                        "cannot resume from {}: {e:#}; training from the start",
+                        resume.label
+                    ));
+                    Start::Weights(weights)
+                }
+            },
+        };
+        let trained = fit(
+            &recipe,
+            &architecture,
+            Sets {
+                train: &train,
+                test: test.as_ref(),
+            },
+            &masks,
+            start,
+            &mut listener,
+        )?;
+        let rows: Vec<_> = trained.rows.iter().map(|m| m.row(p.seed)).collect();
+        write_model(&architecture, trained.model, task.output("model")?)?;
+        table::write(task.output("metrics")?, &rows)?;
+        if p.checkpoints.is_some() {
+            write_checkpoints(
+                &architecture,
+                trained.checkpoints,
+                task.output("checkpoints")?,
+            )?;
+        }
+        let figures = [
+            ("learning_s", trained.learning_s),
+            ("evaluating_s", trained.evaluating_s),
+            ("images", trained.images as f64),
+        ];
+        task.figures
+            .extend(figures.map(|(name, value)| (name.to_owned(), value)));
+        if trained.learning_s > 0.0 {
+            task.figures.insert(
+                "images_per_s".into(),
+                trained.images as f64 / trained.learning_s,
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Reads data sets and puts them together.
+pub(crate) fn read_data(inputs: &[JobInput], name: &str) -> anyhow::Result<Dataset> {
+    let parts = inputs
+        .iter()
+        .map(|i| Dataset::load(&i.path))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Dataset::concat(&parts).map_err(|e| Failure::new(format!("input `{name}`: {e}")).into())
+}
+
+/// The network for this data and the weights it starts with.
+fn first_weights(
+    p: &Params,
+    init: &[JobInput],
+    data: &Dataset,
+) -> anyhow::Result<(Arc<Architecture>, NamedTensors)> {
+    let shape = data.info().shape;
+    let input = InputSize {
+        height: shape.height,
+        width: shape.width,
+        channels: shape.channels,
+    };
+    match (init, &p.model) {
+        ([], Some(model)) => {
+            let identity = Identity {
+                model: model.clone(),
+                input,
+                classes: data.class_count(),
+            };
+            let architecture = Architecture::new(identity)?;
+            let weights = init::fresh(&architecture, p.init, p.seed, "init");
+            Ok((Arc::new(architecture), weights))
+        }
+        ([], None) => Err(Failure::new("neither `model` nor an input `init`")
+            .hint("say `model:` or give a model under `needs:`")
+            .into()),
+        ([one], model) => {
+            let start = Model::read(&one.path)?;
+            if let Some(model) = model
+                && *model != start.architecture.identity.model
+            {
+                let text = |m: &ModelSpec| serde_json::to_string(m).unwrap_or_default();
+                let found = text(&start.architecture.identity.model);
+                let message = format!(
+                    "`model` is {}, but the model under `needs: {{init: ...}}` is {found}",
+                    text(model)
+                );
+                return Err(Failure::new(message)
+                    .hint("leave `model` out, or make both the same")
+                    .into());
+            }
+            Ok((Arc::new(start.architecture), start.tensors))
+        }
+        _ => Err(Failure::new("input `init`: more than one artifact")
+            .hint("to start from a mean of models use an `average` stage")
+            .into()),
+    }
+}
+
+pub(crate) fn write_model(
+    architecture: &Architecture,
+    tensors: NamedTensors,
+    path: &Path,
+) -> anyhow::Result<()> {
+    Model {
+        architecture: architecture.clone(),
+        tensors,
+    }
+    .write(path)
+}
+
+fn write_checkpoints(
+    architecture: &Architecture,
+    all: BTreeMap<u64, NamedTensors>,
+    dir: &Path,
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir)
+        .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
+    for (epoch, tensors) in all {
+        write_model(
+            architecture,
+            tensors,
+            &dir.join(format!("epoch-{epoch:06}.safetensors")),
+        )?;
+    }
+    Ok(())
+}
+
+/// Passes news to the engine.
+struct ToEngine<'a> {
+    task: &'a mut Task,
+    states_dir: PathBuf,
+}
+
+impl Listener for ToEngine<'_> {
+    fn progress(&mut self, done: u64, total: u64, text: String) {
+        self.task.send(&Event::Progress {
+            done,
+            total: Some(total),
+            unit: "steps".into(),
+            text,
+        });
+    }
+
+    fn state_path(&mut self, pause: Pause) -> Option<PathBuf> {
+        Some(
+            self.states_dir
+                .join(format!("{}.state", pause.label().replace(' ', "-"))),
+        )
+    }
+
+    fn state(&mut self, pause: Pause, path: &Path) {
+        self.task.send(&Event::State {
+            label: pause.label(),
+            path: path.to_owned(),
+        });
+    }
+
+    fn warning(&mut self, text: String) {
+        self.task.send(&Event::Warning { text });
+    }
+}

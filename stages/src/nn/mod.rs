@@ -1,0 +1,9 @@
+//! Networks: what a user writes, the layers it means, their first weights, their forward pass, their file.
+
+pub mod architecture;
+mod builder;
+pub mod init;
+pub mod layout;
+pub mod model;
+pub mod network;
+pub mod spec;

@@ -1,0 +1,12 @@
+//! Training: how long, how fast, in which order, what is kept fixed, and how to go on after a break.
+
+pub mod augment;
+pub mod batches;
+pub mod evaluation;
+pub mod fit;
+pub mod length;
+pub mod mask;
+pub mod optim;
+pub mod recipe;
+pub mod schedule;
+pub mod state;

@@ -1,0 +1,184 @@
+//! A training as a function: everything that decides its result but the data and the first weights.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::augment::Augment;
+use super::length::{Length, StopAt};
+use super::optim::Optimizer;
+use super::schedule::Schedule;
+
+/// See the parameters of the kind `train`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Of all random numbers.
+    pub seed: u64,
+    /// When it ends.
+    pub length: Length,
+    /// When it ends sooner.
+    pub stop_at: Option<StopAt>,
+    /// Images per step.
+    pub batch_size: usize,
+    /// The rule.
+    pub optimizer: Optimizer,
+    /// Of the learning rate.
+    pub schedule: Schedule,
+    /// Changes of images.
+    pub augment: Augment,
+    /// Share of the target spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// Epochs between evaluations on the test set.
+    pub eval_every: u64,
+    /// Epochs between checkpoints.
+    pub checkpoint_every: Option<u64>,
+}
+
+/// A place where a training can be interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// After so many whole epochs.
+    Epoch(u64),
+    /// After so many steps.
+    Step(u64),
+}
+
+/// Trainings counted in steps can be resumed at multiples of this (their plan does not know how many steps an epoch has).
+pub const STEPS_BETWEEN_PAUSES: u64 = 1000;
+
+impl Pause {
+    /// `epoch 3`, `step 2000`.
+    pub fn label(self) -> String {
+        match self {
+            Pause::Epoch(n) => format!("epoch {n}"),
+            Pause::Step(n) => format!("step {n}"),
+        }
+    }
+}
+
+impl Recipe {
+    /// The places where this training can be interrupted, last first.
+    pub fn pauses(&self) -> Vec<Pause> {
+        match self.length {
+            Length::Epochs(n) => (1..=n).rev().map(Pause::Epoch).collect(),
+            Length::Steps(n) => {
+                let multiples = (1..=n / STEPS_BETWEEN_PAUSES).map(|i| i * STEPS_BETWEEN_PAUSES);
+                let mut all: Vec<u64> = multiples.chain([n]).collect();
+                all.dedup();
+                all.into_iter().rev().map(Pause::Step).collect()
+            }
+        }
+    }
+
+    /// What of the recipe influenced a state at this place: equal values mean equal states on equal inputs.
+    ///
+    /// The length is left out but where the schedule spans it; milestones to come are left out. Of a training counted in
+    /// steps the schedule counts whole, because the plan cannot tell which epochs it has passed.
+    /// `stop_at` counts: a state past the place where another training would have stopped must not serve it.
+    pub fn prefix(&self, pause: Pause) -> Value {
+        let epochs = match pause {
+            Pause::Epoch(n) => n,
+            Pause::Step(_) => u64::MAX,
+        };
+        json!({
+            "at": pause.label(),
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule.prefix(epochs, self.length),
+            "augment": self.augment,
+            "label_smoothing": self.label_smoothing,
+            "stop_at": self.stop_at,
+            "eval_every": self.eval_every,
+            "checkpoint_every": self.checkpoint_every.filter(|&every| every <= epochs),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::optim::Sgd;
+    use super::super::schedule::{Ramp, StepDecay, Warmup};
+    use super::*;
+
+    pub(crate) fn recipe(length: Length) -> Recipe {
+        Recipe {
+            seed: 1,
+            length,
+            stop_at: None,
+            batch_size: 16,
+            optimizer: Optimizer::Sgd(Sgd {
+                lr: 0.1,
+                momentum: 0.9,
+                nesterov: false,
+                weight_decay: Default::default(),
+            }),
+            schedule: Schedule::Constant,
+            augment: Augment::default(),
+            label_smoothing: 0.0,
+            eval_every: 1,
+            checkpoint_every: None,
+        }
+    }
+
+    fn prefixes(r: &Recipe) -> Vec<Value> {
+        r.pauses().into_iter().rev().map(|p| r.prefix(p)).collect()
+    }
+
+    #[test]
+    fn a_longer_training_shares_the_states_of_a_shorter_one() {
+        let (short, long) = (
+            prefixes(&recipe(Length::Epochs(3))),
+            prefixes(&recipe(Length::Epochs(5))),
+        );
+        assert_eq!((short.len(), &short[..]), (3, &long[..3]));
+        let cosine = |n| Recipe {
+            schedule: Schedule::Cosine(Ramp {
+                to: 0.0,
+                warmup: Warmup::default(),
+            }),
+            ..recipe(Length::Epochs(n))
+        };
+        assert!(
+            prefixes(&cosine(3))
+                .iter()
+                .all(|p| !prefixes(&cosine(5)).contains(p)),
+            "a cosine over another length is another training"
+        );
+        let step = |milestones: &[u64]| Recipe {
+            schedule: Schedule::Step(StepDecay {
+                milestones: milestones.to_vec(),
+                factor: 0.1,
+                warmup: Warmup::default(),
+            }),
+            ..recipe(Length::Epochs(5))
+        };
+        let (a, b) = (prefixes(&step(&[2, 3])), prefixes(&step(&[2, 4])));
+        assert_eq!(a[..3], b[..3]);
+        assert_ne!(a[3], b[3], "epoch 4 is where they part");
+        assert_eq!(a[..2], prefixes(&recipe(Length::Epochs(5)))[..2]);
+    }
+
+    #[test]
+    fn checkpoints_matter_once_there_is_one() {
+        let with = prefixes(&Recipe {
+            checkpoint_every: Some(3),
+            ..recipe(Length::Epochs(4))
+        });
+        let without = prefixes(&recipe(Length::Epochs(4)));
+        assert_eq!(with[..2], without[..2]);
+        assert_ne!(with[2], without[2]);
+    }
+
+    #[test]
+    fn steps_pause_at_round_numbers_and_the_end() {
+        assert_eq!(
+            recipe(Length::Steps(2500)).pauses(),
+            [2500, 2000, 1000].map(Pause::Step)
+        );
+        assert_eq!(
+            recipe(Length::Steps(2000)).pauses(),
+            [2000, 1000].map(Pause::Step)
+        );
+        assert_eq!(recipe(Length::Steps(7)).pauses(), [Pause::Step(7)]);
+    }
+}

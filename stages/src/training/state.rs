@@ -1,0 +1,196 @@
+//! A training in the middle: everything needed to go on as if it had never stopped, in one file.
+//!
+//! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) and `checkpoint/N/…` hold tensors in file
+//! layout, the metadata entry `repro.state` the rest as JSON. Whose state it is, is the caller's concern.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::optim::Memory;
+use crate::kind::Failure;
+use crate::nn::architecture::Architecture;
+use crate::table::MetricRow;
+use crate::weights::{NamedTensor, NamedTensors, Store, TensorFile};
+
+const KEY: &str = "repro.state";
+const VERSION: u32 = 1;
+
+/// A training in the middle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Weights and batch-norm statistics.
+    pub model: NamedTensors,
+    /// By position in [`Architecture::parameters`].
+    pub memory: Vec<Memory>,
+    /// Models kept so far, by epoch.
+    pub checkpoints: BTreeMap<u64, NamedTensors>,
+    /// Where it is, and what was measured.
+    pub progress: Progress,
+}
+
+/// Where a training is, and what was measured on the way.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Whole epochs done.
+    pub epoch: u64,
+    /// Steps done of the epoch begun.
+    pub step_in_epoch: u64,
+    /// Steps done in all.
+    pub step: u64,
+    /// Sum over the epoch begun of loss × images.
+    pub loss_sum: f64,
+    /// Images of the epoch begun classified right.
+    pub correct: u64,
+    /// Images of the epoch begun seen.
+    pub seen: u64,
+    /// Running train accuracy of the last whole epoch.
+    pub last_accuracy: Option<f64>,
+    /// The metrics so far.
+    pub rows: Vec<Measured>,
+}
+
+/// One measured value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// Epochs done (begun, for the last of a training counted in steps).
+    pub epoch: u64,
+    /// Steps done.
+    pub step: u64,
+    /// `train` or `test`; none for what belongs to neither.
+    pub split: Option<String>,
+    /// `loss`, `accuracy` or `learning_rate`.
+    pub name: String,
+    /// The value.
+    pub value: f64,
+}
+
+impl Measured {
+    /// As a row of the table.
+    pub fn row(&self, seed: u64) -> MetricRow {
+        MetricRow {
+            seed: i64::try_from(seed).ok(),
+            epoch: i64::try_from(self.epoch).ok(),
+            step: i64::try_from(self.step).ok(),
+            split: self.split.clone(),
+            name: self.name.clone(),
+            value: self.value,
+            ..MetricRow::default()
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    version: u32,
+    progress: Progress,
+}
+
+impl State {
+    /// Writes a file; on return it is whole (it is made under another name first).
+    pub fn write(&self, path: &Path, architecture: &Architecture) -> anyhow::Result<()> {
+        let mut tensors = NamedTensors::new();
+        let mut add = |prefix: &str, from: &NamedTensors| {
+            tensors.extend(
+                from.iter()
+                    .map(|(name, t)| (format!("{prefix}/{name}"), t.clone())),
+            );
+        };
+        add("model", &self.model);
+        for (epoch, model) in &self.checkpoints {
+            add(&format!("checkpoint/{epoch}"), model);
+        }
+        for (p, memory) in architecture.parameters.iter().zip(&self.memory) {
+            for (prefix, data) in [("first", &memory.first), ("second", &memory.second)] {
+                if !data.is_empty() {
+                    let tensor = NamedTensor {
+                        shape: p.shape.clone(),
+                        data: p.layout.to_file(data),
+                    };
+                    tensors.insert(format!("{prefix}/{}", p.name), tensor);
+                }
+            }
+        }
+        let header = serde_json::to_string(&Header {
+            version: VERSION,
+            progress: self.progress.clone(),
+        })?;
+        let partial = path.with_extension("partial");
+        TensorFile {
+            tensors,
+            metadata: [(KEY.to_owned(), header)].into(),
+        }
+        .write(&partial, Store::F32)?;
+        std::fs::rename(&partial, path)
+            .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
+    }
+
+    /// Reads a file of a training with this architecture.
+    pub fn read(path: &Path, architecture: &Architecture) -> anyhow::Result<State> {
+        let file = TensorFile::read(path)?;
+        let of = format!("state `{}`", path.display());
+        let bad = |what: String| {
+            Failure::new(format!("{of}: {what}")).hint("run again without the state")
+        };
+        let text = file
+            .metadata
+            .get(KEY)
+            .ok_or_else(|| bad(format!("no `{KEY}` entry")))?;
+        let header: Header = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+        if header.version != VERSION {
+            return Err(bad(format!(
+                "version {}, this program writes {VERSION}",
+                header.version
+            ))
+            .into());
+        }
+        let mut model = NamedTensors::new();
+        let mut checkpoints: BTreeMap<u64, NamedTensors> = BTreeMap::new();
+        let mut memory = vec![Memory::default(); architecture.parameters.len()];
+        for (name, tensor) in file.tensors {
+            let parameter = |n: &str| {
+                architecture
+                    .parameters
+                    .iter()
+                    .position(|p| p.name == n && p.shape == tensor.shape)
+            };
+            let unknown = || bad(format!("unknown tensor `{name}`"));
+            match name.split_once('/').ok_or_else(unknown)? {
+                ("model", n) => {
+                    model.insert(n.to_owned(), tensor);
+                }
+                ("checkpoint", rest) => {
+                    let (epoch, n) = rest.split_once('/').ok_or_else(unknown)?;
+                    let epoch = epoch.parse().map_err(|_| unknown())?;
+                    checkpoints
+                        .entry(epoch)
+                        .or_default()
+                        .insert(n.to_owned(), tensor);
+                }
+                ("first", n) => {
+                    let i = parameter(n).ok_or_else(unknown)?;
+                    memory[i].first = architecture.parameters[i].layout.to_memory(&tensor.data);
+                }
+                ("second", n) => {
+                    let i = parameter(n).ok_or_else(unknown)?;
+                    memory[i].second = architecture.parameters[i].layout.to_memory(&tensor.data);
+                }
+                _ => return Err(unknown().into()),
+            }
+        }
+        architecture.check(&model, &of)?;
+        for checkpoint in checkpoints.values() {
+            architecture.check(checkpoint, &of)?;
+        }
+        Ok(State {
+            model,
+            memory,
+            checkpoints,
+            progress: header.progress,
+        })
+    }
+}

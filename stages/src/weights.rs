@@ -1,0 +1,207 @@
+//! Named f32 tensors and their file: safetensors with deterministic bytes.
+//!
+//! The header is written here because the crate's writer keeps metadata in a hash map, whose order changes from run to
+//! run: keys and tensors are sorted by name, the header is padded with spaces to a multiple of eight, data follow without
+//! gaps. Reading goes through the crate, which checks every offset. Knows nothing of networks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Map, Value, json};
+
+use crate::kind::Failure;
+
+/// One tensor, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// Extents of the axes; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// As many values as the product of the shape.
+    pub data: Vec<f32>,
+}
+
+/// Tensors by name, sorted.
+pub type NamedTensors = BTreeMap<String, NamedTensor>;
+
+/// What a file holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TensorFile {
+    /// The tensors.
+    pub tensors: NamedTensors,
+    /// Free texts by name.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// How values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// Four bytes each.
+    F32,
+    /// One byte each; values must be 0 or 1 (masks).
+    Bits,
+}
+
+impl TensorFile {
+    /// The bytes of the file.
+    pub fn to_bytes(&self, store: Store) -> Vec<u8> {
+        let (dtype, width) = match store {
+            Store::F32 => ("F32", 4),
+            Store::Bits => ("U8", 1),
+        };
+        let mut header = Map::new();
+        if !self.metadata.is_empty() {
+            header.insert("__metadata__".into(), json!(self.metadata));
+        }
+        let mut end = 0;
+        for (name, tensor) in &self.tensors {
+            let start = end;
+            end += tensor.data.len() * width;
+            header.insert(
+                name.clone(),
+                json!({"dtype": dtype, "shape": tensor.shape, "data_offsets": [start, end]}),
+            );
+        }
+        let mut text = Value::Object(header).to_string().into_bytes();
+        text.resize(text.len().next_multiple_of(8), b' ');
+        let mut bytes = Vec::with_capacity(8 + text.len() + end);
+        bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&text);
+        for tensor in self.tensors.values() {
+            match store {
+                Store::F32 => bytes.extend(tensor.data.iter().flat_map(|x| x.to_le_bytes())),
+                Store::Bits => bytes.extend(tensor.data.iter().map(|&x| u8::from(x != 0.0))),
+            }
+        }
+        bytes
+    }
+
+    /// Reads what [`TensorFile::to_bytes`] or any other program wrote; F32 and U8 tensors only.
+    pub fn from_bytes(bytes: &[u8]) -> Result<TensorFile, String> {
+        let (_, header) = SafeTensors::read_metadata(bytes)
+            .map_err(|e| format!("not a whole safetensors file: {e}"))?;
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|e| format!("not a whole safetensors file: {e}"))?;
+        let metadata = header
+            .metadata()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        let mut tensors = NamedTensors::new();
+        for (name, view) in file.tensors() {
+            let data = match view.dtype() {
+                Dtype::F32 => view
+                    .data()
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                    .collect(),
+                Dtype::U8 => view.data().iter().map(|&b| f32::from(b)).collect(),
+                // PyTorch's `num_batches_tracked`; no use here
+                Dtype::I64 if name.ends_with(".num_batches_tracked") => continue,
+                other => {
+                    return Err(format!(
+                        "tensor `{name}` is {other:?}; F32 (masks: U8) is expected"
+                    ));
+                }
+            };
+            tensors.insert(
+                name,
+                NamedTensor {
+                    shape: view.shape().to_vec(),
+                    data,
+                },
+            );
+        }
+        Ok(TensorFile { tensors, metadata })
+    }
+
+    /// Reads a file.
+    pub fn read(path: &Path) -> anyhow::Result<TensorFile> {
+        let bytes = std::fs::read(path)
+            .map_err(|e| Failure::new(format!("cannot read `{}`: {e}", path.display())))?;
+        TensorFile::from_bytes(&bytes).map_err(|e| {
+            Failure::new(format!("`{}`: {e}", path.display()))
+                .hint("the input must be a model, mask or state that a stage wrote, or a safetensors file with the same tensors")
+                .into()
+        })
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &Path, store: Store) -> anyhow::Result<()> {
+        std::fs::write(path, self.to_bytes(store))
+            .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> TensorFile {
+        let mut file = TensorFile::default();
+        file.tensors.insert(
+            "b".into(),
+            NamedTensor {
+                shape: vec![2, 3],
+                data: vec![1.0, -0.0, f32::MIN_POSITIVE / 2.0, 4.0, 5.5, 6.0],
+            },
+        );
+        file.tensors.insert(
+            "a".into(),
+            NamedTensor {
+                shape: vec![],
+                data: vec![7.0],
+            },
+        );
+        for key in ["z", "y", "format", "w", "v"] {
+            file.metadata.insert(key.into(), format!("value of {key}"));
+        }
+        file
+    }
+
+    #[test]
+    fn bytes_are_a_function_of_the_content() {
+        let bytes = sample().to_bytes(Store::F32);
+        assert_eq!(bytes, sample().to_bytes(Store::F32));
+        let header =
+            std::str::from_utf8(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])])
+                .unwrap();
+        assert!(
+            header.starts_with(r#"{"__metadata__":{"format":"value of format","v":"#),
+            "{header}"
+        );
+        assert_eq!(bytes.len() % 4, 0);
+    }
+
+    #[test]
+    fn broken_files_are_refused() {
+        let bytes = sample().to_bytes(Store::F32);
+        for cut in [0, 5, 8, 40, bytes.len() - 1] {
+            assert!(
+                TensorFile::from_bytes(&bytes[..cut]).is_err(),
+                "cut at {cut}"
+            );
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(TensorFile::from_bytes(&longer).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(values in prop::collection::vec(any::<u32>(), 0..40), rows in 1usize..4) {
+            let data: Vec<f32> = values.iter().cycle().take(values.len() * rows).map(|&b| f32::from_bits(b)).collect();
+            let mut file = sample();
+            file.tensors.insert("x\n\"é".into(), NamedTensor { shape: vec![rows, values.len()], data });
+            let back = TensorFile::from_bytes(&file.to_bytes(Store::F32)).unwrap();
+            prop_assert_eq!(&back.metadata, &file.metadata);
+            for (name, tensor) in &file.tensors {
+                let same: Vec<u32> = back.tensors[name].data.iter().map(|x| x.to_bits()).collect();
+                prop_assert_eq!(same, tensor.data.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+                prop_assert_eq!(&back.tensors[name].shape, &tensor.shape);
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A miniature of every kind with its bytes frozen: when a digest changes, either the change is a mistake, or the kind's
+//! `REVISION` must rise (old results must not pass for new ones) and the table below follows.
+
+mod support;
+
+use std::path::Path;
+
+use repro_stages::kinds;
+use serde_json::{Value, json};
+use support::{Bench, data, digest};
+
+/// Kind, revision, case, output, digest.
+const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
+    ("average", 1, "three models", "model", "ad463833408a305e"),
+    ("evaluate", 1, "test set", "metrics", "99930ef4d38cceb1"),
+    ("perturb", 1, "fresh network", "model", "3116d858df4796ce"),
+    ("perturb", 1, "normal noise", "model", "9078fbbbb834d17b"),
+    ("prune", 1, "layerwise", "model", "c683e99a0a511a16"),
+    ("prune", 1, "layerwise", "mask", "4d58bc6963ca1737"),
+    ("prune", 1, "global random", "mask", "735ac572673f9047"),
+    ("train", 1, "perceptron, sgd", "model", "e824b33bacdc97d0"),
+    ("train", 1, "perceptron, sgd", "metrics", "c64021dbc8fd968f"),
+    ("train", 1, "convolution, adam", "model", "19122b9bb69b15a2"),
+    (
+        "train",
+        1,
+        "convolution, adam",
+        "metrics",
+        "5d3bbc809e1320d8",
+    ),
+    (
+        "train",
+        1,
+        "convolution, adam",
+        "checkpoints",
+        "epoch-000002.safetensors=13faade12bbf1b26,epoch-000004.safetensors=19122b9bb69b15a2",
+    ),
+    ("train", 1, "warm start, adamw", "model", "3e639d2c6191c502"),
+];
+
+/// Everything the table names, computed now: (kind, case, output, digest).
+fn compute() -> Vec<(&'static str, &'static str, String, String)> {
+    let bench = Bench::new();
+    let (train, test) = (
+        bench.put("train", &data(1, 70, (8, 8, 1), 4)),
+        bench.put("test", &data(2, 40, (8, 8, 1), 4)),
+    );
+    let mut found = Vec::new();
+    let mut run =
+        |kind: &'static str, case: &'static str, with: Value, inputs: &[(&str, &Path)]| {
+            let ran = bench.run(kind, with, inputs).unwrap();
+            found.extend(
+                ran.outputs
+                    .iter()
+                    .map(|(name, path)| (kind, case, name.clone(), digest(path))),
+            );
+            ran
+        };
+    let sets: [(&str, &Path); 2] = [("train", &train), ("test", &test)];
+    let mlp = |seed: u64| {
+        json!({"model": {"mlp": {"hidden": [20, 12], "batch_norm": {}, "dropout": 0.2, "activation": "tanh"}}, "seed": seed,
+            "init": "glorot_normal", "length": {"epochs": 3}, "batch_size": 32, "augment": {"flip": true, "crop": 2}, "label_smoothing": 0.1,
+            "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9, "nesterov": true, "weight_decay": {"l2": 0.0005}}},
+            "schedule": {"cosine": {"to": 0.1, "warmup": {"epochs": 1.0}}}})
+    };
+    let first = run("train", "perceptron, sgd", mlp(1), &sets);
+    let second = run("train", "-", mlp(2), &sets);
+    let third = run("train", "-", mlp(3), &sets);
+    let conv = json!({"model": {"conv": {"layers": [
+            {"conv": {"channels": 6}}, {"batch_norm": {}}, {"activation": "relu"}, {"pool": {"max": 2}},
+            {"conv": {"channels": 8, "stride": 2, "padding": {"pixels": 1}}}, {"activation": "sigmoid"}, {"dropout": 0.25},
+            {"pool": "global_average"}]}},
+        "seed": 7, "init": "kaiming_uniform", "length": {"epochs": 4}, "batch_size": 16, "checkpoints": {"every": 2}, "eval_every": 3,
+        "optimizer": {"adam": {"lr": 0.01, "weight_decay": {"decoupled": 0.01}}}, "schedule": {"step": {"milestones": [2]}}});
+    run("train", "convolution, adam", conv, &sets);
+    let warm = json!({"seed": 4, "length": {"steps": 5}, "batch_size": 32, "optimizer": {"adamw": {"lr": 0.002}},
+        "schedule": {"cyclic": {"epochs": 1.0, "low": 0.1}}});
+    let warm_inputs: [(&str, &Path); 3] = [
+        ("train", &train),
+        ("train", &test),
+        ("init", first.path("model")),
+    ];
+    run("train", "warm start, adamw", warm, &warm_inputs);
+    let model: [(&str, &Path); 1] = [("model", first.path("model"))];
+    run(
+        "evaluate",
+        "test set",
+        Value::Null,
+        &[model[0], ("data", &test)],
+    );
+    run(
+        "perturb",
+        "fresh network",
+        json!({"shrink": 0.4, "perturb": 0.1, "seed": 5}),
+        &model,
+    );
+    run(
+        "perturb",
+        "normal noise",
+        json!({"shrink": 0.6, "perturb": 1.0, "seed": 5, "noise": {"normal": {"std": 0.01}}}),
+        &model,
+    );
+    run(
+        "prune",
+        "layerwise",
+        json!({"fraction": 0.3, "output_layer_fraction": 0.15}),
+        &model,
+    );
+    run(
+        "prune",
+        "global random",
+        json!({"fraction": 0.5, "scope": "global", "by": {"random": {"seed": 8}}}),
+        &model,
+    );
+    let models = [&first, &second, &third].map(|ran| ("models", ran.path("model")));
+    run("average", "three models", Value::Null, &models);
+    found
+}
+
+#[test]
+fn bytes_change_only_with_the_revision() {
+    let found = compute();
+    let mut wrong = Vec::new();
+    for (kind, revision, case, output, want) in GOLDEN {
+        assert_eq!(
+            kinds::find(kind).unwrap().revision,
+            *revision,
+            "the revision of `{kind}` rose: update the table"
+        );
+        let (.., got) = found
+            .iter()
+            .find(|(k, c, o, _)| k == kind && c == case && o == output)
+            .unwrap();
+        if got != want {
+            wrong.push(format!(
+                "    (\"{kind}\", {revision}, \"{case}\", \"{output}\", \"{got}\"),"
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "bytes changed; raise the REVISION of the kinds concerned and set:\n{}",
+        wrong.join("\n")
+    );
+}

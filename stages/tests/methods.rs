@@ -1,0 +1,241 @@
+//! Pruning, perturbing and averaging through the kinds, against their formulas.
+
+mod support;
+
+use std::path::Path;
+
+use repro_stages::weights::TensorFile;
+use serde_json::{Value, json};
+use support::{Bench, Ran, data};
+
+fn mlp() -> Value {
+    json!({"mlp": {"hidden": [24, 16], "batch_norm": {}, "dropout": 0.2}})
+}
+
+fn sgd() -> Value {
+    json!({"sgd": {"lr": 0.05, "momentum": 0.9, "nesterov": true}})
+}
+
+fn adam() -> Value {
+    json!({"adam": {"lr": 0.005, "weight_decay": {"l2": 0.001}}})
+}
+
+#[test]
+fn masked_weights_stay_zero_under_every_optimizer() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let base = bench
+        .run(
+            "train",
+            json!({"model": mlp(), "seed": 1, "length": {"epochs": 2}, "optimizer": sgd()}),
+            &[("train", &train)],
+        )
+        .unwrap();
+    let pruned = bench
+        .run(
+            "prune",
+            json!({"fraction": 0.5}),
+            &[("model", base.path("model"))],
+        )
+        .unwrap();
+    let mask = TensorFile::read(pruned.path("mask")).unwrap().tensors;
+    for optimizer in [sgd(), adam(), json!({"adamw": {"lr": 0.01}})] {
+        let with =
+            json!({"seed": 2, "length": {"epochs": 2}, "batch_size": 16, "optimizer": optimizer});
+        let inputs: [(&str, &Path); 3] = [
+            ("train", &train),
+            ("init", pruned.path("model")),
+            ("mask", pruned.path("mask")),
+        ];
+        let tuned = bench.run("train", with, &inputs).unwrap();
+        let weights = TensorFile::read(tuned.path("model")).unwrap().tensors;
+        for (name, mask) in &mask {
+            let survivors = weights[name].data.iter().zip(&mask.data);
+            assert!(
+                survivors.clone().all(|(w, m)| *m == 1.0 || *w == 0.0),
+                "{name}"
+            );
+            assert!(survivors.filter(|(w, _)| **w != 0.0).count() > 0);
+        }
+    }
+    // a mask alone, without a pruned model, prunes the first weights
+    let with = json!({"model": mlp(), "seed": 2, "length": {"steps": 1}, "optimizer": {"sgd": {"lr": 0.0}}});
+    let fresh = bench
+        .run(
+            "train",
+            with,
+            &[("train", &train), ("mask", pruned.path("mask"))],
+        )
+        .unwrap();
+    let weights = TensorFile::read(fresh.path("model")).unwrap().tensors;
+    assert!(mask.iter().all(|(n, m)| {
+        weights[n]
+            .data
+            .iter()
+            .zip(&m.data)
+            .all(|(w, m)| *m == 1.0 || *w == 0.0)
+    }));
+}
+
+/// Shrink and perturb and averages against the formulas.
+#[test]
+fn perturbing_and_averaging() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let model = |seed: u64| {
+        let with =
+            json!({"model": mlp(), "seed": seed, "length": {"epochs": 1}, "optimizer": sgd()});
+        bench.run("train", with, &[("train", &train)]).unwrap()
+    };
+    let (a, b, c) = (model(1), model(2), model(3));
+    let read = |ran: &Ran| TensorFile::read(ran.path("model")).unwrap().tensors;
+    let perturb = |shrink: f64, perturb: f64| {
+        let with = json!({"shrink": shrink, "perturb": perturb, "seed": 9, "noise": {"init": "kaiming_normal"}});
+        bench
+            .run("perturb", with, &[("model", a.path("model"))])
+            .unwrap()
+    };
+    let (old, fresh, both) = (
+        read(&perturb(1.0, 0.0)),
+        read(&perturb(0.0, 1.0)),
+        read(&perturb(0.5, 0.25)),
+    );
+    let trained = read(&a);
+    for (name, tensor) in &both {
+        let statistics = name.contains("running_");
+        for i in 0..tensor.data.len() {
+            let want = if statistics {
+                fresh[name].data[i]
+            } else {
+                0.5 * trained[name].data[i] + 0.25 * fresh[name].data[i]
+            };
+            assert_eq!(tensor.data[i], want, "{name}");
+            assert_eq!(
+                old[name].data[i],
+                if statistics {
+                    fresh[name].data[i]
+                } else {
+                    trained[name].data[i]
+                },
+                "{name}"
+            );
+        }
+    }
+    assert!(
+        fresh["bn1.running_var"].data.iter().all(|x| *x == 1.0)
+            && fresh["bn1.weight"].data.iter().all(|x| *x == 1.0)
+    );
+    let noisy = bench.run(
+        "perturb",
+        json!({"shrink": 0.0, "perturb": 2.0, "seed": 9, "noise": {"normal": {"std": 0.5}}}),
+        &[("model", a.path("model"))],
+    );
+    let noisy = read(&noisy.unwrap());
+    let x: Vec<f64> = noisy["fc1.weight"]
+        .data
+        .iter()
+        .map(|x| f64::from(*x))
+        .collect();
+    let std = (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64).sqrt();
+    assert!((std - 1.0).abs() < 0.15, "{std}");
+
+    let models: [(&str, &Path); 3] = [
+        ("models", a.path("model")),
+        ("models", b.path("model")),
+        ("models", c.path("model")),
+    ];
+    let mean = read(&bench.run("average", Value::Null, &models).unwrap());
+    let weighted = read(
+        &bench
+            .run(
+                "average",
+                json!({"weights": {"given": [0.5, 0.25, 0.25]}}),
+                &models,
+            )
+            .unwrap(),
+    );
+    let (a, b, c) = (trained, read(&b), read(&c));
+    for name in mean.keys() {
+        for i in 0..mean[name].data.len() {
+            let (a, b, c) = (a[name].data[i], b[name].data[i], c[name].data[i]);
+            assert_eq!(mean[name].data[i], ((a + b) + c) / 3.0, "{name}");
+            assert_eq!(
+                weighted[name].data[i],
+                (0.5 * a + 0.25 * b) + 0.25 * c,
+                "{name}"
+            );
+        }
+    }
+    assert!(
+        bench
+            .run(
+                "average",
+                json!({"weights": {"given": [0.5, 0.25]}}),
+                &models
+            )
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("sum")
+    );
+    assert!(
+        bench
+            .run(
+                "average",
+                json!({"weights": {"given": [0.5, 0.5]}}),
+                &models
+            )
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("2 numbers for 3 models")
+    );
+}
+
+#[test]
+fn rewinding_gives_the_survivors_their_old_values() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let with = |epochs: u64| json!({"model": mlp(), "seed": 1, "length": {"epochs": epochs}, "optimizer": sgd()});
+    let (early, late) = (
+        bench.run("train", with(1), &[("train", &train)]).unwrap(),
+        bench.run("train", with(3), &[("train", &train)]).unwrap(),
+    );
+    let inputs: [(&str, &Path); 2] = [
+        ("model", late.path("model")),
+        ("rewind", early.path("model")),
+    ];
+    let pruned = bench
+        .run(
+            "prune",
+            json!({"fraction": 0.3, "scope": "global"}),
+            &inputs,
+        )
+        .unwrap();
+    let (mask, model) = (
+        TensorFile::read(pruned.path("mask")).unwrap().tensors,
+        TensorFile::read(pruned.path("model")).unwrap().tensors,
+    );
+    let early = TensorFile::read(early.path("model")).unwrap().tensors;
+    for (name, tensor) in &model {
+        for (i, x) in tensor.data.iter().enumerate() {
+            let kept = mask.get(name).is_none_or(|m| m.data[i] == 1.0);
+            assert_eq!(*x, if kept { early[name].data[i] } else { 0.0 });
+        }
+    }
+    // a second round goes on from the first
+    let second = bench
+        .run(
+            "prune",
+            json!({"fraction": 0.5}),
+            &[("model", late.path("model")), ("mask", pruned.path("mask"))],
+        )
+        .unwrap();
+    let next = TensorFile::read(second.path("mask")).unwrap().tensors;
+    assert!(next.iter().all(|(n, m)| {
+        m.data
+            .iter()
+            .zip(&mask[n].data)
+            .all(|(new, old)| new <= old)
+    }));
+}

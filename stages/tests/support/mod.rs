@@ -1,0 +1,181 @@
+//! Runs kinds as the worker does, on small made-up data, in a temporary directory.
+
+#![allow(dead_code)] // every test file uses its own part
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use repro_stages::data::{Dataset, ImageShape, Info};
+use repro_stages::exact::rng::Stream;
+use repro_stages::job::{FORMAT, Job, JobInput, Resume};
+use repro_stages::kind::{KindInfo, Task};
+use repro_stages::kinds;
+use serde_json::Value;
+
+/// Images of noise around one bright pixel block per class: learnable, not trivial.
+pub fn data(seed: u64, n: usize, shape: (usize, usize, usize), classes: usize) -> Dataset {
+    let (height, width, channels) = shape;
+    let info = Info {
+        name: "blocks".into(),
+        shape: ImageShape {
+            height,
+            width,
+            channels,
+        },
+        classes: (0..classes).map(|c| format!("class {c}")).collect(),
+        mean: vec![0.4; channels],
+        std: vec![0.25; channels],
+    };
+    let len = height * width * channels;
+    let mut stream = Stream::new(seed, "test data", 0, 0);
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    for i in 0..n {
+        let label = i % classes;
+        labels.push(label as u8);
+        images.extend((0..len).map(|p| {
+            let bright = p * classes / len == label;
+            (stream.below(160) + if bright { 80 } else { 0 }) as u8
+        }));
+    }
+    Dataset::new(info, images, labels, (0..n as u32).collect()).unwrap()
+}
+
+/// A place to run kinds in.
+pub struct Bench {
+    dir: tempfile::TempDir,
+    runs: std::sync::atomic::AtomicUsize,
+}
+
+/// What a run left.
+pub struct Ran {
+    pub outputs: BTreeMap<String, PathBuf>,
+    pub states_dir: PathBuf,
+    pub figures: BTreeMap<String, f64>,
+}
+
+impl Ran {
+    pub fn path(&self, output: &str) -> &Path {
+        &self.outputs[output]
+    }
+
+    pub fn bytes(&self, output: &str) -> Vec<u8> {
+        std::fs::read(self.path(output)).unwrap()
+    }
+
+    /// The value of the last row with this split and name.
+    pub fn metric(&self, split: &str, name: &str) -> f64 {
+        let rows = repro_stages::table::read(self.path("metrics")).unwrap();
+        rows.iter()
+            .rev()
+            .find(|r| r.split.as_deref() == Some(split) && r.name == name)
+            .unwrap()
+            .value
+    }
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench {
+            dir: tempfile::tempdir().unwrap(),
+            runs: Default::default(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Stores a data set.
+    pub fn put(&self, name: &str, data: &Dataset) -> PathBuf {
+        let path = self.path(name);
+        data.save(&path).unwrap();
+        path
+    }
+
+    pub fn run(&self, kind: &str, with: Value, inputs: &[(&str, &Path)]) -> anyhow::Result<Ran> {
+        self.resume(kind, with, inputs, None)
+    }
+
+    pub fn resume(
+        &self,
+        kind: &str,
+        with: Value,
+        inputs: &[(&str, &Path)],
+        state: Option<&Path>,
+    ) -> anyhow::Result<Ran> {
+        let kind: KindInfo = kinds::find(kind).unwrap();
+        let names: Vec<String> = inputs.iter().map(|(n, _)| (*n).to_owned()).collect();
+        let checked =
+            (kind.check)(&with, &names).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
+        let number = self.runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let dir = self.path(&format!("run {number}"));
+        let sub = |name: &str| {
+            let path = dir.join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let (out, states_dir, scratch_dir) = (sub("out"), sub("states"), sub("scratch"));
+        let mut by_name: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
+        for (name, path) in inputs {
+            let item = JobInput {
+                group: String::new(),
+                axes: BTreeMap::new(),
+                path: path.to_path_buf(),
+                digest: "file:00".into(),
+            };
+            by_name.entry((*name).to_owned()).or_default().push(item);
+        }
+        let outputs: BTreeMap<String, PathBuf> = checked
+            .outputs
+            .iter()
+            .map(|o| (o.name.clone(), out.join(&o.path)))
+            .collect();
+        let job = Job {
+            version: FORMAT,
+            kind: kind.name.into(),
+            revision: kind.revision,
+            params: checked.params,
+            inputs: by_name,
+            outputs: outputs.clone(),
+            threads: 1,
+            resume: state.map(|path| Resume {
+                label: "state".into(),
+                path: path.to_owned(),
+            }),
+            states_dir: states_dir.clone(),
+            mirrors: std::env::var("REPRO_MIRROR").into_iter().collect(),
+            pins: BTreeMap::new(),
+            offline: true,
+            scratch_dir,
+        };
+        let mut task = Task {
+            job,
+            pins: BTreeMap::new(),
+            figures: BTreeMap::new(),
+            events: None,
+        };
+        (kind.run)(&mut task)?;
+        Ok(Ran {
+            outputs,
+            states_dir,
+            figures: task.figures,
+        })
+    }
+}
+
+/// Every file of an output with its digest: one text for a file or a tree.
+pub fn digest(path: &Path) -> String {
+    if path.is_dir() {
+        let mut names: Vec<_> = std::fs::read_dir(path)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        return names
+            .iter()
+            .map(|n| format!("{}={}", n.to_string_lossy(), digest(&path.join(n))))
+            .collect::<Vec<_>>()
+            .join(",");
+    }
+    blake3::hash(&std::fs::read(path).unwrap()).to_hex()[..16].to_owned()
+}
