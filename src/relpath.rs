@@ -111,7 +111,8 @@ pub fn file_name(text: &str) -> String {
     if name.starts_with('.') {
         name.replace_range(..1, "_");
     }
-    name.truncate(name.floor_char_boundary(NAME_BYTES));
+    let end = (0..=NAME_BYTES.min(name.len())).rev().find(|i| name.is_char_boundary(*i));
+    name.truncate(end.unwrap_or(0));
     if name != text {
         name.push('~');
         name.push_str(&Digest::of(text.as_bytes()).short());
