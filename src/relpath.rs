@@ -43,6 +43,10 @@ impl RelPath {
         if text.contains('\0') {
             return Err(BadPath::Nul(text.escape_debug().to_string()));
         }
+        // Almost every path is in normal form already.
+        if text.split('/').all(|p| !matches!(p, "" | "." | "..")) {
+            return Ok(RelPath(text.into()));
+        }
         let parts: Vec<&str> = text.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
         if parts.contains(&"..") {
             return Err(BadPath::Escapes(text.to_owned()));

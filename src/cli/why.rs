@@ -11,6 +11,10 @@ use crate::survey::Survey;
 
 /// Journals read to find the last executions, newest first.
 const RUNS_LOOKED_AT: usize = 200;
+/// Instances of one command for which the nearest relative is looked for.
+const SEARCHES_MAX: u32 = 50;
+/// Instances of a group named without `--all`.
+const IDS_SHOWN: usize = 6;
 /// Groups of instances shown without `--all`.
 const GROUPS_SHOWN: usize = 4;
 
@@ -34,6 +38,14 @@ pub struct WhyArgs {
     json: bool,
 }
 
+/// The instances of a group; without `--all` the first few and how many more.
+fn named(ids: &[&str], all: bool) -> String {
+    match ids.get(..IDS_SHOWN) {
+        Some(first) if !all && ids.len() > IDS_SHOWN => format!("{} and {} more", first.join(", "), ids.len() - IDS_SHOWN),
+        _ => ids.join(", "),
+    }
+}
+
 /// Runs the command.
 pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
@@ -41,7 +53,7 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     let survey = Survey::of(&session, &targets)?;
     let names: Vec<&str> = session.plan.instances.iter().map(|i| &*i.id).collect();
     let executions = history::last_executions(&session.runs_dir(), RUNS_LOOKED_AT, &names)?;
-    let view = report::View { session: &session, survey: &survey, executions: &executions };
+    let view = report::View { session: &session, survey: &survey, executions: &executions, searches_left: SEARCHES_MAX.into() };
     if args.json {
         let reports = targets.iter().map(|index| view.report(*index)).collect::<anyhow::Result<Vec<_>>>()?;
         output::json(&reports)?;
@@ -67,7 +79,7 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     }
     let mut text = String::new();
     for (story, ids) in &groups {
-        text.push_str(&format!("{}\n{story}", output::colour().bold(&ids.join(", "))));
+        text.push_str(&format!("{}\n{story}", output::colour().bold(&named(ids, args.all))));
     }
     if untold > 0 {
         text.push_str(&format!("… and {untold} more instances: name one, or add --all\n"));

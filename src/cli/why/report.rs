@@ -1,5 +1,6 @@
 //! What `why` finds out about one instance, as data and as text.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -29,6 +30,8 @@ pub struct View<'a> {
     pub survey: &'a Survey,
     /// The last execution of every instance.
     pub executions: &'a BTreeMap<String, Execution>,
+    /// How many nearest relatives are still looked for: each compares many results.
+    pub searches_left: Cell<u32>,
 }
 
 /// All about one instance.
@@ -108,7 +111,9 @@ impl View<'_> {
     pub fn report(&self, index: InstanceIndex) -> anyhow::Result<Report> {
         let instance = self.session.plan.instance(index);
         let seen = self.survey.get(index).ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
-        let records = seen.key.map(|key| self.session.store.lookup(&key)).unwrap_or_default();
+        // The survey has asked already: without a hit there is a record only where its bytes are lost.
+        let may_have_records = seen.hit.is_some() || matches!(seen.reason, Some(Reason::ResultLost(_)));
+        let records = seen.key.filter(|_| may_have_records).map(|key| self.session.store.lookup(&key)).unwrap_or_default();
         let observation = |name: &str| records.first().and_then(|r| r.observation.get(name));
         let text = |name: &str| observation(name).and_then(Value::as_str).map(str::to_owned);
         let changes: &[Change] = match &seen.reason {
@@ -119,7 +124,10 @@ impl View<'_> {
         self.chain(instance, changes, &mut upstream);
         let never_seen = matches!(seen.reason, Some(Reason::NeverRun));
         let nearest = match &seen.preimage {
-            Some(key) if never_seen => relative::nearest(self.session, index, &key.preimage),
+            Some(key) if never_seen && self.searches_left.get() > 0 => {
+                self.searches_left.set(self.searches_left.get() - 1);
+                relative::nearest(self.session, index, &key.preimage)
+            }
             _ => None,
         };
         let resumable = match (&seen.preimage, &seen.contents) {
