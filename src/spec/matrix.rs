@@ -207,8 +207,19 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
         };
         let key: Vec<u32> = row.iter().map(|&v| text(v)).collect();
         if !seen.insert(key) {
-            let text: Vec<String> = axes.iter().zip(row).filter(|(_, v)| **v != ABSENT).map(|(a, v)| format!("{}={}", a.name, super::refs::scalar(values.value(*v)))).collect();
-            problems.push(Problem::new(node.span, format!("the matrix has the combination `{}` twice", text.join(","))).help("remove the value that is given twice"));
+            let text: Vec<String> = axes
+                .iter()
+                .zip(row)
+                .filter(|(_, v)| **v != ABSENT)
+                .map(|(a, v)| format!("{}={}", a.name, super::refs::scalar(values.value(*v))))
+                .collect();
+            problems.push(
+                Problem::new(
+                    node.span,
+                    format!("the matrix has the combination `{}` twice", text.join(",")),
+                )
+                .help("remove the value that is given twice"),
+            );
             return None;
         }
     }
