@@ -32,9 +32,17 @@ pub fn run(page: &str, blocks: &[&Block], schema: &Schema) {
         } else if block.says("yaml") && !block.says("fragment") {
             schema.accepts(&place, &block.text);
             space.write("pipeline.yaml", &block.text);
-            let args: &[&str] = if block.says("run") { &["run"] } else { &["run", "-n"] };
+            let args: &[&str] = if block.says("run") {
+                &["run"]
+            } else {
+                &["run", "-n"]
+            };
             let said = space.run(args);
-            assert_eq!(said.code, 0, "{place}: repro {args:?}\n{}{}", said.out, said.err);
+            assert_eq!(
+                said.code, 0,
+                "{place}: repro {args:?}\n{}{}",
+                said.out, said.err
+            );
         }
     }
 }
@@ -54,7 +62,10 @@ fn console(place: &str, text: &str, space: &TestSpace) {
         assert_eq!(said.code, 0, "{place}: $ {command}\n{all}");
         for line in expected.into_iter().filter(|l| !l.trim().is_empty()) {
             let found = all.lines().any(|l| fits(line.trim_end(), l.trim_end()));
-            assert!(found, "{place}: $ {command}\ndid not say: {line}\nbut:\n{all}");
+            assert!(
+                found,
+                "{place}: $ {command}\ndid not say: {line}\nbut:\n{all}"
+            );
         }
     }
 }
@@ -63,13 +74,18 @@ fn console(place: &str, text: &str, space: &TestSpace) {
 fn shell(command: &str, space: &TestSpace) -> Command {
     let program = space.command(&[]);
     let mut shell = Command::new("sh");
-    shell.args(["-eu", "-c", command]).current_dir(&space.project).env_clear();
+    shell
+        .args(["-eu", "-c", command])
+        .current_dir(&space.project)
+        .env_clear();
     for (name, value) in program.get_envs() {
         if let Some(value) = value {
             shell.env(name, value);
         }
     }
-    let bin = Path::new(env!("CARGO_BIN_EXE_repro")).parent().expect("a directory");
+    let bin = Path::new(env!("CARGO_BIN_EXE_repro"))
+        .parent()
+        .expect("a directory");
     let path = std::env::var("PATH").unwrap_or_default();
     shell.env("PATH", format!("{}:{path}", bin.display()));
     shell.stdin(std::process::Stdio::null());
@@ -79,8 +95,12 @@ fn shell(command: &str, space: &TestSpace) -> Command {
 /// Whether a line is what is expected, `...` standing for anything.
 fn fits(expected: &str, line: &str) -> bool {
     let pieces: Vec<&str> = expected.split("...").collect();
-    let [first, middle @ .., last] = pieces.as_slice() else { return expected == line };
-    let Some(mut rest) = line.strip_prefix(first) else { return false };
+    let [first, middle @ .., last] = pieces.as_slice() else {
+        return expected == line;
+    };
+    let Some(mut rest) = line.strip_prefix(first) else {
+        return false;
+    };
     for piece in middle {
         match rest.split_once(piece) {
             Some((_, after)) => rest = after,

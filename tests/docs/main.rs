@@ -34,7 +34,11 @@ fn current(path: &str, text: &str) {
         return;
     }
     let file = fs::read_to_string(root().join(path)).unwrap_or_default();
-    let first = file.lines().zip(text.lines()).position(|(a, b)| a != b).unwrap_or(file.lines().count().min(text.lines().count()));
+    let first = file
+        .lines()
+        .zip(text.lines())
+        .position(|(a, b)| a != b)
+        .unwrap_or(file.lines().count().min(text.lines().count()));
     let line = |text: &str| text.lines().nth(first).unwrap_or("(end)").to_owned();
     assert!(
         file == text,
@@ -81,19 +85,28 @@ fn shipped() -> Vec<PathBuf> {
 
 #[test]
 fn the_schema_is_current() {
-    current("docs/pipeline.schema.json", &TestSpace::new().ok(&["schema"]));
+    current(
+        "docs/pipeline.schema.json",
+        &TestSpace::new().ok(&["schema"]),
+    );
 }
 
 #[test]
 fn the_reference_of_kinds_is_current() {
     let head = "# Kinds\n\nWhat `uses:` can name. Written by `repro kinds --markdown`; do not edit. Claims are decided by a kind of their own:\n[claims.md](claims.md).\n\n";
-    current("docs/kinds.md", &format!("{head}{}", TestSpace::new().ok(&["kinds", "--markdown"])));
+    current(
+        "docs/kinds.md",
+        &format!("{head}{}", TestSpace::new().ok(&["kinds", "--markdown"])),
+    );
 }
 
 #[test]
 fn the_tables_of_keys_are_current() {
     let schema = schema();
-    current("docs/pipeline.md", &markdown::fill(&read("docs/pipeline.md"), &|name| schema.table(name)));
+    current(
+        "docs/pipeline.md",
+        &markdown::fill(&read("docs/pipeline.md"), &|name| schema.table(name)),
+    );
 }
 
 #[test]
@@ -102,10 +115,19 @@ fn shipped_pipelines_fit_the_schema_and_point_at_it() {
     for path in shipped() {
         let text = fs::read_to_string(&path).expect("a pipeline");
         schema.accepts(&path.display().to_string(), &text);
-        let modeline = text.lines().find_map(|l| l.strip_prefix(MODELINE)).unwrap_or_else(|| panic!("{} has no line `{MODELINE}...`", path.display()));
+        let modeline = text
+            .lines()
+            .find_map(|l| l.strip_prefix(MODELINE))
+            .unwrap_or_else(|| panic!("{} has no line `{MODELINE}...`", path.display()));
         let named = path.parent().expect("a directory").join(modeline.trim());
-        let same = fs::canonicalize(&named).ok() == fs::canonicalize(root().join("docs/pipeline.schema.json")).ok();
-        assert!(same, "{}: the modeline names {}, not docs/pipeline.schema.json", path.display(), named.display());
+        let same = fs::canonicalize(&named).ok()
+            == fs::canonicalize(root().join("docs/pipeline.schema.json")).ok();
+        assert!(
+            same,
+            "{}: the modeline names {}, not docs/pipeline.schema.json",
+            path.display(),
+            named.display()
+        );
     }
 }
 
@@ -122,6 +144,8 @@ fn the_schema_takes_references_and_refuses_typos() {
         "{uses: train, needs: {train: d.train}, with: {model: \"${vars.model}\", seed: 1, length: \"${vars.length}\", optimizer: \"${vars.o}\"}}",
         "{uses: train, needs: {train: [a.x, b.x]}, with: {model: {mlp: {hidden: [\"${vars.width}\", 10]}}, seed: 1, length: {epochs: 1}, optimizer: {sgd: {lr: 0.1}}}}",
         "{uses: download, with: \"${vars.source}\"}",
+        "{uses: train, needs: \"${vars.needs}\", with: \"${vars.with}\"}",
+        "{uses: evaluate, needs: {model: a.model, data: d.test}, matrix: {x: [null, 1]}}",
         "{uses: ./tools/mine, with: {anything: [1, {deep: true}]}}",
         "{run: \"${vars.command}\", outputs: {o: \"${matrix.x}.txt\"}, timeout: 90s, resources: {memory: 2GB, cpus: \"${vars.cpus}\", mutex: [disk]}}",
         "{run: \"true\", outputs: {o: o}, env: [LANG], tools: [python3, {program: gcc, version: [gcc, -dumpversion]}], shell: bash}",
@@ -137,6 +161,9 @@ fn the_schema_takes_references_and_refuses_typos() {
         "{uses: train, needs: {train: d.train}, with: {seed: 1, length: {epochs: 1}, optimizer: {adam: {rate: 0.1}}}}",
         "{uses: train, needs: {train: d.train}, with: {seed: one, length: {epochs: 1}, optimizer: {adam: {lr: 0.1}}}}",
         "{uses: trian}",
+        "{uses: train, needs: {trian: d.train}, with: {seed: 1, length: {epochs: 1}, optimizer: {adam: {lr: 0.1}}}}",
+        "{uses: train, needs: {train: d.train}}",
+        "{uses: split, with: {parts: {a: 0.5}, seed: 1}}",
         "{uses: prune, needs: {model: t.model}, with: {fraction: 0.5, scope: globally}}",
         "{run: \"true\", output: {o: o}}",
         "{run: \"true\", outputs: {o: o}, sandbox: maybe}",
@@ -163,8 +190,15 @@ fn the_template_of_init_fits_the_schema() {
 fn the_tutorial_does_what_it_says() {
     let page = read("docs/tutorial.md");
     let blocks = markdown::blocks(&page);
-    assert!(blocks.iter().filter(|b| b.says("console")).count() >= 10, "the tutorial has lost its commands");
-    console::run("docs/tutorial.md", &blocks.iter().collect::<Vec<_>>(), &schema());
+    assert!(
+        blocks.iter().filter(|b| b.says("console")).count() >= 10,
+        "the tutorial has lost its commands"
+    );
+    console::run(
+        "docs/tutorial.md",
+        &blocks.iter().collect::<Vec<_>>(),
+        &schema(),
+    );
 }
 
 /// Each section is a project of its own.
@@ -172,7 +206,10 @@ fn the_tutorial_does_what_it_says() {
 fn the_examples_do_what_they_say() {
     let schema = schema();
     let mut ran = 0;
-    for path in pages().iter().filter(|p| !p.ends_with("/tutorial.md") && !p.ends_with("/kinds.md")) {
+    for path in pages()
+        .iter()
+        .filter(|p| !p.ends_with("/tutorial.md") && !p.ends_with("/kinds.md"))
+    {
         let page = read(path);
         let blocks = markdown::blocks(&page);
         let mut sections: BTreeMap<&str, Vec<&Block>> = BTreeMap::new();
@@ -180,7 +217,10 @@ fn the_examples_do_what_they_say() {
             sections.entry(&block.section).or_default().push(block);
         }
         for blocks in sections.values() {
-            ran += blocks.iter().filter(|b| b.says("yaml") && !b.says("fragment")).count();
+            ran += blocks
+                .iter()
+                .filter(|b| b.says("yaml") && !b.says("fragment"))
+                .count();
             console::run(path, blocks, &schema);
         }
     }
@@ -190,7 +230,10 @@ fn the_examples_do_what_they_say() {
 #[test]
 fn blocks_of_yaml_are_yaml() {
     for path in pages() {
-        for block in markdown::blocks(&read(&path)).iter().filter(|b| b.says("yaml")) {
+        for block in markdown::blocks(&read(&path))
+            .iter()
+            .filter(|b| b.says("yaml"))
+        {
             let parsed = yaml::parse(&block.text);
             assert!(parsed.is_ok(), "{path}:{}: {parsed:?}", block.line);
         }
@@ -203,11 +246,18 @@ fn links_lead_somewhere() {
         let page = read(&path);
         for link in markdown::links(&page).iter().filter(|l| !l.contains("://")) {
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target = if file.is_empty() { root().join(&path) } else { root().join("docs").join(file) };
+            let target = if file.is_empty() {
+                root().join(&path)
+            } else {
+                root().join("docs").join(file)
+            };
             assert!(target.exists(), "{path}: `{link}` leads nowhere");
             if !anchor.is_empty() {
                 let anchors = markdown::anchors(&fs::read_to_string(&target).expect("a page"));
-                assert!(anchors.iter().any(|a| a == anchor), "{path}: `{link}`: the anchors are {anchors:?}");
+                assert!(
+                    anchors.iter().any(|a| a == anchor),
+                    "{path}: `{link}`: the anchors are {anchors:?}"
+                );
             }
         }
     }
@@ -218,6 +268,9 @@ fn the_index_names_every_page() {
     let index = read("docs/README.md");
     for path in pages().iter().filter(|p| !p.ends_with("/README.md")) {
         let name = path.trim_start_matches("docs/");
-        assert!(index.contains(&format!("({name})")), "docs/README.md does not name {name}");
+        assert!(
+            index.contains(&format!("({name})")),
+            "docs/README.md does not name {name}"
+        );
     }
 }

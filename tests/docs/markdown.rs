@@ -34,7 +34,12 @@ pub fn blocks(page: &str) -> Vec<Block> {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(info)) => {
                 let info = info.split_whitespace().map(str::to_owned).collect();
-                open = Some(Block { section: section.clone(), info, text: String::new(), line: i + 1 });
+                open = Some(Block {
+                    section: section.clone(),
+                    info,
+                    text: String::new(),
+                    line: i + 1,
+                });
             }
             (Some(_), Some("")) => blocks.extend(open.take()),
             (Some(block), _) => {
@@ -48,7 +53,11 @@ pub fn blocks(page: &str) -> Vec<Block> {
             }
         }
     }
-    assert!(open.is_none(), "the block at line {} is not closed", open.map_or(0, |b| b.line));
+    assert!(
+        open.is_none(),
+        "the block at line {} is not closed",
+        open.map_or(0, |b| b.line)
+    );
     blocks
 }
 
@@ -59,8 +68,14 @@ pub fn fill(page: &str, make: &dyn Fn(&str) -> String) -> String {
     while let Some(line) = lines.next() {
         text.push_str(line);
         text.push('\n');
-        if let Some(name) = line.strip_prefix("<!-- generated: ").and_then(|l| l.strip_suffix(" -->")) {
-            assert!(lines.any(|l| l == "<!-- end -->"), "`{line}` has no `<!-- end -->`");
+        if let Some(name) = line
+            .strip_prefix("<!-- generated: ")
+            .and_then(|l| l.strip_suffix(" -->"))
+        {
+            assert!(
+                lines.any(|l| l == "<!-- end -->"),
+                "`{line}` has no `<!-- end -->`"
+            );
             text.push('\n');
             text.push_str(&make(name));
             text.push_str("\n<!-- end -->\n");
@@ -71,7 +86,10 @@ pub fn fill(page: &str, make: &dyn Fn(&str) -> String) -> String {
 
 /// The anchor a heading gets.
 pub fn anchor(heading: &str) -> String {
-    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    let kept = heading
+        .trim()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
@@ -81,7 +99,9 @@ pub fn links(page: &str) -> Vec<String> {
     for line in prose(page) {
         let mut rest = line;
         while let Some((_, after)) = rest.split_once("](") {
-            let Some((target, after)) = after.split_once(')') else { break };
+            let Some((target, after)) = after.split_once(')') else {
+                break;
+            };
             links.push(target.to_owned());
             rest = after;
         }
@@ -91,7 +111,10 @@ pub fn links(page: &str) -> Vec<String> {
 
 /// The anchors of a page.
 pub fn anchors(page: &str) -> Vec<String> {
-    prose(page).filter(|l| l.starts_with('#')).map(|l| anchor(l.trim_start_matches('#'))).collect()
+    prose(page)
+        .filter(|l| l.starts_with('#'))
+        .map(|l| anchor(l.trim_start_matches('#')))
+        .collect()
 }
 
 fn prose(page: &str) -> impl Iterator<Item = &str> {

@@ -24,7 +24,11 @@ impl Schema {
     /// What is wrong with a file, with the places.
     pub fn problems(&self, text: &str) -> Vec<String> {
         match yaml::parse(text) {
-            Ok(file) => self.validator.iter_errors(&file).map(|e| format!("{}: {e}", e.instance_path())).collect(),
+            Ok(file) => self
+                .validator
+                .iter_errors(&file)
+                .map(|e| format!("{}: {e}", e.instance_path()))
+                .collect(),
             Err(e) => vec![e],
         }
     }
@@ -33,7 +37,11 @@ impl Schema {
     #[track_caller]
     pub fn accepts(&self, place: &str, text: &str) {
         let problems = self.problems(text);
-        assert!(problems.is_empty(), "{place} does not fit docs/pipeline.schema.json:\n{}\n{text}", problems.join("\n"));
+        assert!(
+            problems.is_empty(),
+            "{place} does not fit docs/pipeline.schema.json:\n{}\n{text}",
+            problems.join("\n")
+        );
     }
 
     /// Fails the test when the schema takes a file.
@@ -44,14 +52,30 @@ impl Schema {
 
     /// A Markdown table of the fields of a type; `File` is the file itself.
     pub fn table(&self, name: &str) -> String {
-        let object = if name == "File" { &self.json } else { &self.json["$defs"][name] };
-        let fields = object["properties"].as_object().unwrap_or_else(|| panic!("there is no type `{name}`"));
+        let object = if name == "File" {
+            &self.json
+        } else {
+            &self.json["$defs"][name]
+        };
+        let fields = object["properties"]
+            .as_object()
+            .unwrap_or_else(|| panic!("there is no type `{name}`"));
         let required = object["required"].as_array().cloned().unwrap_or_default();
         let mut text = String::from("| key | value | meaning |\n|---|---|---|\n");
         for (key, field) in fields {
-            let must = if required.iter().any(|r| r == key) { " **Required.**" } else { "" };
-            let about = field["description"].as_str().unwrap_or_else(|| panic!("`{name}.{key}` has no doc comment"));
-            let about = about.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+            let must = if required.iter().any(|r| r == key) {
+                " **Required.**"
+            } else {
+                ""
+            };
+            let about = field["description"]
+                .as_str()
+                .unwrap_or_else(|| panic!("`{name}.{key}` has no doc comment"));
+            let about = about
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .replace('|', "\\|");
             let _ = writeln!(text, "| `{key}` | {} | {about}{must} |", self.word(field));
         }
         text
@@ -59,16 +83,38 @@ impl Schema {
 
     /// What sort of value a field takes, in a few words.
     fn word(&self, field: &Value) -> String {
-        if let Some(name) = field["$ref"].as_str().and_then(|r| r.strip_prefix("#/$defs/")) {
+        if let Some(name) = field["$ref"]
+            .as_str()
+            .and_then(|r| r.strip_prefix("#/$defs/"))
+        {
             return self.word(&self.json["$defs"][name]);
         }
         if field["pattern"] == "\\$\\{" || field["type"] == "null" {
             return String::new();
         }
         if field["enum"].is_array() || field["oneOf"].is_array() {
-            let choices = field["enum"].as_array().cloned().unwrap_or_default().into_iter();
-            let choices = choices.chain(field["oneOf"].as_array().into_iter().flatten().map(|c| c["const"].clone()));
-            return choices.map(|c| format!("`{}`", c.as_str().unwrap_or("?"))).collect::<Vec<_>>().join(" or ");
+            let choices = field["enum"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+                .into_iter();
+            let choices = choices.chain(
+                field["oneOf"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|c| c["const"].clone()),
+            );
+            let choices: Vec<Value> = choices.collect();
+            // More are better looked up than read in a cell.
+            if choices.len() > 4 {
+                return "text".to_owned();
+            }
+            return choices
+                .iter()
+                .map(|c| format!("`{}`", c.as_str().unwrap_or("?")))
+                .collect::<Vec<_>>()
+                .join(" or ");
         }
         if let Some(any) = field["anyOf"].as_array() {
             let mut words: Vec<String> = Vec::new();
@@ -79,8 +125,14 @@ impl Schema {
             }
             return words.join(" or ");
         }
-        let types = field["type"].as_array().cloned().unwrap_or_else(|| vec![field["type"].clone()]);
-        let word = types.iter().filter_map(Value::as_str).find(|t| *t != "null");
+        let types = field["type"]
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| vec![field["type"].clone()]);
+        let word = types
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|t| *t != "null");
         match word {
             Some("integer") => "whole number",
             Some("number") => "number",

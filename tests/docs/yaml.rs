@@ -18,8 +18,13 @@ pub fn parse(text: &str) -> Result<Value, String> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| e.to_string())?;
         let done = match event {
-            Event::Scalar(text, style, anchor, _) => Some((anchor, scalar(&text, style == ScalarStyle::Plain))),
-            Event::Alias(anchor) => Some((0, anchors.get(&anchor).cloned().ok_or("an alias of nothing")?)),
+            Event::Scalar(text, style, anchor, _) => {
+                Some((anchor, scalar(&text, style == ScalarStyle::Plain)))
+            }
+            Event::Alias(anchor) => Some((
+                0,
+                anchors.get(&anchor).cloned().ok_or("an alias of nothing")?,
+            )),
             Event::SequenceStart(.., anchor, _) => {
                 stack.push((anchor, Value::Array(Vec::new()), None));
                 None
@@ -28,10 +33,14 @@ pub fn parse(text: &str) -> Result<Value, String> {
                 stack.push((anchor, Value::Object(Map::new()), None));
                 None
             }
-            Event::SequenceEnd | Event::MappingEnd => stack.pop().map(|(anchor, value, _)| (anchor, value)),
+            Event::SequenceEnd | Event::MappingEnd => {
+                stack.pop().map(|(anchor, value, _)| (anchor, value))
+            }
             _ => None,
         };
-        let Some((anchor, value)) = done else { continue };
+        let Some((anchor, value)) = done else {
+            continue;
+        };
         if anchor > 0 {
             anchors.insert(anchor, value.clone());
         }
@@ -43,7 +52,12 @@ pub fn parse(text: &str) -> Result<Value, String> {
                     map.insert(key, value);
                 }
                 (None, Value::String(text)) => *key = Some(text),
-                (None, other) => return Err(format!("line {}: the key {other} is no text", span.start.line())),
+                (None, other) => {
+                    return Err(format!(
+                        "line {}: the key {other} is no text",
+                        span.start.line()
+                    ));
+                }
             },
             Some(_) => {}
         }
@@ -57,7 +71,11 @@ fn scalar(text: &str, plain: bool) -> Value {
         "" | "~" | "null" => Value::Null,
         "true" => true.into(),
         "false" => false.into(),
-        _ => text.parse::<i64>().map(Value::from).or_else(|_| number(text)).unwrap_or_else(|()| text.into()),
+        _ => text
+            .parse::<i64>()
+            .map(Value::from)
+            .or_else(|_| number(text))
+            .unwrap_or_else(|()| text.into()),
     }
 }
 
