@@ -19,8 +19,11 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Where the files of a data set are; `None`, said aloud, when they are not here.
 fn mirror_with(dataset: &str) -> Option<PathBuf> {
-    let given = std::env::var_os("REPRO_MIRROR").map(PathBuf::from).filter(|m| m.is_dir());
-    let mirror = given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
+    let given = std::env::var_os("REPRO_MIRROR")
+        .map(PathBuf::from)
+        .filter(|m| m.is_dir());
+    let mirror =
+        given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
     if mirror.join(dataset).is_dir() {
         return Some(mirror.canonicalize().unwrap());
     }
@@ -32,21 +35,43 @@ fn mirror_with(dataset: &str) -> Option<PathBuf> {
 #[track_caller]
 fn run(space: &TestSpace, mirror: &Path, args: &[&str]) -> Vec<Value> {
     let mut command = space.command(&["run", "--json", "--offline"]);
-    let Output { status, stdout, stderr } = command.args(args).env("REPRO_MIRROR", mirror).output().unwrap();
-    assert!(status.success(), "{args:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .args(args)
+        .env("REPRO_MIRROR", mirror)
+        .output()
+        .unwrap();
+    assert!(
+        status.success(),
+        "{args:?}: {status}\n{}",
+        String::from_utf8_lossy(&stderr)
+    );
+    String::from_utf8(stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn with_default_study() -> TestSpace {
     let space = TestSpace::new();
-    space.write("pipeline.yaml", std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline.yaml")).unwrap());
+    space.write(
+        "pipeline.yaml",
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline.yaml")).unwrap(),
+    );
     space
 }
 
 #[track_caller]
 fn claim<'a>(events: &'a [Value], name: &str) -> &'a Value {
     let claims = events.last().unwrap()["claims"].as_array().unwrap();
-    claims.iter().find(|c| c["name"] == name).unwrap_or_else(|| panic!("no claim {name}: {claims:#?}"))
+    claims
+        .iter()
+        .find(|c| c["name"] == name)
+        .unwrap_or_else(|| panic!("no claim {name}: {claims:#?}"))
 }
 
 /// The digest of an output in the lock file.
@@ -59,48 +84,114 @@ fn digest(space: &TestSpace, instance: &str, output: &str) -> String {
 #[test]
 fn fashion_mnist_whole() {
     let _turn = TURN.lock();
-    let Some(mirror) = mirror_with("fashion-mnist") else { return };
+    let Some(mirror) = mirror_with("fashion-mnist") else {
+        return;
+    };
     let space = with_default_study();
-    let fewer = ["--set", "seeds=[0, 1, 2]", "--set", "epochs_before=2", "--set", "epochs=2", "--set", "epochs_after=1"];
+    let fewer = [
+        "--set",
+        "seeds=[0, 1, 2]",
+        "--set",
+        "epochs_before=2",
+        "--set",
+        "epochs=2",
+        "--set",
+        "epochs_after=1",
+    ];
     let args = [&["--profile", "fashion-mnist"], &fewer[..]].concat();
     let events = run(&space, &mirror, &args);
     let summary = events.last().unwrap();
-    assert_eq!((&summary["failed"], &summary["skipped"]), (&Value::from(0), &Value::from(0)), "{summary}");
+    assert_eq!(
+        (&summary["failed"], &summary["skipped"]),
+        (&Value::from(0), &Value::from(0)),
+        "{summary}"
+    );
     // What the files hold, whatever mirror they came from.
     assert_eq!(digest(&space, "data", "train"), FASHION_MNIST.0);
     assert_eq!(digest(&space, "data", "test"), FASHION_MNIST.1);
     let learns = claim(&events, "learns");
     assert!(learns["verdict"] == "holds" && learns["n"] == 3, "{learns}");
-    assert!(learns["estimate"].as_f64().unwrap() > 0.84, "two epochs reach some 86 %: {learns}");
+    assert!(
+        learns["estimate"].as_f64().unwrap() > 0.84,
+        "two epochs reach some 86 %: {learns}"
+    );
     let warm = claim(&events, "warm-start-hurts");
-    assert!(warm["n"] == 3 && warm["low"].as_f64() < warm["high"].as_f64(), "{warm}");
+    assert!(
+        warm["n"] == 3 && warm["low"].as_f64() < warm["high"].as_f64(),
+        "{warm}"
+    );
 
-    assert_eq!(run(&space, &mirror, &args).last().unwrap()["executed"], 0, "again");
+    assert_eq!(
+        run(&space, &mirror, &args).last().unwrap()["executed"],
+        0,
+        "again"
+    );
 }
 
 /// The archive whole, then every stage on its first 2,000 images.
 #[test]
 fn cifar_10_on_a_subset() {
     let _turn = TURN.lock();
-    let Some(mirror) = mirror_with("cifar-10") else { return };
+    let Some(mirror) = mirror_with("cifar-10") else {
+        return;
+    };
     let space = with_default_study();
-    let subset = ["--set", "train_limit=2000", "--set", "seeds=[0, 1, 2]", "--set", "epochs_before=4", "--set", "epochs=4", "--set", "epochs_after=1"];
-    let events = run(&space, &mirror, &[&["--profile", "cifar-10"], &subset[..]].concat());
+    let subset = [
+        "--set",
+        "train_limit=2000",
+        "--set",
+        "seeds=[0, 1, 2]",
+        "--set",
+        "epochs_before=4",
+        "--set",
+        "epochs=4",
+        "--set",
+        "epochs_after=1",
+    ];
+    let events = run(
+        &space,
+        &mirror,
+        &[&["--profile", "cifar-10"], &subset[..]].concat(),
+    );
     let summary = events.last().unwrap();
-    assert_eq!((&summary["failed"], &summary["skipped"]), (&Value::from(0), &Value::from(0)), "{summary}");
+    assert_eq!(
+        (&summary["failed"], &summary["skipped"]),
+        (&Value::from(0), &Value::from(0)),
+        "{summary}"
+    );
     assert_eq!(digest(&space, "data", "test"), CIFAR_10_TEST);
     let learns = claim(&events, "learns");
-    assert!(learns["estimate"].as_f64().unwrap() > 0.25, "chance is 10 %: {learns}");
+    assert!(
+        learns["estimate"].as_f64().unwrap() > 0.25,
+        "chance is 10 %: {learns}"
+    );
 }
 
 /// The profile as it stands gets its data and trains: one instance of it, on few images.
 #[test]
 fn mnist_trains() {
     let _turn = TURN.lock();
-    let Some(mirror) = mirror_with("mnist") else { return };
+    let Some(mirror) = mirror_with("mnist") else {
+        return;
+    };
     let space = with_default_study();
-    let events = run(&space, &mirror, &["scratch[seed=0]", "--profile", "mnist", "--set", "train_limit=6000", "--set", "epochs=2"]);
-    assert_eq!(instances(&events, "finished"), ["data", "halves", "scratch[seed=0]"]);
+    let events = run(
+        &space,
+        &mirror,
+        &[
+            "scratch[seed=0]",
+            "--profile",
+            "mnist",
+            "--set",
+            "train_limit=6000",
+            "--set",
+            "epochs=2",
+        ],
+    );
+    assert_eq!(
+        instances(&events, "finished"),
+        ["data", "halves", "scratch[seed=0]"]
+    );
     assert_eq!(digest(&space, "data", "test"), MNIST_TEST);
 }
 

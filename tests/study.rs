@@ -20,17 +20,24 @@ use support::{TestSpace, instances};
 
 /// Six hundred images and three seeds: seconds, also without vector instructions.
 const SMALLER: [&str; 10] = [
-    "--set", "seeds=[0, 1, 2]",
-    "--set", "stages.data.with.shapes={train: 400, test: 200}",
-    "--set", "epochs_before=3",
-    "--set", "epochs=3",
-    "--set", "epochs_after=1",
+    "--set",
+    "seeds=[0, 1, 2]",
+    "--set",
+    "stages.data.with.shapes={train: 400, test: 200}",
+    "--set",
+    "epochs_before=3",
+    "--set",
+    "epochs=3",
+    "--set",
+    "epochs_after=1",
 ];
 
 /// The smaller study with a convolutional network that has every layer there is.
 const CONVOLUTIONAL: [&str; 6] = [
-    "--set", "seeds=[0, 1]",
-    "--set", "stages.data.with.shapes={train: 100, test: 50}",
+    "--set",
+    "seeds=[0, 1]",
+    "--set",
+    "stages.data.with.shapes={train: 100, test: 50}",
     "--set",
     "model={conv: {layers: [{conv: {channels: 6}}, {batch_norm: {}}, {activation: relu}, {pool: {max: 2}}, {dropout: 0.2}, \
      {conv: {channels: 8, stride: 2, padding: {pixels: 1}}}, {activation: tanh}, {pool: {average: 2}}, {dense: 20}, {activation: sigmoid}]}}",
@@ -39,7 +46,8 @@ const CONVOLUTIONAL: [&str; 6] = [
 /// Runs take both cores each, so one test at a time; a test that failed does not stop the others.
 fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    TURN.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn pipeline() -> PathBuf {
@@ -57,9 +65,26 @@ fn study() -> TestSpace {
 #[track_caller]
 fn run_in(space: &TestSpace, dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Vec<Value> {
     let mut command = space.command(&["run", "--json"]);
-    let Output { status, stdout, stderr } = command.args(args).current_dir(dir).envs(env.iter().copied()).output().unwrap();
-    assert!(status.success(), "{args:?} {env:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .args(args)
+        .current_dir(dir)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
+    assert!(
+        status.success(),
+        "{args:?} {env:?}: {status}\n{}",
+        String::from_utf8_lossy(&stderr)
+    );
+    String::from_utf8(stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[track_caller]
@@ -79,10 +104,23 @@ fn lock_of(dir: &Path) -> LockFile {
 fn expect_same(found: &LockFile, wanted: &LockFile, what: &str) {
     let names = |lock: &LockFile| lock.blocks.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(found), names(wanted), "{what}: instances");
-    let different: Vec<_> = found.blocks.iter().filter(|(id, block)| wanted.blocks[*id] != **block).collect();
+    let different: Vec<_> = found
+        .blocks
+        .iter()
+        .filter(|(id, block)| wanted.blocks[*id] != **block)
+        .collect();
     // Most instances follow from others, so one difference makes many; the cause is among those whose keys still agree.
-    let causes: Vec<_> = different.iter().filter(|(id, block)| wanted.blocks[*id].key == block.key).map(|(id, _)| id).collect();
-    assert!(different.is_empty(), "{what}: {} of {} instances differ; with the same key: {causes:?}", different.len(), found.blocks.len());
+    let causes: Vec<_> = different
+        .iter()
+        .filter(|(id, block)| wanted.blocks[*id].key == block.key)
+        .map(|(id, _)| id)
+        .collect();
+    assert!(
+        different.is_empty(),
+        "{what}: {} of {} instances differ; with the same key: {causes:?}",
+        different.len(),
+        found.blocks.len()
+    );
     assert_eq!(found, wanted, "{what}");
 }
 
@@ -93,12 +131,17 @@ fn expect_golden(found: &LockFile, golden: &Path) {
         found.write(golden).unwrap();
         return;
     }
-    let what = format!("{} (if a change of bytes is wanted: REPRO_BLESS=1 cargo test --test study)", golden.display());
+    let what = format!(
+        "{} (if a change of bytes is wanted: REPRO_BLESS=1 cargo test --test study)",
+        golden.display()
+    );
     expect_same(found, &LockFile::read(golden).unwrap(), &what);
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 /// The whole default study as this machine runs it by itself, once for all tests.
@@ -145,7 +188,10 @@ fn paths(all: &[&'static str]) -> Vec<&'static str> {
 fn gives_what_is_written_down_and_then_executes_nothing() {
     let _turn = one_at_a_time();
     let (space, lock) = whole();
-    expect_golden(lock, &Path::new(env!("CARGO_MANIFEST_DIR")).join("repro.lock"));
+    expect_golden(
+        lock,
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("repro.lock"),
+    );
     let written = space.read("repro.lock");
     let events = run(space, &[], &[]);
     assert_eq!(instances(&events, "started"), Vec::<String>::new());
@@ -160,7 +206,10 @@ fn the_same_on_one_core_elsewhere_with_avx2() {
     let space = TestSpace::new();
     let elsewhere = space.other_project("a deeper/plâce with spaces/and a 'quote'");
     std::fs::copy(pipeline(), elsewhere.join("pipeline.yaml")).unwrap();
-    let env: Vec<_> = paths(&["avx2"]).into_iter().map(|name| ("REPRO_SIMD", name)).collect();
+    let env: Vec<_> = paths(&["avx2"])
+        .into_iter()
+        .map(|name| ("REPRO_SIMD", name))
+        .collect();
     run_in(&space, &elsewhere, &env, &["-j", "1"]);
     expect_same(&lock_of(&elsewhere), &whole().1, "-j1, avx2");
 }
@@ -170,10 +219,26 @@ fn the_same_on_one_core_elsewhere_with_avx2() {
 fn the_same_with_two_threads_each_and_avx512() {
     let _turn = one_at_a_time();
     let space = study();
-    let env: Vec<_> = paths(&["avx512"]).into_iter().map(|name| ("REPRO_SIMD", name)).collect();
-    let trainings = ["pretrain", "scratch", "warm", "shrink-perturb", "fine-tune", "branch"];
-    let sets: Vec<String> = trainings.iter().map(|stage| format!("stages.{stage}.resources={{cpus: 2}}")).collect();
-    let args: Vec<&str> = ["-j", "2"].into_iter().chain(sets.iter().flat_map(|set| ["--set", set])).collect();
+    let env: Vec<_> = paths(&["avx512"])
+        .into_iter()
+        .map(|name| ("REPRO_SIMD", name))
+        .collect();
+    let trainings = [
+        "pretrain",
+        "scratch",
+        "warm",
+        "shrink-perturb",
+        "fine-tune",
+        "branch",
+    ];
+    let sets: Vec<String> = trainings
+        .iter()
+        .map(|stage| format!("stages.{stage}.resources={{cpus: 2}}"))
+        .collect();
+    let args: Vec<&str> = ["-j", "2"]
+        .into_iter()
+        .chain(sets.iter().flat_map(|set| ["--set", set]))
+        .collect();
     run(&space, &env, &args);
     expect_same(&lock_of(&space.project), &whole().1, "two threads, avx512");
 }
@@ -183,16 +248,28 @@ fn the_same_with_two_threads_each_and_avx512() {
 #[test]
 fn smaller_studies_are_the_same_on_every_path() {
     let _turn = one_at_a_time();
-    for (name, sets) in [("study-small.lock", &SMALLER[..]), ("study-conv.lock", &[&SMALLER[..], &CONVOLUTIONAL].concat())] {
+    for (name, sets) in [
+        ("study-small.lock", &SMALLER[..]),
+        ("study-conv.lock", &[&SMALLER[..], &CONVOLUTIONAL].concat()),
+    ] {
         for path in paths(&["avx512", "avx2", "plain"]) {
             let space = study();
-            run(&space, &[("REPRO_SIMD", path)], &[&["-j", "2"], sets].concat());
+            run(
+                &space,
+                &[("REPRO_SIMD", path)],
+                &[&["-j", "2"], sets].concat(),
+            );
             expect_golden(&lock_of(&space.project), &fixture(name));
             println!("{name}: {path}");
         }
         let space = study();
-        let threads = ["--set", "stages.scratch.resources={cpus: 2}", "--set", "stages.branch.resources={cpus: 2}"];
-        run(&space, &[], &[&["-j", "2"], &threads, sets].concat());
+        let threads = [
+            "--set",
+            "stages.scratch.resources={cpus: 2}",
+            "--set",
+            "stages.branch.resources={cpus: 2}",
+        ];
+        run(&space, &[], &[&["-j", "2"], &threads[..], sets].concat());
         expect_golden(&lock_of(&space.project), &fixture(name));
     }
 }
@@ -205,18 +282,34 @@ fn longer_trainings_go_on_from_shorter_ones() {
     let fresh = study();
     run(&fresh, &[], &target);
     let (wanted, shorter) = (lock_of(&fresh.project), study());
-    run(&shorter, &[], &["scratch", "--set", "seeds=[0]", "--set", "epochs=3"]);
+    run(
+        &shorter,
+        &[],
+        &["scratch", "--set", "seeds=[0]", "--set", "epochs=3"],
+    );
     let events = run(&shorter, &[], &target);
     assert_eq!(instances(&events, "finished"), ["scratch[seed=0]"]);
     let said: Vec<&str> = events.iter().filter_map(|e| e["text"].as_str()).collect();
     assert!(said.contains(&"resuming from epoch 3"), "{said:?}");
     let finished = events.iter().find(|e| e["event"] == "finished").unwrap();
-    assert_eq!(finished["figures"]["images"], 2 * 6000, "two epochs of five were trained");
+    assert_eq!(
+        finished["figures"]["images"],
+        2 * 6000,
+        "two epochs of five were trained"
+    );
     expect_same(&lock_of(&shorter.project), &wanted, "resumed");
 
     // A schedule that spans the whole length forbids it.
     let cosine = ["--set", "stages.scratch.with.schedule={cosine: {}}"];
-    run(&shorter, &[], &[&["scratch", "--set", "seeds=[0]", "--set", "epochs=3"], &cosine[..]].concat());
+    run(
+        &shorter,
+        &[],
+        &[
+            &["scratch", "--set", "seeds=[0]", "--set", "epochs=3"],
+            &cosine[..],
+        ]
+        .concat(),
+    );
     let events = run(&shorter, &[], &[&target[..], &cosine].concat());
     let finished = events.iter().find(|e| e["event"] == "finished").unwrap();
     assert_eq!(finished["figures"]["images"], 5 * 6000, "{finished}");
@@ -232,7 +325,14 @@ fn killed_at_random_moments_it_ends_in_the_same_bytes() {
         random.write_u32(round);
         let after = Duration::from_millis(200 + random.finish() % 3000);
         let worker_too = random.finish() & (1 << 40) != 0;
-        println!("round {round}: killed after {after:?}, {}", if worker_too { "a worker first" } else { "the program alone" });
+        println!(
+            "round {round}: killed after {after:?}, {}",
+            if worker_too {
+                "a worker first"
+            } else {
+                "the program alone"
+            }
+        );
         let mut child = space.start(&["run", "-j", "2"]);
         std::thread::sleep(after);
         if worker_too {
@@ -244,7 +344,10 @@ fn killed_at_random_moments_it_ends_in_the_same_bytes() {
     }
     run(&space, &[], &["-j", "2"]);
     expect_same(&lock_of(&space.project), &whole().1, "after kills");
-    let fsck = repro::store::Store::open(&space.store).unwrap().fsck(false).unwrap();
+    let fsck = repro::store::Store::open(&space.store)
+        .unwrap()
+        .fsck(false)
+        .unwrap();
     assert!(fsck.findings.is_empty(), "{:#?}", fsck.findings);
 }
 
@@ -252,11 +355,21 @@ fn killed_at_random_moments_it_ends_in_the_same_bytes() {
 fn kill_a_worker_of(program: u32) {
     let mine = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let parent: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        let parent: u32 = stat
+            .rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(1)?
+            .parse()
+            .ok()?;
         let args = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         (parent == program && args.split(|b| *b == 0).any(|a| a == b"worker")).then_some(pid)
     };
-    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    let all = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok());
     if let Some(worker) = all.filter_map(mine).next() {
         // SAFETY: a system call on plain values; the number is that of a child of our child.
         unsafe { libc::kill(worker as i32, libc::SIGKILL) };
