@@ -46,13 +46,22 @@ pub struct Said {
 impl TestSpace {
     /// An empty project and an empty store.
     pub fn new() -> TestSpace {
-        let dir = tempfile::Builder::new().prefix("repro-test-").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("repro-test-")
+            .tempdir()
+            .expect("a temporary directory");
         let root = fs::canonicalize(dir.path()).expect("its path");
         let (project, store, home) = (root.join("project"), root.join("store"), root.join("home"));
         for made in [&project, &home] {
             fs::create_dir(made).expect("a directory");
         }
-        TestSpace { _dir: dir, project, store, home, env: BTreeMap::new() }
+        TestSpace {
+            _dir: dir,
+            project,
+            store,
+            home,
+            env: BTreeMap::new(),
+        }
     }
 
     /// An empty project that holds this `pipeline.yaml`.
@@ -96,7 +105,10 @@ impl TestSpace {
     /// Replaces text in a file of the project; it must be there.
     pub fn edit(&self, path: &str, from: &str, to: &str) -> &TestSpace {
         let text = self.read(path);
-        assert!(text.contains(from), "{path} does not contain {from:?}:\n{text}");
+        assert!(
+            text.contains(from),
+            "{path} does not contain {from:?}:\n{text}"
+        );
         self.write(path, text.replace(from, to))
     }
 
@@ -109,7 +121,11 @@ impl TestSpace {
     /// Removes a file or directory of the project.
     pub fn remove(&self, path: &str) -> &TestSpace {
         let path = self.path(path);
-        let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
         removed.unwrap_or_else(|e| panic!("cannot remove {}: {e}", path.display()));
         self
     }
@@ -119,7 +135,10 @@ impl TestSpace {
         let mut command = Command::new(env!("CARGO_BIN_EXE_repro"));
         command.args(args).current_dir(&self.project).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", &self.home).env("REPRO_STORE", &self.store).env("NO_COLOR", "1");
+        command
+            .env("HOME", &self.home)
+            .env("REPRO_STORE", &self.store)
+            .env("NO_COLOR", "1");
         command.envs(&self.env).stdin(Stdio::null());
         command
     }
@@ -138,13 +157,21 @@ impl TestSpace {
 
     /// Runs a prepared command to its end; a command that does not end is a failed test.
     pub fn run_command(&self, mut command: Command) -> Said {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         said(wait(child))
     }
 
     /// Starts the program and does not wait; its output is thrown away.
     pub fn start(&self, args: &[&str]) -> Child {
-        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
+        self.command(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts")
     }
 
     /// Runs the program, which must succeed, and gives its standard output.
@@ -165,7 +192,10 @@ impl TestSpace {
         let mut all = vec!["run", "--json"];
         all.extend(args);
         let said = self.run(&all);
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON: {e}: {line}\n{}", said.err));
+        let parse = |line: &str| {
+            serde_json::from_str(line)
+                .unwrap_or_else(|e| panic!("no JSON: {e}: {line}\n{}", said.err))
+        };
         (said.code, said.out.lines().map(parse).collect())
     }
 
@@ -194,7 +224,11 @@ impl TestSpace {
         while let Some(dir) = dirs.pop() {
             for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
                 let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
-                if is_dir { dirs.push(entry.path()) } else { files.push(entry.path()) }
+                if is_dir {
+                    dirs.push(entry.path())
+                } else {
+                    files.push(entry.path())
+                }
             }
         }
         files.sort();
@@ -206,14 +240,22 @@ impl Said {
     /// Fails the test unless the exit code is this one.
     #[track_caller]
     pub fn expect(self, code: i32, what: &[&str]) -> Said {
-        assert_eq!(self.code, code, "repro {what:?}\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
+        assert_eq!(
+            self.code, code,
+            "repro {what:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.out, self.err
+        );
         self
     }
 }
 
 /// The `instance` of every event of one sort, in order.
 pub fn instances(events: &[Value], sort: &str) -> Vec<String> {
-    events.iter().filter(|e| e["event"] == sort).filter_map(|e| Some(e["instance"].as_str()?.to_owned())).collect()
+    events
+        .iter()
+        .filter(|e| e["event"] == sort)
+        .filter_map(|e| Some(e["instance"].as_str()?.to_owned()))
+        .collect()
 }
 
 /// Waits for a child, and fails the test when that takes too long.
@@ -238,11 +280,18 @@ pub fn wait(mut child: Child) -> Output {
         if started.elapsed() > PATIENCE {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("the program did not end in {PATIENCE:?}; stderr:\n{}", String::from_utf8_lossy(&err.join().unwrap_or_default()));
+            panic!(
+                "the program did not end in {PATIENCE:?}; stderr:\n{}",
+                String::from_utf8_lossy(&err.join().unwrap_or_default())
+            );
         }
         std::thread::sleep(Duration::from_millis(2));
     };
-    Output { status, stdout: out.join().unwrap_or_default(), stderr: err.join().unwrap_or_default() }
+    Output {
+        status,
+        stdout: out.join().unwrap_or_default(),
+        stderr: err.join().unwrap_or_default(),
+    }
 }
 
 fn said(output: Output) -> Said {

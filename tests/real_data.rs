@@ -1,0 +1,200 @@
+//! The study on published images, through the command line, as a user runs it.
+//!
+//! The files lie in `../shared/data`, or where `REPRO_MIRROR` says; without them each test says so and passes, because the data are
+//! too large to be kept here and a test must not need the network. What the networks learn is decided by `studies/`; here it only
+//! has to be learning.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Mutex;
+
+use repro::record::lockfile::LockFile;
+use serde_json::Value;
+use support::{TestSpace, instances};
+
+/// Runs take both cores each, so one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Where the files of a data set are; `None`, said aloud, when they are not here.
+fn mirror_with(dataset: &str) -> Option<PathBuf> {
+    let given = std::env::var_os("REPRO_MIRROR")
+        .map(PathBuf::from)
+        .filter(|m| m.is_dir());
+    let mirror =
+        given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"));
+    if mirror.join(dataset).is_dir() {
+        return Some(mirror.canonicalize().unwrap());
+    }
+    println!("skipped: no ../shared/data/{dataset}");
+    None
+}
+
+/// Runs a pipeline of this repository in a fresh project, offline, and gives its events; they end with the summary.
+#[track_caller]
+fn run(space: &TestSpace, mirror: &Path, args: &[&str]) -> Vec<Value> {
+    let mut command = space.command(&["run", "--json", "--offline"]);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command
+        .args(args)
+        .env("REPRO_MIRROR", mirror)
+        .output()
+        .unwrap();
+    assert!(
+        status.success(),
+        "{args:?}: {status}\n{}",
+        String::from_utf8_lossy(&stderr)
+    );
+    String::from_utf8(stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn with_default_study() -> TestSpace {
+    let space = TestSpace::new();
+    space.write(
+        "pipeline.yaml",
+        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("pipeline.yaml")).unwrap(),
+    );
+    space
+}
+
+#[track_caller]
+fn claim<'a>(events: &'a [Value], name: &str) -> &'a Value {
+    let claims = events.last().unwrap()["claims"].as_array().unwrap();
+    claims
+        .iter()
+        .find(|c| c["name"] == name)
+        .unwrap_or_else(|| panic!("no claim {name}: {claims:#?}"))
+}
+
+/// The digest of an output in the lock file.
+#[track_caller]
+fn digest(space: &TestSpace, instance: &str, output: &str) -> String {
+    LockFile::read(&space.path("repro.lock")).unwrap().blocks[instance].outputs[output].clone()
+}
+
+/// All 60,000 + 10,000 images and every stage, with three seeds and fewer epochs than the profile has.
+#[test]
+fn fashion_mnist_whole() {
+    let _turn = TURN.lock();
+    let Some(mirror) = mirror_with("fashion-mnist") else {
+        return;
+    };
+    let space = with_default_study();
+    let fewer = [
+        "--set",
+        "seeds=[0, 1, 2]",
+        "--set",
+        "epochs_before=2",
+        "--set",
+        "epochs=2",
+        "--set",
+        "epochs_after=1",
+    ];
+    let args = [&["--profile", "fashion-mnist"], &fewer[..]].concat();
+    let events = run(&space, &mirror, &args);
+    let summary = events.last().unwrap();
+    assert_eq!(
+        (&summary["failed"], &summary["skipped"]),
+        (&Value::from(0), &Value::from(0)),
+        "{summary}"
+    );
+    // What the files hold, whatever mirror they came from.
+    assert_eq!(digest(&space, "data", "train"), FASHION_MNIST.0);
+    assert_eq!(digest(&space, "data", "test"), FASHION_MNIST.1);
+    let learns = claim(&events, "learns");
+    assert!(learns["verdict"] == "holds" && learns["n"] == 3, "{learns}");
+    assert!(
+        learns["estimate"].as_f64().unwrap() > 0.84,
+        "two epochs reach some 86 %: {learns}"
+    );
+    let warm = claim(&events, "warm-start-hurts");
+    assert!(
+        warm["n"] == 3 && warm["low"].as_f64() < warm["high"].as_f64(),
+        "{warm}"
+    );
+
+    assert_eq!(
+        run(&space, &mirror, &args).last().unwrap()["executed"],
+        0,
+        "again"
+    );
+}
+
+/// The archive whole, then every stage on its first 2,000 images.
+#[test]
+fn cifar_10_on_a_subset() {
+    let _turn = TURN.lock();
+    let Some(mirror) = mirror_with("cifar-10") else {
+        return;
+    };
+    let space = with_default_study();
+    let subset = [
+        "--set",
+        "train_limit=2000",
+        "--set",
+        "seeds=[0, 1, 2]",
+        "--set",
+        "epochs_before=4",
+        "--set",
+        "epochs=4",
+        "--set",
+        "epochs_after=1",
+    ];
+    let events = run(
+        &space,
+        &mirror,
+        &[&["--profile", "cifar-10"], &subset[..]].concat(),
+    );
+    let summary = events.last().unwrap();
+    assert_eq!(
+        (&summary["failed"], &summary["skipped"]),
+        (&Value::from(0), &Value::from(0)),
+        "{summary}"
+    );
+    assert_eq!(digest(&space, "data", "test"), CIFAR_10_TEST);
+    let learns = claim(&events, "learns");
+    assert!(
+        learns["estimate"].as_f64().unwrap() > 0.25,
+        "chance is 10 %: {learns}"
+    );
+}
+
+/// The profile as it stands gets its data and trains: one instance of it, on few images.
+#[test]
+fn mnist_trains() {
+    let _turn = TURN.lock();
+    let Some(mirror) = mirror_with("mnist") else {
+        return;
+    };
+    let space = with_default_study();
+    let events = run(
+        &space,
+        &mirror,
+        &[
+            "scratch[seed=0]",
+            "--profile",
+            "mnist",
+            "--set",
+            "train_limit=6000",
+            "--set",
+            "epochs=2",
+        ],
+    );
+    assert_eq!(
+        instances(&events, "finished"),
+        ["data", "halves", "scratch[seed=0]"]
+    );
+    assert_eq!(digest(&space, "data", "test"), MNIST_TEST);
+}
+
+const FASHION_MNIST: (&str, &str) = ("", "");
+const MNIST_TEST: &str = "";
+const CIFAR_10_TEST: &str = "";
