@@ -123,7 +123,7 @@ pub struct Stage {
     /// One instance per combination of these values.
     #[schemars(with = "Option<MatrixText>")]
     pub matrix: Option<Raw>,
-    /// A loop: see `stages`.
+    /// How often the `stages` of a loop are gone through, and what one round hands to the next.
     pub rounds: Option<Field<Rounds>>,
     /// The stages of a loop.
     pub stages: Option<Entries<Stage>>,
@@ -257,6 +257,16 @@ pub enum EnvText {
     PassThrough(Vec<String>),
 }
 
+/// A value of an axis.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum AxisValue {
+    /// A text, a number, true or false.
+    Scalar(Scalar),
+    /// Null.
+    Null(()),
+}
+
 /// A text, a number, true or false.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
@@ -296,9 +306,9 @@ pub struct MatrixText {
     /// Axes that advance together: lists of one length.
     zip: Option<OneOrMany<BTreeMap<String, Axis>>>,
     /// Combinations to add, or values to add to those that match.
-    include: Option<Vec<BTreeMap<String, Scalar>>>,
+    include: Option<Vec<BTreeMap<String, AxisValue>>>,
     /// Combinations to leave out: those that have all values of an entry.
-    exclude: Option<Vec<BTreeMap<String, Scalar>>>,
+    exclude: Option<Vec<BTreeMap<String, AxisValue>>>,
     /// The values of an axis.
     #[schemars(flatten)]
     axes: BTreeMap<String, Axis>,
@@ -309,7 +319,7 @@ pub struct MatrixText {
 #[schemars(untagged)]
 pub enum Axis {
     /// As listed.
-    List(Vec<Scalar>),
+    List(Vec<AxisValue>),
     /// A reference to a list.
     Reference(String),
     /// From start to before stop.

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::model::File;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Kind};
 
 /// JSON Schema (draft 2020-12) of a pipeline file with the kinds of a catalog.
 pub fn schema(catalog: &Catalog) -> Value {
@@ -34,13 +34,9 @@ pub fn schema(catalog: &Catalog) -> Value {
             .iter_mut()
             .filter(|(name, _)| name.starts_with(&format!("{}.", kind.name)))
             .for_each(|(_, d)| rename_refs(d, &kind.name));
-        let mut needs = Map::new();
-        for input in kind.inputs.iter().filter(|i| i.name != "*") {
-            needs.insert(input.name.clone(), json!({"description": input.doc}));
-        }
         choices.push(json!({
             "if": {"properties": {"uses": {"const": kind.name}}, "required": ["uses"]},
-            "then": {"properties": {"with": with, "needs": {"properties": needs}}},
+            "then": {"properties": {"with": with, "needs": needs(kind)}, "required": required(kind)},
         }));
     }
     // The references used everywhere stand for a whole value as well.
@@ -72,6 +68,32 @@ pub fn schema(catalog: &Catalog) -> Value {
         }
     }
     schema
+}
+
+/// The inputs of a kind: their names, which of them must be there, and whether there may be others.
+fn needs(kind: &Kind) -> Value {
+    let named = || kind.inputs.iter().filter(|i| i.name != "*");
+    let properties: Map<String, Value> = named()
+        .map(|i| (i.name.clone(), json!({"description": i.doc})))
+        .collect();
+    let required: Vec<&str> = named()
+        .filter(|i| i.required)
+        .map(|i| i.name.as_str())
+        .collect();
+    // Without a type, so that a text with a reference passes.
+    json!({"properties": properties, "additionalProperties": kind.inputs.iter().any(|i| i.name == "*"), "required": required})
+}
+
+/// Which of `with` and `needs` a stage of the kind cannot do without.
+fn required(kind: &Kind) -> Vec<&'static str> {
+    let has_list = kind.schema["required"]
+        .as_array()
+        .is_some_and(|r| !r.is_empty());
+    let must_need = kind.inputs.iter().any(|i| i.required && i.name != "*");
+    [("with", has_list), ("needs", must_need)]
+        .into_iter()
+        .filter_map(|(key, must)| must.then_some(key))
+        .collect()
 }
 
 /// Lets every value also be a text with a reference. Maps keep their own shape inside, so editors still complete their fields.

@@ -218,7 +218,7 @@ fn apply_set(
             .get("stages")
             .is_some_and(|stages| stages.get(&key.name).is_some())
         {
-            if steps.len() < 4 {
+            if steps.len() < 3 {
                 return Err(Problem::new(
                     whole,
                     "`--set` changes a field of a stage, not the whole stage",

@@ -85,6 +85,16 @@ impl Table {
             Ok(name) => name,
             Err(problem) => return problems.push(problem),
         };
+        // The verdict on claim `c` appears in artifacts/claims/c/.
+        if &*name == "claims" {
+            return problems.push(
+                Problem::new(
+                    key.span,
+                    "`claims` cannot be the name of a stage: the verdicts on claims lie in artifacts/claims/",
+                )
+                .help("choose another name"),
+            );
+        }
         if let Some(first) = self.keys.get(&name) {
             return problems.push(super::settings::twice("stage", key, *first));
         }

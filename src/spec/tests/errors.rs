@@ -948,6 +948,20 @@ error: stages.empty.rounds.count: a loop has at least 1 round
 }
 
 #[test]
+fn a_stage_leaves_the_place_of_verdicts_alone() {
+    let text = "version: 1\nstages:\n  claims: {uses: make}\n";
+    insta::assert_snapshot!(project(text).errors(), @r###"
+error: stages.claims: `claims` cannot be the name of a stage: the verdicts on claims lie in artifacts/claims/
+ --> pipeline.yaml:3:3
+  |
+3 |   claims: {uses: make}
+  |   ^^^^^^
+  |
+  = help: choose another name
+"###);
+}
+
+#[test]
 fn settings() {
     let text = "version: 1\nvars: {epochs: 1, deep: {a: [1, 2]}}\nprofiles:\n  fast: {vars: {epoch: 2}}\nstages:\n  a: {uses: make}\n";
     let project = project(text)

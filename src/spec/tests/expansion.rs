@@ -248,6 +248,8 @@ stages:
         json!([3, {"size": 7, "speed": 3}, "n is 3", ["a", 3], {"axe": 2}, "blue", "${vars.n}"])
     );
     assert_eq!(params(&both, "a")["size"], 4);
+    let tried = project(text).set("stages.a.retries=3").plan();
+    assert_eq!(find(&tried, "a").policy.retries, 3, "a field of the stage itself");
 }
 
 #[test]
