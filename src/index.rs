@@ -54,7 +54,7 @@ impl Index {
             let mut bytes = FORMAT.to_le_bytes().to_vec();
             bytes.extend_from_slice(&Digest::of(&body).0);
             bytes.extend_from_slice(&body);
-            write_atomically(path, &bytes)?;
+            write_atomically(path, path.parent().unwrap_or(Path::new(".")), &bytes)?;
             self.changed = false;
         }
         Ok(())

@@ -169,7 +169,14 @@ fn report(error: &anyhow::Error) -> Exit {
         return Exit::Usage;
     }
     eprintln!("error: {error:#}");
-    if error.chain().any(|cause| cause.is::<crate::store::StoreError>()) { Exit::StoreBroken } else { Exit::Usage }
+    let broken = |cause: &(dyn std::error::Error + 'static)| cause.is::<crate::store::StoreError>() || is_disk_trouble(cause);
+    if error.chain().any(broken) { Exit::StoreBroken } else { Exit::Usage }
+}
+
+/// The project's own disk is full or cannot be written.
+fn is_disk_trouble(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    cause.downcast_ref::<std::io::Error>().is_some_and(|e| matches!(e.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded))
 }
 
 /// Whoever read standard output has seen enough (`repro log | head`).

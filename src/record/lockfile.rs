@@ -119,21 +119,22 @@ impl LockFile {
         text
     }
 
-    /// Writes the file by rename; an unchanged one is left alone.
-    pub fn write(&self, path: &Path) -> std::io::Result<()> {
+    /// Writes the file by rename from `scratch_dir`; an unchanged one is left alone.
+    pub fn write(&self, path: &Path, scratch_dir: &Path) -> std::io::Result<()> {
         let text = self.render();
         if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
-        write_atomically(path, text.as_bytes())
+        write_atomically(path, scratch_dir, text.as_bytes())
     }
 }
 
-/// Replaces a file: readers see the old bytes or the new ones.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Replaces a file: readers see the old bytes or the new ones. What a kill leaves half written lies in `scratch_dir`, which is
+/// on the same file system and not where the user looks.
+pub fn write_atomically(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir)?;
+    std::fs::create_dir_all(scratch_dir)?;
+    let mut file = tempfile::Builder::new().prefix("tmp-").tempfile_in(scratch_dir)?;
     file.write_all(bytes)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(mode)?;

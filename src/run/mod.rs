@@ -5,6 +5,7 @@
 
 mod claims;
 mod committer;
+mod ending;
 mod flight;
 mod replay;
 mod resources;

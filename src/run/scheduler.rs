@@ -1,4 +1,4 @@
-//! The scheduler: one loop over one state per instance.
+//! The scheduler: one loop over one state per instance. How a run ends is in [`super::ending`].
 //!
 //! Every instance goes Waiting → (resolved) → Done, or → Ready → Running → Committing → Done, or ends Failed, Unstable or
 //! Skipped. All transitions happen on the calling thread; flights and the committer talk to it through one channel.
@@ -23,14 +23,13 @@ use crate::key::Key;
 use crate::plan::{InstanceIndex, Work};
 use crate::record::event::{Event, Reason, Summary};
 use crate::record::journal::Journal;
-use crate::record::lockfile::{Block, LockFile};
-use crate::relpath::RelPath;
+use crate::record::lockfile::LockFile;
 use crate::session::{Found, Hit, Session};
 use crate::store::{Root, StoreError};
 
 /// Where an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// This run does not want it.
     Unwanted,
     /// Producers are missing results.
@@ -50,14 +49,14 @@ enum State {
 }
 
 /// What comes through the channel.
-enum Message {
+pub(super) enum Message {
     Note(InstanceIndex, Note),
     Landed(InstanceIndex, Landed),
     Committed(CommitResult),
 }
 
 /// An action that has no result yet.
-struct Miss {
+pub(super) struct Miss {
     key: Key,
     reason: Reason,
     contents: Vec<Vec<Content>>,
@@ -71,31 +70,31 @@ pub struct RunReport {
     pub store_broken: bool,
 }
 
-struct Scheduler<'a> {
-    session: &'a mut Session,
-    options: &'a RunOptions,
-    graph: Graph,
-    states: Vec<State>,
-    waiting_for: Vec<u32>,
-    results: Vec<Option<Arc<[Content]>>>,
-    keys: Vec<Option<Digest>>,
-    forced: Vec<bool>,
-    misses: BTreeMap<InstanceIndex, Miss>,
-    ready: BinaryHeap<(u64, Reverse<u32>)>,
-    urgency: Vec<f32>,
-    resources: Resources,
-    granted: BTreeMap<InstanceIndex, Arc<crate::plan::Policy>>,
-    committing: BTreeMap<InstanceIndex, (Event, Known)>,
-    lock: Option<LockFile>,
-    pins: BTreeMap<InstanceIndex, BTreeMap<String, String>>,
-    to_main: Sender<Message>,
-    landings: Option<Sender<Landing>>,
-    journal: Journal,
-    summary: Summary,
-    first_pass: bool,
-    stopping: bool,
-    store_broken: bool,
-    sink: &'a mut dyn FnMut(&Event),
+pub(super) struct Scheduler<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) options: &'a RunOptions,
+    pub(super) graph: Graph,
+    pub(super) states: Vec<State>,
+    pub(super) waiting_for: Vec<u32>,
+    pub(super) results: Vec<Option<Arc<[Content]>>>,
+    pub(super) keys: Vec<Option<Digest>>,
+    pub(super) forced: Vec<bool>,
+    pub(super) misses: BTreeMap<InstanceIndex, Miss>,
+    pub(super) ready: BinaryHeap<(u64, Reverse<u32>)>,
+    pub(super) urgency: Vec<f32>,
+    pub(super) resources: Resources,
+    pub(super) granted: BTreeMap<InstanceIndex, Arc<crate::plan::Policy>>,
+    pub(super) committing: BTreeMap<InstanceIndex, (Event, Known)>,
+    pub(super) lock: Option<LockFile>,
+    pub(super) pins: BTreeMap<InstanceIndex, BTreeMap<String, String>>,
+    pub(super) to_main: Sender<Message>,
+    pub(super) landings: Option<Sender<Landing>>,
+    pub(super) journal: Journal,
+    pub(super) summary: Summary,
+    pub(super) first_pass: bool,
+    pub(super) stopping: bool,
+    pub(super) store_broken: bool,
+    pub(super) sink: &'a mut dyn FnMut(&Event),
 }
 
 /// Runs the plan of `session`; every event goes to `sink`.
@@ -179,13 +178,13 @@ pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Ev
 }
 
 impl Scheduler<'_> {
-    fn say(&mut self, event: Event) {
+    pub(super) fn say(&mut self, event: Event) {
         // A journal that cannot be written must not stop the work.
         let _ = self.journal.note(&event);
         (self.sink)(&event);
     }
 
-    fn id(&self, index: InstanceIndex) -> String {
+    pub(super) fn id(&self, index: InstanceIndex) -> String {
         self.session.plan.instance(index).id.to_string()
     }
 
@@ -541,85 +540,6 @@ impl Scheduler<'_> {
         self.summary.executed += 1;
         self.say(event);
         self.release_consumers(index);
-    }
-
-    /// Skips, verdicts, lock file, index, summary.
-    fn finish(mut self, started: Instant, whole: bool) -> anyhow::Result<RunReport> {
-        for i in 0..self.states.len() {
-            if matches!(self.states[i], State::Waiting | State::Ready) && !self.options.dry_run {
-                let index = InstanceIndex(i as u32);
-                let cause = self.graph.producers(index).find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped));
-                self.states[i] = State::Skipped;
-                self.summary.skipped += 1;
-                if let Some(cause) = cause {
-                    let event = Event::Skipped { instance: self.id(index), because_of: self.id(cause) };
-                    self.say(event);
-                }
-            }
-        }
-        for claim in &self.session.plan.claims {
-            if let Some(outputs) = &self.results[claim.instance.0 as usize] {
-                self.summary.claims.push(super::verdict(&self.session.store, claim, &outputs[0])?);
-            }
-        }
-        if !self.options.dry_run {
-            self.write_lock(whole)?;
-            let index_path = self.session.index_path();
-            self.session.index.save(&index_path)?;
-            self.session.stats.save()?;
-        }
-        self.summary.dry_run = self.options.dry_run;
-        self.summary.wall_s = started.elapsed().as_secs_f64();
-        let summary = self.summary.clone();
-        self.say(Event::Summary(summary.clone()));
-        Ok(RunReport { summary, store_broken: self.store_broken })
-    }
-
-    /// Blocks of instances this run had nothing to do with stay, unless the plan no longer has them.
-    fn write_lock(&mut self, whole: bool) -> anyhow::Result<()> {
-        let mut stamp = blake3::Hasher::new();
-        for (i, outputs) in self.results.iter().enumerate() {
-            if let (Some(outputs), Some(key)) = (outputs, &self.keys[i]) {
-                stamp.update(self.session.plan.instances[i].id.as_bytes()).update(&key.0);
-                for content in outputs.iter() {
-                    stamp.update(&content.digest.0);
-                }
-            }
-        }
-        let path = self.session.project.lock_file();
-        // Of the results and of the file: an edited file is written again.
-        let stamp_with_file = |session: &Session| {
-            let mut stamp = stamp.clone();
-            if let Ok(on_disk) = RelPath::new("repro.lock").map_err(anyhow::Error::new).and_then(|p| Ok(session.stats.digest_path(&p)?)) {
-                stamp.update(&on_disk.digest.0);
-            }
-            Digest(*stamp.finalize().as_bytes())
-        };
-        if self.session.index.lock_written_from == Some(stamp_with_file(self.session)) && self.pins.is_empty() {
-            return Ok(());
-        }
-        let mut lock = match self.lock.take() {
-            Some(lock) => lock,
-            None => LockFile::read(&path)?,
-        };
-        let instances: std::collections::HashMap<&str, usize> = self.session.plan.instances.iter().enumerate().map(|(i, instance)| (&*instance.id, i)).collect();
-        if whole {
-            lock.blocks.retain(|id, _| instances.contains_key(id.as_str()));
-        }
-        for (i, instance) in self.session.plan.instances.iter().enumerate() {
-            if let (Some(outputs), Some(key)) = (&self.results[i], self.keys[i]) {
-                let block = lock.blocks.entry(instance.id.to_string()).or_insert_with(|| Block { key, outputs: BTreeMap::new(), pins: BTreeMap::new() });
-                block.key = key;
-                block.outputs = instance.outputs.iter().zip(outputs.iter()).map(|(o, c)| (o.name.to_string(), c.to_string())).collect();
-                if let Some(pins) = self.pins.remove(&InstanceIndex(i as u32)) {
-                    block.pins = pins;
-                }
-            }
-        }
-        lock.write(&path)?;
-        let stamp = stamp_with_file(self.session);
-        self.session.index.set_lock_written_from(stamp);
-        Ok(())
     }
 }
 

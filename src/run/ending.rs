@@ -1,0 +1,93 @@
+//! The end of a run: what was not reached, verdicts, lock file, index, summary.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
+
+use super::scheduler::{RunReport, Scheduler, State};
+use crate::digest::Digest;
+use crate::plan::InstanceIndex;
+use crate::record::event::Event;
+use crate::record::lockfile::{Block, LockFile};
+use crate::relpath::RelPath;
+use crate::session::Session;
+
+impl Scheduler<'_> {
+    /// Skips, verdicts, lock file, index, summary.
+    pub(super) fn finish(mut self, started: Instant, whole: bool) -> anyhow::Result<RunReport> {
+        for i in 0..self.states.len() {
+            if matches!(self.states[i], State::Waiting | State::Ready) && !self.options.dry_run {
+                let index = InstanceIndex(i as u32);
+                let cause = self.graph.producers(index).find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped));
+                self.states[i] = State::Skipped;
+                self.summary.skipped += 1;
+                if let Some(cause) = cause {
+                    let event = Event::Skipped { instance: self.id(index), because_of: self.id(cause) };
+                    self.say(event);
+                }
+            }
+        }
+        for claim in &self.session.plan.claims {
+            if let Some(outputs) = &self.results[claim.instance.0 as usize] {
+                self.summary.claims.push(super::verdict(&self.session.store, claim, &outputs[0])?);
+            }
+        }
+        if !self.options.dry_run {
+            self.write_lock(whole)?;
+            let index_path = self.session.index_path();
+            self.session.index.save(&index_path)?;
+            self.session.stats.save()?;
+        }
+        self.summary.dry_run = self.options.dry_run;
+        self.summary.wall_s = started.elapsed().as_secs_f64();
+        let summary = self.summary.clone();
+        self.say(Event::Summary(summary.clone()));
+        Ok(RunReport { summary, store_broken: self.store_broken })
+    }
+
+    /// Blocks of instances this run had nothing to do with stay, unless the plan no longer has them.
+    fn write_lock(&mut self, whole: bool) -> anyhow::Result<()> {
+        let mut stamp = blake3::Hasher::new();
+        for (i, outputs) in self.results.iter().enumerate() {
+            if let (Some(outputs), Some(key)) = (outputs, &self.keys[i]) {
+                stamp.update(self.session.plan.instances[i].id.as_bytes()).update(&key.0);
+                for content in outputs.iter() {
+                    stamp.update(&content.digest.0);
+                }
+            }
+        }
+        let path = self.session.project.lock_file();
+        // Of the results and of the file: an edited file is written again.
+        let stamp_with_file = |session: &Session| {
+            let mut stamp = stamp.clone();
+            if let Ok(on_disk) = RelPath::new("repro.lock").map_err(anyhow::Error::new).and_then(|p| Ok(session.stats.digest_path(&p)?)) {
+                stamp.update(&on_disk.digest.0);
+            }
+            Digest(*stamp.finalize().as_bytes())
+        };
+        if self.session.index.lock_written_from == Some(stamp_with_file(self.session)) && self.pins.is_empty() {
+            return Ok(());
+        }
+        let mut lock = match self.lock.take() {
+            Some(lock) => lock,
+            None => LockFile::read(&path)?,
+        };
+        let instances: HashMap<&str, usize> = self.session.plan.instances.iter().enumerate().map(|(i, instance)| (&*instance.id, i)).collect();
+        if whole {
+            lock.blocks.retain(|id, _| instances.contains_key(id.as_str()));
+        }
+        for (i, instance) in self.session.plan.instances.iter().enumerate() {
+            if let (Some(outputs), Some(key)) = (&self.results[i], self.keys[i]) {
+                let block = lock.blocks.entry(instance.id.to_string()).or_insert_with(|| Block { key, outputs: BTreeMap::new(), pins: BTreeMap::new() });
+                block.key = key;
+                block.outputs = instance.outputs.iter().zip(outputs.iter()).map(|(o, c)| (o.name.to_string(), c.to_string())).collect();
+                if let Some(pins) = self.pins.remove(&InstanceIndex(i as u32)) {
+                    block.pins = pins;
+                }
+            }
+        }
+        lock.write(&path, &self.session.project.state())?;
+        let stamp = stamp_with_file(self.session);
+        self.session.index.set_lock_written_from(stamp);
+        Ok(())
+    }
+}
