@@ -4,7 +4,7 @@
 
 use crate::catalog::OutputSpec;
 use crate::plan::{Instance, axes_text};
-use crate::relpath::{BadPath, RelPath};
+use crate::relpath::{BadPath, RelPath, file_name};
 
 /// The directory of an instance, from the project's root.
 pub fn dir_of(instance: &Instance) -> String {
@@ -31,13 +31,4 @@ pub fn dir_of(instance: &Instance) -> String {
 /// Never for the instances of a plan, whose names are checked.
 pub fn path_of(instance: &Instance, output: &OutputSpec) -> Result<RelPath, BadPath> {
     RelPath::new(&format!("{}/{}", dir_of(instance), output.path))
-}
-
-/// Any text as one file name: `/` and control characters become `_`, a leading dot too.
-fn file_name(text: &str) -> String {
-    let name: String = text.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).collect();
-    match name.strip_prefix('.') {
-        Some(rest) => format!("_{rest}"),
-        None => name,
-    }
 }

@@ -3,8 +3,9 @@
 //! The engine never names a kind it can run: `main` hands it the catalog of the stage crate, and programs named by
 //! `uses: ./tool` are described by the same type. What a kind computes is unknown here.
 
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -26,13 +27,42 @@ pub struct Kind {
     /// Inputs it can take.
     pub inputs: Vec<InputSpec>,
     /// JSON Schema of `with:`.
-    pub schema: Value,
+    pub schema: Schema,
     /// Who runs it.
     pub program: Program,
     /// Checks `with:` and fills in defaults.
     pub check: CheckFn,
     /// The resumable states on the way to the result, longest first; `None` where a kind has none.
     pub states: Option<StatesFn>,
+}
+
+/// A JSON Schema, made when it is first looked at: few commands do, and every worker would pay for all of them.
+pub struct Schema(LazyLock<Value, Box<dyn FnOnce() -> Value + Send>>);
+
+impl Schema {
+    /// Made by `make`, once, when needed.
+    pub fn later(make: impl FnOnce() -> Value + Send + 'static) -> Schema {
+        Schema(LazyLock::new(Box::new(make)))
+    }
+}
+
+impl From<Value> for Schema {
+    fn from(value: Value) -> Schema {
+        Schema::later(move || value)
+    }
+}
+
+impl Deref for Schema {
+    type Target = Value;
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl serde::Serialize for Schema {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (**self).serialize(serializer)
+    }
 }
 
 /// See [`Kind::check`].
@@ -145,6 +175,8 @@ pub struct Catalog {
     pub claim_kind: Arc<Kind>,
     /// Reads the tables stages write.
     pub read_table: ReadTableFn,
+    /// The reference of a built-in kind, in Markdown; `None` for an unknown name.
+    pub reference: fn(&str) -> Option<String>,
     /// Runs a built-in kind in this process: `repro worker job.json`.
     pub work: fn(&std::path::Path) -> std::process::ExitCode,
 }

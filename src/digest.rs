@@ -4,16 +4,26 @@
 //! Everything structured (a tree, an action, a state) is hashed under its own derive-key context,
 //! so that no file can pass for one. Knows nothing of where the bytes live.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
-use std::io::Read;
+use std::fs::File;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::str::FromStr;
 
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A BLAKE3-256 digest. Text form: 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
+
+/// Bytes of a large file that one thread reads and hashes in one go: they stay in its core's cache in between. A power
+/// of two, so that every piece but the last is a whole subtree.
+const PIECE: usize = 256 << 10;
 
 /// What a structured pre-image describes; each has a hash domain of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,23 +60,27 @@ impl Digest {
         Digest(blake3::derive_key(domain.context(), preimage))
     }
 
-    /// Reads and hashes a file in pieces of 1 MiB; the file is never mapped, because another
-    /// process may truncate it meanwhile.
+    /// Reads and hashes a file: its digest and the bytes read. The file is never mapped, because another process may
+    /// truncate it meanwhile.
     pub fn of_file(path: &Path) -> std::io::Result<(Digest, u64)> {
-        let mut file = std::fs::File::open(path)?;
+        let mut file = File::open(path)?;
         let bytes_total = file.metadata()?.len();
+        if bytes_total > 4 * PIECE as u64
+            && let Some(digest) = in_pieces(&file, bytes_total)?
+        {
+            return Ok((digest, bytes_total));
+        }
         let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; (bytes_total as usize + 1).clamp(4096, 1 << 20)];
+        let mut buffer = vec![0; (bytes_total as usize + 1).clamp(4096, PIECE)];
         let mut bytes_read = 0;
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => return Ok((Digest(*hasher.finalize().as_bytes()), bytes_read)),
                 Ok(n) => {
-                    // Threads pay only on pieces that are large enough to share.
-                    if n >= 256 << 10 { hasher.update_rayon(&buffer[..n]) } else { hasher.update(&buffer[..n]) };
+                    hasher.update(&buffer[..n]);
                     bytes_read += n as u64;
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
@@ -74,18 +88,64 @@ impl Digest {
 
     /// The 64 hex digits.
     pub fn hex(&self) -> String {
-        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+        self.with_hex(str::to_owned)
     }
 
     /// The first 12 hex digits: enough to tell digests apart on a screen.
     pub fn short(&self) -> String {
-        self.hex()[..12].to_owned()
+        self.with_hex(|hex| hex[..12].to_owned())
     }
+
+    /// Written by hand because every instance of a run needs it several times.
+    fn with_hex<T>(&self, then: impl FnOnce(&str) -> T) -> T {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut hex = [0; 64];
+        for (two, byte) in hex.chunks_exact_mut(2).zip(self.0) {
+            two[0] = DIGITS[usize::from(byte >> 4)];
+            two[1] = DIGITS[usize::from(byte & 15)];
+        }
+        // Hex digits are ASCII.
+        then(std::str::from_utf8(&hex).unwrap_or_default())
+    }
+}
+
+/// Hashes a file of more than one piece, each read and hashed by whichever thread is free. `None` when the file is not
+/// (any more) of this length.
+fn in_pieces(file: &File, bytes_total: u64) -> std::io::Result<Option<Digest>> {
+    let left = left_subtree_len(bytes_total);
+    let (left, right) = rayon::join(|| subtree(file, 0, left), || subtree(file, left, bytes_total - left));
+    match (left, right) {
+        (Err(e), _) | (_, Err(e)) if e.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        (Err(e), _) | (_, Err(e)) => Err(e),
+        (Ok(left), Ok(right)) => {
+            // One byte more than expected: it grew.
+            let grew = file.read_at(&mut [0], bytes_total)? > 0;
+            Ok((!grew).then(|| Digest(*merge_subtrees_root(&left, &right, Mode::Hash).as_bytes())))
+        }
+    }
+}
+
+fn subtree(file: &File, offset: u64, bytes: u64) -> std::io::Result<ChainingValue> {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    if bytes > PIECE as u64 {
+        let left = left_subtree_len(bytes);
+        let (left, right) = rayon::join(|| subtree(file, offset, left), || subtree(file, offset + left, bytes - left));
+        return Ok(merge_subtrees_non_root(&left?, &right?, Mode::Hash));
+    }
+    // Nothing in here waits for another piece, so the buffer is never borrowed twice.
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(PIECE, 0);
+        let piece = &mut buffer[..bytes as usize];
+        file.read_exact_at(piece, offset)?;
+        Ok(blake3::Hasher::new().set_input_offset(offset).update(piece).finalize_non_root())
+    })
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.hex())
+        self.with_hex(|hex| f.write_str(hex))
     }
 }
 
@@ -112,7 +172,7 @@ impl FromStr for Digest {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() { s.serialize_str(&self.hex()) } else { self.0.serialize(s) }
+        if s.is_human_readable() { self.with_hex(|hex| s.serialize_str(hex)) } else { self.0.serialize(s) }
     }
 }
 
@@ -123,6 +183,28 @@ impl<'de> Deserialize<'de> for Digest {
         } else {
             Ok(Digest(<[u8; 32]>::deserialize(d)?))
         }
+    }
+}
+
+/// A map whose keys are digests, or parts of one: they are evenly spread already, so hashing them again is waste.
+pub type ByDigest<K, V> = HashMap<K, V, BuildHasherDefault<FirstBytes>>;
+
+/// The hasher of [`ByDigest`]: the first eight bytes.
+#[derive(Default)]
+pub struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length of an array, the same for all.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -152,5 +234,56 @@ impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape = match self.shape { Shape::File => "file", Shape::Tree => "tree" };
         write!(f, "{shape}:{}", self.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_what_blake3_writes() {
+        let digest = Digest::of(b"x");
+        assert_eq!(digest.hex(), blake3::hash(b"x").to_hex().as_str());
+        assert_eq!(digest.hex().parse::<Digest>().unwrap(), digest);
+        assert_eq!((digest.to_string(), digest.short()), (digest.hex(), digest.hex()[..12].to_owned()));
+    }
+
+    #[test]
+    fn digests_spread_in_a_map() {
+        let map: ByDigest<Digest, u32> = (0..1000u32).map(|i| (Digest::of(&i.to_le_bytes()), i)).collect();
+        assert!((0..1000u32).all(|i| map.get(&Digest::of(&i.to_le_bytes())) == Some(&i)));
+        let hash = |i: u32| std::hash::BuildHasher::hash_one(map.hasher(), Digest::of(&i.to_le_bytes()));
+        let different: std::collections::BTreeSet<u64> = (0..1000).map(hash).collect();
+        assert_eq!(different.len(), 1000);
+    }
+
+    #[test]
+    fn a_file_hashes_like_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let bytes: Vec<u8> = (0..9 * PIECE as u32 + 1).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for pieces in [0, 1, 4, 5, 6, 8, 9] {
+            for more in [-1025, -1, 0, 1, 1024] {
+                let Ok(bytes_total) = usize::try_from((pieces * PIECE) as i64 + more) else { continue };
+                let bytes = &bytes[..bytes_total.min(bytes.len())];
+                std::fs::write(&path, bytes).unwrap();
+                assert_eq!(Digest::of_file(&path).unwrap(), (Digest::of(bytes), bytes.len() as u64), "{} bytes", bytes.len());
+            }
+        }
+    }
+
+    /// Else a file that grew would pass for what it was.
+    #[test]
+    fn pieces_of_another_length_than_the_file_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let bytes_total = 6 * PIECE as u64;
+        std::fs::write(&path, vec![7; bytes_total as usize]).unwrap();
+        let file = File::open(&path).unwrap();
+        assert!(in_pieces(&file, bytes_total).unwrap().is_some());
+        assert_eq!(in_pieces(&file, bytes_total - 1).unwrap(), None);
+        assert_eq!(in_pieces(&file, bytes_total + 1).unwrap(), None);
+        assert_eq!(in_pieces(&file, bytes_total + 2 * PIECE as u64).unwrap(), None);
     }
 }

@@ -26,6 +26,7 @@ pub mod exec;
 pub mod index;
 pub mod record;
 pub mod session;
+pub mod survey;
 
 pub mod run;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use repro::catalog::{Catalog, CheckRequest, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program, StatePoint, TableRow};
+use repro::catalog::{Catalog, CheckRequest, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program, Schema, StatePoint, TableRow};
 use repro::relpath::RelPath;
 use repro_stages::kind::KindInfo;
 
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         kinds: repro_stages::kinds::all().into_iter().map(kind).collect(),
         claim_kind: kind(repro_stages::kinds::claim()),
         read_table: Arc::new(read_table),
+        reference: |name| repro_stages::kinds::find(name).map(|kind| repro_stages::docs::reference(&kind)),
         work: repro_stages::worker::work,
     })
 }
@@ -32,7 +33,7 @@ fn kind(info: KindInfo) -> Arc<Kind> {
         revision: info.revision,
         numerics: "exact-f32-v1".into(),
         inputs: info.inputs.iter().map(input).collect(),
-        schema: (info.schema)(),
+        schema: Schema::later(info.schema),
         program: Program::BuiltIn,
         check: Arc::new(move |request: &CheckRequest| check(request.params, request.needs).map_err(problems).and_then(checked)),
         states: Some(Arc::new(move |params| {

@@ -256,6 +256,7 @@ fn is_current(stats: &StatCache, path: &RelPath, content: &Content) -> bool {
 /// Makes `path` show `content`, unless it does already.
 pub fn show(store: &Store, stats: &StatCache, root: &Path, path: &RelPath, content: &Content, mode: LinkMode) -> Result<(), StoreError> {
     if !is_current(stats, path, content) {
+        clear_way(root, path);
         store.place(content, &path.under(root), mode)?;
         let listing = match content.shape {
             Shape::Tree => Some(store.read_tree(&content.digest)?),
@@ -264,4 +265,18 @@ pub fn show(store: &Store, stats: &StatCache, root: &Path, path: &RelPath, conte
         stats.remember_placed(path, content, listing.as_ref());
     }
     Ok(())
+}
+
+/// Directories below `artifacts/` are ours: a file in the place of one would bar the way, and a link would lead the outputs out of the
+/// project, over whatever lies there. `artifacts/` itself may be a link, to another disk.
+fn clear_way(root: &Path, path: &RelPath) {
+    let mut way = root.to_owned();
+    let parts: Vec<&str> = path.as_str().split('/').collect();
+    for (depth, part) in parts[..parts.len() - 1].iter().enumerate() {
+        way.push(part);
+        if depth > 0 && std::fs::symlink_metadata(&way).is_ok_and(|m| !m.is_dir()) {
+            // What cannot be removed is told of by the placing that follows.
+            let _ = std::fs::remove_file(&way);
+        }
+    }
 }

@@ -2,8 +2,26 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+mod claims;
+mod clean;
+mod dag;
+mod diff;
+mod fsck;
+mod gc;
+mod init;
+mod kinds;
+mod log;
+mod logs;
+mod metrics;
 mod open;
+mod output;
+mod replay;
 mod run;
+mod show;
+mod status;
+#[cfg(test)]
+mod tests;
+mod why;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,7 +47,7 @@ Exit codes: 0 done · 1 a stage failed · 2 usage or pipeline error · 3 an inpu
 pub struct PipelineArgs {
     /// Pipeline file or its directory; the nearest pipeline.yaml upwards when absent.
     #[arg(short = 'C', long, value_name = "FILE")]
-    file: Option<std::path::PathBuf>,
+    pub(crate) file: Option<std::path::PathBuf>,
     /// Apply a profile of the pipeline; may be given several times, later ones win.
     #[arg(long, value_name = "NAME")]
     profile: Vec<String>,
@@ -41,6 +59,23 @@ pub struct PipelineArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Status(status::StatusArgs),
+    Why(why::WhyArgs),
+    Dag(dag::DagArgs),
+    Metrics(metrics::MetricsArgs),
+    Claims(claims::ClaimsArgs),
+    Diff(diff::DiffArgs),
+    Log(log::LogArgs),
+    Show(show::ShowArgs),
+    Logs(logs::LogsArgs),
+    Replay(replay::ReplayArgs),
+    Gc(gc::GcArgs),
+    Fsck(fsck::FsckArgs),
+    Clean(clean::CleanArgs),
+    Init(init::InitArgs),
+    Kinds(kinds::KindsArgs),
+    Schema(kinds::SchemaArgs),
+    Completions(kinds::CompletionsArgs),
 }
 
 /// How a command ends.
@@ -102,6 +137,23 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
     let context = Context { catalog: Arc::new(catalog()), args };
     let exit = match cli.command {
         Command::Run(args) => run::main(&context, &args),
+        Command::Status(args) => status::main(&context, &args),
+        Command::Why(args) => why::main(&context, &args),
+        Command::Dag(args) => dag::main(&context, &args),
+        Command::Metrics(args) => metrics::main(&context, &args),
+        Command::Claims(args) => claims::main(&context, &args),
+        Command::Diff(args) => diff::main(&context, &args),
+        Command::Log(args) => log::main(&context, &args),
+        Command::Show(args) => show::main(&context, &args),
+        Command::Logs(args) => logs::main(&context, &args),
+        Command::Replay(args) => replay::main(&context, &args),
+        Command::Gc(args) => gc::main(&context, &args),
+        Command::Fsck(args) => fsck::main(&context, &args),
+        Command::Clean(args) => clean::main(&context, &args),
+        Command::Init(args) => init::main(&context, &args),
+        Command::Kinds(args) => kinds::main(&context, &args),
+        Command::Schema(args) => kinds::schema(&context, &args),
+        Command::Completions(args) => kinds::completions(&context, &args),
     };
     ExitCode::from(exit.unwrap_or_else(|e| report(&e)).code())
 }

@@ -73,6 +73,9 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let mut show = display(args, &session);
     let report = run::run(&mut session, &options, &mut *show)?;
     drop(show);
+    // The process is about to end: giving back every small piece of a large plan would take a tenth of the run.
+    std::mem::forget(std::mem::take(&mut session.plan.instances));
+    std::mem::forget(std::mem::take(&mut session.index));
     if !args.json {
         let table = claims_table(&report.summary.claims, Colour::of(&std::io::stdout()));
         std::io::stdout().write_all(table.as_bytes())?;
@@ -125,7 +128,7 @@ fn display(args: &RunArgs, session: &Session) -> Box<dyn FnMut(&Event)> {
 }
 
 /// Ctrl-C once: what runs may finish. Twice, or SIGTERM: now.
-fn watch_signals(cancel: &Arc<Cancel>) -> anyhow::Result<()> {
+pub(super) fn watch_signals(cancel: &Arc<Cancel>) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let cancel = cancel.clone();

@@ -148,7 +148,7 @@ pub fn describe(program: &Path) -> anyhow::Result<Arc<Kind>> {
                 observes_only: i.observes_only,
             })
             .collect(),
-        schema,
+        schema: schema.into(),
         program: Program::External { path, digest },
         check: Arc::new(move |request| {
             let answer = check(&checker, request.params, request.needs, outputs.as_deref());

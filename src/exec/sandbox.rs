@@ -5,7 +5,7 @@
 //! left alone. This is a check on declarations, not a wall against hostile programs. Rulesets are built in the parent;
 //! the child only applies one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -98,12 +98,10 @@ pub fn ruleset(allowed: &Allowed) -> Result<OwnedFd, String> {
             .add_rule(PathBeneath::new(fd, *rights))
             .map_err(|e| failed(&e))?;
     }
-    let keep_out = keep_out(allowed.project_root);
     let mut more = BTreeSet::new();
     for program in &allowed.programs {
-        more.extend(searched::installation(program, &keep_out));
+        more.extend(installation(program, allowed.project_root).iter().cloned());
     }
-    more.retain(|dir| !is_system(dir));
     for dir in &more {
         rules = add(rules, dir, reading()).map_err(|e| failed(&e))?;
     }
@@ -134,6 +132,26 @@ pub fn ruleset(allowed: &Allowed) -> Result<OwnedFd, String> {
 
 fn writing() -> Rights {
     AccessFs::from_all(CHECKED) & !make_bitflags!(AccessFs::{MakeChar | MakeBlock})
+}
+
+/// The directories of a program outside the system's. Remembered where there is one, because finding them asks the disk
+/// fifty questions and most actions use the same shell; a program that is installed later is still found.
+fn installation(program: &str, project_root: &Path) -> Arc<BTreeSet<PathBuf>> {
+    type Known = HashMap<(PathBuf, String), Arc<BTreeSet<PathBuf>>>;
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (project_root.to_owned(), program.to_owned());
+    if let Some(dirs) = known().as_ref().and_then(|k| k.get(&key)) {
+        return dirs.clone();
+    }
+    let mut dirs = searched::installation(program, &keep_out(project_root));
+    let found = !dirs.is_empty();
+    dirs.retain(|dir| !is_system(dir));
+    let dirs = Arc::new(dirs);
+    if found {
+        known().get_or_insert_default().insert(key, dirs.clone());
+    }
+    dirs
 }
 
 /// Adds a rule; a path that does not exist needs none.

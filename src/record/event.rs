@@ -34,9 +34,6 @@ pub enum Event {
         key: String,
         /// Why no cached result served.
         reason: Reason,
-        /// From which state it resumes.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        resumed_from: Option<String>,
     },
     /// How far a running action is. Not journalled.
     Progress {
@@ -68,6 +65,9 @@ pub enum Event {
         /// What the worker measured.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         figures: BTreeMap<String, f64>,
+        /// The recorded state it went on from, as the kind calls it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resumed_from: Option<String>,
         /// How the command was confined: `enforced`, `off`, `unavailable: …`, `not needed`.
         sandbox: String,
         /// False where the store could not take it.
@@ -83,6 +83,9 @@ pub enum Event {
         saved_s: f64,
         /// Outputs had to be put back into `artifacts/`.
         restored: bool,
+        /// The instance had another key, or none, the last time it had a result here.
+        #[serde(default)]
+        changed: bool,
     },
     /// An action failed.
     Failed {

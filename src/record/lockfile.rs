@@ -4,6 +4,7 @@
 //! bytes, and changes to different stages merge without conflict. It is TOML; the engine reads from it only pins, i.e.
 //! what an execution found out about the outside world and later executions must confirm.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -58,10 +59,46 @@ impl LockFile {
         if let Some(line) = text.lines().position(|l| l.starts_with("<<<<<<<") || l.starts_with(">>>>>>>")) {
             anyhow::bail!("{}:{}: an unresolved merge conflict; keep either side of each block (or delete the file: `repro run` writes it anew)", path.display(), line + 1);
         }
+        if let Some(lock) = LockFile::read_own(&text) {
+            return Ok(lock);
+        }
         let lock: LockFile = toml::from_str(&text)
             .map_err(|e| anyhow::anyhow!("{}: {e}\nIf it cannot be mended, delete it: `repro run` writes it anew.", path.display()))?;
         anyhow::ensure!(lock.version == FORMAT, "{} has format {}, this program knows {FORMAT}", path.display(), lock.version);
         Ok(lock)
+    }
+
+    /// Reads what [`LockFile::render`] writes, many times faster than TOML at large; `None` for anything else.
+    fn read_own(text: &str) -> Option<LockFile> {
+        let mut lock = LockFile::default();
+        let mut lines = text.strip_prefix(HEADER)?.lines().filter(|l| !l.is_empty()).peekable();
+        if lines.next()?.strip_prefix("version = ")?.parse() != Ok(FORMAT) {
+            return None;
+        }
+        while let Some(line) = lines.next() {
+            let (id, rest) = unquoted(line.strip_prefix("[instance.")?)?;
+            let (key, end) = unquoted(lines.next()?.strip_prefix("key = ")?)?;
+            if rest != "]" || !end.is_empty() {
+                return None;
+            }
+            let mut block = Block { key: key.parse().ok()?, outputs: BTreeMap::new(), pins: BTreeMap::new() };
+            for (table, entries) in [(".outputs]", &mut block.outputs), (".pins]", &mut block.pins)] {
+                let begins = |line: &&str| line.strip_prefix("[instance.").and_then(unquoted).is_some_and(|(of, rest)| of == id && rest == table);
+                if lines.next_if(begins).is_some() {
+                    while let Some(line) = lines.next_if(|l| !l.starts_with('[')) {
+                        let (name, rest) = unquoted(line)?;
+                        let (value, end) = unquoted(rest.strip_prefix(" = ")?)?;
+                        if !end.is_empty() || entries.insert(name.into_owned(), value.into_owned()).is_some() {
+                            return None;
+                        }
+                    }
+                }
+            }
+            if lock.blocks.insert(id.into_owned(), block).is_some() {
+                return None;
+            }
+        }
+        Some(lock)
     }
 
     /// The text of the file.
@@ -112,6 +149,28 @@ fn quoted(text: &str) -> String {
     out.replace('\u{7f}', "\\u007f")
 }
 
+/// The text that begins a line in quotes, and what follows it. Only what [`quoted`] writes.
+fn unquoted(line: &str) -> Option<(Cow<'_, str>, &str)> {
+    let inner = line.strip_prefix('"')?;
+    let mut escaped = false;
+    let end = inner.bytes().position(|b| {
+        let ends = b == b'"' && !escaped;
+        escaped = b == b'\\' && !escaped;
+        ends
+    })?;
+    let (text, rest) = (&inner[..end], &inner[end + 1..]);
+    if text.bytes().any(|b| b < b' ' || b == 0x7f) {
+        return None;
+    }
+    if !text.contains('\\') {
+        return Some((Cow::Borrowed(text), rest));
+    }
+    let written = &line[..end + 2];
+    // JSON and TOML agree on the escapes that are written, not on all there are.
+    let text: String = serde_json::from_str(written).ok().filter(|text: &String| quoted(text) == written)?;
+    Some((Cow::Owned(text), rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,7 +188,27 @@ mod tests {
                 (id, block)
             }).collect();
             let lock = LockFile { version: FORMAT, blocks };
-            prop_assert_eq!(toml::from_str::<LockFile>(&lock.render()).unwrap(), lock);
+            let text = lock.render();
+            let own = LockFile::read_own(&text);
+            prop_assert_eq!(own.as_ref(), Some(&lock));
+            prop_assert_eq!(toml::from_str::<LockFile>(&text).unwrap(), lock);
+        }
+
+        /// The fast reader understands less than TOML, and nothing differently.
+        #[test]
+        fn a_changed_file_is_read_as_toml_reads_it(at in 0usize..400, with in prop_oneof![Just("\""), Just("\\"), Just("["), Just("]"), Just("\n"), Just("#"), Just("\\u0041"), Just("\\/"), Just(" "), Just("a"), Just("")], cut in 0usize..3) {
+            let block = |key: &str| Block {
+                key: Digest::of(key.as_bytes()),
+                outputs: BTreeMap::from([("o".to_owned(), "file:\"x\"".to_owned())]),
+                pins: BTreeMap::from([("p".to_owned(), "1".to_owned()), ("q\n".to_owned(), "2".to_owned())]),
+            };
+            let lock = LockFile { version: FORMAT, blocks: BTreeMap::from([("a[x=1]".to_owned(), block("1")), ("b".to_owned(), block("2"))]) };
+            let text = lock.render();
+            let at = (HEADER.len() + at).min(text.len() - cut);
+            let changed = format!("{}{with}{}", &text[..at], &text[at + cut..]);
+            if let Some(read) = LockFile::read_own(&changed) {
+                prop_assert_eq!(toml::from_str::<LockFile>(&changed).ok(), Some(read), "{}", changed);
+            }
         }
     }
 

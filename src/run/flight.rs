@@ -16,6 +16,7 @@ use crate::job;
 use crate::key::{self, Key};
 use crate::plan::{Instance, Policy, Source, Work};
 use crate::relpath::RelPath;
+use crate::session::Session;
 use crate::store::{ActionLock, Pending, Record, Staged, StatCache, Store, StoreError, ViewMode};
 
 /// Everything a flight needs, owned, so that it can leave for its thread.
@@ -89,6 +90,8 @@ pub struct Made {
     pub figures: BTreeMap<String, f64>,
     /// What it found out about the outside world.
     pub pins: BTreeMap<String, String>,
+    /// The state it went on from.
+    pub resumed_from: Option<String>,
     /// How it was confined.
     pub sandbox: SandboxReport,
 }
@@ -134,7 +137,7 @@ impl Flight {
         if !self.force && self.result_is_there() {
             return Ok(Landed::Found);
         }
-        self.place_views(views)?;
+        place_views(&self.store, &mut self.request, &self.views, views)?;
         let retries = self.request.policy.retries;
         let mut attempt = 0;
         let finished = loop {
@@ -174,22 +177,6 @@ impl Flight {
 
     fn result_is_there(&self) -> bool {
         self.store.lookup(&self.key.digest).iter().any(|r| r.outputs.values().all(|c| self.store.has(c).unwrap_or(false)))
-    }
-
-    /// Files of the store are used where they lie; trees are shown as directories of links beside the private directory.
-    fn place_views(&mut self, dir: &Path) -> anyhow::Result<()> {
-        for (position, content) in &self.views {
-            self.request.inputs[*position].origin = match content.shape {
-                Shape::File => InputOrigin::Object(self.store.object_path(&content.digest)),
-                Shape::Tree => {
-                    std::fs::create_dir_all(dir)?;
-                    let view = dir.join(position.to_string());
-                    self.store.view(content, &view, ViewMode::Symlink)?;
-                    InputOrigin::TreeView(view)
-                }
-            };
-        }
-        Ok(())
     }
 
     fn find_state(&mut self) {
@@ -252,6 +239,7 @@ impl Flight {
             usage: finished.usage,
             figures: finished.figures,
             pins: finished.pins,
+            resumed_from: self.request.resume.as_ref().map(|r| r.label.clone()),
             sandbox: finished.sandbox,
         })))
     }
@@ -278,8 +266,72 @@ pub fn sandbox_text(report: &SandboxReport) -> String {
     }
 }
 
+/// What a run decides about one execution; none of it is in the key.
+pub struct Terms {
+    /// With the cores it was given.
+    pub policy: Arc<Policy>,
+    /// The private directory.
+    pub dir: PathBuf,
+    /// Outlives a killed execution.
+    pub scratch_dir: PathBuf,
+    /// What earlier executions found out about the outside world.
+    pub pins: BTreeMap<String, String>,
+    /// The network may not be used.
+    pub offline: bool,
+    /// This program.
+    pub executable: PathBuf,
+}
+
+/// An action as the executor takes it, its stored inputs still to be shown by [`place_views`].
+pub struct Prepared {
+    /// For the executor.
+    pub request: Request,
+    /// See [`Flight::views`].
+    pub views: Vec<(usize, Content)>,
+    /// See [`Flight::watched`].
+    pub watched: Vec<(RelPath, Content)>,
+}
+
+/// Makes the request of an instance whose inputs have these contents.
+pub fn prepare(session: &Session, instance: &Instance, contents: &[Vec<Content>], terms: Terms) -> Prepared {
+    let (inputs, views, watched) = inputs(instance, contents, &session.project.root);
+    let request = Request {
+        id: instance.id.clone(),
+        work: work(instance),
+        inputs,
+        outputs: instance.outputs.clone(),
+        policy: terms.policy,
+        dir: terms.dir,
+        scratch_dir: terms.scratch_dir,
+        mirrors: session.plan.mirrors.clone(),
+        pins: terms.pins,
+        offline: terms.offline,
+        resume: None,
+        project_root: session.project.root.clone(),
+        executable: terms.executable,
+        store_roots: session.store.object_roots(),
+    };
+    Prepared { request, views, watched }
+}
+
+/// Files of the store are used where they lie; trees are shown in `dir` as directories of links.
+pub fn place_views(store: &Store, request: &mut Request, views: &[(usize, Content)], dir: &Path) -> anyhow::Result<()> {
+    for (position, content) in views {
+        request.inputs[*position].origin = match content.shape {
+            Shape::File => InputOrigin::Object(store.object_path(&content.digest)),
+            Shape::Tree => {
+                std::fs::create_dir_all(dir)?;
+                let view = dir.join(position.to_string());
+                store.view(content, &view, ViewMode::Symlink)?;
+                InputOrigin::TreeView(view)
+            }
+        };
+    }
+    Ok(())
+}
+
 /// The inputs of an instance for a request, project files in place, artifacts still to be viewed.
-pub fn inputs(instance: &Instance, contents: &[Vec<Content>], root: &Path) -> (Vec<PlacedInput>, Vec<(usize, Content)>, Vec<(RelPath, Content)>) {
+fn inputs(instance: &Instance, contents: &[Vec<Content>], root: &Path) -> (Vec<PlacedInput>, Vec<(usize, Content)>, Vec<(RelPath, Content)>) {
     let (mut inputs, mut views, mut watched) = (Vec::new(), Vec::new(), Vec::new());
     for (need, contents) in instance.needs.iter().zip(contents) {
         for (item, content) in need.items.iter().zip(contents) {
@@ -318,7 +370,7 @@ pub fn state_keys(salt: &str, instance: &Instance, contents: &[Vec<Content>]) ->
 }
 
 /// The work of an instance as the executor takes it.
-pub fn work(instance: &Instance) -> exec::Work {
+fn work(instance: &Instance) -> exec::Work {
     match &instance.work {
         Work::Kind { kind, params } => exec::Work::Kind { kind: kind.clone(), params: params.clone() },
         Work::Command(command) => exec::Work::Command(command.clone()),

@@ -1,16 +1,20 @@
 //! A run: resolve, execute what has no result, commit, show; then verdicts, lock file, index.
 //!
-//! [`scheduler`] decides what starts when; [`flight`] executes one action; [`committer`] makes results durable.
+//! [`scheduler`] decides what starts when; [`flight`] executes one action; [`committer`] makes results durable;
+//! [`replay()`] executes one again, outside of all this.
 
 mod claims;
 mod committer;
 mod flight;
+mod replay;
 mod resources;
 mod scheduler;
 
 use std::sync::Arc;
 
 pub use claims::verdict;
+pub use flight::state_keys;
+pub use replay::{ReplayTerms, Replayed, replay};
 pub use scheduler::run;
 
 use crate::exec::Cancel;

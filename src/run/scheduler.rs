@@ -10,12 +10,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use super::committer::{self, CommitResult, Landing};
-use super::flight::{self, Flight, Landed, Made};
+use super::flight::{self, Flight, Landed, Made, Prepared, Terms};
 use super::resources::{self, Resources};
 use super::{OnFailure, Reuse, RunOptions};
 use crate::artifacts;
 use crate::digest::{Content, Digest};
-use crate::exec::{self, CancelLevel, Note, Request};
+use crate::exec::{self, CancelLevel, Note};
 use crate::graph::Graph;
 use crate::index::Known;
 use crate::job;
@@ -67,7 +67,7 @@ struct Miss {
 pub struct RunReport {
     /// Counts and verdicts.
     pub summary: Summary,
-    /// The store failed, or could not take results.
+    /// The store failed, could not take results, or outputs could not be shown.
     pub store_broken: bool,
 }
 
@@ -155,6 +155,10 @@ pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Ev
         args: options.args.clone(),
     };
     scheduler.say(run_started);
+    if !options.dry_run {
+        // Where it cannot be entered (a read-only store) nothing can be collected either.
+        let _ = scheduler.session.store.register_project(&scheduler.session.project.root);
+    }
     if let Some(text) = journal_problem {
         scheduler.say(Event::Warning { instance: None, text });
     }
@@ -236,20 +240,25 @@ impl Scheduler<'_> {
                 self.resolve(index);
                 return;
             }
-            Some((false, text)) => self.say(Event::Warning { instance: Some(id.to_string()), text }),
+            Some((false, text)) => {
+                // Whoever reads artifacts/ next would read old bytes: the run must not look done.
+                self.store_broken = true;
+                self.say(Event::Warning { instance: Some(id.to_string()), text });
+            }
             None => {}
         }
         if hit.ambiguous {
             let text = "more than one result is recorded for the same inputs: it is not deterministic; one of them is used (see `repro why`)".to_owned();
             self.say(Event::Warning { instance: Some(id.to_string()), text });
         }
+        let changed = self.session.index.get(&id).is_none_or(|known| known.key != hit.key);
         self.session.index.set(&id, Known { key: hit.key, outputs: hit.outputs.clone(), wall_s: hit.wall_s });
         self.keys[i] = Some(hit.key);
         self.summary.cached += 1;
         self.summary.saved_s += f64::from(hit.wall_s);
         self.states[i] = State::Done;
         self.results[i] = Some(hit.outputs.into());
-        let event = Event::Cached { instance: id.to_string(), key: hit.key.hex(), saved_s: f64::from(hit.wall_s), restored };
+        let event = Event::Cached { instance: id.to_string(), key: hit.key.hex(), saved_s: f64::from(hit.wall_s), restored, changed };
         self.say(event);
         self.release_consumers(index);
     }
@@ -399,25 +408,16 @@ impl Scheduler<'_> {
         let Some(miss) = self.misses.remove(&index) else { return Ok(()) };
         let session = &*self.session;
         let instance = session.plan.instance(index);
-        let (inputs, views, watched) = flight::inputs(instance, &miss.contents, &session.project.root);
         let work_dir = session.store.work_dir()?;
-        let pins = self.lock.as_ref().and_then(|l| l.blocks.get(&*instance.id)).map(|b| b.pins.clone()).unwrap_or_default();
-        let request = Request {
-            id: instance.id.clone(),
-            work: flight::work(instance),
-            inputs,
-            outputs: instance.outputs.clone(),
+        let terms = Terms {
             policy: self.granted[&index].clone(),
             dir: work_dir.join(flight::dir_name(&miss.key.digest, index.0)),
             scratch_dir: session.project.state().join("scratch").join(miss.key.digest.short()),
-            mirrors: session.plan.mirrors.clone(),
-            pins,
+            pins: self.lock.as_ref().and_then(|l| l.blocks.get(&*instance.id)).map(|b| b.pins.clone()).unwrap_or_default(),
             offline: self.options.offline,
-            resume: None,
-            project_root: session.project.root.clone(),
             executable: self.options.executable.clone(),
-            store_roots: session.store.object_roots(),
         };
+        let Prepared { request, views, watched } = flight::prepare(session, instance, &miss.contents, terms);
         let flight = Flight {
             request,
             watched,
@@ -439,7 +439,7 @@ impl Scheduler<'_> {
             key: miss.key.clone(),
         };
         self.states[index.0 as usize] = State::Running;
-        let event = Event::Started { instance: instance.id.to_string(), key: miss.key.digest.hex(), reason: miss.reason, resumed_from: None };
+        let event = Event::Started { instance: instance.id.to_string(), key: miss.key.digest.hex(), reason: miss.reason };
         self.say(event);
         let to_main = self.to_main.clone();
         std::thread::Builder::new().name(format!("flight-{}", index.0)).spawn(move || {
@@ -494,6 +494,7 @@ impl Scheduler<'_> {
             cpu_s: made.usage.cpu_s,
             max_rss_bytes: made.usage.max_rss_bytes,
             figures: made.figures,
+            resumed_from: made.resumed_from,
             sandbox: flight::sandbox_text(&made.sandbox),
             recorded: true,
         };
@@ -528,6 +529,7 @@ impl Scheduler<'_> {
             Ok(_) => {}
         }
         if let Some(e) = result.show_error {
+            self.store_broken = true;
             let instance = Some(self.id(index));
             self.say(Event::Warning { instance, text: format!("its outputs cannot be shown: {e}") });
         }

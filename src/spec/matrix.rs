@@ -194,15 +194,24 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
         );
         return None;
     }
+    // By the text a value has in names: 1 and "1" would be one instance's name for two.
+    let mut texts: HashMap<String, u32> = HashMap::new();
+    let mut text_of: HashMap<u32, u32> = HashMap::new();
     let mut seen = HashSet::with_capacity(rows.len());
     for row in &rows {
-        let key: Vec<u32> = row.iter().map(|&v| values.join(v)).collect();
+        let mut text = |v: u32| {
+            *text_of.entry(values.join(v)).or_insert_with(|| {
+                let count = texts.len() as u32;
+                if v == ABSENT { ABSENT } else { *texts.entry(super::refs::scalar(values.value(v))).or_insert(count) }
+            })
+        };
+        let key: Vec<u32> = row.iter().map(|&v| text(v)).collect();
         if !seen.insert(key) {
             let text: Vec<String> = axes
                 .iter()
                 .zip(row)
                 .filter(|(_, v)| **v != ABSENT)
-                .map(|(a, v)| format!("{}={}", a.name, values.value(*v)))
+                .map(|(a, v)| format!("{}={}", a.name, super::refs::scalar(values.value(*v))))
                 .collect();
             problems.push(
                 Problem::new(

@@ -402,7 +402,7 @@ impl Target {
 
 /// `in/<need>/<group>/<axes>/<file>`, empty parts left out.
 pub fn placed(need: &str, group: &str, axes: &Axes, file: &str) -> RelPath {
-    let axes = crate::plan::axes_text(axes).replace('/', "_");
+    let axes = crate::relpath::file_name(&crate::plan::axes_text(axes));
     let mut text = String::from("in");
     for part in [need, group, &axes, file] {
         // A value such as `..` must not become a step of the path.

@@ -14,7 +14,7 @@ pub fn schema(catalog: &Catalog) -> Value {
     let mut definitions = Map::new();
     let mut choices: Vec<Value> = Vec::new();
     for kind in &catalog.kinds {
-        let mut with = kind.schema.clone();
+        let mut with = Value::clone(&kind.schema);
         // A kind's own definitions move out, under its name, so that `#/$defs/X` of two kinds do not mix.
         if let Some(own) = with.as_object_mut().and_then(|o| o.remove("$defs")) {
             for (name, mut definition) in own.as_object().cloned().into_iter().flatten() {

@@ -47,7 +47,7 @@ fn kind(
         revision: 1,
         numerics: "none".to_owned(),
         inputs,
-        schema: json!({"type": "object", "properties": {"size": {"type": "integer"}, "speed": {"type": "number"}, "colour": {"enum": ["red", "blue"]}, "tool": {"$ref": "#/$defs/Tool"}, "free": true}, "additionalProperties": false, "$defs": {"Tool": {"type": "object", "properties": {"teeth": {"type": "integer"}}, "additionalProperties": false}}}),
+        schema: json!({"type": "object", "properties": {"size": {"type": "integer"}, "speed": {"type": "number"}, "colour": {"enum": ["red", "blue"]}, "tool": {"$ref": "#/$defs/Tool"}, "free": true}, "additionalProperties": false, "$defs": {"Tool": {"type": "object", "properties": {"teeth": {"type": "integer"}}, "additionalProperties": false}}}).into(),
         program: Program::BuiltIn,
         check: Arc::new(move |request| {
             let mut problems = Vec::new();
@@ -116,6 +116,7 @@ fn claim_kind() -> Arc<Kind> {
 
 fn catalog() -> Catalog {
     Catalog {
+        reference: |_| None,
         kinds: vec![
             kind(
                 "make",

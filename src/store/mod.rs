@@ -15,6 +15,7 @@
 //! states/ab/<62 hex>     where computations can be resumed
 //! pins/  leases/         what gc must keep: at the user's wish, or because a process uses it
 //! locks/                 single flight per action
+//! projects/              which projects use the store, so that gc of one keeps the results of the others
 //! tmp/<session>/         work in progress of one process
 //! quarantine/            corrupt bytes, out of the way
 //! seals  gc.lock         see `seals.rs`, `gc.rs`
@@ -29,6 +30,7 @@ mod lease;
 mod lock;
 mod objects;
 mod place;
+mod projects;
 mod seals;
 mod session;
 mod stat;
@@ -60,7 +62,7 @@ use session::Session;
 
 /// What this version reads and writes.
 const FORMAT: &str = "repro store 1\n";
-const DIRS: [&str; 9] = [
+const DIRS: [&str; 10] = [
     "objects",
     "trees",
     "actions",
@@ -70,6 +72,7 @@ const DIRS: [&str; 9] = [
     "locks",
     "tmp",
     "quarantine",
+    "projects",
 ];
 
 /// An open store. Cheap to share by reference between threads; any number of processes may have the same one open.

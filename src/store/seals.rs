@@ -5,14 +5,13 @@
 //! A seal is written only after the bytes are durable, so an object that a power failure emptied has none.
 //! The file is a log of fixed-size entries, the last one of a digest counts; losing it costs one hash per object.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use crate::digest::Digest;
+use crate::digest::{ByDigest, Digest};
 
 use super::session::is_same_file;
 use super::sys::FileStat;
@@ -27,7 +26,7 @@ pub(crate) struct Seals {
 
 #[derive(Default)]
 struct Known {
-    map: HashMap<Digest, FileStat>,
+    map: ByDigest<Digest, FileStat>,
     /// Which file `read_to` is a position in.
     ino: u64,
     read_to: u64,

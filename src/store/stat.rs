@@ -6,7 +6,6 @@
 //! 2 s where stamps have no fractions (FAT, old ext3), or come from another machine's clock (NFS and the like).
 //! A younger file is hashed again until it has aged. It is only a cache: a lost or damaged file costs reading, nothing else.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Content, Digest, Shape};
+use crate::digest::{ByDigest, Content, Digest, Shape};
 use crate::relpath::RelPath;
 
 use super::error::{StoreError, at};
@@ -272,7 +271,7 @@ impl PathKey {
     }
 }
 
-type Entries = HashMap<PathKey, Entry>;
+type Entries = ByDigest<PathKey, Entry>;
 
 /// An entry on the disk, borrowed from the bytes read.
 #[derive(Serialize, Deserialize)]
@@ -323,7 +322,7 @@ fn decode(bytes: &[u8]) -> Option<Entries> {
     let (count, mut rest) = body.split_first_chunk::<8>()?;
     let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
     // A row is at least 48 bytes long: no count can ask for more memory than the file warrants.
-    let mut entries = HashMap::with_capacity(count.min(body.len() / 48));
+    let mut entries = Entries::with_capacity_and_hasher(count.min(body.len() / 48), Default::default());
     for _ in 0..count {
         let row: Row;
         (row, rest) = postcard::take_from_bytes(rest).ok()?;

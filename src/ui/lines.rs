@@ -46,7 +46,10 @@ pub fn text(event: &Event, colour: Colour) -> Vec<String> {
         Event::Started { instance, reason, .. } => vec![format!("{} {instance} {}", colour.bold("run "), colour.dim(&reason_text(reason)))],
         Event::Planned { instance, reason } => vec![format!("{} {instance} {}", colour.bold("would run"), colour.dim(&reason_text(reason)))],
         Event::Progress { instance, done, total, unit, text } => vec![format!("     {instance} {}", progress_text(*done, *total, unit, text))],
-        Event::Finished { instance, wall_s, .. } => vec![format!("{} {instance} {}", colour.green("done"), colour.dim(&format!("in {}", duration(*wall_s))))],
+        Event::Finished { instance, wall_s, resumed_from, .. } => {
+            let resumed = resumed_from.as_ref().map_or_else(String::new, |label| format!(", resumed from {label}"));
+            vec![format!("{} {instance} {}", colour.green("done"), colour.dim(&format!("in {}{resumed}", duration(*wall_s))))]
+        }
         Event::Cached { instance, .. } => vec![format!("{} {instance} {}", colour.green("back"), colour.dim("outputs restored from the store"))],
         Event::Failed { instance, message, hint, .. } => {
             let mut lines = vec![format!("{} {instance}: {message}", colour.red("FAIL"))];

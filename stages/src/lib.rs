@@ -6,6 +6,7 @@
 pub mod exact;
 pub mod kernels;
 pub mod ops;
+pub mod shape;
 
 pub mod data;
 pub mod fetch;

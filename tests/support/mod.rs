@@ -6,6 +6,9 @@
 // Each test file is a crate of its own that uses a part of this.
 #![allow(dead_code)]
 
+pub mod observed;
+pub mod processes;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;

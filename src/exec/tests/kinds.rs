@@ -33,7 +33,7 @@ fn kind(program: Program) -> Kind {
         revision: 3,
         numerics: "none".into(),
         inputs: Vec::new(),
-        schema: json!({}),
+        schema: json!({}).into(),
         program,
         check: Arc::new(|_| Err(Vec::new())),
         states: None,

@@ -35,7 +35,7 @@ impl Bench {
             tools: Vec::new(),
         };
         let policy = Policy {
-            cpus: 1,
+            cpus: Some(1),
             memory_bytes: None,
             gpus: 0,
             mutexes: Vec::new(),

@@ -340,7 +340,7 @@ stages:
             a.policy.timeout_s,
             a.policy.sandbox
         ),
-        (2, Some(1 << 30), Some(3600.0), crate::plan::Sandbox::Off)
+        (Some(2), Some(1 << 30), Some(3600.0), crate::plan::Sandbox::Off)
     );
     assert_eq!(
         a.outputs

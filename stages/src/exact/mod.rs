@@ -6,3 +6,5 @@
 pub mod fma;
 pub mod math;
 pub mod rng;
+#[cfg(target_arch = "x86_64")]
+mod sse2;

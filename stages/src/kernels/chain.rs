@@ -4,13 +4,15 @@
 //! vectors run across outputs, so that their width never changes an output's chain. What the operands mean (channels,
 //! positions, images) is the callers' business.
 
-use super::path::kernel;
-use crate::exact::fma::Fma;
+use rayon::prelude::*;
+
+use super::path::{Path, kernel};
+use crate::exact::fma::{self, Fma, Magnitudes, Run};
 
 /// Outputs side by side in a panel.
-pub(crate) const LANES: usize = 16;
+pub(crate) const LANES: usize = fma::WIDTH;
 
-/// A run of steps within a chain: step `i` multiplies `x[x + row·row_step + i·k_step]` with panel line `k + i`.
+/// A run of steps within a chain: step `i` multiplies a row's `x[x + i·k_step]` with panel line `k + i`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Segment {
     pub x: usize,
@@ -20,23 +22,113 @@ pub(crate) struct Segment {
     pub begins: bool,
 }
 
+/// Rows of outputs in a grid of lines: `lines × per_line`, and how far apart in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grid {
+    pub lines: usize,
+    pub per_line: usize,
+}
+
+/// Distances between the rows of a [`Grid`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steps {
+    /// From a line's first row to the next line's.
+    pub line: usize,
+    /// From a row to the next of its line.
+    pub row: usize,
+}
+
+impl Grid {
+    /// One line.
+    pub(crate) fn line(rows: usize) -> Grid {
+        Grid {
+            lines: 1,
+            per_line: rows,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.lines * self.per_line
+    }
+
+    #[inline(always)]
+    fn place(&self, row: usize, steps: Steps) -> usize {
+        row / self.per_line * steps.line + row % self.per_line * steps.row
+    }
+}
+
+impl Steps {
+    /// Equal ones.
+    pub(crate) fn even(row: usize) -> Steps {
+        Steps { line: 0, row }
+    }
+}
+
 /// How the rows of a group of outputs read their operands.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub x: &'a [f32],
-    /// Rows of outputs.
-    pub rows: usize,
-    /// From a row's first value to the next row's.
-    pub row_step: usize,
+    pub grid: Grid,
+    /// Between the rows' first values.
+    pub steps: Steps,
     /// From one step of a chain to the next.
     pub k_step: usize,
     pub segments: &'a [Segment],
+    /// As [`ordinary`] said of the operands; `false` is always right.
+    pub ordinary: bool,
 }
 
-/// Where the outputs go: row `r` at `out[r·step..][..lanes]`.
+/// Lines of [`LANES`] numbers, one per step of a chain: line `k` begins at `k·step`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panel<'a> {
+    pub lines: &'a [f32],
+    pub step: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// Lines one after the other, as [`pack`] leaves them.
+    pub(crate) fn packed(lines: &'a [f32]) -> Panel<'a> {
+        Panel { lines, step: LANES }
+    }
+}
+
+/// The panels of a row-major matrix `w[k][n]` that is used once: read in place, but for an incomplete last one.
+pub(crate) struct Panels<'a> {
+    w: &'a [f32],
+    n: usize,
+    last: Vec<f32>,
+}
+
+impl<'a> Panels<'a> {
+    pub(crate) fn new(w: &'a [f32], n: usize) -> Panels<'a> {
+        let whole = n / LANES * LANES;
+        let mut last = Vec::new();
+        if whole < n {
+            last.resize(w.len() / n * LANES, 0.0);
+            for (line, row) in last.chunks_exact_mut(LANES).zip(w.chunks_exact(n)) {
+                line[..n - whole].copy_from_slice(&row[whole..]);
+            }
+        }
+        Panels { w, n, last }
+    }
+
+    /// Outputs `16·which ..` of the matrix.
+    pub(crate) fn get(&self, which: usize) -> Panel<'_> {
+        if (which + 1) * LANES <= self.n {
+            Panel {
+                lines: &self.w[(which * LANES).min(self.w.len())..],
+                step: self.n,
+            }
+        } else {
+            Panel::packed(&self.last)
+        }
+    }
+}
+
+/// Where the outputs go: `lanes` of them at each row's place.
 pub(crate) struct Target<'a> {
     pub out: &'a mut [f32],
-    pub step: usize,
+    pub steps: Steps,
     /// Outputs that exist, at most [`LANES`].
     pub lanes: usize,
     /// Add to what is there instead of overwriting it.
@@ -44,26 +136,29 @@ pub(crate) struct Target<'a> {
 }
 
 kernel! {
-    /// Computes `rows` × `lanes` outputs against one panel (`[k][LANES]`, padded with zeros). The first block starts from
+    /// Computes `rows` × `lanes` outputs against one panel. The first block starts from
     /// `init`; every later one is a chain from 0 whose value is then added. Rows without segments are `init`.
     ///
     /// Panics when an index leaves its slice.
-    pub(crate) fn chains<F>(rows: &Rows<'_>, panel: &[f32], init: &[f32; LANES], to: &mut Target<'_>) {
-        if rows.rows == 0 || to.lanes == 0 {
+    pub(crate) fn chains<F>(rows: &Rows<'_>, panel: Panel<'_>, init: &[f32; LANES], to: &mut Target<'_>) {
+        let count = rows.grid.rows();
+        if count == 0 || to.lanes == 0 {
             return;
         }
-        assert!(to.lanes <= LANES && (rows.rows - 1) * to.step + to.lanes <= to.out.len(), "chains: target");
+        let last = |steps: Steps| (rows.grid.lines - 1) * steps.line + (rows.grid.per_line - 1) * steps.row;
+        assert!(to.lanes <= LANES && last(to.steps) + to.lanes <= to.out.len(), "chains: target");
         for s in rows.segments {
-            let last = s.x + (rows.rows - 1) * rows.row_step + s.len.saturating_sub(1) * rows.k_step;
-            assert!(s.len == 0 || last < rows.x.len() && (s.k + s.len) * LANES <= panel.len(), "chains: operands");
+            let last = s.x + last(rows.steps) + s.len.saturating_sub(1) * rows.k_step;
+            assert!(s.len == 0 || last < rows.x.len() && (s.k + s.len - 1) * panel.step + LANES <= panel.lines.len(), "chains: operands");
         }
         let mut row = 0;
-        while row < rows.rows {
-            row += match rows.rows - row {
+        while row < count {
+            row += match count - row {
                 // SAFETY: the assertions above cover every row and step of every segment.
                 6.. => unsafe { tile::<F, 6>(rows, row, panel, init, to) },
                 4.. => unsafe { tile::<F, 4>(rows, row, panel, init, to) },
-                2.. => unsafe { tile::<F, 2>(rows, row, panel, init, to) },
+                3 => unsafe { tile::<F, 3>(rows, row, panel, init, to) },
+                2 => unsafe { tile::<F, 2>(rows, row, panel, init, to) },
                 _ => unsafe { tile::<F, 1>(rows, row, panel, init, to) },
             };
         }
@@ -78,41 +173,41 @@ kernel! {
 unsafe fn tile<F: Fma, const P: usize>(
     rows: &Rows<'_>,
     row: usize,
-    panel: &[f32],
+    panel: Panel<'_>,
     init: &[f32; LANES],
     to: &mut Target<'_>,
 ) -> usize {
-    let mut acc = [*init; P];
+    let mut acc = [F::begin(init); P];
     let mut total = [[0.0f32; LANES]; P];
     let mut blocks = 0;
-    let (row_step, k_step) = (rows.row_step, rows.k_step);
+    let mut offsets = [0; P];
+    for (p, offset) in offsets.iter_mut().enumerate() {
+        *offset = rows.grid.place(row + p, rows.steps);
+    }
     for (i, s) in rows.segments.iter().enumerate() {
         if s.begins && i > 0 {
-            fold(&mut total, &acc, blocks);
+            fold::<F, P>(&mut total, &acc, blocks);
             blocks += 1;
-            acc = [[0.0; LANES]; P];
+            acc = [F::begin(&[0.0; LANES]); P];
         }
-        // SAFETY: the caller's promise; the pointers are used `len` times, and only stepped beyond after the last use
-        // with wrapping arithmetic.
+        // SAFETY: the caller's promise.
         unsafe {
-            let mut x = rows.x.as_ptr().add(s.x + row * row_step);
-            let mut w = panel.as_ptr().add(s.k * LANES).cast::<[f32; LANES]>();
-            for _ in 0..s.len {
-                let weights = *w;
-                for p in 0..P {
-                    let value = *x.add(p * row_step);
-                    for j in 0..LANES {
-                        acc[p][j] = F::fma(value, weights[j], acc[p][j]);
-                    }
-                }
-                x = x.wrapping_add(k_step);
-                w = w.wrapping_add(1);
-            }
+            let run = Run {
+                values: rows.x.as_ptr().add(s.x),
+                offsets,
+                step: rows.k_step,
+                weights: panel.lines.as_ptr().add(s.k * panel.step),
+                line: panel.step,
+                len: s.len,
+                used: to.lanes,
+                ordinary: rows.ordinary,
+            };
+            F::run(&mut acc, &run);
         }
     }
-    fold(&mut total, &acc, blocks);
+    fold::<F, P>(&mut total, &acc, blocks);
     for (p, values) in total.iter().enumerate() {
-        let out = &mut to.out[(row + p) * to.step..][..to.lanes];
+        let out = &mut to.out[rows.grid.place(row + p, to.steps)..][..to.lanes];
         if let Ok(out) = <&mut [f32; LANES]>::try_from(&mut *out) {
             if to.add {
                 for j in 0..LANES {
@@ -132,14 +227,37 @@ unsafe fn tile<F: Fma, const P: usize>(
     P
 }
 
+/// Whether the plain path may leave out its care for rare operands ([`fma::ordinary`]) in chains of at most `steps`
+/// steps; other paths have no use for it and do not look.
+pub(crate) fn ordinary(
+    path: Path,
+    x: &[f32],
+    w: &[f32],
+    init: Option<&[f32]>,
+    steps: usize,
+) -> bool {
+    let of = |values: &[f32]| -> Magnitudes {
+        values
+            .par_chunks(1 << 16)
+            .map(Magnitudes::of)
+            .reduce(|| Magnitudes::ZEROS, Magnitudes::and)
+    };
+    path == Path::PLAIN && fma::ordinary(of(x), of(w), of(init.unwrap_or_default()), steps)
+}
+
 #[inline(always)]
-fn fold<const P: usize>(total: &mut [[f32; LANES]; P], acc: &[[f32; LANES]; P], blocks: usize) {
-    if blocks == 0 {
-        *total = *acc;
-    } else {
-        for p in 0..P {
+fn fold<F: Fma, const P: usize>(
+    total: &mut [[f32; LANES]; P],
+    acc: &[F::Chains; P],
+    blocks: usize,
+) {
+    for p in 0..P {
+        let values = F::end(&acc[p]);
+        if blocks == 0 {
+            total[p] = values;
+        } else {
             for j in 0..LANES {
-                total[p][j] += acc[p][j];
+                total[p][j] += values[j];
             }
         }
     }

@@ -4,11 +4,13 @@
 
 use rayon::prelude::*;
 
-use super::chain::{LANES, Rows, Segment, Target, chains, lanes_of, pack};
+use super::chain::{
+    Grid, LANES, Panel, Panels, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
+};
 use super::dense::{add_into, add_rows};
 use super::path::Path;
 use super::shard::{SHARD_IMAGES, combine, group_images, groups};
-use crate::ops::{ConvShape, Image};
+use crate::shape::{ConvShape, Image};
 
 /// Work below which one thread does it all.
 const WORTH_THREADS: usize = 1 << 16;
@@ -121,6 +123,15 @@ pub fn forward(
             begins: false,
         })
         .collect();
+    let ordinary = ordinary(path, x, w, b, kernel_h * kernel_w * c);
+    let grid = Grid {
+        lines: out.height,
+        per_line: out.width,
+    };
+    let steps = Steps {
+        line: stride * line,
+        row: stride * c,
+    };
     each_image(
         y,
         out.features(),
@@ -132,30 +143,25 @@ pub fn forward(
                 .chunks_exact(kernel_h * kernel_w * c * LANES)
                 .enumerate()
             {
-                let init = lanes_of(b, p);
-                for row in 0..out.height {
-                    let x = &padded[row * stride * line..];
-                    let rows = Rows {
-                        x,
-                        rows: out.width,
-                        row_step: stride * c,
-                        k_step: 1,
-                        segments: &segments,
-                    };
-                    let y = &mut y[row * out.width * o + p * LANES..];
-                    chains(
-                        path,
-                        &rows,
-                        panel,
-                        &init,
-                        &mut Target {
-                            out: y,
-                            step: o,
-                            lanes: LANES.min(o - p * LANES),
-                            add: false,
-                        },
-                    );
-                }
+                let rows = Rows {
+                    x: padded,
+                    grid,
+                    steps,
+                    k_step: 1,
+                    segments: &segments,
+                    ordinary,
+                };
+                let mut to = Target {
+                    out: &mut y[p * LANES..],
+                    steps: Steps {
+                        line: out.width * o,
+                        row: o,
+                    },
+                    lanes: LANES.min(o - p * LANES),
+                    add: false,
+                };
+                let panel = Panel::packed(panel);
+                chains(path, &rows, panel, &lanes_of(b, p), &mut to);
             }
         },
     );
@@ -258,6 +264,7 @@ pub fn input_gradient(path: Path, shape: &ConvShape, w: &[f32], dy: &[f32], dx: 
             });
         }
     }
+    let ordinary = ordinary(path, dy, w, None, kernel_h * kernel_w * o);
     each_image(
         dx,
         image.features(),
@@ -272,41 +279,39 @@ pub fn input_gradient(path: Path, shape: &ConvShape, w: &[f32], dy: &[f32], dx: 
             for class in &classes {
                 let k = class.rows.kernel.len() * class.columns.kernel.len() * o;
                 let left = margin.left.wrapping_add_signed(class.columns.output);
+                let grid = Grid {
+                    lines: class.rows.count,
+                    per_line: class.columns.count,
+                };
+                let top = margin.top.wrapping_add_signed(class.rows.output);
+                // A class without taps reads nothing and adds 0.
+                let x = if k == 0 {
+                    &padded[..0]
+                } else {
+                    &padded[top * line + left * o..]
+                };
+                let rows = Rows {
+                    x,
+                    grid,
+                    steps: Steps { line, row: o },
+                    k_step: 1,
+                    segments: &class.segments,
+                    ordinary,
+                };
+                let first = (class.rows.first * image.width + class.columns.first) * c;
                 for p in 0..c.div_ceil(LANES) {
                     let panel = &class.panels[p * k * LANES..][..k * LANES];
-                    for row in 0..class.rows.count {
-                        let top = margin.top.wrapping_add_signed(class.rows.output) + row;
-                        // A class without taps reads nothing and adds 0.
-                        let x = if k == 0 {
-                            &padded[..0]
-                        } else {
-                            &padded[top * line + left * o..]
-                        };
-                        let rows = Rows {
-                            x,
-                            rows: class.columns.count,
-                            row_step: o,
-                            k_step: 1,
-                            segments: &class.segments,
-                        };
-                        let at = ((class.rows.first + row * stride) * image.width
-                            + class.columns.first)
-                            * c
-                            + p * LANES;
-                        let lanes = LANES.min(c - p * LANES);
-                        chains(
-                            path,
-                            &rows,
-                            panel,
-                            &[0.0; LANES],
-                            &mut Target {
-                                out: &mut dx[at..],
-                                step: stride * c,
-                                lanes,
-                                add: true,
-                            },
-                        );
-                    }
+                    let mut to = Target {
+                        out: &mut dx[first + p * LANES..],
+                        steps: Steps {
+                            line: stride * image.width * c,
+                            row: stride * c,
+                        },
+                        lanes: LANES.min(c - p * LANES),
+                        add: true,
+                    };
+                    let panel = Panel::packed(panel);
+                    chains(path, &rows, panel, &[0.0; LANES], &mut to);
                 }
             }
         },
@@ -342,16 +347,16 @@ pub fn weight_gradient(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw:
     };
     let x = if shape.padding() == 0 { x } else { &padded };
     let positions = out.positions();
-    // dy as panels of 16 channels: [shard][panel][image, row, column][16].
+    // dy as panels of 16 channels: [shard][panel][image, row, column].
     let panels_count = o.div_ceil(LANES);
     let run = kernel_w * c;
     let group = group_images(positions);
     let shards = images.div_ceil(SHARD_IMAGES);
-    let panels: Vec<Vec<f32>> = {
+    let panels: Vec<Panels<'_>> = {
         let one = |shard: usize| {
             let first = shard * SHARD_IMAGES;
             let count = SHARD_IMAGES.min(images - first) * positions;
-            pack(&dy[first * out.features()..][..count * o], count, o)
+            Panels::new(&dy[first * out.features()..][..count * o], o)
         };
         if threads {
             (0..shards).into_par_iter().map(one).collect()
@@ -359,13 +364,17 @@ pub fn weight_gradient(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw:
             (0..shards).map(one).collect()
         }
     };
-    // A piece of work is (shard, panel, kernel row); its sums are [kernel column, channel][16].
+    let ordinary = ordinary(path, x, dy, None, SHARD_IMAGES * positions);
+    // A piece of work is (shard, panel, kernel rows): one of these, or all where one alone would leave the tiles empty. Its
+    // sums are [kernel row, kernel column, channel][16].
+    let kernel_rows = if run < 24 { kernel_h } else { 1 };
+    let pieces = kernel_h / kernel_rows;
     let mut sums = vec![0.0; shards * panels_count * kernel_h * run * LANES];
     let work = |(piece, sums): (usize, &mut [f32])| {
         let (shard, panel, kh) = (
-            piece / kernel_h / panels_count,
-            piece / kernel_h % panels_count,
-            piece % kernel_h,
+            piece / pieces / panels_count,
+            piece / pieces % panels_count,
+            piece % pieces * kernel_rows,
         );
         let first = shard * SHARD_IMAGES;
         let count = SHARD_IMAGES.min(images - first);
@@ -384,30 +393,34 @@ pub fn weight_gradient(path: Path, shape: &ConvShape, x: &[f32], dy: &[f32], dw:
         }
         let rows = Rows {
             x,
-            rows: run,
-            row_step: 1,
+            grid: Grid {
+                lines: kernel_rows,
+                per_line: run,
+            },
+            steps: Steps { line, row: 1 },
             k_step: stride * c,
             segments: &segments,
+            ordinary,
         };
-        let lines = count * positions * LANES;
         let to = &mut Target {
             out: sums,
-            step: LANES,
-            lanes: LANES,
+            steps: Steps {
+                line: run * LANES,
+                row: LANES,
+            },
+            lanes: LANES.min(o - panel * LANES),
             add: false,
         };
-        chains(
-            path,
-            &rows,
-            &panels[shard][panel * lines..][..lines],
-            &[0.0; LANES],
-            to,
-        );
+        chains(path, &rows, panels[shard].get(panel), &[0.0; LANES], to);
     };
     if threads {
-        sums.par_chunks_mut(run * LANES).enumerate().for_each(work);
+        sums.par_chunks_mut(kernel_rows * run * LANES)
+            .enumerate()
+            .for_each(work);
     } else {
-        sums.chunks_mut(run * LANES).enumerate().for_each(work);
+        sums.chunks_mut(kernel_rows * run * LANES)
+            .enumerate()
+            .for_each(work);
     }
     let (first, rest) = sums.split_at_mut(panels_count * kernel_h * run * LANES);
     for shard in rest.chunks_exact(first.len()) {

@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::chain::{LANES, Rows, Segment, Target, chains, lanes_of, pack};
+use super::chain::{
+    Grid, LANES, Panel, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
+};
 use super::path::{Path, kernel};
 use super::shard::{elements_per_piece, rows_per_piece};
 
@@ -35,25 +37,28 @@ fn product(
     if out.is_empty() {
         return;
     }
+    let ordinary = ordinary(path, x, panels, init, k);
     let segments = blocks(k);
     let rows = out.len() / width;
     let piece = rows_per_piece(rows, 2 * k * width);
     let work = |(i, out): (usize, &mut [f32])| {
         let rows = Rows {
             x: &x[i * piece * k..],
-            rows: out.len() / width,
-            row_step: k,
+            grid: Grid::line(out.len() / width),
+            steps: Steps::even(k),
             k_step: 1,
             segments: &segments,
+            ordinary,
         };
         for (o, panel) in panels.chunks_exact(k * LANES).enumerate() {
             let lanes = LANES.min(width - o * LANES);
             let mut to = Target {
                 out: &mut out[o * LANES..],
-                step: width,
+                steps: Steps::even(width),
                 lanes,
                 add,
             };
+            let panel = Panel::packed(panel);
             chains(path, &rows, panel, &lanes_of(init, o), &mut to);
         }
     };
@@ -152,6 +157,7 @@ pub fn weight_gradient(
         "dense weight gradient: lengths"
     );
     let n = x.len() / inputs;
+    // Packed, for every input reads it again and rows far apart fall into few sets of the cache.
     let panels = pack(dy, n, outputs);
     let segments = [Segment {
         x: 0,
@@ -159,28 +165,30 @@ pub fn weight_gradient(
         len: n,
         begins: true,
     }];
+    let ordinary = ordinary(path, x, dy, None, n);
     let piece = rows_per_piece(inputs, 2 * n * outputs);
     let work = |(i, dw): (usize, &mut [f32])| {
         let first = (i * piece).min(x.len());
         let rows = Rows {
             x: &x[first..],
-            rows: dw.len() / outputs,
-            row_step: 1,
+            grid: Grid::line(dw.len() / outputs),
+            steps: Steps::even(1),
             k_step: inputs,
             segments: &segments,
+            ordinary,
         };
         for o in 0..outputs.div_ceil(LANES) {
             let lanes = LANES.min(outputs - o * LANES);
             let mut to = Target {
                 out: &mut dw[o * LANES..],
-                step: outputs,
+                steps: Steps::even(outputs),
                 lanes,
                 add: true,
             };
             chains(
                 path,
                 &rows,
-                &panels[o * n * LANES..][..n * LANES],
+                Panel::packed(&panels[o * n * LANES..][..n * LANES]),
                 &[0.0; LANES],
                 &mut to,
             );

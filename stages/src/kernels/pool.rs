@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::path::{Path, kernel};
 use super::shard::rows_per_piece;
-use crate::ops::PoolShape;
+use crate::shape::PoolShape;
 
 /// Runs `work` on pieces of whole images: (first image, piece of `out`).
 fn pieces(

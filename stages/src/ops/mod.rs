@@ -15,7 +15,6 @@ mod dense;
 mod loss;
 mod norm;
 mod pool;
-mod shape;
 mod tape;
 pub mod view;
 
@@ -28,7 +27,7 @@ pub use dense::dense;
 pub use loss::{BadLabel, Labels, count_correct, softmax_cross_entropy};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
-pub use shape::{BadShape, ConvShape, DenseShape, Image, PoolShape};
+pub use crate::shape::{BadShape, ConvShape, DenseShape, Image, PoolShape};
 
 /// Activations: `[batch, features]`, contiguous, images flattened as NHWC.
 pub type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;

@@ -1,0 +1,174 @@
+//! `repro dag`: the graph as a tree for people, and as Mermaid, DOT or JSON for programs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::status::kind_name;
+use super::{Context, Exit, PipelineArgs, open, output};
+use crate::plan::{Plan, Source};
+
+/// Show which stage needs which.
+///
+/// A stage with a matrix is one node, with the number of its instances (`train ×3`). In the tree every stage stands once,
+/// under the latest of the stages it needs; the others are named beside it.
+#[derive(Debug, Clone, Args)]
+pub struct DagArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = Format::Tree)]
+    format: Format,
+    /// One node per instance.
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// A tree for people.
+    Tree,
+    /// A Mermaid flow chart.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+    /// One object with nodes and edges.
+    Json,
+}
+
+struct Node<'a> {
+    name: &'a str,
+    kind: &'a str,
+    count: usize,
+    /// Positions of nodes it needs, with the names under `needs:`.
+    needs: BTreeMap<usize, BTreeSet<&'a str>>,
+    files: BTreeSet<&'a str>,
+}
+
+impl Node<'_> {
+    fn label(&self) -> String {
+        if self.count > 1 { format!("{} ×{}", self.name, self.count) } else { self.name.to_owned() }
+    }
+}
+
+/// Runs the command.
+pub fn main(context: &Context, args: &DagArgs) -> anyhow::Result<Exit> {
+    let project = open::project(&args.pipeline)?;
+    let plan = open::plan(context, &args.pipeline, &project)?;
+    let nodes = nodes(&plan, args.all);
+    match args.format {
+        Format::Tree => output::text(&tree(&nodes))?,
+        Format::Mermaid => output::text(&mermaid(&nodes))?,
+        Format::Dot => output::text(&dot(&nodes))?,
+        Format::Json => {
+            let edges = nodes.iter().flat_map(|n| n.needs.iter().map(|(from, names)| json!({"from": nodes[*from].name, "to": n.name, "needs": names})));
+            let shown = nodes.iter().map(|n| json!({"id": n.name, "kind": n.kind, "instances": n.count, "files": n.files}));
+            output::json(&json!({"nodes": shown.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>()}))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// In topological order: by the last instance, so that a stage comes after all it needs.
+fn nodes(plan: &Plan, all: bool) -> Vec<Node<'_>> {
+    let mut at: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut of_instance = Vec::with_capacity(plan.instances.len());
+    for instance in &plan.instances {
+        let name = if all { &*instance.id } else { &*instance.stage };
+        let here = *at.entry(name).or_insert_with(|| {
+            nodes.push(Node { name, kind: kind_name(instance), count: 0, needs: BTreeMap::new(), files: BTreeSet::new() });
+            nodes.len() - 1
+        });
+        nodes[here].count += 1;
+        of_instance.push(here);
+        for need in &instance.needs {
+            for item in &need.items {
+                match &item.source {
+                    // An instance of the same stage (a later round) needs an earlier one: no edge of the stage.
+                    Source::Output { instance, .. } if of_instance[instance.0 as usize] == here => {}
+                    Source::Output { instance, .. } => drop(nodes[here].needs.entry(of_instance[instance.0 as usize]).or_default().insert(&*need.name)),
+                    Source::Path(path) => drop(nodes[here].files.insert(path.as_str())),
+                }
+            }
+        }
+    }
+    nodes
+}
+
+fn tree(nodes: &[Node]) -> String {
+    let mut depth = vec![0usize; nodes.len()];
+    let mut parent = vec![None; nodes.len()];
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (i, node) in nodes.iter().enumerate() {
+        // Rounds of two stages may need each other; such a back edge is only named.
+        let latest = node.needs.keys().copied().filter(|p| *p < i).max_by_key(|p| (depth[*p], *p));
+        if let Some(latest) = latest {
+            depth[i] = depth[latest] + 1;
+            parent[i] = Some(latest);
+            children[latest].push(i);
+        }
+    }
+    let mut text = String::new();
+    for root in (0..nodes.len()).filter(|i| parent[*i].is_none()) {
+        branch(nodes, &children, &parent, root, "", "", &mut text);
+    }
+    text
+}
+
+fn branch(nodes: &[Node], children: &[Vec<usize>], parent: &[Option<usize>], root: usize, lead: &str, below: &str, text: &mut String) {
+    let colour = output::colour();
+    // Depth can be that of a chain of ten thousand: a stack of our own.
+    let mut open = vec![(root, lead.to_owned(), below.to_owned())];
+    while let Some((at, lead, below)) = open.pop() {
+        let node = &nodes[at];
+        let others: Vec<&str> = node.needs.keys().filter(|p| Some(**p) != parent[at]).map(|p| nodes[*p].name).collect();
+        let files: Vec<&str> = node.files.iter().copied().collect();
+        let mut notes = vec![node.kind.to_owned()];
+        if !others.is_empty() {
+            notes.push(format!("also needs {}", others.join(", ")));
+        }
+        if !files.is_empty() {
+            notes.push(format!("reads {}", files.join(", ")));
+        }
+        let _ = writeln!(text, "{lead}{} {}", colour.bold(&node.label()), colour.dim(&format!("({})", notes.join("; "))));
+        for (n, child) in children[at].iter().enumerate().rev() {
+            let last = n + 1 == children[at].len();
+            let (branch, trunk) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            open.push((*child, format!("{below}{branch}"), format!("{below}{trunk}")));
+        }
+    }
+}
+
+fn mermaid(nodes: &[Node]) -> String {
+    // Mermaid takes HTML entities in quoted labels.
+    let escaped = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;").replace('#', "&num;").replace('\n', " ");
+    let mut text = "flowchart TD\n".to_owned();
+    for (i, node) in nodes.iter().enumerate() {
+        let _ = writeln!(text, "  n{i}[\"{}<br/><small>{}</small>\"]", escaped(&node.label()), escaped(node.kind));
+    }
+    for (i, node) in nodes.iter().enumerate() {
+        for from in node.needs.keys() {
+            let _ = writeln!(text, "  n{from} --> n{i}");
+        }
+    }
+    text
+}
+
+fn dot(nodes: &[Node]) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
+    let mut text = "digraph pipeline {\n  node [shape=box];\n".to_owned();
+    for (i, node) in nodes.iter().enumerate() {
+        let _ = writeln!(text, "  n{i} [label={}];", quoted(&format!("{}\n{}", node.label(), node.kind)));
+    }
+    for (i, node) in nodes.iter().enumerate() {
+        for (from, names) in &node.needs {
+            let names: Vec<&str> = names.iter().copied().collect();
+            let _ = writeln!(text, "  n{from} -> n{i} [label={}];", quoted(&names.join(", ")));
+        }
+    }
+    text.push_str("}\n");
+    text
+}

@@ -1,0 +1,222 @@
+//! `repro diff`: what two runs, or a lock file and now, have different.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Context, Exit, PipelineArgs, metrics, open, output};
+use crate::digest::{Content, Shape};
+use crate::explain;
+use crate::record::event::{Change, ClaimResult, Verdict};
+use crate::record::history::{self, Left, Run};
+use crate::record::journal;
+use crate::record::lockfile::LockFile;
+use crate::session::Session;
+
+/// Compare two runs: changed keys and outputs, the fields that changed them, metrics, and verdicts.
+///
+/// Without arguments the last two runs. With one, that run and the last one. With --lock a lock file of another time
+/// (`git show HEAD~1:repro.lock | repro diff --lock -`) and the present one.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// The earlier run (`last-1` when absent).
+    #[arg(value_name = "RUN_A", conflicts_with = "lock")]
+    a: Option<String>,
+    /// The later run (`last` when absent).
+    #[arg(value_name = "RUN_B", conflicts_with = "lock")]
+    b: Option<String>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Compare this lock file with repro.lock; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// Write one object: a, b, instances, claims.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Diff {
+    a: String,
+    b: String,
+    instances: Vec<InstanceDiff>,
+    claims: Vec<ClaimDiff>,
+}
+
+#[derive(Serialize)]
+struct InstanceDiff {
+    instance: String,
+    change: &'static str,
+    fields: Vec<Change>,
+    /// Names of the outputs that differ.
+    outputs: Vec<String>,
+    metrics: Vec<MetricDiff>,
+}
+
+#[derive(Serialize)]
+struct MetricDiff {
+    name: String,
+    a: Option<f64>,
+    b: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct ClaimDiff {
+    name: String,
+    a: Option<Verdict>,
+    b: Option<Verdict>,
+    estimate_a: Option<f64>,
+    estimate_b: Option<f64>,
+}
+
+/// One side: key and outputs as texts, by instance.
+struct Side {
+    key: String,
+    outputs: BTreeMap<String, String>,
+}
+
+/// Runs the command.
+pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
+    let session = open::session(context, &args.pipeline)?;
+    let diff = match &args.lock {
+        Some(file) => of_locks(&session, file)?,
+        None => of_runs(&session, args)?,
+    };
+    if args.json {
+        output::json(&diff)?;
+    } else {
+        output::text(&render(&diff))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn of_locks(session: &Session, file: &std::path::Path) -> anyhow::Result<Diff> {
+    let (old, name) = if file.as_os_str() == "-" {
+        let mut copy = tempfile::NamedTempFile::new()?;
+        let mut text = Vec::new();
+        std::io::stdin().read_to_end(&mut text)?;
+        std::io::Write::write_all(&mut copy, &text)?;
+        (LockFile::read(copy.path())?, "standard input".to_owned())
+    } else {
+        anyhow::ensure!(file.is_file(), "there is no file `{}`", file.display());
+        (LockFile::read(file)?, file.display().to_string())
+    };
+    let new = LockFile::read(&session.project.lock_file())?;
+    let side = |lock: LockFile| lock.blocks.into_iter().map(|(id, b)| (id, Side { key: b.key.hex(), outputs: b.outputs })).collect();
+    Ok(Diff { a: name, b: "repro.lock".into(), instances: compare(session, &side(old), &side(new)), claims: Vec::new() })
+}
+
+fn of_runs(session: &Session, args: &DiffArgs) -> anyhow::Result<Diff> {
+    let dir = session.runs_dir();
+    let runs = journal::list(&dir)?;
+    anyhow::ensure!(runs.len() >= 2 || args.a.is_some(), "{} runs are recorded here; two are needed", runs.len());
+    let a = history::named(&runs, args.a.as_deref().unwrap_or("last-1"))?;
+    let b = history::named(&runs, args.b.as_deref().unwrap_or("last"))?;
+    let side = |run: &str| -> anyhow::Result<BTreeMap<String, Side>> {
+        let left = history::results_after(&dir, &runs, run)?;
+        Ok(left.into_iter().map(|(id, left)| (id, recorded(session, left))).collect())
+    };
+    let claims = |run: &str| -> anyhow::Result<Vec<ClaimResult>> { Ok(Run::read(&dir, run)?.summary().map(|s| s.claims.clone()).unwrap_or_default()) };
+    let (claims_a, claims_b) = (claims(a)?, claims(b)?);
+    let names: BTreeSet<&str> = claims_a.iter().chain(&claims_b).map(|c| c.name.as_str()).collect();
+    let claims = names.into_iter().map(|name| {
+        let of = |claims: &[ClaimResult]| claims.iter().find(|c| c.name == name).map(|c| (c.verdict, c.estimate));
+        let (a, b) = (of(&claims_a), of(&claims_b));
+        ClaimDiff { name: name.to_owned(), a: a.map(|c| c.0), b: b.map(|c| c.0), estimate_a: a.and_then(|c| c.1), estimate_b: b.and_then(|c| c.1) }
+    });
+    let claims = claims.filter(|c| c.a != c.b || c.estimate_a != c.estimate_b).collect();
+    Ok(Diff { a: a.to_owned(), b: b.to_owned(), instances: compare(session, &side(a)?, &side(b)?), claims })
+}
+
+fn recorded(session: &Session, left: Left) -> Side {
+    let outputs = left.outputs.or_else(|| session.store.lookup(&left.key.parse().ok()?).into_iter().next().map(|r| r.outputs));
+    Side { key: left.key, outputs: outputs.unwrap_or_default().into_iter().map(|(name, content)| (name, content.to_string())).collect() }
+}
+
+fn compare(session: &Session, a: &BTreeMap<String, Side>, b: &BTreeMap<String, Side>) -> Vec<InstanceDiff> {
+    let ids: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let mut diffs = Vec::new();
+    for id in ids {
+        let (old, new) = (a.get(id), b.get(id));
+        let empty = BTreeMap::new();
+        let (old_outputs, new_outputs) = (old.map_or(&empty, |s| &s.outputs), new.map_or(&empty, |s| &s.outputs));
+        let names: BTreeSet<&String> = old_outputs.keys().chain(new_outputs.keys()).collect();
+        let outputs: Vec<String> = names.into_iter().filter(|n| old_outputs.get(*n) != new_outputs.get(*n)).cloned().collect();
+        let same_key = old.map(|s| &s.key) == new.map(|s| &s.key);
+        if same_key && outputs.is_empty() {
+            continue;
+        }
+        let change = match (old, new) {
+            (None, _) => "new",
+            (_, None) => "gone",
+            _ if outputs.is_empty() => "other key, same outputs",
+            _ if same_key => "same key, other outputs",
+            _ => "changed",
+        };
+        let preimage = |side: Option<&Side>| side.and_then(|s| session.preimage(&s.key.parse().ok()?));
+        let fields = match (preimage(old), preimage(new)) {
+            (Some(old), Some(new)) => explain::changes(&old, &new),
+            _ => Vec::new(),
+        };
+        let path = |name: &str| {
+            let instance = session.plan.instances.iter().find(|i| *i.id == **id)?;
+            instance.outputs.iter().find(|o| *o.name == *name).map(|o| o.path.to_string())
+        };
+        let tables = outputs.iter().filter(|name| metrics::is_table(name, path(name).as_deref()));
+        let metrics = tables.flat_map(|name| metric_diffs(session, old_outputs.get(name), new_outputs.get(name))).collect();
+        diffs.push(InstanceDiff { instance: id.clone(), change, fields, outputs, metrics });
+    }
+    diffs
+}
+
+/// Last values that differ; a table that is no longer in the store has none.
+fn metric_diffs(session: &Session, a: Option<&String>, b: Option<&String>) -> Vec<MetricDiff> {
+    let values = |text: Option<&String>| -> BTreeMap<String, f64> {
+        let digest = text.and_then(|t| t.strip_prefix("file:")).and_then(|hex| hex.parse().ok());
+        let rows = digest.and_then(|digest| metrics::read(session, &Content { shape: Shape::File, digest, bytes_total: 0 }).ok());
+        let name = |row: &crate::catalog::TableRow| {
+            let parts = [row.stage.clone(), row.seed.map(|s| format!("seed={s}")), Some(metrics::full_name(row))];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+        };
+        metrics::last(rows.unwrap_or_default()).into_iter().map(|row| (name(&row), row.value)).collect()
+    };
+    let (a, b) = (values(a), values(b));
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let diff = |name: &String| MetricDiff { name: name.clone(), a: a.get(name).copied(), b: b.get(name).copied() };
+    names.into_iter().filter(|n| a.get(*n).map(|x| x.to_bits()) != b.get(*n).map(|x| x.to_bits())).map(diff).collect()
+}
+
+fn render(diff: &Diff) -> String {
+    let colour = output::colour();
+    let mut text = format!("{} → {}\n", diff.a, diff.b);
+    if diff.instances.is_empty() && diff.claims.is_empty() {
+        text.push_str("no difference\n");
+    }
+    for instance in &diff.instances {
+        let outputs = if instance.outputs.is_empty() { String::new() } else { format!(" ({})", instance.outputs.join(", ")) };
+        text.push_str(&format!("{}: {}{outputs}\n", colour.bold(&instance.instance), instance.change));
+        for change in &instance.fields {
+            text.push_str(&format!("    {}\n", explain::render(change)));
+        }
+        let value = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), |v| format!("{v:.4}"));
+        for metric in &instance.metrics {
+            let by = metric.a.zip(metric.b).map(|(a, b)| format!(" ({:+.4})", b - a)).unwrap_or_default();
+            text.push_str(&format!("    {}: {} → {}{by}\n", metric.name, value(metric.a), value(metric.b)));
+        }
+    }
+    let verdict = |v: Option<Verdict>| match v {
+        Some(Verdict::Holds) => "holds",
+        Some(Verdict::Refuted) => "refuted",
+        Some(Verdict::Inconclusive) => "inconclusive",
+        None => "open",
+    };
+    for claim in &diff.claims {
+        let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
+        let estimates = format!("{} → {}", number(claim.estimate_a), number(claim.estimate_b));
+        text.push_str(&format!("claim {}: {} → {}, estimate {estimates}\n", colour.bold(&claim.name), verdict(claim.a), verdict(claim.b)));
+    }
+    text
+}

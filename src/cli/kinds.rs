@@ -1,0 +1,109 @@
+//! `repro kinds`, `repro schema`, `repro completions`: what the program itself knows, without a project.
+
+use clap::{Args, CommandFactory};
+use serde_json::json;
+
+use super::{Cli, Context, Exit, output};
+use crate::catalog::Kind;
+use crate::ui::aligned;
+
+/// List the built-in kinds of stages, or show the reference of one.
+#[derive(Debug, Clone, Args)]
+pub struct KindsArgs {
+    /// The kind whose reference is shown, or a program of the project (`./tools/mykind`).
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// Write an array of objects: name, summary, revision, numerics, inputs, schema.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// Write the whole reference of the kind, or of all kinds, as Markdown.
+    #[arg(long)]
+    markdown: bool,
+}
+
+/// Write the JSON Schema of pipeline.yaml.
+///
+/// An editor uses it through the first line of the file:
+/// `# yaml-language-server: $schema=./pipeline.schema.json` after `repro schema > pipeline.schema.json`.
+#[derive(Debug, Clone, Args)]
+pub struct SchemaArgs {}
+
+/// Write a completion script for a shell.
+///
+/// For example `repro completions bash > ~/.local/share/bash-completion/completions/repro`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    shell: clap_complete::Shell,
+}
+
+/// Runs `repro kinds`.
+pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
+    let catalog = &context.catalog;
+    let Some(name) = &args.name else {
+        if args.json {
+            output::json(&catalog.kinds.iter().map(|k| as_json(k)).collect::<Vec<_>>())?;
+        } else if args.markdown {
+            let pages: Vec<String> = catalog.kinds.iter().filter_map(|k| (catalog.reference)(&k.name)).collect();
+            output::text(&pages.join("\n"))?;
+        } else {
+            let cells: Vec<Vec<String>> = catalog.kinds.iter().map(|k| vec![k.name.clone(), k.summary.clone()]).collect();
+            output::text(&aligned(&["kind", ""], &cells, output::colour(), |_, _, cell| cell.to_owned()))?;
+        }
+        return Ok(Exit::Done);
+    };
+    if name.contains('/') {
+        let kind = crate::exec::external::describe(&std::path::absolute(name)?)?;
+        if args.json {
+            output::json(&[as_json(&kind)])?;
+        } else {
+            output::text(&external_reference(&kind))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let known = catalog.get(name).or_else(|| Some(&catalog.claim_kind).filter(|k| k.name == *name));
+    let Some(kind) = known else {
+        let hint = output::nearest(name, catalog.kinds.iter().map(|k| k.name.as_str()), "`repro kinds` lists all kinds");
+        anyhow::bail!("no kind is called `{name}`; {hint}");
+    };
+    if args.json {
+        output::json(&[as_json(kind)])?;
+    } else {
+        output::text(&(catalog.reference)(name).unwrap_or_else(|| external_reference(kind)))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs `repro schema`.
+pub fn schema(context: &Context, _args: &SchemaArgs) -> anyhow::Result<Exit> {
+    output::json(&crate::spec::schema(&context.catalog))?;
+    Ok(Exit::Done)
+}
+
+/// Runs `repro completions`.
+pub fn completions(_context: &Context, args: &CompletionsArgs) -> anyhow::Result<Exit> {
+    // Into memory first: the generator panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "repro", &mut script);
+    output::text(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Done)
+}
+
+fn as_json(kind: &Kind) -> serde_json::Value {
+    let input = |i: &crate::catalog::InputSpec| json!({"name": i.name, "required": i.required, "many": i.many, "doc": i.doc});
+    json!({
+        "name": kind.name, "summary": kind.summary, "revision": kind.revision, "numerics": kind.numerics,
+        "inputs": kind.inputs.iter().map(input).collect::<Vec<_>>(), "schema": kind.schema,
+    })
+}
+
+/// What is known of a program: its own words and its inputs.
+fn external_reference(kind: &Kind) -> String {
+    let mut text = format!("## `{}`\n\n{}\n\n{}\n\n### Inputs\n\n", kind.name, kind.summary, kind.doc.trim());
+    for input in &kind.inputs {
+        let required = if input.required { ", **required**" } else { "" };
+        text.push_str(&format!("- `{}` ({}{required}): {}\n", input.name, if input.many { "one or more" } else { "one" }, input.doc));
+    }
+    text.push_str(&format!("\n### Parameters\n\n```json\n{}\n```\n", serde_json::to_string_pretty(&kind.schema).unwrap_or_default()));
+    text
+}

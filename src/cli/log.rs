@@ -1,0 +1,67 @@
+//! `repro log`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Context, Exit, PipelineArgs, open, output};
+use crate::record::event::Verdict;
+use crate::record::history::Run;
+use crate::record::journal;
+use crate::ui::aligned;
+use crate::ui::style::duration;
+
+/// List the runs of this project, newest first.
+///
+/// A run that executed nothing is listed too; one that was killed has no counts. `repro show RUN` tells what a run did.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// At most this many runs.
+    #[arg(short, long, value_name = "N", default_value_t = 20)]
+    n: usize,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Write an array of objects: run, at, args, and summary (null when the run was killed).
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn main(_context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
+    let dir = open::project(&args.pipeline)?.state().join("runs");
+    let names = journal::list(&dir)?;
+    let runs = names.iter().rev().take(args.n).map(|name| Run::read(&dir, name)).collect::<anyhow::Result<Vec<_>>>()?;
+    if args.json {
+        let runs: Vec<_> = runs.iter().map(|r| json!({"run": r.name, "at": r.at(), "args": r.args(), "summary": r.summary()})).collect();
+        output::json(&runs)?;
+        return Ok(Exit::Done);
+    }
+    if runs.is_empty() {
+        output::text("no run is recorded\n")?;
+        return Ok(Exit::Done);
+    }
+    let cells: Vec<Vec<String>> = runs.iter().map(row).collect();
+    let table = aligned(&["run", "when", "executed", "cached", "failed", "took", "claims", "command"], &cells, output::colour(), |_, _, cell| cell.to_owned());
+    output::text(&table)?;
+    Ok(Exit::Done)
+}
+
+fn row(run: &Run) -> Vec<String> {
+    let command = run.args().get(1..).unwrap_or_default().join(" ");
+    let Some(summary) = run.summary() else {
+        return vec![run.name.clone(), output::when(run.at()), "?".into(), "?".into(), "?".into(), "not ended".into(), String::new(), command];
+    };
+    let count = |verdict: Verdict| summary.claims.iter().filter(|c| c.verdict == verdict).count();
+    let claims = [(count(Verdict::Holds), "hold"), (count(Verdict::Refuted), "refuted"), (count(Verdict::Inconclusive), "open")];
+    let claims: Vec<String> = claims.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    let took = duration(summary.wall_s) + if summary.interrupted { " (interrupted)" } else { "" };
+    vec![
+        run.name.clone(),
+        output::when(run.at()),
+        summary.executed.to_string(),
+        summary.cached.to_string(),
+        (summary.failed + summary.unstable).to_string(),
+        took,
+        claims.join(", "),
+        command,
+    ]
+}

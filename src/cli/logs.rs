@@ -1,0 +1,103 @@
+//! `repro logs`: what a stage wrote while it was executed.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{Context, Exit, PipelineArgs, open};
+use crate::digest::Digest;
+use crate::record::history;
+use crate::session::Session;
+use crate::survey::Survey;
+
+/// How often a growing log is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Show the log of an instance: everything its last execution wrote.
+///
+/// The log of the present key, or else of the last execution recorded here, failed ones too. With -f the log of an
+/// instance that is being executed is followed to its end.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// The instance, or a stage that has only one.
+    #[arg(value_name = "INSTANCE")]
+    instance: String,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Follow the log of a running execution.
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// Runs the command.
+pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
+    let session = open::session(context, &args.pipeline)?;
+    let targets = session.targets(std::slice::from_ref(&args.instance))?;
+    let [index] = targets[..] else {
+        let names: Vec<&str> = targets.iter().take(10).map(|i| &*session.plan.instance(*i).id).collect();
+        anyhow::bail!("`{}` has {} instances; name one: {}", args.instance, targets.len(), names.join(", "));
+    };
+    let survey = Survey::of(&session, &targets)?;
+    let id = &*session.plan.instance(index).id;
+    let key = survey.get(index).and_then(|s| s.key);
+    if let Some(key) = &key
+        && let Some(path) = live_log(&session, key)
+    {
+        copy(File::open(path)?, args.follow.then_some((&session, key)))?;
+        return Ok(Exit::Done);
+    }
+    let last = || -> anyhow::Result<Option<Digest>> {
+        let executions = history::last_executions(&session.runs_dir(), usize::MAX, &[id])?;
+        Ok(executions.get(id).and_then(|e| e.key.parse().ok()))
+    };
+    let kept = |key: &Digest| File::open(session.log_path(key)).ok();
+    let log = match key.as_ref().and_then(kept) {
+        Some(log) => Some(log),
+        None => last()?.as_ref().and_then(kept),
+    };
+    let Some(log) = log else {
+        anyhow::bail!("no log of `{id}` is kept here: it was executed elsewhere, or never");
+    };
+    copy(log, None)?;
+    Ok(Exit::Done)
+}
+
+/// The log of an execution under way, in the private directory of whatever process it is.
+fn live_log(session: &Session, key: &Digest) -> Option<PathBuf> {
+    if !is_running(session, key) {
+        return None;
+    }
+    let sessions = std::fs::read_dir(session.store.root().join("tmp")).ok()?;
+    let works = sessions.flatten().filter_map(|s| std::fs::read_dir(s.path().join("work")).ok());
+    let dirs = works.flatten().flatten().filter(|d| d.file_name().to_string_lossy().starts_with(&format!("{}-", key.short())));
+    dirs.map(|d| d.path().join("log")).find(|log| log.is_file())
+}
+
+fn is_running(session: &Session, key: &Digest) -> bool {
+    session.store.running_actions().iter().any(|(running, _)| running == key)
+}
+
+/// Copies to standard output; `follow` until the action is no longer executed.
+fn copy(mut log: File, follow: Option<(&Session, &Digest)>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        // Asked before reading: what was written until the end is read after it.
+        let goes_on = follow.is_some_and(|(session, key)| is_running(session, key));
+        loop {
+            let n = log.read(&mut buffer)?;
+            if n == 0 {
+                break;
+            }
+            out.write_all(&buffer[..n])?;
+        }
+        out.flush()?;
+        if !goes_on {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

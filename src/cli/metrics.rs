@@ -1,0 +1,214 @@
+//! `repro metrics`, and the reading of metric tables for `repro diff`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Context, Exit, PipelineArgs, open, output};
+use crate::catalog::{OutputSpec, TableRow};
+use crate::digest::{Content, Shape};
+use crate::session::Session;
+use crate::survey::Survey;
+use crate::ui::aligned;
+
+/// Show the values in the metric tables of recorded results.
+///
+/// Reads every output called `metrics` and every output file that ends in .parquet. Shown is the last value of each
+/// metric, called `split_name` (`test_accuracy`); one line per instance (and per group and seed where a table has several).
+#[derive(Debug, Clone, Args)]
+pub struct MetricsArgs {
+    /// Stages or instances; all of them when absent.
+    #[arg(value_name = "TARGETS")]
+    targets: Vec<String>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Only metrics whose name contains this; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    name: Vec<String>,
+    /// Every row instead of the last of each metric.
+    #[arg(long, conflicts_with = "last")]
+    all: bool,
+    /// The last row of each metric (the default).
+    #[arg(long)]
+    last: bool,
+    /// Write an array with one object per row: instance, output, stage, seed, epoch, step, split, name, value.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `test_accuracy`.
+pub fn full_name(row: &TableRow) -> String {
+    row.split.as_ref().map_or_else(|| row.name.clone(), |split| format!("{split}_{}", row.name))
+}
+
+/// Whether an output is a metric table.
+pub fn is_table(name: &str, path: Option<&str>) -> bool {
+    name == "metrics" || path.is_some_and(|p| p.ends_with(".parquet"))
+}
+
+/// The rows of a table in the store.
+///
+/// # Errors
+/// It is gone, or no metric table.
+pub fn read(session: &Session, content: &Content) -> anyhow::Result<Vec<TableRow>> {
+    drop(session.store.open_object(&content.digest)?);
+    (session.catalog.read_table)(&session.store.object_path(&content.digest))
+}
+
+/// The last row of each metric of each group and seed, in the order of first appearance.
+pub fn last(rows: Vec<TableRow>) -> Vec<TableRow> {
+    let mut at: BTreeMap<(Option<String>, Option<i64>, String), usize> = BTreeMap::new();
+    let mut kept: Vec<TableRow> = Vec::new();
+    for row in rows {
+        let key = (row.stage.clone(), row.seed, full_name(&row));
+        match at.get(&key) {
+            Some(i) if (kept[*i].epoch, kept[*i].step) <= (row.epoch, row.step) => kept[*i] = row,
+            Some(_) => {}
+            None => {
+                at.insert(key, kept.len());
+                kept.push(row);
+            }
+        }
+    }
+    kept
+}
+
+struct Found<'a> {
+    instance: &'a str,
+    output: &'a OutputSpec,
+    row: TableRow,
+}
+
+/// Runs the command.
+pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
+    let session = open::session(context, &args.pipeline)?;
+    let targets = session.targets(&args.targets)?;
+    let survey = Survey::of(&session, &targets)?;
+    let (mut found, mut open, mut tables) = (Vec::new(), 0, 0);
+    for index in &targets {
+        let instance = session.plan.instance(*index);
+        for (position, output) in instance.outputs.iter().enumerate() {
+            if !is_table(&output.name, Some(output.path.as_str())) {
+                continue;
+            }
+            tables += 1;
+            let Some(content) = survey.results[index.0 as usize].as_ref().map(|o| o[position]) else {
+                open += 1;
+                continue;
+            };
+            let rows = match content.shape {
+                Shape::File => read(&session, &content),
+                Shape::Tree => Err(anyhow::anyhow!("it is a directory")),
+            };
+            match rows {
+                Ok(rows) => {
+                    let rows = if args.all { rows } else { last(rows) };
+                    let fits = |row: &TableRow| args.name.is_empty() || args.name.iter().any(|n| full_name(row).contains(n.as_str()));
+                    found.extend(rows.into_iter().filter(fits).map(|row| Found { instance: &instance.id, output, row }));
+                }
+                Err(e) => eprintln!("warning: output `{}` of {} is not a table of metrics: {e:#}", output.name, instance.id),
+            }
+        }
+    }
+    if args.json {
+        output::json(&found.iter().map(as_json).collect::<Vec<_>>())?;
+        return Ok(Exit::Done);
+    }
+    let mut text = if args.all { all_table(&found) } else { last_table(&found) };
+    if found.is_empty() {
+        text = if tables == 0 { "no output is a table of metrics\n".into() } else { "no metric fits\n".into() };
+    }
+    output::text(&text)?;
+    if open > 0 {
+        eprintln!("{open} of {tables} tables have no result yet (see `repro status`)");
+    }
+    Ok(Exit::Done)
+}
+
+fn as_json(found: &Found) -> serde_json::Value {
+    let row = &found.row;
+    json!({
+        "instance": found.instance, "output": &*found.output.name, "stage": row.stage, "seed": row.seed, "epoch": row.epoch,
+        "step": row.step, "split": row.split, "name": row.name, "value": row.value,
+    })
+}
+
+fn optional<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "–".to_owned(), |v| v.to_string())
+}
+
+fn number(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.4e}") }
+}
+
+fn all_table(found: &[Found]) -> String {
+    let cells: Vec<Vec<String>> = found
+        .iter()
+        .map(|f| vec![f.instance.to_owned(), optional(f.row.stage.clone()), optional(f.row.seed), optional(f.row.epoch), optional(f.row.step), full_name(&f.row), number(f.row.value)])
+        .collect();
+    aligned(&["instance", "group", "seed", "epoch", "step", "metric", "value"], &cells, output::colour(), |_, _, cell| cell.to_owned())
+}
+
+/// One table per set of metrics: instances that measure the same stand together.
+fn last_table(found: &[Found]) -> String {
+    type Line<'a> = (&'a str, Option<&'a str>, Option<i64>);
+    let mut lines: Vec<(Line, BTreeMap<String, f64>)> = Vec::new();
+    for f in found {
+        let line: Line = (f.instance, f.row.stage.as_deref(), f.row.seed);
+        let here = match lines.iter().rposition(|(l, _)| *l == line) {
+            Some(at) => at,
+            None => {
+                lines.push((line, BTreeMap::new()));
+                lines.len() - 1
+            }
+        };
+        lines[here].1.insert(full_name(&f.row), f.row.value);
+    }
+    let mut tables: Vec<(Vec<&str>, Vec<usize>)> = Vec::new();
+    for (i, (_, values)) in lines.iter().enumerate() {
+        let names: Vec<&str> = values.keys().map(String::as_str).collect();
+        match tables.iter_mut().find(|(n, _)| *n == names) {
+            Some((_, members)) => members.push(i),
+            None => tables.push((names, vec![i])),
+        }
+    }
+    let mut text = String::new();
+    for (names, members) in &tables {
+        let grouped = members.iter().any(|i| lines[*i].0.1.is_some());
+        let seeded = members.iter().any(|i| lines[*i].0.2.is_some());
+        let mut head = vec!["instance"];
+        head.extend(grouped.then_some("group"));
+        head.extend(seeded.then_some("seed"));
+        head.extend(names);
+        let cells: Vec<Vec<String>> = members
+            .iter()
+            .map(|i| {
+                let ((instance, group, seed), values) = &lines[*i];
+                let mut cells = vec![(*instance).to_owned()];
+                cells.extend(grouped.then(|| optional(*group)));
+                cells.extend(seeded.then(|| optional(*seed)));
+                cells.extend(values.values().map(|v| number(*v)));
+                cells
+            })
+            .collect();
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&aligned(&head, &cells, output::colour(), |_, _, cell| cell.to_owned()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_row_is_that_of_the_highest_epoch() {
+        let row = |epoch: i64, value: f64| TableRow { stage: None, seed: None, epoch: Some(epoch), step: None, split: Some("test".into()), name: "x".into(), value };
+        let kept = last(vec![row(1, 0.1), row(3, 0.3), row(2, 0.2)]);
+        assert_eq!(kept, [row(3, 0.3)]);
+        assert_eq!(full_name(&kept[0]), "test_x");
+    }
+}

@@ -1,0 +1,52 @@
+//! How results reach standard output: a closed pipe becomes an error that `main` takes for "seen enough", never a panic.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::ui::style::Colour;
+
+/// Writes a text.
+pub fn text(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes a value as indented JSON.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    text(&(serde_json::to_string_pretty(value)? + "\n"))
+}
+
+/// Whether standard output takes colours.
+pub fn colour() -> Colour {
+    Colour::of(&std::io::stdout())
+}
+
+/// ` did you mean ...?`, or what lists the names.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>, otherwise: &str) -> String {
+    match candidates.map(|c| (strsim::damerau_levenshtein(c, name), c)).min() {
+        Some((distance, near)) if distance <= name.chars().count() / 2 => format!("did you mean `{near}`?"),
+        _ => otherwise.to_owned(),
+    }
+}
+
+/// A time of a journal, to the minute, in the user's zone; as it is where it cannot be read.
+pub fn when(at: &str) -> String {
+    match at.parse::<jiff::Timestamp>() {
+        Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        Err(_) => at.to_owned(),
+    }
+}
+
+/// Asks on the terminal; no terminal is a no.
+pub fn confirmed(question: &str) -> anyhow::Result<bool> {
+    use std::io::IsTerminal;
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,89 @@
+//! `repro why`: one screen on why an instance is cached or will be executed.
+
+mod relative;
+mod report;
+
+use clap::Args;
+
+use super::{Context, Exit, PipelineArgs, open, output};
+use crate::record::history;
+use crate::survey::Survey;
+
+/// Journals read to find the last executions, newest first.
+const RUNS_LOOKED_AT: usize = 200;
+/// Instances of one command for which the nearest relative is looked for.
+const SEARCHES_MAX: u32 = 50;
+/// Instances of a group named without `--all`.
+const IDS_SHOWN: usize = 6;
+/// Groups of instances shown without `--all`.
+const GROUPS_SHOWN: usize = 4;
+
+/// Explain why a stage is cached or will be executed.
+///
+/// Shows old → new for every field of the key that changed, and, where an input changed, the stage that made it. For an
+/// instance that was never seen, the recorded result nearest to it and the fields in which they differ. Also: whether the
+/// work can be resumed, how the command was confined, several results under one key, and the last execution.
+#[derive(Debug, Clone, Args)]
+pub struct WhyArgs {
+    /// A stage (`train`), an instance (`train[seed=1]`) or a claim.
+    #[arg(value_name = "STAGE|INSTANCE", required = true)]
+    targets: Vec<String>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// All instances, not only the first few that differ.
+    #[arg(long)]
+    all: bool,
+    /// Write an array with one object per instance.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The instances of a group; without `--all` the first few and how many more.
+fn named(ids: &[&str], all: bool) -> String {
+    match ids.get(..IDS_SHOWN) {
+        Some(first) if !all && ids.len() > IDS_SHOWN => format!("{} and {} more", first.join(", "), ids.len() - IDS_SHOWN),
+        _ => ids.join(", "),
+    }
+}
+
+/// Runs the command.
+pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
+    let session = open::session(context, &args.pipeline)?;
+    let targets = session.targets(&args.targets)?;
+    let survey = Survey::of(&session, &targets)?;
+    let names: Vec<&str> = session.plan.instances.iter().map(|i| &*i.id).collect();
+    let executions = history::last_executions(&session.runs_dir(), RUNS_LOOKED_AT, &names)?;
+    let view = report::View { session: &session, survey: &survey, executions: &executions, searches_left: SEARCHES_MAX.into() };
+    if args.json {
+        let reports = targets.iter().map(|index| view.report(*index)).collect::<anyhow::Result<Vec<_>>>()?;
+        output::json(&reports)?;
+        return Ok(Exit::Done);
+    }
+    // Instances with the same story are told together.
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut untold = 0;
+    for index in &targets {
+        let id = &*session.plan.instance(*index).id;
+        if !args.all && groups.len() > GROUPS_SHOWN {
+            untold += 1;
+            continue;
+        }
+        let story = report::story(&view.report(*index)?, output::colour());
+        match groups.iter_mut().find(|(s, _)| *s == story) {
+            Some((_, ids)) => ids.push(id),
+            None => groups.push((story, vec![id])),
+        }
+    }
+    if !args.all && groups.len() > GROUPS_SHOWN {
+        untold += groups.split_off(GROUPS_SHOWN).iter().map(|(_, ids)| ids.len()).sum::<usize>();
+    }
+    let mut text = String::new();
+    for (story, ids) in &groups {
+        text.push_str(&format!("{}\n{story}", output::colour().bold(&named(ids, args.all))));
+    }
+    if untold > 0 {
+        text.push_str(&format!("… and {untold} more instances: name one, or add --all\n"));
+    }
+    output::text(&text)?;
+    Ok(Exit::Done)
+}

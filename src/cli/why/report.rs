@@ -1,0 +1,319 @@
+//! What `why` finds out about one instance, as data and as text.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::relative::{self, Relative};
+use crate::cli::output;
+use crate::cli::status::kind_name;
+use crate::explain;
+use crate::plan::{Instance, InstanceIndex, Source};
+use crate::record::event::{Change, Reason};
+use crate::record::history::{End, Execution};
+use crate::session::Session;
+use crate::store::Record;
+use crate::survey::{Seen, State, Survey};
+use crate::ui::lines::reason_text;
+use crate::ui::style::{Colour, duration};
+
+/// How far back a chain of producers is told.
+const CHAIN_MAX: usize = 6;
+
+/// What the reports are made from.
+pub struct View<'a> {
+    /// The project.
+    pub session: &'a Session,
+    /// The states.
+    pub survey: &'a Survey,
+    /// The last execution of every instance.
+    pub executions: &'a BTreeMap<String, Execution>,
+    /// How many nearest relatives are still looked for: each compares many results.
+    pub searches_left: Cell<u32>,
+}
+
+/// All about one instance.
+#[derive(Serialize)]
+pub struct Report {
+    instance: String,
+    kind: String,
+    state: State,
+    key: Option<String>,
+    /// Why it would be executed; absent when cached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    /// What changed in the instance itself, where the rest of its key is not known yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    own_changes: Vec<Change>,
+    /// Producers whose changed output made an input change, nearest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstream: Vec<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<Relative>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resumable: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<String>,
+    /// The results recorded under the key, when there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    results: Vec<ResultLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made: Option<Made>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_execution: Option<LastExecution>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    field: String,
+    producer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    executed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<Reason>,
+}
+
+#[derive(Serialize)]
+struct ResultLine {
+    result: String,
+    outputs: BTreeMap<String, String>,
+    observation: Value,
+}
+
+#[derive(Serialize)]
+struct Made {
+    at: Option<String>,
+    host: Option<String>,
+    wall_s: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct LastExecution {
+    run: String,
+    at: String,
+    reason: Reason,
+    end: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wall_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl View<'_> {
+    /// The report on an instance of the survey.
+    ///
+    /// # Errors
+    /// Its key cannot be made.
+    pub fn report(&self, index: InstanceIndex) -> anyhow::Result<Report> {
+        let instance = self.session.plan.instance(index);
+        let seen = self.survey.get(index).ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
+        // The survey has asked already: without a hit there is a record only where its bytes are lost.
+        let may_have_records = seen.hit.is_some() || matches!(seen.reason, Some(Reason::ResultLost(_)));
+        let records = seen.key.filter(|_| may_have_records).map(|key| self.session.store.lookup(&key)).unwrap_or_default();
+        let observation = |name: &str| records.first().and_then(|r| r.observation.get(name));
+        let text = |name: &str| observation(name).and_then(Value::as_str).map(str::to_owned);
+        let changes: &[Change] = match &seen.reason {
+            Some(Reason::Changed(changes)) => changes,
+            _ => &[],
+        };
+        let mut upstream = Vec::new();
+        self.chain(instance, changes, &mut upstream);
+        let never_seen = matches!(seen.reason, Some(Reason::NeverRun));
+        let nearest = match &seen.preimage {
+            Some(key) if never_seen && self.searches_left.get() > 0 => {
+                self.searches_left.set(self.searches_left.get() - 1);
+                relative::nearest(self.session, index, &key.preimage)
+            }
+            _ => None,
+        };
+        let resumable = match (&seen.preimage, &seen.contents) {
+            (Some(key), Some(contents)) => relative::resumable(self.session, instance, contents, key, nearest.as_ref()),
+            _ => None,
+        };
+        Ok(Report {
+            instance: instance.id.to_string(),
+            kind: kind_name(instance).to_owned(),
+            state: seen.state,
+            key: seen.key.map(|k| k.hex()),
+            reason: seen.reason.clone(),
+            problem: seen.problem.clone(),
+            own_changes: self.own_changes(instance, seen),
+            upstream,
+            nearest,
+            resumable,
+            sandbox: text("sandbox").filter(|s| s != "enforced" && s != "not needed"),
+            results: if records.len() > 1 { records.iter().map(result_line).collect() } else { Vec::new() },
+            made: seen.hit.as_ref().map(|_| Made { at: text("at"), host: text("host"), wall_s: observation("wall_s").and_then(Value::as_f64) }),
+            last_execution: self.executions.get(&*instance.id).map(last_execution),
+        })
+    }
+
+    /// With the outputs its producers had last time in place of those not known yet: what differs now is the instance's own.
+    fn own_changes(&self, instance: &Instance, seen: &Seen) -> Vec<Change> {
+        let Some(Reason::Upstream(_)) = &seen.reason else { return Vec::new() };
+        let guess = || -> Option<Vec<Change>> {
+            let known = self.session.index.get(&instance.id)?;
+            let mut results = self.survey.results.clone();
+            for producer in instance.needs.iter().flat_map(|n| &n.items).filter_map(|item| match item.source {
+                Source::Output { instance, .. } => Some(instance),
+                Source::Path(_) => None,
+            }) {
+                let slot = &mut results[producer.0 as usize];
+                if slot.is_none() {
+                    let outputs = &self.session.index.get(&self.session.plan.instance(producer).id)?.outputs;
+                    *slot = Some(outputs.clone().into());
+                }
+            }
+            let contents = self.session.input_contents(instance, &results).ok()?;
+            let old = self.session.preimage(&known.key)?;
+            Some(explain::changes(&old, &self.session.key(instance, &contents).preimage))
+        };
+        guess().unwrap_or_default()
+    }
+
+    /// Adds the producers of changed inputs, and theirs.
+    fn chain(&self, instance: &Instance, changes: &[Change], links: &mut Vec<Link>) {
+        for need in &instance.needs {
+            for (position, item) in need.items.iter().enumerate() {
+                let field = input_field(need, position);
+                let Source::Output { instance: producer, .. } = item.source else { continue };
+                // Not of an input that is new: there nothing changed upstream.
+                if links.len() >= CHAIN_MAX || !changes.iter().any(|c| c.field == field && c.old.is_some() && c.new.is_some()) {
+                    continue;
+                }
+                let producer = self.session.plan.instance(producer);
+                if links.iter().any(|l| *l.producer == *producer.id) {
+                    continue;
+                }
+                let execution = self.executions.get(&*producer.id);
+                links.push(Link {
+                    field,
+                    producer: producer.id.to_string(),
+                    executed: execution.map(|e| e.at.clone()),
+                    because: execution.map(|e| e.reason.clone()),
+                });
+                if let Some(Execution { reason: Reason::Changed(theirs), .. }) = execution {
+                    self.chain(producer, theirs, links);
+                }
+            }
+        }
+    }
+}
+
+/// The field of an item, as [`explain::changes`] calls it.
+fn input_field(need: &crate::plan::Need, position: usize) -> String {
+    let item = &need.items[position];
+    let axes = crate::plan::axes_text(&item.axes);
+    let label: Vec<&str> = [&*item.group, axes.as_str()].into_iter().filter(|part| !part.is_empty()).collect();
+    match (label.is_empty(), need.items.len()) {
+        (true, 1) => format!("inputs.{}", need.name),
+        (true, _) => format!("inputs.{}[{position}]", need.name),
+        (false, _) => format!("inputs.{}[{}]", need.name, label.join(":")),
+    }
+}
+
+fn result_line(record: &Record) -> ResultLine {
+    ResultLine {
+        result: record.result().hex(),
+        outputs: record.outputs.iter().map(|(name, content)| (name.clone(), content.to_string())).collect(),
+        observation: record.observation.clone(),
+    }
+}
+
+fn last_execution(execution: &Execution) -> LastExecution {
+    let (end, wall_s, message) = match &execution.end {
+        End::Finished { wall_s } => ("finished", Some(*wall_s), None),
+        End::Failed { message } => ("failed", None, Some(message.clone())),
+        End::Unstable => ("unstable", None, None),
+        End::Unknown => ("unknown", None, None),
+    };
+    LastExecution { run: execution.run.clone(), at: execution.at.clone(), reason: execution.reason.clone(), end, wall_s, message }
+}
+
+fn change_lines(text: &mut String, changes: &[Change]) {
+    for change in changes {
+        text.push_str(&format!("    {}\n", explain::render(change)));
+    }
+}
+
+/// The report for people, without the name of the instance.
+pub fn story(report: &Report, colour: Colour) -> String {
+    let state = match report.state {
+        State::Cached => colour.green("cached"),
+        State::Failed => colour.red("failed; will be executed again"),
+        State::Running => colour.yellow("running now"),
+        State::Stale | State::Missing => colour.yellow("will be executed"),
+    };
+    let mut text = format!("  {state}");
+    match &report.reason {
+        None => text.push('\n'),
+        Some(Reason::Changed(changes)) if changes.is_empty() => text.push_str(": no result is recorded for its key any more\n"),
+        Some(Reason::Changed(changes)) => {
+            text.push_str(" because:\n");
+            change_lines(&mut text, changes);
+        }
+        Some(Reason::NeverRun) => text.push_str(": no earlier result of this instance is known\n"),
+        Some(Reason::ResultLost(what)) => text.push_str(&format!(": {what}\n")),
+        Some(Reason::Forced) => text.push_str(": forced\n"),
+        Some(Reason::Upstream(producer)) if report.state == State::Stale && report.own_changes.is_empty() => {
+            text.push_str(&format!(" if the output of {producer} changes, which is executed first; nothing of its own changed\n"));
+        }
+        Some(Reason::Upstream(producer)) => {
+            text.push_str(&format!(" after {producer}\n"));
+            change_lines(&mut text, &report.own_changes);
+        }
+    }
+    if let Some(problem) = &report.problem {
+        text.push_str(&format!(": {problem}\n"));
+    }
+    for link in &report.upstream {
+        let why = link.because.as_ref().map(reason_text).unwrap_or_default();
+        let at = link.executed.as_deref().map(|at| format!(", executed {}", output::when(at))).unwrap_or_default();
+        text.push_str(&format!("  {} comes from {}{at} {why}\n", link.field, link.producer));
+    }
+    if let Some(nearest) = &report.nearest {
+        text.push_str(&format!("  nearest recorded result: {}, which differs in:\n", nearest.instance));
+        change_lines(&mut text, &nearest.changes);
+    }
+    let mut line = |label: &str, what: &str| text.push_str(&format!("  {} {what}\n", colour.dim(label)));
+    if let Some(resumable) = &report.resumable {
+        line("resume:", resumable);
+    }
+    if let Some(sandbox) = &report.sandbox {
+        line("sandbox:", &format!("{sandbox}; undeclared reads were not detected"));
+    }
+    if !report.results.is_empty() {
+        line("results:", &format!("{} different ones under this key: the stage is not deterministic", report.results.len()));
+        for result in &report.results {
+            let from = |name: &str| result.observation.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+            let outputs: Vec<String> = result.outputs.iter().map(|(n, c)| format!("{n} {}", explain::plain(&Value::String(c.clone())))).collect();
+            line("        ", &format!("{} ({}, {})", outputs.join(", "), output::when(&from("at")), from("host")));
+        }
+    }
+    if let Some(made) = &report.made {
+        let at = made.at.as_deref().map(output::when).unwrap_or_default();
+        let wall = made.wall_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
+        line("made:", &format!("{at} on {}{wall}", made.host.as_deref().unwrap_or("?")));
+    }
+    if let Some(last) = &report.last_execution {
+        let end = match (last.end, last.wall_s, &last.message) {
+            (_, Some(wall_s), _) => format!("took {}", duration(wall_s)),
+            (_, _, Some(message)) => format!("failed: {}", message.lines().next().unwrap_or_default()),
+            ("unstable", ..) => "an input changed under it".to_owned(),
+            _ => "it did not end".to_owned(),
+        };
+        line("last executed here:", &format!("{}, {end}", output::when(&last.at)));
+        match &last.reason {
+            Reason::Changed(changes) if !changes.is_empty() && report.state == State::Cached => {
+                line("then because:", "");
+                change_lines(&mut text, changes);
+            }
+            reason => line("then because:", reason_text(reason).trim_matches(['(', ')'])),
+        }
+    }
+    text
+}

@@ -1,0 +1,82 @@
+//! Replay: executes a recorded action again, far from the cache, and compares what it gives with what is recorded.
+//!
+//! Nothing is published, recorded or shown: the only traces are the private directory, where it is asked for, and the answer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::flight::{self, Prepared, Terms};
+use crate::digest::Content;
+use crate::exec::{self, Cancel, Failure, Note, Usage};
+use crate::plan::Instance;
+use crate::record::lockfile::LockFile;
+use crate::relpath::RelPath;
+use crate::session::Session;
+use crate::store::StatCache;
+
+/// What a second execution gave.
+pub struct Replayed {
+    /// The new content of every output.
+    pub outputs: BTreeMap<Arc<str>, Content>,
+    /// Time and memory of it.
+    pub usage: Usage,
+}
+
+/// Where and how.
+pub struct ReplayTerms {
+    /// Leave the private directory here; it must not exist.
+    pub keep: Option<PathBuf>,
+    /// Cores it may use.
+    pub cpus: u32,
+    /// The network may not be used.
+    pub offline: bool,
+    /// This program.
+    pub executable: PathBuf,
+}
+
+/// Executes an instance whose inputs have these contents.
+///
+/// # Errors
+/// The store, the disk; a [`Failure`] where the execution failed.
+pub fn replay(session: &Session, instance: &Instance, contents: &[Vec<Content>], terms: ReplayTerms, cancel: &Cancel, say: &mut dyn FnMut(Note)) -> anyhow::Result<Result<Replayed, Box<Failure>>> {
+    let fresh = tempfile::Builder::new().prefix("replay-").tempdir_in(session.store.work_dir()?)?;
+    let dir = match &terms.keep {
+        Some(keep) => {
+            anyhow::ensure!(keep.symlink_metadata().is_err(), "`{}` exists; name a directory that does not", keep.display());
+            std::path::absolute(keep)?
+        }
+        None => fresh.path().join("run"),
+    };
+    let pins = LockFile::read(&session.project.lock_file())?.blocks.remove(&*instance.id).map(|block| block.pins).unwrap_or_default();
+    let execution = Terms {
+        policy: flight::policy_with(&instance.policy, terms.cpus),
+        dir: dir.clone(),
+        scratch_dir: fresh.path().join("scratch"),
+        pins,
+        offline: terms.offline,
+        executable: terms.executable,
+    };
+    let Prepared { mut request, views, .. } = flight::prepare(session, instance, contents, execution);
+    flight::place_views(&session.store, &mut request, &views, &fresh.path().join("inputs"))?;
+    let replayed = match exec::execute(&request, cancel, say) {
+        Ok(finished) => {
+            // Digests only: a cache of stats that is never written.
+            let root = dir.canonicalize()?;
+            let stats = StatCache::load(&root, &fresh.path().join("stats"));
+            let mut outputs = BTreeMap::new();
+            for (name, path) in &finished.outputs {
+                let relative = path.strip_prefix(&root).ok().and_then(|p| RelPath::new(p.to_str()?).ok());
+                let relative = relative.ok_or_else(|| anyhow::anyhow!("BUG: output `{name}` lies outside its private directory"))?;
+                outputs.insert(name.clone(), stats.digest_path(&relative)?);
+            }
+            Ok(Replayed { outputs, usage: finished.usage })
+        }
+        Err(failure) => Err(failure),
+    };
+    if terms.keep.is_none() {
+        // What cannot be removed now is swept with the session.
+        let _ = exec::discard(&dir);
+    }
+    Ok(replayed)
+}

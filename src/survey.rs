@@ -1,0 +1,168 @@
+//! A survey: the state of every instance now, without executing anything.
+//!
+//! It asks [`Session::find`], as a run does, so that `status`, `why` and `run` cannot disagree. What another process executes is
+//! known from the store's locks, what failed from the journals, which are read only where something has no result.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::digest::{Content, Digest};
+use crate::graph::Graph;
+use crate::key::Key;
+use crate::plan::InstanceIndex;
+use crate::record::event::{Event, Reason};
+use crate::record::journal;
+use crate::session::{Found, Hit, Session};
+
+/// Journals looked at for failures, newest first.
+const RUNS_LOOKED_AT: usize = 200;
+
+/// What is true of an instance now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A recorded result serves.
+    Cached,
+    /// It never had a result, or its result is lost.
+    Missing,
+    /// It had a result, under another key.
+    Stale,
+    /// A process executes it now.
+    Running,
+    /// Its last execution, with this very key, failed.
+    Failed,
+}
+
+impl State {
+    /// All, in the order they are told.
+    pub const ALL: [State; 5] = [State::Cached, State::Running, State::Stale, State::Missing, State::Failed];
+
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Cached => "cached",
+            State::Missing => "missing",
+            State::Stale => "stale",
+            State::Running => "running",
+            State::Failed => "failed",
+        }
+    }
+}
+
+/// What was found out about an instance.
+pub struct Seen {
+    /// Its state.
+    pub state: State,
+    /// Its key; `None` where a producer has no result yet.
+    pub key: Option<Digest>,
+    /// What the key is made of, where no result serves.
+    pub preimage: Option<Key>,
+    /// The result.
+    pub hit: Option<Hit>,
+    /// Why it would be executed.
+    pub reason: Option<Reason>,
+    /// Contents of its inputs, where all are known.
+    pub contents: Option<Vec<Vec<Content>>>,
+    /// Its inputs cannot be read, and why.
+    pub problem: Option<String>,
+}
+
+/// See the module.
+pub struct Survey {
+    /// By instance; `None` where it was not asked for.
+    pub seen: Vec<Option<Seen>>,
+    /// The outputs of what is cached.
+    pub results: Vec<Option<Arc<[Content]>>>,
+}
+
+impl Survey {
+    /// Looks at `targets` and what they need.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn of(session: &Session, targets: &[InstanceIndex]) -> anyhow::Result<Survey> {
+        let graph = Graph::new(&session.plan);
+        let wanted = graph.wanted(targets);
+        let n = session.plan.instances.len();
+        let mut survey = Survey { seen: Vec::with_capacity(n), results: vec![None; n] };
+        for (i, is_wanted) in wanted.iter().enumerate() {
+            let index = InstanceIndex(i as u32);
+            let seen = if *is_wanted { Some(survey.look(session, &graph, index)?) } else { None };
+            if let Some(hit) = seen.as_ref().and_then(|s| s.hit.as_ref()) {
+                survey.results[i] = Some(hit.outputs.clone().into());
+            }
+            survey.seen.push(seen);
+        }
+        survey.tell_running_and_failed(session)?;
+        // What was hashed on the way is known to the next command; where that cannot be kept it costs time only.
+        let _ = session.stats.save();
+        Ok(survey)
+    }
+
+    /// What was found out about an instance that was asked for.
+    pub fn get(&self, index: InstanceIndex) -> Option<&Seen> {
+        self.seen[index.0 as usize].as_ref()
+    }
+
+    fn look(&self, session: &Session, graph: &Graph, index: InstanceIndex) -> anyhow::Result<Seen> {
+        let instance = session.plan.instance(index);
+        let known = session.index.get(&instance.id);
+        let without_key = if known.is_some() { State::Stale } else { State::Missing };
+        let unknown = Seen { state: without_key, key: None, preimage: None, hit: None, reason: None, contents: None, problem: None };
+        if let Some(producer) = graph.producers(index).find(|p| self.results[p.0 as usize].is_none()) {
+            let reason = Reason::Upstream(session.plan.instance(producer).id.to_string());
+            return Ok(Seen { reason: Some(reason), ..unknown });
+        }
+        let contents = match session.input_contents(instance, &self.results) {
+            Ok(contents) => contents,
+            Err(e) => return Ok(Seen { problem: Some(format!("{e:#}")), ..unknown }),
+        };
+        let key = session.key(instance, &contents);
+        let contents = Some(contents);
+        Ok(match session.find(instance, key)? {
+            Found::Hit(hit) => Seen { state: State::Cached, key: Some(hit.key), hit: Some(hit), contents, ..unknown },
+            Found::Miss(miss) => {
+                let state = if known.is_some_and(|k| k.key != miss.key.digest) { State::Stale } else { State::Missing };
+                Seen { state, key: Some(miss.key.digest), preimage: Some(miss.key), reason: Some(miss.reason), contents, ..unknown }
+            }
+        })
+    }
+
+    fn tell_running_and_failed(&mut self, session: &Session) -> anyhow::Result<()> {
+        let mut open: HashMap<String, Vec<usize>> = HashMap::new();
+        let running: HashSet<Digest> = session.store.running_actions().into_iter().map(|(key, _)| key).collect();
+        for (i, seen) in self.seen.iter_mut().enumerate() {
+            if let Some(seen) = seen
+                && seen.state != State::Cached
+                && let Some(key) = &seen.key
+            {
+                if running.contains(key) {
+                    seen.state = State::Running;
+                } else {
+                    open.entry(key.hex()).or_default().push(i);
+                }
+            }
+        }
+        let runs = if open.is_empty() { Vec::new() } else { journal::list(&session.runs_dir())? };
+        for run in runs.iter().rev().take(RUNS_LOOKED_AT) {
+            for event in journal::read(&session.runs_dir(), run)?.iter().rev() {
+                let (key, failed) = match event {
+                    Event::Failed { key: Some(key), .. } => (key, true),
+                    Event::Finished { key, .. } => (key, false),
+                    _ => continue,
+                };
+                for i in open.remove(key).into_iter().flatten() {
+                    if let (true, Some(seen)) = (failed, &mut self.seen[i]) {
+                        seen.state = State::Failed;
+                    }
+                }
+            }
+            if open.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! Batch norm, one scalar at a time; ties and NaN in pooling and counting.
+
+use super::*;
+use crate::shape::PoolShape;
+
+#[test]
+fn batch_norm_in_the_documented_order() {
+    for (n, positions, c) in [(1, 1, 1), (70, 20, 17), (40, 1, 5), (33, 300, 3)] {
+        let (x, dy) = (
+            values(n * positions * c, 1, false),
+            values(n * positions * c, 2, false),
+        );
+        let (gamma, beta, old) = (
+            values(c, 3, false),
+            values(c, 4, false),
+            values(x.len() + 2 * c, 5, false),
+        );
+        let m = (n * positions) as f32;
+        let all = everywhere(|path| {
+            let (mut mean, mut variance, mut y) = (vec![0.0; c], vec![0.0; c], vec![0.0; x.len()]);
+            norm::stats(path, positions, &x, &mut mean, &mut variance);
+            norm::forward(path, 1e-5, &x, &mean, &variance, &gamma, &beta, &mut y);
+            let mut to = old.clone();
+            let (dx, rest) = to.split_at_mut(x.len());
+            let (dgamma, dbeta) = rest.split_at_mut(c);
+            let from = norm::Backward {
+                positions,
+                eps: 1e-5,
+                through_stats: true,
+                x: &x,
+                mean: &mean,
+                variance: &variance,
+                gamma: &gamma,
+                dy: &dy,
+            };
+            norm::backward(path, from, dx, dgamma, dbeta);
+            [mean, variance, y, to].concat()
+        });
+        let mut want = vec![0.0; 2 * c + x.len()];
+        want.extend(&old);
+        for j in 0..c {
+            let column = |r: std::ops::Range<usize>| {
+                (r.start * positions..r.end * positions).map(move |at| at * c + j)
+            };
+            let mean = grouped(n, positions, |r| column(r).fold(0.0, |s, e| s + x[e])) / m;
+            let variance = grouped(n, positions, |r| {
+                column(r).fold(0.0, |s, e| (x[e] - mean).mul_add(x[e] - mean, s))
+            }) / m;
+            let r = 1.0 / (variance + 1e-5).sqrt();
+            let b = grouped(n, positions, |r| column(r).fold(0.0, |s, e| s + dy[e]));
+            let g = grouped(n, positions, |rows| {
+                column(rows).fold(0.0, |s, e| dy[e].mul_add((x[e] - mean) * r, s))
+            });
+            (want[j], want[c + j]) = (mean, variance);
+            for e in column(0..n) {
+                let xhat = (x[e] - mean) * r;
+                want[2 * c + e] = xhat.mul_add(gamma[j], beta[j]);
+                want[2 * c + x.len() + e] += gamma[j] * r * (dy[e] - xhat.mul_add(g / m, b / m));
+            }
+            want[2 * c + 2 * x.len() + j] += g;
+            want[2 * c + 2 * x.len() + c + j] += b;
+        }
+        assert_eq!(bits(&all), bits(&want), "{n} {positions} {c}");
+    }
+}
+
+#[test]
+fn pooling_takes_the_first_maximum_and_passes_nan() {
+    let shape = PoolShape::new(image(2, 4, 1), 2, 2).unwrap();
+    let x = [1.0, 5.0, f32::NAN, 2.0, 5.0, 5.0, 3.0, 9.0];
+    let mut y = [0.0; 2];
+    max_of(&shape, &x, &mut y);
+    assert!(y[0] == 5.0 && y[1].is_nan());
+    let mut dx = [0.5; 8];
+    pool::max_backward(Path::current(), &shape, &x, &[1.0, 2.0], &mut dx);
+    assert_eq!(dx, [0.5, 1.5, 2.5, 0.5, 0.5, 0.5, 0.5, 0.5]);
+}
+
+fn max_of(shape: &PoolShape, x: &[f32], y: &mut [f32]) {
+    pool::max_forward(Path::current(), shape, x, y);
+}
+
+#[test]
+fn labels_ties_and_nans_are_counted_right() {
+    let logits = [1.0, 3.0, 3.0, 2.0, 2.0, 2.0, 0.0, f32::NAN, 1.0];
+    assert_eq!(loss::count_correct(3, &logits, &[1, 0, 2]), 2);
+    assert_eq!(loss::count_correct(3, &logits, &[2, 1, 0]), 0);
+    let mut p = [0.0; 3];
+    assert!(loss::forward(Path::current(), 3, &logits[6..], &[0], 0.0, &mut p).is_nan());
+}
