@@ -195,6 +195,10 @@ fn mnist_trains() {
     assert_eq!(digest(&space, "data", "test"), MNIST_TEST);
 }
 
-const FASHION_MNIST: (&str, &str) = ("", "");
-const MNIST_TEST: &str = "";
-const CIFAR_10_TEST: &str = "";
+/// Training and test part.
+const FASHION_MNIST: (&str, &str) = (
+    "file:7120235c18f3832ef3b6bf6a0d047a255295d5608aca94834fa8cebc7f35532b",
+    "file:e9c23c8af88b6c3ca3b969f729c84bf411e9560494f8f14c8f50e34db354ae6e",
+);
+const MNIST_TEST: &str = "file:fb6573b18c925a23ae0f8fddcc8c45fc8e9fdbaa3db1bf9c32c2a427f14c84aa";
+const CIFAR_10_TEST: &str = "file:0c9be5b30ec8e2cae3c5eee61ed412da2bda9f3a0553fb53df5dc3ea70e27a70";

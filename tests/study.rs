@@ -233,7 +233,7 @@ fn the_same_with_two_threads_each_and_avx512() {
     ];
     let sets: Vec<String> = trainings
         .iter()
-        .map(|stage| format!("stages.{stage}.resources={{cpus: 2}}"))
+        .map(|stage| format!("stages.{stage}.resources.cpus=2"))
         .collect();
     let args: Vec<&str> = ["-j", "2"]
         .into_iter()
@@ -265,9 +265,9 @@ fn smaller_studies_are_the_same_on_every_path() {
         let space = study();
         let threads = [
             "--set",
-            "stages.scratch.resources={cpus: 2}",
+            "stages.scratch.resources.cpus=2",
             "--set",
-            "stages.branch.resources={cpus: 2}",
+            "stages.branch.resources.cpus=2",
         ];
         run(&space, &[], &[&["-j", "2"], &threads[..], sets].concat());
         expect_golden(&lock_of(&space.project), &fixture(name));
@@ -294,7 +294,7 @@ fn longer_trainings_go_on_from_shorter_ones() {
     let finished = events.iter().find(|e| e["event"] == "finished").unwrap();
     assert_eq!(
         finished["figures"]["images"],
-        2 * 6000,
+        2.0 * 6000.0,
         "two epochs of five were trained"
     );
     expect_same(&lock_of(&shorter.project), &wanted, "resumed");
@@ -312,7 +312,7 @@ fn longer_trainings_go_on_from_shorter_ones() {
     );
     let events = run(&shorter, &[], &[&target[..], &cosine].concat());
     let finished = events.iter().find(|e| e["event"] == "finished").unwrap();
-    assert_eq!(finished["figures"]["images"], 5 * 6000, "{finished}");
+    assert_eq!(finished["figures"]["images"], 5.0 * 6000.0, "{finished}");
 }
 
 /// `kill -9`, of the program or of all it runs, at random moments; then a plain run needs nothing but to be started.
