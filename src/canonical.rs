@@ -60,7 +60,9 @@ fn write_number(n: &Number, out: &mut String) {
 pub fn write_str(s: &str, out: &mut String) {
     out.push('"');
     // Most texts need no escape; looking at all bytes without stopping is what a compiler can vectorise.
-    if s.bytes().fold(true, |plain, b| plain & (b >= b' ') & (b != b'"') & (b != b'\\')) {
+    if s.bytes().fold(true, |plain, b| {
+        plain & (b >= b' ') & (b != b'"') & (b != b'\\')
+    }) {
         out.push_str(s);
         out.push('"');
         return;
@@ -96,8 +98,10 @@ mod tests {
 
     #[test]
     fn one_text_per_value() {
-        assert_eq!(text(&json!({"b": 1, "a": [1.0, -0.0, 1e-5, 1e300, "x\"\n\u{1}ü", null, true]})),
-            r#"{"a":[1.0,0.0,0.00001,1e+300,"x\"\n\u0001ü",null,true],"b":1}"#);
+        assert_eq!(
+            text(&json!({"b": 1, "a": [1.0, -0.0, 1e-5, 1e300, "x\"\n\u{1}ü", null, true]})),
+            r#"{"a":[1.0,0.0,0.00001,1e+300,"x\"\n\u0001ü",null,true],"b":1}"#
+        );
         assert_ne!(text(&json!(1)), text(&json!(1.0)));
         assert_eq!(text(&json!(u64::MAX)), "18446744073709551615");
     }
@@ -107,13 +111,16 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Value::from),
+            any::<f64>()
+                .prop_filter("finite", |f| f.is_finite())
+                .prop_map(Value::from),
             ".{0,8}".prop_map(Value::from),
         ];
         leaf.prop_recursive(3, 20, 4, |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                proptest::collection::btree_map(".{0,4}", inner, 0..4).prop_map(|m| Value::Object(m.into_iter().collect())),
+                proptest::collection::btree_map(".{0,4}", inner, 0..4)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
             ]
         })
     }

@@ -14,7 +14,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::str::FromStr;
 
-use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::hazmat::{
+    ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A BLAKE3-256 digest. Text form: 64 lower-case hex digits.
@@ -113,7 +115,10 @@ impl Digest {
 /// (any more) of this length.
 fn in_pieces(file: &File, bytes_total: u64) -> std::io::Result<Option<Digest>> {
     let left = left_subtree_len(bytes_total);
-    let (left, right) = rayon::join(|| subtree(file, 0, left), || subtree(file, left, bytes_total - left));
+    let (left, right) = rayon::join(
+        || subtree(file, 0, left),
+        || subtree(file, left, bytes_total - left),
+    );
     match (left, right) {
         (Err(e), _) | (_, Err(e)) if e.kind() == ErrorKind::UnexpectedEof => Ok(None),
         (Err(e), _) | (_, Err(e)) => Err(e),
@@ -131,7 +136,10 @@ fn subtree(file: &File, offset: u64, bytes: u64) -> std::io::Result<ChainingValu
     }
     if bytes > PIECE as u64 {
         let left = left_subtree_len(bytes);
-        let (left, right) = rayon::join(|| subtree(file, offset, left), || subtree(file, offset + left, bytes - left));
+        let (left, right) = rayon::join(
+            || subtree(file, offset, left),
+            || subtree(file, offset + left, bytes - left),
+        );
         return Ok(merge_subtrees_non_root(&left?, &right?, Mode::Hash));
     }
     // Nothing in here waits for another piece, so the buffer is never borrowed twice.
@@ -139,7 +147,10 @@ fn subtree(file: &File, offset: u64, bytes: u64) -> std::io::Result<ChainingValu
         buffer.resize(PIECE, 0);
         let piece = &mut buffer[..bytes as usize];
         file.read_exact_at(piece, offset)?;
-        Ok(blake3::Hasher::new().set_input_offset(offset).update(piece).finalize_non_root())
+        Ok(blake3::Hasher::new()
+            .set_input_offset(offset)
+            .update(piece)
+            .finalize_non_root())
     })
 }
 
@@ -166,20 +177,28 @@ impl FromStr for Digest {
         if text.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(NotADigest(text.to_owned()));
         }
-        blake3::Hash::from_hex(text).map(|h| Digest(*h.as_bytes())).map_err(|_| NotADigest(text.to_owned()))
+        blake3::Hash::from_hex(text)
+            .map(|h| Digest(*h.as_bytes()))
+            .map_err(|_| NotADigest(text.to_owned()))
     }
 }
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        if s.is_human_readable() { self.with_hex(|hex| s.serialize_str(hex)) } else { self.0.serialize(s) }
+        if s.is_human_readable() {
+            self.with_hex(|hex| s.serialize_str(hex))
+        } else {
+            self.0.serialize(s)
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Digest, D::Error> {
         if d.is_human_readable() {
-            std::borrow::Cow::<str>::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            std::borrow::Cow::<str>::deserialize(d)?
+                .parse()
+                .map_err(serde::de::Error::custom)
         } else {
             Ok(Digest(<[u8; 32]>::deserialize(d)?))
         }
@@ -232,7 +251,10 @@ pub struct Content {
 impl fmt::Display for Content {
     /// `file:<hex>` or `tree:<hex>`, the form used in keys and in `repro.lock`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = match self.shape { Shape::File => "file", Shape::Tree => "tree" };
+        let shape = match self.shape {
+            Shape::File => "file",
+            Shape::Tree => "tree",
+        };
         write!(f, "{shape}:{}", self.digest)
     }
 }
@@ -246,14 +268,20 @@ mod tests {
         let digest = Digest::of(b"x");
         assert_eq!(digest.hex(), blake3::hash(b"x").to_hex().as_str());
         assert_eq!(digest.hex().parse::<Digest>().unwrap(), digest);
-        assert_eq!((digest.to_string(), digest.short()), (digest.hex(), digest.hex()[..12].to_owned()));
+        assert_eq!(
+            (digest.to_string(), digest.short()),
+            (digest.hex(), digest.hex()[..12].to_owned())
+        );
     }
 
     #[test]
     fn digests_spread_in_a_map() {
-        let map: ByDigest<Digest, u32> = (0..1000u32).map(|i| (Digest::of(&i.to_le_bytes()), i)).collect();
+        let map: ByDigest<Digest, u32> = (0..1000u32)
+            .map(|i| (Digest::of(&i.to_le_bytes()), i))
+            .collect();
         assert!((0..1000u32).all(|i| map.get(&Digest::of(&i.to_le_bytes())) == Some(&i)));
-        let hash = |i: u32| std::hash::BuildHasher::hash_one(map.hasher(), Digest::of(&i.to_le_bytes()));
+        let hash =
+            |i: u32| std::hash::BuildHasher::hash_one(map.hasher(), Digest::of(&i.to_le_bytes()));
         let different: std::collections::BTreeSet<u64> = (0..1000).map(hash).collect();
         assert_eq!(different.len(), 1000);
     }
@@ -262,13 +290,22 @@ mod tests {
     fn a_file_hashes_like_its_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
-        let bytes: Vec<u8> = (0..9 * PIECE as u32 + 1).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let bytes: Vec<u8> = (0..9 * PIECE as u32 + 1)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
         for pieces in [0, 1, 4, 5, 6, 8, 9] {
             for more in [-1025, -1, 0, 1, 1024] {
-                let Ok(bytes_total) = usize::try_from((pieces * PIECE) as i64 + more) else { continue };
+                let Ok(bytes_total) = usize::try_from((pieces * PIECE) as i64 + more) else {
+                    continue;
+                };
                 let bytes = &bytes[..bytes_total.min(bytes.len())];
                 std::fs::write(&path, bytes).unwrap();
-                assert_eq!(Digest::of_file(&path).unwrap(), (Digest::of(bytes), bytes.len() as u64), "{} bytes", bytes.len());
+                assert_eq!(
+                    Digest::of_file(&path).unwrap(),
+                    (Digest::of(bytes), bytes.len() as u64),
+                    "{} bytes",
+                    bytes.len()
+                );
             }
         }
     }
@@ -284,6 +321,9 @@ mod tests {
         assert!(in_pieces(&file, bytes_total).unwrap().is_some());
         assert_eq!(in_pieces(&file, bytes_total - 1).unwrap(), None);
         assert_eq!(in_pieces(&file, bytes_total + 1).unwrap(), None);
-        assert_eq!(in_pieces(&file, bytes_total + 2 * PIECE as u64).unwrap(), None);
+        assert_eq!(
+            in_pieces(&file, bytes_total + 2 * PIECE as u64).unwrap(),
+            None
+        );
     }
 }

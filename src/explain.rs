@@ -10,7 +10,9 @@ use crate::record::event::Change;
 
 /// The fields in which two pre-images differ, sorted by field. A text that is no JSON differs as a whole.
 pub fn changes(old: &str, new: &str) -> Vec<Change> {
-    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    let parse = |text: &str| {
+        serde_json::from_str::<Value>(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+    };
     let (mut before, mut after) = (BTreeMap::new(), BTreeMap::new());
     flatten(&parse(old), String::new(), &mut before);
     flatten(&parse(new), String::new(), &mut after);
@@ -18,12 +20,20 @@ pub fn changes(old: &str, new: &str) -> Vec<Change> {
     for (field, old) in &before {
         let new = after.get(field);
         if new != Some(old) {
-            changes.push(Change { field: field.clone(), old: Some(old.clone()), new: new.cloned() });
+            changes.push(Change {
+                field: field.clone(),
+                old: Some(old.clone()),
+                new: new.cloned(),
+            });
         }
     }
     for (field, new) in after {
         if !before.contains_key(&field) {
-            changes.push(Change { field, old: None, new: Some(new) });
+            changes.push(Change {
+                field,
+                old: None,
+                new: Some(new),
+            });
         }
     }
     changes.sort_by(|a, b| a.field.cmp(&b.field));
@@ -33,22 +43,47 @@ pub fn changes(old: &str, new: &str) -> Vec<Change> {
 /// Leaves by dotted path. An item of an input list is called by its group and axes, not by its position, so that one
 /// more item is one change.
 fn flatten(value: &Value, path: String, out: &mut BTreeMap<String, Value>) {
-    let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    let join = |name: &str| {
+        if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}.{name}")
+        }
+    };
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (name, item) in map {
                 flatten(item, join(name), out);
             }
         }
-        Value::Array(items) if path.starts_with("inputs.") && items.iter().all(|i| i.get("content").is_some()) => {
+        Value::Array(items)
+            if path.starts_with("inputs.") && items.iter().all(|i| i.get("content").is_some()) =>
+        {
             for (position, item) in items.iter().enumerate() {
                 let axes = item.get("axes").and_then(Value::as_object).map(|axes| {
-                    let axes: Vec<String> = axes.iter().map(|(k, v)| format!("{k}={}", plain(v))).collect();
+                    let axes: Vec<String> = axes
+                        .iter()
+                        .map(|(k, v)| format!("{k}={}", plain(v)))
+                        .collect();
                     axes.join(",")
                 });
-                let parts = [item.get("group").and_then(Value::as_str).map(str::to_owned), axes];
+                let parts = [
+                    item.get("group").and_then(Value::as_str).map(str::to_owned),
+                    axes,
+                ];
                 let label = parts.into_iter().flatten().collect::<Vec<_>>().join(":");
-                let name = if label.is_empty() && items.len() == 1 { path.clone() } else { format!("{path}[{}]", if label.is_empty() { position.to_string() } else { label }) };
+                let name = if label.is_empty() && items.len() == 1 {
+                    path.clone()
+                } else {
+                    format!(
+                        "{path}[{}]",
+                        if label.is_empty() {
+                            position.to_string()
+                        } else {
+                            label
+                        }
+                    )
+                };
                 out.insert(name.clone(), item["content"].clone());
                 if let Some(at) = item.get("at") {
                     out.insert(format!("{name}.at"), at.clone());
@@ -71,7 +106,9 @@ pub fn plain(value: &Value) -> String {
 
 fn shorten(text: &str) -> String {
     match text.split_once(':') {
-        Some((shape @ ("file" | "tree"), hex)) if hex.len() == 64 => format!("{shape}:{}…", &hex[..12]),
+        Some((shape @ ("file" | "tree"), hex)) if hex.len() == 64 => {
+            format!("{shape}:{}…", &hex[..12])
+        }
         _ => text.to_owned(),
     }
 }
@@ -79,10 +116,17 @@ fn shorten(text: &str) -> String {
 /// One line (or, for a text of several lines, a small diff) per change.
 pub fn render(change: &Change) -> String {
     match (&change.old, &change.new) {
-        (Some(Value::String(old)), Some(Value::String(new))) if old.contains('\n') || new.contains('\n') => {
+        (Some(Value::String(old)), Some(Value::String(new)))
+            if old.contains('\n') || new.contains('\n') =>
+        {
             let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
             let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-            let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
+            let tail = old[head..]
+                .iter()
+                .rev()
+                .zip(new[head..].iter().rev())
+                .take_while(|(a, b)| a == b)
+                .count();
             let mut text = format!("{} (line {})", change.field, head + 1);
             for line in &old[head..old.len() - tail] {
                 text.push_str(&format!("\n      - {line}"));
@@ -108,7 +152,13 @@ mod tests {
         let old = r#"{"inputs":{"a":"file:1","m":[{"axes":{"seed":0},"content":"file:2"}]},"params":{"lr":0.1,"x":[1,2]}}"#;
         let new = r#"{"inputs":{"a":"file:1","m":[{"axes":{"seed":0},"content":"file:2"},{"axes":{"seed":1},"content":"file:3"}]},"params":{"lr":0.2,"x":[1,2]}}"#;
         let lines: Vec<String> = changes(old, new).iter().map(render).collect();
-        assert_eq!(lines, ["inputs.m[seed=1]: (absent) → file:3", "params.lr: 0.1 → 0.2"]);
+        assert_eq!(
+            lines,
+            [
+                "inputs.m[seed=1]: (absent) → file:3",
+                "params.lr: 0.1 → 0.2"
+            ]
+        );
         assert!(changes(old, old).is_empty());
     }
 
@@ -116,6 +166,9 @@ mod tests {
     fn a_script_is_compared_by_line() {
         let old = serde_json::json!({"command": {"script": "a\nb\nc"}}).to_string();
         let new = serde_json::json!({"command": {"script": "a\nB\nc"}}).to_string();
-        assert_eq!(render(&changes(&old, &new)[0]), "command.script (line 2)\n      - b\n      + B");
+        assert_eq!(
+            render(&changes(&old, &new)[0]),
+            "command.script (line 2)\n      - b\n      + B"
+        );
     }
 }

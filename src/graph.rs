@@ -39,8 +39,14 @@ impl Graph {
         self.neighbours(index, Direction::Outgoing)
     }
 
-    fn neighbours(&self, index: InstanceIndex, direction: Direction) -> impl Iterator<Item = InstanceIndex> + '_ {
-        self.0.neighbors_directed(NodeIndex::from(index.0), direction).map(|n| InstanceIndex(n.index() as u32))
+    fn neighbours(
+        &self,
+        index: InstanceIndex,
+        direction: Direction,
+    ) -> impl Iterator<Item = InstanceIndex> + '_ {
+        self.0
+            .neighbors_directed(NodeIndex::from(index.0), direction)
+            .map(|n| InstanceIndex(n.index() as u32))
     }
 
     /// Marks `targets` and everything they need.
@@ -65,7 +71,10 @@ impl Graph {
         let mut urgency = vec![0f32; n];
         for i in (0..n).rev() {
             let index = InstanceIndex(i as u32);
-            let behind = self.consumers(index).map(|c| urgency[c.0 as usize]).fold(0f32, f32::max);
+            let behind = self
+                .consumers(index)
+                .map(|c| urgency[c.0 as usize])
+                .fold(0f32, f32::max);
             urgency[i] = behind + seconds(index);
         }
         urgency

@@ -42,7 +42,11 @@ impl Index {
             let bytes = std::fs::read(path).ok()?;
             let (head, body) = bytes.split_at_checked(36)?;
             let whole = head[..4] == FORMAT.to_le_bytes() && head[4..] == Digest::of(body).0;
-            if whole { postcard::from_bytes(body).ok() } else { None }
+            if whole {
+                postcard::from_bytes(body).ok()
+            } else {
+                None
+            }
         };
         read().unwrap_or_default()
     }
@@ -97,8 +101,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("index");
         let mut index = Index::default();
-        let content = Content { shape: Shape::File, digest: Digest::of(b"x"), bytes_total: 1 };
-        index.set("a[seed=1]", Known { key: Digest::of(b"k"), outputs: vec![content], wall_s: 1.5 });
+        let content = Content {
+            shape: Shape::File,
+            digest: Digest::of(b"x"),
+            bytes_total: 1,
+        };
+        index.set(
+            "a[seed=1]",
+            Known {
+                key: Digest::of(b"k"),
+                outputs: vec![content],
+                wall_s: 1.5,
+            },
+        );
         index.save(&path).unwrap();
         assert_eq!(Index::load(&path), index);
         let whole = std::fs::read(&path).unwrap();

@@ -51,24 +51,41 @@ pub fn action_key(context: Context<'_>, instance: &Instance, contents: &[Vec<Con
     match &instance.work {
         Work::Command(command) => {
             text.push_str("\"command\":{\"env\":{");
-            list(&mut text, command.env.iter(), |text, (name, value)| field(text, name, value));
+            list(&mut text, command.env.iter(), |text, (name, value)| {
+                field(text, name, value)
+            });
             text.push_str("},\"script\":");
             canonical::write_str(&command.script, &mut text);
             text.push_str(",\"shell\":[");
-            list(&mut text, command.shell.iter(), |text, word| canonical::write_str(word, text));
+            list(&mut text, command.shell.iter(), |text, word| {
+                canonical::write_str(word, text)
+            });
             text.push_str("],\"tools\":{");
             let mut tools: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
             tools.sort_unstable();
             tools.dedup();
             list(&mut text, tools.into_iter(), |text, program| {
-                field(text, program, context.tool_versions.get(program).map_or("", String::as_str));
+                field(
+                    text,
+                    program,
+                    context
+                        .tool_versions
+                        .get(program)
+                        .map_or("", String::as_str),
+                );
             });
             text.push_str("}},");
         }
         Work::Kind { .. } => {}
     }
     text.push_str(&format!("\"format\":{FORMAT},\"inputs\":"));
-    write_inputs(&mut text, &instance.needs, contents, matches!(instance.work, Work::Command(_)), |_| true);
+    write_inputs(
+        &mut text,
+        &instance.needs,
+        contents,
+        matches!(instance.work, Work::Command(_)),
+        |_| true,
+    );
     if let Work::Kind { kind, .. } = &instance.work {
         text.push_str(",\"kind\":");
         write_kind(&mut text, kind);
@@ -77,12 +94,16 @@ pub fn action_key(context: Context<'_>, instance: &Instance, contents: &[Vec<Con
     match &instance.work {
         Work::Command(_) => {
             text.push('{');
-            list(&mut text, instance.outputs.iter(), |text, o| field(text, &o.name, o.path.as_str()));
+            list(&mut text, instance.outputs.iter(), |text, o| {
+                field(text, &o.name, o.path.as_str())
+            });
             text.push('}');
         }
         Work::Kind { .. } => {
             text.push('[');
-            list(&mut text, instance.outputs.iter(), |text, o| canonical::write_str(&o.name, text));
+            list(&mut text, instance.outputs.iter(), |text, o| {
+                canonical::write_str(&o.name, text)
+            });
             text.push(']');
         }
     }
@@ -93,14 +114,29 @@ pub fn action_key(context: Context<'_>, instance: &Instance, contents: &[Vec<Con
     text.push_str(",\"salt\":");
     canonical::write_str(context.salt, &mut text);
     text.push('}');
-    Key { digest: Digest::derive(Domain::Action, text.as_bytes()), preimage: text }
+    Key {
+        digest: Digest::derive(Domain::Action, text.as_bytes()),
+        preimage: text,
+    }
 }
 
 /// The key of a resumable state: the part of the parameters and inputs that influenced the computation so far.
-pub fn state_key(salt: &str, kind: &Kind, point: &StatePoint, needs: &[Need], contents: &[Vec<Content>]) -> Key {
-    let observed = |name: &str| kind.inputs.iter().any(|i| i.name == name && i.observes_only);
+pub fn state_key(
+    salt: &str,
+    kind: &Kind,
+    point: &StatePoint,
+    needs: &[Need],
+    contents: &[Vec<Content>],
+) -> Key {
+    let observed = |name: &str| {
+        kind.inputs
+            .iter()
+            .any(|i| i.name == name && i.observes_only)
+    };
     let mut text = format!("{{\"format\":{FORMAT},\"inputs\":");
-    write_inputs(&mut text, needs, contents, false, |need| !observed(&need.name));
+    write_inputs(&mut text, needs, contents, false, |need| {
+        !observed(&need.name)
+    });
     text.push_str(",\"kind\":");
     write_kind(&mut text, kind);
     text.push_str(",\"salt\":");
@@ -108,7 +144,10 @@ pub fn state_key(salt: &str, kind: &Kind, point: &StatePoint, needs: &[Need], co
     text.push_str(",\"state\":");
     canonical::write(&point.preimage, &mut text);
     text.push('}');
-    Key { digest: Digest::derive(Domain::State, text.as_bytes()), preimage: text }
+    Key {
+        digest: Digest::derive(Domain::State, text.as_bytes()),
+        preimage: text,
+    }
 }
 
 fn write_kind(text: &mut String, kind: &Kind) {
@@ -126,7 +165,13 @@ fn write_kind(text: &mut String, kind: &Kind) {
     text.push_str(&format!(",\"revision\":{}}}", kind.revision));
 }
 
-fn write_inputs(text: &mut String, needs: &[Need], contents: &[Vec<Content>], placed: bool, keep: impl Fn(&Need) -> bool) {
+fn write_inputs(
+    text: &mut String,
+    needs: &[Need],
+    contents: &[Vec<Content>],
+    placed: bool,
+    keep: impl Fn(&Need) -> bool,
+) {
     text.push('{');
     let kept = needs.iter().zip(contents).filter(|(need, _)| keep(need));
     list(text, kept, |text, (need, contents)| {
@@ -143,7 +188,11 @@ fn write_inputs(text: &mut String, needs: &[Need], contents: &[Vec<Content>], pl
                 }
                 if !item.axes.is_empty() {
                     text.push_str("\"axes\":");
-                    let axes: serde_json::Map<String, Value> = item.axes.iter().map(|(k, v)| (k.to_string(), v.clone())).collect();
+                    let axes: serde_json::Map<String, Value> = item
+                        .axes
+                        .iter()
+                        .map(|(k, v)| (k.to_string(), v.clone()))
+                        .collect();
                     canonical::write(&Value::Object(axes), text);
                     text.push(',');
                 }
@@ -156,7 +205,9 @@ fn write_inputs(text: &mut String, needs: &[Need], contents: &[Vec<Content>], pl
             });
             text.push(']');
         } else {
-            list(text, items, |text, (_, content)| canonical::write_str(&content.to_string(), text));
+            list(text, items, |text, (_, content)| {
+                canonical::write_str(&content.to_string(), text)
+            });
         }
     });
     text.push('}');
@@ -168,7 +219,11 @@ fn field(text: &mut String, name: &str, value: &str) {
     canonical::write_str(value, text);
 }
 
-fn list<T>(text: &mut String, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
+fn list<T>(
+    text: &mut String,
+    items: impl Iterator<Item = T>,
+    mut write: impl FnMut(&mut String, T),
+) {
     for (i, item) in items.enumerate() {
         if i > 0 {
             text.push(',');

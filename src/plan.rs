@@ -191,10 +191,14 @@ impl Plan {
 
     /// The producers an instance needs, in order, possibly repeated.
     pub fn producers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
-        self.instance(index).needs.iter().flat_map(|n| &n.items).filter_map(|item| match item.source {
-            Source::Output { instance, .. } => Some(instance),
-            Source::Path(_) => None,
-        })
+        self.instance(index)
+            .needs
+            .iter()
+            .flat_map(|n| &n.items)
+            .filter_map(|item| match item.source {
+                Source::Output { instance, .. } => Some(instance),
+                Source::Path(_) => None,
+            })
     }
 }
 

@@ -49,16 +49,39 @@ impl Project {
     pub fn find(file: Option<&Path>, here: &Path) -> Result<Project, NoPipeline> {
         let pipeline = match file {
             Some(file) => {
-                let path = if file.is_dir() { PIPELINE_NAMES.iter().map(|n| file.join(n)).find(|p| p.is_file()).unwrap_or_else(|| file.join(PIPELINE_NAMES[0])) } else { file.to_owned() };
-                std::fs::canonicalize(here.join(&path)).map_err(|e| NoPipeline::Unreadable { path, reason: e.to_string() })?
+                let path = if file.is_dir() {
+                    PIPELINE_NAMES
+                        .iter()
+                        .map(|n| file.join(n))
+                        .find(|p| p.is_file())
+                        .unwrap_or_else(|| file.join(PIPELINE_NAMES[0]))
+                } else {
+                    file.to_owned()
+                };
+                std::fs::canonicalize(here.join(&path)).map_err(|e| NoPipeline::Unreadable {
+                    path,
+                    reason: e.to_string(),
+                })?
             }
             None => {
-                let found = here.ancestors().find_map(|dir| PIPELINE_NAMES.iter().map(|n| dir.join(n)).find(|p| p.is_file()));
-                let found = found.ok_or_else(|| NoPipeline::NotFound { from: here.to_owned() })?;
-                std::fs::canonicalize(&found).map_err(|e| NoPipeline::Unreadable { path: found, reason: e.to_string() })?
+                let found = here.ancestors().find_map(|dir| {
+                    PIPELINE_NAMES
+                        .iter()
+                        .map(|n| dir.join(n))
+                        .find(|p| p.is_file())
+                });
+                let found = found.ok_or_else(|| NoPipeline::NotFound {
+                    from: here.to_owned(),
+                })?;
+                std::fs::canonicalize(&found).map_err(|e| NoPipeline::Unreadable {
+                    path: found,
+                    reason: e.to_string(),
+                })?
             }
         };
-        let root = pipeline.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
+        let root = pipeline
+            .parent()
+            .map_or_else(|| PathBuf::from("/"), Path::to_owned);
         Ok(Project { root, pipeline })
     }
 
@@ -84,9 +107,13 @@ pub fn store_path(env: impl Fn(&str) -> Option<String>) -> anyhow::Result<PathBu
     if let Some(path) = set("REPRO_STORE") {
         return Ok(std::path::absolute(path)?);
     }
-    let cache = set("XDG_CACHE_HOME").filter(|p| p.is_absolute()).or_else(|| set("HOME").map(|h| h.join(".cache")));
+    let cache = set("XDG_CACHE_HOME")
+        .filter(|p| p.is_absolute())
+        .or_else(|| set("HOME").map(|h| h.join(".cache")));
     match cache {
         Some(cache) => Ok(cache.join("repro").join("v1")),
-        None => anyhow::bail!("no place for the store: set REPRO_STORE to a directory (neither XDG_CACHE_HOME nor HOME is set)"),
+        None => anyhow::bail!(
+            "no place for the store: set REPRO_STORE to a directory (neither XDG_CACHE_HOME nor HOME is set)"
+        ),
     }
 }

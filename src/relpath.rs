@@ -47,7 +47,10 @@ impl RelPath {
         if text.split('/').all(|p| !matches!(p, "" | "." | "..")) {
             return Ok(RelPath(text.into()));
         }
-        let parts: Vec<&str> = text.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
+        let parts: Vec<&str> = text
+            .split('/')
+            .filter(|p| !p.is_empty() && *p != ".")
+            .collect();
         if parts.contains(&"..") {
             return Err(BadPath::Escapes(text.to_owned()));
         }
@@ -74,7 +77,9 @@ impl RelPath {
 
     /// `self` is `other` or lies inside it.
     pub fn is_within(&self, other: &RelPath) -> bool {
-        self.0.strip_prefix(&*other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.0
+            .strip_prefix(&*other.0)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -101,7 +106,13 @@ impl<'de> Deserialize<'de> for RelPath {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<RelPath, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(d)?;
         let path = RelPath::new(&text).map_err(serde::de::Error::custom)?;
-        if path.as_str() == text { Ok(path) } else { Err(serde::de::Error::custom(format!("`{text}` is not in normal form"))) }
+        if path.as_str() == text {
+            Ok(path)
+        } else {
+            Err(serde::de::Error::custom(format!(
+                "`{text}` is not in normal form"
+            )))
+        }
     }
 }
 
@@ -111,11 +122,16 @@ const NAME_BYTES: usize = 200;
 /// Any text as one file name: `/` and control characters become `_`, a leading dot too, and what is too long is cut. A text that
 /// had to be changed gets a mark of its own, since `a/b` and `a_b` must not share a place.
 pub fn file_name(text: &str) -> String {
-    let mut name: String = text.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).collect();
+    let mut name: String = text
+        .chars()
+        .map(|c| if c == '/' || c.is_control() { '_' } else { c })
+        .collect();
     if name.starts_with('.') {
         name.replace_range(..1, "_");
     }
-    let end = (0..=NAME_BYTES.min(name.len())).rev().find(|i| name.is_char_boundary(*i));
+    let end = (0..=NAME_BYTES.min(name.len()))
+        .rev()
+        .find(|i| name.is_char_boundary(*i));
     name.truncate(end.unwrap_or(0));
     if name != text {
         name.push('~');
@@ -156,6 +172,11 @@ mod tests {
         let odd = ["a/b", "a_b", "a\nb", ".a", "_a", "..", "_.", &long, &longer];
         let names: std::collections::BTreeSet<String> = odd.map(file_name).into();
         assert_eq!(names.len(), odd.len(), "{names:?}");
-        assert!(names.iter().all(|n| !n.starts_with('.') && !n.contains(['/', '\n']) && n.len() < 255), "{names:?}");
+        assert!(
+            names
+                .iter()
+                .all(|n| !n.starts_with('.') && !n.contains(['/', '\n']) && n.len() < 255),
+            "{names:?}"
+        );
     }
 }

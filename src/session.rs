@@ -90,18 +90,31 @@ impl Session {
     ///
     /// # Errors
     /// A project file that is missing or unreadable.
-    pub fn input_contents(&self, instance: &Instance, results: &[Option<Arc<[Content]>>]) -> anyhow::Result<Vec<Vec<Content>>> {
+    pub fn input_contents(
+        &self,
+        instance: &Instance,
+        results: &[Option<Arc<[Content]>>],
+    ) -> anyhow::Result<Vec<Vec<Content>>> {
         let mut contents = Vec::with_capacity(instance.needs.len());
         for need in &instance.needs {
             let mut items = Vec::with_capacity(need.items.len());
             for item in &need.items {
                 items.push(match &item.source {
                     Source::Path(path) => self.stats.digest_path(path)?,
-                    Source::Output { instance: producer, output } => {
+                    Source::Output {
+                        instance: producer,
+                        output,
+                    } => {
                         let outputs = results[producer.0 as usize].as_ref();
-                        *outputs.and_then(|o| o.get(*output as usize)).ok_or_else(|| {
-                            anyhow::anyhow!("BUG: `{}` was asked for before `{}` had a result", instance.id, self.plan.instance(*producer).id)
-                        })?
+                        *outputs
+                            .and_then(|o| o.get(*output as usize))
+                            .ok_or_else(|| {
+                                anyhow::anyhow!(
+                                    "BUG: `{}` was asked for before `{}` had a result",
+                                    instance.id,
+                                    self.plan.instance(*producer).id
+                                )
+                            })?
                     }
                 });
             }
@@ -112,7 +125,14 @@ impl Session {
 
     /// The key of an instance with these inputs.
     pub fn key(&self, instance: &Instance, contents: &[Vec<Content>]) -> Key {
-        key::action_key(key::Context { salt: &self.plan.salt, tool_versions: &self.tool_versions }, instance, contents)
+        key::action_key(
+            key::Context {
+                salt: &self.plan.salt,
+                tool_versions: &self.tool_versions,
+            },
+            instance,
+            contents,
+        )
     }
 
     /// Whether a result serves for this key. Warnings about damage go to the store's warning sink.
@@ -123,12 +143,20 @@ impl Session {
             && known.outputs.len() == instance.outputs.len()
             && self.all_present(&known.outputs)?
         {
-            return Ok(Found::Hit(Hit { key: known.key, outputs: known.outputs.clone(), wall_s: known.wall_s, ambiguous: false }));
+            return Ok(Found::Hit(Hit {
+                key: known.key,
+                outputs: known.outputs.clone(),
+                wall_s: known.wall_s,
+                ambiguous: false,
+            }));
         }
         let (hit, lost) = self.look_up(instance, &key.digest);
         Ok(match (hit, lost) {
             (Some(hit), _) => Found::Hit(hit),
-            (None, Some(lost)) => Found::Miss(Miss { key, reason: Reason::ResultLost(lost) }),
+            (None, Some(lost)) => Found::Miss(Miss {
+                key,
+                reason: Reason::ResultLost(lost),
+            }),
             (None, None) => {
                 let reason = self.reason(known, &key);
                 Found::Miss(Miss { key, reason })
@@ -142,14 +170,39 @@ impl Session {
         let ambiguous = records.len() > 1;
         let mut lost = None;
         for record in &records {
-            let outputs: Option<Vec<Content>> = instance.outputs.iter().map(|o| record.outputs.get(&*o.name).copied()).collect();
+            let outputs: Option<Vec<Content>> = instance
+                .outputs
+                .iter()
+                .map(|o| record.outputs.get(&*o.name).copied())
+                .collect();
             let Some(outputs) = outputs else { continue };
-            match outputs.iter().zip(instance.outputs.iter()).find(|(content, _)| !self.store.has(content).unwrap_or(false)) {
+            match outputs
+                .iter()
+                .zip(instance.outputs.iter())
+                .find(|(content, _)| !self.store.has(content).unwrap_or(false))
+            {
                 None => {
-                    let wall_s = record.observation.get("wall_s").and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32;
-                    return (Some(Hit { key: *key, outputs, wall_s, ambiguous }), None);
+                    let wall_s = record
+                        .observation
+                        .get("wall_s")
+                        .and_then(serde_json::Value::as_f64)
+                        .unwrap_or(0.0) as f32;
+                    return (
+                        Some(Hit {
+                            key: *key,
+                            outputs,
+                            wall_s,
+                            ambiguous,
+                        }),
+                        None,
+                    );
                 }
-                Some((content, output)) => lost = Some(format!("output `{}` ({content}) is missing from the store or damaged", output.name)),
+                Some((content, output)) => {
+                    lost = Some(format!(
+                        "output `{}` ({content}) is missing from the store or damaged",
+                        output.name
+                    ))
+                }
             }
         }
         (None, lost)
@@ -174,14 +227,23 @@ impl Session {
 
     /// The text a key was made from, if a result of it is recorded here.
     pub fn preimage(&self, key: &Digest) -> Option<String> {
-        self.store.lookup(key).into_iter().next().map(|r| r.preimage)
+        self.store
+            .lookup(key)
+            .into_iter()
+            .next()
+            .map(|r| r.preimage)
     }
 
     /// Whether every output of an instance shows its content under `artifacts/`.
     pub fn shown(&self, instance: &Instance, outputs: &[Content]) -> bool {
-        instance.outputs.iter().zip(outputs).all(|(output, content)| {
-            artifacts::path_of(instance, output).is_ok_and(|path| is_current(&self.stats, &path, content))
-        })
+        instance
+            .outputs
+            .iter()
+            .zip(outputs)
+            .all(|(output, content)| {
+                artifacts::path_of(instance, output)
+                    .is_ok_and(|path| is_current(&self.stats, &path, content))
+            })
     }
 
     /// Puts the outputs of an instance under `artifacts/`.
@@ -190,7 +252,14 @@ impl Session {
     /// What the store says; earlier artifacts then stand as they were.
     pub fn show(&self, instance: &Instance, outputs: &[Content]) -> anyhow::Result<()> {
         for (output, content) in instance.outputs.iter().zip(outputs) {
-            show(&self.store, &self.stats, &self.project.root, &artifacts::path_of(instance, output)?, content, self.link_mode)?;
+            show(
+                &self.store,
+                &self.stats,
+                &self.project.root,
+                &artifacts::path_of(instance, output)?,
+                content,
+                self.link_mode,
+            )?;
         }
         Ok(())
     }
@@ -213,12 +282,22 @@ impl Session {
                 *instance.id == **name || *instance.stage == **name || *instance.stage == *claim
             }));
             if targets.len() == before {
-                let mut candidates: Vec<&str> = self.plan.instances.iter().flat_map(|i| [&*i.stage, &*i.id]).collect();
+                let mut candidates: Vec<&str> = self
+                    .plan
+                    .instances
+                    .iter()
+                    .flat_map(|i| [&*i.stage, &*i.id])
+                    .collect();
                 candidates.sort_unstable();
                 candidates.dedup();
-                let nearest = candidates.into_iter().map(|c| (strsim::damerau_levenshtein(c, name), c)).min();
+                let nearest = candidates
+                    .into_iter()
+                    .map(|c| (strsim::damerau_levenshtein(c, name), c))
+                    .min();
                 let hint = match nearest {
-                    Some((distance, near)) if distance <= name.len() / 2 => format!("did you mean `{near}`?"),
+                    Some((distance, near)) if distance <= name.len() / 2 => {
+                        format!("did you mean `{near}`?")
+                    }
                     _ => "`repro status` lists all instances".to_owned(),
                 };
                 anyhow::bail!("no stage or instance is called `{name}`; {hint}");
@@ -238,8 +317,15 @@ impl Session {
             if let Work::Command(command) = &instance.work {
                 for tool in &command.tools {
                     if !self.tool_versions.contains_key(&tool.program) {
-                        let version = crate::exec::tool_version(tool)
-                            .map_err(|e| anyhow::anyhow!("{}:{}:{}: stage `{}`: {e}", instance.place.file, instance.place.line, instance.place.column, instance.stage))?;
+                        let version = crate::exec::tool_version(tool).map_err(|e| {
+                            anyhow::anyhow!(
+                                "{}:{}:{}: stage `{}`: {e}",
+                                instance.place.file,
+                                instance.place.line,
+                                instance.place.column,
+                                instance.stage
+                            )
+                        })?;
                         self.tool_versions.insert(tool.program.clone(), version);
                     }
                 }
@@ -254,7 +340,14 @@ fn is_current(stats: &StatCache, path: &RelPath, content: &Content) -> bool {
 }
 
 /// Makes `path` show `content`, unless it does already.
-pub fn show(store: &Store, stats: &StatCache, root: &Path, path: &RelPath, content: &Content, mode: LinkMode) -> Result<(), StoreError> {
+pub fn show(
+    store: &Store,
+    stats: &StatCache,
+    root: &Path,
+    path: &RelPath,
+    content: &Content,
+    mode: LinkMode,
+) -> Result<(), StoreError> {
     if !is_current(stats, path, content) {
         clear_way(root, path);
         store.place(content, &path.under(root), mode)?;

@@ -37,7 +37,13 @@ pub enum State {
 
 impl State {
     /// All, in the order they are told.
-    pub const ALL: [State; 5] = [State::Cached, State::Running, State::Stale, State::Missing, State::Failed];
+    pub const ALL: [State; 5] = [
+        State::Cached,
+        State::Running,
+        State::Stale,
+        State::Missing,
+        State::Failed,
+    ];
 
     /// The word.
     pub fn word(self) -> &'static str {
@@ -86,10 +92,17 @@ impl Survey {
         let graph = Graph::new(&session.plan);
         let wanted = graph.wanted(targets);
         let n = session.plan.instances.len();
-        let mut survey = Survey { seen: Vec::with_capacity(n), results: vec![None; n] };
+        let mut survey = Survey {
+            seen: Vec::with_capacity(n),
+            results: vec![None; n],
+        };
         for (i, is_wanted) in wanted.iter().enumerate() {
             let index = InstanceIndex(i as u32);
-            let seen = if *is_wanted { Some(survey.look(session, &graph, index)?) } else { None };
+            let seen = if *is_wanted {
+                Some(survey.look(session, &graph, index)?)
+            } else {
+                None
+            };
             if let Some(hit) = seen.as_ref().and_then(|s| s.hit.as_ref()) {
                 survey.results[i] = Some(hit.outputs.clone().into());
             }
@@ -109,30 +122,75 @@ impl Survey {
     fn look(&self, session: &Session, graph: &Graph, index: InstanceIndex) -> anyhow::Result<Seen> {
         let instance = session.plan.instance(index);
         let known = session.index.get(&instance.id);
-        let without_key = if known.is_some() { State::Stale } else { State::Missing };
-        let unknown = Seen { state: without_key, key: None, preimage: None, hit: None, reason: None, contents: None, problem: None };
-        if let Some(producer) = graph.producers(index).find(|p| self.results[p.0 as usize].is_none()) {
+        let without_key = if known.is_some() {
+            State::Stale
+        } else {
+            State::Missing
+        };
+        let unknown = Seen {
+            state: without_key,
+            key: None,
+            preimage: None,
+            hit: None,
+            reason: None,
+            contents: None,
+            problem: None,
+        };
+        if let Some(producer) = graph
+            .producers(index)
+            .find(|p| self.results[p.0 as usize].is_none())
+        {
             let reason = Reason::Upstream(session.plan.instance(producer).id.to_string());
-            return Ok(Seen { reason: Some(reason), ..unknown });
+            return Ok(Seen {
+                reason: Some(reason),
+                ..unknown
+            });
         }
         let contents = match session.input_contents(instance, &self.results) {
             Ok(contents) => contents,
-            Err(e) => return Ok(Seen { problem: Some(format!("{e:#}")), ..unknown }),
+            Err(e) => {
+                return Ok(Seen {
+                    problem: Some(format!("{e:#}")),
+                    ..unknown
+                });
+            }
         };
         let key = session.key(instance, &contents);
         let contents = Some(contents);
         Ok(match session.find(instance, key)? {
-            Found::Hit(hit) => Seen { state: State::Cached, key: Some(hit.key), hit: Some(hit), contents, ..unknown },
+            Found::Hit(hit) => Seen {
+                state: State::Cached,
+                key: Some(hit.key),
+                hit: Some(hit),
+                contents,
+                ..unknown
+            },
             Found::Miss(miss) => {
-                let state = if known.is_some_and(|k| k.key != miss.key.digest) { State::Stale } else { State::Missing };
-                Seen { state, key: Some(miss.key.digest), preimage: Some(miss.key), reason: Some(miss.reason), contents, ..unknown }
+                let state = if known.is_some_and(|k| k.key != miss.key.digest) {
+                    State::Stale
+                } else {
+                    State::Missing
+                };
+                Seen {
+                    state,
+                    key: Some(miss.key.digest),
+                    preimage: Some(miss.key),
+                    reason: Some(miss.reason),
+                    contents,
+                    ..unknown
+                }
             }
         })
     }
 
     fn tell_running_and_failed(&mut self, session: &Session) -> anyhow::Result<()> {
         let mut open: HashMap<String, Vec<usize>> = HashMap::new();
-        let running: HashSet<Digest> = session.store.running_actions().into_iter().map(|(key, _)| key).collect();
+        let running: HashSet<Digest> = session
+            .store
+            .running_actions()
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
         for (i, seen) in self.seen.iter_mut().enumerate() {
             if let Some(seen) = seen
                 && seen.state != State::Cached
@@ -145,7 +203,11 @@ impl Survey {
                 }
             }
         }
-        let runs = if open.is_empty() { Vec::new() } else { journal::list(&session.runs_dir())? };
+        let runs = if open.is_empty() {
+            Vec::new()
+        } else {
+            journal::list(&session.runs_dir())?
+        };
         for run in runs.iter().rev().take(RUNS_LOOKED_AT) {
             for event in journal::read(&session.runs_dir(), run)?.iter().rev() {
                 let (key, failed) = match event {

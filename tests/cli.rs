@@ -36,37 +36,73 @@ fn space() -> TestSpace {
 fn states(space: &TestSpace) -> Vec<(String, String)> {
     let value = space.json(&["status"]);
     let text = |v: &Value, field: &str| v[field].as_str().unwrap_or_default().to_owned();
-    value.as_array().expect("an array").iter().map(|v| (text(v, "instance"), text(v, "state"))).collect()
+    value
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|v| (text(v, "instance"), text(v, "state")))
+        .collect()
 }
 
 fn state_of(space: &TestSpace, id: &str) -> String {
-    states(space).into_iter().find(|(i, _)| i == id).unwrap_or_else(|| panic!("no {id}")).1
+    states(space)
+        .into_iter()
+        .find(|(i, _)| i == id)
+        .unwrap_or_else(|| panic!("no {id}"))
+        .1
 }
 
 #[test]
 fn status_follows_the_life_of_a_result() {
     let space = space();
-    assert!(states(&space).iter().all(|(_, s)| s == "missing"), "{:?}", states(&space));
+    assert!(
+        states(&space).iter().all(|(_, s)| s == "missing"),
+        "{:?}",
+        states(&space)
+    );
     assert_eq!(states(&space).len(), 4);
     space.ok(&["run"]);
-    assert!(states(&space).iter().all(|(_, s)| s == "cached"), "{:?}", states(&space));
+    assert!(
+        states(&space).iter().all(|(_, s)| s == "cached"),
+        "{:?}",
+        states(&space)
+    );
     let value = space.json(&["status", "upper"]);
     let row = &value[0];
-    assert_eq!((row["kind"].as_str(), row["key"].as_str().map(str::len)), (Some("command"), Some(64)));
-    assert!(row["outputs"]["text"].as_str().is_some_and(|d| d.starts_with("file:") && d.len() == 69), "{row}");
+    assert_eq!(
+        (row["kind"].as_str(), row["key"].as_str().map(str::len)),
+        (Some("command"), Some(64))
+    );
+    assert!(
+        row["outputs"]["text"]
+            .as_str()
+            .is_some_and(|d| d.starts_with("file:") && d.len() == 69),
+        "{row}"
+    );
     // Looking executes nothing and changes nothing.
     let records = space.store_files("actions");
     space.write("in.txt", "xyz\n");
     let value = space.json(&["status"]);
     assert_eq!(value[0]["state"], "stale");
     assert_eq!(value[1]["state"], "stale");
-    assert_eq!(value[1]["key"], Value::Null, "the key of what follows is not known");
+    assert_eq!(
+        value[1]["key"],
+        Value::Null,
+        "the key of what follows is not known"
+    );
     assert_eq!(space.store_files("actions"), records);
     let table = space.ok(&["status"]);
-    assert!(table.contains("times") && table.contains("2 stale"), "{table}");
+    assert!(
+        table.contains("times") && table.contains("2 stale"),
+        "{table}"
+    );
     assert!(space.ok(&["status", "--all"]).contains("times[n=2]"));
     space.write("in.txt", "abc\n");
-    assert_eq!(state_of(&space, "upper"), "cached", "a reverted input is a hit");
+    assert_eq!(
+        state_of(&space, "upper"),
+        "cached",
+        "a reverted input is a hit"
+    );
 }
 
 #[test]
@@ -77,7 +113,11 @@ fn failed_and_running_are_told_apart() {
     space.run(&["run", "bad"]).expect(1, &["run", "bad"]);
     assert_eq!(state_of(&space, "bad"), "failed");
     space.edit("pipeline.yaml", "exit 3", "exit 4");
-    assert_eq!(state_of(&space, "bad"), "missing", "another key has not failed yet");
+    assert_eq!(
+        state_of(&space, "bad"),
+        "missing",
+        "another key has not failed yet"
+    );
     let mut child = space.start(&["run", "slow"]);
     let started = std::time::Instant::now();
     while state_of(&space, "slow") != "running" {
@@ -86,7 +126,11 @@ fn failed_and_running_are_told_apart() {
     }
     child.kill().expect("it runs");
     child.wait().expect("it ended");
-    assert_ne!(state_of(&space, "slow"), "running", "no lock outlives its owner");
+    assert_ne!(
+        state_of(&space, "slow"),
+        "running",
+        "no lock outlives its owner"
+    );
 }
 
 #[test]
@@ -97,14 +141,27 @@ fn why_names_the_field_and_the_stage_behind_it() {
     space.ok(&["run"]);
     space.edit("pipeline.yaml", "tr a-z A-Z", "tr a-y A-Y");
     let text = space.ok(&["why", "upper"]);
-    assert!(text.contains("will be executed because") && text.contains("command.script: echo noise; tr a-z") && text.contains("→ echo noise; tr a-y"), "{text}");
+    assert!(
+        text.contains("will be executed because")
+            && text.contains("command.script: echo noise; tr a-z")
+            && text.contains("→ echo noise; tr a-y"),
+        "{text}"
+    );
     let text = space.ok(&["why", "times"]);
-    assert!(text.contains("times[n=1], times[n=2]") && text.contains("nothing of its own changed"), "{text}");
+    assert!(
+        text.contains("times[n=1], times[n=2]") && text.contains("nothing of its own changed"),
+        "{text}"
+    );
     // After the run it still tells why the last execution took place.
     space.write("in.txt", "xyz\n");
     space.ok(&["run"]);
     let text = space.ok(&["why", "times[n=1]"]);
-    assert!(text.contains("cached") && text.contains("then because:") && text.contains("inputs.text: file:"), "{text}");
+    assert!(
+        text.contains("cached")
+            && text.contains("then because:")
+            && text.contains("inputs.text: file:"),
+        "{text}"
+    );
     let value = space.json(&["why", "times[n=1]"]);
     assert_eq!(value[0]["last_execution"]["end"], "finished");
 }
@@ -116,12 +173,21 @@ fn why_shows_the_chain_and_the_nearest_relative() {
     space.write("in.txt", "xyz\n");
     space.ok(&["run", "upper"]);
     let text = space.ok(&["why", "times[n=2]"]);
-    assert!(text.contains("inputs.text comes from upper, executed"), "{text}");
-    assert!(text.contains("(inputs.text: file:"), "the reason of the producer: {text}");
+    assert!(
+        text.contains("inputs.text comes from upper, executed"),
+        "{text}"
+    );
+    assert!(
+        text.contains("(inputs.text: file:"),
+        "the reason of the producer: {text}"
+    );
     space.write("in.txt", "abc\n");
     space.edit("pipeline.yaml", "n: [1, 2]", "n: [1, 2, 3]");
     let text = space.ok(&["why", "times[n=3]"]);
-    assert!(text.contains("nearest recorded result: times[n=") && text.contains("command.script"), "{text}");
+    assert!(
+        text.contains("nearest recorded result: times[n=") && text.contains("command.script"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -130,16 +196,30 @@ fn why_stays_on_one_screen() {
         "version: 1\nname: s\nstages:\n  a: {matrix: {i: {range: [0, 500, 1]}}, run: \"echo ${matrix.i} > ${outputs.o}\", outputs: {o: o}}\n",
     );
     let text = space.ok(&["why", "a"]);
-    assert!(text.contains("a[i=5] and 494 more") && text.len() < 2000, "{text}");
+    assert!(
+        text.contains("a[i=5] and 494 more") && text.len() < 2000,
+        "{text}"
+    );
     assert!(space.ok(&["why", "a", "--all"]).contains("a[i=499]"));
 }
 
 #[test]
 fn unknown_names_get_a_suggestion() {
     let space = space();
-    for args in [&["why", "uper"][..], &["status", "uper"], &["metrics", "uper"], &["logs", "uper"], &["replay", "uper"], &["show", "uper"]] {
+    for args in [
+        &["why", "uper"][..],
+        &["status", "uper"],
+        &["metrics", "uper"],
+        &["logs", "uper"],
+        &["replay", "uper"],
+        &["show", "uper"],
+    ] {
         let said = space.run(args).expect(2, args);
-        assert!(said.err.contains("did you mean `upper`?"), "{args:?}: {}", said.err);
+        assert!(
+            said.err.contains("did you mean `upper`?"),
+            "{args:?}: {}",
+            said.err
+        );
     }
     let said = space.run(&["claims", "x"]).expect(2, &["claims"]);
     assert!(said.err.contains("no claim is called `x`"), "{}", said.err);
@@ -163,11 +243,29 @@ fn log_show_and_logs_tell_what_happened() {
     space.ok(&["run"]);
     space.ok(&["run"]);
     let runs = space.json(&["log"]);
-    assert_eq!((runs[0]["summary"]["executed"].as_u64(), runs[1]["summary"]["executed"].as_u64()), (Some(0), Some(4)));
-    assert_eq!(space.json(&["log", "-n", "1"]).as_array().map(Vec::len), Some(1));
-    assert!(space.ok(&["show", "last-1"]).contains("4 executed"), "{}", space.ok(&["show", "last-1"]));
+    assert_eq!(
+        (
+            runs[0]["summary"]["executed"].as_u64(),
+            runs[1]["summary"]["executed"].as_u64()
+        ),
+        (Some(0), Some(4))
+    );
+    assert_eq!(
+        space.json(&["log", "-n", "1"]).as_array().map(Vec::len),
+        Some(1)
+    );
+    assert!(
+        space.ok(&["show", "last-1"]).contains("4 executed"),
+        "{}",
+        space.ok(&["show", "last-1"])
+    );
     let shown = space.json(&["show", "upper"]);
-    assert!(shown["preimage"]["command"]["script"].as_str().is_some_and(|s| s.contains("tr a-z")), "{shown}");
+    assert!(
+        shown["preimage"]["command"]["script"]
+            .as_str()
+            .is_some_and(|s| s.contains("tr a-z")),
+        "{shown}"
+    );
     assert!(shown["results"][0]["observation"]["wall_s"].is_number());
     let key = shown["key"].as_str().expect("a key");
     assert!(space.ok(&["show", &key[..12]]).contains(key));
@@ -178,7 +276,9 @@ fn log_show_and_logs_tell_what_happened() {
 
 #[test]
 fn logs_of_a_failed_stage_are_kept() {
-    let space = TestSpace::with_pipeline("version: 1\nname: s\nstages:\n  bad: {run: \"echo told you; exit 3\", outputs: {o: o}}\n");
+    let space = TestSpace::with_pipeline(
+        "version: 1\nname: s\nstages:\n  bad: {run: \"echo told you; exit 3\", outputs: {o: o}}\n",
+    );
     space.run(&["run"]).expect(1, &["run"]);
     assert_eq!(space.ok(&["logs", "bad"]), "told you\n");
     assert!(space.ok(&["why", "bad"]).contains("failed"));
@@ -195,13 +295,24 @@ fn diff_of_runs_and_of_lock_files() {
     space.ok(&["run"]);
     // The output is the same: early cutoff, only the key is another.
     let value = space.json(&["diff"]);
-    assert_eq!(value["instances"].as_array().map(Vec::len), Some(1), "{value}");
+    assert_eq!(
+        value["instances"].as_array().map(Vec::len),
+        Some(1),
+        "{value}"
+    );
     assert_eq!(value["instances"][0]["change"], "other key, same outputs");
-    assert_eq!(value["instances"][0]["fields"][0]["field"], "command.script");
+    assert_eq!(
+        value["instances"][0]["fields"][0]["field"],
+        "command.script"
+    );
     space.write("in.txt", "new\n");
     space.ok(&["run"]);
     let value = space.json(&["diff"]);
-    assert_eq!(value["instances"].as_array().map(Vec::len), Some(4), "{value}");
+    assert_eq!(
+        value["instances"].as_array().map(Vec::len),
+        Some(4),
+        "{value}"
+    );
     space.write("old.lock", lock);
     let text = space.ok(&["diff", "--lock", "old.lock"]);
     assert!(text.contains("upper: changed (text)"), "{text}");
@@ -209,7 +320,11 @@ fn diff_of_runs_and_of_lock_files() {
     space.write("in.txt", "abc\n");
     space.ok(&["run"]);
     let value = space.json(&["diff", "last-1", "last"]);
-    assert_eq!(value["instances"].as_array().map(Vec::len), Some(4), "{value}");
+    assert_eq!(
+        value["instances"].as_array().map(Vec::len),
+        Some(4),
+        "{value}"
+    );
 }
 
 #[test]
@@ -222,14 +337,24 @@ fn replay_says_identical_or_which_output_differs() {
     assert_eq!(text.matches("identical").count(), 4, "{text}");
     space.ok(&["replay", "upper", "--keep", "kept"]);
     assert_eq!(space.read("kept/work/upper.txt"), "ABC\n");
-    space.run(&["replay", "upper", "--keep", "kept"]).expect(2, &["an existing directory"]);
+    space
+        .run(&["replay", "upper", "--keep", "kept"])
+        .expect(2, &["an existing directory"]);
     assert_eq!(space.store_files("actions"), records, "nothing is recorded");
-    let random = TestSpace::with_pipeline("version: 1\nname: s\nstages:\n  r: {run: \"head -c 8 /dev/urandom > ${outputs.o}\", outputs: {o: o}}\n");
+    let random = TestSpace::with_pipeline(
+        "version: 1\nname: s\nstages:\n  r: {run: \"head -c 8 /dev/urandom > ${outputs.o}\", outputs: {o: o}}\n",
+    );
     random.ok(&["run"]);
     let said = random.run(&["replay", "r"]).expect(4, &["replay", "r"]);
     assert!(said.out.contains("output `o` differs"), "{}", said.out);
     random.ok(&["run", "--force"]);
-    assert!(random.ok(&["why", "r"]).contains("2 different ones under this key"), "{}", random.ok(&["why", "r"]));
+    assert!(
+        random
+            .ok(&["why", "r"])
+            .contains("2 different ones under this key"),
+        "{}",
+        random.ok(&["why", "r"])
+    );
 }
 
 #[test]
@@ -251,14 +376,28 @@ fn gc_keeps_what_this_and_other_projects_need() {
     } else {
         plan
     };
-    assert_eq!((plan["actions"].as_u64(), plan["done"].as_bool()), (Some(4), Some(false)), "{plan}");
+    assert_eq!(
+        (plan["actions"].as_u64(), plan["done"].as_bool()),
+        (Some(4), Some(false)),
+        "{plan}"
+    );
     let before = space.store_files("objects");
     assert!(space.ok(&["gc", "--keep-days", "0"]).contains("add --yes"));
-    assert_eq!(space.store_files("objects"), before, "a plan removes nothing");
+    assert_eq!(
+        space.store_files("objects"),
+        before,
+        "a plan removes nothing"
+    );
     space.ok(&["gc", "--keep-days", "0", "--yes"]);
     assert!(space.store_files("objects").len() < before.len());
     assert!(states(&space).iter().all(|(_, s)| s == "cached"));
-    assert!(space.run_in(&other, &["status"]).expect(0, &["status"]).out.contains("1 cached"));
+    assert!(
+        space
+            .run_in(&other, &["status"])
+            .expect(0, &["status"])
+            .out
+            .contains("1 cached")
+    );
     std::fs::remove_dir_all(&other).expect("removed");
     let said = space.run(&["gc"]).expect(2, &["gc"]);
     assert!(said.err.contains("--forget-gone-projects"), "{}", said.err);
@@ -292,10 +431,19 @@ fn clean_removes_only_what_the_store_has() {
     assert!(space.exists("artifacts/times/n=2/times.txt"));
     space.ok(&["clean", "--yes"]);
     assert!(!space.exists("artifacts/times/n=2") && space.exists("artifacts/times/n=1/times.txt"));
-    let said = space.run(&["clean", "--all", "--yes"]).expect(0, &["clean"]);
-    assert!(said.err.contains("kept") && said.err.contains("notes.md"), "{}", said.err);
+    let said = space
+        .run(&["clean", "--all", "--yes"])
+        .expect(0, &["clean"]);
+    assert!(
+        said.err.contains("kept") && said.err.contains("notes.md"),
+        "{}",
+        said.err
+    );
     assert!(!space.exists("artifacts/upper/upper.txt") && space.exists("artifacts/upper/notes.md"));
-    assert!(space.exists("artifacts/README.md"), "files right in artifacts/ are never ours");
+    assert!(
+        space.exists("artifacts/README.md"),
+        "files right in artifacts/ are never ours"
+    );
     space.ok(&["run"]);
     assert!(space.exists("artifacts/upper/upper.txt"));
 }
@@ -309,7 +457,11 @@ fn init_writes_a_pipeline_that_runs_and_overwrites_nothing() {
     space.ok(&["run"]);
     assert_eq!(space.read("artifacts/total/total.txt"), "72\n");
     let said = space.run(&["init"]).expect(2, &["init"]);
-    assert!(said.err.contains("exists; it is left as it is"), "{}", said.err);
+    assert!(
+        said.err.contains("exists; it is left as it is"),
+        "{}",
+        said.err
+    );
     space.ok(&["init", "sub/dir"]);
     assert!(space.exists("sub/dir/pipeline.yaml"));
 }
@@ -321,9 +473,17 @@ fn kinds_schema_and_completions_need_no_project() {
     let name = kinds[0]["name"].as_str().expect("a kind");
     assert!(space.ok(&["kinds"]).contains(name));
     assert!(space.ok(&["kinds", name]).contains("### Inputs"));
-    assert!(space.ok(&["kinds", "--markdown"]).contains(&format!("## `{name}`")));
+    assert!(
+        space
+            .ok(&["kinds", "--markdown"])
+            .contains(&format!("## `{name}`"))
+    );
     let said = space.run(&["kinds", &name[1..]]).expect(2, &["kinds"]);
-    assert!(said.err.contains(&format!("did you mean `{name}`?")), "{}", said.err);
+    assert!(
+        said.err.contains(&format!("did you mean `{name}`?")),
+        "{}",
+        said.err
+    );
     let schema: Value = serde_json::from_str(&space.ok(&["schema"])).expect("JSON");
     assert!(schema.get("properties").is_some());
     for shell in ["bash", "zsh", "fish"] {
@@ -344,15 +504,37 @@ fn metrics_and_claims_without_any() {
 fn a_closed_standard_output_is_no_panic() {
     let space = space();
     space.ok(&["run"]);
-    for args in [&["status", "--json"][..], &["log"], &["dag"], &["why", "upper"], &["kinds"], &["schema"], &["completions", "bash"], &["logs", "upper"], &["--help"]] {
+    for args in [
+        &["status", "--json"][..],
+        &["log"],
+        &["dag"],
+        &["why", "upper"],
+        &["kinds"],
+        &["schema"],
+        &["completions", "bash"],
+        &["logs", "upper"],
+        &["--help"],
+    ] {
         let mut command = space.command(args);
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let mut child = command.stdout(writer).stderr(Stdio::piped()).spawn().expect("started");
+        let mut child = command
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
         let mut err = String::new();
-        child.stderr.take().expect("piped").read_to_string(&mut err).expect("read");
+        child
+            .stderr
+            .take()
+            .expect("piped")
+            .read_to_string(&mut err)
+            .expect("read");
         let status = child.wait().expect("ended");
-        assert!(status.code() == Some(0) && !err.contains("panicked"), "{args:?}: {status} {err}");
+        assert!(
+            status.code() == Some(0) && !err.contains("panicked"),
+            "{args:?}: {status} {err}"
+        );
     }
 }
 
@@ -361,8 +543,26 @@ fn a_closed_standard_output_is_no_panic() {
 fn help_texts() {
     let space = TestSpace::new();
     insta::assert_snapshot!("help", space.ok(&["--help"]));
-    let commands = ["run", "status", "why", "dag", "metrics", "claims", "diff", "log", "show",
-        "logs", "replay", "gc", "fsck", "clean", "init", "kinds", "schema", "completions"];
+    let commands = [
+        "run",
+        "status",
+        "why",
+        "dag",
+        "metrics",
+        "claims",
+        "diff",
+        "log",
+        "show",
+        "logs",
+        "replay",
+        "gc",
+        "fsck",
+        "clean",
+        "init",
+        "kinds",
+        "schema",
+        "completions",
+    ];
     for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), space.ok(&[command, "--help"]));
     }

@@ -21,12 +21,21 @@ fn offending(dir: &str, words: &[&str], allowed: &[&str]) -> Vec<String> {
     assert!(files.len() > 20, "only {} files under {dir}", files.len());
     let mut found = Vec::new();
     for file in files {
-        let name = file.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+        let name = file
+            .strip_prefix(root)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         if allowed.contains(&name.as_str()) {
             continue;
         }
         for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
-            found.extend(words.iter().filter(|w| line.contains(*w)).map(|w| format!("{name}:{}: `{w}`", number + 1)));
+            found.extend(
+                words
+                    .iter()
+                    .filter(|w| line.contains(*w))
+                    .map(|w| format!("{name}:{}: `{w}`", number + 1)),
+            );
         }
     }
     found
@@ -34,18 +43,35 @@ fn offending(dir: &str, words: &[&str], allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_engine_does_not_know_the_stage_crate() {
-    assert_eq!(offending("src", &["repro_stages"], &["src/main.rs"]), Vec::<String>::new());
+    assert_eq!(
+        offending("src", &["repro_stages"], &["src/main.rs"]),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn the_stage_crate_does_not_know_the_engine() {
-    assert_eq!(offending("stages/src", &["use repro::", "repro.lock\")", ".repro/"], &[]), Vec::<String>::new());
+    assert_eq!(
+        offending(
+            "stages/src",
+            &["use repro::", "repro.lock\")", ".repro/"],
+            &[]
+        ),
+        Vec::<String>::new()
+    );
 }
 
 /// `unsafe` in the stage crate stays with the kernels and the one thin view of a tensor's memory.
 #[test]
 fn unsafe_stays_where_it_belongs() {
-    let found = offending("stages/src", &["unsafe {", "unsafe fn"], &["stages/src/ops/view.rs"]);
-    let elsewhere: Vec<_> = found.iter().filter(|f| !f.starts_with("stages/src/kernels/") && !f.starts_with("stages/src/exact/")).collect();
+    let found = offending(
+        "stages/src",
+        &["unsafe {", "unsafe fn"],
+        &["stages/src/ops/view.rs"],
+    );
+    let elsewhere: Vec<_> = found
+        .iter()
+        .filter(|f| !f.starts_with("stages/src/kernels/") && !f.starts_with("stages/src/exact/"))
+        .collect();
     assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }

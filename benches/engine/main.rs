@@ -58,7 +58,13 @@ fn main() -> ExitCode {
 
 fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench");
-    let mut options = Options { scenarios: Vec::new(), sizes: vec![100, 1_000, 10_000], rounds: 5, dir, repro: env!("CARGO_BIN_EXE_repro").into() };
+    let mut options = Options {
+        scenarios: Vec::new(),
+        sizes: vec![100, 1_000, 10_000],
+        rounds: 5,
+        dir,
+        repro: env!("CARGO_BIN_EXE_repro").into(),
+    };
     let mut args = args;
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("`{arg}` needs a value"));
@@ -73,8 +79,16 @@ fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
                 let parsed: Result<_, _> = value()?.split(',').map(str::parse).collect();
                 options.sizes = parsed.map_err(|e| format!("--sizes: {e}"))?;
             }
-            "--rounds" => options.rounds = value()?.parse().ok().filter(|n| *n > 0).ok_or("--rounds: a number from 1")?,
-            "--repro" => options.repro = std::path::absolute(value()?).map_err(|e| e.to_string())?,
+            "--rounds" => {
+                options.rounds = value()?
+                    .parse()
+                    .ok()
+                    .filter(|n| *n > 0)
+                    .ok_or("--rounds: a number from 1")?
+            }
+            "--repro" => {
+                options.repro = std::path::absolute(value()?).map_err(|e| e.to_string())?
+            }
             "--dir" => options.dir = std::path::absolute(value()?).map_err(|e| e.to_string())?,
             name if SCENARIOS.contains(&name) => options.scenarios.push(arg),
             _ => return Err(format!("`{arg}` is not known")),
@@ -100,13 +114,33 @@ fn run(options: &Options) -> Result<(), String> {
         b3sum: machine::program("B3SUM", "b3sum"),
     };
     std::fs::create_dir_all(&options.dir).map_err(|e| format!("{}: {e}", options.dir.display()))?;
-    machine::describe(&options.dir, [Some(&programs.repro), programs.ninja.as_ref(), programs.b3sum.as_ref()]);
-    println!("medians of {} interleaved rounds; CPU is user + system time of all processes", options.rounds);
+    machine::describe(
+        &options.dir,
+        [
+            Some(&programs.repro),
+            programs.ninja.as_ref(),
+            programs.b3sum.as_ref(),
+        ],
+    );
+    println!(
+        "medians of {} interleaved rounds; CPU is user + system time of all processes",
+        options.rounds
+    );
     for scenario in &options.scenarios {
         match scenario.as_str() {
             "start" => start(options, &programs)?,
-            "noop" => each_size(options, "a run with nothing to do", &programs, Scenario::NoOp)?,
-            "change" => each_size(options, "one input of one stage changed", &programs, Scenario::Change)?,
+            "noop" => each_size(
+                options,
+                "a run with nothing to do",
+                &programs,
+                Scenario::NoOp,
+            )?,
+            "change" => each_size(
+                options,
+                "one input of one stage changed",
+                &programs,
+                Scenario::Change,
+            )?,
             "cold" => each_size(options, "a first run", &programs, Scenario::Cold)?,
             "large" => large(options, &programs)?,
             _ => hash(options, &programs)?,
@@ -120,9 +154,13 @@ fn start(options: &Options, programs: &Programs) -> Result<(), String> {
     let mut table = Table::new("start-up (`--version`)", "ninja");
     let mut costs = (Vec::new(), Vec::new());
     for _ in 0..options.rounds * 4 {
-        costs.0.push(measure(&programs.repro, ["--version"], &options.dir, &[])?);
+        costs
+            .0
+            .push(measure(&programs.repro, ["--version"], &options.dir, &[])?);
         if let Some(ninja) = &programs.ninja {
-            costs.1.push(measure(ninja, ["--version"], &options.dir, &[])?);
+            costs
+                .1
+                .push(measure(ninja, ["--version"], &options.dir, &[])?);
         }
     }
     table.row("", &costs.0, &costs.1);
@@ -138,12 +176,24 @@ enum Scenario {
 }
 
 /// One table: all sizes and both forms.
-fn each_size(options: &Options, title: &str, programs: &Programs, scenario: Scenario) -> Result<(), String> {
+fn each_size(
+    options: &Options,
+    title: &str,
+    programs: &Programs,
+    scenario: Scenario,
+) -> Result<(), String> {
     let mut table = Table::new(title, "ninja");
     for &size in &options.sizes {
-        let rounds = if scenario == Scenario::Cold && size > 1_000 { options.rounds.min(3) } else { options.rounds };
+        let rounds = if scenario == Scenario::Cold && size > 1_000 {
+            options.rounds.min(3)
+        } else {
+            options.rounds
+        };
         let forms = [Form::Stages, Form::Matrix];
-        let projects: Vec<Project> = forms.iter().map(|form| Project::make(&options.dir, *form, size)).collect::<Result<_, _>>()?;
+        let projects: Vec<Project> = forms
+            .iter()
+            .map(|form| Project::make(&options.dir, *form, size))
+            .collect::<Result<_, _>>()?;
         let peer = Project::make(&options.dir, Form::Ninja, size)?;
         // Brings every project to the state in which nothing is to be done.
         if scenario != Scenario::Cold {
@@ -194,15 +244,23 @@ fn large(options: &Options, programs: &Programs) -> Result<(), String> {
     // Cold, this would write 100,000 results; `large` makes them once and keeps them between runs of the bench.
     let project = Project::make_or_keep(&options.dir, Form::Matrix, 100_000)?;
     project.run(&programs.repro)?;
-    let costs: Vec<Cost> = (0..options.rounds).map(|_| project.run(&programs.repro)).collect::<Result<_, _>>()?;
+    let costs: Vec<Cost> = (0..options.rounds)
+        .map(|_| project.run(&programs.repro))
+        .collect::<Result<_, _>>()?;
     table.row("100000 matrix", &costs, &[]);
     table.print();
     Ok(())
 }
 
 fn hash(options: &Options, programs: &Programs) -> Result<(), String> {
-    let mut table = Table::new("hashing, files in memory (`repro run --dry-run` of a stage that needs them)", "b3sum");
-    for (name, project) in [("1 GiB, one file", Project::one_file(&options.dir)?), ("20,000 × 3 kB", Project::many_files(&options.dir)?)] {
+    let mut table = Table::new(
+        "hashing, files in memory (`repro run --dry-run` of a stage that needs them)",
+        "b3sum",
+    );
+    for (name, project) in [
+        ("1 GiB, one file", Project::one_file(&options.dir)?),
+        ("20,000 × 3 kB", Project::many_files(&options.dir)?),
+    ] {
         let paths = project.data_files()?;
         let mut costs = (Vec::new(), Vec::new());
         for _ in 0..=options.rounds {

@@ -20,20 +20,34 @@ pub struct Cost {
 ///
 /// # Errors
 /// It cannot be started, or it fails; its standard error is in the message.
-pub fn measure<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A>, dir: &Path, env: &[(&str, &Path)]) -> Result<Cost, String> {
+pub fn measure<A: AsRef<OsStr>>(
+    program: &Path,
+    args: impl IntoIterator<Item = A>,
+    dir: &Path,
+    env: &[(&str, &Path)],
+) -> Result<Cost, String> {
     let errors = tempfile::tempfile().map_err(|e| e.to_string())?;
     let said = errors.try_clone().map_err(|e| e.to_string())?;
     let mut command = Command::new(program);
-    command.args(args).current_dir(dir).envs(env.iter().copied());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+    command
+        .args(args)
+        .current_dir(dir)
+        .envs(env.iter().copied());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said);
     let started = Instant::now();
-    let child = command.spawn().map_err(|e| format!("{}: {e}", program.display()))?;
+    let child = command
+        .spawn()
+        .map_err(|e| format!("{}: {e}", program.display()))?;
     let mut status = 0;
     // SAFETY: rusage is plain data for which zero is valid.
     let mut used: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: both pointers are to live locals; the child is ours and nobody else waits for it.
-        if unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut used) } == child.id() as i32 {
+        if unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut used) } == child.id() as i32
+        {
             break;
         }
         let error = std::io::Error::last_os_error();
@@ -46,7 +60,11 @@ pub fn measure<A: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = A
         return Err(format!("{} failed:\n{}", program.display(), text(errors)));
     }
     let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 * 1e-6;
-    Ok(Cost { wall_s, cpu_s: seconds(used.ru_utime) + seconds(used.ru_stime), rss_bytes: used.ru_maxrss as f64 * 1024.0 })
+    Ok(Cost {
+        wall_s,
+        cpu_s: seconds(used.ru_utime) + seconds(used.ru_stime),
+        rss_bytes: used.ru_maxrss as f64 * 1024.0,
+    })
 }
 
 fn text(mut file: std::fs::File) -> String {
@@ -67,7 +85,11 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub fn new(title: &str, peer: &'static str) -> Table {
-        Table { title: title.to_owned(), peer, rows: Vec::new() }
+        Table {
+            title: title.to_owned(),
+            peer,
+            rows: Vec::new(),
+        }
     }
 
     /// Adds medians of both and their ratio.
@@ -82,7 +104,13 @@ impl Table {
     pub fn print(&self) {
         println!("\n{}", self.title);
         let head = |what: &str| format!("{:>10} {:>9} {:>6}", what, self.peer, "ratio");
-        println!("{:<18}{}   {}   {}", "", head("wall ms"), head("CPU ms"), head("RSS MB"));
+        println!(
+            "{:<18}{}   {}   {}",
+            "",
+            head("wall ms"),
+            head("CPU ms"),
+            head("RSS MB")
+        );
         for row in &self.rows {
             println!("{row}");
         }
@@ -103,5 +131,9 @@ fn pair(own: &[Cost], peer: &[Cost], of: impl Fn(&Cost) -> f64) -> String {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        (values[middle - 1] + values[middle]) / 2.0
+    }
 }

@@ -40,7 +40,10 @@ type Made<T> = Result<T, String>;
 impl Project {
     /// `size` independent copies of small files. What was there is removed.
     pub fn make(base: &Path, form: Form, size: u32) -> Made<Project> {
-        let project = Project { dir: base.join(format!("{form}-{size}")), form };
+        let project = Project {
+            dir: base.join(format!("{form}-{size}")),
+            form,
+        };
         project.remove();
         in_dir(&project.dir, || project.write(size))?;
         Ok(project)
@@ -48,7 +51,10 @@ impl Project {
 
     /// As it was left, or made and run once.
     pub fn make_or_keep(base: &Path, form: Form, size: u32) -> Made<Project> {
-        let project = Project { dir: base.join(format!("{form}-{size}-kept")), form };
+        let project = Project {
+            dir: base.join(format!("{form}-{size}-kept")),
+            form,
+        };
         if !project.dir.join("pipeline.yaml").exists() {
             in_dir(&project.dir, || project.write(size))?;
         }
@@ -65,14 +71,23 @@ impl Project {
                 let mut file = self.file("pipeline.yaml")?;
                 writeln!(file, "version: 1\nstages:")?;
                 for i in 0..size {
-                    writeln!(file, "  s{i}: {{run: \"cp ${{needs.a}} ${{outputs.o}}\", needs: {{a: {{file: in/{i}.txt}}}}, outputs: {{o: o.txt}}}}")?;
+                    writeln!(
+                        file,
+                        "  s{i}: {{run: \"cp ${{needs.a}} ${{outputs.o}}\", needs: {{a: {{file: in/{i}.txt}}}}, outputs: {{o: o.txt}}}}"
+                    )?;
                 }
                 file.flush()
             }
             Form::Matrix => {
                 let mut file = self.file("pipeline.yaml")?;
-                writeln!(file, "version: 1\nstages:\n  copy:\n    matrix: {{i: {{range: [0, {size}]}}}}")?;
-                writeln!(file, "    needs: {{a: {{file: \"in/${{matrix.i}}.txt\"}}}}\n    run: cp ${{needs.a}} ${{outputs.o}}\n    outputs: {{o: o.txt}}")?;
+                writeln!(
+                    file,
+                    "version: 1\nstages:\n  copy:\n    matrix: {{i: {{range: [0, {size}]}}}}"
+                )?;
+                writeln!(
+                    file,
+                    "    needs: {{a: {{file: \"in/${{matrix.i}}.txt\"}}}}\n    run: cp ${{needs.a}} ${{outputs.o}}\n    outputs: {{o: o.txt}}"
+                )?;
                 file.flush()
             }
             Form::Ninja => {
@@ -92,7 +107,10 @@ impl Project {
 
     /// One file of 1 GiB, needed by one stage.
     pub fn one_file(base: &Path) -> Made<Project> {
-        let project = Project { dir: base.join("one-file"), form: Form::Stages };
+        let project = Project {
+            dir: base.join("one-file"),
+            form: Form::Stages,
+        };
         project.remove();
         in_dir(&project.dir, || {
             fs::create_dir_all(project.dir.join("data"))?;
@@ -109,7 +127,10 @@ impl Project {
 
     /// 20,000 files of 3 kB in a directory, needed by one stage.
     pub fn many_files(base: &Path) -> Made<Project> {
-        let project = Project { dir: base.join("many-files"), form: Form::Stages };
+        let project = Project {
+            dir: base.join("many-files"),
+            form: Form::Stages,
+        };
         project.remove();
         in_dir(&project.dir, || {
             fs::create_dir_all(project.dir.join("data"))?;
@@ -124,7 +145,10 @@ impl Project {
     }
 
     fn needs_data(&self) -> std::io::Result<()> {
-        fs::write(self.dir.join("pipeline.yaml"), "version: 1\nstages:\n  count: {run: \"ls ${needs.data} > ${outputs.o}\", needs: {data: {dir: data}}, outputs: {o: o.txt}}\n")
+        fs::write(
+            self.dir.join("pipeline.yaml"),
+            "version: 1\nstages:\n  count: {run: \"ls ${needs.data} > ${outputs.o}\", needs: {data: {dir: data}}, outputs: {o: o.txt}}\n",
+        )
     }
 
     /// The files of `data/`, relative to the project.
@@ -144,13 +168,23 @@ impl Project {
     pub fn run(&self, program: &Path) -> Made<Cost> {
         match self.form {
             Form::Ninja => measure(program, ["--quiet"], &self.dir, &[]),
-            _ => measure(program, ["run", "--quiet"], &self.dir, &[("REPRO_STORE", &self.store())]),
+            _ => measure(
+                program,
+                ["run", "--quiet"],
+                &self.dir,
+                &[("REPRO_STORE", &self.store())],
+            ),
         }
     }
 
     /// Lets `repro` hash the inputs, and remember nothing.
     pub fn hash(&self, repro: &Path) -> Made<Cost> {
-        measure(repro, ["run", "--dry-run"], &self.dir, &[("REPRO_STORE", &self.store())])
+        measure(
+            repro,
+            ["run", "--dry-run"],
+            &self.dir,
+            &[("REPRO_STORE", &self.store())],
+        )
     }
 
     fn store(&self) -> PathBuf {
@@ -160,7 +194,9 @@ impl Project {
     /// Changes one input, another one in every round.
     pub fn change_one(&self, round: u32) -> Made<()> {
         in_dir(&self.dir, || {
-            let mut file = File::options().append(true).open(self.dir.join(format!("in/{}.txt", 7 * round)))?;
+            let mut file = File::options()
+                .append(true)
+                .open(self.dir.join(format!("in/{}.txt", 7 * round)))?;
             writeln!(file, "changed")
         })
     }
@@ -169,7 +205,9 @@ impl Project {
     pub fn forget(&self) -> Made<()> {
         for made in ["store", ".repro", "artifacts", "out"] {
             match fs::remove_dir_all(self.dir.join(made)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(format!("{made}: {e}")),
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(format!("{made}: {e}"));
+                }
                 _ => {}
             }
         }

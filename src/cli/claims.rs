@@ -30,16 +30,25 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
     let claims = &session.plan.claims;
     for name in &args.claims {
         if !claims.iter().any(|c| *c.name == **name) {
-            let hint = output::nearest(name, claims.iter().map(|c| &*c.name), "`repro claims` lists all claims");
+            let hint = output::nearest(
+                name,
+                claims.iter().map(|c| &*c.name),
+                "`repro claims` lists all claims",
+            );
             anyhow::bail!("no claim is called `{name}`; {hint}");
         }
     }
-    let wanted: Vec<_> = claims.iter().filter(|c| args.claims.is_empty() || args.claims.iter().any(|n| **n == *c.name)).collect();
+    let wanted: Vec<_> = claims
+        .iter()
+        .filter(|c| args.claims.is_empty() || args.claims.iter().any(|n| **n == *c.name))
+        .collect();
     let targets: Vec<_> = wanted.iter().map(|c| c.instance).collect();
     let survey = Survey::of(&session, &targets)?;
     let (mut decided, mut open, mut values) = (Vec::new(), Vec::new(), Vec::new());
     for claim in wanted {
-        let output = survey.results[claim.instance.0 as usize].as_ref().and_then(|o| o.first());
+        let output = survey.results[claim.instance.0 as usize]
+            .as_ref()
+            .and_then(|o| o.first());
         match output {
             Some(content) => {
                 let result = verdict(&session.store, claim, content)?;
@@ -64,7 +73,10 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
         }
     }
     if !open.is_empty() {
-        text.push_str(&format!("open, because results are missing: {}\n", open.join(", ")));
+        text.push_str(&format!(
+            "open, because results are missing: {}\n",
+            open.join(", ")
+        ));
     }
     if text.is_empty() {
         text.push_str("the pipeline states no claims\n");

@@ -42,7 +42,11 @@ pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
     let current: HashSet<RelPath> = if args.all {
         HashSet::new()
     } else {
-        let outputs = session.plan.instances.iter().flat_map(|i| i.outputs.iter().filter_map(move |o| artifacts::path_of(i, o).ok()));
+        let outputs = session.plan.instances.iter().flat_map(|i| {
+            i.outputs
+                .iter()
+                .filter_map(move |o| artifacts::path_of(i, o).ok())
+        });
         outputs.collect()
     };
     let (mut known, mut foreign) = (Vec::new(), Vec::new());
@@ -50,16 +54,33 @@ pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
     let bytes_total: u64 = known.iter().map(|c| c.bytes).sum();
     if known.is_empty() {
         output::text("nothing to clean\n")?;
-    } else if args.yes || output::confirmed(&format!("remove {} files ({}) from artifacts/?", known.len(), bytes(bytes_total)))? {
+    } else if args.yes
+        || output::confirmed(&format!(
+            "remove {} files ({}) from artifacts/?",
+            known.len(),
+            bytes(bytes_total)
+        ))?
+    {
         for candidate in &known {
             let path = candidate.path.under(&session.project.root);
-            std::fs::remove_file(&path).map_err(|e| anyhow::anyhow!("cannot remove `{}`: {e}", path.display()))?;
+            std::fs::remove_file(&path)
+                .map_err(|e| anyhow::anyhow!("cannot remove `{}`: {e}", path.display()))?;
             remove_empty_parents(&path, &session.project.artifacts());
         }
-        output::text(&format!("removed {} files ({})\n", known.len(), bytes(bytes_total)))?;
+        output::text(&format!(
+            "removed {} files ({})\n",
+            known.len(),
+            bytes(bytes_total)
+        ))?;
     } else {
-        let mut text = format!("would remove {} files ({}):\n", known.len(), bytes(bytes_total));
-        known.iter().for_each(|c| text.push_str(&format!("  {}\n", c.path)));
+        let mut text = format!(
+            "would remove {} files ({}):\n",
+            known.len(),
+            bytes(bytes_total)
+        );
+        known
+            .iter()
+            .for_each(|c| text.push_str(&format!("  {}\n", c.path)));
         text.push_str("add --yes to do it\n");
         output::text(&text)?;
     }
@@ -70,7 +91,12 @@ pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
 }
 
 /// Sorts the files in the directories of artifacts/. Files right in it, links and hidden files are never ours.
-fn look(session: &Session, current: &HashSet<RelPath>, known: &mut Vec<Candidate>, foreign: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+fn look(
+    session: &Session,
+    current: &HashSet<RelPath>,
+    known: &mut Vec<Candidate>,
+    foreign: &mut Vec<PathBuf>,
+) -> anyhow::Result<()> {
     let root = &session.project.root;
     let mut open = vec![(session.project.artifacts(), true)];
     while let Some((dir, is_top)) = open.pop() {
@@ -82,7 +108,10 @@ fn look(session: &Session, current: &HashSet<RelPath>, known: &mut Vec<Candidate
         for entry in entries {
             let entry = entry?;
             let (path, kind) = (entry.path(), entry.file_type()?);
-            let relative = path.strip_prefix(root).ok().and_then(|p| RelPath::new(p.to_str()?).ok());
+            let relative = path
+                .strip_prefix(root)
+                .ok()
+                .and_then(|p| RelPath::new(p.to_str()?).ok());
             let Some(relative) = relative else {
                 foreign.push(path);
                 continue;
@@ -98,8 +127,14 @@ fn look(session: &Session, current: &HashSet<RelPath>, known: &mut Vec<Candidate
                 }
             } else {
                 let content = session.stats.digest_path(&relative)?;
-                match session.store.has(&Content { shape: Shape::File, ..content })? {
-                    true => known.push(Candidate { path: relative, bytes: content.bytes_total }),
+                match session.store.has(&Content {
+                    shape: Shape::File,
+                    ..content
+                })? {
+                    true => known.push(Candidate {
+                        path: relative,
+                        bytes: content.bytes_total,
+                    }),
                     false => foreign.push(path),
                 }
             }

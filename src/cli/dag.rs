@@ -49,7 +49,11 @@ struct Node<'a> {
 
 impl Node<'_> {
     fn label(&self) -> String {
-        if self.count > 1 { format!("{} ×{}", self.name, self.count) } else { self.name.to_owned() }
+        if self.count > 1 {
+            format!("{} ×{}", self.name, self.count)
+        } else {
+            self.name.to_owned()
+        }
     }
 }
 
@@ -64,8 +68,12 @@ pub fn main(context: &Context, args: &DagArgs) -> anyhow::Result<Exit> {
         Format::Dot => output::text(&dot(&nodes))?,
         Format::Json => {
             let edges = nodes.iter().flat_map(|n| n.needs.iter().map(|(from, names)| json!({"from": nodes[*from].name, "to": n.name, "needs": names})));
-            let shown = nodes.iter().map(|n| json!({"id": n.name, "kind": n.kind, "instances": n.count, "files": n.files}));
-            output::json(&json!({"nodes": shown.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>()}))?;
+            let shown = nodes.iter().map(
+                |n| json!({"id": n.name, "kind": n.kind, "instances": n.count, "files": n.files}),
+            );
+            output::json(
+                &json!({"nodes": shown.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>()}),
+            )?;
         }
     }
     Ok(Exit::Done)
@@ -79,7 +87,13 @@ fn nodes(plan: &Plan, all: bool) -> Vec<Node<'_>> {
     for instance in &plan.instances {
         let name = if all { &*instance.id } else { &*instance.stage };
         let here = *at.entry(name).or_insert_with(|| {
-            nodes.push(Node { name, kind: kind_name(instance), count: 0, needs: BTreeMap::new(), files: BTreeSet::new() });
+            nodes.push(Node {
+                name,
+                kind: kind_name(instance),
+                count: 0,
+                needs: BTreeMap::new(),
+                files: BTreeSet::new(),
+            });
             nodes.len() - 1
         });
         nodes[here].count += 1;
@@ -88,8 +102,15 @@ fn nodes(plan: &Plan, all: bool) -> Vec<Node<'_>> {
             for item in &need.items {
                 match &item.source {
                     // An instance of the same stage (a later round) needs an earlier one: no edge of the stage.
-                    Source::Output { instance, .. } if of_instance[instance.0 as usize] == here => {}
-                    Source::Output { instance, .. } => drop(nodes[here].needs.entry(of_instance[instance.0 as usize]).or_default().insert(&*need.name)),
+                    Source::Output { instance, .. } if of_instance[instance.0 as usize] == here => {
+                    }
+                    Source::Output { instance, .. } => drop(
+                        nodes[here]
+                            .needs
+                            .entry(of_instance[instance.0 as usize])
+                            .or_default()
+                            .insert(&*need.name),
+                    ),
                     Source::Path(path) => drop(nodes[here].files.insert(path.as_str())),
                 }
             }
@@ -104,7 +125,12 @@ fn tree(nodes: &[Node]) -> String {
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (i, node) in nodes.iter().enumerate() {
         // Rounds of two stages may need each other; such a back edge is only named.
-        let latest = node.needs.keys().copied().filter(|p| *p < i).max_by_key(|p| (depth[*p], *p));
+        let latest = node
+            .needs
+            .keys()
+            .copied()
+            .filter(|p| *p < i)
+            .max_by_key(|p| (depth[*p], *p));
         if let Some(latest) = latest {
             depth[i] = depth[latest] + 1;
             parent[i] = Some(latest);
@@ -118,13 +144,26 @@ fn tree(nodes: &[Node]) -> String {
     text
 }
 
-fn branch(nodes: &[Node], children: &[Vec<usize>], parent: &[Option<usize>], root: usize, lead: &str, below: &str, text: &mut String) {
+fn branch(
+    nodes: &[Node],
+    children: &[Vec<usize>],
+    parent: &[Option<usize>],
+    root: usize,
+    lead: &str,
+    below: &str,
+    text: &mut String,
+) {
     let colour = output::colour();
     // Depth can be that of a chain of ten thousand: a stack of our own.
     let mut open = vec![(root, lead.to_owned(), below.to_owned())];
     while let Some((at, lead, below)) = open.pop() {
         let node = &nodes[at];
-        let others: Vec<&str> = node.needs.keys().filter(|p| Some(**p) != parent[at]).map(|p| nodes[*p].name).collect();
+        let others: Vec<&str> = node
+            .needs
+            .keys()
+            .filter(|p| Some(**p) != parent[at])
+            .map(|p| nodes[*p].name)
+            .collect();
         let files: Vec<&str> = node.files.iter().copied().collect();
         let mut notes = vec![node.kind.to_owned()];
         if !others.is_empty() {
@@ -133,21 +172,46 @@ fn branch(nodes: &[Node], children: &[Vec<usize>], parent: &[Option<usize>], roo
         if !files.is_empty() {
             notes.push(format!("reads {}", files.join(", ")));
         }
-        let _ = writeln!(text, "{lead}{} {}", colour.bold(&node.label()), colour.dim(&format!("({})", notes.join("; "))));
+        let _ = writeln!(
+            text,
+            "{lead}{} {}",
+            colour.bold(&node.label()),
+            colour.dim(&format!("({})", notes.join("; ")))
+        );
         for (n, child) in children[at].iter().enumerate().rev() {
             let last = n + 1 == children[at].len();
-            let (branch, trunk) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            open.push((*child, format!("{below}{branch}"), format!("{below}{trunk}")));
+            let (branch, trunk) = if last {
+                ("└─ ", "   ")
+            } else {
+                ("├─ ", "│  ")
+            };
+            open.push((
+                *child,
+                format!("{below}{branch}"),
+                format!("{below}{trunk}"),
+            ));
         }
     }
 }
 
 fn mermaid(nodes: &[Node]) -> String {
     // Mermaid takes HTML entities in quoted labels.
-    let escaped = |text: &str| text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;").replace('>', "&gt;").replace('#', "&num;").replace('\n', " ");
+    let escaped = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('"', "&quot;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('#', "&num;")
+            .replace('\n', " ")
+    };
     let mut text = "flowchart TD\n".to_owned();
     for (i, node) in nodes.iter().enumerate() {
-        let _ = writeln!(text, "  n{i}[\"{}<br/><small>{}</small>\"]", escaped(&node.label()), escaped(node.kind));
+        let _ = writeln!(
+            text,
+            "  n{i}[\"{}<br/><small>{}</small>\"]",
+            escaped(&node.label()),
+            escaped(node.kind)
+        );
     }
     for (i, node) in nodes.iter().enumerate() {
         for from in node.needs.keys() {
@@ -158,15 +222,30 @@ fn mermaid(nodes: &[Node]) -> String {
 }
 
 fn dot(nodes: &[Node]) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
+    let quoted = |text: &str| {
+        format!(
+            "\"{}\"",
+            text.replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n")
+        )
+    };
     let mut text = "digraph pipeline {\n  node [shape=box];\n".to_owned();
     for (i, node) in nodes.iter().enumerate() {
-        let _ = writeln!(text, "  n{i} [label={}];", quoted(&format!("{}\n{}", node.label(), node.kind)));
+        let _ = writeln!(
+            text,
+            "  n{i} [label={}];",
+            quoted(&format!("{}\n{}", node.label(), node.kind))
+        );
     }
     for (i, node) in nodes.iter().enumerate() {
         for (from, names) in &node.needs {
             let names: Vec<&str> = names.iter().copied().collect();
-            let _ = writeln!(text, "  n{from} -> n{i} [label={}];", quoted(&names.join(", ")));
+            let _ = writeln!(
+                text,
+                "  n{from} -> n{i} [label={}];",
+                quoted(&names.join(", "))
+            );
         }
     }
     text.push_str("}\n");

@@ -105,46 +105,123 @@ fn of_locks(session: &Session, file: &std::path::Path) -> anyhow::Result<Diff> {
         (LockFile::read(file)?, file.display().to_string())
     };
     let new = LockFile::read(&session.project.lock_file())?;
-    let side = |lock: LockFile| lock.blocks.into_iter().map(|(id, b)| (id, Side { key: b.key.hex(), outputs: b.outputs })).collect();
-    Ok(Diff { a: name, b: "repro.lock".into(), instances: compare(session, &side(old), &side(new)), claims: Vec::new() })
+    let side = |lock: LockFile| {
+        lock.blocks
+            .into_iter()
+            .map(|(id, b)| {
+                (
+                    id,
+                    Side {
+                        key: b.key.hex(),
+                        outputs: b.outputs,
+                    },
+                )
+            })
+            .collect()
+    };
+    Ok(Diff {
+        a: name,
+        b: "repro.lock".into(),
+        instances: compare(session, &side(old), &side(new)),
+        claims: Vec::new(),
+    })
 }
 
 fn of_runs(session: &Session, args: &DiffArgs) -> anyhow::Result<Diff> {
     let dir = session.runs_dir();
     let runs = journal::list(&dir)?;
-    anyhow::ensure!(runs.len() >= 2 || args.a.is_some(), "{} runs are recorded here; two are needed", runs.len());
+    anyhow::ensure!(
+        runs.len() >= 2 || args.a.is_some(),
+        "{} runs are recorded here; two are needed",
+        runs.len()
+    );
     let a = history::named(&runs, args.a.as_deref().unwrap_or("last-1"))?;
     let b = history::named(&runs, args.b.as_deref().unwrap_or("last"))?;
     let side = |run: &str| -> anyhow::Result<BTreeMap<String, Side>> {
         let left = history::results_after(&dir, &runs, run)?;
-        Ok(left.into_iter().map(|(id, left)| (id, recorded(session, left))).collect())
+        Ok(left
+            .into_iter()
+            .map(|(id, left)| (id, recorded(session, left)))
+            .collect())
     };
-    let claims = |run: &str| -> anyhow::Result<Vec<ClaimResult>> { Ok(Run::read(&dir, run)?.summary().map(|s| s.claims.clone()).unwrap_or_default()) };
+    let claims = |run: &str| -> anyhow::Result<Vec<ClaimResult>> {
+        Ok(Run::read(&dir, run)?
+            .summary()
+            .map(|s| s.claims.clone())
+            .unwrap_or_default())
+    };
     let (claims_a, claims_b) = (claims(a)?, claims(b)?);
-    let names: BTreeSet<&str> = claims_a.iter().chain(&claims_b).map(|c| c.name.as_str()).collect();
+    let names: BTreeSet<&str> = claims_a
+        .iter()
+        .chain(&claims_b)
+        .map(|c| c.name.as_str())
+        .collect();
     let claims = names.into_iter().map(|name| {
-        let of = |claims: &[ClaimResult]| claims.iter().find(|c| c.name == name).map(|c| (c.verdict, c.estimate));
+        let of = |claims: &[ClaimResult]| {
+            claims
+                .iter()
+                .find(|c| c.name == name)
+                .map(|c| (c.verdict, c.estimate))
+        };
         let (a, b) = (of(&claims_a), of(&claims_b));
-        ClaimDiff { name: name.to_owned(), a: a.map(|c| c.0), b: b.map(|c| c.0), estimate_a: a.and_then(|c| c.1), estimate_b: b.and_then(|c| c.1) }
+        ClaimDiff {
+            name: name.to_owned(),
+            a: a.map(|c| c.0),
+            b: b.map(|c| c.0),
+            estimate_a: a.and_then(|c| c.1),
+            estimate_b: b.and_then(|c| c.1),
+        }
     });
-    let claims = claims.filter(|c| c.a != c.b || c.estimate_a != c.estimate_b).collect();
-    Ok(Diff { a: a.to_owned(), b: b.to_owned(), instances: compare(session, &side(a)?, &side(b)?), claims })
+    let claims = claims
+        .filter(|c| c.a != c.b || c.estimate_a != c.estimate_b)
+        .collect();
+    Ok(Diff {
+        a: a.to_owned(),
+        b: b.to_owned(),
+        instances: compare(session, &side(a)?, &side(b)?),
+        claims,
+    })
 }
 
 fn recorded(session: &Session, left: Left) -> Side {
-    let outputs = left.outputs.or_else(|| session.store.lookup(&left.key.parse().ok()?).into_iter().next().map(|r| r.outputs));
-    Side { key: left.key, outputs: outputs.unwrap_or_default().into_iter().map(|(name, content)| (name, content.to_string())).collect() }
+    let outputs = left.outputs.or_else(|| {
+        session
+            .store
+            .lookup(&left.key.parse().ok()?)
+            .into_iter()
+            .next()
+            .map(|r| r.outputs)
+    });
+    Side {
+        key: left.key,
+        outputs: outputs
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, content)| (name, content.to_string()))
+            .collect(),
+    }
 }
 
-fn compare(session: &Session, a: &BTreeMap<String, Side>, b: &BTreeMap<String, Side>) -> Vec<InstanceDiff> {
+fn compare(
+    session: &Session,
+    a: &BTreeMap<String, Side>,
+    b: &BTreeMap<String, Side>,
+) -> Vec<InstanceDiff> {
     let ids: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     let mut diffs = Vec::new();
     for id in ids {
         let (old, new) = (a.get(id), b.get(id));
         let empty = BTreeMap::new();
-        let (old_outputs, new_outputs) = (old.map_or(&empty, |s| &s.outputs), new.map_or(&empty, |s| &s.outputs));
+        let (old_outputs, new_outputs) = (
+            old.map_or(&empty, |s| &s.outputs),
+            new.map_or(&empty, |s| &s.outputs),
+        );
         let names: BTreeSet<&String> = old_outputs.keys().chain(new_outputs.keys()).collect();
-        let outputs: Vec<String> = names.into_iter().filter(|n| old_outputs.get(*n) != new_outputs.get(*n)).cloned().collect();
+        let outputs: Vec<String> = names
+            .into_iter()
+            .filter(|n| old_outputs.get(*n) != new_outputs.get(*n))
+            .cloned()
+            .collect();
         let same_key = old.map(|s| &s.key) == new.map(|s| &s.key);
         if same_key && outputs.is_empty() {
             continue;
@@ -156,18 +233,33 @@ fn compare(session: &Session, a: &BTreeMap<String, Side>, b: &BTreeMap<String, S
             _ if same_key => "same key, other outputs",
             _ => "changed",
         };
-        let preimage = |side: Option<&Side>| side.and_then(|s| session.preimage(&s.key.parse().ok()?));
+        let preimage =
+            |side: Option<&Side>| side.and_then(|s| session.preimage(&s.key.parse().ok()?));
         let fields = match (preimage(old), preimage(new)) {
             (Some(old), Some(new)) => explain::changes(&old, &new),
             _ => Vec::new(),
         };
         let path = |name: &str| {
             let instance = session.plan.instances.iter().find(|i| *i.id == **id)?;
-            instance.outputs.iter().find(|o| *o.name == *name).map(|o| o.path.to_string())
+            instance
+                .outputs
+                .iter()
+                .find(|o| *o.name == *name)
+                .map(|o| o.path.to_string())
         };
-        let tables = outputs.iter().filter(|name| metrics::is_table(name, path(name).as_deref()));
-        let metrics = tables.flat_map(|name| metric_diffs(session, old_outputs.get(name), new_outputs.get(name))).collect();
-        diffs.push(InstanceDiff { instance: id.clone(), change, fields, outputs, metrics });
+        let tables = outputs
+            .iter()
+            .filter(|name| metrics::is_table(name, path(name).as_deref()));
+        let metrics = tables
+            .flat_map(|name| metric_diffs(session, old_outputs.get(name), new_outputs.get(name)))
+            .collect();
+        diffs.push(InstanceDiff {
+            instance: id.clone(),
+            change,
+            fields,
+            outputs,
+            metrics,
+        });
     }
     diffs
 }
@@ -175,18 +267,45 @@ fn compare(session: &Session, a: &BTreeMap<String, Side>, b: &BTreeMap<String, S
 /// Last values that differ; a table that is no longer in the store has none.
 fn metric_diffs(session: &Session, a: Option<&String>, b: Option<&String>) -> Vec<MetricDiff> {
     let values = |text: Option<&String>| -> BTreeMap<String, f64> {
-        let digest = text.and_then(|t| t.strip_prefix("file:")).and_then(|hex| hex.parse().ok());
-        let rows = digest.and_then(|digest| metrics::read(session, &Content { shape: Shape::File, digest, bytes_total: 0 }).ok());
+        let digest = text
+            .and_then(|t| t.strip_prefix("file:"))
+            .and_then(|hex| hex.parse().ok());
+        let rows = digest.and_then(|digest| {
+            metrics::read(
+                session,
+                &Content {
+                    shape: Shape::File,
+                    digest,
+                    bytes_total: 0,
+                },
+            )
+            .ok()
+        });
         let name = |row: &crate::catalog::TableRow| {
-            let parts = [row.stage.clone(), row.seed.map(|s| format!("seed={s}")), Some(metrics::full_name(row))];
+            let parts = [
+                row.stage.clone(),
+                row.seed.map(|s| format!("seed={s}")),
+                Some(metrics::full_name(row)),
+            ];
             parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
         };
-        metrics::last(rows.unwrap_or_default()).into_iter().map(|row| (name(&row), row.value)).collect()
+        metrics::last(rows.unwrap_or_default())
+            .into_iter()
+            .map(|row| (name(&row), row.value))
+            .collect()
     };
     let (a, b) = (values(a), values(b));
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let diff = |name: &String| MetricDiff { name: name.clone(), a: a.get(name).copied(), b: b.get(name).copied() };
-    names.into_iter().filter(|n| a.get(*n).map(|x| x.to_bits()) != b.get(*n).map(|x| x.to_bits())).map(diff).collect()
+    let diff = |name: &String| MetricDiff {
+        name: name.clone(),
+        a: a.get(name).copied(),
+        b: b.get(name).copied(),
+    };
+    names
+        .into_iter()
+        .filter(|n| a.get(*n).map(|x| x.to_bits()) != b.get(*n).map(|x| x.to_bits()))
+        .map(diff)
+        .collect()
 }
 
 fn render(diff: &Diff) -> String {
@@ -196,15 +315,32 @@ fn render(diff: &Diff) -> String {
         text.push_str("no difference\n");
     }
     for instance in &diff.instances {
-        let outputs = if instance.outputs.is_empty() { String::new() } else { format!(" ({})", instance.outputs.join(", ")) };
-        text.push_str(&format!("{}: {}{outputs}\n", colour.bold(&instance.instance), instance.change));
+        let outputs = if instance.outputs.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", instance.outputs.join(", "))
+        };
+        text.push_str(&format!(
+            "{}: {}{outputs}\n",
+            colour.bold(&instance.instance),
+            instance.change
+        ));
         for change in &instance.fields {
             text.push_str(&format!("    {}\n", explain::render(change)));
         }
         let value = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), |v| format!("{v:.4}"));
         for metric in &instance.metrics {
-            let by = metric.a.zip(metric.b).map(|(a, b)| format!(" ({:+.4})", b - a)).unwrap_or_default();
-            text.push_str(&format!("    {}: {} → {}{by}\n", metric.name, value(metric.a), value(metric.b)));
+            let by = metric
+                .a
+                .zip(metric.b)
+                .map(|(a, b)| format!(" ({:+.4})", b - a))
+                .unwrap_or_default();
+            text.push_str(&format!(
+                "    {}: {} → {}{by}\n",
+                metric.name,
+                value(metric.a),
+                value(metric.b)
+            ));
         }
     }
     let verdict = |v: Option<Verdict>| match v {
@@ -215,8 +351,17 @@ fn render(diff: &Diff) -> String {
     };
     for claim in &diff.claims {
         let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
-        let estimates = format!("{} → {}", number(claim.estimate_a), number(claim.estimate_b));
-        text.push_str(&format!("claim {}: {} → {}, estimate {estimates}\n", colour.bold(&claim.name), verdict(claim.a), verdict(claim.b)));
+        let estimates = format!(
+            "{} → {}",
+            number(claim.estimate_a),
+            number(claim.estimate_b)
+        );
+        text.push_str(&format!(
+            "claim {}: {} → {}, estimate {estimates}\n",
+            colour.bold(&claim.name),
+            verdict(claim.a),
+            verdict(claim.b)
+        ));
     }
     text
 }

@@ -41,7 +41,12 @@ pub fn main(_context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
     } else {
         let mut text = String::new();
         for finding in &report.findings {
-            text.push_str(&format!("{}: {}; {}\n", finding.path.display(), finding.problem, remedy(&finding.remedy)));
+            text.push_str(&format!(
+                "{}: {}; {}\n",
+                finding.path.display(),
+                finding.problem,
+                remedy(&finding.remedy)
+            ));
         }
         text.push_str(&format!(
             "{} objects ({}), {} trees, {} results, {} states checked: {}\n",
@@ -50,10 +55,21 @@ pub fn main(_context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
             report.trees,
             report.records,
             report.states,
-            if report.findings.is_empty() { "all is well".to_owned() } else { format!("{} findings", report.findings.len()) }
+            if report.findings.is_empty() {
+                "all is well".to_owned()
+            } else {
+                format!("{} findings", report.findings.len())
+            }
         ));
         output::text(&text)?;
     }
-    let broken = report.findings.iter().any(|f| matches!(f.remedy, Remedy::None(_)));
-    Ok(if broken { Exit::StoreBroken } else { Exit::Done })
+    let broken = report
+        .findings
+        .iter()
+        .any(|f| matches!(f.remedy, Remedy::None(_)));
+    Ok(if broken {
+        Exit::StoreBroken
+    } else {
+        Exit::Done
+    })
 }

@@ -56,16 +56,29 @@ pub fn main(_context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
                 }
             }
             Ok(false) => gone.push(project),
-            Err(e) => anyhow::bail!("cannot ask the project `{}` what it needs: {e}", project.display()),
+            Err(e) => anyhow::bail!(
+                "cannot ask the project `{}` what it needs: {e}",
+                project.display()
+            ),
         }
     }
     if !gone.is_empty() {
         let names: Vec<String> = gone.iter().map(|p| format!("`{}`", p.display())).collect();
         // It may lie on a disk that is not mounted now; what it needs cannot be known.
-        anyhow::bail!("these projects used the store and are not there now: {}; make them reachable, or add --forget-gone-projects", names.join(", "));
+        anyhow::bail!(
+            "these projects used the store and are not there now: {}; make them reachable, or add --forget-gone-projects",
+            names.join(", ")
+        );
     }
-    let policy = GcPolicy { grace: DAY * args.keep_days, states_grace: DAY * args.keep_states_days };
-    let plan = if args.yes { store.gc(&roots, &policy)? } else { store.gc_plan(&roots, &policy)? };
+    let policy = GcPolicy {
+        grace: DAY * args.keep_days,
+        states_grace: DAY * args.keep_states_days,
+    };
+    let plan = if args.yes {
+        store.gc(&roots, &policy)?
+    } else {
+        store.gc_plan(&roots, &policy)?
+    };
     say(&store, &plan, args)?;
     Ok(Exit::Done)
 }
@@ -75,9 +88,15 @@ fn add_roots(project: &Path, roots: &mut HashSet<Root>) -> anyhow::Result<()> {
     let index = Index::load(&project.join(".repro").join("index"));
     for (_, known) in index.iter() {
         roots.insert(Root::Action(known.key));
-        roots.extend(known.outputs.iter().map(|c| Root::Content(c.shape, c.digest)));
+        roots.extend(
+            known
+                .outputs
+                .iter()
+                .map(|c| Root::Content(c.shape, c.digest)),
+        );
     }
-    let lock = LockFile::read(&project.join("repro.lock")).map_err(|e| e.context("gc keeps what repro.lock names, so it must be readable"))?;
+    let lock = LockFile::read(&project.join("repro.lock"))
+        .map_err(|e| e.context("gc keeps what repro.lock names, so it must be readable"))?;
     for block in lock.blocks.values() {
         roots.insert(Root::Action(block.key));
         roots.extend(block.outputs.values().filter_map(|text| content_root(text)));
@@ -116,9 +135,19 @@ fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
         plan.states
     );
     let mut dearest: Vec<_> = plan.actions.iter().collect();
-    dearest.sort_by(|a, b| b.wall_s.unwrap_or(0.0).total_cmp(&a.wall_s.unwrap_or(0.0)).then(a.key.cmp(&b.key)));
+    dearest.sort_by(|a, b| {
+        b.wall_s
+            .unwrap_or(0.0)
+            .total_cmp(&a.wall_s.unwrap_or(0.0))
+            .then(a.key.cmp(&b.key))
+    });
     for action in dearest.iter().take(NAMED) {
-        text.push_str(&format!("  {} {} {}\n", action.key.short(), what(&action.preimage), action.wall_s.map(duration).unwrap_or_default()));
+        text.push_str(&format!(
+            "  {} {} {}\n",
+            action.key.short(),
+            what(&action.preimage),
+            action.wall_s.map(duration).unwrap_or_default()
+        ));
     }
     if dearest.len() > NAMED {
         text.push_str(&format!("  … and {} more\n", dearest.len() - NAMED));
@@ -132,7 +161,9 @@ fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
 /// The kind of an action, or the first line of its script.
 fn what(preimage: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(preimage).unwrap_or_default();
-    let script = value["command"]["script"].as_str().and_then(|s| s.lines().next());
+    let script = value["command"]["script"]
+        .as_str()
+        .and_then(|s| s.lines().next());
     let said = value["kind"]["name"].as_str().or(script).unwrap_or("?");
     said.chars().take(60).collect()
 }

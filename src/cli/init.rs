@@ -55,7 +55,10 @@ pub struct InitArgs {
 /// Runs the command.
 pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
     let dir = &args.dir;
-    if let Some(name) = PIPELINE_NAMES.iter().find(|n| dir.join(n).symlink_metadata().is_ok()) {
+    if let Some(name) = PIPELINE_NAMES
+        .iter()
+        .find(|n| dir.join(n).symlink_metadata().is_ok())
+    {
         anyhow::bail!("`{}` exists; it is left as it is", dir.join(name).display());
     }
     let failed = |path: &Path| {
@@ -65,7 +68,8 @@ pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(dir).map_err(failed(dir))?;
     let pipeline = dir.join(PIPELINE_NAMES[0]);
     let mut file = std::fs::File::create_new(&pipeline).map_err(failed(&pipeline))?;
-    file.write_all(PIPELINE.as_bytes()).map_err(failed(&pipeline))?;
+    file.write_all(PIPELINE.as_bytes())
+        .map_err(failed(&pipeline))?;
     let ignore = dir.join(".gitignore");
     let old = match std::fs::read_to_string(&ignore) {
         Ok(text) => text,
@@ -73,11 +77,23 @@ pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
         Err(e) => anyhow::bail!("cannot read `{}`: {e}", ignore.display()),
     };
     let bare = |line: &str| line.trim().trim_matches('/').to_owned();
-    let missing: Vec<&str> = IGNORED.into_iter().filter(|wanted| !old.lines().any(|line| bare(line) == bare(wanted))).collect();
+    let missing: Vec<&str> = IGNORED
+        .into_iter()
+        .filter(|wanted| !old.lines().any(|line| bare(line) == bare(wanted)))
+        .collect();
     if !missing.is_empty() {
-        let newline = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&ignore).map_err(failed(&ignore))?;
-        file.write_all(format!("{newline}{}\n", missing.join("\n")).as_bytes()).map_err(failed(&ignore))?;
+        let newline = if old.is_empty() || old.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&ignore)
+            .map_err(failed(&ignore))?;
+        file.write_all(format!("{newline}{}\n", missing.join("\n")).as_bytes())
+            .map_err(failed(&ignore))?;
     }
     output::text(&format!("wrote {}; next: repro run\n", pipeline.display()))?;
     Ok(Exit::Done)

@@ -44,11 +44,24 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
         if args.json {
             output::json(&catalog.kinds.iter().map(|k| as_json(k)).collect::<Vec<_>>())?;
         } else if args.markdown {
-            let pages: Vec<String> = catalog.kinds.iter().filter_map(|k| (catalog.reference)(&k.name)).collect();
+            let pages: Vec<String> = catalog
+                .kinds
+                .iter()
+                .filter_map(|k| (catalog.reference)(&k.name))
+                .collect();
             output::text(&pages.join("\n"))?;
         } else {
-            let cells: Vec<Vec<String>> = catalog.kinds.iter().map(|k| vec![k.name.clone(), k.summary.clone()]).collect();
-            output::text(&aligned(&["kind", ""], &cells, output::colour(), |_, _, cell| cell.to_owned()))?;
+            let cells: Vec<Vec<String>> = catalog
+                .kinds
+                .iter()
+                .map(|k| vec![k.name.clone(), k.summary.clone()])
+                .collect();
+            output::text(&aligned(
+                &["kind", ""],
+                &cells,
+                output::colour(),
+                |_, _, cell| cell.to_owned(),
+            ))?;
         }
         return Ok(Exit::Done);
     };
@@ -61,9 +74,15 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let known = catalog.get(name).or_else(|| Some(&catalog.claim_kind).filter(|k| k.name == *name));
+    let known = catalog
+        .get(name)
+        .or_else(|| Some(&catalog.claim_kind).filter(|k| k.name == *name));
     let Some(kind) = known else {
-        let hint = output::nearest(name, catalog.kinds.iter().map(|k| k.name.as_str()), "`repro kinds` lists all kinds");
+        let hint = output::nearest(
+            name,
+            catalog.kinds.iter().map(|k| k.name.as_str()),
+            "`repro kinds` lists all kinds",
+        );
         anyhow::bail!("no kind is called `{name}`; {hint}");
     };
     if args.json {
@@ -99,11 +118,24 @@ fn as_json(kind: &Kind) -> serde_json::Value {
 
 /// What is known of a program: its own words and its inputs.
 fn external_reference(kind: &Kind) -> String {
-    let mut text = format!("## `{}`\n\n{}\n\n{}\n\n### Inputs\n\n", kind.name, kind.summary, kind.doc.trim());
+    let mut text = format!(
+        "## `{}`\n\n{}\n\n{}\n\n### Inputs\n\n",
+        kind.name,
+        kind.summary,
+        kind.doc.trim()
+    );
     for input in &kind.inputs {
         let required = if input.required { ", **required**" } else { "" };
-        text.push_str(&format!("- `{}` ({}{required}): {}\n", input.name, if input.many { "one or more" } else { "one" }, input.doc));
+        text.push_str(&format!(
+            "- `{}` ({}{required}): {}\n",
+            input.name,
+            if input.many { "one or more" } else { "one" },
+            input.doc
+        ));
     }
-    text.push_str(&format!("\n### Parameters\n\n```json\n{}\n```\n", serde_json::to_string_pretty(&kind.schema).unwrap_or_default()));
+    text.push_str(&format!(
+        "\n### Parameters\n\n```json\n{}\n```\n",
+        serde_json::to_string_pretty(&kind.schema).unwrap_or_default()
+    ));
     text
 }

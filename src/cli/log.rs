@@ -29,9 +29,17 @@ pub struct LogArgs {
 pub fn main(_context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
     let dir = open::project(&args.pipeline)?.state().join("runs");
     let names = journal::list(&dir)?;
-    let runs = names.iter().rev().take(args.n).map(|name| Run::read(&dir, name)).collect::<anyhow::Result<Vec<_>>>()?;
+    let runs = names
+        .iter()
+        .rev()
+        .take(args.n)
+        .map(|name| Run::read(&dir, name))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     if args.json {
-        let runs: Vec<_> = runs.iter().map(|r| json!({"run": r.name, "at": r.at(), "args": r.args(), "summary": r.summary()})).collect();
+        let runs: Vec<_> = runs
+            .iter()
+            .map(|r| json!({"run": r.name, "at": r.at(), "args": r.args(), "summary": r.summary()}))
+            .collect();
         output::json(&runs)?;
         return Ok(Exit::Done);
     }
@@ -40,7 +48,14 @@ pub fn main(_context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let cells: Vec<Vec<String>> = runs.iter().map(row).collect();
-    let table = aligned(&["run", "when", "executed", "cached", "failed", "took", "claims", "command"], &cells, output::colour(), |_, _, cell| cell.to_owned());
+    let table = aligned(
+        &[
+            "run", "when", "executed", "cached", "failed", "took", "claims", "command",
+        ],
+        &cells,
+        output::colour(),
+        |_, _, cell| cell.to_owned(),
+    );
     output::text(&table)?;
     Ok(Exit::Done)
 }
@@ -48,12 +63,40 @@ pub fn main(_context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
 fn row(run: &Run) -> Vec<String> {
     let command = run.args().get(1..).unwrap_or_default().join(" ");
     let Some(summary) = run.summary() else {
-        return vec![run.name.clone(), output::when(run.at()), "?".into(), "?".into(), "?".into(), "not ended".into(), String::new(), command];
+        return vec![
+            run.name.clone(),
+            output::when(run.at()),
+            "?".into(),
+            "?".into(),
+            "?".into(),
+            "not ended".into(),
+            String::new(),
+            command,
+        ];
     };
-    let count = |verdict: Verdict| summary.claims.iter().filter(|c| c.verdict == verdict).count();
-    let claims = [(count(Verdict::Holds), "hold"), (count(Verdict::Refuted), "refuted"), (count(Verdict::Inconclusive), "open")];
-    let claims: Vec<String> = claims.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
-    let took = duration(summary.wall_s) + if summary.interrupted { " (interrupted)" } else { "" };
+    let count = |verdict: Verdict| {
+        summary
+            .claims
+            .iter()
+            .filter(|c| c.verdict == verdict)
+            .count()
+    };
+    let claims = [
+        (count(Verdict::Holds), "hold"),
+        (count(Verdict::Refuted), "refuted"),
+        (count(Verdict::Inconclusive), "open"),
+    ];
+    let claims: Vec<String> = claims
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}"))
+        .collect();
+    let took = duration(summary.wall_s)
+        + if summary.interrupted {
+            " (interrupted)"
+        } else {
+            ""
+        };
     vec![
         run.name.clone(),
         output::when(run.at()),

@@ -37,8 +37,17 @@ pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
     let targets = session.targets(std::slice::from_ref(&args.instance))?;
     let [index] = targets[..] else {
-        let names: Vec<&str> = targets.iter().take(10).map(|i| &*session.plan.instance(*i).id).collect();
-        anyhow::bail!("`{}` has {} instances; name one: {}", args.instance, targets.len(), names.join(", "));
+        let names: Vec<&str> = targets
+            .iter()
+            .take(10)
+            .map(|i| &*session.plan.instance(*i).id)
+            .collect();
+        anyhow::bail!(
+            "`{}` has {} instances; name one: {}",
+            args.instance,
+            targets.len(),
+            names.join(", ")
+        );
     };
     let survey = Survey::of(&session, &targets)?;
     let id = &*session.plan.instance(index).id;
@@ -71,13 +80,23 @@ fn live_log(session: &Session, key: &Digest) -> Option<PathBuf> {
         return None;
     }
     let sessions = std::fs::read_dir(session.store.root().join("tmp")).ok()?;
-    let works = sessions.flatten().filter_map(|s| std::fs::read_dir(s.path().join("work")).ok());
-    let dirs = works.flatten().flatten().filter(|d| d.file_name().to_string_lossy().starts_with(&format!("{}-", key.short())));
+    let works = sessions
+        .flatten()
+        .filter_map(|s| std::fs::read_dir(s.path().join("work")).ok());
+    let dirs = works.flatten().flatten().filter(|d| {
+        d.file_name()
+            .to_string_lossy()
+            .starts_with(&format!("{}-", key.short()))
+    });
     dirs.map(|d| d.path().join("log")).find(|log| log.is_file())
 }
 
 fn is_running(session: &Session, key: &Digest) -> bool {
-    session.store.running_actions().iter().any(|(running, _)| running == key)
+    session
+        .store
+        .running_actions()
+        .iter()
+        .any(|(running, _)| running == key)
 }
 
 /// Copies to standard output; `follow` until the action is no longer executed.

@@ -39,7 +39,9 @@ pub struct MetricsArgs {
 
 /// `test_accuracy`.
 pub fn full_name(row: &TableRow) -> String {
-    row.split.as_ref().map_or_else(|| row.name.clone(), |split| format!("{split}_{}", row.name))
+    row.split
+        .as_ref()
+        .map_or_else(|| row.name.clone(), |split| format!("{split}_{}", row.name))
 }
 
 /// Whether an output is a metric table.
@@ -93,7 +95,10 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
                 continue;
             }
             tables += 1;
-            let Some(content) = survey.results[index.0 as usize].as_ref().map(|o| o[position]) else {
+            let Some(content) = survey.results[index.0 as usize]
+                .as_ref()
+                .map(|o| o[position])
+            else {
                 open += 1;
                 continue;
             };
@@ -104,10 +109,23 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
             match rows {
                 Ok(rows) => {
                     let rows = if args.all { rows } else { last(rows) };
-                    let fits = |row: &TableRow| args.name.is_empty() || args.name.iter().any(|n| full_name(row).contains(n.as_str()));
-                    found.extend(rows.into_iter().filter(fits).map(|row| Found { instance: &instance.id, output, row }));
+                    let fits = |row: &TableRow| {
+                        args.name.is_empty()
+                            || args
+                                .name
+                                .iter()
+                                .any(|n| full_name(row).contains(n.as_str()))
+                    };
+                    found.extend(rows.into_iter().filter(fits).map(|row| Found {
+                        instance: &instance.id,
+                        output,
+                        row,
+                    }));
                 }
-                Err(e) => eprintln!("warning: output `{}` of {} is not a table of metrics: {e:#}", output.name, instance.id),
+                Err(e) => eprintln!(
+                    "warning: output `{}` of {} is not a table of metrics: {e:#}",
+                    output.name, instance.id
+                ),
             }
         }
     }
@@ -115,9 +133,17 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
         output::json(&found.iter().map(as_json).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
-    let mut text = if args.all { all_table(&found) } else { last_table(&found) };
+    let mut text = if args.all {
+        all_table(&found)
+    } else {
+        last_table(&found)
+    };
     if found.is_empty() {
-        text = if tables == 0 { "no output is a table of metrics\n".into() } else { "no metric fits\n".into() };
+        text = if tables == 0 {
+            "no output is a table of metrics\n".into()
+        } else {
+            "no metric fits\n".into()
+        };
     }
     output::text(&text)?;
     if open > 0 {
@@ -139,15 +165,36 @@ fn optional<T: ToString>(value: Option<T>) -> String {
 }
 
 fn number(value: f64) -> String {
-    if value == 0.0 || (1e-3..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.4e}") }
+    if value == 0.0 || (1e-3..1e6).contains(&value.abs()) {
+        format!("{value:.4}")
+    } else {
+        format!("{value:.4e}")
+    }
 }
 
 fn all_table(found: &[Found]) -> String {
     let cells: Vec<Vec<String>> = found
         .iter()
-        .map(|f| vec![f.instance.to_owned(), optional(f.row.stage.clone()), optional(f.row.seed), optional(f.row.epoch), optional(f.row.step), full_name(&f.row), number(f.row.value)])
+        .map(|f| {
+            vec![
+                f.instance.to_owned(),
+                optional(f.row.stage.clone()),
+                optional(f.row.seed),
+                optional(f.row.epoch),
+                optional(f.row.step),
+                full_name(&f.row),
+                number(f.row.value),
+            ]
+        })
         .collect();
-    aligned(&["instance", "group", "seed", "epoch", "step", "metric", "value"], &cells, output::colour(), |_, _, cell| cell.to_owned())
+    aligned(
+        &[
+            "instance", "group", "seed", "epoch", "step", "metric", "value",
+        ],
+        &cells,
+        output::colour(),
+        |_, _, cell| cell.to_owned(),
+    )
 }
 
 /// One table per set of metrics: instances that measure the same stand together.
@@ -195,7 +242,9 @@ fn last_table(found: &[Found]) -> String {
         if !text.is_empty() {
             text.push('\n');
         }
-        text.push_str(&aligned(&head, &cells, output::colour(), |_, _, cell| cell.to_owned()));
+        text.push_str(&aligned(&head, &cells, output::colour(), |_, _, cell| {
+            cell.to_owned()
+        }));
     }
     text
 }
@@ -206,7 +255,15 @@ mod tests {
 
     #[test]
     fn the_last_row_is_that_of_the_highest_epoch() {
-        let row = |epoch: i64, value: f64| TableRow { stage: None, seed: None, epoch: Some(epoch), step: None, split: Some("test".into()), name: "x".into(), value };
+        let row = |epoch: i64, value: f64| TableRow {
+            stage: None,
+            seed: None,
+            epoch: Some(epoch),
+            step: None,
+            split: Some("test".into()),
+            name: "x".into(),
+            value,
+        };
         let kept = last(vec![row(1, 0.1), row(3, 0.3), row(2, 0.2)]);
         assert_eq!(kept, [row(3, 0.3)]);
         assert_eq!(full_name(&kept[0]), "test_x");

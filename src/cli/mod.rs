@@ -120,10 +120,14 @@ pub struct Context {
 
 /// Runs the command line of this process.
 pub fn main(catalog: fn() -> Catalog) -> ExitCode {
-    let args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> = std::env::args_os()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
     // Hidden: what `run` starts. Kept out of clap so that a worker starts without building a parser.
     match args.get(1).map(String::as_str) {
-        Some("worker") if args.len() == 3 => return (catalog().work)(std::path::Path::new(&args[2])),
+        Some("worker") if args.len() == 3 => {
+            return (catalog().work)(std::path::Path::new(&args[2]));
+        }
         Some("keeper") if args.len() == 2 => return crate::exec::keeper::main(),
         _ => {}
     }
@@ -131,10 +135,17 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
-            return ExitCode::from(if e.use_stderr() { Exit::Usage.code() } else { 0 });
+            return ExitCode::from(if e.use_stderr() {
+                Exit::Usage.code()
+            } else {
+                0
+            });
         }
     };
-    let context = Context { catalog: Arc::new(catalog()), args };
+    let context = Context {
+        catalog: Arc::new(catalog()),
+        args,
+    };
     let exit = match cli.command {
         Command::Run(args) => run::main(&context, &args),
         Command::Status(args) => status::main(&context, &args),
@@ -164,22 +175,35 @@ fn report(error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     if let Some(diagnostics) = error.downcast_ref::<crate::spec::Diagnostics>() {
-        let colour = crate::ui::style::Colour::of(&std::io::stderr()) == crate::ui::style::Colour::On;
+        let colour =
+            crate::ui::style::Colour::of(&std::io::stderr()) == crate::ui::style::Colour::On;
         eprintln!("{}", diagnostics.render(colour));
         return Exit::Usage;
     }
     eprintln!("error: {error:#}");
-    let broken = |cause: &(dyn std::error::Error + 'static)| cause.is::<crate::store::StoreError>() || is_disk_trouble(cause);
-    if error.chain().any(broken) { Exit::StoreBroken } else { Exit::Usage }
+    let broken = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<crate::store::StoreError>() || is_disk_trouble(cause)
+    };
+    if error.chain().any(broken) {
+        Exit::StoreBroken
+    } else {
+        Exit::Usage
+    }
 }
 
 /// The project's own disk is full or cannot be written.
 fn is_disk_trouble(cause: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    cause.downcast_ref::<std::io::Error>().is_some_and(|e| matches!(e.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded))
+    cause
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|e| matches!(e.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded))
 }
 
 /// Whoever read standard output has seen enough (`repro log | head`).
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }

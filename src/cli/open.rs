@@ -17,17 +17,30 @@ fn env(name: &str) -> Option<String> {
 
 /// The project, without reading its pipeline.
 pub fn project(args: &PipelineArgs) -> anyhow::Result<Project> {
-    Ok(Project::find(args.file.as_deref(), &std::env::current_dir()?)?)
+    Ok(Project::find(
+        args.file.as_deref(),
+        &std::env::current_dir()?,
+    )?)
 }
 
 /// The plan of a project. `REPRO_MIRROR` comes before the mirrors the pipeline names.
 pub fn plan(context: &Context, args: &PipelineArgs, project: &Project) -> anyhow::Result<Plan> {
     let describe = |program: &Path| crate::exec::external::describe(program);
-    let options = spec::Options { file: &project.pipeline, root: &project.root, profile: args.profile.clone(), set: args.set.clone(), env: &env };
+    let options = spec::Options {
+        file: &project.pipeline,
+        root: &project.root,
+        profile: args.profile.clone(),
+        set: args.set.clone(),
+        env: &env,
+    };
     let mut plan = spec::load(&options, &context.catalog, &describe)?;
     if let Some(mirror) = env("REPRO_MIRROR").filter(|m| !m.is_empty()) {
         // A relative directory means: from where the user is.
-        let mirror = if mirror.contains("://") { mirror } else { std::path::absolute(mirror)?.to_string_lossy().into_owned() };
+        let mirror = if mirror.contains("://") {
+            mirror
+        } else {
+            std::path::absolute(mirror)?.to_string_lossy().into_owned()
+        };
         plan.mirrors.insert(0, mirror);
     }
     Ok(plan)
@@ -42,7 +55,9 @@ pub fn session(context: &Context, args: &PipelineArgs) -> anyhow::Result<Session
     let link_mode = match env("REPRO_LINK").as_deref() {
         None | Some("" | "copy") => LinkMode::Copy,
         Some("hardlink") => LinkMode::Hardlink,
-        Some(other) => anyhow::bail!("REPRO_LINK is `{other}`; it may be `copy` (default) or `hardlink`"),
+        Some(other) => {
+            anyhow::bail!("REPRO_LINK is `{other}`; it may be `copy` (default) or `hardlink`")
+        }
     };
     let mut session = Session {
         index: Index::load(&state.join("index")),

@@ -24,9 +24,18 @@ pub fn colour() -> Colour {
 }
 
 /// ` did you mean ...?`, or what lists the names.
-pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>, otherwise: &str) -> String {
-    match candidates.map(|c| (strsim::damerau_levenshtein(c, name), c)).min() {
-        Some((distance, near)) if distance <= name.chars().count() / 2 => format!("did you mean `{near}`?"),
+pub fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+    otherwise: &str,
+) -> String {
+    match candidates
+        .map(|c| (strsim::damerau_levenshtein(c, name), c))
+        .min()
+    {
+        Some((distance, near)) if distance <= name.chars().count() / 2 => {
+            format!("did you mean `{near}`?")
+        }
         _ => otherwise.to_owned(),
     }
 }
@@ -34,7 +43,10 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>, otherw
 /// A time of a journal, to the minute, in the user's zone; as it is where it cannot be read.
 pub fn when(at: &str) -> String {
     match at.parse::<jiff::Timestamp>() {
-        Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        Ok(time) => time
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M")
+            .to_string(),
         Err(_) => at.to_owned(),
     }
 }

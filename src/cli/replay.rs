@@ -41,26 +41,49 @@ pub struct ReplayArgs {
 pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
     let targets = session.targets(&args.targets)?;
-    anyhow::ensure!(args.keep.is_none() || targets.len() == 1, "--keep is for one instance; {} are named", targets.len());
+    anyhow::ensure!(
+        args.keep.is_none() || targets.len() == 1,
+        "--keep is for one instance; {} are named",
+        targets.len()
+    );
     session.store.start_lease()?;
     let survey = Survey::of(&session, &targets)?;
     let cancel = Arc::new(Cancel::new()?);
     super::run::watch_signals(&cancel)?;
-    let cpus = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+    let cpus = args
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let (mut exit, mut values) = (Exit::Done, Vec::new());
     for index in targets {
         let instance = session.plan.instance(index);
-        let seen = survey.get(index).ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
+        let seen = survey
+            .get(index)
+            .ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
         let (Some(hit), Some(contents)) = (&seen.hit, &seen.contents) else {
-            anyhow::bail!("no result of `{}` is recorded, so there is nothing to compare with; `repro run {}` first", instance.id, instance.id);
+            anyhow::bail!(
+                "no result of `{}` is recorded, so there is nothing to compare with; `repro run {}` first",
+                instance.id,
+                instance.id
+            );
         };
-        let terms = ReplayTerms { keep: args.keep.clone(), cpus: instance.policy.cpus.unwrap_or(cpus).min(cpus), offline: args.offline, executable: std::env::current_exe()? };
+        let terms = ReplayTerms {
+            keep: args.keep.clone(),
+            cpus: instance.policy.cpus.unwrap_or(cpus).min(cpus),
+            offline: args.offline,
+            executable: std::env::current_exe()?,
+        };
         let replayed = match replay(&session, instance, contents, terms, &cancel, &mut |_| {})? {
             Ok(replayed) => replayed,
-            Err(failure) if matches!(failure.cause, crate::exec::Cause::Cancelled) => return Ok(Exit::Interrupted),
+            Err(failure) if matches!(failure.cause, crate::exec::Cause::Cancelled) => {
+                return Ok(Exit::Interrupted);
+            }
             Err(failure) => {
                 eprintln!("error: {}: {}", instance.id, failure.account());
-                failure.cause.hint().iter().for_each(|hint| eprintln!("help: {hint}"));
+                failure
+                    .cause
+                    .hint()
+                    .iter()
+                    .for_each(|hint| eprintln!("help: {hint}"));
                 exit = Exit::StageFailed;
                 continue;
             }
@@ -69,7 +92,8 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
         let mut outputs = serde_json::Map::new();
         for (spec, recorded) in instance.outputs.iter().zip(&hit.outputs) {
             let fresh = replayed.outputs.get(&spec.name);
-            let same = fresh.is_some_and(|f| f.shape == recorded.shape && f.digest == recorded.digest);
+            let same =
+                fresh.is_some_and(|f| f.shape == recorded.shape && f.digest == recorded.digest);
             outputs.insert(spec.name.to_string(), json!({"identical": same, "recorded": recorded.to_string(), "replayed": fresh.map(ToString::to_string)}));
             if !same {
                 differing.push((spec.name.clone(), *recorded, fresh.copied()));
@@ -79,11 +103,22 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
             values.push(json!({"instance": &*instance.id, "key": hit.key, "identical": differing.is_empty(), "wall_s": replayed.usage.wall_s, "outputs": outputs}));
         } else if differing.is_empty() {
             let once = duration(f64::from(hit.wall_s));
-            output::text(&format!("{}: identical, {} outputs; took {} (recorded: {once})\n", instance.id, hit.outputs.len(), duration(replayed.usage.wall_s)))?;
+            output::text(&format!(
+                "{}: identical, {} outputs; took {} (recorded: {once})\n",
+                instance.id,
+                hit.outputs.len(),
+                duration(replayed.usage.wall_s)
+            ))?;
         } else {
             for (name, recorded, fresh) in &differing {
-                let fresh = fresh.map_or_else(|| "nothing".to_owned(), |f| format!("{f} ({} bytes)", f.bytes_total));
-                output::text(&format!("{}: output `{name}` differs\n  recorded {recorded} ({} bytes)\n  replayed {fresh}\n", instance.id, recorded.bytes_total))?;
+                let fresh = fresh.map_or_else(
+                    || "nothing".to_owned(),
+                    |f| format!("{f} ({} bytes)", f.bytes_total),
+                );
+                output::text(&format!(
+                    "{}: output `{name}` differs\n  recorded {recorded} ({} bytes)\n  replayed {fresh}\n",
+                    instance.id, recorded.bytes_total
+                ))?;
             }
         }
         if !differing.is_empty() && exit == Exit::Done {

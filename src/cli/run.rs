@@ -62,8 +62,16 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let options = RunOptions {
         targets,
         jobs: args.jobs,
-        on_failure: if args.keep_going { OnFailure::KeepGoing } else { OnFailure::Stop },
-        reuse: if args.force { Reuse::ForceTargets } else { Reuse::Recorded },
+        on_failure: if args.keep_going {
+            OnFailure::KeepGoing
+        } else {
+            OnFailure::Stop
+        },
+        reuse: if args.force {
+            Reuse::ForceTargets
+        } else {
+            Reuse::Recorded
+        },
         dry_run: args.dry_run,
         offline: args.offline,
         args: context.args.clone(),
@@ -91,7 +99,9 @@ fn targets_and_file(args: &RunArgs) -> anyhow::Result<(Vec<String>, PipelineArgs
         let is_file = [".yaml", ".yml"].iter().any(|end| target.ends_with(end));
         match (is_file, &pipeline.file) {
             (true, None) => pipeline.file = Some(target.into()),
-            (true, Some(file)) => anyhow::bail!("two pipeline files: `{}` and `{target}`", file.display()),
+            (true, Some(file)) => {
+                anyhow::bail!("two pipeline files: `{}` and `{target}`", file.display())
+            }
             (false, _) => targets.push(target.clone()),
         }
     }
@@ -111,15 +121,25 @@ fn display(args: &RunArgs, session: &Session) -> Box<dyn FnMut(&Event)> {
     if args.quiet {
         let mut lines = Lines::new(colour);
         return Box::new(move |event| {
-            if matches!(event, Event::Failed { .. } | Event::Unstable { .. } | Event::Warning { .. }) {
+            if matches!(
+                event,
+                Event::Failed { .. } | Event::Unstable { .. } | Event::Warning { .. }
+            ) {
                 lines.show(event);
             }
         });
     }
     if std::io::stderr().is_terminal() && !args.dry_run {
         let seconds = |id: &str| session.index.get(id).map(|k| f64::from(k.wall_s));
-        let expected: BTreeMap<String, f64> = session.plan.instances.iter().filter_map(|i| Some((i.id.to_string(), seconds(&i.id)?))).collect();
-        let cores = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+        let expected: BTreeMap<String, f64> = session
+            .plan
+            .instances
+            .iter()
+            .filter_map(|i| Some((i.id.to_string(), seconds(&i.id)?)))
+            .collect();
+        let cores = args
+            .jobs
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
         let mut bars = Bars::new(colour, expected, cores);
         return Box::new(move |event| bars.show(event));
     }

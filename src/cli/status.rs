@@ -59,19 +59,28 @@ pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
     let targets = session.targets(&args.targets)?;
     let survey = Survey::of(&session, &targets)?;
-    let rows: Vec<Row> = targets.iter().filter_map(|index| row(&session, &survey, *index)).collect();
+    let rows: Vec<Row> = targets
+        .iter()
+        .filter_map(|index| row(&session, &survey, *index))
+        .collect();
     if args.json {
         output::json(&rows)?;
     } else if args.all {
         output::text(&by_instance(&rows))?;
     } else {
-        let stages = targets.iter().map(|index| &*session.plan.instance(*index).stage);
+        let stages = targets
+            .iter()
+            .map(|index| &*session.plan.instance(*index).stage);
         output::text(&by_stage(stages, &rows))?;
     }
     Ok(Exit::Done)
 }
 
-fn row<'a>(session: &'a Session, survey: &'a Survey, index: crate::plan::InstanceIndex) -> Option<Row<'a>> {
+fn row<'a>(
+    session: &'a Session,
+    survey: &'a Survey,
+    index: crate::plan::InstanceIndex,
+) -> Option<Row<'a>> {
     let (instance, seen) = (session.plan.instance(index), survey.get(index)?);
     let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
     Some(Row {
@@ -79,14 +88,22 @@ fn row<'a>(session: &'a Session, survey: &'a Survey, index: crate::plan::Instanc
         kind: kind_name(instance),
         state: seen.state,
         key: seen.key.map(|k| k.hex()),
-        outputs: instance.outputs.iter().zip(contents).map(|(o, c)| (&*o.name, c.to_string())).collect(),
+        outputs: instance
+            .outputs
+            .iter()
+            .zip(contents)
+            .map(|(o, c)| (&*o.name, c.to_string()))
+            .collect(),
         reason: seen.reason.as_ref(),
         problem: seen.problem.as_deref(),
     })
 }
 
 fn said(row: &Row) -> String {
-    row.problem.map(str::to_owned).or_else(|| row.reason.map(reason_text)).unwrap_or_default()
+    row.problem
+        .map(str::to_owned)
+        .or_else(|| row.reason.map(reason_text))
+        .unwrap_or_default()
 }
 
 fn painted(state: State, text: &str) -> String {
@@ -99,8 +116,29 @@ fn painted(state: State, text: &str) -> String {
 }
 
 fn by_instance(rows: &[Row]) -> String {
-    let cells: Vec<Vec<String>> = rows.iter().map(|r| vec![r.instance.to_owned(), r.kind.to_owned(), r.state.word().to_owned(), said(r)]).collect();
-    aligned(&["instance", "kind", "state", ""], &cells, output::colour(), |i, column, cell| if column == 2 { painted(rows[i].state, cell) } else { cell.to_owned() })
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|r| {
+            vec![
+                r.instance.to_owned(),
+                r.kind.to_owned(),
+                r.state.word().to_owned(),
+                said(r),
+            ]
+        })
+        .collect();
+    aligned(
+        &["instance", "kind", "state", ""],
+        &cells,
+        output::colour(),
+        |i, column, cell| {
+            if column == 2 {
+                painted(rows[i].state, cell)
+            } else {
+                cell.to_owned()
+            }
+        },
+    )
 }
 
 fn by_stage<'a>(stages: impl Iterator<Item = &'a str>, rows: &[Row]) -> String {
@@ -117,11 +155,38 @@ fn by_stage<'a>(stages: impl Iterator<Item = &'a str>, rows: &[Row]) -> String {
     let mut worst = Vec::new();
     for stage in order {
         let rows = &of[stage];
-        let counts = State::ALL.map(|state| (rows.iter().filter(|r| r.state == state).count(), state));
-        let words: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, state)| format!("{n} {}", state.word())).collect();
+        let counts =
+            State::ALL.map(|state| (rows.iter().filter(|r| r.state == state).count(), state));
+        let words: Vec<String> = counts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, state)| format!("{n} {}", state.word()))
+            .collect();
         let open = rows.iter().find(|r| r.state != State::Cached);
-        cells.push(vec![stage.to_owned(), rows[0].kind.to_owned(), words.join(", "), open.map(|r| said(r)).unwrap_or_default()]);
-        worst.push(counts.iter().rev().find(|(n, _)| *n > 0).map_or(State::Cached, |c| c.1));
+        cells.push(vec![
+            stage.to_owned(),
+            rows[0].kind.to_owned(),
+            words.join(", "),
+            open.map(|r| said(r)).unwrap_or_default(),
+        ]);
+        worst.push(
+            counts
+                .iter()
+                .rev()
+                .find(|(n, _)| *n > 0)
+                .map_or(State::Cached, |c| c.1),
+        );
     }
-    aligned(&["stage", "kind", "state", ""], &cells, output::colour(), |i, column, cell| if column == 2 { painted(worst[i], cell) } else { cell.to_owned() })
+    aligned(
+        &["stage", "kind", "state", ""],
+        &cells,
+        output::colour(),
+        |i, column, cell| {
+            if column == 2 {
+                painted(worst[i], cell)
+            } else {
+                cell.to_owned()
+            }
+        },
+    )
 }

@@ -41,7 +41,9 @@ pub struct WhyArgs {
 /// The instances of a group; without `--all` the first few and how many more.
 fn named(ids: &[&str], all: bool) -> String {
     match ids.get(..IDS_SHOWN) {
-        Some(first) if !all && ids.len() > IDS_SHOWN => format!("{} and {} more", first.join(", "), ids.len() - IDS_SHOWN),
+        Some(first) if !all && ids.len() > IDS_SHOWN => {
+            format!("{} and {} more", first.join(", "), ids.len() - IDS_SHOWN)
+        }
         _ => ids.join(", "),
     }
 }
@@ -53,9 +55,17 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     let survey = Survey::of(&session, &targets)?;
     let names: Vec<&str> = session.plan.instances.iter().map(|i| &*i.id).collect();
     let executions = history::last_executions(&session.runs_dir(), RUNS_LOOKED_AT, &names)?;
-    let view = report::View { session: &session, survey: &survey, executions: &executions, searches_left: SEARCHES_MAX.into() };
+    let view = report::View {
+        session: &session,
+        survey: &survey,
+        executions: &executions,
+        searches_left: SEARCHES_MAX.into(),
+    };
     if args.json {
-        let reports = targets.iter().map(|index| view.report(*index)).collect::<anyhow::Result<Vec<_>>>()?;
+        let reports = targets
+            .iter()
+            .map(|index| view.report(*index))
+            .collect::<anyhow::Result<Vec<_>>>()?;
         output::json(&reports)?;
         return Ok(Exit::Done);
     }
@@ -75,14 +85,23 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
         }
     }
     if !args.all && groups.len() > GROUPS_SHOWN {
-        untold += groups.split_off(GROUPS_SHOWN).iter().map(|(_, ids)| ids.len()).sum::<usize>();
+        untold += groups
+            .split_off(GROUPS_SHOWN)
+            .iter()
+            .map(|(_, ids)| ids.len())
+            .sum::<usize>();
     }
     let mut text = String::new();
     for (story, ids) in &groups {
-        text.push_str(&format!("{}\n{story}", output::colour().bold(&named(ids, args.all))));
+        text.push_str(&format!(
+            "{}\n{story}",
+            output::colour().bold(&named(ids, args.all))
+        ));
     }
     if untold > 0 {
-        text.push_str(&format!("… and {untold} more instances: name one, or add --all\n"));
+        text.push_str(&format!(
+            "… and {untold} more instances: name one, or add --all\n"
+        ));
     }
     output::text(&text)?;
     Ok(Exit::Done)

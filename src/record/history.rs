@@ -22,8 +22,12 @@ impl Run {
     /// # Errors
     /// Its journal cannot be read.
     pub fn read(dir: &Path, name: &str) -> anyhow::Result<Run> {
-        let events = journal::read(dir, name).map_err(|e| anyhow::anyhow!("cannot read the journal of run {name}: {e}"))?;
-        Ok(Run { name: name.to_owned(), events })
+        let events = journal::read(dir, name)
+            .map_err(|e| anyhow::anyhow!("cannot read the journal of run {name}: {e}"))?;
+        Ok(Run {
+            name: name.to_owned(),
+            events,
+        })
     }
 
     /// When it began, RFC 3339; empty where the journal lost its first line.
@@ -62,13 +66,17 @@ pub fn named<'a>(runs: &'a [String], text: &str) -> anyhow::Result<&'a str> {
         None => None,
     };
     if let Some(back) = back {
-        let at = runs.len().checked_sub(back + 1).ok_or_else(|| anyhow::anyhow!("there is no run `{text}`: {} are recorded", runs.len()))?;
+        let at = runs.len().checked_sub(back + 1).ok_or_else(|| {
+            anyhow::anyhow!("there is no run `{text}`: {} are recorded", runs.len())
+        })?;
         return Ok(&runs[at]);
     }
     let mut fitting = runs.iter().filter(|r| r.starts_with(text));
     match (fitting.next(), fitting.next()) {
         (Some(run), None) => Ok(run),
-        (Some(a), Some(b)) if a != text => anyhow::bail!("`{text}` could be run {a} or {b}; write more of it"),
+        (Some(a), Some(b)) if a != text => {
+            anyhow::bail!("`{text}` could be run {a} or {b}; write more of it")
+        }
         (Some(a), Some(_)) => Ok(a),
         (None, _) => anyhow::bail!("no run is called `{text}`; `repro log` lists them"),
     }
@@ -112,7 +120,11 @@ pub enum End {
 ///
 /// # Errors
 /// A journal cannot be read.
-pub fn last_executions(dir: &Path, runs_max: usize, wanted: &[&str]) -> anyhow::Result<BTreeMap<String, Execution>> {
+pub fn last_executions(
+    dir: &Path,
+    runs_max: usize,
+    wanted: &[&str],
+) -> anyhow::Result<BTreeMap<String, Execution>> {
     let mut open: std::collections::HashSet<&str> = wanted.iter().copied().collect();
     let mut found = BTreeMap::new();
     for name in journal::list(dir)?.iter().rev().take(runs_max) {
@@ -122,13 +134,37 @@ pub fn last_executions(dir: &Path, runs_max: usize, wanted: &[&str]) -> anyhow::
         let run = Run::read(dir, name)?;
         let mut ends: BTreeMap<&str, End> = BTreeMap::new();
         for event in run.events.iter().rev() {
+            let end = match event {
+                Event::Finished {
+                    instance, wall_s, ..
+                } => Some((instance, End::Finished { wall_s: *wall_s })),
+                Event::Failed {
+                    instance, message, ..
+                } => {
+                    let message = message.clone();
+                    Some((instance, End::Failed { message }))
+                }
+                Event::Unstable { instance, .. } => Some((instance, End::Unstable)),
+                _ => None,
+            };
+            if let Some((instance, end)) = end {
+                ends.entry(instance).or_insert(end);
+            }
             match event {
-                Event::Finished { instance, wall_s, .. } => drop(ends.entry(instance).or_insert(End::Finished { wall_s: *wall_s })),
-                Event::Failed { instance, message, .. } => drop(ends.entry(instance).or_insert_with(|| End::Failed { message: message.clone() })),
-                Event::Unstable { instance, .. } => drop(ends.entry(instance).or_insert(End::Unstable)),
-                Event::Started { instance, key, reason, .. } if open.remove(instance.as_str()) => {
+                Event::Started {
+                    instance,
+                    key,
+                    reason,
+                    ..
+                } if open.remove(instance.as_str()) => {
                     let end = ends.remove(instance.as_str()).unwrap_or(End::Unknown);
-                    let execution = Execution { run: name.clone(), at: run.at().to_owned(), key: key.clone(), reason: reason.clone(), end };
+                    let execution = Execution {
+                        run: name.clone(),
+                        at: run.at().to_owned(),
+                        key: key.clone(),
+                        reason: reason.clone(),
+                        end,
+                    };
                     found.insert(instance.clone(), execution);
                 }
                 _ => {}
@@ -152,14 +188,31 @@ pub struct Left {
 ///
 /// # Errors
 /// A journal cannot be read.
-pub fn results_after(dir: &Path, runs: &[String], last: &str) -> anyhow::Result<BTreeMap<String, Left>> {
+pub fn results_after(
+    dir: &Path,
+    runs: &[String],
+    last: &str,
+) -> anyhow::Result<BTreeMap<String, Left>> {
     let mut results = BTreeMap::new();
     for name in runs.iter().take_while(|run| run.as_str() <= last) {
         for event in Run::read(dir, name)?.events {
             match event {
-                Event::Finished { instance, key, outputs, .. } => drop(results.insert(instance, Left { key, outputs: Some(outputs) })),
+                Event::Finished {
+                    instance,
+                    key,
+                    outputs,
+                    ..
+                } => drop(results.insert(
+                    instance,
+                    Left {
+                        key,
+                        outputs: Some(outputs),
+                    },
+                )),
                 Event::Cached { instance, key, .. } => {
-                    let same = results.get(&instance).is_some_and(|left: &Left| left.key == key);
+                    let same = results
+                        .get(&instance)
+                        .is_some_and(|left: &Left| left.key == key);
                     if !same {
                         results.insert(instance, Left { key, outputs: None });
                     }
@@ -179,16 +232,27 @@ mod tests {
 
     fn write(dir: &Path, name: &str, events: &[Event]) {
         std::fs::create_dir_all(dir).unwrap();
-        let lines: Vec<String> = events.iter().map(|e| serde_json::to_string(e).unwrap() + "\n").collect();
+        let lines: Vec<String> = events
+            .iter()
+            .map(|e| serde_json::to_string(e).unwrap() + "\n")
+            .collect();
         std::fs::write(dir.join(format!("{name}.jsonl")), lines.concat()).unwrap();
     }
 
     fn started(instance: &str, key: &str, reason: Reason) -> Event {
-        Event::Started { instance: instance.into(), key: key.into(), reason }
+        Event::Started {
+            instance: instance.into(),
+            key: key.into(),
+            reason,
+        }
     }
 
     fn finished(instance: &str, key: &str) -> Event {
-        let content = Content { shape: Shape::File, digest: Digest::of(key.as_bytes()), bytes_total: 1 };
+        let content = Content {
+            shape: Shape::File,
+            digest: Digest::of(key.as_bytes()),
+            bytes_total: 1,
+        };
         Event::Finished {
             resumed_from: None,
             instance: instance.into(),
@@ -206,12 +270,45 @@ mod tests {
     #[test]
     fn the_last_execution_is_found_across_runs() {
         let dir = tempfile::tempdir().unwrap();
-        let changed = Reason::Changed(vec![Change { field: "salt".into(), old: None, new: None }]);
-        write(dir.path(), "1", &[started("a", "k1", Reason::NeverRun), finished("a", "k1"), started("b", "k", Reason::NeverRun)]);
-        write(dir.path(), "2", &[started("a", "k2", changed.clone()), Event::Failed { instance: "a".into(), key: Some("k2".into()), message: "no".into(), hint: None }]);
+        let changed = Reason::Changed(vec![Change {
+            field: "salt".into(),
+            old: None,
+            new: None,
+        }]);
+        write(
+            dir.path(),
+            "1",
+            &[
+                started("a", "k1", Reason::NeverRun),
+                finished("a", "k1"),
+                started("b", "k", Reason::NeverRun),
+            ],
+        );
+        write(
+            dir.path(),
+            "2",
+            &[
+                started("a", "k2", changed.clone()),
+                Event::Failed {
+                    instance: "a".into(),
+                    key: Some("k2".into()),
+                    message: "no".into(),
+                    hint: None,
+                },
+            ],
+        );
         let found = last_executions(dir.path(), 10, &["a", "b", "c"]).unwrap();
         assert_eq!(found.len(), 2);
-        assert_eq!((found["a"].run.as_str(), &found["a"].reason, &found["a"].end), ("2", &changed, &End::Failed { message: "no".into() }));
+        assert_eq!(
+            (found["a"].run.as_str(), &found["a"].reason, &found["a"].end),
+            (
+                "2",
+                &changed,
+                &End::Failed {
+                    message: "no".into()
+                }
+            )
+        );
         assert_eq!(found["b"].end, End::Unknown);
         assert_eq!(last_executions(dir.path(), 1, &["b"]).unwrap().len(), 0);
     }
@@ -219,25 +316,45 @@ mod tests {
     #[test]
     fn results_accumulate_and_cached_ones_count() {
         let dir = tempfile::tempdir().unwrap();
-        let cached = |key: &str| Event::Cached { instance: "a".into(), key: key.into(), saved_s: 0.0, restored: true, changed: true };
+        let cached = |key: &str| Event::Cached {
+            instance: "a".into(),
+            key: key.into(),
+            saved_s: 0.0,
+            restored: true,
+            changed: true,
+        };
         write(dir.path(), "1", &[finished("a", "k1"), finished("b", "k")]);
         write(dir.path(), "2", &[finished("a", "k2")]);
         write(dir.path(), "3", &[cached("k1")]);
         let runs = journal::list(dir.path()).unwrap();
-        let key_after = |run: &str| results_after(dir.path(), &runs, run).unwrap()["a"].key.clone();
-        assert_eq!([key_after("1"), key_after("2"), key_after("3")], ["k1", "k2", "k1"]);
+        let key_after = |run: &str| {
+            results_after(dir.path(), &runs, run).unwrap()["a"]
+                .key
+                .clone()
+        };
+        assert_eq!(
+            [key_after("1"), key_after("2"), key_after("3")],
+            ["k1", "k2", "k1"]
+        );
         assert_eq!(results_after(dir.path(), &runs, "3").unwrap()["b"].key, "k");
     }
 
     #[test]
     fn runs_are_named_by_beginning_or_from_the_end() {
-        let runs: Vec<String> = ["20260101T0-1", "20260102T0-2", "20260102T0-22"].map(str::to_owned).into();
+        let runs: Vec<String> = ["20260101T0-1", "20260102T0-2", "20260102T0-22"]
+            .map(str::to_owned)
+            .into();
         assert_eq!(named(&runs, "last").unwrap(), "20260102T0-22");
         assert_eq!(named(&runs, "last-2").unwrap(), "20260101T0-1");
         assert_eq!(named(&runs, "202601010").is_err(), true);
         assert_eq!(named(&runs, "20260101").unwrap(), "20260101T0-1");
         assert_eq!(named(&runs, "20260102T0-2").unwrap(), "20260102T0-2");
-        assert!(named(&runs, "20260102").unwrap_err().to_string().contains("could be run"));
+        assert!(
+            named(&runs, "20260102")
+                .unwrap_err()
+                .to_string()
+                .contains("could be run")
+        );
         assert!(named(&runs, "last-3").is_err());
     }
 }

@@ -22,25 +22,47 @@ impl Journal {
     /// error as a text for one warning.
     pub fn create(dir: &Path) -> (Journal, Option<String>) {
         let now = jiff::Timestamp::now();
-        let run = format!("{}-{}", now.strftime("%Y%m%dT%H%M%S%3fZ"), std::process::id());
+        let run = format!(
+            "{}-{}",
+            now.strftime("%Y%m%dT%H%M%S%3fZ"),
+            std::process::id()
+        );
         let path = dir.join(format!("{run}.jsonl"));
-        let opened = fs::create_dir_all(dir).and_then(|()| OpenOptions::new().append(true).create_new(true).open(&path));
+        let opened = fs::create_dir_all(dir)
+            .and_then(|()| OpenOptions::new().append(true).create_new(true).open(&path));
         match opened {
-            Ok(file) => (Journal { file: Some(file), run }, None),
-            Err(e) => (Journal { file: None, run }, Some(format!("this run is not journalled: {}: {e}", path.display()))),
+            Ok(file) => (
+                Journal {
+                    file: Some(file),
+                    run,
+                },
+                None,
+            ),
+            Err(e) => (
+                Journal { file: None, run },
+                Some(format!(
+                    "this run is not journalled: {}: {e}",
+                    path.display()
+                )),
+            ),
         }
     }
 
     /// Keeps nothing: for runs that only look.
     pub fn none() -> Journal {
-        Journal { file: None, run: String::new() }
+        Journal {
+            file: None,
+            run: String::new(),
+        }
     }
 
     /// Appends an event, unless it is of a sort that is not kept.
     pub fn note(&mut self, event: &Event) -> io::Result<()> {
         let keep = match event {
             Event::Progress { .. } | Event::Planned { .. } => false,
-            Event::Cached { restored, changed, .. } => *restored || *changed,
+            Event::Cached {
+                restored, changed, ..
+            } => *restored || *changed,
             _ => true,
         };
         if let (true, Some(file)) = (keep, &mut self.file) {
@@ -58,7 +80,11 @@ pub fn list(dir: &Path) -> io::Result<Vec<String>> {
     match fs::read_dir(dir) {
         Ok(entries) => {
             for entry in entries {
-                if let Some(run) = entry?.file_name().to_str().and_then(|n| n.strip_suffix(".jsonl")) {
+                if let Some(run) = entry?
+                    .file_name()
+                    .to_str()
+                    .and_then(|n| n.strip_suffix(".jsonl"))
+                {
                     runs.push(run.to_owned());
                 }
             }
@@ -78,7 +104,10 @@ pub fn path(dir: &Path, run: &str) -> PathBuf {
 /// All whole events of a run; torn or foreign lines are left out.
 pub fn read(dir: &Path, run: &str) -> io::Result<Vec<Event>> {
     let bytes = fs::read(path(dir, run))?;
-    Ok(bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    Ok(bytes
+        .split(|b| *b == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
 }
 
 #[cfg(test)]
@@ -91,8 +120,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, warning) = Journal::create(dir.path());
         assert_eq!(warning, None);
-        journal.note(&Event::Warning { instance: None, text: "a".into() }).unwrap();
-        journal.note(&Event::Summary(Summary { executed: 3, ..Summary::default() })).unwrap();
+        journal
+            .note(&Event::Warning {
+                instance: None,
+                text: "a".into(),
+            })
+            .unwrap();
+        journal
+            .note(&Event::Summary(Summary {
+                executed: 3,
+                ..Summary::default()
+            }))
+            .unwrap();
         let runs = list(dir.path()).unwrap();
         assert_eq!(runs, [journal.run.clone()]);
         let file = path(dir.path(), &runs[0]);
@@ -102,9 +141,15 @@ mod tests {
         for cut in 1..whole.len() {
             fs::write(&file, &whole[..whole.len() - cut]).unwrap();
             let kept = read(dir.path(), &runs[0]).unwrap();
-            let whole_lines = whole[..whole.len() - cut].iter().filter(|b| **b == b'\n').count();
+            let whole_lines = whole[..whole.len() - cut]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count();
             // A line that lacks only its line feed is whole all the same.
-            assert!(kept.len() >= whole_lines && kept == events[..kept.len()], "cut {cut}: {kept:?}");
+            assert!(
+                kept.len() >= whole_lines && kept == events[..kept.len()],
+                "cut {cut}: {kept:?}"
+            );
         }
     }
 
@@ -115,6 +160,11 @@ mod tests {
         fs::write(&file, "").unwrap();
         let (mut journal, warning) = Journal::create(&file.join("runs"));
         assert!(warning.unwrap().contains("not journalled"));
-        journal.note(&Event::Warning { instance: None, text: "a".into() }).unwrap();
+        journal
+            .note(&Event::Warning {
+                instance: None,
+                text: "a".into(),
+            })
+            .unwrap();
     }
 }

@@ -16,7 +16,8 @@ use crate::digest::Digest;
 /// Format history. 1: first.
 const FORMAT: u32 = 1;
 
-const HEADER: &str = "# Written by `repro run`. Commit it: it says which result every instance has.\n";
+const HEADER: &str =
+    "# Written by `repro run`. Commit it: it says which result every instance has.\n";
 
 /// One block.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -44,7 +45,10 @@ pub struct LockFile {
 
 impl Default for LockFile {
     fn default() -> LockFile {
-        LockFile { version: FORMAT, blocks: BTreeMap::new() }
+        LockFile {
+            version: FORMAT,
+            blocks: BTreeMap::new(),
+        }
     }
 }
 
@@ -56,22 +60,42 @@ impl LockFile {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(LockFile::default()),
             Err(e) => anyhow::bail!("cannot read {}: {e}", path.display()),
         };
-        if let Some(line) = text.lines().position(|l| l.starts_with("<<<<<<<") || l.starts_with(">>>>>>>")) {
-            anyhow::bail!("{}:{}: an unresolved merge conflict; keep either side of each block (or delete the file: `repro run` writes it anew)", path.display(), line + 1);
+        if let Some(line) = text
+            .lines()
+            .position(|l| l.starts_with("<<<<<<<") || l.starts_with(">>>>>>>"))
+        {
+            anyhow::bail!(
+                "{}:{}: an unresolved merge conflict; keep either side of each block (or delete the file: `repro run` writes it anew)",
+                path.display(),
+                line + 1
+            );
         }
         if let Some(lock) = LockFile::read_own(&text) {
             return Ok(lock);
         }
-        let lock: LockFile = toml::from_str(&text)
-            .map_err(|e| anyhow::anyhow!("{}: {e}\nIf it cannot be mended, delete it: `repro run` writes it anew.", path.display()))?;
-        anyhow::ensure!(lock.version == FORMAT, "{} has format {}, this program knows {FORMAT}", path.display(), lock.version);
+        let lock: LockFile = toml::from_str(&text).map_err(|e| {
+            anyhow::anyhow!(
+                "{}: {e}\nIf it cannot be mended, delete it: `repro run` writes it anew.",
+                path.display()
+            )
+        })?;
+        anyhow::ensure!(
+            lock.version == FORMAT,
+            "{} has format {}, this program knows {FORMAT}",
+            path.display(),
+            lock.version
+        );
         Ok(lock)
     }
 
     /// Reads what [`LockFile::render`] writes, many times faster than TOML at large; `None` for anything else.
     fn read_own(text: &str) -> Option<LockFile> {
         let mut lock = LockFile::default();
-        let mut lines = text.strip_prefix(HEADER)?.lines().filter(|l| !l.is_empty()).peekable();
+        let mut lines = text
+            .strip_prefix(HEADER)?
+            .lines()
+            .filter(|l| !l.is_empty())
+            .peekable();
         if lines.next()?.strip_prefix("version = ")?.parse() != Ok(FORMAT) {
             return None;
         }
@@ -81,14 +105,29 @@ impl LockFile {
             if rest != "]" || !end.is_empty() {
                 return None;
             }
-            let mut block = Block { key: key.parse().ok()?, outputs: BTreeMap::new(), pins: BTreeMap::new() };
-            for (table, entries) in [(".outputs]", &mut block.outputs), (".pins]", &mut block.pins)] {
-                let begins = |line: &&str| line.strip_prefix("[instance.").and_then(unquoted).is_some_and(|(of, rest)| of == id && rest == table);
+            let mut block = Block {
+                key: key.parse().ok()?,
+                outputs: BTreeMap::new(),
+                pins: BTreeMap::new(),
+            };
+            for (table, entries) in [
+                (".outputs]", &mut block.outputs),
+                (".pins]", &mut block.pins),
+            ] {
+                let begins = |line: &&str| {
+                    line.strip_prefix("[instance.")
+                        .and_then(unquoted)
+                        .is_some_and(|(of, rest)| of == id && rest == table)
+                };
                 if lines.next_if(begins).is_some() {
                     while let Some(line) = lines.next_if(|l| !l.starts_with('[')) {
                         let (name, rest) = unquoted(line)?;
                         let (value, end) = unquoted(rest.strip_prefix(" = ")?)?;
-                        if !end.is_empty() || entries.insert(name.into_owned(), value.into_owned()).is_some() {
+                        if !end.is_empty()
+                            || entries
+                                .insert(name.into_owned(), value.into_owned())
+                                .is_some()
+                        {
                             return None;
                         }
                     }
@@ -134,7 +173,9 @@ impl LockFile {
 pub fn write_atomically(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     std::fs::create_dir_all(scratch_dir)?;
-    let mut file = tempfile::Builder::new().prefix("tmp-").tempfile_in(scratch_dir)?;
+    let mut file = tempfile::Builder::new()
+        .prefix("tmp-")
+        .tempfile_in(scratch_dir)?;
     file.write_all(bytes)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(mode)?;
@@ -168,7 +209,9 @@ fn unquoted(line: &str) -> Option<(Cow<'_, str>, &str)> {
     }
     let written = &line[..end + 2];
     // JSON and TOML agree on the escapes that are written, not on all there are.
-    let text: String = serde_json::from_str(written).ok().filter(|text: &String| quoted(text) == written)?;
+    let text: String = serde_json::from_str(written)
+        .ok()
+        .filter(|text: &String| quoted(text) == written)?;
     Some((Cow::Owned(text), rest))
 }
 
@@ -219,6 +262,9 @@ mod tests {
         let path = dir.path().join("repro.lock");
         std::fs::write(&path, "version = 1\n<<<<<<< ours\n").unwrap();
         let message = LockFile::read(&path).unwrap_err().to_string();
-        assert!(message.contains("repro.lock:2: an unresolved merge conflict"), "{message}");
+        assert!(
+            message.contains("repro.lock:2: an unresolved merge conflict"),
+            "{message}"
+        );
     }
 }

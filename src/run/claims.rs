@@ -26,8 +26,11 @@ struct VerdictFile {
 /// # Errors
 /// The object is gone, or is no verdict.
 pub fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result<ClaimResult> {
-    let file: VerdictFile = serde_json::from_reader(std::io::BufReader::new(store.open_object(&output.digest)?))
-        .map_err(|e| anyhow::anyhow!("the verdict on claim `{}` is not readable: {e}", claim.name))?;
+    let file: VerdictFile =
+        serde_json::from_reader(std::io::BufReader::new(store.open_object(&output.digest)?))
+            .map_err(|e| {
+                anyhow::anyhow!("the verdict on claim `{}` is not readable: {e}", claim.name)
+            })?;
     Ok(ClaimResult {
         name: claim.name.to_string(),
         verdict: file.verdict,
@@ -45,8 +48,12 @@ pub fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result
 fn in_words(expect: &Value) -> String {
     match expect {
         Value::Object(map) => {
-            let said = map.iter().filter(|(name, value)| name.as_str() != "confidence" && !value.is_null());
-            said.map(|(name, value)| format!("{name} {}", in_words(value))).collect::<Vec<_>>().join(" ")
+            let said = map
+                .iter()
+                .filter(|(name, value)| name.as_str() != "confidence" && !value.is_null());
+            said.map(|(name, value)| format!("{name} {}", in_words(value)))
+                .collect::<Vec<_>>()
+                .join(" ")
         }
         Value::Number(n) => n.as_f64().map_or_else(|| n.to_string(), |f| f.to_string()),
         Value::String(s) => s.clone(),
@@ -60,8 +67,12 @@ mod tests {
 
     #[test]
     fn an_expectation_reads_as_words() {
-        let expect = serde_json::json!({"difference": {"above": 0.0}, "confidence": 0.95, "mean": null});
+        let expect =
+            serde_json::json!({"difference": {"above": 0.0}, "confidence": 0.95, "mean": null});
         assert_eq!(in_words(&expect), "difference above 0");
-        assert_eq!(in_words(&serde_json::json!({"mean": {"within": {"low": 0.1, "high": 0.9}}})), "mean within high 0.9 low 0.1");
+        assert_eq!(
+            in_words(&serde_json::json!({"mean": {"within": {"low": 0.1, "high": 0.9}}})),
+            "mean within high 0.9 low 0.1"
+        );
     }
 }

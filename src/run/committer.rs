@@ -38,11 +38,21 @@ pub struct CommitResult {
 const BATCH_LIMIT: usize = 256;
 
 /// Works until all senders of `landings` are gone.
-pub fn work(store: &Store, stats: &StatCache, root: &Path, link_mode: LinkMode, landings: Receiver<Landing>, done: &Sender<CommitResult>) {
+pub fn work(
+    store: &Store,
+    stats: &StatCache,
+    root: &Path,
+    link_mode: LinkMode,
+    landings: Receiver<Landing>,
+    done: &Sender<CommitResult>,
+) {
     while let Ok(first) = landings.recv() {
         let mut batch = vec![first];
         batch.extend(landings.try_iter().take(BATCH_LIMIT - 1));
-        let (mut pending, mut rest) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        let (mut pending, mut rest) = (
+            Vec::with_capacity(batch.len()),
+            Vec::with_capacity(batch.len()),
+        );
         for landing in batch {
             pending.push(landing.pending);
             rest.push((landing.index, landing.shown_at, landing.lock));
@@ -52,10 +62,19 @@ pub fn work(store: &Store, stats: &StatCache, root: &Path, link_mode: LinkMode, 
             let mut show_error = None;
             if committed.is_ok() {
                 for (path, content) in shown_at {
-                    show_error = show(store, stats, root, &path, &content, link_mode).err().or(show_error);
+                    show_error = show(store, stats, root, &path, &content, link_mode)
+                        .err()
+                        .or(show_error);
                 }
             }
-            if done.send(CommitResult { index, committed, show_error }).is_err() {
+            if done
+                .send(CommitResult {
+                    index,
+                    committed,
+                    show_error,
+                })
+                .is_err()
+            {
                 return;
             }
         }

@@ -17,18 +17,26 @@ impl Scheduler<'_> {
         for i in 0..self.states.len() {
             if matches!(self.states[i], State::Waiting | State::Ready) && !self.options.dry_run {
                 let index = InstanceIndex(i as u32);
-                let cause = self.graph.producers(index).find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped));
+                let cause = self
+                    .graph
+                    .producers(index)
+                    .find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped));
                 self.states[i] = State::Skipped;
                 self.summary.skipped += 1;
                 if let Some(cause) = cause {
-                    let event = Event::Skipped { instance: self.id(index), because_of: self.id(cause) };
+                    let event = Event::Skipped {
+                        instance: self.id(index),
+                        because_of: self.id(cause),
+                    };
                     self.say(event);
                 }
             }
         }
         for claim in &self.session.plan.claims {
             if let Some(outputs) = &self.results[claim.instance.0 as usize] {
-                self.summary.claims.push(super::verdict(&self.session.store, claim, &outputs[0])?);
+                self.summary
+                    .claims
+                    .push(super::verdict(&self.session.store, claim, &outputs[0])?);
             }
         }
         if !self.options.dry_run {
@@ -41,7 +49,10 @@ impl Scheduler<'_> {
         self.summary.wall_s = started.elapsed().as_secs_f64();
         let summary = self.summary.clone();
         self.say(Event::Summary(summary.clone()));
-        Ok(RunReport { summary, store_broken: self.store_broken })
+        Ok(RunReport {
+            summary,
+            store_broken: self.store_broken,
+        })
     }
 
     /// Blocks of instances this run had nothing to do with stay, unless the plan no longer has them.
@@ -49,7 +60,9 @@ impl Scheduler<'_> {
         let mut stamp = blake3::Hasher::new();
         for (i, outputs) in self.results.iter().enumerate() {
             if let (Some(outputs), Some(key)) = (outputs, &self.keys[i]) {
-                stamp.update(self.session.plan.instances[i].id.as_bytes()).update(&key.0);
+                stamp
+                    .update(self.session.plan.instances[i].id.as_bytes())
+                    .update(&key.0);
                 for content in outputs.iter() {
                     stamp.update(&content.digest.0);
                 }
@@ -59,27 +72,52 @@ impl Scheduler<'_> {
         // Of the results and of the file: an edited file is written again.
         let stamp_with_file = |session: &Session| {
             let mut stamp = stamp.clone();
-            if let Ok(on_disk) = RelPath::new("repro.lock").map_err(anyhow::Error::new).and_then(|p| Ok(session.stats.digest_path(&p)?)) {
+            if let Ok(on_disk) = RelPath::new("repro.lock")
+                .map_err(anyhow::Error::new)
+                .and_then(|p| Ok(session.stats.digest_path(&p)?))
+            {
                 stamp.update(&on_disk.digest.0);
             }
             Digest(*stamp.finalize().as_bytes())
         };
-        if self.session.index.lock_written_from == Some(stamp_with_file(self.session)) && self.pins.is_empty() {
+        if self.session.index.lock_written_from == Some(stamp_with_file(self.session))
+            && self.pins.is_empty()
+        {
             return Ok(());
         }
         let mut lock = match self.lock.take() {
             Some(lock) => lock,
             None => LockFile::read(&path)?,
         };
-        let instances: HashMap<&str, usize> = self.session.plan.instances.iter().enumerate().map(|(i, instance)| (&*instance.id, i)).collect();
+        let instances: HashMap<&str, usize> = self
+            .session
+            .plan
+            .instances
+            .iter()
+            .enumerate()
+            .map(|(i, instance)| (&*instance.id, i))
+            .collect();
         if whole {
-            lock.blocks.retain(|id, _| instances.contains_key(id.as_str()));
+            lock.blocks
+                .retain(|id, _| instances.contains_key(id.as_str()));
         }
         for (i, instance) in self.session.plan.instances.iter().enumerate() {
             if let (Some(outputs), Some(key)) = (&self.results[i], self.keys[i]) {
-                let block = lock.blocks.entry(instance.id.to_string()).or_insert_with(|| Block { key, outputs: BTreeMap::new(), pins: BTreeMap::new() });
+                let block = lock
+                    .blocks
+                    .entry(instance.id.to_string())
+                    .or_insert_with(|| Block {
+                        key,
+                        outputs: BTreeMap::new(),
+                        pins: BTreeMap::new(),
+                    });
                 block.key = key;
-                block.outputs = instance.outputs.iter().zip(outputs.iter()).map(|(o, c)| (o.name.to_string(), c.to_string())).collect();
+                block.outputs = instance
+                    .outputs
+                    .iter()
+                    .zip(outputs.iter())
+                    .map(|(o, c)| (o.name.to_string(), c.to_string()))
+                    .collect();
                 if let Some(pins) = self.pins.remove(&InstanceIndex(i as u32)) {
                     block.pins = pins;
                 }

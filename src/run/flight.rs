@@ -11,7 +11,10 @@ use serde_json::json;
 
 use crate::catalog::OutputSpec;
 use crate::digest::{Content, Digest, Shape};
-use crate::exec::{self, Cancel, CancelLevel, Cause, Failure, Finished, InputOrigin, Note, PlacedInput, Request, SandboxReport, Usage};
+use crate::exec::{
+    self, Cancel, CancelLevel, Cause, Failure, Finished, InputOrigin, Note, PlacedInput, Request,
+    SandboxReport, Usage,
+};
 use crate::job;
 use crate::key::{self, Key};
 use crate::plan::{Instance, Policy, Source, Work};
@@ -113,15 +116,29 @@ impl Drop for Leftovers {
 impl Flight {
     /// Flies. `say` gets what is heard on the way. The leftovers can go once the result is reported.
     pub fn fly(mut self, say: &mut dyn FnMut(Note)) -> (Landed, Leftovers) {
-        let leftovers = Leftovers { dir: self.request.dir.clone(), views: self.request.dir.with_extension("inputs") };
+        let leftovers = Leftovers {
+            dir: self.request.dir.clone(),
+            views: self.request.dir.with_extension("inputs"),
+        };
         let landed = match self.try_fly(&leftovers.views, say) {
             Ok(landed) => landed,
             Err(e) => match e.downcast_ref::<StoreError>() {
                 // What a stage left behind can be unfit to be kept; everything else is the store's own trouble.
-                None | Some(StoreError::Refused { .. } | StoreError::Changed { .. } | StoreError::Vanished { .. } | StoreError::Missing { .. } | StoreError::Corrupt { .. }) => {
-                    Landed::Failed { message: format!("{e:#}"), hint: None, cancelled: false }
-                }
-                Some(_) => Landed::StoreBroken { message: format!("{e:#}") },
+                None
+                | Some(
+                    StoreError::Refused { .. }
+                    | StoreError::Changed { .. }
+                    | StoreError::Vanished { .. }
+                    | StoreError::Missing { .. }
+                    | StoreError::Corrupt { .. },
+                ) => Landed::Failed {
+                    message: format!("{e:#}"),
+                    hint: None,
+                    cancelled: false,
+                },
+                Some(_) => Landed::StoreBroken {
+                    message: format!("{e:#}"),
+                },
             },
         };
         (landed, leftovers)
@@ -130,7 +147,13 @@ impl Flight {
     fn try_fly(&mut self, views: &Path, say: &mut dyn FnMut(Note)) -> anyhow::Result<Landed> {
         let lock = match self.take_off(say) {
             Ok(lock) => Some(lock),
-            Err(StoreError::Cancelled) => return Ok(Landed::Failed { message: "cancelled".into(), hint: None, cancelled: true }),
+            Err(StoreError::Cancelled) => {
+                return Ok(Landed::Failed {
+                    message: "cancelled".into(),
+                    hint: None,
+                    cancelled: true,
+                });
+            }
             // Without locks (an odd file system) work may be done twice, never wrong.
             Err(_) => None,
         };
@@ -148,12 +171,21 @@ impl Flight {
                     self.keep_log(failure.log.as_deref());
                     if attempt < retries && failure.cause.is_worth_a_retry() {
                         attempt += 1;
-                        let text = format!("failed ({}); try {} of {}", failure.cause, attempt + 1, retries + 1);
+                        let text = format!(
+                            "failed ({}); try {} of {}",
+                            failure.cause,
+                            attempt + 1,
+                            retries + 1
+                        );
                         say(Note::Event(job::Event::Warning { text }));
                         continue;
                     }
                     let cancelled = matches!(failure.cause, Cause::Cancelled);
-                    return Ok(Landed::Failed { message: failure.account(), hint: failure.cause.hint(), cancelled });
+                    return Ok(Landed::Failed {
+                        message: failure.account(),
+                        hint: failure.cause.hint(),
+                        cancelled,
+                    });
                 }
             }
         };
@@ -166,29 +198,53 @@ impl Flight {
         let mut said = false;
         self.store.lock_action(&self.key.digest, |other| {
             if !said {
-                let who = other.pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+                let who = other.pid.map_or_else(
+                    || "another process".to_owned(),
+                    |pid| format!("process {pid}"),
+                );
                 let text = format!("waiting: {who} is executing the same action");
-                say(Note::Event(job::Event::Progress { done: 0, total: None, unit: String::new(), text }));
+                say(Note::Event(job::Event::Progress {
+                    done: 0,
+                    total: None,
+                    unit: String::new(),
+                    text,
+                }));
                 said = true;
             }
-            if self.cancel.level() == CancelLevel::None { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if self.cancel.level() == CancelLevel::None {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })
     }
 
     fn result_is_there(&self) -> bool {
-        self.store.lookup(&self.key.digest).iter().any(|r| r.outputs.values().all(|c| self.store.has(c).unwrap_or(false)))
+        self.store.lookup(&self.key.digest).iter().any(|r| {
+            r.outputs
+                .values()
+                .all(|c| self.store.has(c).unwrap_or(false))
+        })
     }
 
     fn find_state(&mut self) {
         self.request.resume = self.states.iter().find_map(|(label, key)| {
             let path = self.store.get_state(&key.digest)?;
-            Some(job::Resume { label: label.clone(), path })
+            Some(job::Resume {
+                label: label.clone(),
+                path,
+            })
         });
     }
 
     fn execute(&self, say: &mut dyn FnMut(Note)) -> Result<Finished, Box<Failure>> {
         if let Some(resume) = &self.request.resume {
-            say(Note::Event(job::Event::Progress { done: 0, total: None, unit: String::new(), text: format!("resuming from {}", resume.label) }));
+            say(Note::Event(job::Event::Progress {
+                done: 0,
+                total: None,
+                unit: String::new(),
+                text: format!("resuming from {}", resume.label),
+            }));
         }
         exec::execute(&self.request, &self.cancel, &mut |note| match note {
             Note::Event(job::Event::State { label, path }) => {
@@ -196,7 +252,9 @@ impl Flight {
                 if let Some((_, key)) = self.states.iter().find(|(l, _)| *l == label) {
                     // A state that cannot be kept costs time only.
                     if let Err(e) = self.store.put_state(&key.digest, &path, &key.preimage) {
-                        say(Note::Event(job::Event::Warning { text: format!("state `{label}` was not kept: {e}") }));
+                        say(Note::Event(job::Event::Warning {
+                            text: format!("state `{label}` was not kept: {e}"),
+                        }));
                     }
                 }
                 let _ = std::fs::remove_file(path);
@@ -210,15 +268,25 @@ impl Flight {
         for (path, before) in &self.watched {
             let after = self.stats.digest_path(path).ok();
             if after != Some(*before) {
-                return Ok(Landed::Unstable { path: path.clone(), before: *before, after });
+                return Ok(Landed::Unstable {
+                    path: path.clone(),
+                    before: *before,
+                    after,
+                });
             }
         }
         let mut outputs = Vec::new();
         let mut staged = Staged::default();
         let mut named = BTreeMap::new();
         for OutputSpec { name, .. } in self.request.outputs.iter() {
-            let path = finished.outputs.get(name).ok_or_else(|| anyhow::anyhow!("BUG: output `{name}` was not reported"))?;
-            let (content, more) = self.store.absorb(path).map_err(|e| anyhow::Error::new(e).context(format!("output `{name}`")))?;
+            let path = finished
+                .outputs
+                .get(name)
+                .ok_or_else(|| anyhow::anyhow!("BUG: output `{name}` was not reported"))?;
+            let (content, more) = self
+                .store
+                .absorb(path)
+                .map_err(|e| anyhow::Error::new(e).context(format!("output `{name}`")))?;
             outputs.push(content);
             staged.merge(more);
             named.insert(name.to_string(), content);
@@ -231,7 +299,12 @@ impl Flight {
             map.insert("figures".into(), json!(finished.figures));
             map.insert("sandbox".into(), json!(sandbox_text(&finished.sandbox)));
         }
-        let record = Record { key: self.key.digest, preimage: self.key.preimage.clone(), outputs: named, observation };
+        let record = Record {
+            key: self.key.digest,
+            preimage: self.key.preimage.clone(),
+            outputs: named,
+            observation,
+        };
         Ok(Landed::Made(Box::new(Made {
             pending: Pending { record, staged },
             outputs,
@@ -293,7 +366,12 @@ pub struct Prepared {
 }
 
 /// Makes the request of an instance whose inputs have these contents.
-pub fn prepare(session: &Session, instance: &Instance, contents: &[Vec<Content>], terms: Terms) -> Prepared {
+pub fn prepare(
+    session: &Session,
+    instance: &Instance,
+    contents: &[Vec<Content>],
+    terms: Terms,
+) -> Prepared {
     let (inputs, views, watched) = inputs(instance, contents, &session.project.root);
     let request = Request {
         id: instance.id.clone(),
@@ -311,11 +389,20 @@ pub fn prepare(session: &Session, instance: &Instance, contents: &[Vec<Content>]
         executable: terms.executable,
         store_roots: session.store.object_roots(),
     };
-    Prepared { request, views, watched }
+    Prepared {
+        request,
+        views,
+        watched,
+    }
 }
 
 /// Files of the store are used where they lie; trees are shown in `dir` as directories of links.
-pub fn place_views(store: &Store, request: &mut Request, views: &[(usize, Content)], dir: &Path) -> anyhow::Result<()> {
+pub fn place_views(
+    store: &Store,
+    request: &mut Request,
+    views: &[(usize, Content)],
+    dir: &Path,
+) -> anyhow::Result<()> {
     for (position, content) in views {
         request.inputs[*position].origin = match content.shape {
             Shape::File => InputOrigin::Object(store.object_path(&content.digest)),
@@ -331,7 +418,15 @@ pub fn place_views(store: &Store, request: &mut Request, views: &[(usize, Conten
 }
 
 /// The inputs of an instance for a request, project files in place, artifacts still to be viewed.
-fn inputs(instance: &Instance, contents: &[Vec<Content>], root: &Path) -> (Vec<PlacedInput>, Vec<(usize, Content)>, Vec<(RelPath, Content)>) {
+fn inputs(
+    instance: &Instance,
+    contents: &[Vec<Content>],
+    root: &Path,
+) -> (
+    Vec<PlacedInput>,
+    Vec<(usize, Content)>,
+    Vec<(RelPath, Content)>,
+) {
     let (mut inputs, mut views, mut watched) = (Vec::new(), Vec::new(), Vec::new());
     for (need, contents) in instance.needs.iter().zip(contents) {
         for (item, content) in need.items.iter().zip(contents) {
@@ -360,10 +455,22 @@ fn inputs(instance: &Instance, contents: &[Vec<Content>], root: &Path) -> (Vec<P
 }
 
 /// Keys of the states an instance can be resumed from, furthest first.
-pub fn state_keys(salt: &str, instance: &Instance, contents: &[Vec<Content>]) -> Vec<(String, Key)> {
+pub fn state_keys(
+    salt: &str,
+    instance: &Instance,
+    contents: &[Vec<Content>],
+) -> Vec<(String, Key)> {
     match &instance.work {
         Work::Kind { kind, params } => kind.states.as_ref().map_or_else(Vec::new, |states| {
-            states(params).into_iter().map(|point| (point.label.clone(), key::state_key(salt, kind, &point, &instance.needs, contents))).collect()
+            states(params)
+                .into_iter()
+                .map(|point| {
+                    (
+                        point.label.clone(),
+                        key::state_key(salt, kind, &point, &instance.needs, contents),
+                    )
+                })
+                .collect()
         }),
         Work::Command(_) => Vec::new(),
     }
@@ -372,14 +479,20 @@ pub fn state_keys(salt: &str, instance: &Instance, contents: &[Vec<Content>]) ->
 /// The work of an instance as the executor takes it.
 fn work(instance: &Instance) -> exec::Work {
     match &instance.work {
-        Work::Kind { kind, params } => exec::Work::Kind { kind: kind.clone(), params: params.clone() },
+        Work::Kind { kind, params } => exec::Work::Kind {
+            kind: kind.clone(),
+            params: params.clone(),
+        },
         Work::Command(command) => exec::Work::Command(command.clone()),
     }
 }
 
 /// The policy of an instance with the cores it was given.
 pub fn policy_with(policy: &Policy, cpus: u32) -> Arc<Policy> {
-    Arc::new(Policy { cpus: Some(cpus), ..policy.clone() })
+    Arc::new(Policy {
+        cpus: Some(cpus),
+        ..policy.clone()
+    })
 }
 
 /// A name for the private directory of an action: free of the characters of instance names.

@@ -39,16 +39,33 @@ pub struct ReplayTerms {
 ///
 /// # Errors
 /// The store, the disk; a [`Failure`] where the execution failed.
-pub fn replay(session: &Session, instance: &Instance, contents: &[Vec<Content>], terms: ReplayTerms, cancel: &Cancel, say: &mut dyn FnMut(Note)) -> anyhow::Result<Result<Replayed, Box<Failure>>> {
-    let fresh = tempfile::Builder::new().prefix("replay-").tempdir_in(session.store.work_dir()?)?;
+pub fn replay(
+    session: &Session,
+    instance: &Instance,
+    contents: &[Vec<Content>],
+    terms: ReplayTerms,
+    cancel: &Cancel,
+    say: &mut dyn FnMut(Note),
+) -> anyhow::Result<Result<Replayed, Box<Failure>>> {
+    let fresh = tempfile::Builder::new()
+        .prefix("replay-")
+        .tempdir_in(session.store.work_dir()?)?;
     let dir = match &terms.keep {
         Some(keep) => {
-            anyhow::ensure!(keep.symlink_metadata().is_err(), "`{}` exists; name a directory that does not", keep.display());
+            anyhow::ensure!(
+                keep.symlink_metadata().is_err(),
+                "`{}` exists; name a directory that does not",
+                keep.display()
+            );
             std::path::absolute(keep)?
         }
         None => fresh.path().join("run"),
     };
-    let pins = LockFile::read(&session.project.lock_file())?.blocks.remove(&*instance.id).map(|block| block.pins).unwrap_or_default();
+    let pins = LockFile::read(&session.project.lock_file())?
+        .blocks
+        .remove(&*instance.id)
+        .map(|block| block.pins)
+        .unwrap_or_default();
     let execution = Terms {
         policy: flight::policy_with(&instance.policy, terms.cpus),
         dir: dir.clone(),
@@ -57,8 +74,15 @@ pub fn replay(session: &Session, instance: &Instance, contents: &[Vec<Content>],
         offline: terms.offline,
         executable: terms.executable,
     };
-    let Prepared { mut request, views, .. } = flight::prepare(session, instance, contents, execution);
-    flight::place_views(&session.store, &mut request, &views, &fresh.path().join("inputs"))?;
+    let Prepared {
+        mut request, views, ..
+    } = flight::prepare(session, instance, contents, execution);
+    flight::place_views(
+        &session.store,
+        &mut request,
+        &views,
+        &fresh.path().join("inputs"),
+    )?;
     let replayed = match exec::execute(&request, cancel, say) {
         Ok(finished) => {
             // Digests only: a cache of stats that is never written.
@@ -66,11 +90,19 @@ pub fn replay(session: &Session, instance: &Instance, contents: &[Vec<Content>],
             let stats = StatCache::load(&root, &fresh.path().join("stats"));
             let mut outputs = BTreeMap::new();
             for (name, path) in &finished.outputs {
-                let relative = path.strip_prefix(&root).ok().and_then(|p| RelPath::new(p.to_str()?).ok());
-                let relative = relative.ok_or_else(|| anyhow::anyhow!("BUG: output `{name}` lies outside its private directory"))?;
+                let relative = path
+                    .strip_prefix(&root)
+                    .ok()
+                    .and_then(|p| RelPath::new(p.to_str()?).ok());
+                let relative = relative.ok_or_else(|| {
+                    anyhow::anyhow!("BUG: output `{name}` lies outside its private directory")
+                })?;
                 outputs.insert(name.clone(), stats.digest_path(&relative)?);
             }
-            Ok(Replayed { outputs, usage: finished.usage })
+            Ok(Replayed {
+                outputs,
+                usage: finished.usage,
+            })
         }
         Err(failure) => Err(failure),
     };

@@ -23,7 +23,16 @@ pub struct Resources {
 impl Resources {
     /// A machine with this much.
     pub fn new(cpus: u32, memory_bytes: u64, gpus: u32) -> Resources {
-        Resources { cpus_total: cpus.max(1), memory_total: memory_bytes, gpus_total: gpus, cpus: 0, memory: 0, gpus: 0, mutexes: HashSet::new(), running: 0 }
+        Resources {
+            cpus_total: cpus.max(1),
+            memory_total: memory_bytes,
+            gpus_total: gpus,
+            cpus: 0,
+            memory: 0,
+            gpus: 0,
+            mutexes: HashSet::new(),
+            running: 0,
+        }
     }
 
     /// Cores in all.
@@ -76,16 +85,25 @@ impl Resources {
     }
 
     fn clipped(&self, policy: &Policy) -> (u32, u64, u32) {
-        (policy.threads().min(self.cpus_total), policy.memory_bytes.unwrap_or(0).min(self.memory_total), policy.gpus.min(self.gpus_total))
+        (
+            policy.threads().min(self.cpus_total),
+            policy.memory_bytes.unwrap_or(0).min(self.memory_total),
+            policy.gpus.min(self.gpus_total),
+        )
     }
 }
 
 /// Memory of this machine in bytes; a huge number where it cannot be told.
 pub fn memory_total() -> u64 {
-    let kib = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find(|l| l.starts_with("MemTotal:"))?.to_owned();
-        line.split_whitespace().nth(1)?.parse::<u64>().ok()
-    });
+    let kib = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find(|l| l.starts_with("MemTotal:"))?
+                .to_owned();
+            line.split_whitespace().nth(1)?.parse::<u64>().ok()
+        });
     kib.map_or(u64::MAX / 2, |kib| kib * 1024)
 }
 
@@ -100,7 +118,15 @@ mod tests {
     use crate::plan::Sandbox;
 
     fn policy(cpus: u32, memory: u64, mutex: Option<&str>) -> Policy {
-        Policy { cpus: Some(cpus), memory_bytes: Some(memory), gpus: 0, mutexes: mutex.map(Arc::from).into_iter().collect(), timeout_s: None, retries: 0, sandbox: Sandbox::On }
+        Policy {
+            cpus: Some(cpus),
+            memory_bytes: Some(memory),
+            gpus: 0,
+            mutexes: mutex.map(Arc::from).into_iter().collect(),
+            timeout_s: None,
+            retries: 0,
+            sandbox: Sandbox::On,
+        }
     }
 
     #[test]

@@ -101,7 +101,11 @@ pub(super) struct Scheduler<'a> {
 ///
 /// # Errors
 /// Usage errors (an unknown target) and failures of the store; stages that fail are in the summary.
-pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Event)) -> anyhow::Result<RunReport> {
+pub fn run(
+    session: &mut Session,
+    options: &RunOptions,
+    sink: &mut dyn FnMut(&Event),
+) -> anyhow::Result<RunReport> {
     let started = Instant::now();
     let targets = session.targets(&options.targets)?;
     let whole = options.targets.is_empty();
@@ -114,11 +118,22 @@ pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Ev
             forced[t.0 as usize] = true;
         }
     }
-    let states = wanted.iter().map(|w| if *w { State::Waiting } else { State::Unwanted }).collect();
-    let waiting_for = (0..n as u32).map(|i| graph.producers(InstanceIndex(i)).count() as u32).collect();
+    let states = wanted
+        .iter()
+        .map(|w| if *w { State::Waiting } else { State::Unwanted })
+        .collect();
+    let waiting_for = (0..n as u32)
+        .map(|i| graph.producers(InstanceIndex(i)).count() as u32)
+        .collect();
     let (to_main, from_flights) = channel();
-    let cpus = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
-    let (journal, journal_problem) = if options.dry_run { (Journal::none(), None) } else { Journal::create(&session.runs_dir()) };
+    let cpus = options
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+    let (journal, journal_problem) = if options.dry_run {
+        (Journal::none(), None)
+    } else {
+        Journal::create(&session.runs_dir())
+    };
     let mut scheduler = Scheduler {
         options,
         graph,
@@ -150,21 +165,32 @@ pub fn run(session: &mut Session, options: &RunOptions, sink: &mut dyn FnMut(&Ev
         version: env!("CARGO_PKG_VERSION").into(),
         pipeline: scheduler.session.plan.name.clone(),
         at: jiff::Timestamp::now().to_string(),
-        instances: scheduler.states.iter().filter(|s| **s != State::Unwanted).count() as u64,
+        instances: scheduler
+            .states
+            .iter()
+            .filter(|s| **s != State::Unwanted)
+            .count() as u64,
         args: options.args.clone(),
     };
     scheduler.say(run_started);
     if !options.dry_run {
         // Where it cannot be entered (a read-only store) nothing can be collected either.
-        let _ = scheduler.session.store.register_project(&scheduler.session.project.root);
+        let _ = scheduler
+            .session
+            .store
+            .register_project(&scheduler.session.project.root);
     }
     if let Some(text) = journal_problem {
-        scheduler.say(Event::Warning { instance: None, text });
+        scheduler.say(Event::Warning {
+            instance: None,
+            text,
+        });
     }
     // The first pass in topological order resolves everything that is cached, without a queue.
     for i in 0..n as u32 {
         let index = InstanceIndex(i);
-        if scheduler.states[i as usize] == State::Waiting && scheduler.waiting_for[i as usize] == 0 {
+        if scheduler.states[i as usize] == State::Waiting && scheduler.waiting_for[i as usize] == 0
+        {
             scheduler.resolve(index);
         }
     }
@@ -192,11 +218,21 @@ impl Scheduler<'_> {
     fn resolve(&mut self, index: InstanceIndex) {
         let i = index.0 as usize;
         let instance = self.session.plan.instance(index);
-        let found = self.session.input_contents(instance, &self.results).and_then(|contents| {
-            let key = self.session.key(instance, &contents);
-            let found = if self.forced[i] { Found::Miss(crate::session::Miss { key, reason: Reason::Forced }) } else { self.session.find(instance, key)? };
-            Ok((contents, found))
-        });
+        let found = self
+            .session
+            .input_contents(instance, &self.results)
+            .and_then(|contents| {
+                let key = self.session.key(instance, &contents);
+                let found = if self.forced[i] {
+                    Found::Miss(crate::session::Miss {
+                        key,
+                        reason: Reason::Forced,
+                    })
+                } else {
+                    self.session.find(instance, key)?
+                };
+                Ok((contents, found))
+            });
         match found {
             Ok((_, Found::Hit(hit))) => self.hit(index, hit),
             Ok((contents, Found::Miss(miss))) => {
@@ -204,14 +240,30 @@ impl Scheduler<'_> {
                 self.states[i] = State::Ready;
                 if self.options.dry_run {
                     self.summary.executed += 1;
-                    let event = Event::Planned { instance: self.id(index), reason: miss.reason };
+                    let event = Event::Planned {
+                        instance: self.id(index),
+                        reason: miss.reason,
+                    };
                     self.say(event);
                 } else {
                     if self.urgency.is_empty() {
-                        self.urgency = self.graph.urgency(|i| self.session.index.get(&self.session.plan.instance(i).id).map_or(1.0, |k| k.wall_s.max(0.001)));
+                        self.urgency = self.graph.urgency(|i| {
+                            self.session
+                                .index
+                                .get(&self.session.plan.instance(i).id)
+                                .map_or(1.0, |k| k.wall_s.max(0.001))
+                        });
                     }
-                    self.misses.insert(index, Miss { key: miss.key, reason: miss.reason, contents });
-                    self.ready.push(((self.urgency[i] * 1000.0) as u64, Reverse(index.0)));
+                    self.misses.insert(
+                        index,
+                        Miss {
+                            key: miss.key,
+                            reason: miss.reason,
+                            contents,
+                        },
+                    );
+                    self.ready
+                        .push(((self.urgency[i] * 1000.0) as u64, Reverse(index.0)));
                 }
             }
             Err(e) => self.fail(index, format!("{e:#}"), None),
@@ -228,13 +280,18 @@ impl Scheduler<'_> {
             match self.session.show(instance, &hit.outputs) {
                 Ok(()) => restored = true,
                 // The object went bad between the look and the use: it has been moved aside, so the next look is a miss.
-                Err(e) if self.session.look_up(instance, &hit.key).0.is_none() => trouble = Some((true, format!("{e:#}"))),
+                Err(e) if self.session.look_up(instance, &hit.key).0.is_none() => {
+                    trouble = Some((true, format!("{e:#}")))
+                }
                 Err(e) => trouble = Some((false, format!("its outputs cannot be shown: {e:#}"))),
             }
         }
         match trouble {
             Some((true, text)) => {
-                self.say(Event::Warning { instance: Some(id.to_string()), text });
+                self.say(Event::Warning {
+                    instance: Some(id.to_string()),
+                    text,
+                });
                 self.forced[i] = false;
                 self.resolve(index);
                 return;
@@ -242,22 +299,45 @@ impl Scheduler<'_> {
             Some((false, text)) => {
                 // Whoever reads artifacts/ next would read old bytes: the run must not look done.
                 self.store_broken = true;
-                self.say(Event::Warning { instance: Some(id.to_string()), text });
+                self.say(Event::Warning {
+                    instance: Some(id.to_string()),
+                    text,
+                });
             }
             None => {}
         }
         if hit.ambiguous {
             let text = "more than one result is recorded for the same inputs: it is not deterministic; one of them is used (see `repro why`)".to_owned();
-            self.say(Event::Warning { instance: Some(id.to_string()), text });
+            self.say(Event::Warning {
+                instance: Some(id.to_string()),
+                text,
+            });
         }
-        let changed = self.session.index.get(&id).is_none_or(|known| known.key != hit.key);
-        self.session.index.set(&id, Known { key: hit.key, outputs: hit.outputs.clone(), wall_s: hit.wall_s });
+        let changed = self
+            .session
+            .index
+            .get(&id)
+            .is_none_or(|known| known.key != hit.key);
+        self.session.index.set(
+            &id,
+            Known {
+                key: hit.key,
+                outputs: hit.outputs.clone(),
+                wall_s: hit.wall_s,
+            },
+        );
         self.keys[i] = Some(hit.key);
         self.summary.cached += 1;
         self.summary.saved_s += f64::from(hit.wall_s);
         self.states[i] = State::Done;
         self.results[i] = Some(hit.outputs.into());
-        let event = Event::Cached { instance: id.to_string(), key: hit.key.hex(), saved_s: f64::from(hit.wall_s), restored, changed };
+        let event = Event::Cached {
+            instance: id.to_string(),
+            key: hit.key.hex(),
+            saved_s: f64::from(hit.wall_s),
+            restored,
+            changed,
+        };
         self.say(event);
         self.release_consumers(index);
     }
@@ -278,7 +358,12 @@ impl Scheduler<'_> {
     fn fail(&mut self, index: InstanceIndex, message: String, hint: Option<String>) {
         self.states[index.0 as usize] = State::Failed;
         self.summary.failed += 1;
-        let event = Event::Failed { instance: self.id(index), key: self.keys[index.0 as usize].map(|k| k.hex()), message, hint };
+        let event = Event::Failed {
+            instance: self.id(index),
+            key: self.keys[index.0 as usize].map(|k| k.hex()),
+            message,
+            hint,
+        };
         self.say(event);
         if self.options.on_failure == OnFailure::Stop {
             self.stopping = true;
@@ -290,11 +375,17 @@ impl Scheduler<'_> {
         for i in 0..self.states.len() {
             if self.states[i] == State::Waiting {
                 let index = InstanceIndex(i as u32);
-                let upstream = self.graph.producers(index).find(|p| self.states[p.0 as usize] != State::Done);
+                let upstream = self
+                    .graph
+                    .producers(index)
+                    .find(|p| self.states[p.0 as usize] != State::Done);
                 self.states[i] = State::Ready;
                 self.summary.executed += 1;
                 let reason = Reason::Upstream(upstream.map_or_else(String::new, |u| self.id(u)));
-                let event = Event::Planned { instance: self.id(index), reason };
+                let event = Event::Planned {
+                    instance: self.id(index),
+                    reason,
+                };
                 self.say(event);
             }
         }
@@ -310,13 +401,21 @@ impl Scheduler<'_> {
         self.lock = Some(LockFile::read(&lock_path)?);
         let (landings, from_main) = channel::<Landing>();
         self.landings = Some(landings);
-        let (store, stats, link_mode) = (self.session.store.clone(), self.session.stats.clone(), self.session.link_mode);
+        let (store, stats, link_mode) = (
+            self.session.store.clone(),
+            self.session.stats.clone(),
+            self.session.link_mode,
+        );
         let root = self.session.project.root.clone();
         let to_main = self.to_main.clone();
         let committer = std::thread::spawn(move || {
             let (done, results) = channel();
             std::thread::scope(|scope| {
-                scope.spawn(move || results.into_iter().for_each(|r| drop(to_main.send(Message::Committed(r)))));
+                scope.spawn(move || {
+                    results
+                        .into_iter()
+                        .for_each(|r| drop(to_main.send(Message::Committed(r))))
+                });
                 committer::work(&store, &stats, &root, link_mode, from_main, &done);
                 drop(done);
             });
@@ -326,8 +425,13 @@ impl Scheduler<'_> {
         let mut keeper = std::process::Command::new(&self.options.executable);
         keeper.arg("keeper");
         if let Err(e) = exec::keeper::start(keeper) {
-            let text = format!("no keeper: {e}; if this run is killed, processes its stages started may live on");
-            self.say(Event::Warning { instance: None, text });
+            let text = format!(
+                "no keeper: {e}; if this run is killed, processes its stages started may live on"
+            );
+            self.say(Event::Warning {
+                instance: None,
+                text,
+            });
         }
         for key in self.keys.iter().flatten() {
             self.session.store.use_root(Root::Action(*key));
@@ -356,7 +460,9 @@ impl Scheduler<'_> {
             }
         }
         self.landings = None;
-        committer.join().map_err(|_| anyhow::anyhow!("BUG: the committer panicked"))
+        committer
+            .join()
+            .map_err(|_| anyhow::anyhow!("BUG: the committer panicked"))
     }
 
     fn handle(&mut self, message: Message) {
@@ -370,8 +476,22 @@ impl Scheduler<'_> {
     fn note(&mut self, index: InstanceIndex, note: Note) {
         let instance = self.id(index);
         let event = match note {
-            Note::Event(job::Event::Progress { done, total, unit, text }) => Event::Progress { instance, done, total, unit, text },
-            Note::Event(job::Event::Warning { text }) => Event::Warning { instance: Some(instance), text },
+            Note::Event(job::Event::Progress {
+                done,
+                total,
+                unit,
+                text,
+            }) => Event::Progress {
+                instance,
+                done,
+                total,
+                unit,
+                text,
+            },
+            Note::Event(job::Event::Warning { text }) => Event::Warning {
+                instance: Some(instance),
+                text,
+            },
             Note::Event(job::Event::State { .. }) | Note::Line(_) => return,
         };
         self.say(event);
@@ -381,7 +501,9 @@ impl Scheduler<'_> {
     fn start_what_fits(&mut self) -> anyhow::Result<()> {
         let mut passed_over = Vec::new();
         while !self.resources.full() {
-            let Some((urgency, Reverse(i))) = self.ready.pop() else { break };
+            let Some((urgency, Reverse(i))) = self.ready.pop() else {
+                break;
+            };
             let index = InstanceIndex(i);
             let instance = self.session.plan.instance(index);
             // A kind that was given no number shares the free cores with whatever else is ready.
@@ -391,7 +513,8 @@ impl Scheduler<'_> {
                 (Work::Kind { .. }, None) => share.max(1),
                 (Work::Command(_), None) => 1,
             };
-            let policy = flight::policy_with(&instance.policy, cpus.clamp(1, self.resources.cpus_total()));
+            let policy =
+                flight::policy_with(&instance.policy, cpus.clamp(1, self.resources.cpus_total()));
             if self.resources.take(&policy) {
                 self.granted.insert(index, policy);
                 self.start(index)?;
@@ -404,19 +527,34 @@ impl Scheduler<'_> {
     }
 
     fn start(&mut self, index: InstanceIndex) -> anyhow::Result<()> {
-        let Some(miss) = self.misses.remove(&index) else { return Ok(()) };
+        let Some(miss) = self.misses.remove(&index) else {
+            return Ok(());
+        };
         let session = &*self.session;
         let instance = session.plan.instance(index);
         let work_dir = session.store.work_dir()?;
         let terms = Terms {
             policy: self.granted[&index].clone(),
             dir: work_dir.join(flight::dir_name(&miss.key.digest, index.0)),
-            scratch_dir: session.project.state().join("scratch").join(miss.key.digest.short()),
-            pins: self.lock.as_ref().and_then(|l| l.blocks.get(&*instance.id)).map(|b| b.pins.clone()).unwrap_or_default(),
+            scratch_dir: session
+                .project
+                .state()
+                .join("scratch")
+                .join(miss.key.digest.short()),
+            pins: self
+                .lock
+                .as_ref()
+                .and_then(|l| l.blocks.get(&*instance.id))
+                .map(|b| b.pins.clone())
+                .unwrap_or_default(),
             offline: self.options.offline,
             executable: self.options.executable.clone(),
         };
-        let Prepared { request, views, watched } = flight::prepare(session, instance, &miss.contents, terms);
+        let Prepared {
+            request,
+            views,
+            watched,
+        } = flight::prepare(session, instance, &miss.contents, terms);
         let flight = Flight {
             request,
             watched,
@@ -438,15 +576,22 @@ impl Scheduler<'_> {
             key: miss.key.clone(),
         };
         self.states[index.0 as usize] = State::Running;
-        let event = Event::Started { instance: instance.id.to_string(), key: miss.key.digest.hex(), reason: miss.reason };
+        let event = Event::Started {
+            instance: instance.id.to_string(),
+            key: miss.key.digest.hex(),
+            reason: miss.reason,
+        };
         self.say(event);
         let to_main = self.to_main.clone();
-        std::thread::Builder::new().name(format!("flight-{}", index.0)).spawn(move || {
-            let (landed, leftovers) = flight.fly(&mut |note| drop(to_main.send(Message::Note(index, note))));
-            // The main loop outlives every flight it waits for.
-            let _ = to_main.send(Message::Landed(index, landed));
-            drop(leftovers);
-        })?;
+        std::thread::Builder::new()
+            .name(format!("flight-{}", index.0))
+            .spawn(move || {
+                let (landed, leftovers) =
+                    flight.fly(&mut |note| drop(to_main.send(Message::Note(index, note))));
+                // The main loop outlives every flight it waits for.
+                let _ = to_main.send(Message::Landed(index, landed));
+                drop(leftovers);
+            })?;
         Ok(())
     }
 
@@ -461,14 +606,25 @@ impl Scheduler<'_> {
                 self.states[i] = State::Waiting;
                 self.resolve(index);
             }
-            Landed::Unstable { path, before, after } => {
+            Landed::Unstable {
+                path,
+                before,
+                after,
+            } => {
                 self.states[i] = State::Failed;
                 self.summary.unstable += 1;
                 let after = after.map_or_else(|| "gone".to_owned(), |c| c.to_string());
-                let event = Event::Unstable { instance: self.id(index), path: path.to_string(), before: before.to_string(), after };
+                let event = Event::Unstable {
+                    instance: self.id(index),
+                    path: path.to_string(),
+                    before: before.to_string(),
+                    after,
+                };
                 self.say(event);
             }
-            Landed::Failed { cancelled: true, .. } => {
+            Landed::Failed {
+                cancelled: true, ..
+            } => {
                 self.states[i] = State::Skipped;
                 self.summary.interrupted = true;
             }
@@ -483,7 +639,12 @@ impl Scheduler<'_> {
 
     fn made(&mut self, index: InstanceIndex, made: Made) {
         let instance = self.session.plan.instance(index);
-        let shown_at = instance.outputs.iter().zip(&made.outputs).filter_map(|(o, c)| Some((artifacts::path_of(instance, o).ok()?, *c))).collect();
+        let shown_at = instance
+            .outputs
+            .iter()
+            .zip(&made.outputs)
+            .filter_map(|(o, c)| Some((artifacts::path_of(instance, o).ok()?, *c)))
+            .collect();
         let record = &made.pending.record;
         let event = Event::Finished {
             instance: instance.id.to_string(),
@@ -497,13 +658,22 @@ impl Scheduler<'_> {
             sandbox: flight::sandbox_text(&made.sandbox),
             recorded: true,
         };
-        let known = Known { key: record.key, outputs: made.outputs.clone(), wall_s: made.usage.wall_s as f32 };
+        let known = Known {
+            key: record.key,
+            outputs: made.outputs.clone(),
+            wall_s: made.usage.wall_s as f32,
+        };
         if !made.pins.is_empty() {
             self.pins.insert(index, made.pins);
         }
         self.states[index.0 as usize] = State::Committing;
         self.committing.insert(index, (event, known));
-        let landing = Landing { index, pending: made.pending, shown_at, lock: made.lock };
+        let landing = Landing {
+            index,
+            pending: made.pending,
+            shown_at,
+            lock: made.lock,
+        };
         if let Some(landings) = &self.landings {
             // The committer lives until `landings` is dropped.
             let _ = landings.send(landing);
@@ -512,12 +682,19 @@ impl Scheduler<'_> {
 
     fn committed(&mut self, result: CommitResult) {
         let index = result.index;
-        let Some((event, known)) = self.committing.remove(&index) else { return };
+        let Some((event, known)) = self.committing.remove(&index) else {
+            return;
+        };
         match result.committed {
             Err(e) => {
-                self.store_broken |= !matches!(e, StoreError::Changed { .. } | StoreError::Refused { .. });
+                self.store_broken |=
+                    !matches!(e, StoreError::Changed { .. } | StoreError::Refused { .. });
                 self.stopping |= self.store_broken;
-                self.fail(index, format!("its result could not be recorded: {e}"), None);
+                self.fail(
+                    index,
+                    format!("its result could not be recorded: {e}"),
+                    None,
+                );
                 return;
             }
             Ok(committed) if !committed.others.is_empty() => {
@@ -530,7 +707,10 @@ impl Scheduler<'_> {
         if let Some(e) = result.show_error {
             self.store_broken = true;
             let instance = Some(self.id(index));
-            self.say(Event::Warning { instance, text: format!("its outputs cannot be shown: {e}") });
+            self.say(Event::Warning {
+                instance,
+                text: format!("its outputs cannot be shown: {e}"),
+            });
         }
         let id = self.session.plan.instance(index).id.clone();
         self.results[index.0 as usize] = Some(known.outputs.clone().into());
@@ -544,5 +724,6 @@ impl Scheduler<'_> {
 }
 
 fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".to_owned(), |h| h.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |h| h.trim().to_owned())
 }

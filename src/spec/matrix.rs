@@ -202,7 +202,13 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
         let mut text = |v: u32| {
             *text_of.entry(values.join(v)).or_insert_with(|| {
                 let count = texts.len() as u32;
-                if v == ABSENT { ABSENT } else { *texts.entry(super::refs::scalar(values.value(v))).or_insert(count) }
+                if v == ABSENT {
+                    ABSENT
+                } else {
+                    *texts
+                        .entry(super::refs::scalar(values.value(v)))
+                        .or_insert(count)
+                }
             })
         };
         let key: Vec<u32> = row.iter().map(|&v| text(v)).collect();

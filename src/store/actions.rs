@@ -157,15 +157,21 @@ pub(super) fn read_records(dir: &Path, key: &Digest) -> io::Result<Vec<FoundReco
 impl Store {
     /// The keys with a record whose hexadecimal digits begin with `prefix` (two digits or more), sorted.
     pub fn keys_with_prefix(&self, prefix: &str) -> Vec<Digest> {
-        let Some((head, tail)) = prefix.split_at_checked(2) else { return Vec::new() };
+        let Some((head, tail)) = prefix.split_at_checked(2) else {
+            return Vec::new();
+        };
         if !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Vec::new();
         }
-        let names = fs::read_dir(self.root.join("actions").join(head)).into_iter().flatten().flatten();
+        let names = fs::read_dir(self.root.join("actions").join(head))
+            .into_iter()
+            .flatten()
+            .flatten();
         let key = |entry: fs::DirEntry| {
             let name = entry.file_name();
             let name = name.to_str()?;
-            name.starts_with(tail).then(|| format!("{head}{name}").parse().ok())?
+            name.starts_with(tail)
+                .then(|| format!("{head}{name}").parse().ok())?
         };
         let mut keys: Vec<Digest> = names.filter_map(key).collect();
         keys.sort();

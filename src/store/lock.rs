@@ -70,12 +70,21 @@ impl Store {
     /// The actions that are being executed now, by whatever process. Nobody is kept from taking a lock but for an instant.
     pub fn running_actions(&self) -> Vec<(Digest, Waiting)> {
         let mut running = Vec::new();
-        for entry in fs::read_dir(self.root.join("locks")).into_iter().flatten().flatten() {
-            let key = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        for entry in fs::read_dir(self.root.join("locks"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let key = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
             if let (Some(key), Ok(file)) = (key, File::open(entry.path()))
                 && matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
             {
-                let pid = fs::read_to_string(entry.path()).ok().and_then(|text| text.lines().last()?.parse().ok());
+                let pid = fs::read_to_string(entry.path())
+                    .ok()
+                    .and_then(|text| text.lines().last()?.parse().ok());
                 running.push((key, Waiting { pid }));
             }
         }

@@ -65,7 +65,9 @@ impl Store {
     pub fn forget_project(&self, root: &Path) -> Result<(), StoreError> {
         let entry = self.project_entry(root);
         match fs::remove_file(&entry) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(at(&entry, "remove the entry")(e)),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(at(&entry, "remove the entry")(e))
+            }
             _ => Ok(()),
         }
     }
@@ -83,9 +85,16 @@ mod tests {
         for root in [Path::new("/a"), &odd, Path::new("/a")] {
             store.register_project(root).unwrap();
         }
-        assert_eq!(store.projects().unwrap(), [PathBuf::from("/a"), odd.clone()]);
+        assert_eq!(
+            store.projects().unwrap(),
+            [PathBuf::from("/a"), odd.clone()]
+        );
         fs::write(store.project_entry(&odd), "/b").unwrap();
-        assert_eq!(store.projects().unwrap(), [PathBuf::from("/a")], "an entry that is not what its name says is torn");
+        assert_eq!(
+            store.projects().unwrap(),
+            [PathBuf::from("/a")],
+            "an entry that is not what its name says is torn"
+        );
         store.forget_project(Path::new("/a")).unwrap();
         store.forget_project(Path::new("/a")).unwrap();
         assert!(store.projects().unwrap().is_empty());
@@ -103,7 +112,11 @@ mod tests {
         let (held, dead) = (Digest::of(b"held"), Digest::of(b"dead"));
         let lock = store.try_lock_action(&held).unwrap().unwrap();
         fs::write(store.root().join("locks").join(dead.hex()), "1\n").unwrap();
-        let running: Vec<Digest> = store.running_actions().into_iter().map(|(key, _)| key).collect();
+        let running: Vec<Digest> = store
+            .running_actions()
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
         assert_eq!(running, [held]);
         drop(lock);
         assert!(store.running_actions().is_empty());

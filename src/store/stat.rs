@@ -322,7 +322,8 @@ fn decode(bytes: &[u8]) -> Option<Entries> {
     let (count, mut rest) = body.split_first_chunk::<8>()?;
     let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
     // A row is at least 48 bytes long: no count can ask for more memory than the file warrants.
-    let mut entries = Entries::with_capacity_and_hasher(count.min(body.len() / 48), Default::default());
+    let mut entries =
+        Entries::with_capacity_and_hasher(count.min(body.len() / 48), Default::default());
     for _ in 0..count {
         let row: Row;
         (row, rest) = postcard::take_from_bytes(rest).ok()?;

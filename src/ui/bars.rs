@@ -32,7 +32,18 @@ impl Bars {
             whole.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
         }
         let cores = f64::from(cores.max(1));
-        Bars { all, whole, running: BTreeMap::new(), wanted: 0, executed: 0, cached: 0, over: 0, colour, expected_s, cores }
+        Bars {
+            all,
+            whole,
+            running: BTreeMap::new(),
+            wanted: 0,
+            executed: 0,
+            cached: 0,
+            over: 0,
+            colour,
+            expected_s,
+            cores,
+        }
     }
 
     /// Shows an event.
@@ -43,7 +54,13 @@ impl Bars {
                 self.whole.set_length(*instances);
             }
             Event::Started { instance, .. } => self.begin(instance),
-            Event::Progress { instance, done, total, unit, text } => {
+            Event::Progress {
+                instance,
+                done,
+                total,
+                unit,
+                text,
+            } => {
                 if let Some((bar, _)) = self.running.get(instance) {
                     bar.set_message(lines::progress_text(*done, *total, unit, text));
                 }
@@ -57,7 +74,9 @@ impl Bars {
                 self.executed += 1;
                 self.end(instance);
             }
-            Event::Failed { instance, .. } | Event::Unstable { instance, .. } | Event::Skipped { instance, .. } => {
+            Event::Failed { instance, .. }
+            | Event::Unstable { instance, .. }
+            | Event::Skipped { instance, .. } => {
                 self.over += 1;
                 self.end(instance);
             }
@@ -73,7 +92,8 @@ impl Bars {
         if !matches!(event, Event::Started { .. }) {
             let text = lines::text(event, self.colour);
             if !text.is_empty() {
-                self.all.suspend(|| text.iter().for_each(|line| eprintln!("{line}")));
+                self.all
+                    .suspend(|| text.iter().for_each(|line| eprintln!("{line}")));
             }
         }
         if !matches!(event, Event::Summary(_)) {
@@ -83,12 +103,15 @@ impl Bars {
 
     fn begin(&mut self, instance: &str) {
         let bar = self.all.add(ProgressBar::new(0));
-        if let Ok(style) = ProgressStyle::with_template("  {spinner} {prefix} {wide_msg} {elapsed:>4}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("  {spinner} {prefix} {wide_msg} {elapsed:>4}")
+        {
             bar.set_style(style);
         }
         bar.set_prefix(instance.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
-        self.running.insert(instance.to_owned(), (bar, Instant::now()));
+        self.running
+            .insert(instance.to_owned(), (bar, Instant::now()));
     }
 
     fn end(&mut self, instance: &str) {
@@ -104,7 +127,10 @@ impl Bars {
         self.whole.set_position(done);
         let running = self.running.len() as u64;
         let waiting = self.wanted.saturating_sub(done + running);
-        let mut text = format!("{} done, {} cached, {running} running, {waiting} waiting", self.executed, self.cached);
+        let mut text = format!(
+            "{} done, {} cached, {running} running, {waiting} waiting",
+            self.executed, self.cached
+        );
         if let Some(left_s) = self.estimate_s(waiting + running) {
             text.push_str(&format!(", about {} left", duration(left_s)));
         }
@@ -113,7 +139,11 @@ impl Bars {
 
     /// From recorded durations; an instance never run counts as the mean of the others. `None` where nothing is recorded.
     fn estimate_s(&self, left: u64) -> Option<f64> {
-        let remaining = |id: &String, s: &f64| self.running.get(id).map_or(*s, |(_, since)| (s - since.elapsed().as_secs_f64()).max(0.0));
+        let remaining = |id: &String, s: &f64| {
+            self.running.get(id).map_or(*s, |(_, since)| {
+                (s - since.elapsed().as_secs_f64()).max(0.0)
+            })
+        };
         let known: f64 = self.expected_s.iter().map(|(id, s)| remaining(id, s)).sum();
         let count = self.expected_s.len() as u64;
         let unknown = left.saturating_sub(count) as f64;

@@ -20,7 +20,10 @@ pub struct Lines {
 impl Lines {
     /// Writes to standard error.
     pub fn new(colour: Colour) -> Lines {
-        Lines { colour, last_progress: HashMap::new() }
+        Lines {
+            colour,
+            last_progress: HashMap::new(),
+        }
     }
 
     /// Shows an event.
@@ -42,16 +45,58 @@ impl Lines {
 /// The lines that tell an event.
 pub fn text(event: &Event, colour: Colour) -> Vec<String> {
     match event {
-        Event::RunStarted { .. } | Event::Cached { restored: false, .. } => Vec::new(),
-        Event::Started { instance, reason, .. } => vec![format!("{} {instance} {}", colour.bold("run "), colour.dim(&reason_text(reason)))],
-        Event::Planned { instance, reason } => vec![format!("{} {instance} {}", colour.bold("would run"), colour.dim(&reason_text(reason)))],
-        Event::Progress { instance, done, total, unit, text } => vec![format!("     {instance} {}", progress_text(*done, *total, unit, text))],
-        Event::Finished { instance, wall_s, resumed_from, .. } => {
-            let resumed = resumed_from.as_ref().map_or_else(String::new, |label| format!(", resumed from {label}"));
-            vec![format!("{} {instance} {}", colour.green("done"), colour.dim(&format!("in {}{resumed}", duration(*wall_s))))]
+        Event::RunStarted { .. }
+        | Event::Cached {
+            restored: false, ..
+        } => Vec::new(),
+        Event::Started {
+            instance, reason, ..
+        } => vec![format!(
+            "{} {instance} {}",
+            colour.bold("run "),
+            colour.dim(&reason_text(reason))
+        )],
+        Event::Planned { instance, reason } => vec![format!(
+            "{} {instance} {}",
+            colour.bold("would run"),
+            colour.dim(&reason_text(reason))
+        )],
+        Event::Progress {
+            instance,
+            done,
+            total,
+            unit,
+            text,
+        } => vec![format!(
+            "     {instance} {}",
+            progress_text(*done, *total, unit, text)
+        )],
+        Event::Finished {
+            instance,
+            wall_s,
+            resumed_from,
+            ..
+        } => {
+            let resumed = resumed_from
+                .as_ref()
+                .map_or_else(String::new, |label| format!(", resumed from {label}"));
+            vec![format!(
+                "{} {instance} {}",
+                colour.green("done"),
+                colour.dim(&format!("in {}{resumed}", duration(*wall_s)))
+            )]
         }
-        Event::Cached { instance, .. } => vec![format!("{} {instance} {}", colour.green("back"), colour.dim("outputs restored from the store"))],
-        Event::Failed { instance, message, hint, .. } => {
+        Event::Cached { instance, .. } => vec![format!(
+            "{} {instance} {}",
+            colour.green("back"),
+            colour.dim("outputs restored from the store")
+        )],
+        Event::Failed {
+            instance,
+            message,
+            hint,
+            ..
+        } => {
             let mut lines = vec![format!("{} {instance}: {message}", colour.red("FAIL"))];
             lines.extend(hint.iter().map(|h| format!("     help: {h}")));
             lines
@@ -60,9 +105,22 @@ pub fn text(event: &Event, colour: Colour) -> Vec<String> {
             "{} {instance}: `{path}` changed while the stage ran; its result is not kept, the next run executes it again",
             colour.red("UNSTABLE")
         )],
-        Event::Skipped { instance, because_of } => vec![format!("{} {instance} {}", colour.yellow("skip"), colour.dim(&format!("needs {because_of}")))],
-        Event::Warning { instance: Some(instance), text } => vec![format!("{} {instance}: {text}", colour.yellow("warning:"))],
-        Event::Warning { instance: None, text } => vec![format!("{} {text}", colour.yellow("warning:"))],
+        Event::Skipped {
+            instance,
+            because_of,
+        } => vec![format!(
+            "{} {instance} {}",
+            colour.yellow("skip"),
+            colour.dim(&format!("needs {because_of}"))
+        )],
+        Event::Warning {
+            instance: Some(instance),
+            text,
+        } => vec![format!("{} {instance}: {text}", colour.yellow("warning:"))],
+        Event::Warning {
+            instance: None,
+            text,
+        } => vec![format!("{} {text}", colour.yellow("warning:"))],
         Event::Summary(summary) => vec![summary_text(summary, colour)],
     }
 }
@@ -79,7 +137,11 @@ pub fn reason_text(reason: &Reason) -> String {
             Some((first, rest)) => {
                 let first = explain::render(first);
                 let first = first.lines().next().unwrap_or_default();
-                if rest.is_empty() { format!("({first})") } else { format!("({first}, and {} more)", rest.len()) }
+                if rest.is_empty() {
+                    format!("({first})")
+                } else {
+                    format!("({first}, and {} more)", rest.len())
+                }
             }
         },
     }
@@ -87,21 +149,46 @@ pub fn reason_text(reason: &Reason) -> String {
 
 /// What the worker says, and how much of it is done.
 pub fn progress_text(done: u64, total: Option<u64>, unit: &str, text: &str) -> String {
-    let amount = |n: u64| if unit == "bytes" { bytes(n) } else { n.to_string() };
+    let amount = |n: u64| {
+        if unit == "bytes" {
+            bytes(n)
+        } else {
+            n.to_string()
+        }
+    };
     let of = match total {
         Some(total) if total > 0 => format!("{}/{}", amount(done), amount(total)),
         _ if done > 0 => amount(done),
         _ => return text.to_owned(),
     };
-    let unit = if unit == "bytes" || unit.is_empty() { String::new() } else { format!(" {unit}") };
-    if text.is_empty() { format!("{of}{unit}") } else { format!("{text} ({of}{unit})") }
+    let unit = if unit == "bytes" || unit.is_empty() {
+        String::new()
+    } else {
+        format!(" {unit}")
+    };
+    if text.is_empty() {
+        format!("{of}{unit}")
+    } else {
+        format!("{text} ({of}{unit})")
+    }
 }
 
 /// The last line.
 pub fn summary_text(summary: &Summary, colour: Colour) -> String {
-    let verb = if summary.dry_run { "to execute" } else { "executed" };
-    let mut parts = vec![format!("{} {verb}", summary.executed), format!("{} cached", summary.cached)];
-    for (count, word) in [(summary.failed, "failed"), (summary.unstable, "unstable"), (summary.skipped, "skipped")] {
+    let verb = if summary.dry_run {
+        "to execute"
+    } else {
+        "executed"
+    };
+    let mut parts = vec![
+        format!("{} {verb}", summary.executed),
+        format!("{} cached", summary.cached),
+    ];
+    for (count, word) in [
+        (summary.failed, "failed"),
+        (summary.unstable, "unstable"),
+        (summary.skipped, "skipped"),
+    ] {
         if count > 0 {
             parts.push(colour.red(&format!("{count} {word}")));
         }

@@ -14,8 +14,13 @@ pub enum Colour {
 impl Colour {
     /// For a stream of this program: a terminal, unless `NO_COLOR` is set to anything or `TERM` is `dumb`.
     pub fn of(stream: &impl IsTerminal) -> Colour {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        if stream.is_terminal() && !refused { Colour::On } else { Colour::Off }
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        if stream.is_terminal() && !refused {
+            Colour::On
+        } else {
+            Colour::Off
+        }
     }
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -72,7 +77,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", units[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
 }
 
 #[cfg(test)]
@@ -81,8 +90,24 @@ mod tests {
 
     #[test]
     fn quantities_read_well() {
-        let said: Vec<String> = [0.0004, 0.35, 9.96, 59.4, 59.6, 200.0, 7500.0].map(duration).into();
-        assert_eq!(said, ["0 ms", "0.3 s", "10 s", "59 s", "1 min 0 s", "3 min 20 s", "2 h 5 min"]);
-        assert_eq!([0, 1023, 1024, 5 << 20].map(bytes), ["0 B", "1023 B", "1.0 KiB", "5.0 MiB"]);
+        let said: Vec<String> = [0.0004, 0.35, 9.96, 59.4, 59.6, 200.0, 7500.0]
+            .map(duration)
+            .into();
+        assert_eq!(
+            said,
+            [
+                "0 ms",
+                "0.3 s",
+                "10 s",
+                "59 s",
+                "1 min 0 s",
+                "3 min 20 s",
+                "2 h 5 min"
+            ]
+        );
+        assert_eq!(
+            [0, 1023, 1024, 5 << 20].map(bytes),
+            ["0 B", "1023 B", "1.0 KiB", "5.0 MiB"]
+        );
     }
 }

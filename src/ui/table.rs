@@ -4,8 +4,19 @@ use super::style::Colour;
 use crate::record::event::{ClaimResult, Verdict};
 
 /// Lines of `rows` under `head`, columns aligned; `paint(row, column, cell)` colours a cell after it was measured.
-pub fn aligned(head: &[&str], rows: &[Vec<String>], colour: Colour, paint: impl Fn(usize, usize, &str) -> String) -> String {
-    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).chain([head[column].chars().count()]).max().unwrap_or(0);
+pub fn aligned(
+    head: &[&str],
+    rows: &[Vec<String>],
+    colour: Colour,
+    paint: impl Fn(usize, usize, &str) -> String,
+) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .map(|r| r[column].chars().count())
+            .chain([head[column].chars().count()])
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let mut text = String::new();
     let mut line = |cells: &[String], painted: &dyn Fn(usize, &str) -> String| {
@@ -37,15 +48,29 @@ pub fn claims_table(claims: &[ClaimResult], colour: Colour) -> String {
             Verdict::Refuted => "refuted",
             Verdict::Inconclusive => "inconclusive",
         };
-        let confidence = c.confidence.map_or_else(String::new, |p| format!("{} %", (p * 1e4).round() / 1e2));
+        let confidence = c
+            .confidence
+            .map_or_else(String::new, |p| format!("{} %", (p * 1e4).round() / 1e2));
         let interval = format!("[{}, {}] {confidence}", number(c.low), number(c.high));
-        vec![c.name.clone(), verdict.into(), number(c.estimate), interval.trim_end().into(), c.n.to_string(), c.expect.clone().unwrap_or_default()]
+        vec![
+            c.name.clone(),
+            verdict.into(),
+            number(c.estimate),
+            interval.trim_end().into(),
+            c.n.to_string(),
+            c.expect.clone().unwrap_or_default(),
+        ]
     };
     let rows: Vec<Vec<String>> = claims.iter().map(row).collect();
-    aligned(&["claim", "verdict", "estimate", "interval", "n", "expects"], &rows, colour, |i, column, cell| match (column, claims[i].verdict) {
-        (1, Verdict::Holds) => colour.green(cell),
-        (1, Verdict::Refuted) => colour.red(cell),
-        (1, Verdict::Inconclusive) => colour.yellow(cell),
-        _ => cell.to_owned(),
-    })
+    aligned(
+        &["claim", "verdict", "estimate", "interval", "n", "expects"],
+        &rows,
+        colour,
+        |i, column, cell| match (column, claims[i].verdict) {
+            (1, Verdict::Holds) => colour.green(cell),
+            (1, Verdict::Refuted) => colour.red(cell),
+            (1, Verdict::Inconclusive) => colour.yellow(cell),
+            _ => cell.to_owned(),
+        },
+    )
 }

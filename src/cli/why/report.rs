@@ -110,10 +110,18 @@ impl View<'_> {
     /// Its key cannot be made.
     pub fn report(&self, index: InstanceIndex) -> anyhow::Result<Report> {
         let instance = self.session.plan.instance(index);
-        let seen = self.survey.get(index).ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
+        let seen = self
+            .survey
+            .get(index)
+            .ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
         // The survey has asked already: without a hit there is a record only where its bytes are lost.
-        let may_have_records = seen.hit.is_some() || matches!(seen.reason, Some(Reason::ResultLost(_)));
-        let records = seen.key.filter(|_| may_have_records).map(|key| self.session.store.lookup(&key)).unwrap_or_default();
+        let may_have_records =
+            seen.hit.is_some() || matches!(seen.reason, Some(Reason::ResultLost(_)));
+        let records = seen
+            .key
+            .filter(|_| may_have_records)
+            .map(|key| self.session.store.lookup(&key))
+            .unwrap_or_default();
         let observation = |name: &str| records.first().and_then(|r| r.observation.get(name));
         let text = |name: &str| observation(name).and_then(Value::as_str).map(str::to_owned);
         let changes: &[Change] = match &seen.reason {
@@ -131,7 +139,9 @@ impl View<'_> {
             _ => None,
         };
         let resumable = match (&seen.preimage, &seen.contents) {
-            (Some(key), Some(contents)) => relative::resumable(self.session, instance, contents, key, nearest.as_ref()),
+            (Some(key), Some(contents)) => {
+                relative::resumable(self.session, instance, contents, key, nearest.as_ref())
+            }
             _ => None,
         };
         Ok(Report {
@@ -146,31 +156,53 @@ impl View<'_> {
             nearest,
             resumable,
             sandbox: text("sandbox").filter(|s| s != "enforced" && s != "not needed"),
-            results: if records.len() > 1 { records.iter().map(result_line).collect() } else { Vec::new() },
-            made: seen.hit.as_ref().map(|_| Made { at: text("at"), host: text("host"), wall_s: observation("wall_s").and_then(Value::as_f64) }),
+            results: if records.len() > 1 {
+                records.iter().map(result_line).collect()
+            } else {
+                Vec::new()
+            },
+            made: seen.hit.as_ref().map(|_| Made {
+                at: text("at"),
+                host: text("host"),
+                wall_s: observation("wall_s").and_then(Value::as_f64),
+            }),
             last_execution: self.executions.get(&*instance.id).map(last_execution),
         })
     }
 
     /// With the outputs its producers had last time in place of those not known yet: what differs now is the instance's own.
     fn own_changes(&self, instance: &Instance, seen: &Seen) -> Vec<Change> {
-        let Some(Reason::Upstream(_)) = &seen.reason else { return Vec::new() };
+        let Some(Reason::Upstream(_)) = &seen.reason else {
+            return Vec::new();
+        };
         let guess = || -> Option<Vec<Change>> {
             let known = self.session.index.get(&instance.id)?;
             let mut results = self.survey.results.clone();
-            for producer in instance.needs.iter().flat_map(|n| &n.items).filter_map(|item| match item.source {
-                Source::Output { instance, .. } => Some(instance),
-                Source::Path(_) => None,
-            }) {
+            for producer in instance
+                .needs
+                .iter()
+                .flat_map(|n| &n.items)
+                .filter_map(|item| match item.source {
+                    Source::Output { instance, .. } => Some(instance),
+                    Source::Path(_) => None,
+                })
+            {
                 let slot = &mut results[producer.0 as usize];
                 if slot.is_none() {
-                    let outputs = &self.session.index.get(&self.session.plan.instance(producer).id)?.outputs;
+                    let outputs = &self
+                        .session
+                        .index
+                        .get(&self.session.plan.instance(producer).id)?
+                        .outputs;
                     *slot = Some(outputs.clone().into());
                 }
             }
             let contents = self.session.input_contents(instance, &results).ok()?;
             let old = self.session.preimage(&known.key)?;
-            Some(explain::changes(&old, &self.session.key(instance, &contents).preimage))
+            Some(explain::changes(
+                &old,
+                &self.session.key(instance, &contents).preimage,
+            ))
         };
         guess().unwrap_or_default()
     }
@@ -180,9 +212,18 @@ impl View<'_> {
         for need in &instance.needs {
             for (position, item) in need.items.iter().enumerate() {
                 let field = input_field(need, position);
-                let Source::Output { instance: producer, .. } = item.source else { continue };
+                let Source::Output {
+                    instance: producer, ..
+                } = item.source
+                else {
+                    continue;
+                };
                 // Not of an input that is new: there nothing changed upstream.
-                if links.len() >= CHAIN_MAX || !changes.iter().any(|c| c.field == field && c.old.is_some() && c.new.is_some()) {
+                if links.len() >= CHAIN_MAX
+                    || !changes
+                        .iter()
+                        .any(|c| c.field == field && c.old.is_some() && c.new.is_some())
+                {
                     continue;
                 }
                 let producer = self.session.plan.instance(producer);
@@ -196,7 +237,11 @@ impl View<'_> {
                     executed: execution.map(|e| e.at.clone()),
                     because: execution.map(|e| e.reason.clone()),
                 });
-                if let Some(Execution { reason: Reason::Changed(theirs), .. }) = execution {
+                if let Some(Execution {
+                    reason: Reason::Changed(theirs),
+                    ..
+                }) = execution
+                {
                     self.chain(producer, theirs, links);
                 }
             }
@@ -208,7 +253,10 @@ impl View<'_> {
 fn input_field(need: &crate::plan::Need, position: usize) -> String {
     let item = &need.items[position];
     let axes = crate::plan::axes_text(&item.axes);
-    let label: Vec<&str> = [&*item.group, axes.as_str()].into_iter().filter(|part| !part.is_empty()).collect();
+    let label: Vec<&str> = [&*item.group, axes.as_str()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
     match (label.is_empty(), need.items.len()) {
         (true, 1) => format!("inputs.{}", need.name),
         (true, _) => format!("inputs.{}[{position}]", need.name),
@@ -219,7 +267,11 @@ fn input_field(need: &crate::plan::Need, position: usize) -> String {
 fn result_line(record: &Record) -> ResultLine {
     ResultLine {
         result: record.result().hex(),
-        outputs: record.outputs.iter().map(|(name, content)| (name.clone(), content.to_string())).collect(),
+        outputs: record
+            .outputs
+            .iter()
+            .map(|(name, content)| (name.clone(), content.to_string()))
+            .collect(),
         observation: record.observation.clone(),
     }
 }
@@ -231,7 +283,14 @@ fn last_execution(execution: &Execution) -> LastExecution {
         End::Unstable => ("unstable", None, None),
         End::Unknown => ("unknown", None, None),
     };
-    LastExecution { run: execution.run.clone(), at: execution.at.clone(), reason: execution.reason.clone(), end, wall_s, message }
+    LastExecution {
+        run: execution.run.clone(),
+        at: execution.at.clone(),
+        reason: execution.reason.clone(),
+        end,
+        wall_s,
+        message,
+    }
 }
 
 fn change_lines(text: &mut String, changes: &[Change]) {
@@ -251,7 +310,9 @@ pub fn story(report: &Report, colour: Colour) -> String {
     let mut text = format!("  {state}");
     match &report.reason {
         None => text.push('\n'),
-        Some(Reason::Changed(changes)) if changes.is_empty() => text.push_str(": no result is recorded for its key any more\n"),
+        Some(Reason::Changed(changes)) if changes.is_empty() => {
+            text.push_str(": no result is recorded for its key any more\n")
+        }
         Some(Reason::Changed(changes)) => {
             text.push_str(" because:\n");
             change_lines(&mut text, changes);
@@ -259,7 +320,9 @@ pub fn story(report: &Report, colour: Colour) -> String {
         Some(Reason::NeverRun) => text.push_str(": no earlier result of this instance is known\n"),
         Some(Reason::ResultLost(what)) => text.push_str(&format!(": {what}\n")),
         Some(Reason::Forced) => text.push_str(": forced\n"),
-        Some(Reason::Upstream(producer)) if report.state == State::Stale && report.own_changes.is_empty() => {
+        Some(Reason::Upstream(producer))
+            if report.state == State::Stale && report.own_changes.is_empty() =>
+        {
             text.push_str(&format!(" if the output of {producer} changes, which is executed first; nothing of its own changed\n"));
         }
         Some(Reason::Upstream(producer)) => {
@@ -272,47 +335,100 @@ pub fn story(report: &Report, colour: Colour) -> String {
     }
     for link in &report.upstream {
         let why = link.because.as_ref().map(reason_text).unwrap_or_default();
-        let at = link.executed.as_deref().map(|at| format!(", executed {}", output::when(at))).unwrap_or_default();
-        text.push_str(&format!("  {} comes from {}{at} {why}\n", link.field, link.producer));
+        let at = link
+            .executed
+            .as_deref()
+            .map(|at| format!(", executed {}", output::when(at)))
+            .unwrap_or_default();
+        text.push_str(&format!(
+            "  {} comes from {}{at} {why}\n",
+            link.field, link.producer
+        ));
     }
     if let Some(nearest) = &report.nearest {
-        text.push_str(&format!("  nearest recorded result: {}, which differs in:\n", nearest.instance));
+        text.push_str(&format!(
+            "  nearest recorded result: {}, which differs in:\n",
+            nearest.instance
+        ));
         change_lines(&mut text, &nearest.changes);
     }
-    let mut line = |label: &str, what: &str| text.push_str(&format!("  {} {what}\n", colour.dim(label)));
+    let mut line =
+        |label: &str, what: &str| text.push_str(&format!("  {} {what}\n", colour.dim(label)));
     if let Some(resumable) = &report.resumable {
         line("resume:", resumable);
     }
     if let Some(sandbox) = &report.sandbox {
-        line("sandbox:", &format!("{sandbox}; undeclared reads were not detected"));
+        line(
+            "sandbox:",
+            &format!("{sandbox}; undeclared reads were not detected"),
+        );
     }
     if !report.results.is_empty() {
-        line("results:", &format!("{} different ones under this key: the stage is not deterministic", report.results.len()));
+        line(
+            "results:",
+            &format!(
+                "{} different ones under this key: the stage is not deterministic",
+                report.results.len()
+            ),
+        );
         for result in &report.results {
-            let from = |name: &str| result.observation.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
-            let outputs: Vec<String> = result.outputs.iter().map(|(n, c)| format!("{n} {}", explain::plain(&Value::String(c.clone())))).collect();
-            line("        ", &format!("{} ({}, {})", outputs.join(", "), output::when(&from("at")), from("host")));
+            let from = |name: &str| {
+                result
+                    .observation
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .unwrap_or("?")
+                    .to_owned()
+            };
+            let outputs: Vec<String> = result
+                .outputs
+                .iter()
+                .map(|(n, c)| format!("{n} {}", explain::plain(&Value::String(c.clone()))))
+                .collect();
+            line(
+                "        ",
+                &format!(
+                    "{} ({}, {})",
+                    outputs.join(", "),
+                    output::when(&from("at")),
+                    from("host")
+                ),
+            );
         }
     }
     if let Some(made) = &report.made {
         let at = made.at.as_deref().map(output::when).unwrap_or_default();
-        let wall = made.wall_s.map(|s| format!(" in {}", duration(s))).unwrap_or_default();
-        line("made:", &format!("{at} on {}{wall}", made.host.as_deref().unwrap_or("?")));
+        let wall = made
+            .wall_s
+            .map(|s| format!(" in {}", duration(s)))
+            .unwrap_or_default();
+        line(
+            "made:",
+            &format!("{at} on {}{wall}", made.host.as_deref().unwrap_or("?")),
+        );
     }
     if let Some(last) = &report.last_execution {
         let end = match (last.end, last.wall_s, &last.message) {
             (_, Some(wall_s), _) => format!("took {}", duration(wall_s)),
-            (_, _, Some(message)) => format!("failed: {}", message.lines().next().unwrap_or_default()),
+            (_, _, Some(message)) => {
+                format!("failed: {}", message.lines().next().unwrap_or_default())
+            }
             ("unstable", ..) => "an input changed under it".to_owned(),
             _ => "it did not end".to_owned(),
         };
-        line("last executed here:", &format!("{}, {end}", output::when(&last.at)));
+        line(
+            "last executed here:",
+            &format!("{}, {end}", output::when(&last.at)),
+        );
         match &last.reason {
             Reason::Changed(changes) if !changes.is_empty() && report.state == State::Cached => {
                 line("then because:", "");
                 change_lines(&mut text, changes);
             }
-            reason => line("then because:", reason_text(reason).trim_matches(['(', ')'])),
+            reason => line(
+                "then because:",
+                reason_text(reason).trim_matches(['(', ')']),
+            ),
         }
     }
     text

@@ -249,7 +249,11 @@ stages:
     );
     assert_eq!(params(&both, "a")["size"], 4);
     let tried = project(text).set("stages.a.retries=3").plan();
-    assert_eq!(find(&tried, "a").policy.retries, 3, "a field of the stage itself");
+    assert_eq!(
+        find(&tried, "a").policy.retries,
+        3,
+        "a field of the stage itself"
+    );
 }
 
 #[test]
@@ -342,7 +346,12 @@ stages:
             a.policy.timeout_s,
             a.policy.sandbox
         ),
-        (Some(2), Some(1 << 30), Some(3600.0), crate::plan::Sandbox::Off)
+        (
+            Some(2),
+            Some(1 << 30),
+            Some(3600.0),
+            crate::plan::Sandbox::Off
+        )
     );
     assert_eq!(
         a.outputs

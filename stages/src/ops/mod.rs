@@ -20,6 +20,7 @@ pub mod view;
 
 use dfdx::prelude::{HasShape, NoneTape, Tensor};
 
+pub use crate::shape::{BadShape, ConvShape, DenseShape, Image, PoolShape};
 pub use activation::{add, dropout, relu, sigmoid, tanh};
 pub use backend::{Activation, Backend, Buffer, DenseGradients};
 pub use conv::conv2d;
@@ -27,7 +28,6 @@ pub use dense::dense;
 pub use loss::{BadLabel, Labels, count_correct, softmax_cross_entropy};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
-pub use crate::shape::{BadShape, ConvShape, DenseShape, Image, PoolShape};
 
 /// Activations: `[batch, features]`, contiguous, images flattened as NHWC.
 pub type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
