@@ -3,6 +3,7 @@
 //! [`scheduler`] decides what starts when; [`flight`] executes one action; [`committer`] makes results durable;
 //! [`replay()`] executes one again, outside of all this.
 
+mod arrivals;
 mod claims;
 mod committer;
 mod ending;

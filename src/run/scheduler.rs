@@ -1,4 +1,5 @@
-//! The scheduler: one loop over one state per instance. How a run ends is in [`super::ending`].
+//! The scheduler: one loop over one state per instance. What comes back is in [`super::arrivals`], how
+//! a run ends in [`super::ending`].
 //!
 //! Every instance goes Waiting → (resolved) → Done, or → Ready → Running → Committing → Done, or ends Failed, Unstable or
 //! Skipped. All transitions happen on the calling thread; flights and the committer talk to it through one channel.
@@ -10,22 +11,20 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use super::committer::{self, CommitResult, Landing};
-use super::flight::{self, Flight, Landed, Made, Prepared, Terms};
+use super::flight::{self, Flight, Landed, Prepared, Terms};
 use super::resources::{self, Resources};
 use super::{OnFailure, Reuse, RunOptions};
-use crate::artifacts;
 use crate::digest::{Content, Digest};
 use crate::exec::{self, CancelLevel, Note};
 use crate::graph::Graph;
 use crate::index::Known;
-use crate::job;
 use crate::key::Key;
 use crate::plan::{InstanceIndex, Work};
 use crate::record::event::{Event, Reason, Summary};
 use crate::record::journal::Journal;
 use crate::record::lockfile::LockFile;
 use crate::session::{Found, Hit, Session};
-use crate::store::{Root, StoreError};
+use crate::store::Root;
 
 /// Where an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +214,7 @@ impl Scheduler<'_> {
     }
 
     /// All producers have results: is there one for this instance?
-    fn resolve(&mut self, index: InstanceIndex) {
+    pub(super) fn resolve(&mut self, index: InstanceIndex) {
         let i = index.0 as usize;
         let instance = self.session.plan.instance(index);
         let found = self
@@ -343,7 +342,7 @@ impl Scheduler<'_> {
     }
 
     /// A result is there: consumers whose last producer this was can be resolved.
-    fn release_consumers(&mut self, index: InstanceIndex) {
+    pub(super) fn release_consumers(&mut self, index: InstanceIndex) {
         let consumers: Vec<InstanceIndex> = self.graph.consumers(index).collect();
         for consumer in consumers {
             let c = consumer.0 as usize;
@@ -355,7 +354,7 @@ impl Scheduler<'_> {
         }
     }
 
-    fn fail(&mut self, index: InstanceIndex, message: String, hint: Option<String>) {
+    pub(super) fn fail(&mut self, index: InstanceIndex, message: String, hint: Option<String>) {
         self.states[index.0 as usize] = State::Failed;
         self.summary.failed += 1;
         let event = Event::Failed {
@@ -465,38 +464,6 @@ impl Scheduler<'_> {
             .map_err(|_| anyhow::anyhow!("BUG: the committer panicked"))
     }
 
-    fn handle(&mut self, message: Message) {
-        match message {
-            Message::Note(index, note) => self.note(index, note),
-            Message::Landed(index, landed) => self.landed(index, landed),
-            Message::Committed(result) => self.committed(result),
-        }
-    }
-
-    fn note(&mut self, index: InstanceIndex, note: Note) {
-        let instance = self.id(index);
-        let event = match note {
-            Note::Event(job::Event::Progress {
-                done,
-                total,
-                unit,
-                text,
-            }) => Event::Progress {
-                instance,
-                done,
-                total,
-                unit,
-                text,
-            },
-            Note::Event(job::Event::Warning { text }) => Event::Warning {
-                instance: Some(instance),
-                text,
-            },
-            Note::Event(job::Event::State { .. }) | Note::Line(_) => return,
-        };
-        self.say(event);
-    }
-
     /// Most urgent first; an action that does not fit lets smaller ones pass.
     fn start_what_fits(&mut self) -> anyhow::Result<()> {
         let mut passed_over = Vec::new();
@@ -593,133 +560,6 @@ impl Scheduler<'_> {
                 drop(leftovers);
             })?;
         Ok(())
-    }
-
-    fn landed(&mut self, index: InstanceIndex, landed: Landed) {
-        let i = index.0 as usize;
-        if let Some(policy) = self.granted.remove(&index) {
-            self.resources.give_back(&policy);
-        }
-        match landed {
-            Landed::Made(made) => self.made(index, *made),
-            Landed::Found => {
-                self.states[i] = State::Waiting;
-                self.resolve(index);
-            }
-            Landed::Unstable {
-                path,
-                before,
-                after,
-            } => {
-                self.states[i] = State::Failed;
-                self.summary.unstable += 1;
-                let after = after.map_or_else(|| "gone".to_owned(), |c| c.to_string());
-                let event = Event::Unstable {
-                    instance: self.id(index),
-                    path: path.to_string(),
-                    before: before.to_string(),
-                    after,
-                };
-                self.say(event);
-            }
-            Landed::Failed {
-                cancelled: true, ..
-            } => {
-                self.states[i] = State::Skipped;
-                self.summary.interrupted = true;
-            }
-            Landed::Failed { message, hint, .. } => self.fail(index, message, hint),
-            Landed::StoreBroken { message } => {
-                self.store_broken = true;
-                self.fail(index, message, None);
-                self.stopping = true;
-            }
-        }
-    }
-
-    fn made(&mut self, index: InstanceIndex, made: Made) {
-        let instance = self.session.plan.instance(index);
-        let shown_at = instance
-            .outputs
-            .iter()
-            .zip(&made.outputs)
-            .filter_map(|(o, c)| Some((artifacts::path_of(instance, o).ok()?, *c)))
-            .collect();
-        let record = &made.pending.record;
-        let event = Event::Finished {
-            instance: instance.id.to_string(),
-            key: record.key.hex(),
-            outputs: record.outputs.clone(),
-            wall_s: made.usage.wall_s,
-            cpu_s: made.usage.cpu_s,
-            max_rss_bytes: made.usage.max_rss_bytes,
-            figures: made.figures,
-            resumed_from: made.resumed_from,
-            sandbox: flight::sandbox_text(&made.sandbox),
-            recorded: true,
-        };
-        let known = Known {
-            key: record.key,
-            outputs: made.outputs.clone(),
-            wall_s: made.usage.wall_s as f32,
-        };
-        if !made.pins.is_empty() {
-            self.pins.insert(index, made.pins);
-        }
-        self.states[index.0 as usize] = State::Committing;
-        self.committing.insert(index, (event, known));
-        let landing = Landing {
-            index,
-            pending: made.pending,
-            shown_at,
-            lock: made.lock,
-        };
-        if let Some(landings) = &self.landings {
-            // The committer lives until `landings` is dropped.
-            let _ = landings.send(landing);
-        }
-    }
-
-    fn committed(&mut self, result: CommitResult) {
-        let index = result.index;
-        let Some((event, known)) = self.committing.remove(&index) else {
-            return;
-        };
-        match result.committed {
-            Err(e) => {
-                self.store_broken |=
-                    !matches!(e, StoreError::Changed { .. } | StoreError::Refused { .. });
-                self.stopping |= self.store_broken;
-                self.fail(
-                    index,
-                    format!("its result could not be recorded: {e}"),
-                    None,
-                );
-                return;
-            }
-            Ok(committed) if !committed.others.is_empty() => {
-                let instance = Some(self.id(index));
-                let text = "this execution gave other bytes than an earlier one with the same inputs: it is not deterministic".to_owned();
-                self.say(Event::Warning { instance, text });
-            }
-            Ok(_) => {}
-        }
-        if let Some(e) = result.show_error {
-            self.store_broken = true;
-            let instance = Some(self.id(index));
-            self.say(Event::Warning {
-                instance,
-                text: format!("its outputs cannot be shown: {e}"),
-            });
-        }
-        let id = self.session.plan.instance(index).id.clone();
-        self.results[index.0 as usize] = Some(known.outputs.clone().into());
-        self.keys[index.0 as usize] = Some(known.key);
-        self.session.index.set(&id, known);
-        self.states[index.0 as usize] = State::Done;
-        self.summary.executed += 1;
-        self.say(event);
-        self.release_consumers(index);
     }
 }
 
