@@ -7,7 +7,7 @@
 //! .repro/index             what the last runs found; rebuilt when missing
 //! .repro/runs/<id>.jsonl   one record per run
 //! .repro/logs/<key>.log    the log of the last execution of an action
-//! .repro/work/…            private directories of running actions; swept when their owner is gone
+//! .repro/stats             digests of files by their stat; rebuilt when missing
 //! .repro/scratch/<key>/    partial downloads and the like, kept when a worker is killed
 //! ```
 

@@ -141,6 +141,12 @@ impl Flight {
                 },
             },
         };
+        // What a killed worker may go on from is of no use to one that has ended well; an empty directory is of none at all.
+        let scratch_dir = &self.request.scratch_dir;
+        let _ = match landed {
+            Landed::Made(_) => std::fs::remove_dir_all(scratch_dir),
+            _ => std::fs::remove_dir(scratch_dir),
+        };
         (landed, leftovers)
     }
 

@@ -393,3 +393,16 @@ fn the_pipeline_is_found_from_below() {
         .env("REPRO_STORE", &space.store);
     space.ran_command(command).executes(&[]);
 }
+
+/// Every execution of a worker gets a scratch directory; they used to pile up, one per action.
+#[test]
+fn a_finished_worker_leaves_no_scratch() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  data: {uses: download, with: {dataset: shapes, shapes: {train: 20, test: 10}}}\n",
+    );
+    space.ran(&[]).executes(&["data"]);
+    let left: Vec<_> = fs::read_dir(space.path(".repro/scratch"))
+        .map(|entries| entries.flatten().map(|e| e.path()).collect())
+        .unwrap_or_default();
+    assert!(left.is_empty(), "{left:?}");
+}
