@@ -36,6 +36,15 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "epoch-000002.safetensors=13faade12bbf1b26,epoch-000004.safetensors=19122b9bb69b15a2",
     ),
     ("train", 1, "warm start, adamw", "model", "3e639d2c6191c502"),
+    ("claim", 1, "three seeds", "verdict", "17d10678f60b4b1a"),
+    ("corrupt", 1, "random labels", "data", "33dedb071d260476"),
+    ("corrupt", 1, "noisy pixels", "data", "eae6ce47f6e61182"),
+    ("download", 1, "shapes", "train", "b3946d6d0c7136f6"),
+    ("download", 1, "shapes", "test", "14b5ba78d3c3f2e7"),
+    ("split", 1, "by class", "a", "e3975b088008658b"),
+    ("split", 1, "by class", "b", "570cbb5967c52597"),
+    ("summarise", 1, "three seeds", "table", "9539f64f9ca702b6"),
+    ("summarise", 1, "three seeds", "text", "2a1121ca18c1b3b5"),
 ];
 
 /// Everything the table names, computed now: (kind, case, output, digest).
@@ -114,7 +123,34 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     );
     let models = [&first, &second, &third].map(|ran| ("models", ran.path("model")));
     run("average", "three models", Value::Null, &models);
+
+    let shapes = json!({"dataset": "shapes", "shapes": {"train": 30, "test": 20}});
+    run("download", "shapes", shapes, &[]);
+    let whole: [(&str, &Path); 1] = [("data", &train)];
+    let halves = json!({"parts": {"a": 0.5, "b": 0.5}, "seed": 3, "by": "class"});
+    run("split", "by class", halves, &whole);
+    let labels = json!({"seed": 4, "labels": {"random": {"fraction": 0.5}}});
+    run("corrupt", "random labels", labels, &whole);
+    let pixels = json!({"seed": 4, "pixels": {"noise": {"std": 20.0}}});
+    run("corrupt", "noisy pixels", pixels, &whole);
+
+    let tables =
+        |input: &'static str| [&first, &second, &third].map(|ran| (input, ran.path("metrics")));
+    let of = json!({"of": ["test_accuracy", "train_loss"]});
+    run("summarise", "three seeds", of, &tables("tables"));
+    let learns = json!({"measure": {"of": "test_accuracy"}, "expect": {"mean": {"above": 0.5}}});
+    run("claim", "three seeds", learns, &tables("a"));
     found
+}
+
+#[test]
+fn every_kind_is_in_the_table() {
+    let known = kinds::all().into_iter().chain([kinds::claim()]);
+    let absent: Vec<&str> = known
+        .map(|kind| kind.name)
+        .filter(|name| !GOLDEN.iter().any(|(kind, ..)| kind == name))
+        .collect();
+    assert!(absent.is_empty(), "no golden digest for {absent:?}");
 }
 
 #[test]
