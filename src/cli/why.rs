@@ -38,6 +38,12 @@ pub struct WhyArgs {
     json: bool,
 }
 
+/// Two stories that differ only in when the last execution was and how long it took; the first one is told.
+fn same_story(a: &str, b: &str) -> bool {
+    let lines = |story| str::lines(story).filter(|l| !l.contains(report::LAST_EXECUTED));
+    lines(a).eq(lines(b))
+}
+
 /// The instances of a group; without `--all` the first few and how many more.
 fn named(ids: &[&str], all: bool) -> String {
     match ids.get(..IDS_SHOWN) {
@@ -79,7 +85,7 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
             continue;
         }
         let story = report::story(&view.report(*index)?, output::colour());
-        match groups.iter_mut().find(|(s, _)| *s == story) {
+        match groups.iter_mut().find(|(s, _)| same_story(s, &story)) {
             Some((_, ids)) => ids.push(id),
             None => groups.push((story, vec![id])),
         }

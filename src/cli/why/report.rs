@@ -19,6 +19,9 @@ use crate::survey::{Seen, State, Survey};
 use crate::ui::lines::reason_text;
 use crate::ui::style::{Colour, duration};
 
+/// What the line about the last execution begins with.
+pub const LAST_EXECUTED: &str = "last executed here:";
+
 /// How far back a chain of producers is told.
 const CHAIN_MAX: usize = 6;
 
@@ -416,10 +419,7 @@ pub fn story(report: &Report, colour: Colour) -> String {
             ("unstable", ..) => "an input changed under it".to_owned(),
             _ => "it did not end".to_owned(),
         };
-        line(
-            "last executed here:",
-            &format!("{}, {end}", output::when(&last.at)),
-        );
+        line(LAST_EXECUTED, &format!("{}, {end}", output::when(&last.at)));
         match &last.reason {
             Reason::Changed(changes) if !changes.is_empty() && report.state == State::Cached => {
                 line("then because:", "");
