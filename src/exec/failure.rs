@@ -184,14 +184,27 @@ impl Failure {
         if let Cause::Undeclared { ended, .. } | Cause::Denied { ended, .. } = &self.cause {
             text.push_str(&format!(" ({ended})"));
         }
-        if !self.tail.is_empty() {
+        if !self.untold().is_empty() {
             text.push_str("\n  the end of its log:");
-            for line in &self.tail {
+            for line in self.untold() {
                 text.push_str("\n    ");
                 text.push_str(line);
             }
         }
         text
+    }
+
+    /// The end of the log without what the message says already: a worker writes its error to its log as well.
+    fn untold(&self) -> &[String] {
+        let Cause::Worker { message, .. } = &self.cause else {
+            return &self.tail;
+        };
+        let said = format!("error: {message}");
+        let lines = said.lines().count();
+        match self.tail.len().checked_sub(lines) {
+            Some(before) if self.tail[before..].iter().eq(said.lines()) => &self.tail[..before],
+            _ => &self.tail,
+        }
     }
 
     /// A failure before there was a log.
@@ -216,9 +229,9 @@ impl fmt::Display for Failure {
         if let Some(hint) = self.cause.hint() {
             write!(f, "\n  help: {hint}")?;
         }
-        if !self.tail.is_empty() {
+        if !self.untold().is_empty() {
             write!(f, "\n  the end of its log:")?;
-            for line in &self.tail {
+            for line in self.untold() {
                 write!(f, "\n    {line}")?;
             }
         }
@@ -230,6 +243,35 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(message: &str, tail: &[&str]) -> Failure {
+        Failure {
+            id: "a".into(),
+            cause: Cause::Worker {
+                message: message.into(),
+                hint: None,
+            },
+            log: None,
+            tail: tail.iter().map(|l| (*l).to_owned()).collect(),
+            usage: Usage::default(),
+        }
+    }
+
+    /// The message of a failed download once stood twice on the screen.
+    #[test]
+    fn a_worker_error_is_told_once() {
+        let told = failure("no file:\n  here", &["before", "error: no file:", "  here"]).account();
+        assert_eq!(told, "no file:\n  here\n  the end of its log:\n    before");
+        let told = failure("no file", &["error: no file"]).account();
+        assert_eq!(told, "no file");
+        let told = failure("no file", &["error: no file", "and more"]).account();
+        assert!(told.contains("and more"), "{told}");
+    }
+}
 
 /// The name of a signal, for messages.
 pub(super) fn signal_name(signal: i32) -> &'static str {
