@@ -28,7 +28,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::process::{self, Launch, Stop, Stream};
+use super::process::{self, Said, Stop};
 use crate::catalog::{Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program};
 use crate::digest::Digest;
 use crate::relpath::RelPath;
@@ -218,29 +218,14 @@ fn check(
 fn ask<T: DeserializeOwned>(program: &Path, verb: &str, question: &[u8]) -> anyhow::Result<T> {
     let mut command = Command::new(program);
     command.arg(verb).stdin(process::stdin_with(question)?);
-    let launch = Launch {
-        command,
-        memory_bytes: None,
-        ruleset: None,
-        timeout: Some(TIMEOUT),
-        apart: true,
-    };
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let ended = process::run(launch, None, &mut |stream, bytes| {
-        let text = if stream == Stream::Out {
-            &mut out
-        } else {
-            &mut err
-        };
-        // One byte more than allowed shows that there was more.
-        text.extend_from_slice(&bytes[..bytes.len().min(ANSWER_BYTES + 1 - text.len())]);
-    })
-    .with_context(|| {
-        format!(
-            "`{} {verb}` cannot be run (is it executable?)",
-            program.display()
-        )
-    })?;
+    // One byte more than allowed shows that there was more.
+    let Said { ended, out, err } =
+        process::ask(command, TIMEOUT, ANSWER_BYTES + 1).with_context(|| {
+            format!(
+                "`{} {verb}` cannot be run (is it executable?)",
+                program.display()
+            )
+        })?;
     let said = String::from_utf8_lossy(&err);
     let said = said.trim();
     if ended.stopped == Some(Stop::TimedOut) {

@@ -60,6 +60,40 @@ pub struct Ended {
     pub stopped: Option<Stop>,
 }
 
+/// What a short question to a program gave.
+pub struct Said {
+    /// How it ended.
+    pub ended: Ended,
+    /// Standard output, cut at the limit.
+    pub out: Vec<u8>,
+    /// Standard error, cut at the limit.
+    pub err: Vec<u8>,
+}
+
+/// Runs `command` to its end, without a sandbox, and keeps at most `bytes_max` of each of its streams.
+///
+/// # Errors
+/// When it cannot be started or waited for.
+pub fn ask(command: Command, timeout: Duration, bytes_max: usize) -> io::Result<Said> {
+    let launch = Launch {
+        command,
+        memory_bytes: None,
+        ruleset: None,
+        timeout: Some(timeout),
+        apart: true,
+    };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let ended = run(launch, None, &mut |stream, bytes| {
+        let text = if stream == Stream::Out {
+            &mut out
+        } else {
+            &mut err
+        };
+        text.extend_from_slice(&bytes[..bytes.len().min(bytes_max - text.len())]);
+    })?;
+    Ok(Said { ended, out, err })
+}
+
 /// Starts the process and waits for its end; `sink` gets all output in pieces.
 ///
 /// # Errors

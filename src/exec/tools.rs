@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::process::{self, Launch, Stop, Stream};
+use super::process::{self, Said, Stop};
 use super::searched;
 use crate::plan::Tool;
 
@@ -49,23 +49,8 @@ fn ask(words: &[String]) -> anyhow::Result<String> {
         .env_remove("LC_ALL");
     // Not the project: version managers look for their settings upwards from here, and a command cannot see those.
     command.current_dir(std::env::temp_dir());
-    let launch = Launch {
-        command,
-        memory_bytes: None,
-        ruleset: None,
-        timeout: Some(TIMEOUT),
-        apart: true,
-    };
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let ended = process::run(launch, None, &mut |stream, bytes| {
-        let text = if stream == Stream::Out {
-            &mut out
-        } else {
-            &mut err
-        };
-        text.extend_from_slice(&bytes[..bytes.len().min(VERSION_BYTES - text.len())]);
-    });
-    let ended = match ended {
+    let answer = process::ask(command, TIMEOUT, VERSION_BYTES);
+    let Said { ended, out, err } = match answer {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             bail!("`{program}` is not on PATH; install it, or correct `tools:`")
         }
