@@ -7,12 +7,11 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::sync::Mutex;
 
 use repro::record::lockfile::LockFile;
 use serde_json::Value;
-use support::{TestSpace, instances};
+use support::{TestSpace, events_to_the_end, instances};
 
 /// Runs take both cores each, so one test at a time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -35,25 +34,7 @@ fn mirror_with(dataset: &str) -> Option<PathBuf> {
 #[track_caller]
 fn run(space: &TestSpace, mirror: &Path, args: &[&str]) -> Vec<Value> {
     let mut command = space.command(&["run", "--json", "--offline"]);
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .args(args)
-        .env("REPRO_MIRROR", mirror)
-        .output()
-        .unwrap();
-    assert!(
-        status.success(),
-        "{args:?}: {status}\n{}",
-        String::from_utf8_lossy(&stderr)
-    );
-    String::from_utf8(stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    events_to_the_end(command.args(args).env("REPRO_MIRROR", mirror))
 }
 
 fn with_default_study() -> TestSpace {

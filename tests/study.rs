@@ -10,13 +10,12 @@ mod support;
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use repro::record::lockfile::LockFile;
 use serde_json::Value;
-use support::{TestSpace, instances};
+use support::{TestSpace, events_to_the_end, instances};
 
 /// Six hundred images and three seeds: seconds, also without vector instructions.
 const SMALLER: [&str; 10] = [
@@ -65,26 +64,12 @@ fn study() -> TestSpace {
 #[track_caller]
 fn run_in(space: &TestSpace, dir: &Path, env: &[(&str, &str)], args: &[&str]) -> Vec<Value> {
     let mut command = space.command(&["run", "--json"]);
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .args(args)
-        .current_dir(dir)
-        .envs(env.iter().copied())
-        .output()
-        .unwrap();
-    assert!(
-        status.success(),
-        "{args:?} {env:?}: {status}\n{}",
-        String::from_utf8_lossy(&stderr)
-    );
-    String::from_utf8(stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    events_to_the_end(
+        command
+            .args(args)
+            .current_dir(dir)
+            .envs(env.iter().copied()),
+    )
 }
 
 #[track_caller]

@@ -249,6 +249,24 @@ impl Said {
     }
 }
 
+/// Runs a `run --json`, however long that takes; it must succeed. Gives its events, the summary last.
+#[track_caller]
+pub fn events_to_the_end(command: &mut Command) -> Vec<Value> {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("the program starts");
+    assert!(
+        status.success(),
+        "{command:?}: {status}\n{}",
+        String::from_utf8_lossy(&stderr)
+    );
+    let stdout = String::from_utf8(stdout).expect("UTF-8");
+    let parse = |line| serde_json::from_str(line).expect("an event");
+    stdout.lines().map(parse).collect()
+}
+
 /// The `instance` of every event of one sort, in order.
 pub fn instances(events: &[Value], sort: &str) -> Vec<String> {
     events
