@@ -8,6 +8,7 @@ use super::chain::{
     Grid, LANES, Panel, Panels, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
 };
 use super::dense::{add_into, add_rows};
+use super::layer::{Activation, Backward};
 use super::path::Path;
 use super::shard::{SHARD_IMAGES, combine, group_images, groups};
 use crate::shape::{ConvShape, Image};
@@ -88,6 +89,39 @@ fn place(x: &[f32], image: Image, margin: Margin, out: &mut [f32]) {
     );
     for (y, row) in x.chunks_exact(line).enumerate() {
         out[(y + margin.top) * wide + margin.left * image.channels..][..line].copy_from_slice(row);
+    }
+}
+
+/// [`forward`], then the activation.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn layer_forward(
+    path: Path,
+    shape: &ConvShape,
+    x: &[f32],
+    w: &[f32],
+    b: Option<&[f32]>,
+    activation: Activation,
+    y: &mut [f32],
+) {
+    forward(path, shape, x, w, b, y);
+    activation.apply(path, y);
+}
+
+/// The gradient of the sums, then [`bias_gradient`], [`weight_gradient`], [`input_gradient`].
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn layer_backward(path: Path, shape: &ConvShape, from: Backward<'_>) {
+    from.activation.unapply(path, from.y, from.dy);
+    if let Some(mut db) = from.db {
+        bias_gradient(path, shape.output().positions(), from.dy, db.zeroed());
+    }
+    let mut dw = from.dw;
+    weight_gradient(path, shape, from.x, from.dy, dw.zeroed());
+    if let Some(mut dx) = from.dx {
+        input_gradient(path, shape, from.w, from.dy, dx.zeroed());
     }
 }
 

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::chain::{
     Grid, LANES, Panel, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
 };
+use super::layer::{Activation, Backward};
 use super::path::{Path, kernel};
 use super::shard::{elements_per_piece, rows_per_piece};
 
@@ -66,6 +67,40 @@ fn product(
         work((0, out))
     } else {
         out.par_chunks_mut(piece * width).enumerate().for_each(work)
+    }
+}
+
+/// [`forward`], then the activation.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn layer_forward(
+    path: Path,
+    inputs: usize,
+    outputs: usize,
+    x: &[f32],
+    w: &[f32],
+    b: Option<&[f32]>,
+    activation: Activation,
+    y: &mut [f32],
+) {
+    forward(path, inputs, outputs, x, w, b, y);
+    activation.apply(path, y);
+}
+
+/// The gradient of the sums, then [`bias_gradient`], [`weight_gradient`], [`input_gradient`].
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn layer_backward(path: Path, inputs: usize, outputs: usize, from: Backward<'_>) {
+    from.activation.unapply(path, from.y, from.dy);
+    if let Some(mut db) = from.db {
+        bias_gradient(path, from.dy, db.zeroed());
+    }
+    let mut dw = from.dw;
+    weight_gradient(path, inputs, outputs, from.x, from.dy, dw.zeroed());
+    if let Some(mut dx) = from.dx {
+        input_gradient(path, inputs, outputs, from.w, from.dy, dx.zeroed());
     }
 }
 

@@ -92,6 +92,73 @@ derivative! {
     sigmoid_backward, sigmoid_backward_piece, y, dy => dy * (y * (1.0 - y))
 }
 
+macro_rules! in_place {
+    ($(#[$meta:meta])* $name:ident, $kernel:ident, $x:ident => $value:expr) => {
+        kernel! {
+            fn $kernel<F>(y: &mut [f32]) {
+                for v in y {
+                    let $x = *v;
+                    *v = $value;
+                }
+            }
+        }
+
+        $(#[$meta])*
+        pub(super) fn $name(path: Path, y: &mut [f32]) {
+            pieces(y, |_, y| $kernel(path, y));
+        }
+    };
+}
+
+in_place! {
+    /// [`relu`] of values where they are.
+    relu_in_place, relu_in_place_piece, x => if x <= 0.0 { 0.0 } else { x }
+}
+in_place! {
+    /// [`tanh`] of values where they are.
+    tanh_in_place, tanh_in_place_piece, x => math::tanh(x)
+}
+in_place! {
+    /// [`sigmoid`] of values where they are.
+    sigmoid_in_place, sigmoid_in_place_piece, x => math::sigmoid(x)
+}
+
+macro_rules! gradient_in_place {
+    ($(#[$meta:meta])* $name:ident, $kernel:ident, $y:ident, $dy:ident => $value:expr) => {
+        kernel! {
+            fn $kernel<F>(y: &[f32], dy: &mut [f32]) {
+                let y = &y[..dy.len()];
+                for i in 0..dy.len() {
+                    let ($y, $dy) = (y[i], dy[i]);
+                    dy[i] = 0.0 + $value;
+                }
+            }
+        }
+
+        $(#[$meta])*
+        ///
+        /// # Panics
+        /// Lengths that disagree.
+        pub(super) fn $name(path: Path, y: &[f32], dy: &mut [f32]) {
+            assert_eq!(y.len(), dy.len(), "elementwise: lengths");
+            pieces(dy, |first, dy| $kernel(path, &y[first..][..dy.len()], dy));
+        }
+    };
+}
+
+gradient_in_place! {
+    /// [`relu_backward`] into a buffer of zeros, in place of `dy`.
+    relu_gradient, relu_gradient_piece, y, dy => if y <= 0.0 { 0.0 } else { dy }
+}
+gradient_in_place! {
+    /// [`tanh_backward`] into a buffer of zeros, in place of `dy`.
+    tanh_gradient, tanh_gradient_piece, y, dy => dy * (1.0 - y * y)
+}
+gradient_in_place! {
+    /// [`sigmoid_backward`] into a buffer of zeros, in place of `dy`.
+    sigmoid_gradient, sigmoid_gradient_piece, y, dy => dy * (y * (1.0 - y))
+}
+
 kernel! {
     fn add_piece<F>(a: &[f32], b: &[f32], y: &mut [f32]) {
         let (a, b) = (&a[..y.len()], &b[..y.len()]);

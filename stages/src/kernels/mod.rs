@@ -8,6 +8,7 @@ mod chain;
 pub mod conv;
 pub mod dense;
 pub mod elementwise;
+pub mod layer;
 pub mod loss;
 pub mod norm;
 pub mod optim;

@@ -1,0 +1,93 @@
+//! What a dense layer or a convolution is asked for besides its product: the activation of its output, and how gradients
+//! reach their buffers.
+
+use super::elementwise;
+use super::path::Path;
+
+/// A function of every output element whose derivative is a function of its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// The output as it is.
+    #[default]
+    Identity,
+    /// `max(x, 0)`; NaN stays NaN; the derivative at 0 is 0.
+    Relu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+}
+
+impl Activation {
+    /// Replaces sums by their activations.
+    pub(super) fn apply(self, path: Path, y: &mut [f32]) {
+        match self {
+            Activation::Identity => {}
+            Activation::Relu => elementwise::relu_in_place(path, y),
+            Activation::Tanh => elementwise::tanh_in_place(path, y),
+            Activation::Sigmoid => elementwise::sigmoid_in_place(path, y),
+        }
+    }
+
+    /// Turns the gradient of activations `y` into that of the sums, as a value added to 0: a negative zero becomes positive.
+    /// [`Activation::Identity`] leaves it as it is.
+    pub(super) fn unapply(self, path: Path, y: &[f32], dy: &mut [f32]) {
+        match self {
+            Activation::Identity => {}
+            Activation::Relu => elementwise::relu_gradient(path, y, dy),
+            Activation::Tanh => elementwise::tanh_gradient(path, y, dy),
+            Activation::Sigmoid => elementwise::sigmoid_gradient(path, y, dy),
+        }
+    }
+}
+
+/// How values reach a gradient buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accumulate {
+    /// Nothing is there yet, whatever the buffer holds: `to = 0 + value`, so that a negative zero becomes positive, as if
+    /// added to a buffer of zeros.
+    First,
+    /// `to = to + value`.
+    Add,
+}
+
+/// A buffer for the gradient of one operand.
+#[derive(Debug)]
+pub struct Gradient<'a> {
+    /// As long as the operand.
+    pub to: &'a mut [f32],
+    /// Whether it holds something already.
+    pub how: Accumulate,
+}
+
+impl Gradient<'_> {
+    /// The buffer, of zeros if nothing was there yet.
+    pub(super) fn zeroed(&mut self) -> &mut [f32] {
+        if self.how == Accumulate::First {
+            self.to.fill(0.0);
+            self.how = Accumulate::Add;
+        }
+        self.to
+    }
+}
+
+/// What the gradients of a layer `y = activation(x·w + b)` are made from, and where they go.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// The input.
+    pub x: &'a [f32],
+    /// The weight.
+    pub w: &'a [f32],
+    /// The output, which decides the derivative of the activation; not read with [`Activation::Identity`].
+    pub y: &'a [f32],
+    /// As in the forward pass.
+    pub activation: Activation,
+    /// Gradient of the output; used up: afterwards it holds the gradient of the sums.
+    pub dy: &'a mut [f32],
+    /// Of the weight.
+    pub dw: Gradient<'a>,
+    /// Of the bias, where there is one.
+    pub db: Option<Gradient<'a>>,
+    /// Of the input, where somebody needs it.
+    pub dx: Option<Gradient<'a>>,
+}
