@@ -135,18 +135,30 @@ impl Store {
     }
 }
 
-/// Where the outputs go: `lanes` of them at each row's place, `across` apart.
+/// Where the outputs go: `lanes` of them at each row's place.
 pub(crate) struct Target<'a> {
     pub out: Out<'a>,
     pub steps: Steps,
+    /// From an output of a row to the next; where it is not 1, the rows lie side by side in one line.
     pub across: usize,
     /// Outputs that exist, at most [`WIDE`].
     pub lanes: usize,
     pub store: Store,
 }
 
-/// The first values of the chains of a row.
-pub(crate) type Start = [f32; WIDE];
+/// Where the chains of a row begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start {
+    /// All rows with the same values.
+    With([f32; WIDE]),
+    /// With what the target holds: an earlier part of the same chains, which go on.
+    Resume,
+}
+
+impl Start {
+    /// From 0.
+    pub(crate) const ZERO: Start = Start::With([0.0; WIDE]);
+}
 
 /// Computes `rows` × `lanes` outputs against one panel. The first block starts from `start`; every later one is a chain
 /// from 0 whose value is then added. Rows without segments are `start`.
@@ -167,6 +179,10 @@ pub(crate) fn chains(
     assert!(
         to.lanes <= WIDE && last < to.out.len(),
         "chains: the target is too short"
+    );
+    assert!(
+        to.across == 1 || (to.steps.row == 1 && rows.grid.lines == 1),
+        "chains: rows of a transposed target lie side by side"
     );
     let (width, row) = (to.lanes.next_multiple_of(LANES), rows.grid.last(rows.steps));
     for s in rows.segments.iter().filter(|s| s.len > 0) {
@@ -204,7 +220,7 @@ pub(crate) fn ordinary(
     path == Path::PLAIN && fma::ordinary(of(x), of(w), of(init.unwrap_or_default()), steps)
 }
 
-/// The `which`-th [`WIDE`] of `values`, padded with zeros.
+/// From the `which`-th [`WIDE`] of `values`, padded with zeros.
 pub(crate) fn start_of(values: Option<&[f32]>, which: usize) -> Start {
     let mut start = [0.0; WIDE];
     if let Some(values) = values {
@@ -212,5 +228,5 @@ pub(crate) fn start_of(values: Option<&[f32]>, which: usize) -> Start {
         let len = rest.len().min(WIDE);
         start[..len].copy_from_slice(&rest[..len]);
     }
-    start
+    Start::With(start)
 }

@@ -3,19 +3,22 @@
 //! Padding is made of zeros that take part in the chains like any other value. A task takes a few images, copies them
 //! into a buffer with their margins, and goes over the panels of weights, so that both stay in the second-level cache.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::chain::{
     Grid, LANES, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, ordinary, pack,
     packed_len, packed_panel, start_of,
 };
-use super::dense::{add_into, add_rows};
+use super::dense::{add_into, add_piece, add_rows};
 use super::layer::{Accumulate, Activation, Backward};
 use super::margin::Margin;
 use super::out::Out;
 use super::path::Path;
 use super::scratch;
 use super::shard::{Group, SHARD_IMAGES, combine, groups};
+use super::transpose;
 use crate::shape::ConvShape;
 
 /// Multiplications below which one thread does it all.
@@ -24,7 +27,8 @@ const WORTH_THREADS: usize = 1 << 16;
 const BLOCK: usize = 1 << 17;
 /// Weights up to which every shard's gradient is summed up apart: 1 MiB.
 const SMALL_WEIGHTS: usize = 1 << 18;
-const NOTHING: Start = [0.0; WIDE];
+/// Positions of a stretch of a weight gradient's chains: 16 KiB of a panel.
+const STRETCH: usize = 128;
 
 fn worth_threads(shape: &ConvShape, images: usize) -> bool {
     images * shape.output().positions() * shape.weights() >= WORTH_THREADS
@@ -100,7 +104,7 @@ pub fn layer_forward(
         _ => Store::Set,
     };
     scratch::with(packed_len(k, o), |panels| {
-        each_chunk(panels, k * WIDE, threads, |which, panel| {
+        each_chunk(panels, k * WIDE, k * o >= WORTH_THREADS, |which, panel| {
             pack(w, o, which, panel)
         });
         let panels = &*panels;
@@ -166,11 +170,28 @@ pub fn forward(
 /// # Panics
 /// Lengths that disagree.
 pub fn layer_backward(path: Path, shape: &ConvShape, from: Backward<'_>) {
-    from.activation.unapply(path, from.y, from.dy);
-    let dy = &*from.dy;
-    if let Some(db) = from.db {
-        bias_gradient_to(path, shape.output().positions(), dy, db.to, db.how);
+    match from.db {
+        None => from.activation.unapply(path, from.y, from.dy),
+        Some(db) => {
+            let (activation, y) = (from.activation, from.y);
+            let (len, channels) = (from.dy.len(), shape.output().channels);
+            let dy = Out::new(from.dy);
+            // Both while a group's gradients are at hand.
+            let sums = group_sums(shape.output().positions(), channels, len, |at, sums| {
+                // SAFETY: groups have no image in common.
+                let dy = unsafe { dy.share() }.from(at.start).slice(at.len());
+                if activation != Activation::Identity {
+                    activation.unapply(path, &y[at], dy);
+                }
+                add_rows(path, dy, sums);
+            });
+            if db.how == Accumulate::First {
+                db.to.fill(0.0);
+            }
+            add_into(path, &sums, db.to);
+        }
     }
+    let dy = &*from.dy;
     weight_gradient_to(path, shape, from.x, dy, from.dw.to, from.dw.how);
     if let Some(dx) = from.dx {
         input_gradient_to(path, shape, from.w, dy, dx.to, dx.how);
@@ -291,8 +312,9 @@ fn input_gradient_to(
     scratch::with(len, |panels| {
         for class in classes.iter().filter(|class| class.k > 0) {
             let panels = &mut panels[class.first..][..packed_len(class.k, c)];
+            let threads = class.k * c >= WORTH_THREADS;
             each_chunk(panels, class.k * WIDE, threads, |which, panel| {
-                class.pack(shape, w, which, panel)
+                class.pack(path, shape, w, which, panel)
             });
         }
         let panels = &*panels;
@@ -336,7 +358,7 @@ fn input_gradient_to(
                                 lanes: WIDE.min(c - which * WIDE),
                                 store: how.store(),
                             };
-                            chains(path, &rows, panel, &NOTHING, &mut to);
+                            chains(path, &rows, panel, &Start::ZERO, &mut to);
                         }
                     }
                 }
@@ -347,7 +369,7 @@ fn input_gradient_to(
 
 impl Class {
     /// Channels `32·which ..` of the flipped kernel: lines over (kernel row, kernel column, output channel).
-    fn pack(&self, shape: &ConvShape, w: &[f32], which: usize, panel: &mut [f32]) {
+    fn pack(&self, path: Path, shape: &ConvShape, w: &[f32], which: usize, panel: &mut [f32]) {
         let (c, o) = (shape.input().channels, shape.output().channels);
         let step = panel.len() / self.k;
         let channels = which * WIDE..c.min(which * WIDE + step);
@@ -360,15 +382,13 @@ impl Class {
         });
         for (tap, lines) in taps.zip(panel.chunks_exact_mut(o * step)) {
             let w = &w[tap * c * o..][..c * o];
-            // Sixteen by sixteen: whole cache lines on both sides.
-            for first in (0..o).step_by(LANES) {
-                for (lane, channel) in channels.clone().enumerate() {
-                    let row = &w[channel * o + first..][..LANES.min(o - first)];
-                    for (line, v) in lines[first * step..].chunks_exact_mut(step).zip(row) {
-                        line[lane] = *v;
-                    }
-                }
-            }
+            transpose::matrix(
+                path,
+                &w[channels.start * o..channels.end * o],
+                o,
+                lines,
+                step,
+            );
         }
     }
 }
@@ -594,54 +614,79 @@ impl WeightGradient<'_> {
     /// A group's chains for a part of the weights; `x` holds its padded images. The first group is written to `sums`, the
     /// others are added.
     fn add_group(&self, group: &Group, x: &[f32], part: Part, first: bool, sums: &mut [f32]) {
+        let len = self.len(part);
+        if first {
+            return self.group_sums(group, x, part, &mut sums[..len]);
+        }
+        scratch::with(len, |of_group| {
+            self.group_sums(group, x, part, of_group);
+            add_piece(self.path, of_group, &mut sums[..len]);
+        });
+    }
+
+    /// The chains of a group, a stretch at a time, so that the stretch of `dy` stays in the first-level cache for all tiles.
+    fn group_sums(&self, group: &Group, x: &[f32], part: Part, sums: &mut [f32]) {
         let (image, out) = (self.shape.input(), self.shape.output());
         let padded = Margin::even(self.shape.padding()).around(image);
         let (c, o, stride) = (image.channels, out.channels, self.shape.stride());
         let line = padded.width * c;
         let dy = &self.dy[group.images.start * out.features()..group.images.end * out.features()];
-        let segments: Vec<Segment> = (0..group.images.len() * out.height)
-            .map(|at| {
-                let (i, row) = (at / out.height, at % out.height);
-                Segment {
-                    x: i * padded.features() + (row * stride + part.kernel_row) * line,
-                    k: at * out.width,
-                    len: out.width,
-                    begins: false,
-                }
-            })
-            .collect();
-        let rows = Rows {
-            x,
-            grid: Grid {
-                lines: part.kernel_rows,
-                per_line: self.run(),
-            },
-            steps: Steps { line, row: 1 },
-            k_step: stride * c,
-            segments: &segments,
-            ordinary: self.ordinary,
-        };
         let width = self.width(part.panel);
-        let mut to = Target {
-            out: Out::new(sums),
-            steps: Steps {
-                line: self.run() * width,
-                row: width,
-            },
-            across: 1,
-            lanes: width,
-            store: if first { Store::Set } else { Store::Add },
-        };
-        if o == width {
-            // The rows of dy are the panel's lines.
-            let panel = Panel { lines: dy, step: o };
-            return chains(self.path, &rows, panel, &NOTHING, &mut to);
+        // Rows of output positions, over all images of the group.
+        let rows_at_once = (STRETCH / out.width).max(1);
+        let rows_total = group.images.len() * out.height;
+        for begin in (0..rows_total).step_by(rows_at_once) {
+            let end = rows_total.min(begin + rows_at_once);
+            let segments: Vec<Segment> = (begin..end)
+                .map(|at| {
+                    let (i, row) = (at / out.height, at % out.height);
+                    Segment {
+                        x: i * padded.features() + (row * stride + part.kernel_row) * line,
+                        k: (at - begin) * out.width,
+                        len: out.width,
+                        begins: false,
+                    }
+                })
+                .collect();
+            let rows = Rows {
+                x,
+                grid: Grid {
+                    lines: part.kernel_rows,
+                    per_line: self.run(),
+                },
+                steps: Steps { line, row: 1 },
+                k_step: stride * c,
+                segments: &segments,
+                ordinary: self.ordinary,
+            };
+            let start = if begin == 0 {
+                Start::ZERO
+            } else {
+                Start::Resume
+            };
+            let mut to = Target {
+                out: Out::new(sums),
+                steps: Steps {
+                    line: self.run() * width,
+                    row: width,
+                },
+                across: 1,
+                lanes: width,
+                store: Store::Set,
+            };
+            let dy = &dy[begin * out.width * o..end * out.width * o];
+            if o == width {
+                // The rows of dy are the panel's lines.
+                let panel = Panel { lines: dy, step: o };
+                chains(self.path, &rows, panel, &start, &mut to);
+                continue;
+            }
+            scratch::with(dy.len() / o * width, |lines| {
+                pack(dy, o, part.panel, lines);
+                let panel = Panel { lines, step: width };
+                chains(self.path, &rows, panel, &start, &mut to);
+            });
         }
-        scratch::with(dy.len() / o * width, |lines| {
-            pack(dy, o, part.panel, lines);
-            let panel = Panel { lines, step: width };
-            chains(self.path, &rows, panel, &NOTHING, &mut to);
-        });
     }
 
     /// Brings the sums of a part to where the weights lie.
@@ -685,21 +730,28 @@ pub(super) fn channel_sums(
     x: &[f32],
     chain: impl Fn(Path, &[f32], &mut [f32]) + Sync,
 ) -> Vec<f32> {
+    group_sums(positions, width, x.len(), |at, sums| {
+        chain(path, &x[at], sums)
+    })
+}
+
+/// As [`channel_sums`], of `len` numbers; `chain` is told which of them are the group's.
+fn group_sums(
+    positions: usize,
+    width: usize,
+    len: usize,
+    chain: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
     let image = positions * width;
     assert!(
-        image > 0 && x.len().is_multiple_of(image),
+        image > 0 && len.is_multiple_of(image),
         "sums over channels: lengths"
     );
-    let groups = groups(x.len() / image, positions);
+    let groups = groups(len / image, positions);
     let mut sums = vec![0.0; groups.len() * width];
-    let work = |(i, sums): (usize, &mut [f32])| {
+    each_chunk(&mut sums, width, len >= WORTH_THREADS, |i, sums| {
         let images = &groups[i].images;
-        chain(path, &x[images.start * image..images.end * image], sums);
-    };
-    if x.len() < WORTH_THREADS {
-        sums.chunks_mut(width).enumerate().for_each(work);
-    } else {
-        sums.par_chunks_mut(width).enumerate().for_each(work);
-    }
+        chain(images.start * image..images.end * image, sums);
+    });
     combine(&groups, &sums, width)
 }

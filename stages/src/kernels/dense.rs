@@ -1,20 +1,28 @@
 //! Dense layers: `y[n, o] = b[o] + Σ_i x[n, i]·w[i, o]` and its gradients. `w` is laid out `[inputs, outputs]`.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::chain::{
     Grid, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, ordinary, pack,
     packed_len, packed_panel, start_of,
 };
+use super::elementwise;
 use super::layer::{Accumulate, Activation, Backward};
 use super::out::Out;
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::elements_per_piece;
+use super::transpose;
 
 /// Longest chain of a dense layer: sums over more inputs (or outputs, backward) are cut into blocks of this many.
 pub const BLOCK: usize = 512;
 
+/// Numbers in a cache line.
+const LINE: usize = 16;
+/// Columns of `x` that a task takes at once.
+const MOST_COLUMNS: usize = 14 * 24;
 /// Multiplications below which one thread does it all.
 const WORTH_THREADS: usize = 1 << 16;
 
@@ -58,8 +66,6 @@ fn each_chunk(of: &mut [f32], len: usize, threads: bool, work: impl Fn(usize, &m
 /// The output: per element, a chain of fma over `i` ascending that starts from `b` (0 without one); beyond [`BLOCK`] inputs
 /// each further block is a chain from 0, added to the sum in order; then the activation.
 ///
-/// A task packs a block of 32 columns of `w` (64 KiB) and multiplies its rows by it, block after block.
-///
 /// # Panics
 /// Lengths that disagree.
 pub fn layer_forward(
@@ -84,41 +90,54 @@ pub fn layer_forward(
     if n == 0 {
         return;
     }
-    let ordinary = ordinary(path, x, w, b, inputs);
-    let threads = n * w.len() >= WORTH_THREADS;
-    let panels = outputs.div_ceil(WIDE);
-    let part = part(n, (4 * rayon::current_num_threads()).div_ceil(panels));
-    let parts = n.div_ceil(part);
-    let relu = activation == Activation::Relu;
-    let out = Out::new(y);
-    each(panels * parts, threads, |piece| {
-        let (which, first) = (piece / parts, piece % parts * part);
-        let columns = WIDE.min(outputs - which * WIDE);
-        let step = columns.next_multiple_of(WIDE / 2);
-        for at in (0..inputs).step_by(BLOCK) {
-            let len = BLOCK.min(inputs - at);
-            scratch::with(len * step, |lines| {
-                pack(&w[at * outputs..][..len * outputs], outputs, which, lines);
-                let segments = [Segment {
-                    x: at,
-                    k: 0,
-                    len,
-                    begins: true,
-                }];
-                let rows = Rows {
-                    x: &x[first * inputs..],
-                    grid: Grid::line(part.min(n - first)),
-                    steps: Steps::even(inputs),
-                    k_step: 1,
-                    segments: &segments,
-                    ordinary,
-                };
-                let start = if at == 0 {
-                    start_of(b, which)
-                } else {
-                    [0.0; WIDE]
-                };
-                let store = match (at == 0, relu && at + len == inputs) {
+    let forward = Forward {
+        path,
+        inputs,
+        outputs,
+        x,
+        w,
+        b,
+        ordinary: ordinary(path, x, w, b, inputs),
+        threads: n * w.len() >= WORTH_THREADS,
+    };
+    if inputs.div_ceil(BLOCK) >= MANY_BLOCKS {
+        forward.by_block(activation, y);
+    } else {
+        forward.by_panel(activation, y);
+    }
+    if activation != Activation::Relu {
+        activation.apply(path, y);
+    }
+}
+
+/// Blocks from which on each is summed up apart.
+const MANY_BLOCKS: usize = 8;
+
+struct Forward<'a> {
+    path: Path,
+    inputs: usize,
+    outputs: usize,
+    x: &'a [f32],
+    w: &'a [f32],
+    b: Option<&'a [f32]>,
+    ordinary: bool,
+    threads: bool,
+}
+
+impl Forward<'_> {
+    /// A task packs a block of 32 columns of `w` (64 KiB) and multiplies its rows by it, block after block.
+    fn by_panel(&self, activation: Activation, y: &mut [f32]) {
+        let n = y.len() / self.outputs;
+        let panels = self.outputs.div_ceil(WIDE);
+        let part = part(n, (4 * rayon::current_num_threads()).div_ceil(panels));
+        let parts = n.div_ceil(part);
+        let relu = activation == Activation::Relu;
+        let out = Out::new(y);
+        each(panels * parts, self.threads, |piece| {
+            let (which, first) = (piece / parts, piece % parts * part);
+            let images = first..n.min(first + part);
+            for at in (0..self.inputs).step_by(BLOCK) {
+                let store = match (at == 0, relu && at + BLOCK >= self.inputs) {
                     (true, false) => Store::Set,
                     (true, true) => Store::Relu,
                     (false, false) => Store::Add,
@@ -126,19 +145,80 @@ pub fn layer_forward(
                 };
                 // SAFETY: a task writes the columns of its panel in its rows, and no other task does.
                 let out = unsafe { out.share() };
-                let mut to = Target {
-                    out: out.from(first * outputs + which * WIDE),
-                    steps: Steps::even(outputs),
-                    across: 1,
-                    lanes: columns,
+                self.block(
+                    which,
+                    images.clone(),
+                    at,
+                    out.from(first * self.outputs),
                     store,
-                };
-                chains(path, &rows, Panel { lines, step }, &start, &mut to);
+                );
+            }
+        });
+    }
+
+    /// Many inputs: a task takes a block of them for all outputs, which is one piece of `w`; the blocks' sums lie side by
+    /// side and are added up at the end.
+    fn by_block(&self, activation: Activation, y: &mut [f32]) {
+        let n = y.len() / self.outputs;
+        scratch::with(self.inputs.div_ceil(BLOCK) * y.len(), |sums| {
+            each_chunk(sums, y.len(), self.threads, |block, sums| {
+                for which in 0..self.outputs.div_ceil(WIDE) {
+                    self.block(which, 0..n, block * BLOCK, Out::new(sums), Store::Set);
+                }
             });
-        }
-    });
-    if !relu {
-        activation.apply(path, y);
+            let sums = &*sums;
+            let (part, len) = (
+                part(n, rayon::current_num_threads()) * self.outputs,
+                y.len(),
+            );
+            each_chunk(y, part, self.threads, |i, y| {
+                y.copy_from_slice(&sums[i * part..][..y.len()]);
+                for block in sums.chunks_exact(len).skip(1) {
+                    add_piece(self.path, &block[i * part..][..y.len()], y);
+                }
+                if activation == Activation::Relu {
+                    elementwise::relu_here(self.path, y);
+                }
+            });
+        });
+    }
+
+    /// The chains of the block of inputs from `at` for a panel of outputs and some images, whose first lies at `out`.
+    fn block(&self, which: usize, images: Range<usize>, at: usize, out: Out<'_>, store: Store) {
+        let columns = WIDE.min(self.outputs - which * WIDE);
+        let step = columns.next_multiple_of(WIDE / 2);
+        let len = BLOCK.min(self.inputs - at);
+        scratch::with(len * step, |lines| {
+            let w = &self.w[at * self.outputs..][..len * self.outputs];
+            pack(w, self.outputs, which, lines);
+            let segments = [Segment {
+                x: at,
+                k: 0,
+                len,
+                begins: true,
+            }];
+            let rows = Rows {
+                x: &self.x[images.start * self.inputs..],
+                grid: Grid::line(images.len()),
+                steps: Steps::even(self.inputs),
+                k_step: 1,
+                segments: &segments,
+                ordinary: self.ordinary,
+            };
+            let start = if at == 0 {
+                start_of(self.b, which)
+            } else {
+                Start::ZERO
+            };
+            let mut to = Target {
+                out: out.from(which * WIDE),
+                steps: Steps::even(self.outputs),
+                across: 1,
+                lanes: columns,
+                store,
+            };
+            chains(self.path, &rows, Panel { lines, step }, &start, &mut to);
+        });
     }
 }
 
@@ -222,7 +302,7 @@ fn input_gradient_to(
     let parts = inputs.div_ceil(part);
     scratch::with(packed_len(outputs, n), |columns| {
         each_chunk(columns, (outputs * WIDE).max(1), threads, |which, panel| {
-            pack_columns(&dy[which * WIDE * outputs..], outputs, panel)
+            pack_columns(path, &dy[which * WIDE * outputs..], outputs, panel)
         });
         let columns = &*columns;
         let out = Out::new(dx);
@@ -246,32 +326,19 @@ fn input_gradient_to(
                 store: how.store(),
             };
             let panel = packed_panel(columns, outputs, n, which);
-            chains(path, &rows, panel, &NOTHING, &mut to);
+            chains(path, &rows, panel, &Start::ZERO, &mut to);
         });
     });
 }
 
-const NOTHING: Start = [0.0; WIDE];
-
 /// The first 32 (or as many as there are) rows of `m[..][k]` as the columns of a panel, whose width tells how many.
-fn pack_columns(m: &[f32], k: usize, panel: &mut [f32]) {
+fn pack_columns(path: Path, m: &[f32], k: usize, panel: &mut [f32]) {
     let step = panel.len() / k;
     let rows = (m.len() / k).min(step);
     if rows < step {
         panel.fill(0.0);
     }
-    // Sixteen columns at a time: a cache line of each.
-    for first in (0..rows).step_by(16) {
-        let some = 16.min(rows - first);
-        for at in (0..k).step_by(16) {
-            for r in first..first + some {
-                let row = &m[r * k + at..][..16.min(k - at)];
-                for (i, v) in row.iter().enumerate() {
-                    panel[(at + i) * step + r] = *v;
-                }
-            }
-        }
-    }
+    transpose::matrix(path, &m[..rows * k], k, panel, step);
 }
 
 /// Adds to `dw`. Per element: one chain of fma `x·dy` over `n` ascending from 0; the sum is added to `dw`.
@@ -289,8 +356,8 @@ pub fn weight_gradient(
     weight_gradient_to(path, inputs, outputs, x, dy, dw, Accumulate::Add);
 }
 
-/// [`weight_gradient`] as `how` says. `dy` is packed once: every input reads it again, and rows far apart would fall into
-/// few sets of the cache.
+/// [`weight_gradient`] as `how` says. `dy` is packed once, and a task's columns of `x`: they are read again and again, and
+/// rows far apart would fall into few sets of the cache.
 fn weight_gradient_to(
     path: Path,
     inputs: usize,
@@ -313,28 +380,36 @@ fn weight_gradient_to(
     }];
     let ordinary = ordinary(path, x, dy, None, n);
     let threads = n * dw.len() >= WORTH_THREADS;
-    let part = part(inputs, 4 * rayon::current_num_threads());
+    let part = part(inputs, 4 * rayon::current_num_threads()).min(MOST_COLUMNS);
     with_panels(dy, n, outputs, |panels| {
         each_chunk(dw, part * outputs, threads, |piece, dw| {
-            let rows = Rows {
-                x: &x[(piece * part).min(x.len())..],
-                grid: Grid::line(dw.len() / outputs),
-                steps: Steps::even(1),
-                k_step: inputs,
-                segments: &segments,
-                ordinary,
-            };
-            for which in 0..outputs.div_ceil(WIDE) {
-                let mut to = Target {
-                    out: Out::new(&mut dw[which * WIDE..]),
-                    steps: Steps::even(outputs),
-                    across: 1,
-                    lanes: WIDE.min(outputs - which * WIDE),
-                    store: how.store(),
+            let columns = dw.len() / outputs;
+            // An odd number of cache lines apart.
+            let step = columns.div_ceil(LINE) / 2 * 2 * LINE + LINE;
+            scratch::with(n * step, |some| {
+                for (x, some) in x.chunks_exact(inputs).zip(some.chunks_exact_mut(step)) {
+                    some[..columns].copy_from_slice(&x[piece * part..][..columns]);
+                }
+                let rows = Rows {
+                    x: some,
+                    grid: Grid::line(columns),
+                    steps: Steps::even(1),
+                    k_step: step,
+                    segments: &segments,
+                    ordinary,
                 };
-                let panel = packed_panel(panels, n, outputs, which);
-                chains(path, &rows, panel, &NOTHING, &mut to);
-            }
+                for which in 0..outputs.div_ceil(WIDE) {
+                    let mut to = Target {
+                        out: Out::new(&mut dw[which * WIDE..]),
+                        steps: Steps::even(outputs),
+                        across: 1,
+                        lanes: WIDE.min(outputs - which * WIDE),
+                        store: how.store(),
+                    };
+                    let panel = packed_panel(panels, n, outputs, which);
+                    chains(path, &rows, panel, &Start::ZERO, &mut to);
+                }
+            });
         });
     });
 }
@@ -375,7 +450,8 @@ kernel! {
 }
 
 kernel! {
-    fn add_into_piece<F>(from: &[f32], to: &mut [f32]) {
+    /// `to[i] = to[i] + from[i]`, on this thread.
+    pub(super) fn add_piece<F>(from: &[f32], to: &mut [f32]) {
         assert_eq!(from.len(), to.len(), "add: lengths");
         for i in 0..to.len() {
             to[i] += from[i];
@@ -391,9 +467,9 @@ pub fn add_into(path: Path, from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "add: lengths");
     let piece = elements_per_piece(to.len());
     if piece >= to.len() {
-        return add_into_piece(path, from, to);
+        return add_piece(path, from, to);
     }
     to.par_chunks_mut(piece)
         .zip(from.par_chunks(piece))
-        .for_each(|(to, from)| add_into_piece(path, from, to));
+        .for_each(|(to, from)| add_piece(path, from, to));
 }

@@ -7,10 +7,14 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Panel, Rows, Segment, Start, Store, Target, WIDE};
+use super::super::transpose::{SIDE, transpose};
+use super::{LANES, Panel, Rows, Segment, Start, Store, Target};
 
 /// Most rows of a tile: 28 accumulators, two vectors of weights and one operand leave one register of 32.
 const MOST_ROWS: usize = 14;
+
+/// Steps by which operands are fetched before their use.
+const AHEAD: usize = 8;
 
 /// As [`super::chains`].
 ///
@@ -91,7 +95,7 @@ unsafe fn tall<const V: usize>(
 }
 
 /// The finished sums of a tile.
-type Sums<const V: usize> = [[__m512; V]; MOST_ROWS];
+type Sums<const V: usize> = [[__m512; V]; SIDE];
 
 /// `4·G + R` rows from `row`, `V` vectors wide. Every four rows, and the rest, lie in one line.
 ///
@@ -111,12 +115,31 @@ unsafe fn tile<const G: usize, const R: usize, const V: usize>(
         *group = place(4 * g);
     }
     let rest = if R > 0 { place(4 * G) } else { 0 };
-    let mut first = [_mm512_setzero_ps(); V];
-    for (v, first) in first.iter_mut().enumerate() {
-        // SAFETY: `start` has two vectors.
-        *first = unsafe { _mm512_loadu_ps(start.as_ptr().add(v * LANES)) };
+    let mut sums: Sums<V> = [[_mm512_setzero_ps(); V]; SIDE];
+    for (p, sums) in sums.iter_mut().enumerate().take(4 * G + R) {
+        for (v, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: `start` has two vectors; of the target, the mask leaves only outputs that exist.
+            *sum = unsafe {
+                match start {
+                    Start::With(values) => _mm512_loadu_ps(values.as_ptr().add(v * LANES)),
+                    Start::Resume => {
+                        debug_assert_eq!(to.across, 1, "chains of a transposed target are whole");
+                        let place = rows.grid.place(row + p, to.steps) + v * LANES;
+                        _mm512_maskz_loadu_ps(mask(to.lanes, v), to.out.place(place))
+                    }
+                }
+            };
+        }
     }
-    let mut sums: Sums<V> = [first; MOST_ROWS];
+    if to.across == 1 {
+        for p in 0..4 * G + R {
+            let place = to.out.place(rows.grid.place(row + p, to.steps));
+            for v in 0..V {
+                // Where the outputs will go is fetched while they are computed.
+                _mm_prefetch::<_MM_HINT_ET0>(place.wrapping_add(v * LANES).cast());
+            }
+        }
+    }
     let mut segments = rows.segments;
     let mut blocks = 0;
     while let [_, others @ ..] = segments {
@@ -128,7 +151,7 @@ unsafe fn tile<const G: usize, const R: usize, const V: usize>(
             if blocks == 0 {
                 self::block::<G, R, V>(rows, groups, rest, block, panel, &mut sums);
             } else {
-                let mut next: Sums<V> = [[_mm512_setzero_ps(); V]; MOST_ROWS];
+                let mut next: Sums<V> = [[_mm512_setzero_ps(); V]; SIDE];
                 self::block::<G, R, V>(rows, groups, rest, block, panel, &mut next);
                 for (sums, next) in sums.iter_mut().zip(&next).take(4 * G + R) {
                     for v in 0..V {
@@ -139,11 +162,42 @@ unsafe fn tile<const G: usize, const R: usize, const V: usize>(
         }
         blocks += 1;
     }
-    for (p, sums) in sums.iter().enumerate().take(4 * G + R) {
-        let out = to.out.place(rows.grid.place(row + p, to.steps));
-        // SAFETY: the caller's promise.
-        unsafe { store::<V>(out, to.across, to.lanes, to.store, sums) };
+    if to.across == 1 {
+        for (p, sums) in sums.iter().enumerate().take(4 * G + R) {
+            let out = to.out.place(rows.grid.place(row + p, to.steps));
+            for (v, sum) in sums.iter().enumerate() {
+                // SAFETY: the mask leaves only outputs that exist.
+                unsafe {
+                    store(
+                        out.wrapping_add(v * LANES),
+                        mask(to.lanes, v),
+                        to.store,
+                        *sum,
+                    )
+                };
+            }
+        }
+        return;
     }
+    for v in 0..V {
+        let mut columns = [_mm512_setzero_ps(); SIDE];
+        for (column, sums) in columns.iter_mut().zip(&sums) {
+            *column = sums[v];
+        }
+        transpose(&mut columns);
+        let lanes = to.lanes.saturating_sub(v * LANES).min(LANES);
+        for (lane, column) in columns.iter().enumerate().take(lanes) {
+            let out = to.out.place(row + (v * LANES + lane) * to.across);
+            // SAFETY: as above; the rows lie side by side.
+            unsafe { store(out, mask(4 * G + R, 0), to.store, *column) };
+        }
+    }
+}
+
+/// Of `count` numbers, those that the `which`-th vector holds.
+fn mask(count: usize, which: usize) -> __mmask16 {
+    let here = count.saturating_sub(which * LANES).min(LANES);
+    ((1u32 << here) - 1) as __mmask16
 }
 
 /// One block of the chains, from the values in `sums` to the values in `sums`.
@@ -164,6 +218,7 @@ unsafe fn block<const G: usize, const R: usize, const V: usize>(
         rows.k_step * size_of::<f32>(),
         panel.step * size_of::<f32>(),
     );
+    let ahead = AHEAD * k_step;
     let mut acc = [[[_mm512_setzero_ps(); V]; 4]; G];
     let mut acc_rest = [[_mm512_setzero_ps(); V]; R];
     for g in 0..G {
@@ -205,6 +260,10 @@ unsafe fn block<const G: usize, const R: usize, const V: usize>(
                 }
                 at[g] = at[g].wrapping_byte_add(k_step);
             }
+            if G > 0 {
+                _mm_prefetch::<_MM_HINT_T0>(at[0].wrapping_byte_add(ahead).cast());
+                _mm_prefetch::<_MM_HINT_T0>(at_rest.wrapping_byte_add(ahead).cast());
+            }
             for p in 0..R {
                 // SAFETY: as above.
                 let x = unsafe { _mm512_set1_ps(*at_rest.wrapping_byte_add(p * one)) };
@@ -239,50 +298,23 @@ fn opaque(number: &mut usize) {
     };
 }
 
-/// Stores the first `used` values of a row.
+/// Stores the values that the mask names.
 ///
 /// # Safety
 /// They exist, from `out` on.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn store<const V: usize>(
-    out: *mut f32,
-    across: usize,
-    used: usize,
-    how: Store,
-    values: &[__m512; V],
-) {
-    if across != 1 {
-        let mut lanes = [0.0f32; WIDE];
-        for v in 0..V {
-            // SAFETY: two vectors fit.
-            unsafe { _mm512_storeu_ps(lanes.as_mut_ptr().add(v * LANES), values[v]) };
-        }
-        for (j, v) in lanes[..used].iter().enumerate() {
-            let at = out.wrapping_add(j * across);
-            // SAFETY: the caller's promise.
-            unsafe { *at = how.of(*at, *v) };
-        }
-        return;
-    }
-    let zero = _mm512_setzero_ps();
-    for v in 0..V {
-        let count = used.saturating_sub(v * LANES).min(LANES) as u32;
-        let mask = ((1u32 << count) - 1) as __mmask16;
-        let place = out.wrapping_add(v * LANES);
-        // SAFETY: the mask leaves only outputs that exist.
-        unsafe {
-            let value = match how {
-                Store::Set => values[v],
-                Store::Relu => relu(values[v]),
-                Store::ZeroPlus => _mm512_add_ps(zero, values[v]),
-                Store::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(mask, place), values[v]),
-                Store::AddRelu => {
-                    relu(_mm512_add_ps(_mm512_maskz_loadu_ps(mask, place), values[v]))
-                }
-            };
-            _mm512_mask_storeu_ps(place, mask, value);
-        }
+unsafe fn store(out: *mut f32, mask: __mmask16, how: Store, value: __m512) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let value = match how {
+            Store::Set => value,
+            Store::Relu => relu(value),
+            Store::ZeroPlus => _mm512_add_ps(_mm512_setzero_ps(), value),
+            Store::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), value),
+            Store::AddRelu => relu(_mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), value)),
+        };
+        _mm512_mask_storeu_ps(out, mask, value);
     }
 }
 

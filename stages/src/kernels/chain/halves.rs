@@ -54,10 +54,22 @@ unsafe fn tile<F: Fma, const P: usize>(
     to: &mut Target<'_>,
     first: usize,
 ) -> usize {
-    let mut from = [0.0; LANES];
-    from.copy_from_slice(&start[first..first + LANES]);
     let used = (to.lanes - first).min(LANES);
-    let mut acc = [F::begin(&from); P];
+    let mut acc = [F::begin(&[0.0; LANES]); P];
+    for (p, acc) in acc.iter_mut().enumerate() {
+        let mut from = [0.0; LANES];
+        match start {
+            Start::With(values) => from.copy_from_slice(&values[first..first + LANES]),
+            Start::Resume => {
+                let place = rows.grid.place(row + p, to.steps) + first * to.across;
+                for (j, from) in from.iter_mut().enumerate().take(used) {
+                    // SAFETY: the caller's promise: the output exists.
+                    *from = unsafe { *to.out.place(place + j * to.across) };
+                }
+            }
+        }
+        *acc = F::begin(&from);
+    }
     let mut total = [[0.0f32; LANES]; P];
     let mut blocks = 0;
     let mut offsets = [0; P];
