@@ -14,7 +14,9 @@ pub mod norm;
 pub mod optim;
 mod path;
 pub mod pool;
+mod scratch;
 mod shard;
+mod sums;
 
 pub use path::{BadPath, Path};
 

@@ -58,6 +58,54 @@ pub(super) fn combine(groups: &[Group], sums: &[f32], width: usize) -> Vec<f32> 
     total.unwrap_or_else(|| vec![0.0; width])
 }
 
+/// [`groups`] without a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Groups {
+    images: usize,
+    step: usize,
+    per_shard: usize,
+}
+
+impl Groups {
+    pub(super) fn new(images: usize, positions: usize) -> Groups {
+        let step = group_images(positions);
+        Groups {
+            images,
+            step,
+            per_shard: SHARD_IMAGES.div_ceil(step),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        let rest = self.images % SHARD_IMAGES;
+        self.images / SHARD_IMAGES * self.per_shard + rest.div_ceil(self.step)
+    }
+
+    /// The first image of a group; of the one behind the last, the number of images.
+    pub(super) fn first_image(self, group: usize) -> usize {
+        let within = (group % self.per_shard * self.step).min(SHARD_IMAGES);
+        (group / self.per_shard * SHARD_IMAGES + within).min(self.images)
+    }
+
+    /// [`combine`] in place: the total ends up in the first `width` sums.
+    pub(super) fn combine(self, sums: &mut [f32], width: usize) {
+        let mut add = |to: usize, from: usize| {
+            let (a, b) = sums.split_at_mut(from * width);
+            for (a, b) in a[to * width..][..width].iter_mut().zip(b) {
+                *a += *b;
+            }
+        };
+        let len = self.len();
+        for group in (0..len).filter(|g| g % self.per_shard != 0) {
+            add(group - group % self.per_shard, group);
+        }
+        for shard in (self.per_shard..len).step_by(self.per_shard) {
+            add(0, shard);
+        }
+    }
+}
+
 /// Elements per piece of an elementwise kernel.
 const PIECE: usize = 1 << 15;
 
@@ -108,6 +156,34 @@ mod tests {
             ]
         );
         assert!(groups(0, 5).is_empty());
+    }
+
+    #[test]
+    fn groups_are_the_same_without_a_list() {
+        for (images, positions) in [
+            (0, 5),
+            (1, 1),
+            (70, 20),
+            (32, 300),
+            (64, 50),
+            (33, 9),
+            (128, 49),
+        ] {
+            let (list, lean) = (groups(images, positions), Groups::new(images, positions));
+            assert_eq!(lean.len(), list.len(), "{images} {positions}");
+            for (i, group) in list.iter().enumerate() {
+                let images = lean.first_image(i)..lean.first_image(i + 1);
+                assert_eq!(images, group.images, "{images:?} {positions}");
+            }
+            let sums: Vec<f32> = (0..2 * list.len())
+                .map(|i| 0.1 + i as f32 * 1.7e3)
+                .collect();
+            let mut total = sums.clone();
+            lean.combine(&mut total, 2);
+            if !list.is_empty() {
+                assert_eq!(total[..2], combine(&list, &sums, 2));
+            }
+        }
     }
 
     #[test]
