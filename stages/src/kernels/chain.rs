@@ -1,15 +1,26 @@
-//! The one loop nest behind dense layers and convolutions: many fma chains at once, 16 outputs wide.
+//! The one loop nest behind dense layers and convolutions: many fma chains at once, up to 32 outputs wide.
 //!
 //! An output is a sum of *blocks* in order; a block is one chain `acc = fma(x, w, acc)` over its segments in order. The
-//! vectors run across outputs, so that their width never changes an output's chain. What the operands mean (channels,
-//! positions, images) is the callers' business.
+//! vectors run across outputs, so that neither their width nor the number of rows in flight changes an output's chain:
+//! that is why tiles may be cut as the processor likes. What the operands mean (channels, positions, images) is the
+//! callers' business.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod halves;
+mod panel;
 
 use rayon::prelude::*;
 
-use super::path::{Path, kernel};
-use crate::exact::fma::{self, Fma, Magnitudes, Run};
+use super::out::Out;
+use super::path::{Instructions, Path};
+use crate::exact::fma::{self, Magnitudes};
+
+pub(crate) use panel::{pack, packed_len, packed_panel};
 
 /// Outputs side by side in a panel.
+pub(crate) const WIDE: usize = 2 * LANES;
+/// Outputs in half a panel; lines of the last panel are padded to a multiple of this.
 pub(crate) const LANES: usize = fma::WIDTH;
 
 /// A run of steps within a chain: step `i` multiplies a row's `x[x + i·k_step]` with panel line `k + i`.
@@ -53,7 +64,15 @@ impl Grid {
 
     #[inline(always)]
     fn place(&self, row: usize, steps: Steps) -> usize {
+        if self.lines == 1 {
+            return row * steps.row;
+        }
         row / self.per_line * steps.line + row % self.per_line * steps.row
+    }
+
+    /// The place of the last row.
+    fn last(&self, steps: Steps) -> usize {
+        (self.lines - 1) * steps.line + (self.per_line - 1) * steps.row
     }
 }
 
@@ -78,153 +97,109 @@ pub(crate) struct Rows<'a> {
     pub ordinary: bool,
 }
 
-/// Lines of [`LANES`] numbers, one per step of a chain: line `k` begins at `k·step`.
+/// Lines of numbers, one per step of a chain, as long as the outputs are wide, rounded up to [`LANES`]: line `k` begins at
+/// `k·step`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panel<'a> {
     pub lines: &'a [f32],
     pub step: usize,
 }
 
-impl<'a> Panel<'a> {
-    /// Lines one after the other, as [`pack`] leaves them.
-    pub(crate) fn packed(lines: &'a [f32]) -> Panel<'a> {
-        Panel { lines, step: LANES }
-    }
+/// What becomes of a finished output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// It is written.
+    Set,
+    /// It is written, +0 in place of a number below +0.
+    Relu,
+    /// 0 is added and it is written: a negative zero becomes positive.
+    ZeroPlus,
+    /// It is added to what is there.
+    Add,
+    /// It is added to what is there, and +0 written in place of a sum below +0.
+    AddRelu,
 }
 
-/// The panels of a row-major matrix `w[k][n]` that is used once: read in place, but for an incomplete last one.
-pub(crate) struct Panels<'a> {
-    w: &'a [f32],
-    n: usize,
-    last: Vec<f32>,
-}
-
-impl<'a> Panels<'a> {
-    pub(crate) fn new(w: &'a [f32], n: usize) -> Panels<'a> {
-        let whole = n / LANES * LANES;
-        let mut last = Vec::new();
-        if whole < n {
-            last.resize(w.len() / n * LANES, 0.0);
-            for (line, row) in last.chunks_exact_mut(LANES).zip(w.chunks_exact(n)) {
-                line[..n - whole].copy_from_slice(&row[whole..]);
-            }
-        }
-        Panels { w, n, last }
-    }
-
-    /// Outputs `16·which ..` of the matrix.
-    pub(crate) fn get(&self, which: usize) -> Panel<'_> {
-        if (which + 1) * LANES <= self.n {
-            Panel {
-                lines: &self.w[(which * LANES).min(self.w.len())..],
-                step: self.n,
-            }
-        } else {
-            Panel::packed(&self.last)
+impl Store {
+    /// What is written, given what is there.
+    #[inline(always)]
+    pub(super) fn of(self, there: f32, value: f32) -> f32 {
+        let relu = |v: f32| if v <= 0.0 { 0.0 } else { v };
+        match self {
+            Store::Set => value,
+            Store::Relu => relu(value),
+            Store::ZeroPlus => 0.0 + value,
+            Store::Add => there + value,
+            Store::AddRelu => relu(there + value),
         }
     }
 }
 
 /// Where the outputs go: `lanes` of them at each row's place.
 pub(crate) struct Target<'a> {
-    pub out: &'a mut [f32],
+    pub out: Out<'a>,
     pub steps: Steps,
-    /// Outputs that exist, at most [`LANES`].
+    /// From an output of a row to the next; where it is not 1, the rows lie side by side in one line.
+    pub across: usize,
+    /// Outputs that exist, at most [`WIDE`].
     pub lanes: usize,
-    /// Add to what is there instead of overwriting it.
-    pub add: bool,
+    pub store: Store,
 }
 
-kernel! {
-    /// Computes `rows` × `lanes` outputs against one panel. The first block starts from
-    /// `init`; every later one is a chain from 0 whose value is then added. Rows without segments are `init`.
-    ///
-    /// Panics when an index leaves its slice.
-    pub(crate) fn chains<F>(rows: &Rows<'_>, panel: Panel<'_>, init: &[f32; LANES], to: &mut Target<'_>) {
-        let count = rows.grid.rows();
-        if count == 0 || to.lanes == 0 {
-            return;
-        }
-        let last = |steps: Steps| (rows.grid.lines - 1) * steps.line + (rows.grid.per_line - 1) * steps.row;
-        assert!(to.lanes <= LANES && last(to.steps) + to.lanes <= to.out.len(), "chains: target");
-        for s in rows.segments {
-            let last = s.x + last(rows.steps) + s.len.saturating_sub(1) * rows.k_step;
-            assert!(s.len == 0 || last < rows.x.len() && (s.k + s.len - 1) * panel.step + LANES <= panel.lines.len(), "chains: operands");
-        }
-        let mut row = 0;
-        while row < count {
-            row += match count - row {
-                // SAFETY: the assertions above cover every row and step of every segment.
-                6.. => unsafe { tile::<F, 6>(rows, row, panel, init, to) },
-                4.. => unsafe { tile::<F, 4>(rows, row, panel, init, to) },
-                3 => unsafe { tile::<F, 3>(rows, row, panel, init, to) },
-                2 => unsafe { tile::<F, 2>(rows, row, panel, init, to) },
-                _ => unsafe { tile::<F, 1>(rows, row, panel, init, to) },
-            };
-        }
-    }
+/// Where the chains of a row begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start {
+    /// All rows with the same values.
+    With([f32; WIDE]),
+    /// With what the target holds: an earlier part of the same chains, which go on.
+    Resume,
 }
 
-/// `P` rows from `row`; returns `P`.
+impl Start {
+    /// From 0.
+    pub(crate) const ZERO: Start = Start::With([0.0; WIDE]);
+}
+
+/// Computes `rows` × `lanes` outputs against one panel. The first block starts from `start`; every later one is a chain
+/// from 0 whose value is then added. Rows without segments are `start`.
 ///
-/// # Safety
-/// Every index of these rows and of all segments lies within `rows.x` and `panel`.
-#[inline(always)]
-unsafe fn tile<F: Fma, const P: usize>(
+/// # Panics
+/// An index that leaves its slice.
+pub(crate) fn chains(
+    path: Path,
     rows: &Rows<'_>,
-    row: usize,
     panel: Panel<'_>,
-    init: &[f32; LANES],
+    start: &Start,
     to: &mut Target<'_>,
-) -> usize {
-    let mut acc = [F::begin(init); P];
-    let mut total = [[0.0f32; LANES]; P];
-    let mut blocks = 0;
-    let mut offsets = [0; P];
-    for (p, offset) in offsets.iter_mut().enumerate() {
-        *offset = rows.grid.place(row + p, rows.steps);
+) {
+    if rows.grid.rows() == 0 || to.lanes == 0 {
+        return;
     }
-    for (i, s) in rows.segments.iter().enumerate() {
-        if s.begins && i > 0 {
-            fold::<F, P>(&mut total, &acc, blocks);
-            blocks += 1;
-            acc = [F::begin(&[0.0; LANES]); P];
-        }
-        // SAFETY: the caller's promise.
-        unsafe {
-            let run = Run {
-                values: rows.x.as_ptr().add(s.x),
-                offsets,
-                step: rows.k_step,
-                weights: panel.lines.as_ptr().add(s.k * panel.step),
-                line: panel.step,
-                len: s.len,
-                used: to.lanes,
-                ordinary: rows.ordinary,
-            };
-            F::run(&mut acc, &run);
-        }
+    let last = rows.grid.last(to.steps) + (to.lanes - 1) * to.across;
+    assert!(
+        to.lanes <= WIDE && last < to.out.len(),
+        "chains: the target is too short"
+    );
+    assert!(
+        to.across == 1 || (to.steps.row == 1 && rows.grid.lines == 1),
+        "chains: rows of a transposed target lie side by side"
+    );
+    let (width, row) = (to.lanes.next_multiple_of(LANES), rows.grid.last(rows.steps));
+    for s in rows.segments.iter().filter(|s| s.len > 0) {
+        let last = s.x + row + (s.len - 1) * rows.k_step;
+        assert!(
+            last < rows.x.len() && (s.k + s.len - 1) * panel.step + width <= panel.lines.len(),
+            "chains: an operand is too short"
+        );
     }
-    fold::<F, P>(&mut total, &acc, blocks);
-    for (p, values) in total.iter().enumerate() {
-        let out = &mut to.out[rows.grid.place(row + p, to.steps)..][..to.lanes];
-        if let Ok(out) = <&mut [f32; LANES]>::try_from(&mut *out) {
-            if to.add {
-                for j in 0..LANES {
-                    out[j] += values[j];
-                }
-            } else {
-                *out = *values;
-            }
-        } else if to.add {
-            for (o, v) in out.iter_mut().zip(values) {
-                *o += v;
-            }
-        } else {
-            out.copy_from_slice(&values[..to.lanes]);
-        }
+    match path.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the path exists only where the processor has the instructions, and the assertions above cover every
+        // row and step of every segment, and every output.
+        Instructions::Avx512 => unsafe { avx512::chains(rows, panel, start, to) },
+        // SAFETY: as above.
+        _ => unsafe { halves::chains(path, rows, panel, start, to) },
     }
-    P
 }
 
 /// Whether the plain path may leave out its care for rare operands ([`fma::ordinary`]) in chains of at most `steps`
@@ -245,43 +220,13 @@ pub(crate) fn ordinary(
     path == Path::PLAIN && fma::ordinary(of(x), of(w), of(init.unwrap_or_default()), steps)
 }
 
-#[inline(always)]
-fn fold<F: Fma, const P: usize>(
-    total: &mut [[f32; LANES]; P],
-    acc: &[F::Chains; P],
-    blocks: usize,
-) {
-    for p in 0..P {
-        let values = F::end(&acc[p]);
-        if blocks == 0 {
-            total[p] = values;
-        } else {
-            for j in 0..LANES {
-                total[p][j] += values[j];
-            }
-        }
-    }
-}
-
-/// The panels of a row-major matrix `w[k][n]`: `[ceil(n/16)][k][16]`, the last one padded with zeros.
-pub(crate) fn pack(w: &[f32], k: usize, n: usize) -> Vec<f32> {
-    let mut panels = vec![0.0; n.div_ceil(LANES) * k * LANES];
-    for (o, panel) in panels.chunks_exact_mut(k.max(1) * LANES).enumerate() {
-        let lanes = LANES.min(n - o * LANES);
-        for (line, row) in panel.chunks_exact_mut(LANES).zip(w.chunks_exact(n)) {
-            line[..lanes].copy_from_slice(&row[o * LANES..][..lanes]);
-        }
-    }
-    panels
-}
-
-/// The `which`-th 16 of `values`, padded with zeros.
-pub(crate) fn lanes_of(values: Option<&[f32]>, which: usize) -> [f32; LANES] {
-    let mut lanes = [0.0; LANES];
+/// From the `which`-th [`WIDE`] of `values`, padded with zeros.
+pub(crate) fn start_of(values: Option<&[f32]>, which: usize) -> Start {
+    let mut start = [0.0; WIDE];
     if let Some(values) = values {
-        let rest = &values[which * LANES..];
-        let len = rest.len().min(LANES);
-        lanes[..len].copy_from_slice(&rest[..len]);
+        let rest = &values[which * WIDE..];
+        let len = rest.len().min(WIDE);
+        start[..len].copy_from_slice(&rest[..len]);
     }
-    lanes
+    Start::With(start)
 }

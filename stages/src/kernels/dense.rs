@@ -1,76 +1,70 @@
 //! Dense layers: `y[n, o] = b[o] + Σ_i x[n, i]·w[i, o]` and its gradients. `w` is laid out `[inputs, outputs]`.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::chain::{
-    Grid, LANES, Panel, Rows, Segment, Steps, Target, chains, lanes_of, ordinary, pack,
+    Grid, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, ordinary, pack,
+    packed_len, packed_panel, start_of,
 };
-use super::layer::{Activation, Backward};
+use super::elementwise;
+use super::layer::{Accumulate, Activation, Backward};
+use super::out::Out;
 use super::path::{Path, kernel};
-use super::shard::{elements_per_piece, rows_per_piece};
+use super::scratch;
+use super::shard::elements_per_piece;
+use super::transpose;
 
 /// Longest chain of a dense layer: sums over more inputs (or outputs, backward) are cut into blocks of this many.
 pub const BLOCK: usize = 512;
 
-fn blocks(len: usize) -> Vec<Segment> {
-    (0..len)
-        .step_by(BLOCK)
-        .map(|at| Segment {
-            x: at,
-            k: at,
-            len: BLOCK.min(len - at),
-            begins: true,
-        })
-        .collect()
+/// Numbers in a cache line.
+const LINE: usize = 16;
+/// Columns of `x` that a task takes at once.
+const MOST_COLUMNS: usize = 14 * 24;
+/// Multiplications below which one thread does it all.
+const WORTH_THREADS: usize = 1 << 16;
+
+/// `rows` in about `pieces` parts of equal size, none below a tile's height.
+fn part(rows: usize, pieces: usize) -> usize {
+    rows.div_ceil(pieces.max(1)).max(14).min(rows.max(1))
 }
 
-/// `out[r, ..] (+)= init + x[r, ..k]·panels`, rows shared among threads.
-fn product(
-    path: Path,
-    x: &[f32],
-    k: usize,
-    panels: &[f32],
-    init: Option<&[f32]>,
-    out: &mut [f32],
-    width: usize,
-    add: bool,
-) {
-    if out.is_empty() {
-        return;
-    }
-    let ordinary = ordinary(path, x, panels, init, k);
-    let segments = blocks(k);
-    let rows = out.len() / width;
-    let piece = rows_per_piece(rows, 2 * k * width);
-    let work = |(i, out): (usize, &mut [f32])| {
-        let rows = Rows {
-            x: &x[i * piece * k..],
-            grid: Grid::line(out.len() / width),
-            steps: Steps::even(k),
-            k_step: 1,
-            segments: &segments,
-            ordinary,
-        };
-        for (o, panel) in panels.chunks_exact(k * LANES).enumerate() {
-            let lanes = LANES.min(width - o * LANES);
-            let mut to = Target {
-                out: &mut out[o * LANES..],
-                steps: Steps::even(width),
-                lanes,
-                add,
-            };
-            let panel = Panel::packed(panel);
-            chains(path, &rows, panel, &lanes_of(init, o), &mut to);
-        }
-    };
-    if piece >= rows {
-        work((0, out))
+/// Runs `work` on 0, 1, .. `count - 1`, on the pool's threads where that pays.
+fn each(count: usize, threads: bool, work: impl Fn(usize) + Sync + Send) {
+    if threads && count > 1 {
+        (0..count).into_par_iter().for_each(work);
     } else {
-        out.par_chunks_mut(piece * width).enumerate().for_each(work)
+        (0..count).for_each(work);
     }
 }
 
-/// [`forward`], then the activation.
+/// The panels of `m[k][n]`, packed with the help of all threads, lent to `work`.
+fn with_panels<R>(m: &[f32], k: usize, n: usize, work: impl FnOnce(&[f32]) -> R) -> R {
+    scratch::with(packed_len(k, n), |panels| {
+        let whole = (k * WIDE).max(1);
+        each_chunk(panels, whole, k * n > WORTH_THREADS, |which, panel| {
+            pack(m, n, which, panel)
+        });
+        work(panels)
+    })
+}
+
+fn each_chunk(of: &mut [f32], len: usize, threads: bool, work: impl Fn(usize, &mut [f32]) + Sync) {
+    if threads && of.len() > len {
+        of.par_chunks_mut(len)
+            .enumerate()
+            .for_each(|(i, chunk)| work(i, chunk));
+    } else {
+        of.chunks_mut(len)
+            .enumerate()
+            .for_each(|(i, chunk)| work(i, chunk));
+    }
+}
+
+/// The output: per element, a chain of fma over `i` ascending that starts from `b` (0 without one); beyond [`BLOCK`] inputs
+/// each further block is a chain from 0, added to the sum in order; then the activation.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -84,28 +78,151 @@ pub fn layer_forward(
     activation: Activation,
     y: &mut [f32],
 ) {
-    forward(path, inputs, outputs, x, w, b, y);
-    activation.apply(path, y);
+    assert!(
+        x.len() / inputs * outputs == y.len() && w.len() == inputs * outputs,
+        "dense forward: lengths"
+    );
+    assert!(
+        b.is_none_or(|b| b.len() == outputs),
+        "dense forward: lengths"
+    );
+    let n = x.len() / inputs;
+    if n == 0 {
+        return;
+    }
+    let forward = Forward {
+        path,
+        inputs,
+        outputs,
+        x,
+        w,
+        b,
+        ordinary: ordinary(path, x, w, b, inputs),
+        threads: n * w.len() >= WORTH_THREADS,
+    };
+    if inputs.div_ceil(BLOCK) >= MANY_BLOCKS {
+        forward.by_block(activation, y);
+    } else {
+        forward.by_panel(activation, y);
+    }
+    if activation != Activation::Relu {
+        activation.apply(path, y);
+    }
 }
 
-/// The gradient of the sums, then [`bias_gradient`], [`weight_gradient`], [`input_gradient`].
-///
-/// # Panics
-/// Lengths that disagree.
-pub fn layer_backward(path: Path, inputs: usize, outputs: usize, from: Backward<'_>) {
-    from.activation.unapply(path, from.y, from.dy);
-    if let Some(mut db) = from.db {
-        bias_gradient(path, from.dy, db.zeroed());
+/// Blocks from which on each is summed up apart.
+const MANY_BLOCKS: usize = 8;
+
+struct Forward<'a> {
+    path: Path,
+    inputs: usize,
+    outputs: usize,
+    x: &'a [f32],
+    w: &'a [f32],
+    b: Option<&'a [f32]>,
+    ordinary: bool,
+    threads: bool,
+}
+
+impl Forward<'_> {
+    /// A task packs a block of 32 columns of `w` (64 KiB) and multiplies its rows by it, block after block.
+    fn by_panel(&self, activation: Activation, y: &mut [f32]) {
+        let n = y.len() / self.outputs;
+        let panels = self.outputs.div_ceil(WIDE);
+        let part = part(n, (4 * rayon::current_num_threads()).div_ceil(panels));
+        let parts = n.div_ceil(part);
+        let relu = activation == Activation::Relu;
+        let out = Out::new(y);
+        each(panels * parts, self.threads, |piece| {
+            let (which, first) = (piece / parts, piece % parts * part);
+            let images = first..n.min(first + part);
+            for at in (0..self.inputs).step_by(BLOCK) {
+                let store = match (at == 0, relu && at + BLOCK >= self.inputs) {
+                    (true, false) => Store::Set,
+                    (true, true) => Store::Relu,
+                    (false, false) => Store::Add,
+                    (false, true) => Store::AddRelu,
+                };
+                // SAFETY: a task writes the columns of its panel in its rows, and no other task does.
+                let out = unsafe { out.share() };
+                self.block(
+                    which,
+                    images.clone(),
+                    at,
+                    out.from(first * self.outputs),
+                    store,
+                );
+            }
+        });
     }
-    let mut dw = from.dw;
-    weight_gradient(path, inputs, outputs, from.x, from.dy, dw.zeroed());
-    if let Some(mut dx) = from.dx {
-        input_gradient(path, inputs, outputs, from.w, from.dy, dx.zeroed());
+
+    /// Many inputs: a task takes a block of them for all outputs, which is one piece of `w`; the blocks' sums lie side by
+    /// side and are added up at the end.
+    fn by_block(&self, activation: Activation, y: &mut [f32]) {
+        let n = y.len() / self.outputs;
+        scratch::with(self.inputs.div_ceil(BLOCK) * y.len(), |sums| {
+            each_chunk(sums, y.len(), self.threads, |block, sums| {
+                for which in 0..self.outputs.div_ceil(WIDE) {
+                    self.block(which, 0..n, block * BLOCK, Out::new(sums), Store::Set);
+                }
+            });
+            let sums = &*sums;
+            let (part, len) = (
+                part(n, rayon::current_num_threads()) * self.outputs,
+                y.len(),
+            );
+            each_chunk(y, part, self.threads, |i, y| {
+                y.copy_from_slice(&sums[i * part..][..y.len()]);
+                for block in sums.chunks_exact(len).skip(1) {
+                    add_piece(self.path, &block[i * part..][..y.len()], y);
+                }
+                if activation == Activation::Relu {
+                    elementwise::relu_here(self.path, y);
+                }
+            });
+        });
+    }
+
+    /// The chains of the block of inputs from `at` for a panel of outputs and some images, whose first lies at `out`.
+    fn block(&self, which: usize, images: Range<usize>, at: usize, out: Out<'_>, store: Store) {
+        let columns = WIDE.min(self.outputs - which * WIDE);
+        let step = columns.next_multiple_of(WIDE / 2);
+        let len = BLOCK.min(self.inputs - at);
+        scratch::with(len * step, |lines| {
+            let w = &self.w[at * self.outputs..][..len * self.outputs];
+            pack(w, self.outputs, which, lines);
+            let segments = [Segment {
+                x: at,
+                k: 0,
+                len,
+                begins: true,
+            }];
+            let rows = Rows {
+                x: &self.x[images.start * self.inputs..],
+                grid: Grid::line(images.len()),
+                steps: Steps::even(self.inputs),
+                k_step: 1,
+                segments: &segments,
+                ordinary: self.ordinary,
+            };
+            let start = if at == 0 {
+                start_of(self.b, which)
+            } else {
+                Start::ZERO
+            };
+            let mut to = Target {
+                out: out.from(which * WIDE),
+                steps: Steps::even(self.outputs),
+                across: 1,
+                lanes: columns,
+                store,
+            };
+            chains(self.path, &rows, Panel { lines, step }, &start, &mut to);
+        });
     }
 }
 
-/// Writes `y`. Per element: a chain of fma over `i` ascending that starts from `b` (0 without one); beyond [`BLOCK`]
-/// inputs each further block is a chain from 0, added to the sum in order.
+/// [`layer_forward`] without an activation.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -118,20 +235,23 @@ pub fn forward(
     b: Option<&[f32]>,
     y: &mut [f32],
 ) {
-    assert!(
-        x.len() / inputs * outputs == y.len() && w.len() == inputs * outputs,
-        "dense forward: lengths"
-    );
-    product(
-        path,
-        x,
-        inputs,
-        &pack(w, inputs, outputs),
-        b,
-        y,
-        outputs,
-        false,
-    );
+    layer_forward(path, inputs, outputs, x, w, b, Activation::Identity, y);
+}
+
+/// The gradient of the sums, then those of bias, weight and input.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn layer_backward(path: Path, inputs: usize, outputs: usize, from: Backward<'_>) {
+    from.activation.unapply(path, from.y, from.dy);
+    let dy = &*from.dy;
+    if let Some(db) = from.db {
+        bias_gradient_to(path, dy, db.to, db.how);
+    }
+    weight_gradient_to(path, inputs, outputs, from.x, dy, from.dw.to, from.dw.how);
+    if let Some(dx) = from.dx {
+        input_gradient_to(path, inputs, outputs, from.w, dy, dx.to, dx.how);
+    }
 }
 
 /// Adds to `dx`. Per element: blocks of [`BLOCK`] outputs, each a chain of fma over `o` ascending from 0, added up in
@@ -147,32 +267,78 @@ pub fn input_gradient(
     dy: &[f32],
     dx: &mut [f32],
 ) {
+    input_gradient_to(path, inputs, outputs, w, dy, dx, Accumulate::Add);
+}
+
+/// [`input_gradient`] as `how` says. The vectors run across the batch, so that rows of `w`, of which there may be many
+/// more, are read where they are: `dx` is made as its transpose.
+fn input_gradient_to(
+    path: Path,
+    inputs: usize,
+    outputs: usize,
+    w: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    how: Accumulate,
+) {
     assert!(
         dx.len() / inputs * outputs == dy.len() && w.len() == inputs * outputs,
         "dense input gradient: lengths"
     );
-    product(
-        path,
-        dy,
-        outputs,
-        &pack_transposed(w, inputs, outputs),
-        None,
-        dx,
-        inputs,
-        true,
-    );
+    let n = dx.len() / inputs;
+    let ordinary = ordinary(path, dy, w, None, outputs);
+    let segments: Vec<Segment> = (0..outputs)
+        .step_by(BLOCK)
+        .map(|at| Segment {
+            x: at,
+            k: at,
+            len: BLOCK.min(outputs - at),
+            begins: true,
+        })
+        .collect();
+    let threads = n * w.len() >= WORTH_THREADS;
+    let panels = n.div_ceil(WIDE);
+    let part = part(inputs, (4 * rayon::current_num_threads()).div_ceil(panels));
+    let parts = inputs.div_ceil(part);
+    scratch::with(packed_len(outputs, n), |columns| {
+        each_chunk(columns, (outputs * WIDE).max(1), threads, |which, panel| {
+            pack_columns(path, &dy[which * WIDE * outputs..], outputs, panel)
+        });
+        let columns = &*columns;
+        let out = Out::new(dx);
+        each(panels * parts, threads, |piece| {
+            let (which, first) = (piece / parts, piece % parts * part);
+            let rows = Rows {
+                x: &w[first * outputs..],
+                grid: Grid::line(part.min(inputs - first)),
+                steps: Steps::even(outputs),
+                k_step: 1,
+                segments: &segments,
+                ordinary,
+            };
+            // SAFETY: a task writes its part of the inputs for its images, and no other task does.
+            let out = unsafe { out.share() };
+            let mut to = Target {
+                out: out.from(which * WIDE * inputs + first),
+                steps: Steps::even(1),
+                across: inputs,
+                lanes: WIDE.min(n - which * WIDE),
+                store: how.store(),
+            };
+            let panel = packed_panel(columns, outputs, n, which);
+            chains(path, &rows, panel, &Start::ZERO, &mut to);
+        });
+    });
 }
 
-/// The panels of the transpose of `w[i][o]`: `[ceil(i/16)][o][16]`.
-fn pack_transposed(w: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
-    let mut panels = vec![0.0; inputs.div_ceil(LANES) * outputs * LANES];
-    for (i, row) in w.chunks_exact(outputs).enumerate() {
-        let panel = &mut panels[i / LANES * outputs * LANES + i % LANES..];
-        for (line, v) in panel.chunks_mut(LANES).zip(row) {
-            line[0] = *v;
-        }
+/// The first 32 (or as many as there are) rows of `m[..][k]` as the columns of a panel, whose width tells how many.
+fn pack_columns(path: Path, m: &[f32], k: usize, panel: &mut [f32]) {
+    let step = panel.len() / k;
+    let rows = (m.len() / k).min(step);
+    if rows < step {
+        panel.fill(0.0);
     }
-    panels
+    transpose::matrix(path, &m[..rows * k], k, panel, step);
 }
 
 /// Adds to `dw`. Per element: one chain of fma `x·dy` over `n` ascending from 0; the sum is added to `dw`.
@@ -187,13 +353,25 @@ pub fn weight_gradient(
     dy: &[f32],
     dw: &mut [f32],
 ) {
+    weight_gradient_to(path, inputs, outputs, x, dy, dw, Accumulate::Add);
+}
+
+/// [`weight_gradient`] as `how` says. `dy` is packed once, and a task's columns of `x`: they are read again and again, and
+/// rows far apart would fall into few sets of the cache.
+fn weight_gradient_to(
+    path: Path,
+    inputs: usize,
+    outputs: usize,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    how: Accumulate,
+) {
     assert!(
         x.len() / inputs * outputs == dy.len() && dw.len() == inputs * outputs,
         "dense weight gradient: lengths"
     );
     let n = x.len() / inputs;
-    // Packed, for every input reads it again and rows far apart fall into few sets of the cache.
-    let panels = pack(dy, n, outputs);
     let segments = [Segment {
         x: 0,
         k: 0,
@@ -201,41 +379,39 @@ pub fn weight_gradient(
         begins: true,
     }];
     let ordinary = ordinary(path, x, dy, None, n);
-    let piece = rows_per_piece(inputs, 2 * n * outputs);
-    let work = |(i, dw): (usize, &mut [f32])| {
-        let first = (i * piece).min(x.len());
-        let rows = Rows {
-            x: &x[first..],
-            grid: Grid::line(dw.len() / outputs),
-            steps: Steps::even(1),
-            k_step: inputs,
-            segments: &segments,
-            ordinary,
-        };
-        for o in 0..outputs.div_ceil(LANES) {
-            let lanes = LANES.min(outputs - o * LANES);
-            let mut to = Target {
-                out: &mut dw[o * LANES..],
-                steps: Steps::even(outputs),
-                lanes,
-                add: true,
-            };
-            chains(
-                path,
-                &rows,
-                Panel::packed(&panels[o * n * LANES..][..n * LANES]),
-                &[0.0; LANES],
-                &mut to,
-            );
-        }
-    };
-    if piece >= inputs {
-        work((0, dw))
-    } else {
-        dw.par_chunks_mut(piece * outputs)
-            .enumerate()
-            .for_each(work)
-    }
+    let threads = n * dw.len() >= WORTH_THREADS;
+    let part = part(inputs, 4 * rayon::current_num_threads()).min(MOST_COLUMNS);
+    with_panels(dy, n, outputs, |panels| {
+        each_chunk(dw, part * outputs, threads, |piece, dw| {
+            let columns = dw.len() / outputs;
+            // An odd number of cache lines apart.
+            let step = columns.div_ceil(LINE) / 2 * 2 * LINE + LINE;
+            scratch::with(n * step, |some| {
+                for (x, some) in x.chunks_exact(inputs).zip(some.chunks_exact_mut(step)) {
+                    some[..columns].copy_from_slice(&x[piece * part..][..columns]);
+                }
+                let rows = Rows {
+                    x: some,
+                    grid: Grid::line(columns),
+                    steps: Steps::even(1),
+                    k_step: step,
+                    segments: &segments,
+                    ordinary,
+                };
+                for which in 0..outputs.div_ceil(WIDE) {
+                    let mut to = Target {
+                        out: Out::new(&mut dw[which * WIDE..]),
+                        steps: Steps::even(outputs),
+                        across: 1,
+                        lanes: WIDE.min(outputs - which * WIDE),
+                        store: how.store(),
+                    };
+                    let panel = packed_panel(panels, n, outputs, which);
+                    chains(path, &rows, panel, &Start::ZERO, &mut to);
+                }
+            });
+        });
+    });
 }
 
 /// Adds to `db`. Per element: a chain of additions over `n` ascending from 0; the sum is added to `db`.
@@ -243,13 +419,22 @@ pub fn weight_gradient(
 /// # Panics
 /// Lengths that disagree.
 pub fn bias_gradient(path: Path, dy: &[f32], db: &mut [f32]) {
+    bias_gradient_to(path, dy, db, Accumulate::Add);
+}
+
+fn bias_gradient_to(path: Path, dy: &[f32], db: &mut [f32], how: Accumulate) {
     assert!(
-        !db.is_empty() && dy.len() % db.len() == 0,
+        !db.is_empty() && dy.len().is_multiple_of(db.len()),
         "dense bias gradient: lengths"
     );
-    let mut sums = vec![0.0; db.len()];
-    add_rows(path, dy, &mut sums);
-    add_into(path, &sums, db);
+    scratch::with(db.len(), |sums| {
+        sums.fill(0.0);
+        add_rows(path, dy, sums);
+        if how == Accumulate::First {
+            db.fill(0.0);
+        }
+        add_into(path, sums, db);
+    });
 }
 
 kernel! {
@@ -265,7 +450,8 @@ kernel! {
 }
 
 kernel! {
-    fn add_into_piece<F>(from: &[f32], to: &mut [f32]) {
+    /// `to[i] = to[i] + from[i]`, on this thread.
+    pub(super) fn add_piece<F>(from: &[f32], to: &mut [f32]) {
         assert_eq!(from.len(), to.len(), "add: lengths");
         for i in 0..to.len() {
             to[i] += from[i];
@@ -281,9 +467,9 @@ pub fn add_into(path: Path, from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "add: lengths");
     let piece = elements_per_piece(to.len());
     if piece >= to.len() {
-        return add_into_piece(path, from, to);
+        return add_piece(path, from, to);
     }
     to.par_chunks_mut(piece)
         .zip(from.par_chunks(piece))
-        .for_each(|(to, from)| add_into_piece(path, from, to));
+        .for_each(|(to, from)| add_piece(path, from, to));
 }

@@ -150,6 +150,11 @@ macro_rules! gradient_in_place {
     };
 }
 
+/// [`relu`] of values where they are, on this thread.
+pub(super) fn relu_here(path: Path, y: &mut [f32]) {
+    relu_in_place_piece(path, y);
+}
+
 gradient_in_place! {
     /// [`relu_backward`] into a buffer of zeros, in place of `dy`.
     relu_gradient, relu_gradient_piece, y, dy => if y <= 0.0 { 0.0 } else { dy }

@@ -1,6 +1,7 @@
 //! What a dense layer or a convolution is asked for besides its product: the activation of its output, and how gradients
 //! reach their buffers.
 
+use super::chain::Store;
 use super::elementwise;
 use super::path::Path;
 
@@ -59,6 +60,15 @@ pub enum Accumulate {
     First,
     /// `to = to + value`.
     Add,
+}
+
+impl Accumulate {
+    pub(super) fn store(self) -> Store {
+        match self {
+            Accumulate::First => Store::ZeroPlus,
+            Accumulate::Add => Store::Add,
+        }
+    }
 }
 
 /// A buffer for the gradient of one operand.

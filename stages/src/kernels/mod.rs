@@ -10,13 +10,16 @@ pub mod dense;
 pub mod elementwise;
 pub mod layer;
 pub mod loss;
+mod margin;
 pub mod norm;
 pub mod optim;
+mod out;
 mod path;
 pub mod pool;
 mod scratch;
 mod shard;
 mod sums;
+mod transpose;
 
 pub use path::{BadPath, Path};
 
