@@ -101,6 +101,19 @@ impl<'a> Learner<'a> {
     pub fn step(
         &mut self,
         rows: usize,
+        fill: impl FnOnce(&mut [f32]) + Send,
+        labels: &[u32],
+        smoothing: f32,
+        lr: f64,
+        key: StepKey,
+    ) -> anyhow::Result<Learnt> {
+        // On a thread of the pool: from outside, every parallel kernel would have to be handed over and waited for.
+        rayon::scope(|_| self.step_here(rows, fill, labels, smoothing, lr, key))
+    }
+
+    fn step_here(
+        &mut self,
+        rows: usize,
         fill: impl FnOnce(&mut [f32]),
         labels: &[u32],
         smoothing: f32,
