@@ -17,7 +17,8 @@ use super::margin::Margin;
 use super::out::Out;
 use super::path::Path;
 use super::scratch;
-use super::shard::{Group, SHARD_IMAGES, combine, groups};
+use super::shard::{Group, SHARD_IMAGES, groups};
+use super::sums::sums;
 use super::transpose;
 use crate::shape::ConvShape;
 
@@ -742,16 +743,7 @@ fn group_sums(
     len: usize,
     chain: impl Fn(Range<usize>, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let image = positions * width;
-    assert!(
-        image > 0 && len.is_multiple_of(image),
-        "sums over channels: lengths"
-    );
-    let groups = groups(len / image, positions);
-    let mut sums = vec![0.0; groups.len() * width];
-    each_chunk(&mut sums, width, len >= WORTH_THREADS, |i, sums| {
-        let images = &groups[i].images;
-        chain(images.start * image..images.end * image, sums);
-    });
-    combine(&groups, &sums, width)
+    let mut total = vec![0.0; width];
+    sums(positions, width, len, &mut total, chain);
+    total
 }

@@ -31,33 +31,6 @@ pub(super) struct Group {
     pub images: Range<usize>,
 }
 
-/// Adds group sums (`[groups][width]`) up: within each shard in order, then the shards in order. The first of each is
-/// where its sum starts.
-pub(super) fn combine(groups: &[Group], sums: &[f32], width: usize) -> Vec<f32> {
-    let mut total: Option<Vec<f32>> = None;
-    let mut i = 0;
-    while i < groups.len() {
-        let mut shard = sums[i * width..][..width].to_vec();
-        let which = groups[i].shard;
-        i += 1;
-        while i < groups.len() && groups[i].shard == which {
-            for (s, v) in shard.iter_mut().zip(&sums[i * width..]) {
-                *s += v;
-            }
-            i += 1;
-        }
-        match &mut total {
-            None => total = Some(shard),
-            Some(total) => {
-                for (t, s) in total.iter_mut().zip(&shard) {
-                    *t += s;
-                }
-            }
-        }
-    }
-    total.unwrap_or_else(|| vec![0.0; width])
-}
-
 /// [`groups`] without a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Groups {
@@ -88,7 +61,8 @@ impl Groups {
         (group / self.per_shard * SHARD_IMAGES + within).min(self.images)
     }
 
-    /// [`combine`] in place: the total ends up in the first `width` sums.
+    /// Adds group sums (`[groups][width]`) up in place: within each shard in order, then the shards in order. The first of
+    /// each is where its sum starts; the total ends up in the first `width` sums.
     pub(super) fn combine(self, sums: &mut [f32], width: usize) {
         let mut add = |to: usize, from: usize| {
             let (a, b) = sums.split_at_mut(from * width);
@@ -175,25 +149,16 @@ mod tests {
                 let images = lean.first_image(i)..lean.first_image(i + 1);
                 assert_eq!(images, group.images, "{images:?} {positions}");
             }
-            let sums: Vec<f32> = (0..2 * list.len())
-                .map(|i| 0.1 + i as f32 * 1.7e3)
-                .collect();
-            let mut total = sums.clone();
-            lean.combine(&mut total, 2);
-            if !list.is_empty() {
-                assert_eq!(total[..2], combine(&list, &sums, 2));
-            }
         }
     }
 
     #[test]
     fn sums_are_added_shard_by_shard() {
-        let groups = groups(70, 20);
-        let sums: Vec<f32> = (0..7)
+        let mut sums: Vec<f32> = (0..7)
             .map(|i| 1.0e7f32.powi(i % 3) * (i as f32 + 0.1))
             .collect();
         let want = ((sums[0] + sums[1]) + sums[2]) + ((sums[3] + sums[4]) + sums[5]) + sums[6];
-        assert_eq!(combine(&groups, &sums, 1), [want]);
-        assert_eq!(combine(&[], &[], 2), [0.0, 0.0]);
+        Groups::new(70, 20).combine(&mut sums, 1);
+        assert_eq!(sums[0], want);
     }
 }
