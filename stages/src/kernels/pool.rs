@@ -142,6 +142,13 @@ kernel! {
     }
 }
 
+/// `a` where the condition holds, else `b`, without a branch: a branch would keep the loop from using vectors.
+#[inline(always)]
+fn select(condition: bool, a: f32, b: f32) -> f32 {
+    let mask = u32::from(condition).wrapping_neg();
+    f32::from_bits((a.to_bits() & mask) | (b.to_bits() & !mask))
+}
+
 #[inline(always)]
 fn wins(value: f32, best: f32) -> bool {
     (value > best) | value.is_nan()
@@ -227,11 +234,11 @@ kernel! {
                             let dx = &mut dx[first + kh * steps.line + kw * c + tile..][..LEN];
                             if fill == Fill::Write {
                                 for j in 0..LEN {
-                                    dx[j] = if winner[j] == tap { 0.0 + dy[j] } else { 0.0 };
+                                    dx[j] = select(winner[j] == tap, 0.0 + dy[j], 0.0);
                                 }
                             } else {
                                 for j in 0..LEN {
-                                    dx[j] = if winner[j] == tap { dx[j] + dy[j] } else { dx[j] };
+                                    dx[j] = select(winner[j] == tap, dx[j] + dy[j], dx[j]);
                                 }
                             }
                             tap += 1;

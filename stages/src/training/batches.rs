@@ -22,29 +22,43 @@ thread_local! {
 
 /// Network input for every byte and channel: what [`Dataset::normalised_row`] computes, looked up.
 pub struct Normaliser {
-    /// `[channels][256]`.
-    table: Vec<f32>,
-    channels: usize,
+    /// By channel, then byte.
+    tables: Vec<[f32; 256]>,
 }
 
 impl Normaliser {
     /// For images of this data set.
     pub fn new(info: &Info) -> Normaliser {
-        let channels = info.shape.channels;
-        let table = (0..channels * 256)
-            .map(|i| ((i % 256) as f32 / 255.0 - info.mean[i / 256]) / info.std[i / 256])
-            .collect();
-        Normaliser { table, channels }
+        let of = |(mean, std): (&f32, &f32)| {
+            std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
+        };
+        Normaliser {
+            tables: info.mean.iter().zip(&info.std).map(of).collect(),
+        }
     }
 
     /// Turns bytes into inputs.
     pub fn apply(&self, image: &[u8], row: &mut [f32]) {
-        for (pixel, out) in image
-            .chunks_exact(self.channels)
-            .zip(row.chunks_exact_mut(self.channels))
-        {
-            for (c, (p, out)) in pixel.iter().zip(out).enumerate() {
-                *out = self.table[c * 256 + usize::from(*p)];
+        // One, three, or any number of channels: a known number is several times as fast.
+        match &self.tables[..] {
+            [table] => {
+                for (out, byte) in row.iter_mut().zip(image) {
+                    *out = table[usize::from(*byte)];
+                }
+            }
+            [a, b, c] => {
+                let (pixels, _) = row.as_chunks_mut::<3>();
+                for (out, [x, y, z]) in pixels.iter_mut().zip(image.as_chunks().0) {
+                    *out = [a[usize::from(*x)], b[usize::from(*y)], c[usize::from(*z)]];
+                }
+            }
+            tables => {
+                let pixels = row.chunks_exact_mut(tables.len());
+                for (out, pixel) in pixels.zip(image.chunks_exact(tables.len())) {
+                    for ((out, byte), table) in out.iter_mut().zip(pixel).zip(tables) {
+                        *out = table[usize::from(*byte)];
+                    }
+                }
             }
         }
     }
