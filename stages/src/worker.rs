@@ -95,7 +95,9 @@ fn run(
         figures: Default::default(),
         events: Some(std::io::stdout()),
     };
-    let done = catch_unwind(AssertUnwindSafe(|| (kind.run)(&mut task)));
+    // On a thread of the pool: from outside, every parallel kernel would have to be handed over and waited for.
+    let inside = || rayon::scope(|_| (kind.run)(&mut task));
+    let done = catch_unwind(AssertUnwindSafe(inside));
     outcome.pins = std::mem::take(&mut task.pins);
     // JSON has no NaN or infinity; such a figure says nothing.
     outcome.figures = std::mem::take(&mut task.figures)

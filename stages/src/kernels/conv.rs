@@ -6,8 +6,6 @@
 mod input_gradient;
 mod weight_gradient;
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::chain::{
@@ -15,12 +13,12 @@ use super::chain::{
     packed_panel, start_of,
 };
 use super::dense::{add_into, add_rows};
-use super::layer::{Accumulate, Activation, Backward};
+use super::layer::{Activation, Backward};
 use super::margin::Margin;
 use super::out::Out;
 use super::path::Path;
 use super::scratch;
-use super::shard::{combine, groups};
+use super::sums::{sums, sums_changing};
 use crate::shape::ConvShape;
 
 pub use input_gradient::input_gradient;
@@ -172,23 +170,19 @@ pub fn forward(
 pub fn layer_backward(path: Path, shape: &ConvShape, from: Backward<'_>) {
     match from.db {
         None => from.activation.unapply(path, from.y, from.dy),
-        Some(db) => {
+        Some(mut db) => {
             let (activation, y) = (from.activation, from.y);
-            let (len, channels) = (from.dy.len(), shape.output().channels);
-            let dy = Out::new(from.dy);
-            // Both while a group's gradients are at hand.
-            let sums = group_sums(shape.output().positions(), channels, len, |at, sums| {
-                // SAFETY: groups have no image in common.
-                let dy = unsafe { dy.share() }.from(at.start).slice(at.len());
-                if activation != Activation::Identity {
-                    activation.unapply(path, &y[at], dy);
-                }
-                add_rows(path, dy, sums);
+            let (positions, channels) = (shape.output().positions(), shape.output().channels);
+            scratch::with(channels, |total| {
+                // Both while a group's gradients are at hand.
+                sums_changing(positions, channels, from.dy, total, |first, dy, sums| {
+                    if activation != Activation::Identity {
+                        activation.unapply(path, &y[first..first + dy.len()], dy);
+                    }
+                    add_rows(path, dy, sums);
+                });
+                add_into(path, total, db.zeroed());
             });
-            if db.how == Accumulate::First {
-                db.to.fill(0.0);
-            }
-            add_into(path, &sums, db.to);
         }
     }
     let dy = &*from.dy;
@@ -204,47 +198,11 @@ pub fn layer_backward(path: Path, shape: &ConvShape, from: Backward<'_>) {
 /// # Panics
 /// Lengths that disagree.
 pub fn bias_gradient(path: Path, positions: usize, dy: &[f32], db: &mut [f32]) {
-    bias_gradient_to(path, positions, dy, db, Accumulate::Add);
-}
-
-fn bias_gradient_to(path: Path, positions: usize, dy: &[f32], db: &mut [f32], how: Accumulate) {
-    let sums = channel_sums(path, positions, db.len(), dy, add_rows);
-    if how == Accumulate::First {
-        db.fill(0.0);
-    }
-    add_into(path, &sums, db);
-}
-
-/// Per channel: `chain(rows of a group, sums from 0)`, the groups of a shard added up in order, then the shards.
-pub(super) fn channel_sums(
-    path: Path,
-    positions: usize,
-    width: usize,
-    x: &[f32],
-    chain: impl Fn(Path, &[f32], &mut [f32]) + Sync,
-) -> Vec<f32> {
-    group_sums(positions, width, x.len(), |at, sums| {
-        chain(path, &x[at], sums)
-    })
-}
-
-/// As [`channel_sums`], of `len` numbers; `chain` is told which of them are the group's.
-fn group_sums(
-    positions: usize,
-    width: usize,
-    len: usize,
-    chain: impl Fn(Range<usize>, &mut [f32]) + Sync,
-) -> Vec<f32> {
-    let image = positions * width;
-    assert!(
-        image > 0 && len.is_multiple_of(image),
-        "sums over channels: lengths"
-    );
-    let groups = groups(len / image, positions);
-    let mut sums = vec![0.0; groups.len() * width];
-    each_chunk(&mut sums, width, len >= WORTH_THREADS, |i, sums| {
-        let images = &groups[i].images;
-        chain(images.start * image..images.end * image, sums);
+    let channels = db.len();
+    scratch::with(channels, |total| {
+        sums(positions, channels, dy.len(), total, |here, sums| {
+            add_rows(path, &dy[here], sums)
+        });
+        add_into(path, total, db);
     });
-    combine(&groups, &sums, width)
 }

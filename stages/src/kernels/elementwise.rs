@@ -2,12 +2,16 @@
 
 use rayon::prelude::*;
 
+use super::layer::Activation;
 use super::path::{Path, kernel};
 use super::shard::elements_per_piece;
 use crate::exact::math;
 use crate::exact::rng::{Stream, unit_f32};
 
 pub use super::dense::add_into;
+
+/// Elements that stay in a core's cache between two passes over them.
+pub(super) const CACHED: usize = 1 << 12;
 
 /// Runs `work(first element, piece of out)` on pieces of a multiple of four elements.
 fn pieces(out: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
@@ -187,14 +191,77 @@ pub fn add(path: Path, a: &[f32], b: &[f32], y: &mut [f32]) {
     });
 }
 
+/// Writes `activation(a + b)`.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn add_activated(path: Path, a: &[f32], b: &[f32], activation: Activation, y: &mut [f32]) {
+    assert!(
+        a.len() == y.len() && b.len() == y.len(),
+        "elementwise: lengths"
+    );
+    pieces(y, |first, y| {
+        let here = a[first..].chunks(CACHED).zip(b[first..].chunks(CACHED));
+        for (y, (a, b)) in y.chunks_mut(CACHED).zip(here) {
+            add_piece(path, &a[..y.len()], &b[..y.len()], y);
+            activation.apply(path, y);
+        }
+    });
+}
+
+/// Copies, in pieces by several threads where that pays.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn copy(from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "elementwise: lengths");
+    pieces(to, |first, to| {
+        to.copy_from_slice(&from[first..][..to.len()])
+    });
+}
+
+/// Elements whose draws are made together.
+const DRAWN: usize = 64;
+
+/// Whether element `first + i` is dropped, for a few `i`; `first` is a multiple of 4.
+#[inline(always)]
+fn dropped(rate: f32, stream: &Stream, first: u64) -> [bool; DRAWN] {
+    stream
+        .draws_at::<{ DRAWN / 4 }, DRAWN>(first / 4)
+        .map(|draw| unit_f32(draw) < rate)
+}
+
 kernel! {
-    fn dropout_piece<F>(rate: f32, stream: &Stream, first: u64, x: &[f32], y: &mut [f32], add: bool) {
+    fn dropout_piece<F>(rate: f32, stream: &Stream, first: u64, x: &[f32], y: &mut [f32]) {
         let keep = 1.0 / (1.0 - rate);
-        for (block, (x, y)) in x.chunks(4).zip(y.chunks_mut(4)).enumerate() {
-            let draws = stream.block_at(first / 4 + block as u64);
-            for i in 0..y.len() {
-                let value = if unit_f32(draws[i]) < rate { 0.0 } else { x[i] * keep };
-                y[i] = if add { y[i] + value } else { value };
+        for (i, (x, y)) in x.chunks(DRAWN).zip(y.chunks_mut(DRAWN)).enumerate() {
+            let dropped = dropped(rate, stream, first + (i * DRAWN) as u64);
+            if let (Ok(x), Ok(y)) = (<&[f32; DRAWN]>::try_from(x), <&mut [f32; DRAWN]>::try_from(&mut *y)) {
+                for i in 0..DRAWN {
+                    y[i] = if dropped[i] { 0.0 } else { x[i] * keep };
+                }
+                continue;
+            }
+            for ((x, y), dropped) in x.iter().zip(y).zip(dropped) {
+                *y = if dropped { 0.0 } else { x * keep };
+            }
+        }
+    }
+}
+
+kernel! {
+    fn dropout_gradient_piece<F>(rate: f32, stream: &Stream, first: u64, dy: &mut [f32]) {
+        let keep = 1.0 / (1.0 - rate);
+        for (i, dy) in dy.chunks_mut(DRAWN).enumerate() {
+            let dropped = dropped(rate, stream, first + (i * DRAWN) as u64);
+            if let Ok(dy) = <&mut [f32; DRAWN]>::try_from(&mut *dy) {
+                for i in 0..DRAWN {
+                    dy[i] = 0.0 + if dropped[i] { 0.0 } else { dy[i] * keep };
+                }
+                continue;
+            }
+            for (dy, dropped) in dy.iter_mut().zip(dropped) {
+                *dy = 0.0 + if dropped { 0.0 } else { *dy * keep };
             }
         }
     }
@@ -207,15 +274,7 @@ kernel! {
 pub fn dropout(path: Path, rate: f32, stream: &Stream, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "dropout: lengths");
     pieces(y, |first, y| {
-        dropout_piece(
-            path,
-            rate,
-            stream,
-            first as u64,
-            &x[first..][..y.len()],
-            y,
-            false,
-        )
+        dropout_piece(path, rate, stream, first as u64, &x[first..][..y.len()], y)
     });
 }
 
@@ -225,15 +284,14 @@ pub fn dropout(path: Path, rate: f32, stream: &Stream, x: &[f32], y: &mut [f32])
 /// Lengths that disagree.
 pub fn dropout_backward(path: Path, rate: f32, stream: &Stream, dy: &[f32], dx: &mut [f32]) {
     assert_eq!(dy.len(), dx.len(), "dropout: lengths");
-    pieces(dx, |first, dx| {
-        dropout_piece(
-            path,
-            rate,
-            stream,
-            first as u64,
-            &dy[first..][..dx.len()],
-            dx,
-            true,
-        )
+    let mut value = dy.to_vec();
+    dropout_gradient(path, rate, stream, &mut value);
+    add_into(path, &value, dx);
+}
+
+/// Replaces `dy` by `0 +` what [`dropout`] makes of it.
+pub fn dropout_gradient(path: Path, rate: f32, stream: &Stream, dy: &mut [f32]) {
+    pieces(dy, |first, dy| {
+        dropout_gradient_piece(path, rate, stream, first as u64, dy)
     });
 }

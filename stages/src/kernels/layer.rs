@@ -20,8 +20,18 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Writes the activations of `x` to `y`.
+    pub(crate) fn forward(self, path: Path, x: &[f32], y: &mut [f32]) {
+        match self {
+            Activation::Identity => elementwise::copy(x, y),
+            Activation::Relu => elementwise::relu(path, x, y),
+            Activation::Tanh => elementwise::tanh(path, x, y),
+            Activation::Sigmoid => elementwise::sigmoid(path, x, y),
+        }
+    }
+
     /// Replaces sums by their activations.
-    pub(super) fn apply(self, path: Path, y: &mut [f32]) {
+    pub(crate) fn apply(self, path: Path, y: &mut [f32]) {
         match self {
             Activation::Identity => {}
             Activation::Relu => elementwise::relu_in_place(path, y),
@@ -32,7 +42,7 @@ impl Activation {
 
     /// Turns the gradient of activations `y` into that of the sums, as a value added to 0: a negative zero becomes positive.
     /// [`Activation::Identity`] leaves it as it is.
-    pub(super) fn unapply(self, path: Path, y: &[f32], dy: &mut [f32]) {
+    pub(crate) fn unapply(self, path: Path, y: &[f32], dy: &mut [f32]) {
         match self {
             Activation::Identity => {}
             Activation::Relu => elementwise::relu_gradient(path, y, dy),

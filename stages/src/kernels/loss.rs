@@ -1,6 +1,11 @@
 //! Softmax cross-entropy with label smoothing, and the count of right answers.
 
+use rayon::prelude::*;
+
+use super::layer::{Accumulate, Gradient};
 use super::path::{Path, kernel};
+use super::scratch;
+use super::shard::rows_per_piece;
 use crate::exact::math;
 
 /// Writes the softmax of every row, returns the mean cross-entropy in nats.
@@ -24,44 +29,77 @@ pub fn forward(
         logits.len() == labels.len() * classes && probabilities.len() == logits.len(),
         "cross-entropy: lengths"
     );
-    let mut sum = 0.0;
-    for ((row, p), label) in logits
-        .chunks_exact(classes)
-        .zip(probabilities.chunks_exact_mut(classes))
-        .zip(labels)
-    {
-        sum += row_loss(path, row, *label as usize, smoothing, p);
+    let rows = labels.len();
+    if rows == 0 {
+        return f32::NAN;
     }
-    sum / labels.len() as f32
+    scratch::with(rows, |losses| {
+        let piece = rows_per_piece(rows, 64 * classes);
+        let work =
+            |((logits, p), (labels, losses)): ((&[f32], &mut [f32]), (&[u32], &mut [f32]))| {
+                let blocks = logits
+                    .chunks(BLOCK * classes)
+                    .zip(p.chunks_mut(BLOCK * classes));
+                let of_rows = labels.chunks(BLOCK).zip(losses.chunks_mut(BLOCK));
+                for ((logits, p), (labels, losses)) in blocks.zip(of_rows) {
+                    row_losses(path, classes, logits, labels, smoothing, p, losses);
+                }
+            };
+        if piece >= rows {
+            work(((logits, probabilities), (labels, losses)));
+        } else {
+            let values = logits
+                .par_chunks(piece * classes)
+                .zip(probabilities.par_chunks_mut(piece * classes));
+            let of_rows = labels.par_chunks(piece).zip(losses.par_chunks_mut(piece));
+            values.zip(of_rows).for_each(work);
+        }
+        losses.iter().fold(0.0, |sum, loss| sum + loss) / rows as f32
+    })
 }
 
+/// Rows whose transcendental functions are computed together, which fills vectors.
+const BLOCK: usize = 64;
+
 kernel! {
-    fn row_loss<F>(row: &[f32], label: usize, smoothing: f32, p: &mut [f32]) -> f32 {
-        let p = &mut p[..row.len()];
-        let mut largest = row[0];
-        for &l in row {
-            largest = if l > largest || l.is_nan() { l } else { largest };
+    fn row_losses<F>(classes: usize, logits: &[f32], labels: &[u32], smoothing: f32, p: &mut [f32], losses: &mut [f32]) {
+        let (mut largest, mut ln) = ([0.0f32; BLOCK], [1.0f32; BLOCK]);
+        for ((row, p), largest) in logits.chunks_exact(classes).zip(p.chunks_exact_mut(classes)).zip(&mut largest) {
+            let mut best = row[0];
+            for &l in row {
+                best = if l > best || l.is_nan() { l } else { best };
+            }
+            for k in 0..classes {
+                p[k] = row[k] - best;
+            }
+            *largest = best;
         }
-        for k in 0..row.len() {
-            p[k] = math::exp(row[k] - largest);
+        for v in &mut *p {
+            *v = math::exp(*v);
         }
-        let mut sum = 0.0;
-        for e in &*p {
-            sum += *e;
+        for (p, sum) in p.chunks_exact_mut(classes).zip(&mut ln) {
+            *sum = 0.0;
+            for e in &*p {
+                *sum += *e;
+            }
+            for v in p {
+                *v /= *sum;
+            }
         }
-        for v in p.iter_mut() {
-            *v /= sum;
+        for v in &mut ln {
+            *v = math::ln(*v);
         }
-        let ln = math::ln(sum);
-        let of_label = -((row[label] - largest) - ln);
-        if smoothing == 0.0 {
-            return of_label;
+        for (i, (row, label)) in logits.chunks_exact(classes).zip(labels).enumerate() {
+            let of_label = -((row[*label as usize] - largest[i]) - ln[i]);
+            losses[i] = of_label;
+            if smoothing != 0.0 {
+                let mut all = 0.0;
+                for l in row {
+                    all += -((l - largest[i]) - ln[i]);
+                }
+                losses[i] = (1.0 - smoothing) * of_label + smoothing / classes as f32 * all;
+            }
         }
-        let mut all = 0.0;
-        for l in row {
-            all += -((l - largest) - ln);
-        }
-        (1.0 - smoothing) * of_label + smoothing / row.len() as f32 * all
     }
 }
 
@@ -78,28 +116,56 @@ pub fn backward(
     dloss: f32,
     dlogits: &mut [f32],
 ) {
+    let to = Gradient {
+        to: dlogits,
+        how: Accumulate::Add,
+    };
+    gradient(path, classes, probabilities, labels, smoothing, dloss, to);
+}
+
+/// [`backward`], also into a buffer that holds nothing yet.
+///
+/// # Panics
+/// Lengths that disagree; a label that is no class.
+pub fn gradient(
+    path: Path,
+    classes: usize,
+    probabilities: &[f32],
+    labels: &[u32],
+    smoothing: f32,
+    dloss: f32,
+    dlogits: Gradient<'_>,
+) {
+    let rows = labels.len();
     assert!(
-        probabilities.len() == labels.len() * classes && dlogits.len() == probabilities.len(),
+        probabilities.len() == rows * classes && dlogits.to.len() == probabilities.len(),
         "cross-entropy: lengths"
     );
-    let scale = dloss / labels.len() as f32;
-    for ((p, d), label) in probabilities
-        .chunks_exact(classes)
-        .zip(dlogits.chunks_exact_mut(classes))
-        .zip(labels)
-    {
-        row_gradient(path, p, *label as usize, smoothing, scale, d);
+    let scale = dloss / rows as f32;
+    let first = dlogits.how == Accumulate::First;
+    let piece = rows_per_piece(rows, 4 * classes);
+    let work = |((p, d), labels): ((&[f32], &mut [f32]), &[u32])| {
+        row_gradients(path, classes, p, labels, smoothing, scale, first, d)
+    };
+    if piece >= rows {
+        return work(((probabilities, dlogits.to), labels));
     }
+    let values = probabilities
+        .par_chunks(piece * classes)
+        .zip(dlogits.to.par_chunks_mut(piece * classes));
+    values.zip(labels.par_chunks(piece)).for_each(work);
 }
 
 kernel! {
-    fn row_gradient<F>(p: &[f32], label: usize, smoothing: f32, scale: f32, d: &mut [f32]) {
-        let d = &mut d[..p.len()];
-        let elsewhere = smoothing / p.len() as f32;
+    fn row_gradients<F>(classes: usize, p: &[f32], labels: &[u32], smoothing: f32, scale: f32, first: bool, d: &mut [f32]) {
+        let elsewhere = smoothing / classes as f32;
         let there = elsewhere + (1.0 - smoothing);
-        for k in 0..p.len() {
-            let target = if k == label { there } else { elsewhere };
-            d[k] += (p[k] - target) * scale;
+        for ((p, d), label) in p.chunks_exact(classes).zip(d.chunks_exact_mut(classes)).zip(labels) {
+            let at_label = if first { 0.0 } else { d[*label as usize] };
+            for k in 0..classes {
+                d[k] = if first { 0.0 } else { d[k] } + (p[k] - elsewhere) * scale;
+            }
+            d[*label as usize] = at_label + (p[*label as usize] - there) * scale;
         }
     }
 }

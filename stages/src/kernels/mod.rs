@@ -18,6 +18,7 @@ mod path;
 pub mod pool;
 mod scratch;
 mod shard;
+mod sums;
 mod transpose;
 
 pub use path::{BadPath, Path};

@@ -5,10 +5,13 @@
 
 use rayon::prelude::*;
 
-use super::conv::channel_sums;
 use super::dense::{add_into, add_rows};
+use super::elementwise::CACHED;
+use super::layer::{Accumulate, Activation, Gradient};
 use super::path::{Path, kernel};
+use super::scratch;
 use super::shard::rows_per_piece;
+use super::sums::{sums, sums_changing};
 
 /// Writes mean and biased variance of each channel: `mean = Σx / m` with additions; `variance = Σ fma(d, d, ·) / m` with
 /// `d = x - mean`; `m` is the number of values per channel. Without values both are NaN.
@@ -22,11 +25,14 @@ pub fn stats(path: Path, positions: usize, x: &[f32], mean: &mut [f32], variance
         "batch norm: lengths"
     );
     let count = (x.len() / channels) as f32;
-    mean.copy_from_slice(&channel_sums(path, positions, channels, x, add_rows));
+    sums(positions, channels, x.len(), mean, |here, sums| {
+        add_rows(path, &x[here], sums)
+    });
     mean.iter_mut().for_each(|m| *m /= count);
     let mean: &[f32] = mean;
-    let squares = |path: Path, x: &[f32], sums: &mut [f32]| add_squares(path, x, mean, sums);
-    variance.copy_from_slice(&channel_sums(path, positions, channels, x, squares));
+    sums(positions, channels, x.len(), variance, |here, sums| {
+        add_squares(path, &x[here], mean, sums)
+    });
     variance.iter_mut().for_each(|v| *v /= count);
 }
 
@@ -43,9 +49,11 @@ kernel! {
     }
 }
 
-/// `1 / sqrt(variance + eps)`.
-fn inverse_deviation(variance: &[f32], eps: f32) -> Vec<f32> {
-    variance.iter().map(|v| 1.0 / (v + eps).sqrt()).collect()
+/// Writes `1 / sqrt(variance + eps)`.
+fn inverse_deviation(variance: &[f32], eps: f32, r: &mut [f32]) {
+    for (r, v) in r.iter_mut().zip(variance) {
+        *r = 1.0 / (v + eps).sqrt();
+    }
 }
 
 /// Writes `y = fma(xhat, gamma, beta)` with `xhat = (x - mean)·r`, `r = 1/sqrt(variance + eps)`.
@@ -62,6 +70,25 @@ pub fn forward(
     beta: &[f32],
     y: &mut [f32],
 ) {
+    let none = Activation::Identity;
+    layer_forward(path, eps, x, mean, variance, gamma, beta, none, y);
+}
+
+/// [`forward`], then the activation.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn layer_forward(
+    path: Path,
+    eps: f32,
+    x: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    activation: Activation,
+    y: &mut [f32],
+) {
     let width = mean.len();
     assert!(
         width > 0 && x.len() == y.len() && x.len().is_multiple_of(width),
@@ -71,10 +98,23 @@ pub fn forward(
         [variance, gamma, beta].iter().all(|p| p.len() == width),
         "batch norm: lengths"
     );
-    let r = inverse_deviation(variance, eps);
-    rows(y, width, |first, y| {
-        forward_rows(path, &x[first..][..y.len()], mean, &r, gamma, beta, y)
+    scratch::with(width, |r| {
+        inverse_deviation(variance, eps, r);
+        let r: &[f32] = r;
+        rows(y, width, |first, y| {
+            let x = &x[first..][..y.len()];
+            let cached = cached_rows(width);
+            for (x, y) in x.chunks(cached).zip(y.chunks_mut(cached)) {
+                forward_rows(path, x, mean, r, gamma, beta, y);
+                activation.apply(path, y);
+            }
+        });
     });
+}
+
+/// Elements of as many whole rows as stay in a core's cache between two passes over them.
+fn cached_rows(width: usize) -> usize {
+    (CACHED / width).max(1) * width
 }
 
 /// Runs `work` on pieces of whole rows: (first element, piece).
@@ -135,87 +175,156 @@ pub fn backward(
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
-    let width = from.mean.len();
+    assert_eq!(dx.len(), from.dy.len(), "batch norm: lengths");
+    let mut value = from.dy.to_vec();
+    let add = |to| Gradient {
+        to,
+        how: Accumulate::Add,
+    };
+    layer_backward(
+        path,
+        LayerBackward {
+            positions: from.positions,
+            eps: from.eps,
+            through_stats: from.through_stats,
+            x: from.x,
+            mean: from.mean,
+            variance: from.variance,
+            gamma: from.gamma,
+            y: &[],
+            activation: Activation::Identity,
+            dy: &mut value,
+            dgamma: add(dgamma),
+            dbeta: add(dbeta),
+        },
+    );
+    add_into(path, &value, dx);
+}
+
+/// What the gradients of [`layer_forward`] are made from, and where they go.
+#[derive(Debug)]
+pub struct LayerBackward<'a> {
+    /// Positions of an image.
+    pub positions: usize,
+    /// As in the forward pass.
+    pub eps: f32,
+    /// Mean and variance came from this very batch, and gradients flow through them.
+    pub through_stats: bool,
+    /// The input.
+    pub x: &'a [f32],
+    /// Per channel.
+    pub mean: &'a [f32],
+    /// Per channel, biased.
+    pub variance: &'a [f32],
+    /// Per channel.
+    pub gamma: &'a [f32],
+    /// The output; not read with [`Activation::Identity`].
+    pub y: &'a [f32],
+    /// As in the forward pass.
+    pub activation: Activation,
+    /// Gradient of the output; afterwards that of the input, as a value added to 0.
+    pub dy: &'a mut [f32],
+    /// Of gamma.
+    pub dgamma: Gradient<'a>,
+    /// Of beta.
+    pub dbeta: Gradient<'a>,
+}
+
+/// The gradient of the activation, then the sums and values of [`backward`], whose `dx` replaces `dy`.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn layer_backward(path: Path, from: LayerBackward<'_>) {
+    let LayerBackward {
+        x,
+        mean,
+        y,
+        activation,
+        dy,
+        positions,
+        ..
+    } = from;
+    let (mut dgamma, mut dbeta) = (from.dgamma, from.dbeta);
+    let width = mean.len();
     let per_channel = [
         from.variance.len(),
         from.gamma.len(),
-        dgamma.len(),
-        dbeta.len(),
+        dgamma.to.len(),
+        dbeta.to.len(),
     ];
     assert!(
-        width > 0 && per_channel == [width; 4],
+        width > 0 && per_channel == [width; 4] && x.len() == dy.len(),
         "batch norm: lengths"
     );
-    assert!(
-        from.x.len() == from.dy.len() && from.x.len() == dx.len(),
-        "batch norm: lengths"
-    );
-    let r = inverse_deviation(from.variance, from.eps);
-    let b = channel_sums(path, from.positions, width, from.dy, add_rows);
-    let products = |path: Path, dy: &[f32], sums: &mut [f32]| {
-        // The piece of x beside this piece of dy.
-        let first = (dy.as_ptr() as usize - from.dy.as_ptr() as usize) / size_of::<f32>();
-        add_products(path, &from.x[first..][..dy.len()], dy, from.mean, &r, sums);
-    };
-    let g = channel_sums(path, from.positions, width, from.dy, products);
-    add_into(path, &b, dbeta);
-    add_into(path, &g, dgamma);
-    let scale: Vec<f32> = from.gamma.iter().zip(&r).map(|(g, r)| g * r).collect();
-    if !from.through_stats {
-        return rows(dx, width, |first, dx| {
-            scaled_rows(path, &from.dy[first..][..dx.len()], &scale, dx)
+    scratch::with(4 * width, |channels| {
+        let (r, rest) = channels.split_at_mut(width);
+        let (scale, totals) = rest.split_at_mut(width);
+        inverse_deviation(from.variance, from.eps, r);
+        let r: &[f32] = r;
+        for (scale, (gamma, r)) in scale.iter_mut().zip(from.gamma.iter().zip(r)) {
+            *scale = gamma * r;
+        }
+        let scale: &[f32] = scale;
+        sums_changing(positions, width, dy, totals, |first, dy, sums| {
+            let (b, g) = sums.split_at_mut(width);
+            let cached = cached_rows(width);
+            for (i, dy) in dy.chunks_mut(cached).enumerate() {
+                let here = first + i * cached..first + i * cached + dy.len();
+                if activation != Activation::Identity {
+                    activation.unapply(path, &y[here.clone()], dy);
+                }
+                add_gradients(path, &x[here], dy, mean, r, b, g);
+            }
         });
-    }
-    let count = (from.x.len() / width) as f32;
-    let over = |sums: &[f32]| -> Vec<f32> { sums.iter().map(|s| s / count).collect() };
-    let (g, b) = (over(&g), over(&b));
-    rows(dx, width, |first, dx| {
-        let here = first..first + dx.len();
-        backward_rows(
-            path,
-            &from.x[here.clone()],
-            &from.dy[here],
-            from.mean,
-            &r,
-            &scale,
-            &g,
-            &b,
-            dx,
-        );
+        let (b, g) = totals.split_at_mut(width);
+        add_into(path, b, dbeta.zeroed());
+        add_into(path, g, dgamma.zeroed());
+        if !from.through_stats {
+            return rows(dy, width, |_, dy| scaled_rows(path, scale, dy));
+        }
+        let count = (x.len() / width) as f32;
+        g.iter_mut().for_each(|g| *g /= count);
+        b.iter_mut().for_each(|b| *b /= count);
+        let (g, b): (&[f32], &[f32]) = (g, b);
+        rows(dy, width, |first, dy| {
+            let x = &x[first..][..dy.len()];
+            backward_rows(path, x, mean, r, scale, g, b, dy);
+        });
     });
 }
 
 kernel! {
-    fn add_products<F>(x: &[f32], dy: &[f32], mean: &[f32], r: &[f32], sums: &mut [f32]) {
-        let width = sums.len();
-        let (mean, r) = (&mean[..width], &r[..width]);
+    fn add_gradients<F>(x: &[f32], dy: &[f32], mean: &[f32], r: &[f32], b: &mut [f32], g: &mut [f32]) {
+        let width = b.len();
+        let (mean, r, g) = (&mean[..width], &r[..width], &mut g[..width]);
         for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
             for j in 0..width {
-                sums[j] = F::fma(dy[j], (x[j] - mean[j]) * r[j], sums[j]);
+                b[j] += dy[j];
+                g[j] = F::fma(dy[j], (x[j] - mean[j]) * r[j], g[j]);
             }
         }
     }
 }
 
 kernel! {
-    fn scaled_rows<F>(dy: &[f32], scale: &[f32], dx: &mut [f32]) {
+    fn scaled_rows<F>(scale: &[f32], dy: &mut [f32]) {
         let width = scale.len();
-        for (dy, dx) in dy.chunks_exact(width).zip(dx.chunks_exact_mut(width)) {
+        for dy in dy.chunks_exact_mut(width) {
             for j in 0..width {
-                dx[j] += scale[j] * dy[j];
+                dy[j] = 0.0 + scale[j] * dy[j];
             }
         }
     }
 }
 
 kernel! {
-    fn backward_rows<F>(x: &[f32], dy: &[f32], mean: &[f32], r: &[f32], scale: &[f32], g: &[f32], b: &[f32], dx: &mut [f32]) {
+    fn backward_rows<F>(x: &[f32], mean: &[f32], r: &[f32], scale: &[f32], g: &[f32], b: &[f32], dy: &mut [f32]) {
         let width = mean.len();
         let (r, scale, g, b) = (&r[..width], &scale[..width], &g[..width], &b[..width]);
-        for ((x, dy), dx) in x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(dx.chunks_exact_mut(width)) {
+        for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact_mut(width)) {
             for j in 0..width {
                 let xhat = (x[j] - mean[j]) * r[j];
-                dx[j] += scale[j] * (dy[j] - F::fma(xhat, g[j], b[j]));
+                dy[j] = 0.0 + scale[j] * (dy[j] - F::fma(xhat, g[j], b[j]));
             }
         }
     }

@@ -3,8 +3,12 @@
 //! Every product and sum below is one rounded f32 operation unless `fma` is written; the formulas are read from left to
 //! right with the parentheses given. Schedules and what belongs to which parameter are the optimizer's business.
 
+mod parts;
+
 use rayon::prelude::*;
 
+pub use self::parts::Part;
+use self::parts::shared;
 use super::path::{Path, kernel};
 use super::shard::elements_per_piece;
 
@@ -49,17 +53,41 @@ pub struct Sgd {
 /// # Panics
 /// Lengths that disagree.
 pub fn sgd(path: Path, rule: Sgd, w: &mut [f32], velocity: &mut [f32], gradient: &[f32]) {
-    assert!(
-        velocity.len() == w.len() && gradient.len() == w.len(),
-        "sgd: lengths"
-    );
-    let piece = elements_per_piece(w.len());
-    let parts = w
-        .par_chunks_mut(piece)
-        .zip(velocity.par_chunks_mut(piece))
-        .zip(gradient.par_chunks(piece));
-    parts.for_each(|((w, v), g)| sgd_piece(path, rule, w, v, g));
+    assert_eq!(velocity.len(), w.len(), "sgd: lengths");
+    let part = Part {
+        w,
+        first: velocity,
+        second: &mut [],
+        gradient,
+        mask: None,
+    };
+    sgd_all(path, rule, &mut [part]);
 }
+
+/// [`sgd`] of many parameters, then [`apply_mask`] on weight and velocity. The velocity may be left out where the momentum
+/// is 0: then it is zeros each time.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn sgd_all(path: Path, rule: Sgd, parts: &mut [Part<'_>]) {
+    shared(parts, &|part: &mut Part<'_>| {
+        if part.first.is_empty() {
+            let mut zeros = [0.0; ZEROS];
+            let pieces = part.w.chunks_mut(ZEROS).zip(part.gradient.chunks(ZEROS));
+            for (w, g) in pieces {
+                let zeros = &mut zeros[..w.len()];
+                zeros.fill(0.0);
+                sgd_piece(path, rule, w, zeros, g);
+            }
+        } else {
+            sgd_piece(path, rule, part.w, part.first, part.gradient);
+        }
+        part.each_masked(|mask, values| mask_piece(path, mask, values));
+    });
+}
+
+/// Elements of a velocity that is not kept.
+const ZEROS: usize = 1 << 10;
 
 kernel! {
     fn sgd_piece<F>(rule: Sgd, w: &mut [f32], v: &mut [f32], g: &[f32]) {
@@ -146,17 +174,33 @@ pub fn adam(
     square: &mut [f32],
     gradient: &[f32],
 ) {
-    assert!(
-        [mean.len(), square.len(), gradient.len()] == [w.len(); 3],
-        "adam: lengths"
-    );
-    let piece = elements_per_piece(w.len());
-    let state = mean.par_chunks_mut(piece).zip(square.par_chunks_mut(piece));
-    let parts = w
-        .par_chunks_mut(piece)
-        .zip(state)
-        .zip(gradient.par_chunks(piece));
-    parts.for_each(|((w, (m, s)), g)| adam_piece(path, rule, w, m, s, g));
+    assert!([mean.len(), square.len()] == [w.len(); 2], "adam: lengths");
+    let part = Part {
+        w,
+        first: mean,
+        second: square,
+        gradient,
+        mask: None,
+    };
+    adam_all(path, rule, &mut [part]);
+}
+
+/// [`adam`] of many parameters, then [`apply_mask`] on weight, mean and square.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn adam_all(path: Path, rule: Adam, parts: &mut [Part<'_>]) {
+    shared(parts, &|part: &mut Part<'_>| {
+        let Part {
+            w,
+            first,
+            second,
+            gradient,
+            ..
+        } = part;
+        adam_piece(path, rule, w, first, second, gradient);
+        part.each_masked(|mask, values| mask_piece(path, mask, values));
+    });
 }
 
 kernel! {

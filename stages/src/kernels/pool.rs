@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::layer::{Accumulate, Gradient};
 use super::path::{Path, kernel};
 use super::shard::rows_per_piece;
 use crate::shape::PoolShape;
@@ -51,29 +52,101 @@ pub fn max_forward(path: Path, shape: &PoolShape, x: &[f32], y: &mut [f32]) {
         y,
         shape.output().features(),
         work_per_image(shape),
-        |first, y| max_images(path, shape, &x[first * features..], y),
+        |first, y| max_images(path, Steps::of(shape), &x[first * features..], y),
     );
 }
 
+/// Channels in registers at once.
+const TILE: usize = 32;
+
+/// Runs `$body` for every tile of channels `$at .. $at + $len`; for whole tiles `$len` is a constant.
+macro_rules! tiles {
+    ($channels:expr, |$at:ident, $len:ident| $body:expr) => {
+        let mut $at = 0;
+        while $at + TILE <= $channels {
+            const $len: usize = TILE;
+            $body;
+            $at += TILE;
+        }
+        if $at < $channels {
+            #[allow(non_snake_case)]
+            let $len = $channels - $at;
+            $body;
+        }
+    };
+}
+
+/// Sizes of a pooling as loops need them: places in values, not in pixels.
+#[derive(Debug, Clone, Copy)]
+struct Steps {
+    /// Of one image.
+    input: usize,
+    output: usize,
+    channels: usize,
+    /// Windows in a row.
+    across: usize,
+    /// From one window to the next.
+    down_step: usize,
+    right_step: usize,
+    kernel_h: usize,
+    kernel_w: usize,
+    /// From one row of the image to the next.
+    line: usize,
+}
+
+impl Steps {
+    fn of(shape: &PoolShape) -> Steps {
+        let (image, out) = (shape.input(), shape.output());
+        let line = image.width * image.channels;
+        Steps {
+            input: image.features(),
+            output: out.features(),
+            channels: image.channels,
+            across: out.width,
+            down_step: shape.stride().0 * line,
+            right_step: shape.stride().1 * image.channels,
+            kernel_h: shape.kernel().0,
+            kernel_w: shape.kernel().1,
+            line,
+        }
+    }
+
+    /// Where window `at` begins.
+    #[inline(always)]
+    fn window(&self, at: usize) -> usize {
+        at / self.across * self.down_step + at % self.across * self.right_step
+    }
+}
+
 kernel! {
-    fn max_images<F>(shape: &PoolShape, x: &[f32], y: &mut [f32]) {
-        let (image, out, c) = (shape.input(), shape.output(), shape.input().channels);
-        let ((kernel_h, kernel_w), (stride_h, stride_w)) = (shape.kernel(), shape.stride());
-        for (x, y) in x.chunks_exact(image.features()).zip(y.chunks_exact_mut(out.features())) {
+    fn max_images<F>(steps: Steps, x: &[f32], y: &mut [f32]) {
+        let c = steps.channels;
+        for (x, y) in x.chunks_exact(steps.input).zip(y.chunks_exact_mut(steps.output)) {
             for (at, y) in y.chunks_exact_mut(c).enumerate() {
-                let (top, left) = (at / out.width * stride_h, at % out.width * stride_w);
-                y.copy_from_slice(&x[(top * image.width + left) * c..][..c]);
-                for kh in 0..kernel_h {
-                    for kw in 0..kernel_w {
-                        let x = &x[((top + kh) * image.width + left + kw) * c..][..c];
-                        for j in 0..c {
-                            y[j] = if wins(x[j], y[j]) { x[j] } else { y[j] };
+                let first = steps.window(at);
+                tiles!(c, |tile, LEN| {
+                    let mut best = [0.0; TILE];
+                    best[..LEN].copy_from_slice(&x[first + tile..][..LEN]);
+                    for kh in 0..steps.kernel_h {
+                        for kw in 0..steps.kernel_w {
+                            let x = &x[first + kh * steps.line + kw * c + tile..][..LEN];
+                            for j in 0..LEN {
+                                best[j] = if wins(x[j], best[j]) { x[j] } else { best[j] };
+                            }
                         }
                     }
-                }
+                    y[tile..][..LEN].copy_from_slice(&best[..LEN]);
+                });
             }
         }
     }
+}
+
+/// `a` where the condition holds, else `b`, without a branch: a branch would keep the loop from using vectors.
+#[inline(always)]
+fn select(condition: bool, a: f32, b: f32) -> f32 {
+    let mask = u32::from(condition).wrapping_neg();
+    f32::from_bits((a.to_bits() & mask) | (b.to_bits() & !mask))
 }
 
 #[inline(always)]
@@ -86,51 +159,92 @@ fn wins(value: f32, best: f32) -> bool {
 /// # Panics
 /// Lengths that disagree.
 pub fn max_backward(path: Path, shape: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let how = Accumulate::Add;
+    max_gradient(path, shape, x, dy, Gradient { to: dx, how });
+}
+
+/// [`max_backward`], also into a buffer that holds nothing yet.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn max_gradient(path: Path, shape: &PoolShape, x: &[f32], dy: &[f32], dx: Gradient<'_>) {
     check(shape, x.len(), dy.len());
-    assert_eq!(x.len(), dx.len(), "pool: lengths");
+    assert_eq!(x.len(), dx.to.len(), "pool: lengths");
     let (features, outputs) = (shape.input().features(), shape.output().features());
-    pieces(dx, features, work_per_image(shape), |first, dx| {
-        max_images_backward(
-            path,
-            shape,
-            &x[first * features..][..dx.len()],
-            &dy[first * outputs..],
-            dx,
-        );
+    let fill = Fill::of(shape, dx.how);
+    pieces(dx.to, features, work_per_image(shape), |first, dx| {
+        let x = &x[first * features..][..dx.len()];
+        max_images_backward(path, Steps::of(shape), fill, x, &dy[first * outputs..], dx);
     });
 }
 
+/// How a gradient reaches the elements of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fill {
+    /// They are added to.
+    Add,
+    /// They are zeroed, then added to.
+    ZeroThenAdd,
+    /// Every element belongs to exactly one window and is written once.
+    Write,
+}
+
+impl Fill {
+    fn of(shape: &PoolShape, how: Accumulate) -> Fill {
+        let (image, out, (kernel_h, kernel_w)) = (shape.input(), shape.output(), shape.kernel());
+        let tiled = shape.kernel() == shape.stride()
+            && (out.height * kernel_h, out.width * kernel_w) == (image.height, image.width);
+        match how {
+            Accumulate::Add => Fill::Add,
+            Accumulate::First if tiled => Fill::Write,
+            Accumulate::First => Fill::ZeroThenAdd,
+        }
+    }
+}
+
 kernel! {
-    fn max_images_backward<F>(shape: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32]) {
-        let (image, out, c) = (shape.input(), shape.output(), shape.input().channels);
-        let ((kernel_h, kernel_w), (stride_h, stride_w)) = (shape.kernel(), shape.stride());
-        let (mut best, mut winner) = (vec![0.0f32; c], vec![0u32; c]);
-        let images = x.chunks_exact(image.features()).zip(dy.chunks_exact(out.features())).zip(dx.chunks_exact_mut(image.features()));
+    fn max_images_backward<F>(steps: Steps, fill: Fill, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        let c = steps.channels;
+        let images = x.chunks_exact(steps.input).zip(dy.chunks_exact(steps.output)).zip(dx.chunks_exact_mut(steps.input));
         for ((x, dy), dx) in images {
+            if fill == Fill::ZeroThenAdd {
+                dx.fill(0.0);
+            }
             for (at, dy) in dy.chunks_exact(c).enumerate() {
-                let first = (at / out.width * stride_h) * image.width + at % out.width * stride_w;
-                best.copy_from_slice(&x[first * c..][..c]);
-                winner.fill(0);
-                for kh in 0..kernel_h {
-                    for kw in 0..kernel_w {
-                        let x = &x[(first + kh * image.width + kw) * c..][..c];
-                        let tap = (kh * kernel_w + kw) as u32;
-                        for j in 0..c {
-                            let win = wins(x[j], best[j]);
-                            best[j] = if win { x[j] } else { best[j] };
-                            winner[j] = if win { tap } else { winner[j] };
+                let first = steps.window(at);
+                tiles!(c, |tile, LEN| {
+                    let (mut best, mut winner) = ([0.0; TILE], [0u32; TILE]);
+                    best[..LEN].copy_from_slice(&x[first + tile..][..LEN]);
+                    let mut tap = 0;
+                    for kh in 0..steps.kernel_h {
+                        for kw in 0..steps.kernel_w {
+                            let x = &x[first + kh * steps.line + kw * c + tile..][..LEN];
+                            for j in 0..LEN {
+                                let win = wins(x[j], best[j]);
+                                best[j] = if win { x[j] } else { best[j] };
+                                winner[j] = if win { tap } else { winner[j] };
+                            }
+                            tap += 1;
                         }
                     }
-                }
-                for kh in 0..kernel_h {
-                    for kw in 0..kernel_w {
-                        let dx = &mut dx[(first + kh * image.width + kw) * c..][..c];
-                        let tap = (kh * kernel_w + kw) as u32;
-                        for j in 0..c {
-                            dx[j] = if winner[j] == tap { dx[j] + dy[j] } else { dx[j] };
+                    let dy = &dy[tile..][..LEN];
+                    let mut tap = 0;
+                    for kh in 0..steps.kernel_h {
+                        for kw in 0..steps.kernel_w {
+                            let dx = &mut dx[first + kh * steps.line + kw * c + tile..][..LEN];
+                            if fill == Fill::Write {
+                                for j in 0..LEN {
+                                    dx[j] = select(winner[j] == tap, 0.0 + dy[j], 0.0);
+                                }
+                            } else {
+                                for j in 0..LEN {
+                                    dx[j] = select(winner[j] == tap, dx[j] + dy[j], dx[j]);
+                                }
+                            }
+                            tap += 1;
                         }
                     }
-                }
+                });
             }
         }
     }
@@ -147,30 +261,32 @@ pub fn avg_forward(path: Path, shape: &PoolShape, x: &[f32], y: &mut [f32]) {
         y,
         shape.output().features(),
         work_per_image(shape),
-        |first, y| avg_images(path, shape, &x[first * features..], y),
+        |first, y| avg_images(path, Steps::of(shape), &x[first * features..], y),
     );
 }
 
 kernel! {
-    fn avg_images<F>(shape: &PoolShape, x: &[f32], y: &mut [f32]) {
-        let (image, out, c) = (shape.input(), shape.output(), shape.input().channels);
-        let ((kernel_h, kernel_w), (stride_h, stride_w)) = (shape.kernel(), shape.stride());
-        let area = (kernel_h * kernel_w) as f32;
-        for (x, y) in x.chunks_exact(image.features()).zip(y.chunks_exact_mut(out.features())) {
+    fn avg_images<F>(steps: Steps, x: &[f32], y: &mut [f32]) {
+        let c = steps.channels;
+        let area = (steps.kernel_h * steps.kernel_w) as f32;
+        for (x, y) in x.chunks_exact(steps.input).zip(y.chunks_exact_mut(steps.output)) {
             for (at, y) in y.chunks_exact_mut(c).enumerate() {
-                let first = (at / out.width * stride_h) * image.width + at % out.width * stride_w;
-                y.fill(0.0);
-                for kh in 0..kernel_h {
-                    for kw in 0..kernel_w {
-                        let x = &x[(first + kh * image.width + kw) * c..][..c];
-                        for j in 0..c {
-                            y[j] += x[j];
+                let first = steps.window(at);
+                tiles!(c, |tile, LEN| {
+                    let mut sum = [0.0; TILE];
+                    for kh in 0..steps.kernel_h {
+                        for kw in 0..steps.kernel_w {
+                            let x = &x[first + kh * steps.line + kw * c + tile..][..LEN];
+                            for j in 0..LEN {
+                                sum[j] += x[j];
+                            }
                         }
                     }
-                }
-                for j in 0..c {
-                    y[j] /= area;
-                }
+                    let y = &mut y[tile..][..LEN];
+                    for j in 0..LEN {
+                        y[j] = sum[j] / area;
+                    }
+                });
             }
         }
     }
@@ -181,29 +297,47 @@ kernel! {
 /// # Panics
 /// Lengths that disagree.
 pub fn avg_backward(path: Path, shape: &PoolShape, dy: &[f32], dx: &mut [f32]) {
-    check(shape, dx.len(), dy.len());
+    let how = Accumulate::Add;
+    avg_gradient(path, shape, dy, Gradient { to: dx, how });
+}
+
+/// [`avg_backward`], also into a buffer that holds nothing yet.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn avg_gradient(path: Path, shape: &PoolShape, dy: &[f32], dx: Gradient<'_>) {
+    check(shape, dx.to.len(), dy.len());
     let (features, outputs) = (shape.input().features(), shape.output().features());
-    pieces(dx, features, work_per_image(shape), |first, dx| {
-        avg_images_backward(path, shape, &dy[first * outputs..], dx)
+    let fill = Fill::of(shape, dx.how);
+    pieces(dx.to, features, work_per_image(shape), |first, dx| {
+        avg_images_backward(path, Steps::of(shape), fill, &dy[first * outputs..], dx)
     });
 }
 
 kernel! {
-    fn avg_images_backward<F>(shape: &PoolShape, dy: &[f32], dx: &mut [f32]) {
-        let (image, out, c) = (shape.input(), shape.output(), shape.input().channels);
-        let ((kernel_h, kernel_w), (stride_h, stride_w)) = (shape.kernel(), shape.stride());
-        let area = (kernel_h * kernel_w) as f32;
-        for (dy, dx) in dy.chunks_exact(out.features()).zip(dx.chunks_exact_mut(image.features())) {
+    fn avg_images_backward<F>(steps: Steps, fill: Fill, dy: &[f32], dx: &mut [f32]) {
+        let c = steps.channels;
+        let area = (steps.kernel_h * steps.kernel_w) as f32;
+        for (dy, dx) in dy.chunks_exact(steps.output).zip(dx.chunks_exact_mut(steps.input)) {
+            if fill == Fill::ZeroThenAdd {
+                dx.fill(0.0);
+            }
             for (at, dy) in dy.chunks_exact(c).enumerate() {
-                let first = (at / out.width * stride_h) * image.width + at % out.width * stride_w;
-                for kh in 0..kernel_h {
-                    for kw in 0..kernel_w {
-                        let dx = &mut dx[(first + kh * image.width + kw) * c..][..c];
-                        for j in 0..c {
-                            dx[j] += dy[j] / area;
+                let first = steps.window(at);
+                tiles!(c, |tile, LEN| {
+                    let mut share = [0.0; TILE];
+                    for j in 0..LEN {
+                        share[j] = dy[tile + j] / area;
+                    }
+                    for kh in 0..steps.kernel_h {
+                        for kw in 0..steps.kernel_w {
+                            let dx = &mut dx[first + kh * steps.line + kw * c + tile..][..LEN];
+                            for j in 0..LEN {
+                                dx[j] = if fill == Fill::Write { 0.0 } else { dx[j] } + share[j];
+                            }
                         }
                     }
-                }
+                });
             }
         }
     }

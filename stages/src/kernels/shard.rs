@@ -10,20 +10,6 @@ pub(super) fn group_images(positions: usize) -> usize {
     256usize.div_ceil(positions.max(1)).clamp(1, SHARD_IMAGES)
 }
 
-/// The groups of a batch of `images`, shard by shard; the last of a shard and the last shard may be smaller.
-pub(super) fn groups(images: usize, positions: usize) -> Vec<Group> {
-    let step = group_images(positions);
-    let mut groups = Vec::new();
-    for shard in (0..images).step_by(SHARD_IMAGES) {
-        let end = images.min(shard + SHARD_IMAGES);
-        groups.extend((shard..end).step_by(step).map(|first| Group {
-            shard: shard / SHARD_IMAGES,
-            images: first..end.min(first + step),
-        }));
-    }
-    groups
-}
-
 /// Consecutive images whose values form one chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
@@ -31,31 +17,61 @@ pub(super) struct Group {
     pub images: Range<usize>,
 }
 
-/// Adds group sums (`[groups][width]`) up: within each shard in order, then the shards in order. The first of each is
-/// where its sum starts.
-pub(super) fn combine(groups: &[Group], sums: &[f32], width: usize) -> Vec<f32> {
-    let mut total: Option<Vec<f32>> = None;
-    let mut i = 0;
-    while i < groups.len() {
-        let mut shard = sums[i * width..][..width].to_vec();
-        let which = groups[i].shard;
-        i += 1;
-        while i < groups.len() && groups[i].shard == which {
-            for (s, v) in shard.iter_mut().zip(&sums[i * width..]) {
-                *s += v;
-            }
-            i += 1;
-        }
-        match &mut total {
-            None => total = Some(shard),
-            Some(total) => {
-                for (t, s) in total.iter_mut().zip(&shard) {
-                    *t += s;
-                }
-            }
+/// The groups of a batch, shard by shard; the last of a shard and the last shard may be smaller.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Groups {
+    images: usize,
+    step: usize,
+    per_shard: usize,
+}
+
+impl Groups {
+    pub(super) fn new(images: usize, positions: usize) -> Groups {
+        let step = group_images(positions);
+        Groups {
+            images,
+            step,
+            per_shard: SHARD_IMAGES.div_ceil(step),
         }
     }
-    total.unwrap_or_else(|| vec![0.0; width])
+
+    /// How many there are.
+    pub(super) fn len(self) -> usize {
+        let rest = self.images % SHARD_IMAGES;
+        self.images / SHARD_IMAGES * self.per_shard + rest.div_ceil(self.step)
+    }
+
+    /// The first image of a group; of the one behind the last, the number of images.
+    pub(super) fn first_image(self, group: usize) -> usize {
+        let within = (group % self.per_shard * self.step).min(SHARD_IMAGES);
+        (group / self.per_shard * SHARD_IMAGES + within).min(self.images)
+    }
+
+    /// All of them.
+    pub(super) fn iter(self) -> impl Iterator<Item = Group> {
+        (0..self.len()).map(move |group| Group {
+            shard: group / self.per_shard,
+            images: self.first_image(group)..self.first_image(group + 1),
+        })
+    }
+
+    /// Adds group sums (`[groups][width]`) up in place: within each shard in order, then the shards in order. The first of
+    /// each is where its sum starts; the total ends up in the first `width` sums.
+    pub(super) fn combine(self, sums: &mut [f32], width: usize) {
+        let mut add = |to: usize, from: usize| {
+            let (a, b) = sums.split_at_mut(from * width);
+            for (a, b) in a[to * width..][..width].iter_mut().zip(b) {
+                *a += *b;
+            }
+        };
+        let len = self.len();
+        for group in (0..len).filter(|g| g % self.per_shard != 0) {
+            add(group - group % self.per_shard, group);
+        }
+        for shard in (self.per_shard..len).step_by(self.per_shard) {
+            add(0, shard);
+        }
+    }
 }
 
 /// Elements per piece of an elementwise kernel.
@@ -91,8 +107,8 @@ mod tests {
             (group_images(1024), group_images(100), group_images(1)),
             (1, 3, 32)
         );
-        let cut: Vec<(usize, Range<usize>)> = groups(70, 20)
-            .into_iter()
+        let cut: Vec<(usize, Range<usize>)> = Groups::new(70, 20)
+            .iter()
             .map(|g| (g.shard, g.images))
             .collect();
         assert_eq!(
@@ -107,17 +123,16 @@ mod tests {
                 (2, 64..70)
             ]
         );
-        assert!(groups(0, 5).is_empty());
+        assert_eq!(Groups::new(0, 5).iter().count(), 0);
     }
 
     #[test]
     fn sums_are_added_shard_by_shard() {
-        let groups = groups(70, 20);
-        let sums: Vec<f32> = (0..7)
+        let mut sums: Vec<f32> = (0..7)
             .map(|i| 1.0e7f32.powi(i % 3) * (i as f32 + 0.1))
             .collect();
         let want = ((sums[0] + sums[1]) + sums[2]) + ((sums[3] + sums[4]) + sums[5]) + sums[6];
-        assert_eq!(combine(&groups, &sums, 1), [want]);
-        assert_eq!(combine(&[], &[], 2), [0.0, 0.0]);
+        Groups::new(70, 20).combine(&mut sums, 1);
+        assert_eq!(sums[0], want);
     }
 }

@@ -7,6 +7,7 @@ use crate::shape::Image;
 mod conv_orders;
 mod dense_orders;
 mod frozen;
+mod fused;
 mod others;
 
 /// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and infinities.

@@ -10,6 +10,7 @@ use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::kinds::train::read_data;
 use crate::nn::model::Model;
 use crate::nn::network::Network;
+use crate::ops::recycle::Pool;
 use crate::table::{self, MetricRow};
 use crate::training::evaluation::{check_data, score};
 
@@ -77,7 +78,7 @@ impl Kind for Evaluate {
         let device = Cpu::default();
         let network = Network::load(&device, Arc::new(model.architecture), &model.tensors);
         let begun = std::time::Instant::now();
-        let score = score(&device, &network, &data)?;
+        let score = score(&device, &Pool::default(), &network, &data)?;
         task.figures.insert(
             "images_per_s".into(),
             data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9),

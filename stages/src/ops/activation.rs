@@ -1,24 +1,45 @@
 //! Elementwise ops: activations, dropout, sum.
 
-use dfdx::prelude::{HasShape, Merge, PutTape, SplitTape, Tape};
+use dfdx::prelude::{Merge, Tape};
 
-use super::tape::buffers;
+use super::slots::Slots;
 use super::{Activation, Backend, Matrix};
 use crate::exact::rng::Stream;
 
-fn activate<D: Backend, T: Tape<f32, D>>(
+/// `activation(x)`, in the memory of `x` if nobody else reads it. Layers take their activation with them: this is for those
+/// that cannot.
+///
+/// # Errors
+/// The device's.
+pub fn activate<D: Backend, T: Tape<f32, D>>(
     x: Matrix<D, T>,
     which: Activation,
 ) -> Result<Matrix<D, T>, D::Err> {
+    if which == Activation::Identity {
+        return Ok(x);
+    }
     let (x, mut tape) = x.split_tape();
-    let device = x.device().clone();
-    let mut y: Matrix<D> = device.try_zeros_like(x.shape())?;
-    device.activation_forward(which, &x, &mut y)?;
+    let (device, pool, shape) = (x.device().clone(), x.pool().clone(), x.shape());
+    let (x_slot, len) = (x.slot().clone(), x.len());
+    let y = match x.into_unshared() {
+        Ok(mut y) => {
+            device.activation_in_place(which, &mut y)?;
+            y
+        }
+        Err(x) => {
+            let mut y = device.values(&pool, len)?;
+            device.activation_forward(which, x.values(), &mut y)?;
+            y
+        }
+    };
+    let y = Matrix::new(&device, &pool, shape, y)?;
     if T::OWNS_TAPE {
-        let (x, y) = (x.ghost(), y.clone());
-        tape.add_backward_op(move |g| {
-            buffers!(g; dy = y, dx = x);
-            device.activation_backward(which, &y, dy, dx)
+        let y = y.clone();
+        tape.add_backward_op(move |gradients| {
+            let mut slots = Slots::new(gradients, &device, &pool);
+            let mut dy = slots.take(y.slot(), len)?;
+            device.activation_backward(which, Some(y.values()), &mut dy)?;
+            slots.add(&x_slot, len, dy)
         });
     }
     Ok(y.put_tape(tape))
@@ -63,21 +84,24 @@ pub fn dropout<D: Backend, T: Tape<f32, D>>(
 ) -> Result<Matrix<D, T>, D::Err> {
     assert!((0.0..1.0).contains(&rate), "dropout rate {rate}");
     let (x, mut tape) = x.split_tape();
-    let device = x.device().clone();
-    let mut y: Matrix<D> = device.try_zeros_like(x.shape())?;
-    device.dropout_forward(rate, stream, &x, &mut y)?;
+    let (device, pool, len) = (x.device().clone(), x.pool().clone(), x.len());
+    let mut y = device.values(&pool, len)?;
+    device.dropout_forward(rate, stream, x.values(), &mut y)?;
+    let y = Matrix::new(&device, &pool, x.shape(), y)?;
     if T::OWNS_TAPE {
-        let (x, y, stream) = (x.ghost(), y.ghost(), stream.clone());
-        tape.add_backward_op(move |g| {
-            buffers!(g; dy = y, dx = x);
-            device.dropout_backward(rate, &stream, dy, dx)
+        let (x, y, stream) = (x.slot().clone(), y.slot().clone(), stream.clone());
+        tape.add_backward_op(move |gradients| {
+            let mut slots = Slots::new(gradients, &device, &pool);
+            let mut dy = slots.take(&y, len)?;
+            device.dropout_backward(rate, &stream, &mut dy)?;
+            slots.add(&x, len, dy)
         });
     }
     Ok(y.put_tape(tape))
 }
 
-/// `a + b`, elementwise: the end of a residual block. Branch a tensor with
-/// [`dfdx::prelude::WithEmptyTape::with_empty_tape`]; both tapes are merged here. `a` and `b` may be one tensor.
+/// `activation(a + b)`, elementwise: the end of a residual block. Branch a matrix with [`Matrix::branch`]; both tapes are
+/// merged here. `a` and `b` may be one matrix.
 ///
 /// # Errors
 /// The device's.
@@ -87,22 +111,24 @@ pub fn dropout<D: Backend, T: Tape<f32, D>>(
 pub fn add<D: Backend, T: Tape<f32, D> + Merge<R>, R: Tape<f32, D>>(
     a: Matrix<D, T>,
     b: Matrix<D, R>,
+    activation: Activation,
 ) -> Result<Matrix<D, T>, D::Err> {
     let ((a, tape_a), (b, tape_b)) = (a.split_tape(), b.split_tape());
     assert_eq!(a.shape(), b.shape(), "add: shapes");
     let mut tape = tape_a.merge(tape_b);
-    let device = a.device().clone();
-    let mut y: Matrix<D> = device.try_zeros_like(a.shape())?;
-    device.add_forward(&a, &b, &mut y)?;
+    let (device, pool, len) = (a.device().clone(), a.pool().clone(), a.len());
+    let mut y = device.values(&pool, len)?;
+    device.add_forward(a.values(), b.values(), activation, &mut y)?;
+    let y = Matrix::new(&device, &pool, a.shape(), y)?;
     if T::OWNS_TAPE {
-        let (a, b, y) = (a.ghost(), b.ghost(), y.ghost());
-        tape.add_backward_op(move |g| {
-            {
-                buffers!(g; dy = y, da = a);
-                device.accumulate(dy, da)?;
-            }
-            buffers!(g; dy = y, db = b);
-            device.accumulate(dy, db)
+        let (a, b, y_slot) = (a.slot().clone(), b.slot().clone(), y.slot().clone());
+        let y = (activation != Activation::Identity).then(|| y.clone());
+        tape.add_backward_op(move |gradients| {
+            let mut slots = Slots::new(gradients, &device, &pool);
+            let mut dy = slots.take(&y_slot, len)?;
+            device.activation_backward(activation, y.as_ref().map(Matrix::values), &mut dy)?;
+            slots.add_copy(&a, len, &dy)?;
+            slots.add(&b, len, dy)
         });
     }
     Ok(y.put_tape(tape))

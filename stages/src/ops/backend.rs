@@ -1,205 +1,255 @@
-//! The seam between the ops and a device: forward and backward of each, over the device's own storage.
+//! The seam between the ops and a device: its memory, and forward and backward of each op.
 //!
-//! A second device is one implementation of [`Backend`]. Backward methods add to the buffers they are given.
+//! A second device is one implementation of [`Backend`].
+
+use std::borrow::Cow;
+use std::fmt::Debug;
 
 use dfdx::prelude::{Device, Storage};
 
-use super::{ConvShape, DenseShape, Labels, Matrix, NormShape, Param, PoolShape, Scalar};
+use super::{ConvShape, DenseShape, Gradient, Labels, NormShape, Param, PoolShape, Scalar};
 use crate::exact::rng::Stream;
+pub use crate::kernels::layer::{Accumulate, Activation};
 
-/// A gradient buffer of device `D`.
+/// A gradient buffer in dfdx's hands.
 pub type Buffer<D> = <D as Storage<f32>>::Vec;
 
-/// Where the gradients of a dense or convolution layer are added.
-pub struct DenseGradients<'a, D: Storage<f32>> {
-    /// Of the input; `None` when nobody needs it.
-    pub input: Option<&'a mut Buffer<D>>,
+/// What the gradients of a layer `y = activation(x·w + b)` are made from, and where they go.
+#[derive(Debug)]
+pub struct LayerBackward<'a, D: Backend> {
+    /// The input.
+    pub x: &'a D::Values,
+    /// The weight.
+    pub w: &'a Param<D>,
+    /// The output; absent with [`Activation::Identity`], whose derivative needs none.
+    pub y: Option<&'a D::Values>,
+    /// As in the forward pass.
+    pub activation: Activation,
+    /// Gradient of the output; used up.
+    pub dy: &'a mut D::Values,
     /// Of the weight.
-    pub weight: &'a mut Buffer<D>,
+    pub dw: &'a mut Gradient<D>,
     /// Of the bias, where there is one.
-    pub bias: Option<&'a mut Buffer<D>>,
+    pub db: Option<&'a mut Gradient<D>>,
+    /// Of the input, where somebody needs it.
+    pub dx: Option<&'a mut Gradient<D>>,
 }
 
-/// An elementwise function whose derivative is a function of its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `max(x, 0)`; NaN stays NaN.
-    Relu,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// `1 / (1 + e^-x)`.
-    Sigmoid,
+/// What the gradients of a batch norm are made from, and where they go.
+#[derive(Debug)]
+pub struct NormBackward<'a, D: Backend> {
+    /// Gradients flow through mean and variance, which came from this very batch.
+    pub through_stats: bool,
+    /// The input.
+    pub x: &'a D::Values,
+    /// Per channel.
+    pub mean: &'a D::Values,
+    /// Per channel, biased.
+    pub variance: &'a D::Values,
+    /// Per channel.
+    pub gamma: &'a Param<D>,
+    /// The output; absent with [`Activation::Identity`].
+    pub y: Option<&'a D::Values>,
+    /// As in the forward pass.
+    pub activation: Activation,
+    /// Gradient of the output; afterwards that of the input, as a value added to 0.
+    pub dy: &'a mut D::Values,
+    /// Of gamma.
+    pub dgamma: &'a mut Gradient<D>,
+    /// Of beta.
+    pub dbeta: &'a mut Gradient<D>,
 }
 
-/// A dfdx device that can compute the ops. Every output has the right size already; see [`crate::kernels`] for the
-/// arithmetic that `exact-f32-v1` demands.
+/// A dfdx device that can compute the ops. Everything has the right size already; see [`crate::kernels`] for the
+/// arithmetic that `exact-f32-v1` demands. Backward methods add to a [`Gradient`] or, where it says so, overwrite it.
 #[allow(clippy::too_many_arguments)]
 pub trait Backend: Device<f32> {
-    /// `y = x·w + b`.
+    /// Memory that is used again, instead of freed; clones are handles of the same.
+    type Pool: Clone + Debug + Default + 'static;
+    /// Values in memory of a pool, to which it goes back when they are dropped.
+    type Values: Debug + 'static;
+
+    /// Memory for `len` values, which are what they happen to be.
+    fn values(&self, pool: &Self::Pool, len: usize) -> Result<Self::Values, Self::Err>;
+    /// `len` values that `fill` writes.
+    fn written(
+        &self,
+        pool: &Self::Pool,
+        len: usize,
+        fill: impl FnOnce(&mut [f32]),
+    ) -> Result<Self::Values, Self::Err>;
+    /// The values in the host's memory.
+    fn read<'a>(&self, values: &'a Self::Values) -> Cow<'a, [f32]>;
+    /// Takes the `len` values that [`Backend::put`] left in a buffer, which is empty then; none if it is.
+    fn take(
+        &self,
+        buffer: &mut Buffer<Self>,
+        len: usize,
+        pool: &Self::Pool,
+    ) -> Option<Self::Values>;
+    /// Leaves values in an empty buffer.
+    fn put(&self, buffer: &mut Buffer<Self>, values: Self::Values);
+    /// `to += from`, elementwise.
+    fn accumulate(&self, from: &Self::Values, to: &mut Self::Values) -> Result<(), Self::Err>;
+
+    /// `y = activation(x·w + b)`.
     fn dense_forward(
         &self,
         shape: DenseShape,
-        x: &Matrix<Self>,
+        x: &Self::Values,
         w: &Param<Self>,
         b: Option<&Param<Self>>,
-        y: &mut Matrix<Self>,
+        activation: Activation,
+        y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
     /// Gradients of [`Backend::dense_forward`].
     fn dense_backward(
         &self,
         shape: DenseShape,
-        x: &Matrix<Self>,
-        w: &Param<Self>,
-        dy: &Buffer<Self>,
-        to: DenseGradients<'_, Self>,
+        from: LayerBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
-    /// Two-dimensional convolution.
+    /// Two-dimensional convolution, then the activation.
     fn conv2d_forward(
         &self,
         shape: ConvShape,
-        x: &Matrix<Self>,
+        x: &Self::Values,
         w: &Param<Self>,
         b: Option<&Param<Self>>,
-        y: &mut Matrix<Self>,
+        activation: Activation,
+        y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
     /// Gradients of [`Backend::conv2d_forward`].
     fn conv2d_backward(
         &self,
         shape: ConvShape,
-        x: &Matrix<Self>,
-        w: &Param<Self>,
-        dy: &Buffer<Self>,
-        to: DenseGradients<'_, Self>,
+        from: LayerBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
     /// The largest value of each window.
     fn max_pool_forward(
         &self,
         shape: PoolShape,
-        x: &Matrix<Self>,
-        y: &mut Matrix<Self>,
+        x: &Self::Values,
+        y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
     /// Gradient of [`Backend::max_pool_forward`]: goes to the first maximum of the window.
     fn max_pool_backward(
         &self,
         shape: PoolShape,
-        x: &Matrix<Self>,
-        dy: &Buffer<Self>,
-        dx: &mut Buffer<Self>,
+        x: &Self::Values,
+        dy: &Self::Values,
+        dx: &mut Gradient<Self>,
     ) -> Result<(), Self::Err>;
     /// The mean of each window.
     fn avg_pool_forward(
         &self,
         shape: PoolShape,
-        x: &Matrix<Self>,
-        y: &mut Matrix<Self>,
+        x: &Self::Values,
+        y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
     /// Gradient of [`Backend::avg_pool_forward`].
     fn avg_pool_backward(
         &self,
         shape: PoolShape,
-        dy: &Buffer<Self>,
-        dx: &mut Buffer<Self>,
+        dy: &Self::Values,
+        dx: &mut Gradient<Self>,
     ) -> Result<(), Self::Err>;
     /// Mean and biased variance of each channel over the batch and all positions.
     fn channel_stats(
         &self,
         shape: NormShape,
-        x: &Matrix<Self>,
-        mean: &mut Param<Self>,
-        variance: &mut Param<Self>,
+        x: &Self::Values,
+        mean: &mut Self::Values,
+        variance: &mut Self::Values,
     ) -> Result<(), Self::Err>;
-    /// `y = (x - mean)·gamma/sqrt(variance + eps) + beta` per channel.
+    /// `y = activation((x - mean)·gamma/sqrt(variance + eps) + beta)` per channel.
     fn normalize_forward(
         &self,
         shape: NormShape,
-        x: &Matrix<Self>,
-        mean: &Param<Self>,
-        variance: &Param<Self>,
+        x: &Self::Values,
+        mean: &Self::Values,
+        variance: &Self::Values,
         gamma: &Param<Self>,
         beta: &Param<Self>,
-        y: &mut Matrix<Self>,
+        activation: Activation,
+        y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
-    /// Gradients of [`Backend::normalize_forward`]; with `through_stats` also those that reach the input by way of mean
-    /// and variance.
+    /// Gradients of [`Backend::normalize_forward`].
     fn normalize_backward(
         &self,
         shape: NormShape,
-        through_stats: bool,
-        x: &Matrix<Self>,
-        mean: &Param<Self>,
-        variance: &Param<Self>,
-        gamma: &Param<Self>,
-        dy: &Buffer<Self>,
-        dx: &mut Buffer<Self>,
-        dgamma: &mut Buffer<Self>,
-        dbeta: &mut Buffer<Self>,
+        from: NormBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
     /// `running = (1 - momentum)·running + (momentum·scale)·new`, elementwise.
     fn running_update(
         &self,
         momentum: f32,
-        new: &Param<Self>,
+        new: &Self::Values,
         scale: f32,
         running: &mut Param<Self>,
     ) -> Result<(), Self::Err>;
-    /// An elementwise function.
+    /// A copy of a parameter's values.
+    fn copy_param(&self, param: &Param<Self>, pool: &Self::Pool)
+    -> Result<Self::Values, Self::Err>;
+    /// `y = activation(x)`.
     fn activation_forward(
         &self,
         which: Activation,
-        x: &Matrix<Self>,
-        y: &mut Matrix<Self>,
+        x: &Self::Values,
+        y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
-    /// Gradient of [`Backend::activation_forward`], from its value `y`.
+    /// [`Backend::activation_forward`] where the values are.
+    fn activation_in_place(&self, which: Activation, y: &mut Self::Values)
+    -> Result<(), Self::Err>;
+    /// Turns the gradient of `y` into that of `x`, as a value added to 0. `y` is absent with [`Activation::Identity`].
     fn activation_backward(
         &self,
         which: Activation,
-        y: &Matrix<Self>,
-        dy: &Buffer<Self>,
-        dx: &mut Buffer<Self>,
+        y: Option<&Self::Values>,
+        dy: &mut Self::Values,
     ) -> Result<(), Self::Err>;
     /// Zeroes elements with probability `rate`, scales the others by `1/(1 - rate)`.
     fn dropout_forward(
         &self,
         rate: f32,
         stream: &Stream,
-        x: &Matrix<Self>,
-        y: &mut Matrix<Self>,
+        x: &Self::Values,
+        y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
-    /// Gradient of [`Backend::dropout_forward`] with the same stream.
+    /// Turns the gradient of the output into that of the input, as a value added to 0; with the same stream.
     fn dropout_backward(
         &self,
         rate: f32,
         stream: &Stream,
-        dy: &Buffer<Self>,
-        dx: &mut Buffer<Self>,
+        dy: &mut Self::Values,
     ) -> Result<(), Self::Err>;
-    /// `y = a + b`, elementwise.
+    /// `y = activation(a + b)`, elementwise.
     fn add_forward(
         &self,
-        a: &Matrix<Self>,
-        b: &Matrix<Self>,
-        y: &mut Matrix<Self>,
+        a: &Self::Values,
+        b: &Self::Values,
+        activation: Activation,
+        y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
-    /// `to += from`, elementwise.
-    fn accumulate(&self, from: &Buffer<Self>, to: &mut Buffer<Self>) -> Result<(), Self::Err>;
+    /// A copy of values.
+    fn copy(&self, values: &Self::Values, pool: &Self::Pool) -> Result<Self::Values, Self::Err>;
     /// Softmax of every row, and the mean cross-entropy in nats.
     fn cross_entropy_forward(
         &self,
-        logits: &Matrix<Self>,
+        logits: &Self::Values,
         labels: &Labels,
         smoothing: f32,
-        probabilities: &mut Matrix<Self>,
+        probabilities: &mut Self::Values,
         loss: &mut Scalar<Self>,
     ) -> Result<(), Self::Err>;
     /// Gradient of [`Backend::cross_entropy_forward`] from its softmax.
     fn cross_entropy_backward(
         &self,
-        probabilities: &Matrix<Self>,
+        probabilities: &Self::Values,
         labels: &Labels,
         smoothing: f32,
         dloss: &Buffer<Self>,
-        dlogits: &mut Buffer<Self>,
+        dlogits: &mut Gradient<Self>,
     ) -> Result<(), Self::Err>;
     /// Rows whose largest logit, the first one on a tie, is at the label.
-    fn count_correct(&self, logits: &Matrix<Self>, labels: &Labels) -> Result<usize, Self::Err>;
+    fn count_correct(&self, logits: &Self::Values, labels: &Labels) -> Result<usize, Self::Err>;
 }

@@ -1,11 +1,10 @@
 //! Two-dimensional convolution.
 
-use dfdx::prelude::{PutTape, SplitTape, Tape};
+use dfdx::prelude::Tape;
 
-use super::tape::{buffers, layer_buffers};
-use super::{Backend, ConvShape, InputGradient, Matrix, Param};
+use super::{Activation, Backend, ConvShape, InputGradient, Matrix, Param, layer};
 
-/// Convolves images; `w` is laid out `[kernel_h, kernel_w, channels, outputs]`.
+/// Convolves images, adds the bias, applies the activation; `w` is laid out `[kernel_h, kernel_w, channels, outputs]`.
 ///
 /// # Errors
 /// The device's.
@@ -17,6 +16,7 @@ pub fn conv2d<D: Backend, T: Tape<f32, D>>(
     w: &Param<D>,
     b: Option<&Param<D>>,
     shape: ConvShape,
+    activation: Activation,
     input: InputGradient,
 ) -> Result<Matrix<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
@@ -25,14 +25,20 @@ pub fn conv2d<D: Backend, T: Tape<f32, D>>(
     if let Some(b) = b {
         super::assert_len("conv2d: bias", b, shape.output().channels);
     }
-    let device = x.device().clone();
-    let mut y: Matrix<D> = device.try_zeros_like(&(n, shape.output().features()))?;
-    device.conv2d_forward(shape, &x, w, b, &mut y)?;
-    if T::OWNS_TAPE {
-        let (w, b, y) = (w.clone(), b.cloned(), y.ghost());
-        tape.add_backward_op(
-            move |g| layer_buffers!(g; y, x, w, b, input => |dy, to| device.conv2d_backward(shape, &x, &w, dy, to)),
-        );
-    }
+    let features = shape.output().features();
+    let mut y = x.device().values(x.pool(), n * features)?;
+    x.device()
+        .conv2d_forward(shape, x.values(), w, b, activation, &mut y)?;
+    let y = Matrix::new(x.device(), x.pool(), (n, features), y)?;
+    layer::record(
+        &mut tape,
+        x,
+        w,
+        b,
+        activation,
+        input,
+        &y,
+        move |device, from| device.conv2d_backward(shape, from),
+    );
     Ok(y.put_tape(tape))
 }

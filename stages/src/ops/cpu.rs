@@ -1,306 +1,319 @@
-//! dfdx's CPU as a [`Backend`]: tensors as slices, arithmetic by [`crate::kernels`].
+//! dfdx's CPU as a [`Backend`]: recycled memory as slices, arithmetic by [`crate::kernels`].
+
+use std::borrow::Cow;
 
 use dfdx::prelude::{Cpu, CpuError};
 
+use super::recycle::{Pool, Values};
 use super::view::{view, view_mut};
 use super::{
-    Activation, Backend, Buffer, ConvShape, DenseGradients, DenseShape, Labels, Matrix, NormShape,
-    Param, PoolShape, Scalar,
+    Activation, Backend, Buffer, ConvShape, DenseShape, Gradient, Labels, LayerBackward,
+    NormBackward, NormShape, Param, PoolShape, Scalar,
 };
 use crate::exact::rng::Stream;
-use crate::kernels::{Path, conv, dense, elementwise, loss, norm, optim, pool};
+use crate::kernels::{Path, conv, dense, elementwise, layer, loss, norm, optim, pool};
 
 type Done = Result<(), CpuError>;
 
+impl<'a> From<&'a mut Gradient<Cpu>> for layer::Gradient<'a> {
+    fn from(gradient: &'a mut Gradient<Cpu>) -> layer::Gradient<'a> {
+        layer::Gradient {
+            to: &mut gradient.to,
+            how: gradient.how,
+        }
+    }
+}
+
+impl<'a> From<LayerBackward<'a, Cpu>> for layer::Backward<'a> {
+    fn from(from: LayerBackward<'a, Cpu>) -> layer::Backward<'a> {
+        layer::Backward {
+            x: from.x,
+            w: view(from.w),
+            y: from.y.map_or(&[], |y| y),
+            activation: from.activation,
+            dy: from.dy,
+            dw: from.dw.into(),
+            db: from.db.map(Into::into),
+            dx: from.dx.map(Into::into),
+        }
+    }
+}
+
 impl Backend for Cpu {
+    type Pool = Pool;
+    type Values = Values;
+
+    fn values(&self, pool: &Pool, len: usize) -> Result<Values, CpuError> {
+        Ok(pool.take(len))
+    }
+
+    fn written(
+        &self,
+        pool: &Pool,
+        len: usize,
+        fill: impl FnOnce(&mut [f32]),
+    ) -> Result<Values, CpuError> {
+        let mut values = pool.take(len);
+        fill(&mut values);
+        Ok(values)
+    }
+
+    fn read<'a>(&self, values: &'a Values) -> Cow<'a, [f32]> {
+        Cow::Borrowed(values)
+    }
+
+    fn take(&self, buffer: &mut Buffer<Cpu>, len: usize, pool: &Pool) -> Option<Values> {
+        let data = std::mem::take(&mut **buffer);
+        (!data.is_empty()).then(|| Values::from_raw(data, len, pool))
+    }
+
+    fn put(&self, buffer: &mut Buffer<Cpu>, values: Values) {
+        **buffer = values.into_raw();
+    }
+
+    fn accumulate(&self, from: &Values, to: &mut Values) -> Done {
+        elementwise::add_into(Path::current(), from, to);
+        Ok(())
+    }
+
     fn dense_forward(
         &self,
         shape: DenseShape,
-        x: &Matrix<Cpu>,
+        x: &Values,
         w: &Param<Cpu>,
         b: Option<&Param<Cpu>>,
-        y: &mut Matrix<Cpu>,
+        activation: Activation,
+        y: &mut Values,
     ) -> Done {
-        dense::forward(
+        dense::layer_forward(
             Path::current(),
             shape.inputs(),
             shape.outputs(),
-            view(x),
+            x,
             view(w),
-            b.map(view),
-            view_mut(y),
+            b.map(|b| view(b)),
+            activation,
+            y,
         );
         Ok(())
     }
 
-    fn dense_backward(
-        &self,
-        shape: DenseShape,
-        x: &Matrix<Cpu>,
-        w: &Param<Cpu>,
-        dy: &Buffer<Cpu>,
-        to: DenseGradients<'_, Cpu>,
-    ) -> Done {
-        let (path, inputs, outputs) = (Path::current(), shape.inputs(), shape.outputs());
-        if let Some(db) = to.bias {
-            dense::bias_gradient(path, dy, db);
-        }
-        dense::weight_gradient(path, inputs, outputs, view(x), dy, to.weight);
-        if let Some(dx) = to.input {
-            dense::input_gradient(path, inputs, outputs, view(w), dy, dx);
-        }
+    fn dense_backward(&self, shape: DenseShape, from: LayerBackward<'_, Cpu>) -> Done {
+        dense::layer_backward(
+            Path::current(),
+            shape.inputs(),
+            shape.outputs(),
+            from.into(),
+        );
         Ok(())
     }
 
     fn conv2d_forward(
         &self,
         shape: ConvShape,
-        x: &Matrix<Cpu>,
+        x: &Values,
         w: &Param<Cpu>,
         b: Option<&Param<Cpu>>,
-        y: &mut Matrix<Cpu>,
+        activation: Activation,
+        y: &mut Values,
     ) -> Done {
-        conv::forward(
+        conv::layer_forward(
             Path::current(),
             &shape,
-            view(x),
+            x,
             view(w),
-            b.map(view),
-            view_mut(y),
+            b.map(|b| view(b)),
+            activation,
+            y,
         );
         Ok(())
     }
 
-    fn conv2d_backward(
-        &self,
-        shape: ConvShape,
-        x: &Matrix<Cpu>,
-        w: &Param<Cpu>,
-        dy: &Buffer<Cpu>,
-        to: DenseGradients<'_, Cpu>,
-    ) -> Done {
-        let path = Path::current();
-        if let Some(db) = to.bias {
-            conv::bias_gradient(path, shape.output().positions(), dy, db);
-        }
-        conv::weight_gradient(path, &shape, view(x), dy, to.weight);
-        if let Some(dx) = to.input {
-            conv::input_gradient(path, &shape, view(w), dy, dx);
-        }
+    fn conv2d_backward(&self, shape: ConvShape, from: LayerBackward<'_, Cpu>) -> Done {
+        conv::layer_backward(Path::current(), &shape, from.into());
         Ok(())
     }
 
-    fn max_pool_forward(&self, shape: PoolShape, x: &Matrix<Cpu>, y: &mut Matrix<Cpu>) -> Done {
-        pool::max_forward(Path::current(), &shape, view(x), view_mut(y));
+    fn max_pool_forward(&self, shape: PoolShape, x: &Values, y: &mut Values) -> Done {
+        pool::max_forward(Path::current(), &shape, x, y);
         Ok(())
     }
 
     fn max_pool_backward(
         &self,
         shape: PoolShape,
-        x: &Matrix<Cpu>,
-        dy: &Buffer<Cpu>,
-        dx: &mut Buffer<Cpu>,
+        x: &Values,
+        dy: &Values,
+        dx: &mut Gradient<Cpu>,
     ) -> Done {
-        pool::max_backward(Path::current(), &shape, view(x), dy, dx);
+        pool::max_gradient(Path::current(), &shape, x, dy, dx.into());
         Ok(())
     }
 
-    fn avg_pool_forward(&self, shape: PoolShape, x: &Matrix<Cpu>, y: &mut Matrix<Cpu>) -> Done {
-        pool::avg_forward(Path::current(), &shape, view(x), view_mut(y));
+    fn avg_pool_forward(&self, shape: PoolShape, x: &Values, y: &mut Values) -> Done {
+        pool::avg_forward(Path::current(), &shape, x, y);
         Ok(())
     }
 
-    fn avg_pool_backward(&self, shape: PoolShape, dy: &Buffer<Cpu>, dx: &mut Buffer<Cpu>) -> Done {
-        pool::avg_backward(Path::current(), &shape, dy, dx);
+    fn avg_pool_backward(&self, shape: PoolShape, dy: &Values, dx: &mut Gradient<Cpu>) -> Done {
+        pool::avg_gradient(Path::current(), &shape, dy, dx.into());
         Ok(())
     }
 
     fn channel_stats(
         &self,
         shape: NormShape,
-        x: &Matrix<Cpu>,
-        mean: &mut Param<Cpu>,
-        variance: &mut Param<Cpu>,
+        x: &Values,
+        mean: &mut Values,
+        variance: &mut Values,
     ) -> Done {
-        norm::stats(
-            Path::current(),
-            shape.positions,
-            view(x),
-            view_mut(mean),
-            view_mut(variance),
-        );
+        norm::stats(Path::current(), shape.positions, x, mean, variance);
         Ok(())
     }
 
     fn normalize_forward(
         &self,
         shape: NormShape,
-        x: &Matrix<Cpu>,
-        mean: &Param<Cpu>,
-        variance: &Param<Cpu>,
+        x: &Values,
+        mean: &Values,
+        variance: &Values,
         gamma: &Param<Cpu>,
         beta: &Param<Cpu>,
-        y: &mut Matrix<Cpu>,
+        activation: Activation,
+        y: &mut Values,
     ) -> Done {
-        norm::forward(
+        norm::layer_forward(
             Path::current(),
             shape.eps,
-            view(x),
-            view(mean),
-            view(variance),
+            x,
+            mean,
+            variance,
             view(gamma),
             view(beta),
-            view_mut(y),
+            activation,
+            y,
         );
         Ok(())
     }
 
-    fn normalize_backward(
-        &self,
-        shape: NormShape,
-        through_stats: bool,
-        x: &Matrix<Cpu>,
-        mean: &Param<Cpu>,
-        variance: &Param<Cpu>,
-        gamma: &Param<Cpu>,
-        dy: &Buffer<Cpu>,
-        dx: &mut Buffer<Cpu>,
-        dgamma: &mut Buffer<Cpu>,
-        dbeta: &mut Buffer<Cpu>,
-    ) -> Done {
-        let from = norm::Backward {
+    fn normalize_backward(&self, shape: NormShape, from: NormBackward<'_, Cpu>) -> Done {
+        let kernel = norm::LayerBackward {
             positions: shape.positions,
             eps: shape.eps,
-            through_stats,
-            x: view(x),
-            mean: view(mean),
-            variance: view(variance),
-            gamma: view(gamma),
-            dy,
+            through_stats: from.through_stats,
+            x: from.x,
+            mean: from.mean,
+            variance: from.variance,
+            gamma: view(from.gamma),
+            y: from.y.map_or(&[], |y| y),
+            activation: from.activation,
+            dy: from.dy,
+            dgamma: from.dgamma.into(),
+            dbeta: from.dbeta.into(),
         };
-        norm::backward(Path::current(), from, dx, dgamma, dbeta);
+        norm::layer_backward(Path::current(), kernel);
         Ok(())
     }
 
     fn running_update(
         &self,
         momentum: f32,
-        new: &Param<Cpu>,
+        new: &Values,
         scale: f32,
         running: &mut Param<Cpu>,
     ) -> Done {
         optim::scaled_add(
             Path::current(),
             momentum * scale,
-            view(new),
+            new,
             1.0 - momentum,
             view_mut(running),
         );
         Ok(())
     }
 
-    fn activation_forward(&self, which: Activation, x: &Matrix<Cpu>, y: &mut Matrix<Cpu>) -> Done {
-        let run = match which {
-            Activation::Relu => elementwise::relu,
-            Activation::Tanh => elementwise::tanh,
-            Activation::Sigmoid => elementwise::sigmoid,
-        };
-        run(Path::current(), view(x), view_mut(y));
+    fn copy_param(&self, param: &Param<Cpu>, pool: &Pool) -> Result<Values, CpuError> {
+        let from = view(param);
+        self.written(pool, from.len(), |to| to.copy_from_slice(from))
+    }
+
+    fn activation_forward(&self, which: Activation, x: &Values, y: &mut Values) -> Done {
+        which.forward(Path::current(), x, y);
         Ok(())
     }
 
-    fn activation_backward(
-        &self,
-        which: Activation,
-        y: &Matrix<Cpu>,
-        dy: &Buffer<Cpu>,
-        dx: &mut Buffer<Cpu>,
-    ) -> Done {
-        let run = match which {
-            Activation::Relu => elementwise::relu_backward,
-            Activation::Tanh => elementwise::tanh_backward,
-            Activation::Sigmoid => elementwise::sigmoid_backward,
-        };
-        run(Path::current(), view(y), dy, dx);
+    fn activation_in_place(&self, which: Activation, y: &mut Values) -> Done {
+        which.apply(Path::current(), y);
         Ok(())
     }
 
-    fn dropout_forward(
-        &self,
-        rate: f32,
-        stream: &Stream,
-        x: &Matrix<Cpu>,
-        y: &mut Matrix<Cpu>,
-    ) -> Done {
-        elementwise::dropout(Path::current(), rate, stream, view(x), view_mut(y));
+    fn activation_backward(&self, which: Activation, y: Option<&Values>, dy: &mut Values) -> Done {
+        which.unapply(Path::current(), y.map_or(&[], |y| y), dy);
         Ok(())
     }
 
-    fn dropout_backward(
-        &self,
-        rate: f32,
-        stream: &Stream,
-        dy: &Buffer<Cpu>,
-        dx: &mut Buffer<Cpu>,
-    ) -> Done {
-        elementwise::dropout_backward(Path::current(), rate, stream, dy, dx);
+    fn dropout_forward(&self, rate: f32, stream: &Stream, x: &Values, y: &mut Values) -> Done {
+        elementwise::dropout(Path::current(), rate, stream, x, y);
         Ok(())
     }
 
-    fn add_forward(&self, a: &Matrix<Cpu>, b: &Matrix<Cpu>, y: &mut Matrix<Cpu>) -> Done {
-        elementwise::add(Path::current(), view(a), view(b), view_mut(y));
+    fn dropout_backward(&self, rate: f32, stream: &Stream, dy: &mut Values) -> Done {
+        elementwise::dropout_gradient(Path::current(), rate, stream, dy);
         Ok(())
     }
 
-    fn accumulate(&self, from: &Buffer<Cpu>, to: &mut Buffer<Cpu>) -> Done {
-        elementwise::add_into(Path::current(), from, to);
+    fn add_forward(&self, a: &Values, b: &Values, activation: Activation, y: &mut Values) -> Done {
+        elementwise::add_activated(Path::current(), a, b, activation, y);
         Ok(())
+    }
+
+    fn copy(&self, values: &Values, pool: &Pool) -> Result<Values, CpuError> {
+        self.written(pool, values.len(), |to| elementwise::copy(values, to))
     }
 
     fn cross_entropy_forward(
         &self,
-        logits: &Matrix<Cpu>,
+        logits: &Values,
         labels: &Labels,
         smoothing: f32,
-        probabilities: &mut Matrix<Cpu>,
+        probabilities: &mut Values,
         mean: &mut Scalar<Cpu>,
     ) -> Done {
         view_mut(mean)[0] = loss::forward(
             Path::current(),
             labels.classes(),
-            view(logits),
+            logits,
             labels.of_rows(),
             smoothing,
-            view_mut(probabilities),
+            probabilities,
         );
         Ok(())
     }
 
     fn cross_entropy_backward(
         &self,
-        probabilities: &Matrix<Cpu>,
+        probabilities: &Values,
         labels: &Labels,
         smoothing: f32,
         dloss: &Buffer<Cpu>,
-        dlogits: &mut Buffer<Cpu>,
+        dlogits: &mut Gradient<Cpu>,
     ) -> Done {
-        loss::backward(
+        loss::gradient(
             Path::current(),
             labels.classes(),
-            view(probabilities),
+            probabilities,
             labels.of_rows(),
             smoothing,
             dloss[0],
-            dlogits,
+            dlogits.into(),
         );
         Ok(())
     }
 
-    fn count_correct(&self, logits: &Matrix<Cpu>, labels: &Labels) -> Result<usize, CpuError> {
+    fn count_correct(&self, logits: &Values, labels: &Labels) -> Result<usize, CpuError> {
         Ok(loss::count_correct(
             labels.classes(),
-            view(logits),
+            logits,
             labels.of_rows(),
         ))
     }

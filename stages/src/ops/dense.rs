@@ -1,11 +1,10 @@
 //! The dense (fully connected) layer.
 
-use dfdx::prelude::{PutTape, SplitTape, Tape};
+use dfdx::prelude::Tape;
 
-use super::tape::{buffers, layer_buffers};
-use super::{Backend, DenseShape, InputGradient, Matrix, Param};
+use super::{Activation, Backend, DenseShape, InputGradient, Matrix, Param, layer};
 
-/// `x·w + b`: `[n, inputs]` to `[n, outputs]`; `w` is laid out `[inputs, outputs]`.
+/// `activation(x·w + b)`: `[n, inputs]` to `[n, outputs]`; `w` is laid out `[inputs, outputs]`.
 ///
 /// # Errors
 /// The device's.
@@ -17,6 +16,7 @@ pub fn dense<D: Backend, T: Tape<f32, D>>(
     w: &Param<D>,
     b: Option<&Param<D>>,
     shape: DenseShape,
+    activation: Activation,
     input: InputGradient,
 ) -> Result<Matrix<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
@@ -25,14 +25,19 @@ pub fn dense<D: Backend, T: Tape<f32, D>>(
     if let Some(b) = b {
         super::assert_len("dense: bias", b, shape.outputs());
     }
-    let device = x.device().clone();
-    let mut y: Matrix<D> = device.try_zeros_like(&(n, shape.outputs()))?;
-    device.dense_forward(shape, &x, w, b, &mut y)?;
-    if T::OWNS_TAPE {
-        let (w, b, y) = (w.clone(), b.cloned(), y.ghost());
-        tape.add_backward_op(
-            move |g| layer_buffers!(g; y, x, w, b, input => |dy, to| device.dense_backward(shape, &x, &w, dy, to)),
-        );
-    }
+    let mut y = x.device().values(x.pool(), n * shape.outputs())?;
+    x.device()
+        .dense_forward(shape, x.values(), w, b, activation, &mut y)?;
+    let y = Matrix::new(x.device(), x.pool(), (n, shape.outputs()), y)?;
+    layer::record(
+        &mut tape,
+        x,
+        w,
+        b,
+        activation,
+        input,
+        &y,
+        move |device, from| device.dense_backward(shape, from),
+    );
     Ok(y.put_tape(tape))
 }

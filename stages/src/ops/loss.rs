@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::{HasShape, PutTape, SplitTape, Tape};
+use dfdx::prelude::{PutTape, Tape};
 
-use super::tape::buffers;
+use super::slots::Slots;
 use super::{Backend, Matrix, Scalar};
 
 /// The classes of a batch's rows, each known to be below `classes`.
@@ -54,9 +54,9 @@ impl Labels {
     }
 }
 
-fn assert_fits<D: Backend>(logits: &Matrix<D>, labels: &Labels) {
+fn assert_fits<D: Backend, T>(logits: &Matrix<D, T>, labels: &Labels) {
     assert_eq!(
-        *logits.shape(),
+        logits.shape(),
         (labels.of_rows.len(), labels.classes),
         "logits and labels"
     );
@@ -81,15 +81,29 @@ pub fn softmax_cross_entropy<D: Backend, T: Tape<f32, D>>(
     );
     let (logits, mut tape) = logits.split_tape();
     assert_fits(&logits, labels);
-    let device = logits.device().clone();
-    let mut probabilities: Matrix<D> = device.try_zeros_like(logits.shape())?;
+    let (device, pool, len) = (logits.device().clone(), logits.pool().clone(), logits.len());
+    let mut probabilities = device.values(&pool, len)?;
     let mut loss: Scalar<D> = device.try_zeros_like(&())?;
-    device.cross_entropy_forward(&logits, labels, smoothing, &mut probabilities, &mut loss)?;
+    device.cross_entropy_forward(
+        logits.values(),
+        labels,
+        smoothing,
+        &mut probabilities,
+        &mut loss,
+    )?;
     if T::OWNS_TAPE {
-        let (logits, loss, labels) = (logits.ghost(), loss.ghost(), labels.clone());
-        tape.add_backward_op(move |g| {
-            buffers!(g; dloss = loss, dlogits = logits);
-            device.cross_entropy_backward(&probabilities, &labels, smoothing, dloss, dlogits)
+        let (logits, dloss, labels) = (logits.slot().clone(), loss.clone(), labels.clone());
+        tape.add_backward_op(move |gradients| {
+            let mut dlogits = Slots::new(gradients, &device, &pool).open(&logits, len)?;
+            let dloss = gradients.get_or_alloc_mut(&dloss)?;
+            device.cross_entropy_backward(
+                &probabilities,
+                &labels,
+                smoothing,
+                dloss,
+                &mut dlogits,
+            )?;
+            Slots::new(gradients, &device, &pool).close(&logits, dlogits)
         });
     }
     Ok(loss.put_tape(tape))
@@ -102,9 +116,12 @@ pub fn softmax_cross_entropy<D: Backend, T: Tape<f32, D>>(
 ///
 /// # Panics
 /// Logits whose shape is not (labels, classes).
-pub fn count_correct<D: Backend>(logits: &Matrix<D>, labels: &Labels) -> Result<usize, D::Err> {
+pub fn count_correct<D: Backend, T>(
+    logits: &Matrix<D, T>,
+    labels: &Labels,
+) -> Result<usize, D::Err> {
     assert_fits(logits, labels);
-    logits.device().count_correct(logits, labels)
+    logits.device().count_correct(logits.values(), labels)
 }
 
 #[cfg(test)]

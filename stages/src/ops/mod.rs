@@ -1,39 +1,42 @@
 //! The layers' operations on dfdx's tape, over any device that is a [`Backend`].
 //!
 //! Activations are `[batch, features]` matrices, parameters flat vectors; the geometry comes in typed shapes. An op
-//! computes its result through the backend and leaves a backward step on the tape. Backward steps **add** to the gradient
-//! buffers, so a tensor may be used many times. Which arithmetic makes the bits is the backend's business
-//! ([`crate::kernels`] on the CPU); which layers make a network is the network's.
+//! computes its result through the backend and leaves a backward step on the tape. Backward steps **add** to gradients,
+//! so a tensor may be used many times. Which arithmetic makes the bits is the backend's business ([`crate::kernels`] on
+//! the CPU); which layers make a network is the network's.
 //!
-//! Sizes that disagree with the shapes are bugs of the caller, and panic; errors are the device's own (out of memory).
+//! Memory is recycled ([`recycle`]): after the first step of a training no op asks the system for any. Values nobody needs
+//! any more go back at once; the gradient of an output does when its op has used it.
+//!
+//! A new op is a function here, two methods of [`Backend`] and a kernel. Sizes that disagree with the shapes are bugs of
+//! the caller, and panic; errors are the device's own (out of memory).
 
 mod activation;
 mod backend;
 mod conv;
 mod cpu;
 mod dense;
+mod layer;
 mod loss;
+mod matrix;
 mod norm;
 mod pool;
-mod tape;
+pub mod recycle;
+mod slots;
 pub mod view;
 
 use dfdx::prelude::{HasShape, NoneTape, Tensor};
 
 pub use crate::shape::{BadShape, ConvShape, DenseShape, Image, PoolShape};
-pub use activation::{add, dropout, relu, sigmoid, tanh};
-pub use backend::{Activation, Backend, Buffer, DenseGradients};
+pub use activation::{activate, add, dropout, relu, sigmoid, tanh};
+pub use backend::{Accumulate, Activation, Backend, Buffer, LayerBackward, NormBackward};
 pub use conv::conv2d;
 pub use dense::dense;
 pub use loss::{BadLabel, Labels, count_correct, softmax_cross_entropy};
+pub use matrix::{Matrix, Param};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
-
-/// Activations: `[batch, features]`, contiguous, images flattened as NHWC.
-pub type Matrix<D, T = NoneTape> = Tensor<(usize, usize), f32, D, T>;
-
-/// A flat parameter; its layout is the layer's.
-pub type Param<D> = Tensor<(usize,), f32, D>;
+pub use slots::{Gradient, take_gradient, take_input_gradient};
 
 /// The loss of a batch.
 pub type Scalar<D, T = NoneTape> = Tensor<(), f32, D, T>;
@@ -53,8 +56,8 @@ fn assert_len<D: Backend>(what: &str, param: &Param<D>, len: usize) {
 }
 
 /// The rows of `x`; panics when it has the wrong features.
-fn rows_of<D: Backend>(what: &str, x: &Matrix<D>, features: usize) -> usize {
-    let (n, got) = *x.shape();
+fn rows_of<D: Backend, T>(what: &str, x: &Matrix<D, T>, features: usize) -> usize {
+    let (n, got) = x.shape();
     assert_eq!(got, features, "{what}: features of the input");
     n
 }

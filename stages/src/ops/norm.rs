@@ -1,10 +1,12 @@
 //! Batch normalisation (Ioffe & Szegedy 2015), with PyTorch's conventions: biased variance to normalise, unbiased for
 //! the running estimate.
 
-use dfdx::prelude::{PutTape, SplitTape, Tape};
+use std::sync::Arc;
 
-use super::tape::buffers;
-use super::{Backend, Matrix, Param};
+use dfdx::prelude::Tape;
+
+use super::slots::Slots;
+use super::{Activation, Backend, Matrix, NormBackward, Param};
 
 /// What is normalised, and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,12 +31,12 @@ impl NormShape {
 }
 
 /// Statistics of one batch.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct BatchStats<D: Backend> {
     /// Per channel.
-    pub mean: Param<D>,
+    pub mean: Arc<D::Values>,
     /// Per channel, biased (divided by `count`).
-    pub variance: Param<D>,
+    pub variance: Arc<D::Values>,
     /// Values per channel that went in.
     pub count: usize,
 }
@@ -51,7 +53,7 @@ impl<D: Backend> BatchStats<D> {
         running_mean: &mut Param<D>,
         running_variance: &mut Param<D>,
     ) -> Result<(), D::Err> {
-        let device = self.mean.device();
+        let device = running_mean.device().clone();
         let unbiased = self.count as f32 / self.count.saturating_sub(1).max(1) as f32;
         device.running_update(momentum, &self.mean, 1.0, running_mean)?;
         device.running_update(momentum, &self.variance, unbiased, running_variance)
@@ -59,7 +61,7 @@ impl<D: Backend> BatchStats<D> {
 }
 
 /// Normalises with the statistics of the batch itself, which are returned for the running estimate; gradients flow
-/// through them.
+/// through them. The activation follows.
 ///
 /// # Errors
 /// The device's.
@@ -71,25 +73,23 @@ pub fn batch_norm_train<D: Backend, T: Tape<f32, D>>(
     gamma: &Param<D>,
     beta: &Param<D>,
     shape: NormShape,
+    activation: Activation,
 ) -> Result<(Matrix<D, T>, BatchStats<D>), D::Err> {
-    let (x, tape) = x.split_tape();
     let n = super::rows_of("batch_norm", &x, shape.channels * shape.positions);
-    let device = x.device().clone();
-    let mut mean: Param<D> = device.try_zeros_like(&(shape.channels,))?;
-    let mut variance: Param<D> = device.try_zeros_like(&(shape.channels,))?;
-    device.channel_stats(shape, &x, &mut mean, &mut variance)?;
-    let y = normalize(x, tape, gamma, beta, &mean, &variance, shape, true)?;
-    Ok((
-        y,
-        BatchStats {
-            mean,
-            variance,
-            count: n * shape.positions,
-        },
-    ))
+    let mut mean = x.device().values(x.pool(), shape.channels)?;
+    let mut variance = x.device().values(x.pool(), shape.channels)?;
+    x.device()
+        .channel_stats(shape, x.values(), &mut mean, &mut variance)?;
+    let stats = BatchStats {
+        mean: Arc::new(mean),
+        variance: Arc::new(variance),
+        count: n * shape.positions,
+    };
+    let y = normalize(x, gamma, beta, &stats, shape, activation, true)?;
+    Ok((y, stats))
 }
 
-/// Normalises with given statistics, which are constants to the gradient.
+/// Normalises with given statistics, which are constants to the gradient. The activation follows.
 ///
 /// # Errors
 /// The device's.
@@ -103,56 +103,68 @@ pub fn batch_norm_eval<D: Backend, T: Tape<f32, D>>(
     mean: &Param<D>,
     variance: &Param<D>,
     shape: NormShape,
+    activation: Activation,
 ) -> Result<Matrix<D, T>, D::Err> {
-    let (x, tape) = x.split_tape();
-    normalize(x, tape, gamma, beta, mean, variance, shape, false)
+    super::assert_len("batch_norm: mean", mean, shape.channels);
+    super::assert_len("batch_norm: variance", variance, shape.channels);
+    let stats = BatchStats {
+        mean: Arc::new(x.device().copy_param(mean, x.pool())?),
+        variance: Arc::new(x.device().copy_param(variance, x.pool())?),
+        count: 0,
+    };
+    normalize(x, gamma, beta, &stats, shape, activation, false)
 }
 
-#[allow(clippy::too_many_arguments)]
 fn normalize<D: Backend, T: Tape<f32, D>>(
-    x: Matrix<D>,
-    mut tape: T,
+    x: Matrix<D, T>,
     gamma: &Param<D>,
     beta: &Param<D>,
-    mean: &Param<D>,
-    variance: &Param<D>,
+    stats: &BatchStats<D>,
     shape: NormShape,
+    activation: Activation,
     through_stats: bool,
 ) -> Result<Matrix<D, T>, D::Err> {
-    let n = super::rows_of("batch_norm", &x, shape.channels * shape.positions);
-    for (what, param) in [
-        ("gamma", gamma),
-        ("beta", beta),
-        ("mean", mean),
-        ("variance", variance),
-    ] {
-        super::assert_len(what, param, shape.channels);
-    }
-    let device = x.device().clone();
-    let mut y: Matrix<D> = device.try_zeros_like(&(n, shape.channels * shape.positions))?;
-    device.normalize_forward(shape, &x, mean, variance, gamma, beta, &mut y)?;
+    let (x, mut tape) = x.split_tape();
+    super::rows_of("batch_norm", &x, shape.channels * shape.positions);
+    super::assert_len("batch_norm: gamma", gamma, shape.channels);
+    super::assert_len("batch_norm: beta", beta, shape.channels);
+    let (mean, variance) = (Arc::clone(&stats.mean), Arc::clone(&stats.variance));
+    let mut y = x.device().values(x.pool(), x.len())?;
+    x.device().normalize_forward(
+        shape,
+        x.values(),
+        &mean,
+        &variance,
+        gamma,
+        beta,
+        activation,
+        &mut y,
+    )?;
+    let y = Matrix::new(x.device(), x.pool(), x.shape(), y)?;
     if T::OWNS_TAPE {
-        let (y, mean, variance, gamma, beta) = (
-            y.ghost(),
-            mean.clone(),
-            variance.clone(),
-            gamma.clone(),
-            beta.ghost(),
-        );
-        tape.add_backward_op(move |g| {
-            buffers!(g; dy = y, dx = x, dgamma = gamma, dbeta = beta);
-            device.normalize_backward(
-                shape,
+        let (gamma, beta, y_slot) = (gamma.clone(), beta.clone(), y.slot().clone());
+        let y = (activation != Activation::Identity).then(|| y.clone());
+        tape.add_backward_op(move |gradients| {
+            let mut slots = Slots::new(gradients, x.device(), x.pool());
+            let mut dy = slots.take(&y_slot, x.len())?;
+            let mut dgamma = slots.open_param(&gamma)?;
+            let mut dbeta = slots.open_param(&beta)?;
+            let from = NormBackward {
                 through_stats,
-                &x,
-                &mean,
-                &variance,
-                &gamma,
-                dy,
-                dx,
-                dgamma,
-                dbeta,
-            )
+                x: x.values(),
+                mean: mean.as_ref(),
+                variance: variance.as_ref(),
+                gamma: &gamma,
+                y: y.as_ref().map(Matrix::values),
+                activation,
+                dy: &mut dy,
+                dgamma: &mut dgamma,
+                dbeta: &mut dbeta,
+            };
+            x.device().normalize_backward(shape, from)?;
+            slots.add(x.slot(), x.len(), dy)?;
+            slots.close(gamma.slot(), dgamma)?;
+            slots.close(beta.slot(), dbeta)
         });
     }
     Ok(y.put_tape(tape))

@@ -1,8 +1,8 @@
 //! Pooling.
 
-use dfdx::prelude::{PutTape, SplitTape, Tape};
+use dfdx::prelude::Tape;
 
-use super::tape::buffers;
+use super::slots::Slots;
 use super::{Backend, Image, Matrix, PoolShape};
 
 /// The largest value of each window; the first one in row order wins a tie, and a NaN wins over all.
@@ -18,14 +18,19 @@ pub fn max_pool2d<D: Backend, T: Tape<f32, D>>(
 ) -> Result<Matrix<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
     let n = super::rows_of("max_pool2d", &x, shape.input().features());
-    let device = x.device().clone();
-    let mut y: Matrix<D> = device.try_zeros_like(&(n, shape.output().features()))?;
-    device.max_pool_forward(shape, &x, &mut y)?;
+    let features = shape.output().features();
+    let mut y = x.device().values(x.pool(), n * features)?;
+    x.device().max_pool_forward(shape, x.values(), &mut y)?;
+    let y = Matrix::new(x.device(), x.pool(), (n, features), y)?;
     if T::OWNS_TAPE {
-        let y = y.ghost();
-        tape.add_backward_op(move |g| {
-            buffers!(g; dy = y, dx = x);
-            device.max_pool_backward(shape, &x, dy, dx)
+        let (y_slot, y_len) = (y.slot().clone(), y.len());
+        tape.add_backward_op(move |gradients| {
+            let mut slots = Slots::new(gradients, x.device(), x.pool());
+            let dy = slots.take(&y_slot, y_len)?;
+            let mut dx = slots.open(x.slot(), x.len())?;
+            x.device()
+                .max_pool_backward(shape, x.values(), &dy, &mut dx)?;
+            slots.close(x.slot(), dx)
         });
     }
     Ok(y.put_tape(tape))
@@ -44,14 +49,20 @@ pub fn avg_pool2d<D: Backend, T: Tape<f32, D>>(
 ) -> Result<Matrix<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
     let n = super::rows_of("avg_pool2d", &x, shape.input().features());
-    let device = x.device().clone();
-    let mut y: Matrix<D> = device.try_zeros_like(&(n, shape.output().features()))?;
-    device.avg_pool_forward(shape, &x, &mut y)?;
+    let features = shape.output().features();
+    let mut y = x.device().values(x.pool(), n * features)?;
+    x.device().avg_pool_forward(shape, x.values(), &mut y)?;
+    let y = Matrix::new(x.device(), x.pool(), (n, features), y)?;
     if T::OWNS_TAPE {
-        let (x, y) = (x.ghost(), y.ghost());
-        tape.add_backward_op(move |g| {
-            buffers!(g; dy = y, dx = x);
-            device.avg_pool_backward(shape, dy, dx)
+        let (device, pool) = (x.device().clone(), x.pool().clone());
+        let (x_slot, x_len) = (x.slot().clone(), x.len());
+        let (y_slot, y_len) = (y.slot().clone(), y.len());
+        tape.add_backward_op(move |gradients| {
+            let mut slots = Slots::new(gradients, &device, &pool);
+            let dy = slots.take(&y_slot, y_len)?;
+            let mut dx = slots.open(&x_slot, x_len)?;
+            device.avg_pool_backward(shape, &dy, &mut dx)?;
+            slots.close(&x_slot, dx)
         });
     }
     Ok(y.put_tape(tape))

@@ -1,9 +1,9 @@
 //! Gradients of every op against central differences of an f64 reference, literals worked out by hand, and the tape's laws.
 
-use dfdx::prelude::{
-    Backward, Cpu, Gradients, HasShape, OwnedTape, Tensor, TensorFromVec, Trace, WithEmptyTape,
-};
+use dfdx::prelude::{Backward, Cpu, Gradients, OwnedTape, PutTape, Tape, ZerosTensor};
 
+use super::recycle::Pool;
+use super::slots::Slots;
 use super::view::view;
 use super::*;
 use crate::exact::rng::Stream;
@@ -16,27 +16,55 @@ fn values(len: usize, seed: u64) -> Vec<f32> {
 }
 
 fn matrix(data: &[f32], rows: usize) -> Matrix<Cpu> {
-    Cpu::default().tensor_from_vec(data.to_vec(), (rows, data.len() / rows))
+    // Stale values are of no kind an op may rely on.
+    let pool = Pool::default();
+    for len in 1..200 {
+        pool.take(len).fill(f32::NAN);
+    }
+    let shape = (rows, data.len() / rows);
+    Matrix::written(&Cpu::default(), &pool, shape, |to| to.copy_from_slice(data)).unwrap()
 }
 
 fn param(data: &[f32]) -> Param<Cpu> {
-    Cpu::default().tensor_from_vec(data.to_vec(), (data.len(),))
+    Param::new(&Cpu::default(), data.to_vec()).unwrap()
 }
 
-fn gradient<S: dfdx::prelude::Shape>(
-    gradients: &Gradients<f32, Cpu>,
-    of: &Tensor<S, f32, Cpu>,
-) -> Vec<f32> {
-    view(&gradients.get(of)).to_vec()
+/// The gradient of a matrix or a parameter; zeros where there is none.
+trait Operand {
+    fn gradient(&self, of: &mut Gradients<f32, Cpu>) -> Vec<f32>;
 }
 
-/// The gradients of Σ weights·y, a sum that dfdx itself computes, independent of our ops.
+impl Operand for Matrix<Cpu> {
+    fn gradient(&self, of: &mut Gradients<f32, Cpu>) -> Vec<f32> {
+        let found = take_input_gradient(of, self).unwrap();
+        found.map_or(vec![0.0; self.values().len()], |g| g.to_vec())
+    }
+}
+
+impl Operand for Param<Cpu> {
+    fn gradient(&self, of: &mut Gradients<f32, Cpu>) -> Vec<f32> {
+        let found = take_gradient(of, self, &Pool::default()).unwrap();
+        found.map_or(vec![0.0; view(self).len()], |g| g.to_vec())
+    }
+}
+
+fn gradient(gradients: &mut Gradients<f32, Cpu>, of: &impl Operand) -> Vec<f32> {
+    of.gradient(gradients)
+}
+
+/// The gradients of Σ weights·y.
 fn weighted(y: Taped, weights: &[f32]) -> Gradients<f32, Cpu> {
-    let n = y.shape().0;
-    let features = weights.len() / n;
-    let weights = matrix(weights, n);
-    assert_eq!(weights.shape().1, features);
-    dfdx::prelude::SumTo::sum::<(), dfdx::prelude::Axes2<0, 1>>(y * weights).backward()
+    assert_eq!(y.values().len(), weights.len());
+    let (weights, (y, mut tape)) = (weights.to_vec(), y.split_tape());
+    tape.add_backward_op(move |gradients| {
+        let mut slots = Slots::new(gradients, y.device(), y.pool());
+        let mut dy = slots.open(y.slot(), y.len())?;
+        assert_eq!(dy.how, Accumulate::First);
+        dy.to.copy_from_slice(&weights);
+        slots.close(y.slot(), dy)
+    });
+    let sum: Scalar<Cpu> = Cpu::default().zeros();
+    sum.put_tape(tape).backward()
 }
 
 /// Central differences of Σ weights·f in f64, at inputs rounded to f32.
@@ -111,18 +139,23 @@ fn dense_gradients() {
     );
     let (x, w, b) = (matrix(&xv, n), param(&wv), param(&bv));
     let y = dense(
-        x.leaky_trace(),
+        x.clone().traced(),
         &w,
         Some(&b),
         DenseShape::new(i, o).unwrap(),
+        Activation::Identity,
         InputGradient::Needed,
     )
     .unwrap();
-    let g = weighted(y, &cv);
+    let mut g = weighted(y, &cv);
     check(
         "dense",
         &[&xv, &wv, &bv],
-        &[gradient(&g, &x), gradient(&g, &w), gradient(&g, &b)],
+        &[
+            gradient(&mut g, &x),
+            gradient(&mut g, &w),
+            gradient(&mut g, &b),
+        ],
         &cv,
         |v| {
             (0..n * o)
@@ -159,12 +192,24 @@ fn conv_gradients() {
             values(n * out.features(), 4),
         );
         let (x, w, b) = (matrix(&xv, n), param(&wv), param(&bv));
-        let y = conv2d(x.leaky_trace(), &w, Some(&b), shape, InputGradient::Needed).unwrap();
-        let g = weighted(y, &cv);
+        let y = conv2d(
+            x.clone().traced(),
+            &w,
+            Some(&b),
+            shape,
+            Activation::Identity,
+            InputGradient::Needed,
+        )
+        .unwrap();
+        let mut g = weighted(y, &cv);
         check(
             "conv",
             &[&xv, &wv, &bv],
-            &[gradient(&g, &x), gradient(&g, &w), gradient(&g, &b)],
+            &[
+                gradient(&mut g, &x),
+                gradient(&mut g, &w),
+                gradient(&mut g, &b),
+            ],
             &cv,
             |v| {
                 let mut y = Vec::new();
@@ -228,12 +273,12 @@ fn pool_gradients() {
                 .collect()
         };
         let x = matrix(&xv, n);
-        let g = weighted(max_pool2d(x.leaky_trace(), shape).unwrap(), &cv);
-        check("max", &[&xv], &[gradient(&g, &x)], &cv, |v| {
+        let mut g = weighted(max_pool2d(x.clone().traced(), shape).unwrap(), &cv);
+        check("max", &[&xv], &[gradient(&mut g, &x)], &cv, |v| {
             windows(&v[0], |w| w.iter().copied().fold(f64::MIN, f64::max))
         });
-        let g = weighted(avg_pool2d(x.leaky_trace(), shape).unwrap(), &cv);
-        check("avg", &[&xv], &[gradient(&g, &x)], &cv, |v| {
+        let mut g = weighted(avg_pool2d(x.clone().traced(), shape).unwrap(), &cv);
+        check("avg", &[&xv], &[gradient(&mut g, &x)], &cv, |v| {
             windows(&v[0], |w| w.iter().sum::<f64>() / w.len() as f64)
         });
     }
@@ -250,8 +295,8 @@ fn activation_gradients() {
         (sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
     ];
     for (op, f) in ops {
-        let g = weighted(op(x.leaky_trace()).unwrap(), &cv);
-        check("activation", &[&xv], &[gradient(&g, &x)], &cv, |v| {
+        let mut g = weighted(op(x.clone().traced()).unwrap(), &cv);
+        check("activation", &[&xv], &[gradient(&mut g, &x)], &cv, |v| {
             v[0].iter().map(|x| f(*x)).collect()
         });
     }
@@ -274,9 +319,20 @@ fn batch_norm_gradients() {
         };
         v[0].iter().enumerate().map(one).collect()
     };
-    let (y, stats) = batch_norm_train(x.leaky_trace(), &gamma, &beta, shape).unwrap();
-    let g = weighted(y, &cv);
-    let got = [gradient(&g, &x), gradient(&g, &gamma), gradient(&g, &beta)];
+    let (y, stats) = batch_norm_train(
+        x.clone().traced(),
+        &gamma,
+        &beta,
+        shape,
+        Activation::Identity,
+    )
+    .unwrap();
+    let mut g = weighted(y, &cv);
+    let got = [
+        gradient(&mut g, &x),
+        gradient(&mut g, &gamma),
+        gradient(&mut g, &beta),
+    ];
     check("batch norm", &[&xv, &gv, &bv], &got, &cv, |v| {
         normal(v, &|j| {
             let column: Vec<f64> = v[0].iter().skip(j).step_by(c).copied().collect();
@@ -289,11 +345,24 @@ fn batch_norm_gradients() {
     });
     assert_eq!(stats.count, 12);
     let (mean, variance) = (param(&[0.3, -0.2]), param(&[0.5, 2.0]));
-    let g = weighted(
-        batch_norm_eval(x.leaky_trace(), &gamma, &beta, &mean, &variance, shape).unwrap(),
+    let mut g = weighted(
+        batch_norm_eval(
+            x.clone().traced(),
+            &gamma,
+            &beta,
+            &mean,
+            &variance,
+            shape,
+            Activation::Identity,
+        )
+        .unwrap(),
         &cv,
     );
-    let got = [gradient(&g, &x), gradient(&g, &gamma), gradient(&g, &beta)];
+    let got = [
+        gradient(&mut g, &x),
+        gradient(&mut g, &gamma),
+        gradient(&mut g, &beta),
+    ];
     check("batch norm eval", &[&xv, &gv, &bv], &got, &cv, |v| {
         normal(v, &|j| [(0.3, 0.5), (-0.2, 2.0)][j])
     });
@@ -306,9 +375,9 @@ fn cross_entropy_gradients() {
     let xv = values(n * k, 1);
     let x = matrix(&xv, n);
     for smoothing in [0.0f32, 0.1] {
-        let loss = softmax_cross_entropy(x.leaky_trace(), &labels, smoothing).unwrap();
+        let loss = softmax_cross_entropy(x.clone().traced(), &labels, smoothing).unwrap();
         let value = view(&loss)[0];
-        let g = loss.backward();
+        let mut g = loss.backward();
         let reference = |v: &[Vec<f64>]| {
             let mut sum = 0.0;
             for (row, label) in v[0].chunks(k).zip(labels.of_rows()) {
@@ -327,7 +396,7 @@ fn cross_entropy_gradients() {
         check(
             "cross-entropy",
             &[&xv],
-            &[gradient(&g, &x)],
+            &[gradient(&mut g, &x)],
             &[1.0],
             reference,
         );
@@ -337,19 +406,20 @@ fn cross_entropy_gradients() {
 #[test]
 fn an_input_used_twice_gets_both_gradients() {
     let x = matrix(&[1.0, -2.0, 3.0], 1);
-    let traced = x.leaky_trace();
-    let branch = relu(traced.with_empty_tape()).unwrap();
-    let g = weighted(
-        add(add(traced.with_empty_tape(), branch).unwrap(), traced).unwrap(),
+    let traced = x.clone().traced();
+    let none = Activation::Identity;
+    let branch = relu(traced.branch()).unwrap();
+    let mut g = weighted(
+        add(add(traced.branch(), branch, none).unwrap(), traced, none).unwrap(),
         &[1.0, 10.0, 100.0],
     );
-    assert_eq!(gradient(&g, &x), [3.0, 20.0, 300.0]);
-    let traced = x.leaky_trace();
-    let g = weighted(
-        add(traced.with_empty_tape(), traced).unwrap(),
+    assert_eq!(gradient(&mut g, &x), [3.0, 20.0, 300.0]);
+    let traced = x.clone().traced();
+    let mut g = weighted(
+        add(traced.branch(), traced, none).unwrap(),
         &[1.0, 1.0, 1.0],
     );
-    assert_eq!(gradient(&g, &x), [2.0; 3]);
+    assert_eq!(gradient(&mut g, &x), [2.0; 3]);
 }
 
 #[test]
@@ -357,35 +427,49 @@ fn a_weight_used_twice_and_a_second_pass_accumulate() {
     let (w, x) = (param(&[2.0]), matrix(&[3.0], 1));
     let shape = DenseShape::new(1, 1).unwrap();
     let two = |g: Gradients<f32, Cpu>| {
-        let y = dense(x.trace(g), &w, None, shape, InputGradient::Skip).unwrap();
+        let y = dense(
+            x.clone().traced_into(g),
+            &w,
+            None,
+            shape,
+            Activation::Identity,
+            InputGradient::Skip,
+        )
+        .unwrap();
         weighted(
-            dense(y, &w, None, shape, InputGradient::Needed).unwrap(),
+            dense(
+                y,
+                &w,
+                None,
+                shape,
+                Activation::Identity,
+                InputGradient::Needed,
+            )
+            .unwrap(),
             &[1.0],
         )
     };
     // y = w²x: dy/dw = 2wx = 12.
     let mut g = two(Gradients::leaky());
-    assert_eq!(gradient(&g, &w), [12.0]);
-    // A second pass over the same leaves adds to their gradients, once what is not a leaf was dropped.
-    let mut kept: Gradients<f32, Cpu> = Gradients::leaky();
-    kept.get_or_alloc_mut(&w)
-        .unwrap()
-        .copy_from_slice(g.get_or_alloc_mut(&w).unwrap());
-    assert_eq!(gradient(&two(kept), &w), [24.0]);
+    assert_eq!(gradient(&mut g, &w), [12.0]);
+    // A second pass over the same leaves adds to their gradients.
+    let g = two(Gradients::leaky());
+    assert_eq!(gradient(&mut two(g), &w), [24.0]);
 }
 
 #[test]
 fn a_skipped_input_gradient_is_not_made() {
     let (w, x) = (param(&[2.0]), matrix(&[3.0], 1));
     let y = dense(
-        x.leaky_trace(),
+        x.clone().traced(),
         &w,
         None,
         DenseShape::new(1, 1).unwrap(),
+        Activation::Identity,
         InputGradient::Skip,
     )
     .unwrap();
-    assert_eq!(gradient(&weighted(y, &[1.0]), &w), [3.0]);
+    assert_eq!(gradient(&mut weighted(y, &[1.0]), &w), [3.0]);
     let w4 = param(&[1.0; 9]);
     let shape = ConvShape::new(
         Image {
@@ -401,12 +485,20 @@ fn a_skipped_input_gradient_is_not_made() {
     .unwrap();
     let x = matrix(&[1.0; 9], 1);
     let mut g = weighted(
-        conv2d(x.leaky_trace(), &w4, None, shape, InputGradient::Skip).unwrap(),
+        conv2d(
+            x.clone().traced(),
+            &w4,
+            None,
+            shape,
+            Activation::Identity,
+            InputGradient::Skip,
+        )
+        .unwrap(),
         &[1.0; 9],
     );
-    assert!(g.get_or_alloc_mut(&x).unwrap().iter().all(|d| *d == 0.0));
+    assert!(take_input_gradient(&mut g, &x).unwrap().is_none());
     assert_eq!(
-        gradient(&g, &w4),
+        gradient(&mut g, &w4),
         [4.0, 6.0, 4.0, 6.0, 9.0, 6.0, 4.0, 6.0, 4.0]
     );
 }
@@ -415,12 +507,12 @@ fn a_skipped_input_gradient_is_not_made() {
 fn dropout_scales_what_it_keeps_and_masks_the_gradient_alike() {
     let x = matrix(&[1.0; 4000], 4);
     let stream = Stream::new(1, "dropout test", 0, 0);
-    let y = dropout(x.leaky_trace(), 0.25, &stream).unwrap();
-    let kept = view(&y).to_vec();
+    let y = dropout(x.clone().traced(), 0.25, &stream).unwrap();
+    let kept = y.read().to_vec();
     let zeros = kept.iter().filter(|v| **v == 0.0).count();
     assert!((900..1100).contains(&zeros), "{zeros}");
     assert!(kept.iter().all(|v| *v == 0.0 || *v == 1.0 / 0.75));
-    assert_eq!(gradient(&weighted(y, &[1.0; 4000]), &x), kept);
+    assert_eq!(gradient(&mut weighted(y, &[1.0; 4000]), &x), kept);
 }
 
 /// Worked out by hand.
@@ -433,9 +525,10 @@ fn literals() {
         &param(&[1.0, 0.0, 2.0, -1.0, 1.0, 3.0]),
         Some(&param(&[10.0, 20.0, 30.0])),
         shape,
+        Activation::Identity,
         InputGradient::Skip,
     );
-    assert_eq!(view(&y.unwrap()), [9.0, 22.0, 38.0, 9.0, 24.0, 48.0]);
+    assert_eq!(*y.unwrap().read(), [9.0, 22.0, 38.0, 9.0, 24.0, 48.0]);
     // A 2x3 image under a 2x2 window, no padding, bias 1: 1·1 + 2·2 + 4·3 + 5·4 + 1, 2·1 + 3·2 + 5·3 + 6·4 + 1.
     let shape = ConvShape::new(
         Image {
@@ -454,20 +547,22 @@ fn literals() {
         &param(&[1.0, 2.0, 3.0, 4.0]),
         Some(&param(&[1.0])),
         shape,
+        Activation::Identity,
         InputGradient::Skip,
     );
-    assert_eq!(view(&y.unwrap()), [38.0, 48.0]);
+    assert_eq!(*y.unwrap().read(), [38.0, 48.0]);
     // The mean of 1, 3 is 2, the biased variance 1: ±1/√(1 + 1e-5); running: 0.9·0 + 0.1·2, 0.9·1 + 0.1·2 (unbiased).
     let (y, stats) = batch_norm_train(
         matrix(&[1.0, 3.0], 2),
         &param(&[2.0]),
         &param(&[0.5]),
         NormShape::new(1, 1),
+        Activation::Identity,
     )
     .unwrap();
     close(
         "norm",
-        view(&y),
+        y.values(),
         &[0.5 - 2.0 * 0.999_995, 0.5 + 2.0 * 0.999_995],
     );
     let (mut mean, mut variance) = (param(&[0.0]), param(&[1.0]));
@@ -490,5 +585,99 @@ fn literals() {
         },
     )
     .unwrap();
-    assert_eq!(view(&y), [2.0, 15.0]);
+    assert_eq!(**y.values(), [2.0, 15.0]);
+}
+
+/// An activation taken along has the bits of one behind, forward and backward.
+#[test]
+fn a_fused_activation_is_the_one_behind() {
+    let img = Image {
+        height: 4,
+        width: 4,
+        channels: 3,
+    };
+    let n = 5;
+    let shape = ConvShape::new(img, 6, (3, 3), 1, 1).unwrap();
+    let flat = DenseShape::new(img.features(), 7).unwrap();
+    let norm = NormShape::new(3, 16);
+    let xv = values(n * img.features(), 1);
+    let (cw, cb) = (param(&values(shape.weights(), 2)), param(&values(6, 3)));
+    let (dw, db) = (param(&values(flat.weights(), 4)), param(&values(7, 5)));
+    let (gamma, beta) = (param(&values(3, 6)), param(&values(3, 7)));
+    let (mean, variance) = (param(&values(3, 8)), param(&[0.5, 1.0, 2.0]));
+    let needed = InputGradient::Needed;
+    for activation in [Activation::Relu, Activation::Tanh, Activation::Sigmoid] {
+        type Layer<'a> = &'a dyn Fn(Taped, Activation) -> Taped;
+        let layers: [(Layer, [&Param<Cpu>; 2]); 5] = [
+            (
+                &|x, a| conv2d(x, &cw, Some(&cb), shape, a, needed).unwrap(),
+                [&cw, &cb],
+            ),
+            (
+                &|x, a| dense(x, &dw, Some(&db), flat, a, needed).unwrap(),
+                [&dw, &db],
+            ),
+            (
+                &|x, a| batch_norm_train(x, &gamma, &beta, norm, a).unwrap().0,
+                [&gamma, &beta],
+            ),
+            (
+                &|x, a| batch_norm_eval(x, &gamma, &beta, &mean, &variance, norm, a).unwrap(),
+                [&gamma, &beta],
+            ),
+            (
+                &|x, a| add(x.branch(), tanh(x).unwrap(), a).unwrap(),
+                [&gamma, &beta],
+            ),
+        ];
+        for (i, (layer, params)) in layers.iter().enumerate() {
+            let run = |fused: bool| {
+                let x = matrix(&xv, n);
+                let y = match fused {
+                    true => layer(x.clone().traced(), activation),
+                    false => activate(layer(x.clone().traced(), Activation::Identity), activation)
+                        .unwrap(),
+                };
+                let value = y.read().to_vec();
+                let mut g = weighted(y, &values(value.len(), 9));
+                let [a, b] = params.map(|p| gradient(&mut g, p));
+                [value, gradient(&mut g, &x), a, b]
+            };
+            let bits =
+                |all: [Vec<f32>; 4]| all.map(|v| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+            assert_eq!(
+                bits(run(true)),
+                bits(run(false)),
+                "layer {i}, {activation:?}"
+            );
+        }
+    }
+}
+
+/// After a pass every buffer but the leaves' gradients is back in the pool.
+#[test]
+fn memory_comes_back() {
+    let pool = Pool::default();
+    let device = Cpu::default();
+    let (w, shape) = (param(&values(12, 1)), DenseShape::new(4, 3).unwrap());
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let x = Matrix::written(&device, &pool, (2, 4), |x| x.fill(1.0)).unwrap();
+        let y = dense(
+            x.traced(),
+            &w,
+            None,
+            shape,
+            Activation::Relu,
+            InputGradient::Skip,
+        )
+        .unwrap();
+        let y = dropout(y, 0.5, &Stream::new(1, "op test", 0, 0)).unwrap();
+        let loss = softmax_cross_entropy(y, &Labels::new(&[0, 2], 3).unwrap(), 0.0).unwrap();
+        let mut g = loss.backward();
+        assert!(take_gradient(&mut g, &w, &pool).unwrap().is_some());
+        assert!(take_gradient(&mut g, &w, &pool).unwrap().is_none());
+        held.push(pool.held());
+    }
+    assert_eq!(held[0], held[2]);
 }

@@ -63,24 +63,33 @@ impl Change {
             width,
             channels,
         } = shape;
-        for y in 0..height {
-            for x in 0..width {
-                let to = (y * width + x) * channels;
-                let across = if self.flip { width - 1 - x } else { x };
-                // positions in the image, where they are inside it
-                let from_y = (y + self.down)
-                    .checked_sub(self.crop)
-                    .filter(|&v| v < height);
-                let from_x = (across + self.right)
-                    .checked_sub(self.crop)
-                    .filter(|&v| v < width);
-                match (from_y, from_x) {
-                    (Some(v), Some(u)) => {
-                        let from = (v * width + u) * channels;
-                        out[to..to + channels].copy_from_slice(&image[from..from + channels]);
-                    }
-                    _ => out[to..to + channels].fill(0),
+        let (line, shift) = (width * channels, self.crop.abs_diff(self.right));
+        // Columns of the window that lie in the image, and where they begin in a row of it.
+        let inside = width.saturating_sub(shift);
+        let (to, from) = match self.right < self.crop {
+            true => (shift.min(width), 0),
+            false => (0, width - inside),
+        };
+        for (y, out) in out.chunks_exact_mut(line).enumerate() {
+            let row = (y + self.down).checked_sub(self.crop);
+            let Some(row) = row.filter(|&row| row < height && inside > 0) else {
+                out.fill(0);
+                continue;
+            };
+            let image = &image[row * line + from * channels..][..inside * channels];
+            if self.flip {
+                let first = (width - to - inside) * channels;
+                out[..first].fill(0);
+                out[first + image.len()..].fill(0);
+                let pixels = out[first..][..image.len()].chunks_exact_mut(channels);
+                for (out, pixel) in pixels.zip(image.rchunks_exact(channels)) {
+                    out.copy_from_slice(pixel);
                 }
+            } else {
+                let first = to * channels;
+                out[..first].fill(0);
+                out[first + image.len()..].fill(0);
+                out[first..][..image.len()].copy_from_slice(image);
             }
         }
     }
@@ -142,6 +151,45 @@ mod tests {
             }),
             [3, 4, 5, 6, 0, 0, 9, 10, 11, 12, 0, 0]
         );
+    }
+
+    /// Every change of a larger image, pixel by pixel.
+    #[test]
+    fn every_pixel_comes_from_where_it_should() {
+        let shape = ImageShape {
+            height: 4,
+            width: 3,
+            channels: 2,
+        };
+        let image: Vec<u8> = (1..=24).collect();
+        for crop in 0..6 {
+            for (down, right) in (0..=2 * crop).flat_map(|d| (0..=2 * crop).map(move |r| (d, r))) {
+                for flip in [false, true] {
+                    let change = Change {
+                        flip,
+                        down,
+                        right,
+                        crop,
+                    };
+                    let mut out = vec![99; 24];
+                    change.apply(&image, shape, &mut out);
+                    for (at, got) in out.iter().enumerate() {
+                        let (y, x, c) = (at / 6, at / 2 % 3, at % 2);
+                        let across = if flip { 2 - x } else { x };
+                        let (v, u) = (
+                            (y + down).wrapping_sub(crop),
+                            (across + right).wrapping_sub(crop),
+                        );
+                        let want = if v < 4 && u < 3 {
+                            image[(v * 3 + u) * 2 + c]
+                        } else {
+                            0
+                        };
+                        assert_eq!(*got, want, "{change:?} {at}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

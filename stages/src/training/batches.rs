@@ -4,49 +4,61 @@
 //! `batch_size` entries, the last step what is left. Changes of images are drawn from stream (seed, "augment", e, k), image
 //! by image. So any step can be made without those before it.
 
+use std::cell::RefCell;
+
 use rayon::prelude::*;
 
-use super::augment::Augment;
+use super::augment::{Augment, Change};
 use crate::data::{Dataset, Info};
 use crate::exact::rng::Stream;
 
-/// Images below which threads cost more than they bring.
-const ROWS_PER_TASK: usize = 64;
+/// Numbers a task makes at least.
+const PER_TASK: usize = 1 << 15;
 
-/// Network inputs and labels.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Batch {
-    /// `[rows, features]`, NHWC.
-    pub inputs: Vec<f32>,
-    /// `[rows]`.
-    pub labels: Vec<u32>,
+thread_local! {
+    /// A changed image on its way.
+    static CHANGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Network input for every byte and channel: what [`Dataset::normalised_row`] computes, looked up.
 pub struct Normaliser {
-    /// `[channels][256]`.
-    table: Vec<f32>,
-    channels: usize,
+    /// By channel, then byte.
+    tables: Vec<[f32; 256]>,
 }
 
 impl Normaliser {
     /// For images of this data set.
     pub fn new(info: &Info) -> Normaliser {
-        let channels = info.shape.channels;
-        let table = (0..channels * 256)
-            .map(|i| ((i % 256) as f32 / 255.0 - info.mean[i / 256]) / info.std[i / 256])
-            .collect();
-        Normaliser { table, channels }
+        let of = |(mean, std): (&f32, &f32)| {
+            std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
+        };
+        Normaliser {
+            tables: info.mean.iter().zip(&info.std).map(of).collect(),
+        }
     }
 
     /// Turns bytes into inputs.
     pub fn apply(&self, image: &[u8], row: &mut [f32]) {
-        for (pixel, out) in image
-            .chunks_exact(self.channels)
-            .zip(row.chunks_exact_mut(self.channels))
-        {
-            for (c, (p, out)) in pixel.iter().zip(out).enumerate() {
-                *out = self.table[c * 256 + usize::from(*p)];
+        // One, three, or any number of channels: a known number is several times as fast.
+        match &self.tables[..] {
+            [table] => {
+                for (out, byte) in row.iter_mut().zip(image) {
+                    *out = table[usize::from(*byte)];
+                }
+            }
+            [a, b, c] => {
+                let (pixels, _) = row.as_chunks_mut::<3>();
+                for (out, [x, y, z]) in pixels.iter_mut().zip(image.as_chunks().0) {
+                    *out = [a[usize::from(*x)], b[usize::from(*y)], c[usize::from(*z)]];
+                }
+            }
+            tables => {
+                let pixels = row.chunks_exact_mut(tables.len());
+                for (out, pixel) in pixels.zip(image.chunks_exact(tables.len())) {
+                    for ((out, byte), table) in out.iter_mut().zip(pixel).zip(tables) {
+                        *out = table[usize::from(*byte)];
+                    }
+                }
             }
         }
     }
@@ -61,6 +73,8 @@ pub struct Batches<'a> {
     augment: Augment,
     /// The permutation of an epoch, once made.
     order: Option<(u64, Vec<u32>)>,
+    /// What happens to the images of the newest batch.
+    changes: Vec<Change>,
 }
 
 impl<'a> Batches<'a> {
@@ -73,6 +87,7 @@ impl<'a> Batches<'a> {
             batch_size,
             augment,
             order: None,
+            changes: Vec::new(),
         }
     }
 
@@ -81,8 +96,14 @@ impl<'a> Batches<'a> {
         self.data.len().div_ceil(self.batch_size) as u64
     }
 
-    /// The batch of a step (within the epoch).
-    pub fn batch(&mut self, epoch: u64, step: u64) -> Batch {
+    /// Images in the batch of a step (within the epoch).
+    pub fn rows(&self, step: u64) -> usize {
+        let first = (step as usize).saturating_mul(self.batch_size);
+        self.batch_size.min(self.data.len().saturating_sub(first))
+    }
+
+    /// The batch of a step: writes its labels, and returns what writes its inputs.
+    pub fn prepare(&mut self, epoch: u64, step: u64, labels: &mut Vec<u32>) -> Inputs<'_> {
         if self.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
             let order =
                 Stream::new(self.seed, "order", epoch, 0).permutation(self.data.len() as u32);
@@ -91,64 +112,94 @@ impl<'a> Batches<'a> {
         let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
         let first = (step as usize * self.batch_size).min(order.len());
         let rows = &order[first..(first + self.batch_size).min(order.len())];
-        let features = self.data.features();
-        let mut batch = Batch {
-            inputs: vec![0.0; rows.len() * features],
-            labels: rows
-                .iter()
-                .map(|&i| u32::from(self.data.labels()[i as usize]))
-                .collect(),
-        };
-        let mut stream = Stream::new(self.seed, "augment", epoch, step);
-        let changes: Vec<_> = rows
-            .iter()
-            .map(|_| self.augment.draw(&mut stream))
-            .collect();
-        let (data, normaliser, plain) = (self.data, &self.normaliser, self.augment.is_none());
-        batch
-            .inputs
-            .par_chunks_mut(features * ROWS_PER_TASK)
-            .enumerate()
-            .for_each(|(task, chunk)| {
-                let mut changed = vec![0; if plain { 0 } else { features }];
-                for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
-                    let at = task * ROWS_PER_TASK + i;
-                    let image = data.image(rows[at] as usize);
-                    if plain {
-                        normaliser.apply(image, row);
-                    } else {
-                        changes[at].apply(image, data.info().shape, &mut changed);
-                        normaliser.apply(&changed, row);
-                    }
-                }
-            });
-        batch
+        labels.clear();
+        labels.extend(
+            rows.iter()
+                .map(|&i| u32::from(self.data.labels()[i as usize])),
+        );
+        self.changes.clear();
+        if !self.augment.is_none() {
+            let mut stream = Stream::new(self.seed, "augment", epoch, step);
+            let draw = |_| self.augment.draw(&mut stream);
+            self.changes.extend(rows.iter().map(draw));
+        }
+        Inputs {
+            data: self.data,
+            normaliser: &self.normaliser,
+            rows,
+            changes: &self.changes,
+        }
     }
 }
 
-/// The images of a data set in order, `size` at a time, unchanged: for evaluation.
-pub fn in_order(data: &Dataset, size: usize) -> impl Iterator<Item = Batch> + '_ {
-    let normaliser = Normaliser::new(data.info());
-    let features = data.features();
-    (0..data.len()).step_by(size).map(move |first| {
-        let end = (first + size).min(data.len());
-        let mut inputs = vec![0.0; (end - first) * features];
-        inputs
-            .par_chunks_mut(features * ROWS_PER_TASK)
-            .enumerate()
-            .for_each(|(task, chunk)| {
-                for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
-                    normaliser.apply(data.image(first + task * ROWS_PER_TASK + i), row);
-                }
+/// The images of a batch, not yet numbers.
+pub struct Inputs<'a> {
+    data: &'a Dataset,
+    normaliser: &'a Normaliser,
+    rows: &'a [u32],
+    /// One for each image, or none at all.
+    changes: &'a [Change],
+}
+
+impl Inputs<'_> {
+    /// Writes the inputs, `[rows, features]`, NHWC.
+    ///
+    /// # Panics
+    /// A buffer of another size.
+    pub fn write(&self, inputs: &mut [f32]) {
+        let (data, features) = (self.data, self.data.features());
+        assert_eq!(inputs.len(), self.rows.len() * features, "a batch's inputs");
+        each_row(inputs, features, |i, row| {
+            let image = data.image(self.rows[i] as usize);
+            let Some(change) = self.changes.get(i) else {
+                return self.normaliser.apply(image, row);
+            };
+            CHANGED.with_borrow_mut(|changed| {
+                changed.resize(features, 0);
+                change.apply(image, data.info().shape, changed);
+                self.normaliser.apply(changed, row);
             });
-        Batch {
-            inputs,
-            labels: data.labels()[first..end]
-                .iter()
-                .map(|&l| u32::from(l))
-                .collect(),
+        });
+    }
+}
+
+/// Runs `work(row number, row)` for every row, by several threads where that pays.
+fn each_row(inputs: &mut [f32], features: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = (PER_TASK / features).max(1);
+    inputs
+        .par_chunks_mut(features * rows)
+        .enumerate()
+        .for_each(|(task, chunk)| {
+            for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
+                work(task * rows + i, row);
+            }
+        });
+}
+
+/// The images of a data set in order, unchanged: for evaluation.
+pub struct InOrder<'a> {
+    data: &'a Dataset,
+    normaliser: Normaliser,
+}
+
+impl<'a> InOrder<'a> {
+    /// Of this data set.
+    pub fn new(data: &'a Dataset) -> InOrder<'a> {
+        InOrder {
+            data,
+            normaliser: Normaliser::new(data.info()),
         }
-    })
+    }
+
+    /// Writes the images from `first` on as inputs.
+    ///
+    /// # Panics
+    /// More images than there are.
+    pub fn write(&self, first: usize, inputs: &mut [f32]) {
+        each_row(inputs, self.data.features(), |i, row| {
+            self.normaliser.apply(self.data.image(first + i), row);
+        });
+    }
 }
 
 #[cfg(test)]
@@ -162,19 +213,18 @@ mod tests {
         let mut batches = Batches::new(&data, 3, 4, Augment::default());
         assert_eq!(batches.steps_per_epoch(), 3);
         let rows = |epoch, batches: &mut Batches| {
-            let all: Vec<Batch> = (0..3).map(|k| batches.batch(epoch, k)).collect();
-            assert_eq!(
-                all.iter().map(|b| b.labels.len()).collect::<Vec<_>>(),
-                [4, 4, 3]
-            );
-            all.iter()
-                .flat_map(|b| {
-                    b.inputs
-                        .chunks(12)
-                        .map(|r| r.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
-                        .collect::<Vec<_>>()
-                })
-                .collect::<Vec<_>>()
+            let (mut labels, mut all) = (Vec::new(), Vec::new());
+            for (step, rows) in [4, 4, 3].into_iter().enumerate() {
+                assert_eq!(batches.rows(step as u64), rows);
+                let mut inputs = vec![0.0; rows * 12];
+                batches
+                    .prepare(epoch, step as u64, &mut labels)
+                    .write(&mut inputs);
+                assert_eq!(labels.len(), rows);
+                let bits = |row: &[f32]| row.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                all.extend(inputs.chunks(12).map(bits));
+            }
+            all
         };
         let first = rows(0, &mut batches);
         let second = rows(1, &mut batches);
@@ -196,16 +246,35 @@ mod tests {
     #[test]
     fn evaluation_goes_in_order() {
         let data = tiny(5);
-        let batches: Vec<Batch> = in_order(&data, 2).collect();
-        assert_eq!(
-            batches
-                .iter()
-                .flat_map(|b| b.labels.clone())
-                .collect::<Vec<_>>(),
-            [0, 1, 0, 1, 0]
-        );
-        let mut row = [0.0; 12];
-        data.normalised_row(4, &mut row);
-        assert_eq!(batches[2].inputs, row);
+        let (mut got, mut row) = ([0.0; 24], [0.0; 12]);
+        InOrder::new(&data).write(3, &mut got);
+        for (i, got) in got.chunks(12).enumerate() {
+            data.normalised_row(3 + i, &mut row);
+            assert_eq!(got, row);
+        }
+    }
+
+    /// What a batch is does not depend on threads, nor on the batches before it.
+    #[test]
+    fn changed_images_are_the_same_on_any_number_of_threads() {
+        let data = tiny(5000);
+        let augment = Augment {
+            flip: true,
+            crop: 1,
+        };
+        let make = |threads: usize, warm: bool| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| {
+                let mut batches = Batches::new(&data, 3, 4500, augment);
+                let (mut labels, mut inputs) = (Vec::new(), vec![0.0; 500 * 12]);
+                if warm {
+                    batches.prepare(0, 0, &mut labels);
+                }
+                batches.prepare(0, 1, &mut labels).write(&mut inputs);
+                (labels, inputs)
+            })
+        };
+        let first = make(1, false);
+        assert!(make(8, true) == first && make(3, false) == first);
     }
 }

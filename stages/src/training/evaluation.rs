@@ -1,6 +1,6 @@
 //! Loss and accuracy of a network on a data set, in evaluation mode.
 
-use super::batches;
+use super::batches::InOrder;
 use crate::data::Dataset;
 use crate::kind::Failure;
 use crate::nn::network::Network;
@@ -20,27 +20,32 @@ pub struct Score {
     pub by_class: Vec<(u64, u64)>,
 }
 
-/// Looks at every image once: the loss is Σ (batch mean · batch size) / N in f64, in order.
+/// Looks at every image once: the loss is Σ (batch mean · batch size) / N in f64, in order. Memory comes
+/// from `pool`.
 pub fn score<D: Backend>(
     device: &D,
+    pool: &D::Pool,
     network: &Network<D>,
     data: &Dataset,
 ) -> anyhow::Result<Score> {
     let failed = |e: D::Err| anyhow::anyhow!("evaluation: {e:?}");
     let classes = network.architecture().identity.classes;
+    let images = InOrder::new(data);
     let (mut loss, mut by_class) = (0.0, vec![(0, 0); classes]);
-    for batch in batches::in_order(data, BATCH) {
-        let rows = batch.labels.len();
-        let x: Matrix<D> = device.tensor_from_vec(batch.inputs, (rows, data.features()));
-        let logits = network.forward(x).map_err(failed)?;
-        for (row, &label) in logits.as_vec().chunks_exact(classes).zip(&batch.labels) {
-            let class = &mut by_class[label as usize];
+    for first in (0..data.len()).step_by(BATCH) {
+        let labels = &data.labels()[first..data.len().min(first + BATCH)];
+        let shape = (labels.len(), data.features());
+        let x = Matrix::written(device, pool, shape, |inputs| images.write(first, inputs));
+        let logits = x.and_then(|x| network.forward(x)).map_err(failed)?;
+        for (row, &label) in logits.read().chunks_exact(classes).zip(labels) {
+            let class = &mut by_class[usize::from(label)];
             class.1 += 1;
-            class.0 += u64::from(argmax(row) == label as usize);
+            class.0 += u64::from(argmax(row) == usize::from(label));
         }
-        let labels = Labels::new(&batch.labels, classes)?;
+        let labels: Vec<u32> = labels.iter().map(|&l| u32::from(l)).collect();
+        let labels = Labels::new(&labels, classes)?;
         let mean = ops::softmax_cross_entropy(logits, &labels, 0.0).map_err(failed)?;
-        loss += f64::from(mean.as_vec()[0]) * rows as f64;
+        loss += f64::from(mean.as_vec()[0]) * labels.of_rows().len() as f64;
     }
     let right: u64 = by_class.iter().map(|c| c.0).sum();
     Ok(Score {

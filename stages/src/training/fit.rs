@@ -1,31 +1,24 @@
 //! The training loop: batches through the network, gradients through the optimizer, what happened into rows and states.
 //!
-//! On the CPU device only the optimizer's step needs the weights as slices; everything else goes through [`crate::ops`].
+//! What a step computes is [`super::step`]'s business.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dfdx::prelude::{
-    AsArray as _, Backward as _, Cpu, Gradients, HasShape as _, PutTape as _, SplitTape as _,
-    TensorFromVec as _, Trace as _,
-};
-
 use super::batches::Batches;
 use super::evaluation;
 use super::length::{Length, StopAt};
 use super::mask::Masks;
-use super::optim::{Memory, Stepper};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
 use super::schedule::Clock;
 use super::state::{Measured, Progress, State};
+use super::step::Learner;
 use crate::data::Dataset;
 use crate::kind::Failure;
 use crate::nn::architecture::Architecture;
-use crate::nn::network::{Network, StepKey};
-use crate::ops::view::view_mut;
-use crate::ops::{self, Labels, Matrix};
+use crate::nn::network::StepKey;
 use crate::weights::NamedTensors;
 
 /// A state is written when this much work would be lost.
@@ -79,12 +72,10 @@ pub enum Start {
 struct Training<'a, L> {
     recipe: &'a Recipe,
     sets: Sets<'a>,
-    masks: &'a Masks,
     clock: Clock,
-    device: Cpu,
-    network: Network<Cpu>,
-    memory: Vec<Memory>,
-    stepper: Stepper,
+    learner: Learner<'a>,
+    /// Of the newest batch.
+    labels: Vec<u32>,
     checkpoints: BTreeMap<u64, NamedTensors>,
     at: Progress,
     listener: &'a mut L,
@@ -106,38 +97,30 @@ pub fn fit<'a, L: Listener>(
     start: Start,
     listener: &'a mut L,
 ) -> anyhow::Result<Trained> {
-    let device = Cpu::default();
     let (weights, memory, checkpoints, at) = match start {
-        Start::Weights(weights) => (weights, None, BTreeMap::new(), Progress::default()),
-        Start::State(s) => (s.model, Some(s.memory), s.checkpoints, s.progress),
+        Start::Weights(weights) => (weights, Vec::new(), BTreeMap::new(), Progress::default()),
+        Start::State(s) => (s.model, s.memory, s.checkpoints, s.progress),
     };
-    let network = Network::load(&device, Arc::clone(architecture), &weights);
-    let fresh = || {
-        network
-            .tensors()
-            .iter()
-            .map(|t| Memory::new(&recipe.optimizer, t.shape().0))
-            .collect()
-    };
-    let memory = match memory {
-        Some(kept) => fill_untrained(kept, fresh()),
-        None => fresh(),
-    };
+    let learner = Learner::new(
+        architecture,
+        &weights,
+        recipe.optimizer,
+        memory,
+        at.step,
+        masks,
+    );
     let mut batches = Batches::new(sets.train, recipe.seed, recipe.batch_size, recipe.augment);
     let steps_per_epoch = batches.steps_per_epoch();
     let steps_total = recipe.length.steps_total(steps_per_epoch);
     let mut training = Training {
         recipe,
         sets,
-        masks,
         clock: Clock {
             steps_per_epoch,
             steps_total,
         },
-        device,
-        network,
-        memory,
-        stepper: Stepper::after(recipe.optimizer, at.step),
+        learner,
+        labels: Vec::new(),
         checkpoints,
         at,
         listener,
@@ -147,10 +130,9 @@ pub fn fit<'a, L: Listener>(
         evaluating: Duration::ZERO,
     };
     let begun = Instant::now();
-    training.mask_weights();
     training.run(&mut batches)?;
     let spent = begun.elapsed();
-    let model = training.network.save();
+    let model = training.learner.network().save();
     if let Some((name, _)) = model
         .iter()
         .find(|(_, t)| t.data.iter().any(|x| !x.is_finite()))
@@ -171,16 +153,6 @@ pub fn fit<'a, L: Listener>(
         learning_s: (spent - training.evaluating).as_secs_f64(),
         evaluating_s: training.evaluating.as_secs_f64(),
     })
-}
-
-/// Memories are written only where they hold something; the others are those of a fresh optimizer.
-fn fill_untrained(kept: Vec<Memory>, fresh: Vec<Memory>) -> Vec<Memory> {
-    let fits =
-        |k: &Memory, f: &Memory| k.first.len() == f.first.len() && k.second.len() == f.second.len();
-    kept.into_iter()
-        .zip(fresh)
-        .map(|(k, f)| if fits(&k, &f) { k } else { f })
-        .collect()
 }
 
 impl<L: Listener> Training<'_, L> {
@@ -204,31 +176,19 @@ impl<L: Listener> Training<'_, L> {
 
     /// One optimizer step.
     fn step(&mut self, batches: &mut Batches, lr: f64) -> anyhow::Result<()> {
-        let batch = batches.batch(self.at.epoch, self.at.step_in_epoch);
-        let rows = batch.labels.len();
-        let identity = &self.network.architecture().identity;
-        let labels = Labels::new(&batch.labels, identity.classes)?;
-        let features = self.sets.train.features();
-        let failed = |e| anyhow::anyhow!("training step: {e:?}");
-        let x: Matrix<Cpu> = self.device.tensor_from_vec(batch.inputs, (rows, features));
+        let rows = batches.rows(self.at.step_in_epoch);
+        let inputs = batches.prepare(self.at.epoch, self.at.step_in_epoch, &mut self.labels);
         let key = StepKey {
             seed: self.recipe.seed,
             epoch: self.at.epoch,
             step: self.at.step,
         };
-        let logits = self
-            .network
-            .forward_train(x.leaky_trace(), key)
-            .map_err(failed)?;
-        let (logits, tape) = logits.split_tape();
-        let correct = ops::count_correct(&logits, &labels).map_err(failed)?;
-        let loss = ops::softmax_cross_entropy(
-            logits.put_tape(tape),
-            &labels,
-            self.recipe.label_smoothing as f32,
-        )
-        .map_err(failed)?;
-        let value = loss.array();
+        let smoothing = self.recipe.label_smoothing as f32;
+        let fill = |to: &mut [f32]| inputs.write(to);
+        let learnt = self
+            .learner
+            .step(rows, fill, &self.labels, smoothing, lr, key)?;
+        let value = learnt.loss;
         if !value.is_finite() {
             let text = format!(
                 "the loss became {value} in epoch {}, step {} of it (step {} in all, learning rate {lr})",
@@ -238,46 +198,13 @@ impl<L: Listener> Training<'_, L> {
             );
             return Err(Failure::new(text).hint("lower the learning rate, add a warm-up (`schedule: {warmup: {epochs: 1}}`) or check the data").into());
         }
-        let gradients = loss.backward();
-        self.update(gradients, lr);
         self.at.loss_sum += f64::from(value) * rows as f64;
-        self.at.correct += correct as u64;
+        self.at.correct += learnt.correct as u64;
         self.at.seen += rows as u64;
         self.images += rows as u64;
         self.at.step_in_epoch += 1;
         self.at.step += 1;
         Ok(())
-    }
-
-    fn update(&mut self, mut gradients: Gradients<f32, Cpu>, lr: f64) {
-        self.stepper.advance();
-        let architecture = Arc::clone(self.network.architecture());
-        for (i, _) in architecture
-            .parameters
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| p.role.is_trained())
-        {
-            let tensor = &mut self.network.tensors_mut()[i];
-            // a parameter without a gradient would be a layer that nothing reads: there is none
-            let Ok(gradient) = gradients.get_or_alloc_mut(tensor) else {
-                continue;
-            };
-            self.stepper
-                .apply(lr, view_mut(tensor), gradient, &mut self.memory[i]);
-        }
-        self.mask_weights();
-    }
-
-    /// Sets masked weights and their memories to 0.
-    fn mask_weights(&mut self) {
-        for (i, tensor) in self.network.tensors_mut().iter_mut().enumerate() {
-            let Some(mask) = self.masks.get(i) else {
-                continue;
-            };
-            self.stepper
-                .mask(mask, view_mut(tensor), &mut self.memory[i]);
-        }
     }
 
     fn end_epoch(&mut self, lr: f64) -> anyhow::Result<()> {
@@ -298,7 +225,8 @@ impl<L: Listener> Training<'_, L> {
             .checkpoint_every
             .is_some_and(|every| self.at.epoch.is_multiple_of(every))
         {
-            self.checkpoints.insert(self.at.epoch, self.network.save());
+            self.checkpoints
+                .insert(self.at.epoch, self.learner.network().save());
         }
         Ok(())
     }
@@ -329,7 +257,12 @@ impl<L: Listener> Training<'_, L> {
             return Ok(());
         };
         let begun = Instant::now();
-        let score = evaluation::score(&self.device, &self.network, test)?;
+        let score = evaluation::score(
+            self.learner.device(),
+            self.learner.pool(),
+            self.learner.network(),
+            test,
+        )?;
         self.evaluating += begun.elapsed();
         if score.loss.is_nan() {
             let text = format!(
@@ -397,12 +330,12 @@ impl<L: Listener> Training<'_, L> {
             return Ok(());
         };
         let state = State {
-            model: self.network.save(),
-            memory: self.memory.clone(),
+            model: self.learner.network().save(),
+            memory: self.learner.memory().to_vec(),
             checkpoints: self.checkpoints.clone(),
             progress: self.at.clone(),
         };
-        state.write(&path, self.network.architecture())?;
+        state.write(&path, self.learner.network().architecture())?;
         self.listener.state(pause, &path);
         self.last_state = Instant::now();
         Ok(())

@@ -10,3 +10,4 @@ pub mod optim;
 pub mod recipe;
 pub mod schedule;
 pub mod state;
+pub mod step;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::Path;
+pub use crate::kernels::optim::Part;
 use crate::kernels::optim::{self, AdamPowers};
 
 /// The rule by which weights follow gradients.
@@ -190,6 +191,22 @@ impl Memory {
             },
         }
     }
+
+    /// A parameter of an optimizer's step.
+    pub fn part<'a>(
+        &'a mut self,
+        weights: &'a mut [f32],
+        gradient: &'a [f32],
+        mask: Option<&'a [f32]>,
+    ) -> Part<'a> {
+        Part {
+            w: weights,
+            first: &mut self.first,
+            second: &mut self.second,
+            gradient,
+            mask,
+        }
+    }
 }
 
 /// An optimizer with its count of steps.
@@ -225,6 +242,11 @@ impl Stepper {
 
     /// Moves one parameter at learning rate `lr`.
     pub fn apply(&self, lr: f64, weights: &mut [f32], gradients: &[f32], memory: &mut Memory) {
+        self.apply_all(lr, &mut [memory.part(weights, gradients, None)]);
+    }
+
+    /// Moves parameters at learning rate `lr`, then sets to 0 what is masked.
+    pub fn apply_all(&self, lr: f64, parts: &mut [Part<'_>]) {
         let lr = lr as f32;
         let adam = |betas: [f64; 2], eps: f64, decay: WeightDecay| optim::Adam {
             lr,
@@ -242,30 +264,12 @@ impl Stepper {
                     nesterov: o.nesterov,
                     decay: o.weight_decay.into(),
                 };
-                if memory.first.is_empty() {
-                    optim::sgd(
-                        self.path,
-                        rule,
-                        weights,
-                        &mut vec![0.0; gradients.len()],
-                        gradients,
-                    );
-                } else {
-                    optim::sgd(self.path, rule, weights, &mut memory.first, gradients);
-                }
-                return;
+                return optim::sgd_all(self.path, rule, parts);
             }
             Optimizer::Adam(o) => adam(o.betas, o.eps, o.weight_decay),
             Optimizer::Adamw(o) => adam(o.betas, o.eps, WeightDecay::Decoupled(o.weight_decay)),
         };
-        optim::adam(
-            self.path,
-            rule,
-            weights,
-            &mut memory.first,
-            &mut memory.second,
-            gradients,
-        );
+        optim::adam_all(self.path, rule, parts);
     }
 
     /// Sets weights and memory to 0 where the mask is 0.

@@ -14,7 +14,7 @@ use super::super::margin::Margin;
 use super::super::out::Out;
 use super::super::path::{Path, kernel};
 use super::super::scratch;
-use super::super::shard::{Group, SHARD_IMAGES, groups};
+use super::super::shard::{Group, Groups, SHARD_IMAGES};
 use super::{each_chunk, worth_threads};
 use crate::shape::{ConvShape, Image};
 
@@ -68,7 +68,7 @@ pub(super) fn to(
         margin,
         padded: margin.around(image),
         ordinary: ordinary(path, x, dy, None, SHARD_IMAGES * out.positions()),
-        groups: groups(images, out.positions()),
+        groups: Groups::new(images, out.positions()),
         threads: worth_threads(shape, images),
         x,
         dy,
@@ -87,7 +87,7 @@ struct WeightGradient<'a> {
     margin: Margin,
     padded: Image,
     ordinary: bool,
-    groups: Vec<Group>,
+    groups: Groups,
     threads: bool,
     x: &'a [f32],
     dy: &'a [f32],
@@ -156,7 +156,7 @@ impl WeightGradient<'_> {
                     let images = group.images.start * features..group.images.end * features;
                     let (x, image) = (&self.x[images], self.shape.input());
                     self.margin.with_padded(x, image, |x| {
-                        self.add_group(group, x, &part, i == 0, sums);
+                        self.add_group(&group, x, &part, i == 0, sums);
                     });
                 }
             });
@@ -185,8 +185,10 @@ impl WeightGradient<'_> {
                 let part = self.part(cut, task);
                 scratch::with(2 * len, |both| {
                     let (total, shard) = both.split_at_mut(len);
-                    for (i, group) in self.groups.iter().enumerate() {
-                        let begins = i == 0 || self.groups[i - 1].shard != group.shard;
+                    let mut last = None;
+                    for group in self.groups.iter() {
+                        let begins = last != Some(group.shard);
+                        last = Some(group.shard);
                         if begins && group.shard > 1 {
                             add_piece(self.path, shard, total);
                         }
@@ -196,7 +198,7 @@ impl WeightGradient<'_> {
                         } else {
                             &mut *shard
                         };
-                        self.add_group(group, x, &part, begins, sums);
+                        self.add_group(&group, x, &part, begins, sums);
                     }
                     if images > SHARD_IMAGES {
                         add_piece(self.path, shard, total);
