@@ -62,6 +62,14 @@ pub enum BadShape {
         /// Columns of the window.
         kernel_w: usize,
     },
+    /// Groups that would be of different sizes.
+    #[error("{channels} channels cannot be cut into {groups} equal groups")]
+    Groups {
+        /// Of the input.
+        channels: usize,
+        /// Asked for.
+        groups: usize,
+    },
     /// The sizes overflow.
     #[error("the sizes are too large to index")]
     TooLarge,
@@ -195,6 +203,117 @@ impl ConvShape {
     /// Length of the flat weight, laid out `[kernel_h, kernel_w, channels, outputs]`.
     pub fn weights(&self) -> usize {
         self.kernel_h * self.kernel_w * self.input.channels * self.output.channels
+    }
+}
+
+/// A depthwise convolution over NHWC images: every channel has a window of its own; weight `[kernel_h, kernel_w, channels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DepthwiseShape(ConvShape);
+
+impl DepthwiseShape {
+    /// As [`ConvShape::new`] with as many outputs as channels.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(
+        input: Image,
+        kernel: (usize, usize),
+        stride: usize,
+        padding: usize,
+    ) -> Result<DepthwiseShape, BadShape> {
+        ConvShape::new(input, input.channels, kernel, stride, padding).map(DepthwiseShape)
+    }
+
+    /// What is read.
+    pub fn input(&self) -> Image {
+        self.0.input
+    }
+
+    /// What is written: as many channels as are read.
+    pub fn output(&self) -> Image {
+        self.0.output
+    }
+
+    /// Rows and columns of the window.
+    pub fn kernel(&self) -> (usize, usize) {
+        self.0.kernel()
+    }
+
+    /// Positions the window moves at once.
+    pub fn stride(&self) -> usize {
+        self.0.stride
+    }
+
+    /// Zeros added on each side.
+    pub fn padding(&self) -> usize {
+        self.0.padding
+    }
+
+    /// Length of the flat weight, laid out `[kernel_h, kernel_w, channels]`.
+    pub fn weights(&self) -> usize {
+        self.0.kernel_h * self.0.kernel_w * self.0.input.channels
+    }
+}
+
+/// What group norm normalises together: groups of neighbouring channels over all positions of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupNormShape {
+    positions: usize,
+    channels: usize,
+    groups: usize,
+}
+
+impl GroupNormShape {
+    /// # Errors
+    /// A size is 0, or the channels cannot be cut into so many equal groups.
+    pub fn new(image: Image, groups: usize) -> Result<GroupNormShape, BadShape> {
+        positive(image.positions(), "positions")?;
+        positive(image.channels, "channels")?;
+        positive(groups, "groups")?;
+        if !image.channels.is_multiple_of(groups) {
+            return Err(BadShape::Groups {
+                channels: image.channels,
+                groups,
+            });
+        }
+        Ok(GroupNormShape {
+            positions: image.positions(),
+            channels: image.channels,
+            groups,
+        })
+    }
+
+    /// Layer norm: all features of a row are one group, each with a gain and a shift of its own.
+    ///
+    /// # Errors
+    /// No features.
+    pub fn layer(features: usize) -> Result<GroupNormShape, BadShape> {
+        positive(features, "features")?;
+        Ok(GroupNormShape {
+            positions: 1,
+            channels: features,
+            groups: 1,
+        })
+    }
+
+    /// Positions of an image.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Values per position, each with a gain and a shift.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Groups of an image.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Values of an image.
+    pub fn features(&self) -> usize {
+        self.positions * self.channels
     }
 }
 
