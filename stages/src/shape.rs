@@ -62,6 +62,14 @@ pub enum BadShape {
         /// Columns of the window.
         kernel_w: usize,
     },
+    /// Pooling windows that would be mostly padding.
+    #[error("padding {padding} is more than half the window ({kernel}x{kernel})")]
+    PoolPadding {
+        /// Positions added on each side.
+        padding: usize,
+        /// Side of the window.
+        kernel: usize,
+    },
     /// Groups that would be of different sizes.
     #[error("{channels} channels cannot be cut into {groups} equal groups")]
     Groups {
@@ -317,20 +325,39 @@ impl GroupNormShape {
     }
 }
 
-/// A pooling window without padding; places where it does not fit whole are left out.
+/// A pooling window; places where it does not fit whole into the padded image are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PoolShape {
     input: Image,
     output: Image,
     kernel: (usize, usize),
     stride: (usize, usize),
+    padding: usize,
 }
 
 impl PoolShape {
+    /// Without padding.
+    ///
     /// # Errors
     /// A size is 0, the window never fits, or sizes overflow.
     pub fn new(input: Image, kernel: usize, stride: usize) -> Result<PoolShape, BadShape> {
-        let (height, width) = windows(input, (kernel, kernel), stride, 0)?;
+        PoolShape::padded(input, kernel, stride, 0)
+    }
+
+    /// With `padding` positions around the image, at most half the window as in PyTorch, so that no window is all padding.
+    ///
+    /// # Errors
+    /// As [`PoolShape::new`], and more padding than that.
+    pub fn padded(
+        input: Image,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<PoolShape, BadShape> {
+        let (height, width) = windows(input, (kernel, kernel), stride, padding)?;
+        if padding > kernel / 2 {
+            return Err(BadShape::PoolPadding { padding, kernel });
+        }
         let output = Image {
             height,
             width,
@@ -341,6 +368,7 @@ impl PoolShape {
             output,
             kernel: (kernel, kernel),
             stride: (stride, stride),
+            padding,
         })
     }
 
@@ -360,6 +388,7 @@ impl PoolShape {
             },
             kernel,
             stride: (1, 1),
+            padding: 0,
         })
     }
 
@@ -381,6 +410,11 @@ impl PoolShape {
     /// Rows and columns the window moves at once.
     pub fn stride(&self) -> (usize, usize) {
         self.stride
+    }
+
+    /// Positions added on each side.
+    pub fn padding(&self) -> usize {
+        self.padding
     }
 }
 
@@ -443,6 +477,7 @@ mod tests {
         assert_eq!(out(5, 1, 0).height, 28);
         assert_eq!(out(1, 2, 0).height, 16);
         assert_eq!(PoolShape::new(RGB, 3, 2).unwrap().output().width, 15);
+        assert_eq!(PoolShape::padded(RGB, 3, 2, 1).unwrap().output().width, 16);
         assert_eq!(PoolShape::global(RGB).unwrap().output().features(), 3);
     }
 
@@ -472,6 +507,14 @@ mod tests {
             ConvShape::new(RGB, 1, (3, 3), 1, usize::MAX),
             Err(BadShape::TooLarge)
         );
+        assert!(matches!(
+            PoolShape::padded(RGB, 3, 2, 2),
+            Err(BadShape::PoolPadding { .. })
+        ));
+        assert!(matches!(
+            GroupNormShape::new(RGB, 2),
+            Err(BadShape::Groups { .. })
+        ));
         assert_eq!(DenseShape::new(0, 4), Err(BadShape::Zero("inputs")));
         assert_eq!(DenseShape::new(1 << 40, 1 << 40), Err(BadShape::TooLarge));
     }

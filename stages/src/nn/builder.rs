@@ -3,10 +3,11 @@
 use super::architecture::{Layer, Parameter, Role};
 use super::layout::Layout;
 use super::spec::{
-    Activation, ConvLayerSpec, DepthwiseLayerSpec, LayerSpec, Padding, PoolSpec, Shortcut,
+    Activation, ConvLayerSpec, DepthwiseLayerSpec, LayerSpec, Padding, PoolSpec, PoolWindowSpec,
+    Shortcut,
 };
 use crate::ops::{
-    ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
+    BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
 };
 
 /// Layers so far, and what they put out.
@@ -339,25 +340,30 @@ impl Builder {
     }
 
     pub(super) fn pool(&mut self, pool: PoolSpec) -> Result<(), String> {
-        match pool {
-            PoolSpec::Max(n) | PoolSpec::Average(n) => {
-                let shape = PoolShape::new(self.image, n, n).map_err(|e| e.to_string())?;
-                self.layers.push(if matches!(pool, PoolSpec::Max(_)) {
-                    Layer::MaxPool(shape)
-                } else {
-                    Layer::AveragePool(shape)
-                });
-                self.image = shape.output();
-            }
+        let side_by_side = |n| PoolShape::new(self.image, n, n);
+        let windows =
+            |w: PoolWindowSpec| PoolShape::padded(self.image, w.kernel, w.stride, w.padding);
+        let mut fitted = |shape: Result<PoolShape, BadShape>,
+                          layer: fn(PoolShape) -> Layer|
+         -> Result<Image, String> {
+            let shape = shape.map_err(|e| e.to_string())?;
+            self.layers.push(layer(shape));
+            Ok(shape.output())
+        };
+        self.image = match pool {
+            PoolSpec::Max(n) => fitted(side_by_side(n), Layer::MaxPool)?,
+            PoolSpec::Average(n) => fitted(side_by_side(n), Layer::AveragePool)?,
+            PoolSpec::MaxWindows(w) => fitted(windows(w), Layer::MaxPool)?,
+            PoolSpec::AverageWindows(w) => fitted(windows(w), Layer::AveragePool)?,
             PoolSpec::GlobalAverage => {
                 self.layers.push(Layer::GlobalAverage(self.image));
-                self.image = Image {
+                Image {
                     height: 1,
                     width: 1,
                     channels: self.image.channels,
-                };
+                }
             }
-        }
+        };
         Ok(())
     }
 }

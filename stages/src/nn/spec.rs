@@ -193,16 +193,33 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Pooling; windows do not overlap, an incomplete last window is left out.
+/// Pooling; an incomplete last window is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolSpec {
-    /// The maximum of every n × n window.
+    /// The maximum of every n × n window, side by side.
     Max(usize),
-    /// The mean of every n × n window.
+    /// The mean of every n × n window, side by side.
     Average(usize),
     /// The mean of every channel over the whole image.
     GlobalAverage,
+    /// The maximum of windows that may overlap or reach over the edge, where padding never wins.
+    MaxWindows(PoolWindowSpec),
+    /// The mean of windows that may overlap or reach over the edge, where padding counts as zeros.
+    AverageWindows(PoolWindowSpec),
+}
+
+/// Square windows of pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolWindowSpec {
+    /// Side of a window.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Positions added around the image, at most half the side.
+    #[serde(default)]
+    pub padding: usize,
 }
 
 /// A mistake: the field, and what is wrong with it.
@@ -273,24 +290,37 @@ fn layer_problems(path: &[String], layers: &[LayerSpec]) -> Vec<Problem> {
                 message.to_owned(),
             ));
         };
-        let mut positive = |layer: &str, fields: &[(&str, usize)]| {
+        let mut positive = |layer: &[&str], fields: &[(&str, usize)]| {
             for (name, _) in fields.iter().filter(|(_, value)| *value == 0) {
-                add(&[layer, name], "must be at least 1");
+                add(&[layer, &[*name]].concat(), "must be at least 1");
             }
         };
         match layer {
             LayerSpec::Conv(c) => positive(
-                "conv",
+                &["conv"],
                 &[
                     ("channels", c.channels),
                     ("kernel", c.kernel),
                     ("stride", c.stride),
                 ],
             ),
-            LayerSpec::Depthwise(d) => {
-                positive("depthwise", &[("kernel", d.kernel), ("stride", d.stride)])
+            LayerSpec::Depthwise(d) => positive(
+                &["depthwise"],
+                &[("kernel", d.kernel), ("stride", d.stride)],
+            ),
+            LayerSpec::Pool(PoolSpec::MaxWindows(w)) => {
+                positive(
+                    &["pool", "max_windows"],
+                    &[("kernel", w.kernel), ("stride", w.stride)],
+                );
             }
-            LayerSpec::GroupNorm(g) => positive("group_norm", &[("groups", g.groups)]),
+            LayerSpec::Pool(PoolSpec::AverageWindows(w)) => {
+                positive(
+                    &["pool", "average_windows"],
+                    &[("kernel", w.kernel), ("stride", w.stride)],
+                );
+            }
+            LayerSpec::GroupNorm(g) => positive(&["group_norm"], &[("groups", g.groups)]),
             LayerSpec::Dense(0) => add(&["dense"], NO_UNITS),
             LayerSpec::Dropout(rate) => {
                 if let Some(message) = rate_problem(*rate) {
@@ -332,4 +362,40 @@ fn resnet_widths() -> Vec<usize> {
 
 fn resnet_blocks() -> Vec<usize> {
     vec![2; 4]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_found_in_every_depth() {
+        let problems = |model: serde_json::Value| -> Vec<String> {
+            let model: ModelSpec = serde_json::from_value(model).unwrap();
+            let problems = model.problems().into_iter();
+            problems
+                .map(|(at, what)| format!("{}: {what}", at.join(".")))
+                .collect()
+        };
+        let found = problems(serde_json::json!({"conv": {"layers": [
+            {"conv": {"channels": 0}}, {"dropout": 1.0}, {"group_norm": {"groups": 0}},
+            {"residual": {"layers": [{"depthwise": {"stride": 0}}, {"residual": {"layers": []}}]}},
+            {"pool": {"max_windows": {"kernel": 2, "stride": 0}}}]}}));
+        let want = [
+            "conv.layers.0.conv.channels: must be at least 1",
+            "conv.layers.1.dropout: must be at least 0 and below 1, got 1",
+            "conv.layers.2.group_norm.groups: must be at least 1",
+            "conv.layers.3.residual.layers.0.depthwise.stride: must be at least 1",
+            "conv.layers.3.residual.layers.1.residual.layers: a block needs at least one layer",
+            "conv.layers.4.pool.max_windows.stride: must be at least 1",
+        ];
+        assert_eq!(found, want);
+        let found = problems(serde_json::json!({"resnet": {"widths": [8, 0], "blocks": [1]}}));
+        let want = [
+            "resnet.widths.1: must be at least 1",
+            "resnet.blocks: one number per stage: `widths` has 2, `blocks` 1",
+        ];
+        assert_eq!(found, want);
+        assert!(problems(serde_json::json!({"resnet": {}})).is_empty());
+    }
 }
