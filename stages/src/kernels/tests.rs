@@ -8,6 +8,7 @@ mod conv_orders;
 mod dense_orders;
 mod frozen;
 mod others;
+mod special_values;
 
 /// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and infinities.
 fn values(len: usize, seed: u64, harsh: bool) -> Vec<f32> {
