@@ -263,14 +263,19 @@ fn averages_get_the_statistics_of_data() {
         assert_eq!(running, anew[name] != *tensor, "{name}");
     }
     let mut rows = vec![vec![0.0f32; 16]; set.len()];
-    rows.iter_mut().enumerate().for_each(|(i, row)| set.normalised_row(i, row));
+    rows.iter_mut()
+        .enumerate()
+        .for_each(|(i, row)| set.normalised_row(i, row));
     let (w, b) = (&plain["fc1.weight"].data, &plain["fc1.bias"].data);
     for unit in 0..5 {
         let sums: Vec<f64> = rows
             .iter()
             .map(|row| {
                 let terms = row.iter().zip(&w[unit * 16..]);
-                f64::from(b[unit]) + terms.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>()
+                f64::from(b[unit])
+                    + terms
+                        .map(|(x, w)| f64::from(*x) * f64::from(*w))
+                        .sum::<f64>()
             })
             .collect();
         let mean = sums.iter().sum::<f64>() / 300.0;
@@ -283,7 +288,13 @@ fn averages_get_the_statistics_of_data() {
             })
             .sum();
         let close = |got: f32, want: f64| (f64::from(got) - want).abs() < 1e-5 * (1.0 + want.abs());
-        assert!(close(anew["bn1.running_mean"].data[unit], mean), "mean of unit {unit}");
-        assert!(close(anew["bn1.running_var"].data[unit], variance), "variance of unit {unit}");
+        assert!(
+            close(anew["bn1.running_mean"].data[unit], mean),
+            "mean of unit {unit}"
+        );
+        assert!(
+            close(anew["bn1.running_var"].data[unit], variance),
+            "variance of unit {unit}"
+        );
     }
 }

@@ -111,9 +111,10 @@ impl Fma for Software {
     #[cfg(not(target_arch = "x86_64"))]
     type Chains = [f32; WIDTH];
 
-    /// The product of two f32 is exact in f64. The sum with `c` is rounded to odd (truncated, and its last bit set when
-    /// anything was lost), after which the rounding to f32 is as if from the exact sum, because f64 has more than two
-    /// bits to spare (Boldo & Melquiond 2008). Branch-free, so that loops over it vectorise.
+    /// The product of two f32 is exact in f64: 48 bits, exponents between -298 and 256. The sum with `c` is rounded to odd
+    /// (truncated, and its last bit set when anything was lost), after which the rounding to f32 is as if from the exact
+    /// sum, because f64 has more than two bits to spare (Boldo & Melquiond 2008); a subnormal result has fewer bits still.
+    /// Branch-free, so that loops over it vectorise.
     #[inline(always)]
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         let product = f64::from(a) * f64::from(b);

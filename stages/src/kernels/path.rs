@@ -8,8 +8,13 @@ pub struct Path(pub(super) Instructions);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Instructions {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     Avx512,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     Avx2,
+    /// What every 64-bit ARM processor has: fused multiply-adds of four.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     Plain,
 }
 
@@ -18,7 +23,7 @@ pub(super) enum Instructions {
 pub enum BadPath {
     /// An unknown name.
     #[error(
-        "REPRO_SIMD={0:?} is unknown; it may be avx512, avx2 or plain (or unset: the best there is)"
+        "REPRO_SIMD={0:?} is unknown; it may be avx512, avx2, neon or plain (or unset: the best there is)"
     )]
     Unknown(String),
     /// The processor lacks it.
@@ -47,9 +52,10 @@ impl Path {
     pub fn select(name: Option<&str>) -> Result<Path, BadPath> {
         let demand = |path: Option<Path>, name| path.ok_or(BadPath::Missing(name));
         match name {
-            None | Some("") => Ok(Path::avx512().or_else(Path::avx2).unwrap_or(Path::PLAIN)),
+            None | Some("") => Ok(Path::all()[0]),
             Some("avx512") => demand(Path::avx512(), "avx512"),
             Some("avx2") => demand(Path::avx2(), "avx2"),
+            Some("neon") => demand(Path::neon(), "neon"),
             Some("plain") => Ok(Path::PLAIN),
             Some(other) => Err(BadPath::Unknown(other.to_owned())),
         }
@@ -66,10 +72,8 @@ impl Path {
 
     /// All paths this processor has, the best first.
     pub fn all() -> Vec<Path> {
-        [Path::avx512(), Path::avx2(), Some(Path::PLAIN)]
-            .into_iter()
-            .flatten()
-            .collect()
+        let some = [Path::avx512(), Path::avx2(), Path::neon()];
+        some.into_iter().flatten().chain([Path::PLAIN]).collect()
     }
 
     /// What `REPRO_SIMD` calls it.
@@ -77,6 +81,8 @@ impl Path {
         match self.0 {
             Instructions::Avx512 => "avx512",
             Instructions::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon => "neon",
             Instructions::Plain => "plain",
         }
     }
@@ -107,6 +113,16 @@ impl Path {
 
     #[cfg(not(target_arch = "x86_64"))]
     fn avx2() -> Option<Path> {
+        None
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn neon() -> Option<Path> {
+        Some(Path(Instructions::Neon))
+    }
+
+    #[cfg(not(target_arch = "aarch64"))]
+    fn neon() -> Option<Path> {
         None
     }
 }
@@ -141,6 +157,10 @@ macro_rules! kernel {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::path::Instructions::Avx2 => unsafe { avx2($($arg),*) },
+                #[cfg(target_arch = "aarch64")]
+                $crate::kernels::path::Instructions::Neon => {
+                    body::<$crate::exact::fma::Hardware>($($arg),*)
+                }
                 _ => body::<$crate::exact::fma::Software>($($arg),*),
             }
         }
@@ -163,7 +183,7 @@ mod tests {
         for path in Path::all() {
             assert_eq!(Path::select(Some(path.name())), Ok(path));
         }
-        for name in ["avx512", "avx2"] {
+        for name in ["avx512", "avx2", "neon"] {
             assert!(
                 Path::all().iter().any(|p| p.name() == name) == Path::select(Some(name)).is_ok()
             );

@@ -14,6 +14,7 @@ mod gradients;
 mod group_norm_orders;
 mod others;
 mod soft_loss_orders;
+mod special_values;
 
 /// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and infinities.
 fn values(len: usize, seed: u64, harsh: bool) -> Vec<f32> {

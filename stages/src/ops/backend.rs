@@ -8,7 +8,8 @@ use std::fmt::Debug;
 use dfdx::prelude::{Device, Storage};
 
 use super::{
-    ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormShape, Labels, NormShape, Param, PoolShape, Scalar,
+    ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormShape, Labels, NormShape, Param,
+    PoolShape, Scalar,
 };
 use crate::exact::rng::Stream;
 pub use crate::kernels::gelu::Gelu;

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::exact::rng::Stream;
 use crate::kernels::{
-    Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, norm, optim, pool, soft_loss,
+    Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, norm, optim, pool,
+    soft_loss,
 };
 
 /// Added to the variances of group norm and layer norm, as in PyTorch.

@@ -128,7 +128,13 @@ pub fn soft_cross_entropy<D: Backend, T: Tape<f32, D>>(
     let mut probabilities = device.values(&pool, len)?;
     let mut loss: Scalar<D> = device.try_zeros_like(&())?;
     let values = targets.values();
-    device.soft_cross_entropy_forward(classes, logits.values(), values, &mut probabilities, &mut loss)?;
+    device.soft_cross_entropy_forward(
+        classes,
+        logits.values(),
+        values,
+        &mut probabilities,
+        &mut loss,
+    )?;
     if T::OWNS_TAPE {
         let (logits, dloss, targets) = (logits.slot().clone(), loss.clone(), targets.clone());
         tape.add_backward_op(move |gradients| {

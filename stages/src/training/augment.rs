@@ -213,7 +213,13 @@ mod tests {
         for crop in 0..6 {
             for (down, right) in (0..=2 * crop).flat_map(|d| (0..=2 * crop).map(move |r| (d, r))) {
                 for flip in [false, true] {
-                    let change = Change { flip, down, right, crop, ..SAME };
+                    let change = Change {
+                        flip,
+                        down,
+                        right,
+                        crop,
+                        ..SAME
+                    };
                     let mut out = vec![99; 24];
                     change.apply(&image, shape, &mut out);
                     for (at, got) in out.iter().enumerate() {
