@@ -1,0 +1,208 @@
+//! The process that trains on our side: `training::fit` as the kind `train` calls it, halted between two steps whenever
+//! it has run as long as it was told to.
+
+use std::io::BufRead as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dfdx::prelude::Cpu;
+use repro_stages::data::{Dataset, ImageShape, Info};
+use repro_stages::exact::rng::Stream;
+use repro_stages::nn::architecture::{Architecture, Identity, InputSize};
+use repro_stages::nn::init::{self, Init};
+use repro_stages::nn::network::Network;
+use repro_stages::ops::recycle::Pool;
+use repro_stages::training::augment::Augment;
+use repro_stages::training::evaluation;
+use repro_stages::training::fit::{self, Listener, Sets, Start};
+use repro_stages::training::length::Length;
+use repro_stages::training::mask::Masks;
+use repro_stages::training::recipe::{Pause, Recipe};
+use repro_stages::training::schedule::Schedule;
+use repro_stages::weights::NamedTensors;
+use serde_json::{Value, json};
+
+use super::models::{CLASSES, Model};
+
+/// Images of the training set: 30 MB of bytes at CIFAR's size.
+const IMAGES: usize = 10_000;
+/// Images of the test set.
+const TEST_IMAGES: usize = 2_048;
+
+/// Serves `train SECONDS`, `eval SECONDS` (answers: images and seconds) and `rss` (bytes) until its input ends.
+pub fn serve(model: &Model, threads: usize, optimizer: &Value) -> anyhow::Result<()> {
+    let [height, width, channels] = model.input;
+    let identity = Identity {
+        model: serde_json::from_value(model.spec.clone())?,
+        input: InputSize {
+            height,
+            width,
+            channels,
+        },
+        classes: CLASSES,
+    };
+    let architecture = Arc::new(Architecture::new(identity)?);
+    let weights = init::fresh(&architecture, Init::Pytorch, 1, "init");
+    let data = noise(model.input, IMAGES);
+    let mut service = Service {
+        model,
+        architecture: Arc::clone(&architecture),
+        weights: weights.clone(),
+        deadline: None,
+        begun: Instant::now(),
+        steps_begun: 0,
+    };
+    let recipe = Recipe {
+        seed: 1,
+        length: Length::Steps(u64::MAX),
+        stop_at: None,
+        batch_size: model.batch,
+        optimizer: serde_json::from_value(optimizer.clone())?,
+        schedule: Schedule::Constant,
+        augment: Augment::default(),
+        label_smoothing: 0.0,
+        eval_every: u64::MAX,
+        checkpoint_every: None,
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()?;
+    let sets = Sets {
+        train: &data,
+        test: None,
+    };
+    let masks = Masks::none(&architecture);
+    pool.install(|| {
+        fit::fit(
+            &recipe,
+            &architecture,
+            sets,
+            &masks,
+            Start::Weights(weights),
+            &mut service,
+        )
+    })?;
+    Ok(())
+}
+
+/// Pixels and labels without meaning.
+fn noise([height, width, channels]: [usize; 3], images: usize) -> Dataset {
+    let info = Info {
+        name: "noise".into(),
+        shape: ImageShape {
+            height,
+            width,
+            channels,
+        },
+        classes: (0..CLASSES).map(|c| c.to_string()).collect(),
+        mean: vec![0.5; channels],
+        std: vec![0.25; channels],
+    };
+    let mut stream = Stream::new(1, "training bench", 0, 0);
+    let pixels = (0..images * height * width * channels)
+        .map(|_| stream.next_u32() as u8)
+        .collect();
+    let labels = (0..images)
+        .map(|_| stream.below(CLASSES as u32) as u8)
+        .collect();
+    Dataset::new(info, pixels, labels, (0..images as u32).collect()).expect("counts agree")
+}
+
+/// A listener that lets the training go on only when told to.
+struct Service<'a> {
+    model: &'a Model,
+    architecture: Arc<Architecture>,
+    /// The first ones, for evaluation.
+    weights: NamedTensors,
+    /// None before the first command.
+    deadline: Option<Duration>,
+    begun: Instant,
+    steps_begun: u64,
+}
+
+impl Service<'_> {
+    /// Does what is asked until that is to train.
+    fn commands(&mut self, steps: u64) {
+        loop {
+            let mut line = String::new();
+            if !matches!(std::io::stdin().lock().read_line(&mut line), Ok(1..)) {
+                std::process::exit(0);
+            }
+            let (command, seconds) = line.trim().split_once(' ').unwrap_or((line.trim(), "0"));
+            let time = Duration::from_secs_f64(seconds.parse().unwrap_or(0.0));
+            match command {
+                "train" => {
+                    self.deadline = Some(time);
+                    self.steps_begun = steps;
+                    self.begun = Instant::now();
+                    return;
+                }
+                "eval" => self.evaluate(time),
+                _ => println!("{}", peak_resident_bytes()),
+            }
+        }
+    }
+
+    fn evaluate(&self, time: Duration) {
+        let data = noise(self.model.input, TEST_IMAGES);
+        let device = Cpu::default();
+        let network = Network::load(&device, Arc::clone(&self.architecture), &self.weights);
+        let pool = Pool::default();
+        let score = || evaluation::score(&device, &pool, &network, &data).expect("a sound network");
+        score();
+        let begun = Instant::now();
+        let mut images = 0;
+        while begun.elapsed() < time || images == 0 {
+            score();
+            images += TEST_IMAGES;
+        }
+        println!("{images} {}", begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Listener for Service<'_> {
+    fn progress(&mut self, done: u64, _: u64, _: String) {
+        let spent = self.begun.elapsed();
+        match self.deadline {
+            Some(time) if spent < time => return,
+            Some(_) => {
+                let images = (done - self.steps_begun) * self.model.batch as u64;
+                println!("{images} {}", spent.as_secs_f64());
+            }
+            // The first step of all only builds the buffers.
+            None => println!("ready"),
+        }
+        self.commands(done);
+    }
+
+    fn state_path(&mut self, _: Pause) -> Option<PathBuf> {
+        None
+    }
+
+    fn state(&mut self, _: Pause, _: &Path) {}
+
+    fn warning(&mut self, text: String) {
+        eprintln!("{text}");
+    }
+}
+
+/// The largest resident set this process has had.
+fn peak_resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kilobytes = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmHWM:"))
+        .and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// The optimizers that can be asked for, as in a pipeline file. Their learning rate is so small that a network stays
+/// where it starts: one that has learnt its noise by heart has gradients of 0, and would time subnormal numbers.
+pub fn optimizer(name: &str) -> Option<Value> {
+    match name {
+        "adam" => Some(json!({"adam": {"lr": 1e-6}})),
+        "sgd" => Some(json!({"sgd": {"lr": 1e-6, "momentum": 0.9}})),
+        _ => None,
+    }
+}
