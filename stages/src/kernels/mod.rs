@@ -19,6 +19,7 @@ pub mod pool;
 mod scratch;
 mod shard;
 mod sums;
+mod tiles;
 mod transpose;
 
 pub use path::{BadPath, Path};
