@@ -2,13 +2,14 @@
 //!
 //! Reads the JSON Schema of the parameters as a tree of fields and choices; knows no particular kind.
 
+use std::cell::RefCell;
 use std::fmt::Write;
 
 use serde_json::Value;
 
 use crate::kind::KindInfo;
 
-/// Deeper nesting is not shown: only a schema that holds itself gets there.
+/// Deeper nesting is not shown.
 const DEPTH_MAX: usize = 8;
 
 /// The Markdown reference of a kind: what it does, inputs, outputs, every parameter with type, default and meaning.
@@ -43,7 +44,7 @@ pub fn reference(info: &KindInfo) -> String {
     }
     text.push_str("\n### Parameters\n\n");
     let before = text.len();
-    Tree { root: &schema }.fields(&schema, 0, &mut text);
+    Tree::new(&schema).fields(&schema, 0, &mut text);
     if text.len() == before {
         text.push_str("None.\n");
     }
@@ -53,7 +54,7 @@ pub fn reference(info: &KindInfo) -> String {
 
 /// The outputs of the example in the schema, or of the least parameters it allows, if those pass the kind's checks.
 fn outputs(info: &KindInfo, schema: &Value) -> Option<Vec<(String, String)>> {
-    let sample = Tree { root: schema }.sample(schema, 0);
+    let sample = Tree::new(schema).sample(schema, 0);
     let needs: Vec<String> = info.inputs.iter().map(|i| i.name.to_owned()).collect();
     let checked = (info.check)(&sample, &needs).ok()?;
     Some(
@@ -68,9 +69,18 @@ fn outputs(info: &KindInfo, schema: &Value) -> Option<Vec<(String, String)>> {
 struct Tree<'a> {
     /// Holds the `$defs`.
     root: &'a Value,
+    /// The schemas whose insides are being written: one that holds itself is written once.
+    open: RefCell<Vec<&'a Value>>,
 }
 
 impl<'a> Tree<'a> {
+    fn new(root: &'a Value) -> Tree<'a> {
+        Tree {
+            root,
+            open: RefCell::default(),
+        }
+    }
+
     /// Follows references and looks through "or null".
     fn resolve(&self, mut schema: &'a Value) -> &'a Value {
         for _ in 0..DEPTH_MAX {
@@ -133,7 +143,18 @@ impl<'a> Tree<'a> {
         text: &mut String,
     ) {
         let inner = self.resolve(field);
-        let notes: Vec<String> = [Some(self.type_of(inner, 0)), note]
+        let inside = if inner["type"] == "array" {
+            self.resolve(&inner["items"])
+        } else {
+            inner
+        };
+        let inside = match &inside["additionalProperties"] {
+            Value::Object(_) => self.resolve(&inside["additionalProperties"]),
+            _ => inside,
+        };
+        let is_open = self.open.borrow().iter().any(|s| std::ptr::eq(*s, inside));
+        let above = is_open.then(|| "as above".to_owned());
+        let notes: Vec<String> = [Some(self.type_of(inner, 0)), above, note]
             .into_iter()
             .flatten()
             .filter(|n| !n.is_empty())
@@ -145,22 +166,15 @@ impl<'a> Tree<'a> {
         };
         let about = sentence(about.or(inner["description"].as_str()));
         let _ = writeln!(text, "{}- `{name}`{notes}{about}", "  ".repeat(depth));
-        if depth >= DEPTH_MAX {
+        if depth >= DEPTH_MAX || is_open {
             return;
         }
-        let inside = if inner["type"] == "array" {
-            self.resolve(&inner["items"])
-        } else {
-            inner
-        };
-        let inside = match &inside["additionalProperties"] {
-            Value::Object(_) => self.resolve(&inside["additionalProperties"]),
-            _ => inside,
-        };
+        self.open.borrow_mut().push(inside);
         self.fields(inside, depth + 1, text);
         for choice in choices(inside) {
             self.choice(choice, depth + 1, text);
         }
+        self.open.borrow_mut().pop();
     }
 
     /// A choice is a word or a map of one key.
@@ -345,6 +359,18 @@ mod tests {
 Revision 1 of the kind.
 "
         );
+    }
+
+    #[test]
+    fn layers_within_layers_are_described_once() {
+        let text = reference(&kinds::find("train").unwrap());
+        let lists = text.matches("- `layers` (list, each one of").count();
+        assert_eq!(
+            (lists, text.matches("each one of, as above").count()),
+            (2, 1),
+            "{text}"
+        );
+        assert_eq!(text.matches("- `depthwise`").count(), 1);
     }
 
     #[test]

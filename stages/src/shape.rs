@@ -62,6 +62,22 @@ pub enum BadShape {
         /// Columns of the window.
         kernel_w: usize,
     },
+    /// Pooling windows that would be mostly padding.
+    #[error("padding {padding} is more than half the window ({kernel}x{kernel})")]
+    PoolPadding {
+        /// Positions added on each side.
+        padding: usize,
+        /// Side of the window.
+        kernel: usize,
+    },
+    /// Groups that would be of different sizes.
+    #[error("{channels} channels cannot be cut into {groups} equal groups")]
+    Groups {
+        /// Of the input.
+        channels: usize,
+        /// Asked for.
+        groups: usize,
+    },
     /// The sizes overflow.
     #[error("the sizes are too large to index")]
     TooLarge,
@@ -198,20 +214,150 @@ impl ConvShape {
     }
 }
 
-/// A pooling window without padding; places where it does not fit whole are left out.
+/// A depthwise convolution over NHWC images: every channel has a window of its own; weight `[kernel_h, kernel_w, channels]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DepthwiseShape(ConvShape);
+
+impl DepthwiseShape {
+    /// As [`ConvShape::new`] with as many outputs as channels.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(
+        input: Image,
+        kernel: (usize, usize),
+        stride: usize,
+        padding: usize,
+    ) -> Result<DepthwiseShape, BadShape> {
+        ConvShape::new(input, input.channels, kernel, stride, padding).map(DepthwiseShape)
+    }
+
+    /// What is read.
+    pub fn input(&self) -> Image {
+        self.0.input
+    }
+
+    /// What is written: as many channels as are read.
+    pub fn output(&self) -> Image {
+        self.0.output
+    }
+
+    /// Rows and columns of the window.
+    pub fn kernel(&self) -> (usize, usize) {
+        self.0.kernel()
+    }
+
+    /// Positions the window moves at once.
+    pub fn stride(&self) -> usize {
+        self.0.stride
+    }
+
+    /// Zeros added on each side.
+    pub fn padding(&self) -> usize {
+        self.0.padding
+    }
+
+    /// Length of the flat weight, laid out `[kernel_h, kernel_w, channels]`.
+    pub fn weights(&self) -> usize {
+        self.0.kernel_h * self.0.kernel_w * self.0.input.channels
+    }
+}
+
+/// What group norm normalises together: groups of neighbouring channels over all positions of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupNormShape {
+    positions: usize,
+    channels: usize,
+    groups: usize,
+}
+
+impl GroupNormShape {
+    /// # Errors
+    /// A size is 0, or the channels cannot be cut into so many equal groups.
+    pub fn new(image: Image, groups: usize) -> Result<GroupNormShape, BadShape> {
+        positive(image.positions(), "positions")?;
+        positive(image.channels, "channels")?;
+        positive(groups, "groups")?;
+        if !image.channels.is_multiple_of(groups) {
+            return Err(BadShape::Groups {
+                channels: image.channels,
+                groups,
+            });
+        }
+        Ok(GroupNormShape {
+            positions: image.positions(),
+            channels: image.channels,
+            groups,
+        })
+    }
+
+    /// Layer norm: all features of a row are one group, each with a gain and a shift of its own.
+    ///
+    /// # Errors
+    /// No features.
+    pub fn layer(features: usize) -> Result<GroupNormShape, BadShape> {
+        positive(features, "features")?;
+        Ok(GroupNormShape {
+            positions: 1,
+            channels: features,
+            groups: 1,
+        })
+    }
+
+    /// Positions of an image.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// Values per position, each with a gain and a shift.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Groups of an image.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Values of an image.
+    pub fn features(&self) -> usize {
+        self.positions * self.channels
+    }
+}
+
+/// A pooling window; places where it does not fit whole into the padded image are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PoolShape {
     input: Image,
     output: Image,
     kernel: (usize, usize),
     stride: (usize, usize),
+    padding: usize,
 }
 
 impl PoolShape {
+    /// Without padding.
+    ///
     /// # Errors
     /// A size is 0, the window never fits, or sizes overflow.
     pub fn new(input: Image, kernel: usize, stride: usize) -> Result<PoolShape, BadShape> {
-        let (height, width) = windows(input, (kernel, kernel), stride, 0)?;
+        PoolShape::padded(input, kernel, stride, 0)
+    }
+
+    /// With `padding` positions around the image, at most half the window as in PyTorch, so that no window is all padding.
+    ///
+    /// # Errors
+    /// As [`PoolShape::new`], and more padding than that.
+    pub fn padded(
+        input: Image,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<PoolShape, BadShape> {
+        let (height, width) = windows(input, (kernel, kernel), stride, padding)?;
+        if padding > kernel / 2 {
+            return Err(BadShape::PoolPadding { padding, kernel });
+        }
         let output = Image {
             height,
             width,
@@ -222,6 +368,7 @@ impl PoolShape {
             output,
             kernel: (kernel, kernel),
             stride: (stride, stride),
+            padding,
         })
     }
 
@@ -241,6 +388,7 @@ impl PoolShape {
             },
             kernel,
             stride: (1, 1),
+            padding: 0,
         })
     }
 
@@ -262,6 +410,11 @@ impl PoolShape {
     /// Rows and columns the window moves at once.
     pub fn stride(&self) -> (usize, usize) {
         self.stride
+    }
+
+    /// Positions added on each side.
+    pub fn padding(&self) -> usize {
+        self.padding
     }
 }
 
@@ -324,6 +477,7 @@ mod tests {
         assert_eq!(out(5, 1, 0).height, 28);
         assert_eq!(out(1, 2, 0).height, 16);
         assert_eq!(PoolShape::new(RGB, 3, 2).unwrap().output().width, 15);
+        assert_eq!(PoolShape::padded(RGB, 3, 2, 1).unwrap().output().width, 16);
         assert_eq!(PoolShape::global(RGB).unwrap().output().features(), 3);
     }
 
@@ -353,6 +507,14 @@ mod tests {
             ConvShape::new(RGB, 1, (3, 3), 1, usize::MAX),
             Err(BadShape::TooLarge)
         );
+        assert!(matches!(
+            PoolShape::padded(RGB, 3, 2, 2),
+            Err(BadShape::PoolPadding { .. })
+        ));
+        assert!(matches!(
+            GroupNormShape::new(RGB, 2),
+            Err(BadShape::Groups { .. })
+        ));
         assert_eq!(DenseShape::new(0, 4), Err(BadShape::Zero("inputs")));
         assert_eq!(DenseShape::new(1 << 40, 1 << 40), Err(BadShape::TooLarge));
     }

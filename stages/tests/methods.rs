@@ -239,3 +239,51 @@ fn rewinding_gives_the_survivors_their_old_values() {
             .all(|(new, old)| new <= old)
     }));
 }
+
+/// Statistics made anew are those of the data: for the first norm, behind a dense layer, by the formula; a model trained on
+/// other data gets the same ones; everything else is the mean as before.
+#[test]
+fn averages_get_the_statistics_of_data() {
+    let bench = Bench::new();
+    let set = data(1, 300, (4, 4, 1), 3);
+    let train = bench.put("train", &set);
+    let model = json!({"mlp": {"hidden": [5], "batch_norm": {}, "dropout": 0.5}});
+    let with = json!({"model": model, "seed": 1, "length": {"epochs": 2}, "optimizer": sgd()});
+    let trained = bench.run("train", with, &[("train", &train)]).unwrap();
+    let one = [("models", trained.path("model"))];
+    let plain = bench.run("average", Value::Null, &one).unwrap();
+    let with_data = [one[0], ("train", train.as_path())];
+    let anew = bench.run("average", Value::Null, &with_data).unwrap();
+    let again = bench.run("average", Value::Null, &with_data).unwrap();
+    let read = |ran: &Ran| TensorFile::read(ran.path("model")).unwrap().tensors;
+    let (plain, anew) = (read(&plain), read(&anew));
+    assert_eq!(anew, read(&again));
+    for (name, tensor) in &plain {
+        let running = name.contains("running");
+        assert_eq!(running, anew[name] != *tensor, "{name}");
+    }
+    let mut rows = vec![vec![0.0f32; 16]; set.len()];
+    rows.iter_mut().enumerate().for_each(|(i, row)| set.normalised_row(i, row));
+    let (w, b) = (&plain["fc1.weight"].data, &plain["fc1.bias"].data);
+    for unit in 0..5 {
+        let sums: Vec<f64> = rows
+            .iter()
+            .map(|row| {
+                let terms = row.iter().zip(&w[unit * 16..]);
+                f64::from(b[unit]) + terms.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum::<f64>()
+            })
+            .collect();
+        let mean = sums.iter().sum::<f64>() / 300.0;
+        let variance: f64 = sums
+            .chunks(256)
+            .map(|batch| {
+                let n = batch.len() as f64;
+                let mean = batch.iter().sum::<f64>() / n;
+                batch.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0) * n / 300.0
+            })
+            .sum();
+        let close = |got: f32, want: f64| (f64::from(got) - want).abs() < 1e-5 * (1.0 + want.abs());
+        assert!(close(anew["bn1.running_mean"].data[unit], mean), "mean of unit {unit}");
+        assert!(close(anew["bn1.running_var"].data[unit], variance), "variance of unit {unit}");
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod fma;
 pub mod math;
+pub mod normal;
 pub mod rng;
 #[cfg(target_arch = "x86_64")]
 mod sse2;

@@ -62,12 +62,28 @@ impl Grid {
         self.lines * self.per_line
     }
 
+    /// The places of `N` rows from `row` on; those beyond the last row are of no meaning.
     #[inline(always)]
-    fn place(&self, row: usize, steps: Steps) -> usize {
-        if self.lines == 1 {
-            return row * steps.row;
+    fn places<const N: usize>(&self, row: usize, steps: Steps) -> [usize; N] {
+        let (line, mut column) = if self.lines == 1 {
+            (0, row)
+        } else {
+            (row / self.per_line, row % self.per_line)
+        };
+        let mut place = line * steps.line + column * steps.row;
+        let to_next_line = steps.line.wrapping_sub((self.per_line - 1) * steps.row);
+        let mut places = [0; N];
+        for at in &mut places {
+            *at = place;
+            column += 1;
+            if column == self.per_line {
+                column = 0;
+                place = place.wrapping_add(to_next_line);
+            } else {
+                place = place.wrapping_add(steps.row);
+            }
         }
-        row / self.per_line * steps.line + row % self.per_line * steps.row
+        places
     }
 
     /// The place of the last row.
@@ -123,7 +139,7 @@ pub(crate) enum Store {
 impl Store {
     /// What is written, given what is there.
     #[inline(always)]
-    pub(super) fn of(self, there: f32, value: f32) -> f32 {
+    fn of(self, there: f32, value: f32) -> f32 {
         let relu = |v: f32| if v <= 0.0 { 0.0 } else { v };
         match self {
             Store::Set => value,

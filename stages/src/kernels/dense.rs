@@ -41,11 +41,11 @@ fn each(count: usize, threads: bool, work: impl Fn(usize) + Sync + Send) {
 }
 
 /// The panels of `m[k][n]`, packed with the help of all threads, lent to `work`.
-fn with_panels<R>(m: &[f32], k: usize, n: usize, work: impl FnOnce(&[f32]) -> R) -> R {
+fn with_panels<R>(path: Path, m: &[f32], k: usize, n: usize, work: impl FnOnce(&[f32]) -> R) -> R {
     scratch::with(packed_len(k, n), |panels| {
         let whole = (k * WIDE).max(1);
         each_chunk(panels, whole, k * n > WORTH_THREADS, |which, panel| {
-            pack(m, n, which, panel)
+            pack(path, m, n, which, panel)
         });
         work(panels)
     })
@@ -190,7 +190,7 @@ impl Forward<'_> {
         let len = BLOCK.min(self.inputs - at);
         scratch::with(len * step, |lines| {
             let w = &self.w[at * self.outputs..][..len * self.outputs];
-            pack(w, self.outputs, which, lines);
+            pack(self.path, w, self.outputs, which, lines);
             let segments = [Segment {
                 x: at,
                 k: 0,
@@ -381,7 +381,7 @@ fn weight_gradient_to(
     let ordinary = ordinary(path, x, dy, None, n);
     let threads = n * dw.len() >= WORTH_THREADS;
     let part = part(inputs, 4 * rayon::current_num_threads()).min(MOST_COLUMNS);
-    with_panels(dy, n, outputs, |panels| {
+    with_panels(path, dy, n, outputs, |panels| {
         each_chunk(dw, part * outputs, threads, |piece, dw| {
             let columns = dw.len() / outputs;
             // An odd number of cache lines apart.

@@ -7,7 +7,10 @@
 mod chain;
 pub mod conv;
 pub mod dense;
+pub mod depthwise;
 pub mod elementwise;
+pub mod gelu;
+pub mod group_norm;
 pub mod layer;
 pub mod loss;
 mod margin;
@@ -18,6 +21,7 @@ mod path;
 pub mod pool;
 mod scratch;
 mod shard;
+pub mod soft_loss;
 mod sums;
 mod tiles;
 mod transpose;

@@ -1,4 +1,5 @@
-//! Pooling over NHWC images; windows that do not fit whole are left out.
+//! Pooling over NHWC images; windows that do not fit whole into the padded image are left out. Of a window that reaches into
+//! the padding only the part within the image is read and written.
 
 use rayon::prelude::*;
 
@@ -66,13 +67,38 @@ struct Steps {
     channels: usize,
     /// Windows in a row.
     across: usize,
-    /// From one window to the next.
-    down_step: usize,
-    right_step: usize,
-    kernel_h: usize,
-    kernel_w: usize,
     /// From one row of the image to the next.
     line: usize,
+    down: Axis,
+    right: Axis,
+}
+
+/// The windows of one axis, in positions.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl Axis {
+    /// The part of window `at` that lies in the image: its first position and how many.
+    #[inline(always)]
+    fn part(&self, at: usize) -> (usize, usize) {
+        let end = (at * self.stride + self.kernel - self.padding).min(self.size);
+        let first = (at * self.stride).saturating_sub(self.padding);
+        (first, end - first)
+    }
+}
+
+/// The part of a window that lies in the image.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    /// Where it begins.
+    first: usize,
+    rows: usize,
+    columns: usize,
 }
 
 impl Steps {
@@ -84,18 +110,36 @@ impl Steps {
             output: out.features(),
             channels: image.channels,
             across: out.width,
-            down_step: shape.stride().0 * line,
-            right_step: shape.stride().1 * image.channels,
-            kernel_h: shape.kernel().0,
-            kernel_w: shape.kernel().1,
             line,
+            down: Axis {
+                size: image.height,
+                kernel: shape.kernel().0,
+                stride: shape.stride().0,
+                padding: shape.padding(),
+            },
+            right: Axis {
+                size: image.width,
+                kernel: shape.kernel().1,
+                stride: shape.stride().1,
+                padding: shape.padding(),
+            },
         }
     }
 
-    /// Where window `at` begins.
     #[inline(always)]
-    fn window(&self, at: usize) -> usize {
-        at / self.across * self.down_step + at % self.across * self.right_step
+    fn window(&self, at: usize) -> Window {
+        let (row, rows) = self.down.part(at / self.across);
+        let (column, columns) = self.right.part(at % self.across);
+        Window {
+            first: row * self.line + column * self.channels,
+            rows,
+            columns,
+        }
+    }
+
+    /// Positions of a whole window.
+    fn area(&self) -> f32 {
+        (self.down.kernel * self.right.kernel) as f32
     }
 }
 
@@ -104,12 +148,12 @@ kernel! {
         let c = steps.channels;
         for (x, y) in x.chunks_exact(steps.input).zip(y.chunks_exact_mut(steps.output)) {
             for (at, y) in y.chunks_exact_mut(c).enumerate() {
-                let first = steps.window(at);
+                let Window { first, rows, columns } = steps.window(at);
                 tiles!(c, |tile, LEN| {
                     let mut best = [0.0; TILE];
                     best[..LEN].copy_from_slice(&x[first + tile..][..LEN]);
-                    for kh in 0..steps.kernel_h {
-                        for kw in 0..steps.kernel_w {
+                    for kh in 0..rows {
+                        for kw in 0..columns {
                             let x = &x[first + kh * steps.line + kw * c + tile..][..LEN];
                             for j in 0..LEN {
                                 best[j] = if wins(x[j], best[j]) { x[j] } else { best[j] };
@@ -173,7 +217,8 @@ enum Fill {
 impl Fill {
     fn of(shape: &PoolShape, how: Accumulate) -> Fill {
         let (image, out, (kernel_h, kernel_w)) = (shape.input(), shape.output(), shape.kernel());
-        let tiled = shape.kernel() == shape.stride()
+        let tiled = shape.padding() == 0
+            && shape.kernel() == shape.stride()
             && (out.height * kernel_h, out.width * kernel_w) == (image.height, image.width);
         match how {
             Accumulate::Add => Fill::Add,
@@ -192,13 +237,13 @@ kernel! {
                 dx.fill(0.0);
             }
             for (at, dy) in dy.chunks_exact(c).enumerate() {
-                let first = steps.window(at);
+                let Window { first, rows, columns } = steps.window(at);
                 tiles!(c, |tile, LEN| {
                     let (mut best, mut winner) = ([0.0; TILE], [0u32; TILE]);
                     best[..LEN].copy_from_slice(&x[first + tile..][..LEN]);
                     let mut tap = 0;
-                    for kh in 0..steps.kernel_h {
-                        for kw in 0..steps.kernel_w {
+                    for kh in 0..rows {
+                        for kw in 0..columns {
                             let x = &x[first + kh * steps.line + kw * c + tile..][..LEN];
                             for j in 0..LEN {
                                 let win = wins(x[j], best[j]);
@@ -210,8 +255,8 @@ kernel! {
                     }
                     let dy = &dy[tile..][..LEN];
                     let mut tap = 0;
-                    for kh in 0..steps.kernel_h {
-                        for kw in 0..steps.kernel_w {
+                    for kh in 0..rows {
+                        for kw in 0..columns {
                             let dx = &mut dx[first + kh * steps.line + kw * c + tile..][..LEN];
                             if fill == Fill::Write {
                                 for j in 0..LEN {
@@ -231,7 +276,8 @@ kernel! {
     }
 }
 
-/// Writes `y`. Per element: the window's values are added row by row from 0; the sum is divided by their number.
+/// Writes `y`. Per element: the window's values are added row by row from 0; the sum is divided by the positions of a whole
+/// window, padding counted as zeros (PyTorch's default).
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -249,14 +295,14 @@ pub fn avg_forward(path: Path, shape: &PoolShape, x: &[f32], y: &mut [f32]) {
 kernel! {
     fn avg_images<F>(steps: Steps, x: &[f32], y: &mut [f32]) {
         let c = steps.channels;
-        let area = (steps.kernel_h * steps.kernel_w) as f32;
+        let area = steps.area();
         for (x, y) in x.chunks_exact(steps.input).zip(y.chunks_exact_mut(steps.output)) {
             for (at, y) in y.chunks_exact_mut(c).enumerate() {
-                let first = steps.window(at);
+                let Window { first, rows, columns } = steps.window(at);
                 tiles!(c, |tile, LEN| {
                     let mut sum = [0.0; TILE];
-                    for kh in 0..steps.kernel_h {
-                        for kw in 0..steps.kernel_w {
+                    for kh in 0..rows {
+                        for kw in 0..columns {
                             let x = &x[first + kh * steps.line + kw * c + tile..][..LEN];
                             for j in 0..LEN {
                                 sum[j] += x[j];
@@ -273,7 +319,7 @@ kernel! {
     }
 }
 
-/// Adds to `dx`: every `dy` divided by the number of values in a window, windows in row order.
+/// Adds to `dx`: every `dy` divided by the positions of a whole window, windows in row order.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -298,20 +344,20 @@ pub fn avg_gradient(path: Path, shape: &PoolShape, dy: &[f32], dx: Gradient<'_>)
 kernel! {
     fn avg_images_backward<F>(steps: Steps, fill: Fill, dy: &[f32], dx: &mut [f32]) {
         let c = steps.channels;
-        let area = (steps.kernel_h * steps.kernel_w) as f32;
+        let area = steps.area();
         for (dy, dx) in dy.chunks_exact(steps.output).zip(dx.chunks_exact_mut(steps.input)) {
             if fill == Fill::ZeroThenAdd {
                 dx.fill(0.0);
             }
             for (at, dy) in dy.chunks_exact(c).enumerate() {
-                let first = steps.window(at);
+                let Window { first, rows, columns } = steps.window(at);
                 tiles!(c, |tile, LEN| {
                     let mut share = [0.0; TILE];
                     for j in 0..LEN {
                         share[j] = dy[tile + j] / area;
                     }
-                    for kh in 0..steps.kernel_h {
-                        for kw in 0..steps.kernel_w {
+                    for kh in 0..rows {
+                        for kw in 0..columns {
                             let dx = &mut dx[first + kh * steps.line + kw * c + tile..][..LEN];
                             for j in 0..LEN {
                                 dx[j] = if fill == Fill::Write { 0.0 } else { dx[j] } + share[j];

@@ -10,20 +10,6 @@ pub(super) fn group_images(positions: usize) -> usize {
     256usize.div_ceil(positions.max(1)).clamp(1, SHARD_IMAGES)
 }
 
-/// The groups of a batch of `images`, shard by shard; the last of a shard and the last shard may be smaller.
-pub(super) fn groups(images: usize, positions: usize) -> Vec<Group> {
-    let step = group_images(positions);
-    let mut groups = Vec::new();
-    for shard in (0..images).step_by(SHARD_IMAGES) {
-        let end = images.min(shard + SHARD_IMAGES);
-        groups.extend((shard..end).step_by(step).map(|first| Group {
-            shard: shard / SHARD_IMAGES,
-            images: first..end.min(first + step),
-        }));
-    }
-    groups
-}
-
 /// Consecutive images whose values form one chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
@@ -31,7 +17,7 @@ pub(super) struct Group {
     pub images: Range<usize>,
 }
 
-/// [`groups`] without a list.
+/// The groups of a batch, shard by shard; the last of a shard and the last shard may be smaller.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Groups {
     images: usize,
@@ -59,6 +45,14 @@ impl Groups {
     pub(super) fn first_image(self, group: usize) -> usize {
         let within = (group % self.per_shard * self.step).min(SHARD_IMAGES);
         (group / self.per_shard * SHARD_IMAGES + within).min(self.images)
+    }
+
+    /// All of them.
+    pub(super) fn iter(self) -> impl Iterator<Item = Group> {
+        (0..self.len()).map(move |group| Group {
+            shard: group / self.per_shard,
+            images: self.first_image(group)..self.first_image(group + 1),
+        })
     }
 
     /// Adds group sums (`[groups][width]`) up in place: within each shard in order, then the shards in order. The first of
@@ -113,8 +107,8 @@ mod tests {
             (group_images(1024), group_images(100), group_images(1)),
             (1, 3, 32)
         );
-        let cut: Vec<(usize, Range<usize>)> = groups(70, 20)
-            .into_iter()
+        let cut: Vec<(usize, Range<usize>)> = Groups::new(70, 20)
+            .iter()
             .map(|g| (g.shard, g.images))
             .collect();
         assert_eq!(
@@ -129,27 +123,7 @@ mod tests {
                 (2, 64..70)
             ]
         );
-        assert!(groups(0, 5).is_empty());
-    }
-
-    #[test]
-    fn groups_are_the_same_without_a_list() {
-        for (images, positions) in [
-            (0, 5),
-            (1, 1),
-            (70, 20),
-            (32, 300),
-            (64, 50),
-            (33, 9),
-            (128, 49),
-        ] {
-            let (list, lean) = (groups(images, positions), Groups::new(images, positions));
-            assert_eq!(lean.len(), list.len(), "{images} {positions}");
-            for (i, group) in list.iter().enumerate() {
-                let images = lean.first_image(i)..lean.first_image(i + 1);
-                assert_eq!(images, group.images, "{images:?} {positions}");
-            }
-        }
+        assert_eq!(Groups::new(0, 5).iter().count(), 0);
     }
 
     #[test]

@@ -6,9 +6,14 @@ use crate::shape::Image;
 
 mod conv_orders;
 mod dense_orders;
+mod depthwise_orders;
 mod frozen;
 mod fused;
+mod gelu_orders;
+mod gradients;
+mod group_norm_orders;
 mod others;
+mod soft_loss_orders;
 
 /// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and infinities.
 fn values(len: usize, seed: u64, harsh: bool) -> Vec<f32> {

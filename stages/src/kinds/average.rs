@@ -1,10 +1,17 @@
 //! The kind `average`: the mean of several models' weights.
 
+use std::sync::Arc;
+
+use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kinds::train::read_data;
 use crate::nn::model::Model;
+use crate::nn::network::Network;
+use crate::training::evaluation::check_data;
+use crate::training::statistics::recompute;
 
 /// See the module.
 pub struct Average;
@@ -38,13 +45,22 @@ impl Kind for Average {
     const REVISION: u32 = 1;
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
-    const INPUTS: &'static [InputSpec] = &[InputSpec {
-        name: "models",
-        required: true,
-        many: true,
-        observes_only: false,
-        doc: "The models, all of one shape.",
-    }];
+    const INPUTS: &'static [InputSpec] = &[
+        InputSpec {
+            name: "models",
+            required: true,
+            many: true,
+            observes_only: false,
+            doc: "The models, all of one shape.",
+        },
+        InputSpec {
+            name: "train",
+            required: false,
+            many: true,
+            observes_only: false,
+            doc: "Training data on which the statistics of batch norm are made anew.",
+        },
+    ];
 
     fn outputs(_: &Params) -> Vec<OutputSpec> {
         vec![OutputSpec {
@@ -141,6 +157,15 @@ impl Kind for Average {
             .values_mut()
             .flat_map(|t| &mut t.data)
             .for_each(|w| *w /= divisor);
+        if !task.inputs("train").is_empty() {
+            let data = read_data(task.inputs("train"), "train")?;
+            check_data(&data, &mean.architecture.identity, "train")?;
+            let device = Cpu::default();
+            let architecture = Arc::new(mean.architecture.clone());
+            let mut network = Network::load(&device, architecture, &mean.tensors);
+            recompute(&device, &mut network, &data)?;
+            mean = network.model();
+        }
         mean.write(task.output("model")?)
     }
 }
@@ -157,7 +182,7 @@ weighted: {uses: average, needs: {models: [first.model, second.model]}, with: {w
 Uniform: `((w₁ + w₂) + w₃ ...) / n` in f32, in the order of the inputs, one division at the end. Given: `a₁·w₁ + a₂·w₂ ...` in the same order, each
 product and sum rounded to f32.
 
-**Batch norm**: running means and variances are averaged like weights. They are not the statistics of the averaged network: for networks
-with batch norm train for an epoch with learning rate 0, or judge the average with care (Izmailov et al. recompute them with a pass over the
-training data).
+**Batch norm**: running means and variances are averaged like weights, but are not the statistics of the averaged network. Give the
+training data as `needs: {train: ...}` to make them anew, as Izmailov et al. do (PyTorch: `update_bn`): the images pass in batches of 256,
+in order and unchanged, without dropout; each statistic becomes the mean of the batches' own, weighted by images.
 "#;

@@ -229,12 +229,14 @@ impl Kind for Train {
                 None,
             );
         }
-        if p.augment.crop > 1 << 16 {
-            add(
-                path(&["augment", "crop"]),
-                "is larger than any image".into(),
-                None,
-            );
+        for (name, pixels) in [("crop", p.augment.crop), ("cutout", p.augment.cutout)] {
+            if pixels > 1 << 16 {
+                add(
+                    path(&["augment", name]),
+                    "is larger than any image".into(),
+                    None,
+                );
+            }
         }
         if p.eval_every == 0 {
             add(path(&["eval_every"]), "must be at least 1".into(), None);

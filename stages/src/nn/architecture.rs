@@ -1,15 +1,17 @@
 //! A model on given data: every layer with its geometry, every parameter with its name, shape and role.
 //!
-//! Names are those a PyTorch user would choose: `conv1`, `bn1`, `fc1` ... counted per sort in order of appearance. The
-//! classifier is the last `fc`. Residual nets will be one more arm of [`Architecture::new`] and one more [`Layer`].
+//! Names are those a PyTorch user would choose: `conv1`, `bn1`, `fc1` ... counted per sort in order of appearance, within a
+//! residual block behind the block's name. The classifier is the last `fc`. A `resnet` has torchvision's names.
 
 use serde::{Deserialize, Serialize};
 
 use super::builder::Builder;
 use super::layout::Layout;
-use super::spec::{Activation, LayerSpec, ModelSpec};
+use super::spec::{Activation, ConvLayerSpec, ModelSpec, Padding, PoolSpec, ResnetSpec, Shortcut};
 use crate::kind::Failure;
-use crate::ops::{ConvShape, DenseShape, Image, NormShape, PoolShape};
+use crate::ops::{
+    ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
+};
 use crate::weights::NamedTensors;
 
 /// A model fitted to an input and a number of classes.
@@ -59,19 +61,35 @@ pub enum Layer {
         /// `[out]`.
         bias: usize,
     },
-    /// A convolution with bias.
+    /// A convolution.
     Conv {
         /// Sizes.
         shape: ConvShape,
         /// `[out, in, kh, kw]`.
         weight: usize,
-        /// `[out]`.
-        bias: usize,
+        /// `[out]`, where there is one.
+        bias: Option<usize>,
+    },
+    /// A convolution of every channel by itself.
+    Depthwise {
+        /// Sizes.
+        shape: DepthwiseShape,
+        /// `[channels, 1, kh, kw]`.
+        weight: usize,
+        /// `[channels]`, where there is one.
+        bias: Option<usize>,
     },
     /// Batch norm; gain, shift, running mean and running variance are parameters `first .. first + 4`.
     BatchNorm {
         /// Sizes.
         shape: NormShape,
+        /// Position of the gain.
+        first: usize,
+    },
+    /// Group norm or layer norm; gain and shift are parameters `first` and `first + 1`.
+    GroupNorm {
+        /// Sizes.
+        shape: GroupNormShape,
         /// Position of the gain.
         first: usize,
     },
@@ -90,6 +108,15 @@ pub enum Layer {
     AveragePool(PoolShape),
     /// Mean over the image.
     GlobalAverage(Image),
+    /// `activation(body(x) + shortcut(x))`.
+    Residual {
+        /// Not empty.
+        body: Vec<Layer>,
+        /// Empty: the input as it is.
+        shortcut: Vec<Layer>,
+        /// Of the sum.
+        activation: Option<Activation>,
+    },
 }
 
 /// One named tensor of a network.
@@ -120,9 +147,9 @@ pub enum Role {
         /// Inputs of the unit.
         fan_in: usize,
     },
-    /// Batch norm's factor.
+    /// A norm's factor.
     Gain,
-    /// Batch norm's summand.
+    /// A norm's summand.
     Shift,
     /// Batch norm's running mean: not trained.
     RunningMean,
@@ -166,8 +193,8 @@ impl Architecture {
                 for (i, &width) in mlp.hidden.iter().enumerate() {
                     let mut layer = || {
                         b.dense(width)?;
-                        if let Some(norm) = &mlp.batch_norm {
-                            b.batch_norm(norm);
+                        if mlp.batch_norm.is_some() {
+                            b.batch_norm();
                         }
                         b.layers.push(Layer::Activation(mlp.activation));
                         b.dropout(mlp.dropout)
@@ -180,29 +207,19 @@ impl Architecture {
             ModelSpec::Conv(conv) => {
                 for (i, layer) in conv.layers.iter().enumerate() {
                     let before = b.image;
-                    let done = match layer {
-                        LayerSpec::Conv(c) => b.conv(c.channels, c.kernel, c.stride, c.padding),
-                        LayerSpec::BatchNorm(norm) => {
-                            b.batch_norm(norm);
-                            Ok(())
-                        }
-                        LayerSpec::Activation(a) => {
-                            b.layers.push(Layer::Activation(*a));
-                            Ok(())
-                        }
-                        LayerSpec::Pool(p) => b.pool(*p),
-                        LayerSpec::Dropout(rate) => b.dropout(*rate),
-                        LayerSpec::Dense(n) => b.dense(*n),
-                    };
-                    done.map_err(|e| {
+                    b.layer(layer).map_err(|e| {
                         Failure::new(format!("model: layer {} (its input is {before}): {e}", i + 1))
                             .hint("images shrink with every pooling and unpadded convolution; see the guide to `train`")
                     })?;
                 }
             }
+            ModelSpec::Resnet(resnet) => build_resnet(resnet, &mut b)?,
         }
-        b.dense(identity.classes)
-            .map_err(|e| Failure::new(format!("model: the classifier: {e}")))?;
+        let classifier = match &identity.model {
+            ModelSpec::Resnet(_) => b.named_dense("fc", identity.classes),
+            _ => b.dense(identity.classes),
+        };
+        classifier.map_err(|e| Failure::new(format!("model: the classifier: {e}")))?;
         let total = b.parameters.iter().try_fold(0usize, |sum, p| {
             p.shape
                 .iter()
@@ -217,6 +234,18 @@ impl Architecture {
             layers: b.layers,
             parameters: b.parameters,
         })
+    }
+
+    /// Layers with those of residual blocks: more than there are dropout layers.
+    pub fn layer_count(&self) -> usize {
+        fn count(layers: &[Layer]) -> usize {
+            let inside = |layer: &Layer| match layer {
+                Layer::Residual { body, shortcut, .. } => count(body) + count(shortcut),
+                _ => 0,
+            };
+            layers.len() + layers.iter().map(inside).sum::<usize>()
+        }
+        count(&self.layers)
     }
 
     /// Position of the classifier's weight.
@@ -266,6 +295,45 @@ impl Architecture {
             .collect();
         format!("this model's tensors: {}", names.join(", "))
     }
+}
+
+/// All but the classifier, named as torchvision's `ResNet` names it.
+fn build_resnet(resnet: &ResnetSpec, b: &mut Builder) -> Result<(), Failure> {
+    let conv3 = |channels: usize, stride: usize| ConvLayerSpec {
+        channels,
+        kernel: 3,
+        stride,
+        padding: Padding::Same,
+        bias: false,
+    };
+    let relu = Activation::Relu;
+    let stem = resnet.widths.first().copied().unwrap_or_default();
+    b.conv(&conv3(stem, 1))
+        .map_err(|e| Failure::new(format!("model: the first convolution: {e}")))?;
+    b.batch_norm();
+    b.layers.push(Layer::Activation(relu));
+    for (stage, (&width, &blocks)) in resnet.widths.iter().zip(&resnet.blocks).enumerate() {
+        for block in 0..blocks {
+            let (name, before) = (format!("layer{}.{block}", stage + 1), b.image);
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            let shortcut = if stride == 1 && before.channels == width {
+                Shortcut::Identity
+            } else {
+                Shortcut::Projection
+            };
+            b.residual(&name, shortcut, Some(relu), |b| {
+                b.conv(&conv3(width, stride))?;
+                b.batch_norm();
+                b.layers.push(Layer::Activation(relu));
+                b.conv(&conv3(width, 1))?;
+                b.batch_norm();
+                Ok(())
+            })
+            .map_err(|e| Failure::new(format!("model: {name} (its input is {before}): {e}")))?;
+        }
+    }
+    b.pool(PoolSpec::GlobalAverage)
+        .map_err(|e| Failure::new(format!("model: pooling: {e}")))
 }
 
 #[cfg(test)]
@@ -351,6 +419,120 @@ pub(crate) mod tests {
         assert_eq!(a.parameters[a.output_weight()].name, "fc1.weight");
     }
 
+    fn listed(a: &Architecture) -> Vec<String> {
+        let line = |p: &Parameter| format!("{} {:?}", p.name, p.shape);
+        a.parameters.iter().map(line).collect()
+    }
+
+    fn trained(a: &Architecture) -> usize {
+        let trained = a.parameters.iter().filter(|p| p.role.is_trained());
+        trained.map(|p| p.shape.iter().product::<usize>()).sum()
+    }
+
+    /// 11,173,962 parameters is what ResNet-18 for CIFAR has everywhere (He et al. 2016 with a 3×3 stem and 1×1 shortcuts); the
+    /// code of Ash & Adams 2020 has 0.70M. ResNet-34: 21,282,122.
+    #[test]
+    fn residual_networks_have_the_published_sizes() {
+        let resnet = |spec: serde_json::Value, classes| {
+            architecture(serde_json::json!({"resnet": spec}), (32, 32, 3), classes)
+        };
+        let resnet18 = resnet(serde_json::json!({}), 10);
+        assert_eq!(trained(&resnet18), 11_173_962);
+        let narrow = serde_json::json!({"widths": [16, 32, 64, 128]});
+        assert_eq!(trained(&resnet(narrow, 10)), 701_466);
+        let resnet34 = serde_json::json!({"blocks": [3, 4, 6, 3]});
+        assert_eq!(trained(&resnet(resnet34, 10)), 21_282_122);
+        let list = listed(&resnet18);
+        // 20 convolutions, each with a norm of four tensors, and the classifier.
+        assert_eq!(list.len(), 20 * 5 + 2);
+        assert_eq!(list[0], "conv1.weight [64, 3, 3, 3]");
+        assert_eq!(list[5], "layer1.0.conv1.weight [64, 64, 3, 3]");
+        let second: Vec<&String> = list.iter().filter(|l| l.starts_with("layer2.0.")).collect();
+        let norm = |name: &str| {
+            ["weight", "bias", "running_mean", "running_var"]
+                .map(|part| format!("layer2.0.{name}.{part} [128]"))
+        };
+        let want = [
+            vec!["layer2.0.conv1.weight [128, 64, 3, 3]".to_owned()],
+            norm("bn1").to_vec(),
+            vec!["layer2.0.conv2.weight [128, 128, 3, 3]".to_owned()],
+            norm("bn2").to_vec(),
+            vec!["layer2.0.downsample.0.weight [128, 64, 1, 1]".to_owned()],
+            norm("downsample.1").to_vec(),
+        ]
+        .concat();
+        assert_eq!(second, want.iter().collect::<Vec<_>>());
+        assert_eq!(list[100..], ["fc.weight [10, 512]", "fc.bias [10]"]);
+        assert_eq!(
+            resnet18.parameters[resnet18.output_weight()].name,
+            "fc.weight"
+        );
+        assert_eq!(resnet18.layer_count(), 3 + 8 + 8 * 5 + 3 * 2 + 2);
+    }
+
+    #[test]
+    fn blocks_and_norms_have_names_of_their_own() {
+        let a = architecture(
+            serde_json::json!({"conv": {"layers": [
+                {"conv": {"channels": 4, "bias": false}}, {"group_norm": {"groups": 2}}, {"activation": "gelu"},
+                {"residual": {"layers": [{"depthwise": {"stride": 2}}, {"layer_norm": {}}, {"conv": {"channels": 6, "kernel": 1}}]}},
+                {"residual": {"activation": "relu", "layers": [
+                    {"residual": {"shortcut": "projection", "layers": [{"conv": {"channels": 6}}]}}]}},
+                {"pool": "global_average"}, {"residual": {"layers": [{"dense": 6}, {"layer_norm": {}}]}}]}}),
+            (5, 7, 3),
+            2,
+        );
+        let norm = |name: &str| {
+            ["weight", "bias", "running_mean", "running_var"]
+                .map(|part| format!("{name}.{part} [6]"))
+        };
+        let want: Vec<String> = [
+            &[
+                "conv1.weight [4, 3, 3, 3]",
+                "gn1.weight [4]",
+                "gn1.bias [4]",
+            ]
+            .map(str::to_owned)[..],
+            &[
+                "block1.conv1.weight [4, 1, 3, 3]",
+                "block1.conv1.bias [4]",
+                "block1.ln1.weight [4, 3, 4]",
+                "block1.ln1.bias [4, 3, 4]",
+                "block1.conv2.weight [6, 4, 1, 1]",
+                "block1.conv2.bias [6]",
+                "block1.downsample.0.weight [6, 4, 1, 1]",
+            ]
+            .map(str::to_owned),
+            &norm("block1.downsample.1"),
+            &[
+                "block2.block1.conv1.weight [6, 6, 3, 3]",
+                "block2.block1.conv1.bias [6]",
+            ]
+            .map(str::to_owned),
+            &["block2.block1.downsample.0.weight [6, 6, 1, 1]".to_owned()],
+            &norm("block2.block1.downsample.1"),
+            &[
+                "block3.fc1.weight [6, 6]",
+                "block3.fc1.bias [6]",
+                "block3.ln1.weight [6]",
+                "block3.ln1.bias [6]",
+                "fc1.weight [2, 6]",
+                "fc1.bias [2]",
+            ]
+            .map(str::to_owned),
+        ]
+        .concat();
+        assert_eq!(listed(&a), want);
+    }
+
+    /// New fields must not show in what existing models are described by: keys and files hold the text.
+    #[test]
+    fn old_descriptions_keep_their_bytes() {
+        let text = r#"{"conv":{"layers":[{"conv":{"channels":6,"kernel":3,"stride":1,"padding":"same"}},{"batch_norm":{}},{"dense":4}]}}"#;
+        let model: ModelSpec = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&model).unwrap(), text);
+    }
+
     #[test]
     fn layers_that_do_not_fit_are_named() {
         let make = |layers: serde_json::Value| {
@@ -382,5 +564,31 @@ pub(crate) mod tests {
         );
         assert!(make(serde_json::json!([{"dropout": 1.0}])).contains("below 1"));
         assert!(make(serde_json::json!([{"dense": usize::MAX}])).contains("layer 1"));
+        let block = |shortcut: &str, layers: serde_json::Value| {
+            make(serde_json::json!([{"residual": {"shortcut": shortcut, "layers": layers}}]))
+        };
+        let wide = serde_json::json!([{"conv": {"channels": 2}}]);
+        let text = block("identity", wide);
+        assert!(
+            text.contains("layer 1 (its input is 4x4x1): its layers make 4x4x2 of 4x4x1"),
+            "{text}"
+        );
+        let text = block(
+            "auto",
+            serde_json::json!([{"activation": "relu"}, {"conv": {"channels": 2, "kernel": 5, "padding": "valid"}}]),
+        );
+        assert!(
+            text.contains("its layer 2 (input 4x4x1): a window of 5x5"),
+            "{text}"
+        );
+        let text = block(
+            "auto",
+            serde_json::json!([{"conv": {"channels": 2, "kernel": 2, "padding": "valid"}}]),
+        );
+        assert!(text.contains("no strided 1x1 convolution"), "{text}");
+        assert!(
+            make(serde_json::json!([{"conv": {"channels": 6}}, {"group_norm": {"groups": 4}}]))
+                .contains("layer 2 (its input is 4x4x6): 6 channels")
+        );
     }
 }

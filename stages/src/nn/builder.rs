@@ -2,8 +2,13 @@
 
 use super::architecture::{Layer, Parameter, Role};
 use super::layout::Layout;
-use super::spec::{BatchNormSpec, Padding, PoolSpec};
-use crate::ops::{ConvShape, DenseShape, Image, NormShape, PoolShape};
+use super::spec::{
+    Activation, ConvLayerSpec, DepthwiseLayerSpec, LayerSpec, Padding, PoolSpec, PoolWindowSpec,
+    Shortcut,
+};
+use crate::ops::{
+    BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
+};
 
 /// Layers so far, and what they put out.
 pub(super) struct Builder {
@@ -11,10 +16,28 @@ pub(super) struct Builder {
     pub(super) parameters: Vec<Parameter>,
     /// The image at this point, or one position with as many channels as units.
     pub(super) image: Image,
-    convs: usize,
-    norms: usize,
-    denses: usize,
+    names: Names,
     dropouts: usize,
+}
+
+/// Names layers per sort in order of appearance: `conv1`, `bn1`, `conv2` ...; in a residual block behind the block's name.
+#[derive(Default)]
+struct Names {
+    /// Ends with a dot, or is empty.
+    prefix: String,
+    used: Vec<(&'static str, usize)>,
+}
+
+impl Names {
+    fn next(&mut self, sort: &'static str) -> String {
+        let at = self.used.iter().position(|(s, _)| *s == sort);
+        let at = at.unwrap_or_else(|| {
+            self.used.push((sort, 0));
+            self.used.len() - 1
+        });
+        self.used[at].1 += 1;
+        format!("{}{sort}{}", self.prefix, self.used[at].1)
+    }
 }
 
 impl Builder {
@@ -24,9 +47,7 @@ impl Builder {
             layers: Vec::new(),
             parameters: Vec::new(),
             image,
-            convs: 0,
-            norms: 0,
-            denses: 0,
+            names: Names::default(),
             dropouts: 0,
         }
     }
@@ -41,11 +62,46 @@ impl Builder {
         self.parameters.len() - 1
     }
 
+    /// A layer as the user wrote it.
+    pub(super) fn layer(&mut self, layer: &LayerSpec) -> Result<(), String> {
+        match layer {
+            LayerSpec::Conv(c) => self.conv(c),
+            LayerSpec::Depthwise(d) => self.depthwise(d),
+            LayerSpec::BatchNorm(_) => {
+                self.batch_norm();
+                Ok(())
+            }
+            LayerSpec::LayerNorm(_) => self.layer_norm(),
+            LayerSpec::GroupNorm(g) => self.group_norm(g.groups),
+            LayerSpec::Activation(a) => {
+                self.layers.push(Layer::Activation(*a));
+                Ok(())
+            }
+            LayerSpec::Pool(p) => self.pool(*p),
+            LayerSpec::Dropout(rate) => self.dropout(*rate),
+            LayerSpec::Dense(n) => self.dense(*n),
+            LayerSpec::Residual(r) => {
+                let name = self.names.next("block");
+                self.residual(&name, r.shortcut, r.activation, |b| {
+                    for (i, layer) in r.layers.iter().enumerate() {
+                        let before = b.image;
+                        b.layer(layer)
+                            .map_err(|e| format!("its layer {} (input {before}): {e}", i + 1))?;
+                    }
+                    Ok(())
+                })
+            }
+        }
+    }
+
     pub(super) fn dense(&mut self, outputs: usize) -> Result<(), String> {
+        let name = self.names.next("fc");
+        self.named_dense(&name, outputs)
+    }
+
+    pub(super) fn named_dense(&mut self, name: &str, outputs: usize) -> Result<(), String> {
         let inputs = self.image.features();
         let shape = DenseShape::new(inputs, outputs).map_err(|e| e.to_string())?;
-        self.denses += 1;
-        let name = format!("fc{}", self.denses);
         let layout = Layout::Dense {
             outputs,
             positions: self.image.positions(),
@@ -60,12 +116,7 @@ impl Builder {
             },
             layout,
         );
-        let bias = self.add(
-            format!("{name}.bias"),
-            vec![outputs],
-            Role::Bias { fan_in: inputs },
-            Layout::Plain,
-        );
+        let bias = self.bias(name, outputs, inputs);
         self.layers.push(Layer::Dense {
             shape,
             weight,
@@ -79,26 +130,21 @@ impl Builder {
         Ok(())
     }
 
-    pub(super) fn conv(
-        &mut self,
-        outputs: usize,
-        kernel: usize,
-        stride: usize,
-        padding: Padding,
-    ) -> Result<(), String> {
-        let padding = match padding {
-            Padding::Same if kernel % 2 == 1 => (kernel - 1) / 2,
-            Padding::Same => {
-                return Err(format!("padding `same` needs an odd kernel, got {kernel}"));
-            }
-            Padding::Valid => 0,
-            Padding::Pixels(n) => n,
-        };
-        let inputs = self.image.channels;
-        let shape = ConvShape::new(self.image, outputs, (kernel, kernel), stride, padding)
+    fn bias(&mut self, layer: &str, outputs: usize, fan_in: usize) -> usize {
+        let role = Role::Bias { fan_in };
+        self.add(format!("{layer}.bias"), vec![outputs], role, Layout::Plain)
+    }
+
+    pub(super) fn conv(&mut self, conv: &ConvLayerSpec) -> Result<(), String> {
+        let name = self.names.next("conv");
+        self.named_conv(&name, conv)
+    }
+
+    fn named_conv(&mut self, name: &str, conv: &ConvLayerSpec) -> Result<(), String> {
+        let (outputs, inputs, kernel) = (conv.channels, self.image.channels, conv.kernel);
+        let padding = pixels(conv.padding, kernel)?;
+        let shape = ConvShape::new(self.image, outputs, (kernel, kernel), conv.stride, padding)
             .map_err(|e| e.to_string())?;
-        self.convs += 1;
-        let name = format!("conv{}", self.convs);
         let taps = kernel * kernel;
         let role = Role::Weight {
             fan_in: taps * inputs,
@@ -114,14 +160,7 @@ impl Builder {
                 taps,
             },
         );
-        let bias = self.add(
-            format!("{name}.bias"),
-            vec![outputs],
-            Role::Bias {
-                fan_in: taps * inputs,
-            },
-            Layout::Plain,
-        );
+        let bias = conv.bias.then(|| self.bias(name, outputs, taps * inputs));
         self.layers.push(Layer::Conv {
             shape,
             weight,
@@ -131,10 +170,45 @@ impl Builder {
         Ok(())
     }
 
-    pub(super) fn batch_norm(&mut self, BatchNormSpec {}: &BatchNormSpec) {
+    fn depthwise(&mut self, conv: &DepthwiseLayerSpec) -> Result<(), String> {
+        let (channels, kernel) = (self.image.channels, conv.kernel);
+        let padding = pixels(conv.padding, kernel)?;
+        let shape = DepthwiseShape::new(self.image, (kernel, kernel), conv.stride, padding)
+            .map_err(|e| e.to_string())?;
+        // To PyTorch it is a `Conv2d`, and `_calculate_fan_in_and_fan_out` knows no groups.
+        let name = self.names.next("conv");
+        let taps = kernel * kernel;
+        let role = Role::Weight {
+            fan_in: taps,
+            fan_out: taps * channels,
+        };
+        let weight = self.add(
+            format!("{name}.weight"),
+            vec![channels, 1, kernel, kernel],
+            role,
+            Layout::Conv {
+                outputs: channels,
+                inputs: 1,
+                taps,
+            },
+        );
+        let bias = conv.bias.then(|| self.bias(&name, channels, taps));
+        self.layers.push(Layer::Depthwise {
+            shape,
+            weight,
+            bias,
+        });
+        self.image = shape.output();
+        Ok(())
+    }
+
+    pub(super) fn batch_norm(&mut self) {
+        let name = self.names.next("bn");
+        self.named_batch_norm(&name);
+    }
+
+    fn named_batch_norm(&mut self, name: &str) {
         let channels = self.image.channels;
-        self.norms += 1;
-        let name = format!("bn{}", self.norms);
         let mut add = |suffix: &str, role| {
             self.add(
                 format!("{name}.{suffix}"),
@@ -151,6 +225,102 @@ impl Builder {
             shape: NormShape::new(channels, self.image.positions()),
             first,
         });
+    }
+
+    fn layer_norm(&mut self) -> Result<(), String> {
+        let image = self.image;
+        let shape = GroupNormShape::layer(image.features()).map_err(|e| e.to_string())?;
+        let name = self.names.next("ln");
+        let (sizes, layout) = if image.positions() == 1 {
+            (vec![image.channels], Layout::Plain)
+        } else {
+            // As the inputs of one dense unit: (channel, row, column) in files, (row, column, channel) in memory.
+            let layout = Layout::Dense {
+                outputs: 1,
+                positions: image.positions(),
+                channels: image.channels,
+            };
+            (vec![image.channels, image.height, image.width], layout)
+        };
+        self.gain_and_shift(&name, shape, sizes, layout);
+        Ok(())
+    }
+
+    fn group_norm(&mut self, groups: usize) -> Result<(), String> {
+        let shape = GroupNormShape::new(self.image, groups).map_err(|e| e.to_string())?;
+        let name = self.names.next("gn");
+        self.gain_and_shift(&name, shape, vec![shape.channels()], Layout::Plain);
+        Ok(())
+    }
+
+    fn gain_and_shift(
+        &mut self,
+        name: &str,
+        shape: GroupNormShape,
+        sizes: Vec<usize>,
+        layout: Layout,
+    ) {
+        let first = self.add(format!("{name}.weight"), sizes.clone(), Role::Gain, layout);
+        self.add(format!("{name}.bias"), sizes, Role::Shift, layout);
+        self.layers.push(Layer::GroupNorm { shape, first });
+    }
+
+    /// A residual block of the layers that `body` adds; names within it begin with `name`.
+    pub(super) fn residual(
+        &mut self,
+        name: &str,
+        shortcut: Shortcut,
+        activation: Option<Activation>,
+        body: impl FnOnce(&mut Builder) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let names = Names {
+            prefix: format!("{name}."),
+            used: Vec::new(),
+        };
+        let outer = std::mem::replace(&mut self.names, names);
+        let before = std::mem::take(&mut self.layers);
+        let input = self.image;
+        body(self)?;
+        let output = self.image;
+        let body = std::mem::take(&mut self.layers);
+        match shortcut {
+            Shortcut::Auto | Shortcut::Identity if input == output => {}
+            Shortcut::Identity => {
+                return Err(format!(
+                    "its layers make {output} of {input}, which cannot be added; \
+                     keep the size, or leave out `shortcut: identity`"
+                ));
+            }
+            Shortcut::Auto | Shortcut::Projection => self.project(name, input, output)?,
+        }
+        let shortcut = std::mem::replace(&mut self.layers, before);
+        self.layers.push(Layer::Residual {
+            body,
+            shortcut,
+            activation,
+        });
+        self.names = outer;
+        Ok(())
+    }
+
+    /// The layers that make an image of `output`'s size of one of `input`'s: torchvision's `downsample`.
+    fn project(&mut self, block: &str, input: Image, output: Image) -> Result<(), String> {
+        self.image = input;
+        let conv = ConvLayerSpec {
+            channels: output.channels,
+            kernel: 1,
+            stride: input.height.div_ceil(output.height),
+            padding: Padding::Valid,
+            bias: false,
+        };
+        self.named_conv(&format!("{block}.downsample.0"), &conv)?;
+        if self.image != output {
+            return Err(format!(
+                "its layers make {output} of {input}, which no strided 1x1 convolution does"
+            ));
+        }
+        self.named_batch_norm(&format!("{block}.downsample.1"));
+        Ok(())
     }
 
     pub(super) fn dropout(&mut self, rate: f64) -> Result<(), String> {
@@ -170,25 +340,40 @@ impl Builder {
     }
 
     pub(super) fn pool(&mut self, pool: PoolSpec) -> Result<(), String> {
-        match pool {
-            PoolSpec::Max(n) | PoolSpec::Average(n) => {
-                let shape = PoolShape::new(self.image, n, n).map_err(|e| e.to_string())?;
-                self.layers.push(if matches!(pool, PoolSpec::Max(_)) {
-                    Layer::MaxPool(shape)
-                } else {
-                    Layer::AveragePool(shape)
-                });
-                self.image = shape.output();
-            }
+        let side_by_side = |n| PoolShape::new(self.image, n, n);
+        let windows =
+            |w: PoolWindowSpec| PoolShape::padded(self.image, w.kernel, w.stride, w.padding);
+        let mut fitted = |shape: Result<PoolShape, BadShape>,
+                          layer: fn(PoolShape) -> Layer|
+         -> Result<Image, String> {
+            let shape = shape.map_err(|e| e.to_string())?;
+            self.layers.push(layer(shape));
+            Ok(shape.output())
+        };
+        self.image = match pool {
+            PoolSpec::Max(n) => fitted(side_by_side(n), Layer::MaxPool)?,
+            PoolSpec::Average(n) => fitted(side_by_side(n), Layer::AveragePool)?,
+            PoolSpec::MaxWindows(w) => fitted(windows(w), Layer::MaxPool)?,
+            PoolSpec::AverageWindows(w) => fitted(windows(w), Layer::AveragePool)?,
             PoolSpec::GlobalAverage => {
                 self.layers.push(Layer::GlobalAverage(self.image));
-                self.image = Image {
+                Image {
                     height: 1,
                     width: 1,
                     channels: self.image.channels,
-                };
+                }
             }
-        }
+        };
         Ok(())
+    }
+}
+
+/// How many zeros a side gets.
+fn pixels(padding: Padding, kernel: usize) -> Result<usize, String> {
+    match padding {
+        Padding::Same if kernel % 2 == 1 => Ok((kernel - 1) / 2),
+        Padding::Same => Err(format!("padding `same` needs an odd kernel, got {kernel}")),
+        Padding::Valid => Ok(0),
+        Padding::Pixels(n) => Ok(n),
     }
 }

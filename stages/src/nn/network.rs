@@ -11,7 +11,7 @@ use super::architecture::{Architecture, Layer};
 use super::model::Model;
 use super::spec::Activation;
 use crate::exact::rng::Stream;
-use crate::ops::{self, Backend, InputGradient, Matrix, Param};
+use crate::ops::{self, Backend, BatchStats, InputGradient, Matrix, Param};
 use crate::weights::{NamedTensor, NamedTensors};
 
 /// The weight of the newest batch in batch norm's running averages, as in PyTorch.
@@ -35,14 +35,21 @@ pub struct Network<D: Backend> {
     tensors: Vec<Param<D>>,
     /// What runs, first to last.
     steps: Vec<Step>,
+    /// Memory for the statistics of a batch.
+    statistics: Vec<(usize, BatchStats<D>)>,
 }
 
 /// A layer with the activation behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Step {
-    /// Position in [`Architecture::layers`].
+    /// Position in its list of layers.
     layer: usize,
+    /// Computed by the layer's op.
     activation: ops::Activation,
+    /// Of a residual layer.
+    body: Vec<Step>,
+    /// Of a residual layer that projects its input.
+    shortcut: Vec<Step>,
 }
 
 /// The steps of a list of layers.
@@ -52,13 +59,23 @@ fn fuse(layers: &[Layer]) -> Vec<Step> {
         let fits = |step: &&mut Step| {
             step.activation == ops::Activation::Identity && takes_activation(&layers[step.layer])
         };
-        match (layer, steps.last_mut().filter(fits)) {
-            (Layer::Activation(activation), Some(step)) => step.activation = (*activation).into(),
-            _ => steps.push(Step {
-                layer: position,
-                activation: ops::Activation::Identity,
-            }),
+        if let Layer::Activation(activation) = layer
+            && let Some(fused) = fused(*activation)
+            && let Some(step) = steps.last_mut().filter(fits)
+        {
+            step.activation = fused;
+            continue;
         }
+        let (body, shortcut) = match layer {
+            Layer::Residual { body, shortcut, .. } => (fuse(body), fuse(shortcut)),
+            _ => Default::default(),
+        };
+        steps.push(Step {
+            layer: position,
+            activation: ops::Activation::Identity,
+            body,
+            shortcut,
+        });
     }
     steps
 }
@@ -67,18 +84,46 @@ fn fuse(layers: &[Layer]) -> Vec<Step> {
 fn takes_activation(layer: &Layer) -> bool {
     matches!(
         layer,
-        Layer::Dense { .. } | Layer::Conv { .. } | Layer::BatchNorm { .. }
+        Layer::Dense { .. }
+            | Layer::Conv { .. }
+            | Layer::Depthwise { .. }
+            | Layer::BatchNorm { .. }
     )
 }
 
-impl From<Activation> for ops::Activation {
-    fn from(activation: Activation) -> ops::Activation {
-        match activation {
-            Activation::Relu => ops::Activation::Relu,
-            Activation::Tanh => ops::Activation::Tanh,
-            Activation::Sigmoid => ops::Activation::Sigmoid,
-        }
+/// The activation as ops compute it on the way, if they can.
+fn fused(activation: Activation) -> Option<ops::Activation> {
+    match activation {
+        Activation::Relu => Some(ops::Activation::Relu),
+        Activation::Tanh => Some(ops::Activation::Tanh),
+        Activation::Sigmoid => Some(ops::Activation::Sigmoid),
+        // Its derivative needs more than the value.
+        Activation::Gelu | Activation::GeluTanh => None,
     }
+}
+
+/// The activation by itself.
+fn activate<D: Backend, T: Tape<f32, D>>(
+    x: Matrix<D, T>,
+    activation: Activation,
+) -> Result<Matrix<D, T>, D::Err> {
+    match activation {
+        Activation::Gelu => ops::gelu(x, ops::Gelu::Exact),
+        Activation::GeluTanh => ops::gelu(x, ops::Gelu::Tanh),
+        other => ops::activate(x, fused(other).unwrap_or_default()),
+    }
+}
+
+/// What a forward pass is for.
+enum Mode<'a, D: Backend> {
+    /// No dropout, batch norm with the running statistics.
+    Evaluation,
+    /// Batch norm with the batch's statistics, which are left here beside the position of the layer's gain.
+    Batch {
+        /// Of dropout; without a key there is none.
+        key: Option<StepKey>,
+        statistics: &'a mut Vec<(usize, BatchStats<D>)>,
+    },
 }
 
 impl<D: Backend> Network<D> {
@@ -100,6 +145,7 @@ impl<D: Backend> Network<D> {
             architecture,
             tensors,
             steps,
+            statistics: Vec::new(),
         }
     }
 
@@ -149,105 +195,169 @@ impl<D: Backend> Network<D> {
         x: Matrix<D, T>,
         key: StepKey,
     ) -> Result<Matrix<D, T>, D::Err> {
-        let architecture = Arc::clone(&self.architecture);
-        let mut x = x;
-        for position in 0..self.steps.len() {
-            let step = self.steps[position];
-            x = match &architecture.layers[step.layer] {
-                Layer::BatchNorm { shape, first } => {
-                    let (y, stats) = ops::batch_norm_train(
-                        x,
-                        &self.tensors[*first],
-                        &self.tensors[first + 1],
-                        *shape,
-                        step.activation,
-                    )?;
-                    if let [mean, variance] = &mut self.tensors[first + 2..first + 4] {
-                        stats.update_running(NORM_MOMENTUM, mean, variance)?;
-                    }
-                    y
-                }
-                Layer::Dropout { rate, ordinal } => {
-                    // one purpose for all dropout layers, told apart by disjoint step numbers
-                    let lane = key.step * architecture.layers.len() as u64 + *ordinal as u64;
-                    ops::dropout(x, *rate, &Stream::new(key.seed, "dropout", key.epoch, lane))?
-                }
-                other => self.plain(x, other, step)?,
-            };
+        self.forward_batch(x, Some(key), NORM_MOMENTUM)
+    }
+
+    /// Moves batch norm's running statistics by `share` of the way to those of this batch, without dropout. Over the batches of
+    /// a data set, with `share` the batch's part of all images so far, they become means over the set.
+    pub fn update_statistics(&mut self, x: Matrix<D>, share: f32) -> Result<(), D::Err> {
+        self.forward_batch(x, None, share).map(drop)
+    }
+
+    fn forward_batch<T: Tape<f32, D>>(
+        &mut self,
+        x: Matrix<D, T>,
+        key: Option<StepKey>,
+        momentum: f32,
+    ) -> Result<Matrix<D, T>, D::Err> {
+        let mut statistics = std::mem::take(&mut self.statistics);
+        let mode = &mut Mode::Batch {
+            key,
+            statistics: &mut statistics,
+        };
+        let y = self.run(&self.architecture.layers, &self.steps, x, mode, true)?;
+        for (first, of_batch) in statistics.drain(..) {
+            if let [mean, variance] = &mut self.tensors[first + 2..first + 4] {
+                of_batch.update_running(momentum, mean, variance)?;
+            }
         }
-        Ok(x)
+        self.statistics = statistics;
+        Ok(y)
     }
 
     /// Logits `[batch, classes]` in evaluation mode: no dropout, batch norm with the running statistics.
     pub fn forward<T: Tape<f32, D>>(&self, x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
-        let mut x = x;
-        for &step in &self.steps {
-            x = match &self.architecture.layers[step.layer] {
-                Layer::BatchNorm { shape, first } => {
-                    let [gain, shift, mean, variance] =
-                        [0, 1, 2, 3].map(|i| &self.tensors[first + i]);
-                    ops::batch_norm_eval(x, gain, shift, mean, variance, *shape, step.activation)?
+        let layers = &self.architecture.layers;
+        self.run(layers, &self.steps, x, &mut Mode::Evaluation, true)
+    }
+
+    /// A list of layers, of the network or of a block; `x` may be data.
+    fn run<T: Tape<f32, D>>(
+        &self,
+        layers: &[Layer],
+        steps: &[Step],
+        mut x: Matrix<D, T>,
+        mode: &mut Mode<'_, D>,
+        on_data: bool,
+    ) -> Result<Matrix<D, T>, D::Err> {
+        let param = |which: usize| &self.tensors[which];
+        for step in steps {
+            let activation = step.activation;
+            let input = if on_data && step.layer == 0 {
+                InputGradient::Skip
+            } else {
+                InputGradient::Needed
+            };
+            x = match &layers[step.layer] {
+                Layer::Dense {
+                    shape,
+                    weight,
+                    bias,
+                } => {
+                    let (w, b) = (param(*weight), Some(param(*bias)));
+                    ops::dense(x, w, b, *shape, activation, input)?
                 }
-                Layer::Dropout { .. } => x,
-                other => self.plain(x, other, step)?,
+                Layer::Conv {
+                    shape,
+                    weight,
+                    bias,
+                } => {
+                    let (w, b) = (param(*weight), bias.map(param));
+                    ops::conv2d(x, w, b, *shape, activation, input)?
+                }
+                Layer::Depthwise {
+                    shape,
+                    weight,
+                    bias,
+                } => {
+                    let (w, b) = (param(*weight), bias.map(param));
+                    ops::depthwise_conv2d(x, w, b, *shape, activation, input)?
+                }
+                Layer::BatchNorm { shape, first } => {
+                    let [gain, shift, mean, variance] = [0, 1, 2, 3].map(|i| param(first + i));
+                    match mode {
+                        Mode::Evaluation => ops::batch_norm_eval(
+                            x, gain, shift, mean, variance, *shape, activation,
+                        )?,
+                        Mode::Batch { statistics, .. } => {
+                            let (y, of_batch) =
+                                ops::batch_norm_train(x, gain, shift, *shape, activation)?;
+                            statistics.push((*first, of_batch));
+                            y
+                        }
+                    }
+                }
+                Layer::GroupNorm { shape, first } => {
+                    ops::group_norm(x, param(*first), param(first + 1), *shape)?
+                }
+                Layer::Dropout { rate, ordinal } => match mode {
+                    Mode::Batch { key: Some(key), .. } => {
+                        // one purpose for all dropout layers, told apart by disjoint step numbers
+                        let lane =
+                            key.step * self.architecture.layer_count() as u64 + *ordinal as u64;
+                        ops::dropout(x, *rate, &Stream::new(key.seed, "dropout", key.epoch, lane))?
+                    }
+                    _ => x,
+                },
+                Layer::Activation(which) => activate(x, *which)?,
+                Layer::MaxPool(shape) => ops::max_pool2d(x, *shape)?,
+                Layer::AveragePool(shape) => ops::avg_pool2d(x, *shape)?,
+                Layer::GlobalAverage(image) => ops::global_avg_pool(x, *image)?,
+                Layer::Residual {
+                    body,
+                    shortcut,
+                    activation,
+                } => {
+                    let y = self.run(body, &step.body, x.branch(), mode, false)?;
+                    let x = self.run(shortcut, &step.shortcut, x, mode, false)?;
+                    let fused = activation.and_then(fused);
+                    let sum = ops::add(y, x, fused.unwrap_or_default())?;
+                    match (activation, fused) {
+                        (Some(activation), None) => activate(sum, *activation)?,
+                        _ => sum,
+                    }
+                }
             };
         }
         Ok(x)
     }
-
-    /// A layer that is the same in both modes.
-    fn plain<T: Tape<f32, D>>(
-        &self,
-        x: Matrix<D, T>,
-        layer: &Layer,
-        Step {
-            layer: position,
-            activation,
-        }: Step,
-    ) -> Result<Matrix<D, T>, D::Err> {
-        let input = match position {
-            0 => InputGradient::Skip,
-            _ => InputGradient::Needed,
-        };
-        let param = |which: &usize| &self.tensors[*which];
-        match layer {
-            Layer::Dense {
-                shape,
-                weight,
-                bias,
-            } => ops::dense(
-                x,
-                param(weight),
-                Some(param(bias)),
-                *shape,
-                activation,
-                input,
-            ),
-            Layer::Conv {
-                shape,
-                weight,
-                bias,
-            } => ops::conv2d(
-                x,
-                param(weight),
-                Some(param(bias)),
-                *shape,
-                activation,
-                input,
-            ),
-            Layer::Activation(which) => ops::activate(x, (*which).into()),
-            Layer::MaxPool(shape) => ops::max_pool2d(x, *shape),
-            Layer::AveragePool(shape) => ops::avg_pool2d(x, *shape),
-            Layer::GlobalAverage(image) => ops::global_avg_pool(x, *image),
-            Layer::BatchNorm { .. } | Layer::Dropout { .. } => unreachable!("handled per mode"),
-        }
-    }
 }
+
+#[cfg(test)]
+mod pytorch;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::{DenseShape, NormShape};
+
+    #[test]
+    fn activations_within_blocks_go_along_too() {
+        let dense = || Layer::Dense {
+            shape: DenseShape::new(2, 2).unwrap(),
+            weight: 0,
+            bias: 1,
+        };
+        let block = Layer::Residual {
+            body: vec![
+                dense(),
+                Layer::Activation(Activation::Relu),
+                Layer::Activation(Activation::Gelu),
+            ],
+            shortcut: vec![dense()],
+            activation: None,
+        };
+        let steps = fuse(&[block, Layer::Activation(Activation::Tanh)]);
+        assert_eq!(steps.len(), 2, "a block takes none from outside");
+        let body: Vec<_> = steps[0]
+            .body
+            .iter()
+            .map(|s| (s.layer, s.activation))
+            .collect();
+        use ops::Activation::{Identity, Relu};
+        assert_eq!(body, [(0, Relu), (2, Identity)]);
+        assert_eq!(steps[0].shortcut.len(), 1);
+    }
 
     #[test]
     fn an_activation_goes_with_the_layer_before_it_once() {

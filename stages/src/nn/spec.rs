@@ -11,6 +11,8 @@ pub enum ModelSpec {
     Mlp(MlpSpec),
     /// A stack of layers on the image, in order. The first `dense` flattens.
     Conv(ConvSpec),
+    /// A residual network for small images (He et al. 2016, with the stem of its CIFAR nets).
+    Resnet(ResnetSpec),
 }
 
 /// A multi-layer perceptron: for every hidden width dense → batch norm → activation → dropout.
@@ -38,14 +40,34 @@ pub struct ConvSpec {
     pub layers: Vec<LayerSpec>,
 }
 
+/// ResNet with basic blocks: a 3×3 convolution, batch norm, relu; stages of residual blocks (3×3 → batch norm → relu → 3×3 →
+/// batch norm, sum, relu); global average pooling. Every stage but the first halves the image in its first block, whose
+/// shortcut is then a 1×1 convolution with batch norm. No convolution has a bias.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResnetSpec {
+    /// Channels of every stage. [64, 128, 256, 512] is ResNet-18's; Ash & Adams (2020) train [16, 32, 64, 128].
+    #[serde(default = "resnet_widths")]
+    pub widths: Vec<usize>,
+    /// Blocks of every stage. [2, 2, 2, 2] is ResNet-18, [3, 4, 6, 3] ResNet-34.
+    #[serde(default = "resnet_blocks")]
+    pub blocks: Vec<usize>,
+}
+
 /// One layer of a [`ConvSpec`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LayerSpec {
     /// A convolution.
     Conv(ConvLayerSpec),
+    /// A depthwise convolution: every channel has a kernel of its own (PyTorch: `groups` = channels).
+    Depthwise(DepthwiseLayerSpec),
     /// Batch norm over images and positions, per channel; after a dense layer per unit.
     BatchNorm(BatchNormSpec),
+    /// Layer norm (Ba et al. 2016) over all features of an image, each with a gain and a shift.
+    LayerNorm(LayerNormSpec),
+    /// Group norm (Wu & He 2018) over groups of neighbouring channels of an image.
+    GroupNorm(GroupNormSpec),
     /// A pointwise nonlinearity.
     Activation(Activation),
     /// Pooling.
@@ -54,6 +76,8 @@ pub enum LayerSpec {
     Dropout(f64),
     /// A dense layer with this many outputs.
     Dense(usize),
+    /// A residual block: the sum of its layers' output and its input.
+    Residual(ResidualSpec),
 }
 
 /// A convolution with square kernels.
@@ -71,6 +95,54 @@ pub struct ConvLayerSpec {
     /// Zeros around the image.
     #[serde(default)]
     pub padding: Padding,
+    /// A number added to every channel; batch norm right after makes it useless.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub bias: bool,
+}
+
+/// A depthwise convolution with square kernels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DepthwiseLayerSpec {
+    /// Side of the kernel.
+    #[serde(default = "three")]
+    pub kernel: usize,
+    /// Step between positions.
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// Zeros around the image.
+    #[serde(default)]
+    pub padding: Padding,
+    /// A number added to every channel.
+    #[serde(default = "yes")]
+    pub bias: bool,
+}
+
+/// A residual block (He et al. 2016): `activation(layers(x) + shortcut(x))`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResidualSpec {
+    /// What the block computes.
+    pub layers: Vec<LayerSpec>,
+    /// What its input is added as.
+    #[serde(default)]
+    pub shortcut: Shortcut,
+    /// Of the sum; none unless given. He et al. 2016: relu.
+    #[serde(default)]
+    pub activation: Option<Activation>,
+}
+
+/// What the input of a residual block is added as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortcut {
+    /// As it is where the sizes agree, else projected.
+    #[default]
+    Auto,
+    /// As it is: the layers must keep the size.
+    Identity,
+    /// By a 1×1 convolution without bias, strided as the sizes ask, and batch norm.
+    Projection,
 }
 
 /// Zeros around the image, the same on all four sides.
@@ -91,6 +163,19 @@ pub enum Padding {
 #[serde(deny_unknown_fields)]
 pub struct BatchNormSpec {}
 
+/// Layer norm with PyTorch's eps, 1e-5.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LayerNormSpec {}
+
+/// Group norm with PyTorch's eps, 1e-5.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GroupNormSpec {
+    /// Groups of equal size the channels are cut into.
+    pub groups: usize,
+}
+
 /// A pointwise nonlinearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -102,77 +187,157 @@ pub enum Activation {
     Tanh,
     /// 1 / (1 + exp(-x)).
     Sigmoid,
+    /// x·Φ(x) with the normal distribution function (Hendrycks & Gimpel 2016).
+    Gelu,
+    /// x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))), its approximation.
+    GeluTanh,
 }
 
-/// Pooling; windows do not overlap, an incomplete last window is left out.
+/// Pooling; an incomplete last window is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolSpec {
-    /// The maximum of every n × n window.
+    /// The maximum of every n × n window, side by side.
     Max(usize),
-    /// The mean of every n × n window.
+    /// The mean of every n × n window, side by side.
     Average(usize),
     /// The mean of every channel over the whole image.
     GlobalAverage,
+    /// The maximum of windows that may overlap or reach over the edge, where padding never wins.
+    MaxWindows(PoolWindowSpec),
+    /// The mean of windows that may overlap or reach over the edge, where padding counts as zeros.
+    AverageWindows(PoolWindowSpec),
 }
+
+/// Square windows of pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PoolWindowSpec {
+    /// Side of a window.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Positions added around the image, at most half the side.
+    #[serde(default)]
+    pub padding: usize,
+}
+
+/// A mistake: the field, and what is wrong with it.
+type Problem = (Vec<String>, String);
 
 impl ModelSpec {
     /// Mistakes that can be seen without data: the field and what is wrong with it.
-    pub fn problems(&self) -> Vec<(Vec<String>, String)> {
-        let mut found = Vec::new();
-        let rate_is_bad = |rate: f64| !(0.0..1.0).contains(&rate);
+    pub fn problems(&self) -> Vec<Problem> {
         match self {
-            ModelSpec::Mlp(mlp) => {
-                for (i, _) in mlp.hidden.iter().enumerate().filter(|(_, n)| **n == 0) {
-                    found.push((
-                        vec!["mlp".into(), "hidden".into(), i.to_string()],
-                        "a layer needs at least one unit".into(),
-                    ));
-                }
-                if rate_is_bad(mlp.dropout) {
-                    found.push((
-                        vec!["mlp".into(), "dropout".into()],
-                        format!("must be at least 0 and below 1, got {}", mlp.dropout),
-                    ));
-                }
+            ModelSpec::Mlp(mlp) => mlp.problems(),
+            ModelSpec::Conv(conv) => layer_problems(&["conv".to_owned()], &conv.layers),
+            ModelSpec::Resnet(resnet) => resnet.problems(),
+        }
+    }
+}
+
+const NO_UNITS: &str = "a layer needs at least one unit";
+
+fn rate_problem(rate: f64) -> Option<String> {
+    let good = (0.0..1.0).contains(&rate);
+    (!good).then(|| format!("must be at least 0 and below 1, got {rate}"))
+}
+
+impl MlpSpec {
+    fn problems(&self) -> Vec<Problem> {
+        let empty = self.hidden.iter().enumerate().filter(|(_, n)| **n == 0);
+        let path = |i: usize| vec!["mlp".into(), "hidden".into(), i.to_string()];
+        let mut found: Vec<Problem> = empty.map(|(i, _)| (path(i), NO_UNITS.into())).collect();
+        found.extend(rate_problem(self.dropout).map(|m| (vec!["mlp".into(), "dropout".into()], m)));
+        found
+    }
+}
+
+impl ResnetSpec {
+    fn problems(&self) -> Vec<Problem> {
+        let path = |field: &str| vec!["resnet".to_owned(), field.to_owned()];
+        let mut found = Vec::new();
+        for (field, numbers) in [("widths", &self.widths), ("blocks", &self.blocks)] {
+            if numbers.is_empty() {
+                found.push((path(field), "a network needs at least one stage".into()));
             }
-            ModelSpec::Conv(conv) => {
-                for (i, layer) in conv.layers.iter().enumerate() {
-                    let mut add = |field: &[&str], message: String| {
-                        let head = ["conv".to_owned(), "layers".to_owned(), i.to_string()];
-                        found.push((
-                            head.into_iter()
-                                .chain(field.iter().map(|s| (*s).to_owned()))
-                                .collect(),
-                            message,
-                        ));
-                    };
-                    match layer {
-                        LayerSpec::Conv(c) => {
-                            for (name, value) in [
-                                ("channels", c.channels),
-                                ("kernel", c.kernel),
-                                ("stride", c.stride),
-                            ] {
-                                if value == 0 {
-                                    add(&["conv", name], "must be at least 1".into());
-                                }
-                            }
-                        }
-                        LayerSpec::Dense(0) => {
-                            add(&["dense"], "a layer needs at least one unit".into())
-                        }
-                        LayerSpec::Dropout(rate) if rate_is_bad(*rate) => add(
-                            &["dropout"],
-                            format!("must be at least 0 and below 1, got {rate}"),
-                        ),
-                        _ => {}
-                    }
-                }
+            for (i, _) in numbers.iter().enumerate().filter(|(_, n)| **n == 0) {
+                let at = [path(field), vec![i.to_string()]].concat();
+                found.push((at, "must be at least 1".into()));
             }
+        }
+        if self.widths.len() != self.blocks.len() {
+            let message = format!(
+                "one number per stage: `widths` has {}, `blocks` {}",
+                self.widths.len(),
+                self.blocks.len()
+            );
+            found.push((path("blocks"), message));
         }
         found
     }
+}
+
+/// The mistakes of `layers`, a field of what is at `path`.
+fn layer_problems(path: &[String], layers: &[LayerSpec]) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (i, layer) in layers.iter().enumerate() {
+        let here = [path, &["layers".to_owned(), i.to_string()]].concat();
+        let mut add = |field: &[&str], message: &str| {
+            let field = field.iter().map(|s| (*s).to_owned());
+            found.push((
+                here.iter().cloned().chain(field).collect(),
+                message.to_owned(),
+            ));
+        };
+        let mut positive = |layer: &[&str], fields: &[(&str, usize)]| {
+            for (name, _) in fields.iter().filter(|(_, value)| *value == 0) {
+                add(&[layer, &[*name]].concat(), "must be at least 1");
+            }
+        };
+        match layer {
+            LayerSpec::Conv(c) => positive(
+                &["conv"],
+                &[
+                    ("channels", c.channels),
+                    ("kernel", c.kernel),
+                    ("stride", c.stride),
+                ],
+            ),
+            LayerSpec::Depthwise(d) => positive(
+                &["depthwise"],
+                &[("kernel", d.kernel), ("stride", d.stride)],
+            ),
+            LayerSpec::Pool(PoolSpec::MaxWindows(w)) => {
+                positive(
+                    &["pool", "max_windows"],
+                    &[("kernel", w.kernel), ("stride", w.stride)],
+                );
+            }
+            LayerSpec::Pool(PoolSpec::AverageWindows(w)) => {
+                positive(
+                    &["pool", "average_windows"],
+                    &[("kernel", w.kernel), ("stride", w.stride)],
+                );
+            }
+            LayerSpec::GroupNorm(g) => positive(&["group_norm"], &[("groups", g.groups)]),
+            LayerSpec::Dense(0) => add(&["dense"], NO_UNITS),
+            LayerSpec::Dropout(rate) => {
+                if let Some(message) = rate_problem(*rate) {
+                    add(&["dropout"], &message);
+                }
+            }
+            LayerSpec::Residual(r) if r.layers.is_empty() => {
+                add(&["residual", "layers"], "a block needs at least one layer");
+            }
+            LayerSpec::Residual(r) => {
+                let path = [&here[..], &["residual".to_owned()]].concat();
+                found.extend(layer_problems(&path, &r.layers));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn three() -> usize {
@@ -181,4 +346,56 @@ fn three() -> usize {
 
 fn one() -> usize {
     1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn resnet_widths() -> Vec<usize> {
+    vec![64, 128, 256, 512]
+}
+
+fn resnet_blocks() -> Vec<usize> {
+    vec![2; 4]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_found_in_every_depth() {
+        let problems = |model: serde_json::Value| -> Vec<String> {
+            let model: ModelSpec = serde_json::from_value(model).unwrap();
+            let problems = model.problems().into_iter();
+            problems
+                .map(|(at, what)| format!("{}: {what}", at.join(".")))
+                .collect()
+        };
+        let found = problems(serde_json::json!({"conv": {"layers": [
+            {"conv": {"channels": 0}}, {"dropout": 1.0}, {"group_norm": {"groups": 0}},
+            {"residual": {"layers": [{"depthwise": {"stride": 0}}, {"residual": {"layers": []}}]}},
+            {"pool": {"max_windows": {"kernel": 2, "stride": 0}}}]}}));
+        let want = [
+            "conv.layers.0.conv.channels: must be at least 1",
+            "conv.layers.1.dropout: must be at least 0 and below 1, got 1",
+            "conv.layers.2.group_norm.groups: must be at least 1",
+            "conv.layers.3.residual.layers.0.depthwise.stride: must be at least 1",
+            "conv.layers.3.residual.layers.1.residual.layers: a block needs at least one layer",
+            "conv.layers.4.pool.max_windows.stride: must be at least 1",
+        ];
+        assert_eq!(found, want);
+        let found = problems(serde_json::json!({"resnet": {"widths": [8, 0], "blocks": [1]}}));
+        let want = [
+            "resnet.widths.1: must be at least 1",
+            "resnet.blocks: one number per stage: `widths` has 2, `blocks` 1",
+        ];
+        assert_eq!(found, want);
+        assert!(problems(serde_json::json!({"resnet": {}})).is_empty());
+    }
 }

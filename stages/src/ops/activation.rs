@@ -3,7 +3,7 @@
 use dfdx::prelude::{Merge, Tape};
 
 use super::slots::Slots;
-use super::{Activation, Backend, Matrix};
+use super::{Activation, Backend, Gelu, Matrix};
 use crate::exact::rng::Stream;
 
 /// `activation(x)`, in the memory of `x` if nobody else reads it. Layers take their activation with them: this is for those
@@ -67,6 +67,30 @@ pub fn tanh<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D, T>
 /// The device's.
 pub fn sigmoid<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
     activate(x, Activation::Sigmoid)
+}
+
+/// GELU, in either of its forms.
+///
+/// # Errors
+/// The device's.
+pub fn gelu<D: Backend, T: Tape<f32, D>>(
+    x: Matrix<D, T>,
+    which: Gelu,
+) -> Result<Matrix<D, T>, D::Err> {
+    let (x, mut tape) = x.split_tape();
+    let mut y = x.device().values(x.pool(), x.len())?;
+    x.device().gelu_forward(which, x.values(), &mut y)?;
+    let y = Matrix::new(x.device(), x.pool(), x.shape(), y)?;
+    if T::OWNS_TAPE {
+        let y_slot = y.slot().clone();
+        tape.add_backward_op(move |gradients| {
+            let mut slots = Slots::new(gradients, x.device(), x.pool());
+            let mut dy = slots.take(&y_slot, x.len())?;
+            x.device().gelu_backward(which, x.values(), &mut dy)?;
+            slots.add(x.slot(), x.len(), dy)
+        });
+    }
+    Ok(y.put_tape(tape))
 }
 
 /// Zeroes each element with probability `rate` (0 ≤ rate < 1), scales the rest by `1/(1 - rate)`. Element `i` of the

@@ -7,8 +7,11 @@ use std::fmt::Debug;
 
 use dfdx::prelude::{Device, Storage};
 
-use super::{ConvShape, DenseShape, Gradient, Labels, NormShape, Param, PoolShape, Scalar};
+use super::{
+    ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormShape, Labels, NormShape, Param, PoolShape, Scalar,
+};
 use crate::exact::rng::Stream;
+pub use crate::kernels::gelu::Gelu;
 pub use crate::kernels::layer::{Accumulate, Activation};
 
 /// A gradient buffer in dfdx's hands.
@@ -52,6 +55,25 @@ pub struct NormBackward<'a, D: Backend> {
     pub y: Option<&'a D::Values>,
     /// As in the forward pass.
     pub activation: Activation,
+    /// Gradient of the output; afterwards that of the input, as a value added to 0.
+    pub dy: &'a mut D::Values,
+    /// Of gamma.
+    pub dgamma: &'a mut Gradient<D>,
+    /// Of beta.
+    pub dbeta: &'a mut Gradient<D>,
+}
+
+/// What the gradients of a group norm are made from, and where they go.
+#[derive(Debug)]
+pub struct GroupNormBackward<'a, D: Backend> {
+    /// The input.
+    pub x: &'a D::Values,
+    /// Of every image and group, as the forward pass wrote it.
+    pub mean: &'a D::Values,
+    /// Of every image and group, as the forward pass wrote it.
+    pub inverse_deviation: &'a D::Values,
+    /// Per channel.
+    pub gamma: &'a Param<D>,
     /// Gradient of the output; afterwards that of the input, as a value added to 0.
     pub dy: &'a mut D::Values,
     /// Of gamma.
@@ -124,6 +146,22 @@ pub trait Backend: Device<f32> {
         shape: ConvShape,
         from: LayerBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
+    /// Convolution of every channel by itself, then the activation.
+    fn depthwise_forward(
+        &self,
+        shape: DepthwiseShape,
+        x: &Self::Values,
+        w: &Param<Self>,
+        b: Option<&Param<Self>>,
+        activation: Activation,
+        y: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
+    /// Gradients of [`Backend::depthwise_forward`].
+    fn depthwise_backward(
+        &self,
+        shape: DepthwiseShape,
+        from: LayerBackward<'_, Self>,
+    ) -> Result<(), Self::Err>;
     /// The largest value of each window.
     fn max_pool_forward(
         &self,
@@ -187,6 +225,23 @@ pub trait Backend: Device<f32> {
         scale: f32,
         running: &mut Param<Self>,
     ) -> Result<(), Self::Err>;
+    /// Normalises every group of channels of every image; writes `mean` and `1/sqrt(variance + 1e-5)` of each as well.
+    fn group_norm_forward(
+        &self,
+        shape: GroupNormShape,
+        x: &Self::Values,
+        gamma: &Param<Self>,
+        beta: &Param<Self>,
+        mean: &mut Self::Values,
+        inverse_deviation: &mut Self::Values,
+        y: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
+    /// Gradients of [`Backend::group_norm_forward`].
+    fn group_norm_backward(
+        &self,
+        shape: GroupNormShape,
+        from: GroupNormBackward<'_, Self>,
+    ) -> Result<(), Self::Err>;
     /// A copy of a parameter's values.
     fn copy_param(&self, param: &Param<Self>, pool: &Self::Pool)
     -> Result<Self::Values, Self::Err>;
@@ -205,6 +260,20 @@ pub trait Backend: Device<f32> {
         &self,
         which: Activation,
         y: Option<&Self::Values>,
+        dy: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
+    /// `y = gelu(x)`.
+    fn gelu_forward(
+        &self,
+        which: Gelu,
+        x: &Self::Values,
+        y: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
+    /// Turns the gradient of the output into that of the input, as a value added to 0.
+    fn gelu_backward(
+        &self,
+        which: Gelu,
+        x: &Self::Values,
         dy: &mut Self::Values,
     ) -> Result<(), Self::Err>;
     /// Zeroes elements with probability `rate`, scales the others by `1/(1 - rate)`.
@@ -247,6 +316,24 @@ pub trait Backend: Device<f32> {
         probabilities: &Self::Values,
         labels: &Labels,
         smoothing: f32,
+        dloss: &Buffer<Self>,
+        dlogits: &mut Gradient<Self>,
+    ) -> Result<(), Self::Err>;
+    /// Softmax of every row, and the mean cross-entropy in nats against a distribution per row.
+    fn soft_cross_entropy_forward(
+        &self,
+        classes: usize,
+        logits: &Self::Values,
+        targets: &Self::Values,
+        probabilities: &mut Self::Values,
+        loss: &mut Scalar<Self>,
+    ) -> Result<(), Self::Err>;
+    /// Gradient of [`Backend::soft_cross_entropy_forward`] from its softmax.
+    fn soft_cross_entropy_backward(
+        &self,
+        classes: usize,
+        probabilities: &Self::Values,
+        targets: &Self::Values,
         dloss: &Buffer<Self>,
         dlogits: &mut Gradient<Self>,
     ) -> Result<(), Self::Err>;

@@ -7,11 +7,17 @@ use dfdx::prelude::{Cpu, CpuError};
 use super::recycle::{Pool, Values};
 use super::view::{view, view_mut};
 use super::{
-    Activation, Backend, Buffer, ConvShape, DenseShape, Gradient, Labels, LayerBackward,
-    NormBackward, NormShape, Param, PoolShape, Scalar,
+    Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Gelu, Gradient,
+    GroupNormBackward, GroupNormShape, Labels, LayerBackward, NormBackward, NormShape, Param,
+    PoolShape, Scalar,
 };
 use crate::exact::rng::Stream;
-use crate::kernels::{Path, conv, dense, elementwise, layer, loss, norm, optim, pool};
+use crate::kernels::{
+    Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, norm, optim, pool, soft_loss,
+};
+
+/// Added to the variances of group norm and layer norm, as in PyTorch.
+const GROUP_NORM_EPS: f32 = 1e-5;
 
 type Done = Result<(), CpuError>;
 
@@ -134,6 +140,32 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn depthwise_forward(
+        &self,
+        shape: DepthwiseShape,
+        x: &Values,
+        w: &Param<Cpu>,
+        b: Option<&Param<Cpu>>,
+        activation: Activation,
+        y: &mut Values,
+    ) -> Done {
+        depthwise::layer_forward(
+            Path::current(),
+            &shape,
+            x,
+            view(w),
+            b.map(|b| view(b)),
+            activation,
+            y,
+        );
+        Ok(())
+    }
+
+    fn depthwise_backward(&self, shape: DepthwiseShape, from: LayerBackward<'_, Cpu>) -> Done {
+        depthwise::layer_backward(Path::current(), &shape, from.into());
+        Ok(())
+    }
+
     fn max_pool_forward(&self, shape: PoolShape, x: &Values, y: &mut Values) -> Done {
         pool::max_forward(Path::current(), &shape, x, y);
         Ok(())
@@ -232,6 +264,48 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn group_norm_forward(
+        &self,
+        shape: GroupNormShape,
+        x: &Values,
+        gamma: &Param<Cpu>,
+        beta: &Param<Cpu>,
+        mean: &mut Values,
+        inverse_deviation: &mut Values,
+        y: &mut Values,
+    ) -> Done {
+        group_norm::forward(
+            Path::current(),
+            &shape,
+            GROUP_NORM_EPS,
+            x,
+            view(gamma),
+            view(beta),
+            y,
+            group_norm::StatisticsMut {
+                mean,
+                inverse_deviation,
+            },
+        );
+        Ok(())
+    }
+
+    fn group_norm_backward(&self, shape: GroupNormShape, from: GroupNormBackward<'_, Cpu>) -> Done {
+        let kernel = group_norm::Backward {
+            x: from.x,
+            statistics: group_norm::Statistics {
+                mean: from.mean,
+                inverse_deviation: from.inverse_deviation,
+            },
+            gamma: view(from.gamma),
+            dy: from.dy,
+            dgamma: from.dgamma.into(),
+            dbeta: from.dbeta.into(),
+        };
+        group_norm::backward(Path::current(), &shape, kernel);
+        Ok(())
+    }
+
     fn copy_param(&self, param: &Param<Cpu>, pool: &Pool) -> Result<Values, CpuError> {
         let from = view(param);
         self.written(pool, from.len(), |to| to.copy_from_slice(from))
@@ -249,6 +323,16 @@ impl Backend for Cpu {
 
     fn activation_backward(&self, which: Activation, y: Option<&Values>, dy: &mut Values) -> Done {
         which.unapply(Path::current(), y.map_or(&[], |y| y), dy);
+        Ok(())
+    }
+
+    fn gelu_forward(&self, which: Gelu, x: &Values, y: &mut Values) -> Done {
+        gelu::forward(Path::current(), which, x, y);
+        Ok(())
+    }
+
+    fn gelu_backward(&self, which: Gelu, x: &Values, dy: &mut Values) -> Done {
+        gelu::backward(Path::current(), which, x, dy);
         Ok(())
     }
 
@@ -304,6 +388,38 @@ impl Backend for Cpu {
             probabilities,
             labels.of_rows(),
             smoothing,
+            dloss[0],
+            dlogits.into(),
+        );
+        Ok(())
+    }
+
+    fn soft_cross_entropy_forward(
+        &self,
+        classes: usize,
+        logits: &Values,
+        targets: &Values,
+        probabilities: &mut Values,
+        mean: &mut Scalar<Cpu>,
+    ) -> Done {
+        view_mut(mean)[0] =
+            soft_loss::forward(Path::current(), classes, logits, targets, probabilities);
+        Ok(())
+    }
+
+    fn soft_cross_entropy_backward(
+        &self,
+        classes: usize,
+        probabilities: &Values,
+        targets: &Values,
+        dloss: &Buffer<Cpu>,
+        dlogits: &mut Gradient<Cpu>,
+    ) -> Done {
+        soft_loss::backward(
+            Path::current(),
+            classes,
+            probabilities,
+            targets,
             dloss[0],
             dlogits.into(),
         );

@@ -109,6 +109,44 @@ pub fn softmax_cross_entropy<D: Backend, T: Tape<f32, D>>(
     Ok(loss.put_tape(tape))
 }
 
+/// The mean cross-entropy of the batch in nats against a distribution over the classes per row, as PyTorch's
+/// `CrossEntropyLoss` with class probabilities; targets get no gradient.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Logits and targets of different shapes.
+pub fn soft_cross_entropy<D: Backend, T: Tape<f32, D>>(
+    logits: Matrix<D, T>,
+    targets: &Matrix<D>,
+) -> Result<Scalar<D, T>, D::Err> {
+    let (logits, mut tape) = logits.split_tape();
+    assert_eq!(logits.shape(), targets.shape(), "logits and targets");
+    let (device, pool, len) = (logits.device().clone(), logits.pool().clone(), logits.len());
+    let classes = logits.shape().1;
+    let mut probabilities = device.values(&pool, len)?;
+    let mut loss: Scalar<D> = device.try_zeros_like(&())?;
+    let values = targets.values();
+    device.soft_cross_entropy_forward(classes, logits.values(), values, &mut probabilities, &mut loss)?;
+    if T::OWNS_TAPE {
+        let (logits, dloss, targets) = (logits.slot().clone(), loss.clone(), targets.clone());
+        tape.add_backward_op(move |gradients| {
+            let mut dlogits = Slots::new(gradients, &device, &pool).open(&logits, len)?;
+            let dloss = gradients.get_or_alloc_mut(&dloss)?;
+            device.soft_cross_entropy_backward(
+                classes,
+                &probabilities,
+                targets.values(),
+                dloss,
+                &mut dlogits,
+            )?;
+            Slots::new(gradients, &device, &pool).close(&logits, dlogits)
+        });
+    }
+    Ok(loss.put_tape(tape))
+}
+
 /// Rows whose largest logit is at the label; of equal ones the first counts.
 ///
 /// # Errors

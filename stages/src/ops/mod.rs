@@ -16,6 +16,8 @@ mod backend;
 mod conv;
 mod cpu;
 mod dense;
+mod depthwise;
+mod group_norm;
 mod layer;
 mod loss;
 mod matrix;
@@ -27,12 +29,18 @@ pub mod view;
 
 use dfdx::prelude::{HasShape, NoneTape, Tensor};
 
-pub use crate::shape::{BadShape, ConvShape, DenseShape, Image, PoolShape};
-pub use activation::{activate, add, dropout, relu, sigmoid, tanh};
-pub use backend::{Accumulate, Activation, Backend, Buffer, LayerBackward, NormBackward};
+pub use crate::shape::{
+    BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, PoolShape,
+};
+pub use activation::{activate, add, dropout, gelu, relu, sigmoid, tanh};
+pub use backend::{
+    Accumulate, Activation, Backend, Buffer, Gelu, GroupNormBackward, LayerBackward, NormBackward,
+};
 pub use conv::conv2d;
 pub use dense::dense;
-pub use loss::{BadLabel, Labels, count_correct, softmax_cross_entropy};
+pub use depthwise::depthwise_conv2d;
+pub use group_norm::group_norm;
+pub use loss::{BadLabel, Labels, count_correct, soft_cross_entropy, softmax_cross_entropy};
 pub use matrix::{Matrix, Param};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};

@@ -8,6 +8,8 @@ use super::view::view;
 use super::*;
 use crate::exact::rng::Stream;
 
+mod images;
+
 type Taped = Matrix<Cpu, OwnedTape<f32, Cpu>>;
 
 fn values(len: usize, seed: u64) -> Vec<f32> {

@@ -1,4 +1,4 @@
-//! Random changes of training images: flips and shifted crops, on bytes, before normalisation.
+//! Random changes of training images: shifted crops and flips, on bytes, before normalisation; cutout after it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,15 @@ pub struct Augment {
     /// `RandomCrop(size, padding)`. 0: not at all.
     #[serde(default)]
     pub crop: usize,
+    /// Cutout (DeVries & Taylor 2017): one square of this side, its centre uniform over the image and clipped at the edges, is
+    /// set to the mean, which is 0 after normalisation. 0: not at all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cutout: usize,
+}
+
+// Keys and states hold these parameters as text: one that came later does not show until it is used.
+fn is_zero(side: &usize) -> bool {
+    *side == 0
 }
 
 /// What happens to one image.
@@ -27,6 +36,9 @@ pub struct Change {
     down: usize,
     right: usize,
     crop: usize,
+    /// Row and column of the square's centre, and its side; 0: no square.
+    centre: (usize, usize),
+    side: usize,
 }
 
 impl Augment {
@@ -35,8 +47,9 @@ impl Augment {
         self == Augment::default()
     }
 
-    /// Draws for one image: the flip, then rows, then columns, each only where it is asked for.
-    pub fn draw(self, stream: &mut Stream) -> Change {
+    /// Draws for one image of this shape: the flip, then the crop's rows and columns, then the square's row and column, each
+    /// only where it is asked for.
+    pub fn draw(self, shape: ImageShape, stream: &mut Stream) -> Change {
         let flip = self.flip && stream.below(2) == 1;
         let mut shift = || {
             if self.crop == 0 {
@@ -46,11 +59,18 @@ impl Augment {
             }
         };
         let (down, right) = (shift(), shift());
+        let mut place = |size: usize| match self.cutout {
+            0 => 0,
+            _ => stream.below(size as u32) as usize,
+        };
+        let centre = (place(shape.height), place(shape.width));
         Change {
             flip,
             down,
             right,
             crop: self.crop,
+            centre,
+            side: self.cutout,
         }
     }
 }
@@ -93,6 +113,20 @@ impl Change {
             }
         }
     }
+
+    /// Sets the square's part within the normalised image to 0: `side` rows and columns from `side / 2` before the centre.
+    pub fn cut_out(self, shape: ImageShape, row: &mut [f32]) {
+        let span = |centre: usize, size: usize| {
+            let end = (centre + self.side).saturating_sub(self.side / 2);
+            centre.saturating_sub(self.side / 2)..end.min(size)
+        };
+        let line = shape.width * shape.channels;
+        let columns = span(self.centre.1, shape.width);
+        for y in span(self.centre.0, shape.height) {
+            row[y * line + columns.start * shape.channels..y * line + columns.end * shape.channels]
+                .fill(0.0);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +139,16 @@ mod tests {
         channels: 2,
     };
     const IMAGE: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+    /// Nothing changes.
+    const SAME: Change = Change {
+        flip: false,
+        down: 0,
+        right: 0,
+        crop: 0,
+        centre: (0, 0),
+        side: 0,
+    };
 
     fn changed(change: Change) -> Vec<u8> {
         let mut out = vec![99; 12];
@@ -119,7 +163,8 @@ mod tests {
                 flip: false,
                 down: 0,
                 right: 0,
-                crop: 0
+                crop: 0,
+                ..SAME
             }),
             IMAGE
         );
@@ -128,7 +173,8 @@ mod tests {
                 flip: true,
                 down: 0,
                 right: 0,
-                crop: 0
+                crop: 0,
+                ..SAME
             }),
             [5, 6, 3, 4, 1, 2, 11, 12, 9, 10, 7, 8]
         );
@@ -138,7 +184,8 @@ mod tests {
                 flip: false,
                 down: 0,
                 right: 0,
-                crop: 1
+                crop: 1,
+                ..SAME
             }),
             [0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]
         );
@@ -147,7 +194,8 @@ mod tests {
                 flip: false,
                 down: 1,
                 right: 2,
-                crop: 1
+                crop: 1,
+                ..SAME
             }),
             [3, 4, 5, 6, 0, 0, 9, 10, 11, 12, 0, 0]
         );
@@ -165,12 +213,7 @@ mod tests {
         for crop in 0..6 {
             for (down, right) in (0..=2 * crop).flat_map(|d| (0..=2 * crop).map(move |r| (d, r))) {
                 for flip in [false, true] {
-                    let change = Change {
-                        flip,
-                        down,
-                        right,
-                        crop,
-                    };
+                    let change = Change { flip, down, right, crop, ..SAME };
                     let mut out = vec![99; 24];
                     change.apply(&image, shape, &mut out);
                     for (at, got) in out.iter().enumerate() {
@@ -200,11 +243,65 @@ mod tests {
             let c = Augment {
                 flip: true,
                 crop: 1,
+                cutout: 0,
             }
-            .draw(&mut stream);
+            .draw(SHAPE, &mut stream);
             *seen.entry((c.flip, c.down, c.right)).or_insert(0) += 1;
         }
         assert_eq!(seen.len(), 18);
         assert!(seen.values().all(|n| (380..620).contains(n)), "{seen:?}");
+    }
+
+    #[test]
+    fn squares_are_clipped_at_the_edges() {
+        let shape = ImageShape {
+            height: 4,
+            width: 5,
+            channels: 1,
+        };
+        let cut = |centre, side| {
+            let mut row = [1.0; 20];
+            Change {
+                centre,
+                side,
+                ..SAME
+            }
+            .cut_out(shape, &mut row);
+            row.chunks_exact(5)
+                .map(|r| {
+                    r.iter()
+                        .map(|v| if *v == 0.0 { '.' } else { '#' })
+                        .collect()
+                })
+                .collect::<Vec<String>>()
+        };
+        assert_eq!(cut((0, 0), 0), ["#####"; 4]);
+        assert_eq!(cut((1, 2), 2), ["#..##", "#..##", "#####", "#####"]);
+        assert_eq!(cut((0, 0), 2), [".####", "#####", "#####", "#####"]);
+        assert_eq!(cut((3, 4), 3), ["#####", "#####", "###..", "###.."]);
+        assert_eq!(cut((2, 2), 99), ["....."; 4]);
+    }
+
+    /// The square is drawn last, so that flips and crops are those of a training without it, until the next image.
+    #[test]
+    fn cutout_leaves_the_other_draws() {
+        let with = Augment {
+            flip: true,
+            crop: 2,
+            cutout: 1,
+        };
+        let without = Augment { cutout: 0, ..with };
+        let mut centres = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let draw = |a: Augment| a.draw(SHAPE, &mut Stream::new(seed, "test", 0, 0));
+            let (a, b) = (draw(with), draw(without));
+            assert_eq!((a.flip, a.down, a.right), (b.flip, b.down, b.right));
+            centres.insert(a.centre);
+        }
+        assert_eq!(centres.len(), 6, "every place is a centre");
+        assert_eq!(
+            serde_json::to_string(&without).unwrap(),
+            r#"{"flip":true,"crop":2}"#
+        );
     }
 }

@@ -120,7 +120,8 @@ impl<'a> Batches<'a> {
         self.changes.clear();
         if !self.augment.is_none() {
             let mut stream = Stream::new(self.seed, "augment", epoch, step);
-            let draw = |_| self.augment.draw(&mut stream);
+            let shape = self.data.info().shape;
+            let draw = |_| self.augment.draw(shape, &mut stream);
             self.changes.extend(rows.iter().map(draw));
         }
         Inputs {
@@ -158,6 +159,7 @@ impl Inputs<'_> {
                 changed.resize(features, 0);
                 change.apply(image, data.info().shape, changed);
                 self.normaliser.apply(changed, row);
+                change.cut_out(data.info().shape, row);
             });
         });
     }
@@ -261,6 +263,7 @@ mod tests {
         let augment = Augment {
             flip: true,
             crop: 1,
+            ..Augment::default()
         };
         let make = |threads: usize, warm: bool| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();

@@ -10,4 +10,5 @@ pub mod optim;
 pub mod recipe;
 pub mod schedule;
 pub mod state;
+pub mod statistics;
 pub mod step;

@@ -56,12 +56,13 @@ unsafe fn tile<F: Fma, const P: usize>(
 ) -> usize {
     let used = (to.lanes - first).min(LANES);
     let mut acc = [F::begin(&[0.0; LANES]); P];
-    for (p, acc) in acc.iter_mut().enumerate() {
+    let outs: [usize; P] = rows.grid.places(row, to.steps);
+    for (acc, out) in acc.iter_mut().zip(outs) {
         let mut from = [0.0; LANES];
         match start {
             Start::With(values) => from.copy_from_slice(&values[first..first + LANES]),
             Start::Resume => {
-                let place = rows.grid.place(row + p, to.steps) + first * to.across;
+                let place = out + first * to.across;
                 for (j, from) in from.iter_mut().enumerate().take(used) {
                     // SAFETY: the caller's promise: the output exists.
                     *from = unsafe { *to.out.place(place + j * to.across) };
@@ -72,10 +73,7 @@ unsafe fn tile<F: Fma, const P: usize>(
     }
     let mut total = [[0.0f32; LANES]; P];
     let mut blocks = 0;
-    let mut offsets = [0; P];
-    for (p, offset) in offsets.iter_mut().enumerate() {
-        *offset = rows.grid.place(row + p, rows.steps);
-    }
+    let offsets: [usize; P] = rows.grid.places(row, rows.steps);
     for (i, s) in rows.segments.iter().enumerate() {
         if s.begins && i > 0 {
             fold::<F, P>(&mut total, &acc, blocks);
@@ -101,8 +99,8 @@ unsafe fn tile<F: Fma, const P: usize>(
         }
     }
     fold::<F, P>(&mut total, &acc, blocks);
-    for (p, values) in total.iter().enumerate() {
-        let place = rows.grid.place(row + p, to.steps) + first * to.across;
+    for (values, out) in total.iter().zip(outs) {
+        let place = out + first * to.across;
         for (j, value) in values[..used].iter().enumerate() {
             let at = to.out.place(place + j * to.across);
             // SAFETY: the caller's promise: the output exists.

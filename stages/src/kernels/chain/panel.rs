@@ -1,5 +1,6 @@
 //! Matrices as panels: columns 32 at a time, row after row, as the chains read them.
 
+use super::super::path::kernel;
 use super::{LANES, Panel, WIDE};
 
 /// The lines' length of a panel with so many columns.
@@ -21,16 +22,24 @@ pub(crate) fn packed_panel(panels: &[f32], k: usize, n: usize, which: usize) -> 
     }
 }
 
-/// Packs columns `which·32 ..` of a row-major matrix `w[k][n]`: lines of 16 or 32, padded with zeros.
-pub(crate) fn pack(w: &[f32], n: usize, which: usize, panel: &mut [f32]) {
-    let first = which * WIDE;
-    let (lanes, step) = (WIDE.min(n - first), width(n - first));
-    for (line, row) in panel.chunks_exact_mut(step).zip(w.chunks_exact(n)) {
-        match <&[f32; WIDE]>::try_from(&row[first..first + lanes]) {
-            Ok(row) => line.copy_from_slice(row),
-            Err(_) => {
-                line[..lanes].copy_from_slice(&row[first..first + lanes]);
-                line[lanes..].fill(0.0);
+kernel! {
+    /// Packs columns `which·32 ..` of a row-major matrix `w[k][n]`: lines of 16 or 32, padded with zeros.
+    pub(crate) fn pack<F>(w: &[f32], n: usize, which: usize, panel: &mut [f32]) {
+        let first = which * WIDE;
+        let (lanes, step) = (WIDE.min(n - first), width(n - first));
+        // Copies of a fixed length are a few instructions.
+        if lanes == WIDE {
+            for (line, row) in panel.as_chunks_mut::<WIDE>().0.iter_mut().zip(w.chunks_exact(n)) {
+                if let Some(row) = row[first..].first_chunk::<WIDE>() {
+                    *line = *row;
+                }
+            }
+            return;
+        }
+        for (line, row) in panel.chunks_exact_mut(step).zip(w.chunks_exact(n)) {
+            let row = &row[first..];
+            for (j, line) in line.iter_mut().enumerate() {
+                *line = if j < lanes { row[j] } else { 0.0 };
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Batch norm, one scalar at a time; ties and NaN in pooling and counting.
 
 use super::*;
+use crate::kernels::layer::{Accumulate, Gradient};
 use crate::shape::PoolShape;
 
 #[test]
@@ -74,6 +75,73 @@ fn pooling_takes_the_first_maximum_and_passes_nan() {
     let mut dx = [0.5; 8];
     pool::max_backward(Path::current(), &shape, &x, &[1.0, 2.0], &mut dx);
     assert_eq!(dx, [0.5, 1.5, 2.5, 0.5, 0.5, 0.5, 0.5, 0.5]);
+}
+
+/// Windows that overlap, that leave gaps, that reach into padding: values and gradients one by one.
+#[test]
+fn pooling_reads_the_part_of_a_window_within_the_image() {
+    for (h, w, c, kernel, stride, padding) in [
+        (7, 6, 5, 3, 2, 1),
+        (3, 3, 33, 3, 3, 1),
+        (5, 4, 1, 2, 1, 1),
+        (8, 9, 3, 4, 3, 2),
+        (6, 6, 2, 2, 3, 0),
+    ] {
+        let shape = PoolShape::padded(image(h, w, c), kernel, stride, padding).unwrap();
+        let (n, out) = (3, shape.output());
+        let (x, dy) = (
+            values(n * h * w * c, 1, true),
+            values(n * out.features(), 2, false),
+        );
+        let old = values(x.len(), 3, false);
+        for how in [Accumulate::First, Accumulate::Add] {
+            let all = everywhere(|path| {
+                let (mut max, mut mean) = (vec![7.0; dy.len()], vec![7.0; dy.len()]);
+                pool::max_forward(path, &shape, &x, &mut max);
+                pool::avg_forward(path, &shape, &x, &mut mean);
+                let (mut of_max, mut of_mean) = (old.clone(), old.clone());
+                let (to, to_mean) = (&mut of_max[..], &mut of_mean[..]);
+                pool::max_gradient(path, &shape, &x, &dy, Gradient { to, how });
+                pool::avg_gradient(path, &shape, &dy, Gradient { to: to_mean, how });
+                [max, mean, of_max, of_mean].concat()
+            });
+            let (mut max, mut mean) = (Vec::new(), Vec::new());
+            let start = if how == Accumulate::First {
+                vec![0.0; x.len()]
+            } else {
+                old.clone()
+            };
+            let (mut of_max, mut of_mean) = (start.clone(), start);
+            let area = (kernel * kernel) as f32;
+            for (e, dy) in dy.iter().enumerate() {
+                let (i, at, j) = (e / out.features(), e % out.features() / c, e % c);
+                let mut window = Vec::new();
+                for (kh, kw) in (0..kernel).flat_map(|kh| (0..kernel).map(move |kw| (kh, kw))) {
+                    let row = (at / out.width * stride + kh).checked_sub(padding);
+                    let column = (at % out.width * stride + kw).checked_sub(padding);
+                    if let (Some(row), Some(column)) =
+                        (row.filter(|r| *r < h), column.filter(|k| *k < w))
+                    {
+                        window.push(((i * h + row) * w + column) * c + j);
+                    }
+                }
+                let mut best = window[0];
+                for &e in &window {
+                    best = if x[e] > x[best] || x[e].is_nan() {
+                        e
+                    } else {
+                        best
+                    };
+                    of_mean[e] += dy / area;
+                }
+                max.push(x[best]);
+                mean.push(window.iter().fold(0.0, |s, e| s + x[*e]) / area);
+                of_max[best] += dy;
+            }
+            let want = [max, mean, of_max, of_mean].concat();
+            assert_eq!(bits(&all), bits(&want), "{shape:?} {how:?}");
+        }
+    }
 }
 
 fn max_of(shape: &PoolShape, x: &[f32], y: &mut [f32]) {
