@@ -102,7 +102,7 @@ fn watch(model: Value, optimizer: Value, image: (usize, usize, usize)) -> Vec<(u
         0,
         &masks,
     );
-    let augment = serde_json::from_value(json!({"flip": true, "crop": 2})).unwrap();
+    let augment = serde_json::from_value(json!({"flip": true, "crop": 2, "cutout": 4})).unwrap();
     let mut batches = Batches::new(&data, 1, 64, augment);
     let (mut labels, mut seen) = (Vec::new(), Vec::new());
     for step in 0..12 {
@@ -134,10 +134,18 @@ fn a_step_asks_for_no_memory_after_two_epochs() {
         {"conv": {"channels": 24}}, {"activation": "relu"}, {"pool": {"max": 2}}, {"dropout": 0.25},
         {"conv": {"channels": 24, "stride": 2, "padding": {"pixels": 1}}}, {"pool": {"average": 2}},
         {"dense": 64}, {"activation": "sigmoid"}]}});
+    let blocks = json!({"conv": {"layers": [
+        {"conv": {"channels": 16, "bias": false}}, {"group_norm": {"groups": 4}}, {"activation": "gelu"},
+        {"residual": {"activation": "relu", "layers": [{"depthwise": {"stride": 2}}, {"layer_norm": {}},
+            {"activation": "gelu_tanh"}, {"conv": {"channels": 24, "kernel": 1}}]}},
+        {"pool": {"max_windows": {"kernel": 3, "stride": 2, "padding": 1}}}, {"pool": "global_average"}]}});
+    let resnet = json!({"resnet": {"widths": [8, 16], "blocks": [1, 1]}});
     let momentum = json!({"sgd": {"lr": 0.01, "momentum": 0.9}});
     for (model, optimizer, image) in [
         (perceptron, json!({"adam": {}}), (28, 28, 1)),
-        (convolutions, momentum, (16, 16, 3)),
+        (convolutions, momentum.clone(), (16, 16, 3)),
+        (blocks, json!({"adam": {}}), (16, 16, 3)),
+        (resnet, momentum, (16, 16, 3)),
     ] {
         // On one thread, for others warm their working memory up whenever they first get a task.
         let pool = rayon::ThreadPoolBuilder::new()

@@ -12,6 +12,7 @@ use support::{Bench, data, digest};
 /// Kind, revision, case, output, digest.
 const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("average", 1, "three models", "model", "ad463833408a305e"),
+    ("average", 1, "statistics made anew", "model", "2ec8f3563c326749"),
     ("evaluate", 1, "test set", "metrics", "99930ef4d38cceb1"),
     ("perturb", 1, "fresh network", "model", "3116d858df4796ce"),
     ("perturb", 1, "normal noise", "model", "9078fbbbb834d17b"),
@@ -36,6 +37,10 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "epoch-000002.safetensors=13faade12bbf1b26,epoch-000004.safetensors=19122b9bb69b15a2",
     ),
     ("train", 1, "warm start, adamw", "model", "3e639d2c6191c502"),
+    ("train", 1, "residual network, cutout", "model", "4c484d9da6af5b4f"),
+    ("train", 1, "residual network, cutout", "metrics", "89cc7f6db91980c2"),
+    ("train", 1, "blocks, norms, gelu", "model", "677346a0f4748fdc"),
+    ("train", 1, "blocks, norms, gelu", "metrics", "4a5842e530d8c160"),
     ("claim", 1, "three seeds", "verdict", "17d10678f60b4b1a"),
     ("corrupt", 1, "random labels", "data", "33dedb071d260476"),
     ("corrupt", 1, "noisy pixels", "data", "eae6ce47f6e61182"),
@@ -82,6 +87,18 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         "seed": 7, "init": "kaiming_uniform", "length": {"epochs": 4}, "batch_size": 16, "checkpoints": {"every": 2}, "eval_every": 3,
         "optimizer": {"adam": {"lr": 0.01, "weight_decay": {"decoupled": 0.01}}}, "schedule": {"step": {"milestones": [2]}}});
     run("train", "convolution, adam", conv, &sets);
+    let resnet = json!({"model": {"resnet": {"widths": [4, 6], "blocks": [1, 2]}}, "seed": 5, "init": "kaiming_normal",
+        "length": {"epochs": 2}, "batch_size": 32, "augment": {"flip": true, "crop": 1, "cutout": 3},
+        "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9}}});
+    run("train", "residual network, cutout", resnet, &sets);
+    let blocks = json!({"model": {"conv": {"layers": [
+            {"conv": {"channels": 6, "bias": false}}, {"group_norm": {"groups": 2}}, {"activation": "gelu"},
+            {"pool": {"max_windows": {"kernel": 3, "stride": 2, "padding": 1}}},
+            {"residual": {"activation": "relu", "layers": [{"depthwise": {"stride": 2}}, {"layer_norm": {}},
+                {"activation": "gelu_tanh"}, {"dropout": 0.2}, {"conv": {"channels": 8, "kernel": 1}}]}},
+            {"pool": {"average_windows": {"kernel": 2, "stride": 1}}}, {"dense": 5}, {"layer_norm": {}}]}},
+        "seed": 6, "length": {"epochs": 2}, "batch_size": 32, "optimizer": {"adamw": {"lr": 0.01}}});
+    run("train", "blocks, norms, gelu", blocks, &sets);
     let warm = json!({"seed": 4, "length": {"steps": 5}, "batch_size": 32, "optimizer": {"adamw": {"lr": 0.002}},
         "schedule": {"cyclic": {"epochs": 1.0, "low": 0.1}}});
     let warm_inputs: [(&str, &Path); 3] = [
@@ -123,6 +140,8 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     );
     let models = [&first, &second, &third].map(|ran| ("models", ran.path("model")));
     run("average", "three models", Value::Null, &models);
+    let with_data = [models[0], models[1], ("train", &train)];
+    run("average", "statistics made anew", Value::Null, &with_data);
 
     let shapes = json!({"dataset": "shapes", "shapes": {"train": 30, "test": 20}});
     run("download", "shapes", shapes, &[]);
