@@ -12,7 +12,7 @@ use support::{Bench, data, digest};
 /// Kind, revision, case, output, digest.
 const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("average", 1, "three models", "model", "ad463833408a305e"),
-    ("average", 1, "statistics made anew", "model", "?"),
+    ("average", 1, "statistics made anew", "model", "2ec8f3563c326749"),
     ("evaluate", 1, "test set", "metrics", "99930ef4d38cceb1"),
     ("perturb", 1, "fresh network", "model", "3116d858df4796ce"),
     ("perturb", 1, "normal noise", "model", "9078fbbbb834d17b"),
@@ -37,10 +37,10 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "epoch-000002.safetensors=13faade12bbf1b26,epoch-000004.safetensors=19122b9bb69b15a2",
     ),
     ("train", 1, "warm start, adamw", "model", "3e639d2c6191c502"),
-    ("train", 1, "residual network, cutout", "model", "?"),
-    ("train", 1, "residual network, cutout", "metrics", "?"),
-    ("train", 1, "blocks, norms, gelu", "model", "?"),
-    ("train", 1, "blocks, norms, gelu", "metrics", "?"),
+    ("train", 1, "residual network, cutout", "model", "4c484d9da6af5b4f"),
+    ("train", 1, "residual network, cutout", "metrics", "89cc7f6db91980c2"),
+    ("train", 1, "blocks, norms, gelu", "model", "677346a0f4748fdc"),
+    ("train", 1, "blocks, norms, gelu", "metrics", "4a5842e530d8c160"),
     ("claim", 1, "three seeds", "verdict", "17d10678f60b4b1a"),
     ("corrupt", 1, "random labels", "data", "33dedb071d260476"),
     ("corrupt", 1, "noisy pixels", "data", "eae6ce47f6e61182"),
