@@ -35,16 +35,15 @@ pub fn forward(
     }
     scratch::with(rows, |losses| {
         let piece = rows_per_piece(rows, 64 * classes);
-        let work =
-            |((logits, p), (labels, losses)): ((&[f32], &mut [f32]), (&[u32], &mut [f32]))| {
-                let blocks = logits
-                    .chunks(BLOCK * classes)
-                    .zip(p.chunks_mut(BLOCK * classes));
-                let of_rows = labels.chunks(BLOCK).zip(losses.chunks_mut(BLOCK));
-                for ((logits, p), (labels, losses)) in blocks.zip(of_rows) {
-                    row_losses(path, classes, logits, labels, smoothing, p, losses);
-                }
-            };
+        let work = |((logits, p), (labels, losses)): (Values<'_>, OfRows<'_>)| {
+            let blocks = logits
+                .chunks(BLOCK * classes)
+                .zip(p.chunks_mut(BLOCK * classes));
+            let of_rows = labels.chunks(BLOCK).zip(losses.chunks_mut(BLOCK));
+            for ((logits, p), (labels, losses)) in blocks.zip(of_rows) {
+                row_losses(path, classes, logits, labels, smoothing, p, losses);
+            }
+        };
         if piece >= rows {
             work(((logits, probabilities), (labels, losses)));
         } else {
@@ -57,6 +56,12 @@ pub fn forward(
         losses.iter().fold(0.0, |sum, loss| sum + loss) / rows as f32
     })
 }
+
+/// Logits, and where their softmax goes.
+type Values<'a> = (&'a [f32], &'a mut [f32]);
+
+/// Labels, and where the losses of their rows go.
+type OfRows<'a> = (&'a [u32], &'a mut [f32]);
 
 /// Rows whose transcendental functions are computed together, which fills vectors.
 const BLOCK: usize = 64;

@@ -35,6 +35,7 @@ mod scratch;
 mod shard;
 pub mod soft_loss;
 mod sums;
+mod tiles;
 mod transpose;
 
 pub use path::{BadPath, Path};

@@ -5,13 +5,14 @@
 
 use rayon::prelude::*;
 
-use super::dense::{add_into, add_rows};
+use super::dense::add_into;
 use super::elementwise::CACHED;
 use super::layer::{Accumulate, Activation, Gradient};
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::rows_per_piece;
-use super::sums::{sums, sums_changing};
+use super::sums::{add_rows, sums, sums_changing};
+use super::tiles::{TILE, tiles};
 
 /// Writes mean and biased variance of each channel: `mean = Σx / m` with additions; `variance = Σ fma(d, d, ·) / m` with
 /// `d = x - mean`; `m` is the number of values per channel. Without values both are NaN.
@@ -39,13 +40,19 @@ pub fn stats(path: Path, positions: usize, x: &[f32], mean: &mut [f32], variance
 kernel! {
     fn add_squares<F>(x: &[f32], mean: &[f32], sums: &mut [f32]) {
         let width = sums.len();
-        let mean = &mean[..width];
-        for row in x.chunks_exact(width) {
-            for j in 0..width {
-                let d = row[j] - mean[j];
-                sums[j] = F::fma(d, d, sums[j]);
+        tiles!(width, |tile, LEN| {
+            let (mut total, mut middle) = ([0.0; TILE], [0.0; TILE]);
+            total[..LEN].copy_from_slice(&sums[tile..][..LEN]);
+            middle[..LEN].copy_from_slice(&mean[tile..][..LEN]);
+            for row in x.chunks_exact(width) {
+                let row = &row[tile..][..LEN];
+                for j in 0..LEN {
+                    let d = row[j] - middle[j];
+                    total[j] = F::fma(d, d, total[j]);
+                }
             }
-        }
+            sums[tile..][..LEN].copy_from_slice(&total[..LEN]);
+        });
     }
 }
 
@@ -296,13 +303,23 @@ pub fn layer_backward(path: Path, from: LayerBackward<'_>) {
 kernel! {
     fn add_gradients<F>(x: &[f32], dy: &[f32], mean: &[f32], r: &[f32], b: &mut [f32], g: &mut [f32]) {
         let width = b.len();
-        let (mean, r, g) = (&mean[..width], &r[..width], &mut g[..width]);
-        for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
-            for j in 0..width {
-                b[j] += dy[j];
-                g[j] = F::fma(dy[j], (x[j] - mean[j]) * r[j], g[j]);
+        tiles!(width, |tile, LEN| {
+            let (mut of_dy, mut of_products) = ([0.0; TILE], [0.0; TILE]);
+            let (mut middle, mut scale) = ([0.0; TILE], [0.0; TILE]);
+            of_dy[..LEN].copy_from_slice(&b[tile..][..LEN]);
+            of_products[..LEN].copy_from_slice(&g[tile..][..LEN]);
+            middle[..LEN].copy_from_slice(&mean[tile..][..LEN]);
+            scale[..LEN].copy_from_slice(&r[tile..][..LEN]);
+            for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
+                let (x, dy) = (&x[tile..][..LEN], &dy[tile..][..LEN]);
+                for j in 0..LEN {
+                    of_dy[j] += dy[j];
+                    of_products[j] = F::fma(dy[j], (x[j] - middle[j]) * scale[j], of_products[j]);
+                }
             }
-        }
+            b[tile..][..LEN].copy_from_slice(&of_dy[..LEN]);
+            g[tile..][..LEN].copy_from_slice(&of_products[..LEN]);
+        });
     }
 }
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::layer::{Accumulate, Gradient};
 use super::path::{Path, kernel};
 use super::shard::rows_per_piece;
+use super::tiles::{TILE, tiles};
 use crate::shape::PoolShape;
 
 /// Runs `work` on pieces of whole images: (first image, piece of `out`).
@@ -55,26 +56,6 @@ pub fn max_forward(path: Path, shape: &PoolShape, x: &[f32], y: &mut [f32]) {
         work_per_image(shape),
         |first, y| max_images(path, Steps::of(shape), &x[first * features..], y),
     );
-}
-
-/// Channels in registers at once.
-const TILE: usize = 32;
-
-/// Runs `$body` for every tile of channels `$at .. $at + $len`; for whole tiles `$len` is a constant.
-macro_rules! tiles {
-    ($channels:expr, |$at:ident, $len:ident| $body:expr) => {
-        let mut $at = 0;
-        while $at + TILE <= $channels {
-            const $len: usize = TILE;
-            $body;
-            $at += TILE;
-        }
-        if $at < $channels {
-            #[allow(non_snake_case)]
-            let $len = $channels - $at;
-            $body;
-        }
-    };
 }
 
 /// Sizes of a pooling as loops need them: places in values, not in pixels.

@@ -6,8 +6,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::path::kernel;
 use super::scratch;
 use super::shard::Groups;
+use super::tiles::{TILE, tiles};
 
 /// Elements below which one thread does it all.
 const WORTH_THREADS: usize = 1 << 15;
@@ -76,6 +78,24 @@ pub(super) fn sums_changing(
         groups.combine(of_groups, all);
         sums.copy_from_slice(&of_groups[..all]);
     });
+}
+
+kernel! {
+    /// Adds every row of `rows` to `sums`, in order.
+    pub(super) fn add_rows<F>(rows: &[f32], sums: &mut [f32]) {
+        let width = sums.len();
+        tiles!(width, |tile, LEN| {
+            let mut total = [0.0; TILE];
+            total[..LEN].copy_from_slice(&sums[tile..][..LEN]);
+            for row in rows.chunks_exact(width) {
+                let row = &row[tile..][..LEN];
+                for j in 0..LEN {
+                    total[j] += row[j];
+                }
+            }
+            sums[tile..][..LEN].copy_from_slice(&total[..LEN]);
+        });
+    }
 }
 
 /// Consecutive groups with their values and sums.

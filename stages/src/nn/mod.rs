@@ -6,4 +6,5 @@ pub mod init;
 pub mod layout;
 pub mod model;
 pub mod network;
+mod resnet;
 pub mod spec;

@@ -97,6 +97,7 @@ pub struct ConvLayerSpec {
     pub padding: Padding,
     /// A number added to every channel; batch norm right after makes it useless.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[schemars(extend("default" = true))]
     pub bias: bool,
 }
 

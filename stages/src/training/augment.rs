@@ -20,6 +20,7 @@ pub struct Augment {
     /// Cutout (DeVries & Taylor 2017): one square of this side, its centre uniform over the image and clipped at the edges, is
     /// set to the mean, which is 0 after normalisation. 0: not at all.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(extend("default" = 0))]
     pub cutout: usize,
 }
 
