@@ -23,7 +23,7 @@ const LINE: usize = 16;
 /// Columns of `x` that a task takes at once.
 const MOST_COLUMNS: usize = 14 * 24;
 /// Multiplications below which one thread does it all.
-const WORTH_THREADS: usize = 1 << 16;
+const WORTH_THREADS: usize = 1 << 15;
 
 /// `rows` in about `pieces` parts of equal size, none below a tile's height.
 fn part(rows: usize, pieces: usize) -> usize {
@@ -107,7 +107,8 @@ impl Forward<'_> {
     fn by_panel(&self, activation: Activation, y: &mut [f32]) {
         let n = y.len() / self.outputs;
         let panels = self.outputs.div_ceil(WIDE);
-        let part = part(n, (4 * parallel::threads()).div_ceil(panels));
+        // Every task packs its panel: more of them would balance better, but pack more.
+        let part = part(n, (2 * parallel::threads()).div_ceil(panels));
         let parts = n.div_ceil(part);
         let relu = activation == Activation::Relu;
         let out = Out::new(y);
