@@ -3,8 +3,10 @@
 mod support;
 
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
+use repro_stages::kernels::parallel::Simulation;
 use repro_stages::kinds;
 use repro_stages::weights::TensorFile;
 use serde_json::{Value, json};
@@ -194,6 +196,10 @@ fn the_number_of_threads_changes_no_bit() {
     for threads in [2, 3] {
         same(&one, &run(threads));
     }
+    let simulation = Simulation::begin(16, || Duration::ZERO);
+    same(&one, &bench_run(&bench, &with, &train));
+    assert!(Simulation::report().sections > 0);
+    drop(simulation);
 }
 
 fn bench_run(bench: &Bench, with: &Value, train: &Path) -> Ran {

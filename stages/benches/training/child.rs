@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use super::scaling::Steps;
+
 /// One trainer, kept alive so that it can be measured in turns with others.
 pub struct Trainer {
     child: Child,
@@ -63,6 +65,20 @@ impl Trainer {
     /// Images per second of whole steps for at least this time.
     pub fn train(&mut self, seconds: f64) -> Result<f64, Broken> {
         self.rate(&format!("train {seconds}"))
+    }
+
+    /// A trainer with simulated threads takes whole steps for at least this time.
+    pub fn simulate(&mut self, seconds: f64) -> Result<Steps, Broken> {
+        match self.ask(&format!("train {seconds}"))?[..] {
+            [steps, all, busy, spans, sections, tasks] => Ok(Steps {
+                all: all / steps,
+                busy: busy / steps,
+                spans: spans / steps,
+                sections: sections / steps,
+                tasks: tasks / steps,
+            }),
+            _ => Err("no answer to `train`".into()),
+        }
     }
 
     /// Images per second of whole passes over a test set for at least this time, after one that is not counted.

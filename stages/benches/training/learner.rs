@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use dfdx::prelude::Cpu;
 use repro_stages::data::{Dataset, ImageShape, Info};
 use repro_stages::exact::rng::Stream;
+use repro_stages::kernels::parallel::{Report, Simulation};
 use repro_stages::nn::architecture::{Architecture, Identity, InputSize};
 use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::Network;
@@ -30,8 +31,14 @@ const IMAGES: usize = 10_000;
 /// Images of the test set.
 const TEST_IMAGES: usize = 2_048;
 
-/// Serves `train SECONDS`, `eval SECONDS` (answers: images and seconds) and `rss` (bytes) until its input ends.
-pub fn serve(model: &Model, threads: usize, optimizer: &Value) -> anyhow::Result<()> {
+/// Serves `train SECONDS`, `eval SECONDS` (answers: images and seconds) and `rss` (bytes) until its input ends. With
+/// `simulated` threads there is one thread, and `train` answers what [`super::scaling::Steps`] holds.
+pub fn serve(
+    model: &Model,
+    threads: usize,
+    simulated: Option<usize>,
+    optimizer: &Value,
+) -> anyhow::Result<()> {
     let [height, width, channels] = model.input;
     let identity = Identity {
         model: serde_json::from_value(model.spec.clone())?,
@@ -52,6 +59,8 @@ pub fn serve(model: &Model, threads: usize, optimizer: &Value) -> anyhow::Result
         deadline: None,
         begun: Instant::now(),
         steps_begun: 0,
+        simulated: simulated.is_some(),
+        before: (Duration::ZERO, Report::default()),
     };
     let recipe = Recipe {
         seed: 1,
@@ -66,7 +75,7 @@ pub fn serve(model: &Model, threads: usize, optimizer: &Value) -> anyhow::Result
         checkpoint_every: None,
     };
     let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
+        .num_threads(if simulated.is_some() { 1 } else { threads })
         .build()?;
     let sets = Sets {
         train: &data,
@@ -74,6 +83,7 @@ pub fn serve(model: &Model, threads: usize, optimizer: &Value) -> anyhow::Result
     };
     let masks = Masks::none(&architecture);
     pool.install(|| {
+        let _simulation = simulated.map(|threads| Simulation::begin(threads, thread_time));
         fit::fit(
             &recipe,
             &architecture,
@@ -119,6 +129,9 @@ struct Service<'a> {
     deadline: Option<Duration>,
     begun: Instant,
     steps_begun: u64,
+    simulated: bool,
+    /// At the begin: time of this thread, and what the simulation had seen.
+    before: (Duration, Report),
 }
 
 impl Service<'_> {
@@ -136,6 +149,9 @@ impl Service<'_> {
                     self.deadline = Some(time);
                     self.steps_begun = steps;
                     self.begun = Instant::now();
+                    if self.simulated {
+                        self.before = (thread_time(), Simulation::report());
+                    }
                     return;
                 }
                 "eval" => self.evaluate(time),
@@ -161,14 +177,36 @@ impl Service<'_> {
     }
 }
 
+impl Service<'_> {
+    fn tell_simulated(&self, steps: u64) {
+        let (now, after) = (thread_time(), Simulation::report());
+        let (begun, before) = self.before;
+        let looking = after.looking - before.looking;
+        let seconds = [
+            (now - begun).saturating_sub(looking),
+            after.busy - before.busy,
+            after.spans - before.spans,
+        ]
+        .map(|time| time.as_secs_f64().to_string());
+        let sections = after.sections - before.sections;
+        let tasks = after.tasks - before.tasks;
+        println!("{steps} {} {sections} {tasks}", seconds.join(" "));
+    }
+}
+
 impl Listener for Service<'_> {
     fn progress(&mut self, done: u64, _: u64, _: String) {
         let spent = self.begun.elapsed();
         match self.deadline {
             Some(time) if spent < time => return,
             Some(_) => {
-                let images = (done - self.steps_begun) * self.model.batch as u64;
-                println!("{images} {}", spent.as_secs_f64());
+                let steps = done - self.steps_begun;
+                if self.simulated {
+                    self.tell_simulated(steps);
+                } else {
+                    let images = steps * self.model.batch as u64;
+                    println!("{images} {}", spent.as_secs_f64());
+                }
             }
             // The first step of all only builds the buffers.
             None => println!("ready"),
@@ -185,6 +223,18 @@ impl Listener for Service<'_> {
     fn warning(&mut self, text: String) {
         eprintln!("{text}");
     }
+}
+
+/// Processor time of this thread: what else the machine does is not in it.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: it writes the time given.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(status, 0, "this system has no clock of threads");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The largest resident set this process has had.

@@ -8,6 +8,7 @@ mod learner;
 mod models;
 mod peak;
 mod report;
+mod scaling;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -25,6 +26,8 @@ struct Options {
     threads: usize,
     optimizer: String,
     scaling: bool,
+    /// Numbers of threads to simulate; the comparison is left out when there are any.
+    simulate: Vec<usize>,
     /// Only for a child: the model it serves.
     serve: Option<String>,
 }
@@ -32,9 +35,11 @@ struct Options {
 const USAGE: &str = "\
 cargo bench -p repro-stages --bench training -- [MODEL...] [--rounds 5] [--seconds 1] [--threads 2]
                                                 [--optimizer adam|sgd] [--no-scaling]
+cargo bench -p repro-stages --bench training -- --simulate 2,8,16 [MODEL...] [--rounds 5] [--seconds 1]
 
 PYTORCH names a Python that can `import torch`; without it our side is measured alone.
-Every round trains each side for SECONDS (whole steps), in turns. `--no-scaling` leaves out our side on one thread.";
+Every round trains each side for SECONDS (whole steps), in turns. `--no-scaling` leaves out our side on one thread.
+With --simulate, our side alone: how a step would scale to so many threads.";
 
 fn main() -> ExitCode {
     let options = match options(std::env::args().skip(1)) {
@@ -47,7 +52,8 @@ fn main() -> ExitCode {
     };
     let done = match &options.serve {
         Some(name) => serve(name, &options),
-        None => compare(&options),
+        None if options.simulate.is_empty() => compare(&options),
+        None => scaling::simulate(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,6 +73,7 @@ fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
         threads: 2,
         optimizer: "adam".into(),
         scaling: true,
+        simulate: Vec::new(),
         serve: None,
     };
     let mut known = models::all();
@@ -84,6 +91,11 @@ fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
             }
             "--optimizer" => options.optimizer = value()?,
             "--no-scaling" => options.scaling = false,
+            "--simulate" => {
+                for threads in value()?.split(',') {
+                    options.simulate.push(number(&arg, threads, 1)?);
+                }
+            }
             "--serve" => options.serve = Some(value()?),
             name => match known.iter().position(|m| m.name == name) {
                 Some(at) => options.models.push(known.remove(at)),
@@ -117,8 +129,13 @@ fn serve(name: &str, options: &Options) -> Result<(), String> {
         .find(|m| m.name == name)
         .ok_or("no such model")?;
     let optimizer = learner::optimizer(&options.optimizer).ok_or("no such optimizer")?;
-    learner::serve(&model, options.threads, &optimizer)
-        .map_err(|e| format!("{e:#}").replace('\n', " "))
+    learner::serve(
+        &model,
+        options.threads,
+        options.simulate.first().copied(),
+        &optimizer,
+    )
+    .map_err(|e| format!("{e:#}").replace('\n', " "))
 }
 
 fn compare(options: &Options) -> Result<(), String> {

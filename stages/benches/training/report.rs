@@ -208,7 +208,8 @@ fn ratios(own: &[f64], other: &[f64]) -> Vec<f64> {
     own.iter().zip(other).map(|(a, b)| a / b).collect()
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The middle one.
+pub fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

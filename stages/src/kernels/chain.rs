@@ -10,9 +10,8 @@ mod avx512;
 mod halves;
 mod panel;
 
-use rayon::prelude::*;
-
 use super::out::Out;
+use super::parallel;
 use super::path::{Instructions, Path};
 use crate::exact::fma::{self, Magnitudes};
 
@@ -228,10 +227,13 @@ pub(crate) fn ordinary(
     steps: usize,
 ) -> bool {
     let of = |values: &[f32]| -> Magnitudes {
-        values
-            .par_chunks(1 << 16)
-            .map(Magnitudes::of)
-            .reduce(|| Magnitudes::ZEROS, Magnitudes::and)
+        parallel::fold(
+            values,
+            1 << 16,
+            Magnitudes::ZEROS,
+            Magnitudes::of,
+            Magnitudes::and,
+        )
     };
     path == Path::PLAIN && fma::ordinary(of(x), of(w), of(init.unwrap_or_default()), steps)
 }

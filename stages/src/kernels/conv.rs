@@ -6,8 +6,6 @@
 mod input_gradient;
 mod weight_gradient;
 
-use rayon::prelude::*;
-
 use super::chain::{
     Grid, Rows, Segment, Steps, Store, Target, WIDE, chains, ordinary, pack, packed_len,
     packed_panel, start_of,
@@ -16,6 +14,7 @@ use super::dense::{add_into, add_rows};
 use super::layer::{Activation, Backward};
 use super::margin::Margin;
 use super::out::Out;
+use super::parallel;
 use super::path::Path;
 use super::scratch;
 use super::sums::{sums, sums_changing};
@@ -36,24 +35,11 @@ fn worth_threads(shape: &ConvShape, images: usize) -> bool {
 fn images_per_task(images: usize, padded: usize, threads: bool) -> usize {
     let cached = (BLOCK / padded.max(1)).max(1);
     let shared = if threads {
-        images.div_ceil(4 * rayon::current_num_threads())
+        images.div_ceil(4 * parallel::threads())
     } else {
         images
     };
     cached.min(shared).max(1)
-}
-
-/// Runs `work` on chunks of `out`, on the pool's threads if `threads`.
-fn each_chunk(out: &mut [f32], len: usize, threads: bool, work: impl Fn(usize, &mut [f32]) + Sync) {
-    if threads && out.len() > len {
-        out.par_chunks_mut(len)
-            .enumerate()
-            .for_each(|(i, chunk)| work(i, chunk));
-    } else {
-        out.chunks_mut(len)
-            .enumerate()
-            .for_each(|(i, chunk)| work(i, chunk));
-    }
 }
 
 /// The output: per element, one chain of fma over (kernel row, kernel column, channel) ascending that starts from `b` (0
@@ -102,11 +88,11 @@ pub fn layer_forward(
         _ => Store::Set,
     };
     scratch::with(packed_len(k, o), |panels| {
-        each_chunk(panels, k * WIDE, k * o >= WORTH_THREADS, |which, panel| {
+        parallel::chunks(panels, k * WIDE, k * o >= WORTH_THREADS, |which, panel| {
             pack(path, w, o, which, panel)
         });
         let panels = &*panels;
-        each_chunk(y, block * out.features(), threads, |i, y| {
+        parallel::chunks(y, block * out.features(), threads, |i, y| {
             let count = y.len() / out.features();
             let x = &x[i * block * image.features()..][..count * image.features()];
             margin.with_padded(x, image, |x| {

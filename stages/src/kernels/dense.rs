@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::chain::{
     Grid, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, ordinary, pack,
     packed_len, packed_panel, start_of,
@@ -11,6 +9,7 @@ use super::chain::{
 use super::elementwise;
 use super::layer::{Accumulate, Activation, Backward};
 use super::out::Out;
+use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::elements_per_piece;
@@ -24,43 +23,22 @@ const LINE: usize = 16;
 /// Columns of `x` that a task takes at once.
 const MOST_COLUMNS: usize = 14 * 24;
 /// Multiplications below which one thread does it all.
-const WORTH_THREADS: usize = 1 << 16;
+const WORTH_THREADS: usize = 1 << 15;
 
 /// `rows` in about `pieces` parts of equal size, none below a tile's height.
 fn part(rows: usize, pieces: usize) -> usize {
     rows.div_ceil(pieces.max(1)).max(14).min(rows.max(1))
 }
 
-/// Runs `work` on 0, 1, .. `count - 1`, on the pool's threads where that pays.
-fn each(count: usize, threads: bool, work: impl Fn(usize) + Sync + Send) {
-    if threads && count > 1 {
-        (0..count).into_par_iter().for_each(work);
-    } else {
-        (0..count).for_each(work);
-    }
-}
-
 /// The panels of `m[k][n]`, packed with the help of all threads, lent to `work`.
 fn with_panels<R>(path: Path, m: &[f32], k: usize, n: usize, work: impl FnOnce(&[f32]) -> R) -> R {
     scratch::with(packed_len(k, n), |panels| {
         let whole = (k * WIDE).max(1);
-        each_chunk(panels, whole, k * n > WORTH_THREADS, |which, panel| {
+        parallel::chunks(panels, whole, k * n > WORTH_THREADS, |which, panel| {
             pack(path, m, n, which, panel)
         });
         work(panels)
     })
-}
-
-fn each_chunk(of: &mut [f32], len: usize, threads: bool, work: impl Fn(usize, &mut [f32]) + Sync) {
-    if threads && of.len() > len {
-        of.par_chunks_mut(len)
-            .enumerate()
-            .for_each(|(i, chunk)| work(i, chunk));
-    } else {
-        of.chunks_mut(len)
-            .enumerate()
-            .for_each(|(i, chunk)| work(i, chunk));
-    }
 }
 
 /// The output: per element, a chain of fma over `i` ascending that starts from `b` (0 without one); beyond [`BLOCK`] inputs
@@ -129,11 +107,12 @@ impl Forward<'_> {
     fn by_panel(&self, activation: Activation, y: &mut [f32]) {
         let n = y.len() / self.outputs;
         let panels = self.outputs.div_ceil(WIDE);
-        let part = part(n, (4 * rayon::current_num_threads()).div_ceil(panels));
+        // Every task packs its panel: more of them would balance better, but pack more.
+        let part = part(n, (2 * parallel::threads()).div_ceil(panels));
         let parts = n.div_ceil(part);
         let relu = activation == Activation::Relu;
         let out = Out::new(y);
-        each(panels * parts, self.threads, |piece| {
+        parallel::indices(panels * parts, self.threads, |piece| {
             let (which, first) = (piece / parts, piece % parts * part);
             let images = first..n.min(first + part);
             for at in (0..self.inputs).step_by(BLOCK) {
@@ -161,17 +140,14 @@ impl Forward<'_> {
     fn by_block(&self, activation: Activation, y: &mut [f32]) {
         let n = y.len() / self.outputs;
         scratch::with(self.inputs.div_ceil(BLOCK) * y.len(), |sums| {
-            each_chunk(sums, y.len(), self.threads, |block, sums| {
+            parallel::chunks(sums, y.len(), self.threads, |block, sums| {
                 for which in 0..self.outputs.div_ceil(WIDE) {
                     self.block(which, 0..n, block * BLOCK, Out::new(sums), Store::Set);
                 }
             });
             let sums = &*sums;
-            let (part, len) = (
-                part(n, rayon::current_num_threads()) * self.outputs,
-                y.len(),
-            );
-            each_chunk(y, part, self.threads, |i, y| {
+            let (part, len) = (part(n, parallel::threads()) * self.outputs, y.len());
+            parallel::chunks(y, part, self.threads, |i, y| {
                 y.copy_from_slice(&sums[i * part..][..y.len()]);
                 for block in sums.chunks_exact(len).skip(1) {
                     add_piece(self.path, &block[i * part..][..y.len()], y);
@@ -298,15 +274,15 @@ fn input_gradient_to(
         .collect();
     let threads = n * w.len() >= WORTH_THREADS;
     let panels = n.div_ceil(WIDE);
-    let part = part(inputs, (4 * rayon::current_num_threads()).div_ceil(panels));
+    let part = part(inputs, (4 * parallel::threads()).div_ceil(panels));
     let parts = inputs.div_ceil(part);
     scratch::with(packed_len(outputs, n), |columns| {
-        each_chunk(columns, (outputs * WIDE).max(1), threads, |which, panel| {
+        parallel::chunks(columns, (outputs * WIDE).max(1), threads, |which, panel| {
             pack_columns(path, &dy[which * WIDE * outputs..], outputs, panel)
         });
         let columns = &*columns;
         let out = Out::new(dx);
-        each(panels * parts, threads, |piece| {
+        parallel::indices(panels * parts, threads, |piece| {
             let (which, first) = (piece / parts, piece % parts * part);
             let rows = Rows {
                 x: &w[first * outputs..],
@@ -380,9 +356,9 @@ fn weight_gradient_to(
     }];
     let ordinary = ordinary(path, x, dy, None, n);
     let threads = n * dw.len() >= WORTH_THREADS;
-    let part = part(inputs, 4 * rayon::current_num_threads()).min(MOST_COLUMNS);
+    let part = part(inputs, 4 * parallel::threads()).min(MOST_COLUMNS);
     with_panels(path, dy, n, outputs, |panels| {
-        each_chunk(dw, part * outputs, threads, |piece, dw| {
+        parallel::chunks(dw, part * outputs, threads, |piece, dw| {
             let columns = dw.len() / outputs;
             // An odd number of cache lines apart.
             let step = columns.div_ceil(LINE) / 2 * 2 * LINE + LINE;
@@ -466,10 +442,7 @@ kernel! {
 pub fn add_into(path: Path, from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "add: lengths");
     let piece = elements_per_piece(to.len());
-    if piece >= to.len() {
-        return add_piece(path, from, to);
-    }
-    to.par_chunks_mut(piece)
-        .zip(from.par_chunks(piece))
-        .for_each(|(to, from)| add_piece(path, from, to));
+    parallel::chunks(to, piece, true, |i, to| {
+        add_piece(path, &from[i * piece..][..to.len()], to)
+    });
 }

@@ -3,10 +3,9 @@
 //!
 //! Vectors run across channels. Taps outside the image take no part.
 
-use rayon::prelude::*;
-
 use super::conv::bias_gradient;
 use super::layer::{Accumulate, Activation, Backward};
+use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::{SHARD_IMAGES, group_images, rows_per_piece};
@@ -68,9 +67,10 @@ pub fn forward(
         "depthwise: lengths"
     );
     let piece = pieces(shape, y.len() / of_y);
-    x.par_chunks(piece * of_x)
-        .zip(y.par_chunks_mut(piece * of_y))
-        .for_each(|(x, y)| gather(path, shape, Direction::Forward, x, w, b, false, y));
+    parallel::chunks(y, piece * of_y, true, |i, y| {
+        let x = &x[i * piece * of_x..][..y.len() / of_y * of_x];
+        gather(path, shape, Direction::Forward, x, w, b, false, y);
+    });
 }
 
 /// The gradient of the input. Per element: one chain of fma `dy·w` from 0 over the taps that meet the input position, kernel
@@ -91,9 +91,10 @@ pub fn input_gradient(
         dx.fill(0.0);
     }
     let piece = pieces(shape, dy.len() / of_y);
-    dy.par_chunks(piece * of_y)
-        .zip(dx.par_chunks_mut(piece * of_x))
-        .for_each(|(dy, dx)| gather(path, shape, Direction::Backward, dy, w, None, true, dx));
+    parallel::chunks(dx, piece * of_x, true, |i, dx| {
+        let dy = &dy[i * piece * of_y..][..dx.len() / of_x * of_y];
+        gather(path, shape, Direction::Backward, dy, w, None, true, dx);
+    });
 }
 
 /// Features of an image before and after.
@@ -222,7 +223,7 @@ pub fn weight_gradient(path: Path, shape: &DepthwiseShape, x: &[f32], dy: &[f32]
     let shards = (x.len() / of_x).div_ceil(SHARD_IMAGES);
     let group = group_images(shape.output().positions());
     // A piece of work is (shard, kernel row).
-    let work = |(piece, sums): (usize, &mut [f32])| {
+    let work = |piece: usize, sums: &mut [f32]| {
         let (shard, kh) = (piece / kernel_h, piece % kernel_h);
         let x = x.chunks(SHARD_IMAGES * of_x).nth(shard).unwrap_or_default();
         let dy = dy
@@ -243,11 +244,8 @@ pub fn weight_gradient(path: Path, shape: &DepthwiseShape, x: &[f32], dy: &[f32]
         });
     };
     scratch::with(shards * kernel_h * run, |sums| {
-        if x.len() * shape.weights() / shape.output().channels < 1 << 16 {
-            sums.chunks_mut(run).enumerate().for_each(work);
-        } else {
-            sums.par_chunks_mut(run).enumerate().for_each(work);
-        }
+        let threads = x.len() * shape.weights() / shape.output().channels >= 1 << 16;
+        parallel::chunks(sums, run, threads, work);
         let (total, rest) = sums.split_at_mut(kernel_h * run);
         for shard in rest.chunks_exact(total.len()) {
             total.iter_mut().zip(shard).for_each(|(t, s)| *t += s);

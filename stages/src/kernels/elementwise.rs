@@ -1,8 +1,7 @@
 //! Kernels whose every output depends on one element of each input.
 
-use rayon::prelude::*;
-
 use super::layer::Activation;
+use super::parallel;
 use super::path::{Path, kernel};
 use super::shard::elements_per_piece;
 use crate::exact::math;
@@ -16,13 +15,7 @@ pub(super) const CACHED: usize = 1 << 12;
 /// Runs `work(first element, piece of out)` on pieces of a multiple of four elements.
 fn pieces(out: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
     let piece = elements_per_piece(out.len());
-    if piece >= out.len() {
-        work(0, out);
-    } else {
-        out.par_chunks_mut(piece)
-            .enumerate()
-            .for_each(|(i, out)| work(i * piece, out));
-    }
+    parallel::chunks(out, piece, true, |i, out| work(i * piece, out));
 }
 
 macro_rules! unary {

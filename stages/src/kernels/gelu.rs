@@ -1,7 +1,6 @@
 //! GELU, whose derivative needs the input, not the output.
 
-use rayon::prelude::*;
-
+use super::parallel;
 use super::path::{Path, kernel};
 use super::shard::elements_per_piece;
 use crate::exact::normal;
@@ -21,14 +20,12 @@ pub enum Gelu {
 /// Lengths that disagree.
 pub fn forward(path: Path, which: Gelu, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "gelu: lengths");
-    let work = |(x, y): (&[f32], &mut [f32])| match which {
+    let work = |x: &[f32], y: &mut [f32]| match which {
         Gelu::Exact => exact_piece(path, x, y),
         Gelu::Tanh => tanh_piece(path, x, y),
     };
     let piece = elements_per_piece(y.len());
-    x.par_chunks(piece)
-        .zip(y.par_chunks_mut(piece))
-        .for_each(work);
+    parallel::chunks(y, piece, true, |i, y| work(&x[i * piece..][..y.len()], y));
 }
 
 /// Turns the gradient of `gelu(x)` into that of `x`: `0 + dy·gelu'(x)`, the derivative rounded to f32 before the product.
@@ -37,14 +34,14 @@ pub fn forward(path: Path, which: Gelu, x: &[f32], y: &mut [f32]) {
 /// Lengths that disagree.
 pub fn backward(path: Path, which: Gelu, x: &[f32], dy: &mut [f32]) {
     assert_eq!(x.len(), dy.len(), "gelu: lengths");
-    let work = |(x, dy): (&[f32], &mut [f32])| match which {
+    let work = |x: &[f32], dy: &mut [f32]| match which {
         Gelu::Exact => exact_backward_piece(path, x, dy),
         Gelu::Tanh => tanh_backward_piece(path, x, dy),
     };
     let piece = elements_per_piece(x.len());
-    x.par_chunks(piece)
-        .zip(dy.par_chunks_mut(piece))
-        .for_each(work);
+    parallel::chunks(dy, piece, true, |i, dy| {
+        work(&x[i * piece..][..dy.len()], dy)
+    });
 }
 
 macro_rules! pieces {

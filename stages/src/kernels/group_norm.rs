@@ -4,9 +4,8 @@
 //! A *group sum* of values per channel: value `i` of the group is added to sum `i mod 16` of sixteen that start from 0, in
 //! order; then eight are added to the other eight (`l` and `l + 8`), four to four, two to two, one to one.
 
-use rayon::prelude::*;
-
 use super::layer::Gradient;
+use super::parallel;
 use super::path::{Path, kernel};
 use super::shard::rows_per_piece;
 use super::{scratch, sums};
@@ -57,15 +56,18 @@ pub fn forward(
     assert_eq!(beta.len(), gamma.len(), "group norm: lengths");
     let piece = rows_per_piece(images, 8 * shape.features());
     let (features, groups) = (piece * shape.features(), piece * shape.groups());
-    x.par_chunks(features)
-        .zip(y.par_chunks_mut(features))
-        .zip(to.mean.par_chunks_mut(groups))
-        .zip(to.inverse_deviation.par_chunks_mut(groups))
-        .for_each(|(((x, y), mean), r)| {
+    let statistics = ((to.mean, groups), (to.inverse_deviation, groups));
+    parallel::chunks_of_three(
+        (y, features),
+        statistics.0,
+        statistics.1,
+        |i, y, mean, r| {
+            let x = &x[i * features..][..y.len()];
             scratch::with(3 * shape.channels(), |scratch| {
                 forward_images(path, shape, eps, x, gamma, beta, scratch, y, mean, r)
             });
-        });
+        },
+    );
 }
 
 fn check(
@@ -232,14 +234,14 @@ pub fn backward(path: Path, shape: &GroupNormShape, from: Backward<'_>) {
     });
     let piece = rows_per_piece(images, 12 * shape.features());
     let (features, groups) = (piece * shape.features(), piece * shape.groups());
-    x.par_chunks(features)
-        .zip(mean.par_chunks(groups).zip(r.par_chunks(groups)))
-        .zip(dy.par_chunks_mut(features))
-        .for_each(|((x, (mean, r)), dy)| {
-            scratch::with(4 * c, |scratch| {
-                input_gradient_images(path, shape, x, mean, r, gamma, scratch, dy)
-            });
+    parallel::chunks(dy, features, true, |i, dy| {
+        let x = &x[i * features..][..dy.len()];
+        let here = i * groups..(i * groups + groups).min(mean.len());
+        let (mean, r) = (&mean[here.clone()], &r[here]);
+        scratch::with(4 * c, |scratch| {
+            input_gradient_images(path, shape, x, mean, r, gamma, scratch, dy)
         });
+    });
 }
 
 kernel! {

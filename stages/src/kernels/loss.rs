@@ -1,8 +1,7 @@
 //! Softmax cross-entropy with label smoothing, and the count of right answers.
 
-use rayon::prelude::*;
-
 use super::layer::{Accumulate, Gradient};
+use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::rows_per_piece;
@@ -35,33 +34,21 @@ pub fn forward(
     }
     scratch::with(rows, |losses| {
         let piece = rows_per_piece(rows, 64 * classes);
-        let work = |((logits, p), (labels, losses)): (Values<'_>, OfRows<'_>)| {
+        let all = (probabilities, piece * classes);
+        parallel::chunks_of_two(all, (&mut *losses, piece), |i, p, losses| {
+            let logits = &logits[i * piece * classes..];
             let blocks = logits
                 .chunks(BLOCK * classes)
                 .zip(p.chunks_mut(BLOCK * classes));
+            let labels = &labels[i * piece..][..losses.len()];
             let of_rows = labels.chunks(BLOCK).zip(losses.chunks_mut(BLOCK));
             for ((logits, p), (labels, losses)) in blocks.zip(of_rows) {
                 row_losses(path, classes, logits, labels, smoothing, p, losses);
             }
-        };
-        if piece >= rows {
-            work(((logits, probabilities), (labels, losses)));
-        } else {
-            let values = logits
-                .par_chunks(piece * classes)
-                .zip(probabilities.par_chunks_mut(piece * classes));
-            let of_rows = labels.par_chunks(piece).zip(losses.par_chunks_mut(piece));
-            values.zip(of_rows).for_each(work);
-        }
+        });
         losses.iter().fold(0.0, |sum, loss| sum + loss) / rows as f32
     })
 }
-
-/// Logits, and where their softmax goes.
-type Values<'a> = (&'a [f32], &'a mut [f32]);
-
-/// Labels, and where the losses of their rows go.
-type OfRows<'a> = (&'a [u32], &'a mut [f32]);
 
 /// Rows whose transcendental functions are computed together, which fills vectors.
 const BLOCK: usize = 64;
@@ -149,16 +136,11 @@ pub fn gradient(
     let scale = dloss / rows as f32;
     let first = dlogits.how == Accumulate::First;
     let piece = rows_per_piece(rows, 4 * classes);
-    let work = |((p, d), labels): ((&[f32], &mut [f32]), &[u32])| {
-        row_gradients(path, classes, p, labels, smoothing, scale, first, d)
-    };
-    if piece >= rows {
-        return work(((probabilities, dlogits.to), labels));
-    }
-    let values = probabilities
-        .par_chunks(piece * classes)
-        .zip(dlogits.to.par_chunks_mut(piece * classes));
-    values.zip(labels.par_chunks(piece)).for_each(work);
+    parallel::chunks(dlogits.to, piece * classes, true, |i, d| {
+        let p = &probabilities[i * piece * classes..][..d.len()];
+        let labels = &labels[i * piece..][..d.len() / classes];
+        row_gradients(path, classes, p, labels, smoothing, scale, first, d);
+    });
 }
 
 kernel! {

@@ -1,7 +1,7 @@
 //! The kernels that define the bits of `exact-f32-v1`, over plain slices.
 //!
 //! Each kernel's documentation states the order of its operations: that is the definition, and it depends on shapes and
-//! parameters only. Sources are compiled once per [`Path`]; threads (the ambient rayon pool) share outputs or shards, never
+//! parameters only. Sources are compiled once per [`Path`]; threads ([`parallel`]) share outputs or shards, never
 //! one sum. Knows no tensors and no tape.
 //!
 //! # Special values
@@ -29,6 +29,7 @@ mod margin;
 pub mod norm;
 pub mod optim;
 mod out;
+pub mod parallel;
 mod path;
 pub mod pool;
 mod scratch;

@@ -3,11 +3,10 @@
 //! Sums over batch and positions are cut into groups and shards as in [`super::conv::weight_gradient`]: a group is one
 //! chain from 0 over (image, position), the groups of a shard are added up in order, then the shards.
 
-use rayon::prelude::*;
-
 use super::dense::add_into;
 use super::elementwise::CACHED;
 use super::layer::{Accumulate, Activation, Gradient};
+use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::rows_per_piece;
@@ -127,13 +126,7 @@ fn cached_rows(width: usize) -> usize {
 /// Runs `work` on pieces of whole rows: (first element, piece).
 fn rows(out: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let piece = rows_per_piece(out.len() / width, 4 * width) * width;
-    if piece >= out.len() {
-        work(0, out);
-    } else {
-        out.par_chunks_mut(piece)
-            .enumerate()
-            .for_each(|(i, out)| work(i * piece, out));
-    }
+    parallel::chunks(out, piece, true, |i, out| work(i * piece, out));
 }
 
 kernel! {

@@ -5,10 +5,9 @@
 
 mod parts;
 
-use rayon::prelude::*;
-
 pub use self::parts::Part;
 use self::parts::shared;
+use super::parallel;
 use super::path::{Path, kernel};
 use super::shard::elements_per_piece;
 
@@ -228,9 +227,9 @@ kernel! {
 pub fn apply_mask(path: Path, mask: &[f32], w: &mut [f32]) {
     assert_eq!(mask.len(), w.len(), "mask: lengths");
     let piece = elements_per_piece(w.len());
-    w.par_chunks_mut(piece)
-        .zip(mask.par_chunks(piece))
-        .for_each(|(w, mask)| mask_piece(path, mask, w));
+    parallel::chunks(w, piece, true, |i, w| {
+        mask_piece(path, &mask[i * piece..][..w.len()], w)
+    });
 }
 
 kernel! {
@@ -249,10 +248,9 @@ kernel! {
 pub fn ema(path: Path, decay: f32, w: &[f32], average: &mut [f32]) {
     assert_eq!(average.len(), w.len(), "ema: lengths");
     let piece = elements_per_piece(w.len());
-    average
-        .par_chunks_mut(piece)
-        .zip(w.par_chunks(piece))
-        .for_each(|(average, w)| ema_piece(path, decay, w, average));
+    parallel::chunks(average, piece, true, |i, average| {
+        ema_piece(path, decay, &w[i * piece..][..average.len()], average)
+    });
 }
 
 kernel! {
@@ -272,9 +270,9 @@ kernel! {
 pub fn scaled_add(path: Path, scale: f32, x: &[f32], keep: f32, y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "scaled add: lengths");
     let piece = elements_per_piece(y.len());
-    y.par_chunks_mut(piece)
-        .zip(x.par_chunks(piece))
-        .for_each(|(y, x)| scaled_add_piece(path, scale, x, keep, y));
+    parallel::chunks(y, piece, true, |i, y| {
+        scaled_add_piece(path, scale, &x[i * piece..][..y.len()], keep, y)
+    });
 }
 
 kernel! {

@@ -1,9 +1,8 @@
 //! Pooling over NHWC images; windows that do not fit whole into the padded image are left out. Of a window that reaches into
 //! the padding only the part within the image is read and written.
 
-use rayon::prelude::*;
-
 use super::layer::{Accumulate, Gradient};
+use super::parallel;
 use super::path::{Path, kernel};
 use super::shard::rows_per_piece;
 use super::tiles::{TILE, tiles};
@@ -21,13 +20,7 @@ fn pieces(
     }
     let images = out.len() / features;
     let piece = rows_per_piece(images, work_per_image);
-    if piece >= images {
-        work(0, out);
-    } else {
-        out.par_chunks_mut(piece * features)
-            .enumerate()
-            .for_each(|(i, out)| work(i * piece, out));
-    }
+    parallel::chunks(out, piece * features, true, |i, out| work(i * piece, out));
 }
 
 fn check(shape: &PoolShape, x: usize, y: usize) {

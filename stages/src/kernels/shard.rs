@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::parallel;
+
 /// Images in a shard.
 pub(super) const SHARD_IMAGES: usize = 32;
 
@@ -80,7 +82,7 @@ const PIECE: usize = 1 << 15;
 /// Pieces of about equal size for `rows` rows of `work` operations each: one where threads would cost more than they
 /// bring.
 pub(super) fn rows_per_piece(rows: usize, work: usize) -> usize {
-    let threads = rayon::current_num_threads();
+    let threads = parallel::threads();
     if threads == 1 || rows.saturating_mul(work) < 1 << 16 {
         return rows.max(1);
     }
@@ -90,7 +92,7 @@ pub(super) fn rows_per_piece(rows: usize, work: usize) -> usize {
 
 /// As [`rows_per_piece`] for single elements.
 pub(super) fn elements_per_piece(len: usize) -> usize {
-    if rayon::current_num_threads() == 1 || len < 2 * PIECE {
+    if parallel::threads() == 1 || len < 2 * PIECE {
         len.max(1)
     } else {
         PIECE

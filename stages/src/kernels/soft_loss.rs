@@ -1,8 +1,7 @@
 //! Softmax cross-entropy against a distribution per row: PyTorch's `CrossEntropyLoss` with class probabilities.
 
-use rayon::prelude::*;
-
 use super::layer::{Accumulate, Gradient};
+use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::rows_per_piece;
@@ -32,14 +31,12 @@ pub fn forward(
     let rows = logits.len() / classes;
     let piece = rows_per_piece(rows, 32 * classes);
     scratch::with(rows, |losses| {
-        logits
-            .par_chunks(piece * classes)
-            .zip(targets.par_chunks(piece * classes))
-            .zip(probabilities.par_chunks_mut(piece * classes))
-            .zip(losses.par_chunks_mut(piece))
-            .for_each(|(((logits, targets), p), losses)| {
-                row_losses(path, classes, logits, targets, p, losses)
-            });
+        let all = (probabilities, piece * classes);
+        parallel::chunks_of_two(all, (&mut *losses, piece), |i, p, losses| {
+            let here = i * piece * classes..i * piece * classes + p.len();
+            let (logits, targets) = (&logits[here.clone()], &targets[here]);
+            row_losses(path, classes, logits, targets, p, losses);
+        });
         let mut sum = 0.0;
         for loss in &*losses {
             sum += loss;
@@ -96,11 +93,11 @@ pub fn backward(
     let rows = probabilities.len() / classes;
     let (scale, add) = (dloss / rows as f32, dlogits.how == Accumulate::Add);
     let piece = rows_per_piece(rows, 4 * classes) * classes;
-    probabilities
-        .par_chunks(piece)
-        .zip(targets.par_chunks(piece))
-        .zip(dlogits.to.par_chunks_mut(piece))
-        .for_each(|((p, t), d)| row_gradients(path, classes, p, t, scale, add, d));
+    parallel::chunks(dlogits.to, piece, true, |i, d| {
+        let here = i * piece..i * piece + d.len();
+        let (p, t) = (&probabilities[here.clone()], &targets[here]);
+        row_gradients(path, classes, p, t, scale, add, d);
+    });
 }
 
 kernel! {

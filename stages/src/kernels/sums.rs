@@ -4,8 +4,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
+use super::parallel::{self, Halves};
 use super::path::kernel;
 use super::scratch;
 use super::shard::Groups;
@@ -35,15 +34,11 @@ pub(super) fn sums(
     let all = sums.len();
     scratch::with(groups.len().max(1) * all, |of_groups| {
         of_groups.fill(0.0);
-        let work = |(i, sums): (usize, &mut [f32])| {
+        let work = |i: usize, sums: &mut [f32]| {
             let elements = groups.first_image(i) * image..groups.first_image(i + 1) * image;
             chain(elements, sums);
         };
-        if len < WORTH_THREADS {
-            of_groups.chunks_mut(all).enumerate().for_each(work);
-        } else {
-            of_groups.par_chunks_mut(all).enumerate().for_each(work);
-        }
+        parallel::chunks(of_groups, all, len >= WORTH_THREADS, work);
         groups.combine(of_groups, all);
         sums.copy_from_slice(&of_groups[..all]);
     });
@@ -66,15 +61,18 @@ pub(super) fn sums_changing(
     let all = sums.len();
     scratch::with(groups.len().max(1) * all, |of_groups| {
         of_groups.fill(0.0);
+        let threads = values.len() >= WORTH_THREADS;
         let part = Part {
             groups,
             image,
-            threads: values.len() >= WORTH_THREADS,
             here: 0..groups.len(),
             values,
             sums: of_groups,
         };
-        part.run(&chain);
+        match threads {
+            true => parallel::halves(part, &Part::cut, &|group| group.run(&chain)),
+            false => part.each(&chain),
+        }
         groups.combine(of_groups, all);
         sums.copy_from_slice(&of_groups[..all]);
     });
@@ -102,45 +100,54 @@ kernel! {
 struct Part<'a> {
     groups: Groups,
     image: usize,
-    threads: bool,
     here: Range<usize>,
     values: &'a mut [f32],
     sums: &'a mut [f32],
 }
 
-impl Part<'_> {
-    fn run(self, chain: &(impl Fn(usize, &mut [f32], &mut [f32]) + Sync)) {
-        let first = |group| self.groups.first_image(group) * self.image;
-        match self.here.len() {
-            0 => {}
-            1 => chain(first(self.here.start), self.values, self.sums),
-            count => {
-                let middle = self.here.start + count / 2;
-                let (a, b) = self
-                    .values
-                    .split_at_mut(first(middle) - first(self.here.start));
-                let (a_sums, b_sums) = self
-                    .sums
-                    .split_at_mut(self.sums.len() / count * (count / 2));
-                let a = Part {
-                    here: self.here.start..middle,
-                    values: a,
-                    sums: a_sums,
-                    ..self
-                };
-                let b = Part {
-                    here: middle..self.here.end,
-                    values: b,
-                    sums: b_sums,
-                    ..self
-                };
-                if self.threads {
-                    rayon::join(|| a.run(chain), || b.run(chain));
-                } else {
-                    a.run(chain);
-                    b.run(chain);
-                }
+impl<'a> Part<'a> {
+    fn first(&self, group: usize) -> usize {
+        self.groups.first_image(group) * self.image
+    }
+
+    /// The chains of all groups, on this thread.
+    fn each(self, chain: &impl Fn(usize, &mut [f32], &mut [f32])) {
+        match self.cut() {
+            Halves::Two(a, b) => {
+                a.each(chain);
+                b.each(chain);
             }
+            Halves::One(group) => group.run(chain),
         }
+    }
+
+    /// The chains of the one group there is, or of none.
+    fn run(self, chain: &impl Fn(usize, &mut [f32], &mut [f32])) {
+        if !self.here.is_empty() {
+            chain(self.first(self.here.start), self.values, self.sums);
+        }
+    }
+
+    fn cut(self) -> Halves<Part<'a>> {
+        let count = self.here.len();
+        if count <= 1 {
+            return Halves::One(self);
+        }
+        let middle = self.here.start + count / 2;
+        let at = self.first(middle) - self.first(self.here.start);
+        let (a, b) = self.values.split_at_mut(at);
+        let width = self.sums.len() / count;
+        let (a_sums, b_sums) = self.sums.split_at_mut(width * (count / 2));
+        let part = |here, values, sums| Part {
+            here,
+            values,
+            sums,
+            groups: self.groups,
+            image: self.image,
+        };
+        Halves::Two(
+            part(self.here.start..middle, a, a_sums),
+            part(middle..self.here.end, b, b_sums),
+        )
     }
 }

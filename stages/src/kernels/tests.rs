@@ -1,5 +1,8 @@
 //! The documented orders, spelled out one scalar at a time, against the kernels on every path and number of threads.
 
+use std::time::Duration;
+
+use super::parallel::Simulation;
 use super::*;
 use crate::exact::rng::Stream;
 use crate::shape::Image;
@@ -50,10 +53,14 @@ fn bits(values: &[f32]) -> Vec<u32> {
         .collect()
 }
 
-/// Runs a kernel on every path with 1, 2, 3 and 8 threads; all must give the same bits, which are returned.
+/// Runs a kernel on every path with 1, 2, 3 and 8 threads, and 16 simulated ones; all must give the same bits, which are returned.
 #[track_caller]
 fn everywhere(run: impl Fn(Path) -> Vec<f32> + Sync) -> Vec<f32> {
     let mut first: Option<Vec<f32>> = None;
+    let mut compare = |path: Path, threads: &str, got: Vec<f32>| match &first {
+        None => first = Some(got),
+        Some(first) => assert_eq!(bits(first), bits(&got), "{} with {threads}", path.name()),
+    };
     for path in Path::all() {
         for threads in [1, 2, 3, 8] {
             let pool = rayon::ThreadPoolBuilder::new()
@@ -61,16 +68,12 @@ fn everywhere(run: impl Fn(Path) -> Vec<f32> + Sync) -> Vec<f32> {
                 .build()
                 .unwrap();
             let got = pool.install(|| run(path));
-            match &first {
-                None => first = Some(got),
-                Some(first) => assert_eq!(
-                    bits(first),
-                    bits(&got),
-                    "{} with {threads} threads",
-                    path.name()
-                ),
-            }
+            compare(path, &format!("{threads} threads"), got);
         }
+        let simulation = Simulation::begin(16, || Duration::ZERO);
+        let got = run(path);
+        drop(simulation);
+        compare(path, "16 simulated threads", got);
     }
     first.unwrap()
 }

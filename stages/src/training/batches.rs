@@ -6,11 +6,10 @@
 
 use std::cell::RefCell;
 
-use rayon::prelude::*;
-
 use super::augment::{Augment, Change};
 use crate::data::{Dataset, Info};
 use crate::exact::rng::Stream;
+use crate::kernels::parallel;
 
 /// Numbers a task makes at least.
 const PER_TASK: usize = 1 << 15;
@@ -168,14 +167,11 @@ impl Inputs<'_> {
 /// Runs `work(row number, row)` for every row, by several threads where that pays.
 fn each_row(inputs: &mut [f32], features: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (PER_TASK / features).max(1);
-    inputs
-        .par_chunks_mut(features * rows)
-        .enumerate()
-        .for_each(|(task, chunk)| {
-            for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
-                work(task * rows + i, row);
-            }
-        });
+    parallel::chunks(inputs, features * rows, true, |task, chunk| {
+        for (i, row) in chunk.chunks_exact_mut(features).enumerate() {
+            work(task * rows + i, row);
+        }
+    });
 }
 
 /// The images of a data set in order, unchanged: for evaluation.

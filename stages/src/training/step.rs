@@ -8,6 +8,7 @@ use dfdx::prelude::{AsArray as _, Backward as _, Cpu, CpuError, Gradients, HasSh
 
 use super::mask::Masks;
 use super::optim::{Memory, Optimizer, Stepper};
+use crate::kernels::parallel;
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, StepKey};
 use crate::ops::recycle::Pool;
@@ -107,8 +108,7 @@ impl<'a> Learner<'a> {
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
-        // On a thread of the pool: from outside, every parallel kernel would have to be handed over and waited for.
-        rayon::scope(|_| self.step_here(rows, fill, labels, smoothing, lr, key))
+        parallel::inside(|| self.step_here(rows, fill, labels, smoothing, lr, key))
     }
 
     fn step_here(

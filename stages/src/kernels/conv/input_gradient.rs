@@ -8,8 +8,8 @@ use super::super::layer::Accumulate;
 use super::super::margin::Margin;
 use super::super::out::Out;
 use super::super::path::Path;
-use super::super::{scratch, transpose};
-use super::{WORTH_THREADS, each_chunk, images_per_task, worth_threads};
+use super::super::{parallel, scratch, transpose};
+use super::{WORTH_THREADS, images_per_task, worth_threads};
 use crate::shape::ConvShape;
 
 /// The taps of one axis that reach input positions ≡ `residue` (mod stride).
@@ -127,12 +127,12 @@ pub(super) fn to(
         for class in classes.iter().filter(|class| class.k > 0) {
             let panels = &mut panels[class.first..][..packed_len(class.k, c)];
             let threads = class.k * c >= WORTH_THREADS;
-            each_chunk(panels, class.k * WIDE, threads, |which, panel| {
+            parallel::chunks(panels, class.k * WIDE, threads, |which, panel| {
                 class.pack(path, shape, w, which, panel)
             });
         }
         let panels = &*panels;
-        each_chunk(dx, block * image.features(), threads, |i, dx| {
+        parallel::chunks(dx, block * image.features(), threads, |i, dx| {
             let count = dx.len() / image.features();
             let dy = &dy[i * block * out.features()..][..count * out.features()];
             margin.with_padded(dy, out, |dy| {

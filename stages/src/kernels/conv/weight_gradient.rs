@@ -3,8 +3,6 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::super::chain::{
     Grid, LANES, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, ordinary, pack,
 };
@@ -13,9 +11,9 @@ use super::super::layer::Accumulate;
 use super::super::margin::Margin;
 use super::super::out::Out;
 use super::super::path::{Path, kernel};
-use super::super::scratch;
 use super::super::shard::{Group, Groups, SHARD_IMAGES};
-use super::{each_chunk, worth_threads};
+use super::super::{parallel, scratch};
+use super::worth_threads;
 use crate::shape::{ConvShape, Image};
 
 /// Weights up to which every shard's gradient is summed up apart: 1 MiB.
@@ -144,11 +142,11 @@ impl WeightGradient<'_> {
     /// sums lie side by side and are added up at the end.
     fn by_shard(&self, images: usize, dw: &mut [f32], how: Accumulate) {
         let shards = images.div_ceil(SHARD_IMAGES);
-        let cut = self.cut((2 * rayon::current_num_threads()).div_ceil(shards));
+        let cut = self.cut((2 * parallel::threads()).div_ceil(shards));
         let parts = self.shape.kernel().0 / cut.0 * self.panels().div_ceil(cut.1);
         let len = cut.1 * cut.0 * self.run() * WIDE;
         scratch::with(shards * parts * len, |sums| {
-            each_chunk(sums, len, self.threads, |task, sums| {
+            parallel::chunks(sums, len, self.threads, |task, sums| {
                 let (shard, part) = (task / parts, self.part(cut, task % parts));
                 let groups = self.groups.iter().filter(|g| g.shard == shard);
                 for (i, group) in groups.enumerate() {
@@ -176,7 +174,7 @@ impl WeightGradient<'_> {
     fn by_weights(&self, images: usize, dw: &mut [f32], how: Accumulate) {
         let image = self.shape.input();
         let padded = self.padded.features();
-        let cut = self.cut(4 * rayon::current_num_threads());
+        let cut = self.cut(4 * parallel::threads());
         let parts = self.shape.kernel().0 / cut.0 * self.panels().div_ceil(cut.1);
         let len = cut.1 * cut.0 * self.run() * WIDE;
         let to = Out::new(dw);
@@ -207,17 +205,13 @@ impl WeightGradient<'_> {
                     self.store(&part, total, unsafe { to.share() }, how);
                 });
             };
-            if self.threads {
-                (0..parts).into_par_iter().for_each(task);
-            } else {
-                (0..parts).for_each(task);
-            }
+            parallel::indices(parts, self.threads, task);
         };
         if self.margin.is_none() {
             return work(self.x);
         }
         scratch::with(images * padded, |all| {
-            each_chunk(all, padded, self.threads, |i, to| {
+            parallel::chunks(all, padded, self.threads, |i, to| {
                 let x = &self.x[i * image.features()..][..image.features()];
                 self.margin.place(x, image, to)
             });

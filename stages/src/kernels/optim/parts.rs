@@ -1,5 +1,6 @@
 //! All parameters of a network in one call: who updates what.
 
+use crate::kernels::parallel::{self, Halves};
 use crate::kernels::shard::elements_per_piece;
 
 /// One parameter, or a piece of it, in an optimizer's step.
@@ -43,12 +44,26 @@ impl Part<'_> {
         }
     }
 
-    /// The elements before `at`, and the rest.
-    fn split(&mut self, at: usize) -> [Part<'_>; 2] {
+    /// The same elements, for a shorter time.
+    fn borrow(&mut self) -> Part<'_> {
+        Part {
+            w: self.w,
+            first: self.first,
+            second: self.second,
+            gradient: self.gradient,
+            mask: self.mask,
+        }
+    }
+}
+
+impl<'a> Part<'a> {
+    /// The first half of the elements, and the rest.
+    fn halve(self) -> [Part<'a>; 2] {
         fn cut(values: &mut [f32], at: usize) -> (&mut [f32], &mut [f32]) {
             let at = at.min(values.len());
             values.split_at_mut(at)
         }
+        let at = self.w.len() / 2 / 16 * 16;
         let (w, first, second) = (
             self.w.split_at_mut(at),
             cut(self.first, at),
@@ -79,27 +94,44 @@ impl Part<'_> {
 pub(super) fn shared(parts: &mut [Part<'_>], work: &(impl Fn(&mut Part<'_>) + Sync)) {
     let len: usize = parts.iter().map(|p| p.w.len()).sum();
     parts.iter().for_each(Part::check);
-    halve(parts, len, work);
+    parallel::halves(Work::All(parts, len), &Work::cut, &|task| match task {
+        Work::All(parts, _) => parts.iter_mut().for_each(work),
+        Work::Piece(mut part) => work(&mut part),
+    });
 }
 
-fn halve(parts: &mut [Part<'_>], len: usize, work: &(impl Fn(&mut Part<'_>) + Sync)) {
-    if elements_per_piece(len) >= len {
-        return parts.iter_mut().for_each(work);
+/// What is left to share out.
+enum Work<'b, 'a> {
+    /// Parameters, with so many elements in all.
+    All(&'b mut [Part<'a>], usize),
+    /// Some elements of one.
+    Piece(Part<'b>),
+}
+
+impl<'b> Work<'b, '_> {
+    fn cut(self) -> Halves<Self> {
+        let (parts, len) = match self {
+            Work::All(parts, len) if elements_per_piece(len) < len => (parts, len),
+            Work::Piece(part) if elements_per_piece(part.w.len()) < part.w.len() => {
+                return Work::pieces(part.halve());
+            }
+            task => return Halves::One(task),
+        };
+        if parts.len() == 1 {
+            return Work::pieces(parts[0].borrow().halve());
+        }
+        let (mut before, mut count) = (0, 0);
+        while count + 1 < parts.len() && (count == 0 || before + parts[count].w.len() <= len / 2) {
+            before += parts[count].w.len();
+            count += 1;
+        }
+        let (a, b) = parts.split_at_mut(count);
+        Halves::Two(Work::All(a, before), Work::All(b, len - before))
     }
-    if let [part] = parts {
-        let middle = part.w.len() / 2 / 16 * 16;
-        let [mut a, mut b] = part.split(middle);
-        let (a, b) = (std::slice::from_mut(&mut a), std::slice::from_mut(&mut b));
-        rayon::join(|| halve(a, middle, work), || halve(b, len - middle, work));
-        return;
+
+    fn pieces([a, b]: [Part<'b>; 2]) -> Halves<Self> {
+        Halves::Two(Work::Piece(a), Work::Piece(b))
     }
-    let (mut before, mut count) = (0, 0);
-    while count + 1 < parts.len() && (count == 0 || before + parts[count].w.len() <= len / 2) {
-        before += parts[count].w.len();
-        count += 1;
-    }
-    let (a, b) = parts.split_at_mut(count);
-    rayon::join(|| halve(a, before, work), || halve(b, len - before, work));
 }
 
 #[cfg(test)]
