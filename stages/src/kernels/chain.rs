@@ -61,6 +61,14 @@ impl Grid {
         self.lines * self.per_line
     }
 
+    #[inline(always)]
+    fn place(&self, row: usize, steps: Steps) -> usize {
+        if self.lines == 1 {
+            return row * steps.row;
+        }
+        row / self.per_line * steps.line + row % self.per_line * steps.row
+    }
+
     /// The places of `N` rows from `row` on; those beyond the last row are of no meaning.
     #[inline(always)]
     fn places<const N: usize>(&self, row: usize, steps: Steps) -> [usize; N] {

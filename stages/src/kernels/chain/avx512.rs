@@ -109,13 +109,12 @@ unsafe fn tile<const G: usize, const R: usize, const V: usize>(
     start: &Start,
     to: &mut Target<'_>,
 ) {
-    let places: [usize; SIDE] = rows.grid.places(row, rows.steps);
-    let outs: [usize; SIDE] = rows.grid.places(row, to.steps);
+    let place = |p: usize| rows.grid.place(row + p, rows.steps);
     let mut groups = [0; G];
     for (g, group) in groups.iter_mut().enumerate() {
-        *group = places[4 * g];
+        *group = place(4 * g);
     }
-    let rest = if R > 0 { places[4 * G] } else { 0 };
+    let rest = if R > 0 { place(4 * G) } else { 0 };
     let mut sums: Sums<V> = [[_mm512_setzero_ps(); V]; SIDE];
     for (p, sums) in sums.iter_mut().enumerate().take(4 * G + R) {
         for (v, sum) in sums.iter_mut().enumerate() {
@@ -125,7 +124,7 @@ unsafe fn tile<const G: usize, const R: usize, const V: usize>(
                     Start::With(values) => _mm512_loadu_ps(values.as_ptr().add(v * LANES)),
                     Start::Resume => {
                         debug_assert_eq!(to.across, 1, "chains of a transposed target are whole");
-                        let place = outs[p] + v * LANES;
+                        let place = rows.grid.place(row + p, to.steps) + v * LANES;
                         _mm512_maskz_loadu_ps(mask(to.lanes, v), to.out.place(place))
                     }
                 }
@@ -134,7 +133,7 @@ unsafe fn tile<const G: usize, const R: usize, const V: usize>(
     }
     if to.across == 1 {
         for p in 0..4 * G + R {
-            let place = to.out.place(outs[p]);
+            let place = to.out.place(rows.grid.place(row + p, to.steps));
             for v in 0..V {
                 // Where the outputs will go is fetched while they are computed.
                 _mm_prefetch::<_MM_HINT_ET0>(place.wrapping_add(v * LANES).cast());
@@ -165,7 +164,7 @@ unsafe fn tile<const G: usize, const R: usize, const V: usize>(
     }
     if to.across == 1 {
         for (p, sums) in sums.iter().enumerate().take(4 * G + R) {
-            let out = to.out.place(outs[p]);
+            let out = to.out.place(rows.grid.place(row + p, to.steps));
             for (v, sum) in sums.iter().enumerate() {
                 // SAFETY: the mask leaves only outputs that exist.
                 unsafe {
