@@ -22,8 +22,10 @@ pub(crate) const WIDE: usize = 2 * LANES;
 /// Outputs in half a panel; lines of the last panel are padded to a multiple of this.
 pub(crate) const LANES: usize = fma::WIDTH;
 
-/// A run of steps within a chain: step `i` multiplies a row's `x[x + i·k_step]` with panel line `k + i`.
+/// A run of steps within a chain: step `i` multiplies a row's `x[x + i·k_step]` with panel line `k + i`. The
+/// order of the fields is known to the assembly of `avx512/loops.rs`.
 #[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Segment {
     pub x: usize,
     pub k: usize,
@@ -59,14 +61,6 @@ impl Grid {
 
     fn rows(&self) -> usize {
         self.lines * self.per_line
-    }
-
-    #[inline(always)]
-    fn place(&self, row: usize, steps: Steps) -> usize {
-        if self.lines == 1 {
-            return row * steps.row;
-        }
-        row / self.per_line * steps.line + row % self.per_line * steps.row
     }
 
     /// The places of `N` rows from `row` on; those beyond the last row are of no meaning.
