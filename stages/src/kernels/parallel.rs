@@ -6,6 +6,11 @@
 
 mod simulation;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rayon::Yield;
 use rayon::iter::plumbing::{Producer, ProducerCallback};
 use rayon::prelude::*;
 
@@ -18,10 +23,43 @@ pub(crate) fn threads() -> usize {
 }
 
 /// Runs `work` on one of the threads: from outside, each of its sections would have to be handed over and waited for.
+/// Meanwhile the others stay awake, for a while: between two sections of a small network lies less time than waking a thread takes.
 pub(crate) fn inside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    match simulated() {
-        Some(_) => work(),
-        None => rayon::scope(|_| work()),
+    if simulated().is_some() {
+        return work();
+    }
+    rayon::scope(|scope| {
+        let done = Arc::new(AtomicBool::new(false));
+        for _ in 1..rayon::current_num_threads() {
+            let done = Arc::clone(&done);
+            scope.spawn(move |_| stay_awake(&done));
+        }
+        let _end = End(done);
+        work()
+    })
+}
+
+/// Time without work after which a thread goes to sleep after all: more than lies between the sections of a step.
+const PATIENCE: Duration = Duration::from_micros(200);
+
+/// Takes part in the sections of others until there will be no more, or none for a while. That it ends by itself matters:
+/// a thread may come here while it waits for a part of its own section.
+fn stay_awake(done: &AtomicBool) {
+    let mut idle_since = Instant::now();
+    while !done.load(Ordering::Relaxed) && idle_since.elapsed() < PATIENCE {
+        match rayon::yield_now() {
+            Some(Yield::Executed) => idle_since = Instant::now(),
+            _ => std::hint::spin_loop(),
+        }
+    }
+}
+
+/// Tells the others, also when the work panics.
+struct End(Arc<AtomicBool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
