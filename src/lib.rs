@@ -21,6 +21,8 @@ pub mod job;
 
 pub mod store;
 
+pub mod remote;
+
 pub mod exec;
 
 pub mod index;

@@ -1,0 +1,10 @@
+//! Remotes: where results are shared between machines.
+//!
+//! A remote is a set of names with bytes ([`Backend`]); what the names are is decided in `layout.rs`. Nothing that comes
+//! from one is believed: bytes are hashed on the way in, records need the signatures the project asks for.
+
+mod backend;
+mod name;
+
+pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
+pub use name::{BadName, Name};
