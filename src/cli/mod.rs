@@ -15,6 +15,7 @@ mod logs;
 mod metrics;
 mod open;
 mod output;
+mod remote;
 mod replay;
 mod run;
 mod show;
@@ -69,6 +70,7 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
+    Remote(remote::RemoteArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
@@ -158,6 +160,7 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Show(args) => show::main(&context, &args),
         Command::Logs(args) => logs::main(&context, &args),
         Command::Replay(args) => replay::main(&context, &args),
+        Command::Remote(args) => remote::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),
@@ -182,7 +185,9 @@ fn report(error: &anyhow::Error) -> Exit {
     }
     eprintln!("error: {error:#}");
     let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<crate::store::StoreError>() || is_disk_trouble(cause)
+        cause.is::<crate::store::StoreError>()
+            || cause.is::<crate::remote::BackendError>()
+            || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {
         Exit::StoreBroken

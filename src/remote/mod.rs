@@ -4,7 +4,12 @@
 //! from one is believed: bytes are hashed on the way in, records need the signatures the project asks for.
 
 mod backend;
+pub mod backends;
+pub mod config;
+mod location;
 mod name;
+pub mod probe;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
+pub use location::{BadLocation, Bucket, Location, SftpPlace};
 pub use name::{BadName, Name};
