@@ -22,6 +22,7 @@ pub mod job;
 pub mod store;
 
 pub mod remote;
+pub mod trust;
 
 pub mod exec;
 
