@@ -18,6 +18,12 @@ pub struct Name(String);
 pub struct BadName(String);
 
 impl Name {
+    /// Of parts that are legal already.
+    pub(super) fn of_legal(text: String) -> Name {
+        debug_assert!(text.parse::<Name>().is_ok(), "BUG: `{text}` is no name");
+        Name(text)
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
