@@ -4,6 +4,8 @@
 //! from one is believed: bytes are hashed on the way in, records need the signatures the project asks for.
 
 mod backend;
+pub mod encoding;
+pub mod layout;
 mod name;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};

@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use super::dsse::{BadEnvelope, Envelope};
 use super::key::KeyId;
 use super::policy::{FILE_NAME, Policy, Requirement, SignerName};
-use super::scope::Scope;
 use super::statement::{self, Mismatch};
+use crate::remote::layout::Scope;
 use crate::store::Record;
 
 /// Envelopes of one result that are looked at.
@@ -174,16 +174,11 @@ impl Trust {
 
     /// Whether a record from a remote is believed, given the envelopes found beside it.
     pub fn judge(&self, record: &Record, envelopes: &[Vec<u8>]) -> Verdict {
-        self.judge_in(None, record, envelopes)
+        self.judge_in(&Scope::Shared, record, envelopes)
     }
 
     /// As [`Trust::judge`], for a record found in a scope.
-    pub fn judge_in(
-        &self,
-        scope: Option<&Scope>,
-        record: &Record,
-        envelopes: &[Vec<u8>],
-    ) -> Verdict {
+    pub fn judge_in(&self, scope: &Scope, record: &Record, envelopes: &[Vec<u8>]) -> Verdict {
         match self.weigh(scope, record, envelopes) {
             Ok(signers) => Verdict::Believed { signers },
             Err(reason) => Verdict::Disbelieved { reason },
@@ -192,7 +187,7 @@ impl Trust {
 
     fn weigh(
         &self,
-        scope: Option<&Scope>,
+        scope: &Scope,
         record: &Record,
         envelopes: &[Vec<u8>],
     ) -> Result<Vec<SignerName>, Reason> {

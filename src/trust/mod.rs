@@ -18,8 +18,8 @@ pub use dsse::ENVELOPE_BYTES_MAX;
 pub use judge::{ENVELOPES_MAX, Reason, Trust, Verdict};
 pub use key::{BadPublicKey, BadSecretKey, KeyId, Passphrase, PublicKey, SecretKey};
 pub use policy::{BadPolicy, FILE_NAME, Listed, Policy, Requirement, Role, SignerName};
-pub use scope::{BadScope, Scope, ScopePattern};
+pub use scope::{BadPattern, ScopePattern};
 pub use signer::{
     Ask, KEY_VARIABLE, Signer, ask_on_terminal, keep_key, key_path, known_passphrase,
 };
-pub use statement::{Facts, Mismatch};
+pub use statement::{Facts, Mismatch, is_own, mark_origin};

@@ -22,7 +22,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 
 use super::key::{KeyId, PublicKey};
-use super::scope::{Scope, ScopePattern};
+use super::scope::ScopePattern;
+use crate::remote::layout::Scope;
 
 /// The file's name, beside the pipeline file.
 pub const FILE_NAME: &str = "repro.trust.toml";
@@ -251,12 +252,11 @@ impl Policy {
     }
 
     /// What is asked for: by the closest pattern that fits the scope, else as outside of scopes.
-    pub fn requirement(&self, scope: Option<&Scope>) -> &Requirement {
-        let fitting = scope.and_then(|scope| {
-            let all = self.scopes.iter().filter(|(p, _)| p.fits(scope));
-            all.max_by_key(|(p, _)| p.closeness())
-        });
-        fitting.map_or(&self.require, |(_, requirement)| requirement)
+    pub fn requirement(&self, scope: &Scope) -> &Requirement {
+        let fitting = self.scopes.iter().filter(|(p, _)| p.fits(scope));
+        fitting
+            .max_by_key(|(p, _)| p.closeness())
+            .map_or(&self.require, |(_, requirement)| requirement)
     }
 
     /// Whether these signers suffice.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::canonical;
 use crate::digest::{Content, Digest, Domain, Shape};
+use crate::remote::layout::Scope;
 use crate::store::Record;
 
 /// A record whose key is the digest of its description.
@@ -213,7 +214,7 @@ fn a_scope_has_its_own_requirement_and_gives_none_to_others() {
     let record = record(json!({}), b"model");
     let by_guest = [guest.sign(&record, &Facts::default())];
     let in_scope =
-        |name: &str| said(trust.judge_in(Some(&name.parse().unwrap()), &record, &by_guest));
+        |name: &str| said(trust.judge_in(&Scope::Of(name.parse().unwrap()), &record, &by_guest));
     assert_eq!(in_scope("pr-1"), "believed: guest");
     // The closest pattern counts; a scope nobody speaks of is judged as everything else.
     assert!(in_scope("pr-9").contains("`2 of any`"));
