@@ -21,6 +21,7 @@ mod show;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod why;
 
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
+    Trust(trust::TrustArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
@@ -158,6 +160,7 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Show(args) => show::main(&context, &args),
         Command::Logs(args) => logs::main(&context, &args),
         Command::Replay(args) => replay::main(&context, &args),
+        Command::Trust(args) => trust::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),

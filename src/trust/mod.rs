@@ -5,6 +5,7 @@
 //! is what a stage computes.
 
 mod dsse;
+mod edit;
 mod judge;
 mod key;
 mod policy;
@@ -15,6 +16,7 @@ mod statement;
 mod tests;
 
 pub use dsse::ENVELOPE_BYTES_MAX;
+pub use edit::{Added, TrustText};
 pub use judge::{ENVELOPES_MAX, Reason, Trust, Verdict};
 pub use key::{BadPublicKey, BadSecretKey, KeyId, Passphrase, PublicKey, SecretKey};
 pub use policy::{BadPolicy, FILE_NAME, Listed, Policy, Requirement, Role, SignerName};
