@@ -63,7 +63,9 @@ fn a_file_of_signers_is_made_changed_and_shown() {
     );
     space.ok(&["trust", "add", "ben", BENS]);
     assert!(space.read("repro.trust.toml").contains("# since 2026\n"));
-    let said = space.run(&["trust", "add", "eve", BENS]).expect(2, &["add"]);
+    let said = space
+        .run(&["trust", "add", "eve", BENS])
+        .expect(2, &["add"]);
     assert!(
         said.err.contains("listed for `ben` already"),
         "{}",
@@ -77,7 +79,9 @@ fn a_file_of_signers_is_made_changed_and_shown() {
         text.contains(&format!("anna  {}  (you)", shown.trim())),
         "{text}"
     );
-    let said = space.run(&["trust", "remove", "bem"]).expect(2, &["remove"]);
+    let said = space
+        .run(&["trust", "remove", "bem"])
+        .expect(2, &["remove"]);
     assert!(said.err.contains("did you mean `ben`?"), "{}", said.err);
     space.ok(&["trust", "remove", BENS]);
     assert!(!space.read("repro.trust.toml").contains("ben"));
@@ -146,4 +150,100 @@ fn openssl_reads_the_keys_and_makes_some() {
     command.env("REPRO_SIGNING_KEY_FILE", &path);
     let shown = space.run_command(command).expect(0, &["show"]).out;
     assert!(shown.starts_with("ed25519:"), "{shown}");
+}
+
+/// The text depends on a file that no key knows of: what a stage that is not deterministic looks like.
+fn verified_space() -> (TestSpace, std::path::PathBuf) {
+    let mut space = space();
+    let hidden = space.project.with_file_name("hidden");
+    std::fs::write(&hidden, "one two\n").unwrap();
+    let run = format!("cat {} > ${{outputs.text}}", hidden.display());
+    let pipeline = format!(
+        "version: 1\nname: letters\nstages:\n  words:\n    run: \"{run}\"\n    sandbox: off\n    outputs: {{text: words.txt}}\n  \
+         tree:\n    run: \"mkdir ${{outputs.dir}}; {}\"\n    sandbox: off\n    outputs: {{dir: d}}\n",
+        format!("cat {} > ${{outputs.dir}}/a", hidden.display())
+    );
+    space.write("pipeline.yaml", pipeline);
+    space.set_env("REPRO_TEST", "1");
+    space.ok(&["trust", "init"]);
+    space.ok(&["run"]);
+    (space, hidden)
+}
+
+#[test]
+fn what_agrees_is_signed() {
+    let (space, _) = verified_space();
+    let said = space.json(&["verify", "words"]);
+    assert_eq!(said[0]["identical"], true);
+    assert_eq!(said[0]["signers"][0], "anna");
+    let said = space
+        .run(&["verify", "--no-sign", "words", "tree"])
+        .expect(0, &["verify"]);
+    assert!(
+        said.out.contains("words: identical, 1 outputs"),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.out.contains("not signed; vouched for by anna"),
+        "{}",
+        said.out
+    );
+    assert!(space.ok(&["why", "words"]).contains("vouched for by: anna"));
+    // A second run executes nothing and loses nothing.
+    assert!(space.executed(&[]).is_empty());
+    assert_eq!(
+        space
+            .json(&["verify", "--sample", "1", "words", "tree"])
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let kept = space.store_files("envelopes");
+    assert!(!kept.is_empty(), "{kept:?}");
+    space.ok(&["fsck"]);
+}
+
+#[test]
+fn other_bits_are_told_and_remembered() {
+    let (space, hidden) = verified_space();
+    std::fs::write(&hidden, "one too\n").unwrap();
+    let said = space
+        .run(&["verify", "words", "tree"])
+        .expect(4, &["verify"]);
+    assert!(
+        said.out
+            .contains("words: other bits\n  output `text` from byte 5 on: 8 bytes both\n"),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.out.contains("output `dir` `a`: from byte 5 on"),
+        "{}",
+        said.out
+    );
+    let why = space.ok(&["why", "words"]);
+    assert!(
+        why.contains("other bits: output `text` from byte 5 on: 8 bytes both ("),
+        "{why}"
+    );
+    assert!(why.contains(", signed by anna)"), "{why}");
+    assert!(!why.contains("vouched for"), "{why}");
+    // The recorded result stays and serves.
+    assert!(space.executed(&[]).is_empty());
+    assert_eq!(space.read("artifacts/words/words.txt"), "one two\n");
+    // Nothing is left of the execution but the account.
+    let kept = space.path("kept");
+    let said = space
+        .run(&["verify", "words", "--keep", "kept"])
+        .expect(4, &["verify"]);
+    assert!(kept.is_dir(), "{}", said.err);
+    let said = space.run(&["verify", "nothing"]).expect(2, &["verify"]);
+    assert!(
+        said.err
+            .contains("no stage or instance is called `nothing`"),
+        "{}",
+        said.err
+    );
 }

@@ -22,6 +22,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod verify;
 mod why;
 
 use std::process::ExitCode;
@@ -70,6 +71,7 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
+    Verify(verify::VerifyArgs),
     Trust(trust::TrustArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
@@ -160,6 +162,7 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Show(args) => show::main(&context, &args),
         Command::Logs(args) => logs::main(&context, &args),
         Command::Replay(args) => replay::main(&context, &args),
+        Command::Verify(args) => verify::main(&context, &args),
         Command::Trust(args) => trust::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),

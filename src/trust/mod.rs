@@ -4,6 +4,7 @@
 //! `repro.trust.toml` of the project says that its signers suffice ([`Trust`]). How results travel is unknown here, and so
 //! is what a stage computes.
 
+mod divergence;
 mod dsse;
 mod edit;
 mod judge;
@@ -15,6 +16,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use divergence::{Differing, Divergence};
 pub use dsse::ENVELOPE_BYTES_MAX;
 pub use edit::{Added, TrustText};
 pub use judge::{ENVELOPES_MAX, Reason, Trust, Verdict};
