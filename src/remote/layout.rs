@@ -37,7 +37,7 @@ pub const FRESHEN_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Bytes of the longest [`Segment`].
 const SEGMENT_LONGEST: usize = 100;
 
-/// A part of a name that others choose: `a-z`, `0-9`, `_`, `-`.
+/// A part of a name that others choose: `a-z`, `0-9`, `.`, `_`, `-`, and no dot at the beginning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Segment(String);
 
@@ -51,11 +51,11 @@ impl Segment {
 impl FromStr for Segment {
     type Err = BadName;
     fn from_str(text: &str) -> Result<Segment, BadName> {
-        let legal = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-        if !text.is_empty() && text.len() <= SEGMENT_LONGEST && text.bytes().all(legal) {
+        // A segment is a short name without a `/`.
+        if text.len() <= SEGMENT_LONGEST && !text.contains('/') {
+            text.parse::<Name>()?;
             Ok(Segment(text.to_owned()))
         } else {
-            // Never legal as a name either.
             Err(BadName::of(text))
         }
     }
@@ -304,7 +304,7 @@ mod tests {
     }
 
     fn segment() -> impl Strategy<Value = Segment> {
-        "[a-z0-9_-]{1,40}".prop_map(|s| s.parse().unwrap())
+        "[a-z0-9_-][a-z0-9._-]{0,40}".prop_map(|s| s.parse().unwrap())
     }
 
     fn place() -> impl Strategy<Value = Place> {

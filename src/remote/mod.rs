@@ -5,8 +5,16 @@
 
 mod backend;
 pub mod encoding;
+pub mod fetch;
+pub mod head;
 pub mod layout;
+pub mod link;
+pub mod lookup;
 mod name;
+pub mod pack;
+pub mod publish;
+mod reading;
+mod wave;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
 pub use name::{BadName, Name};

@@ -33,6 +33,7 @@ mod notes;
 mod objects;
 mod place;
 mod projects;
+mod receive;
 mod seals;
 mod session;
 mod stat;
@@ -55,6 +56,7 @@ pub use lease::Lease;
 pub use lock::{ActionLock, Waiting};
 pub use objects::Staged;
 pub use place::{LinkMode, ViewMode};
+pub use receive::Receiving;
 pub use stat::StatCache;
 pub use tree::{BadEntry, BadListing, Listing, Node};
 
