@@ -21,6 +21,7 @@ pub mod job;
 
 pub mod store;
 
+pub mod difference;
 pub mod remote;
 pub mod trust;
 

@@ -21,6 +21,8 @@ mod show;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trust;
+mod verify;
 mod why;
 
 use std::process::ExitCode;
@@ -69,6 +71,8 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
+    Verify(verify::VerifyArgs),
+    Trust(trust::TrustArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
@@ -158,6 +162,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Show(args) => show::main(&context, &args),
         Command::Logs(args) => logs::main(&context, &args),
         Command::Replay(args) => replay::main(&context, &args),
+        Command::Verify(args) => verify::main(&context, &args),
+        Command::Trust(args) => trust::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),

@@ -60,11 +60,23 @@ fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
 pub fn seal(key: &SecretKey, payload: &[u8]) -> Vec<u8> {
     let signature = key.sign(&pre_authentication(PAYLOAD_TYPE, payload));
     // Base64 and hex digits need no escape.
-    format!(
-        "{{\"payload\":\"{}\",\"payloadType\":\"{PAYLOAD_TYPE}\",\"signatures\":[{{\"keyid\":\"{}\",\"sig\":\"{}\"}}]}}\n",
-        STANDARD.encode(payload),
+    let signature = format!(
+        "{{\"keyid\":\"{}\",\"sig\":\"{}\"}}",
         key.public().id(),
         STANDARD.encode(signature)
+    );
+    write(payload, &signature)
+}
+
+/// An envelope that nobody has signed.
+pub fn unsigned(payload: &[u8]) -> Vec<u8> {
+    write(payload, "")
+}
+
+fn write(payload: &[u8], signatures: &str) -> Vec<u8> {
+    format!(
+        "{{\"payload\":\"{}\",\"payloadType\":\"{PAYLOAD_TYPE}\",\"signatures\":[{signatures}]}}\n",
+        STANDARD.encode(payload)
     )
     .into_bytes()
 }

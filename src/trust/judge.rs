@@ -20,8 +20,8 @@ pub const ENVELOPES_MAX: usize = 64;
 /// Bytes of the largest trust file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// What a project believes.
-#[derive(Debug, Clone)]
+/// What a project believes; by default nobody.
+#[derive(Debug, Clone, Default)]
 pub struct Trust {
     /// `None`: there is no file.
     policy: Option<Policy>,

@@ -4,7 +4,9 @@
 //! `repro.trust.toml` of the project says that its signers suffice ([`Trust`]). How results travel is unknown here, and so
 //! is what a stage computes.
 
+mod divergence;
 mod dsse;
+mod edit;
 mod judge;
 mod key;
 mod policy;
@@ -14,7 +16,9 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use divergence::{Differing, Divergence};
 pub use dsse::ENVELOPE_BYTES_MAX;
+pub use edit::{Added, TrustText};
 pub use judge::{ENVELOPES_MAX, Reason, Trust, Verdict};
 pub use key::{BadPublicKey, BadSecretKey, KeyId, Passphrase, PublicKey, SecretKey};
 pub use policy::{BadPolicy, FILE_NAME, Listed, Policy, Requirement, Role, SignerName};

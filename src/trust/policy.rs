@@ -251,6 +251,11 @@ impl Policy {
         self.by_key.get(id).map(|(name, key)| (name, key))
     }
 
+    /// What is asked for where no scope is named.
+    pub fn shared_requirement(&self) -> &Requirement {
+        &self.require
+    }
+
     /// What is asked for: by the closest pattern that fits the scope, else as outside of scopes.
     pub fn requirement(&self, scope: &Scope) -> &Requirement {
         let fitting = self.scopes.iter().filter(|(p, _)| p.fits(scope));

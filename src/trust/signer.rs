@@ -90,7 +90,11 @@ impl Signer {
     /// A DSSE envelope that vouches for a record: a signature of its key and its outputs together. Sign only what was
     /// executed here.
     pub fn sign(&self, record: &Record, facts: &Facts) -> Vec<u8> {
-        dsse::seal(&self.key, statement::write(record, facts).as_bytes())
+        self.seal(statement::write(record, facts).as_bytes())
+    }
+
+    pub(super) fn seal(&self, statement: &[u8]) -> Vec<u8> {
+        dsse::seal(&self.key, statement)
     }
 
     /// The name of the key.

@@ -20,7 +20,7 @@ use crate::canonical;
 use crate::digest::{Digest, Domain, Shape};
 use crate::store::Record;
 
-const TYPE: &str = "https://in-toto.io/Statement/v1";
+pub(super) const TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 /// Names the meaning of the parameters; part of the signed bytes.
 const BUILD_TYPE: &str = "urn:repro:action:v1";
@@ -86,7 +86,7 @@ pub fn is_own(record: &Record) -> bool {
 }
 
 /// The digest of an artifact as in-toto writes it. A tree's is that of its canonical listing, so it has a name of its own.
-fn digest_set(shape: Shape, digest: &str) -> Value {
+pub(super) fn digest_set(shape: Shape, digest: &str) -> Value {
     match shape {
         Shape::File => json!({"blake3": digest}),
         Shape::Tree => json!({"reproTreeV1": digest}),
