@@ -22,6 +22,8 @@ mod show;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trust;
+mod verify;
 mod why;
 
 use std::process::ExitCode;
@@ -71,6 +73,8 @@ enum Command {
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
     Remote(remote::RemoteArgs),
+    Verify(verify::VerifyArgs),
+    Trust(trust::TrustArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
@@ -161,6 +165,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Logs(args) => logs::main(&context, &args),
         Command::Replay(args) => replay::main(&context, &args),
         Command::Remote(args) => remote::main(&context, &args),
+        Command::Verify(args) => verify::main(&context, &args),
+        Command::Trust(args) => trust::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),

@@ -6,9 +6,19 @@
 mod backend;
 pub mod backends;
 pub mod config;
+pub mod encoding;
+pub mod fetch;
+pub mod head;
+pub mod layout;
+pub mod link;
 mod location;
+pub mod lookup;
 mod name;
+pub mod pack;
 pub mod probe;
+pub mod publish;
+mod reading;
+mod wave;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
 pub use location::{BadLocation, Bucket, Location, SftpPlace};

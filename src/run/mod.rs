@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub use claims::verdict;
 pub use flight::state_keys;
 pub use replay::{ReplayTerms, Replayed, replay};
+pub use scheduler::host_name;
 pub use scheduler::run;
 
 use crate::exec::Cancel;

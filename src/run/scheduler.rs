@@ -563,7 +563,8 @@ impl Scheduler<'_> {
     }
 }
 
-fn host_name() -> String {
+/// How this machine calls itself.
+pub fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "unknown".to_owned(), |h| h.trim().to_owned())
 }
