@@ -15,8 +15,11 @@ mod logs;
 mod metrics;
 mod open;
 mod output;
+mod pull;
+mod push;
 mod replay;
 mod run;
+mod sharing;
 mod show;
 mod status;
 #[cfg(test)]
@@ -71,6 +74,8 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
     Verify(verify::VerifyArgs),
     Trust(trust::TrustArgs),
     Gc(gc::GcArgs),
@@ -162,6 +167,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Show(args) => show::main(&context, &args),
         Command::Logs(args) => logs::main(&context, &args),
         Command::Replay(args) => replay::main(&context, &args),
+        Command::Push(args) => push::main(&context, &args),
+        Command::Pull(args) => pull::main(&context, &args),
         Command::Verify(args) => verify::main(&context, &args),
         Command::Trust(args) => trust::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
