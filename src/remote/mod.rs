@@ -17,7 +17,7 @@ mod name;
 pub mod pack;
 pub mod probe;
 pub mod publish;
-mod reading;
+pub mod reading;
 mod wave;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use repro::digest::{Content, Digest, Domain, Shape};
+use repro::digest::{Content, Digest, Domain};
 use repro::remote::fetch::fetch;
 use repro::remote::layout::Scope;
 use repro::remote::link::Link;
@@ -190,16 +190,8 @@ pub fn everything() -> Vec<(&'static str, Output)> {
     vec![
         ("small", Output::File(b"few bytes".to_vec())),
         ("text", Output::File(b"line\n".repeat(100_000))),
-        ("noise", Output::File(noise(5_000_000, 7))),
+        ("noise", Output::File(noise(4_300_000, 7))),
         ("empty", Output::File(Vec::new())),
         ("tree", Output::Tree(files)),
     ]
-}
-
-pub fn content(digest: Digest, bytes: usize) -> Content {
-    Content {
-        shape: Shape::File,
-        digest,
-        bytes_total: bytes as u64,
-    }
 }

@@ -2,7 +2,10 @@
 
 #[path = "../support/bucket.rs"]
 mod bucket;
+mod damage;
 mod lab;
+mod lies;
+mod memory;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
