@@ -8,6 +8,7 @@ mod dag;
 mod diff;
 mod fsck;
 mod gc;
+mod gc_remote;
 mod init;
 mod kinds;
 mod log;
@@ -15,6 +16,7 @@ mod logs;
 mod metrics;
 mod open;
 mod output;
+mod pin;
 mod pull;
 mod push;
 mod remote;
@@ -81,6 +83,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     Trust(trust::TrustArgs),
     Gc(gc::GcArgs),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
     Init(init::InitArgs),
@@ -175,6 +179,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Verify(args) => verify::main(&context, &args),
         Command::Trust(args) => trust::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
+        Command::Pin(args) => pin::main(&context, &args),
+        Command::Unpin(args) => pin::unpin(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),
         Command::Init(args) => init::main(&context, &args),
@@ -200,6 +206,7 @@ fn report(error: &anyhow::Error) -> Exit {
     let broken = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<crate::store::StoreError>()
             || cause.is::<crate::remote::BackendError>()
+            || cause.is::<crate::remote::gc::Stopped>()
             || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {
