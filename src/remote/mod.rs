@@ -9,6 +9,7 @@ pub mod census;
 pub mod config;
 pub mod encoding;
 pub mod fetch;
+pub mod fsck;
 pub mod gc;
 pub mod head;
 pub mod layout;

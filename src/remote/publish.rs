@@ -173,7 +173,7 @@ enum What {
 }
 
 /// Sends what is missing of these artifacts; says which could not be sent, and why.
-fn send_outputs(
+pub(super) fn send_outputs(
     link: &Arc<Link>,
     store: &Arc<Store>,
     wanted: BTreeMap<Content, bool>,

@@ -139,7 +139,7 @@ pub struct Made {
 /// See the module.
 pub struct Lab {
     shared: Arc<Shared>,
-    store: Arc<Store>,
+    pub store: Arc<Store>,
     made: Mutex<HashMap<(u64, u64), Record>>,
     _dir: tempfile::TempDir,
 }
@@ -278,7 +278,52 @@ impl Lab {
         names
     }
 
-    /// Alters everything whose name holds this.
+    fn overwrite(&self, name: &Name, bytes: &[u8]) {
+        let body = Body::Bytes(bytes);
+        self.shared
+            .inner
+            .put(name, body, PutMode::Overwrite)
+            .unwrap();
+    }
+
+    fn named(&self, part: &str) -> Vec<Name> {
+        let names = self.names().into_iter();
+        names
+            .filter(|n| n.contains(part))
+            .map(|n| n.parse().unwrap())
+            .collect()
+    }
+
+    /// Changes the last byte of everything whose name holds this.
+    pub fn alter(&self, part: &str) {
+        for name in self.named(part) {
+            let mut bytes = self.raw(&name).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            self.overwrite(&name, &bytes);
+        }
+    }
+
+    /// Puts something else of ours in the place of everything whose name holds this.
+    pub fn swap(&self, part: &str) {
+        let other = self
+            .names()
+            .into_iter()
+            .find(|n| !n.contains(part) && n != "v1/format")
+            .unwrap();
+        let other = self.raw(&other.parse().unwrap()).unwrap();
+        for name in self.named(part) {
+            self.overwrite(&name, &other);
+        }
+    }
+
+    /// Removes everything whose name holds this.
+    pub fn remove(&self, part: &str) {
+        for name in self.named(part) {
+            self.shared.inner.delete(&name).unwrap();
+        }
+    }
+
+    /// Cuts everything whose name holds this.
     pub fn damage(&self, part: &str) {
         for name in self.names().into_iter().filter(|n| n.contains(part)) {
             let name: Name = name.parse().unwrap();

@@ -1,6 +1,7 @@
 //! Collection on a remote: what somebody needs is never lost, what nobody needs goes, whenever and however often it is
 //! interrupted, whoever publishes meanwhile, and whatever the clocks say.
 
+mod fsck;
 mod lab;
 
 use std::collections::{BTreeMap, HashSet};
