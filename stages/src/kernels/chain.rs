@@ -34,6 +34,27 @@ pub(crate) struct Segment {
     pub begins: bool,
 }
 
+/// The chain of these segments, whose lines follow each other in the panel from line 0 on, cut into blocks of `steps`
+/// steps; the last may be shorter.
+pub(crate) fn in_blocks(chain: impl Iterator<Item = Segment>, steps: usize) -> Vec<Segment> {
+    let mut blocks = Vec::new();
+    for mut rest in chain {
+        while rest.len > 0 {
+            let begins = rest.k.is_multiple_of(steps);
+            let len = rest.len.min(steps - rest.k % steps);
+            blocks.push(Segment {
+                len,
+                begins,
+                ..rest
+            });
+            rest.x += len;
+            rest.k += len;
+            rest.len -= len;
+        }
+    }
+    blocks
+}
+
 /// Rows of outputs in a grid of lines: `lines × per_line`, and how far apart in memory.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Grid {

@@ -123,27 +123,9 @@ unsafe fn tile<const V: usize>(
             }
         }
     }
-    let mut segments = rows.segments;
-    let mut blocks = 0;
-    while let [_, others @ ..] = segments {
-        let len = 1 + others.iter().take_while(|s| !s.begins).count();
-        let (block, later) = segments.split_at(len);
-        segments = later;
+    if !rows.segments.is_empty() {
         // SAFETY: the caller's promise.
-        unsafe {
-            if blocks == 0 {
-                loops::block::<V>(count, groups, lines, block, by, &mut sums);
-            } else {
-                let mut next: Sums<V> = [[_mm512_setzero_ps(); V]; SIDE];
-                loops::block::<V>(count, groups, lines, block, by, &mut next);
-                for (sums, next) in sums.iter_mut().zip(&next).take(count) {
-                    for v in 0..V {
-                        sums[v] = _mm512_add_ps(sums[v], next[v]);
-                    }
-                }
-            }
-        }
-        blocks += 1;
+        unsafe { loops::chains::<V>(count, groups, lines, rows.segments, by, &mut sums) };
     }
     if to.across == 1 {
         for (p, sums) in sums.iter().enumerate().take(count) {
