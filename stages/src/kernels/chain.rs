@@ -12,7 +12,7 @@ mod panel;
 
 use super::out::Out;
 use super::parallel;
-use super::path::{Instructions, Path};
+use super::path::Path;
 use crate::exact::fma::{self, Magnitudes};
 
 pub(crate) use panel::{pack, packed_len, packed_panel};
@@ -234,7 +234,7 @@ pub(crate) fn chains(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the path exists only where the processor has the instructions, and the assertions above cover every
         // row and step of every segment, and every output.
-        Instructions::Avx512 => unsafe { avx512::chains(rows, panel, start, to) },
+        super::path::Instructions::Avx512 => unsafe { avx512::chains(rows, panel, start, to) },
         // SAFETY: as above.
         _ => unsafe { halves::chains(path, rows, panel, start, to) },
     }

@@ -125,7 +125,10 @@ pub fn layer_forward(
 
 /// Elements of as many whole blocks of rows as stay in a core's cache between two passes over them.
 fn cached_rows(width: usize) -> usize {
-    (CACHED / width).next_multiple_of(BLOCK_ROWS).max(BLOCK_ROWS) * width
+    (CACHED / width)
+        .next_multiple_of(BLOCK_ROWS)
+        .max(BLOCK_ROWS)
+        * width
 }
 
 /// Runs `work` on pieces of whole rows: (first element, piece).

@@ -6,13 +6,19 @@ use super::*;
 fn parts(start: f32, terms: &[(f32, f32)]) -> Vec<f32> {
     let block = if terms.len() <= 256 { 256 } else { 32 };
     let part = |(i, part): (usize, &[(f32, f32)])| {
-        in_blocks(block, if i == 0 { start } else { 0.0 }, part.iter().copied())
+        in_blocks(
+            block,
+            if i == 0 { start } else { 0.0 },
+            part.iter().copied(),
+        )
     };
     terms.chunks(512).enumerate().map(part).collect()
 }
 
 fn blocked(start: f32, terms: &[(f32, f32)]) -> f32 {
-    let sum = parts(start, terms).into_iter().reduce(|sum, part| sum + part);
+    let sum = parts(start, terms)
+        .into_iter()
+        .reduce(|sum, part| sum + part);
     sum.unwrap_or(start)
 }
 
