@@ -5,12 +5,11 @@
 //! `[a + three]`.
 
 use std::arch::asm;
-use std::arch::x86_64::{__m512, _mm512_set1_ps};
+use std::arch::x86_64::{_mm512_set1_ps, _mm512_storeu_ps};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
-use super::super::Segment;
-use super::Sums;
+use super::super::{LANES, Segment};
 
 /// What a loop reads besides its registers. Its layout is known to the assembly.
 #[repr(C)]
@@ -22,10 +21,10 @@ pub(super) struct Run {
     /// The end of the block's segments.
     pub end: *const Segment,
     /// Where the accumulators come from and the sums go to: row after row, one or two vectors each.
-    pub sums: *mut __m512,
+    pub sums: *mut f32,
     /// The sums of the blocks that have ended, laid out like `sums`: -0 at first, which changes nothing it is added to. Null
     /// where there is one block.
-    pub totals: *mut __m512,
+    pub totals: *mut f32,
 }
 
 /// Distances in bytes.
@@ -458,10 +457,12 @@ mod two {
 /// A loop for a number of rows; see its safety section.
 type Loop = unsafe fn(&Run, *const Segment, Distances);
 
-/// The chains of `rows` rows (1 to 14), `V` (1 or 2) vectors wide, from the values in `sums` to the sums of their blocks.
+/// The chains of `rows` rows (1 to 14), `V` (1 or 2) vectors wide, from the values in `sums`, row after row, to the sums of
+/// their blocks there.
 ///
 /// # Safety
-/// The processor has AVX-512F; there is a segment; every step of every segment lies within rows and panel.
+/// The processor has AVX-512F; there is a segment; every step of every segment lies within rows and panel; `sums` holds these
+/// rows, and nothing else reads or writes them meanwhile.
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) unsafe fn chains<const V: usize>(
@@ -470,31 +471,25 @@ pub(super) unsafe fn chains<const V: usize>(
     lines: *const f32,
     segments: &[Segment],
     by: Distances,
-    sums: &mut Sums<V>,
+    sums: *mut f32,
 ) {
     let range = segments.as_ptr_range();
-    let mut totals: MaybeUninit<Sums<V>> = MaybeUninit::uninit();
-    let blocks = segments[1..].iter().any(|s| s.begins);
-    if blocks {
-        let totals: *mut __m512 = totals.as_mut_ptr().cast();
-        for i in 0..rows * V {
-            // SAFETY: 16 rows of `V` vectors.
-            unsafe { totals.add(i).write(_mm512_set1_ps(-0.0)) };
-        }
-    }
-    let run = Run {
+    let mut totals: MaybeUninit<[[f32; 2 * LANES]; 14]> = MaybeUninit::uninit();
+    let mut run = Run {
         groups,
         lines,
         end: range.end,
-        sums: sums.as_mut_ptr().cast(),
-        totals: if blocks {
-            totals.as_mut_ptr().cast()
-        } else {
-            null_mut()
-        },
+        sums,
+        totals: null_mut(),
     };
+    if segments[1..].iter().any(|s| s.begins) {
+        run.totals = totals.as_mut_ptr().cast();
+        for i in 0..rows * V {
+            // SAFETY: there is room for 14 rows of two vectors.
+            unsafe { _mm512_storeu_ps(run.totals.add(i * LANES), _mm512_set1_ps(-0.0)) };
+        }
+    }
     let of = if V == 1 { &one::BY_ROWS } else { &two::BY_ROWS };
-    // SAFETY: the caller's promise; `sums` and `totals` have 16 rows of `V` vectors, of which the loop reads and writes the
-    // first `rows`.
+    // SAFETY: the caller's promise; the loop reads and writes as many rows of the totals as were written above.
     unsafe { of[rows - 1](&run, range.start, by) }
 }
