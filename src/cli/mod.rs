@@ -17,6 +17,7 @@ mod open;
 mod output;
 mod pull;
 mod push;
+mod remote;
 mod replay;
 mod run;
 mod sharing;
@@ -78,6 +79,7 @@ enum Command {
     Pull(pull::PullArgs),
     Verify(verify::VerifyArgs),
     Trust(trust::TrustArgs),
+    Remote(remote::RemoteArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
@@ -171,6 +173,7 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Pull(args) => pull::main(&context, &args),
         Command::Verify(args) => verify::main(&context, &args),
         Command::Trust(args) => trust::main(&context, &args),
+        Command::Remote(args) => remote::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),
@@ -195,7 +198,9 @@ fn report(error: &anyhow::Error) -> Exit {
     }
     eprintln!("error: {error:#}");
     let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<crate::store::StoreError>() || is_disk_trouble(cause)
+        cause.is::<crate::store::StoreError>()
+            || cause.is::<crate::remote::BackendError>()
+            || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {
         Exit::StoreBroken
