@@ -160,6 +160,20 @@ fn conforms(backend: &dyn Backend, expected: &Expected) {
         Cause::Local
     );
 
+    // A header before a file, small and large.
+    let small = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(small.path(), b"file").unwrap();
+    for (file, bytes) in [(small.path(), &b"file"[..]), (file.path(), &large)] {
+        let headed = name(&format!("v1/headed/{}", bytes.len()));
+        let body = Body::Headed(b"header ", file);
+        assert_eq!(
+            backend.put(&headed, body, PutMode::Create).unwrap(),
+            PutOutcome::Written
+        );
+        assert!(get(backend, headed.as_str()) == [b"header ", bytes].concat());
+        backend.delete(&headed).unwrap();
+    }
+
     // Freshening keeps the bytes.
     for text in ["v1/range", "v1/bodies/0", "v1/large/deep/down/x"] {
         let before = backend.head(&name(text)).unwrap();

@@ -1,10 +1,8 @@
 //! Whatever `object_store` reaches, as a [`Backend`]. Repeating failed requests, signing and the forms of each provider are
 //! its business; sizes, conditions and the differences that callers would notice are decided here.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -210,7 +208,7 @@ impl BucketBackend {
     fn put_parts(
         &self,
         name: &Name,
-        file: &mut dyn Read,
+        source: &mut dyn Read,
         bytes_total: u64,
     ) -> Result<(), BackendError> {
         let path = self.path(name);
@@ -219,7 +217,7 @@ impl BucketBackend {
             .runtime
             .wait(self.store.put_multipart(&path))
             .map_err(|e| fail(&e))?;
-        match self.send_parts(name, upload.as_mut(), file, bytes_total) {
+        match self.send_parts(name, upload.as_mut(), source, bytes_total) {
             Ok(()) => self
                 .runtime
                 .wait(upload.complete())
@@ -237,7 +235,7 @@ impl BucketBackend {
         &self,
         name: &Name,
         upload: &mut dyn MultipartUpload,
-        file: &mut dyn Read,
+        source: &mut dyn Read,
         bytes_total: u64,
     ) -> Result<(), BackendError> {
         // Whole mebibytes: some storages want all parts but the last to have one size.
@@ -248,7 +246,8 @@ impl BucketBackend {
         while bytes_sent < bytes_total {
             let bytes = part_bytes.min(bytes_total - bytes_sent);
             let mut part = vec![0; bytes as usize];
-            file.read_exact(&mut part)
+            source
+                .read_exact(&mut part)
                 .map_err(|e| failure::local("read", name.as_str(), &e))?;
             bytes_sent += bytes;
             // Spawned, so that parts travel while the next one is read.
@@ -380,35 +379,23 @@ impl Backend for BucketBackend {
         if looked && self.is_there(name)? {
             return Ok(PutOutcome::WasThere);
         }
-        match body {
-            Body::Bytes(bytes) => self.put_small(name, Bytes::copy_from_slice(bytes), mode),
-            Body::File(path) | Body::Headed(_, path) => {
-                let head = match body {
-                    Body::Headed(head, _) => head,
-                    _ => &[],
-                };
-                let (mut file, file_bytes) = open_file(path)?;
-                let bytes_total = file_bytes + head.len() as u64;
-                if bytes_total <= PART_BYTES || !self.traits.takes_parts {
-                    let bytes = read_file(path, &mut file, file_bytes)?;
-                    let bytes = match head {
-                        [] => bytes,
-                        head => [head, &bytes].concat().into(),
-                    };
-                    return self.put_small(name, bytes, mode);
-                }
-                // Parts cannot be conditional; what is that large is named by its bytes, so that replacing it is no harm.
-                if mode == PutMode::Create && !looked && self.is_there(name)? {
-                    return Ok(PutOutcome::WasThere);
-                }
-                with_patience(|_| {
-                    file.seek(SeekFrom::Start(0))
-                        .map_err(|e| failure::local("read", path.to_string_lossy(), &e))?;
-                    self.put_parts(name, &mut head.chain(&mut file), bytes_total)
-                })?;
-                Ok(PutOutcome::Written)
-            }
+        let local = |e: io::Error| failure::local("read what was to be sent to", name.as_str(), &e);
+        let bytes_total = body.bytes_total().map_err(local)?;
+        if bytes_total <= PART_BYTES || !self.traits.takes_parts {
+            let mut bytes = vec![0; bytes_total as usize];
+            let mut source = body.open().map_err(local)?;
+            source.read_exact(&mut bytes).map_err(local)?;
+            return self.put_small(name, bytes.into(), mode);
         }
+        // Parts cannot be conditional; what is that large is named by its bytes, so that replacing it is no harm.
+        if mode == PutMode::Create && !looked && self.is_there(name)? {
+            return Ok(PutOutcome::WasThere);
+        }
+        with_patience(|_| {
+            let mut source = body.open().map_err(local)?;
+            self.put_parts(name, &mut *source, bytes_total)
+        })?;
+        Ok(PutOutcome::Written)
     }
 
     fn list(
@@ -474,18 +461,4 @@ impl Backend for BucketBackend {
             }
         }
     }
-}
-
-pub(super) fn open_file(path: &FilePath) -> Result<(File, u64), BackendError> {
-    let fail = |e: &io::Error| failure::local("read", path.to_string_lossy(), e);
-    let file = File::open(path).map_err(|e| fail(&e))?;
-    let bytes_total = file.metadata().map_err(|e| fail(&e))?.len();
-    Ok((file, bytes_total))
-}
-
-fn read_file(path: &FilePath, file: &mut File, bytes_total: u64) -> Result<Bytes, BackendError> {
-    let mut bytes = vec![0; bytes_total as usize];
-    file.read_exact(&mut bytes)
-        .map_err(|e| failure::local("read", path.to_string_lossy(), &e))?;
-    Ok(bytes.into())
 }

@@ -126,18 +126,8 @@ impl DirectoryBackend {
             .open(&path)
             .map_err(Unwritten::There)?;
         let unfinished = tempfile::TempPath::try_from_path(&path).map_err(Unwritten::There)?;
-        match body {
-            Body::Bytes(bytes) => file.write_all(bytes).map_err(Unwritten::There)?,
-            Body::File(from) => {
-                let mut source = File::open(from).map_err(Unwritten::Here)?;
-                copy(&mut source, &mut file)?;
-            }
-            Body::Headed(head, from) => {
-                let mut source = File::open(from).map_err(Unwritten::Here)?;
-                file.write_all(head).map_err(Unwritten::There)?;
-                copy(&mut source, &mut file)?;
-            }
-        }
+        let mut source = body.open().map_err(Unwritten::Here)?;
+        copy(&mut *source, &mut file)?;
         if let Some(mode) = mode_of(&dir) {
             let _ = file.set_permissions(fs::Permissions::from_mode(mode & 0o666));
         }
@@ -208,7 +198,7 @@ enum Unwritten {
     There(io::Error),
 }
 
-fn copy(from: &mut File, to: &mut File) -> Result<(), Unwritten> {
+fn copy(from: &mut dyn Read, to: &mut File) -> Result<(), Unwritten> {
     let mut buffer = vec![0; 256 << 10];
     loop {
         match from.read(&mut buffer) {
@@ -300,11 +290,9 @@ impl Backend for DirectoryBackend {
         if mode == PutMode::Create && path.symlink_metadata().is_ok() {
             return Ok(PutOutcome::WasThere);
         }
-        let unfinished = self.write_unfinished(&body).map_err(|e| match (e, &body) {
-            (Unwritten::Here(e), Body::File(from) | Body::Headed(_, from)) => {
-                failure::local("read", from.to_string_lossy(), &e)
-            }
-            (Unwritten::Here(e) | Unwritten::There(e), _) => self.fail("write", name.as_str(), &e),
+        let unfinished = self.write_unfinished(&body).map_err(|e| match e {
+            Unwritten::Here(e) => failure::local("read what was to be sent to", name.as_str(), &e),
+            Unwritten::There(e) => self.fail("write", name.as_str(), &e),
         })?;
         self.publish(&unfinished, &path, mode)
             .map_err(|e| self.fail("write", name.as_str(), &e))

@@ -5,16 +5,17 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use object_store::http::HttpBuilder;
 use object_store::{ClientOptions, HeaderMap, HeaderValue};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, IF_NONE_MATCH};
+use tokio::io::AsyncReadExt;
 use url::Url;
 
-use super::bucket::{BucketBackend, Creating, Touch, Traits, open_file};
+use super::bucket::{BucketBackend, Creating, Touch, Traits};
 use super::netrc::{self, Login};
 use super::patience::{self, PART_BYTES, with_patience};
 use super::runtime::Runtime;
@@ -116,19 +117,19 @@ impl WebDavBackend {
         })
     }
 
-    fn stream(&self, name: &Name, path: &Path, bytes_total: u64) -> Result<(), BackendError> {
+    fn stream(&self, name: &Name, body: &Body<'_>, bytes_total: u64) -> Result<(), BackendError> {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/{name}", self.url.path().trim_end_matches('/')));
         let patience = patience::SILENCE + Duration::from_secs(bytes_total / SLOWEST);
         let answered = self.runtime.wait(async {
-            let file = tokio::fs::File::open(path).await.map_err(Trouble::Local)?;
+            let body = streamed(body).await.map_err(Trouble::Local)?;
             let sent = self
                 .client
                 .put(url)
                 .headers(self.headers.clone())
                 .header(CONTENT_LENGTH, bytes_total)
                 .timeout(patience)
-                .body(file)
+                .body(body)
                 .send()
                 .await
                 .map_err(Trouble::Transport)?;
@@ -140,7 +141,7 @@ impl WebDavBackend {
         });
         let what = name.as_str();
         answered.map_err(|trouble| match trouble {
-            Trouble::Local(e) => failure::local("read", path.to_string_lossy(), &e),
+            Trouble::Local(e) => failure::local("read what was to be sent to", what, &e),
             Trouble::Transport(e) => told(e, name),
             Trouble::Status(status) => {
                 let reason = status.canonical_reason().unwrap_or_default();
@@ -219,21 +220,11 @@ impl WebDavBackend {
         body: &Body<'_>,
         mode: PutMode,
     ) -> Result<PutOutcome, BackendError> {
-        let path = match body {
-            Body::Bytes(bytes) => return self.small.put(name, Body::Bytes(bytes), mode),
-            Body::File(path) => *path,
-            Body::Headed(..) => {
-                let fail = |e: &std::io::Error| failure::local("write", "a temporary file", e);
-                let mut copy = tempfile::NamedTempFile::new().map_err(|e| fail(&e))?;
-                body.open()
-                    .and_then(|mut from| std::io::copy(&mut from, &mut copy))
-                    .map_err(|e| fail(&e))?;
-                return self.put_once(name, &Body::File(copy.path()), mode);
-            }
-        };
-        let bytes_total = open_file(path)?.1;
+        let bytes_total = body
+            .bytes_total()
+            .map_err(|e| failure::local("read what was to be sent to", name.as_str(), &e))?;
         if bytes_total <= PART_BYTES {
-            return self.small.put(name, Body::File(path), mode);
+            return self.small.put(name, *body, mode);
         }
         if mode == PutMode::Create {
             match self.head(name) {
@@ -242,7 +233,7 @@ impl WebDavBackend {
                 Err(e) => return Err(e),
             }
         }
-        with_patience(|_| self.stream(name, path, bytes_total))?;
+        with_patience(|_| self.stream(name, body, bytes_total))?;
         Ok(PutOutcome::Written)
     }
 }
@@ -256,6 +247,28 @@ fn told(e: reqwest::Error, name: &Name) -> BackendError {
     }
     let why = failure::clean(&innermost.to_string());
     failure::error(Cause::Unreachable, "write", name.as_str(), why)
+}
+
+/// The bytes of a body, read as they are sent.
+async fn streamed(body: &Body<'_>) -> std::io::Result<reqwest::Body> {
+    let (head, path) = match *body {
+        Body::Bytes(bytes) => return Ok(bytes.to_vec().into()),
+        Body::File(path) => (&[][..], path),
+        Body::Headed(head, path) => (head, path),
+    };
+    let file = tokio::fs::File::open(path).await?;
+    let head = Bytes::copy_from_slice(head);
+    let pieces = futures_util::stream::try_unfold((head, file), |(head, mut file)| async move {
+        if !head.is_empty() {
+            return Ok(Some((head, (Bytes::new(), file))));
+        }
+        let mut piece = vec![0; 256 << 10];
+        let bytes = file.read(&mut piece).await?;
+        piece.truncate(bytes);
+        let more = bytes > 0;
+        Ok::<_, std::io::Error>(more.then(|| (piece.into(), (Bytes::new(), file))))
+    });
+    Ok(reqwest::Body::wrap_stream(pieces))
 }
 
 enum Trouble {
