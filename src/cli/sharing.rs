@@ -93,7 +93,7 @@ impl Way {
             let working = scope.spawn(work);
             while !working.is_finished() {
                 bar.set_position((moved(&self.link) - before).min(bytes_total));
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(5));
             }
             working.join()
         });
