@@ -167,6 +167,9 @@ pub struct TableRow {
 /// Reads a table artifact.
 pub type ReadTableFn = Arc<dyn Fn(&std::path::Path) -> anyhow::Result<Vec<TableRow>> + Send + Sync>;
 
+/// What the first difference between two files means (`tensor w[3]: 0.5, then 0.25`); `None` where the format says nothing.
+pub type DescribeDifference = fn(&std::path::Path, &std::path::Path) -> Option<String>;
+
 /// All kinds built in.
 pub struct Catalog {
     /// The kinds by name.
@@ -175,6 +178,8 @@ pub struct Catalog {
     pub claim_kind: Arc<Kind>,
     /// Reads the tables stages write.
     pub read_table: ReadTableFn,
+    /// Explains how two files differ that should be the same.
+    pub describe_difference: DescribeDifference,
     /// The reference of a built-in kind, in Markdown; `None` for an unknown name.
     pub reference: fn(&str) -> Option<String>,
     /// Runs a built-in kind in this process: `repro worker job.json`.

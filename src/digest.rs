@@ -62,6 +62,11 @@ impl Digest {
         Digest(blake3::derive_key(domain.context(), preimage))
     }
 
+    /// For a structured pre-image that comes in pieces.
+    pub(crate) fn hasher(domain: Domain) -> blake3::Hasher {
+        blake3::Hasher::new_derive_key(domain.context())
+    }
+
     /// Reads and hashes a file: its digest and the bytes read. The file is never mapped, because another process may
     /// truncate it meanwhile.
     pub fn of_file(path: &Path) -> std::io::Result<(Digest, u64)> {

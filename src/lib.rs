@@ -21,7 +21,9 @@ pub mod job;
 
 pub mod store;
 
+pub mod difference;
 pub mod remote;
+pub mod trust;
 
 pub mod exec;
 

@@ -15,12 +15,18 @@ mod logs;
 mod metrics;
 mod open;
 mod output;
+mod pull;
+mod push;
+mod remote;
 mod replay;
 mod run;
+mod sharing;
 mod show;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trust;
+mod verify;
 mod why;
 
 use std::process::ExitCode;
@@ -69,6 +75,11 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    Remote(remote::RemoteArgs),
+    Verify(verify::VerifyArgs),
+    Trust(trust::TrustArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
@@ -158,6 +169,11 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Show(args) => show::main(&context, &args),
         Command::Logs(args) => logs::main(&context, &args),
         Command::Replay(args) => replay::main(&context, &args),
+        Command::Push(args) => push::main(&context, &args),
+        Command::Pull(args) => pull::main(&context, &args),
+        Command::Remote(args) => remote::main(&context, &args),
+        Command::Verify(args) => verify::main(&context, &args),
+        Command::Trust(args) => trust::main(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),
@@ -182,7 +198,9 @@ fn report(error: &anyhow::Error) -> Exit {
     }
     eprintln!("error: {error:#}");
     let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<crate::store::StoreError>() || is_disk_trouble(cause)
+        cause.is::<crate::store::StoreError>()
+            || cause.is::<crate::remote::BackendError>()
+            || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {
         Exit::StoreBroken

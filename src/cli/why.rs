@@ -8,6 +8,7 @@ use clap::Args;
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::record::history;
 use crate::survey::Survey;
+use crate::trust::Trust;
 
 /// Journals read to find the last executions, newest first.
 const RUNS_LOOKED_AT: usize = 200;
@@ -22,7 +23,8 @@ const GROUPS_SHOWN: usize = 4;
 ///
 /// Shows old → new for every field of the key that changed, and, where an input changed, the stage that made it. For an
 /// instance that was never seen, the recorded result nearest to it and the fields in which they differ. Also: whether the
-/// work can be resumed, how the command was confined, several results under one key, and the last execution.
+/// work can be resumed, how the command was confined, several results under one key, executions elsewhere
+/// that gave other bits (`repro verify`), who vouches for the result, and the last execution.
 #[derive(Debug, Clone, Args)]
 pub struct WhyArgs {
     /// A stage (`train`), an instance (`train[seed=1]`) or a claim.
@@ -61,7 +63,10 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     let survey = Survey::of(&session, &targets)?;
     let names: Vec<&str> = session.plan.instances.iter().map(|i| &*i.id).collect();
     let executions = history::last_executions(&session.runs_dir(), RUNS_LOOKED_AT, &names)?;
+    // A trust file that is wrong is told of where it matters.
+    let trust = Trust::read(&session.project.root).unwrap_or_default();
     let view = report::View {
+        trust: &trust,
         session: &session,
         survey: &survey,
         executions: &executions,

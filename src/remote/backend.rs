@@ -2,7 +2,8 @@
 //!
 //! Calls block. Whoever wants many at once makes them from many threads; implementations allow any number.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::SystemTime;
@@ -75,11 +76,40 @@ pub struct Entry {
 }
 
 /// What is written.
+#[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
     /// Few bytes.
     Bytes(&'a [u8]),
     /// A file, read anew for every try.
     File(&'a Path),
+    /// Few bytes, then those of a file: an object's header before bytes that are sent as they lie.
+    Headed(&'a [u8], &'a Path),
+}
+
+impl Body<'_> {
+    /// How many bytes will be written.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub fn bytes_total(&self) -> io::Result<u64> {
+        Ok(match self {
+            Body::Bytes(bytes) => bytes.len() as u64,
+            Body::File(path) => std::fs::metadata(path)?.len(),
+            Body::Headed(head, path) => head.len() as u64 + std::fs::metadata(path)?.len(),
+        })
+    }
+
+    /// All of them, from the first; for every try anew.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn open(&self) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(match self {
+            Body::Bytes(bytes) => Box::new(*bytes),
+            Body::File(path) => Box::new(File::open(path)?),
+            Body::Headed(head, path) => Box::new(head.chain(File::open(path)?)),
+        })
+    }
 }
 
 /// What happens to what is there.

@@ -17,7 +17,19 @@ pub struct Name(String);
 #[error("`{0}` is no name of an object")]
 pub struct BadName(String);
 
+impl BadName {
+    pub(super) fn of(text: &str) -> BadName {
+        BadName(text.chars().take(80).collect())
+    }
+}
+
 impl Name {
+    /// Of parts that are legal already.
+    pub(super) fn of_legal(text: String) -> Name {
+        debug_assert!(text.parse::<Name>().is_ok(), "BUG: `{text}` is no name");
+        Name(text)
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -40,7 +52,7 @@ impl FromStr for Name {
         if text.len() <= LONGEST && text.split('/').all(segment) {
             Ok(Name(text.to_owned()))
         } else {
-            Err(BadName(text.chars().take(80).collect()))
+            Err(BadName::of(text))
         }
     }
 }

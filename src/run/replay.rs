@@ -19,8 +19,26 @@ use crate::store::StatCache;
 pub struct Replayed {
     /// The new content of every output.
     pub outputs: BTreeMap<Arc<str>, Content>,
+    /// Where they lie, as long as this lives.
+    pub paths: BTreeMap<Arc<str>, PathBuf>,
     /// Time and memory of it.
     pub usage: Usage,
+    _dirs: Dirs,
+}
+
+/// The private directory of an execution, unless somebody keeps it.
+struct Dirs {
+    discarded: Option<PathBuf>,
+    fresh: tempfile::TempDir,
+}
+
+impl Drop for Dirs {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.discarded {
+            // What cannot be removed now is swept with the session.
+            let _ = exec::discard(dir);
+        }
+    }
 }
 
 /// Where and how.
@@ -83,11 +101,16 @@ pub fn replay(
         &views,
         &fresh.path().join("inputs"),
     )?;
-    let replayed = match exec::execute(&request, cancel, say) {
+    let finished = exec::execute(&request, cancel, say);
+    let dirs = Dirs {
+        discarded: terms.keep.is_none().then(|| dir.clone()),
+        fresh,
+    };
+    match finished {
         Ok(finished) => {
             // Digests only: a cache of stats that is never written.
             let root = dir.canonicalize()?;
-            let stats = StatCache::load(&root, &fresh.path().join("stats"));
+            let stats = StatCache::load(&root, &dirs.fresh.path().join("stats"));
             let mut outputs = BTreeMap::new();
             for (name, path) in &finished.outputs {
                 let relative = path
@@ -99,16 +122,13 @@ pub fn replay(
                 })?;
                 outputs.insert(name.clone(), stats.digest_path(&relative)?);
             }
-            Ok(Replayed {
+            Ok(Ok(Replayed {
                 outputs,
+                paths: finished.outputs,
                 usage: finished.usage,
-            })
+                _dirs: dirs,
+            }))
         }
-        Err(failure) => Err(failure),
-    };
-    if terms.keep.is_none() {
-        // What cannot be removed now is swept with the session.
-        let _ = exec::discard(&dir);
+        Err(failure) => Ok(Err(failure)),
     }
-    Ok(replayed)
 }

@@ -136,6 +136,7 @@ fn catalog() -> Catalog {
         ],
         claim_kind: claim_kind(),
         read_table: Arc::new(|_| Ok(Vec::new())),
+        describe_difference: |_, _| None,
         work: |_| std::process::ExitCode::SUCCESS,
     }
 }

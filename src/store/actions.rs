@@ -43,6 +43,22 @@ impl Record {
         }
         Digest::derive(Domain::Result, text.as_bytes())
     }
+
+    /// The form in which it is kept and shared.
+    ///
+    /// # Errors
+    /// An observation that is no JSON (a number that is none).
+    pub fn to_text(&self) -> Result<String, String> {
+        encode(self)
+    }
+
+    /// Reads what [`Record::to_text`] wrote, about this action and with this result.
+    ///
+    /// # Errors
+    /// Why it is not that, in words.
+    pub fn parse(text: &[u8], key: &Digest, result: &Digest) -> Result<Record, String> {
+        decode(text, key, &result.hex())
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -154,6 +154,7 @@ impl Store {
         session::sweep(&self.root.join("tmp"));
         self.sweep_locks();
         self.sweep_quarantine(policy.grace);
+        self.sweep_notes(policy.grace);
         Ok(plan)
     }
 

@@ -12,6 +12,7 @@
 //! objects/ab/<62 hex>    files, mode 0444; the name is the plain BLAKE3 of the bytes
 //! trees/ab/<62 hex>      listings of directories
 //! actions/ab/<62 hex of the key>/<result digest>   one record per distinct result
+//! envelopes/  divergence/    signatures under results, and accounts of other bits (`notes.rs`)
 //! states/ab/<62 hex>     where computations can be resumed
 //! pins/  leases/         what gc must keep: at the user's wish, or because a process uses it
 //! locks/                 single flight per action
@@ -28,9 +29,11 @@ mod fsck;
 mod gc;
 mod lease;
 mod lock;
+mod notes;
 mod objects;
 mod place;
 mod projects;
+mod receive;
 mod seals;
 mod session;
 mod stat;
@@ -53,16 +56,19 @@ pub use lease::Lease;
 pub use lock::{ActionLock, Waiting};
 pub use objects::Staged;
 pub use place::{LinkMode, ViewMode};
+pub use receive::Receiving;
 pub use stat::StatCache;
 pub use tree::{BadEntry, BadListing, Listing, Node};
 
 use crate::digest::Digest;
+pub(crate) use sys::rename_noreplace;
+
 use error::at;
 use session::Session;
 
 /// What this version reads and writes.
 const FORMAT: &str = "repro store 1\n";
-const DIRS: [&str; 10] = [
+const DIRS: [&str; 12] = [
     "objects",
     "trees",
     "actions",
@@ -73,6 +79,8 @@ const DIRS: [&str; 10] = [
     "tmp",
     "quarantine",
     "projects",
+    "envelopes",
+    "divergence",
 ];
 
 /// An open store. Cheap to share by reference between threads; any number of processes may have the same one open.

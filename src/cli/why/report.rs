@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::relative::{self, Relative};
 use crate::cli::output;
 use crate::cli::status::kind_name;
+use crate::digest::Digest;
 use crate::explain;
 use crate::plan::{Instance, InstanceIndex, Source};
 use crate::record::event::{Change, Reason};
@@ -16,12 +17,15 @@ use crate::record::history::{End, Execution};
 use crate::session::Session;
 use crate::store::Record;
 use crate::survey::{Seen, State, Survey};
+use crate::trust::{Divergence, SignerName, Trust};
 use crate::ui::lines::reason_text;
 use crate::ui::style::{Colour, duration};
 
 /// What the line about the last execution begins with.
 pub const LAST_EXECUTED: &str = "last executed here:";
 
+/// Accounts of other bits that are told.
+const ACCOUNTS_MAX: usize = 5;
 /// How far back a chain of producers is told.
 const CHAIN_MAX: usize = 6;
 
@@ -33,6 +37,8 @@ pub struct View<'a> {
     pub survey: &'a Survey,
     /// The last execution of every instance.
     pub executions: &'a BTreeMap<String, Execution>,
+    /// Who is believed.
+    pub trust: &'a Trust,
     /// How many nearest relatives are still looked for: each compares many results.
     pub searches_left: Cell<u32>,
 }
@@ -64,6 +70,12 @@ pub struct Report {
     /// The results recorded under the key, when there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     results: Vec<ResultLine>,
+    /// Executions that gave other bits than the recorded result.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    divergence: Vec<OtherBits>,
+    /// Who of those the project lists vouches for the result.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    signers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     made: Option<Made>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +97,16 @@ struct ResultLine {
     result: String,
     outputs: BTreeMap<String, String>,
     observation: Value,
+}
+
+#[derive(Serialize)]
+struct OtherBits {
+    /// Machine and time, as they say.
+    origin: String,
+    /// Who of those the project lists says so; `None`: nobody, or this machine without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer: Option<String>,
+    outputs: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -164,6 +186,11 @@ impl View<'_> {
             } else {
                 Vec::new()
             },
+            divergence: seen
+                .key
+                .map(|key| self.divergence(&key))
+                .unwrap_or_default(),
+            signers: self.signers(&records),
             made: seen.hit.as_ref().map(|_| Made {
                 at: text("at"),
                 host: text("host"),
@@ -171,6 +198,31 @@ impl View<'_> {
             }),
             last_execution: self.executions.get(&*instance.id).map(last_execution),
         })
+    }
+
+    fn divergence(&self, key: &Digest) -> Vec<OtherBits> {
+        let accounts = self.session.store.divergences(key);
+        let accounts = accounts
+            .iter()
+            .filter_map(|bytes| Divergence::open(bytes, key, self.trust));
+        let told = accounts.map(|(account, signer)| OtherBits {
+            origin: account.origin(),
+            signer: signer.map(|s| s.as_str().to_owned()),
+            outputs: account.lines(),
+        });
+        told.take(ACCOUNTS_MAX).collect()
+    }
+
+    fn signers(&self, records: &[Record]) -> Vec<String> {
+        let [record] = records else {
+            return Vec::new();
+        };
+        let envelopes = self.session.store.envelopes(&record.key, &record.result());
+        let (signers, _) = self.trust.signers(record, &envelopes);
+        signers
+            .iter()
+            .map(|s: &SignerName| s.as_str().to_owned())
+            .collect()
     }
 
     /// With the outputs its producers had last time in place of those not known yet: what differs now is the instance's own.
@@ -398,6 +450,20 @@ pub fn story(report: &Report, colour: Colour) -> String {
                 ),
             );
         }
+    }
+    for other in &report.divergence {
+        let by = other
+            .signer
+            .as_deref()
+            .map(|s| format!(", signed by {s}"))
+            .unwrap_or_default();
+        line(
+            "other bits:",
+            &format!("{} ({}{by})", other.outputs.join("; "), other.origin),
+        );
+    }
+    if !report.signers.is_empty() {
+        line("vouched for by:", &report.signers.join(", "));
     }
     if let Some(made) = &report.made {
         let at = made.at.as_deref().map(output::when).unwrap_or_default();

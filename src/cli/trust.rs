@@ -1,0 +1,390 @@
+//! `repro trust`: the key of this user, and whose results the project believes.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Context, Exit, PipelineArgs, open, output};
+use crate::project::Project;
+use crate::trust::{
+    Added, FILE_NAME, KEY_VARIABLE, Passphrase, PublicKey, Requirement, Role, SecretKey, Signer,
+    SignerName, Trust, TrustText, ask_on_terminal, keep_key, key_path, known_passphrase,
+};
+
+/// Say whose results from remotes this project believes, and make the key results are signed with.
+///
+/// Results that come from a remote are used only when enough of the signers in repro.trust.toml have signed them; commit that
+/// file, and review changes of it as you review code. Private keys never leave the machine that made them: people send each
+/// other the one word that `repro trust show` prints.
+///
+/// The private key is ~/.config/repro/signing-key.pem (PKCS#8, encrypted with a passphrase; REPRO_SIGNING_KEY_FILE names
+/// another file), or the text in REPRO_SIGNING_KEY (for CI). The passphrase is asked for, or comes from REPRO_KEY_PASSPHRASE or the
+/// file REPRO_KEY_PASSPHRASE_FILE. REPRO_TRUST_FILE makes commands judge by another trust file than the project's.
+#[derive(Debug, Clone, Args)]
+pub struct TrustArgs {
+    #[command(subcommand)]
+    command: TrustCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum TrustCommand {
+    Init(InitArgs),
+    Add(AddArgs),
+    Remove(RemoveArgs),
+    List(ListArgs),
+    Show(ShowArgs),
+}
+
+/// Make your key, unless you have one, and list it in repro.trust.toml, which is made when missing.
+///
+/// With --ci: make a key for a machine instead, list its public half, and write the private half to standard output, to be
+/// kept as the secret REPRO_SIGNING_KEY and nowhere else: `repro trust init --ci buildbot | gh secret set REPRO_SIGNING_KEY`.
+#[derive(Debug, Clone, Args)]
+struct InitArgs {
+    /// Your name in the file; the login name when absent.
+    #[arg(long, value_name = "NAME", conflicts_with = "ci")]
+    name: Option<SignerName>,
+    /// The role it is listed with; `people`, or `ci` with --ci, when absent.
+    #[arg(long)]
+    role: Option<Role>,
+    /// What a new file asks for, e.g. `1 of ci or 2 of people`.
+    #[arg(long, value_name = "TEXT", default_value = "1 of any")]
+    require: Requirement,
+    /// Make a key for the machine of this name.
+    #[arg(long, value_name = "NAME")]
+    ci: Option<SignerName>,
+    /// Do not encrypt the private key: for disks that are encrypted, and machines without people.
+    #[arg(long)]
+    no_passphrase: bool,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+/// Believe somebody: list a public key.
+#[derive(Debug, Clone, Args)]
+struct AddArgs {
+    /// Who; another key of somebody who is listed counts as the same signer.
+    name: SignerName,
+    /// `ed25519:…` (what `repro trust show` prints there), or a file with it or with a public key in PEM; `-` is standard input.
+    key: String,
+    /// What kind of signer, for `require`.
+    #[arg(long, default_value = "people")]
+    role: Role,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+/// Believe somebody no more: take a signer, or one key of several, out of the file.
+///
+/// From then on, what only they have signed counts as not there; earlier commits of the file still believe them.
+#[derive(Debug, Clone, Args)]
+struct RemoveArgs {
+    /// A name, or a key (`ed25519:…`).
+    who: String,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+/// Show who is believed, and what is asked for.
+#[derive(Debug, Clone, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Write one object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show your public key: what others add to their file.
+#[derive(Debug, Clone, Args)]
+struct ShowArgs {
+    /// Write one object: key, id, place.
+    #[arg(long)]
+    json: bool,
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Runs the command.
+pub fn main(_context: &Context, args: &TrustArgs) -> anyhow::Result<Exit> {
+    match &args.command {
+        TrustCommand::Init(args) => init(args),
+        TrustCommand::Add(args) => add(args),
+        TrustCommand::Remove(args) => remove(args),
+        TrustCommand::List(args) => list(args),
+        TrustCommand::Show(args) => show(args),
+    }
+    .map(|()| Exit::Done)
+}
+
+fn init(args: &InitArgs) -> anyhow::Result<()> {
+    let project = open::project(&args.pipeline)?;
+    let path = project.root.join(FILE_NAME);
+    let role = |otherwise: &str| -> anyhow::Result<Role> {
+        Ok(match &args.role {
+            Some(role) => role.clone(),
+            None => otherwise.parse()?,
+        })
+    };
+    let mut text = match read(&path)? {
+        Some(text) => text,
+        None => TrustText::new(&args.require)?,
+    };
+    if let Some(name) = &args.ci {
+        let key = SecretKey::generate()?;
+        text.add(name, &role("ci")?, &key.public())?;
+        text.write(&path)?;
+        // Standard output holds the secret and nothing else.
+        output::text(&key.to_pem(None)?)?;
+        eprintln!(
+            "listed `{}` in {FILE_NAME}; keep the private key as the secret {KEY_VARIABLE} of that machine, and nowhere else",
+            name.as_str()
+        );
+        return Ok(());
+    }
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => env("USER")
+            .or_else(|| env("LOGNAME"))
+            .filter(|name| !name.is_empty())
+            .context("what is your name? (neither USER nor LOGNAME is set); say it with --name")?
+            .parse()?,
+    };
+    let role = role("people")?;
+    let (key, made) = match public_key()? {
+        Some(key) => (key, None),
+        None => {
+            let path = key_path(&env)?;
+            (make_key(&path, args.no_passphrase)?, Some(path))
+        }
+    };
+    if let Some(path) = made {
+        output::text(&format!("made the key {}\n", path.display()))?;
+    }
+    let added = text.add(&name, &role, &key)?;
+    text.write(&path)?;
+    let name = name.as_str();
+    output::text(&match added {
+        Added::WasThere => format!("`{name}` is listed in {FILE_NAME} already\n"),
+        _ => format!("listed `{name}` in {FILE_NAME}; commit it\n{key}\n"),
+    })
+}
+
+/// Makes the private key and, beside it, a file with the public one, so that showing it needs no passphrase.
+fn make_key(path: &Path, no_passphrase: bool) -> anyhow::Result<PublicKey> {
+    let passphrase = match no_passphrase {
+        true => None,
+        false => Some(new_passphrase(path)?),
+    };
+    let key = SecretKey::generate()?;
+    keep_key(path, &key.to_pem(passphrase.as_ref())?)?;
+    let public = key.public();
+    let shown = public_path(path);
+    std::fs::write(&shown, format!("{public}\n"))
+        .with_context(|| format!("cannot write {}", shown.display()))?;
+    Ok(public)
+}
+
+fn new_passphrase(path: &Path) -> anyhow::Result<Passphrase> {
+    if let Some(passphrase) = known_passphrase(&env)? {
+        return Ok(passphrase);
+    }
+    let ask = |question: &str| -> anyhow::Result<Passphrase> {
+        ask_on_terminal(question)?.context(
+            "there is no terminal to ask for a passphrase; set REPRO_KEY_PASSPHRASE, or say --no-passphrase",
+        )
+    };
+    let passphrase = ask(&format!("New passphrase for {}: ", path.display()))?;
+    anyhow::ensure!(
+        !passphrase.is_empty(),
+        "an empty passphrase protects nothing; say --no-passphrase if that is meant"
+    );
+    anyhow::ensure!(
+        ask("The same again: ")?.equals(&passphrase),
+        "the two passphrases differ; no key was made"
+    );
+    Ok(passphrase)
+}
+
+fn public_path(key: &Path) -> PathBuf {
+    key.with_extension("pub")
+}
+
+/// The public half of this user's key, without the passphrase where that is possible.
+fn public_key() -> anyhow::Result<Option<PublicKey>> {
+    if env(KEY_VARIABLE).is_none_or(|v| v.trim().is_empty()) {
+        let path = key_path(&env)?;
+        if path.exists()
+            && let Ok(text) = std::fs::read_to_string(public_path(&path))
+            && let Ok(key) = text.parse()
+        {
+            return Ok(Some(key));
+        }
+    }
+    Ok(Signer::of_user()?.map(|signer| signer.public()))
+}
+
+fn read(path: &Path) -> anyhow::Result<Option<TrustText>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let parsed = TrustText::parse(&text);
+    parsed
+        .map(Some)
+        .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))
+}
+
+fn existing(project: &Project) -> anyhow::Result<(PathBuf, TrustText)> {
+    let path = project.root.join(FILE_NAME);
+    let text = read(&path)?.with_context(|| {
+        format!(
+            "{} does not exist; `repro trust init` makes it",
+            path.display()
+        )
+    })?;
+    Ok((path, text))
+}
+
+fn add(args: &AddArgs) -> anyhow::Result<()> {
+    let (path, mut text) = existing(&open::project(&args.pipeline)?)?;
+    let given = match args.key.as_str() {
+        "-" => {
+            let mut text = String::new();
+            std::io::stdin().take(64 << 10).read_to_string(&mut text)?;
+            text
+        }
+        word if word.starts_with("ed25519:") => word.to_owned(),
+        file if Path::new(file).is_file() => {
+            std::fs::read_to_string(file).with_context(|| format!("cannot read `{file}`"))?
+        }
+        word => word.to_owned(),
+    };
+    let key: PublicKey = given.parse()?;
+    let name = args.name.as_str();
+    let said = match text.add(&args.name, &args.role, &key)? {
+        Added::Signer => format!("listed `{name}` ({}) in {FILE_NAME}", args.role.as_str()),
+        Added::Key => format!("`{name}` has another key now; both count as one signer"),
+        Added::WasThere => format!("`{name}` is listed with this key already"),
+    };
+    text.write(&path)?;
+    output::text(&(said + "\n"))
+}
+
+fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
+    let project = open::project(&args.pipeline)?;
+    let (path, mut text) = existing(&project)?;
+    let removed = match args.who.parse::<PublicKey>() {
+        Ok(key) => text.remove_key(&key.id())?,
+        Err(_) => text.remove_signer(&args.who.parse()?)?,
+    };
+    if !removed {
+        let trust = Trust::read_file(&path)?;
+        let names = trust.policy().into_iter().flat_map(|p| p.signers().keys());
+        let hint = output::nearest(
+            &args.who,
+            names.map(SignerName::as_str),
+            "`repro trust list` lists all",
+        );
+        anyhow::bail!("`{}` is not listed in {FILE_NAME}; {hint}", args.who);
+    }
+    text.write(&path)?;
+    output::text(&format!(
+        "`{}` is believed no more, from the commit of {FILE_NAME} on\n",
+        args.who
+    ))?;
+    let trust = Trust::read_file(&path)?;
+    warn_if_hopeless(&trust);
+    Ok(())
+}
+
+fn warn_if_hopeless(trust: &Trust) {
+    if let Some(policy) = trust.policy() {
+        let require = policy.shared_requirement();
+        if !policy.can_be_met(require) {
+            eprintln!(
+                "warning: {FILE_NAME} asks for `{require}` and does not list as many signers: nothing will be believed"
+            );
+        }
+    }
+}
+
+fn list(args: &ListArgs) -> anyhow::Result<()> {
+    let project = open::project(&args.pipeline)?;
+    let trust = Trust::read(&project.root)?;
+    let policy = trust.policy().with_context(|| {
+        format!("the project has no {FILE_NAME}, so nothing from a remote is believed; `repro trust init` makes one")
+    })?;
+    // A key that cannot be read without a passphrase is not worth asking for here.
+    let path = key_path(&env).ok();
+    let mine = path
+        .and_then(|path| std::fs::read_to_string(public_path(&path)).ok())
+        .and_then(|text| text.parse::<PublicKey>().ok());
+    if args.json {
+        let signers: Vec<_> = policy
+            .signers()
+            .iter()
+            .map(|(name, listed)| {
+                let keys: Vec<_> = listed
+                    .keys
+                    .iter()
+                    .map(|k| json!({"key": k.to_string(), "id": k.id().to_string()}))
+                    .collect();
+                json!({"name": name.as_str(), "role": listed.role.as_str(), "keys": keys})
+            })
+            .collect();
+        let scopes: serde_json::Map<_, _> = policy
+            .scopes()
+            .map(|(pattern, require)| (pattern.to_string(), require.to_string().into()))
+            .collect();
+        let require = policy.shared_requirement();
+        return output::json(
+            &json!({"require": require.to_string(), "can_be_met": policy.can_be_met(require), "signers": signers, "scopes": scopes}),
+        );
+    }
+    let mut text = format!(
+        "a result is believed with {}\n",
+        policy.shared_requirement()
+    );
+    for (pattern, require) in policy.scopes() {
+        text += &format!("in scope {pattern} with {require}\n");
+    }
+    let roles: BTreeSet<&Role> = policy.signers().values().map(|l| &l.role).collect();
+    for role in roles {
+        text += &format!("{}\n", role.as_str());
+        for (name, listed) in policy.signers().iter().filter(|(_, l)| l.role == *role) {
+            for key in &listed.keys {
+                let you = if mine.as_ref() == Some(key) {
+                    "  (you)"
+                } else {
+                    ""
+                };
+                text += &format!("  {}  {key}{you}\n", name.as_str());
+            }
+        }
+    }
+    output::text(&text)?;
+    warn_if_hopeless(&trust);
+    Ok(())
+}
+
+fn show(args: &ShowArgs) -> anyhow::Result<()> {
+    let key = public_key()?.context("you have no key; `repro trust init` makes one")?;
+    let place = match env(KEY_VARIABLE).filter(|v| !v.trim().is_empty()) {
+        Some(_) => KEY_VARIABLE.to_owned(),
+        None => key_path(&env)?.display().to_string(),
+    };
+    if args.json {
+        return output::json(
+            &json!({"key": key.to_string(), "id": key.id().to_string(), "place": place}),
+        );
+    }
+    output::text(&format!("{key}\n"))
+}
