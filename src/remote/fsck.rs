@@ -21,7 +21,7 @@ use super::link::Link;
 use super::name::Name;
 use super::pack::Packing;
 use super::publish::send_outputs;
-use super::reading::{Unread, open, read_all};
+use super::reading::{Unread, open_named, read_all};
 use super::wave::wave;
 
 /// Something wrong.
@@ -122,7 +122,7 @@ fn read_one(link: &Arc<Link>, place: &Place) -> Result<Read1, Unread> {
     let name = link.scope().name(place);
     match place {
         Place::Object(digest) => {
-            let mut decoder = open(link, &name, Limit::AtMost(u64::MAX))?;
+            let mut decoder = open_named(link, &name, Limit::AtMost(u64::MAX))?;
             let mut hasher = blake3::Hasher::new();
             let mut buffer = vec![0; 256 << 10];
             loop {
@@ -164,7 +164,7 @@ fn read_one(link: &Arc<Link>, place: &Place) -> Result<Read1, Unread> {
 /// Reads a part of a pack against the listing it belongs to.
 fn read_part(link: &Arc<Link>, name: &Name, files: &[(Digest, u64)]) -> Result<(), Unread> {
     let bytes = super::pack::bytes_of(files);
-    let mut decoder = open(link, name, Limit::Exactly(bytes))?;
+    let mut decoder = open_named(link, name, Limit::Exactly(bytes))?;
     let _held = link.memory(bytes);
     let mut plain = Vec::new();
     decoder
@@ -227,7 +227,7 @@ impl Check<'_> {
         let work = |link: &Arc<Link>, place: Place| read_one(link, &place);
         let mut unanswered = places.len();
         let mut failed = None;
-        wave(self.link, places, work, |position, answer| {
+        wave(self.link, places, None, work, |position, answer| {
             unanswered -= 1;
             let name = names[position].clone();
             match answer {
@@ -271,7 +271,7 @@ impl Check<'_> {
         let work = |link: &Arc<Link>, (name, files): (Name, Vec<_>)| read_part(link, &name, &files);
         let mut unanswered = items.len();
         let mut failed = None;
-        wave(self.link, items, work, |position, answer| {
+        wave(self.link, items, None, work, |position, answer| {
             unanswered -= 1;
             match answer {
                 Ok(()) | Err(Unread::Absent(_)) => {}

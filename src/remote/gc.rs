@@ -242,6 +242,10 @@ pub fn collect(
     if let Some(sweeping) = sweeping {
         sweep(link, &sweeping, ripe, &mut collected)?;
     }
+    let sweeps = census.notes.iter().filter(|e| is_note_of(&e.name, SWEEP));
+    for entry in sweeps.filter(|e| is_dead(link, e.modified, now)) {
+        link.delete(&entry.name)?;
+    }
     // Their stones are removed or were made young; whatever else they say is said anew when it is so again.
     for note in stones.done {
         link.delete(&note)?;
@@ -319,7 +323,7 @@ fn read_keys(link: &Arc<Link>, census: &Census) -> Result<HashMap<Digest, Known>
     let mut known = HashMap::new();
     let mut unanswered: HashSet<usize> = (0..items.len()).collect();
     let mut failed = None;
-    wave(link, items, read_key, |position, answer| {
+    wave(link, items, None, read_key, |position, answer| {
         unanswered.remove(&position);
         match answer {
             Ok(Some(found)) => drop(known.insert(keys[position], found)),
@@ -408,7 +412,7 @@ impl Marks {
         let trees: Vec<Digest> = marks.trees.iter().copied().collect();
         let mut unanswered = trees.len();
         let mut failed = None;
-        wave(link, trees, read_listing, |_, answer| {
+        wave(link, trees, None, read_listing, |_, answer| {
             unanswered -= 1;
             match answer {
                 Ok(Some(listing)) => {
@@ -568,7 +572,7 @@ fn sweep(
             its_marker.renew(link)?;
             remove(link, &name, &lying)
         };
-        wave(link, items, work, |position, answer| {
+        wave(link, items, None, work, |position, answer| {
             unanswered -= 1;
             match answer {
                 Ok(true) => collected.removed.add(sizes[position]),
@@ -650,6 +654,11 @@ pub(super) fn await_sweeps(link: &Link) -> Result<(), BackendError> {
         }
     };
     let mut going_on = sweeps()?;
+    if going_on.is_empty() {
+        return Ok(());
+    }
+    let now = storage_now(link)?;
+    going_on.retain(|_, modified| !is_dead(link, *modified, now));
     let mut changed = Instant::now();
     while !going_on.is_empty() && changed.elapsed() < link.silence() {
         std::thread::sleep((link.silence() / 40).min(Duration::from_secs(1)));
@@ -663,6 +672,12 @@ pub(super) fn await_sweeps(link: &Link) -> Result<(), BackendError> {
         }
     }
     Ok(())
+}
+
+/// Whether a marker was left by a process that died. One that lives renews it far more often.
+fn is_dead(link: &Link, modified: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(modified)
+        .is_ok_and(|age| age > link.silence() * 10)
 }
 
 const SWEEP: &str = "sweep";
