@@ -169,7 +169,7 @@ mod tests {
             bytes.extend(with);
             bytes.extend(&text.as_bytes()[cut + 1..]);
             if let Ok(read) = Lease::parse(&bytes) {
-                prop_assert_eq!(read.to_text().as_bytes(), &bytes[..]);
+                prop_assert_eq!(read.to_text().into_bytes(), bytes);
             }
         }
     }
