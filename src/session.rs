@@ -17,7 +17,7 @@ use crate::plan::{Instance, InstanceIndex, Plan, Source, Work};
 use crate::project::Project;
 use crate::record::event::Reason;
 use crate::relpath::RelPath;
-use crate::store::{LinkMode, StatCache, Store, StoreError};
+use crate::store::{LinkMode, Record, StatCache, Store, StoreError};
 
 /// See the module.
 pub struct Session {
@@ -206,6 +206,15 @@ impl Session {
             }
         }
         (None, lost)
+    }
+
+    /// The record that is the source of a hit.
+    pub fn record_of(&self, instance: &Instance, hit: &Hit) -> Option<Record> {
+        let is_it = |record: &Record| {
+            let mut outputs = instance.outputs.iter().zip(&hit.outputs);
+            outputs.all(|(spec, content)| record.outputs.get(&*spec.name) == Some(content))
+        };
+        self.store.lookup(&hit.key).into_iter().find(is_it)
     }
 
     fn all_present(&self, outputs: &[Content]) -> anyhow::Result<bool> {

@@ -260,14 +260,7 @@ impl Verifier<'_> {
 
     /// The record the hit is of.
     fn record(&self, instance: &Instance, hit: &Hit) -> anyhow::Result<Record> {
-        let is_it = |record: &Record| {
-            let outputs = instance.outputs.iter().zip(&hit.outputs);
-            let mut same =
-                outputs.map(|(spec, content)| record.outputs.get(&*spec.name) == Some(content));
-            same.all(|same| same)
-        };
-        let records = self.session.store.lookup(&hit.key);
-        records.into_iter().find(is_it).ok_or_else(|| {
+        self.session.record_of(instance, hit).ok_or_else(|| {
             anyhow::anyhow!(
                 "the record of `{}` is gone; `repro run {}` makes it again",
                 instance.id,
