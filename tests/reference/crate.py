@@ -37,13 +37,12 @@ def served(source, *args, **kwargs):
     return (known, None) if known else fetch(source, *args, **kwargs)
 
 
-jsonld.source_to_json = served
-
-from rocrate_validator import models, services  # noqa: E402
-
+# Before the validator looks, which remembers what it finds.
 for module in list(sys.modules.values()):
     if module.__name__.startswith("rdflib") and getattr(module, "source_to_json", None) is fetch:
         module.source_to_json = served
+
+from rocrate_validator import models, services  # noqa: E402
 
 
 def issues(severity):
