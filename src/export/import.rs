@@ -139,19 +139,30 @@ fn unpack<R: Read>(
     };
     let (wanted_trees, mut wanted_files) = (wanted(Shape::Tree), wanted(Shape::File));
     let mut staged = Staged::default();
+    let mut taken = HashSet::new();
     for entry in &manifest.trees {
         if let Some(more) = entries.take(names.next(), entry, Shape::Tree, &wanted_trees, store)? {
             let listing = more.listing(&entry.digest)?;
             wanted_files.extend(listing.files().map(|(_, digest, _, _)| digest));
             staged.merge(more);
+            taken.insert((Shape::Tree, entry.digest));
         }
     }
     for entry in &manifest.objects {
         if let Some(more) = entries.take(names.next(), entry, Shape::File, &wanted_files, store)? {
             staged.merge(more);
+            taken.insert((Shape::File, entry.digest));
         }
     }
     entries.end()?;
+    let trees = wanted_trees.into_iter().map(|digest| (Shape::Tree, digest));
+    let files = wanted_files.into_iter().map(|digest| (Shape::File, digest));
+    for (shape, digest) in trees.chain(files) {
+        anyhow::ensure!(
+            taken.contains(&(shape, digest)) || store.holds(shape, &digest)?,
+            "it lacks {digest}, which its results or its project need"
+        );
+    }
     drop(names);
     Ok(Unpacked {
         manifest,
@@ -172,6 +183,7 @@ fn check(manifest: &Manifest, store: &Store) -> anyhow::Result<()> {
     if let Some(path) = manifest.project.keys().find(|path| is_private(path)) {
         anyhow::bail!("it would write `{}`", shown(path.as_str()));
     }
+    check_nesting(&manifest.project.keys().map(|p| p.as_str()).collect())?;
     let total = manifest
         .bytes_total()
         .context("it says it holds more bytes than there are")?;
@@ -288,9 +300,12 @@ impl<'a, R: Read> Entries<'a, R> {
             receiving.write(&buffer[..n])?;
             left = left.saturating_sub(n as u64);
         }
-        let staged = receiving.finish().map_err(|_| {
-            anyhow::anyhow!("the bytes of {} are not those its name says", listed.digest)
-        })?;
+        let staged = match receiving.finish() {
+            Err(e) if e.is_miss() => {
+                anyhow::bail!("the bytes of {} are not those its name says", listed.digest)
+            }
+            other => other?,
+        };
         Ok(Some(staged))
     }
 
@@ -374,7 +389,6 @@ fn place_project(store: &Store, manifest: &Manifest, into: &Path) -> anyhow::Res
         .prefix(".repro-import-")
         .tempdir_in(parent)
         .with_context(|| format!("cannot write to {}", parent.display()))?;
-    check_nesting(&manifest.project.keys().map(|p| p.as_str()).collect())?;
     for (path, entry) in &manifest.project {
         let place: PathBuf = path.under(dir.path());
         store.place(&entry.content, &place, LinkMode::Copy)?;

@@ -7,6 +7,8 @@
 pub mod bundle;
 pub mod import;
 pub mod rocrate;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
