@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Content, Digest};
 use crate::record::lockfile::write_atomically;
 
-/// Format history. 1: first.
-const FORMAT: u32 = 1;
+/// Format history. 1: first. 2: results whose bytes are elsewhere.
+const FORMAT: u32 = 2;
 
 /// What is known of an instance from the last time it had a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Known {
     pub outputs: Vec<Content>,
     /// Seconds the execution took, whoever did it.
     pub wall_s: f32,
+    /// The result came from a remote and was believed, and its bytes were not needed yet: they may be there only.
+    pub elsewhere: bool,
 }
 
 /// See the module.
@@ -112,6 +114,7 @@ mod tests {
                 key: Digest::of(b"k"),
                 outputs: vec![content],
                 wall_s: 1.5,
+                elsewhere: false,
             },
         );
         index.save(&path).unwrap();

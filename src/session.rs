@@ -66,6 +66,8 @@ pub struct Miss {
 pub enum Found {
     /// A result serves.
     Hit(Hit),
+    /// A result serves that came from a remote; some of its bytes are not in the store.
+    Elsewhere(Hit),
     /// It must be executed.
     Miss(Miss),
 }
@@ -151,17 +153,26 @@ impl Session {
             }));
         }
         let (hit, lost) = self.look_up(instance, &key.digest);
-        Ok(match (hit, lost) {
-            (Some(hit), _) => Found::Hit(hit),
-            (None, Some(lost)) => Found::Miss(Miss {
-                key,
-                reason: Reason::ResultLost(lost),
-            }),
-            (None, None) => {
-                let reason = self.reason(known, &key);
-                Found::Miss(Miss { key, reason })
-            }
-        })
+        if let Some(hit) = hit {
+            return Ok(Found::Hit(hit));
+        }
+        if let Some(known) = known
+            && known.elsewhere
+            && known.key == key.digest
+            && known.outputs.len() == instance.outputs.len()
+        {
+            return Ok(Found::Elsewhere(Hit {
+                key: known.key,
+                outputs: known.outputs.clone(),
+                wall_s: known.wall_s,
+                ambiguous: false,
+            }));
+        }
+        let reason = match lost {
+            Some(lost) => Reason::ResultLost(lost),
+            None => self.reason(known, &key),
+        };
+        Ok(Found::Miss(Miss { key, reason }))
     }
 
     /// Asks the store; also what was lost if a record is there whose objects are not.

@@ -158,7 +158,7 @@ impl Survey {
         let key = session.key(instance, &contents);
         let contents = Some(contents);
         Ok(match session.find(instance, key)? {
-            Found::Hit(hit) => Seen {
+            Found::Hit(hit) | Found::Elsewhere(hit) => Seen {
                 state: State::Cached,
                 key: Some(hit.key),
                 hit: Some(hit),

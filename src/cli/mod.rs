@@ -16,8 +16,11 @@ mod logs;
 mod metrics;
 mod open;
 mod output;
+mod pull;
+mod push;
 mod replay;
 mod run;
+mod sharing;
 mod show;
 mod status;
 #[cfg(test)]
@@ -72,6 +75,8 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
     Verify(verify::VerifyArgs),
     Trust(trust::TrustArgs),
     Export(export::ExportArgs),
@@ -165,6 +170,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Show(args) => show::main(&context, &args),
         Command::Logs(args) => logs::main(&context, &args),
         Command::Replay(args) => replay::main(&context, &args),
+        Command::Push(args) => push::main(&context, &args),
+        Command::Pull(args) => pull::main(&context, &args),
         Command::Verify(args) => verify::main(&context, &args),
         Command::Trust(args) => trust::main(&context, &args),
         Command::Export(args) => export::export(&context, &args),

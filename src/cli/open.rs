@@ -48,6 +48,14 @@ pub fn plan(context: &Context, args: &PipelineArgs, project: &Project) -> anyhow
 
 /// Everything.
 pub fn session(context: &Context, args: &PipelineArgs) -> anyhow::Result<Session> {
+    let mut session = session_to_look(context, args)?;
+    session.learn_tool_versions()?;
+    Ok(session)
+}
+
+/// Everything but the versions of declared tools: no program of the project is asked, and keys of stages with tools cannot be
+/// known.
+pub fn session_to_look(context: &Context, args: &PipelineArgs) -> anyhow::Result<Session> {
     let project = project(args)?;
     let plan = plan(context, args, &project)?;
     let store = store()?;
@@ -59,7 +67,7 @@ pub fn session(context: &Context, args: &PipelineArgs) -> anyhow::Result<Session
             anyhow::bail!("REPRO_LINK is `{other}`; it may be `copy` (default) or `hardlink`")
         }
     };
-    let mut session = Session {
+    Ok(Session {
         index: Index::load(&state.join("index")),
         stats: Arc::new(StatCache::load(&project.root, &state.join("stats"))),
         project,
@@ -68,9 +76,7 @@ pub fn session(context: &Context, args: &PipelineArgs) -> anyhow::Result<Session
         store: Arc::new(store),
         link_mode,
         tool_versions: std::collections::BTreeMap::new(),
-    };
-    session.learn_tool_versions()?;
-    Ok(session)
+    })
 }
 
 /// The store.

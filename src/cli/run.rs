@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::sharing::{RemoteArgs, Way};
 use super::{Context, Exit, PipelineArgs, open};
 use crate::exec::{Cancel, CancelLevel};
 use crate::record::event::{Event, Summary, Verdict};
-use crate::run::{self, OnFailure, Reuse, RunOptions};
+use crate::run::{self, OnFailure, Push, Reuse, RunOptions, Sharing};
 use crate::session::Session;
 use crate::ui::style::Colour;
 use crate::ui::{Bars, Lines, claims_table};
@@ -39,7 +40,16 @@ pub struct RunArgs {
     /// Use this many cores; all of them when absent.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
-    /// Never use the network; what would need it fails.
+    /// Look on the remote for results before executing anything. Believed is what those signed whom repro.trust.toml names.
+    /// Bytes are fetched only where artifacts/ shows them (of what no other stage needs) or something executed needs them.
+    #[arg(long)]
+    pull: bool,
+    /// Publish on the remote what is executed, signed with your key, while other stages run.
+    #[arg(long)]
+    push: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
+    /// Never use the network, --pull and --push included; what would need it fails.
     #[arg(long)]
     offline: bool,
     /// A refuted claim is a failure (exit code 4).
@@ -74,6 +84,7 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         },
         dry_run: args.dry_run,
         offline: args.offline,
+        sharing: sharing(args, &session)?,
         args: context.args.clone(),
         cancel,
         executable: std::env::current_exe()?,
@@ -89,6 +100,30 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         std::io::stdout().write_all(table.as_bytes())?;
     }
     Ok(exit(&report.summary, report.store_broken, args.strict))
+}
+
+/// The remote, where one is to be used.
+fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<Option<Sharing>> {
+    if args.offline || args.dry_run || !(args.pull || args.push) {
+        return Ok(None);
+    }
+    let way = Way::to(&session.project.root, &args.remote)?;
+    let pull = match args.pull {
+        true => Some(super::sharing::trust(&session.project.root)?),
+        false => None,
+    };
+    let push = match args.push {
+        true => Some(Push {
+            signer: Some(super::sharing::signer()?),
+        }),
+        false => None,
+    };
+    Ok(Some(Sharing {
+        link: way.link,
+        pull,
+        push,
+        warnings: way.warnings,
+    }))
 }
 
 /// `repro run pipeline.yaml` names the file the way people do.

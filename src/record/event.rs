@@ -86,6 +86,9 @@ pub enum Event {
         /// The instance had another key, or none, the last time it had a result here.
         #[serde(default)]
         changed: bool,
+        /// The remote whose result it is, where it was not known here before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<String>,
     },
     /// An action failed.
     Failed {
@@ -132,6 +135,17 @@ pub enum Event {
         instance: Option<String>,
         /// One sentence.
         text: String,
+    },
+    /// How much went to and from the remote so far. Not journalled.
+    Transfer {
+        /// Bytes received.
+        received: u64,
+        /// Bytes sent.
+        sent: u64,
+        /// Artifacts that are being fetched.
+        fetching: u64,
+        /// Results that are being published.
+        publishing: u64,
     },
     /// Last line.
     Summary(Summary),
@@ -189,6 +203,28 @@ pub struct Summary {
     pub dry_run: bool,
     /// Verdicts.
     pub claims: Vec<ClaimResult>,
+    /// What the remote had to do with it, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteSummary>,
+}
+
+/// What was looked up on a remote, and moved to and from it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RemoteSummary {
+    /// What people call it.
+    pub name: String,
+    /// Instances served by results of the remote.
+    pub hits: u64,
+    /// Results published there that it did not have.
+    pub published: u64,
+    /// Requests made.
+    pub requests: u64,
+    /// Bytes received, as they are stored there.
+    pub bytes_received: u64,
+    /// Bytes sent, as they are stored there.
+    pub bytes_sent: u64,
+    /// Things that were wrong with it: each counted as if it were not there.
+    pub warnings: u64,
 }
 
 /// The verdict on a claim.

@@ -322,6 +322,7 @@ mod tests {
             saved_s: 0.0,
             restored: true,
             changed: true,
+            remote: None,
         };
         write(dir.path(), "1", &[finished("a", "k1"), finished("b", "k")]);
         write(dir.path(), "2", &[finished("a", "k2")]);

@@ -59,7 +59,7 @@ impl Journal {
     /// Appends an event, unless it is of a sort that is not kept.
     pub fn note(&mut self, event: &Event) -> io::Result<()> {
         let keep = match event {
-            Event::Progress { .. } | Event::Planned { .. } => false,
+            Event::Progress { .. } | Event::Planned { .. } | Event::Transfer { .. } => false,
             Event::Cached {
                 restored, changed, ..
             } => *restored || *changed,

@@ -50,6 +50,8 @@ pub struct Link {
     patient_until: AtomicU64,
     silence: Duration,
     down: OnceLock<String>,
+    /// Calls that failed and were not told of: if the next ones fail too, the remote is given up, and that is said instead.
+    doubts: Mutex<Vec<String>>,
     bad: Mutex<HashSet<Name>>,
     memory: Memory,
     warn: Box<dyn Fn(&str) + Send + Sync>,
@@ -76,6 +78,7 @@ impl Link {
             patient_until: AtomicU64::new(0),
             silence: SILENCE,
             down: OnceLock::new(),
+            doubts: Mutex::default(),
             bad: Mutex::new(HashSet::new()),
             memory: Memory::default(),
             warn: Box::new(warn),
@@ -144,6 +147,22 @@ impl Link {
         }
     }
 
+    /// A call failed for good: told of when the remote answers again, or with [`Link::tell_doubts`].
+    pub(super) fn doubt(&self, text: &str) {
+        if self.given_up().is_none() {
+            let mut doubts = self.doubts.lock().unwrap_or_else(|e| e.into_inner());
+            doubts.push(text.to_owned());
+        }
+    }
+
+    /// Nothing more is asked for now: tells of the calls that failed last.
+    pub fn tell_doubts(&self) {
+        let doubts = std::mem::take(&mut *self.doubts.lock().unwrap_or_else(|e| e.into_inner()));
+        if self.given_up().is_none() {
+            doubts.iter().for_each(|text| self.warning(text));
+        }
+    }
+
     /// Remembers that what has this name is bad, so that it is replaced instead of found.
     pub fn note_bad(&self, name: &Name) {
         let mut bad = self.bad.lock().unwrap_or_else(|e| e.into_inner());
@@ -197,15 +216,19 @@ impl Link {
         let answer = call(&*self.backend);
         self.be_patient(0);
         match &answer {
-            Ok(_) => self.failures.store(0, Ordering::Relaxed),
-            Err(e) => self.failed(e),
+            Err(e) if !matches!(e.cause, Cause::NotFound | Cause::Unsupported) => self.failed(e),
+            _ => {
+                if self.failures.swap(0, Ordering::Relaxed) > 0 {
+                    self.tell_doubts();
+                }
+            }
         }
         answer
     }
 
     fn failed(&self, error: &BackendError) {
         match error.cause {
-            // An answer like any other; or none of the remote's.
+            // Answers like any other; or none of the remote's.
             Cause::NotFound | Cause::Unsupported | Cause::Local => {}
             Cause::Refused => self.give_up(&error.to_string()),
             Cause::Unreachable | Cause::Throttled | Cause::Other => {

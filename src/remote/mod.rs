@@ -4,6 +4,7 @@
 //! from one is believed: bytes are hashed on the way in, records need the signatures the project asks for.
 
 mod backend;
+pub mod config;
 pub mod encoding;
 pub mod fetch;
 pub mod head;
@@ -13,7 +14,7 @@ pub mod lookup;
 mod name;
 pub mod pack;
 pub mod publish;
-mod reading;
+pub mod reading;
 mod wave;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};

@@ -60,7 +60,7 @@ impl Unread {
                 link.note_bad(name);
                 link.warning(&format!("{self}; it is not used"));
             }
-            Unread::Failed(_) if link.given_up().is_none() => link.warning(&self.to_string()),
+            Unread::Failed(_) => link.doubt(&self.to_string()),
             _ => {}
         }
         self

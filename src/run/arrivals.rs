@@ -3,6 +3,7 @@
 use super::committer::{CommitResult, Landing};
 use super::flight::{self, Landed, Made};
 use super::scheduler::{Message, Scheduler, State};
+use super::sharing::Desk;
 use crate::artifacts;
 use crate::exec::Note;
 use crate::index::Known;
@@ -17,6 +18,9 @@ impl Scheduler<'_> {
             Message::Note(index, note) => self.note(index, note),
             Message::Landed(index, landed) => self.landed(index, landed),
             Message::Committed(result) => self.committed(result),
+            Message::Answered(index, key, answer) => self.answered(index, &key, answer),
+            Message::Fetched(outcomes) => self.fetched(outcomes),
+            Message::Published(outcomes) => self.published(outcomes),
         }
     }
 
@@ -111,11 +115,15 @@ impl Scheduler<'_> {
             key: record.key,
             outputs: made.outputs.clone(),
             wall_s: made.usage.wall_s as f32,
+            elsewhere: false,
         };
         if !made.pins.is_empty() {
             self.pins.insert(index, made.pins);
         }
         self.states[index.0 as usize] = State::Committing;
+        if self.desk.as_ref().is_some_and(Desk::publishes) {
+            self.to_publish.insert(index, made.pending.record.clone());
+        }
         self.committing.insert(index, (event, known));
         let landing = Landing {
             index,
@@ -136,6 +144,7 @@ impl Scheduler<'_> {
         };
         match result.committed {
             Err(e) => {
+                self.to_publish.remove(&index);
                 self.store_broken |=
                     !matches!(e, StoreError::Changed { .. } | StoreError::Refused { .. });
                 self.stopping |= self.store_broken;
@@ -161,6 +170,8 @@ impl Scheduler<'_> {
                 text: format!("its outputs cannot be shown: {e}"),
             });
         }
+        self.compare_with_remote(index, &known.outputs);
+        self.publish(index);
         let id = self.session.plan.instance(index).id.clone();
         self.results[index.0 as usize] = Some(known.outputs.clone().into());
         self.keys[index.0 as usize] = Some(known.key);

@@ -15,7 +15,11 @@ impl Scheduler<'_> {
     /// Skips, verdicts, lock file, index, summary.
     pub(super) fn finish(mut self, started: Instant, whole: bool) -> anyhow::Result<RunReport> {
         for i in 0..self.states.len() {
-            if matches!(self.states[i], State::Waiting | State::Ready) && !self.options.dry_run {
+            let is_open = matches!(
+                self.states[i],
+                State::Waiting | State::Asking | State::Gathering | State::Ready
+            );
+            if is_open && !self.options.dry_run {
                 let index = InstanceIndex(i as u32);
                 let cause = self
                     .graph
@@ -47,6 +51,7 @@ impl Scheduler<'_> {
         }
         self.summary.dry_run = self.options.dry_run;
         self.summary.wall_s = started.elapsed().as_secs_f64();
+        self.sum_up_remote();
         let summary = self.summary.clone();
         self.say(Event::Summary(summary.clone()));
         Ok(RunReport {

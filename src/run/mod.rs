@@ -11,6 +11,7 @@ mod flight;
 mod replay;
 mod resources;
 mod scheduler;
+mod sharing;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub use flight::state_keys;
 pub use replay::{ReplayTerms, Replayed, replay};
 pub use scheduler::host_name;
 pub use scheduler::run;
+pub use sharing::{Push, Sharing, keep_envelopes, publication, wall_s};
 
 use crate::exec::Cancel;
 
@@ -37,6 +39,8 @@ pub struct RunOptions {
     pub dry_run: bool,
     /// The network may not be used.
     pub offline: bool,
+    /// The remote that is looked at or published to; none when `offline`.
+    pub sharing: Option<Sharing>,
     /// The command line, for the journal.
     pub args: Vec<String>,
     /// Raised by signals.

@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::committer::{self, CommitResult, Landing};
 use super::flight::{self, Flight, Landed, Prepared, Terms};
 use super::resources::{self, Resources};
+use super::sharing::{self, Away, Desk};
 use super::{OnFailure, Reuse, RunOptions};
 use crate::digest::{Content, Digest};
 use crate::exec::{self, CancelLevel, Note};
@@ -23,8 +24,11 @@ use crate::plan::{InstanceIndex, Work};
 use crate::record::event::{Event, Reason, Summary};
 use crate::record::journal::Journal;
 use crate::record::lockfile::LockFile;
+use crate::remote::lookup::Answer;
+use crate::remote::publish::Published;
+use crate::remote::reading::Unread;
 use crate::session::{Found, Hit, Session};
-use crate::store::Root;
+use crate::store::{Record, Root};
 
 /// Where an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,10 @@ pub(super) enum State {
     Unwanted,
     /// Producers are missing results.
     Waiting,
+    /// The remote is asked whether it has a result.
+    Asking,
+    /// It must be executed, and inputs of it are fetched from the remote.
+    Gathering,
     /// It must be executed and waits for resources.
     Ready,
     /// It is executed.
@@ -52,13 +60,16 @@ pub(super) enum Message {
     Note(InstanceIndex, Note),
     Landed(InstanceIndex, Landed),
     Committed(CommitResult),
+    Answered(InstanceIndex, Digest, Answer),
+    Fetched(Vec<(Content, Result<(), Unread>)>),
+    Published(Vec<Result<Published, String>>),
 }
 
 /// An action that has no result yet.
 pub(super) struct Miss {
-    key: Key,
-    reason: Reason,
-    contents: Vec<Vec<Content>>,
+    pub(super) key: Key,
+    pub(super) reason: Reason,
+    pub(super) contents: Vec<Vec<Content>>,
 }
 
 /// How the whole run ended.
@@ -93,6 +104,10 @@ pub(super) struct Scheduler<'a> {
     pub(super) first_pass: bool,
     pub(super) stopping: bool,
     pub(super) store_broken: bool,
+    /// What of the results is on the remote, and what is under way from and to it.
+    pub(super) away: Away,
+    pub(super) desk: Option<Desk>,
+    pub(super) to_publish: BTreeMap<InstanceIndex, Record>,
     pub(super) sink: &'a mut dyn FnMut(&Event),
 }
 
@@ -110,6 +125,7 @@ pub fn run(
     let whole = options.targets.is_empty();
     let graph = Graph::new(&session.plan);
     let wanted = graph.wanted(&targets);
+    let shown = sharing::shown(&graph, session.plan.instances.len(), &targets, whole);
     let n = session.plan.instances.len();
     let mut forced = vec![false; n];
     if options.reuse == Reuse::ForceTargets {
@@ -156,9 +172,16 @@ pub fn run(
         first_pass: true,
         stopping: false,
         store_broken: false,
+        away: Away::new(shown),
+        desk: None,
+        to_publish: BTreeMap::new(),
         session,
         sink,
     };
+    if let Some(sharing) = options.sharing.as_ref().filter(|_| !options.dry_run) {
+        let store = scheduler.session.store.clone();
+        scheduler.desk = Some(Desk::open(sharing, &store, &scheduler.to_main));
+    }
     let run_started = Event::RunStarted {
         run: scheduler.journal.run.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -234,6 +257,23 @@ impl Scheduler<'_> {
             });
         match found {
             Ok((_, Found::Hit(hit))) => self.hit(index, hit),
+            Ok((_, Found::Elsewhere(hit))) if !self.away.is_given_up(index) => {
+                self.hit_elsewhere(index, hit, None)
+            }
+            Ok((contents, Found::Elsewhere(hit))) => {
+                let instance = self.session.plan.instance(index);
+                let key = self.session.key(instance, &contents);
+                debug_assert_eq!(key.digest, hit.key);
+                let reason = Reason::ResultLost("its bytes are nowhere any more".into());
+                self.missed(
+                    index,
+                    Miss {
+                        key,
+                        reason,
+                        contents,
+                    },
+                );
+            }
             Ok((contents, Found::Miss(miss))) => {
                 self.keys[i] = Some(miss.key.digest);
                 self.states[i] = State::Ready;
@@ -245,28 +285,37 @@ impl Scheduler<'_> {
                     };
                     self.say(event);
                 } else {
-                    if self.urgency.is_empty() {
-                        self.urgency = self.graph.urgency(|i| {
-                            self.session
-                                .index
-                                .get(&self.session.plan.instance(i).id)
-                                .map_or(1.0, |k| k.wall_s.max(0.001))
-                        });
+                    let miss = Miss {
+                        key: miss.key,
+                        reason: miss.reason,
+                        contents,
+                    };
+                    if self.asks(index) {
+                        self.ask(index, miss);
+                    } else {
+                        self.missed(index, miss);
                     }
-                    self.misses.insert(
-                        index,
-                        Miss {
-                            key: miss.key,
-                            reason: miss.reason,
-                            contents,
-                        },
-                    );
-                    self.ready
-                        .push(((self.urgency[i] * 1000.0) as u64, Reverse(index.0)));
                 }
             }
             Err(e) => self.fail(index, format!("{e:#}"), None),
         }
+    }
+
+    /// It has all it needs, and can be executed.
+    pub(super) fn make_ready(&mut self, index: InstanceIndex, miss: Miss) {
+        if self.urgency.is_empty() {
+            self.urgency = self.graph.urgency(|i| {
+                self.session
+                    .index
+                    .get(&self.session.plan.instance(i).id)
+                    .map_or(1.0, |k| k.wall_s.max(0.001))
+            });
+        }
+        let i = index.0 as usize;
+        self.states[i] = State::Ready;
+        self.misses.insert(index, miss);
+        self.ready
+            .push(((self.urgency[i] * 1000.0) as u64, Reverse(index.0)));
     }
 
     fn hit(&mut self, index: InstanceIndex, hit: Hit) {
@@ -323,8 +372,10 @@ impl Scheduler<'_> {
                 key: hit.key,
                 outputs: hit.outputs.clone(),
                 wall_s: hit.wall_s,
+                elsewhere: false,
             },
         );
+        self.compare_with_remote(index, &hit.outputs);
         self.keys[i] = Some(hit.key);
         self.summary.cached += 1;
         self.summary.saved_s += f64::from(hit.wall_s);
@@ -336,6 +387,7 @@ impl Scheduler<'_> {
             saved_s: f64::from(hit.wall_s),
             restored,
             changed,
+            remote: None,
         };
         self.say(event);
         self.release_consumers(index);
@@ -391,7 +443,7 @@ impl Scheduler<'_> {
     }
 
     fn execute(&mut self, from_flights: &Receiver<Message>) -> anyhow::Result<()> {
-        if self.ready.is_empty() {
+        if self.ready.is_empty() && self.away.is_quiet() {
             return Ok(());
         }
         // Better now than after an hour of work.
@@ -440,10 +492,12 @@ impl Scheduler<'_> {
                 self.stopping = true;
                 self.summary.interrupted = true;
             }
+            self.send_questions();
             if !self.stopping {
                 self.start_what_fits()?;
             }
-            if self.resources.idle() && self.committing.is_empty() {
+            let works = !self.resources.idle() || !self.committing.is_empty();
+            if !works && (self.stopping || self.away.is_quiet()) && self.has_published() {
                 break;
             }
             match from_flights.recv_timeout(std::time::Duration::from_millis(200)) {
@@ -454,7 +508,7 @@ impl Scheduler<'_> {
                     }
                 }
                 // Looks at the switch now and then, since a signal sends no message.
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => self.tell_transfer(),
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -472,6 +526,10 @@ impl Scheduler<'_> {
                 break;
             };
             let index = InstanceIndex(i);
+            // It waits for something again, or is in the queue twice.
+            if !self.misses.contains_key(&index) {
+                continue;
+            }
             let instance = self.session.plan.instance(index);
             // A kind that was given no number shares the free cores with whatever else is ready.
             let share = self.resources.cpus_free() / (self.ready.len() as u32 + 1);

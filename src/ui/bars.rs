@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines;
-use super::style::{Colour, duration};
+use super::style::{Colour, bytes, duration};
 use crate::record::event::Event;
 
 /// See the module.
@@ -21,6 +21,8 @@ pub struct Bars {
     colour: Colour,
     expected_s: BTreeMap<String, f64>,
     cores: f64,
+    /// The line about the remote, when it began, and what had been moved then.
+    transfer: Option<(ProgressBar, Instant, u64)>,
 }
 
 impl Bars {
@@ -43,6 +45,7 @@ impl Bars {
             colour,
             expected_s,
             cores,
+            transfer: None,
         }
     }
 
@@ -66,6 +69,10 @@ impl Bars {
                 }
                 return;
             }
+            Event::Transfer { received, sent, .. } => {
+                self.show_transfer(event, received + sent);
+                return;
+            }
             Event::Cached { instance, .. } => {
                 self.cached += 1;
                 self.expected_s.remove(instance);
@@ -82,6 +89,9 @@ impl Bars {
             }
             Event::Summary(_) => {
                 for (bar, _) in self.running.values() {
+                    bar.finish_and_clear();
+                }
+                if let Some((bar, _, _)) = self.transfer.take() {
                     bar.finish_and_clear();
                 }
                 self.whole.finish_and_clear();
@@ -120,6 +130,27 @@ impl Bars {
             self.all.remove(&bar);
         }
         self.expected_s.remove(instance);
+    }
+
+    fn show_transfer(&mut self, event: &Event, moved: u64) {
+        let all = &self.all;
+        let (bar, since, before) = self.transfer.get_or_insert_with(|| {
+            let bar = all.insert_after(&self.whole, ProgressBar::new(0));
+            if let Ok(style) = ProgressStyle::with_template("  {spinner} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            (bar, Instant::now(), moved)
+        });
+        let seconds = since.elapsed().as_secs_f64();
+        let rate = match seconds > 0.5 {
+            true => {
+                let rate = moved.saturating_sub(*before) as f64 / seconds;
+                format!(", {}/s", bytes(rate as u64))
+            }
+            false => String::new(),
+        };
+        bar.set_message(format!("{}{rate}", lines::transfer_text(event)));
     }
 
     fn update_whole(&mut self) {

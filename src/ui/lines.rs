@@ -15,6 +15,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 pub struct Lines {
     colour: Colour,
     last_progress: HashMap<String, Instant>,
+    transfer: Option<(Instant, u64)>,
 }
 
 impl Lines {
@@ -23,6 +24,7 @@ impl Lines {
         Lines {
             colour,
             last_progress: HashMap::new(),
+            transfer: None,
         }
     }
 
@@ -35,6 +37,17 @@ impl Lines {
                 _ => self.last_progress.insert(instance.clone(), now),
             };
         }
+        if let Event::Transfer { received, sent, .. } = event {
+            let now = Instant::now();
+            let (since, before) = *self.transfer.get_or_insert((now, received + sent));
+            if now - since >= PROGRESS_EVERY {
+                let moved = (received + sent).saturating_sub(before) as f64;
+                let rate = bytes((moved / (now - since).as_secs_f64()) as u64);
+                let _ = writeln!(std::io::stderr(), "     {}, {rate}/s", transfer_text(event));
+                self.transfer = Some((now, received + sent));
+            }
+            return;
+        }
         for line in text(event, self.colour) {
             // A closed standard error is no reason to stop.
             let _ = writeln!(std::io::stderr(), "{line}");
@@ -46,6 +59,7 @@ impl Lines {
 pub fn text(event: &Event, colour: Colour) -> Vec<String> {
     match event {
         Event::RunStarted { .. }
+        | Event::Transfer { .. }
         | Event::Cached {
             restored: false, ..
         } => Vec::new(),
@@ -86,6 +100,15 @@ pub fn text(event: &Event, colour: Colour) -> Vec<String> {
                 colour.dim(&format!("in {}{resumed}", duration(*wall_s)))
             )]
         }
+        Event::Cached {
+            instance,
+            remote: Some(remote),
+            ..
+        } => vec![format!(
+            "{} {instance} {}",
+            colour.green("got "),
+            colour.dim(&format!("from `{remote}`"))
+        )],
         Event::Cached { instance, .. } => vec![format!(
             "{} {instance} {}",
             colour.green("back"),
@@ -123,6 +146,32 @@ pub fn text(event: &Event, colour: Colour) -> Vec<String> {
         } => vec![format!("{} {text}", colour.yellow("warning:"))],
         Event::Summary(summary) => vec![summary_text(summary, colour)],
     }
+}
+
+/// What was moved, and what is still under way.
+pub fn transfer_text(event: &Event) -> String {
+    let Event::Transfer {
+        received,
+        sent,
+        fetching,
+        publishing,
+    } = event
+    else {
+        return String::new();
+    };
+    let mut parts = Vec::new();
+    for (moved, open, word, noun) in [
+        (received, fetching, "received", "to fetch"),
+        (sent, publishing, "sent", "to publish"),
+    ] {
+        if *moved > 0 {
+            parts.push(format!("{} {word}", bytes(*moved)));
+        }
+        if *open > 0 {
+            parts.push(format!("{open} {noun}"));
+        }
+    }
+    format!("remote: {}", parts.join(", "))
 }
 
 /// Why, in a few words: the first change and how many more.
@@ -196,6 +245,25 @@ pub fn summary_text(summary: &Summary, colour: Colour) -> String {
     let mut text = format!("{} in {}", parts.join(", "), duration(summary.wall_s));
     if summary.saved_s >= 0.1 {
         text.push_str(&format!(", saved {}", duration(summary.saved_s)));
+    }
+    if let Some(remote) = &summary.remote {
+        let mut parts = vec![format!("{} from there", remote.hits)];
+        for (count, word) in [
+            (remote.bytes_received, "received"),
+            (remote.bytes_sent, "sent"),
+        ] {
+            if count > 0 {
+                parts.push(format!("{} {word}", bytes(count)));
+            }
+        }
+        if remote.published > 0 {
+            parts.push(format!("{} published", remote.published));
+        }
+        parts.push(format!("{} requests", remote.requests));
+        if remote.warnings > 0 {
+            parts.push(colour.yellow(&format!("{} warnings", remote.warnings)));
+        }
+        text.push_str(&format!("; remote `{}`: {}", remote.name, parts.join(", ")));
     }
     if summary.interrupted {
         text.push_str(&colour.yellow(" (interrupted: run again to go on)"));

@@ -1,0 +1,159 @@
+//! What commands that use a remote have in common: which one is meant, the way to it, who signs, and how what was moved is
+//! told.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::remote::config::Remotes;
+use crate::remote::layout::Scope;
+use crate::remote::link::Link;
+use crate::trust::{FILE_NAME, Signer, Trust};
+use crate::ui::style::{Colour, bytes};
+
+/// Which remote.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RemoteArgs {
+    /// The remote, as `repro remote list` calls it; the default one when absent.
+    #[arg(long, value_name = "NAME")]
+    pub remote: Option<String>,
+    /// Read and write only what is published under this scope; for writers nobody has to trust, such as pull requests.
+    #[arg(long, value_name = "NAME")]
+    pub scope: Option<String>,
+}
+
+/// A remote, ready to be used.
+pub struct Way {
+    /// The way to it.
+    pub link: Arc<Link>,
+    /// What it warns of, until shown.
+    pub warnings: Arc<Mutex<Vec<String>>>,
+}
+
+impl Way {
+    /// To the remote that is meant. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// There is no such remote, or its credentials are plainly missing.
+    pub fn to(project_root: &Path, args: &RemoteArgs) -> anyhow::Result<Way> {
+        let remotes = Remotes::read(project_root)?;
+        let (name, _) = remotes.get(args.remote.as_deref())?;
+        let scope = match &args.scope {
+            None => Scope::Shared,
+            Some(scope) => Scope::Of(scope.parse().map_err(|_| {
+                anyhow::anyhow!("`{scope}` is no scope; write `a-z`, `0-9`, `_`, `-`, e.g. `pr-12`")
+            })?),
+        };
+        let warnings: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = warnings.clone();
+        let warn = move |text: &str| {
+            let mut heard = heard.lock().unwrap_or_else(|e| e.into_inner());
+            heard.push(text.to_owned());
+        };
+        let backend = remotes.open(args.remote.as_deref())?;
+        let link = Arc::new(Link::new(backend, name, scope, warn));
+        Ok(Way { link, warnings })
+    }
+
+    /// Shows what it warned of so far.
+    pub fn show_warnings(&self) {
+        self.link.tell_doubts();
+        let warnings =
+            std::mem::take(&mut *self.warnings.lock().unwrap_or_else(|e| e.into_inner()));
+        let colour = Colour::of(&std::io::stderr());
+        for text in warnings {
+            eprintln!("{} {text}", colour.yellow("warning:"));
+        }
+    }
+
+    /// Does `work` while a bar on the terminal shows what is moved; `bytes_total` is about how much that will be.
+    pub fn watch<T: Send>(
+        &self,
+        bytes_total: u64,
+        moved: fn(&Link) -> u64,
+        work: impl FnOnce() -> T + Send,
+    ) -> T {
+        let target = match std::io::stderr().is_terminal() {
+            true => ProgressDrawTarget::stderr_with_hz(10),
+            false => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(bytes_total), target);
+        let template = "{bar:24} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+        }
+        let before = moved(&self.link);
+        let done = std::thread::scope(|scope| {
+            let working = scope.spawn(work);
+            while !working.is_finished() {
+                bar.set_position((moved(&self.link) - before).min(bytes_total));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            working.join()
+        });
+        bar.finish_and_clear();
+        self.show_warnings();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// `3.1 MiB received in 12 requests`, with what went wrong.
+    pub fn said(&self) -> String {
+        let moved = self.link.moved();
+        let mut parts = Vec::new();
+        for (count, word) in [(moved.received, "received"), (moved.sent, "sent")] {
+            if count > 0 {
+                parts.push(format!("{} {word}", bytes(count)));
+            }
+        }
+        parts.push(format!("{} requests", moved.requests));
+        if moved.warnings > 0 {
+            parts.push(format!("{} warnings", moved.warnings));
+        }
+        parts.join(", ")
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        let moved = self.link.moved();
+        json!({
+            "name": self.link.name(),
+            "requests": moved.requests,
+            "bytes_received": moved.received,
+            "bytes_sent": moved.sent,
+            "warnings": moved.warnings,
+        })
+    }
+}
+
+/// Whom the project believes.
+///
+/// # Errors
+/// Nobody: there is no trust file; or it is wrong.
+pub fn trust(project_root: &Path) -> anyhow::Result<Arc<Trust>> {
+    let trust = Trust::read(project_root)?;
+    anyhow::ensure!(
+        trust.policy().is_some(),
+        "the project has no {FILE_NAME}, so nothing of a remote is believed; `repro trust init` makes one"
+    );
+    Ok(Arc::new(trust))
+}
+
+/// The user's key.
+///
+/// # Errors
+/// There is none, or it cannot be used.
+pub fn signer() -> anyhow::Result<Arc<Signer>> {
+    let signer = Signer::of_user()?;
+    let signer = signer.ok_or_else(|| {
+        anyhow::anyhow!(
+            "there is no key to sign results with, and nobody believes unsigned ones; `repro trust init` makes a key, and CI \
+             finds it in REPRO_SIGNING_KEY"
+        )
+    })?;
+    Ok(Arc::new(signer))
+}

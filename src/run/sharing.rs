@@ -1,0 +1,838 @@
+//! The remote in a run. Results are asked for in waves while other things go on; a believed result serves as it is, and its
+//! bytes are fetched only when `artifacts/` shows them or something that is executed needs them. Bytes that cannot be had are made
+//! again, and compared with what was published. What was executed is published meanwhile.
+//!
+//! Threads of their own talk to the remote ([`Desk`]); all decisions are made here, on the scheduler's.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::scheduler::{Message, Miss, Scheduler, State};
+use crate::digest::{Content, Digest};
+use crate::exec::CancelLevel;
+use crate::graph::Graph;
+use crate::index::Known;
+use crate::plan::{InstanceIndex, Source};
+use crate::record::event::{Event, RemoteSummary};
+use crate::remote::fetch::fetch;
+use crate::remote::link::Link;
+use crate::remote::lookup::{Answer, Believed, Why, look_up};
+use crate::remote::publish::{Publication, Published, publish};
+use crate::remote::reading::Unread;
+use crate::session::Hit;
+use crate::store::{Pending, Record, Staged, Store};
+use crate::trust::{Facts, Signer, Trust};
+
+/// Threads that fetch; each has many requests under way.
+const FETCHERS: usize = 3;
+/// Artifacts that are fetched together.
+const BATCH_ITEMS: usize = 256;
+/// Bytes after which a batch is full.
+const BATCH_BYTES: u64 = 64 << 20;
+/// How often it is told what was moved.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// The remote of a run.
+#[derive(Clone)]
+pub struct Sharing {
+    /// The way to it.
+    pub link: Arc<Link>,
+    /// Results are looked up, and believed by this.
+    pub pull: Option<Arc<Trust>>,
+    /// Results are published.
+    pub push: Option<Push>,
+    /// What the link warns of, until it is shown.
+    pub warnings: Arc<Mutex<Vec<String>>>,
+}
+
+/// How results are published.
+#[derive(Clone)]
+pub struct Push {
+    /// Who vouches; without one they are published unsigned.
+    pub signer: Option<Arc<Signer>>,
+}
+
+/// Whose outputs `artifacts/` has to show: those asked for by name, or those nothing else needs.
+pub(super) fn shown(
+    graph: &Graph,
+    instances: usize,
+    targets: &[InstanceIndex],
+    whole: bool,
+) -> Vec<bool> {
+    let mut shown = vec![false; instances];
+    for target in targets {
+        shown[target.0 as usize] = !whole || graph.consumers(*target).next().is_none();
+    }
+    shown
+}
+
+/// Who waits for bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiter {
+    /// An instance that needs them to be executed.
+    Consumer(InstanceIndex),
+    /// An instance that shows them.
+    Shown(InstanceIndex),
+}
+
+/// What of the results is on the remote, and what is under way.
+pub(super) struct Away {
+    shown: Vec<bool>,
+    /// Results that serve, though their bytes may not be here; where this run was told of them, by whom.
+    results: BTreeMap<InstanceIndex, Option<Box<Believed>>>,
+    /// Have to be executed: their bytes could not be had.
+    given_up: BTreeSet<InstanceIndex>,
+    /// What was published of those.
+    expected: BTreeMap<InstanceIndex, Arc<[Content]>>,
+    /// To be resolved anew.
+    again: Vec<InstanceIndex>,
+    /// The next wave.
+    questions: Vec<(InstanceIndex, Digest)>,
+    asked: BTreeMap<InstanceIndex, Miss>,
+    here: HashSet<Content>,
+    in_flight: BTreeMap<Content, Vec<Waiter>>,
+    gathering: BTreeMap<InstanceIndex, (Miss, BTreeSet<Content>)>,
+    showing: BTreeMap<InstanceIndex, BTreeSet<Content>>,
+    reasons_told: BTreeSet<String>,
+    publishing: u64,
+    published: u64,
+    hits: u64,
+    told: (Instant, u64, u64),
+}
+
+impl Away {
+    pub fn new(shown: Vec<bool>) -> Away {
+        Away {
+            shown,
+            results: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            expected: BTreeMap::new(),
+            again: Vec::new(),
+            questions: Vec::new(),
+            asked: BTreeMap::new(),
+            here: HashSet::new(),
+            in_flight: BTreeMap::new(),
+            gathering: BTreeMap::new(),
+            showing: BTreeMap::new(),
+            reasons_told: BTreeSet::new(),
+            publishing: 0,
+            published: 0,
+            hits: 0,
+            told: (Instant::now(), 0, 0),
+        }
+    }
+
+    /// Nothing is under way that could change the state of an instance.
+    pub fn is_quiet(&self) -> bool {
+        self.questions.is_empty()
+            && self.asked.is_empty()
+            && self.in_flight.is_empty()
+            && self.again.is_empty()
+    }
+
+    /// It has to be executed, whatever the remote says.
+    pub fn is_given_up(&self, index: InstanceIndex) -> bool {
+        self.given_up.contains(&index)
+    }
+}
+
+impl Scheduler<'_> {
+    /// Whether the remote is to be asked before this is executed.
+    pub(super) fn asks(&self, index: InstanceIndex) -> bool {
+        self.desk.as_ref().is_some_and(|d| d.asks.is_some())
+            && !self.forced[index.0 as usize]
+            && !self.away.is_given_up(index)
+    }
+
+    pub(super) fn ask(&mut self, index: InstanceIndex, miss: Miss) {
+        self.states[index.0 as usize] = State::Asking;
+        self.away.questions.push((index, miss.key.digest));
+        self.away.asked.insert(index, miss);
+    }
+
+    /// Sends the next wave, and looks again at what has to be executed after all.
+    pub(super) fn send_questions(&mut self) {
+        while let Some(index) = self.away.again.pop() {
+            let i = index.0 as usize;
+            if self.states[i] == State::Waiting && self.waiting_for[i] == 0 {
+                self.resolve(index);
+            }
+        }
+        let wave = std::mem::take(&mut self.away.questions);
+        if let Some(desk) = self.desk.as_ref().filter(|_| !wave.is_empty()) {
+            desk.ask(wave);
+        }
+        self.tell_transfer();
+    }
+
+    pub(super) fn answered(&mut self, index: InstanceIndex, key: &Digest, answer: Answer) {
+        let i = index.0 as usize;
+        // It may have become another action meanwhile.
+        let is_about = |miss: &Miss| miss.key.digest == *key;
+        if self.states[i] != State::Asking || !self.away.asked.get(&index).is_some_and(is_about) {
+            return;
+        }
+        let Some(miss) = self.away.asked.remove(&index) else {
+            return;
+        };
+        match answer {
+            Answer::Hit(believed) => {
+                let instance = self.session.plan.instance(index);
+                let of = |name: &str| believed.record.outputs.get(name).copied();
+                let outputs: Option<Vec<Content>> =
+                    instance.outputs.iter().map(|o| of(&o.name)).collect();
+                match outputs {
+                    Some(outputs) => {
+                        let hit = Hit {
+                            key: *key,
+                            outputs,
+                            wall_s: wall_s(&believed.record),
+                            ambiguous: false,
+                        };
+                        self.hit_elsewhere(index, hit, Some(believed));
+                    }
+                    None => self.missed(index, miss),
+                }
+            }
+            Answer::Miss(why) => {
+                if let Why::Disbelieved(reason) = why
+                    && self.away.reasons_told.insert(reason.clone())
+                    && let Some(desk) = &self.desk
+                {
+                    let id = &self.session.plan.instance(index).id;
+                    desk.link
+                        .warning(&format!("its result of `{id}` is not used: {reason}"));
+                }
+                self.missed(index, miss);
+            }
+        }
+    }
+
+    /// No result serves: its inputs have to be here, then it is executed.
+    pub(super) fn missed(&mut self, index: InstanceIndex, miss: Miss) {
+        let i = index.0 as usize;
+        let absent = self.absent_inputs(index, &miss);
+        if absent.is_empty() {
+            self.make_ready(index, miss);
+            return;
+        }
+        if self.desk.as_ref().is_some_and(Desk::fetches) {
+            self.states[i] = State::Gathering;
+            for (_, content) in &absent {
+                self.request(*content, Waiter::Consumer(index));
+            }
+            let open = absent.into_iter().map(|(_, content)| content).collect();
+            self.away.gathering.insert(index, (miss, open));
+        } else {
+            self.states[i] = State::Waiting;
+            let producers: BTreeSet<InstanceIndex> = absent.into_iter().map(|(p, _)| p).collect();
+            for producer in producers {
+                self.make_again(producer, "no remote is looked at in this run");
+            }
+        }
+    }
+
+    /// Inputs whose bytes may be on the remote only, with their producers.
+    fn absent_inputs(
+        &self,
+        index: InstanceIndex,
+        miss: &Miss,
+    ) -> BTreeSet<(InstanceIndex, Content)> {
+        let mut absent = BTreeSet::new();
+        if self.away.results.is_empty() {
+            return absent;
+        }
+        let instance = self.session.plan.instance(index);
+        for (need, contents) in instance.needs.iter().zip(&miss.contents) {
+            for (item, content) in need.items.iter().zip(contents) {
+                if let Source::Output { instance, .. } = &item.source
+                    && self.away.results.contains_key(instance)
+                    && !self.is_here(content)
+                {
+                    absent.insert((*instance, *content));
+                }
+            }
+        }
+        absent
+    }
+
+    fn is_here(&self, content: &Content) -> bool {
+        self.away.here.contains(content) || self.session.store.has(content).unwrap_or(false)
+    }
+
+    fn request(&mut self, content: Content, waiter: Waiter) {
+        if let Some(waiters) = self.away.in_flight.get_mut(&content) {
+            waiters.push(waiter);
+            return;
+        }
+        self.away.in_flight.insert(content, vec![waiter]);
+        if let Some(desk) = &self.desk {
+            desk.fetch(content, matches!(waiter, Waiter::Consumer(_)));
+        }
+    }
+
+    /// A result serves whose bytes are on the remote. `believed` where this run was told of it.
+    pub(super) fn hit_elsewhere(
+        &mut self,
+        index: InstanceIndex,
+        hit: Hit,
+        believed: Option<Box<Believed>>,
+    ) {
+        let i = index.0 as usize;
+        let is_shown = self.away.shown[i] && !self.options.dry_run;
+        let absent: BTreeSet<Content> = if is_shown {
+            let outputs = hit.outputs.iter().copied();
+            outputs.filter(|c| !self.is_here(c)).collect()
+        } else {
+            BTreeSet::new()
+        };
+        let fetches = self.desk.as_ref().is_some_and(Desk::fetches);
+        if !absent.is_empty() && !fetches {
+            self.away.given_up.insert(index);
+            self.away.again.push(index);
+            self.states[i] = State::Waiting;
+            return;
+        }
+        let id = self.session.plan.instance(index).id.clone();
+        let known = self.session.index.get(&id);
+        let changed = known.is_none_or(|known| known.key != hit.key);
+        let known = Known {
+            key: hit.key,
+            outputs: hit.outputs.clone(),
+            wall_s: hit.wall_s,
+            elsewhere: true,
+        };
+        self.session.index.set(&id, known);
+        self.keys[i] = Some(hit.key);
+        self.summary.cached += 1;
+        self.summary.saved_s += f64::from(hit.wall_s);
+        self.away.hits += u64::from(believed.is_some());
+        self.states[i] = State::Done;
+        let remote = believed.as_ref().and(self.desk.as_ref());
+        let remote = remote.map(|d| d.link.name().to_owned());
+        self.away.results.insert(index, believed);
+        self.results[i] = Some(hit.outputs.into());
+        if is_shown {
+            for content in &absent {
+                self.request(*content, Waiter::Shown(index));
+            }
+            let is_all_here = absent.is_empty();
+            self.away.showing.insert(index, absent);
+            if is_all_here {
+                self.show_fetched(index);
+            }
+        } else {
+            let event = Event::Cached {
+                instance: id.to_string(),
+                key: hit.key.hex(),
+                saved_s: f64::from(hit.wall_s),
+                restored: false,
+                changed,
+                remote,
+            };
+            self.say(event);
+        }
+        self.release_consumers(index);
+    }
+
+    /// All bytes of a result that is shown are here.
+    fn show_fetched(&mut self, index: InstanceIndex) {
+        self.away.showing.remove(&index);
+        let (Some(believed), Some(outputs)) = (
+            self.away.results.remove(&index),
+            self.results[index.0 as usize].clone(),
+        ) else {
+            return;
+        };
+        let remote = believed.as_ref().and(self.desk.as_ref());
+        let remote = remote.map(|d| d.link.name().to_owned());
+        if let Some(believed) = believed {
+            self.take_in(index, vec![(index, believed)]);
+        }
+        let instance = self.session.plan.instance(index);
+        let id = instance.id.clone();
+        if let Err(e) = self.session.show(instance, &outputs) {
+            self.store_broken = true;
+            self.say(Event::Warning {
+                instance: Some(id.to_string()),
+                text: format!("its outputs cannot be shown: {e:#}"),
+            });
+        }
+        let (key, saved_s) = match self.session.index.get(&id) {
+            Some(known) => (known.key.hex(), f64::from(known.wall_s)),
+            None => (String::new(), 0.0),
+        };
+        self.say(Event::Cached {
+            instance: id.to_string(),
+            key,
+            saved_s,
+            restored: true,
+            changed: true,
+            remote,
+        });
+    }
+
+    /// Records believed results whose bytes are here: from now on they are results of this store like any other.
+    fn take_in(&mut self, about: InstanceIndex, results: Vec<(InstanceIndex, Box<Believed>)>) {
+        let pending = results.iter().map(|(_, believed)| Pending {
+            record: believed.record.clone(),
+            staged: Staged::default(),
+        });
+        let committed = self.session.store.commit(pending.collect());
+        for ((index, believed), committed) in results.into_iter().zip(committed) {
+            if let Err(e) = committed {
+                let instance = Some(self.id(about));
+                let text = format!("what the remote has of it cannot be kept: {e}");
+                self.say(Event::Warning { instance, text });
+                continue;
+            }
+            keep_envelopes(&self.session.store, &believed);
+            let id = self.session.plan.instance(index).id.clone();
+            if let Some(known) = self.session.index.get(&id).cloned() {
+                let known = Known {
+                    elsewhere: false,
+                    ..known
+                };
+                self.session.index.set(&id, known);
+            }
+        }
+    }
+
+    pub(super) fn fetched(&mut self, outcomes: Vec<(Content, Result<(), Unread>)>) {
+        for (content, outcome) in outcomes {
+            let waiters = self.away.in_flight.remove(&content).unwrap_or_default();
+            match outcome {
+                Ok(()) => {
+                    self.away.here.insert(content);
+                    waiters
+                        .into_iter()
+                        .for_each(|waiter| self.has_come(content, waiter));
+                }
+                Err(unread) => {
+                    for waiter in waiters {
+                        self.has_not_come(content, waiter, &unread);
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_come(&mut self, content: Content, waiter: Waiter) {
+        match waiter {
+            Waiter::Consumer(index) => {
+                let Some((_, open)) = self.away.gathering.get_mut(&index) else {
+                    return;
+                };
+                open.remove(&content);
+                if open.is_empty()
+                    && let Some((miss, _)) = self.away.gathering.remove(&index)
+                {
+                    self.make_ready(index, miss);
+                }
+            }
+            Waiter::Shown(index) => {
+                let Some(open) = self.away.showing.get_mut(&index) else {
+                    return;
+                };
+                open.remove(&content);
+                if open.is_empty() {
+                    self.show_fetched(index);
+                }
+            }
+        }
+    }
+
+    fn has_not_come(&mut self, content: Content, waiter: Waiter, unread: &Unread) {
+        let why = unread.to_string();
+        match waiter {
+            Waiter::Consumer(index) => {
+                if let Some((miss, _)) = self.away.gathering.remove(&index) {
+                    self.states[index.0 as usize] = State::Waiting;
+                    let absent = self.absent_inputs(index, &miss);
+                    let of_it = absent.into_iter().filter(|(_, c)| *c == content);
+                    let producers: Vec<InstanceIndex> = of_it.map(|(p, _)| p).collect();
+                    if producers.is_empty() && self.waiting_for[index.0 as usize] == 0 {
+                        // Somebody else made it meanwhile.
+                        self.away.again.push(index);
+                    }
+                    for producer in producers {
+                        self.make_again(producer, &why);
+                    }
+                }
+            }
+            Waiter::Shown(index) => {
+                if self.away.showing.remove(&index).is_some() {
+                    self.make_again(index, &why);
+                }
+            }
+        }
+    }
+
+    /// A result served, and its bytes cannot be had: it is executed after all, and what waits for it waits again.
+    fn make_again(&mut self, index: InstanceIndex, why: &str) {
+        let i = index.0 as usize;
+        if self.states[i] != State::Done || !self.away.given_up.insert(index) {
+            return;
+        }
+        let instance = Some(self.id(index));
+        let text = format!("its bytes are needed and cannot be had ({why}); it is executed again");
+        self.say(Event::Warning { instance, text });
+        let believed = self.away.results.remove(&index).flatten();
+        self.away.hits -= u64::from(believed.is_some());
+        self.away.showing.remove(&index);
+        if let Some(outputs) = self.results[i].take() {
+            self.away.expected.insert(index, outputs);
+        }
+        self.summary.cached -= 1;
+        let id = &self.session.plan.instance(index).id;
+        let wall_s = self.session.index.get(id).map_or(0.0, |k| k.wall_s);
+        self.summary.saved_s -= f64::from(wall_s);
+        self.states[i] = State::Waiting;
+        let consumers: Vec<InstanceIndex> = self.graph.consumers(index).collect();
+        for consumer in consumers {
+            let c = consumer.0 as usize;
+            self.waiting_for[c] += 1;
+            match self.states[c] {
+                State::Asking => drop(self.away.asked.remove(&consumer)),
+                State::Gathering => drop(self.away.gathering.remove(&consumer)),
+                State::Ready => drop(self.misses.remove(&consumer)),
+                _ => continue,
+            }
+            self.away.questions.retain(|(asked, _)| *asked != consumer);
+            self.states[c] = State::Waiting;
+        }
+        self.away.again.push(index);
+    }
+
+    /// What was made again must be what was published.
+    pub(super) fn compare_with_remote(&mut self, index: InstanceIndex, outputs: &[Content]) {
+        if let Some(expected) = self.away.expected.remove(&index)
+            && *expected != *outputs
+        {
+            let instance = Some(self.id(index));
+            let text = "executed again, it gave other bytes than the result that was published: it is not deterministic, \
+                        or one of the two machines is wrong (`repro verify` tells more)"
+                .to_owned();
+            self.say(Event::Warning { instance, text });
+        }
+    }
+
+    /// Publishes what was executed, in the background.
+    pub(super) fn publish(&mut self, index: InstanceIndex) {
+        if let (Some(record), Some(desk)) = (self.to_publish.remove(&index), &self.desk) {
+            desk.publish(record);
+            self.away.publishing += 1;
+        }
+    }
+
+    pub(super) fn published(&mut self, outcomes: Vec<Result<Published, String>>) {
+        self.away.publishing -= outcomes.len() as u64;
+        for outcome in outcomes {
+            match outcome {
+                Ok(Published::New) => self.away.published += 1,
+                Ok(Published::Known) => {}
+                Ok(Published::Diverged { .. }) => {
+                    self.away.published += 1;
+                    let text = "the remote has another result for the same inputs as one that was executed now; it has both \
+                                now, and `repro verify` can tell which is right"
+                        .to_owned();
+                    let instance = None;
+                    self.say(Event::Warning { instance, text });
+                }
+                Err(why) => {
+                    if let Some(desk) = &self.desk
+                        && desk.link.given_up().is_none()
+                        && self.away.reasons_told.insert(why.clone())
+                    {
+                        desk.link
+                            .warning(&format!("a result is not published: {why}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing is left to be published; or the user waits no longer.
+    pub(super) fn has_published(&self) -> bool {
+        self.away.publishing == 0 || self.options.cancel.level() != CancelLevel::None
+    }
+
+    /// Says what was moved, now and then, and what is wrong with the remote.
+    pub(super) fn tell_transfer(&mut self) {
+        let Some(desk) = &self.desk else { return };
+        let moved = desk.link.moved();
+        let (at, received, sent) = self.away.told;
+        let is_new = (moved.received, moved.sent) != (received, sent);
+        let transfer = (is_new && at.elapsed() >= TELL_EVERY).then_some(Event::Transfer {
+            received: moved.received,
+            sent: moved.sent,
+            fetching: self.away.in_flight.len() as u64,
+            publishing: self.away.publishing,
+        });
+        if self.away.is_quiet() {
+            desk.link.tell_doubts();
+        }
+        let warnings = desk.take_warnings();
+        for text in warnings {
+            self.say(Event::Warning {
+                instance: None,
+                text,
+            });
+        }
+        if let Some(transfer) = transfer {
+            self.away.told = (Instant::now(), moved.received, moved.sent);
+            self.say(transfer);
+        }
+    }
+
+    /// Takes in what came whole, and writes the remote's part of the summary.
+    pub(super) fn sum_up_remote(&mut self) {
+        if self.options.dry_run {
+            return;
+        }
+        let results = std::mem::take(&mut self.away.results);
+        let whole: Vec<(InstanceIndex, Box<Believed>)> = results
+            .into_iter()
+            .filter_map(|(index, believed)| {
+                let believed = believed?;
+                let mut outputs = believed.record.outputs.values();
+                let is_here = outputs.all(|c| self.away.here.contains(c));
+                is_here.then_some((index, believed))
+            })
+            .collect();
+        if let Some((first, _)) = whole.first() {
+            self.take_in(*first, whole);
+        }
+        if let Some(desk) = &self.desk {
+            desk.link.tell_doubts();
+        }
+        self.tell_transfer();
+        if let Some(desk) = &self.desk {
+            let moved = desk.link.moved();
+            self.summary.remote = Some(RemoteSummary {
+                name: desk.link.name().to_owned(),
+                hits: self.away.hits,
+                published: self.away.published,
+                requests: moved.requests,
+                bytes_received: moved.received,
+                bytes_sent: moved.sent,
+                warnings: moved.warnings,
+            });
+        }
+    }
+}
+
+/// Seconds the execution took, by what the record says.
+pub fn wall_s(record: &Record) -> f32 {
+    let wall_s = record.observation.get("wall_s");
+    wall_s.and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32
+}
+
+/// Keeps the signatures of a result that was taken in, to be shown and passed on. Losing them loses no result.
+pub fn keep_envelopes(store: &Store, believed: &Believed) {
+    let (key, result) = (believed.record.key, believed.record.result());
+    for envelope in &believed.envelopes {
+        let name = Digest::of(envelope).hex();
+        let _ = store.keep_envelope(&key, &result, &name, envelope);
+    }
+}
+
+/// A record with the signatures it is published with: one's own where it was executed here, those it came with otherwise.
+pub fn publication(store: &Store, signer: Option<&Signer>, record: Record) -> Publication {
+    let mut signatures = Vec::new();
+    for envelope in store.envelopes(&record.key, &record.result()) {
+        if let Ok(name) = Digest::of(&envelope).hex().parse() {
+            signatures.push((name, envelope));
+        }
+    }
+    if let Some(signer) = signer.filter(|_| crate::trust::is_own(&record)) {
+        let envelope = signer.sign(&record, &Facts::of(&record));
+        if let Ok(name) = signer.id().to_string().parse() {
+            signatures.retain(|(_, e)| *e != envelope);
+            signatures.push((name, envelope));
+        }
+    }
+    Publication { record, signatures }
+}
+
+/// The threads that talk to the remote. They end when it is dropped, each after what it is at.
+pub(super) struct Desk {
+    link: Arc<Link>,
+    asks: Option<Sender<Vec<(InstanceIndex, Digest)>>>,
+    fetches: Option<Arc<Queue>>,
+    records: Option<Sender<Record>>,
+    warnings: Arc<Mutex<Vec<String>>>,
+}
+
+impl Desk {
+    pub fn open(sharing: &Sharing, store: &Arc<Store>, to_main: &Sender<Message>) -> Desk {
+        let mut desk = Desk {
+            link: sharing.link.clone(),
+            asks: None,
+            fetches: None,
+            records: None,
+            warnings: sharing.warnings.clone(),
+        };
+        if let Some(trust) = &sharing.pull {
+            let (asks, questions) = channel::<Vec<(InstanceIndex, Digest)>>();
+            let (link, trust, answers) = (desk.link.clone(), trust.clone(), to_main.clone());
+            desk.spawn(move || {
+                for wave in questions {
+                    let keys = wave.iter().map(|(_, key)| *key).collect();
+                    look_up(&link, &trust, keys, |position, answer| {
+                        let (index, key) = wave[position];
+                        let _ = answers.send(Message::Answered(index, key, answer));
+                    });
+                }
+            });
+            desk.asks = Some(asks);
+            let queue = Arc::new(Queue::default());
+            for _ in 0..FETCHERS {
+                let (link, store, queue) = (desk.link.clone(), store.clone(), queue.clone());
+                let answers = to_main.clone();
+                desk.spawn(move || {
+                    while let Some(batch) = queue.take() {
+                        let outcomes = match fetch(&link, &store, &batch) {
+                            Ok(outcomes) => outcomes,
+                            Err(e) => vec![Err(Unread::Local(e.to_string())); batch.len()],
+                        };
+                        let outcomes = batch.into_iter().zip(outcomes).collect();
+                        let _ = answers.send(Message::Fetched(outcomes));
+                    }
+                });
+            }
+            desk.fetches = Some(queue);
+        }
+        if let Some(push) = &sharing.push {
+            let (records, made) = channel::<Record>();
+            let (link, store, signer) = (desk.link.clone(), store.clone(), push.signer.clone());
+            let answers = to_main.clone();
+            desk.spawn(move || publish_all(&link, &store, signer.as_deref(), &made, &answers));
+            desk.records = Some(records);
+        }
+        desk
+    }
+
+    /// Without the thread nothing comes back of what it is given; the run then ends with a remote given up.
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        let started = std::thread::Builder::new().name("desk".into()).spawn(work);
+        if let Err(e) = started {
+            self.link.give_up(&format!("no thread can be started: {e}"));
+        }
+    }
+
+    pub fn publishes(&self) -> bool {
+        self.records.is_some() && self.link.given_up().is_none()
+    }
+
+    fn fetches(&self) -> bool {
+        self.fetches.is_some()
+    }
+
+    fn ask(&self, wave: Vec<(InstanceIndex, Digest)>) {
+        if let Some(asks) = &self.asks {
+            let _ = asks.send(wave);
+        }
+    }
+
+    fn fetch(&self, content: Content, is_urgent: bool) {
+        if let Some(queue) = &self.fetches {
+            queue.add(content, is_urgent);
+        }
+    }
+
+    fn publish(&self, record: Record) {
+        if let Some(records) = &self.records {
+            let _ = records.send(record);
+        }
+    }
+
+    fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        if let Some(queue) = &self.fetches {
+            queue.close();
+        }
+    }
+}
+
+fn publish_all(
+    link: &Arc<Link>,
+    store: &Arc<Store>,
+    signer: Option<&Signer>,
+    made: &Receiver<Record>,
+    answers: &Sender<Message>,
+) {
+    while let Ok(first) = made.recv() {
+        let mut batch = vec![publication(store, signer, first)];
+        let more = made.try_iter().take(BATCH_ITEMS - 1);
+        batch.extend(more.map(|record| publication(store, signer, record)));
+        let outcomes = publish(link, store, batch);
+        if answers.send(Message::Published(outcomes)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What is to be fetched: what something waits for comes before what is only shown.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    added: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    urgent: VecDeque<Content>,
+    later: VecDeque<Content>,
+    is_closed: bool,
+}
+
+impl Queue {
+    fn add(&self, content: Content, is_urgent: bool) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+        match is_urgent {
+            true => waiting.urgent.push_back(content),
+            false => waiting.later.push_back(content),
+        }
+        self.added.notify_one();
+    }
+
+    fn close(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+        waiting.is_closed = true;
+        self.added.notify_all();
+    }
+
+    /// The next batch; `None` when there will be no more.
+    fn take(&self) -> Option<Vec<Content>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
+        loop {
+            if waiting.is_closed {
+                return None;
+            }
+            let queue = match waiting.urgent.is_empty() {
+                false => &mut waiting.urgent,
+                true => &mut waiting.later,
+            };
+            let (mut batch, mut bytes) = (Vec::new(), 0u64);
+            while batch.len() < BATCH_ITEMS && bytes < BATCH_BYTES {
+                let Some(content) = queue.pop_front() else {
+                    break;
+                };
+                bytes = bytes.saturating_add(content.bytes_total);
+                batch.push(content);
+            }
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            waiting = self.added.wait(waiting).unwrap_or_else(|e| e.into_inner());
+        }
+    }
+}

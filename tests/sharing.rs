@@ -1,0 +1,426 @@
+//! Two clones of one project on different machines: users, paths and stores of their own, one remote between them.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::TestSpace;
+use support::processes::kill_dead;
+
+/// `big` is a megabyte that only `a` and `b` need; `a`, `b` and `table` are small.
+const PIPELINE: &str = r#"
+version: 1
+name: shared
+stages:
+  big:
+    needs: {seed: {file: in.txt}}
+    run: "yes $(cat ${needs.seed}) | head -c 1000000 > ${outputs.data}; mkdir ${outputs.tree}; for i in 1 2 3 4 5; do echo $i > ${outputs.tree}/$i; done"
+    outputs: {data: big.txt, tree: parts}
+  count:
+    matrix: {of: [a, b]}
+    needs: {data: big.data, tree: big.tree}
+    run: "echo ${matrix.of}; cat ${needs.tree}/* > ${outputs.n}; wc -c < ${needs.data} >> ${outputs.n}; echo ${matrix.of} >> ${outputs.n}"
+    outputs: {n: n.txt}
+  table:
+    needs: {counts: "count[*].n"}
+    run: "cat ${needs.counts} > ${outputs.table}"
+    outputs: {table: table.txt}
+"#;
+
+struct Lab {
+    ci: TestSpace,
+    laptop: TestSpace,
+    remote: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Lab {
+    /// CI has a key that is believed; the laptop has a clone of its project.
+    fn new() -> Lab {
+        let dir = tempfile::tempdir().unwrap();
+        let remote = dir.path().join("remote");
+        fs::create_dir(&remote).unwrap();
+        let mut ci = TestSpace::with_pipeline(PIPELINE);
+        ci.write("in.txt", "abc\n");
+        let key = ci.ok(&["trust", "init", "--ci", "buildbot", "--no-passphrase"]);
+        ci.set_env("REPRO_SIGNING_KEY", key);
+        add_remote(&ci, &remote);
+        let lab = Lab {
+            ci,
+            laptop: TestSpace::new(),
+            remote,
+            _dir: dir,
+        };
+        lab.clone_to(&lab.laptop);
+        lab
+    }
+
+    /// What git would bring.
+    fn clone_to(&self, space: &TestSpace) {
+        for file in [
+            "pipeline.yaml",
+            "in.txt",
+            "repro.lock",
+            "repro.trust.toml",
+            "repro.remotes.toml",
+        ] {
+            if self.ci.exists(file) {
+                space.write(file, self.ci.read(file));
+            }
+        }
+    }
+
+    fn published(&self) {
+        let (code, events) = self.ci.events(&["--push"]);
+        assert_eq!(code, 0, "{events:#?}");
+        let summary = summary(&events);
+        assert_eq!(summary["remote"]["published"], 4, "{summary}");
+        assert_eq!(summary["remote"]["warnings"], 0, "{events:#?}");
+    }
+
+    /// Files of the remote whose names hold this.
+    fn objects(&self, part: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut todo = vec![self.remote.clone()];
+        while let Some(dir) = todo.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    todo.push(path);
+                } else if path.to_str().unwrap().contains(part) {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn add_remote(space: &TestSpace, remote: &Path) {
+    let url = remote.to_str().unwrap();
+    space.write(
+        "repro.remotes.toml",
+        format!("[remotes.lab]\nurl = \"{url}\"\n"),
+    );
+}
+
+fn summary(events: &[Value]) -> Value {
+    let last = events.last().expect("events").clone();
+    assert_eq!(last["event"], "summary", "{events:#?}");
+    last
+}
+
+fn executed(events: &[Value]) -> Vec<&str> {
+    let started = events.iter().filter(|e| e["event"] == "started");
+    started.map(|e| e["instance"].as_str().unwrap()).collect()
+}
+
+fn warnings(events: &[Value]) -> Vec<&str> {
+    let told = events.iter().filter(|e| e["event"] == "warning");
+    told.map(|e| e["text"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_second_machine_executes_nothing() {
+    let lab = Lab::new();
+    lab.published();
+    let (code, events) = lab.laptop.events(&["--pull"]);
+    let sum = summary(&events);
+    assert_eq!((code, executed(&events)), (0, vec![]), "{events:#?}");
+    assert_eq!(
+        (sum["cached"].as_u64(), sum["executed"].as_u64()),
+        (Some(4), Some(0))
+    );
+    let remote = &sum["remote"];
+    assert_eq!(remote["hits"], 4, "{sum}");
+    assert_eq!(remote["warnings"], 0, "{events:#?}");
+    // A head for each of four keys, and the one object that artifacts/ shows.
+    assert_eq!(remote["requests"], 5, "{sum}");
+    assert!(remote["bytes_received"].as_u64().unwrap() < 40_000, "{sum}");
+    assert_eq!(remote["bytes_sent"], 0);
+    assert_eq!(
+        lab.laptop.read("artifacts/table/table.txt"),
+        lab.ci.read("artifacts/table/table.txt")
+    );
+    assert!(!lab.laptop.exists("artifacts/big"));
+    assert_eq!(lab.laptop.read("repro.lock"), lab.ci.read("repro.lock"));
+    // What is in between is known now, without the remote too.
+    for args in [&["--pull"][..], &[], &["--offline", "--pull", "--push"]] {
+        let (code, events) = lab.laptop.events(args);
+        assert_eq!(
+            (code, executed(&events)),
+            (0, vec![]),
+            "{args:?} {events:#?}"
+        );
+        let sum = summary(&events);
+        assert!(
+            sum["remote"].is_null() || sum["remote"]["requests"] == 0,
+            "{sum}"
+        );
+    }
+    let states = lab.laptop.json(&["status"]);
+    assert!(
+        states
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|s| s["state"] == "cached"),
+        "{states}"
+    );
+    lab.laptop.ok(&["fsck"]);
+}
+
+#[test]
+fn an_intermediate_is_fetched_when_something_executed_needs_it() {
+    let lab = Lab::new();
+    lab.published();
+    let (_, events) = lab.laptop.events(&["--pull"]);
+    assert_eq!(executed(&events), [""; 0]);
+    lab.laptop.edit(
+        "pipeline.yaml",
+        "cat ${needs.counts}",
+        "echo new; cat ${needs.counts}",
+    );
+    let (code, events) = lab.laptop.events(&["--pull"]);
+    assert_eq!((code, executed(&events)), (0, vec!["table"]), "{events:#?}");
+    let remote = summary(&events)["remote"].clone();
+    // The head of the new key, which is not there, and the two inputs; not the megabyte behind them.
+    assert_eq!(remote["requests"], 3, "{remote}");
+    assert!(
+        remote["bytes_received"].as_u64().unwrap() < 1000,
+        "{remote}"
+    );
+    assert_eq!(warnings(&events), [""; 0]);
+    lab.laptop.ok(&["fsck"]);
+    // A tree as an input.
+    lab.laptop.edit("pipeline.yaml", "wc -c <", "wc -l <");
+    let (code, events) = lab.laptop.events(&["--pull"]);
+    assert_eq!(code, 0);
+    assert_eq!(executed(&events).len(), 3, "{events:#?}");
+    assert!(
+        lab.laptop
+            .read("artifacts/table/table.txt")
+            .starts_with("1\n2\n3\n")
+    );
+}
+
+/// Without the remote, or where it has lost the bytes, they are made again; and only what is needed.
+#[test]
+fn an_intermediate_that_is_nowhere_is_executed_again() {
+    for (lose, args) in [
+        (true, &["--pull"][..]),
+        (false, &[]),
+        (false, &["--offline"]),
+    ] {
+        let lab = Lab::new();
+        lab.published();
+        lab.laptop.ok(&["run", "--pull"]);
+        lab.laptop.edit("pipeline.yaml", "wc -c <", "wc -l <");
+        if lose {
+            // The largest object: the megabyte.
+            let objects = lab.objects("/objects/");
+            let size = |p: &PathBuf| fs::metadata(p).unwrap().len();
+            let packs = lab.objects("/packs/");
+            for path in objects.iter().filter(|p| size(p) > 100).chain(&packs) {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let (code, events) = lab.laptop.events(args);
+        assert_eq!(code, 0, "{events:#?}");
+        let mut ran = executed(&events);
+        ran.sort();
+        assert_eq!(
+            ran,
+            ["big", "count[of=a]", "count[of=b]", "table"],
+            "{args:?}"
+        );
+        let told = warnings(&events);
+        assert!(
+            told.iter().any(|t| t.contains("executed again")),
+            "{told:#?}"
+        );
+        assert!(!told.iter().any(|t| t.contains("other bytes")), "{told:#?}");
+        lab.laptop.ok(&["fsck"]);
+    }
+}
+
+#[test]
+fn a_result_that_comes_out_otherwise_is_told() {
+    let lab = Lab::new();
+    // Different on every machine.
+    lab.ci.edit(
+        "pipeline.yaml",
+        "wc -c <",
+        "echo $HOME >> ${outputs.n}; wc -c <",
+    );
+    lab.published();
+    lab.clone_to(&lab.laptop);
+    lab.laptop.ok(&["run", "--pull"]);
+    lab.laptop.edit(
+        "pipeline.yaml",
+        "cat ${needs.counts} >",
+        "(echo new; cat ${needs.counts}) >",
+    );
+    let (code, events) = lab.laptop.events(&["--offline"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let told = warnings(&events);
+    assert!(
+        told.iter()
+            .any(|t| t.contains("other bytes than the result that was published")),
+        "{told:#?}"
+    );
+    assert!(lab.laptop.read("artifacts/table/table.txt").contains("new"));
+}
+
+#[test]
+fn a_clone_pulls_what_the_lock_names() {
+    let lab = Lab::new();
+    lab.published();
+    lab.clone_to(&lab.laptop);
+    let pulled = lab.laptop.json(&["pull"]);
+    assert_eq!(
+        (pulled["pulled"].as_u64(), pulled["here"].as_u64()),
+        (Some(1), Some(0)),
+        "{pulled}"
+    );
+    assert_eq!(pulled["remote"]["requests"], 5, "{pulled}");
+    assert_eq!(
+        lab.laptop.read("artifacts/table/table.txt"),
+        lab.ci.read("artifacts/table/table.txt")
+    );
+    let (code, events) = lab.laptop.events(&["--offline"]);
+    assert_eq!((code, executed(&events)), (0, vec![]), "{events:#?}");
+    // Asked for by name, a tree and a large file come as well.
+    let pulled = lab.laptop.json(&["pull", "big"]);
+    assert_eq!(pulled["pulled"], 1, "{pulled}");
+    assert_eq!(lab.laptop.read("artifacts/big/parts/3"), "3\n");
+    assert_eq!(lab.laptop.read("artifacts/big/big.txt").len(), 1_000_000);
+    let pulled = lab.laptop.json(&["pull", "big"]);
+    assert_eq!(
+        (
+            pulled["here"].as_u64(),
+            pulled["remote"]["requests"].as_u64()
+        ),
+        (Some(1), Some(0))
+    );
+    lab.laptop.ok(&["fsck"]);
+}
+
+#[test]
+fn push_sends_what_is_missing_and_nothing_twice() {
+    let lab = Lab::new();
+    lab.ci.ok(&["run"]);
+    let first = lab.ci.json(&["push"]);
+    assert_eq!(
+        (first["published"].as_u64(), first["known"].as_u64()),
+        (Some(4), Some(0)),
+        "{first}"
+    );
+    let again = lab.ci.json(&["push"]);
+    assert_eq!(
+        (again["published"].as_u64(), again["known"].as_u64()),
+        (Some(0), Some(4)),
+        "{again}"
+    );
+    assert_eq!(again["remote"]["bytes_sent"], 0, "{again}");
+    // Four heads; three files, one listing with its pack.
+    assert_eq!(again["remote"]["requests"], 4 + 4 + 2, "{again}");
+    for path in lab.objects("/packs/") {
+        fs::remove_file(path).unwrap();
+    }
+    let healed = lab.ci.json(&["push"]);
+    assert!(
+        healed["remote"]["bytes_sent"].as_u64().unwrap() > 0,
+        "{healed}"
+    );
+    let (_, events) = lab.laptop.events(&["--pull"]);
+    assert_eq!(executed(&events), [""; 0]);
+}
+
+#[test]
+fn who_is_not_believed_is_a_miss_with_a_reason() {
+    let lab = Lab::new();
+    lab.published();
+    lab.laptop.ok(&["trust", "remove", "buildbot"]);
+    lab.laptop
+        .ok(&["trust", "init", "--name", "ben", "--no-passphrase"]);
+    let (code, events) = lab.laptop.events(&["--pull"]);
+    assert_eq!((code, executed(&events).len()), (0, 4), "{events:#?}");
+    let told = warnings(&events);
+    assert!(
+        told.len() == 1 && told[0].contains("does not list"),
+        "{told:#?}"
+    );
+    let said = lab.laptop.run(&["pull"]);
+    assert_eq!(
+        said.code, 0,
+        "what is here needs nobody's word: {}",
+        said.err
+    );
+    lab.laptop.remove("repro.trust.toml");
+    let said = lab.laptop.run(&["run", "--pull"]).expect(2, &["run"]);
+    assert!(said.err.contains("`repro trust init`"), "{}", said.err);
+}
+
+/// One warning, the work is done, and the exit code is that of the work.
+#[test]
+fn a_dead_remote_costs_a_warning() {
+    let lab = Lab::new();
+    lab.published();
+    fs::remove_dir_all(&lab.remote).unwrap();
+    fs::write(&lab.remote, "no directory any more").unwrap();
+    let (code, events) = lab.laptop.events(&["--pull", "--push"]);
+    assert_eq!(code, 2, "no key to push with");
+    drop(events);
+    let (code, events) = lab.laptop.events(&["--pull"]);
+    assert_eq!((code, executed(&events).len()), (0, 4), "{events:#?}");
+    let told = warnings(&events);
+    assert!(
+        told.len() == 1 && told[0].contains("going on without it"),
+        "{told:#?}"
+    );
+    lab.ci.edit(
+        "pipeline.yaml",
+        "cat ${needs.counts}",
+        "echo new; cat ${needs.counts}",
+    );
+    let (code, events) = lab.ci.events(&["--push", "--pull"]);
+    assert_eq!((code, executed(&events)), (0, vec!["table"]), "{events:#?}");
+    assert_eq!(warnings(&events).len(), 1);
+    let said = lab.laptop.run(&["pull", "big"]);
+    assert!(said.code == 0 || said.code == 5, "{}", said.err);
+}
+
+/// Killed at any moment, both sides stay whole, and the next command completes what was begun.
+#[test]
+fn kills_during_push_and_pull_lose_nothing() {
+    let lab = Lab::new();
+    lab.ci
+        .edit("pipeline.yaml", "for i in 1 2 3 4 5", "for i in $(seq 400)");
+    lab.ci.ok(&["run"]);
+    lab.clone_to(&lab.laptop);
+    for delay_ms in [5, 15, 25, 35, 50, 70, 90, 120] {
+        let mut child = lab.ci.start(&["push"]);
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        kill_dead(&mut child);
+        let other = TestSpace::new();
+        lab.clone_to(&other);
+        let said = other.run(&["pull"]);
+        assert!(matches!(said.code, 0 | 1), "{}", said.err);
+        assert!(!said.err.contains("warning"), "{}", said.err);
+        lab.ci.ok(&["fsck"]);
+    }
+    lab.ci.ok(&["push"]);
+    for delay_ms in [5, 15, 25, 35, 50, 70, 90, 120] {
+        let mut child = lab.laptop.start(&["pull", "big", "table"]);
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        kill_dead(&mut child);
+        lab.laptop.ok(&["fsck"]);
+    }
+    lab.laptop.ok(&["pull", "big", "table"]);
+    assert_eq!(lab.laptop.read("artifacts/big/parts/399"), "399\n");
+    lab.laptop.ok(&["fsck"]);
+}
