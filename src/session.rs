@@ -219,13 +219,18 @@ impl Session {
         (None, lost)
     }
 
-    /// The record that is the source of a hit.
+    /// The record that is the source of a hit, where the store has it.
     pub fn record_of(&self, instance: &Instance, hit: &Hit) -> Option<Record> {
-        let is_it = |record: &Record| {
-            let mut outputs = instance.outputs.iter().zip(&hit.outputs);
-            outputs.all(|(spec, content)| record.outputs.get(&*spec.name) == Some(content))
-        };
-        self.store.lookup(&hit.key).into_iter().find(is_it)
+        let records = self.store.lookup(&hit.key);
+        records
+            .into_iter()
+            .find(|record| self.is_record_of(instance, hit, record))
+    }
+
+    /// Whether a record has the outputs of a hit.
+    pub fn is_record_of(&self, instance: &Instance, hit: &Hit, record: &Record) -> bool {
+        let mut outputs = instance.outputs.iter().zip(&hit.outputs);
+        outputs.all(|(spec, content)| record.outputs.get(&*spec.name) == Some(content))
     }
 
     fn all_present(&self, outputs: &[Content]) -> anyhow::Result<bool> {

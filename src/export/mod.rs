@@ -77,7 +77,10 @@ impl<'a> Selection<'a> {
             let hit = survey.get(index).and_then(|seen| seen.hit.as_ref());
             let record = hit.and_then(|hit| session.record_of(instance, hit));
             let record = record.with_context(|| {
-                format!("`{}` has no result; `repro run` makes it", instance.id)
+                format!(
+                    "the result of `{}` is not here; `repro run` makes it, `repro pull {}` gets it",
+                    instance.id, instance.id
+                )
             })?;
             pieces.push(Piece {
                 index,

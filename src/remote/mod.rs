@@ -5,6 +5,7 @@
 
 mod backend;
 pub mod config;
+pub mod divergence;
 pub mod encoding;
 pub mod fetch;
 pub mod head;

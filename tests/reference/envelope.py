@@ -3,8 +3,7 @@
     pip install cryptography
     python tests/reference/envelope.py ENVELOPE ed25519:PUBLIC_KEY
 
-An envelope lies in a store under envelopes/, on a remote under v1/actions/, in a crate under provenance/ (*.dsse.json). Says
-what was signed.
+Envelopes lie in a store under envelopes/, and in a crate under provenance/ (*.dsse.json). Says what was signed.
 """
 
 import base64
