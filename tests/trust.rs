@@ -325,3 +325,24 @@ fn signatures_and_accounts_reach_other_machines() {
     anna.write("repro.trust.toml", ben.read("repro.trust.toml"));
     assert!(anna.ok(&["why", "words"]).contains("signed by ben"));
 }
+
+/// The help texts are the reference manual: a change is looked at.
+#[test]
+fn help_texts() {
+    let space = TestSpace::new();
+    let commands: [&[&str]; 9] = [
+        &["trust"],
+        &["trust", "init"],
+        &["trust", "add"],
+        &["trust", "remove"],
+        &["trust", "list"],
+        &["trust", "show"],
+        &["verify"],
+        &["export"],
+        &["import"],
+    ];
+    for command in commands {
+        let args = [command, &["--help"]].concat();
+        insta::assert_snapshot!(format!("help_{}", command.join("_")), space.ok(&args));
+    }
+}

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::sharing::{RemoteArgs, Way};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::difference;
-use crate::digest::Content;
+use crate::digest::{Content, Digest};
 use crate::exec::Cancel;
 use crate::plan::{Instance, Source};
 use crate::remote::divergence;
@@ -270,6 +270,8 @@ impl Verifier<'_> {
             }
         }
         if let Some(way) = self.way {
+            // For who else vouches.
+            let _ = self.on_the_remote(&key);
             for account in divergence::heard(&way.link, &key) {
                 if Divergence::open(&account, &key, self.trust).is_some() {
                     store.keep_divergence(&key, &account)?;
@@ -364,20 +366,25 @@ impl Verifier<'_> {
         Ok(self.session.store.has(recorded)?)
     }
 
+    /// The result the remote has, if it is believed; its signatures are kept here.
+    fn on_the_remote(&self, key: &Digest) -> Option<Record> {
+        let way = self.way?;
+        let mut found = None;
+        look_up(&way.link, self.trust, vec![*key], |_, answer| {
+            if let Answer::Hit(believed) = answer {
+                crate::run::keep_envelopes(&self.session.store, &believed);
+                found = Some(believed.record);
+            }
+        });
+        found
+    }
+
     /// The record the hit is of; one whose bytes are elsewhere may be there as well.
     fn record(&self, instance: &Instance, hit: &Hit) -> anyhow::Result<Record> {
         if let Some(record) = self.session.record_of(instance, hit) {
             return Ok(record);
         }
-        let mut found = None;
-        if let Some(way) = self.way {
-            look_up(&way.link, self.trust, vec![hit.key], |_, answer| {
-                if let Answer::Hit(believed) = answer {
-                    crate::run::keep_envelopes(&self.session.store, &believed);
-                    found = Some(believed.record);
-                }
-            });
-        }
+        let found = self.on_the_remote(&hit.key);
         let of_hit = |record: &Record| self.session.is_record_of(instance, hit, record);
         found.filter(of_hit).with_context(|| {
             format!(
