@@ -270,13 +270,7 @@ fn signatures_and_accounts_reach_other_machines() {
     let (anna, hidden) = verified_space();
     let remote = anna.project.with_file_name("remote");
     std::fs::create_dir(&remote).unwrap();
-    anna.write(
-        "repro.remotes.toml",
-        format!(
-            "version = 1\n[remotes.lab]\nurl = \"{}\"\n",
-            remote.display()
-        ),
-    );
+    anna.ok(&["remote", "add", "lab", remote.to_str().unwrap()]);
     anna.ok(&["push"]);
 
     // Ben gets the result, makes it again, and says so.

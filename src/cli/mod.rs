@@ -18,6 +18,7 @@ mod open;
 mod output;
 mod pull;
 mod push;
+mod remote;
 mod replay;
 mod run;
 mod sharing;
@@ -75,6 +76,7 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Replay(replay::ReplayArgs),
+    Remote(remote::RemoteArgs),
     Push(push::PushArgs),
     Pull(pull::PullArgs),
     Verify(verify::VerifyArgs),
@@ -172,6 +174,7 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Replay(args) => replay::main(&context, &args),
         Command::Push(args) => push::main(&context, &args),
         Command::Pull(args) => pull::main(&context, &args),
+        Command::Remote(args) => remote::main(&context, &args),
         Command::Verify(args) => verify::main(&context, &args),
         Command::Trust(args) => trust::main(&context, &args),
         Command::Export(args) => export::export(&context, &args),
@@ -200,7 +203,9 @@ fn report(error: &anyhow::Error) -> Exit {
     }
     eprintln!("error: {error:#}");
     let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<crate::store::StoreError>() || is_disk_trouble(cause)
+        cause.is::<crate::store::StoreError>()
+            || cause.is::<crate::remote::BackendError>()
+            || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {
         Exit::StoreBroken

@@ -76,6 +76,7 @@ pub struct Entry {
 }
 
 /// What is written.
+#[derive(Debug, Clone, Copy)]
 pub enum Body<'a> {
     /// Few bytes.
     Bytes(&'a [u8]),

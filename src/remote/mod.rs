@@ -4,6 +4,7 @@
 //! from one is believed: bytes are hashed on the way in, records need the signatures the project asks for.
 
 mod backend;
+pub mod backends;
 pub mod config;
 pub mod divergence;
 pub mod encoding;
@@ -11,12 +12,15 @@ pub mod fetch;
 pub mod head;
 pub mod layout;
 pub mod link;
+mod location;
 pub mod lookup;
 mod name;
 pub mod pack;
+pub mod probe;
 pub mod publish;
 pub mod reading;
 mod wave;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
+pub use location::{BadLocation, Bucket, Location, SftpPlace};
 pub use name::{BadName, Name};

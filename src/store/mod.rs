@@ -61,6 +61,8 @@ pub use stat::StatCache;
 pub use tree::{BadEntry, BadListing, Listing, Node};
 
 use crate::digest::Digest;
+pub(crate) use sys::rename_noreplace;
+
 use error::at;
 use session::Session;
 

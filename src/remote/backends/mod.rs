@@ -1,0 +1,79 @@
+//! The kinds of storage, each behind [`Backend`]. What is stored is unknown here; so is why.
+//!
+//! | file | storage |
+//! |---|---|
+//! | `bucket.rs` | whatever `object_store` reaches: S3, GCS, Azure, memory |
+//! | `providers.rs`, `aws.rs` | how each provider is reached, and where its credentials are |
+//! | `webdav.rs`, `netrc.rs` | HTTP servers |
+//! | `directory.rs` | directories |
+//! | `sftp.rs` | what `ssh` reaches |
+//! | `runtime.rs`, `patience.rs`, `failure.rs` | async under a blocking seam; how long and how often; what went wrong |
+
+mod aws;
+mod bucket;
+mod directory;
+mod failure;
+mod netrc;
+mod patience;
+mod providers;
+mod runtime;
+mod sftp;
+mod webdav;
+
+pub use bucket::BucketBackend;
+pub use directory::DirectoryBackend;
+pub use sftp::SftpBackend;
+pub use webdav::WebDavBackend;
+
+use super::{Backend, BackendError, Location};
+
+/// What the address alone does not tell. Nothing in here is secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The URL of the S3 (GCS, Azure) service, where it is not the provider's own.
+    pub endpoint: Option<String>,
+    /// S3: the region.
+    pub region: Option<String>,
+    /// S3: the profile of `~/.aws`; `AWS_PROFILE` when absent.
+    pub profile: Option<String>,
+    /// Azure: the storage account.
+    pub account: Option<String>,
+    /// S3: the bucket is part of the host name, not of the path.
+    pub virtual_hosted: bool,
+    /// Requests are not signed: a public bucket, read only.
+    pub anonymous: bool,
+    /// The storage was found to ignore conditional writes.
+    pub no_conditional_put: bool,
+}
+
+/// A word nobody else makes, legal in a name.
+pub fn unique_word() -> String {
+    patience::unique()
+}
+
+/// How variables of the environment are looked up; empty ones are none.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The environment of this process.
+pub fn process_env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// Gets ready to use a place. Nothing is sent yet, so a place that is not there is found at the first use.
+///
+/// # Errors
+/// Credentials that are plainly missing or unreadable, settings that make no sense.
+pub fn open(
+    location: &Location,
+    settings: &Settings,
+    env: Env<'_>,
+) -> Result<Box<dyn Backend>, BackendError> {
+    Ok(match location {
+        Location::Directory(path) => Box::new(DirectoryBackend::new(path)),
+        Location::S3(bucket) => Box::new(providers::s3(bucket, settings, env)?),
+        Location::Gcs(bucket) => Box::new(providers::gcs(bucket, settings)?),
+        Location::Azure(bucket) => Box::new(providers::azure(bucket, settings, env)?),
+        Location::Http(url) => Box::new(WebDavBackend::new(url, env)?),
+        Location::Sftp(place) => Box::new(SftpBackend::new(place, env)?),
+    })
+}
