@@ -1,12 +1,18 @@
 //! Two clones of one project on different machines: users, paths and stores of their own, one remote between them.
 
+#[path = "support/network.rs"]
+mod network;
+#[allow(dead_code)]
+mod servers;
 mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use network::Network;
 use serde_json::Value;
+use servers::s3::S3;
 use support::TestSpace;
 use support::processes::kill_dead;
 
@@ -58,6 +64,20 @@ impl Lab {
         lab
     }
 
+    /// The same on an S3 server.
+    fn on_s3(server: &S3) -> Lab {
+        let mut lab = Lab::new();
+        lab.ci.remove("repro.remotes.toml");
+        for space in [&mut lab.ci, &mut lab.laptop] {
+            space.set_env("AWS_ACCESS_KEY_ID", servers::s3::ACCESS_KEY);
+            space.set_env("AWS_SECRET_ACCESS_KEY", servers::s3::SECRET_KEY);
+        }
+        add_bucket(&lab.ci, &server.endpoint);
+        lab.remote = server.bucket_dir("lab");
+        lab.clone_to(&lab.laptop);
+        lab
+    }
+
     /// What git would bring.
     fn clone_to(&self, space: &TestSpace) {
         for file in [
@@ -100,11 +120,18 @@ impl Lab {
 }
 
 fn add_remote(space: &TestSpace, remote: &Path) {
-    let url = remote.to_str().unwrap();
-    space.write(
-        "repro.remotes.toml",
-        format!("[remotes.lab]\nurl = \"{url}\"\n"),
-    );
+    space.ok(&["remote", "add", "lab", remote.to_str().unwrap()]);
+}
+
+fn add_bucket(space: &TestSpace, endpoint: &str) {
+    space.ok(&[
+        "remote",
+        "add",
+        "lab",
+        "s3://lab/some/prefix",
+        "--endpoint",
+        endpoint,
+    ]);
 }
 
 fn summary(events: &[Value]) -> Value {
@@ -171,6 +198,81 @@ fn a_second_machine_executes_nothing() {
         "{states}"
     );
     lab.laptop.ok(&["fsck"]);
+}
+
+/// Two machines with users, paths and networks of their own, and one S3 server that both reach.
+#[test]
+fn a_second_machine_executes_nothing_over_s3() {
+    let server = S3::start(&["lab"]);
+    let lab = Lab::on_s3(&server);
+    let (Some(ci_network), Some(laptop_network)) = (
+        Network::new(&server.endpoint),
+        Network::new(&server.endpoint),
+    ) else {
+        return;
+    };
+    let Lab {
+        ci,
+        laptop,
+        remote,
+        _dir,
+    } = lab;
+    let inside = |network: &Network, space: TestSpace, args: &'static [&'static str]| {
+        let endpoint = network.endpoint.clone();
+        network.inside(move || {
+            let config = space.read("repro.remotes.toml");
+            let line = config.lines().find(|l| l.starts_with("endpoint")).unwrap();
+            space.edit(
+                "repro.remotes.toml",
+                line,
+                &format!("endpoint = \"{endpoint}\""),
+            );
+            let answer = space.events(args);
+            (space, answer)
+        })
+    };
+    let outside = server.endpoint.trim_start_matches("http://").to_owned();
+    let reached = laptop_network.inside(move || std::net::TcpStream::connect(outside).is_ok());
+    assert!(
+        !reached,
+        "a network of its own has no way out but the relay"
+    );
+    let (ci, (code, events)) = inside(&ci_network, ci, &["--push"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let sum = summary(&events);
+    assert_eq!(
+        (
+            sum["executed"].as_u64(),
+            sum["remote"]["published"].as_u64()
+        ),
+        (Some(4), Some(4))
+    );
+    // For each of four results: the head, the record, the signature, the head again; a file each, for one of them a listing, looked
+    // at first, and a pack.
+    assert_eq!(sum["remote"]["requests"], 4 * 4 + 4 + 2 + 1, "{sum}");
+    assert!(ci_network.connections() > 0);
+    laptop.write("repro.lock", ci.read("repro.lock"));
+    let (laptop, (code, events)) = inside(&laptop_network, laptop, &["--offline", "--pull", "-n"]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert_eq!(laptop_network.connections(), 0, "--offline");
+    let (laptop, (code, events)) = inside(&laptop_network, laptop, &["--pull", "--push"]);
+    assert_eq!((code, events.len()), (2, 0), "no key to publish with");
+    let (laptop, (code, events)) = inside(&laptop_network, laptop, &["--pull"]);
+    assert_eq!((code, executed(&events)), (0, vec![]), "{events:#?}");
+    let sum = summary(&events);
+    assert_eq!(sum["remote"]["hits"], 4, "{sum}");
+    assert_eq!(sum["remote"]["requests"], 5, "{sum}");
+    assert!(
+        sum["remote"]["bytes_received"].as_u64().unwrap() < 40_000,
+        "{sum}"
+    );
+    assert!(laptop_network.connections() > 0);
+    assert_eq!(
+        laptop.read("artifacts/table/table.txt"),
+        ci.read("artifacts/table/table.txt")
+    );
+    laptop.ok(&["fsck"]);
+    assert!(remote.join("some/prefix/v1/heads").is_dir());
 }
 
 #[test]

@@ -102,6 +102,15 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
                 open += 1;
                 continue;
             };
+            let is_elsewhere = session.index.get(&instance.id).is_some_and(|k| k.elsewhere);
+            if is_elsewhere && !session.store.has(&content)? {
+                open += 1;
+                eprintln!(
+                    "warning: the metrics of {} are on the remote only; `repro pull {}` gets them",
+                    instance.id, instance.id
+                );
+                continue;
+            }
             let rows = match content.shape {
                 Shape::File => read(&session, &content),
                 Shape::Tree => Err(anyhow::anyhow!("it is a directory")),

@@ -22,7 +22,8 @@ pub struct RemoteArgs {
     /// The remote, as `repro remote list` calls it; the default one when absent.
     #[arg(long, value_name = "NAME")]
     pub remote: Option<String>,
-    /// Read and write only what is published under this scope; for writers nobody has to trust, such as pull requests.
+    /// Publish under this scope, which nobody reads who does not name it; for writers who are not trusted, such as pull
+    /// requests. Read is what everybody reads, then the scope.
     #[arg(long, value_name = "NAME")]
     pub scope: Option<String>,
 }
@@ -92,7 +93,7 @@ impl Way {
             let working = scope.spawn(work);
             while !working.is_finished() {
                 bar.set_position((moved(&self.link) - before).min(bytes_total));
-                std::thread::sleep(Duration::from_millis(20));
+                std::thread::sleep(Duration::from_millis(5));
             }
             working.join()
         });

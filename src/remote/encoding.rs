@@ -315,7 +315,7 @@ pub fn encode_bytes(plain: &[u8]) -> io::Result<Vec<u8>> {
         encoding,
         plain_bytes: plain.len() as u64,
     };
-    if plain.len() >= SMALL {
+    if plain.len() >= SMALL && (plain.len() <= FRAME || looks_worth_it(plain)?) {
         let mut zstd = zstd::bulk::Compressor::new(LEVEL)?;
         let mut out = Vec::with_capacity(HEADER_BYTES + plain.len() / 2);
         out.extend_from_slice(&header(Encoding::Zstd).to_bytes());
@@ -388,6 +388,19 @@ fn append_frame(out: &mut Vec<u8>, plain: &[u8], compressed: &[u8]) {
         out.extend_from_slice(&(plain.len() as u32 | PLAIN).to_le_bytes());
         out.extend_from_slice(plain);
     }
+}
+
+/// Whether eight samples, spread evenly, compress: sparing the work on what will not.
+fn looks_worth_it(plain: &[u8]) -> io::Result<bool> {
+    const SAMPLES: usize = 8;
+    const SAMPLE: usize = 32 << 10;
+    let step = (plain.len() - SAMPLE) / (SAMPLES - 1);
+    let mut stored = 0;
+    for sample in 0..SAMPLES {
+        let at = sample * step;
+        stored += zstd::bulk::compress(&plain[at..at + SAMPLE], LEVEL)?.len();
+    }
+    Ok(pays(SAMPLES * SAMPLE, stored))
 }
 
 /// Whether a quarter of a frame at the beginning, in the middle and at the end compress.

@@ -146,7 +146,7 @@ fn listings(
     let mut answers: Vec<Option<Result<Staged, Unread>>> = digests.iter().map(|_| None).collect();
     let its_store = store.clone();
     let work = move |link: &Arc<Link>, digest: Digest| receive_listing(link, &its_store, digest);
-    wave(link, digests, work, |position, staged| {
+    wave(link, digests, None, work, |position, staged| {
         answers[position] = Some(staged);
     });
     let mut arrived = BTreeMap::new();
@@ -180,8 +180,8 @@ fn unanswered(link: &Link) -> Unread {
 }
 
 fn receive_listing(link: &Arc<Link>, store: &Store, digest: Digest) -> Result<Staged, Unread> {
-    let name = link.scope().name(&Place::Tree(digest));
-    let mut decoder = reading::open(link, &name, Limit::AtMost(LISTING_BYTES_MAX))?;
+    let place = Place::Tree(digest);
+    let (name, mut decoder) = reading::open(link, &place, Limit::AtMost(LISTING_BYTES_MAX))?;
     let bytes = decoder.plain_bytes();
     receive_file(store, &mut decoder, &name, Shape::Tree, (digest, bytes))
 }
@@ -232,22 +232,28 @@ fn receive_and_keep(
     let mut contents = Vec::new();
     let its_store = store.clone();
     let work = move |link: &Arc<Link>, unit: Unit| receive(link, &its_store, &unit);
-    wave(link, units.clone(), work, |position, (staged, problem)| {
-        answered[position] = true;
-        let files = match &units[position] {
-            Unit::Object(file) => std::slice::from_ref(file),
-            Unit::Part { files, .. } => files,
-        };
-        contents.extend(files.iter().map(|(digest, bytes)| Content {
-            shape: Shape::File,
-            digest: *digest,
-            bytes_total: *bytes,
-        }));
-        arrived.merge(staged);
-        if let Some(unread) = problem {
-            failed.push((units[position].clone(), unread.tell(link)));
-        }
-    });
+    wave(
+        link,
+        units.clone(),
+        None,
+        work,
+        |position, (staged, problem)| {
+            answered[position] = true;
+            let files = match &units[position] {
+                Unit::Object(file) => std::slice::from_ref(file),
+                Unit::Part { files, .. } => files,
+            };
+            contents.extend(files.iter().map(|(digest, bytes)| Content {
+                shape: Shape::File,
+                digest: *digest,
+                bytes_total: *bytes,
+            }));
+            arrived.merge(staged);
+            if let Some(unread) = problem {
+                failed.push((units[position].clone(), unread.tell(link)));
+            }
+        },
+    );
     for (unit, _) in units.iter().zip(&answered).filter(|(_, a)| !**a) {
         failed.push((unit.clone(), unanswered(link)));
     }
@@ -263,11 +269,10 @@ fn receive(link: &Arc<Link>, store: &Store, unit: &Unit) -> (Staged, Option<Unre
             part: *part,
         },
     };
-    let name = link.scope().name(&place);
     let mut staged = Staged::default();
-    let problem = match reading::open(link, &name, Limit::Exactly(unit.bytes())) {
+    let problem = match reading::open(link, &place, Limit::Exactly(unit.bytes())) {
         Err(unread) => Some(unread),
-        Ok(mut decoder) => match unit {
+        Ok((name, mut decoder)) => match unit {
             Unit::Object(file) => receive_file(store, &mut decoder, &name, Shape::File, *file)
                 .and_then(|file| {
                     ended(&mut decoder, &name)?;

@@ -39,7 +39,8 @@ pub struct Moved {
 pub struct Link {
     backend: Box<dyn Backend>,
     name: String,
-    scope: Scope,
+    /// Where is looked, in this order; what is written goes to the last.
+    scopes: Vec<Scope>,
     requests: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
@@ -58,7 +59,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link to a remote that people call `name`. Warnings go to `warn`.
+    /// A link to a remote that people call `name`, which publishes in `scope` and reads there what everybody does not have.
+    /// Warnings go to `warn`.
     pub fn new(
         backend: Box<dyn Backend>,
         name: &str,
@@ -68,7 +70,10 @@ impl Link {
         Link {
             backend,
             name: name.to_owned(),
-            scope,
+            scopes: match scope {
+                Scope::Shared => vec![Scope::Shared],
+                scope => vec![Scope::Shared, scope],
+            },
             requests: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -101,9 +106,15 @@ impl Link {
         self.backend.describe()
     }
 
-    /// Which part of the remote is read and written.
+    /// Which part of the remote is written.
     pub fn scope(&self) -> &Scope {
-        &self.scope
+        // Never empty.
+        self.scopes.last().unwrap_or(&Scope::Shared)
+    }
+
+    /// Which parts are read, in this order.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
     }
 
     /// What was moved so far.
@@ -178,6 +189,11 @@ impl Link {
     /// Waits until so many bytes may be held in memory.
     pub(super) fn memory(&self, bytes: u64) -> Held<'_> {
         self.memory.take(bytes.min(MEMORY_BYTES))
+    }
+
+    /// How long an answer may take that others wait for.
+    pub(super) fn patience(&self) -> Duration {
+        self.silence / 2
     }
 
     /// Nothing was heard for too long.

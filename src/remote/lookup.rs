@@ -12,7 +12,7 @@ use crate::store::Record;
 use crate::trust::{self, Reason, SignerName, Trust, Verdict};
 
 use super::head::{ENVELOPE_BYTES_MAX, HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
-use super::layout::Place;
+use super::layout::{Place, Scope};
 use super::link::Link;
 use super::name::Name;
 use super::reading::{Unread, read_all};
@@ -76,7 +76,8 @@ pub fn look_up(
     let mut open: Vec<bool> = vec![true; keys.len()];
     let trust = trust.clone();
     let work = move |link: &Arc<Link>, key: Digest| look_up_one(link, &trust, &key);
-    wave(link, keys, work, |position, answer| {
+    let patience = Some(link.patience());
+    wave(link, keys, patience, work, |position, answer| {
         open[position] = false;
         each(position, answer);
     });
@@ -87,26 +88,41 @@ pub fn look_up(
 }
 
 fn look_up_one(link: &Arc<Link>, trust: &Trust, key: &Digest) -> Answer {
-    let name = link.scope().name(&Place::Head(*key));
+    let mut doubts = Doubts::default();
+    for scope in link.scopes() {
+        if let Some(believed) = look_in(link, scope, trust, key, &mut doubts) {
+            return Answer::Hit(Box::new(believed));
+        }
+    }
+    Answer::Miss(doubts.why(link, key))
+}
+
+fn look_in(
+    link: &Arc<Link>,
+    scope: &Scope,
+    trust: &Trust,
+    key: &Digest,
+    doubts: &mut Doubts,
+) -> Option<Believed> {
+    let name = scope.name(&Place::Head(*key));
     let head = read_all(link, &name, HEAD_BYTES_MAX, |bytes| {
         Head::parse(&bytes, key)
     });
-    let mut doubts = Doubts::default();
     match head {
-        Ok(head) => match judge(link, trust, head.record, &head.envelopes) {
-            Ok(believed) => return Answer::Hit(Box::new(believed)),
+        Ok(head) => match judge(link, scope, trust, head.record, &head.envelopes) {
+            Ok(believed) => return Some(believed),
             Err(reason) => doubts.add(reason),
         },
         // The head is written last, so without one there is nothing, or nothing yet.
-        Err(Unread::Absent(_)) => return Answer::Miss(Why::Absent),
+        Err(Unread::Absent(_)) => return None,
         Err(unread) => doubts.trouble(unread.tell(link)),
     }
     // More signatures, or other results, than the head knows.
-    match listed(link, key) {
+    match listed(link, scope, key) {
         Ok(results) => {
             for (result, signers) in results {
-                match look_at(link, trust, key, result, signers) {
-                    Ok(believed) => return Answer::Hit(Box::new(believed)),
+                match look_at(link, scope, trust, key, result, signers) {
+                    Ok(believed) => return Some(believed),
                     Err(Doubt::Reason(reason)) => doubts.add(reason),
                     Err(Doubt::Trouble(unread)) => doubts.trouble(unread.tell(link)),
                 }
@@ -114,7 +130,7 @@ fn look_up_one(link: &Arc<Link>, trust: &Trust, key: &Digest) -> Answer {
         }
         Err(unread) => doubts.trouble(unread),
     }
-    Answer::Miss(doubts.why(link, key))
+    None
 }
 
 enum Doubt {
@@ -160,11 +176,12 @@ impl Doubts {
 
 fn judge(
     link: &Link,
+    scope: &Scope,
     trust: &Trust,
     record: Record,
     envelopes: &[Vec<u8>],
 ) -> Result<Believed, Reason> {
-    match trust.judge_in(link.scope(), &record, envelopes) {
+    match trust.judge_in(scope, &record, envelopes) {
         Verdict::Disbelieved { reason } => Err(reason),
         Verdict::Believed { signers } => {
             let signers: Vec<String> = signers
@@ -187,24 +204,28 @@ fn judge(
 }
 
 /// By result: the names of its signatures.
-fn listed(link: &Arc<Link>, key: &Digest) -> Result<BTreeMap<Digest, Vec<Name>>, Unread> {
-    let prefix = link.scope().results(key);
+fn listed(
+    link: &Arc<Link>,
+    scope: &Scope,
+    key: &Digest,
+) -> Result<BTreeMap<Digest, Vec<Name>>, Unread> {
+    let prefix = scope.results(key);
     let mut results: BTreeMap<Digest, Vec<Name>> = BTreeMap::new();
     let mut names = 0;
     let listed = link.list(&prefix, &mut |entry| {
         names += 1;
         match Place::of(&entry.name) {
-            Some((scope, Place::Record { key: of, result }))
-                if scope == *link.scope() && of == *key =>
+            Some((of_scope, Place::Record { key: of, result }))
+                if of_scope == *scope && of == *key =>
             {
                 results.entry(result).or_default();
             }
             Some((
-                scope,
+                of_scope,
                 Place::Envelope {
                     key: of, result, ..
                 },
-            )) if scope == *link.scope() && of == *key => {
+            )) if of_scope == *scope && of == *key => {
                 results.entry(result).or_default().push(entry.name);
             }
             _ => {}
@@ -223,12 +244,13 @@ fn listed(link: &Arc<Link>, key: &Digest) -> Result<BTreeMap<Digest, Vec<Name>>,
 
 fn look_at(
     link: &Arc<Link>,
+    scope: &Scope,
     trust: &Trust,
     key: &Digest,
     result: Digest,
     mut signatures: Vec<Name>,
 ) -> Result<Believed, Doubt> {
-    let name = link.scope().name(&Place::Record { key: *key, result });
+    let name = scope.name(&Place::Record { key: *key, result });
     let record = read_all(link, &name, RECORD_BYTES_MAX, |bytes| {
         Record::parse(&bytes, key, &result)
     })
@@ -244,7 +266,7 @@ fn look_at(
             }
         }
     }
-    judge(link, trust, record, &envelopes).map_err(Doubt::Reason)
+    judge(link, scope, trust, record, &envelopes).map_err(Doubt::Reason)
 }
 
 /// What a record from elsewhere says of its making, as far as it is what we would say and can be shown on a terminal. It is not

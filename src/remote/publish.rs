@@ -110,7 +110,7 @@ fn ask(link: &Arc<Link>, batch: &[Publication]) -> Vec<Result<Before, String>> {
             Err(other) => Err(other.to_string()),
         }
     };
-    wave(link, wanted, work, |position, answer| {
+    wave(link, wanted, None, work, |position, answer| {
         before[position] = answer;
     });
     before
@@ -221,7 +221,7 @@ fn send_all(
     let mut owners: Vec<Vec<usize>> = parcels.iter().map(|p| p.of.clone()).collect();
     let its_store = store.clone();
     let work = move |link: &Arc<Link>, parcel: Parcel| send(link, &its_store, &parcel);
-    wave(link, parcels, work, |position, sent| {
+    wave(link, parcels, None, work, |position, sent| {
         let owners = std::mem::take(&mut owners[position]);
         if let Err(why) = sent {
             for owner in owners {
@@ -356,7 +356,7 @@ fn describe(
     let work = move |link: &Arc<Link>, (publication, before): (Publication, Before)| {
         describe_one(link, publication, before, &heads)
     };
-    wave(link, items, work, |position, outcome| {
+    wave(link, items, None, work, |position, outcome| {
         outcomes[positions[position]] = outcome;
     });
     outcomes

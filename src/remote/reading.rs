@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::backend::{BackendError, Cause};
 use super::encoding::{BadBytes, Decoder, Limit};
+use super::layout::Place;
 use super::link::Link;
 use super::name::Name;
 
@@ -67,15 +68,28 @@ impl Unread {
     }
 }
 
-/// Opens an object.
+/// Opens what lies at a place in the first scope that has it; its name too.
 ///
 /// # Errors
 /// It cannot be had, or begins as none of ours, or is of another size.
 pub(super) fn open(
     link: &Arc<Link>,
-    name: &Name,
+    place: &Place,
     limit: Limit,
-) -> Result<Decoder<Resuming>, Unread> {
+) -> Result<(Name, Decoder<Resuming>), Unread> {
+    let mut absent = None;
+    for scope in link.scopes() {
+        let name = scope.name(place);
+        match open_named(link, &name, limit) {
+            Ok(decoder) => return Ok((name, decoder)),
+            Err(unread @ Unread::Absent(_)) => absent = absent.or(Some(unread)),
+            Err(unread) => return Err(unread),
+        }
+    }
+    Err(absent.unwrap_or_else(|| Unread::Absent(link.scope().name(place))))
+}
+
+fn open_named(link: &Arc<Link>, name: &Name, limit: Limit) -> Result<Decoder<Resuming>, Unread> {
     let reading = link.get(name, 0).map_err(|e| Unread::of(&e, name))?;
     let resuming = Resuming {
         link: link.clone(),
@@ -96,7 +110,7 @@ pub(super) fn read_all<T>(
     bytes_max: u64,
     then: impl FnOnce(Vec<u8>) -> Result<T, String>,
 ) -> Result<T, Unread> {
-    let mut decoder = open(link, name, Limit::AtMost(bytes_max))?;
+    let mut decoder = open_named(link, name, Limit::AtMost(bytes_max))?;
     // The bytes, and what they are parsed into.
     let _held = link.memory(decoder.plain_bytes() * 3);
     let mut bytes = Vec::new();

@@ -3,18 +3,19 @@
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::link::Link;
 
 /// Threads of a wave: requests spend their time waiting.
 const WIDTH: usize = 32;
 
-/// Does `work` for every item; `each` hears the answers as they come, by position. When the remote hangs it is given up,
-/// and the rest is never answered.
+/// Does `work` for every item; `each` hears the answers as they come, by position. When the remote hangs, or no answer comes for
+/// longer than `patience`, it is given up, and the rest is never answered.
 pub(super) fn wave<T, R>(
     link: &Arc<Link>,
     items: Vec<T>,
+    patience: Option<Duration>,
     work: impl Fn(&Arc<Link>, T) -> R + Send + Sync + 'static,
     mut each: impl FnMut(usize, R),
 ) where
@@ -47,11 +48,17 @@ pub(super) fn wave<T, R>(
         }
     }
     drop(answers);
+    let mut last = Instant::now();
     loop {
         match heard.recv_timeout(Duration::from_millis(200)) {
-            Ok((position, answer)) => each(position, answer),
+            Ok((position, answer)) => {
+                last = Instant::now();
+                each(position, answer);
+            }
             Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) if link.hangs() => {
+            Err(RecvTimeoutError::Timeout)
+                if link.hangs() || patience.is_some_and(|p| last.elapsed() > p) =>
+            {
                 link.give_up("it does not answer");
                 return;
             }

@@ -158,6 +158,21 @@ fn what_is_published_in_a_scope_is_not_read_outside() {
         laptop.ask(&bucket, &trust, record.key),
         Answer::Miss(Why::Absent)
     );
+    // Who names the scope reads it, bytes included.
+    let (mut found, mut fetched) = (None, Vec::new());
+    let reader = Machine::new();
+    let link = std::sync::Arc::new(repro::remote::link::Link::new(
+        Box::new(bucket.clone()),
+        "lab",
+        Scope::Of("pr-7".parse().unwrap()),
+        |_| {},
+    ));
+    repro::remote::lookup::look_up(&link, &trust, vec![record.key], |_, a| found = Some(a));
+    if let Some(Answer::Hit(believed)) = found {
+        let contents: Vec<Content> = believed.record.outputs.values().copied().collect();
+        fetched = repro::remote::fetch::fetch(&link, &reader.store, &contents).unwrap();
+    }
+    assert_eq!(fetched, [Ok(())]);
     assert!(
         bucket
             .names()

@@ -3,6 +3,7 @@
 #[path = "../support/bucket.rs"]
 mod bucket;
 mod damage;
+mod fuzz;
 mod lab;
 mod lies;
 mod memory;
