@@ -6,6 +6,7 @@ mod claims;
 mod clean;
 mod dag;
 mod diff;
+mod export;
 mod fsck;
 mod gc;
 mod init;
@@ -80,6 +81,8 @@ enum Command {
     Remote(remote::RemoteArgs),
     Verify(verify::VerifyArgs),
     Trust(trust::TrustArgs),
+    Export(export::ExportArgs),
+    Import(export::ImportArgs),
     Gc(gc::GcArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
@@ -174,6 +177,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Remote(args) => remote::main(&context, &args),
         Command::Verify(args) => verify::main(&context, &args),
         Command::Trust(args) => trust::main(&context, &args),
+        Command::Export(args) => export::export(&context, &args),
+        Command::Import(args) => export::import_(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),

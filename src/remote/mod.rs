@@ -6,6 +6,7 @@
 mod backend;
 pub mod backends;
 pub mod config;
+pub mod divergence;
 pub mod encoding;
 pub mod fetch;
 pub mod head;

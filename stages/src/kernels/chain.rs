@@ -12,7 +12,7 @@ mod panel;
 
 use super::out::Out;
 use super::parallel;
-use super::path::{Instructions, Path};
+use super::path::Path;
 use crate::exact::fma::{self, Magnitudes};
 
 pub(crate) use panel::{pack, packed_len, packed_panel};
@@ -32,6 +32,27 @@ pub(crate) struct Segment {
     pub len: usize,
     /// A new block begins here; the first segment's is implied.
     pub begins: bool,
+}
+
+/// The chain of these segments, whose lines follow each other in the panel from line 0 on, cut into blocks of `steps`
+/// steps; the last may be shorter.
+pub(crate) fn in_blocks(chain: impl Iterator<Item = Segment>, steps: usize) -> Vec<Segment> {
+    let mut blocks = Vec::new();
+    for mut rest in chain {
+        while rest.len > 0 {
+            let begins = rest.k.is_multiple_of(steps);
+            let len = rest.len.min(steps - rest.k % steps);
+            blocks.push(Segment {
+                len,
+                begins,
+                ..rest
+            });
+            rest.x += len;
+            rest.k += len;
+            rest.len -= len;
+        }
+    }
+    blocks
 }
 
 /// Rows of outputs in a grid of lines: `lines × per_line`, and how far apart in memory.
@@ -213,7 +234,7 @@ pub(crate) fn chains(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the path exists only where the processor has the instructions, and the assertions above cover every
         // row and step of every segment, and every output.
-        Instructions::Avx512 => unsafe { avx512::chains(rows, panel, start, to) },
+        super::path::Instructions::Avx512 => unsafe { avx512::chains(rows, panel, start, to) },
         // SAFETY: as above.
         _ => unsafe { halves::chains(path, rows, panel, start, to) },
     }

@@ -7,17 +7,17 @@ mod input_gradient;
 mod weight_gradient;
 
 use super::chain::{
-    Grid, Rows, Segment, Steps, Store, Target, WIDE, chains, ordinary, pack, packed_len,
+    Grid, Rows, Segment, Steps, Store, Target, WIDE, chains, in_blocks, ordinary, pack, packed_len,
     packed_panel, start_of,
 };
-use super::dense::{add_into, add_rows};
+use super::dense::add_into;
 use super::layer::{Activation, Backward};
 use super::margin::Margin;
 use super::out::Out;
 use super::parallel;
 use super::path::Path;
 use super::scratch;
-use super::sums::{sums, sums_changing};
+use super::sums::{add_rows, sums, sums_changing};
 use crate::shape::ConvShape;
 
 pub use input_gradient::input_gradient;
@@ -26,14 +26,19 @@ pub use weight_gradient::weight_gradient;
 /// Multiplications below which one thread does it all.
 const WORTH_THREADS: usize = 1 << 16;
 /// Numbers of padded images that a task goes over at a time: half of a usual second-level cache.
-const BLOCK: usize = 1 << 17;
+const CACHED: usize = 1 << 17;
+/// Steps of a block of a chain. The error of a sum of positive and negative terms grows with the longest chain and the number
+/// of chains that are added up; 64 is about the square root of the longest sums there are (512 channels, 3×3), and a tile
+/// spends 1 of 32 cycles on adding up.
+pub(super) const BLOCK: usize = 64;
+
 fn worth_threads(shape: &ConvShape, images: usize) -> bool {
     images * shape.output().positions() * shape.weights() >= WORTH_THREADS
 }
 
-/// Images of a task: as many as fill [`BLOCK`], and few enough for all threads to have some.
+/// Images of a task: as many as fill [`CACHED`], and few enough for all threads to have some.
 fn images_per_task(images: usize, padded: usize, threads: bool) -> usize {
-    let cached = (BLOCK / padded.max(1)).max(1);
+    let cached = (CACHED / padded.max(1)).max(1);
     let shared = if threads {
         images.div_ceil(4 * parallel::threads())
     } else {
@@ -42,8 +47,8 @@ fn images_per_task(images: usize, padded: usize, threads: bool) -> usize {
     cached.min(shared).max(1)
 }
 
-/// The output: per element, one chain of fma over (kernel row, kernel column, channel) ascending that starts from `b` (0
-/// without one); then the activation.
+/// The output: per element, products over (kernel row, kernel column, channel) ascending in blocks of 64, each a chain of
+/// fma; the first starts from `b` (0 without one), the others from 0 and are added to the sum in order; then the activation.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -72,14 +77,13 @@ pub fn layer_forward(
     let margin = Margin::even(shape.padding());
     let padded = margin.around(image);
     let line = padded.width * c;
-    let segments: Vec<Segment> = (0..kernel_h)
-        .map(|kh| Segment {
-            x: kh * line,
-            k: kh * kernel_w * c,
-            len: kernel_w * c,
-            begins: false,
-        })
-        .collect();
+    let kernel_rows = (0..kernel_h).map(|kh| Segment {
+        x: kh * line,
+        k: kh * kernel_w * c,
+        len: kernel_w * c,
+        begins: false,
+    });
+    let segments = in_blocks(kernel_rows, BLOCK);
     let ordinary = ordinary(path, x, w, b, k);
     let threads = worth_threads(shape, images);
     let block = images_per_task(images, padded.features(), threads);
@@ -178,8 +182,7 @@ pub fn layer_backward(path: Path, shape: &ConvShape, from: Backward<'_>) {
     }
 }
 
-/// Adds to `db`, the sum of `dy` per channel over (image, position) in the groups and shards of [`weight_gradient`]: chains
-/// of additions from 0.
+/// Adds to `db`, the sum of `dy` per channel over (image, position), as [`super::sums`] makes sums.
 ///
 /// # Panics
 /// Lengths that disagree.

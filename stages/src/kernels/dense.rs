@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::chain::{
-    Grid, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, ordinary, pack,
-    packed_len, packed_panel, start_of,
+    Grid, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, in_blocks, ordinary,
+    pack, packed_len, packed_panel, start_of,
 };
 use super::elementwise;
 use super::layer::{Accumulate, Activation, Backward};
@@ -13,10 +13,19 @@ use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::elements_per_piece;
+use super::sums::add_rows_by;
 use super::transpose;
 
-/// Longest chain of a dense layer: sums over more inputs (or outputs, backward) are cut into blocks of this many.
-pub const BLOCK: usize = 512;
+/// Longest sum of a dense layer that is one chain.
+pub const WHOLE: usize = 256;
+/// Sums of more products are cut into parts of this many,
+pub const PART: usize = 512;
+/// and these into blocks, each a chain. So errors stay those of some fifty steps.
+pub const BLOCK: usize = 32;
+/// Longest sum of a bias gradient that is one chain of additions; longer ones are cut into blocks.
+pub const WHOLE_ROWS: usize = 64;
+/// Rows of such a block.
+pub const BLOCK_ROWS: usize = 16;
 
 /// Numbers in a cache line.
 const LINE: usize = 16;
@@ -41,8 +50,26 @@ fn with_panels<R>(path: Path, m: &[f32], k: usize, n: usize, work: impl FnOnce(&
     })
 }
 
-/// The output: per element, a chain of fma over `i` ascending that starts from `b` (0 without one); beyond [`BLOCK`] inputs
-/// each further block is a chain from 0, added to the sum in order; then the activation.
+/// The blocks of a part of a sum of `all` products: `len` of them from the `at`-th on, against lines `line ..` of a panel.
+fn part_of(all: usize, at: usize, len: usize, line: usize) -> Vec<Segment> {
+    let steps = if all <= WHOLE { WHOLE } else { BLOCK };
+    let part = Segment {
+        x: 0,
+        k: 0,
+        len,
+        begins: true,
+    };
+    let mut blocks = in_blocks(std::iter::once(part), steps);
+    for block in &mut blocks {
+        block.x += at;
+        block.k += line;
+    }
+    blocks
+}
+
+/// The output: per element, products over `i` ascending. Up to [`WHOLE`] inputs: a chain of fma that starts from `b` (0
+/// without one). More: parts of [`PART`] in blocks of [`BLOCK`], each a chain; the first starts from `b`, the others from 0;
+/// the blocks of a part are added up in order, then the parts. Then the activation.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -78,8 +105,8 @@ pub fn layer_forward(
         ordinary: ordinary(path, x, w, b, inputs),
         threads: n * w.len() >= WORTH_THREADS,
     };
-    if inputs.div_ceil(BLOCK) >= MANY_BLOCKS {
-        forward.by_block(activation, y);
+    if inputs.div_ceil(PART) >= MANY_PARTS {
+        forward.by_part(activation, y);
     } else {
         forward.by_panel(activation, y);
     }
@@ -88,8 +115,8 @@ pub fn layer_forward(
     }
 }
 
-/// Blocks from which on each is summed up apart.
-const MANY_BLOCKS: usize = 8;
+/// Parts from which on each is a task of its own.
+const MANY_PARTS: usize = 8;
 
 struct Forward<'a> {
     path: Path,
@@ -103,7 +130,7 @@ struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// A task packs a block of 32 columns of `w` (64 KiB) and multiplies its rows by it, block after block.
+    /// A task packs a part of 32 columns of `w` (64 KiB) and multiplies its rows by it, part after part.
     fn by_panel(&self, activation: Activation, y: &mut [f32]) {
         let n = y.len() / self.outputs;
         let panels = self.outputs.div_ceil(WIDE);
@@ -115,8 +142,8 @@ impl Forward<'_> {
         parallel::indices(panels * parts, self.threads, |piece| {
             let (which, first) = (piece / parts, piece % parts * part);
             let images = first..n.min(first + part);
-            for at in (0..self.inputs).step_by(BLOCK) {
-                let store = match (at == 0, relu && at + BLOCK >= self.inputs) {
+            for at in (0..self.inputs).step_by(PART) {
+                let store = match (at == 0, relu && at + PART >= self.inputs) {
                     (true, false) => Store::Set,
                     (true, true) => Store::Relu,
                     (false, false) => Store::Add,
@@ -124,7 +151,7 @@ impl Forward<'_> {
                 };
                 // SAFETY: a task writes the columns of its panel in its rows, and no other task does.
                 let out = unsafe { out.share() };
-                self.block(
+                self.part(
                     which,
                     images.clone(),
                     at,
@@ -135,22 +162,22 @@ impl Forward<'_> {
         });
     }
 
-    /// Many inputs: a task takes a block of them for all outputs, which is one piece of `w`; the blocks' sums lie side by
-    /// side and are added up at the end.
-    fn by_block(&self, activation: Activation, y: &mut [f32]) {
+    /// Many inputs: a task takes a part of them for all outputs, which is one piece of `w`; the parts' sums lie side by side
+    /// and are added up at the end.
+    fn by_part(&self, activation: Activation, y: &mut [f32]) {
         let n = y.len() / self.outputs;
-        scratch::with(self.inputs.div_ceil(BLOCK) * y.len(), |sums| {
-            parallel::chunks(sums, y.len(), self.threads, |block, sums| {
+        scratch::with(self.inputs.div_ceil(PART) * y.len(), |sums| {
+            parallel::chunks(sums, y.len(), self.threads, |part, sums| {
                 for which in 0..self.outputs.div_ceil(WIDE) {
-                    self.block(which, 0..n, block * BLOCK, Out::new(sums), Store::Set);
+                    self.part(which, 0..n, part * PART, Out::new(sums), Store::Set);
                 }
             });
             let sums = &*sums;
             let (part, len) = (part(n, parallel::threads()) * self.outputs, y.len());
             parallel::chunks(y, part, self.threads, |i, y| {
                 y.copy_from_slice(&sums[i * part..][..y.len()]);
-                for block in sums.chunks_exact(len).skip(1) {
-                    add_piece(self.path, &block[i * part..][..y.len()], y);
+                for other in sums.chunks_exact(len).skip(1) {
+                    add_piece(self.path, &other[i * part..][..y.len()], y);
                 }
                 if activation == Activation::Relu {
                     elementwise::relu_here(self.path, y);
@@ -159,20 +186,15 @@ impl Forward<'_> {
         });
     }
 
-    /// The chains of the block of inputs from `at` for a panel of outputs and some images, whose first lies at `out`.
-    fn block(&self, which: usize, images: Range<usize>, at: usize, out: Out<'_>, store: Store) {
+    /// The part of the sums over the inputs from `at` for a panel of outputs and some images, whose first lies at `out`.
+    fn part(&self, which: usize, images: Range<usize>, at: usize, out: Out<'_>, store: Store) {
         let columns = WIDE.min(self.outputs - which * WIDE);
         let step = columns.next_multiple_of(WIDE / 2);
-        let len = BLOCK.min(self.inputs - at);
+        let len = PART.min(self.inputs - at);
         scratch::with(len * step, |lines| {
             let w = &self.w[at * self.outputs..][..len * self.outputs];
             pack(self.path, w, self.outputs, which, lines);
-            let segments = [Segment {
-                x: at,
-                k: 0,
-                len,
-                begins: true,
-            }];
+            let segments = part_of(self.inputs, at, len, 0);
             let rows = Rows {
                 x: &self.x[images.start * self.inputs..],
                 grid: Grid::line(images.len()),
@@ -230,8 +252,9 @@ pub fn layer_backward(path: Path, inputs: usize, outputs: usize, from: Backward<
     }
 }
 
-/// Adds to `dx`. Per element: blocks of [`BLOCK`] outputs, each a chain of fma over `o` ascending from 0, added up in
-/// order; the sum is added to `dx`.
+/// Adds to `dx`. Per element: products over `o` ascending. Up to [`WHOLE`] outputs: a chain of fma from 0, added to `dx`.
+/// More: parts of [`PART`] in blocks of [`BLOCK`], each a chain from 0; the blocks of a part are added up in order, then the
+/// parts are added to `dx` in order.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -263,14 +286,9 @@ fn input_gradient_to(
     );
     let n = dx.len() / inputs;
     let ordinary = ordinary(path, dy, w, None, outputs);
-    let segments: Vec<Segment> = (0..outputs)
-        .step_by(BLOCK)
-        .map(|at| Segment {
-            x: at,
-            k: at,
-            len: BLOCK.min(outputs - at),
-            begins: true,
-        })
+    let parts_of_sum: Vec<Vec<Segment>> = (0..outputs)
+        .step_by(PART)
+        .map(|at| part_of(outputs, at, PART.min(outputs - at), at))
         .collect();
     let threads = n * w.len() >= WORTH_THREADS;
     let panels = n.div_ceil(WIDE);
@@ -284,25 +302,29 @@ fn input_gradient_to(
         let out = Out::new(dx);
         parallel::indices(panels * parts, threads, |piece| {
             let (which, first) = (piece / parts, piece % parts * part);
-            let rows = Rows {
-                x: &w[first * outputs..],
-                grid: Grid::line(part.min(inputs - first)),
-                steps: Steps::even(outputs),
-                k_step: 1,
-                segments: &segments,
-                ordinary,
-            };
-            // SAFETY: a task writes its part of the inputs for its images, and no other task does.
-            let out = unsafe { out.share() };
-            let mut to = Target {
-                out: out.from(which * WIDE * inputs + first),
-                steps: Steps::even(1),
-                across: inputs,
-                lanes: WIDE.min(n - which * WIDE),
-                store: how.store(),
-            };
             let panel = packed_panel(columns, outputs, n, which);
-            chains(path, &rows, panel, &Start::ZERO, &mut to);
+            let mut store = how.store();
+            for segments in &parts_of_sum {
+                let rows = Rows {
+                    x: &w[first * outputs..],
+                    grid: Grid::line(part.min(inputs - first)),
+                    steps: Steps::even(outputs),
+                    k_step: 1,
+                    segments,
+                    ordinary,
+                };
+                // SAFETY: a task writes its part of the inputs for its images, and no other task does.
+                let out = unsafe { out.share() };
+                let mut to = Target {
+                    out: out.from(which * WIDE * inputs + first),
+                    steps: Steps::even(1),
+                    across: inputs,
+                    lanes: WIDE.min(n - which * WIDE),
+                    store,
+                };
+                chains(path, &rows, panel, &Start::ZERO, &mut to);
+                store = Store::Add;
+            }
         });
     });
 }
@@ -390,7 +412,8 @@ fn weight_gradient_to(
     });
 }
 
-/// Adds to `db`. Per element: a chain of additions over `n` ascending from 0; the sum is added to `db`.
+/// Adds to `db`. Per element: up to [`WHOLE_ROWS`] rows, a chain of additions over `n` ascending from 0; more: blocks of
+/// [`BLOCK_ROWS`] rows, each such a chain, added up in order from 0. The sum is added to `db`.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -405,24 +428,16 @@ fn bias_gradient_to(path: Path, dy: &[f32], db: &mut [f32], how: Accumulate) {
     );
     scratch::with(db.len(), |sums| {
         sums.fill(0.0);
-        add_rows(path, dy, sums);
+        let rows = match dy.len() / sums.len() {
+            0..=WHOLE_ROWS => WHOLE_ROWS,
+            _ => BLOCK_ROWS,
+        };
+        add_rows_by(path, rows, dy, sums);
         if how == Accumulate::First {
             db.fill(0.0);
         }
         add_into(path, sums, db);
     });
-}
-
-kernel! {
-    /// Adds every row of `rows` to `sums`, in order.
-    pub(super) fn add_rows<F>(rows: &[f32], sums: &mut [f32]) {
-        let width = sums.len();
-        for row in rows.chunks_exact(width) {
-            for j in 0..width {
-                sums[j] += row[j];
-            }
-        }
-    }
 }
 
 kernel! {

@@ -142,7 +142,7 @@ fn taps(
         Direction::Backward => {
             let place = at + padding;
             for k in (0..kernel.min(place + 1)).rev() {
-                if (place - k) % stride == 0 && (place - k) / stride < size {
+                if (place - k).is_multiple_of(stride) && (place - k) / stride < size {
                     visit(k, (place - k) / stride);
                 }
             }

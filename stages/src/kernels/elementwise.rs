@@ -78,7 +78,7 @@ unary! {
 }
 derivative! {
     /// Adds to `dx`: `dy·(1 - y·y)`.
-    tanh_backward, tanh_backward_piece, y, dy => dy * (1.0 - y * y)
+    tanh_backward, tanh_backward_piece, y, dy => dy * ((1.0 - y) * (1.0 + y))
 }
 unary! {
     /// Writes [`math::sigmoid`].
@@ -154,7 +154,7 @@ gradient_in_place! {
 }
 gradient_in_place! {
     /// [`tanh_backward`] into a buffer of zeros, in place of `dy`.
-    tanh_gradient, tanh_gradient_piece, y, dy => dy * (1.0 - y * y)
+    tanh_gradient, tanh_gradient_piece, y, dy => dy * ((1.0 - y) * (1.0 + y))
 }
 gradient_in_place! {
     /// [`sigmoid_backward`] into a buffer of zeros, in place of `dy`.

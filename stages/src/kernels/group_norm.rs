@@ -8,6 +8,7 @@ use super::layer::Gradient;
 use super::parallel;
 use super::path::{Path, kernel};
 use super::shard::rows_per_piece;
+use super::sums::BLOCK_ROWS;
 use super::{scratch, sums};
 use crate::shape::GroupNormShape;
 
@@ -183,8 +184,9 @@ pub struct Backward<'a> {
 
 /// The gradients. With `xhat = (x - mean)·r`: per image and channel `b = Σ dy` by additions and `g = Σ` by `fma(dy, xhat, ·)`,
 /// chains from 0 over positions; `s` and `t` are the group sums of `gamma·b` and `gamma·g`, each over `m`;
-/// `dx = 0 + r·(gamma·dy - fma(xhat, t, s))`. `dbeta` and `dgamma` are sums of `dy` and of `fma(dy, xhat, ·)` over images and
-/// positions in the groups and shards of [`super::conv::weight_gradient`].
+/// `dx = 0 + r·(gamma·dy - fma(xhat, t, s))`. `dbeta` and `dgamma` are sums of `dy` and of `fma(dy, xhat, ·)`: an image's
+/// positions in blocks of 32, each a chain from 0; the blocks of a group of images are added up in order from 0, groups and
+/// shards as in [`super::sums`].
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -212,7 +214,7 @@ pub fn backward(path: Path, shape: &GroupNormShape, from: Backward<'_>) {
             let images = values.start / shape.features()..values.end / shape.features();
             let groups = images.start * shape.groups()..images.end * shape.groups();
             let (x, dy) = (&x[values.clone()], &of_dy[values]);
-            scratch::with(2 * c, |scratch| {
+            scratch::with(4 * c, |scratch| {
                 add_products(
                     path,
                     shape,
@@ -291,18 +293,24 @@ kernel! {
         shape: &GroupNormShape, x: &[f32], mean: &[f32], r: &[f32], dy: &[f32], scratch: &mut [f32], sums: &mut [f32],
     ) {
         let (c, groups, features) = (shape.channels(), shape.groups(), shape.features());
-        let (means, rs) = scratch.split_at_mut(c);
-        let rs = &mut rs[..c];
-        let (b, g) = sums.split_at_mut(c);
-        let g = &mut g[..c];
+        let (means, rest) = scratch.split_at_mut(c);
+        let (rs, block) = rest.split_at_mut(c);
         let images = x.chunks_exact(features).zip(dy.chunks_exact(features));
         for ((x, dy), (mean, r)) in images.zip(mean.chunks_exact(groups).zip(r.chunks_exact(groups))) {
             spread(mean, means);
             spread(r, rs);
-            for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
-                for j in 0..c {
-                    b[j] += dy[j];
-                    g[j] = F::fma(dy[j], (x[j] - means[j]) * rs[j], g[j]);
+            for (x, dy) in x.chunks(BLOCK_ROWS * c).zip(dy.chunks(BLOCK_ROWS * c)) {
+                block.fill(0.0);
+                let (b, g) = block.split_at_mut(c);
+                let g = &mut g[..c];
+                for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
+                    for j in 0..c {
+                        b[j] += dy[j];
+                        g[j] = F::fma(dy[j], (x[j] - means[j]) * rs[j], g[j]);
+                    }
+                }
+                for (sum, of_block) in sums.iter_mut().zip(&*block) {
+                    *sum += of_block;
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! Batch normalisation: statistics per channel, and their gradients.
 //!
-//! Sums over batch and positions are cut into groups and shards as in [`super::conv::weight_gradient`]: a group is one
-//! chain from 0 over (image, position), the groups of a shard are added up in order, then the shards.
+//! Sums over batch and positions are made as [`super::sums`] says, in blocks, groups and shards.
 
 use super::dense::add_into;
 use super::elementwise::CACHED;
@@ -10,7 +9,7 @@ use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::rows_per_piece;
-use super::sums::{add_rows, sums, sums_changing};
+use super::sums::{BLOCK_ROWS, add_rows, sums, sums_changing};
 use super::tiles::{TILE, tiles};
 
 /// Writes mean and biased variance of each channel: `mean = Σx / m` with additions; `variance = Σ fma(d, d, ·) / m` with
@@ -43,11 +42,17 @@ kernel! {
             let (mut total, mut middle) = ([0.0; TILE], [0.0; TILE]);
             total[..LEN].copy_from_slice(&sums[tile..][..LEN]);
             middle[..LEN].copy_from_slice(&mean[tile..][..LEN]);
-            for row in x.chunks_exact(width) {
-                let row = &row[tile..][..LEN];
+            for block in x.chunks(BLOCK_ROWS * width) {
+                let mut sum = [0.0; TILE];
+                for row in block.chunks_exact(width) {
+                    let row = &row[tile..][..LEN];
+                    for j in 0..LEN {
+                        let d = row[j] - middle[j];
+                        sum[j] = F::fma(d, d, sum[j]);
+                    }
+                }
                 for j in 0..LEN {
-                    let d = row[j] - middle[j];
-                    total[j] = F::fma(d, d, total[j]);
+                    total[j] += sum[j];
                 }
             }
             sums[tile..][..LEN].copy_from_slice(&total[..LEN]);
@@ -118,9 +123,12 @@ pub fn layer_forward(
     });
 }
 
-/// Elements of as many whole rows as stay in a core's cache between two passes over them.
+/// Elements of as many whole blocks of rows as stay in a core's cache between two passes over them.
 fn cached_rows(width: usize) -> usize {
-    (CACHED / width).max(1) * width
+    (CACHED / width)
+        .next_multiple_of(BLOCK_ROWS)
+        .max(BLOCK_ROWS)
+        * width
 }
 
 /// Runs `work` on pieces of whole rows: (first element, piece).
@@ -162,8 +170,8 @@ pub struct Backward<'a> {
     pub dy: &'a [f32],
 }
 
-/// Adds to all three. With `xhat` and `r` as in [`forward`] and sums in groups and shards: `b = Σ dy` by additions, `g = Σ`
-/// by `fma(dy, xhat, ·)`; `dbeta += b`, `dgamma += g`; with statistics of the batch
+/// Adds to all three. With `xhat` and `r` as in [`forward`] and sums in blocks, groups and shards: `b = Σ dy` by additions, `g =
+/// Σ` by `fma(dy, xhat, ·)`; `dbeta += b`, `dgamma += g`; with statistics of the batch
 /// `dx += (gamma·r)·(dy - fma(xhat, g/m, b/m))`, else `dx += (gamma·r)·dy`.
 ///
 /// # Panics
@@ -303,11 +311,18 @@ kernel! {
             of_products[..LEN].copy_from_slice(&g[tile..][..LEN]);
             middle[..LEN].copy_from_slice(&mean[tile..][..LEN]);
             scale[..LEN].copy_from_slice(&r[tile..][..LEN]);
-            for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
-                let (x, dy) = (&x[tile..][..LEN], &dy[tile..][..LEN]);
+            for (x, dy) in x.chunks(BLOCK_ROWS * width).zip(dy.chunks(BLOCK_ROWS * width)) {
+                let (mut sum, mut products) = ([0.0; TILE], [0.0; TILE]);
+                for (x, dy) in x.chunks_exact(width).zip(dy.chunks_exact(width)) {
+                    let (x, dy) = (&x[tile..][..LEN], &dy[tile..][..LEN]);
+                    for j in 0..LEN {
+                        sum[j] += dy[j];
+                        products[j] = F::fma(dy[j], (x[j] - middle[j]) * scale[j], products[j]);
+                    }
+                }
                 for j in 0..LEN {
-                    of_dy[j] += dy[j];
-                    of_products[j] = F::fma(dy[j], (x[j] - middle[j]) * scale[j], of_products[j]);
+                    of_dy[j] += sum[j];
+                    of_products[j] += products[j];
                 }
             }
             b[tile..][..LEN].copy_from_slice(&of_dy[..LEN]);

@@ -1,15 +1,19 @@
 //! Sums per channel over a batch, in groups and shards ([`super::shard`]).
 //!
-//! A group is one chain from 0 over (image, position), the groups of a shard are added up in order, then the shards.
+//! A group's rows, (image, position) ascending, are cut into blocks of [`BLOCK_ROWS`], each a chain from 0; the blocks of a
+//! group are added up in order from 0, then the groups of a shard in order, then the shards.
 
 use std::ops::Range;
 
 use super::parallel::{self, Halves};
-use super::path::kernel;
+use super::path::{Path, kernel};
 use super::scratch;
 use super::shard::Groups;
 use super::tiles::{TILE, tiles};
 
+/// Rows of a block: about the square root of the longest group (1,024 positions of an image), where the error of blocks and
+/// of adding them up is least.
+pub(super) const BLOCK_ROWS: usize = 32;
 /// Elements below which one thread does it all.
 const WORTH_THREADS: usize = 1 << 15;
 
@@ -78,17 +82,28 @@ pub(super) fn sums_changing(
     });
 }
 
+/// Adds the sums of blocks of rows to `sums`, in order.
+pub(super) fn add_rows(path: Path, rows: &[f32], sums: &mut [f32]) {
+    add_rows_by(path, BLOCK_ROWS, rows, sums);
+}
+
 kernel! {
-    /// Adds every row of `rows` to `sums`, in order.
-    pub(super) fn add_rows<F>(rows: &[f32], sums: &mut [f32]) {
+    /// [`add_rows`] in blocks of `count` rows.
+    pub(super) fn add_rows_by<F>(count: usize, rows: &[f32], sums: &mut [f32]) {
         let width = sums.len();
         tiles!(width, |tile, LEN| {
             let mut total = [0.0; TILE];
             total[..LEN].copy_from_slice(&sums[tile..][..LEN]);
-            for row in rows.chunks_exact(width) {
-                let row = &row[tile..][..LEN];
+            for block in rows.chunks(count * width) {
+                let mut sum = [0.0; TILE];
+                for row in block.chunks_exact(width) {
+                    let row = &row[tile..][..LEN];
+                    for j in 0..LEN {
+                        sum[j] += row[j];
+                    }
+                }
                 for j in 0..LEN {
-                    total[j] += row[j];
+                    total[j] += sum[j];
                 }
             }
             sums[tile..][..LEN].copy_from_slice(&total[..LEN]);

@@ -82,6 +82,21 @@ fn chain(start: f32, terms: impl Iterator<Item = (f32, f32)>) -> f32 {
     terms.fold(start, |acc, (a, b)| a.mul_add(b, acc))
 }
 
+/// Products in blocks of so many: chains, the first from `start`, the others from 0, added up in order.
+fn in_blocks(block: usize, start: f32, terms: impl Iterator<Item = (f32, f32)>) -> f32 {
+    let terms: Vec<_> = terms.collect();
+    let mut blocks = terms.chunks(block);
+    let first = chain(start, blocks.next().unwrap_or_default().iter().copied());
+    blocks.fold(first, |sum, block| sum + chain(0.0, block.iter().copied()))
+}
+
+/// The sum of a group as `sums.rs` makes it: blocks of 32 rows, each a chain of `step` from 0, added up in order from 0.
+fn of_rows<T: Copy>(rows: impl Iterator<Item = T>, step: impl Fn(f32, T) -> f32) -> f32 {
+    let rows: Vec<T> = rows.collect();
+    let block = |rows: &[T]| rows.iter().fold(0.0, |sum, row| step(sum, *row));
+    rows.chunks(32).fold(0.0, |sum, rows| sum + block(rows))
+}
+
 fn image(height: usize, width: usize, channels: usize) -> Image {
     Image {
         height,

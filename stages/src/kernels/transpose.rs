@@ -1,6 +1,6 @@
 //! Transposes blocks of matrices: numbers move, nothing is computed.
 
-use super::path::{Instructions, Path};
+use super::path::Path;
 
 /// Side of a block.
 pub(super) const SIDE: usize = 16;
@@ -30,7 +30,9 @@ pub(super) fn block(
     match path.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the path exists only where the processor has the instructions; the assertion covers all indices.
-        Instructions::Avx512 => unsafe { avx512(from, from_step, (rows, columns), to, to_step) },
+        super::path::Instructions::Avx512 => unsafe {
+            avx512(from, from_step, (rows, columns), to, to_step)
+        },
         _ => {
             for r in 0..rows {
                 for c in 0..columns {

@@ -2,7 +2,8 @@
 
 use dfdx::prelude::Tape;
 
-use super::{Activation, Backend, ConvShape, InputGradient, Matrix, Param, layer};
+use super::layer::{Sizes, layer};
+use super::{Activation, Backend, ConvShape, InputGradient, Matrix, Param};
 
 /// Convolves images, adds the bias, applies the activation; `w` is laid out `[kernel_h, kernel_w, channels, outputs]`.
 ///
@@ -19,26 +20,21 @@ pub fn conv2d<D: Backend, T: Tape<f32, D>>(
     activation: Activation,
     input: InputGradient,
 ) -> Result<Matrix<D, T>, D::Err> {
-    let (x, mut tape) = x.split_tape();
-    let n = super::rows_of("conv2d", &x, shape.input().features());
-    super::assert_len("conv2d: weight", w, shape.weights());
-    if let Some(b) = b {
-        super::assert_len("conv2d: bias", b, shape.output().channels);
-    }
-    let features = shape.output().features();
-    let mut y = x.device().values(x.pool(), n * features)?;
-    x.device()
-        .conv2d_forward(shape, x.values(), w, b, activation, &mut y)?;
-    let y = Matrix::new(x.device(), x.pool(), (n, features), y)?;
-    layer::record(
-        &mut tape,
+    let sizes = Sizes {
+        inputs: shape.input().features(),
+        weights: shape.weights(),
+        channels: shape.output().channels,
+        outputs: shape.output().features(),
+    };
+    layer(
+        "conv2d",
+        sizes,
         x,
         w,
         b,
         activation,
         input,
-        &y,
+        |device, x, y| device.conv2d_forward(shape, x, w, b, activation, y),
         move |device, from| device.conv2d_backward(shape, from),
-    );
-    Ok(y.put_tape(tape))
+    )
 }

@@ -2,7 +2,8 @@
 
 use dfdx::prelude::Tape;
 
-use super::{Activation, Backend, DenseShape, InputGradient, Matrix, Param, layer};
+use super::layer::{Sizes, layer};
+use super::{Activation, Backend, DenseShape, InputGradient, Matrix, Param};
 
 /// `activation(x·w + b)`: `[n, inputs]` to `[n, outputs]`; `w` is laid out `[inputs, outputs]`.
 ///
@@ -19,25 +20,21 @@ pub fn dense<D: Backend, T: Tape<f32, D>>(
     activation: Activation,
     input: InputGradient,
 ) -> Result<Matrix<D, T>, D::Err> {
-    let (x, mut tape) = x.split_tape();
-    let n = super::rows_of("dense", &x, shape.inputs());
-    super::assert_len("dense: weight", w, shape.weights());
-    if let Some(b) = b {
-        super::assert_len("dense: bias", b, shape.outputs());
-    }
-    let mut y = x.device().values(x.pool(), n * shape.outputs())?;
-    x.device()
-        .dense_forward(shape, x.values(), w, b, activation, &mut y)?;
-    let y = Matrix::new(x.device(), x.pool(), (n, shape.outputs()), y)?;
-    layer::record(
-        &mut tape,
+    let sizes = Sizes {
+        inputs: shape.inputs(),
+        weights: shape.weights(),
+        channels: shape.outputs(),
+        outputs: shape.outputs(),
+    };
+    layer(
+        "dense",
+        sizes,
         x,
         w,
         b,
         activation,
         input,
-        &y,
+        |device, x, y| device.dense_forward(shape, x, w, b, activation, y),
         move |device, from| device.dense_backward(shape, from),
-    );
-    Ok(y.put_tape(tape))
+    )
 }

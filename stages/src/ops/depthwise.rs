@@ -2,7 +2,8 @@
 
 use dfdx::prelude::Tape;
 
-use super::{Activation, Backend, DepthwiseShape, InputGradient, Matrix, Param, layer};
+use super::layer::{Sizes, layer};
+use super::{Activation, Backend, DepthwiseShape, InputGradient, Matrix, Param};
 
 /// Convolves every channel of images with a window of its own, adds the bias, applies the activation; `w` is laid out
 /// `[kernel_h, kernel_w, channels]`.
@@ -20,26 +21,21 @@ pub fn depthwise_conv2d<D: Backend, T: Tape<f32, D>>(
     activation: Activation,
     input: InputGradient,
 ) -> Result<Matrix<D, T>, D::Err> {
-    let (x, mut tape) = x.split_tape();
-    let n = super::rows_of("depthwise_conv2d", &x, shape.input().features());
-    super::assert_len("depthwise_conv2d: weight", w, shape.weights());
-    if let Some(b) = b {
-        super::assert_len("depthwise_conv2d: bias", b, shape.output().channels);
-    }
-    let features = shape.output().features();
-    let mut y = x.device().values(x.pool(), n * features)?;
-    x.device()
-        .depthwise_forward(shape, x.values(), w, b, activation, &mut y)?;
-    let y = Matrix::new(x.device(), x.pool(), (n, features), y)?;
-    layer::record(
-        &mut tape,
+    let sizes = Sizes {
+        inputs: shape.input().features(),
+        weights: shape.weights(),
+        channels: shape.output().channels,
+        outputs: shape.output().features(),
+    };
+    layer(
+        "depthwise_conv2d",
+        sizes,
         x,
         w,
         b,
         activation,
         input,
-        &y,
+        |device, x, y| device.depthwise_forward(shape, x, w, b, activation, y),
         move |device, from| device.depthwise_backward(shape, from),
-    );
-    Ok(y.put_tape(tape))
+    )
 }

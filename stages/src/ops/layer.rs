@@ -1,13 +1,52 @@
-//! What dense layers and convolutions have in common: weight, bias, activation, and the backward step.
+//! What dense layers and convolutions have in common: weight, bias, activation, the forward call and the backward step.
 
-use dfdx::prelude::Tape;
+use dfdx::prelude::{HasShape, Tape};
 
 use super::slots::Slots;
 use super::{Activation, Backend, InputGradient, LayerBackward, Matrix, Param};
 
+/// Numbers a layer has.
+pub(super) struct Sizes {
+    /// In a row of its input.
+    pub inputs: usize,
+    /// In its weight.
+    pub weights: usize,
+    /// In its bias.
+    pub channels: usize,
+    /// In a row of its output.
+    pub outputs: usize,
+}
+
+/// `activation(x·w + b)`, which `forward` computes from the values of `x` into those of the output; its gradients are left
+/// to `backward` on the tape of `x`. `op` names the layer where sizes disagree.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn layer<D: Backend, T: Tape<f32, D>>(
+    op: &str,
+    sizes: Sizes,
+    x: Matrix<D, T>,
+    w: &Param<D>,
+    b: Option<&Param<D>>,
+    activation: Activation,
+    input: InputGradient,
+    forward: impl FnOnce(&D, &D::Values, &mut D::Values) -> Result<(), D::Err>,
+    backward: impl FnOnce(&D, LayerBackward<'_, D>) -> Result<(), D::Err> + 'static,
+) -> Result<Matrix<D, T>, D::Err> {
+    let (x, mut tape) = x.split_tape();
+    let n = super::rows_of(op, &x, sizes.inputs);
+    assert_eq!(w.shape().0, sizes.weights, "{op}: length of the weight");
+    if let Some(b) = b {
+        assert_eq!(b.shape().0, sizes.channels, "{op}: length of the bias");
+    }
+    let mut y = x.device().values(x.pool(), n * sizes.outputs)?;
+    forward(x.device(), x.values(), &mut y)?;
+    let y = Matrix::new(x.device(), x.pool(), (n, sizes.outputs), y)?;
+    record(&mut tape, x, w, b, activation, input, &y, backward);
+    Ok(y.put_tape(tape))
+}
+
 /// Leaves on `tape` the backward step of `y = activation(x·w + b)`, which `run` computes.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn record<D: Backend, T: Tape<f32, D>>(
+fn record<D: Backend, T: Tape<f32, D>>(
     tape: &mut T,
     x: Matrix<D>,
     w: &Param<D>,

@@ -8,6 +8,7 @@
 mod loops;
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use loops::Distances;
 
@@ -70,9 +71,6 @@ unsafe fn span(
     }
 }
 
-/// The finished sums of a tile.
-type Sums<const V: usize> = [[__m512; V]; SIDE];
-
 /// `count` rows from `row`, at most [`MOST_ROWS`], `V` vectors wide. Every four rows, and the rest, lie in one line.
 ///
 /// # Safety
@@ -98,23 +96,37 @@ unsafe fn tile<const V: usize>(
         line: panel.step * size_of::<f32>(),
     };
     let lines = panel.lines.as_ptr();
-    let mut sums: Sums<V> = [[_mm512_setzero_ps(); V]; SIDE];
-    for (p, sums) in sums.iter_mut().enumerate().take(count) {
-        for (v, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: `start` has two vectors; of the target, the mask leaves only outputs that exist.
-            *sum = unsafe {
-                match start {
+    // Where whole rows lie side by side and are only written, the loop takes them from there and leaves them there.
+    let width = V * LANES;
+    let in_place = to.across == 1
+        && to.store == Store::Set
+        && (to.lanes, to.steps.row) == (width, width)
+        && outs[count - 1] == outs[0] + (count - 1) * width;
+    let mut held: MaybeUninit<[[f32; LANES]; SIDE * 2]> = MaybeUninit::uninit();
+    let sums: *mut f32 = if in_place {
+        to.out.place(outs[0])
+    } else {
+        held.as_mut_ptr().cast()
+    };
+    for p in 0..count {
+        for v in 0..V {
+            // SAFETY: `start` has two vectors; of the target, the mask leaves only outputs that exist; `sums` has room for
+            // these rows in the target, or for 16.
+            unsafe {
+                let value = match start {
                     Start::With(values) => _mm512_loadu_ps(values.as_ptr().add(v * LANES)),
+                    Start::Resume if in_place => continue,
                     Start::Resume => {
                         debug_assert_eq!(to.across, 1, "chains of a transposed target are whole");
                         let place = outs[p] + v * LANES;
                         _mm512_maskz_loadu_ps(mask(to.lanes, v), to.out.place(place))
                     }
-                }
-            };
+                };
+                _mm512_storeu_ps(sums.add((p * V + v) * LANES), value);
+            }
         }
     }
-    if to.across == 1 {
+    if to.across == 1 && !in_place {
         for p in 0..count {
             let place = to.out.place(outs[p]);
             for v in 0..V {
@@ -123,39 +135,26 @@ unsafe fn tile<const V: usize>(
             }
         }
     }
-    let mut segments = rows.segments;
-    let mut blocks = 0;
-    while let [_, others @ ..] = segments {
-        let len = 1 + others.iter().take_while(|s| !s.begins).count();
-        let (block, later) = segments.split_at(len);
-        segments = later;
-        // SAFETY: the caller's promise.
-        unsafe {
-            if blocks == 0 {
-                loops::block::<V>(count, groups, lines, block, by, &mut sums);
-            } else {
-                let mut next: Sums<V> = [[_mm512_setzero_ps(); V]; SIDE];
-                loops::block::<V>(count, groups, lines, block, by, &mut next);
-                for (sums, next) in sums.iter_mut().zip(&next).take(count) {
-                    for v in 0..V {
-                        sums[v] = _mm512_add_ps(sums[v], next[v]);
-                    }
-                }
-            }
-        }
-        blocks += 1;
+    if !rows.segments.is_empty() {
+        // SAFETY: the caller's promise; `sums` as above.
+        unsafe { loops::chains::<V>(count, groups, lines, rows.segments, by, sums) };
     }
+    if in_place {
+        return;
+    }
+    // SAFETY: the loop above wrote the first `count` rows, and only these are asked for.
+    let sum = |p: usize, v: usize| unsafe { _mm512_loadu_ps(sums.add((p * V + v) * LANES)) };
     if to.across == 1 {
-        for (p, sums) in sums.iter().enumerate().take(count) {
-            let out = to.out.place(outs[p]);
-            for (v, sum) in sums.iter().enumerate() {
+        for (p, out) in outs.iter().enumerate().take(count) {
+            let out = to.out.place(*out);
+            for v in 0..V {
                 // SAFETY: the mask leaves only outputs that exist.
                 unsafe {
                     store(
                         out.wrapping_add(v * LANES),
                         mask(to.lanes, v),
                         to.store,
-                        *sum,
+                        sum(p, v),
                     )
                 };
             }
@@ -164,8 +163,8 @@ unsafe fn tile<const V: usize>(
     }
     for v in 0..V {
         let mut columns = [_mm512_setzero_ps(); SIDE];
-        for (column, sums) in columns.iter_mut().zip(&sums) {
-            *column = sums[v];
+        for (p, column) in columns.iter_mut().enumerate().take(count) {
+            *column = sum(p, v);
         }
         transpose(&mut columns);
         let lanes = to.lanes.saturating_sub(v * LANES).min(LANES);

@@ -2,14 +2,15 @@
 //! of input positions modulo the stride.
 
 use super::super::chain::{
-    Grid, Rows, Segment, Start, Steps, Target, WIDE, chains, ordinary, packed_len, packed_panel,
+    Grid, Rows, Segment, Start, Steps, Target, WIDE, chains, in_blocks, ordinary, packed_len,
+    packed_panel,
 };
 use super::super::layer::Accumulate;
 use super::super::margin::Margin;
 use super::super::out::Out;
 use super::super::path::Path;
 use super::super::{parallel, scratch, transpose};
-use super::{WORTH_THREADS, images_per_task, worth_threads};
+use super::{BLOCK, WORTH_THREADS, images_per_task, worth_threads};
 use crate::shape::ConvShape;
 
 /// The taps of one axis that reach input positions ≡ `residue` (mod stride).
@@ -51,9 +52,10 @@ struct Class {
     first: usize,
 }
 
-/// Adds to `dx`. Per element: one chain of fma from 0 over the taps that meet the input position, kernel row descending,
-/// kernel column descending, output channel ascending (for stride 1: the flipped kernel in order); where a tap's output
-/// position lies outside the image, its gradient is a zero that takes part. The sum is added to `dx`.
+/// Adds to `dx`. Per element: products over the taps that meet the input position, kernel row descending, kernel column
+/// descending, output channel ascending (for stride 1: the flipped kernel in order), in blocks of 64, each a chain of fma
+/// from 0, added up in order; where a tap's output position lies outside the image, its gradient is a zero that takes part.
+/// The sum is added to `dx`.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -101,14 +103,13 @@ pub(super) fn to(
             let rows = taps(residue_y, image.height, kernel_h, stride, padding);
             let columns = taps(residue_x, image.width, kernel_w, stride, padding);
             let run = columns.kernel.len() * o;
-            let segments = (0..rows.kernel.len())
-                .map(|i| Segment {
-                    x: i * line,
-                    k: i * run,
-                    len: run,
-                    begins: false,
-                })
-                .collect();
+            let kernel_rows = (0..rows.kernel.len()).map(|i| Segment {
+                x: i * line,
+                k: i * run,
+                len: run,
+                begins: false,
+            });
+            let segments = in_blocks(kernel_rows, BLOCK);
             let (k, first) = (rows.kernel.len() * run, len);
             len += packed_len(k, c);
             classes.push(Class {

@@ -16,6 +16,10 @@ fn conv_shapes() -> Vec<(usize, ConvShape)> {
         (2, shape(4, 4, 3, 16, (2, 2), 3, 0)),
         (67, shape(4, 5, 2, 5, (3, 3), 1, 1)),
         (4, shape(18, 18, 3, 8, (3, 3), 1, 1)),
+        // Chains of several blocks, that end within a kernel row and at its end.
+        (2, shape(5, 6, 24, 35, (3, 3), 1, 1)),
+        (1, shape(4, 3, 64, 64, (3, 2), 2, 1)),
+        (1, shape(3, 14, 130, 20, (1, 1), 1, 0)),
     ]
 }
 
@@ -50,7 +54,7 @@ fn convolutions_forward() {
                             w[((kh * kw_n + kw) * c + ch) * o + q],
                         ));
                     }
-                    want.push(chain(b[q], terms.into_iter()));
+                    want.push(in_blocks(64, b[q], terms.into_iter()));
                 }
             }
             assert_eq!(bits(&y), bits(&want), "{shape:?}");
@@ -134,7 +138,7 @@ fn convolutions_backward() {
                             }
                         }
                     }
-                    want[at * c + ch] += chain(0.0, terms.into_iter());
+                    want[at * c + ch] += in_blocks(64, 0.0, terms.into_iter());
                 }
             }
             for (kh, kw, ch) in triples(kh_n, kw_n, c) {
@@ -159,8 +163,10 @@ fn convolutions_backward() {
             }
             for q in 0..o {
                 let sum = grouped(n, out.positions(), |images| {
-                    (images.start * out.positions()..images.end * out.positions())
-                        .fold(0.0, |sum, at| sum + dy[at * o + q])
+                    of_rows(
+                        images.start * out.positions()..images.end * out.positions(),
+                        |sum, at| sum + dy[at * o + q],
+                    )
                 });
                 want[x.len() + w.len() + q] += sum;
             }

@@ -2,10 +2,24 @@
 
 use super::*;
 
+/// The parts of a sum: one chain up to 256 products, else parts of 512 in blocks of 32.
+fn parts(start: f32, terms: &[(f32, f32)]) -> Vec<f32> {
+    let block = if terms.len() <= 256 { 256 } else { 32 };
+    let part = |(i, part): (usize, &[(f32, f32)])| {
+        in_blocks(
+            block,
+            if i == 0 { start } else { 0.0 },
+            part.iter().copied(),
+        )
+    };
+    terms.chunks(512).enumerate().map(part).collect()
+}
+
 fn blocked(start: f32, terms: &[(f32, f32)]) -> f32 {
-    let mut blocks = terms.chunks(dense::BLOCK);
-    let first = chain(start, blocks.next().unwrap_or_default().iter().copied());
-    blocks.fold(first, |sum, block| sum + chain(0.0, block.iter().copied()))
+    let sum = parts(start, terms)
+        .into_iter()
+        .reduce(|sum, part| sum + part);
+    sum.unwrap_or(start)
 }
 
 #[test]
@@ -17,6 +31,10 @@ fn dense_layers() {
         (33, 40, 50, true),
         (65, 1100, 33, false),
         (3, 9, 700, false),
+        (5, 256, 256, true),
+        (15, 257, 20, true),
+        (129, 30, 1500, true),
+        (3, 4200, 40, false),
     ] {
         let (x, w, b) = (
             values(n * i, 1, harsh),
@@ -54,12 +72,10 @@ fn dense_layers() {
         let mut want = old.clone();
         for r in 0..n {
             for k in 0..i {
-                want[r * i + k] += blocked(
-                    0.0,
-                    &(0..o)
-                        .map(|c| (dy[r * o + c], w[k * o + c]))
-                        .collect::<Vec<_>>(),
-                );
+                let terms: Vec<_> = (0..o).map(|c| (dy[r * o + c], w[k * o + c])).collect();
+                for part in parts(0.0, &terms) {
+                    want[r * i + k] += part;
+                }
             }
         }
         for k in 0..i {
@@ -69,7 +85,11 @@ fn dense_layers() {
             }
         }
         for c in 0..o {
-            want[n * i + i * o + c] += (0..n).fold(0.0, |sum, r| sum + dy[r * o + c]);
+            let rows: Vec<f32> = (0..n).map(|r| dy[r * o + c]).collect();
+            let block = if n <= 64 { 64 } else { 16 };
+            want[n * i + i * o + c] += rows.chunks(block).fold(0.0, |sum, block| {
+                sum + block.iter().fold(0.0, |sum, d| sum + d)
+            });
         }
         assert_eq!(bits(&all), bits(&want));
     }

@@ -103,7 +103,9 @@ fn depthwise_in_the_documented_order() {
             }
             for j in 0..c {
                 gradients.push(grouped(n, oh * ow, |r| {
-                    (r.start * oh * ow..r.end * oh * ow).fold(0.0, |s, at| s + dy[at * c + j])
+                    of_rows(r.start * oh * ow..r.end * oh * ow, |s, at| {
+                        s + dy[at * c + j]
+                    })
                 }));
             }
             let old = old.map_or_else(|| vec![0.0; gradients.len()], <[f32]>::to_vec);

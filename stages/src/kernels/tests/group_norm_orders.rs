@@ -114,13 +114,16 @@ fn group_norm_in_the_documented_order() {
                     gradients.push(grouped(n, positions, |images| {
                         let mut sum = 0.0f32;
                         for i in images {
-                            for p in 0..positions {
-                                let (e, g) = (e(i, p, j), i * groups + j / size);
-                                sum = if of_gamma {
-                                    dy[e].mul_add((x[e] - means[g]) * rs[g], sum)
-                                } else {
-                                    sum + dy[e]
-                                };
+                            let g = i * groups + j / size;
+                            for block in (0..positions).step_by(32) {
+                                let block = block..positions.min(block + 32);
+                                sum += block.map(|p| e(i, p, j)).fold(0.0, |sum, e| {
+                                    if of_gamma {
+                                        dy[e].mul_add((x[e] - means[g]) * rs[g], sum)
+                                    } else {
+                                        sum + dy[e]
+                                    }
+                                });
                             }
                         }
                         sum

@@ -43,14 +43,14 @@ fn batch_norm_in_the_documented_order() {
             let column = |r: std::ops::Range<usize>| {
                 (r.start * positions..r.end * positions).map(move |at| at * c + j)
             };
-            let mean = grouped(n, positions, |r| column(r).fold(0.0, |s, e| s + x[e])) / m;
+            let mean = grouped(n, positions, |r| of_rows(column(r), |s, e| s + x[e])) / m;
             let variance = grouped(n, positions, |r| {
-                column(r).fold(0.0, |s, e| (x[e] - mean).mul_add(x[e] - mean, s))
+                of_rows(column(r), |s, e| (x[e] - mean).mul_add(x[e] - mean, s))
             }) / m;
             let r = 1.0 / (variance + 1e-5).sqrt();
-            let b = grouped(n, positions, |r| column(r).fold(0.0, |s, e| s + dy[e]));
+            let b = grouped(n, positions, |r| of_rows(column(r), |s, e| s + dy[e]));
             let g = grouped(n, positions, |rows| {
-                column(rows).fold(0.0, |s, e| dy[e].mul_add((x[e] - mean) * r, s))
+                of_rows(column(rows), |s, e| dy[e].mul_add((x[e] - mean) * r, s))
             });
             (want[j], want[c + j]) = (mean, variance);
             for e in column(0..n) {

@@ -261,7 +261,7 @@ proptest! {
                     };
                     (value, all.w[t * o + q])
                 });
-                activate(all.activation, chain(all.b[q], terms))
+                activate(all.activation, in_blocks(64, all.b[q], terms))
             })
             .collect();
         prop_assert_eq!(bits(&y), bits(&want));
@@ -288,7 +288,7 @@ proptest! {
         type Binary = (fn(Path, &[f32], &[f32], &mut [f32]), fn(f32, f32, f32) -> f32);
         let binary: [Binary; 4] = [
             (elementwise::relu_backward, |y, dy, dx| dx + if y <= 0.0 { 0.0 } else { dy }),
-            (elementwise::tanh_backward, |y, dy, dx| dx + dy * (1.0 - y * y)),
+            (elementwise::tanh_backward, |y, dy, dx| dx + dy * ((1.0 - y) * (1.0 + y))),
             (elementwise::sigmoid_backward, |y, dy, dx| dx + dy * (y * (1.0 - y))),
             (elementwise::add, |a, b, _| a + b),
         ];

@@ -1,14 +1,15 @@
-//! The innermost loops, in assembly: a block of the chains of a tile, all accumulators in registers.
+//! The innermost loops, in assembly: the chains of a tile, all accumulators in registers.
 //!
 //! A compiler left to itself keeps a pointer for every row, of which there are more than registers, and spends as much on them as
 //! on the arithmetic. Here rows are addressed in groups of four, by one pointer and one stride: `[a]`, `[a + one]`, `[a + 2·one]`,
 //! `[a + three]`.
 
 use std::arch::asm;
-use std::arch::x86_64::__m512;
+use std::arch::x86_64::{_mm512_set1_ps, _mm512_storeu_ps};
+use std::mem::MaybeUninit;
+use std::ptr::null_mut;
 
-use super::super::Segment;
-use super::Sums;
+use super::super::{LANES, Segment};
 
 /// What a loop reads besides its registers. Its layout is known to the assembly.
 #[repr(C)]
@@ -19,8 +20,11 @@ pub(super) struct Run {
     pub lines: *const f32,
     /// The end of the block's segments.
     pub end: *const Segment,
-    /// Where the accumulators come from and go to: row after row, one or two vectors each.
-    pub sums: *mut __m512,
+    /// Where the accumulators come from and the sums go to: row after row, one or two vectors each.
+    pub sums: *mut f32,
+    /// The sums of the blocks that have ended, laid out like `sums`: -0 at first, which changes nothing it is added to. Null
+    /// where there is one block.
+    pub totals: *mut f32,
 }
 
 /// Distances in bytes.
@@ -274,6 +278,63 @@ macro_rules! store {
     };
 }
 
+/// Adds an accumulator to what its place in the totals holds.
+macro_rules! add {
+    (1, $row:tt) => {
+        concat!(
+            "vaddps zmm",
+            $row,
+            ", zmm",
+            $row,
+            ", [{len} + 64*",
+            $row,
+            "]\n"
+        )
+    };
+    (2, $row:tt) => {
+        concat!(
+            "vaddps ",
+            even!($row),
+            ", ",
+            even!($row),
+            ", [{len} + 128*",
+            $row,
+            "]\n",
+            "vaddps ",
+            odd!($row),
+            ", ",
+            odd!($row),
+            ", [{len} + 128*",
+            $row,
+            " + 64]\n"
+        )
+    };
+}
+
+macro_rules! zero {
+    (1, $row:tt) => {
+        concat!("vpxord zmm", $row, ", zmm", $row, ", zmm", $row, "\n")
+    };
+    (2, $row:tt) => {
+        concat!(
+            "vpxord ",
+            even!($row),
+            ", ",
+            even!($row),
+            ", ",
+            even!($row),
+            "\n",
+            "vpxord ",
+            odd!($row),
+            ", ",
+            odd!($row),
+            ", ",
+            odd!($row),
+            "\n"
+        )
+    };
+}
+
 macro_rules! second_vector {
     (1) => {
         ""
@@ -297,6 +358,15 @@ macro_rules! loops {
                     "/* {one} {three} */\n",
                     "mov {len}, [{run} + 48]\n",
                     $(load!($v, $row),)+
+                    "jmp 2f\n",
+                    // The next segment. Where a block begins, the last one joins the totals.
+                    "5:\n",
+                    "cmp byte ptr [{segment} + 24], 0\n",
+                    "je 2f\n",
+                    "mov {len}, [{run} + 56]\n",
+                    $(add!($v, $row),)+
+                    $(store!($v, $row),)+
+                    $(zero!($v, $row),)+
                     // A segment.
                     "2:\n",
                     "mov {len}, [{segment}]\n",
@@ -332,7 +402,12 @@ macro_rules! loops {
                     "4:\n",
                     "add {segment}, {size}\n",
                     "cmp {segment}, [{run} + 40]\n",
-                    "jne 2b\n",
+                    "jne 5b\n",
+                    "mov {len}, [{run} + 56]\n",
+                    "test {len}, {len}\n",
+                    "jz 6f\n",
+                    $(add!($v, $row),)+
+                    "6:\n",
                     "mov {len}, [{run} + 48]\n",
                     $(store!($v, $row),)+
                     ),
@@ -382,28 +457,39 @@ mod two {
 /// A loop for a number of rows; see its safety section.
 type Loop = unsafe fn(&Run, *const Segment, Distances);
 
-/// A block of the chains of `rows` rows (1 to 14), `V` (1 or 2) vectors wide, from the values in `sums` to the values in `sums`.
+/// The chains of `rows` rows (1 to 14), `V` (1 or 2) vectors wide, from the values in `sums`, row after row, to the sums of
+/// their blocks there.
 ///
 /// # Safety
-/// The processor has AVX-512F; there is a segment; every step of every segment lies within rows and panel.
+/// The processor has AVX-512F; there is a segment; every step of every segment lies within rows and panel; `sums` holds these
+/// rows, and nothing else reads or writes them meanwhile.
 #[target_feature(enable = "avx512f")]
 #[inline]
-pub(super) unsafe fn block<const V: usize>(
+pub(super) unsafe fn chains<const V: usize>(
     rows: usize,
     groups: [*const f32; 4],
     lines: *const f32,
     segments: &[Segment],
     by: Distances,
-    sums: &mut Sums<V>,
+    sums: *mut f32,
 ) {
     let range = segments.as_ptr_range();
-    let run = Run {
+    let mut totals: MaybeUninit<[[f32; 2 * LANES]; 14]> = MaybeUninit::uninit();
+    let mut run = Run {
         groups,
         lines,
         end: range.end,
-        sums: sums.as_mut_ptr().cast(),
+        sums,
+        totals: null_mut(),
     };
+    if segments[1..].iter().any(|s| s.begins) {
+        run.totals = totals.as_mut_ptr().cast();
+        for i in 0..rows * V {
+            // SAFETY: there is room for 14 rows of two vectors.
+            unsafe { _mm512_storeu_ps(run.totals.add(i * LANES), _mm512_set1_ps(-0.0)) };
+        }
+    }
     let of = if V == 1 { &one::BY_ROWS } else { &two::BY_ROWS };
-    // SAFETY: the caller's promise; `sums` has 16 rows of `V` vectors.
+    // SAFETY: the caller's promise; the loop reads and writes as many rows of the totals as were written above.
     unsafe { of[rows - 1](&run, range.start, by) }
 }
