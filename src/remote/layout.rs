@@ -48,6 +48,17 @@ impl Segment {
         Segment(self.0.chars().take(bytes.max(1)).collect())
     }
 
+    /// The first digits of a digest.
+    pub fn of_digest(digest: &Digest) -> Segment {
+        Segment(digest.hex()[..32].to_owned())
+    }
+
+    /// A word of the program.
+    pub(super) fn of_word(word: &'static str) -> Segment {
+        debug_assert!(word.parse::<Segment>().is_ok(), "BUG: `{word}`");
+        Segment(word.to_owned())
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
