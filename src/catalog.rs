@@ -1,4 +1,4 @@
-//! The catalog: what the engine knows of a *kind*, as data and three functions.
+//! The catalog: what the engine knows of a *kind*, as data and four functions.
 //!
 //! The engine never names a kind it can run: `main` hands it the catalog of the stage crate, and programs named by
 //! `uses: ./tool` are described by the same type. What a kind computes is unknown here.

@@ -34,5 +34,7 @@ pub mod survey;
 
 pub mod run;
 
+pub mod export;
+
 pub mod cli;
 pub mod ui;

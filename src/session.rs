@@ -17,7 +17,7 @@ use crate::plan::{Instance, InstanceIndex, Plan, Source, Work};
 use crate::project::Project;
 use crate::record::event::Reason;
 use crate::relpath::RelPath;
-use crate::store::{LinkMode, StatCache, Store, StoreError};
+use crate::store::{LinkMode, Record, StatCache, Store, StoreError};
 
 /// See the module.
 pub struct Session {
@@ -217,6 +217,20 @@ impl Session {
             }
         }
         (None, lost)
+    }
+
+    /// The record that is the source of a hit, where the store has it.
+    pub fn record_of(&self, instance: &Instance, hit: &Hit) -> Option<Record> {
+        let records = self.store.lookup(&hit.key);
+        records
+            .into_iter()
+            .find(|record| self.is_record_of(instance, hit, record))
+    }
+
+    /// Whether a record has the outputs of a hit.
+    pub fn is_record_of(&self, instance: &Instance, hit: &Hit, record: &Record) -> bool {
+        let mut outputs = instance.outputs.iter().zip(&hit.outputs);
+        outputs.all(|(spec, content)| record.outputs.get(&*spec.name) == Some(content))
     }
 
     fn all_present(&self, outputs: &[Content]) -> anyhow::Result<bool> {

@@ -247,3 +247,96 @@ fn other_bits_are_told_and_remembered() {
         said.err
     );
 }
+
+/// Another machine with the files git would bring.
+fn clone_of(from: &TestSpace, user: &str) -> TestSpace {
+    let mut space = TestSpace::new();
+    for file in [
+        "pipeline.yaml",
+        "repro.lock",
+        "repro.trust.toml",
+        "repro.remotes.toml",
+    ] {
+        space.write(file, from.read(file));
+    }
+    space
+        .set_env("USER", user)
+        .set_env("REPRO_KEY_PASSPHRASE", user);
+    space
+}
+
+#[test]
+fn signatures_and_accounts_reach_other_machines() {
+    let (anna, hidden) = verified_space();
+    let remote = anna.project.with_file_name("remote");
+    std::fs::create_dir(&remote).unwrap();
+    anna.ok(&["remote", "add", "lab", remote.to_str().unwrap()]);
+    anna.ok(&["push"]);
+
+    // Ben gets the result, makes it again, and says so.
+    let ben = clone_of(&anna, "ben");
+    ben.ok(&["trust", "init"]);
+    ben.ok(&["pull"]);
+    let said = ben.json(&["verify", "words", "--push"]);
+    assert_eq!(said[0]["signers"].to_string(), r#"["anna","ben"]"#);
+    // Now two vouch for it, and who asks for two believes it; the other result has one.
+    let carl = clone_of(&ben, "carl");
+    carl.edit("repro.trust.toml", "1 of any", "2 of people");
+    let said = carl.run(&["pull", "words"]).expect(0, &["pull"]);
+    assert_eq!(
+        carl.read("artifacts/words/words.txt"),
+        "one two\n",
+        "{}",
+        said.err
+    );
+    let said = carl.run(&["pull", "tree"]).expect(1, &["pull"]);
+    assert!(
+        said.err.contains("`2 of people` is asked for"),
+        "{}",
+        said.err
+    );
+    assert!(
+        carl.ok(&["why", "words"])
+            .contains("vouched for by: anna, ben")
+    );
+
+    // Somebody gets other bits; who looks, hears of it.
+    std::fs::write(&hidden, "one too\n").unwrap();
+    ben.run(&["verify", "words", "--push"])
+        .expect(4, &["verify"]);
+    assert!(!anna.ok(&["why", "words"]).contains("other bits"));
+    std::fs::write(&hidden, "one two\n").unwrap();
+    // Anna's file does not list Ben yet.
+    let said = anna
+        .run(&["verify", "words", "--pull"])
+        .expect(0, &["verify"]);
+    assert!(said.out.contains("words: identical"), "{}", said.out);
+    let why = anna.ok(&["why", "words"]);
+    assert!(
+        why.contains("other bits: output `text` from byte 5 on") && !why.contains("signed by ben"),
+        "{why}"
+    );
+    anna.write("repro.trust.toml", ben.read("repro.trust.toml"));
+    assert!(anna.ok(&["why", "words"]).contains("signed by ben"));
+}
+
+/// The help texts are the reference manual: a change is looked at.
+#[test]
+fn help_texts() {
+    let space = TestSpace::new();
+    let commands: [&[&str]; 9] = [
+        &["trust"],
+        &["trust", "init"],
+        &["trust", "add"],
+        &["trust", "remove"],
+        &["trust", "list"],
+        &["trust", "show"],
+        &["verify"],
+        &["export"],
+        &["import"],
+    ];
+    for command in commands {
+        let args = [command, &["--help"]].concat();
+        insta::assert_snapshot!(format!("help_{}", command.join("_")), space.ok(&args));
+    }
+}

@@ -6,6 +6,7 @@ mod claims;
 mod clean;
 mod dag;
 mod diff;
+mod export;
 mod fsck;
 mod gc;
 mod gc_remote;
@@ -82,6 +83,8 @@ enum Command {
     Remote(remote::RemoteArgs),
     Verify(verify::VerifyArgs),
     Trust(trust::TrustArgs),
+    Export(export::ExportArgs),
+    Import(export::ImportArgs),
     Gc(gc::GcArgs),
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
@@ -178,6 +181,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Remote(args) => remote::main(&context, &args),
         Command::Verify(args) => verify::main(&context, &args),
         Command::Trust(args) => trust::main(&context, &args),
+        Command::Export(args) => export::export(&context, &args),
+        Command::Import(args) => export::import_(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
         Command::Pin(args) => pin::main(&context, &args),
         Command::Unpin(args) => pin::unpin(&context, &args),

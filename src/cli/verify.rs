@@ -4,17 +4,23 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
+use super::sharing::{RemoteArgs, Way};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::difference;
-use crate::digest::Content;
+use crate::digest::{Content, Digest};
 use crate::exec::Cancel;
-use crate::plan::Instance;
+use crate::plan::{Instance, Source};
+use crate::remote::divergence;
+use crate::remote::fetch::fetch;
+use crate::remote::lookup::{Answer, look_up};
+use crate::remote::publish::{Publication, publish};
 use crate::run::{ReplayTerms, Replayed, host_name, replay};
 use crate::session::{Hit, Session};
-use crate::store::Record;
+use crate::store::{Pending, Record, Staged};
 use crate::survey::Survey;
 use crate::trust::{Differing, Divergence, Facts, Signer, SignerName, Trust};
 use crate::ui::style::duration;
@@ -25,7 +31,8 @@ use crate::ui::style::duration;
 /// the recorded ones, your signature is added to the result: the more machines agree, the more it is worth. Where they
 /// are not, what differs is shown (which output, file, byte and, in tensors and tables, value), kept as an account that
 /// `repro why` shows, and the exit code is 4; the recorded result stays. Without a signing key (`repro trust init`)
-/// nothing is signed and everything else is the same.
+/// nothing is signed and everything else is the same. With --push, signature or account go to the remote too, under the
+/// same result, and what others told there is heard.
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
     /// Instances, stages or claims.
@@ -39,6 +46,14 @@ pub struct VerifyArgs {
     /// Compare only; sign nothing.
     #[arg(long)]
     no_sign: bool,
+    /// Get from the remote what is not here: inputs, and results that were only looked up.
+    #[arg(long, conflicts_with = "offline")]
+    pull: bool,
+    /// Publish the signature, or the account of other bits, on the remote; as --pull otherwise.
+    #[arg(long, conflicts_with = "offline")]
+    push: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
     /// Leave the private directory of the execution here (for one instance; must not exist).
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -74,7 +89,11 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
         "--keep is for one instance; {} are named",
         targets.len()
     );
-    let trust = Trust::read(&session.project.root)?;
+    let trust = Arc::new(Trust::read(&session.project.root)?);
+    let way = match args.pull || args.push {
+        true => Some(Way::to(&session.project.root, &args.remote)?),
+        false => None,
+    };
     // A passphrase is asked for now, not after hours of work.
     let signer = match args.no_sign {
         true => None,
@@ -102,6 +121,15 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
             );
         };
         let threads = instance.policy.cpus.unwrap_or(cpus).min(cpus);
+        let mut verifier = Verifier {
+            session: &session,
+            trust: &trust,
+            signer: signer.as_ref(),
+            way: way.as_ref(),
+            push: args.push,
+            facts: Facts::default(),
+        };
+        verifier.prepare(instance, contents)?;
         let terms = ReplayTerms {
             keep: args.keep.clone(),
             cpus: threads,
@@ -125,19 +153,13 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
                 continue;
             }
         };
-        let facts = Facts {
+        verifier.facts = Facts {
             invocation: None,
             started: Some(started),
             finished: Some(jiff::Timestamp::now().to_string()),
             host: Some(host_name()),
             threads: Some(threads.into()),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        };
-        let verifier = Verifier {
-            session: &session,
-            trust: &trust,
-            signer: signer.as_ref(),
-            facts: &facts,
         };
         let outcome = verifier.judge(instance, hit, &replayed)?;
         if args.json {
@@ -155,6 +177,9 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
         }
         if !outcome.differing.is_empty() && exit == Exit::Done {
             exit = Exit::Diverged;
+        }
+        if let Some(way) = &way {
+            way.show_warnings();
         }
     }
     if args.json {
@@ -177,12 +202,32 @@ fn draw<T>(targets: &mut Vec<T>, count: usize) -> anyhow::Result<()> {
 /// What all instances of one command share.
 struct Verifier<'a> {
     session: &'a Session,
-    trust: &'a Trust,
+    trust: &'a Arc<Trust>,
     signer: Option<&'a Signer>,
-    facts: &'a Facts,
+    way: Option<&'a Way>,
+    /// The remote is to hear of it.
+    push: bool,
+    /// Of the execution.
+    facts: Facts,
 }
 
 impl Verifier<'_> {
+    /// Gets the inputs that are not here.
+    fn prepare(&self, instance: &Instance, contents: &[Vec<Content>]) -> anyhow::Result<()> {
+        let Some(way) = self.way else { return Ok(()) };
+        let items = instance.needs.iter().zip(contents);
+        let produced = items.flat_map(|(need, contents)| need.items.iter().zip(contents));
+        let wanted: Vec<Content> = produced
+            .filter(|(item, _)| matches!(item.source, Source::Output { .. }))
+            .map(|(_, content)| *content)
+            .filter(|content| !self.session.store.has(content).unwrap_or(false))
+            .collect();
+        for outcome in fetch(&way.link, &self.session.store, &wanted)? {
+            outcome.with_context(|| format!("an input of `{}` is not to be had", instance.id))?;
+        }
+        Ok(())
+    }
+
     /// Compares, and signs or keeps an account.
     fn judge(
         &self,
@@ -190,16 +235,19 @@ impl Verifier<'_> {
         hit: &Hit,
         replayed: &Replayed,
     ) -> anyhow::Result<Outcome> {
-        let differing = self.differing(instance, hit, replayed)?;
         let record = self.record(instance, hit)?;
+        let differing = self.differing(instance, hit, replayed)?;
         let (key, result) = (record.key, record.result());
         let store = &self.session.store;
         let mut is_signed = false;
         if differing.is_empty() {
+            self.keep(&record, replayed)?;
             if let Some(signer) = self.signer {
-                let envelope = signer.sign(&record, self.facts);
-                store.keep_envelope(&key, &result, &signer.id().to_string(), &envelope)?;
+                let id = signer.id().to_string();
+                let envelope = signer.sign(&record, &self.facts);
+                store.keep_envelope(&key, &result, &id, &envelope)?;
                 is_signed = true;
+                self.publish(&record, &id, envelope)?;
             }
         } else {
             let account = Divergence {
@@ -215,8 +263,20 @@ impl Verifier<'_> {
                 .iter()
                 .map(|(name, content)| (name.to_string(), *content))
                 .collect();
-            let account = account.with_facts(self.facts);
-            store.keep_divergence(&key, &account.seal(&found, self.signer))?;
+            let account = account.with_facts(&self.facts).seal(&found, self.signer);
+            store.keep_divergence(&key, &account)?;
+            if let Some(way) = self.way.filter(|_| self.push) {
+                divergence::tell(&way.link, &key, &account)?;
+            }
+        }
+        if let Some(way) = self.way {
+            // For who else vouches.
+            let _ = self.on_the_remote(&key);
+            for account in divergence::heard(&way.link, &key) {
+                if Divergence::open(&account, &key, self.trust).is_some() {
+                    store.keep_divergence(&key, &account)?;
+                }
+            }
         }
         let (signers, _) = self.trust.signers(&record, &store.envelopes(&key, &result));
         Ok(Outcome {
@@ -225,6 +285,46 @@ impl Verifier<'_> {
             is_signed,
             wall_s: replayed.usage.wall_s,
         })
+    }
+
+    /// A result whose bytes are elsewhere has them here now: they were just made.
+    fn keep(&self, record: &Record, replayed: &Replayed) -> anyhow::Result<()> {
+        let store = &self.session.store;
+        for (name, content) in &record.outputs {
+            if !store.has(content)?
+                && let Some(path) = replayed.paths.get(name.as_str())
+            {
+                let (made, staged) = store.absorb_copy(path)?;
+                store.keep(&made, staged)?;
+            }
+        }
+        let pending = Pending {
+            record: record.clone(),
+            staged: Staged::default(),
+        };
+        for committed in store.commit(vec![pending]) {
+            committed?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, record: &Record, id: &str, envelope: Vec<u8>) -> anyhow::Result<()> {
+        let Some(way) = self.way.filter(|_| self.push) else {
+            return Ok(());
+        };
+        let publication = Publication {
+            record: record.clone(),
+            signatures: vec![(id.parse()?, envelope)],
+        };
+        for published in publish(&way.link, &self.session.store, vec![publication]) {
+            published.map_err(|why| {
+                anyhow::anyhow!(
+                    "the signature was not published on `{}`: {why}",
+                    way.link.name()
+                )
+            })?;
+        }
+        Ok(())
     }
 
     fn differing(
@@ -240,13 +340,13 @@ impl Verifier<'_> {
                 continue;
             }
             let first = match replayed.paths.get(&spec.name) {
-                Some(path) => difference::first(
+                Some(path) if self.is_here(recorded)? => difference::first(
                     &self.session.store,
                     recorded,
                     path,
                     self.session.catalog.describe_difference,
                 )?,
-                None => None,
+                _ => None,
             };
             differing.push(Differing {
                 output: spec.name.to_string(),
@@ -258,19 +358,37 @@ impl Verifier<'_> {
         Ok(differing)
     }
 
-    /// The record the hit is of.
+    /// Whether the recorded bytes are here, or can be had.
+    fn is_here(&self, recorded: &Content) -> anyhow::Result<bool> {
+        if let Some(way) = self.way {
+            let _ = fetch(&way.link, &self.session.store, &[*recorded])?;
+        }
+        Ok(self.session.store.has(recorded)?)
+    }
+
+    /// The result the remote has, if it is believed; its signatures are kept here.
+    fn on_the_remote(&self, key: &Digest) -> Option<Record> {
+        let way = self.way?;
+        let mut found = None;
+        look_up(&way.link, self.trust, vec![*key], |_, answer| {
+            if let Answer::Hit(believed) = answer {
+                crate::run::keep_envelopes(&self.session.store, &believed);
+                found = Some(believed.record);
+            }
+        });
+        found
+    }
+
+    /// The record the hit is of; one whose bytes are elsewhere may be there as well.
     fn record(&self, instance: &Instance, hit: &Hit) -> anyhow::Result<Record> {
-        let is_it = |record: &Record| {
-            let outputs = instance.outputs.iter().zip(&hit.outputs);
-            let mut same =
-                outputs.map(|(spec, content)| record.outputs.get(&*spec.name) == Some(content));
-            same.all(|same| same)
-        };
-        let records = self.session.store.lookup(&hit.key);
-        records.into_iter().find(is_it).ok_or_else(|| {
-            anyhow::anyhow!(
-                "the record of `{}` is gone; `repro run {}` makes it again",
-                instance.id,
+        if let Some(record) = self.session.record_of(instance, hit) {
+            return Ok(record);
+        }
+        let found = self.on_the_remote(&hit.key);
+        let of_hit = |record: &Record| self.session.is_record_of(instance, hit, record);
+        found.filter(of_hit).with_context(|| {
+            format!(
+                "the result of `{}` is not here, only what it should be; --pull looks for it on the remote",
                 instance.id
             )
         })

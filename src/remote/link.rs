@@ -191,7 +191,7 @@ impl Link {
     }
 
     /// A call failed for good: told of when the remote answers again, or with [`Link::tell_doubts`].
-    pub(super) fn doubt(&self, text: &str) {
+    pub fn doubt(&self, text: &str) {
         if self.given_up().is_none() {
             let mut doubts = self.doubts.lock().unwrap_or_else(|e| e.into_inner());
             doubts.push(text.to_owned());
@@ -201,8 +201,11 @@ impl Link {
     /// Nothing more is asked for now: tells of the calls that failed last.
     pub fn tell_doubts(&self) {
         let doubts = std::mem::take(&mut *self.doubts.lock().unwrap_or_else(|e| e.into_inner()));
-        if self.given_up().is_none() {
-            doubts.iter().for_each(|text| self.warning(text));
+        match &doubts[..] {
+            [] => {}
+            _ if self.given_up().is_some() => {}
+            [only] => self.warning(only),
+            [first, rest @ ..] => self.warning(&format!("{first} (and {} more)", rest.len())),
         }
     }
 

@@ -7,6 +7,7 @@ mod backend;
 pub mod backends;
 pub mod census;
 pub mod config;
+pub mod divergence;
 pub mod encoding;
 pub mod fetch;
 pub mod fsck;

@@ -22,6 +22,9 @@ use super::wave::wave;
 /// Objects up to this size are sent without asking first whether they are there, where that is not likely.
 const BLIND_BYTES_MAX: u64 = 256 << 10;
 
+/// Bytes of a signer's name in the name of a signature: enough to tell signers apart, which is all it is for.
+const SIGNER_BYTES: usize = 16;
+
 /// A result to be published.
 #[derive(Debug, Clone)]
 pub struct Publication {
@@ -433,7 +436,7 @@ fn describe_one(
         let place = Place::Envelope {
             key,
             result,
-            signer: signer.clone(),
+            signer: signer.shortened(SIGNER_BYTES),
         };
         made.push((place, envelope.clone()));
     }

@@ -148,6 +148,11 @@ impl Store {
         self.session().map(|_| ())
     }
 
+    /// Bytes that can still be written to its disk, where that is known.
+    pub fn free_bytes(&self) -> Option<u64> {
+        sys::free_bytes(&self.root)
+    }
+
     fn warning(&self, text: &str) {
         (self.warn)(text);
     }

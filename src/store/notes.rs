@@ -2,7 +2,7 @@
 //! bits. Losing one loses no result.
 //!
 //! ```text
-//! envelopes/ab/<62 hex of the key>/<result>.<signer>   a signature
+//! envelopes/ab/<62 hex of the key>/<result>.<name>     a signature
 //! divergence/ab/<62 hex of the key>/<digest of it>     an account of a difference
 //! ```
 //!
@@ -27,7 +27,8 @@ const COUNT_MAX: usize = 256;
 const BYTES_MAX: u64 = 16 << 20;
 
 impl Store {
-    /// Keeps a signature under a result; `signer` is a name of hexadecimal digits. What is there stays.
+    /// Keeps a signature under a result. `name`, of hexadecimal digits, is the key's for one's own, which is needed once, and the
+    /// digest of the envelope for others', so that a forged one cannot take the place of a true one. What is there stays.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -35,10 +36,10 @@ impl Store {
         &self,
         key: &Digest,
         result: &Digest,
-        signer: &str,
+        name: &str,
         bytes: &[u8],
     ) -> Result<(), StoreError> {
-        self.keep_note(ENVELOPES, key, &format!("{result}.{signer}"), bytes)
+        self.keep_note(ENVELOPES, key, &format!("{result}.{name}"), bytes)
     }
 
     /// The signatures kept under a result.

@@ -174,6 +174,21 @@ pub(crate) fn is_remote_filesystem(path: &Path) -> bool {
     }
 }
 
+/// Bytes a user can still write on the file system of `path`; `None` where it does not say.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut info = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: a path that ends in NUL, and a buffer of the right type.
+    if unsafe { libc::statvfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: statvfs returned 0, so it has filled the buffer.
+    let info = unsafe { info.assume_init() };
+    #[allow(clippy::unnecessary_cast)] // the types differ between systems
+    (info.f_bavail as u64).checked_mul(info.f_frsize as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

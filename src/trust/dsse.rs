@@ -68,6 +68,11 @@ pub fn seal(key: &SecretKey, payload: &[u8]) -> Vec<u8> {
     write(payload, &signature)
 }
 
+/// The name of the key an envelope says it is signed with, to name it by. Proves nothing.
+pub fn claimed_signer(bytes: &[u8]) -> Option<KeyId> {
+    Envelope::parse(bytes).ok()?.claimed().next()
+}
+
 /// An envelope that nobody has signed.
 pub fn unsigned(payload: &[u8]) -> Vec<u8> {
     write(payload, "")

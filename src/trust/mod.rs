@@ -17,7 +17,7 @@ mod statement;
 mod tests;
 
 pub use divergence::{Differing, Divergence};
-pub use dsse::ENVELOPE_BYTES_MAX;
+pub use dsse::{ENVELOPE_BYTES_MAX, claimed_signer};
 pub use edit::{Added, TrustText};
 pub use judge::{ENVELOPES_MAX, Reason, Trust, Verdict};
 pub use key::{BadPublicKey, BadSecretKey, KeyId, Passphrase, PublicKey, SecretKey};
@@ -26,4 +26,4 @@ pub use scope::{BadPattern, ScopePattern};
 pub use signer::{
     Ask, KEY_VARIABLE, Signer, ask_on_terminal, keep_key, key_path, known_passphrase,
 };
-pub use statement::{Facts, Mismatch, is_own, mark_origin};
+pub use statement::{Facts, Mismatch, is_described, is_own, mark_origin, write as statement_text};
