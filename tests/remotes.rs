@@ -3,6 +3,9 @@
 mod servers;
 mod support;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use servers::s3::S3;
 use servers::skip;
 use servers::sshd::Sshd;
@@ -153,4 +156,246 @@ fn a_host_that_ssh_reaches_is_added() {
     ] {
         assert!(said.contains(words), "{said}");
     }
+}
+
+const STUDY: &str = r#"
+version: 1
+name: study
+vars: {n: 6, salt: a}
+stages:
+  data:
+    matrix: {i: {range: [0, "${vars.n}", 1]}}
+    run: "mkdir ${outputs.tree}; for f in 1 2 3; do echo ${vars.salt} ${matrix.i} $f > ${outputs.tree}/$f; done; echo ${vars.salt} ${matrix.i} > ${outputs.file}"
+    outputs: {tree: tree, file: file.txt}
+"#;
+
+/// A project that publishes, and a directory it publishes in.
+struct Study {
+    space: TestSpace,
+    remote: PathBuf,
+}
+
+impl Study {
+    fn new() -> Study {
+        let mut space = TestSpace::with_pipeline(STUDY);
+        let key = space.ok(&["trust", "init", "--ci", "buildbot", "--no-passphrase"]);
+        space.set_env("REPRO_SIGNING_KEY", key);
+        let remote = space.project.with_file_name("lab");
+        space.ok(&["remote", "add", "lab", remote.to_str().unwrap()]);
+        Study { space, remote }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let (mut files, mut todo) = (Vec::new(), vec![self.remote.clone()]);
+        while let Some(dir) = todo.pop() {
+            for entry in std::fs::read_dir(dir).unwrap().flatten() {
+                match entry.path() {
+                    path if path.is_dir() => todo.push(path),
+                    path => files.push(path),
+                }
+            }
+        }
+        files
+    }
+
+    /// Makes everything on the remote older whose name holds this.
+    fn age(&self, part: &str, days: u64) {
+        for path in self.files() {
+            if !path.to_str().unwrap().contains(part) {
+                continue;
+            }
+            let file = std::fs::File::open(&path).unwrap();
+            let before = file.metadata().unwrap().modified().unwrap();
+            let older = before - Duration::from_secs(days * 86_400);
+            file.set_times(std::fs::FileTimes::new().set_modified(older))
+                .unwrap();
+        }
+    }
+
+    fn fsck(&self) {
+        let said = self.space.json(&["fsck", "--remote"]);
+        assert_eq!(said["findings"].as_array().unwrap().len(), 0, "{said}");
+    }
+}
+
+#[test]
+fn a_remote_is_collected_checked_and_repaired() {
+    let study = Study::new();
+    study.space.ok(&["run", "--push"]);
+    study.fsck();
+    for part in ["objects/", "trees/", "packs/", "actions/", "heads/"] {
+        study.age(part, 30);
+    }
+    // All of it is what repro.lock names.
+    let plan = study.space.json(&["gc", "--remote"]);
+    assert_eq!(
+        (&plan["marked"]["names"], &plan["leases"]),
+        (&0.into(), &1.into()),
+        "{plan}"
+    );
+    // A pinned result stays, whatever becomes of the pipeline; the others go when nothing names them any more.
+    study.space.ok(&["pin", "data[i=0]"]);
+    study.space.edit("pipeline.yaml", "salt: a", "salt: b");
+    study.space.ok(&["run", "--push"]);
+    let text = study.space.ok(&["gc", "--remote"]);
+    assert!(
+        text.contains("add --yes to do it") && text.contains("5 results"),
+        "{text}"
+    );
+    assert_eq!(
+        study.space.json(&["gc", "--remote", "--yes"])["removed"]["names"],
+        0
+    );
+    study.age("/gc/", 2);
+    let swept = study.space.json(&["gc", "--remote", "lab", "--yes"]);
+    // Of each: head, record, signature, listing, pack, object.
+    assert_eq!(swept["removed"]["names"], 5 * 6, "{swept}");
+    study.fsck();
+    assert!(
+        study
+            .space
+            .ok(&["gc", "--remote"])
+            .contains("nothing to do")
+    );
+    let few = study
+        .space
+        .run(&["gc", "--remote", "--yes", "--keep-days", "3"]);
+    assert!(
+        few.code == 2 && few.err.contains("12 or more"),
+        "{}",
+        few.err
+    );
+
+    // Damage is found, and repaired from this store.
+    let object = study
+        .files()
+        .into_iter()
+        .find(|p| p.to_str().unwrap().contains("/objects/"))
+        .unwrap();
+    std::fs::write(&object, "nonsense").unwrap();
+    let found = study.space.run(&["fsck", "--remote"]);
+    assert!(
+        found.code == 5 && found.out.contains("3 findings"),
+        "{}",
+        found.out
+    );
+    let repaired = study
+        .space
+        .run(&["fsck", "--remote", "--repair"])
+        .expect(0, &["fsck"]);
+    assert!(
+        repaired.out.contains("sent again from the store"),
+        "{}",
+        repaired.out
+    );
+    study.fsck();
+}
+
+/// Killed again and again at any moment, collections end up where one that is left alone does.
+#[test]
+fn a_collection_that_is_killed_goes_on() {
+    let study = Study::new();
+    study.space.edit("pipeline.yaml", "n: 6", "n: 120");
+    study.space.ok(&["run", "--push"]);
+    for part in ["objects/", "trees/", "packs/", "actions/", "heads/"] {
+        study.age(part, 30);
+    }
+    study.space.edit("pipeline.yaml", "salt: a", "salt: b");
+    study.space.ok(&["run", "--push"]);
+    study.space.ok(&["gc", "--remote", "--yes"]);
+    study.age("/gc/", 2);
+    let all = study.files().len();
+    let (mut kills, mut partial) = (0, 0);
+    let markers = || {
+        let files = study.files().into_iter();
+        files
+            .filter(|p| p.to_str().unwrap().contains("/gc/sweep/"))
+            .count()
+    };
+    for round in 0..60u64 {
+        let before = markers();
+        let mut gc = study.space.start(&["gc", "--remote", "--yes"]);
+        // Most of the time goes by before the sweep; half of the kills are to hit that.
+        while round % 4 > 0 && markers() == before && gc.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let delay = match round % 4 {
+            0 => Duration::from_millis(round * 3),
+            n => Duration::from_micros(n * round * 50),
+        };
+        std::thread::sleep(delay);
+        let is_over = gc.try_wait().unwrap().is_some();
+        let _ = gc.kill();
+        let _ = gc.wait();
+        study.fsck();
+        if is_over {
+            break;
+        }
+        kills += 1;
+        let left = study.files().len();
+        partial += usize::from(left < all && left > 100);
+    }
+    eprintln!("{kills} kills, {partial} of them in the sweep");
+    // Markers of dead sweeps go too, when they are seen to be dead.
+    study.age("/gc/sweep/", 1);
+    study.space.ok(&["gc", "--remote", "--yes"]);
+    study.age("/gc/", 2);
+    study.space.ok(&["gc", "--remote", "--yes"]);
+    study.fsck();
+    assert!(
+        study
+            .space
+            .ok(&["gc", "--remote"])
+            .contains("nothing to do")
+    );
+    // What the project needs is there: a clone gets it.
+    let heads = study
+        .files()
+        .into_iter()
+        .filter(|p| p.to_str().unwrap().contains("/heads/"));
+    assert_eq!(heads.count(), 120);
+}
+
+/// A small store keeps what is dear to compute.
+#[test]
+fn the_store_is_brought_below_a_budget() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nname: t\nstages:\n  cheap: {run: \"head -c 300000 /dev/zero | tr '\\\\0' c > ${outputs.o}\", outputs: {o: o}}\n  \
+         dear: {run: \"sleep 1; head -c 300000 /dev/zero | tr '\\\\0' d > ${outputs.o}\", outputs: {o: o}}\n  \
+         kept: {run: \"head -c 300000 /dev/zero | tr '\\\\0' k > ${outputs.o}\", outputs: {o: o}}\n",
+    );
+    space.ok(&["run"]);
+    space.ok(&["pin", "kept"]);
+    assert_eq!(space.json(&["pin"]).as_array().unwrap().len(), 1);
+    let plan = space.json(&["gc", "--budget", "700kB"]);
+    assert_eq!(
+        (&plan["actions"], &plan["done"]),
+        (&1.into(), &false.into()),
+        "{plan}"
+    );
+    space.ok(&["gc", "--budget", "700kB", "--yes"]);
+    let state = |name: &str| {
+        let all = space.json(&["status"]);
+        let of = all
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|i| i["instance"] == name);
+        of.unwrap()["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state("dear"), "cached");
+    assert_eq!(state("kept"), "cached");
+    assert_ne!(state("cheap"), "cached");
+    assert_eq!(space.json(&["gc", "--budget", "0"])["actions"], 1);
+    space.ok(&["gc", "--budget", "0", "--yes"]);
+    assert_eq!(state("kept"), "cached");
+    assert_eq!(
+        space.json(&["fsck"])["findings"].as_array().unwrap().len(),
+        0
+    );
+    space.ok(&["unpin", "kept"]);
+    space.ok(&["gc", "--budget", "0", "--yes"]);
+    assert!(space.store_files("objects").is_empty());
+    assert_eq!(space.run(&["gc", "--budget", "many"]).code, 2);
+    assert_eq!(space.executed(&[]), ["cheap", "dear", "kept"]);
 }

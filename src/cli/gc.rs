@@ -16,21 +16,41 @@ use crate::ui::style::{bytes, duration};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Results named one by one in the plan.
-const NAMED: usize = 10;
+pub(super) const NAMED: usize = 10;
 
-/// Remove from the store what no project needs.
+/// Remove from the store, or from a remote, what no project needs.
 ///
 /// Kept is what the repro.lock and the last runs of every project that used the store name, what is pinned or in use by a
 /// running process, and everything younger than --keep-days. Results of earlier versions of a pipeline go: should they be
 /// wanted again, they are executed again. Without --yes only the plan is shown.
+///
+/// With --budget the store is brought below a size: first goes what was not used for long and is cheap to compute again for
+/// its size, whatever needs it; pinned results and what running processes use stay. What is gone and wanted is executed again.
+///
+/// With --remote it is a remote's turn. Kept is what this project names (repro.lock, also on every branch and tag of git),
+/// what other clones said they need within 90 days of their last push, pull or run, and what was published within --keep-days
+/// (12 at least). What goes is marked by one collection and removed by another a day later, so collections are safe
+/// beside writers; `repro gc --remote --yes` once a day, on any machine, keeps a remote clean.
 #[derive(Debug, Clone, Args)]
 pub struct GcArgs {
     /// Do it.
     #[arg(short, long)]
-    yes: bool,
-    /// Keep what is younger, whoever needs it.
-    #[arg(long, value_name = "N", default_value_t = 30)]
-    keep_days: u32,
+    pub(super) yes: bool,
+    /// Bring the store below this size (`20GB`, `500MiB`).
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with_all = ["remote", "forget_gone_projects"])]
+    budget: Option<u64>,
+    /// Collect on a remote: the one named, or the default one.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    remote: Option<String>,
+    /// With --remote: the part of the remote that untrusted writers use.
+    #[arg(long, value_name = "NAME", requires = "remote")]
+    pub(super) scope: Option<String>,
+    /// With --remote: pipeline file or its directory; the nearest pipeline.yaml upwards when absent.
+    #[arg(short = 'C', long, value_name = "FILE", requires = "remote")]
+    pub(super) file: Option<std::path::PathBuf>,
+    /// Keep what is younger, whoever needs it; 30, on a remote 14, when absent.
+    #[arg(long, value_name = "N")]
+    pub(super) keep_days: Option<u32>,
     /// Keep resumable states that are younger.
     #[arg(long, value_name = "N", default_value_t = 7)]
     keep_states_days: u32,
@@ -39,12 +59,18 @@ pub struct GcArgs {
     forget_gone_projects: bool,
     /// Write one object: bytes_total, bytes_before, objects, trees, states, actions, recompute_s, done.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Runs the command.
 pub fn main(_context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
+    if let Some(name) = &args.remote {
+        return super::gc_remote::main(args, name);
+    }
     let store = open::store()?;
+    if let Some(bytes_max) = args.budget {
+        return budget(&store, bytes_max, args);
+    }
     let mut roots = HashSet::new();
     let mut gone = Vec::new();
     for project in store.projects()? {
@@ -71,7 +97,7 @@ pub fn main(_context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
         );
     }
     let policy = GcPolicy {
-        grace: DAY * args.keep_days,
+        grace: DAY * args.keep_days.unwrap_or(30),
         states_grace: DAY * args.keep_states_days,
     };
     let plan = if args.yes {
@@ -158,12 +184,66 @@ fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
     output::text(&text)
 }
 
+/// Evicts by [`Store::evict`].
+fn budget(store: &Store, bytes_max: u64, args: &GcArgs) -> anyhow::Result<Exit> {
+    let plan = store.evict(bytes_max, args.yes)?;
+    say(store, &plan, args)?;
+    Ok(Exit::Done)
+}
+
+/// `20GB`, `1.5TiB`, `500M`: powers of 1000, with an `i` of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size; write for example 20GB or 500MiB");
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let unit = unit.trim().to_ascii_lowercase();
+    let unit = unit.strip_suffix('b').unwrap_or(&unit);
+    let factor = match unit {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        "t" => 1e12,
+        "ki" => 1024.0,
+        "mi" => 1024.0 * 1024.0,
+        "gi" => 1024.0 * 1024.0 * 1024.0,
+        "ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(wrong()),
+    };
+    Ok((number * factor) as u64)
+}
+
 /// The kind of an action, or the first line of its script.
-fn what(preimage: &str) -> String {
+pub(super) fn what(preimage: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(preimage).unwrap_or_default();
     let script = value["command"]["script"]
         .as_str()
         .and_then(|s| s.lines().next());
     let said = value["kind"]["name"].as_str().or(script).unwrap_or("?");
     said.chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("20GB", 20_000_000_000),
+            ("1.5 KiB", 1536),
+            ("7", 7),
+            ("2m", 2_000_000),
+            ("1TiB", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GB", "1XB", "-1GB", "1.2.3"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod diff;
 mod export;
 mod fsck;
 mod gc;
+mod gc_remote;
 mod init;
 mod kinds;
 mod log;
@@ -16,6 +17,7 @@ mod logs;
 mod metrics;
 mod open;
 mod output;
+mod pin;
 mod pull;
 mod push;
 mod remote;
@@ -84,6 +86,8 @@ enum Command {
     Export(export::ExportArgs),
     Import(export::ImportArgs),
     Gc(gc::GcArgs),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
     Init(init::InitArgs),
@@ -180,6 +184,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Command::Export(args) => export::export(&context, &args),
         Command::Import(args) => export::import_(&context, &args),
         Command::Gc(args) => gc::main(&context, &args),
+        Command::Pin(args) => pin::main(&context, &args),
+        Command::Unpin(args) => pin::unpin(&context, &args),
         Command::Fsck(args) => fsck::main(&context, &args),
         Command::Clean(args) => clean::main(&context, &args),
         Command::Init(args) => init::main(&context, &args),
@@ -205,6 +211,7 @@ fn report(error: &anyhow::Error) -> Exit {
     let broken = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<crate::store::StoreError>()
             || cause.is::<crate::remote::BackendError>()
+            || cause.is::<crate::remote::gc::Stopped>()
             || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {

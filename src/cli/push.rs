@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::json;
 
-use super::sharing::{RemoteArgs, Way, signer};
+use super::sharing::{RemoteArgs, Way, announce, signer};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::digest::Content;
+use crate::digest::{Content, Digest};
 use crate::graph::Graph;
 use crate::plan::InstanceIndex;
 use crate::remote::publish::{Publication, Published, publish};
@@ -62,6 +62,8 @@ pub fn main(context: &Context, args: &PushArgs) -> anyhow::Result<Exit> {
         .flat_map(|p| p.record.outputs.values().map(|c| (*c, ())))
         .collect();
     let bytes_total = contents.keys().map(|c| c.bytes_total).sum();
+    let keys: Vec<Digest> = publications.iter().map(|p| p.record.key).collect();
+    announce(&way.link, &session.project, &keys);
     let outcomes = way.watch(
         bytes_total,
         |link| link.moved().sent,

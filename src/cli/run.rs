@@ -89,9 +89,16 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         cancel,
         executable: std::env::current_exe()?,
     };
+    let publishes = options.sharing.as_ref().filter(|s| s.push.is_some());
+    let publishes = publishes.map(|s| (s.link.clone(), s.warnings.clone()));
     let mut show = display(args, &session);
     let report = run::run(&mut session, &options, &mut *show)?;
     drop(show);
+    if let Some((link, warnings)) = publishes {
+        let way = Way { link, warnings };
+        super::sharing::announce(&way.link, &session.project, &[]);
+        way.show_warnings();
+    }
     // The process is about to end: giving back every small piece of a large plan would take a tenth of the run.
     std::mem::forget(std::mem::take(&mut session.plan.instances));
     std::mem::forget(std::mem::take(&mut session.index));

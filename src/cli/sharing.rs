@@ -10,8 +10,11 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::digest::Digest;
+use crate::project::Project;
 use crate::remote::config::Remotes;
 use crate::remote::layout::Scope;
+use crate::remote::lease;
 use crate::remote::link::Link;
 use crate::trust::{FILE_NAME, Signer, Trust};
 use crate::ui::style::{Colour, bytes};
@@ -128,6 +131,40 @@ impl Way {
             "bytes_sent": moved.sent,
             "warnings": moved.warnings,
         })
+    }
+}
+
+/// A lease that says the same is not written again sooner.
+const LEASE_AGE_MAX: Duration = Duration::from_secs(86_400);
+
+/// Says on the remote what this clone needs (its lock file, its last runs, and `more`), so that a collection started elsewhere
+/// spares it. Where that fails, results may be collected when they are old: a warning.
+pub fn announce(link: &Arc<Link>, project: &Project, more: &[Digest]) {
+    let mut keys: Vec<Digest> = match super::gc_remote::known_keys(project) {
+        Ok(keys) => keys.into_iter().chain(more.iter().copied()).collect(),
+        Err(e) => return link.warning(&format!("nothing is said of what this clone needs: {e:#}")),
+    };
+    keys.sort_unstable();
+    keys.dedup();
+    let all: Vec<u8> = keys.iter().flat_map(|key| key.0).collect();
+    let said = format!("{} {}\n", Digest::of(&all), link.describe());
+    let stamp = project.state().join("leases").join(link.name());
+    let is_recent = std::fs::metadata(&stamp)
+        .and_then(|meta| meta.modified())
+        .is_ok_and(|t| t.elapsed().is_ok_and(|age| age < LEASE_AGE_MAX));
+    if link.given_up().is_some()
+        || is_recent && std::fs::read_to_string(&stamp).is_ok_and(|text| text == said)
+    {
+        return;
+    }
+    match lease::begin(link, &lease::client(&project.root), keys) {
+        Ok(()) => {
+            // Only spares a request.
+            let _ = stamp.parent().map(std::fs::create_dir_all);
+            let _ = std::fs::write(&stamp, said);
+        }
+        Err(_) if link.given_up().is_some() => {}
+        Err(e) => link.warning(&format!("what this clone needs could not be said: {e}")),
     }
 }
 

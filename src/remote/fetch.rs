@@ -183,7 +183,9 @@ fn receive_listing(link: &Arc<Link>, store: &Store, digest: Digest) -> Result<St
     let place = Place::Tree(digest);
     let (name, mut decoder) = reading::open(link, &place, Limit::AtMost(LISTING_BYTES_MAX))?;
     let bytes = decoder.plain_bytes();
-    receive_file(store, &mut decoder, &name, Shape::Tree, (digest, bytes))
+    let staged = receive_file(store, &mut decoder, &name, Shape::Tree, (digest, bytes))?;
+    ended(&mut decoder, &name)?;
+    Ok(staged)
 }
 
 /// What the store lacks of a tree; or why the listing is not of such a tree.

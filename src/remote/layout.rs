@@ -42,6 +42,23 @@ const SEGMENT_LONGEST: usize = 100;
 pub struct Segment(String);
 
 impl Segment {
+    /// At most its first `bytes` bytes. Names stay short: some servers make one file name of a whole name.
+    pub fn shortened(&self, bytes: usize) -> Segment {
+        // A segment is ASCII.
+        Segment(self.0.chars().take(bytes.max(1)).collect())
+    }
+
+    /// The first digits of a digest.
+    pub fn of_digest(digest: &Digest) -> Segment {
+        Segment(digest.hex()[..32].to_owned())
+    }
+
+    /// A word of the program.
+    pub(super) fn of_word(word: &'static str) -> Segment {
+        debug_assert!(word.parse::<Segment>().is_ok(), "BUG: `{word}`");
+        Segment(word.to_owned())
+    }
+
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
 use super::layout::Scope;
@@ -50,6 +50,8 @@ pub struct Link {
     /// Milliseconds from `since` until which silence is no reason to worry.
     patient_until: AtomicU64,
     silence: Duration,
+    clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
+    freshened: Mutex<Vec<Name>>,
     down: OnceLock<String>,
     /// Calls that failed and were not told of: if the next ones fail too, the remote is given up, and that is said instead.
     doubts: Mutex<Vec<String>>,
@@ -82,6 +84,8 @@ impl Link {
             since: Instant::now(),
             patient_until: AtomicU64::new(0),
             silence: SILENCE,
+            clock: Box::new(SystemTime::now),
+            freshened: Mutex::default(),
             down: OnceLock::new(),
             doubts: Mutex::default(),
             bad: Mutex::new(HashSet::new()),
@@ -94,6 +98,26 @@ impl Link {
     pub fn with_silence(mut self, silence: Duration) -> Link {
         self.silence = silence;
         self
+    }
+
+    /// Takes another clock for this machine's.
+    pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Link {
+        self.clock = Box::new(clock);
+        self
+    }
+
+    /// By the clock of this machine.
+    pub(super) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
+    pub(super) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// What was made young since the last call.
+    pub(super) fn take_freshened(&self) -> Vec<Name> {
+        std::mem::take(&mut *self.freshened.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
     /// What people call it.
@@ -159,7 +183,7 @@ impl Link {
     }
 
     /// A call failed for good: told of when the remote answers again, or with [`Link::tell_doubts`].
-    pub(super) fn doubt(&self, text: &str) {
+    pub fn doubt(&self, text: &str) {
         if self.given_up().is_none() {
             let mut doubts = self.doubts.lock().unwrap_or_else(|e| e.into_inner());
             doubts.push(text.to_owned());
@@ -169,8 +193,11 @@ impl Link {
     /// Nothing more is asked for now: tells of the calls that failed last.
     pub fn tell_doubts(&self) {
         let doubts = std::mem::take(&mut *self.doubts.lock().unwrap_or_else(|e| e.into_inner()));
-        if self.given_up().is_none() {
-            doubts.iter().for_each(|text| self.warning(text));
+        match &doubts[..] {
+            [] => {}
+            _ if self.given_up().is_some() => {}
+            [only] => self.warning(only),
+            [first, rest @ ..] => self.warning(&format!("{first} (and {} more)", rest.len())),
         }
     }
 
@@ -296,8 +323,15 @@ impl Link {
         self.call("list", prefix, 0, |b| b.list(prefix, each))
     }
 
+    pub(super) fn delete(&self, name: &Name) -> Result<(), BackendError> {
+        self.call("remove", name, 0, |b| b.delete(name))
+    }
+
     pub(super) fn freshen(&self, name: &Name) -> Result<(), BackendError> {
-        self.call("freshen", name, 0, |b| b.freshen(name))
+        self.call("freshen", name, 0, |b| b.freshen(name))?;
+        let mut freshened = self.freshened.lock().unwrap_or_else(|e| e.into_inner());
+        freshened.push(name.clone());
+        Ok(())
     }
 }
 

@@ -5,12 +5,16 @@
 
 mod backend;
 pub mod backends;
+pub mod census;
 pub mod config;
 pub mod divergence;
 pub mod encoding;
 pub mod fetch;
+pub mod fsck;
+pub mod gc;
 pub mod head;
 pub mod layout;
+pub mod lease;
 pub mod link;
 mod location;
 pub mod lookup;
@@ -19,6 +23,7 @@ pub mod pack;
 pub mod probe;
 pub mod publish;
 pub mod reading;
+mod tombstones;
 mod wave;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use crate::digest::{Content, Digest, Shape};
 use crate::store::{Record, Store};
@@ -22,6 +21,9 @@ use super::wave::wave;
 
 /// Objects up to this size are sent without asking first whether they are there, where that is not likely.
 const BLIND_BYTES_MAX: u64 = 256 << 10;
+
+/// Bytes of a signer's name in the name of a signature: enough to tell signers apart, which is all it is for.
+const SIGNER_BYTES: usize = 16;
 
 /// A result to be published.
 #[derive(Debug, Clone)]
@@ -73,7 +75,8 @@ pub fn publish(
             }
         }
     }
-    let failed = send_outputs(link, store, wanted);
+    let mut failed = send_outputs(link, store, wanted.clone());
+    failed.extend(send_what_was_swept(link, store, wanted));
     for (publication, problem) in batch.iter().zip(&mut problems) {
         let of_output = publication
             .record
@@ -83,6 +86,43 @@ pub fn publish(
         *problem = problem.take().or(of_output.cloned());
     }
     describe(link, batch, before, problems)
+}
+
+/// A collector may have been about to remove what was made young: waits for it, and sends that again.
+fn send_what_was_swept(
+    link: &Arc<Link>,
+    store: &Arc<Store>,
+    wanted: BTreeMap<Content, bool>,
+) -> HashMap<Content, String> {
+    // Sending may find more to be made young.
+    for _ in 0..3 {
+        let freshened = link.take_freshened();
+        if freshened.is_empty() {
+            break;
+        }
+        let looked = super::gc::await_sweeps(link).and_then(|()| {
+            let mut is_whole = true;
+            for name in &freshened {
+                is_whole &= match link.head(name) {
+                    Ok(_) => true,
+                    Err(e) if e.cause == Cause::NotFound => false,
+                    Err(e) => return Err(e),
+                };
+            }
+            Ok(is_whole)
+        });
+        match looked {
+            Ok(true) => {}
+            Ok(false) => {
+                let failed = send_outputs(link, store, wanted.clone());
+                if !failed.is_empty() {
+                    return failed;
+                }
+            }
+            Err(e) => return wanted.keys().map(|c| (*c, e.to_string())).collect(),
+        }
+    }
+    HashMap::new()
 }
 
 fn ask(link: &Arc<Link>, batch: &[Publication]) -> Vec<Result<Before, String>> {
@@ -136,7 +176,7 @@ enum What {
 }
 
 /// Sends what is missing of these artifacts; says which could not be sent, and why.
-fn send_outputs(
+pub(super) fn send_outputs(
     link: &Arc<Link>,
     store: &Arc<Store>,
     wanted: BTreeMap<Content, bool>,
@@ -267,7 +307,8 @@ fn is_there(link: &Link, name: &Name) -> Result<bool, BackendError> {
         Err(e) if e.cause == Cause::NotFound => return Ok(false),
         Err(e) => return Err(e),
     };
-    let is_old = SystemTime::now()
+    let is_old = link
+        .now()
         .duration_since(entry.modified)
         .is_ok_and(|age| age > FRESHEN_AFTER);
     if !is_old {
@@ -398,7 +439,7 @@ fn describe_one(
         let place = Place::Envelope {
             key,
             result,
-            signer: signer.clone(),
+            signer: signer.shortened(SIGNER_BYTES),
         };
         put(place, envelope, PutMode::Create)?;
     }

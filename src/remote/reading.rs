@@ -89,7 +89,11 @@ pub(super) fn open(
     Err(absent.unwrap_or_else(|| Unread::Absent(link.scope().name(place))))
 }
 
-fn open_named(link: &Arc<Link>, name: &Name, limit: Limit) -> Result<Decoder<Resuming>, Unread> {
+pub(super) fn open_named(
+    link: &Arc<Link>,
+    name: &Name,
+    limit: Limit,
+) -> Result<Decoder<Resuming>, Unread> {
     let reading = link.get(name, 0).map_err(|e| Unread::of(&e, name))?;
     let resuming = Resuming {
         link: link.clone(),

@@ -542,12 +542,9 @@ impl Scheduler<'_> {
                     self.say(Event::Warning { instance, text });
                 }
                 Err(why) => {
-                    if let Some(desk) = &self.desk
-                        && desk.link.given_up().is_none()
-                        && self.away.reasons_told.insert(why.clone())
-                    {
+                    if let Some(desk) = &self.desk {
                         desk.link
-                            .warning(&format!("a result is not published: {why}"));
+                            .doubt(&format!("a result is not published: {why}"));
                     }
                 }
             }
@@ -571,9 +568,6 @@ impl Scheduler<'_> {
             fetching: self.away.in_flight.len() as u64,
             publishing: self.away.publishing,
         });
-        if self.away.is_quiet() {
-            desk.link.tell_doubts();
-        }
         let warnings = desk.take_warnings();
         for text in warnings {
             self.say(Event::Warning {

@@ -105,9 +105,35 @@ struct Paths {
 
 /// What must stay.
 #[derive(Default)]
-struct Marks {
-    objects: HashSet<Digest>,
-    trees: HashSet<Digest>,
+pub(super) struct Marks {
+    pub objects: HashSet<Digest>,
+    pub trees: HashSet<Digest>,
+}
+
+impl GcPlan {
+    pub(super) fn add_record(&mut self, path: PathBuf, gone: GoneAction) {
+        self.actions.push(gone);
+        self.paths.records.push(path);
+    }
+
+    pub(super) fn add_state(&mut self, path: PathBuf) {
+        self.states += 1;
+        self.paths.states.push(path);
+    }
+
+    pub(super) fn add_file(&mut self, class: Class, path: PathBuf, bytes: u64) {
+        self.bytes_total += bytes;
+        match class {
+            Class::Object => {
+                self.objects += 1;
+                self.paths.objects.push(path);
+            }
+            Class::Tree => {
+                self.trees += 1;
+                self.paths.trees.push(path);
+            }
+        }
+    }
 }
 
 impl Store {
@@ -123,6 +149,12 @@ impl Store {
         lock.lock()
             .map_err(at(&self.root.join("gc.lock"), "lock"))?;
         let plan = self.plan(roots, policy)?;
+        self.carry_out(&plan, policy.grace)?;
+        Ok(plan)
+    }
+
+    /// Removes what a plan names. The caller keeps committers out.
+    pub(super) fn carry_out(&self, plan: &GcPlan, grace: Duration) -> Result<(), StoreError> {
         let remove = |paths: &[PathBuf]| {
             paths
                 .iter()
@@ -153,9 +185,9 @@ impl Store {
         let _ = self.seals.compact(|digest| !gone.contains(digest));
         session::sweep(&self.root.join("tmp"));
         self.sweep_locks();
-        self.sweep_quarantine(policy.grace);
-        self.sweep_notes(policy.grace);
-        Ok(plan)
+        self.sweep_quarantine(grace);
+        self.sweep_notes(grace);
+        Ok(())
     }
 
     /// Lock files of processes that died.
@@ -292,7 +324,7 @@ impl Store {
         Ok(())
     }
 
-    fn mark(&self, shape: Shape, digest: Digest, marks: &mut Marks) {
+    pub(super) fn mark(&self, shape: Shape, digest: Digest, marks: &mut Marks) {
         match shape {
             Shape::File => drop(marks.objects.insert(digest)),
             Shape::Tree => {
@@ -307,6 +339,26 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Adds the states whose bytes the plan removes.
+    pub(super) fn states_without(&self, plan: &mut GcPlan) -> Result<(), StoreError> {
+        let gone: HashSet<Digest> = plan
+            .paths
+            .trees
+            .iter()
+            .chain(&plan.paths.objects)
+            .filter_map(|p| digest_of(p))
+            .collect();
+        for (path, key, _) in self.named_files("states")? {
+            let state = fs::read(&path)
+                .map_err(|e| e.to_string())
+                .and_then(|text| states::decode(&text, &key));
+            if !state.is_ok_and(|state| !gone.contains(&state.content.digest)) {
+                plan.add_state(path);
+            }
+        }
+        Ok(())
     }
 
     /// Keeps something until [`Store::unpin`].
@@ -365,7 +417,7 @@ impl Store {
         Ok(found)
     }
 
-    fn named_files(
+    pub(super) fn named_files(
         &self,
         dir: &str,
     ) -> Result<impl Iterator<Item = (PathBuf, Digest, fs::Metadata)>, StoreError> {
@@ -394,7 +446,7 @@ fn digest_of(path: &Path) -> Option<Digest> {
     (head.len() == 2).then(|| format!("{head}{tail}").parse().ok())?
 }
 
-fn mtime_ns(meta: &fs::Metadata) -> i64 {
+pub(super) fn mtime_ns(meta: &fs::Metadata) -> i64 {
     FileStat::of(meta).mtime_ns
 }
 

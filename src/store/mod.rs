@@ -25,6 +25,7 @@
 mod actions;
 mod commit;
 mod error;
+mod evict;
 mod fsck;
 mod gc;
 mod lease;

@@ -195,3 +195,10 @@ pub fn everything() -> Vec<(&'static str, Output)> {
         ("tree", Output::Tree(files)),
     ]
 }
+
+/// As [`everything`], without the file of many megabytes.
+pub fn most() -> Vec<(&'static str, Output)> {
+    let mut outputs = everything();
+    outputs.retain(|(name, _)| *name != "noise");
+    outputs
+}

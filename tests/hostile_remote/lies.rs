@@ -348,9 +348,10 @@ fn a_listing_of_a_million_entries() {
     let record = vouched_tree(&ci, &bucket, listing.as_bytes(), 0);
     let content = record.outputs["tree"];
     put(&bucket, &Place::Object(empty), b"");
-    let got = laptop.pull(&bucket, &trust, record.key);
-    assert!(got.is_ok(), "{got:?}");
-    assert!(laptop.store.has(&content).unwrap());
+    let answer = laptop.ask(&bucket, &trust, record.key);
+    assert!(matches!(answer, Answer::Hit(_)), "{answer:?}");
+    let fetched = repro::remote::fetch::fetch(&laptop.link(&bucket), &laptop.store, &[content]);
+    assert_eq!(fetched.unwrap(), [Ok(())]);
 }
 
 /// Everything is what it says, and only the observation is wild.

@@ -1,0 +1,101 @@
+//! `repro pin`, `repro unpin`: results that gc must keep at the user's wish.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Context, Exit, PipelineArgs, open, output};
+use crate::digest::Digest;
+use crate::store::Root;
+use crate::survey::Survey;
+
+/// Keep results whatever gc would do, or list what is kept so.
+///
+/// A pin is about a result, not about a stage: when the stage changes, its new result is not pinned.
+#[derive(Debug, Clone, Args)]
+pub struct PinArgs {
+    /// Stages, instances (`train[seed=1]`) or keys; without any, pins are listed.
+    #[arg(value_name = "TARGETS")]
+    targets: Vec<String>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Write an array of the pinned roots.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Let gc take pinned results again, when nothing else needs them.
+#[derive(Debug, Clone, Args)]
+pub struct UnpinArgs {
+    /// Stages, instances (`train[seed=1]`) or keys.
+    #[arg(value_name = "TARGETS", required = true)]
+    targets: Vec<String>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+/// Runs `repro pin`.
+pub fn main(context: &Context, args: &PinArgs) -> anyhow::Result<Exit> {
+    let store = open::store()?;
+    if args.targets.is_empty() {
+        let pins = store.pins()?;
+        if args.json {
+            let roots: Vec<String> = pins.iter().map(ToString::to_string).collect();
+            output::json(&json!(roots))?;
+        } else {
+            let lines = pins.iter().map(|pin| format!("{pin}\n"));
+            output::text(&lines.collect::<String>())?;
+        }
+        return Ok(Exit::Done);
+    }
+    let keys = keys(context, &args.pipeline, &args.targets)?;
+    for key in &keys {
+        store.pin(Root::Action(*key))?;
+    }
+    if args.json {
+        output::json(&keys)?;
+    } else {
+        output::text(&format!("{} results pinned\n", keys.len()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs `repro unpin`.
+pub fn unpin(context: &Context, args: &UnpinArgs) -> anyhow::Result<Exit> {
+    let store = open::store()?;
+    let mut ended = 0;
+    for key in keys(context, &args.pipeline, &args.targets)? {
+        ended += usize::from(store.unpin(Root::Action(key))?);
+    }
+    output::text(&format!("{ended} pins ended\n"))?;
+    Ok(Exit::Done)
+}
+
+fn keys(
+    context: &Context,
+    pipeline: &PipelineArgs,
+    names: &[String],
+) -> anyhow::Result<Vec<Digest>> {
+    let (mut keys, mut targets) = (Vec::new(), Vec::new());
+    for name in names {
+        let text = name.strip_prefix("action:").unwrap_or(name);
+        match text.parse::<Digest>() {
+            Ok(key) => keys.push(key),
+            Err(_) => targets.push(name.clone()),
+        }
+    }
+    if targets.is_empty() {
+        return Ok(keys);
+    }
+    let session = open::session(context, pipeline)?;
+    let targets = session.targets(&targets)?;
+    let survey = Survey::of(&session, &targets)?;
+    for index in targets {
+        let hit = survey.get(index).and_then(|state| state.hit.as_ref());
+        let hit = hit.ok_or_else(|| {
+            let id = &session.plan.instance(index).id;
+            anyhow::anyhow!("`{id}` has no result to pin; `repro run {id}` makes one")
+        })?;
+        keys.push(hit.key);
+    }
+    Ok(keys)
+}

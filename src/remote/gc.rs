@@ -1,0 +1,699 @@
+//! Collection on a remote, in two phases, beside any number of writers and without a lock.
+//!
+//! Needed is what the keys lead to that the caller names, that live leases name, or under which something was published
+//! within the grace; everything younger than the grace stays anyway. What is neither gets a *tombstone*: its name and when it
+//! was written. A later collection, a pause afterwards, removes what has a tombstone, is still needed by nobody, and was not
+//! made young since; it looks once more just before each removal. Writers make young what they count on (`publish.rs`,
+//! [`FRESHEN_AFTER`]), so what somebody begins to need between the phases survives.
+//!
+//! All ages are told by the storage's clock: those of the clients may be wrong by days. Heads go first, bytes last, so that
+//! at every moment whatever is there points only at what is there; killed anywhere, the next collection goes on.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::digest::{Content, Digest, Shape};
+use crate::store::{Listing, Record};
+
+use super::backend::{BackendError, Body, Cause, Entry, PutMode};
+use super::backends::unique_word;
+use super::census::{Census, Lying, census, is_leftover};
+use super::head::{HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
+use super::layout::{Area, FRESHEN_AFTER, Place, Segment};
+use super::lease;
+use super::link::Link;
+use super::name::Name;
+use super::pack::Packing;
+use super::reading::{Unread, read_all};
+use super::tombstones::{self, Stone, Tombstones};
+use super::wave::wave;
+
+/// Plain bytes of the largest listing.
+pub(super) const LISTING_BYTES_MAX: u64 = 256 << 20;
+/// Nothing younger is ever removed: what writers count on without making it young is younger than [`FRESHEN_AFTER`].
+pub const GRACE_MIN: Duration = Duration::from_secs(FRESHEN_AFTER.as_secs() * 4);
+
+/// How old things must be to go.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// What is younger stays.
+    pub grace: Duration,
+    /// Between tombstone and removal.
+    pub pause: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            grace: Duration::from_secs(14 * 86_400),
+            pause: Duration::from_secs(86_400),
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing: say what would be done.
+    Plan,
+    /// All of it.
+    Do,
+}
+
+/// Names and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    /// How many.
+    pub names: usize,
+    /// Bytes as stored.
+    pub bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: u64) {
+        self.names += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// A result nobody needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unneeded {
+    /// Its key.
+    pub key: Digest,
+    /// To tell what it was.
+    pub preimage: String,
+    /// What making it again would cost, where that is known.
+    pub wall_s: Option<f64>,
+}
+
+/// What a collection did, or would do.
+#[derive(Debug, Clone, Default)]
+pub struct Collected {
+    /// Everything before.
+    pub before: Sum,
+    /// Removed now (to be removed).
+    pub removed: Sum,
+    /// Had a tombstone and stays: it was made young meanwhile.
+    pub spared: usize,
+    /// Got a tombstone (is to get one).
+    pub marked: Sum,
+    /// Has one that is not old enough.
+    pub waiting: Sum,
+    /// Results among all these.
+    pub actions: Vec<Unneeded>,
+    /// Live leases.
+    pub leases: usize,
+    /// None of ours; left alone.
+    pub unknown: usize,
+}
+
+/// Why nothing (more) was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The remote.
+    #[error(transparent)]
+    Remote(#[from] BackendError),
+    /// It did not answer to the end.
+    #[error("{0}")]
+    Unread(String),
+    /// What a clone needs is unknown.
+    #[error(
+        "{0}; what its clone needs is unknown, so nothing is removed (remove the lease to go on without it)"
+    )]
+    Lease(String),
+    /// A clone began to need results meanwhile.
+    #[error("a clone began to use this remote meanwhile; nothing was removed, collect again")]
+    Changed,
+}
+
+/// In the order of removal: who points goes before what is pointed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Head,
+    Signature,
+    Record,
+    Tree,
+    Bytes,
+}
+
+struct Candidate {
+    rank: Rank,
+    name: Name,
+    lying: Lying,
+}
+
+/// Collects in the link's scope. `keys`: what the caller's own project needs.
+///
+/// # Errors
+/// See [`Stopped`]; what was removed until then was needed by nobody.
+pub fn collect(
+    link: &Arc<Link>,
+    keys: &HashSet<Digest>,
+    policy: &Policy,
+    mode: Mode,
+) -> Result<Collected, Stopped> {
+    let grace = policy.grace.max(GRACE_MIN);
+    let now = match mode {
+        Mode::Do => storage_now(link)?,
+        Mode::Plan => link.now(),
+    };
+    let census = census(link)?;
+    let leased = Leased::read(link, &census.leases, now)?;
+    let mut roots = keys.clone();
+    roots.extend(&leased.keys);
+    let is_young = |lying: &Lying| {
+        now.duration_since(lying.modified)
+            .map_or(true, |age| age < grace)
+    };
+    let known = read_keys(link, &census)?;
+    let kept: HashSet<Digest> = census
+        .keys
+        .iter()
+        .filter(|(key, of)| {
+            let is_young = |t| {
+                is_young(&Lying {
+                    bytes: 0,
+                    modified: t,
+                })
+            };
+            roots.contains(*key) || of.youngest().is_some_and(is_young)
+        })
+        .map(|(key, _)| *key)
+        .collect();
+    let marks = Marks::of(link, &kept, &known)?;
+    let candidates = candidates(link, &census, &kept, &marks, &leased, is_young);
+    let stones = Tombstones::read(link, &census.notes, now, policy.pause).map_err(unread)?;
+
+    let mut collected = Collected {
+        leases: leased.live,
+        unknown: census
+            .unknown
+            .iter()
+            .filter(|e| !is_leftover(&e.name))
+            .count(),
+        before: Sum {
+            names: census.names(),
+            bytes: census.bytes_total,
+        },
+        ..Collected::default()
+    };
+    collected.actions = census
+        .keys
+        .keys()
+        .filter(|key| !kept.contains(*key))
+        .filter_map(|key| known.get(key))
+        .map(|known| known.unneeded.clone())
+        .collect();
+    let (mut ripe, mut fresh): (Vec<Candidate>, Vec<Stone>) = (Vec::new(), Vec::new());
+    for candidate in candidates {
+        let Candidate { name, lying, .. } = &candidate;
+        if stones.ripe.get(name) == Some(&lying.modified) {
+            ripe.push(candidate);
+        } else if stones.know(name, lying.modified) {
+            collected.waiting.add(lying.bytes);
+        } else {
+            collected.marked.add(lying.bytes);
+            fresh.push((name.clone(), lying.modified));
+        }
+    }
+    if mode == Mode::Plan {
+        ripe.iter()
+            .for_each(|c| collected.removed.add(c.lying.bytes));
+        return Ok(collected);
+    }
+    // Marking a large remote takes long; who came meanwhile is not to be surprised. Who says what it needs after this waits
+    // for the marker to go before it looks for anything (`lease::begin`).
+    let sweeping = match ripe.is_empty() {
+        true => None,
+        false => Some(Arc::new(Sweeping::begin(link)?)),
+    };
+    let again = Leased::of(link, now)?;
+    let is_new = |key: &&Digest| !kept.contains(*key) && census.keys.contains_key(*key);
+    if again.keys.iter().any(|key| is_new(&key)) {
+        if let Some(sweeping) = sweeping {
+            link.delete(&sweeping.name)?;
+        }
+        return Err(Stopped::Changed);
+    }
+    tombstones::write(link, &unique_word(), &fresh)?;
+    if let Some(sweeping) = sweeping {
+        sweep(link, &sweeping, ripe, &mut collected)?;
+    }
+    let sweeps = census.notes.iter().filter(|e| is_note_of(&e.name, SWEEP));
+    for entry in sweeps.filter(|e| is_dead(link, e.modified, now)) {
+        link.delete(&entry.name)?;
+    }
+    // Their stones are removed or were made young; whatever else they say is said anew when it is so again.
+    for note in stones.done {
+        link.delete(&note)?;
+    }
+    Ok(collected)
+}
+
+fn unread(e: Unread) -> Stopped {
+    Stopped::Unread(e.to_string())
+}
+
+/// What time it is, by the clock that stamps objects.
+fn storage_now(link: &Link) -> Result<SystemTime, BackendError> {
+    let name = note(link, "clock")?;
+    link.put(&name, Body::Bytes(b"now\n"), PutMode::Overwrite)?;
+    let stamped = link.head(&name);
+    link.delete(&name)?;
+    Ok(stamped?.modified)
+}
+
+/// What leases say.
+struct Leased {
+    keys: HashSet<Digest>,
+    live: usize,
+    ended: HashSet<Name>,
+}
+
+impl Leased {
+    fn of(link: &Arc<Link>, now: SystemTime) -> Result<Leased, Stopped> {
+        let mut entries = Vec::new();
+        let prefix = link.scope().area(Area::Leases);
+        link.list(&prefix, &mut |entry| {
+            entries.push(entry);
+            ControlFlow::Continue(())
+        })?;
+        Leased::read(link, &entries, now)
+    }
+
+    fn read(link: &Arc<Link>, entries: &[Entry], now: SystemTime) -> Result<Leased, Stopped> {
+        let mut leased = Leased {
+            keys: HashSet::new(),
+            live: 0,
+            ended: HashSet::new(),
+        };
+        for entry in entries {
+            match lease::read(link, entry) {
+                Ok(Some(lease)) if lease.is_live(entry.modified, now) => {
+                    leased.keys.extend(lease.keys);
+                    leased.live += 1;
+                }
+                Ok(Some(_)) => drop(leased.ended.insert(entry.name.clone())),
+                Ok(None) => {}
+                Err(e @ Unread::Bad { .. }) => return Err(Stopped::Lease(e.to_string())),
+                Err(e) => return Err(unread(e)),
+            }
+        }
+        Ok(leased)
+    }
+}
+
+/// What is known of a key.
+struct Known {
+    outputs: Vec<Content>,
+    unneeded: Unneeded,
+}
+
+/// Reads the records of every key; where none can be read, its head.
+fn read_keys(link: &Arc<Link>, census: &Census) -> Result<HashMap<Digest, Known>, Stopped> {
+    let items: Vec<(Digest, Vec<Digest>)> = census
+        .keys
+        .iter()
+        .map(|(key, of)| (*key, of.records.keys().copied().collect()))
+        .collect();
+    let keys: Vec<Digest> = items.iter().map(|(key, _)| *key).collect();
+    let mut known = HashMap::new();
+    let mut unanswered: HashSet<usize> = (0..items.len()).collect();
+    let mut failed = None;
+    wave(link, items, None, read_key, |position, answer| {
+        unanswered.remove(&position);
+        match answer {
+            Ok(Some(found)) => drop(known.insert(keys[position], found)),
+            Ok(None) => {}
+            Err(e) => failed = Some(e),
+        }
+    });
+    match failed {
+        Some(e) => Err(unread(e)),
+        None if !unanswered.is_empty() => Err(given_up(link)),
+        None => Ok(known),
+    }
+}
+
+fn given_up(link: &Link) -> Stopped {
+    Stopped::Unread(link.given_up().unwrap_or("it does not answer").to_owned())
+}
+
+fn read_key(
+    link: &Arc<Link>,
+    (key, results): (Digest, Vec<Digest>),
+) -> Result<Option<Known>, Unread> {
+    let mut records = Vec::new();
+    for result in results {
+        let name = link.scope().name(&Place::Record { key, result });
+        match read_all(link, &name, RECORD_BYTES_MAX, |bytes| {
+            Record::parse(&bytes, &key, &result)
+        }) {
+            Ok(record) => records.push(record),
+            // A miss for everybody; fsck tells of it.
+            Err(Unread::Absent(_) | Unread::Bad { .. }) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    if records.is_empty() {
+        let name = link.scope().name(&Place::Head(key));
+        match read_all(link, &name, HEAD_BYTES_MAX, |bytes| {
+            Head::parse(&bytes, &key)
+        }) {
+            Ok(head) => records.push(head.record),
+            Err(Unread::Absent(_) | Unread::Bad { .. }) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let Some(first) = records.first() else {
+        return Ok(None);
+    };
+    let unneeded = Unneeded {
+        key,
+        preimage: first.preimage.clone(),
+        wall_s: first.observation.get("wall_s").and_then(|v| v.as_f64()),
+    };
+    let outputs = records.into_iter().flat_map(|r| r.outputs.into_values());
+    Ok(Some(Known {
+        outputs: outputs.collect(),
+        unneeded,
+    }))
+}
+
+/// What must stay.
+struct Marks {
+    objects: HashSet<Digest>,
+    trees: HashSet<Digest>,
+}
+
+impl Marks {
+    fn of(
+        link: &Arc<Link>,
+        kept: &HashSet<Digest>,
+        known: &HashMap<Digest, Known>,
+    ) -> Result<Marks, Stopped> {
+        let mut marks = Marks {
+            objects: HashSet::new(),
+            trees: HashSet::new(),
+        };
+        for content in kept
+            .iter()
+            .filter_map(|key| known.get(key))
+            .flat_map(|k| &k.outputs)
+        {
+            match content.shape {
+                Shape::File => drop(marks.objects.insert(content.digest)),
+                Shape::Tree => drop(marks.trees.insert(content.digest)),
+            }
+        }
+        let trees: Vec<Digest> = marks.trees.iter().copied().collect();
+        let mut unanswered = trees.len();
+        let mut failed = None;
+        wave(link, trees, None, read_listing, |_, answer| {
+            unanswered -= 1;
+            match answer {
+                Ok(Some(listing)) => {
+                    let packing = Packing::of(&listing);
+                    let loose = packing.into_iter().flat_map(|p| p.loose);
+                    marks.objects.extend(loose.map(|(digest, _)| digest));
+                }
+                Ok(None) => {}
+                Err(e) => failed = Some(e),
+            }
+        });
+        match failed {
+            Some(e) => Err(unread(e)),
+            None if unanswered > 0 => Err(given_up(link)),
+            None => Ok(marks),
+        }
+    }
+}
+
+/// The listing of a tree; `None` when it is not there or damaged, and the artifact a miss.
+pub(super) fn read_listing(link: &Arc<Link>, tree: Digest) -> Result<Option<Listing>, Unread> {
+    let name = link.scope().name(&Place::Tree(tree));
+    let listing = read_all(link, &name, LISTING_BYTES_MAX, |bytes| {
+        let listing = Listing::parse(&bytes).map_err(|e| e.to_string())?;
+        match listing.content().digest == tree {
+            true => Ok(listing),
+            false => Err("its name is not the digest of its bytes".into()),
+        }
+    });
+    match listing {
+        Ok(listing) => Ok(Some(listing)),
+        Err(Unread::Absent(_) | Unread::Bad { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+fn candidates(
+    link: &Link,
+    census: &Census,
+    kept: &HashSet<Digest>,
+    marks: &Marks,
+    leased: &Leased,
+    is_young: impl Fn(&Lying) -> bool,
+) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
+    let mut add = |rank: Rank, place: Place, lying: &Lying| {
+        if !is_young(lying) {
+            candidates.push(Candidate {
+                rank,
+                name: link.scope().name(&place),
+                lying: *lying,
+            });
+        }
+    };
+    for (key, of) in census.keys.iter().filter(|(key, _)| !kept.contains(*key)) {
+        let key = *key;
+        if let Some(lying) = &of.head {
+            add(Rank::Head, Place::Head(key), lying);
+        }
+        for ((result, signer), lying) in &of.envelopes {
+            let (result, signer) = (*result, signer.clone());
+            add(
+                Rank::Signature,
+                Place::Envelope {
+                    key,
+                    result,
+                    signer,
+                },
+                lying,
+            );
+        }
+        for (id, lying) in &of.divergence {
+            add(
+                Rank::Signature,
+                Place::Divergence {
+                    key,
+                    id: id.clone(),
+                },
+                lying,
+            );
+        }
+        for (result, lying) in &of.records {
+            add(
+                Rank::Record,
+                Place::Record {
+                    key,
+                    result: *result,
+                },
+                lying,
+            );
+        }
+    }
+    for (tree, lying) in census
+        .trees
+        .iter()
+        .filter(|(d, _)| !marks.trees.contains(*d))
+    {
+        add(Rank::Tree, Place::Tree(*tree), lying);
+    }
+    for ((tree, part), lying) in &census.packs {
+        if !marks.trees.contains(tree) {
+            add(
+                Rank::Bytes,
+                Place::Pack {
+                    tree: *tree,
+                    part: *part,
+                },
+                lying,
+            );
+        }
+    }
+    for (object, lying) in census
+        .objects
+        .iter()
+        .filter(|(d, _)| !marks.objects.contains(*d))
+    {
+        add(Rank::Bytes, Place::Object(*object), lying);
+    }
+    // Ended leases, and what clients left that died.
+    let notes = census.notes.iter();
+    let probes = notes.filter(|e| !is_note_of(&e.name, TOMBSTONES));
+    let ended = census
+        .leases
+        .iter()
+        .filter(|e| leased.ended.contains(&e.name));
+    let left = census.unknown.iter().filter(|e| is_leftover(&e.name));
+    for entry in probes.chain(ended).chain(left) {
+        let lying = Lying::of(entry);
+        if !is_young(&lying) {
+            candidates.push(Candidate {
+                rank: Rank::Bytes,
+                name: entry.name.clone(),
+                lying,
+            });
+        }
+    }
+    candidates
+}
+
+/// Removes rank by rank: should one thing of a rank not go, nothing of the next does.
+fn sweep(
+    link: &Arc<Link>,
+    sweeping: &Arc<Sweeping>,
+    ripe: Vec<Candidate>,
+    collected: &mut Collected,
+) -> Result<(), Stopped> {
+    let mut ranks: BTreeMap<Rank, Vec<(Name, Lying)>> = BTreeMap::new();
+    for Candidate { rank, name, lying } in ripe {
+        ranks.entry(rank).or_default().push((name, lying));
+    }
+    for items in ranks.into_values() {
+        let sizes: Vec<u64> = items.iter().map(|(_, lying)| lying.bytes).collect();
+        let mut unanswered = items.len();
+        let mut failed = None;
+        let its_marker = sweeping.clone();
+        let work = move |link: &Arc<Link>, (name, lying): (Name, Lying)| {
+            its_marker.renew(link)?;
+            remove(link, &name, &lying)
+        };
+        wave(link, items, None, work, |position, answer| {
+            unanswered -= 1;
+            match answer {
+                Ok(true) => collected.removed.add(sizes[position]),
+                Ok(false) => collected.spared += 1,
+                Err(e) => failed = Some(e),
+            }
+        });
+        if let Some(e) = failed {
+            return Err(e.into());
+        }
+        if unanswered > 0 {
+            return Err(given_up(link));
+        }
+    }
+    // Where the sweep failed it stays, and is soon taken for dead.
+    link.delete(&sweeping.name)?;
+    Ok(())
+}
+
+/// Removes it if nobody made it young; `false` if somebody did, or it is gone.
+fn remove(link: &Arc<Link>, name: &Name, lying: &Lying) -> Result<bool, BackendError> {
+    match link.head(name) {
+        Ok(entry) if Lying::of(&entry).modified == lying.modified => {
+            link.delete(name).map(|()| true)
+        }
+        Ok(_) => Ok(false),
+        Err(e) if e.cause == Cause::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Says that things are being removed. Between looking at a thing and removing it somebody may make it young; who did so
+/// waits until no such marker is there ([`await_sweeps`]), and then looks whether it still is.
+struct Sweeping {
+    name: Name,
+    renewed: Mutex<Instant>,
+}
+
+impl Sweeping {
+    fn begin(link: &Link) -> Result<Sweeping, BackendError> {
+        let sweeping = Sweeping {
+            name: note(link, SWEEP)?,
+            renewed: Mutex::new(Instant::now()),
+        };
+        link.put(&sweeping.name, Body::Bytes(b"0\n"), PutMode::Overwrite)?;
+        Ok(sweeping)
+    }
+
+    /// A marker that does not change is taken for that of a dead process.
+    fn renew(&self, link: &Link) -> Result<(), BackendError> {
+        let mut renewed = self.renewed.lock().unwrap_or_else(|e| e.into_inner());
+        if renewed.elapsed() > link.silence() / 8 {
+            let word = format!("{}\n", unique_word());
+            link.put(&self.name, Body::Bytes(word.as_bytes()), PutMode::Overwrite)?;
+            *renewed = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+/// Waits until every sweep that goes on now has ended, or its process has died.
+///
+/// # Errors
+/// The remote does not answer.
+pub(super) fn await_sweeps(link: &Link) -> Result<(), BackendError> {
+    let prefix = link.scope().area(Area::Gc);
+    let sweeps = || -> Result<BTreeMap<Name, SystemTime>, BackendError> {
+        let mut found = BTreeMap::new();
+        let listed = link.list(&prefix, &mut |entry| {
+            if is_note_of(&entry.name, SWEEP) {
+                found.insert(entry.name, entry.modified);
+            }
+            ControlFlow::Continue(())
+        });
+        match listed {
+            // Where nothing can be listed nothing is collected.
+            Err(e) if e.cause == Cause::Unsupported => Ok(BTreeMap::new()),
+            listed => listed.map(|()| found),
+        }
+    };
+    let mut going_on = sweeps()?;
+    if going_on.is_empty() {
+        return Ok(());
+    }
+    let now = storage_now(link)?;
+    going_on.retain(|_, modified| !is_dead(link, *modified, now));
+    let mut changed = Instant::now();
+    while !going_on.is_empty() && changed.elapsed() < link.silence() {
+        std::thread::sleep((link.silence() / 40).min(Duration::from_secs(1)));
+        let now = sweeps()?;
+        going_on.retain(|name, _| now.contains_key(name));
+        for (name, modified) in &mut going_on {
+            if now[name] != *modified {
+                *modified = now[name];
+                changed = Instant::now();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a marker was left by a process that died. One that lives renews it far more often.
+fn is_dead(link: &Link, modified: SystemTime, now: SystemTime) -> bool {
+    now.duration_since(modified)
+        .is_ok_and(|age| age > link.silence() * 10)
+}
+
+const SWEEP: &str = "sweep";
+const TOMBSTONES: &str = "tombstones";
+
+fn note(link: &Link, epoch: &'static str) -> Result<Name, BackendError> {
+    let id: Segment = unique_word().parse().map_err(|e| BackendError {
+        cause: Cause::Local,
+        doing: "write",
+        what: "a note".to_owned(),
+        why: format!("{e}"),
+    })?;
+    let epoch = Segment::of_word(epoch);
+    Ok(link.scope().name(&Place::Gc { epoch, id }))
+}
+
+fn is_note_of(name: &Name, wanted: &str) -> bool {
+    matches!(Place::of(name), Some((_, Place::Gc { epoch, .. })) if epoch.as_str() == wanted)
+}
