@@ -306,12 +306,8 @@ fn a_collection_that_is_killed_goes_on() {
     study.age("/gc/", 2);
     let all = study.files().len();
     let (mut kills, mut partial) = (0, 0);
-    let markers = || {
-        let files = study.files().into_iter();
-        files
-            .filter(|p| p.to_str().unwrap().contains("/gc/sweep/"))
-            .count()
-    };
+    let sweeps = study.remote.join("v1/gc/sweep");
+    let markers = || std::fs::read_dir(&sweeps).map_or(0, Iterator::count);
     for round in 0..60u64 {
         let before = markers();
         let mut gc = study.space.start(&["gc", "--remote", "--yes"]);

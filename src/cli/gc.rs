@@ -28,8 +28,7 @@ pub(super) const NAMED: usize = 10;
 /// its size, whatever needs it; pinned results and what running processes use stay. What is gone and wanted is executed again.
 ///
 /// With --remote it is a remote's turn. Kept is what this project names (repro.lock, also on every branch and tag of git),
-/// what other clones said they need within 90 days of their last push, pull or run, and what was published within --keep-days
-/// (12 at least). What goes is marked by one collection and removed by another a day later, so collections are safe
+/// what other clones said they need when they last pushed, for 90 days, and what was published within --keep-days (12 at least). What goes is marked by one collection and removed by another a day later, so collections are safe
 /// beside writers; `repro gc --remote --yes` once a day, on any machine, keeps a remote clean.
 #[derive(Debug, Clone, Args)]
 pub struct GcArgs {

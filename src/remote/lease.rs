@@ -1,7 +1,7 @@
 //! Leases: what the clones of a project need of a remote, so that a collection started in another project spares it.
 //!
-//! A clone has one lease, written anew by every push, pull and run that uses the remote. It lists keys and says for how long
-//! it is meant; its age is told by the storage's clock, so a wrong clock of a client shortens nothing. A lease that cannot be
+//! A clone that publishes has one lease, written anew when it pushes; those that only read may not be able to write, and need
+//! what the lock file names that they share with one that does. It lists keys and says for how long it is meant; its age is told by the storage's clock, so a wrong clock of a client shortens nothing. A lease that cannot be
 //! understood stops a collection: what it wants is unknown.
 
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::layout::{Place, Segment};
 use super::link::Link;
 use super::reading::{Unread, read_all};
 
-/// How long a clone's lease lasts after its last push, pull or run.
+/// How long a clone's lease lasts after its last push.
 pub const LASTS: Duration = Duration::from_secs(90 * 86_400);
 /// No lease lasts longer, whatever it says.
 const LASTS_MAX: Duration = Duration::from_secs(400 * 86_400);

@@ -120,6 +120,14 @@ impl Link {
         std::mem::take(&mut *self.freshened.lock().unwrap_or_else(|e| e.into_inner()))
     }
 
+    /// Whether this was made young by this link, since it was last asked.
+    pub(super) fn was_made_young(&self, name: &Name) -> bool {
+        let mut freshened = self.freshened.lock().unwrap_or_else(|e| e.into_inner());
+        let before = freshened.len();
+        freshened.retain(|n| n != name);
+        freshened.len() < before
+    }
+
     /// What people call it.
     pub fn name(&self) -> &str {
         &self.name

@@ -426,14 +426,11 @@ fn describe_one(
         Before::Same { envelopes } => envelopes,
         _ => &[],
     };
+    let mut made: Vec<(Place, Vec<u8>)> = Vec::new();
     // A head is written after the record it holds, so where it holds this one, the record is there.
     if !matches!(before, Before::Same { .. }) {
         let text = record.to_text()?;
-        put(
-            Place::Record { key, result },
-            text.as_bytes(),
-            PutMode::Create,
-        )?;
+        made.push((Place::Record { key, result }, text.into_bytes()));
     }
     for (signer, envelope) in signatures.iter().filter(|(_, e)| !known.contains(e)) {
         let place = Place::Envelope {
@@ -441,7 +438,27 @@ fn describe_one(
             result,
             signer: signer.shortened(SIGNER_BYTES),
         };
-        put(place, envelope, PutMode::Create)?;
+        made.push((place, envelope.clone()));
+    }
+    // What was there long ago may be on a collector's list: it is made young, and looked at again when no sweep goes on.
+    let mut made_young = Vec::new();
+    for (place, plain) in &made {
+        if put(place.clone(), plain, PutMode::Create)? == PutOutcome::WasThere {
+            let name = link.scope().name(place);
+            if !is_there(link, &name).map_err(|e| e.to_string())? {
+                put(place.clone(), plain, PutMode::Overwrite)?;
+            } else if link.was_made_young(&name) {
+                made_young.push((name, place, plain));
+            }
+        }
+    }
+    if !made_young.is_empty() {
+        super::gc::await_sweeps(link).map_err(|e| e.to_string())?;
+    }
+    for (name, place, plain) in made_young {
+        if !is_there(link, &name).map_err(|e| e.to_string())? {
+            put(place.clone(), plain, PutMode::Overwrite)?;
+        }
     }
     let write_head = |mode| -> Result<PutOutcome, String> {
         let head = Head {
