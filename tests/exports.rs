@@ -229,7 +229,11 @@ fn a_crate_describes_what_it_holds() {
     let said = space
         .run(&["export", "--crate", "crate2"])
         .expect(2, &["export"]);
-    assert!(said.err.contains("the result of `upper` is not here"), "{}", said.err);
+    assert!(
+        said.err.contains("the result of `upper` is not here"),
+        "{}",
+        said.err
+    );
     assert!(!space.exists("crate2"));
     let left: Vec<_> = fs::read_dir(&space.project)
         .unwrap()

@@ -263,6 +263,36 @@ fn the_statement_is_what_slsa_readers_expect() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
 }
 
+/// Who reads only the standard fields of a statement must not be told something else than who reads ours.
+#[test]
+fn a_signed_statement_that_contradicts_itself_counts_for_nothing() {
+    let ci = signer();
+    let trust = trust("1 of ci", &[("ci", "ci", &[&ci])]);
+    let record = record(json!({"epochs": 1}), b"model");
+    let judged = |change: &dyn Fn(&mut Value)| {
+        let mut statement: Value =
+            serde_json::from_str(&statement::write(&record, &Facts::default())).unwrap();
+        change(&mut statement);
+        said(trust.judge(&record, &[ci.seal(statement.to_string().as_bytes())]))
+    };
+    assert_eq!(judged(&|_| ()), "believed: ci");
+    let lies: [&dyn Fn(&mut Value); 6] = [
+        &|s| s["subject"][0]["digest"]["blake3"] = "00".into(),
+        &|s| s["subject"][0]["name"] = "other".into(),
+        &|s| s["predicate"]["buildDefinition"]["externalParameters"]["params"]["epochs"] = 2.into(),
+        &|s| s["predicate"]["buildDefinition"]["buildType"] = "urn:other".into(),
+        &|s| s["predicateType"] = "urn:repro:divergence:v1".into(),
+        &|s| s["_type"] = "https://in-toto.io/Statement/v0.1".into(),
+    ];
+    for lie in lies {
+        assert!(
+            judged(lie).contains("no statement about a result"),
+            "{}",
+            judged(lie)
+        );
+    }
+}
+
 #[test]
 fn a_key_is_found_where_it_should_be() {
     let dir = tempfile::tempdir().unwrap();
