@@ -555,6 +555,8 @@ fn help_texts() {
         "show",
         "logs",
         "replay",
+        "push",
+        "pull",
         "gc",
         "fsck",
         "clean",

@@ -20,6 +20,8 @@ As many MiB of random bytes, once in one file and once in so many files, are pus
 place. RCLONE and DVC name the programs to compare with; one that is missing leaves its column empty.
 DIR (default: target/bench) should be on the disk where studies are kept.";
 
+const BUCKETS: [&str; 2] = ["lab", "two"];
+
 struct Options {
     mib: usize,
     files: usize,
@@ -82,7 +84,7 @@ trait Tool {
 }
 
 fn run(options: &Options) -> Result<()> {
-    let server = S3::start(&["lab"]);
+    let server = S3::start(&BUCKETS);
     let dir = options.dir.join("sharing");
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir)?;
@@ -109,7 +111,7 @@ fn run(options: &Options) -> Result<()> {
                 rows[position].2.push(pull);
                 fs::remove_dir_all(&place)?;
             }
-            empty_bucket(&server)?;
+            empty_buckets(&server)?;
         }
         let ours = (median(&rows[0].1), median(&rows[0].2));
         for (name, pushes, pulls) in &rows {
@@ -204,10 +206,11 @@ impl Tool for Repro {
         fs::create_dir_all(&a)?;
         fs::create_dir_all(&b)?;
         let pipeline = "version: 1\nname: bench\nstages:\n  data:\n    needs: {from: {file: data}}\n    \
-                        run: \"cp -r ${needs.from} ${outputs.data}\"\n    outputs: {data: data}\n";
+                        run: \"cp -r ${needs.from} ${outputs.data}\"\n    outputs: {data: copy}\n";
         fs::write(a.join("pipeline.yaml"), pipeline)?;
         fs::rename(data, a.join("data"))?;
-        let bucket = format!("s3://lab/repro-{}", self.links);
+        // No prefix: the server makes one file name of a whole name.
+        let bucket = format!("s3://{}", BUCKETS[usize::from(self.links)]);
         let steps: [&[&str]; 3] = [
             &[
                 "remote",
@@ -232,10 +235,17 @@ impl Tool for Repro {
         ] {
             fs::copy(a.join(file), b.join(file))?;
         }
-        // The survey of a push wants to see the input.
-        match data.is_dir() {
-            true => succeed(Command::new("cp").arg("-rl").arg(data).arg(a.join("data")))?,
-            false => fs::hard_link(data, a.join("data"))?,
+        // The input is part of both clones.
+        for clone in [&a, &b] {
+            match data.is_dir() {
+                true => succeed(
+                    Command::new("cp")
+                        .arg("-rl")
+                        .arg(data)
+                        .arg(clone.join("data")),
+                )?,
+                false => fs::hard_link(data, clone.join("data"))?,
+            }
         }
         succeed(&mut self.command("a", &["status"]))
     }
@@ -249,7 +259,7 @@ impl Tool for Repro {
     }
 
     fn pulled(&self) -> PathBuf {
-        self.dir.join("b/project/artifacts/data/data")
+        self.dir.join("b/project/artifacts/data/copy")
     }
 }
 
@@ -459,8 +469,11 @@ fn check(data: &Path, pulled: &Path) -> Result<()> {
     succeed(Command::new("diff").arg("-rq").arg(data).arg(pulled))
 }
 
-fn empty_bucket(server: &S3) -> Result<()> {
-    let dir = server.bucket_dir("lab");
-    fs::remove_dir_all(&dir)?;
-    Ok(fs::create_dir(&dir)?)
+fn empty_buckets(server: &S3) -> Result<()> {
+    for bucket in BUCKETS {
+        let dir = server.bucket_dir(bucket);
+        fs::remove_dir_all(&dir)?;
+        fs::create_dir(&dir)?;
+    }
+    Ok(())
 }
