@@ -115,7 +115,7 @@ pub fn renew(link: &Link, client: &Segment, mut keys: Vec<Digest>) -> Result<(),
 /// The remote does not take it.
 pub fn begin(link: &Link, client: &Segment, keys: Vec<Digest>) -> Result<(), BackendError> {
     renew(link, client, keys)?;
-    super::gc::await_sweeps(link)
+    super::sweeping::await_sweeps(link)
 }
 
 /// Reads a lease that was listed; `None` when it is gone.

@@ -23,6 +23,7 @@ pub mod pack;
 pub mod probe;
 pub mod publish;
 pub mod reading;
+mod sweeping;
 mod tombstones;
 mod wave;
 

@@ -100,7 +100,7 @@ fn send_what_was_swept(
         if freshened.is_empty() {
             break;
         }
-        let looked = super::gc::await_sweeps(link).and_then(|()| {
+        let looked = super::sweeping::await_sweeps(link).and_then(|()| {
             let mut is_whole = true;
             for name in &freshened {
                 is_whole &= match link.head(name) {
@@ -453,7 +453,7 @@ fn describe_one(
         }
     }
     if !made_young.is_empty() {
-        super::gc::await_sweeps(link).map_err(|e| e.to_string())?;
+        super::sweeping::await_sweeps(link).map_err(|e| e.to_string())?;
     }
     for (name, place, plain) in made_young {
         if !is_there(link, &name).map_err(|e| e.to_string())? {

@@ -4,33 +4,29 @@
 //!
 //! Threads of their own talk to the remote ([`Desk`]); all decisions are made here, on the scheduler's.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex};
+mod desk;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::scheduler::{Message, Miss, Scheduler, State};
+pub(super) use desk::Desk;
+
+use super::scheduler::{Miss, Scheduler, State};
 use crate::digest::{Content, Digest};
 use crate::exec::CancelLevel;
 use crate::graph::Graph;
 use crate::index::Known;
 use crate::plan::{InstanceIndex, Source};
 use crate::record::event::{Event, RemoteSummary};
-use crate::remote::fetch::fetch;
 use crate::remote::link::Link;
-use crate::remote::lookup::{Answer, Believed, Why, look_up};
-use crate::remote::publish::{Publication, Published, publish};
+use crate::remote::lookup::{Answer, Believed, Why};
+use crate::remote::publish::{Publication, Published};
 use crate::remote::reading::Unread;
 use crate::session::Hit;
 use crate::store::{Pending, Record, Staged, Store};
 use crate::trust::{Facts, Signer, Trust};
 
-/// Threads that fetch; each has many requests under way.
-const FETCHERS: usize = 3;
-/// Artifacts that are fetched together.
-const BATCH_ITEMS: usize = 256;
-/// Bytes after which a batch is full.
-const BATCH_BYTES: u64 = 64 << 20;
 /// How often it is told what was moved.
 const TELL_EVERY: Duration = Duration::from_millis(500);
 
@@ -141,7 +137,7 @@ impl Away {
 impl Scheduler<'_> {
     /// Whether the remote is to be asked before this is executed.
     pub(super) fn asks(&self, index: InstanceIndex) -> bool {
-        self.desk.as_ref().is_some_and(|d| d.asks.is_some())
+        self.desk.as_ref().is_some_and(Desk::asks)
             && !self.forced[index.0 as usize]
             && !self.away.is_given_up(index)
     }
@@ -649,184 +645,4 @@ pub fn publication(store: &Store, signer: Option<&Signer>, record: Record) -> Pu
         }
     }
     Publication { record, signatures }
-}
-
-/// The threads that talk to the remote. They end when it is dropped, each after what it is at.
-pub(super) struct Desk {
-    link: Arc<Link>,
-    asks: Option<Sender<Vec<(InstanceIndex, Digest)>>>,
-    fetches: Option<Arc<Queue>>,
-    records: Option<Sender<Record>>,
-    warnings: Arc<Mutex<Vec<String>>>,
-}
-
-impl Desk {
-    pub fn open(sharing: &Sharing, store: &Arc<Store>, to_main: &Sender<Message>) -> Desk {
-        let mut desk = Desk {
-            link: sharing.link.clone(),
-            asks: None,
-            fetches: None,
-            records: None,
-            warnings: sharing.warnings.clone(),
-        };
-        if let Some(trust) = &sharing.pull {
-            let (asks, questions) = channel::<Vec<(InstanceIndex, Digest)>>();
-            let (link, trust, answers) = (desk.link.clone(), trust.clone(), to_main.clone());
-            desk.spawn(move || {
-                for wave in questions {
-                    let keys = wave.iter().map(|(_, key)| *key).collect();
-                    look_up(&link, &trust, keys, |position, answer| {
-                        let (index, key) = wave[position];
-                        let _ = answers.send(Message::Answered(index, key, answer));
-                    });
-                }
-            });
-            desk.asks = Some(asks);
-            let queue = Arc::new(Queue::default());
-            for _ in 0..FETCHERS {
-                let (link, store, queue) = (desk.link.clone(), store.clone(), queue.clone());
-                let answers = to_main.clone();
-                desk.spawn(move || {
-                    while let Some(batch) = queue.take() {
-                        let outcomes = match fetch(&link, &store, &batch) {
-                            Ok(outcomes) => outcomes,
-                            Err(e) => vec![Err(Unread::Local(e.to_string())); batch.len()],
-                        };
-                        let outcomes = batch.into_iter().zip(outcomes).collect();
-                        let _ = answers.send(Message::Fetched(outcomes));
-                    }
-                });
-            }
-            desk.fetches = Some(queue);
-        }
-        if let Some(push) = &sharing.push {
-            let (records, made) = channel::<Record>();
-            let (link, store, signer) = (desk.link.clone(), store.clone(), push.signer.clone());
-            let answers = to_main.clone();
-            desk.spawn(move || publish_all(&link, &store, signer.as_deref(), &made, &answers));
-            desk.records = Some(records);
-        }
-        desk
-    }
-
-    /// Without the thread nothing comes back of what it is given; the run then ends with a remote given up.
-    fn spawn(&self, work: impl FnOnce() + Send + 'static) {
-        let started = std::thread::Builder::new().name("desk".into()).spawn(work);
-        if let Err(e) = started {
-            self.link.give_up(&format!("no thread can be started: {e}"));
-        }
-    }
-
-    pub fn publishes(&self) -> bool {
-        self.records.is_some() && self.link.given_up().is_none()
-    }
-
-    fn fetches(&self) -> bool {
-        self.fetches.is_some()
-    }
-
-    fn ask(&self, wave: Vec<(InstanceIndex, Digest)>) {
-        if let Some(asks) = &self.asks {
-            let _ = asks.send(wave);
-        }
-    }
-
-    fn fetch(&self, content: Content, is_urgent: bool) {
-        if let Some(queue) = &self.fetches {
-            queue.add(content, is_urgent);
-        }
-    }
-
-    fn publish(&self, record: Record) {
-        if let Some(records) = &self.records {
-            let _ = records.send(record);
-        }
-    }
-
-    fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(|e| e.into_inner()))
-    }
-}
-
-impl Drop for Desk {
-    fn drop(&mut self) {
-        if let Some(queue) = &self.fetches {
-            queue.close();
-        }
-    }
-}
-
-fn publish_all(
-    link: &Arc<Link>,
-    store: &Arc<Store>,
-    signer: Option<&Signer>,
-    made: &Receiver<Record>,
-    answers: &Sender<Message>,
-) {
-    while let Ok(first) = made.recv() {
-        let mut batch = vec![publication(store, signer, first)];
-        let more = made.try_iter().take(BATCH_ITEMS - 1);
-        batch.extend(more.map(|record| publication(store, signer, record)));
-        let outcomes = publish(link, store, batch);
-        if answers.send(Message::Published(outcomes)).is_err() {
-            return;
-        }
-    }
-}
-
-/// What is to be fetched: what something waits for comes before what is only shown.
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    added: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    urgent: VecDeque<Content>,
-    later: VecDeque<Content>,
-    is_closed: bool,
-}
-
-impl Queue {
-    fn add(&self, content: Content, is_urgent: bool) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
-        match is_urgent {
-            true => waiting.urgent.push_back(content),
-            false => waiting.later.push_back(content),
-        }
-        self.added.notify_one();
-    }
-
-    fn close(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
-        waiting.is_closed = true;
-        self.added.notify_all();
-    }
-
-    /// The next batch; `None` when there will be no more.
-    fn take(&self) -> Option<Vec<Content>> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(|e| e.into_inner());
-        loop {
-            if waiting.is_closed {
-                return None;
-            }
-            let queue = match waiting.urgent.is_empty() {
-                false => &mut waiting.urgent,
-                true => &mut waiting.later,
-            };
-            let (mut batch, mut bytes) = (Vec::new(), 0u64);
-            while batch.len() < BATCH_ITEMS && bytes < BATCH_BYTES {
-                let Some(content) = queue.pop_front() else {
-                    break;
-                };
-                bytes = bytes.saturating_add(content.bytes_total);
-                batch.push(content);
-            }
-            if !batch.is_empty() {
-                return Some(batch);
-            }
-            waiting = self.added.wait(waiting).unwrap_or_else(|e| e.into_inner());
-        }
-    }
 }
