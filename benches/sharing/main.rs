@@ -205,8 +205,11 @@ impl Tool for Repro {
         let (a, b) = (dir.join("a/project"), dir.join("b/project"));
         fs::create_dir_all(&a)?;
         fs::create_dir_all(&b)?;
-        let pipeline = "version: 1\nname: bench\nstages:\n  data:\n    needs: {from: {file: data}}\n    \
-                        run: \"cp -r ${needs.from} ${outputs.data}\"\n    outputs: {data: copy}\n";
+        let shape = if data.is_dir() { "dir" } else { "file" };
+        let pipeline = format!(
+            "version: 1\nname: bench\nstages:\n  data:\n    needs: {{from: {{{shape}: data}}}}\n    \
+             run: \"cp -r ${{needs.from}} ${{outputs.data}}\"\n    outputs: {{data: copy}}\n"
+        );
         fs::write(a.join("pipeline.yaml"), pipeline)?;
         fs::rename(data, a.join("data"))?;
         // No prefix: the server makes one file name of a whole name.
@@ -294,6 +297,8 @@ impl Rclone {
             command.env(format!("RCLONE_CONFIG_LAB_{name}"), value);
         }
         command.env("HOME", &self.dir);
+        // Its library refuses to start with it, and nothing here is encrypted.
+        command.env_remove("AWS_CA_BUNDLE");
         command
     }
 }
@@ -402,7 +407,11 @@ fn succeed(command: &mut Command) -> Result<()> {
     let said = command.stdin(Stdio::null()).output()?;
     match said.status.success() {
         true => Ok(()),
-        false => Err(format!("{command:?}: {}", String::from_utf8_lossy(&said.stderr)).into()),
+        false => {
+            let (out, err) = (&said.stdout, &said.stderr);
+            let said = String::from_utf8_lossy(out) + String::from_utf8_lossy(err);
+            Err(format!("{command:?}: {said}").into())
+        }
     }
 }
 

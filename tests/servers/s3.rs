@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
@@ -73,8 +76,25 @@ fn serve(root: &Path, tell: &mpsc::Sender<u16>) {
             let Ok((socket, _)) = listener.accept().await else {
                 continue;
             };
+            let (root, service) = (root.to_owned(), service.clone());
+            let answer = service_fn(move |request: Request<Incoming>| {
+                // s3s-fs answers 500 when asked for the head of what is a directory to it; S3 knows no directories.
+                let named = root.join(request.uri().path().trim_start_matches('/'));
+                let is_missing = request.method() == Method::HEAD
+                    && named.is_dir()
+                    && named.parent() != Some(&root);
+                let service = service.clone();
+                async move {
+                    if is_missing {
+                        let mut response = Response::new(s3s::Body::empty());
+                        *response.status_mut() = StatusCode::NOT_FOUND;
+                        return Ok(response);
+                    }
+                    service.call(request.map(s3s::Body::from)).await
+                }
+            });
             let connection = server
-                .serve_connection(TokioIo::new(socket), service.clone())
+                .serve_connection(TokioIo::new(socket), answer)
                 .into_owned();
             tokio::spawn(async move {
                 let _ = connection.await;
