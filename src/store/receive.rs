@@ -9,7 +9,7 @@ use crate::digest::{Content, Digest, Domain, Shape};
 
 use super::error::{StoreError, at};
 use super::objects::{Class, Staged, StagedItem};
-use super::sys::FileStat;
+use super::sys::{FileStat, begin_writeback};
 use super::{Store, StoreError as E};
 
 /// A file that is being received. Dropped before [`Receiving::finish`], it is gone.
@@ -17,7 +17,13 @@ pub struct Receiving {
     item: StagedItem,
     file: File,
     hasher: blake3::Hasher,
+    bytes: u64,
+    /// So many of them the disk has been told of.
+    bytes_begun: u64,
 }
+
+/// The disk is told of so many bytes at once. Then it works while more arrives, and not only when all are there.
+const BEGIN_BYTES: u64 = 8 << 20;
 
 impl Store {
     /// Begins to receive the bytes of a file, or the listing of a tree, with this digest.
@@ -48,7 +54,13 @@ impl Store {
             Shape::File => blake3::Hasher::new(),
             Shape::Tree => Digest::hasher(Domain::Tree),
         };
-        Ok(Receiving { item, file, hasher })
+        Ok(Receiving {
+            item,
+            file,
+            hasher,
+            bytes: 0,
+            bytes_begun: 0,
+        })
     }
 
     /// Whether a single file, or the listing of a tree without its files, is here and whole.
@@ -98,7 +110,14 @@ impl Receiving {
         self.hasher.update(bytes);
         self.file
             .write_all(bytes)
-            .map_err(at(&self.item.path, "write to the store"))
+            .map_err(at(&self.item.path, "write to the store"))?;
+        self.bytes += bytes.len() as u64;
+        let bytes_new = self.bytes - self.bytes_begun;
+        if bytes_new >= BEGIN_BYTES {
+            begin_writeback(&self.file, self.bytes_begun, bytes_new);
+            self.bytes_begun = self.bytes;
+        }
+        Ok(())
     }
 
     /// All bytes are there: staged, if they are the right ones.
