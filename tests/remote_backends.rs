@@ -133,7 +133,7 @@ fn conforms(backend: &dyn Backend, expected: &Expected) {
 
     // A large body from a file: larger than what is sent in one piece, and no multiple of it.
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    let large: Vec<u8> = (0..(17u32 << 20) + 12_345)
+    let large: Vec<u8> = (0..(65u32 << 20) + 12_345)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();
     file.write_all(&large).unwrap();

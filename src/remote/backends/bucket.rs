@@ -15,6 +15,7 @@ use object_store::{
 
 use super::failure;
 use super::patience::{PART_BYTES, unique, with_patience};
+use super::ranges::{Ranges, in_ranges};
 use super::runtime::{Runtime, StreamReader};
 use crate::remote::{
     Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
@@ -54,7 +55,7 @@ pub(super) enum Creating {
 pub(super) struct Traits {
     pub touch: Touch,
     pub creating: Creating,
-    /// Large bodies are sent in parts.
+    /// Large bodies are sent in parts, and read in ranges.
     pub takes_parts: bool,
     /// Listings go directory by directory.
     pub lists_directories: bool,
@@ -66,6 +67,7 @@ pub struct BucketBackend {
     store: Arc<dyn ObjectStore>,
     base: Path,
     traits: Traits,
+    ranges: Ranges,
     described: String,
 }
 
@@ -85,6 +87,7 @@ impl BucketBackend {
                 takes_parts: true,
                 lists_directories: false,
             },
+            ranges: Ranges::new(),
             described: "memory".to_owned(),
         })
     }
@@ -109,6 +112,7 @@ impl BucketBackend {
             store,
             base,
             traits,
+            ranges: Ranges::new(),
             described,
         })
     }
@@ -145,8 +149,16 @@ impl BucketBackend {
         };
         let found = self.runtime.wait(self.store.get_opts(path, options))?;
         let bytes_total = found.meta.size;
-        let bytes_left = found.range.end.saturating_sub(found.range.start);
-        let body = StreamReader::new(self.runtime.clone(), found.into_stream(), bytes_left);
+        let range = found.range.clone();
+        let bytes_left = range.end.saturating_sub(range.start);
+        let permit = (self.traits.takes_parts)
+            .then(|| self.ranges.permit(bytes_left))
+            .flatten();
+        let pieces = match permit {
+            Some(permit) => in_ranges(&self.runtime, &self.store, path, range, permit),
+            None => found.into_stream(),
+        };
+        let body = StreamReader::new(self.runtime.clone(), pieces, bytes_left);
         Ok(Reading {
             bytes_total,
             body: Box::new(body),

@@ -3,6 +3,7 @@
 //! | file | storage |
 //! |---|---|
 //! | `bucket.rs` | whatever `object_store` reaches: S3, GCS, Azure, memory |
+//! | `ranges.rs` | large objects of buckets, over several connections |
 //! | `providers.rs`, `aws.rs` | how each provider is reached, and where its credentials are |
 //! | `webdav.rs`, `netrc.rs` | HTTP servers |
 //! | `directory.rs` | directories |
@@ -16,6 +17,7 @@ mod failure;
 mod netrc;
 mod patience;
 mod providers;
+mod ranges;
 mod runtime;
 mod sftp;
 mod webdav;
