@@ -1,5 +1,7 @@
 //! Two clones of one project on different machines: users, paths and stores of their own, one remote between them.
 
+#[path = "support/lab.rs"]
+mod lab;
 #[path = "support/network.rs"]
 mod network;
 #[allow(dead_code)]
@@ -10,128 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lab::{Lab, summary};
 use network::Network;
 use serde_json::Value;
 use servers::s3::S3;
 use support::TestSpace;
 use support::processes::kill_dead;
-
-/// `big` is a megabyte that only `a` and `b` need; `a`, `b` and `table` are small.
-const PIPELINE: &str = r#"
-version: 1
-name: shared
-stages:
-  big:
-    needs: {seed: {file: in.txt}}
-    run: "yes $(cat ${needs.seed}) | head -c 1000000 > ${outputs.data}; mkdir ${outputs.tree}; for i in 1 2 3 4 5; do echo $i > ${outputs.tree}/$i; done"
-    outputs: {data: big.txt, tree: parts}
-  count:
-    matrix: {of: [a, b]}
-    needs: {data: big.data, tree: big.tree}
-    run: "echo ${matrix.of}; cat ${needs.tree}/* > ${outputs.n}; wc -c < ${needs.data} >> ${outputs.n}; echo ${matrix.of} >> ${outputs.n}"
-    outputs: {n: n.txt}
-  table:
-    needs: {counts: "count[*].n"}
-    run: "cat ${needs.counts} > ${outputs.table}"
-    outputs: {table: table.txt}
-"#;
-
-struct Lab {
-    ci: TestSpace,
-    laptop: TestSpace,
-    remote: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Lab {
-    /// CI has a key that is believed; the laptop has a clone of its project.
-    fn new() -> Lab {
-        let dir = tempfile::tempdir().unwrap();
-        let remote = dir.path().join("remote");
-        fs::create_dir(&remote).unwrap();
-        let mut ci = TestSpace::with_pipeline(PIPELINE);
-        ci.write("in.txt", "abc\n");
-        let key = ci.ok(&["trust", "init", "--ci", "buildbot", "--no-passphrase"]);
-        ci.set_env("REPRO_SIGNING_KEY", key);
-        add_remote(&ci, &remote);
-        let lab = Lab {
-            ci,
-            laptop: TestSpace::new(),
-            remote,
-            _dir: dir,
-        };
-        lab.clone_to(&lab.laptop);
-        lab
-    }
-
-    /// The same on an S3 server.
-    fn on_s3(server: &S3) -> Lab {
-        let mut lab = Lab::new();
-        lab.ci.remove("repro.remotes.toml");
-        for space in [&mut lab.ci, &mut lab.laptop] {
-            space.set_env("AWS_ACCESS_KEY_ID", servers::s3::ACCESS_KEY);
-            space.set_env("AWS_SECRET_ACCESS_KEY", servers::s3::SECRET_KEY);
-        }
-        add_bucket(&lab.ci, &server.endpoint);
-        lab.remote = server.bucket_dir("lab");
-        lab.clone_to(&lab.laptop);
-        lab
-    }
-
-    /// What git would bring.
-    fn clone_to(&self, space: &TestSpace) {
-        for file in [
-            "pipeline.yaml",
-            "in.txt",
-            "repro.lock",
-            "repro.trust.toml",
-            "repro.remotes.toml",
-        ] {
-            if self.ci.exists(file) {
-                space.write(file, self.ci.read(file));
-            }
-        }
-    }
-
-    fn published(&self) {
-        let (code, events) = self.ci.events(&["--push"]);
-        assert_eq!(code, 0, "{events:#?}");
-        let summary = summary(&events);
-        assert_eq!(summary["remote"]["published"], 4, "{summary}");
-        assert_eq!(summary["remote"]["warnings"], 0, "{events:#?}");
-    }
-
-    /// Files of the remote whose names hold this.
-    fn objects(&self, part: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut todo = vec![self.remote.clone()];
-        while let Some(dir) = todo.pop() {
-            for entry in fs::read_dir(dir).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    todo.push(path);
-                } else if path.to_str().unwrap().contains(part) {
-                    found.push(path);
-                }
-            }
-        }
-        found
-    }
-}
-
-fn add_remote(space: &TestSpace, remote: &Path) {
-    space.ok(&["remote", "add", "lab", remote.to_str().unwrap()]);
-}
-
-fn add_bucket(space: &TestSpace, endpoint: &str) {
-    space.ok(&["remote", "add", "lab", "s3://lab", "--endpoint", endpoint]);
-}
-
-fn summary(events: &[Value]) -> Value {
-    let last = events.last().expect("events").clone();
-    assert_eq!(last["event"], "summary", "{events:#?}");
-    last
-}
 
 fn executed(events: &[Value]) -> Vec<&str> {
     let started = events.iter().filter(|e| e["event"] == "started");
@@ -197,7 +83,7 @@ fn a_second_machine_executes_nothing() {
 #[test]
 fn a_second_machine_executes_nothing_over_s3() {
     let server = S3::start(&["lab"]);
-    let lab = Lab::on_s3(&server);
+    let lab = Lab::on_s3(&server, &server.endpoint);
     let (Some(ci_network), Some(laptop_network)) = (
         Network::new(&server.endpoint),
         Network::new(&server.endpoint),
@@ -415,6 +301,9 @@ fn push_sends_what_is_missing_and_nothing_twice() {
         (Some(4), Some(0)),
         "{first}"
     );
+    // What is published is signed, and the signatures are here too.
+    let said = lab.ci.ok(&["export", "--bundle", "all.repro"]);
+    assert!(said.contains("4 results, 4 signatures"), "{said}");
     let again = lab.ci.json(&["push"]);
     assert_eq!(
         (again["published"].as_u64(), again["known"].as_u64()),

@@ -630,6 +630,7 @@ pub fn keep_envelopes(store: &Store, believed: &Believed) {
 }
 
 /// A record with the signatures it is published with: one's own where it was executed here, those it came with otherwise.
+/// One's own is kept beside the record too, for bundles and for `why`.
 pub fn publication(store: &Store, signer: Option<&Signer>, record: Record) -> Publication {
     let mut signatures = Vec::new();
     for envelope in store.envelopes(&record.key, &record.result()) {
@@ -639,7 +640,9 @@ pub fn publication(store: &Store, signer: Option<&Signer>, record: Record) -> Pu
     }
     if let Some(signer) = signer.filter(|_| crate::trust::is_own(&record)) {
         let envelope = signer.sign(&record, &Facts::of(&record));
-        if let Ok(name) = signer.id().to_string().parse() {
+        let id = signer.id().to_string();
+        let _ = store.keep_envelope(&record.key, &record.result(), &id, &envelope);
+        if let Ok(name) = id.parse() {
             signatures.retain(|(_, e)| *e != envelope);
             signatures.push((name, envelope));
         }

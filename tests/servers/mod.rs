@@ -6,6 +6,7 @@
 // Each test file is a crate of its own that uses a part of this.
 #![allow(dead_code)]
 
+pub mod cutter;
 pub mod nginx;
 pub mod proxy;
 pub mod s3;
