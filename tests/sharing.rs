@@ -9,7 +9,7 @@ mod servers;
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lab::{Lab, summary};
@@ -153,6 +153,40 @@ fn a_second_machine_executes_nothing_over_s3() {
     );
     laptop.ok(&["fsck"]);
     assert!(remote.join("v1/heads").is_dir());
+}
+
+/// What a run would execute is known without a run, and without a byte of a result.
+#[test]
+fn a_dry_run_asks_and_takes_nothing() {
+    let lab = Lab::new();
+    lab.published();
+    for object in lab.objects("/objects/") {
+        fs::remove_file(object).unwrap();
+    }
+    let before = lab.objects("").len();
+    let (code, events) = lab.laptop.events(&["-n", "--pull", "--push"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let said = summary(&events);
+    assert_eq!(
+        (&said["executed"], &said["cached"]),
+        (&0.into(), &4.into()),
+        "{said}"
+    );
+    assert_eq!(said["remote"]["requests"], 4, "{said}");
+    assert_eq!(lab.objects("").len(), before, "nothing was sent");
+    assert!(!lab.laptop.exists("artifacts") && !lab.laptop.exists(".repro/runs"));
+    // Behind a miss nothing is asked.
+    lab.laptop.edit("pipeline.yaml", "of: [a, b]", "of: [a, c]");
+    let (_, events) = lab.laptop.events(&["-n", "--pull"]);
+    let planned = events.iter().filter(|e| e["event"] == "planned");
+    let planned: Vec<&str> = planned.map(|e| e["instance"].as_str().unwrap()).collect();
+    assert_eq!(planned, ["count[of=c]", "table"]);
+    assert_eq!(summary(&events)["remote"]["requests"], 3, "{events:#?}");
+    // A remote that is gone costs a warning.
+    fs::remove_dir_all(&lab.remote).unwrap();
+    let (code, events) = lab.laptop.events(&["-n", "--pull"]);
+    assert_eq!((code, warnings(&events).len()), (0, 1), "{events:#?}");
+    assert_eq!(summary(&events)["executed"], 4);
 }
 
 #[test]

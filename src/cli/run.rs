@@ -111,7 +111,9 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
 
 /// The remote, where one is to be used.
 fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<Option<Sharing>> {
-    if args.offline || args.dry_run || !(args.pull || args.push) {
+    // A dry run sends nothing.
+    let pushes = args.push && !args.dry_run;
+    if args.offline || !(args.pull || pushes) {
         return Ok(None);
     }
     let way = Way::to(&session.project.root, &args.remote)?;
@@ -119,7 +121,7 @@ fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<Option<Sharing>>
         true => Some(super::sharing::trust(&session.project.root)?),
         false => None,
     };
-    let push = match args.push {
+    let push = match pushes {
         true => Some(Push {
             signer: Some(super::sharing::signer()?),
         }),

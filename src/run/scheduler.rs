@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::committer::{self, CommitResult, Landing};
 use super::flight::{self, Flight, Landed, Prepared, Terms};
@@ -178,7 +178,7 @@ pub fn run(
         session,
         sink,
     };
-    if let Some(sharing) = options.sharing.as_ref().filter(|_| !options.dry_run) {
+    if let Some(sharing) = &options.sharing {
         let store = scheduler.session.store.clone();
         scheduler.desk = Some(Desk::open(sharing, &store, &scheduler.to_main));
     }
@@ -218,6 +218,7 @@ pub fn run(
     }
     scheduler.first_pass = false;
     if options.dry_run {
+        scheduler.await_answers(&from_flights);
         scheduler.skip_rest_of_dry_run();
     } else {
         scheduler.execute(&from_flights)?;
@@ -277,24 +278,15 @@ impl Scheduler<'_> {
             Ok((contents, Found::Miss(miss))) => {
                 self.keys[i] = Some(miss.key.digest);
                 self.states[i] = State::Ready;
-                if self.options.dry_run {
-                    self.summary.executed += 1;
-                    let event = Event::Planned {
-                        instance: self.id(index),
-                        reason: miss.reason,
-                    };
-                    self.say(event);
+                let miss = Miss {
+                    key: miss.key,
+                    reason: miss.reason,
+                    contents,
+                };
+                if self.asks(index) {
+                    self.ask(index, miss);
                 } else {
-                    let miss = Miss {
-                        key: miss.key,
-                        reason: miss.reason,
-                        contents,
-                    };
-                    if self.asks(index) {
-                        self.ask(index, miss);
-                    } else {
-                        self.missed(index, miss);
-                    }
+                    self.missed(index, miss);
                 }
             }
             Err(e) => self.fail(index, format!("{e:#}"), None),
@@ -418,6 +410,21 @@ impl Scheduler<'_> {
         self.say(event);
         if self.options.on_failure == OnFailure::Stop {
             self.stopping = true;
+        }
+    }
+
+    /// In a dry run the remote is asked for results, and for no bytes.
+    fn await_answers(&mut self, from_flights: &Receiver<Message>) {
+        loop {
+            self.send_questions();
+            if !self.away.is_asking() || self.options.cancel.level() != CancelLevel::None {
+                return;
+            }
+            if let Ok(Message::Answered(index, key, answer)) =
+                from_flights.recv_timeout(Duration::from_millis(100))
+            {
+                self.answered(index, &key, answer);
+            }
         }
     }
 

@@ -128,6 +128,11 @@ impl Away {
             && self.again.is_empty()
     }
 
+    /// The remote was asked something and has not answered yet.
+    pub fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// It has to be executed, whatever the remote says.
     pub fn is_given_up(&self, index: InstanceIndex) -> bool {
         self.given_up.contains(&index)
@@ -209,6 +214,16 @@ impl Scheduler<'_> {
     /// No result serves: its inputs have to be here, then it is executed.
     pub(super) fn missed(&mut self, index: InstanceIndex, miss: Miss) {
         let i = index.0 as usize;
+        if self.options.dry_run {
+            self.states[i] = State::Ready;
+            self.summary.executed += 1;
+            let event = Event::Planned {
+                instance: self.id(index),
+                reason: miss.reason,
+            };
+            self.say(event);
+            return;
+        }
         let absent = self.absent_inputs(index, &miss);
         if absent.is_empty() {
             self.make_ready(index, miss);
@@ -579,9 +594,6 @@ impl Scheduler<'_> {
 
     /// Takes in what came whole, and writes the remote's part of the summary.
     pub(super) fn sum_up_remote(&mut self) {
-        if self.options.dry_run {
-            return;
-        }
         let results = std::mem::take(&mut self.away.results);
         let whole: Vec<(InstanceIndex, Box<Believed>)> = results
             .into_iter()
@@ -592,7 +604,7 @@ impl Scheduler<'_> {
                 is_here.then_some((index, believed))
             })
             .collect();
-        if let Some((first, _)) = whole.first() {
+        if let Some((first, _)) = whole.first().filter(|_| !self.options.dry_run) {
             self.take_in(*first, whole);
         }
         if let Some(desk) = &self.desk {
