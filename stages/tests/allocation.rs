@@ -134,6 +134,10 @@ fn a_step_asks_for_no_memory_after_two_epochs() {
         {"conv": {"channels": 24}}, {"activation": "relu"}, {"pool": {"max": 2}}, {"dropout": 0.25},
         {"conv": {"channels": 24, "stride": 2, "padding": {"pixels": 1}}}, {"pool": {"average": 2}},
         {"dense": 64}, {"activation": "sigmoid"}]}});
+    // Wide enough for Winograd's.
+    let wide = json!({"conv": {"layers": [
+        {"conv": {"channels": 32}}, {"activation": "relu"}, {"conv": {"channels": 48}}, {"activation": "tanh"}, {"pool": {"max": 2}},
+        {"conv": {"channels": 64}}, {"batch_norm": {}}, {"activation": "relu"}]}});
     let blocks = json!({"conv": {"layers": [
         {"conv": {"channels": 16, "bias": false}}, {"group_norm": {"groups": 4}}, {"activation": "gelu"},
         {"residual": {"activation": "relu", "layers": [{"depthwise": {"stride": 2}}, {"layer_norm": {}},
@@ -144,6 +148,7 @@ fn a_step_asks_for_no_memory_after_two_epochs() {
     for (model, optimizer, image) in [
         (perceptron, json!({"adam": {}}), (28, 28, 1)),
         (convolutions, momentum.clone(), (16, 16, 3)),
+        (wide, momentum.clone(), (14, 10, 3)),
         (blocks, json!({"adam": {}}), (16, 16, 3)),
         (resnet, momentum, (16, 16, 3)),
     ] {

@@ -11,62 +11,70 @@ use support::{Bench, data, digest};
 
 /// Kind, revision, case, output, digest.
 const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
-    ("average", 2, "three models", "model", "0b5433dda174358c"),
+    ("average", 3, "three models", "model", "0b5433dda174358c"),
     (
         "average",
-        2,
+        3,
         "statistics made anew",
         "model",
         "d0539febfd843831",
     ),
-    ("evaluate", 2, "test set", "metrics", "99930ef4d38cceb1"),
+    ("evaluate", 3, "test set", "metrics", "99930ef4d38cceb1"),
     ("perturb", 1, "fresh network", "model", "06e68da6cd65350b"),
     ("perturb", 1, "normal noise", "model", "b48d5ef90b23dcfd"),
     ("prune", 1, "layerwise", "model", "342240a5766555eb"),
     ("prune", 1, "layerwise", "mask", "4d58bc6963ca1737"),
     ("prune", 1, "global random", "mask", "735ac572673f9047"),
-    ("train", 2, "perceptron, sgd", "model", "032161a2f044a20e"),
-    ("train", 2, "perceptron, sgd", "metrics", "40fbe4a8b384e054"),
-    ("train", 2, "convolution, adam", "model", "65288593ffdc7827"),
+    ("train", 3, "perceptron, sgd", "model", "032161a2f044a20e"),
+    ("train", 3, "perceptron, sgd", "metrics", "40fbe4a8b384e054"),
+    ("train", 3, "convolution, adam", "model", "65288593ffdc7827"),
     (
         "train",
-        2,
+        3,
         "convolution, adam",
         "metrics",
         "9ae63df750d36d9f",
     ),
     (
         "train",
-        2,
+        3,
         "convolution, adam",
         "checkpoints",
         "epoch-000002.safetensors=2e1cc960491f236d,epoch-000004.safetensors=65288593ffdc7827",
     ),
-    ("train", 2, "warm start, adamw", "model", "b0275ea6915345a3"),
+    ("train", 3, "wide convolutions", "model", "0dad8734c8b340fa"),
     (
         "train",
-        2,
+        3,
+        "wide convolutions",
+        "metrics",
+        "44bbf1a245210ac7",
+    ),
+    ("train", 3, "warm start, adamw", "model", "b0275ea6915345a3"),
+    (
+        "train",
+        3,
         "residual network, cutout",
         "model",
         "c4cd38671e2e1ea3",
     ),
     (
         "train",
-        2,
+        3,
         "residual network, cutout",
         "metrics",
         "e4c0ee8cd929208a",
     ),
     (
         "train",
-        2,
+        3,
         "blocks, norms, gelu",
         "model",
         "eb7017cf49e09ecd",
     ),
     (
         "train",
-        2,
+        3,
         "blocks, norms, gelu",
         "metrics",
         "6495c7751f2fe2d7",
@@ -129,6 +137,12 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
             {"pool": {"average_windows": {"kernel": 2, "stride": 1}}}, {"dense": 5}, {"layer_norm": {}}]}},
         "seed": 6, "length": {"epochs": 2}, "batch_size": 32, "optimizer": {"adamw": {"lr": 0.01}}});
     run("train", "blocks, norms, gelu", blocks, &sets);
+    // Wide enough for Winograd's convolutions.
+    let wide = json!({"model": {"conv": {"layers": [
+            {"conv": {"channels": 32}}, {"activation": "relu"}, {"conv": {"channels": 48}}, {"activation": "tanh"},
+            {"conv": {"channels": 32, "bias": false}}, {"batch_norm": {}}, {"activation": "relu"}, {"pool": {"max": 2}}]}},
+        "seed": 8, "length": {"epochs": 1}, "batch_size": 35, "optimizer": {"sgd": {"lr": 0.05, "momentum": 0.9}}});
+    run("train", "wide convolutions", wide, &sets);
     let warm = json!({"seed": 4, "length": {"steps": 5}, "batch_size": 32, "optimizer": {"adamw": {"lr": 0.002}},
         "schedule": {"cyclic": {"epochs": 1.0, "low": 0.1}}});
     let warm_inputs: [(&str, &Path); 3] = [

@@ -40,3 +40,22 @@ fn a_training_shared_by_threads_gives_the_frozen_bytes() {
     let found = ["model", "metrics"].map(|output| digest(ran.path(output)));
     assert_eq!(found, ["0d8b5de25734ecef", "5e5d08caebedf48b"]);
 }
+
+/// Convolutions by Winograd's transform, of odd sizes too: two steps.
+#[test]
+fn a_training_of_wide_convolutions_gives_the_frozen_bytes() {
+    let bench = Bench::new();
+    let (train, test) = (
+        bench.put("train", &data(5, 80, (10, 10, 3), 5)),
+        bench.put("test", &data(6, 20, (10, 10, 3), 5)),
+    );
+    let with = json!({"model": {"conv": {"layers": [
+            {"conv": {"channels": 32}}, {"batch_norm": {}}, {"activation": "relu"}, {"conv": {"channels": 64}}, {"activation": "relu"},
+            {"pool": {"max": 2}}, {"conv": {"channels": 48}}, {"activation": "relu"}, {"pool": "global_average"}]}},
+        "seed": 12, "length": {"steps": 2}, "batch_size": 40, "optimizer": {"sgd": {"lr": 0.05, "momentum": 0.9}}});
+    let ran = bench
+        .run("train", with, &[("train", &train), ("test", &test)])
+        .unwrap();
+    let found = ["model", "metrics"].map(|output| digest(ran.path(output)));
+    assert_eq!(found, ["eb7f2c194c07254e", "02b65ceaceb1de39"]);
+}

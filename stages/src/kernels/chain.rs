@@ -87,11 +87,10 @@ impl Grid {
     /// The places of `N` rows from `row` on; those beyond the last row are of no meaning.
     #[inline(always)]
     fn places<const N: usize>(&self, row: usize, steps: Steps) -> [usize; N] {
-        let (line, mut column) = if self.lines == 1 {
-            (0, row)
-        } else {
-            (row / self.per_line, row % self.per_line)
-        };
+        if self.lines == 1 {
+            return std::array::from_fn(|p| (row + p).wrapping_mul(steps.row));
+        }
+        let (line, mut column) = (row / self.per_line, row % self.per_line);
         let mut place = line * steps.line + column * steps.row;
         let to_next_line = steps.line.wrapping_sub((self.per_line - 1) * steps.row);
         let mut places = [0; N];
@@ -161,7 +160,7 @@ pub(crate) enum Store {
 impl Store {
     /// What is written, given what is there.
     #[inline(always)]
-    fn of(self, there: f32, value: f32) -> f32 {
+    pub(crate) fn of(self, there: f32, value: f32) -> f32 {
         let relu = |v: f32| if v <= 0.0 { 0.0 } else { v };
         match self {
             Store::Set => value,

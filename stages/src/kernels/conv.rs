@@ -1,10 +1,14 @@
 //! Convolutions over NHWC images; `w` is laid out `[kernel_h, kernel_w, channels, outputs]`.
 //!
+//! What is stated here is the order of *direct* convolutions. Those of 3×3, stride 1 and padding 1 with at least 32 channels and
+//! outputs are Winograd's, with an order of their own: `winograd::applies` decides, by shape alone.
+//!
 //! Padding is made of zeros that take part in the chains like any other value. A task takes a few images, copies them
 //! into a buffer with their margins, and goes over the panels of weights, so that both stay in the second-level cache.
 
 mod input_gradient;
 mod weight_gradient;
+mod winograd;
 
 use super::chain::{
     Grid, Rows, Segment, Steps, Store, Target, WIDE, chains, in_blocks, ordinary, pack, packed_len,
@@ -71,6 +75,9 @@ pub fn layer_forward(
         b.is_none_or(|b| b.len() == out.channels),
         "conv forward: lengths"
     );
+    if winograd::applies(shape) {
+        return winograd::layer_forward(path, shape, x, w, b, activation, y);
+    }
     let (kernel_h, kernel_w) = shape.kernel();
     let (c, o, stride) = (image.channels, out.channels, shape.stride());
     let k = kernel_h * kernel_w * c;

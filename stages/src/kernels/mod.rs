@@ -12,7 +12,8 @@
 //!   with one has a NaN as loss and counts as wrong. *Which* NaN (sign, payload) is no part of the contract, since
 //!   processors differ in that; files of weights hold only the one positive quiet NaN, tables hold none.
 //! - Overflow gives an infinity, and `0·∞` is NaN as IEEE 754 has it: the zeros around a convolution's image are
-//!   multiplied like any other value.
+//!   multiplied like any other value. A Winograd convolution (`conv/winograd.rs`) adds and subtracts neighbours first, so an
+//!   infinity makes NaN of a whole tile.
 //! - The sign of zero follows IEEE 754 through the order of operations. Where an order starts from `+0`, a sum of negative
 //!   zeros is `+0`; relu gives `+0` for both zeros; a gradient's first value is added to `+0`.
 

@@ -42,7 +42,7 @@ const TOLERANCE: f64 = 1e-6;
 impl Kind for Average {
     type Params = Params;
     const NAME: &'static str = "average";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

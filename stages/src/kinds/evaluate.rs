@@ -33,7 +33,7 @@ fn test() -> String {
 impl Kind for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     const SUMMARY: &'static str = "Measures loss and accuracy of a model, overall and per class.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

@@ -108,7 +108,7 @@ impl Params {
 impl Kind for Train {
     type Params = Params;
     const NAME: &'static str = "train";
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
     const SUMMARY: &'static str =
         "Trains a network: from scratch, from given weights, or under a pruning mask.";
     const DOC: &'static str = include_str!("train.md");

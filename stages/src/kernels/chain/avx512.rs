@@ -108,7 +108,10 @@ unsafe fn tile<const V: usize>(
     } else {
         held.as_mut_ptr().cast()
     };
-    for p in 0..count {
+    // A loop that has segments makes its own zeros.
+    let from_zero = matches!(start, Start::With(values) if values.iter().all(|v| v.to_bits() == 0))
+        && !rows.segments.is_empty();
+    for p in 0..if from_zero { 0 } else { count } {
         for v in 0..V {
             // SAFETY: `start` has two vectors; of the target, the mask leaves only outputs that exist; `sums` has room for
             // these rows in the target, or for 16.
@@ -137,7 +140,7 @@ unsafe fn tile<const V: usize>(
     }
     if !rows.segments.is_empty() {
         // SAFETY: the caller's promise; `sums` as above.
-        unsafe { loops::chains::<V>(count, groups, lines, rows.segments, by, sums) };
+        unsafe { loops::chains::<V>(count, groups, lines, rows.segments, by, sums, from_zero) };
     }
     if in_place {
         return;

@@ -10,7 +10,7 @@ use super::super::margin::Margin;
 use super::super::out::Out;
 use super::super::path::Path;
 use super::super::{parallel, scratch, transpose};
-use super::{BLOCK, WORTH_THREADS, images_per_task, worth_threads};
+use super::{BLOCK, WORTH_THREADS, images_per_task, winograd, worth_threads};
 use crate::shape::ConvShape;
 
 /// The taps of one axis that reach input positions ≡ `residue` (mod stride).
@@ -77,6 +77,9 @@ pub(super) fn to(
         images * out.features() == dy.len() && w.len() == shape.weights(),
         "conv input gradient: lengths"
     );
+    if winograd::applies(shape) {
+        return winograd::input_gradient(path, shape, w, dy, dx, how);
+    }
     let (kernel_h, kernel_w) = shape.kernel();
     let (c, o, stride, padding) = (
         image.channels,

@@ -13,7 +13,7 @@ use super::super::out::Out;
 use super::super::path::{Path, kernel};
 use super::super::shard::{Group, Groups, SHARD_IMAGES};
 use super::super::{parallel, scratch};
-use super::worth_threads;
+use super::{winograd, worth_threads};
 use crate::shape::{ConvShape, Image};
 
 /// Weights up to which every shard's gradient is summed up apart: 1 MiB.
@@ -53,6 +53,9 @@ pub(super) fn to(
         images * out.features() == dy.len() && dw.len() == shape.weights(),
         "conv weight gradient: lengths"
     );
+    if winograd::applies(shape) {
+        return winograd::weight_gradient(path, shape, x, dy, dw, how);
+    }
     if images == 0 {
         if how == Accumulate::First {
             dw.fill(0.0);

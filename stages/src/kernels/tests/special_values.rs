@@ -105,14 +105,14 @@ fn activate(activation: Activation, v: f32) -> f32 {
 
 /// The operands of a layer and of its gradients.
 #[derive(Debug, Clone)]
-struct Operands {
-    x: Vec<f32>,
-    w: Vec<f32>,
-    b: Vec<f32>,
-    dy: Vec<f32>,
+pub(super) struct Operands {
+    pub x: Vec<f32>,
+    pub w: Vec<f32>,
+    pub b: Vec<f32>,
+    pub dy: Vec<f32>,
     /// What the gradients' buffers hold before: of the weight, the bias, the input.
-    old: [Vec<f32>; 3],
-    activation: Activation,
+    pub old: [Vec<f32>; 3],
+    pub activation: Activation,
 }
 
 fn operands(x: usize, w: usize, b: usize, y: usize) -> impl Strategy<Value = Operands> {
@@ -137,7 +137,7 @@ fn operands(x: usize, w: usize, b: usize, y: usize) -> impl Strategy<Value = Ope
 
 /// Outputs, then all gradients, wherever the operands lie; once into buffers that hold something and once into fresh ones,
 /// which must be as if zeros had been there.
-fn layer(
+pub(super) fn layer(
     all: &Operands,
     forward: impl Fn(Path, &Operands, &[f32], &[f32], &[f32], &mut [f32]),
     backward: impl Fn(Path, Backward<'_>),

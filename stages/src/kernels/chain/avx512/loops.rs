@@ -25,6 +25,8 @@ pub(super) struct Run {
     /// The sums of the blocks that have ended, laid out like `sums`: -0 at first, which changes nothing it is added to. Null
     /// where there is one block.
     pub totals: *mut f32,
+    /// Whether the accumulators start from 0 instead of what the sums hold.
+    pub from_zero: u64,
 }
 
 /// Distances in bytes.
@@ -357,7 +359,12 @@ macro_rules! loops {
                     // Few rows have no use for these.
                     "/* {one} {three} */\n",
                     "mov {len}, [{run} + 48]\n",
+                    "cmp qword ptr [{run} + 64], 0\n",
+                    "jne 7f\n",
                     $(load!($v, $row),)+
+                    "jmp 2f\n",
+                    "7:\n",
+                    $(zero!($v, $row),)+
                     "jmp 2f\n",
                     // The next segment. Where a block begins, the last one joins the totals.
                     "5:\n",
@@ -457,8 +464,8 @@ mod two {
 /// A loop for a number of rows; see its safety section.
 type Loop = unsafe fn(&Run, *const Segment, Distances);
 
-/// The chains of `rows` rows (1 to 14), `V` (1 or 2) vectors wide, from the values in `sums`, row after row, to the sums of
-/// their blocks there.
+/// The chains of `rows` rows (1 to 14), `V` (1 or 2) vectors wide, from the values in `sums`, row after row, or from 0, to the
+/// sums of their blocks there.
 ///
 /// # Safety
 /// The processor has AVX-512F; there is a segment; every step of every segment lies within rows and panel; `sums` holds these
@@ -472,6 +479,7 @@ pub(super) unsafe fn chains<const V: usize>(
     segments: &[Segment],
     by: Distances,
     sums: *mut f32,
+    from_zero: bool,
 ) {
     let range = segments.as_ptr_range();
     let mut totals: MaybeUninit<[[f32; 2 * LANES]; 14]> = MaybeUninit::uninit();
@@ -481,6 +489,7 @@ pub(super) unsafe fn chains<const V: usize>(
         end: range.end,
         sums,
         totals: null_mut(),
+        from_zero: from_zero.into(),
     };
     if segments[1..].iter().any(|s| s.begins) {
         run.totals = totals.as_mut_ptr().cast();
