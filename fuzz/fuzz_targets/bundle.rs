@@ -19,8 +19,20 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = import(&store, &at("bundle"), &Belief::Maker, Some(&at("into")));
     let names = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).expect("it is there");
-        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+        entries
+            .map(|e| {
+                e.expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
     };
     let foreign = names(dir.path());
-    assert!(foreign.iter().all(|n| ["bundle", "store", "into"].contains(&n.as_str())), "{foreign:?}");
+    assert!(
+        foreign
+            .iter()
+            .all(|n| ["bundle", "store", "into"].contains(&n.as_str())),
+        "{foreign:?}"
+    );
 });

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 static TRUST: LazyLock<Trust> = LazyLock::new(|| {
     let file = tempfile::NamedTempFile::new().expect("a file");
-    let text = "version = 1\nrequire = \"1 of people\"\n\n[people]\nben = \"ed25519:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"\n";
+    let text = "version = 1\nrequire = \"1 of people\"\n\n[signers.ben]\nrole = \"people\"\n\
+                keys = [\"ed25519:HZ8zsI1MCRax4SI4xDw2iuF42PI5S6duhCMGUdORW68=\"]\n";
     std::fs::write(file.path(), text).expect("it is written");
     Trust::read_file(file.path()).expect("it is a trust file")
 });

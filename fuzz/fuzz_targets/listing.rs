@@ -12,7 +12,11 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(listing.to_bytes(), bytes);
     for (path, node) in listing.nodes() {
         assert!(!path.as_str().starts_with('/'));
-        assert!(path.as_str().split('/').all(|part| part != ".." && part != "." && !part.is_empty()));
+        assert!(
+            path.as_str()
+                .split('/')
+                .all(|part| part != ".." && part != "." && !part.is_empty())
+        );
         if let Node::Link { target } = node {
             assert!(!target.starts_with('/'));
         }

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use repro::remote::lease::Lease;
 use repro::remote::layout::Place;
+use repro::remote::lease::Lease;
 use repro::remote::{Location, Name};
 
 fuzz_target!(|bytes: &[u8]| {

@@ -113,10 +113,7 @@ impl FromStr for Location {
                 )?;
                 bucket(rest, "az").map(Location::Azure)
             }
-            "http" | "https" => {
-                no_user(user, "put them in ~/.netrc")?;
-                http(text)
-            }
+            "http" | "https" => http(text),
             "sftp" | "ssh" => {
                 if user.is_some_and(|u| u.contains(':')) {
                     return Err(BadLocation::Credentials(
@@ -195,6 +192,9 @@ fn segments(path: &str) -> Result<String, BadLocation> {
 
 fn http(text: &str) -> Result<Location, BadLocation> {
     let mut url = Url::parse(text).map_err(|e| malformed(format!("this is no URL: {e}")))?;
+    // Of what is parsed: by the rules for URLs more slashes, and backslashes, may stand before the host.
+    let is_anonymous = url.username().is_empty() && url.password().is_none();
+    no_user((!is_anonymous).then_some(url.username()), "put them in ~/.netrc")?;
     let host = url
         .host_str()
         .ok_or_else(|| malformed("the URL names no host"))?
@@ -358,6 +358,8 @@ mod tests {
             "s3://AKIA:secret@bucket/x",
             "https://me:secret@host/x",
             "https://me@host/x",
+            "https:////me:secret@host/x",
+            "https://\\me:secret@host/x",
             "sftp://me:secret@host/x",
             "az://key:secret@c/x",
             "https://host/x?sig=secret",
