@@ -83,7 +83,8 @@ impl Store {
         }
     }
 
-    /// Notes whose names begin so, in the order of their names. What cannot be read counts as not there.
+    /// Notes whose names begin so, in the order of their names, each once: one's own signature may have come back from a remote.
+    /// What cannot be read counts as not there.
     fn notes(&self, dir: &str, key: &Digest, begin: &str) -> Vec<Vec<u8>> {
         let dir = self.named(dir, key);
         let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
@@ -93,7 +94,13 @@ impl Store {
             .collect();
         names.sort();
         let read = |name: &std::ffi::OsString| read_bounded(&dir.join(name)).ok().flatten();
-        names.iter().take(COUNT_MAX).filter_map(read).collect()
+        let mut notes: Vec<Vec<u8>> = Vec::new();
+        for note in names.iter().take(COUNT_MAX).filter_map(read) {
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+        notes
     }
 
     /// Removes the notes on actions that have no record any more. For gc.
@@ -158,6 +165,7 @@ mod tests {
         store.keep_envelope(&key, &result, "bb", b"two").unwrap();
         store.keep_divergence(&key, b"other bits").unwrap();
         assert!(store.keep_envelope(&key, &result, "../x", b"").is_err());
+        store.keep_envelope(&key, &result, "cc", b"one").unwrap();
         assert_eq!(store.envelopes(&key, &result), [b"one", b"two"]);
         assert!(store.envelopes(&key, &key).is_empty());
         let sweep = |roots: &HashSet<_>| {
