@@ -194,7 +194,10 @@ fn http(text: &str) -> Result<Location, BadLocation> {
     let mut url = Url::parse(text).map_err(|e| malformed(format!("this is no URL: {e}")))?;
     // Of what is parsed: by the rules for URLs more slashes, and backslashes, may stand before the host.
     let is_anonymous = url.username().is_empty() && url.password().is_none();
-    no_user((!is_anonymous).then_some(url.username()), "put them in ~/.netrc")?;
+    no_user(
+        (!is_anonymous).then_some(url.username()),
+        "put them in ~/.netrc",
+    )?;
     let host = url
         .host_str()
         .ok_or_else(|| malformed("the URL names no host"))?
