@@ -252,7 +252,8 @@ fn sftp(rest: &str) -> Result<Location, BadLocation> {
             "the user of sftp:// has letters, digits, `-`, `_` and `.`",
         ));
     }
-    let path = match path.strip_prefix("~/") {
+    // More slashes mean nothing, here as between other segments.
+    let path = match path.trim_start_matches('/').strip_prefix("~/") {
         Some(home) => segments(home)?,
         None => format!("/{}", segments(path)?),
     };
@@ -341,6 +342,7 @@ mod tests {
             ("az://c/x", "az://c/x"),
             ("https://h:8443/dav/", "https://h:8443/dav"),
             ("sftp://me@h:22/~/x", "sftp://me@h:22/~/x"),
+            ("sftp://h//~//x", "sftp://h/~/x"),
             ("sftp://h/srv/x/", "sftp://h/srv/x"),
             ("sftp://[::1]:2222/x", "sftp://[::1]:2222/x"),
             ("/mnt/lab", "/mnt/lab"),
