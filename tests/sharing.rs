@@ -325,6 +325,27 @@ fn a_clone_pulls_what_the_lock_names() {
     lab.laptop.ok(&["fsck"]);
 }
 
+/// What was pulled can be checked, though its inputs were not pulled with it.
+#[test]
+fn a_pulled_result_is_verified_once_its_inputs_are_here() {
+    let lab = Lab::new();
+    lab.published();
+    lab.clone_to(&lab.laptop);
+    lab.laptop.ok(&["pull"]);
+    for command in ["verify", "replay"] {
+        lab.laptop.run(&[command, "table"]).expect(
+            2,
+            &[
+                "needs the output of `count[of=a]`, which is not in the store",
+                "repro run --pull 'count[of=a]'",
+            ],
+        );
+    }
+    let said = lab.laptop.ok(&["verify", "table", "--pull"]);
+    assert!(said.contains("table: identical, 1 outputs"), "{said}");
+    lab.laptop.ok(&["replay", "table"]);
+}
+
 #[test]
 fn push_sends_what_is_missing_and_nothing_twice() {
     let lab = Lab::new();

@@ -130,6 +130,8 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
             facts: Facts::default(),
         };
         verifier.prepare(instance, contents)?;
+        // Better now than after hours of work.
+        let record = verifier.record(instance, hit)?;
         let terms = ReplayTerms {
             keep: args.keep.clone(),
             cpus: threads,
@@ -161,7 +163,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
             threads: Some(threads.into()),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         };
-        let outcome = verifier.judge(instance, hit, &replayed)?;
+        let outcome = verifier.judge(instance, hit, record, &replayed)?;
         if args.json {
             values.push(json!({
                 "instance": &*instance.id,
@@ -233,9 +235,9 @@ impl Verifier<'_> {
         &self,
         instance: &Instance,
         hit: &Hit,
+        record: Record,
         replayed: &Replayed,
     ) -> anyhow::Result<Outcome> {
-        let record = self.record(instance, hit)?;
         let differing = self.differing(instance, hit, replayed)?;
         let (key, result) = (record.key, record.result());
         let store = &self.session.store;

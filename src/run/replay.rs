@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::flight::{self, Prepared, Terms};
 use crate::digest::Content;
 use crate::exec::{self, Cancel, Failure, Note, Usage};
-use crate::plan::Instance;
+use crate::plan::{Instance, Source};
 use crate::record::lockfile::LockFile;
 use crate::relpath::RelPath;
 use crate::session::Session;
@@ -53,10 +53,32 @@ pub struct ReplayTerms {
     pub executable: PathBuf,
 }
 
+/// A result may be known whose inputs were never here: who pulls a clone gets what is final.
+fn check_inputs(
+    session: &Session,
+    instance: &Instance,
+    contents: &[Vec<Content>],
+) -> anyhow::Result<()> {
+    for (need, contents) in instance.needs.iter().zip(contents) {
+        for (item, content) in need.items.iter().zip(contents) {
+            if let Source::Output { instance: from, .. } = item.source
+                && !session.store.has(content)?
+            {
+                let from = &session.plan.instance(from).id;
+                anyhow::bail!(
+                    "`{}` needs the output of `{from}`, which is not in the store; `repro run --pull '{from}'` gets it or makes it again",
+                    instance.id
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Executes an instance whose inputs have these contents.
 ///
 /// # Errors
-/// The store, the disk; a [`Failure`] where the execution failed.
+/// An input is not in the store; the store, the disk; a [`Failure`] where the execution failed.
 pub fn replay(
     session: &Session,
     instance: &Instance,
@@ -65,6 +87,7 @@ pub fn replay(
     cancel: &Cancel,
     say: &mut dyn FnMut(Note),
 ) -> anyhow::Result<Result<Replayed, Box<Failure>>> {
+    check_inputs(session, instance, contents)?;
     let fresh = tempfile::Builder::new()
         .prefix("replay-")
         .tempdir_in(session.store.work_dir()?)?;
