@@ -1,0 +1,1 @@
+//! Data and metrics that people bring along.

@@ -1,0 +1,1 @@
+//! The store and the program by force: failing system calls, foreign files, long chains, odd file systems.

@@ -1,0 +1,1 @@
+//! What the pipeline file accepts, and what it says of mistakes before anything runs.

@@ -1,0 +1,15 @@
+//! What people of this field hit with other tools, and with this one: each test is named by the fault it holds off, and every module
+//! holds one family of faults. A number in a test's name is the line of the collected cases it was made from.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod data;
+mod durability;
+mod language;
+mod placing;
+mod processes;
+mod sharing;
+mod statistics;
+mod terminal;

@@ -1,0 +1,1 @@
+//! What a command sees of its inputs, and what it can reach beside them.

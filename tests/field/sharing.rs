@@ -1,0 +1,1 @@
+//! Results that come from elsewhere: pulled, believed, collected, shared by a group.

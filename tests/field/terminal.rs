@@ -1,0 +1,1 @@
+//! What is said, how much of it, and how wide.
