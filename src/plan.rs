@@ -83,7 +83,7 @@ pub enum Work {
 pub struct Command {
     /// The text given to the shell.
     pub script: String,
-    /// The shell and its flags; the script is the last argument. Default `[sh, -eu, -c]`.
+    /// The shell and its flags; the script is the last argument. Default `[bash, -euo, pipefail, -c]`.
     pub shell: Vec<String>,
     /// The declared environment, values resolved.
     pub env: BTreeMap<String, String>,

@@ -163,8 +163,17 @@ impl Cause {
             Cause::OutputMissing { path, .. } => {
                 format!("paths are relative to the directory the stage runs in; write {path} there, or correct `outputs:`")
             }
-            Cause::Spawn { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                "install it, or put its directory on PATH".into()
+            Cause::Exit { code: 141 } => {
+                "141 is SIGPIPE: a program of a pipe wrote on when the next one had read enough (`... | head`); where that is \
+                 meant, write `(PROGRAM || true) | head`, or `shell: sh`, which does not look at pipes"
+                    .into()
+            }
+            Cause::Spawn { source, program } if source.kind() == std::io::ErrorKind::NotFound => {
+                let mut text = String::from("install it, or put its directory on PATH");
+                if program == "bash" {
+                    text.push_str("; `shell: sh` runs the command by `sh -eu -c`, which does not notice failures inside a pipe");
+                }
+                text
             }
             Cause::Io { source, .. } | Cause::Input { source, .. }
                 if source.kind() == std::io::ErrorKind::StorageFull =>

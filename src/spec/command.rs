@@ -61,17 +61,27 @@ pub fn prepare(
     } else if scalar_text(&run.data).is_some_and(|t| t.contains('\0')) {
         problems.push(Problem::new(run.span, "a command cannot hold a NUL byte"));
     }
-    made.shell = match &stage.shell {
-        None => ["sh", "-eu", "-c"].map(str::to_owned).to_vec(),
-        // `shell: bash` alone would take the command for the name of a script.
-        Some(list) if list.0.len() == 1 => list.0[0]
-            .value
-            .iter()
-            .flat_map(|s| [s.clone(), "-c".to_owned()])
-            .collect(),
-        Some(list) => list.0.iter().filter_map(|f| f.value.clone()).collect(),
+    made.shell = match stage.shell.as_ref().map(|list| list.0.as_slice()) {
+        None => strict(DEFAULT_SHELL),
+        Some([word]) => {
+            // Without a value a problem was reported.
+            let text = word.value.as_deref().unwrap_or(DEFAULT_SHELL);
+            if text.contains(char::is_whitespace) {
+                let words: Vec<&str> = text.split_whitespace().collect();
+                problems.push(
+                    Problem::new(word.span, "a shell with flags is written as a list")
+                        .help(format!("write `shell: [{}]`", words.join(", "))),
+                );
+            }
+            if text.is_empty() {
+                Vec::new()
+            } else {
+                strict(text)
+            }
+        }
+        Some(list) => list.iter().filter_map(|f| f.value.clone()).collect(),
     };
-    if made.shell.is_empty() && stage.shell.as_ref().is_some_and(|s| s.0.is_empty()) {
+    if made.shell.is_empty() {
         problems.push(
             Problem::new(key, "`shell` names no program")
                 .help("write `shell: [bash, -euo, pipefail, -c]`"),
@@ -113,6 +123,23 @@ pub fn prepare(
         check_templates(node, consumer, inside, with.narrow, problems);
     }
     (problems.len() == before).then_some(made)
+}
+
+/// What runs a command that names no shell.
+const DEFAULT_SHELL: &str = "bash";
+
+/// A shell that was named by its program alone, with the flags that make a failing command fail the stage: those of a pipe too,
+/// where the shell can tell. Of a program that is no known shell only `-c` is expected.
+fn strict(program: &str) -> Vec<String> {
+    let flags: &[&str] = match program.rsplit('/').next().unwrap_or(program) {
+        "sh" | "dash" | "ash" => &["-eu", "-c"],
+        "bash" | "zsh" | "ksh" | "mksh" => &["-euo", "pipefail", "-c"],
+        _ => &["-c"],
+    };
+    std::iter::once(program)
+        .chain(flags.iter().copied())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn environment(

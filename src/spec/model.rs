@@ -105,7 +105,7 @@ pub struct Stage {
     /// The command, given to the shell. Inputs and outputs are `${needs.name}` and `${outputs.name}`, quoted where needed.
     #[schemars(with = "Option<String>")]
     pub run: Option<Raw>,
-    /// The shell and its flags; the command is its last argument. By default `[sh, -eu, -c]`.
+    /// The shell and its flags; the command is its last argument. By default `[bash, -euo, pipefail, -c]`; `sh` alone is `[sh, -eu, -c]`.
     pub shell: Option<OneOrMany<String>>,
     /// The inputs, by name.
     #[schemars(with = "Option<BTreeMap<String, NeedText>>")]

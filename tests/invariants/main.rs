@@ -265,7 +265,7 @@ fn text(name: Option<&std::ffi::OsStr>) -> String {
 fn artifacts_are_never_absent_or_partial() {
     let pipeline = |lines: usize| {
         format!(
-            "version: 1\nstages:\n  big:\n    run: 'i=0; while [ $i -lt 40 ]; do yes line-{lines} | head -n 500; i=$((i+1)); done > ${{outputs.out}}; mkdir ${{outputs.dir}}; cp ${{outputs.out}} ${{outputs.dir}}/x'\n    outputs: {{out: big.txt, dir: tree}}\n"
+            "version: 1\nstages:\n  big:\n    run: 'i=0; while [ $i -lt 40 ]; do (yes line-{lines} || true) | head -n 500; i=$((i+1)); done > ${{outputs.out}}; mkdir ${{outputs.dir}}; cp ${{outputs.out}} ${{outputs.dir}}/x'\n    outputs: {{out: big.txt, dir: tree}}\n"
         )
     };
     let right = |bytes: &[u8]| {

@@ -18,7 +18,7 @@ name: shared
 stages:
   big:
     needs: {seed: {file: in.txt}}
-    run: "yes $(cat ${needs.seed}) | head -c 1000000 > ${outputs.data}; mkdir ${outputs.tree}; for i in 1 2 3 4 5; do echo $i > ${outputs.tree}/$i; done"
+    run: "(yes $(cat ${needs.seed}) || true) | head -c 1000000 > ${outputs.data}; mkdir ${outputs.tree}; for i in 1 2 3 4 5; do echo $i > ${outputs.tree}/$i; done"
     outputs: {data: big.txt, tree: parts}
   count:
     matrix: {of: [a, b]}

@@ -27,7 +27,9 @@ impl Bench {
         for dir in ["project", "store"] {
             std::fs::create_dir(root.path().join(dir)).unwrap();
         }
-        let shell = ["sh", "-eu", "-c"].map(String::from).to_vec();
+        let shell = ["bash", "-euo", "pipefail", "-c"]
+            .map(String::from)
+            .to_vec();
         let command = Command {
             script: script.into(),
             shell,

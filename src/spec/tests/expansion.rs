@@ -338,7 +338,7 @@ stages:
             .collect::<Vec<_>>(),
         ["cp --help", "sh --version"]
     );
-    assert_eq!(command.shell, ["sh", "-eu", "-c"]);
+    assert_eq!(command.shell, ["bash", "-euo", "pipefail", "-c"]);
     assert_eq!(
         (
             a.policy.cpus,
@@ -365,7 +365,7 @@ stages:
     };
     assert_eq!(
         (command.shell.join(" "), command.env["PAINT"].as_str()),
-        ("bash -c".to_owned(), "blue")
+        ("bash -euo pipefail -c".to_owned(), "blue")
     );
 }
 
