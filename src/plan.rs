@@ -155,6 +155,8 @@ pub struct Policy {
     pub retries: u32,
     /// `sandbox: off` was not said.
     pub sandbox: Sandbox,
+    /// Environment variables whose values are passed and enter nothing; sorted.
+    pub secrets: Vec<Arc<str>>,
 }
 
 impl Policy {

@@ -114,6 +114,7 @@ fn instance(
             timeout_s: Some(60.0),
             retries: 2,
             sandbox: Sandbox::On,
+            secrets: Vec::new(),
         }),
         place: Place {
             file: format!("{id}.yaml").into(),

@@ -16,6 +16,7 @@ use super::log::Log;
 use super::private_dir::PrivateDir;
 use super::process::{self, Ended, Launch, Stop};
 use super::sandbox::{self, Allowed};
+use super::secrets::Secrets;
 use super::{
     Cancel, Cause, Failure, Finished, InputOrigin, Note, Request, SandboxReport, Usage, Work,
     outputs, placing, searched,
@@ -31,13 +32,14 @@ pub fn execute(
     notes: &mut dyn FnMut(Note),
 ) -> Result<Finished, Box<Failure>> {
     let early = |cause| Failure::early(request, cause);
+    let secrets = Secrets::of(&request.policy.secrets).map_err(early)?;
     let dir = prepare(request, PrivateDir::for_command).map_err(early)?;
     let mut programs: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
     programs.extend(command.shell.first().map(String::as_str));
     let (ruleset, sandbox) = confine(request, programs, &[&dir.work, &dir.tmp], &[]);
     let is_enforced = sandbox == SandboxReport::Enforced;
     placing::place(request, &dir.work, is_enforced).map_err(early)?;
-    let (mut log, mut process) = (open_log(&dir).map_err(early)?, Command::new(""));
+    let (mut log, mut process) = (open_log(&dir, &secrets).map_err(early)?, Command::new(""));
     if let [program, flags @ ..] = command.shell.as_slice() {
         process = Command::new(program);
         process.args(flags);
@@ -54,7 +56,8 @@ pub fn execute(
     process
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC")
-        .envs(&command.env);
+        .envs(&command.env)
+        .envs(secrets.pairs());
     let launch = Launch {
         command: process,
         memory_bytes: memory_limit(request),
@@ -111,7 +114,13 @@ pub fn execute(
     })?;
     let outputs = outputs::check(&request.outputs, &dir.work, |o| o.path.under(&dir.work))
         .map_err(|cause| fail(cause, usage))?;
-    if let Some(text) = outputs::extras(request, &dir.work) {
+    let warning = outputs::keep_secrets_out(&outputs, &secrets, &dir.work)
+        .map_err(|cause| fail(cause, usage))?;
+    for text in warning
+        .into_iter()
+        .chain(outputs::extras(request, &dir.work))
+    {
+        let text = secrets.masked(text);
         notes(Note::Event(Event::Warning { text }));
     }
     Ok(Finished {
@@ -137,11 +146,12 @@ pub(super) fn prepare(
 }
 
 /// Starts the log.
-pub(super) fn open_log(dir: &PrivateDir) -> Result<Log, Cause> {
-    Log::create(&dir.log).map_err(|source| Cause::Io {
+pub(super) fn open_log(dir: &PrivateDir, secrets: &Secrets) -> Result<Log, Cause> {
+    let log = Log::create(&dir.log).map_err(|source| Cause::Io {
         what: format!("making the log {}", dir.log.display()),
         source,
-    })
+    })?;
+    Ok(log.masked_by(secrets.mask()))
 }
 
 /// The ruleset for a process of this request, and what to report.

@@ -100,6 +100,24 @@ pub enum Cause {
         /// How the command ended.
         ended: String,
     },
+    /// A secret it declares has no value here.
+    #[error("its secret `{name}` is not set")]
+    SecretMissing {
+        /// The environment variable.
+        name: Arc<str>,
+    },
+    /// An output holds a secret.
+    #[error(
+        "its output `{output}` holds the value of the secret `{secret}` ({path}) and is not kept"
+    )]
+    Spilled {
+        /// The output.
+        output: Arc<str>,
+        /// The file.
+        path: String,
+        /// The environment variable.
+        secret: Arc<str>,
+    },
     /// The process could not be started.
     #[error("`{program}` cannot be started: {source}")]
     Spawn {
@@ -162,6 +180,10 @@ impl Cause {
             }
             Cause::OutputMissing { path, .. } => {
                 format!("paths are relative to the directory the stage runs in; write {path} there, or correct `outputs:`")
+            }
+            Cause::SecretMissing { name } => format!("run with `{name}=... repro run`, or export it before"),
+            Cause::Spilled { .. } => {
+                "results are stored and shared; let the stage write what it made without the secret".into()
             }
             Cause::Exit { code: 141 } => {
                 "141 is SIGPIPE: a program of a pipe wrote on when the next one had read enough (`... | head`); where that is \

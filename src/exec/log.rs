@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::secrets::Mask;
+
 /// Lines kept for a failure message.
 pub const TAIL_LINES: usize = 40;
 /// A longer line is split in the tail and the live view.
@@ -25,6 +27,7 @@ pub struct Log {
     tail: VecDeque<String>,
     partial: Vec<u8>,
     error: Option<io::Error>,
+    mask: Mask,
 }
 
 impl Log {
@@ -44,13 +47,26 @@ impl Log {
             tail,
             partial: Vec::new(),
             error: None,
+            mask: Mask::default(),
         })
+    }
+
+    /// Nothing this mask hides reaches the file, the tail or the live view.
+    pub fn masked_by(mut self, mask: Mask) -> Log {
+        self.mask = mask;
+        self
     }
 
     /// Takes a piece of output. `live` gets the lines that ended in it, at most [`TAIL_LINES`].
     ///
     /// A write error (a full disk) is kept for [`Log::finish`]: the process goes on, and its tail is still known.
     pub fn append(&mut self, bytes: &[u8], live: &mut dyn FnMut(&str)) {
+        let mut mask = std::mem::take(&mut self.mask);
+        self.take(&mask.feed(bytes), live);
+        self.mask = mask;
+    }
+
+    fn take(&mut self, bytes: &[u8], live: &mut dyn FnMut(&str)) {
         if !self.cut && self.error.is_none() {
             let room = usize::try_from(self.limit_bytes - self.written_bytes)
                 .unwrap_or(usize::MAX)
@@ -105,6 +121,8 @@ impl Log {
     /// # Errors
     /// The first error in writing the file.
     pub fn finish(mut self) -> (Vec<String>, io::Result<()>) {
+        let held = self.mask.finish();
+        self.take(&held, &mut |_| {});
         self.end_line();
         if self.cut && self.error.is_none() {
             let mut end = format!(

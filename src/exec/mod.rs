@@ -31,6 +31,7 @@ mod private_dir;
 mod process;
 mod sandbox;
 mod searched;
+mod secrets;
 mod spawner;
 mod tools;
 mod worker;

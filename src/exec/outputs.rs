@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::secrets::Secrets;
 use super::{Cause, Request, placing::stays_inside};
 use crate::catalog::OutputSpec;
 
@@ -98,6 +99,39 @@ fn check_tree(root: &Path, inner: &mut PathBuf) -> Result<(), String> {
         inner.pop();
     }
     Ok(())
+}
+
+/// A certain secret in an output fails; one that may be there by chance is a sentence.
+///
+/// # Errors
+/// [`Cause::Spilled`]; an output that cannot be read.
+pub fn keep_secrets_out(
+    outputs: &BTreeMap<Arc<str>, PathBuf>,
+    secrets: &Secrets,
+    work: &Path,
+) -> Result<Option<String>, Cause> {
+    let mut warning = None;
+    for (output, path) in outputs {
+        let spilled = secrets.spilled(path).map_err(|source| Cause::Io {
+            what: format!("looking for secrets in the output `{output}`"),
+            source,
+        })?;
+        let Some(spilled) = spilled else { continue };
+        let file = spilled.path.strip_prefix(work).unwrap_or(&spilled.path);
+        if spilled.is_certain {
+            return Err(Cause::Spilled {
+                output: output.clone(),
+                path: secrets.masked(file.display().to_string()),
+                secret: spilled.name,
+            });
+        }
+        warning = Some(format!(
+            "its output `{output}` holds the value of the secret `{}` ({}), or the same few bytes by chance",
+            spilled.name,
+            file.display()
+        ));
+    }
+    Ok(warning)
 }
 
 /// A sentence about files in the working directory that are neither input nor output; they are thrown away.

@@ -18,6 +18,7 @@ use super::denied::{self, Scene};
 use super::log::Log;
 use super::private_dir::PrivateDir;
 use super::process::{self, Launch, Stream};
+use super::secrets::Secrets;
 use super::{
     Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
 };
@@ -53,6 +54,7 @@ pub fn execute(
     notes: &mut dyn FnMut(Note),
 ) -> Result<Finished, Box<Failure>> {
     let early = |cause| Failure::early(request, cause);
+    let secrets = Secrets::of(&request.policy.secrets).map_err(early)?;
     let dir = prepare(request, PrivateDir::for_worker).map_err(early)?;
     let out_path = |o: &OutputSpec| o.path.under(&dir.work.join("out"));
     write_job(request, kind, params, &dir, &out_path).map_err(|source| {
@@ -102,6 +104,7 @@ pub fn execute(
         .env("TMPDIR", &dir.tmp)
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC");
+    process.envs(secrets.pairs());
     process.env("RAYON_NUM_THREADS", request.policy.threads().to_string());
     let launch = Launch {
         command: process,
@@ -112,17 +115,19 @@ pub fn execute(
     };
 
     let mut ears = Ears {
-        log: open_log(&dir).map_err(early)?,
+        log: open_log(&dir, &secrets).map_err(early)?,
         line: Vec::new(),
         skipping: false,
         dir: &dir,
     };
+    let mut events = secrets.mask();
     let result = process::run(launch, Some(cancel), &mut |stream, bytes| match stream {
-        Stream::Out => ears.hear(bytes, notes),
+        Stream::Out => ears.hear(&events.feed(bytes), notes),
         Stream::Err => ears
             .log
             .append(bytes, &mut |line| notes(Note::Line(line.to_owned()))),
     });
+    ears.hear(&events.finish(), notes);
     ears.hear(b"\n", notes);
     let (tail, logged) = ears.log.finish();
     let fail = |cause, usage| {
@@ -160,8 +165,8 @@ pub fn execute(
         ) => {
             return Err(fail(
                 Cause::Worker {
-                    message: error.message,
-                    hint: error.hint,
+                    message: secrets.masked(error.message),
+                    hint: error.hint.map(|hint| secrets.masked(hint)),
                 },
                 usage,
             ));
@@ -206,9 +211,16 @@ pub fn execute(
     })?;
     let outputs = outputs::check(&request.outputs, &dir.work, out_path)
         .map_err(|cause| fail(cause, usage))?;
+    let warning = outputs::keep_secrets_out(&outputs, &secrets, &dir.work)
+        .map_err(|cause| fail(cause, usage))?;
+    if let Some(text) = warning {
+        let text = secrets.masked(text);
+        notes(Note::Event(Event::Warning { text }));
+    }
+    let pins = outcome.pins.into_iter();
     Ok(Finished {
         outputs,
-        pins: outcome.pins,
+        pins: pins.map(|(k, v)| (k, secrets.masked(v))).collect(),
         figures: outcome.figures,
         log: dir.log,
         usage,

@@ -11,6 +11,7 @@ mod flight;
 mod replay;
 mod resources;
 mod scheduler;
+mod secrets;
 mod sharing;
 
 use std::sync::Arc;

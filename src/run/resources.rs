@@ -126,6 +126,7 @@ mod tests {
             timeout_s: None,
             retries: 0,
             sandbox: Sandbox::On,
+            secrets: Vec::new(),
         }
     }
 

@@ -126,6 +126,7 @@ pub fn run(
     let graph = Graph::new(&session.plan);
     let wanted = graph.wanted(&targets);
     let shown = sharing::shown(&graph, session.plan.instances.len(), &targets, whole);
+    super::secrets::check(session, &targets, &wanted, options)?;
     let n = session.plan.instances.len();
     let mut forced = vec![false; n];
     if options.reuse == Reuse::ForceTargets {

@@ -11,6 +11,7 @@ use super::diagnostic::{Problem, Span};
 use super::document::{Data, Node};
 use super::matrix::{ABSENT, Values};
 use super::model;
+use super::secrets;
 use super::template::{Reference, Root, Step, scalar_text};
 use super::work::{Preparing, overlap, templates};
 use crate::catalog::OutputSpec;
@@ -115,6 +116,15 @@ pub fn prepare(
         check_templates(node, consumer, None, with.narrow, problems);
     }
     made.env = environment(stage, with, problems);
+    for field in stage.secrets.iter().flat_map(|s| s.value.iter().flatten()) {
+        let name = field.value.as_deref().unwrap_or_default();
+        if made.env.iter().any(|(n, _)| n == name) {
+            problems.push(
+                Problem::new(field.span, format!("`{name}` is given under `env` as well"))
+                    .help("keep it here: a value under `env` is part of the key"),
+            );
+        }
+    }
     made.tools = tools(stage, problems);
     let names: Vec<&str> = made.outputs.iter().map(|(n, _)| &**n).collect();
     let inside = Some((needs, names.as_slice()));
@@ -151,11 +161,7 @@ fn environment(
         return Vec::new();
     };
     let mut env: Vec<(String, Node)> = Vec::new();
-    let good = |name: &str| {
-        !name.is_empty()
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    };
+    let good = secrets::is_variable;
     let bad = |name: &str, span: Span| {
         Problem::new(
             span,
@@ -170,6 +176,8 @@ fn environment(
             for (key, value) in entries.iter() {
                 if !good(&key.name) {
                     problems.push(bad(&key.name, key.span));
+                } else if secrets::is_credential(&key.name) {
+                    problems.push(secrets::advice(&key.name, &key.name, key.span));
                 } else if matches!(value.data, Data::Seq(_) | Data::Map(_)) {
                     problems.push(Problem::new(
                         value.span,
@@ -190,6 +198,9 @@ fn environment(
         Data::Seq(items) => {
             for item in items.iter() {
                 match item.as_str() {
+                    Some(name) if secrets::is_credential(name) => {
+                        problems.push(secrets::advice(name, name, item.span));
+                    }
                     Some(name) if good(name) => match (with.env)(name) {
                         Some(value) => env.push((name.to_owned(), Node { span: item.span, data: Data::String(value.into()) })),
                         None => problems.push(Problem::new(item.span, format!("the environment variable `{name}` is not set")).help(format!("run with `{name}=... repro run`, or give it a value: `env: {{{name}: ...}}`"))),

@@ -30,6 +30,7 @@ mod policy;
 mod refs;
 mod scalar;
 mod schema;
+mod secrets;
 mod settings;
 mod stages;
 mod template;

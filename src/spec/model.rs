@@ -115,6 +115,8 @@ pub struct Stage {
     /// The environment of a command: names with values, or a list of names whose present values are taken over.
     #[schemars(with = "Option<EnvText>")]
     pub env: Option<Raw>,
+    /// Names of environment variables that hold secrets: passed to the command or program, and never hashed, stored or logged.
+    pub secrets: Option<Field<Vec<Field<String>>>>,
     /// Programs a command uses; their versions are part of its key.
     #[schemars(with = "Option<Vec<ToolText>>")]
     pub tools: Option<Field<Vec<Raw>>>,

@@ -20,6 +20,7 @@ pub fn plain() -> Policy {
         timeout_s: None,
         retries: 0,
         sandbox: Sandbox::On,
+        secrets: Vec::new(),
     }
 }
 
@@ -50,6 +51,7 @@ pub fn of_stage(stage: &Stage, defaults: &Policy, problems: &mut Vec<Problem>) -
         stage.sandbox.as_ref(),
         problems,
     );
+    policy.secrets = super::secrets::names(stage.secrets.as_ref(), problems);
     policy
 }
 

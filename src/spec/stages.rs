@@ -303,7 +303,8 @@ fn policy_of(
             if m.resources.is_some()
                 || m.timeout.is_some()
                 || m.retries.is_some()
-                || m.sandbox.is_some() =>
+                || m.sandbox.is_some()
+                || m.secrets.is_some() =>
         {
             Arc::new(super::policy::of_stage(m, defaults, problems))
         }

@@ -17,7 +17,7 @@ use super::document::{Data, Node};
 use super::matrix::{ABSENT, Values};
 use super::model;
 use super::template::Template;
-use crate::catalog::{Catalog, CheckRequest, Kind, OutputSpec, ParamProblem};
+use crate::catalog::{Catalog, CheckRequest, Kind, OutputSpec, ParamProblem, Program};
 use crate::relpath::RelPath;
 
 /// Describes programs named by `uses: ./program`, each once.
@@ -167,6 +167,15 @@ pub fn prepare(
                     return Work::Broken;
                 }
             };
+            if let (Some(secrets), Program::BuiltIn) = (&stage.secrets, &kind.program) {
+                problems.push(
+                    Problem::new(
+                        secrets.span,
+                        format!("the kind `{text}` is built in and takes no `secrets`"),
+                    )
+                    .help("they are for commands and programs of the project"),
+                );
+            }
             let node = stage.with.as_ref().map_or(
                 Node {
                     span: uses.span,

@@ -44,6 +44,7 @@ impl Bench {
             timeout_s: None,
             retries: 0,
             sandbox: Sandbox::On,
+            secrets: Vec::new(),
         };
         let request = Request {
             id: "a".into(),
