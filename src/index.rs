@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Content, Digest};
 use crate::record::lockfile::write_atomically;
 
-/// Format history. 1: first. 2: results whose bytes are elsewhere.
-const FORMAT: u32 = 2;
+/// Format history. 1: first. 2: results whose bytes are elsewhere. 3: whose word a result stands on.
+const FORMAT: u32 = 3;
 
 /// What is known of an instance from the last time it had a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct Known {
     pub wall_s: f32,
     /// The result came from a remote and was believed, and its bytes were not needed yet: they may be there only.
     pub elsewhere: bool,
+    /// It was not made here: the stamp of the trust under which it was believed. `None`: made here.
+    pub believed_under: Option<Digest>,
 }
 
 /// See the module.
@@ -115,6 +117,7 @@ mod tests {
                 outputs: vec![content],
                 wall_s: 1.5,
                 elsewhere: false,
+                believed_under: None,
             },
         );
         index.save(&path).unwrap();

@@ -3,7 +3,7 @@
 //!
 //! Everything that only looks (`status`, `why`, `run -n`) and the scheduler share this code, so they cannot disagree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,9 +15,11 @@ use crate::index::{Index, Known};
 use crate::key::{self, Key};
 use crate::plan::{Instance, InstanceIndex, Plan, Source, Work};
 use crate::project::Project;
+use crate::record::elsewhere::{Elsewhere, Remembered};
 use crate::record::event::Reason;
 use crate::relpath::RelPath;
-use crate::store::{LinkMode, Record, StatCache, Store, StoreError};
+use crate::store::{LinkMode, Record, Root, StatCache, Store, StoreError};
+use crate::trust::Believer;
 
 /// See the module.
 pub struct Session {
@@ -35,6 +37,10 @@ pub struct Session {
     pub stats: Arc<StatCache>,
     /// How artifacts are placed.
     pub link_mode: LinkMode,
+    /// Whose results serve this project.
+    pub believer: Believer,
+    /// What is known of results whose bytes may be on a remote only.
+    pub elsewhere: Elsewhere,
     /// Versions of declared tools, by program.
     pub tool_versions: BTreeMap<String, String>,
 }
@@ -50,6 +56,8 @@ pub struct Hit {
     pub wall_s: f32,
     /// Other results are recorded under the same key.
     pub ambiguous: bool,
+    /// It was not made here: the stamp of the trust under which it is believed. `None`: made here.
+    pub believed_under: Option<Digest>,
 }
 
 /// No result serves.
@@ -59,6 +67,17 @@ pub struct Miss {
     pub key: Key,
     /// Why.
     pub reason: Reason,
+}
+
+/// What the store has under a key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LookedUp {
+    /// A result that serves.
+    pub hit: Option<Hit>,
+    /// What is missing of one that would.
+    pub lost: Option<String>,
+    /// Why one that was made elsewhere does not serve.
+    pub disbelieved: Option<String>,
 }
 
 /// The answer.
@@ -140,97 +159,147 @@ impl Session {
     /// Whether a result serves for this key. Warnings about damage go to the store's warning sink.
     pub fn find(&self, instance: &Instance, key: Key) -> anyhow::Result<Found> {
         let known = self.index.get(&instance.id);
-        if let Some(known) = known
-            && known.key == key.digest
-            && known.outputs.len() == instance.outputs.len()
-            && self.all_present(&known.outputs)?
-        {
-            return Ok(Found::Hit(Hit {
-                key: known.key,
-                outputs: known.outputs.clone(),
-                wall_s: known.wall_s,
-                ambiguous: false,
-            }));
+        let same = known.filter(|known| {
+            known.key == key.digest && known.outputs.len() == instance.outputs.len()
+        });
+        let of_known = |known: &Known| Hit {
+            key: known.key,
+            outputs: known.outputs.clone(),
+            wall_s: known.wall_s,
+            ambiguous: false,
+            believed_under: known.believed_under,
+        };
+        if let Some(known) = same.filter(|known| self.is_believed_still(known)) {
+            let look = || self.all_present(&known.outputs);
+            if self.store.look_leased(Root::Action(known.key), look)? {
+                return Ok(Found::Hit(of_known(known)));
+            }
         }
-        let (hit, lost) = self.look_up(instance, &key.digest);
+        let LookedUp {
+            hit,
+            lost,
+            disbelieved,
+        } = self.look_up(instance, &key.digest);
         if let Some(hit) = hit {
             return Ok(Found::Hit(hit));
         }
-        if let Some(known) = known
-            && known.elsewhere
-            && known.key == key.digest
-            && known.outputs.len() == instance.outputs.len()
-        {
-            return Ok(Found::Elsewhere(Hit {
-                key: known.key,
-                outputs: known.outputs.clone(),
-                wall_s: known.wall_s,
-                ambiguous: false,
-            }));
+        if let Some(known) = same.filter(|known| known.elsewhere) {
+            if self.is_believed_still(known) {
+                return Ok(Found::Elsewhere(of_known(known)));
+            }
+            let believed = self
+                .elsewhere
+                .get(&known.key)
+                .filter(|r| outputs_of(instance, &r.record).as_ref() == Some(&known.outputs))
+                .filter(|r| self.believer.believes(&r.record, &r.envelopes).is_ok());
+            if believed.is_some() {
+                return Ok(Found::Elsewhere(Hit {
+                    believed_under: Some(self.believer.stamp()),
+                    ..of_known(known)
+                }));
+            }
         }
-        let reason = match lost {
-            Some(lost) => Reason::ResultLost(lost),
-            None => self.reason(known, &key),
+        let reason = match (disbelieved, lost) {
+            (Some(why), _) => Reason::Disbelieved(why),
+            (None, Some(lost)) => Reason::ResultLost(lost),
+            (None, None) => self.reason(known, &key),
         };
         Ok(Found::Miss(Miss { key, reason }))
     }
 
-    /// Asks the store; also what was lost if a record is there whose objects are not.
-    pub fn look_up(&self, instance: &Instance, key: &Digest) -> (Option<Hit>, Option<String>) {
+    /// Who vouched for it then suffices now.
+    fn is_believed_still(&self, known: &Known) -> bool {
+        known
+            .believed_under
+            .is_none_or(|stamp| stamp == self.believer.stamp())
+    }
+
+    /// Asks the store; also what was lost if a record is there whose objects are not, and why one that is whole is not believed.
+    /// What was made here comes before what was made elsewhere.
+    pub fn look_up(&self, instance: &Instance, key: &Digest) -> LookedUp {
         let records = self.store.lookup(key);
-        let ambiguous = records.len() > 1;
-        let mut lost = None;
-        for record in &records {
-            let outputs: Option<Vec<Content>> = instance
-                .outputs
-                .iter()
-                .map(|o| record.outputs.get(&*o.name).copied())
-                .collect();
-            let Some(outputs) = outputs else { continue };
+        let (own, others): (Vec<&Record>, Vec<&Record>) =
+            records.iter().partition(|r| r.origin().is_none());
+        let mut found = LookedUp::default();
+        let mut serving = 0;
+        for record in own.into_iter().chain(others) {
+            let Some(outputs) = outputs_of(instance, record) else {
+                continue;
+            };
+            if let Err(reason) = self.believer.believes_recorded(&self.store, record) {
+                let origin = record.origin().unwrap_or("elsewhere");
+                found.disbelieved =
+                    Some(format!("a result from {origin} is not believed: {reason}"));
+                continue;
+            }
+            serving += 1;
+            if found.hit.is_some() {
+                continue;
+            }
             match outputs
                 .iter()
                 .zip(instance.outputs.iter())
                 .find(|(content, _)| !self.store.has(content).unwrap_or(false))
             {
                 None => {
-                    let wall_s = record
-                        .observation
-                        .get("wall_s")
-                        .and_then(serde_json::Value::as_f64)
-                        .unwrap_or(0.0) as f32;
-                    return (
-                        Some(Hit {
-                            key: *key,
-                            outputs,
-                            wall_s,
-                            ambiguous,
-                        }),
-                        None,
-                    );
+                    found.hit = Some(Hit {
+                        key: *key,
+                        outputs,
+                        wall_s: wall_s(record),
+                        ambiguous: false,
+                        believed_under: record.origin().map(|_| self.believer.stamp()),
+                    });
                 }
                 Some((content, output)) => {
-                    lost = Some(format!(
+                    found.lost = Some(format!(
                         "output `{}` ({content}) is missing from the store or damaged",
                         output.name
                     ))
                 }
             }
         }
-        (None, lost)
+        if let Some(hit) = &mut found.hit {
+            hit.ambiguous = serving > 1;
+        }
+        found
     }
 
-    /// The record that is the source of a hit, where the store has it.
+    /// The record that is the source of a hit, with the signatures that are known under it.
+    pub fn remembered(&self, instance: &Instance, hit: &Hit) -> Option<Remembered> {
+        let is_it = |record: &Record| self.is_record_of(instance, hit, record);
+        if let Some(record) = self.store.lookup(&hit.key).into_iter().find(is_it) {
+            let envelopes = self.store.envelopes(&record.key, &record.result());
+            return Some(Remembered { record, envelopes });
+        }
+        self.elsewhere.get(&hit.key).filter(|r| is_it(&r.record))
+    }
+
+    /// The record that is the source of a hit; its bytes need not be here.
     pub fn record_of(&self, instance: &Instance, hit: &Hit) -> Option<Record> {
-        let records = self.store.lookup(&hit.key);
-        records
-            .into_iter()
-            .find(|record| self.is_record_of(instance, hit, record))
+        Some(self.remembered(instance, hit)?.record)
     }
 
     /// Whether a record has the outputs of a hit.
     pub fn is_record_of(&self, instance: &Instance, hit: &Hit, record: &Record) -> bool {
         let mut outputs = instance.outputs.iter().zip(&hit.outputs);
         outputs.all(|(spec, content)| record.outputs.get(&*spec.name) == Some(content))
+    }
+
+    /// Those of the contents whose bytes are not here.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn absent<'a>(
+        &self,
+        contents: impl IntoIterator<Item = &'a Content>,
+    ) -> anyhow::Result<Vec<Content>> {
+        let mut absent = Vec::new();
+        for content in contents.into_iter().collect::<BTreeSet<_>>() {
+            if !self.store.has(content)? {
+                absent.push(*content);
+            }
+        }
+        Ok(absent)
     }
 
     fn all_present(&self, outputs: &[Content]) -> anyhow::Result<bool> {
@@ -250,13 +319,15 @@ impl Session {
         }
     }
 
-    /// The text a key was made from, if a result of it is recorded here.
+    /// A record under this key, whatever it gave and whoever made it.
+    pub fn any_record(&self, key: &Digest) -> Option<Record> {
+        let here = self.store.lookup(key).into_iter().next();
+        here.or_else(|| Some(self.elsewhere.get(key)?.record))
+    }
+
+    /// The text a key was made from, if a result of it is known here.
     pub fn preimage(&self, key: &Digest) -> Option<String> {
-        self.store
-            .lookup(key)
-            .into_iter()
-            .next()
-            .map(|r| r.preimage)
+        Some(self.any_record(key)?.preimage)
     }
 
     /// Whether every output of an instance shows its content under `artifacts/`.
@@ -358,6 +429,18 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// A record's outputs in the order of the instance's, if it has all of them.
+pub fn outputs_of(instance: &Instance, record: &Record) -> Option<Vec<Content>> {
+    let of = |name: &str| record.outputs.get(name).copied();
+    instance.outputs.iter().map(|o| of(&o.name)).collect()
+}
+
+/// Seconds the execution took, by what the record says.
+pub fn wall_s(record: &Record) -> f32 {
+    let wall_s = record.observation.get("wall_s");
+    wall_s.and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32
 }
 
 fn is_current(stats: &StatCache, path: &RelPath, content: &Content) -> bool {

@@ -67,6 +67,8 @@ pub struct Seen {
     pub preimage: Option<Key>,
     /// The result.
     pub hit: Option<Hit>,
+    /// Bytes of the result may be on a remote only.
+    pub elsewhere: bool,
     /// Why it would be executed.
     pub reason: Option<Reason>,
     /// Contents of its inputs, where all are known.
@@ -132,6 +134,7 @@ impl Survey {
             key: None,
             preimage: None,
             hit: None,
+            elsewhere: false,
             reason: None,
             contents: None,
             problem: None,
@@ -157,9 +160,12 @@ impl Survey {
         };
         let key = session.key(instance, &contents);
         let contents = Some(contents);
-        Ok(match session.find(instance, key)? {
+        let found = session.find(instance, key)?;
+        let elsewhere = matches!(found, Found::Elsewhere(_));
+        Ok(match found {
             Found::Hit(hit) | Found::Elsewhere(hit) => Seen {
                 state: State::Cached,
+                elsewhere,
                 key: Some(hit.key),
                 hit: Some(hit),
                 contents,

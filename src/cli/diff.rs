@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, metrics, open, output};
 use crate::digest::{Content, Shape};
 use crate::explain;
@@ -33,6 +34,9 @@ pub struct DiffArgs {
     /// Compare this lock file with repro.lock; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
+    /// Never use the network: leave out metrics that are on a remote only.
+    #[arg(long)]
+    offline: bool,
     /// Write one object: a, b, instances, claims.
     #[arg(long)]
     json: bool,
@@ -78,11 +82,20 @@ struct Side {
     outputs: BTreeMap<String, String>,
 }
 
+impl Side {
+    /// An output with its size, by what is known of the key.
+    fn content(&self, session: &Session, name: &str) -> Option<Content> {
+        let record = session.any_record(&self.key.parse().ok()?)?;
+        let content = record.outputs.get(name)?;
+        (self.outputs.get(name) == Some(&content.to_string())).then_some(*content)
+    }
+}
+
 /// Runs the command.
 pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
     let diff = match &args.lock {
-        Some(file) => of_locks(&session, file)?,
+        Some(file) => of_locks(&session, file, Network::unless(args.offline))?,
         None => of_runs(&session, args)?,
     };
     if args.json {
@@ -93,7 +106,7 @@ pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn of_locks(session: &Session, file: &std::path::Path) -> anyhow::Result<Diff> {
+fn of_locks(session: &Session, file: &std::path::Path, network: Network) -> anyhow::Result<Diff> {
     let (old, name) = if file.as_os_str() == "-" {
         let mut copy = tempfile::NamedTempFile::new()?;
         let mut text = Vec::new();
@@ -119,10 +132,12 @@ fn of_locks(session: &Session, file: &std::path::Path) -> anyhow::Result<Diff> {
             })
             .collect()
     };
+    let (old, new) = (side(old), side(new));
+    bring_tables(session, &old, &new, network)?;
     Ok(Diff {
         a: name,
         b: "repro.lock".into(),
-        instances: compare(session, &side(old), &side(new)),
+        instances: compare(session, &old, &new),
         claims: Vec::new(),
     })
 }
@@ -175,10 +190,12 @@ fn of_runs(session: &Session, args: &DiffArgs) -> anyhow::Result<Diff> {
     let claims = claims
         .filter(|c| c.a != c.b || c.estimate_a != c.estimate_b)
         .collect();
+    let (old, new) = (side(a)?, side(b)?);
+    bring_tables(session, &old, &new, Network::unless(args.offline))?;
     Ok(Diff {
         a: a.to_owned(),
         b: b.to_owned(),
-        instances: compare(session, &side(a)?, &side(b)?),
+        instances: compare(session, &old, &new),
         claims,
     })
 }
@@ -186,10 +203,7 @@ fn of_runs(session: &Session, args: &DiffArgs) -> anyhow::Result<Diff> {
 fn recorded(session: &Session, left: Left) -> Side {
     let outputs = left.outputs.or_else(|| {
         session
-            .store
-            .lookup(&left.key.parse().ok()?)
-            .into_iter()
-            .next()
+            .any_record(&left.key.parse().ok()?)
             .map(|r| r.outputs)
     });
     Side {
@@ -200,6 +214,43 @@ fn recorded(session: &Session, left: Left) -> Side {
             .map(|(name, content)| (name, content.to_string()))
             .collect(),
     }
+}
+
+/// Gets the tables that differ and are known to be elsewhere, and says which cannot be had.
+fn bring_tables(
+    session: &Session,
+    a: &BTreeMap<String, Side>,
+    b: &BTreeMap<String, Side>,
+    network: Network,
+) -> anyhow::Result<()> {
+    let mut wanted = Vec::new();
+    for (id, side) in a.iter().chain(b) {
+        for name in side.outputs.keys() {
+            let differs = a.get(id).and_then(|s| s.outputs.get(name))
+                != b.get(id).and_then(|s| s.outputs.get(name));
+            if differs
+                && metrics::is_table(name, path_of(session, id, name).as_deref())
+                && let Some(content) = side.content(session, name)
+            {
+                wanted.push(content);
+            }
+        }
+    }
+    let failed = bring(session, wanted, network)?;
+    if let Some(why) = failed.values().next() {
+        eprintln!(
+            "warning: {} tables of metrics are on the remote only and are left out ({why}); `repro pull STAGE` gets them",
+            failed.len()
+        );
+    }
+    Ok(())
+}
+
+/// Where an output of the present plan appears.
+fn path_of(session: &Session, id: &str, output: &str) -> Option<String> {
+    let instance = session.plan.instances.iter().find(|i| *i.id == *id)?;
+    let spec = instance.outputs.iter().find(|o| *o.name == *output)?;
+    Some(spec.path.to_string())
 }
 
 fn compare(
@@ -239,17 +290,9 @@ fn compare(
             (Some(old), Some(new)) => explain::changes(&old, &new),
             _ => Vec::new(),
         };
-        let path = |name: &str| {
-            let instance = session.plan.instances.iter().find(|i| *i.id == **id)?;
-            instance
-                .outputs
-                .iter()
-                .find(|o| *o.name == *name)
-                .map(|o| o.path.to_string())
-        };
         let tables = outputs
             .iter()
-            .filter(|name| metrics::is_table(name, path(name).as_deref()));
+            .filter(|name| metrics::is_table(name, path_of(session, id, name).as_deref()));
         let metrics = tables
             .flat_map(|name| metric_diffs(session, old_outputs.get(name), new_outputs.get(name)))
             .collect();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
+use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::export::import::{Belief, import};
 use crate::export::rocrate::{self, About};
@@ -48,6 +49,9 @@ pub struct ExportArgs {
     /// Who ran it, for the crate; the login name when absent.
     #[arg(long, value_name = "NAME", requires = "crate_")]
     author: Option<String>,
+    /// Never use the network: fail where a result is on a remote only.
+    #[arg(long)]
+    offline: bool,
     /// Write one object: results, signatures, bytes.
     #[arg(long)]
     json: bool,
@@ -62,6 +66,7 @@ pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
         _ => session.targets(&args.targets)?,
     };
     let mut selection = Selection::of(&session, &targets)?;
+    bring_all(&selection, Network::unless(args.offline))?;
     if args.sign {
         sign(&mut selection)?;
     }
@@ -95,6 +100,20 @@ pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
         false => output::text(&text)?,
     }
     Ok(Exit::Done)
+}
+
+/// What was pulled and is on the remote only goes along too.
+fn bring_all(selection: &Selection<'_>, network: Network) -> anyhow::Result<()> {
+    let failed = bring(selection.session, selection.contents(), network)?;
+    for piece in &selection.pieces {
+        if let Some(why) = piece.record.outputs.values().find_map(|c| failed.get(c)) {
+            let id = &selection.instance(piece).id;
+            anyhow::bail!(
+                "the result of `{id}` is on the remote only ({why}); `repro pull '{id}'` gets it"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Adds the user's signature to results of their own.
@@ -137,7 +156,8 @@ pub struct ImportArgs {
     /// Put the project's files here; must be empty or not there.
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// Believe whoever made the bundle: take results whether signed or not. They then serve all projects of this store.
+    /// Believe whoever made the bundle: take results whether signed or not. They then serve this project (with --into the new one),
+    /// and no other.
     #[arg(long)]
     unsigned: bool,
     /// Write one object: results, disbelieved.
@@ -148,15 +168,28 @@ pub struct ImportArgs {
 /// Runs the command.
 pub fn import_(_context: &Context, args: &ImportArgs) -> anyhow::Result<Exit> {
     let store = open::store()?;
-    let trust = match open::project(&PipelineArgs::default()) {
+    let project = open::project(&PipelineArgs::default());
+    let trust = match &project {
         Ok(project) => Trust::read(&project.root)?,
         Err(_) => Trust::read(&std::env::current_dir()?)?,
     };
+    let state = match (&args.into, &project) {
+        (Some(into), _) => Some(into.join(".repro")),
+        (None, Ok(project)) => Some(project.state()),
+        (None, Err(_)) => None,
+    };
+    anyhow::ensure!(
+        state.is_some() || !args.unsigned,
+        "--unsigned is said for one project, and there is none here: go to it, or add --into DIR"
+    );
     let belief = match args.unsigned {
         true => Belief::Maker,
         false => Belief::Signers(&trust),
     };
     let imported = import(&store, &args.file, &belief, args.into.as_deref())?;
+    if let (true, Some(state)) = (args.unsigned, &state) {
+        trust::accept(state, &imported.taken)?;
+    }
     if args.json {
         let disbelieved: Vec<_> = imported
             .disbelieved

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::json;
 
+use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::catalog::{OutputSpec, TableRow};
 use crate::digest::{Content, Shape};
+use crate::plan::InstanceIndex;
 use crate::session::Session;
 use crate::survey::Survey;
 use crate::ui::aligned;
@@ -32,6 +34,9 @@ pub struct MetricsArgs {
     /// The last row of each metric (the default).
     #[arg(long)]
     last: bool,
+    /// Never use the network: say which tables are on a remote only, and leave them out.
+    #[arg(long)]
+    offline: bool,
     /// Write an array with one object per row: instance, output, stage, seed, epoch, step, split, name, value.
     #[arg(long)]
     json: bool,
@@ -87,55 +92,58 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
     let targets = session.targets(&args.targets)?;
     let survey = Survey::of(&session, &targets)?;
-    let (mut found, mut open, mut tables) = (Vec::new(), 0, 0);
-    for index in &targets {
-        let instance = session.plan.instance(*index);
-        for (position, output) in instance.outputs.iter().enumerate() {
-            if !is_table(&output.name, Some(output.path.as_str())) {
-                continue;
+    let tables: Vec<(InstanceIndex, usize)> = targets
+        .iter()
+        .flat_map(|index| {
+            let outputs = session.plan.instance(*index).outputs.iter().enumerate();
+            let tables = outputs.filter(|(_, o)| is_table(&o.name, Some(o.path.as_str())));
+            tables.map(|(position, _)| (*index, position))
+        })
+        .collect();
+    let content_of = |(index, position): &(InstanceIndex, usize)| -> Option<Content> {
+        Some(survey.results[index.0 as usize].as_ref()?[*position])
+    };
+    let known = tables.iter().filter_map(content_of).collect();
+    let absent = bring(&session, known, Network::unless(args.offline))?;
+    let (mut found, mut open) = (Vec::new(), 0);
+    for table in &tables {
+        let instance = session.plan.instance(table.0);
+        let output = &instance.outputs[table.1];
+        let Some(content) = content_of(table) else {
+            open += 1;
+            continue;
+        };
+        if let Some(why) = absent.get(&content) {
+            eprintln!(
+                "warning: the metrics of {} are on the remote only ({why}); `repro pull '{}'` gets them",
+                instance.id, instance.id
+            );
+            continue;
+        }
+        let rows = match content.shape {
+            Shape::File => read(&session, &content),
+            Shape::Tree => Err(anyhow::anyhow!("it is a directory")),
+        };
+        match rows {
+            Ok(rows) => {
+                let rows = if args.all { rows } else { last(rows) };
+                let fits = |row: &TableRow| {
+                    args.name.is_empty()
+                        || args
+                            .name
+                            .iter()
+                            .any(|n| full_name(row).contains(n.as_str()))
+                };
+                found.extend(rows.into_iter().filter(fits).map(|row| Found {
+                    instance: &instance.id,
+                    output,
+                    row,
+                }));
             }
-            tables += 1;
-            let Some(content) = survey.results[index.0 as usize]
-                .as_ref()
-                .map(|o| o[position])
-            else {
-                open += 1;
-                continue;
-            };
-            let is_elsewhere = session.index.get(&instance.id).is_some_and(|k| k.elsewhere);
-            if is_elsewhere && !session.store.has(&content)? {
-                open += 1;
-                eprintln!(
-                    "warning: the metrics of {} are on the remote only; `repro pull {}` gets them",
-                    instance.id, instance.id
-                );
-                continue;
-            }
-            let rows = match content.shape {
-                Shape::File => read(&session, &content),
-                Shape::Tree => Err(anyhow::anyhow!("it is a directory")),
-            };
-            match rows {
-                Ok(rows) => {
-                    let rows = if args.all { rows } else { last(rows) };
-                    let fits = |row: &TableRow| {
-                        args.name.is_empty()
-                            || args
-                                .name
-                                .iter()
-                                .any(|n| full_name(row).contains(n.as_str()))
-                    };
-                    found.extend(rows.into_iter().filter(fits).map(|row| Found {
-                        instance: &instance.id,
-                        output,
-                        row,
-                    }));
-                }
-                Err(e) => eprintln!(
-                    "warning: output `{}` of {} is not a table of metrics: {e:#}",
-                    output.name, instance.id
-                ),
-            }
+            Err(e) => eprintln!(
+                "warning: output `{}` of {} is not a table of metrics: {e:#}",
+                output.name, instance.id
+            ),
         }
     }
     if args.json {
@@ -148,7 +156,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
         last_table(&found)
     };
     if found.is_empty() {
-        text = if tables == 0 {
+        text = if tables.is_empty() {
             "no output is a table of metrics\n".into()
         } else {
             "no metric fits\n".into()
@@ -156,7 +164,10 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     }
     output::text(&text)?;
     if open > 0 {
-        eprintln!("{open} of {tables} tables have no result yet (see `repro status`)");
+        eprintln!(
+            "{open} of {} tables have no result yet (see `repro status`)",
+            tables.len()
+        );
     }
     Ok(Exit::Done)
 }

@@ -7,9 +7,12 @@ use super::{Context, PipelineArgs};
 use crate::index::Index;
 use crate::plan::Plan;
 use crate::project::{Project, store_path};
+use crate::record::elsewhere::Elsewhere;
+use crate::remote::layout::Scope;
 use crate::session::Session;
 use crate::spec;
 use crate::store::{LinkMode, StatCache, Store};
+use crate::trust::Believer;
 
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -69,6 +72,8 @@ pub fn session_to_look(context: &Context, args: &PipelineArgs) -> anyhow::Result
     };
     Ok(Session {
         index: Index::load(&state.join("index")),
+        believer: Believer::of(&project.root, &state, Scope::Shared),
+        elsewhere: Elsewhere::of(&state),
         stats: Arc::new(StatCache::load(&project.root, &state.join("stats"))),
         project,
         plan,

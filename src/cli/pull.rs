@@ -14,8 +14,8 @@ use crate::plan::{Instance, InstanceIndex};
 use crate::record::lockfile::LockFile;
 use crate::remote::fetch::fetch;
 use crate::remote::lookup::{Answer, Believed, look_up};
-use crate::run::{keep_envelopes, wall_s};
-use crate::session::Session;
+use crate::run::{keep_envelopes, way_back};
+use crate::session::{Session, wall_s};
 use crate::store::{Pending, Record, Staged};
 
 /// Bytes of artifacts after which what arrived is recorded.
@@ -57,11 +57,14 @@ struct Had<'a> {
     wall_s: f32,
     /// Its bytes may be on the remote only.
     elsewhere: bool,
+    /// It was not made here.
+    is_foreign: bool,
 }
 
 /// Runs the command.
 pub fn main(context: &Context, args: &PullArgs) -> anyhow::Result<Exit> {
     let mut session = open::session_to_look(context, &args.pipeline)?;
+    session.believer = session.believer.in_scope(args.remote.scope()?);
     let targets = session.targets(&args.targets)?;
     let way = Way::to(&session.project.root, &args.remote)?;
     let trust = trust(&session.project.root)?;
@@ -78,7 +81,7 @@ pub fn main(context: &Context, args: &PullArgs) -> anyhow::Result<Exit> {
         args.targets.is_empty(),
         &mut missing,
     );
-    // What is here needs nobody's word.
+    // What was made here needs nobody's word.
     let (mut had, mut asked) = (Vec::new(), Vec::new());
     for wanted in &wanted {
         match recorded(&session, wanted) {
@@ -106,8 +109,11 @@ pub fn main(context: &Context, args: &PullArgs) -> anyhow::Result<Exit> {
         }
     });
     way.show_warnings();
+    // Only spares the next command a question.
+    let _ = session.elsewhere.note_way(&way_back(&way.link));
     let pulled = take_in(&session, &way, believed, &mut had, &mut missing)?;
     let mut known = Vec::new();
+    let stamp = session.believer.stamp();
     for had in had {
         let instance = had.wanted.instance;
         if had.wanted.is_shown && !had.elsewhere {
@@ -118,6 +124,7 @@ pub fn main(context: &Context, args: &PullArgs) -> anyhow::Result<Exit> {
             outputs: had.outputs,
             wall_s: had.wall_s,
             elsewhere: had.elsewhere,
+            believed_under: had.is_foreign.then_some(stamp),
         };
         known.push((instance.id.clone(), entry));
     }
@@ -192,11 +199,16 @@ fn recorded<'a>(session: &Session, wanted: &'a Wanted<'a>) -> Option<Had<'a>> {
     session.store.lookup(&wanted.key).iter().find_map(|record| {
         let outputs = outputs_of(wanted, record)?;
         let is_here = |c: &Content| session.store.has(c).unwrap_or(false);
-        outputs.iter().all(is_here).then(|| Had {
+        let is_believed = session
+            .believer
+            .believes_recorded(&session.store, record)
+            .is_ok();
+        (is_believed && outputs.iter().all(is_here)).then(|| Had {
             wanted,
             outputs,
             wall_s: wall_s(record),
             elsewhere: false,
+            is_foreign: record.origin().is_some(),
         })
     })
 }
@@ -211,11 +223,16 @@ fn take_in<'a>(
 ) -> anyhow::Result<usize> {
     let (shown, rest): (Vec<_>, Vec<_>) = believed.into_iter().partition(|(w, _, _)| w.is_shown);
     for (wanted, outputs, believed) in rest {
+        // Other commands tell of it too. Losing it costs them a question.
+        let _ = session
+            .elsewhere
+            .remember(&believed.record, &believed.envelopes);
         had.push(Had {
             wanted,
             outputs,
             wall_s: wall_s(&believed.record),
             elsewhere: true,
+            is_foreign: true,
         });
     }
     let bytes_total = shown
@@ -269,12 +286,14 @@ fn take_in<'a>(
                 {
                     committed?;
                     keep_envelopes(&session.store, &believed);
+                    session.elsewhere.forget(&believed.record.key);
                     pulled += 1;
                     had.push(Had {
                         wanted,
                         outputs,
                         wall_s: wall_s(&believed.record),
                         elsewhere: false,
+                        is_foreign: true,
                     });
                 }
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 
+use super::sharing::{Network, bring_inputs};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::exec::Cancel;
 use crate::run::{ReplayTerms, replay};
@@ -66,6 +67,7 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
                 instance.id
             );
         };
+        bring_inputs(&session, instance, contents, Network::unless(args.offline))?;
         let terms = ReplayTerms {
             keep: args.keep.clone(),
             cpus: instance.policy.cpus.unwrap_or(cpus).min(cpus),

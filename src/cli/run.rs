@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::sharing::{RemoteArgs, Way};
+use super::sharing::{RemoteArgs, Way, way_back};
 use super::{Context, Exit, PipelineArgs, open};
 use crate::exec::{Cancel, CancelLevel};
 use crate::record::event::{Event, Summary, Verdict};
-use crate::run::{self, OnFailure, Push, Reuse, RunOptions, Sharing};
+use crate::run::{self, OnFailure, Pull, Push, Reuse, RunOptions, Sharing};
 use crate::session::Session;
 use crate::ui::style::Colour;
 use crate::ui::{Bars, Lines, claims_table};
@@ -40,7 +40,8 @@ pub struct RunArgs {
     /// Use this many cores; all of them when absent.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
-    /// Look on the remote for results before executing anything. Believed is what those signed whom repro.trust.toml names.
+    /// Look on the remote for results before executing anything (what was pulled once is fetched where it is needed, also without
+    /// this). Believed is what those signed whom repro.trust.toml names.
     /// Bytes are fetched only where artifacts/ shows them (of what no other stage needs) or something executed needs them.
     #[arg(long)]
     pull: bool,
@@ -67,8 +68,10 @@ pub struct RunArgs {
 pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let (targets, pipeline) = targets_and_file(args)?;
     let mut session = open::session(context, &pipeline)?;
+    session.believer = session.believer.in_scope(args.remote.scope()?);
     let cancel = Arc::new(Cancel::new()?);
     watch_signals(&cancel)?;
+    let (sharing, why_no_remote) = sharing(args, &session)?;
     let options = RunOptions {
         targets,
         jobs: args.jobs,
@@ -84,7 +87,8 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         },
         dry_run: args.dry_run,
         offline: args.offline,
-        sharing: sharing(args, &session)?,
+        sharing,
+        why_no_remote,
         args: context.args.clone(),
         cancel,
         executable: std::env::current_exe()?,
@@ -109,17 +113,31 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     Ok(exit(&report.summary, report.store_broken, args.strict))
 }
 
-/// The remote, where one is to be used.
-fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<Option<Sharing>> {
+/// The remote, where one is to be used; and why none is, where none is.
+fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<(Option<Sharing>, String)> {
     // A dry run sends nothing.
     let pushes = args.push && !args.dry_run;
-    if args.offline || !(args.pull || pushes) {
-        return Ok(None);
+    if args.offline {
+        return Ok((None, "this run is --offline".to_owned()));
     }
-    let way = Way::to(&session.project.root, &args.remote)?;
-    let pull = match args.pull {
-        true => Some(super::sharing::trust(&session.project.root)?),
-        false => None,
+    let (way, pull) = match (args.pull, pushes) {
+        (true, _) => {
+            let trust = super::sharing::trust(&session.project.root)?;
+            let way = Way::to(&session.project.root, &args.remote)?;
+            (way, Some(Pull::Asked(trust)))
+        }
+        (false, true) => {
+            let way = Way::to(&session.project.root, &args.remote)?;
+            (way, Some(Pull::Known))
+        }
+        // What was pulled once may be got from where it was pulled.
+        (false, false) if session.index.iter().any(|(_, known)| known.elsewhere) => {
+            match way_back(session) {
+                Ok(way) => (way, Some(Pull::Known)),
+                Err(e) => return Ok((None, format!("the remote cannot be used: {e:#}"))),
+            }
+        }
+        (false, false) => return Ok((None, "no remote is looked at in this run".to_owned())),
     };
     let push = match pushes {
         true => Some(Push {
@@ -127,12 +145,13 @@ fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<Option<Sharing>>
         }),
         false => None,
     };
-    Ok(Some(Sharing {
+    let sharing = Sharing {
         link: way.link,
         pull,
         push,
         warnings: way.warnings,
-    }))
+    };
+    Ok((Some(sharing), String::new()))
 }
 
 /// `repro run pipeline.yaml` names the file the way people do.

@@ -1,6 +1,7 @@
 //! What commands that use a remote have in common: which one is meant, the way to it, who signs, and how what was moved is
 //! told.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,12 +11,16 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::digest::Digest;
+use crate::digest::{Content, Digest};
+use crate::plan::{Instance, InstanceIndex, Source};
 use crate::project::Project;
+use crate::record::elsewhere::WayBack;
 use crate::remote::config::Remotes;
+use crate::remote::fetch::fetch;
 use crate::remote::layout::Scope;
 use crate::remote::lease;
 use crate::remote::link::Link;
+use crate::session::Session;
 use crate::trust::{FILE_NAME, Signer, Trust};
 use crate::ui::style::{Colour, bytes};
 
@@ -29,6 +34,22 @@ pub struct RemoteArgs {
     /// requests. Read is what everybody reads, then the scope.
     #[arg(long, value_name = "NAME")]
     pub scope: Option<String>,
+}
+
+impl RemoteArgs {
+    /// The scope that is meant.
+    ///
+    /// # Errors
+    /// It is no name of one.
+    pub fn scope(&self) -> anyhow::Result<Scope> {
+        let Some(scope) = &self.scope else {
+            return Ok(Scope::Shared);
+        };
+        let named = scope.parse().map_err(|_| {
+            anyhow::anyhow!("`{scope}` is no scope; write `a-z`, `0-9`, `_`, `-`, e.g. `pr-12`")
+        })?;
+        Ok(Scope::Of(named))
+    }
 }
 
 /// A remote, ready to be used.
@@ -47,12 +68,7 @@ impl Way {
     pub fn to(project_root: &Path, args: &RemoteArgs) -> anyhow::Result<Way> {
         let remotes = Remotes::read(project_root)?;
         let (name, _) = remotes.get(args.remote.as_deref())?;
-        let scope = match &args.scope {
-            None => Scope::Shared,
-            Some(scope) => Scope::Of(scope.parse().map_err(|_| {
-                anyhow::anyhow!("`{scope}` is no scope; write `a-z`, `0-9`, `_`, `-`, e.g. `pr-12`")
-            })?),
-        };
+        let scope = args.scope()?;
         let warnings: Arc<Mutex<Vec<String>>> = Arc::default();
         let heard = warnings.clone();
         let warn = move |text: &str| {
@@ -131,6 +147,123 @@ impl Way {
             "bytes_sent": moved.sent,
             "warnings": moved.warnings,
         })
+    }
+}
+
+/// What a command may do to get bytes that are not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Fetch them from the remote they are known from.
+    Used,
+    /// `--offline`.
+    Off,
+}
+
+impl Network {
+    /// By the flag.
+    pub fn unless(offline: bool) -> Network {
+        match offline {
+            true => Network::Off,
+            false => Network::Used,
+        }
+    }
+}
+
+/// To the remote that results known here came from, as far as they are not here.
+///
+/// # Errors
+/// As [`Way::to`].
+pub fn way_back(session: &Session) -> anyhow::Result<Way> {
+    let root = &session.project.root;
+    match session.elsewhere.way_back() {
+        Some(WayBack { remote, scope }) => {
+            // It may have been renamed or removed since.
+            let remote = Remotes::read(root)?
+                .get(Some(&remote))
+                .is_ok()
+                .then_some(remote);
+            Way::to(root, &RemoteArgs { remote, scope })
+        }
+        None => Way::to(root, &RemoteArgs::default()),
+    }
+}
+
+/// Gets what of these contents is known and not here, for a command that looks at them; for those it could not get, why not. What is
+/// moved is told on standard error.
+///
+/// # Errors
+/// The store cannot be read or written.
+pub fn bring(
+    session: &Session,
+    contents: Vec<Content>,
+    network: Network,
+) -> anyhow::Result<BTreeMap<Content, String>> {
+    let absent = session.absent(&contents)?;
+    if absent.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let none_of_it = |why: &str| -> BTreeMap<Content, String> {
+        absent.iter().map(|c| (*c, why.to_owned())).collect()
+    };
+    if network == Network::Off {
+        return Ok(none_of_it("--offline"));
+    }
+    let way = match way_back(session) {
+        Ok(way) => way,
+        Err(e) => return Ok(none_of_it(&format!("{e:#}"))),
+    };
+    session.store.start_lease()?;
+    let bytes_total = absent.iter().map(|c| c.bytes_total).sum();
+    let outcomes = way.watch(
+        bytes_total,
+        |link| link.moved().received,
+        || fetch(&way.link, &session.store, &absent),
+    )?;
+    let failed: BTreeMap<Content, String> = absent
+        .iter()
+        .zip(outcomes)
+        .filter_map(|(content, outcome)| Some((*content, outcome.err()?.to_string())))
+        .collect();
+    let got = absent.len() - failed.len();
+    if got > 0 {
+        eprintln!(
+            "got {got} artifacts from `{}` ({})",
+            way.link.name(),
+            way.said()
+        );
+    }
+    Ok(failed)
+}
+
+/// Makes sure that the inputs of an instance are here that other stages made.
+///
+/// # Errors
+/// One of them is not to be had: what, why, and the command that gets it.
+pub fn bring_inputs(
+    session: &Session,
+    instance: &Instance,
+    contents: &[Vec<Content>],
+    network: Network,
+) -> anyhow::Result<()> {
+    let items = instance.needs.iter().zip(contents);
+    let produced = items.flat_map(|(need, contents)| need.items.iter().zip(contents));
+    let made: Vec<(InstanceIndex, Content)> = produced
+        .filter_map(|(item, content)| match item.source {
+            Source::Output { instance, .. } => Some((instance, *content)),
+            Source::Path(_) => None,
+        })
+        .collect();
+    let failed = bring(session, made.iter().map(|(_, c)| *c).collect(), network)?;
+    match made.iter().find_map(|(by, c)| Some((by, failed.get(c)?))) {
+        Some((by, why)) => {
+            let by = &session.plan.instance(*by).id;
+            anyhow::bail!(
+                "`{}` needs the output of `{by}`, which is on the remote only ({why}); `repro run --pull '{by}'` gets it or \
+                 makes it again",
+                instance.id
+            )
+        }
+        None => Ok(()),
     }
 }
 

@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::digest::Digest;
 use crate::explain;
+use crate::record::elsewhere::Remembered;
 use crate::record::event::Event;
 use crate::record::history::{self, Run};
 use crate::record::journal;
+use crate::session::Session;
 use crate::store::{Record, Store};
-use crate::survey::Survey;
+use crate::survey::{Seen, Survey};
 use crate::ui::lines;
 use crate::ui::style::{bytes, duration};
 
@@ -49,7 +51,12 @@ pub fn main(context: &Context, args: &ShowArgs) -> anyhow::Result<Exit> {
         match store.keys_with_prefix(what)[..] {
             [] => {}
             [key] => {
-                key_shown(&store, None, &key, args.json)?;
+                let view = View {
+                    id: None,
+                    session: None,
+                    store: &store,
+                };
+                view.key_shown(&key, None, args.json)?;
                 return Ok(Exit::Done);
             }
             [a, b, ..] => anyhow::bail!(
@@ -82,56 +89,143 @@ pub fn main(context: &Context, args: &ShowArgs) -> anyhow::Result<Exit> {
             "the key of `{id}` is not known yet: what it needs has no result (see `repro why {id}`)"
         );
     };
-    if session.store.lookup(&key).is_empty() {
-        let preimage = survey
-            .get(index)
-            .and_then(|s| s.preimage.as_ref())
-            .map(|k| k.preimage.clone())
-            .unwrap_or_default();
-        let shown: Value = serde_json::from_str(&preimage)?;
-        if args.json {
-            output::json(&json!({"instance": id, "key": key, "preimage": shown, "results": []}))?;
-        } else {
-            output::text(&format!(
-                "{id}\nkey {key}\nno result is recorded\n{}\n",
-                serde_json::to_string_pretty(&shown)?
-            ))?;
-        }
-        return Ok(Exit::Done);
+    let seen = survey.get(index);
+    let hit = seen.and_then(|s| s.hit.as_ref());
+    // Of a result that is known and elsewhere the record is here.
+    let remembered = hit.and_then(|hit| session.remembered(session.plan.instance(index), hit));
+    let view = View {
+        id: Some(id),
+        session: Some(&session),
+        store: &session.store,
+    };
+    if session.store.lookup(&key).is_empty() && remembered.is_none() {
+        return nothing_recorded(id, &key, seen, args.json);
     }
-    key_shown(&session.store, Some(id), &key, args.json)?;
+    view.key_shown(&key, remembered, args.json)?;
     Ok(Exit::Done)
 }
 
-fn key_shown(store: &Store, id: Option<&str>, key: &Digest, as_json: bool) -> anyhow::Result<()> {
-    let records = store.lookup(key);
-    let Some(first) = records.first() else {
-        anyhow::bail!("the record of {key} is damaged; `repro fsck` tells more")
+/// There is no result, or of one nothing is known but that it serves.
+fn nothing_recorded(
+    id: &str,
+    key: &Digest,
+    seen: Option<&Seen>,
+    as_json: bool,
+) -> anyhow::Result<Exit> {
+    let preimage = seen.and_then(|s| s.preimage.as_ref());
+    let shown: Value = match preimage {
+        Some(key) => serde_json::from_str(&key.preimage)?,
+        None => Value::Null,
     };
-    let preimage: Value = serde_json::from_str(&first.preimage)
-        .unwrap_or_else(|_| Value::String(first.preimage.clone()));
     if as_json {
-        let results: Vec<Value> = records.iter().map(|r| json!({"result": r.result(), "outputs": r.outputs, "observation": r.observation})).collect();
-        return output::json(
-            &json!({"instance": id, "key": key, "preimage": preimage, "results": results}),
-        );
+        output::json(&json!({"instance": id, "key": key, "preimage": shown, "results": []}))?;
+        return Ok(Exit::Done);
     }
-    let mut text = String::new();
-    if let Some(id) = id {
-        text.push_str(&format!("{id}\n"));
+    let mut text = format!("{id}\nkey {key}\n");
+    match preimage {
+        Some(_) => {
+            text.push_str("no result is recorded\n");
+            text.push_str(&serde_json::to_string_pretty(&shown)?);
+            text.push('\n');
+        }
+        None => text.push_str(&format!(
+            "its result is on the remote only, and nothing else of it is known here; `repro pull '{id}'` gets it\n"
+        )),
     }
-    text.push_str(&format!(
-        "key {key}, made of:\n{}\n",
-        serde_json::to_string_pretty(&preimage)?
-    ));
-    for record in &records {
+    output::text(&text)?;
+    Ok(Exit::Done)
+}
+
+/// What is shown from.
+struct View<'a> {
+    id: Option<&'a str>,
+    /// `None`: without a project.
+    session: Option<&'a Session>,
+    store: &'a Store,
+}
+
+impl View<'_> {
+    /// Everything under a key; `remembered` is the result that serves, where the project was asked.
+    fn key_shown(
+        &self,
+        key: &Digest,
+        remembered: Option<Remembered>,
+        as_json: bool,
+    ) -> anyhow::Result<()> {
+        let mut results: Vec<Remembered> = self
+            .store
+            .lookup(key)
+            .into_iter()
+            .map(|record| Remembered {
+                envelopes: self.store.envelopes(key, &record.result()),
+                record,
+            })
+            .collect();
+        if let Some(serving) = remembered
+            && !results
+                .iter()
+                .any(|r| r.record.result() == serving.record.result())
+        {
+            results.push(serving);
+        }
+        let Some(first) = results.first() else {
+            anyhow::bail!("the record of {key} is damaged; `repro fsck` tells more")
+        };
+        let preimage: Value = serde_json::from_str(&first.record.preimage)
+            .unwrap_or_else(|_| Value::String(first.record.preimage.clone()));
+        if as_json {
+            let results: Vec<Value> = results
+                .iter()
+                .map(|r| {
+                    let record = &r.record;
+                    json!({
+                        "result": record.result(), "outputs": record.outputs, "observation": record.observation,
+                        "elsewhere": self.is_elsewhere(record), "disbelieved": self.disbelieved(r),
+                    })
+                })
+                .collect();
+            return output::json(
+                &json!({"instance": self.id, "key": key, "preimage": preimage, "results": results}),
+            );
+        }
+        let mut text = String::new();
+        if let Some(id) = self.id {
+            text.push_str(&format!("{id}\n"));
+        }
         text.push_str(&format!(
-            "\nresult {}\n{}",
-            record.result().short(),
-            result_text(record)
+            "key {key}, made of:\n{}\n",
+            serde_json::to_string_pretty(&preimage)?
         ));
+        for result in &results {
+            text.push_str(&format!(
+                "\nresult {}\n{}",
+                result.record.result().short(),
+                result_text(&result.record)
+            ));
+            if self.is_elsewhere(&result.record) {
+                let id = self.id.unwrap_or("INSTANCE");
+                text.push_str(&format!(
+                    "  its bytes are on the remote only; `repro pull '{id}'` gets them\n"
+                ));
+            }
+            if let Some(why) = self.disbelieved(result) {
+                text.push_str(&format!("  not believed by this project: {why}\n"));
+            }
+        }
+        output::text(&text)
     }
-    output::text(&text)
+
+    fn is_elsewhere(&self, record: &Record) -> bool {
+        let mut outputs = record.outputs.values();
+        outputs.any(|content| !self.store.has(content).unwrap_or(false))
+    }
+
+    fn disbelieved(&self, result: &Remembered) -> Option<String> {
+        result.record.origin()?;
+        let believer = &self.session?.believer;
+        let judged = believer.believes(&result.record, &result.envelopes);
+        Some(judged.err()?.to_string())
+    }
 }
 
 fn result_text(record: &Record) -> String {

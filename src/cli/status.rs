@@ -28,7 +28,7 @@ pub struct StatusArgs {
     /// One line per instance instead of one per stage.
     #[arg(long)]
     all: bool,
-    /// Write an array with one object per instance: instance, kind, state, key, outputs, reason.
+    /// Write an array with one object per instance: instance, kind, state, key, outputs, origin, elsewhere, reason.
     #[arg(long)]
     json: bool,
 }
@@ -40,6 +40,11 @@ struct Row<'a> {
     state: State,
     key: Option<String>,
     outputs: BTreeMap<&'a str, String>,
+    /// Where the result comes from, where it was not made here: `remote lab`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    /// Its bytes are on a remote only.
+    elsewhere: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a Reason>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +87,9 @@ fn row<'a>(
     index: crate::plan::InstanceIndex,
 ) -> Option<Row<'a>> {
     let (instance, seen) = (session.plan.instance(index), survey.get(index)?);
+    // What was made here needs no reading of records.
+    let foreign = seen.hit.as_ref().filter(|h| h.believed_under.is_some());
+    let record = foreign.and_then(|hit| session.record_of(instance, hit));
     let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
     Some(Row {
         instance: &instance.id,
@@ -94,6 +102,20 @@ fn row<'a>(
             .zip(contents)
             .map(|(o, c)| (&*o.name, c.to_string()))
             .collect(),
+        origin: record.as_ref().and_then(|r| {
+            let signers = r.observation.get("signers").and_then(|s| s.as_array());
+            let names: Vec<&str> = signers
+                .into_iter()
+                .flatten()
+                .filter_map(|s| s.as_str())
+                .collect();
+            let by = match names[..] {
+                [] => String::new(),
+                _ => format!(", signed by {}", names.join(", ")),
+            };
+            Some(format!("{}{by}", r.origin()?))
+        }),
+        elsewhere: seen.elsewhere,
         reason: seen.reason.as_ref(),
         problem: seen.problem.as_deref(),
     })
@@ -103,7 +125,29 @@ fn said(row: &Row) -> String {
     row.problem
         .map(str::to_owned)
         .or_else(|| row.reason.map(reason_text))
+        .or_else(|| {
+            let from = row.origin.as_ref()?;
+            let there = if row.elsewhere { ", there only" } else { "" };
+            Some(format!("from {from}{there}"))
+        })
         .unwrap_or_default()
+}
+
+/// How many results of a stage were not made here.
+fn from_others(rows: &[&Row]) -> String {
+    let mut from: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for row in rows {
+        if let Some(origin) = &row.origin {
+            let counts = from.entry(origin).or_default();
+            counts.0 += 1;
+            counts.1 += usize::from(row.elsewhere);
+        }
+    }
+    let said = from.iter().map(|(origin, (n, there))| match there {
+        0 => format!("{n} from {origin}"),
+        _ => format!("{n} from {origin} ({there} there only)"),
+    });
+    said.collect::<Vec<_>>().join("; ")
 }
 
 fn painted(state: State, text: &str) -> String {
@@ -167,7 +211,10 @@ fn by_stage<'a>(stages: impl Iterator<Item = &'a str>, rows: &[Row]) -> String {
             stage.to_owned(),
             rows[0].kind.to_owned(),
             words.join(", "),
-            open.map(|r| said(r)).unwrap_or_default(),
+            match open {
+                Some(row) => said(row),
+                None => from_others(rows),
+            },
         ]);
         worst.push(
             counts

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::sharing::{RemoteArgs, Way};
+use super::sharing::{Network, RemoteArgs, Way, bring, bring_inputs};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::difference;
 use crate::digest::{Content, Digest};
@@ -46,7 +46,8 @@ pub struct VerifyArgs {
     /// Compare only; sign nothing.
     #[arg(long)]
     no_sign: bool,
-    /// Get from the remote what is not here: inputs, and results that were only looked up.
+    /// Hear on the remote who else vouches, and get from there what nothing here knows of. (Inputs that were pulled once come from
+    /// where they were pulled also without this.)
     #[arg(long, conflicts_with = "offline")]
     pull: bool,
     /// Publish the signature, or the account of other bits, on the remote; as --pull otherwise.
@@ -127,6 +128,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
             signer: signer.as_ref(),
             way: way.as_ref(),
             push: args.push,
+            network: Network::unless(args.offline),
             facts: Facts::default(),
         };
         verifier.prepare(instance, contents)?;
@@ -209,6 +211,8 @@ struct Verifier<'a> {
     way: Option<&'a Way>,
     /// The remote is to hear of it.
     push: bool,
+    /// Without `way`: for bytes that are known from a remote.
+    network: Network,
     /// Of the execution.
     facts: Facts,
 }
@@ -216,7 +220,9 @@ struct Verifier<'a> {
 impl Verifier<'_> {
     /// Gets the inputs that are not here.
     fn prepare(&self, instance: &Instance, contents: &[Vec<Content>]) -> anyhow::Result<()> {
-        let Some(way) = self.way else { return Ok(()) };
+        let Some(way) = self.way else {
+            return bring_inputs(self.session, instance, contents, self.network);
+        };
         let items = instance.needs.iter().zip(contents);
         let produced = items.flat_map(|(need, contents)| need.items.iter().zip(contents));
         let wanted: Vec<Content> = produced
@@ -300,8 +306,19 @@ impl Verifier<'_> {
                 store.keep(&made, staged)?;
             }
         }
+        let mut record = record.clone();
+        // It was executed here now, so here it needs nobody else's word.
+        record.observation = json!({
+            "at": self.facts.started,
+            "host": self.facts.host,
+            "threads": self.facts.threads,
+            "version": self.facts.version,
+            "wall_s": replayed.usage.wall_s,
+            "cpu_s": replayed.usage.cpu_s,
+            "max_rss_bytes": replayed.usage.max_rss_bytes,
+        });
         let pending = Pending {
-            record: record.clone(),
+            record,
             staged: Staged::default(),
         };
         for committed in store.commit(vec![pending]) {
@@ -362,8 +379,9 @@ impl Verifier<'_> {
 
     /// Whether the recorded bytes are here, or can be had.
     fn is_here(&self, recorded: &Content) -> anyhow::Result<bool> {
-        if let Some(way) = self.way {
-            let _ = fetch(&way.link, &self.session.store, &[*recorded])?;
+        match self.way {
+            Some(way) => drop(fetch(&way.link, &self.session.store, &[*recorded])?),
+            None => drop(bring(self.session, vec![*recorded], self.network)?),
         }
         Ok(self.session.store.has(recorded)?)
     }

@@ -40,6 +40,8 @@ pub enum Belief<'a> {
 pub struct Imported {
     /// Instances whose results are in the store now.
     pub results: Vec<String>,
+    /// Their keys and results.
+    pub taken: Vec<(Digest, Digest)>,
     /// Instances whose results are not, and why.
     pub disbelieved: Vec<(String, Reason)>,
 }
@@ -347,6 +349,7 @@ fn finish(
         .collect();
     let mut imported = Imported {
         results: Vec::new(),
+        taken: Vec::new(),
         disbelieved,
     };
     let committed = store.commit(pending);
@@ -357,6 +360,7 @@ fn finish(
             let name = Digest::of(&envelope).hex();
             store.keep_envelope(&record.key, &record.result(), &name, &envelope)?;
         }
+        imported.taken.push((record.key, record.result()));
         imported.results.push(instance);
     }
     if let Some(into) = into {

@@ -75,8 +75,8 @@ impl<'a> Selection<'a> {
             }
             let instance = session.plan.instance(index);
             let hit = survey.get(index).and_then(|seen| seen.hit.as_ref());
-            let record = hit.and_then(|hit| session.record_of(instance, hit));
-            let record = record.with_context(|| {
+            let remembered = hit.and_then(|hit| session.remembered(instance, hit));
+            let remembered = remembered.with_context(|| {
                 format!(
                     "the result of `{}` is not here; `repro run` makes it, `repro pull {}` gets it",
                     instance.id, instance.id
@@ -84,9 +84,9 @@ impl<'a> Selection<'a> {
             })?;
             pieces.push(Piece {
                 index,
-                envelopes: session.store.envelopes(&record.key, &record.result()),
+                envelopes: remembered.envelopes,
                 is_target: targets.contains(&index),
-                record,
+                record: remembered.record,
             });
         }
         let mut selection = Selection {
@@ -96,6 +96,12 @@ impl<'a> Selection<'a> {
         };
         selection.take_project()?;
         Ok(selection)
+    }
+
+    /// All bytes that are exported, with those that may be on a remote only.
+    pub fn contents(&self) -> Vec<Content> {
+        let outputs = self.pieces.iter().flat_map(|p| p.record.outputs.values());
+        outputs.copied().collect()
     }
 
     /// The instance of a piece.

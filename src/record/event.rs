@@ -161,6 +161,8 @@ pub enum Reason {
     Changed(Vec<Change>),
     /// The key has a result, but its bytes are gone or damaged.
     ResultLost(String),
+    /// The key has a result that was made elsewhere, and the project does not believe who made it.
+    Disbelieved(String),
     /// `--force`.
     Forced,
     /// Something it needs will be executed first, so its key is not known yet (`--dry-run` and `status` only).
@@ -185,6 +187,9 @@ pub struct Summary {
     pub executed: u64,
     /// Instances served from the cache.
     pub cached: u64,
+    /// Of those cached: results whose bytes are on a remote only, or were when the run began.
+    #[serde(default)]
+    pub elsewhere: u64,
     /// Actions that failed.
     pub failed: u64,
     /// Instances not reached.

@@ -116,6 +116,7 @@ impl Scheduler<'_> {
             outputs: made.outputs.clone(),
             wall_s: made.usage.wall_s as f32,
             elsewhere: false,
+            believed_under: None,
         };
         if !made.pins.is_empty() {
             self.pins.insert(index, made.pins);

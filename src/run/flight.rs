@@ -21,6 +21,7 @@ use crate::plan::{Instance, Policy, Source, Work};
 use crate::relpath::RelPath;
 use crate::session::Session;
 use crate::store::{ActionLock, Pending, Record, Staged, StatCache, Store, StoreError, ViewMode};
+use crate::trust::Believer;
 
 /// Everything a flight needs, owned, so that it can leave for its thread.
 pub struct Flight {
@@ -36,6 +37,8 @@ pub struct Flight {
     pub states: Vec<(String, Key)>,
     /// The store.
     pub store: Arc<Store>,
+    /// Whose results serve.
+    pub believer: Believer,
     /// Digests of project files.
     pub stats: Arc<StatCache>,
     /// Execute even if a result is there.
@@ -227,9 +230,10 @@ impl Flight {
 
     fn result_is_there(&self) -> bool {
         self.store.lookup(&self.key.digest).iter().any(|r| {
-            r.outputs
-                .values()
-                .all(|c| self.store.has(c).unwrap_or(false))
+            self.believer.believes_recorded(&self.store, r).is_ok()
+                && r.outputs
+                    .values()
+                    .all(|c| self.store.has(c).unwrap_or(false))
         })
     }
 

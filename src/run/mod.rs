@@ -21,7 +21,7 @@ pub use flight::state_keys;
 pub use replay::{ReplayTerms, Replayed, replay};
 pub use scheduler::host_name;
 pub use scheduler::run;
-pub use sharing::{Push, Sharing, keep_envelopes, publication, wall_s};
+pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
 
 use crate::exec::Cancel;
 
@@ -42,6 +42,8 @@ pub struct RunOptions {
     pub offline: bool,
     /// The remote that is looked at or published to; none when `offline`.
     pub sharing: Option<Sharing>,
+    /// Why bytes that are on a remote only are not got from there, where they are not.
+    pub why_no_remote: String,
     /// The command line, for the journal.
     pub args: Vec<String>,
     /// Raised by signals.

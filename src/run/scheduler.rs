@@ -209,6 +209,13 @@ pub fn run(
             text,
         });
     }
+    // Before the first look: from here on gc, in whatever process, keeps what this run finds and makes. Where no lease can be taken
+    // out (a read-only store) nothing can be collected either.
+    let store = scheduler.session.store.clone();
+    if !options.dry_run {
+        let _ = store.start_lease();
+        store.begin_pass();
+    }
     // The first pass in topological order resolves everything that is cached, without a queue.
     for i in 0..n as u32 {
         let index = InstanceIndex(i);
@@ -218,6 +225,7 @@ pub fn run(
         }
     }
     scheduler.first_pass = false;
+    store.end_pass();
     if options.dry_run {
         scheduler.await_answers(&from_flights);
         scheduler.skip_rest_of_dry_run();
@@ -266,7 +274,14 @@ impl Scheduler<'_> {
                 let instance = self.session.plan.instance(index);
                 let key = self.session.key(instance, &contents);
                 debug_assert_eq!(key.digest, hit.key);
-                let reason = Reason::ResultLost("its bytes are nowhere any more".into());
+                let fetches = self.desk.as_ref().is_some_and(Desk::fetches);
+                let reason = Reason::ResultLost(match fetches {
+                    true => "its bytes are nowhere any more".into(),
+                    false => format!(
+                        "its bytes are on the remote only, and {}",
+                        self.options.why_no_remote
+                    ),
+                });
                 self.missed(
                     index,
                     Miss {
@@ -321,7 +336,7 @@ impl Scheduler<'_> {
             match self.session.show(instance, &hit.outputs) {
                 Ok(()) => restored = true,
                 // The object went bad between the look and the use: it has been moved aside, so the next look is a miss.
-                Err(e) if self.session.look_up(instance, &hit.key).0.is_none() => {
+                Err(e) if self.session.look_up(instance, &hit.key).hit.is_none() => {
                     trouble = Some((true, format!("{e:#}")))
                 }
                 Err(e) => trouble = Some((false, format!("its outputs cannot be shown: {e:#}"))),
@@ -366,6 +381,7 @@ impl Scheduler<'_> {
                 outputs: hit.outputs.clone(),
                 wall_s: hit.wall_s,
                 elsewhere: false,
+                believed_under: hit.believed_under,
             },
         );
         self.compare_with_remote(index, &hit.outputs);
@@ -479,7 +495,6 @@ impl Scheduler<'_> {
                 drop(done);
             });
         });
-        // From here on gc, in whatever process, keeps what this run counts on.
         self.session.store.start_lease()?;
         let mut keeper = std::process::Command::new(&self.options.executable);
         keeper.arg("keeper");
@@ -594,6 +609,7 @@ impl Scheduler<'_> {
             views,
             states: flight::state_keys(&session.plan.salt, instance, &miss.contents),
             store: session.store.clone(),
+            believer: session.believer.clone(),
             stats: session.stats.clone(),
             force: self.forced[index.0 as usize],
             cancel: self.options.cancel.clone(),

@@ -19,11 +19,13 @@ use crate::exec::CancelLevel;
 use crate::graph::Graph;
 use crate::index::Known;
 use crate::plan::InstanceIndex;
+use crate::record::elsewhere::WayBack;
 use crate::record::event::{Event, RemoteSummary};
+use crate::remote::layout::Scope;
 use crate::remote::link::Link;
 use crate::remote::lookup::{Answer, Believed, Why};
 use crate::remote::publish::{Publication, Published};
-use crate::session::Hit;
+use crate::session::{Hit, outputs_of, wall_s};
 use crate::store::{Record, Store};
 use crate::trust::{Facts, Signer, Trust};
 
@@ -35,12 +37,21 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 pub struct Sharing {
     /// The way to it.
     pub link: Arc<Link>,
-    /// Results are looked up, and believed by this.
-    pub pull: Option<Arc<Trust>>,
+    /// What is got from it.
+    pub pull: Option<Pull>,
     /// Results are published.
     pub push: Option<Push>,
     /// What the link warns of, until it is shown.
     pub warnings: Arc<Mutex<Vec<String>>>,
+}
+
+/// What is got from a remote.
+#[derive(Clone)]
+pub enum Pull {
+    /// Bytes of results that are known here already: nothing is asked.
+    Known,
+    /// Results are looked up too, and believed by this.
+    Asked(Arc<Trust>),
 }
 
 /// How results are published.
@@ -181,16 +192,14 @@ impl Scheduler<'_> {
         match answer {
             Answer::Hit(believed) => {
                 let instance = self.session.plan.instance(index);
-                let of = |name: &str| believed.record.outputs.get(name).copied();
-                let outputs: Option<Vec<Content>> =
-                    instance.outputs.iter().map(|o| of(&o.name)).collect();
-                match outputs {
+                match outputs_of(instance, &believed.record) {
                     Some(outputs) => {
                         let hit = Hit {
                             key: *key,
                             outputs,
                             wall_s: wall_s(&believed.record),
                             ambiguous: false,
+                            believed_under: Some(self.session.believer.stamp()),
                         };
                         self.hit_elsewhere(index, hit, Some(believed));
                     }
@@ -214,7 +223,9 @@ impl Scheduler<'_> {
     /// No result serves: its inputs have to be here, then it is executed.
     pub(super) fn missed(&mut self, index: InstanceIndex, miss: Miss) {
         let i = index.0 as usize;
-        if self.options.dry_run {
+        let absent = self.absent_inputs(index, &miss);
+        let fetches = self.desk.as_ref().is_some_and(Desk::fetches);
+        if self.options.dry_run && (fetches || absent.is_empty()) {
             self.states[i] = State::Ready;
             self.summary.executed += 1;
             let event = Event::Planned {
@@ -224,12 +235,11 @@ impl Scheduler<'_> {
             self.say(event);
             return;
         }
-        let absent = self.absent_inputs(index, &miss);
         if absent.is_empty() {
             self.make_ready(index, miss);
             return;
         }
-        if self.desk.as_ref().is_some_and(Desk::fetches) {
+        if fetches {
             self.states[i] = State::Gathering;
             for (_, content) in &absent {
                 self.request(*content, Waiter::Consumer(index));
@@ -239,8 +249,9 @@ impl Scheduler<'_> {
         } else {
             self.states[i] = State::Waiting;
             let producers: BTreeSet<InstanceIndex> = absent.into_iter().map(|(p, _)| p).collect();
+            let why = self.options.why_no_remote.clone();
             for producer in producers {
-                self.make_again(producer, "no remote is looked at in this run");
+                self.make_again(producer, &why);
             }
         }
     }
@@ -253,7 +264,7 @@ impl Scheduler<'_> {
         believed: Option<Box<Believed>>,
     ) {
         let i = index.0 as usize;
-        let is_shown = self.away.shown[i] && !self.options.dry_run;
+        let is_shown = self.away.shown[i];
         let absent: BTreeSet<Content> = if is_shown {
             let outputs = hit.outputs.iter().copied();
             outputs.filter(|c| !self.is_here(c)).collect()
@@ -267,6 +278,7 @@ impl Scheduler<'_> {
             self.states[i] = State::Waiting;
             return;
         }
+        let is_shown = is_shown && !self.options.dry_run;
         let id = self.session.plan.instance(index).id.clone();
         let known = self.session.index.get(&id);
         let changed = known.is_none_or(|known| known.key != hit.key);
@@ -275,10 +287,15 @@ impl Scheduler<'_> {
             outputs: hit.outputs.clone(),
             wall_s: hit.wall_s,
             elsewhere: true,
+            believed_under: hit.believed_under,
         };
         self.session.index.set(&id, known);
+        if let (Some(believed), false) = (&believed, self.options.dry_run) {
+            self.remember(believed);
+        }
         self.keys[i] = Some(hit.key);
         self.summary.cached += 1;
+        self.summary.elsewhere += 1;
         self.summary.saved_s += f64::from(hit.wall_s);
         self.away.hits += u64::from(believed.is_some());
         self.states[i] = State::Done;
@@ -307,6 +324,15 @@ impl Scheduler<'_> {
             self.say(event);
         }
         self.release_consumers(index);
+    }
+
+    /// Other commands, and later runs, know of the result too. Losing it costs a question.
+    fn remember(&self, believed: &Believed) {
+        let elsewhere = &self.session.elsewhere;
+        let _ = elsewhere.remember(&believed.record, &believed.envelopes);
+        if let Some(desk) = &self.desk {
+            let _ = elsewhere.note_way(&way_back(&desk.link));
+        }
     }
 
     /// What was made again must be what was published.
@@ -390,10 +416,12 @@ impl Scheduler<'_> {
         let whole: Vec<(InstanceIndex, Box<Believed>)> = results
             .into_iter()
             .filter_map(|(index, believed)| {
-                let believed = believed?;
-                let mut outputs = believed.record.outputs.values();
-                let is_here = outputs.all(|c| self.away.here.contains(c));
-                is_here.then_some((index, believed))
+                let outputs = self.results[index.0 as usize].clone()?;
+                let mut outputs = outputs.iter();
+                if self.away.here.is_empty() || !outputs.all(|c| self.away.here.contains(c)) {
+                    return None;
+                }
+                Some((index, believed.or_else(|| self.remembered(index))?))
             })
             .collect();
         if let Some((first, _)) = whole.first().filter(|_| !self.options.dry_run) {
@@ -405,6 +433,10 @@ impl Scheduler<'_> {
         self.tell_transfer();
         if let Some(desk) = &self.desk {
             let moved = desk.link.moved();
+            // It stands by in case that bytes are needed: not worth a word where none were.
+            if moved.requests == 0 && !desk.asks() && !desk.publishes() {
+                return;
+            }
             self.summary.remote = Some(RemoteSummary {
                 name: desk.link.name().to_owned(),
                 hits: self.away.hits,
@@ -418,10 +450,15 @@ impl Scheduler<'_> {
     }
 }
 
-/// Seconds the execution took, by what the record says.
-pub fn wall_s(record: &Record) -> f32 {
-    let wall_s = record.observation.get("wall_s");
-    wall_s.and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32
+/// Where results of this remote came from, for later commands.
+pub fn way_back(link: &Link) -> WayBack {
+    WayBack {
+        remote: link.name().to_owned(),
+        scope: match link.scope() {
+            Scope::Shared => None,
+            Scope::Of(name) => Some(name.to_string()),
+        },
+    }
 }
 
 /// Keeps the signatures of a result that was taken in, to be shown and passed on. Losing them loses no result.

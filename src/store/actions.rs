@@ -34,7 +34,25 @@ pub struct Record {
     pub observation: Value,
 }
 
+/// The field of an observation that says where a record came from that was not made here.
+const ORIGIN: &str = "origin";
+
 impl Record {
+    /// Where it came from (`remote lab`); `None` for what was executed here. Anything in its place that is no text came from elsewhere
+    /// too.
+    pub fn origin(&self) -> Option<&str> {
+        let origin = self.observation.get(ORIGIN)?;
+        Some(origin.as_str().unwrap_or("elsewhere"))
+    }
+
+    /// Says that it was not made here.
+    pub fn set_origin(&mut self, origin: &str) {
+        if !self.observation.is_object() {
+            self.observation = Value::Object(serde_json::Map::new());
+        }
+        self.observation[ORIGIN] = origin.into();
+    }
+
     /// The name of the result: the same on every machine that gets the same outputs.
     pub fn result(&self) -> Digest {
         let mut text = String::new();
@@ -198,10 +216,10 @@ impl Store {
     /// is said of whether the outputs are there: see [`Store::has`].
     pub fn lookup(&self, key: &Digest) -> Vec<Record> {
         // With a lease, no gc may come between finding a record and being known to use it.
-        let held = self
-            .lease
-            .get()
-            .and_then(|lease| self.hold_gc_off().ok().map(|lock| (lease, lock)));
+        let lease = self.lease.get();
+        let _gc_held_off = lease
+            .filter(|lease| !lease.is_in_pass())
+            .and_then(|_| self.hold_gc_off().ok());
         let dir = self.named("actions", key);
         let found = match read_records(&dir, key) {
             Ok(found) => found,
@@ -217,7 +235,7 @@ impl Store {
         for FoundRecord { path, meta, record } in found {
             match record {
                 Ok(record) => {
-                    if let Some((lease, _)) = &held {
+                    if let Some(lease) = lease {
                         lease.add(Root::Action(*key));
                         super::gc::freshen(&path, &meta);
                     }
@@ -239,7 +257,8 @@ impl Store {
         records
     }
 
-    /// Writes a record; `false` if the result was known already. The first observation stays.
+    /// Writes a record; `false` if the result was known already. The first observation stays, but what is executed here takes the
+    /// place of what was only heard of it: from then on nobody else's word is needed.
     pub(super) fn write_record(&self, record: &Record) -> Result<bool, StoreError> {
         let dir = self.named("actions", &record.key);
         let name = record.result().hex();
@@ -254,16 +273,21 @@ impl Store {
         if is_new {
             return Ok(true);
         }
-        let is_good = fs::read(&path).is_ok_and(|old| decode(&old, &record.key, &name).is_ok());
+        let old = fs::read(&path)
+            .ok()
+            .and_then(|old| decode(&old, &record.key, &name).ok());
+        let is_good = old
+            .as_ref()
+            .is_some_and(|old| old.origin().is_none() || record.origin().is_some());
         if is_good {
             if let Ok(meta) = fs::symlink_metadata(&path) {
                 super::gc::freshen(&path, &meta);
             }
             let _ = fs::remove_file(&tmp);
         } else {
-            fs::rename(&tmp, &path).map_err(at(&path, "replace the corrupt record"))?;
+            fs::rename(&tmp, &path).map_err(at(&path, "replace the record"))?;
         }
-        Ok(!is_good)
+        Ok(old.is_none())
     }
 
     /// The other results known for the key.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use super::error::{StoreError, at};
 use super::session::{lock_new, owner_name, take_dead};
@@ -18,7 +18,21 @@ use super::{Root, Store};
 #[derive(Debug)]
 pub struct Lease {
     path: PathBuf,
-    held: Mutex<(File, HashSet<Root>)>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    file: File,
+    roots: HashSet<Root>,
+    pass: Option<Pass>,
+}
+
+/// Many look-ups in a row: gc is held off once for all of them, and the lease is written once.
+#[derive(Debug)]
+struct Pass {
+    _gc_held_off: File,
+    unwritten: String,
 }
 
 impl Drop for Lease {
@@ -28,12 +42,26 @@ impl Drop for Lease {
 }
 
 impl Lease {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     pub(super) fn add(&self, root: Root) {
-        let mut held = self.held.lock().unwrap_or_else(|e| e.into_inner());
-        if held.1.insert(root) {
-            // Failing (a full disk) only means that a gc at this very time could cost a re-run.
-            let _ = held.0.write_all(format!("{root}\n").as_bytes());
+        let held = &mut *self.held();
+        if !held.roots.insert(root) {
+            return;
         }
+        let line = format!("{root}\n");
+        match &mut held.pass {
+            Some(pass) => pass.unwritten.push_str(&line),
+            // Failing (a full disk) only means that a gc at this very time could cost a re-run.
+            None => drop(held.file.write_all(line.as_bytes())),
+        }
+    }
+
+    /// Gc is held off already.
+    pub(super) fn is_in_pass(&self) -> bool {
+        self.held().pass.is_some()
     }
 }
 
@@ -63,10 +91,51 @@ impl Store {
             // If another thread was faster its lease serves, and this one is dropped.
             let _ = self.lease.set(Lease {
                 path,
-                held: Mutex::new((file, HashSet::new())),
+                held: Mutex::new(Held {
+                    file,
+                    roots: HashSet::new(),
+                    pass: None,
+                }),
             });
             return Ok(());
         }
+    }
+
+    /// From now until [`Store::end_pass`] gc waits, so that look-ups cost no lock each. Without a lease nothing changes.
+    pub fn begin_pass(&self) {
+        if let Some(lease) = self.lease.get()
+            && let Ok(lock) = self.hold_gc_off()
+        {
+            lease.held().pass = Some(Pass {
+                _gc_held_off: lock,
+                unwritten: String::new(),
+            });
+        }
+    }
+
+    /// What was looked up in the pass is in the lease now, and gc may work.
+    pub fn end_pass(&self) {
+        let Some(lease) = self.lease.get() else {
+            return;
+        };
+        let held = &mut *lease.held();
+        if let Some(pass) = held.pass.take() {
+            // As in `add`. The lock goes after the writing.
+            let _ = held.file.write_all(pass.unwritten.as_bytes());
+        }
+    }
+
+    /// Looks whether something is there. With a lease it is named in there first, and no gc comes in between: what was seen, stays.
+    pub fn look_leased<T>(&self, root: Root, look: impl FnOnce() -> T) -> T {
+        let Some(lease) = self.lease.get() else {
+            return look();
+        };
+        let _gc_held_off = match lease.is_in_pass() {
+            true => None,
+            false => self.hold_gc_off().ok(),
+        };
+        lease.add(root);
+        look()
     }
 
     /// Adds to the lease, if there is one.

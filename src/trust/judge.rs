@@ -12,6 +12,7 @@ use super::dsse::{BadEnvelope, Envelope};
 use super::key::KeyId;
 use super::policy::{FILE_NAME, Policy, Requirement, SignerName};
 use super::statement::{self, Mismatch};
+use crate::digest::Digest;
 use crate::remote::layout::Scope;
 use crate::store::Record;
 
@@ -25,6 +26,8 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub struct Trust {
     /// `None`: there is no file.
     policy: Option<Policy>,
+    /// Of the file's text.
+    stamp: Option<Digest>,
 }
 
 /// The answer about a result.
@@ -81,6 +84,9 @@ pub enum Reason {
     /// There is no signature.
     #[error("it is not signed")]
     Unsigned,
+    /// Who is believed cannot be known.
+    #[error("{0}")]
+    UnreadablePolicy(String),
     /// Nothing that could be signed would suffice.
     #[error("{FILE_NAME} asks for `{0}`, and does not list as many signers")]
     CannotBeMet(String),
@@ -106,7 +112,7 @@ impl Reason {
     /// The lower, the more it is worth telling.
     fn rank(&self) -> u8 {
         match self {
-            Reason::NoPolicy => 0,
+            Reason::NoPolicy | Reason::UnreadablePolicy(_) => 0,
             Reason::WrongDescription => 1,
             Reason::Forged(_) => 2,
             Reason::Moved { .. } => 3,
@@ -149,7 +155,7 @@ impl Trust {
         let cannot = || format!("cannot read {}", path.display());
         match std::fs::metadata(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Trust { policy: None });
+                return Ok(Trust::default());
             }
             Err(e) => return Err(e).with_context(cannot),
             Ok(meta) => anyhow::ensure!(
@@ -164,12 +170,18 @@ impl Trust {
             .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))?;
         Ok(Trust {
             policy: Some(policy),
+            stamp: Some(Digest::of(text.as_bytes())),
         })
     }
 
     /// What the file says; `None` where there is none.
     pub fn policy(&self) -> Option<&Policy> {
         self.policy.as_ref()
+    }
+
+    /// Another one for every other trust file.
+    pub fn stamp(&self) -> Digest {
+        self.stamp.unwrap_or_else(|| Digest::of(b""))
     }
 
     /// Whether a record from a remote is believed, given the envelopes found beside it.

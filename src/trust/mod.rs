@@ -4,6 +4,7 @@
 //! `repro.trust.toml` of the project says that its signers suffice ([`Trust`]). How results travel is unknown here, and so
 //! is what a stage computes.
 
+mod believer;
 mod divergence;
 mod dsse;
 mod edit;
@@ -16,6 +17,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use believer::{Believer, accept};
 pub use divergence::{Differing, Divergence};
 pub use dsse::{ENVELOPE_BYTES_MAX, claimed_signer};
 pub use edit::{Added, TrustText};

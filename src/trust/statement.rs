@@ -68,21 +68,15 @@ impl Facts {
     }
 }
 
-/// The field of an observation that says where a record came from that was not made here.
-const ORIGIN: &str = "origin";
-
-/// Marks a record that comes from elsewhere (`remote lab`, `bundle x.repro`), so that it is never signed as one's own. Whoever
-/// takes records in must do so before they are committed, whatever they say of themselves.
+/// Marks a record that comes from elsewhere (`remote lab`, `bundle x.repro`), so that it is never signed as one's own, and serves
+/// only projects that believe it. Whoever takes records in must do so before they are committed, whatever they say of themselves.
 pub fn mark_origin(record: &mut Record, origin: &str) {
-    if !record.observation.is_object() {
-        record.observation = json!({});
-    }
-    record.observation[ORIGIN] = origin.into();
+    record.set_origin(origin);
 }
 
 /// Whether this store's user made the record: only such may be signed without a second execution.
 pub fn is_own(record: &Record) -> bool {
-    record.observation.get(ORIGIN).is_none()
+    record.origin().is_none()
 }
 
 /// The digest of an artifact as in-toto writes it. A tree's is that of its canonical listing, so it has a name of its own.

@@ -179,7 +179,7 @@ pub fn reason_text(reason: &Reason) -> String {
     match reason {
         Reason::NeverRun => "(first time)".into(),
         Reason::Forced => "(forced)".into(),
-        Reason::ResultLost(what) => format!("({what})"),
+        Reason::ResultLost(what) | Reason::Disbelieved(what) => format!("({what})"),
         Reason::Upstream(instance) => format!("(after {instance})"),
         Reason::Changed(changes) => match changes.split_first() {
             None => "(no recorded result)".into(),
@@ -229,9 +229,13 @@ pub fn summary_text(summary: &Summary, colour: Colour) -> String {
     } else {
         "executed"
     };
+    let elsewhere = match (summary.dry_run, summary.elsewhere) {
+        (false, _) | (_, 0) => String::new(),
+        (true, n) => format!(" ({n} of them on the remote only, fetched where needed)"),
+    };
     let mut parts = vec![
         format!("{} {verb}", summary.executed),
-        format!("{} cached", summary.cached),
+        format!("{} cached{elsewhere}", summary.cached),
     ];
     for (count, word) in [
         (summary.failed, "failed"),

@@ -1,6 +1,11 @@
 //! What people of this field hit with other tools, and with this one: each test is named by the fault it holds off, and every module
 //! holds one family of faults. A number in a test's name is the line of the collected cases it was made from.
 
+#[path = "../support/lab.rs"]
+mod lab;
+#[allow(dead_code)]
+#[path = "../servers/mod.rs"]
+mod servers;
 #[path = "../support/mod.rs"]
 mod support;
 

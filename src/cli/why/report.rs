@@ -12,6 +12,7 @@ use crate::cli::status::kind_name;
 use crate::digest::Digest;
 use crate::explain;
 use crate::plan::{Instance, InstanceIndex, Source};
+use crate::record::elsewhere::Remembered;
 use crate::record::event::{Change, Reason};
 use crate::record::history::{End, Execution};
 use crate::session::Session;
@@ -76,6 +77,11 @@ pub struct Report {
     /// Who of those the project lists vouches for the result.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     signers: Vec<String>,
+    /// Where the result comes from, where it was not made here: `remote lab`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    /// Its bytes are on a remote only.
+    elsewhere: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     made: Option<Made>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,14 +145,25 @@ impl View<'_> {
             .survey
             .get(index)
             .ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
-        // The survey has asked already: without a hit there is a record only where its bytes are lost.
-        let may_have_records =
-            seen.hit.is_some() || matches!(seen.reason, Some(Reason::ResultLost(_)));
-        let records = seen
+        // The survey has asked already: without a hit there is a record only where its bytes are lost, or where it is not believed.
+        let may_have_records = seen.hit.is_some()
+            || matches!(
+                seen.reason,
+                Some(Reason::ResultLost(_) | Reason::Disbelieved(_))
+            );
+        let mut records = seen
             .key
             .filter(|_| may_have_records)
             .map(|key| self.session.store.lookup(&key))
             .unwrap_or_default();
+        let serving = seen
+            .hit
+            .as_ref()
+            .and_then(|hit| self.session.remembered(instance, hit));
+        if let Some(serving) = &serving {
+            records.retain(|r| r.result() != serving.record.result());
+            records.insert(0, serving.record.clone());
+        }
         let observation = |name: &str| records.first().and_then(|r| r.observation.get(name));
         let text = |name: &str| observation(name).and_then(Value::as_str).map(str::to_owned);
         let changes: &[Change] = match &seen.reason {
@@ -190,8 +207,16 @@ impl View<'_> {
                 .key
                 .map(|key| self.divergence(&key))
                 .unwrap_or_default(),
-            signers: self.signers(&records),
-            made: seen.hit.as_ref().map(|_| Made {
+            signers: match &serving {
+                Some(serving) if records.len() == 1 => self.signers(serving),
+                _ => Vec::new(),
+            },
+            origin: serving
+                .as_ref()
+                .and_then(|s| s.record.origin())
+                .map(str::to_owned),
+            elsewhere: seen.elsewhere,
+            made: serving.as_ref().map(|_| Made {
                 at: text("at"),
                 host: text("host"),
                 wall_s: observation("wall_s").and_then(Value::as_f64),
@@ -213,12 +238,8 @@ impl View<'_> {
         told.take(ACCOUNTS_MAX).collect()
     }
 
-    fn signers(&self, records: &[Record]) -> Vec<String> {
-        let [record] = records else {
-            return Vec::new();
-        };
-        let envelopes = self.session.store.envelopes(&record.key, &record.result());
-        let (signers, _) = self.trust.signers(record, &envelopes);
+    fn signers(&self, serving: &Remembered) -> Vec<String> {
+        let (signers, _) = self.trust.signers(&serving.record, &serving.envelopes);
         signers
             .iter()
             .map(|s: &SignerName| s.as_str().to_owned())
@@ -373,7 +394,9 @@ pub fn story(report: &Report, colour: Colour) -> String {
             change_lines(&mut text, changes);
         }
         Some(Reason::NeverRun) => text.push_str(": no earlier result of this instance is known\n"),
-        Some(Reason::ResultLost(what)) => text.push_str(&format!(": {what}\n")),
+        Some(Reason::ResultLost(what) | Reason::Disbelieved(what)) => {
+            text.push_str(&format!(": {what}\n"))
+        }
         Some(Reason::Forced) => text.push_str(": forced\n"),
         Some(Reason::Upstream(producer))
             if report.state == State::Stale && report.own_changes.is_empty() =>
@@ -465,6 +488,17 @@ pub fn story(report: &Report, colour: Colour) -> String {
     if !report.signers.is_empty() {
         line("vouched for by:", &report.signers.join(", "));
     }
+    match (&report.origin, report.elsewhere) {
+        (Some(origin), false) => line("from:", origin),
+        (origin, true) => line(
+            "from:",
+            &format!(
+                "{}; its bytes are there only, and are fetched when they are needed",
+                origin.as_deref().unwrap_or("the remote")
+            ),
+        ),
+        (None, false) => {}
+    }
     if let Some(made) = &report.made {
         let at = made.at.as_deref().map(output::when).unwrap_or_default();
         let wall = made
@@ -473,7 +507,10 @@ pub fn story(report: &Report, colour: Colour) -> String {
             .unwrap_or_default();
         line(
             "made:",
-            &format!("{at} on {}{wall}", made.host.as_deref().unwrap_or("?")),
+            &match &made.host {
+                Some(host) => format!("{at} on {host}{wall}"),
+                None => format!("{at}{wall}"),
+            },
         );
     }
     if let Some(last) = &report.last_execution {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::super::scheduler::Message;
-use super::{Sharing, publication};
+use super::{Pull, Sharing, publication};
 use crate::digest::{Content, Digest};
 use crate::plan::InstanceIndex;
 use crate::remote::fetch::fetch;
@@ -42,7 +42,7 @@ impl Desk {
             records: None,
             warnings: sharing.warnings.clone(),
         };
-        if let Some(trust) = &sharing.pull {
+        if let Some(Pull::Asked(trust)) = &sharing.pull {
             let (asks, questions) = channel::<Vec<(InstanceIndex, Digest)>>();
             let (link, trust, answers) = (desk.link.clone(), trust.clone(), to_main.clone());
             desk.spawn(move || {
@@ -55,6 +55,8 @@ impl Desk {
                 }
             });
             desk.asks = Some(asks);
+        }
+        if sharing.pull.is_some() {
             let queue = Arc::new(Queue::default());
             for _ in 0..FETCHERS {
                 let (link, store, queue) = (desk.link.clone(), store.clone(), queue.clone());
