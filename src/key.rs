@@ -191,7 +191,7 @@ fn write_inputs(
                     let axes: serde_json::Map<String, Value> = item
                         .axes
                         .iter()
-                        .map(|(k, v)| (k.to_string(), v.clone()))
+                        .map(|(k, v)| (k.to_string(), v.value.clone()))
                         .collect();
                     canonical::write(&Value::Object(axes), text);
                     text.push(',');

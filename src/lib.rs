@@ -31,6 +31,7 @@ pub mod index;
 pub mod record;
 pub mod session;
 pub mod survey;
+pub mod targets;
 
 pub mod run;
 

@@ -32,7 +32,16 @@ pub struct Plan {
 pub struct InstanceIndex(pub u32);
 
 /// The matrix values of an instance, in the order the axes are declared.
-pub type Axes = Arc<[(Arc<str>, Value)]>;
+pub type Axes = Arc<[(Arc<str>, Arc<AxisValue>)]>;
+
+/// A value on an axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AxisValue {
+    /// What keys and kinds are told: a single value; of a map its name.
+    pub value: Value,
+    /// How it stands in names and paths: as it was written (`1e-3`), of a map its name.
+    pub text: Arc<str>,
+}
 
 /// A stage after matrix expansion.
 pub struct Instance {
@@ -205,7 +214,7 @@ impl Plan {
 }
 
 /// `seed=1,lr=0.1`: how axes are written in instance names and labels.
-pub fn axes_text(axes: &[(Arc<str>, Value)]) -> String {
+pub fn axes_text(axes: &[(Arc<str>, Arc<AxisValue>)]) -> String {
     let mut text = String::new();
     for (name, value) in axes {
         if !text.is_empty() {
@@ -213,10 +222,7 @@ pub fn axes_text(axes: &[(Arc<str>, Value)]) -> String {
         }
         text.push_str(name);
         text.push('=');
-        match value {
-            Value::String(s) => text.push_str(s),
-            other => text.push_str(&other.to_string()),
-        }
+        text.push_str(&value.text);
     }
     text
 }

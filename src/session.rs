@@ -360,48 +360,12 @@ impl Session {
         Ok(())
     }
 
-    /// The instances a target names: an instance, a stage, or a claim. All of them for no target.
+    /// The instances that names on the command line stand for; all of them for no name.
     ///
     /// # Errors
-    /// A target that names nothing, with the nearest name.
+    /// A name that stands for nothing, with the nearest one.
     pub fn targets(&self, names: &[String]) -> anyhow::Result<Vec<InstanceIndex>> {
-        let all = || (0..self.plan.instances.len() as u32).map(InstanceIndex);
-        if names.is_empty() {
-            return Ok(all().collect());
-        }
-        let mut targets = Vec::new();
-        for name in names {
-            let before = targets.len();
-            let claim = format!("claim:{name}");
-            targets.extend(all().filter(|i| {
-                let instance = self.plan.instance(*i);
-                *instance.id == **name || *instance.stage == **name || *instance.stage == *claim
-            }));
-            if targets.len() == before {
-                let mut candidates: Vec<&str> = self
-                    .plan
-                    .instances
-                    .iter()
-                    .flat_map(|i| [&*i.stage, &*i.id])
-                    .collect();
-                candidates.sort_unstable();
-                candidates.dedup();
-                let nearest = candidates
-                    .into_iter()
-                    .map(|c| (strsim::damerau_levenshtein(c, name), c))
-                    .min();
-                let hint = match nearest {
-                    Some((distance, near)) if distance <= name.len() / 2 => {
-                        format!("did you mean `{near}`?")
-                    }
-                    _ => "`repro status` lists all instances".to_owned(),
-                };
-                anyhow::bail!("no stage or instance is called `{name}`; {hint}");
-            }
-        }
-        targets.sort_unstable();
-        targets.dedup();
-        Ok(targets)
+        Ok(crate::targets::resolve(&self.plan, names)?)
     }
 
     /// Asks every declared tool for its version, once.

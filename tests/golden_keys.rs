@@ -14,7 +14,7 @@ use repro::catalog::{Checked, InputSpec, Kind, OutputSpec, Program, StatePoint};
 use repro::digest::{Content, Digest, Domain, Shape};
 use repro::key::{Context, FORMAT, action_key, state_key};
 use repro::plan::{
-    Axes, Command, Instance, Need, NeedItem, Place, Policy, Sandbox, Source, Tool, Work,
+    Axes, AxisValue, Command, Instance, Need, NeedItem, Place, Policy, Sandbox, Source, Tool, Work,
 };
 use repro::relpath::RelPath;
 
@@ -25,7 +25,10 @@ fn path(text: &str) -> RelPath {
 fn axes(entries: &[(&str, Value)]) -> Axes {
     entries
         .iter()
-        .map(|(name, value)| (Arc::from(*name), value.clone()))
+        .map(|(name, value)| {
+            let (value, text) = (value.clone(), value.to_string().into());
+            (Arc::from(*name), Arc::new(AxisValue { value, text }))
+        })
         .collect()
 }
 

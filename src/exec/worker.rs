@@ -270,7 +270,7 @@ fn write_job(
                 axes: input
                     .axes
                     .iter()
-                    .map(|(name, value)| (name.to_string(), value.clone()))
+                    .map(|(name, value)| (name.to_string(), value.value.clone()))
                     .collect(),
                 path: input.origin.path().to_owned(),
                 digest: input.digest.clone(),

@@ -1,49 +1,213 @@
-//! The values of one axis: lists, `range` and `logspace`.
+//! The values of one axis: lists of values or maps, `range` and `logspace`.
 //!
-//! Decides what can be an axis value, and that computed values are the same on every machine.
+//! Decides what can be an axis value and what it is called, and that computed values are the same on every machine.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
 use super::diagnostic::Problem;
-use super::document::{Data, Node};
+use super::document::{Data, Key, Node, Written};
 use super::matrix::MAX_ROWS;
+use super::values::Given;
 
-/// The value of a scalar node that may be an axis value.
-pub fn scalar(node: &Node) -> Result<Value, Box<Problem>> {
+/// The value of a node that may be an axis value; a map needs a name of its own.
+pub fn scalar(node: &Node) -> Result<Given, Box<Problem>> {
+    let problem = |message: String| Box::new(Problem::new(node.span, message));
+    let given = |value: Value, text: String| {
+        Ok(Given {
+            value,
+            text: text.into(),
+            node: None,
+        })
+    };
     match &node.data {
-        Data::Null => Ok(Value::Null),
-        Data::Broken => Err(Box::new(Problem::new(node.span, node.describe()))),
-        Data::Bool(b) => Ok(Value::Bool(*b)),
-        Data::Number(n) => Ok(Value::Number(n.clone())),
-        Data::String(s) if s.chars().any(|c| c.is_control() || matches!(c, ',' | '[' | ']')) || s.is_empty() => {
-            Err(Box::new(Problem::new(node.span, format!("`{}` cannot be an axis value: it would make names of instances ambiguous", s.escape_debug())).help("use a short name without `,`, `[`, `]` or line breaks, and look the text up in `vars`")))
+        Data::Null => given(Value::Null, "null".to_owned()),
+        Data::Broken => Err(problem(node.describe())),
+        Data::Bool(b) => given(Value::Bool(b.value), b.text()),
+        Data::Number(n) => match meant_as_text(n) {
+            Some(help) => Err(Box::new(
+                Problem::new(
+                    node.span,
+                    format!("`{}` is read as the number {}", n.text(), n.value),
+                )
+                .help(help),
+            )),
+            None => given(Value::Number(n.value.clone()), n.text()),
+        },
+        Data::String(s) if !is_name(s) => Err(Box::new(unnameable(node, s))),
+        Data::String(s) => given(Value::String(s.to_string()), s.to_string()),
+        Data::Template(t) => Err(Box::new(
+            Problem::new(node.span, format!("`{t}` cannot be used in a matrix"))
+                .help("only `${vars...}` and `${env...}` can"),
+        )),
+        Data::Map(entries) => match (own_name(entries), &**entries) {
+            (Some(name), _) => map(node, &name?),
+            (None, [(choice, _)]) => map(node, &choice.name),
+            (None, _) => Err(Box::new(
+                Problem::new(node.span, "this map has no name").help(
+                    "add `name:` to it; in names of instances it stands for the whole map",
+                ),
+            )),
+        },
+        Data::Seq(_) => Err(Box::new(
+            Problem::new(node.span, "an axis value is a single value or a map, found a list")
+                .help("write a map with a name: `{name: small, sizes: [10, 20]}`, and refer to `${matrix.AXIS.sizes}`"),
+        )),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && !text
+            .chars()
+            .any(|c| c.is_control() || matches!(c, ',' | '[' | ']'))
+}
+
+fn unnameable(node: &Node, text: &str) -> Problem {
+    Problem::new(
+        node.span,
+        format!(
+            "`{}` cannot be an axis value: it would make names of instances ambiguous",
+            text.escape_debug()
+        ),
+    )
+    .help("use a short name without `,`, `[`, `]` or line breaks, and look the text up in `vars`")
+}
+
+/// What to write where zeros would be lost: nobody writes `01` or `3.10` and means 1 or 3.1.
+fn meant_as_text(n: &Written<Number>) -> Option<String> {
+    let form = n.form.as_deref()?;
+    let digits = form.trim_start_matches(['-', '+']);
+    let mantissa = digits.split(['e', 'E']).next().unwrap_or_default();
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let is_decimal = digits
+        .bytes()
+        .all(|b| !b.is_ascii_alphabetic() || matches!(b, b'e' | b'E'));
+    let leading = whole.len() > 1 && whole.starts_with('0');
+    let trailing = part.len() > 1 && part.ends_with('0');
+    (is_decimal && (leading || trailing)).then(|| {
+        format!(
+            "quote it if a text is meant: `\"{form}\"`; write `{}` if the number is",
+            n.value
+        )
+    })
+}
+
+/// What a map calls itself.
+fn own_name(entries: &[(Key, Node)]) -> Option<Result<String, Box<Problem>>> {
+    let (_, node) = entries
+        .iter()
+        .find(|(key, _)| matches!(&*key.name, "name" | "label"))?;
+    Some(match super::template::scalar_text(&node.data) {
+        Some(text) if is_name(&text) => Ok(text),
+        Some(text) => Err(Box::new(unnameable(node, &text))),
+        None => Err(Box::new(Problem::new(
+            node.span,
+            format!("expected a name, found {}", node.describe()),
+        ))),
+    })
+}
+
+fn map(node: &Node, name: &str) -> Result<Given, Box<Problem>> {
+    if let Some(span) = unfinished(node) {
+        return Err(Box::new(
+            Problem::new(span, "this cannot be used in a matrix")
+                .help("only `${vars...}` and `${env...}` can"),
+        ));
+    }
+    if !is_name(name) {
+        return Err(Box::new(unnameable(node, name)));
+    }
+    Ok(Given {
+        value: as_value(node),
+        text: name.into(),
+        node: Some(node.clone()),
+    })
+}
+
+fn unfinished(node: &Node) -> Option<super::diagnostic::Span> {
+    match &node.data {
+        Data::Template(_) | Data::Broken => Some(node.span),
+        Data::Seq(items) => items.iter().find_map(unfinished),
+        Data::Map(entries) => entries.iter().find_map(|(_, n)| unfinished(n)),
+        _ => None,
+    }
+}
+
+/// A tree without references as JSON.
+pub fn as_value(node: &Node) -> Value {
+    match &node.data {
+        Data::Null | Data::Broken | Data::Template(_) => Value::Null,
+        Data::Bool(b) => Value::Bool(b.value),
+        Data::Number(n) => Value::Number(n.value.clone()),
+        Data::String(s) => Value::String(s.to_string()),
+        Data::Seq(items) => items.iter().map(as_value).collect(),
+        Data::Map(entries) => entries
+            .iter()
+            .map(|(k, n)| (k.name.to_string(), as_value(n)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+/// The values of a list. Maps without a name are called by their one key where that tells them apart, else by their position.
+fn listed(items: &[Node]) -> Result<Vec<Given>, Vec<Problem>> {
+    let mut one_key: HashMap<&str, usize> = HashMap::new();
+    let mut nameless = false;
+    for item in items {
+        if let Data::Map(entries) = &item.data
+            && own_name(entries).is_none()
+        {
+            match &**entries {
+                [(key, _)] => *one_key.entry(&key.name).or_default() += 1,
+                _ => nameless = true,
+            }
         }
-        Data::String(s) => Ok(Value::String(s.to_string())),
-        Data::Template(t) => Err(Box::new(Problem::new(node.span, format!("`{t}` cannot be used in a matrix")).help("only `${vars...}` and `${env...}` can"))),
-        Data::Seq(_) | Data::Map(_) => Err(Box::new(Problem::new(node.span, format!("an axis value is a single value, found {}", node.describe())))),
+    }
+    let by_position = nameless || one_key.values().any(|&n| n > 1);
+    let (mut list, mut problems) = (Vec::new(), Vec::new());
+    for (i, item) in items.iter().enumerate() {
+        let made = match &item.data {
+            Data::Map(entries) if by_position && own_name(entries).is_none() => {
+                map(item, &i.to_string())
+            }
+            _ => scalar(item),
+        };
+        match made {
+            Ok(given) => list.push(given),
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    let mut names: HashMap<Arc<str>, usize> = HashMap::new();
+    for (i, given) in list.iter().enumerate() {
+        let first = *names.entry(given.text.clone()).or_insert(i);
+        let both_maps = given.node.is_some() && list[first].node.is_some();
+        if first != i && both_maps && given.value != list[first].value {
+            problems.push(
+                Problem::new(
+                    given.node.as_ref().map_or(items[i].span, |n| n.span),
+                    format!("two values of this axis are called `{}`", given.text),
+                )
+                .help("give each a `name:` of its own"),
+            );
+        }
+    }
+    if problems.is_empty() {
+        Ok(list)
+    } else {
+        Err(problems)
     }
 }
 
 /// The values of an axis as written.
-pub fn list(node: &Node) -> Result<Vec<Value>, Vec<Problem>> {
+pub fn list(node: &Node) -> Result<Vec<Given>, Vec<Problem>> {
     let wrong = |what: String| {
         vec![Problem::new(node.span, what).help("write a list, `{range: [start, stop, step]}`, `{logspace: [from, to, n]}` or a `${vars.name}` that is one of these")]
     };
     match &node.data {
-        Data::Seq(items) => {
-            let (mut list, mut problems) = (Vec::new(), Vec::new());
-            for item in items.iter() {
-                match scalar(item) {
-                    Ok(value) => list.push(value),
-                    Err(problem) => problems.push(*problem),
-                }
-            }
-            if problems.is_empty() {
-                Ok(list)
-            } else {
-                Err(problems)
-            }
-        }
+        Data::Seq(items) => listed(items),
         Data::Map(entries) => match &**entries {
             [(key, args)] if matches!(&*key.name, "range" | "logspace") => {
                 let numbers: Option<Vec<Number>> = match &args.data {
@@ -51,7 +215,7 @@ pub fn list(node: &Node) -> Result<Vec<Value>, Vec<Problem>> {
                         .iter()
                         .map(|i| {
                             if let Data::Number(n) = &i.data {
-                                Some(n.clone())
+                                Some(n.value.clone())
                             } else {
                                 None
                             }
@@ -71,7 +235,8 @@ pub fn list(node: &Node) -> Result<Vec<Value>, Vec<Problem>> {
                 } else {
                     logspace(&numbers)
                 };
-                made.map_err(|message| vec![Problem::new(args.span, message)])
+                made.map(|list| list.into_iter().map(Given::plain).collect())
+                    .map_err(|message| vec![Problem::new(args.span, message)])
             }
             _ => Err(wrong("this map is no axis".to_owned())),
         },

@@ -9,10 +9,10 @@ use super::consumer::Consumer;
 use super::decode::{Raw, check_name, decode};
 use super::diagnostic::{Problem, Span};
 use super::document::{Data, Node};
-use super::matrix::{ABSENT, Values};
 use super::model;
 use super::secrets;
-use super::template::{Reference, Root, Step, scalar_text};
+use super::template::{Filled, Reference, Root, Step, scalar_text};
+use super::values::Values;
 use super::work::{Preparing, overlap, templates};
 use crate::catalog::OutputSpec;
 use crate::plan::{Command, Need, Tool};
@@ -369,8 +369,8 @@ impl CommandWork {
         outputs: &[OutputSpec],
     ) -> Result<Arc<Command>, Problem> {
         let fill = |node: &Node, quoted: bool| match &node.data {
-            Data::Template(template) => template.fill(|reference| {
-                reference_text(
+            Data::Template(template) => template.fill(node.span, |reference| {
+                filled(
                     reference, row, consumer, values, needs, outputs, node.span, quoted,
                 )
             }),
@@ -403,7 +403,7 @@ impl CommandWork {
     clippy::too_many_arguments,
     reason = "everything a reference in a command may name"
 )]
-fn reference_text(
+fn filled(
     reference: &Reference,
     row: &[u32],
     consumer: &Consumer,
@@ -412,8 +412,9 @@ fn reference_text(
     outputs: &[OutputSpec],
     span: Span,
     quoted: bool,
-) -> Result<String, Problem> {
+) -> Result<Filled, Problem> {
     let head = reference.head();
+    let path = |text: String| Filled { text, number: None };
     let show = |path: &RelPath| {
         if quoted {
             quote(path.as_str())
@@ -426,11 +427,12 @@ fn reference_text(
             .iter()
             .find(|o| *o.name == *head)
             .map(|o| show(&o.path))
-            .unwrap_or_default()),
+            .map(path)
+            .unwrap_or_else(|| path(String::new()))),
         Root::Needs => {
             // A need that is absent (a loop's binding in round 0) is an empty text.
             let Some(need) = needs.iter().find(|n| *n.name == *head) else {
-                return Ok(String::new());
+                return Ok(path(String::new()));
             };
             let group = match reference.path.get(1) {
                 None => None,
@@ -457,16 +459,9 @@ fn reference_text(
                 )
                 .suggest(group.as_deref().unwrap_or(""), groups));
             }
-            Ok(chosen.join(" "))
+            Ok(path(chosen.join(" ")))
         }
-        _ => {
-            let at = consumer.axis(reference, span)?;
-            if row[at] == ABSENT {
-                Err(consumer.lacks(at, span))
-            } else {
-                Ok(super::refs::scalar(values.value(row[at])))
-            }
-        }
+        _ => consumer.filled(reference, row, values, span),
     }
 }
 

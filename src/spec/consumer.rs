@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use serde_json::{Number, Value};
+
+use super::arithmetic::Expr;
+use super::axis::as_value;
 use super::diagnostic::{Problem, Span};
-use super::matrix::{ABSENT, Values};
-use super::refs::scalar;
-use super::template::{Reference, Root, Template};
+use super::document::{Data, Node};
+use super::template::{self, Filled, Reference, Root, Template};
+use super::values::{ABSENT, Values};
 
 /// Who needs something.
 #[derive(Clone, Copy)]
@@ -24,17 +28,19 @@ impl Consumer<'_> {
     /// Position of the axis a reference reads, or what is wrong with it.
     pub fn axis(&self, reference: &Reference, span: Span) -> Result<usize, Problem> {
         let head = reference.head();
-        if reference.path.len() != 1 {
+        if reference.path.len() != 1 && reference.root == Root::Round {
             return Err(Problem::new(
                 span,
-                format!("`${{{reference}}}`: an axis has a single value"),
+                format!("`${{{reference}}}`: a round has no parts"),
             ));
         }
         match reference.root {
             Root::Matrix => self.axes.iter().position(|a| **a == *head).ok_or_else(|| {
                 let problem = Problem::new(span, format!("`{}` has no axis `{head}`", self.name))
                     .suggest(head, self.axes.iter().map(|a| &**a));
-                if self.axes.is_empty() {
+                if self.axes.iter().any(|a| head.starts_with(&format!("{a}-"))) {
+                    problem.help("a name may hold `-`; write a minus sign with spaces around it")
+                } else if self.axes.is_empty() {
                     problem.help(format!("add `matrix: {{{head}: [...]}}` to the stage"))
                 } else {
                     problem
@@ -58,6 +64,104 @@ impl Consumer<'_> {
         }
     }
 
+    /// What a reference stands for in one row, in a text and in arithmetic.
+    pub fn filled(
+        &self,
+        reference: &Reference,
+        row: &[u32],
+        values: &Values,
+        span: Span,
+    ) -> Result<Filled, Problem> {
+        let id = self.id(reference, row, span)?;
+        let number = |value: &Value| match value {
+            Value::Number(n) => Some(n.clone()),
+            _ => None,
+        };
+        if reference.path.len() == 1 {
+            return Ok(Filled {
+                text: values.text(id).to_owned(),
+                number: number(values.value(id)),
+            });
+        }
+        let node = self.part(reference, id, values, span)?;
+        match (&node.data, template::scalar_text(&node.data)) {
+            (Data::Null, _) | (_, None) => Err(Problem::new(
+                span,
+                format!(
+                    "`${{{reference}}}` is {}; only a single value can be part of a text",
+                    node.describe()
+                ),
+            )
+            .help(
+                "let the reference be the whole value, or pick one element with `[0]` or `.name`",
+            )),
+            (_, Some(text)) => Ok(Filled {
+                text,
+                number: number(&as_value(node)),
+            }),
+        }
+    }
+
+    /// What a reference that is the whole value stands for in one row.
+    pub fn value(
+        &self,
+        reference: &Reference,
+        row: &[u32],
+        values: &Values,
+        span: Span,
+    ) -> Result<Value, Problem> {
+        let id = self.id(reference, row, span)?;
+        match reference.path.len() {
+            1 => Ok(values.value(id).clone()),
+            _ => self.part(reference, id, values, span).map(as_value),
+        }
+    }
+
+    /// A number that is computed from a row.
+    pub fn computed(
+        &self,
+        expr: &Expr,
+        row: &[u32],
+        values: &Values,
+        span: Span,
+    ) -> Result<Number, Problem> {
+        expr.value(span, &mut |reference| {
+            let filled = self.filled(reference, row, values, span)?;
+            let text = &filled.text;
+            filled
+                .number
+                .ok_or_else(|| template::no_number(reference, text, span))
+        })
+    }
+
+    fn id(&self, reference: &Reference, row: &[u32], span: Span) -> Result<u32, Problem> {
+        let at = self.axis(reference, span)?;
+        match row[at] {
+            ABSENT => Err(self.lacks(at, span)),
+            id => Ok(id),
+        }
+    }
+
+    fn part<'v>(
+        &self,
+        reference: &Reference,
+        id: u32,
+        values: &'v Values,
+        span: Span,
+    ) -> Result<&'v Node, Problem> {
+        let Some(node) = values.node(id) else {
+            return Err(Problem::new(
+                span,
+                format!(
+                    "`${{{reference}}}`: the value `{}` is no map and has no parts",
+                    values.text(id)
+                ),
+            )
+            .help(format!("write `${{matrix.{}}}`", reference.head())));
+        };
+        template::follow(node, reference, span)
+    }
+
     /// The text of a template for one row.
     pub fn text(
         &self,
@@ -66,14 +170,7 @@ impl Consumer<'_> {
         values: &Values,
         span: Span,
     ) -> Result<String, Problem> {
-        template.fill(|reference| {
-            let at = self.axis(reference, span)?;
-            if row[at] == ABSENT {
-                Err(self.lacks(at, span))
-            } else {
-                Ok(scalar(values.value(row[at])))
-            }
-        })
+        template.fill(span, |reference| self.filled(reference, row, values, span))
     }
 
     /// A combination has no value on an axis that is read.

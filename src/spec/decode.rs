@@ -294,7 +294,7 @@ impl<'de> Deserializer<'de> for De<'_> {
         let span = self.node.span;
         let result = match &self.node.data {
             Data::Null => visitor.visit_unit(),
-            Data::Bool(b) => visitor.visit_bool(*b),
+            Data::Bool(b) => visitor.visit_bool(b.value),
             Data::Number(n) => match (n.as_u64(), n.as_i64()) {
                 (Some(n), _) => visitor.visit_u64(n),
                 (_, Some(n)) => visitor.visit_i64(n),

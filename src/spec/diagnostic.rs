@@ -123,8 +123,14 @@ impl Source {
     /// The part of a span that reads `needle`, or the span.
     pub fn narrow(&self, span: Span, needle: &str) -> Span {
         let text = self.slice(span);
-        match text.find(needle) {
-            Some(byte) => {
+        // A reference inside arithmetic has no braces of its own.
+        let bare = || needle.strip_prefix("${").and_then(|n| n.strip_suffix('}'));
+        let found = match text.find(needle) {
+            Some(byte) => Some((byte, needle)),
+            None => bare().and_then(|bare| Some((text.find(bare)?, bare))),
+        };
+        match found {
+            Some((byte, needle)) => {
                 let start = span.start + text[..byte].chars().count() as u32;
                 Span {
                     source: span.source,

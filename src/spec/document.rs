@@ -39,15 +39,52 @@ pub struct Key {
     pub span: Span,
 }
 
+/// A number or truth value, and how it was written where that differs from how it would be written here: `3.10`, `1e-3`, `True`. In
+/// a text it stands as it was written.
+#[derive(Clone, Debug)]
+pub struct Written<T> {
+    /// What it is.
+    pub value: T,
+    /// As written; `None` where that is how `value` is shown.
+    pub form: Option<Arc<str>>,
+}
+
+impl<T: ToString> Written<T> {
+    /// A value that was not written but computed.
+    pub fn plain(value: T) -> Written<T> {
+        Written { value, form: None }
+    }
+
+    /// A value and the text it was read from.
+    pub fn read(value: T, text: &str) -> Written<T> {
+        let form = (value.to_string() != text).then(|| text.into());
+        Written { value, form }
+    }
+
+    /// How it stands in a text.
+    pub fn text(&self) -> String {
+        self.form
+            .as_ref()
+            .map_or_else(|| self.value.to_string(), |form| form.to_string())
+    }
+}
+
+impl<T> std::ops::Deref for Written<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
 /// What a node is.
 #[derive(Clone, Debug)]
 pub enum Data {
     /// `null`, `~` or nothing.
     Null,
     /// `true` or `false`.
-    Bool(bool),
+    Bool(Written<bool>),
     /// A whole or decimal number; never infinite or NaN.
-    Number(Number),
+    Number(Written<Number>),
     /// A text.
     String(Arc<str>),
     /// A text with references that are known only per instance; made by expansion, never by parsing.
@@ -90,8 +127,8 @@ impl Node {
         match &self.data {
             Data::Null => "nothing".to_owned(),
             Data::Broken => FOLLOWS.to_string(),
-            Data::Bool(b) => format!("`{b}`"),
-            Data::Number(n) => format!("the number {n}"),
+            Data::Bool(b) => format!("`{}`", b.text()),
+            Data::Number(n) => format!("the number {}", n.text()),
             Data::String(s) if s.chars().count() <= 40 => format!("the text \"{s}\""),
             Data::String(_) => "a long text".to_owned(),
             Data::Template(t) => format!("`{t}`"),

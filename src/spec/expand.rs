@@ -10,7 +10,6 @@ use super::arrange::Order;
 use super::claims::ClaimDef;
 use super::consumer::Consumer;
 use super::diagnostic::{Problem, Span};
-use super::matrix::ABSENT;
 use super::needs::{NeedDef, Tying};
 use super::stages::{Named, Table};
 use super::work::{KindWork, Work};
@@ -171,8 +170,7 @@ impl<'a, 't> Expander<'a, 't> {
                 .axes
                 .iter()
                 .zip(row)
-                .filter(|(_, v)| **v != ABSENT)
-                .map(|(a, v)| (a.clone(), values.value(*v).clone()))
+                .filter_map(|(a, v)| Some((a.clone(), values.named(*v)?.clone())))
                 .collect(),
         };
         let id: Arc<str> = if axes.is_empty() {

@@ -1,73 +1,23 @@
 //! `matrix:` to rows of axis values: products, zips, `include` and `exclude` as GitHub Actions has them.
 //!
-//! Decides the order of instances: the first axis varies slowest. Values are interned, so a row is a few numbers and joins compare
-//! numbers. Does not know what the axes are used for.
+//! Decides the order of instances: the first axis varies slowest. A row is a few numbers of [`Values`]. Does not know
+//! what the axes are used for.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-
-use serde_json::Value;
 
 use super::axis::{list, scalar};
 use super::decode::check_name;
 use super::diagnostic::Problem;
 use super::document::{Data, Key, Node};
+use super::values::{ABSENT, Values};
 
 /// The most instances a stage may have.
 pub const MAX_ROWS: usize = 1_000_000;
-/// A row has no value on this axis.
-pub const ABSENT: u32 = u32::MAX;
-
-/// Axis values, each once.
-#[derive(Default)]
-pub struct Values {
-    list: Vec<Value>,
-    /// For every value the one it equals in a join: 1 and 1.0 are equal, though they are different parameters.
-    equal: Vec<u32>,
-    exact: HashMap<String, u32>,
-    canonical: HashMap<String, u32>,
-}
-
-impl Values {
-    /// The number of a value.
-    pub fn id(&mut self, value: &Value) -> u32 {
-        let text = value.to_string();
-        if let Some(&id) = self.exact.get(&text) {
-            return id;
-        }
-        let id = self.list.len() as u32;
-        self.list.push(value.clone());
-        self.equal
-            .push(*self.canonical.entry(canonical(value)).or_insert(id));
-        self.exact.insert(text, id);
-        id
-    }
-
-    /// The value equal to this one in joins, if any axis has it.
-    pub fn find(&self, value: &Value) -> Option<u32> {
-        self.canonical.get(&canonical(value)).copied()
-    }
-
-    /// The value of a number.
-    pub fn value(&self, id: u32) -> &Value {
-        self.list.get(id as usize).unwrap_or(&Value::Null)
-    }
-
-    /// What joins compare.
-    pub fn join(&self, id: u32) -> u32 {
-        self.equal.get(id as usize).copied().unwrap_or(id)
-    }
-}
-
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Number(n) => match n.as_f64() {
-            Some(x) if n.is_f64() && x.fract() == 0.0 && x.abs() < 9e15 => (x as i64).to_string(),
-            _ => n.to_string(),
-        },
-        other => other.to_string(),
-    }
-}
+/// The most values that all combinations of a stage may have together.
+const MAX_CELLS: usize = 64 * MAX_ROWS;
+/// Axes that advance together: their values, row by row.
+type Group = Vec<Vec<u32>>;
 
 /// A stage's combinations.
 #[derive(Clone, Debug)]
@@ -103,7 +53,7 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
     };
     // Each group advances together: one axis, or the axes of a zip.
     let mut axes: Vec<Key> = Vec::new();
-    let mut groups: Vec<Vec<Vec<u32>>> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     let (mut include, mut exclude) = (None, None);
     for (key, value) in entries.iter() {
         match &*key.name {
@@ -156,7 +106,7 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
         }
     }
     if let Some(list) = exclude {
-        let dropped = patterns(list, "exclude", values, problems);
+        let mut dropped = patterns(list, "exclude", values, problems);
         for (key, _) in dropped.iter().flatten() {
             if !axes.iter().any(|a| a.name == key.name) {
                 problems.push(
@@ -165,24 +115,18 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
                 );
             }
         }
-        rows.retain(|row| {
-            !dropped.iter().any(|pattern| {
-                !pattern.is_empty()
-                    && pattern.iter().all(|(key, v)| {
-                        axes.iter()
-                            .position(|a| a.name == key.name)
-                            .is_some_and(|at| values.join(row[at]) == values.join(*v))
-                    })
-            })
-        });
+        by_name(&mut dropped, &axes, &groups, values);
+        leave_out(&dropped, &axes, &mut rows, values);
     }
     if let Some(list) = include {
-        add(
-            &patterns(list, "include", values, problems),
-            &mut axes,
-            &mut rows,
-            values,
-        );
+        let mut entries = patterns(list, "include", values, problems);
+        by_name(&mut entries, &axes, &groups, values);
+        if !add(&entries, &mut axes, &mut rows, values) {
+            problems.push(Problem::new(
+                list.span,
+                format!("the combinations have more than {MAX_CELLS} values in all"),
+            ));
+        }
     }
     if problems.len() > before {
         return None;
@@ -205,9 +149,7 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
                 if v == ABSENT {
                     ABSENT
                 } else {
-                    *texts
-                        .entry(super::refs::scalar(values.value(v)))
-                        .or_insert(count)
+                    *texts.entry(values.text(v).to_owned()).or_insert(count)
                 }
             })
         };
@@ -217,7 +159,7 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
                 .iter()
                 .zip(row)
                 .filter(|(_, v)| **v != ABSENT)
-                .map(|(a, v)| format!("{}={}", a.name, super::refs::scalar(values.value(*v))))
+                .map(|(a, v)| format!("{}={}", a.name, values.text(*v)))
                 .collect();
             problems.push(
                 Problem::new(
@@ -283,7 +225,7 @@ fn zip(
     set: &Node,
     values: &mut Values,
     axes: &mut Vec<Key>,
-    groups: &mut Vec<Vec<Vec<u32>>>,
+    groups: &mut Vec<Group>,
     problems: &mut Vec<Problem>,
 ) {
     let Data::Map(entries) = &set.data else {
@@ -371,73 +313,133 @@ fn patterns(
     patterns
 }
 
+/// Values that the user calls by their names, for those that the axes have: `exclude: [{model: small}]` where `small` is a map, `1` where the
+/// axis has the text.
+fn by_name(patterns: &mut [Vec<(Key, u32)>], axes: &[Key], groups: &[Group], values: &Values) {
+    let mut columns: Vec<(HashSet<u32>, HashMap<&str, u32>)> = Vec::new();
+    for group in groups {
+        let width = group.first().map_or(0, Vec::len);
+        for column in 0..width {
+            let ids = || group.iter().map(move |row| row[column]);
+            columns.push((
+                ids().map(|id| values.join(id)).collect(),
+                ids().map(|id| (values.text(id), id)).collect(),
+            ));
+        }
+    }
+    let at: HashMap<&str, usize> = axes
+        .iter()
+        .enumerate()
+        .map(|(i, a)| (&*a.name, i))
+        .collect();
+    for (key, id) in patterns.iter_mut().flatten() {
+        if let Some((joins, names)) = at.get(&*key.name).and_then(|&at| columns.get(at))
+            && !joins.contains(&values.join(*id))
+            && let Some(&named) = names.get(values.text(*id))
+        {
+            *id = named;
+        }
+    }
+}
+
+/// Drops the rows that have all values of a pattern. Patterns on the same axes are looked up together: twenty thousand of them cost as
+/// much as one.
+fn leave_out(
+    patterns: &[Vec<(Key, u32)>],
+    axes: &[Key],
+    rows: &mut Vec<Vec<u32>>,
+    values: &Values,
+) {
+    let at: HashMap<&str, usize> = axes
+        .iter()
+        .enumerate()
+        .map(|(i, a)| (&*a.name, i))
+        .collect();
+    let mut dropped: HashMap<Vec<usize>, HashSet<Vec<u32>>> = HashMap::new();
+    for pattern in patterns {
+        let wanted: Option<Vec<(usize, u32)>> = pattern
+            .iter()
+            .map(|(key, v)| Some((*at.get(&*key.name)?, values.join(*v))))
+            .collect();
+        let Some(mut wanted) = wanted.filter(|w| !w.is_empty()) else {
+            continue;
+        };
+        wanted.sort_unstable();
+        let (places, joined) = wanted.into_iter().unzip();
+        dropped.entry(places).or_default().insert(joined);
+    }
+    let mut joined = Vec::new();
+    rows.retain(|row| {
+        !dropped.iter().any(|(places, set)| {
+            joined.clear();
+            joined.extend(places.iter().map(|&at| values.join(row[at])));
+            set.contains(&joined)
+        })
+    });
+}
+
 /// GitHub's rule: an entry is added to every original combination of which it changes no original value; when there is none, it
-/// becomes a combination of its own.
+/// becomes a combination of its own. `false` when there would be too much of it.
 fn add(
     entries: &[Vec<(Key, u32)>],
     axes: &mut Vec<Key>,
     rows: &mut Vec<Vec<u32>>,
     values: &Values,
-) {
+) -> bool {
     let (original_axes, original_rows) = (axes.len(), rows.len());
+    let mut at: HashMap<Arc<str>, usize> = axes
+        .iter()
+        .enumerate()
+        .map(|(i, a)| (a.name.clone(), i))
+        .collect();
+    for (key, _) in entries.iter().flatten() {
+        at.entry(key.name.clone()).or_insert_with(|| {
+            axes.push(key.clone());
+            axes.len() - 1
+        });
+    }
+    if axes.len().saturating_mul(rows.len() + entries.len()) > MAX_CELLS {
+        return false;
+    }
+    rows.iter_mut()
+        .for_each(|row| row.resize(axes.len(), ABSENT));
+    // Original combinations by their values on the axes that some entry names.
+    let mut indexes: HashMap<Vec<usize>, HashMap<Vec<u32>, Vec<usize>>> = HashMap::new();
     for entry in entries {
-        for (key, _) in entry {
-            if !axes.iter().any(|a| a.name == key.name) {
-                axes.push(key.clone());
-                rows.iter_mut().for_each(|row| row.push(ABSENT));
+        let mut original: Vec<(usize, u32)> = Vec::new();
+        let mut added: Vec<(usize, u32)> = Vec::new();
+        for (key, v) in entry {
+            match at[&key.name] {
+                place if place < original_axes => original.push((place, *v)),
+                place => added.push((place, *v)),
             }
         }
-        let at = |key: &Key| axes.iter().position(|a| a.name == key.name).unwrap_or(0);
-        let mut placed = false;
-        for row in &mut rows[..original_rows] {
-            if entry.iter().all(|(key, v)| {
-                at(key) >= original_axes || values.join(row[at(key)]) == values.join(*v)
-            }) {
-                entry
+        original.sort_unstable_by_key(|(place, _)| *place);
+        let places: Vec<usize> = original.iter().map(|(place, _)| *place).collect();
+        let wanted: Vec<u32> = original.iter().map(|(_, v)| values.join(*v)).collect();
+        let index = indexes.entry(places).or_insert_with_key(|places| {
+            let mut index: HashMap<Vec<u32>, Vec<usize>> = HashMap::new();
+            for (i, row) in rows[..original_rows].iter().enumerate() {
+                let joined = places.iter().map(|&at| values.join(row[at])).collect();
+                index.entry(joined).or_default().push(i);
+            }
+            index
+        });
+        match index.get(&wanted) {
+            Some(found) => {
+                for &i in found {
+                    added.iter().for_each(|&(place, v)| rows[i][place] = v);
+                }
+            }
+            None => {
+                let mut row = vec![ABSENT; axes.len()];
+                original
                     .iter()
-                    .filter(|(key, _)| at(key) >= original_axes)
-                    .for_each(|(key, v)| row[at(key)] = *v);
-                placed = true;
+                    .chain(&added)
+                    .for_each(|&(place, v)| row[place] = v);
+                rows.push(row);
             }
         }
-        if !placed {
-            let mut row = vec![ABSENT; axes.len()];
-            entry.iter().for_each(|(key, v)| row[at(key)] = *v);
-            rows.push(row);
-        }
     }
-}
-
-/// Rows by their values, axis by axis: absent, null, false, true, numbers, texts.
-pub fn compare_rows(a: &[u32], b: &[u32], values: &Values) -> std::cmp::Ordering {
-    let rank = |id: u32| match values.value(id) {
-        _ if id == ABSENT => 0,
-        Value::Null => 1,
-        Value::Bool(_) => 2,
-        Value::Number(_) => 3,
-        _ => 4,
-    };
-    for (&x, &y) in a.iter().zip(b) {
-        if x == y {
-            continue;
-        }
-        let order = rank(x)
-            .cmp(&rank(y))
-            .then_with(|| match (values.value(x), values.value(y)) {
-                (Value::Bool(x), Value::Bool(y)) => x.cmp(y),
-                (Value::Number(x), Value::Number(y)) => match (x.as_i64(), y.as_i64()) {
-                    (Some(x), Some(y)) => x.cmp(&y),
-                    _ => x
-                        .as_f64()
-                        .unwrap_or(0.0)
-                        .total_cmp(&y.as_f64().unwrap_or(0.0)),
-                },
-                (Value::String(x), Value::String(y)) => x.cmp(y),
-                _ => std::cmp::Ordering::Equal,
-            });
-        if order.is_ne() {
-            return order;
-        }
-    }
-    std::cmp::Ordering::Equal
+    true
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Kind};
 use crate::plan::{Place, Plan};
 
+mod arithmetic;
 mod arrange;
 mod axis;
 mod claims;
@@ -34,12 +35,14 @@ mod secrets;
 mod settings;
 mod stages;
 mod template;
+mod values;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
 pub use diagnostic::Diagnostics;
+pub(crate) use refs::pick_value;
 pub use schema::schema;
 
 use diagnostic::{Problem, Report, Span};
@@ -99,7 +102,7 @@ fn read(
     for (i, file) in decoded.iter().enumerate() {
         check_top(file, i == 0, documents[i].source, &mut problems);
     }
-    let mut values = matrix::Values::default();
+    let mut values = values::Values::default();
     let mut table = stages::Table::default();
     let mut claims: Vec<(document::Key, decode::Field<model::Claim>)> = Vec::new();
     let mut claim_keys: HashMap<Arc<str>, Span> = HashMap::new();
@@ -236,7 +239,7 @@ fn expand_all(
     catalog: &Catalog,
     external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>,
     table: &stages::Table,
-    values: &matrix::Values,
+    values: &values::Values,
     claims: Vec<(document::Key, decode::Field<model::Claim>)>,
     report: &mut Report,
     mut problems: Vec<Problem>,

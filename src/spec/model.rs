@@ -267,6 +267,8 @@ pub enum AxisValue {
     Scalar(Scalar),
     /// Null.
     Null(()),
+    /// A map; `name` (or `label`) is what it is called.
+    Map(BTreeMap<String, serde_json::Value>),
 }
 
 /// A text, a number, true or false.

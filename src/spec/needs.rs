@@ -11,10 +11,10 @@ use super::consumer::Consumer;
 use super::decode::{Entries, Raw, check_name};
 use super::diagnostic::{Problem, Span};
 use super::document::{Data, Key, Node};
-use super::matrix::Values;
 use super::refs::{self, Link, Links, Round};
 use super::stages::Table;
 use super::template::{Reference, Root, Template};
+use super::values::Values;
 use crate::plan::{Axes, InstanceIndex, NeedItem, Source};
 use crate::relpath::RelPath;
 

@@ -2,16 +2,16 @@
 //!
 //! Decides joins, picks and gathers. Does not know what lies in an artifact, nor which outputs an instance has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::diagnostic::{Problem, Span};
 use super::document::Data;
-use super::matrix::{ABSENT, Values, compare_rows};
 use super::scalar::plain_scalar;
 use super::stages::{Named, Table};
+use super::values::{ABSENT, Values, compare_rows};
 
 /// A reference as written.
 #[derive(Debug, PartialEq)]
@@ -25,7 +25,8 @@ pub struct Selector {
 
 #[derive(Debug, PartialEq)]
 enum Pick {
-    Value(Value),
+    /// A value, and its text without quotes.
+    Value(Value, String),
     Last,
 }
 
@@ -79,10 +80,11 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
                 let (axis, value) = (axis.trim(), value.trim());
                 let pick = match (axis, value) {
                     ("round", "last") => Pick::Last,
-                    _ => Pick::Value(
-                        pick_value(value)
-                            .ok_or_else(|| wrong(format!("`{value}` is not a value of an axis")))?,
-                    ),
+                    _ => {
+                        let (value, text) = pick_value(value)
+                            .ok_or_else(|| wrong(format!("`{value}` is not a value of an axis")))?;
+                        Pick::Value(value, text)
+                    }
                 };
                 if selector.picks.iter().any(|(a, _)| a == axis) {
                     return Err(wrong(format!("`{axis}` is picked twice")));
@@ -102,20 +104,22 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
     Ok(selector)
 }
 
-fn pick_value(text: &str) -> Option<Value> {
+/// The value of an axis as it is written in brackets, and its text.
+pub fn pick_value(text: &str) -> Option<(Value, String)> {
     for quote in ['"', '\''] {
         if let Some(inner) = text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote)) {
-            return Some(Value::String(inner.to_owned()));
+            return Some((Value::String(inner.to_owned()), inner.to_owned()));
         }
     }
-    match plain_scalar(text).ok()? {
-        _ if text.is_empty() => None,
-        Data::Null => Some(Value::Null),
-        Data::Bool(b) => Some(b.into()),
-        Data::Number(n) => Some(n.into()),
-        Data::String(s) => Some(s.to_string().into()),
-        _ => None,
-    }
+    let value = match plain_scalar(text).ok()? {
+        _ if text.is_empty() => return None,
+        Data::Null => Value::Null,
+        Data::Bool(b) => b.value.into(),
+        Data::Number(n) => n.value.into(),
+        Data::String(s) => s.to_string().into(),
+        _ => return None,
+    };
+    Some((value, text.to_owned()))
 }
 
 /// Which round a consumer in a loop joins on.
@@ -160,6 +164,33 @@ type Index = HashMap<Box<[u32]>, Vec<u32>>;
 pub struct Links {
     indexes: Vec<(usize, Vec<usize>, Index, bool)>,
     by_axes: HashMap<(usize, Vec<usize>), usize>,
+    columns: HashMap<(usize, usize), Column>,
+}
+
+/// The values a stage has on an axis.
+struct Column {
+    /// What joins compare.
+    joins: HashSet<u32>,
+    /// The same by how it is written.
+    names: HashMap<String, u32>,
+}
+
+impl Column {
+    fn of(rows: &[Box<[u32]>], at: usize, values: &Values) -> Column {
+        let ids: HashSet<u32> = rows
+            .iter()
+            .map(|row| row[at])
+            .filter(|&v| v != ABSENT)
+            .collect();
+        let join = |&id: &u32| values.join(id);
+        Column {
+            joins: ids.iter().map(join).collect(),
+            names: ids
+                .iter()
+                .map(|id| (values.text(*id).to_owned(), join(id)))
+                .collect(),
+        }
+    }
 }
 
 impl Links {
@@ -198,25 +229,32 @@ impl Links {
                 )
                 .suggest(axis, axes.iter().map(|a| &**a)));
             };
+            let column = self
+                .columns
+                .entry((stage, at))
+                .or_insert_with(|| Column::of(&producer.rows.rows, at, values));
+            let known = |id: Option<u32>| id.filter(|id| column.joins.contains(id));
             let (wanted, shown) = match pick {
                 Pick::Last => {
                     let last = producer.home.map_or(0, |l| table.loops[l].count - 1);
-                    (values.find(&last.into()), "last".to_owned())
+                    (known(values.find(&last.into())), "last")
                 }
-                Pick::Value(value) => (values.find(value), scalar(value)),
+                // As it is written first: `01` and `1` may be two texts.
+                Pick::Value(value, text) => (
+                    column
+                        .names
+                        .get(text)
+                        .copied()
+                        .or_else(|| known(values.find(value))),
+                    text.as_str(),
+                ),
             };
-            match wanted.filter(|&id| {
-                producer
-                    .rows
-                    .rows
-                    .iter()
-                    .any(|row| values.join(row[at]) == id)
-            }) {
+            match wanted {
                 Some(id) => keys.push((at, From::Fixed(id))),
                 None => {
                     let mut given: Vec<String> = Vec::new();
                     for row in producer.rows.rows.iter().filter(|r| r[at] != ABSENT) {
-                        let text = scalar(values.value(row[at]));
+                        let text = values.text(row[at]).to_owned();
                         if !given.contains(&text) && given.len() < 20 {
                             given.push(text);
                         }
@@ -330,8 +368,8 @@ impl Links {
                 .iter()
                 .map(|(at, from)| {
                     let value = match *from {
-                        From::Fixed(id) => scalar(values.value(id)),
-                        From::Consumer(c) => scalar(values.value(row[c])),
+                        From::Fixed(id) => values.text(id).to_owned(),
+                        From::Consumer(c) => values.text(row[c]).to_owned(),
                         From::PreviousRound(c) => values
                             .value(row[c])
                             .as_u64()
@@ -373,7 +411,7 @@ impl Links {
                     .rows
                     .iter()
                     .find(|r| r[at] != ABSENT)
-                    .map(|r| scalar(values.value(r[at])))
+                    .map(|r| values.text(r[at]).to_owned())
             })
             .unwrap_or_else(|| "value".to_owned());
         let example = if first == "round" {
@@ -469,13 +507,5 @@ fn find<'a>(
             ),
         )
         .help("an output is written after the brackets: `stage[seed=0].output`")),
-    }
-}
-
-/// An axis value as it is written in names.
-pub fn scalar(value: &Value) -> String {
-    match value {
-        Value::String(s) => s.clone(),
-        other => other.to_string(),
     }
 }

@@ -1,11 +1,12 @@
 //! What a scalar means: the core schema of YAML 1.2.
 //!
-//! `no` is a text, `010` is ten; numbers that JSON cannot hold are refused. Knows nothing of documents.
+//! `no` is a text, `010` is ten; numbers that JSON cannot hold are refused. How a number was written is kept beside it: in a text, `010`
+//! stays `010`. Knows nothing of documents.
 
 use saphyr_parser::{ScalarStyle, Tag};
 use serde_json::Number;
 
-use super::document::Data;
+use super::document::{Data, Written};
 
 /// The meaning of a scalar, or why it has none and what to do.
 pub fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Data, (String, String)> {
@@ -42,7 +43,7 @@ pub fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Data,
         ("float", Data::Number(n)) => Ok(n
             .as_f64()
             .and_then(Number::from_f64)
-            .map_or(Data::Null, Data::Number)),
+            .map_or(Data::Null, |n| Data::Number(Written::read(n, text)))),
         ("str" | "null" | "bool" | "int" | "float", _) => Err((
             format!("`{text}` is not a {}", tag.suffix),
             "remove the tag or change the value".to_owned(),
@@ -55,8 +56,8 @@ pub fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Data,
 pub fn plain_scalar(text: &str) -> Result<Data, (String, String)> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Ok(Data::Null),
-        "true" | "True" | "TRUE" => return Ok(Data::Bool(true)),
-        "false" | "False" | "FALSE" => return Ok(Data::Bool(false)),
+        "true" | "True" | "TRUE" => return Ok(Data::Bool(Written::read(true, text))),
+        "false" | "False" | "FALSE" => return Ok(Data::Bool(Written::read(false, text))),
         _ => {}
     }
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -81,7 +82,7 @@ pub fn plain_scalar(text: &str) -> Result<Data, (String, String)> {
             && digits.chars().all(|c| c.is_digit(radix))
         {
             return u64::from_str_radix(digits, radix)
-                .map(|n| Data::Number(n.into()))
+                .map(|n| Data::Number(Written::read(n.into(), text)))
                 .map_err(|_| too_large());
         }
     }
@@ -91,13 +92,13 @@ pub fn plain_scalar(text: &str) -> Result<Data, (String, String)> {
             .parse::<i64>()
             .map(Number::from)
             .or_else(|_| signed.parse::<u64>().map(Number::from))
-            .map(Data::Number)
+            .map(|n| Data::Number(Written::read(n, text)))
             .map_err(|_| too_large());
     }
     if is_float(unsigned) {
         let number: f64 = text.parse().map_err(|_| too_large())?;
         return Number::from_f64(number)
-            .map(Data::Number)
+            .map(|n| Data::Number(Written::read(n, text)))
             .ok_or_else(too_large);
     }
     Ok(Data::String(text.into()))

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::model::File;
 use crate::catalog::{Catalog, Kind};
 
-/// JSON Schema (draft 2020-12) of a pipeline file with the kinds of a catalog.
+/// JSON Schema of a pipeline file with the kinds of a catalog: draft-07, which the YAML language server of editors reads.
 pub fn schema(catalog: &Catalog) -> Value {
     let mut schema = schemars::schema_for!(File).to_value();
     let names: Vec<&str> = catalog.kinds.iter().map(|k| k.name.as_str()).collect();
@@ -67,7 +67,46 @@ pub fn schema(catalog: &Catalog) -> Value {
                 .for_each(allow_references);
         }
     }
+    draft_07(&mut schema);
+    if let Some(object) = schema.as_object_mut() {
+        object.insert(
+            "$schema".to_owned(),
+            "http://json-schema.org/draft-07/schema#".into(),
+        );
+    }
     schema
+}
+
+/// Says the same in draft-07: definitions and lists of fixed length have other names there, and what stands beside a `$ref` is not read.
+fn draft_07(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(definitions) = object.remove("$defs") {
+                object.insert("definitions".to_owned(), definitions);
+            }
+            if let Some(items) = object.remove("prefixItems") {
+                if let Some(more) = object.insert("items".to_owned(), items) {
+                    object.insert("additionalItems".to_owned(), more);
+                }
+            }
+            if let Some(Value::String(target)) = object.get_mut("$ref") {
+                *target = target.replacen("#/$defs/", "#/definitions/", 1);
+                if object.len() > 1
+                    && let Some(target) = object.remove("$ref")
+                {
+                    let whole = json!({"$ref": target});
+                    match object.entry("allOf").or_insert_with(|| json!([])) {
+                        Value::Array(all) => all.push(whole),
+                        other => *other = json!([whole]),
+                    }
+                }
+            }
+            // What a user's own field is called is no keyword, but no field of this file is called like one.
+            object.values_mut().for_each(draft_07);
+        }
+        Value::Array(items) => items.iter_mut().for_each(draft_07),
+        _ => {}
+    }
 }
 
 /// The inputs of a kind: their names, which of them must be there, and whether there may be others.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::decode::{Field, check_name};
 use super::diagnostic::{Problem, Span};
 use super::document::{Key, Node};
-use super::matrix::{self, MAX_ROWS, Rows, Values};
+use super::matrix::{self, MAX_ROWS, Rows};
 use super::model;
+use super::values::{Given, Values};
 use crate::plan::Policy;
 
 /// A stage, or an inner stage of a loop.
@@ -351,7 +352,7 @@ fn unroll(
         .collect();
     let mut rows = Vec::new();
     for round in 0..count {
-        let id = values.id(&round.into());
+        let id = values.id(&Given::plain(round.into()));
         for a in &outer.rows {
             rows.extend(
                 own.rows

@@ -1,13 +1,16 @@
 //! `${...}` in texts: how it is written, and what can be put in its place.
 //!
-//! A text with references becomes a [`Template`]; references to `vars` and `env` are resolved for the whole file, those to
+//! A text with references becomes a [`Template`]; what is more than a reference is [`super::arithmetic`]. References to `vars` and `env` are resolved for the whole file, those to
 //! `matrix`, `round`, `needs` and `outputs` for every instance. Does not know what any of them hold.
 
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::Number;
+
+use super::arithmetic::{self, Bound, Expr};
 use super::diagnostic::{Problem, Span};
-use super::document::{Data, Node};
+use super::document::{Data, Node, Written};
 
 /// The longest text that expansion may make.
 pub const MAX_TEXT: usize = 1 << 20;
@@ -85,16 +88,26 @@ impl fmt::Display for Reference {
 }
 
 /// A piece of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Part {
     /// As it is.
     Text(String),
     /// To be replaced.
     Ref(Reference),
+    /// To be computed.
+    Expr(Arc<Expr>),
+}
+
+/// What is put in the place of a reference.
+pub struct Filled {
+    /// In a text.
+    pub text: String,
+    /// In arithmetic; `None` where it is no number.
+    pub number: Option<Number>,
 }
 
 /// A text with references.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Template {
     /// Its pieces, in order.
     pub parts: Vec<Part>,
@@ -109,27 +122,58 @@ impl Template {
         }
     }
 
+    /// The expression, when the text is nothing else: it then stands for a number.
+    pub fn expression(&self) -> Option<&Expr> {
+        match self.parts.as_slice() {
+            [Part::Expr(expr)] => Some(expr),
+            _ => None,
+        }
+    }
+
     /// All references.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Ref(reference) => Some(reference),
-            Part::Text(_) => None,
+        self.parts.iter().flat_map(|part| match part {
+            Part::Ref(reference) => std::slice::from_ref(reference),
+            Part::Expr(expr) => expr.references(),
+            Part::Text(_) => &[],
         })
     }
 
     /// The text with every reference replaced.
-    pub fn fill<E>(
+    pub fn fill(
         &self,
-        mut lookup: impl FnMut(&Reference) -> Result<String, E>,
-    ) -> Result<String, E> {
+        span: Span,
+        mut lookup: impl FnMut(&Reference) -> Result<Filled, Problem>,
+    ) -> Result<String, Problem> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(t) => text.push_str(t),
-                Part::Ref(reference) => text.push_str(&lookup(reference)?),
+                Part::Ref(reference) => text.push_str(&lookup(reference)?.text),
+                Part::Expr(expr) => {
+                    let number = expr.value(span, &mut |reference| {
+                        let filled = lookup(reference)?;
+                        filled
+                            .number
+                            .ok_or_else(|| no_number(reference, &filled.text, span))
+                    })?;
+                    text.push_str(&number.to_string());
+                }
             }
         }
         Ok(text)
+    }
+}
+
+/// Arithmetic with something that is no number.
+pub fn no_number(reference: &Reference, found: &str, span: Span) -> Problem {
+    let problem = Problem::new(
+        span,
+        format!("`${{{reference}}}` is `{found}`, which is no number"),
+    );
+    match super::scalar::plain_scalar(found) {
+        Ok(Data::Number(_)) => problem.help("remove its quotes"),
+        _ => problem.help("only numbers can be reckoned with"),
     }
 }
 
@@ -139,6 +183,7 @@ impl fmt::Display for Template {
             match part {
                 Part::Text(text) => f.write_str(text)?,
                 Part::Ref(reference) => write!(f, "${{{reference}}}")?,
+                Part::Expr(expr) => write!(f, "${{{expr}}}")?,
             }
         }
         Ok(())
@@ -180,7 +225,7 @@ pub fn parse(text: &str) -> Result<Option<Template>, BadTemplate> {
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal)));
             }
-            parts.push(Part::Ref(reference(&inner[..close])?));
+            parts.push(placeholder(&inner[..close])?);
             rest = &inner[close + 1..];
         }
         match rest.find("${") {
@@ -193,6 +238,37 @@ pub fn parse(text: &str) -> Result<Option<Template>, BadTemplate> {
         parts.push(Part::Text(literal));
     }
     Ok(Some(Template { parts }))
+}
+
+/// What stands between `${` and `}`: a reference, or arithmetic with some.
+fn placeholder(text: &str) -> Result<Part, BadTemplate> {
+    match reference(text) {
+        Ok(reference) => Ok(Part::Ref(reference)),
+        Err(_) if arithmetic::is_meant(text.trim()) && text.trim().contains(NO_NAME) => {
+            match arithmetic::parse(text) {
+                Ok(expr) => Ok(Part::Expr(Arc::new(expr))),
+                Err(message) => Err(BadTemplate {
+                    needle: format!("${{{text}}}"),
+                    message: format!("`${{{text}}}`: {message}"),
+                    help: "write arithmetic such as `${matrix.seed + 100}`".to_owned(),
+                }),
+            }
+        }
+        Err(bad) => Err(bad),
+    }
+}
+
+/// What no reference holds and arithmetic does.
+const NO_NAME: [char; 9] = [' ', '+', '*', '/', '%', '(', ')', ':', '-'];
+
+/// Whether a word is what references begin with.
+pub fn is_root(word: &str) -> bool {
+    ROOTS.iter().any(|(name, _)| *name == word)
+}
+
+/// A reference that is written rightly.
+pub fn plain(text: &str) -> Option<Reference> {
+    reference(text).ok()
 }
 
 fn reference(text: &str) -> Result<Reference, BadTemplate> {
@@ -307,12 +383,12 @@ pub fn follow<'a>(
     Ok(node)
 }
 
-/// The text of a scalar inside a longer text; `None` for lists and maps.
+/// The text of a scalar inside a longer text, as it was written; `None` for lists and maps.
 pub fn scalar_text(data: &Data) -> Option<String> {
     match data {
         Data::Null => Some("null".to_owned()),
-        Data::Bool(b) => Some(b.to_string()),
-        Data::Number(n) => Some(n.to_string()),
+        Data::Bool(b) => Some(b.text()),
+        Data::Number(n) => Some(n.text()),
         Data::String(s) => Some(s.to_string()),
         _ => None,
     }
@@ -376,12 +452,24 @@ fn substitute_template(
     lookup: &mut Lookup<'_>,
     problems: &mut Vec<Problem>,
 ) -> Data {
-    let whole = template.whole().is_some();
+    let whole = template.parts.len() == 1;
     let mut parts: Vec<Part> = Vec::new();
     let mut bytes = 0;
     for part in &template.parts {
         let new = match part {
             Part::Text(text) => vec![Part::Text(text.clone())],
+            Part::Expr(expr) => {
+                let at = narrow(span, &format!("${{{expr}}}"));
+                match computed(expr, at, narrow, lookup) {
+                    Err(problem) => {
+                        problems.extend(problem);
+                        return Data::Broken;
+                    }
+                    Ok(Computed::Number(n)) if whole => return Data::Number(Written::plain(n)),
+                    Ok(Computed::Number(n)) => vec![Part::Text(n.to_string())],
+                    Ok(Computed::Later(expr)) => vec![Part::Expr(Arc::new(expr))],
+                }
+            }
             Part::Ref(reference) => {
                 let at = narrow(span, &format!("${{{reference}}}"));
                 match lookup(reference, at) {
@@ -395,6 +483,13 @@ fn substitute_template(
                     }
                     Some(Ok(node)) => match (&node.data, scalar_text(&node.data)) {
                         (Data::Template(inner), _) => inner.parts.clone(),
+                        (Data::Null, _) => {
+                            problems.push(
+                                Problem::new(at, format!("`${{{reference}}}` is null, which cannot be part of a text"))
+                                    .help("give it a value; the word itself is written `\"null\"`, an empty text `\"\"`"),
+                            );
+                            return Data::Broken;
+                        }
                         (_, Some(text)) => vec![Part::Text(text)],
                         _ => {
                             problems.push(
@@ -434,6 +529,56 @@ fn substitute_template(
         [Part::Text(text)] => Data::String(text.as_str().into()),
         _ => Data::Template(Arc::new(Template { parts })),
     }
+}
+
+enum Computed {
+    Number(Number),
+    Later(Expr),
+}
+
+/// An expression with what is known by now put in; no problem where one was reported already.
+fn computed(
+    expr: &Expr,
+    at: Span,
+    narrow: &dyn Fn(Span, &str) -> Span,
+    lookup: &mut Lookup<'_>,
+) -> Result<Computed, Option<Problem>> {
+    let mut broken = false;
+    let bound = expr.bind(&mut |reference| {
+        let place = narrow(at, &reference.to_string());
+        let node = match lookup(reference, place) {
+            None => return Ok(Bound::Later(reference.clone())),
+            Some(found) => found?,
+        };
+        if let Data::Number(n) = &node.data {
+            return Ok(Bound::Number(n.value.clone()));
+        }
+        // A variable that stands for something of the instance.
+        if let Data::Template(inner) = &node.data {
+            match inner.parts.as_slice() {
+                [Part::Ref(inner)] => return Ok(Bound::Later(inner.clone())),
+                [Part::Expr(inner)] => return Ok(Bound::Expr(inner.clone())),
+                _ => {}
+            }
+        }
+        broken |= matches!(node.data, Data::Broken);
+        let found = scalar_text(&node.data).unwrap_or_else(|| node.describe());
+        Err(no_number(reference, &found, place))
+    });
+    let bound = match bound {
+        Ok(bound) => bound,
+        Err(_) if broken => return Err(None),
+        Err(problem) => return Err(Some(problem)),
+    };
+    if !bound.references().is_empty() {
+        return Ok(Computed::Later(bound));
+    }
+    bound
+        .value(at, &mut |reference| {
+            Err(no_number(reference, "nothing", at))
+        })
+        .map(Computed::Number)
+        .map_err(Some)
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use super::consumer::Consumer;
 use super::decode::Raw;
 use super::diagnostic::{Problem, Span};
 use super::document::{Data, Node};
-use super::matrix::{ABSENT, Values};
 use super::model;
 use super::template::Template;
+use super::values::Values;
 use crate::catalog::{Catalog, CheckRequest, Kind, OutputSpec, ParamProblem, Program};
 use crate::relpath::RelPath;
 
@@ -394,8 +394,8 @@ fn to_value(
 ) -> Result<Value, Problem> {
     Ok(match &node.data {
         Data::Null | Data::Broken => Value::Null,
-        Data::Bool(b) => Value::Bool(*b),
-        Data::Number(n) => Value::Number(n.clone()),
+        Data::Bool(b) => Value::Bool(b.value),
+        Data::Number(n) => Value::Number(n.value.clone()),
         Data::String(s) => Value::String(s.to_string()),
         Data::Seq(items) => Value::Array(
             items
@@ -409,15 +409,10 @@ fn to_value(
                 .map(|(k, n)| Ok((k.name.to_string(), to_value(n, row, consumer, values)?)))
                 .collect::<Result<_, Problem>>()?,
         ),
-        Data::Template(template) => match template.whole() {
-            Some(reference) => {
-                let at = consumer.axis(reference, node.span)?;
-                if row[at] == ABSENT {
-                    return Err(consumer.lacks(at, node.span));
-                }
-                values.value(row[at]).clone()
-            }
-            None => Value::String(consumer.text(template, row, values, node.span)?),
+        Data::Template(template) => match (template.whole(), template.expression()) {
+            (Some(reference), _) => consumer.value(reference, row, values, node.span)?,
+            (_, Some(expr)) => Value::Number(consumer.computed(expr, row, values, node.span)?),
+            _ => Value::String(consumer.text(template, row, values, node.span)?),
         },
     })
 }

@@ -55,7 +55,7 @@ impl Schema {
         let object = if name == "File" {
             &self.json
         } else {
-            &self.json["$defs"][name]
+            &self.json["definitions"][name]
         };
         let fields = object["properties"]
             .as_object()
@@ -85,9 +85,12 @@ impl Schema {
     fn word(&self, field: &Value) -> String {
         if let Some(name) = field["$ref"]
             .as_str()
-            .and_then(|r| r.strip_prefix("#/$defs/"))
+            .and_then(|r| r.strip_prefix("#/definitions/"))
         {
-            return self.word(&self.json["$defs"][name]);
+            return self.word(&self.json["definitions"][name]);
+        }
+        if let Some([whole]) = field["allOf"].as_array().map(Vec::as_slice) {
+            return self.word(whole);
         }
         if field["pattern"] == "\\$\\{" || field["type"] == "null" {
             return String::new();

@@ -76,8 +76,8 @@ fn rewrite(value: &Value, indent: usize, reverse: bool, out: &mut String) {
 fn as_json(node: &super::super::document::Node) -> Value {
     use super::super::document::Data;
     match &node.data {
-        Data::Bool(b) => (*b).into(),
-        Data::Number(n) => n.clone().into(),
+        Data::Bool(b) => b.value.into(),
+        Data::Number(n) => n.value.clone().into(),
         Data::String(s) => (**s).into(),
         Data::Seq(items) => items.iter().map(as_json).collect(),
         Data::Map(entries) => entries
