@@ -160,6 +160,8 @@ pub struct Policy {
     pub mutexes: Vec<Arc<str>>,
     /// Killed after this time.
     pub timeout_s: Option<f64>,
+    /// From SIGTERM to SIGKILL when it is stopped: time to save.
+    pub grace_s: f64,
     /// Tries after the first failure.
     pub retries: u32,
     /// `sandbox: off` was not said.

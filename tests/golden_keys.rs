@@ -115,6 +115,7 @@ fn instance(
             gpus: 0,
             mutexes: vec!["licence".into()],
             timeout_s: Some(60.0),
+            grace_s: 30.0,
             retries: 2,
             sandbox: Sandbox::On,
             secrets: Vec::new(),

@@ -19,7 +19,8 @@ use crate::ui::{Bars, Lines, claims_table};
 ///
 /// A stage is executed when no result is recorded for its key: its kind or command, its parameters and the contents of its
 /// inputs. Everything else comes from the store. Outputs appear under artifacts/<stage>/, keys and digests in
-/// repro.lock. Ctrl-C once lets running stages finish, twice stops them; the next run goes on from there.
+/// repro.lock. Ctrl-C once lets running stages finish, twice stops them (they have their `grace:` to save), a third time
+/// kills them; the next run goes on from there.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// The pipeline file (ends in .yaml or .yml), then stages (`train`), instances (`train[seed=1]`) or claims; all of
@@ -210,22 +211,48 @@ fn display(args: &RunArgs, session: &Session) -> Box<dyn FnMut(&Event)> {
     Box::new(move |event| lines.show(event))
 }
 
-/// Ctrl-C once: what runs may finish. Twice, or SIGTERM: now.
+/// Ctrl-C once: what runs may finish. Twice, or SIGTERM: it is told to end. Ctrl-C once more: it is killed; other signals come
+/// in pairs (a closed terminal sends SIGHUP twice). A signal that whoever started the program ignores (`nohup`, a shell's
+/// `&`) stays ignored.
 pub(super) fn watch_signals(cancel: &Arc<Cancel>) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let heard = [SIGINT, SIGTERM, SIGHUP]
+        .into_iter()
+        .filter(|s| !is_ignored(*s));
+    let mut signals = signal_hook::iterator::Signals::new(heard)?;
     let cancel = cancel.clone();
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGINT && cancel.level() == CancelLevel::None {
-                cancel.raise(CancelLevel::Graceful);
-                eprintln!("interrupted: waiting for running stages to finish (press Ctrl-C again to stop them now)");
-            } else {
-                cancel.raise(CancelLevel::Now);
-            }
+            let (level, text) = match cancel.level() {
+                CancelLevel::None if signal == SIGINT => (
+                    CancelLevel::Graceful,
+                    "interrupted: waiting for running stages to finish (press Ctrl-C again to stop them now)",
+                ),
+                CancelLevel::None | CancelLevel::Graceful => (
+                    CancelLevel::Now,
+                    "stopping: running stages have their `grace:` to save (Ctrl-C kills them)",
+                ),
+                CancelLevel::Now if signal == SIGINT => {
+                    (CancelLevel::Kill, "killing running stages")
+                }
+                CancelLevel::Now | CancelLevel::Kill => continue,
+            };
+            cancel.raise(level);
+            // Nobody may listen any more.
+            let _ = writeln!(std::io::stderr(), "{text}");
         }
     })?;
     Ok(())
+}
+
+/// The disposition that the program was started with.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: sigaction is plain data for which zero is valid; only the old disposition is asked for.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut now) == 0
+            && now.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// The most telling of what happened.

@@ -14,7 +14,7 @@ use super::denied::{self, Scene};
 use super::failure::signal_name;
 use super::log::Log;
 use super::private_dir::PrivateDir;
-use super::process::{self, Ended, Launch, Stop};
+use super::process::{self, Ended, Heard, Launch, Stop};
 use super::sandbox::{self, Allowed};
 use super::secrets::Secrets;
 use super::{
@@ -63,10 +63,14 @@ pub fn execute(
         memory_bytes: memory_limit(request),
         ruleset,
         timeout: timeout(request),
+        grace: grace(request),
         apart: false,
     };
-    let result = process::run(launch, Some(cancel), &mut |_, bytes| {
-        log.append(bytes, &mut |line| notes(Note::Line(line.to_owned())));
+    let result = process::run(launch, Some(cancel), &mut |heard| match heard {
+        Heard::Out(bytes) | Heard::Err(bytes) => {
+            log.append(bytes, &mut |line| notes(Note::Line(line.to_owned())));
+        }
+        Heard::Stopped(pid) => notes(has_stopped(request, pid)),
     });
     let (tail, logged) = log.finish();
     let fail = |cause, usage| {
@@ -229,6 +233,24 @@ pub(super) fn timeout(request: &Request) -> Option<Duration> {
         .and_then(|s| Duration::try_from_secs_f64(s).ok())
 }
 
+/// From SIGTERM to SIGKILL.
+pub(super) fn grace(request: &Request) -> Duration {
+    Duration::try_from_secs_f64(request.policy.grace_s).unwrap_or(Duration::MAX)
+}
+
+/// A process that stopped itself, or waits for a terminal, hangs the run: whoever watches should know.
+pub(super) fn has_stopped(request: &Request, pid: i32) -> Note {
+    let then = match timeout(request) {
+        Some(_) => "its `timeout:` ends it",
+        None => "without a `timeout:` it stays so",
+    };
+    Note::Event(Event::Warning {
+        text: format!(
+            "its process {pid} has stopped (SIGSTOP) and does nothing; `kill -CONT {pid}` lets it go on, {then}"
+        ),
+    })
+}
+
 /// What an end other than success means; `None` for success.
 pub(super) fn cause_of(request: &Request, ended: &Ended, tail: &[String]) -> Option<Cause> {
     match ended.stopped {
@@ -239,6 +261,9 @@ pub(super) fn cause_of(request: &Request, ended: &Ended, tail: &[String]) -> Opt
             });
         }
         None => {}
+    }
+    if let Some(pid) = ended.left {
+        return Some(Cause::NotEnded { pid });
     }
     if ended.status.success() {
         return None;

@@ -219,8 +219,8 @@ fn ask<T: DeserializeOwned>(program: &Path, verb: &str, question: &[u8]) -> anyh
     let mut command = Command::new(program);
     command.arg(verb).stdin(process::stdin_with(question)?);
     // One byte more than allowed shows that there was more.
-    let Said { ended, out, err } =
-        process::ask(command, TIMEOUT, ANSWER_BYTES + 1).with_context(|| {
+    let Said { ended, out, err } = process::ask(command, None, TIMEOUT, ANSWER_BYTES + 1)
+        .with_context(|| {
             format!(
                 "`{} {verb}` cannot be run (is it executable?)",
                 program.display()

@@ -44,6 +44,12 @@ pub enum Cause {
         /// The limit.
         timeout_s: f64,
     },
+    /// A process it started lives on: SIGKILL does not end it.
+    #[error("its process {pid} cannot be ended, and may still write to its outputs")]
+    NotEnded {
+        /// The process.
+        pid: i32,
+    },
     /// It asked for more memory than `memory:` allows.
     #[error("it ran out of memory: the declared limit is {limit_bytes} bytes per process")]
     OutOfMemory {
@@ -174,6 +180,11 @@ impl Cause {
                     .into()
             }
             Cause::OutOfMemory { .. } => "raise `memory:` of the stage, or make it need less".into(),
+            Cause::NotEnded { .. } => {
+                "it belongs to another user (`sudo`, a setuid program), or waits for a disk that does not answer; start nothing \
+                 of the kind in a stage"
+                    .into()
+            }
             Cause::TimedOut { .. } => "raise `timeout:` of the stage".into(),
             Cause::Signal { signal: libc::SIGKILL, .. } => {
                 "the kernel kills so when memory runs out: see `dmesg`, and declare `memory:` so that fewer stages run at once".into()

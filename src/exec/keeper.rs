@@ -1,10 +1,9 @@
-//! The keeper: one tiny process per run that kills what a killed run left behind.
+//! The keeper: one tiny process per run that kills what is left when a run and its reapers were killed at one stroke.
 //!
-//! `kill -9` of the program ends its direct children (`PR_SET_PDEATHSIG`), but not what those started. The keeper reads
-//! lines `+PGID` and `-PGID` from its standard input, a socket whose other end only the program holds. When the program
+//! Each execution has a [`reaper`](super::reaper) that kills it when the program dies. Whoever kills both (`pkill -9 -f repro`)
+//! ends the command itself too (`PR_SET_PDEATHSIG`), but not what that started. The keeper reads lines `+PGID` and `-PGID` from its standard input, a socket whose other end only the program holds. When the program
 //! ends, in whatever way, the socket closes, and the keeper kills every process group still on its list and exits.
-//! A child enters itself between fork and exec, so no moment is unguarded. A process that leaves its group (`setsid`)
-//! escapes; nothing short of a cgroup holds it.
+//! A child enters itself between fork and exec, so no moment is unguarded.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead};
@@ -57,7 +56,8 @@ pub fn main() -> ExitCode {
         }
     }
     for pgid in groups {
-        super::process::kill_group(pgid, libc::SIGKILL);
+        // SAFETY: a system call on plain values; `pgid` is greater than 1.
+        unsafe { libc::kill(-pgid, libc::SIGKILL) };
     }
     ExitCode::SUCCESS
 }

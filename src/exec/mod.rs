@@ -4,8 +4,8 @@
 //! promise (every declared output exists and stays inside the private directory). It knows no keys, no cache, no
 //! graph: inputs come as paths, outputs are handed back as paths, and the caller says when a run is to stop.
 //!
-//! Processes die with the program in two steps: the direct child by `PR_SET_PDEATHSIG`, everything it started by the
-//! [`keeper`].
+//! Nothing that an execution starts outlives it, nor the program: the [`reaper`] sees to that, and should that be killed
+//! as well, the [`keeper`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +29,7 @@ mod outputs;
 mod placing;
 mod private_dir;
 mod process;
+mod reaper;
 mod sandbox;
 mod searched;
 mod secrets;

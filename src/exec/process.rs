@@ -1,20 +1,21 @@
 //! One child process from start to end: group, limits, output, timeout, cancel, usage.
 //!
-//! The calling thread sleeps in one `poll(2)` over the child's end (a pidfd), its output and the cancel switch; nothing
-//! here wakes up to look. The child leads its own process group. When it has ended, what is left of the group is killed,
-//! so nothing writes to outputs after they are looked at. Knows nothing of stages, inputs or outputs.
+//! The calling thread sleeps in one `poll(2)` over the reaper's reports, the child's output and the cancel switch; nothing
+//! here wakes up to look. The [`reaper`] stands between: when an end is told, no process of the child is left, so nothing
+//! writes to outputs after they are looked at. Knows nothing of stages, inputs or outputs.
 
 use std::io::{self, PipeReader, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
+use super::reaper::{self, Line, Order, Report};
 use super::{Usage, keeper, spawner};
 
-/// From SIGTERM to SIGKILL.
-pub const GRACE: Duration = Duration::from_secs(2);
+/// From SIGTERM to SIGKILL, for what answers short questions.
+const SHORT_GRACE: Duration = Duration::from_secs(2);
 
 /// A process to start.
 pub struct Launch {
@@ -27,13 +28,26 @@ pub struct Launch {
     pub ruleset: Option<OwnedFd>,
     /// Stopped after this time.
     pub timeout: Option<Duration>,
-    /// Standard output and error arrive apart; otherwise both as [`Stream::Err`], in the order they were written.
+    /// From SIGTERM to SIGKILL, when it is stopped.
+    pub grace: Duration,
+    /// Standard output and error arrive apart; otherwise both as [`Heard::Err`], in the order they were written.
     pub apart: bool,
+}
+
+/// What is heard of a process while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A piece of its standard output.
+    Out(&'a [u8]),
+    /// A piece of its standard error, or of both.
+    Err(&'a [u8]),
+    /// It, or a process it started, has been stopped (SIGSTOP) for a while; its number.
+    Stopped(i32),
 }
 
 /// Where a piece of output comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+enum Stream {
     /// Standard output.
     Out,
     /// Standard error, or both.
@@ -58,6 +72,8 @@ pub struct Ended {
     pub usage: Usage,
     /// Set when it was stopped from here.
     pub stopped: Option<Stop>,
+    /// A process it started that could not be ended.
+    pub left: Option<i32>,
 }
 
 /// What a short question to a program gave.
@@ -70,44 +86,51 @@ pub struct Said {
     pub err: Vec<u8>,
 }
 
-/// Runs `command` to its end, without a sandbox, and keeps at most `bytes_max` of each of its streams.
+/// Runs `command` to its end, confined by `ruleset`, and keeps at most `bytes_max` of each of its streams.
 ///
 /// # Errors
 /// When it cannot be started or waited for.
-pub fn ask(command: Command, timeout: Duration, bytes_max: usize) -> io::Result<Said> {
+pub fn ask(
+    command: Command,
+    ruleset: Option<OwnedFd>,
+    timeout: Duration,
+    bytes_max: usize,
+) -> io::Result<Said> {
     let launch = Launch {
         command,
         memory_bytes: None,
-        ruleset: None,
+        ruleset,
         timeout: Some(timeout),
+        grace: SHORT_GRACE,
         apart: true,
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let ended = run(launch, None, &mut |stream, bytes| {
-        let text = if stream == Stream::Out {
-            &mut out
-        } else {
-            &mut err
+    let ended = run(launch, None, &mut |heard| {
+        let (text, bytes) = match heard {
+            Heard::Out(bytes) => (&mut out, bytes),
+            Heard::Err(bytes) => (&mut err, bytes),
+            Heard::Stopped(_) => return,
         };
         text.extend_from_slice(&bytes[..bytes.len().min(bytes_max - text.len())]);
     })?;
     Ok(Said { ended, out, err })
 }
 
-/// Starts the process and waits for its end; `sink` gets all output in pieces.
+/// Starts the process and waits until it and everything it started have ended; `sink` gets all output in pieces.
 ///
 /// # Errors
 /// When it cannot be started (`NotFound`: no such program) or watched.
 pub fn run(
     launch: Launch,
     cancel: Option<&Cancel>,
-    sink: &mut dyn FnMut(Stream, &[u8]),
+    sink: &mut dyn FnMut(Heard<'_>),
 ) -> io::Result<Ended> {
     let Launch {
         mut command,
         memory_bytes,
         ruleset,
         timeout,
+        grace,
         apart,
     } = launch;
     let mut pipes: Vec<(Stream, Option<PipeReader>)> = Vec::with_capacity(2);
@@ -125,33 +148,38 @@ pub fn run(
             set_nonblocking(reader.as_raw_fd())?;
         }
     }
+    let (line, reapers_end) = Line::new()?;
+    // The reaper's group, which the terminal's Ctrl-C does not reach.
     command.process_group(0);
     let keeper_fd = keeper::fd();
-    // SAFETY: `prepare` makes system calls only; it neither allocates nor locks.
-    unsafe { command.pre_exec(prepare(keeper_fd, ruleset, memory_bytes)) };
+    // SAFETY: both make system calls only; they neither allocate nor lock.
+    unsafe {
+        command.pre_exec(reaper::stand_between(reapers_end.as_raw_fd()));
+        command.pre_exec(prepare(keeper_fd, ruleset, memory_bytes));
+    }
     let started = Instant::now();
     let pid = spawner::spawn(command)?.id() as i32;
-    let mut child = Group { pid, reaped: false };
-    let exit = exit_fd(pid)?;
+    drop(reapers_end);
+    let mut family = Family {
+        reaper: pid,
+        line: Some(line),
+    };
 
     let mut deadline = timeout.and_then(|t| started.checked_add(t));
     let mut stopped = None;
     let mut killed = false;
-    let mut exited = false;
     let mut buffer = vec![0; 64 << 10];
-    loop {
-        let open = pipes.iter().any(|(_, reader)| reader.is_some());
-        // A stopped process's children may still be cleaning up: they have until the deadline, or until they close the log.
-        if exited && (stopped.is_none() || killed || !open) {
-            break;
-        }
+    let end = loop {
+        let Some(line) = &mut family.line else {
+            return Err(io::Error::other("BUG: the line to the reaper is gone"));
+        };
         let mut fds = [poll_none(), poll_none(), poll_none(), poll_none()];
-        if !exited {
-            fds[0].fd = exit.as_raw_fd();
-        }
-        if let (Some(cancel), None) = (cancel, stopped) {
-            fds[1].fd = cancel.fd().as_raw_fd();
-        }
+        fds[0].fd = line.fd();
+        fds[1].fd = match (cancel, stopped) {
+            (Some(cancel), None) => cancel.fd().as_raw_fd(),
+            (Some(cancel), Some(_)) if !killed => cancel.kill_fd().as_raw_fd(),
+            _ => -1,
+        };
         for (slot, (_, reader)) in fds[2..].iter_mut().zip(&pipes) {
             slot.fd = reader.as_ref().map_or(-1, AsRawFd::as_raw_fd);
         }
@@ -161,82 +189,89 @@ pub fn run(
                 drain(*stream, reader, &mut buffer, 1, sink);
             }
         }
-        exited |= fds[0].revents != 0;
-        let now = Instant::now();
-        if !exited && stopped.is_none() && fds[1].revents != 0 {
-            stopped = Some(Stop::Cancelled);
-        } else if deadline.is_some_and(|d| now >= d) {
-            if stopped.is_some() {
+        if fds[0].revents != 0 {
+            match line.hear() {
+                Ok(None) => {}
+                Ok(Some(Report::Stopped { pid })) => sink(Heard::Stopped(pid)),
+                Ok(Some(Report::Ended(end))) => break end,
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(io::Error::other(
+                        "the process that watches over the stage was killed, and the stage with it",
+                    ));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let late = deadline.is_some_and(|d| Instant::now() >= d);
+        match stopped {
+            None if late || fds[1].revents != 0 => {
+                stopped = Some(if fds[1].revents != 0 {
+                    Stop::Cancelled
+                } else {
+                    Stop::TimedOut
+                });
+                line.tell(Order::Terminate);
+                deadline = Instant::now().checked_add(grace);
+            }
+            Some(_) if !killed && (late || fds[1].revents != 0) => {
                 killed = true;
                 deadline = None;
-                kill_group(pid, libc::SIGKILL);
-                continue;
-            } else if !exited {
-                stopped = Some(Stop::TimedOut);
+                line.tell(Order::Kill);
             }
-        } else {
-            continue;
+            _ => {}
         }
-        // Newly stopped.
-        kill_group(pid, libc::SIGTERM);
-        deadline = Some(now + GRACE);
-    }
+    };
     let wall_s = started.elapsed().as_secs_f64();
-    let (status, usage) = child.reap()?;
-    // What was in the pipes when it ended: at most their capacity, for a process that escaped the group may write on.
+    keeper::leave(end.leader);
+    family.dismiss()?;
+    // What was in the pipes when it ended: at most their capacity, where a process could not be ended.
     for (stream, reader) in &mut pipes {
         drain(*stream, reader, &mut buffer, 16, sink);
     }
+    // Linux counts kibibytes, macOS bytes.
+    let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
     Ok(Ended {
-        status,
-        usage: Usage { wall_s, ..usage },
+        status: ExitStatus::from_raw(end.status),
+        usage: Usage {
+            wall_s,
+            cpu_s: end.cpu.as_secs_f64(),
+            max_rss_bytes: end.max_rss * unit,
+        },
         stopped,
+        left: end.left,
     })
 }
 
-/// A started group leader. Whatever happens it is killed, struck off and reaped.
-struct Group {
-    pid: i32,
-    reaped: bool,
+/// A reaper and what it watches over. Whatever happens all of it is killed, and the reaper reaped.
+struct Family {
+    reaper: i32,
+    /// Closing it kills.
+    line: Option<Line>,
 }
 
-impl Group {
-    /// Kills what is left of the group, then reaps the leader. While it is unreaped its number cannot be reused, so the
-    /// signal and the keeper's list can mean nobody else.
-    fn reap(&mut self) -> io::Result<(ExitStatus, Usage)> {
-        self.reaped = true;
-        kill_group(self.pid, libc::SIGKILL);
-        keeper::leave(self.pid);
+impl Family {
+    /// Waits for the reaper, which has told the end or is told by the closed line to bring it about.
+    fn dismiss(&mut self) -> io::Result<()> {
+        if self.line.take().is_none() {
+            return Ok(());
+        }
         let mut status = 0;
-        // SAFETY: rusage is plain data for which zero is valid.
-        let mut used: libc::rusage = unsafe { std::mem::zeroed() };
         loop {
-            // SAFETY: both pointers are to live locals.
-            if unsafe { libc::wait4(self.pid, &mut status, 0, &mut used) } == self.pid {
-                break;
+            // SAFETY: the pointer is to a live local.
+            if unsafe { libc::waitpid(self.reaper, &mut status, 0) } == self.reaper {
+                return Ok(());
             }
             let error = io::Error::last_os_error();
             if error.kind() != io::ErrorKind::Interrupted {
                 return Err(error);
             }
         }
-        let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 * 1e-6;
-        // Linux counts kibibytes, macOS bytes.
-        let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
-        let usage = Usage {
-            wall_s: 0.0,
-            cpu_s: seconds(used.ru_utime) + seconds(used.ru_stime),
-            max_rss_bytes: u64::try_from(used.ru_maxrss).unwrap_or(0) * unit,
-        };
-        Ok((ExitStatus::from_raw(status), usage))
     }
 }
 
-impl Drop for Group {
+impl Drop for Family {
     fn drop(&mut self) {
-        if !self.reaped {
-            let _ = self.reap();
-        }
+        let _ = self.dismiss();
     }
 }
 
@@ -246,24 +281,12 @@ fn prepare(
     ruleset: Option<OwnedFd>,
     memory_bytes: Option<u64>,
 ) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
-    // SAFETY: getpid has no preconditions.
-    let parent = unsafe { libc::getpid() };
     move || {
         // SAFETY: plain system calls on values captured by copy; all are async-signal-safe.
         unsafe {
-            #[cfg(target_os = "linux")]
-            {
-                check(libc::prctl(
-                    libc::PR_SET_PDEATHSIG,
-                    libc::SIGKILL as libc::c_ulong,
-                    0,
-                    0,
-                    0,
-                ))?;
-                // The parent may have died before the line above.
-                if libc::getppid() != parent {
-                    libc::_exit(125);
-                }
+            // Whoever started the program may ignore signals (`nohup`, a shell's `&`); a stage that is to end must hear them.
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
+                libc::signal(signal, libc::SIG_DFL);
             }
             if let Some(fd) = keeper_fd {
                 keeper::enter(fd);
@@ -287,7 +310,7 @@ fn prepare(
                 )?;
             }
         }
-        let _ = (&ruleset, parent);
+        let _ = &ruleset;
         Ok(())
     }
 }
@@ -310,66 +333,22 @@ fn check(result: i32) -> io::Result<()> {
     }
 }
 
-/// Sends a signal to every process of a group; a group that is gone is fine.
-pub fn kill_group(pgid: i32, signal: i32) {
-    debug_assert!(pgid > 1);
-    // SAFETY: a system call on plain values.
-    unsafe { libc::kill(-pgid, signal) };
-}
-
-/// A descriptor that is ready when the process has ended: a pidfd, or, on kernels without, a pipe closed by a thread
-/// that waits.
-fn exit_fd(pid: i32) -> io::Result<OwnedFd> {
-    #[cfg(target_os = "linux")]
-    {
-        // SAFETY: a system call on plain values.
-        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        if fd >= 0 {
-            // SAFETY: the kernel just gave us this descriptor.
-            return Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
-        }
-    }
-    exit_fd_by_thread(pid)
-}
-
-fn exit_fd_by_thread(pid: i32) -> io::Result<OwnedFd> {
-    let (reader, writer) = io::pipe()?;
-    std::thread::Builder::new()
-        .name(format!("wait {pid}"))
-        .spawn(move || {
-            loop {
-                // SAFETY: siginfo is plain data, and the pointer is to a live local. WNOWAIT leaves the reaping to `Group`.
-                let result = unsafe {
-                    let mut info: libc::siginfo_t = std::mem::zeroed();
-                    libc::waitid(
-                        libc::P_PID,
-                        pid as libc::id_t,
-                        &mut info,
-                        libc::WEXITED | libc::WNOWAIT,
-                    )
-                };
-                if result == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-                    break;
-                }
-            }
-            drop(writer);
-        })?;
-    Ok(reader.into())
-}
-
 /// Reads at most `rounds` buffers; at the end of the pipe, closes it.
 fn drain(
     stream: Stream,
     reader: &mut Option<PipeReader>,
     buffer: &mut [u8],
     rounds: u32,
-    sink: &mut dyn FnMut(Stream, &[u8]),
+    sink: &mut dyn FnMut(Heard<'_>),
 ) {
     for _ in 0..rounds {
         let Some(pipe) = reader else { return };
         match pipe.read(buffer) {
             Ok(0) => *reader = None,
-            Ok(n) => sink(stream, &buffer[..n]),
+            Ok(n) => sink(match stream {
+                Stream::Out => Heard::Out(&buffer[..n]),
+                Stream::Err => Heard::Err(&buffer[..n]),
+            }),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => *reader = None,
@@ -424,29 +403,4 @@ pub fn stdin_with(bytes: &[u8]) -> io::Result<Stdio> {
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_is_seen_without_pidfd() {
-        let mut command = Command::new("sh");
-        command.args(["-c", "exit 3"]);
-        let mut child = spawner::spawn(command).unwrap();
-        let fd = exit_fd_by_thread(child.id() as i32).unwrap();
-        let mut fds = [libc::pollfd {
-            fd: fd.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        }];
-        poll(&mut fds, Some(Instant::now() + Duration::from_secs(30))).unwrap();
-        assert_ne!(fds[0].revents, 0);
-        assert_eq!(
-            child.wait().unwrap().code(),
-            Some(3),
-            "looking must not reap"
-        );
-    }
 }

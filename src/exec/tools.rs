@@ -49,7 +49,7 @@ fn ask(words: &[String]) -> anyhow::Result<String> {
         .env_remove("LC_ALL");
     // Not the project: version managers look for their settings upwards from here, and a command cannot see those.
     command.current_dir(std::env::temp_dir());
-    let answer = process::ask(command, TIMEOUT, VERSION_BYTES);
+    let answer = process::ask(command, None, TIMEOUT, VERSION_BYTES);
     let Said { ended, out, err } = match answer {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             bail!("`{program}` is not on PATH; install it, or correct `tools:`")

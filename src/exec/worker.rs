@@ -13,11 +13,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::command::{cause_of, confine, memory_limit, open_log, prepare, timeout};
+use super::command::{
+    cause_of, confine, grace, has_stopped, memory_limit, open_log, prepare, timeout,
+};
 use super::denied::{self, Scene};
 use super::log::Log;
 use super::private_dir::PrivateDir;
-use super::process::{self, Launch, Stream};
+use super::process::{self, Heard, Launch};
 use super::secrets::Secrets;
 use super::{
     Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
@@ -111,6 +113,7 @@ pub fn execute(
         memory_bytes: memory_limit(request),
         ruleset,
         timeout: timeout(request),
+        grace: grace(request),
         apart: true,
     };
 
@@ -121,11 +124,12 @@ pub fn execute(
         dir: &dir,
     };
     let mut events = secrets.mask();
-    let result = process::run(launch, Some(cancel), &mut |stream, bytes| match stream {
-        Stream::Out => ears.hear(&events.feed(bytes), notes),
-        Stream::Err => ears
+    let result = process::run(launch, Some(cancel), &mut |heard| match heard {
+        Heard::Out(bytes) => ears.hear(&events.feed(bytes), notes),
+        Heard::Err(bytes) => ears
             .log
             .append(bytes, &mut |line| notes(Note::Line(line.to_owned()))),
+        Heard::Stopped(pid) => notes(has_stopped(request, pid)),
     });
     ears.hear(&events.finish(), notes);
     ears.hear(b"\n", notes);
@@ -151,8 +155,12 @@ pub fn execute(
     let usage = ended.usage;
     let outcome = read_outcome(&dir.work.join("outcome.json"));
     let bad_end = cause_of(request, &ended, &tail);
-    if let Some(cause @ (Cause::Cancelled | Cause::TimedOut { .. } | Cause::OutOfMemory { .. })) =
-        bad_end
+    if let Some(
+        cause @ (Cause::Cancelled
+        | Cause::TimedOut { .. }
+        | Cause::OutOfMemory { .. }
+        | Cause::NotEnded { .. }),
+    ) = bad_end
     {
         return Err(fail(cause, usage));
     }

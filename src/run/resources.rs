@@ -124,6 +124,7 @@ mod tests {
             gpus: 0,
             mutexes: mutex.map(Arc::from).into_iter().collect(),
             timeout_s: None,
+            grace_s: 30.0,
             retries: 0,
             sandbox: Sandbox::On,
             secrets: Vec::new(),

@@ -497,7 +497,7 @@ impl Scheduler<'_> {
         });
         self.session.store.start_lease()?;
         let mut keeper = std::process::Command::new(&self.options.executable);
-        keeper.arg("keeper");
+        keeper.arg("keeper").env_clear();
         if let Err(e) = exec::keeper::start(keeper) {
             let text = format!(
                 "no keeper: {e}; if this run is killed, processes its stages started may live on"

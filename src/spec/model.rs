@@ -87,6 +87,9 @@ pub struct Defaults {
     /// Killed after this time: `90s`, `10m`, `1h30m`, or seconds.
     #[schemars(with = "Option<Duration>")]
     pub timeout: Option<Raw>,
+    /// Time to save between SIGTERM and SIGKILL, when it is stopped; `30s` by default.
+    #[schemars(with = "Option<Duration>")]
+    pub grace: Option<Raw>,
     /// Tries after the first failure; 0 by default.
     pub retries: Option<Field<u32>>,
     /// Whether commands are confined to what they declare; `on` by default.
@@ -137,6 +140,9 @@ pub struct Stage {
     /// Killed after this time: `90s`, `10m`, `1h30m`, or seconds.
     #[schemars(with = "Option<Duration>")]
     pub timeout: Option<Raw>,
+    /// Time to save between SIGTERM and SIGKILL, when it is stopped; `30s` by default.
+    #[schemars(with = "Option<Duration>")]
+    pub grace: Option<Raw>,
     /// Tries after the first failure; 0 by default.
     pub retries: Option<Field<u32>>,
 }

@@ -10,6 +10,9 @@ use super::document::{Data, Node};
 use super::model::{Defaults, Resources, SandboxSetting, Stage};
 use crate::plan::{Policy, Sandbox};
 
+/// What clusters give between SIGTERM and SIGKILL.
+const GRACE_S: f64 = 30.0;
+
 /// The policy of anything that says nothing.
 pub fn plain() -> Policy {
     Policy {
@@ -18,6 +21,7 @@ pub fn plain() -> Policy {
         gpus: 0,
         mutexes: Vec::new(),
         timeout_s: None,
+        grace_s: GRACE_S,
         retries: 0,
         sandbox: Sandbox::On,
         secrets: Vec::new(),
@@ -32,6 +36,7 @@ pub fn from_defaults(defaults: Option<&Defaults>, problems: &mut Vec<Problem>) -
             &mut policy,
             d.resources.as_ref(),
             d.timeout.as_ref(),
+            d.grace.as_ref(),
             d.retries.as_ref(),
             d.sandbox.as_ref(),
             problems,
@@ -47,6 +52,7 @@ pub fn of_stage(stage: &Stage, defaults: &Policy, problems: &mut Vec<Problem>) -
         &mut policy,
         stage.resources.as_ref(),
         stage.timeout.as_ref(),
+        stage.grace.as_ref(),
         stage.retries.as_ref(),
         stage.sandbox.as_ref(),
         problems,
@@ -59,6 +65,7 @@ fn apply(
     policy: &mut Policy,
     resources: Option<&Field<Resources>>,
     timeout: Option<&Raw>,
+    grace: Option<&Raw>,
     retries: Option<&Field<u32>>,
     sandbox: Option<&Field<SandboxSetting>>,
     problems: &mut Vec<Problem>,
@@ -102,18 +109,22 @@ fn apply(
             }
         }
     }
-    if let Some(Raw(node)) = timeout {
-        match seconds(node) {
-            Some(s) => policy.timeout_s = Some(s),
-            None => problems.push(
+    let mut time = |raw: Option<&Raw>| {
+        let Raw(node) = raw?;
+        let seconds = seconds(node);
+        if seconds.is_none() {
+            problems.push(
                 Problem::new(
                     node.span,
                     format!("expected a time above 0, found {}", node.describe()),
                 )
                 .help("write `90s`, `10m`, `1h30m` or a number of seconds"),
-            ),
+            );
         }
-    }
+        seconds
+    };
+    policy.timeout_s = time(timeout).or(policy.timeout_s);
+    policy.grace_s = time(grace).unwrap_or(policy.grace_s);
     if let Some(n) = retries.and_then(|r| r.value) {
         policy.retries = n;
     }

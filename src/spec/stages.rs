@@ -303,6 +303,7 @@ fn policy_of(
         Some(m)
             if m.resources.is_some()
                 || m.timeout.is_some()
+                || m.grace.is_some()
                 || m.retries.is_some()
                 || m.sandbox.is_some()
                 || m.secrets.is_some() =>

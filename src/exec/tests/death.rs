@@ -40,7 +40,7 @@ fn sigterm_comes_first_and_sigkill_follows() {
     );
     // ... but not refuse.
     let failure = Bench::new("trap '' TERM; while :; do sleep 0.05; done", &[])
-        .policy(|p| p.timeout_s = Some(0.2))
+        .policy(|p| (p.timeout_s, p.grace_s) = (Some(0.2), 0.5))
         .fails();
     assert!(matches!(failure.cause, Cause::TimedOut { .. }), "{failure}");
 }

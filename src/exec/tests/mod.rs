@@ -42,6 +42,7 @@ impl Bench {
             gpus: 0,
             mutexes: Vec::new(),
             timeout_s: None,
+            grace_s: 30.0,
             retries: 0,
             sandbox: Sandbox::On,
             secrets: Vec::new(),
