@@ -182,8 +182,21 @@ pub struct Catalog {
     pub describe_difference: DescribeDifference,
     /// The reference of a built-in kind, in Markdown; `None` for an unknown name.
     pub reference: fn(&str) -> Option<String>,
+    /// Directories that programs of the field share between projects, by the word that declares one.
+    pub caches: Vec<Cache>,
     /// Runs a built-in kind in this process: `repro worker job.json`.
     pub work: fn(&std::path::Path) -> std::process::ExitCode,
+}
+
+/// A directory that programs fill with what they downloaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Cache {
+    /// The word.
+    pub name: &'static str,
+    /// The variable that moves it.
+    pub variable: &'static str,
+    /// Where it is otherwise, below the home directory.
+    pub dir: &'static str,
 }
 
 impl Catalog {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | key format, project salt | `format`, `salt` |
 //! | kind, its revision, numerics class, program digest | `kind` |
-//! | or: script, shell, environment values, tool versions | `command` |
+//! | or: script, shell, environment values, tool versions, packages of declared environments | `command` |
 //! | parameters, defaults filled in | `params` |
 //! | logical name → content of every input (group and axes of gathered ones) | `inputs` |
 //! | names of the outputs (and for commands their paths) | `outputs` |
@@ -20,7 +20,8 @@ use serde_json::Value;
 use crate::canonical;
 use crate::catalog::{Kind, Program, StatePoint};
 use crate::digest::{Content, Digest, Domain};
-use crate::plan::{Instance, Need, Work};
+use crate::environment::Captured;
+use crate::plan::{Command, Environment, Instance, Manager, Need, Work};
 
 /// Format history. 1: first.
 pub const FORMAT: u32 = 1;
@@ -41,6 +42,8 @@ pub struct Context<'a> {
     pub salt: &'a str,
     /// Version text of every declared tool, by program.
     pub tool_versions: &'a BTreeMap<String, String>,
+    /// What of every declared environment is part of a key.
+    pub environments: &'a BTreeMap<Environment, Captured>,
 }
 
 /// The key of an instance whose inputs have these contents; `contents[need][item]` follows `instance.needs`.
@@ -50,11 +53,15 @@ pub fn action_key(context: Context<'_>, instance: &Instance, contents: &[Vec<Con
     text.push('{');
     match &instance.work {
         Work::Command(command) => {
-            text.push_str("\"command\":{\"env\":{");
+            text.push_str("\"command\":{");
+            write_environments(&mut text, context, command, |m| m < Manager::Python);
+            text.push_str("\"env\":{");
             list(&mut text, command.env.iter(), |text, (name, value)| {
                 field(text, name, value)
             });
-            text.push_str("},\"script\":");
+            text.push_str("},");
+            write_environments(&mut text, context, command, |m| m >= Manager::Python);
+            text.push_str("\"script\":");
             canonical::write_str(&command.script, &mut text);
             text.push_str(",\"shell\":[");
             list(&mut text, command.shell.iter(), |text, word| {
@@ -147,6 +154,27 @@ pub fn state_key(
     Key {
         digest: Digest::derive(Domain::State, text.as_bytes()),
         preimage: text,
+    }
+}
+
+/// Declared environments by the name of their manager; `conda` stands before `env`, `python` and `r` after it.
+fn write_environments(
+    text: &mut String,
+    context: Context<'_>,
+    command: &Command,
+    keep: impl Fn(Manager) -> bool,
+) {
+    let mut kept: Vec<&Environment> = command.environments.iter().collect();
+    kept.retain(|e| keep(e.manager));
+    kept.sort_unstable_by_key(|e| e.manager);
+    for environment in kept {
+        canonical::write_str(environment.manager.word(), text);
+        text.push(':');
+        match context.environments.get(environment) {
+            Some(captured) => canonical::write(&captured.in_key, text),
+            None => text.push_str("null"),
+        }
+        text.push(',');
     }
 }
 

@@ -25,6 +25,7 @@ pub mod difference;
 pub mod remote;
 pub mod trust;
 
+pub mod environment;
 pub mod exec;
 
 pub mod index;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use repro::catalog::{
-    Catalog, CheckRequest, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program, Schema,
-    StatePoint, TableRow,
+    Cache, Catalog, CheckRequest, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program,
+    Schema, StatePoint, TableRow,
 };
 use repro::relpath::RelPath;
 use repro_stages::kind::KindInfo;
@@ -19,6 +19,14 @@ fn main() -> ExitCode {
         reference: |name| {
             repro_stages::kinds::find(name).map(|kind| repro_stages::docs::reference(&kind))
         },
+        caches: repro_stages::caches::ALL
+            .iter()
+            .map(|&(name, variable, dir)| Cache {
+                name,
+                variable,
+                dir,
+            })
+            .collect(),
         work: repro_stages::worker::work,
     })
 }

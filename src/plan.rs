@@ -4,6 +4,7 @@
 //! It is made by [`crate::spec`] and read by everything after it. Edges are indices, so 100,000 instances stay small.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -24,7 +25,7 @@ pub struct Plan {
     /// Where downloads look first, in order: directories or URLs.
     pub mirrors: Vec<String>,
     /// Files the specification was read from (pipeline, includes), project-relative where inside.
-    pub files: Vec<std::path::PathBuf>,
+    pub files: Vec<PathBuf>,
 }
 
 /// Position of an instance in [`Plan::instances`].
@@ -88,7 +89,7 @@ pub enum Work {
 }
 
 /// A shell command, all references expanded.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Command {
     /// The text given to the shell.
     pub script: String,
@@ -98,6 +99,71 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// Declared tools.
     pub tools: Vec<Tool>,
+    /// Installations its programs and packages come from, at most one of each manager.
+    pub environments: Vec<Environment>,
+    /// Directories outside of the project that it may read and write; no part of its key.
+    pub caches: Vec<Cache>,
+}
+
+/// An installation of packages, declared so that its content is part of the key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Environment {
+    /// Who made it.
+    pub manager: Manager,
+    /// Where it is.
+    pub place: EnvironmentPlace,
+    /// The lock file that stands for its packages in the key; absolute.
+    pub lock: Option<PathBuf>,
+    /// As the user wrote it.
+    pub written: String,
+}
+
+/// Who makes and changes an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Manager {
+    /// conda, mamba, pixi.
+    Conda,
+    /// venv, virtualenv, uv, poetry, pip.
+    Python,
+    /// R, renv.
+    R,
+}
+
+impl Manager {
+    /// The field of a stage and of a key.
+    pub fn word(self) -> &'static str {
+        match self {
+            Manager::Conda => "conda",
+            Manager::Python => "python",
+            Manager::R => "r",
+        }
+    }
+}
+
+/// Where an environment is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EnvironmentPlace {
+    /// A directory; absolute.
+    Dir(PathBuf),
+    /// Where its manager keeps those that have a name.
+    Named(String),
+    /// Where a user's own packages are installed.
+    User,
+}
+
+impl std::fmt::Display for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}: {}`", self.manager.word(), self.written)
+    }
+}
+
+/// A directory that programs fill with what they downloaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// Absolute.
+    pub dir: PathBuf,
+    /// The variable that leads programs to it.
+    pub variable: Option<String>,
 }
 
 /// A program a command uses, declared so that its version is part of the key.

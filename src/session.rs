@@ -10,10 +10,12 @@ use std::sync::Arc;
 use crate::artifacts;
 use crate::catalog::Catalog;
 use crate::digest::{Content, Digest, Shape};
+use crate::environment::{self, Captured};
+use crate::exec::Surroundings;
 use crate::explain;
 use crate::index::{Index, Known};
 use crate::key::{self, Key};
-use crate::plan::{Instance, InstanceIndex, Plan, Source, Work};
+use crate::plan::{Environment, Instance, InstanceIndex, Plan, Source, Work};
 use crate::project::Project;
 use crate::record::elsewhere::{Elsewhere, Remembered};
 use crate::record::event::Reason;
@@ -43,6 +45,8 @@ pub struct Session {
     pub elsewhere: Elsewhere,
     /// Versions of declared tools, by program.
     pub tool_versions: BTreeMap<String, String>,
+    /// Declared environments as they were when the session began.
+    pub environments: BTreeMap<Environment, Captured>,
 }
 
 /// A result that serves.
@@ -150,6 +154,7 @@ impl Session {
             key::Context {
                 salt: &self.plan.salt,
                 tool_versions: &self.tool_versions,
+                environments: &self.environments,
             },
             instance,
             contents,
@@ -368,30 +373,69 @@ impl Session {
         Ok(crate::targets::resolve(&self.plan, names)?)
     }
 
-    /// Asks every declared tool for its version, once.
+    /// Asks every declared tool for its version, and looks at every declared environment, once.
     ///
     /// # Errors
-    /// A tool that cannot be run.
+    /// A tool that cannot be run; an environment that is missing or broken.
     pub fn learn_tool_versions(&mut self) -> anyhow::Result<()> {
+        let place = |instance: &Instance, e: anyhow::Error| {
+            let at = &instance.place;
+            anyhow::anyhow!(
+                "{}:{}:{}: stage `{}`: {e:#}",
+                at.file,
+                at.line,
+                at.column,
+                instance.stage
+            )
+        };
         for instance in &self.plan.instances {
-            if let Work::Command(command) = &instance.work {
-                for tool in &command.tools {
-                    if !self.tool_versions.contains_key(&tool.program) {
-                        let version = crate::exec::tool_version(tool).map_err(|e| {
-                            anyhow::anyhow!(
-                                "{}:{}:{}: stage `{}`: {e}",
-                                instance.place.file,
-                                instance.place.line,
-                                instance.place.column,
-                                instance.stage
-                            )
-                        })?;
-                        self.tool_versions.insert(tool.program.clone(), version);
-                    }
+            let Work::Command(command) = &instance.work else {
+                continue;
+            };
+            for tool in &command.tools {
+                if !self.tool_versions.contains_key(&tool.program) {
+                    let version = crate::exec::tool_version(tool).map_err(|e| {
+                        anyhow::anyhow!(
+                            "{}:{}:{}: stage `{}`: {e}",
+                            instance.place.file,
+                            instance.place.line,
+                            instance.place.column,
+                            instance.stage
+                        )
+                    })?;
+                    self.tool_versions.insert(tool.program.clone(), version);
+                }
+            }
+            for environment in &command.environments {
+                if !self.environments.contains_key(environment) {
+                    let captured = environment::capture(environment, &self.project.root)
+                        .map_err(|e| place(instance, e))?;
+                    self.environments.insert(environment.clone(), captured);
                 }
             }
         }
         Ok(())
+    }
+
+    /// What a process of this instance needs beside its inputs.
+    pub fn surroundings(&self, instance: &Instance) -> Surroundings {
+        let mut all = Surroundings::default();
+        if let Work::Command(command) = &instance.work {
+            for captured in command
+                .environments
+                .iter()
+                .filter_map(|e| self.environments.get(e))
+            {
+                all.merge(captured.surroundings.clone());
+            }
+            for cache in &command.caches {
+                all.write.push(cache.dir.clone());
+                let variable = cache.variable.iter().cloned();
+                all.vars
+                    .extend(variable.map(|v| (v, cache.dir.clone().into_os_string())));
+            }
+        }
+        all
     }
 }
 

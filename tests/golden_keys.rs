@@ -146,6 +146,7 @@ fn command() -> Work {
                 version_command: vec!["sort".into(), "--version".into()],
             },
         ],
+        ..Command::default()
     }))
 }
 
@@ -198,6 +199,7 @@ fn key_of(instance: &Instance, contents: &[Vec<Content>]) -> repro::key::Key {
         Context {
             salt: SALT,
             tool_versions: &versions,
+            environments: &Default::default(),
         },
         instance,
         contents,

@@ -81,6 +81,7 @@ pub fn session_to_look(context: &Context, args: &PipelineArgs) -> anyhow::Result
         store: Arc::new(store),
         link_mode,
         tool_versions: std::collections::BTreeMap::new(),
+        environments: std::collections::BTreeMap::new(),
     })
 }
 

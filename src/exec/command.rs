@@ -4,10 +4,11 @@
 //! `TMPDIR` inside the private directory, `LANG=C.UTF-8` and `TZ=UTC`, all of which the declared environment may override.
 //! Standard input is empty.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::denied::{self, Scene};
@@ -36,9 +37,31 @@ pub fn execute(
     let dir = prepare(request, PrivateDir::for_command).map_err(early)?;
     let mut programs: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
     programs.extend(command.shell.first().map(String::as_str));
-    let (ruleset, sandbox) = confine(request, programs, &[&dir.work, &dir.tmp], &[]);
+    let around = &request.surroundings;
+    programs.extend(around.programs.iter().filter_map(|p| p.to_str()));
+    around.make_caches().map_err(|(path, source)| {
+        early(Cause::Io {
+            what: format!("making the cache {}", path.display()),
+            source,
+        })
+    })?;
+    let mut write: Vec<&Path> = vec![&dir.work, &dir.tmp];
+    write.extend(around.write.iter().map(PathBuf::as_path));
+    let read: Vec<&Path> = around.read.iter().map(PathBuf::as_path).collect();
+    let (ruleset, sandbox) = confine(request, programs, &write, &read);
     let is_enforced = sandbox == SandboxReport::Enforced;
     placing::place(request, &dir.work, is_enforced).map_err(early)?;
+    around
+        .link_into(&dir.work, &request.project_root)
+        .map_err(|source| {
+            early(Cause::Io {
+                what: "showing its environment".into(),
+                source,
+            })
+        })?;
+    if let Some(text) = undeclared_environment(command, request) {
+        notes(Note::Event(Event::Warning { text }));
+    }
     let (mut log, mut process) = (open_log(&dir, &secrets).map_err(early)?, Command::new(""));
     if let [program, flags @ ..] = command.shell.as_slice() {
         process = Command::new(program);
@@ -50,12 +73,13 @@ pub fn execute(
         .stdin(Stdio::null())
         .env_clear();
     process
-        .env("PATH", searched::path())
+        .env("PATH", around.path())
         .env("HOME", &dir.tmp)
         .env("TMPDIR", &dir.tmp);
     process
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC")
+        .envs(&around.vars)
         .envs(&command.env)
         .envs(secrets.pairs());
     let launch = Launch {
@@ -135,6 +159,37 @@ pub fn execute(
         usage,
         sandbox,
     })
+}
+
+/// A sentence about an activated environment that a command uses without declaring it; said once per process.
+fn undeclared_environment(command: &plan::Command, request: &Request) -> Option<String> {
+    static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    if !command.environments.is_empty() {
+        return None;
+    }
+    let is_name = |w: &&str| {
+        w.len() < 64
+            && w.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c))
+    };
+    let words: BTreeSet<&str> = command
+        .script
+        .split(|c: char| c.is_whitespace() || ";|&()`'\"".contains(c))
+        .filter(|w| !w.is_empty() && is_name(w))
+        .take(200)
+        .collect();
+    let (word, found) = words
+        .into_iter()
+        .find_map(|w| Some((w, searched::around(&searched::find(w)?)?)))?;
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if !said.insert(found.dir.clone()) {
+        return None;
+    }
+    Some(format!(
+        "`{word}` is that of the activated environment {}, whose packages are not part of the key; add to the stage: {}",
+        found.dir.display(),
+        denied::environment_line(request, &found)
+    ))
 }
 
 /// Makes the private directory.

@@ -9,6 +9,9 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Cause, Request};
 
+mod environment;
+pub use environment::line as environment_line;
+
 /// Parts of messages that say a file could not be read.
 const SIGNS: &[&str] = &[
     "no such file",
@@ -52,6 +55,11 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
         SIGNS.iter().any(|s| line.contains(s))
     };
     let complaints: Vec<&String> = scene.tail.iter().filter(|l| is_sign(l)).collect();
+    if !complaints.is_empty()
+        && let Some(cause) = environment::wanted(scene, &complaints)
+    {
+        return Some(cause);
+    }
     for line in &complaints {
         for word in words(line) {
             let module = line
@@ -221,8 +229,12 @@ fn yaml(text: &str) -> String {
     let plain = text
         .chars()
         .all(|c| c.is_alphanumeric() || "._-/".contains(c))
-        && text.chars().next().is_some_and(char::is_alphabetic)
-        && !["true", "false", "null"].contains(&text);
+        && text
+            .trim_start_matches(['.', '/'])
+            .chars()
+            .next()
+            .is_some_and(char::is_alphabetic)
+        && ![".inf", ".nan", "true", "false", "null"].contains(&&*text.to_lowercase());
     if plain {
         text.to_owned()
     } else {
@@ -260,6 +272,8 @@ mod tests {
     #[test]
     fn scalars() {
         assert_eq!(yaml("a/b-1.py"), "a/b-1.py");
+        assert_eq!(yaml(".venv"), ".venv");
+        assert_eq!(yaml(".5"), r#"".5""#);
         assert_eq!(yaml("a b\n"), r#""a b\n""#);
         assert_eq!(yaml("1e3"), r#""1e3""#);
         assert_eq!(normal(Path::new("./a/../b")), Some("b".into()));

@@ -34,6 +34,7 @@ mod sandbox;
 mod searched;
 mod secrets;
 mod spawner;
+mod surroundings;
 mod tools;
 mod worker;
 
@@ -43,6 +44,7 @@ mod tests;
 pub use cancel::{Cancel, CancelLevel};
 pub use failure::{Cause, Failure};
 pub use private_dir::discard;
+pub use surroundings::Surroundings;
 pub use tools::tool_version;
 
 /// What to do.
@@ -68,6 +70,8 @@ pub struct Request {
     pub work: Work,
     /// The inputs, items of one need in their order.
     pub inputs: Vec<PlacedInput>,
+    /// What it needs beside its inputs.
+    pub surroundings: Surroundings,
     /// What it promises to make.
     pub outputs: Arc<[OutputSpec]>,
     /// Limits and sandbox.

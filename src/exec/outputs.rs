@@ -137,8 +137,10 @@ pub fn keep_secrets_out(
 /// A sentence about files in the working directory that are neither input nor output; they are thrown away.
 pub fn extras(request: &Request, work: &Path) -> Option<String> {
     let inputs = request.inputs.iter().map(|i| i.placed_at.as_str());
+    let shown = request.surroundings.inside(&request.project_root);
     let declared = inputs
         .chain(request.outputs.iter().map(|o| o.path.as_str()))
+        .chain(shown.filter_map(|(_, inner)| inner.to_str()))
         .collect();
     let mut found = Vec::new();
     walk(&declared, work, "", &mut found);

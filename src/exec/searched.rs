@@ -90,6 +90,32 @@ pub fn prefix(dir: &Path, keep_out: &[PathBuf]) -> Vec<PathBuf> {
     }
 }
 
+/// An environment of packages that was found around a program.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Around {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The field of a stage that declares it.
+    pub word: &'static str,
+}
+
+/// The environment a path lies in, symlinks not resolved.
+pub fn around(path: &Path) -> Option<Around> {
+    path.ancestors().skip(1).take(6).find_map(|dir| {
+        let word = if dir.join("pyvenv.cfg").is_file() {
+            "python"
+        } else if dir.join("conda-meta").is_dir() {
+            "conda"
+        } else {
+            return None;
+        };
+        Some(Around {
+            dir: dir.to_owned(),
+            word,
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -387,6 +387,7 @@ pub fn prepare(
         id: instance.id.clone(),
         work: work(instance),
         inputs,
+        surroundings: session.surroundings(instance),
         outputs: instance.outputs.clone(),
         policy: terms.policy,
         dir: terms.dir,

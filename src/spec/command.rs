@@ -11,6 +11,7 @@ use super::diagnostic::{Problem, Span};
 use super::document::{Data, Node};
 use super::model;
 use super::secrets;
+use super::surroundings::{self, Surroundings};
 use super::template::{Filled, Reference, Root, Step, scalar_text};
 use super::values::Values;
 use super::work::{Preparing, overlap, templates};
@@ -24,6 +25,7 @@ pub struct CommandWork {
     shell: Vec<String>,
     env: Vec<(String, Node)>,
     tools: Vec<Tool>,
+    surroundings: Surroundings,
     outputs: Vec<(Arc<str>, Node)>,
     last: Option<Arc<Command>>,
     last_outputs: Option<Arc<[OutputSpec]>>,
@@ -45,6 +47,7 @@ pub fn prepare(
         shell: Vec::new(),
         env: Vec::new(),
         tools: Vec::new(),
+        surroundings: Surroundings::default(),
         outputs: Vec::new(),
         last: None,
         last_outputs: None,
@@ -126,6 +129,7 @@ pub fn prepare(
         }
     }
     made.tools = tools(stage, problems);
+    made.surroundings = surroundings::prepare(stage, consumer, with, problems);
     let names: Vec<&str> = made.outputs.iter().map(|(n, _)| &**n).collect();
     let inside = Some((needs, names.as_slice()));
     check_templates(run, consumer, inside, with.narrow, problems);
@@ -382,9 +386,11 @@ impl CommandWork {
             .iter()
             .map(|(name, node)| Ok((name.clone(), fill(node, false)?)))
             .collect::<Result<_, Problem>>()?;
+        let environments = self.surroundings.environments(row, consumer, values)?;
         if let Some(last) = &self.last
             && last.script == script
             && last.env == env
+            && last.environments == environments
         {
             return Ok(last.clone());
         }
@@ -393,6 +399,8 @@ impl CommandWork {
             shell: self.shell.clone(),
             env,
             tools: self.tools.clone(),
+            environments,
+            caches: self.surroundings.caches.clone(),
         });
         self.last = Some(command.clone());
         Ok(command)

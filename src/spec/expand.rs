@@ -190,14 +190,8 @@ impl<'a, 't> Expander<'a, 't> {
         making.axes = axis_names;
         let broken = result.is_none();
         let (work, needs, outputs) = result.unwrap_or_else(|| {
-            let nothing = Command {
-                script: String::new(),
-                shell: Vec::new(),
-                env: Default::default(),
-                tools: Vec::new(),
-            };
             (
-                plan::Work::Command(Arc::new(nothing)),
+                plan::Work::Command(Arc::new(Command::default())),
                 Vec::new(),
                 Arc::from([]),
             )

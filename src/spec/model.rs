@@ -123,6 +123,17 @@ pub struct Stage {
     /// Programs a command uses; their versions are part of its key.
     #[schemars(with = "Option<Vec<ToolText>>")]
     pub tools: Option<Field<Vec<Raw>>>,
+    /// The Python environment of a command: a directory (`.venv`), `user`, or what a lock file stands for. Its packages are part of the key.
+    #[schemars(with = "Option<EnvironmentText>")]
+    pub python: Option<Raw>,
+    /// The conda environment of a command: a name, a directory, or what a lock file stands for. Its packages are part of the key.
+    #[schemars(with = "Option<EnvironmentText>")]
+    pub conda: Option<Raw>,
+    /// The R library of a command: a directory, `user`, or what `renv.lock` stands for. Its packages are part of the key.
+    #[schemars(with = "Option<EnvironmentText>")]
+    pub r: Option<Raw>,
+    /// Caches of the user that a command may read and fill, such as `huggingface` or `torch`, or directories; no part of its key.
+    pub caches: Option<Field<Vec<Field<String>>>>,
     /// Whether a command is confined to what it declares; `on` by default.
     pub sandbox: Option<Field<SandboxSetting>>,
     /// One instance per combination of these values.
@@ -307,6 +318,28 @@ pub struct Tool {
     pub program: String,
     /// The command that tells its version; by default `PROGRAM --version`.
     pub version: Option<OneOrMany<String>>,
+}
+
+/// An environment of packages.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum EnvironmentText {
+    /// A directory, or `user`; for conda also a name.
+    Place(String),
+    /// A lock file, and the environment that follows it.
+    Locked(LockedEnvironment),
+}
+
+/// An environment whose lock file stands for its packages.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LockedEnvironment {
+    /// The lock file: its content is part of the key.
+    #[schemars(with = "String", required)]
+    pub lock: Option<Raw>,
+    /// The environment; by default `.venv` (Python), `.pixi/envs/default` (conda) or `renv/library` (R) beside the lock file.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Raw>,
 }
 
 /// Axes by name; one instance per combination, in the order of the axes.

@@ -116,6 +116,7 @@ fn claim_kind() -> Arc<Kind> {
 
 fn catalog() -> Catalog {
     Catalog {
+        caches: Vec::new(),
         reference: |_| None,
         kinds: vec![
             kind(

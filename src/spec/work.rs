@@ -17,7 +17,7 @@ use super::document::{Data, Node};
 use super::model;
 use super::template::Template;
 use super::values::Values;
-use crate::catalog::{Catalog, CheckRequest, Kind, OutputSpec, ParamProblem, Program};
+use crate::catalog::{Cache, Catalog, CheckRequest, Kind, OutputSpec, ParamProblem, Program};
 use crate::relpath::RelPath;
 
 /// Describes programs named by `uses: ./program`, each once.
@@ -41,6 +41,16 @@ impl<'a> Kinds<'a> {
             external,
             known: HashMap::new(),
         }
+    }
+
+    /// The project.
+    pub fn root(&self) -> &'a Path {
+        self.root
+    }
+
+    /// Caches that have a name.
+    pub fn caches(&self) -> &'a [Cache] {
+        &self.catalog.caches
     }
 
     /// The kind of that name.
@@ -146,6 +156,10 @@ pub fn prepare(
                 ("env", stage.env.is_some()),
                 ("tools", stage.tools.is_some()),
                 ("sandbox", stage.sandbox.is_some()),
+                ("python", stage.python.is_some()),
+                ("conda", stage.conda.is_some()),
+                ("r", stage.r.is_some()),
+                ("caches", stage.caches.is_some()),
             ] {
                 if given {
                     problems.push(

@@ -24,5 +24,6 @@ pub mod job;
 pub mod kind;
 pub mod kinds;
 
+pub mod caches;
 pub mod docs;
 pub mod worker;

@@ -71,8 +71,7 @@ fn a_shell_that_is_missing() {
     let command = Command {
         script: "true".into(),
         shell,
-        env: BTreeMap::new(),
-        tools: Vec::new(),
+        ..Command::default()
     };
     bench.request.work = Work::Command(Arc::new(command));
     let text = bench.fails().to_string();
@@ -140,7 +139,7 @@ fn the_environment_is_what_is_declared() {
                 .iter()
                 .map(|(k, v)| ((*k).into(), (*v).into()))
                 .collect(),
-            tools: Vec::new(),
+            ..Command::default()
         });
     }
     let text = bench.output("out");

@@ -49,6 +49,7 @@ fn rescript(bench: &mut Bench, script: &str) {
         shell: old.shell.clone(),
         env: old.env.clone(),
         tools: old.tools.clone(),
+        ..Command::default()
     };
     bench.request.work = Work::Command(Arc::new(command));
 }

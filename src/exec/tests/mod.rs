@@ -33,8 +33,7 @@ impl Bench {
         let command = Command {
             script: script.into(),
             shell,
-            env: BTreeMap::new(),
-            tools: Vec::new(),
+            ..Command::default()
         };
         let policy = Policy {
             cpus: Some(1),
@@ -51,6 +50,7 @@ impl Bench {
             id: "a".into(),
             work: Work::Command(Arc::new(command)),
             inputs: Vec::new(),
+            surroundings: Default::default(),
             outputs: specs(outputs),
             policy: Arc::new(policy),
             dir: root.path().join("project/.repro/work/1"),

@@ -1,0 +1,116 @@
+//! Environments: the installations that a command's programs and packages come from, each declared by one word.
+//!
+//! [`capture`] looks at an installation without running any code of it, and says two things: what of it is part of a key, so that
+//! the same packages give the same key wherever they lie, and what a process needs to use it ([`Surroundings`]). Which files a
+//! manager keeps is in [`python`], [`conda`] and [`r`]; what a lock file pins is in [`lock`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use crate::digest::Digest;
+use crate::exec::Surroundings;
+use crate::plan::{Environment, EnvironmentPlace, Manager};
+
+mod conda;
+mod lock;
+mod python;
+mod r;
+
+/// An environment as it is now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Captured {
+    /// What of it is part of a key.
+    pub in_key: Value,
+    /// What a process needs to use it.
+    pub surroundings: Surroundings,
+}
+
+/// What was installed where, by name.
+type Packages = BTreeMap<String, String>;
+
+/// Looks at an environment; `root` is the project.
+///
+/// # Errors
+/// It is missing, broken, or not what its lock file says; each with what to do.
+pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Captured> {
+    let mut captured = match environment.manager {
+        Manager::Python => python::capture(environment, root),
+        Manager::Conda => conda::capture(environment, root),
+        Manager::R => r::capture(environment),
+    }
+    .with_context(|| environment.to_string())?;
+    if let Some(path) = &environment.lock {
+        captured.in_key = locked(environment, path, captured.in_key)?;
+    }
+    Ok(captured)
+}
+
+/// With a lock file the key holds the file in place of the packages: what is installed may be a part of what it pins.
+fn locked(environment: &Environment, path: &Path, found: Value) -> anyhow::Result<Value> {
+    let (digest, _) = Digest::of_file(path)
+        .with_context(|| format!("{environment}: {} cannot be read", path.display()))?;
+    if let Some(packages) = found["packages"].as_object() {
+        let pinned = lock::pinned(path)?;
+        for (name, installed) in packages {
+            let installed = installed.as_str().unwrap_or_default();
+            let version = installed.split(' ').next().unwrap_or_default();
+            if let Some(versions) = pinned.get(name)
+                && !versions.iter().any(|v| is_of(version, v))
+            {
+                bail!(
+                    "{environment}: `{name}` {version} is installed where {} says {}; bring the environment up to date ({})",
+                    path.display(),
+                    versions.join(" or "),
+                    lock::how_to_sync(path)
+                );
+            }
+        }
+    }
+    let mut in_key = json!({"lock": format!("file:{digest}")});
+    if let Some(version) = found.get("version") {
+        in_key["version"] = version.clone();
+    }
+    Ok(in_key)
+}
+
+/// Builds for one kind of device are marked (`2.3.0+cpu`), and lock files mostly say the version alone.
+fn is_of(installed: &str, pinned: &str) -> bool {
+    let rest = installed.strip_prefix(pinned);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+}
+
+/// The directory an environment is said to be in.
+fn dir_of<'a>(environment: &'a Environment, remedy: &str) -> anyhow::Result<&'a Path> {
+    match &environment.place {
+        EnvironmentPlace::Dir(dir) if dir.is_dir() => Ok(dir),
+        EnvironmentPlace::Dir(dir) => bail!("there is no directory {}; {remedy}", dir.display()),
+        EnvironmentPlace::Named(_) | EnvironmentPlace::User => {
+            bail!("BUG: a place that is no directory")
+        }
+    }
+}
+
+/// The home directory.
+fn home() -> anyhow::Result<PathBuf> {
+    std::env::home_dir()
+        .filter(|h| h.is_absolute())
+        .context("there is no home directory: HOME is not set")
+}
+
+/// Sorted names of what is in a directory; nothing where it cannot be read.
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// As much of a digest as tells two packages of one version apart.
+fn mark(digest: &Digest) -> String {
+    digest.hex()[..16].to_owned()
+}
