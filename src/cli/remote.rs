@@ -6,9 +6,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::remote::backends::{self, Settings};
+use crate::remote::backends::{self, Encryption, Settings};
 use crate::remote::config::{FILE, Remote, Remotes};
-use crate::remote::probe::{Check, Outcome, Probe, SKEW_MAX, probe};
+use crate::remote::probe::{Check, Outcome, Probe, SKEW_MAX, probe_in_time};
 use crate::remote::{Location, Name};
 use crate::ui::style::bytes;
 
@@ -67,6 +67,12 @@ struct AddArgs {
     /// S3: the bucket is part of the host name, not of the path.
     #[arg(long)]
     virtual_hosted: bool,
+    /// S3: say with every write how it is to be encrypted, for buckets that demand it: AES256, aws:kms or aws:kms:dsse.
+    #[arg(long, value_name = "HOW")]
+    sse: Option<String>,
+    /// S3: the key of KMS, by its id or ARN; the account's own when absent.
+    #[arg(long, value_name = "KEY", requires = "sse")]
+    sse_kms_key: Option<String>,
     /// Requests are not signed: a public bucket, read only. Implies --no-probe.
     #[arg(long)]
     anonymous: bool,
@@ -155,6 +161,13 @@ fn add(root: &std::path::Path, remotes: &mut Remotes, args: &AddArgs) -> anyhow:
         account: args.account.clone(),
         virtual_hosted: args.virtual_hosted,
         anonymous: args.anonymous,
+        encryption: match &args.sse {
+            Some(sse) => Some(
+                Encryption::parse(sse, args.sse_kms_key.as_deref())
+                    .map_err(|why| anyhow::anyhow!("--sse: {why}"))?,
+            ),
+            None => None,
+        },
         no_conditional_put: false,
     };
     let mut remote = Remote::at(&location, &settings);
@@ -219,7 +232,7 @@ fn examine(root: &std::path::Path, remote: &Remote) -> anyhow::Result<Probe> {
         }
     };
     let place: Name = format!("v1/gc/probe/{}", backends::unique_word()).parse()?;
-    Ok(probe(&*backend, &place))
+    Ok(probe_in_time(backend, &place, backends::silence() * 3 / 2))
 }
 
 fn list(remotes: &Remotes, args: &ListArgs) -> anyhow::Result<Exit> {

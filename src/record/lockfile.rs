@@ -178,7 +178,8 @@ pub fn write_atomically(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> std::i
         .tempfile_in(scratch_dir)?;
     file.write_all(bytes)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode)?;
+    // Where the file system keeps no permissions it shows every file alike.
+    let _ = file.as_file().set_permissions(mode);
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
 }

@@ -43,6 +43,11 @@ pub trait Backend: Send + Sync {
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), BackendError>;
 
+    /// Bytes of listings and messages received since the last call, where they are counted.
+    fn take_listed_bytes(&self) -> u64 {
+        0
+    }
+
     /// Removes an object; one that is not there is removed already.
     ///
     /// # Errors

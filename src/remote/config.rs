@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::backends::{self, Settings};
+use super::backends::{self, Encryption, Settings};
 use super::{Backend, Location};
 
 /// The name of the file.
@@ -44,6 +44,12 @@ pub struct Remote {
     /// See [`Settings::anonymous`].
     #[serde(default, skip_serializing_if = "is_false")]
     pub anonymous: bool,
+    /// See [`Settings::encryption`]: `AES256`, `aws:kms` or `aws:kms:dsse`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sse: Option<String>,
+    /// The key of KMS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sse_kms_key: Option<String>,
     /// What `repro remote add` found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Found>,
@@ -110,6 +116,11 @@ impl Remote {
             account: settings.account.clone(),
             virtual_hosted: settings.virtual_hosted,
             anonymous: settings.anonymous,
+            sse: settings.encryption.as_ref().map(|e| e.words().0.to_owned()),
+            sse_kms_key: settings
+                .encryption
+                .as_ref()
+                .and_then(|e| Some(e.words().1?.to_owned())),
             found: None,
         }
     }
@@ -133,9 +144,28 @@ impl Remote {
             account: self.account.clone(),
             virtual_hosted: self.virtual_hosted,
             anonymous: self.anonymous,
+            encryption: self.encryption(&location)?,
             no_conditional_put: self.found.is_some_and(|f| !f.first_writer_wins),
         };
         Ok((location, settings))
+    }
+
+    fn encryption(&self, location: &Location) -> anyhow::Result<Option<Encryption>> {
+        let Some(sse) = &self.sse else {
+            anyhow::ensure!(
+                self.sse_kms_key.is_none(),
+                "`sse_kms_key` is the key of `sse = \"aws:kms\"`, which is not there"
+            );
+            return Ok(None);
+        };
+        anyhow::ensure!(
+            matches!(location, Location::S3(_)),
+            "`sse` is for s3:// addresses; other services encrypt without being asked"
+        );
+        let encryption = Encryption::parse(sse, self.sse_kms_key.as_deref());
+        Ok(Some(
+            encryption.map_err(|why| anyhow::anyhow!("`sse`: {why}"))?,
+        ))
     }
 
     /// Gets ready to use it.

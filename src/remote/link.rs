@@ -8,13 +8,12 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
+use super::backends;
 use super::layout::Scope;
 use super::name::Name;
 
 /// Calls in a row that fail before the remote is given up. The storage has tried each several times by then.
 const FAILURES_MAX: u32 = 3;
-/// No call answers and no byte moves for so long: it hangs.
-const SILENCE: Duration = Duration::from_secs(45);
 /// The slowest upload that is not taken for hanging, bytes per second.
 const SLOWEST: u64 = 50_000;
 /// Warnings that are told in full.
@@ -83,7 +82,8 @@ impl Link {
             failures: AtomicU32::new(0),
             since: Instant::now(),
             patient_until: AtomicU64::new(0),
-            silence: SILENCE,
+            // No call answers and no byte moves for so long: it hangs.
+            silence: backends::silence() * 3 / 4,
             clock: Box::new(SystemTime::now),
             freshened: Mutex::default(),
             down: OnceLock::new(),
@@ -328,7 +328,10 @@ impl Link {
         prefix: &Name,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        self.call("list", prefix, 0, |b| b.list(prefix, each))
+        let listed = self.call("list", prefix, 0, |b| b.list(prefix, each));
+        let bytes = self.backend.take_listed_bytes();
+        self.received.fetch_add(bytes, Ordering::Relaxed);
+        listed
     }
 
     pub(super) fn delete(&self, name: &Name) -> Result<(), BackendError> {

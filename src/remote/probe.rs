@@ -3,11 +3,12 @@
 
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::sync::Barrier;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::config::Found;
-use super::{Backend, BackendError, Body, Cause, Name, PutMode, PutOutcome};
+use super::{Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading};
 
 /// Writers of one name at once.
 const WRITERS: usize = 4;
@@ -113,6 +114,89 @@ impl Probe {
             Err(why) => Outcome::Fails(why),
         };
         self.checks.push((check, outcome));
+    }
+}
+
+/// As [`probe`], for as long as some call is answered within `patience`. The thread that waits for one that is not stays behind.
+pub fn probe_in_time(backend: Box<dyn Backend>, place: &Name, patience: Duration) -> Probe {
+    let watched = Watched {
+        inner: backend,
+        answered: Arc::new(Mutex::new(Instant::now())),
+    };
+    let (answered, described) = (watched.answered.clone(), watched.describe());
+    let (tell, told) = std::sync::mpsc::channel();
+    let place_there = place.clone();
+    let probing = std::thread::Builder::new()
+        .name("probe".into())
+        .spawn(move || drop(tell.send(probe(&watched, &place_there))));
+    let failed = |why: String| Probe {
+        error: Some(BackendError {
+            cause: Cause::Unreachable,
+            doing: "reach",
+            what: described.clone(),
+            why,
+        }),
+        ..Probe::default()
+    };
+    if let Err(e) = probing {
+        return failed(format!("no thread can be started: {e}"));
+    }
+    loop {
+        match told.recv_timeout(Duration::from_millis(50)) {
+            Ok(probe) => return probe,
+            Err(RecvTimeoutError::Disconnected) => {
+                return failed("BUG: the probe ended without an answer".to_owned());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let idle = answered.lock().unwrap_or_else(|e| e.into_inner()).elapsed();
+        if idle > patience {
+            return failed(format!(
+                "it takes connections and does not answer; {} s were waited (REPRO_REMOTE_PATIENCE=SECONDS changes that)",
+                patience.as_secs()
+            ));
+        }
+    }
+}
+
+/// Notes when a call was last answered, however.
+struct Watched {
+    inner: Box<dyn Backend>,
+    answered: Arc<Mutex<Instant>>,
+}
+
+impl Watched {
+    fn note<T>(&self, answer: Result<T, BackendError>) -> Result<T, BackendError> {
+        *self.answered.lock().unwrap_or_else(|e| e.into_inner()) = Instant::now();
+        answer
+    }
+}
+
+impl Backend for Watched {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn get(&self, name: &Name, from: u64) -> Result<Reading, BackendError> {
+        self.note(self.inner.get(name, from))
+    }
+    fn head(&self, name: &Name) -> Result<Entry, BackendError> {
+        self.note(self.inner.head(name))
+    }
+    fn put(&self, name: &Name, body: Body<'_>, mode: PutMode) -> Result<PutOutcome, BackendError> {
+        self.note(self.inner.put(name, body, mode))
+    }
+    fn list(
+        &self,
+        prefix: &Name,
+        each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), BackendError> {
+        self.note(self.inner.list(prefix, each))
+    }
+    fn delete(&self, name: &Name) -> Result<(), BackendError> {
+        self.note(self.inner.delete(name))
+    }
+    fn freshen(&self, name: &Name) -> Result<(), BackendError> {
+        self.note(self.inner.freshen(name))
     }
 }
 
@@ -311,7 +395,6 @@ fn ahead_s(stamped: SystemTime, before: SystemTime, after: SystemTime) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::backends::BucketBackend;
-    use super::super::{Entry, Reading};
     use super::*;
 
     /// A storage with one fault.

@@ -7,10 +7,10 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{self, File, FileTimes};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::digest::{Digest, Shape};
 
@@ -450,14 +450,14 @@ pub(super) fn mtime_ns(meta: &fs::Metadata) -> i64 {
     FileStat::of(meta).mtime_ns
 }
 
-/// Makes a used record young again. Failing (somebody else's record) is harmless as long as a lease names it.
+/// Makes a used record young again. Failing is harmless as long as a lease names it.
 pub(super) fn freshen(path: &Path, meta: &fs::Metadata) {
     let is_old = meta
         .modified()
         .ok()
         .and_then(|t| t.elapsed().ok())
         .is_some_and(|age| age.as_secs() > FRESHEN_S);
-    if is_old && let Ok(file) = File::open(path) {
-        let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
+    if is_old {
+        let _ = super::sys::touch(path);
     }
 }

@@ -46,6 +46,7 @@ impl Store {
                 .append(true)
                 .open(&path)
                 .map_err(at(&path, "make the lock file"))?;
+            super::shared::give(&file, &path);
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {

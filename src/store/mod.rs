@@ -17,7 +17,7 @@
 //! pins/  leases/         what gc must keep: at the user's wish, or because a process uses it
 //! locks/                 single flight per action
 //! projects/              which projects use the store, so that gc of one keeps the results of the others
-//! tmp/<session>/         work in progress of one process
+//! tmp/<session>/         work in progress of one process (`shared.rs`: a whole group may share a store)
 //! quarantine/            corrupt bytes, out of the way
 //! seals  gc.lock         see `seals.rs`, `gc.rs`
 //! ```
@@ -37,6 +37,7 @@ mod projects;
 mod receive;
 mod seals;
 mod session;
+mod shared;
 mod stat;
 mod states;
 mod sys;
@@ -62,7 +63,7 @@ pub use stat::StatCache;
 pub use tree::{BadEntry, BadListing, Listing, Node};
 
 use crate::digest::Digest;
-pub(crate) use sys::rename_noreplace;
+pub(crate) use sys::{Renamed, rename_if_free, touch};
 
 use error::at;
 use session::Session;
@@ -196,11 +197,13 @@ impl Store {
     /// Held shared by whoever adds names, exclusively by gc while it removes some.
     fn gc_lock(&self) -> Result<File, StoreError> {
         let path = self.root.join("gc.lock");
-        File::options()
+        let lock = File::options()
             .create(true)
             .append(true)
             .open(&path)
-            .map_err(at(&path, "open the lock"))
+            .map_err(at(&path, "open the lock"))?;
+        shared::give(&lock, &path);
+        Ok(lock)
     }
 }
 
@@ -222,7 +225,7 @@ fn create(root: &Path, format: &Path) -> Result<(), StoreError> {
     }
     for dir in DIRS {
         let dir = root.join(dir);
-        fs::create_dir_all(&dir).map_err(at(&dir, "make the directory"))?;
+        shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
     }
     let tmp = root.join(format!("format.{}", std::process::id()));
     fs::write(&tmp, FORMAT).map_err(at(&tmp, "write the format"))?;
@@ -241,7 +244,7 @@ fn with_parent<T>(
     match action() {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent)?;
+                shared::make_dirs(parent)?;
             }
             action()
         }

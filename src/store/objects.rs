@@ -391,8 +391,11 @@ impl Store {
 
 /// Read-only for everybody: an object is never written to again.
 fn seal_mode(path: &Path) -> Result<FileStat, StoreError> {
-    fs::set_permissions(path, Permissions::from_mode(0o444))
-        .map_err(at(path, "make it read-only"))?;
+    match fs::set_permissions(path, Permissions::from_mode(0o444)) {
+        // The seal tells of every change all the same.
+        Err(e) if super::sys::is_modeless(&e) => {}
+        other => other.map_err(at(path, "make it read-only"))?,
+    }
     Ok(FileStat::of(
         &fs::symlink_metadata(path).map_err(at(path, "look at it"))?,
     ))

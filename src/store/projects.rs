@@ -28,7 +28,7 @@ impl Store {
         }
         // Stores made before there was a list.
         let dir = self.root.join("projects");
-        fs::create_dir_all(&dir).map_err(at(&dir, "make the directory"))?;
+        super::shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
         let tmp = self.session()?.fresh_path();
         fs::write(&tmp, root.as_os_str().as_bytes()).map_err(at(&tmp, "write to the store"))?;
         fs::rename(&tmp, &entry).map_err(at(&entry, "enter the project"))

@@ -41,6 +41,7 @@ pub(crate) fn lock_new(path: &Path) -> Result<Option<File>, StoreError> {
         .append(true)
         .open(path)
         .map_err(at(path, "make the lock file"))?;
+    super::shared::give(&file, path);
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
@@ -55,7 +56,7 @@ pub(crate) fn lock_new(path: &Path) -> Result<Option<File>, StoreError> {
 pub(crate) fn is_lockless(error: &std::io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS)
+        Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM)
     )
 }
 
@@ -101,7 +102,14 @@ impl Session {
     /// Writes a new file; nothing stays when the disk is full in the middle.
     pub fn write_fresh(&self, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         let path = self.fresh_path();
-        fs::write(&path, bytes).map_err(|e| {
+        let write = || {
+            let mut file = fs::File::create(&path)?;
+            std::io::Write::write_all(&mut file, bytes)?;
+            // What it becomes is made young by whoever uses it.
+            super::shared::give(&file, &self.dir);
+            Ok(())
+        };
+        write().map_err(|e| {
             let _ = fs::remove_file(&path);
             at(&self.dir, "write to the store")(e)
         })?;
@@ -135,8 +143,12 @@ pub(crate) fn sweep(tmp: &Path) {
             continue;
         }
         if let Some(_held) = take_dead(&path) {
-            let _ = fs::remove_dir_all(path.with_extension(""));
-            let _ = fs::remove_file(&path);
+            let dir = path.with_extension("");
+            let _ = fs::remove_dir_all(&dir);
+            // Another user's work is swept by that user: without the lock file nobody would look for it any more.
+            if !dir.exists() {
+                let _ = fs::remove_file(&path);
+            }
         }
     }
 }

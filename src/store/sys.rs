@@ -114,27 +114,81 @@ fn rename_with(from: &Path, to: &Path, flags: libc::c_uint) -> io::Result<()> {
     }
 }
 
-fn is_unsupported(error: &io::Error) -> bool {
+/// How a name that must be free can be given.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Renamed {
+    /// It was free, and is given.
+    Done,
+    /// It exists already, and nothing has changed.
+    Taken,
+    /// The file system can neither rename so nor link (FAT, and much of what FUSE, SMB and NFS servers show); nothing has changed.
+    Impossible,
+}
+
+/// Renames a file if the new name is free, in one step.
+pub(crate) fn rename_if_free(from: &Path, to: &Path) -> io::Result<Renamed> {
+    #[cfg(target_os = "linux")]
+    match rename_with(from, to, libc::RENAME_NOREPLACE) {
+        Ok(()) => return Ok(Renamed::Done),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => return Ok(Renamed::Taken),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(e),
+        // Which errors mean that it cannot is different everywhere; if it is another, the next call meets it too.
+        Err(_) => {}
+    }
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from).map(|()| Renamed::Done),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Renamed::Taken),
+        Err(e) if is_linkless(&e) => Ok(Renamed::Impossible),
+        Err(e) => Err(e),
+    }
+}
+
+/// The file system has no second names: `EPERM` is what Linux says then; servers say that access is denied, or that they do not know.
+fn is_linkless(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)
+        Some(
+            libc::EPERM
+                | libc::EACCES
+                | libc::EOPNOTSUPP
+                | libc::ENOSYS
+                | libc::EINVAL
+                | libc::EMLINK
+                | libc::EIO
+        )
     )
 }
 
-/// Renames a file unless the new name exists already; `false` if it does (and then nothing has changed).
+/// Renames a file unless the new name exists already; `false` if it does (and then nothing has changed). Where the file system cannot
+/// do that in one step, it is looked first: two at once may then both succeed, and the last one's bytes stay. So it is for names
+/// under which everybody writes the same.
 pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<bool> {
-    #[cfg(target_os = "linux")]
-    match rename_with(from, to, libc::RENAME_NOREPLACE) {
-        Ok(()) => return Ok(true),
-        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => return Ok(false),
-        Err(e) if is_unsupported(&e) => {}
-        Err(e) => return Err(e),
+    match rename_if_free(from, to)? {
+        Renamed::Done => Ok(true),
+        Renamed::Taken => Ok(false),
+        Renamed::Impossible if fs::symlink_metadata(to).is_ok() => Ok(false),
+        Renamed::Impossible => fs::rename(from, to).map(|()| true),
     }
-    match fs::hard_link(from, to) {
-        Ok(()) => fs::remove_file(from).map(|()| true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(e),
+}
+
+/// Sets the times of a file to now by the clock of its file system: a server's, not ours. Who may write it may do so.
+pub(crate) fn touch(path: &Path) -> io::Result<()> {
+    let path = c_path(path)?;
+    // SAFETY: the path is NUL-terminated and outlives the call; null times are documented to mean now.
+    let rc = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), std::ptr::null(), 0) };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
+}
+
+/// The file system does not keep permissions as they are set (FAT, SMB, some FUSE).
+pub(crate) fn is_modeless(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EPERM | libc::EOPNOTSUPP | libc::ENOSYS)
+    )
 }
 
 /// Lets two names change places at once. Where the file system cannot, `to` is renamed to `aside` first, and is absent
@@ -143,8 +197,9 @@ pub(crate) fn exchange(from: &Path, to: &Path, aside: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     match rename_with(from, to, libc::RENAME_EXCHANGE) {
         Ok(()) => return Ok(()),
-        Err(e) if is_unsupported(&e) => {}
-        Err(e) => return Err(e),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(e),
+        // As in `rename_if_free`.
+        Err(_) => {}
     }
     fs::rename(to, aside)?;
     if let Err(e) = fs::rename(from, to) {

@@ -160,10 +160,11 @@ impl TrustText {
         file.write_all(self.text().as_bytes())
             .with_context(cannot)?;
         let mode = std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
-        file.as_file()
-            .set_permissions(std::fs::Permissions::from_mode(mode))
-            .and_then(|()| file.as_file().sync_all())
-            .with_context(cannot)?;
+        // Where the file system keeps no permissions it shows every file alike.
+        let _ = file
+            .as_file()
+            .set_permissions(std::fs::Permissions::from_mode(mode));
+        file.as_file().sync_all().with_context(cannot)?;
         file.persist(path)
             .map_err(|e| e.error)
             .with_context(cannot)?;

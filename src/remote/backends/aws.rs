@@ -52,6 +52,7 @@ impl Profile {
         };
         let mut values = BTreeMap::new();
         let mut is_there = false;
+        let mut services = String::new();
         for (path, section) in [
             (
                 place("AWS_CONFIG_FILE", "config"),
@@ -75,15 +76,28 @@ impl Profile {
                 is_there = true;
                 values.extend(found);
             }
+            services.push_str(&text);
+            services.push('\n');
         }
         if let (Some(asked), false) = (&asked, is_there) {
             return Err(format!(
                 "there is no profile `{asked}` in ~/.aws/config or ~/.aws/credentials"
             ));
         }
+        // A section of services may say where S3 is; it knows better than the profile.
+        let of_service = values
+            .get("services")
+            .and_then(|name| nested_in(&services, &format!("services {name}"), "s3"))
+            .and_then(|s3| s3.get("endpoint_url").cloned());
+        let is_ignored = |text: &String| text.eq_ignore_ascii_case("true");
+        let ignores_endpoints = env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+            .or_else(|| values.get("ignore_configured_endpoint_urls").cloned())
+            .is_some_and(|text| is_ignored(&text));
         Ok(Profile {
             region: values.get("region").cloned(),
-            endpoint: values.get("endpoint_url").cloned(),
+            endpoint: of_service
+                .or_else(|| values.get("endpoint_url").cloned())
+                .filter(|_| !ignores_endpoints),
             name,
             values,
         })
@@ -177,7 +191,34 @@ pub(super) fn credentials(
 /// The values of one section of an INI file, as the AWS tools write it.
 fn section_of(text: &str, wanted: &str) -> Option<BTreeMap<String, String>> {
     let mut values = BTreeMap::new();
+    let is_found = each_value(text, wanted, |name, value, group| {
+        if group.is_none() {
+            values.insert(name, value);
+        }
+    });
+    is_found.then_some(values)
+}
+
+/// The values below `group =` in a section: lines that are indented.
+fn nested_in(text: &str, wanted: &str, group: &str) -> Option<BTreeMap<String, String>> {
+    let mut values = BTreeMap::new();
+    let is_found = each_value(text, wanted, |name, value, of| {
+        if of == Some(group) {
+            values.insert(name, value);
+        }
+    });
+    is_found.then_some(values)
+}
+
+/// Hears name, value and, where the line is nested, under which name it is. Whether there is such a section. Lines and sections that
+/// mean nothing to us are passed over.
+fn each_value(
+    text: &str,
+    wanted: &str,
+    mut hear: impl FnMut(String, String, Option<&str>),
+) -> bool {
     let (mut is_found, mut is_inside) = (false, false);
+    let mut group: Option<String> = None;
     for line in text.lines() {
         let is_nested = line.starts_with([' ', '\t']);
         let line = line.trim();
@@ -185,17 +226,24 @@ fn section_of(text: &str, wanted: &str) -> Option<BTreeMap<String, String>> {
             continue;
         }
         if let Some(name) = line.strip_prefix('[') {
+            // `[profile "my lab"]` is the profile of that name.
             let name = name.split(']').next().unwrap_or_default();
+            let name = name.replace(['"', '\''], "");
             is_inside = name.split_whitespace().eq(wanted.split_whitespace());
             is_found |= is_inside;
-        } else if is_inside
-            && !is_nested
-            && let Some((name, value)) = line.split_once('=')
-        {
-            values.insert(name.trim().to_lowercase(), value.trim().to_owned());
+            group = None;
+        } else if is_inside && let Some((name, value)) = line.split_once('=') {
+            let (name, value) = (name.trim().to_lowercase(), value.trim().to_owned());
+            if is_nested {
+                hear(name, value, group.as_deref());
+            } else {
+                // Only what has no value of its own has lines below it.
+                group = value.is_empty().then(|| name.clone());
+                hear(name, value, None);
+            }
         }
     }
-    is_found.then_some(values)
+    is_found
 }
 
 /// Words separated by spaces, some of them in quotes. `None`: a quote does not end.
@@ -332,6 +380,42 @@ credential_process = sh -c \"printf '{\\\"AccessKeyId\\\":\\\"A\\\",\\\"SecretAc
 sso_session = work
 ";
     const KEYS: &str = "# mine\n[lab]\naws_access_key_id = AK\naws_secret_access_key = a=b/c+d\n\n[half]\naws_access_key_id = AK\n";
+
+    const SERVICES: &str = "\
+[sso-session work]
+sso_start_url = https://example.awsapps.com/start
+sso_region = eu-west-1
+[profile \"my lab\"]
+services = lab
+sso_session = work
+region = eu-west-1
+endpoint_url = https://all.example.org
+[services lab]
+dynamodb =
+  endpoint_url = https://dynamodb.example.org
+s3 =
+  endpoint_url = https://s3.example.org
+  addressing_style = path
+";
+
+    #[test]
+    fn case_32_sections_of_services_and_of_single_sign_on_are_understood() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("config");
+        std::fs::write(&path, SERVICES).unwrap();
+        let env =
+            |name: &str| (name == "AWS_CONFIG_FILE").then(|| path.to_str().unwrap().to_owned());
+        let profile = Profile::read(Some("my lab"), &env).unwrap();
+        assert_eq!(profile.endpoint.as_deref(), Some("https://s3.example.org"));
+        assert_eq!(profile.region.as_deref(), Some("eu-west-1"));
+        assert!(profile.provider().unwrap().is_some(), "asked of `aws`");
+        let ignoring = |name: &str| match name {
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS" => Some("true".to_owned()),
+            other => env(other),
+        };
+        let profile = Profile::read(Some("my lab"), &ignoring).unwrap();
+        assert_eq!(profile.endpoint, None);
+    }
 
     fn files() -> (tempfile::TempDir, impl Fn(&str) -> Option<String>) {
         let home = tempfile::tempdir().unwrap();

@@ -13,7 +13,9 @@ use object_store::{
     PutMode as StorePutMode, PutPayload,
 };
 
+use super::answers::Bounding;
 use super::failure;
+use super::listing::ListingLimit;
 use super::patience::{PART_BYTES, unique, with_patience};
 use super::ranges::{Ranges, in_ranges};
 use super::runtime::{Runtime, StreamReader};
@@ -69,6 +71,10 @@ pub struct BucketBackend {
     traits: Traits,
     ranges: Ranges,
     described: String,
+    /// Of every listing.
+    limit: ListingLimit,
+    /// Counts answers that are no bodies.
+    answers: Bounding,
 }
 
 impl BucketBackend {
@@ -89,6 +95,8 @@ impl BucketBackend {
             },
             ranges: Ranges::new(),
             described: "memory".to_owned(),
+            limit: ListingLimit::default(),
+            answers: Bounding::default(),
         })
     }
 
@@ -98,6 +106,7 @@ impl BucketBackend {
         prefix: &str,
         traits: Traits,
         described: String,
+        answers: Bounding,
     ) -> Result<BucketBackend, BackendError> {
         let base = Path::parse(prefix).map_err(|_| {
             failure::error(
@@ -114,6 +123,8 @@ impl BucketBackend {
             traits,
             ranges: Ranges::new(),
             described,
+            limit: ListingLimit::default(),
+            answers,
         })
     }
 
@@ -289,11 +300,21 @@ impl BucketBackend {
     fn list_directory(
         &self,
         directory: &Path,
+        limit: &mut ListingLimit,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> object_store::Result<ControlFlow<()>> {
         let found = self
             .runtime
             .wait(self.store.list_with_delimiter(Some(directory)))?;
+        let objects = found.objects.iter().map(|meta| &meta.location);
+        for path in objects.chain(&found.common_prefixes) {
+            if !limit.take(path.as_ref().len()) {
+                return Err(Error::Generic {
+                    store: "listing",
+                    source: ListingLimit::WHY.into(),
+                });
+            }
+        }
         for entry in found.objects.iter().filter_map(|meta| self.entry(meta)) {
             if each(entry).is_break() {
                 return Ok(ControlFlow::Break(()));
@@ -307,7 +328,7 @@ impl BucketBackend {
                 .is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'));
             if is_deeper
                 && below.as_ref().len() <= 1024
-                && self.list_directory(below, each)?.is_break()
+                && self.list_directory(below, limit, each)?.is_break()
             {
                 return Ok(ControlFlow::Break(()));
             }
@@ -339,6 +360,10 @@ fn is_conflict(e: &Error) -> bool {
 impl Backend for BucketBackend {
     fn describe(&self) -> String {
         self.described.clone()
+    }
+
+    fn take_listed_bytes(&self) -> u64 {
+        self.answers.take_received()
     }
 
     fn get(&self, name: &Name, from: u64) -> Result<Reading, BackendError> {
@@ -416,13 +441,14 @@ impl Backend for BucketBackend {
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
         let path = self.path(prefix);
+        let mut limit = self.limit;
         // Nothing there is nothing to list; a missing bucket is something else.
         let ended = |e: &Error| match failure::of_store("list", prefix.as_str(), e) {
             e if e.cause == Cause::NotFound => Ok(()),
             e => Err(e),
         };
         if self.traits.lists_directories {
-            return match self.list_directory(&path, each) {
+            return match self.list_directory(&path, &mut limit, each) {
                 Ok(_) => Ok(()),
                 Err(e) => ended(&e),
             };
@@ -433,6 +459,14 @@ impl Backend for BucketBackend {
                 Ok(meta) => meta,
                 Err(e) => return ended(&e),
             };
+            if !limit.take(meta.location.as_ref().len()) {
+                return Err(failure::error(
+                    Cause::Other,
+                    "list",
+                    prefix.as_str(),
+                    ListingLimit::WHY,
+                ));
+            }
             if self
                 .entry(&meta)
                 .is_some_and(|entry| each(entry).is_break())
@@ -472,5 +506,36 @@ impl Backend for BucketBackend {
                 copied.map_err(|e| fail(&e))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_57_a_listing_that_does_not_end_is_given_up() {
+        let mut bucket = BucketBackend::in_memory().unwrap();
+        for i in 0..20 {
+            let name: Name = format!("v1/objects/{i}").parse().unwrap();
+            bucket
+                .put(&name, Body::Bytes(b"x"), PutMode::Overwrite)
+                .unwrap();
+        }
+        let count = |bucket: &BucketBackend| {
+            let mut n = 0;
+            let listed = bucket.list(&"v1".parse().unwrap(), &mut |_| {
+                n += 1;
+                ControlFlow::Continue(())
+            });
+            (n, listed.map_err(|e| e.why))
+        };
+        assert_eq!(count(&bucket), (20, Ok(())));
+        bucket.limit = ListingLimit::of(1500);
+        let (n, listed) = count(&bucket);
+        assert!(n < 12, "{n}");
+        assert!(listed.unwrap_err().contains("does not end"));
+        bucket.traits.lists_directories = true;
+        assert!(count(&bucket).1.unwrap_err().contains("does not end"));
     }
 }

@@ -10,19 +10,22 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::failure;
 use super::patience::unique;
+use crate::digest::Digest;
 use crate::remote::{
     Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
 };
-use crate::store::rename_noreplace;
+use crate::store::{Renamed, rename_if_free, touch};
 
 /// Where files are until they are whole. No name begins with a dot.
 const UNFINISHED: &str = ".unfinished";
 /// What is unfinished for so long has no writer any more.
 const ABANDONED: Duration = Duration::from_secs(2 * 86_400);
+/// A claim takes two system calls; one that lasts so long has no owner any more.
+const CLAIM: Duration = Duration::from_secs(5);
 /// Names have fewer segments; links that lead in circles have more.
 const DEEPEST: usize = 16;
 
@@ -140,13 +143,43 @@ impl DirectoryBackend {
         match mode {
             PutMode::Overwrite => fs::rename(from, to)?,
             PutMode::Create => {
-                if !rename_noreplace(from, to)? {
+                let renamed = match rename_if_free(from, to)? {
+                    Renamed::Impossible => self.rename_claimed(from, to)?,
+                    done => done,
+                };
+                if renamed != Renamed::Done {
                     return Ok(PutOutcome::WasThere);
                 }
             }
         }
         sync_directory(to.parent().unwrap_or(&self.base))?;
         Ok(PutOutcome::Written)
+    }
+
+    /// Where a name cannot be given only if it is free: whoever makes a certain file, which only one can, may look and rename.
+    fn rename_claimed(&self, from: &Path, to: &Path) -> io::Result<Renamed> {
+        let word = Digest::of(to.as_os_str().as_encoded_bytes()).hex();
+        let claim = self.base.join(UNFINISHED).join(format!("claim-{word}"));
+        let begun = Instant::now();
+        loop {
+            match File::options().write(true).create_new(true).open(&claim) {
+                Ok(_) => break,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    // Its maker may have died in between.
+                    if begun.elapsed() > CLAIM {
+                        let _ = fs::remove_file(&claim);
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        let renamed = match fs::symlink_metadata(to) {
+            Ok(_) => Ok(Renamed::Taken),
+            Err(_) => fs::rename(from, to).map(|()| Renamed::Done),
+        };
+        let _ = fs::remove_file(&claim);
+        renamed
     }
 
     fn walk(
@@ -331,20 +364,6 @@ impl Backend for DirectoryBackend {
                 .map(|_| ()),
             other => other.map_err(|e| self.fail("freshen", name.as_str(), &e)),
         }
-    }
-}
-
-/// Sets the times to now by the clock of the file system: a server's, not ours.
-fn touch(path: &Path) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| io::Error::from(io::ErrorKind::NotFound))?;
-    // SAFETY: the path is NUL-terminated and outlives the call; null times are documented to mean now.
-    let rc = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), std::ptr::null(), 0) };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 

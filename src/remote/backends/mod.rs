@@ -9,11 +9,14 @@
 //! | `directory.rs` | directories |
 //! | `sftp.rs` | what `ssh` reaches |
 //! | `runtime.rs`, `patience.rs`, `failure.rs` | async under a blocking seam; how long and how often; what went wrong |
+//! | `answers.rs`, `listing.rs` | how long an answer may be that is read as a whole; how long a listing |
 
+mod answers;
 mod aws;
 mod bucket;
 mod directory;
 mod failure;
+mod listing;
 mod netrc;
 mod patience;
 mod providers;
@@ -44,8 +47,57 @@ pub struct Settings {
     pub virtual_hosted: bool,
     /// Requests are not signed: a public bucket, read only.
     pub anonymous: bool,
+    /// S3: what the bucket's owner demands of every write.
+    pub encryption: Option<Encryption>,
     /// The storage was found to ignore conditional writes.
     pub no_conditional_put: bool,
+}
+
+/// How S3 is to encrypt what is written, where the bucket refuses writes that do not say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encryption {
+    /// `AES256`: with keys of S3.
+    Aes256,
+    /// `aws:kms`: with a key of KMS, by its id or ARN; the account's own where none is named.
+    Kms(Option<String>),
+    /// `aws:kms:dsse`: twice.
+    KmsTwice(Option<String>),
+}
+
+impl Encryption {
+    /// As Amazon's tools write it, with the key.
+    ///
+    /// # Errors
+    /// There is no such encryption, or it takes no key.
+    pub fn parse(sse: &str, key: Option<&str>) -> Result<Encryption, String> {
+        let key = key.map(str::to_owned);
+        match (sse, key) {
+            ("AES256", None) => Ok(Encryption::Aes256),
+            ("AES256", Some(_)) => {
+                Err("`AES256` takes no key; with one it is `aws:kms`".to_owned())
+            }
+            ("aws:kms", key) => Ok(Encryption::Kms(key)),
+            ("aws:kms:dsse", key) => Ok(Encryption::KmsTwice(key)),
+            (other, _) => Err(format!(
+                "`{}` is no encryption; it is `AES256`, `aws:kms` or `aws:kms:dsse`",
+                other.escape_debug()
+            )),
+        }
+    }
+
+    /// The word, and the key.
+    pub fn words(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Encryption::Aes256 => ("AES256", None),
+            Encryption::Kms(key) => ("aws:kms", key.as_deref()),
+            Encryption::KmsTwice(key) => ("aws:kms:dsse", key.as_deref()),
+        }
+    }
+}
+
+/// How long a remote may be silent.
+pub fn silence() -> std::time::Duration {
+    patience::silence()
 }
 
 /// A word nobody else makes, legal in a name.

@@ -1,17 +1,34 @@
 //! How long is waited, and how often something is tried again.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
 use crate::remote::BackendError;
 
-/// Until a connection stands.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
+/// Says how many seconds a remote may be silent, for networks that are slower, or for who would rather know sooner.
+const VARIABLE: &str = "REPRO_REMOTE_PATIENCE";
+/// Seconds, where nothing is said.
+const SILENCE_S: u64 = 60;
+
 /// Without a byte from the other side. It spans the sending of a request too, so a part of [`PART_BYTES`] must get through
 /// in this time: 140 kB/s.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+pub(super) fn silence() -> Duration {
+    static SAID: OnceLock<Duration> = OnceLock::new();
+    *SAID.get_or_init(|| {
+        let said = std::env::var(VARIABLE).ok();
+        let seconds = said.and_then(|text| text.trim().parse::<u64>().ok());
+        Duration::from_secs(seconds.unwrap_or(SILENCE_S).clamp(1, 86_400))
+    })
+}
+
+/// Until a connection stands.
+pub(super) fn connect() -> Duration {
+    silence() / 6
+}
+
 /// Size of the pieces large bodies are sent in, and of the largest that is sent in one.
 pub(super) const PART_BYTES: u64 = 8 << 20;
 /// How often a request is tried, the first time included.
@@ -26,7 +43,7 @@ pub(super) fn retry() -> RetryConfig {
             base: 2.0,
         },
         max_retries: TRIES as usize - 1,
-        retry_timeout: Duration::from_secs(90),
+        retry_timeout: silence() * 3 / 2,
     }
 }
 
@@ -34,8 +51,8 @@ pub(super) fn client() -> ClientOptions {
     ClientOptions::new()
         // A whole large body may take long; silence may not.
         .with_timeout_disabled()
-        .with_connect_timeout(CONNECT)
-        .with_read_timeout(SILENCE)
+        .with_connect_timeout(connect())
+        .with_read_timeout(silence())
         .with_user_agent(http_agent())
 }
 

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 
+use super::answers::Bounding;
 use super::aws::{self, Credentials};
 use super::bucket::{BucketBackend, Creating, Touch, Traits};
 use super::runtime::Runtime;
@@ -31,6 +32,7 @@ pub(super) fn s3(
     let described = Location::S3(bucket.clone()).to_string();
     // Before the client: it sets TLS up.
     let runtime = Runtime::new()?;
+    let answers = Bounding::default();
     let profile = aws::Profile::read(settings.profile.as_deref(), env)
         .map_err(|why| failure::error(Cause::Refused, "use", &described, why))?;
     let region = settings
@@ -63,6 +65,21 @@ pub(super) fn s3(
         };
         builder = builder.with_endpoint(endpoint);
     }
+    if let Some(encryption) = &settings.encryption {
+        let (word, key) = encryption.words();
+        let said = [
+            ("aws_server_side_encryption", Some(word)),
+            ("aws_sse_kms_key_id", key),
+        ];
+        for (name, value) in said {
+            if let Some(value) = value {
+                let name = name
+                    .parse::<AmazonS3ConfigKey>()
+                    .map_err(|e| failure::of_store("use", &described, &e))?;
+                builder = builder.with_config(name, value);
+            }
+        }
+    }
     // On an encrypted connection the bodies need no second checksum; names and signatures guard them end to end.
     let is_encrypted = endpoint.as_deref().is_none_or(|e| !is_plain_http(e));
     let conditional = match settings.no_conditional_put {
@@ -78,6 +95,7 @@ pub(super) fn s3(
         .with_disable_bulk_delete(true)
         .with_client_options(client)
         .with_retry(patience::retry())
+        .with_http_connector(answers.clone())
         .build()
         .map_err(|e| failure::of_store("use", &described, &e))?;
     let described = match &endpoint {
@@ -90,6 +108,7 @@ pub(super) fn s3(
         &bucket.prefix,
         traits(Touch::CopyAside, settings),
         described,
+        answers,
     )
 }
 
@@ -98,6 +117,7 @@ pub(super) fn gcs(bucket: &Bucket, settings: &Settings) -> Result<BucketBackend,
     let described = Location::Gcs(bucket.clone()).to_string();
     // Before the client: it sets TLS up.
     let runtime = Runtime::new()?;
+    let answers = Bounding::default();
     let mut client = patience::client();
     let mut builder = GoogleCloudStorageBuilder::from_env();
     if let Some(endpoint) = &settings.endpoint {
@@ -109,6 +129,7 @@ pub(super) fn gcs(bucket: &Bucket, settings: &Settings) -> Result<BucketBackend,
         .with_skip_signature(settings.anonymous)
         .with_client_options(client)
         .with_retry(patience::retry())
+        .with_http_connector(answers.clone())
         .build()
         .map_err(|e| failure::of_store("use", &described, &e))?;
     BucketBackend::new(
@@ -117,6 +138,7 @@ pub(super) fn gcs(bucket: &Bucket, settings: &Settings) -> Result<BucketBackend,
         &bucket.prefix,
         traits(Touch::CopyOnto, settings),
         described,
+        answers,
     )
 }
 
@@ -129,6 +151,7 @@ pub(super) fn azure(
     let described = Location::Azure(bucket.clone()).to_string();
     // Before the client: it sets TLS up.
     let runtime = Runtime::new()?;
+    let answers = Bounding::default();
     let account = settings
         .account
         .clone()
@@ -152,6 +175,7 @@ pub(super) fn azure(
         .with_skip_signature(settings.anonymous)
         .with_client_options(client)
         .with_retry(patience::retry())
+        .with_http_connector(answers.clone())
         .build()
         .map_err(|e| failure::of_store("use", &described, &e))?;
     BucketBackend::new(
@@ -160,6 +184,7 @@ pub(super) fn azure(
         &bucket.prefix,
         traits(Touch::CopyOnto, settings),
         described,
+        answers,
     )
 }
 

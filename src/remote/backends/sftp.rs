@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use openssh_sftp_client::error::SftpErrorKind;
@@ -22,9 +22,11 @@ use openssh_sftp_client::{Error, Sftp, SftpOptions, UnixTimeStamp};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use super::listing::ListingLimit;
 use super::patience::{self, unique, with_patience};
 use super::runtime::Runtime;
 use super::{Env, failure};
+use crate::digest::Digest;
 use crate::remote::location::SftpPlace;
 use crate::remote::{
     Backend, BackendError, Body, Cause, Entry, Location, Name, PutMode, PutOutcome, Reading,
@@ -34,6 +36,8 @@ use crate::remote::{
 const UNFINISHED: &str = ".unfinished";
 /// What is unfinished for so long has no writer any more.
 const ABANDONED: Duration = Duration::from_secs(2 * 86_400);
+/// A claim takes a few messages; one that lasts so long has no owner any more.
+const CLAIM: Duration = Duration::from_secs(20);
 /// Bytes asked for and sent at a time; servers take no more in one message.
 const MESSAGE_BYTES: usize = 255 << 10;
 /// Bytes of what ssh says that are kept.
@@ -99,6 +103,14 @@ impl From<io::Error> for Trouble {
 impl Trouble {
     fn is_missing(&self) -> bool {
         matches!(self, Trouble::Server(SftpErrorKind::NoSuchFile, _))
+    }
+
+    /// What servers say of a file system without links: not permitted, or not supported.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Trouble::Server(SftpErrorKind::PermDenied | SftpErrorKind::OpUnsupported, _)
+        )
     }
 
     /// Servers say so little as this when a name is taken.
@@ -213,7 +225,7 @@ impl SftpBackend {
         name: &Name,
         call: impl Fn(Arc<Connection>) -> Answer<'a, T>,
     ) -> Result<T, BackendError> {
-        self.call(doing, name.as_str(), patience::SILENCE, call)
+        self.call(doing, name.as_str(), patience::silence(), call)
     }
 }
 
@@ -228,7 +240,7 @@ async fn connect(
     let mut command = Command::new(program);
     command.args(words).args([
         "-oBatchMode=yes",
-        "-oConnectTimeout=10",
+        &format!("-oConnectTimeout={}", patience::connect().as_secs().max(1)),
         "-oServerAliveInterval=15",
         "-oServerAliveCountMax=3",
     ]);
@@ -271,7 +283,7 @@ async fn connect(
         }
     });
     let started = tokio::time::timeout(
-        patience::CONNECT * 2,
+        patience::connect() * 2,
         Sftp::new(
             stdin,
             stdout,
@@ -404,7 +416,13 @@ impl Connection {
         Ok(file.as_mut().as_mut_file().clone().close().await?)
     }
 
-    async fn publish(&self, from: &Path, to: &Path, mode: PutMode) -> Result<PutOutcome, Trouble> {
+    async fn publish(
+        &self,
+        base: &Path,
+        from: &Path,
+        to: &Path,
+        mode: PutMode,
+    ) -> Result<PutOutcome, Trouble> {
         let mut fs = self.sftp.fs();
         if mode == PutMode::Create && self.sftp.support_hardlink() {
             match fs.hard_link(from, to).await.map_err(Trouble::from) {
@@ -412,11 +430,54 @@ impl Connection {
                     fs.remove_file(from).await?;
                     return Ok(PutOutcome::Written);
                 }
-                Err(e) if e.is_failure() => {}
+                // A name that is taken, or a file system without links: they say so in different words.
+                Err(e) if e.is_failure() || e.is_refusal() => {}
                 Err(e) => return Err(e),
             }
         }
-        // A name that is taken, or a file system without links.
+        let claim = match mode {
+            PutMode::Create => Some(self.claim(base, to).await?),
+            PutMode::Overwrite => None,
+        };
+        let published = self.publish_by_name(from, to, mode).await;
+        if let Some(claim) = claim {
+            let _ = fs.remove_file(claim).await;
+        }
+        published
+    }
+
+    /// Whoever makes a certain file, which only one can, may look whether a name is free and take it. The claim is to be removed.
+    async fn claim(&self, base: &Path, to: &Path) -> Result<PathBuf, Trouble> {
+        let word = Digest::of(to.as_os_str().as_encoded_bytes()).hex();
+        let claim = base.join(UNFINISHED).join(format!("claim-{word}"));
+        let begun = Instant::now();
+        loop {
+            let mut options = self.sftp.options();
+            options.write(true).create_new(true);
+            match options.open(&claim).await.map_err(Trouble::from) {
+                Ok(file) => {
+                    file.close().await?;
+                    return Ok(claim);
+                }
+                Err(e) if e.is_failure() && begun.elapsed() < CLAIM * 2 => {
+                    // Its maker may have died in between.
+                    if begun.elapsed() > CLAIM {
+                        let _ = self.sftp.fs().remove_file(&claim).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    async fn publish_by_name(
+        &self,
+        from: &Path,
+        to: &Path,
+        mode: PutMode,
+    ) -> Result<PutOutcome, Trouble> {
+        let mut fs = self.sftp.fs();
         if mode == PutMode::Create && fs.symlink_metadata(to).await.is_ok() {
             fs.remove_file(from).await?;
             return Ok(PutOutcome::WasThere);
@@ -458,7 +519,7 @@ impl Connection {
         dir: PathBuf,
         name: String,
         depth: usize,
-        found: &'a Mutex<Vec<Entry>>,
+        found: &'a Mutex<(Vec<Entry>, ListingLimit)>,
     ) -> Answer<'a, ()> {
         Box::pin(async move {
             let mut fs = self.sftp.fs();
@@ -470,6 +531,18 @@ impl Connection {
             let mut entries = Box::pin(opened.read_dir());
             while let Some(entry) = entries.next().await {
                 let entry = entry?;
+                let bytes = entry.filename().as_os_str().len();
+                if !found
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .1
+                    .take(bytes)
+                {
+                    return Err(Trouble::Server(
+                        SftpErrorKind::Failure,
+                        ListingLimit::WHY.to_owned(),
+                    ));
+                }
                 let Some(segment) = entry.filename().to_str() else {
                     continue;
                 };
@@ -486,11 +559,15 @@ impl Connection {
                 if meta.file_type().is_some_and(|t| t.is_dir()) {
                     below.push((dir.join(segment), entry_name));
                 } else if let Some((bytes_total, modified)) = meta_of(&meta) {
-                    found.lock().unwrap_or_else(|e| e.into_inner()).push(Entry {
-                        name: entry_name,
-                        bytes_total,
-                        modified,
-                    });
+                    found
+                        .lock()
+                        .unwrap_or_else(|e| e.into_inner())
+                        .0
+                        .push(Entry {
+                            name: entry_name,
+                            bytes_total,
+                            modified,
+                        });
                 }
             }
             drop(entries);
@@ -569,17 +646,17 @@ impl Backend for SftpBackend {
         }
         let (base, to, body) = (self.base(), self.path(name), &body);
         // As slow as 100 kB/s is still work.
-        let patience = patience::SILENCE + Duration::from_secs(bytes_total / 100_000);
+        let patience = patience::silence() + Duration::from_secs(bytes_total / 100_000);
         self.call("write", name.as_str(), patience, move |c| {
             let (base, to) = (base.clone(), to.clone());
             Box::pin(async move {
                 let from = base.join(UNFINISHED).join(unique());
                 let done = async {
                     c.write(&base, &from, body).await?;
-                    match c.publish(&from, &to, mode).await {
+                    match c.publish(&base, &from, &to, mode).await {
                         Err(e) if e.is_missing() => {
                             make_parents(&c, &base, &to).await?;
-                            c.publish(&from, &to, mode).await
+                            c.publish(&base, &from, &to, mode).await
                         }
                         other => other,
                     }
@@ -599,18 +676,19 @@ impl Backend for SftpBackend {
         prefix: &Name,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
-        let found = Mutex::new(Vec::new());
+        let found = Mutex::new((Vec::new(), ListingLimit::default()));
         // Hundreds of directories, one after another.
-        let patience = patience::SILENCE * 10;
+        let patience = patience::silence() * 10;
         self.call("list", prefix.as_str(), patience, |c| {
-            found.lock().unwrap_or_else(|e| e.into_inner()).clear();
+            *found.lock().unwrap_or_else(|e| e.into_inner()) =
+                (Vec::new(), ListingLimit::default());
             let found = &found;
             Box::pin(async move {
                 c.list(self.path(prefix), prefix.to_string(), 0, found)
                     .await
             })
         })?;
-        for entry in found.into_inner().unwrap_or_else(|e| e.into_inner()) {
+        for entry in found.into_inner().unwrap_or_else(|e| e.into_inner()).0 {
             if each(entry).is_break() {
                 break;
             }
@@ -695,7 +773,7 @@ impl io::Read for FileReader {
             return Ok(0);
         }
         let read = self.runtime.wait(async {
-            tokio::time::timeout(patience::SILENCE, self.file.read(&mut buffer[..most])).await
+            tokio::time::timeout(patience::silence(), self.file.read(&mut buffer[..most])).await
         });
         let bytes = read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         if bytes == 0 {

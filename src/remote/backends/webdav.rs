@@ -15,6 +15,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, IF_NONE_MATCH};
 use tokio::io::AsyncReadExt;
 use url::Url;
 
+use super::answers::Bounding;
 use super::bucket::{BucketBackend, Creating, Touch, Traits};
 use super::netrc::{self, Login};
 use super::patience::{self, PART_BYTES, with_patience};
@@ -68,6 +69,7 @@ impl WebDavBackend {
         // Names in listings begin at the root of the server, so the path of the address is the prefix.
         let mut root = url.clone();
         root.set_path("");
+        let answers = Bounding::default();
         let build = |headers: HeaderMap| {
             let options: ClientOptions = patience::client()
                 .with_allow_http(true)
@@ -76,6 +78,7 @@ impl WebDavBackend {
                 .with_url(root.as_str())
                 .with_client_options(options)
                 .with_retry(patience::retry())
+                .with_http_connector(answers.clone())
                 .build()
                 .map_err(|e| failure::of_store("use", url.as_str(), &e))
         };
@@ -94,9 +97,10 @@ impl WebDavBackend {
             prefix.trim_matches('/'),
             traits,
             url.to_string(),
+            answers.clone(),
         )?;
         let client = reqwest::Client::builder()
-            .connect_timeout(patience::CONNECT)
+            .connect_timeout(patience::connect())
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| {
@@ -120,7 +124,7 @@ impl WebDavBackend {
     fn stream(&self, name: &Name, body: &Body<'_>, bytes_total: u64) -> Result<(), BackendError> {
         let mut url = self.url.clone();
         url.set_path(&format!("{}/{name}", self.url.path().trim_end_matches('/')));
-        let patience = patience::SILENCE + Duration::from_secs(bytes_total / SLOWEST);
+        let patience = patience::silence() + Duration::from_secs(bytes_total / SLOWEST);
         let answered = self.runtime.wait(async {
             let body = streamed(body).await.map_err(Trouble::Local)?;
             let sent = self
@@ -197,7 +201,7 @@ impl WebDavBackend {
             .client
             .request(method, url)
             .headers(self.headers.clone())
-            .timeout(patience::SILENCE);
+            .timeout(patience::silence());
         with_patience(|_| {
             let request = request.try_clone().ok_or_else(|| {
                 failure::error(
@@ -295,6 +299,10 @@ fn percent_decoded(path: &str) -> String {
 impl Backend for WebDavBackend {
     fn describe(&self) -> String {
         self.small.describe()
+    }
+
+    fn take_listed_bytes(&self) -> u64 {
+        self.small.take_listed_bytes()
     }
 
     fn get(&self, name: &Name, from: u64) -> Result<Reading, BackendError> {
