@@ -38,6 +38,8 @@ pub enum Domain {
     State,
     /// A result: the outputs of one action, content-named.
     Result,
+    /// A place in a view of a tree; known to one store only.
+    View,
 }
 
 impl Domain {
@@ -47,6 +49,7 @@ impl Domain {
             Domain::Action => "repro 2026-11 action v1",
             Domain::State => "repro 2026-11 state v1",
             Domain::Result => "repro 2026-11 result v1",
+            Domain::View => "repro 2026-11 view v1",
         }
     }
 }

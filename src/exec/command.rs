@@ -1,7 +1,8 @@
 //! Runs a command stage: a shell in its private directory, with what it declares and nothing else.
 //!
 //! The environment is what the stage declares, and: `PATH` of the caller (tools are declared by version), `HOME` and
-//! `TMPDIR` inside the private directory, `LANG=C.UTF-8` and `TZ=UTC`, all of which the declared environment may override.
+//! `TMPDIR` a directory of its own with a short name (`/tmp` where it has one to itself), `LANG=C.UTF-8` and `TZ=UTC`, all
+//! of which the declared environment may override.
 //! Standard input is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,14 +17,11 @@ use super::failure::signal_name;
 use super::log::Log;
 use super::private_dir::PrivateDir;
 use super::process::{self, Ended, Heard, Launch, Stop};
-use super::sandbox::{self, Allowed};
 use super::secrets::Secrets;
-use super::{
-    Cancel, Cause, Failure, Finished, InputOrigin, Note, Request, SandboxReport, Usage, Work,
-    outputs, placing, searched,
-};
+use super::walls::{Needs, Walls};
+use super::{Cancel, Cause, Failure, Finished, Note, Request, Usage, outputs, placing, searched};
 use crate::job::Event;
-use crate::plan::{self, Sandbox};
+use crate::plan;
 
 /// Runs it to its end.
 pub fn execute(
@@ -45,12 +43,16 @@ pub fn execute(
             source,
         })
     })?;
-    let mut write: Vec<&Path> = vec![&dir.work, &dir.tmp];
+    let mut write: Vec<&Path> = vec![&dir.work];
     write.extend(around.write.iter().map(PathBuf::as_path));
-    let read: Vec<&Path> = around.read.iter().map(PathBuf::as_path).collect();
-    let (ruleset, sandbox) = confine(request, programs, &write, &read);
-    let is_enforced = sandbox == SandboxReport::Enforced;
-    placing::place(request, &dir.work, is_enforced).map_err(early)?;
+    let needs = Needs {
+        programs,
+        read: around.read.iter().map(PathBuf::as_path).collect(),
+        write,
+        inputs_in_place: false,
+    };
+    let mut walls = Walls::around(request, &dir, needs).map_err(early)?;
+    let placed = placing::place(request, &dir.work, walls.means).map_err(early)?;
     around
         .link_into(&dir.work, &request.project_root)
         .map_err(|source| {
@@ -59,6 +61,7 @@ pub fn execute(
                 source,
             })
         })?;
+    let room = walls.room(&dir.work, &placed.mounts).map_err(early)?;
     if let Some(text) = undeclared_environment(command, request) {
         notes(Note::Event(Event::Warning { text }));
     }
@@ -74,8 +77,8 @@ pub fn execute(
         .env_clear();
     process
         .env("PATH", around.path())
-        .env("HOME", &dir.tmp)
-        .env("TMPDIR", &dir.tmp);
+        .env("HOME", walls.tmp())
+        .env("TMPDIR", walls.tmp());
     process
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC")
@@ -85,7 +88,8 @@ pub fn execute(
     let launch = Launch {
         command: process,
         memory_bytes: memory_limit(request),
-        ruleset,
+        room,
+        ruleset: walls.ruleset.take(),
         timeout: timeout(request),
         grace: grace(request),
         apart: false,
@@ -98,6 +102,7 @@ pub fn execute(
     });
     let (tail, logged) = log.finish();
     let fail = |cause, usage| {
+        placed.leave_links();
         Box::new(Failure {
             id: request.id.clone(),
             cause,
@@ -123,7 +128,7 @@ pub fn execute(
                     script: &command.script,
                     tail: &tail,
                     ended: cause.to_string(),
-                    enforced: is_enforced,
+                    enforced: walls.report.is_enforced(),
                 };
                 denied::wanted(&scene).unwrap_or(cause)
             }
@@ -140,8 +145,10 @@ pub fn execute(
             usage,
         )
     })?;
-    let outputs = outputs::check(&request.outputs, &dir.work, |o| o.path.under(&dir.work))
-        .map_err(|cause| fail(cause, usage))?;
+    let outputs = outputs::check(&request.outputs, &dir.work, &placed, |o| {
+        o.path.under(&dir.work)
+    })
+    .map_err(|cause| fail(cause, usage))?;
     let warning = outputs::keep_secrets_out(&outputs, &secrets, &dir.work)
         .map_err(|cause| fail(cause, usage))?;
     for text in warning
@@ -157,7 +164,7 @@ pub fn execute(
         figures: BTreeMap::new(),
         log: dir.log,
         usage,
-        sandbox,
+        sandbox: walls.report,
     })
 }
 
@@ -211,65 +218,6 @@ pub(super) fn open_log(dir: &PrivateDir, secrets: &Secrets) -> Result<Log, Cause
         source,
     })?;
     Ok(log.masked_by(secrets.mask()))
-}
-
-/// The ruleset for a process of this request, and what to report.
-pub(super) fn confine(
-    request: &Request,
-    programs: Vec<&str>,
-    write: &[&Path],
-    read: &[&Path],
-) -> (Option<std::os::fd::OwnedFd>, SandboxReport) {
-    if request.policy.sandbox == Sandbox::Off {
-        return (None, SandboxReport::Off);
-    }
-    let mut links = Vec::new();
-    let mut readable = read.to_vec();
-    for input in &request.inputs {
-        let path = input.origin.path();
-        // A command's copies of project files lie in its private directory.
-        if !(matches!(request.work, Work::Command(_))
-            && matches!(input.origin, InputOrigin::ProjectFile(_)))
-        {
-            readable.push(path);
-        }
-        if matches!(input.origin, InputOrigin::TreeView(_)) {
-            linked_files(path, &request.store_roots, &mut links);
-        }
-    }
-    readable.extend(links.iter().map(AsRef::<Path>::as_ref));
-    let allowed = Allowed {
-        project_root: &request.project_root,
-        programs,
-        read: readable,
-        read_unlisted: &request.store_roots,
-        write: write.to_vec(),
-        gpus: request.policy.gpus > 0,
-    };
-    match sandbox::ruleset(&allowed) {
-        Ok(ruleset) => (Some(ruleset), SandboxReport::Enforced),
-        Err(reason) => (None, SandboxReport::Unavailable(reason)),
-    }
-}
-
-/// The files a view of a tree links to, outside of the roots that are allowed anyway.
-fn linked_files(dir: &Path, roots: &[std::path::PathBuf], found: &mut Vec<std::path::PathBuf>) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => linked_files(&path, roots, found),
-            Ok(kind) if kind.is_symlink() => {
-                let is_known = |t: &Path| roots.iter().any(|r| t.starts_with(r));
-                // The usual link names its object outright: that is seen without asking the disk again.
-                if std::fs::read_link(&path).is_ok_and(|t| is_known(&t)) {
-                    continue;
-                }
-                let target = path.canonicalize().ok();
-                found.extend(target.filter(|t| !t.starts_with(dir) && !is_known(t)));
-            }
-            _ => {}
-        }
-    }
 }
 
 /// The enforced memory limit. A CUDA process writes to memory mapped in sizes that mean nothing, so none with GPUs.

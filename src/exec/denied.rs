@@ -86,18 +86,18 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
         }
     }
     if scene.enforced {
-        let refused = scene
-            .tail
-            .iter()
-            .filter(|l| l.to_lowercase().contains("permission denied"));
-        for word in refused.flat_map(|l| words(l)) {
-            let path = Path::new(word);
-            if path.is_absolute()
-                && path.components().count() > 2
-                && path.exists()
-                && !path.starts_with(scene.work)
-                && !is_system(path)
-            {
+        for line in complaints {
+            let is_refused = line.to_lowercase().contains("permission denied");
+            let is_it = |word: &&str| {
+                let path = Path::new(word);
+                let is_hidden = ["/tmp", "/dev/shm"].iter().any(|c| path.starts_with(c));
+                path.is_absolute()
+                    && path.components().count() > 2
+                    && path.exists()
+                    && !path.starts_with(scene.work)
+                    && (is_hidden || (is_refused && !is_system(path)))
+            };
+            if let Some(word) = words(line).into_iter().find(is_it) {
                 return Some(Cause::Denied {
                     path: word.to_owned(),
                     ended: scene.ended.clone(),

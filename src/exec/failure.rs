@@ -142,6 +142,12 @@ pub enum Cause {
         /// Why.
         source: std::io::Error,
     },
+    /// It renamed the place of an input, or put something else there.
+    #[error("it moved or replaced its input `{need}`, which is only shown there")]
+    InputMoved {
+        /// The need.
+        need: Arc<str>,
+    },
     /// The private directory, log or process could not be handled.
     #[error("{what}: {source}")]
     Io {
@@ -185,6 +191,7 @@ impl Cause {
                  of the kind in a stage"
                     .into()
             }
+            Cause::InputMoved { .. } => "inputs are read-only: let it copy what it wants to move or change".into(),
             Cause::TimedOut { .. } => "raise `timeout:` of the stage".into(),
             Cause::Signal { signal: libc::SIGKILL, .. } => {
                 "the kernel kills so when memory runs out: see `dmesg`, and declare `memory:` so that fewer stages run at once".into()

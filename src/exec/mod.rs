@@ -25,17 +25,20 @@ pub mod external;
 mod failure;
 pub mod keeper;
 mod log;
+mod namespaces;
 mod outputs;
 mod placing;
 mod private_dir;
 mod process;
 mod reaper;
+mod room;
 mod sandbox;
 mod searched;
 mod secrets;
 mod spawner;
 mod surroundings;
 mod tools;
+mod walls;
 mod worker;
 
 #[cfg(test)]
@@ -120,11 +123,11 @@ pub struct PlacedInput {
 /// Where an input is before it is placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InputOrigin {
-    /// A file or directory of the project. A command gets a copy, so it sees one stable version and cannot change it.
+    /// A file or directory of the project.
     ProjectFile(PathBuf),
     /// A file of the store.
     Object(PathBuf),
-    /// A directory that shows a tree of the store, by links or files.
+    /// A directory that shows a tree of the store, by files of its own or by links into the store.
     TreeView(PathBuf),
 }
 
@@ -182,12 +185,21 @@ pub struct Usage {
 pub enum SandboxReport {
     /// Undeclared reads failed.
     Enforced,
+    /// Undeclared reads failed; what else could not be kept apart, and why.
+    Degraded(String),
     /// `sandbox: off`.
     Off,
     /// This machine cannot check; why.
     Unavailable(String),
     /// A built-in kind: it reads what its job names.
     NotNeeded,
+}
+
+impl SandboxReport {
+    /// Undeclared reads failed.
+    pub fn is_enforced(&self) -> bool {
+        matches!(self, SandboxReport::Enforced | SandboxReport::Degraded(_))
+    }
 }
 
 /// Runs one action to its end, on the calling thread, which sleeps while the process runs.

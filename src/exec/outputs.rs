@@ -6,8 +6,9 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::placing::{Placed, stays_inside};
 use super::secrets::Secrets;
-use super::{Cause, Request, placing::stays_inside};
+use super::{Cause, Request};
 use crate::catalog::OutputSpec;
 
 /// Undeclared files named in a warning.
@@ -20,11 +21,20 @@ const EXTRAS_NAMED: usize = 5;
 pub fn check(
     specs: &[OutputSpec],
     work: &Path,
+    placed: &Placed,
     path_of: impl Fn(&OutputSpec) -> PathBuf,
 ) -> Result<BTreeMap<Arc<str>, PathBuf>, Cause> {
+    placed.check()?;
     let mut outputs = BTreeMap::new();
     for spec in specs {
-        outputs.insert(spec.name.clone(), check_one(spec, work, path_of(spec))?);
+        let path = check_one(spec, work, path_of(spec))?;
+        if let Some(need) = placed.input_at(&path) {
+            return Err(Cause::BadOutput {
+                name: spec.name.clone(),
+                problem: format!("{} leads to its input `{need}`; write a copy", spec.path),
+            });
+        }
+        outputs.insert(spec.name.clone(), path);
     }
     Ok(outputs)
 }

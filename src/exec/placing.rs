@@ -1,49 +1,126 @@
-//! Puts the inputs of a command where it expects them.
+//! Puts the inputs of a command where it expects them: ordinary files and directories under their own names.
 //!
-//! Files of the project are copied: the command cannot change them and sees one version of each. Artifacts of the store
-//! become symlinks when the sandbox keeps the command from writing through them, and copies otherwise. Copies share
-//! their blocks with the original where the file system can.
+//! Where the command has a room of its own (`room.rs`), large inputs are mounted read-only over empty placeholders, which
+//! costs the same for any size; small files of the project are copied, so that scripts may do with them what they like.
+//! Without a room everything is copied, with shared blocks where the file system can. Where it cannot, and the sandbox
+//! keeps the command from writing through them, what is large becomes symlinks instead, and the report of the sandbox says so.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Cause, InputOrigin, Request};
+
+/// Less than this of the project is copied even where it could be mounted.
+const SMALL: u64 = 1 << 20;
+/// More than this is linked where it can be neither mounted nor share blocks with a copy.
+const COPIED_MAX: u64 = 64 << 20;
+
+/// How inputs come to their places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// By mounts, in a room.
+    Mounts,
+    /// By copies, and links to what is large: the sandbox keeps the command from writing through them.
+    Links,
+    /// By copies.
+    Copies,
+}
+
+/// A file or directory that the room shows in the working directory.
+pub struct Mount {
+    /// What is shown.
+    pub from: PathBuf,
+    /// Where: an empty file or directory, as seen from outside of the room.
+    pub at: PathBuf,
+    need: Arc<str>,
+    placeholder: (u64, u64),
+}
+
+/// How the inputs were placed.
+#[derive(Default)]
+pub struct Placed {
+    /// What is still to be mounted.
+    pub mounts: Vec<Mount>,
+}
+
+impl Placed {
+    /// The placeholders lie where they were put: what a command renamed would become an empty output.
+    ///
+    /// # Errors
+    /// [`Cause::InputMoved`].
+    pub fn check(&self) -> Result<(), Cause> {
+        let is_there = |mount: &Mount| identity(&mount.at).is_ok_and(|id| id == mount.placeholder);
+        match self.mounts.iter().find(|m| !is_there(m)) {
+            None => Ok(()),
+            Some(moved) => Err(Cause::InputMoved {
+                need: moved.need.clone(),
+            }),
+        }
+    }
+
+    /// The input that is shown at `path`, around it or in it.
+    pub fn input_at(&self, path: &Path) -> Option<&str> {
+        let touches = |m: &&Mount| m.at.starts_with(path) || path.starts_with(&m.at);
+        self.mounts.iter().find(touches).map(|m| &*m.need)
+    }
+
+    /// Replaces the placeholders by links to what was mounted on them, for people who look at the directory afterwards.
+    pub fn leave_links(&self) {
+        for mount in self.mounts.iter().filter(|_| self.check().is_ok()) {
+            let is_gone = fs::remove_file(&mount.at)
+                .or_else(|_| fs::remove_dir(&mount.at))
+                .is_ok();
+            if is_gone {
+                // The directory is only looked at; a link that cannot be made is missing there.
+                let _ = symlink(&mount.from, &mount.at);
+            }
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|m| (m.dev(), m.ino()))
+}
 
 /// Places all inputs of `request` under `work` and makes the parents of its outputs.
 ///
 /// # Errors
 /// [`Cause::Input`] names the input that is missing or unreadable.
-pub fn place(request: &Request, work: &Path, links_are_safe: bool) -> Result<(), Cause> {
+pub fn place(request: &Request, work: &Path, means: Means) -> Result<Placed, Cause> {
     let mut inputs: Vec<_> = request.inputs.iter().collect();
     // Outer before inner, should one lie within another.
     inputs.sort_by(|a, b| a.placed_at.cmp(&b.placed_at));
+    let outputs: BTreeSet<&str> = request.outputs.iter().map(|o| o.path.as_str()).collect();
     let mut places: BTreeSet<&str> = inputs.iter().map(|i| i.placed_at.as_str()).collect();
-    places.extend(request.outputs.iter().map(|o| o.path.as_str()));
+    places.extend(&outputs);
+    let mut placed = Placed::default();
     for input in inputs {
         let to = input.placed_at.under(work);
-        let from = input.origin.path();
         // Something else is to be made inside it: then it must be a directory of ours, not a way into the store.
         let inside = format!("{}/", input.placed_at);
         let is_outer = places
             .range::<str, _>((Bound::Excluded(inside.as_str()), Bound::Unbounded))
             .next()
             .is_some_and(|p| p.starts_with(&inside));
-        let is_project = matches!(input.origin, InputOrigin::ProjectFile(_));
-        let result = parents(&to).and_then(|()| {
-            if !is_project && links_are_safe && !is_outer {
-                fs::metadata(from).and_then(|_| symlink(from, &to))
-            } else {
-                copy(from, &to)
-            }
-        });
+        // It is to become part of an output, with all its bytes.
+        let is_output = Path::new(input.placed_at.as_str())
+            .ancestors()
+            .any(|dir| dir.to_str().is_some_and(|dir| outputs.contains(dir)));
+        let means = if is_output { Means::Copies } else { means };
+        let mut placing = Placing {
+            means,
+            need: &input.need,
+            mounts: &mut placed.mounts,
+        };
+        let result = parents(&to).and_then(|()| placing.input(&input.origin, &to, is_outer));
         result.map_err(|source| Cause::Input {
             need: input.need.clone(),
-            path: from.display().to_string(),
+            path: input.origin.path().display().to_string(),
             source,
         })?;
     }
@@ -53,7 +130,7 @@ pub fn place(request: &Request, work: &Path, links_are_safe: bool) -> Result<(),
             source,
         })?;
     }
-    Ok(())
+    Ok(placed)
 }
 
 fn parents(path: &Path) -> io::Result<()> {
@@ -63,48 +140,173 @@ fn parents(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Copies a file or a directory; a symlink at `from` itself is followed.
-pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let kind = fs::metadata(from)?.file_type();
-    if kind.is_dir() {
-        copy_tree(from, to, &mut PathBuf::new())
-    } else if kind.is_file() {
-        copy_file(from, to)
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is neither a file nor a directory",
-        ))
+/// What is known of a file or directory before it is placed.
+struct Extent {
+    bytes: u64,
+    /// A symlink in it leads out of it.
+    leads_out: bool,
+}
+
+impl Extent {
+    fn of(path: &Path) -> io::Result<Extent> {
+        let meta = fs::metadata(path)?;
+        let mut extent = Extent {
+            bytes: 0,
+            leads_out: false,
+        };
+        if meta.is_dir() {
+            extent.walk(path, &mut PathBuf::new())?;
+        } else if meta.is_file() {
+            extent.bytes = meta.len();
+        } else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is neither a file nor a directory",
+            ));
+        }
+        Ok(extent)
+    }
+
+    fn walk(&mut self, dir: &Path, inner: &mut PathBuf) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            inner.push(entry.file_name());
+            if kind.is_dir() {
+                self.walk(&entry.path(), inner)?;
+            } else if kind.is_symlink() {
+                if !stays_inside(inner, &fs::read_link(entry.path())?) {
+                    self.leads_out = true;
+                    self.bytes += fs::metadata(entry.path())?.len();
+                }
+            } else {
+                self.bytes += entry.metadata()?.len();
+            }
+            inner.pop();
+        }
+        Ok(())
     }
 }
 
-/// `inner` is the way from the tree's root to here.
-fn copy_tree(from: &Path, to: &Path, inner: &mut PathBuf) -> io::Result<()> {
-    match fs::create_dir(to) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-        _ => {}
-    }
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        inner.push(entry.file_name());
-        if kind.is_symlink() {
-            let link = fs::read_link(&source)?;
-            // A link within the tree stays one; a link out of it is the store's way to show a file.
-            if stays_inside(inner, &link) {
-                symlink(link, target)?
-            } else {
-                copy(&source, &target)?
+/// Where one input goes.
+struct Placing<'a> {
+    means: Means,
+    need: &'a Arc<str>,
+    mounts: &'a mut Vec<Mount>,
+}
+
+impl Placing<'_> {
+    fn input(&mut self, origin: &InputOrigin, to: &Path, is_outer: bool) -> io::Result<()> {
+        let from = origin.path();
+        match (self.means, origin) {
+            (Means::Copies, _) => self.copy(from, to),
+            // What the store holds needs no look at its size.
+            (Means::Mounts, InputOrigin::Object(_)) if !is_outer => self.mount(from, to),
+            (Means::Mounts, _) => {
+                let extent = Extent::of(from)?;
+                let is_small =
+                    extent.bytes < SMALL && matches!(origin, InputOrigin::ProjectFile(_));
+                if is_small || is_outer || extent.leads_out {
+                    self.copy(from, to)
+                } else {
+                    self.mount(from, to)
+                }
             }
-        } else if kind.is_dir() {
-            copy_tree(&source, &target, inner)?;
-        } else {
-            copy(&source, &target)?;
+            (Means::Links, InputOrigin::ProjectFile(_)) => {
+                self.means = Means::Copies;
+                self.copy(from, to)
+            }
+            (Means::Links, _) => {
+                let extent = Extent::of(from)?;
+                if extent.bytes <= COPIED_MAX || is_outer {
+                    self.means = Means::Copies;
+                }
+                self.copy(from, to)
+            }
         }
-        inner.pop();
     }
-    Ok(())
+
+    fn mount(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        // Followed here, so that the room needs no names on the way.
+        let from = from.canonicalize()?;
+        if from.is_dir() {
+            match fs::create_dir(to) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
+        } else {
+            match fs::remove_file(to) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            File::create_new(to)?;
+        }
+        self.mounts.push(Mount {
+            placeholder: identity(to)?,
+            need: self.need.clone(),
+            from,
+            at: to.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Copies a file or a directory; a symlink at `from` itself is followed. Files that are large are mounted or linked
+    /// where that is the way.
+    fn copy(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let meta = fs::metadata(from)?;
+        let kind = meta.file_type();
+        if kind.is_dir() {
+            return self.copy_tree(from, to, &mut PathBuf::new());
+        }
+        if !kind.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is neither a file nor a directory",
+            ));
+        }
+        match self.means {
+            Means::Mounts if meta.len() >= SMALL => self.mount(from, to),
+            Means::Links => match clone_file(from, to)? {
+                Cloned::Yes => Ok(()),
+                Cloned::No(_) => {
+                    fs::remove_file(to).and_then(|()| symlink(from.canonicalize()?, to))
+                }
+            },
+            _ => match clone_file(from, to)? {
+                Cloned::Yes => Ok(()),
+                Cloned::No(mut files) => io::copy(&mut files.0, &mut files.1).map(drop),
+            },
+        }
+    }
+
+    /// `inner` is the way from the tree's root to here.
+    fn copy_tree(&mut self, from: &Path, to: &Path, inner: &mut PathBuf) -> io::Result<()> {
+        match fs::create_dir(to) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let (source, target) = (entry.path(), to.join(entry.file_name()));
+            let kind = entry.file_type()?;
+            inner.push(entry.file_name());
+            if kind.is_symlink() {
+                let link = fs::read_link(&source)?;
+                // A link within the tree stays one; a link out of it is the store's way to show a file.
+                if stays_inside(inner, &link) {
+                    symlink(link, target)?
+                } else {
+                    self.copy(&source, &target)?
+                }
+            } else if kind.is_dir() {
+                self.copy_tree(&source, &target, inner)?;
+            } else {
+                self.copy(&source, &target)?;
+            }
+            inner.pop();
+        }
+        Ok(())
+    }
 }
 
 /// Whether a symlink at `at` (relative to a tree's root) to `link` points into the tree, judged by its text.
@@ -121,11 +323,19 @@ pub fn stays_inside(at: &Path, link: &Path) -> bool {
     true
 }
 
-fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
-    // Once a clone has failed here it is not tried again: one ioctl and one error less per file.
-    static NO_CLONES: AtomicBool = AtomicBool::new(false);
-    let mut source = File::open(from)?;
-    let executable = source.metadata()?.permissions().mode() & 0o111 != 0;
+enum Cloned {
+    Yes,
+    /// The open files; the new one is empty.
+    No((File, File)),
+}
+
+/// Makes a file that shares its blocks with another, or at least an empty one.
+fn clone_file(from: &Path, to: &Path) -> io::Result<Cloned> {
+    // Between file systems where a clone has failed it is not tried again: one ioctl and one error less per file.
+    static WITHOUT: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+    let source = File::open(from)?;
+    let meta = source.metadata()?;
+    let executable = meta.permissions().mode() & 0o111 != 0;
     let mode = if executable { 0o755 } else { 0o644 };
     let create = || {
         OpenOptions::new()
@@ -134,7 +344,7 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
             .mode(mode)
             .open(to)
     };
-    let mut target = match create() {
+    let target = match create() {
         // A directory that was placed before brought the file along.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(to)?;
@@ -142,11 +352,13 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
         }
         other => other?,
     };
-    if !NO_CLONES.load(Ordering::Relaxed) {
+    let devices = (meta.dev(), target.metadata()?.dev());
+    let without = || WITHOUT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !without().contains(&devices) {
         match reflink_copy::reflink_file(&source, &target) {
-            Ok(()) => return Ok(()),
-            Err(_) => NO_CLONES.store(true, Ordering::Relaxed),
+            Ok(()) => return Ok(Cloned::Yes),
+            Err(_) => drop(without().insert(devices)),
         }
     }
-    io::copy(&mut source, &mut target).map(drop)
+    Ok(Cloned::No((source, target)))
 }

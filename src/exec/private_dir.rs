@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/work/   the working directory: inputs, outputs, and for workers job.json and outcome.json
-//! DIR/tmp/    TMPDIR, and HOME of a command: one directory less to make and remove
+//! DIR/tmp/    where temporary files go (`walls.rs`), and HOME of a command: one directory less to make and remove
 //! DIR/states/ resumable states a worker offers
 //! DIR/log     the log, out of the process's reach
 //! ```

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
 use super::reaper::{self, Line, Order, Report};
+use super::room::Room;
 use super::{Usage, keeper, spawner};
 
 /// From SIGTERM to SIGKILL, for what answers short questions.
@@ -24,6 +25,8 @@ pub struct Launch {
     /// The memory one process may use: `RLIMIT_DATA`, which counts private writable memory. `RLIMIT_AS` would also count
     /// what is only reserved, and stop Go, Java and CUDA programs that reserve terabytes and use megabytes.
     pub memory_bytes: Option<u64>,
+    /// What it sees of the file system, where that is not all of it.
+    pub room: Option<Room>,
     /// A Landlock ruleset to confine it.
     pub ruleset: Option<OwnedFd>,
     /// Stopped after this time.
@@ -99,6 +102,7 @@ pub fn ask(
     let launch = Launch {
         command,
         memory_bytes: None,
+        room: None,
         ruleset,
         timeout: Some(timeout),
         grace: SHORT_GRACE,
@@ -128,6 +132,7 @@ pub fn run(
     let Launch {
         mut command,
         memory_bytes,
+        room,
         ruleset,
         timeout,
         grace,
@@ -155,7 +160,7 @@ pub fn run(
     // SAFETY: both make system calls only; they neither allocate nor lock.
     unsafe {
         command.pre_exec(reaper::stand_between(reapers_end.as_raw_fd()));
-        command.pre_exec(prepare(keeper_fd, ruleset, memory_bytes));
+        command.pre_exec(prepare(keeper_fd, room, ruleset, memory_bytes));
     }
     let started = Instant::now();
     let pid = spawner::spawn(command)?.id() as i32;
@@ -278,10 +283,15 @@ impl Drop for Family {
 /// What the child does between fork and exec: system calls only.
 fn prepare(
     keeper_fd: Option<RawFd>,
+    mut room: Option<Room>,
     ruleset: Option<OwnedFd>,
     memory_bytes: Option<u64>,
 ) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
     move || {
+        // Before the ruleset, which forbids mounts.
+        if let Some(room) = &mut room {
+            room.enter(ruleset.as_ref().map(AsRawFd::as_raw_fd))?;
+        }
         // SAFETY: plain system calls on values captured by copy; all are async-signal-safe.
         unsafe {
             // Whoever started the program may ignore signals (`nohup`, a shell's `&`); a stage that is to end must hear them.

@@ -4,6 +4,9 @@
 //! directory (write). The rest of the project and of the home directory is denied, wherever these lie. The network is
 //! left alone. This is a check on declarations, not a wall against hostile programs. Rulesets are built in the parent;
 //! the child only applies one.
+//!
+//! Landlock looks at files, not at names: where a room (`room.rs`) shows a file or a directory in another place as well,
+//! the rules of both places hold. What only a mount forbids (changing modes, times and attributes) it does not know.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
@@ -12,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, make_bitflags,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope, make_bitflags,
 };
 
 use super::searched;
@@ -20,6 +23,8 @@ use super::searched;
 /// Reads, writes, renames and truncates are checked; newer kernels could also check ioctls and sockets, which no
 /// declaration speaks of.
 const CHECKED: ABI = ABI::V3;
+/// Where the kernel can (6.12), signals and abstract sockets stay among the processes of one stage.
+const SCOPED: ABI = ABI::V6;
 
 /// Directories every program may read. What of them holds the project or the home directory is left out.
 const SYSTEM: &[&str] = &[
@@ -52,8 +57,9 @@ const DEVICES: &[&str] = &[
     "/dev/tty",
     "/dev/ptmx",
     "/dev/pts",
-    "/dev/shm",
 ];
+/// Where POSIX shared memory lies.
+pub const SHARED_MEMORY: &str = "/dev/shm";
 
 /// What one process may touch beside the system.
 pub struct Allowed<'a> {
@@ -69,6 +75,8 @@ pub struct Allowed<'a> {
     pub write: Vec<&'a Path>,
     /// Devices of GPUs too.
     pub gpus: bool,
+    /// Shared memory may be written: it is private, or at least holds nothing of the project or the store.
+    pub shared_memory: bool,
 }
 
 type Rights = BitFlags<AccessFs>;
@@ -91,9 +99,10 @@ pub fn ruleset(allowed: &Allowed) -> Result<OwnedFd, String> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(CHECKED))
+        .and_then(|rules| rules.scope(Scope::from_all(SCOPED)))
         .and_then(Ruleset::create)
         .map_err(|e| failed(&e))?;
-    for (fd, rights) in system_rules(allowed.project_root).iter() {
+    for (fd, rights) in &system(allowed.project_root).rules {
         rules = rules
             .add_rule(PathBeneath::new(fd, *rights))
             .map_err(|e| failed(&e))?;
@@ -121,6 +130,9 @@ pub fn ruleset(allowed: &Allowed) -> Result<OwnedFd, String> {
     for path in &allowed.write {
         rules = add(rules, path, writing()).map_err(|e| failed(&e))?;
     }
+    if allowed.shared_memory {
+        rules = add(rules, Path::new(SHARED_MEMORY), writing()).map_err(|e| failed(&e))?;
+    }
     if allowed.gpus {
         for device in gpu_devices() {
             rules = add(rules, &device, writing()).map_err(|e| failed(&e))?;
@@ -128,6 +140,31 @@ pub fn ruleset(allowed: &Allowed) -> Result<OwnedFd, String> {
     }
     Option::<OwnedFd>::from(rules)
         .ok_or_else(|| "this kernel has no Landlock, or it is switched off".to_owned())
+}
+
+/// What a process may read that lies in one of these directories, outermost only: what a room must still show where it
+/// covers them. The entries of `PATH` are among it as they are written, since symlinks may lead there.
+pub fn readable_below(allowed: &Allowed, covers: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let mut paths: BTreeSet<PathBuf> = system(allowed.project_root).dirs.clone();
+    for program in &allowed.programs {
+        paths.extend(installation(program, allowed.project_root).iter().cloned());
+    }
+    let shown = paths.clone();
+    paths.extend(std::env::split_paths(&searched::path()).filter(|dir| {
+        dir.canonicalize()
+            .is_ok_and(|real| shown.iter().any(|s| real.starts_with(s)))
+    }));
+    paths.extend(allowed.read.iter().map(|p| (*p).to_owned()));
+    paths.extend(allowed.read_unlisted.iter().cloned());
+    paths.retain(|p| covers.iter().any(|c| p.starts_with(c) && p != c) && p.exists());
+    let all = paths.clone();
+    paths.retain(|p| !p.ancestors().skip(1).any(|outer| all.contains(outer)));
+    paths
+}
+
+/// The rights of a directory that may be written, as the kernel takes them: all, then those of older kernels.
+pub fn writing_bits() -> [u64; 3] {
+    [ABI::V3, ABI::V2, ABI::V1].map(|abi| (writing() & AccessFs::from_all(abi)).bits())
 }
 
 fn writing() -> Rights {
@@ -185,14 +222,20 @@ fn is_system(dir: &Path) -> bool {
         .any(|s| dir.starts_with(s))
 }
 
-/// The rules that are the same for every process of a project; their directories stay open for the whole run.
-fn system_rules(project_root: &Path) -> Arc<Rules> {
-    static CACHE: Mutex<Option<(PathBuf, Arc<Rules>)>> = Mutex::new(None);
+/// What is the same for every process of a project.
+struct System {
+    dirs: BTreeSet<PathBuf>,
+    rules: Rules,
+}
+
+/// Its directories stay open for the whole run.
+fn system(project_root: &Path) -> Arc<System> {
+    static CACHE: Mutex<Option<(PathBuf, Arc<System>)>> = Mutex::new(None);
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((root, rules)) = &*cache
+    if let Some((root, system)) = &*cache
         && root == project_root
     {
-        return rules.clone();
+        return system.clone();
     }
     let keep_out = keep_out(project_root);
     let mut dirs: BTreeSet<PathBuf> = BTreeSet::new();
@@ -216,9 +259,9 @@ fn system_rules(project_root: &Path) -> Arc<Rules> {
             .iter()
             .filter_map(|dev| Some((PathFd::new(dev).ok()?, writing()))),
     );
-    let rules = Arc::new(rules);
-    *cache = Some((project_root.to_owned(), rules.clone()));
-    rules
+    let system = Arc::new(System { dirs, rules });
+    *cache = Some((project_root.to_owned(), system.clone()));
+    system
 }
 
 /// Allows `dir`, but for the directories in `keep_out`: where it holds one, its other entries are allowed one by one.

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::command::{
-    cause_of, confine, grace, has_stopped, memory_limit, open_log, prepare, timeout,
-};
+use super::command::{cause_of, grace, has_stopped, memory_limit, open_log, prepare, timeout};
 use super::denied::{self, Scene};
 use super::log::Log;
+use super::placing::Placed;
 use super::private_dir::PrivateDir;
 use super::process::{self, Heard, Launch};
 use super::secrets::Secrets;
+use super::walls::{Needs, Walls};
 use super::{
     Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
 };
@@ -65,33 +65,18 @@ pub fn execute(
             source,
         })
     })?;
-    let (program, ruleset, sandbox) = match &kind.program {
-        Program::BuiltIn => (request.executable.as_path(), None, SandboxReport::NotNeeded),
+    let (program, mut walls) = match &kind.program {
+        Program::BuiltIn => (request.executable.as_path(), None),
         Program::External { path, .. } => {
-            let mut read = vec![path.as_path()];
-            read.extend(request.resume.iter().map(|r| r.path.as_path()));
-            read.extend(
-                request
-                    .mirrors
-                    .iter()
-                    .map(Path::new)
-                    .filter(|m| m.is_absolute()),
-            );
             let interpreter = interpreter_of(path);
-            let write = [
-                dir.work.as_path(),
-                &dir.tmp,
-                &dir.states,
-                &request.scratch_dir,
-            ];
-            let (ruleset, report) = confine(
-                request,
-                interpreter.iter().map(String::as_str).collect(),
-                &write,
-                &read,
-            );
-            (path.as_path(), ruleset, report)
+            let needs = needs_of(request, path, interpreter.as_deref(), &dir);
+            let walls = Walls::around(request, &dir, needs).map_err(early)?;
+            (path.as_path(), Some(walls))
         }
+    };
+    let room = match &walls {
+        Some(walls) => walls.room(&dir.work, &[]).map_err(early)?,
+        None => None,
     };
     let mut process = Command::new(program);
     process
@@ -103,7 +88,10 @@ pub fn execute(
     process.envs(std::env::vars_os().filter(|(name, _)| is_passed(name)));
     process
         .env("PATH", searched::path())
-        .env("TMPDIR", &dir.tmp)
+        .env(
+            "TMPDIR",
+            walls.as_ref().map_or(dir.tmp.as_path(), Walls::tmp),
+        )
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC");
     process.envs(secrets.pairs());
@@ -111,11 +99,15 @@ pub fn execute(
     let launch = Launch {
         command: process,
         memory_bytes: memory_limit(request),
-        ruleset,
+        room,
+        ruleset: walls.as_mut().and_then(|w| w.ruleset.take()),
         timeout: timeout(request),
         grace: grace(request),
         apart: true,
     };
+    let sandbox = walls
+        .as_ref()
+        .map_or(SandboxReport::NotNeeded, |w| w.report.clone());
 
     let mut ears = Ears {
         log: open_log(&dir, &secrets).map_err(early)?,
@@ -190,7 +182,7 @@ pub fn execute(
         }
         (Err(missing), end) => {
             let ended = end.map_or_else(|| "it exited with code 0".to_owned(), |c| c.to_string());
-            let enforced = sandbox == SandboxReport::Enforced;
+            let enforced = sandbox.is_enforced();
             let scene = Scene {
                 request,
                 work: &dir.work,
@@ -217,7 +209,7 @@ pub fn execute(
             usage,
         )
     })?;
-    let outputs = outputs::check(&request.outputs, &dir.work, out_path)
+    let outputs = outputs::check(&request.outputs, &dir.work, &Placed::default(), out_path)
         .map_err(|cause| fail(cause, usage))?;
     let warning = outputs::keep_secrets_out(&outputs, &secrets, &dir.work)
         .map_err(|cause| fail(cause, usage))?;
@@ -234,6 +226,25 @@ pub fn execute(
         usage,
         sandbox,
     })
+}
+
+/// What a program of the project reads and writes: its inputs lie where its job says.
+fn needs_of<'a>(
+    request: &'a Request,
+    program: &'a Path,
+    interpreter: Option<&'a str>,
+    dir: &'a PrivateDir,
+) -> Needs<'a> {
+    let mut read = vec![program];
+    read.extend(request.resume.iter().map(|r| r.path.as_path()));
+    let mirrors = request.mirrors.iter().map(Path::new);
+    read.extend(mirrors.filter(|m| m.is_absolute()));
+    Needs {
+        programs: interpreter.into_iter().collect(),
+        read,
+        write: vec![&dir.work, &dir.states, &request.scratch_dir],
+        inputs_in_place: true,
+    }
 }
 
 fn is_passed(name: &OsStr) -> bool {

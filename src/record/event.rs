@@ -68,7 +68,7 @@ pub enum Event {
         /// The recorded state it went on from, as the kind calls it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resumed_from: Option<String>,
-        /// How the command was confined: `enforced`, `off`, `unavailable: …`, `not needed`.
+        /// How the command was confined: `enforced`, `degraded: …`, `off`, `unavailable: …`, `not needed`.
         sandbox: String,
         /// False where the store could not take it.
         recorded: bool,

@@ -343,6 +343,7 @@ impl Flight {
 pub fn sandbox_text(report: &SandboxReport) -> String {
     match report {
         SandboxReport::Enforced => "enforced".into(),
+        SandboxReport::Degraded(why) => format!("degraded: {why}"),
         SandboxReport::Off => "off".into(),
         SandboxReport::Unavailable(why) => format!("unavailable: {why}"),
         SandboxReport::NotNeeded => "not needed".into(),
@@ -407,7 +408,7 @@ pub fn prepare(
     }
 }
 
-/// Files of the store are used where they lie; trees are shown in `dir` as directories of links.
+/// Files of the store are used where they lie; trees are shown by the store, or in `dir` as directories of links.
 pub fn place_views(
     store: &Store,
     request: &mut Request,
@@ -418,9 +419,15 @@ pub fn place_views(
         request.inputs[*position].origin = match content.shape {
             Shape::File => InputOrigin::Object(store.object_path(&content.digest)),
             Shape::Tree => {
-                std::fs::create_dir_all(dir)?;
-                let view = dir.join(position.to_string());
-                store.view(content, &view, ViewMode::Symlink)?;
+                let view = match store.tree_view(&content.digest)? {
+                    Some(view) => view,
+                    None => {
+                        std::fs::create_dir_all(dir)?;
+                        let view = dir.join(position.to_string());
+                        store.view(content, &view, ViewMode::Symlink)?;
+                        view
+                    }
+                };
                 InputOrigin::TreeView(view)
             }
         };

@@ -173,6 +173,9 @@ impl Store {
         }
         crash_point("gc.records_gone");
         remove(&plan.paths.trees)?;
+        for tree in plan.paths.trees.iter().filter_map(|p| digest_of(p)) {
+            self.remove_view(&tree);
+        }
         crash_point("gc.trees_gone");
         remove(&plan.paths.objects)?;
         let gone: HashSet<Digest> = plan

@@ -44,6 +44,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod views;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use crate::digest::{Content, Shape};
+use crate::digest::{Content, Digest, Shape};
 
 use super::error::{StoreError, at};
 use super::objects::{Class, copy_bytes};
@@ -136,25 +136,27 @@ impl Store {
             How::Symlink if !executable => {
                 return symlink(object, to).map_err(at(dest, "make a link there"));
             }
-            How::Hardlink if !executable && self.link_sealed(object, content, to) => return Ok(()),
+            How::Hardlink if !executable && self.link_sealed(object, &content.digest, to) => {
+                return Ok(());
+            }
             _ => {}
         }
         copy_bytes(object, to, if executable { 0o777 } else { 0o666 }, dest)
     }
 
     /// A second name changes the object's ctime, so it is sealed anew, provided nothing else about it changed.
-    fn link_sealed(&self, object: &Path, content: &Content, to: &Path) -> bool {
+    pub(super) fn link_sealed(&self, object: &Path, digest: &Digest, to: &Path) -> bool {
         let stat = |path: &Path| fs::symlink_metadata(path).map(|m| FileStat::of(&m));
         let Ok(before) = stat(object) else {
             return false;
         };
-        if !self.seals.match_stat(&content.digest, &before) || fs::hard_link(object, to).is_err() {
+        if !self.seals.match_stat(digest, &before) || fs::hard_link(object, to).is_err() {
             return false;
         }
         if let Ok(after) = stat(object)
             && after.same_bytes(&before)
         {
-            self.seals.add(&[(content.digest, after)]);
+            self.seals.add(&[(*digest, after)]);
         }
         true
     }
@@ -246,7 +248,7 @@ fn pid_space() -> &'static str {
     SPACE.get_or_init(|| {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        crate::digest::Digest::of(format!("{boot} {}", space.display()).as_bytes()).short()
+        Digest::of(format!("{boot} {}", space.display()).as_bytes()).short()
     })
 }
 

@@ -153,6 +153,7 @@ pub fn has_landlock() -> bool {
         read: Vec::new(),
         read_unlisted: &[],
         write: Vec::new(),
+        shared_memory: true,
         gpus: false,
     };
     match sandbox::ruleset(&allowed) {
