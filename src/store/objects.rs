@@ -88,6 +88,9 @@ impl From<Shape> for Class {
     }
 }
 
+/// Read-only for everybody.
+const OBJECT_MODE: u32 = 0o444;
+
 /// How [`Store::absorb`] gets at the bytes.
 #[derive(Clone, Copy, PartialEq)]
 enum Take {
@@ -256,6 +259,7 @@ impl Store {
         if !meta.is_file() {
             return Err(self.quarantine(class, digest, &meta, "it is not a regular file"));
         }
+        let meta = set_mode_right(&path, meta);
         let (found, _) = class.hash_file(&path).map_err(missing)?;
         if found != *digest {
             return Err(self.quarantine(
@@ -389,9 +393,20 @@ impl Store {
     }
 }
 
+/// A mode that somebody gave to an object (`chmod 000`, `chmod -R u+w`) must not make it unreadable, or open to a write by
+/// accident. What is not ours stays as it is.
+fn set_mode_right(path: &Path, meta: fs::Metadata) -> fs::Metadata {
+    if meta.permissions().mode() & 0o777 == OBJECT_MODE {
+        return meta;
+    }
+    fs::set_permissions(path, Permissions::from_mode(OBJECT_MODE))
+        .and_then(|()| fs::symlink_metadata(path))
+        .unwrap_or(meta)
+}
+
 /// Read-only for everybody: an object is never written to again.
 fn seal_mode(path: &Path) -> Result<FileStat, StoreError> {
-    match fs::set_permissions(path, Permissions::from_mode(0o444)) {
+    match fs::set_permissions(path, Permissions::from_mode(OBJECT_MODE)) {
         // The seal tells of every change all the same.
         Err(e) if super::sys::is_modeless(&e) => {}
         other => other.map_err(at(path, "make it read-only"))?,
