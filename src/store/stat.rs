@@ -4,8 +4,10 @@
 //! the same clock tick in which it was hashed can be written to again without any of these changing. Kernels stamp files
 //! with a clock that ticks every 1 to 10 ms, so both times must lie 20 ms (a tick, twice) before the moment hashing began;
 //! 2 s where stamps have no fractions (FAT, old ext3), or come from another machine's clock (NFS and the like).
-//! A younger file is hashed again until it has aged. It is only a cache: a lost or damaged file costs reading, nothing else.
+//! A younger file is hashed again until it has aged, and a file in memory (tmpfs) always: a write through a memory map
+//! leaves no trace there. It is only a cache: a lost or damaged file costs reading, nothing else.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use crate::digest::{ByDigest, Content, Digest, Shape};
 use crate::relpath::RelPath;
 
 use super::error::{StoreError, at};
-use super::sys::{FileStat, is_remote_filesystem, now_ns};
+use super::sys::{FileStat, changes_are_seen, is_remote_filesystem, now_ns};
 use super::tree::{Walk, check_regular};
 
 /// Twice the slowest kernel tick.
@@ -48,6 +50,8 @@ pub struct StatCache {
     dirty: AtomicBool,
     /// Stamps are made elsewhere.
     coarse: bool,
+    /// By device: whether every change of a file there shows in its stat.
+    seen: RwLock<HashMap<u64, bool>>,
     today: u32,
 }
 
@@ -69,6 +73,7 @@ impl StatCache {
             ),
             dirty: AtomicBool::new(false),
             coarse: is_remote_filesystem(root),
+            seen: RwLock::default(),
             today: today(),
         }
     }
@@ -121,7 +126,10 @@ impl StatCache {
         stat: FileStat,
         trust: bool,
     ) -> Result<Content, StoreError> {
-        if trust && let Some(digest) = self.known(name, &stat) {
+        if trust
+            && let Some(digest) = self.known(name, &stat)
+            && self.shows_changes(path, stat.dev)
+        {
             return Ok(Content {
                 shape: Shape::File,
                 digest,
@@ -150,6 +158,18 @@ impl StatCache {
             digest,
             bytes_total,
         })
+    }
+
+    fn shows_changes(&self, path: &Path, dev: u64) -> bool {
+        let known = self.seen.read().unwrap_or_else(|e| e.into_inner());
+        if let Some(seen) = known.get(&dev) {
+            return *seen;
+        }
+        drop(known);
+        let seen = changes_are_seen(path);
+        let mut known = self.seen.write().unwrap_or_else(|e| e.into_inner());
+        known.insert(dev, seen);
+        seen
     }
 
     fn known(&self, name: &str, stat: &FileStat) -> Option<Digest> {

@@ -209,18 +209,26 @@ pub(crate) fn exchange(from: &Path, to: &Path, aside: &Path) -> io::Result<()> {
     fs::rename(aside, from)
 }
 
+/// The number by which Linux knows the sort of a file system.
+#[cfg(target_os = "linux")]
+fn file_system_kind(path: &Path) -> Option<i64> {
+    let path = c_path(path).ok()?;
+    let mut info = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the path is NUL-terminated and the buffer has the size statfs fills.
+    if unsafe { libc::statfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: statfs returned 0, so it has filled the buffer.
+    Some(unsafe { info.assume_init() }.f_type as i64 & 0xffff_ffff)
+}
+
 /// The file system answers from another machine or a user process: its clock and inode numbers are its own.
 pub(crate) fn is_remote_filesystem(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
-        let Ok(path) = c_path(path) else { return false };
-        let mut info = std::mem::MaybeUninit::<libc::statfs>::uninit();
-        // SAFETY: the path is NUL-terminated and the buffer has the size statfs fills.
-        if unsafe { libc::statfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {
+        let Some(kind) = file_system_kind(path) else {
             return false;
-        }
-        // SAFETY: statfs returned 0, so it has filled the buffer.
-        let kind = unsafe { info.assume_init() }.f_type as i64 & 0xffff_ffff;
+        };
         // NFS, SMB, CIFS, SMB2, FUSE, 9p, AFS, Ceph, Lustre, GPFS.
         [
             0x6969,
@@ -240,6 +248,22 @@ pub(crate) fn is_remote_filesystem(path: &Path) -> bool {
     {
         let _ = path;
         false
+    }
+}
+
+/// The file system stamps a file when it is written to through a memory map, too. File systems in memory do not: such a
+/// file can change without any of its times changing.
+pub(crate) fn changes_are_seen(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // tmpfs, ramfs, hugetlbfs.
+        !file_system_kind(path)
+            .is_some_and(|kind| [0x0102_1994, 0x8584_58f6, 0x958458f6].contains(&kind))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        true
     }
 }
 
