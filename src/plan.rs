@@ -232,6 +232,8 @@ pub struct Policy {
     pub retries: u32,
     /// `sandbox: off` was not said.
     pub sandbox: Sandbox,
+    /// `network: off` was not said.
+    pub network: Network,
     /// Environment variables whose values are passed and enter nothing; sorted.
     pub secrets: Vec<Arc<str>>,
 }
@@ -249,6 +251,15 @@ pub enum Sandbox {
     /// A read outside the declared inputs, tools and system paths fails.
     On,
     /// The command may read anything; recorded with the result.
+    Off,
+}
+
+/// Whether a command may speak to other machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// As everybody on this machine.
+    On,
+    /// Only with itself, over the loopback device.
     Off,
 }
 

@@ -14,7 +14,8 @@ use repro::catalog::{Checked, InputSpec, Kind, OutputSpec, Program, StatePoint};
 use repro::digest::{Content, Digest, Domain, Shape};
 use repro::key::{Context, FORMAT, action_key, state_key};
 use repro::plan::{
-    Axes, AxisValue, Command, Instance, Need, NeedItem, Place, Policy, Sandbox, Source, Tool, Work,
+    Axes, AxisValue, Command, Instance, Need, NeedItem, Network, Place, Policy, Sandbox, Source,
+    Tool, Work,
 };
 use repro::relpath::RelPath;
 
@@ -118,6 +119,7 @@ fn instance(
             grace_s: 30.0,
             retries: 2,
             sandbox: Sandbox::On,
+            network: Network::On,
             secrets: Vec::new(),
         }),
         place: Place {

@@ -106,6 +106,12 @@ pub enum Cause {
         /// How the command ended.
         ended: String,
     },
+    /// `network: off`, and this machine cannot.
+    #[error("its network cannot be switched off on this machine: {why}")]
+    NetworkStaysOn {
+        /// A clause.
+        why: String,
+    },
     /// A secret it declares has no value here.
     #[error("its secret `{name}` is not set")]
     SecretMissing {
@@ -198,6 +204,9 @@ impl Cause {
             }
             Cause::OutputMissing { path, .. } => {
                 format!("paths are relative to the directory the stage runs in; write {path} there, or correct `outputs:`")
+            }
+            Cause::NetworkStaysOn { .. } => {
+                "let the administrator allow user namespaces, run it elsewhere, or remove `network: off`: it is no part of the key".into()
             }
             Cause::SecretMissing { name } => format!("run with `{name}=... repro run`, or export it before"),
             Cause::Spilled { .. } => {

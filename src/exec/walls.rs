@@ -14,7 +14,7 @@ use super::private_dir::PrivateDir;
 use super::room::{Access, Room, Shared};
 use super::sandbox::{self, Allowed, SHARED_MEMORY};
 use super::{Cause, InputOrigin, Request, SandboxReport};
-use crate::plan::Sandbox;
+use crate::plan::{Network, Sandbox};
 
 /// The directory for temporary files that programs know by name.
 const TMP: &str = "/tmp";
@@ -73,9 +73,13 @@ impl Walls {
     /// Decides what this machine and the stage's policy allow.
     ///
     /// # Errors
-    /// A directory for temporary files cannot be made.
+    /// The network is to be off and cannot be; a directory for temporary files cannot be made.
     pub fn around(request: &Request, dir: &PrivateDir, needs: Needs) -> Result<Walls, Cause> {
         let is_open = request.policy.sandbox == Sandbox::Off;
+        let is_offline = request.policy.network == Network::Off;
+        if is_offline {
+            namespaces::without_network().map_err(|why| Cause::NetworkStaysOn { why })?;
+        }
         let namespaces = namespaces::available();
         let covers = match (&namespaces, is_open) {
             (Ok(_), false) => covers(),
@@ -118,10 +122,10 @@ impl Walls {
             Err(_) => None,
             Ok(namespaces) => Some(Plan {
                 namespaces: *namespaces,
-                shared: if is_open {
-                    Shared::All
-                } else {
-                    Shared::Network
+                shared: match (is_offline, is_open) {
+                    (true, _) => Shared::Nothing,
+                    (false, true) => Shared::All,
+                    (false, false) => Shared::Network,
                 },
                 is_open,
                 shown: sandbox::readable_below(&allowed, &covers)

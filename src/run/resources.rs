@@ -115,7 +115,7 @@ pub fn gpus_total() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Sandbox;
+    use crate::plan::{Network, Sandbox};
 
     fn policy(cpus: u32, memory: u64, mutex: Option<&str>) -> Policy {
         Policy {
@@ -127,6 +127,7 @@ mod tests {
             grace_s: 30.0,
             retries: 0,
             sandbox: Sandbox::On,
+            network: Network::On,
             secrets: Vec::new(),
         }
     }

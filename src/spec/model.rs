@@ -94,6 +94,8 @@ pub struct Defaults {
     pub retries: Option<Field<u32>>,
     /// Whether commands are confined to what they declare; `on` by default.
     pub sandbox: Option<Field<SandboxSetting>>,
+    /// Whether commands may use the network; `on` by default.
+    pub network: Option<Field<NetworkSetting>>,
 }
 
 /// One entry of `stages`: a kind (`uses`), a command (`run`) or a loop (`rounds` and `stages`).
@@ -136,6 +138,8 @@ pub struct Stage {
     pub caches: Option<Field<Vec<Field<String>>>>,
     /// Whether a command is confined to what it declares; `on` by default.
     pub sandbox: Option<Field<SandboxSetting>>,
+    /// Whether a command may use the network; `on` by default. No part of its key.
+    pub network: Option<Field<NetworkSetting>>,
     /// One instance per combination of these values.
     #[schemars(with = "Option<MatrixText>")]
     pub matrix: Option<Raw>,
@@ -196,6 +200,16 @@ pub enum SandboxSetting {
     /// It sees what it declares.
     On,
     /// It may read anything; recorded with its results.
+    Off,
+}
+
+/// Whether a command may use the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkSetting {
+    /// As everybody on this machine.
+    On,
+    /// It has a network of its own with nothing in it but itself.
     Off,
 }
 

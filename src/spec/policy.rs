@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::decode::{Field, Raw};
 use super::diagnostic::Problem;
 use super::document::{Data, Node};
-use super::model::{Defaults, Resources, SandboxSetting, Stage};
-use crate::plan::{Policy, Sandbox};
+use super::model::{Defaults, NetworkSetting, Resources, SandboxSetting, Stage};
+use crate::plan::{Network, Policy, Sandbox};
 
 /// What clusters give between SIGTERM and SIGKILL.
 const GRACE_S: f64 = 30.0;
@@ -24,6 +24,7 @@ pub fn plain() -> Policy {
         grace_s: GRACE_S,
         retries: 0,
         sandbox: Sandbox::On,
+        network: Network::On,
         secrets: Vec::new(),
     }
 }
@@ -41,6 +42,7 @@ pub fn from_defaults(defaults: Option<&Defaults>, problems: &mut Vec<Problem>) -
             d.sandbox.as_ref(),
             problems,
         );
+        policy.network = network(d.network.as_ref(), policy.network);
     }
     policy
 }
@@ -57,8 +59,17 @@ pub fn of_stage(stage: &Stage, defaults: &Policy, problems: &mut Vec<Problem>) -
         stage.sandbox.as_ref(),
         problems,
     );
+    policy.network = network(stage.network.as_ref(), policy.network);
     policy.secrets = super::secrets::names(stage.secrets.as_ref(), problems);
     policy
+}
+
+fn network(field: Option<&Field<NetworkSetting>>, otherwise: Network) -> Network {
+    match field.and_then(|f| f.value) {
+        Some(NetworkSetting::On) => Network::On,
+        Some(NetworkSetting::Off) => Network::Off,
+        None => otherwise,
+    }
 }
 
 fn apply(

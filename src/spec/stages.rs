@@ -306,6 +306,7 @@ fn policy_of(
                 || m.grace.is_some()
                 || m.retries.is_some()
                 || m.sandbox.is_some()
+                || m.network.is_some()
                 || m.secrets.is_some() =>
         {
             Arc::new(super::policy::of_stage(m, defaults, problems))

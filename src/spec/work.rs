@@ -160,6 +160,7 @@ pub fn prepare(
                 ("conda", stage.conda.is_some()),
                 ("r", stage.r.is_some()),
                 ("caches", stage.caches.is_some()),
+                ("network", stage.network.is_some()),
             ] {
                 if given {
                     problems.push(

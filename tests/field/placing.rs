@@ -214,3 +214,174 @@ fn case_38_shared_memory_is_private_to_the_stage() {
     assert_eq!(left, "not declared");
     assert_eq!(space.read("artifacts/a/out"), "");
 }
+
+#[test]
+fn case_38_a_network_that_is_off_holds_nothing_but_the_stage() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!(
+        "import socket, threading\n\
+         def reaches(port):\n    try: socket.create_connection(('127.0.0.1', port), 5).close(); return True\n    except OSError: return False\n\
+         own = socket.socket(); own.bind(('127.0.0.1', 0)); own.listen()\n\
+         open('out', 'w').write(f'{{reaches({port})}} {{reaches(own.getsockname()[1])}}\\n')\n"
+    );
+    let pipeline = "version: 1\nDEFAULTS\nstages:\n  a: {needs: {s: {file: s.py}}, run: 'python3 s.py', MORE outputs: {out: out}}\n";
+    let keys: Vec<String> = [
+        ("", "", "True True\n"),
+        ("", "network: off,", "False True\n"),
+        ("defaults: {network: off}", "", "False True\n"),
+        ("defaults: {network: off}", "network: on,", "True True\n"),
+        ("", "network: off, sandbox: off,", "False True\n"),
+    ]
+    .into_iter()
+    .map(|(defaults, more, expected)| {
+        let text = pipeline.replace("DEFAULTS", defaults).replace("MORE", more);
+        let space = TestSpace::with_pipeline(&text);
+        space.write("s.py", &script);
+        let said = space.run(&["run", "--json"]);
+        if more.contains("off") && said.out.contains("cannot be switched off") {
+            println!("not checked: {}", said.out);
+        } else {
+            assert_eq!(
+                space.read("artifacts/a/out"),
+                expected,
+                "{defaults} {more} {}",
+                said.out
+            );
+        }
+        let key = said.out.split("\"key\":\"").nth(1).unwrap_or_default();
+        key.chars().take(64).collect()
+    })
+    .collect();
+    assert!(keys.iter().all(|k| *k == keys[0]), "{keys:?}");
+    // Where it cannot be, nothing runs.
+    let mut space = TestSpace::with_pipeline(
+        &pipeline
+            .replace("DEFAULTS", "")
+            .replace("MORE", "network: off,"),
+    );
+    space.write("s.py", "open('out', 'w')");
+    space.set_env("REPRO_NAMESPACES", "off");
+    let said = space.run(&["run"]).expect(1, &["run"]);
+    assert!(
+        said.err.contains(
+            "its network cannot be switched off on this machine: REPRO_NAMESPACES is off"
+        ),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn case_36_wrong_modes_of_objects_are_set_right() {
+    use std::os::unix::fs::PermissionsExt;
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  a: {run: 'echo x > ${outputs.out}', outputs: {out: a}}\n  \
+         b: {needs: {a: a}, run: 'cat ${needs.a} > ${outputs.out}; echo K >> ${outputs.out}', outputs: {out: b}}\n",
+    );
+    space.ok(&["run"]);
+    for (mode, line) in [(0o000, "echo L"), (0o777, "echo M"), (0o200, "echo N")] {
+        for object in space.store_files("objects") {
+            std::fs::set_permissions(&object, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let before = space.read("pipeline.yaml");
+        let at = before.rfind("echo ").unwrap();
+        space.write(
+            "pipeline.yaml",
+            format!("{}{line}{}", &before[..at], &before[at + 6..]),
+        );
+        // Which user runs this must not matter: root reads everything, so the modes are looked at too.
+        assert_eq!(space.executed(&[]), ["b"]);
+        let input = space
+            .store_files("objects")
+            .into_iter()
+            .find(|o| std::fs::read(o).unwrap() == b"x\n");
+        let mode = std::fs::metadata(input.unwrap()).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o444, "it was {mode:o}");
+        let used = space.read("artifacts/a/a");
+        assert_eq!(used, "x\n");
+    }
+}
+
+/// A temporary directory in memory, or nothing where there is none.
+fn in_memory() -> Option<tempfile::TempDir> {
+    let dir = tempfile::Builder::new()
+        .prefix("repro-test-")
+        .tempdir_in("/dev/shm");
+    if dir.is_err() {
+        println!("not checked: /dev/shm cannot be written");
+    }
+    dir.ok()
+}
+
+const WRITE_BY_MAP: &str = "import mmap, sys\n\
+     with open(sys.argv[1], 'r+b') as f:\n    m = mmap.mmap(f.fileno(), 0); m[:1] = sys.argv[2].encode(); m.flush()\n";
+
+#[test]
+fn case_60_an_input_in_memory_that_changes_through_a_map_is_noticed() {
+    let Some(memory) = in_memory() else { return };
+    let project = memory.path().join("project");
+    std::fs::create_dir(&project).unwrap();
+    std::fs::write(project.join("in.txt"), "a\n").unwrap();
+    std::fs::write(
+        project.join("pipeline.yaml"),
+        "version: 1\nstages:\n  a: {needs: {t: {file: in.txt}}, run: 'cat ${needs.t} > ${outputs.out}', outputs: {out: out}}\n",
+    )
+    .unwrap();
+    let space = TestSpace::new();
+    let run = || space.run_in(&project, &["run"]).expect(0, &["run"]);
+    run();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    run();
+    let changed = std::process::Command::new("python3")
+        .args(["-c", WRITE_BY_MAP])
+        .arg(project.join("in.txt"))
+        .arg("b")
+        .status();
+    assert!(changed.is_ok_and(|s| s.success()));
+    run();
+    let out = std::fs::read_to_string(project.join("artifacts/a/out")).unwrap();
+    assert_eq!(out, "b\n");
+}
+
+#[test]
+fn case_60_a_project_and_a_store_in_shared_memory_are_confined_like_any_other() {
+    let Some(memory) = in_memory() else { return };
+    for namespaces in ["on", "off"] {
+        let project = memory.path().join(namespaces);
+        std::fs::create_dir(&project).unwrap();
+        std::fs::write(project.join("secret.txt"), "secret").unwrap();
+        let script = format!(
+            "echo ok > out; cat {0}/secret.txt >> out || true; echo bad > {0}/secret.txt || true; \
+             echo bad > {1}/store/format || true; touch {0}/new || true",
+            project.display(),
+            memory.path().display()
+        );
+        std::fs::write(
+            project.join("pipeline.yaml"),
+            format!("version: 1\nstages:\n  a: {{run: '{script}', outputs: {{out: out}}}}\n"),
+        )
+        .unwrap();
+        let mut space = TestSpace::new();
+        space.store = memory.path().join("store");
+        space.set_env("REPRO_NAMESPACES", namespaces);
+        let said = space
+            .run_in(&project, &["run", "--json"])
+            .expect(0, &["run"]);
+        if said.out.contains("unavailable") {
+            println!("not checked: no Landlock");
+            return;
+        }
+        let out = std::fs::read_to_string(project.join("artifacts/a/out")).unwrap();
+        assert_eq!(out, "ok\n", "{namespaces}");
+        assert_eq!(
+            std::fs::read_to_string(project.join("secret.txt")).unwrap(),
+            "secret"
+        );
+        assert!(!project.join("new").exists());
+        assert_ne!(
+            std::fs::read_to_string(space.store.join("format")).unwrap(),
+            "bad\n"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::plan::{Command, Sandbox};
+use crate::plan::{Command, Network, Sandbox};
 
 mod commands;
 mod confinement;
@@ -44,6 +44,7 @@ impl Bench {
             grace_s: 30.0,
             retries: 0,
             sandbox: Sandbox::On,
+            network: Network::On,
             secrets: Vec::new(),
         };
         let request = Request {
