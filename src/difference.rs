@@ -115,7 +115,7 @@ fn of_trees(
         listing.nodes().map(|(path, _)| path.under(found)).collect();
     let mut todo = vec![found.to_owned()];
     while let Some(dir) = todo.pop() {
-        let mut entries: Vec<PathBuf> = std::fs::read_dir(&dir)?
+        let mut entries: Vec<PathBuf> = crate::dir::read(&dir)?
             .map(|e| e.map(|e| e.path()))
             .collect::<io::Result<_>>()?;
         entries.sort();

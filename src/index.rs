@@ -3,13 +3,16 @@
 //!
 //! Only a memory: the store decides what is true. A missing, old or damaged index is an empty one and costs time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Content, Digest};
-use crate::record::lockfile::write_atomically;
+use crate::record::damaged;
+use crate::record::lockfile::{Turn, write_atomically};
+use crate::regular::{self, Links};
 
 /// Format history. 1: first. 2: results whose bytes are elsewhere. 3: whose word a result stands on.
 const FORMAT: u32 = 3;
@@ -35,37 +38,84 @@ pub struct Index {
     known: HashMap<Box<str>, Known>,
     /// Digest of what `repro.lock` was last written from.
     pub lock_written_from: Option<Digest>,
+    /// What this process found.
+    #[serde(skip)]
+    own: HashSet<Box<str>>,
     #[serde(skip)]
     changed: bool,
+    /// The beginning of the file that was read: its digest.
+    #[serde(skip)]
+    read: Option<Head>,
 }
 
+/// Format and digest of the rest.
+type Head = [u8; 36];
+/// Bytes of the largest index that is read: five million instances.
+const BYTES_MAX: u64 = 1 << 30;
+
 impl Index {
-    /// Reads the index; anything but a whole one is empty.
+    /// Reads the index. A damaged one is moved aside with a warning, and is empty; one of another version is empty.
     pub fn load(path: &Path) -> Index {
-        let read = || -> Option<Index> {
-            let bytes = std::fs::read(path).ok()?;
-            let (head, body) = bytes.split_at_checked(36)?;
-            let whole = head[..4] == FORMAT.to_le_bytes() && head[4..] == Digest::of(body).0;
-            if whole {
-                postcard::from_bytes(body).ok()
-            } else {
-                None
+        match Index::read(path) {
+            Ok(index) => index,
+            Err(why) => {
+                damaged::set_aside(path, &why);
+                Index::default()
             }
-        };
-        read().unwrap_or_default()
+        }
     }
 
-    /// Writes the index if it changed.
-    pub fn save(&mut self, path: &Path) -> anyhow::Result<()> {
-        if self.changed {
-            let body = postcard::to_stdvec(self)?;
-            let mut bytes = FORMAT.to_le_bytes().to_vec();
-            bytes.extend_from_slice(&Digest::of(&body).0);
-            bytes.extend_from_slice(&body);
-            write_atomically(path, path.parent().unwrap_or(Path::new(".")), &bytes)?;
-            self.changed = false;
+    fn read(path: &Path) -> Result<Index, String> {
+        let bytes = match regular::read(path, Links::Refuse, BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(e) if damaged::is_damage(&e) => return Err(e.to_string()),
+            // Missing, or the disk's fault.
+            Err(_) => return Ok(Index::default()),
+        };
+        let Some((head, body)) = bytes.split_first_chunk::<36>() else {
+            return Err("it is too short".into());
+        };
+        if head[4..] != Digest::of(body).0 {
+            return Err("its checksum is wrong".into());
         }
+        if head[..4] != FORMAT.to_le_bytes() {
+            return Ok(Index::default());
+        }
+        let mut index: Index = postcard::from_bytes(body).map_err(|e| e.to_string())?;
+        index.read = Some(*head);
+        Ok(index)
+    }
+
+    /// Writes the index if it changed. What other processes have found meanwhile about other instances stays.
+    pub fn save(&mut self, path: &Path) -> anyhow::Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let _alone = Turn::take(dir);
+        if self.is_outdated(path) {
+            let found = Index::load(path);
+            for (id, known) in found.known {
+                if !self.own.contains(&id) {
+                    self.known.insert(id, known);
+                }
+            }
+        }
+        let body = postcard::to_stdvec(self)?;
+        let mut bytes = FORMAT.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&Digest::of(&body).0);
+        bytes.extend_from_slice(&body);
+        write_atomically(path, dir, &bytes)?;
+        self.read = bytes.first_chunk().copied();
+        self.changed = false;
         Ok(())
+    }
+
+    /// Another process has written it since it was read.
+    fn is_outdated(&self, path: &Path) -> bool {
+        let mut head: Head = [0; 36];
+        let read = regular::open(path, Links::Refuse).and_then(|mut f| f.read_exact(&mut head));
+        read.is_ok() && self.read != Some(head)
     }
 
     /// What is known of an instance.
@@ -82,6 +132,7 @@ impl Index {
     pub fn set(&mut self, instance: &str, known: Known) {
         if self.known.get(instance) != Some(&known) {
             self.known.insert(instance.into(), known);
+            self.own.insert(instance.into());
             self.changed = true;
         }
     }
@@ -121,7 +172,7 @@ mod tests {
             },
         );
         index.save(&path).unwrap();
-        assert_eq!(Index::load(&path), index);
+        assert_eq!(Index::load(&path).known, index.known);
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
@@ -129,5 +180,33 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             assert_eq!(Index::load(&path), Index::default(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn case_12_what_two_processes_found_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index");
+        let known = |key: &str| Known {
+            key: Digest::of(key.as_bytes()),
+            outputs: Vec::new(),
+            wall_s: 1.0,
+            elsewhere: false,
+            believed_under: None,
+        };
+        let [mut a, mut b] = [(); 2].map(|()| Index::load(&path));
+        a.set("both", known("a"));
+        a.set("a", known("a"));
+        b.set("both", known("b"));
+        b.set("b", known("b"));
+        a.save(&path).unwrap();
+        b.save(&path).unwrap();
+        // The first one goes on.
+        a.set("c", known("c"));
+        a.save(&path).unwrap();
+        let all = Index::load(&path);
+        let key = |id: &str| all.get(id).map(|k| k.key);
+        assert_eq!(key("a"), Some(Digest::of(b"a")));
+        assert_eq!(key("b"), Some(Digest::of(b"b")));
+        assert_eq!(key("c"), Some(Digest::of(b"c")));
     }
 }

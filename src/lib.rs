@@ -5,7 +5,11 @@
 
 pub mod canonical;
 pub mod digest;
+pub mod dir;
+pub mod regular;
 pub mod relpath;
+pub mod terminal;
+pub mod watched;
 
 pub mod catalog;
 pub mod graph;

@@ -18,6 +18,8 @@ use crate::session::{Found, Hit, Session};
 
 /// Journals looked at for failures, newest first.
 const RUNS_LOOKED_AT: usize = 200;
+/// Bytes of their journals that are read.
+const BYTES_READ: u64 = 512 << 20;
 
 /// What is true of an instance now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -209,19 +211,31 @@ impl Survey {
                 }
             }
         }
+        let dir = session.runs_dir();
         let runs = if open.is_empty() {
             Vec::new()
         } else {
-            journal::list(&session.runs_dir())?
+            journal::list(&dir)?
         };
-        for run in runs.iter().rev().take(RUNS_LOOKED_AT) {
-            for event in journal::read(&session.runs_dir(), run)?.iter().rev() {
+        for run in journal::newest(&dir, &runs, BYTES_READ)
+            .iter()
+            .rev()
+            .take(RUNS_LOOKED_AT)
+        {
+            // Of each key how its last execution in this run ended.
+            let mut ends: HashMap<String, bool> = HashMap::new();
+            journal::each(&dir, run, &mut |event| {
                 let (key, failed) = match event {
                     Event::Failed { key: Some(key), .. } => (key, true),
                     Event::Finished { key, .. } => (key, false),
-                    _ => continue,
+                    _ => return,
                 };
-                for i in open.remove(key).into_iter().flatten() {
+                if open.contains_key(&key) {
+                    ends.insert(key, failed);
+                }
+            })?;
+            for (key, failed) in ends {
+                for i in open.remove(&key).into_iter().flatten() {
                     if let (true, Some(seen)) = (failed, &mut self.seen[i]) {
                         seen.state = State::Failed;
                     }

@@ -71,3 +71,16 @@ fn unsafe_stays_where_it_belongs() {
     let elsewhere: Vec<_> = found.iter().filter(|f| !in_kernels(f)).collect();
     assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }
+
+/// What is said goes through `say!`: `eprintln!` panics where nobody listens, and lets escape codes of others through.
+#[test]
+fn case_14_standard_error_is_written_in_one_place() {
+    assert_eq!(
+        offending(
+            "src",
+            &["eprintln!(", "eprint!("],
+            &["src/exec/tests/mod.rs"]
+        ),
+        Vec::<String>::new()
+    );
+}

@@ -85,7 +85,7 @@ pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
         output::text(&text)?;
     }
     for path in &foreign {
-        eprintln!("kept {}: its bytes are not in the store", path.display());
+        crate::say!("kept {}: its bytes are not in the store", path.display());
     }
     Ok(Exit::Done)
 }
@@ -100,7 +100,7 @@ fn look(
     let root = &session.project.root;
     let mut open = vec![(session.project.artifacts(), true)];
     while let Some((dir, is_top)) = open.pop() {
-        let entries = match std::fs::read_dir(&dir) {
+        let entries = match crate::dir::read(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             Err(e) => anyhow::bail!("cannot list `{}`: {e}", dir.display()),

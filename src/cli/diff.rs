@@ -160,7 +160,7 @@ fn of_runs(session: &Session, args: &DiffArgs) -> anyhow::Result<Diff> {
             .collect())
     };
     let claims = |run: &str| -> anyhow::Result<Vec<ClaimResult>> {
-        Ok(Run::read(&dir, run)?
+        Ok(Run::read_ends(&dir, run)?
             .summary()
             .map(|s| s.claims.clone())
             .unwrap_or_default())
@@ -238,7 +238,7 @@ fn bring_tables(
     }
     let failed = bring(session, wanted, network)?;
     if let Some(why) = failed.values().next() {
-        eprintln!(
+        crate::say!(
             "warning: {} tables of metrics are on the remote only and are left out ({why}); `repro pull STAGE` gets them",
             failed.len()
         );

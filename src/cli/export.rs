@@ -200,7 +200,7 @@ pub fn import_(_context: &Context, args: &ImportArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     for (instance, reason) in &imported.disbelieved {
-        eprintln!("warning: the result of `{instance}` is left out: {reason}");
+        crate::say!("warning: the result of `{instance}` is left out: {reason}");
     }
     let mut text = format!("took {} results in\n", imported.results.len());
     if let Some(into) = &args.into {

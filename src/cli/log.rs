@@ -33,7 +33,9 @@ pub fn main(_context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
         .iter()
         .rev()
         .take(args.n)
-        .map(|name| Run::read(&dir, name))
+        .map(|name| Run::read_ends(&dir, name))
+        // One that was no journal at all.
+        .filter(|run| run.as_ref().map_or(true, |run| !run.events.is_empty()))
         .collect::<anyhow::Result<Vec<_>>>()?;
     if args.json {
         let runs: Vec<_> = runs

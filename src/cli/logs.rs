@@ -1,7 +1,7 @@
 //! `repro logs`: what a stage wrote while it was executed.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,8 +10,10 @@ use clap::Args;
 use super::{Context, Exit, PipelineArgs, open};
 use crate::digest::Digest;
 use crate::record::history;
+use crate::regular::{self, Links};
 use crate::session::Session;
 use crate::survey::Survey;
+use crate::terminal;
 
 /// How often a growing log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -19,7 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Show the log of an instance: everything its last execution wrote.
 ///
 /// The log of the present key, or else of the last execution recorded here, failed ones too. With -f the log of an
-/// instance that is being executed is followed to its end.
+/// instance that is being executed is followed to its end. Control characters are shown as `\x1b` and the like, because
+/// a terminal would obey them; colours pass where they can be seen.
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
     /// The instance, or a stage that has only one.
@@ -30,6 +33,9 @@ pub struct LogsArgs {
     /// Follow the log of a running execution.
     #[arg(short, long)]
     follow: bool,
+    /// Write the bytes of the log as they are, control characters too.
+    #[arg(long)]
+    raw: bool,
 }
 
 /// Runs the command.
@@ -55,14 +61,15 @@ pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     if let Some(key) = &key
         && let Some(path) = live_log(&session, key)
     {
-        copy(File::open(path)?, args.follow.then_some((&session, key)))?;
+        let log = regular::open(&path, Links::Refuse)?;
+        copy(log, args.raw, args.follow.then_some((&session, key)))?;
         return Ok(Exit::Done);
     }
     let last = || -> anyhow::Result<Option<Digest>> {
         let executions = history::last_executions(&session.runs_dir(), usize::MAX, &[id])?;
         Ok(executions.get(id).and_then(|e| e.key.parse().ok()))
     };
-    let kept = |key: &Digest| File::open(session.log_path(key)).ok();
+    let kept = |key: &Digest| regular::open(&session.log_path(key), Links::Refuse).ok();
     let log = match key.as_ref().and_then(kept) {
         Some(log) => Some(log),
         None => last()?.as_ref().and_then(kept),
@@ -70,7 +77,7 @@ pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     let Some(log) = log else {
         anyhow::bail!("no log of `{id}` is kept here: it was executed elsewhere, or never");
     };
-    copy(log, None)?;
+    copy(log, args.raw, None)?;
     Ok(Exit::Done)
 }
 
@@ -79,10 +86,10 @@ fn live_log(session: &Session, key: &Digest) -> Option<PathBuf> {
     if !is_running(session, key) {
         return None;
     }
-    let sessions = std::fs::read_dir(session.store.root().join("tmp")).ok()?;
+    let sessions = crate::dir::read(session.store.root().join("tmp")).ok()?;
     let works = sessions
         .flatten()
-        .filter_map(|s| std::fs::read_dir(s.path().join("work")).ok());
+        .filter_map(|s| crate::dir::read(s.path().join("work")).ok());
     let dirs = works.flatten().flatten().filter(|d| {
         d.file_name()
             .to_string_lossy()
@@ -99,10 +106,14 @@ fn is_running(session: &Session, key: &Digest) -> bool {
         .any(|(running, _)| running == key)
 }
 
+/// A line that is longer is shown in pieces.
+const LINE_BYTES: usize = 1 << 20;
+
 /// Copies to standard output; `follow` until the action is no longer executed.
-fn copy(mut log: File, follow: Option<(&Session, &Digest)>) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+fn copy(mut log: File, raw: bool, follow: Option<(&Session, &Digest)>) -> anyhow::Result<()> {
     let mut buffer = vec![0; 1 << 16];
+    // The end of what was read, until its line is whole: half a code or half a letter cannot be judged.
+    let mut open_line = Vec::new();
     loop {
         // Asked before reading: what was written until the end is read after it.
         let goes_on = follow.is_some_and(|(session, key)| is_running(session, key));
@@ -111,12 +122,29 @@ fn copy(mut log: File, follow: Option<(&Session, &Digest)>) -> anyhow::Result<()
             if n == 0 {
                 break;
             }
-            out.write_all(&buffer[..n])?;
+            if raw {
+                terminal::print_bytes(&buffer[..n])?;
+                continue;
+            }
+            open_line.extend_from_slice(&buffer[..n]);
+            let whole = match open_line.iter().rposition(|b| *b == b'\n') {
+                Some(at) => at + 1,
+                None if open_line.len() > LINE_BYTES => open_line.len(),
+                None => 0,
+            };
+            show(&open_line[..whole])?;
+            open_line.drain(..whole);
         }
-        out.flush()?;
         if !goes_on {
+            show(&open_line)?;
             return Ok(());
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// A carriage return is where a terminal begins the line again (a bar): here each state of it is a line.
+fn show(bytes: &[u8]) -> anyhow::Result<()> {
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    Ok(terminal::print(&text.replace('\r', "\n"))?)
 }

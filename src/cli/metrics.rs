@@ -114,9 +114,10 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
             continue;
         };
         if let Some(why) = absent.get(&content) {
-            eprintln!(
+            crate::say!(
                 "warning: the metrics of {} are on the remote only ({why}); `repro pull '{}'` gets them",
-                instance.id, instance.id
+                instance.id,
+                instance.id
             );
             continue;
         }
@@ -140,9 +141,10 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
                     row,
                 }));
             }
-            Err(e) => eprintln!(
+            Err(e) => crate::say!(
                 "warning: output `{}` of {} is not a table of metrics: {e:#}",
-                output.name, instance.id
+                output.name,
+                instance.id
             ),
         }
     }
@@ -164,7 +166,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     }
     output::text(&text)?;
     if open > 0 {
-        eprintln!(
+        crate::say!(
             "{open} of {} tables have no result yet (see `repro status`)",
             tables.len()
         );

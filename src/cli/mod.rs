@@ -38,6 +38,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::catalog::Catalog;
+use crate::terminal::Unwritten;
 
 /// A reproducible research pipeline: declared stages, content-hashed results, claims as tests.
 #[derive(Debug, Parser)]
@@ -149,51 +150,62 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Some("keeper") if args.len() == 2 => return crate::exec::keeper::main(),
         _ => {}
     }
+    crate::watched::tell_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(e) => {
+        Err(e) if e.use_stderr() => {
             let _ = e.print();
-            return ExitCode::from(if e.use_stderr() {
-                Exit::Usage.code()
-            } else {
-                0
-            });
+            return ExitCode::from(Exit::Usage.code());
+        }
+        // Help and version are results, too.
+        Err(e) => {
+            let printed = e.print().map_err(|e| Unwritten(e).into());
+            let exit = printed.map_or_else(|e| report(&e), |()| Exit::Done);
+            return ExitCode::from(exit.code());
         }
     };
     let context = Context {
         catalog: Arc::new(catalog()),
         args,
     };
-    let exit = match cli.command {
-        Command::Run(args) => run::main(&context, &args),
-        Command::Status(args) => status::main(&context, &args),
-        Command::Why(args) => why::main(&context, &args),
-        Command::Dag(args) => dag::main(&context, &args),
-        Command::Metrics(args) => metrics::main(&context, &args),
-        Command::Claims(args) => claims::main(&context, &args),
-        Command::Diff(args) => diff::main(&context, &args),
-        Command::Log(args) => log::main(&context, &args),
-        Command::Show(args) => show::main(&context, &args),
-        Command::Logs(args) => logs::main(&context, &args),
-        Command::Replay(args) => replay::main(&context, &args),
-        Command::Push(args) => push::main(&context, &args),
-        Command::Pull(args) => pull::main(&context, &args),
-        Command::Remote(args) => remote::main(&context, &args),
-        Command::Verify(args) => verify::main(&context, &args),
-        Command::Trust(args) => trust::main(&context, &args),
-        Command::Export(args) => export::export(&context, &args),
-        Command::Import(args) => export::import_(&context, &args),
-        Command::Gc(args) => gc::main(&context, &args),
-        Command::Pin(args) => pin::main(&context, &args),
-        Command::Unpin(args) => pin::unpin(&context, &args),
-        Command::Fsck(args) => fsck::main(&context, &args),
-        Command::Clean(args) => clean::main(&context, &args),
-        Command::Init(args) => init::main(&context, &args),
-        Command::Kinds(args) => kinds::main(&context, &args),
-        Command::Schema(args) => kinds::schema(&context, &args),
-        Command::Completions(args) => kinds::completions(&context, &args),
-    };
-    ExitCode::from(exit.unwrap_or_else(|e| report(&e)).code())
+    // The hook has told of a panic already.
+    let exit = crate::watched::caught(|| command(&context, cli.command));
+    let exit = exit.map_or(Exit::StoreBroken, |exit| {
+        exit.unwrap_or_else(|e| report(&e))
+    });
+    ExitCode::from(exit.code())
+}
+
+fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => run::main(context, &args),
+        Command::Status(args) => status::main(context, &args),
+        Command::Why(args) => why::main(context, &args),
+        Command::Dag(args) => dag::main(context, &args),
+        Command::Metrics(args) => metrics::main(context, &args),
+        Command::Claims(args) => claims::main(context, &args),
+        Command::Diff(args) => diff::main(context, &args),
+        Command::Log(args) => log::main(context, &args),
+        Command::Show(args) => show::main(context, &args),
+        Command::Logs(args) => logs::main(context, &args),
+        Command::Replay(args) => replay::main(context, &args),
+        Command::Push(args) => push::main(context, &args),
+        Command::Pull(args) => pull::main(context, &args),
+        Command::Remote(args) => remote::main(context, &args),
+        Command::Verify(args) => verify::main(context, &args),
+        Command::Trust(args) => trust::main(context, &args),
+        Command::Export(args) => export::export(context, &args),
+        Command::Import(args) => export::import_(context, &args),
+        Command::Gc(args) => gc::main(context, &args),
+        Command::Pin(args) => pin::main(context, &args),
+        Command::Unpin(args) => pin::unpin(context, &args),
+        Command::Fsck(args) => fsck::main(context, &args),
+        Command::Clean(args) => clean::main(context, &args),
+        Command::Init(args) => init::main(context, &args),
+        Command::Kinds(args) => kinds::main(context, &args),
+        Command::Schema(args) => kinds::schema(context, &args),
+        Command::Completions(args) => kinds::completions(context, &args),
+    }
 }
 
 /// Prints an error and decides its exit code.
@@ -204,14 +216,16 @@ fn report(error: &anyhow::Error) -> Exit {
     if let Some(diagnostics) = error.downcast_ref::<crate::spec::Diagnostics>() {
         let colour =
             crate::ui::style::Colour::of(&std::io::stderr()) == crate::ui::style::Colour::On;
-        eprintln!("{}", diagnostics.render(colour));
+        crate::say!("{}", diagnostics.render(colour));
         return Exit::Usage;
     }
-    eprintln!("error: {error:#}");
+    crate::say!("error: {error:#}");
     let broken = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<crate::store::StoreError>()
             || cause.is::<crate::remote::BackendError>()
             || cause.is::<crate::remote::gc::Stopped>()
+            || cause.is::<Unwritten>()
+            || cause.is::<crate::run::BrokenDown>()
             || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {

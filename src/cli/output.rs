@@ -1,21 +1,18 @@
 //! How results reach standard output: a closed pipe becomes an error that `main` takes for "seen enough", never a panic.
 
-use std::io::Write;
-
 use serde::Serialize;
 
-use crate::ui::style::Colour;
+use crate::terminal::{self, Colour};
 
 /// Writes a text.
 pub fn text(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+    Ok(terminal::print(text)?)
 }
 
 /// Writes a value as indented JSON.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    text(&(serde_json::to_string_pretty(value)? + "\n"))
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    Ok(terminal::print_bytes(text.as_bytes())?)
 }
 
 /// Whether standard output takes colours.
@@ -57,7 +54,7 @@ pub fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);
     }
-    eprint!("{question} [y/N] ");
+    crate::terminal::ask(&format!("{question} [y/N] "));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -323,7 +323,7 @@ fn report(
         }));
     }
     for (id, why) in missing.iter().take(10) {
-        eprintln!("missing: {id}: {why}");
+        crate::say!("missing: {id}: {why}");
     }
     let mut text = format!("{pulled} results pulled from `{}`", way.link.name());
     if here > 0 {

@@ -111,12 +111,12 @@ pub fn main(context: &Context, args: &PushArgs) -> anyhow::Result<Exit> {
         }))?;
     } else {
         for name in &diverged {
-            eprintln!(
+            crate::say!(
                 "warning: {name}: the remote has another result for the same inputs; it has both now (`repro verify` tells more)"
             );
         }
         for (name, why) in failed.iter().take(10) {
-            eprintln!("error: {name}: {why}");
+            crate::say!("error: {name}: {why}");
         }
         let mut text = format!(
             "{} results published on `{}`, {known} were there",

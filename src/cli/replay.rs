@@ -80,12 +80,12 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
                 return Ok(Exit::Interrupted);
             }
             Err(failure) => {
-                eprintln!("error: {}: {}", instance.id, failure.account());
+                crate::say!("error: {}: {}", instance.id, failure.account());
                 failure
                     .cause
                     .hint()
                     .iter()
-                    .for_each(|hint| eprintln!("help: {hint}"));
+                    .for_each(|hint| crate::say!("help: {hint}"));
                 exit = Exit::StageFailed;
                 continue;
             }

@@ -1,18 +1,20 @@
 //! `repro run`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use clap::Args;
 
 use super::sharing::{RemoteArgs, Way, way_back};
-use super::{Context, Exit, PipelineArgs, open};
+use super::{Context, Exit, PipelineArgs, open, output};
 use crate::exec::{Cancel, CancelLevel};
 use crate::record::event::{Event, Summary, Verdict};
 use crate::run::{self, OnFailure, Pull, Push, Reuse, RunOptions, Sharing};
 use crate::session::Session;
-use crate::ui::style::Colour;
+use crate::terminal::{self, Colour, Unwritten};
 use crate::ui::{Bars, Lines, claims_table};
 
 /// Run what has no recorded result, and show all outputs under artifacts/.
@@ -96,7 +98,8 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     };
     let publishes = options.sharing.as_ref().filter(|s| s.push.is_some());
     let publishes = publishes.map(|s| (s.link.clone(), s.warnings.clone()));
-    let mut show = display(args, &session);
+    let unwritten = Rc::new(Cell::new(None));
+    let mut show = display(args, &session, &unwritten);
     let report = run::run(&mut session, &options, &mut *show)?;
     drop(show);
     if let Some((link, warnings)) = publishes {
@@ -109,9 +112,19 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     std::mem::forget(std::mem::take(&mut session.index));
     if !args.json {
         let table = claims_table(&report.summary.claims, Colour::of(&std::io::stdout()));
-        std::io::stdout().write_all(table.as_bytes())?;
+        output::text(&table)?;
     }
-    Ok(exit(&report.summary, report.store_broken, args.strict))
+    let exit = exit(&report.summary, report.store_broken, args.strict);
+    match unwritten.take() {
+        // Whoever read has seen enough; the run went on.
+        Some(Unwritten(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(exit),
+        Some(e) if exit == Exit::Done => Err(e.into()),
+        Some(e) => {
+            crate::say!("error: {:#}", anyhow::Error::new(e));
+            Ok(exit)
+        }
+        None => Ok(exit),
+    }
 }
 
 /// The remote, where one is to be used; and why none is, where none is.
@@ -172,13 +185,24 @@ fn targets_and_file(args: &RunArgs) -> anyhow::Result<(Vec<String>, PipelineArgs
     Ok((targets, pipeline))
 }
 
-fn display(args: &RunArgs, session: &Session) -> Box<dyn FnMut(&Event)> {
+/// How events are shown. Those that standard output did not take are missing in the account of the run: `unwritten` says why.
+fn display(
+    args: &RunArgs,
+    session: &Session,
+    unwritten: &Rc<Cell<Option<Unwritten>>>,
+) -> Box<dyn FnMut(&Event)> {
     let colour = Colour::of(&std::io::stderr());
     if args.json {
-        return Box::new(|event| {
-            if let Ok(line) = serde_json::to_string(event) {
-                // Whoever reads may go; the run goes on.
-                let _ = writeln!(std::io::stdout(), "{line}");
+        let unwritten = unwritten.clone();
+        return Box::new(move |event| {
+            let line = serde_json::to_string(event).map_err(std::io::Error::from);
+            let written = line
+                .map_err(Unwritten::from)
+                .and_then(|line| terminal::print_bytes((line + "\n").as_bytes()));
+            if let Err(e) = written {
+                // The first one tells the cause.
+                let first = unwritten.take().unwrap_or(e);
+                unwritten.set(Some(first));
             }
         });
     }
@@ -238,8 +262,7 @@ pub(super) fn watch_signals(cancel: &Arc<Cancel>) -> anyhow::Result<()> {
                 CancelLevel::Now | CancelLevel::Kill => continue,
             };
             cancel.raise(level);
-            // Nobody may listen any more.
-            let _ = writeln!(std::io::stderr(), "{text}");
+            terminal::say(text);
         }
     })?;
     Ok(())

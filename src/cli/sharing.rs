@@ -87,7 +87,7 @@ impl Way {
             std::mem::take(&mut *self.warnings.lock().unwrap_or_else(|e| e.into_inner()));
         let colour = Colour::of(&std::io::stderr());
         for text in warnings {
-            eprintln!("{} {text}", colour.yellow("warning:"));
+            crate::say!("{} {text}", colour.yellow("warning:"));
         }
     }
 
@@ -226,7 +226,7 @@ pub fn bring(
         .collect();
     let got = absent.len() - failed.len();
     if got > 0 {
-        eprintln!(
+        crate::say!(
             "got {got} artifacts from `{}` ({})",
             way.link.name(),
             way.said()

@@ -142,7 +142,7 @@ fn init(args: &InitArgs) -> anyhow::Result<()> {
         text.write(&path)?;
         // Standard output holds the secret and nothing else.
         output::text(&key.to_pem(None)?)?;
-        eprintln!(
+        crate::say!(
             "listed `{}` in {FILE_NAME}; keep the private key as the secret {KEY_VARIABLE} of that machine, and nowhere else",
             name.as_str()
         );
@@ -309,7 +309,7 @@ fn warn_if_hopeless(trust: &Trust) {
     if let Some(policy) = trust.policy() {
         let require = policy.shared_requirement();
         if !policy.can_be_met(require) {
-            eprintln!(
+            crate::say!(
                 "warning: {FILE_NAME} asks for `{require}` and does not list as many signers: nothing will be believed"
             );
         }

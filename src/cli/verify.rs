@@ -18,9 +18,9 @@ use crate::remote::divergence;
 use crate::remote::fetch::fetch;
 use crate::remote::lookup::{Answer, look_up};
 use crate::remote::publish::{Publication, publish};
-use crate::run::{ReplayTerms, Replayed, host_name, replay};
+use crate::run::{ReplayTerms, Replayed, replay};
 use crate::session::{Hit, Session};
-use crate::store::{Pending, Record, Staged};
+use crate::store::{Pending, Record, Staged, host_name};
 use crate::survey::Survey;
 use crate::trust::{Differing, Divergence, Facts, Signer, SignerName, Trust};
 use crate::ui::style::duration;
@@ -147,12 +147,12 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
                 return Ok(Exit::Interrupted);
             }
             Err(failure) => {
-                eprintln!("error: {}: {}", instance.id, failure.account());
+                crate::say!("error: {}: {}", instance.id, failure.account());
                 failure
                     .cause
                     .hint()
                     .iter()
-                    .for_each(|hint| eprintln!("help: {hint}"));
+                    .for_each(|hint| crate::say!("help: {hint}"));
                 exit = Exit::StageFailed;
                 continue;
             }

@@ -85,7 +85,7 @@ fn check_one(spec: &OutputSpec, work: &Path, path: PathBuf) -> Result<PathBuf, C
 fn check_tree(root: &Path, inner: &mut PathBuf) -> Result<(), String> {
     let here = root.join(&*inner);
     let unreadable = |e: std::io::Error| format!("{}: {e}", here.display());
-    for entry in fs::read_dir(&here).map_err(unreadable)? {
+    for entry in crate::dir::read(&here).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let kind = entry.file_type().map_err(unreadable)?;
         inner.push(entry.file_name());
@@ -171,7 +171,7 @@ pub fn extras(request: &Request, work: &Path) -> Option<String> {
 
 /// `inner` is the way to here with a `/` at its end, or empty.
 fn walk(declared: &BTreeSet<&str>, work: &Path, inner: &str, found: &mut Vec<String>) {
-    for entry in fs::read_dir(work.join(inner))
+    for entry in crate::dir::read(work.join(inner))
         .into_iter()
         .flatten()
         .flatten()

@@ -274,7 +274,7 @@ impl Placing<'_> {
             },
             _ => match clone_file(from, to)? {
                 Cloned::Yes => Ok(()),
-                Cloned::No(mut files) => io::copy(&mut files.0, &mut files.1).map(drop),
+                Cloned::No(mut files) => crate::store::copy_contents(&mut files.0, &mut files.1),
             },
         }
     }

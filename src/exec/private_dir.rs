@@ -10,7 +10,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// A private directory that exists.
@@ -71,7 +71,7 @@ fn make(dir: &Path) -> io::Result<()> {
 }
 
 fn is_empty(dir: &Path) -> bool {
-    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
+    crate::dir::read(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Removes a private directory, also where a command left directories it made read-only. One that is gone is fine.
@@ -79,25 +79,5 @@ fn is_empty(dir: &Path) -> bool {
 /// # Errors
 /// When something in it cannot be removed.
 pub fn discard(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            make_writable(dir)?;
-            fs::remove_dir_all(dir)
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(dir).is_err() => {
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-fn make_writable(dir: &Path) -> io::Result<()> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            make_writable(&entry.path())?;
-        }
-    }
-    Ok(())
+    crate::dir::remove_all(dir)
 }

@@ -274,7 +274,7 @@ fn allow_but(dir: &Path, keep_out: &[PathBuf], dirs: &mut BTreeSet<PathBuf>) {
         dirs.insert(real);
         return;
     }
-    for entry in std::fs::read_dir(&real).into_iter().flatten().flatten() {
+    for entry in crate::dir::read(&real).into_iter().flatten().flatten() {
         // A symlink here would lead out of the directory that was meant.
         if !entry.file_type().is_ok_and(|t| t.is_symlink()) {
             allow_but(&entry.path(), keep_out, dirs);
@@ -283,7 +283,7 @@ fn allow_but(dir: &Path, keep_out: &[PathBuf], dirs: &mut BTreeSet<PathBuf>) {
 }
 
 fn gpu_devices() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    let entries = crate::dir::read("/dev").into_iter().flatten().flatten();
     let is_gpu = |name: &str| name.starts_with("nvidia") || name == "dri" || name == "kfd";
     entries
         .filter(|e| e.file_name().to_str().is_some_and(is_gpu))

@@ -80,6 +80,8 @@ pub fn prefix(dir: &Path, keep_out: &[PathBuf]) -> Vec<PathBuf> {
             } else if root.file_name().is_some_and(|n| n == ".local") {
                 // `share` there is the user's data.
                 vec![root.join("bin"), root.join("lib")]
+            } else if !is_environment && is_hidden_in_home(root, keep_out) {
+                parts(root, &dir)
             } else {
                 vec![root.to_owned()]
             }
@@ -116,6 +118,55 @@ pub fn around(path: &Path) -> Option<Around> {
     })
 }
 
+/// `~/.cargo` and the like: beside the programs lie the settings and the credentials of a service.
+fn is_hidden_in_home(root: &Path, keep_out: &[PathBuf]) -> bool {
+    let is_hidden = root
+        .file_name()
+        .is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+    // The first one is the project.
+    is_hidden && keep_out.iter().skip(1).any(|k| root.parent() == Some(k))
+}
+
+/// Of such a directory what its programs need: where they and their libraries lie, and where their links lead.
+fn parts(root: &Path, programs: &Path) -> Vec<PathBuf> {
+    const CUSTOMARY: [&str; 16] = [
+        "bin",
+        "sbin",
+        "shims",
+        "lib",
+        "lib32",
+        "lib64",
+        "libexec",
+        "include",
+        "share",
+        "versions",
+        "version",
+        "plugins",
+        "installs",
+        "toolchains",
+        "completions",
+        "opt",
+    ];
+    let mut found: BTreeSet<PathBuf> = CUSTOMARY.iter().map(|part| root.join(part)).collect();
+    for entry in crate::dir::read(programs).into_iter().flatten().flatten() {
+        let link = entry.path();
+        let is_link = entry.file_type().is_ok_and(|t| t.is_symlink());
+        if let Some(target) = link.canonicalize().ok().filter(|_| is_link)
+            && let Ok(inner) = target.strip_prefix(root)
+            && let (Some(first), true) = (inner.components().next(), inner.components().count() > 1)
+        {
+            found.insert(root.join(first));
+        }
+    }
+    // The programs of Rust's installer are ways to toolchains that lie beside it.
+    if root.file_name().is_some_and(|n| n == ".cargo") {
+        let beside = root.with_file_name(".rustup");
+        let rustup = std::env::var_os("RUSTUP_HOME").map_or(beside, PathBuf::from);
+        found.extend(["toolchains", "settings.toml"].map(|part| rustup.join(part)));
+    }
+    found.into_iter().filter(|part| part.exists()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +182,8 @@ mod tests {
         let keep_out = [made("home/project"), made("home")];
         for (dir, expected) in [
             ("conda/bin", vec!["conda"]),
-            ("home/.pyenv/shims", vec!["home/.pyenv"]),
+            ("home/.pyenv/shims", vec!["home/.pyenv/shims"]),
+            ("home/tool/bin", vec!["home/tool"]),
             (
                 "home/.local/bin",
                 vec!["home/.local/bin", "home/.local/lib"],
@@ -152,6 +204,36 @@ mod tests {
         std::fs::write(base.join("home/project/env/pyvenv.cfg"), "").unwrap();
         assert_eq!(prefix(&env, &keep_out), [base.join("home/project/env")]);
         assert!(prefix(&base.join("missing"), &keep_out).is_empty());
+    }
+
+    #[test]
+    fn case_61_credentials_beside_programs_stay_closed() {
+        let base = tempfile::tempdir().unwrap();
+        let home = base.path().canonicalize().unwrap();
+        let keep_out = [home.join("project"), home.clone()];
+        for dir in [
+            ".cargo/bin",
+            ".cargo/registry",
+            ".rustup/toolchains",
+            ".ghcup/bin",
+            ".ghcup/ghc/9/bin",
+        ] {
+            std::fs::create_dir_all(home.join(dir)).unwrap();
+        }
+        std::fs::write(home.join(".cargo/credentials.toml"), "").unwrap();
+        std::fs::write(home.join(".ghcup/ghc/9/bin/ghc"), "").unwrap();
+        std::os::unix::fs::symlink("../ghc/9/bin/ghc", home.join(".ghcup/bin/ghc")).unwrap();
+        let paths = |names: &[&str]| names.iter().map(|n| home.join(n)).collect::<Vec<_>>();
+        let allowed = |dir: &str| prefix(&home.join(dir), &keep_out);
+        let cargo = allowed(".cargo/bin");
+        assert_eq!(cargo[0], home.join(".cargo/bin"));
+        assert!(
+            cargo[1..]
+                .iter()
+                .all(|p| p.ends_with("toolchains") || p.ends_with("settings.toml")),
+            "{cargo:?}"
+        );
+        assert_eq!(allowed(".ghcup/bin"), paths(&[".ghcup/bin", ".ghcup/ghc"]));
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Secrets {
         }
         let meta = fs::symlink_metadata(path)?;
         if meta.is_dir() {
-            for entry in fs::read_dir(path)? {
+            for entry in crate::dir::read(path)? {
                 if let Some(found) = self.spilled(&entry?.path())? {
                     return Ok(Some(found));
                 }

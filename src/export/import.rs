@@ -370,7 +370,7 @@ fn finish(
 }
 
 fn check_vacant(into: &Path) -> anyhow::Result<()> {
-    match std::fs::read_dir(into) {
+    match crate::dir::read(into) {
         Ok(mut entries) => anyhow::ensure!(
             entries.next().is_none(),
             "`{}` is not empty; name a directory that is not there",

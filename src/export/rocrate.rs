@@ -631,7 +631,7 @@ fn zip(dir: &Path, to: &mut File) -> anyhow::Result<()> {
     let mut todo: Vec<PathBuf> = vec![dir.join(METADATA)];
     let mut rest = vec![dir.to_owned()];
     while let Some(dir) = rest.pop() {
-        let mut entries: Vec<PathBuf> = std::fs::read_dir(&dir)?
+        let mut entries: Vec<PathBuf> = crate::dir::read(&dir)?
             .map(|e| e.map(|e| e.path()))
             .collect::<std::io::Result<_>>()?;
         entries.sort();

@@ -16,17 +16,35 @@ pub struct Run {
     pub events: Vec<Event>,
 }
 
+/// Bytes of journals that are read for one answer; older runs are left out.
+const BYTES_READ: u64 = 512 << 20;
+
+fn unreadable(run: &str, error: std::io::Error) -> anyhow::Error {
+    anyhow::Error::new(error).context(format!("cannot read the journal of run {run}"))
+}
+
 impl Run {
     /// Reads a run.
     ///
     /// # Errors
     /// Its journal cannot be read.
     pub fn read(dir: &Path, name: &str) -> anyhow::Result<Run> {
-        let events = journal::read(dir, name)
-            .map_err(|e| anyhow::anyhow!("cannot read the journal of run {name}: {e}"))?;
+        let events = journal::read(dir, name).map_err(|e| unreadable(name, e))?;
         Ok(Run {
             name: name.to_owned(),
             events,
+        })
+    }
+
+    /// Reads only how it began and ended: enough for all that follows here.
+    ///
+    /// # Errors
+    /// Its journal cannot be read.
+    pub fn read_ends(dir: &Path, name: &str) -> anyhow::Result<Run> {
+        let (first, last) = journal::ends(dir, name).map_err(|e| unreadable(name, e))?;
+        Ok(Run {
+            name: name.to_owned(),
+            events: first.into_iter().chain(last).collect(),
         })
     }
 
@@ -127,11 +145,34 @@ pub fn last_executions(
 ) -> anyhow::Result<BTreeMap<String, Execution>> {
     let mut open: std::collections::HashSet<&str> = wanted.iter().copied().collect();
     let mut found = BTreeMap::new();
-    for name in journal::list(dir)?.iter().rev().take(runs_max) {
+    let runs = journal::list(dir)?;
+    for name in journal::newest(dir, &runs, BYTES_READ)
+        .iter()
+        .rev()
+        .take(runs_max)
+    {
         if open.is_empty() {
             break;
         }
-        let run = Run::read(dir, name)?;
+        let mut run = Run {
+            name: name.clone(),
+            events: Vec::new(),
+        };
+        // Of a large run only what tells of the instances asked for.
+        let tells = |event: &Event| match event {
+            Event::RunStarted { .. } => true,
+            Event::Started { instance, .. }
+            | Event::Finished { instance, .. }
+            | Event::Failed { instance, .. }
+            | Event::Unstable { instance, .. } => open.contains(instance.as_str()),
+            _ => false,
+        };
+        journal::each(dir, name, &mut |event| {
+            if tells(&event) {
+                run.events.push(event);
+            }
+        })
+        .map_err(|e| unreadable(name, e))?;
         let mut ends: BTreeMap<&str, End> = BTreeMap::new();
         for event in run.events.iter().rev() {
             let end = match event {
@@ -194,32 +235,33 @@ pub fn results_after(
     last: &str,
 ) -> anyhow::Result<BTreeMap<String, Left>> {
     let mut results = BTreeMap::new();
-    for name in runs.iter().take_while(|run| run.as_str() <= last) {
-        for event in Run::read(dir, name)?.events {
-            match event {
-                Event::Finished {
-                    instance,
+    let end = runs.partition_point(|run| run.as_str() <= last);
+    let read = journal::newest(dir, &runs[..end], BYTES_READ);
+    for name in read {
+        journal::each(dir, name, &mut |event| match event {
+            Event::Finished {
+                instance,
+                key,
+                outputs,
+                ..
+            } => drop(results.insert(
+                instance,
+                Left {
                     key,
-                    outputs,
-                    ..
-                } => drop(results.insert(
-                    instance,
-                    Left {
-                        key,
-                        outputs: Some(outputs),
-                    },
-                )),
-                Event::Cached { instance, key, .. } => {
-                    let same = results
-                        .get(&instance)
-                        .is_some_and(|left: &Left| left.key == key);
-                    if !same {
-                        results.insert(instance, Left { key, outputs: None });
-                    }
+                    outputs: Some(outputs),
+                },
+            )),
+            Event::Cached { instance, key, .. } => {
+                let same = results
+                    .get(&instance)
+                    .is_some_and(|left: &Left| left.key == key);
+                if !same {
+                    results.insert(instance, Left { key, outputs: None });
                 }
-                _ => {}
             }
-        }
+            _ => {}
+        })
+        .map_err(|e| unreadable(name, e))?;
     }
     Ok(results)
 }

@@ -5,14 +5,27 @@
 //! summary: a run that does nothing writes two lines.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::damaged;
 use super::event::Event;
+use crate::regular::{self, Links};
+
+/// Bytes after which a journal takes nothing but its summary any more: half a million executions.
+const BYTES_MAX: u64 = 256 << 20;
+/// Bytes of the largest summary.
+const SUMMARY_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of the longest line.
+const LINE_BYTES_MAX: u64 = SUMMARY_BYTES_MAX;
+/// Lines that are no events, after which a file with more of them than events is no journal.
+const BAD_LINES_MAX: u64 = 100;
 
 /// The journal of the run under way.
 pub struct Journal {
     file: Option<File>,
+    bytes_written: u64,
     /// Name of the run; sorts by time.
     pub run: String,
 }
@@ -34,12 +47,17 @@ impl Journal {
             Ok(file) => (
                 Journal {
                     file: Some(file),
+                    bytes_written: 0,
                     run,
                 },
                 None,
             ),
             Err(e) => (
-                Journal { file: None, run },
+                Journal {
+                    file: None,
+                    bytes_written: 0,
+                    run,
+                },
                 Some(format!(
                     "this run is not journalled: {}: {e}",
                     path.display()
@@ -52,6 +70,7 @@ impl Journal {
     pub fn none() -> Journal {
         Journal {
             file: None,
+            bytes_written: 0,
             run: String::new(),
         }
     }
@@ -68,7 +87,11 @@ impl Journal {
         if let (true, Some(file)) = (keep, &mut self.file) {
             let mut line = serde_json::to_vec(event).map_err(io::Error::other)?;
             line.push(b'\n');
-            file.write_all(&line)?;
+            let is_over = matches!(event, Event::Summary(_));
+            if is_over || self.bytes_written + line.len() as u64 <= BYTES_MAX {
+                self.bytes_written += line.len() as u64;
+                file.write_all(&line)?;
+            }
         }
         Ok(())
     }
@@ -77,7 +100,7 @@ impl Journal {
 /// Names of all recorded runs, oldest first.
 pub fn list(dir: &Path) -> io::Result<Vec<String>> {
     let mut runs = Vec::new();
-    match fs::read_dir(dir) {
+    match crate::dir::read(dir) {
         Ok(entries) => {
             for entry in entries {
                 if let Some(run) = entry?
@@ -101,13 +124,114 @@ pub fn path(dir: &Path, run: &str) -> PathBuf {
     dir.join(format!("{run}.jsonl"))
 }
 
-/// All whole events of a run; torn or foreign lines are left out.
+/// Gives every whole event of a run to `take`, in order; torn or foreign lines are left out. What is no journal at all (not a
+/// file, too large, without a line that is an event) is moved aside with a warning, and has no events.
+///
+/// # Errors
+/// It cannot be read.
+pub fn each(dir: &Path, run: &str, take: &mut dyn FnMut(Event)) -> io::Result<()> {
+    let path = path(dir, run);
+    match read_each(&path, take) {
+        Err(e) if damaged::is_damage(&e) => damaged::set_aside(&path, &e.to_string()),
+        other => return other,
+    }
+    Ok(())
+}
+
+fn read_each(path: &Path, take: &mut dyn FnMut(Event)) -> io::Result<()> {
+    let file = open(path)?;
+    let mut reader = BufReader::new(file.take(BYTES_MAX + SUMMARY_BYTES_MAX));
+    let (mut good, mut bad) = (0u64, 0u64);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let n = (&mut reader)
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)?;
+        if n == 0 {
+            return Ok(());
+        }
+        if n as u64 == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+            let why = format!("it has a line of more than {LINE_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        match serde_json::from_slice(&line) {
+            Ok(event) => {
+                good += 1;
+                take(event);
+            }
+            Err(_) => bad += 1,
+        }
+        if bad > BAD_LINES_MAX && bad > good {
+            let why = "its lines are no events";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = regular::open(path, Links::Refuse)?;
+    match file.metadata()?.len() {
+        n if n > BYTES_MAX + SUMMARY_BYTES_MAX => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has {n} bytes"),
+        )),
+        _ => Ok(file),
+    }
+}
+
+/// All whole events of a run, as [`each`].
 pub fn read(dir: &Path, run: &str) -> io::Result<Vec<Event>> {
-    let bytes = fs::read(path(dir, run))?;
-    Ok(bytes
-        .split(|b| *b == b'\n')
-        .filter_map(|line| serde_json::from_slice(line).ok())
-        .collect())
+    let mut events = Vec::new();
+    each(dir, run, &mut |event| events.push(event))?;
+    Ok(events)
+}
+
+/// The first and the last event of a run, without what lies between; as far as they are whole.
+///
+/// # Errors
+/// It cannot be read.
+pub fn ends(dir: &Path, run: &str) -> io::Result<(Option<Event>, Option<Event>)> {
+    let path = path(dir, run);
+    let read = || {
+        let file = open(&path)?;
+        let bytes_total = file.metadata()?.len();
+        let piece = |from: u64| {
+            let mut bytes = vec![0; (bytes_total - from).min(SUMMARY_BYTES_MAX) as usize];
+            file.read_exact_at(&mut bytes, from).map(|()| bytes)
+        };
+        let head = piece(0)?;
+        let tail = piece(bytes_total.saturating_sub(SUMMARY_BYTES_MAX))?;
+        let lines = |bytes: &[u8]| -> Option<Event> { serde_json::from_slice(bytes).ok() };
+        let first = head.split(|b| *b == b'\n').next().and_then(lines);
+        let mut last = tail.rsplit(|b| *b == b'\n').filter(|line| !line.is_empty());
+        let last = last.next().and_then(lines);
+        if first.is_none() && last.is_none() && bytes_total > 0 {
+            let why = "its lines are no events";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        Ok((first, last))
+    };
+    match read() {
+        Err(e) if damaged::is_damage(&e) => {
+            damaged::set_aside(&path, &e.to_string());
+            Ok((None, None))
+        }
+        other => other,
+    }
+}
+
+/// The newest of these runs (oldest first) whose journals have so many bytes together: what is read at once.
+pub fn newest<'a>(dir: &Path, runs: &'a [String], bytes_max: u64) -> &'a [String] {
+    let mut bytes_left = bytes_max;
+    let fits = runs.iter().rev().take_while(|run| {
+        let meta = fs::symlink_metadata(path(dir, run)).ok();
+        let bytes = meta.filter(|m| m.is_file()).map_or(0, |m| m.len());
+        let fits = bytes <= bytes_left;
+        bytes_left = bytes_left.saturating_sub(bytes);
+        fits
+    });
+    &runs[runs.len() - fits.count()..]
 }
 
 #[cfg(test)]
@@ -151,6 +275,41 @@ mod tests {
                 "cut {cut}: {kept:?}"
             );
         }
+    }
+
+    #[test]
+    fn case_47_what_is_no_journal_is_moved_aside_and_costs_little() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| path(dir.path(), name);
+        let event = serde_json::to_string(&Event::Warning {
+            instance: None,
+            text: "a".into(),
+        });
+        let event = event.unwrap() + "\n";
+        fs::write(file("garbage"), b"\xff\n".repeat(1 << 20)).unwrap();
+        fs::write(file("one line"), b"[".repeat(20 << 20)).unwrap();
+        fs::create_dir(file("dir")).unwrap();
+        let holes = File::create(file("holes")).unwrap();
+        holes.set_len(1 << 40).unwrap();
+        fs::write(file("mended"), event.repeat(200) + &"x\n".repeat(150)).unwrap();
+        let bad = ["dir", "garbage", "holes", "one line"];
+        for name in bad {
+            assert_eq!(read(dir.path(), name).unwrap(), [], "{name}");
+            assert!(!file(name).exists(), "{name} is moved aside");
+        }
+        assert_eq!(read(dir.path(), "mended").unwrap().len(), 200);
+        assert_eq!(list(dir.path()).unwrap(), ["mended"]);
+        fs::write(file("garbage"), b"\xff\n".repeat(1 << 10)).unwrap();
+        assert_eq!(ends(dir.path(), "garbage").unwrap(), (None, None));
+        assert_eq!(list(dir.path()).unwrap(), ["mended"]);
+        let (first, last) = ends(dir.path(), "mended").unwrap();
+        assert!(first.is_some() && last.is_none());
+        let runs = ["a", "b", "c"].map(str::to_owned);
+        for run in &runs {
+            fs::write(file(run), "12345").unwrap();
+        }
+        assert_eq!(newest(dir.path(), &runs, 11), &runs[1..]);
+        assert_eq!(newest(dir.path(), &runs, 15), &runs[..]);
     }
 
     #[test]

@@ -7,14 +7,18 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::digest::Digest;
+use crate::regular::{self, Links};
 
 /// Format history. 1: first.
 const FORMAT: u32 = 1;
+/// Bytes of the largest file that is read: a million instances.
+const BYTES_MAX: u64 = 1 << 30;
 
 const HEADER: &str =
     "# Written by `repro run`. Commit it: it says which result every instance has.\n";
@@ -55,7 +59,7 @@ impl Default for LockFile {
 impl LockFile {
     /// Reads the file; a missing one is empty. A conflict or damage is an error that names the line.
     pub fn read(path: &Path) -> anyhow::Result<LockFile> {
-        let text = match std::fs::read_to_string(path) {
+        let text = match regular::read_text(path, Links::Follow, BYTES_MAX) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(LockFile::default()),
             Err(e) => anyhow::bail!("cannot read {}: {e}", path.display()),
@@ -158,6 +162,19 @@ impl LockFile {
         text
     }
 
+    /// Changes the file: read again, changed and written while no other process does the same, so that nobody's blocks are
+    /// lost. `scratch_dir` is on the same file system.
+    pub fn update(
+        path: &Path,
+        scratch_dir: &Path,
+        change: impl FnOnce(&mut LockFile),
+    ) -> anyhow::Result<()> {
+        let _alone = Turn::take(scratch_dir);
+        let mut lock = LockFile::read(path)?;
+        change(&mut lock);
+        Ok(lock.write(path, scratch_dir)?)
+    }
+
     /// Writes the file by rename from `scratch_dir`; an unchanged one is left alone.
     pub fn write(&self, path: &Path, scratch_dir: &Path) -> std::io::Result<()> {
         let text = self.render();
@@ -165,6 +182,24 @@ impl LockFile {
             return Ok(());
         }
         write_atomically(path, scratch_dir, text.as_bytes())
+    }
+}
+
+/// A turn at changing what a project remembers: held for as long as it takes to read, change and write a file.
+pub struct Turn(#[allow(dead_code)] Option<File>);
+
+impl Turn {
+    /// Waits for the turn. Where there are no locks nobody waits, and of two who write at the same moment one is first.
+    pub fn take(state_dir: &Path) -> Turn {
+        let path = state_dir.join("turn");
+        let take = || {
+            std::fs::create_dir_all(state_dir)?;
+            let options = &mut File::options();
+            let file = regular::open_with(&path, Links::Refuse, options.create(true).append(true))?;
+            file.lock()?;
+            Ok::<File, std::io::Error>(file)
+        };
+        Turn(take().ok())
     }
 }
 

@@ -48,7 +48,7 @@ impl Scheduler<'_> {
         self.say(event);
     }
 
-    fn landed(&mut self, index: InstanceIndex, landed: Landed) {
+    pub(super) fn landed(&mut self, index: InstanceIndex, landed: Landed) {
         let i = index.0 as usize;
         if let Some(policy) = self.granted.remove(&index) {
             self.resources.give_back(&policy);
@@ -133,7 +133,7 @@ impl Scheduler<'_> {
             lock: made.lock,
         };
         if let Some(landings) = &self.landings {
-            // The committer lives until `landings` is dropped.
+            // The committer lives until `landings` is dropped; if it broke down, the run ends.
             let _ = landings.send(landing);
         }
     }

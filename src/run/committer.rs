@@ -4,13 +4,14 @@
 //! sync, records (the store's part), then `artifacts/`. Knows no graph.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 
 use crate::digest::Content;
 use crate::plan::InstanceIndex;
 use crate::relpath::RelPath;
 use crate::session::show;
 use crate::store::{ActionLock, Committed, LinkMode, Pending, StatCache, Store, StoreError};
+use crate::watched;
 
 /// A result on its way.
 pub struct Landing {
@@ -37,14 +38,15 @@ pub struct CommitResult {
 /// Largest number of results that share a commit.
 const BATCH_LIMIT: usize = 256;
 
-/// Works until all senders of `landings` are gone.
+/// Works until all senders of `landings` are gone. Every landing is answered once, through `done`, which says whether
+/// anybody still listens.
 pub fn work(
     store: &Store,
     stats: &StatCache,
     root: &Path,
     link_mode: LinkMode,
     landings: Receiver<Landing>,
-    done: &Sender<CommitResult>,
+    done: &dyn Fn(CommitResult) -> bool,
 ) {
     while let Ok(first) = landings.recv() {
         let mut batch = vec![first];
@@ -57,24 +59,29 @@ pub fn work(
             pending.push(landing.pending);
             rest.push((landing.index, landing.shown_at, landing.lock));
         }
-        for ((index, shown_at, lock), committed) in rest.into_iter().zip(store.commit(pending)) {
+        let committed = watched::caught(|| store.commit(pending)).unwrap_or_else(|what| {
+            let broken = || Err(StoreError::broken_down(store.root(), &what));
+            rest.iter().map(|_| broken()).collect()
+        });
+        for ((index, shown_at, lock), committed) in rest.into_iter().zip(committed) {
             drop(lock);
             let mut show_error = None;
             if committed.is_ok() {
                 for (path, content) in shown_at {
-                    show_error = show(store, stats, root, &path, &content, link_mode)
-                        .err()
-                        .or(show_error);
+                    let shown =
+                        watched::caught(|| show(store, stats, root, &path, &content, link_mode));
+                    let shown = shown.unwrap_or_else(|what| {
+                        Err(StoreError::broken_down(&path.under(root), &what))
+                    });
+                    show_error = shown.err().or(show_error);
                 }
             }
-            if done
-                .send(CommitResult {
-                    index,
-                    committed,
-                    show_error,
-                })
-                .is_err()
-            {
+            let is_heard = done(CommitResult {
+                index,
+                committed,
+                show_error,
+            });
+            if !is_heard {
                 return;
             }
         }

@@ -90,10 +90,6 @@ impl Scheduler<'_> {
         {
             return Ok(());
         }
-        let mut lock = match self.lock.take() {
-            Some(lock) => lock,
-            None => LockFile::read(&path)?,
-        };
         let instances: HashMap<&str, usize> = self
             .session
             .plan
@@ -102,12 +98,18 @@ impl Scheduler<'_> {
             .enumerate()
             .map(|(i, instance)| (&*instance.id, i))
             .collect();
-        if whole {
-            lock.blocks
-                .retain(|id, _| instances.contains_key(id.as_str()));
-        }
-        for (i, instance) in self.session.plan.instances.iter().enumerate() {
-            if let (Some(outputs), Some(key)) = (&self.results[i], self.keys[i]) {
+        let (plan, results, keys) = (&self.session.plan, &self.results, &self.keys);
+        let mut pins = std::mem::take(&mut self.pins);
+        // Other runs of this project may have written since this one began: their blocks stay.
+        LockFile::update(&path, &self.session.project.state(), |lock| {
+            if whole {
+                lock.blocks
+                    .retain(|id, _| instances.contains_key(id.as_str()));
+            }
+            for (i, instance) in plan.instances.iter().enumerate() {
+                let (Some(outputs), Some(key)) = (&results[i], keys[i]) else {
+                    continue;
+                };
                 let block = lock
                     .blocks
                     .entry(instance.id.to_string())
@@ -117,18 +119,15 @@ impl Scheduler<'_> {
                         pins: BTreeMap::new(),
                     });
                 block.key = key;
-                block.outputs = instance
-                    .outputs
-                    .iter()
-                    .zip(outputs.iter())
+                let named = instance.outputs.iter().zip(outputs.iter());
+                block.outputs = named
                     .map(|(o, c)| (o.name.to_string(), c.to_string()))
                     .collect();
-                if let Some(pins) = self.pins.remove(&InstanceIndex(i as u32)) {
+                if let Some(pins) = pins.remove(&InstanceIndex(i as u32)) {
                     block.pins = pins;
                 }
             }
-        }
-        lock.write(&path, &self.session.project.state())?;
+        })?;
         let stamp = stamp_with_file(self.session);
         self.session.index.set_lock_written_from(stamp);
         Ok(())

@@ -82,6 +82,30 @@ pub enum Landed {
     },
 }
 
+impl Landed {
+    /// The flight panicked.
+    pub fn broken_down(what: &str) -> Landed {
+        Landed::Failed {
+            message: format!("BUG: its execution broke down in repro itself: {what}"),
+            hint: Some("run again; if it happens again, please report it".into()),
+            cancelled: false,
+        }
+    }
+
+    /// It could not leave.
+    pub fn not_started(error: &anyhow::Error) -> Landed {
+        let message = format!("it could not be started: {error:#}");
+        match error.chain().any(|cause| cause.is::<StoreError>()) {
+            true => Landed::StoreBroken { message },
+            false => Landed::Failed {
+                message,
+                hint: None,
+                cancelled: false,
+            },
+        }
+    }
+}
+
 /// What a flight made.
 pub struct Made {
     /// For the committer.
@@ -112,7 +136,7 @@ impl Drop for Leftovers {
     fn drop(&mut self) {
         // What cannot be removed now is swept with the session.
         let _ = exec::discard(&self.dir);
-        let _ = std::fs::remove_dir_all(&self.views);
+        let _ = crate::dir::remove_all(&self.views);
     }
 }
 
@@ -147,7 +171,7 @@ impl Flight {
         // What a killed worker may go on from is of no use to one that has ended well; an empty directory is of none at all.
         let scratch_dir = &self.request.scratch_dir;
         let _ = match landed {
-            Landed::Made(_) => std::fs::remove_dir_all(scratch_dir),
+            Landed::Made(_) => crate::dir::remove_all(scratch_dir),
             _ => std::fs::remove_dir(scratch_dir),
         };
         (landed, leftovers)

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use claims::verdict;
 pub use flight::state_keys;
 pub use replay::{ReplayTerms, Replayed, replay};
-pub use scheduler::host_name;
+pub use scheduler::BrokenDown;
 pub use scheduler::run;
 pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
 

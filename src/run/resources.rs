@@ -109,7 +109,7 @@ pub fn memory_total() -> u64 {
 
 /// NVIDIA GPUs the driver shows.
 pub fn gpus_total() -> u32 {
-    std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |entries| entries.count() as u32)
+    crate::dir::read("/proc/driver/nvidia/gpus").map_or(0, |entries| entries.count() as u32)
 }
 
 #[cfg(test)]

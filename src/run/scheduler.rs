@@ -5,7 +5,7 @@
 //! Skipped. All transitions happen on the calling thread; flights and the committer talk to it through one channel.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -28,7 +28,8 @@ use crate::remote::lookup::Answer;
 use crate::remote::publish::Published;
 use crate::remote::reading::Unread;
 use crate::session::{Found, Hit, Session};
-use crate::store::{Record, Root};
+use crate::store::{Record, Root, host_name};
+use crate::watched;
 
 /// Where an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,13 @@ pub struct RunReport {
     pub store_broken: bool,
 }
 
+/// A thread of the run panicked.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "BUG: {0}; the run was ended. What is recorded is whole, and the next run goes on from there. Please report it"
+)]
+pub struct BrokenDown(String);
+
 pub(super) struct Scheduler<'a> {
     pub(super) session: &'a mut Session,
     pub(super) options: &'a RunOptions,
@@ -90,6 +98,11 @@ pub(super) struct Scheduler<'a> {
     pub(super) keys: Vec<Option<Digest>>,
     pub(super) forced: Vec<bool>,
     pub(super) misses: BTreeMap<InstanceIndex, Miss>,
+    /// Set free, and to be looked at one after the other.
+    to_resolve: VecDeque<InstanceIndex>,
+    is_resolving: bool,
+    /// Looked at again, because a result went bad between the look and the use.
+    looked_again: BTreeSet<InstanceIndex>,
     pub(super) ready: BinaryHeap<(u64, Reverse<u32>)>,
     pub(super) urgency: Vec<f32>,
     pub(super) resources: Resources,
@@ -104,6 +117,7 @@ pub(super) struct Scheduler<'a> {
     pub(super) first_pass: bool,
     pub(super) stopping: bool,
     pub(super) store_broken: bool,
+    broken_down: Option<String>,
     /// What of the results is on the remote, and what is under way from and to it.
     pub(super) away: Away,
     pub(super) desk: Option<Desk>,
@@ -159,6 +173,9 @@ pub fn run(
         keys: vec![None; n],
         forced,
         misses: BTreeMap::new(),
+        to_resolve: VecDeque::new(),
+        is_resolving: false,
+        looked_again: BTreeSet::new(),
         ready: BinaryHeap::new(),
         urgency: Vec::new(),
         resources: Resources::new(cpus, resources::memory_total(), resources::gpus_total()),
@@ -173,6 +190,7 @@ pub fn run(
         first_pass: true,
         stopping: false,
         store_broken: false,
+        broken_down: None,
         away: Away::new(shown),
         desk: None,
         to_publish: BTreeMap::new(),
@@ -246,8 +264,25 @@ impl Scheduler<'_> {
         self.session.plan.instance(index).id.to_string()
     }
 
-    /// All producers have results: is there one for this instance?
+    /// All producers have results: is there one for this instance? And for those that it sets free, and so on: they wait in
+    /// a queue, since a chain of results that are there can be as long as the plan, and the stack is not.
     pub(super) fn resolve(&mut self, index: InstanceIndex) {
+        self.to_resolve.push_back(index);
+        if self.is_resolving {
+            return;
+        }
+        self.is_resolving = true;
+        while let Some(next) = self.to_resolve.pop_front() {
+            let i = next.0 as usize;
+            // What was set free may have to wait again by now.
+            if self.states[i] == State::Waiting && self.waiting_for[i] == 0 {
+                self.resolve_one(next);
+            }
+        }
+        self.is_resolving = false;
+    }
+
+    fn resolve_one(&mut self, index: InstanceIndex) {
         let i = index.0 as usize;
         let instance = self.session.plan.instance(index);
         let found = self
@@ -336,7 +371,10 @@ impl Scheduler<'_> {
             match self.session.show(instance, &hit.outputs) {
                 Ok(()) => restored = true,
                 // The object went bad between the look and the use: it has been moved aside, so the next look is a miss.
-                Err(e) if self.session.look_up(instance, &hit.key).hit.is_none() => {
+                Err(e)
+                    if self.session.look_up(instance, &hit.key).hit.is_none()
+                        && self.looked_again.insert(index) =>
+                {
                     trouble = Some((true, format!("{e:#}")))
                 }
                 Err(e) => trouble = Some((false, format!("its outputs cannot be shown: {e:#}"))),
@@ -483,18 +521,10 @@ impl Scheduler<'_> {
         );
         let root = self.session.project.root.clone();
         let to_main = self.to_main.clone();
-        let committer = std::thread::spawn(move || {
-            let (done, results) = channel();
-            std::thread::scope(|scope| {
-                scope.spawn(move || {
-                    results
-                        .into_iter()
-                        .for_each(|r| drop(to_main.send(Message::Committed(r))))
-                });
-                committer::work(&store, &stats, &root, link_mode, from_main, &done);
-                drop(done);
-            });
-        });
+        let committer = watched::spawn("committer", move || {
+            let done = |result| to_main.send(Message::Committed(result)).is_ok();
+            committer::work(&store, &stats, &root, link_mode, from_main, &done);
+        })?;
         self.session.store.start_lease()?;
         let mut keeper = std::process::Command::new(&self.options.executable);
         keeper.arg("keeper").env_clear();
@@ -517,10 +547,16 @@ impl Scheduler<'_> {
             }
             self.send_questions();
             if !self.stopping {
-                self.start_what_fits()?;
+                self.start_what_fits();
             }
-            let works = !self.resources.idle() || !self.committing.is_empty();
-            if !works && (self.stopping || self.away.is_quiet()) && self.has_published() {
+            let mut works = !self.resources.idle() || !self.committing.is_empty();
+            if let Some(what) = watched::trouble() {
+                // Something that others wait for is gone: what it was to do will not be done.
+                self.break_down(what);
+                works = !self.resources.idle();
+            }
+            let is_over = self.broken_down.is_some() || self.has_published();
+            if !works && (self.stopping || self.away.is_quiet()) && is_over {
                 break;
             }
             match from_flights.recv_timeout(std::time::Duration::from_millis(200)) {
@@ -536,13 +572,25 @@ impl Scheduler<'_> {
             }
         }
         self.landings = None;
-        committer
-            .join()
-            .map_err(|_| anyhow::anyhow!("BUG: the committer panicked"))
+        // It has told of a panic of its own already.
+        let _ = committer.join();
+        match self.broken_down.take() {
+            Some(what) => Err(BrokenDown(what).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// A thread of this program is gone: nothing new is begun, what runs is stopped, and the run ends with an error.
+    fn break_down(&mut self, what: String) {
+        if self.broken_down.is_none() {
+            self.broken_down = Some(what);
+            self.stopping = true;
+            self.options.cancel.raise(CancelLevel::Now);
+        }
     }
 
     /// Most urgent first; an action that does not fit lets smaller ones pass.
-    fn start_what_fits(&mut self) -> anyhow::Result<()> {
+    fn start_what_fits(&mut self) {
         let mut passed_over = Vec::new();
         while !self.resources.full() {
             let Some((urgency, Reverse(i))) = self.ready.pop() else {
@@ -565,13 +613,14 @@ impl Scheduler<'_> {
                 flight::policy_with(&instance.policy, cpus.clamp(1, self.resources.cpus_total()));
             if self.resources.take(&policy) {
                 self.granted.insert(index, policy);
-                self.start(index)?;
+                if let Err(e) = self.start(index) {
+                    self.landed(index, Landed::not_started(&e));
+                }
             } else {
                 passed_over.push((urgency, Reverse(i)));
             }
         }
         self.ready.extend(passed_over);
-        Ok(())
     }
 
     fn start(&mut self, index: InstanceIndex) -> anyhow::Result<()> {
@@ -632,21 +681,18 @@ impl Scheduler<'_> {
         };
         self.say(event);
         let to_main = self.to_main.clone();
-        std::thread::Builder::new()
-            .name(format!("flight-{}", index.0))
-            .spawn(move || {
-                let (landed, leftovers) =
-                    flight.fly(&mut |note| drop(to_main.send(Message::Note(index, note))));
-                // The main loop outlives every flight it waits for.
-                let _ = to_main.send(Message::Landed(index, landed));
-                drop(leftovers);
-            })?;
+        watched::spawn(&format!("flight-{}", index.0), move || {
+            let mut say = |note| drop(to_main.send(Message::Note(index, note)));
+            // Whatever ends a flight, the run hears of it; else it would wait for ever.
+            let (landed, leftovers) = match watched::caught(|| flight.fly(&mut say)) {
+                Ok((landed, leftovers)) => (landed, Some(leftovers)),
+                Err(what) => (Landed::broken_down(&what), None),
+            };
+            // The main loop outlives every flight it waits for.
+            let _ = to_main.send(Message::Landed(index, landed));
+            // What cannot be removed now is swept with the session.
+            let _ = watched::caught(|| drop(leftovers));
+        })?;
         Ok(())
     }
-}
-
-/// How this machine calls itself.
-pub fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "unknown".to_owned(), |h| h.trim().to_owned())
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::{Content, Digest, Domain};
+use crate::regular::{self, Links};
 
 use super::error::{StoreError, at};
 use super::{Root, Store, with_parent};
@@ -159,7 +160,7 @@ pub(super) struct FoundRecord {
 
 /// All records in the directory of one key. No directory is no records.
 pub(super) fn read_records(dir: &Path, key: &Digest) -> io::Result<Vec<FoundRecord>> {
-    let entries = match fs::read_dir(dir) {
+    let entries = match crate::dir::read(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e),
@@ -173,7 +174,7 @@ pub(super) fn read_records(dir: &Path, key: &Digest) -> io::Result<Vec<FoundReco
             if !meta.is_file() || meta.len() > RECORD_BYTES_MAX {
                 return Ok((meta, Err("it is not a record".to_owned())));
             }
-            let text = fs::read(&path)?;
+            let text = regular::read(&path, Links::Refuse, RECORD_BYTES_MAX)?;
             Ok((meta, decode(&text, key, &name)))
         });
         match read {
@@ -197,11 +198,11 @@ impl Store {
         if !prefix.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Vec::new();
         }
-        let names = fs::read_dir(self.root.join("actions").join(head))
+        let names = crate::dir::read(self.root.join("actions").join(head))
             .into_iter()
             .flatten()
             .flatten();
-        let key = |entry: fs::DirEntry| {
+        let key = |entry: crate::dir::Entry| {
             let name = entry.file_name();
             let name = name.to_str()?;
             name.starts_with(tail)
@@ -273,7 +274,7 @@ impl Store {
         if is_new {
             return Ok(true);
         }
-        let old = fs::read(&path)
+        let old = regular::read(&path, Links::Refuse, RECORD_BYTES_MAX)
             .ok()
             .and_then(|old| decode(&old, &record.key, &name).ok());
         let is_good = old
@@ -293,7 +294,7 @@ impl Store {
     /// The other results known for the key.
     pub(super) fn other_results(&self, record: &Record) -> Vec<Digest> {
         let own = record.result();
-        let Ok(entries) = fs::read_dir(self.named("actions", &record.key)) else {
+        let Ok(entries) = crate::dir::read(self.named("actions", &record.key)) else {
             return Vec::new();
         };
         let names = entries

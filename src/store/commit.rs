@@ -2,7 +2,8 @@
 //!
 //! Order is everything here. (1) Every staged file gets its name. (2) One `syncfs` makes names and bytes of the whole batch
 //! durable. (3) Seals and records are written. So a record exists only if what it names is durable (I1); a crash before (3)
-//! leaves unsealed objects nobody names, which the next owner of the same bytes hashes before using them.
+//! leaves unsealed objects nobody names, which the next owner of the same bytes hashes before using them, and makes durable
+//! before a record names them: a seal, and nothing else, says that something is on the disk.
 //!
 //! All the while gc is held off, so an object found to be there already cannot be swept before its record is written.
 
@@ -12,8 +13,8 @@ use std::fs::{self, File};
 use crate::digest::{Content, Digest};
 
 use super::error::{StoreError, at};
-use super::objects::{Class, Staged};
-use super::sys::{FileStat, sync_filesystem};
+use super::objects::{Class, Published, Sealed, Staged};
+use super::sys::{FileStat, sync_file_and_name, sync_filesystem};
 use super::{Record, Root, Store, crash_point};
 
 /// A finished action that waits for its commit.
@@ -36,6 +37,30 @@ pub struct Committed {
     pub others: Vec<Digest>,
 }
 
+/// What a commit has given names, or found to have them.
+#[derive(Default)]
+struct PublishedSet {
+    names: HashMap<(Class, Digest), Published>,
+    /// Something else that records name was found without a seal.
+    others_need_sync: bool,
+}
+
+impl PublishedSet {
+    fn needs_sync(&self) -> bool {
+        self.others_need_sync || self.new().next().is_some()
+    }
+
+    /// What may not be durable, and how it looked when its bytes were right.
+    fn new(&self) -> impl Iterator<Item = (Class, Digest, FileStat)> + '_ {
+        self.names
+            .iter()
+            .filter_map(|(id, published)| match published {
+                Published::Now(stat) => Some((id.0, id.1, *stat)),
+                Published::Durably => None,
+            })
+    }
+}
+
 impl Store {
     /// Makes results of finished actions, with one wait for the disk. The answers are in the order of the batch; one action's
     /// trouble (an output changed meanwhile) does not touch the others.
@@ -47,13 +72,12 @@ impl Store {
                 .map(|_| Err(self.hold_gc_off().err().unwrap_or(StoreError::Cancelled)))
                 .collect();
         };
-        // Names given in this batch, with the stat they had when hashed; `true`: by us, so not durable yet.
-        let mut published: HashMap<(Class, Digest), (bool, FileStat)> = HashMap::new();
+        let mut published = PublishedSet::default();
         for pending in &batch {
             outcomes.push(self.publish_all(pending, &mut published));
         }
         crash_point("commit.published");
-        if published.values().any(|(ours, _)| *ours)
+        if published.needs_sync()
             && let Err(e) = sync_filesystem(&self.root)
         {
             let mut error = Some(at(&self.root, "flush to the disk")(e));
@@ -91,13 +115,12 @@ impl Store {
     fn publish_all(
         &self,
         pending: &Pending,
-        published: &mut HashMap<(Class, Digest), (bool, FileStat)>,
+        published: &mut PublishedSet,
     ) -> Result<(), StoreError> {
         for item in &pending.staged.items {
             let id = (item.class, item.digest);
-            if !published.contains_key(&id) {
-                let ours = self.publish(item)?;
-                published.insert(id, (ours, item.stat));
+            if !published.names.contains_key(&id) {
+                published.names.insert(id, self.publish(item)?);
                 crash_point("commit.one_published");
             }
         }
@@ -109,24 +132,26 @@ impl Store {
             .collect();
         for content in pending.record.outputs.values() {
             // Staged with the action: then all of it was. Otherwise it must have been here before.
-            if !given.contains(&(content.shape.into(), content.digest)) && !self.has(content)? {
-                return Err(StoreError::Missing {
-                    what: content.to_string(),
-                });
+            if !given.contains(&(content.shape.into(), content.digest)) {
+                match self.has_sealed(content)? {
+                    Some(Sealed::Yes) => {}
+                    Some(Sealed::No) => published.others_need_sync = true,
+                    None => {
+                        let what = content.to_string();
+                        return Err(StoreError::Missing { what });
+                    }
+                }
             }
         }
         Ok(())
     }
 
-    /// Seals what was published, if it still is what was hashed.
-    fn seal(&self, published: &HashMap<(Class, Digest), (bool, FileStat)>) {
-        let seals = published.iter().filter(|(_, (ours, _))| *ours).filter_map(
-            |((class, digest), (_, hashed))| {
-                let stat =
-                    FileStat::of(&fs::symlink_metadata(self.named(class.dir(), digest)).ok()?);
-                stat.same_bytes(hashed).then_some((*digest, stat))
-            },
-        );
+    /// Seals what was published and is durable by now, if it still is what was hashed.
+    fn seal(&self, published: &PublishedSet) {
+        let seals = published.new().filter_map(|(class, digest, hashed)| {
+            let stat = FileStat::of(&fs::symlink_metadata(self.named(class.dir(), &digest)).ok()?);
+            stat.same_bytes(&hashed).then_some((digest, stat))
+        });
         self.seals.add(&seals.collect::<Vec<_>>());
     }
 
@@ -136,22 +161,19 @@ impl Store {
         if let Some(lease) = self.lease.get() {
             lease.add(Root::Content(content.shape, content.digest));
         }
-        let mut published = HashMap::new();
+        let mut published = PublishedSet::default();
         for item in &staged.items {
-            let ours = self.publish(item)?;
-            published
-                .entry((item.class, item.digest))
-                .or_insert((ours, item.stat));
+            let now = self.publish(item)?;
+            let names = &mut published.names;
+            names.entry((item.class, item.digest)).or_insert(now);
         }
-        let ours: Vec<_> = published.iter().filter(|(_, (ours, _))| *ours).collect();
-        match ours[..] {
+        let new: Vec<_> = published.new().collect();
+        match new[..] {
             [] => {}
             // One large file: no reason to wait for everybody else's.
-            [((class, digest), _)] => {
-                let path = self.named(class.dir(), digest);
-                File::open(&path)
-                    .and_then(|f| f.sync_all())
-                    .map_err(at(&path, "flush to the disk"))?;
+            [(class, digest, _)] => {
+                let path = self.named(class.dir(), &digest);
+                sync_file_and_name(&path).map_err(at(&path, "flush to the disk"))?;
             }
             _ => sync_filesystem(&self.root).map_err(at(&self.root, "flush to the disk"))?,
         }

@@ -103,6 +103,15 @@ impl StoreError {
         )
     }
 
+    /// A panic on the way.
+    pub(crate) fn broken_down(path: &Path, what: &str) -> StoreError {
+        StoreError::Io {
+            path: path.to_owned(),
+            doing: "finish",
+            source: io::Error::other(format!("BUG: {what}; please report it")),
+        }
+    }
+
     pub(crate) fn refused(path: &Path, why: impl Into<String>) -> StoreError {
         StoreError::Refused {
             path: path.to_owned(),

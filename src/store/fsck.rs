@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::digest::{Content, Digest, Shape};
+use crate::regular::{self, Links};
 
 use super::actions::read_records;
 use super::error::{StoreError, at};
-use super::objects::Class;
+use super::objects::{Class, LISTING_BYTES_MAX};
 use super::{Listing, Store, states};
 
 /// Something wrong.
@@ -163,7 +164,8 @@ impl Check<'_> {
         let mut references = Vec::new();
         for (path, key, _) in self.entries("states", false)? {
             self.report.states += 1;
-            let text = fs::read(&path).map_err(at(&path, "read it"))?;
+            let text = regular::read(&path, Links::Refuse, states::STATE_BYTES_MAX)
+                .map_err(at(&path, "read it"))?;
             match states::decode(&text, &key) {
                 Ok(state) => references.push((path, vec![state.content])),
                 Err(why) => self.bad(&path, format!("the state is corrupt: {why}")),
@@ -201,7 +203,7 @@ impl Check<'_> {
             }
             match class {
                 Class::Object => drop(self.objects.insert(*digest)),
-                Class::Tree => match fs::read(path)
+                Class::Tree => match regular::read(path, Links::Refuse, LISTING_BYTES_MAX)
                     .map_err(|e| e.to_string())
                     .and_then(|b| Listing::parse(&b).map_err(|e| e.to_string()))
                 {

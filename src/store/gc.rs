@@ -7,18 +7,19 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::digest::{Digest, Shape};
+use crate::regular::{self, Links};
 
 use super::actions::read_records;
 use super::error::{StoreError, at};
-use super::objects::Class;
+use super::objects::{Class, LISTING_BYTES_MAX};
 use super::sys::{FileStat, now_ns, sync_filesystem};
-use super::{Listing, Store, crash_point, session, states};
+use super::{Listing, Store, crash_point, states};
 
 /// Using a record makes it young again, at most once in this time.
 const FRESHEN_S: u64 = 3600;
@@ -186,7 +187,7 @@ impl Store {
             .filter_map(|p| digest_of(p))
             .collect();
         let _ = self.seals.compact(|digest| !gone.contains(digest));
-        session::sweep(&self.root.join("tmp"));
+        super::session::sweep(&self.root.join("tmp"));
         self.sweep_locks();
         self.sweep_quarantine(grace);
         self.sweep_notes(grace);
@@ -195,12 +196,12 @@ impl Store {
 
     /// Lock files of processes that died.
     fn sweep_locks(&self) {
-        for entry in fs::read_dir(self.root.join("locks"))
+        for entry in crate::dir::read(self.root.join("locks"))
             .into_iter()
             .flatten()
             .flatten()
         {
-            if let Some(_dead) = session::take_dead(&entry.path()) {
+            if let Some(_dead) = super::owner::take_dead(&entry.path()) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -208,7 +209,7 @@ impl Store {
 
     /// Corrupt bytes that nobody cared to look at. A rename keeps mtime, so the age is that of the move, by ctime.
     fn sweep_quarantine(&self, grace: Duration) {
-        for entry in fs::read_dir(self.root.join("quarantine"))
+        for entry in crate::dir::read(self.root.join("quarantine"))
             .into_iter()
             .flatten()
             .flatten()
@@ -311,7 +312,7 @@ impl Store {
         marks: &mut Marks,
     ) -> Result<(), StoreError> {
         for (path, key, meta) in self.named_files("states")? {
-            let state = fs::read(&path)
+            let state = regular::read(&path, Links::Refuse, states::STATE_BYTES_MAX)
                 .map_err(|e| e.to_string())
                 .and_then(|text| states::decode(&text, &key));
             match state {
@@ -332,9 +333,13 @@ impl Store {
             Shape::File => drop(marks.objects.insert(digest)),
             Shape::Tree => {
                 if marks.trees.insert(digest)
-                    && let Some(listing) = fs::read(self.named("trees", &digest))
-                        .ok()
-                        .and_then(|b| Listing::parse(&b).ok())
+                    && let Some(listing) = regular::read(
+                        &self.named("trees", &digest),
+                        Links::Refuse,
+                        LISTING_BYTES_MAX,
+                    )
+                    .ok()
+                    .and_then(|b| Listing::parse(&b).ok())
                 {
                     marks
                         .objects
@@ -354,7 +359,7 @@ impl Store {
             .filter_map(|p| digest_of(p))
             .collect();
         for (path, key, _) in self.named_files("states")? {
-            let state = fs::read(&path)
+            let state = regular::read(&path, Links::Refuse, states::STATE_BYTES_MAX)
                 .map_err(|e| e.to_string())
                 .and_then(|text| states::decode(&text, &key));
             if !state.is_ok_and(|state| !gone.contains(&state.content.digest)) {
@@ -367,7 +372,10 @@ impl Store {
     /// Keeps something until [`Store::unpin`].
     pub fn pin(&self, root: Root) -> Result<(), StoreError> {
         let path = self.root.join("pins").join(root.to_string());
-        fs::write(&path, "").map_err(at(&path, "write the pin"))
+        let options = &mut File::options();
+        regular::open_with(&path, Links::Refuse, options.create(true).append(true))
+            .map(drop)
+            .map_err(at(&path, "write the pin"))
     }
 
     /// Ends a pin; `false` if there was none.
@@ -383,7 +391,7 @@ impl Store {
     /// All pins.
     pub fn pins(&self) -> Result<Vec<Root>, StoreError> {
         let dir = self.root.join("pins");
-        let entries = fs::read_dir(&dir).map_err(at(&dir, "list the pins"))?;
+        let entries = crate::dir::read(&dir).map_err(at(&dir, "list the pins"))?;
         let mut pins: Vec<Root> = entries
             .flatten()
             .filter_map(|e| e.file_name().to_str()?.parse().ok())
@@ -399,14 +407,14 @@ impl Store {
     ) -> Result<Vec<(PathBuf, Option<Digest>, fs::Metadata)>, StoreError> {
         let top = self.root.join(dir);
         let mut found = Vec::new();
-        for half in fs::read_dir(&top).map_err(at(&top, "list it"))? {
+        for half in crate::dir::read(&top).map_err(at(&top, "list it"))? {
             let half = half.map_err(at(&top, "list it"))?.path();
             if !half.is_dir() {
                 let meta = fs::symlink_metadata(&half).map_err(at(&half, "look at it"))?;
                 found.push((half, None, meta));
                 continue;
             }
-            for entry in fs::read_dir(&half).map_err(at(&half, "list it"))? {
+            for entry in crate::dir::read(&half).map_err(at(&half, "list it"))? {
                 let entry = entry.map_err(at(&half, "list it"))?;
                 let path = entry.path();
                 match entry.metadata() {

@@ -10,9 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use super::error::{StoreError, at};
-use super::session::{lock_new, owner_name, take_dead};
+use super::owner::{new_name, take_dead};
+use super::session::lock_new;
 use super::sys::now_ns;
 use super::{Root, Store};
+use crate::regular::{self, Links};
+
+/// Bytes of the largest lease that is read: more roots than any plan has.
+const LEASE_BYTES_MAX: u64 = 1 << 30;
 
 /// A live claim on parts of the store.
 #[derive(Debug)]
@@ -82,7 +87,7 @@ impl Store {
         }
         let _gc_held_off = self.hold_gc_off()?;
         loop {
-            let path = self.root.join("leases").join(owner_name());
+            let path = self.root.join("leases").join(new_name());
             let Some(mut file) = lock_new(&path)? else {
                 continue;
             };
@@ -149,7 +154,7 @@ impl Store {
     pub(super) fn live_leases(&self) -> Result<LeasedRoots, StoreError> {
         let dir = self.root.join("leases");
         let mut leased = LeasedRoots::default();
-        for entry in fs::read_dir(&dir).map_err(at(&dir, "list the leases"))? {
+        for entry in crate::dir::read(&dir).map_err(at(&dir, "list the leases"))? {
             let path = entry.map_err(at(&dir, "list the leases"))?.path();
             if let Some(_dead) = take_dead(&path) {
                 let _ = fs::remove_file(&path);
@@ -162,7 +167,7 @@ impl Store {
 }
 
 fn read_lease(path: &Path, leased: &mut LeasedRoots) -> Result<(), StoreError> {
-    let text = match fs::read_to_string(path) {
+    let text = match regular::read_text(path, Links::Refuse, LEASE_BYTES_MAX) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(at(path, "read the lease")(e)),

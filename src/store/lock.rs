@@ -13,7 +13,9 @@ use crate::digest::Digest;
 
 use super::Store;
 use super::error::{StoreError, at};
+use super::owner::{self, Owner};
 use super::session::{is_lockless, is_same_file};
+use crate::regular::{self, Links};
 
 /// Held while an action runs; dropping frees it.
 #[derive(Debug)]
@@ -36,33 +38,51 @@ impl Drop for ActionLock {
     }
 }
 
+/// Whether the process that a lock file names lives, as far as that can be known.
+fn is_owned(file: &File) -> bool {
+    let owner = owner::owner_in(file);
+    owner.is_some_and(|text| Owner::parse(&text).and_then(|o| o.is_alive()) == Some(true))
+}
+
+fn waiting(file: &File) -> Waiting {
+    use std::os::unix::fs::FileExt;
+    let mut text = [0; 256];
+    let n = file.read_at(&mut text, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&text[..n]);
+    Waiting {
+        pid: text.lines().last().and_then(|line| line.parse().ok()),
+    }
+}
+
 impl Store {
     /// Takes the action's lock if it is free.
     pub fn try_lock_action(&self, key: &Digest) -> Result<Result<ActionLock, Waiting>, StoreError> {
         let path = self.root.join("locks").join(key.hex());
         loop {
-            let mut file = File::options()
-                .create(true)
-                .append(true)
-                .open(&path)
+            let options = &mut File::options();
+            options.read(true).create(true).append(true);
+            let mut file = regular::open_with(&path, Links::Refuse, options)
                 .map_err(at(&path, "make the lock file"))?;
             super::shared::give(&file, &path);
             match file.try_lock() {
+                // Where locks keep nobody out, the owner that it names may be at it all the same.
+                Ok(()) if is_owned(&file) => return Ok(Err(waiting(&file))),
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let pid = fs::read_to_string(&path)
-                        .ok()
-                        .and_then(|text| text.lines().last()?.parse().ok());
-                    return Ok(Err(Waiting { pid }));
+                Err(TryLockError::WouldBlock) => return Ok(Err(waiting(&file))),
+                Err(TryLockError::Error(e)) if is_lockless(&e) => {
+                    if is_owned(&file) {
+                        return Ok(Err(waiting(&file)));
+                    }
                 }
-                Err(TryLockError::Error(e)) if is_lockless(&e) => {}
                 Err(TryLockError::Error(e)) => return Err(at(&path, "lock")(e)),
             }
             if is_same_file(&file, &path) {
-                // For the eyes of those who wait; a full disk must not matter.
+                // For those who wait; a full disk must not matter.
+                let host = owner::host_name();
+                let text = format!("{}\n{host}\n{}\n", owner::own(), std::process::id());
                 let _ = file
                     .set_len(0)
-                    .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+                    .and_then(|()| file.write_all(text.as_bytes()));
                 return Ok(Ok(ActionLock { path, _file: file }));
             }
         }
@@ -71,7 +91,7 @@ impl Store {
     /// The actions that are being executed now, by whatever process. Nobody is kept from taking a lock but for an instant.
     pub fn running_actions(&self) -> Vec<(Digest, Waiting)> {
         let mut running = Vec::new();
-        for entry in fs::read_dir(self.root.join("locks"))
+        for entry in crate::dir::read(self.root.join("locks"))
             .into_iter()
             .flatten()
             .flatten()
@@ -80,13 +100,11 @@ impl Store {
                 .file_name()
                 .to_str()
                 .and_then(|name| name.parse().ok());
-            if let (Some(key), Ok(file)) = (key, File::open(entry.path()))
-                && matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+            if let (Some(key), Ok(file)) = (key, regular::open(&entry.path(), Links::Refuse))
+                && (matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+                    || is_owned(&file))
             {
-                let pid = fs::read_to_string(entry.path())
-                    .ok()
-                    .and_then(|text| text.lines().last()?.parse().ok());
-                running.push((key, Waiting { pid }));
+                running.push((key, waiting(&file)));
             }
         }
         running

@@ -24,14 +24,17 @@
 
 mod actions;
 mod commit;
+mod copy;
 mod error;
 mod evict;
 mod fsck;
 mod gc;
+mod guests;
 mod lease;
 mod lock;
 mod notes;
 mod objects;
+mod owner;
 mod place;
 mod projects;
 mod receive;
@@ -48,22 +51,26 @@ mod views;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Mutex, OnceLock};
 
 pub use actions::Record;
 pub use commit::{Committed, Pending};
+pub use copy::copy_contents;
 pub use error::StoreError;
 pub use fsck::{Finding, FsckReport, Remedy};
 pub use gc::{GcPlan, GcPolicy, GoneAction, Root};
 pub use lease::Lease;
 pub use lock::{ActionLock, Waiting};
 pub use objects::Staged;
+pub use owner::host_name;
 pub use place::{LinkMode, ViewMode};
 pub use receive::Receiving;
 pub use stat::StatCache;
 pub use tree::{BadEntry, BadListing, Listing, Node};
 
 use crate::digest::Digest;
+use crate::regular::{self, Links};
 pub(crate) use sys::{Renamed, rename_if_free, touch};
 
 use error::at;
@@ -94,6 +101,8 @@ pub struct Store {
     /// Makes concurrent first writes start one session, not two.
     starting: Mutex<()>,
     lease: OnceLock<Lease>,
+    /// What changed before this is on the disk.
+    synced_ns: AtomicI64,
     warn: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -107,7 +116,8 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store, StoreError> {
         let root = std::path::absolute(root).map_err(at(root, "find the store"))?;
         let format = root.join("format");
-        match fs::read(&format) {
+        guests::refuse_strangers(&root, &DIRS)?;
+        match regular::read(&format, Links::Refuse, 4096) {
             Ok(text) if text == FORMAT.as_bytes() => {}
             Ok(text) => {
                 let found = String::from_utf8_lossy(&text[..text.len().min(40)])
@@ -130,7 +140,8 @@ impl Store {
             session: OnceLock::new(),
             starting: Mutex::new(()),
             lease: OnceLock::new(),
-            warn: Box::new(|text| eprintln!("warning: {text}")),
+            synced_ns: AtomicI64::new(i64::MIN),
+            warn: Box::new(|text| crate::say!("warning: {text}")),
         })
     }
 
@@ -186,7 +197,7 @@ impl Store {
     /// object by a rename. Swept when the process is gone.
     pub fn work_dir(&self) -> Result<PathBuf, StoreError> {
         let dir = self.session()?.dir().join("work");
-        fs::create_dir_all(&dir).map_err(at(&dir, "make the directory"))?;
+        shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
         Ok(dir)
     }
 
@@ -198,10 +209,8 @@ impl Store {
     /// Held shared by whoever adds names, exclusively by gc while it removes some.
     fn gc_lock(&self) -> Result<File, StoreError> {
         let path = self.root.join("gc.lock");
-        let lock = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
+        let options = &mut File::options();
+        let lock = regular::open_with(&path, Links::Refuse, options.create(true).append(true))
             .map_err(at(&path, "open the lock"))?;
         shared::give(&lock, &path);
         Ok(lock)
@@ -228,8 +237,8 @@ fn create(root: &Path, format: &Path) -> Result<(), StoreError> {
         let dir = root.join(dir);
         shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
     }
-    let tmp = root.join(format!("format.{}", std::process::id()));
-    fs::write(&tmp, FORMAT).map_err(at(&tmp, "write the format"))?;
+    let tmp = root.join(format!("format.{}", owner::new_name()));
+    session::write_new(&tmp, FORMAT.as_bytes()).map_err(at(&tmp, "write the format"))?;
     fs::rename(&tmp, format).map_err(at(format, "write the format"))
 }
 

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::digest::Digest;
+use crate::regular::{self, Links};
 
 use super::error::{StoreError, at};
 use super::sys::{FileStat, now_ns};
@@ -87,7 +88,7 @@ impl Store {
     /// What cannot be read counts as not there.
     fn notes(&self, dir: &str, key: &Digest, begin: &str) -> Vec<Vec<u8>> {
         let dir = self.named(dir, key);
-        let entries = fs::read_dir(&dir).into_iter().flatten().flatten();
+        let entries = crate::dir::read(&dir).into_iter().flatten().flatten();
         let mut names: Vec<_> = entries
             .map(|e| e.file_name())
             .filter(|name| name.to_str().is_some_and(|n| n.starts_with(begin)))
@@ -110,8 +111,8 @@ impl Store {
                 continue;
             }
             for (dir, key) in self.named_dirs(top).into_iter().flatten() {
-                let is_empty = |mut entries: fs::ReadDir| entries.next().is_none();
-                let has_record = match fs::read_dir(self.named("actions", &key)) {
+                let is_empty = |mut entries: crate::dir::Entries| entries.next().is_none();
+                let has_record = match crate::dir::read(self.named("actions", &key)) {
                     Ok(entries) => !is_empty(entries),
                     Err(e) => e.kind() != io::ErrorKind::NotFound,
                 };
@@ -120,7 +121,7 @@ impl Store {
                     u128::try_from(age_ns).is_ok_and(|age| age > grace.as_nanos())
                 });
                 if !has_record && is_old {
-                    let _ = fs::remove_dir_all(&dir);
+                    let _ = crate::dir::remove_all(&dir);
                 }
             }
         }
@@ -129,10 +130,7 @@ impl Store {
 
 /// `None` for what is too large or no file.
 fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Ok(None);
-    }
+    let file = regular::open(path, Links::Refuse)?;
     let mut bytes = Vec::new();
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= BYTES_MAX).then_some(bytes))

@@ -7,15 +7,22 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
 use crate::digest::{Content, Digest, Domain, Shape};
+use crate::regular::{self, Links};
 
+use super::copy::copy_contents;
 use super::error::{StoreError, at};
-use super::sys::{FileStat, now_ns};
+use super::session::write_new;
+use super::sys::{self, FileStat, now_ns};
 use super::tree::{Listing, Walk, check_regular};
-use super::{Store, session, with_parent};
+use super::{Store, with_parent};
+
+/// Bytes of the largest listing that is read: ten million files.
+pub(super) const LISTING_BYTES_MAX: u64 = 2 << 30;
 
 /// Bytes in the store that have no name yet. Dropped without a commit, they are gone.
 #[derive(Debug, Default)]
@@ -72,9 +79,8 @@ impl Class {
     pub fn hash_file(self, path: &Path) -> io::Result<(Digest, u64)> {
         match self {
             Class::Object => Digest::of_file(path),
-            Class::Tree => {
-                fs::read(path).map(|b| (Digest::derive(Domain::Tree, &b), b.len() as u64))
-            }
+            Class::Tree => regular::read(path, Links::Refuse, LISTING_BYTES_MAX)
+                .map(|b| (Digest::derive(Domain::Tree, &b), b.len() as u64)),
         }
     }
 }
@@ -90,6 +96,24 @@ impl From<Shape> for Class {
 
 /// Read-only for everybody.
 const OBJECT_MODE: u32 = 0o444;
+
+/// Whether something is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sealed {
+    /// Its bytes are right, and on the disk.
+    Yes,
+    /// Its bytes are right.
+    No,
+}
+
+/// What has its name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Published {
+    /// For long.
+    Durably,
+    /// Since a moment ago, perhaps: it may not be on the disk. What it looked like when its bytes were right.
+    Now(FileStat),
+}
 
 /// How [`Store::absorb`] gets at the bytes.
 #[derive(Clone, Copy, PartialEq)]
@@ -176,7 +200,7 @@ impl Store {
                 ctime_ns: 0,
             },
         };
-        fs::write(&item.path, bytes).map_err(at(&self.root, "write to the store"))?;
+        write_new(&item.path, bytes).map_err(at(&self.root, "write to the store"))?;
         item.stat = seal_mode(&item.path)?;
         Ok(item)
     }
@@ -228,6 +252,11 @@ impl Store {
 
     /// The object or tree is there and whole. Trusts a stat that matches its seal, hashes otherwise.
     pub(super) fn check(&self, class: Class, digest: &Digest) -> Result<PathBuf, StoreError> {
+        self.check_sealed(class, digest).map(|(path, _)| path)
+    }
+
+    /// As [`Store::check`]; also whether it is sealed, and so known to be durable.
+    fn check_sealed(&self, class: Class, digest: &Digest) -> Result<(PathBuf, Sealed), StoreError> {
         let path = self.named(class.dir(), digest);
         let meta = match fs::symlink_metadata(&path) {
             Ok(meta) => meta,
@@ -242,13 +271,18 @@ impl Store {
             return Err(self.quarantine(class, digest, &meta, "it is not a regular file"));
         }
         if self.seals.match_stat(digest, &FileStat::of(&meta)) {
-            return Ok(path);
+            return Ok((path, Sealed::Yes));
         }
-        self.check_bytes(class, digest).map(|()| path)
+        let sealed = self.check_bytes_sealed(class, digest)?;
+        Ok((path, sealed))
     }
 
     /// Hashes, whatever the seal says, and seals anew what is right.
     pub(super) fn check_bytes(&self, class: Class, digest: &Digest) -> Result<(), StoreError> {
+        self.check_bytes_sealed(class, digest).map(drop)
+    }
+
+    fn check_bytes_sealed(&self, class: Class, digest: &Digest) -> Result<Sealed, StoreError> {
         let path = self.named(class.dir(), digest);
         let label = || class.label(digest);
         let missing = |e: io::Error| match e.kind() {
@@ -273,10 +307,37 @@ impl Store {
         let after = FileStat::of(&fs::symlink_metadata(&path).map_err(missing)?);
         // Written to within a clock tick of now, it could be written to again without a trace.
         let settled = after.ctime_ns < now_ns() - super::stat::TICK_NS;
-        if before.same_but_dev(&after) && settled && !self.seals.match_stat(digest, &after) {
-            self.seals.add(&[(*digest, after)]);
+        if !before.same_but_dev(&after) {
+            return Ok(Sealed::No);
         }
-        Ok(())
+        if self.seals.match_stat(digest, &after) {
+            return Ok(Sealed::Yes);
+        }
+        // Who gave it this name may have been killed before the disk had it: then a seal would promise too much.
+        if settled && self.is_durable(&path, &after) {
+            self.seals.add(&[(*digest, after)]);
+            return Ok(Sealed::Yes);
+        }
+        Ok(Sealed::No)
+    }
+
+    /// Makes sure that a file without a seal, and its name, are on the disk. The first one that asks pays for all that were
+    /// there by then. That it cannot be known (a store that is only read) is no error: it has no seal then.
+    fn is_durable(&self, path: &Path, stat: &FileStat) -> bool {
+        if sys::is_remote_filesystem(path) {
+            // Its stamps come from another clock.
+            return sys::sync_file_and_name(path).is_ok();
+        }
+        let last_change_ns = stat.ctime_ns.max(stat.mtime_ns);
+        if last_change_ns < self.synced_ns.load(Ordering::Relaxed) {
+            return true;
+        }
+        let begun_ns = now_ns() - super::stat::TICK_NS;
+        let synced = sys::sync_filesystem(&self.root).is_ok();
+        if synced {
+            self.synced_ns.fetch_max(begun_ns, Ordering::Relaxed);
+        }
+        synced && last_change_ns < begun_ns
     }
 
     /// Moves bad bytes aside, so that the right ones can take their name.
@@ -307,23 +368,37 @@ impl Store {
     pub(super) fn quarantine_path(&self, name: &str) -> PathBuf {
         self.root
             .join("quarantine")
-            .join(format!("{name}.{}", session::owner_name()))
+            .join(format!("{name}.{}", super::owner::new_name()))
     }
 
     /// It is in the store and whole, by [`Store::check`]'s measure; a tree with all its files. What is corrupt is moved aside
     /// with a warning, and counts as absent.
     pub fn has(&self, content: &Content) -> Result<bool, StoreError> {
+        self.has_sealed(content).map(|found| found.is_some())
+    }
+
+    /// As [`Store::has`]; also whether all of it is sealed, and so known to be durable.
+    pub(super) fn has_sealed(&self, content: &Content) -> Result<Option<Sealed>, StoreError> {
+        let mut all = Sealed::Yes;
+        let mut look = |class, digest: &Digest| {
+            let (_, sealed) = self.check_sealed(class, digest)?;
+            if sealed == Sealed::No {
+                all = Sealed::No;
+            }
+            Ok(())
+        };
         let found = match content.shape {
-            Shape::File => self.check(Class::Object, &content.digest).map(|_| ()),
-            Shape::Tree => self.read_tree(&content.digest).and_then(|listing| {
-                listing.files().try_for_each(|(_, digest, _, _)| {
-                    self.check(Class::Object, &digest).map(|_| ())
-                })
-            }),
+            Shape::File => look(Class::Object, &content.digest),
+            Shape::Tree => look(Class::Tree, &content.digest)
+                .and_then(|()| self.read_tree(&content.digest))
+                .and_then(|listing| {
+                    let mut files = listing.files();
+                    files.try_for_each(|(_, digest, _, _)| look(Class::Object, &digest))
+                }),
         };
         match found {
-            Ok(()) => Ok(true),
-            Err(e) if e.is_miss() => Ok(false),
+            Ok(()) => Ok(Some(all)),
+            Err(e) if e.is_miss() => Ok(None),
             Err(e) => Err(e),
         }
     }
@@ -349,21 +424,22 @@ impl Store {
     /// Opens a file's bytes for reading, made sure of.
     pub fn open_object(&self, digest: &Digest) -> Result<File, StoreError> {
         let path = self.check(Class::Object, digest)?;
-        File::open(&path).map_err(at(&path, "read it"))
+        regular::open(&path, Links::Refuse).map_err(at(&path, "read it"))
     }
 
     /// The listing of a tree, made sure of.
     pub fn read_tree(&self, digest: &Digest) -> Result<Listing, StoreError> {
         let path = self.check(Class::Tree, digest)?;
-        let bytes = fs::read(&path).map_err(at(&path, "read it"))?;
+        let bytes =
+            regular::read(&path, Links::Refuse, LISTING_BYTES_MAX).map_err(at(&path, "read it"))?;
         Listing::parse(&bytes).map_err(|e| StoreError::Corrupt {
             what: Class::Tree.label(digest),
             detail: e.to_string(),
         })
     }
 
-    /// Publishes under the digest's name; `false` if a whole one was there already.
-    pub(super) fn publish(&self, item: &StagedItem) -> Result<bool, StoreError> {
+    /// Publishes under the digest's name, unless a whole one is there already. Says whether it is durable.
+    pub(super) fn publish(&self, item: &StagedItem) -> Result<Published, StoreError> {
         let stat =
             FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
         if !stat.same_bytes(&item.stat) {
@@ -377,10 +453,14 @@ impl Store {
             if with_parent(&name, || super::sys::rename_noreplace(&item.path, &name))
                 .map_err(at(&name, "publish it"))?
             {
-                return Ok(true);
+                return Ok(Published::Now(item.stat));
             }
-            match self.check(item.class, &item.digest) {
-                Ok(_) => return Ok(false),
+            match self.check_sealed(item.class, &item.digest) {
+                Ok((_, Sealed::Yes)) => return Ok(Published::Durably),
+                Ok((path, Sealed::No)) => {
+                    let meta = fs::symlink_metadata(&path).map_err(at(&path, "look at it"))?;
+                    return Ok(Published::Now(FileStat::of(&meta)));
+                }
                 Err(e) if e.is_miss() => {}
                 Err(e) => return Err(e),
             }
@@ -416,8 +496,7 @@ fn seal_mode(path: &Path) -> Result<FileStat, StoreError> {
     ))
 }
 
-/// Copies to a new file. On file systems that can, the kernel shares the blocks (`copy_file_range`), so this is a reflink.
-/// Write errors name `target`, the directory the user knows.
+/// Copies to a new file; write errors name `target`, the directory the user knows.
 pub(super) fn copy_bytes(
     from: &Path,
     to: &Path,
@@ -425,13 +504,12 @@ pub(super) fn copy_bytes(
     target: &Path,
 ) -> Result<(), StoreError> {
     use std::os::unix::fs::OpenOptionsExt;
-    let mut source = File::open(from).map_err(at(from, "read it"))?;
+    let mut source = regular::open(from, Links::Refuse).map_err(at(from, "read it"))?;
     let mut file = File::options()
         .write(true)
         .create_new(true)
         .mode(mode)
         .open(to)
         .map_err(at(target, "write a file there"))?;
-    io::copy(&mut source, &mut file).map_err(at(target, "write a file there"))?;
-    Ok(())
+    copy_contents(&mut source, &mut file).map_err(at(target, "write a file there"))
 }

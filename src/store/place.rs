@@ -5,11 +5,11 @@
 //! nothing done to them reaches the store, except with [`LinkMode::Hardlink`], which is asked for.
 
 use std::collections::HashSet;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -19,7 +19,7 @@ use super::error::{StoreError, at};
 use super::objects::{Class, copy_bytes};
 use super::sys::{FileStat, exchange, rename_noreplace};
 use super::tree::Node;
-use super::{Store, crash_point};
+use super::{Store, crash_point, owner};
 
 /// How placed files get their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ enum How {
 
 const TMP_PREFIX: &str = ".repro-tmp.";
 /// What other process-number spaces left (containers) cannot be asked after; nothing takes this long to place.
-const FOREIGN_TMP_AGE_S: u64 = 24 * 3600;
+const FOREIGN_TMP_AGE: Duration = Duration::from_secs(24 * 3600);
 
 impl Store {
     /// Makes the artifact appear at `dest` (whose parent directories are made), replacing what is there.
@@ -66,7 +66,7 @@ impl Store {
             .unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(at(parent, "make the directory"))?;
         sweep_once(parent);
-        let mut tmp = BesideTmp(parent.join(tmp_name()));
+        let mut tmp = BesideTmp(parent.join(format!("{TMP_PREFIX}{}", owner::new_name())));
         let how = match mode {
             LinkMode::Copy => How::Copy,
             LinkMode::Hardlink => How::Hardlink,
@@ -167,29 +167,8 @@ struct BesideTmp(PathBuf);
 
 impl Drop for BesideTmp {
     fn drop(&mut self) {
-        remove_any(&self.0);
-    }
-}
-
-fn remove_any(path: &Path) {
-    let Ok(meta) = fs::symlink_metadata(path) else {
-        return;
-    };
-    if !meta.is_dir() {
-        let _ = fs::remove_file(path);
-    } else if fs::remove_dir_all(path).is_err() {
-        // Somebody made directories in it read-only.
-        make_writable(path);
-        let _ = fs::remove_dir_all(path);
-    }
-}
-
-fn make_writable(dir: &Path) {
-    let _ = fs::set_permissions(dir, Permissions::from_mode(0o700));
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            make_writable(&entry.path());
-        }
+        // What cannot be removed now is swept by the next who places something here.
+        let _ = crate::dir::remove_all(&self.0);
     }
 }
 
@@ -229,36 +208,6 @@ fn install(tmp: &mut BesideTmp, dest: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// `.repro-tmp.<pid space>.<pid>.<start time>.<n>`: enough to tell later whether its maker still lives.
-fn tmp_name() -> String {
-    static NAMES: AtomicU64 = AtomicU64::new(0);
-    static START: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    let pid = std::process::id();
-    let start = START.get_or_init(|| start_time(pid).unwrap_or(0));
-    format!(
-        "{TMP_PREFIX}{}.{pid}.{start}.{}",
-        pid_space(),
-        NAMES.fetch_add(1, Ordering::Relaxed)
-    )
-}
-
-/// The boot and the process-number space, as hexadecimal digits.
-fn pid_space() -> &'static str {
-    static SPACE: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    SPACE.get_or_init(|| {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        Digest::of(format!("{boot} {}", space.display()).as_bytes()).short()
-    })
-}
-
-/// When a process started, in ticks since boot; `None` if there is none of that number.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the start time is field 22.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
-}
-
 /// The first time this process places something in a directory, it removes what dead processes left there.
 fn sweep_once(parent: &Path) {
     static SWEPT: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
@@ -267,31 +216,19 @@ fn sweep_once(parent: &Path) {
         return;
     }
     drop(swept);
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+    for entry in crate::dir::read(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if let Some(name) = name.to_str().and_then(|n| n.strip_prefix(TMP_PREFIX))
             && is_left_behind(name, &entry)
         {
-            remove_any(&entry.path());
+            let _ = crate::dir::remove_all(&entry.path());
         }
     }
 }
 
-fn is_left_behind(name: &str, entry: &fs::DirEntry) -> bool {
-    let parts: Vec<&str> = name.split('.').collect();
-    let [space, pid, start, ..] = parts[..] else {
-        return false;
-    };
-    if space != pid_space() {
-        let age = entry
-            .metadata()
-            .and_then(|m| m.modified())
-            .ok()
-            .and_then(|t| t.elapsed().ok());
-        return age.is_some_and(|age| age.as_secs() > FOREIGN_TMP_AGE_S);
-    }
-    match (pid.parse(), start.parse::<u64>()) {
-        (Ok(pid), Ok(start)) => start_time(pid) != Some(start),
-        _ => false,
-    }
+/// Whether its maker is gone.
+fn is_left_behind(name: &str, entry: &crate::dir::Entry) -> bool {
+    let modified = entry.metadata().and_then(|m| m.modified()).ok();
+    let age = modified.and_then(|time| time.elapsed().ok());
+    owner::is_left_behind(name, age, FOREIGN_TMP_AGE)
 }

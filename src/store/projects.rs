@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 use super::Store;
 use super::error::{StoreError, at};
 use crate::digest::Digest;
+use crate::regular::{self, Links};
+
+fn read(entry: &Path) -> std::io::Result<Vec<u8>> {
+    regular::read(entry, Links::Refuse, libc::PATH_MAX as u64)
+}
 
 impl Store {
     fn project_entry(&self, root: &Path) -> PathBuf {
@@ -23,14 +28,15 @@ impl Store {
     /// The store cannot be written.
     pub fn register_project(&self, root: &Path) -> Result<(), StoreError> {
         let entry = self.project_entry(root);
-        if fs::read(&entry).is_ok_and(|text| text == root.as_os_str().as_bytes()) {
+        if read(&entry).is_ok_and(|text| text == root.as_os_str().as_bytes()) {
             return Ok(());
         }
         // Stores made before there was a list.
         let dir = self.root.join("projects");
         super::shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
         let tmp = self.session()?.fresh_path();
-        fs::write(&tmp, root.as_os_str().as_bytes()).map_err(at(&tmp, "write to the store"))?;
+        super::session::write_new(&tmp, root.as_os_str().as_bytes())
+            .map_err(at(&tmp, "write to the store"))?;
         fs::rename(&tmp, &entry).map_err(at(&entry, "enter the project"))
     }
 
@@ -40,7 +46,7 @@ impl Store {
     /// The list cannot be read.
     pub fn projects(&self) -> Result<Vec<PathBuf>, StoreError> {
         let dir = self.root.join("projects");
-        let entries = match fs::read_dir(&dir) {
+        let entries = match crate::dir::read(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(at(&dir, "list the projects")(e)),
@@ -48,7 +54,8 @@ impl Store {
         let mut projects = Vec::new();
         for entry in entries {
             let path = entry.map_err(at(&dir, "list the projects"))?.path();
-            let text = fs::read(&path).map_err(at(&path, "read it"))?;
+            // What is no entry of ours is left out.
+            let Ok(text) = read(&path) else { continue };
             let project = PathBuf::from(std::ffi::OsString::from_vec(text));
             if project.is_absolute() && self.project_entry(&project) == path {
                 projects.push(project);

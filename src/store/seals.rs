@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use crate::digest::{ByDigest, Digest};
+use crate::regular::{self, Links};
 
 use super::session::is_same_file;
 use super::sys::FileStat;
@@ -83,7 +84,7 @@ impl Seals {
     }
 
     fn read_news(&self, known: &mut Known) {
-        let Ok(mut file) = File::open(&self.path) else {
+        let Ok(mut file) = regular::open(&self.path, Links::Refuse) else {
             return;
         };
         let Ok(meta) = file.metadata() else { return };
@@ -122,7 +123,9 @@ impl Seals {
 
     fn append(&self, bytes: &[u8]) -> std::io::Result<()> {
         loop {
-            let mut file = File::options().create(true).append(true).open(&self.path)?;
+            let options = &mut File::options();
+            options.create(true).append(true);
+            let mut file = regular::open_with(&self.path, Links::Refuse, options)?;
             super::shared::give(&file, &self.path);
             match file.lock() {
                 // Appending is one write; what is torn all the same costs a hash.
@@ -148,7 +151,9 @@ impl Seals {
         known.map.retain(|digest, _| keep(digest));
         let bytes: Vec<u8> = known.map.iter().flat_map(|(d, s)| encode(d, s)).collect();
         let tmp = self.path.with_extension("new");
-        let mut file = File::create(&tmp)?;
+        // A compaction that was killed, or somebody's link.
+        crate::dir::remove_all(&tmp)?;
+        let mut file = super::session::new_file(&tmp)?;
         file.write_all(&bytes)?;
         super::shared::give(&file, &self.path);
         std::fs::rename(&tmp, &self.path)

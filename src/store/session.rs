@@ -1,15 +1,19 @@
-//! Work in progress of one process: `tmp/<boot id>-<pid>-<n>/`, and who is dead.
+//! Work in progress of one process: `tmp/<owner>/`.
 //!
-//! The owner holds a flock on `<name>.lock` beside its directory. The kernel drops it when the owner dies, which also holds
-//! across containers that share a store but not their process numbers; the name is for human eyes.
+//! The owner holds a flock on `<owner>.lock` beside its directory. The kernel drops it when the owner dies, which also holds
+//! across containers that share a store but not their process numbers. Where locks keep nobody out, the name tells
+//! (`owner.rs`).
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{StoreError, at};
-
-static SESSIONS: AtomicU64 = AtomicU64::new(0);
+use super::owner::{self, take_dead};
+use crate::dir;
+use crate::regular::{self, Links};
 
 /// A private directory in the store, removed when dropped or, after a crash, by the next process.
 pub(crate) struct Session {
@@ -19,37 +23,30 @@ pub(crate) struct Session {
     names: AtomicU64,
 }
 
-/// `<boot id>-<pid>-<n>`, unlike any other name this machine gives until it reboots (pid reuse: the lock decides).
-pub(crate) fn owner_name() -> String {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let boot: String = boot
-        .chars()
-        .filter(char::is_ascii_hexdigit)
-        .take(12)
-        .collect();
-    format!(
-        "{boot}-{}-{}",
-        std::process::id(),
-        SESSIONS.fetch_add(1, Ordering::Relaxed)
-    )
-}
-
 /// Makes and locks a file nobody else has; `None` if somebody does.
 pub(crate) fn lock_new(path: &Path) -> Result<Option<File>, StoreError> {
-    let file = File::options()
-        .create(true)
-        .append(true)
-        .open(path)
+    let options = &mut File::options();
+    let file = regular::open_with(path, Links::Refuse, options.create(true).append(true))
         .map_err(at(path, "make the lock file"))?;
     super::shared::give(&file, path);
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
-        // Without locks nothing can be proved dead, so nothing is swept: only space is at stake.
+        // Without locks the owner's name tells who is dead.
         Err(TryLockError::Error(e)) if is_lockless(&e) => return Ok(Some(file)),
         Err(TryLockError::Error(e)) => return Err(at(path, "lock")(e)),
     }
     Ok(is_same_file(&file, path).then_some(file))
+}
+
+/// Makes a file that must not exist.
+pub(crate) fn new_file(path: &Path) -> std::io::Result<File> {
+    File::options().write(true).create_new(true).open(path)
+}
+
+/// Writes a file that must not exist.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    new_file(path)?.write_all(bytes)
 }
 
 /// The file system has no locks.
@@ -63,27 +60,25 @@ pub(crate) fn is_lockless(error: &std::io::Error) -> bool {
 /// The path still names the open file: nobody has removed it between open and lock.
 pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if a.ino() == b.ino() && a.dev() == b.dev())
-}
-
-/// The owner of this lock file is dead, and the caller now holds its lock.
-pub(crate) fn take_dead(path: &Path) -> Option<File> {
-    let file = File::options().append(true).open(path).ok()?;
-    (file.try_lock().is_ok() && is_same_file(&file, path)).then_some(file)
+    matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(a), Ok(b)) if a.ino() == b.ino() && a.dev() == b.dev())
 }
 
 impl Session {
     pub fn start(tmp: &Path) -> Result<Session, StoreError> {
         loop {
-            let name = owner_name();
+            let name = owner::new_name();
             let lock_path = tmp.join(format!("{name}.lock"));
-            let Some(lock) = lock_new(&lock_path)? else {
+            let Some(mut lock) = lock_new(&lock_path)? else {
                 continue;
             };
+            // For human eyes.
+            let _ = lock.write_all(format!("{}\n", owner::host_name()).as_bytes());
             let dir = tmp.join(&name);
             // A dead process of the same number may have left one that was not swept.
-            let _ = fs::remove_dir_all(&dir);
-            fs::create_dir(&dir).map_err(at(&dir, "make the directory"))?;
+            let _ = dir::remove_all(&dir);
+            // Nobody else has business in there.
+            let private = fs::DirBuilder::new().mode(0o700).create(&dir);
+            private.map_err(at(&dir, "make the directory"))?;
             return Ok(Session {
                 dir,
                 lock_path,
@@ -103,8 +98,8 @@ impl Session {
     pub fn write_fresh(&self, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         let path = self.fresh_path();
         let write = || {
-            let mut file = fs::File::create(&path)?;
-            std::io::Write::write_all(&mut file, bytes)?;
+            let mut file = new_file(&path)?;
+            file.write_all(bytes)?;
             // What it becomes is made young by whoever uses it.
             super::shared::give(&file, &self.dir);
             Ok(())
@@ -127,14 +122,14 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Directory first: a directory without a live lock is fair game for anybody's sweep.
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = dir::remove_all(&self.dir);
         let _ = fs::remove_file(&self.lock_path);
     }
 }
 
 /// Removes what dead processes left. Never fails: at worst space is freed later.
 pub(crate) fn sweep(tmp: &Path) {
-    let Ok(entries) = fs::read_dir(tmp) else {
+    let Ok(entries) = crate::dir::read(tmp) else {
         return;
     };
     for entry in entries.flatten() {
@@ -144,7 +139,7 @@ pub(crate) fn sweep(tmp: &Path) {
         }
         if let Some(_held) = take_dead(&path) {
             let dir = path.with_extension("");
-            let _ = fs::remove_dir_all(&dir);
+            let _ = crate::dir::remove_all(&dir);
             // Another user's work is swept by that user: without the lock file nobody would look for it any more.
             if !dir.exists() {
                 let _ = fs::remove_file(&path);

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// Set-group, and writable for the group.
@@ -30,7 +30,8 @@ pub(super) fn make_dirs(dir: &Path) -> io::Result<()> {
     if let Some(parent) = dir.parent() {
         make_dirs(parent)?;
     }
-    match fs::create_dir(dir) {
+    // Whatever the umask: in a private store nobody else may write to it.
+    match fs::DirBuilder::new().mode(0o755).create(dir) {
         Ok(()) => {}
         // Another process was faster, and gives it to the group.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => return Ok(()),

@@ -18,6 +18,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{ByDigest, Content, Digest, Shape};
+use crate::record::damaged;
+use crate::regular::{self, Links};
 use crate::relpath::RelPath;
 
 use super::error::{StoreError, at};
@@ -30,6 +32,8 @@ const COARSE_NS: i64 = 2_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 /// Entries nobody asked for in this long are dropped.
 const KEEP_DAYS: u32 = 90;
+/// Bytes of the largest cache that is read: twenty million files.
+const CACHE_BYTES_MAX: u64 = 2 << 30;
 const MAGIC: &[u8; 16] = b"repro stat 1\0\0\0\0";
 
 #[derive(Clone, Copy, Debug)]
@@ -59,18 +63,28 @@ fn today() -> u32 {
     u32::try_from(now_ns() / (86_400 * SECOND_NS)).unwrap_or(0)
 }
 
+fn read(file: &Path) -> Entries {
+    let why = match regular::read(file, Links::Refuse, CACHE_BYTES_MAX) {
+        Ok(bytes) => match decode(&bytes) {
+            Some(entries) => return entries,
+            None => "its checksum is wrong".to_owned(),
+        },
+        Err(e) if damaged::is_damage(&e) => e.to_string(),
+        // Missing, or the disk's fault.
+        Err(_) => return Entries::default(),
+    };
+    damaged::set_aside(file, &why);
+    Entries::default()
+}
+
 impl StatCache {
-    /// Loads the cache of the project at `root` from `file`; missing or damaged is empty.
+    /// Loads the cache of the project at `root` from `file`; a missing one is empty, a damaged one is moved aside with a
+    /// warning.
     pub fn load(root: &Path, file: &Path) -> StatCache {
         StatCache {
             root: root.to_owned(),
             file: file.to_owned(),
-            entries: RwLock::new(
-                fs::read(file)
-                    .ok()
-                    .and_then(|bytes| decode(&bytes))
-                    .unwrap_or_default(),
-            ),
+            entries: RwLock::new(read(file)),
             dirty: AtomicBool::new(false),
             coarse: is_remote_filesystem(root),
             seen: RwLock::default(),

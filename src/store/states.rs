@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{Content, Digest, Shape};
+use crate::regular::{self, Links};
 
 use super::actions::{checked, with_checksum};
 use super::error::{StoreError, at};
@@ -23,6 +24,8 @@ pub(super) struct StateFile {
 }
 
 const VERSION: u32 = 1;
+/// A larger state file is none of ours; the state itself is an object.
+pub(super) const STATE_BYTES_MAX: u64 = 16 << 20;
 
 pub(super) fn decode(text: &[u8], key: &Digest) -> Result<StateFile, String> {
     let state: StateFile = serde_json::from_str(checked(text)?).map_err(|e| e.to_string())?;
@@ -69,7 +72,7 @@ impl Store {
     pub fn get_state(&self, key: &Digest) -> Option<PathBuf> {
         let _gc_held_off = self.lease.get().and_then(|_| self.hold_gc_off().ok());
         let name = self.named("states", key);
-        let text = fs::read(&name).ok()?;
+        let text = regular::read(&name, Links::Refuse, STATE_BYTES_MAX).ok()?;
         let state = match decode(&text, key) {
             Ok(state) => state,
             Err(why) => {

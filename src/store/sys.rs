@@ -63,6 +63,8 @@ fn c_path(path: &Path) -> io::Result<CString> {
 
 /// Everything written to the file system that holds `dir` is on the disk when this returns.
 pub(crate) fn sync_filesystem(dir: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    tests_only::SYNCED.with_borrow_mut(|synced| synced.push(dir.to_owned()));
     let file = File::open(dir)?;
     #[cfg(target_os = "linux")]
     // SAFETY: the descriptor is open for the whole call; syncfs touches no memory of ours.
@@ -78,6 +80,19 @@ pub(crate) fn sync_filesystem(dir: &Path) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// The bytes of a file, and its name in its directory and that one's in its own, are on the disk when this returns.
+pub(crate) fn sync_file_and_name(path: &Path) -> io::Result<()> {
+    crate::regular::open(path, crate::regular::Links::Refuse)?.sync_all()?;
+    for dir in path.ancestors().skip(1).take(2) {
+        match File::open(dir)?.sync_all() {
+            // Some file systems of networks sync no directories.
+            Err(e) if is_modeless(&e) || e.kind() == io::ErrorKind::InvalidInput => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Lets the disk begin with these bytes of a file, so that less is left to wait for later. A hint: nothing is promised, and
@@ -175,7 +190,14 @@ pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<bool> {
 pub(crate) fn touch(path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
     // SAFETY: the path is NUL-terminated and outlives the call; null times are documented to mean now.
-    let rc = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), std::ptr::null(), 0) };
+    let rc = unsafe {
+        libc::utimensat(
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            std::ptr::null(),
+            libc::AT_SYMLINK_NOFOLLOW,
+        )
+    };
     if rc == 0 {
         Ok(())
     } else {
@@ -280,6 +302,14 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     let info = unsafe { info.assume_init() };
     #[allow(clippy::unnecessary_cast)] // the types differ between systems
     (info.f_bavail as u64).checked_mul(info.f_frsize as u64)
+}
+
+#[cfg(test)]
+pub(crate) mod tests_only {
+    thread_local! {
+        /// What this thread had synced.
+        pub static SYNCED: std::cell::RefCell<Vec<std::path::PathBuf>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
 }
 
 #[cfg(test)]

@@ -321,7 +321,7 @@ impl Walk {
         };
         let mut todo = vec![(root.to_owned(), String::new())];
         while let Some((dir, prefix)) = todo.pop() {
-            for entry in fs::read_dir(&dir).map_err(at(&dir, "list the directory"))? {
+            for entry in crate::dir::read(&dir).map_err(at(&dir, "list the directory"))? {
                 let entry = entry.map_err(at(&dir, "list the directory"))?;
                 let path = entry.path();
                 let Some(name) = entry.file_name().to_str().map(str::to_owned) else {

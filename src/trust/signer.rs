@@ -164,7 +164,7 @@ pub fn ask_on_terminal(question: &str) -> anyhow::Result<Option<Passphrase>> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
     }
-    eprint!("{question}");
+    crate::terminal::ask(question);
     let typed = console::Term::stderr().read_secure_line()?;
     Ok(Some(Passphrase::new(&typed)))
 }

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines;
+use super::patient::Patient;
 use super::style::{Colour, bytes, duration};
 use crate::record::event::Event;
+use crate::terminal::{self, safe};
 
 /// See the module.
 pub struct Bars {
@@ -28,7 +30,10 @@ pub struct Bars {
 impl Bars {
     /// Draws on standard error. `expected_s`: recorded seconds of the instances; `cores`: how many run at once.
     pub fn new(colour: Colour, expected_s: BTreeMap<String, f64>, cores: u32) -> Bars {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
+            Box::new(Patient::stderr()),
+            10,
+        ));
         let whole = all.add(ProgressBar::new(0));
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}") {
             whole.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
@@ -65,7 +70,8 @@ impl Bars {
                 text,
             } => {
                 if let Some((bar, _)) = self.running.get(instance) {
-                    bar.set_message(lines::progress_text(*done, *total, unit, text));
+                    let text = lines::progress_text(*done, *total, unit, text);
+                    bar.set_message(safe(&text, self.colour).into_owned());
                 }
                 return;
             }
@@ -103,7 +109,7 @@ impl Bars {
             let text = lines::text(event, self.colour);
             if !text.is_empty() {
                 self.all
-                    .suspend(|| text.iter().for_each(|line| eprintln!("{line}")));
+                    .suspend(|| text.iter().for_each(|line| terminal::say(line)));
             }
         }
         if !matches!(event, Event::Summary(_)) {
@@ -118,7 +124,7 @@ impl Bars {
         {
             bar.set_style(style);
         }
-        bar.set_prefix(instance.to_owned());
+        bar.set_prefix(safe(instance, Colour::Off).into_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         self.running
             .insert(instance.to_owned(), (bar, Instant::now()));

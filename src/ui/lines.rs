@@ -1,7 +1,6 @@
 //! Plain lines on standard error: for logs, CI and pipes. One line per thing that happened, none for what was cached.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::style::{Colour, bytes, duration};
@@ -43,14 +42,13 @@ impl Lines {
             if now - since >= PROGRESS_EVERY {
                 let moved = (received + sent).saturating_sub(before) as f64;
                 let rate = bytes((moved / (now - since).as_secs_f64()) as u64);
-                let _ = writeln!(std::io::stderr(), "     {}, {rate}/s", transfer_text(event));
+                crate::say!("     {}, {rate}/s", transfer_text(event));
                 self.transfer = Some((now, received + sent));
             }
             return;
         }
         for line in text(event, self.colour) {
-            // A closed standard error is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{line}");
+            crate::terminal::say(&line);
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod bars;
 pub mod lines;
+mod patient;
 pub mod style;
 mod table;
 

@@ -1,28 +1,8 @@
-//! Colours and the words for quantities: the only place that knows escape codes.
+//! Colours and the words for quantities. What a stream takes is decided in [`crate::terminal`].
 
-use std::io::IsTerminal;
-
-/// Whether a stream takes colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colour {
-    /// Escape codes.
-    On,
-    /// Plain text.
-    Off,
-}
+pub use crate::terminal::Colour;
 
 impl Colour {
-    /// For a stream of this program: a terminal, unless `NO_COLOR` is set to anything or `TERM` is `dumb`.
-    pub fn of(stream: &impl IsTerminal) -> Colour {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
-            || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        if stream.is_terminal() && !refused {
-            Colour::On
-        } else {
-            Colour::Off
-        }
-    }
-
     fn paint(self, code: &str, text: &str) -> String {
         match self {
             Colour::On => format!("\x1b[{code}m{text}\x1b[0m"),

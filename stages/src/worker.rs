@@ -26,13 +26,14 @@ fn work_with(job_json: &Path, find: impl Fn(&str) -> Option<KindInfo>) -> ExitCo
     };
     let done = read_job(job_json).and_then(|job| run(job, find, &mut outcome));
     if let Err(error) = done {
-        // Also to the log: whoever reads only that should see the cause.
-        eprintln!("error: {error:#}");
+        // Also to the log: whoever reads only that should see the cause. Where it takes nothing, the outcome tells it.
+        let _ = writeln!(std::io::stderr(), "error: {error:#}");
         outcome.error = Some(describe(&error));
     }
     let path = job_json.with_file_name("outcome.json");
     if let Err(error) = write_whole(&path, &outcome) {
-        eprintln!("error: cannot write {}: {error:#}", path.display());
+        let place = path.display();
+        let _ = writeln!(std::io::stderr(), "error: cannot write {place}: {error:#}");
         return ExitCode::FAILURE;
     }
     if outcome.error.is_some() {

@@ -191,7 +191,10 @@ last: {run: 'cat ${needs.x} > ${outputs.out}', needs: {x: small.out}, outputs: {
 fn a_full_disk_under_the_store() {
     let space = space(SMALL_AND_BIG);
     fs::create_dir(&space.store).expect("the store");
-    let mounts = format!("mount -t tmpfs -o size=4m none {}", quoted(&space.store));
+    let mounts = format!(
+        "mount -t tmpfs -o size=4m,mode=755 none {}",
+        quoted(&space.store)
+    );
     let json = ["run", "--json"];
     let steps: [(&str, &[&str]); 4] = [
         ("", &["run", "--json", "small"]),
@@ -223,7 +226,10 @@ fn a_full_disk_under_the_store() {
 fn a_disk_under_the_store_that_is_full_from_the_start() {
     let space = space(SMALL_AND_BIG);
     fs::create_dir(&space.store).expect("the store");
-    let mounts = format!("mount -t tmpfs -o size=1m none {}", quoted(&space.store));
+    let mounts = format!(
+        "mount -t tmpfs -o size=1m,mode=755 none {}",
+        quoted(&space.store)
+    );
     let fill = format!(
         "cat /dev/zero > {}/fill 2> /dev/null; true",
         space.store.display()

@@ -1,1 +1,569 @@
 //! The store and the program by force: failing system calls, foreign files, long chains, odd file systems.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::{TestSpace, wait};
+
+/// Two stages, the second of the first.
+const TWO: &str = "
+version: 1
+name: two
+stages:
+  a:
+    needs: {in: {file: in.txt}}
+    run: cat in.txt in.txt > ${outputs.o}; echo said by a
+    outputs: {o: a.txt}
+  b:
+    needs: {a: a.o}
+    run: sort ${needs.a} > ${outputs.o}
+    outputs: {o: b.txt}
+";
+
+fn two() -> TestSpace {
+    let space = TestSpace::with_pipeline(TWO);
+    space.write("in.txt", "hello\n");
+    space
+}
+
+/// The program under a limit of the shell's.
+fn limited(space: &TestSpace, limit: &str, args: &[&str]) -> Command {
+    let own = space.command(args);
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("{limit}; exec \"$0\" \"$@\""));
+    command.arg(own.get_program()).args(args);
+    command
+        .current_dir(&space.project)
+        .env_clear()
+        .stdin(Stdio::null());
+    command.envs(own.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    command
+}
+
+fn fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+/// Many results that are there, one behind the other, were resolved by recursion: the stack ended after some thousands.
+#[test]
+fn case_13_a_long_chain_of_results_that_are_there_needs_no_stack() {
+    let space = TestSpace::with_pipeline(
+        "
+version: 1
+name: chain
+stages:
+  init: {run: 'echo start > ${outputs.m}', outputs: {m: m.txt}}
+  loop:
+    rounds: {count: 3000, first: {m: init.m}, carry: {m: step.m}}
+    stages:
+      step:
+        needs: {m: '${round.m}'}
+        run: 'cat ${needs.m} > /dev/null; echo same > ${outputs.m}'
+        outputs: {m: m.txt}
+",
+    );
+    // A stack of an eighth, for a chain of a tenth.
+    let mut command = limited(&space, "ulimit -s 1024", &["run", "--quiet"]);
+    let said = space.run_command(command);
+    assert_eq!(said.code, 0, "{}", said.err);
+    command = limited(&space, "ulimit -s 1024", &["run", "--json"]);
+    let said = space.run_command(command).expect(0, &["run"]);
+    let summary: serde_json::Value =
+        serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["cached"].as_u64(), Some(3001));
+}
+
+/// Standard error that is full, closed, or a pipe nobody reads ends neither the program nor a worker.
+#[test]
+fn case_14_nobody_dies_because_nobody_listens() {
+    let space = two();
+    space.write(
+        "pipeline.yaml",
+        format!("{TWO}  data: {{uses: download, with: {{dataset: shapes, shapes: {{train: 20, test: 10}}}}}}\n"),
+    );
+    let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
+    for (n, stderr) in ["full", "gone"].into_iter().enumerate() {
+        space.write("in.txt", format!("{n}\n"));
+        let mut command = space.command(&["run"]);
+        command.stdout(Stdio::null());
+        let status = match stderr {
+            "full" => command.stderr(full()).status().unwrap(),
+            _ => {
+                let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+                drop(child.stderr.take());
+                child.wait().unwrap()
+            }
+        };
+        assert_eq!(status.code(), Some(0), "standard error is {stderr}");
+        assert_eq!(space.read("artifacts/b/b.txt"), format!("{n}\n{n}\n"));
+    }
+    // A mistake is told by the exit code, then.
+    let mut command = space.command(&["run", "none"]);
+    let status = command.stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+/// A terminal that is hung up: writing to it fails, and bars are drawn on it.
+#[test]
+fn case_14_a_terminal_that_is_gone_does_not_end_the_run() {
+    let space = TestSpace::with_pipeline(
+        "
+version: 1
+name: slow
+stages:
+  a: {run: 'sleep 1; echo a > ${outputs.o}', outputs: {o: a.txt}}
+  b: {needs: {a: a.o}, run: 'sleep 1; echo b > ${outputs.o}', outputs: {o: b.txt}}
+",
+    );
+    let (master, slave) = terminal();
+    let mut command = space.command(&["run"]);
+    command.env("TERM", "xterm").stdout(Stdio::null());
+    command.stderr(Stdio::from(slave));
+    let child = command.spawn().unwrap();
+    drop(command);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    // The window is closed. (The signal that usually goes with it is another matter: this is no controlling terminal.)
+    drop(master);
+    assert_eq!(wait(child).status.code(), Some(0));
+    assert_eq!(space.read("artifacts/b/b.txt"), "b\n");
+}
+
+/// Both ends of a new terminal.
+fn terminal() -> (File, File) {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    // SAFETY: plain calls on a descriptor that was just opened; the name is copied out of the buffer given.
+    unsafe {
+        let fd = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
+        assert!(fd >= 0);
+        let master = File::from_raw_fd(fd);
+        assert_eq!((libc::grantpt(fd), libc::unlockpt(fd)), (0, 0));
+        let mut name = [0u8; 64];
+        assert_eq!(
+            libc::ptsname_r(master.as_raw_fd(), name.as_mut_ptr().cast(), 64),
+            0
+        );
+        let name = std::ffi::CStr::from_bytes_until_nul(&name).unwrap();
+        let options = &mut File::options();
+        let slave = options.read(true).write(true).open(name.to_str().unwrap());
+        (master, slave.unwrap())
+    }
+}
+
+#[test]
+fn case_61_a_full_standard_output_is_an_error() {
+    let space = two();
+    space.ok(&["run"]);
+    for args in [
+        &["run", "--json"][..],
+        &["run", "-f", "a", "--json"],
+        &["status"],
+        &["status", "--json"],
+        &["logs", "a"],
+        &["why", "a"],
+        &["log"],
+        &["dag"],
+        &["kinds"],
+        &["--version"],
+        &["--help"],
+        &["completions", "bash"],
+    ] {
+        let mut command = space.command(args);
+        command.stdout(File::options().write(true).open("/dev/full").unwrap());
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let output = wait(child);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{args:?}: {err}");
+        assert!(
+            err.contains("cannot write to standard output"),
+            "{args:?}: {err}"
+        );
+        // A reader who has seen enough is no error.
+        let mut command = space.command(args);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = wait(child);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {err}");
+        assert!(!err.contains("error"), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn case_61_escape_codes_never_reach_the_terminal() {
+    let space = TestSpace::with_pipeline(
+        "
+version: 1
+name: loud
+stages:
+  good: {run: 'printf \"\\033]0;title\\007\\033[2J\\033[31mred\\033[0m\\n\"; echo x > ${outputs.o}', outputs: {o: o.txt}}
+  bad: {run: 'printf \"\\033[2Jgone \\302\\2331A\\n\" >&2; exit 3', outputs: {o: o.txt}}
+",
+    );
+    let is_raw = |text: &str| text.contains(['\u{1b}', '\u{7}', '\u{9b}']);
+    let said = space.run(&["run", "-k"]).expect(1, &["run"]);
+    assert!(said.err.contains("\\x1b[2Jgone \\x9b1A"), "{}", said.err);
+    assert!(!is_raw(&said.err), "{}", said.err);
+    for (args, shown) in [
+        (["logs", "good"], "\\x1b]0;title\\x07\\x1b[2Jred\n"),
+        (["logs", "bad"], "\\x1b[2Jgone \\x9b1A\n"),
+    ] {
+        assert_eq!(space.ok(&args), shown);
+    }
+    assert!(is_raw(&space.ok(&["logs", "good", "--raw"])));
+    for args in [
+        &["why", "bad"][..],
+        &["show", "last"],
+        &["log"],
+        &["status"],
+    ] {
+        let said = space.run(args);
+        assert!(
+            !is_raw(&said.out) && !is_raw(&said.err),
+            "{args:?}: {}",
+            said.out
+        );
+    }
+    // On a terminal, with colours and bars.
+    let (mut master, slave) = terminal();
+    let mut command = space.command(&["run", "-k"]);
+    command.env("TERM", "xterm").env_remove("NO_COLOR");
+    command.stdout(Stdio::null()).stderr(Stdio::from(slave));
+    let child = command.spawn().unwrap();
+    drop(command);
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // Ends with an error when the last writer has closed it.
+        let _ = master.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    assert_eq!(wait(child).status.code(), Some(1));
+    let shown = reader.join().unwrap();
+    assert!(shown.contains("\\x1b[2Jgone"), "{shown:?}");
+    assert!(
+        !shown.contains("\u{1b}[2J") && !shown.contains("\u{1b}]"),
+        "{shown:?}"
+    );
+}
+
+/// A pipe in the place of a file would be read for ever.
+#[test]
+fn case_61_pipes_in_the_state_directory_hang_nothing() {
+    let space = two();
+    space.ok(&["run"]);
+    let key = space.json(&["status"])[0]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let journal = fs::read_dir(space.path(".repro/runs"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let log = format!(".repro/logs/{key}.log");
+    let paths = [".repro/index", ".repro/stats", ".repro/turn", &log];
+    for path in paths.iter().map(|p| space.path(p)).chain([journal.path()]) {
+        for sort in ["fifo", "directory", "link to a device"] {
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+            match sort {
+                "fifo" => fifo(&path),
+                "directory" => fs::create_dir(&path).unwrap(),
+                _ => symlink("/dev/zero", &path).unwrap(),
+            }
+            for args in [
+                &["diff", "last", "last"][..],
+                &["why", "b"],
+                &["log"],
+                &["logs", "a"],
+                &["run"],
+                &["status"],
+            ] {
+                let said = space.run(args);
+                let is_told = said.code == 0 || !said.err.is_empty();
+                assert!(
+                    is_told && said.code != 101,
+                    "{} as {sort}: {args:?}: {}",
+                    path.display(),
+                    said.err
+                );
+            }
+        }
+    }
+    space.run(&["run"]).expect(0, &["run"]);
+}
+
+/// A file with holes takes the space of what it holds, in the store and under artifacts/.
+#[test]
+fn case_61_holes_stay_holes() {
+    let space = TestSpace::with_pipeline(
+        "
+version: 1
+name: holes
+stages:
+  one: {run: 'truncate -s 1G ${outputs.o}; printf end >> ${outputs.o}', outputs: {o: o.bin}}
+  # With a second name it is copied into the store.
+  linked: {run: 'truncate -s 1G ${outputs.o}; printf End >> ${outputs.o}; ln ${outputs.o} other', outputs: {o: o.bin}}
+",
+    );
+    space.ok(&["run"]);
+    let store: u64 = space
+        .store_files("objects")
+        .iter()
+        .map(|p| p.metadata().unwrap().blocks())
+        .sum();
+    let shown: u64 = ["one", "linked"]
+        .iter()
+        .map(|s| {
+            space
+                .path(&format!("artifacts/{s}/o.bin"))
+                .metadata()
+                .unwrap()
+                .blocks()
+        })
+        .sum();
+    assert!(
+        store < 1000 && shown < 1000,
+        "{store} and {shown} blocks of 512 bytes"
+    );
+    let mut end = String::new();
+    let mut file = File::open(space.path("artifacts/linked/o.bin")).unwrap();
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(1 << 30)).unwrap();
+    file.read_to_string(&mut end).unwrap();
+    assert_eq!(end, "End");
+}
+
+/// Tools installed with cargo can be used; what else lies beside them is nobody's business.
+#[test]
+fn case_61_a_path_with_cargo_opens_no_credentials() {
+    let mut space = TestSpace::with_pipeline(
+        "
+version: 1
+name: tools
+stages:
+  good: {run: 'mytool > ${outputs.o}', outputs: {o: o.txt}}
+  bad: {run: 'cat ~/.cargo/credentials.toml $CARGO/credentials.toml > ${outputs.o}', env: {CARGO: $HOME}, outputs: {o: o.txt}}
+",
+    );
+    let home = space.path("../home/.cargo");
+    fs::create_dir_all(home.join("bin")).unwrap();
+    fs::write(home.join("credentials.toml"), "secret").unwrap();
+    fs::write(home.join("bin/mytool"), "#!/bin/sh\necho works\n").unwrap();
+    fs::set_permissions(home.join("bin/mytool"), fs::Permissions::from_mode(0o755)).unwrap();
+    let home = fs::canonicalize(home).unwrap();
+    space.edit("pipeline.yaml", "env: {CARGO: $HOME}, ", "");
+    space.edit(
+        "pipeline.yaml",
+        "~/.cargo/credentials.toml $CARGO/",
+        &format!("{}/", home.display()),
+    );
+    let path = std::env::var("PATH").unwrap();
+    space.set_env("PATH", format!("{}/bin:{path}", home.display()));
+    let said = space.run(&["run", "-k"]);
+    if !said.err.contains("Landlock") {
+        assert_eq!(said.code, 1, "{}", said.err);
+        assert!(!space.exists("artifacts/bad/o.txt"));
+    }
+    assert_eq!(space.read("artifacts/good/o.txt"), "works\n");
+}
+
+/// A link that somebody put into the store leads nowhere: nothing of the user's is read, truncated or written through it.
+#[test]
+fn case_59_links_in_the_store_are_not_followed() {
+    let space = two();
+    space.ok(&["run"]);
+    let key = space.json(&["status"])[0]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    space.write("mine", "precious");
+    space.write("in.txt", "other\n");
+    for name in [format!("locks/{key}"), "seals".into(), "gc.lock".into()] {
+        let path = space.store.join(&name);
+        let _ = fs::remove_file(&path);
+        symlink(space.path("mine"), &path).unwrap();
+        space.edit("in.txt", "o", "oo");
+        let said = space.run(&["run"]);
+        assert_eq!(space.read("mine"), "precious", "{name}: {}", said.err);
+        assert!([0, 1, 5].contains(&said.code), "{name}: {}", said.err);
+        fs::remove_file(&path).unwrap();
+        space.run(&["run"]).expect(0, &["run"]);
+    }
+    // Every key may come next.
+    for byte in 0..=255u8 {
+        let dir = space.store.join(format!("objects/{byte:02x}"));
+        fs::create_dir_all(dir).unwrap();
+    }
+    for dir in ["tmp", "leases", "pins", "quarantine"] {
+        symlink(space.path("mine"), space.store.join(dir).join("x.lock")).unwrap();
+        symlink(space.path("mine"), space.store.join(dir).join("0.1.1.0")).unwrap();
+    }
+    space.edit("in.txt", "o", "ooo");
+    space.run(&["run"]).expect(0, &["run"]);
+    space.run(&["gc"]);
+    assert_eq!(space.read("mine"), "precious");
+}
+
+#[test]
+fn case_59_a_store_that_strangers_may_write_is_refused() {
+    let space = two();
+    space.ok(&["run"]);
+    let locks = space.store.join("locks");
+    fs::set_permissions(&locks, fs::Permissions::from_mode(0o777)).unwrap();
+    let said = space.run(&["run"]).expect(5, &["run"]);
+    assert!(said.err.contains("every user may write"), "{}", said.err);
+    assert!(said.err.contains("chmod o-w"), "{}", said.err);
+}
+
+/// Two machines whose locks do not see each other: here one, and locks that do nothing.
+#[test]
+fn case_48_locks_that_do_nothing_kill_nobody() {
+    let Some(shim) = no_locks() else {
+        println!("skipped: there is no cc to build locks that do nothing");
+        return;
+    };
+    let mut space = TestSpace::with_pipeline(
+        "
+version: 1
+name: slow
+stages:
+  slow: {run: 'touch started; while [ ! -e ${outputs.o} ] || [ $i -lt 30 ]; do i=$((i+1)); sleep .1; echo $i > ${outputs.o}; done', outputs: {o: o.txt}}
+  quick: {run: 'echo x > ${outputs.o}', outputs: {o: o.txt}}
+",
+    );
+    space.edit("pipeline.yaml", "touch started; while", "i=0; while");
+    space.set_env("LD_PRELOAD", shim.path().join("locks.so").as_os_str());
+    let slow = space
+        .command(&["run", "slow"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while fs::read_dir(space.store.join("locks")).map_or(0, |d| d.count()) == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // The second one begins with what dead processes left.
+    space.run(&["run", "quick"]).expect(0, &["run", "quick"]);
+    let states = space.json(&["status"]);
+    let state = states
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["instance"] == "slow");
+    assert_eq!(state.unwrap()["state"], "running");
+    let output = wait(slow);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert_eq!(space.read("artifacts/slow/o.txt"), "30\n");
+}
+
+/// A library that makes every lock free.
+fn no_locks() -> Option<tempfile::TempDir> {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("locks.c");
+    fs::write(&source, "int flock(int fd, int how) { return 0; }\n").unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"])
+        .arg(dir.path().join("locks.so"))
+        .arg(source);
+    cc.status().is_ok_and(|s| s.success()).then_some(dir)
+}
+
+/// Damaged files of the state directory are moved aside with a warning, in little time and memory.
+#[test]
+fn case_47_damaged_state_files_are_set_aside() {
+    let space = two();
+    space.ok(&["run"]);
+    space.write("in.txt", "changed\n");
+    space.ok(&["run"]);
+    let journal = fs::read_dir(space.path(".repro/runs"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let name = format!(".repro/runs/{}", journal.file_name().to_str().unwrap());
+    for file in [".repro/index", ".repro/stats", &name] {
+        let path = space.path(file);
+        let whole = fs::read(&path).unwrap();
+        for damage in ["garbage", "holes", "brackets"] {
+            match damage {
+                "garbage" => fs::write(&path, b"\xff\x00\n".repeat(1 << 20)).unwrap(),
+                "holes" => File::create(&path).unwrap().set_len(1 << 40).unwrap(),
+                _ => fs::write(&path, b"[".repeat(20 << 20)).unwrap(),
+            }
+            let mut warned = String::new();
+            for args in [&["diff"][..], &["why", "b"], &["log"], &["status"]] {
+                // Three gigabytes of address space are enough.
+                let said = space.run_command(limited(&space, "ulimit -v 3000000", args));
+                // One run is left to compare.
+                let codes: &[i32] = if args[0] == "diff" { &[0, 2] } else { &[0] };
+                assert!(
+                    codes.contains(&said.code),
+                    "{file}, {damage}: {args:?}: {}",
+                    said.err
+                );
+                warned += &said.err;
+            }
+            assert!(warned.contains("is damaged"), "{file}, {damage}: {warned}");
+            assert!(space.exists(&format!("{file}.damaged")));
+            fs::remove_file(space.path(&format!("{file}.damaged"))).unwrap();
+            fs::write(&path, &whole).unwrap();
+        }
+    }
+}
+
+/// Runs of one project on different targets, begun and ended in any order: all are remembered.
+#[test]
+fn case_12_thirty_two_runs_at_once_are_all_remembered() {
+    let space = TestSpace::with_pipeline(
+        "
+version: 1
+name: array
+stages:
+  job:
+    matrix: {n: {range: [0, 32]}}
+    run: 'sleep 0.${matrix.n}; echo ${matrix.n} > ${outputs.o}'
+    outputs: {o: o.txt}
+",
+    );
+    let seeds: Vec<String> = (0..32).map(|n| n.to_string()).collect();
+    space.edit(
+        "pipeline.yaml",
+        "{range: [0, 32]}",
+        &format!("[{}]", seeds.join(", ")),
+    );
+    let children: Vec<_> = (0..32)
+        .map(|n| space.start(&["run", "-j1", &format!("job[n={n}]")]))
+        .collect();
+    for child in children {
+        assert_eq!(wait(child).status.code(), Some(0));
+    }
+    let lock = space.read("repro.lock");
+    for n in 0..32 {
+        assert!(
+            lock.contains(&format!("[instance.\"job[n={n}]\"]")),
+            "{n}: {lock}"
+        );
+    }
+    // The index knows them too: with the store's records out of the way it alone would tell.
+    fs::rename(
+        space.store.join("actions"),
+        space.store.join("actions.away"),
+    )
+    .unwrap();
+    fs::create_dir(space.store.join("actions")).unwrap();
+    let states = space.json(&["status"]);
+    let cached = states
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|s| s["state"] == "cached");
+    assert_eq!(cached.count(), 32);
+}

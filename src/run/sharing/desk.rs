@@ -86,8 +86,7 @@ impl Desk {
 
     /// Without the thread nothing comes back of what it is given; the run then ends with a remote given up.
     fn spawn(&self, work: impl FnOnce() + Send + 'static) {
-        let started = std::thread::Builder::new().name("desk".into()).spawn(work);
-        if let Err(e) = started {
+        if let Err(e) = crate::watched::spawn("desk", work) {
             self.link.give_up(&format!("no thread can be started: {e}"));
         }
     }

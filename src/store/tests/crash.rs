@@ -158,3 +158,28 @@ fn gc_may_die_anywhere() {
         f.commit_file("old", "works");
     }
 }
+
+/// Whoever takes over an object that a killed process has given its name waits for the disk before a record names it.
+#[test]
+fn case_61_what_a_killed_process_published_is_made_durable_before_it_is_recorded() {
+    for settled in [false, true] {
+        let f = Fixture::new();
+        crash(f.dir.path(), "commit", "commit.published");
+        let pause = if settled { 100 } else { 0 };
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        let store = f.reopen();
+        fs::create_dir_all(f.path("again/sub")).unwrap();
+        fs::write(f.path("again/a"), "a").unwrap();
+        fs::write(f.path("again/sub/b"), "b").unwrap();
+        let synced = || super::super::sys::tests_only::SYNCED.with_borrow(|s| s.len());
+        let before = synced();
+        let (content, staged) = store.absorb(&f.path("again")).unwrap();
+        commit_one(&store, record("tree", &[("t", content)]), staged).unwrap();
+        assert!(synced() > before, "settled: {settled}");
+        let (after, store) = (synced(), f.reopen());
+        // What is sealed is known to be on the disk.
+        let (content, staged) = store.absorb_bytes(b"a").unwrap();
+        commit_one(&store, record("other", &[("t", content)]), staged).unwrap();
+        assert_eq!(synced(), after, "settled: {settled}");
+    }
+}

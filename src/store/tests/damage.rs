@@ -375,7 +375,7 @@ impl Drop for Mount {
 #[test]
 fn a_full_disk_is_a_typed_error_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(_mount) = Mount::tmpfs(&dir.path().join("store"), "size=2m") else {
+    let Some(_mount) = Mount::tmpfs(&dir.path().join("store"), "size=2m,mode=755") else {
         return;
     };
     let f = Fixture::at(dir);
@@ -422,7 +422,7 @@ fn a_full_disk_is_a_typed_error_and_loses_nothing() {
 #[test]
 fn a_read_only_store_serves_hits() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(mount) = Mount::tmpfs(&dir.path().join("store"), "size=8m") else {
+    let Some(mount) = Mount::tmpfs(&dir.path().join("store"), "size=8m,mode=755") else {
         return;
     };
     let f = Fixture::at(dir);

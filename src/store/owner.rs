@@ -1,0 +1,193 @@
+//! Owners: which process made something, and whether it is dead.
+//!
+//! A lock that the kernel drops with its owner says so best, where there are such locks. Some file systems grant them to every
+//! machine, or to everybody: then the owner's name decides. It holds the boot and process space it lives in, its number
+//! there, and when it began. An owner of this space can be asked after; one of another cannot, and on a file system of
+//! several machines it counts as alive for days: taking the directory of a live one would cost it its work.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::digest::Digest;
+use crate::regular::{self, Links};
+
+use super::sys::is_remote_filesystem;
+
+/// Nobody works on one thing for so long without writing to it.
+const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner<'a> {
+    space: &'a str,
+    pub pid: u32,
+    start: u64,
+}
+
+/// `<space>.<pid>.<start>.<n>`, unlike any other name.
+pub(crate) fn new_name() -> String {
+    static NAMES: AtomicU64 = AtomicU64::new(0);
+    format!("{}.{}", own(), NAMES.fetch_add(1, Ordering::Relaxed))
+}
+
+/// `<space>.<pid>.<start>` of this process.
+pub(super) fn own() -> &'static str {
+    static OWN: OnceLock<String> = OnceLock::new();
+    OWN.get_or_init(|| {
+        let pid = std::process::id();
+        format!("{}.{pid}.{}", space(), start_time(pid).unwrap_or(0))
+    })
+}
+
+/// How this machine calls itself.
+pub fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |h| h.trim().to_owned())
+}
+
+/// The boot and the process-number space, as hexadecimal digits.
+fn space() -> &'static str {
+    static SPACE: OnceLock<String> = OnceLock::new();
+    SPACE.get_or_init(|| {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        Digest::of(format!("{boot} {}", space.display()).as_bytes()).short()
+    })
+}
+
+/// When a process started, in ticks since boot; `None` if there is none of that number.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the start time is field 22.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+impl<'a> Owner<'a> {
+    /// Reads the beginning of a name; `None` for one that no version of this program gives.
+    pub fn parse(name: &'a str) -> Option<Owner<'a>> {
+        let mut parts = name.split('.');
+        let (space, pid, start) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Owner {
+            space,
+            pid: pid.parse().ok()?,
+            start: start.parse().ok()?,
+        })
+    }
+
+    /// Whether it lives; `None` where that cannot be known: another machine, another boot, another container.
+    pub fn is_alive(&self) -> Option<bool> {
+        if self.space != space() {
+            return None;
+        }
+        match start_time(std::process::id()) {
+            // Without /proc nobody can be asked after.
+            None => None,
+            Some(_) if self.start == 0 => None,
+            Some(_) => Some(start_time(self.pid) == Some(self.start)),
+        }
+    }
+}
+
+/// Whether something of this name, on the file system of several machines or not, was left by a process that is gone. For what
+/// no lock guards.
+pub(super) fn is_left_behind(name: &str, age: Option<Duration>, foreign_age: Duration) -> bool {
+    match Owner::parse(name).map(|owner| owner.is_alive()) {
+        Some(Some(alive)) => !alive,
+        Some(None) => age.is_some_and(|age| age > foreign_age),
+        None => false,
+    }
+}
+
+/// Whether the owner of this lock file is dead. If so the caller holds its lock, as far as there are locks.
+pub(crate) fn take_dead(path: &Path) -> Option<File> {
+    let options = &mut File::options();
+    let file = regular::open_with(path, Links::Refuse, options.read(true).append(true)).ok()?;
+    let name = path.file_name()?.to_str()?;
+    let is_alive = match Owner::parse(name) {
+        Some(owner) => owner.is_alive(),
+        None => owner_in(&file).and_then(|text| Owner::parse(&text)?.is_alive()),
+    };
+    let is_dead = match (file.try_lock(), is_alive) {
+        // Locks that keep nobody out are found out by an owner that lives.
+        (_, Some(true)) | (Err(TryLockError::WouldBlock), _) => false,
+        // Without locks the owner's name alone tells.
+        (_, Some(false)) => true,
+        (Ok(()), None) => !is_remote_filesystem(path) || is_old(&file),
+        (Err(_), None) => is_old(&file),
+    };
+    (is_dead && super::session::is_same_file(&file, path)).then_some(file)
+}
+
+/// The first line of a lock file whose name is another: what [`own`] says of who holds it.
+pub(super) fn owner_in(file: &File) -> Option<String> {
+    use std::os::unix::fs::FileExt;
+    let mut text = [0; 256];
+    let n = file.read_at(&mut text, 0).ok()?;
+    let line = text[..n].split(|b| *b == b'\n').next()?;
+    String::from_utf8(line.to_vec()).ok()
+}
+
+fn is_old(file: &File) -> bool {
+    let modified = file.metadata().and_then(|meta| meta.modified()).ok();
+    let age = modified.and_then(|time| time.elapsed().ok());
+    age.is_some_and(|age| age > FOREIGN_AGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_48_an_owner_is_asked_after_where_that_is_possible() {
+        let me = new_name();
+        assert_ne!(me, new_name());
+        let owner = Owner::parse(&me).unwrap();
+        assert_eq!(
+            (owner.pid, owner.is_alive()),
+            (std::process::id(), Some(true))
+        );
+        // The same number, another process.
+        let reused = format!("{}.{}.{}.0", space(), owner.pid, owner.start + 1);
+        assert_eq!(Owner::parse(&reused).unwrap().is_alive(), Some(false));
+        let foreign = format!("000000000000.{}.{}.0", owner.pid, owner.start);
+        assert_eq!(Owner::parse(&foreign).unwrap().is_alive(), None);
+        assert_eq!(Owner::parse("0123456789ab-77-0"), None);
+        let day = Duration::from_secs(24 * 3600);
+        assert!(!is_left_behind(&me, Some(day * 9), day));
+        assert!(is_left_behind(&reused, None, day));
+        assert!(is_left_behind(&foreign, Some(day * 2), day));
+        assert!(!is_left_behind(&foreign, Some(day / 2), day));
+    }
+
+    #[test]
+    fn case_48_a_lock_that_keeps_nobody_out_does_not_make_its_owner_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nobody holds their locks, as where a lock is known to one machine only.
+        let alive = dir.path().join(new_name());
+        let owner = Owner::parse(own()).unwrap();
+        let dead = dir
+            .path()
+            .join(format!("{}.{}.{}.0", space(), owner.pid, owner.start + 1));
+        for path in [&alive, &dead] {
+            fs::write(path, "").unwrap();
+        }
+        assert!(take_dead(&alive).is_none());
+        assert!(take_dead(&dead).is_some());
+        // One of another machine: its lock decides on a disk of this one.
+        let foreign = dir.path().join("000000000000.1.1.0");
+        fs::write(&foreign, "").unwrap();
+        assert!(take_dead(&foreign).is_some());
+        let held = File::options().append(true).open(&foreign).unwrap();
+        held.lock().unwrap();
+        assert!(take_dead(&foreign).is_none());
+        // A link is nobody's lock.
+        let link = dir
+            .path()
+            .join(format!("{}.{}.{}.1", space(), owner.pid, owner.start + 1));
+        std::os::unix::fs::symlink(&alive, &link).unwrap();
+        assert!(take_dead(&link).is_none());
+    }
+}

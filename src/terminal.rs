@@ -1,0 +1,180 @@
+//! What reaches a terminal, in one place: text that others wrote is made harmless, and nobody dies because nobody listens.
+//!
+//! A log, a file's name or a remote's answer may hold escape codes that move the cursor, set the title, or answer in the
+//! user's name. Colours pass where a terminal takes them; every other control character is shown as what it is (`\x1b`).
+//! Standard error that is closed, full or gone takes nothing, and that is all that happens. Standard output is what was
+//! asked for, so failing to write it is an error.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+/// Whether a stream takes colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// Escape codes.
+    On,
+    /// Plain text.
+    Off,
+}
+
+impl Colour {
+    /// For a stream of this program: a terminal, unless `NO_COLOR` is set to anything or `TERM` is `dumb`.
+    pub fn of(stream: &impl IsTerminal) -> Colour {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        if stream.is_terminal() && !refused {
+            Colour::On
+        } else {
+            Colour::Off
+        }
+    }
+}
+
+/// Writes a line to standard error; `format!` on the way.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => { $crate::terminal::say(&format!($($text)*)) };
+}
+
+/// Writes a text and a line feed to standard error, in one write.
+pub fn say(text: &str) {
+    let mut line = safe(text, Colour::of(&io::stderr())).into_owned();
+    line.push('\n');
+    say_bytes(line.as_bytes());
+}
+
+/// Writes a question to standard error, without a line feed.
+pub fn ask(text: &str) {
+    say_bytes(safe(text, Colour::of(&io::stderr())).as_bytes());
+}
+
+fn say_bytes(bytes: &[u8]) {
+    let mut err = io::stderr().lock();
+    // Closed, full or hung up: who does not listen is not told.
+    let _ = err.write_all(bytes).and_then(|()| err.flush());
+}
+
+/// Standard output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub struct Unwritten(#[from] pub io::Error);
+
+/// Writes a text for people to standard output.
+///
+/// # Errors
+/// Nobody takes it: a closed pipe, a full disk.
+pub fn print(text: &str) -> Result<(), Unwritten> {
+    print_bytes(safe(text, Colour::of(&io::stdout())).as_bytes())
+}
+
+/// Writes bytes for programs to standard output, as they are.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_bytes(bytes: &[u8]) -> Result<(), Unwritten> {
+    let mut out = io::stdout().lock();
+    Ok(out.write_all(bytes).and_then(|()| out.flush())?)
+}
+
+/// The text without anything that a terminal would obey, but for colours.
+pub fn safe(text: &str, colour: Colour) -> Cow<'_, str> {
+    if !text.contains(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    let mut is_coloured = false;
+    while let Some(c) = rest.chars().next() {
+        if let Some((code, after)) = colour_code(rest) {
+            if colour == Colour::On && is_harmless(code) {
+                out.push_str(&rest[..rest.len() - after.len()]);
+                is_coloured = !matches!(code, "" | "0");
+            }
+            rest = after;
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\r' if rest.starts_with('\n') => {}
+            // A colour ends with its line, whoever forgot to end it.
+            '\n' if is_coloured => {
+                out.push_str("\x1b[0m\n");
+                is_coloured = false;
+            }
+            c if !is_obeyed(c) => out.push(c),
+            c if u32::from(c) < 0x100 => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => out.push_str(&c.escape_unicode().to_string()),
+        }
+    }
+    if is_coloured {
+        out.push_str("\x1b[0m");
+    }
+    Cow::Owned(out)
+}
+
+/// Control characters but line feed and tab, and those that turn the direction of writing, so that a text reads as another.
+fn is_obeyed(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+}
+
+/// `ESC [ numbers m` at the beginning: the numbers, and what follows.
+fn colour_code(text: &str) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix("\x1b[")?;
+    let end = inner
+        .bytes()
+        .position(|b| !b.is_ascii_digit() && b != b';' && b != b':')?;
+    (inner.as_bytes()[end] == b'm').then(|| (&inner[..end], &inner[end + 1..]))
+}
+
+/// Colours and weights; nothing that blinks or hides.
+fn is_harmless(code: &str) -> bool {
+    let mut numbers = code.split([';', ':']);
+    while let Some(number) = numbers.next() {
+        match number.parse::<u8>() {
+            Err(_) if number.is_empty() => {}
+            Ok(38 | 48) => match numbers.next() {
+                Some("5") => drop(numbers.nth(0)),
+                Some("2") => drop(numbers.nth(2)),
+                _ => return false,
+            },
+            Ok(0..=4 | 7 | 9 | 22..=24 | 27 | 29..=49 | 90..=107) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_61_only_colours_pass() {
+        for (text, on, off) in [
+            ("plain ä\tb\nc", "plain ä\tb\nc", "plain ä\tb\nc"),
+            ("a\r\nb", "a\nb", "a\nb"),
+            ("\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m", "red"),
+            (
+                "\x1b[1;31mred\nnext",
+                "\x1b[1;31mred\x1b[0m\nnext",
+                "red\nnext",
+            ),
+            ("\x1b[38;5;8mx", "\x1b[38;5;8mx\x1b[0m", "x"),
+            ("\x1b[38;2;5;8;5mx", "\x1b[38;2;5;8;5mx\x1b[0m", "x"),
+            // Hidden and blinking text, the screen, the title, the cursor, C1 controls, a bell, an escape at the end.
+            ("\x1b[8mx\x1b[0;5my", "xy", "xy"),
+            ("\x1b[2J", "\\x1b[2J", "\\x1b[2J"),
+            ("\x1b]0;t\x07", "\\x1b]0;t\\x07", "\\x1b]0;t\\x07"),
+            ("a\x1b[1A\rb", "a\\x1b[1A\\x0db", "a\\x1b[1A\\x0db"),
+            ("\u{9b}31m\x7f", "\\x9b31m\\x7f", "\\x9b31m\\x7f"),
+            ("\u{202e}x", "\\u{202e}x", "\\u{202e}x"),
+            ("\x1b", "\\x1b", "\\x1b"),
+            ("\x1b[", "\\x1b[", "\\x1b["),
+            ("\x1b[31", "\\x1b[31", "\\x1b[31"),
+        ] {
+            assert_eq!(safe(text, Colour::On), on, "{text:?}");
+            assert_eq!(safe(text, Colour::Off), off, "{text:?}");
+        }
+    }
+}
