@@ -61,6 +61,9 @@ pub struct JobInput {
     pub path: PathBuf,
     /// `file:<hex>` or `tree:<hex>`.
     pub digest: String,
+    /// What it is, for messages: `train[seed=0].metrics (metrics.parquet)`, or the path of a file of the project.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
 }
 
 /// A state to resume from.

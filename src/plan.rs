@@ -279,6 +279,20 @@ impl Plan {
         &self.instances[index.0 as usize]
     }
 
+    /// What a source is called where people read it: `train[seed=0].metrics (metrics.parquet)`, or a path of the project.
+    pub fn name_of(&self, source: &Source) -> String {
+        match source {
+            Source::Path(path) => path.to_string(),
+            Source::Output { instance, output } => {
+                let producer = self.instance(*instance);
+                match producer.outputs.get(*output as usize) {
+                    Some(output) => format!("{}.{} ({})", producer.id, output.name, output.path),
+                    None => producer.id.to_string(),
+                }
+            }
+        }
+    }
+
     /// The producers an instance needs, in order, possibly repeated.
     pub fn producers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
         self.instance(index)

@@ -116,6 +116,8 @@ pub struct PlacedInput {
     pub placed_at: RelPath,
     /// Where it is now.
     pub origin: InputOrigin,
+    /// What it is, for messages: `train[seed=0].metrics (metrics.parquet)`, or a path of the project.
+    pub called: Arc<str>,
     /// `file:<hex>` or `tree:<hex>`.
     pub digest: String,
 }

@@ -293,6 +293,7 @@ fn write_job(
                     .collect(),
                 path: input.origin.path().to_owned(),
                 digest: input.digest.clone(),
+                from: input.called.to_string(),
             });
     }
     let outputs: BTreeMap<_, _> = request

@@ -407,7 +407,7 @@ pub fn prepare(
     contents: &[Vec<Content>],
     terms: Terms,
 ) -> Prepared {
-    let (inputs, views, watched) = inputs(instance, contents, &session.project.root);
+    let (inputs, views, watched) = inputs(instance, contents, session);
     let request = Request {
         id: instance.id.clone(),
         work: work(instance),
@@ -463,7 +463,7 @@ pub fn place_views(
 fn inputs(
     instance: &Instance,
     contents: &[Vec<Content>],
-    root: &Path,
+    session: &Session,
 ) -> (
     Vec<PlacedInput>,
     Vec<(usize, Content)>,
@@ -475,13 +475,14 @@ fn inputs(
             let origin = match &item.source {
                 Source::Path(path) => {
                     watched.push((path.clone(), *content));
-                    InputOrigin::ProjectFile(path.under(root))
+                    InputOrigin::ProjectFile(path.under(&session.project.root))
                 }
                 Source::Output { .. } => {
                     views.push((inputs.len(), *content));
                     InputOrigin::Object(PathBuf::new())
                 }
             };
+            let called = session.plan.name_of(&item.source).into();
             inputs.push(PlacedInput {
                 need: need.name.clone(),
                 many: need.many,
@@ -489,6 +490,7 @@ fn inputs(
                 axes: item.axes.clone(),
                 placed_at: item.placed_at.clone(),
                 origin,
+                called,
                 digest: content.to_string(),
             });
         }

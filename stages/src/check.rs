@@ -23,7 +23,7 @@ pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<Par
     if !problems.is_empty() {
         return Err(problems);
     }
-    let outputs = K::outputs(&params);
+    let outputs = K::outputs_with(&params, needs);
     match serde_json::to_value(&params) {
         Ok(params) => Ok(Checked { params, outputs }),
         Err(e) => Err(vec![ParamProblem {

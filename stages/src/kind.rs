@@ -29,6 +29,10 @@ pub trait Kind {
     const INPUTS: &'static [InputSpec];
     /// The outputs with these parameters.
     fn outputs(params: &Self::Params) -> Vec<OutputSpec>;
+    /// The outputs where they depend on the names given under `needs:` too.
+    fn outputs_with(params: &Self::Params, _needs: &[String]) -> Vec<OutputSpec> {
+        Self::outputs(params)
+    }
     /// Checks what types cannot say: ranges, combinations with the names given under `needs:`.
     fn validate(params: &Self::Params, needs: &[String]) -> Vec<ParamProblem>;
     /// The resumable states on the way to the result, longest first.
@@ -99,6 +103,14 @@ impl Failure {
         Failure {
             message: message.into(),
             hint: None,
+        }
+    }
+
+    /// Says first where it is.
+    pub fn within(self, place: &str) -> Failure {
+        Failure {
+            message: format!("{place}: {}", self.message),
+            ..self
         }
     }
 

@@ -10,6 +10,7 @@ pub mod shape;
 
 pub mod data;
 pub mod fetch;
+pub mod frame;
 
 pub mod select;
 pub mod stats;

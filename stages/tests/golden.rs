@@ -82,6 +82,9 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("claim", 1, "three seeds", "verdict", "17d10678f60b4b1a"),
     ("corrupt", 1, "random labels", "data", "33dedb071d260476"),
     ("corrupt", 1, "noisy pixels", "data", "eae6ce47f6e61182"),
+    ("dataset", 1, "class folders", "data", ""),
+    ("dataset", 1, "table", "train", ""),
+    ("dataset", 1, "table", "test", ""),
     ("download", 1, "shapes", "train", "b3946d6d0c7136f6"),
     ("download", 1, "shapes", "test", "14b5ba78d3c3f2e7"),
     ("split", 1, "by class", "a", "e3975b088008658b"),
@@ -196,6 +199,31 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("corrupt", "random labels", labels, &whole);
     let pixels = json!({"seed": 4, "pixels": {"noise": {"std": 20.0}}});
     run("corrupt", "noisy pixels", pixels, &whole);
+
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    let photos = bench.path("photos");
+    for (class, file) in [
+        ("a", "rgb.jpg"),
+        ("a", "sampled.jpg"),
+        ("b", "progressive.jpg"),
+        ("b", "grey.jpg"),
+        ("b", "palette.png"),
+    ] {
+        std::fs::create_dir_all(photos.join(class)).unwrap();
+        std::fs::copy(foreign.join(file), photos.join(class).join(file)).unwrap();
+    }
+    let small =
+        json!({"images": {"resize": {"shorter": 9}, "center_crop": {"width": 9, "height": 9}}});
+    run("dataset", "class folders", small, &[("data", &photos)]);
+    let table = bench.path("table.csv");
+    std::fs::write(&table, "a,b,y\n1,0.1,x\n2,0.3,z\n-4,1e-3,y\n").unwrap();
+    let label = json!({"csv": {"label": "y"}});
+    run(
+        "dataset",
+        "table",
+        label,
+        &[("train", &table), ("test", &table)],
+    );
 
     let tables =
         |input: &'static str| [&first, &second, &third].map(|ran| (input, ran.path("metrics")));

@@ -159,10 +159,7 @@ fn train(curve: &Curve, data: &Dataset) -> Vec<f32> {
     let mut losses = Vec::new();
     for step in 0..curve.f64.len() {
         let rows = step * curve.batch..(step + 1) * curve.batch;
-        let labels: Vec<u32> = data.labels()[rows.clone()]
-            .iter()
-            .map(|&l| u32::from(l))
-            .collect();
+        let labels = data.labels()[rows.clone()].to_vec();
         let fill = |inputs: &mut [f32]| {
             for (row, i) in inputs.chunks_exact_mut(data.features()).zip(rows.clone()) {
                 data.normalised_row(i, row);
@@ -267,5 +264,7 @@ fn info(name: &str, shape: ImageShape, mean: &[f32], std: &[f32]) -> Info {
         classes: (0..10).map(|c| c.to_string()).collect(),
         mean: mean.to_vec(),
         std: std.to_vec(),
+        columns: Vec::new(),
+        targets: Vec::new(),
     }
 }

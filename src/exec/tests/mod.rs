@@ -93,6 +93,7 @@ impl Bench {
             axes: Arc::new([]),
             placed_at: RelPath::new(placed_at).unwrap(),
             origin,
+            called: name.into(),
             digest: "file:00".into(),
         });
     }

@@ -108,14 +108,14 @@ fn noise([height, width, channels]: [usize; 3], images: usize) -> Dataset {
         classes: (0..CLASSES).map(|c| c.to_string()).collect(),
         mean: vec![0.5; channels],
         std: vec![0.25; channels],
+        columns: Vec::new(),
+        targets: Vec::new(),
     };
     let mut stream = Stream::new(1, "training bench", 0, 0);
-    let pixels = (0..images * height * width * channels)
+    let pixels: Vec<u8> = (0..images * height * width * channels)
         .map(|_| stream.next_u32() as u8)
         .collect();
-    let labels = (0..images)
-        .map(|_| stream.below(CLASSES as u32) as u8)
-        .collect();
+    let labels = (0..images).map(|_| stream.below(CLASSES as u32)).collect();
     Dataset::new(info, pixels, labels, (0..images as u32).collect()).expect("counts agree")
 }
 

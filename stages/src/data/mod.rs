@@ -1,38 +1,73 @@
-//! Labelled image sets: what a [`Dataset`] is, and the exact arithmetic that turns its bytes into network inputs.
+//! Labelled data sets: what a [`Dataset`] is, and the exact arithmetic that turns its values into network inputs.
 //!
-//! Where the bytes come from is decided elsewhere (`idx`, `cifar`, `shapes` read or draw published sets,
-//! `fetch` gets files); how they lie in an artifact is [`file`]'s. Knows nothing of batches or of training.
+//! Where the values come from is decided elsewhere (`idx`, `cifar`, `shapes` read or draw published sets,
+//! `fetch` gets files, [`own`] reads what people bring along); how they lie in an artifact is [`file`]'s. Knows nothing of
+//! batches or of training.
 
 pub mod cifar;
 pub mod file;
 pub mod idx;
+pub mod own;
 pub mod published;
 pub mod shapes;
 
 use std::fmt;
 
-/// Images, labels and where each came from; always consistent (see [`Dataset::new`]).
+/// Examples, what is to be learnt of each, and where each came from; always consistent (see [`Dataset::new`]).
+///
+/// A row of a table is an image of one pixel with a channel for every column: both are normalised by channel.
 #[derive(Clone, PartialEq)]
 pub struct Dataset {
     info: Info,
-    images: Vec<u8>,
-    labels: Vec<u8>,
+    values: Values,
+    answers: Answers,
     origin: Vec<u32>,
 }
 
-/// What all parts of one published data set have in common; only parts with equal `Info` can be put together.
+/// The values of all examples, `[N, height, width, channels]`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Grey levels, or other whole numbers from 0 to 255.
+    Bytes(Vec<u8>),
+    /// Finite numbers.
+    Floats(Vec<f32>),
+}
+
+/// The values of one example, `[height, width, channels]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Row<'a> {
+    /// See [`Values::Bytes`].
+    Bytes(&'a [u8]),
+    /// See [`Values::Floats`].
+    Floats(&'a [f32]),
+}
+
+/// What is to be learnt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answers {
+    /// The class of each example, `[N]`.
+    Labels(Vec<u32>),
+    /// Finite numbers for each example, `[N, targets]`.
+    Targets(Vec<f32>),
+}
+
+/// What all parts of one data set have in common; only parts with equal `Info` can be put together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Info {
     /// As published, e.g. `fashion-mnist`.
     pub name: String,
     /// The size of each image.
     pub shape: ImageShape,
-    /// Class names in label order; label `k` means `classes[k]`. 1 to 256 of them.
+    /// Class names in label order; label `k` means `classes[k]`. At least one, or none where there are targets.
     pub classes: Vec<String>,
-    /// Mean of each channel over the published training images, pixels in units of [0, 1].
+    /// Mean of each channel over the training examples; bytes count in units of 255.
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, like [`Info::mean`]; positive.
     pub std: Vec<f32>,
+    /// The names of a table's columns; empty where they have none.
+    pub columns: Vec<String>,
+    /// The names of the numbers to be learnt; empty where classes are.
+    pub targets: Vec<String>,
 }
 
 /// Height, width and channels of an image.
@@ -42,12 +77,26 @@ pub struct ImageShape {
     pub height: usize,
     /// Columns.
     pub width: usize,
-    /// 1 (grey) or 3 (red, green, blue), innermost.
+    /// 1 (grey), 3 (red, green, blue) or any number, innermost.
     pub channels: usize,
 }
 
 impl ImageShape {
-    /// Bytes of one image, which is also the number of features of one row.
+    /// A row of a table with so many columns.
+    pub fn table(columns: usize) -> ImageShape {
+        ImageShape {
+            height: 1,
+            width: 1,
+            channels: columns,
+        }
+    }
+
+    /// One pixel: a row of a table.
+    pub fn is_table(&self) -> bool {
+        self.height == 1 && self.width == 1
+    }
+
+    /// Values of one image, which is also the number of features of one row.
     pub fn len(&self) -> usize {
         self.height * self.width * self.channels
     }
@@ -64,7 +113,64 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// Why some images and labels are not a data set.
+impl From<Vec<u8>> for Values {
+    fn from(bytes: Vec<u8>) -> Values {
+        Values::Bytes(bytes)
+    }
+}
+
+impl From<Vec<f32>> for Values {
+    fn from(floats: Vec<f32>) -> Values {
+        Values::Floats(floats)
+    }
+}
+
+impl Values {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Values::Bytes(bytes) => bytes.len(),
+            Values::Floats(floats) => floats.len(),
+        }
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Row `i` of so many features. Panics when it is out of range.
+    fn row(&self, i: usize, features: usize) -> Row<'_> {
+        let range = i * features..(i + 1) * features;
+        match self {
+            Values::Bytes(bytes) => Row::Bytes(&bytes[range]),
+            Values::Floats(floats) => Row::Floats(&floats[range]),
+        }
+    }
+
+    fn truncate(&mut self, n: usize) {
+        match self {
+            Values::Bytes(bytes) => bytes.truncate(n),
+            Values::Floats(floats) => floats.truncate(n),
+        }
+    }
+
+    fn pick(&self, positions: &[usize], features: usize) -> Values {
+        fn take<T: Copy>(all: &[T], positions: &[usize], features: usize) -> Vec<T> {
+            let mut taken = Vec::with_capacity(positions.len() * features);
+            for &i in positions {
+                taken.extend_from_slice(&all[i * features..(i + 1) * features]);
+            }
+            taken
+        }
+        match self {
+            Values::Bytes(bytes) => Values::Bytes(take(bytes, positions, features)),
+            Values::Floats(floats) => Values::Floats(take(floats, positions, features)),
+        }
+    }
+}
+
+/// Why some values and labels are not a data set.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum BadDataset {
     /// Counts that must agree do not.
@@ -83,9 +189,19 @@ pub enum BadDataset {
         /// Position of the image.
         index: usize,
         /// Its label.
-        label: u8,
+        label: u32,
         /// How many classes there are.
         classes: usize,
+    },
+    /// A number that is none.
+    #[error("{what} {index} is {value}, which no network can learn from")]
+    NotFinite {
+        /// `value` or `target`.
+        what: &'static str,
+        /// Position among all of them.
+        index: usize,
+        /// What is there.
+        value: f32,
     },
     /// A field is out of its range.
     #[error("{0}")]
@@ -102,49 +218,95 @@ pub enum BadDataset {
     },
 }
 
+fn count(what: &'static str, expected: usize, got: usize) -> Result<(), BadDataset> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(BadDataset::Count {
+            what,
+            expected,
+            got,
+        })
+    }
+}
+
+fn finite(what: &'static str, values: &[f32]) -> Result<(), BadDataset> {
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(BadDataset::NotFinite {
+            what,
+            index,
+            value: values[index],
+        }),
+    }
+}
+
 impl Dataset {
-    /// Checks and takes: `images` is `[N, height, width, channels]`, `labels` and `origin` are `[N]`.
+    /// Checks and takes labelled examples: `values` is `[N, height, width, channels]`, `labels` and `origin` are `[N]`.
     ///
     /// # Errors
     /// When a count disagrees, a label has no class, or `info` is out of range.
-    pub fn new(
+    pub fn new<L: Into<u32>>(
         info: Info,
-        images: Vec<u8>,
-        labels: Vec<u8>,
+        values: impl Into<Values>,
+        labels: Vec<L>,
+        origin: Vec<u32>,
+    ) -> Result<Dataset, BadDataset> {
+        let labels = labels.into_iter().map(Into::into).collect();
+        Dataset::of(info, values.into(), Answers::Labels(labels), origin)
+    }
+
+    /// Checks and takes: `values` is `[N, height, width, channels]`, `answers` and `origin` have one entry (or row) each.
+    ///
+    /// # Errors
+    /// When a count disagrees, a label has no class, a number is not finite, or `info` is out of range.
+    pub fn of(
+        info: Info,
+        values: Values,
+        answers: Answers,
         origin: Vec<u32>,
     ) -> Result<Dataset, BadDataset> {
         info.check()?;
-        let count = |what, expected, got| {
-            if expected == got {
-                Ok(())
-            } else {
-                Err(BadDataset::Count {
-                    what,
-                    expected,
-                    got,
-                })
-            }
+        let n = match &answers {
+            Answers::Labels(labels) => labels.len(),
+            Answers::Targets(_) => origin.len(),
         };
-        count(
-            "bytes of images",
-            labels.len().saturating_mul(info.shape.len()),
-            images.len(),
-        )?;
-        count("origins", labels.len(), origin.len())?;
-        if let Some(index) = labels
-            .iter()
-            .position(|&l| usize::from(l) >= info.classes.len())
-        {
-            return Err(BadDataset::Label {
-                index,
-                label: labels[index],
-                classes: info.classes.len(),
-            });
+        let what = match values {
+            Values::Bytes(_) => "bytes of images",
+            Values::Floats(_) => "values",
+        };
+        count(what, n.saturating_mul(info.shape.len()), values.len())?;
+        count("origins", n, origin.len())?;
+        if let Values::Floats(values) = &values {
+            finite("value", values)?;
+        }
+        match &answers {
+            Answers::Labels(labels) => {
+                if info.classes.is_empty() {
+                    return Err(BadDataset::Info("there are labels, but no classes".into()));
+                }
+                let beyond = |&l: &u32| l as usize >= info.classes.len();
+                if let Some(index) = labels.iter().position(beyond) {
+                    return Err(BadDataset::Label {
+                        index,
+                        label: labels[index],
+                        classes: info.classes.len(),
+                    });
+                }
+            }
+            Answers::Targets(targets) => {
+                count(
+                    "targets",
+                    n.saturating_mul(info.targets.len()),
+                    targets.len(),
+                )?;
+                finite("target", targets)?;
+            }
         }
         Ok(Dataset {
             info,
-            images,
-            labels,
+            values,
+            answers,
             origin,
         })
     }
@@ -154,14 +316,14 @@ impl Dataset {
         &self.info
     }
 
-    /// Number of images.
+    /// Number of examples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.origin.len()
     }
 
-    /// There are no images.
+    /// There are no examples.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.origin.is_empty()
     }
 
     /// Number of features of a row: height × width × channels.
@@ -169,72 +331,91 @@ impl Dataset {
         self.info.shape.len()
     }
 
-    /// Number of classes.
+    /// Number of classes; 0 where numbers are to be learnt.
     pub fn class_count(&self) -> usize {
         self.info.classes.len()
     }
 
-    /// All pixels, `[N, height, width, channels]`.
-    pub fn images(&self) -> &[u8] {
-        &self.images
+    /// All values, `[N, height, width, channels]`.
+    pub fn values(&self) -> &Values {
+        &self.values
     }
 
-    /// All labels, `[N]`.
-    pub fn labels(&self) -> &[u8] {
-        &self.labels
+    /// What is to be learnt.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
-    /// For each image its position in the published part it comes from, `[N]`.
+    /// All labels, `[N]`; empty where numbers are to be learnt.
+    pub fn labels(&self) -> &[u32] {
+        match &self.answers {
+            Answers::Labels(labels) => labels,
+            Answers::Targets(_) => &[],
+        }
+    }
+
+    /// For each example its position in the part it comes from, `[N]`.
     pub fn origin(&self) -> &[u32] {
         &self.origin
     }
 
-    /// The pixels of image `i`, `[height, width, channels]`. Panics when `i` is out of range.
-    pub fn image(&self, i: usize) -> &[u8] {
-        &self.images[i * self.features()..(i + 1) * self.features()]
+    /// The values of example `i`. Panics when `i` is out of range.
+    pub fn row(&self, i: usize) -> Row<'_> {
+        self.values.row(i, self.features())
     }
 
-    /// Writes image `i` as network input, NHWC-flattened, into `row` (of [`Dataset::features`] elements).
+    /// Writes example `i` as network input, NHWC-flattened, into `row` (of [`Dataset::features`] elements).
     ///
-    /// Each pixel `p` of channel `c` becomes `((p as f32) / 255.0 - mean[c]) / std[c]`: three IEEE f32 operations in this
-    /// order, each rounded. Part of the numerics contract. Panics when `i` or the length of `row` is wrong.
+    /// Each byte `p` of channel `c` becomes `((p as f32) / 255.0 - mean[c]) / std[c]`, each float `x` becomes
+    /// `(x - mean[c]) / std[c]`: three (or two) IEEE f32 operations in this order, each rounded. Part of the numerics contract.
+    /// Panics when `i` or the length of `row` is wrong.
     pub fn normalised_row(&self, i: usize, row: &mut [f32]) {
-        let image = self.image(i);
         assert_eq!(
-            image.len(),
+            self.features(),
             row.len(),
             "a row has as many elements as an image"
         );
         let channels = self.info.shape.channels;
-        for (pixel, out) in image
-            .chunks_exact(channels)
-            .zip(row.chunks_exact_mut(channels))
-        {
-            for c in 0..channels {
-                out[c] = (f32::from(pixel[c]) / 255.0 - self.info.mean[c]) / self.info.std[c];
-            }
+        let value = |k: usize| match self.row(i) {
+            Row::Bytes(bytes) => f32::from(bytes[k]) / 255.0,
+            Row::Floats(floats) => floats[k],
+        };
+        for (k, out) in row.iter_mut().enumerate() {
+            let c = k % channels;
+            *out = (value(k) - self.info.mean[c]) / self.info.std[c];
         }
     }
 
-    /// The images at these positions, in this order. Panics when a position is out of range.
+    /// The examples at these positions, in this order. Panics when a position is out of range.
     pub fn pick(&self, positions: &[usize]) -> Dataset {
-        let mut images = Vec::with_capacity(positions.len() * self.features());
-        for &i in positions {
-            images.extend_from_slice(self.image(i));
-        }
+        let width = self.info.targets.len();
         Dataset {
             info: self.info.clone(),
-            images,
-            labels: positions.iter().map(|&i| self.labels[i]).collect(),
+            values: self.values.pick(positions, self.features()),
+            answers: match &self.answers {
+                Answers::Labels(labels) => {
+                    Answers::Labels(positions.iter().map(|&i| labels[i]).collect())
+                }
+                Answers::Targets(targets) => Answers::Targets(
+                    positions
+                        .iter()
+                        .flat_map(|&i| &targets[i * width..(i + 1) * width])
+                        .copied()
+                        .collect(),
+                ),
+            },
             origin: positions.iter().map(|&i| self.origin[i]).collect(),
         }
     }
 
-    /// Keeps the first `n` images, or all when there are fewer.
+    /// Keeps the first `n` examples, or all when there are fewer.
     pub fn truncate(&mut self, n: usize) {
         if n < self.len() {
-            self.images.truncate(n * self.features());
-            self.labels.truncate(n);
+            self.values.truncate(n * self.info.shape.len());
+            match &mut self.answers {
+                Answers::Labels(labels) => labels.truncate(n),
+                Answers::Targets(targets) => targets.truncate(n * self.info.targets.len()),
+            }
             self.origin.truncate(n);
         }
     }
@@ -249,37 +430,46 @@ impl Dataset {
         };
         let mut whole = first.clone();
         for part in rest {
+            let mixed = |differs| BadDataset::Mixed {
+                a: first.info.name.clone(),
+                b: part.info.name.clone(),
+                differs,
+            };
             if let Some(differs) = first.info.differs(&part.info) {
-                return Err(BadDataset::Mixed {
-                    a: first.info.name.clone(),
-                    b: part.info.name.clone(),
-                    differs,
-                });
+                return Err(mixed(differs));
             }
-            whole.images.extend_from_slice(&part.images);
-            whole.labels.extend_from_slice(&part.labels);
+            match (&mut whole.values, &part.values) {
+                (Values::Bytes(all), Values::Bytes(more)) => all.extend_from_slice(more),
+                (Values::Floats(all), Values::Floats(more)) => all.extend_from_slice(more),
+                _ => return Err(mixed("types of values (bytes and floats)")),
+            }
+            match (&mut whole.answers, &part.answers) {
+                (Answers::Labels(all), Answers::Labels(more)) => all.extend_from_slice(more),
+                (Answers::Targets(all), Answers::Targets(more)) => all.extend_from_slice(more),
+                _ => return Err(mixed("answers (labels and targets)")),
+            }
             whole.origin.extend_from_slice(&part.origin);
         }
         Ok(whole)
     }
 
-    /// The same images with other pixels. Panics when the number of bytes changes.
-    pub fn with_images(mut self, images: Vec<u8>) -> Dataset {
+    /// The same examples with other values. Panics when their number changes.
+    pub fn with_values(mut self, values: Values) -> Dataset {
         assert_eq!(
-            images.len(),
-            self.images.len(),
-            "the number of pixels stays"
+            values.len(),
+            self.values.len(),
+            "the number of values stays"
         );
-        self.images = images;
+        self.values = values;
         self
     }
 
-    /// The same images with other labels.
+    /// The same examples with other labels.
     ///
     /// # Errors
     /// When their number changes or one has no class.
-    pub fn with_labels(self, labels: Vec<u8>) -> Result<Dataset, BadDataset> {
-        Dataset::new(self.info, self.images, labels, self.origin)
+    pub fn with_labels(self, labels: Vec<u32>) -> Result<Dataset, BadDataset> {
+        Dataset::of(self.info, self.values, Answers::Labels(labels), self.origin)
     }
 }
 
@@ -296,26 +486,30 @@ impl fmt::Debug for Dataset {
     }
 }
 
+/// More classes than any data set has; a file that asks for more is damaged.
+const CLASSES_MAX: usize = 1 << 20;
+
 impl Info {
     fn check(&self) -> Result<(), BadDataset> {
         let bad = |text: String| Err(BadDataset::Info(text));
         if self.shape.is_empty() {
             return bad(format!("images of {} have no pixel", self.shape));
         }
-        if self.classes.is_empty() || self.classes.len() > 256 {
-            return bad(format!(
-                "{} classes; 1 to 256 are possible",
-                self.classes.len()
-            ));
+        match (self.classes.len(), self.targets.len()) {
+            (0, 0) => return bad("0 classes; at least 1 is needed".into()),
+            (classes, 0) if classes > CLASSES_MAX => {
+                return bad(format!(
+                    "{classes} classes; 1 to {CLASSES_MAX} are possible"
+                ));
+            }
+            (0, _) | (_, 0) => {}
+            _ => return bad("there are both classes and targets".into()),
+        }
+        if !self.columns.is_empty() {
+            count("names of columns", self.shape.len(), self.columns.len())?;
         }
         for (what, values) in [("means", &self.mean), ("standard deviations", &self.std)] {
-            if values.len() != self.shape.channels {
-                return Err(BadDataset::Count {
-                    what,
-                    expected: self.shape.channels,
-                    got: values.len(),
-                });
-            }
+            count(what, self.shape.channels, values.len())?;
         }
         if !self.mean.iter().all(|m| m.is_finite())
             || !self.std.iter().all(|s| s.is_finite() && *s > 0.0)
@@ -333,6 +527,8 @@ impl Info {
             (self.name != other.name, "names"),
             (self.shape != other.shape, "image sizes"),
             (self.classes != other.classes, "classes"),
+            (self.columns != other.columns, "columns"),
+            (self.targets != other.targets, "targets"),
             (
                 self.mean != other.mean || self.std != other.std,
                 "means or standard deviations",
@@ -359,10 +555,76 @@ pub(crate) mod tests {
             classes: vec!["even".into(), "odd".into()],
             mean: vec![0.5, 0.25],
             std: vec![0.5, 0.125],
+            columns: Vec::new(),
+            targets: Vec::new(),
         };
-        let images = (0..n * 12).map(|i| (i * 7 % 256) as u8).collect();
-        let labels = (0..n).map(|i| (i % 2) as u8).collect();
+        let images: Vec<u8> = (0..n * 12).map(|i| (i * 7 % 256) as u8).collect();
+        let labels: Vec<u8> = (0..n).map(|i| (i % 2) as u8).collect();
         Dataset::new(info, images, labels, (0..n as u32).collect()).unwrap()
+    }
+
+    impl Dataset {
+        /// The bytes of a set that has bytes.
+        pub(crate) fn images(&self) -> &[u8] {
+            match &self.values {
+                Values::Bytes(bytes) => bytes,
+                Values::Floats(_) => panic!("it has floats"),
+            }
+        }
+
+        /// The bytes of example `i`.
+        pub(crate) fn image(&self, i: usize) -> &[u8] {
+            &self.images()[i * self.features()..(i + 1) * self.features()]
+        }
+
+        /// Labels as published files have them.
+        pub(crate) fn label_bytes(&self) -> Vec<u8> {
+            self.labels().iter().map(|&l| l as u8).collect()
+        }
+    }
+
+    /// `n` rows of three columns, with targets.
+    pub(crate) fn table(n: usize) -> Dataset {
+        let info = Info {
+            name: "table".into(),
+            shape: ImageShape::table(3),
+            classes: Vec::new(),
+            mean: vec![0.5, 0.25, 0.0],
+            std: vec![0.5, 0.125, 1.0],
+            columns: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            targets: vec!["price".into()],
+        };
+        let values = (0..n * 3).map(|i| i as f32 / 8.0).collect();
+        let targets = (0..n).map(|i| i as f32 * 1.5).collect();
+        let origin = (0..n as u32).collect();
+        Dataset::of(
+            info,
+            Values::Floats(values),
+            Answers::Targets(targets),
+            origin,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn floats_are_normalised_per_column_and_picked_with_their_targets() {
+        let set = table(4);
+        let mut row = [f32::NAN; 3];
+        set.normalised_row(2, &mut row);
+        assert_eq!(row, [(0.75 - 0.5) / 0.5, (0.875 - 0.25) / 0.125, 1.0]);
+        let picked = set.pick(&[3, 1]);
+        assert_eq!(picked.answers(), &Answers::Targets(vec![4.5, 1.5]));
+        assert_eq!(
+            Dataset::concat(&[set.pick(&[0, 1]), set.pick(&[2, 3])]).unwrap(),
+            set
+        );
+        let bad = Dataset::of(
+            set.info.clone(),
+            Values::Floats(vec![0.0, f32::NAN, 0.0]),
+            Answers::Targets(vec![1.0]),
+            vec![0],
+        );
+        assert!(bad.unwrap_err().to_string().starts_with("value 1 is NaN"));
     }
 
     #[test]
@@ -405,7 +667,7 @@ pub(crate) mod tests {
         );
         let mut info = set.info.clone();
         info.std[1] = 0.0;
-        assert!(Dataset::new(info, vec![], vec![], vec![]).is_err());
+        assert!(Dataset::new(info, Vec::<u8>::new(), Vec::<u8>::new(), vec![]).is_err());
     }
 
     #[test]

@@ -301,5 +301,7 @@ fn info(name: &str, shape: ImageShape, classes: &[&str], mean: &[f32], std: &[f3
         classes: classes.iter().map(|&c| c.to_owned()).collect(),
         mean: mean.to_vec(),
         std: std.to_vec(),
+        columns: Vec::new(),
+        targets: Vec::new(),
     }
 }

@@ -87,6 +87,8 @@ impl Shapes {
             classes: CLASSES.map(str::to_owned).to_vec(),
             mean: vec![mean],
             std: vec![std],
+            columns: Vec::new(),
+            targets: Vec::new(),
         };
         let train = Dataset::new(
             info.clone(),
@@ -301,7 +303,7 @@ mod tests {
 
     fn digest(set: &Dataset) -> String {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(set.images()).update(set.labels());
+        hasher.update(set.images()).update(&set.label_bytes());
         hasher.finalize().to_hex()[..16].to_owned()
     }
 
@@ -421,7 +423,7 @@ mod tests {
         let (train, test) = Shapes::default().draw().unwrap();
         for (name, set) in [("train", train), ("test", test)] {
             std::fs::write(format!("{dir}/{name}.x"), set.images()).unwrap();
-            std::fs::write(format!("{dir}/{name}.y"), set.labels()).unwrap();
+            std::fs::write(format!("{dir}/{name}.y"), set.label_bytes()).unwrap();
         }
     }
 }

@@ -5,9 +5,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, Row, Values};
 use crate::exact::rng::Stream;
-use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 
 /// See the module.
 pub struct Corrupt;
@@ -49,15 +49,16 @@ pub struct Fraction {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Pixels {
-    /// One random order of the pixels, the same for all images; the channels of a pixel stay together.
+    /// One random order of the pixels, the same for all images; the channels of a pixel stay together. In a table the columns
+    /// change places.
     Shuffle {},
     /// A random order of the pixels for each image.
     Random {},
-    /// All bytes are drawn anew from a normal distribution with the data set's mean and standard deviation per channel.
+    /// All values are drawn anew from a normal distribution with the data set's mean and standard deviation per channel.
     Gaussian {},
-    /// Normal noise of this standard deviation (in grey levels of 255) is added to each byte.
+    /// Normal noise of this standard deviation (in grey levels of 255) is added to each byte; to floats, in their own units.
     Noise {
-        /// Standard deviation in grey levels, above 0.
+        /// Standard deviation in grey levels (of floats: in their units), above 0.
         std: f64,
     },
 }
@@ -141,8 +142,8 @@ noisy: {uses: corrupt, needs: {data: data.train}, with: {labels: {random: {fract
 /// Every choice for an image comes from a stream of its own, named by its origin.
 fn corrupt(params: &Params, mut data: Dataset) -> anyhow::Result<Dataset> {
     if let Some(pixels) = params.pixels {
-        let images = corrupted_pixels(params.seed, pixels, &data);
-        data = data.with_images(images);
+        let values = corrupted_values(params.seed, pixels, &data);
+        data = data.with_values(values);
     }
     if let Some(how) = params.labels {
         let labels = corrupted_labels(params.seed, how, &data)?;
@@ -151,26 +152,31 @@ fn corrupt(params: &Params, mut data: Dataset) -> anyhow::Result<Dataset> {
     Ok(data)
 }
 
-fn corrupted_labels(seed: u64, how: Labels, data: &Dataset) -> anyhow::Result<Vec<u8>> {
+fn corrupted_labels(seed: u64, how: Labels, data: &Dataset) -> anyhow::Result<Vec<u32>> {
     let classes = data.class_count() as u32;
+    if classes == 0 {
+        anyhow::bail!(
+            Failure::new(format!("`{}` has no labels to corrupt", data.info().name))
+                .hint("numbers are to be learnt from these data; `pixels` can be corrupted")
+        );
+    }
     if matches!(how, Labels::Wrong(_)) {
         anyhow::ensure!(classes > 1, "a data set with one class has no wrong labels");
     }
-    let relabelled = |(&label, &origin): (&u8, &u32)| {
+    let relabelled = |(&label, &origin): (&u32, &u32)| {
         let mut stream = Stream::new(seed, "corrupt labels", 0, u64::from(origin));
         let (Labels::Random(Fraction { fraction }) | Labels::Wrong(Fraction { fraction })) = how;
         // `uniform_f64` is below 1: a fraction of 1 takes all.
         if stream.uniform_f64() >= fraction {
             return label;
         }
-        let new = match how {
+        match how {
             Labels::Random(_) => stream.below(classes),
             Labels::Wrong(_) => {
                 let other = stream.below(classes - 1);
-                other + u32::from(other >= u32::from(label))
+                other + u32::from(other >= label)
             }
-        };
-        new as u8
+        }
     };
     Ok(data
         .labels()
@@ -180,41 +186,71 @@ fn corrupted_labels(seed: u64, how: Labels, data: &Dataset) -> anyhow::Result<Ve
         .collect())
 }
 
-fn corrupted_pixels(seed: u64, how: Pixels, data: &Dataset) -> Vec<u8> {
-    let channels = data.info().shape.channels;
-    let pixels = data.features() / channels;
-    let shared = Stream::new(seed, "corrupt pixel order", 0, 0).permutation(pixels as u32);
-    let reorder = |image: &[u8], order: &[u32]| -> Vec<u8> {
-        order
-            .iter()
-            .flat_map(|&p| image[p as usize * channels..][..channels].iter().copied())
-            .collect()
+fn corrupted_values(seed: u64, how: Pixels, data: &Dataset) -> Values {
+    let shape = data.info().shape;
+    let channels = shape.channels;
+    // The columns of a table are what can change places; the channels of a pixel stay together.
+    let (places, width) = match shape.is_table() {
+        true => (channels, 1),
+        false => (data.features() / channels, channels),
+    };
+    let shared = Stream::new(seed, "corrupt pixel order", 0, 0).permutation(places as u32);
+    let moments = |k: usize| {
+        let c = k % channels;
+        (
+            f64::from(data.info().mean[c]),
+            f64::from(data.info().std[c]),
+        )
     };
     let byte = |level: f64| (level + 0.5) as u8;
-    let mut images = Vec::with_capacity(data.images().len());
+    let mut changed = match data.values() {
+        Values::Bytes(all) => Values::Bytes(Vec::with_capacity(all.len())),
+        Values::Floats(all) => Values::Floats(Vec::with_capacity(all.len())),
+    };
     for (i, &origin) in data.origin().iter().enumerate() {
-        let image = data.image(i);
         let mut stream = Stream::new(seed, "corrupt pixels", 0, u64::from(origin));
-        let new = match how {
-            Pixels::Shuffle {} => reorder(image, &shared),
-            Pixels::Random {} => reorder(image, &stream.permutation(pixels as u32)),
-            Pixels::Gaussian {} => (0..image.len())
-                .map(|k| {
-                    let (mean, std) = (
-                        data.info().mean[k % channels],
-                        data.info().std[k % channels],
-                    );
-                    byte(255.0 * (f64::from(mean) + f64::from(std) * f64::from(stream.normal())))
-                })
-                .collect(),
-            Pixels::Noise { std } => image
-                .iter()
-                .map(|&p| byte(f64::from(p) + std * f64::from(stream.normal())))
-                .collect(),
-        };
-        images.extend_from_slice(&new);
+        match (data.row(i), &mut changed) {
+            (Row::Bytes(image), Values::Bytes(all)) => all.extend(match how {
+                Pixels::Shuffle {} => reordered(image, &shared, width),
+                Pixels::Random {} => reordered(image, &stream.permutation(places as u32), width),
+                Pixels::Gaussian {} => (0..image.len())
+                    .map(|k| {
+                        let (mean, std) = moments(k);
+                        byte(255.0 * (mean + std * f64::from(stream.normal())))
+                    })
+                    .collect(),
+                Pixels::Noise { std } => image
+                    .iter()
+                    .map(|&p| byte(f64::from(p) + std * f64::from(stream.normal())))
+                    .collect(),
+            }),
+            (Row::Floats(row), Values::Floats(all)) => all.extend(match how {
+                Pixels::Shuffle {} => reordered(row, &shared, width),
+                Pixels::Random {} => reordered(row, &stream.permutation(places as u32), width),
+                Pixels::Gaussian {} => (0..row.len())
+                    .map(|k| {
+                        let (mean, std) = moments(k);
+                        (mean + std * f64::from(stream.normal())) as f32
+                    })
+                    .collect(),
+                Pixels::Noise { std } => row
+                    .iter()
+                    .map(|&x| (f64::from(x) + std * f64::from(stream.normal())) as f32)
+                    .collect(),
+            }),
+            _ => unreachable!("the new values are of the type of the old ones"),
+        }
     }
-    images
+    changed
+}
+
+/// Pixels (of `width` values each) in another order.
+fn reordered<T: Copy>(image: &[T], order: &[u32], width: usize) -> Vec<T> {
+    order
+        .iter()
+        .flat_map(|&p| &image[p as usize * width..][..width])
+        .copied()
+        .collect()
 }
 
 #[cfg(test)]
@@ -241,7 +277,7 @@ mod tests {
         new
     }
 
-    fn changed(a: &[u8], b: &[u8]) -> f64 {
+    fn changed<T: PartialEq>(a: &[T], b: &[T]) -> f64 {
         a.iter().zip(b).filter(|(x, y)| x != y).count() as f64 / a.len() as f64
     }
 
@@ -263,10 +299,7 @@ mod tests {
         );
         assert_eq!(changed(wrong.labels(), data.labels()), 1.0);
         let mut seen = [false; 10];
-        wrong
-            .labels()
-            .iter()
-            .for_each(|&l| seen[usize::from(l)] = true);
+        wrong.labels().iter().for_each(|&l| seen[l as usize] = true);
         assert_eq!(seen, [true; 10]);
     }
 

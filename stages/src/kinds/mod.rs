@@ -5,6 +5,7 @@ use crate::kind::KindInfo;
 pub mod average;
 pub mod claim;
 pub mod corrupt;
+pub mod dataset;
 pub mod download;
 pub mod evaluate;
 pub mod perturb;
@@ -18,6 +19,7 @@ pub fn all() -> Vec<KindInfo> {
     vec![
         KindInfo::of::<average::Average>(),
         KindInfo::of::<corrupt::Corrupt>(),
+        KindInfo::of::<dataset::DatasetKind>(),
         KindInfo::of::<download::Download>(),
         KindInfo::of::<evaluate::Evaluate>(),
         KindInfo::of::<perturb::Perturb>(),
@@ -71,6 +73,7 @@ mod testing {
             axes,
             path,
             digest: String::new(),
+            from: String::new(),
         }
     }
 

@@ -187,7 +187,13 @@ halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5},
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
         let data = Dataset::load(&task.input("data")?.path)?;
-        for (name, positions) in assign(params, data.labels(), data.class_count())? {
+        if params.by == By::Class && data.class_count() == 0 {
+            anyhow::bail!(
+                Failure::new(format!("`{}` has no classes to split by", data.info().name))
+                    .hint("leave `by: class` out: numbers are to be learnt from these data")
+            );
+        }
+        for (name, positions) in assign(params, data.labels(), data.len(), data.class_count())? {
             data.pick(&positions).save(task.output(&name)?)?;
         }
         Ok(())
@@ -197,26 +203,26 @@ halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5},
 /// The positions of each part, ascending.
 fn assign(
     params: &Params,
-    labels: &[u8],
+    labels: &[u32],
+    examples: usize,
     classes: usize,
 ) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
     ensure!(
-        u32::try_from(labels.len()).is_ok(),
-        "a data set of {} images is too large to split",
-        labels.len()
+        u32::try_from(examples).is_ok(),
+        "a data set of {examples} images is too large to split",
     );
     // Each stratum is split on its own, in a random order of its own.
     let strata: Vec<Vec<usize>> = match params.by {
-        By::None => vec![(0..labels.len()).collect()],
-        By::Class => (0..classes)
-            .map(|class| {
-                (0..labels.len())
-                    .filter(|&i| usize::from(labels[i]) == class)
-                    .collect()
-            })
-            .collect(),
+        By::None => vec![(0..examples).collect()],
+        By::Class => {
+            let mut strata = vec![Vec::new(); classes];
+            for (i, &label) in labels.iter().enumerate() {
+                strata[label as usize].push(i);
+            }
+            strata
+        }
     };
-    let sizes: Vec<Vec<usize>> = sizes(params, &strata, labels.len())?;
+    let sizes: Vec<Vec<usize>> = sizes(params, &strata, examples)?;
     let mut parts: BTreeMap<String, Vec<usize>> = params
         .parts
         .keys()
@@ -366,10 +372,10 @@ mod tests {
     #[test]
     fn frozen_choice() {
         let halves = params(serde_json::json!({"parts": {"a": 0.5, "b": 0.5}, "seed": 7}));
-        let parts = assign(&halves, &[0; 10], 1).unwrap();
+        let parts = assign(&halves, &[0; 10], 10, 1).unwrap();
         assert_eq!(parts["a"], FROZEN_A);
         assert_ne!(
-            assign(&Params { seed: 8, ..halves }, &[0; 10], 1).unwrap(),
+            assign(&Params { seed: 8, ..halves }, &[0; 10], 10, 1).unwrap(),
             parts
         );
     }
@@ -412,7 +418,7 @@ mod tests {
         );
         let many = params(serde_json::json!({"parts": {"a": 7, "b": 4}, "seed": 1}));
         assert!(
-            assign(&many, &[0; 10], 1)
+            assign(&many, &[0; 10], 10, 1)
                 .unwrap_err()
                 .to_string()
                 .contains("ask for 11 images")
@@ -422,7 +428,7 @@ mod tests {
     proptest! {
         #[test]
         fn parts_are_disjoint_and_have_their_sizes(
-            labels in proptest::collection::vec(0u8..4, 0..200),
+            labels in proptest::collection::vec(0u32..4, 0..200),
             shares in proptest::collection::vec(1u32..10, 1..5),
             left_out in 0u32..10,
             by_class: bool,
@@ -436,7 +442,7 @@ mod tests {
                 (format!("p{i}"), size)
             });
             let params = Params { parts: parts.collect(), seed, by: if by_class { By::Class } else { By::None } };
-            let assigned = assign(&params, &labels, 4).unwrap();
+            let assigned = assign(&params, &labels, n, 4).unwrap();
             prop_assert_eq!(assigned.keys().collect::<Vec<_>>(), params.parts.keys().collect::<Vec<_>>());
             let mut seen = vec![false; n];
             for (name, positions) in &assigned {

@@ -17,7 +17,7 @@ use crate::nn::model::Model;
 use crate::nn::spec::ModelSpec;
 use crate::table;
 use crate::training::augment::Augment;
-use crate::training::evaluation::check_data;
+use crate::training::evaluation::{check_data, no_classes};
 use crate::training::fit::{Listener, Sets, Start, fit};
 use crate::training::length::{Length, StopAt};
 use crate::training::mask::{self, Masks};
@@ -269,6 +269,16 @@ impl Kind for Train {
             [] => None,
             items => Some(read_data(items, "test")?),
         };
+        if train.class_count() == 0 {
+            return Err(no_classes(&train, "train").into());
+        }
+        if train.info().shape.is_table() && !p.augment.is_none() {
+            let text = format!(
+                "`augment` changes images, and `{}` is a table",
+                train.info().name
+            );
+            return Err(Failure::new(text).hint("take `augment` out").into());
+        }
         let (architecture, weights) = first_weights(p, task.inputs("init"), &train)?;
         check_data(&train, &architecture.identity, "train")?;
         if let Some(test) = &test {

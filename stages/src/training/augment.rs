@@ -78,7 +78,7 @@ impl Augment {
 
 impl Change {
     /// Writes the changed image: the padded image's window at (down, right), then mirrored.
-    pub fn apply(self, image: &[u8], shape: ImageShape, out: &mut [u8]) {
+    pub fn apply<T: Copy + Default>(self, image: &[T], shape: ImageShape, out: &mut [T]) {
         let ImageShape {
             height,
             width,
@@ -94,22 +94,22 @@ impl Change {
         for (y, out) in out.chunks_exact_mut(line).enumerate() {
             let row = (y + self.down).checked_sub(self.crop);
             let Some(row) = row.filter(|&row| row < height && inside > 0) else {
-                out.fill(0);
+                out.fill(T::default());
                 continue;
             };
             let image = &image[row * line + from * channels..][..inside * channels];
             if self.flip {
                 let first = (width - to - inside) * channels;
-                out[..first].fill(0);
-                out[first + image.len()..].fill(0);
+                out[..first].fill(T::default());
+                out[first + image.len()..].fill(T::default());
                 let pixels = out[first..][..image.len()].chunks_exact_mut(channels);
                 for (out, pixel) in pixels.zip(image.rchunks_exact(channels)) {
                     out.copy_from_slice(pixel);
                 }
             } else {
                 let first = to * channels;
-                out[..first].fill(0);
-                out[first + image.len()..].fill(0);
+                out[..first].fill(T::default());
+                out[first + image.len()..].fill(T::default());
                 out[first..][..image.len()].copy_from_slice(image);
             }
         }

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use super::augment::{Augment, Change};
-use crate::data::{Dataset, Info};
+use crate::data::{Dataset, Row, Values};
 use crate::exact::rng::Stream;
 use crate::kernels::parallel;
 
@@ -16,28 +16,54 @@ const PER_TASK: usize = 1 << 15;
 
 thread_local! {
     /// A changed image on its way.
-    static CHANGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static CHANGED: RefCell<(Vec<u8>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
-/// Network input for every byte and channel: what [`Dataset::normalised_row`] computes, looked up.
+/// Network input for every value and channel: what [`Dataset::normalised_row`] computes.
 pub struct Normaliser {
-    /// By channel, then byte.
+    /// For every byte, looked up: by channel, then byte. Empty where the data have floats.
     tables: Vec<[f32; 256]>,
+    /// Mean and standard deviation by channel.
+    moments: Vec<(f32, f32)>,
 }
 
 impl Normaliser {
-    /// For images of this data set.
-    pub fn new(info: &Info) -> Normaliser {
-        let of = |(mean, std): (&f32, &f32)| {
+    /// For examples of this data set.
+    pub fn new(data: &Dataset) -> Normaliser {
+        let info = data.info();
+        let moments: Vec<(f32, f32)> = info
+            .mean
+            .iter()
+            .copied()
+            .zip(info.std.iter().copied())
+            .collect();
+        let table = |(mean, std): &(f32, f32)| {
             std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
         };
-        Normaliser {
-            tables: info.mean.iter().zip(&info.std).map(of).collect(),
+        let tables = match data.values() {
+            Values::Bytes(_) => moments.iter().map(table).collect(),
+            Values::Floats(_) => Vec::new(),
+        };
+        Normaliser { tables, moments }
+    }
+
+    /// Turns values into inputs.
+    pub fn apply(&self, values: Row, row: &mut [f32]) {
+        match values {
+            Row::Bytes(image) => self.look_up(image, row),
+            Row::Floats(values) => {
+                let channels = self.moments.len();
+                let pixels = row.chunks_exact_mut(channels);
+                for (out, pixel) in pixels.zip(values.chunks_exact(channels)) {
+                    for ((out, x), (mean, std)) in out.iter_mut().zip(pixel).zip(&self.moments) {
+                        *out = (x - mean) / std;
+                    }
+                }
+            }
         }
     }
 
-    /// Turns bytes into inputs.
-    pub fn apply(&self, image: &[u8], row: &mut [f32]) {
+    fn look_up(&self, image: &[u8], row: &mut [f32]) {
         // One, three, or any number of channels: a known number is several times as fast.
         match &self.tables[..] {
             [table] => {
@@ -81,7 +107,7 @@ impl<'a> Batches<'a> {
     pub fn new(data: &'a Dataset, seed: u64, batch_size: usize, augment: Augment) -> Batches<'a> {
         Batches {
             data,
-            normaliser: Normaliser::new(data.info()),
+            normaliser: Normaliser::new(data),
             seed,
             batch_size,
             augment,
@@ -112,10 +138,7 @@ impl<'a> Batches<'a> {
         let first = (step as usize * self.batch_size).min(order.len());
         let rows = &order[first..(first + self.batch_size).min(order.len())];
         labels.clear();
-        labels.extend(
-            rows.iter()
-                .map(|&i| u32::from(self.data.labels()[i as usize])),
-        );
+        labels.extend(rows.iter().map(|&i| self.data.labels()[i as usize]));
         self.changes.clear();
         if !self.augment.is_none() {
             let mut stream = Stream::new(self.seed, "augment", epoch, step);
@@ -150,15 +173,26 @@ impl Inputs<'_> {
         let (data, features) = (self.data, self.data.features());
         assert_eq!(inputs.len(), self.rows.len() * features, "a batch's inputs");
         each_row(inputs, features, |i, row| {
-            let image = data.image(self.rows[i] as usize);
+            let image = data.row(self.rows[i] as usize);
             let Some(change) = self.changes.get(i) else {
                 return self.normaliser.apply(image, row);
             };
-            CHANGED.with_borrow_mut(|changed| {
-                changed.resize(features, 0);
-                change.apply(image, data.info().shape, changed);
+            let shape = data.info().shape;
+            CHANGED.with_borrow_mut(|(bytes, floats)| {
+                let changed = match image {
+                    Row::Bytes(image) => {
+                        bytes.resize(features, 0);
+                        change.apply(image, shape, bytes);
+                        Row::Bytes(bytes)
+                    }
+                    Row::Floats(image) => {
+                        floats.resize(features, 0.0);
+                        change.apply(image, shape, floats);
+                        Row::Floats(floats)
+                    }
+                };
                 self.normaliser.apply(changed, row);
-                change.cut_out(data.info().shape, row);
+                change.cut_out(shape, row);
             });
         });
     }
@@ -185,7 +219,7 @@ impl<'a> InOrder<'a> {
     pub fn new(data: &'a Dataset) -> InOrder<'a> {
         InOrder {
             data,
-            normaliser: Normaliser::new(data.info()),
+            normaliser: Normaliser::new(data),
         }
     }
 
@@ -195,7 +229,7 @@ impl<'a> InOrder<'a> {
     /// More images than there are.
     pub fn write(&self, first: usize, inputs: &mut [f32]) {
         each_row(inputs, self.data.features(), |i, row| {
-            self.normaliser.apply(self.data.image(first + i), row);
+            self.normaliser.apply(self.data.row(first + i), row);
         });
     }
 }

@@ -38,12 +38,11 @@ pub fn score<D: Backend>(
         let x = Matrix::written(device, pool, shape, |inputs| images.write(first, inputs));
         let logits = x.and_then(|x| network.forward(x)).map_err(failed)?;
         for (row, &label) in logits.read().chunks_exact(classes).zip(labels) {
-            let class = &mut by_class[usize::from(label)];
+            let class = &mut by_class[label as usize];
             class.1 += 1;
-            class.0 += u64::from(argmax(row) == usize::from(label));
+            class.0 += u64::from(argmax(row) == label as usize);
         }
-        let labels: Vec<u32> = labels.iter().map(|&l| u32::from(l)).collect();
-        let labels = Labels::new(&labels, classes)?;
+        let labels = Labels::new(labels, classes)?;
         let mean = ops::softmax_cross_entropy(logits, &labels, 0.0).map_err(failed)?;
         loss += f64::from(mean.as_vec()[0]) * labels.of_rows().len() as f64;
     }
@@ -66,6 +65,16 @@ fn argmax(row: &[f32]) -> usize {
     best
 }
 
+/// Numbers are to be learnt from these data, and there is no loss for them yet.
+pub fn no_classes(data: &Dataset, name: &str) -> Failure {
+    Failure::new(format!(
+        "input `{name}`: `{}` has numbers to be learnt ({}), and networks learn classes here",
+        data.info().name,
+        data.info().targets.join(", ")
+    ))
+    .hint("regression is not built in: a command can read the file (docs/data.md); classes are labels, not targets")
+}
+
 /// The data can be shown to a network: some images, of its size, with its number of classes.
 pub fn check_data(
     data: &Dataset,
@@ -78,6 +87,9 @@ pub fn check_data(
             "input `{name}`: `{}` has no images",
             data.info().name
         )));
+    }
+    if data.class_count() == 0 {
+        return Err(no_classes(data, name));
     }
     if (got.height, got.width, got.channels) != (want.height, want.width, want.channels) {
         let text = format!(

@@ -25,10 +25,12 @@ pub fn data(seed: u64, n: usize, shape: (usize, usize, usize), classes: usize) -
         classes: (0..classes).map(|c| format!("class {c}")).collect(),
         mean: vec![0.4; channels],
         std: vec![0.25; channels],
+        columns: Vec::new(),
+        targets: Vec::new(),
     };
     let len = height * width * channels;
     let mut stream = Stream::new(seed, "test data", 0, 0);
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    let (mut images, mut labels) = (Vec::<u8>::new(), Vec::<u8>::new());
     for i in 0..n {
         let label = i % classes;
         labels.push(label as u8);
@@ -64,7 +66,9 @@ impl Ran {
 
     /// The value of the last row with this split and name.
     pub fn metric(&self, split: &str, name: &str) -> f64 {
-        let rows = repro_stages::table::read(self.path("metrics")).unwrap();
+        let rows = repro_stages::table::read(self.path("metrics"))
+            .unwrap()
+            .rows;
         rows.iter()
             .rev()
             .find(|r| r.split.as_deref() == Some(split) && r.name == name)
@@ -122,6 +126,7 @@ impl Bench {
                 axes: BTreeMap::new(),
                 path: path.to_path_buf(),
                 digest: "file:00".into(),
+                from: String::new(),
             };
             by_name.entry((*name).to_owned()).or_default().push(item);
         }

@@ -487,7 +487,7 @@ fn mnist_and_fashion_mnist_are_the_published_ones() {
                 format!("md5:{images}")
             );
             assert_eq!(
-                md5(&[&words(&[0x801, n]), set.labels()]),
+                md5(&[&words(&[0x801, n]), &set.label_bytes()]),
                 format!("md5:{labels}")
             );
         }
@@ -504,7 +504,7 @@ fn cifar_10_is_the_published_one() {
     let file = |set: &Dataset, from: usize| {
         let mut bytes = Vec::with_capacity(30_730_000);
         for i in from..from + 10_000 {
-            bytes.push(set.labels()[i]);
+            bytes.push(set.labels()[i] as u8);
             for c in 0..3 {
                 bytes.extend(set.image(i).iter().skip(c).step_by(3));
             }
