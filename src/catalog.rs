@@ -164,8 +164,17 @@ pub struct TableRow {
     pub value: f64,
 }
 
+/// A table artifact.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// Its rows.
+    pub rows: Vec<TableRow>,
+    /// It is in the format of built-in kinds: what else has rows of numbers may be something else.
+    pub is_own: bool,
+}
+
 /// Reads a table artifact.
-pub type ReadTableFn = Arc<dyn Fn(&std::path::Path) -> anyhow::Result<Vec<TableRow>> + Send + Sync>;
+pub type ReadTableFn = Arc<dyn Fn(&std::path::Path) -> anyhow::Result<Table> + Send + Sync>;
 
 /// What the first difference between two files means (`tensor w[3]: 0.5, then 0.25`); `None` where the format says nothing.
 pub type DescribeDifference = fn(&std::path::Path, &std::path::Path) -> Option<String>;
@@ -178,6 +187,8 @@ pub struct Catalog {
     pub claim_kind: Arc<Kind>,
     /// Reads the tables stages write.
     pub read_table: ReadTableFn,
+    /// What the names of files that can be such a table end in; a name without an ending can be one too.
+    pub table_endings: &'static [&'static str],
     /// Explains how two files differ that should be the same.
     pub describe_difference: DescribeDifference,
     /// The reference of a built-in kind, in Markdown; `None` for an unknown name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use repro::catalog::{
     Cache, Catalog, CheckRequest, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program,
-    Schema, StatePoint, TableRow,
+    Schema, StatePoint, Table, TableRow,
 };
 use repro::relpath::RelPath;
 use repro_stages::kind::KindInfo;
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         kinds: repro_stages::kinds::all().into_iter().map(kind).collect(),
         claim_kind: kind(repro_stages::kinds::claim()),
         read_table: Arc::new(read_table),
+        table_endings: repro_stages::table::ENDINGS,
         describe_difference,
         reference: |name| {
             repro_stages::kinds::find(name).map(|kind| repro_stages::docs::reference(&kind))
@@ -98,7 +99,7 @@ fn checked(checked: repro_stages::kind::Checked) -> Result<Checked, Vec<ParamPro
     })
 }
 
-fn read_table(path: &std::path::Path) -> anyhow::Result<Vec<TableRow>> {
+fn read_table(path: &std::path::Path) -> anyhow::Result<Table> {
     let row = |r: repro_stages::table::MetricRow| TableRow {
         stage: r.stage,
         seed: r.seed,
@@ -108,10 +109,11 @@ fn read_table(path: &std::path::Path) -> anyhow::Result<Vec<TableRow>> {
         name: r.name,
         value: r.value,
     };
-    Ok(repro_stages::table::read(path)?
-        .into_iter()
-        .map(row)
-        .collect())
+    let table = repro_stages::table::read(path)?;
+    Ok(Table {
+        rows: table.rows.into_iter().map(row).collect(),
+        is_own: table.is_own,
+    })
 }
 
 /// Bytes of the largest file that is read to explain a difference.
@@ -173,7 +175,7 @@ fn position(mut index: usize, shape: &[usize]) -> String {
 }
 
 fn tables_differ(old: &std::path::Path, new: &std::path::Path) -> Option<String> {
-    let read = |path| repro_stages::table::read(path).ok();
+    let read = |path| Some(repro_stages::table::read(path).ok()?.rows);
     let (old, new) = (read(old)?, read(new)?);
     let place = old.iter().zip(&new).position(|(a, b)| a != b);
     let Some(row) = place else {

@@ -290,11 +290,14 @@ fn compare(
             (Some(old), Some(new)) => explain::changes(&old, &new),
             _ => Vec::new(),
         };
-        let tables = outputs
+        let metrics = outputs
             .iter()
-            .filter(|name| metrics::is_table(name, path_of(session, id, name).as_deref()));
-        let metrics = tables
-            .flat_map(|name| metric_diffs(session, old_outputs.get(name), new_outputs.get(name)))
+            .map(|name| (name, path_of(session, id, name)))
+            .filter(|(name, path)| metrics::is_table(name, path.as_deref()))
+            .flat_map(|(name, path)| {
+                let sides = (old_outputs.get(name), new_outputs.get(name));
+                metric_diffs(session, (name, path.as_deref()), sides)
+            })
             .collect();
         diffs.push(InstanceDiff {
             instance: id.clone(),
@@ -308,7 +311,11 @@ fn compare(
 }
 
 /// Last values that differ; a table that is no longer in the store has none.
-fn metric_diffs(session: &Session, a: Option<&String>, b: Option<&String>) -> Vec<MetricDiff> {
+fn metric_diffs(
+    session: &Session,
+    named: (&str, Option<&str>),
+    (a, b): (Option<&String>, Option<&String>),
+) -> Vec<MetricDiff> {
     let values = |text: Option<&String>| -> BTreeMap<String, f64> {
         let digest = text
             .and_then(|t| t.strip_prefix("file:"))
@@ -321,6 +328,7 @@ fn metric_diffs(session: &Session, a: Option<&String>, b: Option<&String>) -> Ve
                     digest,
                     bytes_total: 0,
                 },
+                named,
             )
             .ok()
         });

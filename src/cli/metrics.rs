@@ -16,8 +16,9 @@ use crate::ui::aligned;
 
 /// Show the values in the metric tables of recorded results.
 ///
-/// Reads every output called `metrics` and every output file that ends in .parquet. Shown is the last value of each
-/// metric, called `split_name` (`test_accuracy`); one line per instance (and per group and seed where a table has several).
+/// Reads every output called `metrics`, every output file called `metrics.*` (JSON, YAML, CSV, TSV or Parquet; docs/data.md),
+/// and tables that built-in kinds wrote. Shown is the last value of each metric, called `split_name` (`test_accuracy`); one
+/// line per instance (and per group and seed where a table has several).
 #[derive(Debug, Clone, Args)]
 pub struct MetricsArgs {
     /// Stages or instances; all of them when absent.
@@ -51,16 +52,31 @@ pub fn full_name(row: &TableRow) -> String {
 
 /// Whether an output is a metric table.
 pub fn is_table(name: &str, path: Option<&str>) -> bool {
-    name == "metrics" || path.is_some_and(|p| p.ends_with(".parquet"))
+    is_named(name, path) || path.is_some_and(|p| p.ends_with(".parquet"))
 }
 
-/// The rows of a table in the store.
+/// Whether it says so itself: a Parquet file may hold anything.
+fn is_named(name: &str, path: Option<&str>) -> bool {
+    let file = path.map(|p| p.rsplit('/').next().unwrap_or(p));
+    name == "metrics" || file.is_some_and(|f| f == "metrics" || f.starts_with("metrics."))
+}
+
+/// The rows of a table in the store; none of a Parquet file of other columns that is not called `metrics`.
 ///
 /// # Errors
 /// It is gone, or no metric table.
-pub fn read(session: &Session, content: &Content) -> anyhow::Result<Vec<TableRow>> {
+pub fn read(
+    session: &Session,
+    content: &Content,
+    (name, path): (&str, Option<&str>),
+) -> anyhow::Result<Vec<TableRow>> {
     drop(session.store.open_object(&content.digest)?);
-    (session.catalog.read_table)(&session.store.object_path(&content.digest))
+    let table = (session.catalog.read_table)(&session.store.object_path(&content.digest));
+    match table {
+        Ok(table) if table.is_own || is_named(name, path) => Ok(table.rows),
+        Err(e) if is_named(name, path) => Err(e),
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// The last row of each metric of each group and seed, in the order of first appearance.
@@ -122,7 +138,11 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
             continue;
         }
         let rows = match content.shape {
-            Shape::File => read(&session, &content),
+            Shape::File => read(
+                &session,
+                &content,
+                (&output.name, Some(output.path.as_str())),
+            ),
             Shape::Tree => Err(anyhow::anyhow!("it is a directory")),
         };
         match rows {

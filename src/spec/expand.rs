@@ -13,8 +13,8 @@ use super::diagnostic::{Problem, Span};
 use super::needs::{NeedDef, Tying};
 use super::stages::{Named, Table};
 use super::work::{KindWork, Work};
-use crate::catalog::{Kind, OutputSpec};
-use crate::plan::{self, Axes, Claim, Command, Instance, InstanceIndex, Need, Place};
+use crate::catalog::{Catalog, OutputSpec};
+use crate::plan::{self, Axes, Claim, Command, Instance, InstanceIndex, Need, Place, Source};
 use crate::relpath::RelPath;
 
 /// Everything a stage needs to make its instances.
@@ -69,7 +69,7 @@ impl<'a, 't> Expander<'a, 't> {
         works: Vec<Work>,
         places: &[Place],
         claims: Vec<ClaimDef>,
-        claim_kind: &Arc<Kind>,
+        catalog: &Catalog,
         place: &dyn Fn(Span) -> Place,
     ) -> (Vec<Instance>, Vec<Claim>, Vec<Problem>) {
         let table = self.table;
@@ -125,7 +125,7 @@ impl<'a, 't> Expander<'a, 't> {
                 round_axis: None,
             };
             let work = KindWork::new(
-                claim_kind.clone(),
+                catalog.claim_kind.clone(),
                 claim.with,
                 claim.key,
                 &consumer,
@@ -151,8 +151,44 @@ impl<'a, 't> Expander<'a, 't> {
                 instance: InstanceIndex(self.instances.len() as u32),
             });
             self.make(&mut making, &[]);
+            self.check_tables(&making, catalog.table_endings);
         }
         (self.instances, made, self.problems)
+    }
+
+    /// The newest instance reads tables: an output whose name says that it is something else is told before anything runs.
+    fn check_tables(&mut self, making: &Making, endings: &[&str]) {
+        let Some(reader) = self.instances.last() else {
+            return;
+        };
+        let mut problems = Vec::new();
+        for (need, def) in reader.needs.iter().zip(&making.needs) {
+            let outputs = need.items.iter().filter_map(|item| match item.source {
+                Source::Output { instance, output } => {
+                    let producer = self.instances.get(instance.0 as usize)?;
+                    Some((producer, producer.outputs.get(output as usize)?))
+                }
+                Source::Path(_) => None,
+            });
+            for (producer, output) in outputs {
+                let file = output.path.as_str().rsplit('/').next().unwrap_or_default();
+                let ending = file.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
+                if ending.is_some_and(|e| !endings.contains(&&*e)) {
+                    let span = def.items.first().map_or(def.key, |i| i.span);
+                    let text = format!(
+                        "the output `{}` of `{}` is the file `{file}`, which is no table of numbers",
+                        output.name, producer.stage
+                    );
+                    let help = format!(
+                        "tables end in .{}; `table: NAME` names another output",
+                        endings.join(", .")
+                    );
+                    problems.push(Problem::new(span, text).help(help));
+                    break;
+                }
+            }
+        }
+        problems.into_iter().for_each(|p| self.once("table", p));
     }
 
     /// Reports a problem unless one of its class was reported at its place.

@@ -313,7 +313,7 @@ fn expand_all(
                 works,
                 &places,
                 claims,
-                &catalog.claim_kind,
+                catalog,
                 &|span| shared.place(span),
             );
             problems.extend(found);

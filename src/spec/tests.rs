@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::catalog::{Catalog, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program};
+use crate::catalog::{Catalog, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program, Table};
 use crate::plan::{Instance, Plan, Source, Work};
 use crate::relpath::RelPath;
 
@@ -136,7 +136,8 @@ fn catalog() -> Catalog {
             ),
         ],
         claim_kind: claim_kind(),
-        read_table: Arc::new(|_| Ok(Vec::new())),
+        read_table: Arc::new(|_| Ok(Table::default())),
+        table_endings: &["parquet"],
         describe_difference: |_, _| None,
         work: |_| std::process::ExitCode::SUCCESS,
     }

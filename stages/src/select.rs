@@ -4,8 +4,8 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
-use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -92,6 +92,8 @@ pub struct Series {
     /// The table, for messages.
     pub table: String,
     rows: Vec<MetricRow>,
+    /// What the table has that is no value, by name.
+    other: Rc<BTreeMap<String, String>>,
 }
 
 /// Reads tables and splits each into its runs: rows that agree on `stage`, `run` and `seed`.
@@ -99,13 +101,23 @@ pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
     let mut all: Vec<Series> = Vec::new();
     for input in inputs {
         let mut table = axes_text(&input.axes);
-        table = match (input.group.is_empty(), table.is_empty()) {
-            (true, true) => input.path.display().to_string(),
-            (true, false) => format!("the table of {table}"),
-            (false, true) => format!("the table `{}`", input.group),
-            (false, false) => format!("the table `{}` of {table}", input.group),
+        table = match (
+            input.from.as_str(),
+            input.group.is_empty(),
+            table.is_empty(),
+        ) {
+            ("", true, true) => input.path.display().to_string(),
+            ("", true, false) => format!("the table of {table}"),
+            ("", false, true) => format!("the table `{}`", input.group),
+            ("", false, false) => format!("the table `{}` of {table}", input.group),
+            (from, ..) => from.to_owned(),
         };
-        let rows = table::read(&input.path).with_context(|| table.clone())?;
+        let table::Table { rows, other, .. } = table::read(&input.path).map_err(|e| {
+            Failure::new(format!("{table}: {e:#}")).hint(
+                "a table of metrics is JSON, YAML, CSV, TSV or Parquet with names and numbers (docs/data.md)",
+            )
+        })?;
+        let other = Rc::new(other);
         let stages: BTreeSet<_> = rows.iter().map(|r| r.stage.clone()).collect();
         let runs: BTreeSet<_> = rows.iter().map(|r| r.run.clone()).collect();
         let mut parts: BTreeMap<_, Vec<MetricRow>> = BTreeMap::new();
@@ -135,6 +147,7 @@ pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
                 axes,
                 table: table.clone(),
                 rows,
+                other: Rc::clone(&other),
             });
         }
     }
@@ -150,6 +163,8 @@ impl Series {
             At::Best(extreme) => {
                 let values = points.iter().map(|r| r.value);
                 match extreme {
+                    // A value that is none is better than nothing and worse than nothing.
+                    _ if values.clone().any(f64::is_nan) => f64::NAN,
                     Extreme::Max => values.fold(f64::NEG_INFINITY, f64::max),
                     Extreme::Min => values.fold(f64::INFINITY, f64::min),
                 }
@@ -209,6 +224,14 @@ impl Series {
         let mut found: Vec<&MetricRow> = self.rows.iter().filter(|r| full(r) == of).collect();
         if found.is_empty() {
             found = self.rows.iter().filter(|r| r.name == of).collect();
+            if found.is_empty() {
+                // `accuracy` of a nested map, called `test.accuracy`.
+                let inner = |r: &&MetricRow| {
+                    let outer = r.name.strip_suffix(of);
+                    outer.is_some_and(|outer| outer.ends_with('.'))
+                };
+                found = self.rows.iter().filter(inner).collect();
+            }
             let full_names: BTreeSet<String> = found.iter().map(|r| full(r)).collect();
             if full_names.len() > 1 {
                 let names: Vec<String> = full_names.into_iter().collect();
@@ -226,6 +249,9 @@ impl Series {
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect();
+            if let Some(what) = self.other.get(of) {
+                return Err(Failure::new(format!("{}: `{of}` {what}", self.table)).into());
+            }
             let failure = Failure::new(format!("{}: it has no value `{of}`", self.table));
             return Err(match crate::check::nearest(of, &names) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
@@ -251,7 +277,7 @@ impl Series {
                 self.table
             );
             return Err(Failure::new(message)
-                .hint("write one row per value, epoch and step")
+                .hint("write one row per value, epoch and step; columns `epoch`, `step`, `seed`, `split`, `stage` and `run` tell rows apart")
                 .into());
         }
         Ok(last.value)
@@ -312,6 +338,7 @@ mod tests {
             axes: BTreeMap::new(),
             table: "the table `a`".into(),
             rows,
+            other: Rc::default(),
         }
     }
 
@@ -363,6 +390,7 @@ mod tests {
             axes,
             path,
             digest: String::new(),
+            from: String::new(),
         };
         let found: Vec<String> = read_series(&[input])
             .unwrap()

@@ -1,9 +1,14 @@
 //! Metric tables: rows of named numbers, in Parquet.
 //!
 //! Long format, one row per value, so that every kind writes the same columns and any data frame library can pivot them.
-//! The bytes are a function of the rows alone: one thread, fixed row groups, no times, no Arrow schema blob. Knows not
-//! what the numbers mean.
+//! The bytes are a function of the rows alone: one thread, fixed row groups, no times, no Arrow schema blob. What other programs
+//! write is read too ([`shape`]). Knows not what the numbers mean.
 
+mod shape;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +20,8 @@ use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+
+use crate::frame;
 
 /// One value of a table. What does not apply is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,7 +40,7 @@ pub struct MetricRow {
     pub split: Option<String>,
     /// What was measured: `loss`, `accuracy` (a fraction of 1) ...
     pub name: String,
-    /// The value; never NaN.
+    /// The value; never NaN in what is written here.
     pub value: f64,
 }
 
@@ -106,55 +113,69 @@ pub fn to_bytes(rows: &[MetricRow]) -> anyhow::Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-/// Reads a table back. Errors: not a Parquet file, a truncated or damaged one, one with other columns.
-pub fn read(path: &Path) -> anyhow::Result<Vec<MetricRow>> {
+/// What a file of metrics says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    /// The values. Of files that other programs wrote they may be NaN or infinite.
+    pub rows: Vec<MetricRow>,
+    /// What is no value, by name: `is the text ..., not a number`.
+    pub other: BTreeMap<String, String>,
+    /// It is in the format of [`write`].
+    pub is_own: bool,
+}
+
+/// What the names of tables end in. What a file is its content says: these only tell early what cannot be one.
+pub const ENDINGS: &[&str] = &[
+    "parquet", "json", "jsonl", "ndjson", "yaml", "yml", "csv", "tsv", "txt", "log", "dat",
+];
+
+/// Files of text larger than this are no metrics.
+const TEXT_BYTES_MAX: u64 = 1 << 30;
+
+/// Reads a table of any format. Errors: what cannot be understood, and why; they do not name the file.
+pub fn read(path: &Path) -> anyhow::Result<Table> {
     // The Parquet reader asserts what a damaged file may break: its panics are errors here.
     match std::panic::catch_unwind(|| read_trusting(path)) {
-        Ok(result) => result,
-        Err(_) => bail!(
-            "{} is not a readable metrics table: it is damaged",
-            path.display()
-        ),
+        Ok(result) => result.context("not a readable metrics table"),
+        Err(_) => bail!("not a readable metrics table: it is damaged"),
     }
 }
 
-fn read_trusting(path: &Path) -> anyhow::Result<Vec<MetricRow>> {
-    let place = || format!("{} is not a readable metrics table", path.display());
-    let file = std::fs::File::open(path)
-        .with_context(|| format!("cannot open the table {}", path.display()))?;
-    ensure!(
-        file.metadata().with_context(place)?.is_file(),
-        "{}: it is a directory",
-        place()
-    );
+fn read_trusting(path: &Path) -> anyhow::Result<Table> {
+    let mut file = std::fs::File::open(path).context("it cannot be opened")?;
+    let meta = file.metadata()?;
+    ensure!(meta.is_file(), "it is a directory");
+    let mut magic = Vec::new();
+    (&mut file).take(4).read_to_end(&mut magic)?;
+    if magic != b"PAR1" {
+        ensure!(
+            meta.len() <= TEXT_BYTES_MAX,
+            "it has {} bytes, which is no table of metrics",
+            meta.len()
+        );
+        file.read_to_end(&mut magic)?;
+        return shape::text(&magic);
+    }
+    file.rewind()?;
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).with_context(place)?;
-    check_schema(builder.schema()).with_context(place)?;
-    let mut rows = Vec::new();
-    for batch in builder.build().with_context(place)? {
-        read_batch(&batch.with_context(place)?, &mut rows).with_context(place)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
+    if !is_own(builder.schema()) {
+        return shape::frame(frame::read(path)?);
     }
-    Ok(rows)
+    let mut rows = Vec::new();
+    for batch in builder.build()? {
+        read_batch(&batch?, &mut rows)?;
+    }
+    Ok(Table {
+        rows,
+        is_own: true,
+        ..Table::default()
+    })
 }
 
-fn check_schema(schema: &Schema) -> anyhow::Result<()> {
-    let found: Vec<String> = schema
-        .fields()
-        .iter()
-        .map(|f| format!("{} ({})", f.name(), f.data_type()))
-        .collect();
-    let wanted: Vec<String> = COLUMNS
-        .iter()
-        .map(|(name, kind, _)| format!("{name} ({kind})"))
-        .collect();
-    ensure!(
-        found == wanted,
-        "its columns are {}; expected {}",
-        found.join(", "),
-        wanted.join(", ")
-    );
-    Ok(())
+fn is_own(schema: &Schema) -> bool {
+    let found = schema.fields().iter().map(|f| (&**f.name(), f.data_type()));
+    found.eq(COLUMNS.iter().map(|(name, kind, _)| (*name, kind)))
 }
 
 fn read_batch(batch: &RecordBatch, rows: &mut Vec<MetricRow>) -> anyhow::Result<()> {
@@ -238,13 +259,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.parquet");
         write(&path, &rows()).unwrap();
-        assert_eq!(read(&path).unwrap(), rows());
+        assert_eq!(read(&path).unwrap().rows, rows());
         let bytes = std::fs::read(&path).unwrap();
         for damaged in [
             &bytes[..bytes.len() / 2],
             &bytes[..3],
             b"",
-            b"name,value\n1,2\n",
+            b"name,value\n",
             &bytes[10..],
         ] {
             std::fs::write(&path, damaged).unwrap();
@@ -259,28 +280,8 @@ mod tests {
             read(&dir.path().join("none"))
                 .unwrap_err()
                 .to_string()
-                .contains("cannot open")
+                .contains("not a readable metrics table")
         );
-    }
-
-    #[test]
-    fn refuses_other_columns() {
-        let path = tempfile::NamedTempFile::new().unwrap();
-        let schema = Arc::new(Schema::new(vec![Field::new("x", DataType::Int64, false)]));
-        let mut writer = ArrowWriter::try_new(
-            std::fs::File::create(path.path()).unwrap(),
-            schema.clone(),
-            None,
-        )
-        .unwrap();
-        writer
-            .write(
-                &RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1]))]).unwrap(),
-            )
-            .unwrap();
-        writer.close().unwrap();
-        let message = format!("{:#}", read(path.path()).unwrap_err());
-        assert!(message.contains("its columns are x (Int64)"), "{message}");
     }
 
     proptest! {
@@ -292,7 +293,7 @@ mod tests {
                 .map(|(run, seed, name, value)| MetricRow { run, seed, name, value, ..MetricRow::default() }).collect();
             let file = tempfile::NamedTempFile::new().unwrap();
             write(file.path(), &rows).unwrap();
-            prop_assert_eq!(read(file.path()).unwrap(), rows);
+            prop_assert_eq!(read(file.path()).unwrap().rows, rows);
         }
 
         /// Found: the reader panics on some (byte 216, bit 0).

@@ -274,7 +274,7 @@ fn saved_weights_compute_the_same_function_in_pytorchs_layout() {
                         .sum::<f64>()
             })
             .collect();
-        let label = usize::from(set.labels()[i]);
+        let label = set.labels()[i] as usize;
         loss += logits.iter().map(|x| x.exp()).sum::<f64>().ln() - logits[label];
         right += usize::from((0..3).all(|o| logits[o] <= logits[label]));
     }
@@ -312,7 +312,7 @@ fn training_stops_at_the_accuracy_asked_for() {
     let ran = bench
         .run("train", with.clone(), &[("train", &train)])
         .unwrap();
-    let rows = repro_stages::table::read(ran.path("metrics")).unwrap();
+    let rows = repro_stages::table::read(ran.path("metrics")).unwrap().rows;
     let reached: Vec<bool> = rows
         .iter()
         .filter(|r| r.name == "accuracy")

@@ -1,1 +1,225 @@
 //! Data and metrics that people bring along.
+
+use crate::support::TestSpace;
+
+/// A file that other programs wrote (`stages/tests/foreign/make.py`).
+fn foreign(name: &str) -> Vec<u8> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/stages/tests/foreign/");
+    std::fs::read(format!("{dir}{name}")).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+const TRAIN: &str = "with: {model: {mlp: {hidden: [8]}}, seed: 1, length: {epochs: 2}, batch_size: 4, optimizer: {adam: {lr: 0.01}}}";
+
+/// A folder of photographs goes all the way: into parts, through a training, to a figure per class.
+#[test]
+fn case_22_own_images_are_split_corrupted_trained_and_evaluated() {
+    let space = TestSpace::with_pipeline(&format!(
+        "version: 1
+stages:
+  photos: {{uses: dataset, needs: {{data: {{dir: photos}}}}, with: {{images: {{resize: {{width: 8, height: 6}}}}}}}}
+  parts: {{uses: split, needs: {{data: photos.data}}, with: {{parts: {{a: 0.5, b: 0.5}}, seed: 1, by: class}}}}
+  noisy: {{uses: corrupt, needs: {{data: parts.a}}, with: {{pixels: {{noise: {{std: 3.0}}}}, seed: 1}}}}
+  train: {{uses: train, needs: {{train: noisy.data, test: parts.b}}, {TRAIN}}}
+  test: {{uses: evaluate, needs: {{model: train.model, data: parts.b}}}}
+"
+    ));
+    for (i, name) in ["rgb.png", "rgb.jpg", "palette.png", "progressive.jpg"]
+        .iter()
+        .enumerate()
+    {
+        let ending = &name[name.len() - 3..];
+        space.write(&format!("photos/warm/{i}.{ending}"), foreign(name));
+        space.write(
+            &format!("photos/cold/below/{i}.{ending}"),
+            foreign("grey.png"),
+        );
+    }
+    space.write("photos/notes.txt", "not an image");
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(
+        said.err
+            .contains("files that are no images are left out: notes.txt"),
+        "{}",
+        said.err
+    );
+    let metrics = space.ok(&["metrics", "test"]);
+    assert!(
+        metrics.contains("accuracy[cold]") && metrics.contains("accuracy[warm]"),
+        "{metrics}"
+    );
+    // One more image is another data set; a hidden file is not.
+    space.write("photos/warm/9.jpg", "no image at all");
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 1);
+    assert!(
+        said.err
+            .contains("photos/warm/9.jpg: it is neither PNG nor JPEG"),
+        "{}",
+        said.err
+    );
+}
+
+/// Floats, tables, more than 256 classes; what cannot be learnt is said before it is tried.
+#[test]
+fn case_22_tables_train_and_numbers_to_be_learnt_are_refused_with_a_reason() {
+    let space = TestSpace::with_pipeline(&format!(
+        "version: 1
+stages:
+  many: {{uses: dataset, needs: {{data: {{file: many.csv}}}}, with: {{csv: {{label: y, ignore: price}}}}}}
+  train: {{uses: train, needs: {{train: many.data}}, {TRAIN}}}
+  price: {{uses: dataset, needs: {{data: {{file: many.csv}}}}, with: {{csv: {{targets: price, columns: [a, b]}}}}}}
+  learn: {{uses: train, needs: {{train: price.data}}, {TRAIN}}}
+"
+    ));
+    let rows: String = (0..600)
+        .map(|i| format!("{},{}.5,class {},{}.25\n", i % 7, i, i % 300, i))
+        .collect();
+    space.write("many.csv", format!("a,b,y,price\n{rows}"));
+    let said = space.run(&["run", "train"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let said = space.run(&["run", "learn"]);
+    assert_eq!(said.code, 1);
+    let hint = "has numbers to be learnt (price), and networks learn classes here";
+    assert!(said.err.contains(hint), "{}", said.err);
+}
+
+/// Any stage can make a data set: an array that a command writes.
+#[test]
+fn case_22_a_command_makes_arrays_for_a_data_set() {
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (4, 2), }";
+    let labels = "{'descr': '|u1', 'fortran_order': False, 'shape': (4,), }";
+    let npy = |header: &str, data: &[u8]| {
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    };
+    let space = TestSpace::with_pipeline(&format!(
+        "version: 1
+stages:
+  make:
+    needs: {{x: {{file: x.npy}}, y: {{file: y.npy}}}}
+    run: \"cat ${{needs.x}} > ${{outputs.x}}; cat ${{needs.y}} > ${{outputs.y}}\"
+    outputs: {{x: x, y: y}}
+  data: {{uses: dataset, needs: {{train: {{x: make.x, y: make.y}}}}, with: {{npy: {{}}, classes: [no, yes]}}}}
+  train: {{uses: train, needs: {{train: data.train}}, {TRAIN}}}
+"
+    ));
+    space.write("x.npy", npy(header, &[1, 2, 3, 4, 5, 6, 7, 8]));
+    space.write("y.npy", npy(labels, &[0, 1, 1, 0]));
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    // What is wrong with it is said by stage and output.
+    space.write("y.npy", npy(labels, &[0, 1]));
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 1);
+    assert!(
+        said.err
+            .contains("make.y (y): type `|u1`, shape [4]: 2 bytes of data"),
+        "{}",
+        said.err
+    );
+}
+
+/// A claim over metrics in every form that people have them in.
+#[test]
+fn case_21_claims_read_metrics_of_any_form() {
+    let forms = [
+        ("metrics.json", "{\"accuracy\": 0.9SEED, \"test\": {\"loss\": 0.SEED}}".to_owned()),
+        ("metrics.yaml", "accuracy: 0.9SEED\ntest: {loss: 0.SEED}\n".to_owned()),
+        ("metrics.csv", "epoch,accuracy,test.loss\n1,0.1,9\n2,0.9SEED,0.SEED\n".to_owned()),
+        ("metrics.tsv", "accuracy\ttest.loss\n0.9SEED\t0.SEED\n".to_owned()),
+        ("metrics.jsonl", "{\"epoch\": 1, \"accuracy\": 0}\n{\"epoch\": 2, \"accuracy\": 0.9SEED, \"test\": {\"loss\": 0.SEED}}\n".to_owned()),
+    ];
+    let mut yaml = String::from("version: 1\nstages:\n");
+    let mut claims = String::from("claims:\n");
+    let space = TestSpace::new();
+    for (file, text) in &forms {
+        let name = file.replace('.', "-");
+        space.write(&format!("{name}.txt"), text);
+        yaml.push_str(&format!("  {name}:\n    matrix: {{seed: [1, 2, 3]}}\n    needs: {{form: {{file: {name}.txt}}}}\n    run: \"sed s/SEED/${{matrix.seed}}/g ${{needs.form}} > ${{outputs.metrics}}\"\n    outputs: {{metrics: {file}}}\n"));
+        claims.push_str(&format!("  {name}: {{measure: {{of: accuracy, in: {name}}}, expect: {{mean: {{above: 0.8}}}}}}\n"));
+    }
+    yaml.push_str("  summary:\n    uses: summarise\n    needs: {tables: {json: \"metrics-json[*].metrics\", csv: \"metrics-csv[*].metrics\"}}\n    with: {of: [accuracy, test.loss]}\n");
+    space.write("pipeline.yaml", yaml + &claims);
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert_eq!(
+        said.out.matches("holds").count(),
+        forms.len(),
+        "{}",
+        said.out
+    );
+    let shown = space.ok(&["metrics", "metrics-csv[seed=2]"]);
+    assert!(
+        shown.contains("0.9200") && shown.contains("0.2000"),
+        "{shown}"
+    );
+    assert!(space.read("artifacts/summary/summary.md").contains("0.92"));
+}
+
+/// Parquet of pandas (snappy) reaches claims; what cannot be read is named by stage and output, and told before the run where it can be.
+#[test]
+fn case_21_what_cannot_be_read_is_named_by_stage_and_output() {
+    let pipeline = |file: &str| {
+        format!(
+            "version: 1
+stages:
+  frame:
+    matrix: {{seed: [1, 2]}}
+    needs: {{file: {{file: given}}}}
+    run: \"cat ${{needs.file}} > ${{outputs.metrics}}; echo ${{matrix.seed}} > ${{outputs.seed}}\"
+    outputs: {{metrics: {file}, seed: seed}}
+claims:
+  good: {{measure: {{of: accuracy, in: frame}}, expect: {{mean: {{above: 0.5}}}}}}
+"
+        )
+    };
+    let space = TestSpace::with_pipeline(&pipeline("m.parquet"));
+    space.write("given", foreign("pandas.snappy.parquet"));
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let shown = space.ok(&["metrics", "frame"]);
+    assert!(shown.contains("0.8750"), "{shown}");
+
+    for (content, expected) in [
+        (
+            "{\"accuracy\": \"high\"}",
+            "frame[seed=1].metrics (m.parquet): not a readable metrics table: it holds no number: `accuracy` is the text `high`",
+        ),
+        (
+            "{\"accuracy\": NaN, \"n\": 1}",
+            "frame[seed=1].metrics (m.parquet): the value of `accuracy` is NaN",
+        ),
+        (
+            "{\"acuracy\": 0.5}",
+            "frame[seed=1].metrics (m.parquet): it has no value `accuracy`",
+        ),
+    ] {
+        space.write("given", content);
+        let said = space.run(&["run"]);
+        assert_eq!(said.code, 1, "{content}");
+        assert!(said.err.contains(expected), "{content}\n{}", said.err);
+        assert!(!said.err.contains("/objects/"), "{}", said.err);
+    }
+}
+
+/// What a claim needs is looked at before anything runs, as far as names tell.
+#[test]
+fn case_21_an_output_that_is_no_table_is_told_before_the_run() {
+    let space = TestSpace::with_pipeline(
+        "version: 1
+stages:
+  train: {run: \"touch ${outputs.model}\", outputs: {model: model.safetensors}}
+claims:
+  good: {measure: {of: accuracy, in: train, table: model}, expect: {mean: {above: 0.5}}}
+",
+    );
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    let expected = "the output `model` of `train` is the file `model.safetensors`, which is no table of numbers";
+    assert!(said.err.contains(expected), "{}", said.err);
+    assert!(!space.exists("artifacts/train"));
+}

@@ -328,7 +328,7 @@ mod tests {
     fn run(with: Value, inputs: Vec<JobInput>) -> anyhow::Result<(Vec<MetricRow>, String)> {
         let dir = tempfile::tempdir()?;
         let (_, text) = run_in(dir.path(), with, inputs)?;
-        Ok((table::read(&dir.path().join("table"))?, text))
+        Ok((table::read(&dir.path().join("table"))?.rows, text))
     }
 
     fn run_in(

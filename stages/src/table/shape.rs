@@ -1,0 +1,631 @@
+//! Metrics as other programs write them: JSON, JSON lines, YAML, CSV, TSV and Parquet of any columns, as rows.
+//!
+//! What a file is, its content says: the same bytes are always read in the same way, since a file's name is part of no key. A map
+//! gives one value for each number in it, nested names joined by dots; records (a list of maps, lines of a table) give one for each
+//! number in each record. The columns `epoch`, `step`, `seed`, `split`, `stage` and `run` say what a record is about; with `name` (or
+//! `metric`) and `value` every record is one value. What is no number is kept by name, so that whoever asks for it learns why.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail, ensure};
+use serde_json::{Map, Value};
+
+use super::{MetricRow, Table, yaml};
+use crate::frame::{Column, Frame};
+
+/// A cell of a record.
+#[derive(Debug, Clone, PartialEq)]
+enum Cell {
+    Number(f64),
+    Text(String),
+    Truth(bool),
+    Missing,
+}
+
+/// Records by column; every column has as many cells as there are records.
+#[derive(Debug, Default)]
+struct Records {
+    count: usize,
+    columns: Vec<(String, Vec<Cell>)>,
+}
+
+/// Before a text that stands for a number JSON cannot hold.
+const MARK: &str = "\u{1}not finite:";
+
+/// `NaN`, `Infinity` or `-Infinity` in a [`Value`].
+pub(super) fn not_finite(word: &str) -> Value {
+    Value::String(format!("{MARK}{word}"))
+}
+
+/// Reads a text in any of the formats.
+pub(super) fn text(bytes: &[u8]) -> anyhow::Result<Table> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => text,
+        _ => bail!("it is neither text nor Parquet"),
+    };
+    match kind(text)? {
+        Kind::Json => match json(text) {
+            Ok(value) => values(value),
+            // What looks like JSON may be YAML that was written on one line.
+            Err(error) => match yaml::parse(text) {
+                Ok(value @ (Value::Object(_) | Value::Array(_))) => values(value),
+                _ => Err(error),
+            },
+        },
+        Kind::Yaml => values(yaml::parse(text)?),
+        Kind::Lines(separator) => lines(text, separator)?.rows(),
+    }
+}
+
+enum Kind {
+    Json,
+    Yaml,
+    Lines(u8),
+}
+
+/// What the first line that says something looks like.
+fn kind(text: &str) -> anyhow::Result<Kind> {
+    let first = text
+        .lines()
+        .map(str::trim_end)
+        .find(|l| !l.trim().is_empty() && !l.starts_with(['#', '%']) && *l != "---")
+        .context("it is empty")?;
+    if first.trim_start().starts_with(['{', '[']) {
+        return Ok(Kind::Json);
+    }
+    if let Ok(number) = first.trim().parse::<f64>() {
+        bail!("it is the number {number} without a name; write e.g. {{\"accuracy\": {number}}}");
+    }
+    let before = first.find([',', '\t', ';']).unwrap_or(first.len());
+    let is_key = first[..before].contains(": ") || (first.ends_with(':') && before == first.len());
+    if is_key || first.starts_with("- ") || first == "-" {
+        return Ok(Kind::Yaml);
+    }
+    Ok(Kind::Lines(if first.contains('\t') {
+        b'\t'
+    } else if first.contains(';') && !first.contains(',') {
+        b';'
+    } else {
+        b','
+    }))
+}
+
+/// One JSON value, or the maps of JSON lines as a list.
+fn json(text: &str) -> anyhow::Result<Value> {
+    let readable = with_marks(text);
+    let mut all = Vec::new();
+    for value in serde_json::Deserializer::from_str(&readable).into_iter::<Value>() {
+        all.push(value.map_err(|e| anyhow::anyhow!("it is not valid JSON: {e}"))?);
+    }
+    Ok(match all.len() {
+        1 => all.remove(0),
+        _ => Value::Array(all),
+    })
+}
+
+/// Python's `json` writes NaN and infinities, which JSON has no words for.
+fn with_marks(text: &str) -> String {
+    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    let mut out = String::with_capacity(text.len());
+    let (mut rest, mut inside) = (text, false);
+    while let Some(c) = rest.chars().next() {
+        let word = WORDS.iter().find(|w| !inside && rest.starts_with(**w));
+        if let Some(word) = word {
+            out.push_str(&not_finite(word).to_string());
+            rest = &rest[word.len()..];
+            continue;
+        }
+        let len = match (inside, c) {
+            (true, '\\') => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            _ => c.len_utf8(),
+        };
+        inside ^= c == '"';
+        out.push_str(&rest[..len]);
+        rest = &rest[len..];
+    }
+    out
+}
+
+fn cell(value: &Value) -> Cell {
+    match value {
+        Value::Null => Cell::Missing,
+        Value::Bool(truth) => Cell::Truth(*truth),
+        Value::Number(number) => number.as_f64().map_or(Cell::Missing, Cell::Number),
+        Value::String(text) => match text.strip_prefix(MARK) {
+            Some("NaN") => Cell::Number(f64::NAN),
+            Some("Infinity") => Cell::Number(f64::INFINITY),
+            Some(_) => Cell::Number(f64::NEG_INFINITY),
+            None => Cell::Text(text.clone()),
+        },
+        Value::Array(_) | Value::Object(_) => Cell::Missing,
+    }
+}
+
+/// A map or a list of maps.
+fn values(value: Value) -> anyhow::Result<Table> {
+    let records = match value {
+        Value::Object(map) => match as_columns(&map) {
+            Some(records) => records,
+            None => Records::of(&[map])?,
+        },
+        Value::Array(items) => {
+            let maps: Vec<Map<String, Value>> = items
+                .into_iter()
+                .enumerate()
+                .map(|(i, item)| match item {
+                    Value::Object(map) => Ok(map),
+                    other => bail!(
+                        "entry {i} of the list is {}, where a map of names and numbers is expected",
+                        describe(&other)
+                    ),
+                })
+                .collect::<anyhow::Result<_>>()?;
+            Records::of(&maps)?
+        }
+        other => bail!(
+            "it is {}, where a map of names and numbers is expected",
+            describe(&other)
+        ),
+    };
+    records.rows()
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".into(),
+        Value::Bool(_) => "true or false".into(),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) => format!("the text `{}`", short(text)),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "a map".into(),
+    }
+}
+
+/// `{"epoch": [1, 2], "loss": [0.5, 0.4]}`: a table by columns.
+fn as_columns(map: &Map<String, Value>) -> Option<Records> {
+    let is_scalar = |v: &Value| !v.is_array() && !v.is_object();
+    let column = |value: &Value| {
+        let cells = value.as_array().filter(|c| c.iter().all(is_scalar))?;
+        Some(cells.iter().map(cell).collect::<Vec<_>>())
+    };
+    let columns: Vec<(String, Vec<Cell>)> = map
+        .iter()
+        .map(|(name, value)| Some((name.clone(), column(value)?)))
+        .collect::<Option<_>>()?;
+    let count = columns.first()?.1.len();
+    let same = count > 0 && columns.iter().all(|(_, cells)| cells.len() == count);
+    same.then_some(Records { count, columns })
+}
+
+impl Records {
+    fn of(maps: &[Map<String, Value>]) -> anyhow::Result<Records> {
+        let mut records = Records {
+            count: maps.len(),
+            columns: Vec::new(),
+        };
+        let mut places: BTreeMap<String, usize> = BTreeMap::new();
+        for (row, map) in maps.iter().enumerate() {
+            records.flatten("", map, row, &mut places)?;
+        }
+        Ok(records)
+    }
+
+    fn flatten(
+        &mut self,
+        prefix: &str,
+        map: &Map<String, Value>,
+        row: usize,
+        places: &mut BTreeMap<String, usize>,
+    ) -> anyhow::Result<()> {
+        for (name, value) in map {
+            self.put(format!("{prefix}{name}"), value, row, places)?;
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        name: String,
+        value: &Value,
+        row: usize,
+        places: &mut BTreeMap<String, usize>,
+    ) -> anyhow::Result<()> {
+        match value {
+            Value::Object(map) => self.flatten(&format!("{name}."), map, row, places),
+            Value::Array(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    self.put(format!("{name}.{i}"), item, row, places)?;
+                }
+                Ok(())
+            }
+            scalar => {
+                let count = self.count;
+                let at = *places.entry(name.clone()).or_insert_with(|| {
+                    self.columns.push((name, vec![Cell::Missing; count]));
+                    self.columns.len() - 1
+                });
+                self.columns[at].1[row] = cell(scalar);
+                ensure!(
+                    self.columns.len() <= COLUMNS_MAX,
+                    "it holds more than {COLUMNS_MAX} names"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// The values, and by name what is none.
+    fn rows(self) -> anyhow::Result<Table> {
+        ensure!(self.count > 0, "it has no rows");
+        let find = |names: &[&str]| {
+            let at = |name: &&str| self.columns.iter().position(|(n, _)| n == name);
+            names.iter().find_map(at)
+        };
+        let whole = |at: Option<usize>| {
+            at.filter(|&at| {
+                let is_whole = |c: &Cell| match c {
+                    Cell::Number(x) => x.fract() == 0.0 && x.abs() < 9e15,
+                    Cell::Missing => true,
+                    Cell::Text(_) | Cell::Truth(_) => false,
+                };
+                self.columns[at].1.iter().all(is_whole)
+            })
+        };
+        let text = |at: Option<usize>| {
+            let is_text = |c: &Cell| matches!(c, Cell::Text(_) | Cell::Missing);
+            at.filter(|&at| self.columns[at].1.iter().all(is_text))
+        };
+        let (seed, epoch, step) = (
+            whole(find(&["seed"])),
+            whole(find(&["epoch"])),
+            whole(find(&["step"])),
+        );
+        let (stage, split) = (text(find(&["stage"])), text(find(&["split"])));
+        let run = find(&["run"]);
+        let name = text(find(&["name", "metric"]));
+        let value = find(&["value"]).filter(|_| name.is_some());
+        let number = |at: Option<usize>, row: usize| match &self.columns[at?].1[row] {
+            Cell::Number(x) => Some(*x as i64),
+            _ => None,
+        };
+        let word = |at: Option<usize>, row: usize| match &self.columns[at?].1[row] {
+            Cell::Text(text) => Some(text.clone()),
+            Cell::Number(x) => Some(x.to_string()),
+            Cell::Truth(truth) => Some(truth.to_string()),
+            Cell::Missing => None,
+        };
+        let mut table = Table::default();
+        let roles = [seed, epoch, step, stage, split, run, value.and(name)];
+        for at in roles.into_iter().flatten() {
+            let name = self.columns[at].0.clone();
+            let what = "says what the others are about; it is no value itself";
+            table.other.insert(name, what.to_owned());
+        }
+        for row in 0..self.count {
+            let about = MetricRow {
+                run: word(run, row),
+                stage: word(stage, row),
+                seed: number(seed, row),
+                epoch: number(epoch, row),
+                step: number(step, row),
+                split: word(split, row),
+                ..MetricRow::default()
+            };
+            for (at, (column, cells)) in self.columns.iter().enumerate() {
+                if roles.contains(&Some(at)) || column.is_empty() || column.starts_with("Unnamed:")
+                {
+                    continue;
+                }
+                let is_value = value == Some(at);
+                if value.is_some() && !is_value {
+                    continue;
+                }
+                let called = match is_value {
+                    true => word(name, row).unwrap_or_default(),
+                    false => column.clone(),
+                };
+                match &cells[row] {
+                    Cell::Number(value) => table.rows.push(MetricRow {
+                        name: called,
+                        value: *value,
+                        ..about.clone()
+                    }),
+                    Cell::Text(text) => {
+                        let what = format!("is the text `{}`, not a number", short(text));
+                        table.other.entry(called).or_insert(what);
+                    }
+                    Cell::Truth(truth) => {
+                        let what = format!("is {truth}, not a number; write 0 or 1");
+                        table.other.entry(called).or_insert(what);
+                    }
+                    Cell::Missing => {
+                        let what = "is empty (null)".to_owned();
+                        table.other.entry(called).or_insert(what);
+                    }
+                }
+            }
+        }
+        let has = |name: &str| table.rows.iter().any(|r| r.name == name);
+        let other = table.other.iter().filter(|(name, _)| !has(name));
+        table.other = other.map(|(n, w)| (n.clone(), w.clone())).collect();
+        if table.rows.is_empty() {
+            let found = table
+                .other
+                .iter()
+                .map(|(name, what)| format!("`{name}` {what}"));
+            let found: Vec<String> = found.take(3).collect();
+            bail!(
+                "it holds no number{}",
+                match found.is_empty() {
+                    true => String::new(),
+                    false => format!(": {}", found.join("; ")),
+                }
+            );
+        }
+        Ok(table)
+    }
+}
+
+/// More names than any file of metrics has.
+const COLUMNS_MAX: usize = 100_000;
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+fn lines(text: &str, separator: u8) -> anyhow::Result<Records> {
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(separator)
+        .comment(Some(b'#'))
+        .from_reader(text.as_bytes());
+    let said = |e: csv::Error| match e.kind() {
+        csv::ErrorKind::UnequalLengths {
+            pos,
+            expected_len,
+            len,
+        } => anyhow::anyhow!(
+            "line {} has {len} cells, the header {expected_len}",
+            pos.as_ref().map_or(0, csv::Position::line)
+        ),
+        _ => anyhow::anyhow!("{e}"),
+    };
+    let mut columns: Vec<(String, Vec<Cell>)> = reader
+        .headers()
+        .map_err(said)?
+        .iter()
+        .map(|name| (name.trim().to_owned(), Vec::new()))
+        .collect();
+    for i in 1..columns.len() {
+        let twice =
+            !columns[i].0.is_empty() && columns[..i].iter().any(|(n, _)| *n == columns[i].0);
+        ensure!(!twice, "the header has `{}` twice", columns[i].0);
+    }
+    let mut count = 0;
+    for record in reader.records() {
+        let record = record.map_err(said)?;
+        count += 1;
+        for ((_, cells), text) in columns.iter_mut().zip(&record) {
+            let text = text.trim();
+            cells.push(match (text, text.parse::<f64>()) {
+                ("", _) => Cell::Missing,
+                (_, Ok(number)) => Cell::Number(number),
+                ("true" | "True" | "TRUE", _) => Cell::Truth(true),
+                ("false" | "False" | "FALSE", _) => Cell::Truth(false),
+                (text, Err(_)) => Cell::Text(text.to_owned()),
+            });
+        }
+    }
+    ensure!(count > 0, "it has a header and no rows");
+    Ok(Records { count, columns })
+}
+
+/// A Parquet table of any columns.
+pub(super) fn frame(frame: Frame) -> anyhow::Result<Table> {
+    let mut columns = Vec::new();
+    let mut unread = Vec::new();
+    for (name, column) in frame.columns {
+        if name.starts_with("__index_level_") {
+            continue;
+        }
+        let cells = match column {
+            Column::Numbers(all) => all
+                .into_iter()
+                .map(|v| v.map_or(Cell::Missing, Cell::Number))
+                .collect(),
+            Column::Whole(all) => all
+                .into_iter()
+                .map(|v| v.map_or(Cell::Missing, |v| Cell::Number(v as f64)))
+                .collect(),
+            Column::Truths(all) => all
+                .into_iter()
+                .map(|v| v.map_or(Cell::Missing, Cell::Truth))
+                .collect(),
+            Column::Texts(all) => all
+                .into_iter()
+                .map(|v| v.map_or(Cell::Missing, Cell::Text))
+                .collect(),
+            Column::Bytes(_) => {
+                unread.push((name, "holds bytes, not numbers".to_owned()));
+                continue;
+            }
+            Column::Other(kind) => {
+                unread.push((name, format!("is of type {kind}, not a number")));
+                continue;
+            }
+        };
+        columns.push((name, cells));
+    }
+    let records = Records {
+        count: frame.rows,
+        columns,
+    };
+    let mut table = records.rows()?;
+    table.other.extend(unread);
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(bytes: impl AsRef<[u8]>) -> Table {
+        text(bytes.as_ref()).unwrap()
+    }
+
+    /// `name=value`, with the epoch where there is one.
+    fn shown(table: &Table) -> Vec<String> {
+        let row = |r: &MetricRow| match r.epoch {
+            Some(epoch) => format!("{}={}@{epoch}", r.name, r.value),
+            None => format!("{}={}", r.name, r.value),
+        };
+        table.rows.iter().map(row).collect()
+    }
+
+    fn says(bytes: &str) -> String {
+        text(bytes.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn case_21_one_map_is_one_observation() {
+        for same in [
+            r#"{"accuracy": 0.5, "test": {"loss": 2}}"#,
+            "accuracy: 0.5\ntest:\n  loss: 2\n",
+            "# made by train.py\n---\naccuracy: .5\ntest: {loss: 2}\n",
+            "{accuracy: 0.5, test: {loss: 2}}",
+            "accuracy,test.loss\n0.5,2\n",
+            "accuracy\ttest.loss\n0.5\t2\n",
+            "\u{feff}accuracy;test.loss\r\n0.5;2\r\n",
+        ] {
+            let mut table = shown(&read(same));
+            table.sort();
+            assert_eq!(table, ["accuracy=0.5", "test.loss=2"], "{same}");
+        }
+    }
+
+    #[test]
+    fn case_21_records_have_epochs() {
+        for same in [
+            r#"[{"epoch": 1, "loss": 1.5}, {"epoch": 2, "loss": 1}]"#,
+            "{\"epoch\": 1, \"loss\": 1.5}\n{\"epoch\": 2, \"loss\": 1}\n",
+            r#"{"epoch": [1, 2], "loss": [1.5, 1.0]}"#,
+            "- {epoch: 1, loss: 1.5}\n- epoch: 2\n  loss: 1\n",
+            ",epoch,loss\n0,1,1.5\n1,2,1.0\n",
+            "epoch,name,value\n1,loss,1.5\n2,loss,1\n",
+        ] {
+            assert_eq!(shown(&read(same)), ["loss=1.5@1", "loss=1@2"], "{same}");
+        }
+        // Rows that measure something else leave cells empty; a share of an epoch is a value like any other.
+        let table = read("epoch,step,loss,val_loss\n0.5,10,1.0,\n1.0,20,,0.5\n");
+        assert_eq!(
+            shown(&table),
+            ["epoch=0.5", "loss=1", "epoch=1", "val_loss=0.5"]
+        );
+        assert_eq!(table.rows[3].step, Some(20));
+    }
+
+    #[test]
+    fn case_21_what_is_no_number_is_said() {
+        let table = read(
+            r#"{"accuracy": "0.9", "ok": true, "none": null, "loss": NaN, "best": -Infinity, "text": "NaN \" Infinity"}"#,
+        );
+        assert_eq!(table.other["accuracy"], "is the text `0.9`, not a number");
+        assert_eq!(table.other["ok"], "is true, not a number; write 0 or 1");
+        assert_eq!(table.other["none"], "is empty (null)");
+        assert_eq!(
+            table.other["text"],
+            "is the text `NaN \" Infinity`, not a number"
+        );
+        assert!(
+            table
+                .rows
+                .iter()
+                .any(|r| r.name == "loss" && r.value.is_nan())
+        );
+        assert!(
+            table
+                .rows
+                .iter()
+                .any(|r| r.name == "best" && r.value == f64::NEG_INFINITY)
+        );
+        assert!(
+            read("loss: .nan\na: 1\n").rows[1].value == 1.0
+                || read("loss: .nan\n").rows[0].value.is_nan()
+        );
+        assert!(read("a,b\nnan,1\n").rows[0].value.is_nan());
+    }
+
+    #[test]
+    fn case_21_wrong_shapes_say_what_is_wrong() {
+        assert_eq!(says(""), "it is empty");
+        assert_eq!(
+            says("0.93\n"),
+            "it is the number 0.93 without a name; write e.g. {\"accuracy\": 0.93}"
+        );
+        assert!(
+            says("{\"a\": 1").starts_with("it is not valid JSON: EOF"),
+            "{}",
+            says("{\"a\": 1")
+        );
+        assert!(says("[1, 2]").starts_with("entry 0 of the list is the number 1"));
+        assert_eq!(
+            says(r#"{"a": "x"}"#),
+            "it holds no number: `a` is the text `x`, not a number"
+        );
+        assert_eq!(says("a,b\n"), "it has a header and no rows");
+        assert_eq!(says("a,b\n1\n"), "line 2 has 1 cells, the header 2");
+        assert_eq!(says("a,a\n1,2\n"), "the header has `a` twice");
+        assert_eq!(says("a: 1\na: 2\n"), "line 2: `a` stands there twice");
+        assert_eq!(says("[]"), "it has no rows");
+        assert!(
+            text(b"\x89PNG\0\0")
+                .unwrap_err()
+                .to_string()
+                .contains("neither text nor Parquet")
+        );
+    }
+
+    #[test]
+    fn case_21_parquet_of_any_codec_and_writer() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign");
+        let mut read = 0;
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.starts_with("pandas.") && !name.starts_with("polars.") {
+                continue;
+            }
+            read += 1;
+            let table = super::super::read(&path).unwrap();
+            assert_eq!(
+                shown(&table),
+                [
+                    "accuracy=0.5@1",
+                    "loss=1@1",
+                    "accuracy=0.75@2",
+                    "accuracy=0.875@3",
+                    "loss=0.5@3"
+                ],
+                "{name}"
+            );
+            assert!(table.other["note"].contains("the text `a`"), "{name}");
+        }
+        assert_eq!(read, 11);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_texts_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = text(&bytes);
+        }
+
+        #[test]
+        fn arbitrary_near_misses_never_panic(s in "[\\[{\"a:,1}\\]\n\t NI.-]{0,60}") {
+            let _ = text(s.as_bytes());
+        }
+    }
+}
