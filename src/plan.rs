@@ -232,6 +232,8 @@ pub struct Policy {
     pub retries: u32,
     /// `sandbox: off` was not said.
     pub sandbox: Sandbox,
+    /// `scratch: true` was said.
+    pub scratch: Scratch,
     /// `network: off` was not said.
     pub network: Network,
     /// Environment variables whose values are passed and enter nothing; sorted.
@@ -252,6 +254,18 @@ pub enum Sandbox {
     On,
     /// The command may read anything; recorded with the result.
     Off,
+}
+
+/// Where a command finds its scratch directory, in its working directory. Part of keys, where a command refers to it.
+pub const SCRATCH: &str = ".scratch";
+
+/// Whether a command has a directory that outlives a failed or killed execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scratch {
+    /// It has none.
+    None,
+    /// It is kept under the key of the action until that succeeds.
+    Kept,
 }
 
 /// Whether a command may speak to other machines.

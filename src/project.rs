@@ -8,7 +8,8 @@
 //! .repro/runs/<id>.jsonl   one record per run
 //! .repro/logs/<key>.log    the log of the last execution of an action
 //! .repro/stats             digests of files by their stat; rebuilt when missing
-//! .repro/scratch/<key>/    partial downloads and the like, kept when a worker is killed
+//! .repro/scratch/<key>/    partial downloads and the like, kept when a worker is killed or a command fails
+//! .repro/failed/<name>/    the private directory of an instance's last failure
 //! ```
 
 use std::path::{Path, PathBuf};

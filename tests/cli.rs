@@ -555,6 +555,7 @@ fn help_texts() {
         "show",
         "logs",
         "replay",
+        "shell",
         "push",
         "pull",
         "gc",

@@ -14,8 +14,8 @@ use repro::catalog::{Checked, InputSpec, Kind, OutputSpec, Program, StatePoint};
 use repro::digest::{Content, Digest, Domain, Shape};
 use repro::key::{Context, FORMAT, action_key, state_key};
 use repro::plan::{
-    Axes, AxisValue, Command, Instance, Need, NeedItem, Network, Place, Policy, Sandbox, Source,
-    Tool, Work,
+    Axes, AxisValue, Command, Instance, Need, NeedItem, Network, Place, Policy, Sandbox, Scratch,
+    Source, Tool, Work,
 };
 use repro::relpath::RelPath;
 
@@ -120,6 +120,7 @@ fn instance(
             retries: 2,
             sandbox: Sandbox::On,
             network: Network::On,
+            scratch: Scratch::None,
             secrets: Vec::new(),
         }),
         place: Place {

@@ -8,7 +8,9 @@ use clap::Args;
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::artifacts;
 use crate::digest::{Content, Shape};
+use crate::exec;
 use crate::relpath::RelPath;
+use crate::run;
 use crate::session::Session;
 use crate::ui::style::bytes;
 
@@ -26,6 +28,9 @@ pub struct CleanArgs {
     /// All outputs.
     #[arg(long)]
     all: bool,
+    /// Instead, the directories that failures left and the scratch directories of stages, under .repro.
+    #[arg(long, conflicts_with_all = ["all", "stale", "yes"])]
+    failed: bool,
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -38,6 +43,9 @@ struct Candidate {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
+    if args.failed {
+        return failed(&open::project(&args.pipeline)?.state());
+    }
     let session = open::session(context, &args.pipeline)?;
     let current: HashSet<RelPath> = if args.all {
         HashSet::new()
@@ -87,6 +95,26 @@ pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
     for path in &foreign {
         crate::say!("kept {}: its bytes are not in the store", path.display());
     }
+    Ok(Exit::Done)
+}
+
+/// Nobody needs these but who looks at a failure, or lets a stage go on from where it stopped.
+fn failed(state: &Path) -> anyhow::Result<Exit> {
+    let failures = run::sweep_failed(state, std::time::Duration::ZERO);
+    let mut scratch = 0;
+    for entry in std::fs::read_dir(state.join("scratch"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let path = entry.path();
+        exec::discard(&path)
+            .map_err(|e| anyhow::anyhow!("cannot remove `{}`: {e}", path.display()))?;
+        scratch += 1;
+    }
+    output::text(&format!(
+        "removed {failures} directories of failures and {scratch} scratch directories\n"
+    ))?;
     Ok(Exit::Done)
 }
 

@@ -100,6 +100,10 @@ pub fn main(_context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
         states_grace: DAY * args.keep_states_days,
     };
     let plan = if args.yes {
+        for project in store.projects()? {
+            // What failures left is looked at soon, or never.
+            crate::run::sweep_failed(&project.join(".repro"), policy.grace);
+        }
         store.gc(&roots, &policy)?
     } else {
         store.gc_plan(&roots, &policy)?

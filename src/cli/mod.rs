@@ -24,6 +24,7 @@ mod remote;
 mod replay;
 mod run;
 mod sharing;
+mod shell;
 mod show;
 mod status;
 #[cfg(test)]
@@ -78,6 +79,7 @@ enum Command {
     Log(log::LogArgs),
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
+    Shell(shell::ShellArgs),
     Replay(replay::ReplayArgs),
     Push(push::PushArgs),
     Pull(pull::PullArgs),
@@ -188,6 +190,7 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Log(args) => log::main(context, &args),
         Command::Show(args) => show::main(context, &args),
         Command::Logs(args) => logs::main(context, &args),
+        Command::Shell(args) => shell::main(context, &args),
         Command::Replay(args) => replay::main(context, &args),
         Command::Push(args) => push::main(context, &args),
         Command::Pull(args) => pull::main(context, &args),

@@ -1,25 +1,23 @@
 //! Runs a command stage: a shell in its private directory, with what it declares and nothing else.
-//!
-//! The environment is what the stage declares, and: `PATH` of the caller (tools are declared by version), `HOME` and
-//! `TMPDIR` a directory of its own with a short name (`/tmp` where it has one to itself), `LANG=C.UTF-8` and `TZ=UTC`, all
-//! of which the declared environment may override.
-//! Standard input is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::denied::{self, Scene};
 use super::failure::signal_name;
 use super::log::Log;
+use super::placing::Ground;
 use super::private_dir::PrivateDir;
 use super::process::{self, Ended, Heard, Launch, Stop};
 use super::secrets::Secrets;
-use super::walls::{Needs, Walls};
-use super::{Cancel, Cause, Failure, Finished, Note, Request, Usage, outputs, placing, searched};
+use super::setting::Setting;
+use super::{
+    Afterwards, Cancel, Cause, Failure, Finished, Note, Request, Usage, outputs, searched,
+};
 use crate::job::Event;
 use crate::plan;
 
@@ -33,67 +31,29 @@ pub fn execute(
     let early = |cause| Failure::early(request, cause);
     let secrets = Secrets::of(&request.policy.secrets).map_err(early)?;
     let dir = prepare(request, PrivateDir::for_command).map_err(early)?;
-    let mut programs: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
-    programs.extend(command.shell.first().map(String::as_str));
-    let around = &request.surroundings;
-    programs.extend(around.programs.iter().filter_map(|p| p.to_str()));
-    around.make_caches().map_err(|(path, source)| {
-        early(Cause::Io {
-            what: format!("making the cache {}", path.display()),
-            source,
-        })
-    })?;
-    let mut write: Vec<&Path> = vec![&dir.work];
-    write.extend(around.write.iter().map(PathBuf::as_path));
-    let needs = Needs {
-        programs,
-        read: around.read.iter().map(PathBuf::as_path).collect(),
-        write,
-        inputs_in_place: false,
-    };
-    let mut walls = Walls::around(request, &dir, needs).map_err(early)?;
-    let placed = placing::place(request, &dir.work, walls.means).map_err(early)?;
-    around
-        .link_into(&dir.work, &request.project_root)
-        .map_err(|source| {
-            early(Cause::Io {
-                what: "showing its environment".into(),
-                source,
-            })
-        })?;
-    let room = walls.room(&dir.work, &placed.mounts).map_err(early)?;
+    let mut setting = Setting::of(request, command, dir, Ground::Empty).map_err(early)?;
     if let Some(text) = undeclared_environment(command, request) {
         notes(Note::Event(Event::Warning { text }));
     }
-    let (mut log, mut process) = (open_log(&dir, &secrets).map_err(early)?, Command::new(""));
-    if let [program, flags @ ..] = command.shell.as_slice() {
-        process = Command::new(program);
-        process.args(flags);
-    }
-    process
-        .arg(&command.script)
-        .current_dir(&dir.work)
-        .stdin(Stdio::null())
-        .env_clear();
-    process
-        .env("PATH", around.path())
-        .env("HOME", walls.tmp())
-        .env("TMPDIR", walls.tmp());
-    process
-        .env("LANG", "C.UTF-8")
-        .env("TZ", "UTC")
-        .envs(&around.vars)
-        .envs(&command.env)
-        .envs(secrets.pairs());
+    let (program, flags) = match command.shell.as_slice() {
+        [program, flags @ ..] => (program.as_str(), flags),
+        [] => ("", &[][..]),
+    };
+    let mut process = setting.process(program, request, command, &secrets);
+    process.args(flags).arg(&command.script);
+    let mut log = open_log(&setting.dir, &secrets).map_err(early)?;
     let launch = Launch {
         command: process,
         memory_bytes: memory_limit(request),
-        room,
-        ruleset: walls.ruleset.take(),
+        room: setting.room.take(),
+        ruleset: setting.walls.ruleset.take(),
         timeout: timeout(request),
         grace: grace(request),
         apart: false,
     };
+    let Setting {
+        dir, walls, placed, ..
+    } = setting;
     let result = process::run(launch, Some(cancel), &mut |heard| match heard {
         Heard::Out(bytes) | Heard::Err(bytes) => {
             log.append(bytes, &mut |line| notes(Note::Line(line.to_owned())));
@@ -157,6 +117,9 @@ pub fn execute(
     {
         let text = secrets.masked(text);
         notes(Note::Event(Event::Warning { text }));
+    }
+    if request.afterwards == Afterwards::Kept {
+        placed.leave_links();
     }
     Ok(Finished {
         outputs,

@@ -35,6 +35,8 @@ mod room;
 mod sandbox;
 mod searched;
 mod secrets;
+mod setting;
+mod shell;
 mod spawner;
 mod surroundings;
 mod tools;
@@ -47,6 +49,7 @@ mod tests;
 pub use cancel::{Cancel, CancelLevel};
 pub use failure::{Cause, Failure};
 pub use private_dir::discard;
+pub use shell::{Site, Visit, visit, work_in};
 pub use surroundings::Surroundings;
 pub use tools::tool_version;
 
@@ -90,6 +93,8 @@ pub struct Request {
     pub pins: BTreeMap<String, String>,
     /// The network may not be used (workers are told; commands are not confined).
     pub offline: bool,
+    /// What becomes of the private directory when the command has done well.
+    pub afterwards: Afterwards,
     /// The state to resume from.
     pub resume: Option<Resume>,
     /// The project, whose undeclared files a command may not read.
@@ -99,6 +104,15 @@ pub struct Request {
     /// Directories whose files inputs link to (a store's objects): a sandboxed process may read files there, but not
     /// list them. Inputs elsewhere are allowed one by one.
     pub store_roots: Arc<[PathBuf]>,
+}
+
+/// See [`Request::afterwards`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// Nobody looks into it.
+    Discarded,
+    /// Somebody will: what was mounted on inputs becomes links.
+    Kept,
 }
 
 /// One input artifact and where a command finds it.

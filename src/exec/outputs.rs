@@ -177,7 +177,10 @@ fn walk(declared: &BTreeSet<&str>, work: &Path, inner: &str, found: &mut Vec<Str
         .flatten()
     {
         // Python leaves its cache beside every module.
-        if found.len() > EXTRAS_NAMED || entry.file_name() == "__pycache__" {
+        if found.len() > EXTRAS_NAMED
+            || entry.file_name() == "__pycache__"
+            || (inner.is_empty() && entry.file_name() == crate::plan::SCRATCH)
+        {
             continue;
         }
         let path = format!("{inner}{}", entry.file_name().to_string_lossy());

@@ -31,6 +31,15 @@ pub enum Means {
     Copies,
 }
 
+/// What lies in the working directory before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// Nothing.
+    Empty,
+    /// What an execution left: its own files stay as they are.
+    AsLeft,
+}
+
 /// A file or directory that the room shows in the working directory.
 pub struct Mount {
     /// What is shown.
@@ -39,6 +48,12 @@ pub struct Mount {
     pub at: PathBuf,
     need: Arc<str>,
     placeholder: (u64, u64),
+}
+
+impl Mount {
+    fn is_in_place(&self) -> bool {
+        identity(&self.at).is_ok_and(|id| id == self.placeholder)
+    }
 }
 
 /// How the inputs were placed.
@@ -54,8 +69,7 @@ impl Placed {
     /// # Errors
     /// [`Cause::InputMoved`].
     pub fn check(&self) -> Result<(), Cause> {
-        let is_there = |mount: &Mount| identity(&mount.at).is_ok_and(|id| id == mount.placeholder);
-        match self.mounts.iter().find(|m| !is_there(m)) {
+        match self.mounts.iter().find(|m| !m.is_in_place()) {
             None => Ok(()),
             Some(moved) => Err(Cause::InputMoved {
                 need: moved.need.clone(),
@@ -71,7 +85,7 @@ impl Placed {
 
     /// Replaces the placeholders by links to what was mounted on them, for people who look at the directory afterwards.
     pub fn leave_links(&self) {
-        for mount in self.mounts.iter().filter(|_| self.check().is_ok()) {
+        for mount in self.mounts.iter().filter(|m| m.is_in_place()) {
             let is_gone = fs::remove_file(&mount.at)
                 .or_else(|_| fs::remove_dir(&mount.at))
                 .is_ok();
@@ -91,7 +105,12 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 ///
 /// # Errors
 /// [`Cause::Input`] names the input that is missing or unreadable.
-pub fn place(request: &Request, work: &Path, means: Means) -> Result<Placed, Cause> {
+pub fn place(
+    request: &Request,
+    work: &Path,
+    means: Means,
+    ground: Ground,
+) -> Result<Placed, Cause> {
     let mut inputs: Vec<_> = request.inputs.iter().collect();
     // Outer before inner, should one lie within another.
     inputs.sort_by(|a, b| a.placed_at.cmp(&b.placed_at));
@@ -117,7 +136,12 @@ pub fn place(request: &Request, work: &Path, means: Means) -> Result<Placed, Cau
             need: &input.need,
             mounts: &mut placed.mounts,
         };
-        let result = parents(&to).and_then(|()| placing.input(&input.origin, &to, is_outer));
+        let result = match (ground, fs::symlink_metadata(&to)) {
+            (Ground::AsLeft, Ok(left)) if !left.is_symlink() => continue,
+            (Ground::AsLeft, Ok(_)) => fs::remove_file(&to),
+            _ => parents(&to),
+        };
+        let result = result.and_then(|()| placing.input(&input.origin, &to, is_outer));
         result.map_err(|source| Cause::Input {
             need: input.need.clone(),
             path: input.origin.path().display().to_string(),

@@ -43,20 +43,32 @@ impl PrivateDir {
             make(dir)?;
         }
         // Symlinks on the way (a /tmp that is one) would hide that a path the process reports lies in here.
-        let dir = dir.canonicalize()?;
-        let this = PrivateDir {
-            work: dir.join("work"),
-            tmp: dir.join("tmp"),
-            states: dir.join("states"),
-            log: dir.join("log"),
-        };
+        let this = PrivateDir::at(dir.canonicalize()?);
         make(&this.work)?;
         Ok(this)
     }
 
+    /// One that an execution left.
+    pub fn open(dir: &Path) -> io::Result<PrivateDir> {
+        let this = PrivateDir::at(dir.canonicalize()?);
+        fs::metadata(&this.work).map(|_| this)
+    }
+
+    fn at(dir: PathBuf) -> PrivateDir {
+        PrivateDir {
+            work: dir.join("work"),
+            tmp: dir.join("tmp"),
+            states: dir.join("states"),
+            log: dir.join("log"),
+        }
+    }
+
     /// Adds the directories of a command.
     pub fn for_command(&self) -> io::Result<()> {
-        make(&self.tmp)
+        match make(&self.tmp) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
     }
 
     /// Adds the directories of a worker.

@@ -247,6 +247,22 @@ pub fn run(
     })
 }
 
+/// Runs `command` with the standard streams it has been given, in the group of this process, and waits for its end alone:
+/// whoever sits at the terminal watches it.
+///
+/// # Errors
+/// When it cannot be started or waited for.
+pub fn attend(
+    mut command: Command,
+    room: Option<Room>,
+    ruleset: Option<OwnedFd>,
+    memory_bytes: Option<u64>,
+) -> io::Result<ExitStatus> {
+    // SAFETY: it makes system calls only; it neither allocates nor locks.
+    unsafe { command.pre_exec(prepare(None, room, ruleset, memory_bytes)) };
+    spawner::spawn(command)?.wait()
+}
+
 /// A reaper and what it watches over. Whatever happens all of it is killed, and the reaper reaped.
 struct Family {
     reaper: i32,

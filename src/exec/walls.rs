@@ -172,6 +172,11 @@ impl Walls {
         self.tmp.inside()
     }
 
+    /// The same directory as this program sees it.
+    pub fn tmp_outside(&self) -> &Path {
+        self.tmp.outside()
+    }
+
     /// The room, in which these mounts show the inputs; `None` where there is nothing to set up.
     ///
     /// # Errors

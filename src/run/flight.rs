@@ -9,17 +9,19 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::failed::{self, FailedDir};
 use crate::catalog::OutputSpec;
 use crate::digest::{Content, Digest, Shape};
 use crate::exec::{
-    self, Cancel, CancelLevel, Cause, Failure, Finished, InputOrigin, Note, PlacedInput, Request,
-    SandboxReport, Usage,
+    self, Afterwards, Cancel, CancelLevel, Cause, Failure, Finished, InputOrigin, Note,
+    PlacedInput, Request, SandboxReport, Usage,
 };
 use crate::job;
 use crate::key::{self, Key};
 use crate::plan::{Instance, Policy, Source, Work};
 use crate::relpath::RelPath;
 use crate::session::Session;
+use crate::spec::quote;
 use crate::store::{ActionLock, Pending, Record, Staged, StatCache, Store, StoreError, ViewMode};
 use crate::trust::Believer;
 
@@ -47,6 +49,8 @@ pub struct Flight {
     pub cancel: Arc<Cancel>,
     /// Where the log is kept afterwards.
     pub log_path: PathBuf,
+    /// Where the directory of its last failure is kept.
+    pub failed_dir: FailedDir,
     /// What the result is to remember of how it was made: run, host.
     pub provenance: serde_json::Value,
 }
@@ -174,7 +178,34 @@ impl Flight {
             Landed::Made(_) => crate::dir::remove_all(scratch_dir),
             _ => std::fs::remove_dir(scratch_dir),
         };
-        (landed, leftovers)
+        (self.keep_or_drop_failed(landed), leftovers)
+    }
+
+    /// The directory of a command's last failure is kept, until another one or success; the message says where.
+    fn keep_or_drop_failed(&self, mut landed: Landed) -> Landed {
+        match &mut landed {
+            Landed::Failed { message, .. } => {
+                let dir = &self.request.dir;
+                if matches!(self.request.work, exec::Work::Command(_))
+                    && exec::work_in(dir).is_dir()
+                    && self
+                        .store
+                        .free_bytes()
+                        .is_none_or(|free| free >= failed::room_for(dir))
+                    && let Ok(kept) = self.failed_dir.keep(dir, &self.key.digest)
+                {
+                    message.push_str(&format!(
+                        "\n  its directory is kept: {}\n  look around in it: repro shell {}",
+                        exec::work_in(&kept).display(),
+                        quote(&self.request.id)
+                    ));
+                }
+            }
+            // What cannot be removed is in nobody's way.
+            Landed::Made(_) | Landed::Found => drop(self.failed_dir.discard()),
+            Landed::Unstable { .. } | Landed::StoreBroken { .. } => {}
+        }
+        landed
     }
 
     fn try_fly(&mut self, views: &Path, say: &mut dyn FnMut(Note)) -> anyhow::Result<Landed> {
@@ -388,6 +419,8 @@ pub struct Terms {
     pub offline: bool,
     /// This program.
     pub executable: PathBuf,
+    /// What becomes of the private directory.
+    pub afterwards: Afterwards,
 }
 
 /// An action as the executor takes it, its stored inputs still to be shown by [`place_views`].
@@ -423,6 +456,7 @@ pub fn prepare(
         resume: None,
         project_root: session.project.root.clone(),
         executable: terms.executable,
+        afterwards: terms.afterwards,
         store_roots: session.store.object_roots(),
     };
     Prepared {

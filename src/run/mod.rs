@@ -7,21 +7,25 @@ mod arrivals;
 mod claims;
 mod committer;
 mod ending;
+mod failed;
 mod flight;
 mod replay;
 mod resources;
 mod scheduler;
 mod secrets;
 mod sharing;
+mod visiting;
 
 use std::sync::Arc;
 
 pub use claims::verdict;
+pub use failed::sweep as sweep_failed;
 pub use flight::state_keys;
 pub use replay::{ReplayTerms, Replayed, replay};
 pub use scheduler::BrokenDown;
 pub use scheduler::run;
 pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
+pub use visiting::{Door, visit};
 
 use crate::exec::Cancel;
 

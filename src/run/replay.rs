@@ -54,7 +54,7 @@ pub struct ReplayTerms {
 }
 
 /// A result may be known whose inputs were never here: who pulls a clone gets what is final.
-fn check_inputs(
+pub fn check_inputs(
     session: &Session,
     instance: &Instance,
     contents: &[Vec<Content>],
@@ -114,6 +114,10 @@ pub fn replay(
         pins,
         offline: terms.offline,
         executable: terms.executable,
+        afterwards: match terms.keep {
+            Some(_) => exec::Afterwards::Kept,
+            None => exec::Afterwards::Discarded,
+        },
     };
     let Prepared {
         mut request, views, ..

@@ -115,7 +115,7 @@ pub fn gpus_total() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Network, Sandbox};
+    use crate::plan::{Network, Sandbox, Scratch};
 
     fn policy(cpus: u32, memory: u64, mutex: Option<&str>) -> Policy {
         Policy {
@@ -128,6 +128,7 @@ mod tests {
             retries: 0,
             sandbox: Sandbox::On,
             network: Network::On,
+            scratch: Scratch::None,
             secrets: Vec::new(),
         }
     }

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::committer::{self, CommitResult, Landing};
+use super::failed::FailedDir;
 use super::flight::{self, Flight, Landed, Prepared, Terms};
 use super::resources::{self, Resources};
 use super::sharing::{self, Away, Desk};
@@ -646,6 +647,7 @@ impl Scheduler<'_> {
                 .unwrap_or_default(),
             offline: self.options.offline,
             executable: self.options.executable.clone(),
+            afterwards: exec::Afterwards::Discarded,
         };
         let Prepared {
             request,
@@ -663,6 +665,7 @@ impl Scheduler<'_> {
             force: self.forced[index.0 as usize],
             cancel: self.options.cancel.clone(),
             log_path: session.log_path(&miss.key.digest),
+            failed_dir: FailedDir::of(&instance.id, &session.project.state(), session.store.root()),
             provenance: serde_json::json!({
                 "run": self.journal.run,
                 "at": jiff::Timestamp::now().to_string(),

@@ -16,7 +16,7 @@ use super::template::{Filled, Reference, Root, Step, scalar_text};
 use super::values::Values;
 use super::work::{Preparing, overlap, templates};
 use crate::catalog::OutputSpec;
-use crate::plan::{Command, Need, Tool};
+use crate::plan::{Command, Need, SCRATCH, Tool};
 use crate::relpath::RelPath;
 
 /// A command as written.
@@ -116,7 +116,7 @@ pub fn prepare(
                 format!("expected a path, found {}", node.describe()),
             ));
         }
-        check_templates(node, consumer, None, with.narrow, problems);
+        check_templates(node, consumer, None, false, with.narrow, problems);
     }
     made.env = environment(stage, with, problems);
     for field in stage.secrets.iter().flat_map(|s| s.value.iter().flatten()) {
@@ -132,9 +132,10 @@ pub fn prepare(
     made.surroundings = surroundings::prepare(stage, consumer, with, problems);
     let names: Vec<&str> = made.outputs.iter().map(|(n, _)| &**n).collect();
     let inside = Some((needs, names.as_slice()));
-    check_templates(run, consumer, inside, with.narrow, problems);
+    let has_scratch = stage.scratch.as_ref().and_then(|s| s.value) == Some(true);
+    check_templates(run, consumer, inside, has_scratch, with.narrow, problems);
     for (_, node) in &made.env {
-        check_templates(node, consumer, inside, with.narrow, problems);
+        check_templates(node, consumer, inside, has_scratch, with.narrow, problems);
     }
     (problems.len() == before).then_some(made)
 }
@@ -274,6 +275,7 @@ fn check_templates(
     node: &Node,
     consumer: &Consumer,
     inside: Option<(&[Arc<str>], &[&str])>,
+    has_scratch: bool,
     narrow: &dyn Fn(Span, &str) -> Span,
     problems: &mut Vec<Problem>,
 ) {
@@ -297,7 +299,11 @@ fn check_templates(
                         format!("`${{{reference}}}`: an output is a single path"),
                     ))
                 }
-                (Root::Needs | Root::Outputs, Some(_)) => {}
+                (Root::Scratch, Some(_)) if !has_scratch => problems.push(
+                    Problem::new(at, format!("`{}` has no scratch directory", consumer.name))
+                        .help("add `scratch: true` to the stage"),
+                ),
+                (Root::Needs | Root::Outputs | Root::Scratch, Some(_)) => {}
                 _ => problems.extend(consumer.axis(reference, at).err()),
             }
         }
@@ -431,6 +437,7 @@ fn filled(
         }
     };
     match reference.root {
+        Root::Scratch => Ok(path(SCRATCH.to_owned())),
         Root::Outputs => Ok(outputs
             .iter()
             .find(|o| *o.name == *head)

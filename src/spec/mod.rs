@@ -43,6 +43,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use command::quote;
 pub use diagnostic::Diagnostics;
 pub(crate) use refs::pick_value;
 pub use schema::schema;

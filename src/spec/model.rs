@@ -140,6 +140,8 @@ pub struct Stage {
     pub sandbox: Option<Field<SandboxSetting>>,
     /// Whether a command may use the network; `on` by default. No part of its key.
     pub network: Option<Field<NetworkSetting>>,
+    /// Whether a command has a directory, `${scratch}`, that is kept when it fails or is killed, and dropped when it has done well.
+    pub scratch: Option<Field<bool>>,
     /// One instance per combination of these values.
     #[schemars(with = "Option<MatrixText>")]
     pub matrix: Option<Raw>,

@@ -8,7 +8,7 @@ use super::decode::{Field, Raw};
 use super::diagnostic::Problem;
 use super::document::{Data, Node};
 use super::model::{Defaults, NetworkSetting, Resources, SandboxSetting, Stage};
-use crate::plan::{Network, Policy, Sandbox};
+use crate::plan::{Network, Policy, Sandbox, Scratch};
 
 /// What clusters give between SIGTERM and SIGKILL.
 const GRACE_S: f64 = 30.0;
@@ -25,6 +25,7 @@ pub fn plain() -> Policy {
         retries: 0,
         sandbox: Sandbox::On,
         network: Network::On,
+        scratch: Scratch::None,
         secrets: Vec::new(),
     }
 }
@@ -60,6 +61,10 @@ pub fn of_stage(stage: &Stage, defaults: &Policy, problems: &mut Vec<Problem>) -
         problems,
     );
     policy.network = network(stage.network.as_ref(), policy.network);
+    policy.scratch = match stage.scratch.as_ref().and_then(|s| s.value) {
+        Some(true) => Scratch::Kept,
+        Some(false) | None => Scratch::None,
+    };
     policy.secrets = super::secrets::names(stage.secrets.as_ref(), problems);
     policy
 }

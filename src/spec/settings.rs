@@ -434,7 +434,7 @@ impl<'a> Vars<'a> {
                 }
                 Some(template::follow(&node, reference, span).cloned())
             }
-            Root::Matrix | Root::Round | Root::Needs | Root::Outputs => None,
+            Root::Matrix | Root::Round | Root::Needs | Root::Outputs | Root::Scratch => None,
         }
     }
 

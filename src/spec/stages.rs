@@ -307,6 +307,7 @@ fn policy_of(
                 || m.retries.is_some()
                 || m.sandbox.is_some()
                 || m.network.is_some()
+                || m.scratch.is_some()
                 || m.secrets.is_some() =>
         {
             Arc::new(super::policy::of_stage(m, defaults, problems))

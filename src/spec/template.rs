@@ -30,15 +30,18 @@ pub enum Root {
     Needs,
     /// Where outputs go.
     Outputs,
+    /// The directory that outlives a failure; it has no parts.
+    Scratch,
 }
 
-const ROOTS: [(&str, Root); 6] = [
+const ROOTS: [(&str, Root); 7] = [
     ("vars", Root::Vars),
     ("env", Root::Env),
     ("matrix", Root::Matrix),
     ("round", Root::Round),
     ("needs", Root::Needs),
     ("outputs", Root::Outputs),
+    ("scratch", Root::Scratch),
 ];
 
 /// A step of a reference.
@@ -289,7 +292,7 @@ fn reference(text: &str) -> Result<Reference, BadTemplate> {
         return Err(bad(
             format!("`${{{text}}}` is not known here"),
             format!(
-                "{}references begin with vars, env, matrix, round, needs or outputs; for the shell's own variable write `$${{{text}}}`",
+                "{}references begin with vars, env, matrix, round, needs, outputs or scratch; for the shell's own variable write `$${{{text}}}`",
                 similar.unwrap_or_default()
             ),
         ));
@@ -327,6 +330,15 @@ fn reference(text: &str) -> Result<Reference, BadTemplate> {
                 "write `${vars.name}` or `${vars.name.field[0]}`".to_owned(),
             ));
         }
+    }
+    if root == Root::Scratch {
+        return match path.is_empty() {
+            true => Ok(Reference { root, path }),
+            false => Err(bad(
+                format!("`${{{text}}}`: the scratch directory has no parts"),
+                "write `${scratch}/name`".to_owned(),
+            )),
+        };
     }
     if !matches!(path.first(), Some(Step::Key(_))) {
         return Err(bad(

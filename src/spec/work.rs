@@ -161,6 +161,7 @@ pub fn prepare(
                 ("r", stage.r.is_some()),
                 ("caches", stage.caches.is_some()),
                 ("network", stage.network.is_some()),
+                ("scratch", stage.scratch.is_some()),
             ] {
                 if given {
                     problems.push(

@@ -385,3 +385,154 @@ fn case_60_a_project_and_a_store_in_shared_memory_are_confined_like_any_other() 
         );
     }
 }
+
+const COUNTS: &str = "version: 1\nstages:\n  a:\n    scratch: true\n    retries: 1\n    \
+     run: 'n=$(cat ${scratch}/n 2>/dev/null || echo 0); n=$((n+1)); echo $n > ${scratch}/n; test $n -ge 3; echo $n > ${outputs.out}'\n    \
+     outputs: {out: out}\n";
+
+#[test]
+fn case_11_scratch_outlives_failures_retries_and_kills_and_is_dropped_on_success() {
+    for namespaces in ["on", "off"] {
+        let mut space = TestSpace::with_pipeline(COUNTS);
+        space.set_env("REPRO_NAMESPACES", namespaces);
+        space.run(&["run"]).expect(1, &["run"]);
+        let said = space.run(&["run"]).expect(0, &["run"]);
+        assert!(
+            !said.err.contains("scratch"),
+            "it is not told of as an undeclared file: {}",
+            said.err
+        );
+        assert_eq!(space.read("artifacts/a/out"), "3\n");
+        let left = std::fs::read_dir(space.path(".repro/scratch")).unwrap();
+        assert_eq!(left.count(), 0);
+        // Made again from nothing.
+        space.run(&["run", "-f", "a"]).expect(1, &["run"]);
+    }
+    let space = TestSpace::new();
+    let mark = space.path("started");
+    space.write(
+        "pipeline.yaml",
+        format!(
+            "version: 1\nstages:\n  a:\n    scratch: true\n    sandbox: off\n    run: 'echo step >> ${{scratch}}/steps; cp ${{scratch}}/steps ${{outputs.out}}; \
+             if [ $(wc -l < ${{scratch}}/steps) = 1 ]; then touch {}; sleep 100; fi'\n    outputs: {{out: out}}\n",
+            mark.display()
+        ),
+    );
+    let mut killed = space.start(&["run"]);
+    space.wait_for("started");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/a/out"), "step\nstep\n");
+    // Who wants it has to say so.
+    let text = space
+        .read("pipeline.yaml")
+        .replace("    scratch: true\n", "");
+    space.write("pipeline.yaml", text);
+    let said = space.run(&["run"]).expect(2, &["run"]);
+    assert!(
+        said.err.contains("add `scratch: true` to the stage"),
+        "{}",
+        said.err
+    );
+}
+
+const FAILS: &str = "version: 1\nstages:\n  make: {run: 'mkdir d; echo one > d/x', outputs: {d: d}}\n  a:\n    matrix: {k: [1, 2]}\n    \
+     needs: {d: make.d, s: {file: s.txt}}\n    env: {DECLARED: yes-it-is}\n    \
+     run: 'echo half of ${matrix.k} > half.txt; cat ${needs.d}/x; test -e go-on; cp half.txt ${outputs.out}'\n    outputs: {out: out}\n";
+
+#[test]
+fn case_11_the_directory_of_the_last_failure_is_kept_named_and_entered() {
+    for namespaces in ["on", "off"] {
+        let mut space = TestSpace::with_pipeline(FAILS);
+        space.set_env("REPRO_NAMESPACES", namespaces);
+        space
+            .write("s.txt", "small\n")
+            .write("secret.txt", "secret\n");
+        let said = space.run(&["run", "-k"]).expect(1, &["run"]);
+        let named = said
+            .err
+            .lines()
+            .find_map(|l| l.trim().strip_prefix("its directory is kept: "));
+        let dir = std::path::PathBuf::from(named.unwrap_or_else(|| panic!("{}", said.err)));
+        assert!(said.err.contains("repro shell 'a[k=1]'"), "{}", said.err);
+        let half = std::fs::read_to_string(dir.join("half.txt")).unwrap();
+        assert!(half.starts_with("half of "));
+        // Whoever looks from outside finds the inputs as well.
+        assert_eq!(
+            std::fs::read_to_string(dir.join("in/d/d/x")).unwrap(),
+            "one\n"
+        );
+
+        let shell = |words: &[&str]| {
+            let mut all = vec!["shell", "a[k=2]", "--"];
+            all.extend(words);
+            space.run(&all)
+        };
+        let said = shell(&[
+            "sh",
+            "-c",
+            "cat half.txt in/d/d/x s.txt; echo $DECLARED; cmp $TMPDIR/command - <<E\nx\nE",
+        ]);
+        assert!(
+            said.out.starts_with("half of 2\none\nsmall\nyes-it-is\n"),
+            "{said:?}"
+        );
+        assert_eq!(said.code, 1);
+        assert!(
+            said.err.contains("as its last failure left it"),
+            "{}",
+            said.err
+        );
+        // The walls are there, and the command can be run from inside.
+        let secret = space.path("secret.txt").display().to_string();
+        assert_eq!(shell(&["cat", &secret]).code, 1, "{}", confinement());
+        let said = shell(&[
+            "sh",
+            "-c",
+            "touch go-on; bash -euo pipefail $TMPDIR/command && cat out",
+        ]);
+        assert_eq!(said.out, "one\nhalf of 2\n", "{}", said.err);
+
+        // Without words it is the stage's shell, which reads what comes.
+        let mut command = space.command(&["shell", "a[k=2]"]);
+        let script = space.path("typed");
+        std::fs::write(&script, "cat half.txt\nexit 0\n").unwrap();
+        command.stdin(std::fs::File::open(&script).unwrap());
+        assert_eq!(
+            space.run_command(command).expect(0, &["shell"]).out,
+            "half of 2\n"
+        );
+
+        // A success drops it; then there is a new one with the inputs.
+        space.edit("pipeline.yaml", "test -e go-on; ", "");
+        space.ok(&["run"]);
+        assert!(!dir.exists());
+        let said = shell(&["sh", "-c", "ls; cat in/d/d/x"]);
+        assert_eq!(said.out, "in\ns.txt\none\n");
+        assert!(said.err.contains("it has no failure"), "{}", said.err);
+
+        space.edit("pipeline.yaml", "cp half.txt", "false; cp half.txt");
+        space.run(&["run", "-k"]).expect(1, &["run"]);
+        assert!(
+            space
+                .ok(&["clean", "--failed"])
+                .contains("removed 2 directories of failures")
+        );
+        assert!(
+            space
+                .run(&["shell", "make"])
+                .expect(0, &["shell"])
+                .err
+                .contains("it has no failure")
+        );
+    }
+}
+
+#[test]
+fn case_04_a_directory_kept_by_replay_shows_the_inputs() {
+    let space = tree_and("cat ${needs.d}/a.txt > ${outputs.out}");
+    space.ok(&["run"]);
+    space.ok(&["replay", "use", "--keep", "kept"]);
+    assert_eq!(space.read("kept/work/in/d/d/a.txt"), "one\n");
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::plan::{Command, Network, Sandbox};
+use crate::plan::{Command, Network, Sandbox, Scratch};
 
 mod commands;
 mod confinement;
@@ -44,6 +44,7 @@ impl Bench {
             grace_s: 30.0,
             retries: 0,
             sandbox: Sandbox::On,
+            scratch: Scratch::None,
             network: Network::On,
             secrets: Vec::new(),
         };
@@ -59,6 +60,7 @@ impl Bench {
             mirrors: Vec::new(),
             pins: BTreeMap::new(),
             offline: true,
+            afterwards: Afterwards::Discarded,
             resume: None,
             project_root: root.path().join("project"),
             executable: PathBuf::from("/bin/false"),

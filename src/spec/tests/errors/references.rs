@@ -172,7 +172,7 @@ error: stages.s.with.free: `${HOME}` is not known here
 4 |   s: {uses: make, with: {free: '${matrix.seed} ${HOME} ${vars.'}}
   |                                                ^^^^^^^
   |
-  = help: references begin with vars, env, matrix, round, needs or outputs; for the shell's own variable write `$${HOME}`
+  = help: references begin with vars, env, matrix, round, needs, outputs or scratch; for the shell's own variable write `$${HOME}`
 
 error: stages.t.with.free[0]: `t` has no axis `sead`
  --> pipeline.yaml:5:55

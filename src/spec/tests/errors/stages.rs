@@ -78,7 +78,7 @@ error: stages.fourth.run: `${need.x}` is not known here
 13 |   fourth: {run: "echo ${need.x} > ${outputs.y}", outputs: {z: z.txt}}
    |                       ^^^^^^^^^
    |
-   = help: did you mean `needs.x`? references begin with vars, env, matrix, round, needs or outputs; for the shell's own variable write `$${need.x}`
+   = help: did you mean `needs.x`? references begin with vars, env, matrix, round, needs, outputs or scratch; for the shell's own variable write `$${need.x}`
 
 error: stages.fifth.needs.part: there is no stage `bsae`
   --> pipeline.yaml:14:37

@@ -1,0 +1,84 @@
+//! `repro shell`: looking around where a command runs or failed.
+
+use clap::Args;
+
+use super::{Context, Exit, PipelineArgs, open};
+use crate::exec::Site;
+use crate::run;
+use crate::survey::Survey;
+
+/// Open a shell where a command failed, or where it would run.
+///
+/// The private directory of the last failure, where there is one; else a new directory with the inputs, which is gone
+/// afterwards. The shell is the stage's own, with the environment, the inputs and the sandbox of the stage; the text of
+/// its command lies in $TMPDIR/command. Nothing is recorded. After `--` a program of yours is run instead.
+///
+/// The exit code is 1 when the shell or the program ends with another code than 0.
+#[derive(Debug, Clone, Args)]
+pub struct ShellArgs {
+    /// The instance, or a stage that has only one.
+    #[arg(value_name = "INSTANCE")]
+    instance: String,
+    /// What is run instead of a shell, after `--`.
+    #[arg(value_name = "COMMAND", last = true)]
+    words: Vec<String>,
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+/// Runs the command.
+pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
+    let session = open::session(context, &args.pipeline)?;
+    let targets = session.targets(std::slice::from_ref(&args.instance))?;
+    let [index] = targets[..] else {
+        let names: Vec<&str> = targets
+            .iter()
+            .take(10)
+            .map(|i| &*session.plan.instance(*i).id)
+            .collect();
+        anyhow::bail!(
+            "`{}` has {} instances; name one: {}",
+            args.instance,
+            targets.len(),
+            names.join(", ")
+        );
+    };
+    session.store.start_lease()?;
+    let survey = Survey::of(&session, &targets)?;
+    let instance = session.plan.instance(index);
+    let Some(contents) = survey.get(index).and_then(|s| s.contents.as_ref()) else {
+        anyhow::bail!(
+            "what `{0}` needs is not made yet; `repro run '{0}'` first, with -k if it fails",
+            instance.id
+        );
+    };
+    // Ctrl-C is for whoever runs inside; this program waits.
+    for signal in [libc::SIGINT, libc::SIGQUIT] {
+        // SAFETY: setting a disposition to SIG_IGN runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    let status = run::visit(
+        &session,
+        instance,
+        contents,
+        std::env::current_exe()?,
+        &args.words,
+        &mut |door| {
+            let what = match (door.site, door.has_changed) {
+                (Site::Left, false) => "as its last failure left it",
+                (Site::Left, true) => {
+                    "as its last failure left it; inputs or the stage have changed since, and inputs are today's"
+                }
+                (Site::Fresh, _) => {
+                    "with its inputs; it has no failure, and this directory goes when you leave"
+                }
+            };
+            eprintln!("{}: {what}", door.work.display());
+            eprintln!("its command: {}", door.how_to_run);
+        },
+    )?;
+    Ok(match status.success() {
+        true => Exit::Done,
+        false => Exit::StageFailed,
+    })
+}

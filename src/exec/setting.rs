@@ -1,0 +1,115 @@
+//! The setting of a command: its private directory with its inputs, its walls, and the process to be, all but its arguments.
+//!
+//! The environment is what the stage declares, and: `PATH` of the caller (tools are declared by version), `HOME` and
+//! `TMPDIR` a directory of its own with a short name (`/tmp` where it has one to itself), `LANG=C.UTF-8` and `TZ=UTC`, all
+//! of which the declared environment may override. Standard input is empty.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::placing::{self, Ground, Placed};
+use super::private_dir::PrivateDir;
+use super::room::Room;
+use super::secrets::Secrets;
+use super::walls::{Needs, Walls};
+use super::{Cause, Request};
+use crate::plan::{self, SCRATCH, Scratch};
+
+/// See the module.
+pub struct Setting {
+    /// Where it runs.
+    pub dir: PrivateDir,
+    /// What is around it.
+    pub walls: Walls,
+    /// What it sees.
+    pub room: Option<Room>,
+    /// Where its inputs are.
+    pub placed: Placed,
+}
+
+impl Setting {
+    /// Sets everything up in a private directory.
+    ///
+    /// # Errors
+    /// What is missing, or cannot be made.
+    pub fn of(
+        request: &Request,
+        command: &plan::Command,
+        dir: PrivateDir,
+        ground: Ground,
+    ) -> Result<Setting, Cause> {
+        let io = |what: &str| {
+            let what = what.to_owned();
+            move |source| Cause::Io { what, source }
+        };
+        let mut programs: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
+        programs.extend(command.shell.first().map(String::as_str));
+        let around = &request.surroundings;
+        programs.extend(around.programs.iter().filter_map(|p| p.to_str()));
+        around.make_caches().map_err(|(path, source)| Cause::Io {
+            what: format!("making the cache {}", path.display()),
+            source,
+        })?;
+        let mut write: Vec<&Path> = vec![&dir.work];
+        write.extend(around.write.iter().map(PathBuf::as_path));
+        if request.policy.scratch == Scratch::Kept {
+            std::fs::create_dir_all(&request.scratch_dir)
+                .map_err(io("making its scratch directory"))?;
+            write.push(&request.scratch_dir);
+        }
+        let needs = Needs {
+            programs,
+            read: around.read.iter().map(PathBuf::as_path).collect(),
+            write,
+            inputs_in_place: false,
+        };
+        let walls = Walls::around(request, &dir, needs)?;
+        let placed = placing::place(request, &dir.work, walls.means, ground)?;
+        around
+            .link_into(&dir.work, &request.project_root)
+            .map_err(io("showing its environment"))?;
+        if request.policy.scratch == Scratch::Kept {
+            let link = dir.work.join(SCRATCH);
+            match symlink(&request.scratch_dir, &link) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(io("showing its scratch directory")(e));
+                }
+                _ => {}
+            }
+        }
+        let room = walls.room(&dir.work, &placed.mounts)?;
+        Ok(Setting {
+            dir,
+            walls,
+            room,
+            placed,
+        })
+    }
+
+    /// A process in this setting.
+    pub fn process(
+        &self,
+        program: &str,
+        request: &Request,
+        command: &plan::Command,
+        secrets: &Secrets,
+    ) -> Command {
+        let mut process = Command::new(program);
+        process
+            .current_dir(&self.dir.work)
+            .stdin(Stdio::null())
+            .env_clear();
+        process
+            .env("PATH", request.surroundings.path())
+            .env("HOME", self.walls.tmp())
+            .env("TMPDIR", self.walls.tmp());
+        process
+            .env("LANG", "C.UTF-8")
+            .env("TZ", "UTC")
+            .envs(&request.surroundings.vars)
+            .envs(&command.env)
+            .envs(secrets.pairs());
+        process
+    }
+}

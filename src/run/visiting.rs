@@ -1,0 +1,83 @@
+//! Visiting: a shell where a command runs, or where it failed, without running, recording or publishing anything.
+
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use super::failed::FailedDir;
+use super::flight::{self, Prepared, Terms};
+use super::replay::check_inputs;
+use crate::digest::Content;
+use crate::exec::{self, Afterwards, Site, Work};
+use crate::plan::Instance;
+use crate::session::Session;
+
+/// What a visitor is told at the door.
+pub struct Door {
+    /// The working directory.
+    pub work: PathBuf,
+    /// New, or left by a failure.
+    pub site: Site,
+    /// The failure was of another key: inputs, or what the stage says, have changed since.
+    pub has_changed: bool,
+    /// How to run the stage's command from inside.
+    pub how_to_run: String,
+}
+
+/// Opens the directory of the last failure, or a new one with the inputs, and runs a program there; without words a shell.
+///
+/// # Errors
+/// It is no command; an input is not in the store; the program cannot be started; the store, the disk.
+pub fn visit(
+    session: &Session,
+    instance: &Instance,
+    contents: &[Vec<Content>],
+    executable: PathBuf,
+    words: &[String],
+    greet: &mut dyn FnMut(&Door),
+) -> anyhow::Result<ExitStatus> {
+    check_inputs(session, instance, contents)?;
+    let key = session.key(instance, contents).digest;
+    let state = session.project.state();
+    let left = FailedDir::of(&instance.id, &state, session.store.root()).find();
+    let fresh = tempfile::Builder::new()
+        .prefix("visit-")
+        .tempdir_in(session.store.work_dir()?)?;
+    let (dir, site, has_changed) = match left {
+        Some(kept) => (kept.dir, Site::Left, kept.key != Some(key)),
+        None => (fresh.path().join("run"), Site::Fresh, false),
+    };
+    let terms = Terms {
+        policy: flight::policy_with(&instance.policy, instance.policy.cpus.unwrap_or(1)),
+        dir,
+        scratch_dir: state.join("scratch").join(key.short()),
+        pins: Default::default(),
+        offline: false,
+        executable,
+        afterwards: Afterwards::Kept,
+    };
+    let Prepared {
+        mut request, views, ..
+    } = flight::prepare(session, instance, contents, terms);
+    let Work::Command(command) = request.work.clone() else {
+        anyhow::bail!(
+            "`{}` is no command but a kind; `repro replay --keep DIR '{}'` executes it and leaves its directory",
+            instance.id,
+            instance.id
+        );
+    };
+    let views_dir = fresh.path().join("inputs");
+    flight::place_views(&session.store, &mut request, &views, &views_dir)?;
+    let visit = exec::visit(&request, &command, site)?;
+    greet(&Door {
+        work: visit.work.clone(),
+        site,
+        has_changed,
+        how_to_run: visit.how_to_run(&command),
+    });
+    let status = visit.run(&request, &command, words);
+    if site == Site::Fresh {
+        // What cannot be removed now is swept with the session.
+        let _ = exec::discard(&request.dir);
+    }
+    Ok(status?)
+}
