@@ -73,10 +73,18 @@ impl Digest {
     /// Reads and hashes a file: its digest and the bytes read. The file is never mapped, because another process may
     /// truncate it meanwhile.
     pub fn of_file(path: &Path) -> std::io::Result<(Digest, u64)> {
+        Digest::of_file_until(path, &|| false)
+    }
+
+    /// As [`Digest::of_file`], but gives up soon after `stop` says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Interrupted`] when it was stopped; otherwise the file cannot be read.
+    pub fn of_file_until(path: &Path, stop: Stop<'_>) -> std::io::Result<(Digest, u64)> {
         let mut file = File::open(path)?;
         let bytes_total = file.metadata()?.len();
         if bytes_total > 4 * PIECE as u64
-            && let Some(digest) = in_pieces(&file, bytes_total)?
+            && let Some(digest) = in_pieces(&file, bytes_total, stop)?
         {
             return Ok((digest, bytes_total));
         }
@@ -119,13 +127,16 @@ impl Digest {
     }
 }
 
+/// Whether hashing is to be given up. Asked for every piece of a large file, by many threads.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Hashes a file of more than one piece, each read and hashed by whichever thread is free. `None` when the file is not
 /// (any more) of this length.
-fn in_pieces(file: &File, bytes_total: u64) -> std::io::Result<Option<Digest>> {
+fn in_pieces(file: &File, bytes_total: u64, stop: Stop<'_>) -> std::io::Result<Option<Digest>> {
     let left = left_subtree_len(bytes_total);
     let (left, right) = rayon::join(
-        || subtree(file, 0, left),
-        || subtree(file, left, bytes_total - left),
+        || subtree(file, 0, left, stop),
+        || subtree(file, left, bytes_total - left, stop),
     );
     match (left, right) {
         (Err(e), _) | (_, Err(e)) if e.kind() == ErrorKind::UnexpectedEof => Ok(None),
@@ -138,17 +149,20 @@ fn in_pieces(file: &File, bytes_total: u64) -> std::io::Result<Option<Digest>> {
     }
 }
 
-fn subtree(file: &File, offset: u64, bytes: u64) -> std::io::Result<ChainingValue> {
+fn subtree(file: &File, offset: u64, bytes: u64, stop: Stop<'_>) -> std::io::Result<ChainingValue> {
     thread_local! {
         static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
     if bytes > PIECE as u64 {
         let left = left_subtree_len(bytes);
         let (left, right) = rayon::join(
-            || subtree(file, offset, left),
-            || subtree(file, offset + left, bytes - left),
+            || subtree(file, offset, left, stop),
+            || subtree(file, offset + left, bytes - left, stop),
         );
         return Ok(merge_subtrees_non_root(&left?, &right?, Mode::Hash));
+    }
+    if stop() {
+        return Err(ErrorKind::Interrupted.into());
     }
     // Nothing in here waits for another piece, so the buffer is never borrowed twice.
     BUFFER.with_borrow_mut(|buffer| {
@@ -318,6 +332,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn case_61_hashing_a_large_file_can_be_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, vec![7; 6 * PIECE]).unwrap();
+        let error = Digest::of_file_until(&path, &|| true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
+
     /// Else a file that grew would pass for what it was.
     #[test]
     fn pieces_of_another_length_than_the_file_are_refused() {
@@ -326,11 +349,11 @@ mod tests {
         let bytes_total = 6 * PIECE as u64;
         std::fs::write(&path, vec![7; bytes_total as usize]).unwrap();
         let file = File::open(&path).unwrap();
-        assert!(in_pieces(&file, bytes_total).unwrap().is_some());
-        assert_eq!(in_pieces(&file, bytes_total - 1).unwrap(), None);
-        assert_eq!(in_pieces(&file, bytes_total + 1).unwrap(), None);
+        assert!(in_pieces(&file, bytes_total, &|| false).unwrap().is_some());
+        assert_eq!(in_pieces(&file, bytes_total - 1, &|| false).unwrap(), None);
+        assert_eq!(in_pieces(&file, bytes_total + 1, &|| false).unwrap(), None);
         assert_eq!(
-            in_pieces(&file, bytes_total + 2 * PIECE as u64).unwrap(),
+            in_pieces(&file, bytes_total + 2 * PIECE as u64, &|| false).unwrap(),
             None
         );
     }

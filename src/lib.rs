@@ -29,6 +29,7 @@ pub mod difference;
 pub mod remote;
 pub mod trust;
 
+pub mod credentials;
 pub mod environment;
 pub mod exec;
 

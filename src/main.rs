@@ -11,6 +11,7 @@ use repro::relpath::RelPath;
 use repro_stages::kind::KindInfo;
 
 fn main() -> ExitCode {
+    repro::credentials::hide();
     repro::cli::main(|| Catalog {
         kinds: repro_stages::kinds::all().into_iter().map(kind).collect(),
         claim_kind: kind(repro_stages::kinds::claim()),

@@ -3,6 +3,7 @@
 //!
 //! Everything that only looks (`status`, `why`, `run -n`) and the scheduler share this code, so they cannot disagree.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use crate::artifacts;
 use crate::catalog::Catalog;
 use crate::digest::{Content, Digest, Shape};
 use crate::environment::{self, Captured};
-use crate::exec::Surroundings;
+use crate::exec::{Asking, Memory, Stamp, Surroundings, tool_version};
 use crate::explain;
 use crate::index::{Index, Known};
 use crate::key::{self, Key};
-use crate::plan::{Environment, Instance, InstanceIndex, Plan, Source, Work};
+use crate::plan::{Environment, Instance, InstanceIndex, Plan, Source, Tool, Work};
 use crate::project::Project;
 use crate::record::elsewhere::{Elsewhere, Remembered};
 use crate::record::event::Reason;
@@ -47,6 +48,8 @@ pub struct Session {
     pub tool_versions: BTreeMap<String, String>,
     /// Declared environments as they were when the session began.
     pub environments: BTreeMap<Environment, Captured>,
+    /// How their directories looked then.
+    pub environment_stamps: BTreeMap<Environment, Vec<Option<Stamp>>>,
 }
 
 /// A result that serves.
@@ -373,11 +376,23 @@ impl Session {
         Ok(crate::targets::resolve(&self.plan, names)?)
     }
 
-    /// Asks every declared tool for its version, and looks at every declared environment, once.
+    /// Finds out the version of every declared tool, and looks at every declared environment, once. Gives sentences about those
+    /// that may be out of date.
     ///
     /// # Errors
-    /// A tool that cannot be run; an environment that is missing or broken.
-    pub fn learn_tool_versions(&mut self) -> anyhow::Result<()> {
+    /// A tool that cannot be run, or may not be run and was not asked before; an environment that is missing or broken.
+    pub fn learn_tool_versions(
+        &mut self,
+        asking: Asking,
+        memory: &Memory,
+    ) -> anyhow::Result<Vec<String>> {
+        let doubts = RefCell::new(Vec::new());
+        let root = self.project.root.clone();
+        let ask = |tool: &Tool| {
+            let version = tool_version(tool, asking, memory, &root)?;
+            doubts.borrow_mut().extend(version.doubt);
+            anyhow::Ok(version.text)
+        };
         let place = |instance: &Instance, e: anyhow::Error| {
             let at = &instance.place;
             anyhow::anyhow!(
@@ -394,15 +409,7 @@ impl Session {
             };
             for tool in &command.tools {
                 if !self.tool_versions.contains_key(&tool.program) {
-                    let version = crate::exec::tool_version(tool).map_err(|e| {
-                        anyhow::anyhow!(
-                            "{}:{}:{}: stage `{}`: {e}",
-                            instance.place.file,
-                            instance.place.line,
-                            instance.place.column,
-                            instance.stage
-                        )
-                    })?;
+                    let version = ask(tool).map_err(|e| place(instance, e))?;
                     self.tool_versions.insert(tool.program.clone(), version);
                 }
             }
@@ -410,11 +417,13 @@ impl Session {
                 if !self.environments.contains_key(environment) {
                     let captured = environment::capture(environment, &self.project.root)
                         .map_err(|e| place(instance, e))?;
+                    self.environment_stamps
+                        .insert(environment.clone(), stamps(&captured));
                     self.environments.insert(environment.clone(), captured);
                 }
             }
         }
-        Ok(())
+        Ok(doubts.into_inner())
     }
 
     /// What a process of this instance needs beside its inputs.
@@ -437,6 +446,12 @@ impl Session {
         }
         all
     }
+}
+
+/// How the directories of an environment look now.
+pub fn stamps(captured: &Captured) -> Vec<Option<Stamp>> {
+    let dirs = captured.surroundings.read.iter();
+    dirs.map(|dir| Stamp::of(dir)).collect()
 }
 
 /// A record's outputs in the order of the instance's, if it has all of them.

@@ -1,10 +1,14 @@
 //! `repro kinds`, `repro schema`, `repro completions`: what the program itself knows, without a project.
 
+use std::sync::Arc;
+
 use clap::{Args, CommandFactory};
 use serde_json::json;
 
-use super::{Cli, Context, Exit, output};
+use super::{Cli, Context, Exit, PipelineArgs, open, output};
 use crate::catalog::Kind;
+use crate::exec::external::Asker;
+use crate::exec::{Asking, Memory};
 use crate::ui::aligned;
 
 /// List the built-in kinds of stages, or show the reference of one.
@@ -66,7 +70,19 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     };
     if name.contains('/') {
-        let kind = crate::exec::external::describe(&std::path::absolute(name)?)?;
+        let program = std::path::absolute(name)?;
+        // Its project remembers the answer, for commands that only look.
+        let project = open::project(&PipelineArgs::default()).ok();
+        let (root, answers) = match &project {
+            Some(project) => (project.root.as_path(), open::answers(project)),
+            None => (
+                program.parent().unwrap_or(&program),
+                Arc::new(Memory::none()),
+            ),
+        };
+        let asker = Asker::new(root, Asking::Programs, answers.clone());
+        let kind = asker.describe(&program)?;
+        answers.save();
         if args.json {
             output::json(&[as_json(&kind)])?;
         } else {

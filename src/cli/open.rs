@@ -1,9 +1,12 @@
 //! Opens a project for a command: finds the files, loads the plan, opens store, index and stat cache.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Context, PipelineArgs};
+use crate::exec::external::Asker;
+use crate::exec::{Asking, Memory};
 use crate::index::Index;
 use crate::plan::Plan;
 use crate::project::{Project, store_path};
@@ -26,9 +29,26 @@ pub fn project(args: &PipelineArgs) -> anyhow::Result<Project> {
     )?)
 }
 
-/// The plan of a project. `REPRO_MIRROR` comes before the mirrors the pipeline names.
+/// What programs of a project have answered.
+pub fn answers(project: &Project) -> Arc<Memory> {
+    Arc::new(Memory::load(&project.state().join("answers")))
+}
+
+/// The plan of a project, without running any code of it. `REPRO_MIRROR` comes before the mirrors the pipeline names.
 pub fn plan(context: &Context, args: &PipelineArgs, project: &Project) -> anyhow::Result<Plan> {
-    let describe = |program: &Path| crate::exec::external::describe(program);
+    let answers = answers(project);
+    plan_with(context, args, project, Asking::Memory, &answers)
+}
+
+fn plan_with(
+    context: &Context,
+    args: &PipelineArgs,
+    project: &Project,
+    asking: Asking,
+    answers: &Arc<Memory>,
+) -> anyhow::Result<Plan> {
+    let asker = Asker::new(&project.root, asking, answers.clone());
+    let describe = |program: &Path| asker.describe(program);
     let options = spec::Options {
         file: &project.pipeline,
         root: &project.root,
@@ -36,7 +56,9 @@ pub fn plan(context: &Context, args: &PipelineArgs, project: &Project) -> anyhow
         set: args.set.clone(),
         env: &env,
     };
-    let mut plan = spec::load(&options, &context.catalog, &describe)?;
+    let plan = spec::load(&options, &context.catalog, &describe);
+    asker.doubts().iter().for_each(|doubt| warn(doubt));
+    let mut plan = plan?;
     if let Some(mirror) = env("REPRO_MIRROR").filter(|m| !m.is_empty()) {
         // A relative directory means: from where the user is.
         let mirror = if mirror.contains("://") {
@@ -49,18 +71,50 @@ pub fn plan(context: &Context, args: &PipelineArgs, project: &Project) -> anyhow
     Ok(plan)
 }
 
-/// Everything.
+fn warn(text: &str) {
+    // Nobody may listen any more.
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
+}
+
+/// Everything, for a command that only looks: it runs no code of the project.
 pub fn session(context: &Context, args: &PipelineArgs) -> anyhow::Result<Session> {
-    let mut session = session_to_look(context, args)?;
-    session.learn_tool_versions()?;
+    session_asking(context, args, Asking::Memory)
+}
+
+/// Everything, for a command that executes stages: programs of the project are asked what they are.
+pub fn session_to_run(context: &Context, args: &PipelineArgs) -> anyhow::Result<Session> {
+    session_asking(context, args, Asking::Programs)
+}
+
+fn session_asking(
+    context: &Context,
+    args: &PipelineArgs,
+    asking: Asking,
+) -> anyhow::Result<Session> {
+    let project = project(args)?;
+    let answers = answers(&project);
+    let mut session = open(context, args, project, asking, &answers)?;
+    let doubts = session.learn_tool_versions(asking, &answers);
+    answers.save();
+    doubts?.iter().for_each(|doubt| warn(doubt));
     Ok(session)
 }
 
-/// Everything but the versions of declared tools: no program of the project is asked, and keys of stages with tools cannot be
-/// known.
+/// Everything but the versions of declared tools: keys of stages with tools cannot be known.
 pub fn session_to_look(context: &Context, args: &PipelineArgs) -> anyhow::Result<Session> {
     let project = project(args)?;
-    let plan = plan(context, args, &project)?;
+    let answers = answers(&project);
+    open(context, args, project, Asking::Memory, &answers)
+}
+
+fn open(
+    context: &Context,
+    args: &PipelineArgs,
+    project: Project,
+    asking: Asking,
+    answers: &Arc<Memory>,
+) -> anyhow::Result<Session> {
+    let plan = plan_with(context, args, &project, asking, answers)?;
     let store = store()?;
     let state = project.state();
     let link_mode = match env("REPRO_LINK").as_deref() {
@@ -82,6 +136,7 @@ pub fn session_to_look(context: &Context, args: &PipelineArgs) -> anyhow::Result
         link_mode,
         tool_versions: std::collections::BTreeMap::new(),
         environments: std::collections::BTreeMap::new(),
+        environment_stamps: std::collections::BTreeMap::new(),
     })
 }
 

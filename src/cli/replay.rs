@@ -40,7 +40,7 @@ pub struct ReplayArgs {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
+    let session = open::session_to_run(context, &args.pipeline)?;
     let targets = session.targets(&args.targets)?;
     anyhow::ensure!(
         args.keep.is_none() || targets.len() == 1,

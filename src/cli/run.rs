@@ -70,7 +70,10 @@ pub struct RunArgs {
 /// Runs the command.
 pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let (targets, pipeline) = targets_and_file(args)?;
-    let mut session = open::session(context, &pipeline)?;
+    let mut session = match args.dry_run {
+        true => open::session(context, &pipeline)?,
+        false => open::session_to_run(context, &pipeline)?,
+    };
     session.believer = session.believer.in_scope(args.remote.scope()?);
     let cancel = Arc::new(Cancel::new()?);
     watch_signals(&cancel)?;

@@ -108,7 +108,7 @@ struct ShowArgs {
 }
 
 fn env(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    crate::credentials::var(name)
 }
 
 /// Runs the command.

@@ -80,7 +80,7 @@ struct Outcome {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
+    let session = open::session_to_run(context, &args.pipeline)?;
     let mut targets = session.targets(&args.targets)?;
     if let Some(count) = args.sample {
         draw(&mut targets, count as usize)?;

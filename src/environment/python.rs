@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{Captured, Packages, dir_of, home, mark, names_in};
 use crate::digest::Digest;
 use crate::exec::Surroundings;
+use crate::exec::{Asking, Memory, tool_version};
 use crate::plan::{Environment, EnvironmentPlace, Tool};
 
 /// Installers are no part of what a program computes with, and every way to make an environment brings others.
@@ -22,7 +23,7 @@ const INSTALLERS: [&str; 2] = ["pip", "wheel"];
 /// Looks at a virtual environment, or at what the user installed.
 pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Captured> {
     if environment.place == EnvironmentPlace::User {
-        return user();
+        return user(root);
     }
     let dir = dir_of(
         environment,
@@ -53,7 +54,7 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
             .or_else(|| field("version_info"))
             .unwrap_or_default()
     } else {
-        ask_version(&real.to_string_lossy())?
+        ask_version(&real.to_string_lossy(), root)?
     };
     let mut packages = Packages::new();
     let mut files = Packages::new();
@@ -87,8 +88,8 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
 }
 
 /// `pip install --user`: the packages of the interpreter that `PATH` finds.
-fn user() -> anyhow::Result<Captured> {
-    let version = ask_version("python3")?;
+fn user(root: &Path) -> anyhow::Result<Captured> {
+    let version = ask_version("python3", root)?;
     let base = std::env::var_os("PYTHONUSERBASE")
         .map(PathBuf::from)
         .filter(|p| p.is_absolute())
@@ -119,11 +120,13 @@ fn user() -> anyhow::Result<Captured> {
     })
 }
 
-fn ask_version(program: &str) -> anyhow::Result<String> {
-    let text = crate::exec::tool_version(&Tool {
+fn ask_version(program: &str, root: &Path) -> anyhow::Result<String> {
+    let tool = Tool {
         program: program.to_owned(),
         version_command: vec![program.to_owned(), "--version".to_owned()],
-    })?;
+    };
+    // A program of the machine, which every command may ask.
+    let text = tool_version(&tool, Asking::Memory, &Memory::none(), root)?.text;
     Ok(text.strip_prefix("Python ").unwrap_or(&text).to_owned())
 }
 

@@ -32,6 +32,7 @@ pub fn execute(
     let secrets = Secrets::of(&request.policy.secrets).map_err(early)?;
     let dir = prepare(request, PrivateDir::for_command).map_err(early)?;
     let mut setting = Setting::of(request, command, dir, Ground::Empty).map_err(early)?;
+    let copied = super::copies::faithful(request, &setting.dir.work, &setting.placed);
     if let Some(text) = undeclared_environment(command, request) {
         notes(Note::Event(Event::Warning { text }));
     }
@@ -123,6 +124,7 @@ pub fn execute(
     }
     Ok(Finished {
         outputs,
+        copied,
         pins: BTreeMap::new(),
         figures: BTreeMap::new(),
         log: dir.log,

@@ -17,24 +17,25 @@
 //! has them) or `{"problems": [{"path": ["field"], "message": "..", "hint": ".."}]}`, and exits 0.
 //!
 //! `PROGRAM worker job.json` does the work as described in [`crate::job`].
+//!
+//! `describe` and `check` are called by commands that execute stages, and by `repro kinds PROGRAM`; they may read the project and
+//! write nothing but `TMPDIR`. All other commands run no code of the project: they go by the last answers.
 
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::process::{self, Said, Stop};
+use super::asking::{self, Asking, Memory, Question, TIMEOUT};
+use super::process::{Said, Stop};
 use crate::catalog::{Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program};
 use crate::digest::Digest;
 use crate::relpath::RelPath;
 
-/// `describe` and `check` take moments; a program that hangs is stopped.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// A longer answer is refused.
 const ANSWER_BYTES: usize = 16 << 20;
 
@@ -101,151 +102,247 @@ fn any_object() -> Value {
     json!({"type": "object"})
 }
 
-/// Asks a program what kind it is. The kind's name is the program's own; its `check` runs the program again.
-///
-/// # Errors
-/// When it cannot be run, does not answer, or the answer breaks the protocol.
-pub fn describe(program: &Path) -> anyhow::Result<Arc<Kind>> {
-    let shown = program.display();
-    let path = program
-        .canonicalize()
-        .with_context(|| format!("the program {shown} cannot be found"))?;
-    let (digest, _) =
-        Digest::of_file(&path).with_context(|| format!("the program {shown} cannot be read"))?;
-    let Description {
-        name,
-        revision,
-        numerics,
-        summary,
-        doc,
-        inputs,
-        outputs,
-        schema,
-    } = ask(&path, "describe", &[])
-        .with_context(|| format!("the program {shown} does not describe a kind"))?;
-    ensure!(
-        !name.is_empty(),
-        "the program {shown} describes a kind without a name"
-    );
-    ensure!(
-        schema.is_object(),
-        "the program {shown} describes a kind whose schema is not an object"
-    );
-    let checker = path.clone();
-    Ok(Arc::new(Kind {
-        name,
-        summary,
-        doc,
-        revision,
-        numerics,
-        inputs: inputs
-            .into_iter()
-            .map(|i| InputSpec {
-                name: i.name,
-                required: i.required,
-                many: i.many,
-                doc: i.doc,
-                observes_only: i.observes_only,
-            })
-            .collect(),
-        schema: schema.into(),
-        program: Program::External { path, digest },
-        check: Arc::new(move |request| {
-            let answer = check(&checker, request.params, request.needs, outputs.as_deref());
-            answer.unwrap_or_else(|e| {
-                let message = format!("{} cannot check its parameters: {e:#}", checker.display());
-                Err(vec![ParamProblem {
-                    path: Vec::new(),
-                    message,
-                    hint: None,
-                }])
-            })
-        }),
-        states: None,
-    }))
+/// Who asks programs of a project what they are.
+pub struct Asker {
+    project_root: PathBuf,
+    asking: Asking,
+    memory: Arc<Memory>,
+    /// What a person should know of answers that may be out of date.
+    doubts: Mutex<BTreeSet<String>>,
 }
 
-/// The outer error is a broken program, the inner one wrong parameters.
-fn check(
-    program: &Path,
-    params: &Value,
-    needs: &[String],
-    always: Option<&[Output]>,
-) -> anyhow::Result<Result<Checked, Vec<ParamProblem>>> {
-    let question = serde_json::to_vec(&json!({"params": params, "needs": needs}))?;
-    let answer: Answer = ask(program, "check", &question)?;
-    if !answer.problems.is_empty() {
-        let problems = answer.problems.into_iter();
-        return Ok(Err(problems
-            .map(|p| ParamProblem {
-                path: p.path,
-                message: p.message,
-                hint: p.hint,
-            })
-            .collect()));
-    }
-    let params = answer
-        .params
-        .context("its answer has neither `params` nor `problems`")?;
-    ensure!(
-        params.is_object(),
-        "`params` in its answer is not an object"
-    );
-    let Some(outputs) = answer.outputs.as_deref().or(always) else {
-        bail!("its answer names no `outputs`, nor did `describe`")
-    };
-    for (i, output) in outputs.iter().enumerate() {
-        let is_new = outputs[..i]
-            .iter()
-            .all(|o| o.name != output.name && o.path != output.path);
-        ensure!(
-            is_new,
-            "output `{}` or its path {} is named twice",
-            output.name,
-            output.path
-        );
-    }
-    let outputs = outputs
-        .iter()
-        .map(|o| OutputSpec {
-            name: o.name.as_str().into(),
-            path: o.path.clone(),
+impl Asker {
+    /// For the programs of a project.
+    pub fn new(project_root: &Path, asking: Asking, memory: Arc<Memory>) -> Arc<Asker> {
+        Arc::new(Asker {
+            project_root: project_root.to_owned(),
+            asking,
+            memory,
+            doubts: Mutex::default(),
         })
-        .collect();
-    Ok(Ok(Checked { params, outputs }))
-}
-
-fn ask<T: DeserializeOwned>(program: &Path, verb: &str, question: &[u8]) -> anyhow::Result<T> {
-    let mut command = Command::new(program);
-    command.arg(verb).stdin(process::stdin_with(question)?);
-    // One byte more than allowed shows that there was more.
-    let Said { ended, out, err } = process::ask(command, None, TIMEOUT, ANSWER_BYTES + 1)
-        .with_context(|| {
-            format!(
-                "`{} {verb}` cannot be run (is it executable?)",
-                program.display()
-            )
-        })?;
-    let said = String::from_utf8_lossy(&err);
-    let said = said.trim();
-    if ended.stopped == Some(Stop::TimedOut) {
-        bail!(
-            "`{} {verb}` did not end within {} s",
-            program.display(),
-            TIMEOUT.as_secs()
-        );
     }
-    ensure!(
-        ended.status.success(),
-        "`{} {verb}` failed ({}): {said}",
-        program.display(),
-        ended.status
-    );
-    ensure!(
-        out.len() <= ANSWER_BYTES,
-        "`{} {verb}` answers with more than {ANSWER_BYTES} bytes",
-        program.display()
-    );
-    serde_json::from_slice(&out)
-        .with_context(|| format!("`{} {verb}` does not answer in format 1", program.display()))
+
+    /// Sentences about answers that only a run makes certain.
+    pub fn doubts(&self) -> Vec<String> {
+        let doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        doubts.iter().cloned().collect()
+    }
+
+    fn doubt(&self, text: String) {
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        doubts.insert(text);
+    }
+
+    /// Asks a program what kind it is. The kind's name is the program's own; its `check` runs the program again.
+    ///
+    /// # Errors
+    /// When it cannot be run, does not answer, or the answer breaks the protocol; when it may not be run and no run has asked
+    /// it.
+    pub fn describe(self: &Arc<Asker>, program: &Path) -> anyhow::Result<Arc<Kind>> {
+        let shown = program.display();
+        let path = program
+            .canonicalize()
+            .with_context(|| format!("the program {shown} cannot be found"))?;
+        let (digest, _) = Digest::of_file(&path)
+            .with_context(|| format!("the program {shown} cannot be read"))?;
+        let Description {
+            name,
+            revision,
+            numerics,
+            summary,
+            doc,
+            inputs,
+            outputs,
+            schema,
+        } = self
+            .ask(&path, &digest, "describe", &[])
+            .and_then(|known| {
+                known.with_context(|| {
+                    format!(
+                        "no run has asked it yet, and this command runs no code of the project; `repro run` asks it, and so does \
+                         `repro kinds {shown}`"
+                    )
+                })
+            })
+            .with_context(|| format!("the program {shown} does not describe a kind"))?;
+        ensure!(
+            !name.is_empty(),
+            "the program {shown} describes a kind without a name"
+        );
+        ensure!(
+            schema.is_object(),
+            "the program {shown} describes a kind whose schema is not an object"
+        );
+        let (asker, checker) = (self.clone(), path.clone());
+        Ok(Arc::new(Kind {
+            name,
+            summary,
+            doc,
+            revision,
+            numerics,
+            inputs: inputs
+                .into_iter()
+                .map(|i| InputSpec {
+                    name: i.name,
+                    required: i.required,
+                    many: i.many,
+                    doc: i.doc,
+                    observes_only: i.observes_only,
+                })
+                .collect(),
+            schema: schema.into(),
+            program: Program::External { path, digest },
+            check: Arc::new(move |request| {
+                let (params, needs) = (request.params, request.needs);
+                let answer = asker.check(&checker, &digest, params, needs, outputs.as_deref());
+                answer.unwrap_or_else(|e| {
+                    let message =
+                        format!("{} cannot check its parameters: {e:#}", checker.display());
+                    Err(vec![ParamProblem {
+                        path: Vec::new(),
+                        message,
+                        hint: None,
+                    }])
+                })
+            }),
+            states: None,
+        }))
+    }
+
+    /// The outer error is a broken program, the inner one wrong parameters.
+    fn check(
+        &self,
+        program: &Path,
+        digest: &Digest,
+        params: &Value,
+        needs: &[String],
+        always: Option<&[Output]>,
+    ) -> anyhow::Result<Result<Checked, Vec<ParamProblem>>> {
+        let question = serde_json::to_vec(&json!({"params": params, "needs": needs}))?;
+        let answer: Option<Answer> = self.ask(program, digest, "check", &question)?;
+        let answer = answer.unwrap_or_else(|| {
+            self.doubt(format!(
+                "{} has not been asked yet about all of its parameters, and this command runs no code of the project: what is \
+                 said of its stages is certain after `repro run`",
+                program.display()
+            ));
+            let outputs = None;
+            Answer {
+                params: Some(params.clone()),
+                outputs,
+                problems: Vec::new(),
+            }
+        });
+        if !answer.problems.is_empty() {
+            let problems = answer.problems.into_iter();
+            return Ok(Err(problems
+                .map(|p| ParamProblem {
+                    path: p.path,
+                    message: p.message,
+                    hint: p.hint,
+                })
+                .collect()));
+        }
+        let params = answer
+            .params
+            .context("its answer has neither `params` nor `problems`")?;
+        ensure!(
+            params.is_object(),
+            "`params` in its answer is not an object"
+        );
+        let Some(outputs) = answer.outputs.as_deref().or(always) else {
+            bail!("its answer names no `outputs`, nor did `describe`")
+        };
+        for (i, output) in outputs.iter().enumerate() {
+            let is_new = outputs[..i]
+                .iter()
+                .all(|o| o.name != output.name && o.path != output.path);
+            ensure!(
+                is_new,
+                "output `{}` or its path {} is named twice",
+                output.name,
+                output.path
+            );
+        }
+        let outputs = outputs
+            .iter()
+            .map(|o| OutputSpec {
+                name: o.name.as_str().into(),
+                path: o.path.clone(),
+            })
+            .collect();
+        Ok(Ok(Checked { params, outputs }))
+    }
+
+    /// Asks, or remembers; `None` when it may not ask and does not remember.
+    fn ask<T: DeserializeOwned>(
+        &self,
+        program: &Path,
+        digest: &Digest,
+        verb: &str,
+        question: &[u8],
+    ) -> anyhow::Result<Option<T>> {
+        let shown = program.display();
+        let whom = program.to_string_lossy();
+        let name = Memory::name(&whom, &[verb.as_bytes(), question]);
+        let parse = |text: &[u8]| {
+            serde_json::from_slice(text)
+                .with_context(|| format!("`{shown} {verb}` does not answer in format 1"))
+        };
+        let text = match self.asking {
+            Asking::Programs => self.run(program, verb, question)?,
+            Asking::Memory => {
+                let Some(known) = self.memory.get(&name) else {
+                    return Ok(None);
+                };
+                if known.program != digest.hex() {
+                    self.doubt(format!(
+                        "{shown} has changed since a run asked it, and this command runs no code of the project: what is said of \
+                         its stages is certain after `repro run`"
+                    ));
+                }
+                return parse(known.text.as_bytes()).map(Some);
+            }
+        };
+        let answer = parse(&text)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let program = digest.hex();
+        self.memory.set(name, asking::Answer { program, text });
+        Ok(Some(answer))
+    }
+
+    fn run(&self, program: &Path, verb: &str, question: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let shown = program.display();
+        let name = program
+            .to_str()
+            .with_context(|| format!("the name of the program {shown} is not UTF-8"))?;
+        let Said { ended, out, err } = asking::ask(&Question {
+            words: &[name, verb],
+            input: question,
+            read: &[&self.project_root, program],
+            project_root: &self.project_root,
+            home: None,
+            // One byte more than allowed shows that there was more.
+            bytes_max: ANSWER_BYTES + 1,
+        })
+        .with_context(|| format!("`{shown} {verb}` cannot be run (is it executable?)"))?;
+        let said = String::from_utf8_lossy(&err);
+        let said = said.trim();
+        if ended.stopped == Some(Stop::TimedOut) {
+            bail!(
+                "`{shown} {verb}` did not end within {} s",
+                TIMEOUT.as_secs()
+            );
+        }
+        ensure!(
+            ended.status.success(),
+            "`{shown} {verb}` failed ({}): {said}",
+            ended.status
+        );
+        ensure!(
+            out.len() <= ANSWER_BYTES,
+            "`{shown} {verb}` answers with more than {ANSWER_BYTES} bytes"
+        );
+        Ok(out)
+    }
 }

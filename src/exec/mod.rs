@@ -7,7 +7,7 @@
 //! Nothing that an execution starts outlives it, nor the program: the [`reaper`] sees to that, and should that be killed
 //! as well, the [`keeper`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,8 +18,10 @@ use crate::job::{Event, Resume};
 use crate::plan::{self, Policy};
 use crate::relpath::RelPath;
 
+mod asking;
 mod cancel;
 mod command;
+mod copies;
 mod denied;
 pub mod external;
 mod failure;
@@ -46,12 +48,13 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use asking::{Asking, Memory, Stamp};
 pub use cancel::{Cancel, CancelLevel};
 pub use failure::{Cause, Failure};
 pub use private_dir::discard;
 pub use shell::{Site, Visit, visit, work_in};
 pub use surroundings::Surroundings;
-pub use tools::tool_version;
+pub use tools::{Version, is_tool_as_asked, tool_version};
 
 /// What to do.
 #[derive(Clone)]
@@ -173,6 +176,8 @@ pub enum Note {
 pub struct Finished {
     /// Output name → where it lies inside the private directory; each exists.
     pub outputs: BTreeMap<Arc<str>, PathBuf>,
+    /// Files and directories of the project of which it had copies that hold what their digests say.
+    pub copied: BTreeSet<PathBuf>,
     /// What it found out about the outside world.
     pub pins: BTreeMap<String, String>,
     /// Figures for the run record.

@@ -71,9 +71,14 @@ fn check_one(spec: &OutputSpec, work: &Path, path: PathBuf) -> Result<PathBuf, C
     } else {
         seen.file_type()
     };
+    let closed = |e: std::io::Error| bad(format!("it cannot be opened to its owner: {e}"));
     if kind.is_dir() {
+        // A tree that was made read-only, or taken whole from such a one, is an output like any other; modes are not kept.
+        open_up(&real).map_err(closed)?;
         check_tree(&real, &mut PathBuf::new()).map_err(bad)?;
-    } else if !kind.is_file() {
+    } else if kind.is_file() {
+        let_read(&real).map_err(closed)?;
+    } else {
         return Err(bad(format!(
             "{} is neither a file nor a directory",
             spec.path
@@ -100,13 +105,42 @@ fn check_tree(root: &Path, inner: &mut PathBuf) -> Result<(), String> {
                     link.display()
                 ));
             }
-        } else if !kind.is_file() {
+        } else if kind.is_file() {
+            let_read(&entry.path()).map_err(unreadable)?;
+        } else {
             return Err(format!(
                 "in it, {} is neither a file nor a directory",
                 inner.display()
             ));
         }
         inner.pop();
+    }
+    Ok(())
+}
+
+/// Lets the owner list, enter and change every directory at and below `dir`.
+fn open_up(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    const NEEDED: u32 = 0o700;
+    let mode = fs::symlink_metadata(dir)?.permissions().mode();
+    if mode & NEEDED != NEEDED {
+        fs::set_permissions(dir, fs::Permissions::from_mode((mode & 0o7777) | NEEDED))?;
+    }
+    for entry in crate::dir::read(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// The owner may read it.
+fn let_read(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::symlink_metadata(path)?.permissions().mode();
+    if mode & 0o400 == 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode((mode & 0o7777) | 0o400))?;
     }
     Ok(())
 }

@@ -310,6 +310,8 @@ fn prepare(
         }
         // SAFETY: plain system calls on values captured by copy; all are async-signal-safe.
         unsafe {
+            // Again: what was done since the fork may have changed its rights.
+            reaper::die_with_it();
             // Whoever started the program may ignore signals (`nohup`, a shell's `&`); a stage that is to end must hear them.
             for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
                 libc::signal(signal, libc::SIG_DFL);

@@ -14,6 +14,7 @@
 use std::io::{self, Read, Write};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 /// Stopped processes are looked for after this time, then ever more rarely.
@@ -185,25 +186,35 @@ pub fn stand_between(line: RawFd) -> impl FnMut() -> io::Result<()> + Send + Syn
                 0 => {
                     libc::sigprocmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
                     libc::setsid();
-                    #[cfg(target_os = "linux")]
-                    {
-                        libc::prctl(
-                            libc::PR_SET_PDEATHSIG,
-                            libc::SIGKILL as libc::c_ulong,
-                            0,
-                            0,
-                            0,
-                        );
-                        // The reaper may have died before the line above.
-                        if libc::getppid() != reaper {
-                            libc::_exit(125);
-                        }
-                    }
-                    let _ = reaper;
+                    REAPER.store(reaper, Ordering::Relaxed);
+                    die_with_it();
                     Ok(())
                 }
                 child => watch(child, line, &children),
             }
+        }
+    }
+}
+
+/// In the command's process: its reaper. Elsewhere 0.
+static REAPER: AtomicI32 = AtomicI32::new(0);
+
+/// From here on the calling process, a command before exec, is killed when its reaper dies. A change of its rights (a new user
+/// namespace) undoes that. Async-signal-safe.
+pub fn die_with_it() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: plain system calls on plain values.
+    unsafe {
+        libc::prctl(
+            libc::PR_SET_PDEATHSIG,
+            libc::SIGKILL as libc::c_ulong,
+            0,
+            0,
+            0,
+        );
+        // It may have died before the line above.
+        if libc::getppid() != REAPER.load(Ordering::Relaxed) {
+            libc::_exit(125);
         }
     }
 }

@@ -31,6 +31,26 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|p| runs(p))
 }
 
+/// The interpreter of a script, from its first line; a program that is none has none.
+pub fn interpreter(program: &Path) -> Option<String> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    std::fs::File::open(program)
+        .ok()?
+        .take(256)
+        .read_to_end(&mut head)
+        .ok()?;
+    let text = String::from_utf8_lossy(head.strip_prefix(b"#!")?).into_owned();
+    let mut words = text.lines().next()?.split_whitespace();
+    let first = words.next()?;
+    let named = if first.ends_with("/env") {
+        words.find(|w| !w.starts_with('-'))?
+    } else {
+        first
+    };
+    Some(named.to_owned())
+}
+
 /// The directories a program needs: those of its installation, for itself and for what its symlinks lead to.
 /// `keep_out` are directories that are never allowed whole (the project, the home directory).
 pub fn installation(program: &str, keep_out: &[PathBuf]) -> BTreeSet<PathBuf> {

@@ -2,10 +2,10 @@
 //!
 //! A built-in kind is this program, `EXECUTABLE worker job.json`, and reads what its job names. A program of the project is
 //! called the same way and confined like a command, since only its own file is part of the key.
-//! The environment is `PATH`, `HOME`, proxy and certificate settings, `REPRO_*`, `TMPDIR`, `LANG`, `TZ` and the number of
-//! threads.
+//! The environment is `PATH`, `HOME` and `TMPDIR` (private ones), `LANG`, `TZ`, proxy and certificate settings, `REPRO_SIMD`,
+//! and the number of threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -32,6 +32,7 @@ const EVENT_BYTES: usize = 1 << 20;
 /// A larger `outcome.json` is refused.
 const OUTCOME_BYTES: u64 = 64 << 20;
 
+/// Of the program's own environment a worker gets these: what downloads need, and how to compute and to tell.
 const PASSED: &[&str] = &[
     "http_proxy",
     "https_proxy",
@@ -44,7 +45,7 @@ const PASSED: &[&str] = &[
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "RUST_BACKTRACE",
-    "HOME",
+    "REPRO_SIMD",
 ];
 
 /// Runs it to its end.
@@ -68,7 +69,7 @@ pub fn execute(
     let (program, mut walls) = match &kind.program {
         Program::BuiltIn => (request.executable.as_path(), None),
         Program::External { path, .. } => {
-            let interpreter = interpreter_of(path);
+            let interpreter = searched::interpreter(path);
             let needs = needs_of(request, path, interpreter.as_deref(), &dir);
             let walls = Walls::around(request, &dir, needs).map_err(early)?;
             (path.as_path(), Some(walls))
@@ -85,9 +86,10 @@ pub fn execute(
         .current_dir(&dir.work)
         .stdin(Stdio::null())
         .env_clear();
-    process.envs(std::env::vars_os().filter(|(name, _)| is_passed(name)));
+    process.envs(std::env::vars_os().filter(|(n, v)| is_passed(n, v, &kind.program)));
     process
         .env("PATH", searched::path())
+        .env("HOME", walls.as_ref().map_or(dir.tmp.as_path(), Walls::tmp))
         .env(
             "TMPDIR",
             walls.as_ref().map_or(dir.tmp.as_path(), Walls::tmp),
@@ -220,6 +222,7 @@ pub fn execute(
     let pins = outcome.pins.into_iter();
     Ok(Finished {
         outputs,
+        copied: BTreeSet::new(),
         pins: pins.map(|(k, v)| (k, secrets.masked(v))).collect(),
         figures: outcome.figures,
         log: dir.log,
@@ -247,29 +250,11 @@ fn needs_of<'a>(
     }
 }
 
-fn is_passed(name: &OsStr) -> bool {
-    name.to_str()
-        .is_some_and(|n| PASSED.contains(&n) || n.starts_with("REPRO_"))
-}
-
-/// The interpreter of a script, from its first line; a program that is none has none.
-fn interpreter_of(program: &Path) -> Option<String> {
-    use std::io::Read;
-    let mut head = Vec::new();
-    std::fs::File::open(program)
-        .ok()?
-        .take(256)
-        .read_to_end(&mut head)
-        .ok()?;
-    let text = String::from_utf8_lossy(head.strip_prefix(b"#!")?).into_owned();
-    let mut words = text.lines().next()?.split_whitespace();
-    let first = words.next()?;
-    let named = if first.ends_with("/env") {
-        words.find(|w| !w.starts_with('-'))?
-    } else {
-        first
-    };
-    Some(named.to_owned())
+/// A program of the project does not get a proxy's password.
+fn is_passed(name: &OsStr, value: &OsStr, program: &Program) -> bool {
+    let holds_password = value.as_encoded_bytes().contains(&b'@');
+    name.to_str().is_some_and(|n| PASSED.contains(&n))
+        && (matches!(program, Program::BuiltIn) || !holds_password)
 }
 
 fn write_job(

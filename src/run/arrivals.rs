@@ -59,19 +59,14 @@ impl Scheduler<'_> {
                 self.states[i] = State::Waiting;
                 self.resolve(index);
             }
-            Landed::Unstable {
-                path,
-                before,
-                after,
-            } => {
+            Landed::Unstable(moved) => {
                 self.states[i] = State::Failed;
                 self.summary.unstable += 1;
-                let after = after.map_or_else(|| "gone".to_owned(), |c| c.to_string());
                 let event = Event::Unstable {
                     instance: self.id(index),
-                    path: path.to_string(),
-                    before: before.to_string(),
-                    after,
+                    path: moved.what,
+                    before: moved.before,
+                    after: moved.after,
                 };
                 self.say(event);
             }

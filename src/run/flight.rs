@@ -10,7 +10,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::failed::{self, FailedDir};
-use crate::catalog::OutputSpec;
+use super::guard::{Guard, Moved, Watched, WatchedEnvironment, check_objects};
+use crate::catalog::{OutputSpec, Program};
 use crate::digest::{Content, Digest, Shape};
 use crate::exec::{
     self, Afterwards, Cancel, CancelLevel, Cause, Failure, Finished, InputOrigin, Note,
@@ -31,8 +32,8 @@ pub struct Flight {
     pub request: Request,
     /// Its key.
     pub key: Key,
-    /// Project files among the inputs, with the content they had.
-    pub watched: Vec<(RelPath, Content)>,
+    /// What it depends on beside artifacts, as its key has it.
+    pub watched: Watched,
     /// Artifacts among the inputs: position in `request.inputs`, to be made visible in the private directory.
     pub views: Vec<(usize, Content)>,
     /// Where it can be resumed from, furthest first: label and state key.
@@ -61,15 +62,8 @@ pub enum Landed {
     Made(Box<Made>),
     /// Another process made the result meanwhile.
     Found,
-    /// An input changed: the result is worth nothing.
-    Unstable {
-        /// Which file.
-        path: RelPath,
-        /// As in the key.
-        before: Content,
-        /// Now; `None` when it is gone.
-        after: Option<Content>,
-    },
+    /// What it depends on changed: the result is worth nothing.
+    Unstable(Moved),
     /// It failed.
     Failed {
         /// What happened, with the end of the log.
@@ -155,6 +149,11 @@ impl Flight {
             Ok(landed) => landed,
             Err(e) => match e.downcast_ref::<StoreError>() {
                 // What a stage left behind can be unfit to be kept; everything else is the store's own trouble.
+                Some(StoreError::Cancelled) => Landed::Failed {
+                    message: "cancelled".into(),
+                    hint: None,
+                    cancelled: true,
+                },
                 None
                 | Some(
                     StoreError::Refused { .. }
@@ -224,6 +223,10 @@ impl Flight {
         if !self.force && self.result_is_there() {
             return Ok(Landed::Found);
         }
+        let guard = match Guard::begin(std::mem::take(&mut self.watched), &self.stats) {
+            Ok(guard) => guard,
+            Err(moved) => return Ok(Landed::Unstable(moved)),
+        };
         place_views(&self.store, &mut self.request, &self.views, views)?;
         let retries = self.request.policy.retries;
         let mut attempt = 0;
@@ -254,7 +257,7 @@ impl Flight {
             }
         };
         self.keep_log(Some(&finished.log));
-        self.settle(finished, lock)
+        self.settle(&guard, finished, lock)
     }
 
     /// One process at a time executes an action.
@@ -329,16 +332,19 @@ impl Flight {
     }
 
     /// The guard (I9), then the outputs into the store's staging area.
-    fn settle(&self, finished: Finished, lock: Option<ActionLock>) -> anyhow::Result<Landed> {
-        for (path, before) in &self.watched {
-            let after = self.stats.digest_path(path).ok();
-            if after != Some(*before) {
-                return Ok(Landed::Unstable {
-                    path: path.clone(),
-                    before: *before,
-                    after,
-                });
-            }
+    fn settle(
+        &self,
+        guard: &Guard,
+        finished: Finished,
+        lock: Option<ActionLock>,
+    ) -> anyhow::Result<Landed> {
+        let views = self.views.iter();
+        let used = views.map(|(at, content)| (&self.request.inputs[*at].need, content));
+        let kept = guard
+            .end(&self.stats, &finished.copied)
+            .and_then(|()| check_objects(&self.store, used));
+        if let Err(moved) = kept {
+            return Ok(Landed::Unstable(moved));
         }
         let mut outputs = Vec::new();
         let mut staged = Staged::default();
@@ -350,7 +356,7 @@ impl Flight {
                 .ok_or_else(|| anyhow::anyhow!("BUG: output `{name}` was not reported"))?;
             let (content, more) = self
                 .store
-                .absorb(path)
+                .absorb_until(path, &|| self.cancel.level() >= CancelLevel::Now)
                 .map_err(|e| anyhow::Error::new(e).context(format!("output `{name}`")))?;
             outputs.push(content);
             staged.merge(more);
@@ -430,7 +436,7 @@ pub struct Prepared {
     /// See [`Flight::views`].
     pub views: Vec<(usize, Content)>,
     /// See [`Flight::watched`].
-    pub watched: Vec<(RelPath, Content)>,
+    pub watched: Watched,
 }
 
 /// Makes the request of an instance whose inputs have these contents.
@@ -441,6 +447,32 @@ pub fn prepare(
     terms: Terms,
 ) -> Prepared {
     let (inputs, views, watched) = inputs(instance, contents, session);
+    let mut watched = Watched {
+        inputs: watched,
+        ..Watched::default()
+    };
+    match &instance.work {
+        Work::Kind { kind, .. } => {
+            if let Program::External { path, digest } = &kind.program {
+                watched.program = Some((path.clone(), *digest));
+            }
+        }
+        Work::Command(command) => {
+            watched.tools = command.tools.clone();
+            watched.environments = command
+                .environments
+                .iter()
+                .filter_map(|environment| {
+                    Some(WatchedEnvironment {
+                        environment: environment.clone(),
+                        captured: session.environments.get(environment)?.clone(),
+                        stamps: session.environment_stamps.get(environment)?.clone(),
+                        root: session.project.root.clone(),
+                    })
+                })
+                .collect();
+        }
+    }
     let request = Request {
         id: instance.id.clone(),
         work: work(instance),

@@ -9,6 +9,7 @@ mod committer;
 mod ending;
 mod failed;
 mod flight;
+mod guard;
 mod replay;
 mod resources;
 mod scheduler;

@@ -29,7 +29,7 @@ use crate::remote::lookup::Answer;
 use crate::remote::publish::Published;
 use crate::remote::reading::Unread;
 use crate::session::{Found, Hit, Session};
-use crate::store::{Record, Root, host_name};
+use crate::store::{Record, Root, StoreError, host_name};
 use crate::watched;
 
 /// Where an instance is.
@@ -236,7 +236,13 @@ pub fn run(
         store.begin_pass();
     }
     // The first pass in topological order resolves everything that is cached, without a queue.
+    let cancel = options.cancel.clone();
+    let stats = &scheduler.session.stats;
+    stats.stop_when(move || cancel.level() >= CancelLevel::Now);
     for i in 0..n as u32 {
+        if options.cancel.level() != CancelLevel::None {
+            break;
+        }
         let index = InstanceIndex(i);
         if scheduler.states[i as usize] == State::Waiting && scheduler.waiting_for[i as usize] == 0
         {
@@ -340,6 +346,10 @@ impl Scheduler<'_> {
                 } else {
                     self.missed(index, miss);
                 }
+            }
+            Err(e) if matches!(e.downcast_ref(), Some(StoreError::Cancelled)) => {
+                self.states[i] = State::Skipped;
+                self.summary.interrupted = true;
             }
             Err(e) => self.fail(index, format!("{e:#}"), None),
         }

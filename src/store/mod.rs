@@ -66,7 +66,7 @@ pub use objects::Staged;
 pub use owner::host_name;
 pub use place::{LinkMode, ViewMode};
 pub use receive::Receiving;
-pub use stat::StatCache;
+pub use stat::{Look, StatCache};
 pub use tree::{BadEntry, BadListing, Listing, Node};
 
 use crate::digest::Digest;

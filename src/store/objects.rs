@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
-use crate::digest::{Content, Digest, Domain, Shape};
+use crate::digest::{Content, Digest, Domain, Shape, Stop};
 use crate::regular::{self, Links};
 
 use super::copy::copy_contents;
 use super::error::{StoreError, at};
 use super::session::write_new;
-use super::sys::{self, FileStat, now_ns};
+use super::sys::{self, FileStat, changes_are_seen, is_open_for_writing, now_ns};
 use super::tree::{Listing, Walk, check_regular};
 use super::{Store, with_parent};
 
@@ -130,12 +130,21 @@ impl Store {
     /// [`StoreError::Refused`] for what cannot be stored (links out of the tree, pipes, sockets, devices, names that are not
     /// UTF-8), before anything is moved; [`StoreError::Changed`] if somebody still writes to it.
     pub fn absorb(&self, path: &Path) -> Result<(Content, Staged), StoreError> {
-        self.take(path, Take::Move)
+        self.take(path, Take::Move, &|| false)
+    }
+
+    /// As [`Store::absorb`], but gives up with [`StoreError::Cancelled`] soon after `stop` says so.
+    pub fn absorb_until(
+        &self,
+        path: &Path,
+        stop: Stop<'_>,
+    ) -> Result<(Content, Staged), StoreError> {
+        self.take(path, Take::Move, stop)
     }
 
     /// As [`Store::absorb`], but leaves `path` as it is.
     pub fn absorb_copy(&self, path: &Path) -> Result<(Content, Staged), StoreError> {
-        self.take(path, Take::Copy)
+        self.take(path, Take::Copy, &|| false)
     }
 
     /// Takes bytes in as a file.
@@ -149,11 +158,16 @@ impl Store {
         Ok((content, Staged { items: vec![item] }))
     }
 
-    fn take(&self, path: &Path, take: Take) -> Result<(Content, Staged), StoreError> {
+    fn take(
+        &self,
+        path: &Path,
+        take: Take,
+        stop: Stop<'_>,
+    ) -> Result<(Content, Staged), StoreError> {
         let meta = fs::symlink_metadata(path).map_err(at(path, "look at it"))?;
         if !meta.is_dir() {
             check_regular(path, &meta)?;
-            let item = self.stage_file(path, FileStat::of(&meta), meta.nlink(), take)?;
+            let item = self.stage_file(path, FileStat::of(&meta), meta.nlink(), take, stop)?;
             let content = Content {
                 shape: Shape::File,
                 digest: item.digest,
@@ -165,7 +179,7 @@ impl Store {
         let mut items: Vec<StagedItem> = walk
             .files
             .par_iter()
-            .map(|file| self.stage_file(&file.path, file.stat, file.links, take))
+            .map(|file| self.stage_file(&file.path, file.stat, file.links, take, stop))
             .collect::<Result<_, _>>()?;
         let contents: Vec<Content> = items
             .iter()
@@ -211,7 +225,11 @@ impl Store {
         seen: FileStat,
         links: u64,
         take: Take,
+        stop: Stop<'_>,
     ) -> Result<StagedItem, StoreError> {
+        if stop() {
+            return Err(StoreError::Cancelled);
+        }
         let path = self.session()?.fresh_path();
         let mut item = StagedItem {
             class: Class::Object,
@@ -219,8 +237,10 @@ impl Store {
             path,
             stat: seen,
         };
+        // Who holds it open for writing could change the object under its name: then it is copied, like a file with another name.
         let moved = take == Take::Move
             && links == 1
+            && !is_open_for_writing(from)
             && match fs::rename(from, &item.path) {
                 Ok(()) => true,
                 Err(e) if e.raw_os_error() == Some(libc::EXDEV) => false,
@@ -234,7 +254,10 @@ impl Store {
             }
         }
         let before = seal_mode(&item.path)?;
-        let (digest, _) = Digest::of_file(&item.path).map_err(at(from, "read it"))?;
+        let (digest, _) = Digest::of_file_until(&item.path, stop).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => StoreError::Cancelled,
+            _ => at(from, "read it")(e),
+        })?;
         let after =
             FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
         if !before.same_bytes(&after)
@@ -400,6 +423,14 @@ impl Store {
             Ok(()) => Ok(Some(all)),
             Err(e) if e.is_miss() => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// As [`Store::has`], after something may have written to it: where a file system keeps no trace of that, every byte is hashed.
+    pub fn is_still(&self, content: &Content) -> bool {
+        match changes_are_seen(&self.root) {
+            true => self.has(content).unwrap_or(false),
+            false => self.verify(content).is_ok(),
         }
     }
 

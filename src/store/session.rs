@@ -122,8 +122,9 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // Directory first: a directory without a live lock is fair game for anybody's sweep.
-        let _ = dir::remove_all(&self.dir);
-        let _ = fs::remove_file(&self.lock_path);
+        if dir::remove_all(&self.dir).is_ok() {
+            let _ = fs::remove_file(&self.lock_path);
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{OnceLock, RwLock};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,15 @@ struct Entry {
     used_day: u32,
 }
 
+/// What [`StatCache::look`] saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The content.
+    pub content: Content,
+    /// Every file and directory: inode, size, times.
+    stamps: Vec<(String, FileStat)>,
+}
+
 /// Digests of files under a directory, by path and stat.
 pub struct StatCache {
     root: PathBuf,
@@ -57,6 +66,7 @@ pub struct StatCache {
     /// By device: whether every change of a file there shows in its stat.
     seen: RwLock<HashMap<u64, bool>>,
     today: u32,
+    stop: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 fn today() -> u32 {
@@ -89,7 +99,18 @@ impl StatCache {
             coarse: is_remote_filesystem(root),
             seen: RwLock::default(),
             today: today(),
+            stop: OnceLock::new(),
         }
+    }
+
+    /// From now on hashing gives up, with [`StoreError::Cancelled`], soon after `stop` says so. Only the first call counts.
+    pub fn stop_when(&self, stop: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.stop.set(Box::new(stop));
+    }
+
+    /// The directory whose files it knows.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Number of files known.
@@ -110,6 +131,48 @@ impl StatCache {
     /// path; [`StoreError::Refused`] for what has no bytes.
     pub fn digest_path(&self, path: &RelPath) -> Result<Content, StoreError> {
         self.digest(path, true)
+    }
+
+    /// The content, and what proves that it stays: two equal looks mean that nothing was written in between. A file so young that
+    /// its times could not tell is waited for. Files whose times prove nothing are read at every look.
+    ///
+    /// # Errors
+    /// As [`StatCache::digest_path`].
+    pub fn look(&self, path: &RelPath) -> Result<Look, StoreError> {
+        let mut waited = false;
+        loop {
+            let content = self.digest_path(path)?;
+            let stamps = self.stamps(path)?;
+            let youngest = stamps.iter().map(|(_, s)| s.mtime_ns.max(s.ctime_ns)).max();
+            let slack = if self.coarse { COARSE_NS } else { TICK_NS };
+            let age = now_ns().saturating_sub(youngest.unwrap_or(0));
+            if waited || age > slack {
+                return Ok(Look { content, stamps });
+            }
+            waited = true;
+            let wait = slack.saturating_sub(age).clamp(0, COARSE_NS) + 1_000_000;
+            std::thread::sleep(std::time::Duration::from_nanos(wait.unsigned_abs()));
+        }
+    }
+
+    fn stamps(&self, rel: &RelPath) -> Result<Vec<(String, FileStat)>, StoreError> {
+        let path = rel.under(&self.root);
+        let stat = |path: &Path| {
+            fs::metadata(path)
+                .map(|meta| (FileStat::of(&meta), meta.is_dir()))
+                .map_err(at(path, "look at it"))
+        };
+        let (own, is_dir) = stat(&path)?;
+        let mut stamps = vec![(String::new(), own)];
+        if is_dir {
+            let walk = Walk::of(&path)?;
+            for dir in &walk.dirs {
+                stamps.push((dir.to_string(), stat(&dir.under(&path))?.0));
+            }
+            stamps.extend(walk.files.iter().map(|f| (f.rel.to_string(), f.stat)));
+            stamps.sort();
+        }
+        Ok(stamps)
     }
 
     /// Reads everything again and remembers what it finds.
@@ -151,7 +214,13 @@ impl StatCache {
             });
         }
         let recorded_ns = now_ns();
-        let (digest, bytes_total) = Digest::of_file(path).map_err(at(path, "read it"))?;
+        let (digest, bytes_total) =
+            Digest::of_file_until(path, &|| self.stop.get().is_some_and(|stop| stop())).map_err(
+                |e| match e.kind() {
+                    std::io::ErrorKind::Interrupted => StoreError::Cancelled,
+                    _ => at(path, "read it")(e),
+                },
+            )?;
         let after = FileStat::of(&fs::metadata(path).map_err(at(path, "look at it"))?);
         if after != stat || bytes_total != stat.bytes {
             return Err(StoreError::Changed {

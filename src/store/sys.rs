@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 /// What tells that a file is still the same one with the same bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct FileStat {
     pub dev: u64,
     pub ino: u64,
@@ -244,6 +244,27 @@ fn file_system_kind(path: &Path) -> Option<i64> {
     Some(unsafe { info.assume_init() }.f_type as i64 & 0xffff_ffff)
 }
 
+/// Somebody has a file open for writing, or has mapped it so. `false` also where the file system cannot tell.
+pub(crate) fn is_open_for_writing(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let Ok(file) = File::open(path) else {
+            return false;
+        };
+        // A lease for reading is given to nobody while there is a writer. It goes with the descriptor.
+        // SAFETY: system calls on a descriptor that is open.
+        unsafe {
+            libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == -1
+                && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 /// The file system answers from another machine or a user process: its clock and inode numbers are its own.
 pub(crate) fn is_remote_filesystem(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
@@ -330,6 +351,20 @@ mod tests {
         assert_eq!(fs::read(&a).unwrap(), b"a");
         assert!(c.is_dir());
         assert!(exchange(&dir.path().join("none"), &c, &dir.path().join("aside")).is_err());
+    }
+
+    #[test]
+    fn case_35_a_writer_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "a").unwrap();
+        assert!(!is_open_for_writing(&path));
+        let writer = File::options().write(true).open(&path).unwrap();
+        assert!(is_open_for_writing(&path));
+        drop(writer);
+        let reader = File::open(&path).unwrap();
+        assert!(!is_open_for_writing(&path));
+        drop(reader);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Signer {
     /// # Errors
     /// As [`Signer::load`].
     pub fn of_user() -> anyhow::Result<Option<Signer>> {
-        Signer::load(&|name| std::env::var(name).ok(), &mut ask_on_terminal)
+        Signer::load(&crate::credentials::var, &mut ask_on_terminal)
     }
 
     /// The key as the module says; `None` where there is none.

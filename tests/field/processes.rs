@@ -27,15 +27,23 @@ fn case_52_a_daemon_of_a_stage_does_not_outlive_it() {
     run: |
       exec 3<>$PWD/out.txt
       echo good >&3
-      setsid sh -c '(sleep 2; echo late >&3; sleep 300) & sleep 300' &
+      setsid sh -c '(UNTIL; echo late >&3; sleep 300) & sleep 300' &
       setsid sh -c 'exec 3>&-; echo $$ > pid; sleep 300' &
       until test -s pid; do sleep 0.02; done
     outputs: {out: out.txt, pid: pid}
+    sandbox: off
   use:
     needs: {in: make.out}
-    run: "sleep 3; cat ${needs.in} > ${outputs.out}"
+    run: "touch BEGUN; sleep 1; cat ${needs.in} > ${outputs.out}"
     outputs: {out: out.txt}
+    sandbox: off
 "#,
+    );
+    let begun = space.path("begun");
+    space.edit("pipeline.yaml", "UNTIL", &until(&begun)).edit(
+        "pipeline.yaml",
+        "BEGUN",
+        &begun.to_string_lossy(),
     );
     space.ok(&["run"]);
     assert_eq!(space.read("artifacts/use/out.txt"), "good\n");
@@ -175,4 +183,358 @@ fn case_06_ignored_signals_stay_ignored() {
     }
     space.write("go", "");
     assert_eq!(wait(child).status.code(), Some(0));
+}
+
+/// A kind in a shell script that copies its input; `worker` holds what it does before.
+fn copying_kind(worker: &str) -> String {
+    format!(
+        r#"#!/bin/sh
+set -eu
+case "$1" in
+describe) echo '{{"name": "copy", "revision": 1, "summary": "Copies.", "inputs": [{{"name": "in"}}], "outputs": [{{"name": "out", "path": "out.txt"}}]}}' ;;
+check) cat > /dev/null; echo '{{"params": {{}}}}' ;;
+worker)
+    path=$(sed -n 's/.*"path":"\([^"]*\)".*/\1/p' "$2")
+    mkdir -p out
+    {worker}
+    echo '{{"version": 1}}' > outcome.json ;;
+esac
+"#
+    )
+}
+
+/// Somebody switches branches while a stage waits for its turn.
+#[test]
+fn case_50_an_input_that_changed_before_it_was_placed_is_noticed() {
+    for path in ["in.txt", "data/x"] {
+        let space = TestSpace::new();
+        space.write("in.txt", "A\n").write("data/x", "A\n");
+        let (go, started) = (space.path("go"), space.path("started"));
+        space.write(
+            "pipeline.yaml",
+            format!(
+                "version: 1\nname: n\nstages:\n  wait: {{run: \"touch {}; {}; touch $PWD/o\", outputs: {{o: o}}, sandbox: off}}\n  \
+                 use: {{needs: {{in: {{file: in.txt}}, d: {{dir: data}}}}, run: \"cat ${{needs.in}} ${{needs.d}}/x > ${{outputs.o}}\", outputs: {{o: o}}}}\n",
+                started.display(),
+                until(&go)
+            ),
+        );
+        let child = space.start(&["run", "-j1"]);
+        space.wait_for("started");
+        space.write(path, "B\n");
+        space.write("go", "");
+        assert_eq!(wait(child).status.code(), Some(3), "{path}");
+        space.write(path, "A\n");
+        space.ok(&["run"]);
+        assert_eq!(space.read("artifacts/use/o"), "A\nA\n");
+    }
+}
+
+/// A kind reads its inputs where they lie, while it runs.
+#[test]
+fn case_50_an_input_that_was_something_else_for_a_while_is_noticed() {
+    let space = space(
+        "  copy: {uses: ./tools/copy, needs: {in: {file: in.txt}}}\n  all: {uses: ./tools/copy, needs: {in: {dir: data}}}\ndefaults: {sandbox: off}\n",
+    );
+    let (go, started) = (space.path("go"), space.path("started"));
+    let program = copying_kind(&format!(
+        "touch {}; {}; cp -r \"$path\" out/out.txt; sleep 1",
+        started.display(),
+        until(&go)
+    ));
+    write_program(&space, "tools/copy", &program);
+    space.write("in.txt", "A\n").write("data/x", "A\n");
+    for (target, path) in [("copy", "in.txt"), ("all", "data/more")] {
+        let child = space.start(&["run", target]);
+        space.wait_for("started");
+        let before = space.exists(path);
+        space.write(path, "B\n");
+        space.write("go", "");
+        std::thread::sleep(Duration::from_millis(500));
+        match before {
+            true => space.write(path, "A\n"),
+            false => space.remove(path),
+        };
+        assert_eq!(wait(child).status.code(), Some(3), "{path}");
+        space.remove("started").remove("go");
+    }
+    space.write("go", "");
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/copy/out.txt"), "A\n");
+    assert!(!space.exists("artifacts/all/out.txt/more"));
+}
+
+/// A command read its copy; a backup or `touch` over the original takes no result away.
+#[test]
+fn case_50_a_touched_original_of_a_copy_is_no_change() {
+    let space = TestSpace::new();
+    space.write("in.txt", "A\n");
+    let (go, started) = (space.path("go"), space.path("started"));
+    space.write(
+        "pipeline.yaml",
+        format!(
+            "version: 1\nname: n\nstages:\n  use: {{needs: {{in: {{file: in.txt}}}}, run: \"touch {}; {}; cat ${{needs.in}} > ${{outputs.o}}\", outputs: {{o: o}}, sandbox: off}}\n",
+            started.display(),
+            until(&go)
+        ),
+    );
+    let child = space.start(&["run"]);
+    space.wait_for("started");
+    space.write("in.txt", "B\n");
+    space.write("in.txt", "A\n");
+    space.write("go", "");
+    assert_eq!(wait(child).status.code(), Some(0));
+    assert_eq!(space.read("artifacts/use/o"), "A\n");
+}
+
+fn write_program(space: &TestSpace, path: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    space.write(path, text);
+    std::fs::set_permissions(space.path(path), std::fs::Permissions::from_mode(0o755))
+        .expect("a program");
+}
+
+/// The program is edited while its stage waits, or while it runs and set back.
+#[test]
+fn case_51_a_program_that_changes_is_noticed() {
+    let space = TestSpace::new();
+    let (go, started) = (space.path("go"), space.path("started"));
+    space.write("in.txt", "A\n");
+    let waiting = format!("touch {}; {}", started.display(), until(&go));
+    space.write(
+        "pipeline.yaml",
+        format!(
+            "version: 1\nname: n\nstages:\n  wait: {{run: \"{waiting}; touch $PWD/o\", outputs: {{o: o}}, sandbox: off}}\n  \
+             copy: {{uses: ./tools/copy, needs: {{in: {{file: in.txt}}}}}}\ndefaults: {{sandbox: off}}\n",
+        ),
+    );
+    let program = |worker: &str| {
+        write_program(&space, "tools/next", &copying_kind(worker));
+        std::fs::rename(space.path("tools/next"), space.path("tools/copy")).expect("a program");
+    };
+    std::fs::create_dir(space.path("tools")).expect("a directory");
+    let old = format!("{waiting}; cat \"$path\" > out/out.txt");
+    for (target, is_set_back) in [("wait", false), ("copy", true)] {
+        program(&old);
+        let child = match is_set_back {
+            false => space.start(&["run", "-j1", "--force"]),
+            true => space.start(&["run", target]),
+        };
+        space.wait_for("started");
+        program("echo new > out/out.txt");
+        if is_set_back {
+            program(&old);
+        }
+        space.write("go", "");
+        assert_eq!(wait(child).status.code(), Some(3), "{is_set_back}");
+        space.remove("started").remove("go");
+    }
+    space.write("go", "");
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/copy/out.txt"), "A\n");
+}
+
+#[test]
+fn case_51_a_tool_that_changes_while_its_stage_runs_is_noticed() {
+    let mut space = TestSpace::new();
+    let bin = space.path("../bin");
+    std::fs::create_dir(&bin).expect("a directory");
+    let tool = |space: &TestSpace, version: &str| {
+        let text = format!("#!/bin/sh\necho {version}\n");
+        write_program(space, "../bin/my-tool", &text);
+    };
+    tool(&space, "1");
+    space.set_env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    space.write(
+        "pipeline.yaml",
+        "version: 1\nname: n\nstages:\n  a: {run: \"my-tool > ${outputs.o}; sleep 2\", tools: [my-tool], outputs: {o: o}}\n",
+    );
+    let child = space.start(&["run"]);
+    std::thread::sleep(Duration::from_millis(1000));
+    tool(&space, "2");
+    assert_eq!(wait(child).status.code(), Some(3));
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/a/o"), "2\n");
+}
+
+/// Keys of CI live in the environment, and any stage could read them there.
+#[test]
+fn case_53_secrets_of_the_program_are_nobodys() {
+    let mut space = space(
+        r#"
+  kind: {uses: ./tools/env, needs: {}}
+  spy:
+    run: "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c 'very-''secret' > ${outputs.out} || true"
+    outputs: {out: out.txt}
+    sandbox: off
+"#,
+    );
+    let program =
+        copying_kind("env > out/out.txt").replace("Copies.\"", "'\"$(env | tr '\\n\"' '  ')\"'\"");
+    write_program(
+        &space,
+        "tools/env",
+        &program.replace(r#"{"name": "in"}"#, ""),
+    );
+    for name in [
+        "REPRO_SIGNING_KEY",
+        "REPRO_KEY_PASSPHRASE",
+        "AWS_SECRET_ACCESS_KEY",
+        "MY_TOKEN",
+    ] {
+        space.set_env(name, "very-secret");
+    }
+    space.set_env("HTTPS_PROXY", "http://me:very-secret@proxy");
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/spy/out.txt"), "0\n");
+    let seen = space.read("artifacts/kind/out.txt");
+    assert!(!seen.contains("very-secret"), "{seen}");
+    assert!(!seen.contains("REPRO_"), "{seen}");
+    let described = space.ok(&["kinds", "./tools/env", "--json"]);
+    assert!(described.contains("LANG=C.UTF-8"), "{described}");
+    assert!(!described.contains("very-secret"), "{described}");
+    assert!(!described.contains("REPRO_"), "{described}");
+}
+
+/// Who only looks at a project that somebody sent must not run its programs.
+#[test]
+fn case_53_commands_that_only_look_run_nothing_of_the_project() {
+    let space = space(
+        "  copy: {uses: ./tools/copy, needs: {in: {file: in.txt}}}\n  tool: {run: \"touch ${outputs.o}\", outputs: {o: o}, tools: [{program: sh, version: VERSION}]}\n",
+    );
+    let version = space.path("version.sh");
+    space.edit("pipeline.yaml", "VERSION", &version.to_string_lossy());
+    let lookers: &[&[&str]] = &[
+        &["status"],
+        &["why", "copy"],
+        &["run", "-n"],
+        &["dag"],
+        &["metrics"],
+    ];
+    let armed =
+        |text: &str| format!("#!/bin/sh\ntouch ran /tmp/ran 2>/dev/null; echo RAN >&2\n{text}");
+    let program = copying_kind("cat \"$path\" > out/out.txt");
+    space.write("in.txt", "A\n");
+    write_program(&space, "tools/copy", &armed(&program));
+    write_program(&space, "version.sh", &armed("echo 1"));
+    for args in lookers {
+        let said = space.run(args);
+        assert!(!said.err.contains("RAN"), "{args:?}: {}", said.err);
+        if said.code != 0 {
+            assert!(
+                said.err.contains("`repro run` asks it"),
+                "{args:?}: {}",
+                said.err
+            );
+        }
+    }
+    write_program(&space, "tools/copy", &program);
+    write_program(&space, "version.sh", "#!/bin/sh\necho 1\n");
+    space.ok(&["run"]);
+    // What a run heard is enough, and certain until a program changes.
+    let said = space.run(&["status"]).expect(0, &[]);
+    assert!(!said.err.contains("certain after"), "{}", said.err);
+    write_program(&space, "tools/copy", "#!/bin/sh\necho RAN >&2; exit 9\n");
+    for args in lookers {
+        let said = space.run(args);
+        assert!(!said.err.contains("RAN"), "{args:?}: {}", said.err);
+        assert_ne!(said.code, 2, "{args:?}: {}", said.err);
+    }
+    let said = space.run(&["status"]).expect(0, &[]);
+    assert!(
+        said.err.contains("certain after `repro run`"),
+        "{}",
+        said.err
+    );
+}
+
+/// Asked, a program may read the project and write nothing.
+#[test]
+fn case_53_programs_are_asked_confined() {
+    let space = space("  copy: {uses: ./tools/copy, needs: {in: {file: in.txt}}}\n");
+    let home = space.path("../home/secret");
+    std::fs::write(&home, "very-secret").expect("a file");
+    let text = copying_kind("cat \"$path\" > out/out.txt").replace(
+        "case \"$1\" in",
+        &format!(
+            "if [ \"$1\" != worker ]; then ! touch ran 2>/dev/null || touch \"$TMPDIR/x\"; touch {0}/ran 2>/dev/null && exit 7; cat {1} 2>/dev/null && exit 8; fi\ncase \"$1\" in",
+            space.project.display(),
+            home.display()
+        ),
+    );
+    space.write("in.txt", "A\n");
+    write_program(&space, "tools/copy", &text);
+    space.ok(&["run"]);
+    assert!(!space.exists("ran"));
+}
+
+/// The project, the store and the program as an ordinary user has them; root may write anywhere.
+fn as_nobody(space: &TestSpace, args: &[&str]) -> std::process::Command {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    let mut command = space.command(args);
+    // SAFETY: geteuid has no preconditions.
+    if unsafe { libc::geteuid() } == 0 {
+        let root = space.project.parent().expect("a parent");
+        std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o755)).expect("modes");
+        let mut todo = vec![root.to_owned()];
+        while let Some(path) = todo.pop() {
+            let _ = chown(&path, Some(65534), Some(65534));
+            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            todo.extend(entries.filter(|e| !e.path().is_symlink()).map(|e| e.path()));
+        }
+        command.uid(65534).gid(65534);
+    }
+    command
+}
+
+#[test]
+fn case_56_read_only_outputs_are_kept_like_others() {
+    let space = space(
+        r#"
+  make:
+    run: "mkdir -p d/e; echo a > d/e/f; echo b > g; chmod 555 d/e d; chmod 000 g d/e/f"
+    outputs: {d: d, g: g}
+"#,
+    );
+    space
+        .run_command(as_nobody(&space, &["run"]))
+        .expect(0, &[]);
+    assert_eq!(space.read("artifacts/make/d/e/f"), "a\n");
+    assert_eq!(space.read("artifacts/make/g"), "b\n");
+}
+
+#[test]
+fn case_56_read_only_directories_of_a_killed_stage_are_removed() {
+    let space = space(
+        r#"
+  make:
+    run: "mkdir -p d/e; touch d/e/f; chmod 555 d/e d; touch ${outputs.o}; sleep 1000"
+    outputs: {o: o}
+"#,
+    );
+    let mut child = as_nobody(&space, &["run"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    for _ in 0..3000 {
+        if space
+            .store_files("tmp")
+            .iter()
+            .any(|p| p.ends_with("work/o"))
+        {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    crate::support::processes::kill_dead(&mut child);
+    space.expect_no_processes();
+    space.edit("pipeline.yaml", "; sleep 1000", "");
+    space
+        .run_command(as_nobody(&space, &["run"]))
+        .expect(0, &[]);
+    let left = std::fs::read_dir(space.store.join("tmp")).expect("a directory");
+    let left: Vec<_> = left.flatten().map(|e| e.file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

@@ -25,6 +25,11 @@ fn kind_stage(text: &str, outputs: &[&str]) -> Bench {
     bench
 }
 
+fn describe_at(path: &Path) -> anyhow::Result<Arc<Kind>> {
+    let root = path.parent().unwrap().parent().unwrap();
+    external::Asker::new(root, Asking::Programs, Arc::new(Memory::none())).describe(path)
+}
+
 fn kind(program: Program) -> Kind {
     Kind {
         name: "thing".into(),
@@ -172,7 +177,7 @@ else:
 fn a_program_of_the_project_is_a_kind() {
     let mut bench = Bench::new("", &[]);
     let path = script(&bench, "project/tools/double", PROGRAM);
-    let kind = external::describe(&path).unwrap();
+    let kind = describe_at(&path).unwrap();
     assert_eq!(
         (kind.name.as_str(), kind.revision, kind.inputs[0].required),
         ("double", 2, true)
@@ -219,18 +224,15 @@ fn programs_that_break_the_protocol() {
     let bench = Bench::new("", &[]);
     let describe = |text: &str| {
         let path = script(&bench, "project/bad", text);
-        format!(
-            "{:#}",
-            external::describe(&path).err().expect("it should fail")
-        )
+        format!("{:#}", describe_at(&path).err().expect("it should fail"))
     };
     assert!(describe("#!/bin/sh\necho oops >&2; exit 3").contains("oops"));
     assert!(describe("#!/bin/sh\necho '{}'").contains("missing field `name`"));
     assert!(describe("#!/bin/sh\necho 'hello'").contains("does not answer in format 1"));
     let plain = bench.file("project/plain", "not a program");
-    assert!(format!("{:#}", external::describe(&plain).err().unwrap()).contains("executable"));
+    assert!(format!("{:#}", describe_at(&plain).err().unwrap()).contains("executable"));
     assert!(
-        external::describe(Path::new("/nonexistent/x"))
+        describe_at(Path::new("/nonexistent/x"))
             .err()
             .unwrap()
             .to_string()
@@ -242,7 +244,7 @@ fn programs_that_break_the_protocol() {
         "project/half",
         "#!/bin/sh\ntest $1 = check && exit 9\necho '{\"name\":\"h\",\"revision\":1,\"summary\":\"\",\"inputs\":[]}'",
     );
-    let kind = external::describe(&path).unwrap();
+    let kind = describe_at(&path).unwrap();
     let problems = (kind.check)(&CheckRequest {
         params: &json!({}),
         needs: &[],
