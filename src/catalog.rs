@@ -148,6 +148,8 @@ pub struct StatePoint {
 /// One row of a table artifact, as `repro metrics` shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableRow {
+    /// Which of several alike the row is about: a cell of a summarised matrix.
+    pub run: Option<String>,
     /// Group or stage the row belongs to.
     pub stage: Option<String>,
     /// Seed, where the table has one.

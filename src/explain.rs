@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::record::event::Change;
+use crate::ui::begun;
 
 /// The fields in which two pre-images differ, sorted by field. A text that is no JSON differs as a whole.
 pub fn changes(old: &str, new: &str) -> Vec<Change> {
@@ -104,6 +105,53 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
+/// As [`plain`], no longer than a line.
+fn brief(value: &Value) -> String {
+    let text = plain(value);
+    let line = text.lines().next().unwrap_or_default();
+    match line.len() < text.len() {
+        true => format!("{} …", begun(line, TEXT_SHOWN)),
+        false => begun(line, TEXT_SHOWN),
+    }
+}
+
+/// Characters of a text that are shown in one line, and of a line of a script.
+const TEXT_SHOWN: usize = 100;
+/// Characters before the place where two texts begin to differ.
+const BEFORE: usize = 20;
+/// Lines of a script that are shown on each side of a change.
+const LINES_SHOWN: usize = 8;
+
+/// Two long texts around the place where they begin to differ.
+fn around_difference(old: &str, new: &str) -> (String, String) {
+    let same = old
+        .chars()
+        .zip(new.chars())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let from = match old.chars().count().max(new.chars().count()) > TEXT_SHOWN {
+        true => same.saturating_sub(BEFORE),
+        false => 0,
+    };
+    let cut = |text: &str| {
+        let rest: String = text.chars().skip(from).collect();
+        let dots = if from > 0 { "…" } else { "" };
+        format!("{dots}{}", begun(&rest, TEXT_SHOWN))
+    };
+    (cut(old), cut(new))
+}
+
+/// The lines of one side, each with its sign; of many the first.
+fn side(text: &mut String, sign: char, lines: &[&str]) {
+    for line in lines.iter().take(LINES_SHOWN) {
+        text.push_str(&format!("\n      {sign} {}", begun(line, TEXT_SHOWN)));
+    }
+    if lines.len() > LINES_SHOWN {
+        let more = lines.len() - LINES_SHOWN;
+        text.push_str(&format!("\n      {sign} … and {more} more lines"));
+    }
+}
+
 fn shorten(text: &str) -> String {
     match text.split_once(':') {
         Some((shape @ ("file" | "tree"), hex)) if hex.len() == 64 => {
@@ -128,17 +176,17 @@ pub fn render(change: &Change) -> String {
                 .take_while(|(a, b)| a == b)
                 .count();
             let mut text = format!("{} (line {})", change.field, head + 1);
-            for line in &old[head..old.len() - tail] {
-                text.push_str(&format!("\n      - {line}"));
-            }
-            for line in &new[head..new.len() - tail] {
-                text.push_str(&format!("\n      + {line}"));
-            }
+            side(&mut text, '-', &old[head..old.len() - tail]);
+            side(&mut text, '+', &new[head..new.len() - tail]);
             text
         }
-        (Some(old), Some(new)) => format!("{}: {} → {}", change.field, plain(old), plain(new)),
-        (Some(old), None) => format!("{}: {} → (gone)", change.field, plain(old)),
-        (None, Some(new)) => format!("{}: (absent) → {}", change.field, plain(new)),
+        (Some(Value::String(old)), Some(Value::String(new))) => {
+            let (old, new) = around_difference(&shorten(old), &shorten(new));
+            format!("{}: {old} → {new}", change.field)
+        }
+        (Some(old), Some(new)) => format!("{}: {} → {}", change.field, brief(old), brief(new)),
+        (Some(old), None) => format!("{}: {} → (gone)", change.field, brief(old)),
+        (None, Some(new)) => format!("{}: (absent) → {}", change.field, brief(new)),
         (None, None) => change.field.clone(),
     }
 }
@@ -160,6 +208,32 @@ mod tests {
             ]
         );
         assert!(changes(old, old).is_empty());
+    }
+
+    #[test]
+    fn case_27_a_long_script_is_shown_where_it_changed() {
+        let script = |word: &str| {
+            let long = "x = 1; ".repeat(3000);
+            serde_json::json!({"command": {"script": format!("{long}{word}; {long}")}}).to_string()
+        };
+        let said = render(&changes(&script("old"), &script("new"))[0]);
+        assert!(said.chars().count() < 300, "{said}");
+        assert!(said.contains("old;") && said.contains("new;"), "{said}");
+        let lines = |n: usize| {
+            let script: String = (0..n).map(|i| format!("line {i}\n")).collect();
+            serde_json::json!({"command": {"script": script}}).to_string()
+        };
+        let said = render(&changes(&lines(1), &lines(500))[0]);
+        assert!(
+            said.lines().count() < 12 && said.contains("more lines"),
+            "{said}"
+        );
+        let said = render(&Change {
+            field: "command.script".into(),
+            old: None,
+            new: Some("y".repeat(43_000).into()),
+        });
+        assert!(said.chars().count() < 200, "{said}");
     }
 
     #[test]

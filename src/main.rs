@@ -102,6 +102,7 @@ fn checked(checked: repro_stages::kind::Checked) -> Result<Checked, Vec<ParamPro
 
 fn read_table(path: &std::path::Path) -> anyhow::Result<Table> {
     let row = |r: repro_stages::table::MetricRow| TableRow {
+        run: r.run,
         stage: r.stage,
         seed: r.seed,
         epoch: r.epoch,

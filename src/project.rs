@@ -38,7 +38,10 @@ pub enum NoPipeline {
         reason: String,
     },
     /// None was named, and none was found from here upwards.
-    #[error("no pipeline.yaml in `{}` or above it", from.display())]
+    #[error(
+        "no pipeline.yaml in `{}` or above it; `repro init` makes one to begin with, and `repro run FILE` runs another file",
+        from.display()
+    )]
     NotFound {
         /// Where the search began.
         from: PathBuf,

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::run::verdict;
 use crate::survey::Survey;
@@ -19,6 +20,9 @@ pub struct ClaimsArgs {
     claims: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
+    /// Never use the network: verdicts that are on a remote only are open.
+    #[arg(long)]
+    offline: bool,
     /// Write an array with one object per claim: name, verdict (null when open), n, estimate, low, high, source ...
     #[arg(long)]
     json: bool,
@@ -45,11 +49,25 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
     let targets: Vec<_> = wanted.iter().map(|c| c.instance).collect();
     let survey = Survey::of(&session, &targets)?;
     let (mut decided, mut open, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let output_of = |claim: &crate::plan::Claim| -> Option<crate::digest::Content> {
+        let outputs = survey.results[claim.instance.0 as usize].as_ref()?;
+        outputs.first().copied()
+    };
+    let known = wanted.iter().filter_map(|c| output_of(c)).collect();
+    let absent = bring(&session, known, Network::unless(args.offline))?;
     for claim in wanted {
-        let output = survey.results[claim.instance.0 as usize]
+        let output = output_of(claim);
+        if let Some(why) = output.as_ref().and_then(|content| absent.get(content)) {
+            crate::say!(
+                "warning: the verdict on `{}` is on the remote only ({why}); `repro pull '{}'` gets it",
+                claim.name,
+                claim.name
+            );
+        }
+        match output
             .as_ref()
-            .and_then(|o| o.first());
-        match output {
+            .filter(|content| !absent.contains_key(content))
+        {
             Some(content) => {
                 let result = verdict(&session.store, claim, content)?;
                 values.push(serde_json::to_value(&result)?);

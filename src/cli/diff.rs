@@ -16,8 +16,13 @@ use crate::record::history::{self, Left, Run};
 use crate::record::journal;
 use crate::record::lockfile::LockFile;
 use crate::session::Session;
+use crate::ui::stage_of;
+use crate::ui::style::Colour;
 
 /// Compare two runs: changed keys and outputs, the fields that changed them, metrics, and verdicts.
+///
+/// First what was changed by hand, then what followed from it, then the verdicts of claims. Instances of one stage that changed
+/// for the same cause are told together, with the means of their metrics.
 ///
 /// Without arguments the last two runs. With one, that run and the last one. With --lock a lock file of another time
 /// (`git show HEAD~1:repro.lock | repro diff --lock -`) and the present one.
@@ -34,6 +39,9 @@ pub struct DiffArgs {
     /// Compare this lock file with repro.lock; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
+    /// Every instance and every input, instead of one entry for all that changed in the same way.
+    #[arg(long)]
+    all: bool,
     /// Never use the network: leave out metrics that are on a remote only.
     #[arg(long)]
     offline: bool,
@@ -76,6 +84,9 @@ struct ClaimDiff {
     estimate_b: Option<f64>,
 }
 
+/// Changed inputs of one instance that are told.
+const INPUTS_SHOWN: usize = 6;
+
 /// One side: key and outputs as texts, by instance.
 struct Side {
     key: String,
@@ -101,7 +112,7 @@ pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
     if args.json {
         output::json(&diff)?;
     } else {
-        output::text(&render(&diff))?;
+        output::text(&render(&diff, args.all))?;
     }
     Ok(Exit::Done)
 }
@@ -334,6 +345,7 @@ fn metric_diffs(
         });
         let name = |row: &crate::catalog::TableRow| {
             let parts = [
+                row.run.clone(),
                 row.stage.clone(),
                 row.seed.map(|s| format!("seed={s}")),
                 Some(metrics::full_name(row)),
@@ -359,60 +371,200 @@ fn metric_diffs(
         .collect()
 }
 
-fn render(diff: &Diff) -> String {
+/// For people: what changed and why, what follows from it, metrics, verdicts. Instances of one stage with one cause are told
+/// together, unless all are asked for.
+fn render(diff: &Diff, all: bool) -> String {
     let colour = output::colour();
     let mut text = format!("{} → {}\n", diff.a, diff.b);
     if diff.instances.is_empty() && diff.claims.is_empty() {
         text.push_str("no difference\n");
     }
-    for instance in &diff.instances {
-        let outputs = if instance.outputs.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", instance.outputs.join(", "))
-        };
-        text.push_str(&format!(
-            "{}: {}{outputs}\n",
-            colour.bold(&instance.instance),
-            instance.change
-        ));
-        for change in &instance.fields {
-            text.push_str(&format!("    {}\n", explain::render(change)));
-        }
-        let value = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), |v| format!("{v:.4}"));
-        for metric in &instance.metrics {
-            let by = metric
-                .a
-                .zip(metric.b)
-                .map(|(a, b)| format!(" ({:+.4})", b - a))
-                .unwrap_or_default();
-            text.push_str(&format!(
-                "    {}: {} → {}{by}\n",
-                metric.name,
-                value(metric.a),
-                value(metric.b)
-            ));
-        }
+    let mut groups = grouped(&diff.instances, all);
+    // What a person did comes before what followed from it; what claims compute is told by their verdicts.
+    groups.sort_by_key(|group| group.rank());
+    let mut is_shortened = false;
+    for group in &groups {
+        is_shortened |= group.render(&mut text, colour);
     }
+    for claim in &diff.claims {
+        text.push_str(&claim_line(claim, colour));
+    }
+    if is_shortened {
+        text.push_str(&colour.dim("(`--all` shows every instance)"));
+        text.push('\n');
+    }
+    text
+}
+
+fn claim_line(claim: &ClaimDiff, colour: Colour) -> String {
     let verdict = |v: Option<Verdict>| match v {
         Some(Verdict::Holds) => "holds",
         Some(Verdict::Refuted) => "refuted",
         Some(Verdict::Inconclusive) => "inconclusive",
-        None => "open",
+        None => "no verdict",
     };
-    for claim in &diff.claims {
-        let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
-        let estimates = format!(
-            "{} → {}",
-            number(claim.estimate_a),
-            number(claim.estimate_b)
-        );
-        text.push_str(&format!(
-            "claim {}: {} → {}, estimate {estimates}\n",
-            colour.bold(&claim.name),
-            verdict(claim.a),
-            verdict(claim.b)
-        ));
+    let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
+    let estimates = format!(
+        "{} → {}",
+        number(claim.estimate_a),
+        number(claim.estimate_b)
+    );
+    let verdicts = match claim.a == claim.b {
+        true => format!("{} as before", verdict(claim.b)),
+        false => colour.bold(&format!("{} → {}", verdict(claim.a), verdict(claim.b))),
+    };
+    format!(
+        "claim {}: {verdicts}, estimate {estimates}\n",
+        colour.bold(&claim.name)
+    )
+}
+
+/// Instances of one stage that changed in the same way and for the same cause.
+struct Group<'a> {
+    members: Vec<&'a InstanceDiff>,
+}
+
+/// Fields of the instance's own: those that are no inputs.
+fn own_fields(diff: &InstanceDiff) -> impl Iterator<Item = &Change> {
+    let is_own = |c: &&Change| !c.field.starts_with("inputs.");
+    diff.fields.iter().filter(is_own)
+}
+
+fn grouped(instances: &[InstanceDiff], all: bool) -> Vec<Group<'_>> {
+    let mut groups: Vec<(String, Group)> = Vec::new();
+    for diff in instances {
+        let mut id = format!("{} {}", stage_of(&diff.instance), diff.change);
+        for change in &diff.fields {
+            // Digests of inputs differ from instance to instance; which inputs they are does not.
+            match change.field.starts_with("inputs.") {
+                true => id.push_str(&format!(" {}", stage_of(&change.field))),
+                false => id.push_str(&format!(" {}", explain::render(change))),
+            }
+        }
+        match groups.iter_mut().find(|(other, _)| *other == id && !all) {
+            Some((_, group)) => group.members.push(diff),
+            None => groups.push((
+                id,
+                Group {
+                    members: vec![diff],
+                },
+            )),
+        }
     }
-    text
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+impl Group<'_> {
+    fn first(&self) -> &InstanceDiff {
+        self.members[0]
+    }
+
+    fn is_claim(&self) -> bool {
+        self.first().instance.starts_with("claim:")
+    }
+
+    /// Own changes, new and gone ones, what follows, claims.
+    fn rank(&self) -> u8 {
+        let first = self.first();
+        match first.change {
+            _ if self.is_claim() => 3,
+            "new" | "gone" => 1,
+            _ if own_fields(first).next().is_some() => 0,
+            _ => 2,
+        }
+    }
+
+    /// Whether something was left out.
+    fn render(&self, text: &mut String, colour: Colour) -> bool {
+        let first = self.first();
+        let outputs = match first.outputs.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", first.outputs.join(", ")),
+        };
+        let many = self.members.len() > 1;
+        let name = match many {
+            true => format!(
+                "{} instances of {}",
+                self.members.len(),
+                stage_of(&first.instance)
+            ),
+            false => first.instance.clone(),
+        };
+        text.push_str(&format!(
+            "{}: {}{outputs}\n",
+            colour.bold(&name),
+            first.change
+        ));
+        if many {
+            let (a, z) = (
+                &first.instance,
+                &self.members[self.members.len() - 1].instance,
+            );
+            text.push_str(&colour.dim(&format!("    {a} … {z}\n")));
+            for change in own_fields(first) {
+                text.push_str(&format!("    {}\n", explain::render(change)));
+            }
+            let inputs: BTreeSet<&str> = first
+                .fields
+                .iter()
+                .filter(|c| c.field.starts_with("inputs."))
+                .map(|c| stage_of(&c.field))
+                .collect();
+            for input in inputs {
+                text.push_str(&format!("    {input}: changed\n"));
+            }
+            self.render_means(text);
+            return true;
+        }
+        let (inputs, own): (Vec<&Change>, Vec<&Change>) = first
+            .fields
+            .iter()
+            .partition(|c| c.field.starts_with("inputs."));
+        for change in own {
+            text.push_str(&format!("    {}\n", explain::render(change)));
+        }
+        for change in inputs.iter().take(INPUTS_SHOWN) {
+            text.push_str(&format!("    {}\n", explain::render(change)));
+        }
+        if inputs.len() > INPUTS_SHOWN {
+            text.push_str(&format!(
+                "    … and {} more inputs\n",
+                inputs.len() - INPUTS_SHOWN
+            ));
+        }
+        for metric in &first.metrics {
+            text.push_str(&metric_line(&metric.name, metric.a, metric.b, ""));
+        }
+        false
+    }
+
+    /// Of every metric the mean over the instances that have it on both sides.
+    fn render_means(&self, text: &mut String) {
+        // A seed tells the members apart, as their names do.
+        let without_seed = |name: &str| -> String {
+            let words = name.split(' ').filter(|word| !word.starts_with("seed="));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let mut sums: BTreeMap<String, (f64, f64, u32)> = BTreeMap::new();
+        for metric in self.members.iter().flat_map(|m| &m.metrics) {
+            if let (Some(a), Some(b)) = (metric.a, metric.b) {
+                let sum = sums.entry(without_seed(&metric.name)).or_default();
+                *sum = (sum.0 + a, sum.1 + b, sum.2 + 1);
+            }
+        }
+        for (name, (a, b, n)) in sums {
+            let mean = |sum: f64| Some(sum / f64::from(n));
+            let over = format!(", mean over {n}");
+            text.push_str(&metric_line(&name, mean(a), mean(b), &over));
+        }
+    }
+}
+
+fn metric_line(name: &str, a: Option<f64>, b: Option<f64>, over: &str) -> String {
+    let value = |v: Option<f64>| v.map_or_else(|| "–".to_owned(), |v| format!("{v:.4}"));
+    let by = a
+        .zip(b)
+        .map(|(a, b)| format!(" ({:+.4})", b - a))
+        .unwrap_or_default();
+    format!("    {name}: {} → {}{by}{over}\n", value(a), value(b))
 }

@@ -12,7 +12,8 @@ use crate::ui::style::duration;
 
 /// List the runs of this project, newest first.
 ///
-/// A run that executed nothing is listed too; one that was killed has no counts. `repro show RUN` tells what a run did.
+/// A run that executed nothing is listed too; one that was killed has no counts. `repro show RUN` tells what a run did; for RUN
+/// the beginning of its name is enough, as far as no other run has it, or `last`, `last-1` ...
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
     /// At most this many runs.
@@ -49,25 +50,40 @@ pub fn main(_context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
         output::text("no run is recorded\n")?;
         return Ok(Exit::Done);
     }
-    let cells: Vec<Vec<String>> = runs.iter().map(row).collect();
-    let table = aligned(
-        &[
-            "run", "when", "executed", "cached", "failed", "took", "claims", "command",
-        ],
-        &cells,
-        output::colour(),
-        |_, _, cell| cell.to_owned(),
-    );
+    let cells: Vec<Vec<String>> = runs.iter().map(|run| row(run, &names)).collect();
+    let mut head = vec![
+        "run", "when", "executed", "cached", "failed", "took", "claims",
+    ];
+    let mut cells = cells;
+    // Most projects state none, and most lines have no more room.
+    if cells.iter().all(|row| row[6].is_empty()) {
+        head.remove(6);
+        cells.iter_mut().for_each(|row| drop(row.remove(6)));
+    }
+    head.push("command");
+    let table = aligned(&head, &cells, output::colour(), |_, _, cell| {
+        cell.to_owned()
+    });
     output::text(&table)?;
     Ok(Exit::Done)
 }
 
-fn row(run: &Run) -> Vec<String> {
+/// The beginning that no other run has, to the minute at least: every command takes it for the run.
+fn short_name<'a>(name: &'a str, names: &[String]) -> &'a str {
+    let is_unique = |short: &str| names.iter().filter(|n| n.starts_with(short)).count() == 1;
+    let shorter = (13..name.len()).filter_map(|end| name.get(..end));
+    shorter
+        .into_iter()
+        .find(|short| is_unique(short))
+        .unwrap_or(name)
+}
+
+fn row(run: &Run, names: &[String]) -> Vec<String> {
     let command = run.args().get(1..).unwrap_or_default().join(" ");
     let Some(summary) = run.summary() else {
         return vec![
-            run.name.clone(),
-            output::when(run.at()),
+            short_name(&run.name, names).to_owned(),
+            day(run.at()),
             "?".into(),
             "?".into(),
             "?".into(),
@@ -86,7 +102,7 @@ fn row(run: &Run) -> Vec<String> {
     let claims = [
         (count(Verdict::Holds), "hold"),
         (count(Verdict::Refuted), "refuted"),
-        (count(Verdict::Inconclusive), "open"),
+        (count(Verdict::Inconclusive), "inconclusive"),
     ];
     let claims: Vec<String> = claims
         .iter()
@@ -94,14 +110,14 @@ fn row(run: &Run) -> Vec<String> {
         .map(|(n, word)| format!("{n} {word}"))
         .collect();
     let took = duration(summary.wall_s)
-        + if summary.interrupted {
-            " (interrupted)"
-        } else {
-            ""
+        + match (summary.interrupted, summary.dry_run) {
+            (true, _) => ", interrupted",
+            (_, true) => ", dry run",
+            _ => "",
         };
     vec![
-        run.name.clone(),
-        output::when(run.at()),
+        short_name(&run.name, names).to_owned(),
+        day(run.at()),
         summary.executed.to_string(),
         summary.cached.to_string(),
         (summary.failed + summary.unstable).to_string(),
@@ -109,4 +125,10 @@ fn row(run: &Run) -> Vec<String> {
         claims.join(", "),
         command,
     ]
+}
+
+/// The minute in the user's zone, without the year, which the name of the run says.
+fn day(at: &str) -> String {
+    let when = output::when(at);
+    when.get(5..).unwrap_or(&when).to_owned()
 }

@@ -18,7 +18,7 @@ use crate::ui::aligned;
 ///
 /// Reads every output called `metrics`, every output file called `metrics.*` (JSON, YAML, CSV, TSV or Parquet; docs/data.md),
 /// and tables that built-in kinds wrote. Shown is the last value of each metric, called `split_name` (`test_accuracy`); one
-/// line per instance (and per group and seed where a table has several).
+/// line per instance (and per cell, group and seed where a table has several).
 #[derive(Debug, Clone, Args)]
 pub struct MetricsArgs {
     /// Stages or instances; all of them when absent.
@@ -38,7 +38,7 @@ pub struct MetricsArgs {
     /// Never use the network: say which tables are on a remote only, and leave them out.
     #[arg(long)]
     offline: bool,
-    /// Write an array with one object per row: instance, output, stage, seed, epoch, step, split, name, value.
+    /// Write an array with one object per row: instance, output, run, stage, seed, epoch, step, split, name, value.
     #[arg(long)]
     json: bool,
 }
@@ -79,12 +79,18 @@ pub fn read(
     }
 }
 
-/// The last row of each metric of each group and seed, in the order of first appearance.
+/// The last row of each metric of each cell, group and seed, in the order of first appearance.
 pub fn last(rows: Vec<TableRow>) -> Vec<TableRow> {
-    let mut at: BTreeMap<(Option<String>, Option<i64>, String), usize> = BTreeMap::new();
+    let mut at: BTreeMap<(Option<String>, Option<String>, Option<i64>, String), usize> =
+        BTreeMap::new();
     let mut kept: Vec<TableRow> = Vec::new();
     for row in rows {
-        let key = (row.stage.clone(), row.seed, full_name(&row));
+        let key = (
+            row.run.clone(),
+            row.stage.clone(),
+            row.seed,
+            full_name(&row),
+        );
         match at.get(&key) {
             Some(i) if (kept[*i].epoch, kept[*i].step) <= (row.epoch, row.step) => kept[*i] = row,
             Some(_) => {}
@@ -197,7 +203,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
 fn as_json(found: &Found) -> serde_json::Value {
     let row = &found.row;
     json!({
-        "instance": found.instance, "output": &*found.output.name, "stage": row.stage, "seed": row.seed, "epoch": row.epoch,
+        "instance": found.instance, "output": &*found.output.name, "run": row.run, "stage": row.stage, "seed": row.seed, "epoch": row.epoch,
         "step": row.step, "split": row.split, "name": row.name, "value": row.value,
     })
 }
@@ -220,6 +226,7 @@ fn all_table(found: &[Found]) -> String {
         .map(|f| {
             vec![
                 f.instance.to_owned(),
+                optional(f.row.run.clone()),
                 optional(f.row.stage.clone()),
                 optional(f.row.seed),
                 optional(f.row.epoch),
@@ -231,7 +238,7 @@ fn all_table(found: &[Found]) -> String {
         .collect();
     aligned(
         &[
-            "instance", "group", "seed", "epoch", "step", "metric", "value",
+            "instance", "cell", "group", "seed", "epoch", "step", "metric", "value",
         ],
         &cells,
         output::colour(),
@@ -241,10 +248,11 @@ fn all_table(found: &[Found]) -> String {
 
 /// One table per set of metrics: instances that measure the same stand together.
 fn last_table(found: &[Found]) -> String {
-    type Line<'a> = (&'a str, Option<&'a str>, Option<i64>);
+    type Line<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<i64>);
     let mut lines: Vec<(Line, BTreeMap<String, f64>)> = Vec::new();
     for f in found {
-        let line: Line = (f.instance, f.row.stage.as_deref(), f.row.seed);
+        let (cell, group) = (f.row.run.as_deref(), f.row.stage.as_deref());
+        let line: Line = (f.instance, cell, group, f.row.seed);
         let here = match lines.iter().rposition(|(l, _)| *l == line) {
             Some(at) => at,
             None => {
@@ -264,17 +272,20 @@ fn last_table(found: &[Found]) -> String {
     }
     let mut text = String::new();
     for (names, members) in &tables {
-        let grouped = members.iter().any(|i| lines[*i].0.1.is_some());
-        let seeded = members.iter().any(|i| lines[*i].0.2.is_some());
+        let celled = members.iter().any(|i| lines[*i].0.1.is_some());
+        let grouped = members.iter().any(|i| lines[*i].0.2.is_some());
+        let seeded = members.iter().any(|i| lines[*i].0.3.is_some());
         let mut head = vec!["instance"];
+        head.extend(celled.then_some("cell"));
         head.extend(grouped.then_some("group"));
         head.extend(seeded.then_some("seed"));
         head.extend(names);
         let cells: Vec<Vec<String>> = members
             .iter()
             .map(|i| {
-                let ((instance, group, seed), values) = &lines[*i];
+                let ((instance, cell, group, seed), values) = &lines[*i];
                 let mut cells = vec![(*instance).to_owned()];
+                cells.extend(celled.then(|| optional(*cell)));
                 cells.extend(grouped.then(|| optional(*group)));
                 cells.extend(seeded.then(|| optional(*seed)));
                 cells.extend(values.values().map(|v| number(*v)));
@@ -298,6 +309,7 @@ mod tests {
     #[test]
     fn the_last_row_is_that_of_the_highest_epoch() {
         let row = |epoch: i64, value: f64| TableRow {
+            run: None,
             stage: None,
             seed: None,
             epoch: Some(epoch),

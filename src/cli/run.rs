@@ -15,7 +15,7 @@ use crate::record::event::{Event, Summary, Verdict};
 use crate::run::{self, OnFailure, Pull, Push, Reuse, RunOptions, Sharing};
 use crate::session::Session;
 use crate::terminal::{self, Colour, Unwritten};
-use crate::ui::{Bars, Lines, claims_table};
+use crate::ui::{Bars, Lines, Planned, claims_table};
 
 /// Run what has no recorded result, and show all outputs under artifacts/.
 ///
@@ -37,6 +37,9 @@ pub struct RunArgs {
     /// Execute the targets even if results are recorded, and compare the results.
     #[arg(short, long)]
     force: bool,
+    /// With --dry-run: name every instance, instead of one line for all that have the same cause.
+    #[arg(long, requires = "dry_run")]
+    all: bool,
     /// After a failure go on with everything that does not need the failed result.
     #[arg(short, long)]
     keep_going: bool,
@@ -76,7 +79,12 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     };
     session.believer = session.believer.in_scope(args.remote.scope()?);
     let cancel = Arc::new(Cancel::new()?);
-    watch_signals(&cancel)?;
+    // Events are for programs; whoever sits before them reads standard error.
+    let told = match args.json {
+        true => Told::Here,
+        false => Told::ByTheRun,
+    };
+    watch_signals(&cancel, told)?;
     let (sharing, why_no_remote) = sharing(args, &session)?;
     let options = RunOptions {
         targets,
@@ -198,6 +206,9 @@ fn display(
     if args.json {
         let unwritten = unwritten.clone();
         return Box::new(move |event| {
+            if matches!(event, Event::Said { .. }) {
+                return;
+            }
             let line = serde_json::to_string(event).map_err(std::io::Error::from);
             let written = line
                 .map_err(Unwritten::from)
@@ -235,39 +246,56 @@ fn display(
         return Box::new(move |event| bars.show(event));
     }
     let mut lines = Lines::new(colour);
+    if args.dry_run && !args.all {
+        let mut planned = Planned::new(colour);
+        return Box::new(move |event| {
+            if planned.take(event) {
+                return;
+            }
+            if matches!(event, Event::Summary(_)) {
+                planned.lines().iter().for_each(|line| terminal::say(line));
+            }
+            lines.show(event);
+        });
+    }
     Box::new(move |event| lines.show(event))
+}
+
+/// Who says what a signal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Whoever hears the signal, at once.
+    Here,
+    /// The run, among all else it says: bars on the terminal must not be written over.
+    ByTheRun,
 }
 
 /// Ctrl-C once: what runs may finish. Twice, or SIGTERM: it is told to end. Ctrl-C once more: it is killed; other signals come
 /// in pairs (a closed terminal sends SIGHUP twice). A signal that whoever started the program ignores (`nohup`, a shell's
 /// `&`) stays ignored.
-pub(super) fn watch_signals(cancel: &Arc<Cancel>) -> anyhow::Result<()> {
+pub(super) fn watch_signals(cancel: &Arc<Cancel>, told: Told) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let heard = [SIGINT, SIGTERM, SIGHUP]
         .into_iter()
         .filter(|s| !is_ignored(*s));
     let mut signals = signal_hook::iterator::Signals::new(heard)?;
     let cancel = cancel.clone();
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            let (level, text) = match cancel.level() {
-                CancelLevel::None if signal == SIGINT => (
-                    CancelLevel::Graceful,
-                    "interrupted: waiting for running stages to finish (press Ctrl-C again to stop them now)",
-                ),
-                CancelLevel::None | CancelLevel::Graceful => (
-                    CancelLevel::Now,
-                    "stopping: running stages have their `grace:` to save (Ctrl-C kills them)",
-                ),
-                CancelLevel::Now if signal == SIGINT => {
-                    (CancelLevel::Kill, "killing running stages")
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let level = match cancel.level() {
+                    CancelLevel::None if signal == SIGINT => CancelLevel::Graceful,
+                    CancelLevel::None | CancelLevel::Graceful => CancelLevel::Now,
+                    CancelLevel::Now if signal == SIGINT => CancelLevel::Kill,
+                    CancelLevel::Now | CancelLevel::Kill => continue,
+                };
+                cancel.raise(level);
+                if told == Told::Here {
+                    terminal::say(run::interruption(level));
                 }
-                CancelLevel::Now | CancelLevel::Kill => continue,
-            };
-            cancel.raise(level);
-            terminal::say(text);
-        }
-    })?;
+            }
+        })?;
     Ok(())
 }
 

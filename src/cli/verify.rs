@@ -103,7 +103,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
     session.store.start_lease()?;
     let survey = Survey::of(&session, &targets)?;
     let cancel = Arc::new(Cancel::new()?);
-    super::run::watch_signals(&cancel)?;
+    super::run::watch_signals(&cancel, super::run::Told::Here)?;
     let cpus = args
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));

@@ -48,6 +48,13 @@ pub enum Event {
         /// For the status line.
         text: String,
     },
+    /// A line that a running command wrote, for the status line. Not journalled, and not written as JSON.
+    Said {
+        /// Which.
+        instance: String,
+        /// The line.
+        line: String,
+    },
     /// An action was executed and its result recorded.
     Finished {
         /// Which.

@@ -78,7 +78,10 @@ impl Journal {
     /// Appends an event, unless it is of a sort that is not kept.
     pub fn note(&mut self, event: &Event) -> io::Result<()> {
         let keep = match event {
-            Event::Progress { .. } | Event::Planned { .. } | Event::Transfer { .. } => false,
+            Event::Progress { .. }
+            | Event::Said { .. }
+            | Event::Planned { .. }
+            | Event::Transfer { .. } => false,
             Event::Cached {
                 restored, changed, ..
             } => *restored || *changed,

@@ -43,7 +43,8 @@ impl Scheduler<'_> {
                 instance: Some(instance),
                 text,
             },
-            Note::Event(job::Event::State { .. }) | Note::Line(_) => return,
+            Note::Line(line) => Event::Said { instance, line },
+            Note::Event(job::Event::State { .. }) => return,
         };
         self.say(event);
     }

@@ -37,7 +37,10 @@ impl Scheduler<'_> {
             }
         }
         for claim in &self.session.plan.claims {
-            if let Some(outputs) = &self.results[claim.instance.0 as usize] {
+            // Of a verdict that is on a remote only nothing more is known in a dry run.
+            if let Some(outputs) = &self.results[claim.instance.0 as usize]
+                && (!self.options.dry_run || self.session.store.has(&outputs[0])?)
+            {
                 self.summary
                     .claims
                     .push(super::verdict(&self.session.store, claim, &outputs[0])?);

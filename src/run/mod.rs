@@ -24,7 +24,7 @@ pub use failed::sweep as sweep_failed;
 pub use flight::state_keys;
 pub use replay::{ReplayTerms, Replayed, replay};
 pub use scheduler::BrokenDown;
-pub use scheduler::run;
+pub use scheduler::{interruption, run};
 pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
 pub use visiting::{Door, visit};
 

@@ -123,7 +123,23 @@ pub(super) struct Scheduler<'a> {
     pub(super) away: Away,
     pub(super) desk: Option<Desk>,
     pub(super) to_publish: BTreeMap<InstanceIndex, Record>,
+    /// What of signals was told.
+    interruption_told: CancelLevel,
     pub(super) sink: &'a mut dyn FnMut(&Event),
+}
+
+/// What a run does that is interrupted, in words.
+pub fn interruption(level: CancelLevel) -> &'static str {
+    match level {
+        CancelLevel::None => "not interrupted",
+        CancelLevel::Graceful => {
+            "interrupted: waiting for running stages to finish (press Ctrl-C again to stop them now)"
+        }
+        CancelLevel::Now => {
+            "stopping: running stages have their `grace:` to save (Ctrl-C kills them)"
+        }
+        CancelLevel::Kill => "killing running stages",
+    }
 }
 
 /// Runs the plan of `session`; every event goes to `sink`.
@@ -195,6 +211,7 @@ pub fn run(
         away: Away::new(shown),
         desk: None,
         to_publish: BTreeMap::new(),
+        interruption_told: CancelLevel::None,
         session,
         sink,
     };
@@ -555,6 +572,7 @@ impl Scheduler<'_> {
             if self.options.cancel.level() != CancelLevel::None {
                 self.stopping = true;
                 self.summary.interrupted = true;
+                self.say_interrupted();
             }
             self.send_questions();
             if !self.stopping {
@@ -597,6 +615,19 @@ impl Scheduler<'_> {
             self.broken_down = Some(what);
             self.stopping = true;
             self.options.cancel.raise(CancelLevel::Now);
+        }
+    }
+
+    /// Told like everything else, so that it does not fall into the bars.
+    fn say_interrupted(&mut self) {
+        let level = self.options.cancel.level();
+        if self.interruption_told < level {
+            self.interruption_told = level;
+            let text = interruption(level).to_owned();
+            self.say(Event::Warning {
+                instance: None,
+                text,
+            });
         }
     }
 

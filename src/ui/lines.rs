@@ -4,11 +4,15 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::style::{Colour, bytes, duration};
+use super::width::begun;
 use crate::explain;
 use crate::record::event::{Event, Reason, Summary};
 
 /// How often one action may report progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// Characters of a reason in a line that tells of something else.
+const REASON_SHOWN: usize = 160;
 
 /// See the module.
 pub struct Lines {
@@ -57,6 +61,7 @@ impl Lines {
 pub fn text(event: &Event, colour: Colour) -> Vec<String> {
     match event {
         Event::RunStarted { .. }
+        | Event::Said { .. }
         | Event::Transfer { .. }
         | Event::Cached {
             restored: false, ..
@@ -183,7 +188,7 @@ pub fn reason_text(reason: &Reason) -> String {
             None => "(no recorded result)".into(),
             Some((first, rest)) => {
                 let first = explain::render(first);
-                let first = first.lines().next().unwrap_or_default();
+                let first = begun(first.lines().next().unwrap_or_default(), REASON_SHOWN);
                 if rest.is_empty() {
                     format!("({first})")
                 } else {

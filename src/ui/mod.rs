@@ -3,11 +3,16 @@
 //! Results go to standard output, talk to standard error.
 
 mod bars;
+mod echo;
 pub mod lines;
 mod patient;
+mod planned;
 pub mod style;
 mod table;
+mod width;
 
 pub use bars::Bars;
 pub use lines::Lines;
+pub use planned::{Planned, stage_of};
 pub use table::{aligned, claims_table};
+pub use width::{begun, shortened, width};

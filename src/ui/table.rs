@@ -1,39 +1,115 @@
-//! Tables of aligned columns, and the table of claims.
+//! Tables of aligned columns that fit the width of the terminal, and the table of claims.
 
 use super::style::Colour;
+use super::width::{shortened, width};
 use crate::record::event::{ClaimResult, Verdict};
 
-/// Lines of `rows` under `head`, columns aligned; `paint(row, column, cell)` colours a cell after it was measured.
+/// Columns of text are cut no further than this.
+const NARROWEST: usize = 12;
+/// Columns that are no wider than this are never cut.
+const SHORT: usize = 12;
+/// Between two columns.
+const GAP: usize = 2;
+
+/// Lines of `rows` under `head`, columns aligned, no wider than the terminal: long texts are shortened in the middle, and columns for
+/// which there is no room follow below, under their rows' first cells once more. `paint(row, column, cell)` colours a cell after
+/// it was measured.
 pub fn aligned(
     head: &[&str],
     rows: &[Vec<String>],
     colour: Colour,
     paint: impl Fn(usize, usize, &str) -> String,
 ) -> String {
-    let width = |column: usize| {
-        rows.iter()
-            .map(|r| r[column].chars().count())
-            .chain([head[column].chars().count()])
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    aligned_in(width(), head, rows, colour, paint)
+}
+
+fn aligned_in(
+    limit: usize,
+    head: &[&str],
+    rows: &[Vec<String>],
+    colour: Colour,
+    paint: impl Fn(usize, usize, &str) -> String,
+) -> String {
+    let mut widths: Vec<usize> = (0..head.len())
+        .map(|column| {
+            let cells = rows.iter().map(|r| r[column].chars().count());
+            cells
+                .chain([head[column].chars().count()])
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let can_give: Vec<bool> = (0..head.len())
+        .map(|column| widths[column] > SHORT && !rows.iter().all(|r| is_figure(&r[column])))
+        .collect();
+    narrow(&mut widths, &can_give, limit);
     let mut text = String::new();
-    let mut line = |cells: &[String], painted: &dyn Fn(usize, &str) -> String| {
-        let mut out = String::new();
-        for (column, cell) in cells.iter().enumerate() {
-            out.push_str(&painted(column, cell));
-            out.push_str(&" ".repeat(widths[column] - cell.chars().count() + 2));
+    for (i, block) in blocks(&widths, limit).iter().enumerate() {
+        if i > 0 {
+            text.push('\n');
         }
-        text.push_str(out.trim_end());
-        text.push('\n');
-    };
-    let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
-    line(&head, &|_, cell| colour.dim(cell));
-    for (i, row) in rows.iter().enumerate() {
-        line(row, &|column, cell| paint(i, column, cell));
+        let mut line = |cells: &[&str], painted: &dyn Fn(usize, &str) -> String| {
+            let mut out = String::new();
+            for column in block {
+                let cell = shortened(cells[*column], widths[*column]);
+                out.push_str(&painted(*column, &cell));
+                out.push_str(&" ".repeat(widths[*column] - cell.chars().count() + GAP));
+            }
+            text.push_str(out.trim_end());
+            text.push('\n');
+        };
+        line(head, &|_, cell| colour.dim(cell));
+        for (i, row) in rows.iter().enumerate() {
+            let row: Vec<&str> = row.iter().map(String::as_str).collect();
+            line(&row, &|column, cell| paint(i, column, cell));
+        }
     }
     text
+}
+
+/// Numbers, intervals and times: half of one says something else.
+fn is_figure(cell: &str) -> bool {
+    let begins = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '–' | '[' | '.');
+    cell.chars().next().is_none_or(begins)
+}
+
+/// Takes from the widest columns of text until all fit, or none has anything to give.
+fn narrow(widths: &mut [usize], can_give: &[bool], limit: usize) {
+    let total = |widths: &[usize]| {
+        let gaps = GAP * widths.len().saturating_sub(1);
+        widths.iter().sum::<usize>().saturating_add(gaps)
+    };
+    while total(widths) > limit {
+        let givers = widths.iter_mut().zip(can_give).filter(|(_, can)| **can);
+        match givers.map(|(width, _)| width).max() {
+            Some(widest) if *widest > NARROWEST => *widest -= 1,
+            _ => return,
+        }
+    }
+}
+
+/// Which columns stand side by side; the first one leads every block.
+fn blocks(widths: &[usize], limit: usize) -> Vec<Vec<usize>> {
+    let mut blocks: Vec<Vec<usize>> = Vec::new();
+    let mut used = 0;
+    for column in 0..widths.len() {
+        let more = GAP + widths[column];
+        match blocks.last_mut() {
+            Some(block) if used + more <= limit || block.len() == 1 && column > 0 => {
+                block.push(column);
+                used += more;
+            }
+            Some(_) => {
+                blocks.push(vec![0, column]);
+                used = widths[0] + more;
+            }
+            None => {
+                blocks.push(vec![column]);
+                used = widths[column];
+            }
+        }
+    }
+    blocks
 }
 
 /// One line per claim; empty for none.
@@ -73,4 +149,40 @@ pub fn claims_table(claims: &[ClaimResult], colour: Colour) -> String {
             _ => cell.to_owned(),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(limit: usize, columns: usize) -> String {
+        let head: Vec<String> = (0..columns).map(|c| format!("metric_{c}")).collect();
+        let mut head: Vec<&str> = head.iter().map(String::as_str).collect();
+        head[0] = "instance";
+        let row = |seed: usize| {
+            let name = format!("train[lr=0.1,model=a-rather-long-name,seed={seed}]");
+            let values = (1..columns).map(|c| format!("0.{c:04}"));
+            [name].into_iter().chain(values).collect()
+        };
+        let rows: Vec<Vec<String>> = (0..2).map(row).collect();
+        aligned_in(limit, &head, &rows, Colour::Off, |_, _, cell| {
+            cell.to_owned()
+        })
+    }
+
+    #[test]
+    fn case_26_tables_fit() {
+        for limit in [40, 60, 80, 120] {
+            for columns in [2, 5, 12] {
+                let text = table(limit, columns);
+                let widest = text.lines().map(|l| l.chars().count()).max();
+                assert!(widest <= Some(limit), "{limit} {columns}\n{text}");
+                // Nothing is left out, and every row is told by its beginning and its end.
+                assert!(text.contains(&format!("metric_{}", columns - 1)), "{text}");
+                assert!(text.contains("train[") && text.contains("=1]"), "{text}");
+            }
+        }
+        assert_eq!(table(usize::MAX, 12).lines().count(), 3);
+        assert_eq!(table(80, 12).lines().count(), 7);
+    }
 }

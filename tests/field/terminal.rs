@@ -1,1 +1,273 @@
 //! What is said, how much of it, and how wide.
+
+use crate::support::TestSpace;
+
+/// A matrix of forty, a table over it, and what is done with that.
+const WIDE: &str = r#"
+version: 1
+name: wide
+vars: {lr: 1, text: one}
+stages:
+  train:
+    matrix: {model: [a-rather-long-name, another-long-name], seed: {range: [0, 20, 1]}}
+    run: "echo ${vars.lr} ${matrix.model} ${matrix.seed} > ${outputs.m}"
+    outputs: {m: m.txt}
+  table:
+    needs: {all: "train[*].m"}
+    run: "cat ${needs.all} > ${outputs.t}"
+    outputs: {t: t.txt}
+"#;
+
+fn widest(text: &str) -> usize {
+    text.lines().map(|l| l.chars().count()).max().unwrap_or(0)
+}
+
+#[test]
+fn case_26_a_directory_without_a_pipeline_points_to_init() {
+    let space = TestSpace::new();
+    for command in ["run", "status"] {
+        let said = space.run(&[command]).expect(2, &[command]);
+        assert!(said.err.contains("`repro init`"), "{}", said.err);
+    }
+}
+
+#[test]
+fn case_26_tables_fit_in_eighty_columns() {
+    let mut space = TestSpace::with_pipeline(WIDE);
+    space.ok(&[
+        "run",
+        "--set",
+        "text=a value that makes the command line longer than anybody wants to see it",
+    ]);
+    space.ok(&["run"]);
+    for args in [&["log"][..], &["status"], &["status", "--all"]] {
+        let text = space.ok(args);
+        assert!(widest(&text) <= 80, "{args:?}\n{text}");
+    }
+    let log = space.ok(&["log"]);
+    assert!(log.contains('…'), "{log}");
+    // The name in the first column is enough for every command.
+    let run = log
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    space.ok(&["show", run]);
+    space.set_env("COLUMNS", "0");
+    assert!(
+        space
+            .ok(&["log"])
+            .contains("longer than anybody wants to see it")
+    );
+    space.set_env("COLUMNS", "50");
+    assert!(widest(&space.ok(&["status", "--all"])) <= 50);
+}
+
+#[test]
+fn case_27_what_has_one_cause_is_told_once() {
+    let space = TestSpace::with_pipeline(WIDE);
+    let said = space.run(&["run", "-n"]).expect(0, &["run"]);
+    assert!(said.err.lines().count() <= 5, "{}", said.err);
+    assert!(
+        said.err.contains("40 instances of train (first time)"),
+        "{}",
+        said.err
+    );
+    let said = space.run(&["run", "-n", "--all"]).expect(0, &["run"]);
+    assert!(said.err.lines().count() > 40, "{}", said.err);
+    space.ok(&["run"]);
+    space.ok(&["run", "--set", "lr=2"]);
+    let said = space.ok(&["diff"]);
+    assert!(said.lines().count() < 100, "{said}");
+    let first = said.lines().nth(1).unwrap();
+    assert!(first.contains("train"), "{said}");
+    assert!(space.ok(&["diff", "--all"]).lines().count() >= said.lines().count());
+}
+
+/// The verdict, and what was changed by hand, stand where they are seen.
+#[test]
+fn case_27_a_script_of_many_kilobytes_is_not_printed() {
+    let script = |word: &str| format!("{} echo {word} > ${{outputs.o}}", "true;".repeat(9000));
+    let pipeline = |word: &str| {
+        format!(
+            "version: 1\nname: long\nstages:\n  a:\n    run: '{}'\n    outputs: {{o: o.txt}}\n",
+            script(word)
+        )
+    };
+    let space = TestSpace::with_pipeline(&pipeline("one"));
+    space.ok(&["run"]);
+    space.write("pipeline.yaml", pipeline("two"));
+    for args in [&["why", "a"][..], &["run"], &["diff"]] {
+        let said = space.run(args).expect(0, args);
+        let text = said.out + &said.err;
+        assert!(text.len() < 2000, "{args:?}: {} bytes", text.len());
+        assert!(args[0] == "run" || text.contains("two"), "{args:?}\n{text}");
+    }
+}
+
+#[test]
+fn case_3_every_cell_of_a_summary_is_a_row() {
+    let space = TestSpace::with_pipeline(
+        r#"
+version: 1
+name: cells
+vars: {epochs: 1}
+stages:
+  data: {uses: download, with: {dataset: shapes, shapes: {train: 60, test: 20}}}
+  train:
+    uses: train
+    matrix: {lr: [0.01, 0.1], seed: [0, 1]}
+    needs: {train: data.train, test: data.test}
+    with: {model: {mlp: {hidden: [4]}}, seed: "${matrix.seed}", length: {epochs: "${vars.epochs}"}, optimizer: {sgd: {lr: "${matrix.lr}"}}}
+  summary:
+    uses: summarise
+    needs: {tables: "train[*].metrics"}
+    with: {of: test_loss, over: seed}
+"#,
+    );
+    space.ok(&["run"]);
+    let said = space.ok(&["metrics", "summary"]);
+    let head = said.lines().next().unwrap();
+    assert!(head.contains("cell"), "{said}");
+    assert!(
+        said.contains("lr=0.01") && said.contains("lr=0.1 "),
+        "{said}"
+    );
+    let rows = space.json(&["metrics", "summary"]);
+    let cells: std::collections::BTreeSet<&str> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|r| r["run"].as_str())
+        .collect();
+    assert_eq!(cells.len(), 2, "{rows}");
+    space.ok(&["run", "--set", "epochs=2"]);
+    let said = space.ok(&["diff", "--all"]);
+    assert!(
+        said.contains("lr=0.01 ") && said.contains("lr=0.1 "),
+        "{said}"
+    );
+}
+
+#[test]
+fn case_26_the_end_of_what_a_failing_command_wrote_is_shown() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nname: f\nstages:\n  f: {run: \"for i in $(seq 100); do echo line $i; done; printf 'the last word' >&2; exit 3\", outputs: {o: o}}\n",
+    );
+    let said = space.run(&["run"]).expect(1, &["run"]);
+    assert!(
+        said.err.contains("line 100") && said.err.contains("the last word"),
+        "{}",
+        said.err
+    );
+}
+
+/// The program in a terminal of so many columns: what it writes in `seconds`, keys being pressed at times; and what stands on the screen
+/// at the end.
+fn on_a_terminal(
+    space: &TestSpace,
+    columns: u16,
+    args: &str,
+    keys: &[(f64, &str)],
+    seconds: f64,
+) -> Option<String> {
+    let tmux = |args: &[&str]| std::process::Command::new("tmux").args(args).output();
+    if !tmux(&["-V"]).is_ok_and(|o| o.status.success()) {
+        eprintln!("skipped: tmux is not installed");
+        return None;
+    }
+    let socket = space.project.with_file_name("tmux");
+    let socket = socket.to_str().unwrap();
+    let program = space
+        .command(&[])
+        .get_program()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let line = format!("{program} {args}; sleep 1000");
+    let mut start = std::process::Command::new("tmux");
+    start.args([
+        "-S",
+        socket,
+        "-f",
+        "/dev/null",
+        "new-session",
+        "-d",
+        "-s",
+        "t",
+        "-y",
+        "40",
+        "-x",
+    ]);
+    start
+        .arg(columns.to_string())
+        .arg(line)
+        .current_dir(&space.project)
+        .env_clear();
+    start
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("TERM", "screen")
+        .env("LC_ALL", "C.UTF-8");
+    start
+        .env("HOME", space.project.with_file_name("home"))
+        .env("REPRO_STORE", &space.store);
+    assert!(start.status().unwrap().success());
+    let begun = std::time::Instant::now();
+    for (at, key) in keys {
+        std::thread::sleep(std::time::Duration::from_secs_f64(
+            (at - begun.elapsed().as_secs_f64()).max(0.0),
+        ));
+        tmux(&["-S", socket, "send-keys", "-t", "t", key]).unwrap();
+    }
+    std::thread::sleep(std::time::Duration::from_secs_f64(
+        (seconds - begun.elapsed().as_secs_f64()).max(0.0),
+    ));
+    let screen = tmux(&["-S", socket, "capture-pane", "-p", "-S", "-200", "-t", "t"]).unwrap();
+    let _ = tmux(&["-S", socket, "kill-server"]);
+    Some(String::from_utf8(screen.stdout).unwrap())
+}
+
+const SLOW: &str = r#"
+version: 1
+name: slow
+stages:
+  work:
+    matrix: {name: [a-long-name-of-an-instance-that-fills-lines], seed: [1, 2]}
+    run: "for i in $(seq 8); do echo this is what the command says in step $i, in many words; sleep 0.4; done; echo ${matrix.seed} > ${outputs.o}"
+    outputs: {o: o.txt}
+"#;
+
+/// Waits as long as it takes a slow machine, and looks only at what must be true at any speed.
+#[test]
+fn case_26_a_narrow_terminal_keeps_its_lines_and_shows_what_is_said() {
+    let space = TestSpace::with_pipeline(SLOW);
+    let Some(screen) = on_a_terminal(&space, 60, "run -j 2", &[], 2.0) else {
+        return;
+    };
+    let bars = screen.matches("work[").count();
+    assert!(bars <= 2, "lines pile up:\n{screen}");
+    assert!(screen.lines().all(|l| l.chars().count() < 60), "{screen}");
+}
+
+#[test]
+fn case_26_the_first_interrupt_says_so_above_the_bars() {
+    let space = TestSpace::with_pipeline(SLOW);
+    let Some(screen) = on_a_terminal(&space, 80, "run -j 2", &[(1.5, "C-c")], 12.0) else {
+        return;
+    };
+    assert!(
+        screen.contains("interrupted: waiting for running stages"),
+        "{screen}"
+    );
+    let told = screen
+        .lines()
+        .position(|l| l.contains("interrupted: waiting"))
+        .unwrap();
+    // Nothing of the bars is left.
+    assert!(
+        !screen.contains('█') && !screen.contains("running,"),
+        "{told}\n{screen}"
+    );
+}

@@ -150,7 +150,18 @@ fn the_environment_is_what_is_declared() {
         .collect();
     names.retain(|n| !["_", "PWD", "OLDPWD", "SHLVL"].contains(n));
     names.sort_unstable();
-    assert_eq!(names, ["DECLARED", "HOME", "LANG", "PATH", "TMPDIR", "TZ"]);
+    assert_eq!(
+        names,
+        [
+            "DECLARED",
+            "HOME",
+            "LANG",
+            "PATH",
+            "PYTHONUNBUFFERED",
+            "TMPDIR",
+            "TZ"
+        ]
+    );
     assert!(
         text.contains("DECLARED=va lue\n") && text.contains("TZ=Europe/Paris\n"),
         "{text}"

@@ -46,8 +46,10 @@ pub struct Shapes {
     /// Seed of all drawing.
     pub seed: u64,
     /// Number of training images, 1 to 1,000,000.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub train: u32,
     /// Number of test images, 1 to 1,000,000.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub test: u32,
     /// Standard deviation of the noise of a pixel, in grey levels (0 to 100 of 255).
     pub noise: u8,

@@ -31,9 +31,11 @@ pub struct Params {
     pub shapes: Option<Shapes>,
     /// Keep only the first so many training images, in published order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub train_limit: Option<u64>,
     /// Keep only the first so many test images, in published order.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub test_limit: Option<u64>,
     /// The address of any file: `https://`, `http://` or `file://`.
     #[serde(skip_serializing_if = "Option::is_none")]

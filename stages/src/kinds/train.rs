@@ -49,6 +49,7 @@ pub struct Params {
     pub stop_at: Option<StopAt>,
     /// Images per step; an epoch's last step takes what is left.
     #[serde(default = "default_batch_size")]
+    #[schemars(range(min = 1))]
     pub batch_size: usize,
     /// The rule by which weights follow gradients.
     pub optimizer: Optimizer,
@@ -63,6 +64,7 @@ pub struct Params {
     pub label_smoothing: f64,
     /// Evaluate on the need `test` every so many epochs, and always at the end.
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     pub eval_every: u64,
     /// Keep models on the way, as the output `checkpoints`.
     #[serde(default)]
@@ -74,6 +76,7 @@ pub struct Params {
 #[serde(deny_unknown_fields)]
 pub struct Checkpoints {
     /// Epochs from one to the next.
+    #[schemars(range(min = 1))]
     pub every: u64,
 }
 

@@ -20,6 +20,7 @@ pub enum ModelSpec {
 #[serde(deny_unknown_fields)]
 pub struct MlpSpec {
     /// Widths of the hidden layers, first to last. Empty: logistic regression.
+    #[schemars(inner(range(min = 1)))]
     pub hidden: Vec<usize>,
     /// After every hidden layer.
     #[serde(default)]
@@ -48,9 +49,11 @@ pub struct ConvSpec {
 pub struct ResnetSpec {
     /// Channels of every stage. [64, 128, 256, 512] is ResNet-18's; Ash & Adams (2020) train [16, 32, 64, 128].
     #[serde(default = "resnet_widths")]
+    #[schemars(inner(range(min = 1)))]
     pub widths: Vec<usize>,
     /// Blocks of every stage. [2, 2, 2, 2] is ResNet-18, [3, 4, 6, 3] ResNet-34.
     #[serde(default = "resnet_blocks")]
+    #[schemars(inner(range(min = 1)))]
     pub blocks: Vec<usize>,
 }
 
@@ -75,7 +78,7 @@ pub enum LayerSpec {
     /// Dropout with this share dropped, in [0, 1); survivors are scaled by 1 / (1 - share).
     Dropout(f64),
     /// A dense layer with this many outputs.
-    Dense(usize),
+    Dense(#[schemars(range(min = 1))] usize),
     /// A residual block: the sum of its layers' output and its input.
     Residual(ResidualSpec),
 }
@@ -85,12 +88,15 @@ pub enum LayerSpec {
 #[serde(deny_unknown_fields)]
 pub struct ConvLayerSpec {
     /// Output channels.
+    #[schemars(range(min = 1))]
     pub channels: usize,
     /// Side of the kernel.
     #[serde(default = "three")]
+    #[schemars(range(min = 1))]
     pub kernel: usize,
     /// Step between positions.
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     pub stride: usize,
     /// Zeros around the image.
     #[serde(default)]
@@ -107,9 +113,11 @@ pub struct ConvLayerSpec {
 pub struct DepthwiseLayerSpec {
     /// Side of the kernel.
     #[serde(default = "three")]
+    #[schemars(range(min = 1))]
     pub kernel: usize,
     /// Step between positions.
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     pub stride: usize,
     /// Zeros around the image.
     #[serde(default)]
@@ -174,6 +182,7 @@ pub struct LayerNormSpec {}
 #[serde(deny_unknown_fields)]
 pub struct GroupNormSpec {
     /// Groups of equal size the channels are cut into.
+    #[schemars(range(min = 1))]
     pub groups: usize,
 }
 
@@ -199,9 +208,9 @@ pub enum Activation {
 #[serde(rename_all = "snake_case")]
 pub enum PoolSpec {
     /// The maximum of every n × n window, side by side.
-    Max(usize),
+    Max(#[schemars(range(min = 1))] usize),
     /// The mean of every n × n window, side by side.
-    Average(usize),
+    Average(#[schemars(range(min = 1))] usize),
     /// The mean of every channel over the whole image.
     GlobalAverage,
     /// The maximum of windows that may overlap or reach over the edge, where padding never wins.
@@ -215,8 +224,10 @@ pub enum PoolSpec {
 #[serde(deny_unknown_fields)]
 pub struct PoolWindowSpec {
     /// Side of a window.
+    #[schemars(range(min = 1))]
     pub kernel: usize,
     /// Step between windows.
+    #[schemars(range(min = 1))]
     pub stride: usize,
     /// Positions added around the image, at most half the side.
     #[serde(default)]

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 pub enum Length {
     /// Passes over the training data.
-    Epochs(u64),
+    Epochs(#[schemars(range(min = 1))] u64),
     /// Optimizer steps; the last epoch may be cut short.
-    Steps(u64),
+    Steps(#[schemars(range(min = 1))] u64),
 }
 
 /// A reason to stop before the length is reached, looked at after every epoch.

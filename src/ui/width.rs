@@ -1,0 +1,67 @@
+//! How wide a line may be, and texts that are cut to it.
+
+/// Where nothing says how wide it is: files, pipes, CI.
+const USUAL: usize = 80;
+/// Narrower terminals are written to as if they had this.
+const NARROWEST: usize = 40;
+
+/// Characters of a line of standard output: what `COLUMNS` says (0: any number), else the terminal's, else 80.
+pub fn width() -> usize {
+    width_of(console::Term::stdout().size_checked())
+}
+
+/// The same of standard error.
+pub fn width_of_talk() -> usize {
+    width_of(console::Term::stderr().size_checked())
+}
+
+fn width_of(terminal: Option<(u16, u16)>) -> usize {
+    let said = std::env::var("COLUMNS").ok();
+    match (said.and_then(|text| text.trim().parse().ok()), terminal) {
+        (Some(0), _) => usize::MAX,
+        // A terminal that was made larger since is believed more than what it was.
+        (_, Some((_, columns))) => usize::from(columns).max(NARROWEST),
+        (Some(columns), None) => std::cmp::max(columns, NARROWEST),
+        (None, None) => USUAL,
+    }
+}
+
+/// The text, or its beginning and its end with `…` between them.
+pub fn shortened(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let (head, tail) = (kept.div_ceil(2), kept / 2);
+    let mut short: String = text.chars().take(head).collect();
+    short.push('…');
+    short.extend(text.chars().skip(count - tail));
+    short
+}
+
+/// The text, or its beginning with `…` at the end.
+pub fn begun(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_where_it_hurts_least() {
+        assert_eq!(shortened("train[seed=1]", 13), "train[seed=1]");
+        assert_eq!(
+            shortened("train[lr=0.1,seed=1]", 13),
+            "train[…seed=1]".replace("…seed", "…eed")
+        );
+        assert_eq!(begun("éééé", 3), "éé…");
+        assert_eq!(shortened("abc", 0), "…");
+    }
+}
