@@ -1,9 +1,8 @@
 //! The setting of a command: its private directory with its inputs, its walls, and the process to be, all but its arguments.
 //!
 //! The environment is what the stage declares, and: `PATH` of the caller (tools are declared by version), `HOME` and
-//! `TMPDIR` a directory of its own with a short name (`/tmp` where it has one to itself), `LANG=C.UTF-8`,
-//! `TZ=UTC` and `PYTHONUNBUFFERED=1`, all
-//! of which the declared environment may override. Standard input is empty.
+//! `TMPDIR` a directory of its own with a short name (`/tmp` where it has one to itself), `LANG=C.UTF-8`, `TZ=UTC`
+//! and `PYTHONUNBUFFERED=1`, all of which the declared environment may override. Standard input is empty.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
