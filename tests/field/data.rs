@@ -223,3 +223,21 @@ claims:
     assert!(said.err.contains(expected), "{}", said.err);
     assert!(!space.exists("artifacts/train"));
 }
+
+/// What is no data set is called by stage and output, and the way in is said.
+#[test]
+fn case_22_what_is_no_data_set_leads_to_the_kind_that_makes_one() {
+    let space = TestSpace::with_pipeline(&format!(
+        "version: 1
+stages:
+  table: {{run: \"echo a,y > ${{outputs.rows}}\", outputs: {{rows: rows.csv}}}}
+  train: {{uses: train, needs: {{train: table.rows}}, {TRAIN}}}
+"
+    ));
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 1);
+    let place = "table.rows (rows.csv) is not a data set";
+    assert!(said.err.contains(place), "{}", said.err);
+    let remedy = "own images, tables and arrays come in through a stage `uses: dataset`";
+    assert!(said.err.contains(remedy), "{}", said.err);
+}

@@ -18,6 +18,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 
 use super::{Answers, Dataset, ImageShape, Info, Values};
+use crate::job::JobInput;
 use crate::kind::Failure;
 
 /// The value of `format` in the metadata.
@@ -161,16 +162,31 @@ impl Dataset {
     /// # Errors
     /// When it cannot be read or is anything else: not safetensors, cut short, another format, a wrong type, size or label.
     pub fn load(path: &Path) -> anyhow::Result<Dataset> {
+        Dataset::load_called(path, &path.display().to_string())
+    }
+
+    /// Reads an input of a job; errors call it by stage and output where the job does.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn input(input: &JobInput) -> anyhow::Result<Dataset> {
+        match input.from.is_empty() {
+            true => Dataset::load(&input.path),
+            false => Dataset::load_called(&input.path, &input.from),
+        }
+    }
+
+    fn load_called(path: &Path, called: &str) -> anyhow::Result<Dataset> {
         let hint = "own images, tables and arrays come in through a stage `uses: dataset`; a data set is also what `download`, `split` or \
             `corrupt` wrote, or a command in the format of docs/data.md; the input may name the wrong output, or the file was altered";
         if path.is_dir() {
-            let message = format!("{} is a directory, not a data set", path.display());
+            let message = format!("{called} is a directory, not a data set");
             return Err(Failure::new(message).hint(hint).into());
         }
-        let bytes = std::fs::read(path)
-            .with_context(|| format!("cannot read the data set {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read the data set {called}"))?;
         Dataset::parse(&bytes).map_err(|problem| {
-            Failure::new(format!("{} is not a data set: {problem:#}", path.display()))
+            Failure::new(format!("{called} is not a data set: {problem:#}"))
                 .hint(hint)
                 .into()
         })

@@ -134,7 +134,7 @@ noisy: {uses: corrupt, needs: {data: data.train}, with: {labels: {random: {fract
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let data = Dataset::load(&task.input("data")?.path)?;
+        let data = Dataset::input(task.input("data")?)?;
         corrupt(params, data)?.save(task.output("data")?)
     }
 }

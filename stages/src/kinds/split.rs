@@ -186,7 +186,7 @@ halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5},
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let data = Dataset::load(&task.input("data")?.path)?;
+        let data = Dataset::input(task.input("data")?)?;
         if params.by == By::Class && data.class_count() == 0 {
             anyhow::bail!(
                 Failure::new(format!("`{}` has no classes to split by", data.info().name))

@@ -353,7 +353,7 @@ impl Kind for Train {
 pub(crate) fn read_data(inputs: &[JobInput], name: &str) -> anyhow::Result<Dataset> {
     let parts = inputs
         .iter()
-        .map(|i| Dataset::load(&i.path))
+        .map(Dataset::input)
         .collect::<anyhow::Result<Vec<_>>>()?;
     Dataset::concat(&parts).map_err(|e| Failure::new(format!("input `{name}`: {e}")).into())
 }

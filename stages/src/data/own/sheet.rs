@@ -186,7 +186,11 @@ pub fn read(texts: &[(String, Vec<u8>)], roles: &Roles, separator: u8) -> Result
             }
             Some((_, plan)) => plan,
             None => {
-                let plan = roles.plan(&header, &[]).map_err(|f| Failure {
+                // pandas writes the number of a row into a column without a name.
+                let unnamed: Vec<usize> = (0..header.len())
+                    .filter(|&i| header[i].is_empty())
+                    .collect();
+                let plan = roles.plan(&header, &unnamed).map_err(|f| Failure {
                     message: format!("{called}: {}", f.message),
                     ..f
                 })?;

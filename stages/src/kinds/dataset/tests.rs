@@ -210,6 +210,17 @@ fn case_22_tables_in_text() {
         case.says(json!({"csv": {"label": "b"}}))
             .contains("say `separator: \";\"`")
     );
+    case.write("iris.csv", ",a,y\n0,5,u\n1,6,v\n");
+    let set = case
+        .run(json!({"csv": {"label": "y"}}))
+        .unwrap()
+        .remove("data")
+        .unwrap();
+    assert_eq!(
+        set.info().columns,
+        ["a"],
+        "the index of pandas is no feature"
+    );
     case.write("iris.csv", "a,b\n1\n");
     assert!(
         case.says(json!({"csv": {"label": "b"}}))
