@@ -144,31 +144,63 @@ fn cell(value: &Value) -> Cell {
 
 /// A map or a list of maps.
 fn values(value: Value) -> anyhow::Result<Table> {
-    let records = match value {
+    match value {
         Value::Object(map) => match as_columns(&map) {
-            Some(records) => records,
-            None => Records::of(&[map])?,
+            Some(records) => records.rows(),
+            None => with_histories(map),
         },
-        Value::Array(items) => {
-            let maps: Vec<Map<String, Value>> = items
-                .into_iter()
-                .enumerate()
-                .map(|(i, item)| match item {
-                    Value::Object(map) => Ok(map),
-                    other => bail!(
-                        "entry {i} of the list is {}, where a map of names and numbers is expected",
-                        describe(&other)
-                    ),
-                })
-                .collect::<anyhow::Result<_>>()?;
-            Records::of(&maps)?
-        }
+        Value::Array(items) => Records::of(&maps(items)?)?.rows(),
         other => bail!(
             "it is {}, where a map of names and numbers is expected",
             describe(&other)
         ),
+    }
+}
+
+fn maps(items: Vec<Value>) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let map = |(i, item)| match item {
+        Value::Object(map) => Ok(map),
+        other => bail!(
+            "entry {i} of the list is {}, where a map of names and numbers is expected",
+            describe(&other)
+        ),
     };
-    records.rows()
+    items.into_iter().enumerate().map(map).collect()
+}
+
+/// A map in which a list of maps (`log_history`) is a table of its own, whose values are called by the list's name too.
+fn with_histories(map: Map<String, Value>) -> anyhow::Result<Table> {
+    let is_history = |value: &Value| {
+        let items = value.as_array().filter(|items| !items.is_empty());
+        items.is_some_and(|items| items.iter().all(Value::is_object))
+    };
+    let (histories, rest): (Map<String, Value>, Map<String, Value>) =
+        map.into_iter().partition(|(_, value)| is_history(value));
+    let rest = Records::of(&[rest])?.rows();
+    if histories.is_empty() {
+        return rest;
+    }
+    let mut table = rest.unwrap_or_default();
+    for (list, items) in histories {
+        let Value::Array(items) = items else {
+            continue;
+        };
+        let history = Records::of(&maps(items)?)?
+            .rows()
+            .with_context(|| format!("`{list}`"))?;
+        let called = |name: &str| format!("{list}.{name}");
+        table
+            .rows
+            .extend(history.rows.into_iter().map(|row| MetricRow {
+                name: called(&row.name),
+                ..row
+            }));
+        let other = history.other.into_iter();
+        table
+            .other
+            .extend(other.map(|(name, what)| (called(&name), what)));
+    }
+    Ok(table)
 }
 
 fn describe(value: &Value) -> String {
@@ -526,6 +558,27 @@ mod tests {
             ["epoch=0.5", "loss=1", "epoch=1", "val_loss=0.5"]
         );
         assert_eq!(table.rows[3].step, Some(20));
+    }
+
+    /// The state that Hugging Face's trainer keeps.
+    #[test]
+    fn case_21_a_history_within_a_map_has_its_own_steps() {
+        let table = read(
+            r#"{"best": 0.5, "log_history": [{"epoch": 0.5, "step": 5, "loss": 2}, {"epoch": 1.0, "step": 10, "acc": 0.5, "note": "x"}]}"#,
+        );
+        let row = |r: &MetricRow| format!("{}={}@{:?}", r.name, r.value, r.step);
+        assert_eq!(
+            table.rows.iter().map(row).collect::<Vec<_>>(),
+            [
+                "best=0.5@None",
+                "log_history.epoch=0.5@Some(5)",
+                "log_history.loss=2@Some(5)",
+                "log_history.epoch=1@Some(10)",
+                "log_history.acc=0.5@Some(10)",
+            ]
+            .map(str::to_owned)
+        );
+        assert!(table.other["log_history.note"].contains("the text `x`"));
     }
 
     #[test]
