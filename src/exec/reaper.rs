@@ -196,10 +196,10 @@ pub fn stand_between(line: RawFd) -> impl FnMut() -> io::Result<()> + Send + Syn
     }
 }
 
-/// In the command's process: its reaper. Elsewhere 0.
+/// In the command's process: its reaper. Elsewhere, and in a process that has none, 0.
 static REAPER: AtomicI32 = AtomicI32::new(0);
 
-/// From here on the calling process, a command before exec, is killed when its reaper dies. A change of its rights (a new user
+/// From here on the calling process, a command before exec, is killed when its reaper, or else its parent, dies. A change of its rights (a new user
 /// namespace) undoes that. Async-signal-safe.
 pub fn die_with_it() {
     #[cfg(target_os = "linux")]
@@ -213,7 +213,8 @@ pub fn die_with_it() {
             0,
         );
         // It may have died before the line above.
-        if libc::getppid() != REAPER.load(Ordering::Relaxed) {
+        let reaper = REAPER.load(Ordering::Relaxed);
+        if reaper != 0 && libc::getppid() != reaper {
             libc::_exit(125);
         }
     }
