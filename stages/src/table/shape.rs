@@ -5,7 +5,7 @@
 //! number in each record. The columns `epoch`, `step`, `seed`, `split`, `stage` and `run` say what a record is about; with `name` (or
 //! `metric`) and `value` every record is one value. What is no number is kept by name, so that whoever asks for it learns why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value};
@@ -334,6 +334,7 @@ impl Records {
             let what = "says what the others are about; it is no value itself";
             table.other.insert(name, what.to_owned());
         }
+        let mut empty = BTreeSet::new();
         for row in 0..self.count {
             let about = MetricRow {
                 run: word(run, row),
@@ -372,11 +373,16 @@ impl Records {
                         table.other.entry(called).or_insert(what);
                     }
                     Cell::Missing => {
-                        let what = "is empty (null)".to_owned();
-                        table.other.entry(called).or_insert(what);
+                        empty.insert(called);
                     }
                 }
             }
+        }
+        for name in empty {
+            table
+                .other
+                .entry(name)
+                .or_insert("is empty (null)".to_owned());
         }
         let has = |name: &str| table.rows.iter().any(|r| r.name == name);
         let other = table.other.iter().filter(|(name, _)| !has(name));
