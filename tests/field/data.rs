@@ -241,3 +241,36 @@ stages:
     let remedy = "own images, tables and arrays come in through a stage `uses: dataset`";
     assert!(said.err.contains(remedy), "{}", said.err);
 }
+
+/// A directory that a command made is read like one of the project; parts are named inside it.
+#[test]
+fn case_22_a_command_makes_a_folder_of_images() {
+    let space = TestSpace::with_pipeline(
+        "version: 1
+stages:
+  draw:
+    needs: {image: {file: given.png}}
+    run: \"mkdir -p ${outputs.dir}/{train,val}/{a,b}; for d in ${outputs.dir}/*/*; do cp ${needs.image} $d/1.png; done\"
+    outputs: {dir: drawn}
+  photos: {uses: dataset, needs: {data: draw.dir}, with: {images: {}, parts: {train: train, test: val}}}
+  whole: {uses: dataset, needs: {data: draw.dir}, with: {images: {}}}
+",
+    );
+    space.write("given.png", foreign("rgb.png"));
+    let said = space.run(&["run", "photos"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let files = [
+        "artifacts/photos/train.safetensors",
+        "artifacts/photos/test.safetensors",
+    ];
+    assert!(files.iter().all(|f| space.exists(f)));
+    let said = space.run(&["run", "whole"]);
+    assert_eq!(said.code, 1);
+    let parts = "draw.dir (drawn) holds the parts train, val, not classes";
+    assert!(said.err.contains(parts), "{}", said.err);
+    assert!(
+        said.err.contains("say `parts: {train: train, val: val}`"),
+        "{}",
+        said.err
+    );
+}
