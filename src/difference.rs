@@ -49,11 +49,11 @@ pub fn first(
 ) -> anyhow::Result<Option<Difference>> {
     let is_dir = found.is_dir();
     match (recorded.shape, is_dir) {
-        (Shape::File, false) => {
+        (Shape::File | Shape::Program, false) => {
             store.open_object(&recorded.digest)?;
             of_files(&store.object_path(&recorded.digest), found, describe)
         }
-        (Shape::File, true) => Ok(Some(kinds("file", "directory"))),
+        (Shape::File | Shape::Program, true) => Ok(Some(kinds("file", "directory"))),
         (Shape::Tree, false) => Ok(Some(kinds("directory", "file"))),
         (Shape::Tree, true) => of_trees(store, recorded, found, describe),
     }

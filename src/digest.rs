@@ -257,12 +257,44 @@ pub enum Shape {
     File,
     /// A directory; the digest is that of its listing under [`Domain::Tree`].
     Tree,
+    /// One file that its owner may execute; the digest is as of [`Shape::File`]. In a tree the listing says so.
+    Program,
+}
+
+impl Shape {
+    /// Of a single file with these permissions.
+    pub fn of_file(mode: u32) -> Shape {
+        match mode & 0o100 {
+            0 => Shape::File,
+            _ => Shape::Program,
+        }
+    }
+
+    /// Not a directory.
+    pub fn is_file(self) -> bool {
+        self != Shape::Tree
+    }
+
+    /// The word in keys, in `repro.lock`, and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Shape::File => "file",
+            Shape::Tree => "tree",
+            Shape::Program => "program",
+        }
+    }
+
+    /// Reads [`Shape::word`].
+    pub fn from_word(word: &str) -> Option<Shape> {
+        let all = [Shape::File, Shape::Tree, Shape::Program];
+        all.into_iter().find(|shape| shape.word() == word)
+    }
 }
 
 /// An artifact's content: its shape, digest and size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Content {
-    /// File or tree.
+    /// File, tree or program.
     pub shape: Shape,
     /// The name of its bytes.
     pub digest: Digest,
@@ -270,14 +302,17 @@ pub struct Content {
     pub bytes_total: u64,
 }
 
+impl Content {
+    /// The same bytes; whether a file may be executed was not always recorded.
+    pub fn has_same_bytes(&self, other: &Content) -> bool {
+        self.shape.is_file() == other.shape.is_file() && self.digest == other.digest
+    }
+}
+
 impl fmt::Display for Content {
-    /// `file:<hex>` or `tree:<hex>`, the form used in keys and in `repro.lock`.
+    /// `file:<hex>`, `tree:<hex>` or `program:<hex>`, the form used in keys and in `repro.lock`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape = match self.shape {
-            Shape::File => "file",
-            Shape::Tree => "tree",
-        };
-        write!(f, "{shape}:{}", self.digest)
+        write!(f, "{}:{}", self.shape.word(), self.digest)
     }
 }
 

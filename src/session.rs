@@ -467,7 +467,7 @@ pub fn wall_s(record: &Record) -> f32 {
 }
 
 fn is_current(stats: &StatCache, path: &RelPath, content: &Content) -> bool {
-    stats.digest_path(path).is_ok_and(|found| found == *content)
+    stats.shows(path, content)
 }
 
 /// Makes `path` show `content`, unless it does already.
@@ -484,7 +484,7 @@ pub fn show(
         store.place(content, &path.under(root), mode)?;
         let listing = match content.shape {
             Shape::Tree => Some(store.read_tree(&content.digest)?),
-            Shape::File => None,
+            Shape::File | Shape::Program => None,
         };
         stats.remember_placed(path, content, listing.as_ref());
     }

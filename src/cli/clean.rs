@@ -102,7 +102,7 @@ pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
 fn failed(state: &Path) -> anyhow::Result<Exit> {
     let failures = run::sweep_failed(state, std::time::Duration::ZERO);
     let mut scratch = 0;
-    for entry in std::fs::read_dir(state.join("scratch"))
+    for entry in crate::dir::read(state.join("scratch"))
         .into_iter()
         .flatten()
         .flatten()

@@ -329,7 +329,10 @@ fn metric_diffs(
 ) -> Vec<MetricDiff> {
     let values = |text: Option<&String>| -> BTreeMap<String, f64> {
         let digest = text
-            .and_then(|t| t.strip_prefix("file:"))
+            .and_then(|t| {
+                t.strip_prefix("file:")
+                    .or_else(|| t.strip_prefix("program:"))
+            })
             .and_then(|hex| hex.parse().ok());
         let rows = digest.and_then(|digest| {
             metrics::read(

@@ -136,11 +136,7 @@ fn add_roots(project: &Path, roots: &mut HashSet<Root>) -> anyhow::Result<()> {
 fn content_root(text: &str) -> Option<Root> {
     let (shape, hex) = text.split_once(':')?;
     let digest: Digest = hex.parse().ok()?;
-    match shape {
-        "file" => Some(Root::Content(Shape::File, digest)),
-        "tree" => Some(Root::Content(Shape::Tree, digest)),
-        _ => None,
-    }
+    Some(Root::Content(Shape::from_word(shape)?, digest))
 }
 
 fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {

@@ -144,7 +144,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
             continue;
         }
         let rows = match content.shape {
-            Shape::File => read(
+            Shape::File | Shape::Program => read(
                 &session,
                 &content,
                 (&output.name, Some(output.path.as_str())),

@@ -94,8 +94,7 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
         let mut outputs = serde_json::Map::new();
         for (spec, recorded) in instance.outputs.iter().zip(&hit.outputs) {
             let fresh = replayed.outputs.get(&spec.name);
-            let same =
-                fresh.is_some_and(|f| f.shape == recorded.shape && f.digest == recorded.digest);
+            let same = fresh.is_some_and(|f| f.has_same_bytes(recorded));
             outputs.insert(spec.name.to_string(), json!({"identical": same, "recorded": recorded.to_string(), "replayed": fresh.map(ToString::to_string)}));
             if !same {
                 differing.push((spec.name.clone(), *recorded, fresh.copied()));

@@ -73,8 +73,8 @@ pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
                     "with its inputs; it has no failure, and this directory goes when you leave"
                 }
             };
-            eprintln!("{}: {what}", door.work.display());
-            eprintln!("its command: {}", door.how_to_run);
+            crate::say!("{}: {what}", door.work.display());
+            crate::say!("its command: {}", door.how_to_run);
         },
     )?;
     Ok(match status.success() {

@@ -355,7 +355,7 @@ impl Verifier<'_> {
         let mut differing = Vec::new();
         for (spec, recorded) in instance.outputs.iter().zip(&hit.outputs) {
             let found = replayed.outputs.get(&spec.name);
-            if found.is_some_and(|f| f.shape == recorded.shape && f.digest == recorded.digest) {
+            if found.is_some_and(|f| f.has_same_bytes(recorded)) {
                 continue;
             }
             let first = match replayed.paths.get(&spec.name) {

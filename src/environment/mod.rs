@@ -102,7 +102,7 @@ fn home() -> anyhow::Result<PathBuf> {
 
 /// Sorted names of what is in a directory; nothing where it cannot be read.
 fn names_in(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = crate::dir::read(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .filter_map(|e| e.file_name().into_string().ok())
         .collect();

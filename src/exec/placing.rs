@@ -192,7 +192,7 @@ impl Extent {
     }
 
     fn walk(&mut self, dir: &Path, inner: &mut PathBuf) -> io::Result<()> {
-        for entry in fs::read_dir(dir)? {
+        for entry in crate::dir::read(dir)? {
             let entry = entry?;
             let kind = entry.file_type()?;
             inner.push(entry.file_name());
@@ -309,7 +309,7 @@ impl Placing<'_> {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => {}
         }
-        for entry in fs::read_dir(from)? {
+        for entry in crate::dir::read(from)? {
             let entry = entry?;
             let (source, target) = (entry.path(), to.join(entry.file_name()));
             let kind = entry.file_type()?;

@@ -9,35 +9,63 @@
 
 use std::io;
 use std::process::{Child, Command};
-use std::sync::OnceLock;
-use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, SendError, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 type Order = (Command, SyncSender<io::Result<Child>>);
+
+/// Starting a program takes milliseconds. One that takes so long has met a fault of the system.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Starts `command` on the spawner thread. The command, with the pipe ends it holds, is dropped once it runs.
 ///
 /// # Errors
-/// What [`Command::spawn`] says.
+/// What [`Command::spawn`] says; [`io::ErrorKind::TimedOut`] when the system neither starts it nor says why not. The thread
+/// that waits for it is left behind then, and the next command gets a new one.
 pub fn spawn(command: Command) -> io::Result<Child> {
-    static ORDERS: OnceLock<Result<Sender<Order>, io::ErrorKind>> = OnceLock::new();
-    let orders = ORDERS.get_or_init(|| {
-        let (sender, receiver) = channel::<Order>();
-        std::thread::Builder::new()
-            .name("spawner".into())
-            .spawn(move || {
-                for (mut command, reply) in receiver {
-                    let child = command.spawn();
-                    drop(command);
-                    // The asker waits below; it cannot be gone.
-                    let _ = reply.send(child);
-                }
-            })
-            .map(|_| sender)
-            .map_err(|e| e.kind())
-    });
+    static ORDERS: Mutex<Option<Sender<Order>>> = Mutex::new(None);
+    let current = || ORDERS.lock().unwrap_or_else(PoisonError::into_inner);
     let gone = || io::Error::other("the spawner thread has ended");
-    let orders = orders.as_ref().map_err(|kind| io::Error::from(*kind))?;
     let (reply, answer) = sync_channel(1);
-    orders.send((command, reply)).map_err(|_| gone())?;
-    answer.recv().map_err(|_| gone())?
+    {
+        let mut orders = current();
+        let sender = match &*orders {
+            Some(sender) => sender.clone(),
+            None => orders.insert(start()?).clone(),
+        };
+        sender.send((command, reply)).map_err(|_| {
+            *orders = None;
+            gone()
+        })?;
+    }
+    match answer.recv_timeout(PATIENCE) {
+        Ok(child) => child,
+        Err(RecvTimeoutError::Disconnected) => {
+            *current() = None;
+            Err(gone())
+        }
+        Err(RecvTimeoutError::Timeout) => {
+            *current() = None;
+            Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("it has not begun after {} s", PATIENCE.as_secs()),
+            ))
+        }
+    }
+}
+
+fn start() -> io::Result<Sender<Order>> {
+    let (sender, receiver) = channel::<Order>();
+    crate::watched::spawn("spawner", move || {
+        for (mut command, reply) in receiver {
+            let child = command.spawn();
+            drop(command);
+            // Who asked may have given up.
+            if let Err(SendError(Ok(mut child))) = reply.send(child) {
+                let _ = child.kill().and_then(|()| child.wait());
+            }
+        }
+    })?;
+    Ok(sender)
 }

@@ -306,7 +306,7 @@ fn holds_ours(dir: &Path, request: &Request) -> bool {
 
 /// The files a view of a tree links to, outside of the roots that are allowed anyway.
 fn linked_files(dir: &Path, roots: &[PathBuf], found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+    for entry in crate::dir::read(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => linked_files(&path, roots, found),

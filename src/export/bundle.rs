@@ -247,7 +247,9 @@ fn found(store: &Store, contents: &[Content]) -> anyhow::Result<Found> {
     let (mut trees, mut objects) = (BTreeMap::new(), BTreeMap::new());
     for content in contents {
         match content.shape {
-            Shape::File => drop(objects.insert(content.digest, content.bytes_total)),
+            Shape::File | Shape::Program => {
+                objects.insert(content.digest, content.bytes_total);
+            }
             Shape::Tree => {
                 let listing = store.read_tree(&content.digest)?;
                 trees.insert(content.digest, listing.to_bytes().len() as u64);

@@ -136,7 +136,9 @@ fn unpack<R: Read>(
     let project = manifest.project.values().filter(|_| with_project);
     let contents: BTreeSet<Content> = outputs.copied().chain(project.map(|e| e.content)).collect();
     let wanted = |shape: Shape| -> HashSet<Digest> {
-        let of_shape = contents.iter().filter(|c| c.shape == shape);
+        let of_shape = contents
+            .iter()
+            .filter(|c| c.shape.is_file() == shape.is_file());
         of_shape.map(|c| c.digest).collect()
     };
     let (wanted_trees, mut wanted_files) = (wanted(Shape::Tree), wanted(Shape::File));
@@ -395,7 +397,7 @@ fn place_project(store: &Store, manifest: &Manifest, into: &Path) -> anyhow::Res
     for (path, entry) in &manifest.project {
         let place: PathBuf = path.under(dir.path());
         store.place(&entry.content, &place, LinkMode::Copy)?;
-        if entry.content.shape == Shape::File {
+        if entry.content.shape.is_file() {
             let mode = if entry.executable { 0o755 } else { 0o644 };
             std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode))?;
         }

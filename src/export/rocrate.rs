@@ -279,7 +279,7 @@ impl Writer<'_, '_> {
         }
         let id = encoded(path.as_str());
         Ok(match content.shape {
-            Shape::File => {
+            Shape::File | Shape::Program => {
                 let fields = json!({
                     "name": name,
                     "contentSize": content.bytes_total.to_string(),
@@ -328,7 +328,7 @@ impl Writer<'_, '_> {
                 }
             }
             let kind = match shape {
-                Shape::File => "File",
+                Shape::File | Shape::Program => "File",
                 Shape::Tree => "Dataset",
             };
             formal.push(self.graph.add(

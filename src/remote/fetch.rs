@@ -63,7 +63,7 @@ pub fn fetch(
         let mut units = Vec::new();
         if outcomes[position].is_ok() {
             match (content.shape, &listings[position]) {
-                (Shape::File, _) => {
+                (Shape::File | Shape::Program, _) => {
                     if !store.holds(Shape::File, &content.digest)? {
                         units.push(Unit::Object((content.digest, content.bytes_total)));
                     }

@@ -292,7 +292,7 @@ impl Check<'_> {
             (Place::Object(digest), is_there)
         };
         match content.shape {
-            Shape::File => pieces.push(object(content.digest)),
+            Shape::File | Shape::Program => pieces.push(object(content.digest)),
             Shape::Tree => {
                 let tree = content.digest;
                 pieces.push((Place::Tree(tree), self.census.trees.contains_key(&tree)));

@@ -397,7 +397,7 @@ impl Marks {
             .flat_map(|k| &k.outputs)
         {
             match content.shape {
-                Shape::File => drop(marks.objects.insert(content.digest)),
+                Shape::File | Shape::Program => drop(marks.objects.insert(content.digest)),
                 Shape::Tree => drop(marks.trees.insert(content.digest)),
             }
         }

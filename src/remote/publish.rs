@@ -197,7 +197,7 @@ pub(super) fn send_outputs(
             parcel.is_new |= *is_new;
             parcel.of.push(position);
         };
-        if content.shape == Shape::File {
+        if content.shape.is_file() {
             object((content.digest, content.bytes_total));
             continue;
         }

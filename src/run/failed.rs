@@ -89,8 +89,8 @@ impl FailedDir {
 /// The free bytes a disk must have for a directory to be kept on it: a failure must not be what fills it for the rest.
 pub fn room_for(dir: &Path) -> u64 {
     fn bytes(dir: &Path) -> u64 {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let of = |entry: fs::DirEntry| match entry.metadata() {
+        let entries = crate::dir::read(dir).into_iter().flatten().flatten();
+        let of = |entry: crate::dir::Entry| match entry.metadata() {
             Ok(meta) if meta.is_dir() => bytes(&entry.path()),
             Ok(meta) => meta.blocks().saturating_mul(512),
             Err(_) => 0,
@@ -103,7 +103,7 @@ pub fn room_for(dir: &Path) -> u64 {
 /// Removes those of a project that are older, and what a store keeps for projects that have none any more; says how many.
 pub fn sweep(state: &Path, older_than: Duration) -> usize {
     let mut gone = 0;
-    for entry in fs::read_dir(state.join(DIR))
+    for entry in crate::dir::read(state.join(DIR))
         .into_iter()
         .flatten()
         .flatten()

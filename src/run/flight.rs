@@ -508,6 +508,13 @@ pub fn place_views(
     for (position, content) in views {
         request.inputs[*position].origin = match content.shape {
             Shape::File => InputOrigin::Object(store.object_path(&content.digest)),
+            // Objects have no exec bit, so a program is a copy that has one.
+            Shape::Program => {
+                std::fs::create_dir_all(dir)?;
+                let view = dir.join(position.to_string());
+                store.view(content, &view, ViewMode::Copy)?;
+                InputOrigin::Object(view)
+            }
             Shape::Tree => {
                 let view = match store.tree_view(&content.digest)? {
                     Some(view) => view,

@@ -256,7 +256,7 @@ impl Check<'_> {
     fn references(&mut self, references: References, what: &str) {
         for (path, contents) in references {
             let lacking = contents.iter().find(|content| match content.shape {
-                Shape::File => !self.objects.contains(&content.digest),
+                Shape::File | Shape::Program => !self.objects.contains(&content.digest),
                 Shape::Tree => !self.trees.contains_key(&content.digest),
             });
             if let Some(content) = lacking {

@@ -37,8 +37,7 @@ impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Root::Action(key) => write!(f, "action:{key}"),
-            Root::Content(Shape::File, digest) => write!(f, "file:{digest}"),
-            Root::Content(Shape::Tree, digest) => write!(f, "tree:{digest}"),
+            Root::Content(shape, digest) => write!(f, "{}:{digest}", shape.word()),
         }
     }
 }
@@ -46,14 +45,15 @@ impl fmt::Display for Root {
 impl FromStr for Root {
     type Err = String;
     fn from_str(text: &str) -> Result<Root, String> {
-        let bad = || format!("`{text}` is not action:, file: or tree: and a digest");
+        let bad = || format!("`{text}` is not action:, file:, program: or tree: and a digest");
         let (kind, digest) = text.split_once(':').ok_or_else(bad)?;
         let digest = digest.parse().map_err(|_| bad())?;
         match kind {
             "action" => Ok(Root::Action(digest)),
-            "file" => Ok(Root::Content(Shape::File, digest)),
-            "tree" => Ok(Root::Content(Shape::Tree, digest)),
-            _ => Err(bad()),
+            word => match Shape::from_word(word) {
+                Some(shape) => Ok(Root::Content(shape, digest)),
+                None => Err(bad()),
+            },
         }
     }
 }
@@ -330,7 +330,7 @@ impl Store {
 
     pub(super) fn mark(&self, shape: Shape, digest: Digest, marks: &mut Marks) {
         match shape {
-            Shape::File => drop(marks.objects.insert(digest)),
+            Shape::File | Shape::Program => drop(marks.objects.insert(digest)),
             Shape::Tree => {
                 if marks.trees.insert(digest)
                     && let Some(listing) = regular::read(

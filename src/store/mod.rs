@@ -219,7 +219,7 @@ impl Store {
 
 /// Lays out a new store; `format` comes last, so that a half-made store is completed by the next open.
 fn create(root: &Path, format: &Path) -> Result<(), StoreError> {
-    if let Ok(mut entries) = fs::read_dir(root)
+    if let Ok(mut entries) = crate::dir::read(root)
         && entries.any(|e| {
             e.is_ok_and(|e| {
                 !DIRS.iter().any(|d| e.file_name() == **d) && !is_format_tmp(&e.file_name())

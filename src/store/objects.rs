@@ -88,7 +88,7 @@ impl Class {
 impl From<Shape> for Class {
     fn from(shape: Shape) -> Class {
         match shape {
-            Shape::File => Class::Object,
+            Shape::File | Shape::Program => Class::Object,
             Shape::Tree => Class::Tree,
         }
     }
@@ -124,7 +124,7 @@ enum Take {
 
 impl Store {
     /// Takes a finished output (a file or a directory in a private directory) into the store: moves and hashes it, but gives
-    /// it no name yet. The files are gone from `path` afterwards. A single file's exec bit is not kept, a tree's are.
+    /// it no name yet. The files are gone from `path` afterwards.
     ///
     /// # Errors
     /// [`StoreError::Refused`] for what cannot be stored (links out of the tree, pipes, sockets, devices, names that are not
@@ -169,7 +169,7 @@ impl Store {
             check_regular(path, &meta)?;
             let item = self.stage_file(path, FileStat::of(&meta), meta.nlink(), take, stop)?;
             let content = Content {
-                shape: Shape::File,
+                shape: Shape::of_file(meta.permissions().mode()),
                 digest: item.digest,
                 bytes_total: item.stat.bytes,
             };
@@ -411,7 +411,7 @@ impl Store {
             Ok(())
         };
         let found = match content.shape {
-            Shape::File => look(Class::Object, &content.digest),
+            Shape::File | Shape::Program => look(Class::Object, &content.digest),
             Shape::Tree => look(Class::Tree, &content.digest)
                 .and_then(|()| self.read_tree(&content.digest))
                 .and_then(|listing| {

@@ -93,9 +93,10 @@ impl Store {
         how: How,
         dest: &Path,
     ) -> Result<(), StoreError> {
-        if content.shape == Shape::File {
+        if content.shape.is_file() {
             let object = self.check(Class::Object, &content.digest)?;
-            return self.build_file(&object, content, tmp, false, how, dest);
+            let executable = content.shape == Shape::Program;
+            return self.build_file(&object, content, tmp, executable, how, dest);
         }
         let listing = self.read_tree(&content.digest)?;
         fs::create_dir(tmp).map_err(at(dest, "make the directory"))?;

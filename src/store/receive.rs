@@ -51,7 +51,7 @@ impl Store {
             },
         };
         let hasher = match shape {
-            Shape::File => blake3::Hasher::new(),
+            Shape::File | Shape::Program => blake3::Hasher::new(),
             Shape::Tree => Digest::hasher(Domain::Tree),
         };
         Ok(Receiving {

@@ -5,11 +5,12 @@
 //! A seal is written only after the bytes are durable, so an object that a power failure emptied has none.
 //! The file is a log of fixed-size entries, the last one of a digest counts; losing it costs one hash per object.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use crate::digest::{ByDigest, Digest};
 use crate::regular::{self, Links};
@@ -57,6 +58,19 @@ fn decode(entry: &[u8]) -> Option<(Digest, FileStat)> {
         ctime_ns: word(56)? as i64,
     };
     (encode(&digest, &stat)[64..] == entry[64..]).then_some((digest, stat))
+}
+
+/// Waits for who is appending, but not for one that was stopped in it: without its seal an object is hashed again.
+fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < Duration::from_secs(5) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other => return other,
+        }
+    }
 }
 
 impl Seals {
@@ -127,10 +141,10 @@ impl Seals {
             options.create(true).append(true);
             let mut file = regular::open_with(&self.path, Links::Refuse, options)?;
             super::shared::give(&file, &self.path);
-            match file.lock() {
+            match lock_soon(&file) {
                 // Appending is one write; what is torn all the same costs a hash.
-                Err(e) if super::session::is_lockless(&e) => {}
-                other => other?,
+                Err(TryLockError::Error(e)) if super::session::is_lockless(&e) => {}
+                other => other.map_err(std::io::Error::from)?,
             }
             if !is_same_file(&file, &self.path) {
                 continue;
@@ -140,7 +154,10 @@ impl Seals {
             if len % ENTRY as u64 != 0 {
                 file.set_len(len - len % ENTRY as u64)?;
             }
-            return file.write_all(bytes);
+            let written = file.write_all(bytes);
+            // Closing would do it as well, unless closing fails.
+            let _ = file.unlock();
+            return written;
         }
     }
 

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{OnceLock, RwLock};
@@ -23,7 +24,7 @@ use crate::regular::{self, Links};
 use crate::relpath::RelPath;
 
 use super::error::{StoreError, at};
-use super::sys::{FileStat, changes_are_seen, is_remote_filesystem, now_ns};
+use super::sys::{self, FileStat, changes_are_seen, is_remote_filesystem, now_ns};
 use super::tree::{Walk, check_regular};
 
 /// Twice the slowest kernel tick.
@@ -63,6 +64,8 @@ pub struct StatCache {
     dirty: AtomicBool,
     /// Stamps are made elsewhere.
     coarse: bool,
+    /// Files keep the permissions they are given.
+    has_modes: bool,
     /// By device: whether every change of a file there shows in its stat.
     seen: RwLock<HashMap<u64, bool>>,
     today: u32,
@@ -97,6 +100,7 @@ impl StatCache {
             entries: RwLock::new(read(file)),
             dirty: AtomicBool::new(false),
             coarse: is_remote_filesystem(root),
+            has_modes: sys::has_modes(root),
             seen: RwLock::default(),
             today: today(),
             stop: OnceLock::new(),
@@ -175,6 +179,14 @@ impl StatCache {
         Ok(stamps)
     }
 
+    /// Whether what lies at `path` is this, as far as the file system can show it.
+    pub fn shows(&self, path: &RelPath, content: &Content) -> bool {
+        let found = self.digest_path(path);
+        found.is_ok_and(|found| {
+            found == *content || (!self.has_modes && found.has_same_bytes(content))
+        })
+    }
+
     /// Reads everything again and remembers what it finds.
     pub fn digest_path_anew(&self, path: &RelPath) -> Result<Content, StoreError> {
         self.digest(path, false)
@@ -185,7 +197,13 @@ impl StatCache {
         let meta = fs::metadata(&path).map_err(at(&path, "look at it"))?;
         if !meta.is_dir() {
             check_regular(&path, &meta)?;
-            return self.file(rel.as_str(), &path, FileStat::of(&meta), trust);
+            let content = self.file(rel.as_str(), &path, FileStat::of(&meta), trust)?;
+            let shape = match self.has_modes {
+                true => Shape::of_file(meta.permissions().mode()),
+                // There every file is executable, or none.
+                false => Shape::File,
+            };
+            return Ok(Content { shape, ..content });
         }
         let walk = Walk::of(&path)?;
         let contents: Vec<Content> = walk
@@ -304,7 +322,7 @@ impl StatCache {
         listing: Option<&super::Listing>,
     ) {
         let mut placed = Vec::new();
-        if content.shape == Shape::File {
+        if content.shape.is_file() {
             placed.push((
                 path.as_str().to_owned(),
                 content.digest,

@@ -294,6 +294,31 @@ pub(crate) fn is_remote_filesystem(path: &Path) -> bool {
     }
 }
 
+/// Files keep the permissions they are given. Where permissions are made up (FAT, NTFS, what Windows serves) every file may be
+/// executed, or none, whatever was meant.
+pub(crate) fn has_modes(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        // FAT, exFAT, NTFS twice, SMB, CIFS, SMB2, 9p (disks of Windows below WSL).
+        let made_up = [
+            0x4d44,
+            0x2011_bab0,
+            0x5346_544e,
+            0x7366_746e,
+            0x517b,
+            0xff53_4d42,
+            0xfe53_4d42,
+            0x0102_1997,
+        ];
+        !file_system_kind(path).is_some_and(|kind| made_up.contains(&kind))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        true
+    }
+}
+
 /// The file system stamps a file when it is written to through a memory map, too. File systems in memory do not: such a
 /// file can change without any of its times changing.
 pub(crate) fn changes_are_seen(path: &Path) -> bool {

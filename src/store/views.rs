@@ -62,16 +62,16 @@ impl Store {
         let named = match built {
             Ok(true) => with_parent(&path, || fs::rename(&fresh, &path)),
             Ok(false) => {
-                let _ = fs::remove_dir_all(&fresh);
+                let _ = crate::dir::remove_all(&fresh);
                 return Ok(None);
             }
             Err(e) => {
-                let _ = fs::remove_dir_all(&fresh);
+                let _ = crate::dir::remove_all(&fresh);
                 return Err(e);
             }
         };
         if let Err(e) = named {
-            let _ = fs::remove_dir_all(&fresh);
+            let _ = crate::dir::remove_all(&fresh);
             // Somebody else was faster.
             return match self.view_holds(tree, &path, &listing, &files) {
                 true => Ok(Some(path)),
@@ -85,7 +85,7 @@ impl Store {
     /// Removes the view of a tree that is gone.
     pub(super) fn remove_view(&self, tree: &Digest) {
         // What stays takes a name, no bytes that are not elsewhere or small, and goes next time.
-        let _ = fs::remove_dir_all(self.named(DIR, tree));
+        let _ = crate::dir::remove_all(&self.named(DIR, tree));
     }
 
     /// `false`: names for its objects cannot be made here.
@@ -231,7 +231,7 @@ fn is_file(path: &Path, executable: bool) -> bool {
 }
 
 fn names_in(dir: &Path) -> HashSet<OsString> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = crate::dir::read(dir).into_iter().flatten().flatten();
     entries.map(|e| e.file_name()).collect()
 }
 

@@ -84,18 +84,15 @@ pub(super) fn digest_set(shape: Shape, digest: &str) -> Value {
     match shape {
         Shape::File => json!({"blake3": digest}),
         Shape::Tree => json!({"reproTreeV1": digest}),
+        // The bytes of a program are those of a file, and that it is one is more.
+        Shape::Program => json!({"blake3": digest, "reproProgramV1": digest}),
     }
 }
 
 /// `file:<hex>` as in pre-images.
 fn digest_set_of(content: &str) -> Option<Value> {
     let (shape, digest) = content.split_once(':')?;
-    let shape = match shape {
-        "file" => Shape::File,
-        "tree" => Shape::Tree,
-        _ => return None,
-    };
-    Some(digest_set(shape, digest))
+    Some(digest_set(Shape::from_word(shape)?, digest))
 }
 
 fn subjects(record: &Record) -> Vec<Value> {

@@ -567,3 +567,242 @@ stages:
         .filter(|s| s["state"] == "cached");
     assert_eq!(cached.count(), 32);
 }
+
+/// A single file that may be executed stays so: for who needs it, under artifacts/, out of the cache, over a remote, in a bundle.
+#[test]
+fn case_5_a_program_stays_executable() {
+    let pipeline = "
+version: 1
+name: tools
+stages:
+  build: {run: 'printf \"#!/bin/sh\\necho built\\n\" > ${outputs.o}; chmod +x ${outputs.o}', outputs: {o: tool}}
+  use: {needs: {tool: build.o}, run: '${needs.tool} > ${outputs.o}', outputs: {o: o.txt}}
+";
+    let space = TestSpace::with_pipeline(pipeline);
+    let is_program =
+        |path: &Path| fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o111 == 0o111);
+    space.ok(&["run"]);
+    let tool = space.path("artifacts/build/tool");
+    assert_eq!(space.read("artifacts/use/o.txt"), "built\n");
+    assert!(is_program(&tool));
+    assert!(
+        space.read("repro.lock").contains("\"o\" = \"program:"),
+        "{}",
+        space.read("repro.lock")
+    );
+    // Restored from the cache; and a bit that somebody took away is a change.
+    fs::remove_file(&tool).unwrap();
+    assert!(space.executed(&[]).is_empty());
+    assert!(is_program(&tool));
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o644)).unwrap();
+    space.ok(&["run"]);
+    assert!(is_program(&tool));
+    space.run(&["verify", "--no-sign"]);
+    space.run(&["replay", "build"]).expect(0, &["replay"]);
+    space.run(&["fsck"]).expect(0, &["fsck"]);
+    space.run(&["gc"]).expect(0, &["gc"]);
+    assert!(space.executed(&[]).is_empty());
+    // Elsewhere: by a remote, and by a bundle.
+    space.ok(&["trust", "init", "--name", "ben", "--no-passphrase"]);
+    space.ok(&[
+        "remote",
+        "add",
+        "there",
+        space.path("../remote").to_str().unwrap(),
+    ]);
+    space.ok(&["push"]);
+    space.ok(&["export", "--bundle", "../study.repro", "--sign"]);
+    let sharing = [
+        "pipeline.yaml",
+        "repro.lock",
+        "repro.trust.toml",
+        "repro.remotes.toml",
+    ];
+    for (name, taken) in [
+        ("clone", &["pull"][..]),
+        ("imported", &["import", "../study.repro"]),
+    ] {
+        let clone = space.other_project(name);
+        for file in sharing {
+            fs::copy(space.path(file), clone.join(file)).unwrap();
+        }
+        let store = space.path(&format!("../store-{name}"));
+        let run = |args: &[&str]| {
+            let mut command = space.command(args);
+            command.current_dir(&clone).env("REPRO_STORE", &store);
+            space.run_command(command).expect(0, args)
+        };
+        run(taken);
+        let said = run(&["run", "--json"]);
+        assert!(
+            !said.out.contains("\"event\":\"started\""),
+            "{name}: {}",
+            said.out
+        );
+        run(&["run", "build"]);
+        assert!(is_program(&clone.join("artifacts/build/tool")), "{name}");
+    }
+}
+
+/// Whether an input may be executed is seen by the command, so it is in the key; that of any other file is as it was.
+#[test]
+fn case_61_the_exec_bit_of_a_single_file_is_in_the_key() {
+    let space = TestSpace::with_pipeline(
+        "
+version: 1
+name: bits
+stages:
+  s: {needs: {t: {file: tool.sh}}, run: 'test -x tool.sh && echo yes > ${outputs.o} || echo no > ${outputs.o}', outputs: {o: o.txt}}
+",
+    );
+    space.write("tool.sh", "echo x\n");
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/s/o.txt"), "no\n");
+    let key = space.json(&["status"])[0]["key"].clone();
+    let tool = space.path("tool.sh");
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(space.executed(&[]), ["s"]);
+    assert_eq!(space.read("artifacts/s/o.txt"), "yes\n");
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(space.executed(&[]).is_empty());
+    assert_eq!(space.json(&["status"])[0]["key"], key);
+    assert_eq!(space.read("artifacts/s/o.txt"), "no\n");
+}
+
+/// Three stages, one of them with a directory.
+const THREE: &str = "
+version: 1
+name: three
+stages:
+  a:
+    needs: {in: {file: in.txt}}
+    run: 'cat in.txt in.txt > ${outputs.o}; mkdir ${outputs.d}; echo x > ${outputs.d}/x; echo said'
+    outputs: {o: a.txt, d: tree}
+  b:
+    needs: {a: a.o, d: a.d}
+    run: 'sort ${needs.a} > ${outputs.o}; cat ${needs.d}/x >> ${outputs.o}'
+    outputs: {o: b.txt}
+  c:
+    needs: {b: b.o}
+    run: 'tail -n 1 ${needs.b} > ${outputs.o}'
+    outputs: {o: c.txt}
+";
+
+/// What the artifacts of [`THREE`] must be.
+fn is_right(space: &TestSpace) -> bool {
+    let shown = [
+        ("artifacts/a/a.txt", "hello\nhello\n"),
+        ("artifacts/a/tree/x", "x\n"),
+        ("artifacts/b/b.txt", "hello\nhello\nx\n"),
+        ("artifacts/c/c.txt", "x\n"),
+    ];
+    let is_so =
+        |(path, text): (&str, &str)| fs::read_to_string(space.path(path)).is_ok_and(|t| t == text);
+    shown.into_iter().all(is_so)
+}
+
+/// System calls fail, in whatever process of a run: it ends in success, with everything shown, or with an error that is told; and
+/// the next one needs no help.
+#[test]
+fn case_37_failing_system_calls_end_in_an_answer() {
+    let strace = Command::new("strace")
+        .args(["-f", "-o", "/dev/null", "true"])
+        .output();
+    if !strace.as_ref().is_ok_and(|o| o.status.success()) {
+        println!("skipped: strace cannot be used here: {strace:?}");
+        return;
+    }
+    let injections = [
+        ("write", "ENOSPC", "3"),
+        ("write", "EIO", "9"),
+        ("fsync", "EIO", "1"),
+        ("syncfs", "EIO", "1"),
+        ("renameat2", "EIO", "1"),
+        ("renameat2", "ENOSPC", "2"),
+        ("rename", "EACCES", "1"),
+        ("rename", "EIO", "2"),
+        ("openat", "EIO", "40"),
+        ("openat", "EACCES", "70"),
+        ("openat", "ENOSPC", "100"),
+        ("close", "EIO", "5"),
+        ("close", "EIO", "9"),
+        ("close", "EIO", "31"),
+        ("newfstatat", "EIO", "1"),
+        ("newfstatat", "EIO", "4"),
+        ("statx", "EIO", "10"),
+        ("statx", "EACCES", "30"),
+        ("mkdir", "ENOSPC", "2"),
+        ("mkdir", "EACCES", "9"),
+        ("unlink", "EIO", "1"),
+        ("unlinkat", "EIO", "1+"),
+        ("fchmod", "EIO", "1"),
+        ("chmod", "EIO", "1"),
+        ("getdents64", "EIO", "2"),
+        ("read", "EIO", "12"),
+        ("pread64", "EIO", "1"),
+        ("ftruncate", "EIO", "1"),
+        ("flock", "EIO", "2"),
+        ("mount", "EIO", "1"),
+        ("clone3", "EAGAIN", "2"),
+    ];
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        while let Some((call, error, when)) =
+            injections.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        {
+            let space = TestSpace::with_pipeline(THREE);
+            space.write("in.txt", "hello\n");
+            let mut command = Command::new("strace");
+            command.args([
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                &format!("trace={call}"),
+            ]);
+            command.args(["-e", &format!("inject={call}:error={error}:when={when}")]);
+            let own = space.command(&["run"]);
+            command
+                .arg(own.get_program())
+                .arg("run")
+                .current_dir(&space.project)
+                .env_clear();
+            command
+                .envs(own.get_envs().filter_map(|(k, v)| Some((k, v?))))
+                .stdin(Stdio::null());
+            let said = space.run_command(command);
+            let what = format!("{call} {error} {when}: code {}\n{}", said.code, said.err);
+            // A kernel without the call, or a program that does not use it, is fine: then nothing fails.
+            assert!(
+                !said.err.contains("panicked") && !said.err.contains("BUG"),
+                "{what}"
+            );
+            assert!((0..=5).contains(&said.code), "{what}");
+            assert!(
+                said.code != 0 || is_right(&space),
+                "it ended well, and shows something else: {what}"
+            );
+            assert!(
+                said.code == 0 || !said.err.trim().is_empty(),
+                "it says nothing: {what}"
+            );
+            let again = space.run(&["run"]);
+            assert!(
+                again.code == 0 && is_right(&space),
+                "the next run needs help: {}\n{what}",
+                again.err
+            );
+            let checked = space.run(&["fsck"]);
+            assert_eq!(checked.code, 0, "{}{}\n{what}", checked.out, checked.err);
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}

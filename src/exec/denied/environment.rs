@@ -100,7 +100,7 @@ fn between(line: &str, phrase: &str) -> Option<String> {
 }
 
 fn has_module(prefix: &Path, module: &str) -> bool {
-    let entries = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = |dir: PathBuf| crate::dir::read(dir).into_iter().flatten().flatten();
     entries(prefix.join("lib")).any(|e| {
         let site = e.path().join("site-packages");
         site.join(module).is_dir() || site.join(format!("{module}.py")).is_file()
