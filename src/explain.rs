@@ -76,14 +76,14 @@ fn flatten(value: &Value, path: String, out: &mut BTreeMap<String, Value>) {
                 let name = if label.is_empty() && items.len() == 1 {
                     path.clone()
                 } else {
-                    format!(
-                        "{path}[{}]",
-                        if label.is_empty() {
-                            position.to_string()
-                        } else {
-                            label
-                        }
-                    )
+                    // Files that match a pattern are known by their place.
+                    let at = item.get("at").and_then(Value::as_str);
+                    let label = match (label.is_empty(), at) {
+                        (true, Some(at)) => at.to_owned(),
+                        (true, None) => position.to_string(),
+                        (false, _) => label,
+                    };
+                    format!("{path}[{label}]")
                 };
                 out.insert(name.clone(), item["content"].clone());
                 if let Some(at) = item.get("at") {

@@ -6,6 +6,7 @@
 pub mod canonical;
 pub mod digest;
 pub mod dir;
+pub mod files;
 pub mod regular;
 pub mod relpath;
 pub mod terminal;

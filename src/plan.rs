@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::catalog::{Kind, OutputSpec};
+use crate::files::Files;
 use crate::relpath::RelPath;
 
 /// A whole study, expanded.
@@ -209,8 +210,8 @@ pub enum Source {
         /// Position in its `outputs`.
         output: u32,
     },
-    /// A file or directory of the project.
-    Path(RelPath),
+    /// A file or directory that no stage makes.
+    Files(Arc<Files>),
 }
 
 /// How to run an instance. Not part of its key.
@@ -296,7 +297,7 @@ impl Plan {
     /// What a source is called where people read it: `train[seed=0].metrics (metrics.parquet)`, or a path of the project.
     pub fn name_of(&self, source: &Source) -> String {
         match source {
-            Source::Path(path) => path.to_string(),
+            Source::Files(files) => files.at.to_string(),
             Source::Output { instance, output } => {
                 let producer = self.instance(*instance);
                 match producer.outputs.get(*output as usize) {
@@ -315,7 +316,7 @@ impl Plan {
             .flat_map(|n| &n.items)
             .filter_map(|item| match item.source {
                 Source::Output { instance, .. } => Some(instance),
-                Source::Path(_) => None,
+                Source::Files(_) => None,
             })
     }
 }

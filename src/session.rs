@@ -21,7 +21,7 @@ use crate::project::Project;
 use crate::record::elsewhere::{Elsewhere, Remembered};
 use crate::record::event::Reason;
 use crate::relpath::RelPath;
-use crate::store::{LinkMode, Record, Root, StatCache, Store, StoreError};
+use crate::store::{InputTree, LinkMode, Record, Root, StatCache, Store, StoreError};
 use crate::trust::Believer;
 
 /// See the module.
@@ -128,7 +128,7 @@ impl Session {
             let mut items = Vec::with_capacity(need.items.len());
             for item in &need.items {
                 items.push(match &item.source {
-                    Source::Path(path) => self.stats.digest_path(path)?,
+                    Source::Files(files) => self.stats.digest_input(files)?,
                     Source::Output {
                         instance: producer,
                         output,
@@ -424,6 +424,24 @@ impl Session {
             }
         }
         Ok(doubts.into_inner())
+    }
+
+    /// What does not count in the directories among an instance's inputs, by directory.
+    pub fn ignored(&self, instance: &Instance) -> BTreeMap<String, Vec<RelPath>> {
+        let mut ignored = BTreeMap::new();
+        for item in instance.needs.iter().flat_map(|n| &n.items) {
+            if let Source::Files(files) = &item.source
+                && let path = files.at.path(&self.project.root)
+                && path.is_dir()
+                // What cannot be read is told of where it is hashed.
+                && let Ok(mut tree) = InputTree::of(&path, &files.ignore)
+                && !tree.ignored.is_empty()
+            {
+                tree.ignored.sort();
+                ignored.insert(files.at.to_string(), tree.ignored);
+            }
+        }
+        ignored
     }
 
     /// What a process of this instance needs beside its inputs.

@@ -37,7 +37,7 @@ fn item(group: &str, axes: Axes, placed_at: &str) -> NeedItem {
     NeedItem {
         group: group.into(),
         axes,
-        source: Source::Path(path("anywhere")),
+        source: Source::Files(Arc::new(repro::files::Files::whole(path("anywhere")))),
         placed_at: path(placed_at),
     }
 }

@@ -44,7 +44,7 @@ struct Node<'a> {
     count: usize,
     /// Positions of nodes it needs, with the names under `needs:`.
     needs: BTreeMap<usize, BTreeSet<&'a str>>,
-    files: BTreeSet<&'a str>,
+    files: BTreeSet<String>,
 }
 
 impl Node<'_> {
@@ -111,7 +111,7 @@ fn nodes(plan: &Plan, all: bool) -> Vec<Node<'_>> {
                             .or_default()
                             .insert(&*need.name),
                     ),
-                    Source::Path(path) => drop(nodes[here].files.insert(path.as_str())),
+                    Source::Files(files) => drop(nodes[here].files.insert(files.at.to_string())),
                 }
             }
         }
@@ -164,7 +164,7 @@ fn branch(
             .filter(|p| Some(**p) != parent[at])
             .map(|p| nodes[*p].name)
             .collect();
-        let files: Vec<&str> = node.files.iter().copied().collect();
+        let files: Vec<&str> = node.files.iter().map(String::as_str).collect();
         let mut notes = vec![node.kind.to_owned()];
         if !others.is_empty() {
             notes.push(format!("also needs {}", others.join(", ")));

@@ -250,7 +250,7 @@ pub fn bring_inputs(
     let made: Vec<(InstanceIndex, Content)> = produced
         .filter_map(|(item, content)| match item.source {
             Source::Output { instance, .. } => Some((instance, *content)),
-            Source::Path(_) => None,
+            Source::Files(_) => None,
         })
         .collect();
     let failed = bring(session, made.iter().map(|(_, c)| *c).collect(), network)?;

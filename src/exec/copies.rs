@@ -15,7 +15,10 @@ pub fn faithful(request: &Request, work: &Path, placed: &Placed) -> BTreeSet<Pat
     let stats = StatCache::load(work, Path::new(""));
     let mut found = BTreeSet::new();
     for input in &request.inputs {
-        let InputOrigin::ProjectFile(origin) = &input.origin else {
+        let (InputOrigin::ProjectFile(origin)
+        | InputOrigin::Outside(origin)
+        | InputOrigin::Assembled { of: origin, .. }) = &input.origin
+        else {
             continue;
         };
         let at = input.placed_at.under(work);

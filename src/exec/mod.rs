@@ -144,6 +144,15 @@ pub struct PlacedInput {
 pub enum InputOrigin {
     /// A file or directory of the project.
     ProjectFile(PathBuf),
+    /// A file or directory from outside of the project, shown where it lies.
+    Outside(PathBuf),
+    /// A directory put together from links to what counts of another one.
+    Assembled {
+        /// The directory it shows.
+        of: PathBuf,
+        /// Where it was put together.
+        view: PathBuf,
+    },
     /// A file of the store.
     Object(PathBuf),
     /// A directory that shows a tree of the store, by files of its own or by links into the store.
@@ -155,6 +164,8 @@ impl InputOrigin {
     pub fn path(&self) -> &std::path::Path {
         match self {
             InputOrigin::ProjectFile(path)
+            | InputOrigin::Outside(path)
+            | InputOrigin::Assembled { view: path, .. }
             | InputOrigin::Object(path)
             | InputOrigin::TreeView(path) => path,
         }

@@ -224,8 +224,10 @@ impl Placing<'_> {
         let from = origin.path();
         match (self.means, origin) {
             (Means::Copies, _) => self.copy(from, to),
-            // What the store holds needs no look at its size.
-            (Means::Mounts, InputOrigin::Object(_)) if !is_outer => self.mount(from, to),
+            // What the store holds, and what is large enough to lie elsewhere, needs no look at its size.
+            (Means::Mounts, InputOrigin::Object(_) | InputOrigin::Outside(_)) if !is_outer => {
+                self.mount(from, to)
+            }
             (Means::Mounts, _) => {
                 let extent = Extent::of(from)?;
                 let is_small =
@@ -316,9 +318,11 @@ impl Placing<'_> {
             inner.push(entry.file_name());
             if kind.is_symlink() {
                 let link = fs::read_link(&source)?;
-                // A link within the tree stays one; a link out of it is the store's way to show a file.
+                // A link within the tree stays one; a link out of it is the way to show a file, or a whole directory.
                 if stays_inside(inner, &link) {
                     symlink(link, target)?
+                } else if self.means == Means::Mounts && source.is_dir() {
+                    self.input(&InputOrigin::ProjectFile(source), &target, false)?
                 } else {
                     self.copy(&source, &target)?
                 }

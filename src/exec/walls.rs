@@ -101,7 +101,10 @@ impl Walls {
             if needs.inputs_in_place || !matches!(input.origin, InputOrigin::ProjectFile(_)) {
                 read.push(path);
             }
-            if matches!(input.origin, InputOrigin::TreeView(_)) {
+            if matches!(
+                input.origin,
+                InputOrigin::TreeView(_) | InputOrigin::Assembled { .. }
+            ) {
                 linked_files(path, &request.store_roots, &mut links);
             }
         }

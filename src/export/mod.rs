@@ -21,7 +21,7 @@ use crate::graph::Graph;
 use crate::plan::{Instance, InstanceIndex, Source, Work};
 use crate::relpath::RelPath;
 use crate::session::Session;
-use crate::store::Record;
+use crate::store::{InputTree, Parts, Record};
 use crate::survey::Survey;
 
 /// One result that is exported.
@@ -121,6 +121,7 @@ impl<'a> Selection<'a> {
         let session = self.session;
         let root = &session.project.root;
         let mut paths = BTreeSet::from([self.pipeline()?]);
+        let mut ignores = BTreeMap::new();
         for file in &session.plan.files {
             paths.insert(inside(root, file)?);
         }
@@ -132,8 +133,11 @@ impl<'a> Selection<'a> {
         for piece in &self.pieces {
             let instance = session.plan.instance(piece.index);
             for item in instance.needs.iter().flat_map(|need| &need.items) {
-                if let Source::Path(path) = &item.source {
+                if let Source::Files(files) = &item.source
+                    && let Some(path) = files.in_project()
+                {
                     paths.insert(path.clone());
+                    ignores.insert(path.clone(), files.ignore.clone());
                 }
             }
             if let Work::Kind { kind, .. } = &instance.work
@@ -151,6 +155,17 @@ impl<'a> Selection<'a> {
             // An input may be a link to where the data are.
             let place =
                 std::fs::canonicalize(&place).with_context(|| format!("cannot read `{path}`"))?;
+            let ignore = ignores.get(&path).filter(|_| place.is_dir());
+            let tree = ignore.map(|i| InputTree::of(&place, i)).transpose()?;
+            let parts = tempfile::tempdir()?;
+            // What does not count is not exported, and links to elsewhere are what they lead to.
+            let place = match tree.filter(|tree| !tree.is_whole()) {
+                Some(tree) => {
+                    tree.assemble(parts.path(), Parts::Copies)?;
+                    parts.path().to_owned()
+                }
+                None => place,
+            };
             let (content, staged) = session.store.absorb_copy(&place)?;
             session.store.keep(&content, staged)?;
             let meta = std::fs::metadata(&place)?;

@@ -305,7 +305,7 @@ impl Writer<'_, '_> {
         });
         let paths: BTreeSet<RelPath> = items
             .filter_map(|item| match &item.source {
-                Source::Path(path) => Some(path.clone()),
+                Source::Files(files) => files.in_project().cloned(),
                 Source::Output { .. } => None,
             })
             .collect();
@@ -381,7 +381,9 @@ impl Writer<'_, '_> {
         for need in &instance.needs {
             for item in &need.items {
                 let object = match &item.source {
-                    Source::Path(path) => project.get(path).cloned(),
+                    Source::Files(files) => {
+                        files.in_project().and_then(|p| project.get(p)).cloned()
+                    }
                     Source::Output {
                         instance: producer,
                         output,

@@ -17,13 +17,15 @@ use crate::exec::{
     self, Afterwards, Cancel, CancelLevel, Cause, Failure, Finished, InputOrigin, Note,
     PlacedInput, Request, SandboxReport, Usage,
 };
+use crate::files::{Files, Location};
 use crate::job;
 use crate::key::{self, Key};
 use crate::plan::{Instance, Policy, Source, Work};
-use crate::relpath::RelPath;
 use crate::session::Session;
 use crate::spec::quote;
-use crate::store::{ActionLock, Pending, Record, Staged, StatCache, Store, StoreError, ViewMode};
+use crate::store::{
+    ActionLock, InputTree, Parts, Pending, Record, Staged, StatCache, Store, StoreError, ViewMode,
+};
 use crate::trust::Believer;
 
 /// Everything a flight needs, owned, so that it can leave for its thread.
@@ -34,6 +36,8 @@ pub struct Flight {
     pub key: Key,
     /// What it depends on beside artifacts, as its key has it.
     pub watched: Watched,
+    /// Directories among those: position in `request.inputs`, to be shown without what does not count.
+    pub trees: Vec<(usize, Arc<Files>)>,
     /// Artifacts among the inputs: position in `request.inputs`, to be made visible in the private directory.
     pub views: Vec<(usize, Content)>,
     /// Where it can be resumed from, furthest first: label and state key.
@@ -228,6 +232,7 @@ impl Flight {
             Err(moved) => return Ok(Landed::Unstable(moved)),
         };
         place_views(&self.store, &mut self.request, &self.views, views)?;
+        place_trees(&mut self.request, &self.trees, views)?;
         let retries = self.request.policy.retries;
         let mut attempt = 0;
         let finished = loop {
@@ -437,6 +442,8 @@ pub struct Prepared {
     pub views: Vec<(usize, Content)>,
     /// See [`Flight::watched`].
     pub watched: Watched,
+    /// See [`Flight::trees`].
+    pub trees: Vec<(usize, Arc<Files>)>,
 }
 
 /// Makes the request of an instance whose inputs have these contents.
@@ -446,7 +453,7 @@ pub fn prepare(
     contents: &[Vec<Content>],
     terms: Terms,
 ) -> Prepared {
-    let (inputs, views, watched) = inputs(instance, contents, session);
+    let (inputs, views, watched, trees) = inputs(instance, contents, session);
     let mut watched = Watched {
         inputs: watched,
         ..Watched::default()
@@ -495,6 +502,7 @@ pub fn prepare(
         request,
         views,
         watched,
+        trees,
     }
 }
 
@@ -532,6 +540,25 @@ pub fn place_views(
     Ok(())
 }
 
+/// Directories that are not whole, or hold links to elsewhere, are put together in `dir` from links to what counts.
+pub fn place_trees(
+    request: &mut Request,
+    trees: &[(usize, Arc<Files>)],
+    dir: &Path,
+) -> anyhow::Result<()> {
+    for (position, files) in trees {
+        let input = &mut request.inputs[*position];
+        let of = input.origin.path().to_owned();
+        let tree = InputTree::of(&of, &files.ignore)?;
+        if !tree.is_whole() {
+            let view = dir.join(position.to_string());
+            tree.assemble(&view, Parts::Links)?;
+            input.origin = InputOrigin::Assembled { of, view };
+        }
+    }
+    Ok(())
+}
+
 /// The inputs of an instance for a request, project files in place, artifacts still to be viewed.
 fn inputs(
     instance: &Instance,
@@ -540,15 +567,24 @@ fn inputs(
 ) -> (
     Vec<PlacedInput>,
     Vec<(usize, Content)>,
-    Vec<(RelPath, Content)>,
+    Vec<(Arc<Files>, Content)>,
+    Vec<(usize, Arc<Files>)>,
 ) {
-    let (mut inputs, mut views, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inputs, mut views) = (Vec::new(), Vec::new());
+    let (mut watched, mut trees) = (Vec::new(), Vec::new());
     for (need, contents) in instance.needs.iter().zip(contents) {
         for (item, content) in need.items.iter().zip(contents) {
             let origin = match &item.source {
-                Source::Path(path) => {
-                    watched.push((path.clone(), *content));
-                    InputOrigin::ProjectFile(path.under(&session.project.root))
+                Source::Files(files) => {
+                    watched.push((files.clone(), *content));
+                    if content.shape == Shape::Tree {
+                        trees.push((inputs.len(), files.clone()));
+                    }
+                    let path = files.at.path(&session.project.root);
+                    match files.at {
+                        Location::Project(_) => InputOrigin::ProjectFile(path),
+                        Location::Outside(_) => InputOrigin::Outside(path),
+                    }
                 }
                 Source::Output { .. } => {
                     views.push((inputs.len(), *content));
@@ -568,7 +604,7 @@ fn inputs(
             });
         }
     }
-    (inputs, views, watched)
+    (inputs, views, watched, trees)
 }
 
 /// Keys of the states an instance can be resumed from, furthest first.

@@ -16,16 +16,16 @@ use std::sync::Arc;
 use crate::digest::{Content, Digest};
 use crate::environment::{self, Captured};
 use crate::exec::{self, Stamp};
+use crate::files::Files;
 use crate::plan::{Environment, Tool};
-use crate::relpath::RelPath;
 use crate::session::stamps;
 use crate::store::{Look, StatCache, Store, StoreError};
 
 /// What an execution depends on, and what it must be.
 #[derive(Default)]
 pub struct Watched {
-    /// Files and directories of the project, with the content they have in the key.
-    pub inputs: Vec<(RelPath, Content)>,
+    /// Files and directories that no stage makes, with the content they have in the key.
+    pub inputs: Vec<(Arc<Files>, Content)>,
     /// A program that is the kind, with the digest in the key.
     pub program: Option<(PathBuf, Digest)>,
     /// Tools whose versions are in the key.
@@ -71,8 +71,8 @@ impl Guard {
     /// What is not as in the key.
     pub fn begin(watched: Watched, stats: &StatCache) -> Result<Guard, Moved> {
         let mut looks = Vec::with_capacity(watched.inputs.len());
-        for (path, content) in &watched.inputs {
-            looks.push(look(stats, path, content)?);
+        for (files, content) in &watched.inputs {
+            looks.push(look(stats, files, content)?);
         }
         let mut program = None;
         if let Some((path, digest)) = &watched.program {
@@ -102,10 +102,10 @@ impl Guard {
     /// # Errors
     /// What is not as in the key, or was something else in between.
     pub fn end(&self, stats: &StatCache, copied: &BTreeSet<PathBuf>) -> Result<(), Moved> {
-        for ((path, content), first) in self.watched.inputs.iter().zip(&self.looks) {
-            let second = look(stats, path, content)?;
-            if second != *first && !copied.contains(&path.under(stats.root())) {
-                return Err(passing(path.to_string(), content.to_string()));
+        for ((files, content), first) in self.watched.inputs.iter().zip(&self.looks) {
+            let second = look(stats, files, content)?;
+            if !second.is_same(first) && !copied.contains(&files.at.path(stats.root())) {
+                return Err(passing(files.at.to_string(), content.to_string()));
             }
         }
         if let Some((path, digest)) = &self.watched.program
@@ -166,12 +166,12 @@ fn passing(what: String, content: String) -> Moved {
     }
 }
 
-fn look(stats: &StatCache, path: &RelPath, content: &Content) -> Result<Look, Moved> {
-    let look = stats.look(path);
+fn look(stats: &StatCache, files: &Files, content: &Content) -> Result<Look, Moved> {
+    let look = stats.look(files);
     match look {
         Ok(look) if look.content == *content => Ok(look),
         other => Err(Moved {
-            what: path.to_string(),
+            what: files.at.to_string(),
             before: content.to_string(),
             after: match other {
                 Ok(look) => look.content.to_string(),

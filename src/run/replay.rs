@@ -120,7 +120,10 @@ pub fn replay(
         },
     };
     let Prepared {
-        mut request, views, ..
+        mut request,
+        views,
+        trees,
+        ..
     } = flight::prepare(session, instance, contents, execution);
     flight::place_views(
         &session.store,
@@ -128,6 +131,7 @@ pub fn replay(
         &views,
         &fresh.path().join("inputs"),
     )?;
+    flight::place_trees(&mut request, &trees, &fresh.path().join("inputs"))?;
     let finished = exec::execute(&request, cancel, say);
     let dirs = Dirs {
         discarded: terms.keep.is_none().then(|| dir.clone()),

@@ -694,10 +694,12 @@ impl Scheduler<'_> {
             request,
             views,
             watched,
+            trees,
         } = flight::prepare(session, instance, &miss.contents, terms);
         let flight = Flight {
             request,
             watched,
+            trees,
             views,
             states: flight::state_keys(&session.plan.salt, instance, &miss.contents),
             store: session.store.clone(),

@@ -56,7 +56,10 @@ pub fn visit(
         afterwards: Afterwards::Kept,
     };
     let Prepared {
-        mut request, views, ..
+        mut request,
+        views,
+        trees,
+        ..
     } = flight::prepare(session, instance, contents, terms);
     let Work::Command(command) = request.work.clone() else {
         anyhow::bail!(
@@ -67,6 +70,7 @@ pub fn visit(
     };
     let views_dir = fresh.path().join("inputs");
     flight::place_views(&session.store, &mut request, &views, &views_dir)?;
+    flight::place_trees(&mut request, &trees, &views_dir)?;
     let visit = exec::visit(&request, &command, site)?;
     greet(&Door {
         work: visit.work.clone(),

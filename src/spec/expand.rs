@@ -168,7 +168,7 @@ impl<'a, 't> Expander<'a, 't> {
                     let producer = self.instances.get(instance.0 as usize)?;
                     Some((producer, producer.outputs.get(output as usize)?))
                 }
-                Source::Path(_) => None,
+                Source::Files(_) => None,
             });
             for (producer, output) in outputs {
                 let file = output.path.as_str().rsplit('/').next().unwrap_or_default();

@@ -10,6 +10,7 @@ use super::diagnostic::Problem;
 use super::expand::{Expander, Making};
 use super::needs::{Target, artifact, placed};
 use super::refs::Link;
+use super::sources::Found;
 use crate::plan::{Need, NeedItem, Source};
 use crate::relpath::RelPath;
 
@@ -26,7 +27,7 @@ impl Expander<'_, '_> {
                 .iter()
                 .flat_map(|n| n.items.iter().map(move |i| (n, i)))
         };
-        let paths = all().any(|(_, i)| matches!(i.source, Source::Path(_)));
+        let paths = all().any(|(_, i)| matches!(i.source, Source::Files(_)));
         if !paths && needs.iter().all(|n| n.items.len() < 2) {
             return true;
         }
@@ -34,7 +35,7 @@ impl Expander<'_, '_> {
         for (need, item) in all() {
             if let Some((other, first)) = seen.insert(item.placed_at.as_str(), (need, item)) {
                 let same = match (&first.source, &item.source) {
-                    (Source::Path(a), Source::Path(b)) => a == b,
+                    (Source::Files(a), Source::Files(b)) => a.at == b.at,
                     (
                         Source::Output {
                             instance: a,
@@ -96,27 +97,17 @@ impl Expander<'_, '_> {
             }
             let result = match target {
                 Target::Broken | Target::Binding(..) => Err(None),
-                Target::Path(path) => {
-                    items.push(NeedItem {
-                        group: item.group.clone(),
-                        axes: self.none.clone(),
-                        source: Source::Path(path.clone()),
-                        placed_at: path.clone(),
-                    });
+                Target::Files(found) => {
+                    items.extend(found.iter().map(|f| self.file(f, &def.name, &item.group)));
                     Ok(())
                 }
-                Target::PathPerRow(template, dir) => consumer
-                    .text(template, row, self.tying.values, item.span)
-                    .and_then(|text| self.tying.path(&text, *dir, item.span))
-                    .map_err(Some)
-                    .map(|path| {
-                        items.push(NeedItem {
-                            group: item.group.clone(),
-                            axes: self.none.clone(),
-                            source: Source::Path(path.clone()),
-                            placed_at: path,
-                        });
-                    }),
+                Target::FilesPerRow(written) => {
+                    many |= written.is_many();
+                    let found = written.find(row, consumer, &mut self.tying);
+                    found.map_err(Some).map(|found| {
+                        items.extend(found.iter().map(|f| self.file(f, &def.name, &item.group)));
+                    })
+                }
                 Target::Link(link) => {
                     many |= link.star;
                     let caches = (&mut making.gathered, &mut making.single);
@@ -169,6 +160,15 @@ impl Expander<'_, '_> {
                 items,
                 many,
             })),
+        }
+    }
+
+    fn file(&self, found: &Found, need: &str, group: &Arc<str>) -> NeedItem {
+        NeedItem {
+            group: group.clone(),
+            axes: self.none.clone(),
+            source: Source::Files(found.files.clone()),
+            placed_at: found.placed_at(need, group),
         }
     }
 

@@ -22,6 +22,7 @@ mod diagnostic;
 mod document;
 mod expand;
 mod files;
+mod globs;
 mod inputs;
 mod matrix;
 pub mod model;
@@ -34,6 +35,7 @@ mod scalar;
 mod schema;
 mod secrets;
 mod settings;
+mod sources;
 mod stages;
 mod surroundings;
 mod template;
@@ -252,12 +254,13 @@ fn expand_all(
     {
         let shared: &Report = report;
         let narrow = |span: Span, needle: &str| shared.narrow(span, needle);
-        let (mut links, mut paths) = (refs::Links::default(), HashMap::new());
+        let (mut links, mut paths) = (refs::Links::default(), std::collections::BTreeMap::new());
         let mut tying = needs::Tying {
             table,
             values,
             links: &mut links,
             root: options.root,
+            home: outside::home(options.env),
             paths: &mut paths,
             narrow: &narrow,
         };

@@ -244,10 +244,12 @@ pub enum NeedText {
     Reference(String),
     /// Several inputs, in order.
     List(Vec<NeedItemText>),
-    /// A file of the project.
+    /// A file.
     File(FileText),
-    /// A directory of the project.
+    /// A directory.
     Dir(DirText),
+    /// All files that match a pattern.
+    Files(FilesText),
     /// Groups of inputs, by name.
     Groups(BTreeMap<String, NeedItemText>),
 }
@@ -258,28 +260,55 @@ pub enum NeedText {
 pub enum NeedItemText {
     /// As outside of a list.
     Reference(String),
-    /// A file of the project.
+    /// A file.
     File(FileText),
-    /// A directory of the project.
+    /// A directory.
     Dir(DirText),
+    /// All files that match a pattern.
+    Files(FilesText),
 }
 
-/// A file of the project.
+/// A file that no stage makes.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the file for its schema")]
 pub struct FileText {
-    /// Its path, relative to the project.
+    /// Its path, relative to the project; `~`, absolute paths and `..` lead out of it.
     file: String,
 }
 
-/// A directory of the project.
+/// All files that match a pattern.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes the file for its schema")]
+pub struct FilesText {
+    /// Patterns such as `data/*.csv`, relative to the project.
+    files: OneOrMany<String>,
+    /// Further patterns, as in `.gitignore`, of what does not count; `none`: everything counts.
+    ignore: Option<IgnoreText>,
+}
+
+/// What of a directory does not count.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum IgnoreText {
+    /// `none`: everything counts.
+    None(String),
+    /// Patterns, as in `.gitignore`, after the usual ones.
+    Patterns(Vec<String>),
+}
+
+/// A directory that no stage makes.
 #[derive(JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the file for its schema")]
 pub struct DirText {
-    /// Its path, relative to the project.
+    /// Its path, relative to the project; `~`, absolute paths and `..` lead out of it.
     dir: String,
+    /// Further patterns, as in `.gitignore`, of what does not count; `none`: everything counts.
+    ignore: Option<IgnoreText>,
+    /// A list of the digests of its files, as `b3sum` writes it: each is read once, and then trusted while its size and time stay.
+    manifest: Option<String>,
 }
 
 /// The environment of a command.

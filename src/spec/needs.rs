@@ -3,8 +3,8 @@
 //! Decides the forms of a need (reference, file, list, groups, binding of a loop) and the paths under which a command finds its inputs.
 //! The paths hold no stage name, so renaming a stage changes no command.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::consumer::Consumer;
@@ -12,9 +12,11 @@ use super::decode::{Entries, Raw, check_name};
 use super::diagnostic::{Problem, Span};
 use super::document::{Data, Key, Node};
 use super::refs::{self, Link, Links, Round};
+use super::sources::{self, Found, Written, is_files};
 use super::stages::Table;
 use super::template::{Reference, Root, Template};
 use super::values::Values;
+use crate::files::Location;
 use crate::plan::{Axes, InstanceIndex, NeedItem, Source};
 use crate::relpath::RelPath;
 
@@ -44,10 +46,10 @@ pub struct ItemDef {
 pub enum Target {
     /// A problem was reported.
     Broken,
-    /// A file or directory of the project.
-    Path(RelPath),
+    /// Files that no stage makes.
+    Files(Vec<Found>),
     /// The same, named by axis values.
-    PathPerRow(Arc<Template>, bool),
+    FilesPerRow(Box<Written>),
     /// An output.
     Link(Link),
     /// An output chosen by axis values; every text it takes, tied.
@@ -66,8 +68,10 @@ pub struct Tying<'a> {
     pub links: &'a mut Links,
     /// The project.
     pub root: &'a Path,
-    /// Which paths of the project exist, and whether they are directories.
-    pub paths: &'a mut HashMap<RelPath, Option<bool>>,
+    /// What `~` stands for.
+    pub home: Option<PathBuf>,
+    /// Which paths exist, and whether they are directories.
+    pub paths: &'a mut BTreeMap<Location, Option<bool>>,
     /// Puts a caret on a part of a scalar.
     pub narrow: &'a dyn Fn(Span, &str) -> Span,
 }
@@ -142,6 +146,8 @@ impl Tying<'_> {
             items: Vec::new(),
         };
         let mut add = |group: Arc<str>, node: &Node, problems: &mut Vec<Problem>| {
+            let is_many = matches!(&node.data, Data::Map(entries) if entries.iter().any(|(k, _)| &*k.name == "files"));
+            need.many |= is_many;
             let target = self.item(node, consumer, problems);
             need.items.push(ItemDef {
                 group,
@@ -156,7 +162,7 @@ impl Tying<'_> {
                 }
                 need.many = true;
             }
-            Data::Map(entries) if !is_path(entries) => {
+            Data::Map(entries) if !is_files(entries) => {
                 for (key, item) in entries.iter() {
                     if matches!(&*key.name, "file" | "dir") {
                         problems.push(Problem::new(key.span, format!("`{}` is reserved and cannot be the name of a group", key.name)).help("choose another name, or write the file as `{file: path}` inside a group"));
@@ -190,23 +196,14 @@ impl Tying<'_> {
                 }
                 _ => self.template(template, node.span, consumer, Round::Same, false, problems),
             },
-            Data::Map(entries) if is_path(entries) => {
-                let (key, value) = &entries[0];
-                let dir = &*key.name == "dir";
-                match &value.data {
-                    Data::String(text) => self.path(text, dir, value.span).map(Target::Path),
-                    Data::Template(template) => match template
-                        .references()
-                        .map(|r| consumer.axis(r, (self.narrow)(value.span, &format!("${{{r}}}"))))
-                        .find_map(Result::err)
-                    {
-                        Some(problem) => Err(problem),
-                        None => Ok(Target::PathPerRow(template.clone(), dir)),
-                    },
-                    _ => Err(Problem::new(
-                        value.span,
-                        format!("expected a path, found {}", value.describe()),
-                    )),
+            Data::Map(entries) if is_files(entries) => {
+                let written = sources::read(entries, consumer, self, problems);
+                match written {
+                    None => Ok(Target::Broken),
+                    Some(written) if !written.is_constant() => {
+                        Ok(Target::FilesPerRow(Box::new(written)))
+                    }
+                    Some(written) => written.find(&[], consumer, self).map(Target::Files),
                 }
             }
             _ => Err(Problem::new(
@@ -219,36 +216,6 @@ impl Tying<'_> {
             problems.push(problem);
             Target::Broken
         })
-    }
-
-    /// A path of the project; it must exist and be what it is said to be.
-    pub fn path(&mut self, text: &str, dir: bool, span: Span) -> Result<RelPath, Problem> {
-        let path = RelPath::new(text).map_err(|e| {
-            Problem::new(span, e.to_string())
-                .help("paths are relative to the project and stay inside it")
-        })?;
-        let found = *self.paths.entry(path.clone()).or_insert_with(|| {
-            std::fs::metadata(path.under(self.root))
-                .ok()
-                .map(|m| m.is_dir())
-        });
-        match found {
-            Some(is_dir) if is_dir == dir => Ok(path),
-            Some(true) => Err(Problem::new(span, format!("`{path}` is a directory"))
-                .help(format!("write `{{dir: {path}}}`"))),
-            Some(false) => Err(
-                Problem::new(span, format!("`{path}` is a file, not a directory"))
-                    .help(format!("write `{{file: {path}}}`")),
-            ),
-            None => Err(Problem::new(
-                span,
-                format!(
-                    "there is no {} `{path}` in the project",
-                    if dir { "directory" } else { "file" }
-                ),
-            )
-            .help("paths are relative to the project; what another stage makes is `stage.output`")),
-        }
     }
 
     /// Ties a reference; `gather` as in [`Links::tie`].
@@ -372,16 +339,12 @@ impl Tying<'_> {
     }
 }
 
-fn is_path(entries: &[(Key, Node)]) -> bool {
-    matches!(entries, [(key, _)] if matches!(&*key.name, "file" | "dir"))
-}
-
 impl Target {
     /// All references in it that must be made before the consumer, with the places they are written. Those of `carry` lie in an earlier
     /// round and are left out unless they lead out of the loop.
     pub fn links<'a>(&'a self, into: &mut Vec<&'a Link>, home: Option<usize>, table: &Table) {
         match self {
-            Target::Broken | Target::Path(_) | Target::PathPerRow(..) => {}
+            Target::Broken | Target::Files(_) | Target::FilesPerRow(_) => {}
             Target::Link(link) => into.push(link),
             Target::LinkPerRow(_, tied) => into.extend(tied.values().flatten()),
             Target::Binding(first, carry) => {
@@ -419,7 +382,7 @@ pub fn placed(need: &str, group: &str, axes: &Axes, file: &str) -> RelPath {
     RelPath::new(&text).unwrap_or_else(|_| fallback(need))
 }
 
-fn fallback(need: &str) -> RelPath {
+pub fn fallback(need: &str) -> RelPath {
     // Names are letters, digits, `_` and `-`: this always is a path.
     RelPath::new(&format!("in/{need}")).unwrap_or_else(|e| unreachable!("{e}"))
 }

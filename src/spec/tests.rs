@@ -239,7 +239,7 @@ fn needs(plan: &Plan, id: &str) -> Vec<String> {
                 .iter()
                 .map(|i| {
                     let source = match &i.source {
-                        Source::Path(path) => path.to_string(),
+                        Source::Files(files) => files.at.to_string(),
                         Source::Output { instance, output } => format!(
                             "{}.{}",
                             plan.instance(*instance).id,

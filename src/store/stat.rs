@@ -7,25 +7,28 @@
 //! A younger file is hashed again until it has aged, and a file in memory (tmpfs) always: a write through a memory map
 //! leaves no trace there. It is only a cache: a lost or damaged file costs reading, nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{ByDigest, Content, Digest, Shape};
+use crate::files::Files;
 use crate::record::damaged;
 use crate::regular::{self, Links};
 use crate::relpath::RelPath;
 
 use super::error::{StoreError, at};
+use super::input::InputTree;
+use super::manifest::Manifest;
 use super::sys::{self, FileStat, changes_are_seen, is_remote_filesystem, now_ns};
-use super::tree::{Walk, check_regular};
+use super::tree::{Walk, WalkFile, check_regular};
 
 /// Twice the slowest kernel tick.
 pub(super) const TICK_NS: i64 = 20_000_000;
@@ -48,12 +51,26 @@ struct Entry {
 }
 
 /// What [`StatCache::look`] saw.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Look {
     /// The content.
     pub content: Content,
-    /// Every file and directory: inode, size, times.
-    stamps: Vec<(String, FileStat)>,
+    /// Every file and directory: inode, size, times. `None`: a directory in which something lies that does not count; its times
+    /// tell of that as well.
+    stamps: BTreeMap<String, Option<FileStat>>,
+}
+
+impl Look {
+    /// Nothing was written between these two looks.
+    pub fn is_same(&self, other: &Look) -> bool {
+        let is_same = |((a, first), (b, second)): ((&String, &Option<FileStat>), _)| {
+            let (b, second): (&String, &Option<FileStat>) = (b, second);
+            a == b && (first.is_none() || second.is_none() || first == second)
+        };
+        self.content == other.content
+            && self.stamps.len() == other.stamps.len()
+            && self.stamps.iter().zip(&other.stamps).all(is_same)
+    }
 }
 
 /// Digests of files under a directory, by path and stat.
@@ -66,8 +83,13 @@ pub struct StatCache {
     coarse: bool,
     /// Files keep the permissions they are given.
     has_modes: bool,
+    /// The device of the project.
+    dev: Option<u64>,
+    /// The same of other devices.
+    coarse_elsewhere: RwLock<HashMap<u64, bool>>,
     /// By device: whether every change of a file there shows in its stat.
     seen: RwLock<HashMap<u64, bool>>,
+    manifests: Mutex<HashMap<PathBuf, (FileStat, Arc<Manifest>)>>,
     today: u32,
     stop: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
@@ -101,7 +123,10 @@ impl StatCache {
             dirty: AtomicBool::new(false),
             coarse: is_remote_filesystem(root),
             has_modes: sys::has_modes(root),
+            dev: fs::metadata(root).ok().map(|meta| FileStat::of(&meta).dev),
+            coarse_elsewhere: RwLock::default(),
             seen: RwLock::default(),
+            manifests: Mutex::default(),
             today: today(),
             stop: OnceLock::new(),
         }
@@ -142,14 +167,18 @@ impl StatCache {
     ///
     /// # Errors
     /// As [`StatCache::digest_path`].
-    pub fn look(&self, path: &RelPath) -> Result<Look, StoreError> {
+    pub fn look(&self, files: &Files) -> Result<Look, StoreError> {
         let mut waited = false;
         loop {
-            let content = self.digest_path(path)?;
-            let stamps = self.stamps(path)?;
-            let youngest = stamps.iter().map(|(_, s)| s.mtime_ns.max(s.ctime_ns)).max();
+            let content = self.digest_input(files)?;
+            let stamps = self.stamps(files)?;
+            let times = stamps
+                .values()
+                .flatten()
+                .map(|s| s.mtime_ns.max(s.ctime_ns));
+            let youngest = times.max().unwrap_or(0);
             let slack = if self.coarse { COARSE_NS } else { TICK_NS };
-            let age = now_ns().saturating_sub(youngest.unwrap_or(0));
+            let age = now_ns().saturating_sub(youngest);
             if waited || age > slack {
                 return Ok(Look { content, stamps });
             }
@@ -159,22 +188,26 @@ impl StatCache {
         }
     }
 
-    fn stamps(&self, rel: &RelPath) -> Result<Vec<(String, FileStat)>, StoreError> {
-        let path = rel.under(&self.root);
+    fn stamps(&self, files: &Files) -> Result<BTreeMap<String, Option<FileStat>>, StoreError> {
+        let path = files.at.path(&self.root);
         let stat = |path: &Path| {
             fs::metadata(path)
                 .map(|meta| (FileStat::of(&meta), meta.is_dir()))
                 .map_err(at(path, "look at it"))
         };
         let (own, is_dir) = stat(&path)?;
-        let mut stamps = vec![(String::new(), own)];
+        let mut stamps = BTreeMap::from([(String::new(), Some(own))]);
         if is_dir {
-            let walk = Walk::of(&path)?;
-            for dir in &walk.dirs {
-                stamps.push((dir.to_string(), stat(&dir.under(&path))?.0));
+            let tree = InputTree::of(&path, &files.ignore)?;
+            for (dir, real) in tree.dirs() {
+                stamps.insert(dir.to_string(), Some(stat(real)?.0));
             }
-            stamps.extend(walk.files.iter().map(|f| (f.rel.to_string(), f.stat)));
-            stamps.sort();
+            let files = tree.walk.files.iter();
+            stamps.extend(files.map(|f| (f.rel.to_string(), Some(f.stat))));
+            for ignored in &tree.ignored {
+                let parent = ignored.as_str().rsplit_once('/').map_or("", |(p, _)| p);
+                stamps.insert(parent.to_owned(), None);
+            }
         }
         Ok(stamps)
     }
@@ -192,17 +225,118 @@ impl StatCache {
         self.digest(path, false)
     }
 
+    /// The content of an input that no stage makes: without what it ignores, with the content of what links lead to, and by its
+    /// manifest where it has one.
+    ///
+    /// # Errors
+    /// As [`StatCache::digest_path`]; links that lead nowhere or in a circle; a file that is not as the manifest says.
+    pub fn digest_input(&self, files: &Files) -> Result<Content, StoreError> {
+        let path = files.at.path(&self.root);
+        let meta = fs::metadata(&path).map_err(at(&path, "look at it"))?;
+        let name = files.at.to_string();
+        if !meta.is_dir() {
+            check_regular(&path, &meta)?;
+            let content = self.file(&name, &path, FileStat::of(&meta), true)?;
+            let shape = self.shape_of_file(&meta);
+            return Ok(Content { shape, ..content });
+        }
+        let walk = InputTree::of(&path, &files.ignore)?.walk;
+        let manifest = match &files.manifest {
+            Some(list) => Some((list, self.manifest(list, &path)?)),
+            None => None,
+        };
+        if let Some((list, manifest)) = &manifest {
+            let names: HashSet<&str> = walk.files.iter().map(|f| f.rel.as_str()).collect();
+            if let Some(lacking) = manifest.lacking(|inner| names.contains(inner)) {
+                let why = format!("{} names it, and it is not there", list.display());
+                return Err(StoreError::refused(&path.join(lacking), why));
+            }
+        }
+        let contents: Vec<Content> = walk
+            .files
+            .par_iter()
+            .map(|file| {
+                let name = format!("{name}/{}", file.rel);
+                match &manifest {
+                    Some((list, manifest)) => self.pinned(&name, file, list, manifest),
+                    None => self.file(&name, &file.path, file.stat, true),
+                }
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(walk.listing(&path, &contents)?.content())
+    }
+
+    /// A file with the digest that a manifest names: read once, and then trusted while size and time of change stay, wherever
+    /// the file system is mounted.
+    fn pinned(
+        &self,
+        name: &str,
+        file: &WalkFile,
+        list: &Path,
+        manifest: &Manifest,
+    ) -> Result<Content, StoreError> {
+        let Some(digest) = manifest.get(file.rel.as_str()) else {
+            let why = format!(
+                "{} does not name it; write the list anew, or add the file to `ignore`",
+                list.display()
+            );
+            return Err(StoreError::refused(&file.path, why));
+        };
+        let pinned = Content {
+            shape: Shape::File,
+            digest,
+            bytes_total: file.stat.bytes,
+        };
+        let known = self.entry(name).is_some_and(|entry| {
+            let (was, is) = (entry.stat, file.stat);
+            entry.digest == digest && was.bytes == is.bytes && was.mtime_ns == is.mtime_ns
+        });
+        if known {
+            self.touch(name);
+            return Ok(pinned);
+        }
+        let found = self.file(name, &file.path, file.stat, true)?;
+        if found.digest != digest {
+            let why = format!(
+                "it is not the file that {} names (it has {}): get it again, or write the list anew",
+                list.display(),
+                found.digest
+            );
+            return Err(StoreError::refused(&file.path, why));
+        }
+        Ok(pinned)
+    }
+
+    /// The manifest, read again when it changed.
+    fn manifest(&self, list: &Path, root: &Path) -> Result<Arc<Manifest>, StoreError> {
+        let meta = fs::metadata(list).map_err(at(list, "read the list of digests"))?;
+        let stat = FileStat::of(&meta);
+        let mut known = self.manifests.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((was, manifest)) = known.get(list)
+            && *was == stat
+        {
+            return Ok(manifest.clone());
+        }
+        let manifest = Arc::new(Manifest::read(list, root)?);
+        known.insert(list.to_owned(), (stat, manifest.clone()));
+        Ok(manifest)
+    }
+
+    fn shape_of_file(&self, meta: &fs::Metadata) -> Shape {
+        match self.has_modes {
+            true => Shape::of_file(meta.permissions().mode()),
+            // There every file is executable, or none.
+            false => Shape::File,
+        }
+    }
+
     fn digest(&self, rel: &RelPath, trust: bool) -> Result<Content, StoreError> {
         let path = rel.under(&self.root);
         let meta = fs::metadata(&path).map_err(at(&path, "look at it"))?;
         if !meta.is_dir() {
             check_regular(&path, &meta)?;
             let content = self.file(rel.as_str(), &path, FileStat::of(&meta), trust)?;
-            let shape = match self.has_modes {
-                true => Shape::of_file(meta.permissions().mode()),
-                // There every file is executable, or none.
-                false => Shape::File,
-            };
+            let shape = self.shape_of_file(&meta);
             return Ok(Content { shape, ..content });
         }
         let walk = Walk::of(&path)?;
@@ -274,29 +408,54 @@ impl StatCache {
     }
 
     fn known(&self, name: &str, stat: &FileStat) -> Option<Digest> {
-        let entry = *self
-            .entries
-            .read()
-            .unwrap_or_else(|e| e.into_inner())
-            .get(&PathKey::of(name))?;
-        if entry.stat != *stat || self.is_racy(stat, entry.recorded_ns) {
+        let entry = self.entry(name)?;
+        if entry.stat != *stat || self.is_racy(name, stat, entry.recorded_ns) {
             return None;
         }
-        if entry.used_day != self.today {
-            self.insert(
-                name,
-                Entry {
-                    used_day: self.today,
-                    ..entry
-                },
-            );
-        }
+        self.touch(name);
         Some(entry.digest)
     }
 
-    fn is_racy(&self, stat: &FileStat, recorded_ns: i64) -> bool {
+    fn entry(&self, name: &str) -> Option<Entry> {
+        let entries = self.entries.read().unwrap_or_else(|e| e.into_inner());
+        entries.get(&PathKey::of(name)).copied()
+    }
+
+    /// It was asked for today.
+    fn touch(&self, name: &str) {
+        if let Some(entry) = self.entry(name)
+            && entry.used_day != self.today
+        {
+            let used_day = self.today;
+            self.insert(name, Entry { used_day, ..entry });
+        }
+    }
+
+    /// Stamps on its file system are made elsewhere. Inputs may lie on any.
+    fn is_coarse(&self, name: &str, dev: u64) -> bool {
+        if Some(dev) == self.dev {
+            return self.coarse;
+        }
+        let known = self
+            .coarse_elsewhere
+            .read()
+            .unwrap_or_else(|e| e.into_inner());
+        if let Some(known) = known.get(&dev) {
+            return *known;
+        }
+        drop(known);
+        let is_remote = is_remote_filesystem(&self.root.join(name));
+        let mut known = self
+            .coarse_elsewhere
+            .write()
+            .unwrap_or_else(|e| e.into_inner());
+        known.insert(dev, is_remote);
+        is_remote
+    }
+
+    fn is_racy(&self, name: &str, stat: &FileStat, recorded_ns: i64) -> bool {
         let no_fractions = stat.mtime_ns % SECOND_NS == 0 && stat.ctime_ns % SECOND_NS == 0;
-        let slack = if self.coarse || no_fractions {
+        let slack = if no_fractions || self.is_coarse(name, stat.dev) {
             COARSE_NS
         } else {
             TICK_NS
@@ -480,19 +639,19 @@ mod tests {
             ctime_ns,
         };
         let t = 5 * SECOND_NS + 1;
-        assert!(cache.is_racy(&stat(t, t), t));
-        assert!(cache.is_racy(&stat(t - TICK_NS, t), t), "ctime counts");
+        assert!(cache.is_racy("f", &stat(t, t), t));
+        assert!(cache.is_racy("f", &stat(t - TICK_NS, t), t), "ctime counts");
         assert!(
-            cache.is_racy(&stat(t + SECOND_NS, t - TICK_NS), t),
+            cache.is_racy("f", &stat(t + SECOND_NS, t - TICK_NS), t),
             "a stamp from the future"
         );
-        assert!(!cache.is_racy(&stat(t - TICK_NS, t - TICK_NS), t));
+        assert!(!cache.is_racy("f", &stat(t - TICK_NS, t - TICK_NS), t));
         let s = 4 * SECOND_NS;
         assert!(
-            cache.is_racy(&stat(s, s), t),
+            cache.is_racy("f", &stat(s, s), t),
             "whole seconds may be a coarse clock"
         );
-        assert!(!cache.is_racy(&stat(SECOND_NS, SECOND_NS), t));
+        assert!(!cache.is_racy("f", &stat(SECOND_NS, SECOND_NS), t));
     }
 
     #[test]

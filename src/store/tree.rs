@@ -74,12 +74,18 @@ impl Listing {
         Ok(listing)
     }
 
-    fn get(&self, path: &str) -> Option<&Node> {
+    /// Entries that need not fit together; only [`Listing::check_link`] is asked of it.
+    pub(super) fn unchecked(nodes: BTreeMap<RelPath, Node>) -> Listing {
+        Listing(nodes)
+    }
+
+    /// What is at a path.
+    pub fn get(&self, path: &str) -> Option<&Node> {
         RelPath::new(path).ok().and_then(|p| self.0.get(&p))
     }
 
-    /// Follows a link through the tree itself: going `..` through another link must not lead out either.
-    fn check_link(&self, path: &RelPath, target: &str) -> Result<(), String> {
+    /// Follows a link through the tree itself: going `..` through another link must not lead out either. Gives where it leads.
+    pub(super) fn check_link(&self, path: &RelPath, target: &str) -> Result<String, String> {
         let mut here: Vec<&str> = path.as_str().split('/').collect();
         here.pop();
         let mut todo: Vec<&str> = target.split('/').rev().collect();
@@ -114,7 +120,7 @@ impl Listing {
                 todo.extend(next.split('/').rev());
             }
         }
-        Ok(())
+        Ok(here.join("/"))
     }
 
     /// The entries in canonical order: parents before children.

@@ -15,6 +15,7 @@ use crate::plan::{Instance, InstanceIndex, Source};
 use crate::record::elsewhere::Remembered;
 use crate::record::event::{Change, Reason};
 use crate::record::history::{End, Execution};
+use crate::relpath::RelPath;
 use crate::session::Session;
 use crate::store::Record;
 use crate::survey::{Seen, State, Survey};
@@ -27,6 +28,8 @@ pub const LAST_EXECUTED: &str = "last executed here:";
 
 /// Accounts of other bits that are told.
 const ACCOUNTS_MAX: usize = 5;
+/// Ignored entries of a directory that are named.
+const IGNORED_NAMED: usize = 5;
 /// How far back a chain of producers is told.
 const CHAIN_MAX: usize = 6;
 
@@ -68,6 +71,9 @@ pub struct Report {
     resumable: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sandbox: Option<String>,
+    /// What does not count in directories of its inputs, by directory.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    ignored: BTreeMap<String, Vec<RelPath>>,
     /// The results recorded under the key, when there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     results: Vec<ResultLine>,
@@ -198,6 +204,7 @@ impl View<'_> {
             nearest,
             resumable,
             sandbox: text("sandbox").filter(|s| s != "enforced" && s != "not needed"),
+            ignored: self.session.ignored(instance),
             results: if records.len() > 1 {
                 records.iter().map(result_line).collect()
             } else {
@@ -260,7 +267,7 @@ impl View<'_> {
                 .flat_map(|n| &n.items)
                 .filter_map(|item| match item.source {
                     Source::Output { instance, .. } => Some(instance),
-                    Source::Path(_) => None,
+                    Source::Files(_) => None,
                 })
             {
                 let slot = &mut results[producer.0 as usize];
@@ -440,6 +447,18 @@ pub fn story(report: &Report, colour: Colour) -> String {
             "sandbox:",
             &format!("{sandbox}; undeclared reads were not detected"),
         );
+    }
+    for (dir, entries) in &report.ignored {
+        let named: Vec<&str> = entries
+            .iter()
+            .take(IGNORED_NAMED)
+            .map(RelPath::as_str)
+            .collect();
+        let more = match entries.len().saturating_sub(IGNORED_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        line("ignored:", &format!("in {dir}: {}{more}", named.join(", ")));
     }
     if !report.results.is_empty() {
         line(

@@ -148,13 +148,13 @@ error: stages.a.needs.y.dir: `pipeline.yaml` is a file, not a directory
   |
   = help: write `{file: pipeline.yaml}`
 
-error: stages.a.needs.z.file: `../up` leaves the project (`..`)
+error: stages.a.needs.z.file: there is no file `../up`
  --> pipeline.yaml:3:84
   |
 3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../up}}, outputs: {o: /abs}}
   |                                                                                    ^^^^^
   |
-  = help: paths are relative to the project and stay inside it
+  = help: paths are relative to the project; what another stage makes is `stage.output`
 
 error: stages.a.outputs.o: the output `o`: `/abs` is absolute; paths are relative to the project
  --> pipeline.yaml:3:106
