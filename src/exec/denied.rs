@@ -88,17 +88,28 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
     if scene.enforced {
         for line in complaints {
             let is_refused = line.to_lowercase().contains("permission denied");
+            let is_elsewhere = |path: &Path| {
+                path.is_absolute() && path.components().count() > 2 && !path.starts_with(scene.work)
+            };
+            let is_tmp = |path: &Path| ["/tmp", "/dev/shm"].iter().any(|c| path.starts_with(c));
             let is_it = |word: &&str| {
                 let path = Path::new(word);
-                let is_hidden = ["/tmp", "/dev/shm"].iter().any(|c| path.starts_with(c));
-                path.is_absolute()
-                    && path.components().count() > 2
+                is_elsewhere(path)
                     && path.exists()
-                    && !path.starts_with(scene.work)
-                    && (is_hidden || (is_refused && !is_system(path)))
+                    && (is_tmp(path) || (is_refused && !is_system(path)))
+            };
+            let is_new = |word: &&str| {
+                let path = Path::new(word);
+                is_refused && is_elsewhere(path) && is_tmp(path) && !path.exists()
             };
             if let Some(word) = words(line).into_iter().find(is_it) {
                 return Some(Cause::Denied {
+                    path: word.to_owned(),
+                    ended: scene.ended.clone(),
+                });
+            }
+            if let Some(word) = words(line).into_iter().find(is_new) {
+                return Some(Cause::SharedTmp {
                     path: word.to_owned(),
                     ended: scene.ended.clone(),
                 });

@@ -130,6 +130,14 @@ pub enum Cause {
         /// The environment variable.
         secret: Arc<str>,
     },
+    /// It wanted a directory for temporary files that is not its own here.
+    #[error("it was refused `{path}`: the directory is not its own on this machine")]
+    SharedTmp {
+        /// The file.
+        path: String,
+        /// How the command ended.
+        ended: String,
+    },
     /// The process could not be started.
     #[error("`{program}` cannot be started: {source}")]
     Spawn {
@@ -205,6 +213,9 @@ impl Cause {
             Cause::OutputMissing { path, .. } => {
                 format!("paths are relative to the directory the stage runs in; write {path} there, or correct `outputs:`")
             }
+            Cause::SharedTmp { .. } => {
+                "let it write below `$TMPDIR`; where the machine allows namespaces, /tmp and /dev/shm are private to every stage".into()
+            }
             Cause::NetworkStaysOn { .. } => {
                 "let the administrator allow user namespaces, run it elsewhere, or remove `network: off`: it is no part of the key".into()
             }
@@ -239,7 +250,10 @@ impl Failure {
     /// What happened and the end of the log, without the instance and the remedy, which an event has fields for.
     pub fn account(&self) -> String {
         let mut text = self.cause.to_string();
-        if let Cause::Undeclared { ended, .. } | Cause::Denied { ended, .. } = &self.cause {
+        if let Cause::Undeclared { ended, .. }
+        | Cause::Denied { ended, .. }
+        | Cause::SharedTmp { ended, .. } = &self.cause
+        {
             text.push_str(&format!(" ({ended})"));
         }
         if !self.untold().is_empty() {
@@ -281,7 +295,10 @@ impl fmt::Display for Failure {
     /// The message, the hint, and the end of the log, indented.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stage `{}`: {}", self.id, self.cause)?;
-        if let Cause::Undeclared { ended, .. } | Cause::Denied { ended, .. } = &self.cause {
+        if let Cause::Undeclared { ended, .. }
+        | Cause::Denied { ended, .. }
+        | Cause::SharedTmp { ended, .. } = &self.cause
+        {
             write!(f, " ({ended})")?;
         }
         if let Some(hint) = self.cause.hint() {

@@ -1,13 +1,13 @@
 //! Puts the inputs of a command where it expects them: ordinary files and directories under their own names.
 //!
-//! Where the command has a room of its own (`room.rs`), large inputs are mounted read-only over empty placeholders, which
+//! Where the command has a room of its own (`room.rs`), large inputs are mounted read-only over placeholders, which
 //! costs the same for any size; small files of the project are copied, so that scripts may do with them what they like.
 //! Without a room everything is copied, with shared blocks where the file system can. Where it cannot, and the sandbox
 //! keeps the command from writing through them, what is large becomes symlinks instead, and the report of the sandbox says so.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::ops::Bound;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
@@ -17,8 +17,19 @@ use super::{Cause, InputOrigin, Request};
 
 /// Less than this of the project is copied even where it could be mounted.
 const SMALL: u64 = 1 << 20;
+/// In a directory that is put together file by file, what is larger is mounted: that costs no more than copying so much.
+const SMALL_PART: u64 = 64 << 10;
+/// More mounts than this are not made where copies of small files do as well: the kernel allows 100,000 by default.
+const MOUNTS_MAX: usize = 20_000;
 /// More than this is linked where it can be neither mounted nor share blocks with a copy.
 const COPIED_MAX: u64 = 64 << 20;
+
+/// What whoever sees a placeholder finds in it: a daemon outside of the room (`docker run -v $PWD:/data`) must not take it
+/// for an empty input.
+const NOTE: &str = "This is not the input itself. Inputs of a stage are mounted here, and only processes of the stage see \
+                    them; copy them for others.\n";
+/// The file with the note in a directory.
+const NOTE_NAME: &str = "THIS-IS-NOT-THE-INPUT";
 
 /// How inputs come to their places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +55,7 @@ pub enum Ground {
 pub struct Mount {
     /// What is shown.
     pub from: PathBuf,
-    /// Where: an empty file or directory, as seen from outside of the room.
+    /// Where: a file or directory that holds nothing but a note, as seen from outside of the room.
     pub at: PathBuf,
     need: Arc<str>,
     placeholder: (u64, u64),
@@ -64,7 +75,7 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// The placeholders lie where they were put: what a command renamed would become an empty output.
+    /// The placeholders lie where they were put: what a command renamed would become an output without its bytes.
     ///
     /// # Errors
     /// [`Cause::InputMoved`].
@@ -86,10 +97,7 @@ impl Placed {
     /// Replaces the placeholders by links to what was mounted on them, for people who look at the directory afterwards.
     pub fn leave_links(&self) {
         for mount in self.mounts.iter().filter(|m| m.is_in_place()) {
-            let is_gone = fs::remove_file(&mount.at)
-                .or_else(|_| fs::remove_dir(&mount.at))
-                .is_ok();
-            if is_gone {
+            if remove_placeholder(&mount.at).is_ok() {
                 // The directory is only looked at; a link that cannot be made is missing there.
                 let _ = symlink(&mount.from, &mount.at);
             }
@@ -99,6 +107,21 @@ impl Placed {
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|m| (m.dev(), m.ino()))
+}
+
+fn is_placeholder(path: &Path) -> bool {
+    let is_note = |path: &Path| {
+        fs::metadata(path).is_ok_and(|m| m.len() == NOTE.len() as u64)
+            && fs::read(path).is_ok_and(|bytes| bytes == NOTE.as_bytes())
+    };
+    is_note(path) || is_note(&path.join(NOTE_NAME))
+}
+
+fn remove_placeholder(path: &Path) -> io::Result<()> {
+    fs::remove_file(path).or_else(|_| {
+        fs::remove_file(path.join(NOTE_NAME))?;
+        fs::remove_dir(path)
+    })
 }
 
 /// Places all inputs of `request` under `work` and makes the parents of its outputs.
@@ -137,8 +160,10 @@ pub fn place(
             mounts: &mut placed.mounts,
         };
         let result = match (ground, fs::symlink_metadata(&to)) {
-            (Ground::AsLeft, Ok(left)) if !left.is_symlink() => continue,
-            (Ground::AsLeft, Ok(_)) => fs::remove_file(&to),
+            (Ground::AsLeft, Ok(left)) if left.is_symlink() => fs::remove_file(&to),
+            // A visit that was killed took no placeholder away.
+            (Ground::AsLeft, Ok(_)) if is_placeholder(&to) => remove_placeholder(&to),
+            (Ground::AsLeft, Ok(_)) => continue,
             _ => parents(&to),
         };
         let result = result.and_then(|()| placing.input(&input.origin, &to, is_outer));
@@ -225,13 +250,16 @@ impl Placing<'_> {
         match (self.means, origin) {
             (Means::Copies, _) => self.copy(from, to),
             // What the store holds, and what is large enough to lie elsewhere, needs no look at its size.
-            (Means::Mounts, InputOrigin::Object(_) | InputOrigin::Outside(_)) if !is_outer => {
+            (Means::Mounts, InputOrigin::Object(_) | InputOrigin::Outside(_))
+                if !is_outer && !self.is_crowded() =>
+            {
                 self.mount(from, to)
             }
             (Means::Mounts, _) => {
                 let extent = Extent::of(from)?;
-                let is_small =
-                    extent.bytes < SMALL && matches!(origin, InputOrigin::ProjectFile(_));
+                let may_be_copied =
+                    matches!(origin, InputOrigin::ProjectFile(_)) || self.is_crowded();
+                let is_small = extent.bytes < SMALL && may_be_copied;
                 if is_small || is_outer || extent.leads_out {
                     self.copy(from, to)
                 } else {
@@ -252,6 +280,10 @@ impl Placing<'_> {
         }
     }
 
+    fn is_crowded(&self) -> bool {
+        self.mounts.len() >= MOUNTS_MAX
+    }
+
     fn mount(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         // Followed here, so that the room needs no names on the way.
         let from = from.canonicalize()?;
@@ -260,12 +292,13 @@ impl Placing<'_> {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
                 _ => {}
             }
+            fs::write(to.join(NOTE_NAME), NOTE)?;
         } else {
             match fs::remove_file(to) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
-            File::create_new(to)?;
+            File::create_new(to)?.write_all(NOTE.as_bytes())?;
         }
         self.mounts.push(Mount {
             placeholder: identity(to)?,
@@ -292,6 +325,7 @@ impl Placing<'_> {
         }
         match self.means {
             Means::Mounts if meta.len() >= SMALL => self.mount(from, to),
+            Means::Mounts if meta.len() >= SMALL_PART && !self.is_crowded() => self.mount(from, to),
             Means::Links => match clone_file(from, to)? {
                 Cloned::Yes => Ok(()),
                 Cloned::No(_) => {

@@ -536,3 +536,57 @@ fn case_04_a_directory_kept_by_replay_shows_the_inputs() {
     space.ok(&["replay", "use", "--keep", "kept"]);
     assert_eq!(space.read("kept/work/in/d/d/a.txt"), "one\n");
 }
+
+#[test]
+fn case_20_a_program_that_insists_on_tmp_is_told_what_to_do_where_tmp_is_shared() {
+    let mut space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  a: {run: 'echo x > /tmp/repro-test-shared; echo y > ${outputs.out}', outputs: {out: out}}\n",
+    );
+    if confinement() == "enforced" {
+        space.ok(&["run"]);
+        space.edit("pipeline.yaml", "echo y", "echo z");
+    }
+    space.set_env("REPRO_NAMESPACES", "off");
+    let said = space.run(&["run"]);
+    let _ = std::fs::remove_file("/tmp/repro-test-shared");
+    if said.code == 0 {
+        println!("not checked: no Landlock");
+        return;
+    }
+    assert!(
+        said.err.contains("it was refused `/tmp/repro-test-shared`"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("$TMPDIR"), "{}", said.err);
+}
+
+#[test]
+fn case_04_who_looks_from_outside_does_not_take_a_placeholder_for_an_empty_input() {
+    if !has_rooms() {
+        return;
+    }
+    let space = tree_and(
+        "touch ${outputs.out}; while [ ! -e go-on ]; do sleep 0.05; done; rm go-on; cat ${needs.d}/a.txt > ${outputs.out}",
+    );
+    let mut run = space.start(&["run", "use"]);
+    let work = loop {
+        let tmp = std::fs::read_dir(space.store.join("tmp"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let dirs = tmp.filter_map(|s| std::fs::read_dir(s.path().join("work")).ok());
+        let works = dirs.flatten().flatten().map(|d| d.path().join("work"));
+        if let Some(work) = works.into_iter().find(|w| w.join("out").exists()) {
+            break work;
+        }
+        assert!(run.try_wait().unwrap().is_none(), "it ended");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    let big = std::fs::read_to_string(work.join("in/big/big.bin")).unwrap();
+    assert!(big.contains("not the input itself"), "{big}");
+    assert!(work.join("in/d/d/THIS-IS-NOT-THE-INPUT").exists());
+    std::fs::write(work.join("go-on"), "").unwrap();
+    assert!(run.wait().unwrap().success());
+    assert_eq!(space.read("artifacts/use/out"), "one\n");
+}
