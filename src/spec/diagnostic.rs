@@ -347,19 +347,52 @@ impl Diagnostics {
         };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
-        for problem in self.problems.iter().take(SHOWN) {
-            text.push_str(&self.render_one(&renderer, problem));
+        let told = self.told_once();
+        for (problem, more) in told.iter().take(SHOWN) {
+            text.push_str(&self.render_one(&renderer, problem, *more));
             text.push_str("\n\n");
         }
-        if self.problems.len() > SHOWN {
-            text.push_str(&format!("... and {} more\n", self.problems.len() - SHOWN));
+        if told.len() > SHOWN {
+            text.push_str(&format!("... and {} more\n", told.len() - SHOWN));
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
         text
     }
 
-    fn render_one(&self, renderer: &Renderer, problem: &Problem) -> String {
+    /// One wrong parameter is wrong in every instance of a matrix: told once for each place, with the number of the others. Numbers in a
+    /// message may differ, as the instances do.
+    fn told_once(&self) -> Vec<(&Problem, usize)> {
+        let skeleton = |text: &str| -> String {
+            let is_figure = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+');
+            text.chars().filter(|c| !is_figure(*c)).collect()
+        };
+        let mut at = std::collections::HashMap::new();
+        let mut told: Vec<(&Problem, usize)> = Vec::new();
+        for problem in &self.problems {
+            let span = problem.span;
+            let key = (
+                span.source,
+                span.start,
+                span.end,
+                skeleton(&problem.message),
+            );
+            // Without a label it is about the file, not about one instance of many.
+            match at.get(&key).filter(|_| problem.label.is_some()) {
+                Some(i) => {
+                    let first: &mut (&Problem, usize) = &mut told[*i];
+                    first.1 += 1;
+                }
+                None => {
+                    at.insert(key, told.len());
+                    told.push((problem, 0));
+                }
+            }
+        }
+        told
+    }
+
+    fn render_one(&self, renderer: &Renderer, problem: &Problem, more: usize) -> String {
         let source = &self.sources[problem.span.source as usize];
         let path = source.path(problem.span);
         let title = if path.is_empty() {
@@ -398,6 +431,11 @@ impl Diagnostics {
         ));
         for (span, label) in &problem.also {
             group = group.element(window(*span, AnnotationKind::Context, Some(label)));
+        }
+        if more > 0 {
+            let instances = if more == 1 { "instance" } else { "instances" };
+            group =
+                group.element(Level::NOTE.message(format!("so it is in {more} more {instances}")));
         }
         for help in &problem.help {
             group = group.element(Level::HELP.message(printable(help)));

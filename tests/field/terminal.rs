@@ -271,3 +271,20 @@ fn case_26_the_first_interrupt_says_so_above_the_bars() {
         "{told}\n{screen}"
     );
 }
+
+#[test]
+fn case_27_one_wrong_parameter_is_told_once() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nname: z\nstages:\n  data: {uses: download, with: {dataset: shapes}}\n  t:\n    uses: train\n    \
+         matrix: {seed: {range: [0, 50, 1]}}\n    needs: {train: data.train}\n    \
+         with: {seed: \"${matrix.seed}\", model: {mlp: {hidden: [3]}}, length: {epochs: 1}, optimizer: {sgd: {lr: -1}}}\n",
+    );
+    let said = space.run(&["run", "-n"]).expect(2, &["run"]);
+    assert_eq!(
+        said.err.matches("must be 0 or more").count(),
+        1,
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("in 49 more instances"), "{}", said.err);
+}
