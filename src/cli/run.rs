@@ -241,7 +241,7 @@ fn display(
             .collect();
         let cores = args
             .jobs
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+            .unwrap_or_else(|| crate::run::Machine::here().cpus);
         let mut bars = Bars::new(colour, expected, cores);
         return Box::new(move |event| bars.show(event));
     }

@@ -106,7 +106,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
     super::run::watch_signals(&cancel, super::run::Told::Here)?;
     let cpus = args
         .jobs
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+        .unwrap_or_else(|| crate::run::Machine::here().cpus);
     let (mut exit, mut values) = (Exit::Done, Vec::new());
     for index in targets {
         let instance = session.plan.instance(index);

@@ -46,6 +46,7 @@ pub fn execute(
     let launch = Launch {
         command: process,
         memory_bytes: memory_limit(request),
+        grant: request.grant.clone(),
         room: setting.room.take(),
         ruleset: setting.walls.ruleset.take(),
         timeout: timeout(request),

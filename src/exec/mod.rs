@@ -25,6 +25,7 @@ mod copies;
 mod denied;
 pub mod external;
 mod failure;
+mod grant;
 pub mod keeper;
 mod log;
 mod namespaces;
@@ -51,6 +52,7 @@ mod tests;
 pub use asking::{Asking, Memory, Stamp};
 pub use cancel::{Cancel, CancelLevel};
 pub use failure::{Cause, Failure};
+pub use grant::Grant;
 pub use private_dir::discard;
 pub use shell::{Site, Visit, visit, work_in};
 pub use surroundings::Surroundings;
@@ -85,6 +87,8 @@ pub struct Request {
     pub outputs: Arc<[OutputSpec]>,
     /// Limits and sandbox.
     pub policy: Arc<Policy>,
+    /// What of the machine is its own.
+    pub grant: Grant,
     /// The private directory: made here; [`discard`]ed by the caller when the outputs are safe. A directory left there
     /// by a killed execution is removed first.
     pub dir: PathBuf,

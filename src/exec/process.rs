@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::cancel::Cancel;
 use super::reaper::{self, Line, Order, Report};
 use super::room::Room;
-use super::{Usage, keeper, spawner};
+use super::{Grant, Usage, keeper, spawner};
 
 /// From SIGTERM to SIGKILL, for what answers short questions.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -25,6 +25,8 @@ pub struct Launch {
     /// The memory one process may use: `RLIMIT_DATA`, which counts private writable memory. `RLIMIT_AS` would also count
     /// what is only reserved, and stop Go, Java and CUDA programs that reserve terabytes and use megabytes.
     pub memory_bytes: Option<u64>,
+    /// What of the machine is its own.
+    pub grant: Grant,
     /// What it sees of the file system, where that is not all of it.
     pub room: Option<Room>,
     /// A Landlock ruleset to confine it.
@@ -102,6 +104,7 @@ pub fn ask(
     let launch = Launch {
         command,
         memory_bytes: None,
+        grant: Grant::default(),
         room: None,
         ruleset,
         timeout: Some(timeout),
@@ -132,6 +135,7 @@ pub fn run(
     let Launch {
         mut command,
         memory_bytes,
+        grant,
         room,
         ruleset,
         timeout,
@@ -160,7 +164,7 @@ pub fn run(
     // SAFETY: both make system calls only; they neither allocate nor lock.
     unsafe {
         command.pre_exec(reaper::stand_between(reapers_end.as_raw_fd()));
-        command.pre_exec(prepare(keeper_fd, room, ruleset, memory_bytes));
+        command.pre_exec(prepare(keeper_fd, room, ruleset, memory_bytes, grant));
     }
     let started = Instant::now();
     let pid = spawner::spawn(command)?.id() as i32;
@@ -259,7 +263,7 @@ pub fn attend(
     memory_bytes: Option<u64>,
 ) -> io::Result<ExitStatus> {
     // SAFETY: it makes system calls only; it neither allocates nor locks.
-    unsafe { command.pre_exec(prepare(None, room, ruleset, memory_bytes)) };
+    unsafe { command.pre_exec(prepare(None, room, ruleset, memory_bytes, Grant::default())) };
     spawner::spawn(command)?.wait()
 }
 
@@ -302,7 +306,12 @@ fn prepare(
     mut room: Option<Room>,
     ruleset: Option<OwnedFd>,
     memory_bytes: Option<u64>,
+    grant: Grant,
 ) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
+    #[cfg(target_os = "linux")]
+    let processors = grant.processors();
+    #[cfg(not(target_os = "linux"))]
+    let _ = grant;
     move || {
         // Before the ruleset, which forbids mounts.
         if let Some(room) = &mut room {
@@ -318,6 +327,11 @@ fn prepare(
             }
             if let Some(fd) = keeper_fd {
                 keeper::enter(fd);
+            }
+            // A processor that was taken away meanwhile is no reason to fail.
+            #[cfg(target_os = "linux")]
+            if let Some(set) = &processors {
+                libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set);
             }
             libc::umask(0o022);
             limit(libc::RLIMIT_CORE as i32, 0)?;

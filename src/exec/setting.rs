@@ -109,6 +109,7 @@ impl Setting {
             .env("PYTHONUNBUFFERED", "1")
             .env("LANG", "C.UTF-8")
             .env("TZ", "UTC")
+            .envs(request.grant.variables())
             .envs(&request.surroundings.vars)
             .envs(&command.env)
             .envs(secrets.pairs());

@@ -96,11 +96,13 @@ pub fn execute(
         )
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC");
+    process.envs(request.grant.variables());
     process.envs(secrets.pairs());
     process.env("RAYON_NUM_THREADS", request.policy.threads().to_string());
     let launch = Launch {
         command: process,
         memory_bytes: memory_limit(request),
+        grant: request.grant.clone(),
         room,
         ruleset: walls.as_mut().and_then(|w| w.ruleset.take()),
         timeout: timeout(request),

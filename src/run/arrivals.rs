@@ -51,8 +51,8 @@ impl Scheduler<'_> {
 
     pub(super) fn landed(&mut self, index: InstanceIndex, landed: Landed) {
         let i = index.0 as usize;
-        if let Some(policy) = self.granted.remove(&index) {
-            self.resources.give_back(&policy);
+        if let Some(taken) = self.granted.remove(&index) {
+            self.resources.give_back(taken);
         }
         match landed {
             Landed::Made(made) => self.made(index, *made),

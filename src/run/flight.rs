@@ -14,7 +14,7 @@ use super::guard::{Guard, Moved, Watched, WatchedEnvironment, check_objects};
 use crate::catalog::{OutputSpec, Program};
 use crate::digest::{Content, Digest, Shape};
 use crate::exec::{
-    self, Afterwards, Cancel, CancelLevel, Cause, Failure, Finished, InputOrigin, Note,
+    self, Afterwards, Cancel, CancelLevel, Cause, Failure, Finished, Grant, InputOrigin, Note,
     PlacedInput, Request, SandboxReport, Usage,
 };
 use crate::files::{Files, Location};
@@ -420,6 +420,8 @@ pub fn sandbox_text(report: &SandboxReport) -> String {
 pub struct Terms {
     /// With the cores it was given.
     pub policy: Arc<Policy>,
+    /// What of the machine is its own.
+    pub grant: Grant,
     /// The private directory.
     pub dir: PathBuf,
     /// Outlives a killed execution.
@@ -487,6 +489,7 @@ pub fn prepare(
         surroundings: session.surroundings(instance),
         outputs: instance.outputs.clone(),
         policy: terms.policy,
+        grant: terms.grant,
         dir: terms.dir,
         scratch_dir: terms.scratch_dir,
         mirrors: session.plan.mirrors.clone(),

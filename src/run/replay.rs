@@ -109,6 +109,7 @@ pub fn replay(
         .unwrap_or_default();
     let execution = Terms {
         policy: flight::policy_with(&instance.policy, terms.cpus),
+        grant: super::resources::alone(&instance.policy),
         dir: dir.clone(),
         scratch_dir: fresh.path().join("scratch"),
         pins,

@@ -1,10 +1,15 @@
 //! What a machine has to give, and who holds it: cores, memory, GPUs, named locks.
 //!
-//! An action that wants more than there is in all still runs, alone: a wish is not a reason to refuse work.
+//! An action that wants more than there is in all still runs, alone: a wish is not a reason to refuse work. GPUs are given out by
+//! name. Who declares `cpus` also gets as many processors for itself, as far as this run and others of the same user leave them.
 
 use std::collections::HashSet;
+use std::fs::{self, File};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::machine::Machine;
+use crate::exec::Grant;
 use crate::plan::Policy;
 
 /// Capacity and what of it is taken.
@@ -15,21 +20,34 @@ pub struct Resources {
     gpus_total: u32,
     cpus: u32,
     memory: u64,
-    gpus: u32,
+    cores: Vec<u32>,
+    gpus: Vec<Arc<str>>,
     mutexes: HashSet<Arc<str>>,
     running: u32,
 }
 
+/// What an action holds.
+#[derive(Debug)]
+pub struct Taken {
+    /// How it is run.
+    pub policy: Arc<Policy>,
+    /// What it is given.
+    pub grant: Grant,
+    /// Keep other runs off its processors.
+    _locks: Vec<File>,
+}
+
 impl Resources {
-    /// A machine with this much.
-    pub fn new(cpus: u32, memory_bytes: u64, gpus: u32) -> Resources {
+    /// What a machine has, or `jobs` cores of it.
+    pub fn of(machine: &Machine, jobs: Option<u32>) -> Resources {
         Resources {
-            cpus_total: cpus.max(1),
-            memory_total: memory_bytes,
-            gpus_total: gpus,
+            cpus_total: jobs.unwrap_or(machine.cpus).max(1),
+            memory_total: machine.memory_bytes,
+            gpus_total: machine.gpus.len() as u32,
             cpus: 0,
             memory: 0,
-            gpus: 0,
+            cores: machine.cores.clone(),
+            gpus: machine.gpus.clone(),
             mutexes: HashSet::new(),
             running: 0,
         }
@@ -50,30 +68,71 @@ impl Resources {
         self.cpus_free() == 0
     }
 
-    /// Takes what the policy asks for, or nothing.
-    pub fn take(&mut self, policy: &Policy) -> bool {
+    /// Takes what the policy asks for, or nothing. `declared` is the number of `cpus` the stage itself names.
+    pub fn take(&mut self, policy: &Arc<Policy>, declared: Option<u32>) -> Option<Taken> {
         let want = self.clipped(policy);
         let fits = self.cpus + want.0 <= self.cpus_total
             && self.memory + want.1 <= self.memory_total
-            && self.gpus + want.2 <= self.gpus_total
+            && want.2 as usize <= self.gpus.len()
             && policy.mutexes.iter().all(|m| !self.mutexes.contains(m));
-        if fits {
-            self.cpus += want.0;
-            self.memory += want.1;
-            self.gpus += want.2;
-            self.mutexes.extend(policy.mutexes.iter().cloned());
-            self.running += 1;
+        if !fits {
+            return None;
         }
-        fits
+        self.cpus += want.0;
+        self.memory += want.1;
+        self.mutexes.extend(policy.mutexes.iter().cloned());
+        self.running += 1;
+        let gpus = self.gpus.drain(..want.2 as usize).collect();
+        let threads = declared.map(|_| want.0);
+        let (cores, locks) = threads.map_or_else(Default::default, |n| self.own_cores(n));
+        Some(Taken {
+            policy: policy.clone(),
+            grant: Grant {
+                threads,
+                cores,
+                gpus: (self.gpus_total > 0).then_some(gpus),
+            },
+            _locks: locks,
+        })
+    }
+
+    /// So many processors that nobody else was given; none where there are not enough.
+    fn own_cores(&mut self, count: u32) -> (Vec<u32>, Vec<File>) {
+        let (mut own, mut locks) = (Vec::new(), Vec::new());
+        let Some(dir) = locks_dir() else {
+            return (own, locks);
+        };
+        for core in &self.cores {
+            if own.len() == count as usize {
+                break;
+            }
+            let file = File::options()
+                .create(true)
+                .append(true)
+                .open(dir.join(core.to_string()));
+            if let Ok(file) = file
+                && file.try_lock().is_ok()
+            {
+                own.push(*core);
+                locks.push(file);
+            }
+        }
+        if own.len() < count as usize {
+            return (Vec::new(), Vec::new());
+        }
+        self.cores.retain(|core| !own.contains(core));
+        (own, locks)
     }
 
     /// Gives back what [`Self::take`] took.
-    pub fn give_back(&mut self, policy: &Policy) {
-        let want = self.clipped(policy);
+    pub fn give_back(&mut self, taken: Taken) {
+        let want = self.clipped(&taken.policy);
         self.cpus -= want.0;
         self.memory -= want.1;
-        self.gpus -= want.2;
-        for mutex in &policy.mutexes {
+        self.cores.extend(taken.grant.cores);
+        self.cores.sort_unstable();
+        self.gpus.extend(taken.grant.gpus.into_iter().flatten());
+        for mutex in &taken.policy.mutexes {
             self.mutexes.remove(mutex);
         }
         self.running -= 1;
@@ -93,23 +152,27 @@ impl Resources {
     }
 }
 
-/// Memory of this machine in bytes; a huge number where it cannot be told.
-pub fn memory_total() -> u64 {
-    let kib = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| {
-            let line = text
-                .lines()
-                .find(|l| l.starts_with("MemTotal:"))?
-                .to_owned();
-            line.split_whitespace().nth(1)?.parse::<u64>().ok()
-        });
-    kib.map_or(u64::MAX / 2, |kib| kib * 1024)
+/// For an action that runs by itself: what it declares, and no processors of its own.
+pub fn alone(policy: &Policy) -> Grant {
+    let gpus = Machine::here().gpus;
+    let count = (policy.gpus as usize).min(gpus.len());
+    Grant {
+        threads: policy.cpus,
+        cores: Vec::new(),
+        gpus: (!gpus.is_empty()).then(|| gpus[..count].to_vec()),
+    }
 }
 
-/// NVIDIA GPUs the driver shows.
-pub fn gpus_total() -> u32 {
-    crate::dir::read("/proc/driver/nvidia/gpus").map_or(0, |entries| entries.count() as u32)
+/// Where runs of this user on this machine agree on processors; `None` where they cannot.
+fn locks_dir() -> Option<PathBuf> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    // SAFETY: geteuid has no preconditions.
+    let user = unsafe { libc::geteuid() };
+    let dir = PathBuf::from(format!("/tmp/.repro-processors-{user}"));
+    let _ = fs::DirBuilder::new().mode(0o700).create(&dir);
+    // Somebody else's directory of that name, or a link to one, is none of ours.
+    let meta = fs::symlink_metadata(&dir).ok()?;
+    (meta.is_dir() && meta.uid() == user).then_some(dir)
 }
 
 #[cfg(test)]
@@ -117,8 +180,17 @@ mod tests {
     use super::*;
     use crate::plan::{Network, Sandbox, Scratch};
 
-    fn policy(cpus: u32, memory: u64, mutex: Option<&str>) -> Policy {
-        Policy {
+    fn machine(memory_bytes: u64) -> Machine {
+        Machine {
+            cpus: 8,
+            cores: (0..8).collect(),
+            memory_bytes,
+            gpus: ["a", "b", "c"].map(Arc::from).to_vec(),
+        }
+    }
+
+    fn policy(cpus: u32, memory: u64, mutex: Option<&str>) -> Arc<Policy> {
+        Arc::new(Policy {
             cpus: Some(cpus),
             memory_bytes: Some(memory),
             gpus: 0,
@@ -130,26 +202,74 @@ mod tests {
             network: Network::On,
             scratch: Scratch::None,
             secrets: Vec::new(),
-        }
+        })
     }
 
     #[test]
     fn takes_no_more_than_there_is() {
-        let mut machine = Resources::new(4, 100, 0);
-        assert!(machine.take(&policy(3, 50, None)));
-        assert!(!machine.take(&policy(2, 0, None)));
-        assert!(!machine.take(&policy(1, 51, None)));
-        assert!(machine.take(&policy(1, 50, Some("disk"))));
-        machine.give_back(&policy(3, 50, None));
-        assert!(!machine.take(&policy(1, 0, Some("disk"))));
-        machine.give_back(&policy(1, 50, Some("disk")));
+        let mut machine = Resources::of(&machine(100), Some(4));
+        let first = machine.take(&policy(3, 50, None), None).unwrap();
+        assert!(machine.take(&policy(2, 0, None), None).is_none());
+        assert!(machine.take(&policy(1, 51, None), None).is_none());
+        let second = machine.take(&policy(1, 50, Some("disk")), None).unwrap();
+        machine.give_back(first);
+        assert!(machine.take(&policy(1, 0, Some("disk")), None).is_none());
+        machine.give_back(second);
         assert!(machine.idle());
     }
 
     #[test]
     fn a_wish_beyond_the_machine_runs_alone() {
-        let mut machine = Resources::new(2, 100, 0);
-        assert!(machine.take(&policy(64, 1 << 40, None)));
-        assert!(!machine.take(&policy(1, 0, None)));
+        let mut machine = Resources::of(&machine(100), Some(2));
+        assert!(machine.take(&policy(64, 1 << 40, None), None).is_some());
+        assert!(machine.take(&policy(1, 0, None), None).is_none());
+    }
+
+    #[test]
+    fn case_24_two_actions_never_share_a_gpu() {
+        let mut machine = Resources::of(&machine(100), Some(8));
+        let wants = |gpus| {
+            let mut policy = Arc::unwrap_or_clone(policy(1, 0, None));
+            policy.gpus = gpus;
+            Arc::new(policy)
+        };
+        let names = |taken: &Taken| {
+            let gpus = taken.grant.gpus.clone().unwrap();
+            gpus.iter().map(|g| g.to_string()).collect::<Vec<_>>()
+        };
+        let none = machine.take(&wants(0), None).unwrap();
+        assert!(names(&none).is_empty());
+        let one = machine.take(&wants(1), None).unwrap();
+        let two = machine.take(&wants(2), None).unwrap();
+        let mut all = names(&one);
+        all.extend(names(&two));
+        all.sort();
+        assert_eq!(all, ["a", "b", "c"]);
+        assert!(machine.take(&wants(1), None).is_none());
+        machine.give_back(two);
+        assert!(machine.take(&wants(9), None).is_none());
+        machine.give_back(one);
+        assert_eq!(names(&machine.take(&wants(9), None).unwrap()).len(), 3);
+    }
+
+    #[test]
+    fn case_24_declared_processors_are_an_actions_own() {
+        let mut machine = Resources::of(&machine(100), Some(4));
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let taken = machine.take(&policy(2, 0, None), Some(2)).unwrap();
+            assert_eq!(taken.grant.threads, Some(2));
+            // None where another run of this machine holds them.
+            assert!(matches!(taken.grant.cores.len(), 0 | 2));
+            seen.extend(taken.grant.cores.clone());
+            std::mem::forget(taken);
+        }
+        let all = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), all);
+        let mut machine = Resources::of(&self::machine(100), Some(4));
+        let taken = machine.take(&policy(2, 0, None), None).unwrap();
+        assert!(taken.grant.threads.is_none() && taken.grant.cores.is_empty());
     }
 }

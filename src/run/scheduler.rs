@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use super::committer::{self, CommitResult, Landing};
 use super::failed::FailedDir;
 use super::flight::{self, Flight, Landed, Prepared, Terms};
-use super::resources::{self, Resources};
+use super::machine::Machine;
+use super::resources::{Resources, Taken};
 use super::sharing::{self, Away, Desk};
 use super::{OnFailure, Reuse, RunOptions};
 use crate::digest::{Content, Digest};
@@ -107,7 +108,7 @@ pub(super) struct Scheduler<'a> {
     pub(super) ready: BinaryHeap<(u64, Reverse<u32>)>,
     pub(super) urgency: Vec<f32>,
     pub(super) resources: Resources,
-    pub(super) granted: BTreeMap<InstanceIndex, Arc<crate::plan::Policy>>,
+    pub(super) granted: BTreeMap<InstanceIndex, Taken>,
     pub(super) committing: BTreeMap<InstanceIndex, (Event, Known)>,
     pub(super) lock: Option<LockFile>,
     pub(super) pins: BTreeMap<InstanceIndex, BTreeMap<String, String>>,
@@ -173,9 +174,6 @@ pub fn run(
         .map(|i| graph.producers(InstanceIndex(i)).count() as u32)
         .collect();
     let (to_main, from_flights) = channel();
-    let cpus = options
-        .jobs
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let (journal, journal_problem) = if options.dry_run {
         (Journal::none(), None)
     } else {
@@ -195,7 +193,7 @@ pub fn run(
         looked_again: BTreeSet::new(),
         ready: BinaryHeap::new(),
         urgency: Vec::new(),
-        resources: Resources::new(cpus, resources::memory_total(), resources::gpus_total()),
+        resources: Resources::of(&Machine::here(), options.jobs),
         granted: BTreeMap::new(),
         committing: BTreeMap::new(),
         lock: None,
@@ -653,8 +651,8 @@ impl Scheduler<'_> {
             };
             let policy =
                 flight::policy_with(&instance.policy, cpus.clamp(1, self.resources.cpus_total()));
-            if self.resources.take(&policy) {
-                self.granted.insert(index, policy);
+            if let Some(taken) = self.resources.take(&policy, instance.policy.cpus) {
+                self.granted.insert(index, taken);
                 if let Err(e) = self.start(index) {
                     self.landed(index, Landed::not_started(&e));
                 }
@@ -673,7 +671,8 @@ impl Scheduler<'_> {
         let instance = session.plan.instance(index);
         let work_dir = session.store.work_dir()?;
         let terms = Terms {
-            policy: self.granted[&index].clone(),
+            policy: self.granted[&index].policy.clone(),
+            grant: self.granted[&index].grant.clone(),
             dir: work_dir.join(flight::dir_name(&miss.key.digest, index.0)),
             scratch_dir: session
                 .project
@@ -715,7 +714,7 @@ impl Scheduler<'_> {
                 "host": host_name(),
                 "version": env!("CARGO_PKG_VERSION"),
                 "instance": &*instance.id,
-                "threads": self.granted[&index].cpus,
+                "threads": self.granted[&index].policy.cpus,
             }),
             key: miss.key.clone(),
         };

@@ -48,6 +48,7 @@ pub fn visit(
     };
     let terms = Terms {
         policy: flight::policy_with(&instance.policy, instance.policy.cpus.unwrap_or(1)),
+        grant: super::resources::alone(&instance.policy),
         dir,
         scratch_dir: state.join("scratch").join(key.short()),
         pins: Default::default(),

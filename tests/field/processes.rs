@@ -538,3 +538,50 @@ fn case_56_read_only_directories_of_a_killed_stage_are_removed() {
     let left: Vec<_> = left.flatten().map(|e| e.file_name()).collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn case_24_cpus_bound_the_threads_of_libraries() {
+    let space = space(
+        r#"
+  two: {run: "env > ${outputs.o}; nproc --all >/dev/null; nproc > ${outputs.n}", outputs: {o: o, n: n}, resources: {cpus: 1}, env: {MKL_NUM_THREADS: "9"}}
+  any: {run: "env > ${outputs.o}", outputs: {o: o}}
+"#,
+    );
+    space.ok(&["run"]);
+    let env = space.read("artifacts/two/o");
+    for name in [
+        "OMP_NUM_THREADS=1",
+        "OPENBLAS_NUM_THREADS=1",
+        "NUMEXPR_NUM_THREADS=1",
+        "VECLIB_MAXIMUM_THREADS=1",
+        "RAYON_NUM_THREADS=1",
+        // The stage's own word counts.
+        "MKL_NUM_THREADS=9",
+    ] {
+        assert!(env.lines().any(|l| l == name), "{name}: {env}");
+    }
+    // Who declares nothing is told nothing.
+    let env = space.read("artifacts/any/o");
+    assert!(!env.contains("NUM_THREADS"), "{env}");
+}
+
+/// Two stages that run at once see different GPUs, of those that this process may see.
+#[test]
+fn case_24_gpus_are_assigned() {
+    let mut space = space(
+        r#"
+  train:
+    matrix: {n: [1, 2]}
+    run: "echo $CUDA_VISIBLE_DEVICES $ROCR_VISIBLE_DEVICES > ${outputs.o}; sleep 1; : ${matrix.n}"
+    outputs: {o: o}
+    resources: {gpus: 1}
+  plain: {run: "echo =$CUDA_VISIBLE_DEVICES= > ${outputs.o}", outputs: {o: o}}
+"#,
+    );
+    space.set_env("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b");
+    space.ok(&["run", "-j3"]);
+    let mut seen = [1, 2].map(|n| space.read(&format!("artifacts/train/n={n}/o")));
+    seen.sort();
+    assert_eq!(seen, ["GPU-a GPU-a\n", "GPU-b GPU-b\n"]);
+    assert_eq!(space.read("artifacts/plain/o"), "==\n");
+}

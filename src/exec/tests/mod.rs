@@ -55,6 +55,7 @@ impl Bench {
             surroundings: Default::default(),
             outputs: specs(outputs),
             policy: Arc::new(policy),
+            grant: Grant::default(),
             dir: root.path().join("project/.repro/work/1"),
             scratch_dir: root.path().join("scratch"),
             mirrors: Vec::new(),
