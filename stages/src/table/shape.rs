@@ -442,6 +442,11 @@ fn lines(text: &str, separator: u8) -> anyhow::Result<Records> {
             !columns[i].0.is_empty() && columns[..i].iter().any(|(n, _)| *n == columns[i].0);
         ensure!(!twice, "the header has `{}` twice", columns[i].0);
     }
+    let is_number = |(name, _): &(String, Vec<Cell>)| name.parse::<f64>().is_ok();
+    ensure!(
+        !columns.iter().all(is_number),
+        "its first line has numbers, where the names of the columns are expected"
+    );
     let mut count = 0;
     for record in reader.records() {
         let record = record.map_err(said)?;
@@ -640,6 +645,8 @@ mod tests {
         assert_eq!(says("a,a\n1,2\n"), "the header has `a` twice");
         assert_eq!(says("a: 1\na: 2\n"), "line 2: `a` stands there twice");
         assert_eq!(says("[]"), "it has no rows");
+        let headless = "its first line has numbers, where the names of the columns are expected";
+        assert_eq!(says("# epoch,loss\n1,0.5\n2,0.25\n"), headless);
         assert!(
             text(b"\x89PNG\0\0")
                 .unwrap_err()
