@@ -18,6 +18,7 @@ use super::process::{self, Said};
 use super::sandbox::{self, Allowed};
 use super::searched;
 use crate::digest::Digest;
+use crate::regular::{self, Links};
 
 /// A program answers within moments; one that hangs is stopped.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
@@ -163,10 +164,13 @@ pub struct Answer {
     pub text: String,
 }
 
+/// Bytes of the largest memory that is read.
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
+
 impl Memory {
     /// Reads what earlier runs have heard.
     pub fn load(file: &Path) -> Memory {
-        let known = fs::read(file)
+        let known = regular::read(file, Links::Refuse, MEMORY_BYTES_MAX)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();

@@ -16,7 +16,7 @@ use std::time::Duration;
 type Order = (Command, SyncSender<io::Result<Child>>);
 
 /// Starting a program takes milliseconds. One that takes so long has met a fault of the system.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Starts `command` on the spawner thread. The command, with the pipe ends it holds, is dropped once it runs.
 ///

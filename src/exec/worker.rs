@@ -314,8 +314,9 @@ fn write_job(
 fn read_outcome(path: &Path) -> Result<Outcome, String> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    let read =
-        std::fs::File::open(path).and_then(|f| f.take(OUTCOME_BYTES).read_to_end(&mut bytes));
+    // A pipe in its place would be read for ever.
+    let read = crate::regular::open(path, crate::regular::Links::Follow)
+        .and_then(|f| f.take(OUTCOME_BYTES).read_to_end(&mut bytes));
     match read {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err("it wrote no outcome.json".into());

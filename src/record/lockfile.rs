@@ -179,7 +179,8 @@ impl LockFile {
     /// Writes the file by rename from `scratch_dir`; an unchanged one is left alone.
     pub fn write(&self, path: &Path, scratch_dir: &Path) -> std::io::Result<()> {
         let text = self.render();
-        if std::fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        let old = regular::read(path, Links::Follow, BYTES_MAX);
+        if old.is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
         write_atomically(path, scratch_dir, text.as_bytes())

@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::backends::{self, Encryption, Settings};
 use super::{Backend, Location};
+use crate::regular::{self, Links};
 
 /// The name of the file.
 pub const FILE: &str = "repro.remotes.toml";
+/// Bytes of the largest file that is read.
+const BYTES_MAX: u64 = 16 << 20;
 
 const HEAD: &str = "\
 # Where results are shared; written by `repro remote`, read by everybody who clones this repository.
@@ -189,7 +192,7 @@ impl Remotes {
     /// It cannot be read, or makes no sense.
     pub fn read(project_root: &Path) -> anyhow::Result<Remotes> {
         let path = project_root.join(FILE);
-        let document = match std::fs::read_to_string(&path) {
+        let document = match regular::read_text(&path, Links::Follow, BYTES_MAX) {
             Ok(text) => toml::from_str(&text)
                 .map_err(|e| anyhow::anyhow!("{}", without_lines(&e, &text)))
                 .with_context(|| format!("cannot understand `{}`", path.display()))?,

@@ -778,7 +778,8 @@ fn case_37_failing_system_calls_end_in_an_answer() {
                 !said.err.contains("panicked") && !said.err.contains("BUG"),
                 "{what}"
             );
-            assert!((0..=5).contains(&said.code), "{what}");
+            let never_began = said.err.contains("error while loading shared libraries");
+            assert!((0..=5).contains(&said.code) || never_began, "{what}");
             assert!(
                 said.code != 0 || is_right(&space),
                 "it ended well, and shows something else: {what}"
