@@ -75,12 +75,8 @@ fn unsafe_stays_where_it_belongs() {
 /// What is said goes through `say!`: `eprintln!` panics where nobody listens, and lets escape codes of others through.
 #[test]
 fn case_14_standard_error_is_written_in_one_place() {
-    assert_eq!(
-        offending(
-            "src",
-            &["eprintln!(", "eprint!("],
-            &["src/exec/tests/mod.rs"]
-        ),
-        Vec::<String>::new()
-    );
+    let mut found = offending("src", &["eprintln!(", "eprint!("], &[]);
+    // Tests say there why they skip.
+    found.retain(|place| !place.starts_with("src/exec/tests/"));
+    assert_eq!(found, Vec::<String>::new());
 }
