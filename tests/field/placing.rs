@@ -101,7 +101,9 @@ fn case_04_nothing_a_command_does_to_its_inputs_reaches_the_store_or_the_project
             all
         };
         let before = stats();
-        space.ok(&["run", "use"]);
+        // Without a room the mode of a project's file can be changed, which makes a program of it: that is noticed.
+        let code = space.run(&["run", "use"]).code;
+        assert!(code == 0 || (code == 3 && namespaces == "off"), "{code}");
         // What the stage made itself is new.
         let after: Vec<_> = stats()
             .into_iter()
