@@ -454,14 +454,7 @@ error: stages.e.with.size: expected a whole number above 0, found -1
 7 |   e: {uses: make, with: {size: '${matrix.n}'}, matrix: {n: [1, 0, -1]}}
   |                                ^^^^^^^^^^^^^ in `e[n=-1]`
   |
-  = help: 1 is a good size
-
-error: stages.e.with.size: expected a whole number above 0, found 0
- --> pipeline.yaml:7:32
-  |
-7 |   e: {uses: make, with: {size: '${matrix.n}'}, matrix: {n: [1, 0, -1]}}
-  |                                ^^^^^^^^^^^^^ in `e[n=0]`
-  |
+  = note: so it is in 1 more instance
   = help: 1 is a good size
 "###);
 }
