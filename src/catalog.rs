@@ -26,6 +26,8 @@ pub struct Kind {
     pub numerics: String,
     /// Inputs it can take.
     pub inputs: Vec<InputSpec>,
+    /// Inputs whose items are observations: what they have in common is told and hashed (see [`crate::lineage`]).
+    pub counts: Vec<String>,
     /// JSON Schema of `with:`.
     pub schema: Schema,
     /// Who runs it.

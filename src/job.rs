@@ -64,6 +64,13 @@ pub struct JobInput {
     /// What it is, for messages: `train[seed=0].metrics (metrics.parquet)`, or the path of a file of the project.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
+    /// Items of a group with the same number were made by one action or from one another. Told to kinds that count their
+    /// inputs as observations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<u32>,
+    /// Producers, as numbers, that some items of the group share and others do not. Told as `chain` is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<u32>,
 }
 
 /// A state to resume from.

@@ -10,7 +10,7 @@
 //! | kind, its revision, numerics class, program digest | `kind` |
 //! | or: script, shell, environment values, tool versions, packages of declared environments | `command` |
 //! | parameters, defaults filled in | `params` |
-//! | logical name → content of every input (group and axes of gathered ones) | `inputs` |
+//! | logical name → content of every input (group and axes of gathered ones; for kinds that count, what they have in common) | `inputs` |
 //! | names of the outputs (and for commands their paths) | `outputs` |
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use crate::canonical;
 use crate::catalog::{Kind, Program, StatePoint};
 use crate::digest::{Content, Digest, Domain};
 use crate::environment::Captured;
+use crate::lineage::{self, Lineage};
 use crate::plan::{Command, Environment, Instance, Manager, Need, Work};
 
 /// Format history. 1: first.
@@ -46,8 +47,13 @@ pub struct Context<'a> {
     pub environments: &'a BTreeMap<Environment, Captured>,
 }
 
-/// The key of an instance whose inputs have these contents; `contents[need][item]` follows `instance.needs`.
-pub fn action_key(context: Context<'_>, instance: &Instance, contents: &[Vec<Content>]) -> Key {
+/// The key of an instance whose inputs have these contents; `contents[need][item]` follows `instance.needs`, and so does `lineage`.
+pub fn action_key(
+    context: Context<'_>,
+    instance: &Instance,
+    contents: &[Vec<Content>],
+    lineage: &Lineage,
+) -> Key {
     let mut text = String::with_capacity(512);
     // Field names stand in sorted order, as canonical JSON wants.
     text.push('{');
@@ -90,6 +96,7 @@ pub fn action_key(context: Context<'_>, instance: &Instance, contents: &[Vec<Con
         &mut text,
         &instance.needs,
         contents,
+        lineage,
         matches!(instance.work, Work::Command(_)),
         |_| true,
     );
@@ -141,7 +148,7 @@ pub fn state_key(
             .any(|i| i.name == name && i.observes_only)
     };
     let mut text = format!("{{\"format\":{FORMAT},\"inputs\":");
-    write_inputs(&mut text, needs, contents, false, |need| {
+    write_inputs(&mut text, needs, contents, &Vec::new(), false, |need| {
         !observed(&need.name)
     });
     text.push_str(",\"kind\":");
@@ -197,18 +204,21 @@ fn write_inputs(
     text: &mut String,
     needs: &[Need],
     contents: &[Vec<Content>],
+    lineage: &Lineage,
     placed: bool,
     keep: impl Fn(&Need) -> bool,
 ) {
     text.push('{');
-    let kept = needs.iter().zip(contents).filter(|(need, _)| keep(need));
-    list(text, kept, |text, (need, contents)| {
+    let all = needs.iter().zip(contents).enumerate();
+    let kept = all.filter(|(_, (need, _))| keep(need));
+    list(text, kept, |text, (position, (need, contents))| {
         canonical::write_str(&need.name, text);
         text.push(':');
         let items = need.items.iter().zip(contents);
         if need.many || placed {
             text.push('[');
-            list(text, items, |text, (item, content)| {
+            list(text, items.enumerate(), |text, (at, (item, content))| {
+                let kin = lineage::kin(lineage, position, at);
                 text.push('{');
                 if placed {
                     field(text, "at", item.placed_at.as_str());
@@ -224,10 +234,20 @@ fn write_inputs(
                     canonical::write(&Value::Object(axes), text);
                     text.push(',');
                 }
+                if let Some(chain) = kin.and_then(|k| k.chain) {
+                    text.push_str(&format!("\"chain\":{chain},"));
+                }
                 field(text, "content", &content.to_string());
                 if !item.group.is_empty() {
                     text.push(',');
                     field(text, "group", &item.group);
+                }
+                if let Some(kin) = kin.filter(|k| !k.sources.is_empty()) {
+                    text.push_str(",\"sources\":[");
+                    list(text, kin.sources.iter(), |text, source| {
+                        text.push_str(&source.to_string());
+                    });
+                    text.push(']');
                 }
                 text.push('}');
             });

@@ -14,6 +14,7 @@ pub mod watched;
 
 pub mod catalog;
 pub mod graph;
+pub mod lineage;
 pub mod plan;
 pub mod spec;
 

@@ -16,6 +16,7 @@ use crate::exec::{Asking, Memory, Stamp, Surroundings, tool_version};
 use crate::explain;
 use crate::index::{Index, Known};
 use crate::key::{self, Key};
+use crate::lineage::Lineage;
 use crate::plan::{Environment, Instance, InstanceIndex, Plan, Source, Tool, Work};
 use crate::project::Project;
 use crate::record::elsewhere::{Elsewhere, Remembered};
@@ -151,8 +152,13 @@ impl Session {
         Ok(contents)
     }
 
-    /// The key of an instance with these inputs.
-    pub fn key(&self, instance: &Instance, contents: &[Vec<Content>]) -> Key {
+    /// The key of an instance with these inputs; see [`crate::lineage::of`].
+    pub fn key(
+        &self,
+        instance: &Instance,
+        contents: &[Vec<Content>],
+        lineage: &Lineage,
+    ) -> Key {
         key::action_key(
             key::Context {
                 salt: &self.plan.salt,
@@ -161,6 +167,7 @@ impl Session {
             },
             instance,
             contents,
+            lineage,
         )
     }
 

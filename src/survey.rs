@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::digest::{Content, Digest};
 use crate::graph::Graph;
 use crate::key::Key;
+use crate::lineage::{self, Lineage};
 use crate::plan::InstanceIndex;
 use crate::record::event::{Event, Reason};
 use crate::record::journal;
@@ -123,6 +124,12 @@ impl Survey {
         self.seen[index.0 as usize].as_ref()
     }
 
+    /// What the inputs of an instance have in common.
+    pub fn lineage(&self, session: &Session, index: InstanceIndex) -> Lineage {
+        let key_of = |i: InstanceIndex| self.seen.get(i.0 as usize)?.as_ref()?.key;
+        lineage::of(&session.plan, session.plan.instance(index), key_of)
+    }
+
     fn look(&self, session: &Session, graph: &Graph, index: InstanceIndex) -> anyhow::Result<Seen> {
         let instance = session.plan.instance(index);
         let known = session.index.get(&instance.id);
@@ -160,7 +167,7 @@ impl Survey {
                 });
             }
         };
-        let key = session.key(instance, &contents);
+        let key = session.key(instance, &contents, &self.lineage(session, index));
         let contents = Some(contents);
         let found = session.find(instance, key)?;
         let elsewhere = matches!(found, Found::Elsewhere(_));

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use repro::catalog::{Checked, InputSpec, Kind, OutputSpec, Program, StatePoint};
 use repro::digest::{Content, Digest, Domain, Shape};
 use repro::key::{Context, FORMAT, action_key, state_key};
+use repro::lineage::{Kin, Lineage};
 use repro::plan::{
     Axes, AxisValue, Command, Instance, Need, NeedItem, Network, Place, Policy, Sandbox, Scratch,
     Source, Tool, Work,
@@ -197,6 +198,10 @@ fn key_of(instance: &Instance, contents: &[Vec<Content>]) -> repro::key::Key {
     let versions = BTreeMap::from([
         ("tool".to_owned(), "tool 1.2".to_owned()),
         ("sort".to_owned(), "sort 9.4".to_owned()),
+    key_with(instance, contents, &Vec::new())
+}
+
+fn key_with(instance: &Instance, contents: &[Vec<Content>], lineage: &Lineage) -> repro::key::Key {
     ]);
     action_key(
         Context {
@@ -209,6 +214,7 @@ fn key_of(instance: &Instance, contents: &[Vec<Content>]) -> repro::key::Key {
     )
 }
 
+        lineage,
 #[track_caller]
 fn frozen(key: &repro::key::Key, preimage: &str, digest: &str) {
     assert_eq!(
@@ -273,6 +279,30 @@ fn a_kind() {
 }
 
 #[test]
+    let (needs, contents) = inputs();
+    let same = instance("first", work(), &[("model", "m"), ("table", "t")], needs, 1);
+    let alone: Lineage = contents
+        .iter()
+        .map(|items| vec![Kin::default(); items.len()])
+        .collect();
+    assert_eq!(
+        key,
+        key_with(&same, &contents, &alone),
+        "inputs that have nothing in common are told apart by nothing"
+    );
+    let mut kin = alone;
+    for item in kin.iter_mut().flatten() {
+        *item = Kin {
+            chain: Some(0),
+            sources: vec![0, 3],
+        };
+    }
+    let related = key_with(&same, &contents, &kin).preimage;
+    assert!(
+        related.contains(r#"},"chain":0,"content":"file:"#)
+            && related.contains(r#""group":"ünder score","sources":[0,3]}"#),
+        "{related}"
+    );
 fn a_program_of_the_project() {
     let (needs, contents) = inputs();
     let program = |at: &str| Program::External {

@@ -73,6 +73,7 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
             cpus: instance.policy.cpus.unwrap_or(cpus).min(cpus),
             offline: args.offline,
             executable: std::env::current_exe()?,
+            lineage: survey.lineage(&session, index),
         };
         let replayed = match replay(&session, instance, contents, terms, &cancel, &mut |_| {})? {
             Ok(replayed) => replayed,

@@ -139,6 +139,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
             cpus: threads,
             offline: args.offline,
             executable: std::env::current_exe()?,
+            lineage: survey.lineage(&session, index),
         };
         let started = jiff::Timestamp::now().to_string();
         let replayed = match replay(&session, instance, contents, terms, &cancel, &mut |_| {})? {

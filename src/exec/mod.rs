@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::catalog::{Kind, OutputSpec};
 use crate::job::{Event, Resume};
+use crate::lineage::Kin;
 use crate::plan::{self, Policy};
 use crate::relpath::RelPath;
 
@@ -141,6 +142,8 @@ pub struct PlacedInput {
     pub called: Arc<str>,
     /// `file:<hex>` or `tree:<hex>`.
     pub digest: String,
+    /// What it has in common with others of its group.
+    pub kin: Kin,
 }
 
 /// Where an input is before it is placed.

@@ -281,6 +281,8 @@ fn write_job(
                 path: input.origin.path().to_owned(),
                 digest: input.digest.clone(),
                 from: input.called.to_string(),
+                chain: input.kin.chain,
+                sources: input.kin.sources.clone(),
             });
     }
     let outputs: BTreeMap<_, _> = request

@@ -20,6 +20,7 @@ use crate::exec::{
 use crate::files::{Files, Location};
 use crate::job;
 use crate::key::{self, Key};
+use crate::lineage::{self, Lineage};
 use crate::plan::{Instance, Policy, Source, Work};
 use crate::session::Session;
 use crate::spec::quote;
@@ -434,6 +435,8 @@ pub struct Terms {
     pub executable: PathBuf,
     /// What becomes of the private directory.
     pub afterwards: Afterwards,
+    /// What its inputs have in common: of the key, unlike the rest.
+    pub lineage: Lineage,
 }
 
 /// An action as the executor takes it, its stored inputs still to be shown by [`place_views`].
@@ -455,7 +458,7 @@ pub fn prepare(
     contents: &[Vec<Content>],
     terms: Terms,
 ) -> Prepared {
-    let (inputs, views, watched, trees) = inputs(instance, contents, session);
+    let (inputs, views, watched, trees) = inputs(instance, contents, &terms.lineage, session);
     let mut watched = Watched {
         inputs: watched,
         ..Watched::default()
@@ -566,6 +569,7 @@ pub fn place_trees(
 fn inputs(
     instance: &Instance,
     contents: &[Vec<Content>],
+    lineage: &Lineage,
     session: &Session,
 ) -> (
     Vec<PlacedInput>,
@@ -575,8 +579,8 @@ fn inputs(
 ) {
     let (mut inputs, mut views) = (Vec::new(), Vec::new());
     let (mut watched, mut trees) = (Vec::new(), Vec::new());
-    for (need, contents) in instance.needs.iter().zip(contents) {
-        for (item, content) in need.items.iter().zip(contents) {
+    for (position, (need, contents)) in instance.needs.iter().zip(contents).enumerate() {
+        for (at, (item, content)) in need.items.iter().zip(contents).enumerate() {
             let origin = match &item.source {
                 Source::Files(files) => {
                     watched.push((files.clone(), *content));
@@ -604,6 +608,9 @@ fn inputs(
                 origin,
                 called,
                 digest: content.to_string(),
+                kin: lineage::kin(lineage, position, at)
+                    .cloned()
+                    .unwrap_or_default(),
             });
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::flight::{self, Prepared, Terms};
 use crate::digest::Content;
 use crate::exec::{self, Cancel, Failure, Note, Usage};
+use crate::lineage::Lineage;
 use crate::plan::{Instance, Source};
 use crate::record::lockfile::LockFile;
 use crate::relpath::RelPath;
@@ -51,6 +52,8 @@ pub struct ReplayTerms {
     pub offline: bool,
     /// This program.
     pub executable: PathBuf,
+    /// What its inputs have in common, as it was hashed.
+    pub lineage: Lineage,
 }
 
 /// A result may be known whose inputs were never here: who pulls a clone gets what is final.
@@ -119,6 +122,7 @@ pub fn replay(
             Some(_) => exec::Afterwards::Kept,
             None => exec::Afterwards::Discarded,
         },
+        lineage: terms.lineage,
     };
     let Prepared {
         mut request,

@@ -22,6 +22,7 @@ use crate::exec::{self, CancelLevel, Note};
 use crate::graph::Graph;
 use crate::index::Known;
 use crate::key::Key;
+use crate::lineage::{self, Lineage};
 use crate::plan::{InstanceIndex, Work};
 use crate::record::event::{Event, Reason, Summary};
 use crate::record::journal::Journal;
@@ -286,6 +287,12 @@ impl Scheduler<'_> {
         self.session.plan.instance(index).id.to_string()
     }
 
+    /// What the inputs of an instance have in common.
+    fn lineage(&self, index: InstanceIndex) -> Lineage {
+        let plan = &self.session.plan;
+        lineage::of(plan, plan.instance(index), |i| self.keys[i.0 as usize])
+    }
+
     /// All producers have results: is there one for this instance? And for those that it sets free, and so on: they wait in
     /// a queue, since a chain of results that are there can be as long as the plan, and the stack is not.
     pub(super) fn resolve(&mut self, index: InstanceIndex) {
@@ -311,7 +318,7 @@ impl Scheduler<'_> {
             .session
             .input_contents(instance, &self.results)
             .and_then(|contents| {
-                let key = self.session.key(instance, &contents);
+                let key = self.session.key(instance, &contents, &self.lineage(index));
                 let found = if self.forced[i] {
                     Found::Miss(crate::session::Miss {
                         key,
@@ -329,7 +336,7 @@ impl Scheduler<'_> {
             }
             Ok((contents, Found::Elsewhere(hit))) => {
                 let instance = self.session.plan.instance(index);
-                let key = self.session.key(instance, &contents);
+                let key = self.session.key(instance, &contents, &self.lineage(index));
                 debug_assert_eq!(key.digest, hit.key);
                 let fetches = self.desk.as_ref().is_some_and(Desk::fetches);
                 let reason = Reason::ResultLost(match fetches {
@@ -688,6 +695,7 @@ impl Scheduler<'_> {
             offline: self.options.offline,
             executable: self.options.executable.clone(),
             afterwards: exec::Afterwards::Discarded,
+            lineage: self.lineage(index),
         };
         let Prepared {
             request,

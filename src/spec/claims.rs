@@ -1,7 +1,7 @@
 //! `claims:` to stages of the claim kind: references become gathers, the rest its parameters.
 //!
-//! Decides what of a claim the engine understands (`a`, `b`, `in`, `table`, `paired_by`); what is compared and what is expected
-//! belongs to the kind.
+//! Decides what of a claim the engine understands (`a`, `b`, `in`, `table`, and whether every axis is spoken of: `paired_by`, `over`,
+//! `within`); what is compared and what is expected belongs to the kind.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::diagnostic::{Problem, Span};
 use super::document::{Data, Key, Node};
 use super::model;
 use super::needs::{ItemDef, NeedDef, Target, Tying};
-use super::refs::Round;
+use super::refs::{Link, Round, scalar};
 
 /// A claim, its references tied.
 pub struct ClaimDef {
@@ -113,31 +113,11 @@ pub fn tie(
             problems.push(problem);
             Target::Broken
         });
-        if let (Target::Link(link), Some(paired)) = (&target, body.get("paired_by")) {
-            let axes = &tying.table.stages[link.stage].rows.axes;
-            let names = match &paired.data {
-                Data::Seq(items) => &**items,
-                _ => std::slice::from_ref(paired),
-            };
-            for node in names {
-                match node.as_str() {
-                    Some(axis) if axes.iter().any(|a| **a == *axis) => {}
-                    Some(axis) => problems.push(
-                        Problem::new(
-                            node.span,
-                            format!(
-                                "`{}` has no axis `{axis}` to pair by",
-                                tying.table.stages[link.stage].name
-                            ),
-                        )
-                        .suggest(axis, axes.iter().map(|a| &**a)),
-                    ),
-                    None => problems.push(Problem::new(
-                        node.span,
-                        format!("expected the name of an axis, found {}", node.describe()),
-                    )),
-                }
+        if let Target::Link(link) = &target {
+            if let Some(paired) = body.get("paired_by") {
+                check_paired(paired, link, tying, problems);
             }
+            problems.extend(unaccounted(word, body, node.span, link, tying));
         }
         needs.push(NeedDef {
             name: (*need).into(),
@@ -194,4 +174,87 @@ pub fn tie(
             data: Data::Map(params.into()),
         },
     })
+}
+
+/// Every axis that pairs must be one of the stage's.
+fn check_paired(paired: &Node, link: &Link, tying: &Tying, problems: &mut Vec<Problem>) {
+    let stage = &tying.table.stages[link.stage];
+    let axes = &stage.rows.axes;
+    for node in listed(paired) {
+        match node.as_str() {
+            Some(axis) if axes.iter().any(|a| **a == *axis) => {}
+            Some(axis) => problems.push(
+                Problem::new(
+                    node.span,
+                    format!("`{}` has no axis `{axis}` to pair by", stage.name),
+                )
+                .suggest(axis, axes.iter().map(|a| &**a)),
+            ),
+            None => problems.push(Problem::new(
+                node.span,
+                format!("expected the name of an axis, found {}", node.describe()),
+            )),
+        }
+    }
+}
+
+/// One or several.
+fn listed(node: &Node) -> &[Node] {
+    match &node.data {
+        Data::Seq(items) => items,
+        _ => std::slice::from_ref(node),
+    }
+}
+
+/// The axis that repeats and pairs where a claim names none.
+const REPEATS: &str = "seed";
+
+/// An axis along which the gathered runs differ, and of which the claim does not say what that means: repetitions count, a sweep does
+/// not.
+fn unaccounted(word: &str, body: &Node, span: Span, link: &Link, tying: &Tying) -> Option<Problem> {
+    let stage = &tying.table.stages[link.stage];
+    let counting = if word == "measure" {
+        "over"
+    } else {
+        "paired_by"
+    };
+    let mut named: Vec<&str> = Vec::new();
+    match body.get(counting) {
+        Some(node) => named.extend(listed(node).iter().filter_map(Node::as_str)),
+        None => named.push(REPEATS),
+    }
+    let within = body.get("within").map_or(&[][..], listed);
+    named.extend(within.iter().filter_map(Node::as_str));
+    let rows = tying.links.follow(link, &[], tying.values, tying.table);
+    for (at, axis) in stage.rows.axes.iter().enumerate() {
+        let mut found: Vec<u32> = Vec::new();
+        for &row in &rows {
+            let value = tying.values.join(stage.rows.rows[row as usize][at]);
+            if !found.contains(&value) {
+                found.push(value);
+            }
+            if found.len() > 1 {
+                break;
+            }
+        }
+        if found.len() > 1 && !named.contains(&&**axis) {
+            let example = scalar(tying.values.value(found[0]));
+            let text = format!(
+                "the runs of `{}` differ in `{axis}`, and the claim does not say what that means",
+                stage.name
+            );
+            let counts = match word {
+                "measure" => format!("`over: {axis}` if it repeats the experiment"),
+                _ => format!(
+                    "`paired_by: [{}, {axis}]` if pairs agree on it",
+                    named.join(", ")
+                ),
+            };
+            return Some(Problem::new(span, text).help(format!(
+                "say {counts}, `within: {axis}` to average over it first, or pick a value: `{}[{axis}={example},*]`",
+                stage.name
+            )));
+        }
+    }
+    None
 }

@@ -466,6 +466,10 @@ pub struct CompareText {
     b: String,
     /// The axes on which results of both groups are paired.
     paired_by: Option<OneOrMany<String>>,
+    /// Those of them that repeat the experiment; pairs are averaged over the others.
+    over: Option<OneOrMany<String>>,
+    /// Axes over which each group is averaged before.
+    within: Option<OneOrMany<String>>,
     /// Which value where a table has several.
     at: Option<serde_json::Value>,
     /// The output that holds the values; `metrics` by default.
@@ -481,6 +485,10 @@ pub struct MeasureText {
     /// The results: a stage, or a reference.
     #[serde(rename = "in")]
     group: String,
+    /// The axes that repeat the experiment.
+    over: Option<OneOrMany<String>>,
+    /// Axes over which results are averaged first.
+    within: Option<OneOrMany<String>>,
     /// Which value where a table has several.
     at: Option<serde_json::Value>,
     /// The output that holds the values; `metrics` by default.

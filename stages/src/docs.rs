@@ -355,6 +355,7 @@ mod tests {
   - `epoch` (whole number): The value recorded after this many epochs.
 - `confidence` (number, 0.0 to 1.0, default `0.95`): The confidence of the intervals, above 0 and below 1.
 - `over` (text or list of text, default `[seed]`): The axes that only repeat the experiment: means run over them, and every other axis gets rows of its own.
+- `within` (text or list of text, optional): Axes of runs within a repetition: averaged over first, so that they do not count.
 
 Revision 1 of the kind.
 "

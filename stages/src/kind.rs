@@ -27,12 +27,16 @@ pub trait Kind {
     const DOC: &'static str;
     /// Inputs it can take.
     const INPUTS: &'static [InputSpec];
+    /// Inputs whose items are observations: the job says which come from one another.
+    const COUNTS: &'static [&'static str] = &[];
     /// The outputs with these parameters.
     fn outputs(params: &Self::Params) -> Vec<OutputSpec>;
     /// The outputs where they depend on the names given under `needs:` too.
     fn outputs_with(params: &Self::Params, _needs: &[String]) -> Vec<OutputSpec> {
         Self::outputs(params)
     }
+    /// Spells out defaults that depend on other parameters.
+    fn settle(_params: &mut Self::Params) {}
     /// Checks what types cannot say: ranges, combinations with the names given under `needs:`.
     fn validate(params: &Self::Params, needs: &[String]) -> Vec<ParamProblem>;
     /// The resumable states on the way to the result, longest first.
@@ -189,6 +193,8 @@ pub struct KindInfo {
     pub run: fn(&mut Task) -> anyhow::Result<()>,
 }
 
+    /// See [`Kind::COUNTS`].
+    pub counts: &'static [&'static str],
 impl KindInfo {
     /// Erases the types of a kind.
     pub fn of<K: Kind>() -> KindInfo {
@@ -210,6 +216,7 @@ impl KindInfo {
                     anyhow::anyhow!("the job's parameters, at `{}`: {}", e.path(), e.inner())
                 })?;
                 K::run(&params, task)
+            counts: K::COUNTS,
             },
         }
     }

@@ -12,6 +12,7 @@ pub mod data;
 pub mod fetch;
 pub mod frame;
 
+pub mod observations;
 pub mod select;
 pub mod stats;
 pub mod table;

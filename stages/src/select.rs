@@ -40,9 +40,16 @@ pub enum Extreme {
 }
 
 /// One name or a list of names; always written as a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Names(pub Vec<String>);
+
+impl Names {
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Names, D::Error> {
@@ -83,7 +90,7 @@ impl JsonSchema for Names {
 }
 
 /// The rows of one run in one table, and what tells the run apart from the others.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Series {
     /// The group it was given under; else the `stage` column; else empty.
     pub group: String,
@@ -91,6 +98,14 @@ pub struct Series {
     pub axes: BTreeMap<String, Value>,
     /// The table, for messages.
     pub table: String,
+    /// The table's content.
+    pub digest: String,
+    /// Which run of a table that has several.
+    pub part: Option<String>,
+    /// See [`JobInput::chain`].
+    pub chain: Option<u32>,
+    /// See [`JobInput::sources`].
+    pub sources: Vec<u32>,
     rows: Vec<MetricRow>,
     /// What the table has that is no value, by name.
     other: Rc<BTreeMap<String, String>>,
@@ -127,7 +142,9 @@ pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
                 .or_default()
                 .push(row);
         }
+        let several = parts.len() > 1;
         for ((stage, run, seed), rows) in parts {
+            let part = several.then(|| format!("{stage:?} {run:?} {seed:?}"));
             let mut axes = input.axes.clone();
             let mut add = |name: &str, value: Option<Value>| {
                 if let Some(value) = value {
@@ -146,6 +163,10 @@ pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
                 group,
                 axes,
                 table: table.clone(),
+                digest: input.digest.clone(),
+                part,
+                chain: input.chain,
+                sources: input.sources.clone(),
                 rows,
                 other: Rc::clone(&other),
             });
@@ -338,7 +359,7 @@ mod tests {
             axes: BTreeMap::new(),
             table: "the table `a`".into(),
             rows,
-            other: Rc::default(),
+            ..Series::default()
         }
     }
 
@@ -389,8 +410,7 @@ mod tests {
             group: "g".into(),
             axes,
             path,
-            digest: String::new(),
-            from: String::new(),
+            ..JobInput::default()
         };
         let found: Vec<String> = read_series(&[input])
             .unwrap()

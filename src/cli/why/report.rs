@@ -11,6 +11,7 @@ use crate::cli::output;
 use crate::cli::status::kind_name;
 use crate::digest::Digest;
 use crate::explain;
+use crate::lineage;
 use crate::plan::{Instance, InstanceIndex, Source};
 use crate::record::elsewhere::Remembered;
 use crate::record::event::{Change, Reason};
@@ -281,10 +282,16 @@ impl View<'_> {
                 }
             }
             let contents = self.session.input_contents(instance, &results).ok()?;
+            let key_of = |i| {
+                let now = self.survey.get(i).and_then(|seen| seen.key);
+                let id = &self.session.plan.instance(i).id;
+                now.or_else(|| self.session.index.get(id).map(|known| known.key))
+            };
+            let lineage = lineage::of(&self.session.plan, instance, key_of);
             let old = self.session.preimage(&known.key)?;
             Some(explain::changes(
                 &old,
-                &self.session.key(instance, &contents).preimage,
+                &self.session.key(instance, &contents, &lineage).preimage,
             ))
         };
         guess().unwrap_or_default()

@@ -98,6 +98,7 @@ impl Bench {
             origin,
             called: name.into(),
             digest: "file:00".into(),
+            kin: Default::default(),
         });
     }
 

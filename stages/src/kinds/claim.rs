@@ -1,25 +1,22 @@
 //! `claim`: decides whether runs bear out what a study states.
 //!
-//! Reads tables, pairs runs, hands numbers to [`crate::stats`] and the interval to [`verdict`]. A refuted claim is a
-//! successful job: the verdict is the result.
-
-use std::collections::BTreeMap;
+//! Reads tables, pairs runs, lets [`crate::observations`] say what counts, hands numbers to [`crate::stats`] and the interval to
+//! [`verdict`]. A refuted claim is a successful job: the verdict is the result.
 
 use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+mod report;
+mod runs;
 mod verdict;
 
 pub use verdict::{Bound, Verdict, verdict};
 
 use super::summarise::{check_at, check_confidence, confidence, problem};
 use crate::job::Event;
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
-use crate::select::{At, Names, Series, axes_text, compare_axes, read_series};
-use crate::stats::{Interval, Summary, sign_test, summarise};
-use verdict::reason;
+use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::select::{At, Names};
 
 /// See the module.
 pub struct Claim;
@@ -47,6 +44,13 @@ pub struct Compare {
     /// The axes on which two runs must agree to be a pair.
     #[serde(default = "by_seed")]
     pub paired_by: Names,
+    /// Those of the axes of `paired_by` that repeat the experiment; pairs that agree on them are averaged first. By default `seed`
+    /// where it is among several, else the one axis there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Names>,
+    /// Axes over which each side is averaged before runs are paired: runs within a repetition.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub within: Names,
     /// Where on the way the value is read.
     #[serde(default)]
     pub at: At,
@@ -58,6 +62,12 @@ pub struct Compare {
 pub struct Measure {
     /// The value measured, e.g. `test_accuracy`.
     pub of: String,
+    /// The axes that repeat the experiment.
+    #[serde(default = "by_seed")]
+    pub over: Names,
+    /// Axes over which runs are averaged first: runs within a repetition.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub within: Names,
     /// Where on the way the value is read.
     #[serde(default)]
     pub at: At,
@@ -86,44 +96,10 @@ fn by_seed() -> Names {
     Names(vec!["seed".to_owned()])
 }
 
-/// `verdict.json`; fields in alphabetical order.
-#[derive(Debug, Serialize)]
-struct Report {
-    a: Side,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    b: Option<Side>,
-    confidence: f64,
-    /// The mean difference, the mean, or the geometric mean ratio.
-    estimate: f64,
-    expect: Expect,
-    high: Option<f64>,
-    low: Option<f64>,
-    n: usize,
-    /// One sentence for people.
-    reason: String,
-    /// Of the differences, values, or logarithms of ratios.
-    sd: Option<f64>,
-    /// Exact two-sided sign test against the bound; none for `within`.
-    sign_test_p: Option<f64>,
-    /// Runs of one side without a partner on the other.
-    unmatched: Vec<String>,
-    verdict: Verdict,
-}
-
-/// One side of a claim.
-#[derive(Debug, Serialize)]
-struct Side {
-    mean: f64,
-    n: usize,
-    sd: Option<f64>,
-    /// The value of each run by its axes.
-    values: BTreeMap<String, f64>,
-}
-
 impl Kind for Claim {
     type Params = Params;
     const NAME: &'static str = "claim";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const SUMMARY: &'static str =
         "Decides whether runs bear out a claim: holds, refuted or inconclusive.";
     const DOC: &'static str = r#"Claims are written under `claims:`, not under `stages:`; this kind decides them.
@@ -138,9 +114,17 @@ verdict follows from the two-sided Student *t* interval of the mean observation:
 | `below: x` | the whole interval lies below x | the whole interval lies above x |
 | `within: {low, high}` | the interval lies inside | the interval lies outside |
 
-Everything else is *inconclusive*, and so is a claim with fewer than two observations. The verdict also names the exact
-two-sided sign test against the bound, which assumes nothing about the distribution: with 5 pairs it cannot go
-below 0.0625.
+Everything else is *inconclusive*: an interval that touches a bound, ends of `within` included; fewer than two independent
+observations; observations that all give the same figure, since without spread there is no interval. A bound is touched by what is no
+further away than rounding could move it, and differences are taken of the numbers as written: 0.85 − 0.86 is −0.01.
+The verdict also names the exact two-sided sign test against the bound, which assumes nothing about the distribution: with 5 pairs it
+cannot go below 0.0625.
+
+**What counts.** `over` names the axes that repeat the experiment (by default `seed`), `within` those of runs inside one repetition,
+which are averaged first. In a comparison both sides are averaged over `within`, then paired; of several axes in `paired_by`, `over` says
+which repeat, and pairs are averaged over the others. Runs that differ in an axis nobody named are an error: a sweep over learning rates
+is no repetition. Whatever the axes say, instances that are one action, rounds made from one another, and
+runs made from one producer that others are not made from count as one, and the run warns.
 
 ```yaml
 claims:
@@ -151,9 +135,13 @@ claims:
   learns:
     measure: {of: test_accuracy, in: scratch}
     expect: {mean: {above: 0.7}}
+  branches-agree:
+    compare: {of: test_accuracy, a: branch, b: scratch, paired_by: seed, within: order}
+    expect: {difference: {within: {low: -0.01, high: 0.01}}}
 ```
 
 Runs without a partner are listed in the verdict and reported; no pair at all is an error."#;
+    const COUNTS: &'static [&'static str] = &["a", "b", "in"];
     const INPUTS: &'static [InputSpec] = &[
         InputSpec {
             name: "a",
@@ -199,6 +187,7 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
                         "e.g. `paired_by: seed`",
                     ));
                 }
+                problems.extend(check_axes(compare));
                 if !(given("a") && given("b")) {
                     problems.push(problem(
                         &["compare"],
@@ -216,6 +205,15 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
             }
             (None, Some(measure)) => {
                 problems.extend(check_at(measure.at, &["measure", "at"]));
+                if let Some(axis) = measure.over.0.iter().find(|a| measure.within.0.contains(a)) {
+                    problems.push(problem(
+                        &["measure", "within"],
+                        format!(
+                            "`{axis}` cannot both repeat the experiment and be averaged over first"
+                        ),
+                        "name it once",
+                    ));
+                }
                 if !(given("in") || given("a")) {
                     problems.push(problem(
                         &["measure"],
@@ -277,10 +275,15 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
         let report = match (&params.compare, &params.measure) {
-            (Some(compare), _) => compared(compare, &params.expect, task)?,
-            (None, Some(measure)) => measured(measure, &params.expect, task)?,
+            (Some(compare), _) => runs::compared(compare, &params.expect, task)?,
+            (None, Some(measure)) => runs::measured(measure, &params.expect, task)?,
             (None, None) => anyhow::bail!("a claim has either `compare` or `measure`"),
         };
+        let (report, told) = report;
+        // Said aloud where fewer observations count than were gathered.
+        if let Some(text) = told {
+            task.send(&Event::Warning { text });
+        }
         for text in &report.unmatched {
             task.send(&Event::Warning {
                 text: format!("no partner for {text}: the run is left out"),
@@ -305,178 +308,53 @@ impl Expect {
     }
 }
 
-fn compared(compare: &Compare, expect: &Expect, task: &Task) -> anyhow::Result<Report> {
-    let side = |name| side(name, task, &compare.paired_by.0, &compare.of, compare.at);
-    let (a, b) = (side("a")?, side("b")?);
-    let without = |one: &[Run], other: &[Run], name: &str| {
-        let alone = one.iter().filter(|r| !other.iter().any(|o| o.key == r.key));
-        alone
-            .map(|r| format!("{name}: {}", axes_text(&r.key)))
-            .collect::<Vec<_>>()
-    };
-    let unmatched = [without(&a, &b, "a"), without(&b, &a, "b")].concat();
-    let pairs: Vec<(&Run, &Run)> = a
-        .iter()
-        .filter_map(|r| Some((r, b.iter().find(|o| o.key == r.key)?)))
-        .collect();
-    if pairs.is_empty() {
-        anyhow::bail!(
-            Failure::new(format!(
-                "no pair of runs agrees on {}: {}",
-                compare.paired_by.0.join(", "),
-                unmatched.join("; ")
-            ))
-            .hint("both stages need the same values on the axes of `paired_by`")
-        );
+/// What the axes of a comparison contradict.
+fn check_axes(compare: &Compare) -> Vec<ParamProblem> {
+    let mut problems = Vec::new();
+    let paired = &compare.paired_by.0;
+    if let Some(axis) = compare.within.0.iter().find(|axis| paired.contains(axis)) {
+        problems.push(problem(
+            &["compare", "within"],
+            format!("`{axis}` cannot both tell pairs apart and be averaged over before"),
+            "name it once",
+        ));
     }
-    let values = |pick: fn(&(&Run, &Run)) -> f64| pairs.iter().map(pick).collect::<Vec<f64>>();
-    let (a_values, b_values) = (values(|p| p.0.value), values(|p| p.1.value));
-    let keys: Vec<String> = pairs.iter().map(|p| axes_text(&p.0.key)).collect();
-    let observed: Vec<f64> = if expect.ratio.is_some() {
-        if let Some(i) = (0..pairs.len()).find(|i| a_values[*i] <= 0.0 || b_values[*i] <= 0.0) {
-            let (a, b) = (a_values[i], b_values[i]);
-            anyhow::bail!(
-                Failure::new(format!(
-                    "`ratio` needs positive values; at {}: a is {a}, b is {b}",
-                    keys[i]
-                ))
-                .hint("use `difference`")
-            );
+    match &compare.over {
+        Some(over) => {
+            if let Some(axis) = over.0.iter().find(|axis| !paired.contains(axis)) {
+                problems.push(problem(
+                    &["compare", "over"],
+                    format!("`{axis}` is none of the axes of `paired_by`"),
+                    "runs are paired first; what repeats the experiment is said of the pairs",
+                ));
+            }
         }
-        a_values
-            .iter()
-            .zip(&b_values)
-            .map(|(a, b)| libm::log(*a) - libm::log(*b))
-            .collect()
-    } else {
-        a_values.iter().zip(&b_values).map(|(a, b)| a - b).collect()
-    };
-    let sides = (
-        describe(&keys, &a_values)?,
-        Some(describe(&keys, &b_values)?),
-    );
-    report(sides, &observed, expect, unmatched)
+        None if paired.len() > 1 && compare.repeated().is_none() => problems.push(problem(
+            &["compare", "paired_by"],
+            "it names several axes, and none of them is `seed`: which one repeats the experiment?",
+            &format!(
+                "say `over: {}`, or `over: [{}]`",
+                paired[0],
+                paired.join(", ")
+            ),
+        )),
+        None => {}
+    }
+    problems
 }
 
-fn measured(measure: &Measure, expect: &Expect, task: &Task) -> anyhow::Result<Report> {
-    let name = if task.inputs("in").is_empty() {
-        "a"
-    } else {
-        "in"
-    };
-    let series = read_series(task.inputs(name))?;
-    let axes: Vec<String> = series.iter().flat_map(|s| s.axes.keys().cloned()).collect();
-    let runs = side(name, task, &axes, &measure.of, measure.at)?;
-    let values: Vec<f64> = runs.iter().map(|r| r.value).collect();
-    let keys: Vec<String> = runs.iter().map(|r| axes_text(&r.key)).collect();
-    report(
-        (describe(&keys, &values)?, None),
-        &values,
-        expect,
-        Vec::new(),
-    )
-}
-
-/// One run of a side.
-struct Run {
-    /// The axes that identify it.
-    key: BTreeMap<String, Value>,
-    value: f64,
-}
-
-/// The runs of a side, in the order of their keys, which are unique.
-fn side(name: &str, task: &Task, by: &[String], of: &str, at: At) -> anyhow::Result<Vec<Run>> {
-    let mut series: Vec<(BTreeMap<String, Value>, Series)> = Vec::new();
-    for one in read_series(task.inputs(name))? {
-        let mut key = one.axes.clone();
-        key.retain(|axis, _| by.contains(axis));
-        if let Some((_, twin)) = series.iter().find(|(k, _)| *k == key) {
-            let (key, mine, other) = (axes_text(&key), axes_text(&one.axes), axes_text(&twin.axes));
-            let message = format!(
-                "side `{name}` has two runs with {}: [{other}] and [{mine}]",
-                if key.is_empty() { "no axis" } else { &key }
-            );
-            anyhow::bail!(Failure::new(message).hint("pick one of them (`stage[axis=value]`) or add the axis that tells them apart to `paired_by`"));
+impl Compare {
+    /// The axes that repeat the experiment, where they are said or plain.
+    fn repeated(&self) -> Option<Vec<String>> {
+        match (&self.over, &self.paired_by.0[..]) {
+            (Some(over), _) => Some(over.0.clone()),
+            (None, [one]) => Some(vec![one.clone()]),
+            (None, paired) => paired
+                .iter()
+                .find(|a| *a == "seed")
+                .map(|a| vec![a.clone()]),
         }
-        series.push((key, one));
     }
-    if series.is_empty() {
-        anyhow::bail!(Failure::new(format!(
-            "side `{name}` holds no runs: its tables are empty"
-        )));
-    }
-    series.sort_by(|a, b| compare_axes(&a.0, &b.0));
-    series
-        .into_iter()
-        .map(|(key, one)| {
-            Ok(Run {
-                value: one.value(of, at)?,
-                key,
-            })
-        })
-        .collect()
-}
-
-fn describe(keys: &[String], values: &[f64]) -> anyhow::Result<Side> {
-    // The confidence matters not: no interval is shown for a side.
-    let Some(Summary { n, mean, sd, .. }) = summarise(values, 0.95) else {
-        anyhow::bail!("a side without runs")
-    };
-    Ok(Side {
-        mean,
-        n,
-        sd,
-        values: keys.iter().cloned().zip(values.iter().copied()).collect(),
-    })
-}
-
-fn report(
-    sides: (Side, Option<Side>),
-    observed: &[f64],
-    expect: &Expect,
-    unmatched: Vec<String>,
-) -> anyhow::Result<Report> {
-    let (Some((what, bound)), Some(s)) = (
-        expect.bounds().next(),
-        summarise(observed, expect.confidence),
-    ) else {
-        anyhow::bail!("a claim needs an expectation and runs");
-    };
-    let is_ratio = what == "ratio";
-    let shown = |x: f64| if is_ratio { libm::exp(x) } else { x };
-    let threshold = match bound {
-        Bound::Above(x) | Bound::Below(x) => Some(if is_ratio { libm::log(x) } else { x }),
-        Bound::Within { .. } => None,
-    };
-    let sign_test_p = threshold.map(|x| sign_test(observed, x));
-    let interval = s.interval.map(|i| Interval {
-        low: shown(i.low),
-        high: shown(i.high),
-    });
-    let verdict = interval.map_or(Verdict::Inconclusive, |i| verdict(i, bound));
-    Ok(Report {
-        reason: reason(
-            what,
-            bound,
-            interval,
-            s.n,
-            expect.confidence,
-            verdict,
-            sign_test_p,
-        ),
-        a: sides.0,
-        b: sides.1,
-        confidence: expect.confidence,
-        estimate: shown(s.mean),
-        expect: expect.clone(),
-        high: interval.map(|i| i.high),
-        low: interval.map(|i| i.low),
-        n: s.n,
-        sd: s.sd,
-        sign_test_p,
-        unmatched,
-        verdict,
-    })
 }
 
 #[cfg(test)]

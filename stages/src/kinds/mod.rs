@@ -72,8 +72,7 @@ mod testing {
             group: group.into(),
             axes,
             path,
-            digest: String::new(),
-            from: String::new(),
+            ..JobInput::default()
         }
     }
 

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::job::Event;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::observations::{Candidate, Ties, observations};
 use crate::select::{At, Names, Series, axes_text, compare_axes, read_series};
 use crate::stats::{Summary, summarise};
 use crate::table::{self, MetricRow};
@@ -28,6 +30,9 @@ pub struct Params {
     /// The axes that only repeat the experiment: means run over them, and every other axis gets rows of its own.
     #[serde(default = "over_seed")]
     pub over: Names,
+    /// Axes of runs within a repetition: averaged over first, so that they do not count.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    pub within: Names,
     /// The confidence of the intervals, above 0 and below 1.
     #[serde(default = "confidence")]
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -53,6 +58,11 @@ impl Kind for Summarise {
 each such cell the mean, the sample standard deviation, the number of runs and the two-sided Student *t* interval of the
 mean. A cell with one run has no standard deviation and no interval; no mean comes without its `n`.
 
+`n` counts independent runs. `within` names axes of runs inside one repetition (`over: seed, within: order` for branches of one
+trained network): they are averaged first. What the pipeline itself shows to be no repetition is averaged first too, whatever
+the axes say, with a warning: instances that are one action because nothing hashed differs (one action is one observation),
+rounds of one loop, and runs made from one producer that others are not made from.
+
 Give the tables by group to compare stages side by side:
 
 ```yaml
@@ -66,7 +76,8 @@ summary:
 test set is an optimistic figure, because it is selected by what it reports.
 
 The table is in long format: `stage` is the group, `run` the remaining axes, and each value gives rows named
-`<value>_mean`, `_sd`, `_n`, `_low` and `_high`."#;
+`<value>_mean`, `_sd`, `_n`, `_low` and `_high`, and `_runs` where more runs went in than count."#;
+    const COUNTS: &'static [&'static str] = &["tables"];
     const INPUTS: &'static [InputSpec] = &[InputSpec {
         name: "tables",
         required: true,
@@ -96,6 +107,13 @@ The table is in long format: `stage` is the group, `run` the remaining axes, and
                 "e.g. `of: test_accuracy`",
             ));
         }
+        if let Some(axis) = params.over.0.iter().find(|a| params.within.0.contains(a)) {
+            problems.push(problem(
+                &["within"],
+                format!("`{axis}` cannot both repeat the experiment and be averaged over first"),
+                "name it once",
+            ));
+        }
         if let Some(twice) = repeated(&params.of.0) {
             problems.push(problem(
                 &["of"],
@@ -108,6 +126,15 @@ The table is in long format: `stage` is the group, `run` the remaining axes, and
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
         let cells = cells(&read_series(task.inputs("tables"))?, params)?;
+        for cell in &cells {
+            if let Some(told) = &cell.told {
+                let axes = axes_text(&cell.axes);
+                let which = [&cell.group, &axes].map(String::as_str).join(" ");
+                task.send(&Event::Warning {
+                    text: format!("{}: {told}", which.trim()),
+                });
+            }
+        }
         table::write(task.output("table")?, &rows(&cells, params))?;
         let path = task.output("text")?;
         std::fs::write(path, markdown(&cells, params))
@@ -121,6 +148,10 @@ struct Cell {
     axes: BTreeMap<String, Value>,
     /// One per name in `of`.
     summaries: Vec<Summary>,
+    /// Runs that went in.
+    runs: usize,
+    /// Why they count as fewer.
+    told: Option<String>,
 }
 
 fn cells(series: &[Series], params: &Params) -> anyhow::Result<Vec<Cell>> {
@@ -131,7 +162,7 @@ fn cells(series: &[Series], params: &Params) -> anyhow::Result<Vec<Cell>> {
             groups.push(&one.group);
         }
         let mut axes = one.axes.clone();
-        axes.retain(|name, _| !params.over.0.contains(name));
+        axes.retain(|name, _| !params.over.0.contains(name) && !params.within.0.contains(name));
         match members
             .iter_mut()
             .find(|(group, a, _)| *group == one.group && *a == axes)
@@ -162,18 +193,28 @@ fn cells(series: &[Series], params: &Params) -> anyhow::Result<Vec<Cell>> {
                     .hint("give them under different groups, or say by an axis what tells them apart")
             );
         }
-        let mut summaries = Vec::new();
+        let (mut summaries, mut told) = (Vec::new(), None);
         for of in &params.of.0 {
-            let values = runs
+            let candidates = runs
                 .iter()
-                .map(|s| s.value(of, params.at))
-                .collect::<anyhow::Result<Vec<f64>>>()?;
-            summaries.extend(summarise(&values, params.confidence));
+                .map(|s| {
+                    Ok(Candidate {
+                        axes: s.axes.clone(),
+                        value: s.value(of, params.at)?,
+                        ties: Ties::of(s, ""),
+                    })
+                })
+                .collect::<anyhow::Result<Vec<Candidate>>>()?;
+            let seen = observations(candidates, &params.over.0);
+            told = seen.told("run", "runs");
+            summaries.extend(summarise(&seen.values, params.confidence));
         }
         cells.push(Cell {
             group: group.to_owned(),
             axes,
             summaries,
+            runs: runs.len(),
+            told,
         });
     }
     if cells.is_empty() {
@@ -192,6 +233,7 @@ fn rows(cells: &[Cell], params: &Params) -> Vec<MetricRow> {
                 ("mean", Some(s.mean)),
                 ("sd", s.sd),
                 ("n", Some(s.n as f64)),
+                ("runs", (cell.runs > s.n).then_some(cell.runs as f64)),
                 ("low", s.interval.map(|i| i.low)),
                 ("high", s.interval.map(|i| i.high)),
             ];
@@ -222,9 +264,15 @@ fn markdown(cells: &[Cell], params: &Params) -> String {
     for (cell, axes) in cells.iter().zip(&axes) {
         let mut line = vec![plain(&cell.group)];
         line.extend(with_axes.then(|| plain(axes)));
-        line.extend(cell.summaries.iter().map(|s| match s.half_width() {
-            Some(half) => format!("{:.4} ± {half:.4} (n = {})", s.mean, s.n),
-            None => format!("{:.4} (n = {})", s.mean, s.n),
+        line.extend(cell.summaries.iter().map(|s| {
+            let counted = match cell.runs > s.n {
+                true => format!("n = {} of {} runs", s.n, cell.runs),
+                false => format!("n = {}", s.n),
+            };
+            match s.half_width() {
+                Some(half) => format!("{:.4} ± {half:.4} ({counted})", s.mean),
+                None => format!("{:.4} ({counted})", s.mean),
+            }
         }));
         lines.push(line);
     }
@@ -256,6 +304,13 @@ fn markdown(cells: &[Cell], params: &Params) -> String {
         percent(params.confidence),
         params.over.0.join(", ")
     );
+    let fewer = |cell: &Cell| cell.summaries.iter().any(|s| cell.runs > s.n);
+    if cells.iter().any(fewer) {
+        text.push_str(
+            "Of runs that are no repetitions of one another the mean counts, as one: those within a repetition, made by one action, \
+             made from one another, or from one producer.\n",
+        );
+    }
     text
 }
 
@@ -408,6 +463,63 @@ Mean ± half the width of the 95 % t interval over seed (n runs).
             .unwrap_err()
             .to_string();
         assert!(message.contains("same axes (seed=0)"), "{message}");
+    }
+
+    fn nested(dir: &std::path::Path, tie: impl Fn(&mut JobInput, u32)) -> Vec<JobInput> {
+        let run = |(seed, order): (u32, u32)| {
+            let value = f64::from(seed) + f64::from(order) / 10.0;
+            let axes = json!({"seed": seed, "order": order});
+            let mut item = metrics(dir, "branch", axes, &[value]);
+            tie(&mut item, seed);
+            item
+        };
+        (0..5)
+            .flat_map(|s| (0..3).map(move |o| (s, o)))
+            .map(run)
+            .collect()
+    }
+
+    /// Fifteen branches of five trunks: the interval is that of the five means.
+    #[test]
+    fn case_40_branches_of_one_trunk_are_one_observation() {
+        let dir = tempfile::tempdir().unwrap();
+        let means = crate::stats::summarise(&[0.1, 1.1, 2.1, 3.1, 4.1], 0.95).unwrap();
+        let said = json!({"of": "accuracy", "over": "seed", "within": "order"});
+        let found = json!({"of": "accuracy", "over": ["seed", "order"]});
+        for (with, shared) in [(said, false), (found, true)] {
+            let tie = |item: &mut JobInput, seed| item.sources.extend(shared.then_some(seed));
+            let (rows, text) = run(with, nested(dir.path(), tie)).unwrap();
+            let value = |name: &str| {
+                let row = rows.iter().find(|r| r.name == format!("accuracy_{name}"));
+                row.unwrap().value
+            };
+            assert_eq!((value("n"), value("runs")), (5.0, 15.0));
+            assert!((value("mean") - means.mean).abs() < 1e-12);
+            assert!((value("low") - means.interval.unwrap().low).abs() < 1e-12);
+            assert!(text.contains("(n = 5 of 15 runs)"), "{text}");
+        }
+    }
+
+    #[test]
+    fn case_1_one_action_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let twins: Vec<JobInput> = (0..5)
+            .map(|seed| JobInput {
+                chain: Some(3),
+                ..metrics(dir.path(), "g", json!({"seed": seed}), &[0.5])
+            })
+            .collect();
+        let (rows, text) = run(json!({"of": "accuracy"}), twins).unwrap();
+        let names: Vec<(&str, f64)> = rows.iter().map(|r| (r.name.as_str(), r.value)).collect();
+        assert_eq!(
+            names,
+            [
+                ("accuracy_mean", 0.5),
+                ("accuracy_n", 1.0),
+                ("accuracy_runs", 5.0)
+            ]
+        );
+        assert!(text.contains("| 0.5000 (n = 1 of 5 runs) |"), "{text}");
     }
 
     #[test]

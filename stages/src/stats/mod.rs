@@ -3,9 +3,11 @@
 //! Every result ends in a hashed artifact, so it must have the same bits on every machine: sums run in the order given,
 //! and transcendental functions come from the `libm` crate, never from the system. Knows no table and no file.
 
+mod exact;
 mod sign;
 mod student;
 
+pub use exact::difference;
 pub use sign::sign_test;
 pub use student::{t_cdf, t_quantile};
 
@@ -38,6 +40,25 @@ impl Summary {
     }
 }
 
+/// The arithmetic mean; NaN without values. Equal values have exactly their own mean: a rounded one would fake a spread.
+pub fn mean(values: &[f64]) -> f64 {
+    match values {
+        [first, rest @ ..] if rest.iter().all(|v| v == first) => *first,
+        _ => values.iter().sum::<f64>() / values.len() as f64,
+    }
+}
+
+/// How far rounding may have moved the ends of a *t* interval: a few units in the last place of the numbers it was made of, of which
+/// none is larger than `scale`; an error of the standard deviation counts as often as the deviation itself.
+pub fn rounding(scale: f64, n: usize, confidence: f64) -> f64 {
+    const UNITS: f64 = 8.0;
+    let deviations = match n {
+        0 | 1 => 0.0,
+        _ => t_quantile(0.5 + confidence / 2.0, (n - 1) as f64) / (n as f64).sqrt(),
+    };
+    UNITS * f64::EPSILON * scale * (1.0 + deviations)
+}
+
 /// Summarises finite values, `0 < confidence < 1`; `None` without values. Of paired data, give the differences: this then
 /// is the paired t interval.
 pub fn summarise(values: &[f64], confidence: f64) -> Option<Summary> {
@@ -45,12 +66,7 @@ pub fn summarise(values: &[f64], confidence: f64) -> Option<Summary> {
         return None;
     }
     let n = values.len();
-    // Equal values have exactly their own mean; a rounded one would fake a spread.
-    let mean = if values.iter().all(|v| *v == values[0]) {
-        values[0]
-    } else {
-        values.iter().sum::<f64>() / n as f64
-    };
+    let mean = mean(values);
     let sd = (n >= 2).then(|| {
         let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
         (squares / (n - 1) as f64).sqrt()

@@ -126,7 +126,7 @@ impl Bench {
                 axes: BTreeMap::new(),
                 path: path.to_path_buf(),
                 digest: "file:00".into(),
-                from: String::new(),
+                ..JobInput::default()
             };
             by_name.entry((*name).to_owned()).or_default().push(item);
         }

@@ -14,7 +14,7 @@ pub enum Bound {
     Above(f64),
     /// Less than this.
     Below(f64),
-    /// Between two values, ends included: a claim that there is nothing to see.
+    /// Between two values: a claim that there is nothing to see.
     Within {
         /// The upper end.
         high: f64,
@@ -35,17 +35,44 @@ pub enum Verdict {
     Inconclusive,
 }
 
-/// What an interval says about a bound. An interval that touches the bound decides nothing, but for the ends of `within`,
-/// which belong to it.
-pub fn verdict(interval: Interval, bound: Bound) -> Verdict {
+impl Bound {
+    /// The same bound in other units; `change` must rise with its argument.
+    pub fn map(self, change: impl Fn(f64) -> f64) -> Bound {
+        match self {
+            Bound::Above(x) => Bound::Above(change(x)),
+            Bound::Below(x) => Bound::Below(change(x)),
+            Bound::Within { low, high } => Bound::Within {
+                low: change(low),
+                high: change(high),
+            },
+        }
+    }
+
+    /// The lower and the upper end, which may be the same.
+    pub fn ends(self) -> [f64; 2] {
+        match self {
+            Bound::Above(x) | Bound::Below(x) => [x, x],
+            Bound::Within { low, high } => [low, high],
+        }
+    }
+}
+
+/// What an interval says about a bound. An interval that touches the bound decides nothing, and it touches what is no further
+/// away than rounding can move it.
+pub fn verdict(interval: Interval, bound: Bound, rounding: f64) -> Verdict {
     let Interval { low, high } = interval;
+    let is_above = |x: f64| low > x + rounding;
+    let is_below = |x: f64| high < x - rounding;
     let (holds, refuted) = match bound {
-        Bound::Above(x) => (low > x, high < x),
-        Bound::Below(x) => (high < x, low > x),
+        Bound::Above(x) => (is_above(x), is_below(x)),
+        Bound::Below(x) => (is_below(x), is_above(x)),
         Bound::Within {
             low: from,
             high: to,
-        } => (low >= from && high <= to, high < from || low > to),
+        } => (
+            is_above(from) && is_below(to),
+            is_below(from) || is_above(to),
+        ),
     };
     match (holds, refuted) {
         (true, _) => Verdict::Holds,
@@ -54,25 +81,64 @@ pub fn verdict(interval: Interval, bound: Bound) -> Verdict {
     }
 }
 
-/// The verdict in one sentence; `interval` is absent when there is one observation only.
-pub(super) fn reason(
-    what: &str,
-    bound: Bound,
-    interval: Option<Interval>,
-    n: usize,
-    confidence: f64,
-    verdict: Verdict,
-    sign_test_p: Option<f64>,
-) -> String {
-    let (one, many, subject) = match what {
-        "mean" => ("run", "runs", "mean"),
-        "ratio" => ("pair", "pairs", "mean ratio a / b"),
-        _ => ("pair", "pairs", "mean difference a − b"),
+/// What a reason is made of.
+pub(super) struct Told<'a> {
+    /// `difference`, `mean` or `ratio`.
+    pub what: &'a str,
+    /// What an observation is made of.
+    pub one: &'a str,
+    /// Several of them.
+    pub many: &'a str,
+    /// What is claimed.
+    pub bound: Bound,
+    /// Absent where there is one observation only, or no spread.
+    pub interval: Option<Interval>,
+    /// The middle.
+    pub estimate: f64,
+    /// Independent observations.
+    pub n: usize,
+    /// What went in.
+    pub runs: usize,
+    /// Of the interval.
+    pub confidence: f64,
+    /// What follows.
+    pub verdict: Verdict,
+    /// See the report.
+    pub sign_test_p: Option<f64>,
+}
+
+/// The verdict in one sentence.
+pub(super) fn reason(told: Told<'_>) -> String {
+    let Told {
+        one,
+        many,
+        n,
+        runs,
+        interval,
+        ..
+    } = told;
+    let counted = match (n, runs) {
+        (n, runs) if n == runs => format!("{n} {many}"),
+        (n, runs) => format!("{n} independent means of {runs} {many}"),
     };
     let Some(i) = interval else {
-        return format!("there is one {one} only; an interval needs at least two");
+        return match n {
+            1 if runs > 1 => format!(
+                "the {runs} {many} are one observation; an interval needs at least two independent ones"
+            ),
+            1 => format!("there is one {one} only; an interval needs at least two"),
+            _ => format!(
+                "all give the same figure, {} ({counted}): without spread there is no interval",
+                told.estimate
+            ),
+        };
     };
-    let place = match (bound, verdict) {
+    let subject = match told.what {
+        "mean" => "mean",
+        "ratio" => "mean ratio a / b",
+        _ => "mean difference a − b",
+    };
+    let place = match (told.bound, told.verdict) {
         (Bound::Above(x), Verdict::Holds) | (Bound::Below(x), Verdict::Refuted) => {
             format!("lies above {x}")
         }
@@ -85,20 +151,17 @@ pub(super) fn reason(
         (Bound::Within { low, high }, Verdict::Holds) => format!("lies within {low} to {high}"),
         (Bound::Within { low, high }, Verdict::Refuted) => format!("lies outside {low} to {high}"),
         (Bound::Within { low, high }, Verdict::Inconclusive) => {
-            format!("lies partly outside {low} to {high}")
+            format!("does not lie strictly within {low} to {high}")
         }
     };
     let mut text = format!(
-        "the {} % interval [{:.4}, {:.4}] of the {subject} {place} ({n} {many})",
-        percent(confidence),
+        "the {} % interval [{:.4}, {:.4}] of the {subject} {place} ({counted})",
+        percent(told.confidence),
         i.low,
         i.high
     );
-    if i.low == i.high {
-        text.push_str(&format!("; all {many} gave the same figure"));
-    }
     if n <= 5
-        && let Some(p) = sign_test_p
+        && let Some(p) = told.sign_test_p
     {
         text.push_str(&format!("; few {many}: sign test p = {p:.4}"));
     }
