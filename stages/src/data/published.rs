@@ -208,6 +208,7 @@ impl IdxSet {
             bytes_exact: Some(file.bytes),
             bytes_max: None,
             verified: true,
+            ..Limits::default()
         };
         let search = Search {
             file: &in_mirror,
@@ -264,6 +265,7 @@ pub fn cifar_10(task: &mut Task, client: &Client) -> anyhow::Result<(Dataset, Da
         bytes_exact: None,
         bytes_max: Some(256 << 20),
         verified: true,
+        ..Limits::default()
     };
     let search = Search {
         file: "cifar-10-binary.tar.gz",

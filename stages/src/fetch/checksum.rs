@@ -42,7 +42,8 @@ impl Checksum {
         (!good).then(|| format!("`{hex}` is not a {name} checksum ({digits} hex digits)"))
     }
 
-    fn parts(&self) -> (&'static str, &str) {
+    /// Name and hex digits.
+    pub fn parts(&self) -> (&'static str, &str) {
         match self {
             Checksum::Sha256(hex) => ("sha256", hex),
             Checksum::Blake3(hex) => ("blake3", hex),

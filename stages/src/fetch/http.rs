@@ -20,6 +20,8 @@ pub struct Limits {
     pub bytes_max: Option<u64>,
     /// The caller verifies the content, so a partial file may be continued without further proof.
     pub verified: bool,
+    /// An answer that calls itself a web page is not the file.
+    pub no_page: bool,
 }
 
 /// An HTTP client with a policy for retries.
@@ -168,6 +170,16 @@ impl Client {
             }
             status => return Err(Trouble::Lasting(format!("the server answers {status}"))),
         };
+        let kind = header("content-type").unwrap_or_default();
+        let is_page = ["text/html", "application/xhtml"]
+            .iter()
+            .any(|page| kind.starts_with(page));
+        if is_page && limits.no_page {
+            forget(part);
+            return Err(Trouble::Lasting(format!(
+                "the server answers with a web page ({kind}), such as a log-in or an error, not with the file"
+            )));
+        }
         let body_bytes: Option<u64> = header("content-length").and_then(|n| n.parse().ok());
         let total = body_bytes.map(|n| start + n);
         let limit = limits.bytes_exact.or(limits.bytes_max).unwrap_or(u64::MAX);
@@ -312,6 +324,7 @@ mod tests {
                 bytes_exact: Some(300_000),
                 bytes_max: None,
                 verified: true,
+                ..Limits::default()
             };
             Case {
                 server: Server::start(&file(), etag, answers),
@@ -433,6 +446,7 @@ mod tests {
             bytes_exact: None,
             bytes_max: Some(1000),
             verified: false,
+            ..Limits::default()
         };
         assert_eq!(
             case.run().unwrap_err(),

@@ -13,6 +13,7 @@ use crate::data::shapes::Shapes;
 use crate::fetch::checksum::Checksum;
 use crate::fetch::http::{Client, Limits};
 use crate::fetch::{Got, Place, Search, first_good, mirrors};
+use crate::job::Event;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 
 /// See the module.
@@ -127,7 +128,8 @@ that any packing serves) and gives outputs `train` and `test`. `dataset: shapes`
 options stand under `shapes:`. `train_limit` and `test_limit` keep the first images in published order.
 
 `url:` or `path:` get any file as output `data`. With `digest:` the content must match; without, the first \
-download is remembered (`repro.lock`) and a later one that differs is an error. `path` is absolute: files of the \
+download is remembered (`repro.lock`), which the run says, and a later one that differs is an error. Without `digest:` a file is also refused that is visibly not what its name \
+says: a web page in the place of data, or other first bytes than such files have (`.gz`, `.zip`, `.tar`, `.parquet`, `.npy`, `.png`, `.csv`, `.json` ...). `path` is absolute: files of the \
 project are inputs (`needs: {x: {file: x.csv}}`), not downloads.
 
 Mirrors (`REPRO_MIRROR`, then `mirrors:` of the pipeline; directories or addresses) are asked first. A mirror lays files out as \
@@ -362,6 +364,7 @@ fn any_file(params: &Params, task: &mut Task, client: &Client) -> anyhow::Result
         bytes_exact: None,
         bytes_max: None,
         verified: expected.is_some(),
+        no_page: expected.is_none() && !content::may_be_page(file),
     };
     let search = Search {
         file,
@@ -371,7 +374,11 @@ fn any_file(params: &Params, task: &mut Task, client: &Client) -> anyhow::Result
     };
     let output = task.output("data")?.to_owned();
     let got = first_good(task, client, &search, |_, got| {
-        let checked = placed(got, &output, file, expected.as_ref());
+        let looked = match &expected {
+            Some(_) => Ok(()),
+            None => content::check(got.path, file),
+        };
+        let checked = looked.and_then(|()| placed(got, &output, file, expected.as_ref()));
         if checked.is_err() {
             // Nothing refused is kept; it may not exist yet.
             let _ = std::fs::remove_file(&output);
@@ -389,6 +396,16 @@ fn any_file(params: &Params, task: &mut Task, client: &Client) -> anyhow::Result
         Err(error) => return Err(error),
     };
     if params.digest.is_none() {
+        if pin.is_none() {
+            let bytes = std::fs::metadata(&output).map_or(0, |meta| meta.len());
+            let (name, value) = got.parts();
+            task.send(&Event::Warning {
+                text: format!(
+                    "no digest says what {source} must be: the {bytes} bytes that came are taken, and `repro.lock` will hold every later \
+                     download to them; once you have looked at them, write `digest: {{{name}: {value}}}`"
+                ),
+            });
+        }
         task.pins.insert(source.to_owned(), got.to_string());
     }
     Ok(())
@@ -433,5 +450,6 @@ fn placed(
     Ok(sum)
 }
 
+mod content;
 #[cfg(test)]
 mod tests;
