@@ -121,9 +121,13 @@ impl TensorFile {
         let bytes = std::fs::read(path)
             .map_err(|e| Failure::new(format!("cannot read `{}`: {e}", path.display())))?;
         TensorFile::from_bytes(&bytes).map_err(|e| {
-            Failure::new(format!("`{}`: {e}", path.display()))
-                .hint("the input must be a model, mask or state that a stage wrote, or a safetensors file with the same tensors")
-                .into()
+            // A zip (PyTorch since 1.6) or a pickle (before).
+            let is_pytorch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02");
+            let hint = match is_pytorch {
+                true => "it looks like what `torch.save` writes, which only Python can read: write it with `safetensors.torch.save_file(model.state_dict(), \"net.safetensors\")`",
+                false => "the input must be a model, mask or state that a stage wrote, or a safetensors file with the same tensors",
+            };
+            Failure::new(format!("`{}`: {e}", path.display())).hint(hint).into()
         })
     }
 

@@ -6,10 +6,12 @@ use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::kinds::train::read_data;
+use crate::nn::architecture::{Identity, InputSize};
 use crate::nn::model::Model;
 use crate::nn::network::Network;
+use crate::nn::spec::ModelSpec;
 use crate::ops::recycle::Pool;
 use crate::table::{self, MetricRow};
 use crate::training::evaluation::{check_data, score};
@@ -24,6 +26,9 @@ pub struct Params {
     /// The name in the column `split`.
     #[serde(default = "test")]
     pub split: String,
+    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSpec>,
 }
 
 fn test() -> String {
@@ -68,12 +73,38 @@ impl Kind for Evaluate {
                 hint: None,
             }];
         }
-        Vec::new()
+        let problems = params.model.iter().flat_map(ModelSpec::problems);
+        problems
+            .map(|(at, message)| ParamProblem {
+                path: [vec!["model".to_owned()], at].concat(),
+                message,
+                hint: None,
+            })
+            .collect()
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let model = Model::read(&task.input("model")?.path)?;
         let data = read_data(task.inputs("data"), "data")?;
+        let shape = data.info().shape;
+        let given = params.model.as_ref().map(|model| Identity {
+            model: model.clone(),
+            input: InputSize {
+                height: shape.height,
+                width: shape.width,
+                channels: shape.channels,
+            },
+            classes: data.class_count(),
+        });
+        let model = Model::read_as(&task.input("model")?.path, given.as_ref())?;
+        if let Some(wanted) = &params.model
+            && *wanted != model.architecture.identity.model
+        {
+            return Err(
+                Failure::new("`model` is not the network that the file itself names")
+                    .hint("leave `model` out of `with:`; it is for weights of other programs")
+                    .into(),
+            );
+        }
         check_data(&data, &model.architecture.identity, "data")?;
         let device = Cpu::default();
         let network = Network::load(&device, Arc::new(model.architecture), &model.tensors);
@@ -114,4 +145,10 @@ evaluate: {uses: evaluate, needs: {model: train.model, data: data.test}}
 
 `metrics.parquet` holds `loss` (mean cross-entropy in nats), `accuracy` and `accuracy[CLASS]` for every class that occurs. Accuracies
 are fractions of 1; on a tie of logits the lowest class counts as the answer.
+
+With `model` (the network as in `train`) the need may be a PyTorch state dict in safetensors:
+
+```yaml
+theirs: {uses: evaluate, needs: {model: {file: net.safetensors}, data: data.test}, with: {model: {mlp: {hidden: [100]}}}}
+```
 "#;

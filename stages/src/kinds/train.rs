@@ -51,6 +51,9 @@ pub struct Params {
     #[serde(default = "default_batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: usize,
+    /// Leave out an epoch's last batch where it has fewer images; kept unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_last: Option<bool>,
     /// The rule by which weights follow gradients.
     pub optimizer: Optimizer,
     /// Of the learning rate.
@@ -136,7 +139,7 @@ impl Kind for Train {
             required: false,
             many: false,
             observes_only: false,
-            doc: "A model to start from (warm start).",
+            doc: "A model to start from (warm start); with `model` also a PyTorch state dict in safetensors.",
         },
         InputSpec {
             name: "mask",
@@ -370,13 +373,13 @@ fn first_weights(
         width: shape.width,
         channels: shape.channels,
     };
-    match (init, &p.model) {
-        ([], Some(model)) => {
-            let identity = Identity {
-                model: model.clone(),
-                input,
-                classes: data.class_count(),
-            };
+    let given = p.model.as_ref().map(|model| Identity {
+        model: model.clone(),
+        input,
+        classes: data.class_count(),
+    });
+    match (init, given) {
+        ([], Some(identity)) => {
             let architecture = Architecture::new(identity)?;
             let weights = init::fresh(&architecture, p.init, p.seed, "init");
             Ok((Arc::new(architecture), weights))
@@ -384,9 +387,9 @@ fn first_weights(
         ([], None) => Err(Failure::new("neither `model` nor an input `init`")
             .hint("say `model:` or give a model under `needs:`")
             .into()),
-        ([one], model) => {
-            let start = Model::read(&one.path)?;
-            if let Some(model) = model
+        ([one], given) => {
+            let start = Model::read_as(&one.path, given.as_ref())?;
+            if let Some(model) = &p.model
                 && *model != start.architecture.identity.model
             {
                 let text = |m: &ModelSpec| serde_json::to_string(m).unwrap_or_default();

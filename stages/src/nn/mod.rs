@@ -2,6 +2,7 @@
 
 pub mod architecture;
 mod builder;
+mod foreign;
 pub mod init;
 pub mod layout;
 pub mod model;

@@ -1,6 +1,7 @@
 //! The artifact `model`: weights with the description that makes them a network.
 
 use super::architecture::{Architecture, Identity};
+use super::foreign;
 use crate::kind::Failure;
 use crate::weights::{NamedTensors, TensorFile};
 
@@ -18,22 +19,45 @@ pub struct Model {
 
 impl Model {
     /// Reads an artifact.
+    ///
+    /// # Errors
+    /// The file is none, or damaged.
     pub fn read(path: &std::path::Path) -> anyhow::Result<Model> {
+        Model::read_as(path, None)
+    }
+
+    /// Reads an artifact, or a state dict that other programs wrote (PyTorch's, in safetensors), which does not say what network it is:
+    /// that is `given`. An artifact says it itself.
+    ///
+    /// # Errors
+    /// The file is neither; its tensors are not those of the network.
+    pub fn read_as(path: &std::path::Path, given: Option<&Identity>) -> anyhow::Result<Model> {
         let file = TensorFile::read(path)?;
         let of = format!("`{}`", path.display());
-        let Some(text) = file.metadata.get(MODEL_KEY) else {
-            let hint = "it must be the output `model` of a stage (train, perturb, prune, average)";
-            return Err(Failure::new(format!(
-                "{of} holds no `{MODEL_KEY}` entry, so it is not a model"
-            ))
-            .hint(hint)
-            .into());
+        let identity = match (file.metadata.get(MODEL_KEY), given) {
+            (Some(text), _) => serde_json::from_str(text).map_err(|e| {
+                Failure::new(format!(
+                    "{of}: its `{MODEL_KEY}` entry is not understood: {e}"
+                ))
+            })?,
+            (None, Some(given)) => {
+                let architecture = Architecture::new(given.clone())?;
+                let tensors = foreign::adopt(&architecture, file.tensors, &of)?;
+                return Ok(Model {
+                    architecture,
+                    tensors,
+                });
+            }
+            (None, None) => {
+                let hint = "a stage's output `model` says it; for weights of another program (PyTorch) name the network where they are used: \
+                            `with: {model: ...}` of `train` (with the need `init`) or `evaluate`";
+                return Err(Failure::new(format!(
+                    "{of} does not say which network its tensors belong to (it holds no `{MODEL_KEY}` entry)"
+                ))
+                .hint(hint)
+                .into());
+            }
         };
-        let identity: Identity = serde_json::from_str(text).map_err(|e| {
-            Failure::new(format!(
-                "{of}: its `{MODEL_KEY}` entry is not understood: {e}"
-            ))
-        })?;
         let architecture = Architecture::new(identity)?;
         architecture.check(&file.tensors, &of)?;
         Ok(Model {
