@@ -7,9 +7,12 @@ use serde_json::json;
 
 use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, open, output};
+use crate::artifacts;
 use crate::catalog::{OutputSpec, TableRow};
 use crate::digest::{Content, Shape};
 use crate::plan::InstanceIndex;
+use crate::record::event::Event;
+use crate::record::journal;
 use crate::session::Session;
 use crate::survey::Survey;
 use crate::ui::aligned;
@@ -197,7 +200,78 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
             tables.len()
         );
     }
+    tell_of_others(&session, &survey, &targets);
     Ok(Exit::Done)
+}
+
+/// What `artifacts/` shows was made with other parameters (`--set`, `--profile`) or from another version of the files: said, since both
+/// are called the same.
+fn tell_of_others(session: &Session, survey: &Survey, targets: &[InstanceIndex]) {
+    let mut others: Vec<String> = Vec::new();
+    for index in targets {
+        let instance = session.plan.instance(*index);
+        let results = survey.results[index.0 as usize].as_ref();
+        for (position, output) in instance.outputs.iter().enumerate() {
+            let Ok(path) = artifacts::path_of(instance, output) else {
+                continue;
+            };
+            if !is_table(&output.name, Some(output.path.as_str()))
+                || !path.under(&session.project.root).exists()
+            {
+                continue;
+            }
+            let shown = session.stats.digest_path(&path).ok();
+            if shown.is_some() && shown != results.map(|outputs| outputs[position]) {
+                others.push(path.to_string());
+            }
+        }
+    }
+    let Some(first) = others.first() else { return };
+    let more = match others.len() - 1 {
+        0 => " shows another result".to_owned(),
+        n => format!(" and {n} more show other results"),
+    };
+    eprintln!(
+        "warning: {first}{more}: the values here are for the parameters as given here and the files as they are now"
+    );
+    if let Some(options) = options_of_last_run(session) {
+        eprintln!("help: the last run had {options}; `repro metrics {options}` reads what it made");
+    }
+}
+
+/// `--set` and `--profile` of the last run that executed or showed anything, as they are written.
+fn options_of_last_run(session: &Session) -> Option<String> {
+    let dir = session.runs_dir();
+    let runs = journal::list(&dir).ok()?;
+    let events = journal::read(&dir, runs.last()?).ok()?;
+    let args = events.iter().find_map(|event| match event {
+        Event::RunStarted { args, .. } => Some(args),
+        _ => None,
+    })?;
+    let mut words = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        for option in ["--set", "--profile"] {
+            if arg == option {
+                words.extend([
+                    arg.clone(),
+                    args.next().map(|v| quoted(v)).unwrap_or_default(),
+                ]);
+            } else if let Some(value) = arg.strip_prefix(option).and_then(|v| v.strip_prefix('=')) {
+                words.extend([option.to_owned(), quoted(value)]);
+            }
+        }
+    }
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// As a shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 fn as_json(found: &Found) -> serde_json::Value {
