@@ -144,12 +144,18 @@ fn perturbing_and_averaging() {
         ("models", b.path("model")),
         ("models", c.path("model")),
     ];
-    let mean = read(&bench.run("average", Value::Null, &models).unwrap());
+    let refused = bench.run("average", Value::Null, &models).err().unwrap();
+    assert!(
+        refused.to_string().contains("its accuracy would collapse"),
+        "{refused}"
+    );
+    let keep = json!({"batch_norm": "keep"});
+    let mean = read(&bench.run("average", keep, &models).unwrap());
     let weighted = read(
         &bench
             .run(
                 "average",
-                json!({"weights": {"given": [0.5, 0.25, 0.25]}}),
+                json!({"weights": {"given": [0.5, 0.25, 0.25]}, "batch_norm": "keep"}),
                 &models,
             )
             .unwrap(),
@@ -262,6 +268,17 @@ fn averages_get_the_statistics_of_data() {
         let running = name.contains("running");
         assert_eq!(running, anew[name] != *tensor, "{name}");
     }
+    // One image more than a whole batch has no variance of its own: it changes nothing.
+    let whole = bench.put("whole", &set.pick(&Vec::from_iter(0..256)));
+    let one_more = bench.put("one more", &set.pick(&Vec::from_iter(0..257)));
+    let on = |data: &Path| {
+        read(
+            &bench
+                .run("average", Value::Null, &[one[0], ("train", data)])
+                .unwrap(),
+        )
+    };
+    assert_eq!(on(&whole), on(&one_more));
     let mut rows = vec![vec![0.0f32; 16]; set.len()];
     rows.iter_mut()
         .enumerate()

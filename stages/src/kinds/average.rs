@@ -1,11 +1,13 @@
 //! The kind `average`: the mean of several models' weights.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::job::JobInput;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::kinds::train::read_data;
 use crate::nn::model::Model;
@@ -23,6 +25,18 @@ pub struct Params {
     /// How much each model counts.
     #[serde(default)]
     pub weights: Weights,
+    /// What becomes of batch norm's running statistics where no training data are given to make them anew. Models with batch norm
+    /// need one or the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<RunningStatistics>,
+}
+
+/// Running means and variances of batch norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunningStatistics {
+    /// They are averaged like weights.
+    Keep,
 }
 
 /// How much each model counts.
@@ -42,7 +56,7 @@ const TOLERANCE: f64 = 1e-6;
 impl Kind for Average {
     type Params = Params;
     const NAME: &'static str = "average";
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
@@ -51,7 +65,7 @@ impl Kind for Average {
             required: true,
             many: true,
             observes_only: false,
-            doc: "The models, all of one shape.",
+            doc: "The models, all of one shape; of a directory (`checkpoints`) all files, in the order of their names.",
         },
         InputSpec {
             name: "train",
@@ -69,7 +83,14 @@ impl Kind for Average {
         }]
     }
 
-    fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
+    fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
+        if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
+            return vec![ParamProblem {
+                path: vec!["batch_norm".into()],
+                message: "`keep` and the need `train` contradict each other".into(),
+                hint: Some("leave one of them out".into()),
+            }];
+        }
         let problem = |message: String, hint: &str| {
             vec![ParamProblem {
                 path: vec!["weights".into(), "given".into()],
@@ -95,8 +116,8 @@ impl Kind for Average {
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let inputs = task.inputs("models").to_vec();
-        let count = inputs.len();
+        let paths = models(task.inputs("models"))?;
+        let count = paths.len();
         let factors: Vec<f32> = match &p.weights {
             Weights::Uniform => vec![1.0; count],
             Weights::Given(w) if w.len() == count => w.iter().map(|&x| x as f32).collect(),
@@ -113,8 +134,8 @@ impl Kind for Average {
             1.0
         };
         let mut sum: Option<Model> = None;
-        for (input, factor) in inputs.iter().zip(factors) {
-            let model = Model::read(&input.path)?;
+        for (path, factor) in paths.iter().zip(factors) {
+            let model = Model::read(path)?;
             match &mut sum {
                 None => {
                     let mut first = model;
@@ -132,7 +153,7 @@ impl Kind for Average {
                         };
                         let message = format!(
                             "`{}` is {}, the first model {}",
-                            input.path.display(),
+                            path.display(),
                             text(&model),
                             text(sum)
                         );
@@ -157,7 +178,15 @@ impl Kind for Average {
             .values_mut()
             .flat_map(|t| &mut t.data)
             .for_each(|w| *w /= divisor);
-        if !task.inputs("train").is_empty() {
+        let is_anew = !task.inputs("train").is_empty();
+        if count > 1 && mean.architecture.has_batch_norm() && !is_anew && p.batch_norm.is_none() {
+            let text = "the models have batch norm, and the mean of their running statistics is not that of the averaged network: \
+                        its accuracy would collapse";
+            return Err(Failure::new(text)
+                .hint("add the training data, on which they are made anew: `needs: {train: data.train}`; or keep the means on purpose: `with: {batch_norm: keep}`")
+                .into());
+        }
+        if is_anew && mean.architecture.has_batch_norm() {
             let data = read_data(task.inputs("train"), "train")?;
             check_data(&data, &mean.architecture.identity, "train")?;
             let device = Cpu::default();
@@ -170,6 +199,38 @@ impl Kind for Average {
     }
 }
 
+/// The files of the models: of a directory all in it, by name.
+fn models(inputs: &[JobInput]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for input in inputs {
+        let path = &input.path;
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let unreadable = |e| Failure::new(format!("cannot read `{}`: {e}", path.display()));
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(unreadable)? {
+            let file = entry.map_err(unreadable)?.path();
+            if file.extension().is_some_and(|e| e == "safetensors") {
+                inside.push(file);
+            }
+        }
+        if inside.is_empty() {
+            let text = format!(
+                "`{}` is a directory without a model (`*.safetensors`)",
+                path.display()
+            );
+            return Err(Failure::new(text)
+                .hint("gather models (`train[*].model`) or give the output `checkpoints`")
+                .into());
+        }
+        inside.sort();
+        files.append(&mut inside);
+    }
+    Ok(files)
+}
+
 const DOC: &str = r#"
 The mean of models, element by element: stochastic weight averaging (Izmailov et al. 2018) over checkpoints, uniform soups (Wortsman et
 al. 2022) over runs.
@@ -177,12 +238,18 @@ al. 2022) over runs.
 ```yaml
 average: {uses: average, needs: {models: "warm[*].model"}}
 weighted: {uses: average, needs: {models: [first.model, second.model]}, with: {weights: {given: [0.25, 0.75]}}}
+swa: {uses: average, needs: {models: cyclic.checkpoints, train: data.train}}
 ```
+
+A directory of models, such as the output `checkpoints` of `train`, stands for all its files.
 
 Uniform: `((w₁ + w₂) + w₃ ...) / n` in f32, in the order of the inputs, one division at the end. Given: `a₁·w₁ + a₂·w₂ ...` in the same order, each
 product and sum rounded to f32.
 
 **Batch norm**: running means and variances are averaged like weights, but are not the statistics of the averaged network. Give the
-training data as `needs: {train: ...}` to make them anew, as Izmailov et al. do (PyTorch: `update_bn`): the images pass in batches of 256,
-in order and unchanged, without dropout; each statistic becomes the mean of the batches' own, weighted by images.
+training data as `needs: {train: ...}` to make them anew, as Izmailov et al. do: the images pass in batches of 256,
+in order and unchanged, without dropout; each statistic becomes the mean of the batches' own, weighted by images, as in the authors' code. (PyTorch's
+`update_bn` weights every batch alike, so that a small last batch counts as much as a full one: on 1,300 images the variances differ by
+8 to 9 %.) A last batch with one value of a unit is left out. Without `train` such models are an error, unless `batch_norm: keep` says that
+the averages of their statistics are wanted.
 "#;

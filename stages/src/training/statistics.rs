@@ -1,5 +1,5 @@
 //! Batch norm's running statistics made anew: for weights that no training has visited, such as averages of weights
-//! (Izmailov et al. 2018, section 3.2; PyTorch's `update_bn`).
+//! (Izmailov et al. 2018, section 3.2, whose code weights batches by their images; PyTorch's `update_bn` weights all alike).
 
 use super::batches::InOrder;
 use crate::data::Dataset;
@@ -12,7 +12,8 @@ const BATCH: usize = 256;
 /// Replaces every running mean and variance by the mean, weighted by images, of the batches' own (variances unbiased).
 ///
 /// Batches of 256 images in order, unchanged; each passes the network in training mode without dropout. After batch `k` of
-/// `n_k` images, with `s = n_k / (n_1 + ... + n_k)`, `running = (1 - s)·running + s·batch`.
+/// `n_k` images, with `s = n_k / (n_1 + ... + n_k)`, `running = (1 - s)·running + s·batch`. A last batch with one value of a unit has
+/// no variance and is left out.
 pub fn recompute<D: Backend>(
     device: &D,
     network: &mut Network<D>,
