@@ -34,6 +34,8 @@ pub struct Kind {
     pub program: Program,
     /// Checks `with:` and fills in defaults.
     pub check: CheckFn,
+    /// Files within outputs that references can pick.
+    pub member: MemberFn,
     /// The resumable states on the way to the result, longest first; `None` where a kind has none.
     pub states: Option<StatesFn>,
 }
@@ -71,6 +73,20 @@ impl serde::Serialize for Schema {
 pub type CheckFn = Arc<dyn Fn(&CheckRequest) -> Result<Checked, Vec<ParamProblem>> + Send + Sync>;
 /// See [`Kind::states`]; the argument is [`Checked::params`].
 pub type StatesFn = Arc<dyn Fn(&Value) -> Vec<StatePoint> + Send + Sync>;
+
+/// The file of an output that is a directory which `stage.output[name=value]` means, or why there is none; arguments are
+/// [`Checked::params`], the output's name and what is picked.
+pub type MemberFn =
+    Arc<dyn Fn(&Value, &str, &[(String, Value)]) -> Result<String, String> + Send + Sync>;
+
+/// A [`MemberFn`] for kinds from whose outputs nothing can be picked.
+pub fn no_members() -> MemberFn {
+    Arc::new(|_, output, _| {
+        Err(format!(
+            "nothing can be picked from `{output}`; axes stand behind the stage: `stage[axis=value].{output}`"
+        ))
+    })
+}
 
 /// Who runs a kind.
 #[derive(Clone, Debug)]

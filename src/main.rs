@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn kind(info: KindInfo) -> Arc<Kind> {
-    let (check, states) = (info.check, info.states);
+    let (check, states, member) = (info.check, info.states, info.member);
     let input = |i: &repro_stages::kind::InputSpec| InputSpec {
         name: i.name.into(),
         required: i.required,
@@ -49,6 +49,8 @@ fn kind(info: KindInfo) -> Arc<Kind> {
         revision: info.revision,
         numerics: "exact-f32-v1".into(),
         inputs: info.inputs.iter().map(input).collect(),
+        member: Arc::new(move |params, output, picks| member(params, output, picks)),
+        counts: info.counts.iter().map(|c| (*c).to_owned()).collect(),
         schema: Schema::later(info.schema),
         program: Program::BuiltIn,
         check: Arc::new(move |request: &CheckRequest| {

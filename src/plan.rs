@@ -198,6 +198,8 @@ pub struct NeedItem {
     pub source: Source,
     /// Where a command finds it in its private directory. Free of stage names, so a rename changes no command.
     pub placed_at: RelPath,
+    /// One file of an output that is a directory; `None` is the whole output.
+    pub inside: Option<RelPath>,
 }
 
 /// Where an input comes from.

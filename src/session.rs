@@ -22,7 +22,7 @@ use crate::project::Project;
 use crate::record::elsewhere::{Elsewhere, Remembered};
 use crate::record::event::Reason;
 use crate::relpath::RelPath;
-use crate::store::{InputTree, LinkMode, Record, Root, StatCache, Store, StoreError};
+use crate::store::{InputTree, LinkMode, Node, Record, Root, StatCache, Store, StoreError};
 use crate::trust::Believer;
 
 /// See the module.
@@ -135,21 +135,50 @@ impl Session {
                         output,
                     } => {
                         let outputs = results[producer.0 as usize].as_ref();
-                        *outputs
-                            .and_then(|o| o.get(*output as usize))
-                            .ok_or_else(|| {
-                                anyhow::anyhow!(
-                                    "BUG: `{}` was asked for before `{}` had a result",
-                                    instance.id,
-                                    self.plan.instance(*producer).id
-                                )
-                            })?
+                        let whole =
+                            *outputs
+                                .and_then(|o| o.get(*output as usize))
+                                .ok_or_else(|| {
+                                    anyhow::anyhow!(
+                                        "BUG: `{}` was asked for before `{}` had a result",
+                                        instance.id,
+                                        self.plan.instance(*producer).id
+                                    )
+                                })?;
+                        match &item.inside {
+                            None => whole,
+                            Some(path) => self.inside(&whole, path, *producer, *output)?,
+                        }
                     }
                 });
             }
             contents.push(items);
         }
         Ok(contents)
+    }
+
+    /// One file of an output that is a directory.
+    fn inside(
+        &self,
+        whole: &Content,
+        path: &RelPath,
+        producer: InstanceIndex,
+        output: u32,
+    ) -> anyhow::Result<Content> {
+        let made = self.plan.instance(producer);
+        let name = format!("{}.{}", made.id, made.outputs[output as usize].name);
+        if whole.shape != Shape::Tree {
+            anyhow::bail!("`{name}` is one file, so it has no file `{path}` inside");
+        }
+        let listing = self.store.read_tree(&whole.digest)?;
+        if let Some(Node::File { digest, bytes, .. }) = listing.get(path.as_str()) {
+            return Ok(Content {
+                shape: Shape::File,
+                digest: *digest,
+                bytes_total: *bytes,
+            });
+        }
+        anyhow::bail!("the directory `{name}` has no file `{path}`")
     }
 
     /// The key of an instance with these inputs; see [`crate::lineage::of`].

@@ -36,6 +36,7 @@ fn axes(entries: &[(&str, Value)]) -> Axes {
 
 fn item(group: &str, axes: Axes, placed_at: &str) -> NeedItem {
     NeedItem {
+        inside: None,
         group: group.into(),
         axes,
         source: Source::Files(Arc::new(repro::files::Files::whole(path("anywhere")))),
@@ -173,6 +174,8 @@ fn kind(name: &str, program: Program) -> Arc<Kind> {
             input("probe", true),
             input("runs", false),
         ],
+        member: repro::catalog::no_members(),
+        counts: vec!["runs".into()],
         schema: json!({"does": "not count"}).into(),
         program,
         check: Arc::new(|_| {
@@ -195,13 +198,13 @@ fn params() -> Value {
 const SALT: &str = "ours";
 
 fn key_of(instance: &Instance, contents: &[Vec<Content>]) -> repro::key::Key {
-    let versions = BTreeMap::from([
-        ("tool".to_owned(), "tool 1.2".to_owned()),
-        ("sort".to_owned(), "sort 9.4".to_owned()),
     key_with(instance, contents, &Vec::new())
 }
 
 fn key_with(instance: &Instance, contents: &[Vec<Content>], lineage: &Lineage) -> repro::key::Key {
+    let versions = BTreeMap::from([
+        ("tool".to_owned(), "tool 1.2".to_owned()),
+        ("sort".to_owned(), "sort 9.4".to_owned()),
     ]);
     action_key(
         Context {
@@ -211,10 +214,10 @@ fn key_with(instance: &Instance, contents: &[Vec<Content>], lineage: &Lineage) -
         },
         instance,
         contents,
+        lineage,
     )
 }
 
-        lineage,
 #[track_caller]
 fn frozen(key: &repro::key::Key, preimage: &str, digest: &str) {
     assert_eq!(
@@ -276,9 +279,6 @@ fn a_kind() {
         &contents,
     );
     assert_eq!(key, elsewhere, "nor do the paths of a kind's outputs");
-}
-
-#[test]
     let (needs, contents) = inputs();
     let same = instance("first", work(), &[("model", "m"), ("table", "t")], needs, 1);
     let alone: Lineage = contents
@@ -303,6 +303,9 @@ fn a_kind() {
             && related.contains(r#""group":"ünder score","sources":[0,3]}"#),
         "{related}"
     );
+}
+
+#[test]
 fn a_program_of_the_project() {
     let (needs, contents) = inputs();
     let program = |at: &str| Program::External {

@@ -190,6 +190,8 @@ impl Asker {
                     observes_only: i.observes_only,
                 })
                 .collect(),
+            member: crate::catalog::no_members(),
+            counts: Vec::new(),
             schema: schema.into(),
             program: Program::External { path, digest },
             check: Arc::new(move |request| {

@@ -11,7 +11,7 @@ use super::expand::{Expander, Making};
 use super::needs::{Target, artifact, placed};
 use super::refs::Link;
 use super::sources::Found;
-use crate::plan::{Need, NeedItem, Source};
+use crate::plan::{self, Instance, Need, NeedItem, Source};
 use crate::relpath::RelPath;
 
 /// Paths of gathered artifacts by part of a need, producer and output.
@@ -232,26 +232,60 @@ impl Expander<'_, '_> {
             };
             let output = output.map_err(Some)?;
             let file = &made.outputs[output];
+            let inside = match &link.member[..] {
+                [] => None,
+                picks => Some(member(made, &file.name, picks, link).map_err(Some)?),
+            };
+            let name = inside.as_ref().unwrap_or(&file.path).name();
             let (axes, placed_at) = if link.star {
                 let axes = self.axes[instance as usize].clone();
                 let path = gathered
                     .entry((at.0, at.1, instance, output as u32))
-                    .or_insert_with(|| placed(need, group, &axes, file.path.name()));
+                    .or_insert_with(|| placed(need, group, &axes, name));
                 (axes, path.clone())
             } else {
                 // The whole path is the key: two outputs may share a last part.
                 let path = single
                     .entry((at.0, at.1, file.name.clone()))
-                    .or_insert_with(|| placed(need, group, &self.none, file.path.name()));
-                let path = if path.name() == file.path.name() {
+                    .or_insert_with(|| placed(need, group, &self.none, name));
+                let path = if path.name() == name {
                     path.clone()
                 } else {
-                    placed(need, group, &self.none, file.path.name())
+                    placed(need, group, &self.none, name)
                 };
                 (self.none.clone(), path)
             };
-            items.push(artifact(group, axes, instance, output as u32, placed_at));
+            items.push(artifact(
+                group,
+                axes,
+                instance,
+                output as u32,
+                placed_at,
+                inside,
+            ));
         }
         Ok(())
     }
+}
+
+/// The file that `output[name=value]` means, as the kind lays its directories out.
+fn member(
+    made: &Instance,
+    output: &str,
+    picks: &[(String, serde_json::Value)],
+    link: &Link,
+) -> Result<RelPath, Problem> {
+    let plan::Work::Kind { kind, params } = &made.work else {
+        return Err(Problem::new(
+            link.span,
+            format!(
+                "`{}` is a command: nothing can be picked from its output `{output}`",
+                made.id
+            ),
+        )
+        .help("axes stand behind the stage: `stage[axis=value].output`"));
+    };
+    let name = (kind.member)(params, output, picks)
+        .map_err(|why| Problem::new(link.span, format!("`{}.{output}`: {why}", made.id)))?;
+    RelPath::new(&name).map_err(|e| Problem::new(link.span, format!("`{}.{output}`: {e}", made.id)))
 }

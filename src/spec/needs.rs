@@ -394,6 +394,7 @@ pub fn artifact(
     instance: u32,
     output: u32,
     placed_at: RelPath,
+    inside: Option<RelPath>,
 ) -> NeedItem {
     NeedItem {
         group: group.clone(),
@@ -403,5 +404,6 @@ pub fn artifact(
             output,
         },
         placed_at,
+        inside,
     }
 }

@@ -21,6 +21,8 @@ pub struct Selector {
     bracket: bool,
     star: bool,
     output: Option<String>,
+    /// What is picked from the output, a directory.
+    member: Vec<(String, Pick)>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -57,6 +59,7 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
             bracket: false,
             star: false,
             output: None,
+            member: Vec::new(),
         });
     };
     let (inside, after) = rest
@@ -68,6 +71,7 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
         bracket: true,
         star: false,
         output: None,
+        member: Vec::new(),
     };
     for piece in inside.split(',').map(str::trim) {
         match piece.split_once('=') {
@@ -93,6 +97,21 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
             }
         }
     }
+    let after = match after.strip_suffix(']').and_then(|a| a.split_once('[')) {
+        Some((after, inside)) if after.starts_with('.') => {
+            for piece in inside.split(',').map(str::trim) {
+                let (name, value) = piece
+                    .split_once('=')
+                    .ok_or_else(|| wrong(format!("`{piece}` picks nothing")))?;
+                let value = pick_value(value.trim())
+                    .ok_or_else(|| wrong(format!("`{value}` is not a value")))?;
+                let name = name.trim().to_owned();
+                selector.member.push((name, Pick::Value(value)));
+            }
+            after
+        }
+        _ => after,
+    };
     match after.strip_prefix('.') {
         Some(output) => match segments(output).ok_or_else(not)?.as_slice() {
             [one] => selector.output = Some(one.clone()),
@@ -149,6 +168,8 @@ pub struct Link {
     pub output: Option<Arc<str>>,
     /// All instances that match, not one.
     pub star: bool,
+    /// What is picked from the output, a directory.
+    pub member: Vec<(String, Value)>,
     /// Where the reference is written.
     pub span: Span,
     keys: Vec<(usize, From)>,
@@ -209,7 +230,7 @@ impl Links {
         table: &Table,
         values: &Values,
     ) -> Result<Option<Link>, Problem> {
-        let (stage, output) = find(
+        let (stage, output, picks, member) = find(
             selector,
             span,
             consumer.filter(|_| round != Round::Outside),
@@ -221,7 +242,7 @@ impl Links {
         }
         let axes = &producer.rows.axes;
         let mut keys: Vec<(usize, From)> = Vec::new();
-        for (axis, pick) in &selector.picks {
+        for (axis, pick) in picks {
             let Some(at) = axes.iter().position(|a| **a == **axis) else {
                 return Err(Problem::new(
                     span,
@@ -302,6 +323,16 @@ impl Links {
             stage,
             output: output.map(Arc::from),
             star,
+            member: member
+                .iter()
+                .map(|(name, pick)| {
+                    let value = match pick {
+                        Pick::Value(value) => value.clone(),
+                        Pick::Last => "last".into(),
+                    };
+                    (name.clone(), value)
+                })
+                .collect(),
             span,
             keys,
             free,
@@ -451,12 +482,22 @@ fn build(rows: &[Box<[u32]>], axes: &[usize], values: &Values) -> (Index, bool) 
 }
 
 /// The stage a reference names, and the output: inner stages of the consumer's loop come first.
+/// The stage and the output of a reference, what is picked of the axes, and what from the output.
+#[expect(clippy::type_complexity, reason = "taken apart where it is made")]
 fn find<'a>(
     selector: &'a Selector,
     span: Span,
     consumer: Option<usize>,
     table: &Table,
-) -> Result<(usize, Option<&'a str>), Problem> {
+) -> Result<
+    (
+        usize,
+        Option<&'a str>,
+        &'a [(String, Pick)],
+        &'a [(String, Pick)],
+    ),
+    Problem,
+> {
     let home = consumer.and_then(|c| table.stages[c].home);
     let mut rest = selector.stage.as_slice();
     let first = &rest[0];
@@ -497,8 +538,11 @@ fn find<'a>(
         }
     };
     match (&rest[1..], selector.output.as_deref(), selector.bracket) {
-        ([], output, _) => Ok((stage, output)),
-        ([output], None, false) => Ok((stage, Some(output))),
+        ([], output, _) => Ok((stage, output, &selector.picks, &selector.member)),
+        // `stage.output[...]`: what stands behind an output picks from it.
+        ([output], None, _) if !selector.star && selector.member.is_empty() => {
+            Ok((stage, Some(output), &[], &selector.picks))
+        }
         _ => Err(Problem::new(
             span,
             format!(

@@ -47,6 +47,8 @@ fn kind(
         revision: 1,
         numerics: "none".to_owned(),
         inputs,
+        member: crate::catalog::no_members(),
+        counts: Vec::new(),
         schema: json!({"type": "object", "properties": {"size": {"type": "integer"}, "speed": {"type": "number"}, "colour": {"enum": ["red", "blue"]}, "tool": {"$ref": "#/$defs/Tool"}, "free": true}, "additionalProperties": false, "$defs": {"Tool": {"type": "object", "properties": {"teeth": {"type": "integer"}}, "additionalProperties": false}}}).into(),
         program: Program::BuiltIn,
         check: Arc::new(move |request| {

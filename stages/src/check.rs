@@ -16,9 +16,10 @@ const PROBLEMS_MAX: usize = 50;
 /// Parses and checks the parameters of a kind. An absent `with:` (`null`) is an empty one.
 pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<ParamProblem>> {
     let (params, mut problems) = parse::<K::Params>(with);
-    let Some(params) = params else {
+    let Some(mut params) = params else {
         return Err(problems);
     };
+    K::settle(&mut params);
     problems.extend(K::validate(&params, needs));
     if !problems.is_empty() {
         return Err(problems);

@@ -39,6 +39,16 @@ pub trait Kind {
     fn settle(_params: &mut Self::Params) {}
     /// Checks what types cannot say: ranges, combinations with the names given under `needs:`.
     fn validate(params: &Self::Params, needs: &[String]) -> Vec<ParamProblem>;
+    /// The file of an output that is a directory which `stage.output[name=value]` means, or why there is none.
+    fn member(
+        _params: &Self::Params,
+        output: &str,
+        _picks: &[(String, Value)],
+    ) -> Result<String, String> {
+        Err(format!(
+            "nothing can be picked from `{output}`; axes stand behind the stage: `stage[axis=value].{output}`"
+        ))
+    }
     /// The resumable states on the way to the result, longest first.
     fn states(_params: &Self::Params) -> Vec<StatePoint> {
         Vec::new()
@@ -183,18 +193,20 @@ pub struct KindInfo {
     pub doc: &'static str,
     /// See [`Kind::INPUTS`].
     pub inputs: &'static [InputSpec],
+    /// See [`Kind::COUNTS`].
+    pub counts: &'static [&'static str],
     /// JSON Schema of the parameters.
     pub schema: fn() -> Value,
     /// Parses and checks `with:`.
     pub check: fn(&Value, &[String]) -> Result<Checked, Vec<ParamProblem>>,
+    /// See [`Kind::member`]; takes [`Checked::params`].
+    pub member: fn(&Value, &str, &[(String, Value)]) -> Result<String, String>,
     /// See [`Kind::states`]; takes [`Checked::params`].
     pub states: fn(&Value) -> Vec<StatePoint>,
     /// Runs a job.
     pub run: fn(&mut Task) -> anyhow::Result<()>,
 }
 
-    /// See [`Kind::COUNTS`].
-    pub counts: &'static [&'static str],
 impl KindInfo {
     /// Erases the types of a kind.
     pub fn of<K: Kind>() -> KindInfo {
@@ -204,8 +216,13 @@ impl KindInfo {
             summary: K::SUMMARY,
             doc: K::DOC,
             inputs: K::INPUTS,
+            counts: K::COUNTS,
             schema: || schemars::schema_for!(K::Params).to_value(),
             check: crate::check::check::<K>,
+            member: |params, output, picks| {
+                let params = serde_json::from_value(params.clone()).map_err(|e| e.to_string())?;
+                K::member(&params, output, picks)
+            },
             // What cannot be parsed here has no states; `run` says what is wrong with it.
             states: |params| {
                 serde_json::from_value(params.clone())
@@ -216,7 +233,6 @@ impl KindInfo {
                     anyhow::anyhow!("the job's parameters, at `{}`: {}", e.path(), e.inner())
                 })?;
                 K::run(&params, task)
-            counts: K::COUNTS,
             },
         }
     }

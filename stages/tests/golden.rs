@@ -11,10 +11,10 @@ use support::{Bench, data, digest};
 
 /// Kind, revision, case, output, digest.
 const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
-    ("average", 3, "three models", "model", "0b5433dda174358c"),
+    ("average", 4, "three models", "model", "0b5433dda174358c"),
     (
         "average",
-        3,
+        4,
         "statistics made anew",
         "model",
         "d0539febfd843831",
@@ -186,7 +186,8 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         &model,
     );
     let models = [&first, &second, &third].map(|ran| ("models", ran.path("model")));
-    run("average", "three models", Value::Null, &models);
+    let keep = json!({"batch_norm": "keep"});
+    run("average", "three models", keep, &models);
     let with_data = [models[0], models[1], ("train", &train)];
     run("average", "statistics made anew", Value::Null, &with_data);
 

@@ -80,6 +80,52 @@ fn a_network_starts_at_chance_and_learns_64_samples_by_heart() {
     }
 }
 
+/// A last batch of one image has no variance: after a step on it, batch norm's running statistics are those of before.
+#[test]
+fn case_42_one_image_moves_no_running_statistics() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 33, (4, 4, 1), 3));
+    let after = |steps: u64| {
+        let with = json!({"model": mlp(), "seed": 3, "length": {"steps": steps}, "batch_size": 16, "optimizer": sgd()});
+        let ran = bench.run("train", with, &[("train", &train)]).unwrap();
+        TensorFile::read(ran.path("model")).unwrap().tensors
+    };
+    let (two, three, four) = (after(2), after(3), after(4));
+    for (name, tensor) in &two {
+        if name.contains("running") {
+            assert_eq!(three[name], *tensor, "{name}");
+            assert_ne!(four[name], *tensor, "{name}");
+        }
+    }
+    assert_ne!(
+        two["fc3.bias"], three["fc3.bias"],
+        "the last layer learns from it"
+    );
+    // Where the parameters could not foresee it, the choice is asked for.
+    let first = bench.run("train", json!({"model": mlp(), "seed": 3, "length": {"steps": 1}, "batch_size": 16, "optimizer": sgd()}), &[("train", &train)]).unwrap();
+    let inputs: [(&str, &Path); 2] = [("train", &train), ("init", first.path("model"))];
+    let go_on = |more: Value| {
+        let mut with =
+            json!({"seed": 3, "length": {"epochs": 1}, "batch_size": 16, "optimizer": sgd()});
+        with.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        bench
+            .run("train", with, &inputs)
+            .map(drop)
+            .map_err(|e| e.to_string())
+    };
+    let refused = go_on(json!({})).unwrap_err();
+    assert!(
+        refused.contains("one image (33 images in batches of 16)"),
+        "{refused}"
+    );
+    assert_eq!(go_on(json!({"drop_last": true})), Ok(()));
+    assert_eq!(go_on(json!({"drop_last": false})), Ok(()));
+    let refused = go_on(json!({"batch_size": 1})).unwrap_err();
+    assert!(refused.contains("nothing can be learnt"), "{refused}");
+}
+
 /// The law of resuming: any way of cutting a training gives the bits of the uncut one.
 #[test]
 fn a_resumed_training_has_the_same_bits() {

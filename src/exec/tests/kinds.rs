@@ -38,6 +38,8 @@ fn kind(program: Program) -> Kind {
         revision: 3,
         numerics: "none".into(),
         inputs: Vec::new(),
+        member: crate::catalog::no_members(),
+        counts: Vec::new(),
         schema: json!({}).into(),
         program,
         check: Arc::new(|_| Err(Vec::new())),

@@ -73,6 +73,8 @@ pub fn serve(
         label_smoothing: 0.0,
         eval_every: u64::MAX,
         checkpoint_every: None,
+        checkpoint_every_steps: None,
+        drop_last: None,
     };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(if simulated.is_some() { 1 } else { threads })

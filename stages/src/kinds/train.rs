@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::data::Dataset;
 use crate::job::{Event, JobInput};
@@ -74,13 +74,18 @@ pub struct Params {
     pub checkpoints: Option<Checkpoints>,
 }
 
-/// When models are kept.
+/// When models are kept; `every`, `every_steps` or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoints {
-    /// Epochs from one to the next.
+    /// Epochs from one to the next: `epoch-000002.safetensors` ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
-    pub every: u64,
+    pub every: Option<u64>,
+    /// Steps from one to the next: `step-000500.safetensors` ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub every_steps: Option<u64>,
 }
 
 fn default_batch_size() -> usize {
@@ -106,7 +111,9 @@ impl Params {
             augment: self.augment,
             label_smoothing: self.label_smoothing,
             eval_every: self.eval_every,
-            checkpoint_every: self.checkpoints.map(|c| c.every),
+            checkpoint_every: self.checkpoints.and_then(|c| c.every),
+            checkpoint_every_steps: self.checkpoints.and_then(|c| c.every_steps),
+            drop_last: self.drop_last,
         }
     }
 }
@@ -163,6 +170,13 @@ impl Kind for Train {
             all.push(output("checkpoints", "checkpoints"));
         }
         all
+    }
+
+    /// Where batch norm may meet a last batch of one image, what becomes of that is spelt out: it decides the result.
+    fn settle(p: &mut Params) {
+        if p.drop_last.is_none() && p.model.as_ref().is_some_and(ModelSpec::norms_units) {
+            p.drop_last = Some(false);
+        }
     }
 
     fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
@@ -222,6 +236,13 @@ impl Kind for Train {
         if p.batch_size == 0 {
             add(path(&["batch_size"]), "must be at least 1".into(), None);
         }
+        if p.batch_size == 1 && p.model.as_ref().is_some_and(ModelSpec::norms_units) {
+            add(
+                path(&["batch_size"]),
+                "batch norm turns the only value of a unit into the same for every image: nothing can be learnt".into(),
+                Some("give 2 or more, or take layers without batch norm"),
+            );
+        }
         for (at, message) in p.optimizer.problems() {
             add([path(&["optimizer"]), path(&at)].concat(), message, None);
         }
@@ -247,17 +268,72 @@ impl Kind for Train {
         if p.eval_every == 0 {
             add(path(&["eval_every"]), "must be at least 1".into(), None);
         }
-        if p.checkpoints.is_some_and(|c| c.every == 0) {
-            add(
-                path(&["checkpoints", "every"]),
-                "must be at least 1".into(),
-                None,
-            );
+        if let Some(Checkpoints { every, every_steps }) = p.checkpoints {
+            for (name, every) in [("every", every), ("every_steps", every_steps)] {
+                if every == Some(0) {
+                    add(
+                        path(&["checkpoints", name]),
+                        "must be at least 1".into(),
+                        None,
+                    );
+                }
+            }
+            if every.or(every_steps).is_none() {
+                add(
+                    path(&["checkpoints"]),
+                    "it does not say when".into(),
+                    Some("e.g. `checkpoints: {every: 5}`"),
+                );
+            }
         }
         if i64::try_from(p.seed).is_err() {
             add(path(&["seed"]), "must be below 2^63".into(), None);
         }
         problems
+    }
+
+    fn member(p: &Params, output: &str, picks: &[(String, Value)]) -> Result<String, String> {
+        let kept = match (output, p.checkpoints) {
+            ("checkpoints", Some(kept)) => kept,
+            _ => {
+                return Err(format!(
+                    "nothing can be picked from `{output}`; `checkpoints` has files by epoch and step"
+                ));
+            }
+        };
+        let [(name, value)] = picks else {
+            return Err("one epoch or one step picks a checkpoint".into());
+        };
+        let (every, last) = match (name.as_str(), p.length) {
+            ("epoch", Length::Epochs(n)) => (kept.every, Some(n)),
+            ("step", Length::Steps(n)) => (kept.every_steps, Some(n)),
+            ("epoch", _) => (kept.every, None),
+            ("step", _) => (kept.every_steps, None),
+            _ => {
+                return Err(format!(
+                    "checkpoints are picked by `epoch` or `step`, not by `{name}`"
+                ));
+            }
+        };
+        let Some(every) = every else {
+            let add = if name == "epoch" {
+                "every"
+            } else {
+                "every_steps"
+            };
+            return Err(format!(
+                "none is kept by {name}: add `{add}` to `checkpoints`"
+            ));
+        };
+        let wanted = value.as_u64().filter(|n| *n > 0 && n.is_multiple_of(every));
+        let upto = last.map_or(String::new(), |n| format!(" up to {n}"));
+        match wanted.filter(|n| last.is_none_or(|last| *n <= last)) {
+            None => Err(format!(
+                "there is no checkpoint of {name} {value}: one is kept every {every}{upto}"
+            )),
+            Some(n) if name == "epoch" => Ok(checkpoint_file(Pause::Epoch(n))),
+            Some(n) => Ok(checkpoint_file(Pause::Step(n))),
+        }
     }
 
     fn states(p: &Params) -> Vec<StatePoint> {
@@ -424,19 +500,23 @@ pub(crate) fn write_model(
 
 fn write_checkpoints(
     architecture: &Architecture,
-    all: BTreeMap<u64, NamedTensors>,
+    all: BTreeMap<Pause, NamedTensors>,
     dir: &Path,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir)
         .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
-    for (epoch, tensors) in all {
-        write_model(
-            architecture,
-            tensors,
-            &dir.join(format!("epoch-{epoch:06}.safetensors")),
-        )?;
+    for (at, tensors) in all {
+        write_model(architecture, tensors, &dir.join(checkpoint_file(at)))?;
     }
     Ok(())
+}
+
+/// What a checkpoint is called among the files of the output `checkpoints`.
+fn checkpoint_file(at: Pause) -> String {
+    match at {
+        Pause::Epoch(n) => format!("epoch-{n:06}.safetensors"),
+        Pause::Step(n) => format!("step-{n:06}.safetensors"),
+    }
 }
 
 /// Passes news to the engine.

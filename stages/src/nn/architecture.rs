@@ -249,6 +249,25 @@ impl Architecture {
         count(&self.layers)
     }
 
+    /// Batch norm keeps running statistics in it.
+    pub fn has_batch_norm(&self) -> bool {
+        self.parameters
+            .iter()
+            .any(|p| p.role == Role::RunningVariance)
+    }
+
+    /// Batch norm normalises units of which an image has one value: a batch of one image then has no spread.
+    pub fn norms_units(&self) -> bool {
+        fn any(layers: &[Layer]) -> bool {
+            layers.iter().any(|layer| match layer {
+                Layer::BatchNorm { shape, .. } => shape.positions == 1,
+                Layer::Residual { body, shortcut, .. } => any(body) || any(shortcut),
+                _ => false,
+            })
+        }
+        any(&self.layers)
+    }
+
     /// Position of the classifier's weight.
     pub fn output_weight(&self) -> usize {
         match self.layers.last() {

@@ -248,6 +248,30 @@ impl ModelSpec {
     }
 }
 
+impl ModelSpec {
+    /// As far as can be seen without data, batch norm normalises units of which an image has one value: behind a dense layer or a
+    /// mean over the whole image.
+    pub fn norms_units(&self) -> bool {
+        /// Whether it happens in these layers; `flat`: an image has one value per channel.
+        fn any(layers: &[LayerSpec], flat: &mut bool) -> bool {
+            layers.iter().any(|layer| match layer {
+                LayerSpec::Dense(_) | LayerSpec::Pool(PoolSpec::GlobalAverage) => {
+                    *flat = true;
+                    false
+                }
+                LayerSpec::BatchNorm(_) => *flat,
+                LayerSpec::Residual(r) => any(&r.layers, flat),
+                _ => false,
+            })
+        }
+        match self {
+            ModelSpec::Mlp(mlp) => mlp.batch_norm.is_some() && !mlp.hidden.is_empty(),
+            ModelSpec::Conv(conv) => any(&conv.layers, &mut false),
+            ModelSpec::Resnet(_) => false,
+        }
+    }
+}
+
 const NO_UNITS: &str = "a layer needs at least one unit";
 
 fn rate_problem(rate: f64) -> Option<String> {

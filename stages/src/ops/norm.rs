@@ -43,7 +43,8 @@ pub struct BatchStats<D: Backend> {
 
 impl<D: Backend> BatchStats<D> {
     /// `running = (1 - momentum)·running + momentum·batch`, with the variance scaled by `count/(count - 1)` as in PyTorch
-    /// (its momentum is 0.1). A batch of one value per channel leaves the running variance as if its own were 0.
+    /// (its momentum is 0.1). A batch of one value per channel has no variance, and its mean is that value: it moves neither
+    /// (PyTorch refuses such a batch).
     ///
     /// # Errors
     /// The device's.
@@ -53,8 +54,11 @@ impl<D: Backend> BatchStats<D> {
         running_mean: &mut Param<D>,
         running_variance: &mut Param<D>,
     ) -> Result<(), D::Err> {
+        if self.count < 2 {
+            return Ok(());
+        }
         let device = running_mean.device().clone();
-        let unbiased = self.count as f32 / self.count.saturating_sub(1).max(1) as f32;
+        let unbiased = self.count as f32 / (self.count - 1) as f32;
         device.running_update(momentum, &self.mean, 1.0, running_mean)?;
         device.running_update(momentum, &self.variance, unbiased, running_variance)
     }

@@ -574,6 +574,21 @@ fn literals() {
         &[view(&mean)[0], view(&variance)[0]],
         &[0.2, 1.1],
     );
+    // A value alone has no variance: it moves nothing.
+    let (_, stats) = batch_norm_train(
+        matrix(&[9.0], 1),
+        &param(&[2.0]),
+        &param(&[0.5]),
+        NormShape::new(1, 1),
+        Activation::Identity,
+    )
+    .unwrap();
+    stats.update_running(0.1, &mut mean, &mut variance).unwrap();
+    close(
+        "running",
+        &[view(&mean)[0], view(&variance)[0]],
+        &[0.2, 1.1],
+    );
     // Two equal logits: ln 2.
     let loss =
         softmax_cross_entropy(matrix(&[5.0, 5.0], 1), &Labels::new(&[1], 2).unwrap(), 0.0).unwrap();

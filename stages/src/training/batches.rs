@@ -1,7 +1,7 @@
 //! Which images come when, and as which numbers.
 //!
 //! The order of epoch `e` is the permutation of stream (seed, "order", e, 0); step `k` of the epoch takes its next
-//! `batch_size` entries, the last step what is left. Changes of images are drawn from stream (seed, "augment", e, k), image
+//! `batch_size` entries, the last step what is left, unless that is dropped. Changes of images are drawn from stream (seed, "augment", e, k), image
 //! by image. So any step can be made without those before it.
 
 use std::cell::RefCell;
@@ -95,6 +95,8 @@ pub struct Batches<'a> {
     normaliser: Normaliser,
     seed: u64,
     batch_size: usize,
+    /// An incomplete last batch is left out.
+    whole: bool,
     augment: Augment,
     /// The permutation of an epoch, once made.
     order: Option<(u64, Vec<u32>)>,
@@ -110,15 +112,27 @@ impl<'a> Batches<'a> {
             normaliser: Normaliser::new(data),
             seed,
             batch_size,
+            whole: false,
             augment,
             order: None,
             changes: Vec::new(),
         }
     }
 
+    /// The same without an epoch's last batch where that is incomplete.
+    pub fn whole(self) -> Batches<'a> {
+        Batches {
+            whole: true,
+            ..self
+        }
+    }
+
     /// Steps in an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.data.len().div_ceil(self.batch_size) as u64
+        match self.whole {
+            true => (self.data.len() / self.batch_size) as u64,
+            false => self.data.len().div_ceil(self.batch_size) as u64,
+        }
     }
 
     /// Images in the batch of a step (within the epoch).
@@ -273,6 +287,22 @@ mod tests {
         want.sort();
         got.sort();
         assert_eq!(got, want, "the table gives what the data set defines");
+    }
+
+    #[test]
+    fn case_15_the_last_batch_can_be_dropped() {
+        let data = tiny(11);
+        let batches = |size| Batches::new(&data, 3, size, Augment::default()).whole();
+        assert_eq!(batches(4).steps_per_epoch(), 2);
+        assert_eq!(batches(11).steps_per_epoch(), 1);
+        assert_eq!(batches(12).steps_per_epoch(), 0);
+        let (mut all, mut labels) = (Batches::new(&data, 3, 4, Augment::default()), Vec::new());
+        let (mut whole, mut same) = (batches(4), Vec::new());
+        for step in 0..2 {
+            all.prepare(1, step, &mut labels);
+            whole.prepare(1, step, &mut same);
+            assert_eq!(labels, same, "those that are left are the same");
+        }
     }
 
     #[test]

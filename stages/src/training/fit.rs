@@ -49,8 +49,8 @@ pub trait Listener {
 pub struct Trained {
     /// The weights.
     pub model: NamedTensors,
-    /// Models kept on the way, by epoch.
-    pub checkpoints: BTreeMap<u64, NamedTensors>,
+    /// Models kept on the way.
+    pub checkpoints: BTreeMap<Pause, NamedTensors>,
     /// The metrics.
     pub rows: Vec<Measured>,
     /// Images learnt from here, without what a state had done before.
@@ -76,7 +76,7 @@ struct Training<'a, L> {
     learner: Learner<'a>,
     /// Of the newest batch.
     labels: Vec<u32>,
-    checkpoints: BTreeMap<u64, NamedTensors>,
+    checkpoints: BTreeMap<Pause, NamedTensors>,
     at: Progress,
     listener: &'a mut L,
     last_state: Instant,
@@ -110,6 +110,10 @@ pub fn fit<'a, L: Listener>(
         masks,
     );
     let mut batches = Batches::new(sets.train, recipe.seed, recipe.batch_size, recipe.augment);
+    if recipe.drop_last == Some(true) {
+        batches = batches.whole();
+    }
+    check_batches(recipe, architecture, sets.train.len(), listener)?;
     let steps_per_epoch = batches.steps_per_epoch();
     let steps_total = recipe.length.steps_total(steps_per_epoch);
     let mut training = Training {
@@ -153,6 +157,51 @@ pub fn fit<'a, L: Listener>(
         learning_s: (spent - training.evaluating).as_secs_f64(),
         evaluating_s: training.evaluating.as_secs_f64(),
     })
+}
+
+/// Batches that teach nothing, or less than they seem to.
+fn check_batches<L: Listener>(
+    recipe: &Recipe,
+    architecture: &Architecture,
+    images: usize,
+    listener: &mut L,
+) -> anyhow::Result<()> {
+    let size = recipe.batch_size;
+    if recipe.drop_last == Some(true) && images < size {
+        let text =
+            format!("`drop_last` leaves no batch: there are {images} images for batches of {size}");
+        return Err(Failure::new(text).hint("lower `batch_size`").into());
+    }
+    if !architecture.norms_units() {
+        return Ok(());
+    }
+    if size == 1 || images == 1 {
+        let text = "every batch has one image, and batch norm turns the only value of a unit into the same for every image: \
+                    nothing can be learnt";
+        return Err(Failure::new(text)
+            .hint("raise `batch_size` to 2 or more, or take layers without batch norm")
+            .into());
+    }
+    if images % size != 1 {
+        return Ok(());
+    }
+    let what =
+        format!("the last batch of an epoch has one image ({images} images in batches of {size})");
+    match recipe.drop_last {
+        Some(true) => {}
+        Some(false) => listener.warning(format!(
+            "{what}: batch norm leaves it out of its running statistics, and the layers before it learn nothing from it; \
+             `drop_last: true` leaves it out altogether"
+        )),
+        // Not foreseen when the parameters were read, so neither choice is in the key.
+        None => {
+            let hint = "say `drop_last: true` to leave that batch out, or `drop_last: false` to learn from it without its statistics";
+            return Err(Failure::new(format!("{what}, and batch norm needs two or more values of a unit"))
+                .hint(hint)
+                .into());
+        }
+    }
+    Ok(())
 }
 
 impl<L: Listener> Training<'_, L> {
@@ -204,6 +253,14 @@ impl<L: Listener> Training<'_, L> {
         self.images += rows as u64;
         self.at.step_in_epoch += 1;
         self.at.step += 1;
+        if self
+            .recipe
+            .checkpoint_every_steps
+            .is_some_and(|every| self.at.step.is_multiple_of(every))
+        {
+            let model = self.learner.network().save();
+            self.checkpoints.insert(Pause::Step(self.at.step), model);
+        }
         Ok(())
     }
 
@@ -225,8 +282,8 @@ impl<L: Listener> Training<'_, L> {
             .checkpoint_every
             .is_some_and(|every| self.at.epoch.is_multiple_of(every))
         {
-            self.checkpoints
-                .insert(self.at.epoch, self.learner.network().save());
+            let model = self.learner.network().save();
+            self.checkpoints.insert(Pause::Epoch(self.at.epoch), model);
         }
         Ok(())
     }

@@ -31,10 +31,14 @@ pub struct Recipe {
     pub eval_every: u64,
     /// Epochs between checkpoints.
     pub checkpoint_every: Option<u64>,
+    /// Steps between checkpoints.
+    pub checkpoint_every_steps: Option<u64>,
+    /// An epoch's last batch is left out where it is incomplete; where nobody said, it is kept.
+    pub drop_last: Option<bool>,
 }
 
 /// A place where a training can be interrupted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pause {
     /// After so many whole epochs.
     Epoch(u64),
@@ -79,7 +83,7 @@ impl Recipe {
             Pause::Epoch(n) => n,
             Pause::Step(_) => u64::MAX,
         };
-        json!({
+        let mut prefix = json!({
             "at": pause.label(),
             "seed": self.seed,
             "batch_size": self.batch_size,
@@ -90,7 +94,15 @@ impl Recipe {
             "stop_at": self.stop_at,
             "eval_every": self.eval_every,
             "checkpoint_every": self.checkpoint_every.filter(|&every| every <= epochs),
-        })
+        });
+        // What came later counts where it is said: states of before stay good.
+        if let Some(every) = self.checkpoint_every_steps {
+            prefix["checkpoint_every_steps"] = every.into();
+        }
+        if let Some(dropped) = self.drop_last {
+            prefix["drop_last"] = dropped.into();
+        }
+        prefix
     }
 }
 
@@ -117,6 +129,8 @@ pub(crate) mod tests {
             label_smoothing: 0.0,
             eval_every: 1,
             checkpoint_every: None,
+            checkpoint_every_steps: None,
+            drop_last: None,
         }
     }
 

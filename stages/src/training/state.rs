@@ -1,7 +1,7 @@
 //! A training in the middle: everything needed to go on as if it had never stopped, in one file.
 //!
-//! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) and `checkpoint/N/…` hold tensors in file
-//! layout, the metadata entry `repro.state` the rest as JSON. Whose state it is, is the caller's concern.
+//! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) `checkpoint/N/…` (of an epoch) and `checkpoint/step N/…` hold tensors in
+//! file layout, the metadata entry `repro.state` the rest as JSON. Whose state it is, is the caller's concern.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::optim::Memory;
+use super::recipe::Pause;
 use crate::kind::Failure;
 use crate::nn::architecture::Architecture;
 use crate::table::MetricRow;
@@ -24,8 +25,8 @@ pub struct State {
     pub model: NamedTensors,
     /// By position in [`Architecture::parameters`].
     pub memory: Vec<Memory>,
-    /// Models kept so far, by epoch.
-    pub checkpoints: BTreeMap<u64, NamedTensors>,
+    /// Models kept so far.
+    pub checkpoints: BTreeMap<Pause, NamedTensors>,
     /// Where it is, and what was measured.
     pub progress: Progress,
 }
@@ -101,8 +102,12 @@ impl State {
             );
         };
         add("model", &self.model);
-        for (epoch, model) in &self.checkpoints {
-            add(&format!("checkpoint/{epoch}"), model);
+        for (at, model) in &self.checkpoints {
+            let at = match at {
+                Pause::Epoch(n) => n.to_string(),
+                Pause::Step(n) => format!("step {n}"),
+            };
+            add(&format!("checkpoint/{at}"), model);
         }
         for (p, memory) in architecture.parameters.iter().zip(&self.memory) {
             for (prefix, data) in [("first", &memory.first), ("second", &memory.second)] {
@@ -149,7 +154,7 @@ impl State {
             .into());
         }
         let mut model = NamedTensors::new();
-        let mut checkpoints: BTreeMap<u64, NamedTensors> = BTreeMap::new();
+        let mut checkpoints: BTreeMap<Pause, NamedTensors> = BTreeMap::new();
         let mut memory = vec![Memory::default(); architecture.parameters.len()];
         for (name, tensor) in file.tensors {
             let parameter = |n: &str| {
@@ -164,10 +169,13 @@ impl State {
                     model.insert(n.to_owned(), tensor);
                 }
                 ("checkpoint", rest) => {
-                    let (epoch, n) = rest.split_once('/').ok_or_else(unknown)?;
-                    let epoch = epoch.parse().map_err(|_| unknown())?;
+                    let (at, n) = rest.split_once('/').ok_or_else(unknown)?;
+                    let at = match at.strip_prefix("step ") {
+                        Some(step) => step.parse().map(Pause::Step),
+                        None => at.parse().map(Pause::Epoch),
+                    };
                     checkpoints
-                        .entry(epoch)
+                        .entry(at.map_err(|_| unknown())?)
                         .or_default()
                         .insert(n.to_owned(), tensor);
                 }
