@@ -493,9 +493,9 @@ fn mistakes_in_parameters_are_found_before_anything_runs() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Two cuts anywhere, any seed, any batch size.
+    /// Two cuts anywhere, any seed, any batch size that batch norm can learn from.
     #[test]
-    fn resuming_twice(seed in 0u64..1000, batch_size in 1usize..40, a in 1u64..3, b in 3u64..5) {
+    fn resuming_twice(seed in 0u64..1000, batch_size in 2usize..40, a in 1u64..3, b in 3u64..5) {
         let bench = Bench::new();
         let train = bench.put("train", &data(seed, 30, (4, 4, 1), 3));
         let inputs: [(&str, &Path); 2] = [("train", &train), ("test", &train)];
