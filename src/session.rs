@@ -182,12 +182,7 @@ impl Session {
     }
 
     /// The key of an instance with these inputs; see [`crate::lineage::of`].
-    pub fn key(
-        &self,
-        instance: &Instance,
-        contents: &[Vec<Content>],
-        lineage: &Lineage,
-    ) -> Key {
+    pub fn key(&self, instance: &Instance, contents: &[Vec<Content>], lineage: &Lineage) -> Key {
         key::action_key(
             key::Context {
                 salt: &self.plan.salt,

@@ -231,11 +231,13 @@ fn tell_of_others(session: &Session, survey: &Survey, targets: &[InstanceIndex])
         0 => " shows another result".to_owned(),
         n => format!(" and {n} more show other results"),
     };
-    eprintln!(
+    crate::say!(
         "warning: {first}{more}: the values here are for the parameters as given here and the files as they are now"
     );
     if let Some(options) = options_of_last_run(session) {
-        eprintln!("help: the last run had {options}; `repro metrics {options}` reads what it made");
+        crate::say!(
+            "help: the last run had {options}; `repro metrics {options}` reads what it made"
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::catalog::OutputSpec;
-use crate::plan::{Command, NeedItem, Place, Policy, Sandbox};
+use crate::plan::{Command, NeedItem, Network, Place, Policy, Sandbox, Scratch};
 use crate::relpath::RelPath;
 
 /// Instance `i` needs `edges[i]`.
@@ -19,6 +19,8 @@ fn plan(edges: &[&[u32]]) -> Plan {
             shell: Vec::new(),
             env: BTreeMap::new(),
             tools: Vec::new(),
+            environments: Vec::new(),
+            caches: Vec::new(),
         })),
         needs: vec![need(needs)],
         outputs: Arc::from([OutputSpec {
@@ -33,6 +35,10 @@ fn plan(edges: &[&[u32]]) -> Plan {
             timeout_s: None,
             retries: 0,
             sandbox: Sandbox::On,
+            scratch: Scratch::None,
+            network: Network::On,
+            secrets: Vec::new(),
+            grace_s: 1.0,
         }),
         place: Place {
             file: "f".into(),

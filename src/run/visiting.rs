@@ -8,6 +8,7 @@ use super::flight::{self, Prepared, Terms};
 use super::replay::check_inputs;
 use crate::digest::Content;
 use crate::exec::{self, Afterwards, Site, Work};
+use crate::lineage::Lineage;
 use crate::plan::Instance;
 use crate::session::Session;
 
@@ -36,7 +37,7 @@ pub fn visit(
     greet: &mut dyn FnMut(&Door),
 ) -> anyhow::Result<ExitStatus> {
     check_inputs(session, instance, contents)?;
-    let key = session.key(instance, contents).digest;
+    let key = session.key(instance, contents, &Lineage::new()).digest;
     let state = session.project.state();
     let left = FailedDir::of(&instance.id, &state, session.store.root()).find();
     let fresh = tempfile::Builder::new()
@@ -55,6 +56,8 @@ pub fn visit(
         offline: false,
         executable,
         afterwards: Afterwards::Kept,
+        // Only kinds count their inputs, and a visitor sees commands only.
+        lineage: Lineage::new(),
     };
     let Prepared {
         mut request,

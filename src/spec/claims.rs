@@ -11,7 +11,7 @@ use super::diagnostic::{Problem, Span};
 use super::document::{Data, Key, Node};
 use super::model;
 use super::needs::{ItemDef, NeedDef, Target, Tying};
-use super::refs::{Link, Round, scalar};
+use super::refs::{Link, Round};
 
 /// A claim, its references tied.
 pub struct ClaimDef {
@@ -114,10 +114,14 @@ pub fn tie(
             Target::Broken
         });
         if let Target::Link(link) = &target {
+            let before = problems.len();
             if let Some(paired) = body.get("paired_by") {
                 check_paired(paired, link, tying, problems);
             }
-            problems.extend(unaccounted(word, body, node.span, link, tying));
+            // A misspelt axis is told once.
+            if problems.len() == before {
+                problems.extend(unaccounted(word, body, node.span, link, tying));
+            }
         }
         needs.push(NeedDef {
             name: (*need).into(),
@@ -238,7 +242,7 @@ fn unaccounted(word: &str, body: &Node, span: Span, link: &Link, tying: &Tying) 
             }
         }
         if found.len() > 1 && !named.contains(&&**axis) {
-            let example = scalar(tying.values.value(found[0]));
+            let example = tying.values.text(found[0]);
             let text = format!(
                 "the runs of `{}` differ in `{axis}`, and the claim does not say what that means",
                 stage.name

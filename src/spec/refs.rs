@@ -103,10 +103,10 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
                 let (name, value) = piece
                     .split_once('=')
                     .ok_or_else(|| wrong(format!("`{piece}` picks nothing")))?;
-                let value = pick_value(value.trim())
+                let (value, text) = pick_value(value.trim())
                     .ok_or_else(|| wrong(format!("`{value}` is not a value")))?;
                 let name = name.trim().to_owned();
-                selector.member.push((name, Pick::Value(value)));
+                selector.member.push((name, Pick::Value(value, text)));
             }
             after
         }
@@ -327,7 +327,7 @@ impl Links {
                 .iter()
                 .map(|(name, pick)| {
                     let value = match pick {
-                        Pick::Value(value) => value.clone(),
+                        Pick::Value(value, _) => value.clone(),
                         Pick::Last => "last".into(),
                     };
                     (name.clone(), value)

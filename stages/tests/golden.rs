@@ -79,7 +79,7 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "metrics",
         "6495c7751f2fe2d7",
     ),
-    ("claim", 2, "three seeds", "verdict", "17d10678f60b4b1a"),
+    ("claim", 2, "three seeds", "verdict", "353b63c5f9416ede"),
     ("corrupt", 1, "random labels", "data", "33dedb071d260476"),
     ("corrupt", 1, "noisy pixels", "data", "eae6ce47f6e61182"),
     ("dataset", 1, "class folders", "data", "fae7baa01e0c7468"),

@@ -125,7 +125,7 @@ impl Bench {
                 group: String::new(),
                 axes: BTreeMap::new(),
                 path: path.to_path_buf(),
-                digest: "file:00".into(),
+                digest: format!("file:{}", path.display()),
                 ..JobInput::default()
             };
             by_name.entry((*name).to_owned()).or_default().push(item);

@@ -32,10 +32,9 @@ impl Case {
     fn need(mut self, need: &str, group: &str, path: PathBuf, from: &str) -> Case {
         self.inputs.entry(need.into()).or_default().push(JobInput {
             group: group.into(),
-            axes: BTreeMap::new(),
             path,
-            digest: String::new(),
             from: from.into(),
+            ..JobInput::default()
         });
         self
     }
