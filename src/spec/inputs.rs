@@ -165,6 +165,7 @@ impl Expander<'_, '_> {
 
     fn file(&self, found: &Found, need: &str, group: &Arc<str>) -> NeedItem {
         NeedItem {
+            inside: None,
             group: group.clone(),
             axes: self.none.clone(),
             source: Source::Files(found.files.clone()),
