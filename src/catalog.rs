@@ -36,6 +36,8 @@ pub struct Kind {
     pub check: CheckFn,
     /// Files within outputs that references can pick.
     pub member: MemberFn,
+    /// What is known of its outputs before anything runs; `None` where a kind says nothing.
+    pub facts: Option<FactsFn>,
     /// The resumable states on the way to the result, longest first; `None` where a kind has none.
     pub states: Option<StatesFn>,
 }
@@ -71,6 +73,8 @@ impl serde::Serialize for Schema {
 
 /// See [`Kind::check`].
 pub type CheckFn = Arc<dyn Fn(&CheckRequest) -> Result<Checked, Vec<ParamProblem>> + Send + Sync>;
+/// See [`Kind::facts`].
+pub type FactsFn = Arc<dyn Fn(&FactsRequest) -> Findings + Send + Sync>;
 /// See [`Kind::states`]; the argument is [`Checked::params`].
 pub type StatesFn = Arc<dyn Fn(&Value) -> Vec<StatePoint> + Send + Sync>;
 
@@ -132,6 +136,46 @@ pub struct Checked {
     pub params: Value,
     /// The outputs an instance with these parameters has.
     pub outputs: Vec<OutputSpec>,
+}
+
+/// What [`Kind::facts`] is asked.
+pub struct FactsRequest<'a> {
+    /// [`Checked::params`].
+    pub params: &'a Value,
+    /// By need: what the producer of each artifact said of it; `None` where nothing is known. A fact is the kinds' own affair: it is
+    /// carried and not looked into.
+    pub inputs: Vec<(&'a str, Vec<Option<&'a Value>>)>,
+}
+
+/// What follows from the parameters and from what is known of the inputs.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is known of outputs, by name.
+    pub outputs: Vec<(String, Value)>,
+    /// What cannot work.
+    pub problems: Vec<Finding>,
+    /// What works and is hardly meant.
+    pub warnings: Vec<Finding>,
+}
+
+/// One thing a kind found out.
+#[derive(Debug)]
+pub struct Finding {
+    /// Whose fault it is.
+    pub place: FoundAt,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub hint: Option<String>,
+}
+
+/// What a finding is about.
+#[derive(Debug)]
+pub enum FoundAt {
+    /// The way to a field of `with:`.
+    Param(Vec<String>),
+    /// An artifact of a need: its name, and the position of the artifact.
+    Input(String, usize),
 }
 
 /// A named output.

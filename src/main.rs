@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use repro::catalog::{
-    Cache, Catalog, CheckRequest, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program,
-    Schema, StatePoint, Table, TableRow,
+    Cache, Catalog, CheckRequest, Checked, FactsRequest, Finding, Findings, FoundAt, InputSpec,
+    Kind, OutputSpec, ParamProblem, Program, Schema, StatePoint, Table, TableRow,
 };
 use repro::relpath::RelPath;
 use repro_stages::kind::KindInfo;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn kind(info: KindInfo) -> Arc<Kind> {
-    let (check, states, member) = (info.check, info.states, info.member);
+    let (check, facts, states, member) = (info.check, info.facts, info.states, info.member);
     let input = |i: &repro_stages::kind::InputSpec| InputSpec {
         name: i.name.into(),
         required: i.required,
@@ -58,6 +58,13 @@ fn kind(info: KindInfo) -> Arc<Kind> {
                 .map_err(problems)
                 .and_then(checked)
         }),
+        facts: Some(Arc::new(move |request: &FactsRequest| {
+            let inputs = request.inputs.iter().cloned().collect();
+            findings(facts(
+                request.params,
+                &repro_stages::facts::Known { inputs },
+            ))
+        })),
         states: Some(Arc::new(move |params| {
             states(params)
                 .into_iter()
@@ -68,6 +75,26 @@ fn kind(info: KindInfo) -> Arc<Kind> {
                 .collect()
         })),
     })
+}
+
+fn findings(found: repro_stages::facts::Findings) -> Findings {
+    use repro_stages::facts::Place;
+    let all = |list: Vec<repro_stages::facts::Finding>| {
+        let one = |f: repro_stages::facts::Finding| Finding {
+            place: match f.place {
+                Place::Param(path) => FoundAt::Param(path),
+                Place::Input(name, item) => FoundAt::Input(name, item),
+            },
+            message: f.message,
+            hint: f.hint,
+        };
+        list.into_iter().map(one).collect()
+    };
+    Findings {
+        outputs: found.outputs.into_iter().collect(),
+        problems: all(found.problems),
+        warnings: all(found.warnings),
+    }
 }
 
 fn problems(problems: Vec<repro_stages::kind::ParamProblem>) -> Vec<ParamProblem> {

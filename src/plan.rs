@@ -27,6 +27,8 @@ pub struct Plan {
     pub mirrors: Vec<String>,
     /// Files the specification was read from (pipeline, includes), project-relative where inside.
     pub files: Vec<PathBuf>,
+    /// What is hardly meant and not wrong, each with its place.
+    pub warnings: Vec<String>,
 }
 
 /// Position of an instance in [`Plan::instances`].

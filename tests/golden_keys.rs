@@ -184,6 +184,7 @@ fn kind(name: &str, program: Program) -> Arc<Kind> {
                 outputs: vec![],
             })
         }),
+        facts: None,
         states: None,
     })
 }

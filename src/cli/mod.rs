@@ -33,6 +33,7 @@ mod trust;
 mod verify;
 mod why;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -157,6 +158,9 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() => {
             let _ = e.print();
+            if let Some(tip) = meant(&e, &args) {
+                let _ = writeln!(std::io::stderr(), "\n{tip}");
+            }
             return ExitCode::from(Exit::Usage.code());
         }
         // Help and version are results, too.
@@ -208,6 +212,41 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(args) => kinds::main(context, &args),
         Command::Schema(args) => kinds::schema(context, &args),
         Command::Completions(args) => kinds::completions(context, &args),
+    }
+}
+
+/// What is most likely meant by a command that is not there, where the parser does not say.
+fn meant(error: &clap::Error, args: &[String]) -> Option<String> {
+    use clap::CommandFactory;
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
+    }
+    let mut command = Cli::command();
+    for arg in args.iter().skip(1) {
+        let inner = command
+            .get_subcommands()
+            .find(|c| c.get_name() == arg)
+            .cloned();
+        command = match inner {
+            Some(inner) => inner,
+            None => break,
+        };
+    }
+    let names = command.get_subcommands().map(|c| c.get_name().to_owned());
+    let near = names
+        .map(|name| (strsim::damerau_levenshtein(&name, word), name))
+        .min()
+        .filter(|(distance, _)| *distance <= (word.chars().count() / 3).max(1));
+    match near {
+        Some((_, name)) => Some(format!("  tip: did you mean `{name}`?")),
+        None if command.get_name() == "repro" => {
+            Some(format!("  tip: a stage is run with `repro run {word}`"))
+        }
+        None => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! `repro status`.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use clap::Args;
 use serde::Serialize;
@@ -63,6 +64,10 @@ pub fn kind_name(instance: &Instance) -> &str {
 pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
     let targets = session.targets(&args.targets)?;
+    for warning in &session.plan.warnings {
+        // Nobody may be listening.
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
     let survey = Survey::of(&session, &targets)?;
     let rows: Vec<Row> = targets
         .iter()

@@ -207,6 +207,7 @@ impl Asker {
                     }])
                 })
             }),
+            facts: None,
             states: None,
         }))
     }

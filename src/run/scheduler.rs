@@ -238,6 +238,12 @@ pub fn run(
             .store
             .register_project(&scheduler.session.project.root);
     }
+    for text in scheduler.session.plan.warnings.clone() {
+        scheduler.say(Event::Warning {
+            instance: None,
+            text,
+        });
+    }
     if let Some(text) = journal_problem {
         scheduler.say(Event::Warning {
             instance: None,

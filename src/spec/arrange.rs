@@ -53,7 +53,7 @@ pub fn arrange(
     }
     let mut outer: Vec<Vec<usize>> = vec![Vec::new(); table.order.len()];
     let mut within: Vec<Vec<usize>> = vec![Vec::new(); table.stages.len()];
-    let mut first_link: HashMap<(usize, usize), Span> = HashMap::new();
+    let mut first_link: HashMap<(usize, usize), (Span, Option<String>)> = HashMap::new();
     for (stage, list) in needs.iter().enumerate() {
         let home = table.stages[stage].home;
         let mut links = Vec::new();
@@ -64,14 +64,16 @@ pub fn arrange(
             let (from, to) = (unit_of[stage], unit_of[link.stage]);
             if from != to || home.is_none() {
                 outer[from].push(to);
-                first_link.entry((from, to)).or_insert(link.span);
+                first_link
+                    .entry((from, to))
+                    .or_insert_with(|| (link.span, link.as_file()));
             } else {
                 within[stage].push(link.stage);
             }
         }
     }
     let mut ok = true;
-    let mut cycle = |nodes: Vec<(String, Span)>, at: Option<Span>| {
+    let mut cycle = |nodes: Vec<(String, Span)>, at: Option<Span>, files: Vec<String>| {
         let names: Vec<&str> = nodes.iter().map(|(n, _)| n.as_str()).collect();
         let mut problem = Problem::new(
             at.unwrap_or(nodes[0].1),
@@ -83,6 +85,7 @@ pub fn arrange(
                 problem = problem.also(*span, format!("`{name}` is part of it"));
             }
         }
+        problem.help.extend(files);
         problems.push(
             problem.help("remove one of these needs, or make the circle a loop with `rounds`"),
         );
@@ -97,7 +100,11 @@ pub fn arrange(
             };
             cycle(
                 found.iter().map(named).collect(),
-                first_link.get(&(found[0], found[1])).copied(),
+                first_link.get(&(found[0], found[1])).map(|(span, _)| *span),
+                found
+                    .windows(2)
+                    .filter_map(|pair| first_link.get(&(pair[0], pair[1]))?.1.clone())
+                    .collect(),
             );
             Vec::new()
         }
@@ -124,6 +131,7 @@ pub fn arrange(
                         })
                         .collect(),
                     None,
+                    Vec::new(),
                 );
                 inner.push(Vec::new());
             }

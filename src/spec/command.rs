@@ -12,7 +12,7 @@ use super::document::{Data, Node};
 use super::model;
 use super::secrets;
 use super::surroundings::{self, Surroundings};
-use super::template::{Filled, Reference, Root, Step, scalar_text};
+use super::template::{Filled, Reference, Root, Step, Template, scalar_text};
 use super::values::Values;
 use super::work::{Preparing, overlap, templates};
 use crate::catalog::OutputSpec;
@@ -311,6 +311,17 @@ fn check_templates(
 }
 
 impl CommandWork {
+    /// All texts of it that are filled in for every instance.
+    pub fn templates(&self, f: &mut dyn FnMut(&Template, Span)) {
+        let env = self.env.iter().map(|(_, node)| node);
+        let outputs = self.outputs.iter().map(|(_, node)| node);
+        std::iter::once(&self.run)
+            .chain(env)
+            .chain(outputs)
+            .chain(self.surroundings.nodes())
+            .for_each(|node| templates(node, f));
+    }
+
     /// The outputs for a row.
     pub fn outputs(
         &mut self,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::diagnostic::{Problem, Span};
 use super::document::{Data, Key, Node};
+use super::elsewhere::{self, Meant};
 
 const RAW: &str = "repro::spec::Raw";
 
@@ -137,10 +138,16 @@ impl<'de, T: de::DeserializeOwned> Deserialize<'de> for Entries<T> {
                     ));
                 }
             }
-            _ => record(Problem::new(
-                node.span,
-                format!("expected a map of names, found {}", node.describe()),
-            )),
+            _ => {
+                let problem = Problem::new(
+                    node.span,
+                    format!("expected a map of names, found {}", node.describe()),
+                );
+                record(match &node.data {
+                    Data::Seq(items) => problem.help(named_entries("", items)),
+                    _ => problem,
+                });
+            }
         }
         Ok(Entries {
             span: node.span,
@@ -256,6 +263,12 @@ impl De<'_> {
             message: format!("expected {expected}, found {}", self.node.describe()),
             help: Vec::new(),
         };
+        let written = super::template::scalar_text(&self.node.data);
+        if let (Data::Number(_) | Data::Bool(_), Some(text)) = (&self.node.data, written)
+            && expected.to_string().starts_with("a text")
+        {
+            error.help.push(format!("put it in quotes: `\"{text}\"`"));
+        }
         if let Data::Template(_) = self.node.data {
             error.message = format!("{} cannot be used here", self.node.describe());
             error.help.push(
@@ -308,6 +321,7 @@ impl<'de> Deserializer<'de> for De<'_> {
             Data::Map(entries) => visitor.visit_map(Pairs {
                 entries: entries.iter(),
                 fields: None,
+                all: entries,
                 value: None,
             }),
         };
@@ -354,26 +368,36 @@ impl<'de> Deserializer<'de> for De<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        owner: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         let Data::Map(entries) = &self.node.data else {
             return Err(self.mismatch(&"a map"));
         };
-        for (key, _) in entries.iter() {
+        for (key, value) in entries.iter() {
             if !fields.contains(&&*key.name) {
-                let shown = fields.iter().copied();
-                record(
-                    Problem::new(key.span, format!("unknown field `{}`", key.name))
-                        .suggest(&key.name, shown),
-                );
+                let problem = Problem::new(key.span, format!("unknown field `{}`", key.name));
+                record(match elsewhere::meant(owner, &key.name) {
+                    Some(Meant::Field(ours)) => {
+                        let problem = problem.help(format!("did you mean `{ours}`?"));
+                        match &value.data {
+                            Data::Seq(items) if matches!(ours, "needs" | "outputs") => {
+                                problem.help(named_entries(ours, items))
+                            }
+                            _ => problem,
+                        }
+                    }
+                    Some(Meant::Hint(hint)) => problem.help(hint),
+                    None => problem.suggest(&key.name, fields.iter().copied()),
+                });
             }
         }
         visitor
             .visit_map(Pairs {
                 entries: entries.iter(),
-                fields: Some(fields),
+                fields: Some((owner, fields)),
+                all: entries,
                 value: None,
             })
             .map_err(|e| e.locate(self.node.span))
@@ -421,9 +445,32 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 
 struct Pairs<'a> {
     entries: std::slice::Iter<'a, (Key, Node)>,
-    /// Keys to skip are those that are not among them.
-    fields: Option<&'static [&'static str]>,
+    /// Keys to skip are those that are not among them, whose type is named.
+    fields: Option<(&'static str, &'static [&'static str])>,
+    all: &'a [(Key, Node)],
     value: Option<&'a Node>,
+}
+
+impl Pairs<'_> {
+    /// The field a key stands for. One that another tool has stands for ours, so that what follows from its absence is not said too.
+    fn field<'k>(&self, key: &'k Key, value: &Node) -> Option<&'k str> {
+        let Some((owner, fields)) = self.fields else {
+            return Some(&key.name);
+        };
+        if fields.contains(&&*key.name) {
+            return Some(&key.name);
+        }
+        let Some(Meant::Field(ours)) = elsewhere::meant(owner, &key.name) else {
+            return None;
+        };
+        let free = !self.all.iter().any(|(other, _)| *other.name == *ours);
+        let fits = match ours {
+            "run" => value.as_str().is_some() || matches!(value.data, Data::Template(_)),
+            "needs" | "outputs" => matches!(value.data, Data::Map(_)),
+            _ => false,
+        };
+        (free && fits).then_some(ours)
+    }
 }
 
 impl<'de> MapAccess<'de> for Pairs<'_> {
@@ -433,14 +480,11 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
-        for (key, value) in self.entries.by_ref() {
-            if self
-                .fields
-                .is_none_or(|fields| fields.contains(&&*key.name))
-            {
+        while let Some((key, value)) = self.entries.next() {
+            if let Some(field) = self.field(key, value) {
                 self.value = Some(value);
                 return seed
-                    .deserialize((&*key.name).into_deserializer())
+                    .deserialize(field.into_deserializer())
                     .map(Some)
                     .map_err(|e: Error| e.locate(key.span));
             }
@@ -455,6 +499,38 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
                 .map_err(|e| e.locate(node.span)),
             None => Err(de::Error::custom("a value without its key")),
         }
+    }
+}
+
+/// How a list of paths is written as a map of names.
+fn named_entries(field: &str, items: &[Node]) -> String {
+    let shown = items.iter().take(2).filter_map(Node::as_str).map(|text| {
+        let file = text.rsplit('/').next().unwrap_or(text);
+        let stem = file.split('.').next().unwrap_or(file);
+        let name: String = stem
+            .chars()
+            .map(|c| {
+                if c.is_alphanumeric() || c == '_' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        match field {
+            "needs" => format!("{name}: {{file: {text}}}"),
+            "outputs" => format!("{name}: {text}"),
+            _ => format!("{name}: ..."),
+        }
+    });
+    let shown: Vec<String> = shown.collect();
+    match (field, shown.is_empty()) {
+        (_, true) => "every entry has a name: `{NAME: ...}`".to_owned(),
+        ("", false) => format!("every entry has a name: `{{{}}}`", shown.join(", ")),
+        (field, false) => format!(
+            "every entry has a name: `{field}: {{{}}}`",
+            shown.join(", ")
+        ),
     }
 }
 

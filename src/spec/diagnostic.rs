@@ -3,6 +3,7 @@
 //! A problem knows a span and says what is wrong and what would be right; the field path and the line are found from the
 //! document when it is shown. Knows nothing of what a pipeline means.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -196,6 +197,19 @@ pub struct Problem {
     pub also: Vec<(Span, String)>,
     /// What would be right.
     pub help: Vec<String>,
+    /// The instances it was found in, where the place alone does not say.
+    pub found_in: Option<FoundIn>,
+}
+
+/// Which instances of a stage a problem was found in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundIn {
+    /// The first.
+    pub first: Arc<str>,
+    /// How many.
+    pub count: u32,
+    /// How many the stage has.
+    pub of: u32,
 }
 
 impl Problem {
@@ -207,7 +221,18 @@ impl Problem {
             label: None,
             also: Vec::new(),
             help: Vec::new(),
+            found_in: None,
         }
+    }
+
+    /// Says in which instances it was found.
+    pub fn found_in(mut self, first: &Arc<str>, count: u32, of: usize) -> Problem {
+        self.found_in = (of > 1).then(|| FoundIn {
+            first: first.clone(),
+            count,
+            of: u32::try_from(of).unwrap_or(u32::MAX),
+        });
+        self
     }
 
     /// Adds a few words at the caret.
@@ -279,6 +304,7 @@ pub struct Report {
     /// All texts read so far.
     pub sources: Vec<Source>,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
 }
 
 impl Report {
@@ -296,6 +322,31 @@ impl Report {
     /// Adds problems.
     pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
         self.problems.extend(problems);
+    }
+
+    /// Adds what is hardly meant and not wrong.
+    pub fn warn(&mut self, warnings: impl IntoIterator<Item = Problem>) {
+        self.warnings.extend(warnings);
+    }
+
+    /// All warnings, in file order, one line each.
+    pub fn warnings(&mut self) -> Vec<String> {
+        let warnings = settled(std::mem::take(&mut self.warnings));
+        let line = |w: Problem| {
+            let source = &self.sources[w.span.source as usize];
+            let Place { file, line, column } = source.place(w.span.start);
+            let mut text = format!("{file}:{line}:{column}: ");
+            let path = source.path(w.span);
+            if !path.is_empty() {
+                text.push_str(&format!("{path}: "));
+            }
+            text.push_str(&w.message);
+            for more in w.label.iter().chain(&w.help) {
+                text.push_str(&format!("; {more}"));
+            }
+            printable(&text)
+        };
+        warnings.into_iter().map(line).collect()
     }
 
     /// Nothing is wrong so far.
@@ -317,14 +368,58 @@ impl Report {
     pub fn finish(mut self) -> Diagnostics {
         self.problems
             .retain(|p| !p.message.contains(super::document::FOLLOWS));
-        self.problems
-            .sort_by(|a, b| a.span.cmp(&b.span).then_with(|| a.message.cmp(&b.message)));
-        self.problems.dedup();
         Diagnostics {
             sources: self.sources,
-            problems: self.problems,
+            problems: settled(self.problems),
         }
     }
+}
+
+/// In file order, each once. What is wrong with many instances in the same way is said of the first, with their number.
+fn settled(mut problems: Vec<Problem>) -> Vec<Problem> {
+    // What was found in instances stays in their order.
+    let order = |p: &Problem| match p.found_in {
+        Some(_) => String::new(),
+        None => p.message.clone(),
+    };
+    problems.sort_by(|a, b| a.span.cmp(&b.span).then_with(|| order(a).cmp(&order(b))));
+    problems.dedup();
+    // Numbers are what differs between instances.
+    let class = |p: &Problem| -> String {
+        p.message
+            .chars()
+            .filter(|c| !matches!(c, '0'..='9' | '-' | '.'))
+            .collect()
+    };
+    let mut kept: Vec<Problem> = Vec::with_capacity(problems.len());
+    let mut known: HashMap<(Span, String), usize> = HashMap::new();
+    for problem in problems {
+        let Some(found) = problem.found_in.clone() else {
+            kept.push(problem);
+            continue;
+        };
+        match known.get(&(problem.span, class(&problem))) {
+            Some(&at) => {
+                if let Some(first) = &mut kept[at].found_in {
+                    first.count = first.count.saturating_add(found.count).min(first.of);
+                }
+            }
+            None => {
+                known.insert((problem.span, class(&problem)), kept.len());
+                kept.push(problem);
+            }
+        }
+    }
+    for problem in &mut kept {
+        if let (None, Some(FoundIn { first, count, of })) = (&problem.label, &problem.found_in) {
+            problem.label = Some(match count {
+                1 => format!("in `{first}`"),
+                n if n == of => format!("in all {of} instances, such as `{first}`"),
+                n => format!("in `{first}` and {} more of {of} instances", n - 1),
+            });
+        }
+    }
+    kept
 }
 
 impl Diagnostics {
@@ -347,52 +442,19 @@ impl Diagnostics {
         };
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         let mut text = String::new();
-        let told = self.told_once();
-        for (problem, more) in told.iter().take(SHOWN) {
-            text.push_str(&self.render_one(&renderer, problem, *more));
+        for problem in self.problems.iter().take(SHOWN) {
+            text.push_str(&self.render_one(&renderer, problem));
             text.push_str("\n\n");
         }
-        if told.len() > SHOWN {
-            text.push_str(&format!("... and {} more\n", told.len() - SHOWN));
+        if self.problems.len() > SHOWN {
+            text.push_str(&format!("... and {} more\n", self.problems.len() - SHOWN));
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
         text
     }
 
-    /// One wrong parameter is wrong in every instance of a matrix: told once for each place, with the number of the others. Numbers in a
-    /// message may differ, as the instances do.
-    fn told_once(&self) -> Vec<(&Problem, usize)> {
-        let skeleton = |text: &str| -> String {
-            let is_figure = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+');
-            text.chars().filter(|c| !is_figure(*c)).collect()
-        };
-        let mut at = std::collections::HashMap::new();
-        let mut told: Vec<(&Problem, usize)> = Vec::new();
-        for problem in &self.problems {
-            let span = problem.span;
-            let key = (
-                span.source,
-                span.start,
-                span.end,
-                skeleton(&problem.message),
-            );
-            // Without a label it is about the file, not about one instance of many.
-            match at.get(&key).filter(|_| problem.label.is_some()) {
-                Some(i) => {
-                    let first: &mut (&Problem, usize) = &mut told[*i];
-                    first.1 += 1;
-                }
-                None => {
-                    at.insert(key, told.len());
-                    told.push((problem, 0));
-                }
-            }
-        }
-        told
-    }
-
-    fn render_one(&self, renderer: &Renderer, problem: &Problem, more: usize) -> String {
+    fn render_one(&self, renderer: &Renderer, problem: &Problem) -> String {
         let source = &self.sources[problem.span.source as usize];
         let path = source.path(problem.span);
         let title = if path.is_empty() {
@@ -431,11 +493,6 @@ impl Diagnostics {
         ));
         for (span, label) in &problem.also {
             group = group.element(window(*span, AnnotationKind::Context, Some(label)));
-        }
-        if more > 0 {
-            let instances = if more == 1 { "instance" } else { "instances" };
-            group =
-                group.element(Level::NOTE.message(format!("so it is in {more} more {instances}")));
         }
         for help in &problem.help {
             group = group.element(Level::HELP.message(printable(help)));

@@ -30,6 +30,18 @@ pub struct Making {
     /// Placed paths by part of a need and producer (gathers) or file name.
     pub gathered: HashMap<(usize, usize, u32, u32), RelPath>,
     pub single: HashMap<(usize, usize, Arc<str>), RelPath>,
+    /// How many instances it has.
+    pub rows: usize,
+    /// What its kind found out, by parameters and facts of inputs.
+    pub found: super::facts::Memory,
+}
+
+/// Everything that was made.
+pub struct Expanded {
+    pub instances: Vec<Instance>,
+    pub claims: Vec<Claim>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
 }
 
 /// Makes instances in order.
@@ -42,7 +54,10 @@ pub struct Expander<'a, 't> {
     pub broken: Vec<bool>,
     pub reported: HashSet<(Span, &'static str)>,
     pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
     pub none: Axes,
+    /// What is known of the outputs of every instance.
+    pub facts: Vec<super::facts::Outputs>,
 }
 
 impl<'a, 't> Expander<'a, 't> {
@@ -58,7 +73,9 @@ impl<'a, 't> Expander<'a, 't> {
             broken: Vec::with_capacity(total),
             reported: HashSet::new(),
             problems: Vec::new(),
+            warnings: Vec::new(),
             none: Arc::from([]),
+            facts: Vec::with_capacity(total),
         }
     }
 
@@ -71,7 +88,7 @@ impl<'a, 't> Expander<'a, 't> {
         claims: Vec<ClaimDef>,
         catalog: &Catalog,
         place: &dyn Fn(Span) -> Place,
-    ) -> (Vec<Instance>, Vec<Claim>, Vec<Problem>) {
+    ) -> Expanded {
         let table = self.table;
         let mut makings: Vec<Making> = needs
             .into_iter()
@@ -89,8 +106,11 @@ impl<'a, 't> Expander<'a, 't> {
                 key: stage.key,
                 gathered: HashMap::new(),
                 single: HashMap::new(),
+                rows: stage.rows.rows.len(),
+                found: Default::default(),
             })
             .collect();
+        super::idle::warn(table, &makings, self.tying.values, &mut self.warnings);
         for unit in std::mem::take(&mut self.order.units) {
             match unit {
                 Named::Stage(s) => {
@@ -115,6 +135,9 @@ impl<'a, 't> Expander<'a, 't> {
                     }
                 }
             }
+        }
+        for making in &mut makings {
+            self.tell_wrong_parameters(making);
         }
         let mut made = Vec::new();
         for claim in claims {
@@ -144,6 +167,8 @@ impl<'a, 't> Expander<'a, 't> {
                 key: claim.key,
                 gathered: HashMap::new(),
                 single: HashMap::new(),
+                rows: 1,
+                found: Default::default(),
             };
             made.push(Claim {
                 name: claim.name,
@@ -152,8 +177,64 @@ impl<'a, 't> Expander<'a, 't> {
             });
             self.make(&mut making, &[]);
             self.check_tables(&making, catalog.table_endings);
+            self.tell_wrong_parameters(&mut making);
+            self.sides_differ(&making);
         }
-        (self.instances, made, self.problems)
+        Expanded {
+            instances: self.instances,
+            claims: made,
+            problems: self.problems,
+            warnings: self.warnings,
+        }
+    }
+
+    fn tell_wrong_parameters(&mut self, making: &mut Making) {
+        if let Work::Kind(kind) = &mut making.work {
+            self.problems.extend(kind.problems(making.rows));
+        }
+    }
+
+    /// A claim that compares results with themselves can never be decided.
+    fn sides_differ(&mut self, making: &Making) {
+        let Some(claim) = self.instances.last() else {
+            return;
+        };
+        let [a, b] = claim.needs.as_slice() else {
+            return;
+        };
+        let sources = |need: &Need| -> HashSet<(u32, u32)> {
+            let outputs = need.items.iter().filter_map(|item| match item.source {
+                plan::Source::Output { instance, output } => Some((instance.0, output)),
+                _ => None,
+            });
+            outputs.collect()
+        };
+        let (one, other) = (sources(a), sources(b));
+        let span = |name: &str| {
+            let need = making.needs.iter().find(|n| *n.name == *name)?;
+            Some(need.items.first()?.span)
+        };
+        let (Some(first), Some(second)) = (span(&a.name), span(&b.name)) else {
+            return;
+        };
+        let both = one.intersection(&other).count();
+        if one == other && !one.is_empty() {
+            self.problems.push(
+                Problem::new(second, "both sides of this claim are the same results")
+                    .also(first, "the other side")
+                    .help("compare two stages, or two groups of instances: `train[lr=0.1,*]`"),
+            );
+        } else if both > 0 {
+            let noun = if both == 1 {
+                "result is"
+            } else {
+                "results are"
+            };
+            self.warnings.push(
+                Problem::new(second, format!("{both} {noun} on both sides of this claim"))
+                    .help("what is compared with itself tells nothing"),
+            );
+        }
     }
 
     /// The newest instance reads tables: an output whose name says that it is something else is told before anything runs.
@@ -232,6 +313,11 @@ impl<'a, 't> Expander<'a, 't> {
                 Arc::from([]),
             )
         });
+        let facts = match broken {
+            true => super::facts::nothing(),
+            false => self.find_out(making, &id, &work, &needs, &outputs),
+        };
+        self.facts.push(facts);
         self.axes.push(axes.clone());
         self.broken.push(broken);
         self.instances.push(Instance {
@@ -314,7 +400,7 @@ impl<'a, 't> Expander<'a, 't> {
                         ok = false;
                     }
                 }
-                let params = kind.params(id, row, &names, consumer, values, &mut self.problems)?;
+                let params = kind.params(id, row, &names, consumer, values)?;
                 (
                     plan::Work::Kind {
                         kind: kind_spec,

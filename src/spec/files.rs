@@ -16,6 +16,8 @@ pub struct Document {
     pub source: u32,
     /// Its tree: a map.
     pub root: Node,
+    /// The directory it lies in: what it names is relative to that.
+    pub dir: PathBuf,
 }
 
 /// Reads a file and everything it includes, depth first; the file itself comes first.
@@ -117,7 +119,12 @@ impl Reader<'_> {
         }
         self.report.sources[source as usize].root = Some(node.clone());
         let include = node.get("include").cloned();
-        self.documents.push(Document { source, root: node });
+        let dir = file.parent().unwrap_or(Path::new("")).to_owned();
+        self.documents.push(Document {
+            source,
+            root: node,
+            dir,
+        });
         self.active.push((identity, name));
         if let Some(include) = include {
             let (paths, problems) = decode::decode::<Option<Vec<decode::Field<String>>>>(&include);
@@ -138,7 +145,7 @@ fn empty(source: u32) -> Problem {
         .help("begin with `version: 1` and `stages:`; `repro init` writes an example")
 }
 
-fn read_text(file: &Path) -> Result<String, String> {
+pub fn read_text(file: &Path) -> Result<String, String> {
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         _ => e.to_string(),

@@ -216,8 +216,14 @@ impl Expander<'_, '_> {
                     .iter()
                     .position(|o| o.name == *name)
                     .ok_or_else(|| {
-                        Problem::new(link.span, format!("`{}` has no output `{name}`", made.id))
-                            .suggest(name, made.outputs.iter().map(|o| &*o.name))
+                        let problem = Problem::new(
+                            link.span,
+                            format!("`{}` has no output `{name}`", made.id),
+                        );
+                        match link.as_file() {
+                            Some(help) => problem.help(help),
+                            None => problem.suggest(name, made.outputs.iter().map(|o| &*o.name)),
+                        }
                     }),
                 None if made.outputs.len() == 1 => Ok(0),
                 None => Err(Problem::new(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::axis::{list, scalar};
 use super::decode::check_name;
-use super::diagnostic::Problem;
+use super::diagnostic::{Problem, Span};
 use super::document::{Data, Key, Node};
 use super::values::{ABSENT, Values};
 
@@ -24,6 +24,8 @@ type Group = Vec<Vec<u32>>;
 pub struct Rows {
     /// The axes, as declared.
     pub axes: Vec<Arc<str>>,
+    /// Where each is written; the round of a loop is not.
+    pub places: Vec<Option<Span>>,
     /// One value number, or [`ABSENT`], per axis.
     pub rows: Vec<Box<[u32]>>,
 }
@@ -33,6 +35,7 @@ impl Rows {
     pub fn single() -> Rows {
         Rows {
             axes: Vec::new(),
+            places: Vec::new(),
             rows: vec![Box::default()],
         }
     }
@@ -172,6 +175,7 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
         }
     }
     Some(Rows {
+        places: axes.iter().map(|a| Some(a.span)).collect(),
         axes: axes.into_iter().map(|a| a.name).collect(),
         rows: rows.into_iter().map(Vec::into_boxed_slice).collect(),
     })

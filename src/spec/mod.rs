@@ -20,15 +20,19 @@ mod consumer;
 mod decode;
 mod diagnostic;
 mod document;
+mod elsewhere;
 mod expand;
+mod facts;
 mod files;
 mod globs;
+mod idle;
 mod inputs;
 mod matrix;
 pub mod model;
 mod needs;
 mod order;
 mod outside;
+mod params;
 mod policy;
 mod refs;
 mod scalar;
@@ -98,7 +102,8 @@ fn read(
     external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>,
     report: &mut Report,
 ) -> Option<Plan> {
-    let (mut documents, files) = files::read_all(options.file, options.root, report);
+    let (mut documents, mut files) = files::read_all(options.file, options.root, report);
+    params::read_all(&mut documents, options.root, &mut files, report);
     let settings = settings::settle(&mut documents, &options.profile, &options.set, report);
     if documents.is_empty() {
         return None;
@@ -159,6 +164,7 @@ fn read(
         salt,
         mirrors: mirrors.unwrap_or(own_mirrors),
         files,
+        warnings: report.warnings(),
     })
 }
 
@@ -251,6 +257,7 @@ fn expand_all(
     mut problems: Vec<Problem>,
 ) -> Option<Expanded> {
     let mut made = None;
+    let mut warnings = Vec::new();
     {
         let shared: &Report = report;
         let narrow = |span: Span, needle: &str| shared.narrow(span, needle);
@@ -313,7 +320,12 @@ fn expand_all(
             .collect();
         if let Some(order) = arrange::arrange(table, &needs, &mut problems) {
             let places: Vec<Place> = table.stages.iter().map(|s| shared.place(s.key)).collect();
-            let (instances, claims, found) = expand::Expander::new(tying, table, order).run(
+            let expand::Expanded {
+                instances,
+                claims,
+                problems: found,
+                warnings: said,
+            } = expand::Expander::new(tying, table, order).run(
                 needs,
                 works,
                 &places,
@@ -322,9 +334,11 @@ fn expand_all(
                 &|span| shared.place(span),
             );
             problems.extend(found);
+            warnings = said;
             made = Some((instances, claims));
         }
     }
     report.extend(problems);
+    report.warn(warnings);
     made
 }

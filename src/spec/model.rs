@@ -50,8 +50,8 @@ pub struct File {
     pub description: Option<Field<String>>,
     /// A text that is part of every key: changing it disowns every earlier result.
     pub salt: Option<Field<String>>,
-    /// Values to refer to with `${vars.name}`. They may refer to each other and to `${env.NAME}`.
-    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
+    /// Values to refer to with `${vars.name}`. They may refer to each other and to `${env.NAME}`. `{file: params.yaml}` reads them from a file, a list from several, the later ones on top.
+    #[schemars(with = "Option<VarsText>")]
     pub vars: Option<Raw>,
     /// Sets of overrides, chosen with `--profile NAME`. Maps are merged key by key; a map of one key (a choice) replaces a map of another.
     pub profiles: Option<Entries<Profile>>,
@@ -71,8 +71,8 @@ pub struct File {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Values that replace those of `vars`.
-    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
+    /// Values that replace those of `vars`; also from a file.
+    #[schemars(with = "Option<VarsText>")]
     pub vars: Option<Raw>,
     /// Mirrors that replace those of the file.
     pub mirrors: Option<Field<Vec<Field<String>>>>,
@@ -235,6 +235,16 @@ pub struct Claim {
 }
 
 // The types below describe, for the schema, what is written as texts or in several forms; the modules that read them decide.
+
+/// Variables, or where they are read.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum VarsText {
+    /// Values by name; or `{file: params.yaml}` alone.
+    Values(BTreeMap<String, serde_json::Value>),
+    /// Files (`{file: params.yaml}`) and maps of values, the later ones on top.
+    Parts(Vec<BTreeMap<String, serde_json::Value>>),
+}
 
 /// An input: an output of another stage, a file, a directory, a list of these, or a map of groups.
 #[derive(JsonSchema)]

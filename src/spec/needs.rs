@@ -227,21 +227,47 @@ impl Tying<'_> {
         round: Round,
         gather: bool,
     ) -> Result<Target, Problem> {
+        // A name such as `train.py` reads like an output, and may be a file.
+        let is_file =
+            text.contains('.') && !text.contains(['[', '/']) && self.root.join(text).is_file();
+        let as_file = |problem: Problem| match is_file {
+            true => problem.help(format!(
+                "the file of the project is written `{{file: {text}}}`"
+            )),
+            false => problem,
+        };
         let selector = refs::parse(text, span)?;
-        Ok(
-            match self.links.tie(
-                &selector,
-                span,
-                consumer.stage,
-                round,
-                gather,
-                self.table,
-                self.values,
-            )? {
-                Some(link) => Target::Link(link),
-                None => Target::Broken,
-            },
-        )
+        let tied = self.links.tie(
+            &selector,
+            span,
+            consumer.stage,
+            round,
+            gather,
+            self.table,
+            self.values,
+        );
+        let Some(mut link) = tied.map_err(as_file)? else {
+            return Ok(Target::Broken);
+        };
+        if is_file {
+            let producer = &self.table.stages[link.stage];
+            let outputs = producer.model.as_ref().and_then(|m| m.outputs.as_ref());
+            let known = |name: &Arc<str>| {
+                outputs.is_none_or(|o| o.list.iter().any(|(key, _)| key.name == *name))
+            };
+            if consumer.stage == Some(link.stage) || !link.output.as_ref().is_some_and(known) {
+                let output = link.output.as_deref().unwrap_or_default();
+                return Err(as_file(Problem::new(
+                    span,
+                    format!(
+                        "`{text}` is read as the output `{output}` of the stage `{}`",
+                        producer.name
+                    ),
+                )));
+            }
+            link.file = Some(text.into());
+        }
+        Ok(Target::Link(link))
     }
 
     fn template(

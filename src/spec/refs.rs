@@ -172,10 +172,30 @@ pub struct Link {
     pub member: Vec<(String, Value)>,
     /// Where the reference is written.
     pub span: Span,
+    /// The reference, where the project has a file of that name: it may be what is meant.
+    pub file: Option<Arc<str>>,
     keys: Vec<(usize, From)>,
     /// Axes of the producer that nothing decides.
     free: Vec<usize>,
     index: usize,
+}
+
+impl Link {
+    /// What to write if a file is meant.
+    pub fn as_file(&self) -> Option<String> {
+        let file = self.file.as_ref()?;
+        Some(format!(
+            "the file of the project is written `{{file: {file}}}`"
+        ))
+    }
+
+    /// The axes of the consumer that decide which instance is meant.
+    pub fn reads(&self) -> impl Iterator<Item = usize> + '_ {
+        self.keys.iter().filter_map(|(_, from)| match *from {
+            From::Fixed(_) => None,
+            From::Consumer(at) | From::PreviousRound(at) => Some(at),
+        })
+    }
 }
 
 type Index = HashMap<Box<[u32]>, Vec<u32>>;
@@ -334,6 +354,7 @@ impl Links {
                 })
                 .collect(),
             span,
+            file: None,
             keys,
             free,
             index,

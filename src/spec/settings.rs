@@ -135,7 +135,7 @@ fn unknown_var(span: Span, name: &str, vars: &[(Key, Node)]) -> Problem {
 
 /// Maps are merged key by key; anything else is replaced. Choices are maps of one key, so a map of one key replaces a map of one
 /// other key instead of making a choice of two.
-fn merge(base: &Node, over: &Node) -> Node {
+pub fn merge(base: &Node, over: &Node) -> Node {
     let (Data::Map(old), Data::Map(new)) = (&base.data, &over.data) else {
         return over.clone();
     };

@@ -43,6 +43,13 @@ pub struct Written {
     manifest: Option<Node>,
 }
 
+impl Written {
+    /// All texts of it that may be filled in for every instance.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.paths.iter().chain(&self.manifest)
+    }
+}
+
 /// A file or directory, and where a command finds it.
 #[derive(Clone, Debug)]
 pub struct Found {

@@ -353,6 +353,7 @@ fn unroll(
         .chain(["round".into()])
         .chain(own.axes.iter().cloned())
         .collect();
+    let places = [&*outer.places, &[None], &*own.places].concat();
     let mut rows = Vec::new();
     for round in 0..count {
         let id = values.id(&Given::plain(round.into()));
@@ -364,5 +365,5 @@ fn unroll(
             );
         }
     }
-    (Some(Rows { axes, rows }), clash)
+    (Some(Rows { axes, places, rows }), clash)
 }

@@ -158,6 +158,13 @@ fn caches(
 }
 
 impl Surroundings {
+    /// All texts of them that are filled in for every instance.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.environments
+            .iter()
+            .flat_map(|e| e.lock.iter().chain(&e.place))
+    }
+
     /// The environments of a row.
     pub fn environments(
         &self,

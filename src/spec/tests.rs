@@ -96,6 +96,7 @@ fn kind(
                 outputs: outputs(made),
             })
         }),
+        facts: None,
         states: None,
     })
 }

@@ -97,8 +97,17 @@ pub struct KindWork {
     /// Where a problem of no field is shown.
     uses: Span,
     /// Axes its parameters read.
-    axes: Vec<usize>,
-    checked: HashMap<(Vec<u32>, Vec<String>), Option<Params>>,
+    pub axes: Vec<usize>,
+    /// Parameters, or the position of what is wrong with them.
+    checked: HashMap<(Vec<u32>, Vec<String>), Result<Params, usize>>,
+    wrong: Vec<Wrong>,
+}
+
+/// What is wrong with the parameters of some instances.
+struct Wrong {
+    problems: Vec<Problem>,
+    first: Arc<str>,
+    instances: u32,
 }
 
 /// Checked parameters and the outputs they lead to.
@@ -256,37 +265,62 @@ impl KindWork {
             uses,
             axes,
             checked: HashMap::new(),
+            wrong: Vec::new(),
         })
     }
 
-    /// The parameters for a row, checked; the same values are checked once.
+    /// The parameters for a row, checked; the same values are checked once. What is wrong is kept for [`KindWork::problems`].
     pub fn params(
         &mut self,
-        id: &str,
+        id: &Arc<str>,
         row: &[u32],
         names: &[String],
         consumer: &Consumer,
         values: &Values,
-        problems: &mut Vec<Problem>,
     ) -> Option<Params> {
         let key = (
             self.axes.iter().map(|&at| row[at]).collect::<Vec<u32>>(),
             names.to_vec(),
         );
-        if let Some(known) = self.checked.get(&key) {
-            return known.clone();
+        match self.checked.get(&key) {
+            Some(Ok(params)) => return Some(params.clone()),
+            Some(&Err(at)) => {
+                self.wrong[at].instances += 1;
+                return None;
+            }
+            None => {}
         }
-        let made = self
-            .check(id, row, names, consumer, values)
-            .map_err(|found| problems.extend(found))
-            .ok();
+        let made = self.check(row, names, consumer, values);
+        let made = made.map_err(|problems| {
+            self.wrong.push(Wrong {
+                problems,
+                first: id.clone(),
+                instances: 1,
+            });
+            self.wrong.len() - 1
+        });
         self.checked.insert(key, made.clone());
-        made
+        made.ok()
+    }
+
+    /// What was wrong with parameters, with the instances it was wrong for, of so many that there are.
+    pub fn problems(&mut self, of: usize) -> impl Iterator<Item = Problem> + '_ {
+        std::mem::take(&mut self.wrong)
+            .into_iter()
+            .flat_map(move |wrong| {
+                let Wrong {
+                    problems,
+                    first,
+                    instances,
+                } = wrong;
+                problems
+                    .into_iter()
+                    .map(move |p| p.found_in(&first, instances, of))
+            })
     }
 
     fn check(
         &self,
-        id: &str,
         row: &[u32],
         names: &[String],
         consumer: &Consumer,
@@ -311,10 +345,7 @@ impl KindWork {
             } else {
                 found
             };
-            found
-                .into_iter()
-                .map(|p| self.place(p, id))
-                .collect::<Vec<_>>()
+            found.into_iter().map(|p| self.place(p)).collect::<Vec<_>>()
         })?;
         let mut outputs = checked.outputs;
         outputs.sort_by(|a, b| a.name.cmp(&b.name));
@@ -334,7 +365,7 @@ impl KindWork {
     }
 
     /// Finds the node that a problem of the kind is about.
-    fn place(&self, problem: ParamProblem, id: &str) -> Problem {
+    pub fn place(&self, problem: ParamProblem) -> Problem {
         let mut node = &self.with;
         let mut span = self.uses;
         let mut missing: Vec<&str> = Vec::new();
@@ -374,10 +405,17 @@ impl KindWork {
             message = format!("`{}`: {message}", missing.join("."));
         }
         let mut placed = Problem::new(span, message);
-        placed.help.extend(problem.hint);
-        if !self.axes.is_empty() {
-            placed.label = Some(format!("in `{id}`"));
-        }
+        // As it was written: `3.10` is to become `"3.10"`.
+        let written = match &node.data {
+            Data::Number(n) if missing.is_empty() => n.form.as_deref(),
+            _ => None,
+        };
+        placed.help.extend(match (problem.hint, written) {
+            (Some(hint), Some(form)) if hint.starts_with("put it in quotes") => {
+                Some(format!("put it in quotes: `\"{form}\"`"))
+            }
+            (hint, _) => hint,
+        });
         placed
     }
 }

@@ -3,12 +3,15 @@
 //! Serde stops at the first error. Here the offending field is taken out (or given the name it most likely should have
 //! had) and parsing starts again, so that a user sees all mistakes at once. Knows no particular kind.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 use serde_path_to_error::Segment;
 
 use crate::kind::{Checked, Kind, ParamProblem};
+
+mod words;
 
 /// After this many problems the rest is not looked for.
 const PROBLEMS_MAX: usize = 50;
@@ -37,7 +40,9 @@ pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<Par
 
 /// Typed parameters, where the value could be understood, and everything wrong with it. Parameters come beside problems
 /// when all problems are misnamed fields, so that the fields that are right can be validated too.
-pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<ParamProblem>) {
+pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
+    with: &Value,
+) -> (Option<T>, Vec<ParamProblem>) {
     let mut value = if with.is_null() {
         Value::Object(Default::default())
     } else {
@@ -59,6 +64,8 @@ pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<Pa
     let mut removed: BTreeSet<Vec<String>> = BTreeSet::new();
     // Where a field was given its likely name: (parent, likely name, name in the file).
     let mut renamed: Vec<(Vec<String>, String, String)> = Vec::new();
+    // Made when it is first needed: most parameters are right.
+    let schema = LazyCell::new(|| schemars::schema_for!(T).to_value());
     while problems.len() < PROBLEMS_MAX {
         let error = match serde_path_to_error::deserialize::<_, T>(&value) {
             Ok(params) => return (removed.is_empty().then_some(params), problems),
@@ -79,7 +86,11 @@ pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<Pa
                 problems.push(ParamProblem {
                     path: in_file(path.clone(), &renamed),
                     message: format!("unknown field `{name}`"),
-                    hint: hint(likely.as_deref(), &expected, "fields"),
+                    hint: match &likely {
+                        Some(_) => hint(likely.as_deref(), &expected, "fields"),
+                        None => words::deeper(&schema, &parent, &name)
+                            .or_else(|| hint(None, &expected, "fields")),
+                    },
                 });
                 let free = likely
                     .filter(|l| !present(&mut value, l) && !removed.contains(&child(&parent, l)));
@@ -118,12 +129,19 @@ pub fn parse<T: serde::de::DeserializeOwned>(with: &Value) -> (Option<T>, Vec<Pa
                             path.pop();
                         }
                         let likely = nearest(&name, &expected);
+                        let is_alone = at(&mut value, &path).is_some_and(|v| v.is_string());
+                        let written = likely
+                            .filter(|_| is_alone)
+                            .and_then(|likely| words::spelled_out(&schema, &path, likely));
                         (
                             format!("unknown choice `{name}`"),
-                            hint(likely, &expected, "choices"),
+                            match written {
+                                Some(written) => Some(format!("write `{written}`")),
+                                None => hint(likely, &expected, "choices"),
+                            },
                         )
                     }
-                    _ => (text.clone(), None),
+                    _ => words::refused(&schema, &mut value, &mut path, &text),
                 };
                 // Where something was taken out of here, what is wrong now may be the consequence.
                 if !removed.iter().any(|r| r.starts_with(&path)) {

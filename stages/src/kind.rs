@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::facts::{Findings, Known};
 use crate::job::{Event, Job, JobInput};
 
 /// A kind of stage.
@@ -48,6 +49,11 @@ pub trait Kind {
         Err(format!(
             "nothing can be picked from `{output}`; axes stand behind the stage: `stage[axis=value].{output}`"
         ))
+    }
+    /// What is known of the outputs before anything runs, and what cannot work: it follows from the parameters and from what is known of
+    /// the inputs. A kind that says nothing leaves its outputs unknown.
+    fn facts(_params: &Self::Params, _known: &Known) -> Findings {
+        Findings::default()
     }
     /// The resumable states on the way to the result, longest first.
     fn states(_params: &Self::Params) -> Vec<StatePoint> {
@@ -201,6 +207,8 @@ pub struct KindInfo {
     pub check: fn(&Value, &[String]) -> Result<Checked, Vec<ParamProblem>>,
     /// See [`Kind::member`]; takes [`Checked::params`].
     pub member: fn(&Value, &str, &[(String, Value)]) -> Result<String, String>,
+    /// See [`Kind::facts`]; takes [`Checked::params`].
+    pub facts: fn(&Value, &Known) -> Findings,
     /// See [`Kind::states`]; takes [`Checked::params`].
     pub states: fn(&Value) -> Vec<StatePoint>,
     /// Runs a job.
@@ -222,6 +230,10 @@ impl KindInfo {
             member: |params, output, picks| {
                 let params = serde_json::from_value(params.clone()).map_err(|e| e.to_string())?;
                 K::member(&params, output, picks)
+            },
+            facts: |params, known| {
+                serde_json::from_value(params.clone())
+                    .map_or_else(|_| Findings::default(), |p| K::facts(&p, known))
             },
             // What cannot be parsed here has no states; `run` says what is wrong with it.
             states: |params| {

@@ -22,6 +22,7 @@ pub mod nn;
 pub mod training;
 
 pub mod check;
+pub mod facts;
 pub mod job;
 pub mod kind;
 pub mod kinds;

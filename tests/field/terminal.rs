@@ -286,5 +286,5 @@ fn case_27_one_wrong_parameter_is_told_once() {
         "{}",
         said.err
     );
-    assert!(said.err.contains("in 49 more instances"), "{}", said.err);
+    assert!(said.err.contains("in all 50 instances"), "{}", said.err);
 }

@@ -43,6 +43,7 @@ fn kind(program: Program) -> Kind {
         schema: json!({}).into(),
         program,
         check: Arc::new(|_| Err(Vec::new())),
+        facts: None,
         states: None,
     }
 }

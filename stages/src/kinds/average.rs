@@ -7,6 +7,7 @@ use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::facts;
 use crate::job::JobInput;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::kinds::train::read_data;
@@ -113,6 +114,10 @@ impl Kind for Average {
                 }
             }
         }
+    }
+
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::average(params, known)
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ mod verdict;
 pub use verdict::{Bound, Verdict, verdict};
 
 use super::summarise::{check_at, check_confidence, confidence, problem};
+use crate::facts;
 use crate::job::Event;
 use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::select::{At, Names};
@@ -271,6 +272,10 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
             }
         }
         problems
+    }
+
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::claim(params, known)
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, Row, Values};
 use crate::exact::rng::Stream;
+use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 
 /// See the module.
@@ -152,6 +153,10 @@ noisy: {uses: corrupt, needs: {data: data.train}, with: {labels: {random: {fract
             );
         }
         problems
+    }
+
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::corrupt(params, known)
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ use crate::data::own::columns::{self, Columns};
 use crate::data::own::picture::{Pixels, decode_all};
 use crate::data::own::sheet::{self, Sheet};
 use crate::data::own::{Moments, Raw, RawAnswers, RawValues, assemble, folder, some};
+use crate::facts;
 use crate::frame;
 use crate::job::{Event, JobInput};
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
@@ -256,6 +257,11 @@ impl Kind for DatasetKind {
             true => outputs(needs),
             false => Self::outputs(params),
         }
+    }
+
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        let needs: Vec<String> = known.inputs.keys().map(|&name| name.to_owned()).collect();
+        facts::dataset(&Self::outputs_with(params, &needs))
     }
 
     fn validate(params: &Params, needs: &[String]) -> Vec<ParamProblem> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::published::{FASHION_MNIST, MNIST, cifar_10};
 use crate::data::shapes::Shapes;
+use crate::facts;
 use crate::fetch::checksum::Checksum;
 use crate::fetch::http::{Client, Limits};
 use crate::fetch::{Got, Place, Search, first_good, mirrors};
@@ -284,6 +285,10 @@ words:  {uses: download, with: {url: \"https://example.org/words.txt\", digest: 
             }
         }
         problems
+    }
+
+    fn facts(params: &Params, _: &facts::Known) -> facts::Findings {
+        facts::download(params)
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {

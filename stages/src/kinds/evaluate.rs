@@ -6,6 +6,7 @@ use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::kinds::train::read_data;
 use crate::nn::architecture::{Identity, InputSize};
@@ -81,6 +82,10 @@ impl Kind for Evaluate {
                 hint: None,
             })
             .collect()
+    }
+
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::evaluate(params, known)
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::exact::rng::Stream;
+use crate::facts;
 use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::nn::architecture::Role;
 use crate::nn::init::{self, Init};
@@ -102,6 +103,10 @@ impl Kind for Perturb {
             Noise::Normal(_) => {}
         }
         problems
+    }
+
+    fn facts(_: &Params, known: &facts::Known) -> facts::Findings {
+        facts::perturb(known)
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::exact::rng::Stream;
+use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::nn::architecture::Architecture;
 use crate::nn::model::Model;
@@ -126,6 +127,10 @@ impl Kind for Prune {
             );
         }
         problems
+    }
+
+    fn facts(_: &Params, known: &facts::Known) -> facts::Findings {
+        facts::prune(known)
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::exact::rng::Stream;
+use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 
 /// See the module.
@@ -183,6 +184,10 @@ halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5},
             ));
         }
         problems
+    }
+
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::split(params, known)
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {

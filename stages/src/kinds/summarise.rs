@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::facts;
 use crate::job::Event;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
 use crate::observations::{Candidate, Ties, observations};
@@ -122,6 +123,10 @@ The table is in long format: `stage` is the group, `run` the remaining axes, and
             ));
         }
         problems
+    }
+
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::summarise(params, known)
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::data::Dataset;
+use crate::facts;
 use crate::job::{Event, JobInput};
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, StatePoint, Task};
 use crate::nn::architecture::{Architecture, Identity, InputSize};
@@ -334,6 +335,10 @@ impl Kind for Train {
             Some(n) if name == "epoch" => Ok(checkpoint_file(Pause::Epoch(n))),
             Some(n) => Ok(checkpoint_file(Pause::Step(n))),
         }
+    }
+
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::train(params, known)
     }
 
     fn states(p: &Params) -> Vec<StatePoint> {

@@ -1,0 +1,233 @@
+//! What is known of artifacts before any stage runs: sizes of images, numbers of classes, models, names of values.
+//!
+//! Each kind says what follows from its parameters and from what is known of its inputs ([`crate::kind::Kind::facts`]), and what cannot
+//! work. What nobody knows (a file from elsewhere, the output of a command) stays unknown and is never complained of. The engine carries
+//! facts from producer to consumer and does not look inside.
+
+mod learning;
+mod sets;
+mod tables;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::nn::architecture::{Identity, InputSize};
+
+pub use learning::{average, evaluate, perturb, prune, train};
+pub use sets::{corrupt, dataset, download, split};
+pub use tables::{claim, summarise};
+
+/// What is known of one artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Fact {
+    /// Labelled images.
+    Data(DataFact),
+    /// A network with its weights.
+    Model(ModelFact),
+    /// Which weights of a network are left.
+    Mask(ModelFact),
+    /// A table of values.
+    Metrics(MetricsFact),
+    /// A text for people.
+    Text,
+}
+
+/// What is known of a data set; each part may be unknown.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataFact {
+    /// Its published name.
+    pub set: Option<String>,
+    /// The size of its images.
+    pub image: Option<InputSize>,
+    /// How many classes it has.
+    pub classes: Option<usize>,
+    /// How many images it has.
+    pub images: Option<u64>,
+}
+
+/// What is known of a model, or of the model a mask was made for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelFact {
+    /// Everything that decides its layers.
+    pub identity: Option<Identity>,
+}
+
+/// What is known of a table of values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricsFact {
+    /// All values it may have.
+    pub values: Option<Vec<ValueFact>>,
+    /// The last epoch it can have a value of.
+    pub last_epoch: Option<u64>,
+}
+
+/// A value of a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValueFact {
+    /// Part of the data.
+    pub split: Option<String>,
+    /// Its name; one that ends with `[*]` stands for all with anything in the brackets.
+    pub name: String,
+}
+
+impl Fact {
+    fn called(&self) -> &'static str {
+        match self {
+            Fact::Data(_) => "a data set",
+            Fact::Model(_) => "a model",
+            Fact::Mask(_) => "a pruning mask",
+            Fact::Metrics(_) => "a table of metrics",
+            Fact::Text => "a text for people",
+        }
+    }
+}
+
+/// What is known of the inputs of a stage, by name.
+pub struct Known<'a> {
+    /// One entry per artifact; `None` where nothing is known.
+    pub inputs: BTreeMap<&'a str, Vec<Option<&'a Value>>>,
+}
+
+/// What a kind found out.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What is known of the outputs, by name.
+    pub outputs: BTreeMap<String, Value>,
+    /// What cannot work.
+    pub problems: Vec<Finding>,
+    /// What can work and is hardly meant.
+    pub warnings: Vec<Finding>,
+}
+
+/// One thing found out.
+#[derive(Debug, PartialEq)]
+pub struct Finding {
+    /// Whose fault it is.
+    pub place: Place,
+    /// What is wrong.
+    pub message: String,
+    /// What would be right.
+    pub hint: Option<String>,
+}
+
+/// What a finding is about.
+#[derive(Debug, PartialEq)]
+pub enum Place {
+    /// A field of `with:`.
+    Param(Vec<String>),
+    /// An artifact of an input: its name, and which of them.
+    Input(String, usize),
+}
+
+impl Findings {
+    fn say(&mut self, output: &str, fact: Fact) {
+        if let Ok(fact) = serde_json::to_value(fact) {
+            self.outputs.insert(output.to_owned(), fact);
+        }
+    }
+
+    fn param(&mut self, path: &[&str], message: impl Into<String>, hint: impl Into<String>) {
+        let path = path.iter().map(|p| (*p).to_owned()).collect();
+        self.problems
+            .push(finding(Place::Param(path), message.into(), hint.into()));
+    }
+
+    fn input(
+        &mut self,
+        (name, item): (&str, usize),
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let place = Place::Input(name.to_owned(), item);
+        self.problems
+            .push(finding(place, message.into(), hint.into()));
+    }
+}
+
+fn finding(place: Place, message: String, hint: String) -> Finding {
+    let hint = Some(hint).filter(|h| !h.is_empty());
+    Finding {
+        place,
+        message,
+        hint,
+    }
+}
+
+impl Known<'_> {
+    fn facts(&self, name: &str) -> impl Iterator<Item = (usize, Option<Fact>)> {
+        let items = self.inputs.get(name).map_or(&[][..], Vec::as_slice);
+        items
+            .iter()
+            .map(|fact| serde_json::from_value(fact.cloned()?).ok())
+            .enumerate()
+    }
+
+    /// What is known of an input's artifacts where they are what is wanted; the others are complained of.
+    fn wanted<T>(
+        &self,
+        name: &str,
+        wanted: &str,
+        pick: impl Fn(Fact) -> Result<T, Fact>,
+        found: &mut Findings,
+    ) -> Vec<Option<T>> {
+        let mut list = Vec::new();
+        for (item, fact) in self.facts(name) {
+            list.push(match fact.map(&pick) {
+                None => None,
+                Some(Ok(fact)) => Some(fact),
+                Some(Err(other)) => {
+                    found.input(
+                        (name, item),
+                        format!(
+                            "this is {}; the input `{name}` takes {wanted}",
+                            other.called()
+                        ),
+                        "",
+                    );
+                    None
+                }
+            });
+        }
+        list
+    }
+
+    fn data(&self, name: &str, found: &mut Findings) -> Vec<Option<DataFact>> {
+        let pick = |fact| match fact {
+            Fact::Data(data) => Ok(data),
+            other => Err(other),
+        };
+        self.wanted(name, "data sets", pick, found)
+    }
+
+    fn models(&self, name: &str, found: &mut Findings) -> Vec<Option<ModelFact>> {
+        let pick = |fact| match fact {
+            Fact::Model(model) => Ok(model),
+            other => Err(other),
+        };
+        self.wanted(name, "models", pick, found)
+    }
+
+    fn masks(&self, name: &str, found: &mut Findings) -> Vec<Option<ModelFact>> {
+        let pick = |fact| match fact {
+            Fact::Mask(mask) => Ok(mask),
+            other => Err(other),
+        };
+        self.wanted(name, "pruning masks", pick, found)
+    }
+
+    fn tables(&self, name: &str, found: &mut Findings) -> Vec<Option<MetricsFact>> {
+        let pick = |fact| match fact {
+            Fact::Metrics(table) => Ok(table),
+            other => Err(other),
+        };
+        self.wanted(name, "tables of metrics", pick, found)
+    }
+}
+
+/// `28x28x1`
+fn size(image: InputSize) -> String {
+    format!("{}x{}x{}", image.height, image.width, image.channels)
+}
