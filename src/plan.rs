@@ -106,6 +106,26 @@ pub struct Command {
     pub environments: Vec<Environment>,
     /// Directories outside of the project that it may read and write; no part of its key.
     pub caches: Vec<Cache>,
+    /// Files that list where inputs are.
+    pub lists: Vec<PathList>,
+}
+
+/// A file in the working directory with the paths of an input, one per line: for more than fit into a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathList {
+    /// The input.
+    pub need: Arc<str>,
+    /// Its group; `None`: all of it.
+    pub group: Option<String>,
+    /// Where it is.
+    pub at: RelPath,
+}
+
+impl PathList {
+    /// Whether an item of an input is listed.
+    pub fn holds(&self, need: &str, group: &str) -> bool {
+        *self.need == *need && self.group.as_deref().is_none_or(|g| g == group)
+    }
 }
 
 /// An installation of packages, declared so that its content is part of the key.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::placing::{Placed, stays_inside};
 use super::secrets::Secrets;
-use super::{Cause, Request};
+use super::{Cause, Request, Work};
 use crate::catalog::OutputSpec;
 
 /// Undeclared files named in a warning.
@@ -182,9 +182,14 @@ pub fn keep_secrets_out(
 pub fn extras(request: &Request, work: &Path) -> Option<String> {
     let inputs = request.inputs.iter().map(|i| i.placed_at.as_str());
     let shown = request.surroundings.inside(&request.project_root);
+    let lists = match &request.work {
+        Work::Command(command) => command.lists.as_slice(),
+        Work::Kind { .. } => &[],
+    };
     let declared = inputs
         .chain(request.outputs.iter().map(|o| o.path.as_str()))
         .chain(shown.filter_map(|(_, inner)| inner.to_str()))
+        .chain(lists.iter().map(|l| l.at.as_str()))
         .collect();
     let mut found = Vec::new();
     walk(&declared, work, "", &mut found);

@@ -13,7 +13,7 @@ use super::private_dir::PrivateDir;
 use super::room::Room;
 use super::secrets::Secrets;
 use super::walls::{Needs, Walls};
-use super::{Cause, Request};
+use super::{Cause, Request, Work};
 use crate::plan::{self, SCRATCH, Scratch};
 
 /// See the module.
@@ -66,6 +66,7 @@ impl Setting {
         };
         let walls = Walls::around(request, &dir, needs)?;
         let placed = placing::place(request, &dir.work, walls.means, ground)?;
+        write_lists(request, &dir.work).map_err(io("writing the list of an input"))?;
         around
             .link_into(&dir.work, &request.project_root)
             .map_err(io("showing its environment"))?;
@@ -115,4 +116,28 @@ impl Setting {
             .envs(secrets.pairs());
         process
     }
+}
+
+/// Files with the paths of inputs, one per line.
+fn write_lists(request: &Request, work: &Path) -> std::io::Result<()> {
+    let Work::Command(command) = &request.work else {
+        return Ok(());
+    };
+    for list in &command.lists {
+        let mut text = String::new();
+        for input in request
+            .inputs
+            .iter()
+            .filter(|i| list.holds(&i.need, &i.group))
+        {
+            text.push_str(input.placed_at.as_str());
+            text.push('\n');
+        }
+        let to = list.at.under(work);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(to, text)?;
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! Decides the default shell, what environment and tools a command has, and how paths are quoted. Does not know how commands are run.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::template::{Filled, Reference, Root, Step, Template, scalar_text};
 use super::values::Values;
 use super::work::{Preparing, overlap, templates};
 use crate::catalog::OutputSpec;
-use crate::plan::{Command, Need, SCRATCH, Tool};
+use crate::plan::{Command, Need, PathList, SCRATCH, Tool};
 use crate::relpath::RelPath;
 
 /// A command as written.
@@ -138,6 +139,65 @@ pub fn prepare(
         check_templates(node, consumer, inside, has_scratch, with.narrow, problems);
     }
     (problems.len() == before).then_some(made)
+}
+
+/// The longest argument that Linux takes (`MAX_ARG_STRLEN`), and all of them together with usual limits, less some room for the
+/// rest of the environment.
+const ARGUMENT_BYTES: usize = 128 << 10;
+const ARGUMENTS_BYTES: usize = (2 << 20) - (64 << 10);
+
+/// The list that `${needs.x.list}` or `${needs.x.group.list}` stands for; a group of that name comes first.
+fn list_of(reference: &Reference, needs: &[Need], span: Span) -> Result<Option<PathList>, Problem> {
+    if reference.root != Root::Needs {
+        return Ok(None);
+    }
+    let Some(need) = needs.iter().find(|n| *n.name == *reference.head()) else {
+        return Ok(None);
+    };
+    let group = match &reference.path[1..] {
+        [Step::Key(last)] if last == "list" => None,
+        [Step::Key(group), Step::Key(last)] if last == "list" => Some(group.clone()),
+        [Step::Index(i), Step::Key(last)] if last == "list" => Some(i.to_string()),
+        _ => return Ok(None),
+    };
+    let has = |name: &str| need.items.iter().any(|item| *item.group == *name);
+    if (group.is_none() && has("list")) || group.as_deref().is_some_and(|g| !has(g)) {
+        return Ok(None);
+    }
+    let dots = group.as_ref().map_or(String::new(), |g| format!(".{g}"));
+    let at = RelPath::new(&format!("in/{}{dots}.list", need.name))
+        .map_err(|e| Problem::new(span, e.to_string()))?;
+    let list = PathList {
+        need: need.name.clone(),
+        group,
+        at,
+    };
+    let listed = need
+        .items
+        .iter()
+        .filter(|item| list.holds(&need.name, &item.group));
+    for item in listed {
+        if item.placed_at.as_str().contains('\n') {
+            return Err(Problem::new(
+                span,
+                format!(
+                    "`{}` holds a line break and cannot be a line of a list",
+                    item.placed_at.as_str().escape_debug()
+                ),
+            ));
+        }
+    }
+    let taken = needs
+        .iter()
+        .flat_map(|n| &n.items)
+        .find(|i| i.placed_at.is_within(&list.at));
+    match taken {
+        Some(item) => Err(Problem::new(
+            span,
+            format!("the list would lie where the input `{}` is", item.placed_at),
+        )),
+        None => Ok(Some(list)),
+    }
 }
 
 /// What runs a command that names no shell.
@@ -380,6 +440,27 @@ impl CommandWork {
             .map_or(self.run.span, |(_, node)| node.span)
     }
 
+    /// What the kernel would refuse after all producers have run.
+    fn check_size(&self, command: &Command, needs: &[Need]) -> Result<(), Problem> {
+        let env = command.env.iter().map(|(k, v)| k.len() + v.len() + 2);
+        let total = command.script.len() + env.clone().sum::<usize>();
+        let largest = env.max().unwrap_or(0).max(command.script.len() + 1);
+        if largest <= ARGUMENT_BYTES && total <= ARGUMENTS_BYTES {
+            return Ok(());
+        }
+        let most = needs.iter().max_by_key(|n| n.items.len());
+        let name = most.map_or("NAME", |n| &n.name);
+        Err(Problem::new(
+            self.run.span,
+            format!(
+                "with its references replaced the command has {total} bytes; the system takes {ARGUMENT_BYTES} at most"
+            ),
+        )
+        .help(format!(
+            "write `${{needs.{name}.list}}`: a file with one path per line, for `xargs` and the like"
+        )))
+    }
+
     /// The command for a row; equal ones are shared.
     pub fn command(
         &mut self,
@@ -389,8 +470,17 @@ impl CommandWork {
         needs: &[Need],
         outputs: &[OutputSpec],
     ) -> Result<Arc<Command>, Problem> {
+        let lists: RefCell<Vec<PathList>> = RefCell::default();
         let fill = |node: &Node, quoted: bool| match &node.data {
             Data::Template(template) => template.fill(node.span, |reference| {
+                if let Some(list) = list_of(reference, needs, node.span)? {
+                    let text = list.at.as_str().to_owned();
+                    let mut lists = lists.borrow_mut();
+                    if !lists.contains(&list) {
+                        lists.push(list);
+                    }
+                    return Ok(Filled { text, number: None });
+                }
                 filled(
                     reference, row, consumer, values, needs, outputs, node.span, quoted,
                 )
@@ -408,6 +498,7 @@ impl CommandWork {
             && last.script == script
             && last.env == env
             && last.environments == environments
+            && last.lists == *lists.borrow()
         {
             return Ok(last.clone());
         }
@@ -418,7 +509,9 @@ impl CommandWork {
             tools: self.tools.clone(),
             environments,
             caches: self.surroundings.caches.clone(),
+            lists: lists.into_inner(),
         });
+        self.check_size(&command, needs)?;
         self.last = Some(command.clone());
         Ok(command)
     }

@@ -765,3 +765,28 @@ stages:
     space.edit("pipeline.yaml", "data/*.csv\"}, all", "data/*.json\"}, all");
     refused(&space, &["run"], 2, &["no file matches `data/*.json`"]);
 }
+
+#[test]
+fn case_58_a_gather_that_is_too_long_is_found_in_the_plan_and_a_list_helps() {
+    let values: Vec<String> = (0..6000).map(|i| i.to_string()).collect();
+    let space = TestSpace::with_pipeline(&format!(
+        "version: 1\nstages:\n  one: {{matrix: {{i: [{}]}}, run: \"echo ${{matrix.i}} > ${{outputs.o}}\", outputs: {{o: number-of-this-instance.txt}}}}\n  all: {{needs: {{x: \"one[*].o\"}}, run: \"cat ${{needs.x}} > ${{outputs.o}}\", outputs: {{o: o.txt}}}}\n",
+        values.join(", ")
+    ));
+    refused(
+        &space,
+        &["run", "-n"],
+        2,
+        &["the system takes 131072", "write `${needs.x.list}`"],
+    );
+    space.edit(
+        "pipeline.yaml",
+        "cat ${needs.x} >",
+        "xargs cat < ${needs.x.list} >",
+    );
+    space.ok(&["run", "-n"]);
+    // And with few, it runs.
+    space.edit("pipeline.yaml", &values.join(", "), "3, 1, 2");
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/all/o.txt"), "1\n2\n3\n");
+}
