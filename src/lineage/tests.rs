@@ -21,6 +21,7 @@ fn plan(edges: &[&[u32]]) -> Plan {
             tools: Vec::new(),
             environments: Vec::new(),
             caches: Vec::new(),
+            lists: Vec::new(),
         })),
         needs: vec![need(needs)],
         outputs: Arc::from([OutputSpec {
