@@ -54,6 +54,7 @@ fn plan(edges: &[&[u32]]) -> Plan {
         salt: String::new(),
         mirrors: Vec::new(),
         files: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -49,7 +49,7 @@ pub fn train(params: &train::Params, known: &Known) -> Findings {
             .map(|images| n.div_ceil(images.div_ceil(batch).max(1))),
     };
     if let (Some(keep), Some(epochs)) = (params.checkpoints, epochs)
-        && keep.every > epochs
+        && keep.every.is_some_and(|every| every > epochs)
     {
         found.param(
             &["checkpoints", "every"],
