@@ -14,7 +14,7 @@ stages:
   all: {uses: join, needs: {parts: ["base[*].thing", "imp.step[round=last].thing"]}}
   text: {run: "cat ${needs.x} > ${outputs.y}", needs: {x: {a: all.whole, b: "base[a=1,*].metrics"}}, outputs: {y: y.txt}, env: {A: b}, tools: [cat]}
 claims:
-  c: {compare: {of: x, a: base, b: base, paired_by: [seed], within: [a, b]}, expect: {above: 0}}
+  c: {compare: {of: x, a: "base[a=1,*]", b: "base[a=2,*]", paired_by: [seed], within: [a, b]}, expect: {above: 0}}
 "#;
 
 /// Everything in a plan but places.

@@ -448,13 +448,12 @@ error: stages.d.with: expected a map of parameters, found a list
 6 |   d: {uses: make, with: [1], matrix: {size: [1, 0]}}
   |                         ^^^
 
-error: stages.e.with.size: expected a whole number above 0, found -1
+error: stages.e.with.size: expected a whole number above 0, found 0
  --> pipeline.yaml:7:32
   |
 7 |   e: {uses: make, with: {size: '${matrix.n}'}, matrix: {n: [1, 0, -1]}}
-  |                                ^^^^^^^^^^^^^ in `e[n=-1]`
+  |                                ^^^^^^^^^^^^^ in `e[n=0]` and 1 more of 3 instances
   |
-  = note: so it is in 1 more instance
   = help: 1 is a good size
 "###);
 }
