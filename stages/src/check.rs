@@ -358,14 +358,15 @@ mod tests {
     #[test]
     fn names_unknown_choices() {
         let of = |schedule: Value| problems(json!({"seed": 1, "schedule": schedule}));
-        let wrong = |path: &str| {
-            vec![(
-                path.to_owned(),
+        // The right name in the form that it takes.
+        assert_eq!(
+            of(json!("cosin")),
+            [(
+                "schedule".to_owned(),
                 "unknown choice `cosin`".to_owned(),
-                "did you mean `cosine`?".to_owned(),
+                "write `{cosine: {epochs: ...}}`".to_owned(),
             )]
-        };
-        assert_eq!(of(json!("cosin")), wrong("schedule"));
+        );
         let nested = of(json!({"cosin": {"epochs": 1}}));
         assert_eq!(nested.len(), 1, "{nested:?}");
         assert_eq!(nested[0].1, "unknown choice `cosin`");
