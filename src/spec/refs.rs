@@ -471,7 +471,7 @@ impl Links {
         } else {
             example
         };
-        Problem::new(
+        let problem = Problem::new(
             link.span,
             format!(
                 "this stands for {count} instances of `{}`: `{consumer}` does not say which {}",
@@ -482,7 +482,11 @@ impl Links {
         .help(format!(
             "gather all with `{0}[*]{output}`, or pick one with `{0}[{first}={example}]{output}`",
             producer.name
-        ))
+        ));
+        match link.as_file() {
+            Some(file) => problem.help(file),
+            None => problem,
+        }
     }
 }
 

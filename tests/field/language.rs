@@ -767,6 +767,21 @@ fn case_28_a_file_that_reads_like_an_output_is_told_as_a_file() {
 }
 
 #[test]
+fn case_28_a_file_that_reads_like_an_output_of_many_instances_is_told_as_a_file() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  data: {uses: download, with: {dataset: shapes}}\n  train: {uses: train, matrix: {seed: [0, 1]}, needs: {train: data.train, test: data.test}, with: {model: {mlp: {hidden: [4]}}, seed: \"${matrix.seed}\", length: {epochs: 1}, batch_size: 64, optimizer: {adam: {lr: 0.001}}}}\n  use: {needs: {s: train.py}, run: \"cat ${needs.s} > ${outputs.o}\", outputs: {o: o}}\n",
+    );
+    space.write("train.py", "x\n");
+    refused_in(
+        &space,
+        &[
+            "this stands for 2 instances of `train`",
+            "the file of the project is written `{file: train.py}`",
+        ],
+    );
+}
+
+#[test]
 fn case_28_a_mistyped_command_is_told_the_right_one() {
     let space = TestSpace::new();
     for (args, tip) in [
