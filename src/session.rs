@@ -407,6 +407,26 @@ impl Session {
         Ok(crate::targets::resolve(&self.plan, names)?)
     }
 
+    /// The one instance among those that `name` stands for.
+    ///
+    /// # Errors
+    /// There are several; some of them are named.
+    pub fn only(&self, name: &str, targets: &[InstanceIndex]) -> anyhow::Result<InstanceIndex> {
+        if let [index] = targets {
+            return Ok(*index);
+        }
+        let names: Vec<&str> = targets
+            .iter()
+            .take(10)
+            .map(|i| &*self.plan.instance(*i).id)
+            .collect();
+        anyhow::bail!(
+            "`{name}` has {} instances; name one: {}",
+            targets.len(),
+            names.join(", ")
+        );
+    }
+
     /// Finds out the version of every declared tool, and looks at every declared environment, once. Gives sentences about those
     /// that may be out of date.
     ///

@@ -42,19 +42,7 @@ pub struct LogsArgs {
 pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
     let targets = session.targets(std::slice::from_ref(&args.instance))?;
-    let [index] = targets[..] else {
-        let names: Vec<&str> = targets
-            .iter()
-            .take(10)
-            .map(|i| &*session.plan.instance(*i).id)
-            .collect();
-        anyhow::bail!(
-            "`{}` has {} instances; name one: {}",
-            args.instance,
-            targets.len(),
-            names.join(", ")
-        );
-    };
+    let index = session.only(&args.instance, &targets)?;
     let survey = Survey::of(&session, &targets)?;
     let id = &*session.plan.instance(index).id;
     let key = survey.get(index).and_then(|s| s.key);

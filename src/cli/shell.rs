@@ -30,19 +30,7 @@ pub struct ShellArgs {
 pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
     let session = open::session(context, &args.pipeline)?;
     let targets = session.targets(std::slice::from_ref(&args.instance))?;
-    let [index] = targets[..] else {
-        let names: Vec<&str> = targets
-            .iter()
-            .take(10)
-            .map(|i| &*session.plan.instance(*i).id)
-            .collect();
-        anyhow::bail!(
-            "`{}` has {} instances; name one: {}",
-            args.instance,
-            targets.len(),
-            names.join(", ")
-        );
-    };
+    let index = session.only(&args.instance, &targets)?;
     session.store.start_lease()?;
     let survey = Survey::of(&session, &targets)?;
     let instance = session.plan.instance(index);

@@ -70,18 +70,7 @@ pub fn main(context: &Context, args: &ShowArgs) -> anyhow::Result<Exit> {
     let targets = session
         .targets(std::slice::from_ref(what))
         .map_err(|e| anyhow::anyhow!("`{what}` is no run and no key; {e}"))?;
-    let [index] = targets[..] else {
-        let names: Vec<&str> = targets
-            .iter()
-            .take(10)
-            .map(|i| &*session.plan.instance(*i).id)
-            .collect();
-        anyhow::bail!(
-            "`{what}` has {} instances; name one: {}",
-            targets.len(),
-            names.join(", ")
-        );
-    };
+    let index = session.only(what, &targets)?;
     let survey = Survey::of(&session, &targets)?;
     let id = &*session.plan.instance(index).id;
     let Some(key) = survey.get(index).and_then(|s| s.key) else {

@@ -86,11 +86,7 @@ pub fn train(params: &train::Params, known: &Known) -> Findings {
 /// Of `evaluate`.
 pub fn evaluate(params: &evaluate::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
-    let model = known
-        .models("model", &mut found)
-        .into_iter()
-        .next()
-        .flatten();
+    let model = known.first_model("model", &mut found);
     let data = known.data("data", &mut found);
     together(&data, "data", &mut found);
     let identity = model.and_then(|model| model.identity);
@@ -143,11 +139,7 @@ pub fn average(params: &average::Params, known: &Known) -> Findings {
 /// Of `perturb`.
 pub fn perturb(known: &Known) -> Findings {
     let mut found = Findings::default();
-    let model = known
-        .models("model", &mut found)
-        .into_iter()
-        .next()
-        .flatten();
+    let model = known.first_model("model", &mut found);
     found.say("model", Fact::Model(model.unwrap_or_default()));
     found
 }
@@ -155,11 +147,7 @@ pub fn perturb(known: &Known) -> Findings {
 /// Of `prune`.
 pub fn prune(known: &Known) -> Findings {
     let mut found = Findings::default();
-    let model = known
-        .models("model", &mut found)
-        .into_iter()
-        .next()
-        .flatten();
+    let model = known.first_model("model", &mut found);
     let model = model.unwrap_or_default();
     let masks = known.masks("mask", &mut found);
     let rewind = known.models("rewind", &mut found);

@@ -210,6 +210,16 @@ impl Known<'_> {
         self.wanted(name, "models", pick, found)
     }
 
+    /// What is known of the only item of an input, a data set.
+    fn first_data(&self, name: &str, found: &mut Findings) -> Option<DataFact> {
+        self.data(name, found).into_iter().next().flatten()
+    }
+
+    /// What is known of the only item of an input, a model.
+    fn first_model(&self, name: &str, found: &mut Findings) -> Option<ModelFact> {
+        self.models(name, found).into_iter().next().flatten()
+    }
+
     fn masks(&self, name: &str, found: &mut Findings) -> Vec<Option<ModelFact>> {
         let pick = |fact| match fact {
             Fact::Mask(mask) => Ok(mask),

@@ -68,12 +68,7 @@ pub fn dataset(outputs: &[crate::kind::OutputSpec]) -> Findings {
 /// Of `split`.
 pub fn split(params: &split::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
-    let data = known
-        .data("data", &mut found)
-        .into_iter()
-        .next()
-        .flatten()
-        .unwrap_or_default();
+    let data = known.first_data("data", &mut found).unwrap_or_default();
     let asked: u64 = params
         .parts
         .values()
@@ -110,12 +105,7 @@ pub fn split(params: &split::Params, known: &Known) -> Findings {
 /// Of `corrupt`.
 pub fn corrupt(params: &corrupt::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
-    let data = known
-        .data("data", &mut found)
-        .into_iter()
-        .next()
-        .flatten()
-        .unwrap_or_default();
+    let data = known.first_data("data", &mut found).unwrap_or_default();
     if matches!(params.labels, Some(corrupt::Labels::Wrong(_))) && data.classes == Some(1) {
         found.param(
             &["labels", "wrong"],
