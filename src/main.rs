@@ -1,18 +1,22 @@
 //! The one place that knows both crates: it hands the stage crate's kinds to the engine as data.
 
+mod cli;
+mod terminal;
+mod ui;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use repro::catalog::{
+use repro_engine::catalog::{
     Cache, Catalog, CheckRequest, Checked, FactsRequest, Finding, Findings, FoundAt, InputSpec,
     Kind, OutputSpec, ParamProblem, Program, Schema, StatePoint, Table, TableRow,
 };
-use repro::relpath::RelPath;
+use repro_engine::relpath::RelPath;
 use repro_stages::kind::KindInfo;
 
 fn main() -> ExitCode {
-    repro::credentials::hide();
-    repro::cli::main(|| Catalog {
+    repro_engine::credentials::hide();
+    cli::main(|| Catalog {
         kinds: repro_stages::kinds::all().into_iter().map(kind).collect(),
         claim_kind: kind(repro_stages::kinds::claim()),
         read_table: Arc::new(read_table),

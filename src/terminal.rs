@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
+use repro_engine::trust::Passphrase;
+
 /// Whether a stream takes colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
@@ -48,10 +50,46 @@ pub fn ask(text: &str) {
     say_bytes(safe(text, Colour::of(&io::stderr())).as_bytes());
 }
 
+/// Asks on the terminal without showing what is typed; `None` where there is none.
+///
+/// # Errors
+/// The terminal cannot be read.
+pub fn ask_passphrase(question: &str) -> anyhow::Result<Option<Passphrase>> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    ask(question);
+    let typed = console::Term::stderr().read_secure_line()?;
+    Ok(Some(Passphrase::new(&typed)))
+}
+
 fn say_bytes(bytes: &[u8]) {
     let mut err = io::stderr().lock();
     // Closed, full or hung up: who does not listen is not told.
     let _ = err.write_all(bytes).and_then(|()| err.flush());
+}
+
+/// From now on warnings of the engine are said. What its dependencies log is not.
+pub fn tell_warnings() {
+    if log::set_logger(&Warnings).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+}
+
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("repro")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            say(&format!("warning: {}", record.args()));
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// Standard output could not be written.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use repro::job::{FORMAT, Job, Outcome};
+use repro_engine::job::{FORMAT, Job, Outcome};
 
 fn fixture(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -2,7 +2,7 @@
 //!
 //! A key that changes disowns every result ever recorded and shared. When one of these does:
 //! - by mistake (another field order, another float format, a default that is no longer written): mend the code;
-//! - on purpose (the key has to hear of something new): raise `repro::key::FORMAT` with a line in its history, so that no old
+//! - on purpose (the key has to hear of something new): raise `repro_engine::key::FORMAT` with a line in its history, so that no old
 //!   result can pass for a new one, and freeze the new texts and digests here. Nothing else is a reason.
 
 use std::collections::BTreeMap;
@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use repro::catalog::{Checked, InputSpec, Kind, OutputSpec, Program, StatePoint};
-use repro::digest::{Content, Digest, Domain, Shape};
-use repro::key::{Context, FORMAT, action_key, state_key};
-use repro::lineage::{Kin, Lineage};
-use repro::plan::{
+use repro_engine::catalog::{Checked, InputSpec, Kind, OutputSpec, Program, StatePoint};
+use repro_engine::digest::{Content, Digest, Domain, Shape};
+use repro_engine::key::{Context, FORMAT, action_key, state_key};
+use repro_engine::lineage::{Kin, Lineage};
+use repro_engine::plan::{
     Axes, AxisValue, Command, Instance, Need, NeedItem, Network, Place, Policy, Sandbox, Scratch,
     Source, Tool, Work,
 };
-use repro::relpath::RelPath;
+use repro_engine::relpath::RelPath;
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
@@ -39,7 +39,9 @@ fn item(group: &str, axes: Axes, placed_at: &str) -> NeedItem {
         inside: None,
         group: group.into(),
         axes,
-        source: Source::Files(Arc::new(repro::files::Files::whole(path("anywhere")))),
+        source: Source::Files(Arc::new(repro_engine::files::Files::whole(path(
+            "anywhere",
+        )))),
         placed_at: path(placed_at),
     }
 }
@@ -174,7 +176,7 @@ fn kind(name: &str, program: Program) -> Arc<Kind> {
             input("probe", true),
             input("runs", false),
         ],
-        member: repro::catalog::no_members(),
+        member: repro_engine::catalog::no_members(),
         counts: vec!["runs".into()],
         schema: json!({"does": "not count"}).into(),
         program,
@@ -198,11 +200,15 @@ fn params() -> Value {
 
 const SALT: &str = "ours";
 
-fn key_of(instance: &Instance, contents: &[Vec<Content>]) -> repro::key::Key {
+fn key_of(instance: &Instance, contents: &[Vec<Content>]) -> repro_engine::key::Key {
     key_with(instance, contents, &Vec::new())
 }
 
-fn key_with(instance: &Instance, contents: &[Vec<Content>], lineage: &Lineage) -> repro::key::Key {
+fn key_with(
+    instance: &Instance,
+    contents: &[Vec<Content>],
+    lineage: &Lineage,
+) -> repro_engine::key::Key {
     let versions = BTreeMap::from([
         ("tool".to_owned(), "tool 1.2".to_owned()),
         ("sort".to_owned(), "sort 9.4".to_owned()),
@@ -220,7 +226,7 @@ fn key_with(instance: &Instance, contents: &[Vec<Content>], lineage: &Lineage) -
 }
 
 #[track_caller]
-fn frozen(key: &repro::key::Key, preimage: &str, digest: &str) {
+fn frozen(key: &repro_engine::key::Key, preimage: &str, digest: &str) {
     assert_eq!(
         key.preimage, preimage,
         "the text a key is made of changed: read the head of this file"

@@ -9,7 +9,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use repro::record::lockfile::LockFile;
+use repro_engine::record::lockfile::LockFile;
 use serde_json::Value;
 use support::{TestSpace, events_to_the_end, instances};
 

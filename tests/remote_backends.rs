@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use repro::remote::backends::{self, BucketBackend, Settings};
-use repro::remote::{
+use repro_engine::remote::backends::{self, BucketBackend, Settings};
+use repro_engine::remote::{
     Backend, BackendError, Body, Cause, Location, Name, PutMode, PutOutcome, Reading,
 };
 use servers::nginx::{Dav, Nginx};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use repro::record::lockfile::LockFile;
+use repro_engine::record::lockfile::LockFile;
 use serde_json::Value;
 use support::{TestSpace, events_to_the_end, instances};
 
@@ -329,7 +329,7 @@ fn killed_at_random_moments_it_ends_in_the_same_bytes() {
     }
     run(&space, &[], &["-j", "2"]);
     expect_same(&lock_of(&space.project), &whole().1, "after kills");
-    let fsck = repro::store::Store::open(&space.store)
+    let fsck = repro_engine::store::Store::open(&space.store)
         .unwrap()
         .fsck(false)
         .unwrap();

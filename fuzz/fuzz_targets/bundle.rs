@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use repro::export::import::{Belief, import};
-use repro::store::Store;
+use repro_engine::export::import::{Belief, import};
+use repro_engine::store::Store;
 
 fuzz_target!(|bytes: &[u8]| {
     let dir = tempfile::tempdir().expect("a directory");

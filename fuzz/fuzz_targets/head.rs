@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use repro::digest::{Content, Digest, Domain};
-use repro::remote::head::Head;
-use repro::store::Record;
-use repro::trust::Trust;
+use repro_engine::digest::{Content, Digest, Domain};
+use repro_engine::remote::head::Head;
+use repro_engine::store::Record;
+use repro_engine::trust::Trust;
 use serde_json::Value;
 
 static TRUST: LazyLock<Trust> = LazyLock::new(|| {

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use repro::remote::pack::Packing;
-use repro::store::{Listing, Node};
+use repro_engine::remote::pack::Packing;
+use repro_engine::store::{Listing, Node};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(listing) = Listing::parse(bytes) else {

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use repro::remote::layout::Place;
-use repro::remote::lease::Lease;
-use repro::remote::{Location, Name};
+use repro_engine::remote::layout::Place;
+use repro_engine::remote::lease::Lease;
+use repro_engine::remote::{Location, Name};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Lease::parse(bytes);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use repro::remote::encoding::{BadBytes, Limit, decode_all, encode_bytes};
+use repro_engine::remote::encoding::{BadBytes, Limit, decode_all, encode_bytes};
 
 const BYTES_MAX: u64 = 1 << 20;
 

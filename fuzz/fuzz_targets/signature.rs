@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use repro::digest::{Digest, Domain};
-use repro::trust::{Divergence, Policy, PublicKey, SecretKey, Trust, TrustText, claimed_signer};
+use repro_engine::digest::{Digest, Domain};
+use repro_engine::trust::{Divergence, Policy, PublicKey, SecretKey, Trust, TrustText, claimed_signer};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = claimed_signer(bytes);

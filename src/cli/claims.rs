@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::run::verdict;
-use crate::survey::Survey;
 use crate::ui::claims_table;
+use repro_engine::run::verdict;
+use repro_engine::survey::Survey;
 
 /// Show the verdict on every claim, from recorded results.
 ///
@@ -49,7 +49,7 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
     let targets: Vec<_> = wanted.iter().map(|c| c.instance).collect();
     let survey = Survey::of(&session, &targets)?;
     let (mut decided, mut open, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    let output_of = |claim: &crate::plan::Claim| -> Option<crate::digest::Content> {
+    let output_of = |claim: &repro_engine::plan::Claim| -> Option<repro_engine::digest::Content> {
         let outputs = survey.results[claim.instance.0 as usize].as_ref()?;
         outputs.first().copied()
     };

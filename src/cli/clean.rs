@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::artifacts;
-use crate::digest::{Content, Shape};
-use crate::exec;
-use crate::relpath::RelPath;
-use crate::run;
-use crate::session::Session;
 use crate::ui::style::bytes;
+use repro_engine::artifacts;
+use repro_engine::digest::{Content, Shape};
+use repro_engine::exec;
+use repro_engine::relpath::RelPath;
+use repro_engine::run;
+use repro_engine::session::Session;
 
 /// Remove files under artifacts/ that the store can bring back.
 ///
@@ -102,7 +102,7 @@ pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
 fn failed(state: &Path) -> anyhow::Result<Exit> {
     let failures = run::sweep_failed(state, std::time::Duration::ZERO);
     let mut scratch = 0;
-    for entry in crate::dir::read(state.join("scratch"))
+    for entry in repro_engine::dir::read(state.join("scratch"))
         .into_iter()
         .flatten()
         .flatten()
@@ -128,7 +128,7 @@ fn look(
     let root = &session.project.root;
     let mut open = vec![(session.project.artifacts(), true)];
     while let Some((dir, is_top)) = open.pop() {
-        let entries = match crate::dir::read(&dir) {
+        let entries = match repro_engine::dir::read(&dir) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
             Err(e) => anyhow::bail!("cannot list `{}`: {e}", dir.display()),

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::status::kind_name;
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::plan::{Plan, Source};
+use repro_engine::plan::{Plan, Source};
 
 /// Show which stage needs which.
 ///

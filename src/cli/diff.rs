@@ -9,15 +9,15 @@ use serde::Serialize;
 
 use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, metrics, open, output};
-use crate::digest::{Content, Shape};
-use crate::explain;
-use crate::record::event::{Change, ClaimResult, Verdict};
-use crate::record::history::{self, Left, Run};
-use crate::record::journal;
-use crate::record::lockfile::LockFile;
-use crate::session::Session;
 use crate::ui::stage_of;
 use crate::ui::style::Colour;
+use repro_engine::digest::{Content, Shape};
+use repro_engine::explain;
+use repro_engine::record::event::{Change, ClaimResult, Verdict};
+use repro_engine::record::history::{self, Left, Run};
+use repro_engine::record::journal;
+use repro_engine::record::lockfile::LockFile;
+use repro_engine::session::Session;
 
 /// Compare two runs: changed keys and outputs, the fields that changed them, metrics, and verdicts.
 ///
@@ -346,7 +346,7 @@ fn metric_diffs(
             )
             .ok()
         });
-        let name = |row: &crate::catalog::TableRow| {
+        let name = |row: &repro_engine::catalog::TableRow| {
             let parts = [
                 row.run.clone(),
                 row.stage.clone(),
@@ -441,7 +441,7 @@ fn grouped(instances: &[InstanceDiff], all: bool) -> Vec<Group<'_>> {
             // Digests of inputs differ from instance to instance; which inputs they are does not.
             match change.field.starts_with("inputs.") {
                 true => id.push_str(&format!(" {}", stage_of(&change.field))),
-                false => id.push_str(&format!(" {}", explain::render(change))),
+                false => id.push_str(&format!(" {}", crate::ui::change::render(change))),
             }
         }
         match groups.iter_mut().find(|(other, _)| *other == id && !all) {
@@ -505,7 +505,7 @@ impl Group<'_> {
             );
             text.push_str(&colour.dim(&format!("    {a} … {z}\n")));
             for change in own_fields(first) {
-                text.push_str(&format!("    {}\n", explain::render(change)));
+                text.push_str(&format!("    {}\n", crate::ui::change::render(change)));
             }
             let inputs: BTreeSet<&str> = first
                 .fields
@@ -524,10 +524,10 @@ impl Group<'_> {
             .iter()
             .partition(|c| c.field.starts_with("inputs."));
         for change in own {
-            text.push_str(&format!("    {}\n", explain::render(change)));
+            text.push_str(&format!("    {}\n", crate::ui::change::render(change)));
         }
         for change in inputs.iter().take(INPUTS_SHOWN) {
-            text.push_str(&format!("    {}\n", explain::render(change)));
+            text.push_str(&format!("    {}\n", crate::ui::change::render(change)));
         }
         if inputs.len() > INPUTS_SHOWN {
             text.push_str(&format!(

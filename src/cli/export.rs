@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::export::import::{Belief, import};
-use crate::export::rocrate::{self, About};
-use crate::export::{Selection, bundle};
-use crate::trust::{self, Facts, Signer, Trust};
 use crate::ui::style::bytes;
+use repro_engine::export::import::{Belief, import};
+use repro_engine::export::rocrate::{self, About};
+use repro_engine::export::{Selection, bundle};
+use repro_engine::trust::{self, Facts, Signer, Trust};
 
 /// Write results to a file: for people and archives (--crate), or for a machine without network (--bundle).
 ///
@@ -118,7 +118,7 @@ fn bring_all(selection: &Selection<'_>, network: Network) -> anyhow::Result<()> 
 
 /// Adds the user's signature to results of their own.
 fn sign(selection: &mut Selection<'_>) -> anyhow::Result<()> {
-    let signer = Signer::of_user()?.ok_or_else(|| {
+    let signer = Signer::of_user(&mut crate::terminal::ask_passphrase)?.ok_or_else(|| {
         anyhow::anyhow!("you have no key to sign with; `repro trust init` makes one")
     })?;
     let store = &selection.session.store;

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::sharing::{RemoteArgs, Way};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::store::Remedy;
 use crate::ui::style::bytes;
+use repro_engine::store::Remedy;
 
 /// Check the whole store, or a whole remote: every byte, every name, every reference.
 ///
@@ -92,7 +92,7 @@ pub fn main(_context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
 
 /// Checks a remote; an empty name is the default one.
 fn of_remote(args: &FsckArgs, name: &str) -> anyhow::Result<Exit> {
-    use crate::remote::fsck::{Remedy, fsck};
+    use repro_engine::remote::fsck::{Remedy, fsck};
     let project = open::project(&PipelineArgs {
         file: args.file.clone(),
         ..PipelineArgs::default()
@@ -145,7 +145,7 @@ fn of_remote(args: &FsckArgs, name: &str) -> anyhow::Result<Exit> {
         );
         output::text(&text)?;
     }
-    let is_open = |f: &crate::remote::fsck::Finding| matches!(f.remedy, Remedy::None(_));
+    let is_open = |f: &repro_engine::remote::fsck::Finding| matches!(f.remedy, Remedy::None(_));
     Ok(match report.findings.iter().any(is_open) {
         true => Exit::StoreBroken,
         false => Exit::Done,

@@ -8,11 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Context, Exit, open, output};
-use crate::digest::{Digest, Shape};
-use crate::index::Index;
-use crate::record::lockfile::LockFile;
-use crate::store::{GcPlan, GcPolicy, Root, Store};
 use crate::ui::style::{bytes, duration};
+use repro_engine::digest::{Digest, Shape};
+use repro_engine::index::Index;
+use repro_engine::record::lockfile::LockFile;
+use repro_engine::store::{GcPlan, GcPolicy, Root, Store};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Results named one by one in the plan.
@@ -102,7 +102,7 @@ pub fn main(_context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
     let plan = if args.yes {
         for project in store.projects()? {
             // What failures left is looked at soon, or never.
-            crate::run::sweep_failed(&project.join(".repro"), policy.grace);
+            repro_engine::run::sweep_failed(&project.join(".repro"), policy.grace);
         }
         store.gc(&roots, &policy)?
     } else {

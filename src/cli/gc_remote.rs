@@ -10,13 +10,13 @@ use serde_json::json;
 use super::gc::{GcArgs, NAMED, what};
 use super::sharing::{RemoteArgs, Way};
 use super::{Exit, PipelineArgs, open, output};
-use crate::digest::Digest;
-use crate::index::Index;
-use crate::project::Project;
-use crate::record::lockfile::LockFile;
-use crate::remote::gc::{Collected, GRACE_MIN, Mode, Policy, collect};
-use crate::store::Root;
 use crate::ui::style::{bytes, duration};
+use repro_engine::digest::Digest;
+use repro_engine::index::Index;
+use repro_engine::project::Project;
+use repro_engine::record::lockfile::LockFile;
+use repro_engine::remote::gc::{Collected, GRACE_MIN, Mode, Policy, collect};
+use repro_engine::store::Root;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Branches and tags that are asked, the newest first.
@@ -106,7 +106,8 @@ fn keys_of_git(root: &Path) -> HashSet<Digest> {
 fn say(way: &Way, collected: &Collected, args: &GcArgs) -> anyhow::Result<()> {
     let recompute_s: f64 = collected.actions.iter().filter_map(|a| a.wall_s).sum();
     if args.json {
-        let sum = |sum: crate::remote::gc::Sum| json!({"names": sum.names, "bytes": sum.bytes});
+        let sum =
+            |sum: repro_engine::remote::gc::Sum| json!({"names": sum.names, "bytes": sum.bytes});
         return output::json(&json!({
             "before": sum(collected.before), "removed": sum(collected.removed), "marked": sum(collected.marked),
             "waiting": sum(collected.waiting), "spared": collected.spared, "actions": collected.actions.len(),
@@ -161,7 +162,7 @@ fn say(way: &Way, collected: &Collected, args: &GcArgs) -> anyhow::Result<()> {
         );
         let mut dearest: Vec<_> = collected.actions.iter().collect();
         dearest.sort_by(|a, b| {
-            let cost = |u: &crate::remote::gc::Unneeded| u.wall_s.unwrap_or(0.0);
+            let cost = |u: &repro_engine::remote::gc::Unneeded| u.wall_s.unwrap_or(0.0);
             cost(b).total_cmp(&cost(a)).then(a.key.cmp(&b.key))
         });
         for action in dearest.iter().take(NAMED) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{Context, Exit, output};
-use crate::project::PIPELINE_NAMES;
+use repro_engine::project::PIPELINE_NAMES;
 
 const PIPELINE: &str = "\
 # yaml-language-server: $schema=./pipeline.schema.json

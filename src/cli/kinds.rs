@@ -6,10 +6,10 @@ use clap::{Args, CommandFactory};
 use serde_json::json;
 
 use super::{Cli, Context, Exit, PipelineArgs, open, output};
-use crate::catalog::Kind;
-use crate::exec::external::Asker;
-use crate::exec::{Asking, Memory};
 use crate::ui::aligned;
+use repro_engine::catalog::Kind;
+use repro_engine::exec::external::Asker;
+use repro_engine::exec::{Asking, Memory};
 
 /// List the built-in kinds of stages, or show the reference of one.
 #[derive(Debug, Clone, Args)]
@@ -111,7 +111,7 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
 
 /// Runs `repro schema`.
 pub fn schema(context: &Context, _args: &SchemaArgs) -> anyhow::Result<Exit> {
-    output::json(&crate::spec::schema(&context.catalog))?;
+    output::json(&repro_engine::spec::schema(&context.catalog))?;
     Ok(Exit::Done)
 }
 
@@ -125,7 +125,7 @@ pub fn completions(_context: &Context, args: &CompletionsArgs) -> anyhow::Result
 }
 
 fn as_json(kind: &Kind) -> serde_json::Value {
-    let input = |i: &crate::catalog::InputSpec| json!({"name": i.name, "required": i.required, "many": i.many, "doc": i.doc});
+    let input = |i: &repro_engine::catalog::InputSpec| json!({"name": i.name, "required": i.required, "many": i.many, "doc": i.doc});
     json!({
         "name": kind.name, "summary": kind.summary, "revision": kind.revision, "numerics": kind.numerics,
         "inputs": kind.inputs.iter().map(input).collect::<Vec<_>>(), "schema": kind.schema,

@@ -4,11 +4,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::record::event::Verdict;
-use crate::record::history::Run;
-use crate::record::journal;
 use crate::ui::aligned;
 use crate::ui::style::duration;
+use repro_engine::record::event::Verdict;
+use repro_engine::record::history::Run;
+use repro_engine::record::journal;
 
 /// List the runs of this project, newest first.
 ///

@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{Context, Exit, PipelineArgs, open};
-use crate::digest::Digest;
-use crate::record::history;
-use crate::regular::{self, Links};
-use crate::session::Session;
-use crate::survey::Survey;
 use crate::terminal;
+use repro_engine::digest::Digest;
+use repro_engine::record::history;
+use repro_engine::regular::{self, Links};
+use repro_engine::session::Session;
+use repro_engine::survey::Survey;
 
 /// How often a growing log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -74,10 +74,10 @@ fn live_log(session: &Session, key: &Digest) -> Option<PathBuf> {
     if !is_running(session, key) {
         return None;
     }
-    let sessions = crate::dir::read(session.store.root().join("tmp")).ok()?;
+    let sessions = repro_engine::dir::read(session.store.root().join("tmp")).ok()?;
     let works = sessions
         .flatten()
-        .filter_map(|s| crate::dir::read(s.path().join("work")).ok());
+        .filter_map(|s| repro_engine::dir::read(s.path().join("work")).ok());
     let dirs = works.flatten().flatten().filter(|d| {
         d.file_name()
             .to_string_lossy()

@@ -7,15 +7,15 @@ use serde_json::json;
 
 use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::artifacts;
-use crate::catalog::{OutputSpec, TableRow};
-use crate::digest::{Content, Shape};
-use crate::plan::InstanceIndex;
-use crate::record::event::Event;
-use crate::record::journal;
-use crate::session::Session;
-use crate::survey::Survey;
 use crate::ui::aligned;
+use repro_engine::artifacts;
+use repro_engine::catalog::{OutputSpec, TableRow};
+use repro_engine::digest::{Content, Shape};
+use repro_engine::plan::InstanceIndex;
+use repro_engine::record::event::Event;
+use repro_engine::record::journal;
+use repro_engine::session::Session;
+use repro_engine::survey::Survey;
 
 /// Show the values in the metric tables of recorded results.
 ///

@@ -39,8 +39,8 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::catalog::Catalog;
 use crate::terminal::Unwritten;
+use repro_engine::catalog::Catalog;
 
 /// A reproducible research pipeline: declared stages, content-hashed results, claims as tests.
 #[derive(Debug, Parser)]
@@ -150,10 +150,11 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         Some("worker") if args.len() == 3 => {
             return (catalog().work)(std::path::Path::new(&args[2]));
         }
-        Some("keeper") if args.len() == 2 => return crate::exec::keeper::main(),
+        Some("keeper") if args.len() == 2 => return repro_engine::exec::keeper::main(),
         _ => {}
     }
-    crate::watched::tell_panics();
+    repro_engine::watched::tell_panics(crate::terminal::say);
+    crate::terminal::tell_warnings();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() => {
@@ -175,7 +176,7 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         args,
     };
     // The hook has told of a panic already.
-    let exit = crate::watched::caught(|| command(&context, cli.command));
+    let exit = repro_engine::watched::caught(|| command(&context, cli.command));
     let exit = exit.map_or(Exit::StoreBroken, |exit| {
         exit.unwrap_or_else(|e| report(&e))
     });
@@ -255,7 +256,7 @@ fn report(error: &anyhow::Error) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Done;
     }
-    if let Some(diagnostics) = error.downcast_ref::<crate::spec::Diagnostics>() {
+    if let Some(diagnostics) = error.downcast_ref::<repro_engine::spec::Diagnostics>() {
         let colour =
             crate::ui::style::Colour::of(&std::io::stderr()) == crate::ui::style::Colour::On;
         crate::say!("{}", diagnostics.render(colour));
@@ -263,11 +264,11 @@ fn report(error: &anyhow::Error) -> Exit {
     }
     crate::say!("error: {error:#}");
     let broken = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<crate::store::StoreError>()
-            || cause.is::<crate::remote::BackendError>()
-            || cause.is::<crate::remote::gc::Stopped>()
+        cause.is::<repro_engine::store::StoreError>()
+            || cause.is::<repro_engine::remote::BackendError>()
+            || cause.is::<repro_engine::remote::gc::Stopped>()
             || cause.is::<Unwritten>()
-            || cause.is::<crate::run::BrokenDown>()
+            || cause.is::<repro_engine::run::BrokenDown>()
             || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {

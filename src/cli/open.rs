@@ -5,17 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Context, PipelineArgs};
-use crate::exec::external::Asker;
-use crate::exec::{Asking, Memory};
-use crate::index::Index;
-use crate::plan::Plan;
-use crate::project::{Project, store_path};
-use crate::record::elsewhere::Elsewhere;
-use crate::remote::layout::Scope;
-use crate::session::Session;
-use crate::spec;
-use crate::store::{LinkMode, StatCache, Store};
-use crate::trust::Believer;
+use repro_engine::exec::external::Asker;
+use repro_engine::exec::{Asking, Memory};
+use repro_engine::index::Index;
+use repro_engine::plan::Plan;
+use repro_engine::project::{Project, store_path};
+use repro_engine::record::elsewhere::Elsewhere;
+use repro_engine::remote::layout::Scope;
+use repro_engine::session::Session;
+use repro_engine::spec;
+use repro_engine::store::{LinkMode, StatCache, Store};
+use repro_engine::trust::Believer;
 
 fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()

@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::digest::Digest;
-use crate::store::Root;
-use crate::survey::Survey;
+use repro_engine::digest::Digest;
+use repro_engine::store::Root;
+use repro_engine::survey::Survey;
 
 /// Keep results whatever gc would do, or list what is kept so.
 ///

@@ -7,16 +7,16 @@ use serde_json::json;
 
 use super::sharing::{RemoteArgs, Way, trust};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::digest::{Content, Digest};
-use crate::graph::Graph;
-use crate::index::Known;
-use crate::plan::{Instance, InstanceIndex};
-use crate::record::lockfile::LockFile;
-use crate::remote::fetch::fetch;
-use crate::remote::lookup::{Answer, Believed, look_up};
-use crate::run::{keep_envelopes, way_back};
-use crate::session::{Session, wall_s};
-use crate::store::{Pending, Record, Staged};
+use repro_engine::digest::{Content, Digest};
+use repro_engine::graph::Graph;
+use repro_engine::index::Known;
+use repro_engine::plan::{Instance, InstanceIndex};
+use repro_engine::record::lockfile::LockFile;
+use repro_engine::remote::fetch::fetch;
+use repro_engine::remote::lookup::{Answer, Believed, look_up};
+use repro_engine::run::{keep_envelopes, way_back};
+use repro_engine::session::{Session, wall_s};
+use repro_engine::store::{Pending, Record, Staged};
 
 /// Bytes of artifacts after which what arrived is recorded.
 const BATCH_BYTES: u64 = 1 << 30;

@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::sharing::{RemoteArgs, Way, announce, signer};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::digest::{Content, Digest};
-use crate::graph::Graph;
-use crate::plan::InstanceIndex;
-use crate::remote::publish::{Publication, Published, publish};
-use crate::run::publication;
-use crate::session::Session;
-use crate::survey::Survey;
+use repro_engine::digest::{Content, Digest};
+use repro_engine::graph::Graph;
+use repro_engine::plan::InstanceIndex;
+use repro_engine::remote::publish::{Publication, Published, publish};
+use repro_engine::run::publication;
+use repro_engine::session::Session;
+use repro_engine::survey::Survey;
 
 /// Results that are published together: their bytes first, then what says so.
 const BATCH: usize = 256;
@@ -145,10 +145,10 @@ fn result_here(
     session: &Session,
     survey: &Survey,
     index: InstanceIndex,
-) -> Option<crate::store::Record> {
+) -> Option<repro_engine::store::Record> {
     let hit = survey.get(index)?.hit.as_ref()?;
     let instance = session.plan.instance(index);
-    let is_it = |record: &crate::store::Record| {
+    let is_it = |record: &repro_engine::store::Record| {
         let mut outputs = instance.outputs.iter().zip(&hit.outputs);
         outputs.all(|(o, content)| record.outputs.get(&*o.name) == Some(content))
             && record

@@ -6,11 +6,11 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::remote::backends::{self, Encryption, Settings};
-use crate::remote::config::{FILE, Remote, Remotes};
-use crate::remote::probe::{Check, Outcome, Probe, SKEW_MAX, probe_in_time};
-use crate::remote::{Location, Name};
 use crate::ui::style::bytes;
+use repro_engine::remote::backends::{self, Encryption, Settings};
+use repro_engine::remote::config::{FILE, Remote, Remotes};
+use repro_engine::remote::probe::{Check, Outcome, Probe, SKEW_MAX, probe_in_time};
+use repro_engine::remote::{Location, Name};
 
 /// Add, list, remove or examine the places where results are shared.
 ///

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::sharing::{Network, bring_inputs};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::exec::Cancel;
-use crate::run::{ReplayTerms, replay};
-use crate::survey::Survey;
 use crate::ui::style::duration;
+use repro_engine::exec::Cancel;
+use repro_engine::run::{ReplayTerms, replay};
+use repro_engine::survey::Survey;
 
 /// Execute a recorded action again, outside the cache, and compare its outputs bit by bit.
 ///
@@ -53,7 +53,7 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
     super::run::watch_signals(&cancel, super::run::Told::Here)?;
     let cpus = args
         .jobs
-        .unwrap_or_else(|| crate::run::Machine::here().cpus);
+        .unwrap_or_else(|| repro_engine::run::Machine::here().cpus);
     let (mut exit, mut values) = (Exit::Done, Vec::new());
     for index in targets {
         let instance = session.plan.instance(index);
@@ -77,7 +77,7 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
         };
         let replayed = match replay(&session, instance, contents, terms, &cancel, &mut |_| {})? {
             Ok(replayed) => replayed,
-            Err(failure) if matches!(failure.cause, crate::exec::Cause::Cancelled) => {
+            Err(failure) if matches!(failure.cause, repro_engine::exec::Cause::Cancelled) => {
                 return Ok(Exit::Interrupted);
             }
             Err(failure) => {

@@ -10,12 +10,12 @@ use clap::Args;
 
 use super::sharing::{RemoteArgs, Way, way_back};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::exec::{Cancel, CancelLevel};
-use crate::record::event::{Event, Summary, Verdict};
-use crate::run::{self, OnFailure, Pull, Push, Reuse, RunOptions, Sharing};
-use crate::session::Session;
 use crate::terminal::{self, Colour, Unwritten};
 use crate::ui::{Bars, Lines, Planned, claims_table};
+use repro_engine::exec::{Cancel, CancelLevel};
+use repro_engine::record::event::{Event, Summary, Verdict};
+use repro_engine::run::{self, OnFailure, Pull, Push, Reuse, RunOptions, Sharing};
+use repro_engine::session::Session;
 
 /// Run what has no recorded result, and show all outputs under artifacts/.
 ///
@@ -241,7 +241,7 @@ fn display(
             .collect();
         let cores = args
             .jobs
-            .unwrap_or_else(|| crate::run::Machine::here().cpus);
+            .unwrap_or_else(|| repro_engine::run::Machine::here().cpus);
         let mut bars = Bars::new(colour, expected, cores);
         return Box::new(move |event| bars.show(event));
     }

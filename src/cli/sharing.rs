@@ -11,18 +11,18 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::digest::{Content, Digest};
-use crate::plan::{Instance, InstanceIndex, Source};
-use crate::project::Project;
-use crate::record::elsewhere::WayBack;
-use crate::remote::config::Remotes;
-use crate::remote::fetch::fetch;
-use crate::remote::layout::Scope;
-use crate::remote::lease;
-use crate::remote::link::Link;
-use crate::session::Session;
-use crate::trust::{FILE_NAME, Signer, Trust};
 use crate::ui::style::{Colour, bytes};
+use repro_engine::digest::{Content, Digest};
+use repro_engine::plan::{Instance, InstanceIndex, Source};
+use repro_engine::project::Project;
+use repro_engine::record::elsewhere::WayBack;
+use repro_engine::remote::config::Remotes;
+use repro_engine::remote::fetch::fetch;
+use repro_engine::remote::layout::Scope;
+use repro_engine::remote::lease;
+use repro_engine::remote::link::Link;
+use repro_engine::session::Session;
+use repro_engine::trust::{FILE_NAME, Signer, Trust};
 
 /// Which remote.
 #[derive(Debug, Clone, Default, Args)]
@@ -319,7 +319,7 @@ pub fn trust(project_root: &Path) -> anyhow::Result<Arc<Trust>> {
 /// # Errors
 /// There is none, or it cannot be used.
 pub fn signer() -> anyhow::Result<Arc<Signer>> {
-    let signer = Signer::of_user()?;
+    let signer = Signer::of_user(&mut crate::terminal::ask_passphrase)?;
     let signer = signer.ok_or_else(|| {
         anyhow::anyhow!(
             "there is no key to sign results with, and nobody believes unsigned ones; `repro trust init` makes a key, and CI \

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::{Context, Exit, PipelineArgs, open};
-use crate::exec::Site;
-use crate::run;
-use crate::survey::Survey;
+use repro_engine::exec::Site;
+use repro_engine::run;
+use repro_engine::survey::Survey;
 
 /// Open a shell where a command failed, or where it would run.
 ///

@@ -4,17 +4,17 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::digest::Digest;
-use crate::explain;
-use crate::record::elsewhere::Remembered;
-use crate::record::event::Event;
-use crate::record::history::{self, Run};
-use crate::record::journal;
-use crate::session::Session;
-use crate::store::{Record, Store};
-use crate::survey::{Seen, Survey};
 use crate::ui::lines;
 use crate::ui::style::{bytes, duration};
+use repro_engine::digest::Digest;
+use repro_engine::explain;
+use repro_engine::record::elsewhere::Remembered;
+use repro_engine::record::event::Event;
+use repro_engine::record::history::{self, Run};
+use repro_engine::record::journal;
+use repro_engine::session::Session;
+use repro_engine::store::{Record, Store};
+use repro_engine::survey::{Seen, Survey};
 
 /// Digits of a key that are enough to be looked up.
 const PREFIX_MIN: usize = 4;

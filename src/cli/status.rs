@@ -7,12 +7,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::plan::{Instance, Work};
-use crate::record::event::Reason;
-use crate::session::Session;
-use crate::survey::{State, Survey};
 use crate::ui::aligned;
 use crate::ui::lines::reason_text;
+use repro_engine::plan::{Instance, Work};
+use repro_engine::record::event::Reason;
+use repro_engine::session::Session;
+use repro_engine::survey::{State, Survey};
 
 /// Show which results are there, and what a run would execute.
 ///
@@ -89,7 +89,7 @@ pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
 fn row<'a>(
     session: &'a Session,
     survey: &'a Survey,
-    index: crate::plan::InstanceIndex,
+    index: repro_engine::plan::InstanceIndex,
 ) -> Option<Row<'a>> {
     let (instance, seen) = (session.plan.instance(index), survey.get(index)?);
     // What was made here needs no reading of records.

@@ -9,10 +9,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::project::Project;
-use crate::trust::{
+use repro_engine::project::Project;
+use repro_engine::trust::{
     Added, FILE_NAME, KEY_VARIABLE, Passphrase, PublicKey, Requirement, Role, SecretKey, Signer,
-    SignerName, Trust, TrustText, ask_on_terminal, keep_key, key_path, known_passphrase,
+    SignerName, Trust, TrustText, keep_key, key_path, known_passphrase,
 };
 
 /// Say whose results from remotes this project believes, and make the key results are signed with.
@@ -108,7 +108,7 @@ struct ShowArgs {
 }
 
 fn env(name: &str) -> Option<String> {
-    crate::credentials::var(name)
+    repro_engine::credentials::var(name)
 }
 
 /// Runs the command.
@@ -196,7 +196,7 @@ fn new_passphrase(path: &Path) -> anyhow::Result<Passphrase> {
         return Ok(passphrase);
     }
     let ask = |question: &str| -> anyhow::Result<Passphrase> {
-        ask_on_terminal(question)?.context(
+        crate::terminal::ask_passphrase(question)?.context(
             "there is no terminal to ask for a passphrase; set REPRO_KEY_PASSPHRASE, or say --no-passphrase",
         )
     };
@@ -227,7 +227,7 @@ fn public_key() -> anyhow::Result<Option<PublicKey>> {
             return Ok(Some(key));
         }
     }
-    Ok(Signer::of_user()?.map(|signer| signer.public()))
+    Ok(Signer::of_user(&mut crate::terminal::ask_passphrase)?.map(|signer| signer.public()))
 }
 
 fn read(path: &Path) -> anyhow::Result<Option<TrustText>> {

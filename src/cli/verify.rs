@@ -10,20 +10,20 @@ use serde_json::json;
 
 use super::sharing::{Network, RemoteArgs, Way, bring, bring_inputs};
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::difference;
-use crate::digest::{Content, Digest};
-use crate::exec::Cancel;
-use crate::plan::{Instance, Source};
-use crate::remote::divergence;
-use crate::remote::fetch::fetch;
-use crate::remote::lookup::{Answer, look_up};
-use crate::remote::publish::{Publication, publish};
-use crate::run::{ReplayTerms, Replayed, replay};
-use crate::session::{Hit, Session};
-use crate::store::{Pending, Record, Staged, host_name};
-use crate::survey::Survey;
-use crate::trust::{Differing, Divergence, Facts, Signer, SignerName, Trust};
 use crate::ui::style::duration;
+use repro_engine::difference;
+use repro_engine::digest::{Content, Digest};
+use repro_engine::exec::Cancel;
+use repro_engine::plan::{Instance, Source};
+use repro_engine::remote::divergence;
+use repro_engine::remote::fetch::fetch;
+use repro_engine::remote::lookup::{Answer, look_up};
+use repro_engine::remote::publish::{Publication, publish};
+use repro_engine::run::{ReplayTerms, Replayed, replay};
+use repro_engine::session::{Hit, Session};
+use repro_engine::store::{Pending, Record, Staged, host_name};
+use repro_engine::survey::Survey;
+use repro_engine::trust::{Differing, Divergence, Facts, Signer, SignerName, Trust};
 
 /// Execute a recorded action again, compare every bit, and sign the result if they agree.
 ///
@@ -98,7 +98,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
     // A passphrase is asked for now, not after hours of work.
     let signer = match args.no_sign {
         true => None,
-        false => Signer::of_user()?,
+        false => Signer::of_user(&mut crate::terminal::ask_passphrase)?,
     };
     session.store.start_lease()?;
     let survey = Survey::of(&session, &targets)?;
@@ -106,7 +106,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
     super::run::watch_signals(&cancel, super::run::Told::Here)?;
     let cpus = args
         .jobs
-        .unwrap_or_else(|| crate::run::Machine::here().cpus);
+        .unwrap_or_else(|| repro_engine::run::Machine::here().cpus);
     let (mut exit, mut values) = (Exit::Done, Vec::new());
     for index in targets {
         let instance = session.plan.instance(index);
@@ -144,7 +144,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
         let started = jiff::Timestamp::now().to_string();
         let replayed = match replay(&session, instance, contents, terms, &cancel, &mut |_| {})? {
             Ok(replayed) => replayed,
-            Err(failure) if matches!(failure.cause, crate::exec::Cause::Cancelled) => {
+            Err(failure) if matches!(failure.cause, repro_engine::exec::Cause::Cancelled) => {
                 return Ok(Exit::Interrupted);
             }
             Err(failure) => {
@@ -393,7 +393,7 @@ impl Verifier<'_> {
         let mut found = None;
         look_up(&way.link, self.trust, vec![*key], |_, answer| {
             if let Answer::Hit(believed) = answer {
-                crate::run::keep_envelopes(&self.session.store, &believed);
+                repro_engine::run::keep_envelopes(&self.session.store, &believed);
                 found = Some(believed.record);
             }
         });

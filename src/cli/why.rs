@@ -6,9 +6,9 @@ mod report;
 use clap::Args;
 
 use super::{Context, Exit, PipelineArgs, open, output};
-use crate::record::history;
-use crate::survey::Survey;
-use crate::trust::Trust;
+use repro_engine::record::history;
+use repro_engine::survey::Survey;
+use repro_engine::trust::Trust;
 
 /// Journals read to find the last executions, newest first.
 const RUNS_LOOKED_AT: usize = 200;

@@ -13,8 +13,8 @@ use super::patient::Patient;
 use super::planned::stage_of;
 use super::style::{Colour, bytes, duration};
 use super::width::{begun, shortened, width_of_talk};
-use crate::record::event::Event;
 use crate::terminal::{self, safe};
+use repro_engine::record::event::Event;
 
 /// Room at the end of every line.
 const ROOM: usize = 4;

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::style::{Colour, bytes, duration};
 use super::width::begun;
-use crate::explain;
-use crate::record::event::{Event, Reason, Summary};
+use repro_engine::record::event::{Event, Reason, Summary};
 
 /// How often one action may report progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -187,7 +186,7 @@ pub fn reason_text(reason: &Reason) -> String {
         Reason::Changed(changes) => match changes.split_first() {
             None => "(no recorded result)".into(),
             Some((first, rest)) => {
-                let first = explain::render(first);
+                let first = super::change::render(first);
                 let first = begun(first.lines().next().unwrap_or_default(), REASON_SHOWN);
                 if rest.is_empty() {
                     format!("({first})")

@@ -3,6 +3,7 @@
 //! Results go to standard output, talk to standard error.
 
 mod bars;
+pub mod change;
 mod echo;
 pub mod lines;
 mod patient;
@@ -15,4 +16,3 @@ pub use bars::Bars;
 pub use lines::Lines;
 pub use planned::{Planned, stage_of};
 pub use table::{aligned, claims_table};
-pub use width::{begun, shortened, width};

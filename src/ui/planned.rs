@@ -2,7 +2,7 @@
 
 use super::lines::reason_text;
 use super::style::Colour;
-use crate::record::event::{Event, Reason};
+use repro_engine::record::event::{Event, Reason};
 
 /// Instances of a group that are told one by one.
 const TOLD: usize = 3;

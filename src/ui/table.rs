@@ -2,7 +2,7 @@
 
 use super::style::Colour;
 use super::width::{shortened, width};
-use crate::record::event::{ClaimResult, Verdict};
+use repro_engine::record::event::{ClaimResult, Verdict};
 
 /// Columns of text are cut no further than this.
 const NARROWEST: usize = 12;

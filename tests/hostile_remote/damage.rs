@@ -2,8 +2,8 @@
 
 use crate::bucket::Bucket;
 use crate::lab::{Machine, most, noise};
-use repro::remote::Name;
-use repro::remote::encoding::{HEADER_BYTES, encode_bytes};
+use repro_engine::remote::Name;
+use repro_engine::remote::encoding::{HEADER_BYTES, encode_bytes};
 
 /// Ways to alter an object; `None` where a way does not apply.
 fn damaged(bytes: &[u8], other: &[u8], how: usize) -> Option<Vec<u8>> {
@@ -145,10 +145,10 @@ fn a_damaged_object_is_replaced_by_who_has_it() {
         let trust = laptop.trust("1 of ci", &[&ci]);
         let link = laptop.link(&hurt);
         let contents: Vec<_> = record.outputs.values().copied().collect();
-        let _ = repro::remote::fetch::fetch(&link, &laptop.store, &contents).unwrap();
+        let _ = repro_engine::remote::fetch::fetch(&link, &laptop.store, &contents).unwrap();
         // It executes the action, and publishes; through the link that knows.
         laptop.made("all", &most());
-        let pushed = repro::remote::publish::publish(
+        let pushed = repro_engine::remote::publish::publish(
             &link,
             &laptop.store,
             vec![laptop.publication(&record)],

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::bucket::Bucket;
 use crate::lab::{Machine, Output, noise};
-use repro::store::Record;
+use repro_engine::store::Record;
 
 /// A small result with every sort of object, published.
 fn published() -> &'static (Bucket, Record, Machine) {

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use repro::digest::{Content, Digest, Domain};
-use repro::remote::fetch::fetch;
-use repro::remote::layout::Scope;
-use repro::remote::link::Link;
-use repro::remote::lookup::{Answer, Believed, look_up};
-use repro::remote::publish::{Publication, Published, publish};
-use repro::store::{Pending, Record, Store};
-use repro::trust::{Facts, SecretKey, Signer, Trust};
+use repro_engine::digest::{Content, Digest, Domain};
+use repro_engine::remote::fetch::fetch;
+use repro_engine::remote::layout::Scope;
+use repro_engine::remote::link::Link;
+use repro_engine::remote::lookup::{Answer, Believed, look_up};
+use repro_engine::remote::publish::{Publication, Published, publish};
+use repro_engine::store::{Pending, Record, Store};
+use repro_engine::trust::{Facts, SecretKey, Signer, Trust};
 
 use crate::bucket::Bucket;
 
@@ -50,7 +50,7 @@ impl Machine {
     /// Executes: an action called `name` with these outputs, each a file or the files of a tree.
     pub fn made(&self, name: &str, outputs: &[(&str, Output)]) -> Record {
         let preimage = format!("{{\"name\":\"{name}\"}}");
-        let mut staged = repro::store::Staged::default();
+        let mut staged = repro_engine::store::Staged::default();
         let mut named = BTreeMap::new();
         for (position, (output, bytes)) in outputs.iter().enumerate() {
             let path = self.dir.path().join(format!("{name}-{position}"));
@@ -122,7 +122,7 @@ impl Machine {
         }
         let pending = Pending {
             record: believed.record.clone(),
-            staged: repro::store::Staged::default(),
+            staged: repro_engine::store::Staged::default(),
         };
         for committed in self.store.commit(vec![pending]) {
             committed.map_err(|e| e.to_string())?;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::bucket::Bucket;
 use crate::lab::{Machine, Output, everything};
-use repro::digest::{Content, Digest, Domain, Shape};
-use repro::remote::encoding::encode_bytes;
-use repro::remote::head::Head;
-use repro::remote::layout::{Place, Scope};
-use repro::remote::lookup::{Answer, Why};
-use repro::store::{LinkMode, Record};
-use repro::trust::Facts;
+use repro_engine::digest::{Content, Digest, Domain, Shape};
+use repro_engine::remote::encoding::encode_bytes;
+use repro_engine::remote::head::Head;
+use repro_engine::remote::layout::{Place, Scope};
+use repro_engine::remote::lookup::{Answer, Why};
+use repro_engine::store::{LinkMode, Record};
+use repro_engine::trust::Facts;
 
 fn put(bucket: &Bucket, place: &Place, plain: &[u8]) {
     bucket.set(&Scope::Shared.name(place), encode_bytes(plain).unwrap());
@@ -146,13 +146,14 @@ fn what_is_published_in_a_scope_is_not_read_outside() {
     let bucket = Bucket::new();
     let record = small(&ci, "a", "1");
     let scope = Scope::Of("pr-7".parse().unwrap());
-    let link = std::sync::Arc::new(repro::remote::link::Link::new(
+    let link = std::sync::Arc::new(repro_engine::remote::link::Link::new(
         Box::new(bucket.clone()),
         "lab",
         scope,
         |_| {},
     ));
-    let pushed = repro::remote::publish::publish(&link, &ci.store, vec![ci.publication(&record)]);
+    let pushed =
+        repro_engine::remote::publish::publish(&link, &ci.store, vec![ci.publication(&record)]);
     pushed[0].clone().unwrap();
     assert_eq!(
         laptop.ask(&bucket, &trust, record.key),
@@ -161,16 +162,16 @@ fn what_is_published_in_a_scope_is_not_read_outside() {
     // Who names the scope reads it, bytes included.
     let (mut found, mut fetched) = (None, Vec::new());
     let reader = Machine::new();
-    let link = std::sync::Arc::new(repro::remote::link::Link::new(
+    let link = std::sync::Arc::new(repro_engine::remote::link::Link::new(
         Box::new(bucket.clone()),
         "lab",
         Scope::Of("pr-7".parse().unwrap()),
         |_| {},
     ));
-    repro::remote::lookup::look_up(&link, &trust, vec![record.key], |_, a| found = Some(a));
+    repro_engine::remote::lookup::look_up(&link, &trust, vec![record.key], |_, a| found = Some(a));
     if let Some(Answer::Hit(believed)) = found {
         let contents: Vec<Content> = believed.record.outputs.values().copied().collect();
-        fetched = repro::remote::fetch::fetch(&link, &reader.store, &contents).unwrap();
+        fetched = repro_engine::remote::fetch::fetch(&link, &reader.store, &contents).unwrap();
     }
     assert_eq!(fetched, [Ok(())]);
     assert!(
@@ -350,7 +351,8 @@ fn a_listing_of_a_million_entries() {
     put(&bucket, &Place::Object(empty), b"");
     let answer = laptop.ask(&bucket, &trust, record.key);
     assert!(matches!(answer, Answer::Hit(_)), "{answer:?}");
-    let fetched = repro::remote::fetch::fetch(&laptop.link(&bucket), &laptop.store, &[content]);
+    let fetched =
+        repro_engine::remote::fetch::fetch(&laptop.link(&bucket), &laptop.store, &[content]);
     assert_eq!(fetched.unwrap(), [Ok(())]);
 }
 
@@ -367,5 +369,5 @@ fn what_a_record_says_of_its_making_is_tamed() {
     put_head(&bucket, &record, vec![envelope]);
     let got = laptop.pull(&bucket, &trust, record.key).unwrap();
     assert!(!got.observation.to_string().contains("\\u001b"));
-    assert!(!repro::trust::is_own(&got));
+    assert!(!repro_engine::trust::is_own(&got));
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bucket::{Bucket, Fault};
 use lab::{Machine, everything};
-use repro::remote::Cause;
-use repro::remote::publish::Published;
+use repro_engine::remote::Cause;
+use repro_engine::remote::publish::Published;
 
 #[test]
 fn what_one_machine_made_another_gets() {
@@ -152,17 +152,24 @@ fn a_remote_that_hangs_is_given_up() {
     let dead = bucket.with_faults(|_, _, _| Fault::Hang);
     let warnings = laptop.warnings.clone();
     let warn = move |text: &str| warnings.lock().unwrap().push(text.to_owned());
-    let link = repro::remote::link::Link::new(Box::new(dead), "lab", Default::default(), warn)
-        .with_silence(Duration::from_millis(300));
+    let link =
+        repro_engine::remote::link::Link::new(Box::new(dead), "lab", Default::default(), warn)
+            .with_silence(Duration::from_millis(300));
     let link = Arc::new(link);
     let mut answers = 0;
-    let keys = (0..100u8).map(|i| repro::digest::Digest([i; 32])).collect();
-    repro::remote::lookup::look_up(&link, &trust, keys, |_, answer| {
-        assert!(matches!(answer, repro::remote::lookup::Answer::Miss(_)));
+    let keys = (0..100u8)
+        .map(|i| repro_engine::digest::Digest([i; 32]))
+        .collect();
+    repro_engine::remote::lookup::look_up(&link, &trust, keys, |_, answer| {
+        assert!(matches!(
+            answer,
+            repro_engine::remote::lookup::Answer::Miss(_)
+        ));
         answers += 1;
     });
     assert_eq!(answers, 100);
-    let outcome = repro::remote::publish::publish(&link, &ci.store, vec![ci.publication(&record)]);
+    let outcome =
+        repro_engine::remote::publish::publish(&link, &ci.store, vec![ci.publication(&record)]);
     assert!(outcome[0].is_err());
     let warned = laptop.warned();
     assert_eq!(warned.len(), 1, "{warned:?}");

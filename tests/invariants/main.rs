@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use repro::digest::{Digest, Domain};
-use repro::record::lockfile::LockFile;
-use repro::store::{LinkMode, Store};
+use repro_engine::digest::{Digest, Domain};
+use repro_engine::record::lockfile::LockFile;
+use repro_engine::store::{LinkMode, Store};
 use support::TestSpace;
 use support::observed::files_below;
 use support::processes::{kill_dead, signal};

@@ -1,7 +1,7 @@
 //! `fsck` of a remote: it finds every kind of damage, and repairs what the local store can.
 
-use repro::remote::fsck::{Remedy, Report, fsck};
-use repro::store::Store;
+use repro_engine::remote::fsck::{Remedy, Report, fsck};
+use repro_engine::store::Store;
 use std::sync::Arc;
 
 use super::lab::Lab;
@@ -23,7 +23,7 @@ fn lab() -> Lab {
         let made = lab.result(what, 3);
         lab.publish(&link, &made);
         let keys = vec![made.record.key];
-        repro::remote::lease::renew(&link, &"c".parse().unwrap(), keys).unwrap();
+        repro_engine::remote::lease::renew(&link, &"c".parse().unwrap(), keys).unwrap();
     }
     lab
 }

@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use repro::digest::{Content, Digest, Domain};
-use repro::remote::backends::BucketBackend;
-use repro::remote::encoding::{Decoder, Limit};
-use repro::remote::head::Head;
-use repro::remote::layout::{Place, Scope};
-use repro::remote::link::Link;
-use repro::remote::pack::Packing;
-use repro::remote::publish::{Publication, publish};
-use repro::remote::{
+use repro_engine::digest::{Content, Digest, Domain};
+use repro_engine::remote::backends::BucketBackend;
+use repro_engine::remote::encoding::{Decoder, Limit};
+use repro_engine::remote::head::Head;
+use repro_engine::remote::layout::{Place, Scope};
+use repro_engine::remote::link::Link;
+use repro_engine::remote::pack::Packing;
+use repro_engine::remote::publish::{Publication, publish};
+use repro_engine::remote::{
     Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
 };
-use repro::store::{Listing, Record, Store};
+use repro_engine::store::{Listing, Record, Store};
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
@@ -353,7 +353,7 @@ impl Lab {
 
     /// What of a content is missing.
     fn missing(&self, content: &Content) -> Option<String> {
-        use repro::digest::Shape;
+        use repro_engine::digest::Shape;
         if content.shape == Shape::File {
             return match self.plain(&Place::Object(content.digest)) {
                 Some(bytes) if Digest::of(&bytes) == content.digest => None,

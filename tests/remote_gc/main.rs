@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{Clients, DAY, Lab};
-use repro::digest::Digest;
-use repro::remote::gc::{Collected, Mode, Policy, Stopped, collect};
-use repro::remote::layout::Segment;
-use repro::remote::lease;
-use repro::remote::link::Link;
+use repro_engine::digest::Digest;
+use repro_engine::remote::gc::{Collected, Mode, Policy, Stopped, collect};
+use repro_engine::remote::layout::Segment;
+use repro_engine::remote::lease;
+use repro_engine::remote::link::Link;
 
 fn run(link: &Arc<Link>, keys: &[Digest], mode: Mode) -> Result<Collected, Stopped> {
     let keys: HashSet<Digest> = keys.iter().copied().collect();

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use repro::remote::{
+use repro_engine::remote::{
     Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
 };
 

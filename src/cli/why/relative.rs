@@ -3,13 +3,13 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::digest::Content;
-use crate::explain;
-use crate::key::Key;
-use crate::plan::{Instance, InstanceIndex, Work};
-use crate::record::event::Change;
-use crate::run::state_keys;
-use crate::session::Session;
+use repro_engine::digest::Content;
+use repro_engine::explain;
+use repro_engine::key::Key;
+use repro_engine::plan::{Instance, InstanceIndex, Work};
+use repro_engine::record::event::Change;
+use repro_engine::run::state_keys;
+use repro_engine::session::Session;
 
 use crate::cli::status::kind_name;
 
@@ -124,7 +124,7 @@ fn differing(instance: &Instance, ours: &[(String, Key)], theirs: &str) -> Optio
     let mut fields: Vec<String> = changes
         .iter()
         .take(FIELDS_NAMED)
-        .map(explain::render)
+        .map(crate::ui::change::render)
         .collect();
     if changes.len() > FIELDS_NAMED {
         fields.push(format!("and {} more", changes.len() - FIELDS_NAMED));

@@ -9,20 +9,20 @@ use serde_json::Value;
 use super::relative::{self, Relative};
 use crate::cli::output;
 use crate::cli::status::kind_name;
-use crate::digest::Digest;
-use crate::explain;
-use crate::lineage;
-use crate::plan::{Instance, InstanceIndex, Source};
-use crate::record::elsewhere::Remembered;
-use crate::record::event::{Change, Reason};
-use crate::record::history::{End, Execution};
-use crate::relpath::RelPath;
-use crate::session::Session;
-use crate::store::Record;
-use crate::survey::{Seen, State, Survey};
-use crate::trust::{Divergence, SignerName, Trust};
 use crate::ui::lines::reason_text;
 use crate::ui::style::{Colour, duration};
+use repro_engine::digest::Digest;
+use repro_engine::explain;
+use repro_engine::lineage;
+use repro_engine::plan::{Instance, InstanceIndex, Source};
+use repro_engine::record::elsewhere::Remembered;
+use repro_engine::record::event::{Change, Reason};
+use repro_engine::record::history::{End, Execution};
+use repro_engine::relpath::RelPath;
+use repro_engine::session::Session;
+use repro_engine::store::Record;
+use repro_engine::survey::{Seen, State, Survey};
+use repro_engine::trust::{Divergence, SignerName, Trust};
 
 /// What the line about the last execution begins with.
 pub const LAST_EXECUTED: &str = "last executed here:";
@@ -340,9 +340,9 @@ impl View<'_> {
 }
 
 /// The field of an item, as [`explain::changes`] calls it.
-fn input_field(need: &crate::plan::Need, position: usize) -> String {
+fn input_field(need: &repro_engine::plan::Need, position: usize) -> String {
     let item = &need.items[position];
-    let axes = crate::plan::axes_text(&item.axes);
+    let axes = repro_engine::plan::axes_text(&item.axes);
     let label: Vec<&str> = [&*item.group, axes.as_str()]
         .into_iter()
         .filter(|part| !part.is_empty())
@@ -385,7 +385,7 @@ fn last_execution(execution: &Execution) -> LastExecution {
 
 fn change_lines(text: &mut String, changes: &[Change]) {
     for change in changes {
-        text.push_str(&format!("    {}\n", explain::render(change)));
+        text.push_str(&format!("    {}\n", crate::ui::change::render(change)));
     }
 }
 

@@ -144,11 +144,11 @@ impl Store {
             starting: Mutex::new(()),
             lease: OnceLock::new(),
             synced_ns: AtomicI64::new(i64::MIN),
-            warn: Box::new(|text| crate::say!("warning: {text}")),
+            warn: Box::new(|text| log::warn!("{text}")),
         })
     }
 
-    /// Sends warnings (a corrupt record that was skipped, an object moved aside) somewhere else than standard error.
+    /// Sends warnings (a corrupt record that was skipped, an object moved aside) somewhere else than the log.
     pub fn with_warnings(mut self, warn: impl Fn(&str) + Send + Sync + 'static) -> Store {
         self.warn = Box::new(warn);
         self

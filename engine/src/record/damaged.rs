@@ -22,8 +22,8 @@ pub fn set_aside(path: &Path, why: &str) {
         Ok(()) => format!("moved to {aside}"),
         Err(e) => format!("it cannot be moved aside: {e}"),
     };
-    crate::say!(
-        "warning: {} is damaged ({why}) and is not used; {done}",
+    log::warn!(
+        "{} is damaged ({why}) and is not used; {done}",
         path.display()
     );
 }

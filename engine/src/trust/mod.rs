@@ -25,7 +25,5 @@ pub use judge::{ENVELOPES_MAX, Reason, Trust, Verdict};
 pub use key::{BadPublicKey, BadSecretKey, KeyId, Passphrase, PublicKey, SecretKey};
 pub use policy::{BadPolicy, FILE_NAME, Listed, Policy, Requirement, Role, SignerName};
 pub use scope::{BadPattern, ScopePattern};
-pub use signer::{
-    Ask, KEY_VARIABLE, Signer, ask_on_terminal, keep_key, key_path, known_passphrase,
-};
+pub use signer::{Ask, KEY_VARIABLE, Signer, keep_key, key_path, known_passphrase};
 pub use statement::{Facts, Mismatch, is_described, is_own, mark_origin, write as statement_text};

@@ -6,8 +6,8 @@
 //! | `REPRO_SIGNING_KEY_FILE` | a file with it |
 //! | `$XDG_CONFIG_HOME/repro/signing-key.pem` (`~/.config/…`) | what `repro trust init` made |
 //!
-//! The passphrase of an encrypted key: `REPRO_KEY_PASSPHRASE`, the file `REPRO_KEY_PASSPHRASE_FILE`, else it is asked for
-//! on the terminal.
+//! The passphrase of an encrypted key: `REPRO_KEY_PASSPHRASE`, the file `REPRO_KEY_PASSPHRASE_FILE`, else whoever
+//! uses this library is asked for it.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -39,12 +39,13 @@ pub struct Signer {
 pub type Ask<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<Option<Passphrase>>;
 
 impl Signer {
-    /// The key of whoever runs this process: from its environment, its files, its terminal. `None` where there is none.
+    /// The key of whoever runs this process: from its environment and its files; a passphrase is asked for. `None` where there
+    /// is no key.
     ///
     /// # Errors
     /// As [`Signer::load`].
-    pub fn of_user() -> anyhow::Result<Option<Signer>> {
-        Signer::load(&crate::credentials::var, &mut ask_on_terminal)
+    pub fn of_user(ask: Ask<'_>) -> anyhow::Result<Option<Signer>> {
+        Signer::load(&crate::credentials::var, ask)
     }
 
     /// The key as the module says; `None` where there is none.
@@ -153,20 +154,6 @@ pub fn known_passphrase(
         format!("{PASSPHRASE_FILE_VARIABLE} names {file}, which does not exist")
     })?;
     Ok(Some(Passphrase::new(&text)))
-}
-
-/// Asks on the terminal without showing what is typed; `None` where there is none.
-///
-/// # Errors
-/// The terminal cannot be read.
-pub fn ask_on_terminal(question: &str) -> anyhow::Result<Option<Passphrase>> {
-    use std::io::IsTerminal;
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(None);
-    }
-    crate::terminal::ask(question);
-    let typed = console::Term::stderr().read_secure_line()?;
-    Ok(Some(Passphrase::new(&typed)))
 }
 
 /// Where the user's key lies.

@@ -43,18 +43,18 @@ fn message(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or("it did not say why").to_owned()
 }
 
-/// From now on a panic is told in one line of ours, with its place in the source.
-pub fn tell_panics() {
-    std::panic::set_hook(Box::new(|info| {
+/// From now on a panic is told in one line, with its place in the source.
+pub fn tell_panics(tell: fn(&str)) {
+    std::panic::set_hook(Box::new(move |info| {
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("without a name");
         let place = info
             .location()
             .map_or_else(String::new, |l| format!(", {}:{}", l.file(), l.line()));
         let what = message(info.payload());
-        crate::say!(
+        tell(&format!(
             "BUG: {what} (thread {name}{place}); this is a fault in repro: please report it"
-        );
+        ));
     }));
 }
 

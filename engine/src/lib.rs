@@ -9,7 +9,6 @@ pub mod dir;
 pub mod files;
 pub mod regular;
 pub mod relpath;
-pub mod terminal;
 pub mod watched;
 
 pub mod catalog;
@@ -44,6 +43,3 @@ pub mod targets;
 pub mod run;
 
 pub mod export;
-
-pub mod cli;
-pub mod ui;

@@ -1,0 +1,127 @@
+//! A change of a key's pre-image as people read it: one line, or the lines of a script that differ.
+
+use repro_engine::explain::plain;
+use repro_engine::record::event::Change;
+use serde_json::Value;
+
+use super::width::begun;
+
+/// As [`plain`], no longer than a line.
+fn brief(value: &Value) -> String {
+    let text = plain(value);
+    let line = text.lines().next().unwrap_or_default();
+    match line.len() < text.len() {
+        true => format!("{} …", begun(line, TEXT_SHOWN)),
+        false => begun(line, TEXT_SHOWN),
+    }
+}
+
+/// Characters of a text that are shown in one line, and of a line of a script.
+const TEXT_SHOWN: usize = 100;
+/// Characters before the place where two texts begin to differ.
+const BEFORE: usize = 20;
+/// Lines of a script that are shown on each side of a change.
+const LINES_SHOWN: usize = 8;
+
+/// Two long texts around the place where they begin to differ.
+fn around_difference(old: &str, new: &str) -> (String, String) {
+    let same = old
+        .chars()
+        .zip(new.chars())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let from = match old.chars().count().max(new.chars().count()) > TEXT_SHOWN {
+        true => same.saturating_sub(BEFORE),
+        false => 0,
+    };
+    let cut = |text: &str| {
+        let rest: String = text.chars().skip(from).collect();
+        let dots = if from > 0 { "…" } else { "" };
+        format!("{dots}{}", begun(&rest, TEXT_SHOWN))
+    };
+    (cut(old), cut(new))
+}
+
+/// The lines of one side, each with its sign; of many the first.
+fn side(text: &mut String, sign: char, lines: &[&str]) {
+    for line in lines.iter().take(LINES_SHOWN) {
+        text.push_str(&format!("\n      {sign} {}", begun(line, TEXT_SHOWN)));
+    }
+    if lines.len() > LINES_SHOWN {
+        let more = lines.len() - LINES_SHOWN;
+        text.push_str(&format!("\n      {sign} … and {more} more lines"));
+    }
+}
+
+/// One line (or, for a text of several lines, a small diff) per change.
+pub fn render(change: &Change) -> String {
+    match (&change.old, &change.new) {
+        (Some(Value::String(old)), Some(Value::String(new)))
+            if old.contains('\n') || new.contains('\n') =>
+        {
+            let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+            let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+            let tail = old[head..]
+                .iter()
+                .rev()
+                .zip(new[head..].iter().rev())
+                .take_while(|(a, b)| a == b)
+                .count();
+            let mut text = format!("{} (line {})", change.field, head + 1);
+            side(&mut text, '-', &old[head..old.len() - tail]);
+            side(&mut text, '+', &new[head..new.len() - tail]);
+            text
+        }
+        (Some(old @ Value::String(_)), Some(new @ Value::String(_))) => {
+            let (old, new) = around_difference(&plain(old), &plain(new));
+            format!("{}: {old} → {new}", change.field)
+        }
+        (Some(old), Some(new)) => format!("{}: {} → {}", change.field, brief(old), brief(new)),
+        (Some(old), None) => format!("{}: {} → (gone)", change.field, brief(old)),
+        (None, Some(new)) => format!("{}: (absent) → {}", change.field, brief(new)),
+        (None, None) => change.field.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use repro_engine::explain::changes;
+
+    use super::*;
+
+    #[test]
+    fn case_27_a_long_script_is_shown_where_it_changed() {
+        let script = |word: &str| {
+            let long = "x = 1; ".repeat(3000);
+            serde_json::json!({"command": {"script": format!("{long}{word}; {long}")}}).to_string()
+        };
+        let said = render(&changes(&script("old"), &script("new"))[0]);
+        assert!(said.chars().count() < 300, "{said}");
+        assert!(said.contains("old;") && said.contains("new;"), "{said}");
+        let lines = |n: usize| {
+            let script: String = (0..n).map(|i| format!("line {i}\n")).collect();
+            serde_json::json!({"command": {"script": script}}).to_string()
+        };
+        let said = render(&changes(&lines(1), &lines(500))[0]);
+        assert!(
+            said.lines().count() < 12 && said.contains("more lines"),
+            "{said}"
+        );
+        let said = render(&Change {
+            field: "command.script".into(),
+            old: None,
+            new: Some("y".repeat(43_000).into()),
+        });
+        assert!(said.chars().count() < 200, "{said}");
+    }
+
+    #[test]
+    fn a_script_is_compared_by_line() {
+        let old = serde_json::json!({"command": {"script": "a\nb\nc"}}).to_string();
+        let new = serde_json::json!({"command": {"script": "a\nB\nc"}}).to_string();
+        assert_eq!(
+            render(&changes(&old, &new)[0]),
+            "command.script (line 2)\n      - b\n      + B"
+        );
+    }
+}
