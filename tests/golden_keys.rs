@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use repro_engine::catalog::{Checked, InputSpec, Kind, OutputSpec, Program, StatePoint};
+use repro_engine::catalog::{Kind, Program};
 use repro_engine::digest::{Content, Digest, Domain, Shape};
 use repro_engine::key::{Context, FORMAT, action_key, state_key};
 use repro_engine::lineage::{Kin, Lineage};
@@ -18,7 +18,8 @@ use repro_engine::plan::{
     Axes, AxisValue, Command, Instance, Need, NeedItem, Network, Place, Policy, Sandbox, Scratch,
     Source, Tool, Work,
 };
-use repro_engine::relpath::RelPath;
+use repro_protocol::kind::{Checked, Description, InputSpec, OutputSpec, StatePoint, no_member};
+use repro_protocol::relpath::RelPath;
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
@@ -158,14 +159,14 @@ fn command() -> Work {
 }
 
 fn kind(name: &str, program: Program) -> Arc<Kind> {
-    let input = |name: &str, observes_only| InputSpec {
+    let input = |name: &'static str, observes_only| InputSpec {
         name: name.into(),
         required: true,
         many: true,
-        doc: String::new(),
+        doc: "".into(),
         observes_only,
     };
-    Arc::new(Kind {
+    let description = Description {
         name: name.into(),
         summary: "does not count".into(),
         doc: "does not count".into(),
@@ -176,18 +177,21 @@ fn kind(name: &str, program: Program) -> Arc<Kind> {
             input("probe", true),
             input("runs", false),
         ],
-        member: repro_engine::catalog::no_members(),
         counts: vec!["runs".into()],
         schema: json!({"does": "not count"}).into(),
-        program,
-        check: Arc::new(|_| {
+        check: Arc::new(|_, _| {
             Ok(Checked {
                 params: Value::Null,
                 outputs: vec![],
             })
         }),
+        member: Arc::new(|_, output, _| no_member(output)),
         facts: None,
         states: None,
+    };
+    Arc::new(Kind {
+        description,
+        program,
     })
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Decides names only, relative to the project; placing is the store's work.
 
-use crate::catalog::OutputSpec;
+use crate::filename::file_name;
 use crate::plan::{Instance, axes_text};
-use crate::relpath::{BadPath, RelPath, file_name};
+use repro_protocol::kind::OutputSpec;
+use repro_protocol::relpath::{BadPath, RelPath};
 
 /// The directory of an instance, from the project's root.
 pub fn dir_of(instance: &Instance) -> String {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 /// What comes and goes in directories without anybody meaning it: written by interpreters, editors, file managers, version control.
 pub const IGNORED: &[&str] = &[

@@ -18,11 +18,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::canonical;
-use crate::catalog::{Kind, Program, StatePoint};
+use crate::catalog::{Kind, Program};
 use crate::digest::{Content, Digest, Domain};
 use crate::environment::Captured;
 use crate::lineage::{self, Lineage};
 use crate::plan::{Command, Environment, Instance, Manager, Need, Work};
+use repro_protocol::kind::StatePoint;
 
 /// Format history. 1: first.
 pub const FORMAT: u32 = 1;

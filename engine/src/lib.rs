@@ -6,9 +6,9 @@
 pub mod canonical;
 pub mod digest;
 pub mod dir;
+pub mod filename;
 pub mod files;
 pub mod regular;
-pub mod relpath;
 pub mod watched;
 
 pub mod catalog;
@@ -21,8 +21,6 @@ pub mod artifacts;
 pub mod explain;
 pub mod key;
 pub mod project;
-
-pub mod job;
 
 pub mod store;
 

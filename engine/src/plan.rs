@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::catalog::{Kind, OutputSpec};
+use crate::catalog::Kind;
 use crate::files::Files;
-use crate::relpath::RelPath;
+use repro_protocol::kind::OutputSpec;
+use repro_protocol::relpath::RelPath;
 
 /// A whole study, expanded.
 pub struct Plan {
@@ -84,7 +85,7 @@ pub enum Work {
     Kind {
         /// The kind.
         kind: Arc<Kind>,
-        /// [`crate::catalog::Checked::params`].
+        /// [`repro_protocol::kind::Checked::params`].
         params: Arc<Value>,
     },
     /// A shell command.

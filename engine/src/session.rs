@@ -21,9 +21,9 @@ use crate::plan::{Environment, Instance, InstanceIndex, Plan, Source, Tool, Work
 use crate::project::Project;
 use crate::record::elsewhere::{Elsewhere, Remembered};
 use crate::record::event::Reason;
-use crate::relpath::RelPath;
 use crate::store::{InputTree, LinkMode, Node, Record, Root, StatCache, Store, StoreError};
 use crate::trust::Believer;
+use repro_protocol::relpath::RelPath;
 
 /// See the module.
 pub struct Session {

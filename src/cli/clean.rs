@@ -10,9 +10,9 @@ use crate::ui::style::bytes;
 use repro_engine::artifacts;
 use repro_engine::digest::{Content, Shape};
 use repro_engine::exec;
-use repro_engine::relpath::RelPath;
 use repro_engine::run;
 use repro_engine::session::Session;
+use repro_protocol::relpath::RelPath;
 
 /// Remove files under artifacts/ that the store can bring back.
 ///

@@ -346,7 +346,7 @@ fn metric_diffs(
             )
             .ok()
         });
-        let name = |row: &repro_engine::catalog::TableRow| {
+        let name = |row: &repro_protocol::table::Row| {
             let parts = [
                 row.run.clone(),
                 row.stage.clone(),

@@ -125,7 +125,7 @@ pub fn completions(_context: &Context, args: &CompletionsArgs) -> anyhow::Result
 }
 
 fn as_json(kind: &Kind) -> serde_json::Value {
-    let input = |i: &repro_engine::catalog::InputSpec| json!({"name": i.name, "required": i.required, "many": i.many, "doc": i.doc});
+    let input = |i: &repro_protocol::kind::InputSpec| json!({"name": i.name, "required": i.required, "many": i.many, "doc": i.doc});
     json!({
         "name": kind.name, "summary": kind.summary, "revision": kind.revision, "numerics": kind.numerics,
         "inputs": kind.inputs.iter().map(input).collect::<Vec<_>>(), "schema": kind.schema,

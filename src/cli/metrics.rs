@@ -9,13 +9,14 @@ use super::sharing::{Network, bring};
 use super::{Context, Exit, PipelineArgs, open, output};
 use crate::ui::aligned;
 use repro_engine::artifacts;
-use repro_engine::catalog::{OutputSpec, TableRow};
 use repro_engine::digest::{Content, Shape};
 use repro_engine::plan::InstanceIndex;
 use repro_engine::record::event::Event;
 use repro_engine::record::journal;
 use repro_engine::session::Session;
 use repro_engine::survey::Survey;
+use repro_protocol::kind::OutputSpec;
+use repro_protocol::table::Row;
 
 /// Show the values in the metric tables of recorded results.
 ///
@@ -47,7 +48,7 @@ pub struct MetricsArgs {
 }
 
 /// `test_accuracy`.
-pub fn full_name(row: &TableRow) -> String {
+pub fn full_name(row: &Row) -> String {
     row.split
         .as_ref()
         .map_or_else(|| row.name.clone(), |split| format!("{split}_{}", row.name))
@@ -72,7 +73,7 @@ pub fn read(
     session: &Session,
     content: &Content,
     (name, path): (&str, Option<&str>),
-) -> anyhow::Result<Vec<TableRow>> {
+) -> anyhow::Result<Vec<Row>> {
     drop(session.store.open_object(&content.digest)?);
     let table = (session.catalog.read_table)(&session.store.object_path(&content.digest));
     match table {
@@ -83,10 +84,10 @@ pub fn read(
 }
 
 /// The last row of each metric of each cell, group and seed, in the order of first appearance.
-pub fn last(rows: Vec<TableRow>) -> Vec<TableRow> {
+pub fn last(rows: Vec<Row>) -> Vec<Row> {
     let mut at: BTreeMap<(Option<String>, Option<String>, Option<i64>, String), usize> =
         BTreeMap::new();
-    let mut kept: Vec<TableRow> = Vec::new();
+    let mut kept: Vec<Row> = Vec::new();
     for row in rows {
         let key = (
             row.run.clone(),
@@ -109,7 +110,7 @@ pub fn last(rows: Vec<TableRow>) -> Vec<TableRow> {
 struct Found<'a> {
     instance: &'a str,
     output: &'a OutputSpec,
-    row: TableRow,
+    row: Row,
 }
 
 /// Runs the command.
@@ -157,7 +158,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
         match rows {
             Ok(rows) => {
                 let rows = if args.all { rows } else { last(rows) };
-                let fits = |row: &TableRow| {
+                let fits = |row: &Row| {
                     args.name.is_empty()
                         || args
                             .name
@@ -384,7 +385,7 @@ mod tests {
 
     #[test]
     fn the_last_row_is_that_of_the_highest_epoch() {
-        let row = |epoch: i64, value: f64| TableRow {
+        let row = |epoch: i64, value: f64| Row {
             run: None,
             stage: None,
             seed: None,

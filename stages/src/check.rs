@@ -27,7 +27,11 @@ pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<Par
     if !problems.is_empty() {
         return Err(problems);
     }
-    let outputs = K::outputs_with(&params, needs);
+    let outputs = K::outputs_with(&params, needs).map_err(|e| {
+        vec![ParamProblem::whole(format!(
+            "an output has no proper path: {e}"
+        ))]
+    })?;
     match serde_json::to_value(&params) {
         Ok(params) => Ok(Checked { params, outputs }),
         Err(e) => Err(vec![ParamProblem {

@@ -7,14 +7,14 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::kind::KindInfo;
+use repro_protocol::kind::Description;
 
 /// Deeper nesting is not shown.
 const DEPTH_MAX: usize = 8;
 
 /// The Markdown reference of a kind: what it does, inputs, outputs, every parameter with type, default and meaning.
-pub fn reference(info: &KindInfo) -> String {
-    let schema = (info.schema)();
+pub fn reference(info: &Description) -> String {
+    let schema = &*info.schema;
     let mut text = format!(
         "## `{}`\n\n{}\n\n{}\n",
         info.name,
@@ -25,7 +25,7 @@ pub fn reference(info: &KindInfo) -> String {
     if info.inputs.is_empty() {
         text.push_str("None.\n");
     }
-    for input in info.inputs {
+    for input in &info.inputs {
         let name = if input.name == "*" {
             "any name".to_owned()
         } else {
@@ -36,7 +36,7 @@ pub fn reference(info: &KindInfo) -> String {
         let _ = writeln!(text, "- {name} ({count}{required}): {}", input.doc);
     }
     text.push_str("\n### Outputs\n\n");
-    match outputs(info, &schema) {
+    match outputs(info, schema) {
         Some(outputs) => outputs.iter().for_each(|(name, path)| {
             let _ = writeln!(text, "- `{name}`: `{path}`");
         }),
@@ -44,7 +44,7 @@ pub fn reference(info: &KindInfo) -> String {
     }
     text.push_str("\n### Parameters\n\n");
     let before = text.len();
-    Tree::new(&schema).fields(&schema, 0, &mut text);
+    Tree::new(schema).fields(schema, 0, &mut text);
     if text.len() == before {
         text.push_str("None.\n");
     }
@@ -53,15 +53,19 @@ pub fn reference(info: &KindInfo) -> String {
 }
 
 /// The outputs of the example in the schema, or of the least parameters it allows, if those pass the kind's checks.
-fn outputs(info: &KindInfo, schema: &Value) -> Option<Vec<(String, String)>> {
+fn outputs(info: &Description, schema: &Value) -> Option<Vec<(String, String)>> {
     let sample = Tree::new(schema).sample(schema, 0);
-    let needs: Vec<String> = info.inputs.iter().map(|i| i.name.to_owned()).collect();
+    let needs: Vec<String> = info
+        .inputs
+        .iter()
+        .map(|i| i.name.clone().into_owned())
+        .collect();
     let checked = (info.check)(&sample, &needs).ok()?;
     Some(
         checked
             .outputs
             .into_iter()
-            .map(|o| (o.name, o.path))
+            .map(|o| (o.name.to_string(), o.path.to_string()))
             .collect(),
     )
 }
@@ -379,7 +383,7 @@ Revision 1 of the kind.
         for kind in kinds::all().into_iter().chain([kinds::claim()]) {
             let text = reference(&kind);
             assert!(
-                text.contains(kind.summary) && text.contains("### Parameters\n\n- `"),
+                text.contains(&kind.summary) && text.contains("### Parameters\n\n- `"),
                 "{text}"
             );
         }

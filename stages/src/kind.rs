@@ -1,17 +1,27 @@
 //! What a kind is: typed parameters, declared inputs and outputs, one function.
 //!
-//! A kind is one file in `kinds/` that implements [`Kind`]; [`KindInfo`] is the same with the types erased, for the
+//! A kind is one file in `kinds/` that implements [`Kind`]; [`BuiltIn`] is the same with the types erased, for the
 //! engine. Knows nothing of any particular kind.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::facts::{Findings, Known};
-use crate::job::{Event, Job, JobInput};
+use repro_protocol::findings::Findings;
+use repro_protocol::job::{Event, Job, JobInput};
+pub use repro_protocol::kind::{Checked, InputSpec, OutputSpec, ParamProblem, StatePoint};
+use repro_protocol::kind::{Description, Schema, no_member};
+use repro_protocol::relpath::BadPath;
+
+use crate::facts::Known;
+
+/// The outputs a kind has; an error where the path of one is none.
+pub type Outputs = Result<Vec<OutputSpec>, BadPath>;
 
 /// A kind of stage.
 pub trait Kind {
@@ -31,9 +41,15 @@ pub trait Kind {
     /// Inputs whose items are observations: the job says which come from one another.
     const COUNTS: &'static [&'static str] = &[];
     /// The outputs with these parameters.
-    fn outputs(params: &Self::Params) -> Vec<OutputSpec>;
+    ///
+    /// # Errors
+    /// An output's path is none.
+    fn outputs(params: &Self::Params) -> Outputs;
     /// The outputs where they depend on the names given under `needs:` too.
-    fn outputs_with(params: &Self::Params, _needs: &[String]) -> Vec<OutputSpec> {
+    ///
+    /// # Errors
+    /// As [`Kind::outputs`].
+    fn outputs_with(params: &Self::Params, _needs: &[String]) -> Outputs {
         Self::outputs(params)
     }
     /// Spells out defaults that depend on other parameters.
@@ -46,9 +62,7 @@ pub trait Kind {
         output: &str,
         _picks: &[(String, Value)],
     ) -> Result<String, String> {
-        Err(format!(
-            "nothing can be picked from `{output}`; axes stand behind the stage: `stage[axis=value].{output}`"
-        ))
+        no_member(output)
     }
     /// What is known of the outputs before anything runs, and what cannot work: it follows from the parameters and from what is known of
     /// the inputs. A kind that says nothing leaves its outputs unknown.
@@ -61,50 +75,6 @@ pub trait Kind {
     }
     /// Does the work.
     fn run(params: &Self::Params, task: &mut Task) -> anyhow::Result<()>;
-}
-
-/// An input a kind can take.
-#[derive(Debug, Clone, Copy)]
-pub struct InputSpec {
-    /// The name under `needs:`; `*` stands for any name.
-    pub name: &'static str,
-    /// It must be given.
-    pub required: bool,
-    /// It may be a list, a group map or a gather.
-    pub many: bool,
-    /// It is only looked at (a test set): states on the way to the result do not depend on it.
-    pub observes_only: bool,
-    /// One sentence.
-    pub doc: &'static str,
-}
-
-/// A named output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputSpec {
-    /// The name other stages use.
-    pub name: String,
-    /// Its file name under `artifacts/<stage>/`.
-    pub path: String,
-}
-
-/// One thing wrong with `with:`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParamProblem {
-    /// The way to the field; list positions are decimal numbers.
-    pub path: Vec<String>,
-    /// What is wrong.
-    pub message: String,
-    /// What would be right.
-    pub hint: Option<String>,
-}
-
-/// A place where the computation can be resumed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StatePoint {
-    /// How the kind calls it, e.g. `epoch 12`.
-    pub label: String,
-    /// Everything in the parameters that influenced the computation so far.
-    pub preimage: Value,
 }
 
 /// A failure with a remedy: `bail!(Failure::new(..).hint(..))`. Other errors are reported without a hint.
@@ -187,59 +157,50 @@ impl Task {
     }
 }
 
-/// A kind with its types erased.
-pub struct KindInfo {
-    /// See [`Kind::NAME`].
-    pub name: &'static str,
-    /// See [`Kind::REVISION`].
-    pub revision: u32,
-    /// See [`Kind::SUMMARY`].
-    pub summary: &'static str,
-    /// See [`Kind::DOC`].
-    pub doc: &'static str,
-    /// See [`Kind::INPUTS`].
-    pub inputs: &'static [InputSpec],
-    /// See [`Kind::COUNTS`].
-    pub counts: &'static [&'static str],
-    /// JSON Schema of the parameters.
-    pub schema: fn() -> Value,
-    /// Parses and checks `with:`.
-    pub check: fn(&Value, &[String]) -> Result<Checked, Vec<ParamProblem>>,
-    /// See [`Kind::member`]; takes [`Checked::params`].
-    pub member: fn(&Value, &str, &[(String, Value)]) -> Result<String, String>,
-    /// See [`Kind::facts`]; takes [`Checked::params`].
-    pub facts: fn(&Value, &Known) -> Findings,
-    /// See [`Kind::states`]; takes [`Checked::params`].
-    pub states: fn(&Value) -> Vec<StatePoint>,
+/// A built-in kind: what the engine knows of it, and the function that does the work.
+pub struct BuiltIn {
+    /// What the engine knows.
+    pub description: Description,
     /// Runs a job.
     pub run: fn(&mut Task) -> anyhow::Result<()>,
 }
 
-impl KindInfo {
+impl Deref for BuiltIn {
+    type Target = Description;
+    fn deref(&self) -> &Description {
+        &self.description
+    }
+}
+
+impl BuiltIn {
     /// Erases the types of a kind.
-    pub fn of<K: Kind>() -> KindInfo {
-        KindInfo {
-            name: K::NAME,
+    pub fn of<K: Kind + 'static>() -> BuiltIn {
+        let description = Description {
+            name: K::NAME.into(),
+            summary: K::SUMMARY.into(),
+            doc: K::DOC.into(),
             revision: K::REVISION,
-            summary: K::SUMMARY,
-            doc: K::DOC,
-            inputs: K::INPUTS,
-            counts: K::COUNTS,
-            schema: || schemars::schema_for!(K::Params).to_value(),
-            check: crate::check::check::<K>,
-            member: |params, output, picks| {
+            numerics: "exact-f32-v1".into(),
+            inputs: K::INPUTS.to_vec(),
+            counts: K::COUNTS.iter().map(|c| (*c).to_owned()).collect(),
+            schema: Schema::later(|| schemars::schema_for!(K::Params).to_value()),
+            check: Arc::new(crate::check::check::<K>),
+            member: Arc::new(|params, output, picks| {
                 let params = serde_json::from_value(params.clone()).map_err(|e| e.to_string())?;
                 K::member(&params, output, picks)
-            },
-            facts: |params, known| {
+            }),
+            facts: Some(Arc::new(|params, known| {
                 serde_json::from_value(params.clone())
-                    .map_or_else(|_| Findings::default(), |p| K::facts(&p, known))
-            },
+                    .map_or_else(|_| Findings::default(), |p| K::facts(&p, &Known(known)))
+            })),
             // What cannot be parsed here has no states; `run` says what is wrong with it.
-            states: |params| {
+            states: Some(Arc::new(|params| {
                 serde_json::from_value(params.clone())
                     .map_or_else(|_| Vec::new(), |p| K::states(&p))
-            },
+            })),
+        };
+        BuiltIn {
+            description,
             run: |task| {
                 let params = serde_path_to_error::deserialize(&task.job.params).map_err(|e| {
                     anyhow::anyhow!("the job's parameters, at `{}`: {}", e.path(), e.inner())
@@ -248,13 +209,4 @@ impl KindInfo {
             },
         }
     }
-}
-
-/// `with:` understood.
-#[derive(Debug)]
-pub struct Checked {
-    /// All parameters, defaults filled in.
-    pub params: Value,
-    /// The outputs.
-    pub outputs: Vec<OutputSpec>,
 }

@@ -1,6 +1,6 @@
 //! What the stages of a pipeline compute: data, networks, exact kernels, methods, statistics.
 //!
-//! Knows nothing of caches, graphs or remotes: a stage is told everything by [`job::Job`] and answers with files. The
+//! Knows nothing of caches, graphs or remotes: a stage is told everything by [`repro_protocol::job::Job`] and answers with files. The
 //! modules are listed from the arithmetic upwards; each uses only those above it.
 
 pub mod exact;
@@ -23,10 +23,10 @@ pub mod training;
 
 pub mod check;
 pub mod facts;
-pub mod job;
 pub mod kind;
 pub mod kinds;
 
 pub mod caches;
+pub mod difference;
 pub mod docs;
 pub mod worker;

@@ -10,9 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::job::JobInput;
 use crate::kind::Failure;
-use crate::table::{self, MetricRow};
+use crate::table;
+use repro_protocol::job::JobInput;
+use repro_protocol::table::Row;
 
 /// Where a value is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,7 +107,7 @@ pub struct Series {
     pub chain: Option<u32>,
     /// See [`JobInput::sources`].
     pub sources: Vec<u32>,
-    rows: Vec<MetricRow>,
+    rows: Vec<Row>,
     /// What the table has that is no value, by name.
     other: Rc<BTreeMap<String, String>>,
 }
@@ -135,7 +136,7 @@ pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
         let other = Rc::new(other);
         let stages: BTreeSet<_> = rows.iter().map(|r| r.stage.clone()).collect();
         let runs: BTreeSet<_> = rows.iter().map(|r| r.run.clone()).collect();
-        let mut parts: BTreeMap<_, Vec<MetricRow>> = BTreeMap::new();
+        let mut parts: BTreeMap<_, Vec<Row>> = BTreeMap::new();
         for row in rows {
             parts
                 .entry((row.stage.clone(), row.run.clone(), row.seed))
@@ -236,18 +237,18 @@ impl Series {
     }
 
     /// The rows meant by a name, in order of epoch and step.
-    fn points(&self, of: &str) -> anyhow::Result<Vec<&MetricRow>> {
-        let full = |row: &MetricRow| {
+    fn points(&self, of: &str) -> anyhow::Result<Vec<&Row>> {
+        let full = |row: &Row| {
             row.split
                 .as_ref()
                 .map_or(row.name.clone(), |split| format!("{split}_{}", row.name))
         };
-        let mut found: Vec<&MetricRow> = self.rows.iter().filter(|r| full(r) == of).collect();
+        let mut found: Vec<&Row> = self.rows.iter().filter(|r| full(r) == of).collect();
         if found.is_empty() {
             found = self.rows.iter().filter(|r| r.name == of).collect();
             if found.is_empty() {
                 // `accuracy` of a nested map, called `test.accuracy`.
-                let inner = |r: &&MetricRow| {
+                let inner = |r: &&Row| {
                     let outer = r.name.strip_suffix(of);
                     outer.is_some_and(|outer| outer.ends_with('.'))
                 };
@@ -284,7 +285,7 @@ impl Series {
         Ok(found)
     }
 
-    fn last(&self, of: &str, points: &[&MetricRow]) -> anyhow::Result<f64> {
+    fn last(&self, of: &str, points: &[&Row]) -> anyhow::Result<f64> {
         let Some(last) = points.last() else {
             anyhow::bail!("{}: no value `{of}`", self.table)
         };
@@ -340,14 +341,14 @@ mod tests {
     use serde_json::json;
 
     fn series() -> Series {
-        let row = |split: &str, name: &str, epoch, value| MetricRow {
+        let row = |split: &str, name: &str, epoch, value| Row {
             split: Some(split.into()),
             name: name.into(),
             epoch: Some(epoch),
             value,
-            ..MetricRow::default()
+            ..Row::default()
         };
-        let mut rows: Vec<MetricRow> = (0..5)
+        let mut rows: Vec<Row> = (0..5)
             .map(|e| row("test", "accuracy", e, [0.1, 0.5, 0.8, 0.6, 0.7][e as usize]))
             .collect();
         rows.reverse();
@@ -398,11 +399,11 @@ mod tests {
     fn tables_with_several_runs_are_split() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t.parquet");
-        let row = |seed, run: &str| MetricRow {
+        let row = |seed, run: &str| Row {
             seed: Some(seed),
             run: Some(run.into()),
             name: "x".into(),
-            ..MetricRow::default()
+            ..Row::default()
         };
         table::write(&path, &[row(1, "p"), row(0, "p"), row(1, "q")]).unwrap();
         let axes = BTreeMap::from([("lr".to_owned(), json!(0.1))]);

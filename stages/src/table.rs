@@ -21,28 +21,9 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use crate::frame;
+use repro_protocol::table::Row;
 
-/// One value of a table. What does not apply is `None`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct MetricRow {
-    /// Which of several alike the row is about, e.g. `seed=1`.
-    pub run: Option<String>,
-    /// The stage or group the row is about.
-    pub stage: Option<String>,
-    /// The seed.
-    pub seed: Option<i64>,
-    /// Epochs done.
-    pub epoch: Option<i64>,
-    /// Optimizer steps done.
-    pub step: Option<i64>,
-    /// Part of the data: `train`, `test` ...
-    pub split: Option<String>,
-    /// What was measured: `loss`, `accuracy` (a fraction of 1) ...
-    pub name: String,
-    /// The value; never NaN in what is written here.
-    pub value: f64,
-}
+use crate::frame;
 
 /// Metadata that marks a Parquet file as a table of this format.
 const FORMAT: (&str, &str) = ("repro.table", "1");
@@ -59,14 +40,14 @@ const COLUMNS: [(&str, DataType, bool); 8] = [
 ];
 
 /// Writes a table. Errors: a NaN value, an unwritable file.
-pub fn write(path: &Path, rows: &[MetricRow]) -> anyhow::Result<()> {
+pub fn write(path: &Path, rows: &[Row]) -> anyhow::Result<()> {
     let bytes = to_bytes(rows)?;
     std::fs::write(path, bytes)
         .with_context(|| format!("cannot write the table {}", path.display()))
 }
 
 /// The bytes of a table: the same for the same rows, everywhere. Errors: a NaN value.
-pub fn to_bytes(rows: &[MetricRow]) -> anyhow::Result<Vec<u8>> {
+pub fn to_bytes(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
     if let Some((i, row)) = rows.iter().enumerate().find(|(_, r)| r.value.is_nan()) {
         let at =
             |name, value: Option<i64>| value.map_or(String::new(), |v| format!(", {name} {v}"));
@@ -92,10 +73,10 @@ pub fn to_bytes(rows: &[MetricRow]) -> anyhow::Result<Vec<u8>> {
         .with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?;
     for rows in rows.chunks(ROWS_PER_GROUP) {
-        let text = |get: fn(&MetricRow) -> Option<&str>| {
+        let text = |get: fn(&Row) -> Option<&str>| {
             Arc::new(rows.iter().map(get).collect::<StringArray>()) as ArrayRef
         };
-        let whole = |get: fn(&MetricRow) -> Option<i64>| {
+        let whole = |get: fn(&Row) -> Option<i64>| {
             Arc::new(rows.iter().map(get).collect::<Int64Array>()) as ArrayRef
         };
         let columns = vec![
@@ -117,7 +98,7 @@ pub fn to_bytes(rows: &[MetricRow]) -> anyhow::Result<Vec<u8>> {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     /// The values. Of files that other programs wrote they may be NaN or infinite.
-    pub rows: Vec<MetricRow>,
+    pub rows: Vec<Row>,
     /// What is no value, by name: `is the text ..., not a number`.
     pub other: BTreeMap<String, String>,
     /// It is in the format of [`write`].
@@ -178,7 +159,7 @@ fn is_own(schema: &Schema) -> bool {
     found.eq(COLUMNS.iter().map(|(name, kind, _)| (*name, kind)))
 }
 
-fn read_batch(batch: &RecordBatch, rows: &mut Vec<MetricRow>) -> anyhow::Result<()> {
+fn read_batch(batch: &RecordBatch, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     fn column<T: 'static>(batch: &RecordBatch, i: usize) -> anyhow::Result<&T> {
         batch
             .column(i)
@@ -196,7 +177,7 @@ fn read_batch(batch: &RecordBatch, rows: &mut Vec<MetricRow>) -> anyhow::Result<
     );
     let string = |a: &StringArray, i| a.is_valid(i).then(|| a.value(i).to_owned());
     let number = |a: &Int64Array, i| a.is_valid(i).then(|| a.value(i));
-    rows.extend((0..batch.num_rows()).map(|i| MetricRow {
+    rows.extend((0..batch.num_rows()).map(|i| Row {
         run: string(run, i),
         stage: string(stage, i),
         seed: number(seed, i),
@@ -214,9 +195,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn rows() -> Vec<MetricRow> {
+    fn rows() -> Vec<Row> {
         (0..3000)
-            .map(|i| MetricRow {
+            .map(|i| Row {
                 run: (i % 2 == 0).then(|| format!("seed={}", i % 3)),
                 seed: (i % 5 != 0).then_some(i % 3),
                 epoch: Some(i / 100),
@@ -224,7 +205,7 @@ mod tests {
                 split: Some(if i % 2 == 0 { "train" } else { "test" }.to_owned()),
                 name: "loss".to_owned(),
                 value: 1.0 / (i + 1) as f64,
-                ..MetricRow::default()
+                ..Row::default()
             })
             .collect()
     }
@@ -241,11 +222,11 @@ mod tests {
 
     #[test]
     fn refuses_nan_and_says_where() {
-        let rows = [MetricRow {
+        let rows = [Row {
             name: "loss".into(),
             epoch: Some(4),
             value: f64::NAN,
-            ..MetricRow::default()
+            ..Row::default()
         }];
         let message = to_bytes(&rows).unwrap_err().to_string();
         assert!(
@@ -289,8 +270,8 @@ mod tests {
         #[test]
         fn any_rows_read_back(rows in proptest::collection::vec(
             (proptest::option::of(".{0,8}"), proptest::option::of(any::<i64>()), ".{0,8}", any::<f64>().prop_filter("NaN", |v| !v.is_nan())), 0..40)) {
-            let rows: Vec<MetricRow> = rows.into_iter()
-                .map(|(run, seed, name, value)| MetricRow { run, seed, name, value, ..MetricRow::default() }).collect();
+            let rows: Vec<Row> = rows.into_iter()
+                .map(|(run, seed, name, value)| Row { run, seed, name, value, ..Row::default() }).collect();
             let file = tempfile::NamedTempFile::new().unwrap();
             write(file.path(), &rows).unwrap();
             prop_assert_eq!(read(file.path()).unwrap().rows, rows);

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::job::{FORMAT, Job, Outcome, OutcomeError};
-use crate::kind::{Failure, KindInfo, Task};
+use crate::kind::{BuiltIn, Failure, Task};
 use crate::kinds;
+use repro_protocol::job::{FORMAT, Job, Outcome, OutcomeError};
 
 /// Runs the job described by `job_json`, which lies in the current directory or is given with its path; relative paths in
 /// it are relative to the current directory. Exits 0 when `outcome.json` tells of success, else 1.
@@ -19,7 +19,7 @@ pub fn work(job_json: &Path) -> ExitCode {
     work_with(job_json, kinds::find)
 }
 
-fn work_with(job_json: &Path, find: impl Fn(&str) -> Option<KindInfo>) -> ExitCode {
+fn work_with(job_json: &Path, find: impl Fn(&str) -> Option<BuiltIn>) -> ExitCode {
     let mut outcome = Outcome {
         version: FORMAT,
         ..Outcome::default()
@@ -67,7 +67,7 @@ fn read_job(path: &Path) -> anyhow::Result<Job> {
 
 fn run(
     job: Job,
-    find: impl Fn(&str) -> Option<KindInfo>,
+    find: impl Fn(&str) -> Option<BuiltIn>,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
     let Some(kind) = find(&job.kind) else {
@@ -149,7 +149,7 @@ fn write_whole(path: &Path, outcome: &Outcome) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem};
+    use crate::kind::{InputSpec, Kind, Outputs, ParamProblem};
     use schemars::JsonSchema;
     use serde::{Deserialize, Serialize};
     use serde_json::{Value, json};
@@ -169,8 +169,8 @@ mod tests {
         const SUMMARY: &'static str = "";
         const DOC: &'static str = "";
         const INPUTS: &'static [InputSpec] = &[];
-        fn outputs(_: &Params) -> Vec<OutputSpec> {
-            Vec::new()
+        fn outputs(_: &Params) -> Outputs {
+            Ok(Vec::new())
         }
         fn validate(_: &Params, _: &[String]) -> Vec<ParamProblem> {
             Vec::new()
@@ -211,7 +211,7 @@ mod tests {
             },
         )
         .unwrap();
-        let code = work_with(&path, |name| (name == "odd").then(KindInfo::of::<Odd>));
+        let code = work_with(&path, |name| (name == "odd").then(BuiltIn::of::<Odd>));
         let found: Vec<_> = std::fs::read_dir(dir.path())
             .unwrap()
             .map(|e| e.unwrap().file_name())

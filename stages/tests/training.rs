@@ -190,8 +190,9 @@ fn a_training_counted_in_steps_resumes_in_the_middle_of_an_epoch() {
 #[test]
 fn states_of_equal_preimages_are_equal_and_a_broken_one_is_not_used() {
     let info = kinds::find("train").unwrap();
-    let states =
-        |with: Value| (info.states)(&(info.check)(&with, &["train".into()]).unwrap().params);
+    let states = |with: Value| {
+        (info.states.as_ref().unwrap())(&(info.check)(&with, &["train".into()]).unwrap().params)
+    };
     let with = |epochs: u64, schedule: Value| json!({"model": mlp(), "seed": 1, "length": {"epochs": epochs}, "optimizer": sgd(), "schedule": schedule});
     let (short, long) = (
         states(with(2, json!("constant"))),

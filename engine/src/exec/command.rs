@@ -18,8 +18,8 @@ use super::setting::Setting;
 use super::{
     Afterwards, Cancel, Cause, Failure, Finished, Note, Request, Usage, outputs, searched,
 };
-use crate::job::Event;
 use crate::plan;
+use repro_protocol::job::Event;
 
 /// Runs it to its end.
 pub fn execute(

@@ -16,7 +16,7 @@
 //! `{"params": {... defaults filled in}, "outputs": [{"name": .., "path": ..}]}` (outputs may be left out when `describe`
 //! has them) or `{"problems": [{"path": ["field"], "message": "..", "hint": ".."}]}`, and exits 0.
 //!
-//! `PROGRAM worker job.json` does the work as described in [`crate::job`].
+//! `PROGRAM worker job.json` does the work as described in [`repro_protocol::job`].
 //!
 //! `describe` and `check` are called by commands that execute stages, and by `repro kinds PROGRAM`; they may read the project and
 //! write nothing but `TMPDIR`. All other commands run no code of the project: they go by the last answers.
@@ -26,81 +26,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail, ensure};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::asking::{self, Asking, Memory, Question, TIMEOUT};
 use super::process::{Said, Stop};
-use crate::catalog::{Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program};
+use crate::catalog::{Kind, Program};
 use crate::digest::Digest;
-use crate::relpath::RelPath;
+use repro_protocol::kind::{
+    CheckAnswer, Checked, DescribeAnswer, Description, OutputSpec, ParamProblem, no_member,
+};
 
 /// A longer answer is refused.
 const ANSWER_BYTES: usize = 16 << 20;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Description {
-    name: String,
-    revision: u32,
-    #[serde(default = "unspecified")]
-    numerics: String,
-    summary: String,
-    #[serde(default)]
-    doc: String,
-    inputs: Vec<Input>,
-    outputs: Option<Vec<Output>>,
-    #[serde(default = "any_object")]
-    schema: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Input {
-    name: String,
-    #[serde(default)]
-    required: bool,
-    #[serde(default)]
-    many: bool,
-    #[serde(default)]
-    observes_only: bool,
-    #[serde(default)]
-    doc: String,
-}
-
-#[derive(Deserialize, Clone)]
-#[serde(deny_unknown_fields)]
-struct Output {
-    name: String,
-    path: RelPath,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Answer {
-    params: Option<Value>,
-    outputs: Option<Vec<Output>>,
-    #[serde(default)]
-    problems: Vec<Problem>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Problem {
-    #[serde(default)]
-    path: Vec<String>,
-    message: String,
-    hint: Option<String>,
-}
-
-fn unspecified() -> String {
-    "unspecified".into()
-}
-
-fn any_object() -> Value {
-    json!({"type": "object"})
-}
 
 /// Who asks programs of a project what they are.
 pub struct Asker {
@@ -145,7 +83,7 @@ impl Asker {
             .with_context(|| format!("the program {shown} cannot be found"))?;
         let (digest, _) = Digest::of_file(&path)
             .with_context(|| format!("the program {shown} cannot be read"))?;
-        let Description {
+        let DescribeAnswer {
             name,
             revision,
             numerics,
@@ -174,41 +112,30 @@ impl Asker {
             "the program {shown} describes a kind whose schema is not an object"
         );
         let (asker, checker) = (self.clone(), path.clone());
-        Ok(Arc::new(Kind {
+        let description = Description {
             name,
             summary,
             doc,
             revision,
             numerics,
-            inputs: inputs
-                .into_iter()
-                .map(|i| InputSpec {
-                    name: i.name,
-                    required: i.required,
-                    many: i.many,
-                    doc: i.doc,
-                    observes_only: i.observes_only,
-                })
-                .collect(),
-            member: crate::catalog::no_members(),
+            inputs,
             counts: Vec::new(),
             schema: schema.into(),
-            program: Program::External { path, digest },
-            check: Arc::new(move |request| {
-                let (params, needs) = (request.params, request.needs);
+            check: Arc::new(move |params, needs| {
                 let answer = asker.check(&checker, &digest, params, needs, outputs.as_deref());
                 answer.unwrap_or_else(|e| {
-                    let message =
-                        format!("{} cannot check its parameters: {e:#}", checker.display());
-                    Err(vec![ParamProblem {
-                        path: Vec::new(),
-                        message,
-                        hint: None,
-                    }])
+                    let program = checker.display();
+                    let problem = format!("{program} cannot check its parameters: {e:#}");
+                    Err(vec![ParamProblem::whole(problem)])
                 })
             }),
+            member: Arc::new(|_, output, _| no_member(output)),
             facts: None,
             states: None,
+        };
+        Ok(Arc::new(Kind {
+            description,
+            program: Program::External { path, digest },
         }))
     }
 
@@ -219,10 +146,10 @@ impl Asker {
         digest: &Digest,
         params: &Value,
         needs: &[String],
-        always: Option<&[Output]>,
+        always: Option<&[OutputSpec]>,
     ) -> anyhow::Result<Result<Checked, Vec<ParamProblem>>> {
         let question = serde_json::to_vec(&json!({"params": params, "needs": needs}))?;
-        let answer: Option<Answer> = self.ask(program, digest, "check", &question)?;
+        let answer: Option<CheckAnswer> = self.ask(program, digest, "check", &question)?;
         let answer = answer.unwrap_or_else(|| {
             self.doubt(format!(
                 "{} has not been asked yet about all of its parameters, and this command runs no code of the project: what is \
@@ -230,21 +157,14 @@ impl Asker {
                 program.display()
             ));
             let outputs = None;
-            Answer {
+            CheckAnswer {
                 params: Some(params.clone()),
                 outputs,
                 problems: Vec::new(),
             }
         });
         if !answer.problems.is_empty() {
-            let problems = answer.problems.into_iter();
-            return Ok(Err(problems
-                .map(|p| ParamProblem {
-                    path: p.path,
-                    message: p.message,
-                    hint: p.hint,
-                })
-                .collect()));
+            return Ok(Err(answer.problems));
         }
         let params = answer
             .params
@@ -267,13 +187,7 @@ impl Asker {
                 output.path
             );
         }
-        let outputs = outputs
-            .iter()
-            .map(|o| OutputSpec {
-                name: o.name.as_str().into(),
-                path: o.path.clone(),
-            })
-            .collect();
+        let outputs = outputs.to_vec();
         Ok(Ok(Checked { params, outputs }))
     }
 

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::catalog::{Kind, OutputSpec};
-use crate::job::{Event, Resume};
+use crate::catalog::Kind;
 use crate::lineage::Kin;
 use crate::plan::{self, Policy};
-use crate::relpath::RelPath;
+use repro_protocol::job::{Event, Resume};
+use repro_protocol::kind::OutputSpec;
+use repro_protocol::relpath::RelPath;
 
 mod asking;
 mod cancel;
@@ -66,7 +67,7 @@ pub enum Work {
     Kind {
         /// The kind.
         kind: Arc<Kind>,
-        /// [`crate::catalog::Checked::params`].
+        /// [`repro_protocol::kind::Checked::params`].
         params: Arc<Value>,
     },
     /// A shell command.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::placing::{Placed, stays_inside};
 use super::secrets::Secrets;
 use super::{Cause, Request, Work};
-use crate::catalog::OutputSpec;
+use repro_protocol::kind::OutputSpec;
 
 /// Undeclared files named in a warning.
 const EXTRAS_NAMED: usize = 5;

@@ -24,8 +24,9 @@ use super::walls::{Needs, Walls};
 use super::{
     Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
 };
-use crate::catalog::{Kind, OutputSpec, Program};
-use crate::job::{Event, FORMAT, Job, JobInput, Outcome};
+use crate::catalog::{Kind, Program};
+use repro_protocol::job::{Event, FORMAT, Job, JobInput, Outcome};
+use repro_protocol::kind::OutputSpec;
 
 /// An event line longer than this is log.
 const EVENT_BYTES: usize = 1 << 20;

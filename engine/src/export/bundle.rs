@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ProjectPath, Selection};
 use crate::digest::{Content, Digest, Shape};
-use crate::relpath::RelPath;
 use crate::store::Store;
+use repro_protocol::relpath::RelPath;
 
 /// Format history. 1: first.
 pub const FORMAT: u32 = 1;

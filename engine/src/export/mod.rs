@@ -19,10 +19,10 @@ use anyhow::Context as _;
 use crate::digest::{Content, Shape};
 use crate::graph::Graph;
 use crate::plan::{Instance, InstanceIndex, Source, Work};
-use crate::relpath::RelPath;
 use crate::session::Session;
 use crate::store::{InputTree, Parts, Record};
 use crate::survey::Survey;
+use repro_protocol::relpath::RelPath;
 
 /// One result that is exported.
 pub struct Piece {

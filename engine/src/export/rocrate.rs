@@ -16,10 +16,11 @@ use sha2::{Digest as _, Sha256};
 use super::{Piece, ProjectPath, Selection};
 use crate::artifacts;
 use crate::digest::{Content, Shape};
+use crate::filename::file_name;
 use crate::plan::{Source, Work};
-use crate::relpath::{RelPath, file_name};
 use crate::store::LinkMode;
 use crate::trust::{self, Facts};
+use repro_protocol::relpath::RelPath;
 
 const METADATA: &str = "ro-crate-metadata.json";
 const PROFILES: [(&str, &str, &str); 3] = [

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::import::{Belief, Imported, import};
 use crate::canonical;
 use crate::digest::{Content, Digest, Domain, Shape};
-use crate::relpath::RelPath;
 use crate::store::{Listing, Node, Record, Store};
+use repro_protocol::relpath::RelPath;
 
 /// An entry as it is written, whatever it should be.
 #[derive(Clone)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::catalog::OutputSpec;
 use crate::plan::{Command, NeedItem, Network, Place, Policy, Sandbox, Scratch};
-use crate::relpath::RelPath;
+use repro_protocol::kind::OutputSpec;
+use repro_protocol::relpath::RelPath;
 
 /// Instance `i` needs `edges[i]`.
 fn plan(edges: &[&[u32]]) -> Plan {

@@ -75,9 +75,9 @@ pub fn bytes_of(part: &[File]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relpath::RelPath;
     use crate::store::Node;
     use proptest::prelude::*;
+    use repro_protocol::relpath::RelPath;
     use std::collections::BTreeMap;
 
     fn listing(files: &[(u8, u64)]) -> Listing {

@@ -7,10 +7,10 @@ use super::sharing::Desk;
 use crate::artifacts;
 use crate::exec::Note;
 use crate::index::Known;
-use crate::job;
 use crate::plan::InstanceIndex;
 use crate::record::event::Event;
 use crate::store::StoreError;
+use repro_protocol::job;
 
 impl Scheduler<'_> {
     pub(super) fn handle(&mut self, message: Message) {

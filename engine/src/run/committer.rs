@@ -8,10 +8,10 @@ use std::sync::mpsc::Receiver;
 
 use crate::digest::Content;
 use crate::plan::InstanceIndex;
-use crate::relpath::RelPath;
 use crate::session::show;
 use crate::store::{ActionLock, Committed, LinkMode, Pending, StatCache, Store, StoreError};
 use crate::watched;
+use repro_protocol::relpath::RelPath;
 
 /// A result on its way.
 pub struct Landing {

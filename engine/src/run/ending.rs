@@ -8,8 +8,8 @@ use crate::digest::Digest;
 use crate::plan::InstanceIndex;
 use crate::record::event::Event;
 use crate::record::lockfile::{Block, LockFile};
-use crate::relpath::RelPath;
 use crate::session::Session;
+use repro_protocol::relpath::RelPath;
 
 impl Scheduler<'_> {
     /// Skips, verdicts, lock file, index, summary.

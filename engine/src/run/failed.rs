@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::exec;
-use crate::relpath::file_name;
+use crate::filename::file_name;
 
 const DIR: &str = "failed";
 /// What stays free beside as much as a directory takes.

@@ -11,14 +11,13 @@ use serde_json::json;
 
 use super::failed::{self, FailedDir};
 use super::guard::{Guard, Moved, Watched, WatchedEnvironment, check_objects};
-use crate::catalog::{OutputSpec, Program};
+use crate::catalog::Program;
 use crate::digest::{Content, Digest, Shape};
 use crate::exec::{
     self, Afterwards, Cancel, CancelLevel, Cause, Failure, Finished, Grant, InputOrigin, Note,
     PlacedInput, Request, SandboxReport, Usage,
 };
 use crate::files::{Files, Location};
-use crate::job;
 use crate::key::{self, Key};
 use crate::lineage::{self, Lineage};
 use crate::plan::{Instance, Policy, Source, Work};
@@ -28,6 +27,8 @@ use crate::store::{
     ActionLock, InputTree, Parts, Pending, Record, Staged, StatCache, Store, StoreError, ViewMode,
 };
 use crate::trust::Believer;
+use repro_protocol::job;
+use repro_protocol::kind::OutputSpec;
 
 /// Everything a flight needs, owned, so that it can leave for its thread.
 pub struct Flight {

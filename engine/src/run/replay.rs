@@ -12,9 +12,9 @@ use crate::exec::{self, Cancel, Failure, Note, Usage};
 use crate::lineage::Lineage;
 use crate::plan::{Instance, Source};
 use crate::record::lockfile::LockFile;
-use crate::relpath::RelPath;
 use crate::session::Session;
 use crate::store::StatCache;
+use repro_protocol::relpath::RelPath;
 
 /// What a second execution gave.
 pub struct Replayed {

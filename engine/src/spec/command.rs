@@ -16,9 +16,9 @@ use super::surroundings::{self, Surroundings};
 use super::template::{Filled, Reference, Root, Step, Template, scalar_text};
 use super::values::Values;
 use super::work::{Preparing, overlap, templates};
-use crate::catalog::OutputSpec;
 use crate::plan::{Command, Need, PathList, SCRATCH, Tool};
-use crate::relpath::RelPath;
+use repro_protocol::kind::OutputSpec;
+use repro_protocol::relpath::RelPath;
 
 /// A command as written.
 pub struct CommandWork {

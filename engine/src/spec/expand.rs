@@ -13,9 +13,10 @@ use super::diagnostic::{Problem, Span};
 use super::needs::{NeedDef, Tying};
 use super::stages::{Named, Table};
 use super::work::{KindWork, Work};
-use crate::catalog::{Catalog, OutputSpec};
+use crate::catalog::Catalog;
 use crate::plan::{self, Axes, Claim, Command, Instance, InstanceIndex, Need, Place, Source};
-use crate::relpath::RelPath;
+use repro_protocol::kind::OutputSpec;
+use repro_protocol::relpath::RelPath;
 
 /// Everything a stage needs to make its instances.
 pub struct Making {
@@ -367,7 +368,7 @@ impl<'a, 't> Expander<'a, 't> {
                 {
                     // A need that is written but absent in this round; one that is not written at all is reported per stage.
                     if ok
-                        && !names.contains(&spec.name)
+                        && !names.iter().any(|n| *n == spec.name)
                         && let Some(need) = making.needs.iter().find(|n| *n.name == *spec.name)
                     {
                         let problem = Problem::new(need.items.first().map_or(need.key, |i| i.span), format!("the kind `{}` requires `{}`, and this binding is absent in round 0", kind_spec.name, spec.name))
@@ -467,7 +468,7 @@ fn check_needs(making: &Making, problems: &mut Vec<Problem>) {
                     need.key,
                     format!("the kind `{}` has no input `{}`", kind.name, need.name),
                 )
-                .suggest(&need.name, kind.inputs.iter().map(|i| i.name.as_str())),
+                .suggest(&need.name, kind.inputs.iter().map(|i| &*i.name)),
             );
         }
     }

@@ -12,8 +12,9 @@ use serde_json::Value;
 use super::diagnostic::Problem;
 use super::expand::{Expander, Making};
 use super::work::Work;
-use crate::catalog::{FactsRequest, Finding, FoundAt, OutputSpec, ParamProblem};
 use crate::plan::{self, Need, Source};
+use repro_protocol::findings::{Finding, Known, Place};
+use repro_protocol::kind::{OutputSpec, ParamProblem};
 
 /// What is known of the outputs of an instance, in their order.
 pub type Outputs = Arc<[Option<Arc<Value>>]>;
@@ -82,7 +83,7 @@ impl Expander<'_, '_> {
                 (&*need.name, items.collect())
             })
             .collect();
-        let found = ask(&FactsRequest { params, inputs });
+        let found = ask(params, &Known { inputs });
         let add = |list: &mut Vec<Problem>, findings: Vec<Finding>| {
             let from = list.len();
             let placed = findings.into_iter().map(|f| place(making, needs, f));
@@ -117,13 +118,13 @@ fn place(making: &Making, needs: &[Need], finding: Finding) -> Problem {
         hint,
     } = finding;
     match (place, &making.work) {
-        (FoundAt::Param(path), Work::Kind(kind)) => kind.place(ParamProblem {
+        (Place::Param(path), Work::Kind(kind)) => kind.place(ParamProblem {
             path,
             message,
             hint,
         }),
-        (FoundAt::Param(_), _) => Problem::new(making.key, message),
-        (FoundAt::Input(name, item), _) => {
+        (Place::Param(_), _) => Problem::new(making.key, message),
+        (Place::Input(name, item), _) => {
             let group = needs
                 .iter()
                 .find(|n| *n.name == *name)

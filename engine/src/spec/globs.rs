@@ -8,7 +8,7 @@ use std::path::Path;
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::files::Ignore;
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 /// Directories of the project that hold what `repro` writes.
 const OWN: [&str; 2] = ["artifacts", ".repro"];

@@ -12,7 +12,7 @@ use super::needs::{Target, artifact, placed};
 use super::refs::Link;
 use super::sources::Found;
 use crate::plan::{self, Instance, Need, NeedItem, Source};
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 /// Paths of gathered artifacts by part of a need, producer and output.
 pub type Gathered = HashMap<(usize, usize, u32, u32), RelPath>;

@@ -18,7 +18,7 @@ use super::template::{Reference, Root, Template};
 use super::values::Values;
 use crate::files::Location;
 use crate::plan::{Axes, InstanceIndex, NeedItem, Source};
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 /// One input of a stage.
 pub struct NeedDef {
@@ -391,7 +391,7 @@ impl Target {
 
 /// `in/<need>/<group>/<axes>/<file>`, empty parts left out.
 pub fn placed(need: &str, group: &str, axes: &Axes, file: &str) -> RelPath {
-    let axes = crate::relpath::file_name(&crate::plan::axes_text(axes));
+    let axes = crate::filename::file_name(&crate::plan::axes_text(axes));
     let mut text = String::from("in");
     for part in [need, group, &axes, file] {
         // A value such as `..` must not become a step of the path.

@@ -113,12 +113,9 @@ fn draft_07(schema: &mut Value) {
 fn needs(kind: &Kind) -> Value {
     let named = || kind.inputs.iter().filter(|i| i.name != "*");
     let properties: Map<String, Value> = named()
-        .map(|i| (i.name.clone(), json!({"description": i.doc})))
+        .map(|i| (i.name.clone().into_owned(), json!({"description": i.doc})))
         .collect();
-    let required: Vec<&str> = named()
-        .filter(|i| i.required)
-        .map(|i| i.name.as_str())
-        .collect();
+    let required: Vec<&str> = named().filter(|i| i.required).map(|i| &*i.name).collect();
     // Without a type, so that a text with a reference passes.
     json!({"properties": properties, "additionalProperties": kind.inputs.iter().any(|i| i.name == "*"), "required": required})
 }

@@ -15,7 +15,7 @@ use super::outside;
 use super::template::scalar_text;
 use super::work::templates;
 use crate::files::{Files, Ignore, Location};
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 /// What a path is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

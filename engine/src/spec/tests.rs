@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::catalog::{Catalog, Checked, InputSpec, Kind, OutputSpec, ParamProblem, Program, Table};
+use crate::catalog::{Catalog, Kind, Program, Table};
 use crate::plan::{Instance, Plan, Source, Work};
-use crate::relpath::RelPath;
+use repro_protocol::kind::{Checked, Description, InputSpec, OutputSpec, ParamProblem, no_member};
+use repro_protocol::relpath::RelPath;
 
 mod errors;
 mod expansion;
@@ -17,10 +18,10 @@ mod laws;
 
 fn input(name: &str, required: bool, many: bool) -> InputSpec {
     InputSpec {
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         required,
         many,
-        doc: format!("what {name} is"),
+        doc: format!("what {name} is").into(),
         observes_only: false,
     }
 }
@@ -40,20 +41,19 @@ fn kind(
     inputs: Vec<InputSpec>,
     made: &'static [(&'static str, &'static str)],
 ) -> Arc<Kind> {
-    Arc::new(Kind {
-        name: name.to_owned(),
+    let description = Description {
+        name: name.to_owned().into(),
         summary: format!("{name} things"),
         doc: String::new(),
         revision: 1,
         numerics: "none".to_owned(),
         inputs,
-        member: crate::catalog::no_members(),
+        member: Arc::new(|_, output, _| no_member(output)),
         counts: Vec::new(),
         schema: json!({"type": "object", "properties": {"size": {"type": "integer"}, "speed": {"type": "number"}, "colour": {"enum": ["red", "blue"]}, "tool": {"$ref": "#/$defs/Tool"}, "free": true}, "additionalProperties": false, "$defs": {"Tool": {"type": "object", "properties": {"teeth": {"type": "integer"}}, "additionalProperties": false}}}).into(),
-        program: Program::BuiltIn,
-        check: Arc::new(move |request| {
+        check: Arc::new(move |params, _| {
             let mut problems = Vec::new();
-            let object = request.params.as_object().unwrap();
+            let object = params.as_object().unwrap();
             let mut bad = |path: &[&str], message: &str, hint: Option<&str>| {
                 problems.push(ParamProblem {
                     path: path.iter().map(|s| (*s).to_owned()).collect(),
@@ -85,7 +85,7 @@ fn kind(
             if !problems.is_empty() {
                 return Err(problems);
             }
-            let mut params = request.params.clone();
+            let mut params = params.clone();
             params
                 .as_object_mut()
                 .unwrap()
@@ -98,6 +98,10 @@ fn kind(
         }),
         facts: None,
         states: None,
+    };
+    Arc::new(Kind {
+        description,
+        program: Program::BuiltIn,
     })
 }
 
@@ -108,9 +112,9 @@ fn claim_kind() -> Arc<Kind> {
         &[],
     ))
     .unwrap();
-    kind.check = Arc::new(|request| {
+    kind.description.check = Arc::new(|params, _| {
         Ok(Checked {
-            params: request.params.clone(),
+            params: params.clone(),
             outputs: outputs(&[("verdict", "verdict.json")]),
         })
     });

@@ -17,8 +17,9 @@ use super::document::{Data, Node};
 use super::model;
 use super::template::Template;
 use super::values::Values;
-use crate::catalog::{Cache, Catalog, CheckRequest, Kind, OutputSpec, ParamProblem, Program};
-use crate::relpath::RelPath;
+use crate::catalog::{Cache, Catalog, Kind, Program};
+use repro_protocol::kind::{OutputSpec, ParamProblem};
+use repro_protocol::relpath::RelPath;
 
 /// Describes programs named by `uses: ./program`, each once.
 pub struct Kinds<'a> {
@@ -113,7 +114,7 @@ struct Wrong {
 /// Checked parameters and the outputs they lead to.
 #[derive(Clone)]
 pub struct Params {
-    /// As in [`crate::catalog::Checked::params`].
+    /// As in [`repro_protocol::kind::Checked::params`].
     pub params: Arc<Value>,
     /// Sorted by name.
     pub outputs: Arc<[OutputSpec]>,
@@ -330,16 +331,9 @@ impl KindWork {
             Value::Null => Value::Object(serde_json::Map::new()),
             params => params,
         };
-        let checked = (self.kind.check)(&CheckRequest {
-            params: &params,
-            needs: names,
-        })
-        .map_err(|found| {
-            let unexplained = ParamProblem {
-                path: Vec::new(),
-                message: "the kind refuses these parameters and does not say why".to_owned(),
-                hint: None,
-            };
+        let checked = (self.kind.check)(&params, names).map_err(|found| {
+            let unexplained =
+                ParamProblem::whole("the kind refuses these parameters and does not say why");
             let found = if found.is_empty() {
                 vec![unexplained]
             } else {

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::files::Ignore;
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 use super::error::{StoreError, at};
 use super::sys::FileStat;

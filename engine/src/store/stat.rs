@@ -22,7 +22,7 @@ use crate::digest::{ByDigest, Content, Digest, Shape};
 use crate::files::Files;
 use crate::record::damaged;
 use crate::regular::{self, Links};
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 use super::error::{StoreError, at};
 use super::input::InputTree;

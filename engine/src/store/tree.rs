@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::digest::{Content, Digest, Domain, Shape};
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 use super::error::{StoreError, at};
 use super::sys::FileStat;

@@ -18,11 +18,11 @@ use repro_engine::plan::{Instance, InstanceIndex, Source};
 use repro_engine::record::elsewhere::Remembered;
 use repro_engine::record::event::{Change, Reason};
 use repro_engine::record::history::{End, Execution};
-use repro_engine::relpath::RelPath;
 use repro_engine::session::Session;
 use repro_engine::store::Record;
 use repro_engine::survey::{Seen, State, Survey};
 use repro_engine::trust::{Divergence, SignerName, Trust};
+use repro_protocol::relpath::RelPath;
 
 /// What the line about the last execution begins with.
 pub const LAST_EXECUTED: &str = "last executed here:";

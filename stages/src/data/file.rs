@@ -18,8 +18,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 
 use super::{Answers, Dataset, ImageShape, Info, Values};
-use crate::job::JobInput;
 use crate::kind::Failure;
+use repro_protocol::job::JobInput;
 
 /// The value of `format` in the metadata.
 const FORMAT: &str = "repro.dataset.1";

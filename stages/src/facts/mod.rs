@@ -8,10 +8,9 @@ mod learning;
 mod sets;
 mod tables;
 
-use std::collections::BTreeMap;
-
+use repro_protocol::findings;
+pub use repro_protocol::findings::{Finding, Findings, Place};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::nn::architecture::{Identity, InputSize};
 
@@ -85,80 +84,12 @@ impl Fact {
     }
 }
 
-/// What is known of the inputs of a stage, by name.
-pub struct Known<'a> {
-    /// One entry per artifact; `None` where nothing is known.
-    pub inputs: BTreeMap<&'a str, Vec<Option<&'a Value>>>,
-}
-
-/// What a kind found out.
-#[derive(Debug, Default)]
-pub struct Findings {
-    /// What is known of the outputs, by name.
-    pub outputs: BTreeMap<String, Value>,
-    /// What cannot work.
-    pub problems: Vec<Finding>,
-    /// What can work and is hardly meant.
-    pub warnings: Vec<Finding>,
-}
-
-/// One thing found out.
-#[derive(Debug, PartialEq)]
-pub struct Finding {
-    /// Whose fault it is.
-    pub place: Place,
-    /// What is wrong.
-    pub message: String,
-    /// What would be right.
-    pub hint: Option<String>,
-}
-
-/// What a finding is about.
-#[derive(Debug, PartialEq)]
-pub enum Place {
-    /// A field of `with:`.
-    Param(Vec<String>),
-    /// An artifact of an input: its name, and which of them.
-    Input(String, usize),
-}
-
-impl Findings {
-    fn say(&mut self, output: &str, fact: Fact) {
-        if let Ok(fact) = serde_json::to_value(fact) {
-            self.outputs.insert(output.to_owned(), fact);
-        }
-    }
-
-    fn param(&mut self, path: &[&str], message: impl Into<String>, hint: impl Into<String>) {
-        let path = path.iter().map(|p| (*p).to_owned()).collect();
-        self.problems
-            .push(finding(Place::Param(path), message.into(), hint.into()));
-    }
-
-    fn input(
-        &mut self,
-        (name, item): (&str, usize),
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
-        let place = Place::Input(name.to_owned(), item);
-        self.problems
-            .push(finding(place, message.into(), hint.into()));
-    }
-}
-
-fn finding(place: Place, message: String, hint: String) -> Finding {
-    let hint = Some(hint).filter(|h| !h.is_empty());
-    Finding {
-        place,
-        message,
-        hint,
-    }
-}
+/// What is known of the inputs of a stage, as facts.
+pub struct Known<'a>(pub &'a findings::Known<'a>);
 
 impl Known<'_> {
     fn facts(&self, name: &str) -> impl Iterator<Item = (usize, Option<Fact>)> {
-        let items = self.inputs.get(name).map_or(&[][..], Vec::as_slice);
+        let items = self.0.inputs.get(name).map_or(&[][..], Vec::as_slice);
         items
             .iter()
             .map(|fact| serde_json::from_value(fact.cloned()?).ok())

@@ -1,6 +1,6 @@
 //! What is known of data sets: those this program knows, their parts, and what is made of them.
 
-use super::{DataFact, Fact, Findings, Known, Place, finding};
+use super::{DataFact, Fact, Finding, Findings, Known, Place};
 use crate::kinds::corrupt;
 use crate::kinds::download::{self, Known as Set};
 use crate::kinds::split::{self, By, Size};
@@ -33,7 +33,7 @@ pub fn download(params: &download::Params) -> Findings {
     for (part, called, images, limit) in parts {
         if let Some(limit) = limit.filter(|&limit| limit > images) {
             let field = format!("{part}_limit");
-            found.warnings.push(finding(
+            found.warnings.push(Finding::new(
                 Place::Param(vec![field.clone()]),
                 format!("`{name}` has {images} {called} images: a `{field}` of {limit} keeps all of them"),
                 "leave it out, or give a smaller number".to_owned(),

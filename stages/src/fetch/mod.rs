@@ -11,9 +11,9 @@ pub(crate) mod test_server;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::job::Event;
 use crate::kind::{Failure, Task};
 use http::{Client, Limits};
+use repro_protocol::job::Event;
 
 /// A place where a file may be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::facts;
-use crate::job::JobInput;
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 use crate::kinds::train::read_data;
 use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::training::evaluation::check_data;
 use crate::training::statistics::recompute;
+use repro_protocol::job::JobInput;
 
 /// See the module.
 pub struct Average;
@@ -61,27 +61,12 @@ impl Kind for Average {
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec {
-            name: "models",
-            required: true,
-            many: true,
-            observes_only: false,
-            doc: "The models, all of one shape; of a directory (`checkpoints`) all files, in the order of their names.",
-        },
-        InputSpec {
-            name: "train",
-            required: false,
-            many: true,
-            observes_only: false,
-            doc: "Training data on which the statistics of batch norm are made anew.",
-        },
+        InputSpec::required("models", "The models, all of one shape; of a directory (`checkpoints`) all files, in the order of their names.").many(),
+        InputSpec::optional("train", "Training data on which the statistics of batch norm are made anew.").many(),
     ];
 
-    fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec {
-            name: "model".into(),
-            path: "model.safetensors".into(),
-        }]
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![OutputSpec::new("model", "model.safetensors")?])
     }
 
     fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {

@@ -15,9 +15,9 @@ pub use verdict::{Bound, Verdict, verdict};
 
 use super::summarise::{check_at, check_confidence, confidence, problem};
 use crate::facts;
-use crate::job::Event;
-use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 use crate::select::{At, Names};
+use repro_protocol::job::Event;
 
 /// See the module.
 pub struct Claim;
@@ -144,34 +144,13 @@ claims:
 Runs without a partner are listed in the verdict and reported; no pair at all is an error."#;
     const COUNTS: &'static [&'static str] = &["a", "b", "in"];
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec {
-            name: "a",
-            required: false,
-            many: true,
-            observes_only: false,
-            doc: "Tables of the first side of `compare`.",
-        },
-        InputSpec {
-            name: "b",
-            required: false,
-            many: true,
-            observes_only: false,
-            doc: "Tables of the second side of `compare`.",
-        },
-        InputSpec {
-            name: "in",
-            required: false,
-            many: true,
-            observes_only: false,
-            doc: "Tables of `measure`; `a` will do too.",
-        },
+        InputSpec::optional("a", "Tables of the first side of `compare`.").many(),
+        InputSpec::optional("b", "Tables of the second side of `compare`.").many(),
+        InputSpec::optional("in", "Tables of `measure`; `a` will do too.").many(),
     ];
 
-    fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec {
-            name: "verdict".to_owned(),
-            path: "verdict.json".to_owned(),
-        }]
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![OutputSpec::new("verdict", "verdict.json")?])
     }
 
     fn validate(params: &Params, needs: &[String]) -> Vec<ParamProblem> {

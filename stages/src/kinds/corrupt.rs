@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Dataset, Row, Values};
 use crate::exact::rng::Stream;
 use crate::facts;
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 
 /// See the module.
 pub struct Corrupt;
@@ -100,19 +100,10 @@ the same choices for the same `origin`, so that corrupting before or after a `sp
 noisy: {uses: corrupt, needs: {data: data.train}, with: {labels: {random: {fraction: 0.5}}, seed: 1}}
 ```
 ";
-    const INPUTS: &'static [InputSpec] = &[InputSpec {
-        name: "data",
-        required: true,
-        many: false,
-        observes_only: false,
-        doc: "The data set to corrupt.",
-    }];
+    const INPUTS: &'static [InputSpec] = &[InputSpec::required("data", "The data set to corrupt.")];
 
-    fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec {
-            name: "data".into(),
-            path: "data.safetensors".into(),
-        }]
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![OutputSpec::new("data", "data.safetensors")?])
     }
 
     fn validate(params: &Params, _needs: &[String]) -> Vec<ParamProblem> {

@@ -16,8 +16,8 @@ use crate::data::own::sheet::{self, Sheet};
 use crate::data::own::{Moments, Raw, RawAnswers, RawValues, assemble, folder, some};
 use crate::facts;
 use crate::frame;
-use crate::job::{Event, JobInput};
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
+use repro_protocol::job::{Event, JobInput};
 
 /// See the module.
 pub struct DatasetKind;
@@ -239,20 +239,14 @@ impl Kind for DatasetKind {
     const REVISION: u32 = 1;
     const SUMMARY: &'static str = "Makes data sets of own images, arrays and tables.";
     const DOC: &'static str = include_str!("dataset.md");
-    const INPUTS: &'static [InputSpec] = &[InputSpec {
-        name: "*",
-        required: false,
-        many: true,
-        observes_only: false,
-        doc: "A part of the data: a directory, a file, a list of files to be put together, or the files `x` and `y`.",
-    }];
+    const INPUTS: &'static [InputSpec] = &[InputSpec::optional("*", "A part of the data: a directory, a file, a list of files to be put together, or the files `x` and `y`.").many()];
 
-    fn outputs(params: &Params) -> Vec<OutputSpec> {
+    fn outputs(params: &Params) -> Outputs {
         let parts = params.parts.keys().cloned().collect::<Vec<_>>();
         outputs(&parts)
     }
 
-    fn outputs_with(params: &Params, needs: &[String]) -> Vec<OutputSpec> {
+    fn outputs_with(params: &Params, needs: &[String]) -> Outputs {
         match params.parts.is_empty() {
             true => outputs(needs),
             false => Self::outputs(params),
@@ -260,8 +254,11 @@ impl Kind for DatasetKind {
     }
 
     fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
-        let needs: Vec<String> = known.inputs.keys().map(|&name| name.to_owned()).collect();
-        facts::dataset(&Self::outputs_with(params, &needs))
+        let needs: Vec<String> = known.0.inputs.keys().map(|&name| name.to_owned()).collect();
+        Self::outputs_with(params, &needs).map_or_else(
+            |_| facts::Findings::default(),
+            |outputs| facts::dataset(&outputs),
+        )
     }
 
     fn validate(params: &Params, needs: &[String]) -> Vec<ParamProblem> {
@@ -431,14 +428,9 @@ impl Kind for DatasetKind {
     }
 }
 
-fn outputs(parts: &[String]) -> Vec<OutputSpec> {
-    parts
-        .iter()
-        .map(|name| OutputSpec {
-            name: name.clone(),
-            path: format!("{name}.safetensors"),
-        })
-        .collect()
+fn outputs(parts: &[String]) -> Outputs {
+    let output = |name: &String| OutputSpec::new(name, &format!("{name}.safetensors"));
+    parts.iter().map(output).collect()
 }
 
 fn pixel_problems(pixels: &Pixels, at: &[&str], problem: &mut impl FnMut(&[&str], String, &str)) {

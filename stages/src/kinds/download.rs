@@ -14,8 +14,8 @@ use crate::facts;
 use crate::fetch::checksum::Checksum;
 use crate::fetch::http::{Client, Limits};
 use crate::fetch::{Got, Place, Search, first_good, mirrors};
-use crate::job::Event;
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
+use repro_protocol::job::Event;
 
 /// See the module.
 pub struct Download;
@@ -145,18 +145,17 @@ words:  {uses: download, with: {url: \"https://example.org/words.txt\", digest: 
 ";
     const INPUTS: &'static [InputSpec] = &[];
 
-    fn outputs(params: &Params) -> Vec<OutputSpec> {
-        let output = |name: &str, path: &str| OutputSpec {
-            name: name.to_owned(),
-            path: path.to_owned(),
-        };
-        match params.dataset {
+    fn outputs(params: &Params) -> Outputs {
+        Ok(match params.dataset {
             Some(_) => vec![
-                output("train", "train.safetensors"),
-                output("test", "test.safetensors"),
+                OutputSpec::new("train", "train.safetensors")?,
+                OutputSpec::new("test", "test.safetensors")?,
             ],
-            None => vec![output("data", params.file_name().unwrap_or("data"))],
-        }
+            None => vec![OutputSpec::new(
+                "data",
+                params.file_name().unwrap_or("data"),
+            )?],
+        })
     }
 
     fn validate(params: &Params, _needs: &[String]) -> Vec<ParamProblem> {

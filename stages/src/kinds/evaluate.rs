@@ -7,15 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::facts;
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 use crate::kinds::train::read_data;
 use crate::nn::architecture::{Identity, InputSize};
 use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;
 use crate::ops::recycle::Pool;
-use crate::table::{self, MetricRow};
+use crate::table;
 use crate::training::evaluation::{check_data, score};
+use repro_protocol::table::Row;
 
 /// See the module.
 pub struct Evaluate;
@@ -43,27 +44,12 @@ impl Kind for Evaluate {
     const SUMMARY: &'static str = "Measures loss and accuracy of a model, overall and per class.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec {
-            name: "model",
-            required: true,
-            many: false,
-            observes_only: false,
-            doc: "The model.",
-        },
-        InputSpec {
-            name: "data",
-            required: true,
-            many: true,
-            observes_only: false,
-            doc: "The data; several are put together.",
-        },
+        InputSpec::required("model", "The model."),
+        InputSpec::required("data", "The data; several are put together.").many(),
     ];
 
-    fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec {
-            name: "metrics".into(),
-            path: "metrics.parquet".into(),
-        }]
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![OutputSpec::new("metrics", "metrics.parquet")?])
     }
 
     fn validate(params: &Params, _: &[String]) -> Vec<ParamProblem> {
@@ -119,11 +105,11 @@ impl Kind for Evaluate {
             "images_per_s".into(),
             data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9),
         );
-        let row = |name: String, value: f64| MetricRow {
+        let row = |name: String, value: f64| Row {
             split: Some(params.split.clone()),
             name,
             value,
-            ..MetricRow::default()
+            ..Row::default()
         };
         let mut rows = vec![
             row("loss".into(), score.loss),

@@ -1,6 +1,6 @@
 //! The kinds, one file each.
 
-use crate::kind::KindInfo;
+use crate::kind::BuiltIn;
 
 pub mod average;
 pub mod claim;
@@ -15,28 +15,28 @@ pub mod summarise;
 pub mod train;
 
 /// The kinds a pipeline can name under `uses:`, in alphabetical order.
-pub fn all() -> Vec<KindInfo> {
+pub fn all() -> Vec<BuiltIn> {
     vec![
-        KindInfo::of::<average::Average>(),
-        KindInfo::of::<corrupt::Corrupt>(),
-        KindInfo::of::<dataset::DatasetKind>(),
-        KindInfo::of::<download::Download>(),
-        KindInfo::of::<evaluate::Evaluate>(),
-        KindInfo::of::<perturb::Perturb>(),
-        KindInfo::of::<prune::Prune>(),
-        KindInfo::of::<split::Split>(),
-        KindInfo::of::<summarise::Summarise>(),
-        KindInfo::of::<train::Train>(),
+        BuiltIn::of::<average::Average>(),
+        BuiltIn::of::<corrupt::Corrupt>(),
+        BuiltIn::of::<dataset::DatasetKind>(),
+        BuiltIn::of::<download::Download>(),
+        BuiltIn::of::<evaluate::Evaluate>(),
+        BuiltIn::of::<perturb::Perturb>(),
+        BuiltIn::of::<prune::Prune>(),
+        BuiltIn::of::<split::Split>(),
+        BuiltIn::of::<summarise::Summarise>(),
+        BuiltIn::of::<train::Train>(),
     ]
 }
 
 /// The kind that decides claims: the engine uses it, pipelines do not name it.
-pub fn claim() -> KindInfo {
-    KindInfo::of::<claim::Claim>()
+pub fn claim() -> BuiltIn {
+    BuiltIn::of::<claim::Claim>()
 }
 
 /// The kind of that name, the claim kind included.
-pub fn find(name: &str) -> Option<KindInfo> {
+pub fn find(name: &str) -> Option<BuiltIn> {
     all().into_iter().chain([claim()]).find(|k| k.name == name)
 }
 
@@ -48,9 +48,10 @@ mod testing {
 
     use serde_json::Value;
 
-    use crate::job::{FORMAT, Job, JobInput};
     use crate::kind::Task;
-    use crate::table::{self, MetricRow};
+    use crate::table;
+    use repro_protocol::job::{FORMAT, Job, JobInput};
+    use repro_protocol::table::Row;
 
     /// A table with a test accuracy per epoch, as an input.
     pub fn metrics(dir: &Path, group: &str, axes: Value, accuracy: &[f64]) -> JobInput {
@@ -59,14 +60,14 @@ mod testing {
             "{group}-{}.parquet",
             crate::select::axes_text(&axes)
         ));
-        let row = |(epoch, value): (usize, &f64)| MetricRow {
+        let row = |(epoch, value): (usize, &f64)| Row {
             epoch: Some(epoch as i64),
             split: Some("test".into()),
             name: "accuracy".into(),
             value: *value,
-            ..MetricRow::default()
+            ..Row::default()
         };
-        let rows: Vec<MetricRow> = accuracy.iter().enumerate().map(row).collect();
+        let rows: Vec<Row> = accuracy.iter().enumerate().map(row).collect();
         table::write(&path, &rows).unwrap();
         JobInput {
             group: group.into(),

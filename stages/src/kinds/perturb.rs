@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exact::rng::Stream;
 use crate::facts;
-use crate::kind::{InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 use crate::nn::architecture::Role;
 use crate::nn::init::{self, Init};
 use crate::nn::model::Model;
@@ -59,19 +59,10 @@ impl Kind for Perturb {
     const SUMMARY: &'static str =
         "Shrinks a model's weights and adds noise (shrink and perturb, Ash & Adams 2020).";
     const DOC: &'static str = DOC;
-    const INPUTS: &'static [InputSpec] = &[InputSpec {
-        name: "model",
-        required: true,
-        many: false,
-        observes_only: false,
-        doc: "The model.",
-    }];
+    const INPUTS: &'static [InputSpec] = &[InputSpec::required("model", "The model.")];
 
-    fn outputs(_: &Params) -> Vec<OutputSpec> {
-        vec![OutputSpec {
-            name: "model".into(),
-            path: "model.safetensors".into(),
-        }]
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![OutputSpec::new("model", "model.safetensors")?])
     }
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exact::rng::Stream;
 use crate::facts;
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 use crate::nn::architecture::Architecture;
 use crate::nn::model::Model;
 use crate::training::mask;
@@ -70,35 +70,16 @@ impl Kind for Prune {
     const SUMMARY: &'static str = "Removes weights by magnitude or at random, and writes the mask.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec {
-            name: "model",
-            required: true,
-            many: false,
-            observes_only: false,
-            doc: "The model whose weights are ranked.",
-        },
-        InputSpec {
-            name: "mask",
-            required: false,
-            many: false,
-            observes_only: false,
-            doc: "The mask so far; removed weights stay removed.",
-        },
-        InputSpec {
-            name: "rewind",
-            required: false,
-            many: false,
-            observes_only: false,
-            doc: "A model whose values the survivors get back.",
-        },
+        InputSpec::required("model", "The model whose weights are ranked."),
+        InputSpec::optional("mask", "The mask so far; removed weights stay removed."),
+        InputSpec::optional("rewind", "A model whose values the survivors get back."),
     ];
 
-    fn outputs(_: &Params) -> Vec<OutputSpec> {
-        let output = |name: &str| OutputSpec {
-            name: name.into(),
-            path: format!("{name}.safetensors"),
-        };
-        vec![output("model"), output("mask")]
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![
+            OutputSpec::new("model", "model.safetensors")?,
+            OutputSpec::new("mask", "mask.safetensors")?,
+        ])
     }
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {

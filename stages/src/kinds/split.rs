@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Dataset;
 use crate::exact::rng::Stream;
 use crate::facts;
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 
 /// See the module.
 pub struct Split;
@@ -104,23 +104,11 @@ proportion to their size. Images that fit in no part are left out.
 halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5}, seed: 7}}
 ```
 ";
-    const INPUTS: &'static [InputSpec] = &[InputSpec {
-        name: "data",
-        required: true,
-        many: false,
-        observes_only: false,
-        doc: "The data set to split.",
-    }];
+    const INPUTS: &'static [InputSpec] = &[InputSpec::required("data", "The data set to split.")];
 
-    fn outputs(params: &Params) -> Vec<OutputSpec> {
-        params
-            .parts
-            .keys()
-            .map(|name| OutputSpec {
-                name: name.clone(),
-                path: format!("{name}.safetensors"),
-            })
-            .collect()
+    fn outputs(params: &Params) -> Outputs {
+        let output = |name: &String| OutputSpec::new(name, &format!("{name}.safetensors"));
+        params.parts.keys().map(output).collect()
     }
 
     fn validate(params: &Params, _needs: &[String]) -> Vec<ParamProblem> {

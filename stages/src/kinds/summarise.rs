@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::facts;
-use crate::job::Event;
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 use crate::observations::{Candidate, Ties, observations};
 use crate::select::{At, Names, Series, axes_text, compare_axes, read_series};
 use crate::stats::{Summary, summarise};
-use crate::table::{self, MetricRow};
+use crate::table;
+use repro_protocol::job::Event;
+use repro_protocol::table::Row;
 
 /// See the module.
 pub struct Summarise;
@@ -79,23 +80,17 @@ test set is an optimistic figure, because it is selected by what it reports.
 The table is in long format: `stage` is the group, `run` the remaining axes, and each value gives rows named
 `<value>_mean`, `_sd`, `_n`, `_low` and `_high`, and `_runs` where more runs went in than count."#;
     const COUNTS: &'static [&'static str] = &["tables"];
-    const INPUTS: &'static [InputSpec] = &[InputSpec {
-        name: "tables",
-        required: true,
-        many: true,
-        observes_only: false,
-        doc: "The metrics tables, one or more; groups keep stages apart.",
-    }];
+    const INPUTS: &'static [InputSpec] = &[InputSpec::required(
+        "tables",
+        "The metrics tables, one or more; groups keep stages apart.",
+    )
+    .many()];
 
-    fn outputs(_: &Params) -> Vec<OutputSpec> {
-        let output = |name: &str, path: &str| OutputSpec {
-            name: name.to_owned(),
-            path: path.to_owned(),
-        };
-        vec![
-            output("table", "summary.parquet"),
-            output("text", "summary.md"),
-        ]
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![
+            OutputSpec::new("table", "summary.parquet")?,
+            OutputSpec::new("text", "summary.md")?,
+        ])
     }
 
     fn validate(params: &Params, _: &[String]) -> Vec<ParamProblem> {
@@ -230,7 +225,7 @@ fn cells(series: &[Series], params: &Params) -> anyhow::Result<Vec<Cell>> {
     Ok(cells)
 }
 
-fn rows(cells: &[Cell], params: &Params) -> Vec<MetricRow> {
+fn rows(cells: &[Cell], params: &Params) -> Vec<Row> {
     let mut rows = Vec::new();
     for cell in cells {
         for (of, s) in params.of.0.iter().zip(&cell.summaries) {
@@ -244,12 +239,12 @@ fn rows(cells: &[Cell], params: &Params) -> Vec<MetricRow> {
             ];
             rows.extend(figures.into_iter().filter_map(|(figure, value)| {
                 let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-                Some(MetricRow {
+                Some(Row {
                     run: text(&axes_text(&cell.axes)),
                     stage: text(&cell.group),
                     name: format!("{of}_{figure}"),
                     value: value?,
-                    ..MetricRow::default()
+                    ..Row::default()
                 })
             }));
         }
@@ -359,9 +354,9 @@ pub(super) fn repeated(names: &[String]) -> Option<&String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::JobInput;
-    use crate::kind::KindInfo;
+    use crate::kind::BuiltIn;
     use crate::kinds::testing::{metrics, task};
+    use repro_protocol::job::JobInput;
     use serde_json::json;
 
     fn tables(dir: &std::path::Path) -> Vec<JobInput> {
@@ -385,7 +380,7 @@ mod tests {
         inputs
     }
 
-    fn run(with: Value, inputs: Vec<JobInput>) -> anyhow::Result<(Vec<MetricRow>, String)> {
+    fn run(with: Value, inputs: Vec<JobInput>) -> anyhow::Result<(Vec<Row>, String)> {
         let dir = tempfile::tempdir()?;
         let (_, text) = run_in(dir.path(), with, inputs)?;
         Ok((table::read(&dir.path().join("table"))?.rows, text))
@@ -396,7 +391,7 @@ mod tests {
         with: Value,
         inputs: Vec<JobInput>,
     ) -> anyhow::Result<(Vec<u8>, String)> {
-        let kind = KindInfo::of::<Summarise>();
+        let kind = BuiltIn::of::<Summarise>();
         let checked = (kind.check)(&with, &["tables".to_owned()]).expect("right parameters");
         (kind.run)(&mut task(
             dir,
@@ -529,7 +524,7 @@ Mean ± half the width of the 95 % t interval over seed (n runs).
 
     #[test]
     fn bad_parameters() {
-        let kind = KindInfo::of::<Summarise>();
+        let kind = BuiltIn::of::<Summarise>();
         let wrong = |with: Value| (kind.check)(&with, &[]).unwrap_err().remove(0).message;
         assert!(wrong(json!({"of": []})).contains("no value"));
         assert!(wrong(json!({"of": ["a", "a"]})).contains("twice"));

@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use crate::data::Dataset;
 use crate::facts;
-use crate::job::{Event, JobInput};
-use crate::kind::{Failure, InputSpec, Kind, OutputSpec, ParamProblem, StatePoint, Task};
+use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, StatePoint, Task};
 use crate::nn::architecture::{Architecture, Identity, InputSize};
 use crate::nn::init::{self, Init};
 use crate::nn::model::Model;
@@ -27,6 +26,7 @@ use crate::training::recipe::{Pause, Recipe};
 use crate::training::schedule::Schedule;
 use crate::training::state::State;
 use crate::weights::NamedTensors;
+use repro_protocol::job::{Event, JobInput};
 
 /// See the module.
 pub struct Train;
@@ -127,50 +127,25 @@ impl Kind for Train {
         "Trains a network: from scratch, from given weights, or under a pruning mask.";
     const DOC: &'static str = include_str!("train.md");
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec {
-            name: "train",
-            required: true,
-            many: true,
-            observes_only: false,
-            doc: "Training data; several are put together in order.",
-        },
+        InputSpec::required("train", "Training data; several are put together in order.").many(),
         // not `observes_only`: a state holds the test metrics of the epochs behind it, so it belongs to one test set
-        InputSpec {
-            name: "test",
-            required: false,
-            many: false,
-            observes_only: false,
-            doc: "Data to measure on, never to learn from.",
-        },
-        InputSpec {
-            name: "init",
-            required: false,
-            many: false,
-            observes_only: false,
-            doc: "A model to start from (warm start); with `model` also a PyTorch state dict in safetensors.",
-        },
-        InputSpec {
-            name: "mask",
-            required: false,
-            many: false,
-            observes_only: false,
-            doc: "A pruning mask, kept after every step.",
-        },
+        InputSpec::optional("test", "Data to measure on, never to learn from."),
+        InputSpec::optional(
+            "init",
+            "A model to start from (warm start); with `model` also a PyTorch state dict in safetensors.",
+        ),
+        InputSpec::optional("mask", "A pruning mask, kept after every step."),
     ];
 
-    fn outputs(params: &Params) -> Vec<OutputSpec> {
-        let output = |name: &str, path: &str| OutputSpec {
-            name: name.into(),
-            path: path.into(),
-        };
+    fn outputs(params: &Params) -> Outputs {
         let mut all = vec![
-            output("model", "model.safetensors"),
-            output("metrics", "metrics.parquet"),
+            OutputSpec::new("model", "model.safetensors")?,
+            OutputSpec::new("metrics", "metrics.parquet")?,
         ];
         if params.checkpoints.is_some() {
-            all.push(output("checkpoints", "checkpoints"));
+            all.push(OutputSpec::new("checkpoints", "checkpoints")?);
         }
-        all
+        Ok(all)
     }
 
     /// Where batch norm may meet a last batch of one image, what becomes of that is spelt out: it decides the result.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::{MetricRow, Table, yaml};
+use super::{Row, Table, yaml};
 use crate::frame::{Column, Frame};
 
 /// A cell of a record.
@@ -189,12 +189,10 @@ fn with_histories(map: Map<String, Value>) -> anyhow::Result<Table> {
             .rows()
             .with_context(|| format!("`{list}`"))?;
         let called = |name: &str| format!("{list}.{name}");
-        table
-            .rows
-            .extend(history.rows.into_iter().map(|row| MetricRow {
-                name: called(&row.name),
-                ..row
-            }));
+        table.rows.extend(history.rows.into_iter().map(|row| Row {
+            name: called(&row.name),
+            ..row
+        }));
         let other = history.other.into_iter();
         table
             .other
@@ -336,14 +334,14 @@ impl Records {
         }
         let mut empty = BTreeSet::new();
         for row in 0..self.count {
-            let about = MetricRow {
+            let about = Row {
                 run: word(run, row),
                 stage: word(stage, row),
                 seed: number(seed, row),
                 epoch: number(epoch, row),
                 step: number(step, row),
                 split: word(split, row),
-                ..MetricRow::default()
+                ..Row::default()
             };
             for (at, (column, cells)) in self.columns.iter().enumerate() {
                 if roles.contains(&Some(at)) || column.is_empty() || column.starts_with("Unnamed:")
@@ -359,7 +357,7 @@ impl Records {
                     false => column.clone(),
                 };
                 match &cells[row] {
-                    Cell::Number(value) => table.rows.push(MetricRow {
+                    Cell::Number(value) => table.rows.push(Row {
                         name: called,
                         value: *value,
                         ..about.clone()
@@ -522,7 +520,7 @@ mod tests {
 
     /// `name=value`, with the epoch where there is one.
     fn shown(table: &Table) -> Vec<String> {
-        let row = |r: &MetricRow| match r.epoch {
+        let row = |r: &Row| match r.epoch {
             Some(epoch) => format!("{}={}@{epoch}", r.name, r.value),
             None => format!("{}={}", r.name, r.value),
         };
@@ -577,7 +575,7 @@ mod tests {
         let table = read(
             r#"{"best": 0.5, "log_history": [{"epoch": 0.5, "step": 5, "loss": 2}, {"epoch": 1.0, "step": 10, "acc": 0.5, "note": "x"}]}"#,
         );
-        let row = |r: &MetricRow| format!("{}={}@{:?}", r.name, r.value, r.step);
+        let row = |r: &Row| format!("{}={}@{:?}", r.name, r.value, r.step);
         assert_eq!(
             table.rows.iter().map(row).collect::<Vec<_>>(),
             [

@@ -12,8 +12,8 @@ use super::optim::Memory;
 use super::recipe::Pause;
 use crate::kind::Failure;
 use crate::nn::architecture::Architecture;
-use crate::table::MetricRow;
 use crate::weights::{NamedTensor, NamedTensors, Store, TensorFile};
+use repro_protocol::table::Row;
 
 const KEY: &str = "repro.state";
 const VERSION: u32 = 1;
@@ -71,15 +71,15 @@ pub struct Measured {
 
 impl Measured {
     /// As a row of the table.
-    pub fn row(&self, seed: u64) -> MetricRow {
-        MetricRow {
+    pub fn row(&self, seed: u64) -> Row {
+        Row {
             seed: i64::try_from(seed).ok(),
             epoch: i64::try_from(self.epoch).ok(),
             step: i64::try_from(self.step).ok(),
             split: self.split.clone(),
             name: self.name.clone(),
             value: self.value,
-            ..MetricRow::default()
+            ..Row::default()
         }
     }
 }

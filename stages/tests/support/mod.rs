@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use repro_protocol::job::{FORMAT, Job, JobInput, Resume};
 use repro_stages::data::{Dataset, ImageShape, Info};
 use repro_stages::exact::rng::Stream;
-use repro_stages::job::{FORMAT, Job, JobInput, Resume};
-use repro_stages::kind::{KindInfo, Task};
+use repro_stages::kind::{BuiltIn, Task};
 use repro_stages::kinds;
 use serde_json::Value;
 
@@ -107,7 +107,7 @@ impl Bench {
         inputs: &[(&str, &Path)],
         state: Option<&Path>,
     ) -> anyhow::Result<Ran> {
-        let kind: KindInfo = kinds::find(kind).unwrap();
+        let kind: BuiltIn = kinds::find(kind).unwrap();
         let names: Vec<String> = inputs.iter().map(|(n, _)| (*n).to_owned()).collect();
         let checked =
             (kind.check)(&with, &names).map_err(|problems| anyhow::anyhow!("{problems:?}"))?;
@@ -133,11 +133,11 @@ impl Bench {
         let outputs: BTreeMap<String, PathBuf> = checked
             .outputs
             .iter()
-            .map(|o| (o.name.clone(), out.join(&o.path)))
+            .map(|o| (o.name.to_string(), o.path.under(&out)))
             .collect();
         let job = Job {
             version: FORMAT,
-            kind: kind.name.into(),
+            kind: kind.name.clone(),
             revision: kind.revision,
             params: checked.params,
             inputs: by_name,

@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use super::*;
-use crate::catalog::{CheckRequest, Program};
+use crate::catalog::Program;
 use crate::digest::Digest;
+use repro_protocol::kind::{Description, no_member};
 
 fn script(bench: &Bench, path: &str, text: &str) -> PathBuf {
     let path = bench.file(path, text);
@@ -31,20 +32,23 @@ fn describe_at(path: &Path) -> anyhow::Result<Arc<Kind>> {
 }
 
 fn kind(program: Program) -> Kind {
-    Kind {
+    let description = Description {
         name: "thing".into(),
         summary: String::new(),
         doc: String::new(),
         revision: 3,
         numerics: "none".into(),
         inputs: Vec::new(),
-        member: crate::catalog::no_members(),
         counts: Vec::new(),
         schema: json!({}).into(),
-        program,
-        check: Arc::new(|_| Err(Vec::new())),
+        check: Arc::new(|_, _| Err(Vec::new())),
+        member: Arc::new(|_, output, _| no_member(output)),
         facts: None,
         states: None,
+    };
+    Kind {
+        description,
+        program,
     }
 }
 
@@ -66,7 +70,7 @@ printf '{"version":1,"pins":{"sha":"x"},"figures":{"speed":2.5}}' > outcome.json
     assert_eq!(finished.sandbox, SandboxReport::NotNeeded);
     assert_eq!(finished.pins["sha"], "x");
     assert_eq!(finished.figures["speed"], 2.5);
-    let job: crate::job::Job =
+    let job: repro_protocol::job::Job =
         serde_json::from_slice(&std::fs::read(&finished.outputs["o.json"]).unwrap()).unwrap();
     assert_eq!(
         (job.version, job.kind.as_str(), job.revision, job.threads),
@@ -188,12 +192,7 @@ fn a_program_of_the_project_is_a_kind() {
     assert!(
         matches!(&kind.program, Program::External { digest, .. } if *digest == Digest::of(PROGRAM.as_bytes()))
     );
-    let check = |params| {
-        (kind.check)(&CheckRequest {
-            params: &params,
-            needs: &["text".into()],
-        })
-    };
+    let check = |params| (kind.check)(&params, &["text".into()]);
     let problems = check(json!({"times": 0})).unwrap_err();
     assert_eq!(
         (problems[0].path[0].as_str(), problems[0].hint.as_deref()),
@@ -248,11 +247,7 @@ fn programs_that_break_the_protocol() {
         "#!/bin/sh\ntest $1 = check && exit 9\necho '{\"name\":\"h\",\"revision\":1,\"summary\":\"\",\"inputs\":[]}'",
     );
     let kind = describe_at(&path).unwrap();
-    let problems = (kind.check)(&CheckRequest {
-        params: &json!({}),
-        needs: &[],
-    })
-    .unwrap_err();
+    let problems = (kind.check)(&json!({}), &[]).unwrap_err();
     assert!(
         problems[0].message.contains("cannot check its parameters"),
         "{}",

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::*;
 use crate::digest::Shape;
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 fn refused(f: &Fixture, name: &str) -> String {
     match f.store.absorb(&f.path(name)) {

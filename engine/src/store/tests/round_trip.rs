@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::digest::Shape;
-use crate::relpath::RelPath;
+use repro_protocol::relpath::RelPath;
 
 /// A tree as data: path → what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]

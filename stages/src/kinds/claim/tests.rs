@@ -1,10 +1,10 @@
 //! Tests of [`super`].
 
 use super::*;
-use crate::job::JobInput;
+use crate::kind::BuiltIn;
 use crate::kind::Failure;
-use crate::kind::KindInfo;
 use crate::kinds::testing::{metrics, task};
+use repro_protocol::job::JobInput;
 use serde_json::{Value, json};
 
 const A: [f64; 5] = [0.394, 0.401, 0.388, 0.397, 0.392];
@@ -29,7 +29,7 @@ impl Bench {
         with: Value,
         inputs: [(&str, Vec<JobInput>); N],
     ) -> anyhow::Result<(Value, String)> {
-        let kind = KindInfo::of::<Claim>();
+        let kind = BuiltIn::of::<Claim>();
         let needs: Vec<String> = inputs.iter().map(|(name, _)| (*name).to_owned()).collect();
         let checked = (kind.check)(&with, &needs).expect("right parameters");
         (kind.run)(&mut task(
@@ -452,7 +452,7 @@ fn golden() {
 
 #[test]
 fn bad_parameters() {
-    let kind = KindInfo::of::<Claim>();
+    let kind = BuiltIn::of::<Claim>();
     let wrong = |with: Value| {
         let problems = (kind.check)(&with, &["a".into(), "b".into()]).unwrap_err();
         problems

@@ -52,7 +52,7 @@ impl Case {
         let needs: Vec<String> = self.inputs.keys().cloned().collect();
         let checked = crate::check::check::<DatasetKind>(&with, &needs)
             .map_err(|p| anyhow::anyhow!("{p:?}"))?;
-        let names: Vec<String> = checked.outputs.iter().map(|o| o.name.clone()).collect();
+        let names: Vec<String> = checked.outputs.iter().map(|o| o.name.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut task = testing::task(self.dir.path(), checked.params.clone(), &names, []);
         task.job.inputs = self.inputs.clone();

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::data::Dataset;
 use crate::fetch::test_server::{Answer, Server};
-use crate::job::{FORMAT, Job};
+use repro_protocol::job::{FORMAT, Job};
 
 struct Case {
     dir: tempfile::TempDir,
@@ -285,7 +285,7 @@ fn defaults_are_spelt_out() {
 #[test]
 fn the_engine_sees_one_schema_and_one_set_of_fields() {
     let info = crate::kinds::find("download").unwrap();
-    let schema = (info.schema)();
+    let schema = &*info.schema;
     let fields: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
     assert_eq!(
         fields,

@@ -1,14 +1,14 @@
-//! Reads the golden fixtures of the job contract. Its twin at the workspace root reads the same files with the engine's types.
+//! The format of jobs and outcomes is frozen: golden files are read, and written back the same.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use repro_stages::job::{FORMAT, Job, Outcome};
+use repro_protocol::job::{FORMAT, Job, Outcome};
 
 fn fixture(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/fixtures")
+        .join("tests/fixtures")
         .join(name);
     serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap()
 }

@@ -5,8 +5,7 @@
 //! exits 0. Lines on its standard output that are JSON objects with a key `event` are [`Event`]s; every other line, and all
 //! of standard error, is its log. All relative paths are relative to the job's directory.
 //!
-//! The stage crate has its own mirror of these types; `tests/fixtures/job.v1.json` and `outcome.v1.json` are read by
-//! both test suites.
+//! `tests/fixtures/job.v1.json` and `outcome.v1.json` at the workspace root freeze the format.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,17 +26,17 @@ pub struct Job {
     pub kind: String,
     /// The revision the engine expects.
     pub revision: u32,
-    /// Checked parameters.
+    /// [`crate::kind::Checked::params`].
     pub params: Value,
     /// Inputs by logical name. A single need is a list of one.
     pub inputs: BTreeMap<String, Vec<JobInput>>,
-    /// Where each output goes.
+    /// Where each output goes. Parent directories exist; the output itself does not.
     pub outputs: BTreeMap<String, PathBuf>,
     /// Threads it may use.
     pub threads: u32,
     /// The furthest state to resume from, if one is known.
     pub resume: Option<Resume>,
-    /// A directory for states it offers with [`Event::State`].
+    /// A directory (it exists) for states it offers with [`Event::State`].
     pub states_dir: PathBuf,
     /// Where to look before the official sources, in order: directories or URLs.
     pub mirrors: Vec<String>,
@@ -45,12 +44,12 @@ pub struct Job {
     pub pins: BTreeMap<String, String>,
     /// The network may not be used.
     pub offline: bool,
-    /// A directory that outlives a killed job of the same action: for partial downloads.
+    /// A directory (it exists) that outlives a killed job of the same action: for partial downloads.
     pub scratch_dir: PathBuf,
 }
 
 /// One input artifact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobInput {
     /// Group name, list position, or empty.
@@ -77,7 +76,7 @@ pub struct JobInput {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resume {
-    /// As in [`crate::catalog::StatePoint::label`].
+    /// As in [`crate::kind::StatePoint::label`].
     pub label: String,
     /// The file the worker once offered.
     pub path: PathBuf,
@@ -100,7 +99,7 @@ pub enum Event {
     },
     /// A resumable state lies at `path`, complete.
     State {
-        /// As in [`crate::catalog::StatePoint::label`].
+        /// As in [`crate::kind::StatePoint::label`].
         label: String,
         /// Inside `states_dir`.
         path: PathBuf,
@@ -113,7 +112,7 @@ pub enum Event {
 }
 
 /// What a worker answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// [`FORMAT`].

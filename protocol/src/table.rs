@@ -1,0 +1,25 @@
+//! The rows of a table of metrics, as stages write them and `repro metrics` shows them.
+//!
+//! Long format: one row per value, so that every kind has the same columns. What does not apply to a value is `None`. How a
+//! table lies in a file is the stages' affair.
+
+/// One value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Row {
+    /// Which of several alike the row is about, e.g. `seed=1`: a cell of a summarised matrix.
+    pub run: Option<String>,
+    /// The stage or group the row is about.
+    pub stage: Option<String>,
+    /// The seed.
+    pub seed: Option<i64>,
+    /// Epochs done.
+    pub epoch: Option<i64>,
+    /// Optimizer steps done.
+    pub step: Option<i64>,
+    /// Part of the data: `train`, `test` ...
+    pub split: Option<String>,
+    /// What was measured: `loss`, `accuracy` (a fraction of 1) ...
+    pub name: String,
+    /// The value. NaN and infinities occur only in files that other programs wrote.
+    pub value: f64,
+}

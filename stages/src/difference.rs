@@ -1,0 +1,150 @@
+//! Where two artifacts that should be the same begin to differ, in terms of what they hold: tensors and tables.
+
+use std::path::Path;
+
+use crate::table;
+use crate::weights::TensorFile;
+
+/// Bytes of the largest file that is read to explain a difference.
+const EXPLAINED_BYTES_MAX: u64 = 1 << 30;
+
+/// What the first difference between two files means: `tensor w[3]: 0.5, then 0.25`, or a cell of a table. `None` where
+/// neither format says more, and for files above 1 GiB.
+pub fn describe(old: &Path, new: &Path) -> Option<String> {
+    let is_small = |p| std::fs::metadata(p).is_ok_and(|m| m.len() <= EXPLAINED_BYTES_MAX);
+    if !is_small(old) || !is_small(new) {
+        return None;
+    }
+    tensors_differ(old, new).or_else(|| tables_differ(old, new))
+}
+
+fn tensors_differ(old: &Path, new: &Path) -> Option<String> {
+    let read = |path| TensorFile::read(path).ok();
+    let (old, new) = (read(old)?, read(new)?);
+    for (name, a) in &old.tensors {
+        let Some(b) = new.tensors.get(name) else {
+            return Some(format!("tensor `{name}` is missing"));
+        };
+        if a.shape != b.shape {
+            return Some(format!(
+                "tensor `{name}`: shape {:?}, then {:?}",
+                a.shape, b.shape
+            ));
+        }
+        let differing = |(x, y): (&f32, &f32)| x.to_bits() != y.to_bits();
+        let mut places = (0..)
+            .zip(a.data.iter().zip(&b.data))
+            .filter(|(_, p)| differing(*p));
+        if let Some((first, (x, y))) = places.next() {
+            let all = 1 + places.count();
+            let place = position(first, &a.shape);
+            return Some(format!(
+                "tensor `{name}`{place}: {x:?}, then {y:?} ({all} of {} values of it differ)",
+                a.data.len()
+            ));
+        }
+    }
+    let more = new
+        .tensors
+        .keys()
+        .find(|name| !old.tensors.contains_key(*name));
+    if let Some(name) = more {
+        return Some(format!("tensor `{name}` is new"));
+    }
+    (old.metadata != new.metadata).then(|| "the metadata".to_owned())
+}
+
+/// `[3, 5]` of a row-major index.
+fn position(mut index: usize, shape: &[usize]) -> String {
+    let mut places = Vec::new();
+    for extent in shape.iter().rev() {
+        places.push((index % extent.max(&1)).to_string());
+        index /= extent.max(&1);
+    }
+    places.reverse();
+    format!("[{}]", places.join(", "))
+}
+
+fn tables_differ(old: &Path, new: &Path) -> Option<String> {
+    let read = |path| Some(table::read(path).ok()?.rows);
+    let (old, new) = (read(old)?, read(new)?);
+    let place = old.iter().zip(&new).position(|(a, b)| a != b);
+    let Some(row) = place else {
+        return (old.len() != new.len()).then(|| format!("{} rows, then {}", old.len(), new.len()));
+    };
+    let (a, b) = (&old[row], &new[row]);
+    let columns = [
+        ("run", format!("{:?}", a.run), format!("{:?}", b.run)),
+        ("stage", format!("{:?}", a.stage), format!("{:?}", b.stage)),
+        ("seed", format!("{:?}", a.seed), format!("{:?}", b.seed)),
+        ("epoch", format!("{:?}", a.epoch), format!("{:?}", b.epoch)),
+        ("step", format!("{:?}", a.step), format!("{:?}", b.step)),
+        ("split", format!("{:?}", a.split), format!("{:?}", b.split)),
+        ("name", a.name.clone(), b.name.clone()),
+        ("value", format!("{:?}", a.value), format!("{:?}", b.value)),
+    ];
+    let (column, a, b) = columns.into_iter().find(|(_, a, b)| a != b)?;
+    Some(format!("row {row}, column `{column}`: {a}, then {b}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use repro_protocol::table::Row;
+
+    use super::*;
+    use crate::weights::{NamedTensor, Store};
+
+    #[test]
+    fn the_first_differing_value_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let said = || describe(&old, &new).unwrap_or_default();
+        let tensors = |data: [f32; 6]| {
+            let tensor = NamedTensor {
+                shape: vec![2, 3],
+                data: data.to_vec(),
+            };
+            let tensors = BTreeMap::from([("layer.weight".to_owned(), tensor)]);
+            TensorFile {
+                tensors,
+                metadata: BTreeMap::new(),
+            }
+        };
+        tensors([0., 1., 2., 3., 4., 5.])
+            .write(&old, Store::F32)
+            .unwrap();
+        tensors([0., 1., 2., 3., 4.5, 6.])
+            .write(&new, Store::F32)
+            .unwrap();
+        assert_eq!(
+            said(),
+            "tensor `layer.weight`[1, 1]: 4.0, then 4.5 (2 of 6 values of it differ)"
+        );
+        // Zeros of both signs are not the same bits.
+        tensors([-0., 1., 2., 3., 4., 5.])
+            .write(&new, Store::F32)
+            .unwrap();
+        assert_eq!(
+            said(),
+            "tensor `layer.weight`[0, 0]: 0.0, then -0.0 (1 of 6 values of it differ)"
+        );
+        TensorFile::default().write(&new, Store::F32).unwrap();
+        assert_eq!(said(), "tensor `layer.weight` is missing");
+
+        let row = |epoch, value| Row {
+            name: "loss".into(),
+            epoch: Some(epoch),
+            value,
+            ..Row::default()
+        };
+        table::write(&old, &[row(1, 0.5), row(2, 0.25)]).unwrap();
+        table::write(&new, &[row(1, 0.5), row(2, 0.26)]).unwrap();
+        assert_eq!(said(), "row 1, column `value`: 0.25, then 0.26");
+        table::write(&new, &[row(1, 0.5)]).unwrap();
+        assert_eq!(said(), "2 rows, then 1");
+        std::fs::write(&new, "text").unwrap();
+        assert_eq!(said(), "");
+    }
+}
