@@ -508,6 +508,30 @@ fn case_56_read_only_outputs_are_kept_like_others() {
     assert_eq!(space.read("artifacts/make/g"), "b\n");
 }
 
+/// The reaper is a copy of the program: what that knows is not for the stage.
+#[test]
+fn case_53_a_stage_cannot_look_into_its_reaper() {
+    // SAFETY: geteuid has no preconditions.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let mut space = space(
+        r#"
+  spy:
+    run: "cat ${needs.in} > ${outputs.o}; cat /proc/$PPID/maps || echo closed >> ${outputs.o}"
+    needs: {in: {file: in.txt}}
+    outputs: {o: o}
+    sandbox: off
+"#,
+    );
+    space.write("in.txt", "in\n");
+    space.set_env("MY_TOKEN", "very-secret");
+    let said = space.run_command(as_nobody(&space, &["run"]));
+    said.expect(0, &["run"]);
+    assert_eq!(space.read("artifacts/spy/o"), "in\nclosed\n");
+}
+
 #[test]
 fn case_56_read_only_directories_of_a_killed_stage_are_removed() {
     let space = space(

@@ -45,6 +45,7 @@ mod shell;
 mod spawner;
 mod surroundings;
 mod tools;
+mod undertaker;
 mod walls;
 mod worker;
 

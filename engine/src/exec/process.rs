@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::cancel::Cancel;
 use super::reaper::{self, Line, Order, Report};
 use super::room::Room;
-use super::{Grant, Usage, keeper, spawner};
+use super::{Grant, Usage, keeper, spawner, undertaker};
 
 /// From SIGTERM to SIGKILL, for what answers short questions.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -161,10 +161,15 @@ pub fn run(
     // The reaper's group, which the terminal's Ctrl-C does not reach.
     command.process_group(0);
     let keeper_fd = keeper::fd();
-    // SAFETY: both make system calls only; they neither allocate nor lock.
+    // SAFETY: all make system calls only; they neither allocate nor lock.
     unsafe {
+        // The reaper is in the room too: the kernel takes a room apart when the last process in it ends, and takes its
+        // time. That is then the reaper, for which nobody waits.
+        if let Some(room) = room {
+            command.pre_exec(enter(room, &ruleset));
+        }
         command.pre_exec(reaper::stand_between(reapers_end.as_raw_fd()));
-        command.pre_exec(prepare(keeper_fd, room, ruleset, memory_bytes, grant));
+        command.pre_exec(prepare(keeper_fd, ruleset, memory_bytes, grant));
     }
     let started = Instant::now();
     let pid = spawner::spawn(command)?.id() as i32;
@@ -232,7 +237,7 @@ pub fn run(
     };
     let wall_s = started.elapsed().as_secs_f64();
     keeper::leave(end.leader);
-    family.dismiss()?;
+    family.is_over();
     // What was in the pipes when it ended: at most their capacity, where a process could not be ended.
     for (stream, reader) in &mut pipes {
         drain(*stream, reader, &mut buffer, 16, sink);
@@ -262,8 +267,13 @@ pub fn attend(
     ruleset: Option<OwnedFd>,
     memory_bytes: Option<u64>,
 ) -> io::Result<ExitStatus> {
-    // SAFETY: it makes system calls only; it neither allocates nor locks.
-    unsafe { command.pre_exec(prepare(None, room, ruleset, memory_bytes, Grant::default())) };
+    // SAFETY: both make system calls only; they neither allocate nor lock.
+    unsafe {
+        if let Some(room) = room {
+            command.pre_exec(enter(room, &ruleset));
+        }
+        command.pre_exec(prepare(None, ruleset, memory_bytes, Grant::default()));
+    }
     spawner::spawn(command)?.wait()
 }
 
@@ -275,35 +285,36 @@ struct Family {
 }
 
 impl Family {
-    /// Waits for the reaper, which has told the end or is told by the closed line to bring it about.
-    fn dismiss(&mut self) -> io::Result<()> {
-        if self.line.take().is_none() {
-            return Ok(());
-        }
-        let mut status = 0;
-        loop {
-            // SAFETY: the pointer is to a live local.
-            if unsafe { libc::waitpid(self.reaper, &mut status, 0) } == self.reaper {
-                return Ok(());
-            }
-            let error = io::Error::last_os_error();
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
+    /// The end was told: nothing of the family is left but the reaper, which is ending.
+    fn is_over(mut self) {
+        if self.line.take().is_some() {
+            undertaker::bury(self.reaper);
         }
     }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
-        let _ = self.dismiss();
+        // The closed line brings the end about.
+        if self.line.take().is_some() {
+            undertaker::wait_for(self.reaper);
+        }
     }
+}
+
+/// Moves the process into its room, between fork and exec. `ruleset` is open until then: [`prepare`] has it.
+fn enter(
+    mut room: Room,
+    ruleset: &Option<OwnedFd>,
+) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
+    let ruleset = ruleset.as_ref().map(AsRawFd::as_raw_fd);
+    // Before the ruleset is applied, which forbids mounts.
+    move || room.enter(ruleset)
 }
 
 /// What the child does between fork and exec: system calls only.
 fn prepare(
     keeper_fd: Option<RawFd>,
-    mut room: Option<Room>,
     ruleset: Option<OwnedFd>,
     memory_bytes: Option<u64>,
     grant: Grant,
@@ -313,13 +324,9 @@ fn prepare(
     #[cfg(not(target_os = "linux"))]
     let _ = grant;
     move || {
-        // Before the ruleset, which forbids mounts.
-        if let Some(room) = &mut room {
-            room.enter(ruleset.as_ref().map(AsRawFd::as_raw_fd))?;
-        }
         // SAFETY: plain system calls on values captured by copy; all are async-signal-safe.
         unsafe {
-            // Again: what was done since the fork may have changed its rights.
+            // A visitor too, who has no reaper.
             reaper::die_with_it();
             // Whoever started the program may ignore signals (`nohup`, a shell's `&`); a stage that is to end must hear them.
             for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {

@@ -200,7 +200,7 @@ pub fn stand_between(line: RawFd) -> impl FnMut() -> io::Result<()> + Send + Syn
 static REAPER: AtomicI32 = AtomicI32::new(0);
 
 /// From here on the calling process, a command before exec, is killed when its reaper, or else its parent, dies. A change of its rights (a new user
-/// namespace) undoes that. Async-signal-safe.
+/// namespace) undoes that, and comes before. Async-signal-safe.
 pub fn die_with_it() {
     #[cfg(target_os = "linux")]
     // SAFETY: plain system calls on plain values.

@@ -142,7 +142,7 @@ impl Room {
         Ok(())
     }
 
-    /// Moves the calling process into the room. Async-signal-safe: called between fork and exec. Directories that exist only
+    /// Moves the calling process into the room, and with it all that it starts. Async-signal-safe: called between fork and exec. Directories that exist only
     /// in here are added to the ruleset that is applied next. What cannot be done is written to standard error, which is
     /// the log, because an error number alone does not say where.
     ///
@@ -199,13 +199,16 @@ impl Room {
     /// The user keeps their number, and has the rights of root in the namespace until exec.
     #[cfg(target_os = "linux")]
     fn map_users(&self) -> io::Result<()> {
-        // The files below belong to root for a process that must not be looked into, as this program may be.
-        // SAFETY: a system call on plain values.
-        check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1 as libc::c_ulong, 0, 0, 0) })?;
+        // The files below belong to root for a process that must not be looked into, as this program may be. It is one again
+        // afterwards: the reaper stays what it was forked from, and a command becomes another program.
+        // SAFETY: system calls on plain values.
+        let before = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
+        set_dumpable(1)?;
         let [user, group] = &self.maps;
         write_file(c"/proc/self/uid_map", user)?;
         write_file(c"/proc/self/setgroups", b"deny")?;
-        write_file(c"/proc/self/gid_map", group)
+        write_file(c"/proc/self/gid_map", group)?;
+        set_dumpable((before == 1).into())
     }
 }
 
@@ -253,6 +256,11 @@ mod calls {
             // SAFETY: pointer and length describe a live slice. A log that cannot be written changes nothing.
             unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
         }
+    }
+
+    pub fn set_dumpable(whether: libc::c_ulong) -> io::Result<()> {
+        // SAFETY: a system call on plain values.
+        check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, whether, 0, 0, 0) })
     }
 
     pub fn write_file(path: &CStr, bytes: &[u8]) -> io::Result<()> {
@@ -419,4 +427,4 @@ mod calls {
     }
 }
 #[cfg(target_os = "linux")]
-use calls::{check, complain, start_loopback, write_file};
+use calls::{check, complain, set_dumpable, start_loopback, write_file};
