@@ -1,5 +1,6 @@
 //! What was hashed is what was run: processes that outlive their stage, inputs that move, keys that leak.
 
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -612,4 +613,90 @@ fn case_24_gpus_are_assigned() {
     seen.sort();
     assert_eq!(seen, ["GPU-a GPU-a\n", "GPU-b GPU-b\n"]);
     assert_eq!(space.read("artifacts/plain/o"), "==\n");
+}
+
+/// Two runs of one machine agree too: the second one waits, and goes on when the first one dies.
+#[test]
+fn case_24_runs_share_no_gpu() {
+    let stages = r#"
+  train:
+    run: "echo $CUDA_VISIBLE_DEVICES > ${outputs.o}; touch $GATE/started; while [ ! -e $GATE/go ]; do sleep .05; done"
+    outputs: {o: o}
+    resources: {gpus: 1}
+    env: {GATE: "HERE"}
+    sandbox: off
+"#;
+    let begin = |gpus: &str| {
+        let mut space = space(stages);
+        let here = space.path("").to_str().unwrap().to_owned();
+        space.edit("pipeline.yaml", "HERE", &here);
+        space.set_env("CUDA_VISIBLE_DEVICES", gpus);
+        space
+    };
+    // Nobody else's, also where this test runs twice at once.
+    let name = |letter: &str| format!("GPU-{letter}-{}", std::process::id());
+    let both = format!("{},{}", name("a"), name("b"));
+    let runs: Vec<_> = (0..2)
+        .map(|_| {
+            let space = begin(&both);
+            let child = space.command(&["run"]).spawn().unwrap();
+            space.wait_for("started");
+            (space, child)
+        })
+        .collect();
+    let third = begin(&both);
+    let mut waiting = third.command(&["run"]);
+    let mut waiting = waiting.stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let is_told = |line: std::io::Result<String>| line.unwrap().contains("waiting for GPUs");
+    assert!(told.any(is_told));
+    assert!(!third.exists("started"));
+    // The first one is killed, and its GPU is free.
+    let mut runs = runs.into_iter();
+    let (first, mut child) = runs.next().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    third.wait_for("started");
+    let (second, mut child) = runs.next().unwrap();
+    for space in [&second, &third] {
+        space.write("go", "");
+    }
+    assert!(child.wait().unwrap().success());
+    told.for_each(drop);
+    assert!(waiting.wait().unwrap().success());
+    let mut seen = [&second, &third].map(|s| s.read("artifacts/train/o"));
+    seen.sort();
+    assert_eq!(seen, ["a", "b"].map(|l| format!("{}\n", name(l))));
+    drop(first);
+}
+
+/// A run in a stage has the GPUs of the stage, and does not wait for it to give them back.
+#[test]
+fn case_24_a_run_in_a_stage_has_its_gpus() {
+    let mut space = space(
+        r#"
+  outer:
+    run: "env > ${outputs.o}; cd $INNER && $REPRO run"
+    outputs: {o: o}
+    resources: {gpus: 1}
+    env: {INNER: "HERE", REPRO: "PROGRAM"}
+    sandbox: off
+"#,
+    );
+    space.write(
+        "inner/pipeline.yaml",
+        r#"
+version: 1
+name: inner
+stages:
+  train: {run: "echo $CUDA_VISIBLE_DEVICES > ${outputs.o}", outputs: {o: o}, resources: {gpus: 1}}
+"#,
+    );
+    let inner = space.path("inner").to_str().unwrap().to_owned();
+    space.edit("pipeline.yaml", "HERE", &inner);
+    space.edit("pipeline.yaml", "PROGRAM", env!("CARGO_BIN_EXE_repro"));
+    let name = format!("GPU-n-{}", std::process::id());
+    space.set_env("CUDA_VISIBLE_DEVICES", &name);
+    space.ok(&["run"]);
+    assert_eq!(space.read("inner/artifacts/train/o"), format!("{name}\n"));
 }

@@ -19,6 +19,9 @@ const THREADS: &[&str] = &[
 /// Variables by which programs are told which GPUs they see, of either maker.
 const GPUS: &[&str] = &["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"];
 
+/// A run in a stage has the GPUs of the stage, and asks nobody for them.
+pub const GRANTED_GPUS: &str = "REPRO_GRANTED_GPUS";
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
@@ -39,6 +42,9 @@ impl Grant {
         }
         if let Some(gpus) = &self.gpus {
             variables.extend(GPUS.iter().map(|name| (*name, gpus.join(","))));
+            if !gpus.is_empty() {
+                variables.push((GRANTED_GPUS, gpus.join(",")));
+            }
         }
         variables
     }

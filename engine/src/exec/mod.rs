@@ -55,7 +55,7 @@ mod tests;
 pub use asking::{Asking, Memory, Stamp};
 pub use cancel::{Cancel, CancelLevel};
 pub use failure::{Cause, Failure};
-pub use grant::Grant;
+pub use grant::{GRANTED_GPUS, Grant};
 pub use private_dir::discard;
 pub use shell::{Site, Visit, visit, work_in};
 pub use surroundings::Surroundings;

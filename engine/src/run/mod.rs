@@ -6,6 +6,7 @@
 mod arrivals;
 mod claims;
 mod committer;
+mod devices;
 mod ending;
 mod failed;
 mod flight;

@@ -3,17 +3,20 @@
 //! Nothing is published, recorded or shown: the only traces are the private directory, where it is asked for, and the answer.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::flight::{self, Prepared, Terms};
+use super::resources::{self, GPUS_ARE_TAKEN};
 use crate::digest::Content;
-use crate::exec::{self, Cancel, Failure, Note, Usage};
+use crate::exec::{self, Cancel, CancelLevel, Failure, Note, Usage};
 use crate::lineage::Lineage;
 use crate::plan::{Instance, Source};
 use crate::record::lockfile::LockFile;
 use crate::session::Session;
 use crate::store::StatCache;
+use repro_protocol::job::Event;
 use repro_protocol::relpath::RelPath;
 
 /// What a second execution gave.
@@ -110,9 +113,20 @@ pub fn replay(
         .remove(&*instance.id)
         .map(|block| block.pins)
         .unwrap_or_default();
+    let mut is_told = false;
+    let (grant, _gpus) = resources::alone(&instance.policy, || {
+        if !std::mem::replace(&mut is_told, true) {
+            let text = GPUS_ARE_TAKEN.to_owned();
+            say(Note::Event(Event::Warning { text }));
+        }
+        match cancel.level() {
+            CancelLevel::None => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    });
     let execution = Terms {
         policy: flight::policy_with(&instance.policy, terms.cpus),
-        grant: super::resources::alone(&instance.policy),
+        grant,
         dir: dir.clone(),
         scratch_dir: fresh.path().join("scratch"),
         pins,

@@ -1,16 +1,25 @@
 //! What a machine has to give, and who holds it: cores, memory, GPUs, named locks.
 //!
 //! An action that wants more than there is in all still runs, alone: a wish is not a reason to refuse work. GPUs are given out by
-//! name. Who declares `cpus` also gets as many processors for itself, as far as this run and others of the same user leave them.
+//! name, and only those that no other run of the same user has. Who declares `cpus` also gets as many processors for itself,
+//! as far as this run and others leave them.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs::File;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::devices::{self, Claim};
 use super::machine::Machine;
 use crate::exec::Grant;
 use crate::plan::Policy;
+
+/// Nobody tells when another run gives something back.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What is told when a stage waits for them.
+pub const GPUS_ARE_TAKEN: &str = "waiting for GPUs: other runs on this machine have them";
 
 /// Capacity and what of it is taken.
 #[derive(Debug)]
@@ -24,6 +33,7 @@ pub struct Resources {
     gpus: Vec<Arc<str>>,
     mutexes: HashSet<Arc<str>>,
     running: u32,
+    misses_gpus: bool,
 }
 
 /// What an action holds.
@@ -33,7 +43,7 @@ pub struct Taken {
     pub policy: Arc<Policy>,
     /// What it is given.
     pub grant: Grant,
-    /// Keep other runs off its processors.
+    /// Keep other runs off its processors and GPUs.
     _locks: Vec<File>,
 }
 
@@ -50,6 +60,7 @@ impl Resources {
             gpus: machine.gpus.clone(),
             mutexes: HashSet::new(),
             running: 0,
+            misses_gpus: false,
         }
     }
 
@@ -68,6 +79,11 @@ impl Resources {
         self.cpus_free() == 0
     }
 
+    /// Something could not be taken because another run has the GPUs.
+    pub fn misses_gpus(&self) -> bool {
+        self.misses_gpus
+    }
+
     /// Takes what the policy asks for, or nothing. `declared` is the number of `cpus` the stage itself names.
     pub fn take(&mut self, policy: &Arc<Policy>, declared: Option<u32>) -> Option<Taken> {
         let want = self.clipped(policy);
@@ -78,13 +94,17 @@ impl Resources {
         if !fits {
             return None;
         }
+        let Some((gpus, mut locks)) = self.own_gpus(want.2 as usize) else {
+            self.misses_gpus = true;
+            return None;
+        };
         self.cpus += want.0;
         self.memory += want.1;
         self.mutexes.extend(policy.mutexes.iter().cloned());
         self.running += 1;
-        let gpus = self.gpus.drain(..want.2 as usize).collect();
         let threads = declared.map(|_| want.0);
-        let (cores, locks) = threads.map_or_else(Default::default, |n| self.own_cores(n));
+        let (cores, of_cores) = threads.map_or_else(Default::default, |n| self.own_cores(n));
+        locks.extend(of_cores);
         Some(Taken {
             policy: policy.clone(),
             grant: Grant {
@@ -96,23 +116,24 @@ impl Resources {
         })
     }
 
+    /// So many GPUs that no other run has, or nothing: who keeps one while waiting for another keeps a third from both.
+    fn own_gpus(&mut self, count: usize) -> Option<(Vec<Arc<str>>, Vec<File>)> {
+        let (own, locks) = free_gpus(&self.gpus, count);
+        if own.len() < count {
+            return None;
+        }
+        self.gpus.retain(|gpu| !own.contains(gpu));
+        Some((own, locks))
+    }
+
     /// So many processors that nobody else was given; none where there are not enough.
     fn own_cores(&mut self, count: u32) -> (Vec<u32>, Vec<File>) {
         let (mut own, mut locks) = (Vec::new(), Vec::new());
-        let Some(dir) = locks_dir() else {
-            return (own, locks);
-        };
         for core in &self.cores {
             if own.len() == count as usize {
                 break;
             }
-            let file = File::options()
-                .create(true)
-                .append(true)
-                .open(dir.join(core.to_string()));
-            if let Ok(file) = file
-                && file.try_lock().is_ok()
-            {
+            if let Claim::Held(file) = devices::claim_processor(*core) {
                 own.push(*core);
                 locks.push(file);
             }
@@ -152,27 +173,44 @@ impl Resources {
     }
 }
 
-/// For an action that runs by itself: what it declares, and no processors of its own.
-pub fn alone(policy: &Policy) -> Grant {
-    let gpus = Machine::here().gpus;
-    let count = (policy.gpus as usize).min(gpus.len());
-    Grant {
-        threads: policy.cpus,
-        cores: Vec::new(),
-        gpus: (!gpus.is_empty()).then(|| gpus[..count].to_vec()),
+/// At most so many of these that no other run has, with what keeps them.
+fn free_gpus(among: &[Arc<str>], count: usize) -> (Vec<Arc<str>>, Vec<File>) {
+    let (mut free, mut locks) = (Vec::new(), Vec::new());
+    for gpu in among {
+        if free.len() == count {
+            break;
+        }
+        match devices::claim_gpu(gpu) {
+            Claim::Held(file) => {
+                free.push(gpu.clone());
+                locks.push(file);
+            }
+            Claim::Unknown => free.push(gpu.clone()),
+            Claim::Taken => {}
+        }
     }
+    (free, locks)
 }
 
-/// Where runs of this user on this machine agree on processors; `None` where they cannot.
-fn locks_dir() -> Option<PathBuf> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    // SAFETY: geteuid has no preconditions.
-    let user = unsafe { libc::geteuid() };
-    let dir = PathBuf::from(format!("/tmp/.repro-processors-{user}"));
-    let _ = fs::DirBuilder::new().mode(0o700).create(&dir);
-    // Somebody else's directory of that name, or a link to one, is none of ours.
-    let meta = fs::symlink_metadata(&dir).ok()?;
-    (meta.is_dir() && meta.uid() == user).then_some(dir)
+/// For an action that runs by itself: what it declares, and no processors of its own. Where other runs have the GPUs, it waits
+/// as long as `on_wait`, called now and then, says `Continue`, and then shares theirs.
+pub fn alone(policy: &Policy, mut on_wait: impl FnMut() -> ControlFlow<()>) -> (Grant, Vec<File>) {
+    let gpus = Machine::here().gpus;
+    let count = (policy.gpus as usize).min(gpus.len());
+    let (mut own, mut locks) = free_gpus(&gpus, count);
+    while own.len() < count && on_wait().is_continue() {
+        drop(locks);
+        std::thread::sleep(LOOK_AGAIN);
+        (own, locks) = free_gpus(&gpus, count);
+    }
+    let others: Vec<_> = gpus.iter().filter(|g| !own.contains(g)).cloned().collect();
+    own.extend(others.into_iter().take(count - own.len()));
+    let grant = Grant {
+        threads: policy.cpus,
+        cores: Vec::new(),
+        gpus: (!gpus.is_empty()).then_some(own),
+    };
+    (grant, locks)
 }
 
 #[cfg(test)]
@@ -185,7 +223,10 @@ mod tests {
             cpus: 8,
             cores: (0..8).collect(),
             memory_bytes,
-            gpus: ["a", "b", "c"].map(Arc::from).to_vec(),
+            // Nobody else's: other tests run beside this one.
+            gpus: ["a", "b", "c"]
+                .map(|name| format!("{name}-{}", std::process::id()).into())
+                .to_vec(),
         }
     }
 
@@ -235,7 +276,8 @@ mod tests {
         };
         let names = |taken: &Taken| {
             let gpus = taken.grant.gpus.clone().unwrap();
-            gpus.iter().map(|g| g.to_string()).collect::<Vec<_>>()
+            let name = |g: &Arc<str>| g.split('-').next().unwrap().to_owned();
+            gpus.iter().map(name).collect::<Vec<_>>()
         };
         let none = machine.take(&wants(0), None).unwrap();
         assert!(names(&none).is_empty());

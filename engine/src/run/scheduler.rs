@@ -14,7 +14,7 @@ use super::committer::{self, CommitResult, Landing};
 use super::failed::FailedDir;
 use super::flight::{self, Flight, Landed, Prepared, Terms};
 use super::machine::Machine;
-use super::resources::{Resources, Taken};
+use super::resources::{GPUS_ARE_TAKEN, Resources, Taken};
 use super::sharing::{self, Away, Desk};
 use super::{OnFailure, Reuse, RunOptions};
 use crate::digest::{Content, Digest};
@@ -127,6 +127,8 @@ pub(super) struct Scheduler<'a> {
     pub(super) to_publish: BTreeMap<InstanceIndex, Record>,
     /// What of signals was told.
     interruption_told: CancelLevel,
+    /// It was told that the GPUs are others'.
+    gpus_told: bool,
     pub(super) sink: &'a mut dyn FnMut(&Event),
 }
 
@@ -211,6 +213,7 @@ pub fn run(
         desk: None,
         to_publish: BTreeMap::new(),
         interruption_told: CancelLevel::None,
+        gpus_told: false,
         session,
         sink,
     };
@@ -589,7 +592,8 @@ impl Scheduler<'_> {
             if !self.stopping {
                 self.start_what_fits();
             }
-            let mut works = !self.resources.idle() || !self.committing.is_empty();
+            let waits = !self.stopping && self.waits_for_another_run();
+            let mut works = waits || !self.resources.idle() || !self.committing.is_empty();
             if let Some(what) = watched::trouble() {
                 // Something that others wait for is gone: what it was to do will not be done.
                 self.break_down(what);
@@ -674,6 +678,22 @@ impl Scheduler<'_> {
             }
         }
         self.ready.extend(passed_over);
+    }
+
+    /// Nothing of this run has what the next stage needs, so another one has it. The loop looks again soon.
+    fn waits_for_another_run(&mut self) -> bool {
+        if !self.resources.idle() || self.ready.is_empty() {
+            return false;
+        }
+        if self.resources.misses_gpus() && !self.gpus_told {
+            self.gpus_told = true;
+            let text = GPUS_ARE_TAKEN.to_owned();
+            self.say(Event::Warning {
+                instance: None,
+                text,
+            });
+        }
+        true
     }
 
     fn start(&mut self, index: InstanceIndex) -> anyhow::Result<()> {

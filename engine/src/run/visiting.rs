@@ -1,5 +1,6 @@
 //! Visiting: a shell where a command runs, or where it failed, without running, recording or publishing anything.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
@@ -47,9 +48,11 @@ pub fn visit(
         Some(kept) => (kept.dir, Site::Left, kept.key != Some(key)),
         None => (fresh.path().join("run"), Site::Fresh, false),
     };
+    // Who asks for a shell wants it now.
+    let (grant, _gpus) = super::resources::alone(&instance.policy, || ControlFlow::Break(()));
     let terms = Terms {
         policy: flight::policy_with(&instance.policy, instance.policy.cpus.unwrap_or(1)),
-        grant: super::resources::alone(&instance.policy),
+        grant,
         dir,
         scratch_dir: state.join("scratch").join(key.short()),
         pins: Default::default(),
