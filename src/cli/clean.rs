@@ -28,7 +28,8 @@ pub struct CleanArgs {
     /// All outputs.
     #[arg(long)]
     all: bool,
-    /// Instead, the directories that failures left and the scratch directories of stages, under .repro.
+    /// Instead, what has piled up under .repro: directories that failures left, scratch directories of stages, and records
+    /// of results on a remote that no run wants any more.
     #[arg(long, conflicts_with_all = ["all", "stale", "yes"])]
     failed: bool,
     /// Do not ask.
@@ -112,8 +113,9 @@ fn failed(state: &Path) -> anyhow::Result<Exit> {
             .map_err(|e| anyhow::anyhow!("cannot remove `{}`: {e}", path.display()))?;
         scratch += 1;
     }
+    let elsewhere = super::gc::sweep_elsewhere(state);
     output::text(&format!(
-        "removed {failures} directories of failures and {scratch} scratch directories\n"
+        "removed {failures} directories of failures, {scratch} scratch directories and {elsewhere} records of results elsewhere\n"
     ))?;
     Ok(Exit::Done)
 }

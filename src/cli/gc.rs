@@ -11,6 +11,7 @@ use super::{Context, Exit, open, output};
 use crate::ui::style::{bytes, duration};
 use repro_engine::digest::{Digest, Shape};
 use repro_engine::index::Index;
+use repro_engine::record::elsewhere::Elsewhere;
 use repro_engine::record::lockfile::LockFile;
 use repro_engine::store::{GcPlan, GcPolicy, Root, Store};
 
@@ -102,7 +103,9 @@ pub fn main(_context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
     let plan = if args.yes {
         for project in store.projects()? {
             // What failures left is looked at soon, or never.
-            repro_engine::run::sweep_failed(&project.join(".repro"), policy.grace);
+            let state = project.join(".repro");
+            repro_engine::run::sweep_failed(&state, policy.grace);
+            sweep_elsewhere(&state);
         }
         store.gc(&roots, &policy)?
     } else {
@@ -110,6 +113,14 @@ pub fn main(_context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
     };
     say(&store, &plan, args)?;
     Ok(Exit::Done)
+}
+
+/// Of results on a remote a project remembers those that its last runs name. How many went.
+pub(super) fn sweep_elsewhere(state: &Path) -> usize {
+    let index = Index::load(&state.join("index"));
+    let there = index.iter().filter(|(_, known)| known.elsewhere);
+    let wanted: HashSet<Digest> = there.map(|(_, known)| known.key).collect();
+    Elsewhere::of(state).sweep(|key| wanted.contains(key))
 }
 
 /// What a project names in its lock file and its index.

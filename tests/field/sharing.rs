@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
 use crate::lab::{Lab, PIPELINE, summary};
+use crate::support::observed::files_below;
 use crate::support::{TestSpace, instances};
 
 /// A second project of the laptop's user, on the same store, with the same pipeline.
@@ -175,6 +177,52 @@ fn case_2_who_pulled_may_use_the_remote_it_pulled_from() {
     let events = lab.laptop.events(&[]).1;
     assert_eq!(instances(&events, "finished"), [""; 0]);
     lab.laptop.ok(&["fsck"]);
+}
+
+/// What a clone remembers of results on the remote goes when it has no use for it.
+#[test]
+fn case_2_records_of_results_elsewhere_do_not_pile_up() {
+    let lab = Lab::new();
+    lab.published();
+    lab.clone_to(&lab.laptop);
+    lab.laptop.ok(&["pull"]);
+    let remembered = || {
+        let files = files_below(&lab.laptop.path(".repro/elsewhere"));
+        files.into_keys().filter(|name| name != "remote").count()
+    };
+    let age = || {
+        for name in files_below(&lab.laptop.path(".repro/elsewhere")).keys() {
+            let file = fs::File::options()
+                .append(true)
+                .open(lab.laptop.path(".repro/elsewhere").join(name))
+                .unwrap();
+            let old = SystemTime::now() - Duration::from_secs(9 * 24 * 3600);
+            file.set_modified(old).unwrap();
+        }
+    };
+    let before = remembered();
+    assert!(before > 1);
+    age();
+    // All of it is still wanted.
+    lab.laptop.ok(&["gc", "--yes"]);
+    assert_eq!(remembered(), before);
+    lab.laptop.ok(&["show", "big"]);
+    // Other results take their place.
+    lab.laptop.edit("pipeline.yaml", "wc -c <", "wc -l <");
+    lab.laptop.ok(&["run"]);
+    age();
+    lab.laptop.ok(&["gc", "--yes"]);
+    let after = remembered();
+    assert!(after < before, "{after} of {before}");
+    // What is here now needs no memory either; that just heard of stays, since a run may be about to use it.
+    fs::remove_file(lab.laptop.path(".repro/index")).unwrap();
+    let kept = lab.laptop.path(".repro/elsewhere/ab/young");
+    fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    fs::write(&kept, "").unwrap();
+    lab.laptop.ok(&["clean", "--failed"]);
+    assert_eq!(remembered(), 1);
+    assert!(kept.exists());
+    assert!(lab.laptop.exists(".repro/elsewhere/remote"));
 }
 
 /// What an edit makes necessary takes its inputs from there too.

@@ -6,21 +6,26 @@
 //! ```
 //!
 //! A record in the store promises that its bytes are there, so these are kept with the project. Losing one costs a question to the
-//! remote.
+//! remote. A key that the project has no use for any more, because inputs changed or its bytes are here now, is swept.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::dir;
 use crate::store::Record;
 
 /// Bytes of the largest file that is read.
 const BYTES_MAX: u64 = 512 << 20;
+
+/// No run goes on for so long after it has heard of a result.
+const YOUNG: Duration = Duration::from_secs(24 * 3600);
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -92,6 +97,32 @@ impl Elsewhere {
     /// Its bytes are here now, and the store knows it.
     pub fn forget(&self, key: &Digest) {
         let _ = fs::remove_file(self.path(key));
+    }
+
+    /// Removes what is remembered of results that `is_wanted` does not know. What is younger than a day stays: a run that goes
+    /// on has not said yet what it wants. How many went.
+    pub fn sweep(&self, is_wanted: impl Fn(&Digest) -> bool) -> usize {
+        let mut gone = 0;
+        for dir in dir::read(&self.dir).into_iter().flatten().flatten() {
+            let prefix = dir.file_name();
+            for file in dir::read(dir.path()).into_iter().flatten().flatten() {
+                let rest = file.file_name();
+                let hex = format!("{}{}", prefix.display(), rest.display());
+                // A name that is no key is what a killed process was writing.
+                let is_wanted = hex.parse().is_ok_and(|key| is_wanted(&key));
+                let modified = file.metadata().and_then(|meta| meta.modified()).ok();
+                let age = modified.and_then(|time| time.elapsed().ok());
+                if !is_wanted
+                    && age.is_some_and(|age| age > YOUNG)
+                    && fs::remove_file(file.path()).is_ok()
+                {
+                    gone += 1;
+                }
+            }
+            // One that is not empty stays.
+            let _ = fs::remove_dir(dir.path());
+        }
+        gone
     }
 
     /// Notes from which remote results came last.
