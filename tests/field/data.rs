@@ -224,6 +224,47 @@ claims:
     assert!(!space.exists("artifacts/train"));
 }
 
+/// The same for whatever counts rows of tables, and only for what it counts.
+#[test]
+fn case_21_every_kind_that_counts_tables_is_told_before_the_run() {
+    let space = TestSpace::with_pipeline(
+        "version: 1
+stages:
+  run:
+    matrix: {seed: [0, 1]}
+    run: \"touch ${outputs.model} ${outputs.metrics} ${outputs.plot}\"
+    outputs: {model: model.safetensors, metrics: metrics.json, plot: plot.png}
+  all: {uses: summarise, needs: {tables: \"run[*].model\"}, with: {of: accuracy}}
+  some:
+    uses: summarise
+    needs: {tables: {a: \"run[*].metrics\", b: \"run[*].plot\"}}
+    with: {of: accuracy}
+  own: {uses: summarise, needs: {tables: {file: pipeline.yml}}, with: {of: accuracy}}
+",
+    );
+    space.write("pipeline.yml", "a: 1\n");
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    for text in [
+        "stages.all.needs.tables: the output `model` of `run` is the file `model.safetensors`, which is no table",
+        "`run.metrics` is another output",
+        "stages.some.needs.tables.b: the output `plot` of `run` is the file `plot.png`, which is no table",
+    ] {
+        assert!(said.err.contains(text), "{text}: {}", said.err);
+    }
+    assert_eq!(
+        said.err.matches("no table of numbers").count(),
+        2,
+        "{}",
+        said.err
+    );
+    assert!(
+        !said.err.contains("`table: "),
+        "that belongs to claims: {}",
+        said.err
+    );
+}
+
 /// What is no data set is called by stage and output, and the way in is said.
 #[test]
 fn case_22_what_is_no_data_set_leads_to_the_kind_that_makes_one() {

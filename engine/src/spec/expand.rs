@@ -49,6 +49,7 @@ pub struct Expanded {
 pub struct Expander<'a, 't> {
     pub tying: Tying<'a>,
     pub table: &'t Table,
+    pub catalog: &'t Catalog,
     pub order: Order,
     pub instances: Vec<Instance>,
     pub axes: Vec<Axes>,
@@ -63,11 +64,17 @@ pub struct Expander<'a, 't> {
 
 impl<'a, 't> Expander<'a, 't> {
     /// Nothing made yet.
-    pub fn new(tying: Tying<'a>, table: &'t Table, order: Order) -> Expander<'a, 't> {
+    pub fn new(
+        tying: Tying<'a>,
+        table: &'t Table,
+        catalog: &'t Catalog,
+        order: Order,
+    ) -> Expander<'a, 't> {
         let total = order.total as usize;
         Expander {
             tying,
             table,
+            catalog,
             order,
             instances: Vec::with_capacity(total),
             axes: Vec::with_capacity(total),
@@ -87,7 +94,6 @@ impl<'a, 't> Expander<'a, 't> {
         works: Vec<Work>,
         places: &[Place],
         claims: Vec<ClaimDef>,
-        catalog: &Catalog,
         place: &dyn Fn(Span) -> Place,
     ) -> Expanded {
         let table = self.table;
@@ -149,7 +155,7 @@ impl<'a, 't> Expander<'a, 't> {
                 round_axis: None,
             };
             let work = KindWork::new(
-                catalog.claim_kind.clone(),
+                self.catalog.claim_kind.clone(),
                 claim.with,
                 claim.key,
                 &consumer,
@@ -177,7 +183,6 @@ impl<'a, 't> Expander<'a, 't> {
                 instance: InstanceIndex(self.instances.len() as u32),
             });
             self.make(&mut making, &[]);
-            self.check_tables(&making, catalog.table_endings);
             self.tell_wrong_parameters(&mut making);
             self.sides_differ(&making);
         }
@@ -238,39 +243,71 @@ impl<'a, 't> Expander<'a, 't> {
         }
     }
 
-    /// The newest instance reads tables: an output whose name says that it is something else is told before anything runs.
-    fn check_tables(&mut self, making: &Making, endings: &[&str]) {
+    /// What the newest instance counts are rows of tables: a file whose name says that it is something else is told before
+    /// anything runs.
+    fn check_tables(&mut self, making: &Making) {
         let Some(reader) = self.instances.last() else {
             return;
         };
+        let plan::Work::Kind { kind, .. } = &reader.work else {
+            return;
+        };
+        let is_claim = Arc::ptr_eq(kind, &self.catalog.claim_kind);
+        let endings = self.catalog.table_endings;
+        let is_table = |file: &str| {
+            let ending = file.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
+            ending.is_none_or(|e| endings.contains(&&*e))
+        };
         let mut problems = Vec::new();
-        for (need, def) in reader.needs.iter().zip(&making.needs) {
-            let outputs = need.items.iter().filter_map(|item| match item.source {
-                Source::Output { instance, output } => {
-                    let producer = self.instances.get(instance.0 as usize)?;
-                    Some((producer, producer.outputs.get(output as usize)?))
+        let counted = |need: &&Need| kind.counts.iter().any(|name| **name == *need.name);
+        for need in reader.needs.iter().filter(counted) {
+            let Some(def) = making.needs.iter().find(|def| def.name == need.name) else {
+                continue;
+            };
+            for item in &need.items {
+                let (file, what, other) = match &item.source {
+                    Source::Files(files) => {
+                        let path = files.at.to_string();
+                        let file = path.rsplit('/').next().unwrap_or_default();
+                        (file.to_owned(), format!("`{path}` is"), None)
+                    }
+                    Source::Output { instance, output } => {
+                        let producer = &self.instances[instance.0 as usize];
+                        let output = &producer.outputs[*output as usize];
+                        let path = item.inside.as_ref().unwrap_or(&output.path);
+                        let (stage, file) = (&producer.stage, path.name());
+                        let mut others = producer.outputs.iter().filter(|o| o.name != output.name);
+                        let other = others.find(|o| is_table(o.path.name()));
+                        let what = format!(
+                            "the output `{}` of `{stage}` is the file `{file}`, which is",
+                            output.name
+                        );
+                        let other = other.map(|o| match is_claim {
+                            true => format!("`table: {}` names another output", o.name),
+                            false => format!("`{stage}.{}` is another output", o.name),
+                        });
+                        (file.to_owned(), what, other)
+                    }
+                };
+                if is_table(&file) {
+                    continue;
                 }
-                Source::Files(_) => None,
-            });
-            for (producer, output) in outputs {
-                let file = output.path.as_str().rsplit('/').next().unwrap_or_default();
-                let ending = file.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
-                if ending.is_some_and(|e| !endings.contains(&&*e)) {
-                    let span = def.items.first().map_or(def.key, |i| i.span);
-                    let text = format!(
-                        "the output `{}` of `{}` is the file `{file}`, which is no table of numbers",
-                        output.name, producer.stage
-                    );
-                    let help = format!(
-                        "tables end in .{}; `table: NAME` names another output",
-                        endings.join(", .")
-                    );
-                    problems.push(Problem::new(span, text).help(help));
-                    break;
-                }
+                let part = def.items.iter().find(|part| part.group == item.group);
+                let span = part.or(def.items.first()).map_or(def.key, |i| i.span);
+                let other = other.unwrap_or_else(|| match is_claim {
+                    true => "`table: NAME` names another output".to_owned(),
+                    false => "name a file that is one".to_owned(),
+                });
+                let help = format!("tables end in .{}; {other}", endings.join(", ."));
+                problems.push(Problem::new(span, format!("{what} no table of numbers")).help(help));
             }
         }
-        problems.into_iter().for_each(|p| self.once("table", p));
+        for problem in problems {
+            // What the kind itself has said of it is enough.
+            if !self.problems.iter().any(|p| p.span == problem.span) {
+                self.once("table", problem);
+            }
+        }
     }
 
     /// Reports a problem unless one of its class was reported at its place.
@@ -331,6 +368,7 @@ impl<'a, 't> Expander<'a, 't> {
             policy: making.policy.clone(),
             place: making.place.clone(),
         });
+        self.check_tables(making);
     }
 
     /// `None` when a problem was reported.

@@ -325,12 +325,11 @@ fn expand_all(
                 claims,
                 problems: found,
                 warnings: said,
-            } = expand::Expander::new(tying, table, order).run(
+            } = expand::Expander::new(tying, table, catalog, order).run(
                 needs,
                 works,
                 &places,
                 claims,
-                catalog,
                 &|span| shared.place(span),
             );
             problems.extend(found);
