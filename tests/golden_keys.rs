@@ -114,6 +114,7 @@ fn instance(
         axes: axes(&[("seed", json!(cpus))]),
         work,
         needs,
+        after: Arc::from([]),
         outputs: outputs.into(),
         policy: Arc::new(Policy {
             cpus: Some(cpus),

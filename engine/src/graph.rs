@@ -4,38 +4,67 @@
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
 
 use crate::plan::{InstanceIndex, Plan};
 
-/// The edges of a plan, from producer to consumer; every edge once.
-pub struct Graph(DiGraph<(), ()>);
+/// The edges of a plan, from the one that is waited for to the one that waits; every edge once.
+pub struct Graph(DiGraph<(), Edge>);
+
+/// Why one instance waits for another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Edge {
+    /// It takes an output of it.
+    Need,
+    /// `after:` says so.
+    Order,
+}
 
 impl Graph {
     /// The edges of `plan`; node `i` is instance `i`.
     pub fn new(plan: &Plan) -> Graph {
         let n = plan.instances.len();
         let mut graph = DiGraph::with_capacity(n, n);
-        let mut producers = Vec::new();
+        let mut awaited: Vec<(InstanceIndex, Edge)> = Vec::new();
         for i in 0..n as u32 {
             let node = graph.add_node(());
-            producers.clear();
-            producers.extend(plan.producers(InstanceIndex(i)));
-            producers.sort_unstable();
-            producers.dedup();
-            for producer in &producers {
-                graph.add_edge(NodeIndex::from(producer.0), node, ());
+            let (index, after) = (InstanceIndex(i), &plan.instances[i as usize].after);
+            awaited.clear();
+            awaited.extend(plan.producers(index).map(|p| (p, Edge::Need)));
+            awaited.extend(after.iter().map(|a| (*a, Edge::Order)));
+            // Of a need and an order between the same two the need stays.
+            awaited.sort_unstable();
+            awaited.dedup_by_key(|(other, _)| *other);
+            for (other, edge) in &awaited {
+                graph.add_edge(NodeIndex::from(other.0), node, *edge);
             }
         }
         Graph(graph)
     }
 
-    /// What an instance needs.
+    /// Those whose outputs an instance takes.
     pub fn producers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
+        let edges = self.0.edges_directed(index.0.into(), Direction::Incoming);
+        edges
+            .filter(|edge| *edge.weight() == Edge::Need)
+            .map(|edge| InstanceIndex(edge.source().index() as u32))
+    }
+
+    /// Those who take an output of an instance.
+    pub fn consumers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
+        let edges = self.0.edges_directed(index.0.into(), Direction::Outgoing);
+        edges
+            .filter(|edge| *edge.weight() == Edge::Need)
+            .map(|edge| InstanceIndex(edge.target().index() as u32))
+    }
+
+    /// All that an instance waits for: its producers, and those it comes after.
+    pub fn awaited(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
         self.neighbours(index, Direction::Incoming)
     }
 
-    /// Who needs an instance.
-    pub fn consumers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
+    /// All that wait for an instance.
+    pub fn waiting(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
         self.neighbours(index, Direction::Outgoing)
     }
 
@@ -49,7 +78,7 @@ impl Graph {
             .map(|n| InstanceIndex(n.index() as u32))
     }
 
-    /// Marks `targets` and everything they need.
+    /// Marks `targets` and everything they wait for.
     pub fn wanted(&self, targets: &[InstanceIndex]) -> Vec<bool> {
         let mut wanted = vec![false; self.0.node_count()];
         for t in targets {
@@ -57,7 +86,7 @@ impl Graph {
         }
         for i in (0..wanted.len()).rev() {
             if wanted[i] {
-                for p in self.producers(InstanceIndex(i as u32)) {
+                for p in self.awaited(InstanceIndex(i as u32)) {
                     wanted[p.0 as usize] = true;
                 }
             }
@@ -72,7 +101,7 @@ impl Graph {
         for i in (0..n).rev() {
             let index = InstanceIndex(i as u32);
             let behind = self
-                .consumers(index)
+                .waiting(index)
                 .map(|c| urgency[c.0 as usize])
                 .fold(0f32, f32::max);
             urgency[i] = behind + seconds(index);

@@ -60,6 +60,8 @@ pub struct Instance {
     pub work: Work,
     /// Its inputs, sorted by name.
     pub needs: Vec<Need>,
+    /// Whom it waits for without taking anything from them, sorted; no part of its key.
+    pub after: Arc<[InstanceIndex]>,
     /// Its outputs, sorted by name.
     pub outputs: Arc<[OutputSpec]>,
     /// How it is run; none of this is part of the key.

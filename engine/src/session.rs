@@ -208,7 +208,10 @@ impl Session {
             ambiguous: false,
             believed_under: known.believed_under,
         };
-        if let Some(known) = same.filter(|known| self.is_believed_still(known)) {
+        // That a stage without outputs has succeeded is nowhere but in its record.
+        let has_outputs = |known: &&Known| !known.outputs.is_empty();
+        let in_store = same.filter(has_outputs);
+        if let Some(known) = in_store.filter(|known| self.is_believed_still(known)) {
             let look = || self.all_present(&known.outputs);
             if self.store.look_leased(Root::Action(known.key), look)? {
                 return Ok(Found::Hit(of_known(known)));

@@ -13,7 +13,7 @@ use repro_engine::plan::{Plan, Source};
 /// Show which stage needs which.
 ///
 /// A stage with a matrix is one node, with the number of its instances (`train ×3`). In the tree every stage stands once,
-/// under the latest of the stages it needs; the others are named beside it.
+/// under the latest of the stages it needs; the others are named beside it, and so are those it only waits for.
 #[derive(Debug, Clone, Args)]
 pub struct DagArgs {
     #[command(flatten)]
@@ -44,6 +44,8 @@ struct Node<'a> {
     count: usize,
     /// Positions of nodes it needs, with the names under `needs:`.
     needs: BTreeMap<usize, BTreeSet<&'a str>>,
+    /// Positions of nodes it only waits for.
+    after: BTreeSet<usize>,
     files: BTreeSet<String>,
 }
 
@@ -67,12 +69,13 @@ pub fn main(context: &Context, args: &DagArgs) -> anyhow::Result<Exit> {
         Format::Mermaid => output::text(&mermaid(&nodes))?,
         Format::Dot => output::text(&dot(&nodes))?,
         Format::Json => {
-            let edges = nodes.iter().flat_map(|n| n.needs.iter().map(|(from, names)| json!({"from": nodes[*from].name, "to": n.name, "needs": names})));
+            let needs = nodes.iter().flat_map(|n| n.needs.iter().map(|(from, names)| json!({"from": nodes[*from].name, "to": n.name, "needs": names})));
+            let after = nodes.iter().flat_map(|n| n.after.iter().map(|from| json!({"from": nodes[*from].name, "to": n.name, "needs": [], "after": true})));
             let shown = nodes.iter().map(
                 |n| json!({"id": n.name, "kind": n.kind, "instances": n.count, "files": n.files}),
             );
             output::json(
-                &json!({"nodes": shown.collect::<Vec<_>>(), "edges": edges.collect::<Vec<_>>()}),
+                &json!({"nodes": shown.collect::<Vec<_>>(), "edges": needs.chain(after).collect::<Vec<_>>()}),
             )?;
         }
     }
@@ -92,6 +95,7 @@ fn nodes(plan: &Plan, all: bool) -> Vec<Node<'_>> {
                 kind: kind_name(instance),
                 count: 0,
                 needs: BTreeMap::new(),
+                after: BTreeSet::new(),
                 files: BTreeSet::new(),
             });
             nodes.len() - 1
@@ -115,6 +119,11 @@ fn nodes(plan: &Plan, all: bool) -> Vec<Node<'_>> {
                 }
             }
         }
+        let after = instance.after.iter().map(|a| of_instance[a.0 as usize]);
+        nodes[here].after.extend(after.filter(|a| *a != here));
+    }
+    for node in &mut nodes {
+        node.after.retain(|a| !node.needs.contains_key(a));
     }
     nodes
 }
@@ -125,12 +134,11 @@ fn tree(nodes: &[Node]) -> String {
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (i, node) in nodes.iter().enumerate() {
         // Rounds of two stages may need each other; such a back edge is only named.
-        let latest = node
-            .needs
-            .keys()
-            .copied()
-            .filter(|p| *p < i)
-            .max_by_key(|p| (depth[*p], *p));
+        let latest = |above: &mut dyn Iterator<Item = usize>| {
+            above.filter(|p| *p < i).max_by_key(|p| (depth[*p], *p))
+        };
+        let needed = latest(&mut node.needs.keys().copied());
+        let latest = needed.or_else(|| latest(&mut node.after.iter().copied()));
         if let Some(latest) = latest {
             depth[i] = depth[latest] + 1;
             parent[i] = Some(latest);
@@ -168,6 +176,10 @@ fn branch(
         let mut notes = vec![node.kind.to_owned()];
         if !others.is_empty() {
             notes.push(format!("also needs {}", others.join(", ")));
+        }
+        if !node.after.is_empty() {
+            let after: Vec<&str> = node.after.iter().map(|a| nodes[*a].name).collect();
+            notes.push(format!("after {}", after.join(", ")));
         }
         if !files.is_empty() {
             notes.push(format!("reads {}", files.join(", ")));
@@ -217,6 +229,9 @@ fn mermaid(nodes: &[Node]) -> String {
         for from in node.needs.keys() {
             let _ = writeln!(text, "  n{from} --> n{i}");
         }
+        for from in &node.after {
+            let _ = writeln!(text, "  n{from} -.-> n{i}");
+        }
     }
     text
 }
@@ -246,6 +261,9 @@ fn dot(nodes: &[Node]) -> String {
                 "  n{from} -> n{i} [label={}];",
                 quoted(&names.join(", "))
             );
+        }
+        for from in &node.after {
+            let _ = writeln!(text, "  n{from} -> n{i} [style=dashed];");
         }
     }
     text.push_str("}\n");

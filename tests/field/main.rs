@@ -13,6 +13,7 @@ mod commands;
 mod data;
 mod durability;
 mod language;
+mod ordering;
 mod placing;
 mod processes;
 mod sharing;

@@ -24,6 +24,7 @@ fn plan(edges: &[&[u32]]) -> Plan {
             lists: Vec::new(),
         })),
         needs: vec![need(needs)],
+        after: Arc::from([]),
         outputs: Arc::from([OutputSpec {
             name: "o".into(),
             path: path.clone(),

@@ -23,7 +23,7 @@ impl Scheduler<'_> {
                 let index = InstanceIndex(i as u32);
                 let cause = self
                     .graph
-                    .producers(index)
+                    .awaited(index)
                     .find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped));
                 self.states[i] = State::Skipped;
                 self.summary.skipped += 1;

@@ -174,7 +174,11 @@ pub fn run(
         .map(|w| if *w { State::Waiting } else { State::Unwanted })
         .collect();
     let waiting_for = (0..n as u32)
-        .map(|i| graph.producers(InstanceIndex(i)).count() as u32)
+        .map(|i| match options.dry_run {
+            // Nothing is executed, and whom an instance only waits for tells nothing of its result.
+            true => graph.producers(InstanceIndex(i)).count() as u32,
+            false => graph.awaited(InstanceIndex(i)).count() as u32,
+        })
         .collect();
     let (to_main, from_flights) = channel();
     let (journal, journal_problem) = if options.dry_run {
@@ -482,10 +486,17 @@ impl Scheduler<'_> {
         self.release_consumers(index);
     }
 
+    /// Those who wait for an instance in this run.
+    pub(super) fn waiting(&self, index: InstanceIndex) -> Vec<InstanceIndex> {
+        match self.options.dry_run {
+            true => self.graph.consumers(index).collect(),
+            false => self.graph.waiting(index).collect(),
+        }
+    }
+
     /// A result is there: consumers whose last producer this was can be resolved.
     pub(super) fn release_consumers(&mut self, index: InstanceIndex) {
-        let consumers: Vec<InstanceIndex> = self.graph.consumers(index).collect();
-        for consumer in consumers {
+        for consumer in self.waiting(index) {
             let c = consumer.0 as usize;
             self.waiting_for[c] -= 1;
             // During the first pass a later position is resolved by the pass itself.

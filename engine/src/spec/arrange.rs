@@ -2,8 +2,9 @@
 //!
 //! A loop is one entry among the others; inside it, its stages are ordered again and its rounds interleaved.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::after::AfterDef;
 use super::diagnostic::{Problem, Span};
 use super::needs::NeedDef;
 use super::order;
@@ -23,6 +24,13 @@ pub struct Span32 {
     pub stride: u32,
 }
 
+impl Span32 {
+    /// The number of a row.
+    pub fn number(self, row: u32) -> u32 {
+        self.base + row / self.round * self.stride + row % self.round
+    }
+}
+
 /// Producers before consumers, as top-level entries; the inner order of loops beside it.
 pub struct Order {
     /// Top-level entries.
@@ -39,6 +47,7 @@ pub struct Order {
 pub fn arrange(
     table: &Table,
     needs: &[Vec<NeedDef>],
+    after: &[Vec<AfterDef>],
     problems: &mut Vec<Problem>,
 ) -> Option<Order> {
     let mut unit_of = vec![0; table.stages.len()];
@@ -54,43 +63,59 @@ pub fn arrange(
     let mut outer: Vec<Vec<usize>> = vec![Vec::new(); table.order.len()];
     let mut within: Vec<Vec<usize>> = vec![Vec::new(); table.stages.len()];
     let mut first_link: HashMap<(usize, usize), (Span, Option<String>)> = HashMap::new();
-    for (stage, list) in needs.iter().enumerate() {
+    let (mut waits, mut waits_within) = (HashSet::new(), HashSet::new());
+    for (stage, (list, after)) in needs.iter().zip(after).enumerate() {
         let home = table.stages[stage].home;
         let mut links = Vec::new();
         list.iter()
             .flat_map(|n| &n.items)
             .for_each(|item| item.target.links(&mut links, home, table));
-        for link in links {
+        let only_waits = after.iter().flat_map(AfterDef::links);
+        let links = links.into_iter().map(|link| (link, false));
+        for (link, only_waits) in links.chain(only_waits.map(|link| (link, true))) {
             let (from, to) = (unit_of[stage], unit_of[link.stage]);
             if from != to || home.is_none() {
                 outer[from].push(to);
+                waits.extend(only_waits.then_some((from, to)));
                 first_link
                     .entry((from, to))
                     .or_insert_with(|| (link.span, link.as_file()));
             } else {
                 within[stage].push(link.stage);
+                waits_within.extend(only_waits.then_some((stage, link.stage)));
             }
         }
     }
     let mut ok = true;
-    let mut cycle = |nodes: Vec<(String, Span)>, at: Option<Span>, files: Vec<String>| {
-        let names: Vec<&str> = nodes.iter().map(|(n, _)| n.as_str()).collect();
-        let mut problem = Problem::new(
-            at.unwrap_or(nodes[0].1),
-            format!("stages need each other in a circle: {}", names.join(" → ")),
-        )
-        .label("this need closes the circle");
-        if nodes.len() > 2 {
-            for (name, span) in &nodes[1..nodes.len() - 1] {
-                problem = problem.also(*span, format!("`{name}` is part of it"));
+    let mut cycle =
+        |nodes: Vec<(String, Span)>, at: Option<Span>, files: Vec<String>, waits: bool| {
+            let names: Vec<&str> = nodes.iter().map(|(n, _)| n.as_str()).collect();
+            let mut problem = Problem::new(
+                at.unwrap_or(nodes[0].1),
+                match waits {
+                    true => format!(
+                        "stages wait for each other in a circle: {}",
+                        names.join(" → ")
+                    ),
+                    false => format!("stages need each other in a circle: {}", names.join(" → ")),
+                },
+            )
+            .label(match waits {
+                true => "this closes the circle",
+                false => "this need closes the circle",
+            });
+            if nodes.len() > 2 {
+                for (name, span) in &nodes[1..nodes.len() - 1] {
+                    problem = problem.also(*span, format!("`{name}` is part of it"));
+                }
             }
-        }
-        problem.help.extend(files);
-        problems.push(
-            problem.help("remove one of these needs, or make the circle a loop with `rounds`"),
-        );
-        ok = false;
-    };
+            problem.help.extend(files);
+            problems.push(problem.help(match waits {
+                true => "remove one of these from `needs` or `after`",
+                false => "remove one of these needs, or make the circle a loop with `rounds`",
+            }));
+            ok = false;
+        };
     let units = match order::sort(&outer) {
         Ok(units) => units,
         Err(found) => {
@@ -105,6 +130,9 @@ pub fn arrange(
                     .windows(2)
                     .filter_map(|pair| first_link.get(&(pair[0], pair[1]))?.1.clone())
                     .collect(),
+                found
+                    .windows(2)
+                    .any(|pair| waits.contains(&(pair[0], pair[1]))),
             );
             Vec::new()
         }
@@ -132,6 +160,9 @@ pub fn arrange(
                         .collect(),
                     None,
                     Vec::new(),
+                    found.windows(2).any(|pair| {
+                        waits_within.contains(&(this.stages[pair[0]], this.stages[pair[1]]))
+                    }),
                 );
                 inner.push(Vec::new());
             }

@@ -101,15 +101,6 @@ pub fn prepare(
         }
     }
     made.outputs.sort_by(|a, b| a.0.cmp(&b.0));
-    if made.outputs.is_empty() && stage.outputs.as_ref().is_none_or(|o| o.list.is_empty()) {
-        problems.push(
-            Problem::new(
-                key,
-                format!("the command `{}` has no `outputs`", consumer.name),
-            )
-            .help("add `outputs: {result: result.txt}` and write to `${outputs.result}`"),
-        );
-    }
     for (_, node) in &made.outputs {
         if scalar_text(&node.data).is_none() && !matches!(node.data, Data::Template(_)) {
             problems.push(Problem::new(
@@ -349,10 +340,14 @@ fn check_templates(
                         Problem::new(at, format!("`{}` has no need `{head}`", consumer.name))
                             .suggest(head, needs.iter().map(|n| &**n)),
                     ),
-                (Root::Outputs, Some((_, outputs))) if !outputs.contains(&head) => problems.push(
-                    Problem::new(at, format!("`{}` has no output `{head}`", consumer.name))
-                        .suggest(head, outputs.iter().copied()),
-                ),
+                (Root::Outputs, Some((_, outputs))) if !outputs.contains(&head) => {
+                    let problem =
+                        Problem::new(at, format!("`{}` has no output `{head}`", consumer.name));
+                    problems.push(match outputs {
+                        [] => problem.help(format!("add `outputs: {{{head}: FILE}}`")),
+                        known => problem.suggest(head, known.iter().copied()),
+                    });
+                }
                 (Root::Outputs, Some(_)) if reference.path.len() > 1 => {
                     problems.push(Problem::new(
                         at,

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::after::AfterDef;
 use super::arrange::Order;
 use super::claims::ClaimDef;
 use super::consumer::Consumer;
@@ -24,6 +25,9 @@ pub struct Making {
     pub axes: Vec<Arc<str>>,
     pub round_axis: Option<usize>,
     pub needs: Vec<NeedDef>,
+    pub after: Vec<AfterDef>,
+    /// Whom all its instances wait for, where these are the same.
+    pub awaited: Option<Arc<[InstanceIndex]>>,
     pub work: Work,
     pub policy: Arc<plan::Policy>,
     pub place: Place,
@@ -91,6 +95,7 @@ impl<'a, 't> Expander<'a, 't> {
     pub fn run(
         mut self,
         needs: Vec<Vec<NeedDef>>,
+        after: Vec<Vec<AfterDef>>,
         works: Vec<Work>,
         places: &[Place],
         claims: Vec<ClaimDef>,
@@ -99,14 +104,17 @@ impl<'a, 't> Expander<'a, 't> {
         let table = self.table;
         let mut makings: Vec<Making> = needs
             .into_iter()
+            .zip(after)
             .zip(works)
             .zip(&table.stages)
             .zip(places)
-            .map(|(((needs, work), stage), place)| Making {
+            .map(|((((needs, after), work), stage), place)| Making {
                 consumer_name: stage.name.clone(),
                 axes: stage.rows.axes.clone(),
                 round_axis: stage.round_axis,
                 needs,
+                after,
+                awaited: None,
                 work,
                 policy: stage.policy.clone(),
                 place: place.clone(),
@@ -168,6 +176,8 @@ impl<'a, 't> Expander<'a, 't> {
                 axes: Vec::new(),
                 round_axis: None,
                 needs: claim.needs,
+                after: Vec::new(),
+                awaited: None,
                 work,
                 policy: Arc::new(super::policy::plain()),
                 place: place(claim.key),
@@ -341,9 +351,10 @@ impl<'a, 't> Expander<'a, 't> {
             axes: &axis_names,
             round_axis: making.round_axis,
         };
+        let awaited = self.awaited(making, row, &id, &consumer);
         let result = self.fill(making, row, &id, &consumer);
         making.axes = axis_names;
-        let broken = result.is_none();
+        let broken = result.is_none() || awaited.is_err();
         let (work, needs, outputs) = result.unwrap_or_else(|| {
             (
                 plan::Work::Command(Arc::new(Command::default())),
@@ -364,6 +375,7 @@ impl<'a, 't> Expander<'a, 't> {
             axes,
             work,
             needs,
+            after: awaited.unwrap_or_default(),
             outputs,
             policy: making.policy.clone(),
             place: making.place.clone(),

@@ -200,7 +200,7 @@ impl Expander<'_, '_> {
         let producer = &table.stages[link.stage];
         let span = self.order.spans[link.stage];
         for row in rows {
-            let instance = span.base + row / span.round * span.stride + row % span.round;
+            let instance = span.number(row);
             let Some(made) = self.instances.get(instance as usize) else {
                 return Err(Some(
                     Problem::new(link.span, format!("`{id}` needs an instance of `{}` that is made after it", producer.name))
@@ -226,6 +226,14 @@ impl Expander<'_, '_> {
                         }
                     }),
                 None if made.outputs.len() == 1 => Ok(0),
+                None if made.outputs.is_empty() => Err(Problem::new(
+                    link.span,
+                    format!(
+                        "`{}` has no outputs, so nothing can be taken from it",
+                        made.id
+                    ),
+                )
+                .help(format!("write `after: [{}]` to wait for it", producer.name))),
                 None => Err(Problem::new(
                     link.span,
                     format!(

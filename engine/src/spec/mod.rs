@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::catalog::{Catalog, Kind};
 use crate::plan::{Place, Plan};
 
+mod after;
 mod arithmetic;
 mod arrange;
 mod axis;
@@ -270,6 +271,7 @@ fn expand_all(
             home: outside::home(options.env),
             paths: &mut paths,
             narrow: &narrow,
+            claims: claims.iter().map(|(key, _)| key.name.clone()).collect(),
         };
         let mut kinds = work::Kinds::new(catalog, options.root, external);
         let mut preparing = work::Preparing {
@@ -277,7 +279,7 @@ fn expand_all(
             env: options.env,
             narrow: &narrow,
         };
-        let (mut needs, mut works) = (Vec::new(), Vec::new());
+        let (mut needs, mut after, mut works) = (Vec::new(), Vec::new(), Vec::new());
         for (i, stage) in table.stages.iter().enumerate() {
             let consumer = consumer::Consumer {
                 stage: Some(i),
@@ -295,6 +297,7 @@ fn expand_all(
                 problems
                     .extend(uses.and_then(|(uses, span)| preparing.kinds.find(uses, span).err()));
                 needs.push(Vec::new());
+                after.push(Vec::new());
                 works.push(work::Work::Broken);
                 continue;
             };
@@ -312,13 +315,17 @@ fn expand_all(
                 &mut problems,
             ));
             needs.push(tied);
+            let names = model.after.as_ref();
+            after.push(names.map_or_else(Vec::new, |names| {
+                tying.after(names, &consumer, &mut problems)
+            }));
         }
         tying.bindings(&mut problems);
         let claims: Vec<claims::ClaimDef> = claims
             .iter()
             .filter_map(|(key, field)| claims::tie(key, field, &mut tying, &mut problems))
             .collect();
-        if let Some(order) = arrange::arrange(table, &needs, &mut problems) {
+        if let Some(order) = arrange::arrange(table, &needs, &after, &mut problems) {
             let places: Vec<Place> = table.stages.iter().map(|s| shared.place(s.key)).collect();
             let expand::Expanded {
                 instances,
@@ -327,6 +334,7 @@ fn expand_all(
                 warnings: said,
             } = expand::Expander::new(tying, table, catalog, order).run(
                 needs,
+                after,
                 works,
                 &places,
                 claims,

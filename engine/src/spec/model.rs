@@ -115,7 +115,10 @@ pub struct Stage {
     /// The inputs, by name.
     #[schemars(with = "Option<BTreeMap<String, NeedText>>")]
     pub needs: Option<Entries<Raw>>,
-    /// What a command makes: names and paths, relative to its private directory.
+    /// Stages it waits for and takes nothing from: all their instances, or those that are picked. No part of its key.
+    #[schemars(with = "Option<OneOrMany<String>>")]
+    pub after: Option<Raw>,
+    /// What a command makes: names and paths, relative to its private directory. Without any its success is what is recorded.
     pub outputs: Option<Entries<Raw>>,
     /// The environment of a command: names with values, or a list of names whose present values are taken over.
     #[schemars(with = "Option<EnvText>")]

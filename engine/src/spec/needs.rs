@@ -74,6 +74,8 @@ pub struct Tying<'a> {
     pub paths: &'a mut BTreeMap<Location, Option<bool>>,
     /// Puts a caret on a part of a scalar.
     pub narrow: &'a dyn Fn(Span, &str) -> Span,
+    /// The names of all claims.
+    pub claims: Vec<Arc<str>>,
 }
 
 impl Tying<'_> {

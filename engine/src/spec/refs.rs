@@ -32,6 +32,18 @@ enum Pick {
     Last,
 }
 
+impl Selector {
+    /// The name it begins with.
+    pub fn first(&self) -> &str {
+        self.stage.first().map_or("", String::as_str)
+    }
+
+    /// There is one name only, of a stage or a loop.
+    pub fn is_one_name(&self) -> bool {
+        self.stage.len() == 1 && self.output.is_none()
+    }
+}
+
 /// Reads a reference.
 pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
     let text = text.trim();
@@ -150,6 +162,8 @@ pub enum Round {
     Previous,
     /// None (`first`).
     Outside,
+    /// Its own, and on nothing else (`after`).
+    Waiting,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -309,7 +323,10 @@ impl Links {
             }
         }
         let star = selector.star || gather;
-        if !star && let Some(c) = consumer {
+        let waits = round == Round::Waiting;
+        if (waits || !star)
+            && let Some(c) = consumer
+        {
             let consumer = &table.stages[c];
             for (at, axis) in axes.iter().enumerate() {
                 if keys.iter().any(|(k, _)| *k == at) {
@@ -318,7 +335,10 @@ impl Links {
                 let Some(own) = consumer.rows.axes.iter().position(|a| a == axis) else {
                     continue;
                 };
+                let is_round = consumer.home == producer.home && Some(own) == consumer.round_axis;
                 match round {
+                    Round::Waiting if is_round => keys.push((at, From::Consumer(own))),
+                    Round::Waiting => {}
                     _ if Some(own) != consumer.round_axis => keys.push((at, From::Consumer(own))),
                     Round::Same => keys.push((at, From::Consumer(own))),
                     Round::Previous => keys.push((at, From::PreviousRound(own))),

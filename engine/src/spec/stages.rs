@@ -150,6 +150,7 @@ impl Table {
             ("with", model.with.is_some()),
             ("run", model.run.is_some()),
             ("needs", model.needs.is_some()),
+            ("after", model.after.is_some()),
             ("outputs", model.outputs.is_some()),
             ("env", model.env.is_some()),
             ("tools", model.tools.is_some()),

@@ -63,6 +63,9 @@ pub struct Report {
     /// What changed in the instance itself, where the rest of its key is not known yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     own_changes: Vec<Change>,
+    /// Whom it waits for without taking anything from them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    after: Vec<String>,
     /// Producers whose changed output made an input change, nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     upstream: Vec<Link>,
@@ -201,6 +204,7 @@ impl View<'_> {
             reason: seen.reason.clone(),
             problem: seen.problem.clone(),
             own_changes: self.own_changes(instance, seen),
+            after: self.after(instance),
             upstream,
             nearest,
             resumable,
@@ -231,6 +235,25 @@ impl View<'_> {
             }),
             last_execution: self.executions.get(&*instance.id).map(last_execution),
         })
+    }
+
+    /// Stages, where all their instances are meant.
+    fn after(&self, instance: &Instance) -> Vec<String> {
+        let plan = &self.session.plan;
+        let mut by_stage: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for index in instance.after.iter() {
+            let awaited = plan.instance(*index);
+            let ids = by_stage.entry(&awaited.stage).or_default();
+            ids.push(awaited.id.to_string());
+        }
+        let of = |stage: &str| plan.instances.iter().filter(|i| *i.stage == *stage).count();
+        let named = by_stage
+            .into_iter()
+            .flat_map(|(stage, ids)| match ids.len() {
+                n if n > 1 && n == of(stage) => vec![stage.to_owned()],
+                _ => ids,
+            });
+        named.collect()
     }
 
     fn divergence(&self, key: &Digest) -> Vec<OtherBits> {
@@ -424,6 +447,12 @@ pub fn story(report: &Report, colour: Colour) -> String {
     }
     if let Some(problem) = &report.problem {
         text.push_str(&format!(": {problem}\n"));
+    }
+    if !report.after.is_empty() {
+        text.push_str(&format!(
+            "  waits for {}, and takes nothing from there\n",
+            report.after.join(", ")
+        ));
     }
     for link in &report.upstream {
         let why = link.because.as_ref().map(reason_text).unwrap_or_default();

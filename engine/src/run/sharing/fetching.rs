@@ -232,8 +232,7 @@ impl Scheduler<'_> {
         let wall_s = self.session.index.get(id).map_or(0.0, |k| k.wall_s);
         self.summary.saved_s -= f64::from(wall_s);
         self.states[i] = State::Waiting;
-        let consumers: Vec<InstanceIndex> = self.graph.consumers(index).collect();
-        for consumer in consumers {
+        for consumer in self.waiting(index) {
             let c = consumer.0 as usize;
             self.waiting_for[c] += 1;
             match self.states[c] {

@@ -427,3 +427,51 @@ fn a_program_is_described_once() {
         .unwrap();
     assert_eq!((plan.instances.len(), calls.into_inner()), (3, 1));
 }
+
+#[test]
+fn whom_a_stage_waits_for_is_no_need() {
+    let plan = project(
+        r#"
+version: 1
+stages:
+  base: {uses: make, matrix: {seed: [0, 1], speed: [1, 2]}}
+  all: {uses: make, matrix: {seed: [0, 1]}, after: base}
+  own: {uses: make, matrix: {seed: [0, 1]}, after: ["base[seed=${matrix.seed},speed=2]", all]}
+  imp:
+    rounds: {count: 2}
+    stages:
+      late: {uses: make, with: {size: "${round.index + 1}"}, after: early}
+      early: {uses: make, with: {size: "${round.index + 1}"}}
+  end: {uses: make, after: ["imp[round=last]", all]}
+"#,
+    )
+    .plan();
+    let after = |id: &str| -> Vec<&str> {
+        let after = find(&plan, id).after.iter();
+        after.map(|i| &*plan.instance(*i).id).collect()
+    };
+    let base = [
+        "base[seed=0,speed=1]",
+        "base[seed=0,speed=2]",
+        "base[seed=1,speed=1]",
+        "base[seed=1,speed=2]",
+    ];
+    assert_eq!(after("all[seed=1]"), base);
+    let (one, other) = (find(&plan, "all[seed=0]"), find(&plan, "all[seed=1]"));
+    assert!(Arc::ptr_eq(&one.after, &other.after), "it is held once");
+    assert_eq!(
+        after("own[seed=1]"),
+        ["base[seed=1,speed=2]", "all[seed=0]", "all[seed=1]"]
+    );
+    assert_eq!(after("imp.late[round=1]"), ["imp.early[round=1]"]);
+    assert_eq!(
+        after("end"),
+        [
+            "all[seed=0]",
+            "all[seed=1]",
+            "imp.early[round=1]",
+            "imp.late[round=1]"
+        ]
+    );
+    assert!(plan.instances.iter().all(|i| i.needs.is_empty()));
+}

@@ -106,6 +106,7 @@ fn every_producer_comes_first() {
     for i in 0..plan.instances.len() as u32 {
         let index = crate::plan::InstanceIndex(i);
         assert!(plan.producers(index).all(|p| p < index));
+        assert!(plan.instance(index).after.iter().all(|a| *a < index));
     }
     let mut names: Vec<_> = ids(&plan);
     names.sort_unstable();

@@ -225,14 +225,6 @@ error: stages.c: `c` does nothing: it has neither `uses` nor `run`
   |
   = help: add `uses: KIND` or `run: COMMAND`
 
-error: stages.d: the command `d` has no `outputs`
- --> pipeline.yaml:6:3
-  |
-6 |   d: {run: x}
-  |   ^
-  |
-  = help: add `outputs: {result: result.txt}` and write to `${outputs.result}`
-
 error: stages.e: `shell` names no program
  --> pipeline.yaml:7:3
   |
