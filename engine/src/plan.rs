@@ -223,8 +223,19 @@ pub struct NeedItem {
     pub source: Source,
     /// Where a command finds it in its private directory. Free of stage names, so a rename changes no command.
     pub placed_at: RelPath,
-    /// One file of an output that is a directory; `None` is the whole output.
-    pub inside: Option<RelPath>,
+    /// A part of an output that is a directory; `None` is the whole output.
+    pub inside: Option<Arc<Inside>>,
+}
+
+/// A file or directory in an output that is a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inside {
+    /// Where it is there.
+    pub path: RelPath,
+    /// The kind that makes the output has said where; otherwise the user has.
+    pub by_kind: bool,
+    /// Where the reference stands in the pipeline file.
+    pub place: Place,
 }
 
 /// Where an input comes from.

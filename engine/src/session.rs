@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
 use crate::artifacts;
 use crate::catalog::Catalog;
 use crate::digest::{Content, Digest, Shape};
@@ -17,11 +19,13 @@ use crate::explain;
 use crate::index::{Index, Known};
 use crate::key::{self, Key};
 use crate::lineage::Lineage;
-use crate::plan::{Environment, Instance, InstanceIndex, Plan, Source, Tool, Work};
+use crate::plan::{Environment, Inside, Instance, InstanceIndex, Plan, Source, Tool, Work};
 use crate::project::Project;
 use crate::record::elsewhere::{Elsewhere, Remembered};
 use crate::record::event::Reason;
-use crate::store::{InputTree, LinkMode, Node, Record, Root, StatCache, Store, StoreError};
+use crate::store::{
+    InputTree, LinkMode, Listing, Part, Record, Root, StatCache, Store, StoreError,
+};
 use crate::trust::Believer;
 use repro_protocol::relpath::RelPath;
 
@@ -147,7 +151,7 @@ impl Session {
                                 })?;
                         match &item.inside {
                             None => whole,
-                            Some(path) => self.inside(&whole, path, *producer, *output)?,
+                            Some(part) => self.inside(&whole, part, *producer, *output)?,
                         }
                     }
                 });
@@ -157,28 +161,76 @@ impl Session {
         Ok(contents)
     }
 
-    /// One file of an output that is a directory.
+    /// A file or directory in an output that is a directory.
     fn inside(
         &self,
         whole: &Content,
-        path: &RelPath,
+        Inside { path, place, .. }: &Inside,
         producer: InstanceIndex,
         output: u32,
     ) -> anyhow::Result<Content> {
         let made = self.plan.instance(producer);
         let name = format!("{}.{}", made.id, made.outputs[output as usize].name);
+        let at = format!("{}:{}:{}", place.file, place.line, place.column);
         if whole.shape != Shape::Tree {
-            anyhow::bail!("`{name}` is one file, so it has no file `{path}` inside");
+            anyhow::bail!("{at}: `{name}` is one file, so there is no `{path}` in it");
         }
-        let listing = self.store.read_tree(&whole.digest)?;
-        if let Some(Node::File { digest, bytes, .. }) = listing.get(path.as_str()) {
-            return Ok(Content {
-                shape: Shape::File,
-                digest: *digest,
-                bytes_total: *bytes,
-            });
+        let listing = match self.store.read_tree(&whole.digest) {
+            Err(e) if e.is_miss() => anyhow::bail!(
+                "{at}: what lies in the directory `{name}` is not known here; `repro run --pull '{}'` gets it or makes it again",
+                made.id
+            ),
+            other => other?,
+        };
+        match listing
+            .part(path)
+            .with_context(|| format!("{at}: in `{name}`"))?
+        {
+            Some(Part::File(content)) => Ok(content),
+            Some(Part::Tree(tree)) => Ok(self.keep_part(&tree)),
+            None => {
+                let names = listing.nodes().map(|(path, _)| path.as_str());
+                let distance = |name: &str| strsim::damerau_levenshtein(name, path.as_str());
+                let near = names.min_by_key(|name| distance(name));
+                let near = near.filter(|name| distance(name) <= name.chars().count() / 2);
+                let hint = near.map_or_else(String::new, |n| format!("; did you mean `{n}`?"));
+                anyhow::bail!("{at}: the directory `{name}` has no `{path}`{hint}")
+            }
         }
-        anyhow::bail!("the directory `{name}` has no file `{path}`")
+    }
+
+    /// A directory in an artifact is used like an artifact, so its listing has to be in the store. Where that cannot be written,
+    /// nothing is executed either.
+    fn keep_part(&self, tree: &Listing) -> Content {
+        let content = tree.content();
+        self.store
+            .use_root(Root::Content(content.shape, content.digest));
+        if !self.store.has(&content).unwrap_or(false) {
+            let keep = || {
+                let mut listing = self.store.receive(content.shape, content.digest)?;
+                listing.write(&tree.to_bytes())?;
+                self.store.keep_received(&[content], listing.finish()?)
+            };
+            let _: Result<(), StoreError> = keep();
+        }
+        content
+    }
+
+    /// The directories among an instance's inputs of which it takes a part only, with those who make them.
+    pub fn opened<'a>(
+        &'a self,
+        index: InstanceIndex,
+        results: &'a [Option<Arc<[Content]>>],
+    ) -> impl Iterator<Item = (InstanceIndex, Content)> + 'a {
+        let needs = self.plan.instance(index).needs.iter();
+        needs.flat_map(|need| &need.items).filter_map(|item| {
+            let (Source::Output { instance, output }, Some(_)) = (&item.source, &item.inside)
+            else {
+                return None;
+            };
+            let outputs = results[instance.0 as usize].as_ref()?;
+            Some((*instance, *outputs.get(*output as usize)?))
+        })
     }
 
     /// The key of an instance with these inputs; see [`crate::lineage::of`].

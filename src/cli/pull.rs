@@ -10,7 +10,7 @@ use super::{Context, Exit, PipelineArgs, open, output};
 use repro_engine::digest::{Content, Digest};
 use repro_engine::graph::Graph;
 use repro_engine::index::Known;
-use repro_engine::plan::{Instance, InstanceIndex};
+use repro_engine::plan::{Instance, InstanceIndex, Source};
 use repro_engine::record::lockfile::LockFile;
 use repro_engine::remote::fetch::fetch;
 use repro_engine::remote::lookup::{Answer, Believed, look_up};
@@ -25,7 +25,7 @@ const BATCH_BYTES: u64 = 1 << 30;
 ///
 /// Pulled are the results that repro.lock names, as far as they are on the remote and signed by somebody whom repro.trust.toml
 /// tells to believe. Without TARGETS these are the final artifacts: those no other stage needs. What is in between is
-/// only noted, and fetched when something that is executed needs it. Exit code 1 when something is not on the remote, 5 when
+/// only noted, and fetched when something that is executed needs it; but for directories of which a stage takes a part. Exit code 1 when something is not on the remote, 5 when
 /// the remote is broken.
 #[derive(Debug, Clone, Args)]
 pub struct PullArgs {
@@ -154,13 +154,26 @@ fn wanted<'a>(
     let graph = Graph::new(&session.plan);
     let mut wanted = Vec::new();
     let needed = graph.wanted(targets);
+    // Of whose directories a part is taken: it is known only where they are.
+    let mut opened = BTreeSet::new();
+    for (i, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
+        for item in session.plan.instances[i]
+            .needs
+            .iter()
+            .flat_map(|n| &n.items)
+        {
+            if let (Source::Output { instance, .. }, Some(_)) = (&item.source, &item.inside) {
+                opened.insert(*instance);
+            }
+        }
+    }
     for (i, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
         let index = InstanceIndex(i as u32);
         let instance = session.plan.instance(index);
         let is_shown = match finals {
             true => graph.consumers(index).next().is_none(),
             false => targets.binary_search(&index).is_ok(),
-        };
+        } || opened.contains(&index);
         let named = lock.blocks.get(&*instance.id).and_then(|block| {
             let of = |name: &str| block.outputs.get(name).map(String::as_str);
             let outputs: Option<Vec<&str>> = instance.outputs.iter().map(|o| of(&o.name)).collect();

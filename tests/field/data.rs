@@ -232,12 +232,12 @@ fn case_21_every_kind_that_counts_tables_is_told_before_the_run() {
 stages:
   run:
     matrix: {seed: [0, 1]}
-    run: \"touch ${outputs.model} ${outputs.metrics} ${outputs.plot}\"
-    outputs: {model: model.safetensors, metrics: metrics.json, plot: plot.png}
+    run: \"touch ${outputs.model} ${outputs.metrics}; mkdir ${outputs.d}\"
+    outputs: {model: model.safetensors, metrics: metrics.json, d: d}
   all: {uses: summarise, needs: {tables: \"run[*].model\"}, with: {of: accuracy}}
   some:
     uses: summarise
-    needs: {tables: {a: \"run[*].metrics\", b: \"run[*].plot\"}}
+    needs: {tables: {a: \"run[*].metrics\", b: \"run[*].d/plot.png\"}}
     with: {of: accuracy}
   own: {uses: summarise, needs: {tables: {file: pipeline.yml}}, with: {of: accuracy}}
 ",
@@ -248,7 +248,7 @@ stages:
     for text in [
         "stages.all.needs.tables: the output `model` of `run` is the file `model.safetensors`, which is no table",
         "`run.metrics` is another output",
-        "stages.some.needs.tables.b: the output `plot` of `run` is the file `plot.png`, which is no table",
+        "stages.some.needs.tables.b: the output `d` of `run` is the file `plot.png`, which is no table",
     ] {
         assert!(said.err.contains(text), "{text}: {}", said.err);
     }

@@ -1,4 +1,4 @@
-//! Stages that wait for others without taking anything, and stages that make nothing.
+//! Stages that wait for others without taking anything, stages that make nothing, and parts of what others make.
 
 use serde_json::Value;
 
@@ -181,6 +181,7 @@ fn case_30_what_cannot_be_waited_for_is_told() {
                 "write `prep`",
             ],
         ),
+        ("prep/o.csv", &["names an output"]),
         (
             "good",
             &["`good` is a claim, and claims are decided after all stages"],
@@ -338,4 +339,175 @@ fn case_30_successes_are_shared() {
     let planned = other.events(&["-n", "--pull"]).1;
     assert!(instances(&planned, "planned").is_empty(), "{planned:#?}");
     assert!(other.executed(&["--pull"]).is_empty());
+}
+
+const PARTS: &str = r#"
+version: 1
+stages:
+  prep:
+    matrix: {seed: [0, 1]}
+    run: |
+      mkdir -p ${outputs.out}/model/deep ${outputs.out}/bin
+      echo best ${matrix.seed} > "${outputs.out}/model/best one.bin"
+      echo rest > ${outputs.out}/model/deep/rest.bin
+      echo noise > ${outputs.out}/noise.txt
+      ln -s "best one.bin" ${outputs.out}/model/latest.bin
+      printf '#!/bin/sh\necho ran' > ${outputs.out}/bin/tool; chmod +x ${outputs.out}/bin/tool
+    outputs: {out: out}
+  one: {needs: {w: "prep[seed=0].out/model/best one.bin"}, run: "cat ${needs.w} > ${outputs.o}; ls -d in/*/* > ${outputs.l}", outputs: {o: o.txt, l: l.txt}}
+  short: {matrix: {seed: [0, 1]}, needs: {w: prep/model/latest.bin}, run: "cat ${needs.w} > ${outputs.o}", outputs: {o: o.txt}}
+  dir: {matrix: {seed: [0, 1], part: [model, model/deep]}, needs: {d: "prep.out/${matrix.part}"}, run: "(cd ${needs.d}; find . -type f | sort) > ${outputs.o}", outputs: {o: o.txt}}
+  run: {needs: {t: "prep[seed=1].out/bin/tool"}, run: "./${needs.t} > ${outputs.o}", outputs: {o: o.txt}}
+  all: {matrix: {f: [noise.txt, model/latest.bin]}, needs: {w: "prep[*].out/${matrix.f}", l: ["prep[seed=0].out/noise.txt", "prep[seed=1].out/model/deep/rest.bin"]}, run: "cat ${needs.w} ${needs.l} > ${outputs.o}", outputs: {o: o.txt}}
+"#;
+
+#[test]
+fn case_30_a_file_or_directory_in_an_output_is_an_input_of_its_own() {
+    let space = TestSpace::with_pipeline(PARTS);
+    space.ok(&["run", "-q"]);
+    assert_eq!(space.read("artifacts/one/o.txt"), "best 0\n");
+    assert_eq!(space.read("artifacts/one/l.txt"), "in/w/best one.bin\n");
+    assert_eq!(space.read("artifacts/short/seed=1/o.txt"), "best 1\n");
+    assert_eq!(
+        space.read("artifacts/dir/seed=0,part=model/o.txt"),
+        "./best one.bin\n./deep/rest.bin\n"
+    );
+    assert_eq!(space.read("artifacts/run/o.txt"), "ran\n");
+    assert_eq!(
+        space.read("artifacts/all/f=noise.txt/o.txt"),
+        "noise\nnoise\nnoise\nrest\n"
+    );
+    let all = space.ok(&["status", "--all", "all"]);
+    assert!(all.contains("cached") && !all.contains("missing"), "{all}");
+    // Other files of the directory change nothing for who takes one of them.
+    space.edit("pipeline.yaml", "echo noise", "echo other noise");
+    assert_eq!(
+        space.executed(&[]),
+        [
+            "all[f=model/latest.bin]",
+            "all[f=noise.txt]",
+            "prep[seed=0]",
+            "prep[seed=1]"
+        ]
+    );
+    space.edit("pipeline.yaml", "echo rest", "echo other rest");
+    let ran = space.executed(&[]);
+    // Both seeds have one `deep`: that is one action.
+    let deep = ran.iter().filter(|r| r.ends_with("part=model/deep]"));
+    assert_eq!(deep.count(), 1, "{ran:?}");
+    assert!(
+        !ran.iter()
+            .any(|r| r.starts_with("one") || r.starts_with("short")),
+        "{ran:?}"
+    );
+    space.ok(&["replay", "dir", "one", "run"]);
+    space.ok(&["gc"]);
+    space.ok(&["replay", "dir"]);
+    assert!(space.executed(&["--force", "dir"]).len() == 4);
+    space.ok(&["fsck"]);
+}
+
+#[test]
+fn case_30_a_part_that_is_not_there_is_told_with_place_and_stage() {
+    let space = TestSpace::with_pipeline(PARTS);
+    space.edit(
+        "pipeline.yaml",
+        "best one.bin\"}, run",
+        "best on.bin\"}, run",
+    );
+    let run = space.run(&["run", "one"]).expect(1, &["run", "one"]);
+    let said = "pipeline.yaml:14:20: the directory `prep[seed=0].out` has no `model/best on.bin`; did you mean `model/best one.bin`?";
+    assert!(run.err.contains(said), "{}", run.err);
+    assert_eq!(run.err.matches("has no `model").count(), 1, "{}", run.err);
+    let status = space.ok(&["why", "one"]);
+    assert!(status.contains(said), "{status}");
+    space.edit(
+        "pipeline.yaml",
+        "prep[seed=0].out/model/best on.bin",
+        "run.o/x",
+    );
+    let run = space.run(&["run", "one"]).expect(1, &["run", "one"]);
+    assert!(
+        run.err
+            .contains("`run.o` is one file, so there is no `x` in it"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn case_30_paths_in_outputs_are_checked_while_they_are_read() {
+    let with = |need: &str| {
+        format!(
+            "version: 1\nstages:\n  prep: {{run: 'mkdir ${{outputs.out}}', outputs: {{out: out}}, matrix: {{x: [1, 2]}}}}\n  use: {{run: 'cat ${{needs.w}}', needs: {{w: \"{need}\"}}}}\n"
+        )
+    };
+    for (need, said) in [
+        (
+            "prep[x=1].out/../x",
+            &["the path leads out of the output (`..`)"][..],
+        ),
+        ("prep[x=1].out//x", &["cannot begin with `/`"]),
+        ("prep[x=1].out/", &["no path stands behind the `/`"]),
+        ("prep[x=1].out/.", &["no path stands behind the `/`"]),
+        (
+            "prep[x=1].out/*.csv",
+            &["a pattern finds nothing in an output"],
+        ),
+        (
+            "prep[x=1].out[a=1]/y",
+            &["`[...]` picks a file of the output already"],
+        ),
+        (
+            "prep[x=1].ouch/y",
+            &["`prep[x=1]` has no output `ouch`", "there is `out`"],
+        ),
+        ("prep.out/y", &["this stands for 2 instances of `prep`"]),
+        (
+            "/data/x.csv",
+            &["`/data/x.csv` is not a reference to a stage"],
+        ),
+        (
+            "../x.csv",
+            &["`../x.csv` is not a reference to a stage", "{file: path}"],
+        ),
+        (
+            "data/x.csv",
+            &[
+                "there is no stage `data`",
+                "a file of the project is written `{file: data/x.csv}`",
+            ],
+        ),
+    ] {
+        refused(&with(need), said);
+    }
+    let space = TestSpace::with_pipeline(&with("data/sub"));
+    space.write("data/sub/x.csv", "1\n");
+    let run = space.run(&["run"]).expect(2, &["run"]);
+    assert!(
+        run.err
+            .contains("the directory of the project is written `{dir: data/sub}`"),
+        "{}",
+        run.err
+    );
+}
+
+/// What lies in a directory decides a key: it is fetched where it has to be known.
+#[test]
+fn case_30_a_part_of_what_is_on_the_remote_is_had_from_there() {
+    let lab = Lab::new();
+    lab.ci.write("pipeline.yaml", PARTS);
+    let (code, events) = lab.ci.events(&["--push"]);
+    assert_eq!(code, 0, "{events:#?}");
+    lab.clone_to(&lab.laptop);
+    lab.laptop.ok(&["pull"]);
+    assert!(instances(&lab.laptop.events(&["-n"]).1, "planned").is_empty());
+    assert!(lab.laptop.executed(&[]).is_empty());
+    // Nothing was pulled before, and somebody asks first.
+    let other = TestSpace::new();
+    lab.clone_to(&other);
+    let why = other.ok(&["why", "one"]);
+    assert!(why.contains("will be executed"), "{why}");
+    assert!(other.executed(&["--pull"]).is_empty());
+    assert_eq!(other.read("artifacts/one/o.txt"), "best 0\n");
 }

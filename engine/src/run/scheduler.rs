@@ -325,6 +325,9 @@ impl Scheduler<'_> {
     }
 
     fn resolve_one(&mut self, index: InstanceIndex) {
+        if self.awaits_directories(index) {
+            return;
+        }
         let i = index.0 as usize;
         let instance = self.session.plan.instance(index);
         let found = self

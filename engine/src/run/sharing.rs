@@ -80,6 +80,8 @@ pub(super) fn shown(
 enum Waiter {
     /// An instance that needs them to be executed.
     Consumer(InstanceIndex),
+    /// An instance that takes a part of a directory, and whose key is known only when that is here.
+    Opener(InstanceIndex),
     /// An instance that shows them.
     Shown(InstanceIndex),
 }
@@ -101,6 +103,7 @@ pub(super) struct Away {
     here: HashSet<Content>,
     in_flight: BTreeMap<Content, Vec<Waiter>>,
     gathering: BTreeMap<InstanceIndex, (Miss, BTreeSet<Content>)>,
+    opening: BTreeMap<InstanceIndex, BTreeSet<Content>>,
     showing: BTreeMap<InstanceIndex, BTreeSet<Content>>,
     reasons_told: BTreeSet<String>,
     publishing: u64,
@@ -122,6 +125,7 @@ impl Away {
             here: HashSet::new(),
             in_flight: BTreeMap::new(),
             gathering: BTreeMap::new(),
+            opening: BTreeMap::new(),
             showing: BTreeMap::new(),
             reasons_told: BTreeSet::new(),
             publishing: 0,

@@ -154,7 +154,7 @@ impl Tying<'_> {
                 self.values,
             )?;
             let Some(link) = tied else { continue };
-            if link.output.is_some() {
+            if link.output.is_some() || link.path.is_some() {
                 let stage = &self.table.stages[link.stage].name;
                 return Err(Problem::new(
                     span,

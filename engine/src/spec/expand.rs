@@ -54,6 +54,8 @@ pub struct Expander<'a, 't> {
     pub tying: Tying<'a>,
     pub table: &'t Table,
     pub catalog: &'t Catalog,
+    /// Where a span stands in a file.
+    pub place: &'t dyn Fn(Span) -> Place,
     pub order: Order,
     pub instances: Vec<Instance>,
     pub axes: Vec<Axes>,
@@ -72,6 +74,7 @@ impl<'a, 't> Expander<'a, 't> {
         tying: Tying<'a>,
         table: &'t Table,
         catalog: &'t Catalog,
+        place: &'t dyn Fn(Span) -> Place,
         order: Order,
     ) -> Expander<'a, 't> {
         let total = order.total as usize;
@@ -79,6 +82,7 @@ impl<'a, 't> Expander<'a, 't> {
             tying,
             table,
             catalog,
+            place,
             order,
             instances: Vec::with_capacity(total),
             axes: Vec::with_capacity(total),
@@ -99,7 +103,6 @@ impl<'a, 't> Expander<'a, 't> {
         works: Vec<Work>,
         places: &[Place],
         claims: Vec<ClaimDef>,
-        place: &dyn Fn(Span) -> Place,
     ) -> Expanded {
         let table = self.table;
         let mut makings: Vec<Making> = needs
@@ -180,7 +183,7 @@ impl<'a, 't> Expander<'a, 't> {
                 awaited: None,
                 work,
                 policy: Arc::new(super::policy::plain()),
-                place: place(claim.key),
+                place: (self.place)(claim.key),
                 key: claim.key,
                 gathered: HashMap::new(),
                 single: HashMap::new(),
@@ -284,7 +287,8 @@ impl<'a, 't> Expander<'a, 't> {
                     Source::Output { instance, output } => {
                         let producer = &self.instances[instance.0 as usize];
                         let output = &producer.outputs[*output as usize];
-                        let path = item.inside.as_ref().unwrap_or(&output.path);
+                        let inside = item.inside.as_ref();
+                        let path = inside.map_or(&output.path, |inside| &inside.path);
                         let (stage, file) = (&producer.stage, path.name());
                         let mut others = producer.outputs.iter().filter(|o| o.name != output.name);
                         let other = others.find(|o| is_table(o.path.name()));

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::diagnostic::Problem;
 use super::expand::{Expander, Making};
 use super::work::Work;
-use crate::plan::{self, Need, Source};
+use crate::plan::{self, Need, NeedItem, Source};
 use repro_protocol::findings::{Finding, Known, Place};
 use repro_protocol::kind::{OutputSpec, ParamProblem};
 
@@ -49,7 +49,9 @@ impl Expander<'_, '_> {
         let Some(ask) = &kind.facts else {
             return nothing();
         };
-        let fact = |source: &Source| match source {
+        let fact = |item: &NeedItem| match &item.source {
+            // What is known of a directory is known of the parts that its kind names.
+            Source::Output { .. } if item.inside.as_ref().is_some_and(|i| !i.by_kind) => None,
             Source::Output { instance, output } => {
                 let known = self.facts.get(instance.0 as usize)?;
                 known.get(*output as usize)?.as_ref()
@@ -60,7 +62,7 @@ impl Expander<'_, '_> {
         let mut key = Vec::new();
         for need in needs {
             key.push(need.items.len());
-            key.extend(need.items.iter().map(|item| address(fact(&item.source))));
+            key.extend(need.items.iter().map(|item| address(fact(item))));
         }
         let key = (Arc::as_ptr(params) as usize, key);
         if let Some(known) = making.found.get(&key) {
@@ -76,10 +78,7 @@ impl Expander<'_, '_> {
         let inputs = needs
             .iter()
             .map(|need| {
-                let items = need
-                    .items
-                    .iter()
-                    .map(|item| fact(&item.source).map(|f| &**f));
+                let items = need.items.iter().map(|item| fact(item).map(|f| &**f));
                 (&*need.name, items.collect())
             })
             .collect();

@@ -11,7 +11,7 @@ use super::expand::{Expander, Making};
 use super::needs::{Target, artifact, placed};
 use super::refs::Link;
 use super::sources::Found;
-use crate::plan::{self, Instance, Need, NeedItem, Source};
+use crate::plan::{self, Inside, Instance, Need, NeedItem, Source};
 use repro_protocol::relpath::RelPath;
 
 /// Paths of gathered artifacts by part of a need, producer and output.
@@ -45,7 +45,7 @@ impl Expander<'_, '_> {
                             instance: b,
                             output: y,
                         },
-                    ) => a == b && x == y,
+                    ) => a == b && x == y && first.inside == item.inside,
                     _ => false,
                 };
                 if !same {
@@ -247,17 +247,29 @@ impl Expander<'_, '_> {
             };
             let output = output.map_err(Some)?;
             let file = &made.outputs[output];
-            let inside = match &link.member[..] {
-                [] => None,
+            let path = match &link.member[..] {
+                [] => link.path.clone(),
                 picks => Some(member(made, &file.name, picks, link).map_err(Some)?),
             };
-            let name = inside.as_ref().unwrap_or(&file.path).name();
+            let inside = path.map(|path| {
+                Arc::new(Inside {
+                    path,
+                    by_kind: link.path.is_none(),
+                    place: (self.place)(link.span),
+                })
+            });
+            let name = inside.as_ref().map_or(&file.path, |i| &i.path).name();
             let (axes, placed_at) = if link.star {
                 let axes = self.axes[instance as usize].clone();
                 let path = gathered
                     .entry((at.0, at.1, instance, output as u32))
                     .or_insert_with(|| placed(need, group, &axes, name));
-                (axes, path.clone())
+                // Which file of a directory it is can differ from row to row.
+                let path = match path.name() == name {
+                    true => path.clone(),
+                    false => placed(need, group, &axes, name),
+                };
+                (axes, path)
             } else {
                 // The whole path is the key: two outputs may share a last part.
                 let path = single

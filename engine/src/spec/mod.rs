@@ -326,20 +326,15 @@ fn expand_all(
             .filter_map(|(key, field)| claims::tie(key, field, &mut tying, &mut problems))
             .collect();
         if let Some(order) = arrange::arrange(table, &needs, &after, &mut problems) {
-            let places: Vec<Place> = table.stages.iter().map(|s| shared.place(s.key)).collect();
+            let place = |span: Span| shared.place(span);
+            let places: Vec<Place> = table.stages.iter().map(|s| place(s.key)).collect();
             let expand::Expanded {
                 instances,
                 claims,
                 problems: found,
                 warnings: said,
-            } = expand::Expander::new(tying, table, catalog, order).run(
-                needs,
-                after,
-                works,
-                &places,
-                claims,
-                &|span| shared.place(span),
-            );
+            } = expand::Expander::new(tying, table, catalog, &place, order)
+                .run(needs, after, works, &places, claims);
             problems.extend(found);
             warnings = said;
             made = Some((instances, claims));

@@ -253,7 +253,7 @@ pub enum VarsText {
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub enum NeedText {
-    /// `stage.output`, `stage[seed=0].output`, `stage[*].output`, `stage[lr=0.1,*].output`; `stage` alone when it has one output.
+    /// `stage.output`, `stage[seed=0].output`, `stage[*].output`, `stage[lr=0.1,*].output`; `stage` alone when it has one output; `stage.output/path` for a part of a directory.
     Reference(String),
     /// Several inputs, in order.
     List(Vec<NeedItemText>),

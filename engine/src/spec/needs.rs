@@ -17,7 +17,7 @@ use super::stages::Table;
 use super::template::{Reference, Root, Template};
 use super::values::Values;
 use crate::files::Location;
-use crate::plan::{Axes, InstanceIndex, NeedItem, Source};
+use crate::plan::{Axes, Inside, InstanceIndex, NeedItem, Source};
 use repro_protocol::relpath::RelPath;
 
 /// One input of a stage.
@@ -230,13 +230,22 @@ impl Tying<'_> {
         gather: bool,
     ) -> Result<Target, Problem> {
         // A name such as `train.py` reads like an output, and may be a file.
-        let is_file =
-            text.contains('.') && !text.contains(['[', '/']) && self.root.join(text).is_file();
-        let as_file = |problem: Problem| match is_file {
-            true => problem.help(format!(
+        let is_path = text.contains('/') && !text.contains('[');
+        let is_file = (is_path || (text.contains('.') && !text.contains('[')))
+            && self.root.join(text).is_file();
+        let is_dir = is_path && self.root.join(text).is_dir();
+        let as_file = |problem: Problem| match (is_file, is_dir) {
+            (true, _) => problem.help(format!(
                 "the file of the project is written `{{file: {text}}}`"
             )),
-            false => problem,
+            (_, true) => problem.help(format!(
+                "the directory of the project is written `{{dir: {text}}}`"
+            )),
+            // What begins with a name that no stage has is hardly a path in an output.
+            _ if is_path => problem.help(format!(
+                "a file of the project is written `{{file: {text}}}`"
+            )),
+            _ => problem,
         };
         let selector = refs::parse(text, span)?;
         let tied = self.links.tie(
@@ -251,7 +260,7 @@ impl Tying<'_> {
         let Some(mut link) = tied.map_err(as_file)? else {
             return Ok(Target::Broken);
         };
-        if is_file {
+        if is_file && link.path.is_none() {
             let producer = &self.table.stages[link.stage];
             let outputs = producer.model.as_ref().and_then(|m| m.outputs.as_ref());
             let known = |name: &Arc<str>| {
@@ -422,7 +431,7 @@ pub fn artifact(
     instance: u32,
     output: u32,
     placed_at: RelPath,
-    inside: Option<RelPath>,
+    inside: Option<Arc<Inside>>,
 ) -> NeedItem {
     NeedItem {
         group: group.clone(),

@@ -12,6 +12,7 @@ use super::document::Data;
 use super::scalar::plain_scalar;
 use super::stages::{Named, Table};
 use super::values::{ABSENT, Values, compare_rows};
+use repro_protocol::relpath::{BadPath, RelPath};
 
 /// A reference as written.
 #[derive(Debug, PartialEq)]
@@ -23,6 +24,8 @@ pub struct Selector {
     output: Option<String>,
     /// What is picked from the output, a directory.
     member: Vec<(String, Pick)>,
+    /// A path in the output, a directory.
+    path: Option<RelPath>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -46,7 +49,8 @@ impl Selector {
 
 /// Reads a reference.
 pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
-    let text = text.trim();
+    let whole = text.trim();
+    let (text, path) = split_path(whole);
     let wrong = |what: String| {
         Problem::new(span, what).help("write `stage.output`, `stage[seed=0].output` or `stage[*].output`; a file of the project is `{file: path}`")
     };
@@ -61,7 +65,7 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
     let not = || {
         wrong(format!(
             "`{}` is not a reference to a stage",
-            text.escape_debug()
+            whole.escape_debug()
         ))
     };
     let Some((before, rest)) = text.split_once('[') else {
@@ -72,6 +76,7 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
             star: false,
             output: None,
             member: Vec::new(),
+            path: path.map(|p| path_inside(p, whole, span)).transpose()?,
         });
     };
     let (inside, after) = rest
@@ -84,6 +89,7 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
         star: false,
         output: None,
         member: Vec::new(),
+        path: path.map(|p| path_inside(p, whole, span)).transpose()?,
     };
     for piece in inside.split(',').map(str::trim) {
         match piece.split_once('=') {
@@ -135,6 +141,41 @@ pub fn parse(text: &str, span: Span) -> Result<Selector, Problem> {
     Ok(selector)
 }
 
+/// `prep.out/model/best.bin`: the path begins behind the first `/` outside of brackets.
+fn split_path(text: &str) -> (&str, Option<&str>) {
+    let mut depth = 0u32;
+    for (at, c) in text.char_indices() {
+        match c {
+            '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            '/' if depth == 0 => return (&text[..at], Some(&text[at + 1..])),
+            _ => {}
+        }
+    }
+    (text, None)
+}
+
+/// A path in an output.
+fn path_inside(path: &str, whole: &str, span: Span) -> Result<RelPath, Problem> {
+    let shown = whole.escape_debug();
+    let wrong =
+        |what: &str, help: &str| Err(Problem::new(span, format!("`{shown}`: {what}")).help(help));
+    let example = "write `stage.output/path/in/it`";
+    if path.contains(['*', '?']) {
+        return wrong(
+            "a pattern finds nothing in an output: what lies in it is known only when it is made",
+            "take the whole directory, or name one file or directory of it",
+        );
+    }
+    match RelPath::new(path) {
+        Ok(path) => Ok(path),
+        Err(BadPath::Empty) => wrong("no path stands behind the `/`", example),
+        Err(BadPath::Absolute(_)) => wrong("the path in an output cannot begin with `/`", example),
+        Err(BadPath::Escapes(_)) => wrong("the path leads out of the output (`..`)", example),
+        Err(BadPath::Nul(_)) => wrong("a path cannot hold a NUL byte", example),
+    }
+}
+
 /// The value of an axis as it is written in brackets, and its text.
 pub fn pick_value(text: &str) -> Option<(Value, String)> {
     for quote in ['"', '\''] {
@@ -184,6 +225,8 @@ pub struct Link {
     pub star: bool,
     /// What is picked from the output, a directory.
     pub member: Vec<(String, Value)>,
+    /// A path in the output, a directory.
+    pub path: Option<RelPath>,
     /// Where the reference is written.
     pub span: Span,
     /// The reference, where the project has a file of that name: it may be what is meant.
@@ -273,6 +316,10 @@ impl Links {
         let producer = &table.stages[stage];
         if producer.broken {
             return Ok(None);
+        }
+        if let (Some(path), [_, ..]) = (&selector.path, member) {
+            let text = format!("`[...]` picks a file of the output already, and `/{path}` another");
+            return Err(Problem::new(span, text).help("keep one of the two"));
         }
         let axes = &producer.rows.axes;
         let mut keys: Vec<(usize, From)> = Vec::new();
@@ -373,6 +420,7 @@ impl Links {
                     (name.clone(), value)
                 })
                 .collect(),
+            path: selector.path.clone(),
             span,
             file: None,
             keys,

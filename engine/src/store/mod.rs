@@ -70,7 +70,7 @@ pub use owner::host_name;
 pub use place::{LinkMode, ViewMode};
 pub use receive::Receiving;
 pub use stat::{Look, StatCache};
-pub use tree::{BadEntry, BadListing, Listing, Node};
+pub use tree::{BadEntry, BadListing, Listing, Node, Part};
 
 use crate::digest::Digest;
 use crate::regular::{self, Links};

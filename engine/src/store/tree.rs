@@ -88,6 +88,10 @@ impl Listing {
     pub(super) fn check_link(&self, path: &RelPath, target: &str) -> Result<String, String> {
         let mut here: Vec<&str> = path.as_str().split('/').collect();
         here.pop();
+        self.follow(here, target)
+    }
+
+    fn follow<'a>(&'a self, mut here: Vec<&'a str>, target: &'a str) -> Result<String, String> {
         let mut todo: Vec<&str> = target.split('/').rev().collect();
         let mut links = 0;
         if target.is_empty() || target.contains('\0') {
@@ -121,6 +125,41 @@ impl Listing {
             }
         }
         Ok(here.join("/"))
+    }
+
+    /// What is at a path, links of the tree followed: a file, or a directory as a tree of its own.
+    ///
+    /// # Errors
+    /// A link leads in a circle, or a link in the directory leads out of it.
+    pub fn part(&self, path: &RelPath) -> Result<Option<Part>, BadEntry> {
+        let real = self.follow(Vec::new(), path.as_str());
+        let real = real.map_err(|why| BadEntry {
+            path: path.clone(),
+            why,
+        })?;
+        match self.get(&real) {
+            Some(Node::File {
+                digest,
+                bytes,
+                executable,
+            }) => Ok(Some(Part::File(Content {
+                shape: match executable {
+                    true => Shape::Program,
+                    false => Shape::File,
+                },
+                digest: *digest,
+                bytes_total: *bytes,
+            }))),
+            Some(Node::Dir) => {
+                let below = format!("{real}/");
+                let nodes = self.0.iter().filter_map(|(path, node)| {
+                    let inner = path.as_str().strip_prefix(&below)?;
+                    Some((RelPath::new(inner).ok()?, node.clone()))
+                });
+                Listing::new(nodes.collect()).map(|tree| Some(Part::Tree(tree)))
+            }
+            Some(Node::Link { .. }) | None => Ok(None),
+        }
     }
 
     /// The entries in canonical order: parents before children.
@@ -227,6 +266,15 @@ impl Listing {
             bytes_total,
         }
     }
+}
+
+/// A part of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A file.
+    File(Content),
+    /// A directory.
+    Tree(Listing),
 }
 
 /// An entry that no tree can have.

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::super::scheduler::{Miss, Scheduler, State};
-use super::{Waiter, keep_envelopes};
+use super::{Desk, Waiter, keep_envelopes};
 use crate::digest::Content;
 use crate::index::Known;
 use crate::plan::{InstanceIndex, Source};
-use crate::record::event::Event;
+use crate::record::event::{Event, Reason};
 use crate::remote::lookup::Believed;
 use crate::remote::reading::Unread;
 use crate::session::outputs_of;
@@ -28,7 +28,9 @@ impl Scheduler<'_> {
         let instance = self.session.plan.instance(index);
         for (need, contents) in instance.needs.iter().zip(&miss.contents) {
             for (item, content) in need.items.iter().zip(contents) {
+                // A directory of which a part is taken is here: else the part would not be known.
                 if let Source::Output { instance, .. } = &item.source
+                    && item.inside.is_none()
                     && self.away.results.contains_key(instance)
                     && !self.is_here(content)
                 {
@@ -37,6 +39,48 @@ impl Scheduler<'_> {
             }
         }
         absent
+    }
+
+    /// What lies in a directory is part of a key, and the directory is on the remote only: it is fetched first, or made again.
+    pub(in crate::run) fn awaits_directories(&mut self, index: InstanceIndex) -> bool {
+        if self.away.results.is_empty() {
+            return false;
+        }
+        let opened = self.session.opened(index, &self.results);
+        let absent: BTreeSet<(InstanceIndex, Content)> = opened
+            .filter(|(producer, _)| self.away.results.contains_key(producer))
+            .filter(|(_, content)| !self.is_here(content))
+            .collect();
+        let Some((first, _)) = absent.first().copied() else {
+            return false;
+        };
+        let i = index.0 as usize;
+        match self.desk.as_ref().is_some_and(Desk::fetches) {
+            true if self.options.dry_run => {
+                self.states[i] = State::Ready;
+                self.summary.executed += 1;
+                let (instance, producer) = (self.id(index), self.id(first));
+                self.say(Event::Planned {
+                    instance,
+                    reason: Reason::Upstream(producer),
+                });
+            }
+            true => {
+                self.states[i] = State::Gathering;
+                for (_, content) in &absent {
+                    self.request(*content, Waiter::Opener(index));
+                }
+                let open = absent.into_iter().map(|(_, content)| content).collect();
+                self.away.opening.insert(index, open);
+            }
+            false => {
+                let why = self.options.why_no_remote.clone();
+                for (producer, _) in absent {
+                    self.make_again(producer, &why);
+                }
+            }
+        }
+        true
     }
 
     pub(super) fn is_here(&self, content: &Content) -> bool {
@@ -50,7 +94,7 @@ impl Scheduler<'_> {
         }
         self.away.in_flight.insert(content, vec![waiter]);
         if let Some(desk) = &self.desk {
-            desk.fetch(content, matches!(waiter, Waiter::Consumer(_)));
+            desk.fetch(content, !matches!(waiter, Waiter::Shown(_)));
         }
     }
 
@@ -170,6 +214,17 @@ impl Scheduler<'_> {
                     self.make_ready(index, miss);
                 }
             }
+            Waiter::Opener(index) => {
+                let Some(open) = self.away.opening.get_mut(&index) else {
+                    return;
+                };
+                open.remove(&content);
+                if open.is_empty() {
+                    self.away.opening.remove(&index);
+                    self.states[index.0 as usize] = State::Waiting;
+                    self.away.again.push(index);
+                }
+            }
             Waiter::Shown(index) => {
                 let Some(open) = self.away.showing.get_mut(&index) else {
                     return;
@@ -198,6 +253,19 @@ impl Scheduler<'_> {
                     for producer in producers {
                         self.make_again(producer, &why);
                     }
+                }
+            }
+            Waiter::Opener(index) => {
+                if self.away.opening.remove(&index).is_some() {
+                    self.states[index.0 as usize] = State::Waiting;
+                    let opened = self.session.opened(index, &self.results);
+                    let of_it = opened.filter(|(_, c)| *c == content);
+                    let producers: BTreeSet<InstanceIndex> = of_it.map(|(p, _)| p).collect();
+                    for producer in producers {
+                        self.make_again(producer, &why);
+                    }
+                    // Where somebody else is making it again, it waits for them; else it looks again.
+                    self.away.again.push(index);
                 }
             }
             Waiter::Shown(index) => {
@@ -237,7 +305,10 @@ impl Scheduler<'_> {
             self.waiting_for[c] += 1;
             match self.states[c] {
                 State::Asking => drop(self.away.asked.remove(&consumer)),
-                State::Gathering => drop(self.away.gathering.remove(&consumer)),
+                State::Gathering => {
+                    self.away.gathering.remove(&consumer);
+                    self.away.opening.remove(&consumer);
+                }
                 State::Ready => drop(self.misses.remove(&consumer)),
                 _ => continue,
             }

@@ -475,3 +475,29 @@ stages:
     );
     assert!(plan.instances.iter().all(|i| i.needs.is_empty()));
 }
+
+#[test]
+fn a_part_of_an_output_is_placed_under_its_own_name() {
+    let plan = project(
+        r#"
+version: 1
+stages:
+  prep: {run: "mkdir ${outputs.out}", outputs: {out: out}, matrix: {x: [a/b, c]}}
+  one: {run: "true", needs: {w: "prep[x=a/b].out/model/./best [1].bin"}}
+  each: {run: "true", matrix: {f: [p.bin, q/r.bin]}, needs: {w: "prep[*]/${matrix.f}"}}
+"#,
+    )
+    .plan();
+    assert_eq!(
+        needs(&plan, "one"),
+        ["w <- prep[x=a/b].out @ in/w/best [1].bin"]
+    );
+    let inside = find(&plan, "one").needs[0].items[0]
+        .inside
+        .as_ref()
+        .unwrap();
+    assert_eq!(inside.path.as_str(), "model/best [1].bin");
+    assert_eq!((inside.place.line, inside.place.column), (5, 33));
+    assert!(needs(&plan, "each[f=p.bin]")[0].ends_with("/p.bin"));
+    assert!(needs(&plan, "each[f=q/r.bin]")[0].ends_with("/r.bin"));
+}

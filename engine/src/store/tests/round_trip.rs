@@ -189,6 +189,49 @@ fn golden_tree_digest() {
 }
 
 #[test]
+fn a_part_of_a_tree_is_what_lies_there() {
+    let f = Fixture::new();
+    let file = |text: &str| Thing::File(text.into(), false);
+    let things = [
+        ("d", Thing::Dir),
+        ("d-e", file("beside")),
+        ("d/e", Thing::Dir),
+        ("d/e/f", file("x")),
+        ("d/e/up", Thing::Link("../g".into())),
+        ("d/g", Thing::File(b"run".to_vec(), true)),
+        ("d/l", Thing::Link("e".into())),
+    ];
+    make(
+        &f.path("t"),
+        things.into_iter().map(|(p, t)| (p.to_owned(), t)),
+    );
+    let (content, staged) = f.store.absorb(&f.path("t")).unwrap();
+    f.store.keep(&content, staged).unwrap();
+    let listing = f.store.read_tree(&content.digest).unwrap();
+    let part = |path: &str| listing.part(&RelPath::new(path).unwrap());
+    let content = |path: &str| match part(path).unwrap() {
+        Some(Part::File(content)) => (content.shape, content.digest),
+        other => panic!("{path}: {other:?}"),
+    };
+    assert_eq!(content("d/e/f"), (Shape::File, Digest::of(b"x")));
+    assert_eq!(content("d/l/f"), content("d/e/f"));
+    assert_eq!(content("d/e/up"), (Shape::Program, Digest::of(b"run")));
+    let Some(Part::Tree(tree)) = part("d").unwrap() else {
+        panic!("no tree")
+    };
+    let paths: Vec<&str> = tree.nodes().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["e", "e/f", "e/up", "g", "l"]);
+    assert_eq!(part("d/x").unwrap(), None);
+    assert_eq!(part("d/e/f/x").unwrap(), None);
+    assert!(
+        part("d/l")
+            .unwrap_err()
+            .to_string()
+            .contains("out of the tree")
+    );
+}
+
+#[test]
 fn a_file_moves_in_and_comes_out() {
     let f = Fixture::new();
     fs::write(f.path("out"), "hello").unwrap();
