@@ -20,6 +20,7 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "d0539febfd843831",
     ),
     ("evaluate", 3, "test set", "metrics", "99930ef4d38cceb1"),
+    ("evaluate", 3, "two numbers", "metrics", "0d13afd5213fab36"),
     ("perturb", 1, "fresh network", "model", "06e68da6cd65350b"),
     ("perturb", 1, "normal noise", "model", "b48d5ef90b23dcfd"),
     ("prune", 1, "layerwise", "model", "342240a5766555eb"),
@@ -79,6 +80,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "metrics",
         "6495c7751f2fe2d7",
     ),
+    ("train", 3, "two numbers", "model", "4c637e9c0153a95c"),
+    ("train", 3, "two numbers", "metrics", "ec59759e0474b6d3"),
     ("claim", 2, "three seeds", "verdict", "353b63c5f9416ede"),
     ("corrupt", 1, "random labels", "data", "33dedb071d260476"),
     ("corrupt", 1, "noisy pixels", "data", "eae6ce47f6e61182"),
@@ -140,6 +143,13 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
             {"pool": {"average_windows": {"kernel": 2, "stride": 1}}}, {"dense": 5}, {"layer_norm": {}}]}},
         "seed": 6, "length": {"epochs": 2}, "batch_size": 32, "optimizer": {"adamw": {"lr": 0.01}}});
     run("train", "blocks, norms, gelu", blocks, &sets);
+    let numbers = bench.put("numbers", &support::numbers(3, 90, 2));
+    let pairs: [(&str, &Path); 2] = [("train", &numbers), ("test", &numbers)];
+    let regression = json!({"model": {"mlp": {"hidden": [20], "activation": "tanh"}}, "seed": 3, "length": {"epochs": 3}, "batch_size": 40,
+        "optimizer": {"adam": {"lr": 0.01}}});
+    let learnt = run("train", "two numbers", regression, &pairs);
+    let shown: [(&str, &Path); 2] = [("model", learnt.path("model")), ("data", &numbers)];
+    run("evaluate", "two numbers", json!({}), &shown);
     // Wide enough for Winograd's convolutions.
     let wide = json!({"model": {"conv": {"layers": [
             {"conv": {"channels": 32}}, {"activation": "relu"}, {"conv": {"channels": 48}}, {"activation": "tanh"},

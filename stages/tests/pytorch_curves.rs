@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use dfdx::prelude::{AsArray as _, Backward as _, Cpu};
 use repro_stages::data::{Dataset, ImageShape, Info, cifar, idx};
-use repro_stages::nn::architecture::{Architecture, Identity, InputSize, Role};
+use repro_stages::nn::architecture::{Architecture, Identity, InputSize, Head, Role};
 use repro_stages::nn::network::{Network, StepKey};
 use repro_stages::nn::spec::ModelSpec;
 use repro_stages::ops::view::view_mut;
@@ -140,7 +140,7 @@ fn train(curve: &Curve, data: &Dataset) -> Vec<f32> {
             width,
             channels,
         },
-        classes: 10,
+        outputs: Head::Classes(10),
     };
     let architecture = Arc::new(Architecture::new(identity).unwrap());
     let device = Cpu::default();

@@ -5,7 +5,8 @@ mod reference;
 use reference::{Case, Cases, read, to_nchw, to_nhwc};
 use repro_stages::kernels::layer::{Accumulate, Activation, Backward, Gradient};
 use repro_stages::kernels::{
-    Path, conv, dense, depthwise, elementwise, gelu, group_norm, loss, norm, optim, pool, soft_loss,
+    Path, conv, dense, depthwise, elementwise, gelu, group_norm, loss, norm, optim, pool,
+    soft_loss, squared_error,
 };
 use repro_stages::nn::layout::Layout;
 use repro_stages::shape::{ConvShape, DepthwiseShape, GroupNormShape, Image, PoolShape};
@@ -361,6 +362,14 @@ fn losses() {
     each("losses", |case| {
         let [rows, classes] = case.shape("x");
         let scale = case.options["scale"].as_f64().unwrap() as f32;
+        if case.op == "squared_error" {
+            let outputs: Vec<f32> = case.draw("x").into_iter().map(|x| scale * x).collect();
+            let (targets, mut dx) = (case.draw("t"), stale(outputs.len()));
+            let value = squared_error::forward(path(), classes, &outputs, &targets);
+            squared_error::backward(path(), &outputs, &targets, 1.0, first(&mut dx));
+            case.assert_near("loss", &[value]);
+            return case.assert_near("dx", &dx);
+        }
         let smoothing = case.options["smoothing"].as_f64().unwrap() as f32;
         let logits: Vec<f32> = case.draw("x").into_iter().map(|x| scale * x).collect();
         let labels: Vec<u32> = (0..rows).map(|r| ((7 * r + 3) % classes) as u32).collect();

@@ -60,16 +60,14 @@ stages:
     );
 }
 
-/// Floats, tables, more than 256 classes; what cannot be learnt is said before it is tried.
+/// Floats, tables, more than 256 classes.
 #[test]
-fn case_22_tables_train_and_numbers_to_be_learnt_are_refused_with_a_reason() {
+fn case_22_tables_of_many_classes_train() {
     let space = TestSpace::with_pipeline(&format!(
         "version: 1
 stages:
   many: {{uses: dataset, needs: {{data: {{file: many.csv}}}}, with: {{csv: {{label: y, ignore: price}}}}}}
   train: {{uses: train, needs: {{train: many.data}}, {TRAIN}}}
-  price: {{uses: dataset, needs: {{data: {{file: many.csv}}}}, with: {{csv: {{targets: price, columns: [a, b]}}}}}}
-  learn: {{uses: train, needs: {{train: price.data}}, {TRAIN}}}
 "
     ));
     let rows: String = (0..600)
@@ -78,10 +76,105 @@ stages:
     space.write("many.csv", format!("a,b,y,price\n{rows}"));
     let said = space.run(&["run", "train"]);
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
-    let said = space.run(&["run", "learn"]);
-    assert_eq!(said.code, 1);
-    let hint = "has numbers to be learnt (price), and networks learn classes here";
-    assert!(said.err.contains(hint), "{}", said.err);
+}
+
+/// A table with numbers to be learnt: a data set, a training, its errors, and a claim about them.
+#[test]
+fn case_22_numbers_are_learnt_evaluated_and_claimed() {
+    let pipeline = |of: &str, more: &str| {
+        format!(
+            "version: 1
+stages:
+  houses: {{uses: dataset, needs: {{data: {{file: houses.csv}}}}, with: {{csv: {{targets: [price, rent]}}}}}}
+  parts: {{uses: split, needs: {{data: houses.data}}, with: {{parts: {{a: 0.75, b: 0.25}}, seed: 1}}}}
+  train:
+    uses: train
+    matrix: {{seed: [1, 2, 3]}}
+    needs: {{train: parts.a, test: parts.b}}
+    with: {{model: {{mlp: {{hidden: [8]}}}}, seed: \"${{matrix.seed}}\", length: {{epochs: 30}}, batch_size: 8, optimizer: {{adam: {{lr: 0.02}}}}{more}}}
+  test: {{uses: evaluate, matrix: {{seed: [1, 2, 3]}}, needs: {{model: train.model, data: parts.b}}}}
+claims:
+  learnt: {{measure: {{of: {of}, in: test}}, expect: {{mean: {{below: 0.05}}}}}}
+"
+        )
+    };
+    let space = TestSpace::with_pipeline(&pipeline("mse", ""));
+    let rows: String = (0..80)
+        .map(|i| {
+            (
+                f64::from(i * 37 % 80) / 40.0 - 1.0,
+                f64::from(i * 11 % 80) / 80.0,
+            )
+        })
+        .map(|(a, b)| format!("{a},{b},{},{}\n", 2.0 * a - b, a * b + 0.5))
+        .collect();
+    space.write("houses.csv", format!("a,b,price,rent\n{rows}"));
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(said.out.contains("holds"), "{}", said.out);
+    let shown = space.ok(&["metrics", "test[seed=1]"]);
+    for name in ["mse", "mae", "r2", "mse[price]", "r2[rent]"] {
+        assert!(shown.contains(name), "{name}\n{shown}");
+    }
+    assert!(!shown.contains("accuracy"), "{shown}");
+    // What only classes have is told before anything runs, with its place.
+    for (of, more, expected) in [
+        ("accuracy", "", "these tables have no value `accuracy`"),
+        (
+            "mse",
+            ", label_smoothing: 0.1",
+            "this smooths labels, and numbers are to be learnt from these data",
+        ),
+        (
+            "mse",
+            ", stop_at: {train_accuracy: 0.9}",
+            "this waits for an accuracy, which only classes have, and numbers are to be learnt",
+        ),
+    ] {
+        space.write("pipeline.yaml", pipeline(of, more));
+        let said = space.run(&["run"]);
+        assert_eq!(said.code, 2, "{}", said.err);
+        assert!(said.err.contains(expected), "{}", said.err);
+        assert!(said.err.contains("pipeline.yaml:"), "{}", said.err);
+    }
+}
+
+/// Classes where numbers are learnt, and the other way round.
+#[test]
+fn case_22_classes_and_numbers_do_not_meet() {
+    let space = TestSpace::with_pipeline(&format!(
+        "version: 1
+stages:
+  kinds: {{uses: dataset, needs: {{data: {{file: t.csv}}}}, with: {{csv: {{label: y, ignore: price}}}}}}
+  price: {{uses: dataset, needs: {{data: {{file: t.csv}}}}, with: {{csv: {{targets: price, columns: [a, b]}}}}}}
+  train: {{uses: train, needs: {{train: price.data, test: kinds.data}}, {TRAIN}}}
+  noisy: {{uses: corrupt, needs: {{data: price.data}}, with: {{labels: {{random: {{fraction: 0.5}}}}, seed: 1}}}}
+  parts: {{uses: split, needs: {{data: price.data}}, with: {{parts: {{a: 1.0}}, by: class, seed: 1}}}}
+"
+    ));
+    space.write("t.csv", "a,b,y,price\n1,2,yes,0.5\n3,4,no,1.5\n");
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    for expected in [
+        "these data have no labels: numbers are to be learnt from them",
+        "these data have no classes: numbers are to be learnt from them",
+    ] {
+        assert_eq!(said.err.matches(expected).count(), 1, "{}", said.err);
+    }
+    // How large the images are is known when they are read.
+    space.write(
+        "pipeline.yaml",
+        space
+            .read("pipeline.yaml")
+            .lines()
+            .filter(|l| !l.contains("noisy") && !l.contains("parts"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
+    let said = space.run(&["run"]);
+    assert_ne!(said.code, 0);
+    let expected = "has 2 classes, the model 1 number to be learnt";
+    assert!(said.err.contains(expected), "{}", said.err);
 }
 
 /// Any stage can make a data set: an array that a command writes.

@@ -1,10 +1,13 @@
 //! What is known of models: which network fits which data, and which weights belong together.
 
-use super::{DataFact, Fact, Findings, Known, MetricsFact, ModelFact, ValueFact, size};
+use super::{
+    AnswersFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact, ValueFact, size,
+};
 use crate::kinds::average::{self, Weights};
 use crate::kinds::{evaluate, train};
-use crate::nn::architecture::{Architecture, Identity};
+use crate::nn::architecture::{Architecture, Identity, Head};
 use crate::nn::spec::ModelSpec;
+use crate::training::evaluation::OTHER_ANSWERS;
 use crate::training::length::Length;
 
 /// Of `train`.
@@ -60,17 +63,24 @@ pub fn train(params: &train::Params, known: &Known) -> Findings {
             "give a number that is not larger, or leave `checkpoints` out",
         );
     }
-    let value = |split: Option<&str>, name: &str| ValueFact {
-        split: split.map(str::to_owned),
-        name: name.to_owned(),
-    };
-    let mut values = vec![
-        value(Some("train"), "loss"),
-        value(Some("train"), "accuracy"),
-        value(None, "learning_rate"),
-    ];
+    let answers = learnt(identity.as_ref(), &data);
+    if let Some(AnswersFact::Targets(_)) = answers
+        && let Some((at, why)) = params.only_for_classes()
+    {
+        found.param(
+            at,
+            format!("this {why}, and numbers are to be learnt from these data"),
+            "leave it out",
+        );
+    }
+    let mut values = told("train", answers, &["loss", "accuracy"], &["mse", "mae"]);
+    values.push(ValueFact {
+        split: None,
+        name: "learning_rate".to_owned(),
+    });
     if !test.is_empty() {
-        values.extend([value(Some("test"), "loss"), value(Some("test"), "accuracy")]);
+        let errors = ["mse", "mae", "r2"];
+        values.extend(told("test", answers, &["loss", "accuracy"], &errors));
     }
     found.say("model", Fact::Model(ModelFact { identity }));
     found.say(
@@ -88,17 +98,19 @@ pub fn evaluate(params: &evaluate::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
     let model = known.first_model("model", &mut found);
     let data = known.data("data", &mut found);
-    together(&data, "data", &mut found);
+    let whole = together(&data, "data", &mut found);
     let identity = model.and_then(|model| model.identity);
     check_all(&data, identity.as_ref(), "data", &mut found);
-    let values = ["loss", "accuracy", "accuracy[*]"].map(|name| ValueFact {
-        split: Some(params.split.clone()),
-        name: name.to_owned(),
-    });
+    let values = told(
+        &params.split,
+        learnt(identity.as_ref(), &whole),
+        &["loss", "accuracy", "accuracy[*]"],
+        &["mse", "mae", "r2", "mse[*]", "mae[*]", "r2[*]"],
+    );
     found.say(
         "metrics",
         Fact::Metrics(MetricsFact {
-            values: Some(values.to_vec()),
+            values: Some(values),
             last_epoch: None,
         }),
     );
@@ -171,6 +183,34 @@ pub fn prune(known: &Known) -> Findings {
     found
 }
 
+/// What a network learns, by what it is or by what it sees.
+fn learnt(identity: Option<&Identity>, data: &DataFact) -> Option<AnswersFact> {
+    let of_identity = identity.map(|identity| match identity.outputs {
+        Head::Classes(n) => AnswersFact::Classes(Some(n)),
+        Head::Targets(n) => AnswersFact::Targets(n),
+    });
+    of_identity.or(data.answers)
+}
+
+/// The values of a part of the data; all of them where nobody knows what is learnt.
+fn told(
+    split: &str,
+    answers: Option<AnswersFact>,
+    of_classes: &[&str],
+    of_targets: &[&str],
+) -> Vec<ValueFact> {
+    let names = match answers {
+        Some(AnswersFact::Classes(_)) => of_classes.to_vec(),
+        Some(AnswersFact::Targets(_)) => of_targets.to_vec(),
+        None => [of_classes, of_targets].concat(),
+    };
+    let value = |name: &str| ValueFact {
+        split: Some(split.to_owned()),
+        name: name.to_owned(),
+    };
+    names.into_iter().map(value).collect()
+}
+
 /// What several data sets are together; those that cannot be put together are complained of.
 fn together(sets: &[Option<DataFact>], name: &str, found: &mut Findings) -> DataFact {
     let mut whole = DataFact::default();
@@ -180,13 +220,23 @@ fn together(sets: &[Option<DataFact>], name: &str, found: &mut Findings) -> Data
             .zip(set.as_ref().and_then(|set| set.images))
             .map(|(sum, n)| sum.saturating_add(n));
         let Some(set) = set else { continue };
+        let sort = |of: &DataFact| match of.answers? {
+            AnswersFact::Classes(_) => Some("classes".to_owned()),
+            AnswersFact::Targets(_) => Some("numbers to be learnt".to_owned()),
+        };
+        let number = |of: &DataFact| of.outputs().map(|outputs| outputs.width().to_string());
         let texts = [
             ("", whole.set.clone(), set.set.clone()),
             ("images of ", whole.image.map(size), set.image.map(size)),
+            ("", sort(&whole), sort(set)),
             (
-                "classes: ",
-                whole.classes.map(|n| n.to_string()),
-                set.classes.map(|n| n.to_string()),
+                if set.has_targets() {
+                    "targets: "
+                } else {
+                    "classes: "
+                },
+                number(&whole),
+                number(set),
             ),
         ];
         let differs = texts.into_iter().find_map(|(what, a, b)| {
@@ -203,7 +253,10 @@ fn together(sets: &[Option<DataFact>], name: &str, found: &mut Findings) -> Data
         }
         whole.set = whole.set.or_else(|| set.set.clone());
         whole.image = whole.image.or(set.image);
-        whole.classes = whole.classes.or(set.classes);
+        whole.answers = match (whole.answers, set.answers) {
+            (None | Some(AnswersFact::Classes(None)), Some(known)) => Some(known),
+            (known, _) => known,
+        };
     }
     whole.images = images;
     whole
@@ -241,7 +294,7 @@ fn as_identity(model: Option<&ModelSpec>, data: &DataFact) -> Option<Identity> {
     Some(Identity {
         model: model?.clone(),
         input: data.image?,
-        classes: data.classes?,
+        outputs: data.outputs()?,
     })
 }
 
@@ -270,17 +323,32 @@ fn check_all(
                 ),
                 "use data of the same size as the model is trained on",
             );
-        } else if let Some(classes) = set.classes
-            && classes != identity.classes
-        {
-            found.input(
-                (name, item),
-                format!(
-                    "this data set has {classes} classes, the model {}",
-                    identity.classes
-                ),
-                "",
-            );
+        } else if let Some(message) = other_answers(set, identity.outputs) {
+            let hint = match (set.has_targets(), identity.outputs) {
+                (true, Head::Classes(_)) | (false, Head::Targets(_)) => OTHER_ANSWERS,
+                _ => "",
+            };
+            found.input((name, item), message, hint);
+        }
+    }
+}
+
+/// Why a data set does not ask for what a network gives.
+fn other_answers(set: &DataFact, outputs: Head) -> Option<String> {
+    match (set.answers?, outputs) {
+        (AnswersFact::Classes(None), Head::Classes(_)) => None,
+        (AnswersFact::Classes(None), Head::Targets(_)) => {
+            Some(format!("this data set has classes, the model {outputs}"))
+        }
+        _ => {
+            let has = set.outputs().filter(|has| *has != outputs)?;
+            let n = outputs.width();
+            Some(match (has, outputs) {
+                (Head::Classes(_), Head::Classes(_)) => {
+                    format!("this data set has {has}, the model {n}")
+                }
+                _ => format!("this data set has {has}, the model {outputs}"),
+            })
         }
     }
 }
@@ -333,11 +401,7 @@ fn same(
             Some(first) => {
                 let text = |i: &Identity| {
                     let model = serde_json::to_string(&i.model).unwrap_or_default();
-                    format!(
-                        "{model} on images of {}, {} classes",
-                        size(i.input),
-                        i.classes
-                    )
+                    format!("{model} on images of {}, {}", size(i.input), i.outputs)
                 };
                 let (this, other) = (text(identity), text(first));
                 found.input(

@@ -12,7 +12,7 @@ use repro_protocol::findings;
 pub use repro_protocol::findings::{Finding, Findings, Place};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::architecture::{Identity, InputSize};
+use crate::nn::architecture::{Identity, InputSize, Head};
 
 pub use learning::{average, evaluate, perturb, prune, train};
 pub use sets::{corrupt, dataset, download, split};
@@ -41,10 +41,35 @@ pub struct DataFact {
     pub set: Option<String>,
     /// The size of its images.
     pub image: Option<InputSize>,
-    /// How many classes it has.
-    pub classes: Option<usize>,
+    /// What is to be learnt of each.
+    pub answers: Option<AnswersFact>,
     /// How many images it has.
     pub images: Option<u64>,
+}
+
+/// What is to be learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswersFact {
+    /// Classes, as many as this where that is known.
+    Classes(Option<usize>),
+    /// So many numbers.
+    Targets(usize),
+}
+
+impl DataFact {
+    /// What a network for it gives, where that is known.
+    fn outputs(&self) -> Option<Head> {
+        match self.answers? {
+            AnswersFact::Classes(n) => n.map(Head::Classes),
+            AnswersFact::Targets(n) => Some(Head::Targets(n)),
+        }
+    }
+
+    /// Numbers are learnt from it.
+    fn has_targets(&self) -> bool {
+        matches!(self.answers, Some(AnswersFact::Targets(_)))
+    }
 }
 
 /// What is known of a model, or of the model a mask was made for.

@@ -1,6 +1,6 @@
 //! What is known of data sets: those this program knows, their parts, and what is made of them.
 
-use super::{DataFact, Fact, Finding, Findings, Known, Place};
+use super::{AnswersFact, DataFact, Fact, Finding, Findings, Known, Place};
 use crate::kinds::corrupt;
 use crate::kinds::download::{self, Known as Set};
 use crate::kinds::split::{self, By, Size};
@@ -48,7 +48,7 @@ pub fn download(params: &download::Params) -> Findings {
                     width: side,
                     channels,
                 }),
-                classes: Some(10),
+                answers: Some(AnswersFact::Classes(Some(10))),
                 images: Some(limit.map_or(images, |limit| images.min(limit))),
             }),
         );
@@ -56,11 +56,15 @@ pub fn download(params: &download::Params) -> Findings {
     found
 }
 
-/// Of `dataset`: what these outputs hold is known only when they are read.
-pub fn dataset(outputs: &[crate::kind::OutputSpec]) -> Findings {
+/// Of `dataset`: what these outputs hold is known only when they are read, but for what is to be learnt.
+pub fn dataset(outputs: &[crate::kind::OutputSpec], answers: Option<AnswersFact>) -> Findings {
     let mut found = Findings::default();
     for output in outputs {
-        found.say(&output.name, Fact::Data(DataFact::default()));
+        let known = DataFact {
+            answers,
+            ..DataFact::default()
+        };
+        found.say(&output.name, Fact::Data(known));
     }
     found
 }
@@ -79,6 +83,13 @@ pub fn split(params: &split::Params, known: &Known) -> Findings {
             &["parts"],
             format!("the parts ask for {asked} images, but the data set has {images}"),
             "make the parts smaller, or give fractions",
+        );
+    }
+    if params.by == By::Class && data.has_targets() {
+        found.param(
+            &["by"],
+            "these data have no classes: numbers are to be learnt from them",
+            "leave `by: class` out",
         );
     }
     for (name, size) in &params.parts {
@@ -106,11 +117,20 @@ pub fn split(params: &split::Params, known: &Known) -> Findings {
 pub fn corrupt(params: &corrupt::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
     let data = known.first_data("data", &mut found).unwrap_or_default();
-    if matches!(params.labels, Some(corrupt::Labels::Wrong(_))) && data.classes == Some(1) {
+    if matches!(params.labels, Some(corrupt::Labels::Wrong(_)))
+        && data.answers == Some(AnswersFact::Classes(Some(1)))
+    {
         found.param(
             &["labels", "wrong"],
             "a data set with one class has no wrong labels",
             "",
+        );
+    }
+    if params.labels.is_some() && data.has_targets() {
+        found.param(
+            &["labels"],
+            "these data have no labels: numbers are to be learnt from them",
+            "`pixels` can be corrupted",
         );
     }
     found.say("data", Fact::Data(data));

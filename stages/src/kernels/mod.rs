@@ -36,6 +36,7 @@ pub mod pool;
 mod scratch;
 mod shard;
 pub mod soft_loss;
+pub mod squared_error;
 mod sums;
 mod tiles;
 mod transpose;

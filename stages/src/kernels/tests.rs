@@ -18,6 +18,7 @@ mod group_norm_orders;
 mod others;
 mod soft_loss_orders;
 mod special_values;
+mod squared_error_orders;
 mod winograd_orders;
 
 /// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and infinities.

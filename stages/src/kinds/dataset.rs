@@ -14,9 +14,10 @@ use crate::data::own::columns::{self, Columns};
 use crate::data::own::picture::{Pixels, decode_all};
 use crate::data::own::sheet::{self, Sheet};
 use crate::data::own::{Moments, Raw, RawAnswers, RawValues, assemble, folder, some};
-use crate::facts;
+use crate::facts::{self, AnswersFact};
 use crate::frame;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
+use crate::select::Names;
 use repro_protocol::job::{Event, JobInput};
 
 /// See the module.
@@ -201,6 +202,21 @@ enum Format<'a> {
 }
 
 impl Params {
+    /// What is to be learnt, as far as the parameters say it.
+    fn answers(&self) -> Option<AnswersFact> {
+        let of = |label: &Option<String>, targets: &Option<Names>| match (label, targets) {
+            (_, Some(names)) if !names.0.is_empty() => Some(AnswersFact::Targets(names.0.len())),
+            (Some(_), _) => Some(AnswersFact::Classes(None)),
+            _ => None,
+        };
+        match self.formats()[..] {
+            [(_, Format::Images(_) | Format::Idx)] => Some(AnswersFact::Classes(None)),
+            [(_, Format::Text(sheet, _))] => of(&sheet.label, &sheet.targets),
+            [(_, Format::Parquet(columns))] => of(&columns.label, &columns.targets),
+            _ => None,
+        }
+    }
+
     fn formats(&self) -> Vec<(&'static str, Format<'_>)> {
         let text = |sheet: &'_ Sheet, separator: u8| {
             let given = sheet.separator.as_deref().map(str::as_bytes);
@@ -257,7 +273,7 @@ impl Kind for DatasetKind {
         let needs: Vec<String> = known.0.inputs.keys().map(|&name| name.to_owned()).collect();
         Self::outputs_with(params, &needs).map_or_else(
             |_| facts::Findings::default(),
-            |outputs| facts::dataset(&outputs),
+            |outputs| facts::dataset(&outputs, params.answers()),
         )
     }
 

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 use crate::kinds::train::read_data;
-use crate::nn::architecture::{Identity, InputSize};
+use crate::nn::architecture::Head;
 use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;
 use crate::ops::recycle::Pool;
 use crate::table;
-use crate::training::evaluation::{check_data, score};
+use crate::training::evaluation::{check_data, errors, fitted, overall, score};
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -41,7 +41,8 @@ impl Kind for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
     const REVISION: u32 = 3;
-    const SUMMARY: &'static str = "Measures loss and accuracy of a model, overall and per class.";
+    const SUMMARY: &'static str =
+        "Measures loss and accuracy of a model, overall and per class, or its errors in numbers.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
         InputSpec::required("model", "The model."),
@@ -76,16 +77,7 @@ impl Kind for Evaluate {
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
         let data = read_data(task.inputs("data"), "data")?;
-        let shape = data.info().shape;
-        let given = params.model.as_ref().map(|model| Identity {
-            model: model.clone(),
-            input: InputSize {
-                height: shape.height,
-                width: shape.width,
-                channels: shape.channels,
-            },
-            classes: data.class_count(),
-        });
+        let given = params.model.as_ref().map(|model| fitted(model, &data));
         let model = Model::read_as(&task.input("model")?.path, given.as_ref())?;
         if let Some(wanted) = &params.model
             && *wanted != model.architecture.identity.model
@@ -100,29 +92,43 @@ impl Kind for Evaluate {
         let device = Cpu::default();
         let network = Network::load(&device, Arc::new(model.architecture), &model.tensors);
         let begun = std::time::Instant::now();
-        let score = score(&device, &Pool::default(), &network, &data)?;
+        let mut rows = Vec::new();
+        let mut add = |name: String, value: f64| {
+            rows.push(Row {
+                split: Some(params.split.clone()),
+                name,
+                value,
+                ..Row::default()
+            });
+        };
+        match network.architecture().identity.outputs {
+            Head::Classes(_) => {
+                let score = score(&device, &Pool::default(), &network, &data)?;
+                add("loss".into(), score.loss);
+                add("accuracy".into(), score.accuracy);
+                for (class, (right, all)) in data.info().classes.iter().zip(&score.by_class) {
+                    if *all > 0 {
+                        add(format!("accuracy[{class}]"), *right as f64 / *all as f64);
+                    }
+                }
+            }
+            Head::Targets(_) => {
+                let errors = errors(&device, &Pool::default(), &network, &data)?;
+                for (name, value) in overall(&errors).values() {
+                    add(name.into(), value);
+                }
+                let targets = &data.info().targets;
+                for (target, errors) in targets.iter().zip(&errors).filter(|_| targets.len() > 1) {
+                    for (name, value) in errors.values() {
+                        add(format!("{name}[{target}]"), value);
+                    }
+                }
+            }
+        }
         task.figures.insert(
             "images_per_s".into(),
             data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9),
         );
-        let row = |name: String, value: f64| Row {
-            split: Some(params.split.clone()),
-            name,
-            value,
-            ..Row::default()
-        };
-        let mut rows = vec![
-            row("loss".into(), score.loss),
-            row("accuracy".into(), score.accuracy),
-        ];
-        for (class, (right, all)) in data.info().classes.iter().zip(&score.by_class) {
-            if *all > 0 {
-                rows.push(row(
-                    format!("accuracy[{class}]"),
-                    *right as f64 / *all as f64,
-                ));
-            }
-        }
         table::write(task.output("metrics")?, &rows)
     }
 }
@@ -136,6 +142,10 @@ evaluate: {uses: evaluate, needs: {model: train.model, data: data.test}}
 
 `metrics.parquet` holds `loss` (mean cross-entropy in nats), `accuracy` and `accuracy[CLASS]` for every class that occurs. Accuracies
 are fractions of 1; on a tie of logits the lowest class counts as the answer.
+
+Where numbers are learnt (`targets`) it holds `mse` and `mae`, the means over images and targets of squared and absolute errors, and `r2`,
+1 − Σ(y − t)² / Σ(t − mean)² (the mean of the targets' own, as scikit-learn's `r2_score`; left out where a target never varies); of
+several targets also `mse[TARGET]`, `mae[TARGET]` and `r2[TARGET]`. All are in the units of the data and computed in f64 from the outputs.
 
 With `model` (the network as in `train`) the need may be a PyTorch state dict in safetensors:
 

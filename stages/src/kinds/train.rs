@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use crate::data::Dataset;
 use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, StatePoint, Task};
-use crate::nn::architecture::{Architecture, Identity, InputSize};
+use crate::nn::architecture::{Architecture, Head};
 use crate::nn::init::{self, Init};
 use crate::nn::model::Model;
 use crate::nn::spec::ModelSpec;
 use crate::table;
 use crate::training::augment::Augment;
-use crate::training::evaluation::{check_data, no_classes};
+use crate::training::evaluation::{check_data, fitted};
 use crate::training::fit::{Listener, Sets, Start, fit};
 use crate::training::length::{Length, StopAt};
 use crate::training::mask::{self, Masks};
@@ -63,7 +63,7 @@ pub struct Params {
     /// Random changes of the training images.
     #[serde(default)]
     pub augment: Augment,
-    /// Share of the target spread evenly over all classes, in [0, 1).
+    /// Share of the target spread evenly over all classes, in [0, 1); only where there are classes.
     #[serde(default)]
     pub label_smoothing: f64,
     /// Evaluate on the need `test` every so many epochs, and always at the end.
@@ -101,6 +101,20 @@ fn one() -> u64 {
 const MAX_EPOCHS: u64 = 100_000;
 
 impl Params {
+    /// A parameter that means nothing where numbers are learnt, and why.
+    pub(crate) fn only_for_classes(&self) -> Option<(&'static [&'static str], &'static str)> {
+        if self.label_smoothing != 0.0 {
+            return Some((&["label_smoothing"], "smooths labels"));
+        }
+        match self.stop_at {
+            Some(StopAt::TrainAccuracy(_)) => Some((
+                &["stop_at", "train_accuracy"],
+                "waits for an accuracy, which only classes have",
+            )),
+            None => None,
+        }
+    }
+
     fn recipe(&self) -> Recipe {
         Recipe {
             seed: self.seed,
@@ -331,9 +345,6 @@ impl Kind for Train {
             [] => None,
             items => Some(read_data(items, "test")?),
         };
-        if train.class_count() == 0 {
-            return Err(no_classes(&train, "train").into());
-        }
         if train.info().shape.is_table() && !p.augment.is_none() {
             let text = format!(
                 "`augment` changes images, and `{}` is a table",
@@ -343,6 +354,19 @@ impl Kind for Train {
         }
         let (architecture, weights) = first_weights(p, task.inputs("init"), &train)?;
         check_data(&train, &architecture.identity, "train")?;
+        if let Head::Targets(_) = architecture.identity.outputs
+            && let Some((at, why)) = p.only_for_classes()
+        {
+            let text = format!(
+                "`{}` {why}, and `{}` has numbers to be learnt ({})",
+                at.join("."),
+                train.info().name,
+                train.info().targets.join(", ")
+            );
+            return Err(Failure::new(text)
+                .hint("leave it out; classes are a `label`, not `targets`")
+                .into());
+        }
         if let Some(test) = &test {
             check_data(test, &architecture.identity, "test")?;
         }
@@ -423,17 +447,7 @@ fn first_weights(
     init: &[JobInput],
     data: &Dataset,
 ) -> anyhow::Result<(Arc<Architecture>, NamedTensors)> {
-    let shape = data.info().shape;
-    let input = InputSize {
-        height: shape.height,
-        width: shape.width,
-        channels: shape.channels,
-    };
-    let given = p.model.as_ref().map(|model| Identity {
-        model: model.clone(),
-        input,
-        classes: data.class_count(),
-    });
+    let given = p.model.as_ref().map(|model| fitted(model, data));
     match (init, given) {
         ([], Some(identity)) => {
             let architecture = Architecture::new(identity)?;

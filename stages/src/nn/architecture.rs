@@ -3,6 +3,8 @@
 //! Names are those a PyTorch user would choose: `conv1`, `bn1`, `fc1` ... counted per sort in order of appearance, within a
 //! residual block behind the block's name. The classifier is the last `fc`. A `resnet` has torchvision's names.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::builder::Builder;
@@ -15,7 +17,7 @@ use crate::ops::{
 };
 use crate::weights::NamedTensors;
 
-/// A model fitted to an input and a number of classes.
+/// A model fitted to an input and to what it learns.
 #[derive(Debug, Clone)]
 pub struct Architecture {
     /// What it was made from.
@@ -28,14 +30,87 @@ pub struct Architecture {
 
 /// Everything that decides an architecture; stored with the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Identity {
     /// As written by the user.
     pub model: ModelSpec,
     /// Size of the images.
     pub input: InputSize,
-    /// Outputs of the classifier.
-    pub classes: usize,
+    /// What the last layer gives.
+    pub outputs: Head,
+}
+
+/// What the outputs of a network are, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// A logit for each class.
+    Classes(usize),
+    /// The numbers themselves.
+    Targets(usize),
+}
+
+impl Head {
+    /// Units of the last layer.
+    pub fn width(self) -> usize {
+        match self {
+            Head::Classes(n) | Head::Targets(n) => n,
+        }
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Head::Classes(1) => f.write_str("1 class"),
+            Head::Classes(n) => write!(f, "{n} classes"),
+            Head::Targets(1) => f.write_str("1 number to be learnt"),
+            Head::Targets(n) => write!(f, "{n} numbers to be learnt"),
+        }
+    }
+}
+
+/// An [`Identity`] as text: `classes` or `targets`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    model: ModelSpec,
+    input: InputSize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classes: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    targets: Option<usize>,
+}
+
+impl TryFrom<Written> for Identity {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Identity, &'static str> {
+        let outputs = match (written.classes, written.targets) {
+            (Some(n), None) => Head::Classes(n),
+            (None, Some(n)) => Head::Targets(n),
+            _ => return Err("give one of `classes` and `targets`"),
+        };
+        Ok(Identity {
+            model: written.model,
+            input: written.input,
+            outputs,
+        })
+    }
+}
+
+impl From<Identity> for Written {
+    fn from(of: Identity) -> Written {
+        let (classes, targets) = match of.outputs {
+            Head::Classes(n) => (Some(n), None),
+            Head::Targets(n) => (None, Some(n)),
+        };
+        Written {
+            model: of.model,
+            input: of.input,
+            classes,
+            targets,
+        }
+    }
 }
 
 /// Size of the images.
@@ -140,7 +215,7 @@ pub enum Role {
     Weight {
         /// Inputs of one unit.
         fan_in: usize,
-        /// Outputs one input feeds.
+        /// Head one input feeds.
         fan_out: usize,
     },
     /// Added to a unit.
@@ -174,7 +249,7 @@ impl Role {
 const MAX_PARAMETERS: usize = 1 << 31;
 
 impl Architecture {
-    /// Fits a model to images and classes.
+    /// Fits a model to images and to what is learnt.
     ///
     /// # Errors
     /// A layer that does not fit its input, by number, and why.
@@ -217,8 +292,8 @@ impl Architecture {
             ModelSpec::Resnet(resnet) => resnet::build(resnet, &mut b)?,
         }
         let classifier = match &identity.model {
-            ModelSpec::Resnet(_) => b.named_dense("fc", identity.classes),
-            _ => b.dense(identity.classes),
+            ModelSpec::Resnet(_) => b.named_dense("fc", identity.outputs.width()),
+            _ => b.dense(identity.outputs.width()),
         };
         classifier.map_err(|e| Failure::new(format!("model: the classifier: {e}")))?;
         let total = b.parameters.iter().try_fold(0usize, |sum, p| {

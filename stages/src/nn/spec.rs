@@ -19,7 +19,7 @@ pub enum ModelSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MlpSpec {
-    /// Widths of the hidden layers, first to last. Empty: logistic regression.
+    /// Widths of the hidden layers, first to last. Empty: logistic regression, or linear regression where numbers are learnt.
     #[schemars(inner(range(min = 1)))]
     pub hidden: Vec<usize>,
     /// After every hidden layer.

@@ -338,6 +338,28 @@ pub trait Backend: Device<f32> {
         dloss: &Buffer<Self>,
         dlogits: &mut Gradient<Self>,
     ) -> Result<(), Self::Err>;
+    /// The mean over rows and `width` targets of the squared errors.
+    fn squared_error_forward(
+        &self,
+        width: usize,
+        outputs: &Self::Values,
+        targets: &Self::Values,
+        loss: &mut Scalar<Self>,
+    ) -> Result<(), Self::Err>;
+    /// Gradient of [`Backend::squared_error_forward`].
+    fn squared_error_backward(
+        &self,
+        outputs: &Self::Values,
+        targets: &Self::Values,
+        dloss: &Buffer<Self>,
+        doutputs: &mut Gradient<Self>,
+    ) -> Result<(), Self::Err>;
+    /// The sum of the absolute errors, in f64 and in order.
+    fn absolute_error(
+        &self,
+        outputs: &Self::Values,
+        targets: &Self::Values,
+    ) -> Result<f64, Self::Err>;
     /// Rows whose largest logit, the first one on a tie, is at the label.
     fn count_correct(&self, logits: &Self::Values, labels: &Labels) -> Result<usize, Self::Err>;
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::exact::rng::Stream;
 use crate::kernels::{
     Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, norm, optim, pool,
-    soft_loss,
+    soft_loss, squared_error,
 };
 
 /// Added to the variances of group norm and layer norm, as in PyTorch.
@@ -425,6 +425,33 @@ impl Backend for Cpu {
             dlogits.into(),
         );
         Ok(())
+    }
+
+    fn squared_error_forward(
+        &self,
+        width: usize,
+        outputs: &Values,
+        targets: &Values,
+        mean: &mut Scalar<Cpu>,
+    ) -> Done {
+        view_mut(mean)[0] = squared_error::forward(Path::current(), width, outputs, targets);
+        Ok(())
+    }
+
+    fn squared_error_backward(
+        &self,
+        outputs: &Values,
+        targets: &Values,
+        dloss: &Buffer<Cpu>,
+        doutputs: &mut Gradient<Cpu>,
+    ) -> Done {
+        let to = doutputs.into();
+        squared_error::backward(Path::current(), outputs, targets, dloss[0], to);
+        Ok(())
+    }
+
+    fn absolute_error(&self, outputs: &Values, targets: &Values) -> Result<f64, CpuError> {
+        Ok(squared_error::absolute(outputs, targets))
     }
 
     fn count_correct(&self, logits: &Values, labels: &Labels) -> Result<usize, CpuError> {

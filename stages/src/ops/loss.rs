@@ -1,4 +1,4 @@
-//! Softmax cross-entropy over integer labels, and the count of right answers.
+//! Softmax cross-entropy over integer labels, and the count of right answers; the squared error of numbers.
 
 use std::sync::Arc;
 
@@ -151,6 +151,55 @@ pub fn soft_cross_entropy<D: Backend, T: Tape<f32, D>>(
         });
     }
     Ok(loss.put_tape(tape))
+}
+
+/// The mean over rows and targets of the squared errors, as PyTorch's `MSELoss`; targets get no gradient.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Outputs and targets of different shapes.
+pub fn mean_squared_error<D: Backend, T: Tape<f32, D>>(
+    outputs: Matrix<D, T>,
+    targets: &Matrix<D>,
+) -> Result<Scalar<D, T>, D::Err> {
+    let (outputs, mut tape) = outputs.split_tape();
+    assert_eq!(outputs.shape(), targets.shape(), "outputs and targets");
+    let (device, pool, len) = (
+        outputs.device().clone(),
+        outputs.pool().clone(),
+        outputs.len(),
+    );
+    let mut loss: Scalar<D> = device.try_zeros_like(&())?;
+    let width = outputs.shape().1;
+    device.squared_error_forward(width, outputs.values(), targets.values(), &mut loss)?;
+    if T::OWNS_TAPE {
+        let (dloss, targets) = (loss.clone(), targets.clone());
+        tape.add_backward_op(move |gradients| {
+            let mut to = Slots::new(gradients, &device, &pool).open(outputs.slot(), len)?;
+            let dloss = gradients.get_or_alloc_mut(&dloss)?;
+            device.squared_error_backward(outputs.values(), targets.values(), dloss, &mut to)?;
+            Slots::new(gradients, &device, &pool).close(outputs.slot(), to)
+        });
+    }
+    Ok(loss.put_tape(tape))
+}
+
+/// The sum over rows and targets of the absolute errors, in f64 and in order.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Outputs and targets of different shapes.
+pub fn absolute_error<D: Backend, T>(
+    outputs: &Matrix<D, T>,
+    targets: &Matrix<D>,
+) -> Result<f64, D::Err> {
+    assert_eq!(outputs.shape(), targets.shape(), "outputs and targets");
+    let device = outputs.device();
+    device.absolute_error(outputs.values(), targets.values())
 }
 
 /// Rows whose largest logit is at the label; of equal ones the first counts.

@@ -40,7 +40,10 @@ pub use conv::conv2d;
 pub use dense::dense;
 pub use depthwise::depthwise_conv2d;
 pub use group_norm::group_norm;
-pub use loss::{BadLabel, Labels, count_correct, soft_cross_entropy, softmax_cross_entropy};
+pub use loss::{
+    BadLabel, Labels, absolute_error, count_correct, mean_squared_error, soft_cross_entropy,
+    softmax_cross_entropy,
+};
 pub use matrix::{Matrix, Param};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use super::augment::{Augment, Change};
-use crate::data::{Dataset, Row, Values};
+use crate::data::{Answers, Dataset, Row, Values};
 use crate::exact::rng::Stream;
 use crate::kernels::parallel;
 
@@ -141,7 +141,7 @@ impl<'a> Batches<'a> {
         self.batch_size.min(self.data.len().saturating_sub(first))
     }
 
-    /// The batch of a step: writes its labels, and returns what writes its inputs.
+    /// The batch of a step: writes its labels, where there are classes, and returns what writes its inputs and targets.
     pub fn prepare(&mut self, epoch: u64, step: u64, labels: &mut Vec<u32>) -> Inputs<'_> {
         if self.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
             let order =
@@ -152,7 +152,9 @@ impl<'a> Batches<'a> {
         let first = (step as usize * self.batch_size).min(order.len());
         let rows = &order[first..(first + self.batch_size).min(order.len())];
         labels.clear();
-        labels.extend(rows.iter().map(|&i| self.data.labels()[i as usize]));
+        if let Answers::Labels(all) = self.data.answers() {
+            labels.extend(rows.iter().map(|&i| all[i as usize]));
+        }
         self.changes.clear();
         if !self.augment.is_none() {
             let mut stream = Stream::new(self.seed, "augment", epoch, step);
@@ -179,6 +181,16 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// Puts the numbers to be learnt of the batch in the place of others; none where there are classes.
+    pub fn targets(&self, targets: &mut Vec<f32>) {
+        targets.clear();
+        if let Answers::Targets(all) = self.data.answers() {
+            let width = self.data.info().targets.len();
+            let of_row = |&i: &u32| &all[i as usize * width..][..width];
+            targets.extend(self.rows.iter().flat_map(of_row));
+        }
+    }
+
     /// Writes the inputs, `[rows, features]`, NHWC.
     ///
     /// # Panics

@@ -1,9 +1,11 @@
-//! Loss and accuracy of a network on a data set, in evaluation mode.
+//! How well a network does on a data set, in evaluation mode: loss and accuracy, or errors of numbers.
 
 use super::batches::InOrder;
-use crate::data::Dataset;
+use crate::data::{Answers, Dataset};
 use crate::kind::Failure;
+use crate::nn::architecture::{Identity, InputSize, Head};
 use crate::nn::network::Network;
+use crate::nn::spec::ModelSpec;
 use crate::ops::{self, Backend, Labels, Matrix};
 
 /// Images at once. Part of the definition of the loss's bits: means are taken per batch.
@@ -28,29 +30,136 @@ pub fn score<D: Backend>(
     network: &Network<D>,
     data: &Dataset,
 ) -> anyhow::Result<Score> {
-    let failed = |e: D::Err| anyhow::anyhow!("evaluation: {e:?}");
-    let classes = network.architecture().identity.classes;
-    let images = InOrder::new(data);
+    let classes = network.architecture().identity.outputs.width();
     let (mut loss, mut by_class) = (0.0, vec![(0, 0); classes]);
-    for first in (0..data.len()).step_by(BATCH) {
-        let labels = &data.labels()[first..data.len().min(first + BATCH)];
-        let shape = (labels.len(), data.features());
-        let x = Matrix::written(device, pool, shape, |inputs| images.write(first, inputs));
-        let logits = x.and_then(|x| network.forward(x)).map_err(failed)?;
+    each_batch(device, pool, network, data, |first, logits| {
+        let labels = &data.labels()[first..][..logits.shape().0];
         for (row, &label) in logits.read().chunks_exact(classes).zip(labels) {
             let class = &mut by_class[label as usize];
             class.1 += 1;
             class.0 += u64::from(argmax(row) == label as usize);
         }
         let labels = Labels::new(labels, classes)?;
-        let mean = ops::softmax_cross_entropy(logits, &labels, 0.0).map_err(failed)?;
+        let mean = ops::softmax_cross_entropy(logits, &labels, 0.0)
+            .map_err(|e| anyhow::anyhow!("evaluation: {e:?}"))?;
         loss += f64::from(mean.as_vec()[0]) * labels.of_rows().len() as f64;
-    }
+        Ok(())
+    })?;
     let right: u64 = by_class.iter().map(|c| c.0).sum();
     Ok(Score {
         loss: loss / data.len() as f64,
         accuracy: right as f64 / data.len() as f64,
         by_class,
+    })
+}
+
+/// The outputs of a network for every image once, in batches and in order; each with the position of its first image.
+fn each_batch<D: Backend>(
+    device: &D,
+    pool: &D::Pool,
+    network: &Network<D>,
+    data: &Dataset,
+    mut see: impl FnMut(usize, Matrix<D>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let images = InOrder::new(data);
+    for first in (0..data.len()).step_by(BATCH) {
+        let shape = (BATCH.min(data.len() - first), data.features());
+        let x = Matrix::written(device, pool, shape, |inputs| images.write(first, inputs));
+        let outputs = x.and_then(|x| network.forward(x));
+        see(
+            first,
+            outputs.map_err(|e| anyhow::anyhow!("evaluation: {e:?}"))?,
+        )?;
+    }
+    Ok(())
+}
+
+/// How far a network is off one number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Errors {
+    /// Mean squared error.
+    pub mse: f64,
+    /// Mean absolute error.
+    pub mae: f64,
+    /// Share of the variance that is explained, 1 − Σ(y − t)² / Σ(t − mean)²; none where the number never varies.
+    pub r2: Option<f64>,
+}
+
+/// The errors of each target. All sums are in f64, over images in order, of differences of f64.
+///
+/// # Panics
+/// Data with labels.
+pub fn errors<D: Backend>(
+    device: &D,
+    pool: &D::Pool,
+    network: &Network<D>,
+    data: &Dataset,
+) -> anyhow::Result<Vec<Errors>> {
+    let Answers::Targets(targets) = data.answers() else {
+        panic!("errors of labels");
+    };
+    let (n, width) = (data.len() as f64, data.info().targets.len());
+    let of = |k: usize| targets[k..].iter().step_by(width).map(|t| f64::from(*t));
+    let mut sums = vec![(0.0, 0.0); width];
+    each_batch(device, pool, network, data, |first, outputs| {
+        let rows = targets[first * width..].chunks_exact(width);
+        for (y, t) in outputs.read().chunks_exact(width).zip(rows) {
+            for ((y, t), (squares, absolute)) in y.iter().zip(t).zip(&mut sums) {
+                let error = f64::from(*y) - f64::from(*t);
+                *squares += error * error;
+                *absolute += error.abs();
+            }
+        }
+        Ok(())
+    })?;
+    let errors = sums
+        .into_iter()
+        .enumerate()
+        .map(|(k, (squares, absolute))| {
+            let mean = of(k).sum::<f64>() / n;
+            let spread: f64 = of(k).map(|t| (t - mean) * (t - mean)).sum();
+            Errors {
+                mse: squares / n,
+                mae: absolute / n,
+                r2: (spread > 0.0).then(|| 1.0 - squares / spread),
+            }
+        });
+    Ok(errors.collect())
+}
+
+/// The errors over all targets: means of theirs, in order.
+pub fn overall(errors: &[Errors]) -> Errors {
+    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / errors.len() as f64;
+    let r2 = errors.iter().map(|e| e.r2).collect::<Option<Vec<f64>>>();
+    Errors {
+        mse: mean(&mut errors.iter().map(|e| e.mse)),
+        mae: mean(&mut errors.iter().map(|e| e.mae)),
+        r2: r2.map(|all| mean(&mut all.into_iter())),
+    }
+}
+
+impl Errors {
+    /// By name.
+    pub fn values(&self) -> Vec<(&'static str, f64)> {
+        let known = [("mse", self.mse), ("mae", self.mae)];
+        let r2 = self.r2.map(|r2| ("r2", r2));
+        known.into_iter().chain(r2).collect()
+    }
+}
+
+/// What there is to say of a network on data in all: loss and accuracy, or errors.
+pub fn values<D: Backend>(
+    device: &D,
+    pool: &D::Pool,
+    network: &Network<D>,
+    data: &Dataset,
+) -> anyhow::Result<Vec<(&'static str, f64)>> {
+    Ok(match network.architecture().identity.outputs {
+        Head::Classes(_) => {
+            let score = score(device, pool, network, data)?;
+            vec![("loss", score.loss), ("accuracy", score.accuracy)]
+        }
+        Head::Targets(_) => overall(&errors(device, pool, network, data)?).values(),
     })
 }
 
@@ -65,31 +174,36 @@ fn argmax(row: &[f32]) -> usize {
     best
 }
 
-/// Numbers are to be learnt from these data, and there is no loss for them yet.
-pub fn no_classes(data: &Dataset, name: &str) -> Failure {
-    Failure::new(format!(
-        "input `{name}`: `{}` has numbers to be learnt ({}), and networks learn classes here",
-        data.info().name,
-        data.info().targets.join(", ")
-    ))
-    .hint("regression is not built in: a command can read the file (docs/data.md); classes are labels, not targets")
+/// What a network learns from these data.
+pub fn outputs(data: &Dataset) -> Head {
+    match data.answers() {
+        Answers::Labels(_) => Head::Classes(data.class_count()),
+        Answers::Targets(_) => Head::Targets(data.info().targets.len()),
+    }
 }
 
-/// The data can be shown to a network: some images, of its size, with its number of classes.
-pub fn check_data(
-    data: &Dataset,
-    identity: &crate::nn::architecture::Identity,
-    name: &str,
-) -> Result<(), Failure> {
+/// A network for these data.
+pub fn fitted(model: &ModelSpec, data: &Dataset) -> Identity {
+    let shape = data.info().shape;
+    Identity {
+        model: model.clone(),
+        input: InputSize {
+            height: shape.height,
+            width: shape.width,
+            channels: shape.channels,
+        },
+        outputs: outputs(data),
+    }
+}
+
+/// The data can be shown to a network: some images, of its size, with its number of classes or targets.
+pub fn check_data(data: &Dataset, identity: &Identity, name: &str) -> Result<(), Failure> {
     let (got, want) = (data.info().shape, identity.input);
     if data.is_empty() {
         return Err(Failure::new(format!(
             "input `{name}`: `{}` has no images",
             data.info().name
         )));
-    }
-    if data.class_count() == 0 {
-        return Err(no_classes(data, name));
     }
     if (got.height, got.width, got.channels) != (want.height, want.width, want.channels) {
         let text = format!(
@@ -103,14 +217,23 @@ pub fn check_data(
             Failure::new(text).hint("use data of the same size as the model was trained on")
         );
     }
-    if data.class_count() != identity.classes {
+    let has = outputs(data);
+    if has != identity.outputs {
         let text = format!(
-            "input `{name}`: `{}` has {} classes, the model {}",
+            "input `{name}`: `{}` has {has}, the model {}",
             data.info().name,
-            data.class_count(),
-            identity.classes
+            identity.outputs
         );
-        return Err(Failure::new(text));
+        let failure = Failure::new(text);
+        return Err(match (has, identity.outputs) {
+            (Head::Classes(_), Head::Classes(_)) => failure,
+            (Head::Targets(_), Head::Targets(_)) => failure,
+            _ => failure.hint(OTHER_ANSWERS),
+        });
     }
     Ok(())
 }
+
+/// What to do where classes and numbers meet.
+pub const OTHER_ANSWERS: &str =
+    "a network learns either classes (`label`) or numbers (`targets`): use data with the same";

@@ -14,10 +14,10 @@ use super::mask::Masks;
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
 use super::schedule::Clock;
 use super::state::{Measured, Progress, State};
-use super::step::Learner;
+use super::step::{Besides, Learner, Wanted};
 use crate::data::Dataset;
 use crate::kind::Failure;
-use crate::nn::architecture::Architecture;
+use crate::nn::architecture::{Architecture, Head};
 use crate::nn::network::StepKey;
 use crate::weights::NamedTensors;
 
@@ -73,9 +73,11 @@ struct Training<'a, L> {
     recipe: &'a Recipe,
     sets: Sets<'a>,
     clock: Clock,
+    outputs: Head,
     learner: Learner<'a>,
-    /// Of the newest batch.
+    /// Of the newest batch; one of the two is empty.
     labels: Vec<u32>,
+    targets: Vec<f32>,
     checkpoints: BTreeMap<Pause, NamedTensors>,
     at: Progress,
     listener: &'a mut L,
@@ -123,8 +125,10 @@ pub fn fit<'a, L: Listener>(
             steps_per_epoch,
             steps_total,
         },
+        outputs: architecture.identity.outputs,
         learner,
         labels: Vec::new(),
+        targets: Vec::new(),
         checkpoints,
         at,
         listener,
@@ -232,11 +236,16 @@ impl<L: Listener> Training<'_, L> {
             epoch: self.at.epoch,
             step: self.at.step,
         };
-        let smoothing = self.recipe.label_smoothing as f32;
+        inputs.targets(&mut self.targets);
+        let wanted = match self.outputs {
+            Head::Classes(_) => Wanted::Labels {
+                of_rows: &self.labels,
+                smoothing: self.recipe.label_smoothing as f32,
+            },
+            Head::Targets(_) => Wanted::Targets(&self.targets),
+        };
         let fill = |to: &mut [f32]| inputs.write(to);
-        let learnt = self
-            .learner
-            .step(rows, fill, &self.labels, smoothing, lr, key)?;
+        let learnt = self.learner.step(rows, fill, wanted, lr, key)?;
         let value = learnt.loss;
         if !value.is_finite() {
             let text = format!(
@@ -245,10 +254,21 @@ impl<L: Listener> Training<'_, L> {
                 self.at.step_in_epoch + 1,
                 self.at.step + 1
             );
-            return Err(Failure::new(text).hint("lower the learning rate, add a warm-up (`schedule: {warmup: {epochs: 1}}`) or check the data").into());
+            let hint = match self.outputs {
+                Head::Classes(_) => {
+                    "lower the learning rate, add a warm-up (`schedule: {warmup: {epochs: 1}}`) or check the data"
+                }
+                Head::Targets(_) => {
+                    "lower the learning rate, or bring the targets nearer to 1: errors grow with their square"
+                }
+            };
+            return Err(Failure::new(text).hint(hint).into());
         }
         self.at.loss_sum += f64::from(value) * rows as f64;
-        self.at.correct += learnt.correct as u64;
+        match learnt.besides {
+            Besides::Correct(n) => self.at.correct += n as u64,
+            Besides::AbsoluteError(sum) => self.at.absolute_error += sum,
+        }
         self.at.seen += rows as u64;
         self.images += rows as u64;
         self.at.step_in_epoch += 1;
@@ -266,8 +286,11 @@ impl<L: Listener> Training<'_, L> {
 
     fn end_epoch(&mut self, lr: f64) -> anyhow::Result<()> {
         self.train_rows(lr);
-        self.at.last_accuracy = Some(self.at.correct as f64 / self.at.seen as f64);
+        if let Head::Classes(_) = self.outputs {
+            self.at.last_accuracy = Some(self.at.correct as f64 / self.at.seen as f64);
+        }
         self.at.epoch += 1;
+        self.at.absolute_error = 0.0;
         (
             self.at.step_in_epoch,
             self.at.loss_sum,
@@ -290,12 +313,24 @@ impl<L: Listener> Training<'_, L> {
 
     /// The running means of the epoch begun.
     fn train_rows(&mut self, lr: f64) {
-        let seen = self.at.seen as f64;
-        let (loss, accuracy) = (self.at.loss_sum / seen, self.at.correct as f64 / seen);
         let epoch = self.at.epoch + 1;
-        self.measure(epoch, Some("train"), "loss", loss);
-        self.measure(epoch, Some("train"), "accuracy", accuracy);
+        for (name, value) in self.running() {
+            self.measure(epoch, Some("train"), name, value);
+        }
         self.measure(epoch, None, "learning_rate", lr);
+    }
+
+    /// The means over what was seen of the epoch begun.
+    fn running(&self) -> [(&'static str, f64); 2] {
+        let seen = self.at.seen as f64;
+        let mean = self.at.loss_sum / seen;
+        match self.outputs {
+            Head::Classes(_) => [("loss", mean), ("accuracy", self.at.correct as f64 / seen)],
+            Head::Targets(n) => [
+                ("mse", mean),
+                ("mae", self.at.absolute_error / (seen * n as f64)),
+            ],
+        }
     }
 
     fn measure(&mut self, epoch: u64, split: Option<&str>, name: &str, value: f64) {
@@ -314,14 +349,10 @@ impl<L: Listener> Training<'_, L> {
             return Ok(());
         };
         let begun = Instant::now();
-        let score = evaluation::score(
-            self.learner.device(),
-            self.learner.pool(),
-            self.learner.network(),
-            test,
-        )?;
+        let (device, pool) = (self.learner.device(), self.learner.pool());
+        let values = evaluation::values(device, pool, self.learner.network(), test)?;
         self.evaluating += begun.elapsed();
-        if score.loss.is_nan() {
+        if values.iter().any(|(_, value)| value.is_nan()) {
             let text = format!(
                 "the test loss is not a number after epoch {epoch}, step {}",
                 self.at.step
@@ -330,8 +361,9 @@ impl<L: Listener> Training<'_, L> {
                 .hint("lower the learning rate or add a warm-up")
                 .into());
         }
-        self.measure(epoch, Some("test"), "loss", score.loss);
-        self.measure(epoch, Some("test"), "accuracy", score.accuracy);
+        for (name, value) in values {
+            self.measure(epoch, Some("test"), name, value);
+        }
         Ok(())
     }
 
@@ -412,28 +444,22 @@ impl<L: Listener> Training<'_, L> {
             Length::Epochs(n) => format!("/{n}"),
             Length::Steps(_) => String::new(),
         };
-        let value = |name: &str| {
-            self.at
-                .rows
-                .iter()
-                .rev()
-                .find(|r| r.name == name && r.split.as_deref() == Some("train"))
-                .map(|r| r.value)
+        let of_last = |name: &str| {
+            let row = |r: &&Measured| r.name == name && r.split.as_deref() == Some("train");
+            let last = self.at.rows.iter().rev().find(row);
+            last.map_or(0.0, |r| r.value)
         };
-        let (loss, accuracy) = match self.at.seen {
-            0 => (
-                value("loss").unwrap_or_default(),
-                value("accuracy").unwrap_or_default(),
-            ),
-            n => (
-                self.at.loss_sum / n as f64,
-                self.at.correct as f64 / n as f64,
-            ),
+        let [first, second] = match self.at.seen {
+            0 => self.running().map(|(name, _)| of_last(name)),
+            _ => self.running().map(|(_, value)| value),
         };
-        let text = format!(
-            "epoch {epoch}{of} loss {loss:.3} acc {:.1} %",
-            accuracy * 100.0
-        );
+        let text = match self.outputs {
+            Head::Classes(_) => format!(
+                "epoch {epoch}{of} loss {first:.3} acc {:.1} %",
+                second * 100.0
+            ),
+            Head::Targets(_) => format!("epoch {epoch}{of} mse {first:.3e} mae {second:.3e}"),
+        };
         self.listener
             .progress(self.at.step, self.clock.steps_total, text);
     }

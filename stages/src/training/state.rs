@@ -41,16 +41,23 @@ pub struct Progress {
     pub step_in_epoch: u64,
     /// Steps done in all.
     pub step: u64,
-    /// Sum over the epoch begun of loss × images.
+    /// Sum over the epoch begun of loss (cross-entropy or squared error) × images.
     pub loss_sum: f64,
     /// Images of the epoch begun classified right.
     pub correct: u64,
+    /// The absolute errors of the epoch begun, where numbers are learnt.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub absolute_error: f64,
     /// Images of the epoch begun seen.
     pub seen: u64,
     /// Running train accuracy of the last whole epoch.
     pub last_accuracy: Option<f64>,
     /// The metrics so far.
     pub rows: Vec<Measured>,
+}
+
+fn is_zero(x: &f64) -> bool {
+    *x == 0.0
 }
 
 /// One measured value.
@@ -63,7 +70,7 @@ pub struct Measured {
     pub step: u64,
     /// `train` or `test`; none for what belongs to neither.
     pub split: Option<String>,
-    /// `loss`, `accuracy` or `learning_rate`.
+    /// `loss` and `accuracy`, or `mse`, `mae` and `r2`; `learning_rate`.
     pub name: String,
     /// The value.
     pub value: f64,

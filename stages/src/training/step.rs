@@ -29,10 +29,33 @@ pub struct Learner<'a> {
 /// What a batch showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Learnt {
-    /// The mean loss in nats, before the step.
+    /// The mean loss (cross-entropy in nats, or squared error), before the step.
     pub loss: f32,
-    /// Images whose largest logit was at the label, in training mode.
-    pub correct: usize,
+    /// What else the outputs showed, in training mode.
+    pub besides: Besides,
+}
+
+/// What is counted beside the loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Besides {
+    /// Images whose largest logit was at the label.
+    Correct(usize),
+    /// The sum over images and targets of the absolute errors.
+    AbsoluteError(f64),
+}
+
+/// What a batch is to give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wanted<'a> {
+    /// A class for each image.
+    Labels {
+        /// The classes.
+        of_rows: &'a [u32],
+        /// Share of the target spread evenly over all classes.
+        smoothing: f32,
+    },
+    /// Numbers, `[rows, targets]`.
+    Targets(&'a [f32]),
 }
 
 impl<'a> Learner<'a> {
@@ -94,29 +117,30 @@ impl<'a> Learner<'a> {
         &self.pool
     }
 
-    /// A step at learning rate `lr` on `rows` images, which `fill` writes as inputs of the network, and their labels. A loss
-    /// that is not finite changes no parameter.
+    /// A step at learning rate `lr` on `rows` images, which `fill` writes as inputs of the network, and what they are to give. A
+    /// loss that is not finite changes no parameter.
     ///
     /// # Errors
     /// A label that is no class; the device's.
+    ///
+    /// # Panics
+    /// Targets of another number than the network's outputs.
     pub fn step(
         &mut self,
         rows: usize,
         fill: impl FnOnce(&mut [f32]) + Send,
-        labels: &[u32],
-        smoothing: f32,
+        wanted: Wanted,
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
-        parallel::inside(|| self.step_here(rows, fill, labels, smoothing, lr, key))
+        parallel::inside(|| self.step_here(rows, fill, wanted, lr, key))
     }
 
     fn step_here(
         &mut self,
         rows: usize,
         fill: impl FnOnce(&mut [f32]),
-        labels: &[u32],
-        smoothing: f32,
+        wanted: Wanted,
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
@@ -124,18 +148,32 @@ impl<'a> Learner<'a> {
         let identity = &self.network.architecture().identity;
         let input = identity.input;
         let features = input.height * input.width * input.channels;
-        let labels = Labels::new(labels, identity.classes)?;
+        let width = identity.outputs.width();
         let x =
             Matrix::written(&self.device, &self.pool, (rows, features), fill).map_err(failed)?;
-        let logits = self
+        let outputs = self
             .network
             .forward_train(x.traced(), key)
             .map_err(failed)?;
-        let correct = ops::count_correct(&logits, &labels).map_err(failed)?;
-        let loss = ops::softmax_cross_entropy(logits, &labels, smoothing).map_err(failed)?;
+        let (loss, besides) = match wanted {
+            Wanted::Labels { of_rows, smoothing } => {
+                let labels = Labels::new(of_rows, width)?;
+                let correct = ops::count_correct(&outputs, &labels).map_err(failed)?;
+                let loss = ops::softmax_cross_entropy(outputs, &labels, smoothing);
+                (loss.map_err(failed)?, Besides::Correct(correct))
+            }
+            Wanted::Targets(numbers) => {
+                let copied = |to: &mut [f32]| to.copy_from_slice(numbers);
+                let targets = Matrix::written(&self.device, &self.pool, (rows, width), copied);
+                let targets = targets.map_err(failed)?;
+                let absolute = ops::absolute_error(&outputs, &targets).map_err(failed)?;
+                let loss = ops::mean_squared_error(outputs, &targets).map_err(failed)?;
+                (loss, Besides::AbsoluteError(absolute))
+            }
+        };
         let learnt = Learnt {
             loss: loss.array(),
-            correct,
+            besides,
         };
         if learnt.loss.is_finite() {
             let gradients = loss.try_backward().map_err(failed)?;

@@ -1,7 +1,8 @@
-"""Softmax cross-entropy: `python losses.py` writes ops/losses.json.
+"""Softmax cross-entropy and mean squared error: `python losses.py` writes ops/losses.json.
 
 Labels of row r are (7r + 3) mod classes; soft targets give 9/16 to that class, 4/16 to the next and 3/16 to the one after.
-Logits are in [-scale, scale), scale a power of two. The gradient is that of the loss itself: dloss is 1.
+Logits and outputs are in [-scale, scale), scale a power of two. The targets of squared errors are
+drawn as they are, in [-1, 1). The gradient is that of the loss itself: dloss is 1.
 """
 
 import numpy as np
@@ -46,4 +47,14 @@ for rows, classes, scale, smoothing, kind in [
     op = "cross_entropy" if kind == "labels" else "soft_cross_entropy"
     inputs = {"x": (rows, classes)}
     cases.record(case, op, options, inputs, results[torch.float64], results[torch.float32])
+for rows, width, scale in [(5, 1, 1.0), (70, 3, 4.0), (1, 9, 32.0)]:
+    case = f"losses/{len(cases.cases)}"
+    results = {}
+    for dtype in (torch.float64, torch.float32):
+        outputs = torch.from_numpy(unit(f"{case}/x", (rows, width)) * np.float32(scale)).to(dtype).requires_grad_()
+        loss = F.mse_loss(outputs, torch.from_numpy(unit(f"{case}/t", (rows, width))).to(dtype))
+        loss.backward()
+        results[dtype] = {"loss": loss.detach().double().numpy(), "dx": outputs.grad.double().numpy()}
+    inputs = {"x": (rows, width), "t": (rows, width)}
+    cases.record(case, "squared_error", {"scale": scale}, inputs, results[torch.float64], results[torch.float32])
 cases.write()

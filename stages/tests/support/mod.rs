@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use repro_protocol::job::{FORMAT, Job, JobInput, Resume};
-use repro_stages::data::{Dataset, ImageShape, Info};
+use repro_stages::data::{Answers, Dataset, ImageShape, Info, Values};
 use repro_stages::exact::rng::Stream;
 use repro_stages::kind::{BuiltIn, Task};
 use repro_stages::kinds;
@@ -40,6 +40,38 @@ pub fn data(seed: u64, n: usize, shape: (usize, usize, usize), classes: usize) -
         }));
     }
     Dataset::new(info, images, labels, (0..n as u32).collect()).unwrap()
+}
+
+/// Rows of three columns; the first number follows them exactly, the second with noise.
+pub fn numbers(seed: u64, n: usize, targets: usize) -> Dataset {
+    let info = Info {
+        name: "houses".into(),
+        shape: ImageShape::table(3),
+        classes: Vec::new(),
+        mean: vec![0.5, 0.0, 0.0],
+        std: vec![2.0, 1.0, 1.0],
+        columns: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        targets: ["price", "rent"][..targets]
+            .iter()
+            .map(|t| (*t).to_owned())
+            .collect(),
+    };
+    let mut stream = Stream::new(seed, "numbers", 0, 0);
+    let (mut values, mut answers) = (Vec::new(), Vec::new());
+    for _ in 0..n {
+        let x = [stream.normal(), stream.normal(), stream.normal()];
+        let both = [2.0 * x[0] - x[1] + 0.5, x[2] + stream.normal()];
+        answers.extend_from_slice(&both[..targets]);
+        values.extend(x);
+    }
+    let origin = (0..n as u32).collect();
+    Dataset::of(
+        info,
+        Values::Floats(values),
+        Answers::Targets(answers),
+        origin,
+    )
+    .unwrap()
 }
 
 /// A place to run kinds in.

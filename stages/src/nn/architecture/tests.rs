@@ -15,7 +15,7 @@ pub(crate) fn architecture(
             width,
             channels,
         },
-        classes,
+        outputs: Head::Classes(classes),
     })
     .unwrap()
 }
@@ -206,7 +206,7 @@ fn layers_that_do_not_fit_are_named() {
                 width: 4,
                 channels: 1,
             },
-            classes: 10,
+            outputs: Head::Classes(10),
         })
         .unwrap_err()
         .message
@@ -249,4 +249,33 @@ fn layers_that_do_not_fit_are_named() {
         make(serde_json::json!([{"conv": {"channels": 6}}, {"group_norm": {"groups": 4}}]))
             .contains("layer 2 (its input is 4x4x6): 6 channels")
     );
+}
+
+/// What a model file says of its network: text of classifiers has not changed, and nothing is both.
+#[test]
+fn an_identity_is_of_classes_or_of_targets() {
+    let text = |outputs: &str| {
+        format!(
+            r#"{{"model":{{"mlp":{{"hidden":[4],"activation":"relu","batch_norm":null,"dropout":0.0}}}},"input":{{"height":2,"width":2,"channels":1}}{outputs}}}"#
+        )
+    };
+    for (written, outputs) in [
+        (r#","classes":3"#, Head::Classes(3)),
+        (r#","targets":2"#, Head::Targets(2)),
+    ] {
+        let identity: Identity = serde_json::from_str(&text(written)).unwrap();
+        assert_eq!(identity.outputs, outputs);
+        assert!(
+            serde_json::to_string(&identity)
+                .unwrap()
+                .ends_with(&format!("{written}}}"))
+        );
+    }
+    for wrong in ["", r#","classes":3,"targets":2"#] {
+        let error = serde_json::from_str::<Identity>(&text(wrong)).unwrap_err();
+        assert!(
+            error.to_string().contains("one of `classes` and `targets`"),
+            "{error}"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 //! `nn.Sequential`; a file is what `safetensors.torch.save_file(net.state_dict(), path)` writes.
 
 use super::*;
-use crate::nn::architecture::{Identity, InputSize};
+use crate::nn::architecture::{Identity, InputSize, Head};
 use crate::nn::model::Model;
 use crate::weights::{Store, TensorFile};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn identity(model: Value) -> Identity {
             width: 8,
             channels: 3,
         },
-        classes: 10,
+        outputs: Head::Classes(10),
     }
 }
 

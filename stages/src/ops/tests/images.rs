@@ -136,3 +136,24 @@ fn soft_labels_gradients() {
         vec![loss.sum::<f64>() / 3.0]
     });
 }
+
+#[test]
+fn squared_error_gradients() {
+    let (xv, tv) = (values(12, 1), values(12, 2));
+    let (x, targets) = (matrix(&xv, 3), matrix(&tv, 3));
+    let absolute = absolute_error(&x, &targets).unwrap();
+    let want: f64 = xv
+        .iter()
+        .zip(&tv)
+        .map(|(x, t)| f64::from(*x) - f64::from(*t))
+        .map(f64::abs)
+        .sum();
+    assert!((absolute - want).abs() < 1e-12, "{absolute} {want}");
+    let loss = mean_squared_error(x.clone().traced(), &targets).unwrap();
+    let got = [gradient(&mut loss.backward(), &x)];
+    check("squared error", &[&xv], &got, &[1.0], |v| {
+        let squares = v[0].iter().zip(&tv);
+        let squares = squares.map(|(x, t)| (x - f64::from(*t)).powi(2));
+        vec![squares.sum::<f64>() / 12.0]
+    });
+}
