@@ -10,6 +10,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
+use crate::exact::half;
 use crate::kind::Failure;
 
 /// One tensor, row-major.
@@ -76,7 +77,8 @@ impl TensorFile {
         bytes
     }
 
-    /// Reads what [`TensorFile::to_bytes`] or any other program wrote; F32 and U8 tensors only.
+    /// Reads what [`TensorFile::to_bytes`] or any other program wrote: tensors of floats and U8. An f64 becomes the nearest f32; shorter
+    /// floats are f32 exactly.
     pub fn from_bytes(bytes: &[u8]) -> Result<TensorFile, String> {
         let (_, header) = SafeTensors::read_metadata(bytes)
             .map_err(|e| format!("not a whole safetensors file: {e}"))?;
@@ -91,17 +93,16 @@ impl TensorFile {
         let mut tensors = NamedTensors::new();
         for (name, view) in file.tensors() {
             let data = match view.dtype() {
-                Dtype::F32 => view
-                    .data()
-                    .chunks_exact(4)
-                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                    .collect(),
+                Dtype::F32 => numbers(view.data(), f32::from_le_bytes),
+                Dtype::F64 => numbers(view.data(), |b| f64::from_le_bytes(b) as f32),
+                Dtype::F16 => numbers(view.data(), |b| half::from_f16(u16::from_le_bytes(b))),
+                Dtype::BF16 => numbers(view.data(), |b| half::from_bf16(u16::from_le_bytes(b))),
                 Dtype::U8 => view.data().iter().map(|&b| f32::from(b)).collect(),
                 // PyTorch's `num_batches_tracked`; no use here
                 Dtype::I64 if name.ends_with(".num_batches_tracked") => continue,
                 other => {
                     return Err(format!(
-                        "tensor `{name}` is {other:?}; F32 (masks: U8) is expected"
+                        "tensor `{name}` is {other:?}; F32, F64, F16 or BF16 (masks: U8) is expected"
                     ));
                 }
             };
@@ -136,6 +137,11 @@ impl TensorFile {
         std::fs::write(path, self.to_bytes(store))
             .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
     }
+}
+
+/// Numbers of so many bytes each.
+fn numbers<const W: usize>(bytes: &[u8], number: impl Fn([u8; W]) -> f32) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|b| number(*b)).collect()
 }
 
 /// The bytes of a value. Processors make different NaN of the same operation; files hold one.

@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use dfdx::prelude::{AsArray as _, Backward as _, Cpu};
 use repro_stages::data::{Dataset, ImageShape, Info, cifar, idx};
-use repro_stages::nn::architecture::{Architecture, Identity, InputSize, Head, Role};
+use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize, Role};
 use repro_stages::nn::network::{Network, StepKey};
 use repro_stages::nn::spec::ModelSpec;
 use repro_stages::ops::view::view_mut;

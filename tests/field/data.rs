@@ -408,3 +408,46 @@ stages:
         said.err
     );
 }
+
+/// Weights of PyTorch are pruned, perturbed, averaged and evaluated where the pipeline says what they are.
+#[test]
+fn case_23_pytorch_weights_go_wherever_models_go() {
+    let network = "network: {model: {mlp: {hidden: [6, 5]}}, input: {height: 8, width: 8, channels: 2}, classes: 4}";
+    let pipeline = |network: &str, more: &str| {
+        format!(
+            "version: 1
+stages:
+  prune: {{uses: prune, needs: {{model: {{file: net.safetensors}}}}, with: {{fraction: 0.5, {network}}}}}
+  perturb: {{uses: perturb, needs: {{model: {{file: net.safetensors}}}}, with: {{shrink: 0.5, perturb: 0.1, seed: 1, {network}}}}}
+  average: {{uses: average, needs: {{models: [prune.model, perturb.model, {{file: net.safetensors}}]}}, with: {{{network}}}}}
+  test: {{uses: evaluate, needs: {{model: average.model, data: {{file: data.safetensors}}}}}}
+{more}"
+        )
+    };
+    let space = TestSpace::with_pipeline(&pipeline(network, ""));
+    space.write("net.safetensors", foreign("torch.lenet.half.safetensors"));
+    space.write("data.safetensors", foreign("torch.data.safetensors"));
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(space.ok(&["metrics", "test"]).contains("accuracy"));
+    // Another network than is known, before anything runs.
+    let other = network.replace("classes: 4", "classes: 5");
+    let more = format!(
+        "  again: {{uses: prune, needs: {{model: prune.model}}, with: {{fraction: 0.1, {other}}}}}\n"
+    );
+    space.write("pipeline.yaml", pipeline(network, &more));
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    let expected = "the model under `needs:` is another one";
+    assert_eq!(said.err.matches(expected).count(), 1, "{}", said.err);
+    // Nobody says what they are.
+    space.write(
+        "pipeline.yaml",
+        "version: 1\nstages:\n  prune: {uses: prune, needs: {model: {file: net.safetensors}}, with: {fraction: 0.5}}\n",
+    );
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    for expected in ["does not say which network", "`with: {network: ...}`"] {
+        assert!(said.err.contains(expected), "{expected}\n{}", said.err);
+    }
+}

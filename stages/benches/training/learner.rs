@@ -10,7 +10,7 @@ use dfdx::prelude::Cpu;
 use repro_stages::data::{Dataset, ImageShape, Info};
 use repro_stages::exact::rng::Stream;
 use repro_stages::kernels::parallel::{Report, Simulation};
-use repro_stages::nn::architecture::{Architecture, Identity, InputSize, Head};
+use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
 use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::Network;
 use repro_stages::ops::recycle::Pool;

@@ -64,6 +64,11 @@ pub fn refused(
     {
         return answer;
     }
+    // A rule of the type itself, over fields of which each is right.
+    let is_rule = !said.contains(", expected ") && !said.starts_with("data did not match");
+    if is_rule && found.is_object() {
+        return (said.to_owned(), None);
+    }
     let (expected, is_whole) = expected(said);
     let hint = remedy(&found, &expected, is_whole).or_else(|| {
         let node = resolve(schema, node?);

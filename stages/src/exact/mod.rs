@@ -4,6 +4,7 @@
 //! system's mathematical library.
 
 pub mod fma;
+pub mod half;
 pub mod math;
 pub mod normal;
 pub mod rng;

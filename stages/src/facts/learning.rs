@@ -4,8 +4,9 @@ use super::{
     AnswersFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact, ValueFact, size,
 };
 use crate::kinds::average::{self, Weights};
-use crate::kinds::{evaluate, train};
-use crate::nn::architecture::{Architecture, Identity, Head};
+use crate::kinds::network::NAMED;
+use crate::kinds::{evaluate, perturb, prune, train};
+use crate::nn::architecture::{Architecture, Head, Identity};
 use crate::nn::spec::ModelSpec;
 use crate::training::evaluation::OTHER_ANSWERS;
 use crate::training::length::Length;
@@ -121,8 +122,12 @@ pub fn evaluate(params: &evaluate::Params, known: &Known) -> Findings {
 pub fn average(params: &average::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
     let models = known.models("models", &mut found);
+    let called: Vec<Option<ModelFact>> = models
+        .iter()
+        .map(|model| Some(named(model.clone(), params.network.as_ref(), &mut found)))
+        .collect();
     let identity = same(
-        &models,
+        &called,
         "models",
         "only models of one shape can be averaged",
         &mut found,
@@ -149,18 +154,19 @@ pub fn average(params: &average::Params, known: &Known) -> Findings {
 }
 
 /// Of `perturb`.
-pub fn perturb(known: &Known) -> Findings {
+pub fn perturb(params: &perturb::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
     let model = known.first_model("model", &mut found);
-    found.say("model", Fact::Model(model.unwrap_or_default()));
+    let model = named(model, params.network.as_ref(), &mut found);
+    found.say("model", Fact::Model(model));
     found
 }
 
 /// Of `prune`.
-pub fn prune(known: &Known) -> Findings {
+pub fn prune(params: &prune::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
     let model = known.first_model("model", &mut found);
-    let model = model.unwrap_or_default();
+    let model = named(model, params.network.as_ref(), &mut found);
     let masks = known.masks("mask", &mut found);
     let rewind = known.models("rewind", &mut found);
     if let Some(identity) = &model.identity {
@@ -181,6 +187,24 @@ pub fn prune(known: &Known) -> Findings {
     found.say("model", Fact::Model(model.clone()));
     found.say("mask", Fact::Mask(model));
     found
+}
+
+/// A model, which is `network` where nobody knows it; where it is known to be another one, that is complained of once.
+fn named(model: Option<ModelFact>, network: Option<&Identity>, found: &mut Findings) -> ModelFact {
+    let known = model.and_then(|model| model.identity);
+    if let (Some(known), Some(network)) = (&known, network)
+        && known != network
+        && found.problems.is_empty()
+    {
+        let other = serde_json::to_string(known).unwrap_or_default();
+        found.param(
+            &["network"],
+            format!("the model under `needs:` is another one: {other}"),
+            NAMED,
+        );
+    }
+    let identity = known.or_else(|| network.cloned());
+    ModelFact { identity }
 }
 
 /// What a network learns, by what it is or by what it sees.

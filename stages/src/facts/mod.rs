@@ -12,7 +12,7 @@ use repro_protocol::findings;
 pub use repro_protocol::findings::{Finding, Findings, Place};
 use serde::{Deserialize, Serialize};
 
-use crate::nn::architecture::{Identity, InputSize, Head};
+use crate::nn::architecture::{Head, Identity, InputSize};
 
 pub use learning::{average, evaluate, perturb, prune, train};
 pub use sets::{corrupt, dataset, download, split};

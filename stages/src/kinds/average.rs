@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
+use crate::kinds::network;
 use crate::kinds::train::read_data;
+use crate::nn::architecture::Identity;
 use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::training::evaluation::check_data;
@@ -30,6 +32,9 @@ pub struct Params {
     /// need one or the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_norm: Option<RunningStatistics>,
+    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Identity>,
 }
 
 /// Running means and variances of batch norm.
@@ -70,6 +75,10 @@ impl Kind for Average {
     }
 
     fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
+        let problems = network::problems(p.network.as_ref());
+        if !problems.is_empty() {
+            return problems;
+        }
         if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
             return vec![ParamProblem {
                 path: vec!["batch_norm".into()],
@@ -125,7 +134,7 @@ impl Kind for Average {
         };
         let mut sum: Option<Model> = None;
         for (path, factor) in paths.iter().zip(factors) {
-            let model = Model::read(path)?;
+            let model = network::read(path, p.network.as_ref())?;
             match &mut sum {
                 None => {
                     let mut first = model;
@@ -242,4 +251,14 @@ in order and unchanged, without dropout; each statistic becomes the mean of the 
 `update_bn` weights every batch alike, so that a small last batch counts as much as a full one: on 1,300 images the variances differ by
 8 to 9 %.) A last batch with one value of a unit is left out. Without `train` such models are an error, unless `batch_norm: keep` says that
 the averages of their statistics are wanted.
+
+Weights of another program (a PyTorch state dict in safetensors) will do where `network` says what they are:
+
+```yaml
+average:
+  uses: average
+  needs: {models: [{file: a.safetensors}, {file: b.safetensors}]}
+  with:
+    network: {model: {mlp: {hidden: [100]}}, input: {height: 28, width: 28, channels: 1}, classes: 10}
+```
 "#;

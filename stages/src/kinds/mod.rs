@@ -8,6 +8,7 @@ pub mod corrupt;
 pub mod dataset;
 pub mod download;
 pub mod evaluate;
+pub mod network;
 pub mod perturb;
 pub mod prune;
 pub mod split;

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::exact::rng::Stream;
 use crate::facts;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
-use crate::nn::architecture::Role;
+use crate::kinds::network;
+use crate::nn::architecture::{Identity, Role};
 use crate::nn::init::{self, Init};
-use crate::nn::model::Model;
 
 /// See the module.
 pub struct Perturb;
@@ -26,6 +26,9 @@ pub struct Params {
     /// What is added.
     #[serde(default)]
     pub noise: Noise,
+    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Identity>,
 }
 
 /// What is added to the shrunken weights.
@@ -66,7 +69,7 @@ impl Kind for Perturb {
     }
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
-        let mut problems = Vec::new();
+        let mut problems = network::problems(p.network.as_ref());
         let mut add = |path: &[&str], message: String| {
             problems.push(ParamProblem {
                 path: path.iter().map(|s| (*s).to_owned()).collect(),
@@ -96,12 +99,12 @@ impl Kind for Perturb {
         problems
     }
 
-    fn facts(_: &Params, known: &facts::Known) -> facts::Findings {
-        facts::perturb(known)
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::perturb(params, known)
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let mut model = Model::read(&task.input("model")?.path)?;
+        let mut model = network::read(&task.input("model")?.path, p.network.as_ref())?;
         // statistics come out as those of a fresh network under either noise
         let init = match p.noise {
             Noise::Init(init) => init,
@@ -152,4 +155,17 @@ rule's noise, a batch norm's gain becomes `shrink · gain + perturb · 1`. `nois
 same N(0, std²) everywhere. Running batch-norm statistics start anew in both, as in the code.
 
 `shrink: 0, perturb: 1` is a fresh network; `shrink: 1, perturb: 0` a plain warm start (but for the batch-norm statistics).
+
+Weights of another program (a PyTorch state dict in safetensors) will do where `network` says what they are:
+
+```yaml
+perturb:
+  uses: perturb
+  needs: {model: {file: net.safetensors}}
+  with:
+    shrink: 0.4
+    perturb: 0.1
+    seed: 1
+    network: {model: {mlp: {hidden: [100]}}, input: {height: 28, width: 28, channels: 1}, classes: 10}
+```
 "#;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::exact::rng::Stream;
 use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
-use crate::nn::architecture::Architecture;
-use crate::nn::model::Model;
+use crate::kinds::network;
+use crate::nn::architecture::{Architecture, Identity};
 use crate::training::mask;
 use crate::weights::{NamedTensor, NamedTensors, Store, TensorFile};
 
@@ -31,6 +31,9 @@ pub struct Params {
     /// Share removed from the classifier instead of `fraction` (layerwise only). Frankle & Carbin: half.
     #[serde(default)]
     pub output_layer_fraction: Option<f64>,
+    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Identity>,
 }
 
 /// Which weights go.
@@ -83,7 +86,7 @@ impl Kind for Prune {
     }
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
-        let mut problems = Vec::new();
+        let mut problems = network::problems(p.network.as_ref());
         let mut add = |name: &str, message: String, hint: Option<String>| {
             problems.push(ParamProblem {
                 path: vec![name.into()],
@@ -110,12 +113,12 @@ impl Kind for Prune {
         problems
     }
 
-    fn facts(_: &Params, known: &facts::Known) -> facts::Findings {
-        facts::prune(known)
+    fn facts(params: &Params, known: &facts::Known) -> facts::Findings {
+        facts::prune(params, known)
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let mut model = Model::read(&task.input("model")?.path)?;
+        let mut model = network::read(&task.input("model")?.path, p.network.as_ref())?;
         let before = match task.inputs("mask") {
             [] => NamedTensors::new(),
             [one] => mask::read(&one.path, &model.architecture)?,
@@ -123,7 +126,7 @@ impl Kind for Prune {
         };
         let masks = prune(p, &model.architecture, &model.tensors, &before)?;
         if let [one] = task.inputs("rewind") {
-            let rewind = Model::read(&one.path)?;
+            let rewind = network::read(&one.path, p.network.as_ref())?;
             if rewind.architecture.identity != model.architecture.identity {
                 let hint = "rewind to a checkpoint of the same training or to its first weights";
                 return Err(Failure::new("input `rewind`: a model of another shape")
@@ -263,6 +266,17 @@ positions. `by: {random: {seed: 7}}` removes random weights instead: the control
 Give the last round's `mask` to go on; masks are nested. Give `rewind` (the first weights, or a checkpoint) to reset the survivors to its
 values: `train → prune with rewind → train` is iterative magnitude pruning (Frankle & Carbin, *The Lottery Ticket Hypothesis*, ICLR 2019, with
 `output_layer_fraction` at half of `fraction`); later rewinding points are Frankle et al. 2020.
+
+Weights of another program (a PyTorch state dict in safetensors) will do where `network` says what they are:
+
+```yaml
+prune:
+  uses: prune
+  needs: {model: {file: net.safetensors}}
+  with:
+    fraction: 0.2
+    network: {model: {mlp: {hidden: [100]}}, input: {height: 28, width: 28, channels: 1}, classes: 10}
+```
 "#;
 
 #[cfg(test)]
@@ -293,6 +307,7 @@ mod tests {
             by: Criterion::Magnitude,
             scope: Scope::Layerwise,
             output_layer_fraction: Some(0.05),
+            network: None,
         };
         let masks = prune(&p, &a, &tensors, &NamedTensors::new()).unwrap();
         assert_eq!(
@@ -305,7 +320,7 @@ mod tests {
             &Params {
                 scope: Scope::Global,
                 output_layer_fraction: None,
-                ..p
+                ..p.clone()
             },
             &a,
             &tensors,
@@ -357,6 +372,7 @@ mod tests {
                     Scope::Layerwise
                 },
                 output_layer_fraction: None,
+                network: None,
             },
         )
     }

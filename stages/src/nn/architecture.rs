@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::builder::Builder;
@@ -29,7 +30,7 @@ pub struct Architecture {
 }
 
 /// Everything that decides an architecture; stored with the weights.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Written", into = "Written")]
 pub struct Identity {
     /// As written by the user.
@@ -69,15 +70,22 @@ impl fmt::Display for Head {
     }
 }
 
-/// An [`Identity`] as text: `classes` or `targets`.
-#[derive(Serialize, Deserialize)]
+/// A network: which it is, what it sees, and what it gives (`classes` or `targets`).
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Network")]
 #[serde(deny_unknown_fields)]
 struct Written {
+    /// The network, as in `train`.
     model: ModelSpec,
+    /// Size of the images; a row of a table has height and width 1 and a channel for every column.
     input: InputSize,
+    /// How many classes it tells apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     classes: Option<usize>,
+    /// How many numbers it gives, in place of classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     targets: Option<usize>,
 }
 
@@ -114,14 +122,17 @@ impl From<Identity> for Written {
 }
 
 /// Size of the images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InputSize {
     /// Rows.
+    #[schemars(range(min = 1))]
     pub height: usize,
     /// Columns.
+    #[schemars(range(min = 1))]
     pub width: usize,
     /// Values per pixel.
+    #[schemars(range(min = 1))]
     pub channels: usize,
 }
 

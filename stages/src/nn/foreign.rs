@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::architecture::Architecture;
 use crate::kind::Failure;
-use crate::weights::{NamedTensor, NamedTensors};
+use crate::weights::{NamedTensor, NamedTensors, TensorFile};
 
 /// What wraps a network and lengthens all names.
 const WRAPPERS: [&str; 6] = [
@@ -75,6 +75,18 @@ pub fn adopt(
         .into_iter()
         .filter_map(|(theirs_name, our_name)| Some((our_name, theirs.remove(&theirs_name)?)))
         .collect())
+}
+
+/// The tensors of a file with those that it does not repeat: what `safetensors.torch.save_model` leaves out because it is another
+/// tensor too, the metadata name.
+pub fn untied(file: TensorFile) -> NamedTensors {
+    let mut tensors = file.tensors;
+    for (name, same) in file.metadata {
+        if let Some(tensor) = tensors.get(&same).cloned() {
+            tensors.entry(name).or_insert(tensor);
+        }
+    }
+    tensors
 }
 
 fn translate(name: &str) -> String {

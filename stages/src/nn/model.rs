@@ -42,7 +42,7 @@ impl Model {
             })?,
             (None, Some(given)) => {
                 let architecture = Architecture::new(given.clone())?;
-                let tensors = foreign::adopt(&architecture, file.tensors, &of)?;
+                let tensors = foreign::adopt(&architecture, foreign::untied(file), &of)?;
                 return Ok(Model {
                     architecture,
                     tensors,
@@ -50,7 +50,7 @@ impl Model {
             }
             (None, None) => {
                 let hint = "a stage's output `model` says it; for weights of another program (PyTorch) name the network where they are used: \
-                            `with: {model: ...}` of `train` (with the need `init`) or `evaluate`";
+                            `with: {model: ...}` of `train` (with the need `init`) or `evaluate`, `with: {network: ...}` of `prune`, `perturb` or `average`";
                 return Err(Failure::new(format!(
                     "{of} does not say which network its tensors belong to (it holds no `{MODEL_KEY}` entry)"
                 ))

@@ -3,7 +3,7 @@
 use super::batches::InOrder;
 use crate::data::{Answers, Dataset};
 use crate::kind::Failure;
-use crate::nn::architecture::{Identity, InputSize, Head};
+use crate::nn::architecture::{Head, Identity, InputSize};
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;
 use crate::ops::{self, Backend, Labels, Matrix};

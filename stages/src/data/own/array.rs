@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Raw, RawAnswers, RawValues};
 use crate::data::{ImageShape, Values};
+use crate::exact::half;
 use crate::kind::Failure;
 
 /// Where the channels of images lie.
@@ -225,7 +226,9 @@ fn items(kind: &str, big: bool, data: &[u8], count: usize) -> anyhow::Result<Ite
                 .collect::<Result<_, _>>();
             Items::Whole(whole.context("a number is 2^63 or more")?)
         }
-        "f2" => Items::Floats(all::<2, _>(data, big, |b| half(u16::from_le_bytes(b)))),
+        "f2" => Items::Floats(all::<2, _>(data, big, |b| {
+            f64::from(half::from_f16(u16::from_le_bytes(b)))
+        })),
         "f4" => Items::Floats(all::<4, _>(data, big, |b| f32::from_le_bytes(b).into())),
         "f8" => Items::Floats(all::<8, _>(data, big, f64::from_le_bytes)),
         _ if letter == 'U' => {
@@ -253,18 +256,6 @@ fn items(kind: &str, big: bool, data: &[u8], count: usize) -> anyhow::Result<Ite
         }
         _ => bail!("items of this type are not read"),
     })
-}
-
-/// An f16; every one is an f64.
-fn half(bits: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
-    let size = match exponent {
-        0 => fraction / 16_777_216.0,
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1.0 + fraction / 1024.0) * f64::from(2.0f32.powi(exponent - 15)),
-    };
-    if bits >> 15 == 1 { -size } else { size }
 }
 
 impl Array {

@@ -2,7 +2,7 @@
 //! `nn.Sequential`; a file is what `safetensors.torch.save_file(net.state_dict(), path)` writes.
 
 use super::*;
-use crate::nn::architecture::{Identity, InputSize, Head};
+use crate::nn::architecture::{Head, Identity, InputSize};
 use crate::nn::model::Model;
 use crate::weights::{Store, TensorFile};
 use serde_json::{Value, json};

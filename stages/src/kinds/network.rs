@@ -1,0 +1,73 @@
+//! `network:` of the kinds that take weights of other programs and have no data to tell what these are for.
+
+use std::path::Path;
+
+use crate::kind::{Failure, ParamProblem};
+use crate::nn::architecture::{Architecture, Identity};
+use crate::nn::model::Model;
+
+/// What is wrong with it.
+pub fn problems(network: Option<&Identity>) -> Vec<ParamProblem> {
+    let Some(network) = network else {
+        return Vec::new();
+    };
+    let problem = |at: Vec<String>, message: String, hint: Option<String>| ParamProblem {
+        path: [vec!["network".to_owned()], at].concat(),
+        message,
+        hint,
+    };
+    let mut found: Vec<ParamProblem> = network
+        .model
+        .problems()
+        .into_iter()
+        .map(|(at, message)| problem([vec!["model".to_owned()], at].concat(), message, None))
+        .collect();
+    let input = network.input;
+    let sizes = [
+        (["input", "height"], input.height),
+        (["input", "width"], input.width),
+        (["input", "channels"], input.channels),
+    ];
+    for (at, size) in sizes {
+        if size == 0 {
+            let at = at.map(str::to_owned).to_vec();
+            found.push(problem(at, "must be at least 1".into(), None));
+        }
+    }
+    if network.outputs.width() == 0 {
+        let message = "a network has at least one output".to_owned();
+        found.push(problem(Vec::new(), message, None));
+    }
+    if found.is_empty()
+        && let Err(failure) = Architecture::new(network.clone())
+    {
+        let message = failure.message;
+        let message = message.strip_prefix("model: ").unwrap_or(&message);
+        found.push(problem(
+            vec!["model".into()],
+            message.to_owned(),
+            failure.hint,
+        ));
+    }
+    found
+}
+
+/// Reads a model; where the file does not say which network it is, it is this one.
+///
+/// # Errors
+/// As [`Model::read_as`]; the file says that it is another network.
+pub fn read(path: &Path, network: Option<&Identity>) -> anyhow::Result<Model> {
+    let model = Model::read_as(path, network)?;
+    if network.is_some_and(|network| *network != model.architecture.identity) {
+        return Err(Failure::new(format!(
+            "`network` is not the one that `{}` itself names",
+            path.display()
+        ))
+        .hint(NAMED)
+        .into());
+    }
+    Ok(model)
+}
+
+/// What to do where a model says itself what it is.
+pub const NAMED: &str = "leave `network` out of `with:`; it is for weights of other programs";
