@@ -33,6 +33,7 @@ pub mod environment;
 pub mod exec;
 
 pub mod index;
+pub mod open;
 pub mod record;
 pub mod session;
 pub mod survey;
@@ -40,4 +41,7 @@ pub mod targets;
 
 pub mod run;
 
+pub mod exchange;
 pub mod export;
+pub mod notice;
+pub mod results;

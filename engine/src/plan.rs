@@ -70,6 +70,16 @@ pub struct Instance {
     pub place: Place,
 }
 
+impl Instance {
+    /// What it runs: a kind's name, or `command`.
+    pub fn kind_name(&self) -> &str {
+        match &self.work {
+            Work::Kind { kind, .. } => &kind.name,
+            Work::Command(_) => "command",
+        }
+    }
+}
+
 /// A position in a file the user wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -61,14 +61,14 @@ fn selected(plan: &Plan, name: &str) -> Result<Vec<InstanceIndex>, UnknownTarget
         .split_once('[')
         .and_then(|(stage, rest)| Some((stage.trim(), rest.trim_end().strip_suffix(']')?)));
     let Some((stage, inside)) = picked else {
-        return Err(nearest(plan, name));
+        return Err(unknown(plan, name));
     };
     let mut found: Vec<InstanceIndex> = (0..plan.instances.len() as u32)
         .map(InstanceIndex)
         .filter(|i| *plan.instance(*i).stage == *stage)
         .collect();
     let Some(first) = found.first() else {
-        return Err(nearest(plan, stage));
+        return Err(unknown(plan, stage));
     };
     let axes: Vec<String> = plan
         .instance(*first)
@@ -145,7 +145,7 @@ fn equal(a: &serde_json::Value, b: &serde_json::Value) -> bool {
     a == b || (a.is_number() && b.is_number() && a.as_f64() == b.as_f64())
 }
 
-fn nearest(plan: &Plan, name: &str) -> UnknownTarget {
+fn unknown(plan: &Plan, name: &str) -> UnknownTarget {
     let mut candidates: Vec<&str> = plan
         .instances
         .iter()
@@ -159,18 +159,24 @@ fn nearest(plan: &Plan, name: &str) -> UnknownTarget {
         .collect();
     candidates.sort_unstable();
     candidates.dedup();
-    let nearest = candidates
-        .into_iter()
-        .map(|c| (strsim::damerau_levenshtein(c, name), c))
-        .min();
-    let hint = match nearest {
+    let otherwise = "`repro status` lists all stages, `repro status --all` all instances";
+    UnknownTarget {
+        message: format!("no stage or instance is called `{name}`"),
+        hint: nearest(name, candidates.into_iter(), otherwise),
+    }
+}
+
+/// `did you mean ...?`, or what lists the names.
+pub fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+    otherwise: &str,
+) -> String {
+    let all = candidates.map(|c| (strsim::damerau_levenshtein(c, name), c));
+    match all.min() {
         Some((distance, near)) if distance <= name.chars().count() / 2 => {
             format!("did you mean `{near}`?")
         }
-        _ => "`repro status` lists all stages, `repro status --all` all instances".to_owned(),
-    };
-    UnknownTarget {
-        message: format!("no stage or instance is called `{name}`"),
-        hint,
+        _ => otherwise.to_owned(),
     }
 }

@@ -4,7 +4,7 @@
 //! table lies in a file is the stages' affair.
 
 /// One value.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct Row {
     /// Which of several alike the row is about, e.g. `seed=1`: a cell of a summarised matrix.
     pub run: Option<String>,

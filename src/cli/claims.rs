@@ -1,13 +1,11 @@
 //! `repro claims`.
 
 use clap::Args;
-use serde_json::json;
 
-use super::sharing::{Network, bring};
-use super::{Context, Exit, PipelineArgs, open, output};
-use crate::ui::claims_table;
-use repro_engine::run::verdict;
-use repro_engine::survey::Survey;
+use super::sharing::network;
+use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::{claims_table, notices};
+use repro_engine::results::claims::{ClaimState, claims};
 
 /// Show the verdict on every claim, from recorded results.
 ///
@@ -30,58 +28,33 @@ pub struct ClaimsArgs {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
-    let claims = &session.plan.claims;
-    for name in &args.claims {
-        if !claims.iter().any(|c| *c.name == **name) {
-            let hint = output::nearest(
-                name,
-                claims.iter().map(|c| &*c.name),
-                "`repro claims` lists all claims",
-            );
-            anyhow::bail!("no claim is called `{name}`; {hint}");
-        }
-    }
-    let wanted: Vec<_> = claims
-        .iter()
-        .filter(|c| args.claims.is_empty() || args.claims.iter().any(|n| **n == *c.name))
-        .collect();
-    let targets: Vec<_> = wanted.iter().map(|c| c.instance).collect();
-    let survey = Survey::of(&session, &targets)?;
-    let (mut decided, mut open, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    let output_of = |claim: &repro_engine::plan::Claim| -> Option<repro_engine::digest::Content> {
-        let outputs = survey.results[claim.instance.0 as usize].as_ref()?;
-        outputs.first().copied()
-    };
-    let known = wanted.iter().filter_map(|c| output_of(c)).collect();
-    let absent = bring(&session, known, Network::unless(args.offline))?;
-    for claim in wanted {
-        let output = output_of(claim);
-        if let Some(why) = output.as_ref().and_then(|content| absent.get(content)) {
-            crate::say!(
-                "warning: the verdict on `{}` is on the remote only ({why}); `repro pull '{}'` gets it",
-                claim.name,
-                claim.name
-            );
-        }
-        match output
-            .as_ref()
-            .filter(|content| !absent.contains_key(content))
+    let session = args.pipeline.opening(context).session()?;
+    let claims = claims(
+        &session,
+        &args.claims,
+        network(args.offline),
+        &mut notices(),
+    )?;
+    for claim in &claims {
+        if let ClaimState::Open(open) = claim
+            && let Some(why) = &open.elsewhere
         {
-            Some(content) => {
-                let result = verdict(&session.store, claim, content)?;
-                values.push(serde_json::to_value(&result)?);
-                decided.push(result);
-            }
-            None => {
-                values.push(json!({"name": &*claim.name, "verdict": null, "n": 0, "estimate": null, "low": null, "high": null, "source": claim.source}));
-                open.push(&*claim.name);
-            }
+            let name = &open.name;
+            crate::say!(
+                "warning: the verdict on `{name}` is on the remote only ({why}); `repro pull '{name}'` gets it"
+            );
         }
     }
     if args.json {
-        output::json(&values)?;
+        output::json(&serde_json::to_value(&claims)?)?;
         return Ok(Exit::Done);
+    }
+    let (mut decided, mut open) = (Vec::new(), Vec::new());
+    for claim in claims {
+        match claim {
+            ClaimState::Decided(result) => decided.push(result),
+            ClaimState::Open(claim) => open.push(claim.name),
+        }
     }
     let colour = output::colour();
     let mut text = claims_table(&decided, colour);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::style::bytes;
 use repro_engine::artifacts;
 use repro_engine::digest::{Content, Shape};
@@ -45,9 +45,9 @@ struct Candidate {
 /// Runs the command.
 pub fn main(context: &Context, args: &CleanArgs) -> anyhow::Result<Exit> {
     if args.failed {
-        return failed(&open::project(&args.pipeline)?.state());
+        return failed(&args.pipeline.opening(context).project()?.state());
     }
-    let session = open::session(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session()?;
     let current: HashSet<RelPath> = if args.all {
         HashSet::new()
     } else {

@@ -6,8 +6,7 @@ use std::fmt::Write;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::status::kind_name;
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, PipelineArgs, output};
 use repro_engine::plan::{Plan, Source};
 
 /// Show which stage needs which.
@@ -61,8 +60,8 @@ impl Node<'_> {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &DagArgs) -> anyhow::Result<Exit> {
-    let project = open::project(&args.pipeline)?;
-    let plan = open::plan(context, &args.pipeline, &project)?;
+    let opening = args.pipeline.opening(context);
+    let plan = opening.plan(&opening.project()?)?;
     let nodes = nodes(&plan, args.all);
     match args.format {
         Format::Tree => output::text(&tree(&nodes))?,
@@ -92,7 +91,7 @@ fn nodes(plan: &Plan, all: bool) -> Vec<Node<'_>> {
         let here = *at.entry(name).or_insert_with(|| {
             nodes.push(Node {
                 name,
-                kind: kind_name(instance),
+                kind: instance.kind_name(),
                 count: 0,
                 needs: BTreeMap::new(),
                 after: BTreeSet::new(),

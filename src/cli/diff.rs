@@ -1,23 +1,18 @@
 //! `repro diff`: what two runs, or a lock file and now, have different.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
 
-use super::sharing::{Network, bring};
-use super::{Context, Exit, PipelineArgs, metrics, open, output};
-use crate::ui::stage_of;
+use super::sharing::network;
+use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::style::Colour;
-use repro_engine::digest::{Content, Shape};
-use repro_engine::explain;
-use repro_engine::record::event::{Change, ClaimResult, Verdict};
-use repro_engine::record::history::{self, Left, Run};
-use repro_engine::record::journal;
+use crate::ui::{notices, stage_of};
+use repro_engine::record::event::{Change, Verdict};
 use repro_engine::record::lockfile::LockFile;
-use repro_engine::session::Session;
+use repro_engine::results::diff::{self, ClaimDiff, Diff, Difference, InstanceDiff};
 
 /// Compare two runs: changed keys and outputs, the fields that changed them, metrics, and verdicts.
 ///
@@ -50,65 +45,30 @@ pub struct DiffArgs {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Diff {
-    a: String,
-    b: String,
-    instances: Vec<InstanceDiff>,
-    claims: Vec<ClaimDiff>,
-}
-
-#[derive(Serialize)]
-struct InstanceDiff {
-    instance: String,
-    change: &'static str,
-    fields: Vec<Change>,
-    /// Names of the outputs that differ.
-    outputs: Vec<String>,
-    metrics: Vec<MetricDiff>,
-}
-
-#[derive(Serialize)]
-struct MetricDiff {
-    name: String,
-    a: Option<f64>,
-    b: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct ClaimDiff {
-    name: String,
-    a: Option<Verdict>,
-    b: Option<Verdict>,
-    estimate_a: Option<f64>,
-    estimate_b: Option<f64>,
-}
-
 /// Changed inputs of one instance that are told.
 const INPUTS_SHOWN: usize = 6;
 
-/// One side: key and outputs as texts, by instance.
-struct Side {
-    key: String,
-    outputs: BTreeMap<String, String>,
-}
-
-impl Side {
-    /// An output with its size, by what is known of the key.
-    fn content(&self, session: &Session, name: &str) -> Option<Content> {
-        let record = session.any_record(&self.key.parse().ok()?)?;
-        let content = record.outputs.get(name)?;
-        (self.outputs.get(name) == Some(&content.to_string())).then_some(*content)
-    }
-}
-
 /// Runs the command.
 pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session()?;
+    let network = network(args.offline);
     let diff = match &args.lock {
-        Some(file) => of_locks(&session, file, Network::unless(args.offline))?,
-        None => of_runs(&session, args)?,
+        Some(file) => {
+            let (old, name) = other_lock(file)?;
+            diff::of_lock(&session, old, &name, network, &mut notices())?
+        }
+        None => {
+            let (a, b) = (args.a.as_deref(), args.b.as_deref());
+            diff::of_runs(&session, a, b, network, &mut notices())?
+        }
     };
+    if let Some(left_out) = &diff.left_out {
+        crate::say!(
+            "warning: {} tables of metrics are on the remote only and are left out ({}); `repro pull STAGE` gets them",
+            left_out.tables,
+            left_out.why
+        );
+    }
     if args.json {
         output::json(&diff)?;
     } else {
@@ -117,261 +77,17 @@ pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn of_locks(session: &Session, file: &std::path::Path, network: Network) -> anyhow::Result<Diff> {
-    let (old, name) = if file.as_os_str() == "-" {
-        let mut copy = tempfile::NamedTempFile::new()?;
-        let mut text = Vec::new();
-        std::io::stdin().read_to_end(&mut text)?;
-        std::io::Write::write_all(&mut copy, &text)?;
-        (LockFile::read(copy.path())?, "standard input".to_owned())
-    } else {
+/// A lock file, and what it is called; `-` is standard input.
+fn other_lock(file: &Path) -> anyhow::Result<(LockFile, String)> {
+    if file.as_os_str() != "-" {
         anyhow::ensure!(file.is_file(), "there is no file `{}`", file.display());
-        (LockFile::read(file)?, file.display().to_string())
-    };
-    let new = LockFile::read(&session.project.lock_file())?;
-    let side = |lock: LockFile| {
-        lock.blocks
-            .into_iter()
-            .map(|(id, b)| {
-                (
-                    id,
-                    Side {
-                        key: b.key.hex(),
-                        outputs: b.outputs,
-                    },
-                )
-            })
-            .collect()
-    };
-    let (old, new) = (side(old), side(new));
-    bring_tables(session, &old, &new, network)?;
-    Ok(Diff {
-        a: name,
-        b: "repro.lock".into(),
-        instances: compare(session, &old, &new),
-        claims: Vec::new(),
-    })
-}
-
-fn of_runs(session: &Session, args: &DiffArgs) -> anyhow::Result<Diff> {
-    let dir = session.runs_dir();
-    let runs = journal::list(&dir)?;
-    anyhow::ensure!(
-        runs.len() >= 2 || args.a.is_some(),
-        "{} runs are recorded here; two are needed",
-        runs.len()
-    );
-    let a = history::named(&runs, args.a.as_deref().unwrap_or("last-1"))?;
-    let b = history::named(&runs, args.b.as_deref().unwrap_or("last"))?;
-    let side = |run: &str| -> anyhow::Result<BTreeMap<String, Side>> {
-        let left = history::results_after(&dir, &runs, run)?;
-        Ok(left
-            .into_iter()
-            .map(|(id, left)| (id, recorded(session, left)))
-            .collect())
-    };
-    let claims = |run: &str| -> anyhow::Result<Vec<ClaimResult>> {
-        Ok(Run::read_ends(&dir, run)?
-            .summary()
-            .map(|s| s.claims.clone())
-            .unwrap_or_default())
-    };
-    let (claims_a, claims_b) = (claims(a)?, claims(b)?);
-    let names: BTreeSet<&str> = claims_a
-        .iter()
-        .chain(&claims_b)
-        .map(|c| c.name.as_str())
-        .collect();
-    let claims = names.into_iter().map(|name| {
-        let of = |claims: &[ClaimResult]| {
-            claims
-                .iter()
-                .find(|c| c.name == name)
-                .map(|c| (c.verdict, c.estimate))
-        };
-        let (a, b) = (of(&claims_a), of(&claims_b));
-        ClaimDiff {
-            name: name.to_owned(),
-            a: a.map(|c| c.0),
-            b: b.map(|c| c.0),
-            estimate_a: a.and_then(|c| c.1),
-            estimate_b: b.and_then(|c| c.1),
-        }
-    });
-    let claims = claims
-        .filter(|c| c.a != c.b || c.estimate_a != c.estimate_b)
-        .collect();
-    let (old, new) = (side(a)?, side(b)?);
-    bring_tables(session, &old, &new, Network::unless(args.offline))?;
-    Ok(Diff {
-        a: a.to_owned(),
-        b: b.to_owned(),
-        instances: compare(session, &old, &new),
-        claims,
-    })
-}
-
-fn recorded(session: &Session, left: Left) -> Side {
-    let outputs = left.outputs.or_else(|| {
-        session
-            .any_record(&left.key.parse().ok()?)
-            .map(|r| r.outputs)
-    });
-    Side {
-        key: left.key,
-        outputs: outputs
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(name, content)| (name, content.to_string()))
-            .collect(),
+        return Ok((LockFile::read(file)?, file.display().to_string()));
     }
-}
-
-/// Gets the tables that differ and are known to be elsewhere, and says which cannot be had.
-fn bring_tables(
-    session: &Session,
-    a: &BTreeMap<String, Side>,
-    b: &BTreeMap<String, Side>,
-    network: Network,
-) -> anyhow::Result<()> {
-    let mut wanted = Vec::new();
-    for (id, side) in a.iter().chain(b) {
-        for name in side.outputs.keys() {
-            let differs = a.get(id).and_then(|s| s.outputs.get(name))
-                != b.get(id).and_then(|s| s.outputs.get(name));
-            if differs
-                && metrics::is_table(name, path_of(session, id, name).as_deref())
-                && let Some(content) = side.content(session, name)
-            {
-                wanted.push(content);
-            }
-        }
-    }
-    let failed = bring(session, wanted, network)?;
-    if let Some(why) = failed.values().next() {
-        crate::say!(
-            "warning: {} tables of metrics are on the remote only and are left out ({why}); `repro pull STAGE` gets them",
-            failed.len()
-        );
-    }
-    Ok(())
-}
-
-/// Where an output of the present plan appears.
-fn path_of(session: &Session, id: &str, output: &str) -> Option<String> {
-    let instance = session.plan.instances.iter().find(|i| *i.id == *id)?;
-    let spec = instance.outputs.iter().find(|o| *o.name == *output)?;
-    Some(spec.path.to_string())
-}
-
-fn compare(
-    session: &Session,
-    a: &BTreeMap<String, Side>,
-    b: &BTreeMap<String, Side>,
-) -> Vec<InstanceDiff> {
-    let ids: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let mut diffs = Vec::new();
-    for id in ids {
-        let (old, new) = (a.get(id), b.get(id));
-        let empty = BTreeMap::new();
-        let (old_outputs, new_outputs) = (
-            old.map_or(&empty, |s| &s.outputs),
-            new.map_or(&empty, |s| &s.outputs),
-        );
-        let names: BTreeSet<&String> = old_outputs.keys().chain(new_outputs.keys()).collect();
-        let outputs: Vec<String> = names
-            .into_iter()
-            .filter(|n| old_outputs.get(*n) != new_outputs.get(*n))
-            .cloned()
-            .collect();
-        let same_key = old.map(|s| &s.key) == new.map(|s| &s.key);
-        if same_key && outputs.is_empty() {
-            continue;
-        }
-        let change = match (old, new) {
-            (None, _) => "new",
-            (_, None) => "gone",
-            _ if outputs.is_empty() => "other key, same outputs",
-            _ if same_key => "same key, other outputs",
-            _ => "changed",
-        };
-        let preimage =
-            |side: Option<&Side>| side.and_then(|s| session.preimage(&s.key.parse().ok()?));
-        let fields = match (preimage(old), preimage(new)) {
-            (Some(old), Some(new)) => explain::changes(&old, &new),
-            _ => Vec::new(),
-        };
-        let metrics = outputs
-            .iter()
-            .map(|name| (name, path_of(session, id, name)))
-            .filter(|(name, path)| metrics::is_table(name, path.as_deref()))
-            .flat_map(|(name, path)| {
-                let sides = (old_outputs.get(name), new_outputs.get(name));
-                metric_diffs(session, (name, path.as_deref()), sides)
-            })
-            .collect();
-        diffs.push(InstanceDiff {
-            instance: id.clone(),
-            change,
-            fields,
-            outputs,
-            metrics,
-        });
-    }
-    diffs
-}
-
-/// Last values that differ; a table that is no longer in the store has none.
-fn metric_diffs(
-    session: &Session,
-    named: (&str, Option<&str>),
-    (a, b): (Option<&String>, Option<&String>),
-) -> Vec<MetricDiff> {
-    let values = |text: Option<&String>| -> BTreeMap<String, f64> {
-        let digest = text
-            .and_then(|t| {
-                t.strip_prefix("file:")
-                    .or_else(|| t.strip_prefix("program:"))
-            })
-            .and_then(|hex| hex.parse().ok());
-        let rows = digest.and_then(|digest| {
-            metrics::read(
-                session,
-                &Content {
-                    shape: Shape::File,
-                    digest,
-                    bytes_total: 0,
-                },
-                named,
-            )
-            .ok()
-        });
-        let name = |row: &repro_protocol::table::Row| {
-            let parts = [
-                row.run.clone(),
-                row.stage.clone(),
-                row.seed.map(|s| format!("seed={s}")),
-                Some(metrics::full_name(row)),
-            ];
-            parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
-        };
-        metrics::last(rows.unwrap_or_default())
-            .into_iter()
-            .map(|row| (name(&row), row.value))
-            .collect()
-    };
-    let (a, b) = (values(a), values(b));
-    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let diff = |name: &String| MetricDiff {
-        name: name.clone(),
-        a: a.get(name).copied(),
-        b: b.get(name).copied(),
-    };
-    names
-        .into_iter()
-        .filter(|n| a.get(*n).map(|x| x.to_bits()) != b.get(*n).map(|x| x.to_bits()))
-        .map(diff)
-        .collect()
+    let mut copy = tempfile::NamedTempFile::new()?;
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text)?;
+    copy.write_all(&text)?;
+    Ok((LockFile::read(copy.path())?, "standard input".to_owned()))
 }
 
 /// For people: what changed and why, what follows from it, metrics, verdicts. Instances of one stage with one cause are told
@@ -436,7 +152,7 @@ fn own_fields(diff: &InstanceDiff) -> impl Iterator<Item = &Change> {
 fn grouped(instances: &[InstanceDiff], all: bool) -> Vec<Group<'_>> {
     let mut groups: Vec<(String, Group)> = Vec::new();
     for diff in instances {
-        let mut id = format!("{} {}", stage_of(&diff.instance), diff.change);
+        let mut id = format!("{} {}", stage_of(&diff.instance), diff.change.words());
         for change in &diff.fields {
             // Digests of inputs differ from instance to instance; which inputs they are does not.
             match change.field.starts_with("inputs.") {
@@ -471,7 +187,7 @@ impl Group<'_> {
         let first = self.first();
         match first.change {
             _ if self.is_claim() => 3,
-            "new" | "gone" => 1,
+            Difference::New | Difference::Gone => 1,
             _ if own_fields(first).next().is_some() => 0,
             _ => 2,
         }
@@ -496,7 +212,7 @@ impl Group<'_> {
         text.push_str(&format!(
             "{}: {}{outputs}\n",
             colour.bold(&name),
-            first.change
+            first.change.words()
         ));
         if many {
             let (a, z) = (

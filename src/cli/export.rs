@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::sharing::{Network, bring};
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::sharing::network;
+use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::notices;
 use crate::ui::style::bytes;
+use repro_engine::exchange::{Network, bring};
 use repro_engine::export::import::{Belief, import};
 use repro_engine::export::rocrate::{self, About};
 use repro_engine::export::{Selection, bundle};
@@ -59,14 +61,14 @@ pub struct ExportArgs {
 
 /// Runs the command.
 pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session()?;
     session.store.start_lease()?;
     let targets = match args.targets[..] {
         [] => Vec::new(),
         _ => session.targets(&args.targets)?,
     };
     let mut selection = Selection::of(&session, &targets)?;
-    bring_all(&selection, Network::unless(args.offline))?;
+    bring_all(&selection, network(args.offline))?;
     if args.sign {
         sign(&mut selection)?;
     }
@@ -104,7 +106,12 @@ pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
 
 /// What was pulled and is on the remote only goes along too.
 fn bring_all(selection: &Selection<'_>, network: Network) -> anyhow::Result<()> {
-    let failed = bring(selection.session, selection.contents(), network)?;
+    let failed = bring(
+        selection.session,
+        selection.contents(),
+        network,
+        &mut notices(),
+    )?;
     for piece in &selection.pieces {
         if let Some(why) = piece.record.outputs.values().find_map(|c| failed.get(c)) {
             let id = &selection.instance(piece).id;
@@ -166,9 +173,9 @@ pub struct ImportArgs {
 }
 
 /// Runs the command.
-pub fn import_(_context: &Context, args: &ImportArgs) -> anyhow::Result<Exit> {
-    let store = open::store()?;
-    let project = open::project(&PipelineArgs::default());
+pub fn import_(context: &Context, args: &ImportArgs) -> anyhow::Result<Exit> {
+    let store = context.opening(None).store()?;
+    let project = context.opening(None).project();
     let trust = match &project {
         Ok(project) => Trust::read(&project.root)?,
         Err(_) => Trust::read(&std::env::current_dir()?)?,

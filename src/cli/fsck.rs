@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::sharing::{RemoteArgs, Way};
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, output};
+use crate::ui::notices;
 use crate::ui::style::bytes;
+use repro_engine::exchange::{Way, Which};
 use repro_engine::store::Remedy;
 
 /// Check the whole store, or a whole remote: every byte, every name, every reference.
@@ -35,11 +36,11 @@ pub struct FsckArgs {
 }
 
 /// Runs the command.
-pub fn main(_context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
+pub fn main(context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
     if let Some(name) = &args.remote {
-        return of_remote(args, name);
+        return of_remote(context, args, name);
     }
-    let store = open::store()?;
+    let store = context.opening(None).store()?;
     let report = store.fsck(args.repair)?;
     let remedy = |remedy: &Remedy| match remedy {
         Remedy::None(None) => "left as it is (repro fsck --repair moves it aside)".to_owned(),
@@ -91,20 +92,15 @@ pub fn main(_context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
 }
 
 /// Checks a remote; an empty name is the default one.
-fn of_remote(args: &FsckArgs, name: &str) -> anyhow::Result<Exit> {
+fn of_remote(context: &Context, args: &FsckArgs, name: &str) -> anyhow::Result<Exit> {
     use repro_engine::remote::fsck::{Remedy, fsck};
-    let project = open::project(&PipelineArgs {
-        file: args.file.clone(),
-        ..PipelineArgs::default()
-    })?;
-    let remote = RemoteArgs {
-        remote: Some(name.to_owned()).filter(|n| !n.is_empty()),
-        scope: args.scope.clone(),
-    };
-    let way = Way::to(&project.root, &remote)?;
-    let store = std::sync::Arc::new(open::store()?);
+    let project = context.opening(args.file.as_deref()).project()?;
+    let name = Some(name).filter(|n| !n.is_empty());
+    let which = Which::named(name, args.scope.as_deref())?;
+    let way = Way::to(&project.root, &which)?;
+    let store = std::sync::Arc::new(context.opening(None).store()?);
     let report = fsck(&way.link, &store, args.repair);
-    way.show_warnings();
+    way.tell_warnings(&mut notices());
     let report = report?;
     let remedy = |remedy: &Remedy| match remedy {
         Remedy::None(None) => {
@@ -123,7 +119,7 @@ fn of_remote(args: &FsckArgs, name: &str) -> anyhow::Result<Exit> {
             .collect();
         output::json(&json!({
             "objects": report.objects, "trees": report.trees, "records": report.records,
-            "bytes_total": report.bytes_total, "findings": findings, "remote": way.json(),
+            "bytes_total": report.bytes_total, "findings": findings, "remote": serde_json::to_value(way.used())?,
         }))?;
     } else {
         let mut text = String::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, Exit, open, output};
+use super::{Context, Exit, output};
 use crate::ui::style::{bytes, duration};
 use repro_engine::digest::{Digest, Shape};
 use repro_engine::index::Index;
@@ -63,11 +63,11 @@ pub struct GcArgs {
 }
 
 /// Runs the command.
-pub fn main(_context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
+pub fn main(context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
     if let Some(name) = &args.remote {
-        return super::gc_remote::main(args, name);
+        return super::gc_remote::main(context, args, name);
     }
-    let store = open::store()?;
+    let store = context.opening(None).store()?;
     if let Some(bytes_max) = args.budget {
         return budget(&store, bytes_max, args);
     }

@@ -8,31 +8,26 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::gc::{GcArgs, NAMED, what};
-use super::sharing::{RemoteArgs, Way};
-use super::{Exit, PipelineArgs, open, output};
+use super::{Context, Exit, output};
+use crate::ui::notices;
 use crate::ui::style::{bytes, duration};
 use repro_engine::digest::Digest;
-use repro_engine::index::Index;
+use repro_engine::exchange::needed::known_keys;
+use repro_engine::exchange::{Way, Which};
 use repro_engine::project::Project;
-use repro_engine::record::lockfile::LockFile;
 use repro_engine::remote::gc::{Collected, GRACE_MIN, Mode, Policy, collect};
-use repro_engine::store::Root;
+use repro_engine::store::{Root, Store};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Branches and tags that are asked, the newest first.
 const REFS_MAX: usize = 2000;
 
 /// Runs the command; an empty name is the default remote.
-pub fn main(args: &GcArgs, name: &str) -> anyhow::Result<Exit> {
-    let project = open::project(&PipelineArgs {
-        file: args.file.clone(),
-        ..PipelineArgs::default()
-    })?;
-    let remote = RemoteArgs {
-        remote: Some(name.to_owned()).filter(|n| !n.is_empty()),
-        scope: args.scope.clone(),
-    };
-    let way = Way::to(&project.root, &remote)?;
+pub fn main(context: &Context, args: &GcArgs, name: &str) -> anyhow::Result<Exit> {
+    let project = context.opening(args.file.as_deref()).project()?;
+    let name = Some(name).filter(|n| !n.is_empty());
+    let which = Which::named(name, args.scope.as_deref())?;
+    let way = Way::to(&project.root, &which)?;
     let policy = Policy {
         grace: args.keep_days.map_or(Policy::default().grace, |n| DAY * n),
         ..Policy::default()
@@ -43,36 +38,26 @@ pub fn main(args: &GcArgs, name: &str) -> anyhow::Result<Exit> {
             GRACE_MIN.as_secs() / DAY.as_secs()
         );
     }
-    let keys = needed_here(&project)?;
+    let keys = needed_here(&project, &context.opening(None).store()?)?;
     let mode = match args.yes {
         true => Mode::Do,
         false => Mode::Plan,
     };
     let collected = collect(&way.link, &keys, &policy, mode);
-    way.show_warnings();
+    way.tell_warnings(&mut notices());
     say(&way, &collected?, args)?;
     Ok(Exit::Done)
 }
 
 /// What this clone needs: its lock file, here and on every branch and tag; its last runs; pins.
-fn needed_here(project: &Project) -> anyhow::Result<HashSet<Digest>> {
+fn needed_here(project: &Project, store: &Store) -> anyhow::Result<HashSet<Digest>> {
     let mut keys = known_keys(project)?;
-    let store = open::store()?;
     keys.extend(store.pins()?.into_iter().filter_map(|root| match root {
         Root::Action(key) => Some(key),
         Root::Content(..) => None,
     }));
     keys.extend(keys_of_git(&project.root));
     Ok(keys)
-}
-
-/// The keys of a clone's lock file and of its last runs.
-pub fn known_keys(project: &Project) -> anyhow::Result<HashSet<Digest>> {
-    let lock = LockFile::read(&project.lock_file())?;
-    let index = Index::load(&project.state().join("index"));
-    let blocks = lock.blocks.values().map(|block| block.key);
-    let runs = index.iter().map(|(_, known)| known.key);
-    Ok(blocks.chain(runs).collect())
 }
 
 /// The keys of repro.lock on every branch and tag. No git, no repository, no keys: leases of other clones count anyway.
@@ -112,7 +97,7 @@ fn say(way: &Way, collected: &Collected, args: &GcArgs) -> anyhow::Result<()> {
             "before": sum(collected.before), "removed": sum(collected.removed), "marked": sum(collected.marked),
             "waiting": sum(collected.waiting), "spared": collected.spared, "actions": collected.actions.len(),
             "recompute_s": recompute_s, "leases": collected.leases, "unknown": collected.unknown, "done": args.yes,
-            "remote": way.json(),
+            "remote": serde_json::to_value(way.used())?,
         }));
     }
     let mut text = format!(

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use clap::{Args, CommandFactory};
 use serde_json::json;
 
-use super::{Cli, Context, Exit, PipelineArgs, open, output};
+use super::{Cli, Context, Exit, output};
 use crate::ui::aligned;
 use repro_engine::catalog::Kind;
 use repro_engine::exec::external::Asker;
 use repro_engine::exec::{Asking, Memory};
+use repro_engine::targets::nearest;
 
 /// List the built-in kinds of stages, or show the reference of one.
 #[derive(Debug, Clone, Args)]
@@ -72,9 +73,9 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
     if name.contains('/') {
         let program = std::path::absolute(name)?;
         // Its project remembers the answer, for commands that only look.
-        let project = open::project(&PipelineArgs::default()).ok();
+        let project = context.opening(None).project().ok();
         let (root, answers) = match &project {
-            Some(project) => (project.root.as_path(), open::answers(project)),
+            Some(project) => (project.root.as_path(), repro_engine::open::answers(project)),
             None => (
                 program.parent().unwrap_or(&program),
                 Arc::new(Memory::none()),
@@ -94,7 +95,7 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
         .get(name)
         .or_else(|| Some(&catalog.claim_kind).filter(|k| k.name == *name));
     let Some(kind) = known else {
-        let hint = output::nearest(
+        let hint = nearest(
             name,
             catalog.kinds.iter().map(|k| k.name.as_str()),
             "`repro kinds` lists all kinds",

@@ -1,14 +1,14 @@
 //! `repro log`.
 
 use clap::Args;
-use serde_json::json;
 
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::aligned;
 use crate::ui::style::duration;
 use repro_engine::record::event::Verdict;
 use repro_engine::record::history::Run;
 use repro_engine::record::journal;
+use repro_engine::results::runs::{latest, short_name};
 
 /// List the runs of this project, newest first.
 ///
@@ -27,29 +27,24 @@ pub struct LogArgs {
 }
 
 /// Runs the command.
-pub fn main(_context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
-    let dir = open::project(&args.pipeline)?.state().join("runs");
-    let names = journal::list(&dir)?;
-    let runs = names
-        .iter()
-        .rev()
-        .take(args.n)
-        .map(|name| Run::read_ends(&dir, name))
-        // One that was no journal at all.
-        .filter(|run| run.as_ref().map_or(true, |run| !run.events.is_empty()))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+pub fn main(context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
+    let dir = args
+        .pipeline
+        .opening(context)
+        .project()?
+        .state()
+        .join("runs");
+    let runs = latest(&dir, args.n)?;
     if args.json {
-        let runs: Vec<_> = runs
-            .iter()
-            .map(|r| json!({"run": r.name, "at": r.at(), "args": r.args(), "summary": r.summary()}))
-            .collect();
-        output::json(&runs)?;
+        let ends: Vec<_> = runs.iter().map(Run::ends).collect();
+        output::json(&serde_json::to_value(ends)?)?;
         return Ok(Exit::Done);
     }
     if runs.is_empty() {
         output::text("no run is recorded\n")?;
         return Ok(Exit::Done);
     }
+    let names = journal::list(&dir)?;
     let cells: Vec<Vec<String>> = runs.iter().map(|run| row(run, &names)).collect();
     let mut head = vec![
         "run", "when", "executed", "cached", "failed", "took", "claims",
@@ -66,16 +61,6 @@ pub fn main(_context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
     });
     output::text(&table)?;
     Ok(Exit::Done)
-}
-
-/// The beginning that no other run has, to the minute at least: every command takes it for the run.
-fn short_name<'a>(name: &'a str, names: &[String]) -> &'a str {
-    let is_unique = |short: &str| names.iter().filter(|n| n.starts_with(short)).count() == 1;
-    let shorter = (13..name.len()).filter_map(|end| name.get(..end));
-    shorter
-        .into_iter()
-        .find(|short| is_unique(short))
-        .unwrap_or(name)
 }
 
 fn row(run: &Run, names: &[String]) -> Vec<String> {

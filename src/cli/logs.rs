@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Context, Exit, PipelineArgs, open};
+use super::{Context, Exit, PipelineArgs};
 use crate::terminal;
 use repro_engine::digest::Digest;
 use repro_engine::record::history;
@@ -40,7 +40,7 @@ pub struct LogsArgs {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session()?;
     let targets = session.targets(std::slice::from_ref(&args.instance))?;
     let index = session.only(&args.instance, &targets)?;
     let survey = Survey::of(&session, &targets)?;

@@ -1,22 +1,15 @@
-//! `repro metrics`, and the reading of metric tables for `repro diff`.
+//! `repro metrics`.
 
 use std::collections::BTreeMap;
 
 use clap::Args;
-use serde_json::json;
 
-use super::sharing::{Network, bring};
-use super::{Context, Exit, PipelineArgs, open, output};
-use crate::ui::aligned;
-use repro_engine::artifacts;
-use repro_engine::digest::{Content, Shape};
-use repro_engine::plan::InstanceIndex;
-use repro_engine::record::event::Event;
-use repro_engine::record::journal;
-use repro_engine::session::Session;
-use repro_engine::survey::Survey;
-use repro_protocol::kind::OutputSpec;
-use repro_protocol::table::Row;
+use super::sharing::network;
+use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::{aligned, notices};
+use repro_engine::results::Results;
+use repro_engine::results::metrics::{Found, Metric, Rows, full_name};
+use repro_engine::results::runs::options_of_last;
 
 /// Show the values in the metric tables of recorded results.
 ///
@@ -47,187 +40,55 @@ pub struct MetricsArgs {
     json: bool,
 }
 
-/// `test_accuracy`.
-pub fn full_name(row: &Row) -> String {
-    row.split
-        .as_ref()
-        .map_or_else(|| row.name.clone(), |split| format!("{split}_{}", row.name))
-}
-
-/// Whether an output is a metric table.
-pub fn is_table(name: &str, path: Option<&str>) -> bool {
-    is_named(name, path) || path.is_some_and(|p| p.ends_with(".parquet"))
-}
-
-/// Whether it says so itself: a Parquet file may hold anything.
-fn is_named(name: &str, path: Option<&str>) -> bool {
-    let file = path.map(|p| p.rsplit('/').next().unwrap_or(p));
-    name == "metrics" || file.is_some_and(|f| f == "metrics" || f.starts_with("metrics."))
-}
-
-/// The rows of a table in the store; none of a Parquet file of other columns that is not called `metrics`.
-///
-/// # Errors
-/// It is gone, or no metric table.
-pub fn read(
-    session: &Session,
-    content: &Content,
-    (name, path): (&str, Option<&str>),
-) -> anyhow::Result<Vec<Row>> {
-    drop(session.store.open_object(&content.digest)?);
-    let table = (session.catalog.read_table)(&session.store.object_path(&content.digest));
-    match table {
-        Ok(table) if table.is_own || is_named(name, path) => Ok(table.rows),
-        Err(e) if is_named(name, path) => Err(e),
-        _ => Ok(Vec::new()),
-    }
-}
-
-/// The last row of each metric of each cell, group and seed, in the order of first appearance.
-pub fn last(rows: Vec<Row>) -> Vec<Row> {
-    let mut at: BTreeMap<(Option<String>, Option<String>, Option<i64>, String), usize> =
-        BTreeMap::new();
-    let mut kept: Vec<Row> = Vec::new();
-    for row in rows {
-        let key = (
-            row.run.clone(),
-            row.stage.clone(),
-            row.seed,
-            full_name(&row),
-        );
-        match at.get(&key) {
-            Some(i) if (kept[*i].epoch, kept[*i].step) <= (row.epoch, row.step) => kept[*i] = row,
-            Some(_) => {}
-            None => {
-                at.insert(key, kept.len());
-                kept.push(row);
-            }
-        }
-    }
-    kept
-}
-
-struct Found<'a> {
-    instance: &'a str,
-    output: &'a OutputSpec,
-    row: Row,
-}
-
 /// Runs the command.
 pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
-    let targets = session.targets(&args.targets)?;
-    let survey = Survey::of(&session, &targets)?;
-    let tables: Vec<(InstanceIndex, usize)> = targets
-        .iter()
-        .flat_map(|index| {
-            let outputs = session.plan.instance(*index).outputs.iter().enumerate();
-            let tables = outputs.filter(|(_, o)| is_table(&o.name, Some(o.path.as_str())));
-            tables.map(|(position, _)| (*index, position))
-        })
-        .collect();
-    let content_of = |(index, position): &(InstanceIndex, usize)| -> Option<Content> {
-        Some(survey.results[index.0 as usize].as_ref()?[*position])
+    let session = args.pipeline.opening(context).session()?;
+    let results = Results::of(&session, &args.targets)?;
+    let tables = results.tables(network(args.offline), &mut notices())?;
+    let rows = match args.all {
+        true => Rows::All,
+        false => Rows::Last,
     };
-    let known = tables.iter().filter_map(content_of).collect();
-    let absent = bring(&session, known, Network::unless(args.offline))?;
     let (mut found, mut open) = (Vec::new(), 0);
     for table in &tables {
-        let instance = session.plan.instance(table.0);
-        let output = &instance.outputs[table.1];
-        let Some(content) = content_of(table) else {
-            open += 1;
-            continue;
-        };
-        if let Some(why) = absent.get(&content) {
-            crate::say!(
-                "warning: the metrics of {} are on the remote only ({why}); `repro pull '{}'` gets them",
-                instance.id,
-                instance.id
-            );
-            continue;
-        }
-        let rows = match content.shape {
-            Shape::File | Shape::Program => read(
-                &session,
-                &content,
-                (&output.name, Some(output.path.as_str())),
+        let instance = table.instance;
+        match &table.found {
+            Found::Rows(_) => found.extend(table.values(rows)),
+            Found::Open => open += 1,
+            Found::Elsewhere(why) => crate::say!(
+                "warning: the metrics of {instance} are on the remote only ({why}); `repro pull '{instance}'` gets them"
             ),
-            Shape::Tree => Err(anyhow::anyhow!("it is a directory")),
-        };
-        match rows {
-            Ok(rows) => {
-                let rows = if args.all { rows } else { last(rows) };
-                let fits = |row: &Row| {
-                    args.name.is_empty()
-                        || args
-                            .name
-                            .iter()
-                            .any(|n| full_name(row).contains(n.as_str()))
-                };
-                found.extend(rows.into_iter().filter(fits).map(|row| Found {
-                    instance: &instance.id,
-                    output,
-                    row,
-                }));
-            }
-            Err(e) => crate::say!(
-                "warning: output `{}` of {} is not a table of metrics: {e:#}",
-                output.name,
-                instance.id
+            Found::Unreadable(why) => crate::say!(
+                "warning: output `{}` of {instance} is not a table of metrics: {why}",
+                table.output
             ),
         }
     }
+    let fits = |metric: &Metric| {
+        let name = full_name(&metric.row);
+        args.name.is_empty() || args.name.iter().any(|n| name.contains(n.as_str()))
+    };
+    found.retain(fits);
     if args.json {
-        output::json(&found.iter().map(as_json).collect::<Vec<_>>())?;
+        output::json(&serde_json::to_value(&found)?)?;
         return Ok(Exit::Done);
     }
-    let mut text = if args.all {
-        all_table(&found)
-    } else {
-        last_table(&found)
-    };
-    if found.is_empty() {
-        text = if tables.is_empty() {
-            "no output is a table of metrics\n".into()
-        } else {
-            "no metric fits\n".into()
-        };
-    }
-    output::text(&text)?;
+    output::text(&match (found.is_empty(), tables.is_empty()) {
+        (true, true) => "no output is a table of metrics\n".to_owned(),
+        (true, false) => "no metric fits\n".to_owned(),
+        (false, _) if args.all => all_table(&found),
+        (false, _) => last_table(&found),
+    })?;
     if open > 0 {
         crate::say!(
             "{open} of {} tables have no result yet (see `repro status`)",
             tables.len()
         );
     }
-    tell_of_others(&session, &survey, &targets);
-    Ok(Exit::Done)
-}
-
-/// What `artifacts/` shows was made with other parameters (`--set`, `--profile`) or from another version of the files: said, since both
-/// are called the same.
-fn tell_of_others(session: &Session, survey: &Survey, targets: &[InstanceIndex]) {
-    let mut others: Vec<String> = Vec::new();
-    for index in targets {
-        let instance = session.plan.instance(*index);
-        let results = survey.results[index.0 as usize].as_ref();
-        for (position, output) in instance.outputs.iter().enumerate() {
-            let Ok(path) = artifacts::path_of(instance, output) else {
-                continue;
-            };
-            if !is_table(&output.name, Some(output.path.as_str()))
-                || !path.under(&session.project.root).exists()
-            {
-                continue;
-            }
-            let shown = session.stats.digest_path(&path).ok();
-            if shown.is_some() && shown != results.map(|outputs| outputs[position]) {
-                others.push(path.to_string());
-            }
-        }
-    }
-    let Some(first) = others.first() else { return };
+    let others = results.tables_shown_otherwise();
+    let Some(first) = others.first() else {
+        return Ok(Exit::Done);
+    };
     let more = match others.len() - 1 {
         0 => " shows another result".to_owned(),
         n => format!(" and {n} more show other results"),
@@ -235,37 +96,17 @@ fn tell_of_others(session: &Session, survey: &Survey, targets: &[InstanceIndex])
     crate::say!(
         "warning: {first}{more}: the values here are for the parameters as given here and the files as they are now"
     );
-    if let Some(options) = options_of_last_run(session) {
+    let options = options_of_last(&session);
+    if !options.is_empty() {
+        let words = options
+            .iter()
+            .map(|(option, value)| format!("{option} {}", quoted(value)));
+        let options = words.collect::<Vec<_>>().join(" ");
         crate::say!(
             "help: the last run had {options}; `repro metrics {options}` reads what it made"
         );
     }
-}
-
-/// `--set` and `--profile` of the last run that executed or showed anything, as they are written.
-fn options_of_last_run(session: &Session) -> Option<String> {
-    let dir = session.runs_dir();
-    let runs = journal::list(&dir).ok()?;
-    let events = journal::read(&dir, runs.last()?).ok()?;
-    let args = events.iter().find_map(|event| match event {
-        Event::RunStarted { args, .. } => Some(args),
-        _ => None,
-    })?;
-    let mut words = Vec::new();
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        for option in ["--set", "--profile"] {
-            if arg == option {
-                words.extend([
-                    arg.clone(),
-                    args.next().map(|v| quoted(v)).unwrap_or_default(),
-                ]);
-            } else if let Some(value) = arg.strip_prefix(option).and_then(|v| v.strip_prefix('=')) {
-                words.extend([option.to_owned(), quoted(value)]);
-            }
-        }
-    }
-    (!words.is_empty()).then(|| words.join(" "))
+    Ok(Exit::Done)
 }
 
 /// As a shell takes it.
@@ -275,14 +116,6 @@ fn quoted(word: &str) -> String {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
     }
-}
-
-fn as_json(found: &Found) -> serde_json::Value {
-    let row = &found.row;
-    json!({
-        "instance": found.instance, "output": &*found.output.name, "run": row.run, "stage": row.stage, "seed": row.seed, "epoch": row.epoch,
-        "step": row.step, "split": row.split, "name": row.name, "value": row.value,
-    })
 }
 
 fn optional<T: ToString>(value: Option<T>) -> String {
@@ -297,7 +130,7 @@ fn number(value: f64) -> String {
     }
 }
 
-fn all_table(found: &[Found]) -> String {
+fn all_table(found: &[Metric]) -> String {
     let cells: Vec<Vec<String>> = found
         .iter()
         .map(|f| {
@@ -324,7 +157,7 @@ fn all_table(found: &[Found]) -> String {
 }
 
 /// One table per set of metrics: instances that measure the same stand together.
-fn last_table(found: &[Found]) -> String {
+fn last_table(found: &[Metric]) -> String {
     type Line<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<i64>);
     let mut lines: Vec<(Line, BTreeMap<String, f64>)> = Vec::new();
     for f in found {
@@ -377,26 +210,4 @@ fn last_table(found: &[Found]) -> String {
         }));
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_row_is_that_of_the_highest_epoch() {
-        let row = |epoch: i64, value: f64| Row {
-            run: None,
-            stage: None,
-            seed: None,
-            epoch: Some(epoch),
-            step: None,
-            split: Some("test".into()),
-            name: "x".into(),
-            value,
-        };
-        let kept = last(vec![row(1, 0.1), row(3, 0.3), row(2, 0.2)]);
-        assert_eq!(kept, [row(3, 0.3)]);
-        assert_eq!(full_name(&kept[0]), "test_x");
-    }
 }

@@ -15,7 +15,6 @@ mod kinds;
 mod log;
 mod logs;
 mod metrics;
-mod open;
 mod output;
 mod pin;
 mod pull;
@@ -41,6 +40,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::terminal::Unwritten;
 use repro_engine::catalog::Catalog;
+use repro_engine::open::Opening;
 
 /// A reproducible research pipeline: declared stages, content-hashed results, claims as tests.
 #[derive(Debug, Parser)]
@@ -66,6 +66,18 @@ pub struct PipelineArgs {
     /// Set a variable (`epochs=3`), or any field (`stages.train.with.seed=1`); values are YAML.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+impl PipelineArgs {
+    /// As the engine takes it.
+    fn opening(&self, context: &Context) -> Opening {
+        Opening {
+            file: self.file.clone(),
+            profiles: self.profile.clone(),
+            sets: self.set.clone(),
+            ..Opening::new(context.catalog.clone())
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +150,16 @@ impl Exit {
 pub struct Context {
     catalog: Arc<Catalog>,
     args: Vec<String>,
+}
+
+impl Context {
+    /// The project of a file or directory; the one found from here when absent.
+    fn opening(&self, file: Option<&std::path::Path>) -> Opening {
+        Opening {
+            file: file.map(Into::into),
+            ..Opening::new(self.catalog.clone())
+        }
+    }
 }
 
 /// Runs the command line of this process.

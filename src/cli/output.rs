@@ -20,23 +20,6 @@ pub fn colour() -> Colour {
     Colour::of(&std::io::stdout())
 }
 
-/// ` did you mean ...?`, or what lists the names.
-pub fn nearest<'a>(
-    name: &str,
-    candidates: impl Iterator<Item = &'a str>,
-    otherwise: &str,
-) -> String {
-    match candidates
-        .map(|c| (strsim::damerau_levenshtein(c, name), c))
-        .min()
-    {
-        Some((distance, near)) if distance <= name.chars().count() / 2 => {
-            format!("did you mean `{near}`?")
-        }
-        _ => otherwise.to_owned(),
-    }
-}
-
 /// A time of a journal, to the minute, in the user's zone; as it is where it cannot be read.
 pub fn when(at: &str) -> String {
     match at.parse::<jiff::Timestamp>() {

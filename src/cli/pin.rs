@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, PipelineArgs, output};
 use repro_engine::digest::Digest;
 use repro_engine::store::Root;
 use repro_engine::survey::Survey;
@@ -35,7 +35,7 @@ pub struct UnpinArgs {
 
 /// Runs `repro pin`.
 pub fn main(context: &Context, args: &PinArgs) -> anyhow::Result<Exit> {
-    let store = open::store()?;
+    let store = context.opening(None).store()?;
     if args.targets.is_empty() {
         let pins = store.pins()?;
         if args.json {
@@ -61,7 +61,7 @@ pub fn main(context: &Context, args: &PinArgs) -> anyhow::Result<Exit> {
 
 /// Runs `repro unpin`.
 pub fn unpin(context: &Context, args: &UnpinArgs) -> anyhow::Result<Exit> {
-    let store = open::store()?;
+    let store = context.opening(None).store()?;
     let mut ended = 0;
     for key in keys(context, &args.pipeline, &args.targets)? {
         ended += usize::from(store.unpin(Root::Action(key))?);
@@ -86,7 +86,7 @@ fn keys(
     if targets.is_empty() {
         return Ok(keys);
     }
-    let session = open::session(context, pipeline)?;
+    let session = pipeline.opening(context).session()?;
     let targets = session.targets(&targets)?;
     let survey = Survey::of(&session, &targets)?;
     for index in targets {

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use serde_json::json;
 
-use super::sharing::{RemoteArgs, Way, trust};
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::sharing::RemoteArgs;
+use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::{moved_text, notices};
 use repro_engine::digest::{Content, Digest};
+use repro_engine::exchange::{Way, trust};
 use repro_engine::graph::Graph;
 use repro_engine::index::Known;
 use repro_engine::plan::{Instance, InstanceIndex, Source};
@@ -63,10 +65,10 @@ struct Had<'a> {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &PullArgs) -> anyhow::Result<Exit> {
-    let mut session = open::session_to_look(context, &args.pipeline)?;
-    session.believer = session.believer.in_scope(args.remote.scope()?);
+    let mut session = args.pipeline.opening(context).session_without_tools()?;
+    session.believer = session.believer.in_scope(args.remote.which()?.scope);
     let targets = session.targets(&args.targets)?;
-    let way = Way::to(&session.project.root, &args.remote)?;
+    let way = Way::to(&session.project.root, &args.remote.which()?)?;
     let trust = trust(&session.project.root)?;
     session.store.check_writable()?;
     session.store.start_lease()?;
@@ -108,7 +110,7 @@ pub fn main(context: &Context, args: &PullArgs) -> anyhow::Result<Exit> {
             missing.insert(wanted.instance.id.to_string(), why);
         }
     });
-    way.show_warnings();
+    way.tell_warnings(&mut notices());
     // Only spares the next command a question.
     let _ = session.elsewhere.note_way(&way_back(&way.link));
     let pulled = take_in(&session, &way, believed, &mut had, &mut missing)?;
@@ -258,6 +260,7 @@ fn take_in<'a>(
     way.watch(
         bytes_total,
         |link| link.moved().received,
+        &mut notices(),
         || {
             while rest.peek().is_some() {
                 let (mut batch, mut bytes) = (Vec::new(), 0u64);
@@ -332,7 +335,7 @@ fn report(
             "pulled": pulled,
             "here": here,
             "missing": missing,
-            "remote": way.json(),
+            "remote": serde_json::to_value(way.used())?,
         }));
     }
     for (id, why) in missing.iter().take(10) {
@@ -348,5 +351,5 @@ fn report(
             missing.len()
         );
     }
-    output::text(&format!("{text} ({})\n", way.said()))
+    output::text(&format!("{text} ({})\n", moved_text(&way.used())))
 }

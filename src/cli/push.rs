@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::json;
 
-use super::sharing::{RemoteArgs, Way, announce, signer};
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::sharing::RemoteArgs;
+use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::{moved_text, notices};
 use repro_engine::digest::{Content, Digest};
+use repro_engine::exchange::needed::announce;
+use repro_engine::exchange::{Way, signer};
 use repro_engine::graph::Graph;
 use repro_engine::plan::InstanceIndex;
 use repro_engine::remote::publish::{Publication, Published, publish};
@@ -38,10 +41,10 @@ pub struct PushArgs {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &PushArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session()?;
     let targets = session.targets(&args.targets)?;
-    let way = Way::to(&session.project.root, &args.remote)?;
-    let signer = signer()?;
+    let way = Way::to(&session.project.root, &args.remote.which()?)?;
+    let signer = signer(&mut crate::terminal::ask_passphrase)?;
     session.store.start_lease()?;
     let survey = Survey::of(&session, &targets)?;
     let wanted = Graph::new(&session.plan).wanted(&targets);
@@ -67,6 +70,7 @@ pub fn main(context: &Context, args: &PushArgs) -> anyhow::Result<Exit> {
     let outcomes = way.watch(
         bytes_total,
         |link| link.moved().sent,
+        &mut notices(),
         || {
             let mut outcomes = Vec::with_capacity(publications.len());
             let mut rest = publications.into_iter();
@@ -107,7 +111,7 @@ pub fn main(context: &Context, args: &PushArgs) -> anyhow::Result<Exit> {
             "diverged": diverged,
             "failed": failed,
             "not_here": absent,
-            "remote": way.json(),
+            "remote": serde_json::to_value(way.used())?,
         }))?;
     } else {
         for name in &diverged {
@@ -131,7 +135,7 @@ pub fn main(context: &Context, args: &PushArgs) -> anyhow::Result<Exit> {
                 text += &format!(", {count} {what}");
             }
         }
-        output::text(&format!("{text} ({})\n", way.said()))?;
+        output::text(&format!("{text} ({})\n", moved_text(&way.used())))?;
     }
     Ok(if failed.is_empty() {
         Exit::Done

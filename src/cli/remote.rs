@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, output};
 use crate::ui::style::bytes;
 use repro_engine::remote::backends::{self, Encryption, Settings};
 use repro_engine::remote::config::{FILE, Remote, Remotes};
@@ -118,11 +118,8 @@ struct DoctorArgs {
 }
 
 /// Runs the command.
-pub fn main(_context: &Context, args: &RemoteArgs) -> anyhow::Result<Exit> {
-    let project = open::project(&PipelineArgs {
-        file: args.file.clone(),
-        ..PipelineArgs::default()
-    })?;
+pub fn main(context: &Context, args: &RemoteArgs) -> anyhow::Result<Exit> {
+    let project = context.opening(args.file.as_deref()).project()?;
     let mut remotes = Remotes::read(&project.root)?;
     match &args.command {
         RemoteCommand::Add(args) => add(&project.root, &mut remotes, args),

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 
-use super::sharing::{Network, bring_inputs};
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::sharing::network;
+use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::notices;
 use crate::ui::style::duration;
+use repro_engine::exchange::bring_inputs;
 use repro_engine::exec::Cancel;
 use repro_engine::run::{ReplayTerms, replay};
 use repro_engine::survey::Survey;
@@ -40,7 +42,7 @@ pub struct ReplayArgs {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
-    let session = open::session_to_run(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session_to_run()?;
     let targets = session.targets(&args.targets)?;
     anyhow::ensure!(
         args.keep.is_none() || targets.len() == 1,
@@ -67,7 +69,13 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
                 instance.id
             );
         };
-        bring_inputs(&session, instance, contents, Network::unless(args.offline))?;
+        bring_inputs(
+            &session,
+            instance,
+            contents,
+            network(args.offline),
+            &mut notices(),
+        )?;
         let terms = ReplayTerms {
             keep: args.keep.clone(),
             cpus: instance.policy.cpus.unwrap_or(cpus).min(cpus),

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::sharing::{RemoteArgs, Way, way_back};
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::sharing::RemoteArgs;
+use super::{Context, Exit, PipelineArgs, output};
 use crate::terminal::{self, Colour, Unwritten};
-use crate::ui::{Bars, Lines, Planned, claims_table};
+use crate::ui::{Bars, Lines, Planned, claims_table, notices};
+use repro_engine::exchange::needed::announce;
+use repro_engine::exchange::{self, Way};
 use repro_engine::exec::{Cancel, CancelLevel};
 use repro_engine::record::event::{Event, Summary, Verdict};
 use repro_engine::run::{self, OnFailure, Pull, Push, Reuse, RunOptions, Sharing};
@@ -74,10 +76,10 @@ pub struct RunArgs {
 pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let (targets, pipeline) = targets_and_file(args)?;
     let mut session = match args.dry_run {
-        true => open::session(context, &pipeline)?,
-        false => open::session_to_run(context, &pipeline)?,
+        true => pipeline.opening(context).session()?,
+        false => pipeline.opening(context).session_to_run()?,
     };
-    session.believer = session.believer.in_scope(args.remote.scope()?);
+    session.believer = session.believer.in_scope(args.remote.which()?.scope);
     let cancel = Arc::new(Cancel::new()?);
     // Events are for programs; whoever sits before them reads standard error.
     let told = match args.json {
@@ -115,8 +117,8 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     drop(show);
     if let Some((link, warnings)) = publishes {
         let way = Way { link, warnings };
-        super::sharing::announce(&way.link, &session.project, &[]);
-        way.show_warnings();
+        announce(&way.link, &session.project, &[]);
+        way.tell_warnings(&mut notices());
     }
     // The process is about to end: giving back every small piece of a large plan would take a tenth of the run.
     std::mem::forget(std::mem::take(&mut session.plan.instances));
@@ -147,17 +149,17 @@ fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<(Option<Sharing>
     }
     let (way, pull) = match (args.pull, pushes) {
         (true, _) => {
-            let trust = super::sharing::trust(&session.project.root)?;
-            let way = Way::to(&session.project.root, &args.remote)?;
+            let trust = exchange::trust(&session.project.root)?;
+            let way = Way::to(&session.project.root, &args.remote.which()?)?;
             (way, Some(Pull::Asked(trust)))
         }
         (false, true) => {
-            let way = Way::to(&session.project.root, &args.remote)?;
+            let way = Way::to(&session.project.root, &args.remote.which()?)?;
             (way, Some(Pull::Known))
         }
         // What was pulled once may be got from where it was pulled.
         (false, false) if session.index.iter().any(|(_, known)| known.elsewhere) => {
-            match way_back(session) {
+            match Way::back(session) {
                 Ok(way) => (way, Some(Pull::Known)),
                 Err(e) => return Ok((None, format!("the remote cannot be used: {e:#}"))),
             }
@@ -166,7 +168,7 @@ fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<(Option<Sharing>
     };
     let push = match pushes {
         true => Some(Push {
-            signer: Some(super::sharing::signer()?),
+            signer: Some(exchange::signer(&mut terminal::ask_passphrase)?),
         }),
         false => None,
     };

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Context, Exit, PipelineArgs, open};
+use super::{Context, Exit, PipelineArgs};
 use repro_engine::exec::Site;
 use repro_engine::run;
 use repro_engine::survey::Survey;
@@ -28,7 +28,7 @@ pub struct ShellArgs {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session()?;
     let targets = session.targets(std::slice::from_ref(&args.instance))?;
     let index = session.only(&args.instance, &targets)?;
     session.store.start_lease()?;

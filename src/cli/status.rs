@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
-use serde::Serialize;
 
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::aligned;
 use crate::ui::lines::reason_text;
-use repro_engine::plan::{Instance, Work};
-use repro_engine::record::event::Reason;
-use repro_engine::session::Session;
-use repro_engine::survey::{State, Survey};
+use repro_engine::results::Results;
+use repro_engine::results::instances::{InstanceResult, Origin};
+use repro_engine::survey::State;
 
 /// Show which results are there, and what a run would execute.
 ///
@@ -34,102 +32,29 @@ pub struct StatusArgs {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Row<'a> {
-    instance: &'a str,
-    kind: &'a str,
-    state: State,
-    key: Option<String>,
-    outputs: BTreeMap<&'a str, String>,
-    /// Where the result comes from, where it was not made here: `remote lab`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    origin: Option<String>,
-    /// Its bytes are on a remote only.
-    elsewhere: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<&'a str>,
-}
-
-/// The kind's name, or `command`.
-pub fn kind_name(instance: &Instance) -> &str {
-    match &instance.work {
-        Work::Kind { kind, .. } => &kind.name,
-        Work::Command(_) => "command",
-    }
-}
-
 /// Runs the command.
 pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
-    let targets = session.targets(&args.targets)?;
+    let session = args.pipeline.opening(context).session()?;
+    let results = Results::of(&session, &args.targets)?;
     for warning in &session.plan.warnings {
         // Nobody may be listening.
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
-    let survey = Survey::of(&session, &targets)?;
-    let rows: Vec<Row> = targets
-        .iter()
-        .filter_map(|index| row(&session, &survey, *index))
-        .collect();
+    let rows = results.instances();
     if args.json {
         output::json(&rows)?;
     } else if args.all {
         output::text(&by_instance(&rows))?;
     } else {
-        let stages = targets
-            .iter()
-            .map(|index| &*session.plan.instance(*index).stage);
-        output::text(&by_stage(stages, &rows))?;
+        output::text(&by_stage(&rows))?;
     }
     Ok(Exit::Done)
 }
 
-fn row<'a>(
-    session: &'a Session,
-    survey: &'a Survey,
-    index: repro_engine::plan::InstanceIndex,
-) -> Option<Row<'a>> {
-    let (instance, seen) = (session.plan.instance(index), survey.get(index)?);
-    // What was made here needs no reading of records.
-    let foreign = seen.hit.as_ref().filter(|h| h.believed_under.is_some());
-    let record = foreign.and_then(|hit| session.record_of(instance, hit));
-    let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
-    Some(Row {
-        instance: &instance.id,
-        kind: kind_name(instance),
-        state: seen.state,
-        key: seen.key.map(|k| k.hex()),
-        outputs: instance
-            .outputs
-            .iter()
-            .zip(contents)
-            .map(|(o, c)| (&*o.name, c.to_string()))
-            .collect(),
-        origin: record.as_ref().and_then(|r| {
-            let signers = r.observation.get("signers").and_then(|s| s.as_array());
-            let names: Vec<&str> = signers
-                .into_iter()
-                .flatten()
-                .filter_map(|s| s.as_str())
-                .collect();
-            let by = match names[..] {
-                [] => String::new(),
-                _ => format!(", signed by {}", names.join(", ")),
-            };
-            Some(format!("{}{by}", r.origin()?))
-        }),
-        elsewhere: seen.elsewhere,
-        reason: seen.reason.as_ref(),
-        problem: seen.problem.as_deref(),
-    })
-}
-
-fn said(row: &Row) -> String {
+fn said(row: &InstanceResult) -> String {
     row.problem
-        .map(str::to_owned)
-        .or_else(|| row.reason.map(reason_text))
+        .clone()
+        .or_else(|| row.reason.as_ref().map(reason_text))
         .or_else(|| {
             let from = row.origin.as_ref()?;
             let there = if row.elsewhere { ", there only" } else { "" };
@@ -139,8 +64,8 @@ fn said(row: &Row) -> String {
 }
 
 /// How many results of a stage were not made here.
-fn from_others(rows: &[&Row]) -> String {
-    let mut from: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+fn from_others(rows: &[&InstanceResult]) -> String {
+    let mut from: BTreeMap<&Origin, (usize, usize)> = BTreeMap::new();
     for row in rows {
         if let Some(origin) = &row.origin {
             let counts = from.entry(origin).or_default();
@@ -164,7 +89,7 @@ fn painted(state: State, text: &str) -> String {
     }
 }
 
-fn by_instance(rows: &[Row]) -> String {
+fn by_instance(rows: &[InstanceResult]) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|r| {
@@ -190,13 +115,13 @@ fn by_instance(rows: &[Row]) -> String {
     )
 }
 
-fn by_stage<'a>(stages: impl Iterator<Item = &'a str>, rows: &[Row]) -> String {
+fn by_stage(rows: &[InstanceResult]) -> String {
     let mut order: Vec<&str> = Vec::new();
-    let mut of: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-    for (stage, row) in stages.zip(rows) {
-        let rows = of.entry(stage).or_default();
+    let mut of: BTreeMap<&str, Vec<&InstanceResult>> = BTreeMap::new();
+    for row in rows {
+        let rows = of.entry(row.stage).or_default();
         if rows.is_empty() {
-            order.push(stage);
+            order.push(row.stage);
         }
         rows.push(row);
     }

@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, PipelineArgs, output};
 use repro_engine::project::Project;
+use repro_engine::targets::nearest;
 use repro_engine::trust::{
     Added, FILE_NAME, KEY_VARIABLE, Passphrase, PublicKey, Requirement, Role, SecretKey, Signer,
     SignerName, Trust, TrustText, keep_key, key_path, known_passphrase,
@@ -112,19 +113,19 @@ fn env(name: &str) -> Option<String> {
 }
 
 /// Runs the command.
-pub fn main(_context: &Context, args: &TrustArgs) -> anyhow::Result<Exit> {
+pub fn main(context: &Context, args: &TrustArgs) -> anyhow::Result<Exit> {
     match &args.command {
-        TrustCommand::Init(args) => init(args),
-        TrustCommand::Add(args) => add(args),
-        TrustCommand::Remove(args) => remove(args),
-        TrustCommand::List(args) => list(args),
+        TrustCommand::Init(args) => init(context, args),
+        TrustCommand::Add(args) => add(context, args),
+        TrustCommand::Remove(args) => remove(context, args),
+        TrustCommand::List(args) => list(context, args),
         TrustCommand::Show(args) => show(args),
     }
     .map(|()| Exit::Done)
 }
 
-fn init(args: &InitArgs) -> anyhow::Result<()> {
-    let project = open::project(&args.pipeline)?;
+fn init(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
+    let project = args.pipeline.opening(context).project()?;
     let path = project.root.join(FILE_NAME);
     let role = |otherwise: &str| -> anyhow::Result<Role> {
         Ok(match &args.role {
@@ -253,8 +254,8 @@ fn existing(project: &Project) -> anyhow::Result<(PathBuf, TrustText)> {
     Ok((path, text))
 }
 
-fn add(args: &AddArgs) -> anyhow::Result<()> {
-    let (path, mut text) = existing(&open::project(&args.pipeline)?)?;
+fn add(context: &Context, args: &AddArgs) -> anyhow::Result<()> {
+    let (path, mut text) = existing(&args.pipeline.opening(context).project()?)?;
     let given = match args.key.as_str() {
         "-" => {
             let mut text = String::new();
@@ -278,8 +279,8 @@ fn add(args: &AddArgs) -> anyhow::Result<()> {
     output::text(&(said + "\n"))
 }
 
-fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
-    let project = open::project(&args.pipeline)?;
+fn remove(context: &Context, args: &RemoveArgs) -> anyhow::Result<()> {
+    let project = args.pipeline.opening(context).project()?;
     let (path, mut text) = existing(&project)?;
     let removed = match args.who.parse::<PublicKey>() {
         Ok(key) => text.remove_key(&key.id())?,
@@ -288,7 +289,7 @@ fn remove(args: &RemoveArgs) -> anyhow::Result<()> {
     if !removed {
         let trust = Trust::read_file(&path)?;
         let names = trust.policy().into_iter().flat_map(|p| p.signers().keys());
-        let hint = output::nearest(
+        let hint = nearest(
             &args.who,
             names.map(SignerName::as_str),
             "`repro trust list` lists all",
@@ -316,8 +317,8 @@ fn warn_if_hopeless(trust: &Trust) {
     }
 }
 
-fn list(args: &ListArgs) -> anyhow::Result<()> {
-    let project = open::project(&args.pipeline)?;
+fn list(context: &Context, args: &ListArgs) -> anyhow::Result<()> {
+    let project = args.pipeline.opening(context).project()?;
     let trust = Trust::read(&project.root)?;
     let policy = trust.policy().with_context(|| {
         format!("the project has no {FILE_NAME}, so nothing from a remote is believed; `repro trust init` makes one")

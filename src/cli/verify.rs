@@ -8,11 +8,13 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::sharing::{Network, RemoteArgs, Way, bring, bring_inputs};
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::sharing::{RemoteArgs, network};
+use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::notices;
 use crate::ui::style::duration;
 use repro_engine::difference;
 use repro_engine::digest::{Content, Digest};
+use repro_engine::exchange::{Network, Way, bring, bring_inputs};
 use repro_engine::exec::Cancel;
 use repro_engine::plan::{Instance, Source};
 use repro_engine::remote::divergence;
@@ -80,7 +82,7 @@ struct Outcome {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
-    let session = open::session_to_run(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session_to_run()?;
     let mut targets = session.targets(&args.targets)?;
     if let Some(count) = args.sample {
         draw(&mut targets, count as usize)?;
@@ -92,7 +94,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
     );
     let trust = Arc::new(Trust::read(&session.project.root)?);
     let way = match args.pull || args.push {
-        true => Some(Way::to(&session.project.root, &args.remote)?),
+        true => Some(Way::to(&session.project.root, &args.remote.which()?)?),
         false => None,
     };
     // A passphrase is asked for now, not after hours of work.
@@ -128,7 +130,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
             signer: signer.as_ref(),
             way: way.as_ref(),
             push: args.push,
-            network: Network::unless(args.offline),
+            network: network(args.offline),
             facts: Facts::default(),
         };
         verifier.prepare(instance, contents)?;
@@ -184,7 +186,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
             exit = Exit::Diverged;
         }
         if let Some(way) = &way {
-            way.show_warnings();
+            way.tell_warnings(&mut notices());
         }
     }
     if args.json {
@@ -222,7 +224,13 @@ impl Verifier<'_> {
     /// Gets the inputs that are not here.
     fn prepare(&self, instance: &Instance, contents: &[Vec<Content>]) -> anyhow::Result<()> {
         let Some(way) = self.way else {
-            return bring_inputs(self.session, instance, contents, self.network);
+            return bring_inputs(
+                self.session,
+                instance,
+                contents,
+                self.network,
+                &mut notices(),
+            );
         };
         let items = instance.needs.iter().zip(contents);
         let produced = items.flat_map(|(need, contents)| need.items.iter().zip(contents));
@@ -382,7 +390,12 @@ impl Verifier<'_> {
     fn is_here(&self, recorded: &Content) -> anyhow::Result<bool> {
         match self.way {
             Some(way) => drop(fetch(&way.link, &self.session.store, &[*recorded])?),
-            None => drop(bring(self.session, vec![*recorded], self.network)?),
+            None => drop(bring(
+                self.session,
+                vec![*recorded],
+                self.network,
+                &mut notices(),
+            )?),
         }
         Ok(self.session.store.has(recorded)?)
     }

@@ -5,7 +5,7 @@ mod report;
 
 use clap::Args;
 
-use super::{Context, Exit, PipelineArgs, open, output};
+use super::{Context, Exit, PipelineArgs, output};
 use repro_engine::record::history;
 use repro_engine::survey::Survey;
 use repro_engine::trust::Trust;
@@ -58,7 +58,7 @@ fn named(ids: &[&str], all: bool) -> String {
 
 /// Runs the command.
 pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
-    let session = open::session(context, &args.pipeline)?;
+    let session = args.pipeline.opening(context).session()?;
     let targets = session.targets(&args.targets)?;
     let survey = Survey::of(&session, &targets)?;
     let names: Vec<&str> = session.plan.instances.iter().map(|i| &*i.id).collect();

@@ -6,6 +6,7 @@ mod bars;
 pub mod change;
 mod echo;
 pub mod lines;
+mod notices;
 mod patient;
 mod planned;
 pub mod style;
@@ -14,5 +15,6 @@ mod width;
 
 pub use bars::Bars;
 pub use lines::Lines;
+pub use notices::{moved_text, notices};
 pub use planned::{Planned, stage_of};
 pub use table::{aligned, claims_table};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::{Serialize, Serializer};
+
 use super::event::{Event, Reason, Summary};
 use super::journal;
 use crate::digest::Content;
@@ -14,6 +16,33 @@ pub struct Run {
     pub name: String,
     /// All its events.
     pub events: Vec<Event>,
+}
+
+/// How a run began and ended.
+#[derive(Debug, Serialize)]
+pub struct Ends<'r> {
+    /// Its name.
+    pub run: &'r str,
+    /// When it began.
+    pub at: &'r str,
+    /// The command line.
+    pub args: &'r [String],
+    /// How it ended; `None` when it was killed, or is not over.
+    pub summary: Option<&'r Summary>,
+}
+
+impl Serialize for Run {
+    /// The ends, then the events.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Whole<'r> {
+            #[serde(flatten)]
+            ends: Ends<'r>,
+            events: &'r [Event],
+        }
+        let (ends, events) = (self.ends(), &*self.events);
+        Whole { ends, events }.serialize(serializer)
+    }
 }
 
 /// Bytes of journals that are read for one answer; older runs are left out.
@@ -46,6 +75,16 @@ impl Run {
             name: name.to_owned(),
             events: first.into_iter().chain(last).collect(),
         })
+    }
+
+    /// How it began and ended.
+    pub fn ends(&self) -> Ends<'_> {
+        Ends {
+            run: &self.name,
+            at: self.at(),
+            args: self.args(),
+            summary: self.summary(),
+        }
     }
 
     /// When it began, RFC 3339; empty where the journal lost its first line.

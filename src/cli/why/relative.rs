@@ -11,8 +11,6 @@ use repro_engine::record::event::Change;
 use repro_engine::run::state_keys;
 use repro_engine::session::Session;
 
-use crate::cli::status::kind_name;
-
 /// Results compared.
 const COMPARED_MAX: usize = 200;
 /// Fields of a state named in one line.
@@ -32,13 +30,13 @@ pub struct Relative {
 /// The nearest among what the index knows of the same stage, then of the same kind.
 pub fn nearest(session: &Session, index: InstanceIndex, preimage: &str) -> Option<Relative> {
     let instance = session.plan.instance(index);
-    let kind = kind_name(instance);
+    let kind = instance.kind_name();
     let mut candidates: Vec<(bool, &Instance)> = session
         .plan
         .instances
         .iter()
         .filter(|i| {
-            i.id != instance.id && kind_name(i) == kind && session.index.get(&i.id).is_some()
+            i.id != instance.id && i.kind_name() == kind && session.index.get(&i.id).is_some()
         })
         .map(|i| (i.stage != instance.stage, i))
         .collect();

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::relative::{self, Relative};
 use crate::cli::output;
-use crate::cli::status::kind_name;
 use crate::ui::lines::reason_text;
 use crate::ui::style::{Colour, duration};
 use repro_engine::digest::Digest;
@@ -198,7 +197,7 @@ impl View<'_> {
         };
         Ok(Report {
             instance: instance.id.to_string(),
-            kind: kind_name(instance).to_owned(),
+            kind: instance.kind_name().to_owned(),
             state: seen.state,
             key: seen.key.map(|k| k.hex()),
             reason: seen.reason.clone(),

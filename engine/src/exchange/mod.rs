@@ -1,0 +1,43 @@
+//! Exchange: results that go to a remote and come from one, outside of a run.
+//!
+//! [`way`] says which remote is meant and leads there, [`bring()`] gets what a use case is about to read, [`needed`] says on the
+//! remote what this clone needs.
+
+mod bring;
+pub mod needed;
+pub mod way;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::trust::{Ask, FILE_NAME, Signer, Trust};
+
+pub use bring::{Network, bring, bring_inputs};
+pub use way::{RemoteUse, Way, Which};
+
+/// Whom the project believes.
+///
+/// # Errors
+/// Nobody: there is no trust file; or it is wrong.
+pub fn trust(project_root: &Path) -> anyhow::Result<Arc<Trust>> {
+    let trust = Trust::read(project_root)?;
+    anyhow::ensure!(
+        trust.policy().is_some(),
+        "the project has no {FILE_NAME}, so nothing of a remote is believed; `repro trust init` makes one"
+    );
+    Ok(Arc::new(trust))
+}
+
+/// The user's key; `ask` asks for its passphrase.
+///
+/// # Errors
+/// There is none, or it cannot be used.
+pub fn signer(ask: Ask<'_>) -> anyhow::Result<Arc<Signer>> {
+    let signer = Signer::of_user(ask)?.ok_or_else(|| {
+        anyhow::anyhow!(
+            "there is no key to sign results with, and nobody believes unsigned ones; `repro trust init` makes a key, and CI \
+             finds it in REPRO_SIGNING_KEY"
+        )
+    })?;
+    Ok(Arc::new(signer))
+}

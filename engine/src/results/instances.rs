@@ -1,0 +1,117 @@
+//! What is recorded for an instance: its state, its key, its outputs, and where they come from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Results;
+use crate::digest::Digest;
+use crate::plan::{Axes, InstanceIndex};
+use crate::record::event::Reason;
+use crate::session::Session;
+use crate::store::Record;
+use crate::survey::State;
+
+/// One instance.
+#[derive(Debug, Serialize)]
+pub struct InstanceResult<'s> {
+    /// Its name.
+    pub instance: &'s str,
+    /// The stage it comes from.
+    #[serde(skip)]
+    pub stage: &'s str,
+    /// Its matrix values.
+    #[serde(skip)]
+    pub axes: &'s Axes,
+    /// What it runs: a kind's name, or `command`.
+    pub kind: &'s str,
+    /// What a run would do about it.
+    pub state: State,
+    /// Its key; `None` where a producer has no result yet.
+    pub key: Option<Digest>,
+    /// Its outputs by name, each with its digest; none where it has no result.
+    pub outputs: BTreeMap<&'s str, String>,
+    /// Seconds its execution took.
+    #[serde(skip)]
+    pub wall_s: Option<f64>,
+    /// Where the result comes from; `None`: it was made here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Its bytes are on a remote only.
+    pub elsewhere: bool,
+    /// Why it would be executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Its inputs cannot be read, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Where a result was made that was not made here. Said and serialized as `remote lab, signed by ann`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// `remote lab`.
+    pub from: String,
+    /// Whose word was believed when it came.
+    pub signers: Vec<String>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.from)?;
+        match self.signers[..] {
+            [] => Ok(()),
+            _ => write!(f, ", signed by {}", self.signers.join(", ")),
+        }
+    }
+}
+
+impl Serialize for Origin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Origin {
+    fn of(record: &Record) -> Option<Origin> {
+        let signers = record.observation.get("signers").and_then(|s| s.as_array());
+        let signers = signers.into_iter().flatten().filter_map(|s| s.as_str());
+        Some(Origin {
+            from: record.origin()?.to_owned(),
+            signers: signers.map(str::to_owned).collect(),
+        })
+    }
+}
+
+impl<'s> Results<'s> {
+    /// The instances that were asked for.
+    pub fn instances(&self) -> Vec<InstanceResult<'s>> {
+        let all = self.targets.iter();
+        all.filter_map(|index| self.instance(self.session, *index))
+            .collect()
+    }
+
+    fn instance(&self, session: &'s Session, index: InstanceIndex) -> Option<InstanceResult<'s>> {
+        let (instance, seen) = (session.plan.instance(index), self.survey.get(index)?);
+        // What was made here needs no reading of records.
+        let foreign = seen.hit.as_ref().filter(|h| h.believed_under.is_some());
+        let record = foreign.and_then(|hit| session.record_of(instance, hit));
+        let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
+        let outputs = instance.outputs.iter().zip(contents);
+        Some(InstanceResult {
+            instance: &instance.id,
+            stage: &instance.stage,
+            axes: &instance.axes,
+            kind: instance.kind_name(),
+            state: seen.state,
+            key: seen.key,
+            outputs: outputs.map(|(o, c)| (&*o.name, c.to_string())).collect(),
+            wall_s: seen.hit.as_ref().map(|hit| f64::from(hit.wall_s)),
+            origin: record.as_ref().and_then(Origin::of),
+            elsewhere: seen.elsewhere,
+            reason: seen.reason.clone(),
+            problem: seen.problem.clone(),
+        })
+    }
+}
