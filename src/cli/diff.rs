@@ -10,6 +10,7 @@ use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::style::Colour;
 use crate::ui::{notices, stage_of};
+use repro_engine::explain::in_words;
 use repro_engine::record::event::{Change, Verdict};
 use repro_engine::record::lockfile::LockFile;
 use repro_engine::results::diff::{self, ClaimDiff, Diff, Difference, InstanceDiff};
@@ -157,7 +158,7 @@ fn grouped(instances: &[InstanceDiff], all: bool) -> Vec<Group<'_>> {
             // Digests of inputs differ from instance to instance; which inputs they are does not.
             match change.field.starts_with("inputs.") {
                 true => id.push_str(&format!(" {}", stage_of(&change.field))),
-                false => id.push_str(&format!(" {}", crate::ui::change::render(change))),
+                false => id.push_str(&format!(" {}", in_words(change))),
             }
         }
         match groups.iter_mut().find(|(other, _)| *other == id && !all) {
@@ -221,7 +222,7 @@ impl Group<'_> {
             );
             text.push_str(&colour.dim(&format!("    {a} … {z}\n")));
             for change in own_fields(first) {
-                text.push_str(&format!("    {}\n", crate::ui::change::render(change)));
+                text.push_str(&format!("    {}\n", in_words(change)));
             }
             let inputs: BTreeSet<&str> = first
                 .fields
@@ -240,10 +241,10 @@ impl Group<'_> {
             .iter()
             .partition(|c| c.field.starts_with("inputs."));
         for change in own {
-            text.push_str(&format!("    {}\n", crate::ui::change::render(change)));
+            text.push_str(&format!("    {}\n", in_words(change)));
         }
         for change in inputs.iter().take(INPUTS_SHOWN) {
-            text.push_str(&format!("    {}\n", crate::ui::change::render(change)));
+            text.push_str(&format!("    {}\n", in_words(change)));
         }
         if inputs.len() > INPUTS_SHOWN {
             text.push_str(&format!(

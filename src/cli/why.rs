@@ -1,19 +1,12 @@
 //! `repro why`: one screen on why an instance is cached or will be executed.
 
-mod relative;
-mod report;
+mod story;
 
 use clap::Args;
 
 use super::{Context, Exit, PipelineArgs, output};
-use repro_engine::record::history;
-use repro_engine::survey::Survey;
-use repro_engine::trust::Trust;
+use repro_engine::explain::Explainer;
 
-/// Journals read to find the last executions, newest first.
-const RUNS_LOOKED_AT: usize = 200;
-/// Instances of one command for which the nearest relative is looked for.
-const SEARCHES_MAX: u32 = 50;
 /// Instances of a group named without `--all`.
 const IDS_SHOWN: usize = 6;
 /// Groups of instances shown without `--all`.
@@ -42,7 +35,7 @@ pub struct WhyArgs {
 
 /// Two stories that differ only in when the last execution was and how long it took; the first one is told.
 fn same_story(a: &str, b: &str) -> bool {
-    let lines = |story| str::lines(story).filter(|l| !l.contains(report::LAST_EXECUTED));
+    let lines = |story| str::lines(story).filter(|l| !l.contains(story::LAST_EXECUTED));
     lines(a).eq(lines(b))
 }
 
@@ -60,22 +53,11 @@ fn named(ids: &[&str], all: bool) -> String {
 pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
     let targets = session.targets(&args.targets)?;
-    let survey = Survey::of(&session, &targets)?;
-    let names: Vec<&str> = session.plan.instances.iter().map(|i| &*i.id).collect();
-    let executions = history::last_executions(&session.runs_dir(), RUNS_LOOKED_AT, &names)?;
-    // A trust file that is wrong is told of where it matters.
-    let trust = Trust::read(&session.project.root).unwrap_or_default();
-    let view = report::View {
-        trust: &trust,
-        session: &session,
-        survey: &survey,
-        executions: &executions,
-        searches_left: SEARCHES_MAX.into(),
-    };
+    let explainer = Explainer::of(&session, &targets)?;
     if args.json {
         let reports = targets
             .iter()
-            .map(|index| view.report(*index))
+            .map(|index| explainer.explain(*index))
             .collect::<anyhow::Result<Vec<_>>>()?;
         output::json(&reports)?;
         return Ok(Exit::Done);
@@ -89,7 +71,7 @@ pub fn main(context: &Context, args: &WhyArgs) -> anyhow::Result<Exit> {
             untold += 1;
             continue;
         }
-        let story = report::story(&view.report(*index)?, output::colour());
+        let story = story::story(&explainer.explain(*index)?, output::colour());
         match groups.iter_mut().find(|(s, _)| same_story(s, &story)) {
             Some((_, ids)) => ids.push(id),
             None => groups.push((story, vec![id])),

@@ -12,8 +12,9 @@ use super::lines;
 use super::patient::Patient;
 use super::planned::stage_of;
 use super::style::{Colour, bytes, duration};
-use super::width::{begun, shortened, width_of_talk};
+use super::width::{shortened, width_of_talk};
 use crate::terminal::{self, safe};
+use repro_engine::explain::begun;
 use repro_engine::record::event::Event;
 
 /// Room at the end of every line.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::style::{Colour, bytes, duration};
-use super::width::begun;
+use repro_engine::explain::{begun, in_words};
 use repro_engine::record::event::{Event, Reason, Summary};
 
 /// How often one action may report progress.
@@ -186,7 +186,7 @@ pub fn reason_text(reason: &Reason) -> String {
         Reason::Changed(changes) => match changes.split_first() {
             None => "(no recorded result)".into(),
             Some((first, rest)) => {
-                let first = super::change::render(first);
+                let first = in_words(first);
                 let first = begun(first.lines().next().unwrap_or_default(), REASON_SHOWN);
                 if rest.is_empty() {
                     format!("({first})")

@@ -3,7 +3,6 @@
 //! Results go to standard output, talk to standard error.
 
 mod bars;
-pub mod change;
 mod echo;
 pub mod lines;
 mod notices;

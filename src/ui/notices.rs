@@ -15,7 +15,7 @@ pub fn notices() -> impl FnMut(Notice) {
     move |notice| match notice {
         Notice::Warning(text) => crate::say!("{} {text}", colour.yellow("warning:")),
         Notice::Moving { done, total } => {
-            bar.get_or_insert_with(|| begun(total)).set_position(done);
+            bar.get_or_insert_with(|| bar_of(total)).set_position(done);
         }
         Notice::Moved => {
             if let Some(bar) = bar.take() {
@@ -30,7 +30,7 @@ pub fn notices() -> impl FnMut(Notice) {
     }
 }
 
-fn begun(total: u64) -> ProgressBar {
+fn bar_of(total: u64) -> ProgressBar {
     let target = match std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr_with_hz(10),
         false => ProgressDrawTarget::hidden(),

@@ -40,16 +40,6 @@ pub fn shortened(text: &str, width: usize) -> String {
     short
 }
 
-/// The text, or its beginning with `…` at the end.
-pub fn begun(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,7 +51,6 @@ mod tests {
             shortened("train[lr=0.1,seed=1]", 13),
             "train[…seed=1]".replace("…seed", "…eed")
         );
-        assert_eq!(begun("éééé", 3), "éé…");
         assert_eq!(shortened("abc", 0), "…");
     }
 }

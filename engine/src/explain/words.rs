@@ -1,10 +1,9 @@
 //! A change of a key's pre-image as people read it: one line, or the lines of a script that differ.
 
-use repro_engine::explain::plain;
-use repro_engine::record::event::Change;
 use serde_json::Value;
 
-use super::width::begun;
+use super::plain;
+use crate::record::event::Change;
 
 /// As [`plain`], no longer than a line.
 fn brief(value: &Value) -> String {
@@ -53,8 +52,18 @@ fn side(text: &mut String, sign: char, lines: &[&str]) {
     }
 }
 
+/// The text, or its beginning with `…` at the end.
+pub fn begun(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
 /// One line (or, for a text of several lines, a small diff) per change.
-pub fn render(change: &Change) -> String {
+pub fn in_words(change: &Change) -> String {
     match (&change.old, &change.new) {
         (Some(Value::String(old)), Some(Value::String(new)))
             if old.contains('\n') || new.contains('\n') =>
@@ -85,7 +94,7 @@ pub fn render(change: &Change) -> String {
 
 #[cfg(test)]
 mod tests {
-    use repro_engine::explain::changes;
+    use crate::explain::changes;
 
     use super::*;
 
@@ -95,19 +104,19 @@ mod tests {
             let long = "x = 1; ".repeat(3000);
             serde_json::json!({"command": {"script": format!("{long}{word}; {long}")}}).to_string()
         };
-        let said = render(&changes(&script("old"), &script("new"))[0]);
+        let said = in_words(&changes(&script("old"), &script("new"))[0]);
         assert!(said.chars().count() < 300, "{said}");
         assert!(said.contains("old;") && said.contains("new;"), "{said}");
         let lines = |n: usize| {
             let script: String = (0..n).map(|i| format!("line {i}\n")).collect();
             serde_json::json!({"command": {"script": script}}).to_string()
         };
-        let said = render(&changes(&lines(1), &lines(500))[0]);
+        let said = in_words(&changes(&lines(1), &lines(500))[0]);
         assert!(
             said.lines().count() < 12 && said.contains("more lines"),
             "{said}"
         );
-        let said = render(&Change {
+        let said = in_words(&Change {
             field: "command.script".into(),
             old: None,
             new: Some("y".repeat(43_000).into()),
@@ -116,11 +125,16 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(begun("éééé", 3), "éé…");
+    }
+
+    #[test]
     fn a_script_is_compared_by_line() {
         let old = serde_json::json!({"command": {"script": "a\nb\nc"}}).to_string();
         let new = serde_json::json!({"command": {"script": "a\nB\nc"}}).to_string();
         assert_eq!(
-            render(&changes(&old, &new)[0]),
+            in_words(&changes(&old, &new)[0]),
             "command.script (line 2)\n      - b\n      + B"
         );
     }

@@ -1,6 +1,4 @@
 //! Differences between pre-images, field by field: the answer to "why did this re-run?".
-//!
-//! Works on the stored text of two keys and nothing else, so it explains results of other machines as well.
 
 use std::collections::BTreeMap;
 

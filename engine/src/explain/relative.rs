@@ -1,15 +1,17 @@
 //! Results near to one that is missing: the nearest other instance, and how far a computation can be resumed.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use repro_engine::digest::Content;
-use repro_engine::explain;
-use repro_engine::key::Key;
-use repro_engine::plan::{Instance, InstanceIndex, Work};
-use repro_engine::record::event::Change;
-use repro_engine::run::state_keys;
-use repro_engine::session::Session;
+use super::{changes, in_words};
+use crate::digest::Content;
+use crate::key::Key;
+use crate::plan::{Instance, InstanceIndex, Work};
+use crate::record::event::Change;
+use crate::run::state_keys;
+use crate::session::Session;
 
 /// Results compared.
 const COMPARED_MAX: usize = 200;
@@ -17,7 +19,7 @@ const COMPARED_MAX: usize = 200;
 const FIELDS_NAMED: usize = 3;
 
 /// The recorded result with the fewest differing fields.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Relative {
     /// Whose it is.
     pub instance: String,
@@ -28,7 +30,7 @@ pub struct Relative {
 }
 
 /// The nearest among what the index knows of the same stage, then of the same kind.
-pub fn nearest(session: &Session, index: InstanceIndex, preimage: &str) -> Option<Relative> {
+pub(super) fn nearest(session: &Session, index: InstanceIndex, preimage: &str) -> Option<Relative> {
     let instance = session.plan.instance(index);
     let kind = instance.kind_name();
     let mut candidates: Vec<(bool, &Instance)> = session
@@ -48,54 +50,93 @@ pub fn nearest(session: &Session, index: InstanceIndex, preimage: &str) -> Optio
             let theirs = session.preimage(&session.index.get(&other.id)?.key)?;
             Some(Relative {
                 instance: other.id.to_string(),
-                changes: explain::changes(&theirs, preimage),
+                changes: changes(&theirs, preimage),
                 preimage: theirs,
             })
         });
     compared.min_by_key(|relative| relative.changes.len())
 }
 
+/// Where a computation would be taken up. Said and serialized as a sentence.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resumption {
+    /// At a recorded state, as its kind calls it.
+    From(String),
+    /// From the beginning: no recorded state serves.
+    Nowhere(Option<Blocked>),
+}
+
+/// What keeps the states of another result from serving.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blocked {
+    /// The other instance; `None`: an earlier result of the same.
+    pub whose: Option<String>,
+    /// The fields in which they differ.
+    pub changes: Vec<Change>,
+}
+
+impl fmt::Display for Resumption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blocked = match self {
+            Resumption::From(label) => {
+                return write!(f, "goes on from the recorded state `{label}`");
+            }
+            Resumption::Nowhere(blocked) => blocked,
+        };
+        f.write_str("no recorded state serves")?;
+        let Some(Blocked { whose, changes }) = blocked else {
+            return Ok(());
+        };
+        let whose = whose.as_deref().unwrap_or("its earlier result");
+        let named = changes.iter().take(FIELDS_NAMED).map(in_words);
+        let named = named.collect::<Vec<_>>().join(", ");
+        write!(f, "; the states of {whose} do not serve: {named}")?;
+        match changes.len().saturating_sub(FIELDS_NAMED) {
+            0 => Ok(()),
+            more => write!(f, ", and {more} more"),
+        }
+    }
+}
+
+impl Serialize for Resumption {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Where its computation would be taken up; `None` for what cannot be resumed.
-pub fn resumable(
+pub(super) fn resumption(
     session: &Session,
     instance: &Instance,
     contents: &[Vec<Content>],
     key: &Key,
     nearest: Option<&Relative>,
-) -> Option<String> {
+) -> Option<Resumption> {
     let states = state_keys(&session.plan.salt, instance, contents);
     if states.is_empty() {
         return None;
     }
-    if let Some((label, _)) = states
-        .iter()
-        .find(|(_, state)| session.store.get_state(&state.digest).is_some())
-    {
-        return Some(format!("goes on from the recorded state `{label}`"));
+    let has_state = |(_, state): &&(String, Key)| session.store.get_state(&state.digest).is_some();
+    if let Some((label, _)) = states.iter().find(has_state) {
+        return Some(Resumption::From(label.clone()));
     }
     let earlier = session
         .index
         .get(&instance.id)
         .filter(|known| known.key != key.digest)
         .and_then(|known| session.preimage(&known.key));
-    let theirs = earlier
-        .as_deref()
-        .map(|text| ("its earlier result", text))
-        .or_else(|| nearest.map(|r| (r.instance.as_str(), r.preimage.as_str())));
-    let blocked = theirs.and_then(|(whose, text)| {
-        Some(format!(
-            "; the states of {whose} do not serve: {}",
-            differing(instance, &states, text)?
-        ))
-    });
-    Some(format!(
-        "no recorded state serves{}",
-        blocked.unwrap_or_default()
-    ))
+    let (whose, text) = match (&earlier, nearest) {
+        (Some(text), _) => (None, text),
+        (None, Some(relative)) => (Some(relative.instance.clone()), &relative.preimage),
+        (None, None) => return Some(Resumption::Nowhere(None)),
+    };
+    let changes = differing(instance, &states, text).unwrap_or_default();
+    let blocked = (!changes.is_empty()).then_some(Blocked { whose, changes });
+    Some(Resumption::Nowhere(blocked))
 }
 
 /// The fields that keep states of another result from serving.
-fn differing(instance: &Instance, ours: &[(String, Key)], theirs: &str) -> Option<String> {
+fn differing(instance: &Instance, ours: &[(String, Key)], theirs: &str) -> Option<Vec<Change>> {
     let Work::Kind { kind, .. } = &instance.work else {
         return None;
     };
@@ -118,14 +159,5 @@ fn differing(instance: &Instance, ours: &[(String, Key)], theirs: &str) -> Optio
         });
     }
     let state = json!({"format": theirs["format"], "inputs": inputs, "kind": theirs["kind"], "salt": theirs["salt"], "state": point.preimage});
-    let changes = explain::changes(&state.to_string(), &key.preimage);
-    let mut fields: Vec<String> = changes
-        .iter()
-        .take(FIELDS_NAMED)
-        .map(crate::ui::change::render)
-        .collect();
-    if changes.len() > FIELDS_NAMED {
-        fields.push(format!("and {} more", changes.len() - FIELDS_NAMED));
-    }
-    (!fields.is_empty()).then(|| fields.join(", "))
+    Some(changes(&state.to_string(), &key.preimage))
 }

@@ -1,0 +1,154 @@
+//! Comparing two sides, instance by instance.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::metrics;
+use super::{Difference, InstanceDiff, LeftOut, MetricDiff};
+use crate::digest::{Content, Shape};
+use crate::exchange::{Network, bring};
+use crate::explain;
+use crate::notice::Tell;
+use crate::session::Session;
+
+/// What a side has of an instance: key and outputs as texts.
+pub(super) struct Had {
+    pub key: String,
+    pub outputs: BTreeMap<String, String>,
+}
+
+/// One side, by instance.
+pub(super) type Side = BTreeMap<String, Had>;
+
+/// Gets the tables that differ and are known to be elsewhere.
+pub(super) fn bring_tables(
+    session: &Session,
+    (a, b): &(Side, Side),
+    network: Network,
+    tell: Tell,
+) -> anyhow::Result<Option<LeftOut>> {
+    let mut wanted = Vec::new();
+    for (id, result) in a.iter().chain(b) {
+        for (name, text) in &result.outputs {
+            let differs = a.get(id).and_then(|s| s.outputs.get(name))
+                != b.get(id).and_then(|s| s.outputs.get(name));
+            if !differs || !metrics::is_table(name, path_of(session, id, name).as_deref()) {
+                continue;
+            }
+            // With its size, by what is known of the key.
+            let record = result.key.parse().ok().and_then(|k| session.any_record(&k));
+            let content = record.and_then(|r| r.outputs.get(name).copied());
+            wanted.extend(content.filter(|content| content.to_string() == *text));
+        }
+    }
+    let failed = bring(session, wanted, network, tell)?;
+    let why = failed.values().next().cloned();
+    Ok(why.map(|why| LeftOut {
+        tables: failed.len(),
+        why,
+    }))
+}
+
+/// Where an output of the present plan appears.
+fn path_of(session: &Session, id: &str, output: &str) -> Option<String> {
+    let instance = session.plan.instances.iter().find(|i| *i.id == *id)?;
+    let spec = instance.outputs.iter().find(|o| *o.name == *output)?;
+    Some(spec.path.to_string())
+}
+
+pub(super) fn compare(session: &Session, (a, b): &(Side, Side)) -> Vec<InstanceDiff> {
+    let ids: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    ids.into_iter()
+        .filter_map(|id| instance_diff(session, id, a.get(id), b.get(id)))
+        .collect()
+}
+
+/// `None` where nothing differs.
+fn instance_diff(
+    session: &Session,
+    id: &str,
+    old: Option<&Had>,
+    new: Option<&Had>,
+) -> Option<InstanceDiff> {
+    let empty = BTreeMap::new();
+    let old_outputs = old.map_or(&empty, |s| &s.outputs);
+    let new_outputs = new.map_or(&empty, |s| &s.outputs);
+    let names: BTreeSet<&String> = old_outputs.keys().chain(new_outputs.keys()).collect();
+    let outputs: Vec<String> = names
+        .into_iter()
+        .filter(|n| old_outputs.get(*n) != new_outputs.get(*n))
+        .cloned()
+        .collect();
+    let same_key = old.map(|s| &s.key) == new.map(|s| &s.key);
+    if same_key && outputs.is_empty() {
+        return None;
+    }
+    let change = match (old, new) {
+        (None, _) => Difference::New,
+        (_, None) => Difference::Gone,
+        _ if outputs.is_empty() => Difference::OtherKey,
+        _ if same_key => Difference::OtherOutputs,
+        _ => Difference::Changed,
+    };
+    let preimage = |side: Option<&Had>| session.preimage(&side?.key.parse().ok()?);
+    let fields = match (preimage(old), preimage(new)) {
+        (Some(old), Some(new)) => explain::changes(&old, &new),
+        _ => Vec::new(),
+    };
+    let mut metrics = Vec::new();
+    for name in &outputs {
+        let path = path_of(session, id, name);
+        if metrics::is_table(name, path.as_deref()) {
+            let sides = (old_outputs.get(name), new_outputs.get(name));
+            metrics.extend(metric_diffs(session, (name, path.as_deref()), sides));
+        }
+    }
+    Some(InstanceDiff {
+        instance: id.to_owned(),
+        change,
+        fields,
+        outputs,
+        metrics,
+    })
+}
+
+/// Last values that differ; a table that is no longer in the store has none.
+fn metric_diffs(
+    session: &Session,
+    named: (&str, Option<&str>),
+    (a, b): (Option<&String>, Option<&String>),
+) -> Vec<MetricDiff> {
+    let rows = |text: Option<&String>| {
+        let (shape, hex) = text?.split_once(':')?;
+        let content = Content {
+            shape: Shape::from_word(shape)?,
+            digest: hex.parse().ok()?,
+            bytes_total: 0,
+        };
+        metrics::read(session, &content, named).ok()
+    };
+    let name = |row: &repro_protocol::table::Row| {
+        let parts = [
+            row.run.clone(),
+            row.stage.clone(),
+            row.seed.map(|s| format!("seed={s}")),
+            Some(metrics::full_name(row)),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    };
+    let values = |text: Option<&String>| -> BTreeMap<String, f64> {
+        let rows = metrics::last(rows(text).unwrap_or_default());
+        rows.iter().map(|row| (name(row), row.value)).collect()
+    };
+    let (a, b) = (values(a), values(b));
+    let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let diff = |name: &String| MetricDiff {
+        name: name.clone(),
+        a: a.get(name).copied(),
+        b: b.get(name).copied(),
+    };
+    names
+        .into_iter()
+        .filter(|n| a.get(*n).map(|x| x.to_bits()) != b.get(*n).map(|x| x.to_bits()))
+        .map(diff)
+        .collect()
+}
