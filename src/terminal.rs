@@ -55,7 +55,7 @@ pub fn ask(text: &str) {
 /// # Errors
 /// The terminal cannot be read.
 pub fn ask_passphrase(question: &str) -> anyhow::Result<Option<Passphrase>> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Ok(None);
     }
     ask(question);
@@ -172,7 +172,7 @@ fn is_harmless(code: &str) -> bool {
         match number.parse::<u8>() {
             Err(_) if number.is_empty() => {}
             Ok(38 | 48) => match numbers.next() {
-                Some("5") => drop(numbers.nth(0)),
+                Some("5") => drop(numbers.next()),
                 Some("2") => drop(numbers.nth(2)),
                 _ => return false,
             },

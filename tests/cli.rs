@@ -1,5 +1,10 @@
 //! The commands besides `run`, end to end: the real program in a temporary project with command stages.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod support;
 
 use std::io::Read;

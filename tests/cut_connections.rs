@@ -1,9 +1,13 @@
 //! The connection to a bucket is cut at every request of a push and of a pull in turn: once, which must not be noticed, and from
 //! then on, after which nothing may be lost, dangle or be half there.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 #[path = "support/lab.rs"]
 mod lab;
-#[allow(dead_code)]
 mod servers;
 mod support;
 

@@ -1,5 +1,10 @@
 //! Bundles and crates, end to end: what leaves one machine in a file is what another one has.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod support;
 
 use std::fs;

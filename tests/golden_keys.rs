@@ -5,6 +5,11 @@
 //! - on purpose (the key has to hear of something new): raise `repro_engine::key::FORMAT` with a line in its history, so that no old
 //!   result can pass for a new one, and freeze the new texts and digests here. Nothing else is a reason.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

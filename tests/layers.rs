@@ -1,5 +1,10 @@
 //! What Cargo cannot keep: where `unsafe` and standard error may be used.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,11 @@
 //! too large to be kept here and a test must not need the network. What the networks learn is decided by `studies/`; here it only
 //! has to be learning.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod support;
 
 use std::path::{Path, PathBuf};

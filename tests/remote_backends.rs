@@ -1,5 +1,10 @@
 //! One suite for every kind of storage, against the real thing: what callers rely on of `remote::Backend`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod servers;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,10 @@
 //! `repro remote`, end to end.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod servers;
 mod support;
 

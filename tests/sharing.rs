@@ -1,10 +1,14 @@
 //! Two clones of one project on different machines: users, paths and stores of their own, one remote between them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/network.rs"]
 mod network;
-#[allow(dead_code)]
 mod servers;
 mod support;
 

@@ -1,5 +1,10 @@
 //! Keys and the trust file, end to end: the real program, and OpenSSL where it is installed.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
@@ -160,8 +165,8 @@ fn verified_space() -> (TestSpace, std::path::PathBuf) {
     let run = format!("cat {} > ${{outputs.text}}", hidden.display());
     let pipeline = format!(
         "version: 1\nname: letters\nstages:\n  words:\n    run: \"{run}\"\n    sandbox: off\n    outputs: {{text: words.txt}}\n  \
-         tree:\n    run: \"mkdir ${{outputs.dir}}; {}\"\n    sandbox: off\n    outputs: {{dir: d}}\n",
-        format!("cat {} > ${{outputs.dir}}/a", hidden.display())
+         tree:\n    run: \"mkdir ${{outputs.dir}}; cat {} > ${{outputs.dir}}/a\"\n    sandbox: off\n    outputs: {{dir: d}}\n",
+        hidden.display()
     );
     space.write("pipeline.yaml", pipeline);
     space.set_env("REPRO_TEST", "1");

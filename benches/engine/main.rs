@@ -3,6 +3,11 @@
 //! Every figure is a ratio of two programs measured in turns in one run, because on a shared machine the times of two
 //! runs cannot be compared. Nothing here passes or fails.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod machine;
 mod measure;
 mod projects;
@@ -84,10 +89,10 @@ fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
                     .parse()
                     .ok()
                     .filter(|n| *n > 0)
-                    .ok_or("--rounds: a number from 1")?
+                    .ok_or("--rounds: a number from 1")?;
             }
             "--repro" => {
-                options.repro = std::path::absolute(value()?).map_err(|e| e.to_string())?
+                options.repro = std::path::absolute(value()?).map_err(|e| e.to_string())?;
             }
             "--dir" => options.dir = std::path::absolute(value()?).map_err(|e| e.to_string())?,
             name if SCENARIOS.contains(&name) => options.scenarios.push(arg),

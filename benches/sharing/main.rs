@@ -1,6 +1,11 @@
 //! Push and pull beside `rclone` and `dvc`, on one S3 server on loopback: `cargo bench --bench sharing`, described in
 //! benches/README.md. Nothing here passes or fails.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 #[allow(dead_code)]
 #[path = "../../tests/servers/s3.rs"]
 mod s3;

@@ -51,7 +51,7 @@ fn write_number(n: &Number, out: &mut String) {
     match (n.as_u64(), n.as_i64(), n.as_f64()) {
         (Some(u), _, _) => out.push_str(&u.to_string()),
         (_, Some(i), _) => out.push_str(&i.to_string()),
-        (_, _, Some(f)) if f == 0.0 => out.push_str("0.0"),
+        (_, _, Some(0.0)) => out.push_str("0.0"),
         _ => out.push_str(&n.to_string()),
     }
 }

@@ -52,10 +52,10 @@ pub struct Table {
 }
 
 /// Reads a table artifact.
-pub type ReadTableFn = Arc<dyn Fn(&std::path::Path) -> anyhow::Result<Table> + Send + Sync>;
+pub type ReadTableFn = Arc<dyn Fn(&Path) -> anyhow::Result<Table> + Send + Sync>;
 
 /// What the first difference between two files means (`tensor w[3]: 0.5, then 0.25`); `None` where the format says nothing.
-pub type DescribeDifference = fn(&std::path::Path, &std::path::Path) -> Option<String>;
+pub type DescribeDifference = fn(&Path, &Path) -> Option<String>;
 
 /// All kinds built in.
 pub struct Catalog {
@@ -74,7 +74,7 @@ pub struct Catalog {
     /// Directories that programs of the field share between projects, by the word that declares one.
     pub caches: Vec<Cache>,
     /// Runs a built-in kind in this process: `repro worker job.json`.
-    pub work: fn(&std::path::Path) -> std::process::ExitCode,
+    pub work: fn(&Path) -> std::process::ExitCode,
 }
 
 /// A directory that programs fill with what they downloaded.

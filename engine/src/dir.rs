@@ -145,7 +145,7 @@ fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<()> {
     };
     let mut names = Vec::new();
     each(fd.try_clone().map_err(errno)?, |name, _| {
-        names.push(name.to_owned())
+        names.push(name.to_owned());
     })
     .map_err(errno)?;
     let mut is_writable = false;

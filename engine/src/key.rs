@@ -64,7 +64,7 @@ pub fn action_key(
             write_environments(&mut text, context, command, |m| m < Manager::Python);
             text.push_str("\"env\":{");
             list(&mut text, command.env.iter(), |text, (name, value)| {
-                field(text, name, value)
+                field(text, name, value);
             });
             text.push_str("},");
             write_environments(&mut text, context, command, |m| m >= Manager::Python);
@@ -72,7 +72,7 @@ pub fn action_key(
             canonical::write_str(&command.script, &mut text);
             text.push_str(",\"shell\":[");
             list(&mut text, command.shell.iter(), |text, word| {
-                canonical::write_str(word, text)
+                canonical::write_str(word, text);
             });
             text.push_str("],\"tools\":{");
             let mut tools: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
@@ -110,14 +110,14 @@ pub fn action_key(
         Work::Command(_) => {
             text.push('{');
             list(&mut text, instance.outputs.iter(), |text, o| {
-                field(text, &o.name, o.path.as_str())
+                field(text, &o.name, o.path.as_str());
             });
             text.push('}');
         }
         Work::Kind { .. } => {
             text.push('[');
             list(&mut text, instance.outputs.iter(), |text, o| {
-                canonical::write_str(&o.name, text)
+                canonical::write_str(&o.name, text);
             });
             text.push(']');
         }
@@ -255,7 +255,7 @@ fn write_inputs(
             text.push(']');
         } else {
             list(text, items, |text, (_, content)| {
-                canonical::write_str(&content.to_string(), text)
+                canonical::write_str(&content.to_string(), text);
             });
         }
     });

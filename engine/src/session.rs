@@ -348,7 +348,7 @@ impl Session {
                     found.lost = Some(format!(
                         "output `{}` ({content}) is missing from the store or damaged",
                         output.name
-                    ))
+                    ));
                 }
             }
         }

@@ -1,5 +1,10 @@
 //! The format of jobs and outcomes is frozen: golden files are read, and written back the same.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};

@@ -109,7 +109,7 @@ fn run_text(run: &Run) -> String {
     match run.summary() {
         Some(summary) => text.push_str(&crate::ui::claims_table(&summary.claims, colour)),
         None if !run.events.iter().any(|e| matches!(e, Event::Summary(_))) => {
-            text.push_str("it did not end: it was killed, or runs now\n")
+            text.push_str("it did not end: it was killed, or runs now\n");
         }
         None => {}
     }

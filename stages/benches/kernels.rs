@@ -2,6 +2,11 @@
 //! multiply-add counts as two) of the fastest of several runs: on one thread by the processor's time, so that a busy
 //! machine disturbs little; with `RAYON_NUM_THREADS` set by the clock on the wall.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -81,13 +86,13 @@ fn dense_layer(row: Row<'_>, n: usize, i: usize, o: usize) {
     let flops = 2 * n * i * o;
     let name = format!("dense {n}x{i}x{o}");
     row(&format!("{name} forward"), flops, &mut |path| {
-        dense::forward(path, i, o, &x, &w, Some(&b), black_box(&mut y))
+        dense::forward(path, i, o, &x, &w, Some(&b), black_box(&mut y));
     });
     row(&format!("{name} dx"), flops, &mut |path| {
-        dense::input_gradient(path, i, o, &w, &dy, black_box(&mut dx))
+        dense::input_gradient(path, i, o, &w, &dy, black_box(&mut dx));
     });
     row(&format!("{name} dw"), flops, &mut |path| {
-        dense::weight_gradient(path, i, o, &x, &dy, black_box(&mut dw))
+        dense::weight_gradient(path, i, o, &x, &dy, black_box(&mut dw));
     });
 }
 
@@ -109,13 +114,13 @@ fn conv_layer(row: Row<'_>, size: usize, c: usize, o: usize, k: usize, stride: u
     let flops = 2 * n * shape.output().positions() * shape.weights();
     let name = format!("conv {size}x{size}x{c}>{o} k{k} s{stride}");
     row(&format!("{name} forward"), flops, &mut |path| {
-        conv::forward(path, &shape, &x, &w, Some(&b), black_box(&mut y))
+        conv::forward(path, &shape, &x, &w, Some(&b), black_box(&mut y));
     });
     row(&format!("{name} dx"), flops, &mut |path| {
-        conv::input_gradient(path, &shape, &w, &dy, black_box(&mut dx))
+        conv::input_gradient(path, &shape, &w, &dy, black_box(&mut dx));
     });
     row(&format!("{name} dw"), flops, &mut |path| {
-        conv::weight_gradient(path, &shape, &x, &dy, black_box(&mut dw))
+        conv::weight_gradient(path, &shape, &x, &dy, black_box(&mut dw));
     });
 }
 

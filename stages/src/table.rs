@@ -101,7 +101,7 @@ pub struct Table {
     pub rows: Vec<Row>,
     /// What is no value, by name: `is the text ..., not a number`.
     pub other: BTreeMap<String, String>,
-    /// It is in the format of [`write`].
+    /// It is in the format of [`fn@write`].
     pub is_own: bool,
 }
 

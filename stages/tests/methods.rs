@@ -1,5 +1,10 @@
 //! Pruning, perturbing and averaging through the kinds, against their formulas.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod support;
 
 use std::path::Path;

@@ -1,5 +1,10 @@
 //! Every op, forward and backward, beside PyTorch in f64: the scripts and what they recorded are in tests/reference.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod reference;
 
 use reference::{Case, Cases, read, to_nchw, to_nhwc};
@@ -105,7 +110,7 @@ fn dense_case(case: &Case) {
                 Some(b),
                 Activation::Identity,
                 y,
-            )
+            );
         },
         |from| dense::layer_backward(path(), inputs, outputs, from),
     );
@@ -162,7 +167,7 @@ fn depthwise_case(case: &Case) {
     let [y, dx, dw, db] = product(
         operands,
         |x, w, b, y| {
-            depthwise::layer_forward(path(), &shape, x, w, Some(b), Activation::Identity, y)
+            depthwise::layer_forward(path(), &shape, x, w, Some(b), Activation::Identity, y);
         },
         |from| depthwise::layer_backward(path(), &shape, from),
     );

@@ -1,6 +1,11 @@
 //! Networks that learn numbers, through the kinds: against gradient descent spelt out in f64, scikit-learn's definitions, and
 //! themselves.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod support;
 
 use std::path::Path;

@@ -1,5 +1,10 @@
 //! Training end to end through the kinds: learning, resuming, masks, saved weights, failures.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod support;
 
 use std::path::Path;

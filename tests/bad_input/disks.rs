@@ -11,7 +11,7 @@ fn damaged_objects_are_found_and_made_again() {
                 .write(true)
                 .open(p)
                 .and_then(|f| f.set_len(3))
-                .expect("damage")
+                .expect("damage");
         }),
         ("emptied", |p| fs::write(p, "").expect("damage")),
         ("altered", |p| fs::write(p, "xxxxxxxxxx\n").expect("damage")),

@@ -3,6 +3,11 @@
 //! Where a test needs a mount it makes one in a mount namespace of its own (`unshare`), which goes with the process; where that is not
 //! allowed it says so and returns.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod disks;
 mod stages;
 #[path = "../support/mod.rs"]

@@ -3,6 +3,11 @@
 //! Every test counts what ran by the events *and* the summary of `run --json`, and looks at the outputs afterwards: a run that
 //! executes the right stages and shows the wrong bytes fails as well.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod disturbed;
 #[path = "../support/mod.rs"]
 mod support;

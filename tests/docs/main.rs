@@ -2,6 +2,11 @@
 //!
 //! `REPRO_BLESS=1 cargo test --test docs` writes the generated parts anew.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 mod console;
 mod markdown;
 mod schema;

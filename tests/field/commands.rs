@@ -673,7 +673,7 @@ fn case_25_a_manifest_is_checked_once_and_then_trusted_by_size_and_time() {
             .open(&path)
             .unwrap()
             .set_modified(time)
-            .unwrap()
+            .unwrap();
     };
     std::fs::write(&path, "two\n").unwrap();
     set(time);

@@ -358,7 +358,7 @@ fn case_29_what_cannot_work_is_known_before_anything_runs() {
         (init("init: \"train[seed=0].model\", train: colour.train", ""), vec!["stages.next.needs.train: these images are 32x32x3"]),
         (init("train: [halves.a, colour.train]", "model: {mlp: {hidden: [3]}}, "), vec!["stages.next.needs.train[1]: `cifar-10` cannot be put together with `shapes`"]),
         ("  s: {uses: evaluate, needs: {model: \"train[seed=0].model\", data: colour.test}}".to_owned(), vec!["stages.s.needs.data: these images are 32x32x3"]),
-        (conv(&vec![pool; 5].join(", ")), vec!["stages.next.with.model.conv.layers[4]: layer 5 (its input is 1x1x1)"]),
+        (conv(&[pool; 5].join(", ")), vec!["stages.next.with.model.conv.layers[4]: layer 5 (its input is 1x1x1)"]),
         (conv("{conv: {channels: 2, kernel: 40, padding: {pixels: 0}}}"), vec!["stages.next.with.model.conv.layers[0]"]),
         (init("init: \"train[seed=0].model\", train: halves.a", "model: {mlp: {hidden: [11]}}, "), vec!["stages.next.with.model: the model under `needs: {init: ...}` is another one"]),
         // Masks, averages, counts, checkpoints.

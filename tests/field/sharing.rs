@@ -439,7 +439,7 @@ fn case_57_an_endless_listing_is_an_error_and_takes_no_memory() {
         true => {
             let _ = stream
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999999999\r\n\r\n<L");
-            std::thread::sleep(std::time::Duration::from_secs(1));
+            std::thread::sleep(Duration::from_secs(1));
         }
         false => nothing(stream),
     });
@@ -483,7 +483,7 @@ fn case_57_an_endless_listing_is_an_error_and_takes_no_memory() {
 #[test]
 fn case_57_doctor_ends_on_a_server_that_is_silent() {
     let mut space = TestSpace::with_pipeline(PIPELINE);
-    let silent = server(|_, _| std::thread::sleep(std::time::Duration::from_secs(600)));
+    let silent = server(|_, _| std::thread::sleep(Duration::from_secs(600)));
     space
         .set_env("AWS_ACCESS_KEY_ID", "x")
         .set_env("AWS_SECRET_ACCESS_KEY", "y")

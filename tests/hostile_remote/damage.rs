@@ -62,9 +62,9 @@ fn every_object_altered_in_every_way() {
     let whole = Bucket::new();
     let record = ci.made("all", &most());
     let other = ci.made("other", &most()[..1]);
-    ci.push(&whole, &[&record, &other])
-        .into_iter()
-        .for_each(|p| drop(p.unwrap()));
+    for pushed in ci.push(&whole, &[&record, &other]) {
+        pushed.unwrap();
+    }
     let names = whole.names();
     let mut harmless = Vec::new();
     let mut tried = 0;

@@ -1,5 +1,10 @@
 //! A remote that does not do what it should: nothing of it may become a wrong artifact, and nothing of ours may be lost.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
 #[path = "../support/bucket.rs"]
 mod bucket;
 mod damage;

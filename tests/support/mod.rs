@@ -225,9 +225,9 @@ impl TestSpace {
             for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
                 let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
                 if is_dir {
-                    dirs.push(entry.path())
+                    dirs.push(entry.path());
                 } else {
-                    files.push(entry.path())
+                    files.push(entry.path());
                 }
             }
         }

@@ -319,6 +319,24 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The name of a signal, for messages.
+pub(super) fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGABRT => "SIGABRT: it aborted itself",
+        libc::SIGBUS => "SIGBUS: a mapped file was cut short or the disk is full",
+        libc::SIGFPE => "SIGFPE: an arithmetic error",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGILL => "SIGILL: an instruction this processor does not have",
+        libc::SIGINT => "SIGINT",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGSEGV => "SIGSEGV: a wrong memory access",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXFSZ => "SIGXFSZ: a file grew over its limit",
+        _ => "unnamed",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,23 +363,5 @@ mod tests {
         assert_eq!(told, "no file");
         let told = failure("no file", &["error: no file", "and more"]).account();
         assert!(told.contains("and more"), "{told}");
-    }
-}
-
-/// The name of a signal, for messages.
-pub(super) fn signal_name(signal: i32) -> &'static str {
-    match signal {
-        libc::SIGABRT => "SIGABRT: it aborted itself",
-        libc::SIGBUS => "SIGBUS: a mapped file was cut short or the disk is full",
-        libc::SIGFPE => "SIGFPE: an arithmetic error",
-        libc::SIGHUP => "SIGHUP",
-        libc::SIGILL => "SIGILL: an instruction this processor does not have",
-        libc::SIGINT => "SIGINT",
-        libc::SIGKILL => "SIGKILL",
-        libc::SIGPIPE => "SIGPIPE",
-        libc::SIGSEGV => "SIGSEGV: a wrong memory access",
-        libc::SIGTERM => "SIGTERM",
-        libc::SIGXFSZ => "SIGXFSZ: a file grew over its limit",
-        _ => "unnamed",
     }
 }

@@ -354,11 +354,11 @@ impl Placing<'_> {
                 let link = fs::read_link(&source)?;
                 // A link within the tree stays one; a link out of it is the way to show a file, or a whole directory.
                 if stays_inside(inner, &link) {
-                    symlink(link, target)?
+                    symlink(link, target)?;
                 } else if self.means == Means::Mounts && source.is_dir() {
-                    self.input(&InputOrigin::ProjectFile(source), &target, false)?
+                    self.input(&InputOrigin::ProjectFile(source), &target, false)?;
                 } else {
-                    self.copy(&source, &target)?
+                    self.copy(&source, &target)?;
                 }
             } else if kind.is_dir() {
                 self.copy_tree(&source, &target, inner)?;

@@ -36,7 +36,7 @@ impl PrivateDir {
                     }
                 }
                 io::ErrorKind::AlreadyExists if dir.join("work").is_dir() || is_empty(dir) => {
-                    discard(dir)?
+                    discard(dir)?;
                 }
                 _ => return Err(e),
             }

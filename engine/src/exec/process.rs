@@ -237,7 +237,7 @@ pub fn run(
     };
     let wall_s = started.elapsed().as_secs_f64();
     keeper::leave(end.leader);
-    family.is_over();
+    family.end();
     // What was in the pipes when it ended: at most their capacity, where a process could not be ended.
     for (stream, reader) in &mut pipes {
         drain(*stream, reader, &mut buffer, 16, sink);
@@ -286,7 +286,7 @@ struct Family {
 
 impl Family {
     /// The end was told: nothing of the family is left but the reaper, which is ending.
-    fn is_over(mut self) {
+    fn end(mut self) {
         if self.line.take().is_some() {
             undertaker::bury(self.reaper);
         }

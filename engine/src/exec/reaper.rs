@@ -454,7 +454,7 @@ mod family {
             each_descendant(&mut |process| {
                 first = Some(process.pid);
                 false
-            })
+            });
         };
         first
     }
@@ -469,7 +469,7 @@ mod family {
                     first = process.pid;
                 }
                 first == 0
-            })
+            });
         };
         first
     }
@@ -574,7 +574,7 @@ mod family {
         for (at, byte) in name.iter().enumerate() {
             match byte {
                 b'0'..=b'9' => {
-                    value = value.checked_mul(10)?.checked_add(i32::from(byte - b'0'))?
+                    value = value.checked_mul(10)?.checked_add(i32::from(byte - b'0'))?;
                 }
                 0 if at > 0 => return Some(value),
                 _ => return None,
@@ -619,7 +619,7 @@ mod family {
                 b'0'..=b'9' => {
                     parent = parent
                         .checked_mul(10)?
-                        .checked_add(i32::from(byte - b'0'))?
+                        .checked_add(i32::from(byte - b'0'))?;
                 }
                 _ => break,
             }

@@ -174,8 +174,8 @@ impl Mask {
         while at < all.len() {
             let rest = &all[at..];
             // A longer one that may still become whole comes before a shorter one that is.
-            let begins = |p: &&Box<[u8]>| p.len() > rest.len() && p.starts_with(rest);
-            if hold && self.patterns.iter().any(|p| begins(&p)) {
+            let begins = |p: &[u8]| p.len() > rest.len() && p.starts_with(rest);
+            if hold && self.patterns.iter().any(|p| begins(p)) {
                 return (shown, rest.to_vec());
             }
             match self.patterns.iter().find(|p| rest.starts_with(p)) {

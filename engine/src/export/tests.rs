@@ -273,7 +273,7 @@ const ATTACKS: [Attack; 27] = [
         p.manifest["objects"].as_array_mut().unwrap().remove(0);
     }),
     ("an entry too many", |p| {
-        p.entries.push(Entry::file("../outside", b"x"))
+        p.entries.push(Entry::file("../outside", b"x"));
     }),
     ("larger than said", |p| {
         p.entries[2].size = 1 << 40;

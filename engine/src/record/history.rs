@@ -428,7 +428,7 @@ mod tests {
             .into();
         assert_eq!(named(&runs, "last").unwrap(), "20260102T0-22");
         assert_eq!(named(&runs, "last-2").unwrap(), "20260101T0-1");
-        assert_eq!(named(&runs, "202601010").is_err(), true);
+        assert!(named(&runs, "202601010").is_err());
         assert_eq!(named(&runs, "20260101").unwrap(), "20260101T0-1");
         assert_eq!(named(&runs, "20260102T0-2").unwrap(), "20260102T0-2");
         assert!(

@@ -112,11 +112,12 @@ pub fn fetch(
     let mut whole = Vec::new();
     let mut staged = Staged::default();
     for (content, outcome) in contents.iter().zip(&outcomes) {
-        if outcome.is_ok() && content.shape == Shape::Tree {
-            if let Some(listing) = arrived.remove(&content.digest) {
-                staged.merge(listing);
-                whole.push(*content);
-            }
+        if outcome.is_ok()
+            && content.shape == Shape::Tree
+            && let Some(listing) = arrived.remove(&content.digest)
+        {
+            staged.merge(listing);
+            whole.push(*content);
         }
     }
     store.keep_received(&whole, staged)?;
@@ -336,7 +337,11 @@ fn receive_file(
 /// Nothing may follow.
 fn ended(stream: &mut impl Read, name: &Name) -> Result<(), Unread> {
     match stream.read(&mut [0]) {
-        Ok(_) => Ok(()),
+        Ok(0) => Ok(()),
+        Ok(_) => Err(Unread::Bad {
+            name: name.clone(),
+            why: "it goes on after its end".to_owned(),
+        }),
         Err(e) => Err(Unread::of_io(&e, name)),
     }
 }

@@ -257,7 +257,7 @@ fn look_at(
     .map_err(Doubt::Trouble)?;
     signatures.sort();
     let mut envelopes = Vec::new();
-    for name in signatures.iter().take(crate::trust::ENVELOPES_MAX) {
+    for name in signatures.iter().take(trust::ENVELOPES_MAX) {
         match read_all(link, name, ENVELOPE_BYTES_MAX, Ok) {
             Ok(envelope) => envelopes.push(envelope),
             // The others may suffice.

@@ -205,7 +205,7 @@ pub fn probe(backend: &dyn Backend, place: &Name) -> Probe {
     let mut probe = Probe::default();
     let made = Made {
         backend,
-        names: std::sync::Mutex::new(Vec::new()),
+        names: Mutex::new(Vec::new()),
     };
     if let Err(e) = made.run(place, &mut probe) {
         probe.error = Some(e);
@@ -216,7 +216,7 @@ pub fn probe(backend: &dyn Backend, place: &Name) -> Probe {
 /// Removes what was written, whatever happens.
 struct Made<'a> {
     backend: &'a dyn Backend,
-    names: std::sync::Mutex<Vec<Name>>,
+    names: Mutex<Vec<Name>>,
 }
 
 impl Drop for Made<'_> {

@@ -348,7 +348,7 @@ impl Scheduler<'_> {
         match found {
             Ok((_, Found::Hit(hit))) => self.hit(index, hit),
             Ok((_, Found::Elsewhere(hit))) if !self.away.is_given_up(index) => {
-                self.hit_elsewhere(index, hit, None)
+                self.hit_elsewhere(index, hit, None);
             }
             Ok((contents, Found::Elsewhere(hit))) => {
                 let instance = self.session.plan.instance(index);
@@ -424,7 +424,7 @@ impl Scheduler<'_> {
                     if self.session.look_up(instance, &hit.key).hit.is_none()
                         && self.looked_again.insert(index) =>
                 {
-                    trouble = Some((true, format!("{e:#}")))
+                    trouble = Some((true, format!("{e:#}")));
                 }
                 Err(e) => trouble = Some((false, format!("its outputs cannot be shown: {e:#}"))),
             }
@@ -617,7 +617,7 @@ impl Scheduler<'_> {
             if !works && (self.stopping || self.away.is_quiet()) && is_over {
                 break;
             }
-            match from_flights.recv_timeout(std::time::Duration::from_millis(200)) {
+            match from_flights.recv_timeout(Duration::from_millis(200)) {
                 Ok(message) => {
                     self.handle(message);
                     while let Ok(message) = from_flights.try_recv() {

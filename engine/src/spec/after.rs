@@ -61,7 +61,8 @@ impl Tying<'_> {
             Data::Seq(items) => &items[..],
             _ => std::slice::from_ref(node),
         };
-        let tied = nodes
+
+        nodes
             .iter()
             .filter_map(|node| {
                 let whom = self.whom(node, consumer, problems);
@@ -71,8 +72,7 @@ impl Tying<'_> {
                     whom,
                 })
             })
-            .collect();
-        tied
+            .collect()
     }
 
     fn whom(

@@ -219,9 +219,8 @@ fn number_end(text: &str) -> usize {
             && end > 0
             && matches!(bytes[end - 1], b'e' | b'E')
             && !text.starts_with("0x");
-        if !(bytes[end].is_ascii_alphanumeric() || matches!(bytes[end], b'.' | b'_'))
-            && !sign_of_exponent
-        {
+        let goes_on = bytes[end].is_ascii_alphanumeric() || matches!(bytes[end], b'.' | b'_');
+        if !goes_on && !sign_of_exponent {
             break;
         }
         end += 1;

@@ -352,7 +352,7 @@ fn check_templates(
                     problems.push(Problem::new(
                         at,
                         format!("`${{{reference}}}`: an output is a single path"),
-                    ))
+                    ));
                 }
                 (Root::Scratch, Some(_)) if !has_scratch => problems.push(
                     Problem::new(at, format!("`{}` has no scratch directory", consumer.name))
@@ -541,8 +541,7 @@ fn filled(
             .iter()
             .find(|o| *o.name == *head)
             .map(|o| show(&o.path))
-            .map(path)
-            .unwrap_or_else(|| path(String::new()))),
+            .map_or_else(|| path(String::new()), path)),
         Root::Needs => {
             // A need that is absent (a loop's binding in round 0) is an empty text.
             let Some(need) = needs.iter().find(|n| *n.name == *head) else {

@@ -146,9 +146,8 @@ impl Source {
     /// The field a span belongs to: `stages.train.with.lr`.
     fn path(&self, span: Span) -> String {
         let mut path = self.prefix.clone();
-        let mut node = match &self.root {
-            Some(root) => root,
-            None => return path,
+        let Some(mut node) = self.root.as_ref() else {
+            return path;
         };
         let inside = |outer: Span| {
             outer.source == span.source && outer.start <= span.start && span.end <= outer.end
@@ -198,7 +197,7 @@ pub struct Problem {
     /// What would be right.
     pub help: Vec<String>,
     /// The instances it was found in, where the place alone does not say.
-    pub found_in: Option<FoundIn>,
+    pub found_in: Option<Box<FoundIn>>,
 }
 
 /// Which instances of a stage a problem was found in.
@@ -227,10 +226,12 @@ impl Problem {
 
     /// Says in which instances it was found.
     pub fn found_in(mut self, first: &Arc<str>, count: u32, of: usize) -> Problem {
-        self.found_in = (of > 1).then(|| FoundIn {
-            first: first.clone(),
-            count,
-            of: u32::try_from(of).unwrap_or(u32::MAX),
+        self.found_in = (of > 1).then(|| {
+            Box::new(FoundIn {
+                first: first.clone(),
+                count,
+                of: u32::try_from(of).unwrap_or(u32::MAX),
+            })
         });
         self
     }
@@ -411,7 +412,8 @@ fn settled(mut problems: Vec<Problem>) -> Vec<Problem> {
         }
     }
     for problem in &mut kept {
-        if let (None, Some(FoundIn { first, count, of })) = (&problem.label, &problem.found_in) {
+        if let (None, Some(found)) = (&problem.label, &problem.found_in) {
+            let FoundIn { first, count, of } = &**found;
             problem.label = Some(match count {
                 1 => format!("in `{first}`"),
                 n if n == of => format!("in all {of} instances, such as `{first}`"),

@@ -223,7 +223,7 @@ impl<'a, 't> Expander<'a, 't> {
         };
         let sources = |need: &Need| -> HashSet<(u32, u32)> {
             let outputs = need.items.iter().filter_map(|item| match item.source {
-                plan::Source::Output { instance, output } => Some((instance.0, output)),
+                Source::Output { instance, output } => Some((instance.0, output)),
                 _ => None,
             });
             outputs.collect()

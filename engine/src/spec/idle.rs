@@ -125,7 +125,7 @@ fn read_axes(making: &Making) -> Option<Vec<usize>> {
         for reference in template.references() {
             match reference.root {
                 Root::Matrix => {
-                    read.extend(making.axes.iter().position(|a| **a == *reference.head()))
+                    read.extend(making.axes.iter().position(|a| **a == *reference.head()));
                 }
                 Root::Round => read.extend(making.round_axis),
                 _ => {}

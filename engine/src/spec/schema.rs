@@ -84,10 +84,10 @@ fn draft_07(schema: &mut Value) {
             if let Some(definitions) = object.remove("$defs") {
                 object.insert("definitions".to_owned(), definitions);
             }
-            if let Some(items) = object.remove("prefixItems") {
-                if let Some(more) = object.insert("items".to_owned(), items) {
-                    object.insert("additionalItems".to_owned(), more);
-                }
+            if let Some(items) = object.remove("prefixItems")
+                && let Some(more) = object.insert("items".to_owned(), items)
+            {
+                object.insert("additionalItems".to_owned(), more);
             }
             if let Some(Value::String(target)) = object.get_mut("$ref") {
                 *target = target.replacen("#/$defs/", "#/definitions/", 1);
@@ -163,9 +163,9 @@ fn allow_references(schema: &mut Value) {
             .flatten()
         {
             if key == "prefixItems" {
-                wrap(child)
+                wrap(child);
             } else {
-                allow_references(child)
+                allow_references(child);
             }
         }
     }

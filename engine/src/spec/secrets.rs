@@ -43,7 +43,7 @@ pub fn is_credential(name: &str) -> bool {
         .strip_suffix("_TOKEN")
         .is_some_and(|before| NO_CREDENTIALS.contains(&before.rsplit('_').next().unwrap_or("")));
     // `PGPASSWORD` and its like have no `_`.
-    name.ends_with("PASSWORD") || CREDENTIALS.iter().any(|e| ends(&e)) && !is_word_of_a_model
+    name.ends_with("PASSWORD") || CREDENTIALS.iter().any(ends) && !is_word_of_a_model
 }
 
 /// The value of such a name would enter a key.

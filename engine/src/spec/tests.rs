@@ -42,7 +42,7 @@ fn kind(
     made: &'static [(&'static str, &'static str)],
 ) -> Arc<Kind> {
     let description = Description {
-        name: name.to_owned().into(),
+        name: name.to_owned(),
         summary: format!("{name} things"),
         doc: String::new(),
         revision: 1,

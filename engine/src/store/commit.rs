@@ -47,11 +47,11 @@ struct PublishedSet {
 
 impl PublishedSet {
     fn needs_sync(&self) -> bool {
-        self.others_need_sync || self.new().next().is_some()
+        self.others_need_sync || self.unsynced().next().is_some()
     }
 
     /// What may not be durable, and how it looked when its bytes were right.
-    fn new(&self) -> impl Iterator<Item = (Class, Digest, FileStat)> + '_ {
+    fn unsynced(&self) -> impl Iterator<Item = (Class, Digest, FileStat)> + '_ {
         self.names
             .iter()
             .filter_map(|(id, published)| match published {
@@ -119,8 +119,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         for item in &pending.staged.items {
             let id = (item.class, item.digest);
-            if !published.names.contains_key(&id) {
-                published.names.insert(id, self.publish(item)?);
+            if let std::collections::hash_map::Entry::Vacant(e) = published.names.entry(id) {
+                e.insert(self.publish(item)?);
                 crash_point("commit.one_published");
             }
         }
@@ -148,7 +148,7 @@ impl Store {
 
     /// Seals what was published and is durable by now, if it still is what was hashed.
     fn seal(&self, published: &PublishedSet) {
-        let seals = published.new().filter_map(|(class, digest, hashed)| {
+        let seals = published.unsynced().filter_map(|(class, digest, hashed)| {
             let stat = FileStat::of(&fs::symlink_metadata(self.named(class.dir(), &digest)).ok()?);
             stat.same_bytes(&hashed).then_some((digest, stat))
         });
@@ -167,7 +167,7 @@ impl Store {
             let names = &mut published.names;
             names.entry((item.class, item.digest)).or_insert(now);
         }
-        let new: Vec<_> = published.new().collect();
+        let new: Vec<_> = published.unsynced().collect();
         match new[..] {
             [] => {}
             // One large file: no reason to wait for everybody else's.

@@ -135,7 +135,7 @@ impl Check<'_> {
         for (path, digest, meta) in self.store.named_entries(dir)? {
             match digest {
                 Some(digest) if meta.is_dir() == want_dir && (want_dir || meta.is_file()) => {
-                    good.push((path, digest, meta))
+                    good.push((path, digest, meta));
                 }
                 Some(_) => self.bad(&path, "this should be a regular file"),
                 None => self.finding(&path, "this name means nothing here", Remedy::LeftAlone),
@@ -151,7 +151,7 @@ impl Check<'_> {
                 self.report.records += 1;
                 match found.record {
                     Ok(record) => {
-                        references.push((found.path, record.outputs.values().copied().collect()))
+                        references.push((found.path, record.outputs.values().copied().collect()));
                     }
                     Err(why) => self.bad(&found.path, format!("the record is corrupt: {why}")),
                 }

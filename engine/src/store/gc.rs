@@ -216,8 +216,7 @@ impl Store {
         {
             let moved_ns = entry
                 .metadata()
-                .map(|m| FileStat::of(&m).ctime_ns)
-                .unwrap_or(i64::MAX);
+                .map_or(i64::MAX, |m| FileStat::of(&m).ctime_ns);
             if u128::try_from(now_ns().saturating_sub(moved_ns))
                 .is_ok_and(|age| age > grace.as_nanos())
             {
@@ -317,7 +316,7 @@ impl Store {
                 .and_then(|text| states::decode(&text, &key));
             match state {
                 Ok(state) if mtime_ns(&meta) >= young_ns => {
-                    self.mark(state.content.shape, state.content.digest, marks)
+                    self.mark(state.content.shape, state.content.digest, marks);
                 }
                 _ => {
                     plan.states += 1;

@@ -481,7 +481,7 @@ impl Store {
         let name = self.named(item.class.dir(), &item.digest);
         // Twice, because what is there may turn out to be corrupt, and then makes place.
         for _ in 0..2 {
-            if with_parent(&name, || super::sys::rename_noreplace(&item.path, &name))
+            if with_parent(&name, || sys::rename_noreplace(&item.path, &name))
                 .map_err(at(&name, "publish it"))?
             {
                 return Ok(Published::Now(item.stat));
@@ -519,7 +519,7 @@ fn set_mode_right(path: &Path, meta: fs::Metadata) -> fs::Metadata {
 fn seal_mode(path: &Path) -> Result<FileStat, StoreError> {
     match fs::set_permissions(path, Permissions::from_mode(OBJECT_MODE)) {
         // The seal tells of every change all the same.
-        Err(e) if super::sys::is_modeless(&e) => {}
+        Err(e) if sys::is_modeless(&e) => {}
         other => other.map_err(at(path, "make it read-only"))?,
     }
     Ok(FileStat::of(

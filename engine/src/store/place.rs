@@ -105,7 +105,7 @@ impl Store {
             match node {
                 Node::Dir => fs::create_dir(&path).map_err(at(dest, "make a directory in it"))?,
                 Node::Link { target } => {
-                    symlink(target, &path).map_err(at(dest, "make a link in it"))?
+                    symlink(target, &path).map_err(at(dest, "make a link in it"))?;
                 }
                 Node::File { .. } => {}
             }

@@ -130,7 +130,7 @@ impl Drop for Session {
 
 /// Removes what dead processes left. Never fails: at worst space is freed later.
 pub(crate) fn sweep(tmp: &Path) {
-    let Ok(entries) = crate::dir::read(tmp) else {
+    let Ok(entries) = dir::read(tmp) else {
         return;
     };
     for entry in entries.flatten() {
@@ -140,7 +140,7 @@ pub(crate) fn sweep(tmp: &Path) {
         }
         if let Some(_held) = take_dead(&path) {
             let dir = path.with_extension("");
-            let _ = crate::dir::remove_all(&dir);
+            let _ = dir::remove_all(&dir);
             // Another user's work is swept by that user: without the lock file nobody would look for it any more.
             if !dir.exists() {
                 let _ = fs::remove_file(&path);

@@ -241,7 +241,7 @@ fn file_system_kind(path: &Path) -> Option<i64> {
         return None;
     }
     // SAFETY: statfs returned 0, so it has filled the buffer.
-    Some(unsafe { info.assume_init() }.f_type as i64 & 0xffff_ffff)
+    Some(unsafe { info.assume_init() }.f_type & 0xffff_ffff)
 }
 
 /// Somebody has a file open for writing, or has mapped it so. `false` also where the file system cannot tell.
@@ -338,7 +338,7 @@ pub(crate) fn changes_are_seen(path: &Path) -> bool {
 /// Bytes a user can still write on the file system of `path`; `None` where it does not say.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).ok()?;
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
     let mut info = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: a path that ends in NUL, and a buffer of the right type.
     if unsafe { libc::statvfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {

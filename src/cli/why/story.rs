@@ -34,7 +34,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
     match &report.reason {
         None => text.push('\n'),
         Some(Reason::Changed(changes)) if changes.is_empty() => {
-            text.push_str(": no result is recorded for its key any more\n")
+            text.push_str(": no result is recorded for its key any more\n");
         }
         Some(Reason::Changed(changes)) => {
             text.push_str(" because:\n");
@@ -42,7 +42,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
         }
         Some(Reason::NeverRun) => text.push_str(": no earlier result of this instance is known\n"),
         Some(Reason::ResultLost(what) | Reason::Disbelieved(what)) => {
-            text.push_str(&format!(": {what}\n"))
+            text.push_str(&format!(": {what}\n"));
         }
         Some(Reason::Forced) => text.push_str(": forced\n"),
         Some(Reason::Upstream(producer))

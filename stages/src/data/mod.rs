@@ -1,7 +1,7 @@
 //! Labelled data sets: what a [`Dataset`] is, and the exact arithmetic that turns its values into network inputs.
 //!
 //! Where the values come from is decided elsewhere (`idx`, `cifar`, `shapes` read or draw published sets,
-//! `fetch` gets files, [`own`] reads what people bring along); how they lie in an artifact is [`file`]'s. Knows nothing of
+//! `fetch` gets files, [`own`] reads what people bring along); how they lie in an artifact is [`mod@file`]'s. Knows nothing of
 //! batches or of training.
 
 pub mod cifar;

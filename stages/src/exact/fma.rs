@@ -151,7 +151,7 @@ impl Fma for Software {
         // SAFETY: the caller's promise.
         #[cfg(target_arch = "x86_64")]
         unsafe {
-            sse2::run(chains, run)
+            sse2::run(chains, run);
         }
         // SAFETY: the caller's promise.
         #[cfg(not(target_arch = "x86_64"))]

@@ -3,6 +3,11 @@
 //! `exact-f32-v1` builds everything from IEEE-754 add, mul, div, sqrt and fused multiply-add; nothing here calls the
 //! system's mathematical library.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "an index walks several chains at once"
+)]
+
 pub mod fma;
 pub mod half;
 pub mod math;

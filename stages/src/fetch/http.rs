@@ -193,7 +193,7 @@ impl Client {
             let strong = header("etag").filter(|tag| !tag.starts_with("W/"));
             match strong {
                 Some(tag) => {
-                    std::fs::write(etag_path(part), tag).map_err(|e| unwritable(part, &e))?
+                    std::fs::write(etag_path(part), tag).map_err(|e| unwritable(part, &e))?;
                 }
                 None => drop(std::fs::remove_file(etag_path(part))),
             }

@@ -100,7 +100,7 @@ pub fn layer_forward(
     };
     scratch::with(packed_len(k, o), |panels| {
         parallel::chunks(panels, k * WIDE, k * o >= WORTH_THREADS, |which, panel| {
-            pack(path, w, o, which, panel)
+            pack(path, w, o, which, panel);
         });
         let panels = &*panels;
         parallel::chunks(y, block * out.features(), threads, |i, y| {
@@ -197,7 +197,7 @@ pub fn bias_gradient(path: Path, positions: usize, dy: &[f32], db: &mut [f32]) {
     let channels = db.len();
     scratch::with(channels, |total| {
         sums(positions, channels, dy.len(), total, |here, sums| {
-            add_rows(path, &dy[here], sums)
+            add_rows(path, &dy[here], sums);
         });
         add_into(path, total, db);
     });

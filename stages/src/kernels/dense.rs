@@ -44,7 +44,7 @@ fn with_panels<R>(path: Path, m: &[f32], k: usize, n: usize, work: impl FnOnce(&
     scratch::with(packed_len(k, n), |panels| {
         let whole = (k * WIDE).max(1);
         parallel::chunks(panels, whole, k * n > WORTH_THREADS, |which, panel| {
-            pack(path, m, n, which, panel)
+            pack(path, m, n, which, panel);
         });
         work(panels)
     })
@@ -296,7 +296,7 @@ fn input_gradient_to(
     let parts = inputs.div_ceil(part);
     scratch::with(packed_len(outputs, n), |columns| {
         parallel::chunks(columns, (outputs * WIDE).max(1), threads, |which, panel| {
-            pack_columns(path, &dy[which * WIDE * outputs..], outputs, panel)
+            pack_columns(path, &dy[which * WIDE * outputs..], outputs, panel);
         });
         let columns = &*columns;
         let out = Out::new(dx);
@@ -458,6 +458,6 @@ pub fn add_into(path: Path, from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "add: lengths");
     let piece = elements_per_piece(to.len());
     parallel::chunks(to, piece, true, |i, to| {
-        add_piece(path, &from[i * piece..][..to.len()], to)
+        add_piece(path, &from[i * piece..][..to.len()], to);
     });
 }

@@ -180,7 +180,7 @@ pub fn add(path: Path, a: &[f32], b: &[f32], y: &mut [f32]) {
         "elementwise: lengths"
     );
     pieces(y, |first, y| {
-        add_piece(path, &a[first..][..y.len()], &b[first..][..y.len()], y)
+        add_piece(path, &a[first..][..y.len()], &b[first..][..y.len()], y);
     });
 }
 
@@ -209,7 +209,7 @@ pub fn add_activated(path: Path, a: &[f32], b: &[f32], activation: Activation, y
 pub fn copy(from: &[f32], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "elementwise: lengths");
     pieces(to, |first, to| {
-        to.copy_from_slice(&from[first..][..to.len()])
+        to.copy_from_slice(&from[first..][..to.len()]);
     });
 }
 
@@ -267,7 +267,7 @@ kernel! {
 pub fn dropout(path: Path, rate: f32, stream: &Stream, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "dropout: lengths");
     pieces(y, |first, y| {
-        dropout_piece(path, rate, stream, first as u64, &x[first..][..y.len()], y)
+        dropout_piece(path, rate, stream, first as u64, &x[first..][..y.len()], y);
     });
 }
 
@@ -285,6 +285,6 @@ pub fn dropout_backward(path: Path, rate: f32, stream: &Stream, dy: &[f32], dx: 
 /// Replaces `dy` by `0 +` what [`dropout`] makes of it.
 pub fn dropout_gradient(path: Path, rate: f32, stream: &Stream, dy: &mut [f32]) {
     pieces(dy, |first, dy| {
-        dropout_gradient_piece(path, rate, stream, first as u64, dy)
+        dropout_gradient_piece(path, rate, stream, first as u64, dy);
     });
 }

@@ -40,7 +40,7 @@ pub fn backward(path: Path, which: Gelu, x: &[f32], dy: &mut [f32]) {
     };
     let piece = elements_per_piece(x.len());
     parallel::chunks(dy, piece, true, |i, dy| {
-        work(&x[i * piece..][..dy.len()], dy)
+        work(&x[i * piece..][..dy.len()], dy);
     });
 }
 

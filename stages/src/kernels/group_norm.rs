@@ -65,7 +65,7 @@ pub fn forward(
         |i, y, mean, r| {
             let x = &x[i * features..][..y.len()];
             scratch::with(3 * shape.channels(), |scratch| {
-                forward_images(path, shape, eps, x, gamma, beta, scratch, y, mean, r)
+                forward_images(path, shape, eps, x, gamma, beta, scratch, y, mean, r);
             });
         },
     );
@@ -224,7 +224,7 @@ pub fn backward(path: Path, shape: &GroupNormShape, from: Backward<'_>) {
                     dy,
                     scratch,
                     sums,
-                )
+                );
             });
         });
         let (b, g) = total.split_at(c);
@@ -241,7 +241,7 @@ pub fn backward(path: Path, shape: &GroupNormShape, from: Backward<'_>) {
         let here = i * groups..(i * groups + groups).min(mean.len());
         let (mean, r) = (&mean[here.clone()], &r[here]);
         scratch::with(4 * c, |scratch| {
-            input_gradient_images(path, shape, x, mean, r, gamma, scratch, dy)
+            input_gradient_images(path, shape, x, mean, r, gamma, scratch, dy);
         });
     });
 }

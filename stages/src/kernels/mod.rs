@@ -17,6 +17,12 @@
 //! - The sign of zero follows IEEE 754 through the order of operations. Where an order starts from `+0`, a sum of negative
 //!   zeros is `+0`; relu gives `+0` for both zeros; a gradient's first value is added to `+0`.
 
+#![expect(
+    clippy::needless_range_loop,
+    clippy::too_many_arguments,
+    reason = "an index walks several arrays of one tile, and a kernel is called with its buffers"
+)]
+
 mod chain;
 pub mod conv;
 pub mod dense;

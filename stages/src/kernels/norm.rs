@@ -25,12 +25,12 @@ pub fn stats(path: Path, positions: usize, x: &[f32], mean: &mut [f32], variance
     );
     let count = (x.len() / channels) as f32;
     sums(positions, channels, x.len(), mean, |here, sums| {
-        add_rows(path, &x[here], sums)
+        add_rows(path, &x[here], sums);
     });
     mean.iter_mut().for_each(|m| *m /= count);
     let mean: &[f32] = mean;
     sums(positions, channels, x.len(), variance, |here, sums| {
-        add_squares(path, &x[here], mean, sums)
+        add_squares(path, &x[here], mean, sums);
     });
     variance.iter_mut().for_each(|v| *v /= count);
 }

@@ -228,7 +228,7 @@ pub fn apply_mask(path: Path, mask: &[f32], w: &mut [f32]) {
     assert_eq!(mask.len(), w.len(), "mask: lengths");
     let piece = elements_per_piece(w.len());
     parallel::chunks(w, piece, true, |i, w| {
-        mask_piece(path, &mask[i * piece..][..w.len()], w)
+        mask_piece(path, &mask[i * piece..][..w.len()], w);
     });
 }
 
@@ -249,7 +249,7 @@ pub fn ema(path: Path, decay: f32, w: &[f32], average: &mut [f32]) {
     assert_eq!(average.len(), w.len(), "ema: lengths");
     let piece = elements_per_piece(w.len());
     parallel::chunks(average, piece, true, |i, average| {
-        ema_piece(path, decay, &w[i * piece..][..average.len()], average)
+        ema_piece(path, decay, &w[i * piece..][..average.len()], average);
     });
 }
 
@@ -271,7 +271,7 @@ pub fn scaled_add(path: Path, scale: f32, x: &[f32], keep: f32, y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "scaled add: lengths");
     let piece = elements_per_piece(y.len());
     parallel::chunks(y, piece, true, |i, y| {
-        scaled_add_piece(path, scale, &x[i * piece..][..y.len()], keep, y)
+        scaled_add_piece(path, scale, &x[i * piece..][..y.len()], keep, y);
     });
 }
 

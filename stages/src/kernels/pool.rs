@@ -330,7 +330,7 @@ pub fn avg_gradient(path: Path, shape: &PoolShape, dy: &[f32], dx: Gradient<'_>)
     let (features, outputs) = (shape.input().features(), shape.output().features());
     let fill = Fill::of(shape, dx.how);
     pieces(dx.to, features, work_per_image(shape), |first, dx| {
-        avg_images_backward(path, Steps::of(shape), fill, &dy[first * outputs..], dx)
+        avg_images_backward(path, Steps::of(shape), fill, &dy[first * outputs..], dx);
     });
 }
 

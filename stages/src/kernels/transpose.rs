@@ -31,7 +31,7 @@ pub(super) fn block(
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the path exists only where the processor has the instructions; the assertion covers all indices.
         super::path::Instructions::Avx512 => unsafe {
-            avx512(from, from_step, (rows, columns), to, to_step)
+            avx512(from, from_step, (rows, columns), to, to_step);
         },
         _ => {
             for r in 0..rows {

@@ -222,7 +222,7 @@ fn corrupted_values(seed: u64, how: Pixels, data: &Dataset) -> Values {
     let byte = |level: f64| (level + 0.5) as u8;
     let normals: Vec<(f64, f64)> = match (how, data.values()) {
         (Pixels::Gaussian { moments: of }, Values::Bytes(_)) => (0..channels)
-            .map(|k| moments(k))
+            .map(moments)
             .map(|(mean, std)| (255.0 * mean, 255.0 * std))
             .map(|(mean, std)| match of {
                 Moments::Bytes => clipped::normal_behind(mean, std),

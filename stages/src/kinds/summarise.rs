@@ -483,7 +483,7 @@ Mean ± half the width of the 95 % t interval over seed (n runs).
     #[test]
     fn case_40_branches_of_one_trunk_are_one_observation() {
         let dir = tempfile::tempdir().unwrap();
-        let means = crate::stats::summarise(&[0.1, 1.1, 2.1, 3.1, 4.1], 0.95).unwrap();
+        let means = summarise(&[0.1, 1.1, 2.1, 3.1, 4.1], 0.95).unwrap();
         let said = json!({"of": "accuracy", "over": "seed", "within": "order"});
         let found = json!({"of": "accuracy", "over": ["seed", "order"]});
         for (with, shared) in [(said, false), (found, true)] {

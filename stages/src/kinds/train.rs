@@ -283,13 +283,10 @@ impl Kind for Train {
     }
 
     fn member(p: &Params, output: &str, picks: &[(String, Value)]) -> Result<String, String> {
-        let kept = match (output, p.checkpoints) {
-            ("checkpoints", Some(kept)) => kept,
-            _ => {
-                return Err(format!(
-                    "nothing can be picked from `{output}`; `checkpoints` has files by epoch and step"
-                ));
-            }
+        let ("checkpoints", Some(kept)) = (output, p.checkpoints) else {
+            return Err(format!(
+                "nothing can be picked from `{output}`; `checkpoints` has files by epoch and step"
+            ));
         };
         let [(name, value)] = picks else {
             return Err("one epoch or one step picks a checkpoint".into());

@@ -171,7 +171,7 @@ fn draw(fill: Fill, len: usize, stream: &mut Stream) -> Vec<f32> {
         Fill::Constant(c) => values.resize(len, c),
         // u in [0, 1) is a multiple of 2^-24, so 2u - 1 is exact and one rounding is left
         Fill::Uniform(limit) => {
-            values.extend((0..len).map(|_| (2.0 * stream.uniform() - 1.0) * limit))
+            values.extend((0..len).map(|_| (2.0 * stream.uniform() - 1.0) * limit));
         }
         Fill::Normal(std) => values.extend((0..len).map(|_| stream.normal() * std)),
         Fill::Truncated(std) => values.extend((0..len).map(|_| {

@@ -72,6 +72,10 @@ impl<D: Backend> BatchStats<D> {
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
+#[expect(
+    clippy::type_complexity,
+    reason = "the output and its statistics, taken apart where it is called"
+)]
 pub fn batch_norm_train<D: Backend, T: Tape<f32, D>>(
     x: Matrix<D, T>,
     gamma: &Param<D>,

@@ -24,9 +24,9 @@ pub fn t_quantile(p: f64, df: f64) -> f64 {
             break;
         }
         if upper_tail(middle, df) > tail {
-            low = middle
+            low = middle;
         } else {
-            high = middle
+            high = middle;
         }
     }
     if p < 0.5 { -high } else { high }

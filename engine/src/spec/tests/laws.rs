@@ -73,7 +73,7 @@ fn rewrite(value: &Value, indent: usize, reverse: bool, out: &mut String) {
     }
 }
 
-fn as_json(node: &super::super::document::Node) -> Value {
+fn as_json(node: &Node) -> Value {
     use super::super::document::Data;
     match &node.data {
         Data::Bool(b) => b.value.into(),
@@ -92,7 +92,7 @@ fn as_json(node: &super::super::document::Node) -> Value {
 #[test]
 fn writing_it_otherwise_changes_nothing() {
     let plan = project(RICH).plan();
-    let (node, problems) = super::super::document::parse(0, RICH);
+    let (node, problems) = document::parse(0, RICH);
     assert!(problems.is_empty());
     let mut text = String::new();
     rewrite(&as_json(&node.unwrap()), 0, false, &mut text);
@@ -181,7 +181,7 @@ proptest! {
 fn the_schema_accepts_good_files_and_refuses_bad_ones() {
     let schema = schema(&catalog());
     let validator = jsonschema::draft202012::new(&schema).unwrap_or_else(|e| panic!("{e}"));
-    let value = |text: &str| as_json(&super::super::document::parse(0, text).0.unwrap());
+    let value = |text: &str| as_json(&document::parse(0, text).0.unwrap());
     let good = value(RICH);
     let found: Vec<String> = validator
         .iter_errors(&good)

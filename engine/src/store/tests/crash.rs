@@ -171,7 +171,7 @@ fn case_61_what_a_killed_process_published_is_made_durable_before_it_is_recorded
         fs::create_dir_all(f.path("again/sub")).unwrap();
         fs::write(f.path("again/a"), "a").unwrap();
         fs::write(f.path("again/sub/b"), "b").unwrap();
-        let synced = || super::super::sys::tests_only::SYNCED.with_borrow(|s| s.len());
+        let synced = || sys::tests_only::SYNCED.with_borrow(|s| s.len());
         let before = synced();
         let (content, staged) = store.absorb(&f.path("again")).unwrap();
         commit_one(&store, record("tree", &[("t", content)]), staged).unwrap();

@@ -89,10 +89,7 @@ fn a_file_with_a_second_name_is_copied() {
 fn case_35_somebody_still_writing_does_not_reach_the_object() {
     let f = Fixture::new();
     fs::write(f.path("out"), "abc").unwrap();
-    let mut open = fs::File::options()
-        .append(true)
-        .open(f.path("out"))
-        .unwrap();
+    let mut open = File::options().append(true).open(f.path("out")).unwrap();
     let (content, staged) = f.store.absorb(&f.path("out")).unwrap();
     std::io::Write::write_all(&mut open, b"d").unwrap();
     let outcome = commit_one(&f.store, record("k", &[("out", content)]), staged);
@@ -231,9 +228,9 @@ fn fsck_finds_every_flipped_byte() {
             for entry in fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    todo.push(path)
+                    todo.push(path);
                 } else {
-                    files.push(path)
+                    files.push(path);
                 }
             }
         }

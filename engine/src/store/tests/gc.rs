@@ -106,7 +106,7 @@ fn a_live_lease_keeps_what_its_process_uses() {
             .named("actions", &key(name))
             .join(record(name, &[("out", content)]).result().hex());
         for path in [path, f.store.object_path(&content.digest)] {
-            fs::File::open(path).unwrap().set_modified(old).unwrap();
+            File::open(path).unwrap().set_modified(old).unwrap();
         }
     }
     let runner = f.reopen();

@@ -92,7 +92,7 @@ fn tamper(path: &Path, at: usize) {
     bytes[at] ^= 1;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(path, bytes).unwrap();
-    fs::File::options()
+    File::options()
         .write(true)
         .open(path)
         .unwrap()

@@ -144,7 +144,7 @@ fn speed_of_small_actions() {
                 &f.path(&format!("p/{i}")),
                 LinkMode::Copy,
             )
-            .unwrap()
+            .unwrap();
     });
     println!("place: {:.1} µs each", us(start, 1000));
 }

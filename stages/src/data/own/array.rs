@@ -121,7 +121,7 @@ pub fn npy(bytes: &[u8]) -> anyhow::Result<Array> {
     let items = items(kind, big, data, count)
         .with_context(|| format!("type `{descr}`, shape {shape:?}"))?;
     let array = Array { shape, items };
-    Ok(if fortran { array.from_fortran() } else { array })
+    Ok(if fortran { array.in_row_major() } else { array })
 }
 
 /// Reads one array of an `.npz` file; the error names those that are there.
@@ -259,7 +259,7 @@ fn items(kind: &str, big: bool, data: &[u8], count: usize) -> anyhow::Result<Ite
 }
 
 impl Array {
-    fn from_fortran(self) -> Array {
+    fn in_row_major(self) -> Array {
         fn reorder<T: Clone>(all: &[T], shape: &[usize]) -> Vec<T> {
             let mut steps = Vec::with_capacity(shape.len());
             let mut step = 1;

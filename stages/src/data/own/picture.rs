@@ -111,7 +111,8 @@ pub fn decode_all<T: Sync>(
     pixels: &Pixels,
     read: impl Fn(&T) -> Result<(String, Vec<u8>), String> + Sync,
 ) -> Result<(Vec<Picture>, usize), Failure> {
-    let decoded: Vec<Result<(Picture, bool), (String, Option<&'static str>)>> = all
+    type Refused = (String, Option<&'static str>);
+    let decoded: Vec<Result<(Picture, bool), Refused>> = all
         .par_iter()
         .map(|one| {
             let (name, bytes) = read(one).map_err(|e| (e, None))?;

@@ -158,7 +158,7 @@ unsafe fn tile<const V: usize>(
                         mask(to.lanes, v),
                         to.store,
                         sum(p, v),
-                    )
+                    );
                 };
             }
         }

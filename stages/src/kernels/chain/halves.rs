@@ -32,9 +32,13 @@ kernel! {
             row += match count - row {
                 // SAFETY: `chains` was promised that all indices are right.
                 6.. => unsafe { tile::<F, 6>(rows, row, panel, start, to, first) },
+                // SAFETY: as above.
                 4.. => unsafe { tile::<F, 4>(rows, row, panel, start, to, first) },
+                // SAFETY: as above.
                 3 => unsafe { tile::<F, 3>(rows, row, panel, start, to, first) },
+                // SAFETY: as above.
                 2 => unsafe { tile::<F, 2>(rows, row, panel, start, to, first) },
+                // SAFETY: as above.
                 _ => unsafe { tile::<F, 1>(rows, row, panel, start, to, first) },
             };
         }

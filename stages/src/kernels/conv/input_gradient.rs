@@ -132,7 +132,7 @@ pub(super) fn to(
             let panels = &mut panels[class.first..][..packed_len(class.k, c)];
             let threads = class.k * c >= WORTH_THREADS;
             parallel::chunks(panels, class.k * WIDE, threads, |which, panel| {
-                class.pack(path, shape, w, which, panel)
+                class.pack(path, shape, w, which, panel);
             });
         }
         let panels = &*panels;

@@ -216,9 +216,9 @@ impl WeightGradient<'_> {
         scratch::with(images * padded, |all| {
             parallel::chunks(all, padded, self.threads, |i, to| {
                 let x = &self.x[i * image.features()..][..image.features()];
-                self.margin.place(x, image, to)
+                self.margin.place(x, image, to);
             });
-            work(all)
+            work(all);
         });
     }
 

@@ -24,7 +24,7 @@ fn digests_are_frozen() {
     };
     let y = record("conv forward", &|path| {
         with(n * shape.output().features(), |y| {
-            conv::forward(path, &shape, &x, &w, Some(&b), y)
+            conv::forward(path, &shape, &x, &w, Some(&b), y);
         })
     });
     record("conv dx", &|path| {
@@ -38,7 +38,7 @@ fn digests_are_frozen() {
     });
     let p = record("max pool", &|path| {
         with(n * window.output().features(), |p| {
-            pool::max_forward(path, &window, &y, p)
+            pool::max_forward(path, &window, &y, p);
         })
     });
     record("max pool dx", &|path| {
@@ -73,7 +73,7 @@ fn digests_are_frozen() {
     });
     record("dropout dx", &|path| {
         with(y.len(), |d| {
-            elementwise::dropout_backward(path, 0.3, &stream, &y, d)
+            elementwise::dropout_backward(path, 0.3, &stream, &y, d);
         })
     });
     record("add", &|path| {
@@ -83,12 +83,12 @@ fn digests_are_frozen() {
     record("norm stats", &|path| {
         with(38, |d| {
             let (m, v) = d.split_at_mut(19);
-            norm::stats(path, 81, &y, m, v)
+            norm::stats(path, 81, &y, m, v);
         })
     });
     record("norm forward", &|path| {
         with(y.len(), |d| {
-            norm::forward(path, 1e-5, &y, &mean, &variance, &b, &mean, d)
+            norm::forward(path, 1e-5, &y, &mean, &variance, &b, &mean, d);
         })
     });
     let labels: Vec<u32> = (0..y.len() as u32 / 27).map(|i| i * 7 % 27).collect();
@@ -153,17 +153,17 @@ fn digests_are_frozen() {
     let w = values(inputs * outputs, 15, false);
     let out = record("dense forward", &|path| {
         with(n * outputs, |d| {
-            dense::forward(path, inputs, outputs, &y, &w, None, d)
+            dense::forward(path, inputs, outputs, &y, &w, None, d);
         })
     });
     record("dense dx", &|path| {
         with(y.len(), |d| {
-            dense::input_gradient(path, inputs, outputs, &w, &out, d)
+            dense::input_gradient(path, inputs, outputs, &w, &out, d);
         })
     });
     record("dense dw", &|path| {
         with(w.len(), |d| {
-            dense::weight_gradient(path, inputs, outputs, &y, &out, d)
+            dense::weight_gradient(path, inputs, outputs, &y, &out, d);
         })
     });
     record("dense db", &|path| {

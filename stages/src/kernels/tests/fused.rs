@@ -67,8 +67,8 @@ fn pooling_into_nothing() {
             |path, dx| pool::avg_gradient(path, &shape, &dy, dx),
             |_, dx| {
                 each_tap(&shape, dy.len(), |e, at, _| {
-                    dx[at] += dy[e] / (kernel * kernel) as f32
-                })
+                    dx[at] += dy[e] / (kernel * kernel) as f32;
+                });
             },
         );
     }

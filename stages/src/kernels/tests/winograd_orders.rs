@@ -289,7 +289,7 @@ fn winograd_layers_anywhere() {
             let got = layer(
                 &all,
                 |path, all, x, w, b, y| {
-                    conv::layer_forward(path, &shape, x, w, Some(b), all.activation, y)
+                    conv::layer_forward(path, &shape, x, w, Some(b), all.activation, y);
                 },
                 |path, from| conv::layer_backward(path, &shape, from),
             );

@@ -65,7 +65,7 @@ fn check(
     let mut network = Network::load(&device, Arc::clone(&architecture), &tensors);
     let features = height * width * 3;
     let x = Matrix::written(&device, &pool, (4, features), |to| {
-        to.copy_from_slice(&fill(4 * features, 99, 2.0))
+        to.copy_from_slice(&fill(4 * features, 99, 2.0));
     })
     .unwrap();
     let key = StepKey {
