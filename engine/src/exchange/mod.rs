@@ -1,19 +1,34 @@
 //! Exchange: results that go to a remote and come from one, outside of a run.
 //!
-//! [`way`] says which remote is meant and leads there, [`bring()`] gets what a use case is about to read, [`needed`] says on the
-//! remote what this clone needs.
+//! [`way`] says which remote is meant and leads there, [`push()`] and [`pull()`] move results, [`bring()`] gets what a use case is
+//! about to read, [`needed`] says on the remote what this clone needs.
 
 mod bring;
 pub mod needed;
+mod pull;
+mod push;
 pub mod way;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::trust::{Ask, FILE_NAME, Signer, Trust};
 
-pub use bring::{Network, bring, bring_inputs};
+pub use bring::{Network, bring, bring_inputs, made_inputs};
+pub use pull::{Pulled, pull};
+pub use push::{Pushed, push};
 pub use way::{RemoteUse, Way, Which};
+
+/// A result that could not be moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotMoved {
+    /// Whose it is.
+    pub instance: String,
+    /// Why not.
+    pub why: String,
+}
 
 /// Whom the project believes.
 ///

@@ -1,0 +1,332 @@
+//! Pulling: results that the lock file names come from a remote, and nothing is executed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{NotMoved, RemoteUse, Way};
+use crate::digest::{Content, Digest};
+use crate::graph::Graph;
+use crate::index::Known;
+use crate::notice::Tell;
+use crate::plan::{Instance, InstanceIndex, Source};
+use crate::record::lockfile::LockFile;
+use crate::remote::fetch::fetch;
+use crate::remote::lookup::{Answer, Believed, look_up};
+use crate::run::{keep_envelopes, way_back};
+use crate::session::{Session, wall_s};
+use crate::store::{Pending, Record, Staged};
+use crate::trust::Trust;
+
+/// Bytes of artifacts after which what arrived is recorded.
+const BATCH_BYTES: u64 = 1 << 30;
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+pub struct Pulled {
+    /// Results that came.
+    pub pulled: usize,
+    /// Results that were here.
+    pub here: usize,
+    /// Instances whose result is not to be had.
+    pub missing: Vec<NotMoved>,
+    /// What it took.
+    pub remote: RemoteUse,
+}
+
+/// Something that is to be had.
+struct Wanted<'a> {
+    instance: &'a Instance,
+    key: Digest,
+    /// As repro.lock names them, in the order of the instance's.
+    outputs: Vec<&'a str>,
+    is_shown: bool,
+}
+
+/// A result, in the order of the instance's outputs.
+struct Had<'a> {
+    wanted: &'a Wanted<'a>,
+    outputs: Vec<Content>,
+    wall_s: f32,
+    /// Its bytes may be on the remote only.
+    elsewhere: bool,
+    /// It was not made here.
+    is_foreign: bool,
+}
+
+/// A result that the remote has and the project believes.
+type Offered<'a> = (&'a Wanted<'a>, Vec<Content>, Believed);
+
+/// Why there is no result, by instance.
+type Missing = BTreeMap<String, String>;
+
+/// Gets the results that repro.lock names of the instances that `names` stand for, of the final ones for no name, and shows them. Of
+/// what they need it is noted that the remote has it.
+///
+/// # Errors
+/// A name that stands for nothing; the store cannot be read or written; the lock file is wrong.
+pub fn pull(
+    session: &mut Session,
+    names: &[String],
+    way: &Way,
+    trust: &Arc<Trust>,
+    tell: Tell,
+) -> anyhow::Result<Pulled> {
+    let targets = session.targets(names)?;
+    session.store.check_writable()?;
+    session.store.start_lease()?;
+    // Where it cannot be entered nothing can be collected either.
+    let _ = session.store.register_project(&session.project.root);
+    let lock = LockFile::read(&session.project.lock_file())?;
+    let mut missing = Missing::new();
+    let wanted = wanted(session, &lock, &targets, names.is_empty(), &mut missing);
+    // What was made here needs nobody's word.
+    let (mut had, mut asked) = (Vec::new(), Vec::new());
+    for wanted in &wanted {
+        match recorded(session, wanted) {
+            Some(result) => had.push(result),
+            None => asked.push(wanted),
+        }
+    }
+    let here = had.iter().filter(|h| h.wanted.is_shown).count();
+    let offered = ask(way, trust, &asked, &mut missing);
+    way.tell_warnings(tell);
+    // Only spares the next command a question.
+    let _ = session.elsewhere.note_way(&way_back(&way.link));
+    let pulled = take_in(session, way, offered, &mut had, &mut missing, tell)?;
+    let mut known = Vec::new();
+    let stamp = session.believer.stamp();
+    for had in had {
+        let instance = had.wanted.instance;
+        if had.wanted.is_shown && !had.elsewhere {
+            session.show(instance, &had.outputs)?;
+        }
+        let entry = Known {
+            key: had.wanted.key,
+            outputs: had.outputs,
+            wall_s: had.wall_s,
+            elsewhere: had.elsewhere,
+            believed_under: had.is_foreign.then_some(stamp),
+        };
+        known.push((instance.id.clone(), entry));
+    }
+    for (id, entry) in known {
+        session.index.set(&id, entry);
+    }
+    let index_path = session.index_path();
+    session.index.save(&index_path)?;
+    session.stats.save()?;
+    let missing = missing.into_iter();
+    Ok(Pulled {
+        pulled,
+        here,
+        missing: missing
+            .map(|(instance, why)| NotMoved { instance, why })
+            .collect(),
+        remote: way.used(),
+    })
+}
+
+/// What repro.lock says of the targets and of what they need. What of the targets it does not name is `missing`.
+fn wanted<'a>(
+    session: &'a Session,
+    lock: &'a LockFile,
+    targets: &[InstanceIndex],
+    finals: bool,
+    missing: &mut Missing,
+) -> Vec<Wanted<'a>> {
+    let graph = Graph::new(&session.plan);
+    let mut wanted = Vec::new();
+    let needed = graph.wanted(targets);
+    // Of whose directories a part is taken: it is known only where they are.
+    let mut opened = BTreeSet::new();
+    for (i, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
+        let needs = &session.plan.instances[i].needs;
+        for item in needs.iter().flat_map(|n| &n.items) {
+            if let (Source::Output { instance, .. }, Some(_)) = (&item.source, &item.inside) {
+                opened.insert(*instance);
+            }
+        }
+    }
+    for (i, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
+        let index = InstanceIndex(i as u32);
+        let instance = session.plan.instance(index);
+        let is_shown = match finals {
+            true => graph.consumers(index).next().is_none(),
+            false => targets.binary_search(&index).is_ok(),
+        } || opened.contains(&index);
+        let named = lock.blocks.get(&*instance.id).and_then(|block| {
+            let of = |name: &str| block.outputs.get(name).map(String::as_str);
+            let outputs: Option<Vec<&str>> = instance.outputs.iter().map(|o| of(&o.name)).collect();
+            Some((block.key, outputs?))
+        });
+        match named {
+            Some((key, outputs)) => wanted.push(Wanted {
+                instance,
+                key,
+                outputs,
+                is_shown,
+            }),
+            None if is_shown => {
+                let why = "repro.lock does not name its result";
+                missing.insert(instance.id.to_string(), why.to_owned());
+            }
+            None => {}
+        }
+    }
+    wanted
+}
+
+/// A record's outputs, if they are what repro.lock names.
+fn outputs_of(wanted: &Wanted, record: &Record) -> Option<Vec<Content>> {
+    let outputs = wanted.instance.outputs.iter().zip(&wanted.outputs);
+    outputs
+        .map(|(output, named)| {
+            let content = record.outputs.get(&*output.name)?;
+            (content.to_string() == **named).then_some(*content)
+        })
+        .collect()
+}
+
+/// The result, if the store has it whole.
+fn recorded<'a>(session: &Session, wanted: &'a Wanted<'a>) -> Option<Had<'a>> {
+    session.store.lookup(&wanted.key).iter().find_map(|record| {
+        let outputs = outputs_of(wanted, record)?;
+        let is_here = |c: &Content| session.store.has(c).unwrap_or(false);
+        let is_believed = session
+            .believer
+            .believes_recorded(&session.store, record)
+            .is_ok();
+        (is_believed && outputs.iter().all(is_here)).then(|| Had {
+            wanted,
+            outputs,
+            wall_s: wall_s(record),
+            elsewhere: false,
+            is_foreign: record.origin().is_some(),
+        })
+    })
+}
+
+/// Asks the remote for all at once.
+fn ask<'a>(
+    way: &Way,
+    trust: &Arc<Trust>,
+    asked: &[&'a Wanted<'a>],
+    missing: &mut Missing,
+) -> Vec<Offered<'a>> {
+    let mut offered = Vec::new();
+    let keys = asked.iter().map(|w| w.key).collect();
+    look_up(&way.link, trust, keys, |position, answer| {
+        let wanted = asked[position];
+        let why = match answer {
+            Answer::Hit(found) => match outputs_of(wanted, &found.record) {
+                Some(outputs) => {
+                    offered.push((wanted, outputs, *found));
+                    return;
+                }
+                None => "the remote has another result than repro.lock names".to_owned(),
+            },
+            Answer::Miss(why) => why.to_string(),
+        };
+        if wanted.is_shown {
+            missing.insert(wanted.instance.id.to_string(), why);
+        }
+    });
+    offered
+}
+
+/// Fetches the bytes of what is shown, and records it; of the rest it is noted that the remote has it. How many came.
+fn take_in<'a>(
+    session: &Session,
+    way: &Way,
+    offered: Vec<Offered<'a>>,
+    had: &mut Vec<Had<'a>>,
+    missing: &mut Missing,
+    tell: Tell,
+) -> anyhow::Result<usize> {
+    let (shown, rest): (Vec<_>, Vec<_>) = offered.into_iter().partition(|(w, _, _)| w.is_shown);
+    for (wanted, outputs, believed) in rest {
+        // Other commands tell of it too. Losing it costs them a question.
+        let _ = session
+            .elsewhere
+            .remember(&believed.record, &believed.envelopes);
+        had.push(Had {
+            wanted,
+            outputs,
+            wall_s: wall_s(&believed.record),
+            elsewhere: true,
+            is_foreign: true,
+        });
+    }
+    let outputs = shown.iter().flat_map(|(_, outputs, _)| outputs);
+    let total = outputs.map(|c| c.bytes_total).sum();
+    let before = had.len();
+    let mut rest = shown.into_iter().peekable();
+    way.watch(
+        total,
+        |link| link.moved().received,
+        tell,
+        || {
+            while rest.peek().is_some() {
+                let (mut batch, mut bytes) = (Vec::new(), 0u64);
+                while let Some(next) = rest.next_if(|_| bytes < BATCH_BYTES) {
+                    let outputs = next.2.record.outputs.values();
+                    bytes += outputs.map(|c| c.bytes_total).sum::<u64>();
+                    batch.push(next);
+                }
+                take_in_batch(session, way, batch, had, missing)?;
+            }
+            anyhow::Ok(())
+        },
+    )?;
+    Ok(had.len() - before)
+}
+
+fn take_in_batch<'a>(
+    session: &Session,
+    way: &Way,
+    batch: Vec<Offered<'a>>,
+    had: &mut Vec<Had<'a>>,
+    missing: &mut Missing,
+) -> anyhow::Result<()> {
+    let outputs = batch.iter().flat_map(|(_, _, b)| b.record.outputs.values());
+    let contents: BTreeSet<Content> = outputs.copied().collect();
+    let contents: Vec<Content> = contents.into_iter().collect();
+    let outcomes = fetch(&way.link, &session.store, &contents)?;
+    let failed: BTreeMap<Content, String> = contents
+        .into_iter()
+        .zip(outcomes)
+        .filter_map(|(c, o)| Some((c, o.err()?.to_string())))
+        .collect();
+    let (mut pending, mut whole) = (Vec::new(), Vec::new());
+    for (wanted, outputs, believed) in batch {
+        let mut of_it = believed.record.outputs.values();
+        match of_it.find_map(|c| failed.get(c)) {
+            Some(why) => {
+                missing.insert(wanted.instance.id.to_string(), why.clone());
+            }
+            None => {
+                pending.push(Pending {
+                    record: believed.record.clone(),
+                    staged: Staged::default(),
+                });
+                whole.push((wanted, outputs, believed));
+            }
+        }
+    }
+    let committed = session.store.commit(pending);
+    for ((wanted, outputs, believed), committed) in whole.into_iter().zip(committed) {
+        committed?;
+        keep_envelopes(&session.store, &believed);
+        session.elsewhere.forget(&believed.record.key);
+        had.push(Had {
+            wanted,
+            outputs,
+            wall_s: wall_s(&believed.record),
+            elsewhere: false,
+            is_foreign: true,
+        });
+    }
+    Ok(())
+}
