@@ -106,6 +106,8 @@ pub mod targets;
 
 pub mod run;
 
+pub mod clean;
+pub mod collect;
 pub mod exchange;
 pub mod export;
 pub mod notice;

@@ -1,7 +1,5 @@
 //! `repro gc`: what the store may lose, said before it is done.
 
-use std::collections::HashSet;
-use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,15 +7,13 @@ use serde_json::json;
 
 use super::{Context, Exit, output};
 use crate::ui::style::{bytes, duration};
-use repro_engine::digest::{Digest, Shape};
-use repro_engine::index::Index;
-use repro_engine::record::elsewhere::Elsewhere;
-use repro_engine::record::lockfile::LockFile;
-use repro_engine::store::{GcPlan, GcPolicy, Root, Store};
+use repro_engine::collect::Mode;
+use repro_engine::collect::local::{GoneProjects, collect};
+use repro_engine::store::{GcPlan, GcPolicy, GoneAction, Store};
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Results named one by one in the plan.
-pub(super) const NAMED: usize = 10;
+const NAMED: usize = 10;
 
 /// Remove from the store, or from a remote, what no project needs.
 ///
@@ -68,86 +64,32 @@ pub fn main(context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
         return super::gc_remote::main(context, args, name);
     }
     let store = context.opening(None).store()?;
-    if let Some(bytes_max) = args.budget {
-        return budget(&store, bytes_max, args);
-    }
-    let mut roots = HashSet::new();
-    let mut gone = Vec::new();
-    for project in store.projects()? {
-        match project.try_exists() {
-            Ok(true) => add_roots(&project, &mut roots)?,
-            Ok(false) if args.forget_gone_projects => {
-                if args.yes {
-                    store.forget_project(&project)?;
-                }
-            }
-            Ok(false) => gone.push(project),
-            Err(e) => anyhow::bail!(
-                "cannot ask the project `{}` what it needs: {e}",
-                project.display()
-            ),
+    let plan = match args.budget {
+        Some(bytes_max) => store.evict(bytes_max, args.yes)?,
+        None => {
+            let policy = GcPolicy {
+                grace: DAY * args.keep_days.unwrap_or(30),
+                states_grace: DAY * args.keep_states_days,
+            };
+            let gone = match args.forget_gone_projects {
+                true => GoneProjects::Forget,
+                false => GoneProjects::Refuse,
+            };
+            collect(&store, &policy, gone, args.mode())?
         }
-    }
-    if !gone.is_empty() {
-        let names: Vec<String> = gone.iter().map(|p| format!("`{}`", p.display())).collect();
-        // It may lie on a disk that is not mounted now; what it needs cannot be known.
-        anyhow::bail!(
-            "these projects used the store and are not there now: {}; make them reachable, or add --forget-gone-projects",
-            names.join(", ")
-        );
-    }
-    let policy = GcPolicy {
-        grace: DAY * args.keep_days.unwrap_or(30),
-        states_grace: DAY * args.keep_states_days,
-    };
-    let plan = if args.yes {
-        for project in store.projects()? {
-            // What failures left is looked at soon, or never.
-            let state = project.join(".repro");
-            repro_engine::run::sweep_failed(&state, policy.grace);
-            sweep_elsewhere(&state);
-        }
-        store.gc(&roots, &policy)?
-    } else {
-        store.gc_plan(&roots, &policy)?
     };
     say(&store, &plan, args)?;
     Ok(Exit::Done)
 }
 
-/// Of results on a remote a project remembers those that its last runs name. How many went.
-pub(super) fn sweep_elsewhere(state: &Path) -> usize {
-    let index = Index::load(&state.join("index"));
-    let there = index.iter().filter(|(_, known)| known.elsewhere);
-    let wanted: HashSet<Digest> = there.map(|(_, known)| known.key).collect();
-    Elsewhere::of(state).sweep(|key| wanted.contains(key))
-}
-
-/// What a project names in its lock file and its index.
-fn add_roots(project: &Path, roots: &mut HashSet<Root>) -> anyhow::Result<()> {
-    let index = Index::load(&project.join(".repro").join("index"));
-    for (_, known) in index.iter() {
-        roots.insert(Root::Action(known.key));
-        roots.extend(
-            known
-                .outputs
-                .iter()
-                .map(|c| Root::Content(c.shape, c.digest)),
-        );
+impl GcArgs {
+    /// By `--yes`.
+    pub(super) fn mode(&self) -> Mode {
+        match self.yes {
+            true => Mode::Do,
+            false => Mode::Plan,
+        }
     }
-    let lock = LockFile::read(&project.join("repro.lock"))
-        .map_err(|e| e.context("gc keeps what repro.lock names, so it must be readable"))?;
-    for block in lock.blocks.values() {
-        roots.insert(Root::Action(block.key));
-        roots.extend(block.outputs.values().filter_map(|text| content_root(text)));
-    }
-    Ok(())
-}
-
-fn content_root(text: &str) -> Option<Root> {
-    let (shape, hex) = text.split_once(':')?;
-    let digest: Digest = hex.parse().ok()?;
-    Some(Root::Content(Shape::from_word(shape)?, digest))
 }
 
 fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
@@ -170,13 +112,19 @@ fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
         plan.trees,
         plan.states
     );
-    let mut dearest: Vec<_> = plan.actions.iter().collect();
-    dearest.sort_by(|a, b| {
-        b.wall_s
-            .unwrap_or(0.0)
-            .total_cmp(&a.wall_s.unwrap_or(0.0))
-            .then(a.key.cmp(&b.key))
-    });
+    text.push_str(&dearest(&plan.actions));
+    if !args.yes && (plan.bytes_total > 0 || !plan.actions.is_empty() || plan.states > 0) {
+        text.push_str("add --yes to do it\n");
+    }
+    output::text(&text)
+}
+
+/// The results that cost most to compute again, a line each, and how many more there are.
+pub(super) fn dearest(actions: &[GoneAction]) -> String {
+    let mut dearest: Vec<_> = actions.iter().collect();
+    let cost = |action: &GoneAction| action.wall_s.unwrap_or(0.0);
+    dearest.sort_by(|a, b| cost(b).total_cmp(&cost(a)).then(a.key.cmp(&b.key)));
+    let mut text = String::new();
     for action in dearest.iter().take(NAMED) {
         text.push_str(&format!(
             "  {} {} {}\n",
@@ -188,17 +136,7 @@ fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
     if dearest.len() > NAMED {
         text.push_str(&format!("  … and {} more\n", dearest.len() - NAMED));
     }
-    if !args.yes && (plan.bytes_total > 0 || !plan.actions.is_empty() || plan.states > 0) {
-        text.push_str("add --yes to do it\n");
-    }
-    output::text(&text)
-}
-
-/// Evicts by [`Store::evict`].
-fn budget(store: &Store, bytes_max: u64, args: &GcArgs) -> anyhow::Result<Exit> {
-    let plan = store.evict(bytes_max, args.yes)?;
-    say(store, &plan, args)?;
-    Ok(Exit::Done)
+    text
 }
 
 /// `20GB`, `1.5TiB`, `500M`: powers of 1000, with an `i` of 1024.
@@ -228,7 +166,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// The kind of an action, or the first line of its script.
-pub(super) fn what(preimage: &str) -> String {
+fn what(preimage: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(preimage).unwrap_or_default();
     let script = value["command"]["script"]
         .as_str()

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::digest::{Content, Digest, Shape};
-use crate::store::{Listing, Record};
+use crate::store::{GoneAction, Listing, Record};
 
 use super::backend::{BackendError, Cause, Entry};
 use super::backends::unique_word;
@@ -79,17 +79,6 @@ impl Sum {
     }
 }
 
-/// A result nobody needs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Unneeded {
-    /// Its key.
-    pub key: Digest,
-    /// To tell what it was.
-    pub preimage: String,
-    /// What making it again would cost, where that is known.
-    pub wall_s: Option<f64>,
-}
-
 /// What a collection did, or would do.
 #[derive(Debug, Clone, Default)]
 pub struct Collected {
@@ -104,7 +93,7 @@ pub struct Collected {
     /// Has one that is not old enough.
     pub waiting: Sum,
     /// Results among all these.
-    pub actions: Vec<Unneeded>,
+    pub actions: Vec<GoneAction>,
     /// Live leases.
     pub leases: usize,
     /// None of ours; left alone.
@@ -301,7 +290,7 @@ impl Leased {
 /// What is known of a key.
 struct Known {
     outputs: Vec<Content>,
-    unneeded: Unneeded,
+    unneeded: GoneAction,
 }
 
 /// Reads the records of every key; where none can be read, its head.
@@ -363,7 +352,7 @@ fn read_key(
     let Some(first) = records.first() else {
         return Ok(None);
     };
-    let unneeded = Unneeded {
+    let unneeded = GoneAction {
         key,
         preimage: first.preimage.clone(),
         wall_s: first.observation.get("wall_s").and_then(|v| v.as_f64()),
