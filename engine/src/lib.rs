@@ -112,3 +112,4 @@ pub mod exchange;
 pub mod export;
 pub mod notice;
 pub mod results;
+pub mod verify;
