@@ -7,7 +7,7 @@
 )]
 
 #[allow(dead_code)]
-#[path = "../../tests/servers/s3.rs"]
+#[path = "../../tests/support/servers/s3.rs"]
 mod s3;
 
 use std::fs;

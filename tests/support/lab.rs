@@ -1,15 +1,12 @@
 //! A CI machine with a key that is believed, and a laptop with a clone of its project; between them one remote.
 
-// Each test file is a crate of its own that uses a part of this.
-#![allow(dead_code)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::servers::s3::{ACCESS_KEY, S3, SECRET_KEY};
-use crate::support::TestSpace;
+use super::TestSpace;
+use super::servers::s3::{ACCESS_KEY, S3, SECRET_KEY};
 
 /// `big` is a megabyte that only `a` and `b` need; `a`, `b` and `table` are small.
 pub const PIPELINE: &str = r#"

@@ -6,8 +6,12 @@
 // Each test file is a crate of its own that uses a part of this.
 #![allow(dead_code)]
 
+pub mod bucket;
+pub mod lab;
+pub mod network;
 pub mod observed;
 pub mod processes;
+pub mod servers;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,0 +1,430 @@
+//! One action is one observation: counts, intervals and the training that they stand on.
+
+use serde_json::Value;
+
+use crate::support::TestSpace;
+
+/// A project with small drawn data, these stages and these claims.
+fn space(stages: &str, claims: &str) -> TestSpace {
+    let yaml = format!("version: 1\nstages:\n{DATA}{stages}claims:\n{claims}");
+    TestSpace::with_pipeline(&yaml)
+}
+
+const DATA: &str =
+    "  data: {uses: download, with: {dataset: shapes, shapes: {train: 120, test: 60}}}\n";
+
+/// `with:` of a small training.
+fn training(seed: &str) -> String {
+    format!(
+        "{{model: {{mlp: {{hidden: [4]}}}}, seed: {seed}, length: {{epochs: 1}}, optimizer: {{adam: {{lr: 0.003}}}}}}"
+    )
+}
+
+fn verdict(space: &TestSpace, claim: &str) -> Value {
+    let text = space.read(&format!("artifacts/claims/{claim}/verdict.json"));
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn case_1_five_seeds_that_reach_nothing_are_one_observation() {
+    let train = |name: &str, seed: &str| {
+        let with = training(seed);
+        format!(
+            "  {name}: {{uses: train, matrix: {{seed: [0, 1, 2, 3, 4]}}, needs: {{train: data.train, test: data.test}}, with: {with}}}\n"
+        )
+    };
+    let space = space(
+        &[
+            train("same", "0"),
+            train("own", "\"${matrix.seed}\""),
+            "  scores: {uses: evaluate, matrix: {seed: [0, 1, 2, 3, 4]}, needs: {model: same.model, data: data.test}}\n".into(),
+            "  table: {uses: summarise, needs: {tables: {same: \"same[*].metrics\", own: \"own[*].metrics\", scores: \"scores[*].metrics\"}}, with: {of: test_accuracy}}\n".into(),
+        ]
+        .concat(),
+        "  measured: {measure: {of: test_accuracy, in: same}, expect: {mean: {above: 0.0}}}
+  scored: {measure: {of: test_accuracy, in: scores}, expect: {mean: {above: 0.0}}}
+  real: {measure: {of: test_loss, in: own}, expect: {mean: {above: 0.0}}}
+  compared: {compare: {of: test_loss, a: same, b: own}, expect: {difference: {above: -9.0}}}
+",
+    );
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.err.contains("5 runs make 1 independent run"),
+        "{}",
+        said.err
+    );
+    for (claim, n, verdict_is) in [
+        ("measured", 1, "inconclusive"),
+        ("scored", 1, "inconclusive"),
+        ("real", 5, "holds"),
+        ("compared", 1, "inconclusive"),
+    ] {
+        let v = verdict(&space, claim);
+        assert_eq!(
+            (&v["n"], &v["runs"], &v["verdict"]),
+            (&n.into(), &5.into(), &verdict_is.into()),
+            "{v}"
+        );
+    }
+    let text = space.read("artifacts/table/summary.md");
+    assert!(
+        text.contains("(n = 1 of 5 runs)") && text.contains("(n = 5)"),
+        "{text}"
+    );
+    // It is part of what was hashed: a later look agrees, and a second execution gives the same bytes.
+    let dry = space.run(&["run", "-n"]);
+    assert!(
+        dry.err.contains("0 to execute") || dry.out.contains("0 to execute"),
+        "{dry:?}"
+    );
+    assert!(space.ok(&["show", "claim:measured"]).contains("chain"));
+    space.ok(&["replay", "claim:measured", "table"]);
+}
+
+/// Five trunks, three branches of each: the graph knows them for five observations.
+#[test]
+fn case_40_branches_count_as_their_trunks() {
+    let trunk = training("\"${matrix.seed}\"");
+    let branch = training("\"${matrix.order}\"");
+    let summary = |name: &str, axes: &str| {
+        format!(
+            "  {name}: {{uses: summarise, needs: {{tables: {{branch: \"branch[*].metrics\"}}}}, with: {{of: test_loss, {axes}}}}}\n"
+        )
+    };
+    let space = space(
+        &[
+            format!("  trunk: {{uses: train, matrix: {{seed: [0, 1, 2, 3, 4]}}, needs: {{train: data.train, test: data.test}}, with: {trunk}}}\n"),
+            format!("  branch: {{uses: train, matrix: {{seed: [0, 1, 2, 3, 4], order: [1, 2, 3]}}, needs: {{init: trunk.model, train: data.train, test: data.test}}, with: {branch}}}\n"),
+            summary("told", "over: seed, within: order"),
+            summary("found", "over: [seed, order]"),
+        ]
+        .concat(),
+        "  nested: {measure: {of: test_loss, in: branch, within: order}, expect: {mean: {above: 0.0}}}
+  pairs: {compare: {of: test_loss, a: branch, b: trunk, within: order}, expect: {difference: {below: 9.0}}}
+  all: {measure: {of: test_loss, in: branch, over: [seed, order]}, expect: {mean: {above: 0.0}}}
+",
+    );
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for (claim, runs) in [("nested", 15), ("pairs", 5), ("all", 15)] {
+        let v = verdict(&space, claim);
+        assert_eq!((&v["n"], &v["runs"]), (&5.into(), &runs.into()), "{v}");
+    }
+    let nested = verdict(&space, "nested");
+    assert_eq!(nested["low"], verdict(&space, "all")["low"]);
+    let row = |stage: &str| {
+        space
+            .read(&format!("artifacts/{stage}/summary.md"))
+            .lines()
+            .nth(2)
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(row("told"), row("found"));
+    assert!(
+        row("told").contains("(n = 5 of 15 runs)"),
+        "{}",
+        row("told")
+    );
+}
+
+/// A sweep is no repetition: said before anything runs.
+#[test]
+fn case_40_an_axis_nobody_speaks_of_is_an_error() {
+    let with = training("\"${matrix.seed}\"");
+    let stage = |name: &str| {
+        format!(
+            "  {name}: {{uses: train, matrix: {{seed: [0, 1], lr: [0.1, 0.01]}}, needs: {{train: data.train, test: data.test}}, with: {with}}}\n"
+        )
+    };
+    let stages = [stage("sweep"), stage("other")].concat();
+    let says = |claim: &str| {
+        let space = space(&stages, &format!("  c: {claim}\n"));
+        let said = space.run(&["run", "-n"]);
+        (said.code, said.err)
+    };
+    let (code, err) = says("{measure: {of: test_loss, in: sweep}, expect: {mean: {above: 0.0}}}");
+    assert_eq!(code, 2, "{err}");
+    for part in [
+        "the runs of `sweep` differ in `lr`",
+        "`over: lr`",
+        "`within: lr`",
+        "`sweep[lr=0.01,*]`",
+        "pipeline.yaml:",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    let (code, err) =
+        says("{compare: {of: test_loss, a: sweep, b: other}, expect: {difference: {above: 0.0}}}");
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("`paired_by: [seed, lr]`"), "{err}");
+    for fine in [
+        "{measure: {of: test_loss, in: \"sweep[lr=0.1,*]\"}, expect: {mean: {above: 0.0}}}",
+        "{measure: {of: test_loss, in: sweep, within: lr}, expect: {mean: {above: 0.0}}}",
+        "{compare: {of: test_loss, a: sweep, b: other, paired_by: [seed, lr]}, expect: {difference: {above: 0.0}}}",
+        "{compare: {of: test_loss, a: sweep, b: \"other[lr=0.1,*]\", within: lr}, expect: {difference: {above: 0.0}}}",
+    ] {
+        let (code, err) = says(fine);
+        assert_eq!(code, 0, "{fine}: {err}");
+    }
+}
+
+/// Two results of one name: what the last run made with `--set`, and what the pipeline as written says.
+#[test]
+fn case_18_metrics_say_when_artifacts_show_another_result() {
+    let yaml = "version: 1
+vars: {score: 1}
+stages:
+  a: {run: \"printf '{\\\"accuracy\\\": ${vars.score}}' > ${outputs.metrics}\", outputs: {metrics: metrics.json}}
+";
+    let space = TestSpace::with_pipeline(yaml);
+    space.ok(&["run"]);
+    let says = |args: &[&str]| space.run(&[&["metrics"], args].concat()).err;
+    assert!(!says(&[]).contains("another result"), "{}", says(&[]));
+    space.ok(&["run", "--set", "score=2"]);
+    let said = says(&[]);
+    for part in [
+        "artifacts/a/metrics.json shows another result",
+        "`repro metrics --set score=2` reads what it made",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!says(&["--set", "score=2"]).contains("another result"));
+    // Also where the pipeline as written was never run.
+    space.edit("pipeline.yaml", "score: 1", "score: 3");
+    assert!(says(&[]).contains("shows another result"));
+}
+
+/// An arm that trains longer than its control shows nothing of pruning.
+#[test]
+fn case_45_pruned_networks_are_compared_with_controls_of_equal_length() {
+    let study = include_str!("../../../pipeline.yaml");
+    let stage = |name: &str| {
+        let start = study.find(&format!("\n  {name}:")).unwrap();
+        let text = &study[start + 1..];
+        text[..text.find("\n\n").unwrap()].to_owned()
+    };
+    // Both go on from `scratch`, for as many epochs.
+    assert!(stage("pruned").contains("model: scratch.model"));
+    assert!(stage("branch").contains("init: scratch.model"));
+    for arm in ["fine-tune", "branch"] {
+        assert!(
+            stage(arm).contains("length: {epochs: \"${vars.epochs_after}\"}"),
+            "{arm}"
+        );
+    }
+    assert!(study.contains(
+        "compare: {of: test_accuracy, a: fine-tune, b: branch, paired_by: seed, within: order}"
+    ));
+    assert!(study.contains("over: seed, within: order"));
+}
+
+/// One image more than whole batches: with batch norm on units, the run says what becomes of it, and the choice is there.
+#[test]
+fn case_42_a_last_batch_of_one_image() {
+    let space = |with: &str| {
+        let train = format!(
+            "  train: {{uses: train, needs: {{train: data.train, test: data.test}}, with: {{seed: 1, length: {{epochs: 2}}, optimizer: {{sgd: {{lr: 0.1}}}}, {with}}}}}\n"
+        );
+        TestSpace::with_pipeline(&format!(
+            "version: 1\nstages:\n  data: {{uses: download, with: {{dataset: shapes, shapes: {{train: 129, test: 60}}}}}}\n{train}"
+        ))
+    };
+    let norm = "model: {mlp: {hidden: [8], batch_norm: {}}}";
+    let said = space(&format!("{norm}, batch_size: 32")).run(&["run"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.err
+            .contains("the last batch of an epoch has one image (129 images in batches of 32)"),
+        "{}",
+        said.err
+    );
+    let said = space(&format!("{norm}, batch_size: 32, drop_last: true")).run(&["run"]);
+    assert!(
+        said.code == 0 && !said.err.contains("one image"),
+        "{}",
+        said.err
+    );
+    let said = space(&format!("{norm}, batch_size: 1")).run(&["run", "-n"]);
+    assert!(
+        said.code == 2 && said.err.contains("nothing can be learnt"),
+        "{}",
+        said.err
+    );
+    let said = space("model: {mlp: {hidden: [8]}}, batch_size: 1").run(&["run", "-n"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = space(&format!("{norm}, batch_size: 200, drop_last: true")).run(&["run"]);
+    assert!(
+        said.code == 1 && said.err.contains("leaves no batch"),
+        "{}",
+        said.err
+    );
+}
+
+/// Averages of networks with batch norm need data or a word; a directory of checkpoints is averaged as it is.
+#[test]
+fn case_16_and_44_averages_of_checkpoints_with_batch_norm() {
+    let train = "  train: {uses: train, needs: {train: data.train, test: data.test}, with: {model: {mlp: {hidden: [8], batch_norm: {}}}, seed: 1, length: {epochs: 3}, optimizer: {sgd: {lr: 0.1}}, checkpoints: {every: 1, every_steps: 2}}}\n";
+    let space = space(train, "  {}\n");
+    let average = |more: &str| {
+        let stage = format!(
+            "  average: {{uses: average, {more}}}\n  score: {{uses: evaluate, needs: {{model: average.model, data: data.test}}}}\n"
+        );
+        let yaml = format!("version: 1\nstages:\n{DATA}{train}{stage}");
+        space.write("pipeline.yaml", yaml);
+        space.run(&["run"])
+    };
+    let said = average("needs: {models: train.checkpoints}");
+    assert_eq!(said.code, 1, "{}", said.err);
+    for part in [
+        "the models have batch norm",
+        "`needs: {train: data.train}`",
+        "`with: {batch_norm: keep}`",
+    ] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    let said = average("needs: {models: train.checkpoints, train: data.train}");
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = average("needs: {models: train.checkpoints}, with: {batch_norm: keep}");
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(space.exists("artifacts/train/checkpoints/epoch-000002.safetensors"));
+    assert!(space.exists("artifacts/train/checkpoints/step-000002.safetensors"));
+    let said =
+        average("needs: {models: train.checkpoints, train: data.train}, with: {batch_norm: keep}");
+    assert!(
+        said.code == 2 && said.err.contains("contradict each other"),
+        "{}",
+        said.err
+    );
+}
+
+/// A log-in page in the place of data is refused, and what is taken without a digest is announced.
+#[test]
+fn case_17_a_page_in_the_place_of_data() {
+    let space = TestSpace::new();
+    let served = |name: &str, bytes: &[u8]| {
+        space.write(name, bytes);
+        let url = format!("file://{}", space.path(name).display());
+        space.write(
+            "pipeline.yaml",
+            format!("version: 1\nstages:\n  data: {{uses: download, with: {{url: \"{url}\"}}}}\n"),
+        );
+        space.run(&["run"])
+    };
+    let page = b"<!DOCTYPE html><html><title>Sign in</title></html>";
+    for name in ["train.csv", "images.tar.gz", "data.parquet"] {
+        let said = served(name, page);
+        assert_eq!(said.code, 1, "{}", said.err);
+        assert!(said.err.contains("is a web page"), "{}", said.err);
+        assert!(!space.exists(&format!("artifacts/data/{name}")));
+    }
+    assert!(!space.exists("repro.lock") || !space.read("repro.lock").contains("blake3"));
+    let said = served("good.csv", b"a,b\n1,2\n");
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("`digest: {blake3: "), "{}", said.err);
+    assert!(space.read("repro.lock").contains("blake3"));
+}
+
+/// Weights of another program, with nothing of ours in the file, where the network is given.
+#[test]
+fn case_23_a_state_dict_of_pytorch() {
+    let space = TestSpace::new();
+    // {"net.0.weight": [4, 256], "net.0.bias": [4], "net.2.weight": [10, 4], "net.2.bias": [10]}, as
+    // `safetensors.torch.save_file(nn.Sequential(...).state_dict(), path)` writes it: sorted by name, without metadata.
+    let shapes: [(&str, &[usize]); 4] = [
+        ("net.0.bias", &[4]),
+        ("net.0.weight", &[4, 256]),
+        ("net.2.bias", &[10]),
+        ("net.2.weight", &[10, 4]),
+    ];
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, shape) in shapes {
+        let (start, count) = (data.len(), shape.iter().product::<usize>());
+        data.extend((0..count).flat_map(|i| ((i % 7) as f32 / 7.0 - 0.4).to_le_bytes()));
+        let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]});
+        header.insert(name.to_owned(), entry);
+    }
+    let mut text = Value::Object(header).to_string().into_bytes();
+    text.resize(text.len().next_multiple_of(8), b' ');
+    let file = [&(text.len() as u64).to_le_bytes()[..], &text, &data].concat();
+    space.write("net.safetensors", file);
+    let pipeline = |hidden: u32| {
+        let model = format!("model: {{mlp: {{hidden: [{hidden}]}}}}");
+        format!(
+            "version: 1\nstages:\n{DATA}  score: {{uses: evaluate, needs: {{model: {{file: net.safetensors}}, data: data.test}}, with: {{{model}}}}}
+  train: {{uses: train, needs: {{init: {{file: net.safetensors}}, train: data.train, test: data.test}}, with: {{{model}, seed: 1, length: {{epochs: 1}}, optimizer: {{sgd: {{lr: 0.1}}}}}}}}
+"
+        )
+    };
+    space.write("pipeline.yaml", pipeline(4));
+    space.ok(&["run"]);
+    let scores = space.json(&["metrics", "score"]);
+    assert!(
+        scores
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["name"] == "accuracy")
+    );
+    space.write("pipeline.yaml", pipeline(5));
+    let said = space.run(&["run", "-k"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(
+        said.err.contains("fc1.weight [5, 256]") && said.err.contains("net.0.weight [4, 256]"),
+        "{}",
+        said.err
+    );
+}
+
+/// One checkpoint is named by its epoch or step, wherever a model is taken.
+#[test]
+fn case_44_one_checkpoint_is_named_by_epoch_or_step() {
+    let pipeline = |reference: &str| {
+        format!(
+            "version: 1
+stages:
+{DATA}  train:
+    uses: train
+    matrix: {{seed: [0, 1]}}
+    needs: {{train: data.train, test: data.test}}
+    with: {{model: {{mlp: {{hidden: [4]}}}}, seed: \"${{matrix.seed}}\", length: {{epochs: 4}}, batch_size: 60, optimizer: {{sgd: {{lr: 0.1}}}}, checkpoints: {{every: 2, every_steps: 3}}}}
+  score: {{uses: evaluate, matrix: {{seed: [0, 1]}}, needs: {{model: \"{reference}\", data: data.test}}}}
+  pruned: {{uses: prune, needs: {{model: \"train[seed=0].model\", rewind: \"train[seed=0].checkpoints[epoch=2]\"}}, with: {{fraction: 0.5}}}}
+  soup: {{uses: average, needs: {{models: [\"train[seed=1].checkpoints[step=3]\", \"train[seed=1].checkpoints[step=6]\"]}}}}
+"
+        )
+    };
+    let space = TestSpace::with_pipeline(&pipeline("train.checkpoints[epoch=2]"));
+    space.ok(&["run"]);
+    let figure = |target: &str, epoch: Option<u64>| {
+        let mut args = vec!["metrics", target];
+        args.extend(epoch.map(|_| "--all"));
+        let rows = space.json(&args);
+        let fits = |row: &&Value| {
+            row["name"] == "loss"
+                && row["split"] == "test"
+                && epoch.is_none_or(|e| row["epoch"] == e)
+        };
+        rows.as_array().unwrap().iter().find(fits).unwrap()["value"].clone()
+    };
+    for seed in [0, 1] {
+        let then = figure(&format!("train[seed={seed}]"), Some(2));
+        assert_eq!(figure(&format!("score[seed={seed}]"), None), then);
+    }
+    // Whoever needs one checkpoint depends on that alone.
+    assert!(space.ok(&["show", "score[seed=0]"]).contains("file:"));
+    let refused = |reference: &str, says: &str| {
+        space.write("pipeline.yaml", pipeline(reference));
+        let said = space.run(&["run", "-n"]);
+        assert_eq!(said.code, 2, "{reference}: {}", said.err);
+        assert!(said.err.contains(says), "{reference}: {}", said.err);
+    };
+    refused(
+        "train.checkpoints[epoch=3]",
+        "no checkpoint of epoch 3: one is kept every 2 up to 4",
+    );
+    refused("train.checkpoints[epoch=6]", "no checkpoint of epoch 6");
+    refused("train.checkpoints[round=1]", "picked by `epoch` or `step`");
+    refused("train.model[epoch=2]", "nothing can be picked from `model`");
+}

@@ -1,0 +1,20 @@
+//! The program as people use it, end to end: the real binary in a project of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
+mod bad_input;
+mod behaviour;
+mod cli;
+mod docs;
+mod exports;
+mod field;
+mod invariants;
+mod layers;
+mod pipeline_features;
+mod trust;
+
+#[path = "../support/mod.rs"]
+mod support;
