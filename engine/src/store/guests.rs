@@ -1,4 +1,5 @@
 //! Who may write to a store: its user, or a group that was declared to share it. Anybody else could plant links and results.
+//! Links that somebody did plant are not followed: whatever they lead to would be read, written and swept as the store's own.
 //!
 //! A group store is one whose directories belong to the group, are writable for it, and pass it on (`chmod g+ws`).
 
@@ -8,17 +9,59 @@ use std::path::Path;
 
 use super::error::{StoreError, at};
 
-/// Refuses a store of which a directory can be written by somebody who should not. One that is not there is nobody's.
-pub(super) fn refuse_strangers(root: &Path, dirs: &[&str]) -> Result<(), StoreError> {
-    for dir in std::iter::once("").chain(dirs.iter().copied()) {
+/// Refuses a store of which a directory can be written by somebody who should not, or a part that is a link. What is not
+/// there is nobody's. The store as a whole may be a link: its user said so.
+pub(super) fn refuse_strangers(
+    root: &Path,
+    dirs: &[&str],
+    others: &[&str],
+) -> Result<(), StoreError> {
+    let looked = |path: &Path, meta: std::io::Result<Metadata>| match meta {
+        Ok(meta) if meta.is_symlink() => Err(link(path)),
+        Ok(meta) => Ok(Some(meta)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(at(path, "look at it")(e)),
+    };
+    if let Some(meta) = looked(root, fs::metadata(root))? {
+        refuse_stranger(root, &meta)?;
+    }
+    for dir in dirs {
         let path = root.join(dir);
-        match fs::metadata(&path) {
-            Ok(meta) => refuse_stranger(&path, &meta)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(at(&path, "look at it")(e)),
+        if let Some(meta) = looked(&path, fs::symlink_metadata(&path))? {
+            refuse_stranger(&path, &meta)?;
+        }
+    }
+    for other in others {
+        let path = root.join(other);
+        looked(&path, fs::symlink_metadata(&path))?;
+    }
+    Ok(())
+}
+
+/// Refuses links among the directories `ab/` of these directories, into which things are put under their names.
+pub(super) fn refuse_links_in(root: &Path, dirs: &[&str]) -> Result<(), StoreError> {
+    for dir in dirs {
+        let dir = root.join(dir);
+        // What cannot be listed fails where it is used.
+        let Ok(entries) = crate::dir::read(&dir) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                return Err(link(&entry.path()));
+            }
         }
     }
     Ok(())
+}
+
+fn link(path: &Path) -> StoreError {
+    let why = format!(
+        "this part of the store is a link, and what it leads to would be read and written as the store's own; remove it (`rm {}`), \
+         or let REPRO_STORE name a store that lies as a whole where there is room",
+        path.display()
+    );
+    StoreError::refused(path, why)
 }
 
 fn refuse_stranger(path: &Path, meta: &Metadata) -> Result<(), StoreError> {

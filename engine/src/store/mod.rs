@@ -95,6 +95,18 @@ const DIRS: [&str; 12] = [
     "envelopes",
     "divergence",
 ];
+/// Made when they are needed.
+const OTHERS: [&str; 4] = ["format", "seals", "gc.lock", "views"];
+/// Those with a directory for each beginning of a name.
+const NAMED: [&str; 7] = [
+    "objects",
+    "trees",
+    "actions",
+    "states",
+    "envelopes",
+    "divergence",
+    "views",
+];
 
 /// An open store. Cheap to share by reference between threads; any number of processes may have the same one open.
 pub struct Store {
@@ -119,7 +131,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store, StoreError> {
         let root = std::path::absolute(root).map_err(at(root, "find the store"))?;
         let format = root.join("format");
-        guests::refuse_strangers(&root, &DIRS)?;
+        guests::refuse_strangers(&root, &DIRS, &OTHERS)?;
         match regular::read(&format, Links::Refuse, 4096) {
             Ok(text) if text == FORMAT.as_bytes() => {}
             Ok(text) => {
@@ -190,6 +202,8 @@ impl Store {
         if let Some(session) = self.session.get() {
             return Ok(session);
         }
+        // Once for all that this process will write.
+        guests::refuse_links_in(&self.root, &NAMED)?;
         let tmp = self.root.join("tmp");
         session::sweep(&tmp);
         let session = Session::start(&tmp)?;

@@ -412,6 +412,50 @@ fn case_59_links_in_the_store_are_not_followed() {
     assert_eq!(space.read("mine"), "precious");
 }
 
+/// The same for a part of the store as a whole: nothing is written to where it leads, and the message says what to do.
+#[test]
+fn case_59_a_part_of_the_store_that_is_a_link_is_refused() {
+    let space = two();
+    space.ok(&["run"]);
+    let elsewhere = space.path("elsewhere");
+    let aside = space.store.with_extension("aside");
+    for part in [
+        "objects",
+        "actions",
+        "locks",
+        "tmp",
+        "leases",
+        "views",
+        "seals",
+        "objects/ab",
+    ] {
+        let path = space.store.join(part);
+        let was_there = fs::rename(&path, &aside).is_ok();
+        fs::create_dir(&elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        space.edit("in.txt", "\n", "o\n");
+        let said = space.run(&["run"]);
+        assert_eq!(said.code, 5, "{part}: {}", said.err);
+        assert!(
+            said.err.contains("is a link") && said.err.contains("(`rm /"),
+            "{part}: {}",
+            said.err
+        );
+        // It is empty still.
+        fs::remove_dir(&elsewhere).unwrap();
+        fs::remove_file(&path).unwrap();
+        if was_there {
+            fs::rename(&aside, &path).unwrap();
+        }
+        space.ok(&["run"]);
+    }
+    // The store as a whole may lie where its user wants it.
+    fs::rename(&space.store, &aside).unwrap();
+    symlink(&aside, &space.store).unwrap();
+    space.edit("in.txt", "\n", "o\n");
+    space.ok(&["run"]);
+}
+
 #[test]
 fn case_59_a_store_that_strangers_may_write_is_refused() {
     let space = two();
