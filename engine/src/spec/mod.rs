@@ -54,7 +54,6 @@ pub use command::quote;
 pub use diagnostic::Diagnostics;
 pub(crate) use refs::pick_value;
 pub use schema::schema;
-pub(crate) use secrets::is_credential;
 
 use diagnostic::{Problem, Report, Span};
 use document::{Data, Node};

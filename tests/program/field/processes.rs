@@ -362,7 +362,7 @@ fn case_51_a_tool_that_changes_while_its_stage_runs_is_noticed() {
     assert_eq!(space.read("artifacts/a/o"), "2\n");
 }
 
-/// Keys of CI live in the environment, and any stage could read them there.
+/// Keys of CI live in the environment, under names that nobody can list, and any stage could read them there.
 #[test]
 fn case_53_secrets_of_the_program_are_nobodys() {
     let mut space = space(
@@ -372,6 +372,9 @@ fn case_53_secrets_of_the_program_are_nobodys() {
     run: "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c 'very-''secret' > ${outputs.out} || true"
     outputs: {out: out.txt}
     sandbox: off
+  confined:
+    run: "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c 'very-''secret' > ${outputs.out} || true"
+    outputs: {out: out.txt}
 "#,
     );
     let program =
@@ -386,12 +389,14 @@ fn case_53_secrets_of_the_program_are_nobodys() {
         "REPRO_KEY_PASSPHRASE",
         "AWS_SECRET_ACCESS_KEY",
         "MY_TOKEN",
+        "ANY_NAME",
     ] {
         space.set_env(name, "very-secret");
     }
     space.set_env("HTTPS_PROXY", "http://me:very-secret@proxy");
     space.ok(&["run"]);
     assert_eq!(space.read("artifacts/spy/out.txt"), "0\n");
+    assert_eq!(space.read("artifacts/confined/out.txt"), "0\n");
     let seen = space.read("artifacts/kind/out.txt");
     assert!(!seen.contains("very-secret"), "{seen}");
     assert!(!seen.contains("REPRO_"), "{seen}");
