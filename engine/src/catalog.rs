@@ -40,6 +40,12 @@ pub enum Program {
         /// BLAKE3 of the program file.
         digest: Digest,
     },
+    /// A program of the project that no run has asked yet what it is, met by a command that runs no code of the project. No key of
+    /// its stages is known, nor are their outputs: those are taken to be the ones that other stages need.
+    Unasked {
+        /// What is not known, and who finds out.
+        why: String,
+    },
 }
 
 /// A table artifact.

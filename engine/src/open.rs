@@ -88,7 +88,7 @@ impl Opening {
     /// Everything, for whoever only looks: no code of the project is run.
     ///
     /// # Errors
-    /// Mistakes in the pipeline; a store that cannot be opened; a tool that is not there, or was never asked for its version.
+    /// Mistakes in the pipeline; a store that cannot be opened.
     pub fn session(&self) -> anyhow::Result<Session> {
         self.session_asking(Asking::Memory)
     }
@@ -96,7 +96,7 @@ impl Opening {
     /// Everything, for whoever executes stages: programs of the project are asked what they are.
     ///
     /// # Errors
-    /// As [`Opening::session`].
+    /// As [`Opening::session`]; a tool or an environment that is not there.
     pub fn session_to_run(&self) -> anyhow::Result<Session> {
         self.session_asking(Asking::Programs)
     }
@@ -181,6 +181,7 @@ impl Opening {
             catalog: self.catalog.clone(),
             store: Arc::new(store),
             link_mode,
+            unknown: Default::default(),
             tool_versions: BTreeMap::new(),
             environments: BTreeMap::new(),
             environment_stamps: BTreeMap::new(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::catalog::Kind;
+use crate::catalog::{Kind, Program};
 use crate::files::Files;
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
@@ -102,6 +102,19 @@ pub enum Work {
     },
     /// A shell command.
     Command(Arc<Command>),
+}
+
+impl Work {
+    /// Why nothing but its name is known of it: a program that was not asked yet.
+    pub fn unasked(&self) -> Option<&str> {
+        match self {
+            Work::Kind { kind, .. } => match &kind.program {
+                Program::Unasked { why } => Some(why),
+                Program::BuiltIn | Program::External { .. } => None,
+            },
+            Work::Command(_) => None,
+        }
+    }
 }
 
 /// A shell command, all references expanded.

@@ -14,7 +14,7 @@ use crate::artifacts;
 use crate::catalog::Catalog;
 use crate::digest::{Content, Digest, Shape};
 use crate::environment::{self, Captured};
-use crate::exec::{Asking, Memory, Stamp, Surroundings, tool_version};
+use crate::exec::{Asking, Memory, Stamp, Surroundings, Unasked, tool_version};
 use crate::explain;
 use crate::index::{Index, Known};
 use crate::key::{self, Key};
@@ -49,12 +49,24 @@ pub struct Session {
     pub believer: Believer,
     /// What is known of results whose bytes may be on a remote only.
     pub elsewhere: Elsewhere,
+    /// What of keys a command that only looks does not know.
+    pub unknown: Unknown,
     /// Versions of declared tools, by program.
     pub tool_versions: BTreeMap<String, String>,
     /// Declared environments as they were when the session began.
     pub environments: BTreeMap<Environment, Captured>,
     /// How their directories looked then.
     pub environment_stamps: BTreeMap<Environment, Vec<Option<Stamp>>>,
+}
+
+/// What of keys is not known, and why.
+#[derive(Debug, Default)]
+pub struct Unknown {
+    /// By program.
+    tools: BTreeMap<String, String>,
+    environments: BTreeMap<Environment, String>,
+    /// What a run would end at, since asking does not help.
+    pub trouble: Option<String>,
 }
 
 /// A result that serves.
@@ -483,10 +495,10 @@ impl Session {
     }
 
     /// Finds out the version of every declared tool, and looks at every declared environment, once. Gives sentences about those
-    /// that may be out of date.
+    /// that may be out of date. For a command that only looks, what is not to be known is [`Session::unknown`], and the rest goes on.
     ///
     /// # Errors
-    /// A tool that cannot be run, or may not be run and was not asked before; an environment that is missing or broken.
+    /// A tool that cannot be run; an environment that is missing or broken.
     pub fn learn_tool_versions(
         &mut self,
         asking: Asking,
@@ -514,22 +526,62 @@ impl Session {
                 continue;
             };
             for tool in &command.tools {
-                if !self.tool_versions.contains_key(&tool.program) {
-                    let version = ask(tool).map_err(|e| place(instance, e))?;
-                    self.tool_versions.insert(tool.program.clone(), version);
+                if self.tool_versions.contains_key(&tool.program)
+                    || self.unknown.tools.contains_key(&tool.program)
+                {
+                    continue;
+                }
+                match ask(tool) {
+                    Ok(version) => {
+                        self.tool_versions.insert(tool.program.clone(), version);
+                    }
+                    Err(e) if asking == Asking::Memory => {
+                        let why = format!("{e:#}");
+                        self.unknown.tools.insert(tool.program.clone(), why);
+                        if !e.is::<Unasked>() {
+                            let told = place(instance, e).to_string();
+                            self.unknown.trouble.get_or_insert(told);
+                        }
+                    }
+                    Err(e) => return Err(place(instance, e)),
                 }
             }
             for environment in &command.environments {
-                if !self.environments.contains_key(environment) {
-                    let captured = environment::capture(environment, &self.project.root)
-                        .map_err(|e| place(instance, e))?;
-                    self.environment_stamps
-                        .insert(environment.clone(), stamps(&captured));
-                    self.environments.insert(environment.clone(), captured);
+                if self.environments.contains_key(environment)
+                    || self.unknown.environments.contains_key(environment)
+                {
+                    continue;
+                }
+                match environment::capture(environment, &self.project.root) {
+                    Ok(captured) => {
+                        self.environment_stamps
+                            .insert(environment.clone(), stamps(&captured));
+                        self.environments.insert(environment.clone(), captured);
+                    }
+                    Err(e) if asking == Asking::Memory => {
+                        let why = format!("{e:#}");
+                        self.unknown.environments.insert(environment.clone(), why);
+                        let told = place(instance, e).to_string();
+                        self.unknown.trouble.get_or_insert(told);
+                    }
+                    Err(e) => return Err(place(instance, e)),
                 }
             }
         }
         Ok(doubts.into_inner())
+    }
+
+    /// Why the key of an instance cannot be known to this command, where it cannot.
+    pub fn why_unknown<'a>(&'a self, instance: &'a Instance) -> Option<&'a str> {
+        let Work::Command(command) = &instance.work else {
+            return instance.work.unasked();
+        };
+        let mut tools = command.tools.iter();
+        let mut environments = command.environments.iter();
+        tools
+            .find_map(|tool| self.unknown.tools.get(&tool.program))
+            .or_else(|| environments.find_map(|e| self.unknown.environments.get(e)))
+            .map(String::as_str)
     }
 
     /// What does not count in the directories among an instance's inputs, by directory.

@@ -32,6 +32,8 @@ pub enum State {
     Missing,
     /// It had a result, under another key.
     Stale,
+    /// What is part of its key is not known to a command that only looks.
+    Unknown,
     /// A process executes it now.
     Running,
     /// Its last execution, with this very key, failed.
@@ -40,11 +42,12 @@ pub enum State {
 
 impl State {
     /// All, in the order they are told.
-    pub const ALL: [State; 5] = [
+    pub const ALL: [State; 6] = [
         State::Cached,
         State::Running,
         State::Stale,
         State::Missing,
+        State::Unknown,
         State::Failed,
     ];
 
@@ -54,6 +57,7 @@ impl State {
             State::Cached => "cached",
             State::Missing => "missing",
             State::Stale => "stale",
+            State::Unknown => "unknown",
             State::Running => "running",
             State::Failed => "failed",
         }
@@ -76,7 +80,7 @@ pub struct Seen {
     pub reason: Option<Reason>,
     /// Contents of its inputs, where all are known.
     pub contents: Option<Vec<Vec<Content>>>,
-    /// Its inputs cannot be read, and why.
+    /// Its inputs cannot be read, or what else is part of its key is not known, and why.
     pub problem: Option<String>,
 }
 
@@ -148,6 +152,13 @@ impl Survey {
             contents: None,
             problem: None,
         };
+        if let Some(why) = session.why_unknown(instance) {
+            return Ok(Seen {
+                state: State::Unknown,
+                problem: Some(why.to_owned()),
+                ..unknown
+            });
+        }
         if let Some(producer) = graph
             .producers(index)
             .find(|p| self.results[p.0 as usize].is_none())

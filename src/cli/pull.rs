@@ -22,7 +22,7 @@ pub struct PullArgs {
     pipeline: PipelineArgs,
     #[command(flatten)]
     remote: RemoteArgs,
-    /// Write one object: pulled, here, missing, remote.
+    /// Write one object: pulled, here, missing, not_shown, remote.
     #[arg(long)]
     json: bool,
 }
@@ -40,6 +40,9 @@ pub fn main(context: &Context, args: &PullArgs) -> anyhow::Result<Exit> {
     } else {
         for NotMoved { instance, why } in pulled.missing.iter().take(10) {
             crate::say!("missing: {instance}: {why}");
+        }
+        for NotMoved { instance, why } in &pulled.not_shown {
+            crate::say!("{instance}: {why}");
         }
         output::text(&text(&pulled))?;
     }

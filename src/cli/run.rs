@@ -76,7 +76,14 @@ pub struct RunArgs {
 pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let (targets, pipeline) = targets_and_file(args)?;
     let mut session = match args.dry_run {
-        true => pipeline.opening(context).session()?,
+        true => {
+            let session = pipeline.opening(context).session()?;
+            match &session.unknown.trouble {
+                None => session,
+                // The run would end at it.
+                Some(why) => anyhow::bail!("{why}"),
+            }
+        }
         false => pipeline.opening(context).session_to_run()?,
     };
     session.believer = session.believer.in_scope(args.remote.which()?.scope);

@@ -34,6 +34,9 @@ pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
     session.store.start_lease()?;
     let survey = Survey::of(&session, &targets)?;
     let instance = session.plan.instance(index);
+    if let Some(why) = session.why_unknown(instance) {
+        anyhow::bail!("`{}`: {why}", instance.id);
+    }
     let Some(contents) = survey.get(index).and_then(|s| s.contents.as_ref()) else {
         anyhow::bail!(
             "what `{0}` needs is not made yet; `repro run '{0}'` first, with -k if it fails",

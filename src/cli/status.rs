@@ -16,7 +16,8 @@ use repro_engine::survey::State;
 ///
 /// cached: a recorded result serves. stale: it had a result, under another key; `repro why` says what changed.
 /// missing: it never had one. running: a process executes it now. failed: its last execution, with this very key,
-/// failed. Nothing is executed; the exit code is 0 whatever the states are.
+/// failed. unknown: a program of the project was not asked yet what it is, or something is not on this machine.
+/// Nothing is executed; the exit code is 0 whatever the states are.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Stages (`train`), instances (`train[seed=1]`) or claims; all of them when absent.

@@ -181,7 +181,9 @@ pub fn reason_text(reason: &Reason) -> String {
     match reason {
         Reason::NeverRun => "(first time)".into(),
         Reason::Forced => "(forced)".into(),
-        Reason::ResultLost(what) | Reason::Disbelieved(what) => format!("({what})"),
+        Reason::ResultLost(what) | Reason::Disbelieved(what) | Reason::Unasked(what) => {
+            format!("({what})")
+        }
         Reason::Upstream(instance) => format!("(after {instance})"),
         Reason::Changed(changes) => match changes.split_first() {
             None => "(no recorded result)".into(),

@@ -31,6 +31,8 @@ pub struct Pulled {
     pub here: usize,
     /// Instances whose result is not to be had.
     pub missing: Vec<NotMoved>,
+    /// Instances whose result is in the store, and whose outputs cannot be shown.
+    pub not_shown: Vec<NotMoved>,
     /// What it took.
     pub remote: RemoteUse,
 }
@@ -39,8 +41,8 @@ pub struct Pulled {
 struct Wanted<'a> {
     instance: &'a Instance,
     key: Digest,
-    /// As repro.lock names them, in the order of the instance's.
-    outputs: Vec<&'a str>,
+    /// Names and contents as repro.lock has them, in the order of the instance's.
+    outputs: Vec<(&'a str, &'a str)>,
     is_shown: bool,
 }
 
@@ -95,12 +97,21 @@ pub fn pull(
     // Only spares the next command a question.
     let _ = session.elsewhere.note_way(&way_back(&way.link));
     let pulled = take_in(session, way, offered, &mut had, &mut missing, tell)?;
-    let mut known = Vec::new();
+    let (mut known, mut not_shown) = (Vec::new(), Vec::new());
     let stamp = session.believer.stamp();
     for had in had {
         let instance = had.wanted.instance;
         if had.wanted.is_shown && !had.elsewhere {
-            session.show(instance, &had.outputs)?;
+            match instance.work.unasked() {
+                None => session.show(instance, &had.outputs)?,
+                Some(_) => not_shown.push(NotMoved {
+                    instance: instance.id.to_string(),
+                    why: format!(
+                        "its result is in the store; where its outputs appear is known when `repro run` has asked `{}`",
+                        instance.kind_name()
+                    ),
+                }),
+            }
         }
         let entry = Known {
             key: had.wanted.key,
@@ -124,6 +135,7 @@ pub fn pull(
         missing: missing
             .map(|(instance, why)| NotMoved { instance, why })
             .collect(),
+        not_shown,
         remote: way.used(),
     })
 }
@@ -157,8 +169,13 @@ fn wanted<'a>(
             false => targets.binary_search(&index).is_ok(),
         } || opened.contains(&index);
         let named = lock.blocks.get(&*instance.id).and_then(|block| {
-            let of = |name: &str| block.outputs.get(name).map(String::as_str);
-            let outputs: Option<Vec<&str>> = instance.outputs.iter().map(|o| of(&o.name)).collect();
+            let named = block.outputs.iter().map(|(n, c)| (n.as_str(), c.as_str()));
+            if instance.work.unasked().is_some() {
+                // Which outputs it has is known from here only.
+                return Some((block.key, named.collect()));
+            }
+            let of = |name: &str| named.clone().find(|(n, _)| *n == name);
+            let outputs: Option<Vec<_>> = instance.outputs.iter().map(|o| of(&o.name)).collect();
             Some((block.key, outputs?))
         });
         match named {
@@ -180,10 +197,10 @@ fn wanted<'a>(
 
 /// A record's outputs, if they are what repro.lock names.
 fn outputs_of(wanted: &Wanted, record: &Record) -> Option<Vec<Content>> {
-    let outputs = wanted.instance.outputs.iter().zip(&wanted.outputs);
+    let outputs = wanted.outputs.iter();
     outputs
-        .map(|(output, named)| {
-            let content = record.outputs.get(&*output.name)?;
+        .map(|(name, named)| {
+            let content = record.outputs.get(*name)?;
             (content.to_string() == **named).then_some(*content)
         })
         .collect()

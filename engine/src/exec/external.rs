@@ -34,7 +34,8 @@ use super::process::{Said, Stop};
 use crate::catalog::{Kind, Program};
 use crate::digest::Digest;
 use repro_protocol::kind::{
-    CheckAnswer, Checked, DescribeAnswer, Description, OutputSpec, ParamProblem, no_member,
+    CheckAnswer, Checked, DescribeAnswer, Description, InputSpec, OutputSpec, ParamProblem,
+    no_member,
 };
 
 /// A longer answer is refused.
@@ -74,8 +75,8 @@ impl Asker {
     /// Asks a program what kind it is. The kind's name is the program's own; its `check` runs the program again.
     ///
     /// # Errors
-    /// When it cannot be run, does not answer, or the answer breaks the protocol; when it may not be run and no run has asked
-    /// it.
+    /// When it cannot be run, does not answer, or the answer breaks the protocol. One that may not be run, and that no run has
+    /// asked, is [`Program::Unasked`].
     pub fn describe(self: &Arc<Asker>, program: &Path) -> anyhow::Result<Arc<Kind>> {
         let shown = program.display();
         let path = program
@@ -83,6 +84,13 @@ impl Asker {
             .with_context(|| format!("the program {shown} cannot be found"))?;
         let (digest, _) = Digest::of_file(&path)
             .with_context(|| format!("the program {shown} cannot be read"))?;
+        let answer: Option<DescribeAnswer> = self
+            .ask(&path, &digest, "describe", &[])
+            .with_context(|| format!("the program {shown} does not describe a kind"))?;
+        let Some(answer) = answer else {
+            let shown = program.strip_prefix(&self.project_root).unwrap_or(program);
+            return Ok(Arc::new(unasked(&format!("./{}", shown.display()))));
+        };
         let DescribeAnswer {
             name,
             revision,
@@ -92,17 +100,7 @@ impl Asker {
             inputs,
             outputs,
             schema,
-        } = self
-            .ask(&path, &digest, "describe", &[])
-            .and_then(|known| {
-                known.with_context(|| {
-                    format!(
-                        "no run has asked it yet, and this command runs no code of the project; `repro run` asks it, and so does \
-                         `repro kinds {shown}`"
-                    )
-                })
-            })
-            .with_context(|| format!("the program {shown} does not describe a kind"))?;
+        } = answer;
         ensure!(
             !name.is_empty(),
             "the program {shown} describes a kind without a name"
@@ -261,5 +259,42 @@ impl Asker {
             "`{shown} {verb}` answers with more than {ANSWER_BYTES} bytes"
         );
         Ok(out)
+    }
+}
+
+/// What is known of a program that was never asked: it may be any kind.
+fn unasked(written: &str) -> Kind {
+    let why = format!(
+        "what `{written}` does, no run has asked it yet, and this command runs no code of the project; `repro run` asks it, and so \
+         does `repro kinds {written}`"
+    );
+    let any = InputSpec {
+        name: "*".into(),
+        required: false,
+        many: true,
+        observes_only: false,
+        doc: "".into(),
+    };
+    Kind {
+        description: Description {
+            name: written.to_owned(),
+            summary: String::new(),
+            doc: String::new(),
+            revision: 0,
+            numerics: String::new(),
+            inputs: vec![any],
+            counts: Vec::new(),
+            schema: json!({"type": "object"}).into(),
+            check: Arc::new(|params, _| {
+                Ok(Checked {
+                    params: params.clone(),
+                    outputs: Vec::new(),
+                })
+            }),
+            member: Arc::new(|_, output, _| no_member(output)),
+            facts: None,
+            states: None,
+        },
+        program: Program::Unasked { why },
     }
 }

@@ -59,7 +59,7 @@ pub use grant::{GRANTED_GPUS, Grant};
 pub use private_dir::discard;
 pub use shell::{Site, Visit, visit, work_in};
 pub use surroundings::Surroundings;
-pub use tools::{Version, is_tool_as_asked, tool_version};
+pub use tools::{Unasked, Version, is_tool_as_asked, tool_version};
 
 /// What to do.
 #[derive(Clone)]

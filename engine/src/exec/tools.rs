@@ -35,11 +35,19 @@ pub struct Version {
     pub doubt: Option<String>,
 }
 
+/// The version of a tool that may not be asked, and that no run has asked.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the version of tool `{0}` is not known here: its `version:` runs code of the project, and this command runs none; \
+     `repro run` asks it"
+)]
+pub struct Unasked(String);
+
 /// What the tool says its version is, white space at the ends removed: standard output, or standard error where that is
 /// empty (`java -version`). Asked once per process.
 ///
 /// # Errors
-/// When the program is missing, fails, hangs, or says nothing; when it may not be asked and no run has asked it.
+/// When the program is missing, fails, hangs, or says nothing; [`Unasked`] when it may not be asked and no run has asked it.
 pub fn tool_version(
     tool: &Tool,
     asking: Asking,
@@ -56,11 +64,7 @@ pub fn tool_version(
     let program = serde_json::to_string(&stamp)?;
     if asking == Asking::Memory && !is_of_the_machine(tool, stamp.as_ref(), project_root) {
         let Some(answer) = memory.get(&name) else {
-            bail!(
-                "the version of tool `{}` is not known here: its `version:` runs code of the project, and this command runs none; \
-                 `repro run` asks it",
-                tool.program
-            )
+            return Err(Unasked(tool.program.clone()).into());
         };
         let doubt = (answer.program != program).then(|| {
             format!(

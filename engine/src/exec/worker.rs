@@ -69,6 +69,11 @@ pub fn execute(
     })?;
     let (program, mut walls) = match &kind.program {
         Program::BuiltIn => (request.executable.as_path(), None),
+        // Who executes stages has asked.
+        Program::Unasked { why } => {
+            let (message, hint) = (why.clone(), None);
+            return Err(early(Cause::Worker { message, hint }));
+        }
         Program::External { path, .. } => {
             let interpreter = searched::interpreter(path);
             let needs = needs_of(request, path, interpreter.as_deref(), &dir);

@@ -172,6 +172,8 @@ pub enum Reason {
     Disbelieved(String),
     /// `--force`.
     Forced,
+    /// What is part of its key is known only after a program of the project was asked, or is not on this machine (`--dry-run` only).
+    Unasked(String),
     /// Something it needs will be executed first, so its key is not known yet (`--dry-run` and `status` only).
     Upstream(String),
 }

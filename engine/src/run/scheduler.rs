@@ -330,6 +330,9 @@ impl Scheduler<'_> {
         }
         let i = index.0 as usize;
         let instance = self.session.plan.instance(index);
+        if let Some(why) = self.session.why_unknown(instance).map(str::to_owned) {
+            return self.plan_unknown(index, why);
+        }
         let found = self
             .session
             .input_contents(instance, &self.results)
@@ -391,6 +394,20 @@ impl Scheduler<'_> {
             }
             Err(e) => self.fail(index, format!("{e:#}"), None),
         }
+    }
+
+    /// Its key is not known, so nobody can say whether it has a result. A run knows all keys.
+    fn plan_unknown(&mut self, index: InstanceIndex, why: String) {
+        if !self.options.dry_run {
+            return self.fail(index, why, None);
+        }
+        self.states[index.0 as usize] = State::Ready;
+        self.summary.executed += 1;
+        let event = Event::Planned {
+            instance: self.id(index),
+            reason: Reason::Unasked(why),
+        };
+        self.say(event);
     }
 
     /// It has all it needs, and can be executed.

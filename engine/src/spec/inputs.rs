@@ -12,6 +12,7 @@ use super::needs::{Target, artifact, placed};
 use super::refs::Link;
 use super::sources::Found;
 use crate::plan::{self, Inside, Instance, Need, NeedItem, Source};
+use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
 /// Paths of gathered artifacts by part of a need, producer and output.
@@ -201,6 +202,7 @@ impl Expander<'_, '_> {
         let span = self.order.spans[link.stage];
         for row in rows {
             let instance = span.number(row);
+            self.assume_output(instance, link);
             let Some(made) = self.instances.get(instance as usize) else {
                 return Err(Some(
                     Problem::new(link.span, format!("`{id}` needs an instance of `{}` that is made after it", producer.name))
@@ -225,7 +227,7 @@ impl Expander<'_, '_> {
                             None => problem.suggest(name, made.outputs.iter().map(|o| &*o.name)),
                         }
                     }),
-                None if made.outputs.len() == 1 => Ok(0),
+                None if made.outputs.len() == 1 || made.work.unasked().is_some() => Ok(0),
                 None if made.outputs.is_empty() => Err(Problem::new(
                     link.span,
                     format!(
@@ -292,6 +294,25 @@ impl Expander<'_, '_> {
             ));
         }
         Ok(())
+    }
+}
+
+impl Expander<'_, '_> {
+    /// What a program makes that was not asked yet is not known: what others need of it will be there.
+    fn assume_output(&mut self, instance: u32, link: &Link) {
+        let Some(made) = self.instances.get_mut(instance as usize) else {
+            return;
+        };
+        let name = link.output.as_deref().unwrap_or("output");
+        if made.work.unasked().is_none() || made.outputs.iter().any(|o| *o.name == *name) {
+            return;
+        }
+        if let Ok(path) = RelPath::new(name) {
+            let name = name.into();
+            // Behind those that other stages have the position of.
+            let more = made.outputs.iter().cloned();
+            made.outputs = more.chain([OutputSpec { name, path }]).collect();
+        }
     }
 }
 

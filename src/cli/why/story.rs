@@ -29,9 +29,11 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
         State::Failed => colour.red("failed; will be executed again"),
         State::Running => colour.yellow("running now"),
         State::Stale | State::Missing => colour.yellow("will be executed"),
+        State::Unknown => colour.yellow("not known"),
     };
     let mut text = format!("  {state}");
     match &report.reason {
+        None if report.problem.is_some() => {}
         None => text.push('\n'),
         Some(Reason::Changed(changes)) if changes.is_empty() => {
             text.push_str(": no result is recorded for its key any more\n");
@@ -41,7 +43,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
             change_lines(&mut text, changes);
         }
         Some(Reason::NeverRun) => text.push_str(": no earlier result of this instance is known\n"),
-        Some(Reason::ResultLost(what) | Reason::Disbelieved(what)) => {
+        Some(Reason::ResultLost(what) | Reason::Disbelieved(what) | Reason::Unasked(what)) => {
             text.push_str(&format!(": {what}\n"));
         }
         Some(Reason::Forced) => text.push_str(": forced\n"),

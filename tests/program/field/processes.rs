@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::support::lab::Lab;
 use crate::support::processes::signal;
 use crate::support::{TestSpace, wait};
 
@@ -430,14 +431,17 @@ fn case_53_commands_that_only_look_run_nothing_of_the_project() {
     for args in lookers {
         let said = space.run(args);
         assert!(!said.err.contains("RAN"), "{args:?}: {}", said.err);
-        if said.code != 0 {
-            assert!(
-                said.err.contains("`repro run` asks it"),
-                "{args:?}: {}",
-                said.err
-            );
+        // Nothing but the stages of these programs is unknown.
+        assert_eq!(said.code, 0, "{args:?}: {}", said.err);
+        let told = format!("{}{}", said.out, said.err);
+        assert!(!told.contains("does not describe"), "{args:?}: {told}");
+        if let ["status"] | ["why", _] | ["run", ..] = args {
+            assert!(told.contains("`repro run` asks it"), "{args:?}: {told}");
         }
     }
+    let states = space.json(&["status"]);
+    let state = |i: usize| states[i]["state"].as_str().unwrap().to_owned();
+    assert_eq!([state(0), state(1)], ["unknown", "unknown"], "{states}");
     write_program(&space, "tools/copy", &program);
     write_program(&space, "version.sh", "#!/bin/sh\necho 1\n");
     space.ok(&["run"]);
@@ -456,6 +460,83 @@ fn case_53_commands_that_only_look_run_nothing_of_the_project() {
         "{}",
         said.err
     );
+}
+
+/// What is not known of one stage leaves the others as they are.
+#[test]
+fn case_53_a_program_that_was_not_asked_hides_no_other_stage() {
+    let space = space(
+        r#"
+  kind: {uses: ./tools/copy, needs: {in: {file: in.txt}}}
+  tool: {run: "echo t > ${outputs.o}", outputs: {o: o}, tools: [{program: sh, version: VERSION}]}
+  plain: {run: "echo b > ${outputs.o}", outputs: {o: o}}
+  after: {needs: {a: kind.out}, run: "cat ${needs.a} > ${outputs.o}", outputs: {o: o}}
+"#,
+    );
+    space.write("in.txt", "A\n");
+    write_program(
+        &space,
+        "tools/copy",
+        &copying_kind("cat \"$path\" > out/out.txt"),
+    );
+    write_program(&space, "version.sh", "#!/bin/sh\necho 1\n");
+    let version = space.path("version.sh");
+    space.edit("pipeline.yaml", "VERSION", &version.to_string_lossy());
+    let states = || -> Vec<String> {
+        let all = space.json(&["status"]);
+        let state = |row: &serde_json::Value| row["state"].as_str().unwrap().to_owned();
+        all.as_array().unwrap().iter().map(state).collect()
+    };
+    assert_eq!(states(), ["unknown", "unknown", "missing", "missing"]);
+    for args in [
+        &["run", "-n"][..],
+        &["run", "-n", "plain"],
+        &["dag"],
+        &["why", "plain"],
+        &["metrics"],
+    ] {
+        space.run(args).expect(0, args);
+    }
+    space.ok(&["run"]);
+    let all = states();
+    assert_eq!(all, ["cached"; 4], "{all:?}");
+    // Somebody else's clone asks again, and finds what it has.
+    std::fs::remove_file(space.path(".repro/answers")).expect("what was heard");
+    assert_eq!(states(), ["unknown", "unknown", "cached", "stale"]);
+    // What is not on this machine is no less unknown to who only looks; a run could not begin.
+    space.edit("pipeline.yaml", "version.sh", "missing.sh");
+    assert_eq!(states(), ["unknown", "unknown", "cached", "stale"]);
+    let said = space.run(&["run", "plain"]).expect(2, &["run", "plain"]);
+    assert!(said.err.contains("missing.sh"), "{}", said.err);
+}
+
+/// What a clone pulls is said by repro.lock, and no program of the project.
+#[test]
+fn case_2_a_clone_pulls_before_its_programs_were_asked() {
+    let lab = Lab::new();
+    for space in [&lab.ci, &lab.laptop] {
+        let program = copying_kind("cat \"$path\" > out/out.txt");
+        write_program(space, "tools/copy", &program);
+    }
+    lab.ci.write(
+        "pipeline.yaml",
+        "version: 1\nname: n\nstages:\n  kind: {uses: ./tools/copy, needs: {in: {file: in.txt}}}\n  \
+         next: {needs: {a: kind.out}, run: \"cat ${needs.a} > ${outputs.o}\", outputs: {o: o.txt}}\n",
+    );
+    lab.ci.ok(&["run", "--push"]);
+    lab.clone_to(&lab.laptop);
+    let said = lab.laptop.run(&["pull", "kind", "next"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.err.contains("kind: its result is in the store"),
+        "{}",
+        said.err
+    );
+    assert_eq!(lab.laptop.read("artifacts/next/o.txt"), "abc\n");
+    assert!(!lab.laptop.exists("artifacts/kind"));
+    // Asked, it has what was pulled.
+    assert_eq!(lab.laptop.executed(&[]), [""; 0]);
+    assert_eq!(lab.laptop.read("artifacts/kind/out.txt"), "abc\n");
 }
 
 /// Asked, a program may read the project and write nothing.
