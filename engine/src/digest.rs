@@ -309,6 +309,18 @@ impl Content {
     }
 }
 
+impl Content {
+    /// What a text such as `file:<hex>` names. How many bytes that has, the text does not say.
+    pub fn named(text: &str) -> Option<Content> {
+        let (word, digest) = text.split_once(':')?;
+        Some(Content {
+            shape: Shape::from_word(word)?,
+            digest: digest.parse().ok()?,
+            bytes_total: 0,
+        })
+    }
+}
+
 impl fmt::Display for Content {
     /// `file:<hex>`, `tree:<hex>` or `program:<hex>`, the form used in keys and in `repro.lock`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -181,6 +181,7 @@ impl Opening {
             catalog: self.catalog.clone(),
             store: Arc::new(store),
             link_mode,
+            lock: Default::default(),
             unknown: Default::default(),
             tool_versions: BTreeMap::new(),
             environments: BTreeMap::new(),

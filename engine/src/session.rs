@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 
@@ -23,6 +23,7 @@ use crate::plan::{Environment, Inside, Instance, InstanceIndex, Plan, Source, To
 use crate::project::Project;
 use crate::record::elsewhere::{Elsewhere, Remembered};
 use crate::record::event::Reason;
+use crate::record::lockfile::LockFile;
 use crate::store::{
     InputTree, LinkMode, Listing, Part, Record, Root, StatCache, Store, StoreError,
 };
@@ -49,6 +50,8 @@ pub struct Session {
     pub believer: Believer,
     /// What is known of results whose bytes may be on a remote only.
     pub elsewhere: Elsewhere,
+    /// repro.lock, once it was asked for.
+    pub lock: OnceLock<LockFile>,
     /// What of keys a command that only looks does not know.
     pub unknown: Unknown,
     /// Versions of declared tools, by program.
@@ -415,6 +418,16 @@ impl Session {
             }
         }
         Ok(true)
+    }
+
+    /// What an action without a result gave, where repro.lock names this very action. Nobody vouches for it, so it stands for no
+    /// result; but who only looks can say what follows if the action gives the same again.
+    pub fn foreseen(&self, instance: &Instance, key: &Digest) -> Option<Arc<[Content]>> {
+        let read = || LockFile::read(&self.project.lock_file()).unwrap_or_default();
+        let block = self.lock.get_or_init(read).blocks.get(&*instance.id)?;
+        let of = |name: &str| Content::named(block.outputs.get(name)?);
+        let outputs = instance.outputs.iter().map(|o| of(&o.name));
+        (block.key == *key).then(|| outputs.collect())?
     }
 
     fn reason(&self, known: Option<&Known>, key: &Key) -> Reason {

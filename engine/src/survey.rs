@@ -78,7 +78,8 @@ pub struct Seen {
     pub elsewhere: bool,
     /// Why it would be executed.
     pub reason: Option<Reason>,
-    /// Contents of its inputs, where all are known.
+    /// Contents of its inputs, where all are known. A result without them is foreseen: it serves if what it needs and has no result
+    /// gives again what repro.lock says it gave.
     pub contents: Option<Vec<Vec<Content>>>,
     /// Its inputs cannot be read, or what else is part of its key is not known, and why.
     pub problem: Option<String>,
@@ -90,6 +91,10 @@ pub struct Survey {
     pub seen: Vec<Option<Seen>>,
     /// The outputs of what is cached.
     pub results: Vec<Option<Arc<[Content]>>>,
+    /// The same, and what will be there if others give again what repro.lock says they gave.
+    foreseen: Vec<Option<Arc<[Content]>>>,
+    /// The keys that go with it.
+    keys: Vec<Option<Digest>>,
 }
 
 impl Survey {
@@ -104,6 +109,8 @@ impl Survey {
         let mut survey = Survey {
             seen: Vec::with_capacity(n),
             results: vec![None; n],
+            foreseen: vec![None; n],
+            keys: vec![None; n],
         };
         for (i, is_wanted) in wanted.iter().enumerate() {
             let index = InstanceIndex(i as u32);
@@ -114,6 +121,7 @@ impl Survey {
             };
             if let Some(hit) = seen.as_ref().and_then(|s| s.hit.as_ref()) {
                 survey.results[i] = Some(hit.outputs.clone().into());
+                survey.foreseen[i] = survey.results[i].clone();
             }
             survey.seen.push(seen);
         }
@@ -130,11 +138,16 @@ impl Survey {
 
     /// What the inputs of an instance have in common.
     pub fn lineage(&self, session: &Session, index: InstanceIndex) -> Lineage {
-        let key_of = |i: InstanceIndex| self.seen.get(i.0 as usize)?.as_ref()?.key;
+        let key_of = |i: InstanceIndex| self.keys[i.0 as usize];
         lineage::of(&session.plan, session.plan.instance(index), key_of)
     }
 
-    fn look(&self, session: &Session, graph: &Graph, index: InstanceIndex) -> anyhow::Result<Seen> {
+    fn look(
+        &mut self,
+        session: &Session,
+        graph: &Graph,
+        index: InstanceIndex,
+    ) -> anyhow::Result<Seen> {
         let instance = session.plan.instance(index);
         let known = session.index.get(&instance.id);
         let without_key = if known.is_some() {
@@ -142,7 +155,7 @@ impl Survey {
         } else {
             State::Missing
         };
-        let unknown = Seen {
+        let unknown = || Seen {
             state: without_key,
             key: None,
             preimage: None,
@@ -156,32 +169,44 @@ impl Survey {
             return Ok(Seen {
                 state: State::Unknown,
                 problem: Some(why.to_owned()),
-                ..unknown
+                ..unknown()
             });
         }
-        if let Some(producer) = graph
-            .producers(index)
-            .find(|p| self.results[p.0 as usize].is_none())
-        {
-            let reason = Reason::Upstream(session.plan.instance(producer).id.to_string());
-            return Ok(Seen {
-                reason: Some(reason),
-                ..unknown
-            });
+        // Behind what has no result, only a result can be seen, if at all.
+        let first = |of: &[Option<Arc<[Content]>>]| {
+            let mut producers = graph.producers(index);
+            producers.find(|p| of[p.0 as usize].is_none())
+        };
+        let behind = first(&self.results).map(|producer| {
+            let producer = session.plan.instance(producer).id.to_string();
+            Reason::Upstream(producer)
+        });
+        let upstream = |reason| Seen {
+            reason,
+            ..unknown()
+        };
+        if first(&self.foreseen).is_some() {
+            return Ok(upstream(behind));
         }
-        let contents = match session.input_contents(instance, &self.results) {
+        let contents = match session.input_contents(instance, &self.foreseen) {
             Ok(contents) => contents,
+            Err(_) if behind.is_some() => return Ok(upstream(behind)),
             Err(e) => {
                 return Ok(Seen {
                     problem: Some(format!("{e:#}")),
-                    ..unknown
+                    ..unknown()
                 });
             }
         };
         let key = session.key(instance, &contents, &self.lineage(session, index));
-        let contents = Some(contents);
+        self.keys[index.0 as usize] = Some(key.digest);
+        // What is foreseen of an input is no input yet.
+        let contents = behind.is_none().then_some(contents);
         let found = session.find(instance, key)?;
         let elsewhere = matches!(found, Found::Elsewhere(_));
+        if let Found::Miss(miss) = &found {
+            self.foreseen[index.0 as usize] = session.foreseen(instance, &miss.key.digest);
+        }
         Ok(match found {
             Found::Hit(hit) | Found::Elsewhere(hit) => Seen {
                 state: State::Cached,
@@ -189,8 +214,9 @@ impl Survey {
                 key: Some(hit.key),
                 hit: Some(hit),
                 contents,
-                ..unknown
+                ..unknown()
             },
+            Found::Miss(_) if behind.is_some() => upstream(behind),
             Found::Miss(miss) => {
                 let state = if known.is_some_and(|k| k.key != miss.key.digest) {
                     State::Stale
@@ -203,7 +229,7 @@ impl Survey {
                     preimage: Some(miss.key),
                     reason: Some(miss.reason),
                     contents,
-                    ..unknown
+                    ..unknown()
                 }
             }
         })

@@ -22,7 +22,7 @@ pub struct PullArgs {
     pipeline: PipelineArgs,
     #[command(flatten)]
     remote: RemoteArgs,
-    /// Write one object: pulled, here, missing, not_shown, remote.
+    /// Write one object: pulled, here, missing, missing_behind, not_shown, remote.
     #[arg(long)]
     json: bool,
 }
@@ -40,6 +40,16 @@ pub fn main(context: &Context, args: &PullArgs) -> anyhow::Result<Exit> {
     } else {
         for NotMoved { instance, why } in pulled.missing.iter().take(10) {
             crate::say!("missing: {instance}: {why}");
+        }
+        if let Some(NotMoved { instance, why }) = pulled.missing_behind.first() {
+            let more = match pulled.missing_behind.len() {
+                1 => String::new(),
+                n => format!(" and {} more", n - 1),
+            };
+            crate::say!(
+                "missing, and pulled artifacts were made from it: {instance}: {why}{more}; a run executes it again, and `repro push` \
+                 where it was made publishes it"
+            );
         }
         for NotMoved { instance, why } in &pulled.not_shown {
             crate::say!("{instance}: {why}");

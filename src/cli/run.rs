@@ -53,7 +53,8 @@ pub struct RunArgs {
     /// Bytes are fetched only where artifacts/ shows them (of what no other stage needs) or something executed needs them.
     #[arg(long)]
     pull: bool,
-    /// Publish on the remote what is executed, signed with your key, while other stages run.
+    /// Publish on the remote what is executed, signed with your key, while other stages run; and what was here already and is not
+    /// there.
     #[arg(long)]
     push: bool,
     #[command(flatten)]

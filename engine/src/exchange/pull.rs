@@ -10,7 +10,7 @@ use crate::digest::{Content, Digest};
 use crate::graph::Graph;
 use crate::index::Known;
 use crate::notice::Tell;
-use crate::plan::{Instance, InstanceIndex, Source};
+use crate::plan::{Instance, InstanceIndex, Plan, Source};
 use crate::record::lockfile::LockFile;
 use crate::remote::fetch::fetch;
 use crate::remote::lookup::{Answer, Believed, look_up};
@@ -31,6 +31,8 @@ pub struct Pulled {
     pub here: usize,
     /// Instances whose result is not to be had.
     pub missing: Vec<NotMoved>,
+    /// What results that came or were here were made from, and that is not to be had: a run makes it again.
+    pub missing_behind: Vec<NotMoved>,
     /// Instances whose result is in the store, and whose outputs cannot be shown.
     pub not_shown: Vec<NotMoved>,
     /// What it took.
@@ -39,6 +41,7 @@ pub struct Pulled {
 
 /// Something that is to be had.
 struct Wanted<'a> {
+    index: InstanceIndex,
     instance: &'a Instance,
     key: Digest,
     /// Names and contents as repro.lock has them, in the order of the instance's.
@@ -61,7 +64,36 @@ struct Had<'a> {
 type Offered<'a> = (&'a Wanted<'a>, Vec<Content>, Believed);
 
 /// Why there is no result, by instance.
-type Missing = BTreeMap<String, String>;
+#[derive(Default)]
+struct Missing {
+    /// Of the targets.
+    shown: BTreeMap<String, String>,
+    /// Of what they need.
+    behind: BTreeMap<String, String>,
+}
+
+impl Missing {
+    fn add(&mut self, instance: &Instance, is_shown: bool, why: String) {
+        let of = match is_shown {
+            true => &mut self.shown,
+            false => &mut self.behind,
+        };
+        of.insert(instance.id.to_string(), why);
+    }
+
+    /// Who has nothing of what follows does not miss what it was made from.
+    fn keep_behind(&mut self, plan: &Plan, mut had: Vec<InstanceIndex>) {
+        had.sort_unstable();
+        let needed = Graph::new(plan).wanted(&had);
+        let needed: BTreeSet<&str> = plan
+            .instances
+            .iter()
+            .zip(needed)
+            .filter_map(|(instance, needed)| needed.then_some(&*instance.id))
+            .collect();
+        self.behind.retain(|id, _| needed.contains(id.as_str()));
+    }
+}
 
 /// Gets the results that repro.lock names of the instances that `names` stand for, of the final ones for no name, and shows them. Of
 /// what they need it is noted that the remote has it.
@@ -81,7 +113,7 @@ pub fn pull(
     // Where it cannot be entered nothing can be collected either.
     let _ = session.store.register_project(&session.project.root);
     let lock = LockFile::read(&session.project.lock_file())?;
-    let mut missing = Missing::new();
+    let mut missing = Missing::default();
     let wanted = wanted(session, &lock, &targets, names.is_empty(), &mut missing);
     // What was made here needs nobody's word.
     let (mut had, mut asked) = (Vec::new(), Vec::new());
@@ -97,6 +129,8 @@ pub fn pull(
     // Only spares the next command a question.
     let _ = session.elsewhere.note_way(&way_back(&way.link));
     let pulled = take_in(session, way, offered, &mut had, &mut missing, tell)?;
+    let shown = had.iter().filter(|h| h.wanted.is_shown);
+    missing.keep_behind(&session.plan, shown.map(|h| h.wanted.index).collect());
     let (mut known, mut not_shown) = (Vec::new(), Vec::new());
     let stamp = session.believer.stamp();
     for had in had {
@@ -128,19 +162,22 @@ pub fn pull(
     let index_path = session.index_path();
     session.index.save(&index_path)?;
     session.stats.save()?;
-    let missing = missing.into_iter();
+    let list = |of: BTreeMap<String, String>| {
+        let all = of.into_iter();
+        all.map(|(instance, why)| NotMoved { instance, why })
+            .collect()
+    };
     Ok(Pulled {
         pulled,
         here,
-        missing: missing
-            .map(|(instance, why)| NotMoved { instance, why })
-            .collect(),
+        missing: list(missing.shown),
+        missing_behind: list(missing.behind),
         not_shown,
         remote: way.used(),
     })
 }
 
-/// What repro.lock says of the targets and of what they need. What of the targets it does not name is `missing`.
+/// What repro.lock says of the targets and of what they need. What it does not name is `missing`.
 fn wanted<'a>(
     session: &'a Session,
     lock: &'a LockFile,
@@ -180,16 +217,16 @@ fn wanted<'a>(
         });
         match named {
             Some((key, outputs)) => wanted.push(Wanted {
+                index,
                 instance,
                 key,
                 outputs,
                 is_shown,
             }),
-            None if is_shown => {
-                let why = "repro.lock does not name its result";
-                missing.insert(instance.id.to_string(), why.to_owned());
+            None => {
+                let why = "repro.lock does not name its result".to_owned();
+                missing.add(instance, is_shown, why);
             }
-            None => {}
         }
     }
     wanted
@@ -246,9 +283,7 @@ fn ask<'a>(
             },
             Answer::Miss(why) => why.to_string(),
         };
-        if wanted.is_shown {
-            missing.insert(wanted.instance.id.to_string(), why);
-        }
+        missing.add(wanted.instance, wanted.is_shown, why);
     });
     offered
 }
@@ -321,7 +356,7 @@ fn take_in_batch<'a>(
         let mut of_it = believed.record.outputs.values();
         match of_it.find_map(|c| failed.get(c)) {
             Some(why) => {
-                missing.insert(wanted.instance.id.to_string(), why.clone());
+                missing.add(wanted.instance, true, why.clone());
             }
             None => {
                 pending.push(Pending {

@@ -1,4 +1,5 @@
-//! What is remembered of runs: events, the journal of each run, the lock file, results that are elsewhere.
+//! What is remembered of runs: events, the journal of each run, the lock file, results that are elsewhere, or were
+//! published.
 
 pub mod damaged;
 pub mod elsewhere;
@@ -6,3 +7,4 @@ pub mod event;
 pub mod history;
 pub mod journal;
 pub mod lockfile;
+pub mod published;

@@ -37,8 +37,9 @@ impl Scheduler<'_> {
             }
         }
         for claim in &self.session.plan.claims {
-            // Of a verdict that is on a remote only nothing more is known in a dry run.
+            // Of a verdict that is on a remote only, or not made yet, nothing more is known in a dry run.
             if let Some(outputs) = &self.results[claim.instance.0 as usize]
+                && self.states[claim.instance.0 as usize] == State::Done
                 && (!self.options.dry_run || self.session.store.has(&outputs[0])?)
             {
                 self.summary

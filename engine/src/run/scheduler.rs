@@ -222,8 +222,7 @@ pub fn run(
         sink,
     };
     if let Some(sharing) = &options.sharing {
-        let store = scheduler.session.store.clone();
-        scheduler.desk = Some(Desk::open(sharing, &store, &scheduler.to_main));
+        scheduler.open_desk(sharing);
     }
     let run_started = Event::RunStarted {
         run: scheduler.journal.run.clone(),
@@ -333,6 +332,7 @@ impl Scheduler<'_> {
         if let Some(why) = self.session.why_unknown(instance).map(str::to_owned) {
             return self.plan_unknown(index, why);
         }
+        let is_behind = self.options.dry_run && self.awaits_a_producer(index);
         let found = self
             .session
             .input_contents(instance, &self.results)
@@ -350,6 +350,13 @@ impl Scheduler<'_> {
             });
         match found {
             Ok((_, Found::Hit(hit))) => self.hit(index, hit),
+            // Behind what would be executed a dry run knows of results only.
+            Ok((_, Found::Miss(miss))) if is_behind => {
+                self.keys[i] = Some(miss.key.digest);
+                self.foresee(index, &miss.key.digest);
+            }
+            Ok((_, Found::Elsewhere(_))) if is_behind && self.away.is_given_up(index) => {}
+            Err(_) if is_behind => {}
             Ok((_, Found::Elsewhere(hit))) if !self.away.is_given_up(index) => {
                 self.hit_elsewhere(index, hit, None);
             }
@@ -393,6 +400,21 @@ impl Scheduler<'_> {
                 self.summary.interrupted = true;
             }
             Err(e) => self.fail(index, format!("{e:#}"), None),
+        }
+    }
+
+    /// A producer has no result yet.
+    fn awaits_a_producer(&self, index: InstanceIndex) -> bool {
+        let mut producers = self.graph.producers(index);
+        producers.any(|p| self.states[p.0 as usize] != State::Done)
+    }
+
+    /// In a dry run: what follows is known, if an action gives again what repro.lock says it gave.
+    pub(super) fn foresee(&mut self, index: InstanceIndex, key: &Digest) {
+        let instance = self.session.plan.instance(index);
+        if let Some(outputs) = self.session.foreseen(instance, key) {
+            self.results[index.0 as usize] = Some(outputs);
+            self.release_consumers(index);
         }
     }
 
@@ -489,6 +511,7 @@ impl Scheduler<'_> {
             },
         );
         self.compare_with_remote(index, &hit.outputs);
+        self.publish_cached(index, &hit);
         self.keys[i] = Some(hit.key);
         self.summary.cached += 1;
         self.summary.saved_s += f64::from(hit.wall_s);
@@ -579,7 +602,7 @@ impl Scheduler<'_> {
 
     fn execute(&mut self, from_flights: &Receiver<Message>) -> anyhow::Result<()> {
         if self.ready.is_empty() && self.away.is_quiet() {
-            return Ok(());
+            return self.await_published(from_flights);
         }
         // Better now than after an hour of work.
         self.session.store.check_writable()?;
@@ -653,6 +676,21 @@ impl Scheduler<'_> {
             Some(what) => Err(BrokenDown(what).into()),
             None => Ok(()),
         }
+    }
+
+    /// Nothing is executed; what was here may be on its way to the remote.
+    fn await_published(&mut self, from_flights: &Receiver<Message>) -> anyhow::Result<()> {
+        while !self.has_published() {
+            if let Some(what) = watched::trouble() {
+                return Err(BrokenDown(what).into());
+            }
+            match from_flights.recv_timeout(Duration::from_millis(200)) {
+                Ok(message) => self.handle(message),
+                Err(_) => self.tell_transfer(),
+            }
+        }
+        self.summary.interrupted |= self.away.is_publishing();
+        Ok(())
     }
 
     /// A thread of this program is gone: nothing new is begun, what runs is stopped, and the run ends with an error.

@@ -33,7 +33,9 @@ pub fn check(
     let those: Vec<InstanceIndex> = lacking.iter().map(|(index, _)| *index).collect();
     let survey = Survey::of(session, &those)?;
     for (index, name) in lacking {
-        let is_cached = survey.get(index).is_some_and(|s| s.state == State::Cached);
+        let seen = survey.get(index);
+        // What is only foreseen may come otherwise.
+        let is_cached = seen.is_some_and(|s| s.state == State::Cached && s.contents.is_some());
         let is_forced = options.reuse == Reuse::ForceTargets && targets.contains(&index);
         if is_forced || !is_cached {
             let instance = session.plan.instance(index);

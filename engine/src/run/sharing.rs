@@ -7,7 +7,7 @@
 mod desk;
 mod fetching;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ use crate::graph::Graph;
 use crate::index::Known;
 use crate::plan::InstanceIndex;
 use crate::record::elsewhere::WayBack;
-use crate::record::event::{Event, RemoteSummary};
+use crate::record::event::{Event, Reason, RemoteSummary};
+use crate::record::published::OnRemote;
 use crate::remote::layout::Scope;
 use crate::remote::link::Link;
 use crate::remote::lookup::{Answer, Believed, Why};
@@ -106,7 +107,10 @@ pub(super) struct Away {
     opening: BTreeMap<InstanceIndex, BTreeSet<Content>>,
     showing: BTreeMap<InstanceIndex, BTreeSet<Content>>,
     reasons_told: BTreeSet<String>,
-    publishing: u64,
+    /// What the remote is known to have, where results are published.
+    on_remote: Option<OnRemote>,
+    /// What is being published, in that order.
+    publishing: VecDeque<Digest>,
     published: u64,
     hits: u64,
     told: (Instant, u64, u64),
@@ -128,7 +132,8 @@ impl Away {
             opening: BTreeMap::new(),
             showing: BTreeMap::new(),
             reasons_told: BTreeSet::new(),
-            publishing: 0,
+            on_remote: None,
+            publishing: VecDeque::new(),
             published: 0,
             hits: 0,
             told: (Instant::now(), 0, 0),
@@ -148,6 +153,11 @@ impl Away {
         !self.asked.is_empty()
     }
 
+    /// Something is on its way to the remote.
+    pub fn is_publishing(&self) -> bool {
+        !self.publishing.is_empty()
+    }
+
     /// It has to be executed, whatever the remote says.
     pub fn is_given_up(&self, index: InstanceIndex) -> bool {
         self.given_up.contains(&index)
@@ -155,6 +165,19 @@ impl Away {
 }
 
 impl Scheduler<'_> {
+    /// Begins to use the remote.
+    pub(super) fn open_desk(&mut self, sharing: &Sharing) {
+        let desk = Desk::open(sharing, &self.session.store, &self.to_main);
+        if desk.publishes() && !self.options.dry_run {
+            let scope = way_back(&desk.link).scope.unwrap_or_default();
+            let storage = format!("{} {scope}", desk.link.describe());
+            let state = self.session.project.state();
+            let on_remote = OnRemote::load(&state, desk.link.name(), storage.trim_end());
+            self.away.on_remote = Some(on_remote);
+        }
+        self.desk = Some(desk);
+    }
+
     /// Whether the remote is to be asked before this is executed.
     pub(super) fn asks(&self, index: InstanceIndex) -> bool {
         self.desk.as_ref().is_some_and(Desk::asks)
@@ -232,11 +255,15 @@ impl Scheduler<'_> {
         if self.options.dry_run && (fetches || absent.is_empty()) {
             self.states[i] = State::Ready;
             self.summary.executed += 1;
+            let is_forced = miss.reason == Reason::Forced;
             let event = Event::Planned {
                 instance: self.id(index),
                 reason: miss.reason,
             };
             self.say(event);
+            if !is_forced {
+                self.foresee(index, &miss.key.digest);
+            }
             return;
         }
         if absent.is_empty() {
@@ -355,14 +382,34 @@ impl Scheduler<'_> {
     /// Publishes what was executed, in the background.
     pub(super) fn publish(&mut self, index: InstanceIndex) {
         if let (Some(record), Some(desk)) = (self.to_publish.remove(&index), &self.desk) {
+            let name = OnRemote::name(&record.key, record.outputs.values());
             desk.publish(record);
-            self.away.publishing += 1;
+            self.away.publishing.push_back(name);
+        }
+    }
+
+    /// Publishes a result that was here already, unless the remote is known to have it: what was executed may stand on it.
+    pub(super) fn publish_cached(&mut self, index: InstanceIndex, hit: &Hit) {
+        let Some(on_remote) = &self.away.on_remote else {
+            return;
+        };
+        if on_remote.has(&OnRemote::name(&hit.key, hit.outputs.iter())) {
+            return;
+        }
+        let instance = self.session.plan.instance(index);
+        if let Some(record) = self.session.record_of(instance, hit) {
+            self.to_publish.insert(index, record);
+            self.publish(index);
         }
     }
 
     pub(super) fn published(&mut self, outcomes: Vec<Result<Published, String>>) {
-        self.away.publishing -= outcomes.len() as u64;
         for outcome in outcomes {
+            let name = self.away.publishing.pop_front();
+            if let (Ok(_), Some(name), Some(on_remote)) = (&outcome, name, &mut self.away.on_remote)
+            {
+                on_remote.add(name);
+            }
             match outcome {
                 Ok(Published::New) => self.away.published += 1,
                 Ok(Published::Known) => {}
@@ -386,7 +433,7 @@ impl Scheduler<'_> {
 
     /// Nothing is left to be published; or the user waits no longer.
     pub(super) fn has_published(&self) -> bool {
-        self.away.publishing == 0 || self.options.cancel.level() != CancelLevel::None
+        !self.away.is_publishing() || self.options.cancel.level() != CancelLevel::None
     }
 
     /// Says what was moved, now and then, and what is wrong with the remote.
@@ -399,7 +446,7 @@ impl Scheduler<'_> {
             received: moved.received,
             sent: moved.sent,
             fetching: self.away.in_flight.len() as u64,
-            publishing: self.away.publishing,
+            publishing: self.away.publishing.len() as u64,
         });
         let warnings = desk.take_warnings();
         for text in warnings {
@@ -430,6 +477,9 @@ impl Scheduler<'_> {
             .collect();
         if let Some((first, _)) = whole.first().filter(|_| !self.options.dry_run) {
             self.take_in(*first, whole);
+        }
+        if let Some(on_remote) = &mut self.away.on_remote {
+            on_remote.save();
         }
         if let Some(desk) = &self.desk {
             desk.link.tell_doubts();

@@ -179,6 +179,89 @@ fn case_2_who_pulled_may_use_the_remote_it_pulled_from() {
     lab.laptop.ok(&["fsck"]);
 }
 
+/// `a` was made before there was a remote, and only `b` afterwards.
+const CHAIN: &str = "version: 1\nname: chain\nstages:\n  a: {run: 'echo a > ${outputs.o}', outputs: {o: o}}\n  \
+    b: {needs: {a: a.o}, run: 'cat ${needs.a} > ${outputs.o}; echo b >> ${outputs.o}', outputs: {o: o}}\n";
+
+/// A remote that has `b` without what it was made from is of no use to a clone.
+#[test]
+fn case_2_a_run_publishes_what_was_here_already() {
+    let lab = Lab::new();
+    lab.ci.write("pipeline.yaml", CHAIN);
+    lab.ci.ok(&["run", "a"]);
+    let published = |args: &[&str]| {
+        let (code, events) = lab.ci.events(args);
+        assert_eq!(code, 0, "{events:#?}");
+        let sum = summary(&events);
+        let number = |name: &str| sum["remote"][name].as_u64();
+        (number("published"), number("requests"))
+    };
+    assert_eq!(published(&["--push"]).0, Some(2));
+    // What is known to be there costs nothing, and what somebody took away is sent by `push`.
+    assert_eq!(published(&["--push"]), (Some(0), Some(0)));
+    lab.clone_to(&lab.laptop);
+    lab.laptop.ok(&["pull"]);
+    let (_, events) = lab.laptop.events(&["-n"]);
+    assert_eq!(summary(&events)["executed"], 0, "{events:#?}");
+    for file in lab.objects("") {
+        fs::remove_file(file).unwrap();
+    }
+    let said = lab.ci.json(&["push"]);
+    assert_eq!(said["published"], 2, "{said}");
+    // A run that has nothing to execute publishes as well.
+    fs::remove_dir_all(lab.ci.path(".repro/published")).unwrap();
+    for file in lab.objects("") {
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(published(&["--push"]).0, Some(2));
+    lab.laptop.ok(&["pull"]);
+}
+
+/// Whoever pulled has what they pulled, though nobody can say what it was made from.
+#[test]
+fn case_2_what_was_pulled_without_its_producers_is_not_stale() {
+    let lab = Lab::new();
+    lab.ci.write("pipeline.yaml", CHAIN);
+    lab.ci.ok(&["run", "--push"]);
+    lab.clone_to(&lab.laptop);
+    let key = lab.ci.json(&["status"])[0]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for file in lab.objects(&key[2..]) {
+        fs::remove_file(file).unwrap();
+    }
+    let said = lab.laptop.run(&["pull"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.err
+            .contains("pulled artifacts were made from it: a: the remote has no result"),
+        "{}",
+        said.err
+    );
+    let said = lab.laptop.json(&["pull"]);
+    assert_eq!(said["missing_behind"][0]["instance"], "a", "{said}");
+    let states = lab.laptop.json(&["status"]);
+    assert_eq!(
+        [&states[0]["state"], &states[1]["state"]],
+        ["missing", "cached"],
+        "{states}"
+    );
+    // A dry run says what the run will do.
+    let counts = |args: &[&str]| {
+        let (_, events) = lab.laptop.events(args);
+        let sum = summary(&events);
+        (sum["executed"].as_u64(), sum["cached"].as_u64())
+    };
+    assert_eq!(counts(&["-n"]), (Some(1), Some(1)));
+    assert_eq!(counts(&[]), (Some(1), Some(1)));
+    // repro.lock is nobody's word: what it says of another action serves nothing.
+    lab.laptop.edit("pipeline.yaml", "echo a", "echo c");
+    let states = lab.laptop.json(&["status"]);
+    assert_eq!(states[1]["state"], "stale", "{states}");
+    assert_eq!(counts(&["-n"]), (Some(2), Some(0)));
+}
+
 /// What a clone remembers of results on the remote goes when it has no use for it.
 #[test]
 fn case_2_records_of_results_elsewhere_do_not_pile_up() {
