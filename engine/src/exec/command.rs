@@ -107,7 +107,7 @@ pub fn execute(
             usage,
         )
     })?;
-    let outputs = outputs::check(&request.outputs, &dir.work, &placed, |o| {
+    let outputs = outputs::check(&request.outputs, &dir.work, &placed, &secrets, |o| {
         o.path.under(&dir.work)
     })
     .map_err(|cause| fail(cause, usage))?;

@@ -22,12 +22,20 @@ pub fn check(
     specs: &[OutputSpec],
     work: &Path,
     placed: &Placed,
+    secrets: &Secrets,
     path_of: impl Fn(&OutputSpec) -> PathBuf,
 ) -> Result<BTreeMap<Arc<str>, PathBuf>, Cause> {
     placed.check()?;
     let mut outputs = BTreeMap::new();
     for spec in specs {
-        let path = check_one(spec, work, path_of(spec))?;
+        let path = check_one(spec, work, path_of(spec)).map_err(|cause| match cause {
+            // What is wrong is told with names that the process chose.
+            Cause::BadOutput { name, problem } => Cause::BadOutput {
+                name,
+                problem: secrets.masked(problem),
+            },
+            other => other,
+        })?;
         if let Some(need) = placed.input_at(&path) {
             return Err(Cause::BadOutput {
                 name: spec.name.clone(),

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,11 +28,11 @@ pub struct Secrets {
     patterns: Arc<[Box<[u8]>]>,
 }
 
-/// An output that holds a secret.
+/// An output that holds a secret: in a file, in a name, or in where a link leads.
 pub struct Spilled {
     /// Whose value.
     pub name: Arc<str>,
-    /// The file.
+    /// The entry.
     pub path: PathBuf,
     /// It cannot be chance.
     pub is_certain: bool,
@@ -97,26 +98,54 @@ impl Secrets {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The first file at or below `path` that holds a secret.
+    /// The first entry at or below `root` that holds a secret: its bytes, its path below `root`, or where it leads as a link.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn spilled(&self, path: &Path) -> io::Result<Option<Spilled>> {
+    pub fn spilled(&self, root: &Path) -> io::Result<Option<Spilled>> {
         if self.values.is_empty() {
             return Ok(None);
+        }
+        self.spilled_at(root, root)
+    }
+
+    fn spilled_at(&self, root: &Path, path: &Path) -> io::Result<Option<Spilled>> {
+        // A value with a `/` in it is a way through several directories.
+        let inner = path.strip_prefix(root).unwrap_or(path);
+        if let Some(found) = self.spilled_in(inner.as_os_str().as_bytes(), path) {
+            return Ok(Some(found));
         }
         let meta = fs::symlink_metadata(path)?;
         if meta.is_dir() {
             for entry in crate::dir::read(path)? {
-                if let Some(found) = self.spilled(&entry?.path())? {
+                if let Some(found) = self.spilled_at(root, &entry?.path())? {
                     return Ok(Some(found));
                 }
             }
             return Ok(None);
         }
+        if meta.is_symlink() {
+            let target = fs::read_link(path)?;
+            return Ok(self.spilled_in(target.as_os_str().as_bytes(), path));
+        }
         if !meta.is_file() {
             return Ok(None);
         }
+        self.spilled_in_file(path)
+    }
+
+    /// The first secret in these bytes of what lies at `path`.
+    fn spilled_in(&self, bytes: &[u8], path: &Path) -> Option<Spilled> {
+        let is_in = |value: &str| memchr::memmem::find(bytes, value.as_bytes()).is_some();
+        let (name, value) = self.values.iter().find(|(_, value)| is_in(value))?;
+        Some(Spilled {
+            name: name.clone(),
+            path: path.to_owned(),
+            is_certain: value.len() >= TELLING_BYTES,
+        })
+    }
+
+    fn spilled_in_file(&self, path: &Path) -> io::Result<Option<Spilled>> {
         let longest = self.values.iter().map(|(_, v)| v.len()).max().unwrap_or(0);
         let (mut file, mut buffer, mut kept) = (File::open(path)?, vec![0; (1 << 20) + longest], 0);
         loop {
@@ -125,14 +154,8 @@ impl Secrets {
                 return Ok(None);
             }
             let filled = kept + read;
-            for (name, value) in &self.values {
-                if memchr::memmem::find(&buffer[..filled], value.as_bytes()).is_some() {
-                    return Ok(Some(Spilled {
-                        name: name.clone(),
-                        path: path.to_owned(),
-                        is_certain: value.len() >= TELLING_BYTES,
-                    }));
-                }
+            if let Some(found) = self.spilled_in(&buffer[..filled], path) {
+                return Ok(Some(found));
             }
             // What may be the beginning of a value stays in front of what is read next.
             kept = filled.min(longest - 1);

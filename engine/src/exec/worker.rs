@@ -219,8 +219,14 @@ pub fn execute(
             usage,
         )
     })?;
-    let outputs = outputs::check(&request.outputs, &dir.work, &Placed::default(), out_path)
-        .map_err(|cause| fail(cause, usage))?;
+    let outputs = outputs::check(
+        &request.outputs,
+        &dir.work,
+        &Placed::default(),
+        &secrets,
+        out_path,
+    )
+    .map_err(|cause| fail(cause, usage))?;
     let warning = outputs::keep_secrets_out(&outputs, &secrets, &dir.work)
         .map_err(|cause| fail(cause, usage))?;
     if let Some(text) = warning {

@@ -171,6 +171,34 @@ fn case_8_an_output_that_holds_a_secret_is_not_kept() {
     );
 }
 
+/// Names of files and targets of links are stored like contents, and messages are no place for a secret either.
+#[test]
+fn case_8_a_secret_in_a_name_or_a_link_is_not_kept() {
+    for made in [
+        "touch ${outputs.o}/$HF_TOKEN",
+        "mkdir -p ${outputs.o}/x/$HF_TOKEN/y",
+        "mkdir -p ${outputs.o}/x; echo x > ${outputs.o}/x/of-$HF_TOKEN.txt",
+        "ln -s $HF_TOKEN ${outputs.o}/x",
+        "ln -s /$HF_TOKEN ${outputs.o}/x",
+        "mkfifo ${outputs.o}/$HF_TOKEN",
+    ] {
+        let mut space = TestSpace::with_pipeline(&format!(
+            "version: 1\nstages:\n  a: {{secrets: [HF_TOKEN], run: \"mkdir ${{outputs.o}}; {made}\", outputs: {{o: o}}}}\n"
+        ));
+        space.set_env("HF_TOKEN", SECRET);
+        let err = refused(&space, &["run"], 1, &["its output `o`"]);
+        assert!(!err.contains(SECRET), "{made}\n{err}");
+        if !made.contains(" /") && !made.contains("mkfifo") {
+            assert!(
+                err.contains("holds the value of the secret `HF_TOKEN`"),
+                "{made}\n{err}"
+            );
+        }
+        let trees = space.store_files("trees");
+        assert!(trees.is_empty(), "{made}: {trees:?}");
+    }
+}
+
 #[test]
 fn case_8_a_credential_under_env_is_refused_with_advice() {
     let mut space = TestSpace::new();
