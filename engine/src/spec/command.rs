@@ -232,7 +232,7 @@ fn environment(
             for (key, value) in entries.iter() {
                 if !good(&key.name) {
                     problems.push(bad(&key.name, key.span));
-                } else if secrets::is_credential(&key.name) {
+                } else if secrets::is_credential(&key.name, &written_text(&value.data)) {
                     problems.push(secrets::advice(&key.name, &key.name, key.span));
                 } else if matches!(value.data, Data::Seq(_) | Data::Map(_)) {
                     problems.push(Problem::new(
@@ -254,7 +254,9 @@ fn environment(
         Data::Seq(items) => {
             for item in items.iter() {
                 match item.as_str() {
-                    Some(name) if secrets::is_credential(name) => {
+                    Some(name)
+                        if secrets::is_credential(name, &(with.env)(name).unwrap_or_default()) =>
+                    {
                         problems.push(secrets::advice(name, name, item.span));
                     }
                     Some(name) if good(name) => match (with.env)(name) {
@@ -276,6 +278,14 @@ fn environment(
         )),
     }
     env
+}
+
+/// The text of a value as it stands in the pipeline, references unfilled.
+fn written_text(data: &Data) -> String {
+    match data {
+        Data::Template(template) => template.to_string(),
+        data => scalar_text(data).unwrap_or_default(),
+    }
 }
 
 fn tools(stage: &model::Stage, problems: &mut Vec<Problem>) -> Vec<Tool> {

@@ -368,11 +368,15 @@ impl<'a> Vars<'a> {
     fn lookup(&mut self, reference: &Reference, span: Span) -> Option<Result<Node, Problem>> {
         let head = reference.head();
         match reference.root {
-            Root::Env if super::secrets::is_credential(head) => Some(Err(super::secrets::advice(
-                head,
-                &format!("${{{reference}}}"),
-                span,
-            ))),
+            Root::Env
+                if super::secrets::is_credential(head, &(self.env)(head).unwrap_or_default()) =>
+            {
+                Some(Err(super::secrets::advice(
+                    head,
+                    &format!("${{{reference}}}"),
+                    span,
+                )))
+            }
             Root::Env => Some(match (self.env)(head) {
                 Some(value) if reference.path.len() == 1 => Ok(Node {
                     span,

@@ -199,6 +199,53 @@ fn case_8_a_secret_in_a_name_or_a_link_is_not_kept() {
     }
 }
 
+/// A password inside an address is a credential, whatever the variable is called.
+#[test]
+fn case_8_a_variable_that_holds_a_password_is_refused_with_advice() {
+    let mut space = TestSpace::new();
+    let url = "postgres://me:s3cr3t-words@db/x";
+    for (name, value) in [
+        ("GH_PAT", "ghp_1"),
+        ("MYSQL_PWD", "x"),
+        ("DATABASE_URL", url),
+    ] {
+        space.set_env(name, value);
+    }
+    for (stage, advised) in [
+        ("run: \"true > ${outputs.o}\", env: [GH_PAT]", "GH_PAT"),
+        (
+            "run: \"true > ${outputs.o}\", env: [MYSQL_PWD]",
+            "MYSQL_PWD",
+        ),
+        (
+            "run: \"true > ${outputs.o}\", env: [DATABASE_URL]",
+            "DATABASE_URL",
+        ),
+        (
+            "run: \"psql ${env.DATABASE_URL} > ${outputs.o}\"",
+            "DATABASE_URL",
+        ),
+        (
+            "run: \"true > ${outputs.o}\", env: {DB: \"postgres://me:s3cr3t-words@db/x\"}",
+            "DB",
+        ),
+    ] {
+        space.write(
+            "pipeline.yaml",
+            format!("version: 1\nstages:\n  a: {{{stage}, outputs: {{o: o}}}}\n"),
+        );
+        let advice = format!("write `secrets: [{advised}]`");
+        let err = refused(&space, &["run"], 2, &[&advice]);
+        // The text of the pipeline itself may be shown, a value of the environment may not.
+        assert!(!err.contains("s3cr3t") || advised == "DB", "{err}");
+    }
+    space.write(
+        "pipeline.yaml",
+        "version: 1\nstages:\n  a: {run: \"echo $GIT_URL > ${outputs.o}\", env: {GIT_URL: \"ssh://git@host/x\", OLD_PWD: /tmp, MIRROR: \"https://host:80/@scope\"}, outputs: {o: o}}\n",
+    );
+    space.ok(&["run"]);
+}
+
 #[test]
 fn case_8_a_credential_under_env_is_refused_with_advice() {
     let mut space = TestSpace::new();
