@@ -102,13 +102,26 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
                 let path = Path::new(word);
                 is_refused && is_elsewhere(path) && is_tmp(path) && !path.exists()
             };
-            if let Some(word) = words(line).into_iter().find(is_it) {
+            let found = words(line).into_iter().find(is_it);
+            let is_written = |word: &&str| {
+                is_refused && is_tmp(Path::new(word)) && writes(line, scene.script, word)
+            };
+            if let Some(word) = found
+                && !is_written(&word)
+            {
+                let is_read = [
+                    "cat: ", "head: ", "tail: ", "grep: ", "sed: ", "awk: ", "ls: ",
+                ]
+                .iter()
+                .any(|program| line.starts_with(program));
                 return Some(Cause::Denied {
                     path: word.to_owned(),
+                    wrote_perhaps: is_refused && is_tmp(Path::new(word)) && !is_read,
                     ended: scene.ended.clone(),
                 });
             }
-            if let Some(word) = words(line).into_iter().find(is_new) {
+            let new = || words(line).into_iter().find(is_new);
+            if let Some(word) = found.or_else(new) {
                 return Some(Cause::SharedTmp {
                     path: word.to_owned(),
                     ended: scene.ended.clone(),
@@ -125,6 +138,22 @@ fn is_system(path: &Path) -> bool {
     ]
     .iter()
     .any(|s| path.starts_with(s))
+}
+
+/// Whether a message about a path that was refused is about writing it, by who complains or by the command's text.
+fn writes(line: &str, script: &str, path: &str) -> bool {
+    let writers = ["tee: ", "touch: ", "mkdir: ", "rm: "];
+    let lower = line.to_lowercase();
+    let into = |(at, _): (usize, &str)| {
+        script[..at]
+            .trim_end_matches([' ', '"', '\'', '|'])
+            .ends_with('>')
+    };
+    writers.iter().any(|w| line.starts_with(w))
+        || ["cannot create", "cannot remove", "cannot touch"]
+            .iter()
+            .any(|sign| lower.contains(sign))
+        || script.match_indices(path).any(into)
 }
 
 /// The parts of a text that may be paths: quoted strings whole, then everything between spaces and punctuation.

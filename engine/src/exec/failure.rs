@@ -99,10 +99,15 @@ pub enum Cause {
         ended: String,
     },
     /// The sandbox denied it a file outside the project.
-    #[error("it read `{path}`, which lies outside the project and the system's directories")]
+    #[error(
+        "it {} `{path}`, which lies outside the project and the system's directories",
+        if *.wrote_perhaps { "was refused" } else { "read" }
+    )]
     Denied {
         /// The file.
         path: String,
+        /// It lies where programs write temporary files, and the message does not say what was tried.
+        wrote_perhaps: bool,
         /// How the command ended.
         ended: String,
     },
@@ -194,6 +199,11 @@ impl Cause {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Cause::Undeclared { line_to_add, .. } => format!("add to the stage: {line_to_add}"),
+            Cause::Denied { wrote_perhaps: true, .. } => {
+                "what it writes belongs below `$TMPDIR`; what it reads is no input until it is declared: copy it into the project \
+                 and declare it under `needs:`, or set `sandbox: off` for this stage"
+                    .into()
+            }
             Cause::Denied { .. } => {
                 "a result may not depend on it unseen: copy it into the project and declare it under `needs:`, fetch it in a \
                  download stage, or set `sandbox: off` for this stage"

@@ -563,6 +563,41 @@ fn case_20_a_program_that_insists_on_tmp_is_told_what_to_do_where_tmp_is_shared(
     assert!(said.err.contains("$TMPDIR"), "{}", said.err);
 }
 
+/// The file was there before: that it was read cannot be told from the message, and for who wrote it the road is TMPDIR.
+#[test]
+fn case_20_what_is_written_over_in_a_shared_tmp_belongs_below_tmpdir() {
+    let mut space = TestSpace::with_pipeline("");
+    let there = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    let path = there.path().display().to_string();
+    space.set_env("REPRO_NAMESPACES", "off");
+    for (command, says, not) in [
+        (format!("echo x > {path}"), "it was refused", "copy it into"),
+        (
+            format!("echo x | tee {path}"),
+            "it was refused",
+            "copy it into",
+        ),
+        (format!("T={path}; echo x > $T"), "$TMPDIR", ""),
+        (format!("cat {path}"), "declare it under `needs:`", ""),
+    ] {
+        space.write(
+            "pipeline.yaml",
+            format!("version: 1\nstages:\n  a: {{run: '{command}; echo y > ${{outputs.out}}', outputs: {{out: out}}}}\n"),
+        );
+        let said = space.run(&["run"]);
+        if said.code == 0 {
+            println!("not checked: no Landlock");
+            return;
+        }
+        assert!(said.err.contains(says), "{command}\n{}", said.err);
+        assert!(
+            not.is_empty() || (said.err.contains("$TMPDIR") && !said.err.contains(not)),
+            "{command}\n{}",
+            said.err
+        );
+    }
+}
+
 #[test]
 fn case_04_who_looks_from_outside_does_not_take_a_placeholder_for_an_empty_input() {
     if !has_rooms() {
