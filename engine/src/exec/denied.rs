@@ -5,6 +5,7 @@
 //! A guess, made only after a failure, and shown beside the log it was made from.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Cause, Request};
@@ -55,6 +56,9 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
         SIGNS.iter().any(|s| line.contains(s))
     };
     let complaints: Vec<&String> = scene.tail.iter().filter(|l| is_sign(l)).collect();
+    if let Some(cause) = complaints.iter().find_map(|line| not_run(scene, line)) {
+        return Some(cause);
+    }
     if !complaints.is_empty()
         && let Some(cause) = environment::wanted(scene, &complaints)
     {
@@ -130,6 +134,43 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
         }
     }
     None
+}
+
+/// A shell's refusal to run an input: looked for on PATH alone, because its place in the project's own directory has no `/` in
+/// it, or not executable.
+fn not_run(scene: &Scene, line: &str) -> Option<Cause> {
+    let lower = line.to_lowercase();
+    let says = |text: &str| lower.contains(text);
+    let is_of_a_shell = says("line ") || says("sh: ") || says("sh:1: ") || says("env: ");
+    let words = words(line);
+    let (input, called) = scene.request.inputs.iter().find_map(|input| {
+        let path = input.placed_at.as_str();
+        let called = words.iter().find(|w| w.trim_start_matches("./") == path)?;
+        Some((input, called))
+    })?;
+    // In the stage's directory there may be only a place to mount it on.
+    let file = std::fs::metadata(input.origin.path()).ok()?;
+    if !is_of_a_shell || !file.is_file() {
+        return None;
+    }
+    let (need, path) = (&input.need, &input.placed_at);
+    let remedy = if says("not found") && !called.contains('/') {
+        format!(
+            "a shell looks for a name without `/` on PATH alone; write `./${{needs.{need}}}` in `run`"
+        )
+    } else if says("permission denied") && file.permissions().mode() & 0o111 == 0 {
+        format!(
+            "the file is not executable: `chmod +x {path}`, or name its interpreter: `bash ${{needs.{need}}}`"
+        )
+    } else {
+        return None;
+    };
+    Some(Cause::NotRun {
+        need: need.clone(),
+        path: path.to_string(),
+        ended: scene.ended.clone(),
+        remedy,
+    })
 }
 
 fn is_system(path: &Path) -> bool {

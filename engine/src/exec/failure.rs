@@ -98,6 +98,18 @@ pub enum Cause {
         /// How the command ended.
         ended: String,
     },
+    /// A shell would not run a file that is its input.
+    #[error("`{path}`, its input `{need}`, was not run")]
+    NotRun {
+        /// The need.
+        need: Arc<str>,
+        /// Where the file is placed.
+        path: String,
+        /// How the command ended.
+        ended: String,
+        /// What to do.
+        remedy: String,
+    },
     /// The sandbox denied it a file outside the project.
     #[error(
         "it {} `{path}`, which lies outside the project and the system's directories",
@@ -209,6 +221,7 @@ impl Cause {
                  download stage, or set `sandbox: off` for this stage"
                     .into()
             }
+            Cause::NotRun { remedy, .. } => remedy.clone(),
             Cause::OutOfMemory { .. } => "raise `memory:` of the stage, or make it need less".into(),
             Cause::NotEnded { .. } => {
                 "it belongs to another user (`sudo`, a setuid program), or waits for a disk that does not answer; start nothing \
@@ -261,6 +274,7 @@ impl Failure {
     pub fn account(&self) -> String {
         let mut text = self.cause.to_string();
         if let Cause::Undeclared { ended, .. }
+        | Cause::NotRun { ended, .. }
         | Cause::Denied { ended, .. }
         | Cause::SharedTmp { ended, .. } = &self.cause
         {
@@ -306,6 +320,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stage `{}`: {}", self.id, self.cause)?;
         if let Cause::Undeclared { ended, .. }
+        | Cause::NotRun { ended, .. }
         | Cause::Denied { ended, .. }
         | Cause::SharedTmp { ended, .. } = &self.cause
         {

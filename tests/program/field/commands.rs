@@ -246,6 +246,50 @@ fn case_8_a_variable_that_holds_a_password_is_refused_with_advice() {
     space.ok(&["run"]);
 }
 
+/// A script of the project's own directory is placed under its name, which a shell looks for on PATH alone.
+#[test]
+fn case_28_a_script_that_is_called_by_its_bare_name_or_may_not_run_is_explained() {
+    use std::os::unix::fs::PermissionsExt;
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  x: {needs: {s: {file: s.sh}}, run: '${needs.s} > ${outputs.o}', outputs: {o: o}}\n",
+    );
+    space.write("s.sh", "#!/bin/sh\necho ran\n");
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(space.path("s.sh"), mode(0o755)).unwrap();
+    for shell in ["", "shell: sh, "] {
+        space.edit("pipeline.yaml", "run:", &format!("{shell}run:"));
+        refused(
+            &space,
+            &["run"],
+            1,
+            &[
+                "its input `s`",
+                "exited with code 127",
+                "write `./${needs.s}`",
+            ],
+        );
+    }
+    space.edit("pipeline.yaml", "'${needs.s}", "'./${needs.s}");
+    std::fs::set_permissions(space.path("s.sh"), mode(0o644)).unwrap();
+    refused(
+        &space,
+        &["run"],
+        1,
+        &["its input `s`", "exited with code 126", "chmod +x s.sh"],
+    );
+    std::fs::set_permissions(space.path("s.sh"), mode(0o755)).unwrap();
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/x/o"), "ran\n");
+    // A program that is really missing is not blamed on an input.
+    space.edit(
+        "pipeline.yaml",
+        "./${needs.s}",
+        "no-such-program ${needs.s}",
+    );
+    let err = refused(&space, &["run"], 1, &["code 127"]);
+    assert!(!err.contains("its input"), "{err}");
+}
+
 #[test]
 fn case_8_a_credential_under_env_is_refused_with_advice() {
     let mut space = TestSpace::new();
