@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use serde_json::json;
 
-use super::{Captured, Packages, dir_of, home, names_in, python};
+use super::{Captured, Packages, dir_of, file_there, home, names_in, python};
 use crate::exec::Surroundings;
 use crate::plan::{Environment, EnvironmentPlace};
 
@@ -21,10 +21,14 @@ const ROOTS: [&str; 7] = [
 ];
 
 /// Looks at a prefix.
-pub fn capture(environment: &Environment, _root: &Path) -> anyhow::Result<Captured> {
+pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Captured> {
     let named;
     let dir = match &environment.place {
         EnvironmentPlace::Named(name) => {
+            let file = root.join(name);
+            if file.is_file() {
+                bail!("{}", file_there(environment, &file));
+            }
             named = find(name)?;
             named.as_path()
         }

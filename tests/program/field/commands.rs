@@ -290,6 +290,53 @@ fn case_28_a_script_that_is_called_by_its_bare_name_or_may_not_run_is_explained(
     assert!(!err.contains("its input"), "{err}");
 }
 
+/// The file that says what an environment holds, or a program of it, where its directory belongs.
+#[test]
+fn case_19_a_file_in_the_place_of_an_environment_is_told_as_one() {
+    let space = TestSpace::new();
+    for (declared, says) in [
+        (
+            "python: requirements.txt",
+            "write `python: {lock: requirements.txt}`",
+        ),
+        ("r: renv.lock", "write `r: {lock: renv.lock}`"),
+        (
+            "conda: ./environment.yml",
+            "write `conda: {lock: ./environment.yml}`",
+        ),
+        (
+            "conda: environment.yml",
+            "write `conda: {lock: environment.yml}`",
+        ),
+        ("python: venv/bin/python3", "write `python: venv`"),
+        (
+            "python: {lock: requirements.txt, path: venv/pyvenv.cfg}",
+            "`path` is the directory",
+        ),
+        (
+            "python: bin/python3",
+            "an interpreter, and not an environment",
+        ),
+    ] {
+        let text = "x==1\n";
+        space
+            .write("requirements.txt", text)
+            .write("renv.lock", "{}")
+            .write("environment.yml", "name: x\n")
+            .write("venv/bin/python3", "")
+            .write("venv/pyvenv.cfg", "")
+            .write("bin/python3", "");
+        space.write(
+            "pipeline.yaml",
+            format!("version: 1\nstages:\n  a: {{{declared}, run: \"true > ${{outputs.o}}\", outputs: {{o: o}}}}\n"),
+        );
+        let err = refused(&space, &["run"], 2, &["is a file", says]);
+        assert!(!err.contains("there is no"), "{err}");
+    }
+    space.edit("pipeline.yaml", "bin/python3", "none/such");
+    refused(&space, &["run"], 2, &["there is no directory"]);
+}
+
 #[test]
 fn case_8_a_credential_under_env_is_refused_with_advice() {
     let mut space = TestSpace::new();
