@@ -102,6 +102,11 @@ fn check_tree(root: &Path, inner: &mut PathBuf) -> Result<(), String> {
         let entry = entry.map_err(unreadable)?;
         let kind = entry.file_type().map_err(unreadable)?;
         inner.push(entry.file_name());
+        if entry.file_name().to_str().is_none() {
+            return Err(format!(
+                "in it, the name {inner:?} is not UTF-8; let the stage choose another"
+            ));
+        }
         if kind.is_dir() {
             check_tree(root, inner)?;
         } else if kind.is_symlink() {

@@ -337,6 +337,25 @@ fn case_19_a_file_in_the_place_of_an_environment_is_told_as_one() {
     refused(&space, &["run"], 2, &["there is no directory"]);
 }
 
+/// A path inside the output, and no byte that is none.
+#[test]
+fn case_28_a_name_that_is_not_utf_8_is_told_by_its_place_in_the_output() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  a: {run: 'mkdir -p ${outputs.o}/sub; touch ${outputs.o}/sub/$(printf \"caf\\351\")', outputs: {o: o}}\n",
+    );
+    let err = refused(
+        &space,
+        &["run"],
+        1,
+        &["its output `o` cannot be kept", r#""sub/caf\xE9""#, "UTF-8"],
+    );
+    let said = err.split("its directory is kept").next().unwrap();
+    assert!(
+        !said.contains(&space.store.display().to_string()) && !said.contains('\u{fffd}'),
+        "{err}"
+    );
+}
+
 #[test]
 fn case_8_a_credential_under_env_is_refused_with_advice() {
     let mut space = TestSpace::new();
