@@ -78,6 +78,9 @@ impl Consumer<'_> {
             _ => None,
         };
         if reference.path.len() == 1 {
+            if values.value(id).is_null() {
+                return Err(template::null_in_text(reference, span));
+            }
             return Ok(Filled {
                 text: values.text(id).to_owned(),
                 number: number(values.value(id)),
@@ -85,7 +88,8 @@ impl Consumer<'_> {
         }
         let node = self.part(reference, id, values, span)?;
         match (&node.data, template::scalar_text(&node.data)) {
-            (Data::Null, _) | (_, None) => Err(Problem::new(
+            (Data::Null, _) => Err(template::null_in_text(reference, span)),
+            (_, None) => Err(Problem::new(
                 span,
                 format!(
                     "`${{{reference}}}` is {}; only a single value can be part of a text",

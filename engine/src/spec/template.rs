@@ -406,6 +406,15 @@ pub fn scalar_text(data: &Data) -> Option<String> {
     }
 }
 
+/// `~` has no text: neither `null` nor nothing is surely what is meant.
+pub fn null_in_text(reference: &Reference, at: Span) -> Problem {
+    Problem::new(
+        at,
+        format!("`${{{reference}}}` is null, which cannot be part of a text"),
+    )
+    .help("give it a value; the word itself is written `\"null\"`, an empty text `\"\"`")
+}
+
 /// What a reference stands for; `None` when that is known only later.
 pub type Lookup<'a> = dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>> + 'a;
 
@@ -496,10 +505,7 @@ fn substitute_template(
                     Some(Ok(node)) => match (&node.data, scalar_text(&node.data)) {
                         (Data::Template(inner), _) => inner.parts.clone(),
                         (Data::Null, _) => {
-                            problems.push(
-                                Problem::new(at, format!("`${{{reference}}}` is null, which cannot be part of a text"))
-                                    .help("give it a value; the word itself is written `\"null\"`, an empty text `\"\"`"),
-                            );
+                            problems.push(null_in_text(reference, at));
                             return Data::Broken;
                         }
                         (_, Some(text)) => vec![Part::Text(text)],
