@@ -893,6 +893,20 @@ fn case_10_what_editors_and_interpreters_leave_behind_is_no_change() {
         ".git/HEAD",
         "sub/.mypy_cache/x",
         ".pytest_cache/x",
+        "~$doc.xlsx",
+        "._main.py",
+        ".vscode/settings.json",
+        ".fuse_hidden0001",
+        ".goutputstream-AB12",
+        ".main.py.swx",
+        ".main.py.kate-swp",
+        ".coverage",
+        ".hypothesis/x",
+        ".tox/x",
+        ".nox/x",
+        ".eggs/x",
+        ".RData",
+        ".directory",
     ] {
         space.write(&format!("src/{file}"), "noise");
     }
