@@ -29,7 +29,11 @@ pub fn main(context: &Context, args: &GcArgs, name: &str) -> anyhow::Result<Exit
 }
 
 fn say(way: &Way, collected: &Collected, args: &GcArgs) -> anyhow::Result<()> {
-    let recompute_s: f64 = collected.actions.iter().filter_map(|a| a.wall_s).sum();
+    let recompute_s = collected
+        .actions
+        .iter()
+        .filter_map(|a| a.wall_s)
+        .fold(0.0, |sum, wall_s| sum + wall_s);
     if args.json {
         let sum = |sum: Sum| json!({"names": sum.names, "bytes": sum.bytes});
         return output::json(&json!({

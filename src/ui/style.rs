@@ -38,6 +38,8 @@ impl Colour {
 
 /// A duration as people say it: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
 pub fn duration(seconds: f64) -> String {
+    // A sum of nothing is -0.0.
+    let seconds = seconds + 0.0;
     let whole = seconds.round() as u64;
     match seconds {
         s if s < 0.01 => format!("{:.0} ms", s * 1000.0),
@@ -85,6 +87,8 @@ mod tests {
                 "2 h 5 min"
             ]
         );
+        // A sum of nothing is -0.0.
+        assert_eq!(duration([0.0f64; 0].iter().sum()), "0 ms");
         assert_eq!(
             [0, 1023, 1024, 5 << 20].map(bytes),
             ["0 B", "1023 B", "1.0 KiB", "5.0 MiB"]
