@@ -130,7 +130,7 @@ options stand under `shapes:`. `train_limit` and `test_limit` keep the first ima
 
 `url:` or `path:` get any file as output `data`. With `digest:` the content must match; without, the first \
 download is remembered (`repro.lock`), which the run says, and a later one that differs is an error. Without `digest:` a file is also refused that is visibly not what its name \
-says: a web page in the place of data, or other first bytes than such files have (`.gz`, `.zip`, `.tar`, `.parquet`, `.npy`, `.png`, `.csv`, `.json` ...). `path` is absolute: files of the \
+says: a web page or a pointer of Git LFS in the place of data, or other first bytes than such files have (`.gz`, `.zip`, `.tar`, `.parquet`, `.npy`, `.png`, `.csv`, `.json` ...). `path` is absolute: files of the \
 project are inputs (`needs: {x: {file: x.csv}}`), not downloads.
 
 Mirrors (`REPRO_MIRROR`, then `mirrors:` of the pipeline; directories or addresses) are asked first. A mirror lays files out as \

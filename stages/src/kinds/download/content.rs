@@ -131,6 +131,13 @@ pub fn check(path: &Path, name: &str) -> anyhow::Result<()> {
         ))
         .into());
     }
+    if head.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return Err(Failure::new(format!(
+            "what came for `{name}` is a pointer of Git LFS ({size} bytes), and not the file"
+        ))
+        .hint("take the address that `git lfs` downloads from (on GitHub and Hugging Face: `/resolve/` or `media.githubusercontent.com` in place of `/raw/`); if the pointer is what you want, say so with `digest:`")
+        .into());
+    }
     let is_as_named = match wanted {
         None | Some(Look::Page) => true,
         Some(Look::Begins(all)) => all.iter().any(|start| head.starts_with(start)),
@@ -302,6 +309,23 @@ mod tests {
                 b"version https://git-lfs.github.com/spec/v1\n",
             ),
             ("a.png", b"\xff\xd8\xff\xe0"),
+            // A pointer is a text, and never what is meant.
+            (
+                "a.csv",
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            ),
+            (
+                "a.txt",
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            ),
+            (
+                "a.bin",
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            ),
+            (
+                "data",
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            ),
         ];
         for (name, bytes) in bad {
             assert!(says(name, bytes).is_some(), "{name}: {bytes:?}");
