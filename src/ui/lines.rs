@@ -244,6 +244,7 @@ pub fn summary_text(summary: &Summary, colour: Colour) -> String {
     for (count, word) in [
         (summary.failed, "failed"),
         (summary.unstable, "unstable"),
+        (summary.stopped, "stopped"),
         (summary.skipped, "skipped"),
     ] {
         if count > 0 {

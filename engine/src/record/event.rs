@@ -201,6 +201,9 @@ pub struct Summary {
     pub elsewhere: u64,
     /// Actions that failed.
     pub failed: u64,
+    /// Actions that were under way when the run was interrupted, and were ended.
+    #[serde(default)]
+    pub stopped: u64,
     /// Instances not reached.
     pub skipped: u64,
     /// Actions whose inputs changed under them.

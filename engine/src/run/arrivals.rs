@@ -75,6 +75,7 @@ impl Scheduler<'_> {
                 cancelled: true, ..
             } => {
                 self.states[i] = State::Skipped;
+                self.summary.stopped += 1;
                 self.summary.interrupted = true;
             }
             Landed::Failed { message, hint, .. } => self.fail(index, message, hint),

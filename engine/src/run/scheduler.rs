@@ -397,6 +397,7 @@ impl Scheduler<'_> {
             }
             Err(e) if matches!(e.downcast_ref(), Some(StoreError::Cancelled)) => {
                 self.states[i] = State::Skipped;
+                self.summary.skipped += 1;
                 self.summary.interrupted = true;
             }
             Err(e) => self.fail(index, format!("{e:#}"), None),

@@ -20,6 +20,50 @@ fn until(path: &std::path::Path) -> String {
     UNTIL.replace("PATH", &path.to_string_lossy())
 }
 
+/// Whoever adds up the last line gets every instance.
+#[test]
+fn case_26_what_an_interrupt_stops_is_counted() {
+    for (signals, stopped) in [
+        (&[libc::SIGTERM][..], 2),
+        (&[libc::SIGINT, libc::SIGINT], 2),
+    ] {
+        let space = space(
+            r#"
+  a: {matrix: {i: [1, 2, 3, 4, 5]}, run: "echo ${matrix.i} > ${outputs.o}; sleep 1000", outputs: {o: o}}
+"#,
+        );
+        let mut command = space.command(&["run", "-j2", "--json"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let events = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut events = events.map(|line| {
+            serde_json::from_str::<serde_json::Value>(&line.expect("a line")).expect("an event")
+        });
+        let mut until = |sort: &str, times: usize| {
+            let mut left = times;
+            events
+                .by_ref()
+                .find(|event| {
+                    left -= usize::from(event["event"] == sort);
+                    left == 0
+                })
+                .expect("an event")
+        };
+        until("started", 2);
+        for (at, sent) in signals.iter().enumerate() {
+            if at > 0 {
+                until("warning", 1);
+            }
+            signal(child.id() as i32, *sent);
+        }
+        let summary = until("summary", 1);
+        child.wait().expect("a child");
+        let counted = ["executed", "cached", "failed", "stopped", "skipped"];
+        let counts = counted.map(|name| summary[name].as_u64().unwrap_or_default());
+        assert_eq!(counts, [0, 0, 0, stopped, 5 - stopped], "{summary}");
+    }
+}
+
 /// The consumer once read the bytes that the daemon wrote, and was recorded under the digest of those before.
 #[test]
 fn case_52_a_daemon_of_a_stage_does_not_outlive_it() {
