@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use super::{Captured, Packages, dir_of, home, mark, names_in};
+use super::{Captured, Packages, closed, dir_of, home, mark, names_in};
 use crate::digest::Digest;
 use crate::exec::Surroundings;
 use crate::exec::{Asking, Memory, tool_version};
@@ -42,11 +42,15 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
         })
     };
     let interpreter = dir.join("bin/python");
-    let real = interpreter.canonicalize().map_err(|_| {
-        anyhow::anyhow!(
+    let real = interpreter.canonicalize().map_err(|e| match e.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            let target = fs::read_link(&interpreter).unwrap_or_else(|_| interpreter.clone());
+            anyhow::anyhow!("its interpreter {}", closed(&dir.join("bin").join(target)))
+        }
+        _ => anyhow::anyhow!(
             "its interpreter {} leads nowhere (was Python updated or removed?); make the environment anew",
             interpreter.display()
-        )
+        ),
     })?;
     // An interpreter that lies in the project is code of the project, and is not run to look at it.
     let version = if real.starts_with(root) {

@@ -163,6 +163,7 @@ impl Flight {
                 None
                 | Some(
                     StoreError::Refused { .. }
+                    | StoreError::Closed { .. }
                     | StoreError::Changed { .. }
                     | StoreError::Vanished { .. }
                     | StoreError::Missing { .. }

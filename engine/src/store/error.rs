@@ -27,6 +27,14 @@ pub enum StoreError {
         /// What was refused.
         path: PathBuf,
     },
+    /// A place of the user's, and not of the store, does not let us in.
+    #[error("{}: {what}; look at its owner and mode, and at those of the directories above it (`ls -ld`)", path.display())]
+    Closed {
+        /// What was refused.
+        path: PathBuf,
+        /// `permission denied`, `the file system is read-only`.
+        what: &'static str,
+    },
     /// Bytes do not match their name. They are out of the way already, if that was possible.
     #[error(
         "{what} in the store is corrupt: {detail}; it is not used, and what needs it runs again (`repro fsck` checks the whole store)"
@@ -112,6 +120,21 @@ impl StoreError {
         }
     }
 
+    /// What is at and below `place` is the user's: nothing that is done about the store helps there.
+    pub(super) fn where_users(self, place: &Path) -> StoreError {
+        match self {
+            StoreError::Denied { path } if path.starts_with(place) => StoreError::Closed {
+                path,
+                what: "permission denied",
+            },
+            StoreError::ReadOnly { path } if path.starts_with(place) => StoreError::Closed {
+                path,
+                what: "the file system is read-only",
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn refused(path: &Path, why: impl Into<String>) -> StoreError {
         StoreError::Refused {
             path: path.to_owned(),
@@ -120,7 +143,15 @@ impl StoreError {
     }
 }
 
-/// For `map_err`: gives a system error its place and its meaning.
+/// As [`at`], of a place that is the user's.
+pub(crate) fn at_users<'a>(
+    path: &'a Path,
+    doing: &'static str,
+) -> impl Fn(io::Error) -> StoreError + 'a {
+    move |source| at(path, doing)(source).where_users(path)
+}
+
+/// For `map_err`: gives a system error of the store its place and its meaning.
 pub(crate) fn at<'a>(path: &'a Path, doing: &'static str) -> impl Fn(io::Error) -> StoreError + 'a {
     move |source| {
         let path = path.to_owned();

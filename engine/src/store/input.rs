@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::files::Ignore;
 use repro_protocol::relpath::RelPath;
 
-use super::error::{StoreError, at};
+use super::error::{StoreError, at, at_users};
 use super::sys::FileStat;
 use super::tree::{Listing, Node, Walk, WalkFile, check_regular};
 
@@ -54,7 +54,7 @@ impl InputTree {
             ignored: Vec::new(),
             followed: Vec::new(),
         };
-        let meta = fs::metadata(root).map_err(at(root, "look at it"))?;
+        let meta = fs::metadata(root).map_err(at_users(root, "look at it"))?;
         let mut way = vec![identity(&meta)];
         tree.list(root, "", ignore, &mut way, false)?;
         for (rel, target) in tree.leading_out(root) {
@@ -90,10 +90,10 @@ impl InputTree {
         way: &mut Vec<Identity>,
         beneath_link: bool,
     ) -> Result<(), StoreError> {
-        for entry in fs::read_dir(dir).map_err(at(dir, "list the directory"))? {
-            let entry = entry.map_err(at(dir, "list the directory"))?;
+        for entry in fs::read_dir(dir).map_err(at_users(dir, "list the directory"))? {
+            let entry = entry.map_err(at_users(dir, "list the directory"))?;
             let path = entry.path();
-            let meta = entry.metadata().map_err(at(&path, "look at it"))?;
+            let meta = entry.metadata().map_err(at_users(&path, "look at it"))?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
                 return Err(StoreError::refused(
                     &path,
@@ -114,7 +114,7 @@ impl InputTree {
                 self.list(&path, &text, ignore, way, beneath_link)?;
                 way.pop();
             } else if meta.is_symlink() {
-                let target = fs::read_link(&path).map_err(at(&path, "read the link"))?;
+                let target = fs::read_link(&path).map_err(at_users(&path, "read the link"))?;
                 let Some(target) = target.to_str() else {
                     return Err(StoreError::refused(&path, "the link's target is not UTF-8"));
                 };
@@ -204,9 +204,9 @@ impl InputTree {
                 StoreError::refused(path, why)
             }
             _ if e.raw_os_error() == Some(libc::ELOOP) => circle(),
-            _ => at(path, "follow the link")(e),
+            _ => at_users(path, "follow the link")(e),
         })?;
-        let meta = fs::metadata(&real).map_err(at(&real, "look at it"))?;
+        let meta = fs::metadata(&real).map_err(at_users(&real, "look at it"))?;
         self.followed.push(rel.clone());
         if !meta.is_dir() {
             return self.file(rel.clone(), real, &meta);

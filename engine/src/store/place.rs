@@ -64,6 +64,17 @@ impl Store {
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
+        self.place_in(parent, content, dest, mode)
+            .map_err(|e| e.where_users(parent))
+    }
+
+    fn place_in(
+        &self,
+        parent: &Path,
+        content: &Content,
+        dest: &Path,
+        mode: LinkMode,
+    ) -> Result<(), StoreError> {
         fs::create_dir_all(parent).map_err(at(parent, "make the directory"))?;
         sweep_once(parent);
         let mut tmp = BesideTmp(parent.join(format!("{TMP_PREFIX}{}", owner::new_name())));

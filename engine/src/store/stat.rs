@@ -24,7 +24,7 @@ use crate::record::damaged;
 use crate::regular::{self, Links};
 use repro_protocol::relpath::RelPath;
 
-use super::error::{StoreError, at};
+use super::error::{StoreError, at_users};
 use super::input::InputTree;
 use super::manifest::Manifest;
 use super::sys::{self, FileStat, changes_are_seen, is_remote_filesystem, now_ns};
@@ -193,7 +193,7 @@ impl StatCache {
         let stat = |path: &Path| {
             fs::metadata(path)
                 .map(|meta| (FileStat::of(&meta), meta.is_dir()))
-                .map_err(at(path, "look at it"))
+                .map_err(at_users(path, "look at it"))
         };
         let (own, is_dir) = stat(&path)?;
         let mut stamps = BTreeMap::from([(String::new(), Some(own))]);
@@ -232,7 +232,7 @@ impl StatCache {
     /// As [`StatCache::digest_path`]; links that lead nowhere or in a circle; a file that is not as the manifest says.
     pub fn digest_input(&self, files: &Files) -> Result<Content, StoreError> {
         let path = files.at.path(&self.root);
-        let meta = fs::metadata(&path).map_err(at(&path, "look at it"))?;
+        let meta = fs::metadata(&path).map_err(at_users(&path, "look at it"))?;
         let name = files.at.to_string();
         if !meta.is_dir() {
             check_regular(&path, &meta)?;
@@ -309,7 +309,7 @@ impl StatCache {
 
     /// The manifest, read again when it changed.
     fn manifest(&self, list: &Path, root: &Path) -> Result<Arc<Manifest>, StoreError> {
-        let meta = fs::metadata(list).map_err(at(list, "read the list of digests"))?;
+        let meta = fs::metadata(list).map_err(at_users(list, "read the list of digests"))?;
         let stat = FileStat::of(&meta);
         let mut known = self.manifests.lock().unwrap_or_else(|e| e.into_inner());
         if let Some((was, manifest)) = known.get(list)
@@ -332,14 +332,14 @@ impl StatCache {
 
     fn digest(&self, rel: &RelPath, trust: bool) -> Result<Content, StoreError> {
         let path = rel.under(&self.root);
-        let meta = fs::metadata(&path).map_err(at(&path, "look at it"))?;
+        let meta = fs::metadata(&path).map_err(at_users(&path, "look at it"))?;
         if !meta.is_dir() {
             check_regular(&path, &meta)?;
             let content = self.file(rel.as_str(), &path, FileStat::of(&meta), trust)?;
             let shape = self.shape_of_file(&meta);
             return Ok(Content { shape, ..content });
         }
-        let walk = Walk::of(&path)?;
+        let walk = Walk::of(&path).map_err(|e| e.where_users(&path))?;
         let contents: Vec<Content> = walk
             .files
             .par_iter()
@@ -370,10 +370,10 @@ impl StatCache {
             Digest::of_file_until(path, &|| self.stop.get().is_some_and(|stop| stop())).map_err(
                 |e| match e.kind() {
                     std::io::ErrorKind::Interrupted => StoreError::Cancelled,
-                    _ => at(path, "read it")(e),
+                    _ => at_users(path, "read it")(e),
                 },
             )?;
-        let after = FileStat::of(&fs::metadata(path).map_err(at(path, "look at it"))?);
+        let after = FileStat::of(&fs::metadata(path).map_err(at_users(path, "look at it"))?);
         if after != stat || bytes_total != stat.bytes {
             return Err(StoreError::Changed {
                 path: path.to_owned(),
@@ -535,7 +535,7 @@ impl StatCache {
         };
         write()
             .map(drop)
-            .map_err(at(&self.file, "save the stat cache"))
+            .map_err(at_users(&self.file, "save the stat cache"))
     }
 }
 

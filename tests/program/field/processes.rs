@@ -639,6 +639,46 @@ fn case_56_read_only_outputs_are_kept_like_others() {
     assert_eq!(space.read("artifacts/make/g"), "b\n");
 }
 
+/// What the user's own directories refuse has nothing to do with the store.
+#[test]
+fn case_28_a_place_of_the_users_that_is_closed_is_no_fault_of_the_store() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &std::path::Path, mode| {
+        set_permissions(path, Permissions::from_mode(mode)).expect("modes")
+    };
+    let stage = "\n  a: {run: 'echo x > ${outputs.o}', NEEDS outputs: {o: o}}\n";
+    let closed = |needs: &str, path: &str, bits: u32, code: i32| {
+        let space = space(&stage.replace("NEEDS", needs));
+        space
+            .write("artifacts/other", "")
+            .write("d/x", "x")
+            .write("away/python3", "");
+        space.write(".venv/pyvenv.cfg", "version = 3.11\n");
+        std::fs::create_dir(space.path(".venv/bin")).expect("a directory");
+        std::os::unix::fs::symlink(space.path("away/python3"), space.path(".venv/bin/python"))
+            .expect("a link");
+        let run = as_nobody(&space, &["run"]);
+        mode(&space.path(path), bits);
+        let said = space.run_command(run);
+        mode(&space.path(path), 0o755);
+        assert!(!said.err.contains("REPRO_STORE"), "{}", said.err);
+        assert!(
+            said.err.to_lowercase().contains("permission denied"),
+            "{}",
+            said.err
+        );
+        assert!(said.err.contains(path), "{}", said.err);
+        said.expect(code, &[needs, path]).err
+    };
+    closed("", "artifacts", 0o555, 5);
+    closed("needs: {d: {dir: d}},", "d/x", 0o000, 1);
+    closed("needs: {d: {dir: d}},", "d", 0o000, 1);
+    closed("needs: {d: {file: d/x}},", "d/x", 0o000, 1);
+    let err = closed("python: .venv,", "away", 0o000, 2);
+    assert!(!err.contains("leads nowhere"), "{err}");
+}
+
 /// The reaper is a copy of the program: what that knows is not for the stage.
 #[test]
 fn case_53_a_stage_cannot_look_into_its_reaper() {
