@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
 
 use repro_engine::trust::Passphrase;
 
@@ -76,6 +77,16 @@ pub fn tell_warnings() {
     }
 }
 
+/// Says a line above what is drawn.
+type Above = Box<dyn Fn(&str) + Send>;
+
+static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
+
+/// While something is drawn on standard error, warnings are said through this: a line that falls into a drawing spoils it.
+pub fn say_warnings_above(above: Option<Above>) {
+    *ABOVE.lock().unwrap_or_else(|e| e.into_inner()) = above;
+}
+
 struct Warnings;
 
 impl log::Log for Warnings {
@@ -85,7 +96,12 @@ impl log::Log for Warnings {
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            say(&format!("warning: {}", record.args()));
+            let line = format!("warning: {}", record.args());
+            let above = ABOVE.lock().unwrap_or_else(|e| e.into_inner());
+            match above.as_ref() {
+                Some(above) => above(&line),
+                None => say(&line),
+            }
         }
     }
 

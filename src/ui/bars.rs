@@ -75,6 +75,10 @@ impl Bars {
             is_over: false,
         }));
         tick(&state);
+        let drawn = all.clone();
+        terminal::say_warnings_above(Some(Box::new(move |line| {
+            drawn.suspend(|| terminal::say(line));
+        })));
         Bars {
             all,
             state,
@@ -187,6 +191,7 @@ impl Bars {
     }
 
     fn clear(&mut self) {
+        terminal::say_warnings_above(None);
         let mut state = self.state();
         state.is_over = true;
         for running in state.running.values() {

@@ -164,14 +164,14 @@ fn case_26_the_end_of_what_a_failing_command_wrote_is_shown() {
     );
 }
 
-/// The program in a terminal of so many columns: what it writes in `seconds`, keys being pressed at times; and what stands on the screen
-/// at the end.
+/// The program in a terminal of so many columns: keys are pressed when a text is on the screen; and what stands there when
+/// the last text does.
 fn on_a_terminal(
     space: &TestSpace,
     columns: u16,
     args: &str,
-    keys: &[(f64, &str)],
-    seconds: f64,
+    keys: &[(&str, &str)],
+    last: &str,
 ) -> Option<String> {
     let tmux = |args: &[&str]| std::process::Command::new("tmux").args(args).output();
     if !tmux(&["-V"]).is_ok_and(|o| o.status.success()) {
@@ -214,19 +214,27 @@ fn on_a_terminal(
         .env("HOME", space.project.with_file_name("home"))
         .env("REPRO_STORE", &space.store);
     assert!(start.status().unwrap().success());
-    let begun = std::time::Instant::now();
-    for (at, key) in keys {
-        std::thread::sleep(std::time::Duration::from_secs_f64(
-            (at - begun.elapsed().as_secs_f64()).max(0.0),
-        ));
+    let screen_with = |text: &str| {
+        let mut screen = String::new();
+        for _ in 0..1500 {
+            let said =
+                tmux(&["-S", socket, "capture-pane", "-p", "-S", "-200", "-t", "t"]).unwrap();
+            screen = String::from_utf8(said.stdout).unwrap();
+            if screen.contains(text) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(40));
+        }
+        screen
+    };
+    for (text, key) in keys {
+        screen_with(text);
         tmux(&["-S", socket, "send-keys", "-t", "t", key]).unwrap();
     }
-    std::thread::sleep(std::time::Duration::from_secs_f64(
-        (seconds - begun.elapsed().as_secs_f64()).max(0.0),
-    ));
-    let screen = tmux(&["-S", socket, "capture-pane", "-p", "-S", "-200", "-t", "t"]).unwrap();
+    let screen = screen_with(last);
     let _ = tmux(&["-S", socket, "kill-server"]);
-    Some(String::from_utf8(screen.stdout).unwrap())
+    assert!(screen.contains(last), "{screen}");
+    Some(screen)
 }
 
 const SLOW: &str = r#"
@@ -243,7 +251,7 @@ stages:
 #[test]
 fn case_26_a_narrow_terminal_keeps_its_lines_and_shows_what_is_said() {
     let space = TestSpace::with_pipeline(SLOW);
-    let Some(screen) = on_a_terminal(&space, 60, "run -j 2", &[], 2.0) else {
+    let Some(screen) = on_a_terminal(&space, 60, "run -j 2", &[], " 1.0 s") else {
         return;
     };
     let bars = screen.matches("work[").count();
@@ -254,22 +262,21 @@ fn case_26_a_narrow_terminal_keeps_its_lines_and_shows_what_is_said() {
 #[test]
 fn case_26_the_first_interrupt_says_so_above_the_bars() {
     let space = TestSpace::with_pipeline(SLOW);
-    let Some(screen) = on_a_terminal(&space, 80, "run -j 2", &[(1.5, "C-c")], 12.0) else {
-        return;
-    };
-    assert!(
-        screen.contains("interrupted: waiting for running stages"),
-        "{screen}"
-    );
-    let told = screen
-        .lines()
-        .position(|l| l.contains("interrupted: waiting"))
-        .unwrap();
-    // Nothing of the bars is left.
-    assert!(
-        !screen.contains('█') && !screen.contains("running,"),
-        "{told}\n{screen}"
-    );
+    // Where the keyboard is not the program's, the terminal writes `^C` itself.
+    for args in ["run -f -j 2", "run -f -j 2 < /dev/null"] {
+        let Some(screen) = on_a_terminal(&space, 80, args, &[("work[", "C-c")], "to go on") else {
+            return;
+        };
+        assert!(
+            screen.contains("interrupted: waiting for running stages"),
+            "{screen}"
+        );
+        // Nothing of the bars is left.
+        assert!(
+            !screen.contains('█') && !screen.contains("running,") && !screen.contains("waiting,"),
+            "{args}\n{screen}"
+        );
+    }
 }
 
 #[test]
