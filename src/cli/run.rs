@@ -13,10 +13,10 @@ use super::{Context, Exit, PipelineArgs, output};
 use crate::terminal::{self, Colour, Unwritten};
 use crate::ui::{Bars, Lines, Planned, claims_table, notices};
 use repro_engine::exchange::needed::announce;
-use repro_engine::exchange::{self, Way};
+use repro_engine::exchange::{Way, Wishes, in_run};
 use repro_engine::exec::{Cancel, CancelLevel};
 use repro_engine::record::event::{Event, Summary, Verdict};
-use repro_engine::run::{self, OnFailure, Pull, Push, Reuse, RunOptions, Sharing};
+use repro_engine::run::{self, OnFailure, Reuse, RunOptions};
 use repro_engine::session::Session;
 
 /// Run what has no recorded result, and show all outputs under artifacts/.
@@ -87,7 +87,8 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         }
         false => pipeline.opening(context).session_to_run()?,
     };
-    session.believer = session.believer.in_scope(args.remote.which()?.scope);
+    let which = args.remote.which()?;
+    session.believer = session.believer.in_scope(which.scope.clone());
     let cancel = Arc::new(Cancel::new()?);
     // Events are for programs; whoever sits before them reads standard error.
     let told = match args.json {
@@ -95,7 +96,14 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         false => Told::ByTheRun,
     };
     watch_signals(&cancel, told)?;
-    let (sharing, why_no_remote) = sharing(args, &session)?;
+    let wishes = Wishes {
+        which,
+        pull: args.pull,
+        // A dry run sends nothing.
+        push: args.push && !args.dry_run,
+        offline: args.offline,
+    };
+    let (sharing, why_no_remote) = in_run(&session, &wishes, &mut terminal::ask_passphrase)?;
     let options = RunOptions {
         targets,
         jobs: args.jobs,
@@ -146,47 +154,6 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         }
         None => Ok(exit),
     }
-}
-
-/// The remote, where one is to be used; and why none is, where none is.
-fn sharing(args: &RunArgs, session: &Session) -> anyhow::Result<(Option<Sharing>, String)> {
-    // A dry run sends nothing.
-    let pushes = args.push && !args.dry_run;
-    if args.offline {
-        return Ok((None, "this run is --offline".to_owned()));
-    }
-    let (way, pull) = match (args.pull, pushes) {
-        (true, _) => {
-            let trust = exchange::trust(&session.project.root)?;
-            let way = Way::to(&session.project.root, &args.remote.which()?)?;
-            (way, Some(Pull::Asked(trust)))
-        }
-        (false, true) => {
-            let way = Way::to(&session.project.root, &args.remote.which()?)?;
-            (way, Some(Pull::Known))
-        }
-        // What was pulled once may be got from where it was pulled.
-        (false, false) if session.index.iter().any(|(_, known)| known.elsewhere) => {
-            match Way::back(session) {
-                Ok(way) => (way, Some(Pull::Known)),
-                Err(e) => return Ok((None, format!("the remote cannot be used: {e:#}"))),
-            }
-        }
-        (false, false) => return Ok((None, "no remote is looked at in this run".to_owned())),
-    };
-    let push = match pushes {
-        true => Some(Push {
-            signer: Some(exchange::signer(&mut terminal::ask_passphrase)?),
-        }),
-        false => None,
-    };
-    let sharing = Sharing {
-        link: way.link,
-        pull,
-        push,
-        warnings: way.warnings,
-    };
-    Ok((Some(sharing), String::new()))
 }
 
 /// `repro run pipeline.yaml` names the file the way people do.
