@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,10 +9,8 @@ use clap::Args;
 use super::{Context, Exit, PipelineArgs};
 use crate::terminal;
 use repro_engine::digest::Digest;
-use repro_engine::record::history;
-use repro_engine::regular::{self, Links};
+use repro_engine::results::logs::{is_running, log_of};
 use repro_engine::session::Session;
-use repro_engine::survey::Survey;
 
 /// How often a growing log is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -41,57 +38,10 @@ pub struct LogsArgs {
 /// Runs the command.
 pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
-    let targets = session.targets(std::slice::from_ref(&args.instance))?;
-    let index = session.only(&args.instance, &targets)?;
-    let survey = Survey::of(&session, &targets)?;
-    let id = &*session.plan.instance(index).id;
-    let key = survey.get(index).and_then(|s| s.key);
-    if let Some(key) = &key
-        && let Some(path) = live_log(&session, key)
-    {
-        let log = regular::open(&path, Links::Refuse)?;
-        copy(log, args.raw, args.follow.then_some((&session, key)))?;
-        return Ok(Exit::Done);
-    }
-    let last = || -> anyhow::Result<Option<Digest>> {
-        let executions = history::last_executions(&session.runs_dir(), usize::MAX, &[id])?;
-        Ok(executions.get(id).and_then(|e| e.key.parse().ok()))
-    };
-    let kept = |key: &Digest| regular::open(&session.log_path(key), Links::Refuse).ok();
-    let log = match key.as_ref().and_then(kept) {
-        Some(log) => Some(log),
-        None => last()?.as_ref().and_then(kept),
-    };
-    let Some(log) = log else {
-        anyhow::bail!("no log of `{id}` is kept here: it was executed elsewhere, or never");
-    };
-    copy(log, args.raw, None)?;
+    let log = log_of(&session, &args.instance)?;
+    let growing = log.growing.as_ref().filter(|_| args.follow);
+    copy(log.file, args.raw, growing.map(|key| (&session, key)))?;
     Ok(Exit::Done)
-}
-
-/// The log of an execution under way, in the private directory of whatever process it is.
-fn live_log(session: &Session, key: &Digest) -> Option<PathBuf> {
-    if !is_running(session, key) {
-        return None;
-    }
-    let sessions = repro_engine::dir::read(session.store.root().join("tmp")).ok()?;
-    let works = sessions
-        .flatten()
-        .filter_map(|s| repro_engine::dir::read(s.path().join("work")).ok());
-    let dirs = works.flatten().flatten().filter(|d| {
-        d.file_name()
-            .to_string_lossy()
-            .starts_with(&format!("{}-", key.short()))
-    });
-    dirs.map(|d| d.path().join("log")).find(|log| log.is_file())
-}
-
-fn is_running(session: &Session, key: &Digest) -> bool {
-    session
-        .store
-        .running_actions()
-        .iter()
-        .any(|(running, _)| running == key)
 }
 
 /// A line that is longer is shown in pieces.

@@ -4,9 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Context, Exit, PipelineArgs, output};
-use repro_engine::digest::Digest;
+use repro_engine::collect::pins::keys;
 use repro_engine::store::Root;
-use repro_engine::survey::Survey;
 
 /// Keep results whatever gc would do, or list what is kept so.
 ///
@@ -47,7 +46,7 @@ pub fn main(context: &Context, args: &PinArgs) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::Done);
     }
-    let keys = keys(context, &args.pipeline, &args.targets)?;
+    let keys = keys(&args.pipeline.opening(context), &args.targets)?;
     for key in &keys {
         store.pin(Root::Action(*key))?;
     }
@@ -63,39 +62,9 @@ pub fn main(context: &Context, args: &PinArgs) -> anyhow::Result<Exit> {
 pub fn unpin(context: &Context, args: &UnpinArgs) -> anyhow::Result<Exit> {
     let store = context.opening(None).store()?;
     let mut ended = 0;
-    for key in keys(context, &args.pipeline, &args.targets)? {
+    for key in keys(&args.pipeline.opening(context), &args.targets)? {
         ended += usize::from(store.unpin(Root::Action(key))?);
     }
     output::text(&format!("{ended} pins ended\n"))?;
     Ok(Exit::Done)
-}
-
-fn keys(
-    context: &Context,
-    pipeline: &PipelineArgs,
-    names: &[String],
-) -> anyhow::Result<Vec<Digest>> {
-    let (mut keys, mut targets) = (Vec::new(), Vec::new());
-    for name in names {
-        let text = name.strip_prefix("action:").unwrap_or(name);
-        match text.parse::<Digest>() {
-            Ok(key) => keys.push(key),
-            Err(_) => targets.push(name.clone()),
-        }
-    }
-    if targets.is_empty() {
-        return Ok(keys);
-    }
-    let session = pipeline.opening(context).session()?;
-    let targets = session.targets(&targets)?;
-    let survey = Survey::of(&session, &targets)?;
-    for index in targets {
-        let hit = survey.get(index).and_then(|state| state.hit.as_ref());
-        let hit = hit.ok_or_else(|| {
-            let id = &session.plan.instance(index).id;
-            anyhow::anyhow!("`{id}` has no result to pin; `repro run {id}` makes one")
-        })?;
-        keys.push(hit.key);
-    }
-    Ok(keys)
 }

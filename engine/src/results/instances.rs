@@ -92,6 +92,13 @@ impl<'s> Results<'s> {
             .collect()
     }
 
+    /// The record behind an instance's result: what was executed, who did it when, and what that took. `None` where there is no result.
+    pub fn record(&self, instance: &str) -> Option<Record> {
+        let (index, instance) = self.wanted().find(|(_, i)| *i.id == *instance)?;
+        let hit = self.survey.get(index)?.hit.as_ref()?;
+        self.session.record_of(instance, hit)
+    }
+
     fn instance(&self, session: &'s Session, index: InstanceIndex) -> Option<InstanceResult<'s>> {
         let (instance, seen) = (session.plan.instance(index), self.survey.get(index)?);
         // What was made here needs no reading of records.

@@ -7,6 +7,7 @@
 pub mod claims;
 pub mod diff;
 pub mod instances;
+pub mod logs;
 pub mod metrics;
 pub mod recorded;
 pub mod runs;
