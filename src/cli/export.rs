@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
@@ -9,11 +10,10 @@ use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::notices;
 use crate::ui::style::bytes;
-use repro_engine::exchange::{Network, bring};
-use repro_engine::export::import::{Belief, import};
 use repro_engine::export::rocrate::{self, About};
+use repro_engine::export::take_in::{Whose, take_in};
 use repro_engine::export::{Selection, bundle};
-use repro_engine::trust::{self, Facts, Signer, Trust};
+use repro_engine::trust::Signer;
 
 /// Write results to a file: for people and archives (--crate), or for a machine without network (--bundle).
 ///
@@ -68,9 +68,11 @@ pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
         _ => session.targets(&args.targets)?,
     };
     let mut selection = Selection::of(&session, &targets)?;
-    bring_all(&selection, network(args.offline))?;
+    selection.bring(network(args.offline), &mut notices())?;
     if args.sign {
-        sign(&mut selection)?;
+        let signer = Signer::of_user(&mut crate::terminal::ask_passphrase)?;
+        selection
+            .sign(&signer.context("you have no key to sign with; `repro trust init` makes one")?)?;
     }
     let mut said = json!({"results": selection.pieces.len()});
     let mut text = String::new();
@@ -104,52 +106,6 @@ pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What was pulled and is on the remote only goes along too.
-fn bring_all(selection: &Selection<'_>, network: Network) -> anyhow::Result<()> {
-    let failed = bring(
-        selection.session,
-        selection.contents(),
-        network,
-        &mut notices(),
-    )?;
-    for piece in &selection.pieces {
-        if let Some(why) = piece.record.outputs.values().find_map(|c| failed.get(c)) {
-            let id = &selection.instance(piece).id;
-            anyhow::bail!(
-                "the result of `{id}` is on the remote only ({why}); `repro pull '{id}'` gets it"
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Adds the user's signature to results of their own.
-fn sign(selection: &mut Selection<'_>) -> anyhow::Result<()> {
-    let signer = Signer::of_user(&mut crate::terminal::ask_passphrase)?.ok_or_else(|| {
-        anyhow::anyhow!("you have no key to sign with; `repro trust init` makes one")
-    })?;
-    let store = &selection.session.store;
-    for piece in &mut selection.pieces {
-        let is_signed = piece
-            .envelopes
-            .iter()
-            .any(|e| trust::claimed_signer(e) == Some(signer.id()));
-        if is_signed || !trust::is_own(&piece.record) {
-            continue;
-        }
-        let record = &piece.record;
-        let envelope = signer.sign(record, &Facts::of(record));
-        store.keep_envelope(
-            &record.key,
-            &record.result(),
-            &signer.id().to_string(),
-            &envelope,
-        )?;
-        piece.envelopes.push(envelope);
-    }
-    Ok(())
-}
-
 /// Take the results of a bundle into the store.
 ///
 /// Results are taken when signers that the project lists have signed them (repro.trust.toml of the project here, or the file
@@ -173,30 +129,13 @@ pub struct ImportArgs {
 }
 
 /// Runs the command.
-pub fn import_(context: &Context, args: &ImportArgs) -> anyhow::Result<Exit> {
-    let store = context.opening(None).store()?;
-    let project = context.opening(None).project();
-    let trust = match &project {
-        Ok(project) => Trust::read(&project.root)?,
-        Err(_) => Trust::read(&std::env::current_dir()?)?,
+pub fn import(context: &Context, args: &ImportArgs) -> anyhow::Result<Exit> {
+    let whose = match args.unsigned {
+        true => Whose::Makers,
+        false => Whose::Signers,
     };
-    let state = match (&args.into, &project) {
-        (Some(into), _) => Some(into.join(".repro")),
-        (None, Ok(project)) => Some(project.state()),
-        (None, Err(_)) => None,
-    };
-    anyhow::ensure!(
-        state.is_some() || !args.unsigned,
-        "--unsigned is said for one project, and there is none here: go to it, or add --into DIR"
-    );
-    let belief = match args.unsigned {
-        true => Belief::Maker,
-        false => Belief::Signers(&trust),
-    };
-    let imported = import(&store, &args.file, &belief, args.into.as_deref())?;
-    if let (true, Some(state)) = (args.unsigned, &state) {
-        trust::accept(state, &imported.taken)?;
-    }
+    let opening = context.opening(None);
+    let imported = take_in(&opening, &args.file, args.into.as_deref(), whose)?;
     if args.json {
         let disbelieved: Vec<_> = imported
             .disbelieved

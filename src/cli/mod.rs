@@ -225,7 +225,7 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify::main(context, &args),
         Command::Trust(args) => trust::main(context, &args),
         Command::Export(args) => export::export(context, &args),
-        Command::Import(args) => export::import_(context, &args),
+        Command::Import(args) => export::import(context, &args),
         Command::Gc(args) => gc::main(context, &args),
         Command::Pin(args) => pin::main(context, &args),
         Command::Unpin(args) => pin::unpin(context, &args),

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::{Context, Exit, output};
 use crate::ui::style::bytes;
-use repro_engine::remote::backends::{self, Encryption, Settings};
+use repro_engine::remote::Location;
+use repro_engine::remote::backends::{Encryption, Settings};
 use repro_engine::remote::config::{FILE, Remote, Remotes};
-use repro_engine::remote::probe::{Check, Outcome, Probe, SKEW_MAX, probe_in_time};
-use repro_engine::remote::{Location, Name};
+use repro_engine::remote::examine::examine;
+use repro_engine::remote::probe::{Check, Outcome, Probe, SKEW_MAX};
 
 /// Add, list, remove or examine the places where results are shared.
 ///
@@ -212,24 +213,6 @@ fn make_directory(path: &std::path::Path) -> anyhow::Result<()> {
             path.display()
         ),
     }
-}
-
-fn examine(root: &std::path::Path, remote: &Remote) -> anyhow::Result<Probe> {
-    let mut fresh = remote.clone();
-    // What was found before must not hide what is so now.
-    fresh.found = None;
-    let (location, settings) = fresh.resolve(root)?;
-    let backend = match backends::open(&location, &settings, &backends::process_env) {
-        Ok(backend) => backend,
-        Err(e) => {
-            return Ok(Probe {
-                error: Some(e),
-                ..Probe::default()
-            });
-        }
-    };
-    let place: Name = format!("v1/gc/probe/{}", backends::unique_word()).parse()?;
-    Ok(probe_in_time(backend, &place, backends::silence() * 3 / 2))
 }
 
 fn list(remotes: &Remotes, args: &ListArgs) -> anyhow::Result<Exit> {

@@ -6,7 +6,9 @@
 
 pub mod bundle;
 pub mod import;
+mod ready;
 pub mod rocrate;
+pub mod take_in;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@ pub mod census;
 pub mod config;
 pub mod divergence;
 pub mod encoding;
+pub mod examine;
 pub mod fetch;
 pub mod fsck;
 pub mod gc;
