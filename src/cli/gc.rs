@@ -93,11 +93,7 @@ impl GcArgs {
 }
 
 fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
-    let recompute_s = plan
-        .actions
-        .iter()
-        .filter_map(|a| a.wall_s)
-        .fold(0.0, |sum, wall_s| sum + wall_s);
+    let recompute_s = GoneAction::cost_s(&plan.actions);
     if args.json {
         return output::json(&json!({
             "bytes_total": plan.bytes_total, "bytes_before": plan.bytes_before, "objects": plan.objects, "trees": plan.trees,

@@ -11,6 +11,7 @@ use crate::ui::style::{bytes, duration};
 use repro_engine::collect::remote::collect;
 use repro_engine::exchange::{Way, Which};
 use repro_engine::remote::gc::{Collected, Sum};
+use repro_engine::store::GoneAction;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -29,11 +30,7 @@ pub fn main(context: &Context, args: &GcArgs, name: &str) -> anyhow::Result<Exit
 }
 
 fn say(way: &Way, collected: &Collected, args: &GcArgs) -> anyhow::Result<()> {
-    let recompute_s = collected
-        .actions
-        .iter()
-        .filter_map(|a| a.wall_s)
-        .fold(0.0, |sum, wall_s| sum + wall_s);
+    let recompute_s = GoneAction::cost_s(&collected.actions);
     if args.json {
         let sum = |sum: Sum| json!({"names": sum.names, "bytes": sum.bytes});
         return output::json(&json!({

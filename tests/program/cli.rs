@@ -400,7 +400,8 @@ fn gc_keeps_what_this_and_other_projects_need() {
     let said = space.run(&["gc"]).expect(2, &["gc"]);
     assert!(said.err.contains("--forget-gone-projects"), "{}", said.err);
     space.ok(&["gc", "--yes", "--forget-gone-projects"]);
-    space.ok(&["gc"]);
+    let said = space.ok(&["gc"]);
+    assert!(said.contains("0 results (0 ms to compute again)"), "{said}");
 }
 
 #[test]

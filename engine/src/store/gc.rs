@@ -78,6 +78,15 @@ pub struct GoneAction {
     pub wall_s: Option<f64>,
 }
 
+impl GoneAction {
+    /// Seconds that making all of them again would cost, as far as that is known.
+    pub fn cost_s(all: &[GoneAction]) -> f64 {
+        let known = all.iter().filter_map(|action| action.wall_s);
+        // The sum of nothing is -0.
+        known.fold(0.0, |sum, wall_s| sum + wall_s)
+    }
+}
+
 /// What gc removes, or would.
 #[derive(Clone, Debug, Default)]
 pub struct GcPlan {
