@@ -10,8 +10,17 @@ use serde_json::Value;
 /// What is known of the inputs of a stage, by name.
 #[derive(Debug, Default)]
 pub struct Known<'a> {
-    /// One entry per artifact; `None` where nothing is known.
-    pub inputs: BTreeMap<&'a str, Vec<Option<&'a Value>>>,
+    /// One entry per artifact.
+    pub inputs: BTreeMap<&'a str, Vec<Item<'a>>>,
+}
+
+/// An artifact of an input.
+#[derive(Debug, Clone, Default)]
+pub struct Item<'a> {
+    /// What its producer said of it; `None` where nothing is known.
+    pub fact: Option<&'a Value>,
+    /// The axes of its producer, where it is one of several that were gathered.
+    pub axes: Vec<&'a str>,
 }
 
 /// What follows from the parameters and from what is known of the inputs.

@@ -3,6 +3,7 @@
 //! Decides what of a claim the engine understands (`a`, `b`, `in`, `table`, and whether every axis is spoken of: `paired_by`, `over`,
 //! `within`); what is compared and what is expected belongs to the kind.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::consumer::Consumer;
@@ -12,6 +13,7 @@ use super::document::{Data, Key, Node};
 use super::model;
 use super::needs::{ItemDef, NeedDef, Target, Tying};
 use super::refs::{Link, Round};
+use repro_protocol::table::APART;
 
 /// A claim, its references tied.
 pub struct ClaimDef {
@@ -113,16 +115,6 @@ pub fn tie(
             problems.push(problem);
             Target::Broken
         });
-        if let Target::Link(link) = &target {
-            let before = problems.len();
-            if let Some(paired) = body.get("paired_by") {
-                check_paired(paired, link, tying, problems);
-            }
-            // A misspelt axis is told once.
-            if problems.len() == before {
-                problems.extend(unaccounted(word, body, node.span, link, tying));
-            }
-        }
         needs.push(NeedDef {
             name: (*need).into(),
             key: at.span,
@@ -133,6 +125,28 @@ pub fn tie(
                 target,
             }],
         });
+    }
+    let linked = needs.iter().flat_map(|need| &need.items);
+    let linked = linked.filter_map(|item| match &item.target {
+        Target::Link(link) => Some((item.span, link)),
+        _ => None,
+    });
+    let linked: Vec<(Span, &Link)> = linked.collect();
+    let before = problems.len();
+    check_axes(
+        word,
+        body,
+        &linked,
+        linked.len() == groups.len(),
+        tying,
+        problems,
+    );
+    // A misspelt axis is told once.
+    if problems.len() == before {
+        let found = linked
+            .iter()
+            .filter_map(|(span, link)| unaccounted(word, body, *span, link, tying));
+        problems.extend(found);
     }
     // What is left of the claim once its references are taken out.
     let left: Vec<(Key, Node)> = entries
@@ -180,24 +194,60 @@ pub fn tie(
     })
 }
 
-/// Every axis that pairs must be one of the stage's.
-fn check_paired(paired: &Node, link: &Link, tying: &Tying, problems: &mut Vec<Problem>) {
-    let stage = &tying.table.stages[link.stage];
-    let axes = &stage.rows.axes;
-    for node in listed(paired) {
-        match node.as_str() {
-            Some(axis) if axes.iter().any(|a| **a == *axis) => {}
-            Some(axis) => problems.push(
-                Problem::new(
+/// Every axis that is named must be one: of each side, where it pairs; of any of them or a column of the tables themselves, where it
+/// repeats or is averaged over (looked at where `all` references could be tied).
+fn check_axes(
+    word: &str,
+    body: &Node,
+    linked: &[(Span, &Link)],
+    all: bool,
+    tying: &Tying,
+    problems: &mut Vec<Problem>,
+) {
+    let stages: Vec<_> = linked
+        .iter()
+        .map(|(_, link)| &tying.table.stages[link.stage])
+        .collect();
+    for node in body.get("paired_by").map_or(&[][..], listed) {
+        for stage in &stages {
+            let axes = &stage.rows.axes;
+            match node.as_str() {
+                Some(axis) if axes.iter().any(|a| **a == *axis) => {}
+                Some(axis) => problems.push(
+                    Problem::new(
+                        node.span,
+                        format!("`{}` has no axis `{axis}` to pair by", stage.name),
+                    )
+                    .suggest(axis, axes.iter().map(|a| &**a)),
+                ),
+                None => problems.push(Problem::new(
                     node.span,
-                    format!("`{}` has no axis `{axis}` to pair by", stage.name),
-                )
-                .suggest(axis, axes.iter().map(|a| &**a)),
-            ),
-            None => problems.push(Problem::new(
-                node.span,
-                format!("expected the name of an axis, found {}", node.describe()),
-            )),
+                    format!("expected the name of an axis, found {}", node.describe()),
+                )),
+            }
+        }
+    }
+    // What repeats in a comparison is one of `paired_by`: the kind says so.
+    let over = body.get("over").filter(|_| word == "measure");
+    let averaged = [over, body.get("within")].into_iter().flatten();
+    let names: BTreeSet<String> = stages.iter().map(|s| format!("`{}`", s.name)).collect();
+    let axes: BTreeSet<&str> = stages
+        .iter()
+        .flat_map(|s| &s.rows.axes)
+        .map(|a| &**a)
+        .collect();
+    for node in averaged.flat_map(listed).filter(|_| all) {
+        // What is no name is refused by the kind.
+        let Some(axis) = node.as_str() else { continue };
+        if !axes.contains(axis) && !APART.contains(&axis) {
+            let message = match names.len() {
+                1 => format!("{} has no axis `{axis}`", Vec::from_iter(&names)[0]),
+                _ => format!(
+                    "neither {} has an axis `{axis}`",
+                    Vec::from_iter(names.clone()).join(" nor ")
+                ),
+            };
+            problems.push(Problem::new(node.span, message).suggest(axis, axes.clone()));
         }
     }
 }

@@ -13,12 +13,12 @@ use super::diagnostic::Problem;
 use super::expand::{Expander, Making};
 use super::work::Work;
 use crate::plan::{self, Need, NeedItem, Source};
-use repro_protocol::findings::{Finding, Known, Place};
+use repro_protocol::findings::{Finding, Item, Known, Place};
 use repro_protocol::kind::{OutputSpec, ParamProblem};
 
 /// What is known of the outputs of an instance, in their order.
 pub type Outputs = Arc<[Option<Arc<Value>>]>;
-/// By parameters and facts of inputs, as places in memory: both are shared by instances that are alike.
+/// By parameters, facts and axes of inputs, as places in memory: they are shared by instances that are alike.
 pub type Memory = HashMap<(usize, Vec<usize>), Remembered>;
 
 /// An answer, and where what it complains of stands among all problems and warnings.
@@ -62,7 +62,10 @@ impl Expander<'_, '_> {
         let mut key = Vec::new();
         for need in needs {
             key.push(need.items.len());
-            key.extend(need.items.iter().map(|item| address(fact(item))));
+            for item in &need.items {
+                key.push(address(fact(item)));
+                key.extend(item.axes.iter().map(|(axis, _)| axis.as_ptr() as usize));
+            }
         }
         let key = (Arc::as_ptr(params) as usize, key);
         if let Some(known) = making.found.get(&key) {
@@ -78,7 +81,10 @@ impl Expander<'_, '_> {
         let inputs = needs
             .iter()
             .map(|need| {
-                let items = need.items.iter().map(|item| fact(item).map(|f| &**f));
+                let items = need.items.iter().map(|item| Item {
+                    fact: fact(item).map(|f| &**f),
+                    axes: item.axes.iter().map(|(axis, _)| &**axis).collect(),
+                });
                 (&*need.name, items.collect())
             })
             .collect();

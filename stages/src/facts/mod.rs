@@ -8,6 +8,8 @@ mod learning;
 mod sets;
 mod tables;
 
+use std::collections::BTreeSet;
+
 use repro_protocol::findings;
 pub use repro_protocol::findings::{Finding, Findings, Place};
 use serde::{Deserialize, Serialize};
@@ -117,8 +119,15 @@ impl Known<'_> {
         let items = self.0.inputs.get(name).map_or(&[][..], Vec::as_slice);
         items
             .iter()
-            .map(|fact| serde_json::from_value(fact.cloned()?).ok())
+            .map(|item| serde_json::from_value(item.fact.cloned()?).ok())
             .enumerate()
+    }
+
+    /// The axes that tell an input's artifacts apart.
+    fn axes(&self, name: &str) -> BTreeSet<String> {
+        let items = self.0.inputs.get(name).into_iter().flatten();
+        let names = items.flat_map(|item| &item.axes);
+        names.map(|axis| (*axis).to_owned()).collect()
     }
 
     /// What is known of an input's artifacts where they are what is wanted; the others are complained of.

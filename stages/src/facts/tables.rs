@@ -6,6 +6,7 @@ use super::{Fact, Findings, Known, MetricsFact, ValueFact};
 use crate::kinds::claim::Params as Claim;
 use crate::kinds::summarise::Params as Summary;
 use crate::select::At;
+use repro_protocol::table::APART;
 
 /// Of `summarise`.
 pub fn summarise(params: &Summary, known: &Known) -> Findings {
@@ -13,6 +14,10 @@ pub fn summarise(params: &Summary, known: &Known) -> Findings {
     let tables = known.tables("tables", &mut found);
     for of in &params.of.0 {
         check(&tables, of, params.at, &["of"], &["at"], &mut found);
+    }
+    let axes = Vec::from_iter(known.axes("tables"));
+    for (field, named) in [("over", &params.over.0), ("within", &params.within.0)] {
+        check_axes(field, named, &axes, &mut found);
     }
     found.say("table", Fact::Metrics(MetricsFact::default()));
     found.say("text", Fact::Text);
@@ -32,6 +37,26 @@ pub fn claim(params: &Claim, known: &Known) -> Findings {
         check(&tables, of, at, &[word, "of"], &[word, "at"], &mut found);
     }
     found
+}
+
+/// An axis that is named must tell tables apart, or runs within a table.
+fn check_axes(field: &str, named: &[String], axes: &[String], found: &mut Findings) {
+    for (at, axis) in named.iter().enumerate() {
+        if axes.contains(axis) || APART.contains(&axis.as_str()) {
+            continue;
+        }
+        let at = at.to_string();
+        let path: &[&str] = match named.len() {
+            1 => &[field],
+            _ => &[field, &at],
+        };
+        let hint = match crate::check::nearest(axis, axes) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if axes.is_empty() => "the tables are not gathered from a matrix".to_owned(),
+            None => format!("their axes are {}", axes.join(", ")),
+        };
+        found.param(path, format!("no table has an axis `{axis}`"), hint);
+    }
 }
 
 /// The value that is asked for must be one that the tables have.

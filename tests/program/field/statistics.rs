@@ -170,6 +170,63 @@ fn case_40_an_axis_nobody_speaks_of_is_an_error() {
     }
 }
 
+/// An axis that nobody has is a slip, and would count observations wrongly.
+#[test]
+fn case_40_a_misspelt_axis_is_told_wherever_axes_are_named() {
+    let with = training("\"${matrix.seed}\"");
+    let says = |summary: &str, claim: &str| {
+        let train = format!(
+            "  t: {{uses: train, matrix: {{seed: [0, 1], lr: [0.1, 0.01]}}, needs: {{train: data.train, test: data.test}}, with: {with}}}\n"
+        );
+        let table = format!(
+            "  s: {{uses: summarise, needs: {{tables: \"t[*].metrics\"}}, with: {{of: test_loss, {summary}}}}}\n"
+        );
+        let said = space(
+            &[train, table].concat(),
+            &format!("  c: {{{claim}, expect: {{mean: {{above: 0.0}}}}}}\n"),
+        )
+        .run(&["run", "-n"]);
+        (said.code, said.err)
+    };
+    let good = "measure: {of: test_loss, in: t, over: seed, within: lr}";
+    for (summary, claim, parts) in [
+        (
+            "over: sede",
+            good,
+            ["no table has an axis `sede`", "did you mean `seed`?"],
+        ),
+        (
+            "within: [lr, foo]",
+            good,
+            ["no table has an axis `foo`", "their axes are lr, seed"],
+        ),
+        (
+            "over: seed",
+            "measure: {of: test_loss, in: t, over: [seed, sede], within: lr}",
+            ["`t` has no axis `sede`", "did you mean `seed`?"],
+        ),
+        (
+            "over: seed",
+            "measure: {of: test_loss, in: t, within: [lr, foo]}",
+            ["`t` has no axis `foo`", "there is `lr`, `seed`"],
+        ),
+        (
+            "over: seed",
+            "compare: {of: test_loss, a: t, b: t, within: lrr}",
+            ["`t` has no axis `lrr`", "did you mean"],
+        ),
+    ] {
+        let (code, err) = says(summary, claim);
+        assert_eq!(code, 2, "{summary} {claim}: {err}");
+        for part in parts {
+            assert!(err.contains(part), "{part}: {err}");
+        }
+    }
+    // Columns of the tables themselves are axes too.
+    let (code, err) = says("over: [seed, run], within: lr", good);
+    assert_eq!(code, 0, "{err}");
+}
+
 /// Two results of one name: what the last run made with `--set`, and what the pipeline as written says.
 #[test]
 fn case_18_metrics_say_when_artifacts_show_another_result() {
