@@ -3,6 +3,7 @@
 //! A *fact* is the kinds' own affair. The engine carries it from producer to consumer and does not look inside.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -21,6 +22,12 @@ pub struct Item<'a> {
     pub fact: Option<&'a Value>,
     /// The axes of its producer, where it is one of several that were gathered.
     pub axes: Vec<&'a str>,
+    /// It is one file of an output that is a directory; the fact is of the whole.
+    pub is_member: bool,
+    /// The producer and its output, for messages.
+    pub from: Option<(&'a str, &'a str)>,
+    /// Where it lies, if no stage makes it. It need not exist.
+    pub file: Option<PathBuf>,
 }
 
 /// What follows from the parameters and from what is known of the inputs.

@@ -5,6 +5,7 @@
 //! gaps. Reading goes through the crate, which checks every offset. Knows nothing of networks.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
@@ -79,11 +80,13 @@ impl TensorFile {
 
     /// Reads what [`TensorFile::to_bytes`] or any other program wrote: tensors of floats and U8. An f64 becomes the nearest f32; shorter
     /// floats are f32 exactly.
-    pub fn from_bytes(bytes: &[u8]) -> Result<TensorFile, String> {
-        let (_, header) = SafeTensors::read_metadata(bytes)
-            .map_err(|e| format!("not a whole safetensors file: {e}"))?;
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| format!("not a whole safetensors file: {e}"))?;
+    ///
+    /// # Errors
+    /// It is damaged, or of another type.
+    pub fn from_bytes(bytes: &[u8]) -> Result<TensorFile, Unreadable> {
+        let damaged = |e: safetensors::SafeTensorError| Unreadable::NotWhole(e.to_string());
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
+        let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let metadata = header
             .metadata()
             .iter()
@@ -99,11 +102,10 @@ impl TensorFile {
                 Dtype::BF16 => numbers(view.data(), |b| half::from_bf16(u16::from_le_bytes(b))),
                 Dtype::U8 => view.data().iter().map(|&b| f32::from(b)).collect(),
                 // PyTorch's `num_batches_tracked`; no use here
-                Dtype::I64 if name.ends_with(".num_batches_tracked") => continue,
+                Dtype::I64 if name.ends_with(UNUSED) => continue,
                 other => {
-                    return Err(format!(
-                        "tensor `{name}` is {other:?}; F32, F64, F16 or BF16 (masks: U8) is expected"
-                    ));
+                    let dtype = format!("{other:?}");
+                    return Err(Unreadable::Type { name, dtype });
                 }
             };
             tensors.insert(
@@ -122,13 +124,8 @@ impl TensorFile {
         let bytes = std::fs::read(path)
             .map_err(|e| Failure::new(format!("cannot read `{}`: {e}", path.display())))?;
         TensorFile::from_bytes(&bytes).map_err(|e| {
-            // A zip (PyTorch since 1.6) or a pickle (before).
-            let is_pytorch = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02");
-            let hint = match is_pytorch {
-                true => "it looks like what `torch.save` writes, which only Python can read: write it with `safetensors.torch.save_file(model.state_dict(), \"net.safetensors\")`",
-                false => "the input must be a model, mask or state that a stage wrote, or a safetensors file with the same tensors",
-            };
-            Failure::new(format!("`{}`: {e}", path.display())).hint(hint).into()
+            let of = format!("`{}`", path.display());
+            e.failure(&of, &bytes).into()
         })
     }
 
@@ -142,6 +139,100 @@ impl TensorFile {
 /// Numbers of so many bytes each.
 fn numbers<const W: usize>(bytes: &[u8], number: impl Fn([u8; W]) -> f32) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|b| number(*b)).collect()
+}
+
+/// The end of the name of what PyTorch counts and nothing here uses.
+const UNUSED: &str = ".num_batches_tracked";
+
+/// Why a file of tensors is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// It is cut short, damaged, or something else.
+    #[error("not a whole safetensors file: {0}")]
+    NotWhole(String),
+    /// A tensor has another type.
+    #[error("tensor `{name}` is {dtype}; F32, F64, F16 or BF16 (masks: U8) is expected")]
+    Type {
+        /// The tensor.
+        name: String,
+        /// As safetensors calls it.
+        dtype: String,
+    },
+}
+
+impl Unreadable {
+    /// What to tell of the file `of`, which begins with these bytes.
+    fn failure(&self, of: &str, begin: &[u8]) -> Failure {
+        // A zip (PyTorch since 1.6) or a pickle (before).
+        let is_pytorch = begin.starts_with(b"PK\x03\x04") || begin.starts_with(b"\x80\x02");
+        let hint = match self {
+            Unreadable::Type { .. } => {
+                "write its numbers as floats: `save_file({k: v.float() for k, v in model.state_dict().items()}, \"net.safetensors\")`"
+            }
+            Unreadable::NotWhole(_) if is_pytorch => {
+                "it looks like what `torch.save` writes, which only Python can read: write it with `safetensors.torch.save_file(model.state_dict(), \"net.safetensors\")`"
+            }
+            Unreadable::NotWhole(_) => {
+                "the input must be a model, mask or state that a stage wrote, or a safetensors file with the same tensors"
+            }
+        };
+        Failure::new(format!("{of}: {self}")).hint(hint)
+    }
+}
+
+/// Types of tensors that are read.
+const READ: [&str; 5] = ["F32", "F64", "F16", "BF16", "U8"];
+/// The longest head of a file, as in the crate `safetensors`.
+const HEAD_MAX: u64 = 100_000_000;
+
+/// What the head of a file says of itself, of a file whose tensors can be read; the tensors are not looked at. `None` where there is
+/// no such file. `of` is its name in messages.
+///
+/// # Errors
+/// It is no safetensors file, or of another type.
+pub fn head(path: &Path, of: &str) -> Result<Option<BTreeMap<String, String>>, Failure> {
+    let Some(file) = std::fs::metadata(path).ok().filter(|m| m.is_file()) else {
+        return Ok(None);
+    };
+    let mut begin = Vec::new();
+    let read = |begin: &mut Vec<u8>, bytes: u64| {
+        let from = begin.len() as u64;
+        let mut file = std::fs::File::open(path)?;
+        file.seek(SeekFrom::Start(from))?;
+        file.take(bytes).read_to_end(begin)
+    };
+    // What cannot be read is told when it is to be hashed.
+    if read(&mut begin, 8).is_err() {
+        return Ok(None);
+    }
+    let damaged = |what: &str, begin: &[u8]| Unreadable::NotWhole(what.into()).failure(of, begin);
+    let Ok(length) = begin.as_slice().try_into().map(u64::from_le_bytes) else {
+        return Err(damaged("it is too short", &begin));
+    };
+    if length > HEAD_MAX.min(file.len().saturating_sub(8)) {
+        return Err(damaged("it is too short for its head", &begin));
+    }
+    if read(&mut begin, length).is_err() {
+        return Ok(None);
+    }
+    let head: Map<String, Value> = match serde_json::from_slice(&begin[8..]) {
+        Ok(head) => head,
+        Err(_) => return Err(damaged("its head is no JSON", &begin)),
+    };
+    for (name, tensor) in &head {
+        let Some(dtype) = tensor.get("dtype").and_then(Value::as_str) else {
+            continue;
+        };
+        let unused = dtype == "I64" && name.ends_with(UNUSED);
+        if !unused && !READ.contains(&dtype) {
+            let (name, dtype) = (name.clone(), dtype.to_owned());
+            return Err(Unreadable::Type { name, dtype }.failure(of, &begin));
+        }
+    }
+    let said = head.get("__metadata__").and_then(Value::as_object);
+    let texts = said.into_iter().flatten();
+    let texts = texts.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
+    Ok(Some(texts.collect()))
 }
 
 /// The bytes of a value. Processors make different NaN of the same operation; files hold one.

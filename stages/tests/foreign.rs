@@ -187,7 +187,9 @@ fn case_23_types_that_are_no_weights_are_named() {
     other[at..at + 5].copy_from_slice(b"\"I32\"");
     let error = TensorFile::from_bytes(&other).unwrap_err();
     assert!(
-        error.ends_with("is I32; F32, F64, F16 or BF16 (masks: U8) is expected"),
+        error
+            .to_string()
+            .ends_with("is I32; F32, F64, F16 or BF16 (masks: U8) is expected"),
         "{error}"
     );
 }

@@ -18,7 +18,7 @@ use repro_protocol::kind::{OutputSpec, ParamProblem};
 
 /// What is known of the outputs of an instance, in their order.
 pub type Outputs = Arc<[Option<Arc<Value>>]>;
-/// By parameters, facts and axes of inputs, as places in memory: they are shared by instances that are alike.
+/// By parameters, facts, files and axes of inputs, as places in memory: they are shared by instances that are alike.
 pub type Memory = HashMap<(usize, Vec<usize>), Remembered>;
 
 /// An answer, and where what it complains of stands among all problems and warnings.
@@ -63,7 +63,11 @@ impl Expander<'_, '_> {
         for need in needs {
             key.push(need.items.len());
             for item in &need.items {
-                key.push(address(fact(item)));
+                key.push(match &item.source {
+                    Source::Files(files) => Arc::as_ptr(files) as usize,
+                    Source::Output { .. } => address(fact(item)),
+                });
+                key.push(usize::from(item.inside.is_some()));
                 key.extend(item.axes.iter().map(|(axis, _)| axis.as_ptr() as usize));
             }
         }
@@ -84,6 +88,19 @@ impl Expander<'_, '_> {
                 let items = need.items.iter().map(|item| Item {
                     fact: fact(item).map(|f| &**f),
                     axes: item.axes.iter().map(|(axis, _)| &**axis).collect(),
+                    is_member: item.inside.is_some(),
+                    from: match &item.source {
+                        Source::Output { instance, output } => {
+                            let producer = &self.instances[instance.0 as usize];
+                            let output = producer.outputs.get(*output as usize);
+                            output.map(|output| (&*producer.id, &*output.name))
+                        }
+                        Source::Files(_) => None,
+                    },
+                    file: match &item.source {
+                        Source::Files(files) => Some(files.at.path(self.tying.root)),
+                        Source::Output { .. } => None,
+                    },
                 });
                 (&*need.name, items.collect())
             })

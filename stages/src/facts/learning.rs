@@ -1,7 +1,8 @@
 //! What is known of models: which network fits which data, and which weights belong together.
 
 use super::{
-    AnswersFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact, ValueFact, size,
+    AnswersFact, CheckpointsFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact, Recorded,
+    ValueFact, size,
 };
 use crate::kinds::average::{self, Weights};
 use crate::kinds::network::NAMED;
@@ -16,7 +17,8 @@ pub fn train(params: &train::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
     let train = known.data("train", &mut found);
     let data = together(&train, "train", &mut found);
-    let init = known.models("init", &mut found).into_iter().next();
+    let init = known.models("init", params.model.is_some(), &mut found);
+    let init = init.into_iter().next();
     // Fresh weights are made for the training data; a given model must fit it.
     let identity = match init {
         Some(start) => {
@@ -45,12 +47,29 @@ pub fn train(params: &train::Params, known: &Known) -> Findings {
     {
         check_mask(mask, identity, &mut found);
     }
+    let recipe = params.recipe();
+    let architecture = identity.clone().map(Architecture::new);
+    let norms_units = architecture.is_some_and(|a| a.is_ok_and(|a| a.norms_units()));
+    if let Some(images) = data.images
+        && let Err(failure) = recipe.check_batches(norms_units, images)
+    {
+        let hint = failure.hint.unwrap_or_default();
+        match (images, params.drop_last) {
+            (0 | 1, _) => found.input(("train", 0), failure.message, hint),
+            (_, Some(true)) => found.param(&["drop_last"], failure.message, hint),
+            _ => found.param(&["batch_size"], failure.message, hint),
+        }
+    }
     let batch = (params.batch_size as u64).max(1);
     let epochs = match params.length {
         Length::Epochs(n) => Some(n),
-        Length::Steps(n) => data
-            .images
-            .map(|images| n.div_ceil(images.div_ceil(batch).max(1))),
+        Length::Steps(n) => data.images.map(|images| {
+            let steps = match params.drop_last {
+                Some(true) => images / batch,
+                _ => images.div_ceil(batch),
+            };
+            n.div_ceil(steps.max(1))
+        }),
     };
     if let (Some(keep), Some(epochs)) = (params.checkpoints, epochs)
         && keep.every.is_some_and(|every| every > epochs)
@@ -74,21 +93,49 @@ pub fn train(params: &train::Params, known: &Known) -> Findings {
             "leave it out",
         );
     }
-    let mut values = told("train", answers, &["loss", "accuracy"], &["mse", "mae"]);
+    let each = Recorded::Every(1);
+    let of_classes = ["loss", "accuracy"];
+    let mut values = told(("train", each), answers, &of_classes, &["mse", "mae"]);
     values.push(ValueFact {
         split: None,
         name: "learning_rate".to_owned(),
+        recorded: each,
     });
     if !test.is_empty() {
+        let some = Recorded::Every(params.eval_every.max(1));
         let errors = ["mse", "mae", "r2"];
-        values.extend(told("test", answers, &["loss", "accuracy"], &errors));
+        values.extend(told(("test", some), answers, &of_classes, &errors));
     }
-    found.say("model", Fact::Model(ModelFact { identity }));
+    let model = ModelFact { identity };
+    if let Some(kept) = params.checkpoints {
+        let whole = params.stop_at.is_none();
+        let count = |every: Option<u64>, all: Option<u64>| {
+            let all = all.filter(|_| whole).unwrap_or(0);
+            every.map_or(0, |every| all / every.max(1))
+        };
+        let (epochs, steps) = match params.length {
+            Length::Epochs(n) => (Some(n), None),
+            Length::Steps(n) => (None, Some(n)),
+        };
+        let several = count(kept.every, epochs) + count(kept.every_steps, steps) > 1;
+        let pick = match (kept.every, kept.every_steps) {
+            (None, Some(steps)) => format!("step={steps}"),
+            (epochs, _) => format!("epoch={}", epochs.unwrap_or(1)),
+        };
+        let kept = CheckpointsFact {
+            model: model.clone(),
+            several,
+            pick,
+        };
+        found.say("checkpoints", Fact::Checkpoints(kept));
+    }
+    found.say("model", Fact::Model(model));
     found.say(
         "metrics",
         Fact::Metrics(MetricsFact {
             values: Some(values),
             last_epoch: epochs,
+            may_end_earlier: params.stop_at.is_some(),
         }),
     );
     found
@@ -97,13 +144,13 @@ pub fn train(params: &train::Params, known: &Known) -> Findings {
 /// Of `evaluate`.
 pub fn evaluate(params: &evaluate::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
-    let model = known.first_model("model", &mut found);
+    let model = known.first_model("model", params.model.is_some(), &mut found);
     let data = known.data("data", &mut found);
     let whole = together(&data, "data", &mut found);
     let identity = model.and_then(|model| model.identity);
     check_all(&data, identity.as_ref(), "data", &mut found);
     let values = told(
-        &params.split,
+        (&params.split, Recorded::Once),
         learnt(identity.as_ref(), &whole),
         &["loss", "accuracy", "accuracy[*]"],
         &["mse", "mae", "r2", "mse[*]", "mae[*]", "r2[*]"],
@@ -112,7 +159,7 @@ pub fn evaluate(params: &evaluate::Params, known: &Known) -> Findings {
         "metrics",
         Fact::Metrics(MetricsFact {
             values: Some(values),
-            last_epoch: None,
+            ..MetricsFact::default()
         }),
     );
     found
@@ -121,7 +168,8 @@ pub fn evaluate(params: &evaluate::Params, known: &Known) -> Findings {
 /// Of `average`.
 pub fn average(params: &average::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
-    let models = known.models("models", &mut found);
+    let is_named = params.network.is_some();
+    let (models, several) = known.collections("models", is_named, &mut found);
     let called: Vec<Option<ModelFact>> = models
         .iter()
         .map(|model| Some(named(model.clone(), params.network.as_ref(), &mut found)))
@@ -134,7 +182,7 @@ pub fn average(params: &average::Params, known: &Known) -> Findings {
     );
     if let Weights::Given(weights) = &params.weights
         && weights.len() != models.len()
-        && models.iter().all(Option::is_some)
+        && several.counted
     {
         found.param(
             &["weights", "given"],
@@ -149,6 +197,17 @@ pub fn average(params: &average::Params, known: &Known) -> Findings {
     let data = known.data("train", &mut found);
     together(&data, "train", &mut found);
     check_all(&data, identity.as_ref(), "train", &mut found);
+    let is_said = known.has("train") || params.batch_norm.is_some();
+    let architecture = identity.clone().map(Architecture::new);
+    let has_norm = architecture.is_some_and(|a| a.is_ok_and(|a| a.has_batch_norm()));
+    if several.certain && has_norm && !is_said {
+        let failure = average::collapse();
+        found.input(
+            ("models", 0),
+            failure.message,
+            failure.hint.unwrap_or_default(),
+        );
+    }
     found.say("model", Fact::Model(ModelFact { identity }));
     found
 }
@@ -156,7 +215,7 @@ pub fn average(params: &average::Params, known: &Known) -> Findings {
 /// Of `perturb`.
 pub fn perturb(params: &perturb::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
-    let model = known.first_model("model", &mut found);
+    let model = known.first_model("model", params.network.is_some(), &mut found);
     let model = named(model, params.network.as_ref(), &mut found);
     found.say("model", Fact::Model(model));
     found
@@ -165,10 +224,11 @@ pub fn perturb(params: &perturb::Params, known: &Known) -> Findings {
 /// Of `prune`.
 pub fn prune(params: &prune::Params, known: &Known) -> Findings {
     let mut found = Findings::default();
-    let model = known.first_model("model", &mut found);
+    let is_named = params.network.is_some();
+    let model = known.first_model("model", is_named, &mut found);
     let model = named(model, params.network.as_ref(), &mut found);
     let masks = known.masks("mask", &mut found);
-    let rewind = known.models("rewind", &mut found);
+    let rewind = known.models("rewind", is_named, &mut found);
     if let Some(identity) = &model.identity {
         if let Some(Some(mask)) = masks.first() {
             check_mask(mask, identity, &mut found);
@@ -218,7 +278,7 @@ fn learnt(identity: Option<&Identity>, data: &DataFact) -> Option<AnswersFact> {
 
 /// The values of a part of the data; all of them where nobody knows what is learnt.
 fn told(
-    split: &str,
+    (split, recorded): (&str, Recorded),
     answers: Option<AnswersFact>,
     of_classes: &[&str],
     of_targets: &[&str],
@@ -231,6 +291,7 @@ fn told(
     let value = |name: &str| ValueFact {
         split: Some(split.to_owned()),
         name: name.to_owned(),
+        recorded,
     };
     names.into_iter().map(value).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Fact, Findings, Known, MetricsFact, ValueFact};
+use super::{Fact, Findings, Known, MetricsFact, Recorded, ValueFact};
 use crate::kinds::claim::Params as Claim;
 use crate::kinds::summarise::Params as Summary;
 use crate::select::At;
@@ -78,41 +78,86 @@ fn check(
         let Some(values) = &table.values else {
             continue;
         };
-        if let Some((message, hint)) = unknown(values, of) {
-            found.param(of_path, message, hint);
-            return;
-        }
-        if let (At::Epoch(epoch), Some(last)) = (at, table.last_epoch)
-            && !(1..=last).contains(&u64::try_from(epoch).unwrap_or(0))
-        {
-            let path: Vec<&str> = at_path.iter().copied().chain(["epoch"]).collect();
-            found.param(
-                &path,
-                format!("there is no epoch {epoch}: the training ends after {last}"),
-                format!("give a number from 1 to {last}, or `at: last`"),
-            );
+        let value = match meant(values, of) {
+            Ok(value) => value,
+            Err((message, hint)) => {
+                found.param(of_path, message, hint);
+                return;
+            }
+        };
+        if let Some((field, message, hint)) = nowhere(table, value, of, at) {
+            let path: Vec<&str> = at_path.iter().copied().chain([field]).collect();
+            found.param(&path, message, hint);
             return;
         }
     }
 }
 
-/// Why a name stands for none of the values, or for several.
-fn unknown(values: &[ValueFact], of: &str) -> Option<(String, String)> {
+/// Why a value is not recorded where it is to be read: the field of `at`, what is wrong, what is right.
+fn nowhere(
+    table: &MetricsFact,
+    value: &ValueFact,
+    of: &str,
+    at: At,
+) -> Option<(&'static str, String, String)> {
+    let (every, last) = match (value.recorded, table.last_epoch) {
+        (Recorded::Once, _) => (1, None),
+        (Recorded::Every(every), Some(last)) => (every, Some(last)),
+        (Recorded::Every(_), None) => return None,
+    };
+    match at {
+        At::Last | At::Best(_) => None,
+        At::MeanOfLast(count) => {
+            let have = last.map_or(1, |last| last.div_ceil(every));
+            (u64::from(count) > have).then(|| {
+                let values = if have == 1 { "value" } else { "values" };
+                (
+                    "mean_of_last",
+                    format!(
+                        "`{of}` has {have} {values}: there are no last {count} to take the mean of"
+                    ),
+                    format!("give {have} or less, or `at: last`"),
+                )
+            })
+        }
+        At::Epoch(epoch) => {
+            let Some(last) = last else {
+                let message = format!("`{of}` is measured once and of no epoch");
+                return Some(("epoch", message, "leave `at` out".to_owned()));
+            };
+            let epoch = u64::try_from(epoch).unwrap_or(0);
+            if !(1..=last).contains(&epoch) {
+                return Some((
+                    "epoch",
+                    format!("there is no epoch {epoch}: the training ends after {last}"),
+                    format!("give a number from 1 to {last}, or `at: last`"),
+                ));
+            }
+            let is_there = epoch.is_multiple_of(every) || epoch == last || table.may_end_earlier;
+            (!is_there).then(|| {
+                (
+                    "epoch",
+                    format!("`{of}` is measured every {every} epochs, and not at {epoch}"),
+                    "give a multiple, or lower `eval_every` of the training".to_owned(),
+                )
+            })
+        }
+    }
+}
+
+/// The value that a name stands for, or why it stands for none, or for several.
+fn meant<'a>(values: &'a [ValueFact], of: &str) -> Result<&'a ValueFact, (String, String)> {
     let full = |value: &ValueFact| match &value.split {
         Some(split) => format!("{split}_{}", value.name),
         None => value.name.clone(),
     };
-    if values.iter().any(|v| fits(&full(v), of)) {
-        return None;
+    if let Some(value) = values.iter().find(|v| fits(&full(v), of)) {
+        return Ok(value);
     }
-    let named: BTreeSet<String> = values
-        .iter()
-        .filter(|v| fits(&v.name, of))
-        .map(full)
-        .collect();
-    match named.len() {
-        1 => None,
-        0 => {
+    let named: Vec<&ValueFact> = values.iter().filter(|v| fits(&v.name, of)).collect();
+    match named[..] {
+        [one] => Ok(one),
+        [] => {
             let names: Vec<String> = values
                 .iter()
                 .map(full)
@@ -130,12 +175,15 @@ fn unknown(values: &[ValueFact], of: &str) -> Option<(String, String)> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the values are {}", names.join(", ")),
             };
-            Some((format!("these tables have no value `{of}`"), hint))
+            Err((format!("these tables have no value `{of}`"), hint))
         }
-        _ => Some((
-            format!("`{of}` may mean {}", Vec::from_iter(named).join(" or ")),
-            "name the part of the data too".to_owned(),
-        )),
+        _ => {
+            let names: BTreeSet<String> = named.into_iter().map(full).collect();
+            Err((
+                format!("`{of}` may mean {}", Vec::from_iter(names).join(" or ")),
+                "name the part of the data too".to_owned(),
+            ))
+        }
     }
 }
 

@@ -179,11 +179,7 @@ impl Kind for Average {
             .for_each(|w| *w /= divisor);
         let is_anew = !task.inputs("train").is_empty();
         if count > 1 && mean.architecture.has_batch_norm() && !is_anew && p.batch_norm.is_none() {
-            let text = "the models have batch norm, and the mean of their running statistics is not that of the averaged network: \
-                        its accuracy would collapse";
-            return Err(Failure::new(text)
-                .hint("add the training data, on which they are made anew: `needs: {train: data.train}`; or keep the means on purpose: `with: {batch_norm: keep}`")
-                .into());
+            return Err(collapse().into());
         }
         if is_anew && mean.architecture.has_batch_norm() {
             let data = read_data(task.inputs("train"), "train")?;
@@ -196,6 +192,15 @@ impl Kind for Average {
         }
         mean.write(task.output("model")?)
     }
+}
+
+/// Several models with batch norm, no training data, and nobody said that the means are wanted.
+pub(crate) fn collapse() -> Failure {
+    let text = "the models have batch norm, and the mean of their running statistics is not that of the averaged network: \
+                its accuracy would collapse";
+    Failure::new(text).hint(
+        "add the training data, on which they are made anew: `needs: {train: data.train}`; or keep the means on purpose: `with: {batch_norm: keep}`",
+    )
 }
 
 /// The files of the models: of a directory all in it, by name.

@@ -115,7 +115,8 @@ impl Params {
         }
     }
 
-    fn recipe(&self) -> Recipe {
+    /// The training that they describe.
+    pub(crate) fn recipe(&self) -> Recipe {
         Recipe {
             seed: self.seed,
             length: self.length,

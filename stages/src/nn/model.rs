@@ -3,7 +3,7 @@
 use super::architecture::{Architecture, Identity};
 use super::foreign;
 use crate::kind::Failure;
-use crate::weights::{NamedTensors, TensorFile};
+use crate::weights::{self, NamedTensors, TensorFile};
 
 /// The metadata entry that holds the [`Identity`] as JSON.
 const MODEL_KEY: &str = "repro.model";
@@ -35,11 +35,7 @@ impl Model {
         let file = TensorFile::read(path)?;
         let of = format!("`{}`", path.display());
         let identity = match (file.metadata.get(MODEL_KEY), given) {
-            (Some(text), _) => serde_json::from_str(text).map_err(|e| {
-                Failure::new(format!(
-                    "{of}: its `{MODEL_KEY}` entry is not understood: {e}"
-                ))
-            })?,
+            (Some(text), _) => identity(text, &of)?,
             (None, Some(given)) => {
                 let architecture = Architecture::new(given.clone())?;
                 let tensors = foreign::adopt(&architecture, foreign::untied(file), &of)?;
@@ -48,15 +44,7 @@ impl Model {
                     tensors,
                 });
             }
-            (None, None) => {
-                let hint = "a stage's output `model` says it; for weights of another program (PyTorch) name the network where they are used: \
-                            `with: {model: ...}` of `train` (with the need `init`) or `evaluate`, `with: {network: ...}` of `prune`, `perturb` or `average`";
-                return Err(Failure::new(format!(
-                    "{of} does not say which network its tensors belong to (it holds no `{MODEL_KEY}` entry)"
-                ))
-                .hint(hint)
-                .into());
-            }
+            (None, None) => return Err(nameless(&of).into()),
         };
         let architecture = Architecture::new(identity)?;
         architecture.check(&file.tensors, &of)?;
@@ -64,6 +52,23 @@ impl Model {
             architecture,
             tensors: file.tensors,
         })
+    }
+
+    /// Which network a file of the project holds, as its head says, before it is read; `None` where that is not known. Files of other
+    /// programs do not say it: then the network must be `named` where they are used.
+    ///
+    /// # Errors
+    /// Reading it later would fail.
+    pub fn peek(path: &std::path::Path, named: bool) -> Result<Option<Identity>, Failure> {
+        let of = "this file";
+        let Some(said) = weights::head(path, of)? else {
+            return Ok(None);
+        };
+        match said.get(MODEL_KEY) {
+            Some(text) => identity(text, of).map(Some),
+            None if named => Ok(None),
+            None => Err(nameless(of)),
+        }
     }
 
     /// Writes an artifact that PyTorch can read.
@@ -79,6 +84,23 @@ impl Model {
             tensors: self.tensors.clone(),
             metadata: metadata.into(),
         }
-        .write(path, crate::weights::Store::F32)
+        .write(path, weights::Store::F32)
     }
+}
+
+fn identity(text: &str, of: &str) -> Result<Identity, Failure> {
+    serde_json::from_str(text).map_err(|e| {
+        Failure::new(format!(
+            "{of}: its `{MODEL_KEY}` entry is not understood: {e}"
+        ))
+    })
+}
+
+fn nameless(of: &str) -> Failure {
+    let hint = "a stage's output `model` says it; for weights of another program (PyTorch) name the network where they are used: \
+                `with: {model: ...}` of `train` (with the need `init`) or `evaluate`, `with: {network: ...}` of `prune`, `perturb` or `average`";
+    Failure::new(format!(
+        "{of} does not say which network its tensors belong to (it holds no `{MODEL_KEY}` entry)"
+    ))
+    .hint(hint)
 }

@@ -115,7 +115,9 @@ pub fn fit<'a, L: Listener>(
     if recipe.drop_last == Some(true) {
         batches = batches.whole();
     }
-    check_batches(recipe, architecture, sets.train.len(), listener)?;
+    if let Some(text) = recipe.check_batches(architecture.norms_units(), sets.train.len() as u64)? {
+        listener.warning(text);
+    }
     let steps_per_epoch = batches.steps_per_epoch();
     let steps_total = recipe.length.steps_total(steps_per_epoch);
     let mut training = Training {
@@ -161,51 +163,6 @@ pub fn fit<'a, L: Listener>(
         learning_s: (spent - training.evaluating).as_secs_f64(),
         evaluating_s: training.evaluating.as_secs_f64(),
     })
-}
-
-/// Batches that teach nothing, or less than they seem to.
-fn check_batches<L: Listener>(
-    recipe: &Recipe,
-    architecture: &Architecture,
-    images: usize,
-    listener: &mut L,
-) -> anyhow::Result<()> {
-    let size = recipe.batch_size;
-    if recipe.drop_last == Some(true) && images < size {
-        let text =
-            format!("`drop_last` leaves no batch: there are {images} images for batches of {size}");
-        return Err(Failure::new(text).hint("lower `batch_size`").into());
-    }
-    if !architecture.norms_units() {
-        return Ok(());
-    }
-    if size == 1 || images == 1 {
-        let text = "every batch has one image, and batch norm turns the only value of a unit into the same for every image: \
-                    nothing can be learnt";
-        return Err(Failure::new(text)
-            .hint("raise `batch_size` to 2 or more, or take layers without batch norm")
-            .into());
-    }
-    if images % size != 1 {
-        return Ok(());
-    }
-    let what =
-        format!("the last batch of an epoch has one image ({images} images in batches of {size})");
-    match recipe.drop_last {
-        Some(true) => {}
-        Some(false) => listener.warning(format!(
-            "{what}: batch norm leaves it out of its running statistics, and the layers before it learn nothing from it; \
-             `drop_last: true` leaves it out altogether"
-        )),
-        // Not foreseen when the parameters were read, so neither choice is in the key.
-        None => {
-            let hint = "say `drop_last: true` to leave that batch out, or `drop_last: false` to learn from it without its statistics";
-            return Err(Failure::new(format!("{what}, and batch norm needs two or more values of a unit"))
-                .hint(hint)
-                .into());
-        }
-    }
-    Ok(())
 }
 
 impl<L: Listener> Training<'_, L> {

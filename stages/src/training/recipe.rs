@@ -7,6 +7,7 @@ use super::augment::Augment;
 use super::length::{Length, StopAt};
 use super::optim::Optimizer;
 use super::schedule::Schedule;
+use crate::kind::Failure;
 
 /// See the parameters of the kind `train`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,53 @@ impl Pause {
 }
 
 impl Recipe {
+    /// Whether batches of so many images teach what they seem to; where they teach less, that. `norms_units` as in
+    /// [`crate::nn::architecture::Architecture::norms_units`].
+    ///
+    /// # Errors
+    /// They teach nothing, or nobody said what becomes of the last one.
+    pub fn check_batches(&self, norms_units: bool, images: u64) -> Result<Option<String>, Failure> {
+        let size = self.batch_size as u64;
+        if self.drop_last == Some(true) && images < size {
+            let text = format!(
+                "`drop_last` leaves no batch: there are {images} images for batches of {size}"
+            );
+            return Err(Failure::new(text).hint("lower `batch_size`"));
+        }
+        if !norms_units {
+            return Ok(None);
+        }
+        if size == 1 || images == 1 {
+            let text = "every batch has one image, and batch norm turns the only value of a unit into the same for every image: \
+                        nothing can be learnt";
+            let more = match images {
+                1 => "train on 2 images or more",
+                _ => "raise `batch_size` to 2 or more",
+            };
+            return Err(
+                Failure::new(text).hint(format!("{more}, or take layers without batch norm"))
+            );
+        }
+        if images % size.max(1) != 1 {
+            return Ok(None);
+        }
+        let what = format!(
+            "the last batch of an epoch has one image ({images} images in batches of {size})"
+        );
+        match self.drop_last {
+            Some(true) => Ok(None),
+            Some(false) => Ok(Some(format!(
+                "{what}: batch norm leaves it out of its running statistics, and the layers before it learn nothing from it; \
+                 `drop_last: true` leaves it out altogether"
+            ))),
+            // Not foreseen when the parameters were read, so neither choice is in the key.
+            None => Err(Failure::new(format!(
+                "{what}, and batch norm needs two or more values of a unit"
+            ))
+            .hint("say `drop_last: true` to leave that batch out, or `drop_last: false` to learn from it without its statistics")),
+        }
+    }
+
     /// The places where this training can be interrupted, last first.
     pub fn pauses(&self) -> Vec<Pause> {
         match self.length {

@@ -446,7 +446,7 @@ stages:
         "version: 1\nstages:\n  prune: {uses: prune, needs: {model: {file: net.safetensors}}, with: {fraction: 0.5}}\n",
     );
     let said = space.run(&["run"]);
-    assert_eq!(said.code, 1, "{}", said.err);
+    assert_eq!(said.code, 2, "{}", said.err);
     for expected in ["does not say which network", "`with: {network: ...}`"] {
         assert!(said.err.contains(expected), "{expected}\n{}", said.err);
     }

@@ -311,9 +311,9 @@ fn case_42_a_last_batch_of_one_image() {
     );
     let said = space("model: {mlp: {hidden: [8]}}, batch_size: 1").run(&["run", "-n"]);
     assert_eq!(said.code, 0, "{}", said.err);
-    let said = space(&format!("{norm}, batch_size: 200, drop_last: true")).run(&["run"]);
+    let said = space(&format!("{norm}, batch_size: 200, drop_last: true")).run(&["run", "-n"]);
     assert!(
-        said.code == 1 && said.err.contains("leaves no batch"),
+        said.code == 2 && said.err.contains("leaves no batch"),
         "{}",
         said.err
     );
@@ -333,7 +333,8 @@ fn case_16_and_44_averages_of_checkpoints_with_batch_norm() {
         space.run(&["run"])
     };
     let said = average("needs: {models: train.checkpoints}");
-    assert_eq!(said.code, 1, "{}", said.err);
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(!space.exists("artifacts"));
     for part in [
         "the models have batch norm",
         "`needs: {train: data.train}`",
@@ -484,4 +485,131 @@ stages:
     refused("train.checkpoints[epoch=6]", "no checkpoint of epoch 6");
     refused("train.checkpoints[round=1]", "picked by `epoch` or `step`");
     refused("train.model[epoch=2]", "nothing can be picked from `model`");
+}
+
+/// What follows from the pipeline alone is said before anything runs.
+#[test]
+fn case_29_what_is_known_before_the_run_is_not_said_after_it() {
+    let says = |more: &str, stages: &str, claims: &str| {
+        let train = format!(
+            "  t: {{uses: train, matrix: {{seed: [0, 1]}}, needs: {{train: data.train, test: data.test}}, with: {{seed: \"${{matrix.seed}}\", optimizer: {{sgd: {{lr: 0.1}}}}, {more}}}}}\n"
+        );
+        let said = space(&[&train, stages].concat(), &format!("  {claims}\n")).run(&["run", "-n"]);
+        (said.code, said.err)
+    };
+    let plain =
+        "model: {mlp: {hidden: [4]}}, length: {epochs: 4}, eval_every: 3, checkpoints: {every: 2}";
+    let norm = "model: {mlp: {hidden: [4], batch_norm: {}}}, length: {epochs: 2}";
+    let claim = |at: &str| {
+        format!(
+            "{{c: {{measure: {{of: test_loss, in: t, at: {at}}}, expect: {{mean: {{above: 0.0}}}}}}}}"
+        )
+    };
+    let (last, every) = (claim("{mean_of_last: 3}"), claim("{epoch: 2}"));
+    for (more, stages, claims, parts) in [
+        // Measured at epochs 3 and 4.
+        (
+            plain,
+            "",
+            &*last,
+            ["`test_loss` has 2 values: there are no last 3", "give 2 or less"],
+        ),
+        (plain, "", &*every, ["measured every 3 epochs, and not at 2", "`eval_every`"]),
+        (
+            &format!("{norm}, drop_last: true, batch_size: 128"),
+            "",
+            "{}",
+            ["120 images for batches of 128", "lower `batch_size`"],
+        ),
+        (
+            norm,
+            "  one: {uses: split, needs: {data: data.train}, with: {parts: {a: 1}, by: none, seed: 1}}
+  u: {uses: train, needs: {train: one.a}, with: {seed: 1, optimizer: {sgd: {lr: 0.1}}, model: {mlp: {hidden: [4], batch_norm: {}}}, length: {epochs: 1}}}
+",
+            "{}",
+            ["every batch has one image", "train on 2 images or more"],
+        ),
+        (
+            norm,
+            "  mean: {uses: average, needs: {models: \"t[*].model\"}}\n",
+            "{}",
+            ["its accuracy would collapse", "`with: {batch_norm: keep}`"],
+        ),
+        (
+            plain,
+            "  e: {uses: evaluate, needs: {model: \"t[seed=1].checkpoints\", data: data.test}}\n",
+            "{}",
+            [
+                "this is a directory of models; the input `model` takes models",
+                "name one: `t[seed=1].checkpoints[epoch=2]`",
+            ],
+        ),
+        // What is known of a directory is known of each file in it.
+        (
+            plain,
+            "  p: {uses: prune, needs: {model: \"t[seed=1].checkpoints[epoch=2]\"}, with: {fraction: 0.5}}
+  small: {uses: download, with: {dataset: cifar-10, test_limit: 10}}
+  e: {uses: evaluate, needs: {model: p.model, data: small.test}}
+",
+            "{}",
+            ["these images are 32x32x3", "the model is made for 16x16x1"],
+        ),
+    ] {
+        let (code, err) = says(more, stages, claims);
+        assert_eq!(code, 2, "{more} {stages} {claims}: {err}");
+        for part in parts {
+            assert!(err.contains(part), "{part}: {err}");
+        }
+    }
+    for at in ["{mean_of_last: 2}", "{epoch: 3}", "{epoch: 4}"] {
+        let (code, err) = says(plain, "", &claim(at));
+        assert_eq!(code, 0, "{at}: {err}");
+    }
+}
+
+/// Files of the project can be looked into: what they lack is no news after the trainings.
+#[test]
+fn case_23_weights_that_cannot_be_used_are_told_before_the_run() {
+    let file = |dtype: &str| {
+        let header = format!(
+            "{{\"fc1.weight\":{{\"dtype\":\"{dtype}\",\"shape\":[2],\"data_offsets\":[0,8]}}}}"
+        );
+        let length = (header.len() as u64).to_le_bytes();
+        [&length[..], header.as_bytes(), &[0; 8]].concat()
+    };
+    let says = |bytes: &[u8], with: &str| {
+        let stage = format!(
+            "  score: {{uses: evaluate, needs: {{model: {{file: net.safetensors}}, data: data.test}}, with: {{{with}}}}}\n"
+        );
+        let space = space(&stage, "  {}\n");
+        space.write("net.safetensors", bytes);
+        let said = space.run(&["run", "-n"]);
+        (said.code, said.err)
+    };
+    let model = "model: {mlp: {hidden: [4]}}";
+    for (bytes, with, parts) in [
+        (
+            file("F32"),
+            "",
+            ["holds no `repro.model` entry", "`with: {model: ...}`"],
+        ),
+        (
+            file("I32"),
+            model,
+            ["tensor `fc1.weight` is I32", "v.float()"],
+        ),
+        (
+            b"PK\x03\x04 and more".to_vec(),
+            model,
+            ["not a whole safetensors file", "`torch.save`"],
+        ),
+    ] {
+        let (code, err) = says(&bytes, with);
+        assert_eq!(code, 2, "{err}");
+        for part in parts {
+            assert!(err.contains(part), "{part}: {err}");
+        }
+    }
+    let (code, err) = says(&file("F32"), model);
+    assert_eq!(code, 0, "{err}");
 }
