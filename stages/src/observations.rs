@@ -159,7 +159,8 @@ impl Observations {
         let n = self.values.len();
         if self.alike {
             return Some(format!(
-                "all {} {many} gave the same bytes and count as one: does what repeats them, such as a seed, reach the program?",
+                "all {} {many} gave the same bytes and count as one: does what repeats them, such as a seed, reach the program? If it does, \
+                 the task does not tell them apart: measure what varies, such as a loss, or make it harder",
                 self.runs
             ));
         }

@@ -259,7 +259,7 @@ impl Series {
                 let names: Vec<String> = full_names.into_iter().collect();
                 let message = format!("{}: `{of}` may mean {}", self.table, names.join(" or "));
                 return Err(Failure::new(message)
-                    .hint("name the part of the data too")
+                    .hint(format!("say which: `of: {}`", names[0]))
                     .into());
             }
         }
@@ -275,11 +275,7 @@ impl Series {
                 return Err(Failure::new(format!("{}: `{of}` {what}", self.table)).into());
             }
             let failure = Failure::new(format!("{}: it has no value `{of}`", self.table));
-            return Err(match crate::check::nearest(of, &names) {
-                Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None => failure.hint(format!("its values: {}", names.join(", "))),
-            }
-            .into());
+            return Err(failure.hint(instead(of, &names)).into());
         }
         found.sort_by_key(|r| (r.epoch, r.step));
         Ok(found)
@@ -298,11 +294,48 @@ impl Series {
                 "{}: {rivals} values of `{of}` stand at the same epoch and step",
                 self.table
             );
-            return Err(Failure::new(message)
-                .hint("write one row per value, epoch and step; columns `epoch`, `step`, `seed`, `split`, `stage` and `run` tell rows apart")
-                .into());
+            let hint = match (last.epoch, last.step) {
+                (None, None) => {
+                    let epochs = match rivals {
+                        1..4 => Vec::from_iter((1..=rivals).map(|n| n.to_string())).join(", "),
+                        _ => "1, 2, ...".to_owned(),
+                    };
+                    format!(
+                        "say which epoch each is of: add `\"epoch\": [{epochs}]`, or an `epoch` in every row; \
+                         `step`, `seed`, `split`, `stage` and `run` tell rows apart too"
+                    )
+                }
+                _ => "write one row per value, epoch and step; columns `epoch`, `step`, `seed`, `split`, `stage` and `run` tell rows apart".to_owned(),
+            };
+            return Err(Failure::new(message).hint(hint).into());
         }
         Ok(last.value)
+    }
+}
+
+/// What to do where a table has these names and not the one that is asked for.
+fn instead(of: &str, names: &[String]) -> String {
+    let is_row = |name: &&String| {
+        let row = name
+            .strip_prefix(of)
+            .and_then(|rest| rest.strip_prefix('.'));
+        row.is_some_and(|row| row.parse::<u64>().is_ok())
+    };
+    // What a data frame writes when it is not asked for records.
+    if names.iter().any(|name| is_row(&name)) {
+        return format!(
+            "`{of}` holds numbers by row: write one map per row, `[{{\"epoch\": 1, \"{of}\": ...}}, ...]` (pandas: `orient=\"records\"`)"
+        );
+    }
+    // A program that measures one part of the data has no reason to name it; kinds name it always.
+    let part = of.split_once('_').map(|(_, name)| name);
+    match (part, crate::check::nearest(of, names)) {
+        (Some(name), _) if names.iter().any(|n| n == name) => format!(
+            "its values: {}; if `{name}` is what is meant, the program must write it as `{of}`",
+            names.join(", ")
+        ),
+        (_, Some(near)) => format!("did you mean `{near}`?"),
+        _ => format!("its values: {}", names.join(", ")),
     }
 }
 

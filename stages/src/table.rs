@@ -4,6 +4,7 @@
 //! The bytes are a function of the rows alone: one thread, fixed row groups, no times, no Arrow schema blob. What other programs
 //! write is read too ([`shape`]). Knows not what the numbers mean.
 
+mod json;
 mod shape;
 mod yaml;
 

@@ -27,15 +27,14 @@ pub fn summarise(params: &Summary, known: &Known) -> Findings {
 /// Of `claim`.
 pub fn claim(params: &Claim, known: &Known) -> Findings {
     let mut found = Findings::default();
-    for input in ["a", "b", "in"] {
-        let tables = known.tables(input, &mut found);
-        let (word, of, at) = match (&params.compare, &params.measure) {
-            (Some(compare), _) => ("compare", &compare.of, compare.at),
-            (_, Some(measure)) => ("measure", &measure.of, measure.at),
-            _ => continue,
-        };
-        check(&tables, of, at, &[word, "of"], &[word, "at"], &mut found);
-    }
+    let sides = ["a", "b", "in"].map(|input| known.tables(input, &mut found));
+    let (word, of, at) = match (&params.compare, &params.measure) {
+        (Some(compare), _) => ("compare", &compare.of, compare.at),
+        (_, Some(measure)) => ("measure", &measure.of, measure.at),
+        _ => return found,
+    };
+    let tables = sides.concat();
+    check(&tables, of, at, &[word, "of"], &[word, "at"], &mut found);
     found
 }
 
@@ -68,6 +67,8 @@ fn check(
     at_path: &[&str],
     found: &mut Findings,
 ) {
+    let is_known = |t: &Option<MetricsFact>| t.as_ref().is_some_and(|t| t.values.is_some());
+    let others = !tables.iter().all(is_known);
     // Tables of one stage are alike: each sort is looked at once.
     let mut seen: Vec<&MetricsFact> = Vec::new();
     for table in tables.iter().flatten() {
@@ -78,7 +79,7 @@ fn check(
         let Some(values) = &table.values else {
             continue;
         };
-        let value = match meant(values, of) {
+        let value = match meant(values, of, others) {
             Ok(value) => value,
             Err((message, hint)) => {
                 found.param(of_path, message, hint);
@@ -145,8 +146,12 @@ fn nowhere(
     }
 }
 
-/// The value that a name stands for, or why it stands for none, or for several.
-fn meant<'a>(values: &'a [ValueFact], of: &str) -> Result<&'a ValueFact, (String, String)> {
+/// The value that a name stands for, or why it stands for none, or for several; `others`: tables of unknown values are asked for it too.
+fn meant<'a>(
+    values: &'a [ValueFact],
+    of: &str,
+    others: bool,
+) -> Result<&'a ValueFact, (String, String)> {
     let full = |value: &ValueFact| match &value.split {
         Some(split) => format!("{split}_{}", value.name),
         None => value.name.clone(),
@@ -179,10 +184,14 @@ fn meant<'a>(values: &'a [ValueFact], of: &str) -> Result<&'a ValueFact, (String
         }
         _ => {
             let names: BTreeSet<String> = named.into_iter().map(full).collect();
-            Err((
-                format!("`{of}` may mean {}", Vec::from_iter(names).join(" or ")),
-                "name the part of the data too".to_owned(),
-            ))
+            let names = Vec::from_iter(names);
+            let mut hint = format!("say which: `of: {}`", names[0]);
+            if others {
+                hint.push_str(
+                    "; a table of a program of your own must call its value so too (docs/data.md)",
+                );
+            }
+            Err((format!("`{of}` may mean {}", names.join(" or ")), hint))
         }
     }
 }

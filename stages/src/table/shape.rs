@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value};
 
+use super::json::{self, MARK};
 use super::{Row, Table, yaml};
 use crate::frame::{Column, Frame};
 
@@ -29,14 +30,6 @@ struct Records {
     columns: Vec<(String, Vec<Cell>)>,
 }
 
-/// Before a text that stands for a number JSON cannot hold.
-const MARK: &str = "\u{1}not finite:";
-
-/// `NaN`, `Infinity` or `-Infinity` in a [`Value`].
-pub(super) fn not_finite(word: &str) -> Value {
-    Value::String(format!("{MARK}{word}"))
-}
-
 /// Reads a text in any of the formats.
 pub(super) fn text(bytes: &[u8]) -> anyhow::Result<Table> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -45,7 +38,7 @@ pub(super) fn text(bytes: &[u8]) -> anyhow::Result<Table> {
         _ => bail!("it is neither text nor Parquet"),
     };
     match kind(text)? {
-        Kind::Json => match json(text) {
+        Kind::Json => match json::parse(text) {
             Ok(value) => values(value),
             // What looks like JSON may be YAML that was written on one line.
             Err(error) => match yaml::parse(text) {
@@ -54,8 +47,27 @@ pub(super) fn text(bytes: &[u8]) -> anyhow::Result<Table> {
             },
         },
         Kind::Yaml => values(yaml::parse(text)?),
-        Kind::Lines(separator) => lines(text, separator)?.rows(),
+        Kind::Lines(separator) => lines(text, separator)
+            .and_then(Records::rows)
+            .map_err(|error| names_and_numbers(text).unwrap_or(error)),
     }
+}
+
+/// `accuracy 0.7` on every line: what was meant, where it could not be read.
+fn names_and_numbers(text: &str) -> Option<anyhow::Error> {
+    let mut pairs = text.lines().filter(|l| !l.trim().is_empty()).map(|line| {
+        let (name, number) = line.trim().rsplit_once([' ', '\t', '=', ':'])?;
+        let name = name.trim_end_matches([' ', '\t', '=', ':']);
+        let number: f64 = number.parse().ok()?;
+        (!name.is_empty()).then(|| (name.to_owned(), number))
+    });
+    let first = pairs.next()??;
+    pairs.all(|pair| pair.is_some()).then(|| {
+        let (name, number) = first;
+        anyhow::anyhow!(
+            "a line is a name and a number, which is no table; write `{name}: {number}`, one a line, or {{\"{name}\": {number}}}"
+        )
+    })
 }
 
 enum Kind {
@@ -89,42 +101,6 @@ fn kind(text: &str) -> anyhow::Result<Kind> {
     } else {
         b','
     }))
-}
-
-/// One JSON value, or the maps of JSON lines as a list.
-fn json(text: &str) -> anyhow::Result<Value> {
-    let readable = with_marks(text);
-    let mut all = Vec::new();
-    for value in serde_json::Deserializer::from_str(&readable).into_iter::<Value>() {
-        all.push(value.map_err(|e| anyhow::anyhow!("it is not valid JSON: {e}"))?);
-    }
-    Ok(match all.len() {
-        1 => all.remove(0),
-        _ => Value::Array(all),
-    })
-}
-
-/// Python's `json` writes NaN and infinities, which JSON has no words for.
-fn with_marks(text: &str) -> String {
-    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
-    let mut out = String::with_capacity(text.len());
-    let (mut rest, mut inside) = (text, false);
-    while let Some(c) = rest.chars().next() {
-        let word = WORDS.iter().find(|w| !inside && rest.starts_with(**w));
-        if let Some(word) = word {
-            out.push_str(&not_finite(word).to_string());
-            rest = &rest[word.len()..];
-            continue;
-        }
-        let len = match (inside, c) {
-            (true, '\\') => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
-            _ => c.len_utf8(),
-        };
-        inside ^= c == '"';
-        out.push_str(&rest[..len]);
-        rest = &rest[len..];
-    }
-    out
 }
 
 fn cell(value: &Value) -> Cell {
@@ -628,11 +604,30 @@ mod tests {
             says("0.93\n"),
             "it is the number 0.93 without a name; write e.g. {\"accuracy\": 0.93}"
         );
-        assert!(
-            says("{\"a\": 1").starts_with("it is not valid JSON: EOF"),
-            "{}",
-            says("{\"a\": 1")
+        assert_eq!(
+            says("{\"a\": 1,\n\"b\""),
+            "line 2: the JSON ends before it is complete; was its writer stopped, or the file not closed?"
         );
+        assert_eq!(
+            says("{\"a\": 1]"),
+            "line 1, column 8: it is not valid JSON: expected `,` or `}`"
+        );
+        let twice = says("{\"a\": 1, \"b\": {\"c\": 1, \"c\": 2}}");
+        assert!(
+            twice.starts_with("line 1, column ") && twice.ends_with("`c` stands there twice"),
+            "{twice}"
+        );
+        for pairs in [
+            "accuracy 0.7\n",
+            "accuracy 0.7\nloss 0.3\n",
+            "accuracy = 0.7",
+        ] {
+            assert!(
+                says(pairs).contains("write `accuracy: 0.7`"),
+                "{}",
+                says(pairs)
+            );
+        }
         assert!(says("[1, 2]").starts_with("entry 0 of the list is the number 1"));
         assert_eq!(
             says(r#"{"a": "x"}"#),

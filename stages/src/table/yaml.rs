@@ -78,7 +78,7 @@ fn scalar(text: &str, plain: bool) -> Value {
                 _ => None,
             };
             if let Some(word) = special {
-                return super::shape::not_finite(word);
+                return super::json::not_finite(word);
             }
             // `inf` and `nan` are words in YAML.
             let begins = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));

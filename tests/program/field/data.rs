@@ -290,6 +290,28 @@ claims:
             "{\"acuracy\": 0.5}",
             "frame[seed=1].metrics (m.parquet): it has no value `accuracy`",
         ),
+        // What pandas, Keras and a shell write first; each is told what to write.
+        (
+            "{\"accuracy\": {\"0\": 0.5, \"1\": 0.7}}",
+            "`accuracy` holds numbers by row: write one map per row",
+        ),
+        (
+            "{\"a\": {\"accuracy\": 0.7}, \"b\": {\"accuracy\": 0.6}}",
+            "say which: `of: a.accuracy`",
+        ),
+        (
+            "{\"loss\": [0.5, 0.4], \"accuracy\": [0.7, 0.8]}",
+            "add `\"epoch\": [1, 2]`",
+        ),
+        ("accuracy 0.7\n", "write `accuracy: 0.7`, one a line"),
+        (
+            "{\"accuracy\": 0.1,\n \"n\": ",
+            "line 2: the JSON ends before it is complete",
+        ),
+        (
+            "{\"accuracy\": 0.1, \"accuracy\": 0.7}",
+            "`accuracy` stands there twice",
+        ),
     ] {
         space.write("given", content);
         let said = space.run(&["run"]);
@@ -450,4 +472,34 @@ stages:
     for expected in ["does not say which network", "`with: {network: ...}`"] {
         assert!(said.err.contains(expected), "{expected}\n{}", said.err);
     }
+}
+
+/// A program of one's own is compared with a training: what its value must be called is said wherever it is missed.
+#[test]
+fn case_21_own_metrics_are_compared_with_those_of_kinds() {
+    let pipeline = |of: &str, key: &str| {
+        format!(
+            "version: 1
+stages:
+  data: {{uses: download, with: {{dataset: shapes, shapes: {{train: 60, test: 60}}}}}}
+  net: {{uses: train, matrix: {{seed: [1, 2]}}, needs: {{train: data.train, test: data.test}}, with: {{model: {{mlp: {{hidden: [4]}}}}, seed: \"${{matrix.seed}}\", length: {{epochs: 1}}, optimizer: {{sgd: {{lr: 0.1}}}}}}}}
+  eval: {{matrix: {{seed: [1, 2]}}, run: \"echo '{{\\\"{key}\\\": 0.${{matrix.seed}}, \\\"n\\\": 3}}' > ${{outputs.metrics}}\", outputs: {{metrics: m.json}}}}
+claims:
+  c: {{compare: {{of: {of}, a: eval, b: net}}, expect: {{difference: {{above: -9.0}}}}}}
+"
+        )
+    };
+    let space = TestSpace::with_pipeline(&pipeline("accuracy", "accuracy"));
+    let said = space
+        .run(&["run"])
+        .expect(2, &["`accuracy` may mean test_accuracy or train_accuracy"]);
+    let way = "say which: `of: test_accuracy`; a table of a program of your own must call its value so too (docs/data.md)";
+    assert!(said.err.contains(way), "{}", said.err);
+    space.write("pipeline.yaml", pipeline("test_accuracy", "accuracy"));
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    let way = "its values: accuracy, n; if `accuracy` is what is meant, the program must write it as `test_accuracy`";
+    assert!(said.err.contains(way), "{}", said.err);
+    space.write("pipeline.yaml", pipeline("test_accuracy", "test_accuracy"));
+    space.ok(&["run"]);
 }
