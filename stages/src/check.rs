@@ -12,6 +12,7 @@ use serde_path_to_error::Segment;
 use crate::kind::{Checked, Kind, ParamProblem};
 
 mod words;
+pub use words::unlike;
 
 /// After this many problems the rest is not looked for.
 const PROBLEMS_MAX: usize = 50;
@@ -132,18 +133,28 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
                         {
                             path.pop();
                         }
+                        // `{name: sgd}`: the path may end with the field.
+                        let parent = match path.split_last() {
+                            Some((last, parent)) if *last == name => parent,
+                            _ => &path,
+                        };
+                        let parent = parent.to_vec();
+                        let beside = words::named(&schema, &mut value, &parent);
                         let likely = nearest(&name, &expected);
                         let is_alone = at(&mut value, &path).is_some_and(|v| v.is_string());
                         let written = likely
                             .filter(|_| is_alone)
                             .and_then(|likely| words::spelled_out(&schema, &path, likely));
-                        (
-                            format!("unknown choice `{name}`"),
-                            match written {
-                                Some(written) => Some(format!("write `{written}`")),
-                                None => hint(likely, &expected, "choices"),
-                            },
-                        )
+                        if beside.is_some() {
+                            path = parent;
+                        }
+                        beside.unwrap_or_else(|| {
+                            let written = written.map(|written| format!("write `{written}`"));
+                            (
+                                format!("unknown choice `{name}`"),
+                                written.or_else(|| hint(likely, &expected, "choices")),
+                            )
+                        })
                     }
                     _ => words::refused(&schema, &mut value, &mut path, &text),
                 };

@@ -129,8 +129,18 @@ pub fn twice(what: &str, key: &Key, first: Span) -> Problem {
 }
 
 fn unknown_var(span: Span, name: &str, vars: &[(Key, Node)]) -> Problem {
-    Problem::new(span, format!("there is no variable `{name}`"))
-        .suggest(name, vars.iter().map(|(k, _)| &*k.name))
+    let problem = Problem::new(span, format!("there is no variable `{name}`"));
+    // `vars: {file: params.toml}`, which is a variable called `file`.
+    if let [(key, value)] = vars
+        && &*key.name == "file"
+        && let Some(file) = value.as_str().filter(|text| text.contains('.'))
+    {
+        let is_read = "`vars: {file: ...}` reads parameters from YAML and JSON";
+        return problem.help(format!(
+            "{is_read}; `{file}` is none by its name, so `file` is a variable here"
+        ));
+    }
+    problem.suggest(name, vars.iter().map(|(k, _)| &*k.name))
 }
 
 /// Maps are merged key by key; anything else is replaced. Choices are maps of one key, so a map of one key replaces a map of one

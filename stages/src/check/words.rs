@@ -175,7 +175,7 @@ fn choice(schema: &Value, choices: &Choices, found: &Value) -> Option<(String, O
                 Some(format!("write `{{{name}: {example}}}`")),
             ))
         }
-        Value::Object(map) if map.len() != 1 => {
+        Value::Object(map) if map.len() != 1 || is_named(map, &names) => {
             let named = NAMING.iter().find_map(|field| {
                 let name = nearest(map.get(*field)?.as_str()?, &names)?;
                 Some((*field, name.to_owned()))
@@ -204,9 +204,12 @@ fn choice(schema: &Value, choices: &Choices, found: &Value) -> Option<(String, O
                     (name.clone(), fields.unwrap_or_default())
                 }
             };
-            let written = match fields.is_empty() && of(&name).is_some_and(|(_, c)| c.is_none()) {
-                true => name.clone(),
-                false => format!("{{{name}: {}}}", show(&Value::Object(fields))),
+            let written = match of(&name).map(|(_, content)| *content) {
+                Some(None) if fields.is_empty() => name.clone(),
+                Some(Some(content)) if fields.is_empty() => {
+                    format!("{{{name}: {}}}", example(schema, content))
+                }
+                _ => format!("{{{name}: {}}}", show(&Value::Object(fields))),
             };
             Some((
                 "a choice is a map of one key, with its fields inside".to_owned(),
@@ -214,11 +217,83 @@ fn choice(schema: &Value, choices: &Choices, found: &Value) -> Option<(String, O
             ))
         }
         Value::Object(_) => None,
-        other => Some((
-            format!("expected {}, found {}", list(), show_found(other)),
-            Some(format!("write `{}`", first(schema, choices))),
-        )),
+        other => {
+            let taking = choices.iter().filter(|(_, content)| {
+                let node = content.map(|content| resolve(schema, content));
+                let sort = node.and_then(|node| node.get("type")?.as_str());
+                matches!(
+                    (sort, other),
+                    (Some("number" | "integer"), Value::Number(_))
+                        | (Some("boolean"), Value::Bool(_))
+                        | (Some("array"), Value::Array(_))
+                )
+            });
+            let taking: Vec<String> = taking
+                .map(|(name, _)| format!("`{{{name}: {}}}`", show(other)))
+                .collect();
+            let written = match taking.is_empty() {
+                true => format!("`{}`", first(schema, choices)),
+                false => taking.join(" or "),
+            };
+            Some((
+                format!("expected {}, found {}", list(), show_found(other)),
+                Some(format!("write {written}")),
+            ))
+        }
     }
+}
+
+/// `{name: sgd}`: the choice is named by a field, and nothing else is given.
+fn is_named(map: &Map<String, Value>, names: &[String]) -> bool {
+    NAMING.iter().any(|field| {
+        let name = map.get(*field).and_then(Value::as_str);
+        name.is_some_and(|name| nearest(name, names).is_some())
+    })
+}
+
+/// Message and hint for a choice that is named by a field, at `path`.
+pub fn named(
+    schema: &Value,
+    whole: &mut Value,
+    path: &[String],
+) -> Option<(String, Option<String>)> {
+    let found = at(whole, path)?.clone();
+    let choices = choices(schema, locate(schema, path)?)?;
+    let names: Vec<String> = choices.iter().map(|(name, _)| name.clone()).collect();
+    let map = found.as_object()?;
+    is_named(map, &names).then(|| choice(schema, &choices, &found))?
+}
+
+/// The first place where two values of one type differ, and what stands there in each.
+pub fn unlike<T: serde::Serialize>(this: &T, other: &T) -> Option<(String, String, String)> {
+    fn walk(path: &str, a: &Value, b: &Value) -> Option<(String, String, String)> {
+        let step = |name: &str| match path {
+            "" => name.to_owned(),
+            path => format!("{path}.{name}"),
+        };
+        let said = |value: Option<&Value>| value.map_or("not given".to_owned(), show);
+        match (a, b) {
+            (a, b) if a == b => None,
+            (Value::Object(x), Value::Object(y)) => {
+                // Another choice: what it holds cannot be compared.
+                if let ([m], [n]) = (&Vec::from_iter(x.keys())[..], &Vec::from_iter(y.keys())[..])
+                    && m != n
+                {
+                    return Some((path.to_owned(), (*m).clone(), (*n).clone()));
+                }
+                let names = x.keys().chain(y.keys().filter(|n| !x.contains_key(*n)));
+                names
+                    .into_iter()
+                    .find_map(|name| match (x.get(name), y.get(name)) {
+                        (Some(a), Some(b)) => walk(&step(name), a, b),
+                        (a, b) => Some((step(name), said(a), said(b))),
+                    })
+            }
+            (a, b) => Some((path.to_owned(), show(a), show(b))),
+        }
+    }
+    let value = |of: &T| serde_json::to_value(of).ok();
+    walk("", &value(this)?, &value(other)?)
 }
 
 fn first(schema: &Value, choices: &Choices) -> String {
@@ -233,6 +308,9 @@ fn first(schema: &Value, choices: &Choices) -> String {
 fn example(schema: &Value, node: &Value) -> String {
     let node = resolve(schema, node);
     let Some(fields) = node.get("properties").and_then(Value::as_object) else {
+        if let Some(choices) = choices(schema, node) {
+            return first(schema, &choices);
+        }
         return match node.get("type").and_then(Value::as_str) {
             Some("object") => "{}".to_owned(),
             Some("array") => "[...]".to_owned(),

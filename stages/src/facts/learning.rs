@@ -1,9 +1,10 @@
 //! What is known of models: which network fits which data, and which weights belong together.
 
 use super::{
-    AnswersFact, CheckpointsFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact, Recorded,
-    ValueFact, size,
+    AnswersFact, CheckpointsFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact,
+    Recorded, ValueFact, size,
 };
+use crate::check;
 use crate::kinds::average::{self, Weights};
 use crate::kinds::network::NAMED;
 use crate::kinds::{evaluate, perturb, prune, train};
@@ -24,12 +25,13 @@ pub fn train(params: &train::Params, known: &Known) -> Findings {
         Some(start) => {
             let identity = start.and_then(|model| model.identity);
             if let (Some(written), Some(identity)) = (&params.model, &identity)
-                && *written != identity.model
+                && let Some((at, here, there)) = check::unlike(written, &identity.model)
             {
-                let other = serde_json::to_string(&identity.model).unwrap_or_default();
                 found.param(
                     &["model"],
-                    format!("the model under `needs: {{init: ...}}` is another one: {other}"),
+                    format!(
+                        "the model under `needs: {{init: ...}}` is another one: its `{at}` is {there}, not {here}"
+                    ),
                     "leave `model` out, or make both the same",
                 );
             }
@@ -253,13 +255,12 @@ pub fn prune(params: &prune::Params, known: &Known) -> Findings {
 fn named(model: Option<ModelFact>, network: Option<&Identity>, found: &mut Findings) -> ModelFact {
     let known = model.and_then(|model| model.identity);
     if let (Some(known), Some(network)) = (&known, network)
-        && known != network
+        && let Some((at, there, here)) = check::unlike(known, network)
         && found.problems.is_empty()
     {
-        let other = serde_json::to_string(known).unwrap_or_default();
         found.param(
             &["network"],
-            format!("the model under `needs:` is another one: {other}"),
+            format!("the model under `needs:` is another one: its `{at}` is {there}, not {here}"),
             NAMED,
         );
     }
@@ -468,6 +469,14 @@ fn check_mask(mask: &ModelFact, identity: &Identity, found: &mut Findings) {
     }
 }
 
+/// Where a model differs from the first one.
+pub(crate) fn unlike(this: &Identity, first: &Identity) -> String {
+    match check::unlike(this, first) {
+        Some((at, a, b)) => format!("`{at}` is {a}; of the first model it is {b}"),
+        None => "layers are others than those of the first model".to_owned(),
+    }
+}
+
 /// What models have in common; one that differs from the first is complained of.
 fn same(
     models: &[Option<ModelFact>],
@@ -484,14 +493,9 @@ fn same(
             None => first = Some(identity),
             Some(first) if first == identity => {}
             Some(first) => {
-                let text = |i: &Identity| {
-                    let model = serde_json::to_string(&i.model).unwrap_or_default();
-                    format!("{model} on images of {}, {}", size(i.input), i.outputs)
-                };
-                let (this, other) = (text(identity), text(first));
                 found.input(
                     (name, item),
-                    format!("this is {this}; the first model is {other}"),
+                    format!("its {}", unlike(identity, first)),
                     hint,
                 );
                 break;

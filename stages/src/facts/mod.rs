@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::nn::architecture::{Head, Identity, InputSize};
 use crate::nn::model::Model;
 
+pub(crate) use learning::unlike;
 pub use learning::{average, evaluate, perturb, prune, train};
 pub use sets::{corrupt, dataset, download, split};
 pub use tables::{claim, summarise};
@@ -221,12 +222,7 @@ impl Known<'_> {
     }
 
     /// What is known of models; of files of other programs it is `named` which network they hold.
-    fn models(
-        &self,
-        name: &str,
-        named: bool,
-        found: &mut Findings,
-    ) -> Vec<Option<ModelFact>> {
+    fn models(&self, name: &str, named: bool, found: &mut Findings) -> Vec<Option<ModelFact>> {
         let pick = |fact| match fact {
             Fact::Model(model) => Ok(model),
             other => Err(other),
@@ -293,12 +289,7 @@ impl Known<'_> {
     }
 
     /// What is known of the only item of an input, a model.
-    fn first_model(
-        &self,
-        name: &str,
-        named: bool,
-        found: &mut Findings,
-    ) -> Option<ModelFact> {
+    fn first_model(&self, name: &str, named: bool, found: &mut Findings) -> Option<ModelFact> {
         self.models(name, named, found).into_iter().next().flatten()
     }
 

@@ -147,15 +147,10 @@ impl Kind for Average {
                 }
                 Some(sum) => {
                     if model.architecture.identity != sum.architecture.identity {
-                        let text = |m: &Model| {
-                            serde_json::to_string(&m.architecture.identity).unwrap_or_default()
-                        };
-                        let message = format!(
-                            "`{}` is {}, the first model {}",
-                            path.display(),
-                            text(&model),
-                            text(sum)
-                        );
+                        let (this, first) =
+                            (&model.architecture.identity, &sum.architecture.identity);
+                        let message =
+                            format!("`{}`: its {}", path.display(), facts::unlike(this, first));
                         return Err(Failure::new(message)
                             .hint("only models of one shape can be averaged")
                             .into());

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::check;
 use crate::data::Dataset;
 use crate::facts;
 use crate::kind::{Failure, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, StatePoint, Task};
@@ -313,7 +314,22 @@ impl Kind for Train {
                 "none is kept by {name}: add `{add}` to `checkpoints`"
             ));
         };
-        let wanted = value.as_u64().filter(|n| *n > 0 && n.is_multiple_of(every));
+        let last_kept = last.map(|last| last - last % every).filter(|n| *n > 0);
+        let named = match (value.as_str(), p.stop_at, last_kept) {
+            (Some("last"), Some(_), _) => {
+                return Err(format!(
+                    "which {name} is the last is not known before: `stop_at` may end the training"
+                ));
+            }
+            (Some("last"), None, Some(kept)) => Some(kept),
+            (Some("last"), None, None) => {
+                return Err(format!(
+                    "which {name} is the last is not known before; give its number"
+                ));
+            }
+            _ => value.as_u64(),
+        };
+        let wanted = named.filter(|n| *n > 0 && n.is_multiple_of(every));
         let upto = last.map_or(String::new(), |n| format!(" up to {n}"));
         match wanted.filter(|n| last.is_none_or(|last| *n <= last)) {
             None => Err(format!(
@@ -458,13 +474,11 @@ fn first_weights(
         ([one], given) => {
             let start = Model::read_as(&one.path, given.as_ref())?;
             if let Some(model) = &p.model
-                && *model != start.architecture.identity.model
+                && let Some((at, here, there)) =
+                    check::unlike(model, &start.architecture.identity.model)
             {
-                let text = |m: &ModelSpec| serde_json::to_string(m).unwrap_or_default();
-                let found = text(&start.architecture.identity.model);
                 let message = format!(
-                    "`model` is {}, but the model under `needs: {{init: ...}}` is {found}",
-                    text(model)
+                    "the model under `needs: {{init: ...}}` is another one than `model`: its `{at}` is {there}, not {here}"
                 );
                 return Err(Failure::new(message)
                     .hint("leave `model` out, or make both the same")

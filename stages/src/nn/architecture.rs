@@ -286,8 +286,8 @@ impl Architecture {
                         b.layers.push(Layer::Activation(mlp.activation));
                         b.dropout(mlp.dropout)
                     };
-                    layer().map_err(|e: String| {
-                        Failure::new(format!("model: hidden layer {}: {e}", i + 1))
+                    layer().map_err(|e: Failure| {
+                        e.within(&format!("model: hidden layer {}", i + 1))
                     })?;
                 }
             }
@@ -295,8 +295,7 @@ impl Architecture {
                 for (i, layer) in conv.layers.iter().enumerate() {
                     let before = b.image;
                     b.layer(layer).map_err(|e| {
-                        Failure::new(format!("model: layer {} (its input is {before}): {e}", i + 1))
-                            .hint("images shrink with every pooling and unpadded convolution; see the guide to `train`")
+                        e.within(&format!("model: layer {} (its input is {before})", i + 1))
                     })?;
                 }
             }
@@ -306,7 +305,7 @@ impl Architecture {
             ModelSpec::Resnet(_) => b.named_dense("fc", identity.outputs.width()),
             _ => b.dense(identity.outputs.width()),
         };
-        classifier.map_err(|e| Failure::new(format!("model: the classifier: {e}")))?;
+        classifier.map_err(|e| e.within("model: the classifier"))?;
         let total = b.parameters.iter().try_fold(0usize, |sum, p| {
             p.shape
                 .iter()

@@ -6,6 +6,7 @@ use super::spec::{
     Activation, ConvLayerSpec, DepthwiseLayerSpec, LayerSpec, Padding, PoolSpec, PoolWindowSpec,
     Shortcut,
 };
+use crate::kind::Failure;
 use crate::ops::{
     BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
 };
@@ -63,7 +64,7 @@ impl Builder {
     }
 
     /// A layer as the user wrote it.
-    pub(super) fn layer(&mut self, layer: &LayerSpec) -> Result<(), String> {
+    pub(super) fn layer(&mut self, layer: &LayerSpec) -> Result<(), Failure> {
         match layer {
             LayerSpec::Conv(c) => self.conv(c),
             LayerSpec::Depthwise(d) => self.depthwise(d),
@@ -85,8 +86,9 @@ impl Builder {
                 self.residual(&name, r.shortcut, r.activation, |b| {
                     for (i, layer) in r.layers.iter().enumerate() {
                         let before = b.image;
-                        b.layer(layer)
-                            .map_err(|e| format!("its layer {} (input {before}): {e}", i + 1))?;
+                        b.layer(layer).map_err(|e: Failure| {
+                            e.within(&format!("its layer {} (input {before})", i + 1))
+                        })?;
                     }
                     Ok(())
                 })
@@ -94,14 +96,14 @@ impl Builder {
         }
     }
 
-    pub(super) fn dense(&mut self, outputs: usize) -> Result<(), String> {
+    pub(super) fn dense(&mut self, outputs: usize) -> Result<(), Failure> {
         let name = self.names.next("fc");
         self.named_dense(&name, outputs)
     }
 
-    pub(super) fn named_dense(&mut self, name: &str, outputs: usize) -> Result<(), String> {
+    pub(super) fn named_dense(&mut self, name: &str, outputs: usize) -> Result<(), Failure> {
         let inputs = self.image.features();
-        let shape = DenseShape::new(inputs, outputs).map_err(|e| e.to_string())?;
+        let shape = DenseShape::new(inputs, outputs)?;
         let layout = Layout::Dense {
             outputs,
             positions: self.image.positions(),
@@ -135,16 +137,15 @@ impl Builder {
         self.add(format!("{layer}.bias"), vec![outputs], role, Layout::Plain)
     }
 
-    pub(super) fn conv(&mut self, conv: &ConvLayerSpec) -> Result<(), String> {
+    pub(super) fn conv(&mut self, conv: &ConvLayerSpec) -> Result<(), Failure> {
         let name = self.names.next("conv");
         self.named_conv(&name, conv)
     }
 
-    fn named_conv(&mut self, name: &str, conv: &ConvLayerSpec) -> Result<(), String> {
+    fn named_conv(&mut self, name: &str, conv: &ConvLayerSpec) -> Result<(), Failure> {
         let (outputs, inputs, kernel) = (conv.channels, self.image.channels, conv.kernel);
         let padding = pixels(conv.padding, kernel)?;
-        let shape = ConvShape::new(self.image, outputs, (kernel, kernel), conv.stride, padding)
-            .map_err(|e| e.to_string())?;
+        let shape = ConvShape::new(self.image, outputs, (kernel, kernel), conv.stride, padding)?;
         let taps = kernel * kernel;
         let role = Role::Weight {
             fan_in: taps * inputs,
@@ -170,11 +171,10 @@ impl Builder {
         Ok(())
     }
 
-    fn depthwise(&mut self, conv: &DepthwiseLayerSpec) -> Result<(), String> {
+    fn depthwise(&mut self, conv: &DepthwiseLayerSpec) -> Result<(), Failure> {
         let (channels, kernel) = (self.image.channels, conv.kernel);
         let padding = pixels(conv.padding, kernel)?;
-        let shape = DepthwiseShape::new(self.image, (kernel, kernel), conv.stride, padding)
-            .map_err(|e| e.to_string())?;
+        let shape = DepthwiseShape::new(self.image, (kernel, kernel), conv.stride, padding)?;
         // To PyTorch it is a `Conv2d`, and `_calculate_fan_in_and_fan_out` knows no groups.
         let name = self.names.next("conv");
         let taps = kernel * kernel;
@@ -227,9 +227,9 @@ impl Builder {
         });
     }
 
-    fn layer_norm(&mut self) -> Result<(), String> {
+    fn layer_norm(&mut self) -> Result<(), Failure> {
         let image = self.image;
-        let shape = GroupNormShape::layer(image.features()).map_err(|e| e.to_string())?;
+        let shape = GroupNormShape::layer(image.features())?;
         let name = self.names.next("ln");
         let (sizes, layout) = if image.positions() == 1 {
             (vec![image.channels], Layout::Plain)
@@ -246,8 +246,8 @@ impl Builder {
         Ok(())
     }
 
-    fn group_norm(&mut self, groups: usize) -> Result<(), String> {
-        let shape = GroupNormShape::new(self.image, groups).map_err(|e| e.to_string())?;
+    fn group_norm(&mut self, groups: usize) -> Result<(), Failure> {
+        let shape = GroupNormShape::new(self.image, groups)?;
         let name = self.names.next("gn");
         self.gain_and_shift(&name, shape, vec![shape.channels()], Layout::Plain);
         Ok(())
@@ -271,8 +271,8 @@ impl Builder {
         name: &str,
         shortcut: Shortcut,
         activation: Option<Activation>,
-        body: impl FnOnce(&mut Builder) -> Result<(), String>,
-    ) -> Result<(), String> {
+        body: impl FnOnce(&mut Builder) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let names = Names {
             prefix: format!("{name}."),
             used: Vec::new(),
@@ -286,10 +286,10 @@ impl Builder {
         match shortcut {
             Shortcut::Auto | Shortcut::Identity if input == output => {}
             Shortcut::Identity => {
-                return Err(format!(
-                    "its layers make {output} of {input}, which cannot be added; \
-                     keep the size, or leave out `shortcut: identity`"
-                ));
+                return Err(Failure::new(format!(
+                    "its layers make {output} of {input}, which cannot be added"
+                ))
+                .hint("keep the size, or leave out `shortcut: identity`"));
             }
             Shortcut::Auto | Shortcut::Projection => self.project(name, input, output)?,
         }
@@ -304,7 +304,7 @@ impl Builder {
     }
 
     /// The layers that make an image of `output`'s size of one of `input`'s: torchvision's `downsample`.
-    fn project(&mut self, block: &str, input: Image, output: Image) -> Result<(), String> {
+    fn project(&mut self, block: &str, input: Image, output: Image) -> Result<(), Failure> {
         self.image = input;
         let conv = ConvLayerSpec {
             channels: output.channels,
@@ -315,19 +315,19 @@ impl Builder {
         };
         self.named_conv(&format!("{block}.downsample.0"), &conv)?;
         if self.image != output {
-            return Err(format!(
+            return Err(Failure::new(format!(
                 "its layers make {output} of {input}, which no strided 1x1 convolution does"
-            ));
+            )));
         }
         self.named_batch_norm(&format!("{block}.downsample.1"));
         Ok(())
     }
 
-    pub(super) fn dropout(&mut self, rate: f64) -> Result<(), String> {
+    pub(super) fn dropout(&mut self, rate: f64) -> Result<(), Failure> {
         if !(0.0..1.0).contains(&rate) {
-            return Err(format!(
+            return Err(Failure::new(format!(
                 "dropout must be at least 0 and below 1, got {rate}"
-            ));
+            )));
         }
         if rate > 0.0 {
             self.layers.push(Layer::Dropout {
@@ -339,14 +339,14 @@ impl Builder {
         Ok(())
     }
 
-    pub(super) fn pool(&mut self, pool: PoolSpec) -> Result<(), String> {
+    pub(super) fn pool(&mut self, pool: PoolSpec) -> Result<(), Failure> {
         let side_by_side = |n| PoolShape::new(self.image, n, n);
         let windows =
             |w: PoolWindowSpec| PoolShape::padded(self.image, w.kernel, w.stride, w.padding);
         let mut fitted = |shape: Result<PoolShape, BadShape>,
                           layer: fn(PoolShape) -> Layer|
-         -> Result<Image, String> {
-            let shape = shape.map_err(|e| e.to_string())?;
+         -> Result<Image, Failure> {
+            let shape = shape?;
             self.layers.push(layer(shape));
             Ok(shape.output())
         };
@@ -369,10 +369,29 @@ impl Builder {
 }
 
 /// How many zeros a side gets.
-fn pixels(padding: Padding, kernel: usize) -> Result<usize, String> {
+impl From<BadShape> for Failure {
+    fn from(shape: BadShape) -> Failure {
+        let failure = Failure::new(shape.to_string());
+        match shape {
+            BadShape::TooSmall { .. } => failure.hint(
+                "images shrink with every pooling and unpadded convolution; see the guide to `train`",
+            ),
+            BadShape::Groups { channels, .. } => {
+                let fitting = (1..=channels).filter(|n| channels.is_multiple_of(*n));
+                let fitting: Vec<String> = fitting.map(|n| n.to_string()).collect();
+                failure.hint(format!("give one of {}", fitting.join(", ")))
+            }
+            _ => failure,
+        }
+    }
+}
+
+fn pixels(padding: Padding, kernel: usize) -> Result<usize, Failure> {
     match padding {
         Padding::Same if kernel % 2 == 1 => Ok((kernel - 1) / 2),
-        Padding::Same => Err(format!("padding `same` needs an odd kernel, got {kernel}")),
+        Padding::Same => Err(Failure::new(format!(
+            "padding `same` needs an odd kernel, got {kernel}"
+        ))),
         Padding::Valid => Ok(0),
         Padding::Pixels(n) => Ok(n),
     }

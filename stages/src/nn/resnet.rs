@@ -17,7 +17,7 @@ pub(super) fn build(resnet: &ResnetSpec, b: &mut Builder) -> Result<(), Failure>
     let relu = Activation::Relu;
     let stem = resnet.widths.first().copied().unwrap_or_default();
     b.conv(&conv3(stem, 1))
-        .map_err(|e| Failure::new(format!("model: the first convolution: {e}")))?;
+        .map_err(|e| e.within("model: the first convolution"))?;
     b.batch_norm();
     b.layers.push(Layer::Activation(relu));
     for (stage, (&width, &blocks)) in resnet.widths.iter().zip(&resnet.blocks).enumerate() {
@@ -37,9 +37,9 @@ pub(super) fn build(resnet: &ResnetSpec, b: &mut Builder) -> Result<(), Failure>
                 b.batch_norm();
                 Ok(())
             })
-            .map_err(|e| Failure::new(format!("model: {name} (its input is {before}): {e}")))?;
+            .map_err(|e| e.within(&format!("model: {name} (its input is {before})")))?;
         }
     }
     b.pool(PoolSpec::GlobalAverage)
-        .map_err(|e| Failure::new(format!("model: pooling: {e}")))
+        .map_err(|e| e.within("model: pooling"))
 }

@@ -375,7 +375,7 @@ fn case_29_what_cannot_work_is_known_before_anything_runs() {
         (conv("{conv: {channels: 2, kernel: 40, padding: {pixels: 0}}}"), vec!["stages.next.with.model.conv.layers[0]"]),
         (init("init: \"train[seed=0].model\", train: halves.a", "model: {mlp: {hidden: [11]}}, "), vec!["stages.next.with.model: the model under `needs: {init: ...}` is another one"]),
         // Masks, averages, counts, checkpoints.
-        (format!("  wide: {{uses: train, needs: {{train: halves.a}}, with: {{model: {{mlp: {{hidden: [20]}}}}, {with}}}}}\n  p: {{uses: prune, needs: {{model: wide.model}}, with: {{fraction: 0.5}}}}\n  next: {{uses: train, needs: {{init: \"train[seed=0].model\", mask: p.mask, train: halves.a}}, with: {{{with}}}}}\n  m: {{uses: average, needs: {{models: [wide.model, \"train[seed=0].model\"]}}}}\n  r: {{uses: prune, needs: {{model: wide.model, rewind: \"train[seed=0].model\"}}, with: {{fraction: 0.5}}}}"), vec!["stages.next.needs.mask: this mask is of another model: its weight `fc1.weight` [20, 256]", "stages.m.needs.models[1]: this is {\"mlp\"", "stages.r.needs.rewind: this is a model of another shape"]),
+        (format!("  wide: {{uses: train, needs: {{train: halves.a}}, with: {{model: {{mlp: {{hidden: [20]}}}}, {with}}}}}\n  p: {{uses: prune, needs: {{model: wide.model}}, with: {{fraction: 0.5}}}}\n  next: {{uses: train, needs: {{init: \"train[seed=0].model\", mask: p.mask, train: halves.a}}, with: {{{with}}}}}\n  m: {{uses: average, needs: {{models: [wide.model, \"train[seed=0].model\"]}}}}\n  r: {{uses: prune, needs: {{model: wide.model, rewind: \"train[seed=0].model\"}}, with: {{fraction: 0.5}}}}"), vec!["stages.next.needs.mask: this mask is of another model: its weight `fc1.weight` [20, 256]", "stages.m.needs.models[1]: its `model.mlp.hidden` is [10]; of the first model it is [20]", "stages.r.needs.rewind: this is a model of another shape"]),
         ("  s: {uses: split, needs: {data: data.train}, with: {parts: {a: 5000, b: 5000}, seed: 1}}".to_owned(), vec!["stages.s.with.parts: the parts ask for 10000 images, but the data set has 6000"]),
         ("  s: {uses: average, needs: {models: \"train[*].model\"}, with: {weights: {given: [0.5, 0.25, 0.25]}}}".to_owned(), vec!["stages.s.with.weights.given: there are 3 numbers for 2 models"]),
         (init("train: halves.a", "model: {mlp: {hidden: [3]}}, checkpoints: {every: 4}, "), vec!["stages.next.with.checkpoints.every: the training ends after 3 epochs"]),
@@ -431,6 +431,62 @@ fn case_28_one_mistake_of_fifty_instances_is_said_once() {
         &["in `train[seed=0]` and 9 more of 50 instances"],
     );
     assert!(some.matches("error:").count() <= 2, "{some}");
+}
+
+/// What is said to be right is right, and leads on.
+#[test]
+fn case_28_remedies_are_of_the_mistake_that_was_made() {
+    let yaml = |vars: &str, model: &str, more: &str| {
+        format!(
+            "version: 1
+{vars}stages:
+  data: {{uses: download, with: {{dataset: shapes, shapes: {{train: 20, test: 10}}}}}}
+  t:
+    uses: train
+    needs: {{train: data.train}}
+    with: {{model: {model}, seed: 1, length: {{epochs: 5}}, optimizer: {{adam: {{}}}}, checkpoints: {{every: 2}}}}
+{more}"
+        )
+    };
+    let mlp = "{mlp: {hidden: [4]}}";
+    let groups = "{conv: {layers: [{conv: {channels: 6, kernel: 3}}, {group_norm: {groups: 4}}]}}";
+    let said = refused(
+        &yaml("", groups, ""),
+        &[
+            "6 channels cannot be cut into 4 equal groups",
+            "give one of 1, 2, 3, 6",
+        ],
+    );
+    assert!(!said.contains("shrink"), "{said}");
+    let wide = "  w: {uses: train, needs: {train: data.train}, with: {model: {mlp: {hidden: [8]}}, seed: 1, length: {epochs: 1}, optimizer: {adam: {}}}}
+  mean: {uses: average, needs: {models: [t.model, w.model]}}
+";
+    let said = refused(
+        &yaml("", mlp, wide),
+        &["its `model.mlp.hidden` is [8]; of the first model it is [4]"],
+    );
+    assert!(!said.contains('"'), "{said}");
+    let best =
+        "  s: {uses: summarise, needs: {tables: t.metrics}, with: {of: train_loss, at: best}}\n";
+    refused(
+        &yaml("", mlp, best),
+        &["`best` needs its fields", "write `{best: max}`"],
+    );
+    let file = "vars: {file: params.toml}\n";
+    let said = refused(
+        &yaml(file, "{mlp: {hidden: [\"${vars.width}\"]}}", ""),
+        &[
+            "there is no variable `width`",
+            "reads parameters from YAML and JSON",
+        ],
+    );
+    assert!(!said.contains("there is `file`"), "{said}");
+    // The last checkpoint is the fourth: one is kept every two epochs of five.
+    let last = "  p: {uses: prune, needs: {model: \"t.checkpoints[epoch=last]\"}, with: {fraction: 0.5}}\n";
+    let space = TestSpace::with_pipeline(&yaml("", mlp, last));
+    space.ok(&["run", "-n"]);
+    space.edit("pipeline.yaml", "epoch=last", "step=last");
+    refused_in(&space, &["none is kept by step"]);
 }
 
 #[test]
@@ -531,6 +587,16 @@ fn case_28_mistakes_are_told_in_words_for_people() {
         ),
         (
             "optimizer",
+            serde_json::json!({"name": "sgd"}),
+            "optimizer: a choice is a map of one key, with its fields inside / write `{sgd: {lr: ...}}`",
+        ),
+        (
+            "optimizer",
+            serde_json::json!({"adam": {"weight_decay": 0.25}}),
+            "optimizer.adam.weight_decay: expected one of `none`, `l2`, `decoupled`, found 0.25 / write `{l2: 0.25}` or `{decoupled: 0.25}`",
+        ),
+        (
+            "optimizer",
             serde_json::json!({"adam": {"eps": 0.1}, "lr": 0.1}),
             "optimizer: a choice is a map of one key, with its fields inside / write `{adam: {eps: 0.1, lr: 0.1}}`",
         ),
@@ -612,7 +678,7 @@ fn case_28_mistakes_are_told_in_words_for_people() {
         (
             "length",
             serde_json::json!(10),
-            "length: expected one of `epochs`, `steps`, found 10 / write `{epochs: ...}`",
+            "length: expected one of `epochs`, `steps`, found 10 / write `{epochs: 10}` or `{steps: 10}`",
         ),
         (
             "length",
