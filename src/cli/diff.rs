@@ -1,6 +1,6 @@
 //! `repro diff`: what two runs, or a lock file and now, have different.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -139,7 +139,7 @@ fn claim_line(claim: &ClaimDiff, colour: Colour) -> String {
     )
 }
 
-/// Instances of one stage that changed in the same way and for the same cause.
+/// Instances of one stage that changed for the same cause.
 struct Group<'a> {
     members: Vec<&'a InstanceDiff>,
 }
@@ -150,28 +150,60 @@ fn own_fields(diff: &InstanceDiff) -> impl Iterator<Item = &Change> {
     diff.fields.iter().filter(is_own)
 }
 
+/// Wordings of one cause that are told one by one.
+const WORDINGS: usize = 3;
+
+/// As a dry run tells what it would execute: by the fields that changed. Few wordings of their changes are told apart; of many (a command
+/// that holds a value of the matrix has one for each instance) the first is an example.
 fn grouped(instances: &[InstanceDiff], all: bool) -> Vec<Group<'_>> {
-    let mut groups: Vec<(String, Group)> = Vec::new();
-    for diff in instances {
-        let mut id = format!("{} {}", stage_of(&diff.instance), diff.change.words());
-        for change in &diff.fields {
-            // Digests of inputs differ from instance to instance; which inputs they are does not.
-            match change.field.starts_with("inputs.") {
-                true => id.push_str(&format!(" {}", stage_of(&change.field))),
-                false => id.push_str(&format!(" {}", in_words(change))),
-            }
-        }
-        match groups.iter_mut().find(|(other, _)| *other == id && !all) {
-            Some((_, group)) => group.members.push(diff),
-            None => groups.push((
-                id,
-                Group {
-                    members: vec![diff],
-                },
-            )),
+    let one = |diff| Group {
+        members: vec![diff],
+    };
+    if all {
+        return instances.iter().map(one).collect();
+    }
+    let mut groups = Vec::new();
+    for (_, members) in by(instances.iter().collect(), cause) {
+        let worded = by(members.clone(), wording);
+        match worded.len() <= WORDINGS {
+            true => groups.extend(worded.into_iter().map(|(_, members)| Group { members })),
+            false => groups.push(Group { members }),
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups
+}
+
+/// Members that agree, in the order of their first.
+fn by<'a>(
+    all: Vec<&'a InstanceDiff>,
+    key: fn(&InstanceDiff) -> String,
+) -> Vec<(String, Vec<&'a InstanceDiff>)> {
+    let mut at: HashMap<String, usize> = HashMap::new();
+    let mut groups: Vec<(String, Vec<&InstanceDiff>)> = Vec::new();
+    for diff in all {
+        let key = key(diff);
+        let place = *at.entry(key.clone()).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some((_, members)) => members.push(diff),
+            None => groups.push((key, vec![diff])),
+        }
+    }
+    groups
+}
+
+/// The stage, and which of its fields and inputs changed: not which instance of a gathered stage.
+fn cause(diff: &InstanceDiff) -> String {
+    let mut text = format!("{} {}", stage_of(&diff.instance), diff.change.words());
+    for change in &diff.fields {
+        text.push_str(&format!(" {}", stage_of(&change.field)));
+    }
+    text
+}
+
+/// How its own fields changed.
+fn wording(diff: &InstanceDiff) -> String {
+    let words: Vec<String> = own_fields(diff).map(in_words).collect();
+    words.join("\n")
 }
 
 impl Group<'_> {
@@ -221,8 +253,10 @@ impl Group<'_> {
                 &self.members[self.members.len() - 1].instance,
             );
             text.push_str(&colour.dim(&format!("    {a} … {z}\n")));
+            let differ = self.members.iter().any(|m| wording(m) != wording(first));
             for change in own_fields(first) {
-                text.push_str(&format!("    {}\n", in_words(change)));
+                let example = if differ { "e.g. " } else { "" };
+                text.push_str(&format!("    {example}{}\n", in_words(change)));
             }
             let inputs: BTreeSet<&str> = first
                 .fields
