@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
-use crate::ui::{aligned, notices};
+use crate::ui::{CELL, aligned, notices};
 use repro_engine::results::Results;
 use repro_engine::results::metrics::{Found, Metric, Rows, full_name};
 use repro_engine::results::runs::options_of_last;
@@ -148,7 +148,7 @@ fn all_table(found: &[Metric]) -> String {
         .collect();
     aligned(
         &[
-            "instance", "cell", "group", "seed", "epoch", "step", "metric", "value",
+            "instance", CELL, "group", "seed", "epoch", "step", "metric", "value",
         ],
         &cells,
         output::colour(),
@@ -186,7 +186,7 @@ fn last_table(found: &[Metric]) -> String {
         let grouped = members.iter().any(|i| lines[*i].0.2.is_some());
         let seeded = members.iter().any(|i| lines[*i].0.3.is_some());
         let mut head = vec!["instance"];
-        head.extend(celled.then_some("cell"));
+        head.extend(celled.then_some(CELL));
         head.extend(grouped.then_some("group"));
         head.extend(seeded.then_some("seed"));
         head.extend(names);

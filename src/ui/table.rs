@@ -1,5 +1,7 @@
 //! Tables of aligned columns that fit the width of the terminal, and the table of claims.
 
+use std::collections::BTreeSet;
+
 use super::style::Colour;
 use super::width::{shortened, width};
 use repro_engine::record::event::{ClaimResult, Verdict};
@@ -10,10 +12,12 @@ const NARROWEST: usize = 12;
 const SHORT: usize = 12;
 /// Between two columns.
 const GAP: usize = 2;
+/// The head of a column that names a row too, beside the first: the cell of a summarised matrix.
+pub const CELL: &str = "cell";
 
 /// Lines of `rows` under `head`, columns aligned, no wider than the terminal: long texts are shortened in the middle, and columns for
-/// which there is no room follow below, under their rows' first cells once more. `paint(row, column, cell)` colours a cell after
-/// it was measured.
+/// which there is no room follow below, under their rows' first cells once more. The first cells tell rows apart, so they are shortened
+/// only as far as they stay different. `paint(row, column, cell)` colours a cell after it was measured.
 pub fn aligned(
     head: &[&str],
     rows: &[Vec<String>],
@@ -39,10 +43,18 @@ fn aligned_in(
                 .unwrap_or(0)
         })
         .collect();
-    let can_give: Vec<bool> = (0..head.len())
-        .map(|column| widths[column] > SHORT && !rows.iter().all(|r| is_figure(&r[column])))
-        .collect();
-    narrow(&mut widths, &can_give, limit);
+    let floor = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].as_str());
+        match widths[column] {
+            width if width <= SHORT || cells.clone().all(is_figure) => width,
+            width if column == 0 || head[column] == CELL => different(cells, width),
+            _ => NARROWEST,
+        }
+    };
+    if total(&widths) > limit {
+        let floors: Vec<usize> = (0..head.len()).map(floor).collect();
+        narrow(&mut widths, &floors, limit);
+    }
     let mut text = String::new();
     for (i, block) in blocks(&widths, limit).iter().enumerate() {
         if i > 0 {
@@ -73,17 +85,33 @@ fn is_figure(cell: &str) -> bool {
     cell.chars().next().is_none_or(begins)
 }
 
-/// Takes from the widest columns of text until all fit, or none has anything to give.
-fn narrow(widths: &mut [usize], can_give: &[bool], limit: usize) {
-    let total = |widths: &[usize]| {
-        let gaps = GAP * widths.len().saturating_sub(1);
-        widths.iter().sum::<usize>().saturating_add(gaps)
+/// What columns of these widths take.
+fn total(widths: &[usize]) -> usize {
+    let gaps = GAP * widths.len().saturating_sub(1);
+    widths.iter().sum::<usize>().saturating_add(gaps)
+}
+
+/// How narrow a column of names may become: different ones stay different.
+fn different<'a>(cells: impl Iterator<Item = &'a str>, width: usize) -> usize {
+    let cells: BTreeSet<&str> = cells.collect();
+    let stay = |width: &usize| {
+        let short: BTreeSet<String> = cells.iter().map(|c| shortened(c, *width)).collect();
+        short.len() == cells.len()
     };
+    let narrower = (NARROWEST..width).rev().take_while(stay);
+    narrower.last().unwrap_or(width)
+}
+
+/// Takes from the widest columns until all fit, or none has anything to give.
+fn narrow(widths: &mut [usize], floors: &[usize], limit: usize) {
     while total(widths) > limit {
-        let givers = widths.iter_mut().zip(can_give).filter(|(_, can)| **can);
+        let givers = widths
+            .iter_mut()
+            .zip(floors)
+            .filter(|(w, floor)| **w > **floor);
         match givers.map(|(width, _)| width).max() {
-            Some(widest) if *widest > NARROWEST => *widest -= 1,
-            _ => return,
+            Some(widest) => *widest -= 1,
+            None => return,
         }
     }
 }
@@ -182,6 +210,18 @@ mod tests {
                 assert!(text.contains("train[") && text.contains("=1]"), "{text}");
             }
         }
+        // What tells names apart is kept, wherever it stands in them.
+        let rows =
+            [0.02, 0.2, 0.12].map(|lr| vec![format!("training[lr={lr},seed=0]"), "0.1".into()]);
+        let text = aligned_in(
+            20,
+            &["instance", "loss"],
+            &rows,
+            Colour::Off,
+            |_, _, cell| cell.to_owned(),
+        );
+        let names: BTreeSet<&str> = text.lines().filter_map(|l| l.split(' ').next()).collect();
+        assert_eq!(names.len(), 4, "{text}");
         assert_eq!(table(usize::MAX, 12).lines().count(), 3);
         assert_eq!(table(80, 12).lines().count(), 7);
     }

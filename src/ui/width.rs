@@ -1,28 +1,29 @@
 //! How wide a line may be, and texts that are cut to it.
 
-/// Where nothing says how wide it is: files, pipes, CI.
+/// Where talk goes to a file, a pipe or CI.
 const USUAL: usize = 80;
 /// Narrower terminals are written to as if they had this.
 const NARROWEST: usize = 40;
 
-/// Characters of a line of standard output: what `COLUMNS` says (0: any number), else the terminal's, else 80.
+/// Characters of a line of standard output: what `COLUMNS` says (0: any number), else the terminal's. Files and pipes are read by programs
+/// and searched: nothing is cut there.
 pub fn width() -> usize {
-    width_of(console::Term::stdout().size_checked())
+    width_of(console::Term::stdout().size_checked(), usize::MAX)
 }
 
-/// The same of standard error.
+/// The same of standard error, which has 80 where there is no terminal.
 pub fn width_of_talk() -> usize {
-    width_of(console::Term::stderr().size_checked())
+    width_of(console::Term::stderr().size_checked(), USUAL)
 }
 
-fn width_of(terminal: Option<(u16, u16)>) -> usize {
+fn width_of(terminal: Option<(u16, u16)>, elsewhere: usize) -> usize {
     let said = std::env::var("COLUMNS").ok();
     match (said.and_then(|text| text.trim().parse().ok()), terminal) {
         (Some(0), _) => usize::MAX,
         // A terminal that was made larger since is believed more than what it was.
         (_, Some((_, columns))) => usize::from(columns).max(NARROWEST),
         (Some(columns), None) => std::cmp::max(columns, NARROWEST),
-        (None, None) => USUAL,
+        (None, None) => elsewhere,
     }
 }
 

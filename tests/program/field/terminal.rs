@@ -40,6 +40,13 @@ fn case_26_tables_fit_in_eighty_columns() {
         "text=a value that makes the command line longer than anybody wants to see it",
     ]);
     space.ok(&["run"]);
+    // What goes into a file or a pipe is whole, unless somebody says how wide it is.
+    assert!(
+        space
+            .ok(&["log"])
+            .contains("longer than anybody wants to see it")
+    );
+    space.set_env("COLUMNS", "80");
     for args in [&["log"][..], &["status"], &["status", "--all"]] {
         let text = space.ok(args);
         assert!(widest(&text) <= 80, "{args:?}\n{text}");
@@ -65,6 +72,40 @@ fn case_26_tables_fit_in_eighty_columns() {
     assert!(widest(&space.ok(&["status", "--all"])) <= 50);
 }
 
+/// Every row says whose it is, however narrow the terminal.
+#[test]
+fn case_26_rows_of_metrics_are_told_apart() {
+    let mut space = TestSpace::with_pipeline(
+        "version: 1
+stages:
+  t:
+    matrix: {lr: [0.02, 0.2], seed: [0]}
+    run: \"echo '{\\\"validation_accuracy\\\": ${matrix.lr}, \\\"validation_loss\\\": 1, \\\"training_accuracy\\\": 1, \\\"training_loss\\\": 1}' > ${outputs.m}\"
+    outputs: {m: metrics.json}
+",
+    );
+    space.ok(&["run"]);
+    let whole = space.ok(&["metrics"]);
+    assert!(
+        !whole.contains('…') && whole.lines().count() == 3,
+        "{whole}"
+    );
+    for columns in ["80", "60", "40"] {
+        space.set_env("COLUMNS", columns);
+        let text = space.ok(&["metrics"]);
+        let names: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("t["))
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        let blocks = names.chunks(2);
+        assert!(blocks.clone().count() > 1, "{text}");
+        for pair in blocks {
+            assert_ne!(pair[0], pair[1], "{text}");
+        }
+    }
+}
+
 #[test]
 fn case_27_what_has_one_cause_is_told_once() {
     let space = TestSpace::with_pipeline(WIDE);
@@ -84,6 +125,31 @@ fn case_27_what_has_one_cause_is_told_once() {
     let first = said.lines().nth(1).unwrap();
     assert!(first.contains("train"), "{said}");
     assert!(space.ok(&["diff", "--all"]).lines().count() >= said.lines().count());
+}
+
+/// A command that holds a value of the matrix is another text for each instance, and changed for one cause all the same.
+#[test]
+fn case_27_commands_that_hold_an_axis_are_grouped_too() {
+    let space = TestSpace::with_pipeline(
+        "version: 1
+vars: {k: 1}
+stages:
+  a: {matrix: {seed: {range: [0, 20]}}, run: \"echo ${matrix.seed} > ${outputs.o}; : ${vars.k}\", outputs: {o: o}}
+  b: {matrix: {size: [1, 2]}, run: \"echo ${matrix.size} > ${outputs.o}; : ${vars.k}\", outputs: {o: o}}
+",
+    );
+    space.ok(&["run"]);
+    space.ok(&["run", "--set", "k=2"]);
+    let said = space.ok(&["diff"]);
+    assert!(said.contains("20 instances of a"), "{said}");
+    assert!(said.contains("e.g. command.script"), "{said}");
+    // Two wordings are no many: each is told.
+    assert!(
+        said.contains("b[size=1]") && said.contains("b[size=2]"),
+        "{said}"
+    );
+    assert!(said.lines().count() < 12, "{said}");
+    assert!(space.ok(&["diff", "--all"]).lines().count() >= 40);
 }
 
 /// The verdict, and what was changed by hand, stand where they are seen.
