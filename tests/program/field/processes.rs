@@ -645,7 +645,7 @@ fn case_28_a_place_of_the_users_that_is_closed_is_no_fault_of_the_store() {
     use std::fs::{Permissions, set_permissions};
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &std::path::Path, mode| {
-        set_permissions(path, Permissions::from_mode(mode)).expect("modes")
+        set_permissions(path, Permissions::from_mode(mode)).expect("modes");
     };
     let stage = "\n  a: {run: 'echo x > ${outputs.o}', NEEDS outputs: {o: o}}\n";
     let closed = |needs: &str, path: &str, bits: u32, code: i32| {
