@@ -273,10 +273,13 @@ impl Flight {
         let mut said = false;
         self.store.lock_action(&self.key.digest, |other| {
             if !said {
-                let who = other.pid.map_or_else(
+                let mut who = other.pid.map_or_else(
                     || "another process".to_owned(),
                     |pid| format!("process {pid}"),
                 );
+                if let Some(host) = &other.host {
+                    who += &format!(" on {host}");
+                }
                 let text = format!("waiting: {who} is executing the same action");
                 say(Note::Event(job::Event::Progress {
                     done: 0,

@@ -1,7 +1,7 @@
 //! Leases: what a running process uses, so that gc in another process leaves it alone.
 //!
 //! A lease is a file that its owner holds a flock on and appends roots to. No flock, no lease: the kernel ends it with its
-//! owner. Its first line is the time it began; whatever was made since is kept too.
+//! owner (where flocks mean nothing: `owner.rs`). Its first line is the time it began; whatever was made since is kept too.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use super::error::{StoreError, at};
 use super::owner::{new_name, take_dead};
+use super::renewal::Renewed;
 use super::session::lock_new;
 use super::sys::now_ns;
 use super::{Root, Store};
@@ -28,7 +29,7 @@ pub struct Lease {
 
 #[derive(Debug)]
 struct Held {
-    file: File,
+    file: Renewed,
     roots: HashSet<Root>,
     pass: Option<Pass>,
 }
@@ -60,7 +61,7 @@ impl Lease {
         match &mut held.pass {
             Some(pass) => pass.unwritten.push_str(&line),
             // Failing (a full disk) only means that a gc at this very time could cost a re-run.
-            None => drop(held.file.write_all(line.as_bytes())),
+            None => drop(held.file.file().write_all(line.as_bytes())),
         }
     }
 
@@ -97,7 +98,7 @@ impl Store {
             let _ = self.lease.set(Lease {
                 path,
                 held: Mutex::new(Held {
-                    file,
+                    file: Renewed::new(file),
                     roots: HashSet::new(),
                     pass: None,
                 }),
@@ -126,7 +127,7 @@ impl Store {
         let held = &mut *lease.held();
         if let Some(pass) = held.pass.take() {
             // As in `add`. The lock goes after the writing.
-            let _ = held.file.write_all(pass.unwritten.as_bytes());
+            let _ = held.file.file().write_all(pass.unwritten.as_bytes());
         }
     }
 

@@ -2,90 +2,136 @@
 //!
 //! Only work is at stake: results are right without it. The kernel frees the lock with its owner, however that ends. Waiting
 //! asks again every 5 to 100 ms instead of sleeping in the kernel, so that the caller can give up (Ctrl-C) at any time.
+//!
+//! The lock file appears under its name by one rename, locked and with its owner's name in it. So one of several machines has
+//! it even where each is granted locks for itself, and the others know whom they wait for.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::Digest;
 
 use super::Store;
 use super::error::{StoreError, at};
-use super::owner::{self, Owner};
-use super::session::{is_lockless, is_same_file};
+use super::owner;
+use super::renewal::Renewed;
+use super::session::{is_lockless, is_same_file, lock_new};
+use super::sys::rename_noreplace;
 use crate::regular::{self, Links};
 
 /// Held while an action runs; dropping frees it.
 #[derive(Debug)]
 pub struct ActionLock {
     path: PathBuf,
-    _file: File,
+    file: Renewed,
 }
 
 /// Somebody else is at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// The process that holds the lock, if it has said so; on a shared file system it may be one of another machine.
+    /// The process that holds the lock, if it has said so.
     pub pid: Option<u32>,
+    /// The machine it runs on, if that is another one.
+    pub host: Option<String>,
 }
 
 impl Drop for ActionLock {
     fn drop(&mut self) {
-        // Removed while held: who waits for this file notices that it has no name any more, and takes a new one.
-        let _ = fs::remove_file(&self.path);
+        // Removed while held: who waits for this file notices that it has no name any more, and takes a new one. It is
+        // another's by now if this machine slept for so long that it was taken for dead.
+        if is_same_file(self.file.file(), &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
-/// Whether the process that a lock file names lives, as far as that can be known.
-fn is_owned(file: &File) -> bool {
-    let owner = owner::owner_in(file);
-    owner.is_some_and(|text| Owner::parse(&text).and_then(|o| o.is_alive()) == Some(true))
-}
-
+/// Who holds a lock file, by what it says: owner, machine, process.
 fn waiting(file: &File) -> Waiting {
     use std::os::unix::fs::FileExt;
-    let mut text = [0; 256];
+    let mut text = [0; 512];
     let n = file.read_at(&mut text, 0).unwrap_or(0);
     let text = String::from_utf8_lossy(&text[..n]);
+    let mut lines = text.lines().skip(1);
+    let host = lines.next().map(str::to_owned);
     Waiting {
-        pid: text.lines().last().and_then(|line| line.parse().ok()),
+        host: host.filter(|host| *host != owner::host_name()),
+        pid: lines.next().and_then(|line| line.parse().ok()),
     }
 }
 
 impl Store {
     /// Takes the action's lock if it is free.
     pub fn try_lock_action(&self, key: &Digest) -> Result<Result<ActionLock, Waiting>, StoreError> {
-        let path = self.root.join("locks").join(key.hex());
-        loop {
+        let path = self.lock_path(key);
+        // Where a client remembers that a name was free, or somebody is faster each time, the caller asks again later.
+        for _ in 0..8 {
             let options = &mut File::options();
-            options.read(true).create(true).append(true);
-            let mut file = regular::open_with(&path, Links::Refuse, options)
-                .map_err(at(&path, "make the lock file"))?;
-            super::shared::give(&file, &path);
-            match file.try_lock() {
-                // Where locks keep nobody out, the owner that it names may be at it all the same.
-                Ok(()) if is_owned(&file) => return Ok(Err(waiting(&file))),
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(Err(waiting(&file))),
-                Err(TryLockError::Error(e)) if is_lockless(&e) => {
-                    if is_owned(&file) {
+            match regular::open_with(&path, Links::Refuse, options.read(true).append(true)) {
+                Ok(file) => {
+                    let lock = match file.try_lock() {
+                        Err(TryLockError::Error(e)) if !is_lockless(&e) => {
+                            return Err(at(&path, "lock")(e));
+                        }
+                        other => other,
+                    };
+                    if !owner::is_dead(&file, &path, &lock) {
                         return Ok(Err(waiting(&file)));
                     }
+                    // The name is free then for one of all who want it.
+                    if is_same_file(&file, &path) {
+                        match fs::remove_file(&path) {
+                            Err(e) if e.kind() != ErrorKind::NotFound => {
+                                return Err(at(&path, "remove the lock of a dead process")(e));
+                            }
+                            _ => {}
+                        }
+                    }
                 }
-                Err(TryLockError::Error(e)) => return Err(at(&path, "lock")(e)),
-            }
-            if is_same_file(&file, &path) {
-                // For those who wait; a full disk must not matter.
-                let host = owner::host_name();
-                let text = format!("{}\n{host}\n{}\n", owner::own(), std::process::id());
-                let _ = file
-                    .set_len(0)
-                    .and_then(|()| file.write_all(text.as_bytes()));
-                return Ok(Ok(ActionLock { path, _file: file }));
+                Err(e) if e.kind() == ErrorKind::NotFound => {
+                    if let Some(lock) = self.make_lock(&path)? {
+                        return Ok(Ok(lock));
+                    }
+                }
+                Err(e) => return Err(at(&path, "open the lock file")(e)),
             }
         }
+        Ok(Err(Waiting {
+            pid: None,
+            host: None,
+        }))
+    }
+
+    /// Makes a lock file; `None` if another process is faster.
+    fn make_lock(&self, path: &Path) -> Result<Option<ActionLock>, StoreError> {
+        let own = self.root.join("locks").join(owner::new_name());
+        let Some(mut file) = lock_new(&own)? else {
+            return Ok(None);
+        };
+        // A full disk must not matter.
+        let (host, pid) = (owner::host_name(), std::process::id());
+        let _ = file.write_all(format!("{}\n{host}\n{pid}\n", owner::own()).as_bytes());
+        match rename_noreplace(&own, path) {
+            Ok(true) => Ok(Some(ActionLock {
+                path: path.to_owned(),
+                file: Renewed::new(file),
+            })),
+            Ok(false) => {
+                let _ = fs::remove_file(&own);
+                Ok(None)
+            }
+            Err(e) => {
+                let _ = fs::remove_file(&own);
+                Err(at(path, "make the lock file")(e))
+            }
+        }
+    }
+
+    /// The file of an action's lock.
+    pub(super) fn lock_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("locks").join(key.hex())
     }
 
     /// The actions that are being executed now, by whatever process. Nobody is kept from taking a lock but for an instant.
@@ -101,8 +147,7 @@ impl Store {
                 .to_str()
                 .and_then(|name| name.parse().ok());
             if let (Some(key), Ok(file)) = (key, regular::open(&entry.path(), Links::Refuse))
-                && (matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
-                    || is_owned(&file))
+                && !owner::is_dead(&file, &entry.path(), &file.try_lock_shared())
             {
                 running.push((key, waiting(&file)));
             }

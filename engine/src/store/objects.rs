@@ -16,8 +16,9 @@ use crate::regular::{self, Links};
 
 use super::copy::copy_contents;
 use super::error::{StoreError, at};
+use super::filesystem::{changes_are_seen, is_remote};
 use super::session::write_new;
-use super::sys::{self, FileStat, changes_are_seen, is_open_for_writing, now_ns};
+use super::sys::{self, FileStat, is_open_for_writing, now_ns};
 use super::tree::{Listing, Walk, check_regular};
 use super::{Store, with_parent};
 
@@ -347,7 +348,7 @@ impl Store {
     /// Makes sure that a file without a seal, and its name, are on the disk. The first one that asks pays for all that were
     /// there by then. That it cannot be known (a store that is only read) is no error: it has no seal then.
     fn is_durable(&self, path: &Path, stat: &FileStat) -> bool {
-        if sys::is_remote_filesystem(path) {
+        if is_remote(path) {
             // Its stamps come from another clock.
             return sys::sync_file_and_name(path).is_ok();
         }

@@ -2,8 +2,9 @@
 //!
 //! A lock that the kernel drops with its owner says so best, where there are such locks. Some file systems grant them to every
 //! machine, or to everybody: then the owner's name decides. It holds the boot and process space it lives in, its number
-//! there, and when it began. An owner of this space can be asked after; one of another cannot, and on a file system of
-//! several machines it counts as alive for days: taking the directory of a live one would cost it its work.
+//! there, and when it began. An owner of this space can be asked after. One of another cannot, and where other machines may
+//! write, it counts as alive until it has been silent for long (`renewal.rs`): taking the directory of a live one would cost
+//! it its work.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -14,10 +15,8 @@ use std::time::Duration;
 use crate::digest::Digest;
 use crate::regular::{self, Links};
 
-use super::sys::is_remote_filesystem;
-
-/// Nobody works on one thing for so long without writing to it.
-const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+use super::filesystem::{FileSystem, Reach};
+use super::renewal::is_silent;
 
 /// A process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,35 +104,38 @@ pub(super) fn is_left_behind(name: &str, age: Option<Duration>, foreign_age: Dur
 pub(crate) fn take_dead(path: &Path) -> Option<File> {
     let options = &mut File::options();
     let file = regular::open_with(path, Links::Refuse, options.read(true).append(true)).ok()?;
-    let name = path.file_name()?.to_str()?;
-    let is_alive = match Owner::parse(name) {
-        Some(owner) => owner.is_alive(),
-        None => owner_in(&file).and_then(|text| Owner::parse(&text)?.is_alive()),
-    };
-    let is_dead = match (file.try_lock(), is_alive) {
+    let lock = file.try_lock();
+    (is_dead(&file, path, &lock) && super::session::is_same_file(&file, path)).then_some(file)
+}
+
+/// Whether the owner of a lock file is dead, by what came of trying to lock it and by whom it names.
+pub(super) fn is_dead(file: &File, path: &Path, lock: &Result<(), TryLockError>) -> bool {
+    match (lock, is_alive(file, path)) {
         // Locks that keep nobody out are found out by an owner that lives.
         (_, Some(true)) | (Err(TryLockError::WouldBlock), _) => false,
         // Without locks the owner's name alone tells.
         (_, Some(false)) => true,
-        (Ok(()), None) => !is_remote_filesystem(path) || is_old(&file),
-        (Err(_), None) => is_old(&file),
-    };
-    (is_dead && super::session::is_same_file(&file, path)).then_some(file)
+        // Nobody else writes there, and the kernel knows all who do.
+        (Ok(()), None) if FileSystem::of(path).reach == Reach::Local => true,
+        (_, None) => path.parent().is_some_and(|dir| is_silent(file, dir)),
+    }
+}
+
+/// Whether the process that a lock file names lives, as far as that can be known.
+pub(super) fn is_alive(file: &File, path: &Path) -> Option<bool> {
+    match Owner::parse(path.file_name()?.to_str()?) {
+        Some(owner) => owner.is_alive(),
+        None => Owner::parse(&owner_in(file)?)?.is_alive(),
+    }
 }
 
 /// The first line of a lock file whose name is another: what [`own`] says of who holds it.
-pub(super) fn owner_in(file: &File) -> Option<String> {
+fn owner_in(file: &File) -> Option<String> {
     use std::os::unix::fs::FileExt;
     let mut text = [0; 256];
     let n = file.read_at(&mut text, 0).ok()?;
     let line = text[..n].split(|b| *b == b'\n').next()?;
     String::from_utf8(line.to_vec()).ok()
-}
-
-fn is_old(file: &File) -> bool {
-    let modified = file.metadata().and_then(|meta| meta.modified()).ok();
-    let age = modified.and_then(|time| time.elapsed().ok());
-    age.is_some_and(|age| age > FOREIGN_AGE)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Work in progress of one process: `tmp/<owner>/`.
 //!
 //! The owner holds a flock on `<owner>.lock` beside its directory. The kernel drops it when the owner dies, which also holds
-//! across containers that share a store but not their process numbers. Where locks keep nobody out, the name tells
-//! (`owner.rs`).
+//! across containers that share a store but not their process numbers. Where locks keep nobody out, the name and
+//! the time tell (`owner.rs`, `renewal.rs`).
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{StoreError, at};
 use super::owner::{self, take_dead};
+use super::renewal::Renewed;
 use crate::dir;
 use crate::regular::{self, Links};
 
@@ -19,7 +20,7 @@ use crate::regular::{self, Links};
 pub(crate) struct Session {
     dir: PathBuf,
     lock_path: PathBuf,
-    _lock: File,
+    _lock: Renewed,
     names: AtomicU64,
 }
 
@@ -82,7 +83,7 @@ impl Session {
             return Ok(Session {
                 dir,
                 lock_path,
-                _lock: lock,
+                _lock: Renewed::new(lock),
                 names: AtomicU64::new(0),
             });
         }

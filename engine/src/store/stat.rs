@@ -25,9 +25,10 @@ use crate::regular::{self, Links};
 use repro_protocol::relpath::RelPath;
 
 use super::error::{StoreError, at_users};
+use super::filesystem::{changes_are_seen, has_modes, is_remote};
 use super::input::InputTree;
 use super::manifest::Manifest;
-use super::sys::{self, FileStat, changes_are_seen, is_remote_filesystem, now_ns};
+use super::sys::{FileStat, now_ns};
 use super::tree::{Walk, WalkFile, check_regular};
 
 /// Twice the slowest kernel tick.
@@ -121,8 +122,8 @@ impl StatCache {
             file: file.to_owned(),
             entries: RwLock::new(read(file)),
             dirty: AtomicBool::new(false),
-            coarse: is_remote_filesystem(root),
-            has_modes: sys::has_modes(root),
+            coarse: is_remote(root),
+            has_modes: has_modes(root),
             dev: fs::metadata(root).ok().map(|meta| FileStat::of(&meta).dev),
             coarse_elsewhere: RwLock::default(),
             seen: RwLock::default(),
@@ -444,7 +445,7 @@ impl StatCache {
             return *known;
         }
         drop(known);
-        let is_remote = is_remote_filesystem(&self.root.join(name));
+        let is_remote = is_remote(&self.root.join(name));
         let mut known = self
             .coarse_elsewhere
             .write()

@@ -56,7 +56,7 @@ pub(crate) fn now_ns() -> i64 {
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn c_path(path: &Path) -> io::Result<CString> {
+pub(super) fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
@@ -205,6 +205,15 @@ pub(crate) fn touch(path: &Path) -> io::Result<()> {
     }
 }
 
+/// As [`touch`], through a handle: for a file whose name may be another's by now.
+pub(crate) fn touch_open(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the whole call; null times are documented to mean now.
+    match unsafe { libc::futimens(file.as_raw_fd(), std::ptr::null()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The file system does not keep permissions as they are set (FAT, SMB, some FUSE).
 pub(crate) fn is_modeless(error: &io::Error) -> bool {
     matches!(
@@ -231,19 +240,6 @@ pub(crate) fn exchange(from: &Path, to: &Path, aside: &Path) -> io::Result<()> {
     fs::rename(aside, from)
 }
 
-/// The number by which Linux knows the sort of a file system.
-#[cfg(target_os = "linux")]
-fn file_system_kind(path: &Path) -> Option<i64> {
-    let path = c_path(path).ok()?;
-    let mut info = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: the path is NUL-terminated and the buffer has the size statfs fills.
-    if unsafe { libc::statfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    // SAFETY: statfs returned 0, so it has filled the buffer.
-    Some(unsafe { info.assume_init() }.f_type & 0xffff_ffff)
-}
-
 /// Somebody has a file open for writing, or has mapped it so. `false` also where the file system cannot tell.
 pub(crate) fn is_open_for_writing(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
@@ -262,76 +258,6 @@ pub(crate) fn is_open_for_writing(path: &Path) -> bool {
     {
         let _ = path;
         false
-    }
-}
-
-/// The file system answers from another machine or a user process: its clock and inode numbers are its own.
-pub(crate) fn is_remote_filesystem(path: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        let Some(kind) = file_system_kind(path) else {
-            return false;
-        };
-        // NFS, SMB, CIFS, SMB2, FUSE, 9p, AFS, Ceph, Lustre, GPFS.
-        [
-            0x6969,
-            0x517b,
-            0xff53_4d42,
-            0xfe53_4d42,
-            0x6573_5546,
-            0x0102_1997,
-            0x5346_414f,
-            0x00c3_6400,
-            0x0bd0_0bd0,
-            0x4750_4653,
-        ]
-        .contains(&kind)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = path;
-        false
-    }
-}
-
-/// Files keep the permissions they are given. Where permissions are made up (FAT, NTFS, what Windows serves) every file may be
-/// executed, or none, whatever was meant.
-pub(crate) fn has_modes(path: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        // FAT, exFAT, NTFS twice, SMB, CIFS, SMB2, 9p (disks of Windows below WSL).
-        let made_up = [
-            0x4d44,
-            0x2011_bab0,
-            0x5346_544e,
-            0x7366_746e,
-            0x517b,
-            0xff53_4d42,
-            0xfe53_4d42,
-            0x0102_1997,
-        ];
-        !file_system_kind(path).is_some_and(|kind| made_up.contains(&kind))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = path;
-        true
-    }
-}
-
-/// The file system stamps a file when it is written to through a memory map, too. File systems in memory do not: such a
-/// file can change without any of its times changing.
-pub(crate) fn changes_are_seen(path: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        // tmpfs, ramfs, hugetlbfs.
-        !file_system_kind(path)
-            .is_some_and(|kind| [0x0102_1994, 0x8584_58f6, 0x958458f6].contains(&kind))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = path;
-        true
     }
 }
 
@@ -393,10 +319,9 @@ mod tests {
     }
 
     #[test]
-    fn sync_and_kind_answer() {
+    fn sync_answers() {
         let dir = tempfile::tempdir().unwrap();
         sync_filesystem(dir.path()).unwrap();
         assert!(sync_filesystem(&dir.path().join("none")).is_err());
-        assert!(!is_remote_filesystem(Path::new("/proc")));
     }
 }

@@ -467,59 +467,6 @@ fn case_59_a_store_that_strangers_may_write_is_refused() {
     assert!(said.err.contains("chmod o-w"), "{}", said.err);
 }
 
-/// Two machines whose locks do not see each other: here one, and locks that do nothing.
-#[test]
-fn case_48_locks_that_do_nothing_kill_nobody() {
-    let Some(shim) = no_locks() else {
-        println!("skipped: there is no cc to build locks that do nothing");
-        return;
-    };
-    let mut space = TestSpace::with_pipeline(
-        "
-version: 1
-name: slow
-stages:
-  slow: {run: 'touch started; while [ ! -e ${outputs.o} ] || [ $i -lt 30 ]; do i=$((i+1)); sleep .1; echo $i > ${outputs.o}; done', outputs: {o: o.txt}}
-  quick: {run: 'echo x > ${outputs.o}', outputs: {o: o.txt}}
-",
-    );
-    space.edit("pipeline.yaml", "touch started; while", "i=0; while");
-    space.set_env("LD_PRELOAD", shim.path().join("locks.so").as_os_str());
-    let slow = space
-        .command(&["run", "slow"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while fs::read_dir(space.store.join("locks")).map_or(0, |d| d.count()) == 0 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    // The second one begins with what dead processes left.
-    space.run(&["run", "quick"]).expect(0, &["run", "quick"]);
-    let states = space.json(&["status"]);
-    let state = states
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|s| s["instance"] == "slow");
-    assert_eq!(state.unwrap()["state"], "running");
-    let output = wait(slow);
-    let err = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{err}");
-    assert_eq!(space.read("artifacts/slow/o.txt"), "30\n");
-}
-
-/// A library that makes every lock free.
-fn no_locks() -> Option<tempfile::TempDir> {
-    let dir = tempfile::tempdir().unwrap();
-    let source = dir.path().join("locks.c");
-    fs::write(&source, "int flock(int fd, int how) { return 0; }\n").unwrap();
-    let mut cc = Command::new("cc");
-    cc.args(["-shared", "-fPIC", "-o"])
-        .arg(dir.path().join("locks.so"))
-        .arg(source);
-    cc.status().is_ok_and(|s| s.success()).then_some(dir)
-}
-
 /// Damaged files of the state directory are moved aside with a warning, in little time and memory.
 #[test]
 fn case_47_damaged_state_files_are_set_aside() {

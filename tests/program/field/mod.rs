@@ -5,6 +5,7 @@ mod commands;
 mod data;
 mod durability;
 mod language;
+mod locks;
 mod ordering;
 mod placing;
 mod processes;

@@ -57,7 +57,8 @@ fn a_lock_is_one_process_at_a_time() {
     assert_eq!(
         other.try_lock_action(&key("k")).unwrap().unwrap_err(),
         Waiting {
-            pid: Some(std::process::id())
+            pid: Some(std::process::id()),
+            host: None,
         }
     );
     drop(other.try_lock_action(&key("j")).unwrap().unwrap());
