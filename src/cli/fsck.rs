@@ -1,5 +1,8 @@
 //! `repro fsck`.
 
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use serde_json::json;
 
@@ -7,12 +10,16 @@ use super::{Context, Exit, output};
 use crate::ui::notices;
 use crate::ui::style::bytes;
 use repro_engine::exchange::{Way, Which};
-use repro_engine::store::Remedy;
+use repro_engine::store::{LockProbe, Locks, Probe, Reach, Remedy, Store, Waiting};
 
 /// Check the whole store, or a whole remote: every byte, every name, every reference.
 ///
 /// Damage is never used, with or without this command: what needs a damaged object runs again. With --repair what is
 /// wrong moves to quarantine/ in the store. Exit code 5 when something is wrong and was not repaired.
+///
+/// What the file system of the store can do is tried out and told: locks, links, renames, names, times. Whether its locks
+/// hold between two machines takes two: start --probe-lock on one of them, and on the other within five minutes. Exit code
+/// 5 when both are granted one lock.
 ///
 /// With --remote everything that lies on a remote is read. With --repair what the store has is sent again, and what stays
 /// wrong is removed: then the next push of a machine that has it brings it back.
@@ -30,7 +37,10 @@ pub struct FsckArgs {
     /// With --remote: pipeline file or its directory; the nearest pipeline.yaml upwards when absent.
     #[arg(short = 'C', long, value_name = "FILE", requires = "remote")]
     file: Option<std::path::PathBuf>,
-    /// Write one object: objects, trees, records, states (not of a remote), bytes_total, findings.
+    /// Only try whether a lock on the store holds between this machine and another.
+    #[arg(long, conflicts_with_all = ["repair", "remote", "json"])]
+    probe_lock: bool,
+    /// Write one object: file_system (null where the store cannot be written), objects, trees, records, states (not of a remote), bytes_total, findings.
     #[arg(long)]
     json: bool,
 }
@@ -41,6 +51,13 @@ pub fn main(context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
         return of_remote(context, args, name);
     }
     let store = context.opening(None).store()?;
+    if args.probe_lock {
+        return try_lock(&store);
+    }
+    let probe = match store.probe() {
+        Err(e) if !e.is_write_refused() => return Err(e.into()),
+        other => other.ok(),
+    };
     let report = store.fsck(args.repair)?;
     let remedy = |remedy: &Remedy| match remedy {
         Remedy::None(None) => "left as it is (repro fsck --repair moves it aside)".to_owned(),
@@ -52,11 +69,15 @@ pub fn main(context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
     if args.json {
         let findings: Vec<_> = report.findings.iter().map(|f| json!({"path": f.path.to_string_lossy(), "problem": f.problem, "remedy": remedy(&f.remedy)})).collect();
         output::json(&json!({
+            "file_system": probe.as_ref().map(abilities_json),
             "objects": report.objects, "trees": report.trees, "records": report.records, "states": report.states,
             "bytes_total": report.bytes_total, "findings": findings,
         }))?;
     } else {
-        let mut text = String::new();
+        let mut text = match &probe {
+            Some(probe) => abilities(store.root(), probe),
+            None => "The store cannot be written: its file system was not tried out.\n".to_owned(),
+        };
         for finding in &report.findings {
             text.push_str(&format!(
                 "{}: {}; {}\n",
@@ -89,6 +110,134 @@ pub fn main(context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
     } else {
         Exit::Done
     })
+}
+
+fn yes(is: bool) -> &'static str {
+    match is {
+        true => "yes",
+        false => "no",
+    }
+}
+
+fn reach_word(probe: &Probe) -> &'static str {
+    match probe.file_system.reach {
+        Reach::Local => "local",
+        Reach::Remote => "remote",
+        Reach::Unknown => "unknown",
+    }
+}
+
+fn abilities_json(probe: &Probe) -> serde_json::Value {
+    let locks = match probe.locks {
+        Locks::Kept => "kept",
+        Locks::Ignored => "ignored",
+        Locks::Missing => "missing",
+        Locks::Unknown => "unknown",
+    };
+    json!({
+        "name": probe.file_system.name, "reach": reach_word(probe), "locks": locks, "hard_links": probe.hard_links,
+        "reflinks": probe.reflinks, "renames_over": probe.renames_over, "renames_if_free": probe.renames_if_free,
+        "case_counts": probe.case_counts, "time_step_ns": probe.time_step_ns,
+    })
+}
+
+/// What the file system can do, and what follows for locks.
+fn abilities(root: &Path, probe: &Probe) -> String {
+    let sort = probe.file_system.name;
+    let reach = match probe.file_system.reach {
+        Reach::Local => "of this machine",
+        Reach::Remote => "that other machines or processes serve",
+        Reach::Unknown => "that other machines may use",
+    };
+    let locks = match probe.locks {
+        Locks::Kept => "hold between processes of this machine",
+        Locks::Ignored => {
+            "are granted to everybody, so the names in lock files and their times decide"
+        }
+        Locks::Missing => {
+            "are not there, so names and times of lock files decide, and `repro gc` refuses"
+        }
+        Locks::Unknown => "could not be tried",
+    };
+    let between = match probe.file_system.reach {
+        Reach::Local => "",
+        _ => {
+            "\n  between machines: one machine cannot tell; run `repro fsck --probe-lock` on two. Until then a \
+             machine's work is left alone until it has been silent for ten minutes"
+        }
+    };
+    let step = match probe.time_step_ns {
+        None => "not kept as they are set".to_owned(),
+        Some(ns @ ..1_000) => format!("to {ns} ns"),
+        Some(ns @ ..1_000_000) => format!("to {} µs", ns / 1_000),
+        Some(ns @ ..1_000_000_000) => format!("to {} ms", ns / 1_000_000),
+        Some(ns) => format!("to {} s", ns / 1_000_000_000),
+    };
+    format!(
+        "{}: {sort}, {reach}\n  locks: {locks}{between}\n  hard links: {}; shared blocks: {}; renaming over a file: {}; \
+         renaming only to a free name: {}\n  upper and lower case differ: {}; times: {step}\n",
+        root.display(),
+        yes(probe.hard_links),
+        yes(probe.reflinks),
+        yes(probe.renames_over),
+        yes(probe.renames_if_free),
+        yes(probe.case_counts),
+    )
+}
+
+/// How long the first machine holds the lock for trying.
+const HELD: Duration = Duration::from_secs(300);
+
+/// Holds the lock for trying, or says what another machine's is worth here.
+fn try_lock(store: &Store) -> anyhow::Result<Exit> {
+    let name = |by: &Waiting| {
+        by.host
+            .clone()
+            .unwrap_or_else(|| "the other machine".to_owned())
+    };
+    let (text, exit) = match store.probe_lock()? {
+        LockProbe::Held(lock) => {
+            output::text(
+                "The lock is held here for five minutes. Run `repro fsck --probe-lock` on the other machine now; it says \
+                 what locks are worth between the two. Ctrl-C ends this.\n",
+            )?;
+            let begun = Instant::now();
+            while begun.elapsed() < HELD {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            drop(lock);
+            ("The lock is free again.\n".to_owned(), Exit::Done)
+        }
+        LockProbe::HeldHere(_) => {
+            let text = "A process of this machine holds the lock: run this on another machine.\n";
+            (text.to_owned(), Exit::Usage)
+        }
+        LockProbe::Kept(by) => {
+            let text = format!(
+                "Locks hold between {} and this machine: it was refused here what is held there.\n",
+                name(&by)
+            );
+            (text, Exit::Done)
+        }
+        LockProbe::Ignored(by) => {
+            let text = format!(
+                "Locks do not hold between {} and this machine: both have the same one. Runs wait for each other by names \
+                 and times of lock files instead. Run `repro gc` only while nobody else runs, or mount the file system \
+                 with locks for all machines (Lustre: `-o flock`, not `localflock`; NFS: not `local_lock`).\n",
+                name(&by)
+            );
+            (text, Exit::StoreBroken)
+        }
+        LockProbe::Gone(by) => {
+            let text = format!(
+                "Nothing was heard of {}, which held the lock: start this again there, then here.\n",
+                name(&by)
+            );
+            (text, Exit::Usage)
+        }
+    };
+    output::text(&text)?;
+    Ok(exit)
 }
 
 /// Checks a remote; an empty name is the default one.

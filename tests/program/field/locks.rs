@@ -290,3 +290,71 @@ fn case_48_what_a_silent_machine_left_is_taken_over() {
         assert!(cluster.space.store_files("locks").is_empty());
     }
 }
+
+/// `repro fsck` tries out the file system and says what follows.
+#[test]
+fn case_48_fsck_tells_what_the_file_system_can_do() {
+    let space = TestSpace::with_pipeline(SLOW);
+    let found = &space.json(&["fsck"])["file_system"];
+    assert_eq!(found["locks"], "kept", "{found}");
+    assert_eq!(found["renames_over"], true, "{found}");
+    let text = space.ok(&["fsck"]);
+    assert!(
+        text.contains("locks: hold between processes of this machine"),
+        "{text}"
+    );
+    assert!(space.store_files("tmp").is_empty());
+
+    let traits = &["MACHINE_LOCKS=alone", "MACHINE_DISK=shared"];
+    let Some(cluster) = Cluster::new(traits) else {
+        return;
+    };
+    let told = cluster.space.run_command(cluster.machine(&["fsck"]));
+    let text = told.expect(0, &["fsck"]).out;
+    for part in [
+        "NFS",
+        "locks: are granted to everybody",
+        "repro fsck --probe-lock",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+/// Two machines find out together what a lock is worth between them.
+#[test]
+fn case_48_two_machines_try_a_lock() {
+    for (traits, code, says) in [
+        (
+            &[
+                "MACHINE_LOCKS=alone",
+                "MACHINE_DISK=shared",
+                "MACHINE_BOOT=other",
+                "MACHINE_HASTE=1",
+            ][..],
+            5,
+            "Locks do not hold between",
+        ),
+        (
+            &["MACHINE_DISK=shared", "MACHINE_BOOT=other"],
+            0,
+            "Locks hold between",
+        ),
+        (&["MACHINE_DISK=shared"], 2, "run this on another machine"),
+    ] {
+        let Some(cluster) = Cluster::new(traits) else {
+            return;
+        };
+        let mut first = cluster.machine(&["fsck", "--probe-lock"]).spawn().unwrap();
+        let mut told = BufReader::new(first.stdout.take().unwrap()).lines();
+        let told = told.next().unwrap().unwrap();
+        assert!(told.contains("is held here"), "{told}");
+        let second = cluster.machine(&["fsck", "--probe-lock"]);
+        let told = cluster
+            .space
+            .run_command(second)
+            .expect(code, &["fsck", "--probe-lock"]);
+        first.kill().unwrap();
+        first.wait().unwrap();
+        assert!(told.out.contains(says), "{}", told.out);
+    }
+}
