@@ -23,15 +23,28 @@ enum Edge {
 impl Graph {
     /// The edges of `plan`; node `i` is instance `i`.
     pub fn new(plan: &Plan) -> Graph {
-        let n = plan.instances.len();
+        Graph::of(plan.instances.len(), |index, awaited| {
+            let after = &plan.instance(index).after;
+            awaited.extend(plan.producers(index).map(|p| (p, Edge::Need)));
+            awaited.extend(after.iter().map(|a| (*a, Edge::Order)));
+        })
+    }
+
+    /// The edges of so many instances that need these.
+    #[cfg(test)]
+    pub fn of_needs(n: usize, needs: impl Fn(InstanceIndex) -> Vec<InstanceIndex>) -> Graph {
+        Graph::of(n, |index, awaited| {
+            awaited.extend(needs(index).into_iter().map(|p| (p, Edge::Need)));
+        })
+    }
+
+    fn of(n: usize, add: impl Fn(InstanceIndex, &mut Vec<(InstanceIndex, Edge)>)) -> Graph {
         let mut graph = DiGraph::with_capacity(n, n);
         let mut awaited: Vec<(InstanceIndex, Edge)> = Vec::new();
         for i in 0..n as u32 {
             let node = graph.add_node(());
-            let (index, after) = (InstanceIndex(i), &plan.instances[i as usize].after);
             awaited.clear();
-            awaited.extend(plan.producers(index).map(|p| (p, Edge::Need)));
-            awaited.extend(after.iter().map(|a| (*a, Edge::Order)));
+            add(InstanceIndex(i), &mut awaited);
             // Of a need and an order between the same two the need stays.
             awaited.sort_unstable();
             awaited.dedup_by_key(|(other, _)| *other);
@@ -40,6 +53,12 @@ impl Graph {
             }
         }
         Graph(graph)
+    }
+
+    /// Without what `after:` says.
+    pub fn only_needs(mut self) -> Graph {
+        self.0.retain_edges(|graph, edge| graph[edge] == Edge::Need);
+        self
     }
 
     /// Those whose outputs an instance takes.

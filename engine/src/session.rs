@@ -138,10 +138,10 @@ impl Session {
     ///
     /// # Errors
     /// A project file that is missing or unreadable.
-    pub fn input_contents(
+    pub fn input_contents<'a>(
         &self,
         instance: &Instance,
-        results: &[Option<Arc<[Content]>>],
+        results: impl Fn(InstanceIndex) -> Option<&'a Arc<[Content]>>,
     ) -> anyhow::Result<Vec<Vec<Content>>> {
         let mut contents = Vec::with_capacity(instance.needs.len());
         for need in &instance.needs {
@@ -153,17 +153,15 @@ impl Session {
                         instance: producer,
                         output,
                     } => {
-                        let outputs = results[producer.0 as usize].as_ref();
-                        let whole =
-                            *outputs
-                                .and_then(|o| o.get(*output as usize))
-                                .ok_or_else(|| {
-                                    anyhow::anyhow!(
-                                        "BUG: `{}` was asked for before `{}` had a result",
-                                        instance.id,
-                                        self.plan.instance(*producer).id
-                                    )
-                                })?;
+                        let whole = *results(*producer)
+                            .and_then(|o| o.get(*output as usize))
+                            .ok_or_else(|| {
+                                anyhow::anyhow!(
+                                    "BUG: `{}` was asked for before `{}` had a result",
+                                    instance.id,
+                                    self.plan.instance(*producer).id
+                                )
+                            })?;
                         match &item.inside {
                             None => whole,
                             Some(part) => self.inside(&whole, part, *producer, *output)?,
@@ -235,15 +233,15 @@ impl Session {
     pub fn opened<'a>(
         &'a self,
         index: InstanceIndex,
-        results: &'a [Option<Arc<[Content]>>],
+        results: impl Fn(InstanceIndex) -> Option<&'a Arc<[Content]>> + 'a,
     ) -> impl Iterator<Item = (InstanceIndex, Content)> + 'a {
         let needs = self.plan.instance(index).needs.iter();
-        needs.flat_map(|need| &need.items).filter_map(|item| {
+        needs.flat_map(|need| &need.items).filter_map(move |item| {
             let (Source::Output { instance, output }, Some(_)) = (&item.source, &item.inside)
             else {
                 return None;
             };
-            let outputs = results[instance.0 as usize].as_ref()?;
+            let outputs = results(*instance)?;
             Some((*instance, *outputs.get(*output as usize)?))
         })
     }

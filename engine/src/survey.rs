@@ -188,16 +188,17 @@ impl Survey {
         if first(&self.foreseen).is_some() {
             return Ok(upstream(behind));
         }
-        let contents = match session.input_contents(instance, &self.foreseen) {
-            Ok(contents) => contents,
-            Err(_) if behind.is_some() => return Ok(upstream(behind)),
-            Err(e) => {
-                return Ok(Seen {
-                    problem: Some(format!("{e:#}")),
-                    ..unknown()
-                });
-            }
-        };
+        let contents =
+            match session.input_contents(instance, |i| self.foreseen[i.0 as usize].as_ref()) {
+                Ok(contents) => contents,
+                Err(_) if behind.is_some() => return Ok(upstream(behind)),
+                Err(e) => {
+                    return Ok(Seen {
+                        problem: Some(format!("{e:#}")),
+                        ..unknown()
+                    });
+                }
+            };
         let key = session.key(instance, &contents, &self.lineage(session, index));
         self.keys[index.0 as usize] = Some(key.digest);
         // What is foreseen of an input is no input yet.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Explainer, changes};
 use crate::lineage;
-use crate::plan::{Instance, Need, Source, axes_text};
+use crate::plan::{Instance, InstanceIndex, Need, Source, axes_text};
 use crate::record::event::{Change, Reason};
 use crate::record::history::Execution;
 use crate::survey::Seen;
@@ -57,7 +57,8 @@ impl Explainer<'_> {
                     *slot = Some(outputs.clone().into());
                 }
             }
-            let contents = self.session.input_contents(instance, &results).ok()?;
+            let results = |i: InstanceIndex| results[i.0 as usize].as_ref();
+            let contents = self.session.input_contents(instance, results).ok()?;
             let key_of = |i| {
                 let now = self.survey.get(i).and_then(|seen| seen.key);
                 let id = &self.session.plan.instance(i).id;

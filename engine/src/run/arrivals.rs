@@ -1,9 +1,11 @@
 //! What comes back from flights and from the committer, and what it means for the run.
 
+use std::sync::Arc;
+
 use super::committer::{CommitResult, Landing};
 use super::flight::{self, Landed, Made};
-use super::scheduler::{Message, Scheduler, State};
-use super::sharing::Desk;
+use super::scheduler::{Message, Scheduler};
+use super::state::{State, Unrecorded};
 use crate::artifacts;
 use crate::exec::Note;
 use crate::index::Known;
@@ -16,12 +18,21 @@ impl Scheduler<'_> {
     pub(super) fn handle(&mut self, message: Message) {
         match message {
             Message::Note(index, note) => self.note(index, note),
-            Message::Landed(index, landed) => self.landed(index, landed),
+            Message::Landed(index, order, landed) => {
+                if self.board.is_running(index, order) {
+                    self.landed(index, landed);
+                }
+            }
             Message::Committed(result) => self.committed(result),
             Message::Answered(index, key, answer) => self.answered(index, &key, answer),
             Message::Fetched(outcomes) => self.fetched(outcomes),
-            Message::Published(outcomes) => self.published(outcomes),
+            Message::Published(outcomes) => {
+                for warning in self.away.published(outcomes) {
+                    self.say(warning);
+                }
+            }
         }
+        self.settle();
     }
 
     fn note(&mut self, index: InstanceIndex, note: Note) {
@@ -50,18 +61,11 @@ impl Scheduler<'_> {
     }
 
     pub(super) fn landed(&mut self, index: InstanceIndex, landed: Landed) {
-        let i = index.0 as usize;
-        if let Some(taken) = self.granted.remove(&index) {
-            self.resources.give_back(taken);
-        }
         match landed {
             Landed::Made(made) => self.made(index, *made),
-            Landed::Found => {
-                self.states[i] = State::Waiting;
-                self.resolve(index);
-            }
+            Landed::Found => self.board.wait(index),
             Landed::Unstable(moved) => {
-                self.states[i] = State::Failed;
+                self.board.enter(index, State::Failed);
                 self.summary.unstable += 1;
                 let event = Event::Unstable {
                     instance: self.id(index),
@@ -74,7 +78,7 @@ impl Scheduler<'_> {
             Landed::Failed {
                 cancelled: true, ..
             } => {
-                self.states[i] = State::Skipped;
+                self.board.enter(index, State::Skipped);
                 self.summary.stopped += 1;
                 self.summary.interrupted = true;
             }
@@ -118,11 +122,13 @@ impl Scheduler<'_> {
         if !made.pins.is_empty() {
             self.pins.insert(index, made.pins);
         }
-        self.states[index.0 as usize] = State::Committing;
-        if self.desk.as_ref().is_some_and(Desk::publishes) {
-            self.to_publish.insert(index, made.pending.record.clone());
-        }
-        self.committing.insert(index, (event, known));
+        let publishes = self.away.publishes();
+        let result = Arc::new(Unrecorded {
+            event,
+            known,
+            to_publish: publishes.then(|| made.pending.record.clone()),
+        });
+        self.board.enter(index, State::Committing { result });
         let landing = Landing {
             index,
             pending: made.pending,
@@ -137,12 +143,16 @@ impl Scheduler<'_> {
 
     fn committed(&mut self, result: CommitResult) {
         let index = result.index;
-        let Some((event, known)) = self.committing.remove(&index) else {
+        let State::Committing { result: made } = self.board.state(index) else {
             return;
         };
+        let Unrecorded {
+            event,
+            known,
+            to_publish,
+        } = Unrecorded::clone(made);
         match result.committed {
             Err(e) => {
-                self.to_publish.remove(&index);
                 self.store_broken |=
                     !matches!(e, StoreError::Changed { .. } | StoreError::Refused { .. });
                 self.stopping |= self.store_broken;
@@ -154,29 +164,23 @@ impl Scheduler<'_> {
                 return;
             }
             Ok(committed) if !committed.others.is_empty() => {
-                let instance = Some(self.id(index));
-                let text = "this execution gave other bytes than an earlier one with the same inputs: it is not deterministic".to_owned();
-                self.say(Event::Warning { instance, text });
+                let text = "this execution gave other bytes than an earlier one with the same inputs: it is not deterministic";
+                self.warn(Some(index), text.to_owned());
             }
             Ok(_) => {}
         }
         if let Some(e) = result.show_error {
             self.store_broken = true;
-            let instance = Some(self.id(index));
-            self.say(Event::Warning {
-                instance,
-                text: format!("its outputs cannot be shown: {e}"),
-            });
+            self.warn(Some(index), format!("its outputs cannot be shown: {e}"));
         }
         self.compare_with_remote(index, &known.outputs);
-        self.publish(index);
+        if let Some(record) = to_publish {
+            self.away.publish(record);
+        }
         let id = self.session.plan.instance(index).id.clone();
-        self.results[index.0 as usize] = Some(known.outputs.clone().into());
-        self.keys[index.0 as usize] = Some(known.key);
+        self.done(index, known.key, known.outputs.clone());
         self.session.index.set(&id, known);
-        self.states[index.0 as usize] = State::Done;
         self.summary.executed += 1;
         self.say(event);
-        self.release_consumers(index);
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use super::scheduler::{RunReport, Scheduler, State};
+use super::scheduler::{RunReport, Scheduler};
+use super::state::{Phase, State};
 use crate::digest::Digest;
 use crate::plan::InstanceIndex;
 use crate::record::event::Event;
@@ -14,18 +15,17 @@ use repro_protocol::relpath::RelPath;
 impl Scheduler<'_> {
     /// Skips, verdicts, lock file, index, summary.
     pub(super) fn finish(mut self, started: Instant, whole: bool) -> anyhow::Result<RunReport> {
-        for i in 0..self.states.len() {
+        for i in 0..self.session.plan.instances.len() as u32 {
+            let index = InstanceIndex(i);
             let is_open = matches!(
-                self.states[i],
-                State::Waiting | State::Asking | State::Gathering | State::Ready
+                self.board.phase(index),
+                Phase::Waiting | Phase::Opening | Phase::Asking | Phase::Gathering | Phase::Ready
             );
             if is_open && !self.options.dry_run {
-                let index = InstanceIndex(i as u32);
                 let cause = self
-                    .graph
-                    .awaited(index)
-                    .find(|p| matches!(self.states[p.0 as usize], State::Failed | State::Skipped));
-                self.states[i] = State::Skipped;
+                    .board
+                    .awaited(index, |p| matches!(p, Phase::Failed | Phase::Skipped));
+                self.board.enter(index, State::Skipped);
                 self.summary.skipped += 1;
                 if let Some(cause) = cause {
                     let event = Event::Skipped {
@@ -38,8 +38,7 @@ impl Scheduler<'_> {
         }
         for claim in &self.session.plan.claims {
             // Of a verdict that is on a remote only, or not made yet, nothing more is known in a dry run.
-            if let Some(outputs) = &self.results[claim.instance.0 as usize]
-                && self.states[claim.instance.0 as usize] == State::Done
+            if let State::Done { outputs, .. } = self.board.state(claim.instance)
                 && (!self.options.dry_run || self.session.store.has(&outputs[0])?)
             {
                 self.summary
@@ -67,10 +66,10 @@ impl Scheduler<'_> {
     /// Blocks of instances this run had nothing to do with stay, unless the plan no longer has them.
     fn write_lock(&mut self, whole: bool) -> anyhow::Result<()> {
         let mut stamp = blake3::Hasher::new();
-        for (i, outputs) in self.results.iter().enumerate() {
-            if let (Some(outputs), Some(key)) = (outputs, &self.keys[i]) {
+        for (index, state) in self.board.states() {
+            if let State::Done { key, outputs } = state {
                 stamp
-                    .update(self.session.plan.instances[i].id.as_bytes())
+                    .update(self.session.plan.instance(index).id.as_bytes())
                     .update(&key.0);
                 for content in outputs.iter() {
                     stamp.update(&content.digest.0);
@@ -102,7 +101,7 @@ impl Scheduler<'_> {
             .enumerate()
             .map(|(i, instance)| (&*instance.id, i))
             .collect();
-        let (plan, results, keys) = (&self.session.plan, &self.results, &self.keys);
+        let (plan, board) = (&self.session.plan, &self.board);
         let mut pins = std::mem::take(&mut self.pins);
         // Other runs of this project may have written since this one began: their blocks stay.
         LockFile::update(&path, &self.session.project.state(), |lock| {
@@ -110,24 +109,25 @@ impl Scheduler<'_> {
                 lock.blocks
                     .retain(|id, _| instances.contains_key(id.as_str()));
             }
-            for (i, instance) in plan.instances.iter().enumerate() {
-                let (Some(outputs), Some(key)) = (&results[i], keys[i]) else {
+            for (index, state) in board.states() {
+                let State::Done { key, outputs } = state else {
                     continue;
                 };
+                let instance = plan.instance(index);
                 let block = lock
                     .blocks
                     .entry(instance.id.to_string())
                     .or_insert_with(|| Block {
-                        key,
+                        key: *key,
                         outputs: BTreeMap::new(),
                         pins: BTreeMap::new(),
                     });
-                block.key = key;
+                block.key = *key;
                 let named = instance.outputs.iter().zip(outputs.iter());
                 block.outputs = named
                     .map(|(o, c)| (o.name.to_string(), c.to_string()))
                     .collect();
-                if let Some(pins) = pins.remove(&InstanceIndex(i as u32)) {
+                if let Some(pins) = pins.remove(&index) {
                     block.pins = pins;
                 }
             }

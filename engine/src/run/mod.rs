@@ -4,19 +4,24 @@
 //! [`replay()`] executes one again, outside of all this.
 
 mod arrivals;
+mod board;
 mod claims;
 mod committer;
 mod devices;
+mod elsewhere;
 mod ending;
 mod failed;
 mod flight;
 mod guard;
 mod machine;
+mod ready;
 mod replay;
+mod resolving;
 mod resources;
 mod scheduler;
 mod secrets;
 mod sharing;
+mod state;
 mod visiting;
 
 use std::sync::Arc;

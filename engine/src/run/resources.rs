@@ -32,7 +32,6 @@ pub struct Resources {
     cores: Vec<u32>,
     gpus: Vec<Arc<str>>,
     mutexes: HashSet<Arc<str>>,
-    running: u32,
     misses_gpus: bool,
 }
 
@@ -59,7 +58,6 @@ impl Resources {
             cores: machine.cores.clone(),
             gpus: machine.gpus.clone(),
             mutexes: HashSet::new(),
-            running: 0,
             misses_gpus: false,
         }
     }
@@ -101,7 +99,6 @@ impl Resources {
         self.cpus += want.0;
         self.memory += want.1;
         self.mutexes.extend(policy.mutexes.iter().cloned());
-        self.running += 1;
         let threads = declared.map(|_| want.0);
         let (cores, of_cores) = threads.map_or_else(Default::default, |n| self.own_cores(n));
         locks.extend(of_cores);
@@ -156,12 +153,6 @@ impl Resources {
         for mutex in &taken.policy.mutexes {
             self.mutexes.remove(mutex);
         }
-        self.running -= 1;
-    }
-
-    /// Nothing is taken.
-    pub fn idle(&self) -> bool {
-        self.running == 0
     }
 
     fn clipped(&self, policy: &Policy) -> (u32, u64, u32) {
@@ -256,7 +247,7 @@ mod tests {
         machine.give_back(first);
         assert!(machine.take(&policy(1, 0, Some("disk")), None).is_none());
         machine.give_back(second);
-        assert!(machine.idle());
+        assert_eq!(machine.cpus_free(), machine.cpus_total());
     }
 
     #[test]

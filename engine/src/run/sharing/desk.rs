@@ -25,7 +25,7 @@ const BATCH_ITEMS: usize = 256;
 const BATCH_BYTES: u64 = 64 << 20;
 
 /// The threads that talk to the remote. They end when it is dropped, each after what it is at.
-pub(in crate::run) struct Desk {
+pub(super) struct Desk {
     pub(super) link: Arc<Link>,
     asks: Option<Sender<Vec<(InstanceIndex, Digest)>>>,
     fetches: Option<Arc<Queue>>,

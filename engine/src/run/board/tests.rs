@@ -1,0 +1,202 @@
+//! The board without a run: long chains, many that wait for one thing, and whole runs with a simulated executor.
+
+mod simulated;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::digest::{Digest, Shape};
+use crate::key::Key;
+use crate::plan::{Network, Sandbox, Scratch};
+use crate::record::event::Reason;
+use crate::run::machine::Machine;
+
+fn machine(cpus: u32, gpus: usize) -> Machine {
+    // Nobody else's: other tests run beside this one.
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let name = |n| format!("board-{}-{number}-{n}", std::process::id()).into();
+    Machine {
+        cpus,
+        cores: Vec::new(),
+        memory_bytes: 1000,
+        gpus: (0..gpus).map(name).collect(),
+    }
+}
+
+fn policy(cpus: Option<u32>, memory: u64, gpus: u32, mutex: Option<&str>) -> Arc<Policy> {
+    Arc::new(Policy {
+        cpus,
+        memory_bytes: Some(memory),
+        gpus,
+        mutexes: mutex.map(Arc::from).into_iter().collect(),
+        timeout_s: None,
+        grace_s: 30.0,
+        retries: 0,
+        sandbox: Sandbox::On,
+        network: Network::On,
+        scratch: Scratch::None,
+        secrets: Vec::new(),
+    })
+}
+
+fn content(index: InstanceIndex) -> Content {
+    Content {
+        shape: Shape::File,
+        digest: digest(index),
+        bytes_total: 1,
+    }
+}
+
+fn digest(index: InstanceIndex) -> Digest {
+    Digest::of(&index.0.to_le_bytes())
+}
+
+fn done(index: InstanceIndex) -> State {
+    State::Done {
+        key: digest(index),
+        outputs: [content(index)].into(),
+    }
+}
+
+fn miss(index: InstanceIndex) -> Arc<Miss> {
+    Arc::new(Miss {
+        key: Key {
+            digest: digest(index),
+            preimage: String::new(),
+        },
+        reason: Reason::NeverRun,
+        contents: Vec::new(),
+    })
+}
+
+fn make_ready(board: &mut Board, index: InstanceIndex, policy: &Arc<Policy>) {
+    let wish = Wish::of(policy, false);
+    board.make_ready(index, miss(index), &wish, policy.clone(), 1);
+}
+
+fn none(_: InstanceIndex) -> Vec<InstanceIndex> {
+    Vec::new()
+}
+
+#[test]
+fn a_chain_of_results_needs_no_stack() {
+    let n = 100_000;
+    let before = |i: InstanceIndex| i.0.checked_sub(1).map(InstanceIndex).into_iter().collect();
+    let resources = Resources::of(&machine(2, 0), None);
+    let mut board = Board::new(Graph::of_needs(n, before), &vec![true; n], resources);
+    let mut looks = 0;
+    while let Some(index) = board.next_free() {
+        assert_eq!(index.0, looks, "in the order of the plan");
+        board.enter(index, done(index));
+        looks += 1;
+    }
+    assert_eq!(board.count(&[Phase::Done]), n);
+    // The bytes of the first cannot be had: only who waits is told, and who has a result keeps it.
+    board.wait(InstanceIndex(0));
+    assert_eq!(board.next_free(), Some(InstanceIndex(0)));
+    assert_eq!(board.count(&[Phase::Done]), n - 1);
+}
+
+#[test]
+fn what_waits_for_a_gpu_costs_nothing_when_others_come_and_go() {
+    let n = 11_000;
+    let resources = Resources::of(&machine(64, 1), None);
+    let mut board = Board::new(Graph::of_needs(n, none), &vec![true; n], resources);
+    let (gpu, disk) = (
+        policy(Some(1), 0, 1, None),
+        policy(Some(1), 0, 0, Some("disk")),
+    );
+    let plain = policy(Some(1), 0, 0, None);
+    for i in 0..n as u32 {
+        let wants = match i {
+            0..10_000 => &gpu,
+            10_000..10_500 => &disk,
+            _ => &plain,
+        };
+        make_ready(&mut board, InstanceIndex(i), wants);
+    }
+    let (mut ended, mut tried, mut events) = (Vec::new(), 0, 0);
+    while board.count(&[Phase::Failed]) < n {
+        let mut sweep = Sweep::default();
+        let mut started = 0;
+        while let Some(start) = board.start_next(&mut sweep) {
+            ended.push(start.index);
+            started += 1;
+        }
+        // Each wish is passed over at most once, however many have it.
+        assert!(sweep.tried <= started + 3, "{} tried", sweep.tried);
+        tried += sweep.tried;
+        events += 1;
+        // A process that is just being started by another test may hold the claim on the GPU for a moment.
+        if !ended.is_empty() {
+            board.enter(ended.remove(0), State::Failed);
+        }
+    }
+    assert!(tried <= n + 3 * events);
+}
+
+#[test]
+fn an_action_that_does_not_fit_lets_smaller_ones_pass() {
+    let resources = Resources::of(&machine(4, 0), None);
+    let mut board = Board::new(Graph::of_needs(3, none), &[true; 3], resources);
+    let wants = [
+        policy(Some(3), 0, 0, Some("disk")),
+        policy(Some(1), 0, 0, Some("disk")),
+        policy(Some(1), 0, 0, None),
+    ];
+    for (i, wants) in (0..).zip(&wants) {
+        make_ready(&mut board, InstanceIndex(i), wants);
+    }
+    let mut sweep = Sweep::default();
+    let mut start = || board.start_next(&mut sweep).map(|start| start.index.0);
+    assert_eq!([start(), start(), start()], [Some(0), Some(2), None]);
+}
+
+#[test]
+fn what_waits_for_a_result_that_is_lost_waits_again() {
+    let resources = Resources::of(&machine(4, 0), None);
+    let first = |i: InstanceIndex| (i.0 > 0).then_some(InstanceIndex(0)).into_iter().collect();
+    let mut board = Board::new(Graph::of_needs(4, first), &[true; 4], resources);
+    let all: Vec<InstanceIndex> = (0..4).map(InstanceIndex).collect();
+    assert_eq!(board.next_free(), Some(all[0]));
+    board.enter(all[0], done(all[0]));
+    make_ready(&mut board, all[1], &policy(Some(1), 0, 0, None));
+    make_ready(&mut board, all[2], &policy(Some(1), 0, 0, None));
+    let start = board.start_next(&mut Sweep::default()).unwrap();
+    assert_eq!(start.index, all[1]);
+    board.enter(all[3], State::Asking { miss: miss(all[3]) });
+    board.wait(all[0]);
+    // What runs has its inputs; the others must not start.
+    let phases = all.iter().map(|i| board.phase(*i)).collect::<Vec<_>>();
+    use Phase::{Running, Waiting};
+    assert_eq!(phases, [Waiting, Running, Waiting, Waiting]);
+    assert!(board.start_next(&mut Sweep::default()).is_none());
+    assert_eq!(board.next_free(), Some(all[0]));
+    assert_eq!(board.next_free(), None);
+    // Somebody else executed it; its producer is still to come.
+    board.wait(all[1]);
+    board.enter(all[0], done(all[0]));
+    let free: Vec<_> = std::iter::from_fn(|| board.next_free()).collect();
+    assert_eq!(free, all[1..]);
+}
+
+#[test]
+#[should_panic(expected = "Done to Running")]
+fn no_way_leads_from_a_result_to_an_execution() {
+    let resources = Resources::of(&machine(4, 0), None);
+    let mut board = Board::new(Graph::of_needs(1, none), &[true], resources);
+    let index = InstanceIndex(0);
+    make_ready(&mut board, index, &policy(Some(1), 0, 0, None));
+    let start = board.start_next(&mut Sweep::default()).unwrap();
+    let granted = Resources::of(&machine(4, 0), None).take(&start.policy, None);
+    board.wait(index);
+    board.enter(index, done(index));
+    let running = State::Running {
+        order: start.order,
+        key: digest(index),
+        granted: Box::new(granted.unwrap()),
+    };
+    board.enter(index, running);
+}
