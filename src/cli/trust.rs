@@ -9,11 +9,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Context, Exit, PipelineArgs, output};
+use crate::terminal::ask_passphrase;
 use repro_engine::project::Project;
 use repro_engine::targets::nearest;
 use repro_engine::trust::{
-    Added, FILE_NAME, KEY_VARIABLE, Passphrase, PublicKey, Requirement, Role, SecretKey, Signer,
-    SignerName, Trust, TrustText, keep_key, key_path, known_passphrase,
+    Added, FILE_NAME, KEY_VARIABLE, Passphrase, PublicKey, Requirement, Role, SecretKey,
+    SignerName, Trust, TrustText, key_path, known_passphrase, make_key, public_key, shown_key,
 };
 
 /// Say whose results from remotes this project believes, and make the key results are signed with.
@@ -133,7 +134,7 @@ fn init(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
             None => otherwise.parse()?,
         })
     };
-    let mut text = match read(&path)? {
+    let mut text = match TrustText::read(&path)? {
         Some(text) => text,
         None => TrustText::new(&args.require)?,
     };
@@ -158,11 +159,15 @@ fn init(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
             .parse()?,
     };
     let role = role("people")?;
-    let (key, made) = match public_key()? {
+    let (key, made) = match public_key(&mut ask_passphrase)? {
         Some(key) => (key, None),
         None => {
             let path = key_path(&env)?;
-            (make_key(&path, args.no_passphrase)?, Some(path))
+            let passphrase = match args.no_passphrase {
+                true => None,
+                false => Some(new_passphrase(&path)?),
+            };
+            (make_key(&path, passphrase.as_ref())?, Some(path))
         }
     };
     if let Some(path) = made {
@@ -177,27 +182,12 @@ fn init(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
     })
 }
 
-/// Makes the private key and, beside it, a file with the public one, so that showing it needs no passphrase.
-fn make_key(path: &Path, no_passphrase: bool) -> anyhow::Result<PublicKey> {
-    let passphrase = match no_passphrase {
-        true => None,
-        false => Some(new_passphrase(path)?),
-    };
-    let key = SecretKey::generate()?;
-    keep_key(path, &key.to_pem(passphrase.as_ref())?)?;
-    let public = key.public();
-    let shown = public_path(path);
-    std::fs::write(&shown, format!("{public}\n"))
-        .with_context(|| format!("cannot write {}", shown.display()))?;
-    Ok(public)
-}
-
 fn new_passphrase(path: &Path) -> anyhow::Result<Passphrase> {
     if let Some(passphrase) = known_passphrase(&env)? {
         return Ok(passphrase);
     }
     let ask = |question: &str| -> anyhow::Result<Passphrase> {
-        crate::terminal::ask_passphrase(question)?.context(
+        ask_passphrase(question)?.context(
             "there is no terminal to ask for a passphrase; set REPRO_KEY_PASSPHRASE, or say --no-passphrase",
         )
     };
@@ -213,39 +203,9 @@ fn new_passphrase(path: &Path) -> anyhow::Result<Passphrase> {
     Ok(passphrase)
 }
 
-fn public_path(key: &Path) -> PathBuf {
-    key.with_extension("pub")
-}
-
-/// The public half of this user's key, without the passphrase where that is possible.
-fn public_key() -> anyhow::Result<Option<PublicKey>> {
-    if env(KEY_VARIABLE).is_none_or(|v| v.trim().is_empty()) {
-        let path = key_path(&env)?;
-        if path.exists()
-            && let Ok(text) = std::fs::read_to_string(public_path(&path))
-            && let Ok(key) = text.parse()
-        {
-            return Ok(Some(key));
-        }
-    }
-    Ok(Signer::of_user(&mut crate::terminal::ask_passphrase)?.map(|signer| signer.public()))
-}
-
-fn read(path: &Path) -> anyhow::Result<Option<TrustText>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
-    };
-    let parsed = TrustText::parse(&text);
-    parsed
-        .map(Some)
-        .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))
-}
-
 fn existing(project: &Project) -> anyhow::Result<(PathBuf, TrustText)> {
     let path = project.root.join(FILE_NAME);
-    let text = read(&path)?.with_context(|| {
+    let text = TrustText::read(&path)?.with_context(|| {
         format!(
             "{} does not exist; `repro trust init` makes it",
             path.display()
@@ -324,10 +284,7 @@ fn list(context: &Context, args: &ListArgs) -> anyhow::Result<()> {
         format!("the project has no {FILE_NAME}, so nothing from a remote is believed; `repro trust init` makes one")
     })?;
     // A key that cannot be read without a passphrase is not worth asking for here.
-    let path = key_path(&env).ok();
-    let mine = path
-        .and_then(|path| std::fs::read_to_string(public_path(&path)).ok())
-        .and_then(|text| text.parse::<PublicKey>().ok());
+    let mine = key_path(&env).ok().and_then(|path| shown_key(&path));
     if args.json {
         let signers: Vec<_> = policy
             .signers()
@@ -377,7 +334,8 @@ fn list(context: &Context, args: &ListArgs) -> anyhow::Result<()> {
 }
 
 fn show(args: &ShowArgs) -> anyhow::Result<()> {
-    let key = public_key()?.context("you have no key; `repro trust init` makes one")?;
+    let key = public_key(&mut ask_passphrase)?
+        .context("you have no key; `repro trust init` makes one")?;
     let place = match env(KEY_VARIABLE).filter(|v| !v.trim().is_empty()) {
         Some(_) => KEY_VARIABLE.to_owned(),
         None => key_path(&env)?.display().to_string(),

@@ -49,6 +49,22 @@ impl TrustText {
         Ok(TrustText(text.parse()?))
     }
 
+    /// The text of a file; `None` where there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or is wrong.
+    pub fn read(path: &Path) -> anyhow::Result<Option<TrustText>> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+        };
+        let parsed = TrustText::parse(&text);
+        parsed
+            .map(Some)
+            .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))
+    }
+
     /// The text.
     pub fn text(&self) -> String {
         self.0.to_string()
