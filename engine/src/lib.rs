@@ -68,6 +68,8 @@
 //! # }
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod canonical;
 pub mod digest;
 pub mod dir;
@@ -79,6 +81,7 @@ pub mod watched;
 pub mod catalog;
 pub mod graph;
 pub mod lineage;
+pub mod outline;
 pub mod plan;
 pub mod spec;
 

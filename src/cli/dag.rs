@@ -1,13 +1,12 @@
 //! `repro dag`: the graph as a tree for people, and as Mermaid, DOT or JSON for programs.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::{Context, Exit, PipelineArgs, output};
-use repro_engine::plan::{Plan, Source};
+use repro_engine::outline::{Node, Nodes, edges, outline};
 
 /// Show which stage needs which.
 ///
@@ -37,24 +36,12 @@ enum Format {
     Json,
 }
 
-struct Node<'a> {
-    name: &'a str,
-    kind: &'a str,
-    count: usize,
-    /// Positions of nodes it needs, with the names under `needs:`.
-    needs: BTreeMap<usize, BTreeSet<&'a str>>,
-    /// Positions of nodes it only waits for.
-    after: BTreeSet<usize>,
-    files: BTreeSet<String>,
-}
-
-impl Node<'_> {
-    fn label(&self) -> String {
-        if self.count > 1 {
-            format!("{} ×{}", self.name, self.count)
-        } else {
-            self.name.to_owned()
-        }
+/// `train ×3`.
+fn label(node: &Node) -> String {
+    if node.count > 1 {
+        format!("{} ×{}", node.name, node.count)
+    } else {
+        node.name.to_owned()
     }
 }
 
@@ -62,69 +49,22 @@ impl Node<'_> {
 pub fn main(context: &Context, args: &DagArgs) -> anyhow::Result<Exit> {
     let opening = args.pipeline.opening(context);
     let plan = opening.plan(&opening.project()?)?;
-    let nodes = nodes(&plan, args.all);
+    let nodes = outline(
+        &plan,
+        match args.all {
+            true => Nodes::Instances,
+            false => Nodes::Stages,
+        },
+    );
     match args.format {
         Format::Tree => output::text(&tree(&nodes))?,
         Format::Mermaid => output::text(&mermaid(&nodes))?,
         Format::Dot => output::text(&dot(&nodes))?,
         Format::Json => {
-            let needs = nodes.iter().flat_map(|n| n.needs.iter().map(|(from, names)| json!({"from": nodes[*from].name, "to": n.name, "needs": names})));
-            let after = nodes.iter().flat_map(|n| n.after.iter().map(|from| json!({"from": nodes[*from].name, "to": n.name, "needs": [], "after": true})));
-            let shown = nodes.iter().map(
-                |n| json!({"id": n.name, "kind": n.kind, "instances": n.count, "files": n.files}),
-            );
-            output::json(
-                &json!({"nodes": shown.collect::<Vec<_>>(), "edges": needs.chain(after).collect::<Vec<_>>()}),
-            )?;
+            output::json(&json!({"nodes": nodes, "edges": edges(&nodes)}))?;
         }
     }
     Ok(Exit::Done)
-}
-
-/// In topological order: by the last instance, so that a stage comes after all it needs.
-fn nodes(plan: &Plan, all: bool) -> Vec<Node<'_>> {
-    let mut at: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut nodes: Vec<Node> = Vec::new();
-    let mut of_instance = Vec::with_capacity(plan.instances.len());
-    for instance in &plan.instances {
-        let name = if all { &*instance.id } else { &*instance.stage };
-        let here = *at.entry(name).or_insert_with(|| {
-            nodes.push(Node {
-                name,
-                kind: instance.kind_name(),
-                count: 0,
-                needs: BTreeMap::new(),
-                after: BTreeSet::new(),
-                files: BTreeSet::new(),
-            });
-            nodes.len() - 1
-        });
-        nodes[here].count += 1;
-        of_instance.push(here);
-        for need in &instance.needs {
-            for item in &need.items {
-                match &item.source {
-                    // An instance of the same stage (a later round) needs an earlier one: no edge of the stage.
-                    Source::Output { instance, .. } if of_instance[instance.0 as usize] == here => {
-                    }
-                    Source::Output { instance, .. } => drop(
-                        nodes[here]
-                            .needs
-                            .entry(of_instance[instance.0 as usize])
-                            .or_default()
-                            .insert(&*need.name),
-                    ),
-                    Source::Files(files) => drop(nodes[here].files.insert(files.at.to_string())),
-                }
-            }
-        }
-        let after = instance.after.iter().map(|a| of_instance[a.0 as usize]);
-        nodes[here].after.extend(after.filter(|a| *a != here));
-    }
-    for node in &mut nodes {
-        node.after.retain(|a| !node.needs.contains_key(a));
-    }
-    nodes
 }
 
 fn tree(nodes: &[Node]) -> String {
@@ -186,7 +126,7 @@ fn branch(
         let _ = writeln!(
             text,
             "{lead}{} {}",
-            colour.bold(&node.label()),
+            colour.bold(&label(node)),
             colour.dim(&format!("({})", notes.join("; ")))
         );
         for (n, child) in children[at].iter().enumerate().rev() {
@@ -220,7 +160,7 @@ fn mermaid(nodes: &[Node]) -> String {
         let _ = writeln!(
             text,
             "  n{i}[\"{}<br/><small>{}</small>\"]",
-            escaped(&node.label()),
+            escaped(&label(node)),
             escaped(node.kind)
         );
     }
@@ -249,7 +189,7 @@ fn dot(nodes: &[Node]) -> String {
         let _ = writeln!(
             text,
             "  n{i} [label={}];",
-            quoted(&format!("{}\n{}", node.label(), node.kind))
+            quoted(&format!("{}\n{}", label(node), node.kind))
         );
     }
     for (i, node) in nodes.iter().enumerate() {
