@@ -352,7 +352,7 @@ impl Session {
                     found.hit = Some(Hit {
                         key: *key,
                         outputs,
-                        wall_s: wall_s(record),
+                        wall_s: record.wall_s().unwrap_or(0.0) as f32,
                         ambiguous: false,
                         believed_under: record.origin().map(|_| self.believer.stamp()),
                     });
@@ -645,12 +645,6 @@ pub fn stamps(captured: &Captured) -> Vec<Option<Stamp>> {
 pub fn outputs_of(instance: &Instance, record: &Record) -> Option<Vec<Content>> {
     let of = |name: &str| record.outputs.get(name).copied();
     instance.outputs.iter().map(|o| of(&o.name)).collect()
-}
-
-/// Seconds the execution took, by what the record says.
-pub fn wall_s(record: &Record) -> f32 {
-    let wall_s = record.observation.get("wall_s");
-    wall_s.and_then(serde_json::Value::as_f64).unwrap_or(0.0) as f32
 }
 
 fn is_current(stats: &StatCache, path: &RelPath, content: &Content) -> bool {

@@ -15,7 +15,7 @@ use crate::record::lockfile::LockFile;
 use crate::remote::fetch::fetch;
 use crate::remote::lookup::{Answer, Believed, look_up};
 use crate::run::{keep_envelopes, way_back};
-use crate::session::{Session, wall_s};
+use crate::session::Session;
 use crate::store::{Pending, Record, Staged};
 use crate::trust::Trust;
 
@@ -255,7 +255,7 @@ fn recorded<'a>(session: &Session, wanted: &'a Wanted<'a>) -> Option<Had<'a>> {
         (is_believed && outputs.iter().all(is_here)).then(|| Had {
             wanted,
             outputs,
-            wall_s: wall_s(record),
+            wall_s: record.wall_s().unwrap_or(0.0) as f32,
             elsewhere: false,
             is_foreign: record.origin().is_some(),
         })
@@ -306,7 +306,7 @@ fn take_in<'a>(
         had.push(Had {
             wanted,
             outputs,
-            wall_s: wall_s(&believed.record),
+            wall_s: believed.record.wall_s().unwrap_or(0.0) as f32,
             elsewhere: true,
             is_foreign: true,
         });
@@ -375,7 +375,7 @@ fn take_in_batch<'a>(
         had.push(Had {
             wanted,
             outputs,
-            wall_s: wall_s(&believed.record),
+            wall_s: believed.record.wall_s().unwrap_or(0.0) as f32,
             elsewhere: false,
             is_foreign: true,
         });

@@ -216,7 +216,7 @@ impl Explainer<'_> {
             made: serving.as_ref().map(|_| Made {
                 at: text("at"),
                 host: text("host"),
-                wall_s: observation("wall_s").and_then(Value::as_f64),
+                wall_s: records.first().and_then(Record::wall_s),
             }),
             last_execution: self.executions.get(&*instance.id).map(last_execution),
         }

@@ -355,7 +355,7 @@ fn read_key(
     let unneeded = GoneAction {
         key,
         preimage: first.preimage.clone(),
-        wall_s: first.observation.get("wall_s").and_then(|v| v.as_f64()),
+        wall_s: first.wall_s(),
     };
     let outputs = records.into_iter().flat_map(|r| r.outputs.into_values());
     Ok(Some(Known {

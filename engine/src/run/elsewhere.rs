@@ -13,7 +13,7 @@ use crate::plan::InstanceIndex;
 use crate::record::event::{Event, Reason};
 use crate::remote::lookup::{Answer, Believed};
 use crate::remote::reading::Unread;
-use crate::session::{Hit, outputs_of, wall_s};
+use crate::session::{Hit, outputs_of};
 use crate::store::{Pending, Staged};
 
 impl Scheduler<'_> {
@@ -44,7 +44,7 @@ impl Scheduler<'_> {
             let hit = Hit {
                 key: *key,
                 outputs: outputs_of(instance, &believed.record)?,
-                wall_s: wall_s(&believed.record),
+                wall_s: believed.record.wall_s().unwrap_or(0.0) as f32,
                 ambiguous: false,
                 believed_under: Some(self.session.believer.stamp()),
             };

@@ -54,6 +54,11 @@ impl Record {
         self.observation[ORIGIN] = origin.into();
     }
 
+    /// Seconds the execution took, if the observation says so.
+    pub fn wall_s(&self) -> Option<f64> {
+        self.observation.get("wall_s")?.as_f64()
+    }
+
     /// The name of the result: the same on every machine that gets the same outputs.
     pub fn result(&self) -> Digest {
         let mut text = String::new();

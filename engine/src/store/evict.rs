@@ -157,7 +157,7 @@ impl Store {
                     stays: keep.contains(&Root::Action(key)) || is_in_use(used_ns),
                     gone: GoneAction {
                         key,
-                        wall_s: record.observation.get("wall_s").and_then(|v| v.as_f64()),
+                        wall_s: record.wall_s(),
                         preimage: record.preimage,
                     },
                 });

@@ -297,7 +297,7 @@ impl Store {
                             .for_each(|content| self.mark(content.shape, content.digest, marks));
                     }
                     Ok(record) => {
-                        let wall_s = record.observation.get("wall_s").and_then(|v| v.as_f64());
+                        let wall_s = record.wall_s();
                         plan.actions.push(GoneAction {
                             key,
                             preimage: record.preimage,

@@ -53,7 +53,7 @@ impl Facts {
         let started = text("at");
         let finished = || {
             let start: jiff::Timestamp = started.as_deref()?.parse().ok()?;
-            let wall_s = record.observation.get("wall_s")?.as_f64()?;
+            let wall_s = record.wall_s()?;
             let wall = jiff::SignedDuration::try_from_secs_f64(wall_s).ok()?;
             Some(start.checked_add(wall).ok()?.to_string())
         };
