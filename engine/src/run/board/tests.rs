@@ -168,6 +168,8 @@ fn what_waits_for_a_result_that_is_lost_waits_again() {
     assert_eq!(start.index, all[1]);
     board.enter(all[3], State::Asking { miss: miss(all[3]) });
     board.wait(all[0]);
+    // By its key it is known which results come from one another.
+    assert_eq!(board.key(all[0]), Some(digest(all[0])));
     // What runs has its inputs; the others must not start.
     let phases = all.iter().map(|i| board.phase(*i)).collect::<Vec<_>>();
     use Phase::{Running, Waiting};
@@ -180,6 +182,26 @@ fn what_waits_for_a_result_that_is_lost_waits_again() {
     board.enter(all[0], done(all[0]));
     let free: Vec<_> = std::iter::from_fn(|| board.next_free()).collect();
     assert_eq!(free, all[1..]);
+}
+
+#[test]
+fn what_is_only_foreseen_lets_others_be_looked_at() {
+    let resources = Resources::of(&machine(4, 0), None);
+    let before = |i: InstanceIndex| i.0.checked_sub(1).map(InstanceIndex).into_iter().collect();
+    let mut board = Board::new(Graph::of_needs(3, before), &[true; 3], resources);
+    let all: Vec<InstanceIndex> = (0..3).map(InstanceIndex).collect();
+    assert_eq!(board.next_free(), Some(all[0]));
+    let foreseen = Some([content(all[0])].into());
+    board.enter(all[0], State::Planned { foreseen });
+    assert_eq!(board.next_free(), Some(all[1]));
+    let (key, outputs) = (digest(all[1]), [content(all[1])].into());
+    board.enter(all[1], State::Foreseen { key, outputs });
+    assert_eq!(board.next_free(), Some(all[2]));
+    // That it is told of in the end takes nothing from those behind it.
+    let foreseen = board.outputs(all[1]).cloned();
+    board.enter(all[1], State::Planned { foreseen });
+    assert!(matches!(board.state(all[2]), State::Waiting { missing: 0 }));
+    assert_eq!(board.next_free(), None);
 }
 
 #[test]
