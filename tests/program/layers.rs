@@ -65,3 +65,28 @@ fn case_14_standard_error_is_written_in_one_place() {
     found.retain(|place| !place.starts_with("engine/src/exec/tests/"));
     assert_eq!(found, Vec::<String>::new());
 }
+
+/// CONTRIBUTING.md says which files a new kind touches; this counts them for one.
+#[test]
+fn a_kind_is_named_in_two_files_of_the_stages() {
+    let words = ["perturb::", "mod perturb"];
+    let files = |dir: &str| {
+        let mut files: Vec<String> = offending(dir, &words, &[])
+            .iter()
+            .map(|place| place.split(':').next().unwrap_or_default().to_owned())
+            .collect();
+        files.dedup();
+        files.sort();
+        files.dedup();
+        files
+    };
+    let optional = "stages/src/facts/learning.rs";
+    let mut named = files("stages/src");
+    named.retain(|file| file != optional);
+    // Inside its own file a kind has no need of its name.
+    assert_eq!(named, ["stages/src/kinds/mod.rs"]);
+    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("stages/src/kinds/perturb.rs").is_file());
+    for dir in ["engine/src", "src"] {
+        assert_eq!(files(dir), Vec::<String>::new(), "{dir}");
+    }
+}
