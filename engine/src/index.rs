@@ -9,8 +9,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::damaged;
 use crate::digest::{Content, Digest};
-use crate::record::damaged;
 use crate::record::lockfile::{Turn, write_atomically};
 use crate::regular::{self, Links};
 

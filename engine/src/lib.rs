@@ -71,6 +71,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod canonical;
+pub mod damaged;
 pub mod digest;
 pub mod dir;
 pub mod filename;
@@ -86,7 +87,7 @@ pub mod plan;
 pub mod spec;
 
 pub mod artifacts;
-pub mod explain;
+pub mod change;
 pub mod key;
 pub mod project;
 
@@ -95,6 +96,8 @@ pub mod store;
 pub mod difference;
 pub mod remote;
 pub mod trust;
+
+pub mod lookup;
 
 pub mod credentials;
 pub mod environment;
@@ -112,6 +115,7 @@ pub mod run;
 pub mod clean;
 pub mod collect;
 pub mod exchange;
+pub mod explain;
 pub mod export;
 pub mod notice;
 pub mod results;

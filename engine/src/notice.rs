@@ -1,6 +1,6 @@
 //! What a use case tells while it works, beside what it returns.
 
-use crate::exchange::RemoteUse;
+use serde::Serialize;
 
 /// One thing to be told at once.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,3 +27,18 @@ pub enum Notice {
 
 /// Who listens. `&mut |_| {}` where nobody does.
 pub type Tell<'a> = &'a mut dyn FnMut(Notice);
+
+/// What a use case had to do with a remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RemoteUse {
+    /// As the project calls it.
+    pub name: String,
+    /// Requests made.
+    pub requests: u64,
+    /// Bytes received, as they are stored there.
+    pub bytes_received: u64,
+    /// Bytes sent, as they are stored there.
+    pub bytes_sent: u64,
+    /// Things that were wrong with it.
+    pub warnings: u64,
+}

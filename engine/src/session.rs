@@ -12,10 +12,10 @@ use anyhow::Context as _;
 
 use crate::artifacts;
 use crate::catalog::Catalog;
+use crate::change;
 use crate::digest::{Content, Digest, Shape};
 use crate::environment::{self, Captured};
 use crate::exec::{Asking, Memory, Stamp, Surroundings, Unasked, tool_version};
-use crate::explain;
 use crate::index::{Index, Known};
 use crate::key::{self, Key};
 use crate::lineage::Lineage;
@@ -431,7 +431,7 @@ impl Session {
     fn reason(&self, known: Option<&Known>, key: &Key) -> Reason {
         let old = known.and_then(|k| self.preimage(&k.key));
         match old {
-            Some(old) => Reason::Changed(explain::changes(&old, &key.preimage)),
+            Some(old) => Reason::Changed(change::changes(&old, &key.preimage)),
             None => Reason::NeverRun,
         }
     }

@@ -10,7 +10,7 @@ use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::style::Colour;
 use crate::ui::{notices, stage_of};
-use repro_engine::explain::in_words;
+use repro_engine::change::in_words;
 use repro_engine::record::event::{Change, Verdict};
 use repro_engine::record::lockfile::LockFile;
 use repro_engine::results::diff::{self, ClaimDiff, Diff, Difference, InstanceDiff};

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::lines;
 use crate::ui::style::{bytes, duration};
-use repro_engine::explain;
+use repro_engine::change;
 use repro_engine::record::event::Event;
 use repro_engine::record::history::Run;
 use repro_engine::results::recorded::{Named, Recorded, RecordedResult, named};
@@ -84,7 +84,7 @@ fn result_text(result: &RecordedResult) -> String {
             let said = match (name.as_str(), value.as_f64()) {
                 ("wall_s" | "cpu_s", Some(seconds)) => duration(seconds),
                 ("max_rss_bytes", Some(count)) => bytes(count as u64),
-                _ => explain::plain(value),
+                _ => change::plain(value),
             };
             text.push_str(&format!("  {name}: {said}\n"));
         }

@@ -14,7 +14,7 @@ use super::planned::stage_of;
 use super::style::{Colour, bytes, duration};
 use super::width::{shortened, width_of_talk};
 use crate::terminal::{self, safe};
-use repro_engine::explain::begun;
+use repro_engine::change::begun;
 use repro_engine::record::event::Event;
 
 /// Room at the end of every line.

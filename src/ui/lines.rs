@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::style::{Colour, bytes, duration};
-use repro_engine::explain::{begun, in_words};
+use repro_engine::change::{begun, in_words};
 use repro_engine::record::event::{Event, Reason, Summary};
 
 /// How often one action may report progress.

@@ -5,8 +5,8 @@ use std::io::IsTerminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::style::{Colour, bytes};
-use repro_engine::exchange::RemoteUse;
 use repro_engine::notice::Notice;
+use repro_engine::notice::RemoteUse;
 
 /// Shows notices; a bar is there only while something is moved.
 pub fn notices() -> impl FnMut(Notice) {

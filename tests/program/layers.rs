@@ -1,5 +1,6 @@
 //! What Cargo cannot keep: where `unsafe` and standard error may be used.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -85,8 +86,93 @@ fn a_kind_is_named_in_two_files_of_the_stages() {
     named.retain(|file| file != optional);
     // Inside its own file a kind has no need of its name.
     assert_eq!(named, ["stages/src/kinds/mod.rs"]);
-    assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join("stages/src/kinds/perturb.rs").is_file());
+    assert!(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("stages/src/kinds/perturb.rs")
+            .is_file()
+    );
     for dir in ["engine/src", "src"] {
         assert_eq!(files(dir), Vec::<String>::new(), "{dir}");
     }
+}
+
+/// The modules that each module at the top of a package uses.
+fn uses(dir: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let inner = file
+            .strip_prefix(&root)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let module = inner.split(['/', '.']).next().unwrap().to_owned();
+        if matches!(&*module, "lib" | "main") || inner.contains("tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        // What only tests use is no direction of the program's.
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for line in text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            for used in line.split("crate::").skip(1) {
+                let end = used.find(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+                let used = &used[..end.unwrap_or(used.len())];
+                if !used.is_empty() && used != module {
+                    uses.entry(module.clone())
+                        .or_default()
+                        .insert(used.to_owned());
+                }
+            }
+        }
+    }
+    uses
+}
+
+/// A way from a module back to itself, if there is one.
+fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    fn search(
+        at: &str,
+        uses: &BTreeMap<String, BTreeSet<String>>,
+        way: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> bool {
+        if let Some(begin) = way.iter().position(|m| m == at) {
+            way.drain(..begin);
+            return true;
+        }
+        if done.contains(at) {
+            return false;
+        }
+        way.push(at.to_owned());
+        for next in uses.get(at).into_iter().flatten() {
+            if search(next, uses, way, done) {
+                return true;
+            }
+        }
+        way.pop();
+        done.insert(at.to_owned());
+        false
+    }
+    let mut done = BTreeSet::new();
+    uses.keys().find_map(|module| {
+        let mut way = Vec::new();
+        search(module, uses, &mut way, &mut done).then_some(way)
+    })
+}
+
+#[test]
+fn modules_use_one_another_in_one_direction() {
+    for package in ["protocol/src", "engine/src", "src"] {
+        let uses = uses(package);
+        assert!(uses.len() > 2, "{package}: {uses:?}");
+        assert_eq!(circle(&uses), None, "{package}");
+    }
+    let circular = [("a", "b"), ("b", "c"), ("c", "b")];
+    let circular = circular.map(|(a, b)| (a.to_owned(), BTreeSet::from([b.to_owned()])));
+    assert_eq!(circle(&BTreeMap::from(circular)).unwrap(), ["b", "c"]);
 }

@@ -21,7 +21,7 @@ pub use bring::{Network, bring, bring_inputs, made_inputs};
 pub use in_run::{Wishes, in_run};
 pub use pull::{Pulled, pull};
 pub use push::{Pushed, push};
-pub use way::{RemoteUse, Way, Which};
+pub use way::{Way, Which};
 
 /// A result that could not be moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{NotMoved, RemoteUse, Way};
+use super::{NotMoved, Way};
 use crate::digest::{Content, Digest};
 use crate::graph::Graph;
 use crate::index::Known;
-use crate::notice::Tell;
+use crate::lookup::{Answer, Believed, look_up};
+use crate::notice::{RemoteUse, Tell};
 use crate::plan::{Instance, InstanceIndex, Plan, Source};
 use crate::record::lockfile::LockFile;
 use crate::remote::fetch::fetch;
-use crate::remote::lookup::{Answer, Believed, look_up};
 use crate::run::{keep_envelopes, way_back};
 use crate::session::Session;
 use crate::store::{Pending, Record, Staged};

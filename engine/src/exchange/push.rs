@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::needed::announce;
-use super::{NotMoved, RemoteUse, Way};
+use super::{NotMoved, Way};
 use crate::digest::{Content, Digest};
 use crate::graph::Graph;
-use crate::notice::Tell;
+use crate::notice::{RemoteUse, Tell};
 use crate::plan::InstanceIndex;
 use crate::remote::publish::{Publication, Published, publish};
 use crate::run::publication;

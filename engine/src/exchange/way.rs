@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::Serialize;
-
-use crate::notice::{Notice, Tell};
+use crate::notice::{Notice, RemoteUse, Tell};
 use crate::record::elsewhere::WayBack;
 use crate::remote::config::Remotes;
 use crate::remote::layout::Scope;
@@ -50,21 +48,6 @@ pub struct Way {
     pub link: Arc<Link>,
     /// What it warns of, until told.
     pub warnings: Arc<Mutex<Vec<String>>>,
-}
-
-/// What a use case had to do with a remote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RemoteUse {
-    /// As the project calls it.
-    pub name: String,
-    /// Requests made.
-    pub requests: u64,
-    /// Bytes received, as they are stored there.
-    pub bytes_received: u64,
-    /// Bytes sent, as they are stored there.
-    pub bytes_sent: u64,
-    /// Things that were wrong with it.
-    pub warnings: u64,
 }
 
 impl Way {

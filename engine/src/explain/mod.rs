@@ -1,13 +1,11 @@
 //! Explanations: why an instance is cached or will be executed, and what changed relative to which earlier result.
 //!
-//! [`changes()`] works on the stored text of two keys and nothing else, so it explains results of other machines as well. On it stands
+//! [`crate::change::changes`] works on the stored text of two keys and nothing else, so it explains results of other machines as well. On it stands
 //! [`Explainer`], which asks the survey, the journals and the trust file, and answers with data.
 
 mod account;
-mod changes;
 mod relative;
 mod upstream;
-mod words;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -19,10 +17,8 @@ use crate::survey::Survey;
 use crate::trust::Trust;
 
 pub use account::{Explanation, LastExecution, Made, OtherBits, ResultLine};
-pub use changes::{changes, plain};
 pub use relative::{Relative, Resumption};
 pub use upstream::Link;
-pub use words::{begun, in_words};
 
 /// Journals read to find the last executions, newest first.
 const RUNS_LOOKED_AT: usize = 200;

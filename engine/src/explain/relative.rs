@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{changes, in_words};
+use crate::change::{changes, in_words};
 use crate::digest::Content;
 use crate::key::Key;
 use crate::plan::{Instance, InstanceIndex, Work};

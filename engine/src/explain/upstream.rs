@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Explainer, changes};
+use super::Explainer;
+use crate::change::changes;
 use crate::lineage;
 use crate::plan::{Instance, InstanceIndex, Need, Source, axes_text};
 use crate::record::event::{Change, Reason};

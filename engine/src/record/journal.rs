@@ -9,8 +9,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::damaged;
 use super::event::Event;
+use crate::damaged;
 use crate::regular::{self, Links};
 
 /// Bytes after which a journal takes nothing but its summary any more: half a million executions.

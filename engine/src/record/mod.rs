@@ -1,7 +1,6 @@
 //! What is remembered of runs: events, the journal of each run, the lock file, results that are elsewhere, or were
 //! published.
 
-pub mod damaged;
 pub mod elsewhere;
 pub mod event;
 pub mod history;

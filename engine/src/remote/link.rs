@@ -227,7 +227,7 @@ impl Link {
     }
 
     /// How long an answer may take that others wait for.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         self.silence / 2
     }
 
@@ -323,7 +323,7 @@ impl Link {
         Ok(outcome)
     }
 
-    pub(super) fn list(
+    pub(crate) fn list(
         &self,
         prefix: &Name,
         each: &mut dyn FnMut(Entry) -> ControlFlow<()>,

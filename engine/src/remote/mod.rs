@@ -18,15 +18,14 @@ pub mod layout;
 pub mod lease;
 pub mod link;
 mod location;
-pub mod lookup;
-mod name;
+pub(crate) mod name;
 pub mod pack;
 pub mod probe;
 pub mod publish;
 pub mod reading;
 mod sweeping;
 mod tombstones;
-mod wave;
+pub(crate) mod wave;
 
 pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
 pub use location::{BadLocation, Bucket, Location, SftpPlace};

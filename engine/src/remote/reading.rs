@@ -37,14 +37,14 @@ pub enum Unread {
 }
 
 impl Unread {
-    pub(super) fn of(error: &BackendError, name: &Name) -> Unread {
+    pub(crate) fn of(error: &BackendError, name: &Name) -> Unread {
         match error.cause {
             Cause::NotFound => Unread::Absent(name.clone()),
             _ => Unread::Failed(error.to_string()),
         }
     }
 
-    pub(super) fn of_io(error: &io::Error, name: &Name) -> Unread {
+    pub(crate) fn of_io(error: &io::Error, name: &Name) -> Unread {
         match BadBytes::of(error) {
             Some(bad) => Unread::Bad {
                 name: name.clone(),
@@ -55,7 +55,7 @@ impl Unread {
     }
 
     /// Tells of what is wrong with the remote. What is not there is not wrong, and a remote that was given up was told of.
-    pub(super) fn tell(self, link: &Link) -> Unread {
+    pub(crate) fn tell(self, link: &Link) -> Unread {
         match &self {
             Unread::Bad { name, .. } => {
                 link.note_bad(name);
@@ -108,7 +108,7 @@ pub(super) fn open_named(
 }
 
 /// All of a small object, while its memory is accounted for.
-pub(super) fn read_all<T>(
+pub(crate) fn read_all<T>(
     link: &Arc<Link>,
     name: &Name,
     bytes_max: u64,

@@ -12,7 +12,7 @@ const WIDTH: usize = 32;
 
 /// Does `work` for every item; `each` hears the answers as they come, by position. When the remote hangs, or no answer comes for
 /// longer than `patience`, it is given up, and the rest is never answered.
-pub(super) fn wave<T, R>(
+pub(crate) fn wave<T, R>(
     link: &Arc<Link>,
     items: Vec<T>,
     patience: Option<Duration>,

@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::damaged;
 use crate::digest::{ByDigest, Content, Digest, Shape};
 use crate::files::Files;
-use crate::record::damaged;
 use crate::regular::{self, Links};
 use repro_protocol::relpath::RelPath;
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use repro_engine::digest::{Content, Digest, Domain};
+use repro_engine::lookup::{Answer, Believed, look_up};
 use repro_engine::remote::fetch::fetch;
 use repro_engine::remote::layout::Scope;
 use repro_engine::remote::link::Link;
-use repro_engine::remote::lookup::{Answer, Believed, look_up};
 use repro_engine::remote::publish::{Publication, Published, publish};
 use repro_engine::store::{Pending, Record, Store};
 use repro_engine::trust::{Facts, SecretKey, Signer, Trust};

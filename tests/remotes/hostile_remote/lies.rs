@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::lab::{Machine, Output, everything};
 use crate::support::bucket::Bucket;
 use repro_engine::digest::{Content, Digest, Domain, Shape};
+use repro_engine::lookup::{Answer, Why};
 use repro_engine::remote::encoding::encode_bytes;
 use repro_engine::remote::head::Head;
 use repro_engine::remote::layout::{Place, Scope};
-use repro_engine::remote::lookup::{Answer, Why};
 use repro_engine::store::{LinkMode, Record};
 use repro_engine::trust::Facts;
 
@@ -168,7 +168,7 @@ fn what_is_published_in_a_scope_is_not_read_outside() {
         Scope::Of("pr-7".parse().unwrap()),
         |_| {},
     ));
-    repro_engine::remote::lookup::look_up(&link, &trust, vec![record.key], |_, a| found = Some(a));
+    repro_engine::lookup::look_up(&link, &trust, vec![record.key], |_, a| found = Some(a));
     if let Some(Answer::Hit(believed)) = found {
         let contents: Vec<Content> = believed.record.outputs.values().copied().collect();
         fetched = repro_engine::remote::fetch::fetch(&link, &reader.store, &contents).unwrap();

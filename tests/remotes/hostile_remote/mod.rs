@@ -158,11 +158,8 @@ fn a_remote_that_hangs_is_given_up() {
     let keys = (0..100u8)
         .map(|i| repro_engine::digest::Digest([i; 32]))
         .collect();
-    repro_engine::remote::lookup::look_up(&link, &trust, keys, |_, answer| {
-        assert!(matches!(
-            answer,
-            repro_engine::remote::lookup::Answer::Miss(_)
-        ));
+    repro_engine::lookup::look_up(&link, &trust, keys, |_, answer| {
+        assert!(matches!(answer, repro_engine::lookup::Answer::Miss(_)));
         answers += 1;
     });
     assert_eq!(answers, 100);

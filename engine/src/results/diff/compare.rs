@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::metrics;
 use super::{Difference, InstanceDiff, LeftOut, MetricDiff};
+use crate::change;
 use crate::digest::{Content, Shape};
 use crate::exchange::{Network, bring};
-use crate::explain;
 use crate::notice::Tell;
 use crate::session::Session;
 
@@ -91,7 +91,7 @@ fn instance_diff(
     };
     let preimage = |side: Option<&Had>| session.preimage(&side?.key.parse().ok()?);
     let fields = match (preimage(old), preimage(new)) {
-        (Some(old), Some(new)) => explain::changes(&old, &new),
+        (Some(old), Some(new)) => change::changes(&old, &new),
         _ => Vec::new(),
     };
     let mut metrics = Vec::new();

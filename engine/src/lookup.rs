@@ -11,12 +11,12 @@ use crate::digest::Digest;
 use crate::store::Record;
 use crate::trust::{self, Reason, SignerName, Trust, Verdict};
 
-use super::head::{ENVELOPE_BYTES_MAX, HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
-use super::layout::{Place, Scope};
-use super::link::Link;
-use super::name::Name;
-use super::reading::{Unread, read_all};
-use super::wave::wave;
+use crate::remote::head::{ENVELOPE_BYTES_MAX, HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
+use crate::remote::layout::{Place, Scope};
+use crate::remote::link::Link;
+use crate::remote::name::Name;
+use crate::remote::reading::{Unread, read_all};
+use crate::remote::wave::wave;
 
 /// Results of one key that are looked at.
 const RESULTS_MAX: usize = 16;

@@ -94,7 +94,7 @@ pub fn in_words(change: &Change) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::explain::changes;
+    use crate::change::changes;
 
     use super::*;
 
