@@ -23,6 +23,19 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Resul
     })
 }
 
+/// Starts the threads that share large work (hashing), if they are not there. Whoever uses them first would start them too,
+/// but could only panic where the system has no thread to give.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn start_pool() -> std::io::Result<()> {
+    match rayon::ThreadPoolBuilder::new().build_global() {
+        // Without a cause: they are there.
+        Err(e) if std::error::Error::source(&e).is_some() => Err(std::io::Error::other(e)),
+        _ => Ok(()),
+    }
+}
+
 /// What the first thread that panicked said.
 pub fn trouble() -> Option<String> {
     TROUBLE.lock().unwrap_or_else(|e| e.into_inner()).clone()

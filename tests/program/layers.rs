@@ -169,7 +169,7 @@ fn circle(uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
 fn modules_use_one_another_in_one_direction() {
     for package in ["protocol/src", "engine/src", "src"] {
         let uses = uses(package);
-        assert!(uses.len() > 2, "{package}: {uses:?}");
+        assert!(!uses.is_empty(), "nothing was found in {package}");
         assert_eq!(circle(&uses), None, "{package}");
     }
     let circular = [("a", "b"), ("b", "c"), ("c", "b")];

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
 use super::board::{Board, Start};
 use super::committer::{self, CommitResult, Landing};
 use super::failed::FailedDir;
@@ -242,6 +244,7 @@ impl Scheduler<'_> {
         }
         // Better now than after an hour of work.
         self.session.store.check_writable()?;
+        watched::start_pool().context("the threads that hash cannot be started")?;
         let lock_path = self.session.project.lock_file();
         self.lock = Some(LockFile::read(&lock_path)?);
         let (landings, from_main) = channel::<Landing>();
