@@ -174,10 +174,10 @@ fn grouped(instances: &[InstanceDiff], all: bool) -> Vec<Group<'_>> {
 }
 
 /// Members that agree, in the order of their first.
-fn by<'a>(
-    all: Vec<&'a InstanceDiff>,
+fn by(
+    all: Vec<&InstanceDiff>,
     key: fn(&InstanceDiff) -> String,
-) -> Vec<(String, Vec<&'a InstanceDiff>)> {
+) -> Vec<(String, Vec<&InstanceDiff>)> {
     let mut at: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<(String, Vec<&InstanceDiff>)> = Vec::new();
     for diff in all {

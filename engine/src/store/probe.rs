@@ -196,8 +196,8 @@ fn try_locks(path: &Path) -> std::io::Result<Locks> {
         },
         child => {
             let mut status = 0;
-            // SAFETY: a child of ours and a place for its status.
             let waited = loop {
+                // SAFETY: a child of ours and a place for its status.
                 match unsafe { libc::waitpid(child, &mut status, 0) } {
                     -1 if std::io::Error::last_os_error().kind()
                         == std::io::ErrorKind::Interrupted => {}
