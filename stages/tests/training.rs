@@ -427,7 +427,8 @@ fn inputs_that_do_not_fit_are_named() {
         .unwrap();
     let wider = json!({"model": {"mlp": {"hidden": [5]}}, "seed": 1, "length": {"epochs": 1}, "optimizer": sgd()});
     assert!(
-        fail(&wider, &[("train", &small), ("init", model.path("model"))]).contains("`model` is")
+        fail(&wider, &[("train", &small), ("init", model.path("model"))])
+            .contains("is another one than `model`: its `mlp.hidden")
     );
     assert!(
         fail(&with, &[("train", &small), ("init", &small)]).contains("the input must be a model")
