@@ -87,12 +87,15 @@ impl TensorFile {
         let damaged = |e: safetensors::SafeTensorError| Unreadable::NotWhole(e.to_string());
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
-        let metadata = header
+        let metadata: BTreeMap<String, String> = header
             .metadata()
             .iter()
             .flatten()
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
+        if is_data_set(&metadata) {
+            return Err(Unreadable::DataSet);
+        }
         let mut tensors = NamedTensors::new();
         for (name, view) in file.tensors() {
             let data = match view.dtype() {
@@ -144,12 +147,22 @@ fn numbers<const W: usize>(bytes: &[u8], number: impl Fn([u8; W]) -> f32) -> Vec
 /// The end of the name of what PyTorch counts and nothing here uses.
 const UNUSED: &str = ".num_batches_tracked";
 
+/// Whether the head of a file says that it is a data set; their format is the affair of [`crate::data`].
+fn is_data_set(metadata: &BTreeMap<String, String>) -> bool {
+    metadata
+        .get("format")
+        .is_some_and(|f| f.starts_with("repro.dataset."))
+}
+
 /// Why a file of tensors is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// It is cut short, damaged, or something else.
     #[error("not a whole safetensors file: {0}")]
     NotWhole(String),
+    /// It holds labelled images or rows.
+    #[error("it is a data set")]
+    DataSet,
     /// A tensor has another type.
     #[error("tensor `{name}` is {dtype}; F32, F64, F16 or BF16 (masks: U8) is expected")]
     Type {
@@ -172,7 +185,7 @@ impl Unreadable {
             Unreadable::NotWhole(_) if is_pytorch => {
                 "it looks like what `torch.save` writes, which only Python can read: write it with `safetensors.torch.save_file(model.state_dict(), \"net.safetensors\")`"
             }
-            Unreadable::NotWhole(_) => {
+            Unreadable::NotWhole(_) | Unreadable::DataSet => {
                 "the input must be a model, mask or state that a stage wrote, or a safetensors file with the same tensors"
             }
         };
@@ -219,6 +232,13 @@ pub fn head(path: &Path, of: &str) -> Result<Option<BTreeMap<String, String>>, F
         Ok(head) => head,
         Err(_) => return Err(damaged("its head is no JSON", &begin)),
     };
+    let said = head.get("__metadata__").and_then(Value::as_object);
+    let texts = said.into_iter().flatten();
+    let texts = texts.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
+    let metadata: BTreeMap<String, String> = texts.collect();
+    if is_data_set(&metadata) {
+        return Err(Unreadable::DataSet.failure(of, &begin));
+    }
     for (name, tensor) in &head {
         let Some(dtype) = tensor.get("dtype").and_then(Value::as_str) else {
             continue;
@@ -229,10 +249,7 @@ pub fn head(path: &Path, of: &str) -> Result<Option<BTreeMap<String, String>>, F
             return Err(Unreadable::Type { name, dtype }.failure(of, &begin));
         }
     }
-    let said = head.get("__metadata__").and_then(Value::as_object);
-    let texts = said.into_iter().flatten();
-    let texts = texts.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
-    Ok(Some(texts.collect()))
+    Ok(Some(metadata))
 }
 
 /// The bytes of a value. Processors make different NaN of the same operation; files hold one.

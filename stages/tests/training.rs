@@ -431,7 +431,8 @@ fn inputs_that_do_not_fit_are_named() {
             .contains("is another one than `model`: its `mlp.hidden")
     );
     assert!(
-        fail(&with, &[("train", &small), ("init", &small)]).contains("the input must be a model")
+        fail(&with, &[("train", &small), ("init", &small)])
+            .contains("it is a data set (the input must be a model")
     );
     let mask = bench
         .run(
