@@ -25,6 +25,21 @@ use serde_json::Value;
 /// Longest any command may take before the test fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A pipeline with these stages, one per line of `NAME: {...}`.
+pub fn stages(lines: &str) -> String {
+    let lines: String = lines
+        .trim()
+        .lines()
+        .map(|l| format!("  {}\n", l.trim()))
+        .collect();
+    format!("version: 1\nstages:\n{lines}")
+}
+
+/// A project with these [`stages`].
+pub fn space(lines: &str) -> TestSpace {
+    TestSpace::with_pipeline(&stages(lines))
+}
+
 /// A project directory, a store and a home, all gone when dropped.
 pub struct TestSpace {
     _dir: tempfile::TempDir,

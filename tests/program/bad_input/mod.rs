@@ -12,21 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::observed::{Ran, files_below};
-use crate::support::{Said, TestSpace};
-
-/// A pipeline with these stages, one per line of `NAME: {...}`.
-fn stages(lines: &str) -> String {
-    let lines: String = lines
-        .trim()
-        .lines()
-        .map(|l| format!("  {}\n", l.trim()))
-        .collect();
-    format!("version: 1\nstages:\n{lines}")
-}
-
-fn space(lines: &str) -> TestSpace {
-    TestSpace::with_pipeline(&stages(lines))
-}
+use crate::support::{Said, TestSpace, space, stages};
 
 /// `run` refuses the pipeline with exit code 2, says all of these, and leaves nothing behind.
 #[track_caller]

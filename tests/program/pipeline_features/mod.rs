@@ -9,23 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::TestSpace;
 use crate::support::observed::Ran;
 use crate::support::processes::signal;
-
-/// A pipeline with these stages, one per line of `NAME: {...}`.
-fn stages(lines: &str) -> String {
-    let lines: String = lines
-        .trim()
-        .lines()
-        .map(|l| format!("  {}\n", l.trim()))
-        .collect();
-    format!("version: 1\nstages:\n{lines}")
-}
-
-fn space(lines: &str) -> TestSpace {
-    TestSpace::with_pipeline(&stages(lines))
-}
+use crate::support::{TestSpace, space, stages};
 
 fn beside(space: &TestSpace, name: &str) -> PathBuf {
     space.project.with_file_name(name)
