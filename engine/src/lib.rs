@@ -120,3 +120,8 @@ pub mod export;
 pub mod notice;
 pub mod results;
 pub mod verify;
+
+/// The tests of every package say in one way that they cannot run.
+#[cfg(test)]
+#[path = "../../tests/support/skipped.rs"]
+mod skipped;

@@ -30,3 +30,8 @@ pub mod caches;
 pub mod difference;
 pub mod docs;
 pub mod worker;
+
+/// The tests of every package say in one way that they cannot run.
+#[cfg(test)]
+#[path = "../../tests/support/skipped.rs"]
+mod skipped;

@@ -17,6 +17,8 @@
 )]
 
 mod reference;
+#[path = "../../tests/support/skipped.rs"]
+mod skipped;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -31,6 +33,8 @@ use repro_stages::ops::{self, Labels, Matrix};
 use repro_stages::training::optim::{Memory, Optimizer, Stepper};
 use repro_stages::weights::{NamedTensor, NamedTensors};
 use serde::Deserialize;
+
+use skipped::skipped;
 
 /// One order of summation against the largest of two or three others, of errors that grow exponentially from small ones.
 const ORDERS: f64 = 8.0;
@@ -106,7 +110,7 @@ fn resnet_18_of_widths_64_to_512() {
 fn follow(name: &str) {
     let curve: Curve = reference::read(&format!("curves/{name}.json"));
     let Some(data) = images(&curve.dataset) else {
-        println!("skipped: no ../shared/data/{}", curve.dataset);
+        skipped(format_args!("no ../shared/data/{}", curve.dataset));
         return;
     };
     let losses = train(&curve, data);

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::support::TestSpace;
+use crate::support::skipped::skipped;
 
 const PIPELINE: &str = "\
 version: 1
@@ -122,7 +123,7 @@ fn openssl_reads_the_keys_and_makes_some() {
             .output()
     };
     if !openssl(&["version"]).is_ok_and(|o| o.status.success()) {
-        eprintln!("skipped: openssl is not installed");
+        skipped("openssl is not installed");
         return;
     }
     let space = space();

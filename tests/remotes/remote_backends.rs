@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use crate::support::servers::nginx::{Dav, Nginx};
 use crate::support::servers::proxy::{Fault, Proxy};
 use crate::support::servers::s3::S3;
-use crate::support::servers::skip;
+use crate::support::skipped::skipped;
+
 use crate::support::servers::sshd::Sshd;
 use repro_engine::remote::backends::{self, BucketBackend, Settings};
 use repro_engine::remote::{
@@ -339,7 +340,7 @@ fn s3_without_conditional_writes() {
 fn webdav() {
     for dav in [Dav::Strict, Dav::Relaxed] {
         let Some(server) = Nginx::start(dav) else {
-            return skip("nginx with its dav-ext module");
+            return skipped("nginx with its dav-ext module is not installed");
         };
         std::fs::create_dir(server.files().join("some dir")).unwrap();
         for path in ["", "/some%20dir"] {
@@ -353,7 +354,7 @@ fn webdav() {
 #[test]
 fn a_server_that_takes_put_and_cannot_list() {
     let Some(server) = Nginx::start(Dav::WithoutListing) else {
-        return skip("nginx with its dav-ext module");
+        return skipped("nginx with its dav-ext module is not installed");
     };
     conforms(
         &*at(&server.url, &|n| server.env(n)),
@@ -364,7 +365,7 @@ fn a_server_that_takes_put_and_cannot_list() {
 #[test]
 fn sftp() {
     let Some(server) = Sshd::start() else {
-        return skip("OpenSSH's server");
+        return skipped("OpenSSH's server is not installed");
     };
     let backend = at(&server.address("lab"), &|n| server.env(n));
     conforms(&*backend, &LISTS);
@@ -382,7 +383,7 @@ fn a_full_directory() {
         .arg(dir.path())
         .output();
     if !mounted.is_ok_and(|o| o.status.success()) {
-        return eprintln!("skipped: a tmpfs may not be mounted here");
+        return skipped("a tmpfs may not be mounted here");
     }
     struct Mounted<'a>(&'a Path);
     impl Drop for Mounted<'_> {
@@ -609,7 +610,7 @@ fn cut_bodies_go_on_or_fail() {
 #[test]
 fn webdav_refusals_are_explained() {
     let Some(server) = Nginx::start(Dav::Strict) else {
-        return skip("nginx with its dav-ext module");
+        return skipped("nginx with its dav-ext module is not installed");
     };
     let backend = at(&server.url, &no_env);
     for refused in [
@@ -632,7 +633,7 @@ fn webdav_refusals_are_explained() {
 #[test]
 fn sftp_refusals_are_explained() {
     let Some(server) = Sshd::start() else {
-        return skip("OpenSSH's server");
+        return skipped("OpenSSH's server is not installed");
     };
     let address = server.address("lab");
     let told = |address: &str, env: backends::Env<'_>| {
@@ -673,7 +674,7 @@ fn sftp_refusals_are_explained() {
 #[test]
 fn sftp_survives_its_connection() {
     let Some(server) = Sshd::start() else {
-        return skip("OpenSSH's server");
+        return skipped("OpenSSH's server is not installed");
     };
     let backend = at(&server.address("lab"), &|n| server.env(n));
     put(&*backend, "v1/a", b"a", PutMode::Create);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::support::TestSpace;
 use crate::support::servers::s3::S3;
-use crate::support::servers::skip;
+use crate::support::skipped::skipped;
+
 use crate::support::servers::sshd::Sshd;
 
 const PIPELINE: &str =
@@ -144,7 +145,7 @@ fn an_s3_server_is_added_with_keys_from_a_profile() {
 #[test]
 fn a_host_that_ssh_reaches_is_added() {
     let Some(server) = Sshd::start() else {
-        return skip("OpenSSH's server");
+        return skipped("OpenSSH's server is not installed");
     };
     let mut space = space();
     space.set_env("REPRO_SSH", server.env("REPRO_SSH").unwrap());

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::support::skipped::skipped;
 use crate::support::{TestSpace, events_to_the_end, instances};
 use repro_engine::record::lockfile::LockFile;
 use serde_json::Value;
@@ -24,7 +25,7 @@ fn mirror_with(dataset: &str) -> Option<PathBuf> {
     if mirror.join(dataset).is_dir() {
         return Some(mirror.canonicalize().unwrap());
     }
-    println!("skipped: no ../shared/data/{dataset}");
+    skipped(format_args!("no ../shared/data/{dataset}"));
     None
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use crate::support::skipped::skipped;
 use crate::support::{TestSpace, events_to_the_end, instances};
 use repro_engine::record::lockfile::LockFile;
 use serde_json::Value;
@@ -162,7 +163,7 @@ fn has(instructions: &str) -> bool {
 fn paths(all: &[&'static str]) -> Vec<&'static str> {
     let (have, lack): (Vec<_>, Vec<_>) = all.iter().partition(|name| has(name));
     for name in lack {
-        println!("skipped: this processor has no {name}");
+        skipped(format_args!("in part: this processor has no {name}"));
     }
     have
 }

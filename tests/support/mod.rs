@@ -12,6 +12,7 @@ pub mod network;
 pub mod observed;
 pub mod processes;
 pub mod servers;
+pub mod skipped;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,5 +1,6 @@
 //! A network of one's own, as another machine has: from it nothing can be reached but one server, through a relay that counts.
 
+use super::skipped::skipped;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -45,7 +46,7 @@ impl Network {
                 connections,
             }),
             Err(e) => {
-                eprintln!("skipped: networks of one's own: {e}");
+                skipped(format_args!("networks of one's own: {e}"));
                 None
             }
         }

@@ -1,6 +1,7 @@
 //! Damaged stores, full and read-only disks.
 
 use super::*;
+use crate::support::skipped::skipped;
 
 #[test]
 fn damaged_objects_are_found_and_made_again() {
@@ -159,7 +160,7 @@ fn in_namespace(space: &TestSpace, mounts: &str, steps: &[(&str, &[&str])]) -> O
         .args(["-rm", "sh", "-c", "mount -t tmpfs none /mnt"])
         .output();
     if !probe.as_ref().is_ok_and(|o| o.status.success()) {
-        println!("skipped: no mount namespaces here: {probe:?}");
+        skipped(format_args!("no mount namespaces here: {probe:?}"));
         return None;
     }
     let mut command = space.command(&[]);

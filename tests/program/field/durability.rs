@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::support::skipped::skipped;
 use crate::support::{TestSpace, wait};
 
 /// Two stages, the second of the first.
@@ -700,7 +701,7 @@ fn case_37_failing_system_calls_end_in_an_answer() {
         .args(["-f", "-o", "/dev/null", "true"])
         .output();
     if !strace.as_ref().is_ok_and(|o| o.status.success()) {
-        println!("skipped: strace cannot be used here: {strace:?}");
+        skipped(format_args!("strace cannot be used here: {strace:?}"));
         return;
     }
     let injections = [

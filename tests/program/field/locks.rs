@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::support::skipped::skipped;
 use crate::support::{TestSpace, wait};
 
 /// Makes one machine look like several. By the environment: `MACHINE_LOCKS=alone` grants every lock, `MACHINE_DISK=shared`
@@ -74,7 +75,7 @@ fn machines() -> Option<tempfile::TempDir> {
         .arg("-ldl");
     let is_built = cc.status().is_ok_and(|status| status.success());
     if !is_built {
-        println!("skipped: there is no cc to build locks that do nothing");
+        skipped("there is no cc to build locks that do nothing");
     }
     is_built.then_some(dir)
 }

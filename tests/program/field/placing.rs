@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use crate::support::TestSpace;
+use crate::support::skipped::skipped;
 
 /// How commands are confined on this machine, from what a stage says of itself.
 fn confinement() -> String {
@@ -18,7 +19,7 @@ fn confinement() -> String {
 fn has_rooms() -> bool {
     let confinement = confinement();
     if confinement != "enforced" {
-        println!("not checked: {confinement}");
+        skipped(format_args!("in part: {confinement}"));
     }
     confinement == "enforced"
 }
@@ -242,7 +243,7 @@ fn case_38_a_network_that_is_off_holds_nothing_but_the_stage() {
         space.write("s.py", &script);
         let said = space.run(&["run", "--json"]);
         if more.contains("off") && said.out.contains("cannot be switched off") {
-            println!("not checked: {}", said.out);
+            skipped(format_args!("in part: {}", said.out.trim()));
         } else {
             assert_eq!(
                 space.read("artifacts/a/out"),
@@ -311,7 +312,7 @@ fn in_memory() -> Option<tempfile::TempDir> {
         .prefix("repro-test-")
         .tempdir_in("/dev/shm");
     if dir.is_err() {
-        println!("not checked: /dev/shm cannot be written");
+        skipped("/dev/shm cannot be written");
     }
     dir.ok()
 }
@@ -371,7 +372,7 @@ fn case_60_a_project_and_a_store_in_shared_memory_are_confined_like_any_other() 
             .run_in(&project, &["run", "--json"])
             .expect(0, &["run"]);
         if said.out.contains("unavailable") {
-            println!("not checked: no Landlock");
+            skipped("no Landlock");
             return;
         }
         let out = std::fs::read_to_string(project.join("artifacts/a/out")).unwrap();
@@ -552,7 +553,7 @@ fn case_20_a_program_that_insists_on_tmp_is_told_what_to_do_where_tmp_is_shared(
     let said = space.run(&["run"]);
     let _ = std::fs::remove_file("/tmp/repro-test-shared");
     if said.code == 0 {
-        println!("not checked: no Landlock");
+        skipped("no Landlock");
         return;
     }
     assert!(
@@ -586,7 +587,7 @@ fn case_20_what_is_written_over_in_a_shared_tmp_belongs_below_tmpdir() {
         );
         let said = space.run(&["run"]);
         if said.code == 0 {
-            println!("not checked: no Landlock");
+            skipped("no Landlock");
             return;
         }
         assert!(said.err.contains(says), "{command}\n{}", said.err);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::support::lab::Lab;
 use crate::support::processes::signal;
+use crate::support::skipped::skipped;
 use crate::support::{TestSpace, wait};
 
 /// A pipeline of these stages.
@@ -684,7 +685,7 @@ fn case_28_a_place_of_the_users_that_is_closed_is_no_fault_of_the_store() {
 fn case_53_a_stage_cannot_look_into_its_reaper() {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        println!("skipped: only root can become another user");
+        skipped("only root can become another user");
         return;
     }
     let mut space = space(

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::lab::{Lab, PIPELINE, summary};
 use crate::support::observed::files_below;
+use crate::support::skipped::skipped;
 use crate::support::{TestSpace, instances};
 
 /// A second project of the laptop's user, on the same store, with the same pipeline.
@@ -672,7 +673,7 @@ fn case_33_a_group_shares_a_store_whatever_the_umask() {
         .args(["--reuid=4001", "--regid=4000", "--clear-groups", "true"])
         .status();
     if !can.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: only root can be two users (`setpriv`)");
+        skipped("only root can be two users (`setpriv`)");
         return;
     }
     let (users, group) = ([4001, 4002], 4000);
@@ -739,7 +740,7 @@ fn on_a_poor_file_system(space: &TestSpace, args: &[&str]) -> Option<crate::supp
         .arg("--version")
         .output();
     if !has.is_ok_and(|o| o.status.success()) {
-        eprintln!("skipped: strace is not installed");
+        skipped("strace is not installed");
         return None;
     }
     let plain = space.command(args);
@@ -820,7 +821,7 @@ fn case_32_sftp_without_hard_links() {
         "/usr/lib/ssh/sftp-server",
     ];
     let Some(server) = server.iter().find(|path| Path::new(path).exists()) else {
-        eprintln!("skipped: there is no sftp-server");
+        skipped("there is no sftp-server");
         return;
     };
     if std::process::Command::new("strace")
@@ -828,7 +829,7 @@ fn case_32_sftp_without_hard_links() {
         .output()
         .is_err()
     {
-        eprintln!("skipped: strace is not installed");
+        skipped("strace is not installed");
         return;
     }
     let mut space = TestSpace::with_pipeline(PIPELINE);

@@ -1,6 +1,7 @@
 //! What is said, how much of it, and how wide.
 
 use crate::support::TestSpace;
+use crate::support::skipped::skipped;
 
 /// A matrix of forty, a table over it, and what is done with that.
 const WIDE: &str = r#"
@@ -241,7 +242,7 @@ fn on_a_terminal(
 ) -> Option<String> {
     let tmux = |args: &[&str]| std::process::Command::new("tmux").args(args).output();
     if !tmux(&["-V"]).is_ok_and(|o| o.status.success()) {
-        eprintln!("skipped: tmux is not installed");
+        skipped("tmux is not installed");
         return None;
     }
     let socket = space.project.with_file_name("tmux");

@@ -45,11 +45,6 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|p| p.is_file())
 }
 
-/// Says that a test was skipped.
-pub fn skip(what: &str) {
-    eprintln!("skipped: {what} is not installed");
-}
-
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()

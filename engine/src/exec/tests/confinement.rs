@@ -1,6 +1,7 @@
 //! What the sandbox denies, and what is said about it.
 
 use super::*;
+use crate::skipped::skipped;
 
 #[test]
 fn an_undeclared_read_gives_the_line_to_add() {
@@ -164,7 +165,9 @@ fn inputs_from_the_store_can_be_read_and_not_written() {
         namespaces::tests_only::UNAVAILABLE.set(false);
         sandbox::tests_only::UNAVAILABLE.set(false);
         if !walls || (landlock && !has_landlock()) {
-            eprintln!("not checked: namespaces {namespaces}, landlock {landlock}");
+            skipped(format_args!(
+                "in part: namespaces {namespaces}, Landlock {landlock}"
+            ));
             continue;
         }
         let case = format!("namespaces {namespaces}, landlock {landlock}");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::plan::{Command, Network, Sandbox, Scratch};
+use crate::skipped::skipped;
 
 mod commands;
 mod confinement;
@@ -165,7 +166,7 @@ pub fn has_landlock() -> bool {
     match sandbox::ruleset(&allowed) {
         Ok(_) => true,
         Err(reason) => {
-            eprintln!("not checked: {reason}");
+            skipped(reason);
             false
         }
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::*;
 use crate::digest::Shape;
+use crate::skipped::skipped;
 use repro_protocol::relpath::RelPath;
 
 fn refused(f: &Fixture, name: &str) -> String {
@@ -340,14 +341,12 @@ impl Mount {
         match command.output() {
             Ok(out) if out.status.success() => Some(Mount(at.to_owned())),
             Ok(out) => {
-                println!(
-                    "not checked here: mounting fails: {}",
-                    String::from_utf8_lossy(&out.stderr).trim()
-                );
+                let said = String::from_utf8_lossy(&out.stderr);
+                skipped(format_args!("mounting fails: {}", said.trim()));
                 None
             }
             Err(e) => {
-                println!("not checked here: no `mount`: {e}");
+                skipped(format_args!("no `mount`: {e}"));
                 None
             }
         }
@@ -464,7 +463,7 @@ fn a_directory_of_somebody_else_is_denied_by_name() {
     let tmp = f.store.root().join("tmp");
     fs::set_permissions(&tmp, fs::Permissions::from_mode(0o555)).unwrap();
     if fs::write(tmp.join("probe"), "").is_ok() {
-        println!("not checked here: this user may write anywhere");
+        skipped("this user may write anywhere");
         return;
     }
     let error = f.reopen().absorb_bytes(b"y").unwrap_err();

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::data::Dataset;
 use crate::fetch::test_server::{Answer, Server};
+use crate::skipped::skipped;
 use repro_protocol::job::{FORMAT, Job};
 
 struct Case {
@@ -405,7 +406,7 @@ fn published() -> Option<String> {
     if dir.join("mnist").is_dir() {
         return Some(dir.display().to_string());
     }
-    eprintln!("skipped: no published data at {}", dir.display());
+    skipped(format_args!("no published data at {}", dir.display()));
     None
 }
 
