@@ -1,5 +1,7 @@
 //! What holds for every file: no panic, no dependence on how it is written, no quadratic growth of memory.
+
 use super::*;
+use crate::spec::text::document::{self, Node};
 use proptest::prelude::*;
 
 const RICH: &str = r#"
@@ -74,7 +76,7 @@ fn rewrite(value: &Value, indent: usize, reverse: bool, out: &mut String) {
 }
 
 fn as_json(node: &Node) -> Value {
-    use super::super::document::Data;
+    use crate::spec::text::document::Data;
     match &node.data {
         Data::Bool(b) => b.value.into(),
         Data::Number(n) => n.value.clone().into(),

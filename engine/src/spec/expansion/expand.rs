@@ -6,16 +6,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::after::AfterDef;
 use super::arrange::Order;
-use super::claims::ClaimDef;
-use super::consumer::Consumer;
-use super::diagnostic::{Problem, Span};
-use super::needs::{NeedDef, Tying};
-use super::stages::{Named, Table};
-use super::work::{KindWork, Work};
 use crate::catalog::Catalog;
 use crate::plan::{self, Axes, Claim, Command, Instance, InstanceIndex, Need, Place, Source};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::tying::after::AfterDef;
+use crate::spec::tying::claims::ClaimDef;
+use crate::spec::tying::consumer::Consumer;
+use crate::spec::tying::needs::{NeedDef, Tying};
+use crate::spec::tying::stages::{Named, Table};
+use crate::spec::tying::work::{KindWork, Work};
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -182,7 +182,7 @@ impl<'a, 't> Expander<'a, 't> {
                 after: Vec::new(),
                 awaited: None,
                 work,
-                policy: Arc::new(super::policy::plain()),
+                policy: Arc::new(crate::spec::tying::policy::plain()),
                 place: (self.place)(claim.key),
                 key: claim.key,
                 gathered: HashMap::new(),

@@ -4,11 +4,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::after::AfterDef;
-use super::diagnostic::{Problem, Span};
-use super::needs::NeedDef;
 use super::order;
-use super::stages::{Named, Table};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::tying::after::AfterDef;
+use crate::spec::tying::needs::NeedDef;
+use crate::spec::tying::stages::{Named, Table};
 
 /// The most instances a plan may have.
 const MAX_INSTANCES: u64 = 4_000_000;

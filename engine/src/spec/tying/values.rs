@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::document::Node;
 use crate::plan::AxisValue;
+use crate::spec::text::document::Node;
 
 /// A row has no value on this axis.
 pub const ABSENT: u32 = u32::MAX;

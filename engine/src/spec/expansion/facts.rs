@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::diagnostic::Problem;
 use super::expand::{Expander, Making};
-use super::work::Work;
 use crate::plan::{self, Need, NeedItem, Source};
+use crate::spec::text::diagnostic::Problem;
+use crate::spec::tying::work::Work;
 use repro_protocol::findings::{Finding, Item, Known, Place};
 use repro_protocol::kind::{OutputSpec, ParamProblem};
 

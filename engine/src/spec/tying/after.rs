@@ -7,24 +7,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::decode::Raw;
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Node};
-use super::expand::{Expander, Making};
 use super::needs::Tying;
 use super::refs::{self, Link, Round};
 use super::stages::Named;
-use super::template::Template;
-use crate::plan::InstanceIndex;
+use crate::spec::text::decode::Raw;
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Node};
+use crate::spec::text::template::Template;
 
 /// One name under `after:`.
 pub struct AfterDef {
-    span: Span,
-    whom: Whom,
+    /// Where it is written.
+    pub span: Span,
+    /// What it stands for.
+    pub whom: Whom,
 }
 
 /// What a name stands for; a loop is all its stages.
-enum Whom {
+pub enum Whom {
+    /// The same for every instance.
     Links(Vec<Link>),
     /// Chosen by axis values; every text it takes, tied.
     PerRow(Arc<Template>, HashMap<String, Vec<Link>>),
@@ -40,7 +41,7 @@ impl AfterDef {
     }
 
     /// The same for every instance.
-    fn is_constant(&self) -> bool {
+    pub fn is_constant(&self) -> bool {
         match &self.whom {
             Whom::Links(links) => links.iter().all(|link| link.reads().next().is_none()),
             Whom::PerRow(..) => false,
@@ -167,78 +168,5 @@ impl Tying<'_> {
             links.push(link);
         }
         Ok(links)
-    }
-}
-
-impl Expander<'_, '_> {
-    /// Whom an instance waits for, sorted. `Err`: a problem was reported.
-    pub fn awaited(
-        &mut self,
-        making: &mut Making,
-        row: &[u32],
-        id: &str,
-        consumer: &Consumer,
-    ) -> Result<Arc<[InstanceIndex]>, ()> {
-        if let Some(awaited) = &making.awaited {
-            return Ok(awaited.clone());
-        }
-        let mut awaited = Vec::new();
-        let mut ok = true;
-        for def in &making.after {
-            let links = match &def.whom {
-                Whom::Links(links) => Ok(Some(links)),
-                Whom::PerRow(template, tied) => consumer
-                    .text(template, row, self.tying.values, def.span)
-                    .map(|text| tied.get(&text)),
-            };
-            let found = links.and_then(|links| {
-                links.into_iter().flatten().try_for_each(|link| {
-                    awaited.extend(self.instances_of(link, row, id)?);
-                    Ok(())
-                })
-            });
-            if let Err(problem) = found {
-                self.once("after", problem);
-                ok = false;
-            }
-        }
-        awaited.sort_unstable();
-        awaited.dedup();
-        let awaited: Arc<[InstanceIndex]> = awaited.into();
-        if ok && making.after.iter().all(AfterDef::is_constant) {
-            making.awaited = Some(awaited.clone());
-        }
-        ok.then_some(awaited).ok_or(())
-    }
-
-    fn instances_of(
-        &self,
-        link: &Link,
-        row: &[u32],
-        id: &str,
-    ) -> Result<Vec<InstanceIndex>, Problem> {
-        let (table, values) = (self.table, self.tying.values);
-        let rows = self.tying.links.follow(link, row, values, table);
-        if rows.is_empty() {
-            let links = &self.tying.links;
-            return Err(links.not_one(link, 0, id, row, table, values));
-        }
-        let span = self.order.spans[link.stage];
-        rows.into_iter()
-            .map(|row| {
-                let number = span.number(row);
-                match self.instances.get(number as usize) {
-                    Some(_) => Ok(InstanceIndex(number)),
-                    None => Err(Problem::new(
-                        link.span,
-                        format!(
-                            "`{id}` waits for an instance of `{}` that is made after it",
-                            table.stages[link.stage].name
-                        ),
-                    )
-                    .help("inside a loop, wait for stages of the same or an earlier round")),
-                }
-            })
-            .collect()
     }
 }

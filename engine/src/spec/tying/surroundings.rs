@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::consumer::Consumer;
-use super::decode::{Raw, decode};
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Node};
-use super::model;
 use super::outside;
-use super::template::scalar_text;
 use super::values::Values;
 use super::work::{Preparing, templates};
 use crate::plan::{Cache, Environment, EnvironmentPlace, Manager};
+use crate::spec::text::decode::{Raw, decode};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Node};
+use crate::spec::text::model;
+use crate::spec::text::template::scalar_text;
 
 /// The surroundings of a stage as written.
 #[derive(Default)]

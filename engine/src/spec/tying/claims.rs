@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::decode::{Field, check_name};
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Key, Node};
-use super::model;
 use super::needs::{ItemDef, NeedDef, Target, Tying};
 use super::refs::{Link, Round};
+use crate::spec::text::decode::{Field, check_name};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Key, Node};
+use crate::spec::text::model;
 use repro_protocol::table::APART;
 
 /// A claim, its references tied.

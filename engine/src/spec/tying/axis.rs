@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
-use super::diagnostic::Problem;
-use super::document::{Data, Key, Node, Written};
 use super::matrix::MAX_ROWS;
 use super::values::Given;
+use crate::spec::text::diagnostic::Problem;
+use crate::spec::text::document::{Data, Key, Node, Written};
 
 /// The value of a node that may be an axis value; a map needs a name of its own.
 pub fn scalar(node: &Node) -> Result<Given, Box<Problem>> {
@@ -100,7 +100,7 @@ fn own_name(entries: &[(Key, Node)]) -> Option<Result<String, Box<Problem>>> {
     let (_, node) = entries
         .iter()
         .find(|(key, _)| matches!(&*key.name, "name" | "label"))?;
-    Some(match super::template::scalar_text(&node.data) {
+    Some(match crate::spec::text::template::scalar_text(&node.data) {
         Some(text) if is_name(&text) => Ok(text),
         Some(text) => Err(Box::new(unnameable(node, &text))),
         None => Err(Box::new(Problem::new(
@@ -127,7 +127,7 @@ fn map(node: &Node, name: &str) -> Result<Given, Box<Problem>> {
     })
 }
 
-fn unfinished(node: &Node) -> Option<super::diagnostic::Span> {
+fn unfinished(node: &Node) -> Option<crate::spec::text::diagnostic::Span> {
     match &node.data {
         Data::Template(_) | Data::Broken => Some(node.span),
         Data::Seq(items) => items.iter().find_map(unfinished),

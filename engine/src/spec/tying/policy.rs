@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::decode::{Field, Raw};
-use super::diagnostic::Problem;
-use super::document::{Data, Node};
-use super::model::{Defaults, NetworkSetting, Resources, SandboxSetting, Stage};
 use crate::plan::{Network, Policy, Sandbox, Scratch};
+use crate::spec::text::decode::{Field, Raw};
+use crate::spec::text::diagnostic::Problem;
+use crate::spec::text::document::{Data, Node};
+use crate::spec::text::model::{Defaults, NetworkSetting, Resources, SandboxSetting, Stage};
 
 /// What clusters give between SIGTERM and SIGKILL.
 const GRACE_S: f64 = 30.0;
@@ -65,7 +65,7 @@ pub fn of_stage(stage: &Stage, defaults: &Policy, problems: &mut Vec<Problem>) -
         Some(true) => Scratch::Kept,
         Some(false) | None => Scratch::None,
     };
-    policy.secrets = super::secrets::names(stage.secrets.as_ref(), problems);
+    policy.secrets = crate::spec::text::secrets::names(stage.secrets.as_ref(), problems);
     policy
 }
 
@@ -211,7 +211,7 @@ fn seconds(node: &Node) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::diagnostic::Span;
+    use crate::spec::text::diagnostic::Span;
 
     #[test]
     fn sizes_and_times() {

@@ -5,13 +5,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::diagnostic::Problem;
 use super::expand::Making;
-use super::needs::Target;
-use super::stages::Table;
-use super::template::{Root, Template};
-use super::values::{ABSENT, Values};
-use super::work::{Work, templates};
+use crate::spec::text::diagnostic::Problem;
+use crate::spec::text::template::{Root, Template};
+use crate::spec::tying::needs::Target;
+use crate::spec::tying::stages::Table;
+use crate::spec::tying::values::{ABSENT, Values};
+use crate::spec::tying::work::{Work, templates};
 
 /// Warns of every axis on which instances differ that differ in nothing else that counts.
 pub fn warn(table: &Table, makings: &[Making], values: &Values, warnings: &mut Vec<Problem>) {
@@ -46,7 +46,7 @@ pub fn warn(table: &Table, makings: &[Making], values: &Values, warnings: &mut V
 
 fn warning(
     making: &Making,
-    stage: &super::stages::Stage,
+    stage: &crate::spec::tying::stages::Stage,
     axis: &Arc<str>,
     at: usize,
     values: &Values,

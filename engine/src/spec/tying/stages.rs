@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::decode::{Field, check_name};
-use super::diagnostic::{Problem, Span};
-use super::document::{Key, Node};
 use super::matrix::{self, MAX_ROWS, Rows};
-use super::model;
 use super::values::{Given, Values};
 use crate::plan::Policy;
+use crate::spec::text::decode::{Field, check_name};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Key, Node};
+use crate::spec::text::model;
 
 /// A stage, or an inner stage of a loop.
 pub struct Stage {
@@ -97,7 +97,7 @@ impl Table {
             );
         }
         if let Some(first) = self.keys.get(&name) {
-            return problems.push(super::settings::twice("stage", key, *first));
+            return problems.push(crate::spec::text::settings::twice("stage", key, *first));
         }
         self.keys.insert(name.clone(), key.span);
         let looped = field

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::decode::{Raw, check_name, decode};
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Node};
-use super::model;
-use super::secrets;
 use super::surroundings::{self, Surroundings};
-use super::template::{Filled, Reference, Root, Step, Template, scalar_text};
 use super::values::Values;
 use super::work::{Preparing, overlap, templates};
 use crate::plan::{Command, Need, PathList, SCRATCH, Tool};
+use crate::spec::text::decode::{Raw, check_name, decode};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Node};
+use crate::spec::text::model;
+use crate::spec::text::secrets;
+use crate::spec::text::template::{Filled, Reference, Root, Step, Template, scalar_text};
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::diagnostic::{Problem, Span};
-use super::document::Data;
-use super::scalar::plain_scalar;
 use super::stages::{Named, Table};
 use super::values::{ABSENT, Values, compare_rows};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::Data;
+use crate::spec::text::scalar::plain_scalar;
 use repro_protocol::relpath::{BadPath, RelPath};
 
 /// A reference as written.

@@ -7,10 +7,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::axis::{list, scalar};
-use super::decode::check_name;
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Key, Node};
 use super::values::{ABSENT, Values};
+use crate::spec::text::decode::check_name;
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Key, Node};
 
 /// The most instances a stage may have.
 pub const MAX_ROWS: usize = 1_000_000;
@@ -197,7 +197,7 @@ fn axis_name(key: &Key, axes: &[Key], problems: &mut Vec<Problem>) -> Option<Key
         return None;
     }
     if let Some(first) = axes.iter().find(|a| a.name == key.name) {
-        problems.push(super::settings::twice("axis", key, first.span));
+        problems.push(crate::spec::text::settings::twice("axis", key, first.span));
         return None;
     }
     Some(key.clone())

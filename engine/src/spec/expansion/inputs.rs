@@ -5,13 +5,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::consumer::Consumer;
-use super::diagnostic::Problem;
 use super::expand::{Expander, Making};
-use super::needs::{Target, artifact, placed};
-use super::refs::Link;
-use super::sources::Found;
 use crate::plan::{self, Inside, Instance, Need, NeedItem, Source};
+use crate::spec::text::diagnostic::Problem;
+use crate::spec::tying::consumer::Consumer;
+use crate::spec::tying::needs::{Target, artifact, placed};
+use crate::spec::tying::refs::Link;
+use crate::spec::tying::sources::Found;
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 

@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::command::{self, CommandWork};
 use super::consumer::Consumer;
-use super::decode::Raw;
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Node};
-use super::model;
-use super::template::Template;
 use super::values::Values;
 use crate::catalog::{Cache, Catalog, Kind, Program};
+use crate::spec::text::decode::Raw;
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Node};
+use crate::spec::text::model;
+use crate::spec::text::template::Template;
 use repro_protocol::kind::{OutputSpec, ParamProblem};
 use repro_protocol::relpath::RelPath;
 

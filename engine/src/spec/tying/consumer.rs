@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
-use super::arithmetic::Expr;
 use super::axis::as_value;
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Node};
-use super::template::{self, Filled, Reference, Root, Template};
 use super::values::{ABSENT, Values};
+use crate::spec::text::arithmetic::Expr;
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Node};
+use crate::spec::text::template::{self, Filled, Reference, Root, Template};
 
 /// Who needs something.
 #[derive(Clone, Copy)]

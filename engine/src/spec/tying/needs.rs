@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::decode::{Entries, Raw, check_name};
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Key, Node};
 use super::refs::{self, Link, Links, Round};
 use super::sources::{self, Found, Written, is_files};
 use super::stages::Table;
-use super::template::{Reference, Root, Template};
 use super::values::Values;
 use crate::files::Location;
 use crate::plan::{Axes, Inside, InstanceIndex, NeedItem, Source};
+use crate::spec::text::decode::{Entries, Raw, check_name};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Key, Node};
+use crate::spec::text::template::{Reference, Root, Template};
 use repro_protocol::relpath::RelPath;
 
 /// One input of a stage.

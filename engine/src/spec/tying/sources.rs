@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Key, Node};
 use super::globs::Glob;
 use super::needs::Tying;
 use super::outside;
-use super::template::scalar_text;
 use super::work::templates;
 use crate::files::{Files, Ignore, Location};
+use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::document::{Data, Key, Node};
+use crate::spec::text::template::scalar_text;
 use repro_protocol::relpath::RelPath;
 
 /// What a path is said to be.

@@ -1,0 +1,11 @@
+//! Instances, made from the tied table.
+//!
+//! [`arrange`] sorts and numbers them, [`expand`] makes them one after the other, [`facts`] and [`idle`] look at what was made.
+
+pub mod after;
+pub mod arrange;
+pub mod expand;
+pub mod facts;
+pub mod idle;
+pub mod inputs;
+pub mod order;

@@ -1,0 +1,18 @@
+//! From a file to typed fields in which every value knows its place; or what is wrong with them.
+//!
+//! [`files`] and [`document`] read trees, [`params`] and [`settings`] give variables their values, [`decode`] makes the types of
+//! [`model`]. What a field refers to is not known here.
+
+pub mod arithmetic;
+pub mod decode;
+pub mod diagnostic;
+pub mod document;
+pub mod elsewhere;
+pub mod files;
+pub mod model;
+pub mod params;
+pub mod scalar;
+pub mod schema;
+pub mod secrets;
+pub mod settings;
+pub mod template;

@@ -1,0 +1,21 @@
+//! What is written, tied to what it means: stages and their rows, references to producers, commands, claims.
+//!
+//! [`stages`] and [`matrix`] say which instances there are, since a name stands for rows; [`needs`], [`after`] and [`refs`] tie names to
+//! them, [`work`] says what a stage does. No instance is made here.
+
+pub mod after;
+pub mod axis;
+pub mod claims;
+pub mod command;
+pub mod consumer;
+pub mod globs;
+pub mod matrix;
+pub mod needs;
+pub mod outside;
+pub mod policy;
+pub mod refs;
+pub mod sources;
+pub mod stages;
+pub mod surroundings;
+pub mod values;
+pub mod work;
