@@ -1,9 +1,11 @@
-//! What reaches a terminal, in one place: text that others wrote is made harmless, and nobody dies because nobody listens.
+//! What reaches a terminal: text from others is made harmless here, and the program goes on when
+//! nobody reads it.
 //!
-//! A log, a file's name or a remote's answer may hold escape codes that move the cursor, set the title, or answer in the
-//! user's name. Colours pass where a terminal takes them; every other control character is shown as what it is (`\x1b`).
-//! Standard error that is closed, full or gone takes nothing, and that is all that happens. Standard output is what was
-//! asked for, so failing to write it is an error.
+//! A log, a file name or a remote's answer may hold escape codes that move the cursor, set the
+//! title, or answer in the user's name. Colours pass if the terminal takes them; every other
+//! control character is shown as text (`\x1b`). If standard error is closed, full or gone, what is
+//! written to it is lost, and nothing else happens. Standard output is what the user asked for, so
+//! failing to write it is an error.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -21,7 +23,8 @@ pub enum Colour {
 }
 
 impl Colour {
-    /// For a stream of this program: a terminal, unless `NO_COLOR` is set to anything or `TERM` is `dumb`.
+    /// For a stream of this program: a terminal, unless `NO_COLOR` is set to anything or `TERM` is
+    /// `dumb`.
     pub fn of(stream: &impl IsTerminal) -> Colour {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
             || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
@@ -66,11 +69,11 @@ pub fn ask_passphrase(question: &str) -> anyhow::Result<Option<Passphrase>> {
 
 fn say_bytes(bytes: &[u8]) {
     let mut err = io::stderr().lock();
-    // Closed, full or hung up: who does not listen is not told.
+    // Closed, full or hung up: nobody is there to be told.
     let _ = err.write_all(bytes).and_then(|()| err.flush());
 }
 
-/// From now on warnings of the engine are said. What its dependencies log is not.
+/// Shows the warnings of the engine from now on. Logs of its dependencies are not shown.
 pub fn tell_warnings() {
     if log::set_logger(&Warnings).is_ok() {
         log::set_max_level(log::LevelFilter::Warn);
@@ -82,7 +85,8 @@ type Above = Box<dyn Fn(&str) + Send>;
 
 static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
 
-/// While something is drawn on standard error, warnings are said through this: a line that falls into a drawing spoils it.
+/// While something is drawn on standard error, warnings go through this: a line inside a drawing
+/// would spoil it.
 pub fn say_warnings_above(above: Option<Above>) {
     *ABOVE.lock().unwrap_or_else(|e| e.into_inner()) = above;
 }
@@ -116,7 +120,7 @@ pub struct Unwritten(#[from] pub io::Error);
 /// Writes a text for people to standard output.
 ///
 /// # Errors
-/// Nobody takes it: a closed pipe, a full disk.
+/// It cannot be written: a closed pipe, a full disk.
 pub fn print(text: &str) -> Result<(), Unwritten> {
     print_bytes(safe(text, Colour::of(&io::stdout())).as_bytes())
 }
@@ -130,7 +134,7 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), Unwritten> {
     Ok(out.write_all(bytes).and_then(|()| out.flush())?)
 }
 
-/// The text without anything that a terminal would obey, but for colours.
+/// The text without anything that a terminal would obey, except colours.
 pub fn safe(text: &str, colour: Colour) -> Cow<'_, str> {
     if !text.contains(is_obeyed) {
         return Cow::Borrowed(text);
@@ -150,7 +154,7 @@ pub fn safe(text: &str, colour: Colour) -> Cow<'_, str> {
         rest = &rest[c.len_utf8()..];
         match c {
             '\r' if rest.starts_with('\n') => {}
-            // A colour ends with its line, whoever forgot to end it.
+            // A colour ends with its line, even if the text does not end it.
             '\n' if is_coloured => {
                 out.push_str("\x1b[0m\n");
                 is_coloured = false;
@@ -166,7 +170,8 @@ pub fn safe(text: &str, colour: Colour) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters but line feed and tab, and those that turn the direction of writing, so that a text reads as another.
+/// Control characters except line feed and tab, and characters that turn the direction of writing,
+/// so that a text reads as another.
 fn is_obeyed(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
@@ -216,7 +221,8 @@ mod tests {
             ),
             ("\x1b[38;5;8mx", "\x1b[38;5;8mx\x1b[0m", "x"),
             ("\x1b[38;2;5;8;5mx", "\x1b[38;2;5;8;5mx\x1b[0m", "x"),
-            // Hidden and blinking text, the screen, the title, the cursor, C1 controls, a bell, an escape at the end.
+            // Hidden and blinking text, the screen, the title, the cursor, C1 controls, a bell, an
+            // escape at the end.
             ("\x1b[8mx\x1b[0;5my", "xy", "xy"),
             ("\x1b[2J", "\\x1b[2J", "\\x1b[2J"),
             ("\x1b]0;t\x07", "\\x1b]0;t\\x07", "\\x1b]0;t\\x07"),

@@ -60,7 +60,7 @@ impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Why::Absent => f.write_str("the remote has no result"),
-            Why::Disbelieved(why) => write!(f, "the remote's result is not believed: {why}"),
+            Why::Disbelieved(why) => write!(f, "the remote's result is not trusted: {why}"),
             Why::Trouble(why) => f.write_str(why),
         }
     }

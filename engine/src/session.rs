@@ -336,7 +336,7 @@ impl Session {
             if let Err(reason) = self.believer.believes_recorded(&self.store, record) {
                 let origin = record.origin().unwrap_or("elsewhere");
                 found.disbelieved =
-                    Some(format!("a result from {origin} is not believed: {reason}"));
+                    Some(format!("a result from {origin} is not trusted: {reason}"));
                 continue;
             }
             serving += 1;

@@ -9,19 +9,21 @@ use repro_engine::results::claims::{ClaimState, claims};
 
 /// Show the verdict on every claim, from recorded results.
 ///
-/// A claim holds when the whole interval agrees with it, is refuted when the whole interval contradicts it, and is
-/// inconclusive otherwise. A claim whose stages have no results yet is open: `repro run` decides it.
+/// A claim holds if the whole interval agrees with it, is refuted if the whole interval contradicts
+/// it, and is inconclusive otherwise. A claim is open while its stages have no results; `repro run`
+/// decides it.
 #[derive(Debug, Clone, Args)]
 pub struct ClaimsArgs {
-    /// Claims; all of them when absent.
+    /// Claims; by default all.
     #[arg(value_name = "CLAIMS")]
     claims: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Never use the network: verdicts that are on a remote only are open.
+    /// Never use the network: verdicts that are only on a remote are open.
     #[arg(long)]
     offline: bool,
-    /// Write an array with one object per claim: name, verdict (null when open), n, estimate, low, high, source ...
+    /// Write an array with one object per claim: name, verdict (null if open), n, estimate, low,
+    /// high, source ...
     #[arg(long)]
     json: bool,
 }
@@ -70,7 +72,7 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
         ));
     }
     if text.is_empty() {
-        text.push_str("the pipeline states no claims\n");
+        text.push_str("the pipeline has no claims\n");
     }
     output::text(&text)?;
     Ok(Exit::Done)

@@ -8,8 +8,9 @@ use repro_engine::clean::{Outputs, Swept, look, sweep};
 
 /// Remove files under artifacts/ that the store can bring back.
 ///
-/// Without --all only what no stage of the pipeline has as an output any more. A file goes only if the store holds its
-/// very bytes: files you put there or changed stay, and are named. `repro run` puts current outputs back.
+/// Without --all, only files are removed that no stage of the pipeline has as an output any more. A
+/// file is removed only if the store holds exactly the same bytes. Files that you added or changed
+/// stay, and are named. `repro run` puts current outputs back.
 #[derive(Debug, Clone, Args)]
 pub struct CleanArgs {
     #[command(flatten)]
@@ -20,11 +21,11 @@ pub struct CleanArgs {
     /// All outputs.
     #[arg(long)]
     all: bool,
-    /// Instead, what has piled up under .repro: directories that failures left, scratch directories of stages, and records
-    /// of results on a remote that no run wants any more.
+    /// Instead remove what has piled up under .repro: directories left by failures, scratch
+    /// directories of stages, and records of results on a remote that no run needs any more.
     #[arg(long, conflicts_with_all = ["all", "stale", "yes"])]
     failed: bool,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(short, long)]
     yes: bool,
 }

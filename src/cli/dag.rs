@@ -10,13 +10,14 @@ use repro_engine::outline::{Node, Nodes, edges, outline};
 
 /// Show which stage needs which.
 ///
-/// A stage with a matrix is one node, with the number of its instances (`train ×3`). In the tree every stage stands once,
-/// under the latest of the stages it needs; the others are named beside it, and so are those it only waits for.
+/// A stage with a matrix is one node, with the number of its instances (`train ×3`). In the tree
+/// every stage appears once, under the latest of the stages it needs. The other stages that it
+/// needs or only waits for are named beside it.
 #[derive(Debug, Clone, Args)]
 pub struct DagArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// How it is written.
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Tree)]
     format: Format,
     /// One node per instance.

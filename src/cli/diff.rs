@@ -17,17 +17,19 @@ use repro_engine::results::diff::{self, ClaimDiff, Diff, Difference, InstanceDif
 
 /// Compare two runs: changed keys and outputs, the fields that changed them, metrics, and verdicts.
 ///
-/// First what was changed by hand, then what followed from it, then the verdicts of claims. Instances of one stage that changed
-/// for the same cause are told together, with the means of their metrics.
+/// The changes made by hand come first, then what follows from them, then the verdicts of claims.
+/// Instances of one stage that changed for the same reason are shown together, with the means of
+/// their metrics.
 ///
-/// Without arguments the last two runs. With one, that run and the last one. With --lock a lock file of another time
-/// (`git show HEAD~1:repro.lock | repro diff --lock -`) and the present one.
+/// Without arguments, the last two runs are compared. With one argument, that run is compared with
+/// the last one. With --lock, an earlier lock file
+/// (`git show HEAD~1:repro.lock | repro diff --lock -`) is compared with the current one.
 #[derive(Debug, Clone, Args)]
 pub struct DiffArgs {
-    /// The earlier run (`last-1` when absent).
+    /// The earlier run; by default `last-1`.
     #[arg(value_name = "RUN_A", conflicts_with = "lock")]
     a: Option<String>,
-    /// The later run (`last` when absent).
+    /// The later run; by default `last`.
     #[arg(value_name = "RUN_B", conflicts_with = "lock")]
     b: Option<String>,
     #[command(flatten)]
@@ -35,10 +37,11 @@ pub struct DiffArgs {
     /// Compare this lock file with repro.lock; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// Every instance and every input, instead of one entry for all that changed in the same way.
+    /// Show every instance and every input, instead of one entry for all that changed in the same
+    /// way.
     #[arg(long)]
     all: bool,
-    /// Never use the network: leave out metrics that are on a remote only.
+    /// Never use the network: leave out metrics that are only on a remote.
     #[arg(long)]
     offline: bool,
     /// Write one object: a, b, instances, claims.
@@ -46,7 +49,7 @@ pub struct DiffArgs {
     json: bool,
 }
 
-/// Changed inputs of one instance that are told.
+/// Changed inputs of one instance that are shown.
 const INPUTS_SHOWN: usize = 6;
 
 /// Runs the command.
@@ -78,7 +81,7 @@ pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A lock file, and what it is called; `-` is standard input.
+/// A lock file and its name; `-` is standard input.
 fn other_lock(file: &Path) -> anyhow::Result<(LockFile, String)> {
     if file.as_os_str() != "-" {
         anyhow::ensure!(file.is_file(), "there is no file `{}`", file.display());
@@ -91,8 +94,8 @@ fn other_lock(file: &Path) -> anyhow::Result<(LockFile, String)> {
     Ok((LockFile::read(copy.path())?, "standard input".to_owned()))
 }
 
-/// For people: what changed and why, what follows from it, metrics, verdicts. Instances of one stage with one cause are told
-/// together, unless all are asked for.
+/// For people: what changed and why, what follows from it, metrics, verdicts. Instances of one
+/// stage with one cause are shown together, unless all are asked for.
 fn render(diff: &Diff, all: bool) -> String {
     let colour = output::colour();
     let mut text = format!("{} → {}\n", diff.a, diff.b);
@@ -100,7 +103,8 @@ fn render(diff: &Diff, all: bool) -> String {
         text.push_str("no difference\n");
     }
     let mut groups = grouped(&diff.instances, all);
-    // What a person did comes before what followed from it; what claims compute is told by their verdicts.
+    // What a person did comes before what followed from it; what claims compute is told by their
+    // verdicts.
     groups.sort_by_key(|group| group.rank());
     let mut is_shortened = false;
     for group in &groups {
@@ -144,17 +148,18 @@ struct Group<'a> {
     members: Vec<&'a InstanceDiff>,
 }
 
-/// Fields of the instance's own: those that are no inputs.
+/// Fields of the instance's own: those that are not inputs.
 fn own_fields(diff: &InstanceDiff) -> impl Iterator<Item = &Change> {
     let is_own = |c: &&Change| !c.field.starts_with("inputs.");
     diff.fields.iter().filter(is_own)
 }
 
-/// Wordings of one cause that are told one by one.
+/// Wordings of one cause that are shown one by one.
 const WORDINGS: usize = 3;
 
-/// As a dry run tells what it would execute: by the fields that changed. Few wordings of their changes are told apart; of many (a command
-/// that holds a value of the matrix has one for each instance) the first is an example.
+/// Groups changes as a dry run does: by the fields that changed. If there are few wordings of a
+/// change, each is shown. If there are many (a command that holds a matrix value has one for each
+/// instance), the first is shown as an example.
 fn grouped(instances: &[InstanceDiff], all: bool) -> Vec<Group<'_>> {
     let one = |diff| Group {
         members: vec![diff],
@@ -173,7 +178,7 @@ fn grouped(instances: &[InstanceDiff], all: bool) -> Vec<Group<'_>> {
     groups
 }
 
-/// Members that agree, in the order of their first.
+/// Members that agree, in the order in which they first appear.
 fn by(
     all: Vec<&InstanceDiff>,
     key: fn(&InstanceDiff) -> String,
@@ -200,7 +205,7 @@ fn cause(diff: &InstanceDiff) -> String {
     text
 }
 
-/// How its own fields changed.
+/// How the instance's own fields changed.
 fn wording(diff: &InstanceDiff) -> String {
     let words: Vec<String> = own_fields(diff).map(in_words).collect();
     words.join("\n")
@@ -292,7 +297,7 @@ impl Group<'_> {
         false
     }
 
-    /// Of every metric the mean over the instances that have it on both sides.
+    /// For every metric the mean over the instances that have it on both sides.
     fn render_means(&self, text: &mut String) {
         // A seed tells the members apart, as their names do.
         let without_seed = |name: &str| -> String {

@@ -15,11 +15,13 @@ use repro_engine::export::take_in::{Whose, take_in};
 use repro_engine::export::{Selection, bundle};
 use repro_engine::trust::Signer;
 
-/// Write results to a file: for people and archives (--crate), or for a machine without network (--bundle).
+/// Write results to a file: for people and archives (--crate), or for a machine without a network
+/// (--bundle).
 ///
-/// Without targets: the results nothing else needs. A crate holds their files, the pipeline and its inputs, and a description
-/// of how they were made that other programs read (Workflow Run RO-Crate). A bundle holds in addition everything they
-/// need, so that `repro import` elsewhere executes nothing; signatures go along.
+/// Without targets, the results are exported that nothing else needs. A crate holds their files,
+/// the pipeline and its inputs, and a description of how they were made that other programs can
+/// read (Workflow Run RO-Crate). A bundle also holds everything they need, with signatures, so that
+/// `repro import` on another machine executes nothing.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// Stages, instances or claims.
@@ -27,20 +29,20 @@ pub struct ExportArgs {
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Write a Workflow Run RO-Crate: a directory that is not there yet, or a file that ends in .zip.
+    /// Write a Workflow Run RO-Crate: a new directory, or a file that ends in .zip.
     #[arg(
         long = "crate",
         value_name = "DIR|ZIP",
         required_unless_present = "bundle"
     )]
     crate_: Option<PathBuf>,
-    /// Write a bundle, to be read by `repro import`.
+    /// Write a bundle, which `repro import` reads.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
     /// Sign the results that were made here and that you have not signed yet (see `repro trust`).
     #[arg(long)]
     sign: bool,
-    /// The licence of the crate, its name or URL.
+    /// The licence of the crate: a name or a URL.
     #[arg(
         long,
         value_name = "TEXT",
@@ -48,10 +50,10 @@ pub struct ExportArgs {
         requires = "crate_"
     )]
     license: String,
-    /// Who ran it, for the crate; the login name when absent.
+    /// Who ran the study, for the crate; by default the login name.
     #[arg(long, value_name = "NAME", requires = "crate_")]
     author: Option<String>,
-    /// Never use the network: fail where a result is on a remote only.
+    /// Never use the network: fail if a result is only on a remote.
     #[arg(long)]
     offline: bool,
     /// Write one object: results, signatures, bytes.
@@ -106,21 +108,22 @@ pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Take the results of a bundle into the store.
+/// Read the results of a bundle into the store.
 ///
-/// Results are taken when signers that the project lists have signed them (repro.trust.toml of the project here, or the file
-/// REPRO_TRUST_FILE names); others are left out, with the reason. With --into, the pipeline, its inputs and the lock
-/// file are put into a new directory, where `repro run` then finds every result. The network is not used.
+/// Results are accepted if signers listed in repro.trust.toml of the project here (or in the file
+/// named by REPRO_TRUST_FILE) have signed them. Other results are left out, with the reason. With
+/// --into, the pipeline, its inputs and the lock file are written to a new directory, where
+/// `repro run` then finds every result. The network is not used.
 #[derive(Debug, Clone, Args)]
 pub struct ImportArgs {
-    /// What `repro export --bundle` wrote.
+    /// A file written by `repro export --bundle`.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Put the project's files here; must be empty or not there.
+    /// Write the project's files to this directory, which must be empty or not exist.
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// Believe whoever made the bundle: take results whether signed or not. They then serve this project (with --into the new one),
-    /// and no other.
+    /// Trust whoever made the bundle: accept results whether signed or not. This project (with
+    /// --into the new one) can then use them, and no other project.
     #[arg(long)]
     unsigned: bool,
     /// Write one object: results, disbelieved.

@@ -14,33 +14,36 @@ use repro_engine::store::{LockProbe, Locks, Probe, Reach, Remedy, Store, Waiting
 
 /// Check the whole store, or a whole remote: every byte, every name, every reference.
 ///
-/// Damage is never used, with or without this command: what needs a damaged object runs again. With --repair what is
-/// wrong moves to quarantine/ in the store. Exit code 5 when something is wrong and was not repaired.
+/// Damaged objects are never used, with or without this command: a stage that needs one runs again.
+/// With --repair, damaged files move to quarantine/ in the store. The exit code is 5 if something
+/// is wrong and was not repaired.
 ///
-/// What the file system of the store can do is tried out and told: locks, links, renames, names, times. Whether its locks
-/// hold between two machines takes two: start --probe-lock on one of them, and on the other within five minutes. Exit code
-/// 5 when both are granted one lock.
+/// The file system of the store is tested too: locks, links, renames, names, times. Whether its
+/// locks hold between two machines takes two machines: start --probe-lock on one, and within five
+/// minutes on the other. The exit code is 5 if both get the same lock.
 ///
-/// With --remote everything that lies on a remote is read. With --repair what the store has is sent again, and what stays
-/// wrong is removed: then the next push of a machine that has it brings it back.
+/// With --remote, everything on a remote is read. With --repair, what the store has is sent again,
+/// and what stays wrong is removed: the next push from a machine that has it brings it back.
 #[derive(Debug, Clone, Args)]
 pub struct FsckArgs {
-    /// Move what is wrong aside; on a remote, send it again or remove it.
+    /// Move damaged files aside; on a remote, send them again or remove them.
     #[arg(long)]
     repair: bool,
-    /// Check a remote: the one named, or the default one.
+    /// Check a remote: the named one, or the default one.
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     remote: Option<String>,
-    /// With --remote: the part of the remote that untrusted writers use.
+    /// With --remote: the scope, for results of untrusted writers.
     #[arg(long, value_name = "NAME", requires = "remote")]
     scope: Option<String>,
-    /// With --remote: pipeline file or its directory; the nearest pipeline.yaml upwards when absent.
+    /// With --remote: pipeline file or its directory; by default the nearest pipeline.yaml in this
+    /// directory or above.
     #[arg(short = 'C', long, value_name = "FILE", requires = "remote")]
     file: Option<std::path::PathBuf>,
-    /// Only try whether a lock on the store holds between this machine and another.
+    /// Only test whether a lock on the store holds between this machine and another.
     #[arg(long, conflicts_with_all = ["repair", "remote", "json"])]
     probe_lock: bool,
-    /// Write one object: file_system (null where the store cannot be written), objects, trees, records, states (not of a remote), bytes_total, findings.
+    /// Write one object: file_system (null if the store cannot be written), objects, trees,
+    /// records, states (not of a remote), bytes_total, findings.
     #[arg(long)]
     json: bool,
 }
@@ -76,7 +79,7 @@ pub fn main(context: &Context, args: &FsckArgs) -> anyhow::Result<Exit> {
     } else {
         let mut text = match &probe {
             Some(probe) => abilities(store.root(), probe),
-            None => "The store cannot be written: its file system was not tried out.\n".to_owned(),
+            None => "The store cannot be written: its file system was not tested.\n".to_owned(),
         };
         for finding in &report.findings {
             text.push_str(&format!(
@@ -155,9 +158,9 @@ fn abilities(root: &Path, probe: &Probe) -> String {
             "are granted to everybody, so the names in lock files and their times decide"
         }
         Locks::Missing => {
-            "are not there, so names and times of lock files decide, and `repro gc` refuses"
+            "do not exist, so names and times of lock files decide, and `repro gc` refuses"
         }
-        Locks::Unknown => "could not be tried",
+        Locks::Unknown => "could not be tested",
     };
     let between = match probe.file_system.reach {
         Reach::Local => "",
@@ -185,10 +188,10 @@ fn abilities(root: &Path, probe: &Probe) -> String {
     )
 }
 
-/// How long the first machine holds the lock for trying.
+/// How long the first machine holds the lock of the test.
 const HELD: Duration = Duration::from_secs(300);
 
-/// Holds the lock for trying, or says what another machine's is worth here.
+/// Holds the lock of the test, or says what another machine's lock is worth here.
 fn try_lock(store: &Store) -> anyhow::Result<Exit> {
     let name = |by: &Waiting| {
         by.host
@@ -214,7 +217,7 @@ fn try_lock(store: &Store) -> anyhow::Result<Exit> {
         }
         LockProbe::Kept(by) => {
             let text = format!(
-                "Locks hold between {} and this machine: it was refused here what is held there.\n",
+                "Locks hold between {} and this machine: this machine was refused the lock that is held there.\n",
                 name(&by)
             );
             (text, Exit::Done)
@@ -230,7 +233,7 @@ fn try_lock(store: &Store) -> anyhow::Result<Exit> {
         }
         LockProbe::Gone(by) => {
             let text = format!(
-                "Nothing was heard of {}, which held the lock: start this again there, then here.\n",
+                "There was no answer from {}, which held the lock: start this again there, then here.\n",
                 name(&by)
             );
             (text, Exit::Usage)
@@ -257,7 +260,9 @@ fn of_remote(context: &Context, args: &FsckArgs, name: &str) -> anyhow::Result<E
         }
         Remedy::None(Some(why)) => format!("could not be repaired: {why}"),
         Remedy::SentAgain => "sent again from the store".to_owned(),
-        Remedy::Removed => "removed; a push of who has it, or a run, brings it back".to_owned(),
+        Remedy::Removed => {
+            "removed; a push from a machine that has it, or a run, brings it back".to_owned()
+        }
         Remedy::LeftAlone => "harmless, left alone".to_owned(),
     };
     if args.json {

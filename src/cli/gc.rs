@@ -1,4 +1,4 @@
-//! `repro gc`: what the store may lose, said before it is done.
+//! `repro gc`: what can be removed from the store, shown before it is done.
 
 use std::time::Duration;
 
@@ -12,48 +12,55 @@ use repro_engine::collect::local::{GoneProjects, collect};
 use repro_engine::store::{GcPlan, GcPolicy, GoneAction, Store};
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// Results named one by one in the plan.
+/// Results that the plan names one by one.
 const NAMED: usize = 10;
 
 /// Remove from the store, or from a remote, what no project needs.
 ///
-/// Kept is what the repro.lock and the last runs of every project that used the store name, what is pinned or in use by a
-/// running process, and everything younger than --keep-days. Results of earlier versions of a pipeline go: should they be
-/// wanted again, they are executed again. Without --yes only the plan is shown.
+/// gc keeps the results named by the repro.lock or the last runs of every project that used the
+/// store, everything that is pinned or in use by a running process, and everything younger than
+/// --keep-days. Results of earlier versions of a pipeline are removed; if they are needed again,
+/// they are executed again. Without --yes, only the plan is shown.
 ///
-/// With --budget the store is brought below a size: first goes what was not used for long and is cheap to compute again for
-/// its size, whatever needs it; pinned results and what running processes use stay. What is gone and wanted is executed again.
+/// With --budget, the store is brought below a size. Results that were not used for long and are
+/// cheap to compute again for their size are removed first, even if a project needs them. Pinned
+/// results and results in use by running processes stay. What was removed is executed again when it
+/// is needed.
 ///
-/// With --remote it is a remote's turn. Kept is what this project names (repro.lock, also on every branch and tag of git),
-/// what other clones said they need when they last pushed, for 90 days, and what was published within --keep-days (12 at least). What goes is marked by one collection and removed by another a day later, so collections are safe
-/// beside writers; `repro gc --remote --yes` once a day, on any machine, keeps a remote clean.
+/// With --remote, results on a remote are collected. gc keeps what this project names (repro.lock,
+/// also on every branch and tag of git), what other clones declared as needed when they last
+/// pushed, for 90 days, and what was published within --keep-days (at least 12). One collection
+/// marks what can go, and another removes it a day later, so a collection is safe while others
+/// write. Run `repro gc --remote --yes` once a day, on any machine, to keep a remote clean.
 #[derive(Debug, Clone, Args)]
 pub struct GcArgs {
-    /// Do it.
+    /// Remove what the plan lists.
     #[arg(short, long)]
     pub(super) yes: bool,
     /// Bring the store below this size (`20GB`, `500MiB`).
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with_all = ["remote", "forget_gone_projects"])]
     budget: Option<u64>,
-    /// Collect on a remote: the one named, or the default one.
+    /// Collect on a remote: the named one, or the default one.
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
     remote: Option<String>,
-    /// With --remote: the part of the remote that untrusted writers use.
+    /// With --remote: the scope, for results of untrusted writers.
     #[arg(long, value_name = "NAME", requires = "remote")]
     pub(super) scope: Option<String>,
-    /// With --remote: pipeline file or its directory; the nearest pipeline.yaml upwards when absent.
+    /// With --remote: pipeline file or its directory; by default the nearest pipeline.yaml in this
+    /// directory or above.
     #[arg(short = 'C', long, value_name = "FILE", requires = "remote")]
     pub(super) file: Option<std::path::PathBuf>,
-    /// Keep what is younger, whoever needs it; 30, on a remote 14, when absent.
+    /// Keep everything younger than N days, needed or not; by default 30, on a remote 14.
     #[arg(long, value_name = "N")]
     pub(super) keep_days: Option<u32>,
-    /// Keep resumable states that are younger.
+    /// Keep resumable states younger than N days.
     #[arg(long, value_name = "N", default_value_t = 7)]
     keep_states_days: u32,
-    /// Strike projects from the list whose directories are gone, so that their results may go too.
+    /// Forget projects whose directories are gone, so that their results can be removed too.
     #[arg(long)]
     forget_gone_projects: bool,
-    /// Write one object: bytes_total, bytes_before, objects, trees, states, actions, recompute_s, done.
+    /// Write one object: bytes_total, bytes_before, objects, trees, states, actions, recompute_s,
+    /// done.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -83,7 +90,7 @@ pub fn main(context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
 }
 
 impl GcArgs {
-    /// By `--yes`.
+    /// Set by `--yes`.
     pub(super) fn mode(&self) -> Mode {
         match self.yes {
             true => Mode::Do,
@@ -119,7 +126,7 @@ fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
     output::text(&text)
 }
 
-/// The results that cost most to compute again, a line each, and how many more there are.
+/// The results that cost most to compute again, one per line, and how many more there are.
 pub(super) fn dearest(actions: &[GoneAction]) -> String {
     let mut dearest: Vec<_> = actions.iter().collect();
     let cost = |action: &GoneAction| action.wall_s.unwrap_or(0.0);
@@ -141,7 +148,7 @@ pub(super) fn dearest(actions: &[GoneAction]) -> String {
 
 /// `20GB`, `1.5TiB`, `500M`: powers of 1000, with an `i` of 1024.
 fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no size; write for example 20GB or 500MiB");
+    let wrong = || format!("`{text}` is not a size; write for example 20GB or 500MiB");
     let text = text.trim();
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

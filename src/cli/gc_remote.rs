@@ -1,4 +1,4 @@
-//! `repro gc --remote`: what a remote may lose, said before it is done.
+//! `repro gc --remote`: what can be removed from a remote, shown before it is done.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn say(way: &Way, collected: &Collected, args: &GcArgs) -> anyhow::Result<()> {
         }));
     }
     let mut text = format!(
-        "{} holds {} in {} objects; {} clones say what they need\n",
+        "{} holds {} in {} objects; {} clones have declared what they need\n",
         way.link.describe(),
         bytes(collected.before.bytes),
         collected.before.names,
@@ -68,14 +68,14 @@ fn say(way: &Way, collected: &Collected, args: &GcArgs) -> anyhow::Result<()> {
     }
     if collected.spared > 0 {
         text += &format!(
-            "{} objects were marked, and are used again\n",
+            "{} objects were marked, and are in use again\n",
             collected.spared
         );
     }
     if collected.unknown > 1 {
-        // One is the format.
+        // One of them is the format.
         text += &format!(
-            "{} objects are none of ours; they are left alone\n",
+            "{} objects do not belong to repro; they are left alone\n",
             collected.unknown - 1
         );
     }

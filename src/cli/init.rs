@@ -42,12 +42,12 @@ stages:
 
 const IGNORED: [&str; 2] = ["/.repro/", "/artifacts/"];
 
-/// Write a small pipeline.yaml to start from, and the lines .gitignore needs.
+/// Write a small pipeline.yaml to start from, and the lines that .gitignore needs.
 ///
-/// Nothing that is there is overwritten.
+/// Existing files are not overwritten.
 #[derive(Debug, Clone, Args)]
 pub struct InitArgs {
-    /// The directory; made when missing.
+    /// The directory; created if it does not exist.
     #[arg(value_name = "DIR", default_value = ".")]
     dir: PathBuf,
 }

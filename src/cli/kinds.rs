@@ -1,4 +1,5 @@
-//! `repro kinds`, `repro schema`, `repro completions`: what the program itself knows, without a project.
+//! `repro kinds`, `repro schema`, `repro completions`: what the program itself knows, without a
+//! project.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use repro_engine::targets::nearest;
 /// List the built-in kinds of stages, or show the reference of one.
 #[derive(Debug, Clone, Args)]
 pub struct KindsArgs {
-    /// The kind whose reference is shown, or a program of the project (`./tools/mykind`).
+    /// The kind to show, or a program of the project (`./tools/mykind`).
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// Write an array of objects: name, summary, revision, numerics, inputs, schema.
@@ -28,8 +29,9 @@ pub struct KindsArgs {
 
 /// Write the JSON Schema of pipeline.yaml.
 ///
-/// An editor uses it through the first line of the file:
-/// `# yaml-language-server: $schema=./pipeline.schema.json` after `repro schema > pipeline.schema.json`.
+/// An editor uses the schema through the first line of the pipeline file:
+/// `# yaml-language-server: $schema=./pipeline.schema.json` after
+/// `repro schema > pipeline.schema.json`.
 #[derive(Debug, Clone, Args)]
 pub struct SchemaArgs {}
 
@@ -118,7 +120,7 @@ pub fn schema(context: &Context, _args: &SchemaArgs) -> anyhow::Result<Exit> {
 
 /// Runs `repro completions`.
 pub fn completions(_context: &Context, args: &CompletionsArgs) -> anyhow::Result<Exit> {
-    // Into memory first: the generator panics where it cannot write.
+    // It is written into memory first, because the generator panics if it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "repro", &mut script);
     output::text(&String::from_utf8_lossy(&script))?;
@@ -133,7 +135,7 @@ fn as_json(kind: &Kind) -> serde_json::Value {
     })
 }
 
-/// What is known of a program: its own words and its inputs.
+/// What is known about a program: its own description and its inputs.
 fn external_reference(kind: &Kind) -> String {
     let mut text = format!(
         "## `{}`\n\n{}\n\n{}\n\n### Inputs\n\n",

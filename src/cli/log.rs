@@ -12,16 +12,17 @@ use repro_engine::results::runs::{latest, short_name};
 
 /// List the runs of this project, newest first.
 ///
-/// A run that executed nothing is listed too; one that was killed has no counts. `repro show RUN` tells what a run did; for RUN
-/// the beginning of its name is enough, as far as no other run has it, or `last`, `last-1` ...
+/// A run that executed nothing is listed too. A run that was killed has no counts. `repro show RUN`
+/// says what a run did; RUN is the name of a run, a beginning of the name that no other run shares,
+/// or `last`, `last-1` ...
 #[derive(Debug, Clone, Args)]
 pub struct LogArgs {
-    /// At most this many runs.
+    /// List at most this many runs.
     #[arg(short, long, value_name = "N", default_value_t = 20)]
     n: usize,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Write an array of objects: run, at, args, and summary (null when the run was killed).
+    /// Write an array of objects: run, at, args, and summary (null if the run was killed).
     #[arg(long)]
     json: bool,
 }
@@ -50,7 +51,7 @@ pub fn main(context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
         "run", "when", "executed", "cached", "failed", "took", "claims",
     ];
     let mut cells = cells;
-    // Most projects state none, and most lines have no more room.
+    // Most projects declare none, and most lines have no more room.
     if cells.iter().all(|row| row[6].is_empty()) {
         head.remove(6);
         cells.iter_mut().for_each(|row| drop(row.remove(6)));
@@ -112,7 +113,7 @@ fn row(run: &Run, names: &[String]) -> Vec<String> {
     ]
 }
 
-/// The minute in the user's zone, without the year, which the name of the run says.
+/// The minute in the user's time zone. The year is left out: the name of the run has it.
 fn day(at: &str) -> String {
     let when = output::when(at);
     when.get(5..).unwrap_or(&when).to_owned()

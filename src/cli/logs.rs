@@ -12,14 +12,15 @@ use repro_engine::digest::Digest;
 use repro_engine::results::logs::{is_running, log_of};
 use repro_engine::session::Session;
 
-/// How often a growing log is looked at.
+/// The interval at which a growing log is read.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Show the log of an instance: everything its last execution wrote.
 ///
-/// The log of the present key, or else of the last execution recorded here, failed ones too. With -f the log of an
-/// instance that is being executed is followed to its end. Control characters are shown as `\x1b` and the like, because
-/// a terminal would obey them; colours pass where they can be seen.
+/// This is the log of the current key, or else of the last execution recorded here, failed ones
+/// too. With -f, the log of an instance that is being executed is followed to its end. Control
+/// characters are shown as `\x1b` and the like, because a terminal would obey them. Colours are
+/// kept on a terminal.
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
     /// The instance, or a stage that has only one.
@@ -30,7 +31,7 @@ pub struct LogsArgs {
     /// Follow the log of a running execution.
     #[arg(short, long)]
     follow: bool,
-    /// Write the bytes of the log as they are, control characters too.
+    /// Write the bytes of the log unchanged, including control characters.
     #[arg(long)]
     raw: bool,
 }
@@ -50,10 +51,11 @@ const LINE_BYTES: usize = 1 << 20;
 /// Copies to standard output; `follow` until the action is no longer executed.
 fn copy(mut log: File, raw: bool, follow: Option<(&Session, &Digest)>) -> anyhow::Result<()> {
     let mut buffer = vec![0; 1 << 16];
-    // The end of what was read, until its line is whole: half a code or half a letter cannot be judged.
+    // The end of what was read, until its line is complete: half a code or half a letter cannot be
+    // judged.
     let mut open_line = Vec::new();
     loop {
-        // Asked before reading: what was written until the end is read after it.
+        // This is asked before reading, so everything written until the end is still read.
         let goes_on = follow.is_some_and(|(session, key)| is_running(session, key));
         loop {
             let n = log.read(&mut buffer)?;
@@ -81,7 +83,8 @@ fn copy(mut log: File, raw: bool, follow: Option<(&Session, &Digest)>) -> anyhow
     }
 }
 
-/// A carriage return is where a terminal begins the line again (a bar): here each state of it is a line.
+/// At a carriage return a terminal begins the line again (a progress bar). Here each state of such
+/// a line is a line.
 fn show(bytes: &[u8]) -> anyhow::Result<()> {
     let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
     Ok(terminal::print(&text.replace('\r', "\n"))?)

@@ -13,29 +13,31 @@ use repro_engine::results::runs::options_of_last;
 
 /// Show the values in the metric tables of recorded results.
 ///
-/// Reads every output called `metrics`, every output file called `metrics.*` (JSON, YAML, CSV, TSV or Parquet; docs/data.md),
-/// and tables that built-in kinds wrote. Shown is the last value of each metric, called `split_name` (`test_accuracy`); one
-/// line per instance (and per cell, group and seed where a table has several).
+/// The values come from every output named `metrics`, every output file named `metrics.*` (JSON,
+/// YAML, CSV, TSV or Parquet; see docs/data.md), and tables that built-in kinds wrote. The last
+/// value of each metric is shown, as `split_name` (`test_accuracy`), with one line per instance
+/// (and per cell, group and seed if a table has several).
 #[derive(Debug, Clone, Args)]
 pub struct MetricsArgs {
-    /// Stages or instances; all of them when absent.
+    /// Stages or instances; by default all.
     #[arg(value_name = "TARGETS")]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Only metrics whose name contains this; may be given several times.
+    /// Show only metrics whose name contains this. Can be given several times.
     #[arg(long, value_name = "TEXT")]
     name: Vec<String>,
-    /// Every row instead of the last of each metric.
+    /// Show every row instead of the last row of each metric.
     #[arg(long, conflicts_with = "last")]
     all: bool,
-    /// The last row of each metric (the default).
+    /// Show the last row of each metric (the default).
     #[arg(long)]
     last: bool,
-    /// Never use the network: say which tables are on a remote only, and leave them out.
+    /// Never use the network: name the tables that are only on a remote, and leave them out.
     #[arg(long)]
     offline: bool,
-    /// Write an array with one object per row: instance, output, run, stage, seed, epoch, step, split, name, value.
+    /// Write an array with one object per row: instance, output, run, stage, seed, epoch, step,
+    /// split, name, value.
     #[arg(long)]
     json: bool,
 }
@@ -75,7 +77,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     }
     output::text(&match (found.is_empty(), tables.is_empty()) {
         (true, true) => "no output is a table of metrics\n".to_owned(),
-        (true, false) => "no metric fits\n".to_owned(),
+        (true, false) => "no metric matches\n".to_owned(),
         (false, _) if args.all => all_table(&found),
         (false, _) => last_table(&found),
     })?;
@@ -109,7 +111,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// As a shell takes it.
+/// Quoted for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,".contains(c);
     match word.chars().all(is_plain) {
@@ -156,7 +158,7 @@ fn all_table(found: &[Metric]) -> String {
     )
 }
 
-/// One table per set of metrics: instances that measure the same stand together.
+/// One table per set of metrics: instances with the same metrics share a table.
 fn last_table(found: &[Metric]) -> String {
     type Line<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<i64>);
     let mut lines: Vec<(Line, BTreeMap<String, f64>)> = Vec::new();

@@ -1,4 +1,5 @@
-//! The command line: one file per command, whose doc comment is its manual; exit codes are decided here.
+//! The command line: one file per command, whose doc comment is its manual; exit codes are decided
+//! here.
 //!
 //! Results go to standard output, everything else to standard error.
 
@@ -54,22 +55,23 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done · 1 a stage failed · 2 usage or pipeline error · 3 an input changed during the run · \
 4 verification diverged, or a claim was refuted under --strict · 5 store or remote broken · 130 interrupted.";
 
-/// Where the pipeline is and how it is varied; the same for all commands that read it.
+/// Where the pipeline is and how it is varied. All commands that read a pipeline share these.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PipelineArgs {
-    /// Pipeline file or its directory; the nearest pipeline.yaml upwards when absent.
+    /// Pipeline file or its directory; by default the nearest pipeline.yaml in this directory or
+    /// above.
     #[arg(short = 'C', long, value_name = "FILE")]
     pub(crate) file: Option<std::path::PathBuf>,
-    /// Apply a profile of the pipeline; may be given several times, later ones win.
+    /// Apply a profile of the pipeline. Can be given several times; later profiles win.
     #[arg(long, value_name = "NAME")]
     profile: Vec<String>,
-    /// Set a variable (`epochs=3`), or any field (`stages.train.with.seed=1`); values are YAML.
+    /// Set a variable (`epochs=3`) or any field (`stages.train.with.seed=1`). Values are YAML.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
 impl PipelineArgs {
-    /// As the engine takes it.
+    /// The same as the engine's type.
     fn opening(&self, context: &Context) -> Opening {
         Opening {
             file: self.file.clone(),
@@ -115,11 +117,11 @@ enum Command {
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything asked for is done.
+    /// Everything that was asked for is done.
     Done,
     /// A stage failed.
     StageFailed,
-    /// Wrong usage or a wrong pipeline.
+    /// Wrong usage, or an error in the pipeline.
     Usage,
     /// An input changed during the run.
     Unstable,
@@ -146,14 +148,14 @@ impl Exit {
     }
 }
 
-/// What every command gets.
+/// What every command receives.
 pub struct Context {
     catalog: Arc<Catalog>,
     args: Vec<String>,
 }
 
 impl Context {
-    /// The project of a file or directory; the one found from here when absent.
+    /// The project of a file or directory; by default the one found from here.
     fn opening(&self, file: Option<&std::path::Path>) -> Opening {
         Opening {
             file: file.map(Into::into),
@@ -167,7 +169,8 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
     let args: Vec<String> = std::env::args_os()
         .map(|a| a.to_string_lossy().into_owned())
         .collect();
-    // Hidden: what `run` starts. Kept out of clap so that a worker starts without building a parser.
+    // Hidden: `run` starts these. They stay out of clap so that a worker starts without building a
+    // parser.
     match args.get(1).map(String::as_str) {
         Some("worker") if args.len() == 3 => {
             return (catalog().work)(std::path::Path::new(&args[2]));
@@ -197,7 +200,7 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         catalog: Arc::new(catalog()),
         args,
     };
-    // The hook has told of a panic already.
+    // The hook has reported a panic already.
     let exit = repro_engine::watched::caught(|| command(&context, cli.command));
     let exit = exit.map_or(Exit::StoreBroken, |exit| {
         exit.unwrap_or_else(|e| report(&e))
@@ -238,7 +241,7 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
     }
 }
 
-/// What is most likely meant by a command that is not there, where the parser does not say.
+/// The most likely command for one that does not exist, where the parser has no suggestion.
 fn meant(error: &clap::Error, args: &[String]) -> Option<String> {
     use clap::CommandFactory;
     use clap::error::{ContextKind, ContextValue};
@@ -308,7 +311,7 @@ fn is_disk_trouble(cause: &(dyn std::error::Error + 'static)) -> bool {
         .is_some_and(|e| matches!(e.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded))
 }
 
-/// Whoever read standard output has seen enough (`repro log | head`).
+/// The reader of standard output has seen enough (`repro log | head`).
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause

@@ -1,4 +1,5 @@
-//! How results reach standard output: a closed pipe becomes an error that `main` takes for "seen enough", never a panic.
+//! How results reach standard output: a closed pipe becomes an error that `main` takes for "seen
+//! enough", never a panic.
 
 use serde::Serialize;
 
@@ -15,12 +16,12 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(terminal::print_bytes(text.as_bytes())?)
 }
 
-/// Whether standard output takes colours.
+/// Whether standard output shows colours.
 pub fn colour() -> Colour {
     Colour::of(&std::io::stdout())
 }
 
-/// A time of a journal, to the minute, in the user's zone; as it is where it cannot be read.
+/// A time of a journal, to the minute, in the user's time zone; unchanged if it cannot be read.
 pub fn when(at: &str) -> String {
     match at.parse::<jiff::Timestamp>() {
         Ok(time) => time
@@ -31,7 +32,7 @@ pub fn when(at: &str) -> String {
     }
 }
 
-/// Asks on the terminal; no terminal is a no.
+/// Asks on the terminal. Without a terminal the answer is no.
 pub fn confirmed(question: &str) -> anyhow::Result<bool> {
     use std::io::IsTerminal;
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {

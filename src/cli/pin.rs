@@ -1,4 +1,4 @@
-//! `repro pin`, `repro unpin`: results that gc must keep at the user's wish.
+//! `repro pin`, `repro unpin`: results that gc must keep because the user says so.
 
 use clap::Args;
 use serde_json::json;
@@ -7,22 +7,22 @@ use super::{Context, Exit, PipelineArgs, output};
 use repro_engine::collect::pins::keys;
 use repro_engine::store::Root;
 
-/// Keep results whatever gc would do, or list what is kept so.
+/// Keep results that gc would remove, or list what is pinned.
 ///
-/// A pin is about a result, not about a stage: when the stage changes, its new result is not pinned.
+/// A pin belongs to a result, not to a stage: when the stage changes, its new result is not pinned.
 #[derive(Debug, Clone, Args)]
 pub struct PinArgs {
-    /// Stages, instances (`train[seed=1]`) or keys; without any, pins are listed.
+    /// Stages, instances (`train[seed=1]`) or keys. Without any, pins are listed.
     #[arg(value_name = "TARGETS")]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Write an array of the pinned roots.
+    /// Write an array of the pinned results.
     #[arg(long)]
     json: bool,
 }
 
-/// Let gc take pinned results again, when nothing else needs them.
+/// Let gc remove pinned results again, if nothing else needs them.
 #[derive(Debug, Clone, Args)]
 pub struct UnpinArgs {
     /// Stages, instances (`train[seed=1]`) or keys.

@@ -9,13 +9,14 @@ use repro_engine::exchange::{NotMoved, Pulled, Way, pull, trust};
 
 /// Get artifacts from a remote, without running anything.
 ///
-/// Pulled are the results that repro.lock names, as far as they are on the remote and signed by somebody whom repro.trust.toml
-/// tells to believe. Without TARGETS these are the final artifacts: those no other stage needs. What is in between is
-/// only noted, and fetched when something that is executed needs it; but for directories of which a stage takes a part. Exit code 1 when something is not on the remote, 5 when
-/// the remote is broken.
+/// Fetches the results that repro.lock names, if they are on the remote and signed by somebody whom
+/// repro.trust.toml trusts. Without TARGETS these are the final artifacts: those that no other
+/// stage needs. Intermediate results are only noted, and fetched when something that is executed
+/// needs them. Directories of which a stage takes a part are fetched too. The exit code is 1 if
+/// something is not on the remote, and 5 if the remote is broken.
 #[derive(Debug, Clone, Args)]
 pub struct PullArgs {
-    /// Stages (`train`) or instances (`train[seed=1]`); the final ones when absent.
+    /// Stages (`train`) or instances (`train[seed=1]`); by default the final ones.
     #[arg(value_name = "TARGETS")]
     targets: Vec<String>,
     #[command(flatten)]

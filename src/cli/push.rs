@@ -7,13 +7,15 @@ use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::{moved_text, notices};
 use repro_engine::exchange::{NotMoved, Pushed, Way, push, signer};
 
-/// Publish results on a remote: signed with your key, for everybody whom the project's repro.trust.toml tells to believe it.
+/// Publish results on a remote, signed with your key, for everybody whose repro.trust.toml trusts
+/// it.
 ///
-/// Published are the results of the stages given (all of them when absent) and of everything they need, as far as the store
-/// has them. What the remote has is not sent again; stopped at any moment, the next push goes on from there.
+/// Publishes the results of the given stages (by default all) and of everything they need, if the
+/// store has them. What the remote has is not sent again. A push can be stopped at any moment; the
+/// next one continues from there.
 #[derive(Debug, Clone, Args)]
 pub struct PushArgs {
-    /// Stages (`train`) or instances (`train[seed=1]`); all when absent.
+    /// Stages (`train`) or instances (`train[seed=1]`); by default all.
     #[arg(value_name = "TARGETS")]
     targets: Vec<String>,
     #[command(flatten)]
@@ -36,7 +38,7 @@ pub fn main(context: &Context, args: &PushArgs) -> anyhow::Result<Exit> {
     } else {
         for name in &pushed.diverged {
             crate::say!(
-                "warning: {name}: the remote has another result for the same inputs; it has both now (`repro verify` tells more)"
+                "warning: {name}: the remote has another result for the same inputs; it has both now (`repro verify` shows the difference)"
             );
         }
         for NotMoved { instance, why } in pushed.failed.iter().take(10) {

@@ -13,13 +13,14 @@ use repro_engine::remote::config::{FILE, Remote, Remotes};
 use repro_engine::remote::examine::examine;
 use repro_engine::remote::probe::{Check, Outcome, Probe, SKEW_MAX};
 
-/// Add, list, remove or examine the places where results are shared.
+/// Add, list, remove or examine the remotes on which results are shared.
 ///
-/// Remotes are kept in repro.remotes.toml beside pipeline.yaml; commit it. Credentials are never kept there: they come from
-/// where each service's own tools keep them.
+/// Remotes are listed in repro.remotes.toml beside pipeline.yaml; commit it. Credentials are never
+/// stored there: they come from where each service's own tools keep them.
 #[derive(Debug, Clone, Args)]
 pub struct RemoteArgs {
-    /// Pipeline file or its directory; the nearest pipeline.yaml upwards when absent.
+    /// Pipeline file or its directory; by default the nearest pipeline.yaml in this directory or
+    /// above.
     #[arg(short = 'C', long, value_name = "FILE", global = true)]
     file: Option<PathBuf>,
     #[command(subcommand)]
@@ -34,32 +35,38 @@ enum RemoteCommand {
     Doctor(DoctorArgs),
 }
 
-/// Add a remote, after trying what it can do.
+/// Add a remote, after testing what it can do.
 ///
 /// URL is one of
 ///   s3://BUCKET/PREFIX     Amazon S3, or with --endpoint any server that speaks its protocol;
-///                          AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile of ~/.aws, or a role
-///   gs://BUCKET/PREFIX     Google Cloud Storage; GOOGLE_APPLICATION_CREDENTIALS, or what gcloud wrote
-///   az://CONTAINER/PREFIX  Azure; AZURE_STORAGE_ACCOUNT_NAME (or --account) and AZURE_STORAGE_ACCOUNT_KEY, ...
+///                          AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile of ~/.aws, or
+///                          a role
+///   gs://BUCKET/PREFIX     Google Cloud Storage; GOOGLE_APPLICATION_CREDENTIALS, or what gcloud
+///                          wrote
+///   az://CONTAINER/PREFIX  Azure; AZURE_STORAGE_ACCOUNT_NAME (or --account) and
+///                          AZURE_STORAGE_ACCOUNT_KEY, ...
 ///   https://HOST/PATH      WebDAV, or a server that takes PUT; ~/.netrc
-///   sftp://[USER@]HOST[:PORT]/PATH   what `ssh` reaches without a password (/~/PATH: below the home directory)
+///   sftp://[USER@]HOST[:PORT]/PATH
+///                          what `ssh` reaches without a password (/~/PATH: below the home
+///                          directory)
 ///   DIRECTORY              for example on a network file system
 ///
-/// A few small objects are written, read, listed and removed there. What was found is written to repro.remotes.toml.
+/// A few small objects are written, read, listed and removed there. The findings are written to
+/// repro.remotes.toml.
 #[derive(Debug, Clone, Args)]
 #[command(verbatim_doc_comment)]
 struct AddArgs {
-    /// What it is called here.
+    /// Its name in this project.
     name: String,
-    /// Where it is.
+    /// The URL or directory.
     url: String,
-    /// The URL of the service, where it is not the provider's own.
+    /// The URL of the service, if it is not the provider's own.
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// S3: the region.
     #[arg(long)]
     region: Option<String>,
-    /// S3: the profile of ~/.aws everybody is to use; AWS_PROFILE when absent.
+    /// S3: the profile of ~/.aws that everybody uses; by default AWS_PROFILE.
     #[arg(long)]
     profile: Option<String>,
     /// Azure: the storage account.
@@ -68,22 +75,23 @@ struct AddArgs {
     /// S3: the bucket is part of the host name, not of the path.
     #[arg(long)]
     virtual_hosted: bool,
-    /// S3: say with every write how it is to be encrypted, for buckets that demand it: AES256, aws:kms or aws:kms:dsse.
+    /// S3: tell the service with every write how to encrypt it, for buckets that demand this:
+    /// AES256, aws:kms or aws:kms:dsse.
     #[arg(long, value_name = "HOW")]
     sse: Option<String>,
-    /// S3: the key of KMS, by its id or ARN; the account's own when absent.
+    /// S3: the KMS key, by its id or ARN; by default the account's own.
     #[arg(long, value_name = "KEY", requires = "sse")]
     sse_kms_key: Option<String>,
-    /// Requests are not signed: a public bucket, read only. Implies --no-probe.
+    /// Do not sign requests: a public bucket, read only. Implies --no-probe.
     #[arg(long)]
     anonymous: bool,
-    /// It is meant where no remote is named.
+    /// Make it the default remote, for commands that name none.
     #[arg(long)]
     default: bool,
-    /// Write it down without trying it.
+    /// Add it without testing it.
     #[arg(long)]
     no_probe: bool,
-    /// Replace a remote of this name.
+    /// Replace a remote with this name.
     #[arg(long)]
     replace: bool,
     /// Write one object: name, url, usable, checks, clock_ahead_s, request_s, bytes_per_s.
@@ -99,21 +107,22 @@ struct ListArgs {
     json: bool,
 }
 
-/// Forget a remote. What lies there stays.
+/// Forget a remote. Its contents stay.
 #[derive(Debug, Clone, Args)]
 struct RemoveArgs {
-    /// What it is called here.
+    /// Its name in this project.
     name: String,
 }
 
-/// Try what a remote can do, and say what is wrong with it.
+/// Test what a remote can do, and say what is wrong with it.
 ///
-/// Exit code 5 when it cannot be used.
+/// The exit code is 5 if it cannot be used.
 #[derive(Debug, Clone, Args)]
 struct DoctorArgs {
-    /// The remote; all of them when absent.
+    /// The remote; by default all.
     name: Option<String>,
-    /// Write an array of objects: name, url, usable, error, checks, clock_ahead_s, request_s, bytes_per_s.
+    /// Write an array of objects: name, url, usable, error, checks, clock_ahead_s, request_s,
+    /// bytes_per_s.
     #[arg(long)]
     json: bool,
 }
@@ -128,7 +137,7 @@ pub fn main(context: &Context, args: &RemoteArgs) -> anyhow::Result<Exit> {
         RemoteCommand::Remove(args) => {
             remotes.remove(&args.name)?;
             remotes.write()?;
-            output::text(&format!("removed `{}`; what lies there stays\n", args.name))?;
+            output::text(&format!("removed `{}`; its contents stay\n", args.name))?;
             Ok(Exit::Done)
         }
         RemoteCommand::Doctor(args) => doctor(&project.root, &remotes, args),
@@ -144,7 +153,7 @@ fn add(root: &std::path::Path, remotes: &mut Remotes, args: &AddArgs) -> anyhow:
     }
     let mut location: Location = args.url.parse()?;
     if let Location::Directory(path) = &location {
-        // Elsewhere than in the project's directory a relative path would mean something else later.
+        // From another directory, a relative path would mean something else later.
         let here = std::env::current_dir()?;
         let absolute = std::path::absolute(path)?;
         make_directory(&absolute)?;
@@ -169,7 +178,7 @@ fn add(root: &std::path::Path, remotes: &mut Remotes, args: &AddArgs) -> anyhow:
         no_conditional_put: false,
     };
     let mut remote = Remote::at(&location, &settings);
-    // Everything that can be wrong without asking anybody.
+    // Everything that can be wrong without asking the remote.
     remote.resolve(root)?;
     remotes.set(&args.name, remote.clone(), args.default)?;
     let mut text = String::new();
@@ -178,7 +187,7 @@ fn add(root: &std::path::Path, remotes: &mut Remotes, args: &AddArgs) -> anyhow:
         let probe = examine(root, &remote)?;
         if let Some(e) = probe.error {
             return Err(anyhow::Error::new(e).context(format!(
-                "`{}` cannot be used, and was not added (`--no-probe` adds it all the same)",
+                "`{}` cannot be used, and was not added (`--no-probe` adds it anyway)",
                 remote.url
             )));
         }
@@ -203,7 +212,8 @@ fn add(root: &std::path::Path, remotes: &mut Remotes, args: &AddArgs) -> anyhow:
     Ok(Exit::Done)
 }
 
-/// A new remote may be a new directory; the one it is in must be there, or something is not mounted.
+/// A new remote may be a new directory. Its parent directory must exist, or something is not
+/// mounted.
 fn make_directory(path: &std::path::Path) -> anyhow::Result<()> {
     match std::fs::create_dir(path) {
         Ok(()) => Ok(()),
@@ -272,7 +282,7 @@ fn doctor(root: &std::path::Path, remotes: &Remotes, args: &DoctorArgs) -> anyho
         let found = probe.found();
         if probe.is_usable() && remote.found.is_some_and(|before| before != found) {
             text += &format!(
-                "  {FILE} says otherwise; `repro remote add --replace {name} {}` corrects it\n",
+                "  {FILE} does not say so; `repro remote add --replace {name} {}` corrects it\n",
                 remote.url
             );
         }

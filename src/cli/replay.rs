@@ -15,8 +15,9 @@ use repro_engine::verify::{Again, Compared, Replayer, Terms};
 
 /// Execute a recorded action again, outside the cache, and compare its outputs bit by bit.
 ///
-/// Nothing is recorded, shown or replaced. Exit code 4 when an output differs: the stage is not deterministic, or this
-/// machine computes something else than the one that made the result.
+/// Nothing is recorded, shown or replaced. The exit code is 4 if an output differs: the stage is
+/// not deterministic, or this machine computes something else than the machine that made the
+/// result.
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
     /// Instances or stages.
@@ -24,10 +25,10 @@ pub struct ReplayArgs {
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Leave the private directory of the execution here (for one instance; must not exist).
+    /// Keep the private directory of the execution here (for one instance; must not exist).
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Cores it may use; all of them when absent.
+    /// Use this many cores; by default all.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
     /// Never use the network.

@@ -19,16 +19,17 @@ use repro_engine::record::event::{Event, Summary, Verdict};
 use repro_engine::run::{self, OnFailure, Reuse, RunOptions};
 use repro_engine::session::Session;
 
-/// Run what has no recorded result, and show all outputs under artifacts/.
+/// Run the stages that have no recorded result, and show all outputs under artifacts/.
 ///
-/// A stage is executed when no result is recorded for its key: its kind or command, its parameters and the contents of its
-/// inputs. Everything else comes from the store. Outputs appear under artifacts/<stage>/, keys and digests in
-/// repro.lock. Ctrl-C once lets running stages finish, twice stops them (they have their `grace:` to save), a third time
-/// kills them; the next run goes on from there.
+/// A stage is executed if no result is recorded for its key: its kind or command, its parameters
+/// and the contents of its inputs. Everything else comes from the store. Outputs appear under
+/// artifacts/<stage>/, keys and digests in repro.lock. The first Ctrl-C lets running stages finish,
+/// the second stops them (they have their `grace:` to save), and the third kills them. The next run
+/// continues from there.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
-    /// The pipeline file (ends in .yaml or .yml), then stages (`train`), instances (`train[seed=1]`) or claims; all of
-    /// them when absent. What they need is run too.
+    /// The pipeline file (ends in .yaml or .yml), then stages (`train`), instances
+    /// (`train[seed=1]`) or claims; by default all. What they need is run too.
     #[arg(value_name = "TARGETS")]
     targets: Vec<String>,
     #[command(flatten)]
@@ -42,33 +43,34 @@ pub struct RunArgs {
     /// With --dry-run: name every instance, instead of one line for all that have the same cause.
     #[arg(long, requires = "dry_run")]
     all: bool,
-    /// After a failure go on with everything that does not need the failed result.
+    /// After a failure, continue with everything that does not need the failed result.
     #[arg(short, long)]
     keep_going: bool,
-    /// Use this many cores; all of them when absent.
+    /// Use this many cores; by default all.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
-    /// Look on the remote for results before executing anything (what was pulled once is fetched where it is needed, also without
-    /// this). Believed is what those signed whom repro.trust.toml names.
-    /// Bytes are fetched only where artifacts/ shows them (of what no other stage needs) or something executed needs them.
+    /// Look on the remote for results before executing anything. Results signed by anyone named in
+    /// repro.trust.toml are used, if they meet its `require`. Bytes are fetched only for what
+    /// artifacts/ shows (results that no other stage needs) and for what an execution needs.
+    /// Results that were pulled once are fetched when needed, also without this option.
     #[arg(long)]
     pull: bool,
-    /// Publish on the remote what is executed, signed with your key, while other stages run; and what was here already and is not
-    /// there.
+    /// Publish on the remote what is executed, signed with your key, while other stages run.
+    /// Results that were already here but are missing there are published too.
     #[arg(long)]
     push: bool,
     #[command(flatten)]
     remote: RemoteArgs,
-    /// Never use the network, --pull and --push included; what would need it fails.
+    /// Never use the network, not even for --pull and --push; what would need it fails.
     #[arg(long)]
     offline: bool,
-    /// A refuted claim is a failure (exit code 4).
+    /// Treat a refuted claim as a failure (exit code 4).
     #[arg(long)]
     strict: bool,
     /// Write one JSON event per line to standard output; the last one is the summary.
     #[arg(long)]
     json: bool,
-    /// Say only what went wrong, and the claims.
+    /// Show only what went wrong, and the claims.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -136,7 +138,8 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         announce(&way.link, &session.project, &[]);
         way.tell_warnings(&mut notices());
     }
-    // The process is about to end: giving back every small piece of a large plan would take a tenth of the run.
+    // The process is about to end. Freeing every small piece of a large plan would take a tenth of
+    // the run.
     std::mem::forget(std::mem::take(&mut session.plan.instances));
     std::mem::forget(std::mem::take(&mut session.index));
     if !args.json {
@@ -156,7 +159,7 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// `repro run pipeline.yaml` names the file the way people do.
+/// `repro run pipeline.yaml` names the file as people do.
 fn targets_and_file(args: &RunArgs) -> anyhow::Result<(Vec<String>, PipelineArgs)> {
     let mut pipeline = args.pipeline.clone();
     let mut targets = Vec::new();
@@ -173,7 +176,8 @@ fn targets_and_file(args: &RunArgs) -> anyhow::Result<(Vec<String>, PipelineArgs
     Ok((targets, pipeline))
 }
 
-/// How events are shown. Those that standard output did not take are missing in the account of the run: `unwritten` says why.
+/// How events are shown. Events that standard output did not accept are missing from the output;
+/// `unwritten` says why.
 fn display(
     args: &RunArgs,
     session: &Session,
@@ -236,18 +240,18 @@ fn display(
     Box::new(move |event| lines.show(event))
 }
 
-/// Who says what a signal does.
+/// Who reports what a signal does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// Whoever hears the signal, at once.
+    /// The thread that receives the signal, at once.
     Here,
-    /// The run, among all else it says: bars on the terminal must not be written over.
+    /// The run, with everything else it reports: bars on the terminal must not be overwritten.
     ByTheRun,
 }
 
-/// Ctrl-C once: what runs may finish. Twice, or SIGTERM: it is told to end. Ctrl-C once more: it is killed; other signals come
-/// in pairs (a closed terminal sends SIGHUP twice). A signal that whoever started the program ignores (`nohup`, a shell's
-/// `&`) stays ignored.
+/// The first Ctrl-C lets running stages finish. The second, or SIGTERM, asks them to end. One more
+/// Ctrl-C kills them; other signals do not, because they come in pairs (a closed terminal sends
+/// SIGHUP twice). A signal that the parent process ignores (`nohup`, a shell's `&`) stays ignored.
 pub(super) fn watch_signals(cancel: &Arc<Cancel>, told: Told) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let heard = [SIGINT, SIGTERM, SIGHUP]
@@ -276,7 +280,8 @@ pub(super) fn watch_signals(cancel: &Arc<Cancel>, told: Told) -> anyhow::Result<
 
 /// The disposition that the program was started with.
 fn is_ignored(signal: i32) -> bool {
-    // SAFETY: sigaction is plain data for which zero is valid; only the old disposition is asked for.
+    // SAFETY: sigaction is plain data for which zero is valid; only the old disposition is asked
+    // for.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut now) == 0
@@ -284,7 +289,7 @@ fn is_ignored(signal: i32) -> bool {
     }
 }
 
-/// The most telling of what happened.
+/// The most important of what happened.
 fn exit(summary: &Summary, store_broken: bool, strict: bool) -> Exit {
     let refuted = summary.claims.iter().any(|c| c.verdict == Verdict::Refuted);
     match summary {

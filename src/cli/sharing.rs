@@ -1,4 +1,5 @@
-//! What commands that use a remote have in common: which one is meant, and whether the network may be used.
+//! What commands that use a remote have in common: which remote, and whether the network may be
+//! used.
 
 use clap::Args;
 
@@ -7,20 +8,20 @@ use repro_engine::exchange::{Network, Which};
 /// Which remote.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RemoteArgs {
-    /// The remote, as `repro remote list` calls it; the default one when absent.
+    /// The remote, by its name in `repro remote list`; by default the default remote.
     #[arg(long, value_name = "NAME")]
     pub remote: Option<String>,
-    /// Publish under this scope, which nobody reads who does not name it; for writers who are not trusted, such as pull
-    /// requests. Read is what everybody reads, then the scope.
+    /// Publish under this scope, which only those read who name it. It is for writers who are not
+    /// trusted, such as pull requests. What everybody reads is read first, then the scope.
     #[arg(long, value_name = "NAME")]
     pub scope: Option<String>,
 }
 
 impl RemoteArgs {
-    /// As the engine takes it.
+    /// The same as the engine's type.
     ///
     /// # Errors
-    /// The scope is no name of one.
+    /// The text is not a valid name of a scope.
     pub fn which(&self) -> anyhow::Result<Which> {
         Which::named(self.remote.as_deref(), self.scope.as_deref())
     }

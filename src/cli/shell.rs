@@ -9,17 +9,18 @@ use repro_engine::survey::Survey;
 
 /// Open a shell where a command failed, or where it would run.
 ///
-/// The private directory of the last failure, where there is one; else a new directory with the inputs, which is gone
-/// afterwards. The shell is the stage's own, with the environment, the inputs and the sandbox of the stage; the text of
-/// its command lies in $TMPDIR/command. Nothing is recorded. After `--` a program of yours is run instead.
+/// The directory is that of the last failure, if there is one. Otherwise it is a new directory with
+/// the inputs, which is removed afterwards. The shell is the stage's own, with the environment, the
+/// inputs and the sandbox of the stage. The text of its command is in $TMPDIR/command. Nothing is
+/// recorded. After `--` a program of yours runs instead.
 ///
-/// The exit code is 1 when the shell or the program ends with another code than 0.
+/// The exit code is 1 if the shell or the program ends with a code other than 0.
 #[derive(Debug, Clone, Args)]
 pub struct ShellArgs {
     /// The instance, or a stage that has only one.
     #[arg(value_name = "INSTANCE")]
     instance: String,
-    /// What is run instead of a shell, after `--`.
+    /// The command to run instead of a shell, after `--`.
     #[arg(value_name = "COMMAND", last = true)]
     words: Vec<String>,
     #[command(flatten)]
@@ -39,7 +40,7 @@ pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
     }
     let Some(contents) = survey.get(index).and_then(|s| s.contents.as_ref()) else {
         anyhow::bail!(
-            "what `{0}` needs is not made yet; `repro run '{0}'` first, with -k if it fails",
+            "the inputs of `{0}` do not exist yet; `repro run '{0}'` makes them (with -k if it fails)",
             instance.id
         );
     };
@@ -58,10 +59,10 @@ pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
             let what = match (door.site, door.has_changed) {
                 (Site::Left, false) => "as its last failure left it",
                 (Site::Left, true) => {
-                    "as its last failure left it; inputs or the stage have changed since, and inputs are today's"
+                    "as its last failure left it; inputs or the stage have changed since, and the inputs are the current ones"
                 }
                 (Site::Fresh, _) => {
-                    "with its inputs; it has no failure, and this directory goes when you leave"
+                    "with its inputs; it has no failure, and this directory is removed when you leave"
                 }
             };
             crate::say!("{}: {what}", door.work.display());

@@ -1,4 +1,4 @@
-//! `repro show`: a run, an instance, or whatever has a key.
+//! `repro show`: a run, an instance, or anything that has a key.
 
 use clap::Args;
 
@@ -12,8 +12,9 @@ use repro_engine::results::recorded::{Named, Recorded, RecordedResult, named};
 
 /// Show a run, an instance, or a recorded result.
 ///
-/// A run (`last`, `last-1`, or its name): what it did. An instance or a key (its first four hexadecimal digits or more):
-/// exactly what the key is made of, the outputs, and who made them when.
+/// For a run (`last`, `last-1`, or its name): what it did. For an instance or a key (at least its
+/// first four hexadecimal digits): exactly what the key is made of, the outputs, and who made them
+/// when.
 #[derive(Debug, Clone, Args)]
 pub struct ShowArgs {
     /// A run, an instance, or the beginning of a key.
@@ -51,7 +52,7 @@ fn recorded_text(recorded: &Recorded) -> anyhow::Result<String> {
         text.push_str(&match recorded.preimage.is_null() {
             false => format!("no result is recorded\n{preimage}\n"),
             true => format!(
-                "its result is on the remote only, and nothing else of it is known here; `repro pull '{id}'` gets it\n"
+                "its result is on the remote only, and nothing else about it is known here; `repro pull '{id}'` gets it\n"
             ),
         });
         return Ok(text);
@@ -65,7 +66,7 @@ fn recorded_text(recorded: &Recorded) -> anyhow::Result<String> {
             ));
         }
         if let Some(why) = &result.disbelieved {
-            text.push_str(&format!("  not believed by this project: {why}\n"));
+            text.push_str(&format!("  not trusted by this project: {why}\n"));
         }
     }
     Ok(text)
@@ -109,7 +110,7 @@ fn run_text(run: &Run) -> String {
     match run.summary() {
         Some(summary) => text.push_str(&crate::ui::claims_table(&summary.claims, colour)),
         None if !run.events.iter().any(|e| matches!(e, Event::Summary(_))) => {
-            text.push_str("it did not end: it was killed, or runs now\n");
+            text.push_str("it has not ended: it was killed, or is running\n");
         }
         None => {}
     }

@@ -12,23 +12,25 @@ use repro_engine::results::Results;
 use repro_engine::results::instances::{InstanceResult, Origin};
 use repro_engine::survey::State;
 
-/// Show which results are there, and what a run would execute.
+/// Show which results exist, and what a run would execute.
 ///
-/// cached: a recorded result serves. stale: it had a result, under another key; `repro why` says what changed.
-/// missing: it never had one. running: a process executes it now. failed: its last execution, with this very key,
-/// failed. unknown: a program of the project was not asked yet what it is, or something is not on this machine.
-/// Nothing is executed; the exit code is 0 whatever the states are.
+/// cached: a recorded result can be used. stale: the instance had a result under another key;
+/// `repro why` says what changed. missing: it never had a result. running: a process is executing
+/// it. failed: its last execution, with this very key, failed. unknown: a program of the project
+/// has not been asked yet what it is, or something is not on this machine. Nothing is executed. The
+/// exit code is 0 whatever the states are.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// Stages (`train`), instances (`train[seed=1]`) or claims; all of them when absent.
+    /// Stages (`train`), instances (`train[seed=1]`) or claims; by default all.
     #[arg(value_name = "TARGETS")]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// One line per instance instead of one per stage.
+    /// Show one line per instance instead of one per stage.
     #[arg(long)]
     all: bool,
-    /// Write an array with one object per instance: instance, kind, state, key, outputs, origin, elsewhere, reason.
+    /// Write an array with one object per instance: instance, kind, state, key, outputs, origin,
+    /// elsewhere, reason.
     #[arg(long)]
     json: bool,
 }

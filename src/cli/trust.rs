@@ -1,4 +1,4 @@
-//! `repro trust`: the key of this user, and whose results the project believes.
+//! `repro trust`: the user's key, and whose results the project trusts.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -17,15 +17,17 @@ use repro_engine::trust::{
     SignerName, Trust, TrustText, key_path, known_passphrase, make_key, public_key, shown_key,
 };
 
-/// Say whose results from remotes this project believes, and make the key results are signed with.
+/// Say whose results from remotes this project trusts, and make the key that signs your results.
 ///
-/// Results that come from a remote are used only when enough of the signers in repro.trust.toml have signed them; commit that
-/// file, and review changes of it as you review code. Private keys never leave the machine that made them: people send each
-/// other the one word that `repro trust show` prints.
+/// Results from a remote are used only if enough of the signers in repro.trust.toml have signed
+/// them. Commit that file, and review changes of it as you review code. Private keys never leave
+/// the machine that made them: people send each other the public key that `repro trust show`
+/// prints.
 ///
-/// The private key is ~/.config/repro/signing-key.pem (PKCS#8, encrypted with a passphrase; REPRO_SIGNING_KEY_FILE names
-/// another file), or the text in REPRO_SIGNING_KEY (for CI). The passphrase is asked for, or comes from REPRO_KEY_PASSPHRASE or the
-/// file REPRO_KEY_PASSPHRASE_FILE. REPRO_TRUST_FILE makes commands judge by another trust file than the project's.
+/// The private key is ~/.config/repro/signing-key.pem (PKCS#8, encrypted with a passphrase;
+/// REPRO_SIGNING_KEY_FILE names another file), or the text in REPRO_SIGNING_KEY (for CI). The
+/// passphrase comes from REPRO_KEY_PASSPHRASE or the file REPRO_KEY_PASSPHRASE_FILE; otherwise
+/// `repro` asks for it. With REPRO_TRUST_FILE, commands use another trust file than the project's.
 #[derive(Debug, Clone, Args)]
 pub struct TrustArgs {
     #[command(subcommand)]
@@ -41,22 +43,24 @@ enum TrustCommand {
     Show(ShowArgs),
 }
 
-/// Make your key, unless you have one, and list it in repro.trust.toml, which is made when missing.
+/// Make your key, unless you have one, and list it in repro.trust.toml, which is created if
+/// missing.
 ///
-/// With --ci: make a key for a machine instead, list its public half, and write the private half to standard output, to be
-/// kept as the secret REPRO_SIGNING_KEY and nowhere else: `repro trust init --ci buildbot | gh secret set REPRO_SIGNING_KEY`.
+/// With --ci, make a key for a machine instead, list its public half, and write the private half to
+/// standard output. Store it as the secret REPRO_SIGNING_KEY and nowhere else:
+/// `repro trust init --ci buildbot | gh secret set REPRO_SIGNING_KEY`.
 #[derive(Debug, Clone, Args)]
 struct InitArgs {
-    /// Your name in the file; the login name when absent.
+    /// Your name in the file; by default the login name.
     #[arg(long, value_name = "NAME", conflicts_with = "ci")]
     name: Option<SignerName>,
-    /// The role it is listed with; `people`, or `ci` with --ci, when absent.
+    /// The role of the key in the file; by default `people`, or `ci` with --ci.
     #[arg(long)]
     role: Option<Role>,
-    /// What a new file asks for, e.g. `1 of ci or 2 of people`.
+    /// What a new file requires, e.g. `1 of ci or 2 of people`.
     #[arg(long, value_name = "TEXT", default_value = "1 of any")]
     require: Requirement,
-    /// Make a key for the machine of this name.
+    /// Make a key for the machine with this name.
     #[arg(long, value_name = "NAME")]
     ci: Option<SignerName>,
     /// Do not encrypt the private key: for disks that are encrypted, and machines without people.
@@ -66,23 +70,25 @@ struct InitArgs {
     pipeline: PipelineArgs,
 }
 
-/// Believe somebody: list a public key.
+/// Trust somebody: list a public key.
 #[derive(Debug, Clone, Args)]
 struct AddArgs {
-    /// Who; another key of somebody who is listed counts as the same signer.
+    /// The signer's name. Another key of a listed name counts as the same signer.
     name: SignerName,
-    /// `ed25519:…` (what `repro trust show` prints there), or a file with it or with a public key in PEM; `-` is standard input.
+    /// `ed25519:…` (what `repro trust show` prints there), or a file that holds this or a public
+    /// key in PEM; `-` is standard input.
     key: String,
-    /// What kind of signer, for `require`.
+    /// The role of the signer, for `require`.
     #[arg(long, default_value = "people")]
     role: Role,
     #[command(flatten)]
     pipeline: PipelineArgs,
 }
 
-/// Believe somebody no more: take a signer, or one key of several, out of the file.
+/// Stop trusting somebody: remove a signer, or one of several keys, from the file.
 ///
-/// From then on, what only they have signed counts as not there; earlier commits of the file still believe them.
+/// From then on, what only they have signed is treated as missing. Earlier commits of the file
+/// still trust them.
 #[derive(Debug, Clone, Args)]
 struct RemoveArgs {
     /// A name, or a key (`ed25519:…`).
@@ -91,7 +97,7 @@ struct RemoveArgs {
     pipeline: PipelineArgs,
 }
 
-/// Show who is believed, and what is asked for.
+/// Show who is trusted, and what is required.
 #[derive(Debug, Clone, Args)]
 struct ListArgs {
     #[command(flatten)]
@@ -101,7 +107,7 @@ struct ListArgs {
     json: bool,
 }
 
-/// Show your public key: what others add to their file.
+/// Show your public key, for others to add to their file.
 #[derive(Debug, Clone, Args)]
 struct ShowArgs {
     /// Write one object: key, id, place.
@@ -155,7 +161,7 @@ fn init(context: &Context, args: &InitArgs) -> anyhow::Result<()> {
         None => env("USER")
             .or_else(|| env("LOGNAME"))
             .filter(|name| !name.is_empty())
-            .context("what is your name? (neither USER nor LOGNAME is set); say it with --name")?
+            .context("what is your name? (neither USER nor LOGNAME is set); give it with --name")?
             .parse()?,
     };
     let role = role("people")?;
@@ -188,16 +194,16 @@ fn new_passphrase(path: &Path) -> anyhow::Result<Passphrase> {
     }
     let ask = |question: &str| -> anyhow::Result<Passphrase> {
         ask_passphrase(question)?.context(
-            "there is no terminal to ask for a passphrase; set REPRO_KEY_PASSPHRASE, or say --no-passphrase",
+            "there is no terminal to ask for a passphrase; set REPRO_KEY_PASSPHRASE, or use --no-passphrase",
         )
     };
     let passphrase = ask(&format!("New passphrase for {}: ", path.display()))?;
     anyhow::ensure!(
         !passphrase.is_empty(),
-        "an empty passphrase protects nothing; say --no-passphrase if that is meant"
+        "an empty passphrase protects nothing; if that is intended, use --no-passphrase"
     );
     anyhow::ensure!(
-        ask("The same again: ")?.equals(&passphrase),
+        ask("Repeat the passphrase: ")?.equals(&passphrase),
         "the two passphrases differ; no key was made"
     );
     Ok(passphrase)
@@ -232,7 +238,7 @@ fn add(context: &Context, args: &AddArgs) -> anyhow::Result<()> {
     let name = args.name.as_str();
     let said = match text.add(&args.name, &args.role, &key)? {
         Added::Signer => format!("listed `{name}` ({}) in {FILE_NAME}", args.role.as_str()),
-        Added::Key => format!("`{name}` has another key now; both count as one signer"),
+        Added::Key => format!("`{name}` now has a further key; all its keys count as one signer"),
         Added::WasThere => format!("`{name}` is listed with this key already"),
     };
     text.write(&path)?;
@@ -258,7 +264,7 @@ fn remove(context: &Context, args: &RemoveArgs) -> anyhow::Result<()> {
     }
     text.write(&path)?;
     output::text(&format!(
-        "`{}` is believed no more, from the commit of {FILE_NAME} on\n",
+        "`{}` is no longer trusted once {FILE_NAME} is committed\n",
         args.who
     ))?;
     let trust = Trust::read_file(&path)?;
@@ -271,7 +277,7 @@ fn warn_if_hopeless(trust: &Trust) {
         let require = policy.shared_requirement();
         if !policy.can_be_met(require) {
             crate::say!(
-                "warning: {FILE_NAME} asks for `{require}` and does not list as many signers: nothing will be believed"
+                "warning: {FILE_NAME} asks for `{require}` and does not list as many signers: no result will be trusted"
             );
         }
     }
@@ -281,7 +287,7 @@ fn list(context: &Context, args: &ListArgs) -> anyhow::Result<()> {
     let project = args.pipeline.opening(context).project()?;
     let trust = Trust::read(&project.root)?;
     let policy = trust.policy().with_context(|| {
-        format!("the project has no {FILE_NAME}, so nothing from a remote is believed; `repro trust init` makes one")
+        format!("the project has no {FILE_NAME}, so no result from a remote is trusted; `repro trust init` makes one")
     })?;
     // A key that cannot be read without a passphrase is not worth asking for here.
     let mine = key_path(&env).ok().and_then(|path| shown_key(&path));
@@ -307,10 +313,7 @@ fn list(context: &Context, args: &ListArgs) -> anyhow::Result<()> {
             &json!({"require": require.to_string(), "can_be_met": policy.can_be_met(require), "signers": signers, "scopes": scopes}),
         );
     }
-    let mut text = format!(
-        "a result is believed with {}\n",
-        policy.shared_requirement()
-    );
+    let mut text = format!("a result is trusted with {}\n", policy.shared_requirement());
     for (pattern, require) in policy.scopes() {
         text += &format!("in scope {pattern} with {require}\n");
     }

@@ -16,12 +16,13 @@ use repro_engine::verify::{Again, Replayer, Verified, Verifier, Witness};
 
 /// Execute a recorded action again, compare every bit, and sign the result if they agree.
 ///
-/// The action is executed outside the cache from the same description and inputs that its key is made of. Where the outputs are
-/// the recorded ones, your signature is added to the result: the more machines agree, the more it is worth. Where they
-/// are not, what differs is shown (which output, file, byte and, in tensors and tables, value), kept as an account that
-/// `repro why` shows, and the exit code is 4; the recorded result stays. Without a signing key (`repro trust init`)
-/// nothing is signed and everything else is the same. With --push, signature or account go to the remote too, under the
-/// same result, and what others told there is heard.
+/// The action is executed outside the cache, from the description and inputs that its key is made
+/// of. If the outputs are the recorded ones, your signature is added to the result: the more
+/// machines agree, the more a result is worth. If they differ, the difference is shown (which
+/// output, file and byte and, in tensors and tables, which value) and kept as a report that
+/// `repro why` shows, and the exit code is 4. The recorded result stays. Without a signing key
+/// (`repro trust init`) nothing is signed, and everything else is the same. With --push, the
+/// signature or the report also goes to the remote, and reports of others are read from there.
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
     /// Instances, stages or claims.
@@ -29,25 +30,27 @@ pub struct VerifyArgs {
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Verify only this many of them, drawn anew every time.
+    /// Verify only this many of them, drawn at random each time.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
-    /// Compare only; sign nothing.
+    /// Only compare; sign nothing.
     #[arg(long)]
     no_sign: bool,
-    /// Hear on the remote who else vouches, and get from there what nothing here knows of. (Inputs that were pulled once come from
-    /// where they were pulled also without this.)
+    /// Ask the remote who else vouches for the results, and fetch from there what is not known
+    /// here. (Inputs that were pulled once are fetched from where they were pulled, also without
+    /// this option.)
     #[arg(long, conflicts_with = "offline")]
     pull: bool,
-    /// Publish the signature, or the account of other bits, on the remote; as --pull otherwise.
+    /// Publish the signature, or the report of other bits, on the remote. Also does what --pull
+    /// does.
     #[arg(long, conflicts_with = "offline")]
     push: bool,
     #[command(flatten)]
     remote: RemoteArgs,
-    /// Leave the private directory of the execution here (for one instance; must not exist).
+    /// Keep the private directory of the execution here (for one instance; must not exist).
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
-    /// Cores it may use; all of them when absent.
+    /// Use this many cores; by default all.
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
     /// Never use the network.
@@ -110,7 +113,7 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Leaves `count` of them, each choice as likely as any other.
+/// Leaves `count` of them; every choice is equally likely.
 fn draw<T>(targets: &mut Vec<T>, count: usize) -> anyhow::Result<()> {
     for place in 0..count.min(targets.len()) {
         let left = (targets.len() - place) as u64;

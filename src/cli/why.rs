@@ -14,10 +14,11 @@ const GROUPS_SHOWN: usize = 4;
 
 /// Explain why a stage is cached or will be executed.
 ///
-/// Shows old → new for every field of the key that changed, and, where an input changed, the stage that made it. For an
-/// instance that was never seen, the recorded result nearest to it and the fields in which they differ. Also: whether the
-/// work can be resumed, how the command was confined, several results under one key, executions elsewhere
-/// that gave other bits (`repro verify`), who vouches for the result, and the last execution.
+/// Shows old → new for every field of the key that changed and, if an input changed, the stage that
+/// made it. For an instance that was never seen, it shows the closest recorded result and the
+/// fields in which they differ. It also shows whether the work can be resumed, how the command was
+/// confined, several results under one key, executions elsewhere that gave other bits
+/// (`repro verify`), who vouches for the result, and the last execution.
 #[derive(Debug, Clone, Args)]
 pub struct WhyArgs {
     /// A stage (`train`), an instance (`train[seed=1]`) or a claim.
@@ -25,7 +26,7 @@ pub struct WhyArgs {
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// All instances, not only the first few that differ.
+    /// Show all instances, not only the first few that differ.
     #[arg(long)]
     all: bool,
     /// Write an array with one object per instance.
@@ -33,7 +34,8 @@ pub struct WhyArgs {
     json: bool,
 }
 
-/// Two stories that differ only in when the last execution was and how long it took; the first one is told.
+/// Two stories that differ only in when the last execution was and how long it took; the first one
+/// is shown.
 fn same_story(a: &str, b: &str) -> bool {
     let lines = |story| str::lines(story).filter(|l| !l.contains(story::LAST_EXECUTED));
     lines(a).eq(lines(b))

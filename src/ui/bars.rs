@@ -1,5 +1,6 @@
-//! Bars on a terminal: one line for the whole, one per running action, and above them what happened. Every line is cut to the
-//! terminal's width here: a line that wraps cannot be taken back.
+//! Bars on a terminal: one line for the whole run, one per running action, and above them what
+//! happened. Every line is cut to the terminal's width here, because a line that wraps cannot be
+//! erased.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +20,7 @@ use repro_engine::record::event::Event;
 
 /// Room at the end of every line.
 const ROOM: usize = 4;
-/// How often times are told anew.
+/// The interval at which times are drawn again.
 const TICK: Duration = Duration::from_millis(250);
 /// Characters of the bar itself.
 const BAR: usize = 16;
@@ -34,7 +35,7 @@ pub struct Bars {
     _quiet: Option<Quiet>,
 }
 
-/// What the lines are made of; the ticker reads it too.
+/// What the lines are made of. The ticker reads it too.
 struct State {
     whole: ProgressBar,
     running: BTreeMap<String, Running>,
@@ -49,12 +50,13 @@ struct State {
 struct Running {
     bar: ProgressBar,
     since: Instant,
-    /// What it says of itself.
+    /// What it says about itself.
     text: String,
 }
 
 impl Bars {
-    /// Draws on standard error. `expected_s`: recorded seconds of the instances; `cores`: how many run at once.
+    /// Draws on standard error. `expected_s`: recorded seconds of the instances; `cores`: how many
+    /// run at once.
     pub fn new(colour: Colour, expected_s: BTreeMap<String, f64>, cores: u32) -> Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
             Box::new(Patient::stderr()),
@@ -229,22 +231,22 @@ impl Bars {
 }
 
 impl Drop for Bars {
-    /// A run that ends by an error has no summary; what is drawn must not stay.
+    /// A run that ends with an error has no summary; the drawing must not stay.
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-/// Characters for a text that so many stand before.
+/// Characters for a text that follows so many others.
 fn room(before: usize) -> usize {
     width_of_talk().saturating_sub(before + ROOM)
 }
 
-/// Tells times anew until the run is over.
+/// Draws times again until the run is over.
 fn tick(state: &Arc<Mutex<State>>) {
     let state = Arc::downgrade(state);
     let ticking = std::thread::Builder::new().name("ticker".into());
-    // Without it times are told when something happens.
+    // Without it, times are drawn when something happens.
     let _ = ticking.spawn(move || {
         loop {
             std::thread::sleep(TICK);
@@ -310,7 +312,8 @@ impl State {
     }
 }
 
-/// How long what is left will take: by what each instance took the last time, else by what others of its stage took.
+/// How long the rest will take: by what each instance took the last time, or else by what others of
+/// its stage took.
 struct Estimate {
     expected_s: BTreeMap<String, f64>,
     /// Seconds and number of what was recorded or seen of each stage.
@@ -365,7 +368,7 @@ impl Estimate {
         own.or_else(stage).or_else(all)
     }
 
-    /// `waiting` further instances; of some of them it is known which they are. `None` where nothing is known.
+    /// `waiting` further instances, some of which are known. `None` if nothing is known.
     fn left_s(
         &self,
         running: &[&str],

@@ -1,4 +1,5 @@
-//! What a terminal writes by itself: with `^C` on the screen the cursor is not where the bars left it, and a line of them would stay.
+//! What a terminal writes by itself: after `^C` the cursor is not where the bars left it, and a
+//! line of them would stay.
 
 use std::io::IsTerminal;
 
@@ -8,13 +9,14 @@ pub(super) struct Quiet {
 }
 
 impl Quiet {
-    /// `None` where there is nothing to be done: no terminal, or somebody else's (a job in the background may not change it).
+    /// `None` if there is nothing to do: no terminal, or a terminal of another job (a job in the
+    /// background may not change it).
     pub fn begin() -> Option<Quiet> {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        // SAFETY: termios is plain data for which zero is valid, tcgetattr fills it where it returns 0, and the calls touch no other
-        // memory of ours.
+        // SAFETY: termios is plain data for which zero is valid, tcgetattr fills it where it
+        // returns 0, and the calls touch no other memory of ours.
         unsafe {
             if libc::tcgetpgrp(libc::STDIN_FILENO) != libc::getpgrp() {
                 return None;
@@ -35,7 +37,8 @@ impl Quiet {
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        // SAFETY: as above. A terminal that was taken away meanwhile (the job went to the background) must not stop us.
+        // SAFETY: as above. A terminal that was taken away meanwhile (the job went to the
+        // background) must not stop us.
         unsafe {
             if libc::tcgetpgrp(libc::STDIN_FILENO) == libc::getpgrp() {
                 libc::tcsetattr(libc::STDIN_FILENO, libc::TCSANOW, &self.before);

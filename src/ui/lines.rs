@@ -1,4 +1,5 @@
-//! Plain lines on standard error: for logs, CI and pipes. One line per thing that happened, none for what was cached.
+//! Plain lines on standard error: for logs, CI and pipes. One line per thing that happened, none
+//! for what was cached.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use repro_engine::record::event::{Event, Reason, Summary};
 /// How often one action may report progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
-/// Characters of a reason in a line that tells of something else.
+/// Characters of a reason inside a line about something else.
 const REASON_SHOWN: usize = 160;
 
 /// See the module.
@@ -56,7 +57,7 @@ impl Lines {
     }
 }
 
-/// The lines that tell an event.
+/// The lines for an event.
 pub fn text(event: &Event, colour: Colour) -> Vec<String> {
     match event {
         Event::RunStarted { .. }
@@ -127,7 +128,7 @@ pub fn text(event: &Event, colour: Colour) -> Vec<String> {
             lines
         }
         Event::Unstable { instance, path, .. } => vec![format!(
-            "{} {instance}: `{path}` changed while the stage ran; its result is not kept, the next run executes it again",
+            "{} {instance}: `{path}` changed while the stage ran; its result is not kept, and the next run executes it again",
             colour.red("UNSTABLE")
         )],
         Event::Skipped {
@@ -150,7 +151,7 @@ pub fn text(event: &Event, colour: Colour) -> Vec<String> {
     }
 }
 
-/// What was moved, and what is still under way.
+/// What was transferred, and what is still under way.
 pub fn transfer_text(event: &Event) -> String {
     let Event::Transfer {
         received,
@@ -275,7 +276,7 @@ pub fn summary_text(summary: &Summary, colour: Colour) -> String {
         text.push_str(&format!("; remote `{}`: {}", remote.name, parts.join(", ")));
     }
     if summary.interrupted {
-        text.push_str(&colour.yellow(" (interrupted: run again to go on)"));
+        text.push_str(&colour.yellow(" (interrupted: run again to continue)"));
     }
     text
 }

@@ -1,4 +1,4 @@
-//! What a use case tells while it works, on standard error: warnings, and a bar for what is moved.
+//! What a use case reports on standard error while it works: warnings, and a bar for transfers.
 
 use std::io::IsTerminal;
 
@@ -8,7 +8,7 @@ use super::style::{Colour, bytes};
 use repro_engine::notice::Notice;
 use repro_engine::notice::RemoteUse;
 
-/// Shows notices; a bar is there only while something is moved.
+/// Shows notices. There is a bar only during transfers.
 pub fn notices() -> impl FnMut(Notice) {
     let mut bar: Option<ProgressBar> = None;
     let colour = Colour::of(&std::io::stderr());

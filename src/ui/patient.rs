@@ -1,9 +1,10 @@
-//! The terminal that bars are drawn on. One that takes nothing any more (it was hung up, its window is closed) must not end
-//! the run: what cannot be drawn is not drawn.
+//! The terminal that bars are drawn on. A terminal that takes nothing any more (it was hung up, or
+//! its window was closed) must not end the run: what cannot be drawn is skipped.
 //!
-//! `indicatif` fills every line with spaces to the terminal's width, so that the next text begins in the next row. Whatever the
-//! terminal itself writes then (`^C`, a key that was pressed) begins in the next row too, and the line above is never cleared.
-//! Here lines end with a line feed and the last one with nothing: what is echoed stands behind it and goes with it.
+//! `indicatif` fills every line with spaces to the terminal's width, so that the next text begins
+//! in the next row. What the terminal itself writes (`^C`, a key that was pressed) would begin in
+//! the next row too, and the line above would never be cleared. So here lines end with a line feed,
+//! and the last one with nothing: what is echoed comes after it and is erased with it.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +28,7 @@ impl Patient {
         }
     }
 
-    /// The terminal, for something else than the next text of a drawing.
+    /// The terminal, for anything else than the next text of a drawing.
     fn anew(&self) -> &Term {
         self.texts.store(0, Ordering::Relaxed);
         &self.term
@@ -43,7 +44,7 @@ fn shown(number: usize, text: &str) -> Option<String> {
     }
 }
 
-/// Drawing goes on as if it had worked.
+/// Drawing continues as if it had worked.
 fn whatever(_: io::Result<()>) -> io::Result<()> {
     Ok(())
 }

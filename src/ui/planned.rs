@@ -4,10 +4,10 @@ use super::lines::reason_text;
 use super::style::Colour;
 use repro_engine::record::event::{Event, Reason};
 
-/// Instances of a group that are told one by one.
+/// Instances of a group that are named one by one.
 const TOLD: usize = 3;
 
-/// Collects what is planned, to be told together.
+/// Collects what is planned, to show it in groups.
 pub struct Planned {
     groups: Vec<Group>,
     colour: Colour,
@@ -51,7 +51,7 @@ impl Planned {
         true
     }
 
-    /// The lines that tell it.
+    /// The lines that show it.
     pub fn lines(&self) -> Vec<String> {
         let colour = self.colour;
         let verb = colour.bold("would run");

@@ -15,9 +15,10 @@ const GAP: usize = 2;
 /// The head of a column that names a row too, beside the first: the cell of a summarised matrix.
 pub const CELL: &str = "cell";
 
-/// Lines of `rows` under `head`, columns aligned, no wider than the terminal: long texts are shortened in the middle, and columns for
-/// which there is no room follow below, under their rows' first cells once more. The first cells tell rows apart, so they are shortened
-/// only as far as they stay different. `paint(row, column, cell)` colours a cell after it was measured.
+/// Lines of `rows` under `head`, with aligned columns, no wider than the terminal. Long texts are
+/// shortened in the middle. Columns for which there is no room follow below, with their rows' first
+/// cells repeated. The first cells distinguish rows, so they are shortened only as far as they stay
+/// different. `paint(row, column, cell)` colours a cell after it was measured.
 pub fn aligned(
     head: &[&str],
     rows: &[Vec<String>],
@@ -79,7 +80,7 @@ fn aligned_in(
     text
 }
 
-/// Numbers, intervals and times: half of one says something else.
+/// Numbers, intervals and times: half of such a cell would say something else.
 fn is_figure(cell: &str) -> bool {
     let begins = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '–' | '[' | '.');
     cell.chars().next().is_none_or(begins)
@@ -205,12 +206,12 @@ mod tests {
                 let text = table(limit, columns);
                 let widest = text.lines().map(|l| l.chars().count()).max();
                 assert!(widest <= Some(limit), "{limit} {columns}\n{text}");
-                // Nothing is left out, and every row is told by its beginning and its end.
+                // Nothing is left out, and every row can be told by its beginning and its end.
                 assert!(text.contains(&format!("metric_{}", columns - 1)), "{text}");
                 assert!(text.contains("train[") && text.contains("=1]"), "{text}");
             }
         }
-        // What tells names apart is kept, wherever it stands in them.
+        // The parts that distinguish names are kept, wherever they are.
         let rows =
             [0.02, 0.2, 0.12].map(|lr| vec![format!("training[lr={lr},seed=0]"), "0.1".into()]);
         let text = aligned_in(

@@ -5,8 +5,8 @@ const USUAL: usize = 80;
 /// Narrower terminals are written to as if they had this.
 const NARROWEST: usize = 40;
 
-/// Characters of a line of standard output: what `COLUMNS` says (0: any number), else the terminal's. Files and pipes are read by programs
-/// and searched: nothing is cut there.
+/// Characters of a line of standard output: what `COLUMNS` says (0: any number), or else the
+/// terminal's width. Programs read and search files and pipes, so nothing is cut there.
 pub fn width() -> usize {
     width_of(console::Term::stdout().size_checked(), usize::MAX)
 }
@@ -20,7 +20,7 @@ fn width_of(terminal: Option<(u16, u16)>, elsewhere: usize) -> usize {
     let said = std::env::var("COLUMNS").ok();
     match (said.and_then(|text| text.trim().parse().ok()), terminal) {
         (Some(0), _) => usize::MAX,
-        // A terminal that was made larger since is believed more than what it was.
+        // The current width of a terminal counts more than what it was at the start.
         (_, Some((_, columns))) => usize::from(columns).max(NARROWEST),
         (Some(columns), None) => std::cmp::max(columns, NARROWEST),
         (None, None) => elsewhere,

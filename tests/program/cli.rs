@@ -151,7 +151,8 @@ fn why_names_the_field_and_the_stage_behind_it() {
     );
     let text = space.ok(&["why", "times"]);
     assert!(
-        text.contains("times[n=1], times[n=2]") && text.contains("nothing of its own changed"),
+        text.contains("times[n=1], times[n=2]")
+            && text.contains("the instance itself did not change"),
         "{text}"
     );
     // After the run it still tells why the last execution took place.
@@ -187,7 +188,7 @@ fn why_shows_the_chain_and_the_nearest_relative() {
     space.edit("pipeline.yaml", "n: [1, 2]", "n: [1, 2, 3]");
     let text = space.ok(&["why", "times[n=3]"]);
     assert!(
-        text.contains("nearest recorded result: times[n=") && text.contains("command.script"),
+        text.contains("closest recorded result: times[n=") && text.contains("command.script"),
         "{text}"
     );
 }
@@ -500,7 +501,7 @@ fn metrics_and_claims_without_any() {
     space.ok(&["run"]);
     assert!(space.ok(&["metrics"]).contains("no output is a table"));
     assert_eq!(space.json(&["metrics"]), Value::Array(Vec::new()));
-    assert!(space.ok(&["claims"]).contains("states no claims"));
+    assert!(space.ok(&["claims"]).contains("has no claims"));
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn a_bundle_is_everything_another_machine_needs() {
         .expect(2, &["import"]);
     assert!(
         said.err
-            .contains("none of its 3 results is believed: the project has no repro.trust.toml"),
+            .contains("none of its 3 results is trusted: the project has no repro.trust.toml"),
         "{}",
         said.err
     );

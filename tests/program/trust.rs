@@ -57,7 +57,7 @@ fn a_file_of_signers_is_made_changed_and_shown() {
         space
             .run(&["trust", "list"])
             .err
-            .contains("nothing will be believed"),
+            .contains("no result will be trusted"),
         "one of people and nobody of ci"
     );
     space.ok(&["trust", "add", "ben", BENS]);

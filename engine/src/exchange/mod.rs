@@ -40,7 +40,7 @@ pub fn trust(project_root: &Path) -> anyhow::Result<Arc<Trust>> {
     let trust = Trust::read(project_root)?;
     anyhow::ensure!(
         trust.policy().is_some(),
-        "the project has no {FILE_NAME}, so nothing of a remote is believed; `repro trust init` makes one"
+        "the project has no {FILE_NAME}, so no result from a remote is trusted; `repro trust init` makes one"
     );
     Ok(Arc::new(trust))
 }
@@ -52,7 +52,7 @@ pub fn trust(project_root: &Path) -> anyhow::Result<Arc<Trust>> {
 pub fn signer(ask: Ask<'_>) -> anyhow::Result<Arc<Signer>> {
     let signer = Signer::of_user(ask)?.ok_or_else(|| {
         anyhow::anyhow!(
-            "there is no key to sign results with, and nobody believes unsigned ones; `repro trust init` makes a key, and CI \
+            "there is no key to sign results with, and nobody trusts unsigned ones; `repro trust init` makes a key, and CI \
              finds it in REPRO_SIGNING_KEY"
         )
     })?;

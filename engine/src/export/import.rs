@@ -125,7 +125,7 @@ fn unpack<R: Read>(
         && let Some((_, reason)) = disbelieved.first()
     {
         anyhow::bail!(
-            "none of its {} results is believed: {reason}. REPRO_TRUST_FILE names another trust file to judge by; \
+            "none of its {} results is trusted: {reason}. REPRO_TRUST_FILE names another trust file to judge by; \
              --unsigned believes whoever made the bundle",
             disbelieved.len()
         );

@@ -201,7 +201,7 @@ impl Scheduler<'_> {
     pub(super) fn compare_with_remote(&mut self, index: InstanceIndex, outputs: &[Content]) {
         if !self.away.is_as_expected(index, outputs) {
             let text = "executed again, it gave other bytes than the result that was published: it is not deterministic, \
-                        or one of the two machines is wrong (`repro verify` tells more)";
+                        or one of the two machines is wrong (`repro verify` shows the difference)";
             self.warn(Some(index), text.to_owned());
         }
     }

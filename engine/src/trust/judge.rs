@@ -50,7 +50,7 @@ pub enum Verdict {
 pub enum Reason {
     /// Nothing is asked for, so nothing suffices.
     #[error(
-        "the project has no {FILE_NAME}, which says who is believed; `repro trust init` makes one"
+        "the project has no {FILE_NAME}, which says who is trusted; `repro trust init` makes one"
     )]
     NoPolicy,
     /// The record lies about itself.

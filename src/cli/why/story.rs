@@ -11,10 +11,10 @@ use repro_engine::record::event::{Change, Reason};
 use repro_engine::survey::State;
 use repro_protocol::relpath::RelPath;
 
-/// What the line about the last execution begins with.
+/// The beginning of the line about the last execution.
 pub const LAST_EXECUTED: &str = "last executed here:";
 
-/// Ignored entries of a directory that are named.
+/// Ignored entries of a directory that are named in the report.
 const IGNORED_NAMED: usize = 5;
 
 fn change_lines(text: &mut String, changes: &[Change]) {
@@ -51,7 +51,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
         Some(Reason::Upstream(producer))
             if report.state == State::Stale && report.own_changes.is_empty() =>
         {
-            text.push_str(&format!(" if the output of {producer} changes, which is executed first; nothing of its own changed\n"));
+            text.push_str(&format!(" if the output of {producer} changes, which is executed first; the instance itself did not change\n"));
         }
         Some(Reason::Upstream(producer)) => {
             text.push_str(&format!(" after {producer}\n"));
@@ -63,7 +63,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
     }
     if !report.after.is_empty() {
         text.push_str(&format!(
-            "  waits for {}, and takes nothing from there\n",
+            "  waits for {}, and takes nothing from it\n",
             report.after.join(", ")
         ));
     }
@@ -81,7 +81,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
     }
     if let Some(nearest) = &report.nearest {
         text.push_str(&format!(
-            "  nearest recorded result: {}, which differs in:\n",
+            "  closest recorded result: {}, which differs in:\n",
             nearest.instance
         ));
         change_lines(&mut text, &nearest.changes);
@@ -161,7 +161,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
         (origin, true) => line(
             "from:",
             &format!(
-                "{}; its bytes are there only, and are fetched when they are needed",
+                "{}; its bytes are only there, and are fetched when they are needed",
                 origin.as_deref().unwrap_or("the remote")
             ),
         ),
@@ -187,8 +187,8 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
             (_, _, Some(message)) => {
                 format!("failed: {}", message.lines().next().unwrap_or_default())
             }
-            ("unstable", ..) => "an input changed under it".to_owned(),
-            _ => "it did not end".to_owned(),
+            ("unstable", ..) => "an input changed while it ran".to_owned(),
+            _ => "it has not ended".to_owned(),
         };
         line(LAST_EXECUTED, &format!("{}, {end}", output::when(&last.at)));
         match &last.reason {

@@ -95,7 +95,7 @@ fn case_30_order_is_shown_where_people_look_for_it() {
     let space = TestSpace::with_pipeline(ORDERED);
     let why = space.ok(&["why", "train"]);
     assert!(
-        why.contains("waits for check, prep[seed=0], and takes nothing from there"),
+        why.contains("waits for check, prep[seed=0], and takes nothing from it"),
         "{why}"
     );
     let why = space.ok(&["why", "check"]);

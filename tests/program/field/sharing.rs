@@ -47,7 +47,7 @@ fn case_54_a_result_serves_only_projects_that_believe_who_made_it() {
     let sceptic = second_project(&lab, "sceptic");
     let why = lab.laptop.run_in(&sceptic, &["why", "big"]).out;
     assert!(
-        why.contains("from remote lab is not believed") && why.contains("`repro trust init`"),
+        why.contains("from remote lab is not trusted") && why.contains("`repro trust init`"),
         "{why}"
     );
     let status = lab.laptop.run_in(&sceptic, &["status", "--json"]).out;
@@ -56,7 +56,7 @@ fn case_54_a_result_serves_only_projects_that_believe_who_made_it() {
     let planned = instances(&events_in(&lab.laptop, &sceptic, &["-n"]), "planned");
     assert_eq!(planned.len(), 4, "{planned:?}");
     let show = lab.laptop.run_in(&sceptic, &["show", "big"]).out;
-    assert!(show.contains("not believed by this project"), "{show}");
+    assert!(show.contains("not trusted by this project"), "{show}");
     // It makes them itself, once: from then on they need nobody's word.
     let events = events_in(&lab.laptop, &sceptic, &[]);
     assert_eq!(instances(&events, "finished").len(), 4, "{events:#?}");
@@ -158,7 +158,7 @@ fn case_2_who_pulled_may_use_the_remote_it_pulled_from() {
     assert_eq!(shown["results"][0]["elsewhere"], true, "{shown}");
     let why = lab.laptop.ok(&["why", "big"]);
     assert!(
-        why.contains("vouched for by: buildbot") && why.contains("its bytes are there only"),
+        why.contains("vouched for by: buildbot") && why.contains("its bytes are only there"),
         "{why}"
     );
     assert!(!why.contains("on ?"), "{why}");

@@ -331,7 +331,8 @@ fn case_26_the_first_interrupt_says_so_above_the_bars() {
     let space = TestSpace::with_pipeline(SLOW);
     // Where the keyboard is not the program's, the terminal writes `^C` itself.
     for args in ["run -f -j 2", "run -f -j 2 < /dev/null"] {
-        let Some(screen) = on_a_terminal(&space, 80, args, &[("work[", "C-c")], "to go on") else {
+        let Some(screen) = on_a_terminal(&space, 80, args, &[("work[", "C-c")], "to continue")
+        else {
             return;
         };
         assert!(
