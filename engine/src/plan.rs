@@ -275,6 +275,9 @@ pub enum Source {
     Files(Arc<Files>),
 }
 
+/// A whole GPU in the thousandths of [`Policy::gpus`].
+pub const ONE_GPU: u32 = 1000;
+
 /// How to run an instance. Not part of its key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -282,7 +285,7 @@ pub struct Policy {
     pub cpus: Option<u32>,
     /// Memory it may use; enforced where given.
     pub memory_bytes: Option<u64>,
-    /// GPUs it occupies.
+    /// GPUs it occupies, in thousandths: whole ones, or less than [`ONE_GPU`], a share of one.
     pub gpus: u32,
     /// Named locks held while it runs.
     pub mutexes: Vec<Arc<str>>,
@@ -306,6 +309,16 @@ impl Policy {
     /// Threads an execution under this policy may use.
     pub fn threads(&self) -> u32 {
         self.cpus.unwrap_or(1).max(1)
+    }
+
+    /// How many GPUs it sees.
+    pub fn gpus_seen(&self) -> u32 {
+        self.gpus.div_ceil(ONE_GPU)
+    }
+
+    /// What it takes of each GPU it sees, in thousandths.
+    pub fn of_each_gpu(&self) -> u32 {
+        self.gpus.min(ONE_GPU)
     }
 }
 

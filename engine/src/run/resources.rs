@@ -1,9 +1,10 @@
 //! What a machine has to give, and who holds it: cores, memory, GPUs, named locks.
 //!
 //! An action that wants more than there is in all still runs, alone: a wish is not a reason to refuse work. GPUs are given out by
-//! name, and only those that no other run of the same user has. Who declares `cpus` also gets as many processors for itself,
-//! as far as this run and others leave them.
+//! name, and only those that no other run of the same user has; shares of one are packed on as few as will hold them.
+//! Who declares `cpus` also gets as many processors for itself, as far as this run and others leave them.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use super::devices::{self, Claim};
 use super::machine::Machine;
 use crate::exec::Grant;
-use crate::plan::Policy;
+use crate::plan::{ONE_GPU, Policy};
 
 /// Nobody tells when another run gives something back.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -26,13 +27,32 @@ pub const GPUS_ARE_TAKEN: &str = "waiting for GPUs: other runs on this machine h
 pub struct Resources {
     cpus_total: u32,
     memory_total: u64,
-    gpus_total: u32,
     cpus: u32,
     memory: u64,
     cores: Vec<u32>,
-    gpus: Vec<Arc<str>>,
+    gpus: Vec<Device>,
     mutexes: HashSet<Arc<str>>,
     misses_gpus: bool,
+}
+
+/// A GPU, and what of it is taken in this run.
+#[derive(Debug)]
+struct Device {
+    name: Arc<str>,
+    /// In thousandths.
+    taken: u32,
+    /// Keeps other runs off while anything is taken.
+    lock: Option<File>,
+}
+
+impl Device {
+    fn free(name: &Arc<str>) -> Device {
+        Device {
+            name: name.clone(),
+            taken: 0,
+            lock: None,
+        }
+    }
 }
 
 /// What an action holds.
@@ -42,7 +62,7 @@ pub struct Taken {
     pub policy: Arc<Policy>,
     /// What it is given.
     pub grant: Grant,
-    /// Keep other runs off its processors and GPUs.
+    /// Keep other runs off its processors.
     _locks: Vec<File>,
 }
 
@@ -52,11 +72,10 @@ impl Resources {
         Resources {
             cpus_total: jobs.unwrap_or(machine.cpus).max(1),
             memory_total: machine.memory_bytes,
-            gpus_total: machine.gpus.len() as u32,
             cpus: 0,
             memory: 0,
             cores: machine.cores.clone(),
-            gpus: machine.gpus.clone(),
+            gpus: machine.gpus.iter().map(Device::free).collect(),
             mutexes: HashSet::new(),
             misses_gpus: false,
         }
@@ -87,40 +106,63 @@ impl Resources {
         let want = self.clipped(policy);
         let fits = self.cpus + want.0 <= self.cpus_total
             && self.memory + want.1 <= self.memory_total
-            && want.2 as usize <= self.gpus.len()
             && policy.mutexes.iter().all(|m| !self.mutexes.contains(m));
         if !fits {
             return None;
         }
-        let Some((gpus, mut locks)) = self.own_gpus(want.2 as usize) else {
-            self.misses_gpus = true;
-            return None;
-        };
+        let gpus = self.own_gpus(policy)?;
         self.cpus += want.0;
         self.memory += want.1;
         self.mutexes.extend(policy.mutexes.iter().cloned());
         let threads = declared.map(|_| want.0);
-        let (cores, of_cores) = threads.map_or_else(Default::default, |n| self.own_cores(n));
-        locks.extend(of_cores);
+        let (cores, locks) = threads.map_or_else(Default::default, |n| self.own_cores(n));
         Some(Taken {
             policy: policy.clone(),
             grant: Grant {
                 threads,
                 cores,
-                gpus: (self.gpus_total > 0).then_some(gpus),
+                gpus: (!self.gpus.is_empty()).then_some(gpus),
             },
             _locks: locks,
         })
     }
 
-    /// So many GPUs that no other run has, or nothing: who keeps one while waiting for another keeps a third from both.
-    fn own_gpus(&mut self, count: usize) -> Option<(Vec<Arc<str>>, Vec<File>)> {
-        let (own, locks) = free_gpus(&self.gpus, count);
-        if own.len() < count {
+    /// The GPUs of a wish, or nothing: who keeps one while waiting for another keeps a third from both.
+    fn own_gpus(&mut self, policy: &Policy) -> Option<Vec<Arc<str>>> {
+        let count = (policy.gpus_seen() as usize).min(self.gpus.len());
+        let amount = policy.of_each_gpu();
+        let fits = |gpu: &&mut Device| gpu.taken + amount <= ONE_GPU;
+        let mut fitting: Vec<&mut Device> = self.gpus.iter_mut().filter(fits).collect();
+        if fitting.len() < count {
             return None;
         }
-        self.gpus.retain(|gpu| !own.contains(gpu));
-        Some((own, locks))
+        // The fullest first: whole ones stay free for whoever asks for them.
+        fitting.sort_by_key(|gpu| Reverse(gpu.taken));
+        let mut own: Vec<(&mut Device, Option<File>)> = Vec::with_capacity(count);
+        for gpu in fitting {
+            if own.len() == count {
+                break;
+            }
+            if gpu.taken > 0 {
+                own.push((gpu, None));
+                continue;
+            }
+            match devices::claim_gpu(&gpu.name) {
+                Claim::Held(file) => own.push((gpu, Some(file))),
+                Claim::Unknown => own.push((gpu, None)),
+                Claim::Taken => {}
+            }
+        }
+        if own.len() < count {
+            self.misses_gpus = true;
+            return None;
+        }
+        let take = |(gpu, lock): (&mut Device, Option<File>)| {
+            gpu.taken += amount;
+            gpu.lock = gpu.lock.take().or(lock);
+            gpu.name.clone()
+        };
+        Some(own.into_iter().map(take).collect())
     }
 
     /// So many processors that nobody else was given; none where there are not enough.
@@ -149,17 +191,25 @@ impl Resources {
         self.memory -= want.1;
         self.cores.extend(taken.grant.cores);
         self.cores.sort_unstable();
-        self.gpus.extend(taken.grant.gpus.into_iter().flatten());
+        let amount = taken.policy.of_each_gpu();
+        for name in taken.grant.gpus.iter().flatten() {
+            let is_it = |gpu: &&mut Device| gpu.name == *name && gpu.taken >= amount;
+            if let Some(gpu) = self.gpus.iter_mut().find(is_it) {
+                gpu.taken -= amount;
+                if gpu.taken == 0 {
+                    gpu.lock = None;
+                }
+            }
+        }
         for mutex in &taken.policy.mutexes {
             self.mutexes.remove(mutex);
         }
     }
 
-    fn clipped(&self, policy: &Policy) -> (u32, u64, u32) {
+    fn clipped(&self, policy: &Policy) -> (u32, u64) {
         (
             policy.threads().min(self.cpus_total),
             policy.memory_bytes.unwrap_or(0).min(self.memory_total),
-            policy.gpus.min(self.gpus_total),
         )
     }
 }
@@ -187,7 +237,7 @@ fn free_gpus(among: &[Arc<str>], count: usize) -> (Vec<Arc<str>>, Vec<File>) {
 /// as long as `on_wait`, called now and then, says `Continue`, and then shares theirs.
 pub fn alone(policy: &Policy, mut on_wait: impl FnMut() -> ControlFlow<()>) -> (Grant, Vec<File>) {
     let gpus = Machine::here().gpus;
-    let count = (policy.gpus as usize).min(gpus.len());
+    let count = (policy.gpus_seen() as usize).min(gpus.len());
     let (mut own, mut locks) = free_gpus(&gpus, count);
     while own.len() < count && on_wait().is_continue() {
         drop(locks);
@@ -260,29 +310,66 @@ mod tests {
     #[test]
     fn case_24_two_actions_never_share_a_gpu() {
         let mut machine = Resources::of(&machine(100), Some(8));
-        let wants = |gpus| {
-            let mut policy = Arc::unwrap_or_clone(policy(1, 0, None));
-            policy.gpus = gpus;
-            Arc::new(policy)
-        };
-        let names = |taken: &Taken| {
-            let gpus = taken.grant.gpus.clone().unwrap();
-            let name = |g: &Arc<str>| g.split('-').next().unwrap().to_owned();
-            gpus.iter().map(name).collect::<Vec<_>>()
-        };
         let none = machine.take(&wants(0), None).unwrap();
         assert!(names(&none).is_empty());
-        let one = machine.take(&wants(1), None).unwrap();
-        let two = machine.take(&wants(2), None).unwrap();
+        let one = machine.take(&wants(1000), None).unwrap();
+        let two = machine.take(&wants(2000), None).unwrap();
         let mut all = names(&one);
         all.extend(names(&two));
         all.sort();
         assert_eq!(all, ["a", "b", "c"]);
-        assert!(machine.take(&wants(1), None).is_none());
+        assert!(machine.take(&wants(1000), None).is_none());
         machine.give_back(two);
-        assert!(machine.take(&wants(9), None).is_none());
+        assert!(machine.take(&wants(9000), None).is_none());
         machine.give_back(one);
-        assert_eq!(names(&machine.take(&wants(9), None).unwrap()).len(), 3);
+        assert_eq!(names(&machine.take(&wants(9000), None).unwrap()).len(), 3);
+    }
+
+    #[test]
+    fn shares_of_a_gpu_are_packed_and_a_whole_one_is_whole() {
+        let mut machine = Resources::of(&machine(100), Some(20));
+        let mut take = |number| {
+            let taken = machine.take(&wants(number), None);
+            taken.map(|taken| (names(&taken).concat(), taken))
+        };
+        // Three thirds fit on one, and nothing more.
+        let thirds: Vec<_> = (0..3).map(|_| take(333).unwrap()).collect();
+        assert!(thirds.iter().all(|(gpu, _)| gpu == "a"));
+        let (gpu, thousandth) = take(1).unwrap();
+        assert_eq!(gpu, "a");
+        let (gpu, other) = take(1).unwrap();
+        assert_eq!(gpu, "b");
+        // On the fullest that holds it.
+        let (gpu, most) = take(999).unwrap();
+        assert_eq!(gpu, "b");
+        let (gpu, whole) = take(1000).unwrap();
+        assert_eq!(gpu, "c");
+        assert!(take(1).is_none() && take(1000).is_none());
+        machine.give_back(most);
+        assert!(
+            machine.take(&wants(1000), None).is_none(),
+            "one has a share of it"
+        );
+        machine.give_back(other);
+        assert_eq!(names(&machine.take(&wants(1000), None).unwrap()), ["b"]);
+        machine.give_back(thousandth);
+        for (_, third) in thirds {
+            machine.give_back(third);
+        }
+        machine.give_back(whole);
+        assert_eq!(names(&machine.take(&wants(2000), None).unwrap()).len(), 2);
+    }
+
+    fn wants(gpus: u32) -> Arc<Policy> {
+        let mut policy = Arc::unwrap_or_clone(policy(1, 0, None));
+        policy.gpus = gpus;
+        Arc::new(policy)
+    }
+
+    fn names(taken: &Taken) -> Vec<String> {
+        let gpus = taken.grant.gpus.clone().unwrap();
+        let name = |g: &Arc<str>| g.split('-').next().unwrap().to_owned();
+        gpus.iter().map(name).collect()
     }
 
     #[test]

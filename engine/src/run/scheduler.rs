@@ -384,6 +384,13 @@ impl Scheduler<'_> {
         let Start {
             index, order, miss, ..
         } = start;
+        let wanted = start.policy.gpus_seen() as usize;
+        if let Some(given) = start.grant.gpus.as_ref().map(Vec::len)
+            && given < wanted
+        {
+            let text = format!("it asks for {wanted} GPUs, and this machine has {given}");
+            self.warn(Some(index), text);
+        }
         let session = &*self.session;
         let instance = session.plan.instance(index);
         let work_dir = session.store.work_dir()?;

@@ -786,6 +786,39 @@ fn case_24_gpus_are_assigned() {
     assert_eq!(space.read("artifacts/plain/o"), "==\n");
 }
 
+/// Stages that say so share a GPU: each waits here until the other has begun.
+#[test]
+fn shares_of_a_gpu_are_given_at_once() {
+    let mut space = space(
+        r#"
+  half:
+    matrix: {n: [1, 2]}
+    run: "touch $GATE/half-${matrix.n}; while [ ! -e $GATE/half-1 ] || [ ! -e $GATE/half-2 ]; do sleep .05; done; echo $CUDA_VISIBLE_DEVICES > ${outputs.o}"
+    outputs: {o: o}
+    resources: {gpus: 0.5}
+    timeout: 120s
+    env: {GATE: "HERE"}
+    sandbox: off
+  many: {run: "echo $CUDA_VISIBLE_DEVICES > ${outputs.o}", outputs: {o: o}, resources: {gpus: 3}}
+"#,
+    );
+    let here = space.path("").to_str().unwrap().to_owned();
+    space.edit("pipeline.yaml", "HERE", &here);
+    let name = format!("GPU-s-{}", std::process::id());
+    space.set_env("CUDA_VISIBLE_DEVICES", &name);
+    let said = space.run(&["run", "-j2"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for n in [1, 2] {
+        assert_eq!(
+            space.read(&format!("artifacts/half/n={n}/o")),
+            format!("{name}\n")
+        );
+    }
+    // Who asks for more than there is gets all there is, and the run says so.
+    assert_eq!(space.read("artifacts/many/o"), format!("{name}\n"));
+    assert!(said.err.contains("3 GPUs"), "{}", said.err);
+}
+
 /// Two runs of one machine agree too: the second one waits, and goes on when the first one dies.
 #[test]
 fn case_24_runs_share_no_gpu() {

@@ -105,7 +105,7 @@ fn what_waits_for_a_gpu_costs_nothing_when_others_come_and_go() {
     let resources = Resources::of(&machine(64, 1), None);
     let mut board = Board::new(Graph::of_needs(n, none), &vec![true; n], resources);
     let (gpu, disk) = (
-        policy(Some(1), 0, 1, None),
+        policy(Some(1), 0, 1000, None),
         policy(Some(1), 0, 0, Some("disk")),
     );
     let plain = policy(Some(1), 0, 0, None);

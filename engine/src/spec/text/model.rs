@@ -192,8 +192,9 @@ pub struct Resources {
     /// Memory, such as `2GB` or `512MiB`, or bytes; enforced where given.
     #[schemars(with = "Option<Size>")]
     pub memory: Option<Raw>,
-    /// GPUs; 0 by default.
-    pub gpus: Option<Field<u32>>,
+    /// GPUs of its own, or a share of one such as `0.5`; 0 by default.
+    #[schemars(with = "Option<f64>", range(min = 0.0))]
+    pub gpus: Option<Raw>,
     /// Names of locks it holds: no two stages with the same name run at once.
     pub mutex: Option<OneOrMany<String>>,
 }

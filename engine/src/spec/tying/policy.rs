@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::plan::{Network, Policy, Sandbox, Scratch};
+use crate::plan::{Network, ONE_GPU, Policy, Sandbox, Scratch};
 use crate::spec::text::decode::{Field, Raw};
 use crate::spec::text::diagnostic::Problem;
 use crate::spec::text::document::{Data, Node};
@@ -100,8 +100,11 @@ fn apply(
                 None => {}
             }
         }
-        if let Some(n) = gpus.as_ref().and_then(|g| g.value) {
-            policy.gpus = n;
+        if let Some(Raw(node)) = gpus {
+            match gpus_in(node) {
+                Ok(gpus) => policy.gpus = gpus,
+                Err(problem) => problems.push(problem),
+            }
         }
         if let Some(names) = mutex {
             policy.mutexes = names
@@ -149,6 +152,28 @@ fn apply(
         Some(SandboxSetting::Off) => policy.sandbox = Sandbox::Off,
         None => {}
     }
+}
+
+fn gpus_in(node: &Node) -> Result<u32, Problem> {
+    let number = match &node.data {
+        Data::Number(n) => n.as_f64(),
+        _ => None,
+    };
+    let expected = "expected a number of GPUs, or a share of one";
+    number.and_then(thousandths).ok_or_else(|| {
+        let found = number.map_or_else(|| node.describe(), |n| format!("`{n}`"));
+        Problem::new(node.span, format!("{expected}, found {found}"))
+            .help("write a whole number, or a share of one GPU in thousandths: `0.5`, `0.125`")
+    })
+}
+
+/// A whole number, or a part of one that has thousandths, in thousandths.
+fn thousandths(number: f64) -> Option<u32> {
+    let one = f64::from(ONE_GPU);
+    let thousandths = (number * one).round();
+    let is_whole = number.fract() == 0.0 && (0.0..1e6).contains(&number);
+    let is_share = (0.0..1.0).contains(&number) && thousandths / one == number;
+    (is_whole || is_share).then_some(thousandths as u32)
 }
 
 fn bytes(node: &Node) -> Option<u64> {
@@ -244,5 +269,33 @@ mod tests {
         ] {
             assert_eq!(seconds(&node(text)), s, "{text}");
         }
+    }
+
+    #[test]
+    fn gpus_are_whole_or_a_share_of_one() {
+        for (number, gpus) in [
+            (0.0, Some(0)),
+            (1.0, Some(1_000)),
+            (8.0, Some(8_000)),
+            (0.5, Some(500)),
+            (0.001, Some(1)),
+            (0.29, Some(290)),
+            (0.999, Some(999)),
+            (0.0005, None),
+            (0.3333, None),
+            (1.5, None),
+            (-1.0, None),
+            (-0.5, None),
+            (1e9, None),
+            (f64::NAN, None),
+        ] {
+            assert_eq!(thousandths(number), gpus, "{number}");
+        }
+        let text = Node {
+            span: Span::start_of(0),
+            data: Data::String("half".into()),
+        };
+        let message = gpus_in(&text).unwrap_err().message;
+        assert!(message.ends_with("found the text \"half\""), "{message}");
     }
 }
