@@ -3,13 +3,28 @@
 //! Every result ends in a hashed artifact, so it must have the same bits on every machine: sums run in the order given,
 //! and transcendental functions come from the `libm` crate, never from the system. Knows no table and no file.
 
+mod bootstrap;
+mod crossing;
+mod effect;
 mod exact;
+mod noncentral;
+mod normal;
+mod ranks;
+mod sequence;
 mod sign;
 mod student;
+mod trend;
+mod votes;
 
+pub use bootstrap::bca;
+pub use effect::{Effect, cohen_d, hedges_g};
 pub use exact::difference;
+pub use ranks::{SignedRank, hodges_lehmann, signed_rank};
+pub use sequence::{anytime, evidence};
 pub use sign::sign_test;
-pub use student::{t_cdf, t_quantile};
+pub use student::{t_above, t_cdf, t_quantile};
+pub use trend::{Made, Trend, jonckheere};
+pub use votes::clopper_pearson;
 
 /// A sample, summarised. There is no mean without its `n`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -85,6 +100,11 @@ pub fn summarise(values: &[f64], confidence: f64) -> Option<Summary> {
         interval,
     })
 }
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod simulated;
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,17 @@
 //! Student's t distribution, through the regularised incomplete beta function.
 
+use super::crossing::crossing;
+
 /// P(T ≤ t) for `df` > 0 degrees of freedom.
 pub fn t_cdf(t: f64, df: f64) -> f64 {
     let tail = upper_tail(t.abs(), df);
     if t < 0.0 { tail } else { 1.0 - tail }
+}
+
+/// P(T > t) for `df` > 0, with all its digits where it is small.
+pub fn t_above(t: f64, df: f64) -> f64 {
+    let tail = upper_tail(t.abs(), df);
+    if t < 0.0 { 1.0 - tail } else { tail }
 }
 
 /// The t with P(T ≤ t) = `p`, for 0 < p < 1 and `df` > 0.
@@ -16,19 +24,8 @@ pub fn t_quantile(p: f64, df: f64) -> f64 {
     while upper_tail(high, df) > tail && high < 1e300 {
         high *= 2.0;
     }
-    // The tail falls with t; halving the bracket until its ends are neighbours needs no derivative and always ends.
-    let mut low = 0.0;
-    loop {
-        let middle = low + (high - low) / 2.0;
-        if middle <= low || middle >= high {
-            break;
-        }
-        if upper_tail(middle, df) > tail {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
+    // The tail falls with t.
+    let (_, high) = crossing(0.0, high, |t| upper_tail(t, df) > tail);
     if p < 0.5 { -high } else { high }
 }
 
