@@ -51,6 +51,11 @@ impl Ties {
         }
     }
 
+    /// Whether one action made both, or one was made from the other.
+    pub fn is_chained(&self, other: &Ties) -> bool {
+        !self.chains.is_disjoint(&other.chains)
+    }
+
     /// Those of what is made of two.
     pub fn and(&self, other: &Ties) -> Ties {
         let both = |a: &Option<String>, b: &Option<String>| {

@@ -7,13 +7,21 @@ use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod along;
+mod expect;
+mod extra;
+mod method;
 mod report;
 mod runs;
 mod verdict;
 
+pub use along::{Best, Direction};
+pub use expect::Expect;
+pub use extra::Extra;
+pub use method::{Method, Resampling};
 pub use verdict::{Bound, Verdict, verdict};
 
-use super::summarise::{check_at, check_confidence, confidence, problem};
+use super::summarise::{check_at, problem};
 use crate::facts;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Task};
 use crate::select::{At, Names};
@@ -34,6 +42,12 @@ pub struct Params {
     pub measure: Option<Measure>,
     /// What is claimed.
     pub expect: Expect,
+    /// The family of claims for whose number the verdict is corrected; the verdict file then has its p-value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// What the verdict file has beside the verdict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub report: Vec<Extra>,
 }
 
 /// A comparison of the inputs `a` and `b`.
@@ -66,31 +80,15 @@ pub struct Measure {
     /// The axes that repeat the experiment.
     #[serde(default = "by_seed")]
     pub over: Names,
+    /// The axis, of numbers, along which `trend` and `best` look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub along: Option<String>,
     /// Axes over which runs are averaged first: runs within a repetition.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub within: Names,
     /// Where on the way the value is read.
     #[serde(default)]
     pub at: At,
-}
-
-/// What is claimed; exactly one of `difference`, `mean` and `ratio`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Expect {
-    /// The confidence of the two-sided interval that decides, above 0 and below 1.
-    #[serde(default = "confidence")]
-    #[schemars(range(min = 0.0, max = 1.0))]
-    pub confidence: f64,
-    /// Where the mean of a − b lies (with `compare`), in units of the value: accuracies are fractions of 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub difference: Option<Bound>,
-    /// Where the mean lies (with `measure`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean: Option<Bound>,
-    /// Where the geometric mean of a / b lies (with `compare`); all values must be positive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ratio: Option<Bound>,
 }
 
 fn by_seed() -> Names {
@@ -114,6 +112,7 @@ verdict follows from the two-sided Student *t* interval of the mean observation:
 | `above: x` | the whole interval lies above x | the whole interval lies below x |
 | `below: x` | the whole interval lies below x | the whole interval lies above x |
 | `within: {low, high}` | the interval lies inside | the interval lies outside |
+| `equivalent: x` | the interval of confidence 2c − 1 lies inside −x to x | the whole interval lies outside |
 
 Everything else is *inconclusive*: an interval that touches a bound, ends of `within` included; fewer than two independent
 observations; observations that all give the same figure, since without spread there is no interval. A bound is touched by what is no
@@ -139,7 +138,17 @@ claims:
   branches-agree:
     compare: {of: test_accuracy, a: branch, b: scratch, paired_by: seed, within: order}
     expect: {difference: {within: {low: -0.01, high: 0.01}}}
+  more-helps:
+    measure: {of: test_accuracy, in: train, over: seed, along: share}
+    expect: {trend: increasing}
+  the-middle-is-best:
+    measure: {of: test_accuracy, in: perturb, over: seed, along: lambda}
+    expect: {best: {between: [0.2, 0.8]}}
 ```
+
+`interval` chooses what decides in place of Student's *t*: `ranks` (median), `{bootstrap: {}}` (mean) or `anytime` (mean; may be looked at
+after every seed). `trend` is Jonckheere's and Terpstra's test; `best` is a vote of the repetitions. `family` corrects verdicts for the
+number of claims, where they are shown. `report` adds effect sizes and more to the file. docs/claims.md has formulas and sources.
 
 Runs without a partner are listed in the verdict and reported; no pair at all is an error."#;
     const COUNTS: &'static [&'static str] = &["a", "b", "in"];
@@ -175,13 +184,6 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
                         "name stages: `a: scratch, b: warm`",
                     ));
                 }
-                if expect.mean.is_some() {
-                    problems.push(problem(
-                        &["expect", "mean"],
-                        "a comparison has no mean of its own",
-                        "use `difference` or `ratio`",
-                    ));
-                }
             }
             (None, Some(measure)) => {
                 problems.extend(check_at(measure.at, &["measure", "at"]));
@@ -194,21 +196,21 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
                         "name it once",
                     ));
                 }
+                if let Some(axis) = &measure.along
+                    && (measure.over.0.contains(axis) || measure.within.0.contains(axis))
+                {
+                    problems.push(problem(
+                        &["measure", "along"],
+                        format!("`{axis}` cannot also repeat the experiment or be averaged over"),
+                        "name it once",
+                    ));
+                }
                 if !(given("in") || given("a")) {
                     problems.push(problem(
                         &["measure"],
                         "there is nothing to measure",
                         "name a stage: `in: scratch`",
                     ));
-                }
-                for (name, bound) in [("difference", expect.difference), ("ratio", expect.ratio)] {
-                    if bound.is_some() {
-                        problems.push(problem(
-                            &["expect", name],
-                            format!("one side has no {name}"),
-                            "use `mean`, or `compare` two stages",
-                        ));
-                    }
                 }
             }
             _ => problems.push(problem(
@@ -217,39 +219,7 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
                 "give exactly one of them",
             )),
         }
-        problems.extend(check_confidence(
-            expect.confidence,
-            &["expect", "confidence"],
-        ));
-        if expect.bounds().count() != 1 {
-            problems.push(problem(
-                &["expect"],
-                "it must state one thing",
-                "give exactly one of `difference`, `mean` and `ratio`",
-            ));
-        }
-        for (name, bound) in expect.bounds() {
-            if let Bound::Within { low, high } = bound
-                && low > high
-            {
-                problems.push(problem(
-                    &["expect", name, "within"],
-                    format!("low ({low}) is above high ({high})"),
-                    "swap them",
-                ));
-            }
-            let ends = match bound {
-                Bound::Above(x) | Bound::Below(x) => [x, x],
-                Bound::Within { low, high } => [low, high],
-            };
-            if name == "ratio" && ends.iter().any(|x| *x <= 0.0) {
-                problems.push(problem(
-                    &["expect", name],
-                    "a ratio of positive values is above 0",
-                    "equal sides have the ratio 1",
-                ));
-            }
-        }
+        problems.extend(expect.check(params));
         problems
     }
 
@@ -258,38 +228,34 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let report = match (&params.compare, &params.measure) {
-            (Some(compare), _) => runs::compared(compare, &params.expect, task)?,
-            (None, Some(measure)) => runs::measured(measure, &params.expect, task)?,
+        let (text, warnings) = match (&params.compare, &params.measure) {
+            (Some(compare), _) => told(runs::compared(compare, params, task)?)?,
+            (None, Some(measure)) => match &measure.along {
+                Some(axis) => along::decide(measure, axis, params, task)?,
+                None => told(runs::measured(measure, params, task)?)?,
+            },
             (None, None) => anyhow::bail!("a claim has either `compare` or `measure`"),
         };
-        let (report, told) = report;
-        // Said aloud where fewer observations count than were gathered.
-        if let Some(text) = told {
+        for text in warnings {
             task.send(&Event::Warning { text });
         }
-        for text in &report.unmatched {
-            task.send(&Event::Warning {
-                text: format!("no partner for {text}: the run is left out"),
-            });
-        }
         let path = task.output("verdict")?;
-        let mut text = serde_json::to_string_pretty(&report)?;
-        text.push('\n');
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
-impl Expect {
-    fn bounds(&self) -> impl Iterator<Item = (&'static str, Bound)> {
-        let all = [
-            ("difference", self.difference),
-            ("mean", self.mean),
-            ("ratio", self.ratio),
-        ];
-        all.into_iter()
-            .filter_map(|(name, bound)| Some((name, bound?)))
-    }
+/// A report as text, and what is said aloud: that fewer observations count than were gathered, and which runs are left out.
+fn told(
+    (report, fewer): (report::Report, Option<String>),
+) -> anyhow::Result<(String, Vec<String>)> {
+    let alone = report.unmatched.iter();
+    let alone = alone.map(|text| format!("no partner for {text}: the run is left out"));
+    let warnings = fewer.into_iter().chain(alone).collect();
+    Ok((json(&report)?, warnings))
+}
+
+fn json(report: &impl Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(report)? + "\n")
 }
 
 /// What the axes of a comparison contradict.

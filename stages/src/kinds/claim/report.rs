@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Expect;
+use super::extra::{EffectSize, Extra, Ranks, Resampled, Seen, extras};
+use super::method::{locate, one_sided};
 use super::runs::Run;
-use super::verdict::{Bound, Told, Verdict, reason, verdict};
+use super::verdict::{Bound, Told, Verdict, p_values, reason, verdict};
+use super::{Expect, Params};
 use crate::observations::Observations;
 use crate::select::axes_text;
-use crate::stats::{Interval, Summary, rounding, sign_test, summarise};
+use crate::stats::{Interval, Summary, difference, rounding, sign_test, summarise};
 
 /// `verdict.json`; fields in alphabetical order.
 #[derive(Debug, Serialize)]
@@ -17,14 +19,28 @@ pub(super) struct Report {
     a: Side,
     #[serde(skip_serializing_if = "Option::is_none")]
     b: Option<Side>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bootstrap: Option<Resampled>,
     confidence: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effect_size: Option<EffectSize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    equivalence: Option<Equivalence>,
     /// The mean difference, the mean, or the geometric mean ratio.
     estimate: f64,
     expect: Expect,
+    /// The family whose number of claims corrects the verdict, where verdicts are shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    family: Option<String>,
     high: Option<f64>,
     low: Option<f64>,
     /// Independent observations.
     n: usize,
+    /// The least level at which the interval would decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranks: Option<Ranks>,
     /// One sentence for people.
     reason: String,
     /// Runs (of a side) or pairs that went in.
@@ -36,6 +52,15 @@ pub(super) struct Report {
     /// Runs of one side without a partner on the other.
     pub(super) unmatched: Vec<String>,
     verdict: Verdict,
+}
+
+/// Two one-sided tests: the interval that leaves the whole of what the confidence leaves on either side.
+#[derive(Debug, Serialize)]
+struct Equivalence {
+    confidence: f64,
+    high: Option<f64>,
+    low: Option<f64>,
+    p: Option<f64>,
 }
 
 /// One side of a claim.
@@ -65,24 +90,39 @@ pub(super) fn describe<'a>(
     })
 }
 
+impl Side {
+    fn summary(&self) -> Summary {
+        Summary {
+            n: self.n,
+            mean: self.mean,
+            sd: self.sd,
+            interval: None,
+        }
+    }
+}
+
 /// The verdict on observations made of numbers none of which is larger than `scale`; beside it what people should hear.
 pub(super) fn report(
     sides: (Side, Option<Side>),
     seen: &Observations,
     scale: f64,
-    expect: &Expect,
+    params: &Params,
     unmatched: Vec<String>,
 ) -> anyhow::Result<(Report, Option<String>)> {
     let observed = &seen.values;
-    let (Some((what, bound)), Some(s)) = (
+    let Params { expect, .. } = params;
+    let (method, confidence) = (expect.interval, expect.confidence);
+    let (Some((what, bound)), Some(s), Some(located)) = (
         expect.bounds().next(),
-        summarise(observed, expect.confidence),
+        summarise(observed, confidence),
+        locate(method, observed, confidence),
     ) else {
         anyhow::bail!("a claim needs an expectation and runs");
     };
     let is_ratio = what == "ratio";
     let shown = |x: f64| if is_ratio { libm::exp(x) } else { x };
-    let inner = bound.map(|x| if is_ratio { libm::log(x) } else { x });
+    let change = |x: f64| if is_ratio { libm::log(x) } else { x };
+    let inner = bound.map(change, is_ratio);
     let scale = inner
         .ends()
         .into_iter()
@@ -95,20 +135,84 @@ pub(super) fn report(
         });
     let is_spread = high - low > rounding(scale, 1, expect.confidence);
     // Equal figures have no interval: a width of nothing is no certainty, but a sign that chance did not come in.
-    let interval = s.interval.filter(|_| is_spread);
+    let interval = located.interval.filter(|_| is_spread);
     let sign_test_p = match inner {
         Bound::Above(x) | Bound::Below(x) => Some(sign_test(
             observed,
             x,
             rounding(scale, 1, expect.confidence),
         )),
-        Bound::Within { .. } => None,
+        Bound::Within { .. } | Bound::Equivalent(_) => None,
     };
-    let verdict = interval.map_or(Verdict::Inconclusive, |i| verdict(i, inner, tolerance));
-    let interval = interval.map(|i| Interval {
+    let in_words = |i: Interval| Interval {
         low: shown(i.low),
         high: shown(i.high),
-    });
+    };
+    let close = rounding(scale, 1, confidence);
+    let p = || {
+        let sides = |x| one_sided(method, observed, &s, x, close);
+        p_values(inner, bound.is_equivalence(), sides).filter(|_| is_spread)
+    };
+    let decide =
+        |i: Option<Interval>| i.map_or(Verdict::Inconclusive, |i| verdict(i, inner, tolerance));
+    let mut decided = decide(interval);
+    let mut deciding = (interval.map(in_words), confidence);
+    let mut equivalence = None;
+    if bound.is_equivalence() {
+        // Each of the two tests has the whole level, so what both leave is the interval of 1 − 2α. That the effect is larger is
+        // still a two-sided finding.
+        let inner_confidence = difference(2.0 * confidence, 1.0);
+        let narrow = locate(method, observed, inner_confidence).and_then(|l| l.interval);
+        let narrow = narrow.filter(|_| is_spread);
+        if decided != Verdict::Refuted {
+            decided = decide(narrow);
+            if decided == Verdict::Refuted {
+                decided = Verdict::Inconclusive;
+            }
+            deciding = (narrow.map(in_words), inner_confidence);
+        }
+        let shown = narrow.map(in_words);
+        equivalence = Some(Equivalence {
+            confidence: inner_confidence,
+            high: shown.map(|i| i.high),
+            low: shown.map(|i| i.low),
+            p: p().map(|(holds, _)| holds),
+        });
+    }
+    let verdict = decided;
+    let interval = interval.map(in_words);
+    let side = match (is_ratio, &sides.1) {
+        (false, Some(b)) => Some((sides.0.summary(), b.summary())),
+        _ => None,
+    };
+    let (origin, formula) = match (what, inner) {
+        ("mean", Bound::Above(x) | Bound::Below(x)) => (x, "(mean − bound) / sd"),
+        ("mean", _) => (0.0, "mean / sd"),
+        ("ratio", _) => (0.0, "mean of ln(a / b) / its sd"),
+        _ => (0.0, "d_z: mean of a − b / its sd"),
+    };
+    let extras = extras(
+        if is_spread {
+            params.report.as_slice()
+        } else {
+            &[]
+        },
+        &Seen {
+            values: observed,
+            summary: &s,
+            sides: side,
+            origin,
+            formula,
+            bound: match inner {
+                Bound::Above(x) | Bound::Below(x) => Some(x),
+                _ => None,
+            },
+            confidence,
+            tolerance: close,
+            shown: &shown,
+        },
+    );
+    let is_p_wanted = params.family.is_some() || params.report.contains(&Extra::PValue);
     let (one, many) = match what {
         "mean" => ("run", "runs"),
         _ => ("pair", "pairs"),
@@ -119,23 +223,38 @@ pub(super) fn report(
             what,
             one,
             many,
-            bound,
-            interval,
-            estimate: shown(s.mean),
+            method,
+            is_spread,
+            equivalence: equivalence.as_ref().and_then(|e| e.p),
+            bound: match bound.is_equivalence() {
+                true => bound.map(|x| x, is_ratio),
+                false => bound,
+            },
+            interval: deciding.0,
+            estimate: shown(located.estimate),
             n: s.n,
             runs: seen.runs,
-            confidence: expect.confidence,
+            confidence: deciding.1,
             verdict,
             sign_test_p,
         }),
         a: sides.0,
         b: sides.1,
+        bootstrap: extras.bootstrap,
         confidence: expect.confidence,
-        estimate: shown(s.mean),
+        effect_size: extras.effect_size,
+        equivalence,
+        estimate: shown(located.estimate),
         expect: expect.clone(),
+        family: params.family.clone(),
         high: interval.map(|i| i.high),
         low: interval.map(|i| i.low),
         n: s.n,
+        p: is_p_wanted
+            .then(p)
+            .flatten()
+            .map(|(holds, refuted)| holds.min(refuted)),
+        ranks: extras.ranks,
         runs: seen.runs,
         sd: s.sd.map(|sd| if is_spread { sd } else { 0.0 }),
         sign_test_p,

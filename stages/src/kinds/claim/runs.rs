@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::report::{Report, describe, report};
-use super::{Compare, Expect, Measure};
+use super::{Compare, Measure, Params};
 use crate::kind::{Failure, Task};
 use crate::observations::{Candidate, Ties, observations, unaccounted};
 use crate::select::{Series, axes_text, compare_axes, read_series};
@@ -13,9 +13,10 @@ use crate::stats::{difference, mean};
 
 pub(super) fn compared(
     compare: &Compare,
-    expect: &Expect,
+    params: &Params,
     task: &Task,
 ) -> anyhow::Result<(Report, Option<String>)> {
+    let expect = &params.expect;
     let side = |name| side(name, task, compare);
     let (a, b) = (side("a")?, side("b")?);
     let without = |one: &[Run], other: &[Run], name: &str| {
@@ -82,14 +83,25 @@ pub(super) fn compared(
             &observed(&|_, b| b.value),
         )?),
     );
-    report(sides, &seen, scale, expect, unmatched)
+    report(sides, &seen, scale, params, unmatched)
 }
 
 pub(super) fn measured(
     measure: &Measure,
-    expect: &Expect,
+    params: &Params,
     task: &Task,
 ) -> anyhow::Result<(Report, Option<String>)> {
+    let runs = gathered(measure, task)?;
+    let seen = observations(runs.iter().map(Run::candidate).collect(), &measure.over.0);
+    let scale = runs
+        .iter()
+        .fold(0.0, |scale: f64, run| scale.max(run.value.abs()));
+    let side = describe(runs.iter(), &seen)?;
+    report((side, None), &seen, scale, params, Vec::new())
+}
+
+/// The runs that a measurement is made of, in the order of their axes, which are unique.
+pub(super) fn gathered(measure: &Measure, task: &Task) -> anyhow::Result<Vec<Run>> {
     let name = if task.inputs("in").is_empty() {
         "a"
     } else {
@@ -97,8 +109,9 @@ pub(super) fn measured(
     };
     let series = read_series(task.inputs(name))?;
     let axes: Vec<_> = distinct(&series).iter().map(|s| &s.axes).collect();
-    let (over, within) = (&measure.over.0, &measure.within.0);
-    if let Some((axis, values)) = unaccounted(&axes, &[over, within]).first_key_value() {
+    let along = measure.along.as_slice();
+    let named = [&measure.over.0[..], &measure.within.0[..], along];
+    if let Some((axis, values)) = unaccounted(&axes, &named).first_key_value() {
         let shown: Vec<String> = values.iter().take(4).map(Value::to_string).collect();
         anyhow::bail!(
             Failure::new(format!(
@@ -130,12 +143,7 @@ pub(super) fn measured(
             .hint("say by an axis what tells them apart")
         );
     }
-    let seen = observations(runs.iter().map(Run::candidate).collect(), over);
-    let scale = runs
-        .iter()
-        .fold(0.0, |scale: f64, run| scale.max(run.value.abs()));
-    let side = describe(runs.iter(), &seen)?;
-    report((side, None), &seen, scale, expect, Vec::new())
+    Ok(runs)
 }
 
 /// Without those that are the same run as an earlier one.
@@ -167,11 +175,11 @@ pub(super) struct Run {
     pub key: BTreeMap<String, Value>,
     /// The value claimed of.
     pub value: f64,
-    ties: Ties,
+    pub ties: Ties,
 }
 
 impl Run {
-    fn candidate(&self) -> Candidate {
+    pub fn candidate(&self) -> Candidate {
         Candidate {
             axes: self.key.clone(),
             value: self.value,

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::method::Method;
 use crate::kinds::summarise::percent;
 use crate::stats::Interval;
 
@@ -21,6 +22,8 @@ pub enum Bound {
         /// The lower end.
         low: f64,
     },
+    /// No further from nothing than this, by two one-sided tests: between −x and x, of a ratio between 1/x and x.
+    Equivalent(f64),
 }
 
 /// What an interval says about a claim.
@@ -36,8 +39,8 @@ pub enum Verdict {
 }
 
 impl Bound {
-    /// The same bound in other units; `change` must rise with its argument.
-    pub fn map(self, change: impl Fn(f64) -> f64) -> Bound {
+    /// The same bound in other units; `change` must rise with its argument. Equivalence becomes the range that it means.
+    pub fn map(self, change: impl Fn(f64) -> f64, is_ratio: bool) -> Bound {
         match self {
             Bound::Above(x) => Bound::Above(change(x)),
             Bound::Below(x) => Bound::Below(change(x)),
@@ -45,7 +48,16 @@ impl Bound {
                 low: change(low),
                 high: change(high),
             },
+            Bound::Equivalent(x) => Bound::Within {
+                low: change(if is_ratio { 1.0 / x } else { -x }),
+                high: change(x),
+            },
         }
+    }
+
+    /// Whether two one-sided tests decide.
+    pub fn is_equivalence(self) -> bool {
+        matches!(self, Bound::Equivalent(_))
     }
 
     /// The lower and the upper end, which may be the same.
@@ -53,6 +65,7 @@ impl Bound {
         match self {
             Bound::Above(x) | Bound::Below(x) => [x, x],
             Bound::Within { low, high } => [low, high],
+            Bound::Equivalent(x) => [-x, x],
         }
     }
 }
@@ -73,6 +86,8 @@ pub fn verdict(interval: Interval, bound: Bound, rounding: f64) -> Verdict {
             is_above(from) && is_below(to),
             is_below(from) || is_above(to),
         ),
+        // Made a range before: see `Bound::map`.
+        Bound::Equivalent(x) => (is_above(-x) && is_below(x), is_below(-x) || is_above(x)),
     };
     match (holds, refuted) {
         (true, _) => Verdict::Holds,
@@ -81,10 +96,39 @@ pub fn verdict(interval: Interval, bound: Bound, rounding: f64) -> Verdict {
     }
 }
 
+/// The least levels at which an interval of two equal tails would bear a bound out and would refute it, given the one-sided p-values
+/// that the middle is larger and smaller than a number. That something is equivalent is tested at the whole level on each side.
+pub(super) fn p_values(
+    bound: Bound,
+    is_equivalence: bool,
+    one_sided: impl Fn(f64) -> Option<(f64, f64)>,
+) -> Option<(f64, f64)> {
+    let [low, high] = bound.ends();
+    let ((above_low, below_low), (above_high, below_high)) = (one_sided(low)?, one_sided(high)?);
+    let (holds, refuted) = match bound {
+        Bound::Above(_) => (2.0 * above_low, 2.0 * below_low),
+        Bound::Below(_) => (2.0 * below_high, 2.0 * above_high),
+        Bound::Within { .. } | Bound::Equivalent(_) => {
+            let sides = if is_equivalence { 1.0 } else { 2.0 };
+            (
+                sides * above_low.max(below_high),
+                2.0 * below_low.min(above_high),
+            )
+        }
+    };
+    Some((holds.min(1.0), refuted.min(1.0)))
+}
+
 /// What a reason is made of.
 pub(super) struct Told<'a> {
     /// `difference`, `mean` or `ratio`.
     pub what: &'a str,
+    /// What the interval is made of.
+    pub method: Option<Method>,
+    /// Observations differ.
+    pub is_spread: bool,
+    /// Of equivalence: the p-value of the two tests.
+    pub equivalence: Option<f64>,
     /// What an observation is made of.
     pub one: &'a str,
     /// Several of them.
@@ -121,12 +165,22 @@ pub(super) fn reason(told: Told<'_>) -> String {
         (n, runs) if n == runs => format!("{n} {many}"),
         (n, runs) => format!("{n} independent means of {runs} {many}"),
     };
+    let (kind, middle) = match told.method {
+        None => ("", "mean"),
+        Some(Method::Ranks) => ("rank ", "median"),
+        Some(Method::Bootstrap(_)) => ("bootstrap ", "mean"),
+        Some(Method::Anytime) => ("anytime ", "mean"),
+    };
     let Some(i) = interval else {
         return match n {
             1 if runs > 1 => format!(
                 "the {runs} {many} are one observation; an interval needs at least two independent ones"
             ),
             1 => format!("there is one {one} only; an interval needs at least two"),
+            _ if told.is_spread => format!(
+                "{counted} are too few for a {} % {kind}interval",
+                percent(told.confidence)
+            ),
             _ => format!(
                 "all give the same figure, {} ({counted}): without spread there is no interval",
                 told.estimate
@@ -134,9 +188,9 @@ pub(super) fn reason(told: Told<'_>) -> String {
         };
     };
     let subject = match told.what {
-        "mean" => "mean",
-        "ratio" => "mean ratio a / b",
-        _ => "mean difference a − b",
+        "mean" => "",
+        "ratio" => " ratio a / b",
+        _ => " difference a − b",
     };
     let place = match (told.bound, told.verdict) {
         (Bound::Above(x), Verdict::Holds) | (Bound::Below(x), Verdict::Refuted) => {
@@ -153,13 +207,17 @@ pub(super) fn reason(told: Told<'_>) -> String {
         (Bound::Within { low, high }, Verdict::Inconclusive) => {
             format!("does not lie strictly within {low} to {high}")
         }
+        (Bound::Equivalent(_), _) => String::new(),
     };
     let mut text = format!(
-        "the {} % interval [{:.4}, {:.4}] of the {subject} {place} ({counted})",
+        "the {} % {kind}interval [{:.4}, {:.4}] of the {middle}{subject} {place} ({counted})",
         percent(told.confidence),
         i.low,
         i.high
     );
+    if let Some(p) = told.equivalence {
+        text.push_str(&format!("; two one-sided tests: p = {p:.4}"));
+    }
     if n <= 5
         && let Some(p) = told.sign_test_p
     {
