@@ -358,6 +358,8 @@ pub struct Claim {
     pub name: Arc<str>,
     /// Who says so.
     pub source: Option<String>,
+    /// The family for whose number of claims its verdict is corrected.
+    pub family: Option<Arc<str>>,
     /// The instance whose output `verdict` decides it.
     pub instance: InstanceIndex,
 }

@@ -141,6 +141,19 @@ fn blocks(widths: &[usize], limit: usize) -> Vec<Vec<usize>> {
     blocks
 }
 
+/// What a claim expects, and how it was corrected.
+fn expected(claim: &ClaimResult) -> String {
+    let text = claim.expect.clone().unwrap_or_default();
+    let Some(corrected) = &claim.corrected else {
+        return text;
+    };
+    let p = corrected
+        .corrected_p
+        .map_or_else(|| "–".to_owned(), |p| format!("{p:.4}"));
+    let (family, claims) = (&corrected.family, corrected.claims);
+    format!("{text}; {family}: corrected p = {p} (of {claims})")
+}
+
 /// One line per claim; empty for none.
 pub fn claims_table(claims: &[ClaimResult], colour: Colour) -> String {
     if claims.is_empty() {
@@ -163,7 +176,7 @@ pub fn claims_table(claims: &[ClaimResult], colour: Colour) -> String {
             number(c.estimate),
             interval.trim_end().into(),
             c.n.to_string(),
-            c.expect.clone().unwrap_or_default(),
+            expected(c),
         ]
     };
     let rows: Vec<Vec<String>> = claims.iter().map(row).collect();

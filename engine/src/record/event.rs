@@ -268,6 +268,22 @@ pub struct ClaimResult {
     /// Who says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// How the verdict was corrected for the number of claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected: Option<Corrected>,
+}
+
+/// The correction of a verdict for the claims of its family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Corrected {
+    /// Of the family.
+    pub family: String,
+    /// Its claims, undecided ones too.
+    pub claims: u64,
+    /// The p-value of the claim by itself; none where it has no interval.
+    pub p: Option<f64>,
+    /// The p-value that decides.
+    pub corrected_p: Option<f64>,
 }
 
 /// What the data say about a claim.

@@ -1,7 +1,5 @@
 //! Claims: what the recorded results say about each.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::Results;
@@ -10,7 +8,7 @@ use crate::exchange::{Network, bring};
 use crate::notice::Tell;
 use crate::plan::Claim;
 use crate::record::event::{ClaimResult, Verdict};
-use crate::run::verdict;
+use crate::run::verdicts;
 use crate::session::Session;
 use crate::targets::nearest;
 
@@ -59,45 +57,48 @@ pub fn claims(
             anyhow::bail!("no claim is called `{name}`; {hint}");
         }
     }
-    let is_wanted = |claim: &&Claim| names.is_empty() || names.iter().any(|n| **n == *claim.name);
-    let wanted: Vec<&Claim> = claims.iter().filter(is_wanted).collect();
-    let targets = wanted.iter().map(|c| c.instance).collect();
+    let is_wanted = |claim: &Claim| names.is_empty() || names.iter().any(|n| **n == *claim.name);
+    // Those of their families decide with them.
+    let families: Vec<_> = claims
+        .iter()
+        .filter(|c| is_wanted(c))
+        .filter_map(|c| c.family.as_ref())
+        .collect();
+    let is_read = |claim: &&Claim| {
+        is_wanted(claim) || claim.family.as_ref().is_some_and(|f| families.contains(&f))
+    };
+    let read: Vec<&Claim> = claims.iter().filter(is_read).collect();
+    let targets = read.iter().map(|c| c.instance).collect();
     let results = Results::of_targets(session, targets)?;
-    let outputs: Vec<Option<Content>> = wanted
+    let outputs: Vec<Option<Content>> = read
         .iter()
         .map(|claim| results.content(claim.instance, 0))
         .collect();
     let known = outputs.iter().flatten().copied().collect();
     let absent = bring(session, known, network, tell)?;
-    let states = wanted
+    let here = outputs
         .iter()
-        .zip(outputs)
-        .map(|(claim, output)| state(session, claim, output, &absent));
-    states.collect()
+        .map(|output| output.filter(|content| !absent.contains_key(content)));
+    let decided = verdicts(&session.store, read.iter().copied().zip(here))?;
+    let all = read.iter().zip(&outputs).zip(decided);
+    let wanted = all.filter(|((claim, _), _)| is_wanted(claim));
+    Ok(wanted
+        .map(|((claim, output), decided)| match decided {
+            Some(result) => ClaimState::Decided(result),
+            None => open(claim, output.and_then(|content| absent.get(&content))),
+        })
+        .collect())
 }
 
-fn state(
-    session: &Session,
-    claim: &Claim,
-    output: Option<Content>,
-    absent: &BTreeMap<Content, String>,
-) -> anyhow::Result<ClaimState> {
-    let elsewhere = output.as_ref().and_then(|content| absent.get(content));
-    match (&output, elsewhere) {
-        (Some(content), None) => Ok(ClaimState::Decided(verdict(
-            &session.store,
-            claim,
-            content,
-        )?)),
-        (_, elsewhere) => Ok(ClaimState::Open(OpenClaim {
-            name: claim.name.to_string(),
-            verdict: None,
-            n: 0,
-            estimate: None,
-            low: None,
-            high: None,
-            source: claim.source.clone(),
-            elsewhere: elsewhere.cloned(),
-        })),
-    }
+fn open(claim: &Claim, elsewhere: Option<&String>) -> ClaimState {
+    ClaimState::Open(OpenClaim {
+        name: claim.name.to_string(),
+        verdict: None,
+        n: 0,
+        estimate: None,
+        low: None,
+        high: None,
+        source: claim.source.clone(),
+        elsewhere: elsewhere.cloned(),
+    })
 }

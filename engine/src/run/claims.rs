@@ -1,11 +1,16 @@
-//! Reads what the claim kind decided.
+//! Reads what the claim kind decided, and corrects verdicts for the number of claims in a family.
+//!
+//! The correction is made whenever verdicts are shown, from the p-values that members recorded. So a claim that joins a family changes no
+//! other's key, and what is recorded of a claim is about that claim alone.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Content;
 use crate::plan::Claim;
-use crate::record::event::{ClaimResult, Verdict};
+use crate::record::event::{ClaimResult, Corrected, Verdict};
 use crate::store::Store;
 
 /// The part of `verdict.json` the engine reads.
@@ -19,13 +24,65 @@ struct VerdictFile {
     confidence: Option<f64>,
     #[serde(default)]
     expect: Value,
+    p: Option<f64>,
 }
 
-/// The verdict on a claim whose instance has this output.
+/// The verdicts on claims, each with the output of its instance, in their order; corrected for their families. `None` stays `None`: what
+/// is not known counts as a claim that nothing speaks for.
 ///
 /// # Errors
-/// The object is gone, or is no verdict.
-pub fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result<ClaimResult> {
+/// An object is gone, or is no verdict.
+pub fn verdicts<'c>(
+    store: &Store,
+    claims: impl Iterator<Item = (&'c Claim, Option<Content>)>,
+) -> anyhow::Result<Vec<Option<ClaimResult>>> {
+    let mut results = Vec::new();
+    let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (claim, output)) in claims.enumerate() {
+        results.push(output.map(|o| verdict(store, claim, &o)).transpose()?);
+        if let Some(family) = &claim.family {
+            families.entry(family).or_default().push(at);
+        }
+    }
+    for members in families.values() {
+        let ps = members.iter().map(|at| {
+            let corrected = results[*at].as_ref()?.corrected.as_ref()?;
+            corrected.p
+        });
+        let adjusted = holm(&Vec::from_iter(ps));
+        for (at, corrected_p) in members.iter().zip(adjusted) {
+            let Some(result) = &mut results[*at] else {
+                continue;
+            };
+            let level = 1.0 - result.confidence.unwrap_or(1.0);
+            if corrected_p.is_none_or(|p| p > level) {
+                result.verdict = Verdict::Inconclusive;
+            }
+            if let Some(corrected) = &mut result.corrected {
+                corrected.claims = members.len() as u64;
+                corrected.corrected_p = corrected_p;
+            }
+        }
+    }
+    Ok(results)
+}
+
+/// Holm's step-down correction (1979): the i-th smallest of m p-values is multiplied by m − i + 1, and none is smaller than one before
+/// it. Those that are not known count as 1, which can only make the others larger.
+fn holm(ps: &[Option<f64>]) -> Vec<Option<f64>> {
+    let mut order: Vec<usize> = (0..ps.len()).filter(|i| ps[*i].is_some()).collect();
+    order.sort_by(|a, b| ps[*a].unwrap_or(1.0).total_cmp(&ps[*b].unwrap_or(1.0)));
+    let mut adjusted = vec![None; ps.len()];
+    let mut least: f64 = 0.0;
+    for (rank, at) in order.into_iter().enumerate() {
+        let p = ps[at].unwrap_or(1.0) * (ps.len() - rank) as f64;
+        least = least.max(p.min(1.0));
+        adjusted[at] = Some(least);
+    }
+    adjusted
+}
+
+fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result<ClaimResult> {
     let file: VerdictFile =
         serde_json::from_reader(std::io::BufReader::new(store.open_object(&output.digest)?))
             .map_err(|e| {
@@ -41,6 +98,12 @@ pub fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result
         confidence: file.confidence,
         expect: Some(in_words(&file.expect)),
         source: claim.source.clone(),
+        corrected: claim.family.as_ref().map(|family| Corrected {
+            family: family.to_string(),
+            claims: 1,
+            p: file.p,
+            corrected_p: file.p,
+        }),
     })
 }
 
@@ -64,6 +127,23 @@ fn in_words(expect: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // statsmodels 0.14: multipletests(p, method="holm")
+    #[test]
+    fn holm_corrects_as_published() {
+        let near = |ps: &[f64], expected: &[f64]| {
+            let found = holm(&ps.iter().copied().map(Some).collect::<Vec<_>>());
+            for (a, b) in found.into_iter().zip(expected) {
+                assert!((a.unwrap() - b).abs() < 1e-15, "{a:?} {b}");
+            }
+        };
+        near(&[0.01, 0.04, 0.03, 0.005], &[0.03, 0.06, 0.06, 0.02]);
+        near(&[0.6, 0.7], &[1.0, 1.0]);
+        near(&[0.02], &[0.02]);
+        // One that is not known makes no other smaller.
+        let [a, b] = [Some(0.01), Some(0.04)];
+        assert_eq!(holm(&[a, None, b]), [Some(0.03), None, Some(0.08)]);
+    }
 
     #[test]
     fn an_expectation_reads_as_words() {

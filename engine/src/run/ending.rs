@@ -36,16 +36,21 @@ impl Scheduler<'_> {
                 }
             }
         }
+        let mut outputs = Vec::new();
         for claim in &self.session.plan.claims {
             // Of a verdict that is on a remote only, or not made yet, nothing more is known in a dry run.
-            if let State::Done { outputs, .. } = self.board.state(claim.instance)
-                && (!self.options.dry_run || self.session.store.has(&outputs[0])?)
-            {
-                self.summary
-                    .claims
-                    .push(super::verdict(&self.session.store, claim, &outputs[0])?);
-            }
+            outputs.push(match self.board.state(claim.instance) {
+                State::Done { outputs, .. }
+                    if !self.options.dry_run || self.session.store.has(&outputs[0])? =>
+                {
+                    Some(outputs[0])
+                }
+                _ => None,
+            });
         }
+        let decided = self.session.plan.claims.iter().zip(outputs);
+        let decided = super::verdicts(&self.session.store, decided)?;
+        self.summary.claims.extend(decided.into_iter().flatten());
         if !self.options.dry_run {
             self.write_lock(whole)?;
             let index_path = self.session.index_path();

@@ -26,7 +26,7 @@ mod visiting;
 
 use std::sync::Arc;
 
-pub use claims::verdict;
+pub use claims::verdicts;
 pub use failed::sweep as sweep_failed;
 pub use flight::state_keys;
 pub use machine::Machine;

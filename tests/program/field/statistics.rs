@@ -613,3 +613,81 @@ fn case_23_weights_that_cannot_be_used_are_told_before_the_run() {
     let (code, err) = says(&file("F32"), model);
     assert_eq!(code, 0, "{err}");
 }
+
+/// Five values, and claims about their mean whose p-values by themselves are 0.015, 0.038 and 0.97.
+fn members(claims: &[&str]) -> TestSpace {
+    let script = "set -- 0.61 0.55 0.72 0.58 0.63; shift ${matrix.seed}; echo '{\"accuracy\": '$1'}' > ${outputs.metrics}";
+    let claims: String = claims
+        .iter()
+        .map(|claim| {
+            let (name, bound) = claim.split_once(' ').unwrap();
+            format!(
+                "  {name}: {{family: main, measure: {{of: accuracy, in: s}}, expect: {{mean: {bound}}}}}\n"
+            )
+        })
+        .collect();
+    TestSpace::with_pipeline(&format!(
+        "version: 1\nstages:\n  s:\n    matrix: {{seed: [0, 1, 2, 3, 4]}}\n    run: |\n      {script}\n    outputs: {{metrics: m.json}}\nclaims:\n{claims}"
+    ))
+}
+
+#[test]
+fn a_family_is_corrected_for_its_number() {
+    let two = ["first {above: 0.5}", "second {below: 0.53}"];
+    let space = members(&two);
+    // Refuted by itself, p = 0.0384, and still so as the larger of two.
+    assert_eq!(space.run(&["run", "--strict"]).code, 4);
+    let claims = space.json(&["claims"]);
+    let seen = |claims: &Value, at: usize| {
+        let p = claims[at]["corrected"]["corrected_p"].as_f64().unwrap();
+        let verdict = claims[at]["verdict"].as_str().unwrap().to_owned();
+        (verdict, (p * 1e4).round() / 1e4)
+    };
+    let of_two: Vec<_> = (0..2).map(|at| seen(&claims, at)).collect();
+    let alone = verdict(&space, "first")["p"].as_f64().unwrap();
+    assert_eq!(of_two[0], ("holds".to_owned(), (2e4 * alone).round() / 1e4));
+    assert_eq!(of_two[1].0, "refuted");
+
+    // A third changes no verdict file and no key, but what the others amount to.
+    let file = space.read("artifacts/claims/second/verdict.json");
+    let pipeline = space.read("pipeline.yaml");
+    let third =
+        "  third: {family: main, measure: {of: accuracy, in: s}, expect: {mean: {above: 0.617}}}\n";
+    space.write("pipeline.yaml", pipeline + third);
+    assert_eq!(space.executed(&["--strict"]), ["claim:third"]);
+    assert_eq!(space.read("artifacts/claims/second/verdict.json"), file);
+    let said = space.run(&["run", "--strict"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let claims = space.json(&["claims", "second"]);
+    assert_eq!(claims.as_array().unwrap().len(), 1);
+    assert_eq!(seen(&claims, 0).0, "inconclusive");
+    assert_eq!(claims[0]["corrected"]["claims"], 3);
+    assert!(
+        file.contains("\"refuted\""),
+        "the file is about its claim alone"
+    );
+    assert!(space.ok(&["claims"]).contains("main: corrected p = "));
+}
+
+/// What the engine understands of claims about an axis.
+#[test]
+fn an_axis_that_is_named_is_spoken_of() {
+    let space = |along: &str| {
+        TestSpace::with_pipeline(&format!(
+            "version: 1\nstages:\n  s:\n    matrix: {{seed: [0, 1, 2], size: [1, 2, 3]}}\n    run: |\n      echo '{{\"accuracy\": 0.'${{matrix.size}}${{matrix.seed}}'}}' > ${{outputs.metrics}}\n    outputs: {{metrics: m.json}}\nclaims:\n  c: {{measure: {{of: accuracy, in: s{along}}}, expect: {{trend: increasing}}}}\n"
+        ))
+    };
+    let right = space(", along: size");
+    right.ok(&["run"]);
+    let v = verdict(&right, "c");
+    assert_eq!(
+        (&v["verdict"], &v["n"]),
+        (&"holds".into(), &9.into()),
+        "{v}"
+    );
+    let said = space("").run(&["run", "-n"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("differ in `size`"), "{}", said.err);
+    let said = space(", along: sise").run(&["run", "-n"]);
+    assert!(said.err.contains("`s` has no axis `sise`"), "{}", said.err);
+}

@@ -193,6 +193,7 @@ impl<'a, 't> Expander<'a, 't> {
             made.push(Claim {
                 name: claim.name,
                 source: claim.source,
+                family: claim.family,
                 instance: InstanceIndex(self.instances.len() as u32),
             });
             self.make(&mut making, &[]);

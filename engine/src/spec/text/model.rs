@@ -236,6 +236,12 @@ pub struct Claim {
     /// What should come out.
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub expect: Option<Raw>,
+    /// The family of claims whose verdicts are corrected for their number.
+    #[schemars(with = "Option<String>")]
+    pub family: Option<Raw>,
+    /// What is reported beside the verdict.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub report: Option<Raw>,
 }
 
 // The types below describe, for the schema, what is written as texts or in several forms; the modules that read them decide.
@@ -501,6 +507,8 @@ pub struct MeasureText {
     group: String,
     /// The axes that repeat the experiment.
     over: Option<OneOrMany<String>>,
+    /// The axis along which `trend` and `best` look.
+    along: Option<String>,
     /// Axes over which results are averaged first.
     within: Option<OneOrMany<String>>,
     /// Which value where a table has several.

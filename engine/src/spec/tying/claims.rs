@@ -1,7 +1,7 @@
 //! `claims:` to stages of the claim kind: references become gathers, the rest its parameters.
 //!
 //! Decides what of a claim the engine understands (`a`, `b`, `in`, `table`, and whether every axis is spoken of: `paired_by`, `over`,
-//! `within`); what is compared and what is expected belongs to the kind.
+//! `within`, `along`) and its family; what is compared and what is expected belongs to the kind.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct ClaimDef {
     pub key: Span,
     /// Who says so.
     pub source: Option<String>,
+    /// The family it belongs to.
+    pub family: Option<Arc<str>>,
     /// Its groups.
     pub needs: Vec<NeedDef>,
     /// The kind's parameters.
@@ -180,8 +182,20 @@ pub fn tie(
             .help("add `expect: ...`"),
         ),
     }
+    for (name, raw) in [("family", &claim.family), ("report", &claim.report)] {
+        let named = raw.as_ref().map(|raw| {
+            let key = Key {
+                name: name.into(),
+                span: raw.0.span,
+            };
+            (key, raw.0.clone())
+        });
+        params.extend(named);
+    }
     let source = claim.source.as_ref().and_then(|s| s.value.clone());
+    let family = claim.family.as_ref().and_then(|raw| raw.0.as_str());
     Some(ClaimDef {
+        family: family.map(Arc::from),
         name,
         instance,
         key: key.span,
@@ -229,7 +243,8 @@ fn check_axes(
     }
     // What repeats in a comparison is one of `paired_by`: the kind says so.
     let over = body.get("over").filter(|_| word == "measure");
-    let averaged = [over, body.get("within")].into_iter().flatten();
+    let along = body.get("along");
+    let averaged = [over, along, body.get("within")].into_iter().flatten();
     let names: BTreeSet<String> = stages.iter().map(|s| format!("`{}`", s.name)).collect();
     let axes: BTreeSet<&str> = stages
         .iter()
@@ -277,8 +292,10 @@ fn unaccounted(word: &str, body: &Node, span: Span, link: &Link, tying: &Tying) 
         Some(node) => named.extend(listed(node).iter().filter_map(Node::as_str)),
         None => named.push(REPEATS),
     }
-    let within = body.get("within").map_or(&[][..], listed);
-    named.extend(within.iter().filter_map(Node::as_str));
+    for field in ["within", "along"] {
+        let axes = body.get(field).map_or(&[][..], listed);
+        named.extend(axes.iter().filter_map(Node::as_str));
+    }
     let rows = tying.links.follow(link, &[], tying.values, tying.table);
     for (at, axis) in stage.rows.axes.iter().enumerate() {
         let mut found: Vec<u32> = Vec::new();
