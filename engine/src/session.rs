@@ -190,7 +190,7 @@ impl Session {
         }
         let listing = match self.store.read_tree(&whole.digest) {
             Err(e) if e.is_miss() => anyhow::bail!(
-                "{at}: what lies in the directory `{name}` is not known here; `repro run --pull '{}'` gets it or makes it again",
+                "{at}: the contents of the directory `{name}` are not known here; `repro run --pull '{}'` gets it or makes it again",
                 made.id
             ),
             other => other?,

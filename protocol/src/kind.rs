@@ -58,7 +58,7 @@ pub type MemberFn =
 /// Always.
 pub fn no_member(output: &str) -> Result<String, String> {
     Err(format!(
-        "nothing can be picked from `{output}`; axes stand behind the stage: `stage[axis=value].{output}`"
+        "nothing can be picked from `{output}`; axes are written after the stage: `stage[axis=value].{output}`"
     ))
 }
 

@@ -277,7 +277,7 @@ fn warn_if_hopeless(trust: &Trust) {
         let require = policy.shared_requirement();
         if !policy.can_be_met(require) {
             crate::say!(
-                "warning: {FILE_NAME} asks for `{require}` and does not list as many signers: no result will be trusted"
+                "warning: {FILE_NAME} requires `{require}` and does not list that many signers: no result will be trusted"
             );
         }
     }

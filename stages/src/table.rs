@@ -132,7 +132,7 @@ fn read_trusting(path: &Path) -> anyhow::Result<Table> {
     if magic != b"PAR1" {
         ensure!(
             meta.len() <= TEXT_BYTES_MAX,
-            "it has {} bytes, which is no table of metrics",
+            "it has {} bytes, too many for a table of metrics",
             meta.len()
         );
         file.read_to_end(&mut magic)?;

@@ -230,7 +230,7 @@ pub fn head(path: &Path, of: &str) -> Result<Option<BTreeMap<String, String>>, F
     }
     let head: Map<String, Value> = match serde_json::from_slice(&begin[8..]) {
         Ok(head) => head,
-        Err(_) => return Err(damaged("its head is no JSON", &begin)),
+        Err(_) => return Err(damaged("its head is not JSON", &begin)),
     };
     let said = head.get("__metadata__").and_then(Value::as_object);
     let texts = said.into_iter().flatten();

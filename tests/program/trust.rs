@@ -290,7 +290,7 @@ fn signatures_and_accounts_reach_other_machines() {
     );
     let said = carl.run(&["pull", "tree"]).expect(1, &["pull"]);
     assert!(
-        said.err.contains("`2 of people` is asked for"),
+        said.err.contains("`2 of people` is required"),
         "{}",
         said.err
     );

@@ -72,8 +72,8 @@ fn what_cannot_be_used_is_not_added() {
             "is the file system mounted?",
         ),
         (&["x", "s3://key:s3cret@bucket/x"], 2, "~/.aws"),
-        (&["x", "ftp://host/x"], 2, "no kind of remote"),
-        (&["a b", "/tmp"], 2, "no name for a remote"),
+        (&["x", "ftp://host/x"], 2, "not a kind of remote"),
+        (&["a b", "/tmp"], 2, "not a name for a remote"),
         (
             &["x", "s3://lab", "--endpoint", "http://127.0.0.1:9"],
             5,

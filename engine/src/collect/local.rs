@@ -71,7 +71,7 @@ fn roots(store: &Store, gone_projects: GoneProjects, mode: Mode) -> anyhow::Resu
     let names: Vec<String> = gone.iter().map(|p| format!("`{}`", p.display())).collect();
     anyhow::ensure!(
         names.is_empty(),
-        "these projects used the store and are not there now: {}; make them reachable, or add --forget-gone-projects",
+        "these projects used the store and cannot be found now: {}; make them reachable, or add --forget-gone-projects",
         names.join(", ")
     );
     Ok(roots)

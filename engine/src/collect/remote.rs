@@ -32,7 +32,7 @@ pub fn collect(
     policy.grace = grace.unwrap_or(policy.grace);
     anyhow::ensure!(
         mode == Mode::Plan || policy.grace >= GRACE_MIN,
-        "--keep-days must be {} or more for a remote: writers count on what is younger",
+        "--keep-days must be {} or more for a remote: writers rely on everything younger",
         GRACE_MIN.as_secs() / DAY.as_secs()
     );
     let keys = needed_here(project, store)?;

@@ -40,7 +40,7 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
     let meta = dir.join("conda-meta");
     if !meta.is_dir() {
         bail!(
-            "{} is no environment of conda: it has no conda-meta; for a venv write `python:`",
+            "{} is not a conda environment: it has no conda-meta; for a venv write `python:`",
             dir.display()
         );
     }

@@ -31,7 +31,7 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
     )?;
     let config = fs::read_to_string(dir.join("pyvenv.cfg")).with_context(|| {
         format!(
-            "{} is no virtual environment: it has no pyvenv.cfg; for conda write `conda:`",
+            "{} is not a virtual environment: it has no pyvenv.cfg; for conda write `conda:`",
             dir.display()
         )
     })?;
@@ -48,7 +48,7 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
             anyhow::anyhow!("its interpreter {}", closed(&dir.join("bin").join(target)))
         }
         _ => anyhow::anyhow!(
-            "its interpreter {} leads nowhere (was Python updated or removed?); make the environment anew",
+            "its interpreter {} does not exist (was Python updated or removed?); make the environment again",
             interpreter.display()
         ),
     })?;

@@ -44,7 +44,7 @@ pub fn in_run(
                 Err(e) => return Ok((None, format!("the remote cannot be used: {e:#}"))),
             }
         }
-        (false, false) => return Ok((None, "no remote is looked at in this run".to_owned())),
+        (false, false) => return Ok((None, "this run does not use a remote".to_owned())),
     };
     let push = match wishes.push {
         true => Some(Push {

@@ -31,7 +31,11 @@ pub fn known_keys(project: &Project) -> anyhow::Result<HashSet<Digest>> {
 pub fn announce(link: &Arc<Link>, project: &Project, more: &[Digest]) {
     let mut keys: Vec<Digest> = match known_keys(project) {
         Ok(keys) => keys.into_iter().chain(more.iter().copied()).collect(),
-        Err(e) => return link.warning(&format!("nothing is said of what this clone needs: {e:#}")),
+        Err(e) => {
+            return link.warning(&format!(
+                "the remote was not told what this clone needs: {e:#}"
+            ));
+        }
     };
     keys.sort_unstable();
     keys.dedup();
@@ -53,6 +57,8 @@ pub fn announce(link: &Arc<Link>, project: &Project, more: &[Digest]) {
             let _ = std::fs::write(&stamp, said);
         }
         Err(_) if link.given_up().is_some() => {}
-        Err(e) => link.warning(&format!("what this clone needs could not be said: {e}")),
+        Err(e) => link.warning(&format!(
+            "the remote could not be told what this clone needs: {e}"
+        )),
     }
 }

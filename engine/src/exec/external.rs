@@ -150,8 +150,8 @@ impl Asker {
         let answer: Option<CheckAnswer> = self.ask(program, digest, "check", &question)?;
         let answer = answer.unwrap_or_else(|| {
             self.doubt(format!(
-                "{} has not been asked yet about all of its parameters, and this command runs no code of the project: what is \
-                 said of its stages is certain after `repro run`",
+                "{} has not been asked yet about all of its parameters, and this command runs no code of the project: \
+                 the states of its stages are certain only after `repro run`",
                 program.display()
             ));
             let outputs = None;
@@ -212,8 +212,8 @@ impl Asker {
                 };
                 if known.program != digest.hex() {
                     self.doubt(format!(
-                        "{shown} has changed since a run asked it, and this command runs no code of the project: what is said of \
-                         its stages is certain after `repro run`"
+                        "{shown} has changed since a run asked it, and this command runs no code of the project: the states of \
+                         its stages are certain only after `repro run`"
                     ));
                 }
                 return parse(known.text.as_bytes()).map(Some);
@@ -265,7 +265,7 @@ impl Asker {
 /// What is known of a program that was never asked: it may be any kind.
 fn unasked(written: &str) -> Kind {
     let why = format!(
-        "what `{written}` does, no run has asked it yet, and this command runs no code of the project; `repro run` asks it, and so \
+        "no run has asked `{written}` yet what it does, and this command runs no code of the project; `repro run` asks it, and so \
          does `repro kinds {written}`"
     );
     let any = InputSpec {

@@ -231,7 +231,7 @@ impl Cause {
             Cause::InputMoved { .. } => "inputs are read-only: let it copy what it wants to move or change".into(),
             Cause::TimedOut { .. } => "raise `timeout:` of the stage".into(),
             Cause::Signal { signal: libc::SIGKILL, .. } => {
-                "the kernel kills so when memory runs out: see `dmesg`, and declare `memory:` so that fewer stages run at once".into()
+                "the kernel does this when memory runs out: see `dmesg`, and declare `memory:` so that fewer stages run at once".into()
             }
             Cause::OutputMissing { path, .. } => {
                 format!("paths are relative to the directory the stage runs in; write {path} there, or correct `outputs:`")
@@ -247,8 +247,8 @@ impl Cause {
                 "results are stored and shared; let the stage write what it made without the secret".into()
             }
             Cause::Exit { code: 141 } => {
-                "141 is SIGPIPE: a program of a pipe wrote on when the next one had read enough (`... | head`); where that is \
-                 meant, write `(PROGRAM || true) | head`, or `shell: sh`, which does not look at pipes"
+                "141 is SIGPIPE: a program of a pipe wrote on when the next one had read enough (`... | head`); if that is \
+                 intended, write `(PROGRAM || true) | head`, or `shell: sh`, which does not look at pipes"
                     .into()
             }
             Cause::Spawn { source, program } if source.kind() == std::io::ErrorKind::NotFound => {

@@ -68,15 +68,19 @@ pub fn tool_version(
         };
         let doubt = (answer.program != program).then(|| {
             format!(
-                "the tool `{}` has changed since a run asked its version: what is said of its stages is certain after `repro run`",
+                "the tool `{}` has changed since a run asked its version: the states of its stages are certain only after `repro run`",
                 tool.program
             )
         });
         let text = answer.text;
         return Ok(Version { text, doubt });
     }
-    let version = ask(&tool.version_command, project_root)
-        .with_context(|| format!("the version of tool `{}` cannot be found out", tool.program))?;
+    let version = ask(&tool.version_command, project_root).with_context(|| {
+        format!(
+            "the version of tool `{}` cannot be determined",
+            tool.program
+        )
+    })?;
     let text = version.clone();
     memory.set(name, Answer { program, text });
     let mut all = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +137,7 @@ fn ask(words: &[String], project_root: &Path) -> anyhow::Result<String> {
         text(&out)
     };
     if version.is_empty() {
-        bail!("`{shown}` says nothing; name another command under `version:`");
+        bail!("`{shown}` prints nothing; name another command under `version:`");
     }
     Ok(version)
 }
@@ -162,6 +166,6 @@ mod tests {
         let message = |words: &[&str]| format!("{:#}", version(words).unwrap_err());
         assert!(message(&["no-such-tool-here", "--version"]).contains("is not on PATH"));
         assert!(message(&["sh", "-c", "echo why >&2; exit 2"]).contains("why"));
-        assert!(message(&["true"]).contains("says nothing"));
+        assert!(message(&["true"]).contains("prints nothing"));
     }
 }

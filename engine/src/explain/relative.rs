@@ -62,7 +62,7 @@ pub(super) fn nearest(session: &Session, index: InstanceIndex, preimage: &str) -
 pub enum Resumption {
     /// At a recorded state, as its kind calls it.
     From(String),
-    /// From the beginning: no recorded state serves.
+    /// From the beginning: no recorded state can be used.
     Nowhere(Option<Blocked>),
 }
 
@@ -79,18 +79,18 @@ impl fmt::Display for Resumption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let blocked = match self {
             Resumption::From(label) => {
-                return write!(f, "goes on from the recorded state `{label}`");
+                return write!(f, "continues from the recorded state `{label}`");
             }
             Resumption::Nowhere(blocked) => blocked,
         };
-        f.write_str("no recorded state serves")?;
+        f.write_str("no recorded state can be used")?;
         let Some(Blocked { whose, changes }) = blocked else {
             return Ok(());
         };
         let whose = whose.as_deref().unwrap_or("its earlier result");
         let named = changes.iter().take(FIELDS_NAMED).map(in_words);
         let named = named.collect::<Vec<_>>().join(", ");
-        write!(f, "; the states of {whose} do not serve: {named}")?;
+        write!(f, "; the states of {whose} cannot be used: {named}")?;
         match changes.len().saturating_sub(FIELDS_NAMED) {
             0 => Ok(()),
             more => write!(f, ", and {more} more"),

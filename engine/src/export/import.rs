@@ -59,7 +59,7 @@ pub fn import(
     if let Some(into) = into {
         check_vacant(into)?;
     }
-    let name = || format!("`{}` is no bundle that can be used", file.display());
+    let name = || format!("`{}` is not a usable bundle", file.display());
     let reader =
         std::fs::File::open(file).with_context(|| format!("cannot read `{}`", file.display()))?;
     let mut decoder = zstd::Decoder::new(reader).with_context(name)?;
@@ -102,7 +102,7 @@ fn unpack<R: Read>(
         let bytes = entries.in_memory(names.next())?;
         let (_, envelopes) = texts
             .get_mut(entry.record as usize)
-            .context("a signature is under no record")?;
+            .context("a signature belongs to no record")?;
         envelopes.push(bytes);
     }
     let (mut believed, mut disbelieved) = (Vec::new(), Vec::new());
@@ -125,8 +125,8 @@ fn unpack<R: Read>(
         && let Some((_, reason)) = disbelieved.first()
     {
         anyhow::bail!(
-            "none of its {} results is trusted: {reason}. REPRO_TRUST_FILE names another trust file to judge by; \
-             --unsigned believes whoever made the bundle",
+            "none of its {} results is trusted: {reason}. REPRO_TRUST_FILE can name another trust file; \
+             --unsigned trusts whoever made the bundle",
             disbelieved.len()
         );
     }
@@ -228,7 +228,7 @@ impl<'a, R: Read> Entries<'a, R> {
         let entry = entry.context("it is damaged")?;
         anyhow::ensure!(
             entry.header().entry_type() == tar::EntryType::Regular,
-            "it holds something that is no file"
+            "it holds something that is not a file"
         );
         Ok(entry)
     }

@@ -39,7 +39,7 @@ pub fn take_in(
         (Some(into), _) => into.join(".repro"),
         (None, Ok(project)) => project.state(),
         (None, Err(_)) => anyhow::bail!(
-            "--unsigned is said for one project, and there is none here: go to it, or add --into DIR"
+            "--unsigned applies to one project, and there is none here: change to it, or add --into DIR"
         ),
     };
     let imported = import(&store, bundle, &belief, into)?;

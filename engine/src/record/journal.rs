@@ -166,7 +166,7 @@ fn read_each(path: &Path, take: &mut dyn FnMut(Event)) -> io::Result<()> {
             Err(_) => bad += 1,
         }
         if bad > BAD_LINES_MAX && bad > good {
-            let why = "its lines are no events";
+            let why = "its lines are not events";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
     }
@@ -210,7 +210,7 @@ pub fn ends(dir: &Path, run: &str) -> io::Result<(Option<Event>, Option<Event>)>
         let mut last = tail.rsplit(|b| *b == b'\n').filter(|line| !line.is_empty());
         let last = last.next().and_then(lines);
         if first.is_none() && last.is_none() && bytes_total > 0 {
-            let why = "its lines are no events";
+            let why = "its lines are not events";
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         Ok((first, last))

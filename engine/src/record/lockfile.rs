@@ -70,7 +70,7 @@ impl LockFile {
             .position(|l| l.starts_with("<<<<<<<") || l.starts_with(">>>>>>>"))
         {
             anyhow::bail!(
-                "{}:{}: an unresolved merge conflict; keep either side of each block (or delete the file: `repro run` writes it anew)",
+                "{}:{}: an unresolved merge conflict; keep either side of each block (or delete the file: `repro run` writes it again)",
                 path.display(),
                 line + 1
             );
@@ -80,7 +80,7 @@ impl LockFile {
         }
         let lock: LockFile = toml::from_str(&text).map_err(|e| {
             anyhow::anyhow!(
-                "{}: {e}\nIf it cannot be mended, delete it: `repro run` writes it anew.",
+                "{}: {e}\nIf it cannot be repaired, delete it: `repro run` writes it again.",
                 path.display()
             )
         })?;

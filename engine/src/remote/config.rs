@@ -96,7 +96,8 @@ fn is_name(text: &str) -> bool {
 
 /// An endpoint must be a plain URL of a server.
 fn check_endpoint(text: &str) -> anyhow::Result<()> {
-    let url = url::Url::parse(text).map_err(|e| anyhow::anyhow!("the endpoint is no URL: {e}"))?;
+    let url =
+        url::Url::parse(text).map_err(|e| anyhow::anyhow!("the endpoint is not a URL: {e}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         anyhow::bail!("the endpoint must be an http:// or https:// URL");
     }
@@ -157,7 +158,7 @@ impl Remote {
         let Some(sse) = &self.sse else {
             anyhow::ensure!(
                 self.sse_kms_key.is_none(),
-                "`sse_kms_key` is the key of `sse = \"aws:kms\"`, which is not there"
+                "`sse_kms_key` is the key of `sse = \"aws:kms\"`, which is missing"
             );
             return Ok(None);
         };
@@ -205,7 +206,7 @@ impl Remotes {
         };
         if let Some(name) = remotes.document.remote.keys().find(|name| !is_name(name)) {
             anyhow::bail!(
-                "`{}`: `{}` is no name of a remote: letters, digits, `-`, `_` and `.`",
+                "`{}`: `{}` is not a name for a remote: letters, digits, `-`, `_` and `.`",
                 path.display(),
                 name.escape_debug()
             );
@@ -214,7 +215,7 @@ impl Remotes {
             && !remotes.document.remote.contains_key(default)
         {
             anyhow::bail!(
-                "`{}`: the default remote `{}` is not there",
+                "`{}`: the default remote `{}` does not exist",
                 path.display(),
                 default.escape_debug()
             );
@@ -288,7 +289,7 @@ impl Remotes {
     pub fn set(&mut self, name: &str, remote: Remote, is_default: bool) -> anyhow::Result<()> {
         if !is_name(name) {
             anyhow::bail!(
-                "`{}` is no name for a remote: up to 40 letters, digits, `-`, `_` and `.`",
+                "`{}` is not a name for a remote: up to 40 letters, digits, `-`, `_` and `.`",
                 name.escape_debug()
             );
         }

@@ -82,7 +82,7 @@ impl Header {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBytes {
     /// It does not begin as it should.
-    #[error("it does not begin as an object of ours")]
+    #[error("it does not begin like an object of repro")]
     Header,
     /// It says it is of another size than it has to be.
     #[error("it says it holds {said} bytes, where {limit}")]
@@ -99,7 +99,7 @@ pub enum BadBytes {
     #[error("it is cut off")]
     Short,
     /// More follows.
-    #[error("it goes on after its end")]
+    #[error("there is more after its end")]
     Long,
 }
 

@@ -340,7 +340,7 @@ fn ended(stream: &mut impl Read, name: &Name) -> Result<(), Unread> {
         Ok(0) => Ok(()),
         Ok(_) => Err(Unread::Bad {
             name: name.clone(),
-            why: "it goes on after its end".to_owned(),
+            why: "there is more after its end".to_owned(),
         }),
         Err(e) => Err(Unread::of_io(&e, name)),
     }

@@ -111,7 +111,7 @@ pub enum Stopped {
     Unread(String),
     /// What a clone needs is unknown.
     #[error(
-        "{0}; what its clone needs is unknown, so nothing is removed (remove the lease to go on without it)"
+        "{0}; what its clone needs is unknown, so nothing is removed (remove the lease to continue without it)"
     )]
     Lease(String),
     /// A clone began to need results meanwhile.

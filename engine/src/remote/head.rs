@@ -70,7 +70,7 @@ impl Head {
     /// Why it is no head of this key, in words.
     pub fn parse(bytes: &[u8], key: &Digest) -> Result<Head, String> {
         let file: HeadFile<'_> =
-            serde_json::from_slice(bytes).map_err(|e| format!("it is no head: {}", said(&e)))?;
+            serde_json::from_slice(bytes).map_err(|e| format!("it is not a head: {}", said(&e)))?;
         if file.head != FORMAT {
             return Err(format!("it has format {}, not {FORMAT}", file.head));
         }

@@ -48,7 +48,7 @@ impl Lease {
     /// # Errors
     /// Why it is no lease.
     pub fn parse(bytes: &[u8]) -> Result<Lease, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not text")?;
         let mut lines = text.lines();
         if lines.next() != Some(HEAD) {
             return Err("it does not begin as a lease".into());
@@ -60,11 +60,11 @@ impl Lease {
         let keys: Result<Vec<Digest>, _> = lines.map(str::parse).collect();
         let lease = Lease {
             lasts: Duration::from_secs(lasts_s),
-            keys: keys.map_err(|_| "it names what is no key")?,
+            keys: keys.map_err(|_| "it names something that is not a key")?,
         };
         // Whole lines, and numbers written in one way: cut off or altered it would want less.
         if lease.to_text().as_bytes() != bytes {
-            return Err("it is not as it was written".into());
+            return Err("it was changed after it was written".into());
         }
         Ok(lease)
     }

@@ -184,7 +184,7 @@ impl Link {
             (self.warn)(&format!("remote `{}`: {text}", self.name));
         } else if told == WARNINGS_TOLD {
             (self.warn)(&format!(
-                "remote `{}`: more is wrong, which from here on is only counted",
+                "remote `{}`: further errors are only counted from here on",
                 self.name
             ));
         }

@@ -63,7 +63,7 @@ pub enum BadLocation {
     Query,
     /// A scheme that means nothing here.
     #[error(
-        "`{0}://` is no kind of remote; there are s3://, gs://, az://, https://, sftp:// and directories"
+        "`{0}://` is not a kind of remote; there are s3://, gs://, az://, https://, sftp:// and directories"
     )]
     Scheme(String),
     /// `host:path`, as scp writes it.
@@ -86,7 +86,7 @@ impl FromStr for Location {
         }
         if rest.contains('#') || rest.chars().any(|c| c.is_control() || c == ' ') {
             return Err(malformed(
-                "an address has no `#`, no spaces and no control characters",
+                "an address cannot contain `#`, spaces or control characters",
             ));
         }
         let user = rest
@@ -144,7 +144,7 @@ fn directory(text: &str) -> Result<Location, BadLocation> {
         return Err(malformed("the address is empty"));
     }
     if text.contains('\0') {
-        return Err(malformed("a path holds no NUL byte"));
+        return Err(malformed("a path cannot contain a NUL byte"));
     }
     if let Some((host, path)) = text.split_once(':')
         && !host.contains('/')
@@ -153,7 +153,7 @@ fn directory(text: &str) -> Result<Location, BadLocation> {
         // `user:password@host` without a scheme must not be repeated either.
         return if host.is_empty() || path.contains('@') {
             Err(malformed(
-                "this is no path and no address; there are s3://, gs://, az://, https://, sftp:// and directories",
+                "this is neither a path nor an address; there are s3://, gs://, az://, https://, sftp:// and directories",
             ))
         } else {
             let path = if path.starts_with('/') {
@@ -185,7 +185,7 @@ fn bucket(rest: &str, scheme: &str) -> Result<Bucket, BadLocation> {
 fn segments(path: &str) -> Result<String, BadLocation> {
     let parts: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
     if parts.iter().any(|s| matches!(*s, "." | "..")) {
-        return Err(malformed("a prefix has no `.` and no `..`"));
+        return Err(malformed("a prefix cannot contain `.` or `..`"));
     }
     Ok(parts.join("/"))
 }
@@ -235,7 +235,7 @@ fn sftp(rest: &str) -> Result<Location, BadLocation> {
     let port = match port {
         Some(port) => Some(
             port.parse()
-                .map_err(|_| malformed("the port of sftp:// is no number"))?,
+                .map_err(|_| malformed("the port of sftp:// is not a number"))?,
         ),
         None => None,
     };

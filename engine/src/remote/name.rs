@@ -14,7 +14,7 @@ pub struct Name(String);
 
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no name of an object")]
+#[error("`{0}` is not the name of an object")]
 pub struct BadName(String);
 
 impl BadName {

@@ -54,9 +54,9 @@ impl Check {
     pub fn lost(self) -> Option<&'static str> {
         match self {
             Check::Write | Check::Read => None,
-            Check::Range => Some("interrupted transfers begin anew"),
+            Check::Range => Some("interrupted transfers start again"),
             Check::FirstWriterWins => Some(
-                "two machines that publish one result at once may replace each other's entry: right, but seen later",
+                "two machines that publish one result at once may replace each other's entry: the results are right, but seen later",
             ),
             Check::List => Some("no `gc --remote`, no `fsck --remote`"),
             Check::Freshen => Some("no `gc --remote` beside writers"),

@@ -45,7 +45,7 @@ fn to_text(stones: &[Stone]) -> String {
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Stone>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not text")?;
     let mut lines = text.lines();
     if lines.next() != Some(HEAD) {
         return Err("it does not begin as tombstones".into());

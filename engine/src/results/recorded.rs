@@ -89,7 +89,7 @@ pub fn of_instance(session: &Session, name: &str) -> anyhow::Result<Recorded> {
     let names = [name.to_owned()];
     let targets = session
         .targets(&names)
-        .map_err(|e| anyhow::anyhow!("`{name}` is no run and no key; {e}"))?;
+        .map_err(|e| anyhow::anyhow!("`{name}` is neither a run nor a key; {e}"))?;
     let index = session.only(name, &targets)?;
     let survey = Survey::of(session, &targets)?;
     let instance = session.plan.instance(index);
@@ -149,7 +149,7 @@ fn told(
     known: &[Remembered],
 ) -> anyhow::Result<Recorded> {
     let Some(first) = known.first() else {
-        anyhow::bail!("the record of {key} is damaged; `repro fsck` tells more")
+        anyhow::bail!("the record of {key} is damaged; `repro fsck` shows more")
     };
     let text = &first.record.preimage;
     let disbelieved = |known: &Remembered| -> Option<String> {

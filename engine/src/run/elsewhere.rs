@@ -268,7 +268,7 @@ impl Scheduler<'_> {
         };
         if !self.options.dry_run {
             let text =
-                format!("its bytes are needed and cannot be had ({why}); it is executed again");
+                format!("its bytes are needed and cannot be fetched ({why}); it is executed again");
             self.warn(Some(index), text);
         }
         self.away.give_up(index, Some(outputs));

@@ -58,7 +58,7 @@ impl Scheduler<'_> {
                 let key = self.session.key(instance, &contents, &self.lineage(index));
                 debug_assert_eq!(key.digest, hit.key);
                 let reason = Reason::ResultLost(match self.away.fetches() {
-                    true => "its bytes are nowhere any more".into(),
+                    true => "its bytes no longer exist anywhere".into(),
                     false => format!(
                         "its bytes are on the remote only, and {}",
                         self.options.why_no_remote

@@ -54,7 +54,7 @@ pub struct RunReport {
 /// A thread of the run panicked.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "BUG: {0}; the run was ended. What is recorded is whole, and the next run goes on from there. Please report it"
+    "BUG: {0}; the run was ended. What is recorded is whole, and the next run continues from there. Please report it"
 )]
 pub struct BrokenDown(String);
 

@@ -70,7 +70,7 @@ pub fn visit(
     } = flight::prepare(session, instance, contents, terms);
     let Work::Command(command) = request.work.clone() else {
         anyhow::bail!(
-            "`{}` is no command but a kind; `repro replay --keep DIR '{}'` executes it and leaves its directory",
+            "`{}` is a kind, not a command; `repro replay --keep DIR '{}'` executes it and leaves its directory",
             instance.id,
             instance.id
         );

@@ -66,7 +66,7 @@ impl FileSystem {
         #[cfg(target_os = "linux")]
         {
             let unknown = FileSystem {
-                name: "a file system of an unknown sort",
+                name: "a file system of an unknown kind",
                 reach: Reach::Unknown,
             };
             let Some(number) = number(path) else {

@@ -249,7 +249,7 @@ fn create(root: &Path, format: &Path) -> Result<(), StoreError> {
         })
         && !format.exists()
     {
-        let why = "the directory holds other things and no store; point REPRO_STORE at an empty or new directory";
+        let why = "the directory is not a store and not empty; point REPRO_STORE at an empty or new directory";
         return Err(StoreError::Format {
             path: root.to_owned(),
             why: why.into(),

@@ -71,7 +71,7 @@ impl Store {
         let legal = |b: u8| b.is_ascii_hexdigit() || b == b'.';
         let path = self.named(dir, key).join(name);
         if !name.bytes().all(legal) || bytes.len() as u64 > BYTES_MAX {
-            return Err(StoreError::refused(&path, "this is no note on a result"));
+            return Err(StoreError::refused(&path, "this is not a note on a result"));
         }
         let tmp = self.session()?.write_fresh(bytes)?;
         match with_parent(&path, || super::sys::rename_noreplace(&tmp, &path)) {

@@ -249,7 +249,7 @@ impl StatCache {
         if let Some((list, manifest)) = &manifest {
             let names: HashSet<&str> = walk.files.iter().map(|f| f.rel.as_str()).collect();
             if let Some(lacking) = manifest.lacking(|inner| names.contains(inner)) {
-                let why = format!("{} names it, and it is not there", list.display());
+                let why = format!("{} lists it, and it does not exist", list.display());
                 return Err(StoreError::refused(&path.join(lacking), why));
             }
         }
@@ -278,7 +278,7 @@ impl StatCache {
     ) -> Result<Content, StoreError> {
         let Some(digest) = manifest.get(file.rel.as_str()) else {
             let why = format!(
-                "{} does not name it; write the list anew, or add the file to `ignore`",
+                "{} does not list it; write the list again, or add the file to `ignore`",
                 list.display()
             );
             return Err(StoreError::refused(&file.path, why));
@@ -299,7 +299,7 @@ impl StatCache {
         let found = self.file(name, &file.path, file.stat, true)?;
         if found.digest != digest {
             let why = format!(
-                "it is not the file that {} names (it has {}): get it again, or write the list anew",
+                "it is not the file that {} names (it has {}): get it again, or write the list again",
                 list.display(),
                 found.digest
             );

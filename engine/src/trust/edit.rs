@@ -88,7 +88,7 @@ impl TrustText {
         if let Some((other, _)) = policy.signer(&key.id()) {
             anyhow::ensure!(
                 other == name,
-                "this key is listed for `{}` already; a key belongs to one",
+                "this key is listed for `{}` already; a key belongs to one signer",
                 other.as_str()
             );
             return Ok(Added::WasThere);

@@ -54,7 +54,7 @@ pub enum Reason {
     )]
     NoPolicy,
     /// The record lies about itself.
-    #[error("its description is not what its key is the digest of")]
+    #[error("its key is not the digest of its description")]
     WrongDescription,
     /// A signature under the name of a listed key is not of that key.
     #[error("the signature in the name of `{}` is forged or damaged", .0.as_str())]
@@ -68,7 +68,7 @@ pub enum Reason {
         why: Mismatch,
     },
     /// Some signatures count, but too few.
-    #[error("it is signed by {}, and `{require}` is asked for", names(.signers))]
+    #[error("it is signed by {}, and `{require}` is required", names(.signers))]
     TooFew {
         /// Who signed.
         signers: Vec<SignerName>,
@@ -88,7 +88,7 @@ pub enum Reason {
     #[error("{0}")]
     UnreadablePolicy(String),
     /// Nothing that could be signed would suffice.
-    #[error("{FILE_NAME} asks for `{0}`, and does not list as many signers")]
+    #[error("{FILE_NAME} requires `{0}`, and does not list that many signers")]
     CannotBeMet(String),
 }
 

@@ -51,7 +51,7 @@ pub struct PublicKey(VerifyingKey);
 pub enum BadPublicKey {
     /// Neither of the two forms.
     #[error(
-        "`{0}` is no public key; one looks like `ed25519:` and 44 more characters (`repro trust show` prints yours), \
+        "`{0}` is not a public key; a public key looks like `ed25519:` and 44 more characters (`repro trust show` prints yours), \
          or is the PEM text of an Ed25519 public key"
     )]
     Form(String),
@@ -61,7 +61,7 @@ pub enum BadPublicKey {
     )]
     Private,
     /// It would verify forged signatures.
-    #[error("this key is weak: anybody can make signatures that fit it")]
+    #[error("this key is weak: anybody can make signatures that match it")]
     Weak,
 }
 

@@ -43,15 +43,17 @@ pub struct SignerName(String);
 pub enum BadPolicy {
     /// No role.
     #[error(
-        "`{0}` is no role; a role begins with a lower-case letter and goes on with `a-z`, `0-9`, `-` (not `any`, `of`, `or`)"
+        "`{0}` is not a role; a role begins with a lower-case letter and continues with `a-z`, `0-9`, `-` (not `any`, `of`, `or`)"
     )]
     Role(String),
     /// No name.
-    #[error("`{0}` is no name of a signer; 1 to 64 printable characters, no spaces at the ends")]
+    #[error(
+        "`{0}` is not the name of a signer; write 1 to 64 printable characters, no spaces at the ends"
+    )]
     Name(String),
     /// No requirement.
     #[error(
-        "`{0}` is no requirement; write e.g. `1 of ci or 2 of people` (`any` stands for every role)"
+        "`{0}` is not a requirement; write e.g. `1 of ci or 2 of people` (`any` stands for every role)"
     )]
     Requirement(String),
 }
@@ -218,7 +220,7 @@ impl Policy {
                     && other != *name
                 {
                     anyhow::bail!(
-                        "the key {key} is listed for `{}` and for `{}`; a key belongs to one",
+                        "the key {key} is listed for `{}` and for `{}`; a key belongs to one signer",
                         other.as_str(),
                         name.as_str()
                     );

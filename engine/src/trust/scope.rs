@@ -18,7 +18,7 @@ pub struct ScopePattern {
 /// Why a text stands for no scopes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` stands for no scopes; write a name of `a-z`, `0-9`, `_`, `-`, or how names begin, e.g. `pr-*`"
+    "`{0}` matches no scope; write a name of `a-z`, `0-9`, `_`, `-`, or how names begin, e.g. `pr-*`"
 )]
 pub struct BadPattern(String);
 

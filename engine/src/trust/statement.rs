@@ -172,7 +172,7 @@ pub fn write(record: &Record, facts: &Facts) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     /// It is not a statement of ours.
-    #[error("it is no statement about a result: {0}")]
+    #[error("it is not a statement about a result: {0}")]
     Form(String),
     /// It is about another action: it was moved here from there.
     #[error("it is about another action, {}", .0.short())]
@@ -235,10 +235,10 @@ pub fn check(payload: &[u8], record: &Record) -> Result<(), Mismatch> {
         .map_err(|e| form(&e.to_string().escape_debug().take(120).collect::<String>()))?;
     let build = file.predicate.build_definition;
     if file.type_ != TYPE || file.predicate_type != PREDICATE_TYPE {
-        return Err(form("its type is another"));
+        return Err(form("it has another type"));
     }
     if build.build_type != BUILD_TYPE {
-        return Err(form("its build type is another"));
+        return Err(form("it has another build type"));
     }
     let internal = build.internal_parameters;
     if internal.action_key != record.key {

@@ -92,7 +92,7 @@ fn signers_suffice_or_not() {
     assert_eq!(judged(&[&ci]), "believed: buildbot");
     assert_eq!(judged(&[&anna, &ben]), "believed: anna, ben");
     assert_eq!(judged(&[&ben, &ci]), "believed: ben, buildbot");
-    let too_few = "it is signed by `anna`, and `1 of ci or 2 of people` is asked for";
+    let too_few = "it is signed by `anna`, and `1 of ci or 2 of people` is required";
     assert_eq!(judged(&[&anna]), too_few);
     assert_eq!(judged(&[&anna, &anna]), too_few);
     // One person with two keys is one person.
@@ -228,7 +228,7 @@ fn what_can_never_be_met_is_said() {
     let trust = trust("2 of people", &[("anna", "people", &[&anna])]);
     let record = record(json!({}), b"model");
     let envelopes = [anna.sign(&record, &Facts::default())];
-    assert!(said(trust.judge(&record, &envelopes)).contains("does not list as many signers"));
+    assert!(said(trust.judge(&record, &envelopes)).contains("does not list that many signers"));
 }
 
 /// The mistakes people make in the file, as they are told.
@@ -286,7 +286,7 @@ fn a_signed_statement_that_contradicts_itself_counts_for_nothing() {
     ];
     for lie in lies {
         assert!(
-            judged(lie).contains("no statement about a result"),
+            judged(lie).contains("not a statement about a result"),
             "{}",
             judged(lie)
         );

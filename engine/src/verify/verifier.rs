@@ -135,7 +135,7 @@ impl<'a> Verifier<'a> {
             }
         }
         for outcome in fetch(&way.link, &session.store, &wanted)? {
-            outcome.with_context(|| format!("an input of `{}` is not to be had", instance.id))?;
+            outcome.with_context(|| format!("an input of `{}` cannot be obtained", instance.id))?;
         }
         Ok(())
     }

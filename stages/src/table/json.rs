@@ -100,9 +100,7 @@ impl<'de> Visitor<'de> for Reader {
         let mut map = Map::new();
         while let Some((name, Strict(value))) = entries.next_entry::<String, _>()? {
             if map.contains_key(&name) {
-                return Err(A::Error::custom(format!(
-                    "{OWN}`{name}` stands there twice"
-                )));
+                return Err(A::Error::custom(format!("{OWN}`{name}` appears twice")));
             }
             map.insert(name, value);
         }

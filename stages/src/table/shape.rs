@@ -65,7 +65,7 @@ fn names_and_numbers(text: &str) -> Option<anyhow::Error> {
     pairs.all(|pair| pair.is_some()).then(|| {
         let (name, number) = first;
         anyhow::anyhow!(
-            "a line is a name and a number, which is no table; write `{name}: {number}`, one a line, or {{\"{name}\": {number}}}"
+            "each line is a name and a number, which is not a table; write `{name}: {number}`, one a line, or {{\"{name}\": {number}}}"
         )
     })
 }
@@ -614,7 +614,7 @@ mod tests {
         );
         let twice = says("{\"a\": 1, \"b\": {\"c\": 1, \"c\": 2}}");
         assert!(
-            twice.starts_with("line 1, column ") && twice.ends_with("`c` stands there twice"),
+            twice.starts_with("line 1, column ") && twice.ends_with("`c` appears twice"),
             "{twice}"
         );
         for pairs in [
@@ -636,7 +636,7 @@ mod tests {
         assert_eq!(says("a,b\n"), "it has a header and no rows");
         assert_eq!(says("a,b\n1\n"), "line 2 has 1 cells, the header 2");
         assert_eq!(says("a,a\n1,2\n"), "the header has `a` twice");
-        assert_eq!(says("a: 1\na: 2\n"), "line 2: `a` stands there twice");
+        assert_eq!(says("a: 1\na: 2\n"), "line 2: `a` appears twice");
         assert_eq!(says("[]"), "it has no rows");
         let headless = "its first line has numbers, where the names of the columns are expected";
         assert_eq!(says("# epoch,loss\n1,0.5\n2,0.25\n"), headless);

@@ -41,7 +41,7 @@ pub fn parse(text: &str) -> anyhow::Result<Value> {
             Some((Value::Array(items), _)) => items.push(value),
             Some((Value::Object(map), key)) => match key.take() {
                 Some(key) => {
-                    let twice = format!("line {line}: `{key}` stands there twice");
+                    let twice = format!("line {line}: `{key}` appears twice");
                     ensure!(map.insert(key, value).is_none(), twice);
                 }
                 None => *key = Some(key_text(value).with_context(|| format!("line {line}"))?),
@@ -57,7 +57,7 @@ fn key_text(value: Value) -> anyhow::Result<String> {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(truth) => Ok(truth.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => bail!("a key is no text"),
+        Value::Null | Value::Array(_) | Value::Object(_) => bail!("a key is not text"),
     }
 }
 

@@ -112,7 +112,7 @@ fn a_directory_that_is_no_store() {
     fs::write(space.store.join("thesis.tex"), "precious").expect("a file");
     let said = space.run(&["run"]).expect(5, &[]);
     assert!(
-        said.err.contains("REPRO_STORE") && said.err.contains("other things"),
+        said.err.contains("REPRO_STORE") && said.err.contains("not a store"),
         "{}",
         said.err
     );
@@ -252,7 +252,7 @@ fn a_disk_under_the_store_that_is_full_from_the_start() {
     };
     assert_eq!(said[0].code, 5, "{said:#?}");
     assert!(
-        said[0].err.contains("disk is full") || said[0].err.contains("other things"),
+        said[0].err.contains("disk is full") || said[0].err.contains("not a store"),
         "{}",
         said[0].err
     );

@@ -872,9 +872,9 @@ fn case_25_a_manifest_is_checked_once_and_then_trusted_by_size_and_time() {
     );
     space.write("../big/x", "one\n");
     space.write("../big/new", "new\n");
-    refused(&space, &["run"], 1, &["big/new", "does not name it"]);
+    refused(&space, &["run"], 1, &["big/new", "does not list it"]);
     space.remove("../big/new").remove("../big/sub/y");
-    refused(&space, &["run"], 1, &["sub/y", "is not there"]);
+    refused(&space, &["run"], 1, &["sub/y", "does not exist"]);
 }
 
 const LISTS: &str = "version: 1\nstages:\n  a: {needs: {s: {dir: src}}, run: \"ls -A ${needs.s} > ${outputs.o}\", outputs: {o: o.txt}}\n";
@@ -933,7 +933,7 @@ fn case_10_what_editors_and_interpreters_leave_behind_is_no_change() {
     space.ok(&["run"]);
     assert!(space.read("artifacts/a/o.txt").contains("__pycache__"));
     space.edit("pipeline.yaml", "ignore: none", "ignore: [\"[z-a]\"]");
-    refused(&space, &["run"], 2, &["this is no pattern"]);
+    refused(&space, &["run"], 2, &["this is not a pattern"]);
 }
 
 #[test]

@@ -310,7 +310,7 @@ claims:
         ),
         (
             "{\"accuracy\": 0.1, \"accuracy\": 0.7}",
-            "`accuracy` stands there twice",
+            "`accuracy` appears twice",
         ),
     ] {
         space.write("given", content);

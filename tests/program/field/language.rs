@@ -24,7 +24,7 @@ fn case_9_numbers_whose_zeros_would_be_lost_are_to_be_quoted() {
         "version: 1\nstages:\n  s:\n    matrix: {sub: [01, 02], py: [3.10]}\n    run: \"echo ${matrix.sub} > ${outputs.o}\"\n    outputs: {o: o.txt}\n",
         &[
             "stages.s.matrix.sub[0]: `01` is read as the number 1",
-            "quote it if a text is meant: `\"01\"`; write `1` if the number is",
+            "quote it if you mean a text: `\"01\"`; write `1` if the number is",
             "stages.s.matrix.py[0]: `3.10` is read as the number 3.1",
         ],
     );
@@ -154,17 +154,17 @@ stages:
         ("${vars.n / 0}", "`${vars.n / 0}`: a division by 0"),
         (
             "${vars.word + 1}",
-            "`${vars.word}` is `hello`, which is no number",
+            "`${vars.word}` is `hello`, which is not a number",
         ),
         (
             "${vars.list + 1}",
-            "`${vars.list}` is `a list`, which is no number",
+            "`${vars.list}` is `a list`, which is not a number",
         ),
         ("${vars.m + 1}", "there is no variable `m`"),
         ("${matrix.seed +}", "missing at the end"),
         ("${matrix.name + 1}", "remove its quotes"),
         ("${matrix.seed-1}", "a minus sign with spaces around it"),
-        ("${outputs.o + 1}", "which is no number"),
+        ("${outputs.o + 1}", "which is not a number"),
         ("${matrix.seed ** 200000}", "the limit is"),
     ] {
         refused(&with(text), &[said, "pipeline.yaml:4:"]);
@@ -229,7 +229,7 @@ stages:
             "is a list; only a single value",
         ),
         ("[{name: a, n: 1}]", "${matrix.m.nn}", "there is no `nn`"),
-        ("[1]", "${matrix.m.n}", "the value `1` is no map"),
+        ("[1]", "${matrix.m.n}", "the value `1` is not a map"),
     ] {
         refused(&with(values, text), &[said]);
     }
@@ -516,7 +516,7 @@ stages:
       side: {run: "echo ${round.index} > ${outputs.o}", outputs: {o: o}}
 "#,
     );
-    let train = "pipeline.yaml:6:14: stages.train.matrix.seed: the axis `seed` changes nothing in `train`: instances that differ in it only have one key, are executed once, and are one observation, not 5; write `with: {seed: \"${matrix.seed}\"}`";
+    let train = "pipeline.yaml:6:14: stages.train.matrix.seed: the axis `seed` changes nothing in `train`: instances that differ only in it have one key, are executed once, and are one observation, not 5; write `with: {seed: \"${matrix.seed}\"}`";
     let told = "pipeline.yaml:15:30: stages.told.matrix.y: the axis `y` changes nothing in `told`";
     for command in [&["status"][..], &["run", "-n"], &["run", "-q", "told"]] {
         let said = space.run(command).expect(0, command);
@@ -949,7 +949,7 @@ stages:
         &["more.yml: there is no such file", "pipeline.yaml:2:"],
     );
     space.edit("pipeline.yaml", "{file: more.yml}", "{file: more.toml}");
-    refused_in(&space, &["`more.toml` is no file of parameters"]);
+    refused_in(&space, &["`more.toml` is not a parameter file"]);
     // A variable may be called `file`.
     let plain = TestSpace::with_pipeline(
         "version: 1\nvars: {file: data.csv}\nstages:\n  a: {run: \"echo ${vars.file} > ${outputs.o}\", outputs: {o: o.txt}}\n",

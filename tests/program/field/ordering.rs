@@ -448,11 +448,11 @@ fn case_30_paths_in_outputs_are_checked_while_they_are_read() {
             &["the path leads out of the output (`..`)"][..],
         ),
         ("prep[x=1].out//x", &["cannot begin with `/`"]),
-        ("prep[x=1].out/", &["no path stands behind the `/`"]),
-        ("prep[x=1].out/.", &["no path stands behind the `/`"]),
+        ("prep[x=1].out/", &["there is no path after the `/`"]),
+        ("prep[x=1].out/.", &["there is no path after the `/`"]),
         (
             "prep[x=1].out/*.csv",
-            &["a pattern finds nothing in an output"],
+            &["a pattern cannot be used in an output"],
         ),
         (
             "prep[x=1].out[a=1]/y",

@@ -184,7 +184,7 @@ pub(super) fn credentials(
         return Ok(Credentials::Role);
     }
     Err("there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE and a profile in ~/.aws, \
-         or say `anonymous = true` in repro.remotes.toml for a public bucket"
+         or write `anonymous = true` in repro.remotes.toml for a public bucket"
         .to_owned())
 }
 

@@ -113,7 +113,7 @@ impl BucketBackend {
                 Cause::Other,
                 "use",
                 &described,
-                "the prefix has characters that no storage takes",
+                "the prefix has characters that no storage accepts",
             )
         })?;
         Ok(BucketBackend {

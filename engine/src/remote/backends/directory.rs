@@ -54,7 +54,7 @@ impl DirectoryBackend {
         use io::ErrorKind as K;
         if matches!(e.kind(), K::NotFound | K::NotADirectory) && !self.base.is_dir() {
             let why = format!(
-                "`{}` is not there: is the file system mounted? (`mkdir` makes a new remote)",
+                "`{}` does not exist: is the file system mounted? (`mkdir` makes a new remote)",
                 self.base.display()
             );
             return failure::error(Cause::Unreachable, doing, what, why);
@@ -87,7 +87,7 @@ impl DirectoryBackend {
         } else {
             Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                "it is no regular file",
+                "it is not a regular file",
             ))
         }
     }

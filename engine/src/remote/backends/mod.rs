@@ -74,12 +74,12 @@ impl Encryption {
         match (sse, key) {
             ("AES256", None) => Ok(Encryption::Aes256),
             ("AES256", Some(_)) => {
-                Err("`AES256` takes no key; with one it is `aws:kms`".to_owned())
+                Err("`AES256` takes no key; with a key write `aws:kms`".to_owned())
             }
             ("aws:kms", key) => Ok(Encryption::Kms(key)),
             ("aws:kms:dsse", key) => Ok(Encryption::KmsTwice(key)),
             (other, _) => Err(format!(
-                "`{}` is no encryption; it is `AES256`, `aws:kms` or `aws:kms:dsse`",
+                "`{}` is not a way of encryption; write `AES256`, `aws:kms` or `aws:kms:dsse`",
                 other.escape_debug()
             )),
         }

@@ -315,7 +315,7 @@ fn refusal(said: &str) -> (Cause, String) {
         .map(str::trim)
         .rfind(|l| !l.is_empty() && !l.contains("Connection closed"))
         .or_else(|| said.lines().map(str::trim).rfind(|l| !l.is_empty()))
-        .unwrap_or("ssh ended without a word");
+        .unwrap_or("ssh ended without a message");
     let line = failure::clean(line.strip_prefix("ssh: ").unwrap_or(line));
     if said.contains("Permission denied") {
         let remedy = "load a key into the ssh agent, or name one in ~/.ssh/config; `ssh HOST` must work without a password";
@@ -748,7 +748,7 @@ impl SftpBackend {
             return e;
         }
         let why = format!(
-            "the directory `{}` is not there; make it first (`mkdir`), or correct the address",
+            "the directory `{}` does not exist; make it first (`mkdir`), or correct the address",
             self.place.path
         );
         failure::error(Cause::Other, e.doing, e.what, why)

@@ -252,7 +252,7 @@ impl<'a, 't> Expander<'a, 't> {
             };
             self.warnings.push(
                 Problem::new(second, format!("{both} {noun} on both sides of this claim"))
-                    .help("what is compared with itself tells nothing"),
+                    .help("comparing something with itself shows nothing"),
             );
         }
     }

@@ -72,7 +72,7 @@ fn warning(
     let problem = Problem::new(
         place,
         format!(
-            "{what}: instances that differ in it only have one key, are executed once, and are one observation, not {}",
+            "{what}: instances that differ only in it have one key, are executed once, and are one observation, not {}",
             different.len()
         ),
     );

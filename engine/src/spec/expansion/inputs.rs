@@ -331,7 +331,7 @@ fn member(
                 made.id
             ),
         )
-        .help("axes stand behind the stage: `stage[axis=value].output`"));
+        .help("axes are written after the stage: `stage[axis=value].output`"));
     };
     let name = (kind.member)(params, output, picks)
         .map_err(|why| Problem::new(link.span, format!("`{}.{output}`: {why}", made.id)))?;

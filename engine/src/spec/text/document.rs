@@ -313,10 +313,7 @@ impl Builder {
                     return Err(Problem::new(span, "an alias cannot be a key"));
                 }
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
-                    return Err(Problem::new(
-                        span,
-                        "this alias lies inside what it refers to",
-                    ));
+                    return Err(Problem::new(span, "this alias is inside what it refers to"));
                 };
                 self.aliased = self.aliased.saturating_add(size);
                 if self.aliased > MAX_ALIASED {
@@ -367,7 +364,7 @@ impl Builder {
     fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Problem> {
         if text == "<<" && style == ScalarStyle::Plain {
             return Err(Problem::new(span, "merge keys (`<<`) are not supported")
-                .help("they are no part of YAML 1.2; write the shared values once under `vars:` and refer to them with `${vars.name}`"));
+                .help("they are not part of YAML 1.2; write the shared values once under `vars:` and refer to them with `${vars.name}`"));
         }
         if let Some(Frame::Map { key, .. }) = self.stack.last_mut() {
             *key = Some(Key {

@@ -29,7 +29,7 @@ pub fn meant(owner: &str, field: &str) -> Option<Meant> {
             "params" | "param" | "parameters" | "args" | "arguments" | "kwargs" | "config"
             | "options" | "settings" | "hyperparameters" | "hparams",
         ) => hint(
-            "parameters of a kind stand under `with`; a command takes `${vars.name}` in `run`, where `vars: {file: params.yaml}` reads a file of parameters",
+            "parameters of a kind belong under `with`; a command takes `${vars.name}` in `run`, where `vars: {file: params.yaml}` reads a file of parameters",
         ),
         ("Stage", "environment" | "envs" | "environ" | "env_vars" | "envvars") => is("env"),
         (

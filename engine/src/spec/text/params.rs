@@ -117,9 +117,9 @@ impl Reading<'_> {
 
     fn read(&mut self, name: &str, span: Span) -> Option<Node> {
         if !is_params(name) {
-            let problem = Problem::new(span, format!("`{name}` is no file of parameters"));
+            let problem = Problem::new(span, format!("`{name}` is not a parameter file"));
             self.report
-                .push(problem.help("a file of parameters is YAML or JSON, and is called so"));
+                .push(problem.help("a parameter file is YAML or JSON, and its name says so"));
             return None;
         }
         let path = self.dir.join(name);

@@ -64,7 +64,7 @@ pub fn plain_scalar(text: &str) -> Result<Data, (String, String)> {
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
         return Err((
             format!("`{text}` is not a number that can be used here"),
-            "infinite and undefined numbers are refused; quote it if a text is meant".to_owned(),
+            "infinite and undefined numbers are refused; quote it if you mean a text".to_owned(),
         ));
     }
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
@@ -73,7 +73,7 @@ pub fn plain_scalar(text: &str) -> Result<Data, (String, String)> {
     let too_large = || {
         (
             format!("the number `{text}` is too large"),
-            "quote it if a text is meant".to_owned(),
+            "quote it if you mean a text".to_owned(),
         )
     };
     for (prefix, radix) in [("0x", 16), ("0o", 8)] {

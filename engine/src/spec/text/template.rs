@@ -172,11 +172,11 @@ impl Template {
 pub fn no_number(reference: &Reference, found: &str, span: Span) -> Problem {
     let problem = Problem::new(
         span,
-        format!("`${{{reference}}}` is `{found}`, which is no number"),
+        format!("`${{{reference}}}` is `{found}`, which is not a number"),
     );
     match super::scalar::plain_scalar(found) {
         Ok(Data::Number(_)) => problem.help("remove its quotes"),
-        _ => problem.help("only numbers can be reckoned with"),
+        _ => problem.help("arithmetic works only with numbers"),
     }
 }
 

@@ -162,7 +162,7 @@ impl Tying<'_> {
                     format!("`after` waits for stages, and `{text}` names an output"),
                 )
                 .help(format!(
-                    "write `{stage}`; what is taken from a stage stands under `needs`"
+                    "write `{stage}`; what is taken from a stage belongs under `needs`"
                 )));
             }
             links.push(link);

@@ -89,7 +89,7 @@ fn meant_as_text(n: &Written<Number>) -> Option<String> {
     let trailing = part.len() > 1 && part.ends_with('0');
     (is_decimal && (leading || trailing)).then(|| {
         format!(
-            "quote it if a text is meant: `\"{form}\"`; write `{}` if the number is",
+            "quote it if you mean a text: `\"{form}\"`; write `{}` if the number is",
             n.value
         )
     })
@@ -238,7 +238,7 @@ pub fn list(node: &Node) -> Result<Vec<Given>, Vec<Problem>> {
                 made.map(|list| list.into_iter().map(Given::plain).collect())
                     .map_err(|message| vec![Problem::new(args.span, message)])
             }
-            _ => Err(wrong("this map is no axis".to_owned())),
+            _ => Err(wrong("this map is not an axis".to_owned())),
         },
         _ => Err(wrong(format!(
             "an axis takes a list, found {}",

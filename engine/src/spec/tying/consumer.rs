@@ -157,7 +157,7 @@ impl Consumer<'_> {
             return Err(Problem::new(
                 span,
                 format!(
-                    "`${{{reference}}}`: the value `{}` is no map and has no parts",
+                    "`${{{reference}}}`: the value `{}` is not a map and has no parts",
                     values.text(id)
                 ),
             )

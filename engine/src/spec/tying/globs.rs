@@ -41,7 +41,7 @@ impl Glob {
             .literal_separator(true)
             .backslash_escape(true)
             .build()
-            .map_err(|e| format!("this is no pattern: {}", e.kind()))?;
+            .map_err(|e| format!("this is not a pattern: {}", e.kind()))?;
         Ok(Glob {
             base,
             matcher: glob.compile_matcher(),

@@ -163,13 +163,13 @@ fn path_inside(path: &str, whole: &str, span: Span) -> Result<RelPath, Problem> 
     let example = "write `stage.output/path/in/it`";
     if path.contains(['*', '?']) {
         return wrong(
-            "a pattern finds nothing in an output: what lies in it is known only when it is made",
+            "a pattern cannot be used in an output: its contents are known only when it is made",
             "take the whole directory, or name one file or directory of it",
         );
     }
     match RelPath::new(path) {
         Ok(path) => Ok(path),
-        Err(BadPath::Empty) => wrong("no path stands behind the `/`", example),
+        Err(BadPath::Empty) => wrong("there is no path after the `/`", example),
         Err(BadPath::Absolute(_)) => wrong("the path in an output cannot begin with `/`", example),
         Err(BadPath::Escapes(_)) => wrong("the path leads out of the output (`..`)", example),
         Err(BadPath::Nul(_)) => wrong("a path cannot hold a NUL byte", example),

@@ -157,7 +157,7 @@ pub fn read(
             problems.push(Problem::new(
                 key.span,
                 format!(
-                    "`{option}` says something of a directory, and this is `{}`",
+                    "`{option}` applies to a directory, and this is `{}`",
                     form.word()
                 ),
             ));
@@ -217,7 +217,7 @@ fn read_ignore(node: &Node, problems: &mut Vec<Problem>) -> Option<Arc<Ignore>> 
         (Ok(ignore), _) => Some(Arc::new(ignore)),
         (Err((at, why)), Data::Seq(items)) => {
             let span = items.get(at).map_or(node.span, |n| n.span);
-            problems.push(Problem::new(span, format!("this is no pattern: {why}")));
+            problems.push(Problem::new(span, format!("this is not a pattern: {why}")));
             None
         }
         _ => None,

@@ -237,7 +237,7 @@ impl Table {
                 .is_some_and(|m| m.rounds.is_some() || m.stages.is_some())
             {
                 problems.push(
-                    Problem::new(key.span, "a loop cannot lie inside a loop")
+                    Problem::new(key.span, "a loop cannot be inside a loop")
                         .help("unroll one of them with `matrix:`"),
                 );
                 continue;

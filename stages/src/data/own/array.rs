@@ -107,7 +107,7 @@ pub fn npy(bytes: &[u8]) -> anyhow::Result<Array> {
         .map(|s| {
             s.trim_end_matches('L')
                 .parse()
-                .context("its shape is no list of numbers")
+                .context("its shape is not a list of numbers")
         })
         .collect::<anyhow::Result<_>>()?;
     let (order, kind) = descr.split_at_checked(1).context("its type is empty")?;
@@ -452,7 +452,7 @@ fn bad_label(i: usize, value: i64) -> Failure {
 
 fn not_finite(array: &str, i: usize, value: f64) -> Failure {
     Failure::new(format!(
-        "`{array}`: example {i} holds {value}, which is no f32"
+        "`{array}`: example {i} holds {value}, which is not an f32"
     ))
     .hint("fill or drop such values before")
 }

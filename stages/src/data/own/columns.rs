@@ -233,7 +233,7 @@ fn labels(name: &str, column: &Column, names: Option<&Vec<String>>) -> Result<Ra
             let label = |(i, v): (usize, &Option<i64>)| {
                 let v = v.ok_or_else(|| null(name, i))?;
                 index(v).ok_or_else(|| {
-                    Failure::new(format!("row {i}: `{name}` is {v}, which is no class"))
+                    Failure::new(format!("row {i}: `{name}` is {v}, which is not a class"))
                         .hint("rows without a label (-1 in test sets of contests) cannot be used")
                 })
             };
@@ -263,16 +263,16 @@ fn labels(name: &str, column: &Column, names: Option<&Vec<String>>) -> Result<Ra
                 .collect::<Result<_, _>>()?,
         )),
         Column::Numbers(_) => Err(Failure::new(format!(
-            "`{name}` holds floats, which name no class"
+            "`{name}` holds floats, which do not name a class"
         ))
         .hint(format!(
             "store whole numbers or texts; numbers to be learnt are `targets: [{name}]`"
         ))),
         Column::Bytes(_) => Err(Failure::new(format!(
-            "`{name}` holds bytes, which name no class"
+            "`{name}` holds bytes, which do not name a class"
         ))),
         Column::Other(kind) => Err(Failure::new(format!(
-            "`{name}` is of type {kind}, which names no class"
+            "`{name}` is of type {kind}, which does not name a class"
         ))),
     }
 }
@@ -304,8 +304,10 @@ fn numbers(frame: &Frame, columns: &[usize]) -> Result<Vec<f32>, Failure> {
             };
             let value = cell.ok_or_else(|| null(name, row))?;
             values.push(nearest(value).ok_or_else(|| {
-                Failure::new(format!("row {row}: `{name}` is {value}, which is no f32"))
-                    .hint("fill or drop such rows before")
+                Failure::new(format!(
+                    "row {row}: `{name}` is {value}, which is not an f32"
+                ))
+                .hint("fill or drop such rows before")
             })?);
         }
     }

@@ -157,7 +157,7 @@ fn columns_differ(a: &str, in_a: &[String], b: &str, in_b: &[String]) -> Failure
     };
     let (only_a, only_b) = (less(in_a, in_b), less(in_b, in_a));
     let text = match (only_a.is_empty(), only_b.is_empty()) {
-        (true, true) => format!("the columns of `{a}` and `{b}` stand in another order"),
+        (true, true) => format!("the columns of `{a}` and `{b}` are in a different order"),
         (false, _) => format!("`{b}` has no column {}, which `{a}` has", some(&only_a)),
         (true, false) => format!("`{a}` has no column {}, which `{b}` has", some(&only_b)),
     };

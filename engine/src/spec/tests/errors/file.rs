@@ -62,7 +62,7 @@ error: merge keys (`<<`) are not supported
 4 |   a: {<<: *x}
   |       ^^
   |
-  = help: they are no part of YAML 1.2; write the shared values once under `vars:` and refer to them with `${vars.name}`
+  = help: they are not part of YAML 1.2; write the shared values once under `vars:` and refer to them with `${vars.name}`
 "###);
 }
 

@@ -336,7 +336,7 @@ error: stages.a.matrix.z.range: the step of a `range` must not be 0
 3 |   a: {uses: make, matrix: {seed: 3, x: [], y: [[1]], z: {range: [0, 1, 0]}, w: {rnge: [1]}, v: {logspace: [0, 1, 3]}}}
   |                                                                 ^^^^^^^^^
 
-error: stages.a.matrix.w: this map is no axis
+error: stages.a.matrix.w: this map is not an axis
  --> pipeline.yaml:3:80
   |
 3 |   a: {uses: make, matrix: {seed: 3, x: [], y: [[1]], z: {range: [0, 1, 0]}, w: {rnge: [1]}, v: {logspace: [0, 1, 3]}}}
