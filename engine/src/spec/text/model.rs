@@ -44,13 +44,13 @@ pub struct File {
     /// The version of this format: 1.
     #[schemars(required, range(min = 1, max = 1))]
     pub version: Option<Field<u32>>,
-    /// The name of the study; by default that of the file.
+    /// The name of the study; by default the name of the file.
     pub name: Option<Field<String>>,
     /// What the study is about.
     pub description: Option<Field<String>>,
-    /// A text that is part of every key: changing it disowns every earlier result.
+    /// A text that is part of every key. If it changes, no earlier result is used any more.
     pub salt: Option<Field<String>>,
-    /// Values to refer to with `${vars.name}`. They may refer to each other and to `${env.NAME}`. `{file: params.yaml}` reads them from a file, a list from several, the later ones on top.
+    /// Values to refer to with `${vars.name}`. They may refer to each other and to `${env.NAME}`. `{file: params.yaml}` reads them from a file; a list reads several, and later ones win.
     #[schemars(with = "Option<VarsText>")]
     pub vars: Option<Raw>,
     /// Sets of overrides, chosen with `--profile NAME`. Maps are merged key by key; a map of one key (a choice) replaces a map of another.
@@ -59,11 +59,11 @@ pub struct File {
     pub include: Option<Field<Vec<Field<String>>>>,
     /// Where downloads look before the official sources, in order: directories or URLs.
     pub mirrors: Option<Field<Vec<Field<String>>>>,
-    /// How the stages of this file run unless they say otherwise.
+    /// How the stages of this file run, unless a stage sets its own values.
     pub defaults: Option<Field<Defaults>>,
     /// What is done, by name.
     pub stages: Option<Entries<Stage>>,
-    /// What the study states, by name: tested after everything else.
+    /// What the study claims, by name; tested after everything else.
     pub claims: Option<Entries<Claim>>,
 }
 
@@ -87,7 +87,7 @@ pub struct Defaults {
     /// Killed after this time: `90s`, `10m`, `1h30m`, or seconds.
     #[schemars(with = "Option<Duration>")]
     pub timeout: Option<Raw>,
-    /// Time to save between SIGTERM and SIGKILL, when it is stopped; `30s` by default.
+    /// Time to save between SIGTERM and SIGKILL when it is stopped; `30s` by default.
     #[schemars(with = "Option<Duration>")]
     pub grace: Option<Raw>,
     /// Tries after the first failure; 0 by default.
@@ -115,12 +115,12 @@ pub struct Stage {
     /// The inputs, by name.
     #[schemars(with = "Option<BTreeMap<String, NeedText>>")]
     pub needs: Option<Entries<Raw>>,
-    /// Stages it waits for and takes nothing from: all their instances, or those that are picked. No part of its key.
+    /// Stages that it waits for without taking anything from them: all their instances, or those that are picked. Not part of its key.
     #[schemars(with = "Option<OneOrMany<String>>")]
     pub after: Option<Raw>,
-    /// What a command makes: names and paths, relative to its private directory. Without any its success is what is recorded.
+    /// What a command makes: names and paths, relative to its private directory. Without outputs its success is recorded.
     pub outputs: Option<Entries<Raw>>,
-    /// The environment of a command: names with values, or a list of names whose present values are taken over.
+    /// The environment of a command: names with values, or a list of names whose current values are passed on.
     #[schemars(with = "Option<EnvText>")]
     pub env: Option<Raw>,
     /// Names of environment variables that hold secrets: passed to the command or program, and never hashed, stored or logged.
@@ -137,18 +137,18 @@ pub struct Stage {
     /// The R library of a command: a directory, `user`, or what `renv.lock` stands for. Its packages are part of the key.
     #[schemars(with = "Option<EnvironmentText>")]
     pub r: Option<Raw>,
-    /// Caches of the user that a command may read and fill, such as `huggingface` or `torch`, or directories; no part of its key.
+    /// Caches of the user that a command may read and fill, such as `huggingface` or `torch`, or directories. Not part of its key.
     pub caches: Option<Field<Vec<Field<String>>>>,
     /// Whether a command is confined to what it declares; `on` by default.
     pub sandbox: Option<Field<SandboxSetting>>,
-    /// Whether a command may use the network; `on` by default. No part of its key.
+    /// Whether a command may use the network; `on` by default. Not part of its key.
     pub network: Option<Field<NetworkSetting>>,
-    /// Whether a command has a directory, `${scratch}`, that is kept when it fails or is killed, and dropped when it has done well.
+    /// Whether a command has a directory, `${scratch}`, that is kept when it fails or is killed, and removed when it succeeds.
     pub scratch: Option<Field<bool>>,
     /// One instance per combination of these values.
     #[schemars(with = "Option<MatrixText>")]
     pub matrix: Option<Raw>,
-    /// How often the `stages` of a loop are gone through, and what one round hands to the next.
+    /// How often the `stages` of a loop run, and what one round passes to the next.
     pub rounds: Option<Field<Rounds>>,
     /// The stages of a loop.
     pub stages: Option<Entries<Stage>>,
@@ -160,7 +160,7 @@ pub struct Stage {
     /// Killed after this time: `90s`, `10m`, `1h30m`, or seconds.
     #[schemars(with = "Option<Duration>")]
     pub timeout: Option<Raw>,
-    /// Time to save between SIGTERM and SIGKILL, when it is stopped; `30s` by default.
+    /// Time to save between SIGTERM and SIGKILL when it is stopped; `30s` by default.
     #[schemars(with = "Option<Duration>")]
     pub grace: Option<Raw>,
     /// Tries after the first failure; 0 by default.
@@ -186,16 +186,16 @@ pub struct Rounds {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
-    /// CPU cores, and threads it may use; 1 by default.
+    /// CPU cores, and as many threads; 1 by default.
     #[schemars(range(min = 1))]
     pub cpus: Option<Field<u32>>,
-    /// Memory, such as `2GB` or `512MiB`, or bytes; enforced where given.
+    /// Memory, such as `2GB` or `512MiB`, or bytes; enforced if given.
     #[schemars(with = "Option<Size>")]
     pub memory: Option<Raw>,
     /// GPUs of its own, or a share of one such as `0.5`; 0 by default.
     #[schemars(with = "Option<f64>", range(min = 0.0))]
     pub gpus: Option<Raw>,
-    /// Names of locks it holds: no two stages with the same name run at once.
+    /// Names of locks that it holds: two stages with the same lock never run at once.
     pub mutex: Option<OneOrMany<String>>,
 }
 
@@ -215,7 +215,7 @@ pub enum SandboxSetting {
 pub enum NetworkSetting {
     /// As everybody on this machine.
     On,
-    /// It has a network of its own with nothing in it but itself.
+    /// It has a network of its own, with nothing else in it.
     Off,
 }
 
@@ -225,7 +225,7 @@ pub enum NetworkSetting {
 pub struct Claim {
     /// Who says so, and where.
     pub source: Option<Field<String>>,
-    /// Anything worth saying.
+    /// Any further remark.
     pub note: Option<Field<String>>,
     /// Compares a value of two groups of results.
     #[schemars(with = "Option<CompareText>")]
@@ -252,7 +252,7 @@ pub struct Claim {
 pub enum VarsText {
     /// Values by name; or `{file: params.yaml}` alone.
     Values(BTreeMap<String, serde_json::Value>),
-    /// Files (`{file: params.yaml}`) and maps of values, the later ones on top.
+    /// Files (`{file: params.yaml}`) and maps of values; later ones win.
     Parts(Vec<BTreeMap<String, serde_json::Value>>),
 }
 
@@ -304,11 +304,11 @@ pub struct FileText {
 pub struct FilesText {
     /// Patterns such as `data/*.csv`, relative to the project.
     files: OneOrMany<String>,
-    /// Further patterns, as in `.gitignore`, of what does not count; `none`: everything counts.
+    /// Further patterns, as in `.gitignore`, of files that do not count; with `none` everything counts.
     ignore: Option<IgnoreText>,
 }
 
-/// What of a directory does not count.
+/// The files of a directory that do not count.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub enum IgnoreText {
@@ -325,7 +325,7 @@ pub enum IgnoreText {
 pub struct DirText {
     /// Its path, relative to the project; `~`, absolute paths and `..` lead out of it.
     dir: String,
-    /// Further patterns, as in `.gitignore`, of what does not count; `none`: everything counts.
+    /// Further patterns, as in `.gitignore`, of files that do not count; with `none` everything counts.
     ignore: Option<IgnoreText>,
     /// A list of the digests of its files, as `b3sum` writes it: each is read once, and then trusted while its size and time stay.
     manifest: Option<String>,
@@ -337,7 +337,7 @@ pub struct DirText {
 pub enum EnvText {
     /// Names and values.
     Values(BTreeMap<String, Scalar>),
-    /// Names whose present values are taken over.
+    /// Names whose current values are passed on.
     PassThrough(Vec<String>),
 }
 
@@ -349,7 +349,7 @@ pub enum AxisValue {
     Scalar(Scalar),
     /// Null.
     Null(()),
-    /// A map; `name` (or `label`) is what it is called.
+    /// A map, named by its `name` (or `label`).
     Map(BTreeMap<String, serde_json::Value>),
 }
 
@@ -369,9 +369,9 @@ pub enum Scalar {
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub enum ToolText {
-    /// Its name; `NAME --version` tells the version.
+    /// Its name; `NAME --version` prints the version.
     Name(String),
-    /// Its name and the command that tells its version.
+    /// Its name and the command that prints its version.
     Full(Tool),
 }
 
@@ -381,7 +381,7 @@ pub enum ToolText {
 pub struct Tool {
     /// The program, looked up in `PATH`.
     pub program: String,
-    /// The command that tells its version; by default `PROGRAM --version`.
+    /// The command that prints its version; by default `PROGRAM --version`.
     pub version: Option<OneOrMany<String>>,
 }
 
@@ -486,11 +486,11 @@ pub struct CompareText {
     b: String,
     /// The axes on which results of both groups are paired.
     paired_by: Option<OneOrMany<String>>,
-    /// Those of them that repeat the experiment; pairs are averaged over the others.
+    /// The axes among them that repeat the experiment; pairs are averaged over the others.
     over: Option<OneOrMany<String>>,
-    /// Axes over which each group is averaged before.
+    /// Axes over which each group is averaged first.
     within: Option<OneOrMany<String>>,
-    /// Which value where a table has several.
+    /// Which value to take if a table has several.
     at: Option<serde_json::Value>,
     /// The output that holds the values; `metrics` by default.
     table: Option<String>,
@@ -511,7 +511,7 @@ pub struct MeasureText {
     along: Option<String>,
     /// Axes over which results are averaged first.
     within: Option<OneOrMany<String>>,
-    /// Which value where a table has several.
+    /// Which value to take if a table has several.
     at: Option<serde_json::Value>,
     /// The output that holds the values; `metrics` by default.
     table: Option<String>,
