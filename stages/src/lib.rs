@@ -3,17 +3,25 @@
 //! Knows nothing of caches, graphs or remotes: a stage is told everything by [`repro_protocol::job::Job`] and answers with files. The
 //! modules are listed from the arithmetic upwards; each uses only those above it.
 
+// One style of modules: `foo.rs` beside `foo/`.
+#![warn(clippy::mod_module_files)]
+
 pub mod exact;
 pub mod kernels;
 pub mod ops;
 pub mod shape;
 
+pub mod failure;
+mod names;
+mod spelling;
+pub mod task;
+
 pub mod data;
 pub mod fetch;
 pub mod frame;
 
-pub mod observations;
-pub mod select;
+mod observations;
+mod series;
 pub mod stats;
 pub mod table;
 pub mod weights;
@@ -21,7 +29,6 @@ pub mod weights;
 pub mod nn;
 pub mod training;
 
-pub mod check;
 pub mod facts;
 pub mod kind;
 pub mod kinds;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::select::{Series, compare_axes};
+use crate::series::{Series, compare_axes};
 use crate::stats::mean;
 
 /// A run, or a pair of runs, that may be an observation of its own.

@@ -5,6 +5,7 @@
 //! write is read too ([`shape`]). Knows not what the numbers mean.
 
 mod json;
+mod records;
 mod shape;
 mod yaml;
 

@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
 use crate::exact::half;
-use crate::kind::Failure;
+use crate::failure::Failure;
 
 /// One tensor, row-major.
 #[derive(Debug, Clone, PartialEq)]

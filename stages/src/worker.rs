@@ -9,8 +9,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::kind::{BuiltIn, Failure, Task};
+use crate::failure::Failure;
+use crate::kind::BuiltIn;
 use crate::kinds;
+use crate::task::Task;
 use repro_protocol::job::{FORMAT, Job, Outcome, OutcomeError};
 
 /// Runs the job described by `job_json`, which lies in the current directory or is given with its path; relative paths in

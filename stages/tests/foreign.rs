@@ -9,7 +9,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use repro_stages::kind::Failure;
+use repro_stages::failure::Failure;
 use repro_stages::nn::architecture::Identity;
 use repro_stages::nn::model::Model;
 use repro_stages::weights::TensorFile;

@@ -11,7 +11,7 @@ mod support;
 use std::path::Path;
 
 use repro_stages::data::{Answers, Dataset};
-use repro_stages::kind::Failure;
+use repro_stages::failure::Failure;
 use repro_stages::weights::TensorFile;
 use serde_json::{Value, json};
 use support::{Bench, data, numbers};

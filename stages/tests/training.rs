@@ -392,7 +392,9 @@ fn a_loss_that_explodes_fails_with_place_and_remedy() {
         .run("train", with, &[("train", &train)])
         .err()
         .unwrap();
-    let failure = error.downcast_ref::<repro_stages::kind::Failure>().unwrap();
+    let failure = error
+        .downcast_ref::<repro_stages::failure::Failure>()
+        .unwrap();
     assert!(
         failure.message.starts_with("the loss became ")
             && failure.message.contains("in epoch 1, step "),
@@ -519,7 +521,7 @@ proptest! {
 /// The message with its remedy.
 fn text(error: &anyhow::Error) -> String {
     let hint = error
-        .downcast_ref::<repro_stages::kind::Failure>()
+        .downcast_ref::<repro_stages::failure::Failure>()
         .and_then(|f| f.hint.clone());
     format!("{error:#} ({})", hint.unwrap_or_default())
 }

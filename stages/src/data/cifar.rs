@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 
-use super::published::Pinned;
+use super::pinned::Pinned;
 
 /// Images per file.
 const RECORDS: usize = 10_000;

@@ -18,7 +18,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 
 use super::{Answers, Dataset, ImageShape, Info, Values};
-use crate::kind::Failure;
+use crate::failure::Failure;
 use repro_protocol::job::JobInput;
 
 /// The value of `format` in the metadata.
@@ -174,6 +174,18 @@ impl Dataset {
             true => Dataset::load(&input.path),
             false => Dataset::load_called(&input.path, &input.from),
         }
+    }
+
+    /// Reads the data sets under an input and puts them together, in order.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`]; they are not parts of one data set.
+    pub fn put_together(inputs: &[JobInput], name: &str) -> anyhow::Result<Dataset> {
+        let parts = inputs
+            .iter()
+            .map(Dataset::input)
+            .collect::<Result<Vec<_>, _>>()?;
+        Dataset::concat(&parts).map_err(|e| Failure::new(format!("input `{name}`: {e}")).into())
     }
 
     fn load_called(path: &Path, called: &str) -> anyhow::Result<Dataset> {
@@ -362,8 +374,8 @@ fn tensor(dtype: &str, shape: &[usize], begin: usize, end: usize) -> serde_json:
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{table, tiny};
     use super::*;
+    use crate::data::examples::{table, tiny};
     use proptest::prelude::*;
 
     fn saved(set: &Dataset) -> Vec<u8> {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use crate::kind::{Failure, ParamProblem};
+use crate::facts::{Findings, ModelFact};
+use crate::failure::Failure;
+use crate::kind::{self, ParamProblem};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::model::Model;
 
@@ -52,6 +54,27 @@ pub fn problems(network: Option<&Identity>) -> Vec<ParamProblem> {
     found
 }
 
+/// A model, which is `network` where nobody knows it; where it is known to be another one, that is complained of once.
+pub fn known(
+    model: Option<ModelFact>,
+    network: Option<&Identity>,
+    found: &mut Findings,
+) -> ModelFact {
+    let itself = model.and_then(|model| model.identity);
+    if let (Some(itself), Some(network)) = (&itself, network)
+        && let Some((at, there, here)) = kind::unlike(itself, network)
+        && found.problems.is_empty()
+    {
+        found.param(
+            &["network"],
+            format!("the model under `needs:` is another one: its `{at}` is {there}, not {here}"),
+            NAMED,
+        );
+    }
+    let identity = itself.or_else(|| network.cloned());
+    ModelFact { identity }
+}
+
 /// Reads a model; where the file does not say which network it is, it is this one.
 ///
 /// # Errors
@@ -70,4 +93,4 @@ pub fn read(path: &Path, network: Option<&Identity>) -> anyhow::Result<Model> {
 }
 
 /// What to do where a model says itself what it is.
-pub const NAMED: &str = "leave `network` out of `with:`; it is for weights of other programs";
+const NAMED: &str = "leave `network` out of `with:`; it is for weights of other programs";

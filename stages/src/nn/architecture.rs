@@ -12,7 +12,7 @@ use super::builder::Builder;
 use super::layout::Layout;
 use super::resnet;
 use super::spec::{Activation, ModelSpec};
-use crate::kind::Failure;
+use crate::failure::Failure;
 use crate::ops::{
     ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
 };

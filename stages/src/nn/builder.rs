@@ -6,7 +6,7 @@ use super::spec::{
     Activation, ConvLayerSpec, DepthwiseLayerSpec, LayerSpec, Padding, PoolSpec, PoolWindowSpec,
     Shortcut,
 };
-use crate::kind::Failure;
+use crate::failure::Failure;
 use crate::ops::{
     BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
 };

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::architecture::Architecture;
-use crate::kind::Failure;
+use crate::failure::Failure;
 use crate::weights::{NamedTensor, NamedTensors, TensorFile};
 
 /// What wraps a network and lengthens all names.

@@ -2,7 +2,7 @@
 
 use super::architecture::{Architecture, Identity};
 use super::foreign;
-use crate::kind::Failure;
+use crate::failure::Failure;
 use crate::weights::{self, NamedTensors, TensorFile};
 
 /// The metadata entry that holds the [`Identity`] as JSON.

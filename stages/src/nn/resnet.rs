@@ -3,7 +3,7 @@
 use super::architecture::Layer;
 use super::builder::Builder;
 use super::spec::{Activation, ConvLayerSpec, Padding, PoolSpec, ResnetSpec, Shortcut};
-use crate::kind::Failure;
+use crate::failure::Failure;
 
 /// All but the classifier, named as torchvision's `ResNet` names it.
 pub(super) fn build(resnet: &ResnetSpec, b: &mut Builder) -> Result<(), Failure> {

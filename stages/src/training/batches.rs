@@ -263,7 +263,7 @@ impl<'a> InOrder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::tests::tiny;
+    use crate::data::examples::tiny;
 
     #[test]
     fn an_epoch_shows_every_image_once_and_keeps_the_last_batch() {

@@ -2,7 +2,7 @@
 
 use super::batches::InOrder;
 use crate::data::{Answers, Dataset};
-use crate::kind::Failure;
+use crate::failure::Failure;
 use crate::nn::architecture::{Head, Identity, InputSize};
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;

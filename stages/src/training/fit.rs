@@ -16,7 +16,7 @@ use super::schedule::Clock;
 use super::state::{Measured, Progress, State};
 use super::step::{Besides, Learner, Wanted};
 use crate::data::Dataset;
-use crate::kind::Failure;
+use crate::failure::Failure;
 use crate::nn::architecture::{Architecture, Head};
 use crate::nn::network::StepKey;
 use crate::weights::NamedTensors;

@@ -4,7 +4,7 @@
 //! Adam and weight decay move a weight whose gradient is 0), so weights and the optimizer's memory are multiplied after
 //! every step.
 
-use crate::kind::Failure;
+use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::weights::{NamedTensors, TensorFile};
 

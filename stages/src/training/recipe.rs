@@ -7,7 +7,7 @@ use super::augment::Augment;
 use super::length::{Length, StopAt};
 use super::optim::Optimizer;
 use super::schedule::Schedule;
-use crate::kind::Failure;
+use crate::failure::Failure;
 
 /// See the parameters of the kind `train`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

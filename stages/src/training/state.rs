@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::optim::Memory;
 use super::recipe::Pause;
-use crate::kind::Failure;
+use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::weights::{NamedTensor, NamedTensors, Store, TensorFile};
 use repro_protocol::table::Row;

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use repro_protocol::job::{FORMAT, Job, JobInput, Resume};
 use repro_stages::data::{Answers, Dataset, ImageShape, Info, Values};
 use repro_stages::exact::rng::Stream;
-use repro_stages::kind::{BuiltIn, Task};
+use repro_stages::kind::BuiltIn;
 use repro_stages::kinds;
+use repro_stages::task::Task;
 use serde_json::Value;
 
 /// Images of noise around one bright pixel block per class: learnable, not trivial.

@@ -545,7 +545,8 @@ stages:
 fn said(field: &str, value: serde_json::Value) -> String {
     let mut with = serde_json::json!({"model": {"mlp": {"hidden": [10]}}, "seed": 0, "length": {"epochs": 1}, "optimizer": {"adam": {}}});
     with[field] = value;
-    let (_, problems) = repro_stages::check::parse::<repro_stages::kinds::train::Params>(&with);
+    let (_, problems) =
+        repro_stages::kind::parse::<repro_stages::kinds::training::train::Params>(&with);
     let one = |p: &repro_stages::kind::ParamProblem| {
         format!(
             "{}: {} / {}",
@@ -757,7 +758,8 @@ fn case_28_no_message_speaks_serde() {
         for value in &values {
             let mut with = with.clone();
             *with.pointer_mut(pointer).unwrap() = value.clone();
-            for problem in repro_stages::check::parse::<repro_stages::kinds::train::Params>(&with).1
+            for problem in
+                repro_stages::kind::parse::<repro_stages::kinds::training::train::Params>(&with).1
             {
                 let text = format!("{} {}", problem.message, problem.hint.unwrap_or_default());
                 for word in [

@@ -9,10 +9,10 @@ use anyhow::{Context, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Raw, RawAnswers, RawValues};
+use super::raw::{Raw, RawAnswers, RawValues};
 use crate::data::{ImageShape, Values};
 use crate::exact::half;
-use crate::kind::Failure;
+use crate::failure::Failure;
 
 /// Where the channels of images lie.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::array::{index, nearest};
-use super::picture::{Picture, Pixels, decode_all};
+use super::picture::Picture;
+use super::pixels::{Pixels, decode_all};
+use super::raw::{Raw, RawAnswers, RawValues};
 use super::sheet::Roles;
-use super::{Raw, RawAnswers, RawValues, some};
 use crate::data::{ImageShape, Values};
+use crate::failure::Failure;
 use crate::frame::{Column, Frame};
-use crate::kind::Failure;
-use crate::select::Names;
+use crate::names::Names;
+use crate::names::some;
 
 /// Options of a Parquet table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

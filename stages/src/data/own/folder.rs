@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::some;
-use crate::kind::Failure;
+use crate::failure::Failure;
+use crate::names::some;
 
 /// What image files end in, in any case.
 const IMAGES: [&str; 3] = ["png", "jpg", "jpeg"];

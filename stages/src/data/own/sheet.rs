@@ -6,10 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::array::nearest;
-use super::{Raw, RawAnswers, RawValues, some};
+use super::raw::{Raw, RawAnswers, RawValues};
 use crate::data::{ImageShape, Values};
-use crate::kind::Failure;
-use crate::select::Names;
+use crate::failure::Failure;
+use crate::names::Names;
+use crate::names::some;
 
 /// Which columns mean what.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,7 +96,7 @@ impl Roles {
                 ))),
                 (None, _) => {
                     let failure = Failure::new(format!("there is no column `{name}`"));
-                    Err(match crate::check::nearest(name, header) {
+                    Err(match crate::spelling::nearest(name, header) {
                         Some(near) => failure.hint(format!("did you mean `{near}`?")),
                         None => failure.hint(format!("the columns are {}", some(header))),
                     })

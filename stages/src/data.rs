@@ -1,0 +1,19 @@
+//! Labelled data sets: what they are, where their values come from, how they lie in an artifact.
+//!
+//! Published sets are found in [`published`] and read by [`idx`] and [`cifar`]; [`shapes`] draws one; [`own`] reads what people
+//! bring along; [`mod@file`] is the format of the artifact. Knows nothing of batches or of training.
+
+pub mod cifar;
+mod dataset;
+#[cfg(test)]
+pub(crate) mod examples;
+pub mod file;
+pub mod idx;
+pub mod own;
+pub mod pinned;
+pub mod published;
+pub mod shapes;
+mod values;
+
+pub use dataset::{Answers, BadDataset, Dataset, Info};
+pub use values::{ImageShape, Row, Values};

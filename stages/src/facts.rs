@@ -1,0 +1,16 @@
+//! What is known of artifacts before any stage runs: sizes of images, numbers of classes, models, names of values.
+//!
+//! Each kind says what follows from its parameters and from what is known of its inputs, and what cannot work
+//! ([`crate::kind::Kind::facts`]). What nobody knows (a file from elsewhere, the output of a command) stays unknown and is never
+//! complained of. The engine carries facts from producer to consumer and does not look inside. Knows no kind.
+
+mod fact;
+mod fitting;
+mod known;
+
+pub use fact::{
+    AnswersFact, CheckpointsFact, DataFact, Fact, MetricsFact, ModelFact, Recorded, ValueFact,
+};
+pub(crate) use fitting::{check_all, check_mask, size, together};
+pub use known::Known;
+pub use repro_protocol::findings::{Finding, Findings, Place};

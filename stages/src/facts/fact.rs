@@ -1,0 +1,124 @@
+//! What can be known of an artifact: sizes of images, numbers of classes, models, names of values.
+
+use serde::{Deserialize, Serialize};
+
+use crate::nn::architecture::{Head, Identity, InputSize};
+
+/// What is known of one artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Fact {
+    /// Labelled images.
+    Data(DataFact),
+    /// A network with its weights.
+    Model(ModelFact),
+    /// A directory of models that one training kept.
+    Checkpoints(CheckpointsFact),
+    /// Which weights of a network are left.
+    Mask(ModelFact),
+    /// A table of values.
+    Metrics(MetricsFact),
+    /// A text for people.
+    Text,
+}
+
+/// What is known of a data set; each part may be unknown.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DataFact {
+    /// Its published name.
+    pub set: Option<String>,
+    /// The size of its images.
+    pub image: Option<InputSize>,
+    /// What is to be learnt of each.
+    pub answers: Option<AnswersFact>,
+    /// How many images it has.
+    pub images: Option<u64>,
+}
+
+/// What is to be learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswersFact {
+    /// Classes, as many as this where that is known.
+    Classes(Option<usize>),
+    /// So many numbers.
+    Targets(usize),
+}
+
+impl DataFact {
+    /// What a network for it gives, where that is known.
+    pub(crate) fn outputs(&self) -> Option<Head> {
+        match self.answers? {
+            AnswersFact::Classes(n) => n.map(Head::Classes),
+            AnswersFact::Targets(n) => Some(Head::Targets(n)),
+        }
+    }
+
+    /// Numbers are learnt from it.
+    pub(crate) fn has_targets(&self) -> bool {
+        matches!(self.answers, Some(AnswersFact::Targets(_)))
+    }
+}
+
+/// What is known of a model, or of the model a mask was made for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelFact {
+    /// Everything that decides its layers.
+    pub identity: Option<Identity>,
+}
+
+/// What is known of models that a training kept on its way.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointsFact {
+    /// Each of them.
+    pub model: ModelFact,
+    /// There is more than one.
+    pub several: bool,
+    /// How one is picked: `epoch=2`.
+    pub pick: String,
+}
+
+/// What is known of a table of values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MetricsFact {
+    /// All values it may have.
+    pub values: Option<Vec<ValueFact>>,
+    /// The last epoch it can have a value of.
+    pub last_epoch: Option<u64>,
+    /// It may end at an earlier one.
+    pub may_end_earlier: bool,
+}
+
+/// A value of a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValueFact {
+    /// Part of the data.
+    pub split: Option<String>,
+    /// Its name; one that ends with `[*]` stands for all with anything in the brackets.
+    pub name: String,
+    /// How often it is recorded.
+    pub recorded: Recorded,
+}
+
+/// How often a value is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recorded {
+    /// Once, of no epoch.
+    Once,
+    /// After every so many epochs, and at the end.
+    Every(u64),
+}
+
+impl Fact {
+    pub(super) fn called(&self) -> &'static str {
+        match self {
+            Fact::Data(_) => "a data set",
+            Fact::Model(_) => "a model",
+            Fact::Checkpoints(_) => "a directory of models",
+            Fact::Mask(_) => "a pruning mask",
+            Fact::Metrics(_) => "a table of metrics",
+            Fact::Text => "a text for people",
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What is known of the inputs of a stage, and the complaints about an input that is not what is wanted.
+
+use std::collections::BTreeSet;
+
+use repro_protocol::findings::{self, Findings, Item};
+
+use super::fact::{DataFact, Fact, MetricsFact, ModelFact};
+use crate::nn::model::Model;
+
+/// How many models an input stands for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Several {
+    /// More than one, for sure.
+    pub(crate) certain: bool,
+    /// As many as it has items.
+    pub(crate) counted: bool,
+}
+
+/// What is known of the inputs of a stage, as facts.
+pub struct Known<'a>(pub &'a findings::Known<'a>);
+
+impl Known<'_> {
+    fn items(&self, name: &str) -> &[Item<'_>] {
+        self.0.inputs.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether an input is given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.inputs.contains_key(name)
+    }
+
+    fn facts(&self, name: &str) -> impl Iterator<Item = (usize, Option<Fact>)> {
+        let fact = |item: &Item| {
+            let fact = serde_json::from_value(item.fact.cloned()?).ok()?;
+            match (fact, item.is_member) {
+                (Fact::Checkpoints(kept), true) => Some(Fact::Model(kept.model)),
+                (_, true) => None,
+                (fact, false) => Some(fact),
+            }
+        };
+        self.items(name).iter().map(fact).enumerate()
+    }
+
+    /// The axes that tell an input's artifacts apart.
+    pub(crate) fn axes(&self, name: &str) -> BTreeSet<String> {
+        let names = self.items(name).iter().flat_map(|item| &item.axes);
+        names.map(|axis| (*axis).to_owned()).collect()
+    }
+
+    /// What is known of an input's artifacts where they are what is wanted; the others are complained of.
+    fn wanted<T>(
+        &self,
+        name: &str,
+        wanted: &str,
+        pick: impl Fn(Fact) -> Result<T, Fact>,
+        found: &mut Findings,
+    ) -> Vec<Option<T>> {
+        let mut list = Vec::new();
+        for (item, fact) in self.facts(name) {
+            list.push(match fact.map(&pick) {
+                None => None,
+                Some(Ok(fact)) => Some(fact),
+                Some(Err(other)) => {
+                    let hint = match (&other, self.items(name)[item].from) {
+                        (Fact::Checkpoints(kept), Some((stage, output))) => {
+                            format!("name one: `{stage}.{output}[{}]`", kept.pick)
+                        }
+                        _ => String::new(),
+                    };
+                    let message = format!(
+                        "this is {}; the input `{name}` takes {wanted}",
+                        other.called()
+                    );
+                    found.input((name, item), message, hint);
+                    None
+                }
+            });
+        }
+        list
+    }
+
+    pub(crate) fn data(&self, name: &str, found: &mut Findings) -> Vec<Option<DataFact>> {
+        let pick = |fact| match fact {
+            Fact::Data(data) => Ok(data),
+            other => Err(other),
+        };
+        self.wanted(name, "data sets", pick, found)
+    }
+
+    /// What is known of models; of files of other programs it is `named` which network they hold.
+    pub(crate) fn models(
+        &self,
+        name: &str,
+        named: bool,
+        found: &mut Findings,
+    ) -> Vec<Option<ModelFact>> {
+        let pick = |fact| match fact {
+            Fact::Model(model) => Ok(model),
+            other => Err(other),
+        };
+        let mut models = self.wanted(name, "models", pick, found);
+        self.look_into_files(name, named, &mut models, found);
+        models
+    }
+
+    /// What is known of models and of directories of models, and whether there are several.
+    pub(crate) fn collections(
+        &self,
+        name: &str,
+        named: bool,
+        found: &mut Findings,
+    ) -> (Vec<Option<ModelFact>>, Several) {
+        let mut several = Several::default();
+        let pick = |fact| match fact {
+            Fact::Model(model) => Ok((model, None)),
+            Fact::Checkpoints(kept) => Ok((kept.model, Some(kept.several))),
+            other => Err(other),
+        };
+        let known = self.wanted(name, "models", pick, found);
+        several.certain = known.len() > 1;
+        several.counted = true;
+        let mut models = Vec::new();
+        for item in known {
+            let (model, directory) = item.map_or((None, None), |(m, d)| (Some(m), d));
+            several.certain |= directory == Some(true);
+            several.counted &= model.is_some() && directory.is_none();
+            models.push(model);
+        }
+        self.look_into_files(name, named, &mut models, found);
+        (models, several)
+    }
+
+    /// Files of the project say what they are before anything runs.
+    fn look_into_files(
+        &self,
+        name: &str,
+        named: bool,
+        models: &mut [Option<ModelFact>],
+        found: &mut Findings,
+    ) {
+        for (at, item) in self.items(name).iter().enumerate() {
+            let Some(file) = &item.file else { continue };
+            match Model::peek(file, named) {
+                Ok(None) => {}
+                Ok(identity) => models[at] = Some(ModelFact { identity }),
+                Err(failure) => {
+                    found.input(
+                        (name, at),
+                        failure.message,
+                        failure.hint.unwrap_or_default(),
+                    );
+                }
+            }
+        }
+    }
+
+    /// What is known of the only item of an input, a data set.
+    pub(crate) fn first_data(&self, name: &str, found: &mut Findings) -> Option<DataFact> {
+        self.data(name, found).into_iter().next().flatten()
+    }
+
+    /// What is known of the only item of an input, a model.
+    pub(crate) fn first_model(
+        &self,
+        name: &str,
+        named: bool,
+        found: &mut Findings,
+    ) -> Option<ModelFact> {
+        self.models(name, named, found).into_iter().next().flatten()
+    }
+
+    pub(crate) fn masks(&self, name: &str, found: &mut Findings) -> Vec<Option<ModelFact>> {
+        let pick = |fact| match fact {
+            Fact::Mask(mask) => Ok(mask),
+            other => Err(other),
+        };
+        self.wanted(name, "pruning masks", pick, found)
+    }
+
+    pub(crate) fn tables(&self, name: &str, found: &mut Findings) -> Vec<Option<MetricsFact>> {
+        let pick = |fact| match fact {
+            Fact::Metrics(table) => Ok(table),
+            other => Err(other),
+        };
+        self.wanted(name, "tables of metrics", pick, found)
+    }
+}

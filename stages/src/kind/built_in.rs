@@ -1,0 +1,66 @@
+//! A kind with its types erased: what the engine is told of it, and the function that does the work.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use repro_protocol::findings::Findings;
+use repro_protocol::kind::{Description, Schema};
+
+use super::check::check;
+use super::definition::Kind;
+use crate::facts::Known;
+use crate::task::Task;
+
+/// A built-in kind: what the engine knows of it, and the function that does the work.
+pub struct BuiltIn {
+    /// What the engine knows.
+    pub description: Description,
+    /// Runs a job.
+    pub run: fn(&mut Task) -> anyhow::Result<()>,
+}
+
+impl Deref for BuiltIn {
+    type Target = Description;
+    fn deref(&self) -> &Description {
+        &self.description
+    }
+}
+
+impl BuiltIn {
+    /// Erases the types of a kind.
+    pub fn of<K: Kind + 'static>() -> BuiltIn {
+        let description = Description {
+            name: K::NAME.into(),
+            summary: K::SUMMARY.into(),
+            doc: K::DOC.into(),
+            revision: K::REVISION,
+            numerics: "exact-f32-v1".into(),
+            inputs: K::INPUTS.to_vec(),
+            counts: K::COUNTS.iter().map(|c| (*c).to_owned()).collect(),
+            schema: Schema::later(|| schemars::schema_for!(K::Params).to_value()),
+            check: Arc::new(check::<K>),
+            member: Arc::new(|params, output, picks| {
+                let params = serde_json::from_value(params.clone()).map_err(|e| e.to_string())?;
+                K::member(&params, output, picks)
+            }),
+            facts: Some(Arc::new(|params, known| {
+                serde_json::from_value(params.clone())
+                    .map_or_else(|_| Findings::default(), |p| K::facts(&p, &Known(known)))
+            })),
+            // What cannot be parsed here has no states; `run` says what is wrong with it.
+            states: Some(Arc::new(|params| {
+                serde_json::from_value(params.clone())
+                    .map_or_else(|_| Vec::new(), |p| K::states(&p))
+            })),
+        };
+        BuiltIn {
+            description,
+            run: |task| {
+                let params = serde_path_to_error::deserialize(&task.job.params).map_err(|e| {
+                    anyhow::anyhow!("the job's parameters, at `{}`: {}", e.path(), e.inner())
+                })?;
+                K::run(&params, task)
+            },
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a kind is: typed parameters, declared inputs and outputs, one function.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use repro_protocol::findings::Findings;
+use repro_protocol::kind::{InputSpec, OutputSpec, ParamProblem, StatePoint, no_member};
+use repro_protocol::relpath::BadPath;
+
+use crate::facts::Known;
+use crate::task::Task;
+
+/// The outputs a kind has; an error where the path of one is none.
+pub type Outputs = Result<Vec<OutputSpec>, BadPath>;
+
+/// A kind of stage.
+pub trait Kind {
+    /// The parameters of `with:`. Every one is in the key, so nothing in it may be mere tuning. Stochastic kinds have a
+    /// required `seed`. Choices are one-key maps; serialising gives every default explicitly.
+    type Params: Serialize + DeserializeOwned + JsonSchema;
+    /// What `uses:` says.
+    const NAME: &'static str;
+    /// Raised when the bytes of any output may change for the same inputs.
+    const REVISION: u32;
+    /// One sentence.
+    const SUMMARY: &'static str;
+    /// The guide to the kind, in Markdown: what it computes, the source, an example.
+    const DOC: &'static str;
+    /// Inputs it can take.
+    const INPUTS: &'static [InputSpec];
+    /// Inputs whose items are observations: the job says which come from one another.
+    const COUNTS: &'static [&'static str] = &[];
+    /// The outputs with these parameters.
+    ///
+    /// # Errors
+    /// An output's path is none.
+    fn outputs(params: &Self::Params) -> Outputs;
+    /// The outputs where they depend on the names given under `needs:` too.
+    ///
+    /// # Errors
+    /// As [`Kind::outputs`].
+    fn outputs_with(params: &Self::Params, _needs: &[String]) -> Outputs {
+        Self::outputs(params)
+    }
+    /// Spells out defaults that depend on other parameters.
+    fn settle(_params: &mut Self::Params) {}
+    /// Checks what types cannot say: ranges, combinations with the names given under `needs:`.
+    fn validate(params: &Self::Params, needs: &[String]) -> Vec<ParamProblem>;
+    /// The file of an output that is a directory which `stage.output[name=value]` means, or why there is none.
+    fn member(
+        _params: &Self::Params,
+        output: &str,
+        _picks: &[(String, Value)],
+    ) -> Result<String, String> {
+        no_member(output)
+    }
+    /// What is known of the outputs before anything runs, and what cannot work: it follows from the parameters and from what is known of
+    /// the inputs. A kind that says nothing leaves its outputs unknown.
+    fn facts(_params: &Self::Params, _known: &Known) -> Findings {
+        Findings::default()
+    }
+    /// The resumable states on the way to the result, longest first.
+    fn states(_params: &Self::Params) -> Vec<StatePoint> {
+        Vec::new()
+    }
+    /// Does the work.
+    fn run(params: &Self::Params, task: &mut Task) -> anyhow::Result<()>;
+}

@@ -1,0 +1,41 @@
+//! The kinds a pipeline can name under `uses:`, by concept.
+//!
+//! A concept is a folder and lists its kinds in the file of the same name; a kind is one file in it, or a file and a folder.
+
+use crate::kind::BuiltIn;
+
+pub mod averaging;
+pub mod data;
+mod network;
+pub mod pruning;
+pub mod starts;
+pub mod statistics;
+pub mod training;
+
+#[cfg(test)]
+mod testing;
+
+/// The kinds a pipeline can name under `uses:`, in alphabetical order.
+pub fn all() -> Vec<BuiltIn> {
+    let concepts = [
+        data::kinds(),
+        starts::kinds(),
+        training::kinds(),
+        pruning::kinds(),
+        averaging::kinds(),
+        statistics::kinds(),
+    ];
+    let mut all = Vec::from_iter(concepts.into_iter().flatten());
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// The kind that decides claims: the engine uses it, pipelines do not name it.
+pub fn claim() -> BuiltIn {
+    BuiltIn::of::<statistics::claim::Claim>()
+}
+
+/// The kind of that name, the claim kind included.
+pub fn find(name: &str) -> Option<BuiltIn> {
+    all().into_iter().chain([claim()]).find(|k| k.name == name)
+}

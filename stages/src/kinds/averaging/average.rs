@@ -1,0 +1,349 @@
+//! The kind `average`: the mean of several models' weights.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dfdx::prelude::Cpu;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::Dataset;
+use crate::facts::{Fact, Findings, Known, ModelFact, check_all, together};
+use crate::failure::Failure;
+use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::network;
+use crate::nn::architecture::{Architecture, Identity};
+use crate::nn::model::Model;
+use crate::nn::network::Network;
+use crate::task::Task;
+use crate::training::evaluation::check_data;
+use crate::training::statistics::recompute;
+use repro_protocol::job::JobInput;
+
+/// See the module.
+pub struct Average;
+
+/// What `with:` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// How much each model counts.
+    #[serde(default)]
+    pub weights: Weights,
+    /// What becomes of batch norm's running statistics where no training data are given to make them anew. Models with batch norm
+    /// need one or the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<RunningStatistics>,
+    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Identity>,
+}
+
+/// Running means and variances of batch norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunningStatistics {
+    /// They are averaged like weights.
+    Keep,
+}
+
+/// How much each model counts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Weights {
+    /// All the same.
+    #[default]
+    Uniform,
+    /// One number per model, in the order of `needs: models`; their sum must be 1 (to 1e-6).
+    Given(Vec<f64>),
+}
+
+/// How far from 1 the sum of given weights may be.
+const TOLERANCE: f64 = 1e-6;
+
+impl Kind for Average {
+    type Params = Params;
+    const NAME: &'static str = "average";
+    const REVISION: u32 = 4;
+    const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
+    const DOC: &'static str = DOC;
+    const INPUTS: &'static [InputSpec] = &[
+        InputSpec::required("models", "The models, all of one shape; of a directory (`checkpoints`) all files, in the order of their names.").many(),
+        InputSpec::optional("train", "Training data on which the statistics of batch norm are made anew.").many(),
+    ];
+
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![OutputSpec::new("model", "model.safetensors")?])
+    }
+
+    fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
+        let problems = network::problems(p.network.as_ref());
+        if !problems.is_empty() {
+            return problems;
+        }
+        if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
+            return vec![ParamProblem {
+                path: vec!["batch_norm".into()],
+                message: "`keep` and the need `train` contradict each other".into(),
+                hint: Some("leave one of them out".into()),
+            }];
+        }
+        let problem = |message: String, hint: &str| {
+            vec![ParamProblem {
+                path: vec!["weights".into(), "given".into()],
+                message,
+                hint: Some(hint.into()),
+            }]
+        };
+        match &p.weights {
+            Weights::Uniform => Vec::new(),
+            Weights::Given(w) if w.iter().any(|x| !x.is_finite()) => {
+                problem("all weights must be finite".into(), "one number per model")
+            }
+            Weights::Given(w) => {
+                let sum: f64 = w.iter().sum();
+                let hint = "divide every weight by the sum";
+                if (sum - 1.0).abs() <= TOLERANCE {
+                    Vec::new()
+                } else {
+                    problem(format!("the weights' sum is {sum}, it must be 1"), hint)
+                }
+            }
+        }
+    }
+
+    fn facts(params: &Params, known: &Known) -> Findings {
+        let mut found = Findings::default();
+        let is_named = params.network.is_some();
+        let (models, several) = known.collections("models", is_named, &mut found);
+        let called: Vec<Option<ModelFact>> = models
+            .iter()
+            .map(|model| {
+                Some(network::known(
+                    model.clone(),
+                    params.network.as_ref(),
+                    &mut found,
+                ))
+            })
+            .collect();
+        let identity = same(
+            &called,
+            "models",
+            "only models of one shape can be averaged",
+            &mut found,
+        );
+        if let Weights::Given(weights) = &params.weights
+            && weights.len() != models.len()
+            && several.counted
+        {
+            found.param(
+                &["weights", "given"],
+                format!(
+                    "there are {} numbers for {} models",
+                    weights.len(),
+                    models.len()
+                ),
+                "give one number per model, in the order of `needs: models`",
+            );
+        }
+        let data = known.data("train", &mut found);
+        together(&data, "train", &mut found);
+        check_all(&data, identity.as_ref(), "train", &mut found);
+        let is_said = known.has("train") || params.batch_norm.is_some();
+        let architecture = identity.clone().map(Architecture::new);
+        let has_norm = architecture.is_some_and(|a| a.is_ok_and(|a| a.has_batch_norm()));
+        if several.certain && has_norm && !is_said {
+            let failure = collapse();
+            found.input(
+                ("models", 0),
+                failure.message,
+                failure.hint.unwrap_or_default(),
+            );
+        }
+        found.say("model", Fact::Model(ModelFact { identity }));
+        found
+    }
+
+    fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
+        let paths = models(task.inputs("models"))?;
+        let count = paths.len();
+        let factors: Vec<f32> = match &p.weights {
+            Weights::Uniform => vec![1.0; count],
+            Weights::Given(w) if w.len() == count => w.iter().map(|&x| x as f32).collect(),
+            Weights::Given(w) => {
+                let text = format!("`weights` has {} numbers for {count} models", w.len());
+                return Err(Failure::new(text)
+                    .hint("give one number per model, in the order of `needs: models`")
+                    .into());
+            }
+        };
+        let divisor = if p.weights == Weights::Uniform {
+            count as f32
+        } else {
+            1.0
+        };
+        let mut sum: Option<Model> = None;
+        for (path, factor) in paths.iter().zip(factors) {
+            let model = network::read(path, p.network.as_ref())?;
+            match &mut sum {
+                None => {
+                    let mut first = model;
+                    first
+                        .tensors
+                        .values_mut()
+                        .flat_map(|t| &mut t.data)
+                        .for_each(|w| *w *= factor);
+                    sum = Some(first);
+                }
+                Some(sum) => {
+                    if model.architecture.identity != sum.architecture.identity {
+                        let (this, first) =
+                            (&model.architecture.identity, &sum.architecture.identity);
+                        let message = format!("`{}`: its {}", path.display(), unlike(this, first));
+                        return Err(Failure::new(message)
+                            .hint("only models of one shape can be averaged")
+                            .into());
+                    }
+                    for (name, tensor) in &mut sum.tensors {
+                        for (s, w) in tensor.data.iter_mut().zip(&model.tensors[name].data) {
+                            *s += factor * *w;
+                        }
+                    }
+                }
+            }
+        }
+        let Some(mut mean) = sum else {
+            return Err(Failure::new("input `models`: no model")
+                .hint("gather some: `needs: {models: \"train[*].model\"}`")
+                .into());
+        };
+        mean.tensors
+            .values_mut()
+            .flat_map(|t| &mut t.data)
+            .for_each(|w| *w /= divisor);
+        let is_anew = !task.inputs("train").is_empty();
+        if count > 1 && mean.architecture.has_batch_norm() && !is_anew && p.batch_norm.is_none() {
+            return Err(collapse().into());
+        }
+        if is_anew && mean.architecture.has_batch_norm() {
+            let data = Dataset::put_together(task.inputs("train"), "train")?;
+            check_data(&data, &mean.architecture.identity, "train")?;
+            let device = Cpu::default();
+            let architecture = Arc::new(mean.architecture.clone());
+            let mut network = Network::load(&device, architecture, &mean.tensors);
+            recompute(&device, &mut network, &data)?;
+            mean = network.model();
+        }
+        mean.write(task.output("model")?)
+    }
+}
+
+/// Several models with batch norm, no training data, and nobody said that the means are wanted.
+fn collapse() -> Failure {
+    let text = "the models have batch norm, and the mean of their running statistics is not that of the averaged network: \
+                its accuracy would collapse";
+    Failure::new(text).hint(
+        "add the training data, on which they are made anew: `needs: {train: data.train}`; or keep the means on purpose: `with: {batch_norm: keep}`",
+    )
+}
+
+/// The files of the models: of a directory all in it, by name.
+fn models(inputs: &[JobInput]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for input in inputs {
+        let path = &input.path;
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let unreadable = |e| Failure::new(format!("cannot read `{}`: {e}", path.display()));
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(unreadable)? {
+            let file = entry.map_err(unreadable)?.path();
+            if file.extension().is_some_and(|e| e == "safetensors") {
+                inside.push(file);
+            }
+        }
+        if inside.is_empty() {
+            let text = format!(
+                "`{}` is a directory without a model (`*.safetensors`)",
+                path.display()
+            );
+            return Err(Failure::new(text)
+                .hint("gather models (`train[*].model`) or give the output `checkpoints`")
+                .into());
+        }
+        inside.sort();
+        files.append(&mut inside);
+    }
+    Ok(files)
+}
+
+/// What models have in common; one that differs from the first is complained of.
+fn same(
+    models: &[Option<ModelFact>],
+    name: &str,
+    hint: &str,
+    found: &mut Findings,
+) -> Option<Identity> {
+    let mut first: Option<&Identity> = None;
+    for (item, model) in models.iter().enumerate() {
+        let Some(identity) = model.as_ref().and_then(|m| m.identity.as_ref()) else {
+            continue;
+        };
+        match first {
+            None => first = Some(identity),
+            Some(first) if first == identity => {}
+            Some(first) => {
+                found.input(
+                    (name, item),
+                    format!("its {}", unlike(identity, first)),
+                    hint,
+                );
+                break;
+            }
+        }
+    }
+    first.cloned()
+}
+
+/// Where a model differs from the first one.
+fn unlike(this: &Identity, first: &Identity) -> String {
+    match kind::unlike(this, first) {
+        Some((at, a, b)) => format!("`{at}` is {a}; of the first model it is {b}"),
+        None => "layers are others than those of the first model".to_owned(),
+    }
+}
+
+const DOC: &str = r#"
+The mean of models, element by element: stochastic weight averaging (Izmailov et al. 2018) over checkpoints, uniform soups (Wortsman et
+al. 2022) over runs.
+
+```yaml
+average: {uses: average, needs: {models: "warm[*].model"}}
+weighted: {uses: average, needs: {models: [first.model, second.model]}, with: {weights: {given: [0.25, 0.75]}}}
+swa: {uses: average, needs: {models: cyclic.checkpoints, train: data.train}}
+```
+
+A directory of models, such as the output `checkpoints` of `train`, stands for all its files.
+
+Uniform: `((w₁ + w₂) + w₃ ...) / n` in f32, in the order of the inputs, one division at the end. Given: `a₁·w₁ + a₂·w₂ ...` in the same order, each
+product and sum rounded to f32.
+
+**Batch norm**: running means and variances are averaged like weights, but are not the statistics of the averaged network. Give the
+training data as `needs: {train: ...}` to make them anew, as Izmailov et al. do: the images pass in batches of 256,
+in order and unchanged, without dropout; each statistic becomes the mean of the batches' own, weighted by images, as in the authors' code. (PyTorch's
+`update_bn` weights every batch alike, so that a small last batch counts as much as a full one: on 1,300 images the variances differ by
+8 to 9 %.) A last batch with one value of a unit is left out. Without `train` such models are an error, unless `batch_norm: keep` says that
+the averages of their statistics are wanted.
+
+Weights of another program (a PyTorch state dict in safetensors) will do where `network` says what they are:
+
+```yaml
+average:
+  uses: average
+  needs: {models: [{file: a.safetensors}, {file: b.safetensors}]}
+  with:
+    network: {model: {mlp: {hidden: [100]}}, input: {height: 28, width: 28, channels: 1}, classes: 10}
+```
+"#;

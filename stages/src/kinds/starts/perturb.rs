@@ -1,0 +1,176 @@
+//! The kind `perturb`: shrink and perturb.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::exact::rng::Stream;
+use crate::facts::{Fact, Findings, Known};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::network;
+use crate::nn::architecture::{Identity, Role};
+use crate::nn::init::{self, Init};
+use crate::task::Task;
+
+/// See the module.
+pub struct Perturb;
+
+/// What `with:` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Factor on the old weights.
+    pub shrink: f64,
+    /// Factor on the noise.
+    pub perturb: f64,
+    /// Of the noise.
+    pub seed: u64,
+    /// What is added.
+    #[serde(default)]
+    pub noise: Noise,
+    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Identity>,
+}
+
+/// What is added to the shrunken weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Noise {
+    /// A freshly initialised network, as in the authors' code: noise of each layer's own scale.
+    Init(Init),
+    /// N(0, std²) on every parameter, as in the paper's text.
+    Normal(NormalNoise),
+}
+
+/// See [`Noise::Normal`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NormalNoise {
+    /// Its standard deviation before the factor `perturb`.
+    pub std: f64,
+}
+
+impl Default for Noise {
+    fn default() -> Noise {
+        Noise::Init(Init::default())
+    }
+}
+
+impl Kind for Perturb {
+    type Params = Params;
+    const NAME: &'static str = "perturb";
+    const REVISION: u32 = 1;
+    const SUMMARY: &'static str =
+        "Shrinks a model's weights and adds noise (shrink and perturb, Ash & Adams 2020).";
+    const DOC: &'static str = DOC;
+    const INPUTS: &'static [InputSpec] = &[InputSpec::required("model", "The model.")];
+
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![OutputSpec::new("model", "model.safetensors")?])
+    }
+
+    fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
+        let mut problems = network::problems(p.network.as_ref());
+        let mut add = |path: &[&str], message: String| {
+            problems.push(ParamProblem {
+                path: path.iter().map(|s| (*s).to_owned()).collect(),
+                message,
+                hint: None,
+            });
+        };
+        for (name, x) in [("shrink", p.shrink), ("perturb", p.perturb)] {
+            if !x.is_finite() {
+                add(&[name], format!("must be finite, got {x}"));
+            }
+        }
+        match p.noise {
+            Noise::Init(init) => {
+                if let Some(message) = init.problem() {
+                    add(&["noise", "init"], message);
+                }
+            }
+            Noise::Normal(n) if !(n.std.is_finite() && n.std >= 0.0) => {
+                add(
+                    &["noise", "normal", "std"],
+                    format!("must be finite and not negative, got {}", n.std),
+                );
+            }
+            Noise::Normal(_) => {}
+        }
+        problems
+    }
+
+    fn facts(params: &Params, known: &Known) -> Findings {
+        let mut found = Findings::default();
+        let model = known.first_model("model", params.network.is_some(), &mut found);
+        let model = network::known(model, params.network.as_ref(), &mut found);
+        found.say("model", Fact::Model(model));
+        found
+    }
+
+    fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
+        let mut model = network::read(&task.input("model")?.path, p.network.as_ref())?;
+        // statistics come out as those of a fresh network under either noise
+        let init = match p.noise {
+            Noise::Init(init) => init,
+            Noise::Normal(_) => Init::default(),
+        };
+        let fresh = init::fresh(&model.architecture, init, p.seed, "perturb");
+        let (shrink, perturb) = (p.shrink as f32, p.perturb as f32);
+        for (position, parameter) in model.architecture.parameters.iter().enumerate() {
+            let (Some(old), Some(new)) = (
+                model.tensors.get_mut(&parameter.name),
+                fresh.get(&parameter.name),
+            ) else {
+                continue;
+            };
+            match (parameter.role, p.noise) {
+                (Role::RunningMean | Role::RunningVariance, _) => old.data.clone_from(&new.data),
+                (_, Noise::Init(_)) => {
+                    for (w, n) in old.data.iter_mut().zip(&new.data) {
+                        *w = shrink * *w + perturb * *n;
+                    }
+                }
+                (_, Noise::Normal(NormalNoise { std })) => {
+                    let mut stream = Stream::new(p.seed, "perturb-normal", 0, position as u64);
+                    for w in &mut old.data {
+                        *w = shrink * *w + perturb * (stream.normal() * std as f32);
+                    }
+                }
+            }
+        }
+        model.write(task.output("model")?)
+    }
+}
+
+const DOC: &str = r#"
+Shrink and perturb (Ash & Adams, *On Warm-Starting Neural Network Training*, NeurIPS 2020): every parameter becomes
+`shrink · old + perturb · noise`. Used between pretraining and a warm start.
+
+```yaml
+perturb:
+  uses: perturb
+  matrix: {seed: [0, 1, 2]}
+  needs: {model: pretrain.model}
+  with: {shrink: 0.4, perturb: 0.1, seed: "${matrix.seed}"}
+```
+
+`noise: {init: pytorch}` (default) adds a freshly initialised network, as the authors' published code does: biases get the bias
+rule's noise, a batch norm's gain becomes `shrink · gain + perturb · 1`. `noise: {normal: {std: 0.01}}` is the paper's text: the
+same N(0, std²) everywhere. Running batch-norm statistics start anew in both, as in the code.
+
+`shrink: 0, perturb: 1` is a fresh network; `shrink: 1, perturb: 0` a plain warm start (but for the batch-norm statistics).
+
+Weights of another program (a PyTorch state dict in safetensors) will do where `network` says what they are:
+
+```yaml
+perturb:
+  uses: perturb
+  needs: {model: {file: net.safetensors}}
+  with:
+    shrink: 0.4
+    perturb: 0.1
+    seed: 1
+    network: {model: {mlp: {hidden: [100]}}, input: {height: 28, width: 28, channels: 1}, classes: 10}
+```
+"#;

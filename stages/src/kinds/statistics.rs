@@ -1,0 +1,13 @@
+//! Statistics over runs: tables for people, and claims that are decided.
+
+use crate::kind::BuiltIn;
+
+mod asked;
+pub mod claim;
+pub mod summarise;
+mod values;
+
+/// Its kinds.
+pub(super) fn kinds() -> Vec<BuiltIn> {
+    vec![BuiltIn::of::<summarise::Summarise>()]
+}

@@ -1,0 +1,177 @@
+//! The kind `evaluate`: how well a model does on data.
+
+use std::sync::Arc;
+
+use dfdx::prelude::Cpu;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::recorded::{learnt, told};
+use crate::data::Dataset;
+use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, check_all, together};
+use crate::failure::Failure;
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::nn::architecture::Head;
+use crate::nn::model::Model;
+use crate::nn::network::Network;
+use crate::nn::spec::ModelSpec;
+use crate::ops::recycle::Pool;
+use crate::table;
+use crate::task::Task;
+use crate::training::evaluation::{check_data, errors, fitted, overall, score};
+use repro_protocol::table::Row;
+
+/// See the module.
+pub struct Evaluate;
+
+/// What `with:` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The name in the column `split`.
+    #[serde(default = "test")]
+    pub split: String,
+    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSpec>,
+}
+
+fn test() -> String {
+    "test".into()
+}
+
+impl Kind for Evaluate {
+    type Params = Params;
+    const NAME: &'static str = "evaluate";
+    const REVISION: u32 = 3;
+    const SUMMARY: &'static str =
+        "Measures loss and accuracy of a model, overall and per class, or its errors in numbers.";
+    const DOC: &'static str = DOC;
+    const INPUTS: &'static [InputSpec] = &[
+        InputSpec::required("model", "The model."),
+        InputSpec::required("data", "The data; several are put together.").many(),
+    ];
+
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![OutputSpec::new("metrics", "metrics.parquet")?])
+    }
+
+    fn validate(params: &Params, _: &[String]) -> Vec<ParamProblem> {
+        if params.split.is_empty() {
+            return vec![ParamProblem {
+                path: vec!["split".into()],
+                message: "must not be empty".into(),
+                hint: None,
+            }];
+        }
+        let problems = params.model.iter().flat_map(ModelSpec::problems);
+        problems
+            .map(|(at, message)| ParamProblem {
+                path: [vec!["model".to_owned()], at].concat(),
+                message,
+                hint: None,
+            })
+            .collect()
+    }
+
+    fn facts(params: &Params, known: &Known) -> Findings {
+        let mut found = Findings::default();
+        let model = known.first_model("model", params.model.is_some(), &mut found);
+        let data = known.data("data", &mut found);
+        let whole = together(&data, "data", &mut found);
+        let identity = model.and_then(|model| model.identity);
+        check_all(&data, identity.as_ref(), "data", &mut found);
+        let values = told(
+            (&params.split, Recorded::Once),
+            learnt(identity.as_ref(), &whole),
+            &["loss", "accuracy", "accuracy[*]"],
+            &["mse", "mae", "r2", "mse[*]", "mae[*]", "r2[*]"],
+        );
+        found.say(
+            "metrics",
+            Fact::Metrics(MetricsFact {
+                values: Some(values),
+                ..MetricsFact::default()
+            }),
+        );
+        found
+    }
+
+    fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
+        let data = Dataset::put_together(task.inputs("data"), "data")?;
+        let given = params.model.as_ref().map(|model| fitted(model, &data));
+        let model = Model::read_as(&task.input("model")?.path, given.as_ref())?;
+        if let Some(wanted) = &params.model
+            && *wanted != model.architecture.identity.model
+        {
+            return Err(
+                Failure::new("`model` is not the network that the file itself names")
+                    .hint("leave `model` out of `with:`; it is for weights of other programs")
+                    .into(),
+            );
+        }
+        check_data(&data, &model.architecture.identity, "data")?;
+        let device = Cpu::default();
+        let network = Network::load(&device, Arc::new(model.architecture), &model.tensors);
+        let begun = std::time::Instant::now();
+        let mut rows = Vec::new();
+        let mut add = |name: String, value: f64| {
+            rows.push(Row {
+                split: Some(params.split.clone()),
+                name,
+                value,
+                ..Row::default()
+            });
+        };
+        match network.architecture().identity.outputs {
+            Head::Classes(_) => {
+                let score = score(&device, &Pool::default(), &network, &data)?;
+                add("loss".into(), score.loss);
+                add("accuracy".into(), score.accuracy);
+                for (class, (right, all)) in data.info().classes.iter().zip(&score.by_class) {
+                    if *all > 0 {
+                        add(format!("accuracy[{class}]"), *right as f64 / *all as f64);
+                    }
+                }
+            }
+            Head::Targets(_) => {
+                let errors = errors(&device, &Pool::default(), &network, &data)?;
+                for (name, value) in overall(&errors).values() {
+                    add(name.into(), value);
+                }
+                let targets = &data.info().targets;
+                for (target, errors) in targets.iter().zip(&errors).filter(|_| targets.len() > 1) {
+                    for (name, value) in errors.values() {
+                        add(format!("{name}[{target}]"), value);
+                    }
+                }
+            }
+        }
+        task.figures.insert(
+            "images_per_s".into(),
+            data.len() as f64 / begun.elapsed().as_secs_f64().max(1e-9),
+        );
+        table::write(task.output("metrics")?, &rows)
+    }
+}
+
+const DOC: &str = r#"
+Shows every image to the model once, in evaluation mode (no dropout, running batch-norm statistics).
+
+```yaml
+evaluate: {uses: evaluate, needs: {model: train.model, data: data.test}}
+```
+
+`metrics.parquet` holds `loss` (mean cross-entropy in nats), `accuracy` and `accuracy[CLASS]` for every class that occurs. Accuracies
+are fractions of 1; on a tie of logits the lowest class counts as the answer.
+
+Where numbers are learnt (`targets`) it holds `mse` and `mae`, the means over images and targets of squared and absolute errors, and `r2`,
+1 − Σ(y − t)² / Σ(t − mean)² (the mean of the targets' own, as scikit-learn's `r2_score`; left out where a target never varies); of
+several targets also `mse[TARGET]`, `mae[TARGET]` and `r2[TARGET]`. All are in the units of the data and computed in f64 from the outputs.
+
+With `model` (the network as in `train`) the need may be a PyTorch state dict in safetensors:
+
+```yaml
+theirs: {uses: evaluate, needs: {model: {file: net.safetensors}, data: data.test}, with: {model: {mlp: {hidden: [100]}}}}
+```
+"#;

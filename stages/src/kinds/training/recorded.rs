@@ -1,0 +1,33 @@
+//! Which values a training or an evaluation records, before it has any.
+
+use crate::facts::{AnswersFact, DataFact, Recorded, ValueFact};
+use crate::nn::architecture::{Head, Identity};
+
+/// What a network learns, by what it is or by what it sees.
+pub(super) fn learnt(identity: Option<&Identity>, data: &DataFact) -> Option<AnswersFact> {
+    let of_identity = identity.map(|identity| match identity.outputs {
+        Head::Classes(n) => AnswersFact::Classes(Some(n)),
+        Head::Targets(n) => AnswersFact::Targets(n),
+    });
+    of_identity.or(data.answers)
+}
+
+/// The values of a part of the data; all of them where nobody knows what is learnt.
+pub(super) fn told(
+    (split, recorded): (&str, Recorded),
+    answers: Option<AnswersFact>,
+    of_classes: &[&str],
+    of_targets: &[&str],
+) -> Vec<ValueFact> {
+    let names = match answers {
+        Some(AnswersFact::Classes(_)) => of_classes.to_vec(),
+        Some(AnswersFact::Targets(_)) => of_targets.to_vec(),
+        None => [of_classes, of_targets].concat(),
+    };
+    let value = |name: &str| ValueFact {
+        split: Some(split.to_owned()),
+        name: name.to_owned(),
+        recorded,
+    };
+    names.into_iter().map(value).collect()
+}

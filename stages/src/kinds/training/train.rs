@@ -1,0 +1,255 @@
+//! The kind `train`: pretraining, warm starting and fine-tuning.
+
+mod checkpoints;
+mod known;
+mod params;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::data::Dataset;
+use crate::facts::{Findings, Known};
+use crate::failure::Failure;
+use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, StatePoint};
+use crate::nn::architecture::{Architecture, Head};
+use crate::nn::init;
+use crate::nn::model::Model;
+use crate::nn::spec::ModelSpec;
+use crate::table;
+use crate::task::Task;
+use crate::training::evaluation::{check_data, fitted};
+use crate::training::fit::{Listener, Sets, Start, fit};
+use crate::training::mask::{self, Masks};
+use crate::training::recipe::Pause;
+use crate::training::state::State;
+use crate::weights::NamedTensors;
+use repro_protocol::job::{Event, JobInput};
+
+pub use params::{Checkpoints, Params};
+
+/// See the module.
+pub struct Train;
+
+impl Kind for Train {
+    type Params = Params;
+    const NAME: &'static str = "train";
+    const REVISION: u32 = 3;
+    const SUMMARY: &'static str =
+        "Trains a network: from scratch, from given weights, or under a pruning mask.";
+    const DOC: &'static str = include_str!("train/guide.md");
+    const INPUTS: &'static [InputSpec] = &[
+        InputSpec::required("train", "Training data; several are put together in order.").many(),
+        // not `observes_only`: a state holds the test metrics of the epochs behind it, so it belongs to one test set
+        InputSpec::optional("test", "Data to measure on, never to learn from."),
+        InputSpec::optional(
+            "init",
+            "A model to start from (warm start); with `model` also a PyTorch state dict in safetensors.",
+        ),
+        InputSpec::optional("mask", "A pruning mask, kept after every step."),
+    ];
+
+    fn outputs(params: &Params) -> Outputs {
+        let mut all = vec![
+            OutputSpec::new("model", "model.safetensors")?,
+            OutputSpec::new("metrics", "metrics.parquet")?,
+        ];
+        if params.checkpoints.is_some() {
+            all.push(OutputSpec::new("checkpoints", "checkpoints")?);
+        }
+        Ok(all)
+    }
+
+    /// Where batch norm may meet a last batch of one image, what becomes of that is spelt out: it decides the result.
+    fn settle(p: &mut Params) {
+        if p.drop_last.is_none() && p.model.as_ref().is_some_and(ModelSpec::norms_units) {
+            p.drop_last = Some(false);
+        }
+    }
+
+    fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
+        params::problems(p, needs)
+    }
+
+    fn member(p: &Params, output: &str, picks: &[(String, Value)]) -> Result<String, String> {
+        checkpoints::member(p, output, picks)
+    }
+
+    fn facts(params: &Params, known: &Known) -> Findings {
+        known::facts(params, known)
+    }
+
+    fn states(p: &Params) -> Vec<StatePoint> {
+        let recipe = p.recipe();
+        let point = |pause: Pause| StatePoint {
+            label: pause.label(),
+            preimage: json!({"format": 1, "model": p.model, "init": p.init, "recipe": recipe.prefix(pause)}),
+        };
+        recipe.pauses().into_iter().map(point).collect()
+    }
+
+    fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
+        let train = Dataset::put_together(task.inputs("train"), "train")?;
+        let test = match task.inputs("test") {
+            [] => None,
+            items => Some(Dataset::put_together(items, "test")?),
+        };
+        if train.info().shape.is_table() && !p.augment.is_none() {
+            let text = format!(
+                "`augment` changes images, and `{}` is a table",
+                train.info().name
+            );
+            return Err(Failure::new(text).hint("take `augment` out").into());
+        }
+        let (architecture, weights) = first_weights(p, task.inputs("init"), &train)?;
+        check_data(&train, &architecture.identity, "train")?;
+        if let Head::Targets(_) = architecture.identity.outputs
+            && let Some((at, why)) = p.only_for_classes()
+        {
+            let text = format!(
+                "`{}` {why}, and `{}` has numbers to be learnt ({})",
+                at.join("."),
+                train.info().name,
+                train.info().targets.join(", ")
+            );
+            return Err(Failure::new(text)
+                .hint("leave it out; classes are a `label`, not `targets`")
+                .into());
+        }
+        if let Some(test) = &test {
+            check_data(test, &architecture.identity, "test")?;
+        }
+        let masks = match task.inputs("mask") {
+            [] => Masks::none(&architecture),
+            [one] => Masks::new(&mask::read(&one.path, &architecture)?, &architecture),
+            _ => anyhow::bail!(Failure::new("input `mask`: more than one artifact")),
+        };
+        let recipe = p.recipe();
+        let mut listener = ToEngine {
+            states_dir: task.job.states_dir.clone(),
+            task,
+        };
+        let start = match listener.task.job.resume.clone() {
+            None => Start::Weights(weights),
+            Some(resume) => match State::read(&resume.path, &architecture) {
+                Ok(state) => Start::State(Box::new(state)),
+                // a state only saves time: without it the result is the same
+                Err(e) => {
+                    listener.warning(format!(
+                        "cannot resume from {}: {e:#}; training from the start",
+                        resume.label
+                    ));
+                    Start::Weights(weights)
+                }
+            },
+        };
+        let trained = fit(
+            &recipe,
+            &architecture,
+            Sets {
+                train: &train,
+                test: test.as_ref(),
+            },
+            &masks,
+            start,
+            &mut listener,
+        )?;
+        let rows: Vec<_> = trained.rows.iter().map(|m| m.row(p.seed)).collect();
+        checkpoints::write_model(&architecture, trained.model, task.output("model")?)?;
+        table::write(task.output("metrics")?, &rows)?;
+        if p.checkpoints.is_some() {
+            checkpoints::write(
+                &architecture,
+                trained.checkpoints,
+                task.output("checkpoints")?,
+            )?;
+        }
+        let figures = [
+            ("learning_s", trained.learning_s),
+            ("evaluating_s", trained.evaluating_s),
+            ("images", trained.images as f64),
+        ];
+        task.figures
+            .extend(figures.map(|(name, value)| (name.to_owned(), value)));
+        if trained.learning_s > 0.0 {
+            task.figures.insert(
+                "images_per_s".into(),
+                trained.images as f64 / trained.learning_s,
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The network for this data and the weights it starts with.
+fn first_weights(
+    p: &Params,
+    init: &[JobInput],
+    data: &Dataset,
+) -> anyhow::Result<(Arc<Architecture>, NamedTensors)> {
+    let given = p.model.as_ref().map(|model| fitted(model, data));
+    match (init, given) {
+        ([], Some(identity)) => {
+            let architecture = Architecture::new(identity)?;
+            let weights = init::fresh(&architecture, p.init, p.seed, "init");
+            Ok((Arc::new(architecture), weights))
+        }
+        ([], None) => Err(Failure::new("neither `model` nor an input `init`")
+            .hint("say `model:` or give a model under `needs:`")
+            .into()),
+        ([one], given) => {
+            let start = Model::read_as(&one.path, given.as_ref())?;
+            if let Some(model) = &p.model
+                && let Some((at, here, there)) =
+                    kind::unlike(model, &start.architecture.identity.model)
+            {
+                let message = format!(
+                    "the model under `needs: {{init: ...}}` is another one than `model`: its `{at}` is {there}, not {here}"
+                );
+                return Err(Failure::new(message)
+                    .hint("leave `model` out, or make both the same")
+                    .into());
+            }
+            Ok((Arc::new(start.architecture), start.tensors))
+        }
+        _ => Err(Failure::new("input `init`: more than one artifact")
+            .hint("to start from a mean of models use an `average` stage")
+            .into()),
+    }
+}
+
+/// Passes news to the engine.
+struct ToEngine<'a> {
+    task: &'a mut Task,
+    states_dir: PathBuf,
+}
+
+impl Listener for ToEngine<'_> {
+    fn progress(&mut self, done: u64, total: u64, text: String) {
+        self.task.send(&Event::Progress {
+            done,
+            total: Some(total),
+            unit: "steps".into(),
+            text,
+        });
+    }
+
+    fn state_path(&mut self, pause: Pause) -> Option<PathBuf> {
+        Some(
+            self.states_dir
+                .join(format!("{}.state", pause.label().replace(' ', "-"))),
+        )
+    }
+
+    fn state(&mut self, pause: Pause, path: &Path) {
+        self.task.send(&Event::State {
+            label: pause.label(),
+            path: path.to_owned(),
+        });
+    }
+
+    fn warning(&mut self, text: String) {
+        self.task.send(&Event::Warning { text });
+    }
+}

@@ -1,0 +1,108 @@
+//! The models kept on the way: what their files are called, and which one a pipeline means.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::params::Params;
+use crate::failure::Failure;
+use crate::nn::architecture::Architecture;
+use crate::nn::model::Model;
+use crate::training::length::Length;
+use crate::training::recipe::Pause;
+use crate::weights::NamedTensors;
+
+/// The file that `stage.checkpoints[name=value]` means, or why there is none.
+pub(super) fn member(
+    p: &Params,
+    output: &str,
+    picks: &[(String, Value)],
+) -> Result<String, String> {
+    let ("checkpoints", Some(kept)) = (output, p.checkpoints) else {
+        return Err(format!(
+            "nothing can be picked from `{output}`; `checkpoints` has files by epoch and step"
+        ));
+    };
+    let [(name, value)] = picks else {
+        return Err("one epoch or one step picks a checkpoint".into());
+    };
+    let (every, last) = match (name.as_str(), p.length) {
+        ("epoch", Length::Epochs(n)) => (kept.every, Some(n)),
+        ("step", Length::Steps(n)) => (kept.every_steps, Some(n)),
+        ("epoch", _) => (kept.every, None),
+        ("step", _) => (kept.every_steps, None),
+        _ => {
+            return Err(format!(
+                "checkpoints are picked by `epoch` or `step`, not by `{name}`"
+            ));
+        }
+    };
+    let Some(every) = every else {
+        let add = if name == "epoch" {
+            "every"
+        } else {
+            "every_steps"
+        };
+        return Err(format!(
+            "none is kept by {name}: add `{add}` to `checkpoints`"
+        ));
+    };
+    let last_kept = last.map(|last| last - last % every).filter(|n| *n > 0);
+    let named = match (value.as_str(), p.stop_at, last_kept) {
+        (Some("last"), Some(_), _) => {
+            return Err(format!(
+                "which {name} is the last is not known before: `stop_at` may end the training"
+            ));
+        }
+        (Some("last"), None, Some(kept)) => Some(kept),
+        (Some("last"), None, None) => {
+            return Err(format!(
+                "which {name} is the last is not known before; give its number"
+            ));
+        }
+        _ => value.as_u64(),
+    };
+    let wanted = named.filter(|n| *n > 0 && n.is_multiple_of(every));
+    let upto = last.map_or(String::new(), |n| format!(" up to {n}"));
+    match wanted.filter(|n| last.is_none_or(|last| *n <= last)) {
+        None => Err(format!(
+            "there is no checkpoint of {name} {value}: one is kept every {every}{upto}"
+        )),
+        Some(n) if name == "epoch" => Ok(checkpoint_file(Pause::Epoch(n))),
+        Some(n) => Ok(checkpoint_file(Pause::Step(n))),
+    }
+}
+
+pub(super) fn write_model(
+    architecture: &Architecture,
+    tensors: NamedTensors,
+    path: &Path,
+) -> anyhow::Result<()> {
+    Model {
+        architecture: architecture.clone(),
+        tensors,
+    }
+    .write(path)
+}
+
+pub(super) fn write(
+    architecture: &Architecture,
+    all: BTreeMap<Pause, NamedTensors>,
+    dir: &Path,
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir)
+        .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
+    for (at, tensors) in all {
+        write_model(architecture, tensors, &dir.join(checkpoint_file(at)))?;
+    }
+    Ok(())
+}
+
+/// What a checkpoint is called among the files of the output `checkpoints`.
+fn checkpoint_file(at: Pause) -> String {
+    match at {
+        Pause::Epoch(n) => format!("epoch-{n:06}.safetensors"),
+        Pause::Step(n) => format!("step-{n:06}.safetensors"),
+    }
+}

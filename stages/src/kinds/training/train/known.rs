@@ -1,0 +1,178 @@
+//! What follows from the parameters of `train` and what is known of its inputs, and what cannot work.
+
+use super::params::Params;
+use crate::facts::{
+    AnswersFact, CheckpointsFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact,
+    Recorded, ValueFact, check_all, check_mask, size, together,
+};
+use crate::kind;
+use crate::kinds::training::recorded::{learnt, told};
+use crate::nn::architecture::{Architecture, Identity};
+use crate::nn::spec::ModelSpec;
+use crate::training::length::Length;
+
+/// Of all outputs.
+pub(super) fn facts(params: &Params, known: &Known) -> Findings {
+    let mut found = Findings::default();
+    let train = known.data("train", &mut found);
+    let data = together(&train, "train", &mut found);
+    let init = known.models("init", params.model.is_some(), &mut found);
+    let init = init.into_iter().next();
+    // Fresh weights are made for the training data; a given model must fit it.
+    let identity = match init {
+        Some(start) => {
+            let identity = start.and_then(|model| model.identity);
+            if let (Some(written), Some(identity)) = (&params.model, &identity)
+                && let Some((at, here, there)) = kind::unlike(written, &identity.model)
+            {
+                found.param(
+                    &["model"],
+                    format!(
+                        "the model under `needs: {{init: ...}}` is another one: its `{at}` is {there}, not {here}"
+                    ),
+                    "leave `model` out, or make both the same",
+                );
+            }
+            check_all(&train, identity.as_ref(), "train", &mut found);
+            identity
+        }
+        None => fresh(params.model.as_ref(), &data, &mut found),
+    };
+    let test = known.data("test", &mut found);
+    let same_as = identity
+        .clone()
+        .or_else(|| as_identity(params.model.as_ref(), &data));
+    check_all(&test, same_as.as_ref(), "test", &mut found);
+    if let (Some(Some(mask)), Some(identity)) = (known.masks("mask", &mut found).first(), &identity)
+    {
+        check_mask(mask, identity, &mut found);
+    }
+    let recipe = params.recipe();
+    let architecture = identity.clone().map(Architecture::new);
+    let norms_units = architecture.is_some_and(|a| a.is_ok_and(|a| a.norms_units()));
+    if let Some(images) = data.images
+        && let Err(failure) = recipe.check_batches(norms_units, images)
+    {
+        let hint = failure.hint.unwrap_or_default();
+        match (images, params.drop_last) {
+            (0 | 1, _) => found.input(("train", 0), failure.message, hint),
+            (_, Some(true)) => found.param(&["drop_last"], failure.message, hint),
+            _ => found.param(&["batch_size"], failure.message, hint),
+        }
+    }
+    let batch = (params.batch_size as u64).max(1);
+    let epochs = match params.length {
+        Length::Epochs(n) => Some(n),
+        Length::Steps(n) => data.images.map(|images| {
+            let steps = match params.drop_last {
+                Some(true) => images / batch,
+                _ => images.div_ceil(batch),
+            };
+            n.div_ceil(steps.max(1))
+        }),
+    };
+    if let (Some(keep), Some(epochs)) = (params.checkpoints, epochs)
+        && keep.every.is_some_and(|every| every > epochs)
+    {
+        found.param(
+            &["checkpoints", "every"],
+            format!(
+                "the training ends after {epochs} epoch{}: no checkpoint is ever kept",
+                if epochs == 1 { "" } else { "s" }
+            ),
+            "give a number that is not larger, or leave `checkpoints` out",
+        );
+    }
+    let answers = learnt(identity.as_ref(), &data);
+    if let Some(AnswersFact::Targets(_)) = answers
+        && let Some((at, why)) = params.only_for_classes()
+    {
+        found.param(
+            at,
+            format!("this {why}, and numbers are to be learnt from these data"),
+            "leave it out",
+        );
+    }
+    let each = Recorded::Every(1);
+    let of_classes = ["loss", "accuracy"];
+    let mut values = told(("train", each), answers, &of_classes, &["mse", "mae"]);
+    values.push(ValueFact {
+        split: None,
+        name: "learning_rate".to_owned(),
+        recorded: each,
+    });
+    if !test.is_empty() {
+        let some = Recorded::Every(params.eval_every.max(1));
+        let errors = ["mse", "mae", "r2"];
+        values.extend(told(("test", some), answers, &of_classes, &errors));
+    }
+    let model = ModelFact { identity };
+    if let Some(kept) = params.checkpoints {
+        let whole = params.stop_at.is_none();
+        let count = |every: Option<u64>, all: Option<u64>| {
+            let all = all.filter(|_| whole).unwrap_or(0);
+            every.map_or(0, |every| all / every.max(1))
+        };
+        let (epochs, steps) = match params.length {
+            Length::Epochs(n) => (Some(n), None),
+            Length::Steps(n) => (None, Some(n)),
+        };
+        let several = count(kept.every, epochs) + count(kept.every_steps, steps) > 1;
+        let pick = match (kept.every, kept.every_steps) {
+            (None, Some(steps)) => format!("step={steps}"),
+            (epochs, _) => format!("epoch={}", epochs.unwrap_or(1)),
+        };
+        let kept = CheckpointsFact {
+            model: model.clone(),
+            several,
+            pick,
+        };
+        found.say("checkpoints", Fact::Checkpoints(kept));
+    }
+    found.say("model", Fact::Model(model));
+    found.say(
+        "metrics",
+        Fact::Metrics(MetricsFact {
+            values: Some(values),
+            last_epoch: epochs,
+            may_end_earlier: params.stop_at.is_some(),
+        }),
+    );
+    found
+}
+
+/// A network with fresh weights, fitted to the data.
+fn fresh(model: Option<&ModelSpec>, data: &DataFact, found: &mut Findings) -> Option<Identity> {
+    let identity = as_identity(model, data)?;
+    match Architecture::new(identity.clone()) {
+        Ok(_) => Some(identity),
+        Err(failure) => {
+            let message = failure
+                .message
+                .strip_prefix("model: ")
+                .unwrap_or(&failure.message);
+            // A layer that does not fit is named by its number.
+            let layer = message
+                .strip_prefix("layer ")
+                .and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok())
+                .map(|n| n.saturating_sub(1).to_string());
+            let path: Vec<&str> = match &layer {
+                Some(layer) => vec!["model", "conv", "layers", layer],
+                None => vec!["model"],
+            };
+            let hint = failure
+                .hint
+                .unwrap_or_else(|| format!("the images are {}", size(identity.input)));
+            found.param(&path, message, hint);
+            None
+        }
+    }
+}
+
+fn as_identity(model: Option<&ModelSpec>, data: &DataFact) -> Option<Identity> {
+    Some(Identity {
+        model: model?.clone(),
+        input: data.image?,
+        outputs: data.outputs()?,
+    })
+}

@@ -1,0 +1,230 @@
+//! What `train` can be told, and what is wrong with it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kind::ParamProblem;
+use crate::nn::init::Init;
+use crate::nn::spec::ModelSpec;
+use crate::training::augment::Augment;
+use crate::training::length::{Length, StopAt};
+use crate::training::optim::Optimizer;
+use crate::training::recipe::Recipe;
+use crate::training::schedule::Schedule;
+
+/// What `with:` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The network. May be left out when the need `init` brings one; given both, they must agree.
+    #[serde(default)]
+    pub model: Option<ModelSpec>,
+    /// How the weights start; without effect when the need `init` brings them.
+    #[serde(default)]
+    pub init: Init,
+    /// Of all random numbers: first weights, order, dropout, augmentation.
+    pub seed: u64,
+    /// How long.
+    pub length: Length,
+    /// Stop before the length is reached.
+    #[serde(default)]
+    pub stop_at: Option<StopAt>,
+    /// Images per step; an epoch's last step takes what is left.
+    #[serde(default = "default_batch_size")]
+    #[schemars(range(min = 1))]
+    pub batch_size: usize,
+    /// Leave out an epoch's last batch where it has fewer images; kept unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_last: Option<bool>,
+    /// The rule by which weights follow gradients.
+    pub optimizer: Optimizer,
+    /// Of the learning rate.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Random changes of the training images.
+    #[serde(default)]
+    pub augment: Augment,
+    /// Share of the target spread evenly over all classes, in [0, 1); only where there are classes.
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// Evaluate on the need `test` every so many epochs, and always at the end.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    pub eval_every: u64,
+    /// Keep models on the way, as the output `checkpoints`.
+    #[serde(default)]
+    pub checkpoints: Option<Checkpoints>,
+}
+
+/// When models are kept; `every`, `every_steps` or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoints {
+    /// Epochs from one to the next: `epoch-000002.safetensors` ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub every: Option<u64>,
+    /// Steps from one to the next: `step-000500.safetensors` ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub every_steps: Option<u64>,
+}
+
+fn default_batch_size() -> usize {
+    128
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// More epochs than any study trains; each is a place to resume from, so their number must stay small enough to list.
+const MAX_EPOCHS: u64 = 100_000;
+
+impl Params {
+    /// A parameter that means nothing where numbers are learnt, and why.
+    pub(super) fn only_for_classes(&self) -> Option<(&'static [&'static str], &'static str)> {
+        if self.label_smoothing != 0.0 {
+            return Some((&["label_smoothing"], "smooths labels"));
+        }
+        match self.stop_at {
+            Some(StopAt::TrainAccuracy(_)) => Some((
+                &["stop_at", "train_accuracy"],
+                "waits for an accuracy, which only classes have",
+            )),
+            None => None,
+        }
+    }
+
+    /// The training that they describe.
+    pub(super) fn recipe(&self) -> Recipe {
+        Recipe {
+            seed: self.seed,
+            length: self.length,
+            stop_at: self.stop_at,
+            batch_size: self.batch_size,
+            optimizer: self.optimizer,
+            schedule: self.schedule.clone(),
+            augment: self.augment,
+            label_smoothing: self.label_smoothing,
+            eval_every: self.eval_every,
+            checkpoint_every: self.checkpoints.and_then(|c| c.every),
+            checkpoint_every_steps: self.checkpoints.and_then(|c| c.every_steps),
+            drop_last: self.drop_last,
+        }
+    }
+}
+
+/// What is wrong with the parameters, with the names given under `needs:`.
+pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
+    let mut problems = Vec::new();
+    let mut add = |path: Vec<String>, message: String, hint: Option<&str>| {
+        problems.push(ParamProblem {
+            path,
+            message,
+            hint: hint.map(str::to_owned),
+        });
+    };
+    let path = |parts: &[&str]| parts.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    if p.model.is_none() && !needs.iter().any(|n| n == "init") {
+        add(
+            vec![],
+            "`model` is missing".into(),
+            Some(
+                "say `model: {mlp: {hidden: [100, 100]}}`, or give a model under `needs: {init: ...}`",
+            ),
+        );
+    }
+    if let Some(model) = &p.model {
+        for (at, message) in model.problems() {
+            add([vec!["model".to_owned()], at].concat(), message, None);
+        }
+    }
+    if let Some(message) = p.init.problem() {
+        add(path(&["init"]), message, None);
+    }
+    match p.length {
+        Length::Epochs(0) => add(
+            path(&["length", "epochs"]),
+            "must be at least 1".into(),
+            None,
+        ),
+        Length::Steps(0) => add(
+            path(&["length", "steps"]),
+            "must be at least 1".into(),
+            None,
+        ),
+        Length::Epochs(n) if n > MAX_EPOCHS => add(
+            path(&["length", "epochs"]),
+            format!("at most {MAX_EPOCHS} are possible"),
+            None,
+        ),
+        _ => {}
+    }
+    if let Some(StopAt::TrainAccuracy(a)) = p.stop_at
+        && !(a > 0.0 && a <= 1.0)
+    {
+        add(
+            path(&["stop_at", "train_accuracy"]),
+            format!("must be above 0 and at most 1, got {a}"),
+            Some("accuracies are fractions: 0.99 is 99 %"),
+        );
+    }
+    if p.batch_size == 0 {
+        add(path(&["batch_size"]), "must be at least 1".into(), None);
+    }
+    if p.batch_size == 1 && p.model.as_ref().is_some_and(ModelSpec::norms_units) {
+        add(
+            path(&["batch_size"]),
+            "batch norm turns the only value of a unit into the same for every image: nothing can be learnt".into(),
+            Some("give 2 or more, or take layers without batch norm"),
+        );
+    }
+    for (at, message) in p.optimizer.problems() {
+        add([path(&["optimizer"]), path(&at)].concat(), message, None);
+    }
+    for (at, message) in p.schedule.problems() {
+        add([path(&["schedule"]), path(&at)].concat(), message, None);
+    }
+    if !(0.0..1.0).contains(&p.label_smoothing) {
+        add(
+            path(&["label_smoothing"]),
+            format!("must be at least 0 and below 1, got {}", p.label_smoothing),
+            None,
+        );
+    }
+    for (name, pixels) in [("crop", p.augment.crop), ("cutout", p.augment.cutout)] {
+        if pixels > 1 << 16 {
+            add(
+                path(&["augment", name]),
+                "is larger than any image".into(),
+                None,
+            );
+        }
+    }
+    if p.eval_every == 0 {
+        add(path(&["eval_every"]), "must be at least 1".into(), None);
+    }
+    if let Some(Checkpoints { every, every_steps }) = p.checkpoints {
+        for (name, every) in [("every", every), ("every_steps", every_steps)] {
+            if every == Some(0) {
+                add(
+                    path(&["checkpoints", name]),
+                    "must be at least 1".into(),
+                    None,
+                );
+            }
+        }
+        if every.or(every_steps).is_none() {
+            add(
+                path(&["checkpoints"]),
+                "it does not say when".into(),
+                Some("e.g. `checkpoints: {every: 5}`"),
+            );
+        }
+    }
+    if i64::try_from(p.seed).is_err() {
+        add(path(&["seed"]), "must be below 2^63".into(), None);
+    }
+    problems
+}
