@@ -2,7 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use repro_engine::remote::encoding::{BadBytes, Limit, decode_all, encode_bytes};
+use repro_engine::remote::decoding::{BadBytes, Limit, decode_all};
+use repro_engine::remote::encoding::encode_bytes;
 
 const BYTES_MAX: u64 = 1 << 20;
 

@@ -36,6 +36,7 @@ mod placing;
 mod private_dir;
 mod process;
 mod reaper;
+mod reports;
 mod room;
 mod sandbox;
 mod searched;

@@ -11,7 +11,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
-use super::reaper::{self, Line, Order, Report};
+use super::reaper;
+use super::reports::{Line, Order, Report};
 use super::room::Room;
 use super::{Grant, Usage, keeper, spawner, undertaker};
 

@@ -5,14 +5,13 @@
 //! out, and one action for every result how that was made. Signatures and statements lie under `provenance/`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
-use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::{Value, json};
 
+use super::rocrate_files::{encoded, format_of, sha256, zip};
+use super::rocrate_graph::{Graph, reference, single};
 use super::{Piece, ProjectPath, Selection};
 use crate::artifacts;
 use crate::digest::{Content, Shape};
@@ -22,7 +21,7 @@ use crate::store::LinkMode;
 use crate::trust::{self, Facts};
 use repro_protocol::relpath::RelPath;
 
-const METADATA: &str = "ro-crate-metadata.json";
+pub(super) const METADATA: &str = "ro-crate-metadata.json";
 const PROFILES: [(&str, &str, &str); 3] = [
     (
         "https://w3id.org/ro/wfrun/process/0.5",
@@ -103,55 +102,6 @@ pub fn write(selection: &Selection<'_>, about: &About, to: &Path) -> anyhow::Res
 fn set_mode(path: &Path, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-}
-
-/// The entities of the description, by id: each once, in the order of their first mention.
-#[derive(Default)]
-struct Graph {
-    order: Vec<String>,
-    entities: BTreeMap<String, Value>,
-    parts: Vec<Value>,
-    actions: Vec<Value>,
-}
-
-fn reference(id: &str) -> Value {
-    json!({ "@id": id })
-}
-
-impl Graph {
-    fn add(&mut self, id: &str, kind: Value, fields: Value) -> Value {
-        if !self.entities.contains_key(id) {
-            let mut entity = Map::from_iter([("@id".into(), id.into()), ("@type".into(), kind)]);
-            if let Value::Object(fields) = fields {
-                let said = fields.into_iter().filter(|(_, v)| !v.is_null());
-                entity.extend(said.map(|(name, value)| (name, single(value))));
-            }
-            self.order.push(id.to_owned());
-            self.entities.insert(id.to_owned(), Value::Object(entity));
-        }
-        reference(id)
-    }
-
-    fn part(&mut self, id: &str, kind: Value, fields: Value) -> Value {
-        if !self.entities.contains_key(id) {
-            self.parts.push(reference(id));
-        }
-        self.add(id, kind, fields)
-    }
-
-    fn set(&mut self, id: &str, field: &str, value: Value) {
-        if let Some(entity) = self.entities.get_mut(id) {
-            entity[field] = single(value);
-        }
-    }
-}
-
-/// RO-Crate wants one value to stand for itself.
-fn single(value: Value) -> Value {
-    match value {
-        Value::Array(mut items) if items.len() == 1 => items.remove(0),
-        other => other,
-    }
 }
 
 /// ISO 8601 to the second with an offset, which every reader takes.
@@ -579,98 +529,4 @@ impl Writer<'_, '_> {
             "@graph": entities,
         })
     }
-}
-
-/// A path or name as part of a URI.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
-            b'/' | b'-' | b'.' | b'_' | b'~' | b'=' | b',' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
-}
-
-/// Media types of names that everybody knows.
-fn format_of(name: &str) -> Option<&'static str> {
-    let (_, extension) = name.rsplit_once('.')?;
-    Some(match extension {
-        "yaml" | "yml" => "application/yaml",
-        "json" => "application/json",
-        "toml" | "lock" => "application/toml",
-        "md" => "text/markdown",
-        "txt" => "text/plain",
-        "csv" => "text/csv",
-        "parquet" => "application/vnd.apache.parquet",
-        _ => return None,
-    })
-}
-
-fn sha256(path: &Path) -> anyhow::Result<String> {
-    let cannot = || format!("cannot read {}", path.display());
-    let mut file = File::open(path).with_context(cannot)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let n = file.read(&mut buffer).with_context(cannot)?;
-        if n == 0 {
-            break;
-        }
-        hasher.update(&buffer[..n]);
-    }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect())
-}
-
-/// Packs a directory; the description comes first, since readers look for it.
-fn zip(dir: &Path, to: &mut File) -> anyhow::Result<()> {
-    let mut archive = zip::ZipWriter::new(std::io::BufWriter::new(to));
-    let mut todo: Vec<PathBuf> = vec![dir.join(METADATA)];
-    let mut rest = vec![dir.to_owned()];
-    while let Some(dir) = rest.pop() {
-        let mut entries: Vec<PathBuf> = crate::dir::read(&dir)?
-            .map(|e| e.map(|e| e.path()))
-            .collect::<std::io::Result<_>>()?;
-        entries.sort();
-        for path in entries {
-            let is_dir = path.symlink_metadata()?.is_dir();
-            if is_dir {
-                rest.push(path.clone());
-            }
-            if is_dir || !path.ends_with(METADATA) {
-                todo.push(path);
-            }
-        }
-    }
-    for path in todo {
-        let meta = path.symlink_metadata()?;
-        let name = path
-            .strip_prefix(dir)?
-            .to_str()
-            .context("a name is not UTF-8")?;
-        let options = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Deflated)
-            .large_file(meta.len() >= u64::from(u32::MAX));
-        if meta.is_dir() {
-            archive.add_directory(name, options)?;
-        } else if meta.is_symlink() {
-            let target = std::fs::read_link(&path)?;
-            archive.add_symlink(
-                name,
-                target.to_str().context("a link is not UTF-8")?,
-                options,
-            )?;
-        } else {
-            archive.start_file(name, options)?;
-            std::io::copy(&mut File::open(&path)?, &mut archive)?;
-        }
-    }
-    archive.finish()?.flush()?;
-    Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::digest::{Content, Digest, Shape};
 use crate::store::{Listing, Staged, Store, StoreError};
 
-use super::encoding::Limit;
+use super::decoding::Limit;
 use super::layout::Place;
 use super::link::Link;
 use super::name::Name;
@@ -317,7 +317,7 @@ fn receive_file(
     while left > 0 {
         let want = left.min(piece.len() as u64) as usize;
         let n = match stream.read(&mut piece[..want]) {
-            Ok(0) => Err(super::encoding::BadBytes::Short.into()),
+            Ok(0) => Err(super::decoding::BadBytes::Short.into()),
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
             other => other,
         };

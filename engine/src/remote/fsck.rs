@@ -13,7 +13,8 @@ use crate::store::{Listing, Record, Store};
 
 use super::backend::{BackendError, Body, PutMode};
 use super::census::{Census, census, is_leftover};
-use super::encoding::{Limit, encode_bytes};
+use super::decoding::Limit;
+use super::encoding::encode_bytes;
 use super::gc::{LISTING_BYTES_MAX, Stopped};
 use super::head::{ENVELOPE_BYTES_MAX, HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
 use super::layout::Place;

@@ -9,24 +9,21 @@
 //! All ages are told by the storage's clock: those of the clients may be wrong by days. Heads go first, bytes last, so that
 //! at every moment whatever is there points only at what is there; killed anywhere, the next collection goes on.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::digest::{Content, Digest, Shape};
-use crate::store::{GoneAction, Listing, Record};
+use crate::digest::Digest;
+use crate::store::GoneAction;
 
-use super::backend::{BackendError, Cause, Entry};
+use super::backend::{BackendError, Cause};
 use super::backends::unique_word;
 use super::census::{Census, Lying, census, is_leftover};
-use super::head::{HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
-use super::layout::{Area, FRESHEN_AFTER, Place};
-use super::lease;
+use super::layout::{FRESHEN_AFTER, Place};
 use super::link::Link;
+use super::marks::{Leased, Marks, read_keys};
 use super::name::Name;
-use super::pack::Packing;
-use super::reading::{Unread, read_all};
+use super::reading::Unread;
 use super::sweeping::{SWEEP, Sweeping, TOMBSTONES, is_dead, is_note_of, storage_now};
 use super::tombstones::{self, Stone, Tombstones};
 use super::wave::wave;
@@ -243,191 +240,12 @@ pub fn collect(
     Ok(collected)
 }
 
-fn unread(e: Unread) -> Stopped {
+pub(super) fn unread(e: Unread) -> Stopped {
     Stopped::Unread(e.to_string())
 }
 
-/// What leases say.
-struct Leased {
-    keys: HashSet<Digest>,
-    live: usize,
-    ended: HashSet<Name>,
-}
-
-impl Leased {
-    fn of(link: &Arc<Link>, now: SystemTime) -> Result<Leased, Stopped> {
-        let mut entries = Vec::new();
-        let prefix = link.scope().area(Area::Leases);
-        link.list(&prefix, &mut |entry| {
-            entries.push(entry);
-            ControlFlow::Continue(())
-        })?;
-        Leased::read(link, &entries, now)
-    }
-
-    fn read(link: &Arc<Link>, entries: &[Entry], now: SystemTime) -> Result<Leased, Stopped> {
-        let mut leased = Leased {
-            keys: HashSet::new(),
-            live: 0,
-            ended: HashSet::new(),
-        };
-        for entry in entries {
-            match lease::read(link, entry) {
-                Ok(Some(lease)) if lease.is_live(entry.modified, now) => {
-                    leased.keys.extend(lease.keys);
-                    leased.live += 1;
-                }
-                Ok(Some(_)) => drop(leased.ended.insert(entry.name.clone())),
-                Ok(None) => {}
-                Err(e @ Unread::Bad { .. }) => return Err(Stopped::Lease(e.to_string())),
-                Err(e) => return Err(unread(e)),
-            }
-        }
-        Ok(leased)
-    }
-}
-
-/// What is known of a key.
-struct Known {
-    outputs: Vec<Content>,
-    unneeded: GoneAction,
-}
-
-/// Reads the records of every key; where none can be read, its head.
-fn read_keys(link: &Arc<Link>, census: &Census) -> Result<HashMap<Digest, Known>, Stopped> {
-    let items: Vec<(Digest, Vec<Digest>)> = census
-        .keys
-        .iter()
-        .map(|(key, of)| (*key, of.records.keys().copied().collect()))
-        .collect();
-    let keys: Vec<Digest> = items.iter().map(|(key, _)| *key).collect();
-    let mut known = HashMap::new();
-    let mut unanswered: HashSet<usize> = (0..items.len()).collect();
-    let mut failed = None;
-    wave(link, items, None, read_key, |position, answer| {
-        unanswered.remove(&position);
-        match answer {
-            Ok(Some(found)) => drop(known.insert(keys[position], found)),
-            Ok(None) => {}
-            Err(e) => failed = Some(e),
-        }
-    });
-    match failed {
-        Some(e) => Err(unread(e)),
-        None if !unanswered.is_empty() => Err(given_up(link)),
-        None => Ok(known),
-    }
-}
-
-fn given_up(link: &Link) -> Stopped {
+pub(super) fn given_up(link: &Link) -> Stopped {
     Stopped::Unread(link.given_up().unwrap_or("it does not answer").to_owned())
-}
-
-fn read_key(
-    link: &Arc<Link>,
-    (key, results): (Digest, Vec<Digest>),
-) -> Result<Option<Known>, Unread> {
-    let mut records = Vec::new();
-    for result in results {
-        let name = link.scope().name(&Place::Record { key, result });
-        match read_all(link, &name, RECORD_BYTES_MAX, |bytes| {
-            Record::parse(&bytes, &key, &result)
-        }) {
-            Ok(record) => records.push(record),
-            // A miss for everybody; fsck tells of it.
-            Err(Unread::Absent(_) | Unread::Bad { .. }) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    if records.is_empty() {
-        let name = link.scope().name(&Place::Head(key));
-        match read_all(link, &name, HEAD_BYTES_MAX, |bytes| {
-            Head::parse(&bytes, &key)
-        }) {
-            Ok(head) => records.push(head.record),
-            Err(Unread::Absent(_) | Unread::Bad { .. }) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    let Some(first) = records.first() else {
-        return Ok(None);
-    };
-    let unneeded = GoneAction {
-        key,
-        preimage: first.preimage.clone(),
-        wall_s: first.wall_s(),
-    };
-    let outputs = records.into_iter().flat_map(|r| r.outputs.into_values());
-    Ok(Some(Known {
-        outputs: outputs.collect(),
-        unneeded,
-    }))
-}
-
-/// What must stay.
-struct Marks {
-    objects: HashSet<Digest>,
-    trees: HashSet<Digest>,
-}
-
-impl Marks {
-    fn of(
-        link: &Arc<Link>,
-        kept: &HashSet<Digest>,
-        known: &HashMap<Digest, Known>,
-    ) -> Result<Marks, Stopped> {
-        let mut marks = Marks {
-            objects: HashSet::new(),
-            trees: HashSet::new(),
-        };
-        for content in kept
-            .iter()
-            .filter_map(|key| known.get(key))
-            .flat_map(|k| &k.outputs)
-        {
-            match content.shape {
-                Shape::File | Shape::Program => drop(marks.objects.insert(content.digest)),
-                Shape::Tree => drop(marks.trees.insert(content.digest)),
-            }
-        }
-        let trees: Vec<Digest> = marks.trees.iter().copied().collect();
-        let mut unanswered = trees.len();
-        let mut failed = None;
-        wave(link, trees, None, read_listing, |_, answer| {
-            unanswered -= 1;
-            match answer {
-                Ok(Some(listing)) => {
-                    let packing = Packing::of(&listing);
-                    let loose = packing.into_iter().flat_map(|p| p.loose);
-                    marks.objects.extend(loose.map(|(digest, _)| digest));
-                }
-                Ok(None) => {}
-                Err(e) => failed = Some(e),
-            }
-        });
-        match failed {
-            Some(e) => Err(unread(e)),
-            None if unanswered > 0 => Err(given_up(link)),
-            None => Ok(marks),
-        }
-    }
-}
-
-/// The listing of a tree; `None` when it is not there or damaged, and the artifact a miss.
-pub(super) fn read_listing(link: &Arc<Link>, tree: Digest) -> Result<Option<Listing>, Unread> {
-    let name = link.scope().name(&Place::Tree(tree));
-    let listing = read_all(link, &name, LISTING_BYTES_MAX, |bytes| {
-        let listing = Listing::parse(&bytes).map_err(|e| e.to_string())?;
-        match listing.content().digest == tree {
-            true => Ok(listing),
-            false => Err("its name is not the digest of its bytes".into()),
-        }
-    });
-    match listing {
-        Ok(listing) => Ok(Some(listing)),
-        Err(Unread::Absent(_) | Unread::Bad { .. }) => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 fn candidates(
@@ -574,7 +392,7 @@ fn sweep(
 }
 
 /// Removes it if nobody made it young; `false` if somebody did, or it is gone.
-fn remove(link: &Arc<Link>, name: &Name, lying: &Lying) -> Result<bool, BackendError> {
+pub(super) fn remove(link: &Arc<Link>, name: &Name, lying: &Lying) -> Result<bool, BackendError> {
     match link.head(name) {
         Ok(entry) if Lying::of(&entry).modified == lying.modified => {
             link.delete(name).map(|()| true)

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::backend::{BackendError, Cause};
-use super::encoding::{BadBytes, Decoder, Limit};
+use super::decoding::{BadBytes, Decoder, Limit};
 use super::layout::Place;
 use super::link::Link;
 use super::name::Name;

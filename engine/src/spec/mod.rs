@@ -17,4 +17,4 @@ pub use text::diagnostic::Diagnostics;
 pub use text::model;
 pub use text::schema::schema;
 pub(crate) use tying::command::quote;
-pub(crate) use tying::refs::pick_value;
+pub(crate) use tying::selector::pick_value;

@@ -47,6 +47,7 @@ mod seals;
 mod session;
 mod shared;
 mod stat;
+mod stat_file;
 mod states;
 mod sys;
 #[cfg(test)]

@@ -16,18 +16,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use crate::damaged;
-use crate::digest::{ByDigest, Content, Digest, Shape};
+use crate::digest::{Content, Digest, Shape};
 use crate::files::Files;
-use crate::regular::{self, Links};
 use repro_protocol::relpath::RelPath;
 
 use super::error::{StoreError, at_users};
 use super::filesystem::{changes_are_seen, has_modes, is_remote};
 use super::input::InputTree;
 use super::manifest::Manifest;
+use super::stat_file::{Entries, Entry, PathKey, encode, read};
 use super::sys::{FileStat, now_ns};
 use super::tree::{Walk, WalkFile, check_regular};
 
@@ -37,19 +35,6 @@ const COARSE_NS: i64 = 2_000_000_000;
 const SECOND_NS: i64 = 1_000_000_000;
 /// Entries nobody asked for in this long are dropped.
 const KEEP_DAYS: u32 = 90;
-/// Bytes of the largest cache that is read: twenty million files.
-const CACHE_BYTES_MAX: u64 = 2 << 30;
-const MAGIC: &[u8; 16] = b"repro stat 1\0\0\0\0";
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    stat: FileStat,
-    digest: Digest,
-    /// When hashing began.
-    recorded_ns: i64,
-    /// When it was last asked for, in days since 1970.
-    used_day: u32,
-}
 
 /// What [`StatCache::look`] saw.
 #[derive(Clone, Debug)]
@@ -97,20 +82,6 @@ pub struct StatCache {
 
 fn today() -> u32 {
     u32::try_from(now_ns() / (86_400 * SECOND_NS)).unwrap_or(0)
-}
-
-fn read(file: &Path) -> Entries {
-    let why = match regular::read(file, Links::Refuse, CACHE_BYTES_MAX) {
-        Ok(bytes) => match decode(&bytes) {
-            Some(entries) => return entries,
-            None => "its checksum is wrong".to_owned(),
-        },
-        Err(e) if damaged::is_damage(&e) => e.to_string(),
-        // Missing, or the disk's fault.
-        Err(_) => return Entries::default(),
-    };
-    damaged::set_aside(file, &why);
-    Entries::default()
 }
 
 impl StatCache {
@@ -540,89 +511,10 @@ impl StatCache {
     }
 }
 
-/// Stands for a path: 128 bits of its BLAKE3. Nobody lists the paths, and 100,000 strings cost more to load than all the rest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct PathKey([u8; 16]);
-
-impl PathKey {
-    fn of(path: &str) -> PathKey {
-        let mut key = [0; 16];
-        key.copy_from_slice(&blake3::hash(path.as_bytes()).as_bytes()[..16]);
-        PathKey(key)
-    }
-}
-
-type Entries = ByDigest<PathKey, Entry>;
-
-/// An entry on the disk, borrowed from the bytes read.
-#[derive(Serialize, Deserialize)]
-struct Row<'a> {
-    #[serde(borrow, serialize_with = "as_bytes")]
-    path: &'a [u8],
-    #[serde(borrow, serialize_with = "as_bytes")]
-    digest: &'a [u8],
-    stat: FileStat,
-    recorded_ns: i64,
-    used_day: u32,
-}
-
-fn as_bytes<S: serde::Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_bytes(bytes)
-}
-
-/// Magic, BLAKE3 of the rest, number of rows (8 bytes), rows.
-fn encode(entries: &Entries) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(64 + entries.len() * 96);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&[0; 32]);
-    bytes.extend_from_slice(&(entries.len() as u64).to_le_bytes());
-    for (path, e) in entries {
-        let row = Row {
-            path: &path.0,
-            digest: &e.digest.0,
-            stat: e.stat,
-            recorded_ns: e.recorded_ns,
-            used_day: e.used_day,
-        };
-        // Writing to memory cannot fail; if it did, the short file would be read as empty.
-        if let Ok(longer) = postcard::to_extend(&row, std::mem::take(&mut bytes)) {
-            bytes = longer;
-        }
-    }
-    if let Some((head, body)) = bytes.split_at_mut_checked(MAGIC.len() + 32) {
-        head[MAGIC.len()..].copy_from_slice(blake3::hash(body).as_bytes());
-    }
-    bytes
-}
-
-fn decode(bytes: &[u8]) -> Option<Entries> {
-    let (check, body) = bytes.strip_prefix(MAGIC)?.split_at_checked(32)?;
-    if blake3::hash(body).as_bytes() != check {
-        return None;
-    }
-    let (count, mut rest) = body.split_first_chunk::<8>()?;
-    let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
-    // A row is at least 48 bytes long: no count can ask for more memory than the file warrants.
-    let mut entries =
-        Entries::with_capacity_and_hasher(count.min(body.len() / 48), Default::default());
-    for _ in 0..count {
-        let row: Row;
-        (row, rest) = postcard::take_from_bytes(rest).ok()?;
-        let digest = Digest(row.digest.try_into().ok()?);
-        let entry = Entry {
-            stat: row.stat,
-            digest,
-            recorded_ns: row.recorded_ns,
-            used_day: row.used_day,
-        };
-        entries.insert(PathKey(row.path.try_into().ok()?), entry);
-    }
-    rest.is_empty().then_some(entries)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::stat_file::{decode, encode};
 
     fn rel(text: &str) -> RelPath {
         RelPath::new(text).unwrap()

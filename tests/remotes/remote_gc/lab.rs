@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use repro_engine::digest::{Content, Digest, Domain};
 use repro_engine::remote::backends::BucketBackend;
-use repro_engine::remote::encoding::{Decoder, Limit};
+use repro_engine::remote::decoding::{Decoder, Limit};
 use repro_engine::remote::head::Head;
 use repro_engine::remote::layout::{Place, Scope};
 use repro_engine::remote::link::Link;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{Cause, Request, Scene, words, yaml};
-use crate::exec::Work;
+use super::wanted::{Scene, words, yaml};
 use crate::exec::searched::{self, Around};
+use crate::exec::{Cause, Request, Work};
 
 /// Names that environments of a project have.
 const USUAL: [&str; 5] = [".venv", "venv", "env", ".env", ".conda"];

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::consumer::Consumer;
 use super::needs::Tying;
-use super::refs::{self, Link, Round};
+use super::refs::{Link, Round};
+use super::selector;
 use super::stages::Named;
 use crate::spec::text::decode::Raw;
 use crate::spec::text::diagnostic::{Problem, Span};
@@ -122,7 +123,7 @@ impl Tying<'_> {
         span: Span,
         consumer: &Consumer,
     ) -> Result<Vec<Link>, Problem> {
-        let selector = refs::parse(text, span)?;
+        let selector = selector::parse(text, span)?;
         let name = selector.first();
         let home = consumer.stage.and_then(|s| self.table.stages[s].home);
         let is_inner = home.is_some_and(|h| self.table.inner(h, name).is_some());
@@ -144,7 +145,7 @@ impl Tying<'_> {
         };
         let mut links = Vec::new();
         for text in texts {
-            let selector = refs::parse(&text, span)?;
+            let selector = selector::parse(&text, span)?;
             let tied = self.links.tie(
                 &selector,
                 span,

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::refs::{self, Link, Links, Round};
+use super::refs::{Link, Links, Round};
+use super::selector;
 use super::sources::{self, Found, Written, is_files};
 use super::stages::Table;
 use super::values::Values;
@@ -116,7 +117,7 @@ impl Tying<'_> {
             ] {
                 for (_, node) in list {
                     if let Data::String(text) = &node.data {
-                        let found = refs::parse(text, node.span).and_then(|s| {
+                        let found = selector::parse(text, node.span).and_then(|s| {
                             self.links.tie(
                                 &s,
                                 node.span,
@@ -247,7 +248,7 @@ impl Tying<'_> {
             )),
             _ => problem,
         };
-        let selector = refs::parse(text, span)?;
+        let selector = selector::parse(text, span)?;
         let tied = self.links.tie(
             &selector,
             span,

@@ -8,10 +8,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Cause, Request};
-
-mod environment;
-pub use environment::line as environment_line;
+use super::environment;
+use crate::exec::{Cause, Request};
 
 /// Parts of messages that say a file could not be read.
 const SIGNS: &[&str] = &[
@@ -198,7 +196,7 @@ fn writes(line: &str, script: &str, path: &str) -> bool {
 }
 
 /// The parts of a text that may be paths: quoted strings whole, then everything between spaces and punctuation.
-fn words(text: &str) -> Vec<&str> {
+pub(super) fn words(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for quote in ['\'', '"', '`'] {
         found.extend(text.split(quote).skip(1).step_by(2));
@@ -306,7 +304,7 @@ fn line_to_add(request: &Request, path: &Path) -> String {
 }
 
 /// A path as a YAML scalar inside a flow map: plain where that is safe, else quoted as in JSON, which YAML reads.
-fn yaml(text: &str) -> String {
+pub(super) fn yaml(text: &str) -> String {
     let plain = text
         .chars()
         .all(|c| c.is_alphanumeric() || "._-/".contains(c))

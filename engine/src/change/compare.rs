@@ -1,14 +1,10 @@
 //! Differences between pre-images, field by field: the answer to "why did this re-run?".
 
-mod words;
-
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::record::event::Change;
-
-pub use words::{begun, in_words};
 
 /// The fields in which two pre-images differ, sorted by field. A text that is no JSON differs as a whole.
 pub fn changes(old: &str, new: &str) -> Vec<Change> {

@@ -254,4 +254,5 @@ fn common(producers: &[Vec<usize>], own: &[bool]) -> Vec<bool> {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;

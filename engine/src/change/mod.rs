@@ -1,0 +1,7 @@
+//! What differs between the pre-images of two keys, and how people read it.
+
+mod compare;
+mod words;
+
+pub use compare::{changes, plain};
+pub use words::{begun, in_words};

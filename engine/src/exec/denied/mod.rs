@@ -1,0 +1,7 @@
+//! Which undeclared file or environment a failed command wanted: a guess from its log, and the line that declares it.
+
+mod environment;
+mod wanted;
+
+pub use environment::line as environment_line;
+pub use wanted::{Scene, wanted};

@@ -1,0 +1,14 @@
+//! A session: one open project, with its plan, its store and what is remembered, and the answer to one question: given
+//! the contents of its inputs, does an instance have a result?
+//!
+//! Everything that only looks (`status`, `why`, `run -n`) and the scheduler share this code, so they cannot disagree.
+
+mod around;
+mod found;
+mod opened;
+mod shown;
+
+pub use around::{Unknown, stamps};
+pub use found::{Found, Hit, LookedUp, Miss, outputs_of};
+pub use opened::Session;
+pub use shown::show;
