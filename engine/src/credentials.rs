@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::sync::OnceLock;
 
+#[cfg(target_os = "linux")]
+use rustix::process::DumpableBehavior;
+
 /// Never in the environment of anything the program starts.
 const TAKEN: &[&str] = &["REPRO_SIGNING_KEY", "REPRO_KEY_PASSPHRASE"];
 
@@ -43,10 +46,7 @@ pub fn hide() {
     }
     #[cfg(target_os = "linux")]
     // The heap that now holds them is nobody's to read either.
-    // SAFETY: a system call on plain values.
-    unsafe {
-        libc::prctl(libc::PR_SET_DUMPABLE, 0 as libc::c_ulong, 0, 0, 0);
-    }
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// The environment, whose values are zeros in the block afterwards. Of two values of one name the first counts.

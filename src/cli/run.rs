@@ -280,7 +280,7 @@ pub(super) fn watch_signals(cancel: &Arc<Cancel>, told: Told) -> anyhow::Result<
 
 /// The disposition that the program was started with.
 fn is_ignored(signal: i32) -> bool {
-    // SAFETY: sigaction is plain data for which zero is valid; only the old disposition is asked
+    // rustix asks for no dispositions. SAFETY: sigaction is plain data for which zero is valid; only the old disposition is asked
     // for.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();

@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use rustix::thread::CpuSet;
+
 /// Variables by which libraries are told how many threads to use.
 const THREADS: &[&str] = &[
     "OMP_NUM_THREADS",
@@ -51,20 +54,13 @@ impl Grant {
 
     /// The processors as the kernel takes them.
     #[cfg(target_os = "linux")]
-    pub(super) fn processors(&self) -> Option<libc::cpu_set_t> {
-        if self.cores.is_empty() {
-            return None;
-        }
-        // SAFETY: the set is plain data for which zero is valid.
-        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        for core in &self.cores {
-            if let Ok(core) = usize::try_from(*core)
-                && core < libc::CPU_SETSIZE as usize
-            {
-                // SAFETY: the macro writes a bit inside the set.
-                unsafe { libc::CPU_SET(core, &mut set) };
+    pub(super) fn processors(&self) -> Option<CpuSet> {
+        let mut set = CpuSet::new();
+        for core in self.cores.iter().map(|core| *core as usize) {
+            if core < CpuSet::MAX_CPU {
+                set.set(core);
             }
         }
-        Some(set)
+        (!self.cores.is_empty()).then_some(set)
     }
 }

@@ -7,11 +7,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
+
+use rustix::net::SendFlags;
+use rustix::process::{Pid, Signal};
 
 static LINE: OnceLock<UnixStream> = OnceLock::new();
 
@@ -41,7 +44,7 @@ pub fn start(mut command: Command) -> io::Result<()> {
 /// The keeper's whole life; what the hidden subcommand runs.
 pub fn main() -> ExitCode {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
-        // SAFETY: setting a disposition to SIG_IGN runs no code of ours.
+        // rustix sets no dispositions. SAFETY: setting a disposition to SIG_IGN runs no code of ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     let mut groups = BTreeSet::new();
@@ -56,21 +59,21 @@ pub fn main() -> ExitCode {
         }
     }
     for pgid in groups {
-        // SAFETY: a system call on plain values; `pgid` is greater than 1.
-        unsafe { libc::kill(-pgid, libc::SIGKILL) };
+        if let Some(group) = Pid::from_raw(pgid) {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
     }
     ExitCode::SUCCESS
 }
 
 /// The socket to the keeper, for [`enter`].
-pub(super) fn fd() -> Option<RawFd> {
-    LINE.get().map(|line| line.as_raw_fd())
+pub(super) fn fd() -> Option<BorrowedFd<'static>> {
+    LINE.get().map(UnixStream::as_fd)
 }
 
 /// Enters the calling process, a group leader, in the list. Async-signal-safe: called between fork and exec.
-pub(super) fn enter(fd: RawFd) {
-    // SAFETY: getpid has no preconditions.
-    tell(fd, b'+', unsafe { libc::getpid() });
+pub(super) fn enter(fd: BorrowedFd) {
+    tell(fd, b'+', rustix::process::getpid().as_raw_pid());
 }
 
 /// Strikes a group off the list: it is dead, and its number not yet free for another.
@@ -81,7 +84,7 @@ pub(super) fn leave(pgid: i32) {
 }
 
 /// Sends one line with no allocation. A dead keeper is ignored: it only ever makes things safer.
-fn tell(fd: RawFd, sign: u8, pgid: i32) {
+fn tell(fd: BorrowedFd, sign: u8, pgid: i32) {
     let mut line = [0u8; 16];
     line[15] = b'\n';
     let mut at = 15;
@@ -96,13 +99,6 @@ fn tell(fd: RawFd, sign: u8, pgid: i32) {
     }
     at -= 1;
     line[at] = sign;
-    // SAFETY: the slice is valid for its length. MSG_NOSIGNAL: a dead keeper must not kill us by SIGPIPE.
-    unsafe {
-        libc::send(
-            fd,
-            line[at..].as_ptr().cast(),
-            line.len() - at,
-            libc::MSG_NOSIGNAL,
-        )
-    };
+    // A dead keeper must not kill us by SIGPIPE.
+    let _ = rustix::net::send(fd, &line[at..], SendFlags::NOSIGNAL);
 }

@@ -52,8 +52,7 @@ pub fn without_network() -> Result<Namespaces, String> {
 }
 
 fn find(shared: Shared) -> Result<Namespaces, String> {
-    // SAFETY: the call has no preconditions.
-    if unsafe { libc::geteuid() } == 0 && attempt(Namespaces::OfRoot, shared).is_ok() {
+    if rustix::process::geteuid().is_root() && attempt(Namespaces::OfRoot, shared).is_ok() {
         return Ok(Namespaces::OfRoot);
     }
     attempt(Namespaces::OfUser, shared)

@@ -5,10 +5,13 @@
 //! writes to outputs after they are looked at. Knows nothing of stages, inputs or outputs.
 
 use std::io::{self, PipeReader, Read};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit};
 
 use super::cancel::Cancel;
 use super::reaper;
@@ -155,7 +158,7 @@ pub fn run(
     pipes.push((Stream::Err, Some(reader)));
     for (_, reader) in &pipes {
         if let Some(reader) = reader {
-            set_nonblocking(reader.as_raw_fd())?;
+            set_nonblocking(&reader)?;
         }
     }
     let (line, reapers_end) = Line::new()?;
@@ -315,7 +318,7 @@ fn enter(
 
 /// What the child does between fork and exec: system calls only.
 fn prepare(
-    keeper_fd: Option<RawFd>,
+    keeper_fd: Option<BorrowedFd<'static>>,
     ruleset: Option<OwnedFd>,
     memory_bytes: Option<u64>,
     grant: Grant,
@@ -325,7 +328,7 @@ fn prepare(
     #[cfg(not(target_os = "linux"))]
     let _ = grant;
     move || {
-        // SAFETY: plain system calls on values captured by copy; all are async-signal-safe.
+        // SAFETY: plain system calls on values captured by copy; all are async-signal-safe. rustix sets no dispositions.
         unsafe {
             // A visitor too, who has no reaper.
             reaper::die_with_it();
@@ -333,32 +336,27 @@ fn prepare(
             for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
                 libc::signal(signal, libc::SIG_DFL);
             }
-            if let Some(fd) = keeper_fd {
-                keeper::enter(fd);
-            }
-            // A processor that was taken away meanwhile is no reason to fail.
-            #[cfg(target_os = "linux")]
-            if let Some(set) = &processors {
-                libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), set);
-            }
-            libc::umask(0o022);
-            limit(libc::RLIMIT_CORE as i32, 0)?;
-            if let Some(bytes) = memory_bytes {
-                limit(libc::RLIMIT_DATA as i32, bytes)?;
-            }
-            #[cfg(target_os = "linux")]
-            if let Some(ruleset) = &ruleset {
-                check(libc::prctl(
-                    libc::PR_SET_NO_NEW_PRIVS,
-                    1 as libc::c_ulong,
-                    0,
-                    0,
-                    0,
-                ))?;
-                check(
-                    libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) as i32,
-                )?;
-            }
+        }
+        if let Some(fd) = keeper_fd {
+            keeper::enter(fd);
+        }
+        // A processor that was taken away meanwhile is no reason to fail.
+        #[cfg(target_os = "linux")]
+        if let Some(set) = &processors {
+            let _ = rustix::thread::sched_setaffinity(None, set);
+        }
+        rustix::process::umask(Mode::WGRP | Mode::WOTH);
+        limit(Resource::Core, 0)?;
+        if let Some(bytes) = memory_bytes {
+            limit(Resource::Data, bytes)?;
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(ruleset) = &ruleset {
+            rustix::thread::set_no_new_privs(true)?;
+            // SAFETY: a plain system call on an open descriptor; rustix does not have it.
+            check(unsafe {
+                libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) as i32
+            })?;
         }
         let _ = &ruleset;
         Ok(())
@@ -366,13 +364,12 @@ fn prepare(
 }
 
 /// Lowers a limit of the calling process. Async-signal-safe.
-fn limit(resource: i32, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: value as libc::rlim_t,
-        rlim_max: value as libc::rlim_t,
+fn limit(resource: Resource, bytes: u64) -> io::Result<()> {
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
     };
-    // SAFETY: the pointer is to a live local.
-    check(unsafe { libc::setrlimit(resource as _, &limit) })
+    Ok(rustix::process::setrlimit(resource, limit)?)
 }
 
 fn check(result: i32) -> io::Result<()> {
@@ -406,13 +403,10 @@ fn drain(
     }
 }
 
-fn set_nonblocking(fd: RawFd) -> io::Result<()> {
-    // SAFETY: system calls on a descriptor the caller holds open.
-    unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFL);
-        check(flags)?;
-        check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))
-    }
+fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(&fd)?;
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+    Ok(())
 }
 
 fn poll_none() -> libc::pollfd {

@@ -81,8 +81,8 @@ pub struct Room {
 impl Room {
     /// A room that looks like the file system outside.
     pub fn new(namespaces: Namespaces, shared: Shared) -> Room {
-        // SAFETY: these calls have no preconditions.
-        let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let user = rustix::process::geteuid().as_raw();
+        let group = rustix::process::getegid().as_raw();
         Room {
             namespaces,
             shared,

@@ -8,6 +8,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::mpsc::{Sender, channel};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions};
+
 /// Waits for a child of this process on another thread.
 pub fn bury(child: i32) {
     static CHILDREN: Mutex<Option<Sender<i32>>> = Mutex::new(None);
@@ -31,13 +34,8 @@ fn start() -> Option<Sender<i32>> {
 
 /// Waits for a child of this process. One that is gone needs no waiting.
 pub fn wait_for(child: i32) {
-    let mut status = 0;
-    loop {
-        // SAFETY: the pointer is to a live local.
-        if unsafe { libc::waitpid(child, &mut status, 0) } == child
-            || std::io::Error::last_os_error().kind() != std::io::ErrorKind::Interrupted
-        {
-            return;
-        }
-    }
+    let Some(child) = Pid::from_raw(child) else {
+        return;
+    };
+    while let Err(Errno::INTR) = rustix::process::waitpid(Some(child), WaitOptions::empty()) {}
 }

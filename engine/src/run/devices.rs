@@ -61,8 +61,7 @@ fn claim_in(dir: &Path, kind: &str, name: &str) -> Claim {
 }
 
 fn directory() -> Option<PathBuf> {
-    // SAFETY: geteuid has no preconditions.
-    let user = unsafe { libc::geteuid() };
+    let user = rustix::process::geteuid().as_raw();
     let dir = PathBuf::from(format!("/tmp/.repro-devices-{user}"));
     let _ = fs::DirBuilder::new().mode(0o700).create(&dir);
     // Somebody else's directory of that name, or a link to one, is none of ours.

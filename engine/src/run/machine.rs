@@ -201,17 +201,15 @@ impl Source<'_> {
 fn affinity() -> Vec<u32> {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: the set is plain data for which zero is valid; pointer and size describe a live local; the macros read it.
-        let allowed: Vec<u32> = unsafe {
-            let mut set: libc::cpu_set_t = std::mem::zeroed();
-            match libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) {
-                0 => (0..libc::CPU_SETSIZE as usize)
-                    .filter(|cpu| libc::CPU_ISSET(*cpu, &set))
+        let allowed = rustix::thread::sched_getaffinity(None).map_or_else(
+            |_| Vec::new(),
+            |set| {
+                let cpus = 0..rustix::thread::CpuSet::MAX_CPU;
+                cpus.filter(|cpu| set.is_set(*cpu))
                     .map(|cpu| cpu as u32)
-                    .collect(),
-                _ => Vec::new(),
-            }
-        };
+                    .collect()
+            },
+        );
         if !allowed.is_empty() {
             return allowed;
         }

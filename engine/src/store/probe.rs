@@ -4,6 +4,9 @@ use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions};
+
 use crate::digest::Digest;
 use crate::dir;
 use crate::regular::{self, Links};
@@ -195,17 +198,15 @@ fn try_locks(path: &Path) -> std::io::Result<Locks> {
             libc::_exit(answer)
         },
         child => {
-            let mut status = 0;
-            let waited = loop {
-                // SAFETY: a child of ours and a place for its status.
-                match unsafe { libc::waitpid(child, &mut status, 0) } {
-                    -1 if std::io::Error::last_os_error().kind()
-                        == std::io::ErrorKind::Interrupted => {}
-                    waited => break waited,
+            let waited = Pid::from_raw(child).and_then(|child| {
+                loop {
+                    match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
+                        Err(Errno::INTR) => {}
+                        waited => break waited.ok().flatten(),
+                    }
                 }
-            };
-            let answer =
-                (waited == child && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status));
+            });
+            let answer = waited.and_then(|(_, status)| status.exit_status());
             Ok(match answer {
                 Some(GRANTED) => Locks::Ignored,
                 Some(REFUSED) => Locks::Kept,

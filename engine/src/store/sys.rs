@@ -8,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// What tells that a file is still the same one with the same bytes.
@@ -67,19 +69,13 @@ pub(crate) fn sync_filesystem(dir: &Path) -> io::Result<()> {
     tests_only::SYNCED.with_borrow_mut(|synced| synced.push(dir.to_owned()));
     let file = File::open(dir)?;
     #[cfg(target_os = "linux")]
-    // SAFETY: the descriptor is open for the whole call; syncfs touches no memory of ours.
-    let failed = unsafe { libc::syncfs(file.as_raw_fd()) } != 0;
+    rustix::fs::syncfs(&file)?;
     #[cfg(not(target_os = "linux"))]
-    let failed = {
-        // SAFETY: sync takes no argument and touches no memory of ours.
-        unsafe { libc::sync() };
-        file.as_raw_fd() < 0
-    };
-    if failed {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
+    {
+        let _ = file;
+        rustix::fs::sync();
     }
+    Ok(())
 }
 
 /// The bytes of a file, and its name in its directory and that one's in its own, are on the disk when this returns.
@@ -100,33 +96,13 @@ pub(crate) fn sync_file_and_name(path: &Path) -> io::Result<()> {
 pub(crate) fn begin_writeback(file: &File, from: u64, bytes: u64) {
     #[cfg(target_os = "linux")]
     if let (Ok(from), Ok(bytes)) = (i64::try_from(from), i64::try_from(bytes)) {
-        // SAFETY: the descriptor is open for the whole call, which touches no memory of ours.
+        // rustix does not have the call. SAFETY: the descriptor is open for the whole call, which touches no memory of ours.
         unsafe {
             libc::sync_file_range(file.as_raw_fd(), from, bytes, libc::SYNC_FILE_RANGE_WRITE)
         };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (file, from, bytes);
-}
-
-#[cfg(target_os = "linux")]
-fn rename_with(from: &Path, to: &Path, flags: libc::c_uint) -> io::Result<()> {
-    let (from, to) = (c_path(from)?, c_path(to)?);
-    // SAFETY: both pointers are to NUL-terminated strings that outlive the call.
-    let rc = unsafe {
-        libc::renameat2(
-            libc::AT_FDCWD,
-            from.as_ptr(),
-            libc::AT_FDCWD,
-            to.as_ptr(),
-            flags,
-        )
-    };
-    if rc != 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
 }
 
 /// How a name that must be free can be given.
@@ -143,10 +119,10 @@ pub(crate) enum Renamed {
 /// Renames a file if the new name is free, in one step.
 pub(crate) fn rename_if_free(from: &Path, to: &Path) -> io::Result<Renamed> {
     #[cfg(target_os = "linux")]
-    match rename_with(from, to, libc::RENAME_NOREPLACE) {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => return Ok(Renamed::Done),
-        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => return Ok(Renamed::Taken),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(e),
+        Err(Errno::EXIST) => return Ok(Renamed::Taken),
+        Err(e @ Errno::NOENT) => return Err(e.into()),
         // Which errors mean that it cannot is different everywhere; if it is another, the next call meets it too.
         Err(_) => {}
     }
@@ -186,32 +162,26 @@ pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
+/// The kernel takes both as no times at all: whoever may write may set them.
+const NOW: Timestamps = Timestamps {
+    last_access: AT_ONCE,
+    last_modification: AT_ONCE,
+};
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: UTIME_NOW,
+};
+
 /// Sets the times of a file to now by the clock of its file system: a server's, not ours. Who may write it may do so.
 pub(crate) fn touch(path: &Path) -> io::Result<()> {
-    let path = c_path(path)?;
-    // SAFETY: the path is NUL-terminated and outlives the call; null times are documented to mean now.
-    let rc = unsafe {
-        libc::utimensat(
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            std::ptr::null(),
-            libc::AT_SYMLINK_NOFOLLOW,
-        )
-    };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    rustix::fs::utimensat(CWD, path, &NOW, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(())
 }
 
 /// As [`touch`], through a handle: for a file whose name may be another's by now.
 pub(crate) fn touch_open(file: &File) -> io::Result<()> {
-    // SAFETY: the descriptor is open for the whole call; null times are documented to mean now.
-    match unsafe { libc::futimens(file.as_raw_fd(), std::ptr::null()) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    rustix::fs::futimens(file, &NOW)?;
+    Ok(())
 }
 
 /// The file system does not keep permissions as they are set (FAT, SMB, some FUSE).
@@ -226,9 +196,9 @@ pub(crate) fn is_modeless(error: &io::Error) -> bool {
 /// for a moment; its old content is never gone before the new one has the name.
 pub(crate) fn exchange(from: &Path, to: &Path, aside: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    match rename_with(from, to, libc::RENAME_EXCHANGE) {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
         Ok(()) => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(e),
+        Err(e @ Errno::NOENT) => return Err(e.into()),
         // As in `rename_if_free`.
         Err(_) => {}
     }
@@ -248,7 +218,7 @@ pub(crate) fn is_open_for_writing(path: &Path) -> bool {
             return false;
         };
         // A lease for reading is given to nobody while there is a writer. It goes with the descriptor.
-        // SAFETY: system calls on a descriptor that is open.
+        // rustix does not have leases. SAFETY: system calls on a descriptor that is open.
         unsafe {
             libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == -1
                 && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)
@@ -263,17 +233,8 @@ pub(crate) fn is_open_for_writing(path: &Path) -> bool {
 
 /// Bytes a user can still write on the file system of `path`; `None` where it does not say.
 pub fn free_bytes(path: &Path) -> Option<u64> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut info = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: a path that ends in NUL, and a buffer of the right type.
-    if unsafe { libc::statvfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    // SAFETY: statvfs returned 0, so it has filled the buffer.
-    let info = unsafe { info.assume_init() };
-    #[allow(clippy::unnecessary_cast)] // the types differ between systems
-    (info.f_bavail as u64).checked_mul(info.f_frsize as u64)
+    let info = rustix::fs::statvfs(path).ok()?;
+    info.f_bavail.checked_mul(info.f_frsize)
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Profile {
             })))));
         }
         let words: Vec<String> = match get("credential_process") {
-            Some(line) => shell_words(&line)
+            Some(line) => shlex::split(&line)
                 .ok_or("`credential_process` in ~/.aws/config has a quote that does not end")?,
             None if ["role_arn", "sso_session", "sso_start_url", "login_session"]
                 .iter()
@@ -210,6 +210,7 @@ fn nested_in(text: &str, wanted: &str, group: &str) -> Option<BTreeMap<String, S
     is_found.then_some(values)
 }
 
+/// Crates that read INI files do not know Amazon's indented groups, hence this one.
 /// Hears name, value and, where the line is nested, under which name it is. Whether there is such a section. Lines and sections that
 /// mean nothing to us are passed over.
 fn each_value(
@@ -244,26 +245,6 @@ fn each_value(
         }
     }
     is_found
-}
-
-/// Words separated by spaces, some of them in quotes. `None`: a quote does not end.
-fn shell_words(line: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    for c in line.chars() {
-        match (quote, c) {
-            (Some(q), c) if c == q => quote = None,
-            (None, '"' | '\'') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (_, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
 }
 
 /// Keys that stay.
@@ -481,7 +462,7 @@ s3 =
         };
         let (_home, env) = files();
         let profile = Profile::read(Some("program"), &env).unwrap();
-        let words = shell_words(&profile.values["credential_process"]);
+        let words = shlex::split(&profile.values["credential_process"]);
         assert_eq!(words.as_ref().map(Vec::len), Some(3), "{words:?}");
         let good = asked(&[
             "printf",
@@ -506,6 +487,6 @@ s3 =
                 "{error}"
             );
         }
-        assert!(shell_words("a 'b").is_none());
+        assert!(shlex::split("a 'b").is_none());
     }
 }

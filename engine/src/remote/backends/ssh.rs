@@ -21,9 +21,13 @@ pub(super) async fn connect(
     described: &str,
 ) -> Result<Connection, BackendError> {
     let fail = |cause: Cause, why: String| failure::error(cause, "reach", described, why);
-    let mut words = ssh.split_whitespace();
-    let program = words.next().unwrap_or("ssh");
-    let mut command = Command::new(program);
+    let Some(words) = shlex::split(ssh) else {
+        let why = "REPRO_SSH has a quote that does not end";
+        return Err(fail(Cause::Local, why.to_owned()));
+    };
+    let mut words = words.into_iter();
+    let program = words.next().unwrap_or_else(|| "ssh".to_owned());
+    let mut command = Command::new(&program);
     command.args(words).args([
         "-oBatchMode=yes",
         &format!("-oConnectTimeout={}", patience::connect().as_secs().max(1)),
