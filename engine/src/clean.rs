@@ -8,8 +8,8 @@ use crate::artifacts;
 use crate::collect::local::sweep_elsewhere;
 use crate::digest::{Content, Shape};
 use crate::exec;
+use crate::executor::sweep_failed;
 use crate::project::Project;
-use crate::run::sweep_failed;
 use crate::session::Session;
 use repro_protocol::relpath::RelPath;
 

@@ -106,7 +106,7 @@ impl PartialEq for Ignore {
 impl Eq for Ignore {}
 
 /// Where files are.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Location {
     /// In the project.
     Project(RelPath),
@@ -115,6 +115,15 @@ pub enum Location {
 }
 
 impl Location {
+    /// Of a path on this machine; `root` is the project.
+    pub fn of(path: &Path, root: &Path) -> Location {
+        let inside = path.strip_prefix(root).ok().and_then(Path::to_str);
+        match inside.and_then(|path| RelPath::new(path).ok()) {
+            Some(path) => Location::Project(path),
+            None => Location::Outside(path.into()),
+        }
+    }
+
     /// The path on this machine; `root` is the project.
     pub fn path(&self, root: &Path) -> PathBuf {
         match self {

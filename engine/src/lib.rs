@@ -102,6 +102,7 @@ pub mod lookup;
 pub mod credentials;
 pub mod environment;
 pub mod exec;
+pub mod machine;
 
 pub mod index;
 pub mod open;
@@ -110,6 +111,7 @@ pub mod session;
 pub mod survey;
 pub mod targets;
 
+pub mod executor;
 pub mod run;
 
 pub mod clean;
@@ -120,6 +122,7 @@ pub mod export;
 pub mod notice;
 pub mod results;
 pub mod verify;
+pub mod visit;
 
 /// The tests of every package say in one way that they cannot run.
 #[cfg(test)]

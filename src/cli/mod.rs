@@ -294,6 +294,7 @@ fn report(error: &anyhow::Error) -> Exit {
             || cause.is::<repro_engine::remote::gc::Stopped>()
             || cause.is::<Unwritten>()
             || cause.is::<repro_engine::run::BrokenDown>()
+            || cause.is::<repro_engine::executor::StoreBroken>()
             || is_disk_trouble(cause)
     };
     if error.chain().any(broken) {

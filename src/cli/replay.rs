@@ -10,7 +10,8 @@ use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::notices;
 use crate::ui::style::duration;
-use repro_engine::exec::{Cancel, Failure};
+use repro_engine::exec::Cancel;
+use repro_engine::executor::Failed;
 use repro_engine::verify::{Again, Compared, Replayer, Terms};
 
 /// Execute a recorded action again, outside the cache, and compare its outputs bit by bit.
@@ -88,9 +89,9 @@ pub(super) fn terms(
     Ok((terms, cancel))
 }
 
-pub(super) fn say_failure(instance: &str, failure: &Failure) {
-    crate::say!("error: {instance}: {}", failure.account());
-    if let Some(hint) = failure.cause.hint() {
+pub(super) fn say_failure(instance: &str, failure: &Failed) {
+    crate::say!("error: {instance}: {}", failure.message);
+    if let Some(hint) = &failure.hint {
         crate::say!("help: {hint}");
     }
 }

@@ -220,7 +220,9 @@ fn display(
             .iter()
             .filter_map(|i| Some((i.id.to_string(), seconds(&i.id)?)))
             .collect();
-        let cores = args.jobs.unwrap_or_else(|| run::Machine::here().cpus);
+        let cores = args
+            .jobs
+            .unwrap_or_else(|| repro_engine::machine::Machine::here().cpus);
         let mut bars = Bars::new(colour, expected, cores);
         return Box::new(move |event| bars.show(event));
     }

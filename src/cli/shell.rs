@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::{Context, Exit, PipelineArgs};
 use repro_engine::exec::Site;
-use repro_engine::run;
 use repro_engine::survey::Survey;
+use repro_engine::visit;
 
 /// Open a shell where a command failed, or where it would run.
 ///
@@ -49,7 +49,7 @@ pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
         // rustix sets no dispositions. SAFETY: setting a disposition to SIG_IGN runs no code of ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-    let status = run::visit(
+    let status = visit::visit(
         &session,
         instance,
         contents,

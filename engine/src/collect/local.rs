@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::Mode;
 use crate::digest::{Digest, Shape};
+use crate::executor::sweep_failed;
 use crate::index::Index;
 use crate::record::elsewhere::Elsewhere;
 use crate::record::lockfile::LockFile;
-use crate::run::sweep_failed;
 use crate::store::{GcPlan, GcPolicy, Root, Store};
 
 /// What of projects whose directories are gone.

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::change::{changes, in_words};
 use crate::digest::Content;
+use crate::executor::state_keys;
 use crate::key::Key;
 use crate::plan::{Instance, InstanceIndex, Work};
 use crate::record::event::Change;
-use crate::run::state_keys;
 use crate::session::Session;
 
 /// Results compared.

@@ -1,26 +1,32 @@
-//! What comes back from flights and from the committer, and what it means for the run.
+//! What comes back from the executor and from the committer, and what it means for the run.
 
 use std::sync::Arc;
 
 use super::committer::{CommitResult, Landing};
-use super::flight::{self, Landed, Made};
 use super::scheduler::{Message, Scheduler};
 use super::state::{State, Unrecorded};
 use crate::artifacts;
 use crate::exec::Note;
+use crate::executor::{Collected, Failed, Heard, Made, OrderId, Outcome};
 use crate::index::Known;
 use crate::plan::InstanceIndex;
 use crate::record::event::Event;
-use crate::store::StoreError;
+use crate::store::{Pending, StoreError};
 use repro_protocol::job;
+
+/// Whatever an executor promises: a place that loses everything must not be tried for ever.
+const LOST_AT_MOST: u32 = 5;
 
 impl Scheduler<'_> {
     pub(super) fn handle(&mut self, message: Message) {
         match message {
-            Message::Note(index, note) => self.note(index, note),
-            Message::Landed(index, order, landed) => {
-                if self.board.is_running(index, order) {
-                    self.landed(index, landed);
+            Message::Heard(order, heard) => {
+                match (self.board.running(order), heard) {
+                    (Some(index), Heard::Note(note)) => self.note(index, note),
+                    (Some(index), Heard::Outcome(outcome)) => self.ended(index, order, *outcome),
+                    // It is about the past: what came of it is nobody's any more.
+                    (None, Heard::Outcome(_)) => drop(self.executor.collect(order)),
+                    (None, Heard::Note(_)) => {}
                 }
             }
             Message::Committed(result) => self.committed(result),
@@ -60,11 +66,14 @@ impl Scheduler<'_> {
         self.say(event);
     }
 
-    pub(super) fn landed(&mut self, index: InstanceIndex, landed: Landed) {
-        match landed {
-            Landed::Made(made) => self.made(index, *made),
-            Landed::Found => self.board.wait(index),
-            Landed::Unstable(moved) => {
+    /// An order of this run ended.
+    pub(super) fn ended(&mut self, index: InstanceIndex, order: OrderId, outcome: Outcome) {
+        let collected = self.executor.collect(order);
+        match outcome {
+            Outcome::Made(made) => self.made(index, made, collected),
+            Outcome::Found => self.board.wait(index),
+            Outcome::Lost { why } => self.lost(index, why),
+            Outcome::Unstable(moved) => {
                 self.board.enter(index, State::Failed);
                 self.summary.unstable += 1;
                 let event = Event::Unstable {
@@ -75,15 +84,13 @@ impl Scheduler<'_> {
                 };
                 self.say(event);
             }
-            Landed::Failed {
-                cancelled: true, ..
-            } => {
+            Outcome::Cancelled => {
                 self.board.enter(index, State::Skipped);
                 self.summary.stopped += 1;
                 self.summary.interrupted = true;
             }
-            Landed::Failed { message, hint, .. } => self.fail(index, message, hint),
-            Landed::StoreBroken { message } => {
+            Outcome::Failed(Failed { message, hint }) => self.fail(index, message, hint),
+            Outcome::StoreBroken { message } => {
                 self.store_broken = true;
                 self.fail(index, message, None);
                 self.stopping = true;
@@ -91,7 +98,19 @@ impl Scheduler<'_> {
         }
     }
 
-    fn made(&mut self, index: InstanceIndex, made: Made) {
+    fn lost(&mut self, index: InstanceIndex, why: String) {
+        let times = self.lost.entry(index).or_insert(0);
+        *times += 1;
+        if *times < LOST_AT_MOST {
+            self.warn(Some(index), format!("it is executed again: {why}"));
+            self.board.wait(index);
+        } else {
+            let message = format!("its execution was lost {LOST_AT_MOST} times: {why}");
+            self.fail(index, message, None);
+        }
+    }
+
+    fn made(&mut self, index: InstanceIndex, made: Made, collected: Collected) {
         let instance = self.session.plan.instance(index);
         let shown_at = instance
             .outputs
@@ -99,7 +118,7 @@ impl Scheduler<'_> {
             .zip(&made.outputs)
             .filter_map(|(o, c)| Some((artifacts::path_of(instance, o).ok()?, *c)))
             .collect();
-        let record = &made.pending.record;
+        let record = made.record;
         let event = Event::Finished {
             instance: instance.id.to_string(),
             key: record.key.hex(),
@@ -109,7 +128,7 @@ impl Scheduler<'_> {
             max_rss_bytes: made.usage.max_rss_bytes,
             figures: made.figures,
             resumed_from: made.resumed_from,
-            sandbox: flight::sandbox_text(&made.sandbox),
+            sandbox: made.sandbox,
             recorded: true,
         };
         let known = Known {
@@ -126,14 +145,17 @@ impl Scheduler<'_> {
         let result = Arc::new(Unrecorded {
             event,
             known,
-            to_publish: publishes.then(|| made.pending.record.clone()),
+            to_publish: publishes.then(|| record.clone()),
         });
         self.board.enter(index, State::Committing { result });
         let landing = Landing {
             index,
-            pending: made.pending,
+            pending: Pending {
+                record,
+                staged: collected.staged,
+            },
             shown_at,
-            lock: made.lock,
+            lock: collected.lock,
         };
         if let Some(landings) = &self.landings {
             // The committer lives until `landings` is dropped; if it broke down, the run ends.

@@ -8,14 +8,15 @@
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::ready::{Ready, Sweep, Wish};
 use super::resources::Resources;
-use super::state::{Miss, OrderId, Phase, State};
+use super::state::{Miss, Phase, State};
 use crate::digest::{Content, Digest};
 use crate::exec::Grant;
+use crate::executor::OrderId;
 use crate::graph::Graph;
 use crate::plan::{InstanceIndex, Policy};
 
@@ -33,6 +34,8 @@ pub struct Board {
     ready: Ready,
     resources: Resources,
     last_order: u64,
+    /// Those that run.
+    orders: HashMap<OrderId, InstanceIndex>,
 }
 
 /// An action that begins.
@@ -56,6 +59,7 @@ impl Board {
             ready: Ready::default(),
             resources,
             last_order: 0,
+            orders: HashMap::new(),
             graph,
         };
         for (i, is_wanted) in (0u32..).zip(wanted) {
@@ -148,6 +152,9 @@ impl Board {
         if let State::Ready { place, .. } = &next {
             self.ready.add(index, *place);
         }
+        if let State::Running { order, .. } = &next {
+            self.orders.insert(*order, index);
+        }
         if let Some(key) = next.key() {
             self.keys[index.0 as usize] = Some(key);
         }
@@ -156,7 +163,10 @@ impl Board {
         let had_result = old.outputs().is_some();
         match old {
             State::Ready { place, .. } => self.ready.remove(index, place),
-            State::Running { granted, .. } => self.resources.give_back(*granted),
+            State::Running { order, granted, .. } => {
+                self.orders.remove(&order);
+                self.resources.give_back(*granted);
+            }
             _ => {}
         }
         self.counts[from as usize] -= 1;
@@ -273,8 +283,8 @@ impl Board {
         self.count(&[Phase::Ready]) > 0 && self.resources.misses_gpus()
     }
 
-    /// Whether an answer is about what is executed now: it may come twice, or after its time.
-    pub fn is_running(&self, index: InstanceIndex, order: OrderId) -> bool {
-        matches!(self.state(index), State::Running { order: now, .. } if *now == order)
+    /// What an order executes now. Answers may come twice, or after their time: then there is nothing.
+    pub fn running(&self, order: OrderId) -> Option<InstanceIndex> {
+        self.orders.get(&order).copied()
     }
 }

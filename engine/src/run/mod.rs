@@ -1,7 +1,7 @@
 //! A run: resolve, execute what has no result, commit, show; then verdicts, lock file, index.
 //!
-//! [`scheduler`] decides what starts when; [`flight`] executes one action; [`committer`] makes results durable;
-//! [`replay()`] executes one again, outside of all this.
+//! [`scheduler`] decides what starts when and gives orders to an [executor](crate::executor);
+//! [`committer`] makes results durable.
 
 mod arrivals;
 mod board;
@@ -10,31 +10,23 @@ mod committer;
 mod devices;
 mod elsewhere;
 mod ending;
-mod failed;
-mod flight;
-mod guard;
-mod machine;
 mod ready;
-mod replay;
 mod resolving;
 mod resources;
 mod scheduler;
 mod secrets;
 mod sharing;
+#[cfg(test)]
+mod simulated;
 mod state;
-mod visiting;
 
 use std::sync::Arc;
 
 pub use claims::verdicts;
-pub use failed::sweep as sweep_failed;
-pub use flight::state_keys;
-pub use machine::Machine;
-pub use replay::{ReplayTerms, Replayed, replay};
+pub(crate) use resources::{GPUS_ARE_TAKEN, alone};
 pub use scheduler::BrokenDown;
 pub use scheduler::{interruption, run};
 pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
-pub use visiting::{Door, visit};
 
 use crate::exec::Cancel;
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::devices::{self, Claim};
-use super::machine::Machine;
 use crate::exec::Grant;
+use crate::machine::Machine;
 use crate::plan::{ONE_GPU, Policy};
 
 /// Nobody tells when another run gives something back.

@@ -4,6 +4,7 @@
 //! All changes happen on the calling thread; flights, the committer and the remote talk to it through one channel.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -11,16 +12,16 @@ use anyhow::Context as _;
 
 use super::board::{Board, Start};
 use super::committer::{self, CommitResult, Landing};
-use super::failed::FailedDir;
-use super::flight::{self, Flight, Landed, Prepared, Terms};
-use super::machine::Machine;
 use super::ready::Sweep;
 use super::resources::{GPUS_ARE_TAKEN, Resources};
 use super::sharing::{self, Away};
-use super::state::{OrderId, Phase};
+use super::state::Phase;
 use super::{Reuse, RunOptions};
 use crate::digest::{Content, Digest};
-use crate::exec::{self, CancelLevel, Note};
+use crate::exec::CancelLevel;
+use crate::executor::{
+    Executor, Heard, Local, Order, OrderId, Outcome, Purpose, Site, Tell, Terms,
+};
 use crate::graph::Graph;
 use crate::lookup::Answer;
 use crate::plan::InstanceIndex;
@@ -30,13 +31,12 @@ use crate::record::lockfile::LockFile;
 use crate::remote::publish::Published;
 use crate::remote::reading::Unread;
 use crate::session::Session;
-use crate::store::{Root, host_name};
+use crate::store::Root;
 use crate::watched;
 
 /// What comes through the channel.
 pub(super) enum Message {
-    Note(InstanceIndex, Note),
-    Landed(InstanceIndex, OrderId, Landed),
+    Heard(OrderId, Heard),
     Committed(CommitResult),
     Answered(InstanceIndex, Digest, Answer),
     Fetched(Vec<(Content, Result<(), Unread>)>),
@@ -62,10 +62,13 @@ pub(super) struct Scheduler<'a> {
     pub(super) session: &'a mut Session,
     pub(super) options: &'a RunOptions,
     pub(super) board: Board,
+    pub(super) executor: Box<dyn Executor + 'a>,
     /// Executed whatever is recorded.
     pub(super) forced: Vec<bool>,
     /// Looked at again, because a result went bad between the look and the use.
     pub(super) looked_again: BTreeSet<InstanceIndex>,
+    /// How often an execution of it was lost.
+    pub(super) lost: BTreeMap<InstanceIndex, u32>,
     pub(super) urgency: Vec<f32>,
     lock: Option<LockFile>,
     pub(super) pins: BTreeMap<InstanceIndex, BTreeMap<String, String>>,
@@ -99,7 +102,7 @@ pub fn interruption(level: CancelLevel) -> &'static str {
     }
 }
 
-/// Runs the plan of `session`; every event goes to `sink`.
+/// Runs the plan of `session` on this machine; every event goes to `sink`.
 ///
 /// # Errors
 /// Usage errors (an unknown target) and failures of the store; stages that fail are in the summary.
@@ -107,6 +110,19 @@ pub fn run(
     session: &mut Session,
     options: &RunOptions,
     sink: &mut dyn FnMut(&Event),
+) -> anyhow::Result<RunReport> {
+    let site = Site::of(session, &options.executable);
+    let here =
+        |tell| -> Box<dyn Executor> { Box::new(Local::new(site, options.cancel.clone(), tell)) };
+    run_on(session, options, sink, here)
+}
+
+/// Runs the plan of `session` on the executor that `place` makes.
+pub(super) fn run_on<'a>(
+    session: &'a mut Session,
+    options: &'a RunOptions,
+    sink: &'a mut dyn FnMut(&Event),
+    place: impl FnOnce(Tell) -> Box<dyn Executor + 'a>,
 ) -> anyhow::Result<RunReport> {
     let started = Instant::now();
     let targets = session.targets(&options.targets)?;
@@ -122,7 +138,11 @@ pub fn run(
             forced[t.0 as usize] = true;
         }
     }
-    let (to_main, from_flights) = channel();
+    let (to_main, from_others) = channel();
+    let heard = to_main.clone();
+    // The main loop outlives every order it waits for.
+    let tell = move |order, heard_of| drop(heard.send(Message::Heard(order, heard_of)));
+    let executor = place(Arc::new(tell));
     let (journal, journal_problem) = if options.dry_run {
         (Journal::none(), None)
     } else {
@@ -133,12 +153,14 @@ pub fn run(
         true => graph.only_needs(),
         false => graph,
     };
-    let resources = Resources::of(&Machine::here(), options.jobs);
+    let resources = Resources::of(&executor.capacity(), options.jobs);
     let mut scheduler = Scheduler {
         options,
         board: Board::new(graph, &wanted, resources),
+        executor,
         forced,
         looked_again: BTreeSet::new(),
+        lost: BTreeMap::new(),
         urgency: Vec::new(),
         lock: None,
         pins: BTreeMap::new(),
@@ -197,10 +219,10 @@ pub fn run(
     }
     store.end_pass();
     if options.dry_run {
-        scheduler.await_answers(&from_flights);
+        scheduler.await_answers(&from_others);
         scheduler.skip_rest_of_dry_run();
     } else {
-        scheduler.execute(&from_flights)?;
+        scheduler.execute(&from_others)?;
     }
     scheduler.finish(started, whole)
 }
@@ -222,7 +244,7 @@ impl Scheduler<'_> {
     }
 
     /// In a dry run the remote is asked for results, and for no bytes.
-    fn await_answers(&mut self, from_flights: &Receiver<Message>) {
+    fn await_answers(&mut self, from_others: &Receiver<Message>) {
         loop {
             self.send_questions();
             let asked = self.board.count(&[Phase::Asking]);
@@ -230,7 +252,7 @@ impl Scheduler<'_> {
                 return;
             }
             if let Ok(Message::Answered(index, key, answer)) =
-                from_flights.recv_timeout(Duration::from_millis(100))
+                from_others.recv_timeout(Duration::from_millis(100))
             {
                 self.answered(index, &key, answer);
                 self.settle();
@@ -238,9 +260,9 @@ impl Scheduler<'_> {
         }
     }
 
-    fn execute(&mut self, from_flights: &Receiver<Message>) -> anyhow::Result<()> {
+    fn execute(&mut self, from_others: &Receiver<Message>) -> anyhow::Result<()> {
         if self.board.count(&[Phase::Ready, Phase::Asking]) == 0 && self.away.is_quiet() {
-            return self.await_published(from_flights);
+            return self.await_published(from_others);
         }
         // Better now than after an hour of work.
         self.session.store.check_writable()?;
@@ -261,12 +283,7 @@ impl Scheduler<'_> {
             committer::work(&store, &stats, &root, link_mode, from_main, &done);
         })?;
         self.session.store.start_lease()?;
-        let mut keeper = std::process::Command::new(&self.options.executable);
-        keeper.arg("keeper").env_clear();
-        if let Err(e) = exec::keeper::start(keeper) {
-            let text = format!(
-                "no keeper: {e}; if this run is killed, processes its stages started may live on"
-            );
+        for text in self.executor.open() {
             self.warn(None, text);
         }
         for key in self.board.keys() {
@@ -288,10 +305,10 @@ impl Scheduler<'_> {
             if self.is_over() {
                 break;
             }
-            match from_flights.recv_timeout(Duration::from_millis(200)) {
+            match from_others.recv_timeout(Duration::from_millis(200)) {
                 Ok(message) => {
                     self.handle(message);
-                    while let Ok(message) = from_flights.try_recv() {
+                    while let Ok(message) = from_others.try_recv() {
                         self.handle(message);
                     }
                 }
@@ -315,12 +332,12 @@ impl Scheduler<'_> {
     }
 
     /// Nothing is executed; what was here may be on its way to the remote.
-    fn await_published(&mut self, from_flights: &Receiver<Message>) -> anyhow::Result<()> {
+    fn await_published(&mut self, from_others: &Receiver<Message>) -> anyhow::Result<()> {
         while self.is_publishing() {
             if let Some(what) = watched::trouble() {
                 return Err(BrokenDown(what).into());
             }
-            match from_flights.recv_timeout(Duration::from_millis(200)) {
+            match from_others.recv_timeout(Duration::from_millis(200)) {
                 Ok(message) => self.handle(message),
                 Err(_) => self.tell_news(),
             }
@@ -369,9 +386,9 @@ impl Scheduler<'_> {
     fn start_what_fits(&mut self) {
         let mut sweep = Sweep::default();
         while let Some(start) = self.board.start_next(&mut sweep) {
-            let index = start.index;
+            let (index, order) = (start.index, start.order);
             if let Err(e) = self.start(start) {
-                self.landed(index, Landed::not_started(&e));
+                self.ended(index, order, Outcome::not_begun(&e));
             }
         }
         let is_idle = self.board.count(&[Phase::Running]) == 0;
@@ -391,78 +408,32 @@ impl Scheduler<'_> {
             let text = format!("it asks for {wanted} GPUs, and this machine has {given}");
             self.warn(Some(index), text);
         }
-        let session = &*self.session;
-        let instance = session.plan.instance(index);
-        let work_dir = session.store.work_dir()?;
-        let provenance = serde_json::json!({
-            "run": self.journal.run,
-            "at": jiff::Timestamp::now().to_string(),
-            "host": host_name(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "instance": &*instance.id,
-            "threads": start.policy.cpus,
-        });
+        let instance = self.session.plan.instance(index);
         let terms = Terms {
-            policy: start.policy,
-            grant: start.grant,
-            dir: work_dir.join(flight::dir_name(&miss.key.digest, index.0)),
-            scratch_dir: session
-                .project
-                .state()
-                .join("scratch")
-                .join(miss.key.digest.short()),
+            id: order,
+            run: self.journal.run.clone(),
+            purpose: match self.forced[index.0 as usize] {
+                true => Purpose::RecordAnew,
+                false => Purpose::Record,
+            },
             pins: self
                 .lock
                 .as_ref()
                 .and_then(|l| l.blocks.get(&*instance.id))
                 .map(|b| b.pins.clone())
                 .unwrap_or_default(),
+            policy: start.policy,
+            grant: start.grant,
             offline: self.options.offline,
-            executable: self.options.executable.clone(),
-            afterwards: exec::Afterwards::Discarded,
-            lineage: self.lineage(index),
-        };
-        let Prepared {
-            request,
-            views,
-            watched,
-            trees,
-        } = flight::prepare(session, instance, &miss.contents, terms);
-        let flight = Flight {
-            request,
-            watched,
-            trees,
-            views,
-            states: flight::state_keys(&session.plan.salt, instance, &miss.contents),
-            store: session.store.clone(),
-            believer: session.believer.clone(),
-            stats: session.stats.clone(),
-            force: self.forced[index.0 as usize],
-            cancel: self.options.cancel.clone(),
-            log_path: session.log_path(&miss.key.digest),
-            failed_dir: FailedDir::of(&instance.id, &session.project.state(), session.store.root()),
-            provenance,
-            key: miss.key.clone(),
         };
         let event = Event::Started {
             instance: instance.id.to_string(),
             key: miss.key.digest.hex(),
             reason: miss.reason.clone(),
         };
+        let (key, lineage) = (miss.key.clone(), self.lineage(index));
+        let order = Order::of(self.session, instance, key, &miss.contents, &lineage, terms);
         self.say(event);
-        let to_main = self.to_main.clone();
-        watched::spawn(&format!("flight-{}", index.0), move || {
-            let mut say = |note| drop(to_main.send(Message::Note(index, note)));
-            // Whatever ends a flight, the run hears of it; else it would wait for ever.
-            let (landed, leftovers) = match watched::caught(|| flight.fly(&mut say)) {
-                Ok((landed, leftovers)) => (landed, Some(leftovers)),
-                Err(what) => (Landed::broken_down(&what), None),
-            };
-            // The main loop outlives every flight it waits for.
-            let _ = to_main.send(Message::Landed(index, order, landed));
-            // What cannot be removed now is swept with the session.
-            let _ = watched::caught(|| drop(leftovers));
-        })?;
-        Ok(())
+        self.executor.begin(order)
     }
 }

@@ -14,15 +14,12 @@ use std::sync::Arc;
 use super::ready::Place;
 use super::resources::Taken;
 use crate::digest::{Content, Digest};
+use crate::executor::OrderId;
 use crate::index::Known;
 use crate::key::Key;
 use crate::plan::Policy;
 use crate::record::event::{Event, Reason};
 use crate::store::Record;
-
-/// One execution of a run, by number. What is told of another one is about the past.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OrderId(pub u64);
 
 /// An action that has no result yet.
 #[derive(Debug)]

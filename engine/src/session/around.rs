@@ -3,7 +3,7 @@
 use super::opened::Session;
 use crate::environment::{self, Captured};
 use crate::exec::{Asking, Memory, Stamp, Surroundings, Unasked, tool_version};
-use crate::plan::{Environment, Instance, Source, Tool, Work};
+use crate::plan::{Command, Environment, Instance, Source, Tool, Work};
 use crate::store::InputTree;
 use repro_protocol::relpath::RelPath;
 use std::cell::RefCell;
@@ -127,27 +127,26 @@ impl Session {
         }
         ignored
     }
+}
 
-    /// What a process of this instance needs beside its inputs.
-    pub fn surroundings(&self, instance: &Instance) -> Surroundings {
-        let mut all = Surroundings::default();
-        if let Work::Command(command) = &instance.work {
-            for captured in command
-                .environments
-                .iter()
-                .filter_map(|e| self.environments.get(e))
-            {
-                all.merge(captured.surroundings.clone());
-            }
-            for cache in &command.caches {
-                all.write.push(cache.dir.clone());
-                let variable = cache.variable.iter().cloned();
-                all.vars
-                    .extend(variable.map(|v| (v, cache.dir.clone().into_os_string())));
-            }
+/// What a process of a command needs beside its inputs.
+pub fn surroundings(
+    command: &Command,
+    environments: &BTreeMap<Environment, Captured>,
+) -> Surroundings {
+    let mut all = Surroundings::default();
+    for environment in &command.environments {
+        if let Some(captured) = environments.get(environment) {
+            all.merge(captured.surroundings.clone());
         }
-        all
     }
+    for cache in &command.caches {
+        all.write.push(cache.dir.clone());
+        let variable = cache.variable.iter().cloned();
+        all.vars
+            .extend(variable.map(|v| (v, cache.dir.clone().into_os_string())));
+    }
+    all
 }
 
 /// How the directories of an environment look now.

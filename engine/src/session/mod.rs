@@ -8,7 +8,7 @@ mod found;
 mod opened;
 mod shown;
 
-pub use around::{Unknown, stamps};
+pub use around::{Unknown, stamps, surroundings};
 pub use found::{Found, Hit, LookedUp, Miss, outputs_of};
-pub use opened::Session;
+pub use opened::{Session, log_in};
 pub use shown::show;

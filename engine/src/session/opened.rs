@@ -1,7 +1,7 @@
 //! A session as it was opened: its parts, where they lie, and keys and inputs of its instances.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
@@ -66,7 +66,7 @@ impl Session {
 
     /// Where the log of the last execution of an action is.
     pub fn log_path(&self, key: &Digest) -> PathBuf {
-        self.project.state().join("logs").join(format!("{key}.log"))
+        log_in(&self.project.state(), key)
     }
 
     /// The contents of an instance's inputs, once its producers have results.
@@ -222,4 +222,9 @@ impl Session {
             names.join(", ")
         );
     }
+}
+
+/// Where the log of an action is kept, below the state directory of its project.
+pub fn log_in(state: &Path, key: &Digest) -> PathBuf {
+    state.join("logs").join(format!("{key}.log"))
 }

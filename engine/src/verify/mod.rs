@@ -3,6 +3,7 @@
 //! [`Replayer`] does it for one instance after the other and leaves no trace; [`Verifier`] signs what agrees, keeps an account of what does
 //! not, and tells a remote.
 
+mod again;
 mod replayer;
 mod verifier;
 

@@ -1,11 +1,13 @@
 //! Executing one recorded action again and comparing what it gives; leaves no trace.
 
+use super::again::{ReplayTerms, Replayed, replay};
 use crate::digest::{Content, Digest};
 use crate::exchange::{Network, bring_inputs};
-use crate::exec::{Cancel, Cause, Failure};
+use crate::exec::Cancel;
+use crate::executor::Failed;
+use crate::machine::Machine;
 use crate::notice::Tell;
 use crate::plan::{Instance, InstanceIndex};
-use crate::run::{Machine, ReplayTerms, Replayed, replay};
 use crate::session::{Hit, Session};
 use crate::survey::Survey;
 use serde::{Serialize, Serializer};
@@ -33,7 +35,7 @@ pub enum Again<T> {
     /// It ended, and was compared.
     Done(T),
     /// It failed.
-    Failed(Box<Failure>),
+    Failed(Failed),
     /// It was cancelled.
     Cancelled,
 }
@@ -190,12 +192,6 @@ impl<'s> Replayer<'s> {
             executable: self.terms.executable.clone(),
             lineage: self.survey.lineage(self.session, index),
         };
-        let cancel = &self.terms.cancel;
-        let replayed = replay(self.session, instance, contents, terms, cancel, &mut |_| {})?;
-        Ok(match replayed {
-            Ok(replayed) => Again::Done(replayed),
-            Err(failure) if matches!(failure.cause, Cause::Cancelled) => Again::Cancelled,
-            Err(failure) => Again::Failed(failure),
-        })
+        replay(self.session, instance, contents, terms, &self.terms.cancel)
     }
 }

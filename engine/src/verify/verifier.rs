@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::json;
 
+use super::again::Replayed;
 use super::{Again, Recorded, Replayer};
 use crate::difference;
 use crate::digest::{Content, Digest};
@@ -17,7 +18,7 @@ use crate::plan::{Instance, InstanceIndex};
 use crate::remote::divergence;
 use crate::remote::fetch::fetch;
 use crate::remote::publish::{Publication, publish};
-use crate::run::{Replayed, keep_envelopes};
+use crate::run::keep_envelopes;
 use crate::session::Hit;
 use crate::store::{Pending, Record, Staged, host_name};
 use crate::trust::{Differing, Divergence, Facts, Signer, SignerName, Trust};
@@ -173,7 +174,7 @@ impl<'a> Verifier<'a> {
         let store = &self.replayer.session.store;
         for (name, content) in &record.outputs {
             if !store.has(content)?
-                && let Some(path) = replayed.paths.get(name.as_str())
+                && let Some(path) = replayed.aside.paths.get(name.as_str())
             {
                 let (made, staged) = store.absorb_copy(path)?;
                 store.keep(&made, staged)?;
@@ -263,7 +264,7 @@ impl<'a> Verifier<'a> {
             if found.is_some_and(|f| f.has_same_bytes(recorded)) {
                 continue;
             }
-            let first = match replayed.paths.get(&spec.name) {
+            let first = match replayed.aside.paths.get(&spec.name) {
                 Some(path) if self.is_here(recorded, tell)? => difference::first(
                     &session.store,
                     recorded,

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::digest::{Digest, Shape};
 use crate::key::Key;
+use crate::machine::Machine;
 use crate::plan::{Network, Sandbox, Scratch};
 use crate::record::event::Reason;
-use crate::run::machine::Machine;
 
 fn machine(cpus: u32, gpus: usize) -> Machine {
     // Nobody else's: other tests run beside this one.

@@ -258,7 +258,7 @@ impl Simulation {
                 self.board.enter(index, outcome);
             }
             // Twice, or after its time.
-            _ if !self.board.is_running(index, order) => {}
+            _ if self.board.running(order) != Some(index) => {}
             Answer::Made => {
                 self.give_back(order);
                 self.made.insert(index);

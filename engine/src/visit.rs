@@ -1,16 +1,19 @@
 //! Visiting: a shell where a command runs, or where it failed, without running, recording or publishing anything.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 
-use super::failed::FailedDir;
-use super::flight::{self, Prepared, Terms};
-use super::replay::check_inputs;
 use crate::digest::Content;
-use crate::exec::{self, Afterwards, Site, Work};
+use crate::exec::{self, Site, Work};
+use crate::executor::{
+    self, FailedDir, Order, OrderId, Places, Prepared, Purpose, Terms, check_inputs, place,
+};
 use crate::lineage::Lineage;
-use crate::plan::Instance;
+use crate::plan::{Instance, Policy};
+use crate::run::alone;
 use crate::session::Session;
 
 /// What a visitor is told at the door.
@@ -38,36 +41,40 @@ pub fn visit(
     greet: &mut dyn FnMut(&Door),
 ) -> anyhow::Result<ExitStatus> {
     check_inputs(session, instance, contents)?;
-    let key = session.key(instance, contents, &Lineage::new()).digest;
+    // Only kinds count their inputs, and a visitor sees commands only.
+    let lineage = Lineage::new();
+    let key = session.key(instance, contents, &lineage);
+    let digest = key.digest;
     let state = session.project.state();
     let left = FailedDir::of(&instance.id, &state, session.store.root()).find();
     let fresh = tempfile::Builder::new()
         .prefix("visit-")
         .tempdir_in(session.store.work_dir()?)?;
     let (dir, site, has_changed) = match left {
-        Some(kept) => (kept.dir, Site::Left, kept.key != Some(key)),
+        Some(kept) => (kept.dir, Site::Left, kept.key != Some(digest)),
         None => (fresh.path().join("run"), Site::Fresh, false),
     };
     // Who asks for a shell wants it now.
-    let (grant, _gpus) = super::resources::alone(&instance.policy, || ControlFlow::Break(()));
+    let (grant, _gpus) = alone(&instance.policy, || ControlFlow::Break(()));
     let terms = Terms {
-        policy: flight::policy_with(&instance.policy, instance.policy.cpus.unwrap_or(1)),
+        id: OrderId(0),
+        run: String::new(),
+        purpose: Purpose::Compare,
+        pins: BTreeMap::new(),
+        policy: Arc::new(Policy {
+            cpus: Some(instance.policy.cpus.unwrap_or(1)),
+            ..Policy::clone(&instance.policy)
+        }),
         grant,
-        dir,
-        scratch_dir: state.join("scratch").join(key.short()),
-        pins: Default::default(),
         offline: false,
-        executable,
-        afterwards: Afterwards::Kept,
-        // Only kinds count their inputs, and a visitor sees commands only.
-        lineage: Lineage::new(),
     };
+    let order = Order::of(session, instance, key, contents, &lineage, terms);
+    let scratch = state.join("scratch").join(digest.short());
+    let places = Places::of_visit(dir, fresh.path().join("inputs"), scratch);
+    let here = executor::Site::of(session, &executable);
     let Prepared {
-        mut request,
-        views,
-        trees,
-        ..
-    } = flight::prepare(session, instance, contents, terms);
+        mut request, shown, ..
+    } = here.prepare(&order, &places)?;
     let Work::Command(command) = request.work.clone() else {
         anyhow::bail!(
             "`{}` is a kind, not a command; `repro replay --keep DIR '{}'` executes it and leaves its directory",
@@ -75,9 +82,7 @@ pub fn visit(
             instance.id
         );
     };
-    let views_dir = fresh.path().join("inputs");
-    flight::place_views(&session.store, &mut request, &views, &views_dir)?;
-    flight::place_trees(&mut request, &trees, &views_dir)?;
+    place(&session.store, &mut request, &shown, &places.views)?;
     let visit = exec::visit(&request, &command, site)?;
     greet(&Door {
         work: visit.work.clone(),

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::Moved;
 use crate::digest::{Content, Digest};
 use crate::environment::{self, Captured};
 use crate::exec::{self, Stamp};
@@ -44,17 +45,6 @@ pub struct WatchedEnvironment {
     pub stamps: Vec<Option<Stamp>>,
     /// The project.
     pub root: PathBuf,
-}
-
-/// A dependency that is not what the key says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moved {
-    /// Which, as a person knows it.
-    pub what: String,
-    /// As in the key.
-    pub before: String,
-    /// Now.
-    pub after: String,
 }
 
 /// The first look, to be compared with the second.

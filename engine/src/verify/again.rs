@@ -1,0 +1,121 @@
+//! One recorded action executed again, far from the cache.
+//!
+//! Nothing is recorded or shown: the only traces are the private directory, where it is asked for,
+//! and the answer.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use super::Again;
+use crate::digest::Content;
+use crate::exec::{Cancel, CancelLevel, Usage};
+use crate::executor::{
+    Aside, Executor, Heard, Local, Order, OrderId, Outcome, Purpose, Site, StoreBroken, Terms,
+    check_inputs,
+};
+use crate::lineage::Lineage;
+use crate::plan::{Instance, Policy};
+use crate::record::lockfile::LockFile;
+use crate::run::{GPUS_ARE_TAKEN, alone};
+use crate::session::Session;
+
+/// What a second execution gave.
+pub struct Replayed {
+    /// The new content of every output.
+    pub outputs: BTreeMap<Arc<str>, Content>,
+    /// Where they lie.
+    pub aside: Aside,
+    /// Time and memory of it.
+    pub usage: Usage,
+}
+
+/// Where and how.
+pub struct ReplayTerms {
+    /// Leave the private directory here; it must not exist.
+    pub keep: Option<PathBuf>,
+    /// Cores it may use.
+    pub cpus: u32,
+    /// The network may not be used.
+    pub offline: bool,
+    /// This program.
+    pub executable: PathBuf,
+    /// What its inputs have in common, as it was hashed.
+    pub lineage: Lineage,
+}
+
+/// Executes an instance whose inputs have these contents.
+///
+/// # Errors
+/// An input is not in the store; the store, the disk.
+pub fn replay(
+    session: &Session,
+    instance: &Instance,
+    contents: &[Vec<Content>],
+    terms: ReplayTerms,
+    cancel: &Arc<Cancel>,
+) -> anyhow::Result<Again<Replayed>> {
+    check_inputs(session, instance, contents)?;
+    let pins = LockFile::read(&session.project.lock_file())?
+        .blocks
+        .remove(&*instance.id)
+        .map(|block| block.pins)
+        .unwrap_or_default();
+    let mut is_told = false;
+    let (grant, _gpus) = alone(&instance.policy, || {
+        if !std::mem::replace(&mut is_told, true) {
+            log::warn!("{GPUS_ARE_TAKEN}");
+        }
+        match cancel.level() {
+            CancelLevel::None => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    });
+    let id = OrderId(0);
+    let order = Order::of(
+        session,
+        instance,
+        session.key(instance, contents, &terms.lineage),
+        contents,
+        &terms.lineage,
+        Terms {
+            id,
+            run: String::new(),
+            purpose: Purpose::Compare,
+            pins,
+            policy: Arc::new(Policy {
+                cpus: Some(terms.cpus),
+                ..Policy::clone(&instance.policy)
+            }),
+            grant,
+            offline: terms.offline,
+        },
+    );
+    let (to_here, outcomes) = channel();
+    let tell = move |_, heard| {
+        if let Heard::Outcome(outcome) = heard {
+            let _ = to_here.send(*outcome);
+        }
+    };
+    let site = Site::of(session, &terms.executable);
+    let local = Local::new(site, cancel.clone(), Arc::new(tell));
+    let mut local = local.keeping(terms.keep.as_deref());
+    local.begin(order)?;
+    let outcome = outcomes.recv()?;
+    let aside = local.collect(id).aside;
+    let made = match outcome {
+        Outcome::Made(made) => made,
+        Outcome::Failed(failed) => return Ok(Again::Failed(failed)),
+        Outcome::Cancelled => return Ok(Again::Cancelled),
+        Outcome::StoreBroken { message } => return Err(StoreBroken(message).into()),
+        other => anyhow::bail!("BUG: {other:?} of an action that is only compared"),
+    };
+    let names = instance.outputs.iter().map(|o| o.name.clone());
+    Ok(Again::Done(Replayed {
+        outputs: names.zip(made.outputs).collect(),
+        aside,
+        usage: made.usage,
+    }))
+}
