@@ -450,6 +450,44 @@ fn golden() {
     assert!(keys.is_sorted(), "{keys:?}");
 }
 
+/// Freezes what new parameters write, on the same terms.
+#[test]
+fn golden_of_what_is_asked_for() {
+    let bench = Bench::new();
+    let sides = || {
+        [
+            ("a", bench.side("a", 0..5, &A)),
+            ("b", bench.side("b", 0..5, &B)),
+        ]
+    };
+    let compare = |expect: Value| {
+        let with = json!({
+            "compare": {"of": "accuracy"}, "expect": expect, "family": "f",
+            "report": ["effect_size", "bootstrap", "ranks", "p_value"],
+        });
+        bench.run(with, sides()).unwrap().1
+    };
+    let row: &[f64] = &[0.5, 0.7, 0.7, 0.2];
+    let rows = [row, &[0.4, 0.6, 0.5, 0.3], &[0.45, 0.65, 0.5, 0.7]];
+    let along = |expect: Value| {
+        let with = json!({"measure": {"of": "accuracy", "along": "lambda"}, "expect": expect});
+        let runs = grid(&bench, &[0.0, 0.4, 0.6, 1.0], &rows);
+        bench.run(with, [("in", runs)]).unwrap().1
+    };
+    let texts = [
+        compare(json!({"difference": {"equivalent": 0.05}})),
+        compare(json!({"ratio": {"above": 1.0}, "interval": "anytime"})),
+        compare(json!({"difference": {"above": 0.0}, "confidence": 0.9, "interval": "ranks"})),
+        along(json!({"trend": "decreasing"})),
+        along(json!({"best": {"between": [0.4, 0.6]}})),
+    ];
+    let digests = texts.map(|text| blake3::hash(text.as_bytes()).to_hex()[..8].to_owned());
+    assert_eq!(
+        digests.join(" "),
+        "2b46eec8 7105bf92 8d7c4ba9 551b63c1 1e9ff916"
+    );
+}
+
 #[test]
 fn bad_parameters() {
     let kind = BuiltIn::of::<Claim>();
