@@ -9,3 +9,4 @@ pub mod model;
 pub mod network;
 mod resnet;
 pub mod spec;
+pub mod transfer;

@@ -463,7 +463,7 @@ fn mistakes_in_parameters_are_found_before_anything_runs() {
             .map(|p| p.path.join("."))
             .collect::<Vec<_>>()
     };
-    let with = json!({"model": {"conv": {"layers": [{"conv": {"channels": 0}}, {"dropout": 1.5}]}}, "seed": 1, "length": {"epochs": 0},
+    let with = json!({"model": {"conv": {"layers": [{"conv": {"channels": 0}}, {"dropout": 1.5}]}}, "seed": 1, "length": {"steps": 0},
         "batch_size": 0, "optimizer": {"sgd": {"lr": -1.0}}, "label_smoothing": 2.0, "stop_at": {"train_accuracy": 99.0},
         "schedule": {"step": {"milestones": [3, 2]}}});
     assert_eq!(
@@ -471,7 +471,7 @@ fn mistakes_in_parameters_are_found_before_anything_runs() {
         [
             "model.conv.layers.0.conv.channels",
             "model.conv.layers.1.dropout",
-            "length.epochs",
+            "length.steps",
             "stop_at.train_accuracy",
             "batch_size",
             "optimizer.sgd.lr",

@@ -50,7 +50,7 @@ pub fn serve(
         outputs: Head::Classes(CLASSES),
     };
     let architecture = Arc::new(Architecture::new(identity)?);
-    let weights = init::fresh(&architecture, Init::Pytorch, 1, "init");
+    let weights = init::fresh(&architecture, Init::Pytorch, 1, "init").unwrap();
     let data = noise(model.input, IMAGES);
     let mut service = Service {
         model,

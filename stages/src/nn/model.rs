@@ -54,6 +54,18 @@ impl Model {
         })
     }
 
+    /// The tensors of a file, fitting or not, and which network they are, where it says so.
+    ///
+    /// # Errors
+    /// The file is none, or damaged.
+    pub fn parts(path: &std::path::Path) -> anyhow::Result<(Option<Identity>, NamedTensors)> {
+        let file = TensorFile::read(path)?;
+        let of = format!("`{}`", path.display());
+        let said = file.metadata.get(MODEL_KEY);
+        let identity = said.map(|text| identity(text, &of)).transpose()?;
+        Ok((identity, foreign::untied(file)))
+    }
+
     /// Which network a file of the project holds, as its head says, before it is read; `None` where that is not known. Files of other
     /// programs do not say it: then the network must be `named` where they are used.
     ///

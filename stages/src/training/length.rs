@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Length {
-    /// Passes over the training data.
-    Epochs(#[schemars(range(min = 1))] u64),
+    /// Passes over the training data; 0 gives the first weights as they are.
+    Epochs(#[schemars(range(min = 0))] u64),
     /// Optimizer steps; the last epoch may be cut short.
     Steps(#[schemars(range(min = 1))] u64),
 }

@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn only_weights_are_masked_and_ties_go_in_order() {
         let a = small();
-        let tensors = fresh(&a, Init::Constant(0.5), 0, "init");
+        let tensors = fresh(&a, Init::Constant(0.5), 0, "init").unwrap();
         let p = Params {
             fraction: 0.1,
             by: Criterion::Magnitude,
@@ -406,7 +406,7 @@ mod tests {
         #[test]
         fn masks_are_nested_counts_exact_and_the_smallest_go(p in params(), q in params(), seed in 0u64..100) {
             let a = small();
-            let tensors = fresh(&a, Init::Pytorch, seed, "init");
+            let tensors = fresh(&a, Init::Pytorch, seed, "init").unwrap();
             let first = prune(&p, &a, &tensors, &NamedTensors::new()).unwrap();
             let second = prune(&q, &a, &tensors, &first).unwrap();
             for (name, mask) in &second {

@@ -115,7 +115,7 @@ impl Kind for Perturb {
             Noise::Init(init) => init,
             Noise::Normal(_) => Init::default(),
         };
-        let fresh = init::fresh(&model.architecture, init, p.seed, "perturb");
+        let fresh = init::fresh(&model.architecture, init, p.seed, "perturb")?;
         let (shrink, perturb) = (p.shrink as f32, p.perturb as f32);
         for (position, parameter) in model.architecture.parameters.iter().enumerate() {
             let (Some(old), Some(new)) = (

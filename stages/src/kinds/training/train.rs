@@ -7,16 +7,17 @@ mod params;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::data::Dataset;
 use crate::facts::{Findings, Known};
 use crate::failure::Failure;
 use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, StatePoint};
-use crate::nn::architecture::{Architecture, Head};
+use crate::nn::architecture::{Architecture, Head, Identity};
 use crate::nn::init;
 use crate::nn::model::Model;
 use crate::nn::spec::ModelSpec;
+use crate::nn::transfer::transfer;
 use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{check_data, fitted};
@@ -25,7 +26,7 @@ use crate::training::mask::{self, Masks};
 use crate::training::recipe::Pause;
 use crate::training::state::State;
 use crate::weights::NamedTensors;
-use repro_protocol::job::{Event, JobInput};
+use repro_protocol::job::Event;
 
 pub use params::{Checkpoints, Params};
 
@@ -84,7 +85,7 @@ impl Kind for Train {
         let recipe = p.recipe();
         let point = |pause: Pause| StatePoint {
             label: pause.label(),
-            preimage: json!({"format": 1, "model": p.model, "init": p.init, "recipe": recipe.prefix(pause)}),
+            preimage: p.preimage(recipe.prefix(pause)),
         };
         recipe.pauses().into_iter().map(point).collect()
     }
@@ -102,7 +103,7 @@ impl Kind for Train {
             );
             return Err(Failure::new(text).hint("take `augment` out").into());
         }
-        let (architecture, weights) = first_weights(p, task.inputs("init"), &train)?;
+        let (architecture, weights) = first_weights(p, task, &train)?;
         check_data(&train, &architecture.identity, "train")?;
         if let Head::Targets(_) = architecture.identity.outputs
             && let Some((at, why)) = p.only_for_classes()
@@ -185,19 +186,33 @@ impl Kind for Train {
 /// The network for this data and the weights it starts with.
 fn first_weights(
     p: &Params,
-    init: &[JobInput],
+    task: &mut Task,
     data: &Dataset,
 ) -> anyhow::Result<(Arc<Architecture>, NamedTensors)> {
     let given = p.model.as_ref().map(|model| fitted(model, data));
-    match (init, given) {
-        ([], Some(identity)) => {
-            let architecture = Architecture::new(identity)?;
-            let weights = init::fresh(&architecture, p.init, p.seed, "init");
-            Ok((Arc::new(architecture), weights))
-        }
+    let fresh = |identity: Identity| -> anyhow::Result<_> {
+        let architecture = Architecture::new(identity)?;
+        let weights = init::first(&architecture, p.init, &p.differing(), p.seed, data)?;
+        Ok((Arc::new(architecture), weights))
+    };
+    match (task.inputs("init"), given) {
+        ([], Some(identity)) => fresh(identity),
         ([], None) => Err(Failure::new("neither `model` nor an input `init`")
             .hint("say `model:` or give a model under `needs:`")
             .into()),
+        ([one], given) if p.partial => {
+            let (identity, theirs) = Model::parts(&one.path)?;
+            let same = identity.map(|identity| fitted(&identity.model, data));
+            let Some(identity) = given.or(same) else {
+                return Err(Failure::new("`init` does not say which network it is")
+                    .hint("say `model:`")
+                    .into());
+            };
+            let (architecture, mut weights) = fresh(identity)?;
+            let text = transfer(&architecture, &mut weights, theirs)?.to_string();
+            task.send(&Event::Warning { text });
+            Ok((architecture, weights))
+        }
         ([one], given) => {
             let start = Model::read_as(&one.path, given.as_ref())?;
             if let Some(model) = &p.model
@@ -208,7 +223,7 @@ fn first_weights(
                     "the model under `needs: {{init: ...}}` is another one than `model`: its `{at}` is {there}, not {here}"
                 );
                 return Err(Failure::new(message)
-                    .hint("leave `model` out, or make both the same")
+                    .hint("leave `model` out, make both the same, or say `partial: true`")
                     .into());
             }
             Ok((Arc::new(start.architecture), start.tensors))

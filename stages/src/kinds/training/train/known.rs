@@ -8,6 +8,7 @@ use crate::facts::{
 use crate::kind;
 use crate::kinds::training::recorded::{learnt, told};
 use crate::nn::architecture::{Architecture, Identity};
+use crate::nn::init;
 use crate::nn::spec::ModelSpec;
 use crate::training::length::Length;
 
@@ -18,8 +19,15 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
     let data = together(&train, "train", &mut found);
     let init = known.models("init", params.model.is_some(), &mut found);
     let init = init.into_iter().next();
-    // Fresh weights are made for the training data; a given model must fit it.
+    let is_fresh = init.is_none() || params.partial;
+    // Fresh weights are made for the training data; a given model must fit it, or be taken in part.
     let identity = match init {
+        Some(start) if params.partial => {
+            let theirs = start.and_then(|model| model.identity);
+            let theirs = theirs.map(|identity| identity.model);
+            let model = params.model.clone().or(theirs);
+            fresh(model.as_ref(), &data, &mut found)
+        }
         Some(start) => {
             let identity = start.and_then(|model| model.identity);
             if let (Some(written), Some(identity)) = (&params.model, &identity)
@@ -30,7 +38,7 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
                     format!(
                         "the model under `needs: {{init: ...}}` is another one: its `{at}` is {there}, not {here}"
                     ),
-                    "leave `model` out, or make both the same",
+                    "leave `model` out, make both the same, or say `partial: true`",
                 );
             }
             check_all(&train, identity.as_ref(), "train", &mut found);
@@ -38,6 +46,13 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         }
         None => fresh(params.model.as_ref(), &data, &mut found),
     };
+    if is_fresh
+        && let Some(Ok(architecture)) = identity.clone().map(Architecture::new)
+        && let Err((at, failure)) = init::check(&architecture, params.init, &params.differing())
+    {
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        found.param(&at, failure.message, failure.hint.unwrap_or_default());
+    }
     let test = known.data("test", &mut found);
     let same_as = identity
         .clone()
@@ -101,6 +116,9 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         name: "learning_rate".to_owned(),
         recorded: each,
     });
+    if params.length == Length::Epochs(0) {
+        values.clear();
+    }
     if !test.is_empty() {
         let some = Recorded::Every(params.eval_every.max(1));
         let errors = ["mse", "mae", "r2"];

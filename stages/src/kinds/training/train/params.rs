@@ -2,9 +2,10 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::kind::ParamProblem;
-use crate::nn::init::Init;
+use crate::nn::init::{FirstWeights, Init};
 use crate::nn::spec::ModelSpec;
 use crate::training::augment::Augment;
 use crate::training::length::{Length, StopAt};
@@ -22,6 +23,12 @@ pub struct Params {
     /// How the weights start; without effect when the need `init` brings them.
     #[serde(default)]
     pub init: Init,
+    /// What of the first weights differs from `init`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_weights: Option<FirstWeights>,
+    /// Of a need `init` that is another network (another data set, another task), take the layers that fit by name and shape; the others start fresh, by `init`. An error unless given.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub partial: bool,
     /// Of all random numbers: first weights, order, dropout, augmentation.
     pub seed: u64,
     /// How long.
@@ -70,6 +77,10 @@ pub struct Checkpoints {
     pub every_steps: Option<u64>,
 }
 
+fn is_no(value: &bool) -> bool {
+    !value
+}
+
 fn default_batch_size() -> usize {
     128
 }
@@ -94,6 +105,24 @@ impl Params {
             )),
             None => None,
         }
+    }
+
+    /// What a state depends on beside the inputs. What came later counts where it is said: states of before stay good.
+    pub(super) fn preimage(&self, recipe: Value) -> Value {
+        let mut all =
+            json!({"format": 1, "model": self.model, "init": self.init, "recipe": recipe});
+        if let Some(differing) = &self.first_weights {
+            all["first_weights"] = json!(differing);
+        }
+        if self.partial {
+            all["partial"] = true.into();
+        }
+        all
+    }
+
+    /// What of the first weights differs from the rule.
+    pub(super) fn differing(&self) -> FirstWeights {
+        self.first_weights.clone().unwrap_or_default()
     }
 
     /// The training that they describe.
@@ -143,12 +172,25 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
     if let Some(message) = p.init.problem() {
         add(path(&["init"]), message, None);
     }
+    for (at, message) in p.first_weights.iter().flat_map(FirstWeights::problems) {
+        add([path(&["first_weights"]), at].concat(), message, None);
+    }
+    let has_init = needs.iter().any(|n| n == "init");
+    if p.first_weights.is_some() && has_init && !p.partial {
+        add(
+            path(&["first_weights"]),
+            "the need `init` brings all weights: nothing of this would be used".into(),
+            Some("leave it out, or say `partial: true`"),
+        );
+    }
+    if p.partial && !has_init {
+        add(
+            path(&["partial"]),
+            "there is no need `init` to take anything from".into(),
+            Some("give a model under `needs: {init: ...}`"),
+        );
+    }
     match p.length {
-        Length::Epochs(0) => add(
-            path(&["length", "epochs"]),
-            "must be at least 1".into(),
-            None,
-        ),
         Length::Steps(0) => add(
             path(&["length", "steps"]),
             "must be at least 1".into(),

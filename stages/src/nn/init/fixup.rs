@@ -1,0 +1,25 @@
+//! Fixup (Zhang et al. 2019): residual networks without normalisation.
+
+use super::draws::Draws;
+use super::weight::{Fills, Place, Weight};
+use crate::exact::rng::Stream;
+
+/// Of `L` residual blocks with `m` weights each: the last weight of a block and the classifier are 0, a
+/// block's others N(0, 2/fan_out) times `L^(-1/(2m-2))`, all other weights N(0, 2/fan_out).
+pub(super) struct Fixup;
+
+impl Fills for Fixup {
+    fn fill(&self, weight: &Weight, stream: &mut Stream) -> Vec<f32> {
+        let std = (2.0 / weight.fan_out).sqrt();
+        let draws = match weight.place {
+            Place::BlockEnd | Place::Output => Draws::Constant(0.0),
+            Place::Elsewhere => Draws::normal(0.0, std),
+            Place::Block { weights, blocks } => {
+                let root = (2 * weights - 2) as f64;
+                let shrunk = crate::exact::math::pow_f64(blocks as f64, -1.0 / root);
+                Draws::normal(0.0, std * shrunk)
+            }
+        };
+        draws.take(weight.len(), stream)
+    }
+}
