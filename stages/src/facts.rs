@@ -11,6 +11,6 @@ mod known;
 pub use fact::{
     AnswersFact, CheckpointsFact, DataFact, Fact, MetricsFact, ModelFact, Recorded, ValueFact,
 };
-pub(crate) use fitting::{check_all, check_mask, size, together};
+pub(crate) use fitting::{check_all, check_mask, shown, size, together};
 pub use known::Known;
 pub use repro_protocol::findings::{Finding, Findings, Place};

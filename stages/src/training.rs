@@ -4,6 +4,7 @@ pub mod augment;
 pub mod batches;
 pub mod evaluation;
 pub mod fit;
+pub mod gradients;
 pub mod length;
 pub mod mask;
 pub mod optim;

@@ -26,6 +26,10 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ),
     ("evaluate", 3, "test set", "metrics", "99930ef4d38cceb1"),
     ("evaluate", 3, "two numbers", "metrics", "0d13afd5213fab36"),
+    ("gradinit", 1, "both steps", "model", "3ea67b2817d35afa"),
+    ("gradinit", 1, "both steps", "metrics", "3d777d3e878f2e4e"),
+    ("lsuv", 1, "orthogonal", "model", "97c17cbbedce04e7"),
+    ("probe", 1, "batches", "metrics", "193768964898373a"),
     ("perturb", 1, "fresh network", "model", "06e68da6cd65350b"),
     ("perturb", 1, "normal noise", "model", "b48d5ef90b23dcfd"),
     ("prune", 1, "layerwise", "model", "342240a5766555eb"),
@@ -205,6 +209,26 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("average", "three models", keep, &models);
     let with_data = [models[0], models[1], ("train", &train)];
     run("average", "statistics made anew", Value::Null, &with_data);
+
+    let started = json!({"model": {"conv": {"layers": [{"conv": {"channels": 6}}, {"batch_norm": {}}, {"activation": "relu"}, {"dense": 12}, {"activation": "tanh"}]}},
+        "init": {"orthogonal": {}}, "seed": 5, "length": {"epochs": 0}, "optimizer": {"adam": {}}});
+    let started = run("train", "-", started, &sets);
+    let shown: [(&str, &Path); 2] = [("model", started.path("model")), ("train", &train)];
+    let probed: [(&str, &Path); 2] = [shown[0], ("data", &train)];
+    run(
+        "probe",
+        "batches",
+        json!({"seed": 2, "batch_size": 32}),
+        &probed,
+    );
+    run(
+        "lsuv",
+        "orthogonal",
+        json!({"seed": 2, "images": 50}),
+        &shown,
+    );
+    let steps = json!({"seed": 2, "iterations": 8, "batch_size": 32, "gamma": 0.9, "lr": 0.1});
+    run("gradinit", "both steps", steps, &shown);
 
     let shapes = json!({"dataset": "shapes", "shapes": {"train": 30, "test": 20}});
     run("download", "shapes", shapes, &[]);

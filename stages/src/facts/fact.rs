@@ -89,6 +89,21 @@ pub struct MetricsFact {
     pub may_end_earlier: bool,
 }
 
+impl MetricsFact {
+    /// Values of no epoch, each by the part of the data it is of, and its name.
+    pub(crate) fn once(values: &[(Option<&str>, &str)]) -> MetricsFact {
+        let value = |(split, name): &(Option<&str>, &str)| ValueFact {
+            split: split.map(str::to_owned),
+            name: (*name).to_owned(),
+            recorded: Recorded::Once,
+        };
+        MetricsFact {
+            values: Some(values.iter().map(value).collect()),
+            ..MetricsFact::default()
+        }
+    }
+}
+
 /// A value of a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ValueFact {

@@ -3,6 +3,7 @@
 use repro_protocol::findings::Findings;
 
 use super::fact::{AnswersFact, DataFact, ModelFact};
+use super::known::Known;
 use crate::nn::architecture::{Architecture, Head, Identity, InputSize};
 use crate::training::evaluation::OTHER_ANSWERS;
 
@@ -90,6 +91,16 @@ pub(crate) fn check_all(
             found.input((name, item), message, hint);
         }
     }
+}
+
+/// The model of the input `model`, to which the data of another input can be shown.
+pub(crate) fn shown(data: &str, known: &Known, found: &mut Findings) -> Option<Identity> {
+    let model = known.first_model("model", false, found);
+    let identity = model.and_then(|model| model.identity);
+    let sets = known.data(data, found);
+    together(&sets, data, found);
+    check_all(&sets, identity.as_ref(), data, found);
+    identity
 }
 
 /// Why a data set does not ask for what a network gives.

@@ -2,9 +2,15 @@
 
 use crate::kind::BuiltIn;
 
+pub mod gradinit;
+pub mod lsuv;
 pub mod perturb;
 
 /// Its kinds.
 pub(super) fn kinds() -> Vec<BuiltIn> {
-    vec![BuiltIn::of::<perturb::Perturb>()]
+    vec![
+        BuiltIn::of::<gradinit::GradInit>(),
+        BuiltIn::of::<lsuv::Lsuv>(),
+        BuiltIn::of::<perturb::Perturb>(),
+    ]
 }

@@ -3,6 +3,7 @@
 use crate::kind::BuiltIn;
 
 pub mod evaluate;
+pub mod probe;
 mod recorded;
 pub mod train;
 
@@ -10,6 +11,7 @@ pub mod train;
 pub(super) fn kinds() -> Vec<BuiltIn> {
     vec![
         BuiltIn::of::<evaluate::Evaluate>(),
+        BuiltIn::of::<probe::Probe>(),
         BuiltIn::of::<train::Train>(),
     ]
 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use dfdx::prelude::Tape;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::architecture::{Architecture, Layer};
 use super::model::Model;
@@ -80,6 +82,23 @@ fn fuse(layers: &[Layer]) -> Vec<Step> {
     steps
 }
 
+/// The steps of a list of layers, each activation by itself.
+fn one_by_one(layers: &[Layer]) -> Vec<Step> {
+    let step = |(position, layer): (usize, &Layer)| {
+        let (body, shortcut) = match layer {
+            Layer::Residual { body, shortcut, .. } => (one_by_one(body), one_by_one(shortcut)),
+            _ => Default::default(),
+        };
+        Step {
+            layer: position,
+            activation: ops::Activation::Identity,
+            body,
+            shortcut,
+        }
+    };
+    layers.iter().enumerate().map(step).collect()
+}
+
 /// The op of the layer computes an activation on the way.
 fn takes_activation(layer: &Layer) -> bool {
     matches!(
@@ -114,10 +133,27 @@ fn activate<D: Backend, T: Tape<f32, D>>(
     }
 }
 
+/// What batch norm normalises by where nothing is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Norms {
+    /// The running statistics.
+    Running,
+    /// The statistics of the batch, which move nothing.
+    OfBatch,
+}
+
+/// Is shown what a layer with a weight gives, before its activation: the weight's position in
+/// [`Architecture::parameters`], and the values in memory order.
+pub type Watcher<'a> = &'a mut dyn FnMut(usize, &[f32]);
+
 /// What a forward pass is for.
 enum Mode<'a, D: Backend> {
-    /// No dropout, batch norm with the running statistics.
-    Evaluation,
+    /// Nothing is learnt, and there is no dropout.
+    Still {
+        norms: Norms,
+        watcher: Option<Watcher<'a>>,
+    },
     /// Batch norm with the batch's statistics, which are left here beside the position of the layer's gain.
     Batch {
         /// Of dropout; without a key there is none.
@@ -227,8 +263,35 @@ impl<D: Backend> Network<D> {
 
     /// Logits `[batch, classes]` in evaluation mode: no dropout, batch norm with the running statistics.
     pub fn forward<T: Tape<f32, D>>(&self, x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
+        self.forward_still(x, Norms::Running)
+    }
+
+    /// What the network gives where nothing is learnt: no dropout, and no statistics move.
+    pub fn forward_still<T: Tape<f32, D>>(
+        &self,
+        x: Matrix<D, T>,
+        norms: Norms,
+    ) -> Result<Matrix<D, T>, D::Err> {
+        let mode = &mut Mode::Still {
+            norms,
+            watcher: None,
+        };
+        self.run(&self.architecture.layers, &self.steps, x, mode, true)
+    }
+
+    /// [`Network::forward_still`], watched layer by layer.
+    pub fn watch(
+        &self,
+        x: Matrix<D>,
+        norms: Norms,
+        watcher: Watcher<'_>,
+    ) -> Result<Matrix<D>, D::Err> {
+        let mode = &mut Mode::Still {
+            norms,
+            watcher: Some(watcher),
+        };
         let layers = &self.architecture.layers;
-        self.run(layers, &self.steps, x, &mut Mode::Evaluation, true)
+        self.run(layers, &one_by_one(layers), x, mode, true)
     }
 
     /// A list of layers, of the network or of a block; `x` may be data.
@@ -276,9 +339,16 @@ impl<D: Backend> Network<D> {
                 Layer::BatchNorm { shape, first } => {
                     let [gain, shift, mean, variance] = [0, 1, 2, 3].map(|i| param(first + i));
                     match mode {
-                        Mode::Evaluation => ops::batch_norm_eval(
+                        Mode::Still {
+                            norms: Norms::Running,
+                            ..
+                        } => ops::batch_norm_eval(
                             x, gain, shift, mean, variance, *shape, activation,
                         )?,
+                        Mode::Still {
+                            norms: Norms::OfBatch,
+                            ..
+                        } => ops::batch_norm_train(x, gain, shift, *shape, activation)?.0,
                         Mode::Batch { statistics, .. } => {
                             let (y, of_batch) =
                                 ops::batch_norm_train(x, gain, shift, *shape, activation)?;
@@ -318,6 +388,18 @@ impl<D: Backend> Network<D> {
                     }
                 }
             };
+            if let (
+                Layer::Dense { weight, .. }
+                | Layer::Conv { weight, .. }
+                | Layer::Depthwise { weight, .. },
+                Mode::Still {
+                    watcher: Some(watcher),
+                    ..
+                },
+            ) = (&layers[step.layer], &mut *mode)
+            {
+                watcher(*weight, &x.read());
+            }
         }
         Ok(x)
     }

@@ -127,6 +127,11 @@ impl<'a> Batches<'a> {
         }
     }
 
+    /// Numbers of an image.
+    pub fn features(&self) -> usize {
+        self.data.features()
+    }
+
     /// Steps in an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         match self.whole {
