@@ -181,7 +181,6 @@ fn modules_use_one_another_in_one_direction() {
         ("src", "crate::"),
         ("stages/src", "crate::"),
         ("stages/src/facts", "crate::facts::"),
-        ("stages/src/fetch", "crate::fetch::"),
         ("stages/src/kind", "crate::kind::"),
         ("stages/src/kinds", "crate::kinds::"),
         ("stages/src/kinds/data", "crate::kinds::data::"),

@@ -86,8 +86,16 @@ impl FileSystem {
 /// The number by which Linux knows the sort of a file system.
 #[cfg(target_os = "linux")]
 fn number(path: &Path) -> Option<i64> {
-    let info = rustix::fs::statfs(path).ok()?;
-    Some(info.f_type & 0xffff_ffff)
+    // By the C library, as locks are taken: who stands in front of it (the tests make one machine look like several, and so
+    // do programs that fake a system) must be asked about both.
+    let path = super::sys::c_path(path).ok()?;
+    let mut info = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the path is NUL-terminated and the buffer has the size statfs fills.
+    if unsafe { libc::statfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: statfs returned 0, so it has filled the buffer.
+    Some(unsafe { info.assume_init() }.f_type & 0xffff_ffff)
 }
 
 #[cfg(not(target_os = "linux"))]
