@@ -131,24 +131,39 @@ impl Recipe {
             Pause::Epoch(n) => n,
             Pause::Step(_) => u64::MAX,
         };
+        // All fields by name: a new one that nobody thinks of here is an error.
+        let Recipe {
+            seed,
+            length,
+            stop_at,
+            batch_size,
+            optimizer,
+            schedule,
+            augment,
+            label_smoothing,
+            eval_every,
+            checkpoint_every,
+            checkpoint_every_steps,
+            drop_last,
+        } = self;
         let mut prefix = json!({
             "at": pause.label(),
-            "seed": self.seed,
-            "batch_size": self.batch_size,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule.prefix(epochs, self.length),
-            "augment": self.augment,
-            "label_smoothing": self.label_smoothing,
-            "stop_at": self.stop_at,
-            "eval_every": self.eval_every,
-            "checkpoint_every": self.checkpoint_every.filter(|&every| every <= epochs),
+            "seed": seed,
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "schedule": schedule.prefix(epochs, *length),
+            "augment": augment,
+            "label_smoothing": label_smoothing,
+            "stop_at": stop_at,
+            "eval_every": eval_every,
+            "checkpoint_every": checkpoint_every.filter(|&every| every <= epochs),
         });
         // What came later counts where it is said: states of before stay good.
-        if let Some(every) = self.checkpoint_every_steps {
-            prefix["checkpoint_every_steps"] = every.into();
+        if let Some(every) = checkpoint_every_steps {
+            prefix["checkpoint_every_steps"] = (*every).into();
         }
-        if let Some(dropped) = self.drop_last {
-            prefix["drop_last"] = dropped.into();
+        if let Some(dropped) = drop_last {
+            prefix["drop_last"] = (*dropped).into();
         }
         prefix
     }
