@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::damaged;
 use crate::digest::{Content, Digest};
-use crate::record::lockfile::{Turn, write_atomically};
+use crate::record::lockfile::Turn;
 use crate::regular::{self, Links};
+use crate::whole;
 
 /// Format history. 1: first. 2: results whose bytes are elsewhere. 3: whose word a result stands on.
 const FORMAT: u32 = 3;
@@ -105,7 +106,7 @@ impl Index {
         let mut bytes = FORMAT.to_le_bytes().to_vec();
         bytes.extend_from_slice(&Digest::of(&body).0);
         bytes.extend_from_slice(&body);
-        write_atomically(path, dir, &bytes)?;
+        whole::write(path, dir, &bytes)?;
         self.read = bytes.first_chunk().copied();
         self.changed = false;
         Ok(())

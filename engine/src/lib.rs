@@ -15,7 +15,7 @@
 //! use repro_engine::open::Opening;
 //! use repro_engine::results::Results;
 //! use repro_engine::results::metrics::Rows;
-//! use repro_engine::run::{OnFailure, Reuse, RunOptions, run};
+//! use repro_engine::run::{RunOptions, run};
 //! use repro_protocol::table::Row;
 //!
 //! # fn main() -> anyhow::Result<()> {
@@ -43,20 +43,9 @@
 //! };
 //!
 //! let mut session = opening.session_to_run()?;
-//! let options = RunOptions {
-//!     targets: Vec::new(),
-//!     jobs: None,
-//!     on_failure: OnFailure::Stop,
-//!     reuse: Reuse::Recorded,
-//!     dry_run: false,
-//!     offline: true,
-//!     sharing: None,
-//!     why_no_remote: "this run is offline".into(),
-//!     args: vec!["example".into()],
-//!     cancel: Arc::new(Cancel::new()?),
-//!     // Runs built-in kinds and watches over a run; see `catalog::Catalog::work` and `exec::keeper`.
-//!     executable: "true".into(),
-//! };
+//! // Runs built-in kinds and watches over a run; see `catalog::Catalog::work` and `exec::keeper`.
+//! let executable = "true".into();
+//! let options = RunOptions::new(vec!["example".into()], Arc::new(Cancel::new()?), executable);
 //! let report = run(&mut session, &options, &mut |event| println!("{event:?}"))?;
 //! assert_eq!((report.summary.executed, report.summary.failed), (1, 0));
 //!
@@ -77,7 +66,9 @@ pub mod dir;
 pub mod filename;
 pub mod files;
 pub mod regular;
+pub mod similar;
 pub mod watched;
+pub(crate) mod whole;
 
 pub mod catalog;
 pub mod graph;

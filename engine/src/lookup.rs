@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
 use crate::digest::Digest;
-use crate::store::Record;
+use crate::store::{Fact, Observation, Record};
 use crate::trust::{self, Reason, SignerName, Trust, Verdict};
 
 use crate::remote::head::{ENVELOPE_BYTES_MAX, HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
@@ -271,25 +269,26 @@ fn look_at(
 
 /// What a record from elsewhere says of its making, as far as it is what we would say and can be shown on a terminal. It is not
 /// signed, so nothing depends on it.
-fn presentable(observation: &Value, signers: &[String]) -> Value {
-    let mut shown = json!({"signers": signers});
-    let Some(map) = shown.as_object_mut() else {
-        return shown;
-    };
-    for field in ["run", "at", "host", "version", "instance", "sandbox"] {
-        if let Some(text) = observation.get(field).and_then(Value::as_str) {
-            let text: String = text
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(OBSERVED_LONGEST)
-                .collect();
-            map.insert(field.into(), text.into());
+fn presentable(observation: &Observation, signers: &[String]) -> Observation {
+    let mut shown = Observation::default().with(Fact::Signers, signers);
+    let texts = [
+        Fact::Run,
+        Fact::At,
+        Fact::Host,
+        Fact::Version,
+        Fact::Instance,
+        Fact::Sandbox,
+    ];
+    for fact in texts {
+        if let Some(text) = observation.text(fact) {
+            let text = text.chars().filter(|c| !c.is_control());
+            shown = shown.with(fact, text.take(OBSERVED_LONGEST).collect::<String>());
         }
     }
-    for field in ["wall_s", "cpu_s", "max_rss_bytes", "threads"] {
-        let number = observation.get(field).and_then(Value::as_f64);
+    for fact in [Fact::WallS, Fact::CpuS, Fact::MaxRssBytes, Fact::Threads] {
+        let number = observation.number(fact);
         if let Some(number) = number.filter(|n| (0.0..1e15).contains(n)) {
-            map.insert(field.into(), number.into());
+            shown = shown.with(fact, number);
         }
     }
     shown
@@ -298,6 +297,7 @@ fn presentable(observation: &Value, signers: &[String]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_a_record_says_of_itself_is_tamed() {
@@ -310,7 +310,8 @@ mod tests {
             "remote": "mine",
             "more": {"deep": [1, 2]},
         });
-        let tame = presentable(&wild, &["anna".to_owned()]);
+        let tame = presentable(&wild.into(), &["anna".to_owned()]);
+        let tame = serde_json::to_value(tame).unwrap();
         let host = tame["host"].as_str().unwrap();
         assert!(host.starts_with("a[31mbx") && host.len() == OBSERVED_LONGEST);
         assert_eq!(tame["signers"][0], "anna");

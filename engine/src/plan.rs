@@ -71,6 +71,15 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Who makes what it needs, in order, possibly repeated.
+    pub fn producers(&self) -> impl Iterator<Item = InstanceIndex> + '_ {
+        let items = self.needs.iter().flat_map(|need| &need.items);
+        items.filter_map(|item| match item.source {
+            Source::Output { instance, .. } => Some(instance),
+            Source::Files(_) => None,
+        })
+    }
+
     /// What it runs: a kind's name, or `command`.
     pub fn kind_name(&self) -> &str {
         match &self.work {
@@ -386,14 +395,7 @@ impl Plan {
 
     /// The producers an instance needs, in order, possibly repeated.
     pub fn producers(&self, index: InstanceIndex) -> impl Iterator<Item = InstanceIndex> + '_ {
-        self.instance(index)
-            .needs
-            .iter()
-            .flat_map(|n| &n.items)
-            .filter_map(|item| match item.source {
-                Source::Output { instance, .. } => Some(instance),
-                Source::Files(_) => None,
-            })
+        self.instance(index).producers()
     }
 }
 

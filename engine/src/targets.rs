@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::plan::{Instance, InstanceIndex, Plan};
+use crate::similar;
 use crate::spec::pick_value;
 
 /// Values named in a message.
@@ -172,11 +173,8 @@ pub fn nearest<'a>(
     candidates: impl Iterator<Item = &'a str>,
     otherwise: &str,
 ) -> String {
-    let all = candidates.map(|c| (strsim::damerau_levenshtein(c, name), c));
-    match all.min() {
-        Some((distance, near)) if distance <= name.chars().count() / 2 => {
-            format!("did you mean `{near}`?")
-        }
-        _ => otherwise.to_owned(),
+    match similar::nearest(name, candidates, name.chars().count() / 2) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => otherwise.to_owned(),
     }
 }

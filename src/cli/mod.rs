@@ -42,6 +42,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::terminal::Unwritten;
 use repro_engine::catalog::Catalog;
 use repro_engine::open::Opening;
+use repro_engine::similar;
 
 /// A reproducible research pipeline: declared stages, content-hashed results, claims as tests.
 #[derive(Debug, Parser)]
@@ -262,13 +263,9 @@ fn meant(error: &clap::Error, args: &[String]) -> Option<String> {
             None => break,
         };
     }
-    let names = command.get_subcommands().map(|c| c.get_name().to_owned());
-    let near = names
-        .map(|name| (strsim::damerau_levenshtein(&name, word), name))
-        .min()
-        .filter(|(distance, _)| *distance <= (word.chars().count() / 3).max(1));
-    match near {
-        Some((_, name)) => Some(format!("  tip: did you mean `{name}`?")),
+    let names = command.get_subcommands().map(|c| c.get_name());
+    match similar::nearest(word, names, (word.chars().count() / 3).max(1)) {
+        Some(name) => Some(format!("  tip: did you mean `{name}`?")),
         None if command.get_name() == "repro" => {
             Some(format!("  tip: a stage is run with `repro run {word}`"))
         }

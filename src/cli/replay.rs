@@ -12,6 +12,8 @@ use crate::ui::notices;
 use crate::ui::style::duration;
 use repro_engine::exec::Cancel;
 use repro_engine::executor::Failed;
+use repro_engine::plan::InstanceIndex;
+use repro_engine::session::Session;
 use repro_engine::verify::{Again, Compared, Replayer, Terms};
 
 /// Execute a recorded action again, outside the cache, and compare its outputs bit by bit.
@@ -47,10 +49,34 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
     let (terms, cancel) = terms(args.keep.clone(), args.jobs, args.offline)?;
     let replayer = Replayer::of(&session, &targets, terms)?;
     watch_signals(&cancel, Told::Here)?;
+    each(&session, targets, args.json, |index| {
+        let compared = replayer.replay(index, &mut notices())?;
+        Ok(compared.map(|compared| Shown {
+            text: text(&compared),
+            identical: compared.identical,
+            found: compared,
+        }))
+    })
+}
+
+/// What is said of one instance that was executed again.
+pub(super) struct Shown<T> {
+    pub text: String,
+    pub identical: bool,
+    pub found: T,
+}
+
+/// Executes instances again, one after the other, and says what came of it.
+pub(super) fn each<T: serde::Serialize>(
+    session: &Session,
+    targets: Vec<InstanceIndex>,
+    json: bool,
+    mut execute: impl FnMut(InstanceIndex) -> anyhow::Result<Again<Shown<T>>>,
+) -> anyhow::Result<Exit> {
     let (mut exit, mut all) = (Exit::Done, Vec::new());
     for index in targets {
-        let compared = match replayer.replay(index, &mut notices())? {
-            Again::Done(compared) => compared,
+        let shown = match execute(index)? {
+            Again::Done(shown) => shown,
             Again::Cancelled => return Ok(Exit::Interrupted),
             Again::Failed(failure) => {
                 say_failure(&session.plan.instance(index).id, &failure);
@@ -58,15 +84,15 @@ pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
                 continue;
             }
         };
-        if !compared.identical && exit == Exit::Done {
+        if !shown.identical && exit == Exit::Done {
             exit = Exit::Diverged;
         }
-        if !args.json {
-            output::text(&text(&compared))?;
+        if !json {
+            output::text(&shown.text)?;
         }
-        all.push(compared);
+        all.push(shown.found);
     }
-    if args.json {
+    if json {
         output::json(&serde_json::to_value(&all)?)?;
     }
     Ok(exit)

@@ -123,9 +123,7 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         offline: args.offline,
         sharing,
         why_no_remote,
-        args: context.args.clone(),
-        cancel,
-        executable: std::env::current_exe()?,
+        ..RunOptions::new(context.args.clone(), cancel, std::env::current_exe()?)
     };
     let publishes = options.sharing.as_ref().filter(|s| s.push.is_some());
     let publishes = publishes.map(|s| (s.link.clone(), s.warnings.clone()));

@@ -9,6 +9,7 @@ use repro_engine::change;
 use repro_engine::record::event::Event;
 use repro_engine::record::history::Run;
 use repro_engine::results::recorded::{Named, Recorded, RecordedResult, named};
+use repro_engine::store::Fact;
 
 /// Show a run, an instance, or a recorded result.
 ///
@@ -80,15 +81,14 @@ fn result_text(result: &RecordedResult) -> String {
             bytes(content.bytes_total)
         ));
     }
-    if let Some(observation) = result.observation.as_object() {
-        for (name, value) in observation {
-            let said = match (name.as_str(), value.as_f64()) {
-                ("wall_s" | "cpu_s", Some(seconds)) => duration(seconds),
-                ("max_rss_bytes", Some(count)) => bytes(count as u64),
-                _ => change::plain(value),
-            };
-            text.push_str(&format!("  {name}: {said}\n"));
-        }
+    for (name, value) in result.observation.all() {
+        let is = |fact: Fact| name == fact.name();
+        let said = match value.as_f64() {
+            Some(seconds) if is(Fact::WallS) || is(Fact::CpuS) => duration(seconds),
+            Some(count) if is(Fact::MaxRssBytes) => bytes(count as u64),
+            _ => change::plain(value),
+        };
+        text.push_str(&format!("  {name}: {said}\n"));
     }
     text
 }

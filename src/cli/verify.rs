@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::replay::{identical_text, say_failure, terms};
+use super::replay::{Shown, each, identical_text, terms};
 use super::run::{Told, watch_signals};
 use super::sharing::RemoteArgs;
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs};
 use crate::ui::notices;
 use repro_engine::exchange::Way;
 use repro_engine::trust::{Signer, Trust};
-use repro_engine::verify::{Again, Replayer, Verified, Verifier, Witness};
+use repro_engine::verify::{Replayer, Verified, Verifier, Witness};
 
 /// Execute a recorded action again, compare every bit, and sign the result if they agree.
 ///
@@ -88,29 +88,14 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
         push: args.push,
     };
     let verifier = Verifier::new(replayer, witness);
-    let (mut exit, mut all) = (Exit::Done, Vec::new());
-    for index in targets {
-        let verified = match verifier.verify(index, &mut notices())? {
-            Again::Done(verified) => verified,
-            Again::Cancelled => return Ok(Exit::Interrupted),
-            Again::Failed(failure) => {
-                say_failure(&session.plan.instance(index).id, &failure);
-                exit = Exit::StageFailed;
-                continue;
-            }
-        };
-        if !verified.identical && exit == Exit::Done {
-            exit = Exit::Diverged;
-        }
-        if !args.json {
-            output::text(&text(&verified))?;
-        }
-        all.push(verified);
-    }
-    if args.json {
-        output::json(&serde_json::to_value(&all)?)?;
-    }
-    Ok(exit)
+    each(&session, targets, args.json, |index| {
+        let verified = verifier.verify(index, &mut notices())?;
+        Ok(verified.map(|verified| Shown {
+            text: text(&verified),
+            identical: verified.identical,
+            found: verified,
+        }))
+    })
 }
 
 /// Leaves `count` of them; every choice is equally likely.

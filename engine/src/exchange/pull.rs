@@ -60,6 +60,19 @@ struct Had<'a> {
     is_foreign: bool,
 }
 
+impl<'a> Had<'a> {
+    /// From elsewhere, and its bytes are here.
+    fn of(wanted: &'a Wanted<'a>, outputs: Vec<Content>, record: &Record) -> Had<'a> {
+        Had {
+            wanted,
+            outputs,
+            wall_s: record.wall_s().unwrap_or(0.0) as f32,
+            elsewhere: false,
+            is_foreign: true,
+        }
+    }
+}
+
 /// A result that the remote has and the project believes.
 type Offered<'a> = (&'a Wanted<'a>, Vec<Content>, Believed);
 
@@ -253,11 +266,8 @@ fn recorded<'a>(session: &Session, wanted: &'a Wanted<'a>) -> Option<Had<'a>> {
             .believes_recorded(&session.store, record)
             .is_ok();
         (is_believed && outputs.iter().all(is_here)).then(|| Had {
-            wanted,
-            outputs,
-            wall_s: record.wall_s().unwrap_or(0.0) as f32,
-            elsewhere: false,
             is_foreign: record.origin().is_some(),
+            ..Had::of(wanted, outputs, record)
         })
     })
 }
@@ -303,12 +313,10 @@ fn take_in<'a>(
         let _ = session
             .elsewhere
             .remember(&believed.record, &believed.envelopes);
+        let of_it = Had::of(wanted, outputs, &believed.record);
         had.push(Had {
-            wanted,
-            outputs,
-            wall_s: believed.record.wall_s().unwrap_or(0.0) as f32,
             elsewhere: true,
-            is_foreign: true,
+            ..of_it
         });
     }
     let outputs = shown.iter().flat_map(|(_, outputs, _)| outputs);
@@ -372,13 +380,7 @@ fn take_in_batch<'a>(
         committed?;
         keep_envelopes(&session.store, &believed);
         session.elsewhere.forget(&believed.record.key);
-        had.push(Had {
-            wanted,
-            outputs,
-            wall_s: believed.record.wall_s().unwrap_or(0.0) as f32,
-            elsewhere: false,
-            is_foreign: true,
-        });
+        had.push(Had::of(wanted, outputs, &believed.record));
     }
     Ok(())
 }

@@ -225,14 +225,8 @@ impl Memory {
             return;
         };
         answers.has_news = false;
-        let Some(dir) = file.parent() else { return };
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(dir)?;
-            let mut new = tempfile::NamedTempFile::new_in(dir)?;
-            serde_json::to_writer(&mut new, &answers.known)?;
-            new.persist(file).map_err(|e| e.error)?;
-            Ok(())
-        };
-        let _ = write();
+        if let Ok(text) = serde_json::to_vec(&answers.known) {
+            let _ = crate::whole::write_beside(file, &text);
+        }
     }
 }

@@ -98,15 +98,7 @@ pub fn execute(
         };
         return Err(fail(cause, usage));
     }
-    logged.map_err(|source| {
-        fail(
-            Cause::Io {
-                what: "writing its log".into(),
-                source,
-            },
-            usage,
-        )
-    })?;
+    logged.map_err(|source| fail(Cause::of_log(source), usage))?;
     let outputs = outputs::check(&request.outputs, &dir.work, &placed, &secrets, |o| {
         o.path.under(&dir.work)
     })

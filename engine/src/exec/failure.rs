@@ -193,6 +193,12 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// What was said could not be kept.
+    pub(super) fn of_log(source: std::io::Error) -> Cause {
+        let what = "writing its log".into();
+        Cause::Io { what, source }
+    }
+
     /// Another try may end differently. Undeclared inputs, bad outputs and cancelled runs stay what they are.
     pub fn is_worth_a_retry(&self) -> bool {
         matches!(

@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::catalog::Kind;
 use crate::lineage::Kin;
 use crate::plan::{self, Policy};
+use crate::store::{Fact, Observation};
 use repro_protocol::job::{Event, Resume};
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
@@ -220,6 +221,16 @@ pub struct Usage {
     pub cpu_s: f64,
     /// The largest resident set of any one process.
     pub max_rss_bytes: u64,
+}
+
+impl Usage {
+    /// Adds it to what is said of an execution.
+    pub fn noted(&self, observation: Observation) -> Observation {
+        observation
+            .with(Fact::WallS, self.wall_s)
+            .with(Fact::CpuS, self.cpu_s)
+            .with(Fact::MaxRssBytes, self.max_rss_bytes)
+    }
 }
 
 /// Whether an execution was confined to what it declares.

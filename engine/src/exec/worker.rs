@@ -210,15 +210,7 @@ pub fn execute(
             ));
         }
     };
-    logged.map_err(|source| {
-        fail(
-            Cause::Io {
-                what: "writing its log".into(),
-                source,
-            },
-            usage,
-        )
-    })?;
+    logged.map_err(|source| fail(Cause::of_log(source), usage))?;
     let outputs = outputs::check(
         &request.outputs,
         &dir.work,

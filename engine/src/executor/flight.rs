@@ -21,7 +21,9 @@ use crate::exec::{
     self, Cancel, CancelLevel, Cause, Failure, Finished, Note, Request, SandboxReport,
 };
 use crate::spec::quote;
-use crate::store::{ActionLock, Record, Staged, StatCache, StoreError, host_name};
+use crate::store::{
+    ActionLock, Fact, Observation, Record, Staged, StatCache, StoreError, host_name,
+};
 use repro_protocol::job;
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
@@ -362,19 +364,16 @@ impl Flight {
             named.insert(name.to_string(), content);
         }
         let sandbox = sandbox_text(&finished.sandbox);
-        let observation = json!({
-            "run": self.order.run,
-            "at": self.begun_at,
-            "host": host_name(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "instance": &*self.order.instance,
-            "threads": self.order.policy.cpus,
-            "wall_s": finished.usage.wall_s,
-            "cpu_s": finished.usage.cpu_s,
-            "max_rss_bytes": finished.usage.max_rss_bytes,
-            "figures": finished.figures,
-            "sandbox": sandbox,
-        });
+        let observation = Observation::default()
+            .with(Fact::Run, &*self.order.run)
+            .with(Fact::At, self.begun_at.clone())
+            .with(Fact::Host, host_name())
+            .with(Fact::Version, env!("CARGO_PKG_VERSION"))
+            .with(Fact::Instance, &*self.order.instance)
+            .with(Fact::Threads, self.order.policy.cpus)
+            .with(Fact::Figures, json!(finished.figures))
+            .with(Fact::Sandbox, &*sandbox);
+        let observation = finished.usage.noted(observation);
         Ok(Outcome::Made(Made {
             record: Record {
                 key: self.order.key.digest,

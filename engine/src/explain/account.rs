@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::relative::{self, Relative, Resumption};
 use super::{Explainer, Link};
@@ -13,6 +12,7 @@ use crate::record::elsewhere::Remembered;
 use crate::record::event::{Change, Reason};
 use crate::record::history::{End, Execution};
 use crate::store::Record;
+use crate::store::{Fact, Observation};
 use crate::survey::{Seen, State};
 use crate::trust::{Divergence, SignerName};
 use repro_protocol::relpath::RelPath;
@@ -88,7 +88,7 @@ pub struct ResultLine {
     /// Its outputs.
     pub outputs: BTreeMap<String, String>,
     /// Who made it when, and what that took.
-    pub observation: Value,
+    pub observation: Observation,
 }
 
 /// An execution that gave other bits.
@@ -159,8 +159,7 @@ impl Explainer<'_> {
             records.retain(|r| r.result() != serving.record.result());
             records.insert(0, serving.record.clone());
         }
-        let observation = |name: &str| records.first().and_then(|r| r.observation.get(name));
-        let text = |name: &str| observation(name).and_then(Value::as_str).map(str::to_owned);
+        let text = |fact: Fact| Some(records.first()?.observation.text(fact)?.to_owned());
         let changes: &[Change] = match &seen.reason {
             Some(Reason::Changed(changes)) => changes,
             _ => &[],
@@ -193,7 +192,7 @@ impl Explainer<'_> {
             upstream,
             nearest,
             resumable,
-            sandbox: text("sandbox").filter(|s| s != "enforced" && s != "not needed"),
+            sandbox: text(Fact::Sandbox).filter(|s| s != "enforced" && s != "not needed"),
             ignored: self.session.ignored(instance),
             results: if records.len() > 1 {
                 records.iter().map(result_line).collect()
@@ -214,8 +213,8 @@ impl Explainer<'_> {
                 .map(str::to_owned),
             elsewhere: seen.elsewhere,
             made: serving.as_ref().map(|_| Made {
-                at: text("at"),
-                host: text("host"),
+                at: text(Fact::At),
+                host: text(Fact::Host),
                 wall_s: records.first().and_then(Record::wall_s),
             }),
             last_execution: self.executions.get(&*instance.id).map(last_execution),

@@ -39,15 +39,7 @@ impl Explainer<'_> {
         let guess = || -> Option<Vec<Change>> {
             let known = self.session.index.get(&instance.id)?;
             let mut results = self.survey.results.clone();
-            for producer in instance
-                .needs
-                .iter()
-                .flat_map(|n| &n.items)
-                .filter_map(|item| match item.source {
-                    Source::Output { instance, .. } => Some(instance),
-                    Source::Files(_) => None,
-                })
-            {
+            for producer in instance.producers() {
                 let slot = &mut results[producer.0 as usize];
                 if slot.is_none() {
                     let outputs = &self

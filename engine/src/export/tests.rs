@@ -74,7 +74,7 @@ fn good() -> Parts {
             ("dir".to_owned(), tree),
             ("text".to_owned(), file_content(b"one")),
         ]),
-        observation: json!({"host": "elsewhere"}),
+        observation: json!({"host": "elsewhere"}).into(),
     };
     let text = record.to_text().unwrap();
     let pipeline = b"version: 1\n";
@@ -294,7 +294,7 @@ const ATTACKS: [Attack; 27] = [
             key: Digest::of(b"key"),
             preimage: "{}".into(),
             outputs: BTreeMap::from([("text".to_owned(), file_content(b"one"))]),
-            observation: Value::Null,
+            observation: Value::Null.into(),
         };
         let text = record.to_text().unwrap();
         p.manifest["records"][0] = json!({"instance": "one", "key": record.key, "result": record.result(), "bytes": text.len()});

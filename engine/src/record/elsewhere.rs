@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::dir;
 use crate::store::Record;
+use crate::whole;
 
 /// Bytes of the largest file that is read.
 const BYTES_MAX: u64 = 512 << 20;
@@ -81,7 +82,7 @@ impl Elsewhere {
             record: record.to_text().map_err(io::Error::other)?,
             envelopes: envelopes.iter().map(|e| STANDARD.encode(e)).collect(),
         };
-        write(&self.path(&record.key), &serde_json::to_vec(&file)?)
+        whole::write_beside(&self.path(&record.key), &serde_json::to_vec(&file)?)
     }
 
     /// What is remembered of this action. What cannot be read was never known.
@@ -134,7 +135,7 @@ impl Elsewhere {
             return Ok(());
         }
         let scope = way.scope.as_deref().unwrap_or_default();
-        write(
+        whole::write_beside(
             &self.dir.join("remote"),
             format!("{}\n{scope}\n", way.remote).as_bytes(),
         )
@@ -160,14 +161,4 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     let file = fs::File::open(path).ok()?;
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
     (bytes.len() as u64 <= BYTES_MAX).then_some(bytes)
-}
-
-/// Appears whole, or not at all; whether it survives a power failure matters little.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let mut tmp = tempfile::NamedTempFile::new_in(dir)?;
-    io::Write::write_all(&mut tmp, bytes)?;
-    tmp.persist(path)?;
-    Ok(())
 }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::regular::{self, Links};
+use crate::whole;
 
 /// Format history. 1: first.
 const FORMAT: u32 = 1;
@@ -183,7 +184,7 @@ impl LockFile {
         if old.is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
-        write_atomically(path, scratch_dir, text.as_bytes())
+        whole::write(path, scratch_dir, text.as_bytes())
     }
 }
 
@@ -221,22 +222,6 @@ impl Drop for Turn {
             let _ = file.unlock();
         }
     }
-}
-
-/// Replaces a file: readers see the old bytes or the new ones. What a kill leaves half written lies in `scratch_dir`, which is
-/// on the same file system and not where the user looks.
-pub fn write_atomically(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    std::fs::create_dir_all(scratch_dir)?;
-    let mut file = tempfile::Builder::new()
-        .prefix("tmp-")
-        .tempfile_in(scratch_dir)?;
-    file.write_all(bytes)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    // Where the file system keeps no permissions it shows every file alike.
-    let _ = file.as_file().set_permissions(mode);
-    file.persist(path).map_err(|e| e.error)?;
-    Ok(())
 }
 
 /// A TOML basic string; JSON's escapes are a subset of TOML's.

@@ -10,9 +10,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::lockfile::write_atomically;
 use crate::digest::{Content, Digest};
 use crate::regular::{self, Links};
+use crate::whole;
 
 /// What was heard before is asked again.
 const AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -76,7 +76,7 @@ impl OnRemote {
         let mut all: Vec<&Digest> = self.known.iter().collect();
         all.sort_unstable();
         bytes.extend(all.into_iter().flat_map(|name| name.0));
-        let _ = write_atomically(&self.path, dir, &bytes);
+        let _ = whole::write(&self.path, dir, &bytes);
     }
 }
 

@@ -2,7 +2,6 @@
 //! them; it says where they are and what was found out about them, never how to log in.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -320,16 +319,8 @@ impl Remotes {
     pub fn write(&self) -> anyhow::Result<()> {
         let path = self.root.join(FILE);
         let text = HEAD.to_owned() + &toml::to_string(&self.document)?;
-        let write = || {
-            let mut file = tempfile::Builder::new()
-                .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-                .tempfile_in(&self.root)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|e| e.error)
-        };
-        write().with_context(|| format!("cannot write `{}`", path.display()))?;
-        Ok(())
+        crate::whole::write_lasting(&path, text.as_bytes())
+            .with_context(|| format!("cannot write `{}`", path.display()))
     }
 }
 

@@ -118,7 +118,7 @@ mod tests {
                 key: Digest::derive(Domain::Action, preimage.as_bytes()),
                 preimage,
                 outputs: BTreeMap::from([(name.to_owned(), content)]),
-                observation: serde_json::json!({"wall_s": 1.5}),
+                observation: serde_json::json!({"wall_s": 1.5}).into(),
             },
             envelopes: envelopes.into_iter().map(String::into_bytes).collect(),
         }

@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::plan::{Axes, InstanceIndex};
 use crate::record::event::Reason;
 use crate::session::Session;
+use crate::store::Fact;
 use crate::store::Record;
 use crate::survey::State;
 
@@ -75,7 +76,10 @@ impl Serialize for Origin {
 
 impl Origin {
     fn of(record: &Record) -> Option<Origin> {
-        let signers = record.observation.get("signers").and_then(|s| s.as_array());
+        let signers = record
+            .observation
+            .get(Fact::Signers)
+            .and_then(|s| s.as_array());
         let signers = signers.into_iter().flatten().filter_map(|s| s.as_str());
         Some(Origin {
             from: record.origin()?.to_owned(),

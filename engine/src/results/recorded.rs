@@ -11,6 +11,7 @@ use crate::record::elsewhere::Remembered;
 use crate::record::history::{self, Run};
 use crate::record::journal;
 use crate::session::Session;
+use crate::store::Observation;
 use crate::store::{Record, Store};
 use crate::survey::Survey;
 
@@ -47,7 +48,7 @@ pub struct RecordedResult {
     /// Its outputs.
     pub outputs: BTreeMap<String, Content>,
     /// Who made it when, and what that took.
-    pub observation: Value,
+    pub observation: Observation,
     /// Its bytes are on a remote only.
     pub elsewhere: bool,
     /// Why the project does not believe who made it.

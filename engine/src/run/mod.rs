@@ -57,6 +57,29 @@ pub struct RunOptions {
     pub executable: std::path::PathBuf,
 }
 
+impl RunOptions {
+    /// Everything in the plan, with what is recorded, without any remote.
+    pub fn new(
+        args: Vec<String>,
+        cancel: Arc<Cancel>,
+        executable: std::path::PathBuf,
+    ) -> RunOptions {
+        RunOptions {
+            targets: Vec::new(),
+            jobs: None,
+            on_failure: OnFailure::Stop,
+            reuse: Reuse::Recorded,
+            dry_run: false,
+            offline: true,
+            sharing: None,
+            why_no_remote: "this run is offline".into(),
+            args,
+            cancel,
+            executable,
+        }
+    }
+}
+
 /// What a failure stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {

@@ -255,7 +255,7 @@ impl Clock {
             key: order.key.digest,
             preimage: order.key.preimage.clone(),
             outputs,
-            observation: json!({"wall_s": 1.0}),
+            observation: json!({"wall_s": 1.0}).into(),
         };
         (record, all)
     }

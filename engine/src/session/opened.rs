@@ -18,6 +18,7 @@ use crate::plan::{Environment, Inside, Instance, InstanceIndex, Plan, Source};
 use crate::project::Project;
 use crate::record::elsewhere::Elsewhere;
 use crate::record::lockfile::LockFile;
+use crate::similar;
 use crate::store::{LinkMode, Listing, Part, Root, StatCache, Store, StoreError};
 use crate::trust::Believer;
 
@@ -138,9 +139,8 @@ impl Session {
             Some(Part::Tree(tree)) => Ok(self.keep_part(&tree)),
             None => {
                 let names = listing.nodes().map(|(path, _)| path.as_str());
-                let distance = |name: &str| strsim::damerau_levenshtein(name, path.as_str());
-                let near = names.min_by_key(|name| distance(name));
-                let near = near.filter(|name| distance(name) <= name.chars().count() / 2);
+                let slips = path.as_str().chars().count() / 2;
+                let near = similar::nearest(path.as_str(), names, slips);
                 let hint = near.map_or_else(String::new, |n| format!("; did you mean `{n}`?"));
                 anyhow::bail!("{at}: the directory `{name}` has no `{path}`{hint}")
             }

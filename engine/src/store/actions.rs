@@ -10,12 +10,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::digest::{Content, Digest, Domain};
 use crate::regular::{self, Links};
 
 use super::error::{StoreError, at};
+use super::observation::{Fact, Observation};
 use super::{Root, Store, with_parent};
 
 const VERSION: u32 = 1;
@@ -32,31 +32,25 @@ pub struct Record {
     /// The artifacts by output name.
     pub outputs: BTreeMap<String, Content>,
     /// Who made it, when, in what time: no part of the result.
-    pub observation: Value,
+    pub observation: Observation,
 }
-
-/// The field of an observation that says where a record came from that was not made here.
-const ORIGIN: &str = "origin";
 
 impl Record {
     /// Where it came from (`remote lab`); `None` for what was executed here. Anything in its place that is no text came from elsewhere
     /// too.
     pub fn origin(&self) -> Option<&str> {
-        let origin = self.observation.get(ORIGIN)?;
+        let origin = self.observation.get(Fact::Origin)?;
         Some(origin.as_str().unwrap_or("elsewhere"))
     }
 
     /// Says that it was not made here.
     pub fn set_origin(&mut self, origin: &str) {
-        if !self.observation.is_object() {
-            self.observation = Value::Object(serde_json::Map::new());
-        }
-        self.observation[ORIGIN] = origin.into();
+        self.observation = std::mem::take(&mut self.observation).with(Fact::Origin, origin);
     }
 
     /// Seconds the execution took, if the observation says so.
     pub fn wall_s(&self) -> Option<f64> {
-        self.observation.get("wall_s")?.as_f64()
+        self.observation.number(Fact::WallS)
     }
 
     /// The name of the result: the same on every machine that gets the same outputs.
@@ -92,7 +86,7 @@ struct RecordFile {
     key: Digest,
     preimage: String,
     outputs: BTreeMap<String, Content>,
-    observation: Value,
+    observation: Observation,
 }
 
 /// `<json>\nblake3 <hex of the json>\n`.

@@ -121,6 +121,12 @@ pub(super) struct Marks {
 }
 
 impl GcPlan {
+    /// Objects and trees that go.
+    fn bytes_gone(&self) -> HashSet<Digest> {
+        let paths = self.paths.trees.iter().chain(&self.paths.objects);
+        paths.filter_map(|path| digest_of(path)).collect()
+    }
+
     pub(super) fn add_record(&mut self, path: PathBuf, gone: GoneAction) {
         self.actions.push(gone);
         self.paths.records.push(path);
@@ -188,13 +194,7 @@ impl Store {
         }
         crash_point("gc.trees_gone");
         remove(&plan.paths.objects)?;
-        let gone: HashSet<Digest> = plan
-            .paths
-            .trees
-            .iter()
-            .chain(&plan.paths.objects)
-            .filter_map(|p| digest_of(p))
-            .collect();
+        let gone = plan.bytes_gone();
         let _ = self.seals.compact(|digest| !gone.contains(digest));
         super::session::sweep(&self.root.join("tmp"));
         self.sweep_locks();
@@ -359,13 +359,7 @@ impl Store {
 
     /// Adds the states whose bytes the plan removes.
     pub(super) fn states_without(&self, plan: &mut GcPlan) -> Result<(), StoreError> {
-        let gone: HashSet<Digest> = plan
-            .paths
-            .trees
-            .iter()
-            .chain(&plan.paths.objects)
-            .filter_map(|p| digest_of(p))
-            .collect();
+        let gone = plan.bytes_gone();
         for (path, key, _) in self.named_files("states")? {
             let state = regular::read(&path, Links::Refuse, states::STATE_BYTES_MAX)
                 .map_err(|e| e.to_string())

@@ -152,7 +152,7 @@ mod tests {
             key: Digest::of(b"key"),
             preimage: "{}".into(),
             outputs: BTreeMap::from([("out".to_owned(), content)]),
-            observation: serde_json::Value::Null,
+            observation: Default::default(),
         };
         let (key, result) = (record.key, record.result());
         for done in store.commit(vec![Pending { record, staged }]) {

@@ -207,13 +207,7 @@ impl Store {
             class,
             digest,
             path,
-            stat: FileStat {
-                dev: 0,
-                ino: 0,
-                bytes: 0,
-                mtime_ns: 0,
-                ctime_ns: 0,
-            },
+            stat: FileStat::default(),
         };
         write_new(&item.path, bytes).map_err(at(&self.root, "write to the store"))?;
         item.stat = seal_mode(&item.path)?;

@@ -42,13 +42,7 @@ impl Store {
             class: shape.into(),
             digest,
             path,
-            stat: FileStat {
-                dev: 0,
-                ino: 0,
-                bytes: 0,
-                mtime_ns: 0,
-                ctime_ns: 0,
-            },
+            stat: FileStat::default(),
         };
         let hasher = match shape {
             Shape::File | Shape::Program => blake3::Hasher::new(),

@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -494,19 +493,7 @@ impl StatCache {
             entries.retain(|_, entry| entry.used_day.saturating_add(KEEP_DAYS) >= self.today);
             encode(&entries)
         };
-        let parent = self
-            .file
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let write = || {
-            fs::create_dir_all(parent)?;
-            let mut tmp = tempfile::NamedTempFile::new_in(parent)?;
-            tmp.write_all(&bytes)?;
-            tmp.persist(&self.file).map_err(|e| e.error)
-        };
-        write()
-            .map(drop)
+        crate::whole::write_beside(&self.file, &bytes)
             .map_err(at_users(&self.file, "save the stat cache"))
     }
 }

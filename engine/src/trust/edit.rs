@@ -168,23 +168,8 @@ impl TrustText {
     /// # Errors
     /// The disk.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        use std::io::Write;
-        use std::os::unix::fs::PermissionsExt;
-        let cannot = || format!("cannot write {}", path.display());
-        let dir = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(dir).with_context(cannot)?;
-        file.write_all(self.text().as_bytes())
-            .with_context(cannot)?;
-        let mode = std::fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
-        // Where the file system keeps no permissions it shows every file alike.
-        let _ = file
-            .as_file()
-            .set_permissions(std::fs::Permissions::from_mode(mode));
-        file.as_file().sync_all().with_context(cannot)?;
-        file.persist(path)
-            .map_err(|e| e.error)
-            .with_context(cannot)?;
-        Ok(())
+        crate::whole::write_lasting(path, self.text().as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

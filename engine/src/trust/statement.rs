@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::canonical;
 use crate::digest::{Digest, Domain, Shape};
+use crate::store::Fact;
 use crate::store::Record;
 
 pub(super) const TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -46,11 +47,8 @@ pub struct Facts {
 impl Facts {
     /// Of the execution that made a record. Only for records that were made here: what a remote says of itself is no fact.
     pub fn of(record: &Record) -> Facts {
-        let text = |name: &str| {
-            let value = record.observation.get(name)?.as_str()?;
-            Some(value.to_owned())
-        };
-        let started = text("at");
+        let text = |fact: Fact| record.observation.text(fact).map(str::to_owned);
+        let started = text(Fact::At);
         let finished = || {
             let start: jiff::Timestamp = started.as_deref()?.parse().ok()?;
             let wall_s = record.wall_s()?;
@@ -58,12 +56,15 @@ impl Facts {
             Some(start.checked_add(wall).ok()?.to_string())
         };
         Facts {
-            invocation: text("run"),
+            invocation: text(Fact::Run),
             finished: finished(),
             started,
-            host: text("host"),
-            threads: record.observation.get("threads").and_then(Value::as_u64),
-            version: text("version"),
+            host: text(Fact::Host),
+            threads: record
+                .observation
+                .get(Fact::Threads)
+                .and_then(Value::as_u64),
+            version: text(Fact::Version),
         }
     }
 }

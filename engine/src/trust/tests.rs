@@ -33,7 +33,7 @@ fn record(params: Value, output: &[u8]) -> Record {
         key: Digest::derive(Domain::Action, preimage.as_bytes()),
         preimage,
         outputs: BTreeMap::from([("model".to_owned(), content)]),
-        observation: json!({"run": "r1", "at": "2026-11-22T05:00:00Z", "wall_s": 1.5, "host": "a", "threads": 2, "version": "0.1.0"}),
+        observation: json!({"run": "r1", "at": "2026-11-22T05:00:00Z", "wall_s": 1.5, "host": "a", "threads": 2, "version": "0.1.0"}).into(),
     }
 }
 

@@ -40,6 +40,17 @@ pub enum Again<T> {
     Cancelled,
 }
 
+impl<T> Again<T> {
+    /// With something else in the place of what was found.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Again<U> {
+        match self {
+            Again::Done(found) => Again::Done(f(found)),
+            Again::Failed(failure) => Again::Failed(failure),
+            Again::Cancelled => Again::Cancelled,
+        }
+    }
+}
+
 /// A second execution beside the first.
 #[derive(Debug, Serialize)]
 pub struct Compared {

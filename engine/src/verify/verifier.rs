@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde::Serialize;
-use serde_json::json;
 
 use super::again::Replayed;
 use super::{Again, Recorded, Replayer};
@@ -20,6 +19,7 @@ use crate::remote::fetch::fetch;
 use crate::remote::publish::{Publication, publish};
 use crate::run::keep_envelopes;
 use crate::session::Hit;
+use crate::store::{Fact, Observation};
 use crate::store::{Pending, Record, Staged, host_name};
 use crate::trust::{Differing, Divergence, Facts, Signer, SignerName, Trust};
 
@@ -182,15 +182,12 @@ impl<'a> Verifier<'a> {
         }
         let mut record = record.clone();
         // It was executed here now, so here it needs nobody else's word.
-        record.observation = json!({
-            "at": facts.started,
-            "host": facts.host,
-            "threads": facts.threads,
-            "version": facts.version,
-            "wall_s": replayed.usage.wall_s,
-            "cpu_s": replayed.usage.cpu_s,
-            "max_rss_bytes": replayed.usage.max_rss_bytes,
-        });
+        record.observation = Observation::default()
+            .with(Fact::At, facts.started.clone())
+            .with(Fact::Host, facts.host.clone())
+            .with(Fact::Threads, facts.threads)
+            .with(Fact::Version, facts.version.clone());
+        record.observation = replayed.usage.noted(record.observation);
         let pending = Pending {
             record,
             staged: Staged::default(),

@@ -8,6 +8,7 @@ use crate::ui::style::{Colour, duration};
 use repro_engine::change::{in_words, plain};
 use repro_engine::explain::Explanation;
 use repro_engine::record::event::{Change, Reason};
+use repro_engine::store::Fact;
 use repro_engine::survey::State;
 use repro_protocol::relpath::RelPath;
 
@@ -118,14 +119,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
             ),
         );
         for result in &report.results {
-            let from = |name: &str| {
-                result
-                    .observation
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or("?")
-                    .to_owned()
-            };
+            let from = |fact: Fact| result.observation.text(fact).unwrap_or("?").to_owned();
             let outputs: Vec<String> = result
                 .outputs
                 .iter()
@@ -136,8 +130,8 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
                 &format!(
                     "{} ({}, {})",
                     outputs.join(", "),
-                    output::when(&from("at")),
-                    from("host")
+                    output::when(&from(Fact::At)),
+                    from(Fact::Host)
                 ),
             );
         }

@@ -63,7 +63,7 @@ impl Machine {
             key: Digest::derive(Domain::Action, preimage.as_bytes()),
             preimage,
             outputs: named,
-            observation: serde_json::json!({"wall_s": 2.5, "host": "there"}),
+            observation: serde_json::json!({"wall_s": 2.5, "host": "there"}).into(),
         };
         let pending = Pending {
             record: record.clone(),

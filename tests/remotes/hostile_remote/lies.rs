@@ -195,7 +195,7 @@ fn vouched_tree(ci: &Machine, bucket: &Bucket, listing: &[u8], bytes_total: u64)
         key: Digest::derive(Domain::Action, preimage.as_bytes()),
         preimage,
         outputs: BTreeMap::from([("tree".to_owned(), content)]),
-        observation: serde_json::Value::Null,
+        observation: serde_json::Value::Null.into(),
     };
     put(bucket, &Place::Tree(digest), listing);
     put(bucket, &Place::Object(Digest::of(b"evil")), b"evil");
@@ -364,10 +364,14 @@ fn what_a_record_says_of_its_making_is_tamed() {
     let bucket = Bucket::new();
     let mut record = ci.made("all", &everything());
     ci.push(&bucket, &[&record]);
-    record.observation = serde_json::json!({"host": "\u{1b}]0;x\u{7}".repeat(100), "wall_s": "1e999", "origin": null});
+    record.observation = serde_json::json!({"host": "\u{1b}]0;x\u{7}".repeat(100), "wall_s": "1e999", "origin": null}).into();
     let envelope = ci.publication(&record).signatures[0].1.clone();
     put_head(&bucket, &record, vec![envelope]);
     let got = laptop.pull(&bucket, &trust, record.key).unwrap();
-    assert!(!got.observation.to_string().contains("\\u001b"));
+    assert!(
+        !serde_json::to_string(&got.observation)
+            .unwrap()
+            .contains("\\u001b")
+    );
     assert!(!repro_engine::trust::is_own(&got));
 }

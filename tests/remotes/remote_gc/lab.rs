@@ -202,7 +202,7 @@ impl Lab {
             key,
             preimage: format!("{{\"key\":\"{}\"}}", key.short()),
             outputs,
-            observation: serde_json::json!({"wall_s": 7.5}),
+            observation: serde_json::json!({"wall_s": 7.5}).into(),
         }
     }
 

@@ -13,6 +13,7 @@ use object_store::{
     PutMode as StorePutMode, PutPayload,
 };
 
+use super::again::write_again;
 use super::answers::Bounding;
 use super::failure;
 use super::listing::ListingLimit;
@@ -335,18 +336,6 @@ impl BucketBackend {
         }
         Ok(ControlFlow::Continue(()))
     }
-
-    /// Writes the bytes of an object once more.
-    fn rewrite(&self, name: &Name) -> Result<(), BackendError> {
-        let mut reading = self.get(name, 0)?;
-        let mut copy = tempfile::NamedTempFile::new()
-            .map_err(|e| failure::local("make", "a temporary file", &e))?;
-        io::copy(&mut reading.body, &mut copy).map_err(|e| {
-            failure::error(Cause::Unreachable, "read", name.as_str(), e.to_string())
-        })?;
-        self.put(name, Body::File(copy.path()), PutMode::Overwrite)?;
-        Ok(())
-    }
 }
 
 /// Another client is in the middle of writing: nothing is known of the outcome yet.
@@ -489,8 +478,8 @@ impl Backend for BucketBackend {
         let fail = |e: &Error| failure::of_store("freshen", name.as_str(), e);
         let bytes_total = self.head(name)?.bytes_total;
         match self.traits.touch {
-            Touch::Rewrite => self.rewrite(name),
-            Touch::CopyAside if bytes_total > COPY_MAX => self.rewrite(name),
+            Touch::Rewrite => write_again(self, name),
+            Touch::CopyAside if bytes_total > COPY_MAX => write_again(self, name),
             Touch::CopyOnto => self
                 .runtime
                 .wait(self.store.copy(&path, &path))

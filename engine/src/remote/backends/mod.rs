@@ -11,6 +11,7 @@
 //! | `runtime.rs`, `patience.rs`, `failure.rs` | async under a blocking seam; how long and how often; what went wrong |
 //! | `answers.rs`, `listing.rs` | how long an answer may be that is read as a whole; how long a listing |
 
+mod again;
 mod answers;
 mod aws;
 mod bucket;

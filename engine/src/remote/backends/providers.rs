@@ -6,6 +6,7 @@ use std::sync::Arc;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::{ClientOptions, ObjectStore};
 
 use super::answers::Bounding;
 use super::aws::{self, Credentials};
@@ -115,31 +116,20 @@ pub(super) fn s3(
 /// Google Cloud Storage.
 pub(super) fn gcs(bucket: &Bucket, settings: &Settings) -> Result<BucketBackend, BackendError> {
     let described = Location::Gcs(bucket.clone()).to_string();
-    // Before the client: it sets TLS up.
-    let runtime = Runtime::new()?;
-    let answers = Bounding::default();
-    let mut client = patience::client();
-    let mut builder = GoogleCloudStorageBuilder::from_env();
-    if let Some(endpoint) = &settings.endpoint {
-        client = client.with_allow_http(is_plain_http(endpoint));
-        builder = builder.with_base_url(endpoint);
-    }
-    let store = builder
-        .with_bucket_name(&bucket.name)
-        .with_skip_signature(settings.anonymous)
-        .with_client_options(client)
-        .with_retry(patience::retry())
-        .with_http_connector(answers.clone())
-        .build()
-        .map_err(|e| failure::of_store("use", &described, &e))?;
-    BucketBackend::new(
-        runtime,
-        Arc::new(store),
-        &bucket.prefix,
-        traits(Touch::CopyOnto, settings),
-        described,
-        answers,
-    )
+    reached(bucket, settings, described, |client, answers| {
+        let mut builder = GoogleCloudStorageBuilder::from_env();
+        if let Some(endpoint) = &settings.endpoint {
+            builder = builder.with_base_url(endpoint);
+        }
+        let store = builder
+            .with_bucket_name(&bucket.name)
+            .with_skip_signature(settings.anonymous)
+            .with_client_options(client)
+            .with_retry(patience::retry())
+            .with_http_connector(answers)
+            .build()?;
+        Ok(Arc::new(store))
+    })
 }
 
 /// Azure Blob Storage.
@@ -149,9 +139,6 @@ pub(super) fn azure(
     env: Env<'_>,
 ) -> Result<BucketBackend, BackendError> {
     let described = Location::Azure(bucket.clone()).to_string();
-    // Before the client: it sets TLS up.
-    let runtime = Runtime::new()?;
-    let answers = Bounding::default();
     let account = settings
         .account
         .clone()
@@ -163,29 +150,41 @@ pub(super) fn azure(
                 "the storage account is unknown; give it with --account or AZURE_STORAGE_ACCOUNT_NAME",
             )
         })?;
+    reached(bucket, settings, described, |client, answers| {
+        let mut builder = MicrosoftAzureBuilder::from_env();
+        if let Some(endpoint) = &settings.endpoint {
+            builder = builder.with_endpoint(endpoint.clone());
+        }
+        let store = builder
+            .with_account(account)
+            .with_container_name(&bucket.name)
+            .with_skip_signature(settings.anonymous)
+            .with_client_options(client)
+            .with_retry(patience::retry())
+            .with_http_connector(answers)
+            .build()?;
+        Ok(Arc::new(store))
+    })
+}
+
+/// A provider that makes objects young by copying them onto themselves.
+fn reached(
+    bucket: &Bucket,
+    settings: &Settings,
+    described: String,
+    build: impl FnOnce(ClientOptions, Bounding) -> object_store::Result<Arc<dyn ObjectStore>>,
+) -> Result<BucketBackend, BackendError> {
+    // Before the client: it sets TLS up.
+    let runtime = Runtime::new()?;
+    let answers = Bounding::default();
     let mut client = patience::client();
-    let mut builder = MicrosoftAzureBuilder::from_env();
     if let Some(endpoint) = &settings.endpoint {
         client = client.with_allow_http(is_plain_http(endpoint));
-        builder = builder.with_endpoint(endpoint.clone());
     }
-    let store = builder
-        .with_account(account)
-        .with_container_name(&bucket.name)
-        .with_skip_signature(settings.anonymous)
-        .with_client_options(client)
-        .with_retry(patience::retry())
-        .with_http_connector(answers.clone())
-        .build()
-        .map_err(|e| failure::of_store("use", &described, &e))?;
-    BucketBackend::new(
-        runtime,
-        Arc::new(store),
-        &bucket.prefix,
-        traits(Touch::CopyOnto, settings),
-        described,
-        answers,
-    )
+    let store =
+        build(client, answers.clone()).map_err(|e| failure::of_store("use", &described, &e))?;
+    let traits = traits(Touch::CopyOnto, settings);
+    BucketBackend::new(runtime, store, &bucket.prefix, traits, described, answers)
 }
 
 fn traits(touch: Touch, settings: &Settings) -> Traits {

@@ -18,6 +18,7 @@ use openssh_sftp_client::file::TokioCompatFile;
 use openssh_sftp_client::metadata::MetaDataBuilder;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+use super::again::write_again;
 use super::listing::ListingLimit;
 use super::patience::{self, unique, with_patience};
 use super::runtime::Runtime;
@@ -263,16 +264,7 @@ impl Backend for SftpBackend {
         });
         match touched {
             // Another member's file: only its owner may set times.
-            Err(e) if e.cause == Cause::Refused => {
-                let mut reading = self.get(name, 0)?;
-                let mut copy = tempfile::NamedTempFile::new()
-                    .map_err(|e| failure::local("make", "a temporary file", &e))?;
-                io::copy(&mut reading.body, &mut copy).map_err(|e| {
-                    failure::error(Cause::Unreachable, "read", name.as_str(), e.to_string())
-                })?;
-                self.put(name, Body::File(copy.path()), PutMode::Overwrite)
-                    .map(|_| ())
-            }
+            Err(e) if e.cause == Cause::Refused => write_again(self, name),
             other => other,
         }
     }

@@ -15,6 +15,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, IF_NONE_MATCH};
 use tokio::io::AsyncReadExt;
 use url::Url;
 
+use super::again::write_again;
 use super::answers::Bounding;
 use super::bucket::{BucketBackend, Creating, Touch, Traits};
 use super::netrc::{self, Login};
@@ -349,13 +350,6 @@ impl Backend for WebDavBackend {
 
     fn freshen(&self, name: &Name) -> Result<(), BackendError> {
         // Not the small one's: a large body must not be written from memory.
-        let mut reading = self.get(name, 0)?;
-        let mut copy = tempfile::NamedTempFile::new()
-            .map_err(|e| failure::local("make", "a temporary file", &e))?;
-        std::io::copy(&mut reading.body, &mut copy).map_err(|e| {
-            failure::error(Cause::Unreachable, "read", name.as_str(), e.to_string())
-        })?;
-        self.put(name, Body::File(copy.path()), PutMode::Overwrite)
-            .map(|_| ())
+        write_again(self, name)
     }
 }

@@ -109,41 +109,30 @@ impl Expander<'_, '_> {
                         items.extend(found.iter().map(|f| self.file(f, &def.name, &item.group)));
                     })
                 }
-                Target::Link(link) => {
-                    many |= link.star;
-                    let caches = (&mut making.gathered, &mut making.single);
-                    self.follow(
-                        link,
-                        (at, part),
-                        &def.name,
-                        &item.group,
-                        row,
-                        id,
-                        &mut items,
-                        caches,
-                    )
-                }
-                Target::LinkPerRow(template, tied) => {
-                    match consumer.text(template, row, self.tying.values, item.span) {
-                        Err(problem) => Err(Some(problem)),
-                        Ok(text) => match tied.get(&text) {
-                            Some(Some(link)) => {
-                                many |= link.star;
-                                let caches = (&mut making.gathered, &mut making.single);
-                                self.follow(
-                                    link,
-                                    (at, part),
-                                    &def.name,
-                                    &item.group,
-                                    row,
-                                    id,
-                                    &mut items,
-                                    caches,
-                                )
-                            }
-                            _ => Err(None),
-                        },
-                    }
+                Target::Link(_) | Target::LinkPerRow(..) => {
+                    let link = match target {
+                        Target::Link(link) => Ok(link),
+                        Target::LinkPerRow(template, tied) => consumer
+                            .text(template, row, self.tying.values, item.span)
+                            .map_err(Some)
+                            .and_then(|text| tied.get(&text).and_then(Option::as_ref).ok_or(None)),
+                        _ => Err(None),
+                    };
+                    link.and_then(|link| {
+                        many |= link.star;
+                        let caches = (&mut making.gathered, &mut making.single);
+                        let at = (at, part);
+                        self.follow(
+                            link,
+                            at,
+                            &def.name,
+                            &item.group,
+                            row,
+                            id,
+                            &mut items,
+                            caches,
+                        )
+                    })
                 }
             };
             if let Err(problem) = result {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::document::{Data, Node};
 use crate::plan::Place;
+use crate::similar;
 
 /// Problems shown in full on a screen; the JSON form has all.
 const SHOWN: usize = 50;
@@ -261,7 +262,7 @@ impl Problem {
         candidates: impl IntoIterator<Item = &'a str>,
     ) -> Problem {
         let candidates: Vec<&str> = candidates.into_iter().collect();
-        if let Some(best) = closest(given, &candidates) {
+        if let Some(best) = similar::likest(given, &candidates) {
             self.help.push(format!("did you mean `{best}`?"));
         } else if !candidates.is_empty() && candidates.len() <= 20 {
             let list: Vec<String> = candidates.iter().map(|c| format!("`{c}`")).collect();
@@ -269,28 +270,6 @@ impl Problem {
         }
         self
     }
-}
-
-/// The candidate most like what was given, if it is alike at all.
-fn closest<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    if given.len() > 100 {
-        return None;
-    }
-    let lower = given.to_lowercase();
-    // Very short names are all alike: nothing is a slip of another.
-    let reach = match given.chars().count() {
-        0..3 => return None,
-        n => (n / 4).max(1),
-    };
-    let score = |c: &str| strsim::jaro_winkler(&lower, &c.to_lowercase());
-    candidates
-        .iter()
-        .map(|c| (score(c), *c))
-        .filter(|(score, c)| {
-            *score >= 0.8 || strsim::damerau_levenshtein(&lower, &c.to_lowercase()) <= reach
-        })
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, c)| c)
 }
 
 /// Everything that is wrong with a specification.

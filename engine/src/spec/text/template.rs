@@ -3,6 +3,7 @@
 //! A text with references becomes a [`Template`]; what is more than a reference is [`super::arithmetic`]. References to `vars` and `env` are resolved for the whole file, those to
 //! `matrix`, `round`, `needs` and `outputs` for every instance. Does not know what any of them hold.
 
+use crate::similar;
 use std::fmt;
 use std::sync::Arc;
 
@@ -283,17 +284,13 @@ fn reference(text: &str) -> Result<Reference, BadTemplate> {
     let trimmed = text.trim();
     let (first, mut rest) = trimmed.split_at(trimmed.find(['.', '[']).unwrap_or(trimmed.len()));
     let Some(&(_, root)) = ROOTS.iter().find(|(name, _)| *name == first) else {
-        let similar = ROOTS
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| strsim::damerau_levenshtein(name, first) == 1)
-            .map(|name| format!("did you mean `{name}{rest}`? "))
-            .next();
+        let near = similar::nearest(first, ROOTS.iter().map(|(name, _)| *name), 1);
+        let near = near.map(|name| format!("did you mean `{name}{rest}`? "));
         return Err(bad(
             format!("`${{{text}}}` is not known here"),
             format!(
                 "{}references begin with vars, env, matrix, round, needs, outputs or scratch; for the shell's own variable write `$${{{text}}}`",
-                similar.unwrap_or_default()
+                near.unwrap_or_default()
             ),
         ));
     };

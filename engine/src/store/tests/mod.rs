@@ -71,7 +71,7 @@ fn record(text: &str, outputs: &[(&str, Content)]) -> Record {
         key: key(text),
         preimage: text.to_owned(),
         outputs,
-        observation: json!({"wall_s": 2.5}),
+        observation: json!({"wall_s": 2.5}).into(),
     }
 }
 

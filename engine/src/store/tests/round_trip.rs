@@ -268,10 +268,10 @@ fn results_are_a_set_and_the_first_observation_stays() {
     let a = f.commit_file("k", "a");
     let (b, staged) = f.store.absorb_bytes(b"b").unwrap();
     let mut second = record("k", &[("out", b)]);
-    second.observation = json!({"host": "other"});
+    second.observation = json!({"host": "other"}).into();
     let done = commit_one(&f.store, second.clone(), staged).unwrap();
     assert_eq!(done.others, vec![record("k", &[("out", a)]).result()]);
-    second.observation = json!({"host": "third"});
+    second.observation = json!({"host": "third"}).into();
     assert!(
         !commit_one(&f.store, second, Staged::default())
             .unwrap()
@@ -280,7 +280,7 @@ fn results_are_a_set_and_the_first_observation_stays() {
     let found = f.store.lookup(&key("k"));
     assert_eq!(found.len(), 2);
     let of_b = found.iter().find(|r| r.outputs["out"] == b).unwrap();
-    assert_eq!(of_b.observation, json!({"host": "other"}));
+    assert_eq!(of_b.observation, json!({"host": "other"}).into());
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! Files that are replaced whole: readers see the old bytes or the new ones.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Replaces a file that can be made again: whether it outlives a power failure matters little. What a kill leaves half written
+/// lies in `scratch_dir`, which is on the same file system and made where it is missing.
+pub fn write(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(scratch_dir)?;
+    beside(path, scratch_dir, bytes, 0o644, |_| Ok(()))
+}
+
+/// As [`write`], in the directory of the file.
+pub fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write(path, dir_of(path), bytes)
+}
+
+/// Replaces a file that people wrote: it keeps its mode, and the new bytes are on the disk before the old ones go.
+pub fn write_lasting(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
+    beside(path, dir_of(path), bytes, mode, fs::File::sync_all)
+}
+
+fn dir_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+fn beside(
+    path: &Path,
+    dir: &Path,
+    bytes: &[u8],
+    mode: u32,
+    sync: impl Fn(&fs::File) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    // Where the file system keeps no permissions it shows every file alike.
+    let _ = file.as_file().set_permissions(Permissions::from_mode(mode));
+    sync(file.as_file())?;
+    file.persist(path).map_err(|e| e.error)?;
+    Ok(())
+}
