@@ -129,7 +129,7 @@ pub fn execute(
 /// A sentence about an activated environment that a command uses without declaring it; said once per process.
 fn undeclared_environment(command: &plan::Command, request: &Request) -> Option<String> {
     static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    if !command.environments.is_empty() {
+    if !command.environments.is_empty() || !searched::leads_around() {
         return None;
     }
     let is_name = |w: &&str| {

@@ -145,18 +145,29 @@ pub fn ruleset(allowed: &Allowed) -> Result<OwnedFd, String> {
 /// What a process may read that lies in one of these directories, outermost only: what a room must still show where it
 /// covers them. The entries of `PATH` are among it as they are written, since symlinks may lead there.
 pub fn readable_below(allowed: &Allowed, covers: &[PathBuf]) -> BTreeSet<PathBuf> {
-    let mut paths: BTreeSet<PathBuf> = system(allowed.project_root).dirs.clone();
-    for program in &allowed.programs {
-        paths.extend(installation(program, allowed.project_root).iter().cloned());
-    }
-    let shown = paths.clone();
-    paths.extend(std::env::split_paths(&searched::path()).filter(|dir| {
-        dir.canonicalize()
-            .is_ok_and(|real| shown.iter().any(|s| real.starts_with(s)))
-    }));
-    paths.extend(allowed.read.iter().map(|p| (*p).to_owned()));
-    paths.extend(allowed.read_unlisted.iter().cloned());
-    paths.retain(|p| covers.iter().any(|c| p.starts_with(c) && p != c) && p.exists());
+    // Asked first: it costs nothing, and most paths lie elsewhere.
+    let is_covered = |p: &Path| covers.iter().any(|c| p.starts_with(c) && p != c);
+    let system = system(allowed.project_root);
+    let of_program = |program: &&str| installation(program, allowed.project_root);
+    let programs: Vec<_> = allowed.programs.iter().map(of_program).collect();
+    let installed = || {
+        let more = programs.iter().flat_map(|dirs| dirs.iter());
+        system.dirs.iter().chain(more)
+    };
+    let path = searched::path();
+    let searched = std::env::split_paths(&path).filter(|dir| {
+        is_covered(dir)
+            && dir
+                .canonicalize()
+                .is_ok_and(|real| installed().any(|s| real.starts_with(s)))
+    });
+    let mut paths: BTreeSet<PathBuf> = searched.collect();
+    let rest = installed()
+        .map(PathBuf::as_path)
+        .chain(allowed.read.iter().copied())
+        .chain(allowed.read_unlisted.iter().map(PathBuf::as_path));
+    let rest = rest.filter(|p| is_covered(p) && p.exists());
+    paths.extend(rest.map(Path::to_owned));
     let all = paths.clone();
     paths.retain(|p| !p.ancestors().skip(1).any(|outer| all.contains(outer)));
     paths
@@ -216,7 +227,8 @@ fn keep_out(project_root: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-fn is_system(dir: &Path) -> bool {
+/// It lies where every command may read.
+pub fn is_system(dir: &Path) -> bool {
     ["/usr", "/bin", "/sbin", "/lib", "/etc"]
         .iter()
         .any(|s| dir.starts_with(s))

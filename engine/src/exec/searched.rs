@@ -4,9 +4,10 @@
 //! tool that finds is part of its key through `tools:`. A program also needs its installation (`bin/../lib`), wherever
 //! symlinks and shims lead; those directories are found here, for the sandbox to allow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The caller's `PATH`, absolute entries only; a plain default where there is none.
 pub fn path() -> OsString {
@@ -18,17 +19,18 @@ pub fn path() -> OsString {
 
 /// Where `program` is, symlinks not resolved; a program with a `/` stands for itself.
 pub fn find(program: &str) -> Option<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
-    let runs = |p: &Path| {
-        p.metadata()
-            .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-    };
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|p| runs(p));
     }
     std::env::split_paths(&path())
         .map(|dir| dir.join(program))
         .find(|p| runs(p))
+}
+
+fn runs(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata()
+        .is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
 /// The interpreter of a script, from its first line; a program that is none has none.
@@ -136,6 +138,27 @@ pub fn around(path: &Path) -> Option<Around> {
             word,
         })
     })
+}
+
+/// Some entry of `PATH` lies in an environment of packages, so programs may be found in one. Looked at once.
+pub fn leads_around() -> bool {
+    static LEADS: OnceLock<bool> = OnceLock::new();
+    let lies_in_one = |dir: PathBuf| around(&dir.join("program")).is_some();
+    *LEADS.get_or_init(|| std::env::split_paths(&path()).any(lies_in_one))
+}
+
+/// As [`find`], but a program that is still where it was found before is not searched for again.
+pub fn find_again(program: &str) -> Option<PathBuf> {
+    static FOUND: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let found = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = found().get(program)
+        && runs(known)
+    {
+        return Some(known.clone());
+    }
+    let path = find(program)?;
+    found().insert(program.to_owned(), path.clone());
+    Some(path)
 }
 
 /// `~/.cargo` and the like: beside the programs lie the settings and the credentials of a service.

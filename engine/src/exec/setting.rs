@@ -5,6 +5,7 @@
 //! and `PYTHONUNBUFFERED=1`, all of which the declared environment may override. Standard input is empty.
 
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,7 +14,7 @@ use super::private_dir::PrivateDir;
 use super::room::Room;
 use super::secrets::Secrets;
 use super::walls::{Needs, Walls};
-use super::{Cause, Request, Work};
+use super::{Cause, Request, Work, sandbox, searched};
 use crate::plan::{self, SCRATCH, Scratch};
 
 /// See the module.
@@ -96,8 +97,18 @@ impl Setting {
         command: &plan::Command,
         secrets: &Secrets,
     ) -> Command {
-        let mut process = Command::new(program);
+        let around = &request.surroundings;
+        let has_callers_path = around.path_first.is_empty()
+            && !around.vars.contains_key("PATH")
+            && !command.env.contains_key("PATH");
+        // Else every child would search for it in all of `PATH`. Elsewhere than in the system it may see less than this program.
+        let found = match has_callers_path {
+            true => searched::find_again(program).filter(|path| sandbox::is_system(path)),
+            false => None,
+        };
+        let mut process = Command::new(found.as_deref().unwrap_or(Path::new(program)));
         process
+            .arg0(program)
             .current_dir(&self.dir.work)
             .stdin(Stdio::null())
             .env_clear();

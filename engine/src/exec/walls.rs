@@ -7,6 +7,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::namespaces::{self, Namespaces};
 use super::placing::{Means, Mount};
@@ -288,13 +289,15 @@ impl Plan {
     }
 }
 
-/// `/tmp` and shared memory, where they are directories; the first one decides.
+/// `/tmp` and shared memory, where they are directories; the first one decides. They stay what they are.
 fn covers() -> Vec<PathBuf> {
+    static COVERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
     let real = |path: &str| Path::new(path).canonicalize().ok().filter(|p| p.is_dir());
-    let Some(tmp) = real(TMP) else {
-        return Vec::new();
+    let find = || match real(TMP) {
+        Some(tmp) => std::iter::once(tmp).chain(real(SHARED_MEMORY)).collect(),
+        None => Vec::new(),
     };
-    std::iter::once(tmp).chain(real(SHARED_MEMORY)).collect()
+    COVERS.get_or_init(find).clone()
 }
 
 /// Something lies there that a process must not write.

@@ -43,8 +43,10 @@ pub(super) fn own() -> &'static str {
 
 /// How this machine calls itself.
 pub fn host_name() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "unknown".to_owned(), |h| h.trim().to_owned())
+    static NAME: OnceLock<String> = OnceLock::new();
+    let ask = || fs::read_to_string("/proc/sys/kernel/hostname");
+    NAME.get_or_init(|| ask().map_or_else(|_| "unknown".to_owned(), |h| h.trim().to_owned()))
+        .clone()
 }
 
 /// The boot and the process-number space, as hexadecimal digits.
