@@ -2,7 +2,7 @@
 //!
 //! Decides the order of these steps, and what the top of a file must say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use super::expansion::{arrange, expand};
 use super::text::diagnostic::{Diagnostics, Problem, Report, Span};
 use super::text::document::{self, Data, Node};
 use super::text::{decode, files, model, params, settings};
+use super::tying::existing::Existing;
 use super::tying::{claims, consumer, needs, outside, policy, refs, stages, values, work};
 use crate::catalog::{Catalog, Kind};
 use crate::plan::{Claim, Instance, Place, Plan};
@@ -217,14 +218,14 @@ fn expand_all(
     {
         let shared: &Report = report;
         let narrow = |span: Span, needle: &str| shared.narrow(span, needle);
-        let (mut links, mut paths) = (refs::Links::default(), BTreeMap::new());
+        let (mut links, mut existing) = (refs::Links::default(), Existing::default());
         let mut tying = needs::Tying {
             table,
             values,
             links: &mut links,
             root: options.root,
             home: outside::home(options.env),
-            paths: &mut paths,
+            existing: &mut existing,
             narrow: &narrow,
             claims: claims.iter().map(|(key, _)| key.name.clone()).collect(),
         };

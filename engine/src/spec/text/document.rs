@@ -20,6 +20,8 @@ pub const MAX_BYTES: u64 = 16 << 20;
 pub const MAX_DEPTH: usize = 128;
 /// Nodes that aliases may add to those written.
 const MAX_ALIASED: u64 = 200_000;
+/// Keys that are compared with one another, one by one.
+const SMALL: usize = 8;
 
 /// A value and its place. Cheap to clone: collections and texts are shared.
 #[derive(Clone, Debug)]
@@ -405,6 +407,13 @@ impl Builder {
 
     /// Reports keys given twice and keeps the first of each.
     fn unique(&mut self, entries: Vec<(Key, Node)>) -> Vec<(Key, Node)> {
+        let names = || entries.iter().map(|(key, _)| &*key.name);
+        // Almost every map is small.
+        if entries.len() <= SMALL
+            && (1..entries.len()).all(|i| names().take(i).all(|n| n != &*entries[i].0.name))
+        {
+            return entries;
+        }
         let mut first: HashMap<Arc<str>, Span> = HashMap::with_capacity(entries.len());
         let mut kept = Vec::with_capacity(entries.len());
         for (key, node) in entries {

@@ -204,17 +204,17 @@ fn check_templates(
 ) {
     templates(node, &mut |template, span| {
         for reference in template.references() {
-            let at = narrow(span, &format!("${{{reference}}}"));
+            let at = || narrow(span, &format!("${{{reference}}}"));
             let head = reference.head();
             match (reference.root, inside) {
                 (Root::Needs, Some((needs, _))) if !needs.iter().any(|n| **n == *head) => problems
                     .push(
-                        Problem::new(at, format!("`{}` has no need `{head}`", consumer.name))
+                        Problem::new(at(), format!("`{}` has no need `{head}`", consumer.name))
                             .suggest(head, needs.iter().map(|n| &**n)),
                     ),
                 (Root::Outputs, Some((_, outputs))) if !outputs.contains(&head) => {
                     let problem =
-                        Problem::new(at, format!("`{}` has no output `{head}`", consumer.name));
+                        Problem::new(at(), format!("`{}` has no output `{head}`", consumer.name));
                     problems.push(match outputs {
                         [] => problem.help(format!("add `outputs: {{{head}: FILE}}`")),
                         known => problem.suggest(head, known.iter().copied()),
@@ -222,16 +222,19 @@ fn check_templates(
                 }
                 (Root::Outputs, Some(_)) if reference.path.len() > 1 => {
                     problems.push(Problem::new(
-                        at,
+                        at(),
                         format!("`${{{reference}}}`: an output is a single path"),
                     ));
                 }
                 (Root::Scratch, Some(_)) if !has_scratch => problems.push(
-                    Problem::new(at, format!("`{}` has no scratch directory", consumer.name))
-                        .help("add `scratch: true` to the stage"),
+                    Problem::new(
+                        at(),
+                        format!("`{}` has no scratch directory", consumer.name),
+                    )
+                    .help("add `scratch: true` to the stage"),
                 ),
                 (Root::Needs | Root::Outputs | Root::Scratch, Some(_)) => {}
-                _ => problems.extend(consumer.axis(reference, at).err()),
+                _ => problems.extend(consumer.axis(reference, at()).err()),
             }
         }
     });

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod command;
 pub mod consumer;
 pub mod declared;
+pub mod existing;
 pub mod globs;
 pub mod matrix;
 pub mod needs;

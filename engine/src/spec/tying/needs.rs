@@ -3,17 +3,17 @@
 //! Decides the forms of a need (reference, file, list, groups, binding of a loop) and the paths under which a command finds its inputs.
 //! The paths hold no stage name, so renaming a stage changes no command.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::consumer::Consumer;
+use super::existing::Existing;
 use super::refs::{Link, Links, Round};
 use super::selector;
 use super::sources::{self, Found, Written, is_files};
 use super::stages::Table;
 use super::values::Values;
-use crate::files::Location;
 use crate::plan::{Axes, Inside, InstanceIndex, NeedItem, Source};
 use crate::spec::text::decode::{Entries, Raw, check_name};
 use crate::spec::text::diagnostic::{Problem, Span};
@@ -71,8 +71,8 @@ pub struct Tying<'a> {
     pub root: &'a Path,
     /// What `~` stands for.
     pub home: Option<PathBuf>,
-    /// Which paths exist, and whether they are directories.
-    pub paths: &'a mut BTreeMap<Location, Option<bool>>,
+    /// Which paths exist.
+    pub existing: &'a mut Existing,
     /// Puts a caret on a part of a scalar.
     pub narrow: &'a dyn Fn(Span, &str) -> Span,
     /// The names of all claims.

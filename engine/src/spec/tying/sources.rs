@@ -404,10 +404,6 @@ impl Tying<'_> {
 
     /// Whether it is a directory; `None` when there is nothing.
     fn is_dir(&mut self, at: &Location) -> Option<bool> {
-        let root = self.root;
-        *self.paths.entry(at.clone()).or_insert_with(|| {
-            let meta = std::fs::metadata(at.path(root));
-            meta.ok().map(|m| m.is_dir())
-        })
+        self.existing.is_dir(&at.path(self.root))
     }
 }
