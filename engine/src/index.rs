@@ -129,13 +129,17 @@ impl Index {
         self.known.iter().map(|(id, known)| (&**id, known))
     }
 
-    /// Remembers a result.
-    pub fn set(&mut self, instance: &str, known: Known) {
-        if self.known.get(instance) != Some(&known) {
-            self.known.insert(instance.into(), known);
-            self.own.insert(instance.into());
-            self.changed = true;
+    /// Remembers a result, and says whether it is that of another action than before.
+    pub fn set(&mut self, instance: &str, known: Known) -> bool {
+        let before = self.known.get(instance);
+        if before == Some(&known) {
+            return false;
         }
+        let is_another = before.is_none_or(|before| before.key != known.key);
+        self.known.insert(instance.into(), known);
+        self.own.insert(instance.into());
+        self.changed = true;
+        is_another
     }
 
     /// Notes what `repro.lock` was written from.

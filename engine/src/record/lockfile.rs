@@ -61,11 +61,23 @@ impl Default for LockFile {
 impl LockFile {
     /// Reads the file; a missing one is empty. A conflict or damage is an error that names the line.
     pub fn read(path: &Path) -> anyhow::Result<LockFile> {
-        let text = match regular::read_text(path, Links::Follow, BYTES_MAX) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(LockFile::default()),
-            Err(e) => anyhow::bail!("cannot read {}: {e}", path.display()),
+        Ok(LockFile::look(path)?.lock)
+    }
+
+    /// As [`LockFile::read`], to be changed later.
+    pub fn look(path: &Path) -> anyhow::Result<Seen> {
+        let text = text(path)?;
+        let lock = match &text {
+            Some(text) => LockFile::parse(path, text)?,
+            None => LockFile::default(),
         };
+        Ok(Seen {
+            of: text.map(|text| Digest::of(text.as_bytes())),
+            lock,
+        })
+    }
+
+    fn parse(path: &Path, text: &str) -> anyhow::Result<LockFile> {
         if let Some(line) = text
             .lines()
             .position(|l| l.starts_with("<<<<<<<") || l.starts_with(">>>>>>>"))
@@ -76,10 +88,10 @@ impl LockFile {
                 line + 1
             );
         }
-        if let Some(lock) = LockFile::read_own(&text) {
+        if let Some(lock) = LockFile::read_own(text) {
             return Ok(lock);
         }
-        let lock: LockFile = toml::from_str(&text).map_err(|e| {
+        let lock: LockFile = toml::from_str(text).map_err(|e| {
             anyhow::anyhow!(
                 "{}: {e}\nIf it cannot be repaired, delete it: `repro run` writes it again.",
                 path.display()
@@ -164,27 +176,44 @@ impl LockFile {
         text
     }
 
-    /// Changes the file: read again, changed and written while no other process does the same, so that nobody's blocks are
-    /// lost. `scratch_dir` is on the same file system.
+    /// Changes the file: read again, changed and written by rename while no other process does the same, so that nobody's blocks are
+    /// lost. What was `seen` of it before serves while it is the same. `scratch_dir` is on the same file system.
     pub fn update(
         path: &Path,
         scratch_dir: &Path,
+        seen: Option<Seen>,
         change: impl FnOnce(&mut LockFile),
     ) -> anyhow::Result<()> {
         let _alone = Turn::take(scratch_dir);
-        let mut lock = LockFile::read(path)?;
+        let old = text(path)?;
+        let of = old.as_ref().map(|text| Digest::of(text.as_bytes()));
+        let mut lock = match (seen, &old) {
+            (Some(seen), _) if seen.of == of => seen.lock,
+            (_, Some(text)) => LockFile::parse(path, text)?,
+            (_, None) => LockFile::default(),
+        };
         change(&mut lock);
-        Ok(lock.write(path, scratch_dir)?)
-    }
-
-    /// Writes the file by rename from `scratch_dir`; an unchanged one is left alone.
-    pub fn write(&self, path: &Path, scratch_dir: &Path) -> std::io::Result<()> {
-        let text = self.render();
-        let old = regular::read(path, Links::Follow, BYTES_MAX);
-        if old.is_ok_and(|old| old == text.as_bytes()) {
-            return Ok(());
+        let new = lock.render();
+        if old.as_ref() != Some(&new) {
+            whole::write(path, scratch_dir, new.as_bytes())?;
         }
-        whole::write(path, scratch_dir, text.as_bytes())
+        Ok(())
+    }
+}
+
+/// The file as it was when it was read.
+pub struct Seen {
+    of: Option<Digest>,
+    /// What it says.
+    pub lock: LockFile,
+}
+
+/// The text of the file, where there is one.
+fn text(path: &Path) -> anyhow::Result<Option<String>> {
+    match regular::read_text(path, Links::Follow, BYTES_MAX) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => anyhow::bail!("cannot read {}: {e}", path.display()),
     }
 }
 

@@ -269,7 +269,7 @@ impl Board {
                 index,
                 State::Running {
                     order: start.order,
-                    key: start.miss.key.digest,
+                    key: start.miss.key,
                     granted: Box::new(granted),
                 },
             );

@@ -20,9 +20,9 @@ impl Scheduler<'_> {
     /// Sends the next wave, and tells how the remote does.
     pub(super) fn send_questions(&mut self) {
         let board = &self.board;
-        self.away.send_questions(|index, key| {
-            matches!(board.state(index), State::Asking { miss } if miss.key.digest == *key)
-        });
+        self.away.send_questions(
+            |index, key| matches!(board.state(index), State::Asking { miss } if miss.key == *key),
+        );
         self.tell_news();
     }
 
@@ -35,7 +35,7 @@ impl Scheduler<'_> {
     pub(super) fn answered(&mut self, index: InstanceIndex, key: &Digest, answer: Answer) {
         // It may have become another action meanwhile.
         let miss = match self.board.state(index) {
-            State::Asking { miss } if miss.key.digest == *key => miss.clone(),
+            State::Asking { miss } if miss.key == *key => miss.clone(),
             _ => return,
         };
         let instance = self.session.plan.instance(index);
@@ -66,7 +66,7 @@ impl Scheduler<'_> {
             Inputs::Here | Inputs::Gather(_) if self.options.dry_run => {
                 let foreseen = match miss.reason {
                     Reason::Forced => None,
-                    _ => self.session.foreseen(instance, &miss.key.digest),
+                    _ => self.session.foreseen(instance, &miss.key),
                 };
                 self.plan_to_execute(index, miss.reason.clone(), foreseen);
             }

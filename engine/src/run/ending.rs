@@ -1,15 +1,16 @@
 //! The end of a run: what was not reached, verdicts, lock file, index, summary.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Instant;
 
 use super::scheduler::{RunReport, Scheduler};
 use super::state::{Phase, State};
-use crate::digest::Digest;
+use crate::digest::{Content, Digest};
 use crate::plan::InstanceIndex;
 use crate::record::event::Event;
 use crate::record::lockfile::{Block, LockFile};
 use crate::session::Session;
+use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
 impl Scheduler<'_> {
@@ -109,7 +110,8 @@ impl Scheduler<'_> {
         let (plan, board) = (&self.session.plan, &self.board);
         let mut pins = std::mem::take(&mut self.pins);
         // Other runs of this project may have written since this one began: their blocks stay.
-        LockFile::update(&path, &self.session.project.state(), |lock| {
+        let seen = self.lock.take();
+        LockFile::update(&path, &self.session.project.state(), seen, |lock| {
             if whole {
                 lock.blocks
                     .retain(|id, _| instances.contains_key(id.as_str()));
@@ -119,20 +121,31 @@ impl Scheduler<'_> {
                     continue;
                 };
                 let instance = plan.instance(index);
-                let block = lock
-                    .blocks
-                    .entry(instance.id.to_string())
-                    .or_insert_with(|| Block {
+                let named = || instance.outputs.iter().zip(outputs.iter());
+                let id = &*instance.id;
+                // Most blocks stay as they are, and making one costs more than looking at it.
+                let is_same = |block: &Block| {
+                    let is_there = |(o, c): (&OutputSpec, &Content)| {
+                        block.outputs.get(&*o.name) == Some(&c.to_string())
+                    };
+                    block.key == *key
+                        && block.outputs.len() == outputs.len()
+                        && named().all(is_there)
+                };
+                if !lock.blocks.get(id).is_some_and(is_same) {
+                    let pins = lock.blocks.remove(id).map(|block| block.pins);
+                    let block = Block {
                         key: *key,
-                        outputs: BTreeMap::new(),
-                        pins: BTreeMap::new(),
-                    });
-                block.key = *key;
-                let named = instance.outputs.iter().zip(outputs.iter());
-                block.outputs = named
-                    .map(|(o, c)| (o.name.to_string(), c.to_string()))
-                    .collect();
-                if let Some(pins) = pins.remove(&index) {
+                        outputs: named()
+                            .map(|(o, c)| (o.name.to_string(), c.to_string()))
+                            .collect(),
+                        pins: pins.unwrap_or_default(),
+                    };
+                    lock.blocks.insert(id.to_owned(), block);
+                }
+                if let Some(pins) = pins.remove(&index)
+                    && let Some(block) = lock.blocks.get_mut(id)
+                {
                     block.pins = pins;
                 }
             }

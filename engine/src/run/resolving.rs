@@ -54,9 +54,6 @@ impl Scheduler<'_> {
                 self.hit_elsewhere(index, hit, None);
             }
             Ok((Found::Elsewhere(hit), contents)) => {
-                let instance = self.session.plan.instance(index);
-                let key = self.session.key(instance, &contents, &self.lineage(index));
-                debug_assert_eq!(key.digest, hit.key);
                 let reason = Reason::ResultLost(match self.away.fetches() {
                     true => "its bytes no longer exist anywhere".into(),
                     false => format!(
@@ -65,7 +62,7 @@ impl Scheduler<'_> {
                     ),
                 });
                 let miss = Miss {
-                    key,
+                    key: hit.key,
                     reason,
                     contents,
                 };
@@ -73,12 +70,12 @@ impl Scheduler<'_> {
             }
             Ok((Found::Miss(miss), contents)) => {
                 let miss = Arc::new(Miss {
-                    key: miss.key,
+                    key: miss.key.digest,
                     reason: miss.reason,
                     contents,
                 });
                 if self.away.asks(index) && !self.forced[index.0 as usize] {
-                    self.away.ask(index, miss.key.digest);
+                    self.away.ask(index, miss.key);
                     self.board.enter(index, State::Asking { miss });
                 } else {
                     self.missed(index, miss);
@@ -137,9 +134,7 @@ impl Scheduler<'_> {
             let text = "more than one result is recorded for the same inputs: it is not deterministic; one of them is used (see `repro why`)";
             self.warn(Some(index), text.to_owned());
         }
-        let known = self.session.index.get(&id);
-        let changed = known.is_none_or(|known| known.key != hit.key);
-        self.session.index.set(
+        let changed = self.session.index.set(
             &id,
             Known {
                 key: hit.key,

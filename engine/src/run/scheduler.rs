@@ -27,7 +27,7 @@ use crate::lookup::Answer;
 use crate::plan::InstanceIndex;
 use crate::record::event::{Event, Summary};
 use crate::record::journal::Journal;
-use crate::record::lockfile::LockFile;
+use crate::record::lockfile::{self, LockFile};
 use crate::remote::publish::Published;
 use crate::remote::reading::Unread;
 use crate::session::Session;
@@ -70,7 +70,7 @@ pub(super) struct Scheduler<'a> {
     /// How often an execution of it was lost.
     pub(super) lost: BTreeMap<InstanceIndex, u32>,
     pub(super) urgency: Vec<f32>,
-    lock: Option<LockFile>,
+    pub(super) lock: Option<lockfile::Seen>,
     pub(super) pins: BTreeMap<InstanceIndex, BTreeMap<String, String>>,
     to_main: Sender<Message>,
     pub(super) landings: Option<Sender<Landing>>,
@@ -268,7 +268,7 @@ impl Scheduler<'_> {
         self.session.store.check_writable()?;
         watched::start_pool().context("the threads that hash cannot be started")?;
         let lock_path = self.session.project.lock_file();
-        self.lock = Some(LockFile::read(&lock_path)?);
+        self.lock = Some(LockFile::look(&lock_path)?);
         let (landings, from_main) = channel::<Landing>();
         self.landings = Some(landings);
         let (store, stats, link_mode) = (
@@ -419,7 +419,7 @@ impl Scheduler<'_> {
             pins: self
                 .lock
                 .as_ref()
-                .and_then(|l| l.blocks.get(&*instance.id))
+                .and_then(|seen| seen.lock.blocks.get(&*instance.id))
                 .map(|b| b.pins.clone())
                 .unwrap_or_default(),
             policy: start.policy,
@@ -428,10 +428,15 @@ impl Scheduler<'_> {
         };
         let event = Event::Started {
             instance: instance.id.to_string(),
-            key: miss.key.digest.hex(),
+            key: miss.key.hex(),
             reason: miss.reason.clone(),
         };
-        let (key, lineage) = (miss.key.clone(), self.lineage(index));
+        let lineage = self.lineage(index);
+        let key = self.session.key(instance, &miss.contents, &lineage);
+        anyhow::ensure!(
+            key.digest == miss.key,
+            "BUG: its key is another one than when it was looked for"
+        );
         let order = Order::of(self.session, instance, key, &miss.contents, &lineage, terms);
         self.say(event);
         self.executor.begin(order)

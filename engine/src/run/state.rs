@@ -16,15 +16,14 @@ use super::resources::Taken;
 use crate::digest::{Content, Digest};
 use crate::executor::OrderId;
 use crate::index::Known;
-use crate::key::Key;
 use crate::plan::Policy;
 use crate::record::event::{Event, Reason};
 use crate::store::Record;
 
-/// An action that has no result yet.
+/// An action that has no result yet. The text of its key is made again when it starts: of a plan, most actions wait for long.
 #[derive(Debug)]
 pub struct Miss {
-    pub key: Key,
+    pub key: Digest,
     pub reason: Reason,
     pub contents: Vec<Vec<Content>>,
 }
@@ -159,7 +158,7 @@ impl State {
     pub fn key(&self) -> Option<Digest> {
         match self {
             State::Asking { miss } | State::Gathering { miss, .. } | State::Ready { miss, .. } => {
-                Some(miss.key.digest)
+                Some(miss.key)
             }
             State::Running { key, .. } | State::Done { key, .. } | State::Foreseen { key, .. } => {
                 Some(*key)

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::digest::{Digest, Shape};
-use crate::key::Key;
 use crate::machine::Machine;
 use crate::plan::{Network, Sandbox, Scratch};
 use crate::record::event::Reason;
@@ -62,10 +61,7 @@ fn done(index: InstanceIndex) -> State {
 
 fn miss(index: InstanceIndex) -> Arc<Miss> {
     Arc::new(Miss {
-        key: Key {
-            digest: digest(index),
-            preimage: String::new(),
-        },
+        key: digest(index),
         reason: Reason::NeverRun,
         contents: Vec::new(),
     })
