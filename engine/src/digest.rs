@@ -13,9 +13,11 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use blake3::hazmat::{
-    ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
+    ChainingValue, ContextKey, HasherExt, Mode, hash_derive_key_context, left_subtree_len,
+    merge_subtrees_non_root, merge_subtrees_root,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -62,12 +64,15 @@ impl Digest {
 
     /// The digest of a structured pre-image.
     pub fn derive(domain: Domain, preimage: &[u8]) -> Digest {
-        Digest(blake3::derive_key(domain.context(), preimage))
+        let mut hasher = Digest::hasher(domain);
+        Digest(*hasher.update(preimage).finalize().as_bytes())
     }
 
     /// For a structured pre-image that comes in pieces.
     pub(crate) fn hasher(domain: Domain) -> blake3::Hasher {
-        blake3::Hasher::new_derive_key(domain.context())
+        static KEYS: [OnceLock<ContextKey>; 5] = [const { OnceLock::new() }; 5];
+        let key = KEYS[domain as usize].get_or_init(|| hash_derive_key_context(domain.context()));
+        blake3::Hasher::new_from_context_key(key)
     }
 
     /// Reads and hashes a file: its digest and the bytes read. The file is never mapped, because another process may
@@ -115,7 +120,7 @@ impl Digest {
     }
 
     /// Written by hand because every instance of a run needs it several times.
-    fn with_hex<T>(&self, then: impl FnOnce(&str) -> T) -> T {
+    pub(crate) fn with_hex<T>(&self, then: impl FnOnce(&str) -> T) -> T {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut hex = [0; 64];
         for (two, byte) in hex.chunks_exact_mut(2).zip(self.0) {

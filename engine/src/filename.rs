@@ -8,6 +8,10 @@ const NAME_BYTES: usize = 200;
 /// Any text as one file name: `/` and control characters become `_`, a leading dot too, and what is too long is cut. A text that
 /// had to be changed gets a mark of its own, since `a/b` and `a_b` must not share a place.
 pub fn file_name(text: &str) -> String {
+    let is_plain = |c: char| c != '/' && !c.is_control();
+    if text.len() <= NAME_BYTES && !text.starts_with('.') && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
     let mut name: String = text
         .chars()
         .map(|c| if c == '/' || c.is_control() { '_' } else { c })

@@ -57,6 +57,7 @@ mod tree;
 mod views;
 
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI64;
 use std::sync::{Mutex, OnceLock};
@@ -119,6 +120,8 @@ const NAMED: [&str; 7] = [
 /// An open store. Cheap to share by reference between threads; any number of processes may have the same one open.
 pub struct Store {
     root: PathBuf,
+    /// The same, open.
+    dir: Option<OwnedFd>,
     seals: seals::Seals,
     session: OnceLock<Session>,
     /// Makes concurrent first writes start one session, not two.
@@ -158,6 +161,7 @@ impl Store {
             Err(e) => return Err(at(&format, "read the format")(e)),
         }
         Ok(Store {
+            dir: sys::open_dir(&root),
             seals: seals::Seals::new(root.join("seals")),
             root,
             session: OnceLock::new(),

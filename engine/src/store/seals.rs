@@ -115,6 +115,7 @@ impl Seals {
         {
             return;
         }
+        known.map.reserve(news.len() / ENTRY);
         for entry in news.chunks_exact(ENTRY) {
             match decode(entry) {
                 Some((digest, stat)) => drop(known.map.insert(digest, stat)),

@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use rayon::prelude::*;
 
 use crate::digest::{Content, Digest, Shape};
-use crate::files::Files;
+use crate::files::{Files, Location};
+use crate::regular::Links;
 use repro_protocol::relpath::RelPath;
 
 use super::error::{StoreError, at_users};
@@ -25,7 +27,7 @@ use super::filesystem::{changes_are_seen, has_modes, is_remote};
 use super::input::InputTree;
 use super::manifest::Manifest;
 use super::stat_file::{Entries, Entry, PathKey, encode, read};
-use super::sys::{FileStat, now_ns};
+use super::sys::{self, FileStat, Seen, now_ns};
 use super::tree::{Walk, WalkFile, check_regular};
 
 /// Twice the slowest kernel tick.
@@ -61,6 +63,8 @@ impl Look {
 /// Digests of files under a directory, by path and stat.
 pub struct StatCache {
     root: PathBuf,
+    /// The same, open.
+    dir: Option<OwnedFd>,
     file: PathBuf,
     entries: RwLock<Entries>,
     dirty: AtomicBool,
@@ -89,6 +93,7 @@ impl StatCache {
     pub fn load(root: &Path, file: &Path) -> StatCache {
         StatCache {
             root: root.to_owned(),
+            dir: sys::open_dir(root),
             file: file.to_owned(),
             entries: RwLock::new(read(file)),
             dirty: AtomicBool::new(false),
@@ -202,13 +207,18 @@ impl StatCache {
     /// # Errors
     /// As [`StatCache::digest_path`]; links that lead nowhere or in a circle; a file that is not as the manifest says.
     pub fn digest_input(&self, files: &Files) -> Result<Content, StoreError> {
+        if let Location::Project(rel) = &files.at
+            && let Some(known) = self.known_file(rel)
+        {
+            return Ok(known);
+        }
         let path = files.at.path(&self.root);
         let meta = fs::metadata(&path).map_err(at_users(&path, "look at it"))?;
         let name = files.at.to_string();
         if !meta.is_dir() {
             check_regular(&path, &meta)?;
             let content = self.file(&name, &path, FileStat::of(&meta), true)?;
-            let shape = self.shape_of_file(&meta);
+            let shape = self.shape_of_file(meta.permissions().mode());
             return Ok(Content { shape, ..content });
         }
         let walk = InputTree::of(&path, &files.ignore)?.walk;
@@ -258,12 +268,13 @@ impl StatCache {
             digest,
             bytes_total: file.stat.bytes,
         };
-        let known = self.entry(name).is_some_and(|entry| {
+        let key = PathKey::of(name);
+        let known = self.entry(key).filter(|entry| {
             let (was, is) = (entry.stat, file.stat);
             entry.digest == digest && was.bytes == is.bytes && was.mtime_ns == is.mtime_ns
         });
-        if known {
-            self.touch(name);
+        if let Some(entry) = known {
+            self.touch(key, entry);
             return Ok(pinned);
         }
         let found = self.file(name, &file.path, file.stat, true)?;
@@ -293,21 +304,38 @@ impl StatCache {
         Ok(manifest)
     }
 
-    fn shape_of_file(&self, meta: &fs::Metadata) -> Shape {
+    fn shape_of_file(&self, mode: u32) -> Shape {
         match self.has_modes {
-            true => Shape::of_file(meta.permissions().mode()),
+            true => Shape::of_file(mode),
             // There every file is executable, or none.
             false => Shape::File,
         }
     }
 
+    /// The content of a file whose stat is as it was when it was hashed. Runs with nothing to do ask for little else, so here the
+    /// system is asked from the project's directory on, and not from the root.
+    fn known_file(&self, rel: &RelPath) -> Option<Content> {
+        let seen = Seen::at(self.dir.as_ref()?, rel.as_str(), Links::Follow).ok()?;
+        let key = PathKey::of(rel.as_str());
+        let digest = self.known(key, rel.as_str(), &seen.stat)?;
+        let shows_changes = || self.shows_changes(&rel.under(&self.root), seen.stat.dev);
+        (seen.is_file() && shows_changes()).then(|| Content {
+            shape: self.shape_of_file(seen.mode),
+            digest,
+            bytes_total: seen.stat.bytes,
+        })
+    }
+
     fn digest(&self, rel: &RelPath, trust: bool) -> Result<Content, StoreError> {
+        if trust && let Some(known) = self.known_file(rel) {
+            return Ok(known);
+        }
         let path = rel.under(&self.root);
         let meta = fs::metadata(&path).map_err(at_users(&path, "look at it"))?;
         if !meta.is_dir() {
             check_regular(&path, &meta)?;
             let content = self.file(rel.as_str(), &path, FileStat::of(&meta), trust)?;
-            let shape = self.shape_of_file(&meta);
+            let shape = self.shape_of_file(meta.permissions().mode());
             return Ok(Content { shape, ..content });
         }
         let walk = Walk::of(&path).map_err(|e| e.where_users(&path))?;
@@ -326,8 +354,9 @@ impl StatCache {
         stat: FileStat,
         trust: bool,
     ) -> Result<Content, StoreError> {
+        let key = PathKey::of(name);
         if trust
-            && let Some(digest) = self.known(name, &stat)
+            && let Some(digest) = self.known(key, name, &stat)
             && self.shows_changes(path, stat.dev)
         {
             return Ok(Content {
@@ -351,7 +380,7 @@ impl StatCache {
             });
         }
         self.insert(
-            name,
+            key,
             Entry {
                 stat,
                 digest,
@@ -378,27 +407,25 @@ impl StatCache {
         seen
     }
 
-    fn known(&self, name: &str, stat: &FileStat) -> Option<Digest> {
-        let entry = self.entry(name)?;
+    fn known(&self, key: PathKey, name: &str, stat: &FileStat) -> Option<Digest> {
+        let entry = self.entry(key)?;
         if entry.stat != *stat || self.is_racy(name, stat, entry.recorded_ns) {
             return None;
         }
-        self.touch(name);
+        self.touch(key, entry);
         Some(entry.digest)
     }
 
-    fn entry(&self, name: &str) -> Option<Entry> {
+    fn entry(&self, key: PathKey) -> Option<Entry> {
         let entries = self.entries.read().unwrap_or_else(|e| e.into_inner());
-        entries.get(&PathKey::of(name)).copied()
+        entries.get(&key).copied()
     }
 
     /// It was asked for today.
-    fn touch(&self, name: &str) {
-        if let Some(entry) = self.entry(name)
-            && entry.used_day != self.today
-        {
+    fn touch(&self, key: PathKey, entry: Entry) {
+        if entry.used_day != self.today {
             let used_day = self.today;
-            self.insert(name, Entry { used_day, ..entry });
+            self.insert(key, Entry { used_day, ..entry });
         }
     }
 
@@ -434,11 +461,11 @@ impl StatCache {
         stat.mtime_ns.max(stat.ctime_ns).saturating_add(slack) > recorded_ns
     }
 
-    fn insert(&self, name: &str, entry: Entry) {
+    fn insert(&self, key: PathKey, entry: Entry) {
         self.entries
             .write()
             .unwrap_or_else(|e| e.into_inner())
-            .insert(PathKey::of(name), entry);
+            .insert(key, entry);
         self.dirty.store(true, Ordering::Relaxed);
     }
 
@@ -470,7 +497,7 @@ impl StatCache {
             if meta.is_file() && stat.bytes == bytes {
                 let recorded_ns = now_ns().saturating_add(COARSE_NS * 2);
                 self.insert(
-                    &name,
+                    PathKey::of(&name),
                     Entry {
                         stat,
                         digest,
@@ -566,7 +593,7 @@ mod tests {
         let stat = FileStat::of(&fs::metadata(dir.path().join("d/a b")).unwrap());
         let planted = Digest::of(b"planted");
         again.insert(
-            "d/a b",
+            PathKey::of("d/a b"),
             Entry {
                 stat,
                 digest: planted,

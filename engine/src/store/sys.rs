@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,6 +11,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+
+use crate::regular::Links;
 
 /// What tells that a file is still the same one with the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,6 +52,46 @@ impl FileStat {
     }
 }
 
+/// What the system says of a file that is named from an open directory on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub stat: FileStat,
+    pub mode: u32,
+}
+
+impl Seen {
+    /// Looks at what lies at `path` in `dir`.
+    #[allow(clippy::unnecessary_cast)] // the types differ between systems
+    pub fn at(dir: &OwnedFd, path: &str, links: Links) -> io::Result<Seen> {
+        let flags = match links {
+            Links::Follow => AtFlags::empty(),
+            Links::Refuse => AtFlags::SYMLINK_NOFOLLOW,
+        };
+        let found = rustix::fs::statat(dir, path, flags)?;
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Ok(Seen {
+            stat: FileStat {
+                dev: found.st_dev as u64,
+                ino: found.st_ino as u64,
+                bytes: found.st_size as u64,
+                mtime_ns: nanoseconds(found.st_mtime as i64, found.st_mtime_nsec as i64),
+                ctime_ns: nanoseconds(found.st_ctime as i64, found.st_ctime_nsec as i64),
+            },
+            mode: found.st_mode as u32,
+        })
+    }
+
+    pub fn is_file(&self) -> bool {
+        rustix::fs::FileType::from_raw_mode(self.mode as _) == rustix::fs::FileType::RegularFile
+    }
+}
+
+/// A directory, to look at things from.
+pub(crate) fn open_dir(path: &Path) -> Option<OwnedFd> {
+    Some(File::open(path).ok()?.into())
+}
+
 /// Nanoseconds since 1970 by the clock that stamps files.
 pub(crate) fn now_ns() -> i64 {
     let now = std::time::SystemTime::now()
@@ -80,7 +122,7 @@ pub(crate) fn sync_filesystem(dir: &Path) -> io::Result<()> {
 
 /// The bytes of a file, and its name in its directory and that one's in its own, are on the disk when this returns.
 pub(crate) fn sync_file_and_name(path: &Path) -> io::Result<()> {
-    crate::regular::open(path, crate::regular::Links::Refuse)?.sync_all()?;
+    crate::regular::open(path, Links::Refuse)?.sync_all()?;
     for dir in path.ancestors().skip(1).take(2) {
         match File::open(dir)?.sync_all() {
             // Some file systems of networks sync no directories.
