@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Questions about one directory after which it is listed.
 const LISTED_AFTER: u32 = 256;
@@ -13,8 +13,9 @@ const LISTED_AFTER: u32 = 256;
 /// See the module.
 #[derive(Default)]
 pub struct Existing {
-    known: HashMap<PathBuf, Option<bool>>,
-    dirs: HashMap<PathBuf, Dir>,
+    /// By their texts: a path is hashed part by part.
+    known: HashMap<OsString, Option<bool>>,
+    dirs: HashMap<OsString, Dir>,
 }
 
 enum Dir {
@@ -28,9 +29,10 @@ impl Existing {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return self.ask(path);
         };
-        let dir = match self.dirs.get_mut(parent) {
+        let at = parent.as_os_str();
+        let dir = match self.dirs.get_mut(at) {
             Some(dir) => dir,
-            None => self.dirs.entry(parent.to_owned()).or_insert(Dir::Asked(0)),
+            None => self.dirs.entry(at.to_owned()).or_insert(Dir::Asked(0)),
         };
         if let Dir::Asked(times) = dir {
             *times += 1;
@@ -45,11 +47,11 @@ impl Existing {
     }
 
     fn ask(&mut self, path: &Path) -> Option<bool> {
-        if let Some(known) = self.known.get(path) {
+        if let Some(known) = self.known.get(path.as_os_str()) {
             return *known;
         }
         let found = std::fs::metadata(path).ok().map(|meta| meta.is_dir());
-        self.known.insert(path.to_owned(), found);
+        self.known.insert(path.as_os_str().to_owned(), found);
         found
     }
 }
@@ -87,7 +89,7 @@ mod tests {
             existing.is_dir(&at("other"));
         }
         assert!(matches!(
-            existing.dirs.get(dir.path()),
+            existing.dirs.get(dir.path().as_os_str()),
             Some(Dir::Listed(_))
         ));
         assert_eq!(names.map(|name| existing.is_dir(&at(name))), asked);
