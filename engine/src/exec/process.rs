@@ -158,7 +158,7 @@ pub fn run(
     pipes.push((Stream::Err, Some(reader)));
     for (_, reader) in &pipes {
         if let Some(reader) = reader {
-            set_nonblocking(&reader)?;
+            set_nonblocking(reader)?;
         }
     }
     let (line, reapers_end) = Line::new()?;

@@ -87,6 +87,7 @@ pub struct Scaling {
 /// Which fan counts, in Keras' words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::enum_variant_names, reason = "the names are those of Keras")]
 pub enum KerasFan {
     /// Inputs of a unit.
     #[default]
