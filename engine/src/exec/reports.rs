@@ -4,7 +4,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
-#[cfg(target_os = "linux")]
 
 /// What the program tells the reaper.
 #[derive(Clone, Copy)]
