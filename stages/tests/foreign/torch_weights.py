@@ -9,12 +9,16 @@ Losses and accuracies are those of the weights as they lie in the file, computed
 
 import copy
 import json
+import pathlib
 import sys
 
 import torch
 from safetensors.torch import save_file, save_model
 from torch import nn
 from torch.nn import functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "benches"))
+from pytorch import ResNet  # noqa: E402
 
 FULL = sys.argv[1:2] == ["full"]
 DIR = sys.argv[2] if FULL else "."
@@ -46,41 +50,6 @@ class Conv(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.features(x))
-
-
-class Block(nn.Module):
-    def __init__(self, i, o, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(i, o, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(o)
-        self.conv2 = nn.Conv2d(o, o, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(o)
-        self.downsample = None
-        if stride != 1 or i != o:
-            self.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Resnet(nn.Module):
-    def __init__(self, channels, widths, blocks, classes):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
-        before, self.stages = widths[0], len(widths)
-        for s, (width, n) in enumerate(zip(widths, blocks)):
-            layers = [Block(before if b == 0 else width, width, 2 if s > 0 and b == 0 else 1) for b in range(n)]
-            setattr(self, f"layer{s + 1}", nn.Sequential(*layers))
-            before = width
-        self.fc = nn.Linear(before, classes)
-
-    def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        for s in range(self.stages):
-            x = getattr(self, f"layer{s + 1}")(x)
-        return self.fc(x.mean((2, 3)))
 
 
 class Wrapped(nn.Module):
@@ -138,8 +107,8 @@ for name, dtype in [("half", torch.float16), ("bfloat16", torch.bfloat16), ("dou
     case(f"lenet.{name}", lenet, Lenet(flat, hidden, CLASSES), dtype=dtype)
 case("conv.parallel", conv, nn.DataParallel(Conv(CHANNELS, a, b, units, SIDE, CLASSES)), dtype=torch.float16)
 case("conv.wrapped", conv, Wrapped(Conv(CHANNELS, a, b, units, SIDE, CLASSES)), dtype=torch.bfloat16)
-case("resnet", resnet, Resnet(CHANNELS, widths, blocks, CLASSES))
-case("resnet.compiled", resnet, torch.compile(Resnet(CHANNELS, widths, blocks, CLASSES), backend="eager"), dtype=torch.float16)
+case("resnet", resnet, ResNet(CHANNELS, widths, blocks, CLASSES))
+case("resnet.compiled", resnet, torch.compile(ResNet(CHANNELS, widths, blocks, CLASSES), backend="eager"), dtype=torch.float16)
 # Two layers with one weight: save_file refuses, save_model writes it once and says so in the metadata.
 width = hidden[-1]
 tied = Lenet(flat, [width, width, width], CLASSES)

@@ -1,11 +1,17 @@
-"""The numbers of pytorch.rs: one training step's logits and gradients of small networks, in f64.
+"""The numbers of `stages/src/nn/network/pytorch.rs`: one training step's logits and gradients of small networks, in f64.
 
 Every parameter is filled by one rule, so that no weights need to be stored. Run with PyTorch 2.15:
-    python pytorch.py
+    python networks.py
 """
+import pathlib
+import sys
+
 import torch
 from torch import nn
 import torch.nn.functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "benches"))
+from pytorch import ResNet  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
 
@@ -15,36 +21,6 @@ def fill(count, seed, scale):
     # 0..1023, exact in f32
     k = (i * 7919 + seed * 104729 + 1) * 31 % 1021
     return ((k.double() - 510) / 512 * scale).float().double()
-
-
-class Block(nn.Module):
-    def __init__(self, i, o, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(i, o, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(o)
-        self.conv2 = nn.Conv2d(o, o, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(o)
-        self.downsample = None
-        if stride != 1 or i != o:
-            self.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class Resnet(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 4, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(4)
-        self.layer1 = nn.Sequential(Block(4, 4, 1))
-        self.layer2 = nn.Sequential(Block(4, 6, 2), Block(6, 6, 1))
-        self.fc = nn.Linear(6, 3)
-
-    def forward(self, x):
-        x = self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x)))))
-        return self.fc(x.mean((2, 3)))
 
 
 class Mixed(nn.Module):
@@ -84,5 +60,5 @@ def numbers(name, model, height, width):
     print(f"const {name}_EVALUATED: [f64; 12] = {row(model.eval()(x).flatten().tolist())};")
 
 
-numbers("RESNET", Resnet(), 8, 7)
+numbers("RESNET", ResNet(3, [4, 6], [1, 2], 3), 8, 7)
 numbers("MIXED", Mixed(), 6, 5)
