@@ -189,13 +189,24 @@ pub struct ParamProblem {
 }
 
 impl ParamProblem {
+    /// About the field at this path, or `with:` as a whole where it is empty. An empty hint is none.
+    pub fn new(path: &[&str], message: impl Into<String>, hint: impl Into<String>) -> ParamProblem {
+        ParamProblem {
+            path: path.iter().map(|p| (*p).to_owned()).collect(),
+            message: message.into(),
+            hint: Some(hint.into()).filter(|h| !h.is_empty()),
+        }
+    }
+
+    /// The same problem inside this field.
+    pub fn within(mut self, field: &str) -> ParamProblem {
+        self.path.insert(0, field.to_owned());
+        self
+    }
+
     /// About `with:` as a whole.
     pub fn whole(message: impl Into<String>) -> ParamProblem {
-        ParamProblem {
-            path: Vec::new(),
-            message: message.into(),
-            hint: None,
-        }
+        ParamProblem::new(&[], message, "")
     }
 }
 

@@ -37,11 +37,9 @@ pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<Par
     })?;
     match serde_json::to_value(&params) {
         Ok(params) => Ok(Checked { params, outputs }),
-        Err(e) => Err(vec![ParamProblem {
-            path: Vec::new(),
-            message: format!("these parameters cannot be written down: {e}"),
-            hint: None,
-        }]),
+        Err(e) => Err(vec![ParamProblem::whole(format!(
+            "these parameters cannot be written down: {e}"
+        ))]),
     }
 }
 
@@ -57,14 +55,8 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     };
     if !value.is_object() {
         let message = format!("the parameters must be a map, not {}", describe(&value));
-        return (
-            None,
-            vec![ParamProblem {
-                path: Vec::new(),
-                message,
-                hint: Some("write `with: {name: value}`".into()),
-            }],
-        );
+        let problem = ParamProblem::new(&[], message, "write `with: {name: value}`");
+        return (None, vec![problem]);
     }
     let mut problems: Vec<ParamProblem> = Vec::new();
     // Fields taken out although they are known: that they are missing now is no news.

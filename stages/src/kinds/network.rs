@@ -7,51 +7,49 @@ use crate::failure::Failure;
 use crate::kind::{self, ParamProblem};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::model::Model;
+use crate::nn::spec::ModelSpec;
 
 /// What is wrong with it.
 pub fn problems(network: Option<&Identity>) -> Vec<ParamProblem> {
     let Some(network) = network else {
         return Vec::new();
     };
-    let problem = |at: Vec<String>, message: String, hint: Option<String>| ParamProblem {
-        path: [vec!["network".to_owned()], at].concat(),
-        message,
-        hint,
-    };
-    let mut found: Vec<ParamProblem> = network
-        .model
-        .problems()
-        .into_iter()
-        .map(|(at, message)| problem([vec!["model".to_owned()], at].concat(), message, None))
-        .collect();
+    let mut found = model_problems(&network.model);
     let input = network.input;
     let sizes = [
-        (["input", "height"], input.height),
-        (["input", "width"], input.width),
-        (["input", "channels"], input.channels),
+        ("height", input.height),
+        ("width", input.width),
+        ("channels", input.channels),
     ];
-    for (at, size) in sizes {
+    for (name, size) in sizes {
         if size == 0 {
-            let at = at.map(str::to_owned).to_vec();
-            found.push(problem(at, "must be at least 1".into(), None));
+            let message = "must be at least 1";
+            found.push(ParamProblem::new(&["input", name], message, ""));
         }
     }
     if network.outputs.width() == 0 {
-        let message = "a network has at least one output".to_owned();
-        found.push(problem(Vec::new(), message, None));
+        found.push(ParamProblem::whole("a network has at least one output"));
     }
     if found.is_empty()
         && let Err(failure) = Architecture::new(network.clone())
     {
         let message = failure.message;
         let message = message.strip_prefix("model: ").unwrap_or(&message);
-        found.push(problem(
-            vec!["model".into()],
-            message.to_owned(),
-            failure.hint,
-        ));
+        let hint = failure.hint.unwrap_or_default();
+        found.push(ParamProblem::new(&["model"], message, hint));
     }
-    found
+    let within = found.into_iter().map(|problem| problem.within("network"));
+    within.collect()
+}
+
+/// What is wrong with the field `model`.
+pub fn model_problems(model: &ModelSpec) -> Vec<ParamProblem> {
+    let problem = |(path, message)| ParamProblem {
+        path,
+        ..ParamProblem::whole(message)
+    };
+    let problems = model.problems().into_iter().map(problem);
+    problems.map(|problem| problem.within("model")).collect()
 }
 
 /// A model, which is `network` where nobody knows it; where it is known to be another one, that is complained of once.

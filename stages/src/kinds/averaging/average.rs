@@ -82,19 +82,12 @@ impl Kind for Average {
             return problems;
         }
         if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
-            return vec![ParamProblem {
-                path: vec!["batch_norm".into()],
-                message: "`keep` and the need `train` contradict each other".into(),
-                hint: Some("leave one of them out".into()),
-            }];
+            let message = "`keep` and the need `train` contradict each other";
+            let hint = "leave one of them out";
+            return vec![ParamProblem::new(&["batch_norm"], message, hint)];
         }
-        let problem = |message: String, hint: &str| {
-            vec![ParamProblem {
-                path: vec!["weights".into(), "given".into()],
-                message,
-                hint: Some(hint.into()),
-            }]
-        };
+        let problem =
+            |message: String, hint| vec![ParamProblem::new(&["weights", "given"], message, hint)];
         match &p.weights {
             Weights::Uniform => Vec::new(),
             Weights::Given(w) if w.iter().any(|x| !x.is_finite()) => {

@@ -111,11 +111,7 @@ noisy: {uses: corrupt, needs: {data: data.train}, with: {labels: {random: {fract
     fn validate(params: &Params, _needs: &[String]) -> Vec<ParamProblem> {
         let mut problems = Vec::new();
         let mut problem = |path: &[&str], message: String, hint: &str| {
-            problems.push(ParamProblem {
-                path: path.iter().map(|&p| p.to_owned()).collect(),
-                message,
-                hint: Some(hint.to_owned()),
-            });
+            problems.push(ParamProblem::new(path, message, hint));
         };
         if params.labels.is_none() && params.pixels.is_none() {
             let hint = "add e.g. `labels: {random: {fraction: 0.5}}` or `pixels: {shuffle: {}}`";

@@ -165,11 +165,7 @@ words:  {uses: download, with: {url: \"https://example.org/words.txt\", digest: 
     fn validate(params: &Params, _needs: &[String]) -> Vec<ParamProblem> {
         let mut problems = Vec::new();
         let mut problem = |path: &[&str], message: String, hint: &str| {
-            problems.push(ParamProblem {
-                path: path.iter().map(|&p| p.to_owned()).collect(),
-                message,
-                hint: Some(hint.to_owned()),
-            });
+            problems.push(ParamProblem::new(path, message, hint));
         };
         let sources = [
             params.dataset.is_some(),

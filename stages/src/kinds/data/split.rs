@@ -114,16 +114,11 @@ halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5},
     }
 
     fn validate(params: &Params, _needs: &[String]) -> Vec<ParamProblem> {
-        let problem = |path: &[&str], message: String, hint: &str| ParamProblem {
-            path: path.iter().map(|&p| p.to_owned()).collect(),
-            message,
-            hint: Some(hint.to_owned()),
-        };
         let mut problems = Vec::new();
         if params.parts.is_empty() {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["parts"],
-                "there are no parts".into(),
+                "there are no parts",
                 "name at least one: `parts: {a: 0.5, b: 0.5}`",
             ));
         }
@@ -131,14 +126,14 @@ halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5},
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
             if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
                 let message = format!("`{name}` cannot name an output");
-                problems.push(problem(
+                problems.push(ParamProblem::new(
                     &["parts", name],
                     message,
                     "use 1 to 64 letters, digits, `_` and `-`",
                 ));
             }
             if matches!(size, Size::Count(0)) || *size == Size::Fraction(0.0) {
-                problems.push(problem(
+                problems.push(ParamProblem::new(
                     &["parts", name],
                     format!("part `{name}` is empty"),
                     "give it a size above 0, or leave it out",
@@ -158,7 +153,7 @@ halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5},
             .collect();
         if !fractions.is_empty() && fractions.len() < params.parts.len() {
             let message = "some parts are fractions and some are numbers of images".to_owned();
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["parts"],
                 message,
                 "write all as fractions (`0.5`, `1.0`) or all as counts (`1000`)",
@@ -167,7 +162,7 @@ halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5},
         // Thirds and tenths are not exact: a whole may exceed 1 by their rounding.
         let total: f64 = fractions.iter().sum();
         if total > 1.0 + 1e-9 {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["parts"],
                 format!("the fractions add up to {total}"),
                 "parts are disjoint: together at most 1",

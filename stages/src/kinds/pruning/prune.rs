@@ -89,12 +89,8 @@ impl Kind for Prune {
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
         let mut problems = network::problems(p.network.as_ref());
-        let mut add = |name: &str, message: String, hint: Option<String>| {
-            problems.push(ParamProblem {
-                path: vec![name.into()],
-                message,
-                hint,
-            });
+        let mut add = |name: &str, message: &str, hint: &str| {
+            problems.push(ParamProblem::new(&[name], message, hint));
         };
         let fractions = [
             ("fraction", Some(p.fraction)),
@@ -102,14 +98,14 @@ impl Kind for Prune {
         ];
         for (name, x) in fractions.into_iter().filter_map(|(n, x)| x.map(|x| (n, x))) {
             if !(0.0..=1.0).contains(&x) {
-                add(name, format!("must be between 0 and 1, got {x}"), None);
+                add(name, &format!("must be between 0 and 1, got {x}"), "");
             }
         }
         if p.output_layer_fraction.is_some() && p.scope == Scope::Global {
             add(
                 "output_layer_fraction",
-                "has no meaning with `scope: global`".into(),
-                Some("leave it out, or rank layer by layer".into()),
+                "has no meaning with `scope: global`",
+                "leave it out, or rank layer by layer",
             );
         }
         problems

@@ -72,11 +72,7 @@ impl Kind for Perturb {
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
         let mut problems = network::problems(p.network.as_ref());
         let mut add = |path: &[&str], message: String| {
-            problems.push(ParamProblem {
-                path: path.iter().map(|s| (*s).to_owned()).collect(),
-                message,
-                hint: None,
-            });
+            problems.push(ParamProblem::new(path, message, ""));
         };
         for (name, x) in [("shrink", p.shrink), ("perturb", p.perturb)] {
             if !x.is_finite() {

@@ -13,18 +13,10 @@ pub(super) fn percent(confidence: f64) -> f64 {
     (confidence * 1e8).round() / 1e6
 }
 
-pub(super) fn problem(path: &[&str], message: impl Into<String>, hint: &str) -> ParamProblem {
-    ParamProblem {
-        path: path.iter().map(|p| (*p).to_owned()).collect(),
-        message: message.into(),
-        hint: (!hint.is_empty()).then(|| hint.to_owned()),
-    }
-}
-
 pub(super) fn check_confidence(confidence: f64, path: &[&str]) -> Option<ParamProblem> {
     let fine = confidence > 0.0 && confidence < 1.0;
     (!fine).then(|| {
-        problem(
+        ParamProblem::new(
             path,
             format!("a confidence of {confidence} is not between 0 and 1"),
             "e.g. 0.95",
@@ -34,5 +26,5 @@ pub(super) fn check_confidence(confidence: f64, path: &[&str]) -> Option<ParamPr
 
 pub(super) fn check_at(at: At, path: &[&str]) -> Option<ParamProblem> {
     let path: Vec<&str> = path.iter().copied().chain(["mean_of_last"]).collect();
-    (at == At::MeanOfLast(0)).then(|| problem(&path, "a mean of no values", "1 or more"))
+    (at == At::MeanOfLast(0)).then(|| ParamProblem::new(&path, "a mean of no values", "1 or more"))
 }

@@ -21,7 +21,7 @@ pub use extra::Extra;
 pub use method::{Method, Resampling};
 pub use verdict::{Bound, Verdict, verdict};
 
-use super::asked::{check_at, problem};
+use super::asked::check_at;
 use super::values::check_asked;
 use crate::facts::{Findings, Known};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -173,7 +173,7 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
             (Some(compare), None) => {
                 problems.extend(check_at(compare.at, &["compare", "at"]));
                 if compare.paired_by.0.is_empty() {
-                    problems.push(problem(
+                    problems.push(ParamProblem::new(
                         &["compare", "paired_by"],
                         "it names no axis",
                         "e.g. `paired_by: seed`",
@@ -181,7 +181,7 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
                 }
                 problems.extend(check_axes(compare));
                 if !(given("a") && given("b")) {
-                    problems.push(problem(
+                    problems.push(ParamProblem::new(
                         &["compare"],
                         "a comparison needs two sides",
                         "name stages: `a: scratch, b: warm`",
@@ -191,7 +191,7 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
             (None, Some(measure)) => {
                 problems.extend(check_at(measure.at, &["measure", "at"]));
                 if let Some(axis) = measure.over.0.iter().find(|a| measure.within.0.contains(a)) {
-                    problems.push(problem(
+                    problems.push(ParamProblem::new(
                         &["measure", "within"],
                         format!(
                             "`{axis}` cannot both repeat the experiment and be averaged over first"
@@ -202,21 +202,21 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
                 if let Some(axis) = &measure.along
                     && (measure.over.0.contains(axis) || measure.within.0.contains(axis))
                 {
-                    problems.push(problem(
+                    problems.push(ParamProblem::new(
                         &["measure", "along"],
                         format!("`{axis}` cannot also repeat the experiment or be averaged over"),
                         "name it once",
                     ));
                 }
                 if !(given("in") || given("a")) {
-                    problems.push(problem(
+                    problems.push(ParamProblem::new(
                         &["measure"],
                         "there is nothing to measure",
                         "name a stage: `in: scratch`",
                     ));
                 }
             }
-            _ => problems.push(problem(
+            _ => problems.push(ParamProblem::new(
                 &[],
                 "a claim has either `compare` or `measure`",
                 "give exactly one of them",
@@ -275,7 +275,7 @@ fn check_axes(compare: &Compare) -> Vec<ParamProblem> {
     let mut problems = Vec::new();
     let paired = &compare.paired_by.0;
     if let Some(axis) = compare.within.0.iter().find(|axis| paired.contains(axis)) {
-        problems.push(problem(
+        problems.push(ParamProblem::new(
             &["compare", "within"],
             format!("`{axis}` cannot both tell pairs apart and be averaged over before"),
             "name it once",
@@ -284,14 +284,14 @@ fn check_axes(compare: &Compare) -> Vec<ParamProblem> {
     match &compare.over {
         Some(over) => {
             if let Some(axis) = over.0.iter().find(|axis| !paired.contains(axis)) {
-                problems.push(problem(
+                problems.push(ParamProblem::new(
                     &["compare", "over"],
                     format!("`{axis}` is none of the axes of `paired_by`"),
                     "runs are paired first; what repeats the experiment is said of the pairs",
                 ));
             }
         }
-        None if paired.len() > 1 && compare.repeated().is_none() => problems.push(problem(
+        None if paired.len() > 1 && compare.repeated().is_none() => problems.push(ParamProblem::new(
             &["compare", "paired_by"],
             "it names several axes, and none of them is `seed`: which one repeats the experiment?",
             &format!(

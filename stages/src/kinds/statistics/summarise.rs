@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::asked::{check_at, check_confidence, confidence, percent, problem};
+use super::asked::{check_at, check_confidence, confidence, percent};
 use super::values::{check_asked, check_axes};
 use crate::facts::{Fact, Findings, Known, MetricsFact};
 use crate::failure::Failure;
@@ -97,21 +97,21 @@ The table is in long format: `stage` is the group, `run` the remaining axes, and
         let mut problems = Vec::from_iter(check_confidence(params.confidence, &["confidence"]));
         problems.extend(check_at(params.at, &["at"]));
         if params.of.0.is_empty() {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["of"],
                 "it names no value",
                 "e.g. `of: test_accuracy`",
             ));
         }
         if let Some(axis) = params.over.0.iter().find(|a| params.within.0.contains(a)) {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["within"],
                 format!("`{axis}` cannot both repeat the experiment and be averaged over first"),
                 "name it once",
             ));
         }
         if let Some(twice) = repeated(&params.of.0) {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["of"],
                 format!("`{twice}` stands there twice"),
                 "name each value once",

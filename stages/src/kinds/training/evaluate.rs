@@ -11,6 +11,7 @@ use crate::data::Dataset;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, check_all, together};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::network::model_problems;
 use crate::nn::architecture::Head;
 use crate::nn::model::Model;
 use crate::nn::network::Network;
@@ -58,20 +59,9 @@ impl Kind for Evaluate {
 
     fn validate(params: &Params, _: &[String]) -> Vec<ParamProblem> {
         if params.split.is_empty() {
-            return vec![ParamProblem {
-                path: vec!["split".into()],
-                message: "must not be empty".into(),
-                hint: None,
-            }];
+            return vec![ParamProblem::new(&["split"], "must not be empty", "")];
         }
-        let problems = params.model.iter().flat_map(ModelSpec::problems);
-        problems
-            .map(|(at, message)| ParamProblem {
-                path: [vec!["model".to_owned()], at].concat(),
-                message,
-                hint: None,
-            })
-            .collect()
+        params.model.iter().flat_map(model_problems).collect()
     }
 
     fn facts(params: &Params, known: &Known) -> Findings {

@@ -241,11 +241,7 @@ impl Params {
     pub(super) fn problems(&self, needs: &[String]) -> Vec<ParamProblem> {
         let mut problems = Vec::new();
         let mut problem = |path: &[&str], message: String, hint: &str| {
-            problems.push(ParamProblem {
-                path: path.iter().map(|&p| p.to_owned()).collect(),
-                message,
-                hint: Some(hint.to_owned()).filter(|h| !h.is_empty()),
-            });
+            problems.push(ParamProblem::new(path, message, hint));
         };
         let formats = self.formats();
         let [(word, format)] = &formats[..] else {

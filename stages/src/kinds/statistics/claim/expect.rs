@@ -8,7 +8,7 @@ use super::method::{Method, Resampling};
 use super::verdict::Bound;
 use super::{Extra, Params};
 use crate::kind::ParamProblem;
-use crate::kinds::statistics::asked::{check_confidence, confidence, problem};
+use crate::kinds::statistics::asked::{check_confidence, confidence};
 
 /// What is claimed; exactly one of `difference`, `mean`, `ratio`, `trend` and `best`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -59,7 +59,7 @@ impl Expect {
         ];
         let along = || along.iter().filter(|(_, is_given)| *is_given);
         if self.bounds().count() + along().count() != 1 {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["expect"],
                 "it must state one thing",
                 "give exactly one of `difference`, `mean`, `ratio`, `trend` and `best`",
@@ -78,7 +78,7 @@ impl Expect {
                 ] {
                     if (name == "mean" && self.mean.is_some()) || along().any(|(n, _)| *n == name) {
                         let text = format!("a comparison has no {name} of its own");
-                        problems.push(problem(&["expect", name], text, hint));
+                        problems.push(ParamProblem::new(&["expect", name], text, hint));
                     }
                 }
             }
@@ -86,7 +86,7 @@ impl Expect {
             Some(has_axis) => {
                 for (name, bound) in [("difference", self.difference), ("ratio", self.ratio)] {
                     if bound.is_some() {
-                        problems.push(problem(
+                        problems.push(ParamProblem::new(
                             &["expect", name],
                             format!("one side has no {name}"),
                             "use `mean`, or `compare` two stages",
@@ -94,14 +94,14 @@ impl Expect {
                     }
                 }
                 for (name, _) in along().filter(|_| !has_axis) {
-                    problems.push(problem(
+                    problems.push(ParamProblem::new(
                         &["expect", *name],
                         "along which axis?",
                         "say it where values are measured, e.g. `measure: {along: lambda}`",
                     ));
                 }
                 if has_axis && self.mean.is_some() {
-                    problems.push(problem(
+                    problems.push(ParamProblem::new(
                         &["measure", "along"],
                         "a mean looks along no axis",
                         "use `trend` or `best`, or leave it out",
@@ -115,7 +115,7 @@ impl Expect {
                 ("report", !params.report.is_empty()),
             ];
             for (field, _) in given.iter().filter(|(_, is_given)| *is_given) {
-                problems.push(problem(
+                problems.push(ParamProblem::new(
                     &Vec::from_iter(field.split('.')),
                     format!("`{name}` has a test of its own"),
                     "leave it out",
@@ -128,7 +128,7 @@ impl Expect {
         }) = self.best
             && (low > high || low.is_nan() || high.is_nan())
         {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["expect", "best", "between"],
                 format!("{low} is above {high}"),
                 "swap them",
@@ -144,7 +144,7 @@ impl Expect {
             Some(Method::Bootstrap(Resampling { resamples, .. }))
                 if !(1_000..=1_000_000).contains(&resamples) =>
             {
-                Some(problem(
+                Some(ParamProblem::new(
                     &["expect", "interval", "bootstrap", "resamples"],
                     format!("{resamples} resamples"),
                     "give 1,000 to 1,000,000",
@@ -153,14 +153,14 @@ impl Expect {
             Some(Method::Bootstrap(_))
                 if params.family.is_some() || params.report.contains(&Extra::PValue) =>
             {
-                Some(problem(
+                Some(ParamProblem::new(
                     &path,
                     "a bootstrap interval has no p-value",
                     "use `interval: ranks` in a family, or leave it out",
                 ))
             }
             Some(Method::Anytime) if self.bounds().any(|(_, b)| b.is_equivalence()) => {
-                Some(problem(
+                Some(ParamProblem::new(
                     &path,
                     "two one-sided tests need a fixed number of observations",
                     "use `within` in place of `equivalent`",
@@ -175,7 +175,7 @@ impl Expect {
         if let Bound::Within { low, high } = bound
             && low > high
         {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["expect", name, "within"],
                 format!("low ({low}) is above high ({high})"),
                 "swap them",
@@ -186,7 +186,7 @@ impl Expect {
             let least = if name == "ratio" { 1.0 } else { 0.0 };
             if name == "mean" {
                 let hint = "use `within: {low, high}`";
-                problems.push(problem(
+                problems.push(ParamProblem::new(
                     &path,
                     "equivalent to what? A mean has one side",
                     hint,
@@ -197,17 +197,17 @@ impl Expect {
                     "ratio" => "give a ratio above 1: `1.05` means between 1/1.05 and 1.05",
                     _ => "give a number above 0: `0.01` means between -0.01 and 0.01",
                 };
-                problems.push(problem(&path, text, hint));
+                problems.push(ParamProblem::new(&path, text, hint));
             }
             if self.confidence <= 0.5 {
-                problems.push(problem(
+                problems.push(ParamProblem::new(
                     &["expect", "confidence"],
                     "two one-sided tests need a confidence above 0.5",
                     "e.g. 0.95",
                 ));
             }
         } else if name == "ratio" && bound.ends().iter().any(|x| *x <= 0.0) {
-            problems.push(problem(
+            problems.push(ParamProblem::new(
                 &["expect", name],
                 "a ratio of positive values is above 0",
                 "equal sides have the ratio 1",

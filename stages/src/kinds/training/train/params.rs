@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::kind::ParamProblem;
+use crate::kinds::network::model_problems;
 use crate::nn::init::{FirstWeights, Init};
 use crate::nn::spec::ModelSpec;
 use crate::training::augment::Augment;
@@ -146,60 +147,46 @@ impl Params {
 
 /// What is wrong with the parameters, with the names given under `needs:`.
 pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
-    let mut problems = Vec::new();
-    let mut add = |path: Vec<String>, message: String, hint: Option<&str>| {
-        problems.push(ParamProblem {
-            path,
-            message,
-            hint: hint.map(str::to_owned),
-        });
+    let mut problems = Vec::from_iter(p.model.iter().flat_map(model_problems));
+    let first_weights = p.first_weights.iter().flat_map(FirstWeights::problems);
+    problems.extend(first_weights.map(|(path, message)| {
+        let problem = ParamProblem::whole(message);
+        ParamProblem { path, ..problem }.within("first_weights")
+    }));
+    let mut add = |path: &[&str], message: &str, hint: &str| {
+        problems.push(ParamProblem::new(path, message, hint));
     };
-    let path = |parts: &[&str]| parts.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
     if p.model.is_none() && !needs.iter().any(|n| n == "init") {
         add(
-            vec![],
-            "`model` is missing".into(),
-            Some(
-                "say `model: {mlp: {hidden: [100, 100]}}`, or give a model under `needs: {init: ...}`",
-            ),
+            &[],
+            "`model` is missing",
+            "say `model: {mlp: {hidden: [100, 100]}}`, or give a model under `needs: {init: ...}`",
         );
     }
-    if let Some(model) = &p.model {
-        for (at, message) in model.problems() {
-            add([vec!["model".to_owned()], at].concat(), message, None);
-        }
-    }
     if let Some(message) = p.init.problem() {
-        add(path(&["init"]), message, None);
-    }
-    for (at, message) in p.first_weights.iter().flat_map(FirstWeights::problems) {
-        add([path(&["first_weights"]), at].concat(), message, None);
+        add(&["init"], &message, "");
     }
     let has_init = needs.iter().any(|n| n == "init");
     if p.first_weights.is_some() && has_init && !p.partial {
         add(
-            path(&["first_weights"]),
-            "the need `init` brings all weights: nothing of this would be used".into(),
-            Some("leave it out, or say `partial: true`"),
+            &["first_weights"],
+            "the need `init` brings all weights: nothing of this would be used",
+            "leave it out, or say `partial: true`",
         );
     }
     if p.partial && !has_init {
         add(
-            path(&["partial"]),
-            "there is no need `init` to take anything from".into(),
-            Some("give a model under `needs: {init: ...}`"),
+            &["partial"],
+            "there is no need `init` to take anything from",
+            "give a model under `needs: {init: ...}`",
         );
     }
     match p.length {
-        Length::Steps(0) => add(
-            path(&["length", "steps"]),
-            "must be at least 1".into(),
-            None,
-        ),
+        Length::Steps(0) => add(&["length", "steps"], "must be at least 1", ""),
         Length::Epochs(n) if n > MAX_EPOCHS => add(
-            path(&["length", "epochs"]),
-            format!("at most {MAX_EPOCHS} are possible"),
-            None,
+            &["length", "epochs"],
+            &format!("at most {MAX_EPOCHS} are possible"),
+            "",
         ),
         _ => {}
     }
@@ -207,66 +194,58 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         && !(a > 0.0 && a <= 1.0)
     {
         add(
-            path(&["stop_at", "train_accuracy"]),
-            format!("must be above 0 and at most 1, got {a}"),
-            Some("accuracies are fractions: 0.99 is 99 %"),
+            &["stop_at", "train_accuracy"],
+            &format!("must be above 0 and at most 1, got {a}"),
+            "accuracies are fractions: 0.99 is 99 %",
         );
     }
     if p.batch_size == 0 {
-        add(path(&["batch_size"]), "must be at least 1".into(), None);
+        add(&["batch_size"], "must be at least 1", "");
     }
     if p.batch_size == 1 && p.model.as_ref().is_some_and(ModelSpec::norms_units) {
         add(
-            path(&["batch_size"]),
-            "batch norm turns the only value of a unit into the same for every image: nothing can be learnt".into(),
-            Some("give 2 or more, or take layers without batch norm"),
+            &["batch_size"],
+            "batch norm turns the only value of a unit into the same for every image: nothing can be learnt",
+            "give 2 or more, or take layers without batch norm",
         );
     }
     for (at, message) in p.optimizer.problems() {
-        add([path(&["optimizer"]), path(&at)].concat(), message, None);
+        add(&[&["optimizer"], &at[..]].concat(), &message, "");
     }
     for (at, message) in p.schedule.problems() {
-        add([path(&["schedule"]), path(&at)].concat(), message, None);
+        add(&[&["schedule"], &at[..]].concat(), &message, "");
     }
     if !(0.0..1.0).contains(&p.label_smoothing) {
         add(
-            path(&["label_smoothing"]),
-            format!("must be at least 0 and below 1, got {}", p.label_smoothing),
-            None,
+            &["label_smoothing"],
+            &format!("must be at least 0 and below 1, got {}", p.label_smoothing),
+            "",
         );
     }
     for (name, pixels) in [("crop", p.augment.crop), ("cutout", p.augment.cutout)] {
         if pixels > 1 << 16 {
-            add(
-                path(&["augment", name]),
-                "is larger than any image".into(),
-                None,
-            );
+            add(&["augment", name], "is larger than any image", "");
         }
     }
     if p.eval_every == 0 {
-        add(path(&["eval_every"]), "must be at least 1".into(), None);
+        add(&["eval_every"], "must be at least 1", "");
     }
     if let Some(Checkpoints { every, every_steps }) = p.checkpoints {
         for (name, every) in [("every", every), ("every_steps", every_steps)] {
             if every == Some(0) {
-                add(
-                    path(&["checkpoints", name]),
-                    "must be at least 1".into(),
-                    None,
-                );
+                add(&["checkpoints", name], "must be at least 1", "");
             }
         }
         if every.or(every_steps).is_none() {
             add(
-                path(&["checkpoints"]),
-                "it does not say when".into(),
-                Some("e.g. `checkpoints: {every: 5}`"),
+                &["checkpoints"],
+                "it does not say when",
+                "e.g. `checkpoints: {every: 5}`",
             );
         }
     }
     if i64::try_from(p.seed).is_err() {
-        add(path(&["seed"]), "must be below 2^63".into(), None);
+        add(&["seed"], "must be below 2^63", "");
     }
     problems
 }
