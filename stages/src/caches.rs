@@ -1,6 +1,7 @@
-//! Directories in which libraries of the field keep what they download, for all projects of a user.
+//! Directories where libraries of the field keep downloads for all projects of a user.
 
-/// The word that declares it, the variable that moves it, and where it is otherwise, below the home directory.
+/// The name in a pipeline, the variable that moves the directory, and its default place below the
+/// home directory.
 pub const ALL: &[(&str, &str, &str)] = &[
     ("huggingface", "HF_HOME", ".cache/huggingface"),
     ("torch", "TORCH_HOME", ".cache/torch"),

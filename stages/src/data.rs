@@ -1,7 +1,8 @@
 //! Labelled data sets: what they are, where their values come from, how they lie in an artifact.
 //!
-//! Published sets are found in [`published`] and read by [`idx`] and [`cifar`]; [`shapes`] draws one; [`own`] reads what people
-//! bring along; [`mod@file`] is the format of the artifact. Knows nothing of batches or of training.
+//! Published sets are found in [`published`] and read by [`idx`] and [`cifar`]; [`shapes`] draws
+//! one; [`own`] reads people's own files; [`mod@file`] is the format of the artifact. Knows
+//! nothing of batches or of training.
 
 pub mod cifar;
 mod dataset;

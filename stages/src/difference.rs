@@ -1,4 +1,4 @@
-//! Where two artifacts that should be the same begin to differ, in terms of what they hold: tensors and tables.
+//! Where two artifacts that should be the same first differ, in terms of their tensors and tables.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use crate::weights::TensorFile;
 /// Bytes of the largest file that is read to explain a difference.
 const EXPLAINED_BYTES_MAX: u64 = 1 << 30;
 
-/// What the first difference between two files means: `tensor w[3]: 0.5, then 0.25`, or a cell of a table. `None` where
-/// neither format says more, and for files above 1 GiB.
+/// What the first difference between two files means: `tensor w[3]: 0.5, then 0.25`, or a cell of a
+/// table. `None` where neither format says more, and for files above 1 GiB.
 pub fn describe(old: &Path, new: &Path) -> Option<String> {
     let is_small = |p| std::fs::metadata(p).is_ok_and(|m| m.len() <= EXPLAINED_BYTES_MAX);
     if !is_small(old) || !is_small(new) {
@@ -122,7 +122,7 @@ mod tests {
             said(),
             "tensor `layer.weight`[1, 1]: 4.0, then 4.5 (2 of 6 values of it differ)"
         );
-        // Zeros of both signs are not the same bits.
+        // 0 and -0 have different bits.
         tensors([-0., 1., 2., 3., 4., 5.])
             .write(&new, Store::F32)
             .unwrap();

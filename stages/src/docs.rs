@@ -1,6 +1,8 @@
-//! The reference of a kind, written from its types: `repro kinds NAME` and docs/kinds.md show the same text.
+//! The reference of a kind, written from its types: `repro kinds NAME` and docs/kinds.md show the
+//! same text.
 //!
-//! Reads the JSON Schema of the parameters as a tree of fields and choices; knows no particular kind.
+//! Reads the JSON Schema of the parameters as a tree of fields and choices; knows no particular
+//! kind.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -12,7 +14,8 @@ use repro_protocol::kind::Description;
 /// Deeper nesting is not shown.
 const DEPTH_MAX: usize = 8;
 
-/// The Markdown reference of a kind: what it does, inputs, outputs, every parameter with type, default and meaning.
+/// The Markdown reference of a kind: what it does, inputs, outputs, every parameter with type,
+/// default and meaning.
 pub fn reference(info: &Description) -> String {
     let schema = &*info.schema;
     let mut text = format!(
@@ -52,7 +55,8 @@ pub fn reference(info: &Description) -> String {
     text
 }
 
-/// The outputs of the example in the schema, or of the least parameters it allows, if those pass the kind's checks.
+/// The outputs of the example in the schema, or of the least parameters it allows, if those pass
+/// the kind's checks.
 fn outputs(info: &Description, schema: &Value) -> Option<Vec<(String, String)>> {
     let sample = Tree::new(schema).sample(schema, 0);
     let needs: Vec<String> = info
@@ -73,7 +77,7 @@ fn outputs(info: &Description, schema: &Value) -> Option<Vec<(String, String)>> 
 struct Tree<'a> {
     /// Holds the `$defs`.
     root: &'a Value,
-    /// The schemas whose insides are being written: one that holds itself is written once.
+    /// The schemas that are being written: one that contains itself is written once.
     open: RefCell<Vec<&'a Value>>,
 }
 

@@ -1,7 +1,7 @@
 //! Exact arithmetic: functions and random numbers whose bits are the same on every machine.
 //!
-//! `exact-f32-v1` builds everything from IEEE-754 add, mul, div, sqrt and fused multiply-add; nothing here calls the
-//! system's mathematical library.
+//! `exact-f32-v1` builds everything from IEEE-754 add, mul, div, sqrt and fused multiply-add;
+//! nothing here calls the system's mathematical library.
 
 #![expect(
     clippy::needless_range_loop,

@@ -1,8 +1,10 @@
-//! What is known of artifacts before any stage runs: sizes of images, numbers of classes, models, names of values.
+//! What is known of artifacts before any stage runs: sizes of images, numbers of classes, models,
+//! names of metrics.
 //!
-//! Each kind says what follows from its parameters and from what is known of its inputs, and what cannot work
-//! ([`crate::kind::Kind::facts`]). What nobody knows (a file from elsewhere, the output of a command) stays unknown and is never
-//! complained of. The engine carries facts from producer to consumer and does not look inside. Knows no kind.
+//! Each kind says what follows from its parameters and from what is known of its inputs, and what
+//! cannot work ([`crate::kind::Kind::facts`]). What cannot be known (a file from elsewhere, the
+//! output of a command) stays unknown and is never reported as a problem. The engine carries facts
+//! from producer to consumer and does not look inside. Knows no kind.
 
 mod fact;
 mod fitting;

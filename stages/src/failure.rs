@@ -1,6 +1,7 @@
 //! An error with a remedy, for people.
 
-/// A failure with a remedy: `bail!(Failure::new(..).hint(..))`. Other errors are reported without a hint.
+/// A failure with a remedy: `bail!(Failure::new(..).hint(..))`. Other errors are reported without a
+/// hint.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -19,7 +20,7 @@ impl Failure {
         }
     }
 
-    /// Says first where it is.
+    /// Puts the place in front of the message.
     pub fn within(self, place: &str) -> Failure {
         Failure {
             message: format!("{place}: {}", self.message),

@@ -1,7 +1,9 @@
-//! Getting files from outside: which places are asked, in which order, and what is said when none has the file.
+//! Gets files from outside: which places are asked, in which order, and the message if none has the
+//! file.
 //!
-//! A file is looked for in the mirrors first, then at its official addresses; the caller decides whether what was found is the
-//! right thing, and nothing that it refuses is kept. Knows no data format; [`http`] moves the bytes, [`checksum`] names them.
+//! A file is looked for in the mirrors first, then at its official addresses; the caller decides
+//! whether what was found is the right thing, and nothing that it refuses is kept. Knows no data
+//! format; [`http`] moves the bytes, [`checksum`] names them.
 
 pub mod checksum;
 pub mod http;
@@ -83,8 +85,9 @@ pub fn mirrors(task: &Task) -> Vec<Place> {
 
 /// Asks the places of `search` in order until `accept` takes what one has, and returns its answer.
 ///
-/// `accept` checks the bytes it uses; when it refuses, a fetched file is deleted, the user is warned, and the next place is asked.
-/// A partial file of an earlier, killed job is resumed; when the result is then refused it is fetched once more from its start.
+/// `accept` checks the bytes it uses; when it refuses, a fetched file is deleted, the user is
+/// warned, and the next place is asked. A partial file of an earlier, killed job is resumed; when
+/// the result is then refused it is fetched once more from its start.
 ///
 /// # Errors
 /// When no place had a file that was accepted: one [`Failure`] that says what each place answered.

@@ -1,7 +1,8 @@
 //! Any Parquet file as named columns of simple cells, whatever its codec and whoever wrote it.
 //!
-//! Knows Parquet's types, not what the columns mean. Types that are neither numbers, texts nor bytes are kept by their name
-//! alone. The Arrow schema that some writers add is not looked at: Parquet's own types say enough.
+//! Knows Parquet's types, not what the columns mean. Types that are neither numbers, texts nor
+//! bytes are kept by their name alone. The Arrow schema that some writers add is not looked at:
+//! Parquet's own types say enough.
 
 use std::path::Path;
 
@@ -43,7 +44,8 @@ pub enum Column {
     Other(String),
 }
 
-/// Reads a file whole. Errors: not a Parquet file, a truncated or damaged one. They do not name the file.
+/// Reads a file whole. Errors: not a Parquet file, a truncated or damaged one. They do not name the
+/// file.
 pub fn read(path: &Path) -> anyhow::Result<Frame> {
     // The Parquet reader asserts what a damaged file may break: its panics are errors here.
     match std::panic::catch_unwind(|| read_trusting(path)) {

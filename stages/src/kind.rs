@@ -1,4 +1,5 @@
-//! What a kind is, and how the parameters of one are read. Knows no particular kind: those are in [`crate::kinds`].
+//! What a kind is, and how the parameters of one are read. Knows no particular kind: those are in
+//! [`crate::kinds`].
 
 mod built_in;
 mod check;

@@ -1,6 +1,7 @@
 //! The kinds a pipeline can name under `uses:`, by concept.
 //!
-//! A concept is a folder and lists its kinds in the file of the same name; a kind is one file in it, or a file and a folder.
+//! A concept is a folder and lists its kinds in the file of the same name; a kind is one file in
+//! it, or a file and a folder.
 
 use crate::kind::BuiltIn;
 

@@ -1,7 +1,8 @@
 //! What the stages of a pipeline compute: data, networks, exact kernels, methods, statistics.
 //!
-//! Knows nothing of caches, graphs or remotes: a stage is told everything by [`repro_protocol::job::Job`] and answers with files. The
-//! modules are listed from the arithmetic upwards; each uses only those above it.
+//! Knows nothing of caches, graphs or remotes: a stage is told everything by
+//! [`repro_protocol::job::Job`] and answers with files. The modules are listed from the arithmetic
+//! upwards; each uses only those above it.
 
 // One style of modules: `foo.rs` beside `foo/`.
 #![warn(clippy::mod_module_files)]

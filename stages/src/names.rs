@@ -1,4 +1,4 @@
-//! One name or several, where a parameter takes either.
+//! Parameters that take one name or several; lists of names in messages.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,6 @@
-//! Which runs are one observation. What repeats an experiment is said by axes; but what one action made, rounds of one loop,
-//! and branches of one trunk are no repetitions of one another, whatever axes they differ in: they are averaged first.
+//! Which runs are one observation. What repeats an experiment is said by axes; but what one action
+//! made, rounds of one loop, and branches of one trunk are no repetitions of one another, whatever
+//! axes they differ in: they are averaged first.
 //!
 //! Shared by the kinds that count runs. Knows no statistics but the mean.
 
@@ -83,10 +84,12 @@ pub struct Observations {
     pub alike: bool,
 }
 
-/// Averages the candidates that agree on the axes of `over`, then those of these units that are tied.
+/// Averages the candidates that agree on the axes of `over`, then those of these units that are
+/// tied.
 ///
-/// A chain always ties. A source ties unless all units have it: then it tells none of them apart. Some equal bytes tie nothing, since chance may
-/// repeat a coarse figure; where all are equal there was no chance in it.
+/// A chain always ties. A source ties unless all units have it: then it tells none of them apart.
+/// Some equal bytes tie nothing, since chance may repeat a coarse figure; where all are equal there
+/// was no chance in it.
 pub fn observations(mut all: Vec<Candidate>, over: &[String]) -> Observations {
     let runs = all.len();
     let first = all.first().and_then(|one| one.ties.bytes.clone());

@@ -1,6 +1,7 @@
-//! Which number of a metrics table is meant: a value's name, and where on the way it is read.
+//! Which number of a metrics table is meant: the name of the metric, and at which epoch.
 //!
-//! Shared by the kinds that compare runs. Knows tables and the axes of their producers, no statistics.
+//! Shared by the kinds that compare runs. Knows tables and the axes of their producers, no
+//! statistics.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,15 +23,15 @@ pub enum At {
     /// The last recorded value.
     #[default]
     Last,
-    /// The best value on the way. On a test set this is optimistic: it selects by what it reports.
+    /// The best value of all. On a test set this is optimistic: it selects by what it reports.
     Best(Extreme),
-    /// The mean of the last so many recorded values.
+    /// The mean of this many last recorded values.
     MeanOfLast(#[schemars(range(min = 1))] u32),
     /// The value recorded after this many epochs.
     Epoch(i64),
 }
 
-/// What is better.
+/// Which value is better.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Extreme {
@@ -45,7 +46,7 @@ pub enum Extreme {
 pub struct Series {
     /// The group it was given under; else the `stage` column; else empty.
     pub group: String,
-    /// Matrix values of the producer; where the table itself tells more (its `seed`, several runs), that too.
+    /// Matrix values of the producer, and what the table itself adds (its `seed`, several runs).
     pub axes: BTreeMap<String, Value>,
     /// The table, for messages.
     pub table: String,
@@ -58,7 +59,7 @@ pub struct Series {
     /// See [`JobInput::sources`].
     pub sources: Vec<u32>,
     rows: Vec<Row>,
-    /// What the table has that is no value, by name.
+    /// Cells of the table that are not numbers, by name.
     other: Rc<BTreeMap<String, String>>,
 }
 
@@ -127,7 +128,8 @@ pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
 }
 
 impl Series {
-    /// The value called `of` (`test_accuracy`: split and name; or a name alone), read at `at`. Always finite.
+    /// The value called `of` (`test_accuracy`: split and name; or a name alone), read at `at`.
+    /// Always finite.
     pub fn value(&self, of: &str, at: At) -> anyhow::Result<f64> {
         let points = self.points(of)?;
         let value = match at {
@@ -135,7 +137,7 @@ impl Series {
             At::Best(extreme) => {
                 let values = points.iter().map(|r| r.value);
                 match extreme {
-                    // A value that is none is better than nothing and worse than nothing.
+                    // NaN is neither larger nor smaller than other values, so it is the result.
                     _ if values.clone().any(f64::is_nan) => f64::NAN,
                     Extreme::Max => values.fold(f64::NEG_INFINITY, f64::max),
                     Extreme::Min => values.fold(f64::INFINITY, f64::min),
@@ -263,7 +265,7 @@ impl Series {
     }
 }
 
-/// What to do where a table has these names and not the one that is asked for.
+/// The hint where a table has these names and not the one that is asked for.
 fn instead(of: &str, names: &[String]) -> String {
     let is_row = |name: &&String| {
         let row = name
@@ -271,13 +273,13 @@ fn instead(of: &str, names: &[String]) -> String {
             .and_then(|rest| rest.strip_prefix('.'));
         row.is_some_and(|row| row.parse::<u64>().is_ok())
     };
-    // What a data frame writes when it is not asked for records.
+    // This is how data frames are written by default.
     if names.iter().any(|name| is_row(&name)) {
         return format!(
             "`{of}` holds numbers by row: write one map per row, `[{{\"epoch\": 1, \"{of}\": ...}}, ...]` (pandas: `orient=\"records\"`)"
         );
     }
-    // A program that measures one part of the data has no reason to name it; kinds name it always.
+    // Programs that measure one part of the data often do not name it; kinds always do.
     let part = of.split_once('_').map(|(_, name)| name);
     match (part, crate::spelling::nearest(of, names)) {
         (Some(name), _) if names.iter().any(|n| n == name) => format!(
@@ -301,7 +303,7 @@ pub fn axes_text(axes: &BTreeMap<String, Value>) -> String {
     parts.join(",")
 }
 
-/// Orders axes as a reader expects: numbers by size, all else by its text.
+/// Orders axes as readers expect: numbers by size, everything else by its text.
 pub fn compare_axes(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Ordering {
     let value = |a: &Value, b: &Value| match (a.as_f64(), b.as_f64()) {
         (Some(x), Some(y)) => x.total_cmp(&y),

@@ -1,7 +1,7 @@
 //! Geometry of the ops: checked once when a network is built, trusted everywhere after.
 //!
-//! Activations are matrices `[batch, features]`; images lie in a row as height × width × channels (NHWC). Knows no
-//! device and computes nothing but sizes.
+//! Activations are matrices `[batch, features]`; images lie in a row as height × width × channels
+//! (NHWC). Knows no device and computes nothing but sizes.
 
 use std::fmt;
 
@@ -133,7 +133,8 @@ impl DenseShape {
     }
 }
 
-/// A two-dimensional convolution over NHWC images; weight `[kernel_h, kernel_w, channels, outputs]`.
+/// A two-dimensional convolution over NHWC images; weight
+/// `[kernel_h, kernel_w, channels, outputs]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     input: Image,
@@ -145,11 +146,12 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
-    /// `padding` zeros are added on all four sides; the window moves by `stride` both ways, and places where it does not
-    /// fit whole are left out (PyTorch's `Conv2d`).
+    /// `padding` zeros are added on all four sides; the window moves by `stride` both ways, and
+    /// places where it does not fit whole are left out (PyTorch's `Conv2d`).
     ///
     /// # Errors
-    /// A size is 0, the window never fits, the padding is as large as the window, or sizes overflow.
+    /// A size is 0, the window never fits, the padding is as large as the window, or sizes
+    /// overflow.
     pub fn new(
         input: Image,
         outputs: usize,
@@ -214,7 +216,8 @@ impl ConvShape {
     }
 }
 
-/// A depthwise convolution over NHWC images: every channel has a window of its own; weight `[kernel_h, kernel_w, channels]`.
+/// A depthwise convolution over NHWC images: every channel has a window of its own; weight
+/// `[kernel_h, kernel_w, channels]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DepthwiseShape(ConvShape);
 
@@ -263,7 +266,8 @@ impl DepthwiseShape {
     }
 }
 
-/// What group norm normalises together: groups of neighbouring channels over all positions of an image.
+/// What group norm normalises together: groups of neighbouring channels over all positions of an
+/// image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GroupNormShape {
     positions: usize,
@@ -344,7 +348,8 @@ impl PoolShape {
         PoolShape::padded(input, kernel, stride, 0)
     }
 
-    /// With `padding` positions around the image, at most half the window as in PyTorch, so that no window is all padding.
+    /// With `padding` positions around the image, at most half the window as in PyTorch, so that no
+    /// window is all padding.
     ///
     /// # Errors
     /// As [`PoolShape::new`], and more padding than that.

@@ -1,6 +1,6 @@
 //! Which name a misspelled one most likely means.
 
-/// The candidate a misspelled name most likely means, if one is near enough.
+/// The candidate that a misspelled name most likely means, if one is similar enough.
 pub fn nearest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
     let near = |c: &String| strsim::damerau_levenshtein(&name.to_lowercase(), &c.to_lowercase());
     let (distance, best) = candidates

@@ -1,7 +1,8 @@
 //! Statistics of few runs: mean, spread, intervals, paired comparison.
 //!
-//! Every result ends in a hashed artifact, so it must have the same bits on every machine: sums run in the order given,
-//! and transcendental functions come from the `libm` crate, never from the system. Knows no table and no file.
+//! Every result ends in a hashed artifact, so it must have the same bits on every machine: sums run
+//! in the order given, and transcendental functions come from the `libm` crate, never from the
+//! system. Knows no table and no file.
 
 mod bootstrap;
 mod crossing;
@@ -55,7 +56,8 @@ impl Summary {
     }
 }
 
-/// The arithmetic mean; NaN without values. Equal values have exactly their own mean: a rounded one would fake a spread.
+/// The arithmetic mean; NaN without values. Equal values have exactly their own mean: a rounded one
+/// would fake a spread.
 pub fn mean(values: &[f64]) -> f64 {
     match values {
         [first, rest @ ..] if rest.iter().all(|v| v == first) => *first,
@@ -63,8 +65,9 @@ pub fn mean(values: &[f64]) -> f64 {
     }
 }
 
-/// How far rounding may have moved the ends of a *t* interval: a few units in the last place of the numbers it was made of, of which
-/// none is larger than `scale`; an error of the standard deviation counts as often as the deviation itself.
+/// How far rounding may have moved the ends of a *t* interval: a few units in the last place of the
+/// numbers it was made of, of which none is larger than `scale`; an error of the standard deviation
+/// counts as often as the deviation itself.
 pub fn rounding(scale: f64, n: usize, confidence: f64) -> f64 {
     const UNITS: f64 = 8.0;
     let deviations = match n {
@@ -74,8 +77,8 @@ pub fn rounding(scale: f64, n: usize, confidence: f64) -> f64 {
     UNITS * f64::EPSILON * scale * (1.0 + deviations)
 }
 
-/// Summarises finite values, `0 < confidence < 1`; `None` without values. Of paired data, give the differences: this then
-/// is the paired t interval.
+/// Summarises finite values, `0 < confidence < 1`; `None` without values. Of paired data, give the
+/// differences: this then is the paired t interval.
 pub fn summarise(values: &[f64], confidence: f64) -> Option<Summary> {
     if values.is_empty() {
         return None;

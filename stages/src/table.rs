@@ -1,8 +1,9 @@
 //! Metric tables: rows of named numbers, in Parquet.
 //!
-//! Long format, one row per value, so that every kind writes the same columns and any data frame library can pivot them.
-//! The bytes are a function of the rows alone: one thread, fixed row groups, no times, no Arrow schema blob. What other programs
-//! write is read too ([`shape`]). Knows not what the numbers mean.
+//! Long format, one row per value, so that every kind writes the same columns and any data frame
+//! library can pivot them. The bytes are a function of the rows alone: one thread, fixed row
+//! groups, no times, no Arrow schema blob. Tables of other programs are read too ([`shape`]). Does
+//! not know what the numbers mean.
 
 mod json;
 mod records;
@@ -107,7 +108,8 @@ pub struct Table {
     pub is_own: bool,
 }
 
-/// What the names of tables end in. What a file is its content says: these only tell early what cannot be one.
+/// What the names of tables end in. What a file is its content says: these only tell early what
+/// cannot be one.
 pub const ENDINGS: &[&str] = &[
     "parquet", "json", "jsonl", "ndjson", "yaml", "yml", "csv", "tsv", "txt", "log", "dat",
 ];
@@ -115,7 +117,8 @@ pub const ENDINGS: &[&str] = &[
 /// Files of text larger than this are no metrics.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
 
-/// Reads a table of any format. Errors: what cannot be understood, and why; they do not name the file.
+/// Reads a table of any format. Errors: what cannot be understood, and why; they do not name the
+/// file.
 pub fn read(path: &Path) -> anyhow::Result<Table> {
     // The Parquet reader asserts what a damaged file may break: its panics are errors here.
     match std::panic::catch_unwind(|| read_trusting(path)) {

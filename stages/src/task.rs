@@ -8,16 +8,17 @@ use repro_protocol::job::{Event, Job, JobInput};
 pub struct Task {
     /// The job.
     pub job: Job,
-    /// Answers that go into `outcome.json`.
+    /// What `repro.lock` is to remember; goes into `outcome.json`.
     pub pins: BTreeMap<String, String>,
     /// Figures for the run record.
     pub figures: BTreeMap<String, f64>,
-    /// Where events go; `None` is silence (tests).
+    /// Where events go; `None` sends none (tests).
     pub events: Option<std::io::Stdout>,
 }
 
 impl Task {
-    /// Sends an event. A broken pipe is ignored: the engine then is gone and will kill this process.
+    /// Sends an event. A broken pipe is ignored: the engine is gone then, and this process will be
+    /// killed.
     pub fn send(&mut self, event: &Event) {
         use std::io::Write;
         if let Some(out) = &mut self.events

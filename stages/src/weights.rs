@@ -1,8 +1,9 @@
 //! Named f32 tensors and their file: safetensors with deterministic bytes.
 //!
-//! The header is written here because the crate's writer keeps metadata in a hash map, whose order changes from run to
-//! run: keys and tensors are sorted by name, the header is padded with spaces to a multiple of eight, data follow without
-//! gaps. Reading goes through the crate, which checks every offset. Knows nothing of networks.
+//! The header is written here because the crate's writer keeps metadata in a hash map, whose order
+//! changes from run to run: keys and tensors are sorted by name, the header is padded with spaces
+//! to a multiple of eight, data follow without gaps. Reading goes through the crate, which checks
+//! every offset. Knows nothing of networks.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -31,7 +32,7 @@ pub type NamedTensors = BTreeMap<String, NamedTensor>;
 pub struct TensorFile {
     /// The tensors.
     pub tensors: NamedTensors,
-    /// Free texts by name.
+    /// Metadata: texts by name.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -78,8 +79,8 @@ impl TensorFile {
         bytes
     }
 
-    /// Reads what [`TensorFile::to_bytes`] or any other program wrote: tensors of floats and U8. An f64 becomes the nearest f32; shorter
-    /// floats are f32 exactly.
+    /// Reads what [`TensorFile::to_bytes`] or any other program wrote: tensors of floats and U8. An
+    /// f64 becomes the nearest f32; shorter floats are f32 exactly.
     ///
     /// # Errors
     /// It is damaged, or of another type.
@@ -104,7 +105,7 @@ impl TensorFile {
                 Dtype::F16 => numbers(view.data(), |b| half::from_f16(u16::from_le_bytes(b))),
                 Dtype::BF16 => numbers(view.data(), |b| half::from_bf16(u16::from_le_bytes(b))),
                 Dtype::U8 => view.data().iter().map(|&b| f32::from(b)).collect(),
-                // PyTorch's `num_batches_tracked`; no use here
+                // PyTorch's `num_batches_tracked` is not used here.
                 Dtype::I64 if name.ends_with(UNUSED) => continue,
                 other => {
                     let dtype = format!("{other:?}");
@@ -139,15 +140,15 @@ impl TensorFile {
     }
 }
 
-/// Numbers of so many bytes each.
+/// Numbers of this many bytes each.
 fn numbers<const W: usize>(bytes: &[u8], number: impl Fn([u8; W]) -> f32) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|b| number(*b)).collect()
 }
 
-/// The end of the name of what PyTorch counts and nothing here uses.
+/// The end of the name of a counter of PyTorch that is not used here.
 const UNUSED: &str = ".num_batches_tracked";
 
-/// Whether the head of a file says that it is a data set; their format is the affair of [`crate::data`].
+/// Whether the head of a file says that it is a data set.
 fn is_data_set(metadata: &BTreeMap<String, String>) -> bool {
     metadata
         .get("format")
@@ -174,7 +175,7 @@ pub enum Unreadable {
 }
 
 impl Unreadable {
-    /// What to tell of the file `of`, which begins with these bytes.
+    /// The message about the file `of`, which begins with these bytes.
     fn failure(&self, of: &str, begin: &[u8]) -> Failure {
         // A zip (PyTorch since 1.6) or a pickle (before).
         let is_pytorch = begin.starts_with(b"PK\x03\x04") || begin.starts_with(b"\x80\x02");
@@ -198,8 +199,8 @@ const READ: [&str; 5] = ["F32", "F64", "F16", "BF16", "U8"];
 /// The longest head of a file, as in the crate `safetensors`.
 const HEAD_MAX: u64 = 100_000_000;
 
-/// What the head of a file says of itself, of a file whose tensors can be read; the tensors are not looked at. `None` where there is
-/// no such file. `of` is its name in messages.
+/// The metadata of a file whose tensors can be read, without reading them. `None` if there is no
+/// such file. `of` is its name in messages.
 ///
 /// # Errors
 /// It is no safetensors file, or of another type.
@@ -214,7 +215,7 @@ pub fn head(path: &Path, of: &str) -> Result<Option<BTreeMap<String, String>>, F
         file.seek(SeekFrom::Start(from))?;
         file.take(bytes).read_to_end(begin)
     };
-    // What cannot be read is told when it is to be hashed.
+    // A file that cannot be read is reported when it is hashed.
     if read(&mut begin, 8).is_err() {
         return Ok(None);
     }
@@ -252,7 +253,7 @@ pub fn head(path: &Path, of: &str) -> Result<Option<BTreeMap<String, String>>, F
     Ok(Some(metadata))
 }
 
-/// The bytes of a value. Processors make different NaN of the same operation; files hold one.
+/// The bytes of a value. Processors make different NaNs of the same operation; files hold one.
 fn stored(x: f32) -> [u8; 4] {
     let bits = if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() };
     bits.to_le_bytes()

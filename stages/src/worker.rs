@@ -1,6 +1,7 @@
 //! The worker: one process runs one job. `job.json` in, `outcome.json` beside it out.
 //!
-//! Decides how failures are told; knows not what a kind computes. A panic of a kind is a failure like any other.
+//! Decides how failures are reported; does not know what a kind computes. A panic of a kind is a
+//! failure like any other.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,8 +16,9 @@ use crate::kinds;
 use crate::task::Task;
 use repro_protocol::job::{FORMAT, Job, Outcome, OutcomeError};
 
-/// Runs the job described by `job_json`, which lies in the current directory or is given with its path; relative paths in
-/// it are relative to the current directory. Exits 0 when `outcome.json` tells of success, else 1.
+/// Runs the job described by `job_json`, which lies in the current directory or is given with its
+/// path; relative paths in it are relative to the current directory. Exits with 0 if `outcome.json`
+/// reports success, else with 1.
 pub fn work(job_json: &Path) -> ExitCode {
     work_with(job_json, kinds::find)
 }
@@ -28,7 +30,8 @@ fn work_with(job_json: &Path, find: impl Fn(&str) -> Option<BuiltIn>) -> ExitCod
     };
     let done = read_job(job_json).and_then(|job| run(job, find, &mut outcome));
     if let Err(error) = done {
-        // Also to the log: whoever reads only that should see the cause. Where it takes nothing, the outcome tells it.
+        // The log gets the cause too, for readers of the log alone. If it cannot be written, the
+        // outcome has it.
         let _ = writeln!(std::io::stderr(), "error: {error:#}");
         outcome.error = Some(describe(&error));
     }
@@ -48,7 +51,7 @@ fn work_with(job_json: &Path, find: impl Fn(&str) -> Option<BuiltIn>) -> ExitCod
 fn read_job(path: &Path) -> anyhow::Result<Job> {
     let bytes =
         std::fs::read(path).with_context(|| format!("cannot read the job {}", path.display()))?;
-    // The version is looked at first: a job of another format need not parse as this one.
+    // The version comes first: a job of another format need not parse as this one.
     let version = serde_json::from_slice::<serde_json::Value>(&bytes)
         .with_context(|| format!("the job {} is not JSON", path.display()))?
         .get("version")
@@ -86,7 +89,7 @@ fn run(
         bail!(Failure::new(message).hint("use the same `repro` for the run and its workers"));
     }
     ensure!(job.threads >= 1, "the job gives no thread");
-    // A wrong REPRO_SIMD is told before anything is computed.
+    // A wrong REPRO_SIMD is reported before anything is computed.
     crate::kernels::Path::from_env()?;
     // Fails only if a pool exists already (tests); results never depend on the number of threads.
     let _ = rayon::ThreadPoolBuilder::new()
@@ -98,11 +101,12 @@ fn run(
         figures: Default::default(),
         events: Some(std::io::stdout()),
     };
-    // On a thread of the pool: from outside, every parallel kernel would have to be handed over and waited for.
+    // On a thread of the pool: from outside, every parallel kernel would have to be handed over and
+    // waited for.
     let inside = || rayon::scope(|_| (kind.run)(&mut task));
     let done = catch_unwind(AssertUnwindSafe(inside));
     outcome.pins = std::mem::take(&mut task.pins);
-    // JSON has no NaN or infinity; such a figure says nothing.
+    // JSON has no NaN or infinity; such figures are left out.
     outcome.figures = std::mem::take(&mut task.figures)
         .into_iter()
         .filter(|(_, v)| v.is_finite())
@@ -123,7 +127,7 @@ fn run(
     }
 }
 
-/// The whole chain of causes in one message, with the remedy of the outermost [`Failure`] in it.
+/// The whole chain of causes in one message, and the remedy of the outermost [`Failure`] in it.
 fn describe(error: &anyhow::Error) -> OutcomeError {
     let hint = error
         .chain()
@@ -135,7 +139,7 @@ fn describe(error: &anyhow::Error) -> OutcomeError {
     }
 }
 
-/// Writes beside and renames, so that nobody reads half an outcome.
+/// Writes a temporary file and renames it, so that nobody reads half an outcome.
 fn write_whole(path: &Path, outcome: &Outcome) -> anyhow::Result<()> {
     let dir = path
         .parent()

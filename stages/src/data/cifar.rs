@@ -1,8 +1,9 @@
 //! CIFAR-10 in its binary version: six files of 10,000 records, found in any packing of them.
 //!
-//! A record is one label byte, then 1,024 red, 1,024 green and 1,024 blue bytes; each plane row-major. The checksums pin the files inside,
-//! not the archive, so that `.tar.gz`, `.tar.xz` and an unpacked directory all serve. Entry names and sizes of an archive are
-//! never trusted: only the six known names are looked at, nothing is written to disk.
+//! A record is one label byte, then 1,024 red, 1,024 green and 1,024 blue bytes; each plane
+//! row-major. The checksums pin the files inside, not the archive, so that `.tar.gz`, `.tar.xz` and
+//! an unpacked directory all serve. Entry names and sizes of an archive are never trusted: only the
+//! six known names are looked at, nothing is written to disk.
 
 use std::io::Read;
 use std::path::Path;

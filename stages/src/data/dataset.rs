@@ -4,9 +4,11 @@ use std::fmt;
 
 use super::values::{ImageShape, Row, Values};
 
-/// Examples, what is to be learnt of each, and where each came from; always consistent (see [`Dataset::new`]).
+/// Examples, what is to be learnt of each, and where each came from; always consistent (see
+/// [`Dataset::new`]).
 ///
-/// A row of a table is an image of one pixel with a channel for every column: both are normalised by channel.
+/// A row of a table is an image of one pixel with a channel for every column: both are normalised
+/// by channel.
 #[derive(Clone, PartialEq)]
 pub struct Dataset {
     info: Info,
@@ -31,7 +33,8 @@ pub struct Info {
     pub name: String,
     /// The size of each image.
     pub shape: ImageShape,
-    /// Class names in label order; label `k` means `classes[k]`. At least one, or none where there are targets.
+    /// Class names in label order; label `k` means `classes[k]`. At least one, or none where there
+    /// are targets.
     pub classes: Vec<String>,
     /// Mean of each channel over the training examples; bytes count in units of 255.
     pub mean: Vec<f32>,
@@ -115,7 +118,8 @@ fn finite(what: &'static str, values: &[f32]) -> Result<(), BadDataset> {
 }
 
 impl Dataset {
-    /// Checks and takes labelled examples: `values` is `[N, height, width, channels]`, `labels` and `origin` are `[N]`.
+    /// Checks and takes labelled examples: `values` is `[N, height, width, channels]`, `labels` and
+    /// `origin` are `[N]`.
     ///
     /// # Errors
     /// When a count disagrees, a label has no class, or `info` is out of range.
@@ -129,10 +133,12 @@ impl Dataset {
         Dataset::of(info, values.into(), Answers::Labels(labels), origin)
     }
 
-    /// Checks and takes: `values` is `[N, height, width, channels]`, `answers` and `origin` have one entry (or row) each.
+    /// Checks and takes: `values` is `[N, height, width, channels]`, `answers` and `origin` have
+    /// one entry (or row) each.
     ///
     /// # Errors
-    /// When a count disagrees, a label has no class, a number is not finite, or `info` is out of range.
+    /// When a count disagrees, a label has no class, a number is not finite, or `info` is out of
+    /// range.
     pub fn of(
         info: Info,
         values: Values,
@@ -237,11 +243,12 @@ impl Dataset {
         self.values.row(i, self.features())
     }
 
-    /// Writes example `i` as network input, NHWC-flattened, into `row` (of [`Dataset::features`] elements).
+    /// Writes example `i` as network input, NHWC-flattened, into `row` (of [`Dataset::features`]
+    /// elements).
     ///
-    /// Each byte `p` of channel `c` becomes `((p as f32) / 255.0 - mean[c]) / std[c]`, each float `x` becomes
-    /// `(x - mean[c]) / std[c]`: three (or two) IEEE f32 operations in this order, each rounded. Part of the numerics contract.
-    /// Panics when `i` or the length of `row` is wrong.
+    /// Each byte `p` of channel `c` becomes `((p as f32) / 255.0 - mean[c]) / std[c]`, each float
+    /// `x` becomes `(x - mean[c]) / std[c]`: three (or two) IEEE f32 operations in this order, each
+    /// rounded. Part of the numerics contract. Panics when `i` or the length of `row` is wrong.
     pub fn normalised_row(&self, i: usize, row: &mut [f32]) {
         assert_eq!(
             self.features(),

@@ -1,11 +1,12 @@
 //! A [`Dataset`] as a file: one safetensors file whose bytes depend on the data set alone.
 //!
-//! Tensors `images` U8 or F32 `[N, H, W, C]` (of a table: `features` `[N, C]`), `labels` U8 `[N]` (I64 for more than 256
-//! classes) or `targets` F32 `[N, T]`, `origin` U32 `[N]`; metadata `format`, `name`, `classes` (a JSON list), `mean` and `std`
-//! (comma-separated, shortest decimals that give the same f32), `columns` and `targets` (JSON lists, where there are names). The
-//! header is written here, sorted, because the safetensors crate keeps metadata in a hash map; reading checks everything a
-//! [`Dataset`] promises, and takes what other programs write: labels of any whole type, without `origin`, `mean` or `std`.
-//! docs/data.md tells people the same.
+//! Tensors `images` U8 or F32 `[N, H, W, C]` (of a table: `features` `[N, C]`), `labels` U8 `[N]`
+//! (I64 for more than 256 classes) or `targets` F32 `[N, T]`, `origin` U32 `[N]`; metadata
+//! `format`, `name`, `classes` (a JSON list), `mean` and `std` (comma-separated, shortest decimals
+//! that give the same f32), `columns` and `targets` (JSON lists, where there are names). The header
+//! is written here, sorted, because the safetensors crate keeps metadata in a hash map; Reading
+//! checks everything a [`Dataset`] promises, and accepts what other programs write: labels of any
+//! whole type, without `origin`, `mean` or `std`. docs/data.md has the same for people.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -105,8 +106,8 @@ impl Dataset {
         [values, answers, origin]
     }
 
-    /// The length of the JSON header (u64, little-endian) and the header, padded with spaces so that the tensors begin at a
-    /// multiple of 8.
+    /// The length of the JSON header (u64, little-endian) and the header, padded with spaces so
+    /// that the tensors begin at a multiple of 8.
     fn header(&self, parts: &[Part]) -> Vec<u8> {
         let Info {
             name,
@@ -139,7 +140,8 @@ impl Dataset {
                 metadata.insert(key, json!(names).to_string());
             }
         }
-        // `serde_json` sorts the keys of its maps unless a feature says otherwise: a BTreeMap leaves no doubt.
+        // `serde_json` sorts the keys of its maps unless a feature says otherwise: a BTreeMap
+        // leaves no doubt.
         let mut header: BTreeMap<&str, serde_json::Value> =
             BTreeMap::from([("__metadata__", json!(metadata))]);
         let mut begin = 0;
@@ -160,7 +162,8 @@ impl Dataset {
     /// Reads a file that [`Dataset::save`] wrote, or another program in the same format, whole.
     ///
     /// # Errors
-    /// When it cannot be read or is anything else: not safetensors, cut short, another format, a wrong type, size or label.
+    /// When it cannot be read or is anything else: not safetensors, cut short, another format, a
+    /// wrong type, size or label.
     pub fn load(path: &Path) -> anyhow::Result<Dataset> {
         Dataset::load_called(path, &path.display().to_string())
     }

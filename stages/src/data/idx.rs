@@ -1,6 +1,8 @@
-//! IDX, the file format of MNIST and Fashion-MNIST: a big-endian header, then one byte per pixel or label.
+//! IDX, the file format of MNIST and Fashion-MNIST: a big-endian header, then one byte per pixel or
+//! label.
 //!
-//! Parses bytes at hand and undoes gzip within bounds; where they come from is the caller's business.
+//! Parses bytes at hand and undoes gzip within bounds; where they come from is the caller's
+//! business.
 
 use std::io::Read;
 
@@ -30,7 +32,8 @@ pub fn gunzip(packed: &[u8], bytes_max: u64) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The images of an `idx3-ubyte` file: their number, size (one channel) and pixels `[N, rows, columns]`.
+/// The images of an `idx3-ubyte` file: their number, size (one channel) and pixels
+/// `[N, rows, columns]`.
 ///
 /// # Errors
 /// When the magic number or the size is wrong.

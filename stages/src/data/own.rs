@@ -1,7 +1,7 @@
-//! What people bring along, as data sets: images in class folders, arrays, tables.
+//! Data sets made of people's own files: images in class folders, arrays, tables.
 //!
-//! Every format gives [`raw::Raw`] parts; [`assemble`] makes data sets of them. All of it is a function of the bytes and the
-//! options alone.
+//! Every format gives [`raw::Raw`] parts; [`assemble`] makes data sets of them. The result depends
+//! on the bytes and the options alone.
 
 pub mod array;
 pub mod assemble;

@@ -1,6 +1,8 @@
-//! The published data sets this program knows: their files, checksums, official addresses, classes and normalisation.
+//! The published data sets this program knows: their files, checksums, official addresses, classes
+//! and normalisation.
 //!
-//! The files are verified before their format is looked at. How a file is found is [`crate::fetch`]'s business.
+//! The files are verified before their format is looked at. How a file is found is
+//! [`crate::fetch`]'s business.
 
 use anyhow::Context;
 
@@ -47,7 +49,8 @@ const OBJECTS: [&str; 10] = [
     "truck",
 ];
 
-/// MNIST: LeCun, Cortes and Burges; LeCun et al. 1998, "Gradient-based learning applied to document recognition".
+/// MNIST: LeCun, Cortes and Burges; LeCun et al. 1998, "Gradient-based learning applied to document
+/// recognition".
 pub const MNIST: IdxSet = IdxSet {
     name: "mnist",
     addresses: [

@@ -1,17 +1,21 @@
 //! `shapes`: a data set that is drawn, not downloaded: grey images of 16×16 pixels in ten classes.
 //!
-//! Every image shows one figure on an uneven ground. Drawn at random for each image: place, size, rotation (up to about 25 degrees
-//! either way), stroke width, brightness of figure and ground, a linear gradient of the ground, two stray lines (clutter), a rectangle that
-//! hides part of the figure, and noise on each pixel. The classes: disk, ring, square, frame, triangle, cross, plus, horizontal bars,
-//! vertical bars, checker. Rotation stays small because a cross is a plus turned by 45 degrees.
+//! Every image shows one figure on an uneven ground. Drawn at random for each image: place, size,
+//! rotation (up to about 25 degrees either way), stroke width, brightness of figure and ground, a
+//! linear gradient of the ground, two stray lines (clutter), a rectangle that hides part of the
+//! figure, and noise on each pixel. The classes: disk, ring, square, frame, triangle, cross, plus,
+//! horizontal bars, vertical bars, checker. Rotation stays small because a cross is a plus turned
+//! by 45 degrees.
 //!
-//! Bits: image `i` of a part depends on (seed, part, `i`) only, so that fewer images are a prefix of more. Arithmetic is integer or f64 with
-//! `+ - * /` in a fixed order (IEEE-754, no fused operations, no library functions), so every machine draws the same bytes. Rotations are
+//! Bits: image `i` of a part depends on (seed, part, `i`) only, so that fewer images are a prefix
+//! of more. Arithmetic is integer or f64 with `+ - * /` in a fixed order (IEEE-754, no fused
+//! operations, no library functions), so every machine draws the same bytes. Rotations are
 //! rational: `t = k/64` gives cos = (1-t²)/(1+t²), sin = 2t/(1+t²), with whole k from -14 to 14.
 //!
-//! Classes are balanced: each run of ten images holds every class once, in random order. Then some training labels (15 of 100 unless told
-//! otherwise) are replaced by wrong ones: real data has such labels, and a network that has learned half of them by heart is what
-//! makes a warm start lag behind training from scratch.
+//! Classes are balanced: each run of ten images holds every class once, in random order. Then some
+//! training labels (15 of 100 unless told otherwise) are replaced by wrong ones: real data has such
+//! labels, and a network that has learned half of them by heart is what makes a warm start lag
+//! behind training from scratch.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,7 +47,7 @@ pub const CLASSES: [&str; 10] = [
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shapes {
-    /// Seed of all drawing.
+    /// Seed of everything drawn.
     pub seed: u64,
     /// Number of training images, 1 to 1,000,000.
     #[schemars(range(min = 1, max = 1_000_000))]
@@ -53,7 +57,8 @@ pub struct Shapes {
     pub test: u32,
     /// Standard deviation of the noise of a pixel, in grey levels (0 to 100 of 255).
     pub noise: u8,
-    /// Percentage of the training images that carry a wrong label (0 to 100); test labels are always right.
+    /// Percentage of the training images that carry a wrong label (0 to 100); test labels are
+    /// always right.
     pub mislabelled: u8,
 }
 
@@ -70,7 +75,8 @@ impl Default for Shapes {
 }
 
 impl Shapes {
-    /// Draws the training and the test part. Both carry the mean and standard deviation of the training part.
+    /// Draws the training and the test part. Both carry the mean and standard deviation of the
+    /// training part.
     ///
     /// # Errors
     /// When there is nothing to draw, or all training pixels are equal.
@@ -272,7 +278,8 @@ impl Line {
     }
 }
 
-/// Whether a point belongs to the figure; the figure fills about the square from -1 to 1, `y` points down, `w` is half a stroke.
+/// Whether a point belongs to the figure; the figure fills about the square from -1 to 1, `y`
+/// points down, `w` is half a stroke.
 fn inside(label: u8, w: f64, x: f64, y: f64) -> bool {
     let (ax, ay) = (x.abs(), y.abs());
     let far = if ax > ay { ax } else { ay };
@@ -416,7 +423,8 @@ mod tests {
         }
     }
 
-    /// `REPRO_DUMP_SHAPES=DIR` writes the default data set as raw bytes, to calibrate its difficulty with other tools.
+    /// `REPRO_DUMP_SHAPES=DIR` writes the default data set as raw bytes, to calibrate its
+    /// difficulty with other tools.
     #[test]
     fn dump() {
         let Ok(dir) = std::env::var("REPRO_DUMP_SHAPES") else {

@@ -1,4 +1,4 @@
-//! The numbers of examples, and the size of what they show.
+//! The values of examples, and the size of images.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// A row of a table with so many columns.
+    /// A row of a table with this many columns.
     pub fn table(columns: usize) -> ImageShape {
         ImageShape {
             height: 1,
@@ -89,7 +89,7 @@ impl Values {
         self.len() == 0
     }
 
-    /// Row `i` of so many features. Panics when it is out of range.
+    /// Row `i`, of `features` numbers. Panics when it is out of range.
     pub(super) fn row(&self, i: usize, features: usize) -> Row<'_> {
         let range = i * features..(i + 1) * features;
         match self {

@@ -1,5 +1,5 @@
-//! Fused multiply-add with the same bits everywhere: the processor's own, or [`Software`] where it has none; one at a
-//! time, and as runs of many chains side by side.
+//! Fused multiply-add with the same bits everywhere: the processor's own, or [`Software`] where it
+//! has none; one at a time, and as runs of many chains side by side.
 
 #[cfg(target_arch = "x86_64")]
 use super::sse2;
@@ -7,7 +7,8 @@ use super::sse2;
 /// Chains side by side in a run.
 pub const WIDTH: usize = 16;
 
-/// How `a·b + c` with one rounding is computed; all implementations agree on every bit but the payload of a NaN.
+/// How `a·b + c` with one rounding is computed; all implementations agree on every bit but the
+/// payload of a NaN.
 pub trait Fma: Copy + Send + Sync + 'static {
     /// [`WIDTH`] chains in progress.
     type Chains: Copy;
@@ -21,8 +22,9 @@ pub trait Fma: Copy + Send + Sync + 'static {
     /// The values of the chains so far.
     fn end(chains: &Self::Chains) -> [f32; WIDTH];
 
-    /// Every chain takes `run.len` steps `acc = fma(value, weight, acc)`: chain `j` of row `p` multiplies
-    /// `values[offsets[p] + i·step]` with `weights[i·line + j]` in step `i`. Chains from `run.used` up may be left as they are.
+    /// Every chain takes `run.len` steps `acc = fma(value, weight, acc)`: chain `j` of row `p`
+    /// multiplies `values[offsets[p] + i·step]` with `weights[i·line + j]` in step `i`. Chains from
+    /// `run.used` up may be left as they are.
     ///
     /// # Safety
     /// All these indices lie within what `values` and `weights` point to.
@@ -46,7 +48,8 @@ pub struct Run<const P: usize> {
     pub len: usize,
     /// Chains of each row that are wanted, at most [`WIDTH`].
     pub used: usize,
-    /// No step of these chains can overflow, meet an infinity or a NaN, or round a subnormal number.
+    /// No step of these chains can overflow, meet an infinity or a NaN, or round a subnormal
+    /// number.
     pub ordinary: bool,
 }
 
@@ -58,7 +61,8 @@ pub struct Run<const P: usize> {
 unsafe fn run_each<F: Fma, const P: usize>(chains: &mut [[f32; WIDTH]; P], run: &Run<P>) {
     let (mut values, mut weights) = (run.values, run.weights);
     for _ in 0..run.len {
-        // SAFETY: the caller's promise; the pointers only step beyond after the last use, with wrapping arithmetic.
+        // SAFETY: the caller's promise; the pointers only step beyond after the last use, with
+        // wrapping arithmetic.
         let line = unsafe { weights.cast::<[f32; WIDTH]>().read() };
         for p in 0..P {
             // SAFETY: as above.
@@ -72,7 +76,8 @@ unsafe fn run_each<F: Fma, const P: usize>(chains: &mut [[f32; WIDTH]; P], run: 
     }
 }
 
-/// The processor's instruction; only inside functions compiled for processors that have it, else a library call.
+/// The processor's instruction; only inside functions compiled for processors that have it, else a
+/// library call.
 #[derive(Debug, Clone, Copy)]
 pub struct Hardware;
 
@@ -111,16 +116,18 @@ impl Fma for Software {
     #[cfg(not(target_arch = "x86_64"))]
     type Chains = [f32; WIDTH];
 
-    /// The product of two f32 is exact in f64: 48 bits, exponents between -298 and 256. The sum with `c` is rounded to odd
-    /// (truncated, and its last bit set when anything was lost), after which the rounding to f32 is as if from the exact
-    /// sum, because f64 has more than two bits to spare (Boldo & Melquiond 2008); a subnormal result has fewer bits still.
-    /// Branch-free, so that loops over it vectorise.
+    /// The product of two f32 is exact in f64: 48 bits, exponents between -298 and 256. The sum
+    /// with `c` is rounded to odd (truncated, and its last bit set when anything was lost), after
+    /// which the rounding to f32 is as if from the exact sum, because f64 has more than two bits to
+    /// spare (Boldo & Melquiond 2008); a subnormal result has fewer bits still. Branch-free, so
+    /// that loops over it vectorise.
     #[inline(always)]
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         let product = f64::from(a) * f64::from(b);
         let c = f64::from(c);
         let sum = product + c;
-        // Knuth's TwoSum: `lost` is what rounding took from the sum, exactly; NaN when the sum is not finite.
+        // Knuth's TwoSum: `lost` is what rounding took from the sum, exactly; NaN when the sum is
+        // not finite.
         let of_c = sum - product;
         let lost = (product - (sum - of_c)) + (c - of_c);
         let inexact = u64::from(lost.abs() > 0.0);
@@ -161,11 +168,12 @@ impl Fma for Software {
     }
 }
 
-/// Whether chains of at most `steps` products from `values` and `weights` that start from `init` are all
-/// [`Run::ordinary`]. Sufficient, not necessary.
+/// Whether chains of at most `steps` products from `values` and `weights` that start from `init`
+/// are all [`Run::ordinary`]. Sufficient, not necessary.
 ///
-/// Above: the sum of the products' magnitudes stays below 2^121, and so does the start. Below: all products, and with
-/// them all sums, are multiples of 2^-149, so that a sum that is subnormal in f32 is exact.
+/// Above: the sum of the products' magnitudes stays below 2^121, and so does the start. Below: all
+/// products, and with them all sums, are multiples of 2^-149, so that a sum that is subnormal in
+/// f32 is exact.
 pub fn ordinary(values: Magnitudes, weights: Magnitudes, init: Magnitudes, steps: usize) -> bool {
     let finite = [values, weights, init].iter().all(|m| m.most < 255);
     // Biased exponents: a product's last place is 2^(least - 2·127 - 2·23).

@@ -1,12 +1,14 @@
 //! Elementary functions from add, mul, div and sqrt alone.
 //!
-//! The f32 functions are computed in f64 (no fused operations, no tables) and rounded once, so that they are nearly
-//! always correctly rounded; all are free of branches, so that loops over them vectorise. `tests/functions` checks all
-//! 2^32 inputs of each; the figures here and in docs/numerics.md are its. Knows no tensors.
+//! The f32 functions are computed in f64 (no fused operations, no tables) and rounded once, so that
+//! they are nearly always correctly rounded; all are free of branches, so that loops over them
+//! vectorise. `tests/functions` checks all 2^32 inputs of each; the figures here and in
+//! docs/numerics.md are its. Knows no tensors.
 
 /// Adding this rounds an f64 below 2^51 to an integer, which then stands in the low bits.
 const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52
-/// ln 2 in two parts; the first has 32 trailing zero bits, so that its product with an exponent is exact.
+/// ln 2 in two parts; the first has 32 trailing zero bits, so that its product with an exponent is
+/// exact.
 const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
 const LN2_LOW: f64 = f64::from_bits(0x3DEA_39EF_3579_3C76);
 
@@ -43,7 +45,8 @@ pub fn exp_f64(x: f64) -> f64 {
     value * power
 }
 
-/// Natural logarithm: relative error below 1e-15. ln 0 = -∞, below 0 NaN; subnormal f64 are out of its range.
+/// Natural logarithm: relative error below 1e-15. ln 0 = -∞, below 0 NaN; subnormal f64 are out of
+/// its range.
 #[inline(always)]
 pub fn ln_f64(x: f64) -> f64 {
     // x = 2^k · m with m in [√½, √2).
@@ -114,13 +117,15 @@ pub fn exp(x: f32) -> f32 {
     exp_f64(f64::from(x)) as f32
 }
 
-/// Natural logarithm, correctly rounded but for 5 inputs, which are at most 0.500000001 ulp off. ln 0 = -∞; below 0 NaN.
+/// Natural logarithm, correctly rounded but for 5 inputs, which are at most 0.500000001 ulp off. ln
+/// 0 = -∞; below 0 NaN.
 #[inline(always)]
 pub fn ln(x: f32) -> f32 {
     ln_f64(f64::from(x)) as f32
 }
 
-/// Hyperbolic tangent, correctly rounded but for 276 inputs, which are at most 0.50007 ulp off; keeps the sign of 0.
+/// Hyperbolic tangent, correctly rounded but for 276 inputs, which are at most 0.50007 ulp off;
+/// keeps the sign of 0.
 #[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let x = f64::from(x);

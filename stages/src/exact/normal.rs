@@ -1,15 +1,17 @@
 //! The normal distribution function and GELU, of add, mul and div alone, like [`super::math`].
 //!
-//! In f64, rounded once. The tail is Mills' ratio: `Φ(-a) = e^(-a²/2)·P(s)/(1 + a)` with `s = (a - 4)/(a + 4)`, so that its
-//! relative error stays small however small it gets. Knows no tensors.
+//! In f64, rounded once. The tail is Mills' ratio: `Φ(-a) = e^(-a²/2)·P(s)/(1 + a)` with
+//! `s = (a - 4)/(a + 4)`, so that its relative error stays small however small it gets. Knows no
+//! tensors.
 
 use super::math::exp_f64;
 
 /// Magnitudes beyond this are taken as this: `Φ(-16)` is 6e-58, which is 0 in f32.
 const FAR: f64 = 16.0;
 
-/// `P`, highest power first: the Chebyshev interpolation of degree 17 of `Φ(-a)·e^(a²/2)·(1 + a)` over `0 ≤ a ≤ 16` in powers
-/// of `s`, made with mpmath's `chebyfit` at 60 digits; its error is 2.5e-15.
+/// `P`, highest power first: the Chebyshev interpolation of degree 17 of `Φ(-a)·e^(a²/2)·(1 + a)`
+/// over `0 ≤ a ≤ 16` in powers of `s`, made with mpmath's `chebyfit` at 60 digits; its error is
+/// 2.5e-15.
 const MILLS: [f64; 18] = [
     1.0407017216317331e-07,
     4.893943733188247e-07,
@@ -44,7 +46,8 @@ fn near(x: f64) -> f64 {
     if x < -FAR { -FAR } else { x }
 }
 
-/// `Φ(x)` and `e^(-x²/2)` for `|x| ≤ 16`; exact products need an `x` of 26 bits or fewer, as an f32 has.
+/// `Φ(x)` and `e^(-x²/2)` for `|x| ≤ 16`; exact products need an `x` of 26 bits or fewer, as an f32
+/// has.
 #[inline(always)]
 fn normal_parts(x: f64) -> (f64, f64) {
     let a = x.abs();
@@ -58,7 +61,8 @@ fn normal_parts(x: f64) -> (f64, f64) {
     (if x > 0.0 { 1.0 - tail } else { tail }, bell)
 }
 
-/// `Φ(x)`, the share of a standard normal distribution below `x`, at most 1 ulp off; below -14.2 it underflows to 0.
+/// `Φ(x)`, the share of a standard normal distribution below `x`, at most 1 ulp off; below -14.2 it
+/// underflows to 0.
 #[inline(always)]
 pub fn normal_cdf(x: f32) -> f32 {
     normal_parts(near(f64::from(x))).0 as f32
@@ -88,7 +92,8 @@ fn tanh_parts(x: f64) -> f64 {
     1.0 / (1.0 + exp_f64(-2.0 * u))
 }
 
-/// GELU's approximation by tanh, `x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`, at most 1 ulp off; `-∞` gives -0.
+/// GELU's approximation by tanh, `x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))`, at most 1 ulp off;
+/// `-∞` gives -0.
 #[inline(always)]
 pub fn gelu_tanh(x: f32) -> f32 {
     let x = f64::from(x);

@@ -1,8 +1,10 @@
-//! Random numbers from a counter: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+//! Random numbers from a counter: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as
+//! easy as 1, 2, 3").
 //!
-//! A [`Stream`] is named by (seed, purpose, epoch, step); draw `i` of a stream is a pure function of its name and `i`.
-//! No global state exists, so that leaving out one use of randomness never shifts another. Who draws what is the
-//! caller's business; a purpose once used must keep its spelling, for it is part of the numbers.
+//! A [`Stream`] is named by (seed, purpose, epoch, step); draw `i` of a stream is a pure function
+//! of its name and `i`. No global state exists, so that leaving out one use of randomness never
+//! shifts another. Who draws what is the caller's business; a purpose once used must keep its
+//! spelling, for it is part of the numbers.
 
 use super::math;
 
@@ -30,8 +32,8 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 
 /// A named sequence of random numbers with a position.
 ///
-/// Draws taken in order ([`Stream::next_u32`] and all that is built on it) advance the position; draws by index
-/// ([`Stream::u32_at`]) do not. Both read the same sequence of 2^66 draws.
+/// Draws taken in order ([`Stream::next_u32`] and all that is built on it) advance the position;
+/// draws by index ([`Stream::u32_at`]) do not. Both read the same sequence of 2^66 draws.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
     key: [u32; 2],
@@ -46,8 +48,8 @@ pub struct Stream {
 impl Stream {
     /// The stream of this name, at its start.
     ///
-    /// Key and upper counter half are the first 16 bytes of BLAKE3 (derive-key mode) over seed, epoch, step (u64, little
-    /// endian) and the purpose's UTF-8 bytes.
+    /// Key and upper counter half are the first 16 bytes of BLAKE3 (derive-key mode) over seed,
+    /// epoch, step (u64, little endian) and the purpose's UTF-8 bytes.
     pub fn new(seed: u64, purpose: &str, epoch: u64, step: u64) -> Stream {
         let mut hasher = blake3::Hasher::new_derive_key("repro 2026-11 random stream v1");
         for number in [seed, epoch, step] {
@@ -90,8 +92,8 @@ impl Stream {
         )
     }
 
-    /// Draws `4·index .. 4·(index + BLOCKS)`, whatever the position; `DRAWS` is `4·BLOCKS`. Block by block the same as
-    /// [`Stream::block_at`], in a form that fills vectors.
+    /// Draws `4·index .. 4·(index + BLOCKS)`, whatever the position; `DRAWS` is `4·BLOCKS`. Block
+    /// by block the same as [`Stream::block_at`], in a form that fills vectors.
     #[inline(always)]
     pub fn draws_at<const BLOCKS: usize, const DRAWS: usize>(&self, index: u64) -> [u32; DRAWS] {
         const { assert!(DRAWS == 4 * BLOCKS) };
@@ -169,8 +171,8 @@ impl Stream {
         (product >> 32) as u32
     }
 
-    /// Standard normal: Marsaglia's polar method in f64, rounded once; the second number of a pair is dropped, so that
-    /// the number of draws behind the stream's position is all its state.
+    /// Standard normal: Marsaglia's polar method in f64, rounded once; the second number of a pair
+    /// is dropped, so that the number of draws behind the stream's position is all its state.
     pub fn normal(&mut self) -> f32 {
         loop {
             let u = self.uniform_f64() * 2.0 - 1.0;

@@ -1,10 +1,11 @@
-//! Runs of fused multiply-adds in f64 pairs, with nothing but SSE2: every x86-64 processor has it, so that its
-//! instructions need no check before use.
+//! Runs of fused multiply-adds in f64 pairs, with nothing but SSE2: every x86-64 processor has it,
+//! so that its instructions need no check before use.
 //!
-//! The accumulators are f64 that hold f32 values. In a step the product is exact and the sum rounded to 53 bits; rounding
-//! that to 24 bits gives the fused result unless the sum lies in the very middle between two f32 (then what the first
-//! rounding lost decides, or the even neighbour), is subnormal or too large for f32, infinite or NaN. Such sums are found
-//! for a row at a time and the row's step is then done again by [`exact`], which is right for all.
+//! The accumulators are f64 that hold f32 values. In a step the product is exact and the sum
+//! rounded to 53 bits; rounding that to 24 bits gives the fused result unless the sum lies in the
+//! very middle between two f32 (then what the first rounding lost decides, or the even neighbour),
+//! is subnormal or too large for f32, infinite or NaN. Such sums are found for a row at a time and
+//! the row's step is then done again by [`exact`], which is right for all.
 
 use std::arch::x86_64::*;
 use std::mem::transmute;
@@ -96,7 +97,8 @@ fn row_step<const Q: usize>(
         for (i, up) in ups.iter_mut().enumerate() {
             let at = 2 * q + i;
             let sum = _mm_add_pd(_mm_mul_pd(value, weights[at]), chains.0[at]);
-            // To the nearest f32, the middle upwards; the carry goes into the exponent as it should.
+            // To the nearest f32, the middle upwards; the carry goes into the exponent as it
+            // should.
             *up = _mm_add_epi64(_mm_castpd_si128(sum), half);
             next[at] = _mm_castsi128_pd(_mm_and_si128(*up, kept));
         }
@@ -125,8 +127,8 @@ fn gather<const WHICH: i32>(a: __m128i, b: __m128i) -> __m128i {
     ))
 }
 
-/// All ones where a rounded sum is neither 0 nor a normal f32. A sum that rounds (to 24 bits) into that range is rounded
-/// right.
+/// All ones where a rounded sum is neither 0 nor a normal f32. A sum that rounds (to 24 bits) into
+/// that range is rounded right.
 #[inline]
 #[target_feature(enable = "sse2")]
 fn out_of_range<const Q: usize>(sums: &[__m128d; PAIRS]) -> __m128i {
@@ -144,7 +146,8 @@ fn out_of_range<const Q: usize>(sums: &[__m128d; PAIRS]) -> __m128i {
         );
         let high = gather::<0b11_01_11_01>(a, b);
         let magnitude = _mm_add_epi32(high, high);
-        // Unsigned comparison: both sides lowered by 2^31. No sum of products of f32 has an upper half of 0 but 0.
+        // Unsigned comparison: both sides lowered by 2^31. No sum of products of f32 has an upper
+        // half of 0 but 0.
         let outside = _mm_cmpgt_epi32(_mm_sub_epi32(magnitude, shift), last);
         let some = _mm_andnot_si128(_mm_cmpeq_epi32(magnitude, zero), outside);
         found = _mm_or_si128(found, some);

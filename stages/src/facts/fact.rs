@@ -29,7 +29,7 @@ pub struct DataFact {
     pub set: Option<String>,
     /// The size of its images.
     pub image: Option<InputSize>,
-    /// What is to be learnt of each.
+    /// What is to be learnt of each image.
     pub answers: Option<AnswersFact>,
     /// How many images it has.
     pub images: Option<u64>,
@@ -39,14 +39,14 @@ pub struct DataFact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswersFact {
-    /// Classes, as many as this where that is known.
+    /// Classes, and how many where that is known.
     Classes(Option<usize>),
-    /// So many numbers.
+    /// This many numbers.
     Targets(usize),
 }
 
 impl DataFact {
-    /// What a network for it gives, where that is known.
+    /// The outputs of a network for it, if known.
     pub(crate) fn outputs(&self) -> Option<Head> {
         match self.answers? {
             AnswersFact::Classes(n) => n.map(Head::Classes),
@@ -54,7 +54,7 @@ impl DataFact {
         }
     }
 
-    /// Numbers are learnt from it.
+    /// Whether it has numbers to be learnt.
     pub(crate) fn has_targets(&self) -> bool {
         matches!(self.answers, Some(AnswersFact::Targets(_)))
     }
@@ -83,7 +83,7 @@ pub struct CheckpointsFact {
 pub struct MetricsFact {
     /// All values it may have.
     pub values: Option<Vec<ValueFact>>,
-    /// The last epoch it can have a value of.
+    /// The last epoch it can have values of.
     pub last_epoch: Option<u64>,
     /// It may end at an earlier one.
     pub may_end_earlier: bool,
@@ -109,7 +109,7 @@ impl MetricsFact {
 pub struct ValueFact {
     /// Part of the data.
     pub split: Option<String>,
-    /// Its name; one that ends with `[*]` stands for all with anything in the brackets.
+    /// Its name; `[*]` at the end stands for anything in the brackets.
     pub name: String,
     /// How often it is recorded.
     pub recorded: Recorded,
@@ -119,9 +119,9 @@ pub struct ValueFact {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Recorded {
-    /// Once, of no epoch.
+    /// Once, without an epoch.
     Once,
-    /// After every so many epochs, and at the end.
+    /// Every this many epochs, and at the end.
     Every(u64),
 }
 

@@ -7,7 +7,7 @@ use super::known::Known;
 use crate::nn::architecture::{Architecture, Head, Identity, InputSize};
 use crate::training::evaluation::OTHER_ANSWERS;
 
-/// What several data sets are together; those that cannot be put together are complained of.
+/// What several data sets are when put together; those that do not fit are problems.
 pub(crate) fn together(sets: &[Option<DataFact>], name: &str, found: &mut Findings) -> DataFact {
     let mut whole = DataFact::default();
     let mut images = (!sets.is_empty()).then_some(0u64);
@@ -58,7 +58,7 @@ pub(crate) fn together(sets: &[Option<DataFact>], name: &str, found: &mut Findin
     whole
 }
 
-/// Data that is shown to a network must have its size and classes.
+/// Data for a network must have its size and classes.
 pub(crate) fn check_all(
     sets: &[Option<DataFact>],
     identity: Option<&Identity>,
@@ -103,7 +103,7 @@ pub(crate) fn shown(data: &str, known: &Known, found: &mut Findings) -> Option<I
     identity
 }
 
-/// Why a data set does not ask for what a network gives.
+/// Why the answers of a data set are not the outputs of a network.
 fn other_answers(set: &DataFact, outputs: Head) -> Option<String> {
     match (set.answers?, outputs) {
         (AnswersFact::Classes(None), Head::Classes(_)) => None,

@@ -1,4 +1,4 @@
-//! What is known of the inputs of a stage, and the complaints about an input that is not what is wanted.
+//! What is known of the inputs of a stage, and the problems of those that have the wrong type.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use crate::nn::model::Model;
 /// How many models an input stands for.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Several {
-    /// More than one, for sure.
+    /// There is certainly more than one.
     pub(crate) certain: bool,
-    /// As many as it has items.
+    /// There are as many as the input has items.
     pub(crate) counted: bool,
 }
 
@@ -47,7 +47,7 @@ impl Known<'_> {
         names.map(|axis| (*axis).to_owned()).collect()
     }
 
-    /// What is known of an input's artifacts where they are what is wanted; the others are complained of.
+    /// The facts about an input's artifacts, if they have the wanted type; the others are problems.
     fn wanted<T>(
         &self,
         name: &str,
@@ -87,7 +87,8 @@ impl Known<'_> {
         self.wanted(name, "data sets", pick, found)
     }
 
-    /// What is known of models; of files of other programs it is `named` which network they hold.
+    /// The facts about models; `named`: a parameter says which network the files of other programs
+    /// hold.
     pub(crate) fn models(
         &self,
         name: &str,
@@ -103,7 +104,7 @@ impl Known<'_> {
         models
     }
 
-    /// What is known of models and of directories of models, and whether there are several.
+    /// The facts about models and directories of models, and whether there are several.
     pub(crate) fn collections(
         &self,
         name: &str,
@@ -130,7 +131,7 @@ impl Known<'_> {
         (models, several)
     }
 
-    /// Files of the project say what they are before anything runs.
+    /// Files of the project can be looked into before anything runs.
     fn look_into_files(
         &self,
         name: &str,
@@ -154,12 +155,12 @@ impl Known<'_> {
         }
     }
 
-    /// What is known of the only item of an input, a data set.
+    /// The facts about the only data set of an input.
     pub(crate) fn first_data(&self, name: &str, found: &mut Findings) -> Option<DataFact> {
         self.data(name, found).into_iter().next().flatten()
     }
 
-    /// What is known of the only item of an input, a model.
+    /// The facts about the only model of an input.
     pub(crate) fn first_model(
         &self,
         name: &str,

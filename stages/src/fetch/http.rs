@@ -1,8 +1,10 @@
-//! Downloading one address into one file: retries, resumption, bounds. Whether the bytes are the right ones is the caller's to say.
+//! Downloads one address into one file: retries, resumption, bounds. The caller decides whether the
+//! bytes are right.
 //!
-//! A partial file `X.part` is continued with a `Range` request. Where no checksum will be verified, only under an `If-Range` with the
-//! strong ETag of the first part (kept in `X.part.etag`), so that two versions of a file are never glued together.
-//! Proxies are taken from the environment (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` ...). Bodies are taken as sent: a `.gz` stays a `.gz`.
+//! A partial file `X.part` is continued with a `Range` request. If no checksum will be verified,
+//! that needs an `If-Range` with the strong ETag of the first part (kept in `X.part.etag`), so that
+//! two versions of a file are never mixed. Proxies are taken from the environment (`HTTPS_PROXY`,
+//! `ALL_PROXY`, `NO_PROXY` ...). Bodies are taken as sent: a `.gz` stays a `.gz`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -53,7 +55,8 @@ impl Default for Client {
 }
 
 impl Client {
-    /// A client that gives up after `attempts` attempts without progress and waits `first_wait` after the first.
+    /// A client that gives up after `attempts` attempts without progress and waits `first_wait`
+    /// after the first.
     pub fn new(attempts: u32, first_wait: Duration, proxy: Option<ureq::Proxy>) -> Client {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -72,13 +75,14 @@ impl Client {
         }
     }
 
-    /// Downloads `url` to `part`, going on where an earlier download stopped; returns the bytes moved by this call.
+    /// Downloads `url` to `part`, going on where an earlier download stopped; returns the bytes
+    /// moved by this call.
     ///
     /// `report` hears of bytes done and in all.
     ///
     /// # Errors
-    /// When the server has no such file, sends too much or too little, or stays out of reach. The partial file then remains,
-    /// unless it is of no use.
+    /// When the server has no such file, sends too much or too little, or stays out of reach. The
+    /// partial file then remains, unless it is of no use.
     pub fn download(
         &self,
         url: &str,

@@ -1,4 +1,5 @@
-//! A tiny HTTP server for tests: answers requests from a list of scripted behaviours, one per connection.
+//! A tiny HTTP server for tests: answers requests from a list of scripted behaviours, one per
+//! connection.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -9,7 +10,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) enum Answer {
     /// The whole file, or the asked range.
     Good,
-    /// Headers for the whole (or the asked range), then only this many bytes, then the connection is cut.
+    /// Headers for the whole (or the asked range), then only this many bytes, then the connection
+    /// is cut.
     CutAfter(usize),
     /// The whole file, whatever range was asked.
     IgnoreRange,

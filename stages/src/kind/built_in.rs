@@ -1,4 +1,5 @@
-//! A kind with its types erased: what the engine is told of it, and the function that does the work.
+//! A kind with its types erased: what the engine is told of it, and the function that does the
+//! work.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ impl BuiltIn {
                 serde_json::from_value(params.clone())
                     .map_or_else(|_| Findings::default(), |p| K::facts(&p, &Known(known)))
             })),
-            // What cannot be parsed here has no states; `run` says what is wrong with it.
+            // Parameters that cannot be parsed have no states; `run` says what is wrong with them.
             states: Some(Arc::new(|params| {
                 serde_json::from_value(params.clone())
                     .map_or_else(|_| Vec::new(), |p| K::states(&p))

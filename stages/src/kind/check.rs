@@ -1,7 +1,8 @@
-//! Checking `with:`: from a JSON value to typed parameters, with every mistake named by its path.
+//! Checks `with:`: makes typed parameters of a JSON value and names every mistake by its path.
 //!
-//! Serde stops at the first error. Here the offending field is taken out (or given the name it most likely should have
-//! had) and parsing starts again, so that a user sees all mistakes at once. Knows no particular kind.
+//! Serde stops at the first error. Here the offending field is taken out (or given the name it most
+//! likely should have had) and parsing starts again, so that a user sees all mistakes at once.
+//! Knows no particular kind.
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use crate::spelling::nearest;
 
 mod words;
 
-/// After this many problems the rest is not looked for.
+/// The search stops after this many problems.
 const PROBLEMS_MAX: usize = 50;
 
 /// Parses and checks the parameters of a kind. An absent `with:` (`null`) is an empty one.
@@ -43,8 +44,8 @@ pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<Par
     }
 }
 
-/// Typed parameters, where the value could be understood, and everything wrong with it. Parameters come beside problems
-/// when all problems are misnamed fields, so that the fields that are right can be validated too.
+/// The typed parameters, if the value could be understood, and everything wrong with it. If all
+/// problems are misnamed fields, there are both, so that the other fields can be validated too.
 pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     with: &Value,
 ) -> (Option<T>, Vec<ParamProblem>) {
@@ -59,11 +60,11 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
         return (None, vec![problem]);
     }
     let mut problems: Vec<ParamProblem> = Vec::new();
-    // Fields taken out although they are known: that they are missing now is no news.
+    // Known fields that were taken out: that they are missing now is not reported.
     let mut removed: BTreeSet<Vec<String>> = BTreeSet::new();
     // Where a field was given its likely name: (parent, likely name, name in the file).
     let mut renamed: Vec<(Vec<String>, String, String)> = Vec::new();
-    // Made when it is first needed: most parameters are right.
+    // Made when it is first needed, because most parameters are right.
     let schema = LazyCell::new(|| schemars::schema_for!(T).to_value());
     while problems.len() < PROBLEMS_MAX {
         let error = match serde_path_to_error::deserialize::<_, T>(&value) {
@@ -120,7 +121,8 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
             other => {
                 let (message, hint) = match other {
                     Wrong::UnknownVariant { name, expected } => {
-                        // The name of a choice is the last part of the path where the choice has content.
+                        // The name of a choice is the last part of the path where the choice has
+                        // content.
                         if path.last() == Some(&name)
                             && at(&mut value, &path[..path.len() - 1])
                                 .is_some_and(|v| v.is_string())
@@ -152,7 +154,7 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
                     }
                     _ => words::refused(&schema, &mut value, &mut path, &text),
                 };
-                // Where something was taken out of here, what is wrong now may be the consequence.
+                // If something was taken out of here, this problem may be the consequence.
                 if !removed.iter().any(|r| r.starts_with(&path)) {
                     problems.push(ParamProblem {
                         path: in_file(path.clone(), &renamed),
@@ -170,7 +172,7 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     (None, problems)
 }
 
-/// What serde says, read back into data: its messages are its only interface for this.
+/// An error of serde, parsed from its message: there is no other interface.
 enum Wrong {
     UnknownField { name: String, expected: Vec<String> },
     UnknownVariant { name: String, expected: Vec<String> },
@@ -219,7 +221,8 @@ fn at<'a>(value: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
     })
 }
 
-/// Takes out the nearest map field at or above a mistake, and says which; a list keeps its items, so that paths stay true.
+/// Takes out the nearest map field at or above a mistake and returns its path. Lists keep their
+/// items, so that paths stay valid.
 fn take_out(value: &mut Value, mut path: Vec<String>) -> Option<Vec<String>> {
     while let Some((last, parent)) = path.split_last() {
         if let Some(Value::Object(map)) = at(value, parent)
@@ -232,7 +235,7 @@ fn take_out(value: &mut Value, mut path: Vec<String>) -> Option<Vec<String>> {
     None
 }
 
-/// The path as the user wrote it: likely names are turned back.
+/// The path as the user wrote it: guessed names are replaced by the written ones.
 fn in_file(mut path: Vec<String>, renamed: &[(Vec<String>, String, String)]) -> Vec<String> {
     // Parents hold likely names of earlier renamings, so the latest renaming is undone first.
     for (parent, likely, written) in renamed.iter().rev() {

@@ -12,13 +12,14 @@ use repro_protocol::relpath::BadPath;
 use crate::facts::Known;
 use crate::task::Task;
 
-/// The outputs a kind has; an error where the path of one is none.
+/// The outputs of a kind, or the error that the path of one is invalid.
 pub type Outputs = Result<Vec<OutputSpec>, BadPath>;
 
 /// A kind of stage.
 pub trait Kind {
-    /// The parameters of `with:`. Every one is in the key, so nothing in it may be mere tuning. Stochastic kinds have a
-    /// required `seed`. Choices are one-key maps; serialising gives every default explicitly.
+    /// The parameters of `with:`. All of them are in the key, so none may be mere tuning.
+    /// Stochastic kinds have a required `seed`. Choices are one-key maps; serialising gives every
+    /// default explicitly.
     type Params: Serialize + DeserializeOwned + JsonSchema;
     /// What `uses:` says.
     const NAME: &'static str;
@@ -35,7 +36,7 @@ pub trait Kind {
     /// The outputs with these parameters.
     ///
     /// # Errors
-    /// An output's path is none.
+    /// The path of an output is invalid.
     fn outputs(params: &Self::Params) -> Outputs;
     /// The outputs where they depend on the names given under `needs:` too.
     ///
@@ -48,7 +49,8 @@ pub trait Kind {
     fn settle(_params: &mut Self::Params) {}
     /// Checks what types cannot say: ranges, combinations with the names given under `needs:`.
     fn validate(params: &Self::Params, needs: &[String]) -> Vec<ParamProblem>;
-    /// The file of an output that is a directory which `stage.output[name=value]` means, or why there is none.
+    /// The file that `stage.output[name=value]` means, where the output is a directory, or why
+    /// there is none.
     fn member(
         _params: &Self::Params,
         output: &str,
@@ -56,8 +58,8 @@ pub trait Kind {
     ) -> Result<String, String> {
         no_member(output)
     }
-    /// What is known of the outputs before anything runs, and what cannot work: it follows from the parameters and from what is known of
-    /// the inputs. A kind that says nothing leaves its outputs unknown.
+    /// What the parameters and the facts about the inputs say of the outputs before anything runs,
+    /// and what cannot work. By default nothing is known.
     fn facts(_params: &Self::Params, _known: &Known) -> Findings {
         Findings::default()
     }

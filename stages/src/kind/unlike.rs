@@ -13,7 +13,7 @@ pub fn unlike<T: serde::Serialize>(this: &T, other: &T) -> Option<(String, Strin
         match (a, b) {
             (a, b) if a == b => None,
             (Value::Object(x), Value::Object(y)) => {
-                // Another choice: what it holds cannot be compared.
+                // Different choices: their contents cannot be compared.
                 if let ([m], [n]) = (&Vec::from_iter(x.keys())[..], &Vec::from_iter(y.keys())[..])
                     && m != n
                 {
@@ -34,7 +34,7 @@ pub fn unlike<T: serde::Serialize>(this: &T, other: &T) -> Option<(String, Strin
     walk("", &value(this)?, &value(other)?)
 }
 
-/// As one would write it in YAML, on one line.
+/// The value as YAML on one line.
 pub(super) fn show(value: &Value) -> String {
     match value {
         Value::String(s) if is_plain(s) => s.clone(),

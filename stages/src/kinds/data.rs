@@ -1,4 +1,4 @@
-//! Data sets: getting them, reading own ones, cutting them up, spoiling them.
+//! Data sets: getting them, making them of own files, splitting and corrupting them.
 
 use crate::kind::BuiltIn;
 

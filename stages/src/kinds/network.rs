@@ -1,4 +1,5 @@
-//! `network:` of the kinds that take weights of other programs and have no data to tell what these are for.
+//! The parameter `network:` of kinds that take weights of other programs and have no data to say
+//! what they are for.
 
 use std::path::Path;
 
@@ -52,7 +53,8 @@ pub fn model_problems(model: &ModelSpec) -> Vec<ParamProblem> {
     problems.map(|problem| problem.within("model")).collect()
 }
 
-/// A model, which is `network` where nobody knows it; where it is known to be another one, that is complained of once.
+/// The facts about a model: its own, else `network`. If the two differ, that is a problem, reported
+/// once.
 pub fn known(
     model: Option<ModelFact>,
     network: Option<&Identity>,
@@ -73,7 +75,7 @@ pub fn known(
     ModelFact { identity }
 }
 
-/// Reads a model; where the file does not say which network it is, it is this one.
+/// Reads a model; `network` is what a file of another program holds.
 ///
 /// # Errors
 /// As [`Model::read_as`]; the file says that it is another network.
@@ -90,5 +92,5 @@ pub fn read(path: &Path, network: Option<&Identity>) -> anyhow::Result<Model> {
     Ok(model)
 }
 
-/// What to do where a model says itself what it is.
+/// The remedy where a model says itself what it is.
 const NAMED: &str = "leave `network` out of `with:`; it is for weights of other programs";

@@ -4,8 +4,8 @@ use super::normal::{normal_cdf, normal_quantile};
 use super::{Interval, mean};
 use crate::exact::rng::Stream;
 
-/// The means of `resamples` samples drawn with replacement from the values, as many as there are of them, by the counter-based
-/// generator: the same on every machine.
+/// The means of `resamples` samples drawn with replacement from the values, as many as there are of
+/// them, by the counter-based generator: the same on every machine.
 pub fn resampled_means(values: &[f64], resamples: u32, seed: u64) -> Vec<f64> {
     let Ok(n) = u32::try_from(values.len()) else {
         return Vec::new();
@@ -18,11 +18,13 @@ pub fn resampled_means(values: &[f64], resamples: u32, seed: u64) -> Vec<f64> {
     (0..resamples).map(|_| one()).collect()
 }
 
-/// The interval: quantiles of the resampled means at Φ(z₀ + (z₀ + z)/(1 − a·(z₀ + z))) for the two z of the confidence.
+/// The interval: quantiles of the resampled means at Φ(z₀ + (z₀ + z)/(1 − a·(z₀ + z))) for the two
+/// z of the confidence.
 ///
-/// z₀ is the normal quantile of the share of resampled means below that of the values (equal ones count half); the acceleration
-/// a = Σd³ / 6(Σd²)^1.5 is made of the values' distances d from their mean, which is what leaving each out once comes to. Quantiles
-/// between two means are interpolated. `None` without spread.
+/// z₀ is the normal quantile of the share of resampled means below that of the values (equal ones
+/// count half); the acceleration a = Σd³ / 6(Σd²)^1.5 is made of the values' distances d from their
+/// mean, which is what leaving each out once comes to. Quantiles between two means are
+/// interpolated. `None` without spread.
 pub fn bca(values: &[f64], confidence: f64, resamples: u32, seed: u64) -> Option<Interval> {
     let estimate = mean(values);
     let distances = || values.iter().map(|v| v - estimate);

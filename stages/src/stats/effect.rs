@@ -12,8 +12,8 @@ pub struct Effect {
     pub interval: Option<Interval>,
 }
 
-/// Cohen's d of one sample, of differences d_z: (mean − `from`) / sd (Cohen 1988, *Statistical Power Analysis*, 2.3.5). `None` without
-/// spread.
+/// Cohen's d of one sample, of differences d_z: (mean − `from`) / sd (Cohen 1988, *Statistical
+/// Power Analysis*, 2.3.5). `None` without spread.
 pub fn cohen_d(sample: &Summary, from: f64, confidence: f64) -> Option<Effect> {
     let sd = sample.sd.filter(|sd| *sd > 0.0)?;
     let (size, root) = ((sample.mean - from) / sd, (sample.n as f64).sqrt());
@@ -27,8 +27,9 @@ pub fn cohen_d(sample: &Summary, from: f64, confidence: f64) -> Option<Effect> {
     })
 }
 
-/// Hedges' g of two samples: J · (mean a − mean b) / s with the pooled standard deviation s of m = n_a + n_b − 2 degrees of freedom
-/// and J = Γ(m/2) / (√(m/2)·Γ((m − 1)/2)), which takes out the bias of few values (Hedges 1981). `None` without spread.
+/// Hedges' g of two samples: J · (mean a − mean b) / s with the pooled standard deviation s of m =
+/// n_a + n_b − 2 degrees of freedom and J = Γ(m/2) / (√(m/2)·Γ((m − 1)/2)), which takes out the
+/// bias of few values (Hedges 1981). `None` without spread.
 pub fn hedges_g(a: &Summary, b: &Summary) -> Option<f64> {
     let squares = |s: &Summary| s.sd.map(|sd| sd * sd * (s.n - 1) as f64);
     let freedom = (a.n + b.n - 2) as f64;

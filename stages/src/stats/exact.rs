@@ -1,8 +1,8 @@
-//! Differences of numbers as people wrote them: 0.85 − 0.86 is −0.01, though the nearest binary fractions differ by a
-//! little less.
+//! Differences of decimal numbers as written: 0.85 − 0.86 is −0.01, although the nearest binary
+//! fractions differ by a little less.
 
-/// `a − b` in decimals: of the shortest decimal texts that mean `a` and `b`, rounded once. Where their digits lie too far
-/// apart for that, the difference of the binary fractions.
+/// `a − b` in decimals: of the shortest decimal texts that mean `a` and `b`, rounded once. Where
+/// their digits lie too far apart for that, the difference of the binary fractions.
 pub fn difference(a: f64, b: f64) -> f64 {
     let exact = || {
         let ((a, a_power), (b, b_power)) = (decimal(a)?, decimal(b)?);

@@ -1,6 +1,8 @@
-//! The noncentral t distribution, and the interval of its parameter: what intervals of effect sizes are made of.
+//! The noncentral t distribution, and the interval of its parameter: what intervals of effect sizes
+//! are made of.
 //!
-//! Sums a smooth integrand over evenly spaced points, which for one that falls off at both ends is as exact as f64 allows.
+//! Sums a smooth integrand over evenly spaced points, which for one that falls off at both ends is
+//! as exact as f64 allows.
 
 use super::Interval;
 use super::crossing::crossing;
@@ -9,15 +11,16 @@ use super::normal::normal_cdf;
 /// Beyond this a statistic has no interval here: the sum would grow with it.
 const FAR: f64 = 1e4;
 
-/// P(T ≤ t) of T = (Z + δ) / W, Z standard normal, W² the mean of `df` squares of such: the mean of Φ(t·W − δ).
+/// P(T ≤ t) of T = (Z + δ) / W, Z standard normal, W² the mean of `df` squares of such: the mean of
+/// Φ(t·W − δ).
 ///
 /// W is taken as eᵘ; the density of u is 2·(df/2)^(df/2) / Γ(df/2) · exp(df·(u − e²ᵘ/2)).
 pub fn noncentral_t_cdf(t: f64, df: f64, delta: f64) -> f64 {
     let half = df / 2.0;
     let log_front = std::f64::consts::LN_2 + half * libm::log(half) - libm::lgamma(half);
     let log_density = |u: f64| log_front + df * (u - libm::exp(2.0 * u) / 2.0);
-    // A third of the smallest width that anything in the integrand has. For few degrees of freedom the error of the sum is some
-    // exp(−π²/2 / step), since e²ᵘ turns at π/4 from the axis.
+    // A third of the smallest width that anything in the integrand has. For few degrees of freedom
+    // the error of the sum is some exp(−π²/2 / step), since e²ᵘ turns at π/4 from the axis.
     let step = 0.3 / (2.0 * df).sqrt().max(delta.abs()).max(2.5);
     // e⁻⁴⁵ of the peak and what lies further out count nothing.
     let floor = log_density(0.0) - 45.0;
@@ -38,8 +41,9 @@ pub fn noncentral_t_cdf(t: f64, df: f64, delta: f64) -> f64 {
     (sum * step).clamp(0.0, 1.0)
 }
 
-/// The two-sided interval of δ given a t statistic: its ends are the δ under which the statistic would lie in either tail with
-/// half of what the confidence leaves. `None` for a statistic beyond 10,000.
+/// The two-sided interval of δ given a t statistic: its ends are the δ under which the statistic
+/// would lie in either tail with half of what the confidence leaves. `None` for a statistic beyond
+/// 10,000.
 pub fn noncentrality(t: f64, df: f64, confidence: f64) -> Option<Interval> {
     if t.is_nan() || t.abs() > FAR {
         return None;

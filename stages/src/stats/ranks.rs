@@ -1,4 +1,5 @@
-//! Wilcoxon's signed ranks: a test and an interval that assume symmetry, and nothing about the shape.
+//! Wilcoxon's signed ranks: a test and an interval that assume symmetry, and nothing about the
+//! shape.
 
 use super::normal::{normal_cdf, normal_quantile};
 use super::{Interval, difference};
@@ -26,8 +27,9 @@ impl SignedRank {
     }
 }
 
-/// The signed-rank test (Wilcoxon 1945). Values that are `tolerance` or less from the threshold are left out; equal distances share
-/// the mean of their ranks, and the distribution is that of all choices of signs for the ranks as they are.
+/// The signed-rank test (Wilcoxon 1945). Values that are `tolerance` or less from the threshold are
+/// left out; equal distances share the mean of their ranks, and the distribution is that of all
+/// choices of signs for the ranks as they are.
 pub fn signed_rank(values: &[f64], threshold: f64, tolerance: f64) -> SignedRank {
     let mut distances: Vec<f64> = values
         .iter()
@@ -79,10 +81,11 @@ fn sums(ranks: &[usize]) -> Vec<f64> {
     chances
 }
 
-/// The Hodges–Lehmann estimate of the middle, the median of the means of all pairs (each value with itself too), and its exact
-/// interval: its ends are the k-th smallest and k-th largest of these means, k the largest whose two tails are no more than the
-/// confidence leaves (Hollander & Wolfe 1999, 3.3). The interval is closed, so it also holds for values with ties. It is `None`
-/// where no k will do: two values of a thousand choices of signs are more than one in a thousand.
+/// The Hodges–Lehmann estimate of the middle, the median of the means of all pairs (each value with
+/// itself too), and its exact interval: its ends are the k-th smallest and k-th largest of these
+/// means, k the largest whose two tails are no more than the confidence leaves (Hollander & Wolfe
+/// 1999, 3.3). The interval is closed, so it also holds for values with ties. It is `None` where no
+/// k will do: two values of a thousand choices of signs are more than one in a thousand.
 pub fn hodges_lehmann(values: &[f64], confidence: f64) -> Option<(f64, Option<Interval>)> {
     let n = values.len();
     let mut means = Vec::with_capacity(n * (n + 1) / 2);

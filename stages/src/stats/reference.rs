@@ -1,4 +1,5 @@
-//! Against SciPy, and against definitions counted out: `stages/tests/reference/statistics.py` made the values.
+//! Against SciPy, and against definitions counted out: `stages/tests/reference/statistics.py` made
+//! the values.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

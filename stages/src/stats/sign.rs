@@ -2,8 +2,9 @@
 
 use super::student::incomplete_beta;
 
-/// The probability, if a value fell above or below `threshold` with equal chance, of a split at least as uneven as this
-/// one. Values that are `tolerance` or less from the threshold are left out (Dixon & Mood 1946). Without any other value it is 1.
+/// The probability, if a value fell above or below `threshold` with equal chance, of a split at
+/// least as uneven as this one. Values that are `tolerance` or less from the threshold are left out
+/// (Dixon & Mood 1946). Without any other value it is 1.
 pub fn sign_test(values: &[f64], threshold: f64, tolerance: f64) -> f64 {
     let above = values.iter().filter(|v| **v > threshold + tolerance);
     let below = values.iter().filter(|v| **v < threshold - tolerance);

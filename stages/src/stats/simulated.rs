@@ -1,5 +1,5 @@
-//! What intervals and tests promise, over many simulated studies in which the truth is known. Drawn by the counter-based generator, so
-//! every figure is the same each time.
+//! What intervals and tests promise, over many simulated studies in which the truth is known. Drawn
+//! by the counter-based generator, so every figure is the same each time.
 
 use super::*;
 use crate::exact::rng::Stream;
@@ -89,7 +89,8 @@ fn bootstrap_intervals_cover_as_far_as_known() {
         let Interval { low, high } = bca(&values, 0.95, 500, seed).unwrap();
         low > 1.0 || high < 1.0
     });
-    // χ² of one degree, n = 20: it misses more than it says, as Efron and Tibshirani warn, but not by much.
+    // χ² of one degree, n = 20: it misses more than it says, as Efron and Tibshirani warn, but not
+    // by much.
     assert!((0.04..0.15).contains(&missed), "{missed}");
 }
 

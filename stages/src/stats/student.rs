@@ -38,8 +38,8 @@ fn upper_tail(t: f64, df: f64) -> f64 {
     0.5 * incomplete_beta(df / 2.0, 0.5, df / (df + square), square / (df + square))
 }
 
-/// The regularised incomplete beta function I_x(a, b), a, b > 0; `y` is 1 − x, given apart because rounding would
-/// destroy it where x is near 1. Relative error about 1e-13 for a, b up to 1000.
+/// The regularised incomplete beta function I_x(a, b), a, b > 0; `y` is 1 − x, given apart because
+/// rounding would destroy it where x is near 1. Relative error about 1e-13 for a, b up to 1000.
 pub(super) fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     if x <= 0.0 {
         return 0.0;
@@ -47,7 +47,8 @@ pub(super) fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     if y <= 0.0 {
         return 1.0;
     }
-    // The fraction converges fast on this side of the mean; on the other, I_x(a, b) = 1 − I_y(b, a).
+    // The fraction converges fast on this side of the mean; on the other, I_x(a, b) = 1 − I_y(b,
+    // a).
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - incomplete_beta(b, a, y, x);
     }
@@ -56,7 +57,8 @@ pub(super) fn incomplete_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
     front / fraction(a, b, x)
 }
 
-/// The continued fraction 1 + d₁/(1 + d₂/(1 + …)) of DLMF 8.17.22, evaluated from the front by the method of Lentz.
+/// The continued fraction 1 + d₁/(1 + d₂/(1 + …)) of DLMF 8.17.22, evaluated from the front by the
+/// method of Lentz.
 fn fraction(a: f64, b: f64, x: f64) -> f64 {
     // Stands for a zero denominator.
     const TINY: f64 = 1e-300;

@@ -23,7 +23,8 @@ const PERMUTATIONS: u32 = 9_999;
 /// What the test found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Trend {
-    /// Of all pairs of values of two groups, those whose later value is larger; equal ones count half.
+    /// Of all pairs of values of two groups, those whose later value is larger; equal ones count
+    /// half.
     pub statistic: f64,
     /// All such pairs.
     pub pairs: usize,
@@ -36,13 +37,15 @@ pub struct Trend {
 }
 
 impl Trend {
-    /// The share of pairs that rise less that of pairs that fall: 1 where all rise, −1 where all fall.
+    /// The share of pairs that rise less that of pairs that fall: 1 where all rise, −1 where all
+    /// fall.
     pub fn concordance(&self) -> f64 {
         2.0 * self.statistic / self.pairs as f64 - 1.0
     }
 }
 
-/// The test of groups in order (Terpstra 1952; Jonckheere 1954); `None` for fewer than two groups with values.
+/// The test of groups in order (Terpstra 1952; Jonckheere 1954); `None` for fewer than two groups
+/// with values.
 pub fn jonckheere(groups: &[Vec<f64>]) -> Option<Trend> {
     let values: Vec<f64> = groups.concat();
     let sizes: Vec<usize> = groups.iter().map(Vec::len).filter(|n| *n > 0).collect();
@@ -98,8 +101,8 @@ fn doubled(values: &[f64], sizes: &[usize]) -> usize {
     found
 }
 
-/// The chance of each value of the statistic where no two values are equal: each group against all before it is a Mann–Whitney
-/// statistic, and these are independent.
+/// The chance of each value of the statistic where no two values are equal: each group against all
+/// before it is a Mann–Whitney statistic, and these are independent.
 fn counted(sizes: &[usize]) -> Vec<f64> {
     let mut chances = vec![1.0];
     let mut before = 0;
@@ -117,7 +120,8 @@ fn counted(sizes: &[usize]) -> Vec<f64> {
     chances
 }
 
-/// The chance of each number of pairs that rise, between `m` values and `n` later ones: of choices of n ranks out of m + n by their sum.
+/// The chance of each number of pairs that rise, between `m` values and `n` later ones: of choices
+/// of n ranks out of m + n by their sum.
 fn mann_whitney(m: usize, n: usize) -> Vec<f64> {
     // The number of choices of k ranks whose sum lies s above the least.
     let mut ways = vec![vec![0.0; m * n + 1]; n + 1];
@@ -136,7 +140,8 @@ fn mann_whitney(m: usize, n: usize) -> Vec<f64> {
     ways[n].iter().map(|ways| ways / all).collect()
 }
 
-/// The shares of random orders, the one that was found among them, with so large and so small a statistic.
+/// The shares of random orders, the one that was found among them, with so large and so small a
+/// statistic.
 fn permuted(values: &[f64], sizes: &[usize], found: usize) -> (f64, f64) {
     let mut stream = Stream::new(0, "claim trend", 0, 0);
     let (mut rising, mut falling) = (1u32, 1u32);
@@ -151,7 +156,8 @@ fn permuted(values: &[f64], sizes: &[usize], found: usize) -> (f64, f64) {
     (share(rising), share(falling))
 }
 
-/// The variance of the statistic, given the sizes of groups and of sets of equal values (Hollander & Wolfe 1999, 6.19).
+/// The variance of the statistic, given the sizes of groups and of sets of equal values (Hollander
+/// & Wolfe 1999, 6.19).
 fn variance(sizes: &[usize], ties: &[usize]) -> f64 {
     let sum =
         |sizes: &[usize], of: fn(f64) -> f64| sizes.iter().map(|n| of(*n as f64)).sum::<f64>();

@@ -1,5 +1,6 @@
-//! JSON as other programs write metrics: one value or lines of them, with Python's words for what is no number. A name that stands in a map
-//! twice is an error: readers differ in which of its values they take.
+//! JSON as other programs write metrics: one value or one per line, with Python's words for NaN and
+//! infinity. A name that is in a map twice is an error, because readers differ in which value they
+//! take.
 
 use std::fmt;
 

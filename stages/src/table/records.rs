@@ -1,7 +1,8 @@
 //! Records by column, and which of their cells are values.
 //!
-//! The columns `epoch`, `step`, `seed`, `split`, `stage` and `run` say what a record is about; with `name` (or `metric`) and `value`
-//! every record is one value. What is no number is kept by name, so that whoever asks for it learns why.
+//! The columns `epoch`, `step`, `seed`, `split`, `stage` and `run` say what a record is about; with
+//! `name` (or `metric`) and `value` every record is one value. What is not a number is kept by
+//! name, so that a message can say why it has no value.
 
 use std::collections::{BTreeMap, BTreeSet};
 

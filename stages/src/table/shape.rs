@@ -1,8 +1,10 @@
-//! Metrics as other programs write them: JSON, JSON lines, YAML, CSV, TSV and Parquet of any columns, as rows.
+//! Metrics as other programs write them: JSON, JSON lines, YAML, CSV, TSV and Parquet of any
+//! columns, as rows.
 //!
-//! What a file is, its content says: the same bytes are always read in the same way, since a file's name is part of no key. A map
-//! gives one value for each number in it, nested names joined by dots; records (a list of maps, lines of a table) give one for each
-//! number in each record ([`super::records`]).
+//! The content says what a file is, not its name: a name is part of no key, so the same bytes must
+//! always be read in the same way. A map gives one value for each number in it, nested names joined
+//! by dots; records (a list of maps, lines of a table) give one for each number in each record
+//! ([`super::records`]).
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value};
@@ -111,7 +113,8 @@ fn maps(items: Vec<Value>) -> anyhow::Result<Vec<Map<String, Value>>> {
     items.into_iter().enumerate().map(map).collect()
 }
 
-/// A map in which a list of maps (`log_history`) is a table of its own, whose values are called by the list's name too.
+/// A map in which a list of maps (`log_history`) is a table of its own, whose values are called by
+/// the list's name too.
 fn with_histories(map: Map<String, Value>) -> anyhow::Result<Table> {
     let is_history = |value: &Value| {
         let items = value.as_array().filter(|items| !items.is_empty());
@@ -318,7 +321,8 @@ mod tests {
         ] {
             assert_eq!(shown(&read(same)), ["loss=1.5@1", "loss=1@2"], "{same}");
         }
-        // Rows that measure something else leave cells empty; a share of an epoch is a value like any other.
+        // Rows that measure something else leave cells empty; a share of an epoch is a value like
+        // any other.
         let table = read("epoch,step,loss,val_loss\n0.5,10,1.0,\n1.0,20,,0.5\n");
         assert_eq!(
             shown(&table),

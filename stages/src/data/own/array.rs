@@ -1,6 +1,7 @@
 //! Arrays: NumPy's `.npy` and `.npz`, and IDX, the format of MNIST's files.
 //!
-//! Both orders (C and Fortran), both byte orders. Bytes stay bytes; all other numbers become the nearest f32.
+//! Both orders (C and Fortran), both byte orders. Bytes stay bytes; all other numbers become the
+//! nearest f32.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::data::{ImageShape, Values};
 use crate::exact::half;
 use crate::failure::Failure;
 
-/// Where the channels of images lie.
+/// Which axis the channels of images are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {

@@ -1,4 +1,5 @@
-//! From parts to data sets of one kind: one size, one set of classes, and the mean and standard deviation of the training part.
+//! From parts to data sets of one kind: one size, one set of classes, and the mean and standard
+//! deviation of the training part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,7 +121,8 @@ fn unknown_class(name: &str) -> Failure {
     Failure::new(format!("`{name}` is not among `classes`")).hint("name every class that occurs")
 }
 
-/// The classes of all parts together. Names are sorted by their bytes; if all are whole numbers, by size.
+/// The classes of all parts together. Names are sorted by their bytes; if all are whole numbers, by
+/// size.
 fn class_names(
     parts: &[(String, Shaped)],
     given: Option<&[String]>,
@@ -206,9 +208,11 @@ fn spread(what: &str, values: &[f32], channels: usize) -> Result<Vec<f32>, Failu
     }
 }
 
-/// Mean and population standard deviation by channel; 1 for a channel that never varies, and without any example.
+/// Mean and population standard deviation by channel; 1 for a channel that never varies, and
+/// without any example.
 ///
-/// Sums of bytes are whole numbers, so exact. Floats are summed in f64 in their order, the deviations in a second pass.
+/// Sums of bytes are whole numbers, so exact. Floats are summed in f64 in their order, the
+/// deviations in a second pass.
 fn measure(values: &Values, channels: usize) -> (Vec<f32>, Vec<f32>) {
     let n = values.len() / channels.max(1);
     if n == 0 {

@@ -1,5 +1,5 @@
-//! Parquet tables: plain columns of numbers, and the layout of Hugging Face's data sets (an image as `{bytes, path}`, class names
-//! in the metadata).
+//! Parquet tables: plain columns of numbers, and the layout of Hugging Face's data sets (an image
+//! as `{bytes, path}`, class names in the metadata).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,16 +20,17 @@ use crate::names::some;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Columns {
-    /// The column with the images (PNG or JPEG); without it, the only one that has any, or none.
+    /// The column with the images (PNG or JPEG); by default the only one that has any, or none.
     #[serde(default)]
     pub image: Option<String>,
-    /// The column with the class of each row; without it, the only one that the metadata call a `ClassLabel`.
+    /// The column with the class of each row; by default the only one that the metadata call a
+    /// `ClassLabel`.
     #[serde(default)]
     pub label: Option<String>,
     /// The columns with numbers to be learnt, in place of a label.
     #[serde(default)]
     pub targets: Option<Names>,
-    /// The columns to learn from, in this order; without it, and without images, all others.
+    /// The columns to learn from, in this order; by default, without images, all others.
     #[serde(default)]
     pub columns: Option<Names>,
     /// Columns that are left out.
@@ -56,7 +57,8 @@ impl Columns {
     }
 }
 
-/// Reads tables with equal columns, one after the other; also tells how many images carry an orientation that was not followed.
+/// Reads tables with equal columns, one after the other; also tells how many images carry an
+/// orientation that was not followed.
 ///
 /// # Errors
 /// A column that is not there or of another type, a null, an image that cannot be read.

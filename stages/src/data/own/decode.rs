@@ -1,7 +1,8 @@
 //! PNG and JPEG files, decoded to bytes by one algorithm each.
 //!
-//! PNG is lossless. JPEG decoders differ in their last bits, so one version of one decoder is pinned, built without its vector
-//! instructions: its plain code is whole-number arithmetic and gives the same bytes everywhere.
+//! PNG is lossless. JPEG decoders differ in their last bits, so one version of one decoder is
+//! pinned, built without its vector instructions: its plain code is whole-number arithmetic and
+//! gives the same bytes everywhere.
 
 use std::io::Cursor;
 
@@ -18,11 +19,11 @@ use super::picture::Picture;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transparency {
-    /// Colours are taken as if opaque, as Pillow's `convert("RGB")`.
+    /// Colours are taken as if they were opaque, as in Pillow's `convert("RGB")`.
     Drop,
-    /// Laid over black.
+    /// The image is laid over black.
     Black,
-    /// Laid over white.
+    /// The image is laid over white.
     White,
 }
 
@@ -30,7 +31,7 @@ pub enum Transparency {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SixteenBit {
-    /// Rounded to 8 bits: v · 255 / 65535 to the nearest.
+    /// Values are rounded to 8 bits: v · 255 / 65535 to the nearest.
     Round,
 }
 
@@ -59,7 +60,8 @@ impl Wrong {
     }
 }
 
-/// The image and its EXIF orientation (1 where there is none). What a file is, its first bytes say, not its name.
+/// The image and its EXIF orientation (1 where there is none). What a file is, its first bytes say,
+/// not its name.
 pub(super) fn decode(
     bytes: &[u8],
     sixteen_bit: Option<SixteenBit>,

@@ -1,7 +1,8 @@
-//! Class folders, as torchvision's `ImageFolder` reads them: one folder per class, images anywhere below it.
+//! Class folders, as torchvision's `ImageFolder` reads them: one folder per class, images anywhere
+//! below it.
 //!
-//! Classes are sorted by name, images of a class by folder, then by name (bytes of UTF-8, which is the order of code points).
-//! Hidden files and folders are not seen.
+//! Classes are sorted by name, images of a class by folder, then by name (bytes of UTF-8, which is
+//! the order of code points). Hidden files and folders are ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -169,7 +170,8 @@ fn ending(name: &str) -> Ending {
     }
 }
 
-/// Name, path and whether it is a directory of everything that is not hidden, sorted by name. Links are followed.
+/// Name, path and whether it is a directory of everything that is not hidden, sorted by name. Links
+/// are followed.
 pub(crate) fn entries(dir: &Path, called: &str) -> Result<Vec<(String, PathBuf, bool)>, Failure> {
     let cannot = |what: &str, e: std::io::Error| {
         Failure::new(format!("{called}: {what} cannot be read: {e}"))

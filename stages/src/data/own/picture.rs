@@ -22,7 +22,8 @@ pub struct Picture {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// One channel: (19595·R + 38470·G + 7471·B + 32768) / 65536, rounded down, as Pillow's `convert("L")`.
+    /// One channel: (19595·R + 38470·G + 7471·B + 32768) / 65536, rounded down, as Pillow's
+    /// `convert("L")`.
     Grey,
     /// Three channels; a grey image gets its value three times.
     Rgb,

@@ -1,6 +1,7 @@
 //! Many images on their way from files to bytes: what is done to each, and which cannot be used.
 //!
-//! What changes an image beyond decoding it (16 bits, transparency, EXIF orientation) happens only where [`Pixels`] asks for it.
+//! What changes an image beyond decoding it (16 bits, transparency, EXIF orientation) happens only
+//! where [`Pixels`] asks for it.
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -16,22 +17,23 @@ use crate::names::some;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pixels {
-    /// `grey` or `rgb`. Without it images are grey if all of them are, else grey ones are made colour.
+    /// The channels of all images. By default they are grey if all of them are; otherwise grey
+    /// images become colour.
     #[serde(default)]
     pub mode: Option<Mode>,
-    /// The size all images are brought to, after `orientation` and before `center_crop`.
+    /// The size of all images: they are resized after `orientation` and before `center_crop`.
     #[serde(default)]
     pub resize: Option<Resize>,
-    /// The middle of each image that is kept.
+    /// The size of the middle part of each image that is kept.
     #[serde(default)]
     pub center_crop: Option<Size>,
-    /// What becomes of transparency; without it an image with transparent pixels is an error.
+    /// What to do with transparency; by default an image with transparent pixels is an error.
     #[serde(default)]
     pub transparency: Option<Transparency>,
-    /// What becomes of 16 bits per channel; without it such an image is an error.
+    /// What to do with 16 bits per channel; by default such an image is an error.
     #[serde(default)]
     pub sixteen_bit: Option<SixteenBit>,
-    /// Whether a camera's note on how it was held is followed.
+    /// What to do with the orientation that a camera noted (EXIF).
     #[serde(default)]
     pub orientation: Orientation,
 }
@@ -40,14 +42,16 @@ pub struct Pixels {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Orientation {
-    /// Pixels stay as they are stored (torchvision, Keras); a warning tells how many images have a note.
+    /// Pixels stay as they are stored (torchvision, Keras); a warning says how many images have a
+    /// note.
     #[default]
     Ignore,
     /// Images are turned and mirrored as the note says.
     Apply,
 }
 
-/// Decodes images, in order, by several threads, and says how many carry an orientation that was not followed.
+/// Decodes images, in order, by several threads, and says how many carry an orientation that was
+/// not followed.
 ///
 /// # Errors
 /// Names the first of those that cannot be read, and why.

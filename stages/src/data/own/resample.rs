@@ -1,16 +1,18 @@
 //! Images in another size: Pillow's bilinear resampling, bit for bit, and the middle of an image.
 //!
-//! A pixel of the result is the mean of the pixels below a triangle whose half width is one pixel of the larger of both grids
-//! (so large images are smoothed as they shrink). Weights are computed in f64 and rounded to 22 bits; rows are made first,
-//! then columns, each sum of whole numbers rounded to a byte. Pillow up to 12 and torchvision's `Resize` on its images do the
-//! same; Pillow 13 takes columns first where that is less work, and then differs by one here and there.
+//! A pixel of the result is the mean of the pixels below a triangle whose half width is one pixel
+//! of the larger of both grids (so large images are smoothed as they shrink). Weights are computed
+//! in f64 and rounded to 22 bits; rows are made first, then columns, each sum of whole numbers
+//! rounded to a byte. Pillow up to 12 and torchvision's `Resize` on its images do the same; Pillow
+//! 13 takes columns first where that is less work, and then differs by one here and there.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::picture::Picture;
 
-/// The size images are brought to: `width` and `height`, or the `shorter` side (the other keeps the proportion).
+/// The size images are brought to: `width` and `height`, or the `shorter` side (the other keeps the
+/// proportion).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resize {
@@ -94,7 +96,8 @@ impl Size {
             .then(|| format!("sides of 1 to {SIDE_MAX} pixels are possible"))
     }
 
-    /// The middle of an image; where it cannot lie even, half a pixel to the even side, as torchvision's `CenterCrop`.
+    /// The middle of an image; where it cannot lie even, half a pixel to the even side, as
+    /// torchvision's `CenterCrop`.
     pub(super) fn centre_of(self, picture: &Picture) -> Result<Picture, String> {
         let Picture {
             width,

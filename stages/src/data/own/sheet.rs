@@ -1,6 +1,7 @@
 //! Tables as text: CSV and TSV with a header.
 //!
-//! A number becomes the nearest f64 and then the nearest f32, as NumPy reads it. What is missing is an error with its line.
+//! A number becomes the nearest f64 and then the nearest f32, as NumPy reads it. What is missing is
+//! an error with its line.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ pub struct Roles {
     /// The columns with numbers to be learnt, in place of a label.
     #[serde(default)]
     pub targets: Option<Names>,
-    /// The columns to learn from, in this order; without it, all others in the order of the file.
+    /// The columns to learn from, in this order; by default all others, in the order of the file.
     #[serde(default)]
     pub columns: Option<Names>,
     /// Columns that are left out: numbers of rows, names.
@@ -40,7 +41,7 @@ pub struct Sheet {
     /// The columns with numbers to be learnt, in place of a label.
     #[serde(default)]
     pub targets: Option<Names>,
-    /// The columns to learn from, in this order; without it, all others in the order of the file.
+    /// The columns to learn from, in this order; by default all others, in the order of the file.
     #[serde(default)]
     pub columns: Option<Names>,
     /// Columns that are left out: numbers of rows, names.
@@ -85,7 +86,8 @@ impl Roles {
         }
     }
 
-    /// Finds the columns in a header. `other` are columns that are no features unless they are named.
+    /// Finds the columns in a header. `other` are columns that are no features unless they are
+    /// named.
     pub(super) fn plan(&self, header: &[String], other: &[usize]) -> Result<Plan, Failure> {
         let find = |name: &str| {
             let mut places = (0..header.len()).filter(|&i| header[i] == name);

@@ -1,7 +1,7 @@
-//! What is said of a value that is not of its type: what belongs there, what was found, and what to write.
+//! What people are told of a value of the wrong type: what belongs there, what was found, and what
+//! to write.
 //!
-//! serde says what its types are called; people are told what to write. The JSON Schema of the parameters knows the choices and their
-//! fields.
+//! serde names Rust types; the JSON Schema of the parameters says what to write instead.
 
 use serde_json::{Map, Value};
 
@@ -36,8 +36,8 @@ const ALIASES: [(&str, &str); 13] = [
     ("random_seed", "seed"),
 ];
 
-/// Message and hint for a value that serde refuses, at `path` or, where the path leads on into a choice, above it. The path is cut to what
-/// is there.
+/// Message and hint for a value that serde refuses, at `path` or, where the path leads on into a
+/// choice, above it. The path is cut to what is there.
 pub fn refused(
     schema: &Value,
     whole: &mut Value,
@@ -48,7 +48,7 @@ pub fn refused(
         path.pop();
     }
     let found = at(whole, path).cloned().unwrap_or_default();
-    // A unit choice with content: the path ends inside the choice.
+    // A choice without fields was given some: the path ends inside the choice.
     if let Some((last, parent)) = path.split_last()
         && let Some(choices) = locate(schema, parent).and_then(|node| choices(schema, node))
         && choices
@@ -83,7 +83,8 @@ pub fn refused(
     )
 }
 
-/// Where an unknown field of a map most likely belongs: a field of that name one or two levels deeper.
+/// Where an unknown field of a map most likely belongs: a field of that name one or two levels
+/// deeper.
 pub fn deeper(schema: &Value, parent: &[String], name: &str) -> Option<String> {
     let node = resolve(schema, locate(schema, parent)?);
     let lower = name.to_lowercase();
@@ -274,7 +275,8 @@ fn first(schema: &Value, choices: &Choices) -> String {
     }
 }
 
-/// What a value of this schema may look like: what is required, else the first field with its default.
+/// What a value of this schema may look like: what is required, else the first field with its
+/// default.
 fn example(schema: &Value, node: &Value) -> String {
     let node = resolve(schema, node);
     let Some(fields) = node.get("properties").and_then(Value::as_object) else {
@@ -298,7 +300,7 @@ fn example(schema: &Value, node: &Value) -> String {
     if !required.is_empty() {
         return format!("{{{}}}", required.join(", "));
     }
-    // `lr` before `betas`: a field with a number of its own tells most.
+    // `lr` before `betas`: a field with a single number explains most.
     let default = |(name, field): (&String, &Value)| {
         let default = field.get("default").filter(|d| d.is_number())?;
         Some((name != "lr", format!("{{{name}: {default}}}")))
@@ -308,7 +310,7 @@ fn example(schema: &Value, node: &Value) -> String {
 }
 
 fn resolve<'a>(schema: &'a Value, mut node: &'a Value) -> &'a Value {
-    // References in a circle end somewhere.
+    // A circle of references must end.
     for _ in 0..32 {
         let target = node.get("$ref").and_then(Value::as_str);
         let next = match target.and_then(|t| t.strip_prefix("#/$defs/")) {
@@ -356,12 +358,12 @@ fn locate<'a>(schema: &'a Value, path: &[String]) -> Option<&'a Value> {
     })
 }
 
-/// What serde expected, in words for people; and whether it is a whole number.
+/// What serde expected, in plain words, and whether that is a whole number.
 fn expected(said: &str) -> (String, bool) {
     let rust = said
         .rsplit_once(", expected ")
         .map_or("another value", |(_, e)| e);
-    // Where in the text is of no interest: there is a path.
+    // The position in the text is left out: there is a path.
     let rust = rust.split(" at line ").next().unwrap_or(rust);
     let known = match rust {
         "u8" => "a whole number from 0 to 255",

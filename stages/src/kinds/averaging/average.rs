@@ -30,11 +30,11 @@ pub struct Params {
     /// How much each model counts.
     #[serde(default)]
     pub weights: Weights,
-    /// What becomes of batch norm's running statistics where no training data are given to make them anew. Models with batch norm
-    /// need one or the other.
+    /// What to do with batch norm's running statistics if no training data are given to recompute
+    /// them. Models with batch norm need one or the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_norm: Option<RunningStatistics>,
-    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Identity>,
 }
@@ -51,7 +51,7 @@ pub enum RunningStatistics {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
-    /// All the same.
+    /// All models count the same.
     #[default]
     Uniform,
     /// One number per model, in the order of `needs: models`; their sum must be 1 (to 1e-6).
@@ -68,8 +68,8 @@ impl Kind for Average {
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
-        InputSpec::required("models", "The models, all of one shape; of a directory (`checkpoints`) all files, in the order of their names.").many(),
-        InputSpec::optional("train", "Training data on which the statistics of batch norm are made anew.").many(),
+        InputSpec::required("models", "The models, all of one shape. A directory (`checkpoints`) stands for all its files, in the order of their names.").many(),
+        InputSpec::optional("train", "Training data to recompute the statistics of batch norm on.").many(),
     ];
 
     fn outputs(_: &Params) -> Outputs {
@@ -231,7 +231,7 @@ impl Kind for Average {
     }
 }
 
-/// Several models with batch norm, no training data, and nobody said that the means are wanted.
+/// The failure for several models with batch norm if neither training data nor `keep` is given.
 fn collapse() -> Failure {
     let text = "the models have batch norm, and the mean of their running statistics is not that of the averaged network: \
                 its accuracy would collapse";
@@ -240,7 +240,7 @@ fn collapse() -> Failure {
     )
 }
 
-/// The files of the models: of a directory all in it, by name.
+/// The files of the models; a directory stands for all its files, sorted by name.
 fn models(inputs: &[JobInput]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for input in inputs {
@@ -272,7 +272,7 @@ fn models(inputs: &[JobInput]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What models have in common; one that differs from the first is complained of.
+/// The identity that models share; one that differs from the first is a problem.
 fn same(
     models: &[Option<ModelFact>],
     name: &str,
@@ -309,8 +309,9 @@ fn unlike(this: &Identity, first: &Identity) -> String {
 }
 
 const DOC: &str = r#"
-The mean of models, element by element: stochastic weight averaging (Izmailov et al. 2018) over checkpoints, uniform soups (Wortsman et
-al. 2022) over runs.
+The mean of several models, element by element. Over checkpoints of one training this is stochastic
+weight averaging (Izmailov et al. 2018), over several trainings a uniform soup (Wortsman et al.
+2022).
 
 ```yaml
 average: {uses: average, needs: {models: "warm[*].model"}}
@@ -320,17 +321,21 @@ swa: {uses: average, needs: {models: cyclic.checkpoints, train: data.train}}
 
 A directory of models, such as the output `checkpoints` of `train`, stands for all its files.
 
-Uniform: `((w₁ + w₂) + w₃ ...) / n` in f32, in the order of the inputs, one division at the end. Given: `a₁·w₁ + a₂·w₂ ...` in the same order, each
-product and sum rounded to f32.
+`uniform` computes `((w₁ + w₂) + w₃ ...) / n` in f32, in the order of the inputs, with one division
+at the end. `given` computes `a₁·w₁ + a₂·w₂ ...` in the same order; each product and each sum is
+rounded to f32.
 
-**Batch norm**: running means and variances are averaged like weights, but are not the statistics of the averaged network. Give the
-training data as `needs: {train: ...}` to make them anew, as Izmailov et al. do: the images pass in batches of 256,
-in order and unchanged, without dropout; each statistic becomes the mean of the batches' own, weighted by images, as in the authors' code. (PyTorch's
-`update_bn` weights every batch alike, so that a small last batch counts as much as a full one: on 1,300 images the variances differ by
-8 to 9 %.) A last batch with one value of a unit is left out. Without `train` such models are an error, unless `batch_norm: keep` says that
-the averages of their statistics are wanted.
+**Batch norm.** Running means and variances are averaged like weights, but the result is not the
+statistics of the averaged network. Give the training data as `needs: {train: ...}` to recompute
+them, as Izmailov et al. do. The images then pass in batches of 256, in order and unchanged, without
+dropout. Each statistic becomes the mean over the batches, weighted by images, as in the authors'
+code. (PyTorch's `update_bn` gives every batch the same weight, so a small last batch counts as much
+as a full one: on 1,300 images the variances differ by 8 to 9 %.) A last batch with one value of a
+unit is left out. Without `train`, averaging such models is an error, unless `batch_norm: keep` says
+that the averaged statistics are wanted.
 
-Weights of another program (a PyTorch state dict in safetensors) will do where `network` says what they are:
+Weights of another program (a PyTorch state dict in safetensors) work too, if `network` says what
+they are:
 
 ```yaml
 average:

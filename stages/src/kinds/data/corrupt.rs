@@ -23,10 +23,10 @@ pub struct Corrupt;
 pub struct Params {
     /// Seed of all choices.
     pub seed: u64,
-    /// What happens to labels; nothing where absent.
+    /// What happens to labels; by default nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
-    /// What happens to pixels; nothing where absent.
+    /// What happens to pixels; by default nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pixels: Option<Pixels>,
 }
@@ -35,10 +35,11 @@ pub struct Params {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Labels {
-    /// Each label is replaced with this probability by one drawn from all classes (Zhang et al. 2017): about 1 in `classes`
-    /// of those is right by chance.
+    /// Each label is replaced with this probability by one drawn from all classes (Zhang et al.
+    /// 2017): about one in `classes` of those is right by chance.
     Random(Fraction),
-    /// Each label is replaced with this probability by one drawn from the other classes: all of those are wrong.
+    /// Each label is replaced with this probability by one drawn from the other classes: all of
+    /// those are wrong.
     Wrong(Fraction),
 }
 
@@ -54,20 +55,23 @@ pub struct Fraction {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Pixels {
-    /// One random order of the pixels, the same for all images; the channels of a pixel stay together. In a table the columns
-    /// change places.
+    /// One random order of the pixels, the same for all images; the channels of a pixel stay
+    /// together. In a table, columns change places.
     Shuffle {},
     /// A random order of the pixels for each image.
     Random {},
-    /// All values are drawn anew from a normal distribution; bytes are rounded and brought into 0 to 255.
+    /// All values are replaced by draws from a normal distribution; bytes are rounded and clipped
+    /// to 0 to 255.
     Gaussian {
-        /// What has the data set's mean and standard deviation per channel. Floats have them either way.
+        /// Which numbers have the data set's mean and standard deviation per channel. Floats have
+        /// them either way.
         #[serde(default)]
         moments: Moments,
     },
-    /// Normal noise of this standard deviation (in grey levels of 255) is added to each byte; to floats, in their own units.
+    /// Normal noise of this standard deviation is added to each value.
     Noise {
-        /// Standard deviation in grey levels (of floats: in their units), above 0.
+        /// Standard deviation, above 0: in grey levels of 255 for bytes, in their own units for
+        /// floats.
         std: f64,
     },
 }
@@ -76,10 +80,11 @@ pub enum Pixels {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Moments {
-    /// The bytes that come out: the distribution that is cut off at 0 and 255 is chosen so that they do.
+    /// The bytes: the normal distribution is chosen such that they have them after clipping.
     #[default]
     Bytes,
-    /// The normal distribution before it is cut off, which brings the bytes nearer to the middle and to each other.
+    /// The normal distribution before clipping. Clipping brings the bytes nearer to the middle and
+    /// to each other.
     Drawn,
 }
 
@@ -88,20 +93,7 @@ impl Kind for Corrupt {
     const NAME: &'static str = "corrupt";
     const REVISION: u32 = 1;
     const SUMMARY: &'static str = "Replaces labels or pixels of a data set at random.";
-    const DOC: &'static str = "\
-Replaces labels or pixels of a data set at random, to ask what a network can memorise (Zhang, Bengio, Hardt, Recht and Vinyals, \
-\"Understanding deep learning requires rethinking generalization\", ICLR 2017). Images keep their order and `origin`; \
-normalisation constants stay those of the published data. \
-`pixels: {gaussian: {}}` draws bytes that have the data set's mean and standard deviation per channel, as Zhang et al. ask (\"matching mean and \
-variance\"): since bytes end at 0 and 255, the normal distribution behind them is a wider one. With `gaussian: {moments: drawn}` \
-that distribution itself has them, and the bytes do not: on Fashion-MNIST (mean 0.286, deviation 0.353) they come out \
-at 0.325 and 0.284. Parts of one set corrupted with the same seed get \
-the same choices for the same `origin`, so that corrupting before or after a `split` is the same.
-
-```yaml
-noisy: {uses: corrupt, needs: {data: data.train}, with: {labels: {random: {fraction: 0.5}}, seed: 1}}
-```
-";
+    const DOC: &'static str = include_str!("corrupt/guide.md");
     const INPUTS: &'static [InputSpec] = &[InputSpec::required("data", "The data set to corrupt.")];
 
     fn outputs(_: &Params) -> Outputs {

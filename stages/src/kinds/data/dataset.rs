@@ -25,7 +25,8 @@ pub struct DatasetKind;
 impl Kind for DatasetKind {
     type Params = Params;
     const NAME: &'static str = "dataset";
-    /// Also stands for the JPEG decoder (zune-jpeg 0.5.15, without vector instructions), whose bits are part of the result.
+    /// Also stands for the JPEG decoder (zune-jpeg 0.5.15, without vector instructions), whose bits
+    /// are part of the result.
     const REVISION: u32 = 1;
     const SUMMARY: &'static str = "Makes data sets of own images, arrays and tables.";
     const DOC: &'static str = include_str!("dataset/guide.md");

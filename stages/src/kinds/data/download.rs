@@ -1,6 +1,7 @@
-//! `download`: bytes from outside become artifacts: a published data set, the drawn one, or any file.
+//! `download`: makes artifacts of a published data set, the drawn one, or any file from outside.
 //!
-//! Decides what is fetched and checked; how is [`crate::fetch`]'s business, and the formats are [`crate::data`]'s.
+//! Decides what is fetched and checked. [`crate::fetch`] knows how, [`crate::data`] knows the
+//! formats.
 
 use std::path::{Path, PathBuf};
 
@@ -35,11 +36,11 @@ pub struct Params {
     /// What to draw, for `dataset: shapes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shapes: Option<Shapes>,
-    /// Keep only the first so many training images, in published order.
+    /// How many training images to keep, the first in published order; all by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub train_limit: Option<u64>,
-    /// Keep only the first so many test images, in published order.
+    /// How many test images to keep, the first in published order; all by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub test_limit: Option<u64>,
@@ -49,8 +50,8 @@ pub struct Params {
     /// The absolute path of any file of this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// What the file must be: `{sha256: ...}`, `{blake3: ...}` or `{md5: ...}`. Without it, the first download decides and is
-    /// remembered in `repro.lock`.
+    /// What the file must be: `{sha256: ...}`, `{blake3: ...}` or `{md5: ...}`. Without it, the
+    /// first download decides and is remembered in `repro.lock`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Checksum>,
     /// The name of the output file; by default the last part of the address.
@@ -125,28 +126,7 @@ impl Kind for Download {
     const NAME: &'static str = "download";
     const REVISION: u32 = 1;
     const SUMMARY: &'static str = "Gets a data set or any file, verified.";
-    const DOC: &'static str = "\
-Gets a data set or a file from outside and verifies it before use.
-
-`dataset: fashion-mnist | mnist | cifar-10` fetches the published files (pinned by SHA-256; for CIFAR-10 each file inside the archive, so \
-that any packing serves) and gives outputs `train` and `test`. `dataset: shapes` draws a data set without any network; its \
-options stand under `shapes:`. `train_limit` and `test_limit` keep the first images in published order.
-
-`url:` or `path:` get any file as output `data`. With `digest:` the content must match; without, the first \
-download is remembered (`repro.lock`), which the run says, and a later one that differs is an error. Without `digest:` a file is also refused that is visibly not what its name \
-says: a web page or a pointer of Git LFS in the place of data, or other first bytes than such files have (`.gz`, `.zip`, `.tar`, `.parquet`, `.npy`, `.png`, `.csv`, `.json` ...). `path` is absolute: files of the \
-project are inputs (`needs: {x: {file: x.csv}}`), not downloads.
-
-Mirrors (`REPRO_MIRROR`, then `mirrors:` of the pipeline; directories or addresses) are asked first. A mirror lays files out as \
-`<dataset>/<file>` or just `<file>`; for CIFAR-10 it has `cifar-10-binary.tar.gz`, `cifar-10-batches-bin.tar.xz` or the unpacked directory. \
-A download that breaks is resumed; one with a wrong checksum is deleted.
-
-```yaml
-data:   {uses: download, with: {dataset: fashion-mnist, train_limit: 10000}}
-drawn:  {uses: download, with: {dataset: shapes, shapes: {train: 4000, test: 1000, noise: 20}}}
-words:  {uses: download, with: {url: \"https://example.org/words.txt\", digest: {sha256: ...}}}
-```
-";
+    const DOC: &'static str = include_str!("download/guide.md");
     const INPUTS: &'static [InputSpec] = &[];
 
     fn outputs(params: &Params) -> Outputs {
@@ -384,7 +364,8 @@ fn run_with(params: &Params, task: &mut Task, client: &Client) -> anyhow::Result
     test.save(task.output("test")?)
 }
 
-/// Gets any file; what it must be is said by `digest`, or by an earlier run's pin, or by nobody yet.
+/// Gets any file; what it must be is said by `digest`, or by an earlier run's pin, or by nobody
+/// yet.
 fn any_file(params: &Params, task: &mut Task, client: &Client) -> anyhow::Result<()> {
     let source = params
         .url

@@ -1,6 +1,7 @@
 //! `split`: a data set into disjoint parts, at random or class by class.
 //!
-//! Decides which image goes where; the images themselves, their order and their [`origin`](crate::data::Dataset::origin) stay.
+//! Decides which image goes where; the images themselves, their order and their
+//! [`origin`](crate::data::Dataset::origin) stay.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,8 @@ pub struct Split;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// Name and size of each part: all fractions of the whole (`0.5`, together at most 1) or all numbers of images (`1000`).
+    /// Name and size of each part: all fractions of the whole (`0.5`, together at most 1) or all
+    /// numbers of images (`1000`).
     pub parts: BTreeMap<String, Size>,
     /// Seed of the choice.
     pub seed: u64,
@@ -93,19 +95,7 @@ impl Kind for Split {
     const NAME: &'static str = "split";
     const REVISION: u32 = 1;
     const SUMMARY: &'static str = "Splits a data set into disjoint parts.";
-    const DOC: &'static str = "\
-Splits a data set into disjoint parts, chosen at random from `seed`. Each part is one output of that name. Images keep their \
-published order inside a part, and `origin` tells where in the published data each one stood.
-
-Sizes are fractions of the whole or numbers of images. Fractions are rounded to whole images so that the \
-total is right (largest remainder; ties go to the part whose name sorts first). With `by: class` every class is split that way \
-on its own, so that all parts have the same share of each class; a number of images then is shared among classes in \
-proportion to their size. Images that fit in no part are left out.
-
-```yaml
-halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5}, seed: 7}}
-```
-";
+    const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[InputSpec::required("data", "The data set to split.")];
 
     fn outputs(params: &Params) -> Outputs {
@@ -325,8 +315,9 @@ fn sizes(params: &Params, strata: &[Vec<usize>], images: usize) -> anyhow::Resul
     Ok(table)
 }
 
-/// Counts shared among classes in proportion to the class sizes; row sums are exact. Parts are served in order of their names, each from
-/// what is left, so that no class is asked for more than it has.
+/// Counts shared among classes in proportion to the class sizes; row sums are exact. Parts are
+/// served in order of their names, each from what is left, so that no class is asked for more than
+/// it has.
 fn count_table(
     params: &Params,
     strata: &[Vec<usize>],
@@ -355,8 +346,9 @@ fn count_table(
     Ok(table)
 }
 
-/// Whole numbers near `exact` whose sum is that of `exact`, rounded, but at most `total_max`: everybody gets the whole part, and
-/// what is left goes to the largest remainders, ties to the first.
+/// Whole numbers near `exact` whose sum is that of `exact`, rounded, but at most `total_max`:
+/// everybody gets the whole part, and what is left goes to the largest remainders, ties to the
+/// first.
 fn largest_remainder(exact: &[f64], total_max: usize) -> Vec<usize> {
     // 0.1 of 30 must be 3, though 0.1 * 30 may fall just short of it.
     let whole = |x: f64| (x + 1e-6) as usize;
@@ -378,6 +370,22 @@ fn largest_remainder(exact: &[f64], total_max: usize) -> Vec<usize> {
     }
     sizes
 }
+
+const DOC: &str = r#"
+Splits a data set into disjoint parts, chosen at random from `seed`. Each part is an output of that
+name. Images keep their published order inside a part, and `origin` says where each one stood in the
+published data.
+
+```yaml
+halves: {uses: split, needs: {data: data.train}, with: {parts: {a: 0.5, b: 0.5}, seed: 7}}
+```
+
+Sizes are fractions of the whole or numbers of images. Fractions are rounded to whole images so that
+the total is right (largest remainder; ties go to the part whose name sorts first). With `by: class`
+every class is split that way on its own, so that all parts have the same share of each class; a
+number of images is then shared among the classes in proportion to their size. Images that fit in no
+part are left out.
+"#;
 
 #[cfg(test)]
 mod tests {

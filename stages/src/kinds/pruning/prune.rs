@@ -27,13 +27,14 @@ pub struct Params {
     /// Which weights go.
     #[serde(default)]
     pub by: Criterion,
-    /// Within what they are ranked.
+    /// Whether each layer is ranked on its own.
     #[serde(default)]
     pub scope: Scope,
-    /// Share removed from the classifier instead of `fraction` (layerwise only). Frankle & Carbin: half.
+    /// Share removed from the classifier instead of `fraction` (layerwise only). Frankle & Carbin:
+    /// half.
     #[serde(default)]
     pub output_layer_fraction: Option<f64>,
-    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Identity>,
 }
@@ -42,10 +43,10 @@ pub struct Params {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Criterion {
-    /// The smallest in absolute value.
+    /// The smallest weights in absolute value.
     #[default]
     Magnitude,
-    /// Random ones.
+    /// Weights chosen at random.
     Random(RandomCriterion),
 }
 
@@ -53,18 +54,18 @@ pub enum Criterion {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RandomCriterion {
-    /// Of the choice.
+    /// Seed of the choice.
     pub seed: u64,
 }
 
-/// Within what weights are ranked.
+/// Whether each layer is ranked on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Every layer on its own.
+    /// Each layer is ranked on its own.
     #[default]
     Layerwise,
-    /// All layers together.
+    /// All layers are ranked together.
     Global,
 }
 
@@ -77,7 +78,10 @@ impl Kind for Prune {
     const INPUTS: &'static [InputSpec] = &[
         InputSpec::required("model", "The model whose weights are ranked."),
         InputSpec::optional("mask", "The mask so far; removed weights stay removed."),
-        InputSpec::optional("rewind", "A model whose values the survivors get back."),
+        InputSpec::optional(
+            "rewind",
+            "A model whose values the surviving weights are reset to.",
+        ),
     ];
 
     fn outputs(_: &Params) -> Outputs {
@@ -207,7 +211,8 @@ fn prune(
                 .map(|i| (u64::from(weights.data[i].abs().to_bits()), masks.len(), i))
                 .collect(),
             Criterion::Random(RandomCriterion { seed }) => {
-                // a number per weight, not per survivor: a weight keeps its rank from round to round
+                // a number per weight, not per survivor: a weight keeps its rank from round to
+                // round
                 let mut stream = Stream::new(seed, "prune", 0, position as u64);
                 let numbers: Vec<u64> =
                     (0..weights.data.len()).map(|_| stream.next_u64()).collect();
@@ -261,13 +266,14 @@ fn prune(
 /// Rank, tensor, index: the smallest go first; ties go by tensor, then index.
 type Candidate = (u64, usize, usize);
 
-/// How many of `survivors` go: the nearest whole number, halves up.
+/// How many of `survivors` go: the nearest whole number; halves are rounded up.
 fn removed(survivors: usize, fraction: f64) -> usize {
     ((survivors as f64 * fraction).round() as usize).min(survivors)
 }
 
 const DOC: &str = r#"
-Sets weights to 0 and writes which are left (`mask`: one 0/1 tensor per weight tensor). Biases and batch norm are never pruned.
+Sets weights to 0 and writes which ones are left (`mask`: one tensor of 0 and 1 per weight tensor).
+Biases and batch norm are never pruned.
 
 ```yaml
 prune:
@@ -280,15 +286,20 @@ tune:
   with: {...}
 ```
 
-`fraction` is the share of the weights *still there* that goes: with 0.2 a second round leaves 0.8 · 0.8 = 64 %. Exactly
-round(fraction · survivors) go per layer (`layerwise`), or of all layers together (`global`); equal magnitudes go in the order of layers and
-positions. `by: {random: {seed: 7}}` removes random weights instead: the control of the lottery ticket papers.
+`fraction` is the share of the weights *still there* that goes: with 0.2, two rounds leave
+0.8 · 0.8 = 64 %. Exactly round(fraction · survivors) weights go, from each layer (`layerwise`) or
+from all layers together (`global`). Weights of equal magnitude go in the order of layers and
+positions. `by: {random: {seed: 7}}` removes random weights instead: the control of the lottery
+ticket papers.
 
-Give the last round's `mask` to go on; masks are nested. Give `rewind` (the first weights, or a checkpoint) to reset the survivors to its
-values: `train → prune with rewind → train` is iterative magnitude pruning (Frankle & Carbin, *The Lottery Ticket Hypothesis*, ICLR 2019, with
-`output_layer_fraction` at half of `fraction`); later rewinding points are Frankle et al. 2020.
+Give the `mask` of the last round to go on; a removed weight never comes back. Give `rewind` (the
+first weights, or a checkpoint) to reset the survivors to the values there.
+`train → prune with rewind → train` is iterative magnitude pruning (Frankle & Carbin, *The Lottery
+Ticket Hypothesis*, ICLR 2019, with `output_layer_fraction` at half of `fraction`). Rewinding to a
+later point is Frankle et al. 2020.
 
-Weights of another program (a PyTorch state dict in safetensors) will do where `network` says what they are:
+Weights of another program (a PyTorch state dict in safetensors) work too, if `network` says what
+they are:
 
 ```yaml
 prune:
@@ -354,7 +365,8 @@ mod tests {
         );
     }
 
-    /// LeNet-300-100 with 20 % a round and 10 % of the classifier: the shares left that the paper's axes show.
+    /// LeNet-300-100 with 20 % a round and 10 % of the classifier: the remaining shares on the
+    /// paper's axes.
     #[test]
     fn the_ladder_of_the_lottery_ticket_paper() {
         let mut left = [235_200usize, 30_000, 1_000];

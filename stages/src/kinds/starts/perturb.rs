@@ -18,21 +18,21 @@ pub struct Perturb;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// Factor on the old weights.
+    /// The factor of the old weights.
     pub shrink: f64,
-    /// Factor on the noise.
+    /// The factor of the noise.
     pub perturb: f64,
-    /// Of the noise.
+    /// Seed of the noise.
     pub seed: u64,
-    /// What is added.
+    /// The noise.
     #[serde(default)]
     pub noise: Noise,
-    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Identity>,
 }
 
-/// What is added to the shrunken weights.
+/// The noise that is added to the shrunken weights.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Noise {
@@ -106,7 +106,7 @@ impl Kind for Perturb {
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
         let mut model = network::read(&task.input("model")?.path, p.network.as_ref())?;
-        // statistics come out as those of a fresh network under either noise
+        // With either noise, statistics are those of a fresh network.
         let init = match p.noise {
             Noise::Init(init) => init,
             Noise::Normal(_) => Init::default(),
@@ -140,8 +140,8 @@ impl Kind for Perturb {
 }
 
 const DOC: &str = r#"
-Shrink and perturb (Ash & Adams, *On Warm-Starting Neural Network Training*, NeurIPS 2020): every parameter becomes
-`shrink · old + perturb · noise`. Used between pretraining and a warm start.
+Shrink and perturb (Ash & Adams, *On Warm-Starting Neural Network Training*, NeurIPS 2020): every
+parameter becomes `shrink · old + perturb · noise`. It stands between pretraining and a warm start.
 
 ```yaml
 perturb:
@@ -151,13 +151,16 @@ perturb:
   with: {shrink: 0.4, perturb: 0.1, seed: "${matrix.seed}"}
 ```
 
-`noise: {init: pytorch}` (default) adds a freshly initialised network, as the authors' published code does: biases get the bias
-rule's noise, a batch norm's gain becomes `shrink · gain + perturb · 1`. `noise: {normal: {std: 0.01}}` is the paper's text: the
-same N(0, std²) everywhere. Running batch-norm statistics start anew in both, as in the code.
+`noise: {init: pytorch}` (the default) adds a freshly initialised network, as the authors' published
+code does: biases get noise by the rule for biases, and the gain of a batch norm becomes
+`shrink · gain + perturb · 1`. `noise: {normal: {std: 0.01}}` is what the paper's text says: the same
+N(0, std²) everywhere. With both, the running statistics of batch norm start afresh, as in the code.
 
-`shrink: 0, perturb: 1` is a fresh network; `shrink: 1, perturb: 0` a plain warm start (but for the batch-norm statistics).
+`shrink: 0, perturb: 1` is a fresh network. `shrink: 1, perturb: 0` is a plain warm start, except for
+the statistics of batch norm.
 
-Weights of another program (a PyTorch state dict in safetensors) will do where `network` says what they are:
+Weights of another program (a PyTorch state dict in safetensors) work too, if `network` says what
+they are:
 
 ```yaml
 perturb:

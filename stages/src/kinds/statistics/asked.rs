@@ -1,14 +1,14 @@
-//! Parameters that kinds which read tables have in common.
+//! Parameters that `summarise` and `claim` share.
 
 use crate::kind::ParamProblem;
 use crate::series::At;
 
-/// What intervals use unless told otherwise.
+/// The default confidence of intervals.
 pub(super) fn confidence() -> f64 {
     0.95
 }
 
-/// `95`, `99.5`: a confidence as people say it.
+/// A confidence in percent, without rounding noise: `95`, `99.5`.
 pub(super) fn percent(confidence: f64) -> f64 {
     (confidence * 1e8).round() / 1e6
 }

@@ -1,7 +1,8 @@
 //! `claim`: decides whether runs bear out what a study states.
 //!
-//! Reads tables, pairs runs, lets [`crate::observations`] say what counts, hands numbers to [`crate::stats`] and the interval to
-//! [`verdict`]. A refuted claim is a successful job: the verdict is the result.
+//! Reads tables, pairs runs, lets [`crate::observations`] say what counts, hands numbers to
+//! [`crate::stats`] and the interval to [`verdict`]. A refuted claim is a successful job: the
+//! verdict is the result.
 
 use anyhow::Context;
 use schemars::JsonSchema;
@@ -37,15 +38,16 @@ pub struct Claim;
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// Compares two sides, run by run.
+    /// Two sides to compare, run by run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compare: Option<Compare>,
-    /// Looks at one side.
+    /// One side to measure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure: Option<Measure>,
     /// What is claimed.
     pub expect: Expect,
-    /// The family of claims for whose number the verdict is corrected; the verdict file then has its p-value.
+    /// The family of claims for whose number the verdict is corrected; the verdict file then has
+    /// its p-value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
     /// What the verdict file has beside the verdict.
@@ -62,14 +64,14 @@ pub struct Compare {
     /// The axes on which two runs must agree to be a pair.
     #[serde(default = "by_seed")]
     pub paired_by: Names,
-    /// Those of the axes of `paired_by` that repeat the experiment; pairs that agree on them are averaged first. By default `seed`
-    /// where it is among several, else the one axis there is.
+    /// The axes of `paired_by` that repeat the experiment; pairs that agree on them are averaged
+    /// first. By default `seed` if `paired_by` has several axes, else the one axis there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<Names>,
-    /// Axes over which each side is averaged before runs are paired: runs within a repetition.
+    /// Axes of runs within one repetition. Each side is averaged over them before runs are paired.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub within: Names,
-    /// Where on the way the value is read.
+    /// Which of the values over the training is read.
     #[serde(default)]
     pub at: At,
 }
@@ -86,10 +88,10 @@ pub struct Measure {
     /// The axis, of numbers, along which `trend` and `best` look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub along: Option<String>,
-    /// Axes over which runs are averaged first: runs within a repetition.
+    /// Axes of runs within one repetition. They are averaged first.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub within: Names,
-    /// Where on the way the value is read.
+    /// Which of the values over the training is read.
     #[serde(default)]
     pub at: At,
 }
@@ -104,61 +106,12 @@ impl Kind for Claim {
     const REVISION: u32 = 2;
     const SUMMARY: &'static str =
         "Decides whether runs bear out a claim: holds, refuted or inconclusive.";
-    const DOC: &'static str = r#"Claims are written under `claims:`, not under `stages:`; this kind decides them.
-
-`compare` takes two stages. Runs that agree on the axes of `paired_by` are pairs, and the difference `a − b` of each pair is
-one observation (with `ratio`: the logarithm of `a / b`). `measure` takes one stage, and each run is one observation. The
-verdict follows from the two-sided Student *t* interval of the mean observation:
-
-| claim | holds | refuted |
-|---|---|---|
-| `above: x` | the whole interval lies above x | the whole interval lies below x |
-| `below: x` | the whole interval lies below x | the whole interval lies above x |
-| `within: {low, high}` | the interval lies inside | the interval lies outside |
-| `equivalent: x` | the interval of confidence 2c − 1 lies inside −x to x | the whole interval lies outside |
-
-Everything else is *inconclusive*: an interval that touches a bound, ends of `within` included; fewer than two independent
-observations; observations that all give the same figure, since without spread there is no interval. A bound is touched by what is no
-further away than rounding could move it, and differences are taken of the numbers as written: 0.85 − 0.86 is −0.01.
-The verdict also names the exact two-sided sign test against the bound, which assumes nothing about the distribution: with 5 pairs it
-cannot go below 0.0625.
-
-**What counts.** `over` names the axes that repeat the experiment (by default `seed`), `within` those of runs inside one repetition,
-which are averaged first. In a comparison both sides are averaged over `within`, then paired; of several axes in `paired_by`, `over` says
-which repeat, and pairs are averaged over the others. Runs that differ in an axis nobody named are an error: a sweep over learning rates
-is no repetition. Whatever the axes say, instances that are one action, rounds made from one another, and
-runs made from one producer that others are not made from count as one, and the run warns.
-
-```yaml
-claims:
-  warm-start-hurts:
-    source: "Ash & Adams 2020, Table 1"
-    compare: {of: test_accuracy, a: scratch, b: warm, paired_by: seed}
-    expect: {difference: {above: 0.0}, confidence: 0.95}
-  learns:
-    measure: {of: test_accuracy, in: scratch}
-    expect: {mean: {above: 0.7}}
-  branches-agree:
-    compare: {of: test_accuracy, a: branch, b: scratch, paired_by: seed, within: order}
-    expect: {difference: {within: {low: -0.01, high: 0.01}}}
-  more-helps:
-    measure: {of: test_accuracy, in: train, over: seed, along: share}
-    expect: {trend: increasing}
-  the-middle-is-best:
-    measure: {of: test_accuracy, in: perturb, over: seed, along: lambda}
-    expect: {best: {between: [0.2, 0.8]}}
-```
-
-`interval` chooses what decides in place of Student's *t*: `ranks` (median), `{bootstrap: {}}` (mean) or `anytime` (mean; may be looked at
-after every seed). `trend` is Jonckheere's and Terpstra's test; `best` is a vote of the repetitions. `family` corrects verdicts for the
-number of claims, where they are shown. `report` adds effect sizes and more to the file. docs/claims.md has formulas and sources.
-
-Runs without a partner are listed in the verdict and reported; no pair at all is an error."#;
+    const DOC: &'static str = include_str!("claim/guide.md");
     const COUNTS: &'static [&'static str] = &["a", "b", "in"];
     const INPUTS: &'static [InputSpec] = &[
         InputSpec::optional("a", "Tables of the first side of `compare`.").many(),
         InputSpec::optional("b", "Tables of the second side of `compare`.").many(),
-        InputSpec::optional("in", "Tables of `measure`; `a` will do too.").many(),
+        InputSpec::optional("in", "Tables of `measure`; `a` works too.").many(),
     ];
 
     fn outputs(_: &Params) -> Outputs {
@@ -256,7 +209,8 @@ Runs without a partner are listed in the verdict and reported; no pair at all is
     }
 }
 
-/// A report as text, and what is said aloud: that fewer observations count than were gathered, and which runs are left out.
+/// A report as text, and what is said aloud: that fewer observations count than were gathered, and
+/// which runs are left out.
 fn told(
     (report, fewer): (report::Report, Option<String>),
 ) -> anyhow::Result<(String, Vec<String>)> {

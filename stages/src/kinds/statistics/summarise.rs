@@ -29,15 +29,17 @@ pub struct Summarise;
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The values to summarise: `test_accuracy` is `accuracy` of the split `test`; a name alone will do where one split has it.
+    /// The values to summarise: `test_accuracy` is `accuracy` of the split `test`; a name alone
+    /// works if only one split has it.
     pub of: Names,
-    /// Where on the way each value is read.
+    /// Which of the values over the training is read.
     #[serde(default)]
     pub at: At,
-    /// The axes that only repeat the experiment: means run over them, and every other axis gets rows of its own.
+    /// The axes that only repeat the experiment. Means are taken over them; every other axis gets
+    /// rows of its own.
     #[serde(default = "over_seed")]
     pub over: Names,
-    /// Axes of runs within a repetition: averaged over first, so that they do not count.
+    /// Axes of runs within one repetition. They are averaged first and do not count in `n`.
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     pub within: Names,
     /// The confidence of the intervals, above 0 and below 1.
@@ -56,29 +58,7 @@ impl Kind for Summarise {
     const REVISION: u32 = 1;
     const SUMMARY: &'static str =
         "Means, standard deviations and confidence intervals over repeated runs.";
-    const DOC: &'static str = r#"Reads one number per run from each table, puts runs that differ only in the axes of `over` together, and gives for
-each such cell the mean, the sample standard deviation, the number of runs and the two-sided Student *t* interval of the
-mean. A cell with one run has no standard deviation and no interval; no mean comes without its `n`.
-
-`n` counts independent runs. `within` names axes of runs inside one repetition (`over: seed, within: order` for branches of one
-trained network): they are averaged first. What the pipeline itself shows to be no repetition is averaged first too, whatever
-the axes say, with a warning: instances that are one action because nothing hashed differs (one action is one observation),
-rounds of one loop, and runs made from one producer that others are not made from.
-
-Give the tables by group to compare stages side by side:
-
-```yaml
-summary:
-  uses: summarise
-  needs: {tables: {scratch: "scratch[*].metrics", warm: "warm[*].metrics"}}
-  with: {of: [test_accuracy, test_loss], at: last, over: seed}
-```
-
-`at` says where on the way a value is read: `last`, `{best: max}`, `{mean_of_last: 5}` or `{epoch: 10}`. The best value of a
-test set is an optimistic figure, because it is selected by what it reports.
-
-The table is in long format: `stage` is the group, `run` the remaining axes, and each value gives rows named
-`<value>_mean`, `_sd`, `_n`, `_low` and `_high`, and `_runs` where more runs went in than count."#;
+    const DOC: &'static str = DOC;
     const COUNTS: &'static [&'static str] = &["tables"];
     const INPUTS: &'static [InputSpec] = &[InputSpec::required(
         "tables",
@@ -153,7 +133,7 @@ The table is in long format: `stage` is the group, `run` the remaining axes, and
     }
 }
 
-/// Runs alike but for the axes of `over`.
+/// Runs that differ only in the axes of `over`.
 struct Cell {
     group: String,
     axes: BTreeMap<String, Value>,
@@ -182,7 +162,8 @@ fn cells(series: &[Series], params: &Params) -> anyhow::Result<Vec<Cell>> {
             None => members.push((&one.group, axes, vec![one])),
         }
     }
-    // Groups in the order given, cells of a group by their axes, runs of a cell by theirs: sums have one order.
+    // Groups in the order given, cells of a group by their axes, runs of a cell by theirs: sums
+    // have one order.
     let place = |group: &str| groups.iter().position(|g| *g == group);
     members.sort_by(|a, b| {
         place(a.0)
@@ -264,7 +245,7 @@ fn rows(cells: &[Cell], params: &Params) -> Vec<Row> {
 }
 
 fn markdown(cells: &[Cell], params: &Params) -> String {
-    // A bar or a newline in a name would break the table.
+    // `|` or a newline in a name would break the table.
     let plain = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
     let axes: Vec<String> = cells.iter().map(|c| axes_text(&c.axes)).collect();
     let with_axes = axes.iter().any(|a| !a.is_empty());
@@ -332,6 +313,34 @@ fn repeated(names: &[String]) -> Option<&String> {
         .find(|(i, name)| names[..*i].contains(name))
         .map(|(_, name)| name)
 }
+
+const DOC: &str = r#"
+Reads one number per run from each table and puts runs together that differ only in the axes of
+`over`. Each such cell gives the mean, the sample standard deviation, the number of runs, and the
+two-sided Student *t* interval of the mean. A cell with one run has no standard deviation and no
+interval. Every mean comes with its `n`.
+
+`n` counts independent runs. `within` names the axes of runs inside one repetition
+(`over: seed, within: order` for branches of one trained network); these are averaged first. Some
+runs are averaged first whatever the axes say, with a warning, because the pipeline shows that they
+repeat nothing: instances that are one action (one action is one observation), rounds of one loop, and
+runs that share a producer which other runs do not have.
+
+Give the tables by group to compare stages side by side:
+
+```yaml
+summary:
+  uses: summarise
+  needs: {tables: {scratch: "scratch[*].metrics", warm: "warm[*].metrics"}}
+  with: {of: [test_accuracy, test_loss], at: last, over: seed}
+```
+
+`at` says which of a run's values is read: `last`, `{best: max}`, `{mean_of_last: 5}` or
+`{epoch: 10}`. The best value of a test set is optimistic, because it is selected by what it reports.
+
+The table is in long format: `stage` is the group, `run` the remaining axes. Each value gives rows
+named `<value>_mean`, `_sd`, `_n`, `_low` and `_high`, and `_runs` where more runs went in than count.
+"#;
 
 #[cfg(test)]
 mod tests {
@@ -418,7 +427,7 @@ Mean ± half the width of the 95 % t interval over seed (n runs).
         );
     }
 
-    /// Freezes the bytes: whoever changes them raises `REVISION`.
+    /// Frozen bytes: a change must raise `REVISION`.
     #[test]
     fn golden() {
         let (data, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -1,4 +1,4 @@
-//! Which values tables can have, and whether the one that is asked for is among them, before they have any.
+//! Whether tables will have the metric that is asked for, known before anything runs.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use crate::facts::{Findings, MetricsFact, Recorded, ValueFact};
 use crate::series::At;
 use crate::spelling::nearest;
 
-/// An axis that is named must tell tables apart, or runs within a table.
+/// A named axis must be one that tables, or runs within a table, differ in.
 pub(super) fn check_axes(field: &str, named: &[String], axes: &[String], found: &mut Findings) {
     for (at, axis) in named.iter().enumerate() {
         if axes.contains(axis) || APART.contains(&axis.as_str()) {
@@ -28,7 +28,7 @@ pub(super) fn check_axes(field: &str, named: &[String], axes: &[String], found: 
     }
 }
 
-/// The value that is asked for must be one that the tables have.
+/// The metric that is asked for must be one that the tables have.
 pub(super) fn check_asked(
     tables: &[Option<MetricsFact>],
     of: &str,
@@ -39,7 +39,7 @@ pub(super) fn check_asked(
 ) {
     let is_known = |t: &Option<MetricsFact>| t.as_ref().is_some_and(|t| t.values.is_some());
     let others = !tables.iter().all(is_known);
-    // Tables of one stage are alike: each sort is looked at once.
+    // Tables of one stage are alike: each sort is checked once.
     let mut seen: Vec<&MetricsFact> = Vec::new();
     for table in tables.iter().flatten() {
         if seen.contains(&table) {
@@ -64,7 +64,8 @@ pub(super) fn check_asked(
     }
 }
 
-/// Why a value is not recorded where it is to be read: the field of `at`, what is wrong, what is right.
+/// Why a value is not recorded where it is to be read: the field of `at`, what is wrong, what is
+/// right.
 fn nowhere(
     table: &MetricsFact,
     value: &ValueFact,
@@ -116,7 +117,8 @@ fn nowhere(
     }
 }
 
-/// The value that a name stands for, or why it stands for none, or for several; `others`: tables of unknown values are asked for it too.
+/// The value that a name stands for, or why it stands for none, or for several; `others`: tables of
+/// unknown values are asked for it too.
 fn meant<'a>(
     values: &'a [ValueFact],
     of: &str,

@@ -29,10 +29,10 @@ pub struct Evaluate;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The name in the column `split`.
+    /// What the column `split` says.
     #[serde(default = "test")]
     pub split: String,
-    /// The network, for weights that do not say it themselves: a PyTorch state dict in safetensors.
+    /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelSpec>,
 }
@@ -50,7 +50,7 @@ impl Kind for Evaluate {
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
         InputSpec::required("model", "The model."),
-        InputSpec::required("data", "The data; several are put together.").many(),
+        InputSpec::required("data", "The data; several sets are put together.").many(),
     ];
 
     fn outputs(_: &Params) -> Outputs {
@@ -146,20 +146,24 @@ impl Kind for Evaluate {
 }
 
 const DOC: &str = r#"
-Shows every image to the model once, in evaluation mode (no dropout, running batch-norm statistics).
+Shows every image to the model once, in evaluation mode: no dropout, and batch norm with its running
+statistics.
 
 ```yaml
 evaluate: {uses: evaluate, needs: {model: train.model, data: data.test}}
 ```
 
-`metrics.parquet` holds `loss` (mean cross-entropy in nats), `accuracy` and `accuracy[CLASS]` for every class that occurs. Accuracies
-are fractions of 1; on a tie of logits the lowest class counts as the answer.
+`metrics.parquet` holds `loss` (mean cross-entropy in nats), `accuracy`, and `accuracy[CLASS]` for
+every class that occurs. Accuracies are fractions of 1. Where logits tie, the lowest class counts as
+the answer.
 
-Where numbers are learnt (`targets`) it holds `mse` and `mae`, the means over images and targets of squared and absolute errors, and `r2`,
-1 − Σ(y − t)² / Σ(t − mean)² (the mean of the targets' own, as scikit-learn's `r2_score`; left out where a target never varies); of
-several targets also `mse[TARGET]`, `mae[TARGET]` and `r2[TARGET]`. All are in the units of the data and computed in f64 from the outputs.
+Where numbers are learnt (`targets`), it holds `mse` and `mae`, the means of squared and absolute
+errors over images and targets, and `r2`, which is 1 − Σ(y − t)² / Σ(t − mean)². The mean is that of
+the targets measured on, as in scikit-learn's `r2_score`; `r2` is left out where a target never
+varies. With several targets there are also `mse[TARGET]`, `mae[TARGET]` and `r2[TARGET]`. All are in
+the units of the data, and computed in f64 from the outputs.
 
-With `model` (the network as in `train`) the need may be a PyTorch state dict in safetensors:
+With `model` (the network, as in `train`) the need may be a PyTorch state dict in safetensors:
 
 ```yaml
 theirs: {uses: evaluate, needs: {model: {file: net.safetensors}, data: data.test}, with: {model: {mlp: {hidden: [100]}}}}

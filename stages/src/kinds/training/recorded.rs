@@ -1,9 +1,9 @@
-//! Which values a training or an evaluation records, before it has any.
+//! Which metrics a training or an evaluation will record.
 
 use crate::facts::{AnswersFact, DataFact, Recorded, ValueFact};
 use crate::nn::architecture::{Head, Identity};
 
-/// What a network learns, by what it is or by what it sees.
+/// What a network learns, known from itself or from its data.
 pub(super) fn learnt(identity: Option<&Identity>, data: &DataFact) -> Option<AnswersFact> {
     let of_identity = identity.map(|identity| match identity.outputs {
         Head::Classes(n) => AnswersFact::Classes(Some(n)),
@@ -12,7 +12,7 @@ pub(super) fn learnt(identity: Option<&Identity>, data: &DataFact) -> Option<Ans
     of_identity.or(data.answers)
 }
 
-/// The values of a part of the data; all of them where nobody knows what is learnt.
+/// The metrics of a part of the data; all possible ones if it is unknown what is learnt.
 pub(super) fn told(
     (split, recorded): (&str, Recorded),
     answers: Option<AnswersFact>,

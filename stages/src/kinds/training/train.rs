@@ -42,13 +42,14 @@ impl Kind for Train {
     const DOC: &'static str = include_str!("train/guide.md");
     const INPUTS: &'static [InputSpec] = &[
         InputSpec::required("train", "Training data; several are put together in order.").many(),
-        // not `observes_only`: a state holds the test metrics of the epochs behind it, so it belongs to one test set
+        // Not `observes_only`: a state holds test metrics of earlier epochs, so it belongs to one
+        // test set.
         InputSpec::optional("test", "Data to measure on, never to learn from."),
         InputSpec::optional(
             "init",
             "A model to start from (warm start); with `model` also a PyTorch state dict in safetensors.",
         ),
-        InputSpec::optional("mask", "A pruning mask, kept after every step."),
+        InputSpec::optional("mask", "A pruning mask, applied after every step."),
     ];
 
     fn outputs(params: &Params) -> Outputs {
@@ -62,7 +63,8 @@ impl Kind for Train {
         Ok(all)
     }
 
-    /// Where batch norm may meet a last batch of one image, what becomes of that is spelt out: it decides the result.
+    /// If batch norm may meet a last batch of one image, `drop_last` is spelt out, because it
+    /// decides the result.
     fn settle(p: &mut Params) {
         if p.drop_last.is_none() && p.model.as_ref().is_some_and(ModelSpec::norms_units) {
             p.drop_last = Some(false);
@@ -135,7 +137,7 @@ impl Kind for Train {
             None => Start::Weights(weights),
             Some(resume) => match State::read(&resume.path, &architecture) {
                 Ok(state) => Start::State(Box::new(state)),
-                // a state only saves time: without it the result is the same
+                // A state only saves time: without it the result is the same.
                 Err(e) => {
                     listener.warning(format!(
                         "cannot resume from {}: {e:#}; training from the start",

@@ -1,6 +1,8 @@
-//! Which normal distribution gives bytes of a wanted mean and deviation, once it is rounded and brought into 0 to 255.
+//! Which normal distribution gives bytes of a wanted mean and deviation, after rounding and
+//! clipping to 0 to 255.
 //!
-//! On every machine the same: `erfc` and `exp` come from the `libm` crate, and halving an interval ends at a bit.
+//! The result is the same on every machine: `erfc` and `exp` come from the `libm` crate, and
+//! bisection ends at the last bit.
 
 use std::f64::consts::FRAC_1_SQRT_2;
 
@@ -9,13 +11,15 @@ const HALVINGS: usize = 60;
 /// Deviations beyond this many grey levels make no difference: nearly all bytes are 0 or 255 then.
 const WIDEST: f64 = 255.0 * 1024.0;
 
-/// Mean and deviation of the normal distribution behind bytes with this `mean` and deviation `std`, all in grey levels. No bytes
-/// spread more than those that are all 0 and 255: near there, the widest distribution that is looked at.
+/// Mean and deviation of the normal distribution behind bytes with this `mean` and deviation `std`,
+/// all in grey levels. No bytes spread more than those that are all 0 and 255: near there, the
+/// widest distribution that is looked at.
 pub fn normal_behind(mean: f64, std: f64) -> (f64, f64) {
     if std <= 0.0 {
         return (mean, 0.0);
     }
-    // The deviation of the bytes rises with that behind them; for each of these, their mean rises with the mean behind them.
+    // The deviation of the bytes rises with that behind them; for each of these, their mean rises
+    // with the mean behind them.
     let (mut low, mut high) = (std / 4.0, WIDEST);
     for _ in 0..HALVINGS {
         // Deviations lie orders of magnitude apart.

@@ -13,7 +13,8 @@ use crate::facts::AnswersFact;
 use crate::kind::ParamProblem;
 use crate::names::Names;
 
-/// Parameters of `dataset`: exactly one of `images`, `csv`, `tsv`, `npz`, `npy`, `parquet`, `idx` says what the data are.
+/// Parameters of `dataset`: exactly one of `images`, `csv`, `tsv`, `npz`, `npy`, `parquet`, `idx`
+/// says what the data are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -32,22 +33,26 @@ pub struct Params {
     /// Two files with a NumPy array each, given as the groups `x` and `y`: `npy: {}`.
     #[serde(default)]
     pub npy: Option<Npy>,
-    /// A Parquet table: columns of numbers, or images as in Hugging Face's data sets: `parquet: {}`.
+    /// A Parquet table: columns of numbers, or images as in Hugging Face's data sets:
+    /// `parquet: {}`.
     #[serde(default)]
     pub parquet: Option<Columns>,
     /// Two IDX files (MNIST's format), given as the groups `x` and `y`: `idx: {}`.
     #[serde(default)]
     pub idx: Option<Idx>,
-    /// Parts of one directory (the need `data`), by name: a folder, a file, or files (`data/train-*.parquet`).
+    /// Parts of one directory (the need `data`), by name: a folder, a file, or files
+    /// (`data/train-*.parquet`).
     #[serde(default)]
     pub parts: BTreeMap<String, String>,
-    /// The names of the classes, in the order of their numbers; by default those that occur, sorted.
+    /// The names of the classes, in the order of their numbers; by default the names that occur,
+    /// sorted.
     #[serde(default)]
     pub classes: Option<Vec<String>>,
-    /// Where the mean and standard deviation come from by which networks see the values.
+    /// Where the mean and standard deviation come from with which values are normalised for
+    /// networks.
     #[serde(default)]
     pub normalise: Normalise,
-    /// What the data set calls itself; only parts of one name can be put together.
+    /// The name of the data set; only parts with the same name can be put together.
     #[serde(default = "own")]
     pub name: String,
 }
@@ -63,10 +68,10 @@ pub struct Npz {
     /// The array of examples: a name, or one for each part (`{train: x_train, test: x_test}`).
     #[serde(default = "x")]
     pub x: ArrayName,
-    /// The array of labels, or of numbers to be learnt; likewise.
+    /// The array of labels or of numbers to be learnt: a name, or one for each part.
     #[serde(default = "y")]
     pub y: ArrayName,
-    /// Where the channels of images lie.
+    /// Which axis the channels of images are.
     #[serde(default)]
     pub layout: Layout,
 }
@@ -83,7 +88,7 @@ fn y() -> ArrayName {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Npy {
-    /// Where the channels of images lie.
+    /// Which axis the channels of images are.
     #[serde(default)]
     pub layout: Layout,
 }

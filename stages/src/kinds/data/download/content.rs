@@ -1,5 +1,6 @@
-//! Whether a file looks like what its name says. Asked where no digest says what the file must be: a log-in page that a server
-//! sends in the place of the data would otherwise be taken for them, and remembered.
+//! Whether a file looks like what its name says. This matters if no digest says what the file must
+//! be: a log-in page that a server sends in place of the data would otherwise be taken for the data
+//! and remembered.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

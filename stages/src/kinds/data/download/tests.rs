@@ -1,4 +1,5 @@
-//! Tests of `download` against a local server, local mirrors and, where they are at hand, the published files.
+//! Tests of `download` against a local server, local mirrors and, where they are at hand, the
+//! published files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

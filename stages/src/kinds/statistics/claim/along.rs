@@ -1,5 +1,6 @@
-//! Claims about an axis: values rise or fall along it, or the best of them lies between two of its numbers. Decides which runs make a
-//! group or a repetition; the tests are those of [`crate::stats`].
+//! Claims about an axis: values rise or fall along it, or the best of them lies between two of its
+//! numbers. Decides which runs make a group or a repetition; the tests are those of
+//! [`crate::stats`].
 
 use std::collections::BTreeMap;
 
@@ -50,7 +51,8 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     best: Option<BTreeMap<String, Vec<f64>>>,
     confidence: f64,
-    /// The share of pairs of runs that rise less that of those that fall; or the share of repetitions whose best lies there.
+    /// The share of pairs of runs that rise less that of those that fall; or the share of
+    /// repetitions whose best lies there.
     estimate: Option<f64>,
     expect: Expect,
     #[serde(skip_serializing_if = "Option::is_none")]

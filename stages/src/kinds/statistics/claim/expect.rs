@@ -21,7 +21,8 @@ pub struct Expect {
     #[serde(default = "confidence")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f64,
-    /// Where the mean of a − b lies (with `compare`), in units of the value: accuracies are fractions of 1.
+    /// Where the mean of a − b lies (with `compare`), in units of the value: accuracies are
+    /// fractions of 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<Bound>,
     /// What the interval is made of, if it is not Student's *t* interval of the mean.

@@ -66,7 +66,8 @@ pub(super) fn locate(method: Option<Method>, values: &[f64], confidence: f64) ->
     Some(Located { estimate, interval })
 }
 
-/// The one-sided p-values against a middle of `x`: that it is larger, and that it is smaller. None of a bootstrap.
+/// The one-sided p-values against a middle of `x`: that it is larger, and that it is smaller. None
+/// of a bootstrap.
 pub(super) fn one_sided(
     method: Option<Method>,
     values: &[f64],

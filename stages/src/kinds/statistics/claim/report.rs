@@ -1,4 +1,5 @@
-//! What a claim writes: both sides, the interval of the observations, the verdict and its reason. Reads no table.
+//! What a claim writes: both sides, the interval of the observations, the verdict and its reason.
+//! Reads no table.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +53,8 @@ pub(super) struct Report {
     verdict: Verdict,
 }
 
-/// Two one-sided tests: the interval that leaves the whole of what the confidence leaves on either side.
+/// Two one-sided tests: the interval that leaves the whole of what the confidence leaves on either
+/// side.
 #[derive(Debug, Serialize)]
 struct Equivalence {
     confidence: f64,
@@ -99,7 +101,8 @@ impl Side {
     }
 }
 
-/// The verdict on observations made of numbers none of which is larger than `scale`; beside it what people should hear.
+/// The verdict on observations made of numbers none of which is larger than `scale`; beside it what
+/// people should hear.
 pub(super) fn report(
     sides: (Side, Option<Side>),
     seen: &Observations,
@@ -132,7 +135,8 @@ pub(super) fn report(
             (low.min(v), high.max(v))
         });
     let is_spread = high - low > rounding(scale, 1, expect.confidence);
-    // Equal figures have no interval: a width of nothing is no certainty, but a sign that chance did not come in.
+    // Equal figures have no interval: a width of nothing is no certainty, but a sign that chance
+    // did not come in.
     let interval = located.interval.filter(|_| is_spread);
     let sign_test_p = match inner {
         Bound::Above(x) | Bound::Below(x) => Some(sign_test(
@@ -157,8 +161,8 @@ pub(super) fn report(
     let mut deciding = (interval.map(in_words), confidence);
     let mut equivalence = None;
     if bound.is_equivalence() {
-        // Each of the two tests has the whole level, so what both leave is the interval of 1 − 2α. That the effect is larger is
-        // still a two-sided finding.
+        // Each of the two tests has the whole level, so what both leave is the interval of 1 − 2α.
+        // That the effect is larger is still a two-sided finding.
         let inner_confidence = difference(2.0 * confidence, 1.0);
         let narrow = locate(method, observed, inner_confidence).and_then(|l| l.interval);
         let narrow = narrow.filter(|_| is_spread);

@@ -1,4 +1,5 @@
-//! From tables to observations: the runs of each side, paired or alone. Decides what is an error, not what a number means.
+//! From tables to observations: the runs of each side, paired or alone. Decides what is an error,
+//! not what a number means.
 
 use std::collections::BTreeMap;
 
@@ -150,7 +151,7 @@ pub(super) fn gathered(measure: &Measure, task: &Task) -> anyhow::Result<Vec<Run
     Ok(runs)
 }
 
-/// Without those that are the same run as an earlier one.
+/// The series without those that repeat an earlier run.
 fn distinct(series: &[Series]) -> Vec<&Series> {
     let mut kept: Vec<&Series> = Vec::new();
     for one in series {
@@ -213,7 +214,7 @@ fn side(name: &str, task: &Task, compare: &Compare) -> anyhow::Result<Vec<Run>> 
     for (key, members) in groups {
         let owned: Vec<Series> = members.into_iter().cloned().collect();
         let members = distinct(&owned);
-        // Those who differ in nothing that may be averaged are no repetitions of one another.
+        // Runs are averaged only if they differ in axes of `within`.
         for (i, mine) in members.iter().enumerate() {
             let outer = |s: &Series| -> BTreeMap<String, Value> {
                 let axes = s.axes.iter().filter(|(axis, _)| !within.contains(axis));

@@ -197,7 +197,8 @@ fn case_41_a_bound_is_touched_by_what_rounding_could_move() {
         ),
         "inconclusive"
     );
-    // With spread: two differences 0.02 and 0.04 at a confidence whose t quantile is 1 end at exactly 0.02 and 0.04.
+    // With spread: two differences 0.02 and 0.04 at a confidence whose t quantile is 1 end at
+    // exactly 0.02 and 0.04.
     let (a, b) = ([0.52, 0.54], [0.5, 0.5]);
     let at = |bound: Value| verdict(&a, &b, json!({"difference": bound, "confidence": 0.5}));
     assert_eq!(at(json!({"above": 0.02})), "inconclusive");
@@ -421,7 +422,7 @@ fn a_measurement() {
     );
 }
 
-/// Freezes the bytes: whoever changes them raises `REVISION`.
+/// Frozen bytes: a change must raise `REVISION`.
 #[test]
 fn golden() {
     let bench = Bench::new();
@@ -554,7 +555,8 @@ fn grid(bench: &Bench, at: &[f64], rows: &[&[f64]]) -> Vec<JobInput> {
     all
 }
 
-// scipy 1.17: stats.ttest_1samp(A - B, -x, alternative="greater"), (A - B, x, "less"), t.interval(0.9)
+// scipy 1.17: stats.ttest_1samp(A - B, -x, alternative="greater"), (A - B, x, "less"),
+// t.interval(0.9)
 #[test]
 fn equivalence_is_two_one_sided_tests() {
     let bench = Bench::new();

@@ -1,4 +1,5 @@
-//! The verdict: where an interval lies to what a claim states, and how to say so in one sentence. Knows no runs.
+//! The verdict: where an interval lies to what a claim states, and how to say so in one sentence.
+//! Knows no runs.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,8 @@ pub enum Bound {
         /// The lower end.
         low: f64,
     },
-    /// No further from nothing than this, by two one-sided tests: between −x and x, of a ratio between 1/x and x.
+    /// No further from nothing than this, by two one-sided tests: between −x and x, of a ratio
+    /// between 1/x and x.
     Equivalent(f64),
 }
 
@@ -39,7 +41,8 @@ pub enum Verdict {
 }
 
 impl Bound {
-    /// The same bound in other units; `change` must rise with its argument. Equivalence becomes the range that it means.
+    /// The same bound in other units; `change` must rise with its argument. Equivalence becomes the
+    /// range that it means.
     pub fn map(self, change: impl Fn(f64) -> f64, is_ratio: bool) -> Bound {
         match self {
             Bound::Above(x) => Bound::Above(change(x)),
@@ -70,8 +73,8 @@ impl Bound {
     }
 }
 
-/// What an interval says about a bound. An interval that touches the bound decides nothing, and it touches what is no further
-/// away than rounding can move it.
+/// What an interval says about a bound. An interval that touches the bound decides nothing, and it
+/// touches what is no further away than rounding can move it.
 pub fn verdict(interval: Interval, bound: Bound, rounding: f64) -> Verdict {
     let Interval { low, high } = interval;
     let is_above = |x: f64| low > x + rounding;
@@ -96,8 +99,9 @@ pub fn verdict(interval: Interval, bound: Bound, rounding: f64) -> Verdict {
     }
 }
 
-/// The least levels at which an interval of two equal tails would bear a bound out and would refute it, given the one-sided p-values
-/// that the middle is larger and smaller than a number. That something is equivalent is tested at the whole level on each side.
+/// The least levels at which an interval of two equal tails would bear a bound out and would refute
+/// it, given the one-sided p-values that the middle is larger and smaller than a number. That
+/// something is equivalent is tested at the whole level on each side.
 pub(super) fn p_values(
     bound: Bound,
     is_equivalence: bool,

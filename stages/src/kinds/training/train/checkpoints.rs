@@ -1,4 +1,4 @@
-//! The models kept on the way: what their files are called, and which one a pipeline means.
+//! The models kept on the way: the names of their files, and which one a pipeline means.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -99,7 +99,7 @@ pub(super) fn write(
     Ok(())
 }
 
-/// What a checkpoint is called among the files of the output `checkpoints`.
+/// The file name of a checkpoint in the output `checkpoints`.
 fn checkpoint_file(at: Pause) -> String {
     match at {
         Pause::Epoch(n) => format!("epoch-{n:06}.safetensors"),

@@ -1,4 +1,5 @@
-//! What follows from the parameters of `train` and what is known of its inputs, and what cannot work.
+//! What follows from the parameters of `train` and what is known of its inputs, and what cannot
+//! work.
 
 use super::params::Params;
 use crate::facts::{

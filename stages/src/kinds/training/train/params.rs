@@ -18,21 +18,22 @@ use crate::training::schedule::Schedule;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The network. May be left out when the need `init` brings one; given both, they must agree.
+    /// The network. May be left out if the need `init` brings one; with both, they must agree.
     #[serde(default)]
     pub model: Option<ModelSpec>,
-    /// How the weights start; without effect when the need `init` brings them.
+    /// The initial weights; without effect if the need `init` brings them.
     #[serde(default)]
     pub init: Init,
-    /// What of the first weights differs from `init`.
+    /// Which first weights differ from `init`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_weights: Option<FirstWeights>,
-    /// Of a need `init` that is another network (another data set, another task), take the layers that fit by name and shape; the others start fresh, by `init`. An error unless given.
+    /// The need `init` may be another network (another data set, another task): the layers that fit
+    /// by name and shape are taken, the others start by `init`. By default that is an error.
     #[serde(default, skip_serializing_if = "is_no")]
     pub partial: bool,
-    /// Of all random numbers: first weights, order, dropout, augmentation.
+    /// Seed of all random numbers: first weights, order, dropout, augmentation.
     pub seed: u64,
-    /// How long.
+    /// How long to train.
     pub length: Length,
     /// Stop before the length is reached.
     #[serde(default)]
@@ -41,12 +42,12 @@ pub struct Params {
     #[serde(default = "default_batch_size")]
     #[schemars(range(min = 1))]
     pub batch_size: usize,
-    /// Leave out an epoch's last batch where it has fewer images; kept unless given.
+    /// Leave out the last batch of an epoch if it has fewer images. Kept by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop_last: Option<bool>,
-    /// The rule by which weights follow gradients.
+    /// How weights are updated from gradients.
     pub optimizer: Optimizer,
-    /// Of the learning rate.
+    /// How the learning rate changes over the training.
     #[serde(default)]
     pub schedule: Schedule,
     /// Random changes of the training images.
@@ -55,24 +56,24 @@ pub struct Params {
     /// Share of the target spread evenly over all classes, in [0, 1); only where there are classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Evaluate on the need `test` every so many epochs, and always at the end.
+    /// Epochs between two evaluations on the need `test`; the end is always evaluated.
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub eval_every: u64,
-    /// Keep models on the way, as the output `checkpoints`.
+    /// Models to keep on the way, as the output `checkpoints`.
     #[serde(default)]
     pub checkpoints: Option<Checkpoints>,
 }
 
-/// When models are kept; `every`, `every_steps` or both.
+/// When models are kept: `every`, `every_steps` or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoints {
-    /// Epochs from one to the next: `epoch-000002.safetensors` ...
+    /// Epochs from one checkpoint to the next: `epoch-000002.safetensors` ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub every: Option<u64>,
-    /// Steps from one to the next: `step-000500.safetensors` ...
+    /// Steps from one checkpoint to the next: `step-000500.safetensors` ...
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub every_steps: Option<u64>,
@@ -90,11 +91,12 @@ fn one() -> u64 {
     1
 }
 
-/// More epochs than any study trains; each is a place to resume from, so their number must stay small enough to list.
+/// More epochs than any study trains; each is a place to resume from, so their number must stay
+/// small enough to list.
 const MAX_EPOCHS: u64 = 100_000;
 
 impl Params {
-    /// A parameter that means nothing where numbers are learnt, and why.
+    /// A parameter that has no meaning if numbers are learnt, and why.
     pub(super) fn only_for_classes(&self) -> Option<(&'static [&'static str], &'static str)> {
         if self.label_smoothing != 0.0 {
             return Some((&["label_smoothing"], "smooths labels"));
@@ -108,7 +110,8 @@ impl Params {
         }
     }
 
-    /// What a state depends on beside the inputs. What came later counts where it is said: states of before stay good.
+    /// What a state depends on beside the inputs. What came later counts where it is said: states
+    /// of before stay good.
     pub(super) fn preimage(&self, recipe: Value) -> Value {
         let mut all =
             json!({"format": 1, "model": self.model, "init": self.init, "recipe": recipe});
