@@ -315,6 +315,14 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The same with the cores that an execution was given.
+    pub fn with_cpus(&self, cpus: u32) -> Arc<Policy> {
+        Arc::new(Policy {
+            cpus: Some(cpus),
+            ..self.clone()
+        })
+    }
+
     /// Threads an execution under this policy may use.
     pub fn threads(&self) -> u32 {
         self.cpus.unwrap_or(1).max(1)

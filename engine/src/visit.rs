@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::sync::Arc;
 
 use crate::digest::Content;
 use crate::exec::{self, Site, Work};
@@ -12,7 +11,7 @@ use crate::executor::{
     self, FailedDir, Order, OrderId, Places, Prepared, Purpose, Terms, check_inputs, place,
 };
 use crate::lineage::Lineage;
-use crate::plan::{Instance, Policy};
+use crate::plan::Instance;
 use crate::run::alone;
 use crate::session::Session;
 
@@ -61,10 +60,7 @@ pub fn visit(
         run: String::new(),
         purpose: Purpose::Compare,
         pins: BTreeMap::new(),
-        policy: Arc::new(Policy {
-            cpus: Some(instance.policy.cpus.unwrap_or(1)),
-            ..Policy::clone(&instance.policy)
-        }),
+        policy: instance.policy.with_cpus(instance.policy.cpus.unwrap_or(1)),
         grant,
         offline: false,
     };

@@ -249,10 +249,7 @@ impl Board {
                 return None;
             };
             let cpus = wish.cpus(self.resources.cpus_free(), beside);
-            let granted_policy = Arc::new(Policy {
-                cpus: Some(cpus.clamp(1, self.resources.cpus_total())),
-                ..Policy::clone(policy)
-            });
+            let granted_policy = policy.with_cpus(cpus.clamp(1, self.resources.cpus_total()));
             let Some(granted) = self.resources.take(&granted_policy, policy.cpus) else {
                 self.ready.pass_over(sweep, index, *place);
                 continue;

@@ -64,7 +64,6 @@ struct Simulated {
     fates: Fates,
     tries: Arc<Mutex<HashMap<Digest, u32>>>,
     collected: Arc<Mutex<HashMap<OrderId, Collected>>>,
-    most: Arc<Mutex<u32>>,
 }
 
 impl Simulated {
@@ -72,7 +71,6 @@ impl Simulated {
         let (to_clock, orders) = channel();
         let collected: Arc<Mutex<HashMap<OrderId, Collected>>> = Arc::default();
         let tries: Arc<Mutex<HashMap<Digest, u32>>> = Arc::default();
-        let most = Arc::default();
         let clock = Clock {
             store,
             fates,
@@ -91,7 +89,6 @@ impl Simulated {
             fates,
             tries,
             collected,
-            most,
         }
     }
 }
@@ -118,7 +115,6 @@ impl Executor for Simulated {
             (self.fates)(&order.instance, attempt) != Fate::NotBegun,
             "there is no place"
         );
-        *self.most.lock().unwrap() += 1;
         self.to_clock.send(order)?;
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::executor::{
     check_inputs,
 };
 use crate::lineage::Lineage;
-use crate::plan::{Instance, Policy};
+use crate::plan::Instance;
 use crate::record::lockfile::LockFile;
 use crate::run::{GPUS_ARE_TAKEN, alone};
 use crate::session::Session;
@@ -85,10 +85,7 @@ pub fn replay(
             run: String::new(),
             purpose: Purpose::Compare,
             pins,
-            policy: Arc::new(Policy {
-                cpus: Some(terms.cpus),
-                ..Policy::clone(&instance.policy)
-            }),
+            policy: instance.policy.with_cpus(terms.cpus),
             grant,
             offline: terms.offline,
         },

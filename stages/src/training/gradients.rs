@@ -58,6 +58,14 @@ impl Batch {
         }
     }
 
+    /// Its inputs on a device, `[rows, features]`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn images(&self, device: &Cpu, pool: &Pool) -> Result<Matrix<Cpu>, CpuError> {
+        matrix(device, pool, self.rows, &self.inputs)
+    }
+
     /// This one and another behind it.
     pub fn with(&self, other: &Batch) -> Batch {
         Batch {
@@ -67,6 +75,16 @@ impl Batch {
             targets: [&self.targets[..], &other.targets].concat(),
         }
     }
+}
+
+fn matrix(
+    device: &Cpu,
+    pool: &Pool,
+    rows: usize,
+    numbers: &[f32],
+) -> Result<Matrix<Cpu>, CpuError> {
+    let shape = (rows, numbers.len() / rows.max(1));
+    Matrix::written(device, pool, shape, |to| to.copy_from_slice(numbers))
 }
 
 /// Computes gradients of one network.
@@ -121,19 +139,18 @@ impl Slopes {
         let failed = |e: CpuError| anyhow::anyhow!("gradient: {e}");
         let architecture = self.network.architecture();
         let width = architecture.identity.outputs.width();
-        let matrix = |numbers: &[f32]| {
-            let shape = (batch.rows, numbers.len() / batch.rows.max(1));
-            let fill = |to: &mut [f32]| to.copy_from_slice(numbers);
-            Matrix::written(&self.device, &self.pool, shape, fill).map_err(failed)
-        };
-        let x = matrix(&batch.inputs)?.traced();
+        let images = batch.images(&self.device, &self.pool);
+        let x = images.map_err(failed)?.traced();
         let outputs = self.network.forward_still(x, self.norms).map_err(failed)?;
         let loss = match batch.wanted() {
             Wanted::Labels { of_rows, smoothing } => {
                 let labels = Labels::new(of_rows, width)?;
                 ops::softmax_cross_entropy(outputs, &labels, smoothing)
             }
-            Wanted::Targets(numbers) => ops::mean_squared_error(outputs, &matrix(numbers)?),
+            Wanted::Targets(numbers) => {
+                let targets = matrix(&self.device, &self.pool, batch.rows, numbers);
+                ops::mean_squared_error(outputs, &targets.map_err(failed)?)
+            }
         };
         let loss = loss.map_err(failed)?;
         let value = loss.array();

@@ -244,11 +244,7 @@ impl Kind for GradInit {
         let mut found = Vec::new();
         let mut add = |name: &str, good: bool, message: &str| {
             if !good {
-                found.push(ParamProblem {
-                    path: vec![name.to_owned()],
-                    message: message.to_owned(),
-                    hint: None,
-                });
+                found.push(ParamProblem::new(&[name], message, ""));
             }
         };
         add("iterations", p.iterations >= 1, "must be at least 1");

@@ -12,7 +12,6 @@ use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
 use crate::nn::network::{Network, Norms};
-use crate::ops::Matrix;
 use crate::ops::recycle::Pool;
 use crate::ops::view::view_mut;
 use crate::task::Task;
@@ -82,11 +81,7 @@ impl Kind for Lsuv {
         ];
         let wrong = checks.into_iter().filter(|(_, good, _)| !good);
         wrong
-            .map(|(name, _, message)| ParamProblem {
-                path: vec![name.to_owned()],
-                message: message.to_owned(),
-                hint: None,
-            })
+            .map(|(name, _, message)| ParamProblem::new(&[name], message, ""))
             .collect()
     }
 
@@ -111,9 +106,7 @@ impl Kind for Lsuv {
         );
         let pool = Pool::default();
         let spreads = |network: &Network<Cpu>| -> Result<Vec<(usize, f64)>, CpuError> {
-            let shape = (batch.rows, batch.inputs.len() / batch.rows);
-            let fill = |to: &mut [f32]| to.copy_from_slice(&batch.inputs);
-            let x = Matrix::written(&device, &pool, shape, fill)?;
+            let x = batch.images(&device, &pool)?;
             let mut found = Vec::new();
             let mut see = |weight: usize, values: &[f32]| found.push((weight, spread(values)));
             network.watch(x, Norms::Running, &mut see)?;

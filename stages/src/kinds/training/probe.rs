@@ -10,8 +10,7 @@ use crate::data::Dataset;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
-use crate::nn::network::{Network, Norms};
-use crate::ops::Matrix;
+use crate::nn::network::Norms;
 use crate::ops::recycle::Pool;
 use crate::table;
 use crate::task::Task;
@@ -98,13 +97,9 @@ impl Kind for Probe {
 
     fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
         let numbers = [("images", p.images), ("batch_size", p.batch_size)];
-        let problem = |(name, _): &(&str, usize)| ParamProblem {
-            path: vec![(*name).to_owned()],
-            message: "must be at least 1".to_owned(),
-            hint: None,
-        };
-        let zero = numbers.iter().filter(|(_, n)| *n == 0);
-        zero.map(problem).collect()
+        let zero = numbers.into_iter().filter(|(_, n)| *n == 0);
+        zero.map(|(name, _)| ParamProblem::new(&[name], "must be at least 1", ""))
+            .collect()
     }
 
     fn facts(_: &Params, known: &Known) -> Findings {
@@ -127,7 +122,6 @@ impl Kind for Probe {
         check_data(&data, &model.architecture.identity, "data")?;
         let architecture = Arc::new(model.architecture);
         let device = Cpu::default();
-        let network = Network::load(&device, Arc::clone(&architecture), &model.tensors);
         let slopes = Slopes::new(&architecture, &model.tensors, p.norms);
         let mut outputs = vec![Moments::default(); architecture.parameters.len()];
         let mut gradients: Vec<Vec<f64>> = Vec::new();
@@ -138,14 +132,13 @@ impl Kind for Probe {
         for step in 0..count as u64 {
             let batch = Batch::of(&mut batches, 0, step);
             let failed = |e: CpuError| anyhow::anyhow!("probe: {e}");
-            let shape = (batch.rows, batch.inputs.len() / batch.rows);
-            let fill = |to: &mut [f32]| to.copy_from_slice(&batch.inputs);
-            let x = Matrix::written(&device, &pool, shape, fill).map_err(failed)?;
+            let x = batch.images(&device, &pool).map_err(failed)?;
             let mut see = |weight: usize, values: &[f32]| {
                 values
                     .iter()
                     .for_each(|x| outputs[weight].add(f64::from(*x)));
             };
+            let network = slopes.network();
             network.watch(x, p.norms, &mut see).map_err(failed)?;
             let (_, slope) = slopes.gradient(&batch)?;
             gradients.resize_with(slope.len(), Vec::new);
