@@ -1,6 +1,7 @@
 //! Did you mean: the known name that is most like one that is not known.
 
-/// The nearest name, if that many slips (letters too many, too few, wrong or swapped) make one of the other.
+/// The nearest name, if that many slips (letters too many, too few, wrong or swapped) make one of
+/// the other.
 pub fn nearest<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -12,7 +13,8 @@ pub fn nearest<'a>(
     (distance <= slips).then_some(known)
 }
 
-/// The name most like what was given, if it is alike at all: by its beginning too, and whatever its case.
+/// The name most like what was given, if it is alike at all: by its beginning too, and whatever its
+/// case.
 pub fn likest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     if given.len() > 100 {
         return None;

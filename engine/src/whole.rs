@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Replaces a file that can be made again: whether it outlives a power failure matters little. What a kill leaves half written
-/// lies in `scratch_dir`, which is on the same file system and made where it is missing.
+/// Replaces a file that can be made again: whether it outlives a power failure matters little. What
+/// a kill leaves half written lies in `scratch_dir`, which is on the same file system and made
+/// where it is missing.
 pub fn write(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(scratch_dir)?;
     beside(path, scratch_dir, bytes, 0o644, |_| Ok(()))
@@ -17,7 +18,8 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, dir_of(path), bytes)
 }
 
-/// Replaces a file that people wrote: it keeps its mode, and the new bytes are on the disk before the old ones go.
+/// Replaces a file that people wrote: it keeps its mode, and the new bytes are on the disk before
+/// the old ones go.
 pub fn write_lasting(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
     beside(path, dir_of(path), bytes, mode, fs::File::sync_all)

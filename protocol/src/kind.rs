@@ -1,6 +1,8 @@
-//! What a *kind* of stage is to the engine: data, and a few questions it answers. What it computes is unknown here.
+//! What a *kind* of stage is to the engine: data, and a few questions it answers. What it computes
+//! is unknown here.
 //!
-//! Foreign kinds say the same as JSON (`PROGRAM describe`, `PROGRAM check`): [`DescribeAnswer`] and [`CheckAnswer`].
+//! Foreign kinds say the same as JSON (`PROGRAM describe`, `PROGRAM check`): [`DescribeAnswer`] and
+//! [`CheckAnswer`].
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -47,8 +49,8 @@ pub type CheckFn =
 pub type FactsFn = Arc<dyn Fn(&Value, &Known) -> Findings + Send + Sync>;
 /// See [`Description::states`]; the argument is [`Checked::params`].
 pub type StatesFn = Arc<dyn Fn(&Value) -> Vec<StatePoint> + Send + Sync>;
-/// See [`Description::member`]; the arguments are [`Checked::params`], the output's name and what is picked. The error says why
-/// there is no such file.
+/// See [`Description::member`]; the arguments are [`Checked::params`], the output's name and what
+/// is picked. The error says why there is no such file.
 pub type MemberFn =
     Arc<dyn Fn(&Value, &str, &[(String, Value)]) -> Result<String, String> + Send + Sync>;
 
@@ -62,7 +64,8 @@ pub fn no_member(output: &str) -> Result<String, String> {
     ))
 }
 
-/// A JSON Schema, made when it is first looked at: few commands do, and every worker would pay for all of them.
+/// A JSON Schema, made when it is first looked at: few commands do, and every worker would pay for
+/// all of them.
 pub struct Schema(LazyLock<Value, Box<dyn FnOnce() -> Value + Send>>);
 
 impl Schema {
@@ -189,7 +192,8 @@ pub struct ParamProblem {
 }
 
 impl ParamProblem {
-    /// About the field at this path, or `with:` as a whole where it is empty. An empty hint is none.
+    /// About the field at this path, or `with:` as a whole where it is empty. An empty hint is
+    /// none.
     pub fn new(path: &[&str], message: impl Into<String>, hint: impl Into<String>) -> ParamProblem {
         ParamProblem {
             path: path.iter().map(|p| (*p).to_owned()).collect(),

@@ -280,8 +280,8 @@ pub(super) fn watch_signals(cancel: &Arc<Cancel>, told: Told) -> anyhow::Result<
 
 /// The disposition that the program was started with.
 fn is_ignored(signal: i32) -> bool {
-    // rustix asks for no dispositions. SAFETY: sigaction is plain data for which zero is valid; only the old disposition is asked
-    // for.
+    // rustix asks for no dispositions. SAFETY: sigaction is plain data for which zero is valid;
+    // only the old disposition is asked for.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut now) == 0

@@ -46,7 +46,8 @@ pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
     };
     // Ctrl-C is for whoever runs inside; this program waits.
     for signal in [libc::SIGINT, libc::SIGQUIT] {
-        // rustix sets no dispositions. SAFETY: setting a disposition to SIG_IGN runs no code of ours.
+        // rustix sets no dispositions. SAFETY: setting a disposition to SIG_IGN runs no code of
+        // ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     let status = visit::visit(

@@ -35,7 +35,8 @@ impl Quiet {
 impl Drop for Quiet {
     fn drop(&mut self) {
         let terminal = std::io::stdin();
-        // A terminal that was taken away meanwhile (the job went to the background) must not stop us.
+        // A terminal that was taken away meanwhile (the job went to the background) must not stop
+        // us.
         if is_ours(&terminal) {
             let _ = termios::tcsetattr(&terminal, OptionalActions::Now, &self.before);
         }

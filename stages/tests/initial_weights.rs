@@ -1,4 +1,5 @@
-//! First weights against PyTorch, Keras and NumPy (`reference/inits.py`), and against what defines them.
+//! First weights against PyTorch, Keras and NumPy (`reference/inits.py`), and against what defines
+//! them.
 
 #![allow(
     clippy::unwrap_used,
@@ -101,7 +102,8 @@ fn weight(rule: &Value, shape: &[usize], seed: u64) -> NamedTensor {
     tensors[name].clone()
 }
 
-/// The share of our numbers below each quantile of theirs is the quantile's, up to 4.5 standard errors of both samples.
+/// The share of our numbers below each quantile of theirs is the quantile's, up to 4.5 standard
+/// errors of both samples.
 #[test]
 fn distributions_are_those_of_pytorch_and_keras() {
     let recorded: Recorded = reference::read("inits.json");
@@ -155,7 +157,8 @@ fn rules_without_chance_give_the_same_numbers() {
     }
 }
 
-/// Truncated and untruncated are told apart: of 60,000 numbers some lie beyond 2.3 standard deviations, or none does.
+/// Truncated and untruncated are told apart: of 60,000 numbers some lie beyond 2.3 standard
+/// deviations, or none does.
 #[test]
 fn what_is_truncated_says_so() {
     let beyond = |rule: Value| {
@@ -182,7 +185,8 @@ fn what_is_truncated_says_so() {
     }
 }
 
-/// Rows (or columns, where there are fewer) are orthonormal to f32's last bits, whatever the shape; times the gain.
+/// Rows (or columns, where there are fewer) are orthonormal to f32's last bits, whatever the shape;
+/// times the gain.
 #[test]
 fn orthogonal_weights_are_orthogonal() {
     for shape in [
@@ -212,7 +216,8 @@ fn orthogonal_weights_are_orthogonal() {
     }
 }
 
-/// Martens: as many incoming weights for every unit. PyTorch's `sparse_`: as many zeros in every column, and units differ.
+/// Martens: as many incoming weights for every unit. PyTorch's `sparse_`: as many zeros in every
+/// column, and units differ.
 #[test]
 fn sparse_rules_count_on_their_own_side() {
     for (shape, incoming) in [(&[30, 40][..], 15), (&[6, 4, 3, 3], 15), (&[6, 9], 9)] {
@@ -251,7 +256,8 @@ fn residual() -> Architecture {
     architecture(json!({"conv": {"layers": layers}}), (8, 8, 3), 10)
 }
 
-/// Fixup as in the paper's three rules; with all branches ending in 0, the network is its skip connections.
+/// Fixup as in the paper's three rules; with all branches ending in 0, the network is its skip
+/// connections.
 #[test]
 fn fixup_follows_the_place_of_a_weight() {
     let a = residual();
@@ -355,7 +361,8 @@ fn what_differs_from_the_rule() {
     assert!(check(&a, everywhere, &FirstWeights::default()).is_err());
 }
 
-/// The first loss under `marginals` is the entropy of the classes; without, ln 3. Weights are 0, so that the bias alone speaks.
+/// The first loss under `marginals` is the entropy of the classes; without, ln 3. Weights are 0, so
+/// that the bias alone speaks.
 #[test]
 fn the_output_bias_is_the_logarithm_of_the_shares() {
     let set = data(1, 90, (2, 2, 1), 3);
@@ -485,7 +492,8 @@ fn no_epoch_gives_the_first_weights() {
     );
 }
 
-/// From a network for four classes to one for three: layers that fit are taken, the last one starts fresh; without `partial` it is an error.
+/// From a network for four classes to one for three: layers that fit are taken, the last one starts
+/// fresh; without `partial` it is an error.
 #[test]
 fn a_learnt_start_takes_the_layers_that_fit() {
     let bench = Bench::new();

@@ -1,5 +1,5 @@
-//! Gradients and Hessian-vector products against PyTorch's double backward in f64 (`reference/second_order.py`),
-//! and what GradInit, LSUV and probing promise.
+//! Gradients and Hessian-vector products against PyTorch's double backward in f64
+//! (`reference/second_order.py`), and what GradInit, LSUV and probing promise.
 
 #![allow(
     clippy::unwrap_used,
@@ -138,7 +138,8 @@ fn plain() -> Value {
         {"dense": 30}, {"activation": "relu"}]}})
 }
 
-/// Under LSUV every layer's outputs have the variance asked for, on the images that were shown; weights only change their size.
+/// Under LSUV every layer's outputs have the variance asked for, on the images that were shown;
+/// weights only change their size.
 #[test]
 fn lsuv_gives_unit_variance() {
     let bench = Bench::new();
@@ -192,8 +193,9 @@ fn lsuv_gives_unit_variance() {
     );
 }
 
-/// He et al. 2015, equation 10: under `he_normal` the variance of a deep relu network's outputs stays; under uniform ±0.05 it
-/// falls from layer to layer. Zhang et al. 2019: constants of 0 end gradients before the last layer.
+/// He et al. 2015, equation 10: under `he_normal` the variance of a deep relu network's outputs
+/// stays; under uniform ±0.05 it falls from layer to layer. Zhang et al. 2019: constants of 0 end
+/// gradients before the last layer.
 #[test]
 fn probing_sees_signals_vanish() {
     let bench = Bench::new();
@@ -216,7 +218,8 @@ fn probing_sees_signals_vanish() {
     assert_eq!(zero["activation_variance[fc6]"], 0.0);
 }
 
-/// The variance of a layer's gradient over the whole set is that of the mean of its batches' gradients.
+/// The variance of a layer's gradient over the whole set is that of the mean of its batches'
+/// gradients.
 #[test]
 fn gradients_of_batches_add_up() {
     let bench = Bench::new();
@@ -249,7 +252,8 @@ fn gradients_of_batches_add_up() {
     }
 }
 
-/// GradInit on weights ten times too large: the gradient's norm comes down to γ, and the loss falls with it; scales move weights, never zeros.
+/// GradInit on weights ten times too large: the gradient's norm comes down to γ, and the loss falls
+/// with it; scales move weights, never zeros.
 #[test]
 fn gradinit_brings_the_gradient_below_gamma() {
     let bench = Bench::new();

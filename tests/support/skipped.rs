@@ -1,5 +1,5 @@
-//! A test that cannot run here, or only in part, says so where the test harness does not capture it: `.ci/run` counts and
-//! names these lines.
+//! A test that cannot run here, or only in part, says so where the test harness does not capture
+//! it: `.ci/run` counts and names these lines.
 
 use std::fmt::Display;
 use std::io::Write as _;

@@ -1,4 +1,5 @@
-//! Looking at one declared environment: what of it is part of a key, and what a process needs to use it.
+//! Looking at one declared environment: what of it is part of a key, and what a process needs to
+//! use it.
 
 use super::{conda, lock, python, r};
 use crate::digest::Digest;
@@ -38,7 +39,8 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
     Ok(captured)
 }
 
-/// With a lock file the key holds the file in place of the packages: what is installed may be a part of what it pins.
+/// With a lock file the key holds the file in place of the packages: what is installed may be a
+/// part of what it pins.
 pub(super) fn locked(
     environment: &Environment,
     path: &Path,
@@ -70,7 +72,8 @@ pub(super) fn locked(
     Ok(in_key)
 }
 
-/// Builds for one kind of device are marked (`2.3.0+cpu`), and lock files mostly say the version alone.
+/// Builds for one kind of device are marked (`2.3.0+cpu`), and lock files mostly say the version
+/// alone.
 pub(super) fn is_of(installed: &str, pinned: &str) -> bool {
     let rest = installed.strip_prefix(pinned);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))

@@ -1,4 +1,5 @@
-//! What every exchange begins with: the trust file, a key to sign with; and what was not moved in the end.
+//! What every exchange begins with: the trust file, a key to sign with; and what was not moved in
+//! the end.
 
 use crate::trust::{Ask, FILE_NAME, Signer, Trust};
 use serde::Serialize;

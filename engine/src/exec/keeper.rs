@@ -1,9 +1,12 @@
-//! The keeper: one tiny process per run that kills what is left when a run and its reapers were killed at one stroke.
+//! The keeper: one tiny process per run that kills what is left when a run and its reapers were
+//! killed at one stroke.
 //!
-//! Each execution has a [`reaper`](super::reaper) that kills it when the program dies. Whoever kills both (`pkill -9 -f repro`)
-//! ends the command itself too (`PR_SET_PDEATHSIG`), but not what that started. The keeper reads lines `+PGID` and `-PGID` from its standard input, a socket whose other end only the program holds. When the program
-//! ends, in whatever way, the socket closes, and the keeper kills every process group still on its list and exits.
-//! A child enters itself between fork and exec, so no moment is unguarded.
+//! Each execution has a [`reaper`](super::reaper) that kills it when the program dies. Whoever
+//! kills both (`pkill -9 -f repro`) ends the command itself too (`PR_SET_PDEATHSIG`), but not what
+//! that started. The keeper reads lines `+PGID` and `-PGID` from its standard input, a socket whose
+//! other end only the program holds. When the program ends, in whatever way, the socket closes, and
+//! the keeper kills every process group still on its list and exits. A child enters itself between
+//! fork and exec, so no moment is unguarded.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead};
@@ -18,8 +21,8 @@ use rustix::process::{Pid, Signal};
 
 static LINE: OnceLock<UnixStream> = OnceLock::new();
 
-/// Starts the keeper of this process: `command` must end up in [`main`] (`EXECUTABLE keeper`). Once per process; later
-/// calls do nothing. Executions work without it, less safely.
+/// Starts the keeper of this process: `command` must end up in [`main`] (`EXECUTABLE keeper`). Once
+/// per process; later calls do nothing. Executions work without it, less safely.
 ///
 /// # Errors
 /// When the process cannot be started.
@@ -28,7 +31,8 @@ pub fn start(mut command: Command) -> io::Result<()> {
         return Ok(());
     }
     let (ours, theirs) = UnixStream::pair()?;
-    // Its own group: Ctrl-C on the terminal goes to the program alone. Root directory: it holds no mount busy.
+    // Its own group: Ctrl-C on the terminal goes to the program alone. Root directory: it holds no
+    // mount busy.
     command
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
@@ -44,7 +48,8 @@ pub fn start(mut command: Command) -> io::Result<()> {
 /// The keeper's whole life; what the hidden subcommand runs.
 pub fn main() -> ExitCode {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
-        // rustix sets no dispositions. SAFETY: setting a disposition to SIG_IGN runs no code of ours.
+        // rustix sets no dispositions. SAFETY: setting a disposition to SIG_IGN runs no code of
+        // ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     let mut groups = BTreeSet::new();
@@ -71,7 +76,8 @@ pub(super) fn fd() -> Option<BorrowedFd<'static>> {
     LINE.get().map(UnixStream::as_fd)
 }
 
-/// Enters the calling process, a group leader, in the list. Async-signal-safe: called between fork and exec.
+/// Enters the calling process, a group leader, in the list. Async-signal-safe: called between fork
+/// and exec.
 pub(super) fn enter(fd: BorrowedFd) {
     tell(fd, b'+', rustix::process::getpid().as_raw_pid());
 }

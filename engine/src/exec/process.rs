@@ -1,8 +1,9 @@
 //! One child process from start to end: group, limits, output, timeout, cancel, usage.
 //!
-//! The calling thread sleeps in one `poll(2)` over the reaper's reports, the child's output and the cancel switch; nothing
-//! here wakes up to look. The [`reaper`] stands between: when an end is told, no process of the child is left, so nothing
-//! writes to outputs after they are looked at. Knows nothing of stages, inputs or outputs.
+//! The calling thread sleeps in one `poll(2)` over the reaper's reports, the child's output and the
+//! cancel switch; nothing here wakes up to look. The [`reaper`] stands between: when an end is
+//! told, no process of the child is left, so nothing writes to outputs after they are looked at.
+//! Knows nothing of stages, inputs or outputs.
 
 use std::io::{self, PipeReader, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -26,8 +27,9 @@ const SHORT_GRACE: Duration = Duration::from_secs(2);
 pub struct Launch {
     /// Program, arguments, environment, directory, standard input. Output is set up here.
     pub command: Command,
-    /// The memory one process may use: `RLIMIT_DATA`, which counts private writable memory. `RLIMIT_AS` would also count
-    /// what is only reserved, and stop Go, Java and CUDA programs that reserve terabytes and use megabytes.
+    /// The memory one process may use: `RLIMIT_DATA`, which counts private writable memory.
+    /// `RLIMIT_AS` would also count what is only reserved, and stop Go, Java and CUDA programs that
+    /// reserve terabytes and use megabytes.
     pub memory_bytes: Option<u64>,
     /// What of the machine is its own.
     pub grant: Grant,
@@ -39,7 +41,8 @@ pub struct Launch {
     pub timeout: Option<Duration>,
     /// From SIGTERM to SIGKILL, when it is stopped.
     pub grace: Duration,
-    /// Standard output and error arrive apart; otherwise both as [`Heard::Err`], in the order they were written.
+    /// Standard output and error arrive apart; otherwise both as [`Heard::Err`], in the order they
+    /// were written.
     pub apart: bool,
 }
 
@@ -95,7 +98,8 @@ pub struct Said {
     pub err: Vec<u8>,
 }
 
-/// Runs `command` to its end, confined by `ruleset`, and keeps at most `bytes_max` of each of its streams.
+/// Runs `command` to its end, confined by `ruleset`, and keeps at most `bytes_max` of each of its
+/// streams.
 ///
 /// # Errors
 /// When it cannot be started or waited for.
@@ -127,7 +131,8 @@ pub fn ask(
     Ok(Said { ended, out, err })
 }
 
-/// Starts the process and waits until it and everything it started have ended; `sink` gets all output in pieces.
+/// Starts the process and waits until it and everything it started have ended; `sink` gets all
+/// output in pieces.
 ///
 /// # Errors
 /// When it cannot be started (`NotFound`: no such program) or watched.
@@ -167,8 +172,8 @@ pub fn run(
     let keeper_fd = keeper::fd();
     // SAFETY: all make system calls only; they neither allocate nor lock.
     unsafe {
-        // The reaper is in the room too: the kernel takes a room apart when the last process in it ends, and takes its
-        // time. That is then the reaper, for which nobody waits.
+        // The reaper is in the room too: the kernel takes a room apart when the last process in it
+        // ends, and takes its time. That is then the reaper, for which nobody waits.
         if let Some(room) = room {
             command.pre_exec(enter(room, &ruleset));
         }
@@ -242,7 +247,8 @@ pub fn run(
     let wall_s = started.elapsed().as_secs_f64();
     keeper::leave(end.leader);
     family.end();
-    // What was in the pipes when it ended: at most their capacity, where a process could not be ended.
+    // What was in the pipes when it ended: at most their capacity, where a process could not be
+    // ended.
     for (stream, reader) in &mut pipes {
         drain(*stream, reader, &mut buffer, 16, sink);
     }
@@ -260,8 +266,8 @@ pub fn run(
     })
 }
 
-/// Runs `command` with the standard streams it has been given, in the group of this process, and waits for its end alone:
-/// whoever sits at the terminal watches it.
+/// Runs `command` with the standard streams it has been given, in the group of this process, and
+/// waits for its end alone: whoever sits at the terminal watches it.
 ///
 /// # Errors
 /// When it cannot be started or waited for.
@@ -306,7 +312,8 @@ impl Drop for Family {
     }
 }
 
-/// Moves the process into its room, between fork and exec. `ruleset` is open until then: [`prepare`] has it.
+/// Moves the process into its room, between fork and exec. `ruleset` is open until then:
+/// [`prepare`] has it.
 fn enter(
     mut room: Room,
     ruleset: &Option<OwnedFd>,
@@ -328,11 +335,13 @@ fn prepare(
     #[cfg(not(target_os = "linux"))]
     let _ = grant;
     move || {
-        // SAFETY: plain system calls on values captured by copy; all are async-signal-safe. rustix sets no dispositions.
+        // SAFETY: plain system calls on values captured by copy; all are async-signal-safe. rustix
+        // sets no dispositions.
         unsafe {
             // A visitor too, who has no reaper.
             reaper::die_with_it();
-            // Whoever started the program may ignore signals (`nohup`, a shell's `&`); a stage that is to end must hear them.
+            // Whoever started the program may ignore signals (`nohup`, a shell's `&`); a stage that
+            // is to end must hear them.
             for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
                 libc::signal(signal, libc::SIG_DFL);
             }
@@ -417,11 +426,13 @@ fn poll_none() -> libc::pollfd {
     }
 }
 
-/// Sleeps until a descriptor is ready or the deadline has passed; negative descriptors are skipped by the kernel.
+/// Sleeps until a descriptor is ready or the deadline has passed; negative descriptors are skipped
+/// by the kernel.
 fn poll(fds: &mut [libc::pollfd], deadline: Option<Instant>) -> io::Result<()> {
     let timeout_ms = match deadline {
         None => -1,
-        // Rounded up, so that the deadline has passed on waking; longer than 24 days wakes up once in between.
+        // Rounded up, so that the deadline has passed on waking; longer than 24 days wakes up once
+        // in between.
         Some(d) => {
             let left = d.saturating_duration_since(Instant::now());
             i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)

@@ -1,8 +1,9 @@
 //! Programs and the directories they need: what `PATH` means for a command.
 //!
-//! A command gets the caller's `PATH`, without relative entries (they would mean its private directory): which version of a
-//! tool that finds is part of its key through `tools:`. A program also needs its installation (`bin/../lib`), wherever
-//! symlinks and shims lead; those directories are found here, for the sandbox to allow.
+//! A command gets the caller's `PATH`, without relative entries (they would mean its private
+//! directory): which version of a tool that finds is part of its key through `tools:`. A program
+//! also needs its installation (`bin/../lib`), wherever symlinks and shims lead; those directories
+//! are found here, for the sandbox to allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -53,8 +54,9 @@ pub fn interpreter(program: &Path) -> Option<String> {
     Some(named.to_owned())
 }
 
-/// The directories a program needs: those of its installation, for itself and for what its symlinks lead to.
-/// `keep_out` are directories that are never allowed whole (the project, the home directory).
+/// The directories a program needs: those of its installation, for itself and for what its symlinks
+/// lead to. `keep_out` are directories that are never allowed whole (the project, the home
+/// directory).
 pub fn installation(program: &str, keep_out: &[PathBuf]) -> BTreeSet<PathBuf> {
     let mut dirs = BTreeSet::new();
     let mut next = find(program);
@@ -82,7 +84,8 @@ pub fn prefix(dir: &Path, keep_out: &[PathBuf]) -> Vec<PathBuf> {
         return Vec::new();
     };
     let holds = |d: &Path| keep_out.iter().any(|k| k.starts_with(d));
-    // Hidden directories of a project (`.venv`, or `.cargo` where the home directory is the project) hold tools.
+    // Hidden directories of a project (`.venv`, or `.cargo` where the home directory is the
+    // project) hold tools.
     let inside_project = keep_out
         .first()
         .and_then(|project| dir.strip_prefix(project).ok())
@@ -108,7 +111,8 @@ pub fn prefix(dir: &Path, keep_out: &[PathBuf]) -> Vec<PathBuf> {
                 vec![root.to_owned()]
             }
         }
-        // A directory of scripts within the project is no installation: those are declared as inputs.
+        // A directory of scripts within the project is no installation: those are declared as
+        // inputs.
         _ if inside_project || holds(&dir) => Vec::new(),
         _ => vec![dir],
     }
@@ -140,7 +144,8 @@ pub fn around(path: &Path) -> Option<Around> {
     })
 }
 
-/// Some entry of `PATH` lies in an environment of packages, so programs may be found in one. Looked at once.
+/// Some entry of `PATH` lies in an environment of packages, so programs may be found in one. Looked
+/// at once.
 pub fn leads_around() -> bool {
     static LEADS: OnceLock<bool> = OnceLock::new();
     let lies_in_one = |dir: PathBuf| around(&dir.join("program")).is_some();
@@ -170,7 +175,8 @@ fn is_hidden_in_home(root: &Path, keep_out: &[PathBuf]) -> bool {
     is_hidden && keep_out.iter().skip(1).any(|k| root.parent() == Some(k))
 }
 
-/// Of such a directory what its programs need: where they and their libraries lie, and where their links lead.
+/// Of such a directory what its programs need: where they and their libraries lie, and where their
+/// links lead.
 fn parts(root: &Path, programs: &Path) -> Vec<PathBuf> {
     const CUSTOMARY: [&str; 16] = [
         "bin",

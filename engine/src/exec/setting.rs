@@ -1,8 +1,10 @@
-//! The setting of a command: its private directory with its inputs, its walls, and the process to be, all but its arguments.
+//! The setting of a command: its private directory with its inputs, its walls, and the process to
+//! be, all but its arguments.
 //!
-//! The environment is what the stage declares, and: `PATH` of the caller (tools are declared by version), `HOME` and
-//! `TMPDIR` a directory of its own with a short name (`/tmp` where it has one to itself), `LANG=C.UTF-8`, `TZ=UTC`
-//! and `PYTHONUNBUFFERED=1`, all of which the declared environment may override. Standard input is empty.
+//! The environment is what the stage declares, and: `PATH` of the caller (tools are declared by
+//! version), `HOME` and `TMPDIR` a directory of its own with a short name (`/tmp` where it has one
+//! to itself), `LANG=C.UTF-8`, `TZ=UTC` and `PYTHONUNBUFFERED=1`, all of which the declared
+//! environment may override. Standard input is empty.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
@@ -101,7 +103,8 @@ impl Setting {
         let has_callers_path = around.path_first.is_empty()
             && !around.vars.contains_key("PATH")
             && !command.env.contains_key("PATH");
-        // Else every child would search for it in all of `PATH`. Elsewhere than in the system it may see less than this program.
+        // Else every child would search for it in all of `PATH`. Elsewhere than in the system it
+        // may see less than this program.
         let found = match has_callers_path {
             true => searched::find_again(program).filter(|path| sandbox::is_system(path)),
             false => None,

@@ -1,9 +1,11 @@
-//! The walls around one process: what it may touch, what it sees, and where its temporary files lie.
+//! The walls around one process: what it may touch, what it sees, and where its temporary files
+//! lie.
 //!
-//! Two mechanisms together, each by itself where the other is missing. A ruleset (`sandbox.rs`) makes undeclared reads and
-//! writes fail. A room (`room.rs`) shows inputs under their own names without a copy, makes all that is not the command's
-//! own unchangeable (also its mode, its times and its attributes, which a ruleset does not know), and gives it `/tmp` and
-//! shared memory of its own.
+//! Two mechanisms together, each by itself where the other is missing. A ruleset (`sandbox.rs`)
+//! makes undeclared reads and writes fail. A room (`room.rs`) shows inputs under their own names
+//! without a copy, makes all that is not the command's own unchangeable (also its mode, its times
+//! and its attributes, which a ruleset does not know), and gives it `/tmp` and shared memory of its
+//! own.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -289,7 +291,8 @@ impl Plan {
     }
 }
 
-/// `/tmp` and shared memory, where they are directories; the first one decides. They stay what they are.
+/// `/tmp` and shared memory, where they are directories; the first one decides. They stay what they
+/// are.
 fn covers() -> Vec<PathBuf> {
     static COVERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
     let real = |path: &str| Path::new(path).canonicalize().ok().filter(|p| p.is_dir());
@@ -318,7 +321,8 @@ fn linked_files(dir: &Path, roots: &[PathBuf], found: &mut Vec<PathBuf>) {
             Ok(kind) if kind.is_dir() => linked_files(&path, roots, found),
             Ok(kind) if kind.is_symlink() => {
                 let is_known = |t: &Path| roots.iter().any(|r| t.starts_with(r));
-                // The usual link names its object outright: that is seen without asking the disk again.
+                // The usual link names its object outright: that is seen without asking the disk
+                // again.
                 if std::fs::read_link(&path).is_ok_and(|t| is_known(&t)) {
                     continue;
                 }

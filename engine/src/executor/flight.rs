@@ -1,5 +1,5 @@
-//! One order on this machine, from single flight to staged outputs: execution, and the check that no
-//! input changed.
+//! One order on this machine, from single flight to staged outputs: execution, and the check that
+//! no input changed.
 //!
 //! Runs on a thread of its own. Publishes nothing.
 
@@ -89,8 +89,8 @@ impl Flight {
         match self.order.purpose {
             Purpose::Record | Purpose::RecordAnew => {
                 let (outcome, collected) = self.record(say).unwrap_or_else(|e| failure(&e));
-                // What a killed worker may go on from is of no use to one that has ended well; an empty directory is of
-                // none at all.
+                // What a killed worker may go on from is of no use to one that has ended well; an
+                // empty directory is of none at all.
                 let _ = match outcome {
                     Outcome::Made(_) => crate::dir::remove_all(&self.places.scratch),
                     _ => std::fs::remove_dir(&self.places.scratch),
@@ -121,7 +121,8 @@ impl Flight {
         }
     }
 
-    /// The directory of a command's last failure is kept, until another one or success; the message says where.
+    /// The directory of a command's last failure is kept, until another one or success; the message
+    /// says where.
     fn keep_or_drop_failed(&self, mut outcome: Outcome) -> Outcome {
         match &mut outcome {
             Outcome::Failed(Failed { message, .. }) => self.keep_failed(Some(message)),

@@ -1,9 +1,10 @@
-//! The seam between what decides and what executes: an order goes out, notes and one outcome come back.
+//! The seam between what decides and what executes: an order goes out, notes and one outcome come
+//! back.
 //!
 //! An [`Order`] says everything about one execution and an [`Outcome`] everything about its end, as
-//! plain data: contents and names, no function, no lock, and no path but those that the study itself
-//! names. Where an order is executed is the executor's business alone. [`Local`] is this machine; a
-//! simulated one lives with the tests of the scheduler.
+//! plain data: contents and names, no function, no lock, and no path but those that the study
+//! itself names. Where an order is executed is the executor's business alone. [`Local`] is this
+//! machine; a simulated one lives with the tests of the scheduler.
 //!
 //! [`Executor`] is the contract. Knows no graph, and does not decide what is executed when.
 

@@ -62,7 +62,8 @@ pub enum Purpose {
     Record,
     /// To be recorded, whatever is recorded already.
     RecordAnew,
-    /// To be compared with a result. Nothing is recorded, and it is executed once, from the beginning.
+    /// To be compared with a result. Nothing is recorded, and it is executed once, from the
+    /// beginning.
     Compare,
 }
 

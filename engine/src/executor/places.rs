@@ -103,7 +103,8 @@ impl Drop for Places {
 mod tests {
     use super::*;
 
-    /// What `verify` signs is digested with a cache of stats: who could write that would decide on the digest.
+    /// What `verify` signs is digested with a cache of stats: who could write that would decide on
+    /// the digest.
     #[test]
     fn no_execution_can_write_what_is_untouched() {
         let fresh = tempfile::tempdir().unwrap();

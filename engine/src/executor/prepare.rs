@@ -151,7 +151,8 @@ pub fn place(
     for (position, content) in &shown.views {
         request.inputs[*position].origin = view(store, content, &dir.join(position.to_string()))?;
     }
-    // Directories that are not whole, or hold links to elsewhere, are put together from links to what counts.
+    // Directories that are not whole, or hold links to elsewhere, are put together from links to
+    // what counts.
     for (position, files) in &shown.trees {
         let input = &mut request.inputs[*position];
         let of = input.origin.path().to_owned();
@@ -165,7 +166,8 @@ pub fn place(
     Ok(())
 }
 
-/// Files of the store are used where they lie; trees are shown by the store, or as directories of links.
+/// Files of the store are used where they lie; trees are shown by the store, or as directories of
+/// links.
 fn view(store: &Store, content: &Content, view: &Path) -> anyhow::Result<InputOrigin> {
     let make = |mode| -> anyhow::Result<PathBuf> {
         if let Some(dir) = view.parent() {

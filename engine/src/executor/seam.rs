@@ -14,9 +14,9 @@ pub type Tell = Arc<dyn Fn(OrderId, Heard) + Send + Sync>;
 
 /// Executes orders somewhere.
 ///
-/// Each order that was begun gets one outcome in the end, also where it was stopped or broke down. An
-/// outcome that comes twice, or after its time, does no harm: who gave the order knows which one it
-/// waits for.
+/// Each order that was begun gets one outcome in the end, also where it was stopped or broke down.
+/// An outcome that comes twice, or after its time, does no harm: who gave the order knows which one
+/// it waits for.
 pub trait Executor {
     /// What it has to give in all.
     fn capacity(&self) -> Machine;
@@ -30,11 +30,13 @@ pub trait Executor {
     /// It cannot be begun; then no outcome follows.
     fn begin(&mut self, order: Order) -> anyhow::Result<()>;
 
-    /// What is here of an order that was made. Asked for once, after each outcome; empty for any other.
+    /// What is here of an order that was made. Asked for once, after each outcome; empty for any
+    /// other.
     fn collect(&mut self, order: OrderId) -> Collected;
 }
 
-/// The bytes of a result as they are here, and what keeps others from making it until it is recorded.
+/// The bytes of a result as they are here, and what keeps others from making it until it is
+/// recorded.
 #[derive(Default)]
 pub struct Collected {
     /// Bytes that are new to the store.

@@ -1,4 +1,5 @@
-//! Whom a command asks why: the survey, the journals and the trust file at hand, and how far back it looks.
+//! Whom a command asks why: the survey, the journals and the trust file at hand, and how far back
+//! it looks.
 
 use super::Explanation;
 use crate::plan::InstanceIndex;

@@ -1,4 +1,5 @@
-//! Files of a crate: their names in addresses, their formats, their checksums, and all of them in one archive.
+//! Files of a crate: their names in addresses, their formats, their checksums, and all of them in
+//! one archive.
 
 use super::rocrate::METADATA;
 use anyhow::Context as _;

@@ -47,7 +47,8 @@ impl<'a> Selection<'a> {
     /// These instances with all they need; without any, those nothing else needs.
     ///
     /// # Errors
-    /// One of them has no result, an input cannot be read, or a file the pipeline is made of lies outside of the project.
+    /// One of them has no result, an input cannot be read, or a file the pipeline is made of lies
+    /// outside of the project.
     pub fn of(session: &'a Session, targets: &[InstanceIndex]) -> anyhow::Result<Selection<'a>> {
         let targets: BTreeSet<InstanceIndex> = match targets {
             [] => finals(session),
@@ -204,7 +205,8 @@ pub(super) fn inside(root: &Path, path: &Path) -> anyhow::Result<RelPath> {
     })
 }
 
-/// Paths whose mere presence can make other programs do things, and our own state: neither given away nor taken in.
+/// Paths whose mere presence can make other programs do things, and our own state: neither given
+/// away nor taken in.
 pub fn is_private(path: &RelPath) -> bool {
     let parts: Vec<&str> = path.as_str().split('/').collect();
     parts.iter().any(|part| part.eq_ignore_ascii_case(".git")) || parts[0] == ".repro"

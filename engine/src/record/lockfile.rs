@@ -1,8 +1,10 @@
-//! `repro.lock`: every instance's key and output digests, committed to git, so that a clone knows the results.
+//! `repro.lock`: every instance's key and output digests, committed to git, so that a clone knows
+//! the results.
 //!
-//! One block per instance, sorted by name, a blank line between blocks, no times and no hosts: two machines write the same
-//! bytes, and changes to different stages merge without conflict. It is TOML; the engine reads from it only pins, i.e.
-//! what an execution found out about the outside world and later executions must confirm.
+//! One block per instance, sorted by name, a blank line between blocks, no times and no hosts: two
+//! machines write the same bytes, and changes to different stages merge without conflict. It is
+//! TOML; the engine reads from it only pins, i.e. what an execution found out about the outside
+//! world and later executions must confirm.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -59,7 +61,8 @@ impl Default for LockFile {
 }
 
 impl LockFile {
-    /// Reads the file; a missing one is empty. A conflict or damage is an error that names the line.
+    /// Reads the file; a missing one is empty. A conflict or damage is an error that names the
+    /// line.
     pub fn read(path: &Path) -> anyhow::Result<LockFile> {
         Ok(LockFile::look(path)?.lock)
     }
@@ -106,7 +109,8 @@ impl LockFile {
         Ok(lock)
     }
 
-    /// Reads what [`LockFile::render`] writes, many times faster than TOML at large; `None` for anything else.
+    /// Reads what [`LockFile::render`] writes, many times faster than TOML at large; `None` for
+    /// anything else.
     fn read_own(text: &str) -> Option<LockFile> {
         let mut lock = LockFile::default();
         let mut lines = text
@@ -176,8 +180,9 @@ impl LockFile {
         text
     }
 
-    /// Changes the file: read again, changed and written by rename while no other process does the same, so that nobody's blocks are
-    /// lost. What was `seen` of it before serves while it is the same. `scratch_dir` is on the same file system.
+    /// Changes the file: read again, changed and written by rename while no other process does the
+    /// same, so that nobody's blocks are lost. What was `seen` of it before serves while it is the
+    /// same. `scratch_dir` is on the same file system.
     pub fn update(
         path: &Path,
         scratch_dir: &Path,
@@ -217,15 +222,16 @@ fn text(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// A turn at changing what a project remembers: held for as long as it takes to read, change and write a file.
+/// A turn at changing what a project remembers: held for as long as it takes to read, change and
+/// write a file.
 pub struct Turn(Option<File>);
 
 /// Whoever holds a turn for so long has been stopped in it, or its machine is gone.
 const TURN_MAX: Duration = Duration::from_secs(30);
 
 impl Turn {
-    /// Waits for the turn, a while. Where there are no locks nobody waits, and of two who write at the same moment one is
-    /// first.
+    /// Waits for the turn, a while. Where there are no locks nobody waits, and of two who write at
+    /// the same moment one is first.
     pub fn take(state_dir: &Path) -> Turn {
         let path = state_dir.join("turn");
         let options = &mut File::options();

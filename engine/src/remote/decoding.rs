@@ -1,4 +1,5 @@
-//! Reading what [`super::encoding`] wrote: bytes of strangers, so sizes are known before they are believed.
+//! Reading what [`super::encoding`] wrote: bytes of strangers, so sizes are known before they are
+//! believed.
 
 use super::encoding::{Encoding, FRAME, HEADER_BYTES, Header, PLAIN};
 use std::io::{self, Read};
@@ -35,7 +36,8 @@ impl From<BadBytes> for io::Error {
 }
 
 impl BadBytes {
-    /// If an error of a [`Decoder`] says that the bytes are bad, and not that they could not be read.
+    /// If an error of a [`Decoder`] says that the bytes are bad, and not that they could not be
+    /// read.
     pub fn of(error: &io::Error) -> Option<&BadBytes> {
         error.get_ref()?.downcast_ref()
     }
@@ -59,7 +61,8 @@ impl std::fmt::Display for Limit {
     }
 }
 
-/// Reads the plain bytes of an encoded stream. Errors that [`BadBytes::of`] knows are of the bytes, all others of the stream.
+/// Reads the plain bytes of an encoded stream. Errors that [`BadBytes::of`] knows are of the bytes,
+/// all others of the stream.
 pub struct Decoder<R> {
     inner: R,
     encoding: Encoding,

@@ -1,8 +1,10 @@
-//! The board: the state of every instance, what follows from it, and the one place where it changes.
+//! The board: the state of every instance, what follows from it, and the one place where it
+//! changes.
 //!
-//! [`Board::enter`] is that place. Whatever is counted or listed by state (how many are in each, how much an instance
-//! waits for, who is ready, what of the machine is taken) is kept there, so it cannot disagree. Knows no session and does
-//! nothing: it can be driven by a simulation as well as by a run.
+//! [`Board::enter`] is that place. Whatever is counted or listed by state (how many are in each,
+//! how much an instance waits for, who is ready, what of the machine is taken) is kept there, so it
+//! cannot disagree. Knows no session and does nothing: it can be driven by a simulation as well as
+//! by a run.
 
 #[cfg(test)]
 mod tests;
@@ -24,12 +26,12 @@ use crate::plan::{InstanceIndex, Policy};
 pub struct Board {
     graph: Graph,
     states: Vec<State>,
-    /// The last known key of each. It is known still when the bytes of a result are gone, and what was made from them is told
-    /// apart by it.
+    /// The last known key of each. It is known still when the bytes of a result are gone, and what
+    /// was made from them is told apart by it.
     keys: Vec<Option<Digest>>,
     counts: [usize; Phase::COUNT],
-    /// Nothing is missing any more: to be looked at, in the order of the plan. A list and no recursion, since a chain of
-    /// results that are there can be as long as the plan.
+    /// Nothing is missing any more: to be looked at, in the order of the plan. A list and no
+    /// recursion, since a chain of results that are there can be as long as the plan.
     free: BinaryHeap<Reverse<u32>>,
     ready: Ready,
     resources: Resources,
@@ -280,7 +282,8 @@ impl Board {
         self.count(&[Phase::Ready]) > 0 && self.resources.misses_gpus()
     }
 
-    /// What an order executes now. Answers may come twice, or after their time: then there is nothing.
+    /// What an order executes now. Answers may come twice, or after their time: then there is
+    /// nothing.
     pub fn running(&self, order: OrderId) -> Option<InstanceIndex> {
         self.orders.get(&order).copied()
     }

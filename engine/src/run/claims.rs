@@ -1,7 +1,8 @@
 //! Reads what the claim kind decided, and corrects verdicts for the number of claims in a family.
 //!
-//! The correction is made whenever verdicts are shown, from the p-values that members recorded. So a claim that joins a family changes no
-//! other's key, and what is recorded of a claim is about that claim alone.
+//! The correction is made whenever verdicts are shown, from the p-values that members recorded. So
+//! a claim that joins a family changes no other's key, and what is recorded of a claim is about
+//! that claim alone.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +28,9 @@ struct VerdictFile {
     p: Option<f64>,
 }
 
-/// The verdicts on claims, each with the output of its instance, in their order; corrected for their families. `None` stays `None`: what
-/// is not known counts as a claim that nothing speaks for.
+/// The verdicts on claims, each with the output of its instance, in their order; corrected for
+/// their families. `None` stays `None`: what is not known counts as a claim that nothing speaks
+/// for.
 ///
 /// # Errors
 /// An object is gone, or is no verdict.
@@ -67,8 +69,9 @@ pub fn verdicts<'c>(
     Ok(results)
 }
 
-/// Holm's step-down correction (1979): the i-th smallest of m p-values is multiplied by m − i + 1, and none is smaller than one before
-/// it. Those that are not known count as 1, which can only make the others larger.
+/// Holm's step-down correction (1979): the i-th smallest of m p-values is multiplied by m − i + 1,
+/// and none is smaller than one before it. Those that are not known count as 1, which can only make
+/// the others larger.
 fn holm(ps: &[Option<f64>]) -> Vec<Option<f64>> {
     let mut order: Vec<usize> = (0..ps.len()).filter(|i| ps[*i].is_some()).collect();
     order.sort_by(|a, b| ps[*a].unwrap_or(1.0).total_cmp(&ps[*b].unwrap_or(1.0)));
@@ -107,7 +110,8 @@ fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result<Cla
     })
 }
 
-/// `{"difference": {"above": 0.0}, "confidence": 0.95}` as `difference above 0`: names and numbers in order.
+/// `{"difference": {"above": 0.0}, "confidence": 0.95}` as `difference above 0`: names and numbers
+/// in order.
 fn in_words(expect: &Value) -> String {
     match expect {
         Value::Object(map) => {

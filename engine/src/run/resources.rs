@@ -1,8 +1,9 @@
 //! What a machine has to give, and who holds it: cores, memory, GPUs, named locks.
 //!
-//! An action that wants more than there is in all still runs, alone: a wish is not a reason to refuse work. GPUs are given out by
-//! name, and only those that no other run of the same user has; shares of one are packed on as few as will hold them.
-//! Who declares `cpus` also gets as many processors for itself, as far as this run and others leave them.
+//! An action that wants more than there is in all still runs, alone: a wish is not a reason to
+//! refuse work. GPUs are given out by name, and only those that no other run of the same user has;
+//! shares of one are packed on as few as will hold them. Who declares `cpus` also gets as many
+//! processors for itself, as far as this run and others leave them.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -101,7 +102,8 @@ impl Resources {
         self.misses_gpus
     }
 
-    /// Takes what the policy asks for, or nothing. `declared` is the number of `cpus` the stage itself names.
+    /// Takes what the policy asks for, or nothing. `declared` is the number of `cpus` the stage
+    /// itself names.
     pub fn take(&mut self, policy: &Arc<Policy>, declared: Option<u32>) -> Option<Taken> {
         let want = self.clipped(policy);
         let fits = self.cpus + want.0 <= self.cpus_total
@@ -127,7 +129,8 @@ impl Resources {
         })
     }
 
-    /// The GPUs of a wish, or nothing: who keeps one while waiting for another keeps a third from both.
+    /// The GPUs of a wish, or nothing: who keeps one while waiting for another keeps a third from
+    /// both.
     fn own_gpus(&mut self, policy: &Policy) -> Option<Vec<Arc<str>>> {
         let count = (policy.gpus_seen() as usize).min(self.gpus.len());
         let amount = policy.of_each_gpu();
@@ -233,8 +236,9 @@ fn free_gpus(among: &[Arc<str>], count: usize) -> (Vec<Arc<str>>, Vec<File>) {
     (free, locks)
 }
 
-/// For an action that runs by itself: what it declares, and no processors of its own. Where other runs have the GPUs, it waits
-/// as long as `on_wait`, called now and then, says `Continue`, and then shares theirs.
+/// For an action that runs by itself: what it declares, and no processors of its own. Where other
+/// runs have the GPUs, it waits as long as `on_wait`, called now and then, says `Continue`, and
+/// then shares theirs.
 pub fn alone(policy: &Policy, mut on_wait: impl FnMut() -> ControlFlow<()>) -> (Grant, Vec<File>) {
     let gpus = Machine::here().gpus;
     let count = (policy.gpus_seen() as usize).min(gpus.len());

@@ -1,6 +1,6 @@
-//! Whole runs with an executor that executes nothing: it loses orders, answers twice or after its time,
-//! refuses to begin, and finds what others recorded. The scheduler, the committer and the store are the
-//! real ones.
+//! Whole runs with an executor that executes nothing: it loses orders, answers twice or after its
+//! time, refuses to begin, and finds what others recorded. The scheduler, the committer and the
+//! store are the real ones.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};

@@ -1,12 +1,14 @@
-//! Where an instance is in a run, with what is known of it there, and which way leads from where to where.
+//! Where an instance is in a run, with what is known of it there, and which way leads from where to
+//! where.
 //!
 //! ```text
 //! Waiting ─┬─▶ Asking ─┬─▶ Gathering ─▶ Ready ─▶ Running ─▶ Committing ─▶ Done
 //!          │           └─▶ Done            (each step may be left out)
 //!          └─▶ Done; in a dry run Planned, Foreseen
 //! ```
-//! Everything before Done may fail or be skipped; who must open a directory first goes from Waiting to Opening and back. Back to Waiting goes what has to be looked at again: an action that somebody
-//! else executed, and a result whose bytes cannot be had, with all that wait for it.
+//! Everything before Done may fail or be skipped; who must open a directory first goes from Waiting
+//! to Opening and back. Back to Waiting goes what has to be looked at again: an action that
+//! somebody else executed, and a result whose bytes cannot be had, with all that wait for it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +22,8 @@ use crate::plan::Policy;
 use crate::record::event::{Event, Reason};
 use crate::store::Record;
 
-/// An action that has no result yet. The text of its key is made again when it starts: of a plan, most actions wait for long.
+/// An action that has no result yet. The text of its key is made again when it starts: of a plan,
+/// most actions wait for long.
 #[derive(Debug)]
 pub struct Miss {
     pub key: Digest,
@@ -45,7 +48,8 @@ pub enum State {
     Unwanted,
     /// So many producers have no result; with none missing it is looked at next.
     Waiting { missing: u32 },
-    /// It takes a part of directories that are fetched from the remote, and its key is known only when these are here.
+    /// It takes a part of directories that are fetched from the remote, and its key is known only
+    /// when these are here.
     Opening { open: BTreeSet<Content> },
     /// The remote is asked whether it has a result.
     Asking { miss: Arc<Miss> },
@@ -73,7 +77,8 @@ pub enum State {
         key: Digest,
         outputs: Arc<[Content]>,
     },
-    /// In a dry run: it waits for what would be executed, and has this result if that gives again what repro.lock says it gave.
+    /// In a dry run: it waits for what would be executed, and has this result if that gives again
+    /// what repro.lock says it gave.
     Foreseen {
         key: Digest,
         outputs: Arc<[Content]>,

@@ -1,4 +1,5 @@
-//! What surrounds the actions of a session: versions of tools, environments, caches; and what of it is not known.
+//! What surrounds the actions of a session: versions of tools, environments, caches; and what of it
+//! is not known.
 
 use super::opened::Session;
 use crate::environment::{self, Captured};
@@ -20,8 +21,9 @@ pub struct Unknown {
 }
 
 impl Session {
-    /// Finds out the version of every declared tool, and looks at every declared environment, once. Gives sentences about those
-    /// that may be out of date. For a command that only looks, what is not to be known is [`Session::unknown`], and the rest goes on.
+    /// Finds out the version of every declared tool, and looks at every declared environment, once.
+    /// Gives sentences about those that may be out of date. For a command that only looks, what is
+    /// not to be known is [`Session::unknown`], and the rest goes on.
     ///
     /// # Errors
     /// A tool that cannot be run; an environment that is missing or broken.

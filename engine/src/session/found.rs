@@ -121,8 +121,8 @@ impl Session {
             .is_none_or(|stamp| stamp == self.believer.stamp())
     }
 
-    /// Asks the store; also what was lost if a record is there whose objects are not, and why one that is whole is not believed.
-    /// What was made here comes before what was made elsewhere.
+    /// Asks the store; also what was lost if a record is there whose objects are not, and why one
+    /// that is whole is not believed. What was made here comes before what was made elsewhere.
     pub fn look_up(&self, instance: &Instance, key: &Digest) -> LookedUp {
         let records = self.store.lookup(key);
         let (own, others): (Vec<&Record>, Vec<&Record>) =
@@ -218,8 +218,9 @@ impl Session {
         Ok(true)
     }
 
-    /// What an action without a result gave, where repro.lock names this very action. Nobody vouches for it, so it stands for no
-    /// result; but who only looks can say what follows if the action gives the same again.
+    /// What an action without a result gave, where repro.lock names this very action. Nobody
+    /// vouches for it, so it stands for no result; but who only looks can say what follows if the
+    /// action gives the same again.
     pub fn foreseen(&self, instance: &Instance, key: &Digest) -> Option<Arc<[Content]>> {
         let read = || LockFile::read(&self.project.lock_file()).unwrap_or_default();
         let block = self.lock.get_or_init(read).blocks.get(&*instance.id)?;

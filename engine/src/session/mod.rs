@@ -1,7 +1,8 @@
-//! A session: one open project, with its plan, its store and what is remembered, and the answer to one question: given
-//! the contents of its inputs, does an instance have a result?
+//! A session: one open project, with its plan, its store and what is remembered, and the answer to
+//! one question: given the contents of its inputs, does an instance have a result?
 //!
-//! Everything that only looks (`status`, `why`, `run -n`) and the scheduler share this code, so they cannot disagree.
+//! Everything that only looks (`status`, `why`, `run -n`) and the scheduler share this code, so
+//! they cannot disagree.
 
 mod around;
 mod found;

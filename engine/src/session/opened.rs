@@ -147,8 +147,8 @@ impl Session {
         }
     }
 
-    /// A directory in an artifact is used like an artifact, so its listing has to be in the store. Where that cannot be written,
-    /// nothing is executed either.
+    /// A directory in an artifact is used like an artifact, so its listing has to be in the store.
+    /// Where that cannot be written, nothing is executed either.
     fn keep_part(&self, tree: &Listing) -> Content {
         let content = tree.content();
         self.store
@@ -164,7 +164,8 @@ impl Session {
         content
     }
 
-    /// The directories among an instance's inputs of which it takes a part only, with those who make them.
+    /// The directories among an instance's inputs of which it takes a part only, with those who
+    /// make them.
     pub fn opened<'a>(
         &'a self,
         index: InstanceIndex,

@@ -65,8 +65,9 @@ pub fn show(
     Ok(())
 }
 
-/// Directories below `artifacts/` are ours: a file in the place of one would bar the way, and a link would lead the outputs out of the
-/// project, over whatever lies there. `artifacts/` itself may be a link, to another disk.
+/// Directories below `artifacts/` are ours: a file in the place of one would bar the way, and a
+/// link would lead the outputs out of the project, over whatever lies there. `artifacts/` itself
+/// may be a link, to another disk.
 pub(super) fn clear_way(root: &Path, path: &RelPath) {
     let mut way = root.to_owned();
     let parts: Vec<&str> = path.as_str().split('/').collect();

@@ -1,4 +1,5 @@
-//! A pipeline file on its way through the rooms: read, decoded, tied, expanded; problems of all of them are gathered.
+//! A pipeline file on its way through the rooms: read, decoded, tied, expanded; problems of all of
+//! them are gathered.
 //!
 //! Decides the order of these steps, and what the top of a file must say.
 
@@ -29,8 +30,8 @@ pub struct Options<'a> {
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Reads a pipeline and expands it. `external` describes a program named by `uses: ./program` (given as an absolute path when the
-/// project's directory is one) and is called once for each.
+/// Reads a pipeline and expands it. `external` describes a program named by `uses: ./program`
+/// (given as an absolute path when the project's directory is one) and is called once for each.
 pub fn load(
     options: &Options,
     catalog: &Catalog,

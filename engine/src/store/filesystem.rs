@@ -1,4 +1,5 @@
-//! Which file system something lies on, and what is known of that sort: who else writes there, and what it makes up.
+//! Which file system something lies on, and what is known of that sort: who else writes there, and
+//! what it makes up.
 
 use std::path::Path;
 
@@ -86,8 +87,8 @@ impl FileSystem {
 /// The number by which Linux knows the sort of a file system.
 #[cfg(target_os = "linux")]
 fn number(path: &Path) -> Option<i64> {
-    // By the C library, as locks are taken: who stands in front of it (the tests make one machine look like several, and so
-    // do programs that fake a system) must be asked about both.
+    // By the C library, as locks are taken: who stands in front of it (the tests make one machine
+    // look like several, and so do programs that fake a system) must be asked about both.
     let path = super::sys::c_path(path).ok()?;
     let mut info = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: the path is NUL-terminated and the buffer has the size statfs fills.
@@ -108,15 +109,16 @@ pub(super) fn is_remote(path: &Path) -> bool {
     FileSystem::of(path).reach == Reach::Remote
 }
 
-/// Files keep the permissions they are given. Where permissions are made up (FAT, NTFS, what Windows serves, disks of Windows
-/// below WSL) every file may be executed, or none, whatever was meant.
+/// Files keep the permissions they are given. Where permissions are made up (FAT, NTFS, what
+/// Windows serves, disks of Windows below WSL) every file may be executed, or none, whatever was
+/// meant.
 pub(super) fn has_modes(path: &Path) -> bool {
     let made_up = [FAT, EXFAT, NTFS, NTFS3, SMB, CIFS, SMB2, V9FS];
     !number(path).is_some_and(|number| made_up.contains(&number))
 }
 
-/// The file system stamps a file when it is written to through a memory map, too. File systems in memory do not: such a
-/// file can change without any of its times changing.
+/// The file system stamps a file when it is written to through a memory map, too. File systems in
+/// memory do not: such a file can change without any of its times changing.
 pub(super) fn changes_are_seen(path: &Path) -> bool {
     !number(path).is_some_and(|number| [TMPFS, RAMFS, HUGETLBFS].contains(&number))
 }

@@ -1,7 +1,9 @@
-//! Objects: taking files and directories in (hash, stage), and making sure of what is there before it is used.
+//! Objects: taking files and directories in (hash, stage), and making sure of what is there before
+//! it is used.
 //!
-//! Staging moves an output into the session's directory, where its last name is decided by its bytes; giving it that name
-//! is `commit.rs`. Files with a second hard link are copied: whoever holds the other name could write to the object.
+//! Staging moves an output into the session's directory, where its last name is decided by its
+//! bytes; giving it that name is `commit.rs`. Files with a second hard link are copied: whoever
+//! holds the other name could write to the object.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -112,7 +114,8 @@ pub(super) enum Sealed {
 pub(super) enum Published {
     /// For long.
     Durably,
-    /// Since a moment ago, perhaps: it may not be on the disk. What it looked like when its bytes were right.
+    /// Since a moment ago, perhaps: it may not be on the disk. What it looked like when its bytes
+    /// were right.
     Now(FileStat),
 }
 
@@ -124,12 +127,13 @@ enum Take {
 }
 
 impl Store {
-    /// Takes a finished output (a file or a directory in a private directory) into the store: moves and hashes it, but gives
-    /// it no name yet. The files are gone from `path` afterwards.
+    /// Takes a finished output (a file or a directory in a private directory) into the store: moves
+    /// and hashes it, but gives it no name yet. The files are gone from `path` afterwards.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] for what cannot be stored (links out of the tree, pipes, sockets, devices, names that are not
-    /// UTF-8), before anything is moved; [`StoreError::Changed`] if somebody still writes to it.
+    /// [`StoreError::Refused`] for what cannot be stored (links out of the tree, pipes, sockets,
+    /// devices, names that are not UTF-8), before anything is moved; [`StoreError::Changed`] if
+    /// somebody still writes to it.
     pub fn absorb(&self, path: &Path) -> Result<(Content, Staged), StoreError> {
         self.take(path, Take::Move, &|| false)
     }
@@ -232,7 +236,8 @@ impl Store {
             path,
             stat: seen,
         };
-        // Who holds it open for writing could change the object under its name: then it is copied, like a file with another name.
+        // Who holds it open for writing could change the object under its name: then it is copied,
+        // like a file with another name.
         let moved = take == Take::Move
             && links == 1
             && !is_open_for_writing(from)
@@ -268,13 +273,14 @@ impl Store {
         Ok(item)
     }
 
-    /// The object or tree is there and whole. Trusts a stat that matches its seal, hashes otherwise.
+    /// The object or tree is there and whole. Trusts a stat that matches its seal, hashes
+    /// otherwise.
     pub(super) fn check(&self, class: Class, digest: &Digest) -> Result<PathBuf, StoreError> {
         self.check_sealed(class, digest).map(|(path, _)| path)
     }
 
-    /// It looks as its seal says. Runs with nothing to do ask for little else, so here the system is asked from the store's directory on,
-    /// and not from the root.
+    /// It looks as its seal says. Runs with nothing to do ask for little else, so here the system
+    /// is asked from the store's directory on, and not from the root.
     fn is_as_sealed(&self, class: Class, digest: &Digest) -> bool {
         let seen = self.dir.as_ref().and_then(|dir| {
             let name =
@@ -342,7 +348,8 @@ impl Store {
         if self.seals.match_stat(digest, &after) {
             return Ok(Sealed::Yes);
         }
-        // Who gave it this name may have been killed before the disk had it: then a seal would promise too much.
+        // Who gave it this name may have been killed before the disk had it: then a seal would
+        // promise too much.
         if settled && self.is_durable(&path, &after) {
             self.seals.add(&[(*digest, after)]);
             return Ok(Sealed::Yes);
@@ -350,8 +357,9 @@ impl Store {
         Ok(Sealed::No)
     }
 
-    /// Makes sure that a file without a seal, and its name, are on the disk. The first one that asks pays for all that were
-    /// there by then. That it cannot be known (a store that is only read) is no error: it has no seal then.
+    /// Makes sure that a file without a seal, and its name, are on the disk. The first one that
+    /// asks pays for all that were there by then. That it cannot be known (a store that is only
+    /// read) is no error: it has no seal then.
     fn is_durable(&self, path: &Path, stat: &FileStat) -> bool {
         if is_remote(path) {
             // Its stamps come from another clock.
@@ -400,8 +408,8 @@ impl Store {
             .join(format!("{name}.{}", super::owner::new_name()))
     }
 
-    /// It is in the store and whole, by [`Store::check`]'s measure; a tree with all its files. What is corrupt is moved aside
-    /// with a warning, and counts as absent.
+    /// It is in the store and whole, by [`Store::check`]'s measure; a tree with all its files. What
+    /// is corrupt is moved aside with a warning, and counts as absent.
     pub fn has(&self, content: &Content) -> Result<bool, StoreError> {
         self.has_sealed(content).map(|found| found.is_some())
     }
@@ -435,7 +443,8 @@ impl Store {
         }
     }
 
-    /// As [`Store::has`], after something may have written to it: where a file system keeps no trace of that, every byte is hashed.
+    /// As [`Store::has`], after something may have written to it: where a file system keeps no
+    /// trace of that, every byte is hashed.
     pub fn is_still(&self, content: &Content) -> bool {
         match changes_are_seen(&self.root) {
             true => self.has(content).unwrap_or(false),
@@ -478,7 +487,8 @@ impl Store {
         })
     }
 
-    /// Publishes under the digest's name, unless a whole one is there already. Says whether it is durable.
+    /// Publishes under the digest's name, unless a whole one is there already. Says whether it is
+    /// durable.
     pub(super) fn publish(&self, item: &StagedItem) -> Result<Published, StoreError> {
         let stat =
             FileStat::of(&fs::symlink_metadata(&item.path).map_err(at(&item.path, "look at it"))?);
@@ -513,8 +523,8 @@ impl Store {
     }
 }
 
-/// A mode that somebody gave to an object (`chmod 000`, `chmod -R u+w`) must not make it unreadable, or open to a write by
-/// accident. What is not ours stays as it is.
+/// A mode that somebody gave to an object (`chmod 000`, `chmod -R u+w`) must not make it
+/// unreadable, or open to a write by accident. What is not ours stays as it is.
 fn set_mode_right(path: &Path, meta: fs::Metadata) -> fs::Metadata {
     if meta.permissions().mode() & 0o777 == OBJECT_MODE {
         return meta;

@@ -1,6 +1,7 @@
 //! Observations: who made a result, when, in what time. No part of the result.
 //!
-//! An observation is kept as it was read, whatever it holds: other versions say more, and strangers may say anything.
+//! An observation is kept as it was read, whatever it holds: other versions say more, and strangers
+//! may say anything.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

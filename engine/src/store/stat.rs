@@ -1,11 +1,14 @@
-//! The stat cache: digests of files outside the store (project inputs, placed artifacts) without reading them again.
+//! The stat cache: digests of files outside the store (project inputs, placed artifacts) without
+//! reading them again.
 //!
-//! An entry is trusted if device, inode, size, mtime and ctime are as they were, and if it is not *racy*: a file written to in
-//! the same clock tick in which it was hashed can be written to again without any of these changing. Kernels stamp files
-//! with a clock that ticks every 1 to 10 ms, so both times must lie 20 ms (a tick, twice) before the moment hashing began;
-//! 2 s where stamps have no fractions (FAT, old ext3), or come from another machine's clock (NFS and the like).
-//! A younger file is hashed again until it has aged, and a file in memory (tmpfs) always: a write through a memory map
-//! leaves no trace there. It is only a cache: a lost or damaged file costs reading, nothing else.
+//! An entry is trusted if device, inode, size, mtime and ctime are as they were, and if it is not
+//! *racy*: a file written to in the same clock tick in which it was hashed can be written to again
+//! without any of these changing. Kernels stamp files with a clock that ticks every 1 to 10 ms, so
+//! both times must lie 20 ms (a tick, twice) before the moment hashing began; 2 s where stamps have
+//! no fractions (FAT, old ext3), or come from another machine's clock (NFS and the like). A younger
+//! file is hashed again until it has aged, and a file in memory (tmpfs) always: a write through a
+//! memory map leaves no trace there. It is only a cache: a lost or damaged file costs reading,
+//! nothing else.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -42,8 +45,8 @@ const KEEP_DAYS: u32 = 90;
 pub struct Look {
     /// The content.
     pub content: Content,
-    /// Every file and directory: inode, size, times. `None`: a directory in which something lies that does not count; its times
-    /// tell of that as well.
+    /// Every file and directory: inode, size, times. `None`: a directory in which something lies
+    /// that does not count; its times tell of that as well.
     stamps: BTreeMap<String, Option<FileStat>>,
 }
 
@@ -88,8 +91,8 @@ fn today() -> u32 {
 }
 
 impl StatCache {
-    /// Loads the cache of the project at `root` from `file`; a missing one is empty, a damaged one is moved aside with a
-    /// warning.
+    /// Loads the cache of the project at `root` from `file`; a missing one is empty, a damaged one
+    /// is moved aside with a warning.
     pub fn load(root: &Path, file: &Path) -> StatCache {
         StatCache {
             root: root.to_owned(),
@@ -108,7 +111,8 @@ impl StatCache {
         }
     }
 
-    /// From now on hashing gives up, with [`StoreError::Cancelled`], soon after `stop` says so. Only the first call counts.
+    /// From now on hashing gives up, with [`StoreError::Cancelled`], soon after `stop` says so.
+    /// Only the first call counts.
     pub fn stop_when(&self, stop: impl Fn() -> bool + Send + Sync + 'static) {
         let _ = self.stop.set(Box::new(stop));
     }
@@ -128,18 +132,20 @@ impl StatCache {
         self.len() == 0
     }
 
-    /// The content of a file or directory of the project; what is known is not read again, the rest is read in parallel.
-    /// `path` itself may be a link to anywhere; links inside a directory must stay in it.
+    /// The content of a file or directory of the project; what is known is not read again, the rest
+    /// is read in parallel. `path` itself may be a link to anywhere; links inside a directory must
+    /// stay in it.
     ///
     /// # Errors
-    /// [`StoreError::Vanished`], [`StoreError::Denied`], [`StoreError::Changed`] (written to while being read), each with the
-    /// path; [`StoreError::Refused`] for what has no bytes.
+    /// [`StoreError::Vanished`], [`StoreError::Denied`], [`StoreError::Changed`] (written to while
+    /// being read), each with the path; [`StoreError::Refused`] for what has no bytes.
     pub fn digest_path(&self, path: &RelPath) -> Result<Content, StoreError> {
         self.digest(path, true)
     }
 
-    /// The content, and what proves that it stays: two equal looks mean that nothing was written in between. A file so young that
-    /// its times could not tell is waited for. Files whose times prove nothing are read at every look.
+    /// The content, and what proves that it stays: two equal looks mean that nothing was written in
+    /// between. A file so young that its times could not tell is waited for. Files whose times
+    /// prove nothing are read at every look.
     ///
     /// # Errors
     /// As [`StatCache::digest_path`].
@@ -201,11 +207,12 @@ impl StatCache {
         self.digest(path, false)
     }
 
-    /// The content of an input that no stage makes: without what it ignores, with the content of what links lead to, and by its
-    /// manifest where it has one.
+    /// The content of an input that no stage makes: without what it ignores, with the content of
+    /// what links lead to, and by its manifest where it has one.
     ///
     /// # Errors
-    /// As [`StatCache::digest_path`]; links that lead nowhere or in a circle; a file that is not as the manifest says.
+    /// As [`StatCache::digest_path`]; links that lead nowhere or in a circle; a file that is not as
+    /// the manifest says.
     pub fn digest_input(&self, files: &Files) -> Result<Content, StoreError> {
         if let Location::Project(rel) = &files.at
             && let Some(known) = self.known_file(rel)
@@ -247,8 +254,8 @@ impl StatCache {
         Ok(walk.listing(&path, &contents)?.content())
     }
 
-    /// A file with the digest that a manifest names: read once, and then trusted while size and time of change stay, wherever
-    /// the file system is mounted.
+    /// A file with the digest that a manifest names: read once, and then trusted while size and
+    /// time of change stay, wherever the file system is mounted.
     fn pinned(
         &self,
         name: &str,
@@ -312,8 +319,9 @@ impl StatCache {
         }
     }
 
-    /// The content of a file whose stat is as it was when it was hashed. Runs with nothing to do ask for little else, so here the
-    /// system is asked from the project's directory on, and not from the root.
+    /// The content of a file whose stat is as it was when it was hashed. Runs with nothing to do
+    /// ask for little else, so here the system is asked from the project's directory on, and not
+    /// from the root.
     fn known_file(&self, rel: &RelPath) -> Option<Content> {
         let seen = Seen::at(self.dir.as_ref()?, rel.as_str(), Links::Follow).ok()?;
         let key = PathKey::of(rel.as_str());
@@ -469,9 +477,10 @@ impl StatCache {
         self.dirty.store(true, Ordering::Relaxed);
     }
 
-    /// Remembers an artifact just placed at `path` by [`super::Store::place`], whose listing is given for a tree. These
-    /// entries are trusted at once: the bytes came from the store and had their final stamps before anybody could see them,
-    /// and a writer would have to hit the very tick of the rename.
+    /// Remembers an artifact just placed at `path` by [`super::Store::place`], whose listing is
+    /// given for a tree. These entries are trusted at once: the bytes came from the store and had
+    /// their final stamps before anybody could see them, and a writer would have to hit the very
+    /// tick of the rename.
     pub fn remember_placed(
         &self,
         path: &RelPath,
@@ -509,8 +518,8 @@ impl StatCache {
         }
     }
 
-    /// Writes the cache back, if there is news: whole or not at all. Of two processes that save, the last one's knowledge
-    /// stays.
+    /// Writes the cache back, if there is news: whole or not at all. Of two processes that save,
+    /// the last one's knowledge stays.
     pub fn save(&self) -> Result<(), StoreError> {
         if !self.dirty.swap(false, Ordering::Relaxed) {
             return Ok(());

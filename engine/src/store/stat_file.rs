@@ -38,7 +38,8 @@ pub(super) fn read(file: &Path) -> Entries {
     Entries::default()
 }
 
-/// Stands for a path: 128 bits of its BLAKE3. Nobody lists the paths, and 100,000 strings cost more to load than all the rest.
+/// Stands for a path: 128 bits of its BLAKE3. Nobody lists the paths, and 100,000 strings cost more
+/// to load than all the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PathKey([u8; 16]);
 

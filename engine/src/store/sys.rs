@@ -1,4 +1,5 @@
-//! The few system calls that std does not offer, each in a thin wrapper with a fallback where file systems lack it.
+//! The few system calls that std does not offer, each in a thin wrapper with a fallback where file
+//! systems lack it.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -41,7 +42,8 @@ impl FileStat {
         }
     }
 
-    /// The same bytes as far as a rename, link or chmod in between leaves it visible (these change ctime only).
+    /// The same bytes as far as a rename, link or chmod in between leaves it visible (these change
+    /// ctime only).
     pub fn same_bytes(&self, other: &FileStat) -> bool {
         self.ino == other.ino && self.bytes == other.bytes && self.mtime_ns == other.mtime_ns
     }
@@ -120,7 +122,8 @@ pub(crate) fn sync_filesystem(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The bytes of a file, and its name in its directory and that one's in its own, are on the disk when this returns.
+/// The bytes of a file, and its name in its directory and that one's in its own, are on the disk
+/// when this returns.
 pub(crate) fn sync_file_and_name(path: &Path) -> io::Result<()> {
     crate::regular::open(path, Links::Refuse)?.sync_all()?;
     for dir in path.ancestors().skip(1).take(2) {
@@ -133,12 +136,13 @@ pub(crate) fn sync_file_and_name(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the disk begin with these bytes of a file, so that less is left to wait for later. A hint: nothing is promised, and
-/// nothing is told.
+/// Lets the disk begin with these bytes of a file, so that less is left to wait for later. A hint:
+/// nothing is promised, and nothing is told.
 pub(crate) fn begin_writeback(file: &File, from: u64, bytes: u64) {
     #[cfg(target_os = "linux")]
     if let (Ok(from), Ok(bytes)) = (i64::try_from(from), i64::try_from(bytes)) {
-        // rustix does not have the call. SAFETY: the descriptor is open for the whole call, which touches no memory of ours.
+        // rustix does not have the call. SAFETY: the descriptor is open for the whole call, which
+        // touches no memory of ours.
         unsafe {
             libc::sync_file_range(file.as_raw_fd(), from, bytes, libc::SYNC_FILE_RANGE_WRITE)
         };
@@ -154,7 +158,8 @@ pub(crate) enum Renamed {
     Done,
     /// It exists already, and nothing has changed.
     Taken,
-    /// The file system can neither rename so nor link (FAT, and much of what FUSE, SMB and NFS servers show); nothing has changed.
+    /// The file system can neither rename so nor link (FAT, and much of what FUSE, SMB and NFS
+    /// servers show); nothing has changed.
     Impossible,
 }
 
@@ -165,7 +170,8 @@ pub(crate) fn rename_if_free(from: &Path, to: &Path) -> io::Result<Renamed> {
         Ok(()) => return Ok(Renamed::Done),
         Err(Errno::EXIST) => return Ok(Renamed::Taken),
         Err(e @ Errno::NOENT) => return Err(e.into()),
-        // Which errors mean that it cannot is different everywhere; if it is another, the next call meets it too.
+        // Which errors mean that it cannot is different everywhere; if it is another, the next call
+        // meets it too.
         Err(_) => {}
     }
     match fs::hard_link(from, to) {
@@ -176,7 +182,8 @@ pub(crate) fn rename_if_free(from: &Path, to: &Path) -> io::Result<Renamed> {
     }
 }
 
-/// The file system has no second names: `EPERM` is what Linux says then; servers say that access is denied, or that they do not know.
+/// The file system has no second names: `EPERM` is what Linux says then; servers say that access is
+/// denied, or that they do not know.
 fn is_linkless(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -192,9 +199,10 @@ fn is_linkless(error: &io::Error) -> bool {
     )
 }
 
-/// Renames a file unless the new name exists already; `false` if it does (and then nothing has changed). Where the file system cannot
-/// do that in one step, it is looked first: two at once may then both succeed, and the last one's bytes stay. So it is for names
-/// under which everybody writes the same.
+/// Renames a file unless the new name exists already; `false` if it does (and then nothing has
+/// changed). Where the file system cannot do that in one step, it is looked first: two at once may
+/// then both succeed, and the last one's bytes stay. So it is for names under which everybody
+/// writes the same.
 pub(crate) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<bool> {
     match rename_if_free(from, to)? {
         Renamed::Done => Ok(true),
@@ -214,7 +222,8 @@ const AT_ONCE: Timespec = Timespec {
     tv_nsec: UTIME_NOW,
 };
 
-/// Sets the times of a file to now by the clock of its file system: a server's, not ours. Who may write it may do so.
+/// Sets the times of a file to now by the clock of its file system: a server's, not ours. Who may
+/// write it may do so.
 pub(crate) fn touch(path: &Path) -> io::Result<()> {
     rustix::fs::utimensat(CWD, path, &NOW, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
@@ -234,8 +243,9 @@ pub(crate) fn is_modeless(error: &io::Error) -> bool {
     )
 }
 
-/// Lets two names change places at once. Where the file system cannot, `to` is renamed to `aside` first, and is absent
-/// for a moment; its old content is never gone before the new one has the name.
+/// Lets two names change places at once. Where the file system cannot, `to` is renamed to `aside`
+/// first, and is absent for a moment; its old content is never gone before the new one has the
+/// name.
 pub(crate) fn exchange(from: &Path, to: &Path, aside: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
@@ -252,15 +262,17 @@ pub(crate) fn exchange(from: &Path, to: &Path, aside: &Path) -> io::Result<()> {
     fs::rename(aside, from)
 }
 
-/// Somebody has a file open for writing, or has mapped it so. `false` also where the file system cannot tell.
+/// Somebody has a file open for writing, or has mapped it so. `false` also where the file system
+/// cannot tell.
 pub(crate) fn is_open_for_writing(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
         let Ok(file) = File::open(path) else {
             return false;
         };
-        // A lease for reading is given to nobody while there is a writer. It goes with the descriptor.
-        // rustix does not have leases. SAFETY: system calls on a descriptor that is open.
+        // A lease for reading is given to nobody while there is a writer. It goes with the
+        // descriptor. rustix does not have leases. SAFETY: system calls on a descriptor that is
+        // open.
         unsafe {
             libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == -1
                 && io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN)

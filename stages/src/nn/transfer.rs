@@ -20,8 +20,8 @@ fn layer_of(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(layer, _)| layer)
 }
 
-/// Puts given weights in the place of those of the network's layers all of whose tensors, statistics too, are
-/// among them in the same shape.
+/// Puts given weights in the place of those of the network's layers all of whose tensors,
+/// statistics too, are among them in the same shape.
 ///
 /// # Errors
 /// No layer fits.

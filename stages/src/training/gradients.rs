@@ -1,6 +1,7 @@
 //! Gradients of the loss at given weights, of first and second order, without a step.
 //!
-//! No statistics move, and there is no dropout. Values are in memory order, by position in [`crate::nn::architecture::Architecture::parameters`].
+//! No statistics move, and there is no dropout. Values are in memory order, by position in
+//! [`crate::nn::architecture::Architecture::parameters`].
 
 use std::sync::Arc;
 
@@ -127,7 +128,8 @@ impl Slopes {
         &self.network
     }
 
-    /// The mean loss of a batch (cross-entropy in nats, or squared error) and its gradient; that of what is not trained is 0.
+    /// The mean loss of a batch (cross-entropy in nats, or squared error) and its gradient; that of
+    /// what is not trained is 0.
     ///
     /// # Errors
     /// A label that is no class; the device's.
@@ -172,10 +174,11 @@ impl Slopes {
         ))
     }
 
-    /// `H·v` of the loss's second derivatives `H` at the present weights, by a central difference of two gradients:
-    /// `(∇L(θ + δv) − ∇L(θ − δv)) / 2δ`, `δ = share·‖θ‖/‖v‖`. The truth up to terms of δ²; gradients are in f32,
-    /// so that a smaller share loses more to rounding than it gains. Where an activation has a kink (relu) that
-    /// lies within δ, the difference sees it; double backward does not.
+    /// `H·v` of the loss's second derivatives `H` at the present weights, by a central difference
+    /// of two gradients: `(∇L(θ + δv) − ∇L(θ − δv)) / 2δ`, `δ = share·‖θ‖/‖v‖`. The truth up to
+    /// terms of δ²; gradients are in f32, so that a smaller share loses more to rounding than it
+    /// gains. Where an activation has a kink (relu) that lies within δ, the difference sees it;
+    /// double backward does not.
     ///
     /// # Errors
     /// As [`Slopes::gradient`].

@@ -1,4 +1,5 @@
-//! Which undeclared file or environment a failed command wanted: a guess from its log, and the line that declares it.
+//! Which undeclared file or environment a failed command wanted: a guess from its log, and the line
+//! that declares it.
 
 mod environment;
 mod wanted;

@@ -84,7 +84,8 @@ pub fn process_env(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
-/// Gets ready to use a place. Nothing is sent yet, so a place that is not there is found at the first use.
+/// Gets ready to use a place. Nothing is sent yet, so a place that is not there is found at the
+/// first use.
 ///
 /// # Errors
 /// Credentials that are plainly missing or unreadable, settings that make no sense.

@@ -1,4 +1,5 @@
-//! One SFTP connection: how files are written, named and listed on a server, and what its errors mean.
+//! One SFTP connection: how files are written, named and listed on a server, and what its errors
+//! mean.
 //!
 //! Does not know how the connection is made.
 
@@ -217,7 +218,8 @@ impl Connection {
         let file = self.open_new(base, to).await?;
         // Sends the next message before the last one is answered.
         let mut file = Box::pin(TokioCompatFile::new(file));
-        // Waiting for the local disk in here holds up nobody: the future runs on its caller's thread.
+        // Waiting for the local disk in here holds up nobody: the future runs on its caller's
+        // thread.
         let mut source = body.open().map_err(Trouble::Here)?;
         let mut buffer = vec![0; MESSAGE_BYTES];
         loop {
@@ -247,7 +249,8 @@ impl Connection {
                     fs.remove_file(from).await?;
                     return Ok(PutOutcome::Written);
                 }
-                // A name that is taken, or a file system without links: they say so in different words.
+                // A name that is taken, or a file system without links: they say so in different
+                // words.
                 Err(e) if e.is_failure() || e.is_refusal() => {}
                 Err(e) => return Err(e),
             }
@@ -263,7 +266,8 @@ impl Connection {
         published
     }
 
-    /// Whoever makes a certain file, which only one can, may look whether a name is free and take it. The claim is to be removed.
+    /// Whoever makes a certain file, which only one can, may look whether a name is free and take
+    /// it. The claim is to be removed.
     async fn claim(&self, base: &Path, to: &Path) -> Result<PathBuf, Trouble> {
         let word = Digest::of(to.as_os_str().as_encoded_bytes()).hex();
         let claim = base.join(UNFINISHED).join(format!("claim-{word}"));

@@ -1,6 +1,7 @@
 //! Instances, made from the tied table.
 //!
-//! [`arrange`] sorts and numbers them, [`expand`] makes them one after the other, [`facts`] and [`idle`] look at what was made.
+//! [`arrange`] sorts and numbers them, [`expand`] makes them one after the other, [`facts`] and
+//! [`idle`] look at what was made.
 
 pub mod after;
 pub mod arrange;

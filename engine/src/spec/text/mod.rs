@@ -1,7 +1,7 @@
 //! From a file to typed fields in which every value knows its place; or what is wrong with them.
 //!
-//! [`files`] and [`document`] read trees, [`params`] and [`settings`] give variables their values, [`decode`] makes the types of
-//! [`model`]. What a field refers to is not known here.
+//! [`files`] and [`document`] read trees, [`params`] and [`settings`] give variables their values,
+//! [`decode`] makes the types of [`model`]. What a field refers to is not known here.
 
 pub mod arithmetic;
 pub mod decode;

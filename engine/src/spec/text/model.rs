@@ -1,17 +1,18 @@
 //! The pipeline file as types: one description that decodes it and makes its JSON Schema.
 //!
-//! Says which fields there are, what they mean and what type they have. What they refer to is checked by the modules that
-//! expand them.
+//! Says which fields there are, what they mean and what type they have. What they refer to is
+//! checked by the modules that expand them.
 //!
 //! # References
-//! `${vars.x}`, `${env.NAME}` may stand anywhere. `${matrix.x}` and `${round.index}` may stand in `with`, `needs`, `run`, `env` and
-//! `outputs`; `${needs.x}` and `${outputs.x}` only in `run` and `env`. A value that is nothing but one reference takes the type of what it
-//! refers to. `$${` and `\${` stand for a literal `${`.
+//! `${vars.x}`, `${env.NAME}` may stand anywhere. `${matrix.x}` and `${round.index}` may stand in
+//! `with`, `needs`, `run`, `env` and `outputs`; `${needs.x}` and `${outputs.x}` only in `run` and
+//! `env`. A value that is nothing but one reference takes the type of what it refers to. `$${` and
+//! `\${` stand for a literal `${`.
 //!
 //! # Rounds
-//! A loop is a stage with `rounds` and inner `stages`. It is unrolled: inner stage `train` of loop `imp` becomes instances
-//! `imp.train[round=0]`, `imp.train[round=1]` and so on, each cached like any other. Nothing in an instance depends on `count`,
-//! so raising it runs only the new rounds.
+//! A loop is a stage with `rounds` and inner `stages`. It is unrolled: inner stage `train` of loop
+//! `imp` becomes instances `imp.train[round=0]`, `imp.train[round=1]` and so on, each cached like
+//! any other. Nothing in an instance depends on `count`, so raising it runs only the new rounds.
 //!
 //! ```yaml
 //! imp:
@@ -25,9 +26,10 @@
 //!     prune:  {uses: prune, needs: {model: train.model}}
 //!     rewind: {uses: rewind, needs: {mask: prune.mask, model: "train[round=0].model"}}
 //! ```
-//! A binding without `first` is absent in round 0: a need that is nothing but it is left out there. Inner stages see each other by
-//! their short names and join on the round; outside they are `imp.train[round=3].model`, `imp.train[round=last].model`,
-//! `imp.train[*].model`. `${round.index}` is the number of the round, from 0.
+//! A binding without `first` is absent in round 0: a need that is nothing but it is left out there.
+//! Inner stages see each other by their short names and join on the round; outside they are
+//! `imp.train[round=3].model`, `imp.train[round=last].model`, `imp.train[*].model`.
+//! `${round.index}` is the number of the round, from 0.
 
 use std::collections::BTreeMap;
 
@@ -50,12 +52,15 @@ pub struct File {
     pub description: Option<Field<String>>,
     /// A text that is part of every key. If it changes, no earlier result is used any more.
     pub salt: Option<Field<String>>,
-    /// Values to refer to with `${vars.name}`. They may refer to each other and to `${env.NAME}`. `{file: params.yaml}` reads them from a file; a list reads several, and later ones win.
+    /// Values to refer to with `${vars.name}`. They may refer to each other and to `${env.NAME}`.
+    /// `{file: params.yaml}` reads them from a file; a list reads several, and later ones win.
     #[schemars(with = "Option<VarsText>")]
     pub vars: Option<Raw>,
-    /// Sets of overrides, chosen with `--profile NAME`. Maps are merged key by key; a map of one key (a choice) replaces a map of another.
+    /// Sets of overrides, chosen with `--profile NAME`. Maps are merged key by key; a map of one
+    /// key (a choice) replaces a map of another.
     pub profiles: Option<Entries<Profile>>,
-    /// Further files of this format, relative to this one; their vars, profiles, mirrors, stages and claims are added.
+    /// Further files of this format, relative to this one; their vars, profiles, mirrors, stages
+    /// and claims are added.
     pub include: Option<Field<Vec<Field<String>>>>,
     /// Where downloads look before the official sources, in order: directories or URLs.
     pub mirrors: Option<Field<Vec<Field<String>>>>,
@@ -102,48 +107,60 @@ pub struct Defaults {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// The kind: a built-in one (see `repro kinds`), or a program of the project such as `./tools/mykind`.
+    /// The kind: a built-in one (see `repro kinds`), or a program of the project such as
+    /// `./tools/mykind`.
     pub uses: Option<Field<String>>,
     /// The parameters of the kind.
     #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
     pub with: Option<Raw>,
-    /// The command, given to the shell. Inputs and outputs are `${needs.name}` and `${outputs.name}`, quoted where needed.
+    /// The command, given to the shell. Inputs and outputs are `${needs.name}` and
+    /// `${outputs.name}`, quoted where needed.
     #[schemars(with = "Option<String>")]
     pub run: Option<Raw>,
-    /// The shell and its flags; the command is its last argument. By default `[bash, -euo, pipefail, -c]`; `sh` alone is `[sh, -eu, -c]`.
+    /// The shell and its flags; the command is its last argument. By default `[bash, -euo,
+    /// pipefail, -c]`; `sh` alone is `[sh, -eu, -c]`.
     pub shell: Option<OneOrMany<String>>,
     /// The inputs, by name.
     #[schemars(with = "Option<BTreeMap<String, NeedText>>")]
     pub needs: Option<Entries<Raw>>,
-    /// Stages that it waits for without taking anything from them: all their instances, or those that are picked. Not part of its key.
+    /// Stages that it waits for without taking anything from them: all their instances, or those
+    /// that are picked. Not part of its key.
     #[schemars(with = "Option<OneOrMany<String>>")]
     pub after: Option<Raw>,
-    /// What a command makes: names and paths, relative to its private directory. Without outputs its success is recorded.
+    /// What a command makes: names and paths, relative to its private directory. Without outputs
+    /// its success is recorded.
     pub outputs: Option<Entries<Raw>>,
-    /// The environment of a command: names with values, or a list of names whose current values are passed on.
+    /// The environment of a command: names with values, or a list of names whose current values are
+    /// passed on.
     #[schemars(with = "Option<EnvText>")]
     pub env: Option<Raw>,
-    /// Names of environment variables that hold secrets: passed to the command or program, and never hashed, stored or logged.
+    /// Names of environment variables that hold secrets: passed to the command or program, and
+    /// never hashed, stored or logged.
     pub secrets: Option<Field<Vec<Field<String>>>>,
     /// Programs a command uses; their versions are part of its key.
     #[schemars(with = "Option<Vec<ToolText>>")]
     pub tools: Option<Field<Vec<Raw>>>,
-    /// The Python environment of a command: a directory (`.venv`), `user`, or what a lock file stands for. Its packages are part of the key.
+    /// The Python environment of a command: a directory (`.venv`), `user`, or what a lock file
+    /// stands for. Its packages are part of the key.
     #[schemars(with = "Option<EnvironmentText>")]
     pub python: Option<Raw>,
-    /// The conda environment of a command: a name, a directory, or what a lock file stands for. Its packages are part of the key.
+    /// The conda environment of a command: a name, a directory, or what a lock file stands for. Its
+    /// packages are part of the key.
     #[schemars(with = "Option<EnvironmentText>")]
     pub conda: Option<Raw>,
-    /// The R library of a command: a directory, `user`, or what `renv.lock` stands for. Its packages are part of the key.
+    /// The R library of a command: a directory, `user`, or what `renv.lock` stands for. Its
+    /// packages are part of the key.
     #[schemars(with = "Option<EnvironmentText>")]
     pub r: Option<Raw>,
-    /// Caches of the user that a command may read and fill, such as `huggingface` or `torch`, or directories. Not part of its key.
+    /// Caches of the user that a command may read and fill, such as `huggingface` or `torch`, or
+    /// directories. Not part of its key.
     pub caches: Option<Field<Vec<Field<String>>>>,
     /// Whether a command is confined to what it declares; `on` by default.
     pub sandbox: Option<Field<SandboxSetting>>,
     /// Whether a command may use the network; `on` by default. Not part of its key.
     pub network: Option<Field<NetworkSetting>>,
-    /// Whether a command has a directory, `${scratch}`, that is kept when it fails or is killed, and removed when it succeeds.
+    /// Whether a command has a directory, `${scratch}`, that is kept when it fails or is killed,
+    /// and removed when it succeeds.
     pub scratch: Option<Field<bool>>,
     /// One instance per combination of these values.
     #[schemars(with = "Option<MatrixText>")]
@@ -244,7 +261,8 @@ pub struct Claim {
     pub report: Option<Raw>,
 }
 
-// The types below describe, for the schema, what is written as texts or in several forms; the modules that read them decide.
+// The types below describe, for the schema, what is written as texts or in several forms; the
+// modules that read them decide.
 
 /// Variables, or where they are read.
 #[derive(JsonSchema)]
@@ -260,7 +278,8 @@ pub enum VarsText {
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 pub enum NeedText {
-    /// `stage.output`, `stage[seed=0].output`, `stage[*].output`, `stage[lr=0.1,*].output`; `stage` alone when it has one output; `stage.output/path` for a part of a directory.
+    /// `stage.output`, `stage[seed=0].output`, `stage[*].output`, `stage[lr=0.1,*].output`; `stage`
+    /// alone when it has one output; `stage.output/path` for a part of a directory.
     Reference(String),
     /// Several inputs, in order.
     List(Vec<NeedItemText>),
@@ -304,7 +323,8 @@ pub struct FileText {
 pub struct FilesText {
     /// Patterns such as `data/*.csv`, relative to the project.
     files: OneOrMany<String>,
-    /// Further patterns, as in `.gitignore`, of files that do not count; with `none` everything counts.
+    /// Further patterns, as in `.gitignore`, of files that do not count; with `none` everything
+    /// counts.
     ignore: Option<IgnoreText>,
 }
 
@@ -325,9 +345,11 @@ pub enum IgnoreText {
 pub struct DirText {
     /// Its path, relative to the project; `~`, absolute paths and `..` lead out of it.
     dir: String,
-    /// Further patterns, as in `.gitignore`, of files that do not count; with `none` everything counts.
+    /// Further patterns, as in `.gitignore`, of files that do not count; with `none` everything
+    /// counts.
     ignore: Option<IgnoreText>,
-    /// A list of the digests of its files, as `b3sum` writes it: each is read once, and then trusted while its size and time stay.
+    /// A list of the digests of its files, as `b3sum` writes it: each is read once, and then
+    /// trusted while its size and time stay.
     manifest: Option<String>,
 }
 
@@ -402,7 +424,8 @@ pub struct LockedEnvironment {
     /// The lock file: its content is part of the key.
     #[schemars(with = "String", required)]
     pub lock: Option<Raw>,
-    /// The environment; by default `.venv` (Python), `.pixi/envs/default` (conda) or `renv/library` (R) beside the lock file.
+    /// The environment; by default `.venv` (Python), `.pixi/envs/default` (conda) or `renv/library`
+    /// (R) beside the lock file.
     #[schemars(with = "Option<String>")]
     pub path: Option<Raw>,
 }

@@ -9,8 +9,9 @@ use crate::spec::text::model;
 use crate::spec::text::secrets;
 use crate::spec::text::template::scalar_text;
 
-/// A shell that was named by its program alone, with the flags that make a failing command fail the stage: those of a pipe too,
-/// where the shell can tell. Of a program that is no known shell only `-c` is expected.
+/// A shell that was named by its program alone, with the flags that make a failing command fail the
+/// stage: those of a pipe too, where the shell can tell. Of a program that is no known shell only
+/// `-c` is expected.
 pub(super) fn strict(program: &str) -> Vec<String> {
     let flags: &[&str] = match program.rsplit('/').next().unwrap_or(program) {
         "sh" | "dash" | "ash" => &["-eu", "-c"],

@@ -1,7 +1,8 @@
 //! Which paths exist, and whether they are directories.
 //!
-//! Each is asked for once. Where many lie in one directory that directory is listed, which costs less than asking for
-//! each. What the list does not settle is asked for all the same: links, and names that the file system takes for others.
+//! Each is asked for once. Where many lie in one directory that directory is listed, which costs
+//! less than asking for each. What the list does not settle is asked for all the same: links, and
+//! names that the file system takes for others.
 
 use std::collections::HashMap;
 use std::ffi::OsString;

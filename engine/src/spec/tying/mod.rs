@@ -1,7 +1,9 @@
-//! What is written, tied to what it means: stages and their rows, references to producers, commands, claims.
+//! What is written, tied to what it means: stages and their rows, references to producers,
+//! commands, claims.
 //!
-//! [`stages`] and [`matrix`] say which instances there are, since a name stands for rows; [`needs`], [`after`] and [`refs`] tie names to
-//! them, [`work`] says what a stage does. No instance is made here.
+//! [`stages`] and [`matrix`] say which instances there are, since a name stands for rows;
+//! [`needs`], [`after`] and [`refs`] tie names to them, [`work`] says what a stage does. No
+//! instance is made here.
 
 pub mod after;
 pub mod axis;

@@ -53,7 +53,8 @@ pub struct Params {
     /// What no weight's scale falls below; biases and shifts may come to 0.
     #[serde(default = "hundredth")]
     pub min_scale: f64,
-    /// Half the way between the two gradients of a second derivative, as a share of the norm of all parameters.
+    /// Half the way between the two gradients of a second derivative, as a share of the norm of all
+    /// parameters.
     #[serde(default = "thousandth")]
     pub epsilon: f64,
 }
@@ -143,7 +144,8 @@ impl Mean {
     }
 }
 
-/// The scale of one tensor under Adam: the two sorts of steps have first moments of their own and share the second.
+/// The scale of one tensor under Adam: the two sorts of steps have first moments of their own and
+/// share the second.
 #[derive(Debug, Clone, Copy)]
 struct Scale {
     alpha: f64,
@@ -402,7 +404,8 @@ or more: compare with trainings that may see as much.
 mod tests {
     use super::*;
 
-    /// `alphas` of stages/tests/reference/second_order.json: the authors' `RescaleAdam` on the same slopes.
+    /// `alphas` of stages/tests/reference/second_order.json: the authors' `RescaleAdam` on the same
+    /// slopes.
     #[test]
     fn scales_move_as_the_authors_do() {
         use Step::{Constraint, Objective};

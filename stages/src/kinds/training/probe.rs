@@ -37,7 +37,8 @@ pub struct Params {
     #[serde(default = "batch")]
     #[schemars(range(min = 1))]
     pub batch_size: usize,
-    /// What batch norm normalises by. A network that has learnt nothing has no running statistics yet.
+    /// What batch norm normalises by. A network that has learnt nothing has no running statistics
+    /// yet.
     #[serde(default = "of_batch")]
     pub norms: Norms,
 }

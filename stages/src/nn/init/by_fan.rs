@@ -39,7 +39,8 @@ pub enum Distribution {
     Uniform,
     /// N(0, variance).
     Normal,
-    /// A normal cut at two of its standard deviations, widened by 1/0.87962566103423978 so that the variance comes out right (Keras).
+    /// A normal cut at two of its standard deviations, widened by 1/0.87962566103423978 so that the
+    /// variance comes out right (Keras).
     TruncatedNormal,
 }
 

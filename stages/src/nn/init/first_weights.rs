@@ -17,7 +17,10 @@ pub struct FirstWeights {
     /// How the bias of the last layer starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_bias: Option<OutputBias>,
-    /// Rules by name, in place of all others: `{"conv*": he_normal, "fc2.bias": {constant: 0.1}}`. A layer's name means its weight, a name that ends in `.weight` or `.bias` one parameter; `*` stands for any characters. Of several the most specific counts: a name without `*`, else the one with more characters beside it.
+    /// Rules by name, in place of all others: `{"conv*": he_normal, "fc2.bias": {constant: 0.1}}`.
+    /// A layer's name means its weight, a name that ends in `.weight` or `.bias` one parameter; `*`
+    /// stands for any characters. Of several the most specific counts: a name without `*`, else the
+    /// one with more characters beside it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_name: BTreeMap<String, Init>,
     /// A factor on all weights; biases and norms are left alone.
@@ -32,7 +35,9 @@ pub struct FirstWeights {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputBias {
-    /// As the training data are distributed (Goodfellow et al. 2016, section 8.4): ln p of a class with the share p, the mean of a number to be learnt. While the outputs are small, the first loss is the entropy of the classes.
+    /// As the training data are distributed (Goodfellow et al. 2016, section 8.4): ln p of a class
+    /// with the share p, the mean of a number to be learnt. While the outputs are small, the first
+    /// loss is the entropy of the classes.
     Marginals,
 }
 

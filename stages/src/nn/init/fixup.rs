@@ -4,8 +4,8 @@ use super::draws::Draws;
 use super::weight::{Fills, Place, Weight};
 use crate::exact::rng::Stream;
 
-/// Of `L` residual blocks with `m` weights each: the last weight of a block and the classifier are 0, a
-/// block's others N(0, 2/fan_out) times `L^(-1/(2m-2))`, all other weights N(0, 2/fan_out).
+/// Of `L` residual blocks with `m` weights each: the last weight of a block and the classifier are
+/// 0, a block's others N(0, 2/fan_out) times `L^(-1/(2m-2))`, all other weights N(0, 2/fan_out).
 pub(super) struct Fixup;
 
 impl Fills for Fixup {

@@ -3,9 +3,9 @@
 use super::weight::{Fills, Weight};
 use crate::exact::rng::Stream;
 
-/// Without any random number. Of `m` outputs and `n` inputs: `m ≤ n`: 1s on the diagonal; `m > n`: the
-/// upper left `[m, n]` of the Hadamard matrix `H` of `p` rows, `p` the power of 2 from `m` up, divided
-/// by `√p`. In a convolution these are the kernels' middles, all else 0.
+/// Without any random number. Of `m` outputs and `n` inputs: `m ≤ n`: 1s on the diagonal; `m > n`:
+/// the upper left `[m, n]` of the Hadamard matrix `H` of `p` rows, `p` the power of 2 from `m` up,
+/// divided by `√p`. In a convolution these are the kernels' middles, all else 0.
 pub(super) struct Hadamard;
 
 impl Fills for Hadamard {

@@ -25,11 +25,13 @@ pub enum Keras {
     RandomUniform(RandomUniform),
     /// N(mean, stddev²), not truncated.
     RandomNormal(RandomNormal),
-    /// N(mean, stddev²) without what lies farther than 2·stddev from the mean; its standard deviation is then 0.8796·stddev.
+    /// N(mean, stddev²) without what lies farther than 2·stddev from the mean; its standard
+    /// deviation is then 0.8796·stddev.
     TruncatedNormal(RandomNormal),
     /// U(±√(6/(fan_in + fan_out))).
     GlorotUniform,
-    /// Truncated normal of variance 2/(fan_in + fan_out); PyTorch's `xavier_normal_` is not truncated.
+    /// Truncated normal of variance 2/(fan_in + fan_out); PyTorch's `xavier_normal_` is not
+    /// truncated.
     GlorotNormal,
     /// U(±√(6/fan_in)).
     HeUniform,

@@ -1,8 +1,9 @@
 //! Orthogonal weights: the Q of the QR decomposition of a normal matrix, in f64, rounded once.
 //!
 //! The decomposition is Gram and Schmidt's, each column twice, so that Q is orthogonal to the last
-//! bits of f64; the diagonal of R is positive, as `torch.nn.init.orthogonal_` makes it by its signs.
-//! Sums are eight chains over every eighth element, added in one order: the same bits everywhere.
+//! bits of f64; the diagonal of R is positive, as `torch.nn.init.orthogonal_` makes it by its
+//! signs. Sums are eight chains over every eighth element, added in one order: the same bits
+//! everywhere.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,8 @@ fn transposed(matrix: &[f64], rows: usize, columns: usize) -> Vec<f64> {
     (0..columns).flat_map(row).collect()
 }
 
-/// Makes rows of this length orthonormal, first to last; there are at most as many as they are long.
+/// Makes rows of this length orthonormal, first to last; there are at most as many as they are
+/// long.
 fn orthonormalise(matrix: &mut [f64], length: usize) {
     for start in (0..matrix.len()).step_by(length.max(1)) {
         let (before, rest) = matrix.split_at_mut(start);
@@ -100,8 +102,9 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// The Q of NumPy's `linalg.qr` of this matrix, its signs turned so that R's diagonal is positive:
-    /// `q * numpy.sign(numpy.diag(r))`, as `orthogonal_` does. The transposed matrix is written here.
+    /// The Q of NumPy's `linalg.qr` of this matrix, its signs turned so that R's diagonal is
+    /// positive: `q * numpy.sign(numpy.diag(r))`, as `orthogonal_` does. The transposed matrix is
+    /// written here.
     #[test]
     fn the_q_of_numpy() {
         let mut matrix = [

@@ -1,9 +1,9 @@
 //! Names of parameters as people write them, with `*` for any characters.
 //!
-//! A pattern that ends in `.weight` or `.bias` is held against names of parameters, biases and norms
-//! included; any other against names of layers, whose weights it means: `conv*` is every convolution
-//! without its bias. Of several patterns for one parameter the most specific counts: one without `*`,
-//! else the one with more characters beside its `*`.
+//! A pattern that ends in `.weight` or `.bias` is held against names of parameters, biases and
+//! norms included; any other against names of layers, whose weights it means: `conv*` is every
+//! convolution without its bias. Of several patterns for one parameter the most specific counts:
+//! one without `*`, else the one with more characters beside its `*`.
 
 use std::collections::BTreeMap;
 

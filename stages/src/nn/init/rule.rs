@@ -24,7 +24,8 @@ pub enum Init {
     Pytorch,
     /// He et al. 2015: U(-√(6/fan_in), √(6/fan_in)).
     KaimingUniform,
-    /// He et al. 2015: N(0, 2/fan_in), not truncated (as PyTorch; Keras' `he_normal` is truncated, see `variance_scaling`).
+    /// He et al. 2015: N(0, 2/fan_in), not truncated (as PyTorch; Keras' `he_normal` is truncated,
+    /// see `variance_scaling`).
     KaimingNormal,
     /// Glorot & Bengio 2010: U(±√(6/(fan_in+fan_out))). Keras' default.
     GlorotUniform,
@@ -34,7 +35,8 @@ pub enum Init {
     LecunUniform,
     /// LeCun et al. 1998: N(0, 1/fan_in), not truncated.
     LecunNormal,
-    /// Keras' general rule; its `he_normal` is `{scale: 2, fan: in, distribution: truncated_normal}`.
+    /// Keras' general rule; its `he_normal` is `{scale: 2, fan: in, distribution:
+    /// truncated_normal}`.
     VarianceScaling(VarianceScaling),
     /// U(-limit, limit).
     Uniform(UniformInit),
@@ -46,19 +48,29 @@ pub enum Init {
     HeUniform,
     /// Keras' `he_normal`: variance 2/fan_in, truncated; `kaiming_normal` is not truncated.
     HeNormal,
-    /// The textbooks' U(±√(1/m)) of `m` inputs (Goodfellow et al. 2016, eq. 8.22): the weights of `pytorch` with biases of 0.
+    /// The textbooks' U(±√(1/m)) of `m` inputs (Goodfellow et al. 2016, eq. 8.22): the weights of
+    /// `pytorch` with biases of 0.
     FanInUniform,
     /// U(low, high).
     UniformRange(RangeInit),
-    /// Saxe et al. 2014: `[out, in·kh·kw]` has orthonormal rows (columns, where there are fewer), times `gain`. As `orthogonal_`, by an exact QR decomposition.
+    /// Saxe et al. 2014: `[out, in·kh·kw]` has orthonormal rows (columns, where there are fewer),
+    /// times `gain`. As `orthogonal_`, by an exact QR decomposition.
     Orthogonal(Gain),
-    /// 1s times `gain` from input i to output i, in the middle of kernels: PyTorch's `eye_` and `dirac_` in one.
+    /// 1s times `gain` from input i to output i, in the middle of kernels: PyTorch's `eye_` and
+    /// `dirac_` in one.
     Identity(Gain),
-    /// Martens 2010: every *unit* has exactly so many incoming weights N(0, std²), the others are 0. PyTorch's `sparse_` (`{torch: {sparse_: ..}}`) thins out columns, which are inputs.
+    /// Martens 2010: every *unit* has exactly so many incoming weights N(0, std²), the others are
+    /// 0. PyTorch's `sparse_` (`{torch: {sparse_: ..}}`) thins out columns, which are inputs.
     Sparse(SparseInit),
-    /// ZerO (Zhao et al. 2022), which draws nothing. Of m outputs and n inputs: the identity where m ≤ n, else the upper left part of the Hadamard matrix of p ≥ m rows (a power of 2) over √p, as in the authors' notebook; in the middle of kernels.
+    /// ZerO (Zhao et al. 2022), which draws nothing. Of m outputs and n inputs: the identity where
+    /// m ≤ n, else the upper left part of the Hadamard matrix of p ≥ m rows (a power of 2) over √p,
+    /// as in the authors' notebook; in the middle of kernels.
     Hadamard,
-    /// Fixup (Zhang et al. 2019), for residual networks without normalisation. Of L blocks of m weights: a block's last weight and the classifier are 0, its others N(0, 2/fan_out)·L^(-1/(2m-2)), all others N(0, 2/fan_out). The scalar biases and multipliers of the paper are no layers here: convolutions' own biases stand for the former, the latter are left out.
+    /// Fixup (Zhang et al. 2019), for residual networks without normalisation. Of L blocks of m
+    /// weights: a block's last weight and the classifier are 0, its others N(0,
+    /// 2/fan_out)·L^(-1/(2m-2)), all others N(0, 2/fan_out). The scalar biases and multipliers of
+    /// the paper are no layers here: convolutions' own biases stand for the former, the latter are
+    /// left out.
     Fixup,
     /// By Keras' own names; its normal ones by fans are truncated.
     Keras(Keras),

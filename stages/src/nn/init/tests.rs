@@ -22,7 +22,8 @@ fn moments(init: Init) -> (f64, f64, f64) {
     (mean, std, x.iter().fold(0.0, |m, v| m.max(v.abs())))
 }
 
-/// 60,000 samples: the standard error of a standard deviation is below 0.3 %, of a mean 0.4 % of the deviation.
+/// 60,000 samples: the standard error of a standard deviation is below 0.3 %, of a mean 0.4 % of
+/// the deviation.
 #[test]
 fn moments_and_bounds() {
     let (fan_in, fan_out) = (300.0f64, 200.0f64);

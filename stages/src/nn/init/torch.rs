@@ -31,7 +31,8 @@ pub enum Torch {
     /// 1s on the diagonal; dense weights only.
     #[serde(rename = "eye_")]
     Eye,
-    /// 1s in the middle of the kernels from channel i to channel i, without groups; convolutions only.
+    /// 1s in the middle of the kernels from channel i to channel i, without groups; convolutions
+    /// only.
     #[serde(rename = "dirac_")]
     Dirac,
     /// U(±gain·√(6/(fan_in + fan_out))).
@@ -52,7 +53,9 @@ pub enum Torch {
     /// Orthogonal, times `gain`.
     #[serde(rename = "orthogonal_")]
     Orthogonal(Gain),
-    /// N(0, std²) with the same share of 0s in every column of `[out, in]`: every *input* keeps as many outgoing weights, and a unit as many incoming ones as chance leaves it, perhaps none. Dense weights only. Martens' rule is `sparse`.
+    /// N(0, std²) with the same share of 0s in every column of `[out, in]`: every *input* keeps as
+    /// many outgoing weights, and a unit as many incoming ones as chance leaves it, perhaps none.
+    /// Dense weights only. Martens' rule is `sparse`.
     #[serde(rename = "sparse_")]
     Sparse(TorchSparse),
 }

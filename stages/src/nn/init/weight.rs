@@ -96,7 +96,8 @@ impl Weight<'_> {
     }
 }
 
-/// The weights of a network, by position in [`Architecture::parameters`]; what is no weight has none.
+/// The weights of a network, by position in [`Architecture::parameters`]; what is no weight has
+/// none.
 pub(super) fn weights(architecture: &Architecture) -> Vec<Option<Weight<'_>>> {
     let weight = |parameter: &'_ Parameter| match parameter.role {
         Role::Weight { fan_in, fan_out } => Some((fan_in as f64, fan_out as f64)),
