@@ -15,7 +15,9 @@ const PRIOR: f64 = 0.25;
 /// t-tests and confidence sequences through Gaussian mixture*), with c = `PRIOR`, r = c/(n + c) and
 /// t the statistic of Student's test that the mean is μ:
 ///
-///     e(μ) = √r · ((1 + t²/(n − 1)) / (1 + r·t²/(n − 1)))^(n/2)
+/// ```text
+/// e(μ) = √r · ((1 + t²/(n − 1)) / (1 + r·t²/(n − 1)))^(n/2)
+/// ```
 ///
 /// Under μ its mean is 1 at every stop, so it ever reaches 1/α with probability α at most (Ville
 /// 1939). The μ with e(μ) < 1/α are those with t²/(n − 1) < (k − 1)/(1 − k·r), k =
