@@ -353,17 +353,17 @@ mod tests {
 
 ### Parameters
 
-- `of` (text or list of text, **required**): The values to summarise: `test_accuracy` is `accuracy` of the split `test`; a name alone will do where one split has it.
-- `at` (one of, default `last`): Where on the way each value is read.
+- `of` (text or list of text, **required**): The values to summarise: `test_accuracy` is `accuracy` of the split `test`; a name alone works if only one split has it.
+- `at` (one of, default `last`): Which of the values over the training is read.
   - `last`: The last recorded value.
-  - `best` (one of): The best value on the way. On a test set this is optimistic: it selects by what it reports.
+  - `best` (one of): The best value of all. On a test set this is optimistic: it selects by what it reports.
     - `max`: The larger value.
     - `min`: The smaller value.
-  - `mean_of_last` (whole number, at least 1): The mean of the last so many recorded values.
+  - `mean_of_last` (whole number, at least 1): The mean of this many last recorded values.
   - `epoch` (whole number): The value recorded after this many epochs.
 - `confidence` (number, 0.0 to 1.0, default `0.95`): The confidence of the intervals, above 0 and below 1.
-- `over` (text or list of text, default `[seed]`): The axes that only repeat the experiment: means run over them, and every other axis gets rows of its own.
-- `within` (text or list of text, optional): Axes of runs within a repetition: averaged over first, so that they do not count.
+- `over` (text or list of text, default `[seed]`): The axes that only repeat the experiment. Means are taken over them; every other axis gets rows of its own.
+- `within` (text or list of text, optional): Axes of runs within one repetition. They are averaged first and do not count in `n`.
 
 Revision 1 of the kind.
 "

@@ -101,12 +101,24 @@ fn draft_07(schema: &mut Value) {
                     }
                 }
             }
+            if let Some(Value::String(description)) = object.get_mut("description") {
+                *description = flowing(description);
+            }
             // What a user's own field is called is no keyword, but no field of this file is called like one.
             object.values_mut().for_each(draft_07);
         }
         Value::Array(items) => items.iter_mut().for_each(draft_07),
         _ => {}
     }
+}
+
+/// A text whose paragraphs are a line each. Where the source breaks its lines is nothing to a reader.
+fn flowing(text: &str) -> String {
+    let paragraphs: Vec<String> = text
+        .split("\n\n")
+        .map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    paragraphs.join("\n\n")
 }
 
 /// The inputs of a kind: their names, which of them must be there, and whether there may be others.
