@@ -63,6 +63,17 @@ pub struct Series {
     other: Rc<BTreeMap<String, String>>,
 }
 
+/// One value of a curve.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Epochs done.
+    pub epoch: i64,
+    /// Optimizer steps done, where the table says so.
+    pub step: Option<i64>,
+    /// The value, which is finite.
+    pub value: f64,
+}
+
 /// Reads tables and splits each into its runs: rows that agree on `stage`, `run` and `seed`.
 pub fn read_series(inputs: &[JobInput]) -> anyhow::Result<Vec<Series>> {
     let mut all: Vec<Series> = Vec::new();
@@ -186,6 +197,32 @@ impl Series {
             self.table
         ))
         .into())
+    }
+
+    /// All values called `of`, in order of their epochs. There is at least one, and one for each
+    /// epoch.
+    pub fn curve(&self, of: &str) -> anyhow::Result<Vec<Point>> {
+        let failure = |what: String| Failure::new(format!("{}: {what}", self.table));
+        let mut points: Vec<Point> = Vec::new();
+        for row in self.points(of)? {
+            let Some(epoch) = row.epoch else {
+                let hint = "add a column `epoch`: a curve is of values over epochs";
+                let message = format!("a value of `{of}` has no epoch");
+                return Err(failure(message).hint(hint).into());
+            };
+            if points.last().is_some_and(|last| last.epoch == epoch) {
+                let message = format!("`{of}` has two values at epoch {epoch}");
+                return Err(failure(message).hint("write one value per epoch").into());
+            }
+            let (step, value) = (row.step, row.value);
+            if !value.is_finite() {
+                let message = format!("the value of `{of}` at epoch {epoch} is {value}");
+                let hint = "a curve needs finite values";
+                return Err(failure(message).hint(hint).into());
+            }
+            points.push(Point { epoch, step, value });
+        }
+        Ok(points)
     }
 
     /// The rows meant by a name, in order of epoch and step.

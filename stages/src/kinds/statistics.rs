@@ -4,10 +4,14 @@ use crate::kind::BuiltIn;
 
 mod asked;
 pub mod claim;
+pub mod curve;
 pub mod summarise;
 mod values;
 
 /// Its kinds.
 pub(super) fn kinds() -> Vec<BuiltIn> {
-    vec![BuiltIn::of::<summarise::Summarise>()]
+    vec![
+        BuiltIn::of::<curve::Curve>(),
+        BuiltIn::of::<summarise::Summarise>(),
+    ]
 }
