@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             .collect(),
         claim_kind: built_in(repro_stages::kinds::claim()),
         read_table: Arc::new(read_table),
+        write_table: repro_stages::table::write,
         table_endings: repro_stages::table::ENDINGS,
         describe_difference: repro_stages::difference::describe,
         reference: |name| {

@@ -60,6 +60,9 @@ pub struct Table {
 /// Reads a table artifact.
 pub type ReadTableFn = Arc<dyn Fn(&Path) -> anyhow::Result<Table> + Send + Sync>;
 
+/// Writes rows as a table artifact.
+pub type WriteTable = fn(&Path, &[Row]) -> anyhow::Result<()>;
+
 /// What the first difference between two files means (`tensor w[3]: 0.5, then 0.25`); `None` where the format says nothing.
 pub type DescribeDifference = fn(&Path, &Path) -> Option<String>;
 
@@ -71,6 +74,8 @@ pub struct Catalog {
     pub claim_kind: Arc<Kind>,
     /// Reads the tables stages write.
     pub read_table: ReadTableFn,
+    /// Writes such tables.
+    pub write_table: WriteTable,
     /// What the names of files that can be such a table end in; a name without an ending can be one too.
     pub table_endings: &'static [&'static str],
     /// Explains how two files differ that should be the same.
@@ -123,6 +128,7 @@ impl Catalog {
                 program: Program::BuiltIn,
             }),
             read_table: Arc::new(read_table),
+            write_table: |_, _| anyhow::bail!("no kind here writes tables"),
             table_endings: &[],
             describe_difference: |_, _| None,
             reference: |_| None,

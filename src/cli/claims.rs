@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
-use crate::ui::{claims_table, notices};
+use crate::ui::{claims_markdown, claims_table, notices};
 use repro_engine::results::claims::{ClaimState, claims};
 
 /// Show the verdict on every claim, from recorded results.
@@ -26,6 +26,9 @@ pub struct ClaimsArgs {
     /// high, source ...
     #[arg(long)]
     json: bool,
+    /// Write a Markdown table, for a README.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
 /// Runs the command.
@@ -59,13 +62,19 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
         }
     }
     let colour = output::colour();
-    let mut text = claims_table(&decided, colour);
-    for claim in &decided {
+    let mut text = match args.markdown {
+        true => claims_markdown(&decided),
+        false => claims_table(&decided, colour),
+    };
+    for claim in decided.iter().filter(|_| !args.markdown) {
         if let Some(source) = &claim.source {
             text.push_str(&colour.dim(&format!("{}: {source}\n", claim.name)));
         }
     }
     if !open.is_empty() {
+        if args.markdown && !text.is_empty() {
+            text.push('\n');
+        }
         text.push_str(&format!(
             "open, because results are missing: {}\n",
             open.join(", ")

@@ -1,6 +1,7 @@
 //! `repro metrics`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -10,6 +11,7 @@ use crate::ui::{CELL, aligned, notices};
 use repro_engine::results::Results;
 use repro_engine::results::metrics::{Found, Metric, Rows, full_name};
 use repro_engine::results::runs::options_of_last;
+use repro_protocol::table::Row;
 
 /// Show the values in the metric tables of recorded results.
 ///
@@ -40,6 +42,10 @@ pub struct MetricsArgs {
     /// split, name, value.
     #[arg(long)]
     json: bool,
+    /// Write the rows to this file, as one Parquet table: `stage` and `run` say which instance each
+    /// is of.
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    parquet: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -73,6 +79,12 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     found.retain(fits);
     if args.json {
         output::json(&serde_json::to_value(&found)?)?;
+        return Ok(Exit::Done);
+    }
+    if let Some(path) = &args.parquet {
+        let rows = Vec::from_iter(found.iter().map(of_instance));
+        (session.catalog.write_table)(path, &rows)?;
+        crate::say!("wrote {} rows to {}", rows.len(), path.display());
         return Ok(Exit::Done);
     }
     output::text(&match (found.is_empty(), tables.is_empty()) {
@@ -109,6 +121,23 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
         );
     }
     Ok(Exit::Done)
+}
+
+/// The row, with the names of its instance: `fresh[seed=1]` is the run `seed=1` of the stage `fresh`.
+/// What the table itself says of stages and runs follows.
+fn of_instance(metric: &Metric) -> Row {
+    let (stage, axes) = match metric.instance.split_once('[') {
+        Some((stage, axes)) => (stage, axes.strip_suffix(']').unwrap_or(axes)),
+        None => (metric.instance, ""),
+    };
+    let own = [metric.row.stage.as_deref(), metric.row.run.as_deref()];
+    let run = [Some(axes)].into_iter().chain(own).flatten();
+    let run = Vec::from_iter(run.filter(|part| !part.is_empty())).join(" ");
+    Row {
+        stage: Some(stage.to_owned()),
+        run: (!run.is_empty()).then_some(run),
+        ..metric.row.clone()
+    }
 }
 
 /// Quoted for a shell.

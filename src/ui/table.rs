@@ -154,27 +154,48 @@ fn expected(claim: &ClaimResult) -> String {
     format!("{text}; {family}: corrected p = {p} (of {claims})")
 }
 
+/// What tables of claims say of each.
+struct ClaimCells {
+    verdict: &'static str,
+    estimate: String,
+    interval: String,
+}
+
+impl ClaimCells {
+    fn of(claim: &ClaimResult) -> ClaimCells {
+        let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
+        let confidence = claim
+            .confidence
+            .map_or_else(String::new, |p| format!("{} %", (p * 1e4).round() / 1e2));
+        let interval = format!(
+            "[{}, {}] {confidence}",
+            number(claim.low),
+            number(claim.high)
+        );
+        ClaimCells {
+            verdict: match claim.verdict {
+                Verdict::Holds => "holds",
+                Verdict::Refuted => "refuted",
+                Verdict::Inconclusive => "inconclusive",
+            },
+            estimate: number(claim.estimate),
+            interval: interval.trim_end().to_owned(),
+        }
+    }
+}
+
 /// One line per claim; empty for none.
 pub fn claims_table(claims: &[ClaimResult], colour: Colour) -> String {
     if claims.is_empty() {
         return String::new();
     }
-    let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
     let row = |c: &ClaimResult| {
-        let verdict = match c.verdict {
-            Verdict::Holds => "holds",
-            Verdict::Refuted => "refuted",
-            Verdict::Inconclusive => "inconclusive",
-        };
-        let confidence = c
-            .confidence
-            .map_or_else(String::new, |p| format!("{} %", (p * 1e4).round() / 1e2));
-        let interval = format!("[{}, {}] {confidence}", number(c.low), number(c.high));
+        let cells = ClaimCells::of(c);
         vec![
             c.name.clone(),
-            verdict.into(),
-            number(c.estimate),
-            interval.trim_end().into(),
+            cells.verdict.into(),
+            cells.estimate,
+            cells.interval,
             c.n.to_string(),
             expected(c),
         ]
@@ -191,6 +212,27 @@ pub fn claims_table(claims: &[ClaimResult], colour: Colour) -> String {
             _ => cell.to_owned(),
         },
     )
+}
+
+/// The same as a Markdown table, with who says so; empty for none.
+pub fn claims_markdown(claims: &[ClaimResult]) -> String {
+    if claims.is_empty() {
+        return String::new();
+    }
+    let plain = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
+    let mut text = "| claim | source | expected | estimate | interval | n | verdict |\n".to_owned();
+    text.push_str("| --- | --- | --- | ---: | --- | ---: | --- |\n");
+    for claim in claims {
+        let cells = ClaimCells::of(claim);
+        let source = plain(claim.source.as_deref().unwrap_or("–"));
+        let (name, expected) = (plain(&claim.name), plain(&expected(claim)));
+        let (estimate, interval, n) = (cells.estimate, cells.interval, claim.n);
+        text.push_str(&format!(
+            "| `{name}` | {source} | {expected} | {estimate} | {interval} | {n} | {} |\n",
+            cells.verdict
+        ));
+    }
+    text
 }
 
 #[cfg(test)]

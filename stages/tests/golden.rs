@@ -24,6 +24,7 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "model",
         "d0539febfd843831",
     ),
+    ("curve", 1, "three epochs", "metrics", "445f38ba42419478"),
     ("evaluate", 3, "test set", "metrics", "99930ef4d38cceb1"),
     ("evaluate", 3, "two numbers", "metrics", "0d13afd5213fab36"),
     ("gradinit", 1, "both steps", "model", "3ea67b2817d35afa"),
@@ -269,6 +270,9 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         |input: &'static str| [&first, &second, &third].map(|ran| (input, ran.path("metrics")));
     let of = json!({"of": ["test_accuracy", "train_loss"]});
     run("summarise", "three seeds", of, &tables("tables"));
+    let course = json!({"of": "test_accuracy", "reach": [0.1, 0.99], "unreached": "count_last", "gap_from": "train_accuracy"});
+    let one: [(&str, &Path); 1] = [("table", first.path("metrics"))];
+    run("curve", "three epochs", course, &one);
     let learns = json!({"measure": {"of": "test_accuracy"}, "expect": {"mean": {"above": 0.5}}});
     run("claim", "three seeds", learns, &tables("a"));
     found

@@ -669,6 +669,43 @@ fn a_family_is_corrected_for_its_number() {
     assert!(space.ok(&["claims"]).contains("main: corrected p = "));
 }
 
+/// What a README of a study is made of.
+#[test]
+fn claims_and_metrics_are_exported_for_a_study() {
+    let space = members(&["first {above: 0.5}", "second {above: 0.55}"]);
+    space.ok(&["run"]);
+    let text = space.ok(&["claims", "--markdown", "first"]);
+    let lines: Vec<&str> = text.lines().collect();
+    let columns = |line: &str| line.matches(" | ").count();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert_eq!(columns(lines[0]), columns(lines[2]), "{text}");
+    assert!(
+        lines[2].starts_with("| `first` | – | mean above 0.5"),
+        "{text}"
+    );
+    assert!(lines[2].ends_with(" | 5 | holds |"), "{text}");
+
+    space.ok(&["metrics", "--parquet", "results.parquet"]);
+    // Of the same file as an output that other tools read: a table like any other.
+    let read = "version: 1\nstages:\n  read: {run: 'cp ${needs.table} ${outputs.metrics}', needs: {table: {file: results.parquet}}, outputs: {metrics: m.parquet}}\n";
+    space.write("pipeline.yaml", read);
+    space.ok(&["run"]);
+    let rows = space.json(&["metrics", "--all"]);
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[1]["stage"], "s");
+    assert_eq!(rows[1]["run"], "seed=1");
+    assert_eq!(rows[1]["value"], 0.55);
+    let said = space.run(&["metrics", "--parquet", "absent/results.parquet"]);
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert!(
+        said.err
+            .contains("cannot write the table absent/results.parquet"),
+        "{}",
+        said.err
+    );
+}
+
 /// What the engine understands of claims about an axis.
 #[test]
 fn an_axis_that_is_named_is_spoken_of() {

@@ -144,6 +144,7 @@ fn catalog() -> Catalog {
         ],
         claim_kind: claim_kind(),
         read_table: Arc::new(|_| Ok(Table::default())),
+        write_table: |_, _| Ok(()),
         table_endings: &["parquet", "csv", "bin"],
         describe_difference: |_, _| None,
         work: |_| std::process::ExitCode::SUCCESS,
