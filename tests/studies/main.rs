@@ -6,6 +6,7 @@
 )]
 
 mod real_data;
+mod smoke;
 mod study;
 
 #[path = "../support/mod.rs"]
