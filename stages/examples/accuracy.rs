@@ -302,7 +302,13 @@ fn batch_norm(n: usize, side: usize, channels: usize) {
     let (mut mean, mut variance) = (vec![0.0; channels], vec![0.0; channels]);
     let positions = side * side;
     norm::stats(path(), positions, x, &mut mean, &mut variance);
-    norm::forward(path(), EPS, x, &mean, &variance, gain, shift, &mut ours.y);
+    let none = Activation::Identity;
+    let (y, [dgamma, dbeta]) = (
+        &mut ours.y,
+        [&mut ours.dw, &mut ours.db].map(|to| first(to)),
+    );
+    norm::forward(path(), EPS, x, &mean, &variance, gain, shift, none, y);
+    ours.dx.copy_from_slice(dy);
     let from = norm::Backward {
         positions,
         eps: EPS,
@@ -311,9 +317,13 @@ fn batch_norm(n: usize, side: usize, channels: usize) {
         mean: &mean,
         variance: &variance,
         gamma: gain,
-        dy,
+        y: &[],
+        activation: none,
+        dy: &mut ours.dx,
+        dgamma,
+        dbeta,
     };
-    norm::backward(path(), from, &mut ours.dx, &mut ours.dw, &mut ours.db);
+    norm::backward(path(), from);
     let sets = Sets {
         width: channels,
         set: |_, feature, _| feature,

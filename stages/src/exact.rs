@@ -12,6 +12,7 @@ pub mod fma;
 pub mod half;
 pub mod math;
 pub mod normal;
+pub mod numerics;
 pub mod rng;
 #[cfg(target_arch = "x86_64")]
 mod sse2;

@@ -25,16 +25,16 @@ mod norm;
 mod pool;
 pub mod recycle;
 mod slots;
-pub mod view;
 
-use dfdx::prelude::{HasShape, NoneTape, Tensor};
+use dfdx::prelude::{Cpu, NoneTape, Tensor};
 
 pub use crate::shape::{
     BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, PoolShape,
 };
 pub use activation::{activate, add, dropout, gelu, relu, sigmoid, tanh};
 pub use backend::{
-    Accumulate, Activation, Backend, Buffer, Gelu, GroupNormBackward, LayerBackward, NormBackward,
+    Accumulate, Activation, Backend, Buffer, Gelu, GroupNormBackward, LayerBackward, Moments,
+    Moving, NormBackward, Rule,
 };
 pub use conv::conv2d;
 pub use dense::dense;
@@ -42,15 +42,15 @@ pub use depthwise::depthwise_conv2d;
 pub use group_norm::group_norm;
 pub use loss::{
     BadLabel, Labels, absolute_error, count_correct, mean_squared_error, soft_cross_entropy,
-    softmax_cross_entropy,
+    softmax_cross_entropy, weighted_sum,
 };
-pub use matrix::{Matrix, Param};
+pub use matrix::{Matrix, Param, Traced};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
-pub use slots::{Gradient, take_gradient, take_input_gradient};
+pub use slots::{Gradient, backward, take_gradient, take_input_gradient};
 
 /// The loss of a batch.
-pub type Scalar<D, T = NoneTape> = Tensor<(), f32, D, T>;
+pub type Scalar<T = NoneTape> = Tensor<(), f32, Cpu, T>;
 
 /// Whether the gradient of an op's input is of use; the first layer of a network skips it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub enum InputGradient {
 
 /// Panics when a parameter has the wrong length.
 fn assert_len<D: Backend>(what: &str, param: &Param<D>, len: usize) {
-    assert_eq!(param.shape().0, len, "{what}: length");
+    assert_eq!(param.len(), len, "{what}: length");
 }
 
 /// The rows of `x`; panics when it has the wrong features.

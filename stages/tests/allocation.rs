@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use dfdx::prelude::Cpu;
 use repro_stages::exact::rng::Stream;
 use repro_stages::nn::architecture::{Architecture, Identity};
 use repro_stages::nn::network::StepKey;
 use repro_stages::training::batches::Batches;
 use repro_stages::training::mask::Masks;
-use repro_stages::training::step::{Learner, Wanted};
+use repro_stages::training::pass::Wanted;
+use repro_stages::training::step::Learner;
 use repro_stages::weights::{NamedTensor, NamedTensors};
 use serde_json::{Value, json};
 
@@ -100,13 +102,15 @@ fn watch(model: Value, optimizer: Value, image: (usize, usize, usize)) -> Vec<(u
     let masks = Masks::none(&architecture);
     let optimizer = serde_json::from_value(optimizer).unwrap();
     let mut learner = Learner::new(
+        &Cpu::default(),
         &architecture,
         &weights(&architecture),
         optimizer,
         Vec::new(),
         0,
         &masks,
-    );
+    )
+    .unwrap();
     let augment = serde_json::from_value(json!({"flip": true, "crop": 2, "cutout": 4})).unwrap();
     let mut batches = Batches::new(&data, 1, 64, augment);
     let (mut labels, mut seen) = (Vec::new(), Vec::new());

@@ -23,14 +23,15 @@ mod skipped;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use dfdx::prelude::{AsArray as _, Backward as _, Cpu};
+use dfdx::prelude::Cpu;
 use repro_stages::data::{Dataset, ImageShape, Info, cifar, idx};
 use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize, Role};
-use repro_stages::nn::network::{Network, StepKey};
+use repro_stages::nn::network::StepKey;
 use repro_stages::nn::spec::ModelSpec;
-use repro_stages::ops::view::view_mut;
-use repro_stages::ops::{self, Labels, Matrix};
-use repro_stages::training::optim::{Memory, Optimizer, Stepper};
+use repro_stages::training::mask::Masks;
+use repro_stages::training::optim::Optimizer;
+use repro_stages::training::pass::Wanted;
+use repro_stages::training::step::Learner;
 use repro_stages::weights::{NamedTensor, NamedTensors};
 use serde::Deserialize;
 
@@ -152,51 +153,36 @@ fn train(curve: &Curve, data: &Dataset) -> Vec<f32> {
         outputs: Head::Classes(10),
     };
     let architecture = Arc::new(Architecture::new(identity).unwrap());
-    let device = Cpu::default();
-    let mut network = Network::load(
-        &device,
-        Arc::clone(&architecture),
+    let mut learner = Learner::new(
+        &Cpu::default(),
+        &architecture,
         &first_weights(&architecture),
-    );
-    let mut memory: Vec<Memory> = architecture
-        .parameters
-        .iter()
-        .map(|p| Memory::new(&curve.optimizer, p.shape.iter().product()))
-        .collect();
-    let mut stepper = Stepper::after(curve.optimizer, 0);
-    let pool = Default::default();
-    let mut losses = Vec::new();
-    for step in 0..curve.f64.len() {
+        curve.optimizer,
+        Vec::new(),
+        0,
+        &Masks::none(&architecture),
+    )
+    .unwrap();
+    let step = |step: usize| {
         let rows = step * curve.batch..(step + 1) * curve.batch;
-        let labels = data.labels()[rows.clone()].to_vec();
         let fill = |inputs: &mut [f32]| {
             for (row, i) in inputs.chunks_exact_mut(data.features()).zip(rows.clone()) {
                 data.normalised_row(i, row);
             }
         };
-        let x = Matrix::written(&device, &pool, (curve.batch, data.features()), fill).unwrap();
+        let wanted = Wanted::Labels {
+            of_rows: &data.labels()[rows.clone()],
+            smoothing: 0.0,
+        };
         let key = StepKey {
             seed: 0,
             epoch: 0,
             step: step as u64,
         };
-        let logits = network.forward_train(x.traced(), key).unwrap();
-        let labels = Labels::new(&labels, 10).unwrap();
-        let loss = ops::softmax_cross_entropy(logits, &labels, 0.0).unwrap();
-        losses.push(loss.array());
-        let mut gradients = loss.backward();
-        stepper.advance();
-        for (i, parameter) in architecture.parameters.iter().enumerate() {
-            if parameter.role.is_trained() {
-                let tensor = &mut network.tensors_mut()[i];
-                let gradient = ops::take_gradient(&mut gradients, tensor, &pool).unwrap();
-                let gradient = gradient.expect("every parameter is used");
-                let weights = view_mut(tensor);
-                stepper.apply(curve.optimizer.lr(), weights, &gradient, &mut memory[i]);
-            }
-        }
-    }
-    losses
+        let learnt = learner.step(curve.batch, fill, wanted, curve.optimizer.lr(), key);
+        learnt.unwrap().loss
+    };
+    (0..curve.f64.len()).map(step).collect()
 }
 
 /// `curves.fill`: U(-1, 1)/sqrt(fan_in), named by the parameter; batch norm as it always starts.

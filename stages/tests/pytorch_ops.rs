@@ -9,6 +9,7 @@ mod reference;
 
 use reference::{Case, Cases, read, to_nchw, to_nhwc};
 use repro_stages::kernels::layer::{Accumulate, Activation, Backward, Gradient};
+use repro_stages::kernels::optim::Part;
 use repro_stages::kernels::{
     Path, conv, dense, depthwise, elementwise, gelu, group_norm, loss, norm, optim, pool,
     soft_loss, squared_error,
@@ -194,11 +195,11 @@ fn pools() {
                 let halves: Vec<f32> = drawn.iter().map(|x| (x * 2.0).floor() / 2.0).collect();
                 let x = to_nhwc(size, &halves);
                 pool::max_forward(path(), &shape, &x, &mut y);
-                pool::max_backward(path(), &shape, &x, &dy, &mut dx);
+                pool::max_backward(path(), &shape, &x, &dy, first(&mut dx));
             }
             "avg_pool2d" | "global_avg_pool" => {
                 pool::avg_forward(path(), &shape, &to_nhwc(size, &drawn), &mut y);
-                pool::avg_backward(path(), &shape, &dy, &mut dx);
+                pool::avg_backward(path(), &shape, &dy, first(&mut dx));
             }
             other => panic!("{other}"),
         }
@@ -247,9 +248,19 @@ fn batch_norm_case(case: &Case) {
         (mean, variance) = (case.draw("mean"), positive(case.draw("variance")));
     }
     let mut y = stale(x.len());
-    norm::forward(path(), EPS, &x, &mean, &variance, &gain, &shift, &mut y);
-    let (mut dx, mut dgain, mut dshift) =
-        (vec![0.0; x.len()], vec![0.0; channels], vec![0.0; channels]);
+    let none = Activation::Identity;
+    norm::forward(
+        path(),
+        EPS,
+        &x,
+        &mean,
+        &variance,
+        &gain,
+        &shift,
+        none,
+        &mut y,
+    );
+    let (mut dx, mut dgain, mut dshift) = (dy, vec![0.0; channels], vec![0.0; channels]);
     let from = norm::Backward {
         positions,
         eps: EPS,
@@ -258,9 +269,13 @@ fn batch_norm_case(case: &Case) {
         mean: &mean,
         variance: &variance,
         gamma: &gain,
-        dy: &dy,
+        y: &[],
+        activation: none,
+        dy: &mut dx,
+        dgamma: first(&mut dgain),
+        dbeta: first(&mut dshift),
     };
-    norm::backward(path(), from, &mut dx, &mut dgain, &mut dshift);
+    norm::backward(path(), from);
     case.assert_near("y", &to_nchw(size, &y));
     case.assert_near("dx", &to_nchw(size, &dx));
     case.assert_near("dgain", &dgain);
@@ -413,8 +428,14 @@ fn optimizers() {
             let mut way = Vec::new();
             for k in 0..STEPS {
                 let gradient = reference::unit(&format!("{}/g{k}", case.case), w.len());
-                stepper.advance();
-                stepper.apply(rule.lr(), &mut w, &gradient, &mut memory);
+                let part = Part {
+                    w: &mut w,
+                    first: &mut memory.first,
+                    second: &mut memory.second,
+                    gradient: &gradient,
+                    mask: None,
+                };
+                optim::step(path(), stepper.advance(rule.lr()), &mut [part]);
                 way.extend_from_slice(&w);
             }
             case.assert_near("w", &way);

@@ -13,10 +13,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use dfdx::prelude::Cpu;
 use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
 use repro_stages::nn::network::Norms;
 use repro_stages::table;
-use repro_stages::training::gradients::{Batch, Slopes, Values};
+use repro_stages::training::landscape::{Batch, Landscape, Values, norm};
 use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,8 +37,13 @@ struct Of {
     of_norm: BTreeMap<String, Vec<f64>>,
 }
 
-fn slopes() -> (Arc<Architecture>, Slopes, Batch) {
-    let model = json!({"mlp": {"hidden": [7, 5], "activation": "tanh"}});
+fn drawn(name: &str, len: usize) -> Vec<f32> {
+    reference::unit(&format!("second_order/{name}"), len)
+}
+
+/// A perceptron with drawn weights.
+fn landscape(hidden: &[usize], outputs: Head) -> (Arc<Architecture>, Landscape<Cpu>) {
+    let model = json!({"mlp": {"hidden": hidden, "activation": "tanh"}});
     let architecture = Architecture::new(Identity {
         model: serde_json::from_value(model).unwrap(),
         input: InputSize {
@@ -45,10 +51,9 @@ fn slopes() -> (Arc<Architecture>, Slopes, Batch) {
             width: 1,
             channels: 6,
         },
-        outputs: Head::Classes(3),
+        outputs,
     })
     .unwrap();
-    let drawn = |name: &str, len| reference::unit(&format!("second_order/{name}"), len);
     let weights: NamedTensors = (architecture.parameters.iter())
         .map(|p| {
             let data = drawn(&p.name, p.shape.iter().product());
@@ -56,15 +61,9 @@ fn slopes() -> (Arc<Architecture>, Slopes, Batch) {
             (p.name.clone(), NamedTensor { shape, data })
         })
         .collect();
-    let batch = Batch {
-        rows: 8,
-        inputs: drawn("inputs", 48),
-        labels: (0..8).map(|i| i % 3).collect(),
-        targets: Vec::new(),
-    };
     let architecture = Arc::new(architecture);
-    let slopes = Slopes::new(&architecture, &weights, Norms::Running);
-    (architecture, slopes, batch)
+    let at = Landscape::new(&Cpu::default(), &architecture, &weights, Norms::Running);
+    (architecture, at.unwrap())
 }
 
 /// The largest difference to what was recorded, as a share of the largest number recorded.
@@ -85,13 +84,19 @@ fn off(architecture: &Architecture, got: &Values, want: &BTreeMap<String, Vec<f6
 #[test]
 fn hessian_times_vector_is_pytorchs_double_backward() {
     let recorded: Recorded = reference::read("second_order.json");
-    let (architecture, mut slopes, batch) = slopes();
-    let before = slopes.values();
-    let (loss, gradient) = slopes.gradient(&batch).unwrap();
-    assert!((f64::from(loss) - recorded.sgd.loss).abs() < 1e-6, "{loss}");
+    let (architecture, mut landscape) = landscape(&[7, 5], Head::Classes(3));
+    let batch = Batch {
+        rows: 8,
+        inputs: drawn("inputs", 48),
+        labels: (0..8).map(|i| i % 3).collect(),
+        targets: Vec::new(),
+    };
+    let before = landscape.values();
+    let (loss, gradient) = landscape.gradient(&batch).unwrap();
+    assert!((loss - recorded.sgd.loss).abs() < 1e-6, "{loss}");
     let first = off(&architecture, &gradient, &recorded.sgd.gradient);
     assert!(first < 2e-6, "{first}");
-    let size = repro_stages::training::gradients::norm(&gradient);
+    let size = norm(&gradient);
     assert!((size - recorded.sgd.norm).abs() < 1e-6, "{size}");
     let of = |by: &dyn Fn(f32) -> f32| -> Values {
         gradient
@@ -106,7 +111,7 @@ fn hessian_times_vector_is_pytorchs_double_backward() {
         (signs, &recorded.adam.of_norm),
     ] {
         let mut error = |share: f64| {
-            let got = slopes.hessian_times(&v, &batch, share).unwrap();
+            let got = landscape.hessian_times(&v, &batch, share).unwrap();
             let got: Values = got
                 .iter()
                 .map(|t| t.iter().map(|x| *x as f32).collect())
@@ -119,7 +124,37 @@ fn hessian_times_vector_is_pytorchs_double_backward() {
         let ratio = error(0.04) / error(0.02);
         assert!((3.5..4.5).contains(&ratio), "{ratio}");
     }
-    assert_eq!(slopes.values(), before, "the weights are as they were");
+    assert_eq!(landscape.values(), before, "the weights are as they were");
+}
+
+/// The loss of a linear regression is quadratic, with the Hessian `2/N·XᵀX` (and the like for the
+/// bias).
+#[test]
+fn the_hessian_of_a_linear_regression_is_exact() {
+    let (_, mut landscape) = landscape(&[], Head::Targets(1));
+    let batch = Batch {
+        rows: 9,
+        inputs: drawn("inputs", 54),
+        labels: Vec::new(),
+        targets: drawn("targets", 9),
+    };
+    let (_, direction) = landscape.gradient(&batch).unwrap();
+    let found = landscape.hessian_times(&direction, &batch, 0.25).unwrap();
+    let [w, b] = &direction[..] else {
+        panic!("a weight and a bias")
+    };
+    let mut want = [0.0; 7];
+    for row in batch.inputs.chunks(6) {
+        let row = row.iter().map(|x| f64::from(*x));
+        let products = row.clone().zip(w).map(|(x, w)| x * f64::from(*w));
+        let moved = products.sum::<f64>() + f64::from(b[0]);
+        for (want, x) in want.iter_mut().zip(row.chain([1.0])) {
+            *want += 2.0 / 9.0 * x * moved;
+        }
+    }
+    for (found, want) in found.iter().flatten().zip(want) {
+        assert!((found - want).abs() < 1e-5, "{found}, {want}");
+    }
 }
 
 fn first_weights(bench: &Bench, train: &Path, model: Value, init: Value) -> Ran {

@@ -87,6 +87,7 @@ pub fn serve(
     pool.install(|| {
         let _simulation = simulated.map(|threads| Simulation::begin(threads, thread_time));
         fit::fit(
+            &Cpu::default(),
             &recipe,
             &architecture,
             sets,
@@ -166,8 +167,9 @@ impl Service<'_> {
         let data = noise(self.model.input, TEST_IMAGES);
         let device = Cpu::default();
         let network = Network::load(&device, Arc::clone(&self.architecture), &self.weights);
+        let network = network.expect("memory for a network");
         let pool = Pool::default();
-        let score = || evaluation::score(&device, &pool, &network, &data).expect("a sound network");
+        let score = || evaluation::score(&pool, &network, &data).expect("a sound network");
         score();
         let begun = Instant::now();
         let mut images = 0;

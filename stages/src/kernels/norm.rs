@@ -4,7 +4,7 @@
 
 use super::dense::add_into;
 use super::elementwise::CACHED;
-use super::layer::{Accumulate, Activation, Gradient};
+use super::layer::{Activation, Gradient};
 use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;
@@ -12,8 +12,9 @@ use super::shard::rows_per_piece;
 use super::sums::{BLOCK_ROWS, add_rows, sums, sums_changing};
 use super::tiles::{TILE, tiles};
 
-/// Writes mean and biased variance of each channel: `mean = Σx / m` with additions; `variance = Σ fma(d, d, ·) / m` with
-/// `d = x - mean`; `m` is the number of values per channel. Without values both are NaN.
+/// Writes mean and biased variance of each channel: `mean = Σx / m` with additions; `variance = Σ
+/// fma(d, d, ·) / m` with `d = x - mean`; `m` is the number of values per channel. Without values
+/// both are NaN.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -67,29 +68,12 @@ fn inverse_deviation(variance: &[f32], eps: f32, r: &mut [f32]) {
     }
 }
 
-/// Writes `y = fma(xhat, gamma, beta)` with `xhat = (x - mean)·r`, `r = 1/sqrt(variance + eps)`.
+/// Writes `y = activation(fma(xhat, gamma, beta))` with `xhat = (x - mean)·r`, `r = 1/sqrt(variance
+/// + eps)`.
 ///
 /// # Panics
 /// Lengths that disagree.
 pub fn forward(
-    path: Path,
-    eps: f32,
-    x: &[f32],
-    mean: &[f32],
-    variance: &[f32],
-    gamma: &[f32],
-    beta: &[f32],
-    y: &mut [f32],
-) {
-    let none = Activation::Identity;
-    layer_forward(path, eps, x, mean, variance, gamma, beta, none, y);
-}
-
-/// [`forward`], then the activation.
-///
-/// # Panics
-/// Lengths that disagree.
-pub fn layer_forward(
     path: Path,
     eps: f32,
     x: &[f32],
@@ -149,69 +133,9 @@ kernel! {
     }
 }
 
-/// What [`backward`] reads.
-#[derive(Debug, Clone, Copy)]
-pub struct Backward<'a> {
-    /// Positions of an image.
-    pub positions: usize,
-    /// As in the forward pass.
-    pub eps: f32,
-    /// Mean and variance came from this very batch, and gradients flow through them.
-    pub through_stats: bool,
-    /// The input.
-    pub x: &'a [f32],
-    /// Per channel.
-    pub mean: &'a [f32],
-    /// Per channel, biased.
-    pub variance: &'a [f32],
-    /// Per channel.
-    pub gamma: &'a [f32],
-    /// Gradient of the output.
-    pub dy: &'a [f32],
-}
-
-/// Adds to all three. With `xhat` and `r` as in [`forward`] and sums in blocks, groups and shards: `b = Σ dy` by additions, `g =
-/// Σ` by `fma(dy, xhat, ·)`; `dbeta += b`, `dgamma += g`; with statistics of the batch
-/// `dx += (gamma·r)·(dy - fma(xhat, g/m, b/m))`, else `dx += (gamma·r)·dy`.
-///
-/// # Panics
-/// Lengths that disagree.
-pub fn backward(
-    path: Path,
-    from: Backward<'_>,
-    dx: &mut [f32],
-    dgamma: &mut [f32],
-    dbeta: &mut [f32],
-) {
-    assert_eq!(dx.len(), from.dy.len(), "batch norm: lengths");
-    let mut value = from.dy.to_vec();
-    let add = |to| Gradient {
-        to,
-        how: Accumulate::Add,
-    };
-    layer_backward(
-        path,
-        LayerBackward {
-            positions: from.positions,
-            eps: from.eps,
-            through_stats: from.through_stats,
-            x: from.x,
-            mean: from.mean,
-            variance: from.variance,
-            gamma: from.gamma,
-            y: &[],
-            activation: Activation::Identity,
-            dy: &mut value,
-            dgamma: add(dgamma),
-            dbeta: add(dbeta),
-        },
-    );
-    add_into(path, &value, dx);
-}
-
-/// What the gradients of [`layer_forward`] are made from, and where they go.
+/// What the gradients of [`forward`] are made from, and where they go.
 #[derive(Debug)]
-pub struct LayerBackward<'a> {
+pub struct Backward<'a> {
     /// Positions of an image.
     pub positions: usize,
     /// As in the forward pass.
@@ -238,12 +162,15 @@ pub struct LayerBackward<'a> {
     pub dbeta: Gradient<'a>,
 }
 
-/// The gradient of the activation, then the sums and values of [`backward`], whose `dx` replaces `dy`.
+/// The gradient of the activation first. Then, with `xhat` and `r` as in [`forward`] and sums in
+/// blocks, groups and shards: `b = Σ dy` by additions, `g = Σ` by `fma(dy, xhat, ·)`; `dbeta += b`,
+/// `dgamma += g`; with statistics of the batch `dx = 0 + (gamma·r)·(dy - fma(xhat, g/m, b/m))`,
+/// else `dx = 0 + (gamma·r)·dy`, in the place of `dy`.
 ///
 /// # Panics
 /// Lengths that disagree.
-pub fn layer_backward(path: Path, from: LayerBackward<'_>) {
-    let LayerBackward {
+pub fn backward(path: Path, from: Backward<'_>) {
+    let Backward {
         x,
         mean,
         y,

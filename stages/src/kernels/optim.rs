@@ -32,6 +32,26 @@ impl Decay {
     }
 }
 
+/// One step, with all that it needs to know.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// Of [`sgd_all`].
+    Sgd(Sgd),
+    /// Of [`adam_all`].
+    Adam(Adam),
+}
+
+/// Moves parameters, then sets to 0 what is masked.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn step(path: Path, rule: Rule, parts: &mut [Part<'_>]) {
+    match rule {
+        Rule::Sgd(rule) => sgd_all(path, rule, parts),
+        Rule::Adam(rule) => adam_all(path, rule, parts),
+    }
+}
+
 /// Stochastic gradient descent, one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sgd {

@@ -176,16 +176,7 @@ fn wins(value: f32, best: f32) -> bool {
 ///
 /// # Panics
 /// Lengths that disagree.
-pub fn max_backward(path: Path, shape: &PoolShape, x: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let how = Accumulate::Add;
-    max_gradient(path, shape, x, dy, Gradient { to: dx, how });
-}
-
-/// [`max_backward`], also into a buffer that holds nothing yet.
-///
-/// # Panics
-/// Lengths that disagree.
-pub fn max_gradient(path: Path, shape: &PoolShape, x: &[f32], dy: &[f32], dx: Gradient<'_>) {
+pub fn max_backward(path: Path, shape: &PoolShape, x: &[f32], dy: &[f32], dx: Gradient<'_>) {
     check(shape, x.len(), dy.len());
     assert_eq!(x.len(), dx.to.len(), "pool: lengths");
     let (features, outputs) = (shape.input().features(), shape.output().features());
@@ -316,16 +307,7 @@ kernel! {
 ///
 /// # Panics
 /// Lengths that disagree.
-pub fn avg_backward(path: Path, shape: &PoolShape, dy: &[f32], dx: &mut [f32]) {
-    let how = Accumulate::Add;
-    avg_gradient(path, shape, dy, Gradient { to: dx, how });
-}
-
-/// [`avg_backward`], also into a buffer that holds nothing yet.
-///
-/// # Panics
-/// Lengths that disagree.
-pub fn avg_gradient(path: Path, shape: &PoolShape, dy: &[f32], dx: Gradient<'_>) {
+pub fn avg_backward(path: Path, shape: &PoolShape, dy: &[f32], dx: Gradient<'_>) {
     check(shape, dx.to.len(), dy.len());
     let (features, outputs) = (shape.input().features(), shape.output().features());
     let fill = Fill::of(shape, dx.how);

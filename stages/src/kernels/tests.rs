@@ -21,6 +21,12 @@ mod special_values;
 mod squared_error_orders;
 mod winograd_orders;
 
+/// Where a gradient is added to what is there.
+fn added(to: &mut [f32]) -> layer::Gradient<'_> {
+    let how = layer::Accumulate::Add;
+    layer::Gradient { to, how }
+}
+
 /// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and infinities.
 fn values(len: usize, seed: u64, harsh: bool) -> Vec<f32> {
     let mut random = Stream::new(seed, "kernel test", 0, 0);

@@ -35,7 +35,7 @@ impl BuiltIn {
             summary: K::SUMMARY.into(),
             doc: K::DOC.into(),
             revision: K::REVISION,
-            numerics: "exact-f32-v1".into(),
+            numerics: K::NUMERICS.name().into(),
             inputs: K::INPUTS.to_vec(),
             counts: K::COUNTS.iter().map(|c| (*c).to_owned()).collect(),
             schema: Schema::later(|| schemars::schema_for!(K::Params).to_value()),

@@ -9,6 +9,7 @@ use repro_protocol::findings::Findings;
 use repro_protocol::kind::{InputSpec, OutputSpec, ParamProblem, StatePoint, no_member};
 use repro_protocol::relpath::BadPath;
 
+use crate::exact::numerics::Numerics;
 use crate::facts::Known;
 use crate::task::Task;
 
@@ -25,6 +26,8 @@ pub trait Kind {
     const NAME: &'static str;
     /// Raised when the bytes of any output may change for the same inputs.
     const REVISION: u32;
+    /// What its arithmetic promises: for kinds that compute on a device, that of the device.
+    const NUMERICS: Numerics = Numerics::ExactF32;
     /// One sentence.
     const SUMMARY: &'static str;
     /// The guide to the kind, in Markdown: what it computes, the source, an example.

@@ -1,15 +1,16 @@
-//! A network on a device: parameters as dfdx tensors and the forward pass through [`crate::ops`].
+//! A network on a device: its parameters and the forward pass through [`crate::ops`].
 //!
-//! Generic over the device; files and layouts are converted at the border ([`Network::load`], [`Network::save`]). An
-//! activation behind a layer that can take it along is computed with it: what is computed stays the same.
+//! Generic over the device; files and layouts are converted at the border ([`Network::load`],
+//! [`Network::save`]). An activation behind a layer that can take it along is computed with it:
+//! what is computed stays the same.
 
 use std::sync::Arc;
 
-use dfdx::prelude::Tape;
+use dfdx::prelude::{Cpu, Gradients, Tape};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{Architecture, Layer};
+use super::architecture::{Architecture, Layer, Parameter};
 use super::model::Model;
 use super::spec::Activation;
 use crate::exact::rng::Stream;
@@ -32,6 +33,7 @@ pub struct StepKey {
 
 /// A network with its parameters in memory layout.
 pub struct Network<D: Backend> {
+    device: D,
     architecture: Arc<Architecture>,
     /// By position in [`Architecture::parameters`].
     tensors: Vec<Param<D>>,
@@ -122,7 +124,7 @@ fn fused(activation: Activation) -> Option<ops::Activation> {
 }
 
 /// The activation by itself.
-fn activate<D: Backend, T: Tape<f32, D>>(
+fn activate<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     activation: Activation,
 ) -> Result<Matrix<D, T>, D::Err> {
@@ -143,62 +145,95 @@ pub enum Norms {
     OfBatch,
 }
 
+/// How a network computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    /// What batch norm normalises by. Gradients flow through the statistics of a batch; running
+    /// ones are constants.
+    pub norms: Norms,
+    /// Of which step; without a key there is no dropout.
+    pub dropout: Option<StepKey>,
+}
+
+impl From<Norms> for Mode {
+    /// Without dropout.
+    fn from(norms: Norms) -> Mode {
+        Mode {
+            norms,
+            dropout: None,
+        }
+    }
+}
+
 /// Is shown what a layer with a weight gives, before its activation: the weight's position in
 /// [`Architecture::parameters`], and the values in memory order.
 pub type Watcher<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
-/// What a forward pass is for.
-enum Mode<'a, D: Backend> {
-    /// Nothing is learnt, and there is no dropout.
-    Still {
-        norms: Norms,
-        watcher: Option<Watcher<'a>>,
-    },
-    /// Batch norm with the batch's statistics, which are left here beside the position of the layer's gain.
-    Batch {
-        /// Of dropout; without a key there is none.
-        key: Option<StepKey>,
-        statistics: &'a mut Vec<(usize, BatchStats<D>)>,
-    },
+/// One way through the layers.
+struct Pass<'a, D: Backend> {
+    mode: Mode,
+    /// Where a batch's statistics are left beside the position of the layer's gain.
+    statistics: Option<&'a mut Vec<(usize, BatchStats<D>)>>,
+    watcher: Option<Watcher<'a>>,
 }
 
 impl<D: Backend> Network<D> {
     /// Puts weights on a device. The tensors must have passed [`Architecture::check`].
     ///
-    /// # Panics
-    /// A device without the memory.
-    pub fn load(device: &D, architecture: Arc<Architecture>, tensors: &NamedTensors) -> Network<D> {
-        let tensors = architecture
-            .parameters
-            .iter()
-            .map(|p| {
-                let data = p.layout.to_memory(&tensors[&p.name].data);
-                Param::new(device, data).unwrap_or_else(|e| panic!("the weights `{}`: {e}", p.name))
-            })
-            .collect();
+    /// # Errors
+    /// The device's.
+    pub fn load(
+        device: &D,
+        architecture: Arc<Architecture>,
+        tensors: &NamedTensors,
+    ) -> anyhow::Result<Network<D>> {
+        let pool = D::Pool::default();
+        let parameter = |p: &Parameter| {
+            let data = p.layout.to_memory(&tensors[&p.name].data);
+            Param::new(device, &pool, &data)
+                .map_err(|e| anyhow::anyhow!("the weights `{}`: {e}", p.name))
+        };
+        let parameters = architecture.parameters.iter().map(parameter);
+        let tensors = parameters.collect::<Result<_, _>>()?;
         let steps = fuse(&architecture.layers);
-        Network {
+        Ok(Network {
+            device: device.clone(),
             architecture,
             tensors,
             steps,
             statistics: Vec::new(),
-        }
+        })
     }
 
     /// The weights as files have them.
     pub fn save(&self) -> NamedTensors {
-        let named = self.architecture.parameters.iter().zip(&self.tensors);
-        named
-            .map(|(p, t)| {
-                (
-                    p.name.clone(),
-                    NamedTensor {
-                        shape: p.shape.clone(),
-                        data: p.layout.to_file(&t.as_vec()),
-                    },
-                )
-            })
-            .collect()
+        self.named(|i| Some(self.tensors[i].values()))
+    }
+
+    /// Values of parameters as files have weights; `of` gives those at a position, if there are
+    /// any.
+    pub(crate) fn named<'a>(&self, of: impl Fn(usize) -> Option<&'a D::Values>) -> NamedTensors {
+        let parameters = self.architecture.parameters.iter().enumerate();
+        let named = parameters.filter_map(|(i, p)| {
+            let data = p.layout.to_file(&self.device.read(of(i)?));
+            let shape = p.shape.clone();
+            Some((p.name.clone(), NamedTensor { shape, data }))
+        });
+        named.collect()
+    }
+
+    /// The gradient of every parameter that is trained, taken out of those of a loss.
+    pub(crate) fn take_gradients(
+        &self,
+        pool: &D::Pool,
+        gradients: &mut Gradients<f32, Cpu>,
+    ) -> Result<Vec<Option<D::Values>>, D::Err> {
+        let parameters = self.architecture.parameters.iter().zip(&self.tensors);
+        let taken = parameters.map(|(parameter, tensor)| match parameter.role.is_trained() {
+            true => ops::take_gradient(&self.device, pool, gradients, tensor),
+            false => Ok(None),
+        });
+        taken.collect()
     }
 
     /// The weights with the description that makes them an artifact.
@@ -207,6 +242,11 @@ impl<D: Backend> Network<D> {
             architecture: (*self.architecture).clone(),
             tensors: self.save(),
         }
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &D {
+        &self.device
     }
 
     /// What it is.
@@ -224,9 +264,9 @@ impl<D: Backend> Network<D> {
         &mut self.tensors
     }
 
-    /// Logits `[batch, classes]` in training mode: dropout on, batch norm with the batch's statistics, which also move the
-    /// running ones.
-    pub fn forward_train<T: Tape<f32, D>>(
+    /// Logits `[batch, classes]` in training mode: dropout on, batch norm with the batch's
+    /// statistics, which also move the running ones.
+    pub fn forward_train<T: Tape<f32, Cpu>>(
         &mut self,
         x: Matrix<D, T>,
         key: StepKey,
@@ -234,73 +274,91 @@ impl<D: Backend> Network<D> {
         self.forward_batch(x, Some(key), NORM_MOMENTUM)
     }
 
-    /// Moves batch norm's running statistics by `share` of the way to those of this batch, without dropout. Over the batches of
-    /// a data set, with `share` the batch's part of all images so far, they become means over the set.
+    /// Moves batch norm's running statistics by `share` of the way to those of this batch, without
+    /// dropout. Over the batches of a data set, with `share` the batch's part of all images so far,
+    /// they become means over the set.
     pub fn update_statistics(&mut self, x: Matrix<D>, share: f32) -> Result<(), D::Err> {
         self.forward_batch(x, None, share).map(drop)
     }
 
-    fn forward_batch<T: Tape<f32, D>>(
+    fn forward_batch<T: Tape<f32, Cpu>>(
         &mut self,
         x: Matrix<D, T>,
         key: Option<StepKey>,
         momentum: f32,
     ) -> Result<Matrix<D, T>, D::Err> {
         let mut statistics = std::mem::take(&mut self.statistics);
-        let mode = &mut Mode::Batch {
-            key,
-            statistics: &mut statistics,
+        let pass = &mut Pass {
+            mode: Mode {
+                norms: Norms::OfBatch,
+                dropout: key,
+            },
+            statistics: Some(&mut statistics),
+            watcher: None,
         };
-        let y = self.run(&self.architecture.layers, &self.steps, x, mode, true)?;
+        let y = self.run(&self.architecture.layers, &self.steps, x, pass, true)?;
         for (first, of_batch) in statistics.drain(..) {
             if let [mean, variance] = &mut self.tensors[first + 2..first + 4] {
-                of_batch.update_running(momentum, mean, variance)?;
+                of_batch.update_running(&self.device, momentum, mean, variance)?;
             }
         }
         self.statistics = statistics;
         Ok(y)
     }
 
-    /// Logits `[batch, classes]` in evaluation mode: no dropout, batch norm with the running statistics.
-    pub fn forward<T: Tape<f32, D>>(&self, x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
-        self.forward_still(x, Norms::Running)
+    /// Logits `[batch, classes]` in evaluation mode: no dropout, batch norm with the running
+    /// statistics.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn forward<T: Tape<f32, Cpu>>(&self, x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
+        self.forward_still(x, Norms::Running.into())
     }
 
-    /// What the network gives where nothing is learnt: no dropout, and no statistics move.
-    pub fn forward_still<T: Tape<f32, D>>(
+    /// What the network gives where nothing is learnt: no statistics move. In the mode of a step it
+    /// is what [`Network::forward_train`] gives.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn forward_still<T: Tape<f32, Cpu>>(
         &self,
         x: Matrix<D, T>,
-        norms: Norms,
+        mode: Mode,
     ) -> Result<Matrix<D, T>, D::Err> {
-        let mode = &mut Mode::Still {
-            norms,
+        let pass = &mut Pass {
+            mode,
+            statistics: None,
             watcher: None,
         };
-        self.run(&self.architecture.layers, &self.steps, x, mode, true)
+        self.run(&self.architecture.layers, &self.steps, x, pass, true)
     }
 
-    /// [`Network::forward_still`], watched layer by layer.
+    /// [`Network::forward_still`] without dropout, watched layer by layer.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn watch(
         &self,
         x: Matrix<D>,
         norms: Norms,
         watcher: Watcher<'_>,
     ) -> Result<Matrix<D>, D::Err> {
-        let mode = &mut Mode::Still {
-            norms,
+        let pass = &mut Pass {
+            mode: norms.into(),
+            statistics: None,
             watcher: Some(watcher),
         };
         let layers = &self.architecture.layers;
-        self.run(layers, &one_by_one(layers), x, mode, true)
+        self.run(layers, &one_by_one(layers), x, pass, true)
     }
 
     /// A list of layers, of the network or of a block; `x` may be data.
-    fn run<T: Tape<f32, D>>(
+    fn run<T: Tape<f32, Cpu>>(
         &self,
         layers: &[Layer],
         steps: &[Step],
         mut x: Matrix<D, T>,
-        mode: &mut Mode<'_, D>,
+        pass: &mut Pass<'_, D>,
         on_data: bool,
     ) -> Result<Matrix<D, T>, D::Err> {
         let param = |which: usize| &self.tensors[which];
@@ -338,21 +396,16 @@ impl<D: Backend> Network<D> {
                 }
                 Layer::BatchNorm { shape, first } => {
                     let [gain, shift, mean, variance] = [0, 1, 2, 3].map(|i| param(first + i));
-                    match mode {
-                        Mode::Still {
-                            norms: Norms::Running,
-                            ..
-                        } => ops::batch_norm_eval(
+                    match pass.mode.norms {
+                        Norms::Running => ops::batch_norm_eval(
                             x, gain, shift, mean, variance, *shape, activation,
                         )?,
-                        Mode::Still {
-                            norms: Norms::OfBatch,
-                            ..
-                        } => ops::batch_norm_train(x, gain, shift, *shape, activation)?.0,
-                        Mode::Batch { statistics, .. } => {
+                        Norms::OfBatch => {
                             let (y, of_batch) =
                                 ops::batch_norm_train(x, gain, shift, *shape, activation)?;
-                            statistics.push((*first, of_batch));
+                            if let Some(statistics) = &mut pass.statistics {
+                                statistics.push((*first, of_batch));
+                            }
                             y
                         }
                     }
@@ -360,14 +413,14 @@ impl<D: Backend> Network<D> {
                 Layer::GroupNorm { shape, first } => {
                     ops::group_norm(x, param(*first), param(first + 1), *shape)?
                 }
-                Layer::Dropout { rate, ordinal } => match mode {
-                    Mode::Batch { key: Some(key), .. } => {
+                Layer::Dropout { rate, ordinal } => match pass.mode.dropout {
+                    Some(key) => {
                         // one purpose for all dropout layers, told apart by disjoint step numbers
                         let lane =
                             key.step * self.architecture.layer_count() as u64 + *ordinal as u64;
                         ops::dropout(x, *rate, &Stream::new(key.seed, "dropout", key.epoch, lane))?
                     }
-                    _ => x,
+                    None => x,
                 },
                 Layer::Activation(which) => activate(x, *which)?,
                 Layer::MaxPool(shape) => ops::max_pool2d(x, *shape)?,
@@ -378,8 +431,8 @@ impl<D: Backend> Network<D> {
                     shortcut,
                     activation,
                 } => {
-                    let y = self.run(body, &step.body, x.branch(), mode, false)?;
-                    let x = self.run(shortcut, &step.shortcut, x, mode, false)?;
+                    let y = self.run(body, &step.body, x.branch(), pass, false)?;
+                    let x = self.run(shortcut, &step.shortcut, x, pass, false)?;
                     let fused = activation.and_then(fused);
                     let sum = ops::add(y, x, fused.unwrap_or_default())?;
                     match (activation, fused) {
@@ -388,15 +441,10 @@ impl<D: Backend> Network<D> {
                     }
                 }
             };
-            if let (
-                Layer::Dense { weight, .. }
-                | Layer::Conv { weight, .. }
-                | Layer::Depthwise { weight, .. },
-                Mode::Still {
-                    watcher: Some(watcher),
-                    ..
-                },
-            ) = (&layers[step.layer], &mut *mode)
+            if let Layer::Dense { weight, .. }
+            | Layer::Conv { weight, .. }
+            | Layer::Depthwise { weight, .. } = &layers[step.layer]
+                && let Some(watcher) = &mut pass.watcher
             {
                 watcher(*weight, &x.read());
             }

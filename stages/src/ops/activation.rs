@@ -1,8 +1,8 @@
 //! Elementwise ops: activations, dropout, sum.
 
-use dfdx::prelude::{Merge, Tape};
+use dfdx::prelude::{Cpu, Merge, Tape};
 
-use super::slots::Slots;
+use super::slots::record;
 use super::{Activation, Backend, Gelu, Matrix};
 use crate::exact::rng::Stream;
 
@@ -11,7 +11,7 @@ use crate::exact::rng::Stream;
 ///
 /// # Errors
 /// The device's.
-pub fn activate<D: Backend, T: Tape<f32, D>>(
+pub fn activate<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     which: Activation,
 ) -> Result<Matrix<D, T>, D::Err> {
@@ -32,13 +32,12 @@ pub fn activate<D: Backend, T: Tape<f32, D>>(
             y
         }
     };
-    let y = Matrix::new(&device, &pool, shape, y)?;
+    let y = Matrix::new(&device, &pool, shape, y);
     if T::OWNS_TAPE {
-        let y = y.clone();
-        tape.add_backward_op(move |gradients| {
-            let mut slots = Slots::new(gradients, &device, &pool);
-            let mut dy = slots.take(y.slot(), len)?;
-            device.activation_backward(which, Some(y.values()), &mut dy)?;
+        let kept = y.clone();
+        record(&mut tape, &y, move |device, slots| {
+            let mut dy = slots.take(kept.slot(), len)?;
+            device.activation_backward(which, Some(kept.values()), &mut dy)?;
             slots.add(&x_slot, len, dy)
         });
     }
@@ -49,7 +48,7 @@ pub fn activate<D: Backend, T: Tape<f32, D>>(
 ///
 /// # Errors
 /// The device's.
-pub fn relu<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
+pub fn relu<D: Backend, T: Tape<f32, Cpu>>(x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
     activate(x, Activation::Relu)
 }
 
@@ -57,7 +56,7 @@ pub fn relu<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D, T>
 ///
 /// # Errors
 /// The device's.
-pub fn tanh<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
+pub fn tanh<D: Backend, T: Tape<f32, Cpu>>(x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
     activate(x, Activation::Tanh)
 }
 
@@ -65,7 +64,7 @@ pub fn tanh<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D, T>
 ///
 /// # Errors
 /// The device's.
-pub fn sigmoid<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
+pub fn sigmoid<D: Backend, T: Tape<f32, Cpu>>(x: Matrix<D, T>) -> Result<Matrix<D, T>, D::Err> {
     activate(x, Activation::Sigmoid)
 }
 
@@ -73,20 +72,19 @@ pub fn sigmoid<D: Backend, T: Tape<f32, D>>(x: Matrix<D, T>) -> Result<Matrix<D,
 ///
 /// # Errors
 /// The device's.
-pub fn gelu<D: Backend, T: Tape<f32, D>>(
+pub fn gelu<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     which: Gelu,
 ) -> Result<Matrix<D, T>, D::Err> {
     let (x, mut tape) = x.split_tape();
     let mut y = x.device().values(x.pool(), x.len())?;
     x.device().gelu_forward(which, x.values(), &mut y)?;
-    let y = Matrix::new(x.device(), x.pool(), x.shape(), y)?;
+    let y = Matrix::new(x.device(), x.pool(), x.shape(), y);
     if T::OWNS_TAPE {
         let y_slot = y.slot().clone();
-        tape.add_backward_op(move |gradients| {
-            let mut slots = Slots::new(gradients, x.device(), x.pool());
+        record(&mut tape, &y, move |device, slots| {
             let mut dy = slots.take(&y_slot, x.len())?;
-            x.device().gelu_backward(which, x.values(), &mut dy)?;
+            device.gelu_backward(which, x.values(), &mut dy)?;
             slots.add(x.slot(), x.len(), dy)
         });
     }
@@ -101,7 +99,7 @@ pub fn gelu<D: Backend, T: Tape<f32, D>>(
 ///
 /// # Panics
 /// A rate outside `[0, 1)`.
-pub fn dropout<D: Backend, T: Tape<f32, D>>(
+pub fn dropout<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     rate: f32,
     stream: &Stream,
@@ -111,12 +109,11 @@ pub fn dropout<D: Backend, T: Tape<f32, D>>(
     let (device, pool, len) = (x.device().clone(), x.pool().clone(), x.len());
     let mut y = device.values(&pool, len)?;
     device.dropout_forward(rate, stream, x.values(), &mut y)?;
-    let y = Matrix::new(&device, &pool, x.shape(), y)?;
+    let y = Matrix::new(&device, &pool, x.shape(), y);
     if T::OWNS_TAPE {
-        let (x, y, stream) = (x.slot().clone(), y.slot().clone(), stream.clone());
-        tape.add_backward_op(move |gradients| {
-            let mut slots = Slots::new(gradients, &device, &pool);
-            let mut dy = slots.take(&y, len)?;
+        let (x, y_slot, stream) = (x.slot().clone(), y.slot().clone(), stream.clone());
+        record(&mut tape, &y, move |device, slots| {
+            let mut dy = slots.take(&y_slot, len)?;
             device.dropout_backward(rate, &stream, &mut dy)?;
             slots.add(&x, len, dy)
         });
@@ -132,7 +129,7 @@ pub fn dropout<D: Backend, T: Tape<f32, D>>(
 ///
 /// # Panics
 /// Shapes that differ.
-pub fn add<D: Backend, T: Tape<f32, D> + Merge<R>, R: Tape<f32, D>>(
+pub fn add<D: Backend, T: Tape<f32, Cpu> + Merge<R>, R: Tape<f32, Cpu>>(
     a: Matrix<D, T>,
     b: Matrix<D, R>,
     activation: Activation,
@@ -143,14 +140,14 @@ pub fn add<D: Backend, T: Tape<f32, D> + Merge<R>, R: Tape<f32, D>>(
     let (device, pool, len) = (a.device().clone(), a.pool().clone(), a.len());
     let mut y = device.values(&pool, len)?;
     device.add_forward(a.values(), b.values(), activation, &mut y)?;
-    let y = Matrix::new(&device, &pool, a.shape(), y)?;
+    let y = Matrix::new(&device, &pool, a.shape(), y);
     if T::OWNS_TAPE {
         let (a, b, y_slot) = (a.slot().clone(), b.slot().clone(), y.slot().clone());
-        let y = (activation != Activation::Identity).then(|| y.clone());
-        tape.add_backward_op(move |gradients| {
-            let mut slots = Slots::new(gradients, &device, &pool);
+        let kept = (activation != Activation::Identity).then(|| y.clone());
+        record(&mut tape, &y, move |device, slots| {
             let mut dy = slots.take(&y_slot, len)?;
-            device.activation_backward(activation, y.as_ref().map(Matrix::values), &mut dy)?;
+            let kept = kept.as_ref().map(Matrix::values);
+            device.activation_backward(activation, kept, &mut dy)?;
             slots.add_copy(&a, len, &dy)?;
             slots.add(&b, len, dy)
         });

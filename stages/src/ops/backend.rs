@@ -1,22 +1,32 @@
-//! The seam between the ops and a device: its memory, and forward and backward of each op.
+//! The seam between everything that trains and a device: its memory, forward and backward of each
+//! op, the optimizer's step.
 //!
-//! A second device is one implementation of [`Backend`].
+//! A second device is one folder that implements [`Backend`]: networks, training, evaluation,
+//! statistics and gradients are written over it and see no value of a device but through
+//! [`Backend::read`].
+//!
+//! dfdx's own trait `Device` is not asked for: it cannot be implemented outside of dfdx, and dfdx's
+//! CUDA tensors show no pointer to their memory. What dfdx does on every device is the tape. Its
+//! tensors are empty ones of its CPU, names of gradients; a gradient itself is the device's, and
+//! lies in dfdx's hands as a [`Buffer`] between two steps of a backward pass.
 
 use std::borrow::Cow;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
-use dfdx::prelude::{Device, Storage};
+use dfdx::prelude::{Cpu, CpuError, Storage};
 
 use super::{
-    ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormShape, Labels, NormShape, Param,
-    PoolShape, Scalar,
+    ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormShape, Labels, NormShape, PoolShape,
 };
+use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 pub use crate::kernels::gelu::Gelu;
 pub use crate::kernels::layer::{Accumulate, Activation};
+pub use crate::kernels::optim::Rule;
 
-/// A gradient buffer in dfdx's hands.
-pub type Buffer<D> = <D as Storage<f32>>::Vec;
+/// A gradient in dfdx's hands. The CPU leaves its memory there; a device with other memory keeps
+/// the values itself and leaves the number of their place.
+pub type Buffer = <Cpu as Storage<f32>>::Vec;
 
 /// What the gradients of a layer `y = activation(x·w + b)` are made from, and where they go.
 #[derive(Debug)]
@@ -24,7 +34,7 @@ pub struct LayerBackward<'a, D: Backend> {
     /// The input.
     pub x: &'a D::Values,
     /// The weight.
-    pub w: &'a Param<D>,
+    pub w: &'a D::Values,
     /// The output; absent with [`Activation::Identity`], whose derivative needs none.
     pub y: Option<&'a D::Values>,
     /// As in the forward pass.
@@ -51,7 +61,7 @@ pub struct NormBackward<'a, D: Backend> {
     /// Per channel, biased.
     pub variance: &'a D::Values,
     /// Per channel.
-    pub gamma: &'a Param<D>,
+    pub gamma: &'a D::Values,
     /// The output; absent with [`Activation::Identity`].
     pub y: Option<&'a D::Values>,
     /// As in the forward pass.
@@ -74,7 +84,7 @@ pub struct GroupNormBackward<'a, D: Backend> {
     /// Of every image and group, as the forward pass wrote it.
     pub inverse_deviation: &'a D::Values,
     /// Per channel.
-    pub gamma: &'a Param<D>,
+    pub gamma: &'a D::Values,
     /// Gradient of the output; afterwards that of the input, as a value added to 0.
     pub dy: &'a mut D::Values,
     /// Of gamma.
@@ -83,14 +93,51 @@ pub struct GroupNormBackward<'a, D: Backend> {
     pub dbeta: &'a mut Gradient<D>,
 }
 
-/// A dfdx device that can compute the ops. Everything has the right size already; see [`crate::kernels`] for the
-/// arithmetic that `exact-f32-v1` demands. Backward methods add to a [`Gradient`] or, where it says so, overwrite it.
+/// What an optimizer remembers of one parameter, where it lies; absent where it needs nothing.
+#[derive(Debug)]
+pub struct Moments<D: Backend> {
+    /// Momentum, or Adam's mean of gradients.
+    pub first: Option<D::Values>,
+    /// Adam's mean of squared gradients.
+    pub second: Option<D::Values>,
+}
+
+/// A parameter in an optimizer's step. All have its length.
+#[derive(Debug)]
+pub struct Moving<'a, D: Backend> {
+    /// The weights.
+    pub weights: &'a mut D::Values,
+    /// What the optimizer remembers of them.
+    pub moments: &'a mut Moments<D>,
+    /// Of the loss with respect to the weights.
+    pub gradient: &'a D::Values,
+    /// Where it is 0, weights and moments become 0 after the step.
+    pub mask: Option<&'a D::Values>,
+}
+
+/// A device that can compute the ops and the optimizer's step. Everything has the right size
+/// already; see [`crate::kernels`] for the arithmetic that `exact-f32-v1` demands. Backward methods
+/// add to a [`Gradient`] or, where it says so, overwrite it.
 #[allow(clippy::too_many_arguments)]
-pub trait Backend: Device<f32> {
+pub trait Backend: Clone + Debug + Send + Sync + 'static {
+    /// What its arithmetic promises.
+    const NUMERICS: Numerics;
+    /// What can go wrong there.
+    type Err: Debug + Display + Send + Sync + 'static;
     /// Memory that is used again, instead of freed; clones are handles of the same.
-    type Pool: Clone + Debug + Default + 'static;
+    type Pool: Clone + Debug + Default + Send + Sync + 'static;
     /// Values in memory of a pool, to which it goes back when they are dropped.
-    type Values: Debug + 'static;
+    type Values: Debug + Send + Sync + 'static;
+
+    /// Runs ops that follow one another, for a device that gains from knowing it.
+    fn together<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+    /// An error on its way through dfdx's tape, which knows only the CPU's; [`Backend::off_tape`]
+    /// gives it back.
+    fn on_tape(&self, error: Self::Err) -> CpuError;
+    /// The error that [`Backend::on_tape`] sent, or one of the tape's own.
+    fn off_tape(&self, error: CpuError) -> Self::Err;
 
     /// Memory for `len` values, which are what they happen to be.
     fn values(&self, pool: &Self::Pool, len: usize) -> Result<Self::Values, Self::Err>;
@@ -103,15 +150,37 @@ pub trait Backend: Device<f32> {
     ) -> Result<Self::Values, Self::Err>;
     /// The values in the host's memory.
     fn read<'a>(&self, values: &'a Self::Values) -> Cow<'a, [f32]>;
-    /// Takes the `len` values that [`Backend::put`] left in a buffer, which is empty then; none if it is.
-    fn take(
-        &self,
-        buffer: &mut Buffer<Self>,
-        len: usize,
-        pool: &Self::Pool,
-    ) -> Option<Self::Values>;
+    /// Takes the `len` values that [`Backend::put`] left in a buffer, which is empty then; none if
+    /// it is.
+    fn take(&self, buffer: &mut Buffer, len: usize, pool: &Self::Pool) -> Option<Self::Values>;
     /// Leaves values in an empty buffer.
-    fn put(&self, buffer: &mut Buffer<Self>, values: Self::Values);
+    fn put(&self, buffer: &mut Buffer, values: Self::Values);
+    /// A copy of values.
+    fn copy(&self, values: &Self::Values, pool: &Self::Pool) -> Result<Self::Values, Self::Err>;
+    /// `y = fma(scale, x, keep·y)`, elementwise: sums, steps, running means.
+    fn scaled_add(
+        &self,
+        scale: f32,
+        x: &Self::Values,
+        keep: f32,
+        y: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
+    /// `average = fma(1 - decay, x - average, average)`, elementwise: the exponential moving
+    /// average.
+    fn average(
+        &self,
+        decay: f32,
+        x: &Self::Values,
+        average: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
+    /// `values = 0` where the mask is 0, whatever they were.
+    fn mask(&self, mask: &Self::Values, values: &mut Self::Values) -> Result<(), Self::Err>;
+    /// Moves parameters, each once, then sets to 0 what is masked.
+    fn step<'a>(
+        &self,
+        rule: Rule,
+        parameters: impl Iterator<Item = Moving<'a, Self>>,
+    ) -> Result<(), Self::Err>;
     /// `to += from`, elementwise.
     fn accumulate(&self, from: &Self::Values, to: &mut Self::Values) -> Result<(), Self::Err>;
 
@@ -120,8 +189,8 @@ pub trait Backend: Device<f32> {
         &self,
         shape: DenseShape,
         x: &Self::Values,
-        w: &Param<Self>,
-        b: Option<&Param<Self>>,
+        w: &Self::Values,
+        b: Option<&Self::Values>,
         activation: Activation,
         y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
@@ -136,8 +205,8 @@ pub trait Backend: Device<f32> {
         &self,
         shape: ConvShape,
         x: &Self::Values,
-        w: &Param<Self>,
-        b: Option<&Param<Self>>,
+        w: &Self::Values,
+        b: Option<&Self::Values>,
         activation: Activation,
         y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
@@ -152,8 +221,8 @@ pub trait Backend: Device<f32> {
         &self,
         shape: DepthwiseShape,
         x: &Self::Values,
-        w: &Param<Self>,
-        b: Option<&Param<Self>>,
+        w: &Self::Values,
+        b: Option<&Self::Values>,
         activation: Activation,
         y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
@@ -207,8 +276,8 @@ pub trait Backend: Device<f32> {
         x: &Self::Values,
         mean: &Self::Values,
         variance: &Self::Values,
-        gamma: &Param<Self>,
-        beta: &Param<Self>,
+        gamma: &Self::Values,
+        beta: &Self::Values,
         activation: Activation,
         y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
@@ -218,21 +287,14 @@ pub trait Backend: Device<f32> {
         shape: NormShape,
         from: NormBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
-    /// `running = (1 - momentum)·running + (momentum·scale)·new`, elementwise.
-    fn running_update(
-        &self,
-        momentum: f32,
-        new: &Self::Values,
-        scale: f32,
-        running: &mut Param<Self>,
-    ) -> Result<(), Self::Err>;
-    /// Normalises every group of channels of every image; writes `mean` and `1/sqrt(variance + 1e-5)` of each as well.
+    /// Normalises every group of channels of every image; writes `mean` and `1/sqrt(variance +
+    /// 1e-5)` of each as well.
     fn group_norm_forward(
         &self,
         shape: GroupNormShape,
         x: &Self::Values,
-        gamma: &Param<Self>,
-        beta: &Param<Self>,
+        gamma: &Self::Values,
+        beta: &Self::Values,
         mean: &mut Self::Values,
         inverse_deviation: &mut Self::Values,
         y: &mut Self::Values,
@@ -243,9 +305,6 @@ pub trait Backend: Device<f32> {
         shape: GroupNormShape,
         from: GroupNormBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
-    /// A copy of a parameter's values.
-    fn copy_param(&self, param: &Param<Self>, pool: &Self::Pool)
-    -> Result<Self::Values, Self::Err>;
     /// `y = activation(x)`.
     fn activation_forward(
         &self,
@@ -256,7 +315,8 @@ pub trait Backend: Device<f32> {
     /// [`Backend::activation_forward`] where the values are.
     fn activation_in_place(&self, which: Activation, y: &mut Self::Values)
     -> Result<(), Self::Err>;
-    /// Turns the gradient of `y` into that of `x`, as a value added to 0. `y` is absent with [`Activation::Identity`].
+    /// Turns the gradient of `y` into that of `x`, as a value added to 0. `y` is absent with
+    /// [`Activation::Identity`].
     fn activation_backward(
         &self,
         which: Activation,
@@ -285,7 +345,8 @@ pub trait Backend: Device<f32> {
         x: &Self::Values,
         y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
-    /// Turns the gradient of the output into that of the input, as a value added to 0; with the same stream.
+    /// Turns the gradient of the output into that of the input, as a value added to 0; with the
+    /// same stream.
     fn dropout_backward(
         &self,
         rate: f32,
@@ -300,8 +361,6 @@ pub trait Backend: Device<f32> {
         activation: Activation,
         y: &mut Self::Values,
     ) -> Result<(), Self::Err>;
-    /// A copy of values.
-    fn copy(&self, values: &Self::Values, pool: &Self::Pool) -> Result<Self::Values, Self::Err>;
     /// Softmax of every row, and the mean cross-entropy in nats.
     fn cross_entropy_forward(
         &self,
@@ -309,15 +368,14 @@ pub trait Backend: Device<f32> {
         labels: &Labels,
         smoothing: f32,
         probabilities: &mut Self::Values,
-        loss: &mut Scalar<Self>,
-    ) -> Result<(), Self::Err>;
+    ) -> Result<f32, Self::Err>;
     /// Gradient of [`Backend::cross_entropy_forward`] from its softmax.
     fn cross_entropy_backward(
         &self,
         probabilities: &Self::Values,
         labels: &Labels,
         smoothing: f32,
-        dloss: &Buffer<Self>,
+        dloss: f32,
         dlogits: &mut Gradient<Self>,
     ) -> Result<(), Self::Err>;
     /// Softmax of every row, and the mean cross-entropy in nats against a distribution per row.
@@ -327,15 +385,14 @@ pub trait Backend: Device<f32> {
         logits: &Self::Values,
         targets: &Self::Values,
         probabilities: &mut Self::Values,
-        loss: &mut Scalar<Self>,
-    ) -> Result<(), Self::Err>;
+    ) -> Result<f32, Self::Err>;
     /// Gradient of [`Backend::soft_cross_entropy_forward`] from its softmax.
     fn soft_cross_entropy_backward(
         &self,
         classes: usize,
         probabilities: &Self::Values,
         targets: &Self::Values,
-        dloss: &Buffer<Self>,
+        dloss: f32,
         dlogits: &mut Gradient<Self>,
     ) -> Result<(), Self::Err>;
     /// The mean over rows and `width` targets of the squared errors.
@@ -344,14 +401,13 @@ pub trait Backend: Device<f32> {
         width: usize,
         outputs: &Self::Values,
         targets: &Self::Values,
-        loss: &mut Scalar<Self>,
-    ) -> Result<(), Self::Err>;
+    ) -> Result<f32, Self::Err>;
     /// Gradient of [`Backend::squared_error_forward`].
     fn squared_error_backward(
         &self,
         outputs: &Self::Values,
         targets: &Self::Values,
-        dloss: &Buffer<Self>,
+        dloss: f32,
         doutputs: &mut Gradient<Self>,
     ) -> Result<(), Self::Err>;
     /// The sum of the absolute errors, in f64 and in order.

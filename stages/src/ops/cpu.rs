@@ -5,16 +5,16 @@ use std::borrow::Cow;
 use dfdx::prelude::{Cpu, CpuError};
 
 use super::recycle::{Pool, Values};
-use super::view::{view, view_mut};
 use super::{
     Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Gelu, Gradient,
-    GroupNormBackward, GroupNormShape, Labels, LayerBackward, NormBackward, NormShape, Param,
-    PoolShape, Scalar,
+    GroupNormBackward, GroupNormShape, Labels, LayerBackward, Moving, NormBackward, NormShape,
+    PoolShape, Rule,
 };
+use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 use crate::kernels::{
-    Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, norm, optim, pool,
-    soft_loss, squared_error,
+    Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, norm, optim,
+    parallel, pool, soft_loss, squared_error,
 };
 
 /// Added to the variances of group norm and layer norm, as in PyTorch.
@@ -35,7 +35,7 @@ impl<'a> From<LayerBackward<'a, Cpu>> for layer::Backward<'a> {
     fn from(from: LayerBackward<'a, Cpu>) -> layer::Backward<'a> {
         layer::Backward {
             x: from.x,
-            w: view(from.w),
+            w: from.w,
             y: from.y.map_or(&[], |y| y),
             activation: from.activation,
             dy: from.dy,
@@ -47,8 +47,22 @@ impl<'a> From<LayerBackward<'a, Cpu>> for layer::Backward<'a> {
 }
 
 impl Backend for Cpu {
+    const NUMERICS: Numerics = Numerics::ExactF32;
+    type Err = CpuError;
     type Pool = Pool;
     type Values = Values;
+
+    fn together<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        parallel::inside(work)
+    }
+
+    fn on_tape(&self, error: CpuError) -> CpuError {
+        error
+    }
+
+    fn off_tape(&self, error: CpuError) -> CpuError {
+        error
+    }
 
     fn values(&self, pool: &Pool, len: usize) -> Result<Values, CpuError> {
         Ok(pool.take(len))
@@ -69,13 +83,45 @@ impl Backend for Cpu {
         Cow::Borrowed(values)
     }
 
-    fn take(&self, buffer: &mut Buffer<Cpu>, len: usize, pool: &Pool) -> Option<Values> {
+    fn take(&self, buffer: &mut Buffer, len: usize, pool: &Pool) -> Option<Values> {
         let data = std::mem::take(&mut **buffer);
         (!data.is_empty()).then(|| Values::from_raw(data, len, pool))
     }
 
-    fn put(&self, buffer: &mut Buffer<Cpu>, values: Values) {
+    fn put(&self, buffer: &mut Buffer, values: Values) {
         **buffer = values.into_raw();
+    }
+
+    fn copy(&self, values: &Values, pool: &Pool) -> Result<Values, CpuError> {
+        self.written(pool, values.len(), |to| elementwise::copy(values, to))
+    }
+
+    fn scaled_add(&self, scale: f32, x: &Values, keep: f32, y: &mut Values) -> Done {
+        optim::scaled_add(Path::current(), scale, x, keep, y);
+        Ok(())
+    }
+
+    fn average(&self, decay: f32, x: &Values, average: &mut Values) -> Done {
+        optim::ema(Path::current(), decay, x, average);
+        Ok(())
+    }
+
+    fn mask(&self, mask: &Values, values: &mut Values) -> Done {
+        optim::apply_mask(Path::current(), mask, values);
+        Ok(())
+    }
+
+    fn step<'a>(&self, rule: Rule, parameters: impl Iterator<Item = Moving<'a, Cpu>>) -> Done {
+        let part = |p: Moving<'a, Cpu>| optim::Part {
+            w: p.weights,
+            first: p.moments.first.as_deref_mut().unwrap_or_default(),
+            second: p.moments.second.as_deref_mut().unwrap_or_default(),
+            gradient: p.gradient,
+            mask: p.mask.map(|mask| &**mask),
+        };
+        let mut parts: Vec<_> = parameters.map(part).collect();
+        optim::step(Path::current(), rule, &mut parts);
+        Ok(())
     }
 
     fn accumulate(&self, from: &Values, to: &mut Values) -> Done {
@@ -87,8 +133,8 @@ impl Backend for Cpu {
         &self,
         shape: DenseShape,
         x: &Values,
-        w: &Param<Cpu>,
-        b: Option<&Param<Cpu>>,
+        w: &Values,
+        b: Option<&Values>,
         activation: Activation,
         y: &mut Values,
     ) -> Done {
@@ -97,8 +143,8 @@ impl Backend for Cpu {
             shape.inputs(),
             shape.outputs(),
             x,
-            view(w),
-            b.map(|b| view(b)),
+            w,
+            b.map(|b| &**b),
             activation,
             y,
         );
@@ -119,8 +165,8 @@ impl Backend for Cpu {
         &self,
         shape: ConvShape,
         x: &Values,
-        w: &Param<Cpu>,
-        b: Option<&Param<Cpu>>,
+        w: &Values,
+        b: Option<&Values>,
         activation: Activation,
         y: &mut Values,
     ) -> Done {
@@ -128,8 +174,8 @@ impl Backend for Cpu {
             Path::current(),
             &shape,
             x,
-            view(w),
-            b.map(|b| view(b)),
+            w,
+            b.map(|b| &**b),
             activation,
             y,
         );
@@ -145,8 +191,8 @@ impl Backend for Cpu {
         &self,
         shape: DepthwiseShape,
         x: &Values,
-        w: &Param<Cpu>,
-        b: Option<&Param<Cpu>>,
+        w: &Values,
+        b: Option<&Values>,
         activation: Activation,
         y: &mut Values,
     ) -> Done {
@@ -154,8 +200,8 @@ impl Backend for Cpu {
             Path::current(),
             &shape,
             x,
-            view(w),
-            b.map(|b| view(b)),
+            w,
+            b.map(|b| &**b),
             activation,
             y,
         );
@@ -179,7 +225,7 @@ impl Backend for Cpu {
         dy: &Values,
         dx: &mut Gradient<Cpu>,
     ) -> Done {
-        pool::max_gradient(Path::current(), &shape, x, dy, dx.into());
+        pool::max_backward(Path::current(), &shape, x, dy, dx.into());
         Ok(())
     }
 
@@ -189,7 +235,7 @@ impl Backend for Cpu {
     }
 
     fn avg_pool_backward(&self, shape: PoolShape, dy: &Values, dx: &mut Gradient<Cpu>) -> Done {
-        pool::avg_gradient(Path::current(), &shape, dy, dx.into());
+        pool::avg_backward(Path::current(), &shape, dy, dx.into());
         Ok(())
     }
 
@@ -210,19 +256,19 @@ impl Backend for Cpu {
         x: &Values,
         mean: &Values,
         variance: &Values,
-        gamma: &Param<Cpu>,
-        beta: &Param<Cpu>,
+        gamma: &Values,
+        beta: &Values,
         activation: Activation,
         y: &mut Values,
     ) -> Done {
-        norm::layer_forward(
+        norm::forward(
             Path::current(),
             shape.eps,
             x,
             mean,
             variance,
-            view(gamma),
-            view(beta),
+            gamma,
+            beta,
             activation,
             y,
         );
@@ -230,38 +276,21 @@ impl Backend for Cpu {
     }
 
     fn normalize_backward(&self, shape: NormShape, from: NormBackward<'_, Cpu>) -> Done {
-        let kernel = norm::LayerBackward {
+        let kernel = norm::Backward {
             positions: shape.positions,
             eps: shape.eps,
             through_stats: from.through_stats,
             x: from.x,
             mean: from.mean,
             variance: from.variance,
-            gamma: view(from.gamma),
+            gamma: from.gamma,
             y: from.y.map_or(&[], |y| y),
             activation: from.activation,
             dy: from.dy,
             dgamma: from.dgamma.into(),
             dbeta: from.dbeta.into(),
         };
-        norm::layer_backward(Path::current(), kernel);
-        Ok(())
-    }
-
-    fn running_update(
-        &self,
-        momentum: f32,
-        new: &Values,
-        scale: f32,
-        running: &mut Param<Cpu>,
-    ) -> Done {
-        optim::scaled_add(
-            Path::current(),
-            momentum * scale,
-            new,
-            1.0 - momentum,
-            view_mut(running),
-        );
+        norm::backward(Path::current(), kernel);
         Ok(())
     }
 
@@ -269,8 +298,8 @@ impl Backend for Cpu {
         &self,
         shape: GroupNormShape,
         x: &Values,
-        gamma: &Param<Cpu>,
-        beta: &Param<Cpu>,
+        gamma: &Values,
+        beta: &Values,
         mean: &mut Values,
         inverse_deviation: &mut Values,
         y: &mut Values,
@@ -280,8 +309,8 @@ impl Backend for Cpu {
             &shape,
             GROUP_NORM_EPS,
             x,
-            view(gamma),
-            view(beta),
+            gamma,
+            beta,
             y,
             group_norm::StatisticsMut {
                 mean,
@@ -298,18 +327,13 @@ impl Backend for Cpu {
                 mean: from.mean,
                 inverse_deviation: from.inverse_deviation,
             },
-            gamma: view(from.gamma),
+            gamma: from.gamma,
             dy: from.dy,
             dgamma: from.dgamma.into(),
             dbeta: from.dbeta.into(),
         };
         group_norm::backward(Path::current(), &shape, kernel);
         Ok(())
-    }
-
-    fn copy_param(&self, param: &Param<Cpu>, pool: &Pool) -> Result<Values, CpuError> {
-        let from = view(param);
-        self.written(pool, from.len(), |to| to.copy_from_slice(from))
     }
 
     fn activation_forward(&self, which: Activation, x: &Values, y: &mut Values) -> Done {
@@ -352,27 +376,21 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn copy(&self, values: &Values, pool: &Pool) -> Result<Values, CpuError> {
-        self.written(pool, values.len(), |to| elementwise::copy(values, to))
-    }
-
     fn cross_entropy_forward(
         &self,
         logits: &Values,
         labels: &Labels,
         smoothing: f32,
         probabilities: &mut Values,
-        mean: &mut Scalar<Cpu>,
-    ) -> Done {
-        view_mut(mean)[0] = loss::forward(
+    ) -> Result<f32, CpuError> {
+        Ok(loss::forward(
             Path::current(),
             labels.classes(),
             logits,
             labels.of_rows(),
             smoothing,
             probabilities,
-        );
-        Ok(())
+        ))
     }
 
     fn cross_entropy_backward(
@@ -380,7 +398,7 @@ impl Backend for Cpu {
         probabilities: &Values,
         labels: &Labels,
         smoothing: f32,
-        dloss: &Buffer<Cpu>,
+        dloss: f32,
         dlogits: &mut Gradient<Cpu>,
     ) -> Done {
         loss::gradient(
@@ -389,7 +407,7 @@ impl Backend for Cpu {
             probabilities,
             labels.of_rows(),
             smoothing,
-            dloss[0],
+            dloss,
             dlogits.into(),
         );
         Ok(())
@@ -401,11 +419,15 @@ impl Backend for Cpu {
         logits: &Values,
         targets: &Values,
         probabilities: &mut Values,
-        mean: &mut Scalar<Cpu>,
-    ) -> Done {
-        view_mut(mean)[0] =
-            soft_loss::forward(Path::current(), classes, logits, targets, probabilities);
-        Ok(())
+    ) -> Result<f32, CpuError> {
+        let path = Path::current();
+        Ok(soft_loss::forward(
+            path,
+            classes,
+            logits,
+            targets,
+            probabilities,
+        ))
     }
 
     fn soft_cross_entropy_backward(
@@ -413,7 +435,7 @@ impl Backend for Cpu {
         classes: usize,
         probabilities: &Values,
         targets: &Values,
-        dloss: &Buffer<Cpu>,
+        dloss: f32,
         dlogits: &mut Gradient<Cpu>,
     ) -> Done {
         soft_loss::backward(
@@ -421,7 +443,7 @@ impl Backend for Cpu {
             classes,
             probabilities,
             targets,
-            dloss[0],
+            dloss,
             dlogits.into(),
         );
         Ok(())
@@ -432,21 +454,20 @@ impl Backend for Cpu {
         width: usize,
         outputs: &Values,
         targets: &Values,
-        mean: &mut Scalar<Cpu>,
-    ) -> Done {
-        view_mut(mean)[0] = squared_error::forward(Path::current(), width, outputs, targets);
-        Ok(())
+    ) -> Result<f32, CpuError> {
+        let path = Path::current();
+        Ok(squared_error::forward(path, width, outputs, targets))
     }
 
     fn squared_error_backward(
         &self,
         outputs: &Values,
         targets: &Values,
-        dloss: &Buffer<Cpu>,
+        dloss: f32,
         doutputs: &mut Gradient<Cpu>,
     ) -> Done {
         let to = doutputs.into();
-        squared_error::backward(Path::current(), outputs, targets, dloss[0], to);
+        squared_error::backward(Path::current(), outputs, targets, dloss, to);
         Ok(())
     }
 

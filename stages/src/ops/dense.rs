@@ -1,6 +1,6 @@
 //! The dense (fully connected) layer.
 
-use dfdx::prelude::Tape;
+use dfdx::prelude::{Cpu, Tape};
 
 use super::layer::{Sizes, layer};
 use super::{Activation, Backend, DenseShape, InputGradient, Matrix, Param};
@@ -12,7 +12,7 @@ use super::{Activation, Backend, DenseShape, InputGradient, Matrix, Param};
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
-pub fn dense<D: Backend, T: Tape<f32, D>>(
+pub fn dense<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     w: &Param<D>,
     b: Option<&Param<D>>,
@@ -34,7 +34,9 @@ pub fn dense<D: Backend, T: Tape<f32, D>>(
         b,
         activation,
         input,
-        |device, x, y| device.dense_forward(shape, x, w, b, activation, y),
+        |device, x, y| {
+            device.dense_forward(shape, x, w.values(), b.map(Param::values), activation, y)
+        },
         move |device, from| device.dense_backward(shape, from),
     )
 }

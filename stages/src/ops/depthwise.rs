@@ -1,6 +1,6 @@
 //! Depthwise convolution.
 
-use dfdx::prelude::Tape;
+use dfdx::prelude::{Cpu, Tape};
 
 use super::layer::{Sizes, layer};
 use super::{Activation, Backend, DepthwiseShape, InputGradient, Matrix, Param};
@@ -13,7 +13,7 @@ use super::{Activation, Backend, DepthwiseShape, InputGradient, Matrix, Param};
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
-pub fn depthwise_conv2d<D: Backend, T: Tape<f32, D>>(
+pub fn depthwise_conv2d<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     w: &Param<D>,
     b: Option<&Param<D>>,
@@ -35,7 +35,9 @@ pub fn depthwise_conv2d<D: Backend, T: Tape<f32, D>>(
         b,
         activation,
         input,
-        |device, x, y| device.depthwise_forward(shape, x, w, b, activation, y),
+        |device, x, y| {
+            device.depthwise_forward(shape, x, w.values(), b.map(Param::values), activation, y)
+        },
         move |device, from| device.depthwise_backward(shape, from),
     )
 }

@@ -1,9 +1,9 @@
 //! Group norm (Wu & He 2018) and layer norm (Ba et al. 2016): as [`super::norm`], but of every image by itself, so that
 //! training and evaluation are the same.
 
-use dfdx::prelude::Tape;
+use dfdx::prelude::{Cpu, Tape};
 
-use super::slots::Slots;
+use super::slots::record;
 use super::{Backend, GroupNormBackward, GroupNormShape, Matrix, Param};
 
 /// Normalises each group of channels of each image, then scales by `gamma` and shifts by `beta`, a number per channel. The
@@ -14,7 +14,7 @@ use super::{Backend, GroupNormBackward, GroupNormShape, Matrix, Param};
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
-pub fn group_norm<D: Backend, T: Tape<f32, D>>(
+pub fn group_norm<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     gamma: &Param<D>,
     beta: &Param<D>,
@@ -31,17 +31,16 @@ pub fn group_norm<D: Backend, T: Tape<f32, D>>(
     device.group_norm_forward(
         shape,
         x.values(),
-        gamma,
-        beta,
+        gamma.values(),
+        beta.values(),
         &mut mean,
         &mut inverse_deviation,
         &mut y,
     )?;
-    let y = Matrix::new(device, pool, x.shape(), y)?;
+    let y = Matrix::new(device, pool, x.shape(), y);
     if T::OWNS_TAPE {
         let (gamma, beta, y_slot) = (gamma.clone(), beta.clone(), y.slot().clone());
-        tape.add_backward_op(move |gradients| {
-            let mut slots = Slots::new(gradients, x.device(), x.pool());
+        record(&mut tape, &y, move |device, slots| {
             let mut dy = slots.take(&y_slot, x.len())?;
             let mut dgamma = slots.open_param(&gamma)?;
             let mut dbeta = slots.open_param(&beta)?;
@@ -49,12 +48,12 @@ pub fn group_norm<D: Backend, T: Tape<f32, D>>(
                 x: x.values(),
                 mean: &mean,
                 inverse_deviation: &inverse_deviation,
-                gamma: &gamma,
+                gamma: gamma.values(),
                 dy: &mut dy,
                 dgamma: &mut dgamma,
                 dbeta: &mut dbeta,
             };
-            x.device().group_norm_backward(shape, from)?;
+            device.group_norm_backward(shape, from)?;
             slots.add(x.slot(), x.len(), dy)?;
             slots.close(gamma.slot(), dgamma)?;
             slots.close(beta.slot(), dbeta)

@@ -1,11 +1,13 @@
-//! Softmax cross-entropy over integer labels, and the count of right answers; the squared error of numbers.
+//! Softmax cross-entropy over integer labels, and the count of right answers; the squared error of
+//! numbers.
 
 use std::sync::Arc;
 
-use dfdx::prelude::{PutTape, Tape};
+use dfdx::prelude::{Cpu, PutTape, Tape, ZerosTensor};
 
-use super::slots::Slots;
-use super::{Backend, Matrix, Scalar};
+use super::matrix::names;
+use super::slots::record;
+use super::{Accumulate, Backend, Gradient, Matrix, Scalar};
 
 /// The classes of a batch's rows, each known to be below `classes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,128 +64,131 @@ fn assert_fits<D: Backend, T>(logits: &Matrix<D, T>, labels: &Labels) {
     );
 }
 
-/// The mean cross-entropy of the batch in nats; the target gives `1 - smoothing` to the label and spreads `smoothing`
-/// evenly over all classes (Szegedy et al. 2016, as in PyTorch). `.backward()` of the result gives the gradients.
+/// The mean cross-entropy of the batch in nats; the target gives `1 - smoothing` to the label and
+/// spreads `smoothing` evenly over all classes (Szegedy et al. 2016, as in PyTorch).
+/// [`super::backward`] of the result gives the gradients.
 ///
 /// # Errors
 /// The device's.
 ///
 /// # Panics
 /// Logits whose shape is not (labels, classes); smoothing outside `[0, 1]`.
-pub fn softmax_cross_entropy<D: Backend, T: Tape<f32, D>>(
+pub fn softmax_cross_entropy<D: Backend, T: Tape<f32, Cpu>>(
     logits: Matrix<D, T>,
     labels: &Labels,
     smoothing: f32,
-) -> Result<Scalar<D, T>, D::Err> {
+) -> Result<Scalar<T>, D::Err> {
     assert!(
         (0.0..=1.0).contains(&smoothing),
         "label smoothing {smoothing}"
     );
-    let (logits, mut tape) = logits.split_tape();
+    let (logits, tape) = logits.split_tape();
     assert_fits(&logits, labels);
-    let (device, pool, len) = (logits.device().clone(), logits.pool().clone(), logits.len());
-    let mut probabilities = device.values(&pool, len)?;
-    let mut loss: Scalar<D> = device.try_zeros_like(&())?;
-    device.cross_entropy_forward(
-        logits.values(),
-        labels,
-        smoothing,
-        &mut probabilities,
-        &mut loss,
-    )?;
-    if T::OWNS_TAPE {
-        let (logits, dloss, labels) = (logits.slot().clone(), loss.clone(), labels.clone());
-        tape.add_backward_op(move |gradients| {
-            let mut dlogits = Slots::new(gradients, &device, &pool).open(&logits, len)?;
-            let dloss = gradients.get_or_alloc_mut(&dloss)?;
-            device.cross_entropy_backward(
-                &probabilities,
-                &labels,
-                smoothing,
-                dloss,
-                &mut dlogits,
-            )?;
-            Slots::new(gradients, &device, &pool).close(&logits, dlogits)
-        });
-    }
-    Ok(loss.put_tape(tape))
+    let device = logits.device();
+    let mut probabilities = device.values(logits.pool(), logits.len())?;
+    let values = logits.values();
+    let mean = device.cross_entropy_forward(values, labels, smoothing, &mut probabilities)?;
+    let labels = labels.clone();
+    Ok(scalar(tape, &logits, mean, move |device, dloss, to| {
+        device.cross_entropy_backward(&probabilities, &labels, smoothing, dloss, to)
+    }))
 }
 
-/// The mean cross-entropy of the batch in nats against a distribution over the classes per row, as PyTorch's
-/// `CrossEntropyLoss` with class probabilities; targets get no gradient.
+/// The mean cross-entropy of the batch in nats against a distribution over the classes per row, as
+/// PyTorch's `CrossEntropyLoss` with class probabilities; targets get no gradient.
 ///
 /// # Errors
 /// The device's.
 ///
 /// # Panics
 /// Logits and targets of different shapes.
-pub fn soft_cross_entropy<D: Backend, T: Tape<f32, D>>(
+pub fn soft_cross_entropy<D: Backend, T: Tape<f32, Cpu>>(
     logits: Matrix<D, T>,
     targets: &Matrix<D>,
-) -> Result<Scalar<D, T>, D::Err> {
-    let (logits, mut tape) = logits.split_tape();
+) -> Result<Scalar<T>, D::Err> {
+    let (logits, tape) = logits.split_tape();
     assert_eq!(logits.shape(), targets.shape(), "logits and targets");
-    let (device, pool, len) = (logits.device().clone(), logits.pool().clone(), logits.len());
-    let classes = logits.shape().1;
-    let mut probabilities = device.values(&pool, len)?;
-    let mut loss: Scalar<D> = device.try_zeros_like(&())?;
-    let values = targets.values();
-    device.soft_cross_entropy_forward(
-        classes,
-        logits.values(),
-        values,
-        &mut probabilities,
-        &mut loss,
-    )?;
-    if T::OWNS_TAPE {
-        let (logits, dloss, targets) = (logits.slot().clone(), loss.clone(), targets.clone());
-        tape.add_backward_op(move |gradients| {
-            let mut dlogits = Slots::new(gradients, &device, &pool).open(&logits, len)?;
-            let dloss = gradients.get_or_alloc_mut(&dloss)?;
-            device.soft_cross_entropy_backward(
-                classes,
-                &probabilities,
-                targets.values(),
-                dloss,
-                &mut dlogits,
-            )?;
-            Slots::new(gradients, &device, &pool).close(&logits, dlogits)
-        });
-    }
-    Ok(loss.put_tape(tape))
+    let (device, classes) = (logits.device(), logits.shape().1);
+    let mut probabilities = device.values(logits.pool(), logits.len())?;
+    let (values, wanted) = (logits.values(), targets.values());
+    let mean = device.soft_cross_entropy_forward(classes, values, wanted, &mut probabilities)?;
+    let targets = targets.clone();
+    Ok(scalar(tape, &logits, mean, move |device, dloss, to| {
+        let wanted = targets.values();
+        device.soft_cross_entropy_backward(classes, &probabilities, wanted, dloss, to)
+    }))
 }
 
-/// The mean over rows and targets of the squared errors, as PyTorch's `MSELoss`; targets get no gradient.
+/// The mean over rows and targets of the squared errors, as PyTorch's `MSELoss`; targets get no
+/// gradient.
 ///
 /// # Errors
 /// The device's.
 ///
 /// # Panics
 /// Outputs and targets of different shapes.
-pub fn mean_squared_error<D: Backend, T: Tape<f32, D>>(
+pub fn mean_squared_error<D: Backend, T: Tape<f32, Cpu>>(
     outputs: Matrix<D, T>,
     targets: &Matrix<D>,
-) -> Result<Scalar<D, T>, D::Err> {
-    let (outputs, mut tape) = outputs.split_tape();
+) -> Result<Scalar<T>, D::Err> {
+    let (outputs, tape) = outputs.split_tape();
     assert_eq!(outputs.shape(), targets.shape(), "outputs and targets");
-    let (device, pool, len) = (
-        outputs.device().clone(),
-        outputs.pool().clone(),
-        outputs.len(),
-    );
-    let mut loss: Scalar<D> = device.try_zeros_like(&())?;
-    let width = outputs.shape().1;
-    device.squared_error_forward(width, outputs.values(), targets.values(), &mut loss)?;
+    let (device, width) = (outputs.device(), outputs.shape().1);
+    let mean = device.squared_error_forward(width, outputs.values(), targets.values())?;
+    let (kept, targets) = (outputs.clone(), targets.clone());
+    Ok(scalar(tape, &outputs, mean, move |device, dloss, to| {
+        device.squared_error_backward(kept.values(), targets.values(), dloss, to)
+    }))
+}
+
+/// `Σ weights·outputs`: its gradient with respect to the outputs is `weights`, which get none. The
+/// value is summed in f64, in order, and rounded.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Outputs and weights of different shapes.
+pub fn weighted_sum<D: Backend, T: Tape<f32, Cpu>>(
+    outputs: Matrix<D, T>,
+    weights: &Matrix<D>,
+) -> Result<Scalar<T>, D::Err> {
+    let (outputs, tape) = outputs.split_tape();
+    assert_eq!(outputs.shape(), weights.shape(), "outputs and weights");
+    let (y, w) = (outputs.read(), weights.read());
+    let terms = y
+        .iter()
+        .zip(&*w)
+        .map(|(y, w)| f64::from(*y) * f64::from(*w));
+    let sum = terms.sum::<f64>() as f32;
+    let weights = weights.clone();
+    Ok(scalar(tape, &outputs, sum, move |device, dloss, to| {
+        if to.how == Accumulate::First {
+            to.to = device.copy(weights.values(), weights.pool())?;
+            return device.scaled_add(0.0, weights.values(), dloss, &mut to.to);
+        }
+        device.scaled_add(dloss, weights.values(), 1.0, &mut to.to)
+    }))
+}
+
+/// A loss of the outputs `of`, and on its tape the step that makes their gradient from the loss's.
+fn scalar<D: Backend, T: Tape<f32, Cpu>>(
+    mut tape: T,
+    of: &Matrix<D>,
+    value: f32,
+    gradient: impl FnOnce(&D, f32, &mut Gradient<D>) -> Result<(), D::Err> + 'static,
+) -> Scalar<T> {
+    let mut loss: Scalar = names().zeros();
+    loss[[]] = value;
     if T::OWNS_TAPE {
-        let (dloss, targets) = (loss.clone(), targets.clone());
-        tape.add_backward_op(move |gradients| {
-            let mut to = Slots::new(gradients, &device, &pool).open(outputs.slot(), len)?;
-            let dloss = gradients.get_or_alloc_mut(&dloss)?;
-            device.squared_error_backward(outputs.values(), targets.values(), dloss, &mut to)?;
-            Slots::new(gradients, &device, &pool).close(outputs.slot(), to)
+        let (slot, len, of_loss) = (of.slot().clone(), of.len(), loss.clone());
+        record(&mut tape, of, move |device, slots| {
+            let mut to = slots.open(&slot, len)?;
+            gradient(device, slots.of_loss(&of_loss)?, &mut to)?;
+            slots.close(&slot, to)
         });
     }
-    Ok(loss.put_tape(tape))
+    loss.put_tape(tape)
 }
 
 /// The sum over rows and targets of the absolute errors, in f64 and in order.

@@ -1,60 +1,70 @@
 //! Activations and parameters: values in the device's memory, and a place on dfdx's tape.
 //!
-//! A dfdx tensor owns zero-filled memory and its gradients are zero-filled as well. A [`Matrix`] holds recycled memory
-//! instead; what it shares with dfdx is an empty tensor, whose identity names its gradient and which carries the tape.
+//! A dfdx tensor owns zero-filled memory and its gradients are zero-filled as well. Here values lie
+//! in recycled memory of the device; what they share with dfdx is an empty tensor, whose identity
+//! names their gradient and which carries the tape.
 
 use std::borrow::Cow;
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use dfdx::prelude::{
-    Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace, WithEmptyTape,
+    Cpu, Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace, WithEmptyTape,
+    ZerosTensor,
 };
 
 use super::Backend;
 
-/// An empty tensor: the name of a gradient, and the tape.
-pub(super) type Slot<D, T = NoneTape> = Tensor<(usize,), f32, D, T>;
+/// The tape of a forward pass.
+pub type Traced = OwnedTape<f32, Cpu>;
 
-/// Activations: `[rows, features]`, contiguous, images flattened as NHWC. Copies share their values.
+/// An empty tensor: the name of a gradient, and the tape.
+pub(super) type Slot<T = NoneTape> = Tensor<(usize,), f32, Cpu, T>;
+
+/// A name that nothing else has.
+fn slot() -> Slot {
+    names().zeros_like(&(0usize,))
+}
+
+/// Where the tape's tensors are, whatever the device of the values. Nothing is computed there.
+pub(super) fn names() -> &'static Cpu {
+    static NAMES: LazyLock<Cpu> = LazyLock::new(Cpu::default);
+    &NAMES
+}
+
+/// Activations: `[rows, features]`, contiguous, images flattened as NHWC. Copies share their
+/// values.
 #[derive(Debug)]
 pub struct Matrix<D: Backend, T = NoneTape> {
     values: Arc<D::Values>,
     rows: usize,
     features: usize,
+    device: D,
     pool: D::Pool,
-    slot: Slot<D, T>,
+    slot: Slot<T>,
 }
 
 impl<D: Backend> Clone for Matrix<D> {
     fn clone(&self) -> Matrix<D> {
-        Matrix {
-            values: Arc::clone(&self.values),
-            pool: self.pool.clone(),
-            slot: self.slot.clone(),
-            ..*self
-        }
+        self.with(self.slot.clone())
     }
 }
 
 impl<D: Backend> Matrix<D> {
     /// A matrix that nothing else knows.
-    ///
-    /// # Errors
-    /// The device's.
     pub fn new(
         device: &D,
         pool: &D::Pool,
-        shape: (usize, usize),
+        (rows, features): (usize, usize),
         values: D::Values,
-    ) -> Result<Matrix<D>, D::Err> {
-        Ok(Matrix {
+    ) -> Matrix<D> {
+        Matrix {
             values: Arc::new(values),
-            rows: shape.0,
-            features: shape.1,
+            rows,
+            features,
+            device: device.clone(),
             pool: pool.clone(),
-            slot: device.try_zeros_like(&(0,))?,
-        })
+            slot: slot(),
+        }
     }
 
     /// A matrix whose values `fill` writes, all of them, in memory order.
@@ -68,51 +78,40 @@ impl<D: Backend> Matrix<D> {
         fill: impl FnOnce(&mut [f32]),
     ) -> Result<Matrix<D>, D::Err> {
         let values = device.written(pool, shape.0 * shape.1, fill)?;
-        Matrix::new(device, pool, shape, values)
+        Ok(Matrix::new(device, pool, shape, values))
     }
 
     /// With a new tape, on which everything made from it is recorded.
-    pub fn traced(self) -> Matrix<D, OwnedTape<f32, D>> {
+    pub fn traced(self) -> Matrix<D, Traced> {
         self.put_tape(OwnedTape::default())
     }
 
     /// [`Matrix::traced`], with gradients of an earlier pass to add to.
-    pub fn traced_into(self, gradients: Gradients<f32, D>) -> Matrix<D, OwnedTape<f32, D>> {
-        Matrix {
-            values: self.values,
-            rows: self.rows,
-            features: self.features,
-            pool: self.pool,
-            slot: self.slot.traced(gradients),
-        }
+    pub fn traced_into(self, gradients: Gradients<f32, Cpu>) -> Matrix<D, Traced> {
+        self.map(|slot| slot.traced(gradients))
     }
 
     pub(super) fn put_tape<T>(self, tape: T) -> Matrix<D, T> {
+        self.map(|slot| slot.put_tape(tape))
+    }
+
+    fn map<T>(self, change: impl FnOnce(Slot) -> Slot<T>) -> Matrix<D, T> {
         Matrix {
             values: self.values,
             rows: self.rows,
             features: self.features,
+            device: self.device,
             pool: self.pool,
-            slot: self.slot.put_tape(tape),
+            slot: change(self.slot),
         }
     }
 
     /// The values, if nobody else reads them.
     pub(super) fn into_unshared(self) -> Result<D::Values, Matrix<D>> {
-        let Matrix {
-            values,
-            rows,
-            features,
-            pool,
-            slot,
-        } = self;
-        Arc::try_unwrap(values).map_err(|values| Matrix {
-            values,
-            rows,
-            features,
-            pool,
-            slot,
-        })
+        match Arc::try_unwrap(self.values) {
+            Ok(values) => Ok(values),
+            Err(values) => Err(Matrix { values, ..self }),
+        }
     }
 }
 
@@ -129,12 +128,12 @@ impl<D: Backend, T> Matrix<D, T> {
 
     /// The values in memory order.
     pub fn read(&self) -> Cow<'_, [f32]> {
-        self.device().read(&self.values)
+        self.device.read(&self.values)
     }
 
     /// Where they lie.
     pub fn device(&self) -> &D {
-        self.slot.device()
+        &self.device
     }
 
     /// Where their memory came from, and that of what is made from them.
@@ -146,22 +145,17 @@ impl<D: Backend, T> Matrix<D, T> {
         self.rows * self.features
     }
 
-    pub(super) fn slot(&self) -> &Slot<D, T> {
+    pub(super) fn slot(&self) -> &Slot<T> {
         &self.slot
     }
 
-    /// The same values on a tape of their own: one of several uses. The tapes meet again in [`super::add`].
+    /// The same values on a tape of their own: one of several uses. The tapes meet again in
+    /// [`super::add`].
     pub fn branch(&self) -> Matrix<D, T>
     where
         T: Default,
     {
-        Matrix {
-            values: Arc::clone(&self.values),
-            rows: self.rows,
-            features: self.features,
-            pool: self.pool.clone(),
-            slot: self.slot.with_empty_tape(),
-        }
+        self.with(self.slot.with_empty_tape())
     }
 
     /// The values and the tape apart.
@@ -171,18 +165,42 @@ impl<D: Backend, T> Matrix<D, T> {
             values: self.values,
             rows: self.rows,
             features: self.features,
+            device: self.device,
             pool: self.pool,
             slot,
         };
         (matrix, tape)
     }
+
+    /// The same values under another slot.
+    fn with<U>(&self, slot: Slot<U>) -> Matrix<D, U> {
+        Matrix {
+            values: Arc::clone(&self.values),
+            rows: self.rows,
+            features: self.features,
+            device: self.device.clone(),
+            pool: self.pool.clone(),
+            slot,
+        }
+    }
 }
 
-/// A flat parameter: a dfdx tensor, whose layout is the layer's. Clones share its values and its gradient.
-#[derive(Debug, Clone)]
+/// A flat parameter, whose layout is the layer's. Clones share its values and its gradient.
+#[derive(Debug)]
 pub struct Param<D: Backend> {
-    tensor: Tensor<(usize,), f32, D>,
-    slot: Slot<D>,
+    values: Arc<D::Values>,
+    len: usize,
+    slot: Slot,
+}
+
+impl<D: Backend> Clone for Param<D> {
+    fn clone(&self) -> Param<D> {
+        Param {
+            values: Arc::clone(&self.values),
+            len: self.len,
+            slot: self.slot.clone(),
+        }
+    }
 }
 
 impl<D: Backend> Param<D> {
@@ -190,28 +208,51 @@ impl<D: Backend> Param<D> {
     ///
     /// # Errors
     /// The device's.
-    pub fn new(device: &D, values: Vec<f32>) -> Result<Param<D>, D::Err> {
+    pub fn new(device: &D, pool: &D::Pool, values: &[f32]) -> Result<Param<D>, D::Err> {
         let len = values.len();
+        let written = device.written(pool, len, |to| to.copy_from_slice(values))?;
         Ok(Param {
-            tensor: device.try_tensor_from_vec(values, (len,))?,
-            slot: device.try_zeros_like(&(0,))?,
+            values: Arc::new(written),
+            len,
+            slot: slot(),
         })
     }
 
-    pub(super) fn slot(&self) -> &Slot<D> {
+    /// The device's memory.
+    pub fn values(&self) -> &D::Values {
+        &self.values
+    }
+
+    /// The same, to change.
+    ///
+    /// # Panics
+    /// A tape that will still read them.
+    pub fn values_mut(&mut self) -> &mut D::Values {
+        Arc::get_mut(&mut self.values).expect("a parameter moves when no tape reads it any more")
+    }
+
+    /// Puts others in their place.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// # Panics
+    /// Another number of them, or a tape that will still read those before.
+    pub fn set(&mut self, device: &D, pool: &D::Pool, values: &[f32]) -> Result<(), D::Err> {
+        assert_eq!(values.len(), self.len, "values of a parameter");
+        *self.values_mut() = device.written(pool, self.len, |to| to.copy_from_slice(values))?;
+        Ok(())
+    }
+
+    pub(super) fn share(&self) -> Arc<D::Values> {
+        Arc::clone(&self.values)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
         &self.slot
-    }
-}
-
-impl<D: Backend> Deref for Param<D> {
-    type Target = Tensor<(usize,), f32, D>;
-    fn deref(&self) -> &Self::Target {
-        &self.tensor
-    }
-}
-
-impl<D: Backend> DerefMut for Param<D> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.tensor
     }
 }

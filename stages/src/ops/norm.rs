@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Tape;
+use dfdx::prelude::{Cpu, Tape};
 
-use super::slots::Slots;
+use super::slots::record;
 use super::{Activation, Backend, Matrix, NormBackward, Param};
 
 /// What is normalised, and how.
@@ -50,6 +50,7 @@ impl<D: Backend> BatchStats<D> {
     /// The device's.
     pub fn update_running(
         &self,
+        device: &D,
         momentum: f32,
         running_mean: &mut Param<D>,
         running_variance: &mut Param<D>,
@@ -57,10 +58,11 @@ impl<D: Backend> BatchStats<D> {
         if self.count < 2 {
             return Ok(());
         }
-        let device = running_mean.device().clone();
         let unbiased = self.count as f32 / (self.count - 1) as f32;
-        device.running_update(momentum, &self.mean, 1.0, running_mean)?;
-        device.running_update(momentum, &self.variance, unbiased, running_variance)
+        let keep = 1.0 - momentum;
+        device.scaled_add(momentum, &self.mean, keep, running_mean.values_mut())?;
+        let (scale, running) = (momentum * unbiased, running_variance.values_mut());
+        device.scaled_add(scale, &self.variance, keep, running)
     }
 }
 
@@ -76,7 +78,7 @@ impl<D: Backend> BatchStats<D> {
     clippy::type_complexity,
     reason = "the output and its statistics, taken apart where it is called"
 )]
-pub fn batch_norm_train<D: Backend, T: Tape<f32, D>>(
+pub fn batch_norm_train<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     gamma: &Param<D>,
     beta: &Param<D>,
@@ -104,7 +106,7 @@ pub fn batch_norm_train<D: Backend, T: Tape<f32, D>>(
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
-pub fn batch_norm_eval<D: Backend, T: Tape<f32, D>>(
+pub fn batch_norm_eval<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     gamma: &Param<D>,
     beta: &Param<D>,
@@ -116,14 +118,14 @@ pub fn batch_norm_eval<D: Backend, T: Tape<f32, D>>(
     super::assert_len("batch_norm: mean", mean, shape.channels);
     super::assert_len("batch_norm: variance", variance, shape.channels);
     let stats = BatchStats {
-        mean: Arc::new(x.device().copy_param(mean, x.pool())?),
-        variance: Arc::new(x.device().copy_param(variance, x.pool())?),
+        mean: mean.share(),
+        variance: variance.share(),
         count: 0,
     };
     normalize(x, gamma, beta, &stats, shape, activation, false)
 }
 
-fn normalize<D: Backend, T: Tape<f32, D>>(
+fn normalize<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     gamma: &Param<D>,
     beta: &Param<D>,
@@ -143,17 +145,16 @@ fn normalize<D: Backend, T: Tape<f32, D>>(
         x.values(),
         &mean,
         &variance,
-        gamma,
-        beta,
+        gamma.values(),
+        beta.values(),
         activation,
         &mut y,
     )?;
-    let y = Matrix::new(x.device(), x.pool(), x.shape(), y)?;
+    let y = Matrix::new(x.device(), x.pool(), x.shape(), y);
     if T::OWNS_TAPE {
         let (gamma, beta, y_slot) = (gamma.clone(), beta.clone(), y.slot().clone());
-        let y = (activation != Activation::Identity).then(|| y.clone());
-        tape.add_backward_op(move |gradients| {
-            let mut slots = Slots::new(gradients, x.device(), x.pool());
+        let kept = (activation != Activation::Identity).then(|| y.clone());
+        record(&mut tape, &y, move |device, slots| {
             let mut dy = slots.take(&y_slot, x.len())?;
             let mut dgamma = slots.open_param(&gamma)?;
             let mut dbeta = slots.open_param(&beta)?;
@@ -162,14 +163,14 @@ fn normalize<D: Backend, T: Tape<f32, D>>(
                 x: x.values(),
                 mean: mean.as_ref(),
                 variance: variance.as_ref(),
-                gamma: &gamma,
-                y: y.as_ref().map(Matrix::values),
+                gamma: gamma.values(),
+                y: kept.as_ref().map(Matrix::values),
                 activation,
                 dy: &mut dy,
                 dgamma: &mut dgamma,
                 dbeta: &mut dbeta,
             };
-            x.device().normalize_backward(shape, from)?;
+            device.normalize_backward(shape, from)?;
             slots.add(x.slot(), x.len(), dy)?;
             slots.close(gamma.slot(), dgamma)?;
             slots.close(beta.slot(), dbeta)

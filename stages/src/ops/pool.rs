@@ -1,8 +1,8 @@
 //! Pooling.
 
-use dfdx::prelude::Tape;
+use dfdx::prelude::{Cpu, Tape};
 
-use super::slots::Slots;
+use super::slots::record;
 use super::{Backend, Image, Matrix, PoolShape};
 
 /// The largest value of each window; the first one in row order wins a tie, and a NaN wins over all.
@@ -12,7 +12,7 @@ use super::{Backend, Image, Matrix, PoolShape};
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
-pub fn max_pool2d<D: Backend, T: Tape<f32, D>>(
+pub fn max_pool2d<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     shape: PoolShape,
 ) -> Result<Matrix<D, T>, D::Err> {
@@ -21,15 +21,13 @@ pub fn max_pool2d<D: Backend, T: Tape<f32, D>>(
     let features = shape.output().features();
     let mut y = x.device().values(x.pool(), n * features)?;
     x.device().max_pool_forward(shape, x.values(), &mut y)?;
-    let y = Matrix::new(x.device(), x.pool(), (n, features), y)?;
+    let y = Matrix::new(x.device(), x.pool(), (n, features), y);
     if T::OWNS_TAPE {
         let (y_slot, y_len) = (y.slot().clone(), y.len());
-        tape.add_backward_op(move |gradients| {
-            let mut slots = Slots::new(gradients, x.device(), x.pool());
+        record(&mut tape, &y, move |device, slots| {
             let dy = slots.take(&y_slot, y_len)?;
             let mut dx = slots.open(x.slot(), x.len())?;
-            x.device()
-                .max_pool_backward(shape, x.values(), &dy, &mut dx)?;
+            device.max_pool_backward(shape, x.values(), &dy, &mut dx)?;
             slots.close(x.slot(), dx)
         });
     }
@@ -43,7 +41,7 @@ pub fn max_pool2d<D: Backend, T: Tape<f32, D>>(
 ///
 /// # Panics
 /// Sizes that disagree with `shape`.
-pub fn avg_pool2d<D: Backend, T: Tape<f32, D>>(
+pub fn avg_pool2d<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     shape: PoolShape,
 ) -> Result<Matrix<D, T>, D::Err> {
@@ -52,13 +50,11 @@ pub fn avg_pool2d<D: Backend, T: Tape<f32, D>>(
     let features = shape.output().features();
     let mut y = x.device().values(x.pool(), n * features)?;
     x.device().avg_pool_forward(shape, x.values(), &mut y)?;
-    let y = Matrix::new(x.device(), x.pool(), (n, features), y)?;
+    let y = Matrix::new(x.device(), x.pool(), (n, features), y);
     if T::OWNS_TAPE {
-        let (device, pool) = (x.device().clone(), x.pool().clone());
         let (x_slot, x_len) = (x.slot().clone(), x.len());
         let (y_slot, y_len) = (y.slot().clone(), y.len());
-        tape.add_backward_op(move |gradients| {
-            let mut slots = Slots::new(gradients, &device, &pool);
+        record(&mut tape, &y, move |device, slots| {
             let dy = slots.take(&y_slot, y_len)?;
             let mut dx = slots.open(&x_slot, x_len)?;
             device.avg_pool_backward(shape, &dy, &mut dx)?;
@@ -75,7 +71,7 @@ pub fn avg_pool2d<D: Backend, T: Tape<f32, D>>(
 ///
 /// # Panics
 /// Sizes that disagree with `image`, or an image without positions.
-pub fn global_avg_pool<D: Backend, T: Tape<f32, D>>(
+pub fn global_avg_pool<D: Backend, T: Tape<f32, Cpu>>(
     x: Matrix<D, T>,
     image: Image,
 ) -> Result<Matrix<D, T>, D::Err> {

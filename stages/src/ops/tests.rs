@@ -1,16 +1,14 @@
 //! Gradients of every op against central differences of an f64 reference, literals worked out by hand, and the tape's laws.
 
-use dfdx::prelude::{Backward, Cpu, Gradients, OwnedTape, PutTape, Tape, ZerosTensor};
+use dfdx::prelude::{AsArray, Backward, Cpu, Gradients};
 
 use super::recycle::Pool;
-use super::slots::Slots;
-use super::view::view;
 use super::*;
 use crate::exact::rng::Stream;
 
 mod images;
 
-type Taped = Matrix<Cpu, OwnedTape<f32, Cpu>>;
+type Taped = Matrix<Cpu, Traced>;
 
 fn values(len: usize, seed: u64) -> Vec<f32> {
     let mut random = Stream::new(seed, "op test", 0, 0);
@@ -28,7 +26,7 @@ fn matrix(data: &[f32], rows: usize) -> Matrix<Cpu> {
 }
 
 fn param(data: &[f32]) -> Param<Cpu> {
-    Param::new(&Cpu::default(), data.to_vec()).unwrap()
+    Param::new(&Cpu::default(), &Pool::default(), data).unwrap()
 }
 
 /// The gradient of a matrix or a parameter; zeros where there is none.
@@ -45,8 +43,8 @@ impl Operand for Matrix<Cpu> {
 
 impl Operand for Param<Cpu> {
     fn gradient(&self, of: &mut Gradients<f32, Cpu>) -> Vec<f32> {
-        let found = take_gradient(of, self, &Pool::default()).unwrap();
-        found.map_or(vec![0.0; view(self).len()], |g| g.to_vec())
+        let found = take_gradient(&Cpu::default(), &Pool::default(), of, self).unwrap();
+        found.map_or(vec![0.0; self.values().len()], |g| g.to_vec())
     }
 }
 
@@ -56,17 +54,8 @@ fn gradient(gradients: &mut Gradients<f32, Cpu>, of: &impl Operand) -> Vec<f32> 
 
 /// The gradients of Σ weights·y.
 fn weighted(y: Taped, weights: &[f32]) -> Gradients<f32, Cpu> {
-    assert_eq!(y.values().len(), weights.len());
-    let (weights, (y, mut tape)) = (weights.to_vec(), y.split_tape());
-    tape.add_backward_op(move |gradients| {
-        let mut slots = Slots::new(gradients, y.device(), y.pool());
-        let mut dy = slots.open(y.slot(), y.len())?;
-        assert_eq!(dy.how, Accumulate::First);
-        dy.to.copy_from_slice(&weights);
-        slots.close(y.slot(), dy)
-    });
-    let sum: Scalar<Cpu> = Cpu::default().zeros();
-    sum.put_tape(tape).backward()
+    let weights = matrix(weights, y.shape().0);
+    weighted_sum(y, &weights).unwrap().backward()
 }
 
 /// Central differences of Σ weights·f in f64, at inputs rounded to f32.
@@ -378,7 +367,7 @@ fn cross_entropy_gradients() {
     let x = matrix(&xv, n);
     for smoothing in [0.0f32, 0.1] {
         let loss = softmax_cross_entropy(x.clone().traced(), &labels, smoothing).unwrap();
-        let value = view(&loss)[0];
+        let value = loss.array();
         let mut g = loss.backward();
         let reference = |v: &[Vec<f64>]| {
             let mut sum = 0.0;
@@ -568,10 +557,13 @@ fn literals() {
         &[0.5 - 2.0 * 0.999_995, 0.5 + 2.0 * 0.999_995],
     );
     let (mut mean, mut variance) = (param(&[0.0]), param(&[1.0]));
-    stats.update_running(0.1, &mut mean, &mut variance).unwrap();
+    let device = Cpu::default();
+    stats
+        .update_running(&device, 0.1, &mut mean, &mut variance)
+        .unwrap();
     close(
         "running",
-        &[view(&mean)[0], view(&variance)[0]],
+        &[mean.values()[0], variance.values()[0]],
         &[0.2, 1.1],
     );
     // A value alone has no variance: it moves nothing.
@@ -583,16 +575,19 @@ fn literals() {
         Activation::Identity,
     )
     .unwrap();
-    stats.update_running(0.1, &mut mean, &mut variance).unwrap();
+    let device = Cpu::default();
+    stats
+        .update_running(&device, 0.1, &mut mean, &mut variance)
+        .unwrap();
     close(
         "running",
-        &[view(&mean)[0], view(&variance)[0]],
+        &[mean.values()[0], variance.values()[0]],
         &[0.2, 1.1],
     );
     // Two equal logits: ln 2.
     let loss =
         softmax_cross_entropy(matrix(&[5.0, 5.0], 1), &Labels::new(&[1], 2).unwrap(), 0.0).unwrap();
-    assert_eq!(view(&loss), [std::f32::consts::LN_2]);
+    assert_eq!(loss.array(), std::f32::consts::LN_2);
     let y = global_avg_pool(
         matrix(&[1.0, 10.0, 3.0, 20.0], 1),
         Image {
@@ -692,8 +687,8 @@ fn memory_comes_back() {
         let y = dropout(y, 0.5, &Stream::new(1, "op test", 0, 0)).unwrap();
         let loss = softmax_cross_entropy(y, &Labels::new(&[0, 2], 3).unwrap(), 0.0).unwrap();
         let mut g = loss.backward();
-        assert!(take_gradient(&mut g, &w, &pool).unwrap().is_some());
-        assert!(take_gradient(&mut g, &w, &pool).unwrap().is_none());
+        assert!(take_gradient(&device, &pool, &mut g, &w).unwrap().is_some());
+        assert!(take_gradient(&device, &pool, &mut g, &w).unwrap().is_none());
         held.push(pool.held());
     }
     assert_eq!(held[0], held[2]);

@@ -1,5 +1,7 @@
 //! How well a network does on a data set, in evaluation mode: loss and accuracy, or errors of numbers.
 
+use dfdx::prelude::AsArray as _;
+
 use super::batches::InOrder;
 use crate::data::{Answers, Dataset};
 use crate::failure::Failure;
@@ -25,14 +27,13 @@ pub struct Score {
 /// Looks at every image once: the loss is Σ (batch mean · batch size) / N in f64, in order. Memory comes
 /// from `pool`.
 pub fn score<D: Backend>(
-    device: &D,
     pool: &D::Pool,
     network: &Network<D>,
     data: &Dataset,
 ) -> anyhow::Result<Score> {
     let classes = network.architecture().identity.outputs.width();
     let (mut loss, mut by_class) = (0.0, vec![(0, 0); classes]);
-    each_batch(device, pool, network, data, |first, logits| {
+    each_batch(pool, network, data, |first, logits| {
         let labels = &data.labels()[first..][..logits.shape().0];
         for (row, &label) in logits.read().chunks_exact(classes).zip(labels) {
             let class = &mut by_class[label as usize];
@@ -41,8 +42,8 @@ pub fn score<D: Backend>(
         }
         let labels = Labels::new(labels, classes)?;
         let mean = ops::softmax_cross_entropy(logits, &labels, 0.0)
-            .map_err(|e| anyhow::anyhow!("evaluation: {e:?}"))?;
-        loss += f64::from(mean.as_vec()[0]) * labels.of_rows().len() as f64;
+            .map_err(|e| anyhow::anyhow!("evaluation: {e}"))?;
+        loss += f64::from(mean.array()) * labels.of_rows().len() as f64;
         Ok(())
     })?;
     let right: u64 = by_class.iter().map(|c| c.0).sum();
@@ -55,7 +56,6 @@ pub fn score<D: Backend>(
 
 /// The outputs of a network for every image once, in batches and in order; each with the position of its first image.
 fn each_batch<D: Backend>(
-    device: &D,
     pool: &D::Pool,
     network: &Network<D>,
     data: &Dataset,
@@ -64,11 +64,13 @@ fn each_batch<D: Backend>(
     let images = InOrder::new(data);
     for first in (0..data.len()).step_by(BATCH) {
         let shape = (BATCH.min(data.len() - first), data.features());
-        let x = Matrix::written(device, pool, shape, |inputs| images.write(first, inputs));
+        let x = Matrix::written(network.device(), pool, shape, |inputs| {
+            images.write(first, inputs)
+        });
         let outputs = x.and_then(|x| network.forward(x));
         see(
             first,
-            outputs.map_err(|e| anyhow::anyhow!("evaluation: {e:?}"))?,
+            outputs.map_err(|e| anyhow::anyhow!("evaluation: {e}"))?,
         )?;
     }
     Ok(())
@@ -90,7 +92,6 @@ pub struct Errors {
 /// # Panics
 /// Data with labels.
 pub fn errors<D: Backend>(
-    device: &D,
     pool: &D::Pool,
     network: &Network<D>,
     data: &Dataset,
@@ -101,7 +102,7 @@ pub fn errors<D: Backend>(
     let (n, width) = (data.len() as f64, data.info().targets.len());
     let of = |k: usize| targets[k..].iter().step_by(width).map(|t| f64::from(*t));
     let mut sums = vec![(0.0, 0.0); width];
-    each_batch(device, pool, network, data, |first, outputs| {
+    each_batch(pool, network, data, |first, outputs| {
         let rows = targets[first * width..].chunks_exact(width);
         for (y, t) in outputs.read().chunks_exact(width).zip(rows) {
             for ((y, t), (squares, absolute)) in y.iter().zip(t).zip(&mut sums) {
@@ -149,17 +150,16 @@ impl Errors {
 
 /// What there is to say of a network on data in all: loss and accuracy, or errors.
 pub fn values<D: Backend>(
-    device: &D,
     pool: &D::Pool,
     network: &Network<D>,
     data: &Dataset,
 ) -> anyhow::Result<Vec<(&'static str, f64)>> {
     Ok(match network.architecture().identity.outputs {
         Head::Classes(_) => {
-            let score = score(device, pool, network, data)?;
+            let score = score(pool, network, data)?;
             vec![("loss", score.loss), ("accuracy", score.accuracy)]
         }
-        Head::Targets(_) => overall(&errors(device, pool, network, data)?).values(),
+        Head::Targets(_) => overall(&errors(pool, network, data)?).values(),
     })
 }
 

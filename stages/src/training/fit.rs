@@ -1,4 +1,4 @@
-//! The training loop: batches through the network, gradients through the optimizer, what happened into rows and states.
+//! The training loop, on any device: batches through the network, gradients through the optimizer, what happened into rows and states.
 //!
 //! What a step computes is [`super::step`]'s business.
 
@@ -11,14 +11,16 @@ use super::batches::Batches;
 use super::evaluation;
 use super::length::{Length, StopAt};
 use super::mask::Masks;
+use super::pass::{Besides, Wanted};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
 use super::schedule::Clock;
 use super::state::{Measured, Progress, State};
-use super::step::{Besides, Learner, Wanted};
+use super::step::Learner;
 use crate::data::Dataset;
 use crate::failure::Failure;
 use crate::nn::architecture::{Architecture, Head};
 use crate::nn::network::StepKey;
+use crate::ops::Backend;
 use crate::weights::NamedTensors;
 
 /// A state is written when this much work would be lost.
@@ -69,12 +71,12 @@ pub enum Start {
     State(Box<State>),
 }
 
-struct Training<'a, L> {
+struct Training<'a, D: Backend, L> {
     recipe: &'a Recipe,
     sets: Sets<'a>,
     clock: Clock,
     outputs: Head,
-    learner: Learner<'a>,
+    learner: Learner<D>,
     /// Of the newest batch; one of the two is empty.
     labels: Vec<u32>,
     targets: Vec<f32>,
@@ -90,12 +92,13 @@ struct Training<'a, L> {
 /// Trains. The inputs must fit the architecture ([`evaluation::check_data`], [`super::mask::read`]).
 ///
 /// # Errors
-/// A loss or weights that are no longer finite; a state that cannot be written.
-pub fn fit<'a, L: Listener>(
+/// A loss or weights that are no longer finite; a state that cannot be written; the device's.
+pub fn fit<'a, D: Backend, L: Listener>(
+    device: &D,
     recipe: &'a Recipe,
     architecture: &Arc<Architecture>,
     sets: Sets<'a>,
-    masks: &'a Masks,
+    masks: &Masks,
     start: Start,
     listener: &'a mut L,
 ) -> anyhow::Result<Trained> {
@@ -104,13 +107,14 @@ pub fn fit<'a, L: Listener>(
         Start::State(s) => (s.model, s.memory, s.checkpoints, s.progress),
     };
     let learner = Learner::new(
+        device,
         architecture,
         &weights,
         recipe.optimizer,
         memory,
         at.step,
         masks,
-    );
+    )?;
     let mut batches = Batches::new(sets.train, recipe.seed, recipe.batch_size, recipe.augment);
     if recipe.drop_last == Some(true) {
         batches = batches.whole();
@@ -165,7 +169,7 @@ pub fn fit<'a, L: Listener>(
     })
 }
 
-impl<L: Listener> Training<'_, L> {
+impl<D: Backend, L: Listener> Training<'_, D, L> {
     fn run(&mut self, batches: &mut Batches) -> anyhow::Result<()> {
         let mut stopped = self.stop_reached();
         while !stopped && self.at.step < self.clock.steps_total {
@@ -306,8 +310,7 @@ impl<L: Listener> Training<'_, L> {
             return Ok(());
         };
         let begun = Instant::now();
-        let (device, pool) = (self.learner.device(), self.learner.pool());
-        let values = evaluation::values(device, pool, self.learner.network(), test)?;
+        let values = evaluation::values(self.learner.pool(), self.learner.network(), test)?;
         self.evaluating += begun.elapsed();
         if values.iter().any(|(_, value)| value.is_nan()) {
             let text = format!(
@@ -377,7 +380,7 @@ impl<L: Listener> Training<'_, L> {
         };
         let state = State {
             model: self.learner.network().save(),
-            memory: self.learner.memory().to_vec(),
+            memory: self.learner.memory(),
             checkpoints: self.checkpoints.clone(),
             progress: self.at.clone(),
         };

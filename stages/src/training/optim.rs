@@ -1,14 +1,14 @@
-//! Optimizers as written in a pipeline file, and their memory.
+//! Optimizers as written in a pipeline file: which rule moves the weights in which step, and what
+//! it remembers. Knows no device.
 //!
-//! The rules are PyTorch's (`torch.optim.SGD`, `Adam`, `AdamW`), element by element; all parameters are decayed alike, biases
-//! and batch norm included, as PyTorch does by default. The arithmetic is [`crate::kernels::optim`]'s.
+//! The rules are PyTorch's (`torch.optim.SGD`, `Adam`, `AdamW`), element by element; all parameters
+//! are decayed alike, biases and batch norm included, as PyTorch does by default. The arithmetic is
+//! [`crate::kernels::optim`]'s.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::Path;
-pub use crate::kernels::optim::Part;
-use crate::kernels::optim::{self, AdamPowers};
+use crate::kernels::optim::{self, AdamPowers, Rule};
 
 /// The rule by which weights follow gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -167,7 +167,9 @@ impl Optimizer {
     }
 }
 
-/// What an optimizer remembers of one parameter, in memory layout; empty where it needs nothing.
+/// What an optimizer remembers of one parameter, in memory layout and the host's memory, as a state
+/// keeps it; empty where it needs nothing. In a training it is the device's
+/// ([`crate::ops::Moments`]).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Memory {
     /// Momentum, or Adam's mean of gradients.
@@ -191,22 +193,6 @@ impl Memory {
             },
         }
     }
-
-    /// A parameter of an optimizer's step.
-    pub fn part<'a>(
-        &'a mut self,
-        weights: &'a mut [f32],
-        gradient: &'a [f32],
-        mask: Option<&'a [f32]>,
-    ) -> Part<'a> {
-        Part {
-            w: weights,
-            first: &mut self.first,
-            second: &mut self.second,
-            gradient,
-            mask,
-        }
-    }
 }
 
 /// An optimizer with its count of steps.
@@ -214,8 +200,6 @@ impl Memory {
 pub struct Stepper {
     optimizer: Optimizer,
     powers: AdamPowers,
-    corrections: (f32, f32),
-    path: Path,
 }
 
 impl Stepper {
@@ -225,58 +209,34 @@ impl Stepper {
             Some((beta1, beta2)) => AdamPowers::after(beta1, beta2, steps),
             None => AdamPowers::default(),
         };
-        Stepper {
-            optimizer,
-            powers,
-            corrections: (1.0, 1.0),
-            path: Path::current(),
-        }
+        Stepper { optimizer, powers }
     }
 
-    /// Begins the next step; [`Stepper::apply`] then moves each parameter once.
-    pub fn advance(&mut self) {
-        if let Some((beta1, beta2)) = self.optimizer.betas() {
-            self.corrections = self.powers.advance(beta1, beta2);
-        }
-    }
-
-    /// Moves one parameter at learning rate `lr`.
-    pub fn apply(&self, lr: f64, weights: &mut [f32], gradients: &[f32], memory: &mut Memory) {
-        self.apply_all(lr, &mut [memory.part(weights, gradients, None)]);
-    }
-
-    /// Moves parameters at learning rate `lr`, then sets to 0 what is masked.
-    pub fn apply_all(&self, lr: f64, parts: &mut [Part<'_>]) {
+    /// Begins the next step, at learning rate `lr`: the rule moves each parameter once.
+    pub fn advance(&mut self, lr: f64) -> Rule {
         let lr = lr as f32;
+        let corrections = match self.optimizer.betas() {
+            Some((beta1, beta2)) => self.powers.advance(beta1, beta2),
+            None => (1.0, 1.0),
+        };
         let adam = |betas: [f64; 2], eps: f64, decay: WeightDecay| optim::Adam {
             lr,
             beta1: betas[0] as f32,
             beta2: betas[1] as f32,
             eps: eps as f32,
             decay: decay.into(),
-            corrections: self.corrections,
+            corrections,
         };
-        let rule = match self.optimizer {
-            Optimizer::Sgd(o) => {
-                let rule = optim::Sgd {
-                    lr,
-                    momentum: o.momentum as f32,
-                    nesterov: o.nesterov,
-                    decay: o.weight_decay.into(),
-                };
-                return optim::sgd_all(self.path, rule, parts);
-            }
-            Optimizer::Adam(o) => adam(o.betas, o.eps, o.weight_decay),
-            Optimizer::Adamw(o) => adam(o.betas, o.eps, WeightDecay::Decoupled(o.weight_decay)),
-        };
-        optim::adam_all(self.path, rule, parts);
-    }
-
-    /// Sets weights and memory to 0 where the mask is 0.
-    pub fn mask(&self, mask: &[f32], weights: &mut [f32], memory: &mut Memory) {
-        for values in [weights, &mut memory.first, &mut memory.second] {
-            if !values.is_empty() {
-                optim::apply_mask(self.path, mask, values);
+        match self.optimizer {
+            Optimizer::Sgd(o) => Rule::Sgd(optim::Sgd {
+                lr,
+                momentum: o.momentum as f32,
+                nesterov: o.nesterov,
+                decay: o.weight_decay.into(),
+            }),
+            Optimizer::Adam(o) => Rule::Adam(adam(o.betas, o.eps, o.weight_decay)),
+            Optimizer::Adamw(o) => {
+                Rule::Adam(adam(o.betas, o.eps, WeightDecay::Decoupled(o.weight_decay)))
             }
         }
     }
@@ -306,6 +266,7 @@ impl From<WeightDecay> for optim::Decay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Path;
 
     /// Applies a list of gradients to one weight of 1 and returns its way.
     fn way(optimizer: Optimizer, gradients: &[f32]) -> Vec<f32> {
@@ -315,8 +276,15 @@ mod tests {
             Stepper::after(optimizer, 0),
         );
         let step = |g: &f32| {
-            stepper.advance();
-            stepper.apply(optimizer.lr(), &mut w, &[*g], &mut memory);
+            let part = optim::Part {
+                w: &mut w,
+                first: &mut memory.first,
+                second: &mut memory.second,
+                gradient: &[*g],
+                mask: None,
+            };
+            let rule = stepper.advance(optimizer.lr());
+            optim::step(Path::current(), rule, &mut [part]);
             w[0]
         };
         gradients.iter().map(step).collect()
@@ -364,7 +332,8 @@ mod tests {
         );
     }
 
-    /// By hand: g = 0.5, then -1; m = 0.05, -0.055; v = 0.00025, 0.00124975; corrections 0.1, 0.19 and 0.001, 0.001999.
+    /// By hand: g = 0.5, then -1; m = 0.05, -0.055; v = 0.00025, 0.00124975; corrections 0.1, 0.19
+    /// and 0.001, 0.001999.
     #[test]
     fn adam_by_hand() {
         let (betas, eps) = (adam_betas(), adam_eps());
@@ -396,13 +365,10 @@ mod tests {
     fn counting_does_not_depend_on_where_one_starts() {
         let adam: Optimizer = serde_json::from_value(serde_json::json!({"adam": {}})).unwrap();
         let mut early = Stepper::after(adam, 40);
-        (0..60).for_each(|_| early.advance());
+        let rules: Vec<Rule> = (0..60).map(|_| early.advance(0.1)).collect();
         let mut late = Stepper::after(adam, 99);
-        late.advance();
-        assert_eq!(
-            (early.powers, early.corrections),
-            (late.powers, late.corrections)
-        );
+        assert_eq!(rules[59], late.advance(0.1));
+        assert_eq!(early.powers, late.powers);
     }
 
     #[test]

@@ -14,17 +14,15 @@ const BATCH: usize = 256;
 /// Batches of 256 images in order, unchanged; each passes the network in training mode without dropout. After batch `k` of
 /// `n_k` images, with `s = n_k / (n_1 + ... + n_k)`, `running = (1 - s)·running + s·batch`. A last batch with one value of a unit has
 /// no variance and is left out.
-pub fn recompute<D: Backend>(
-    device: &D,
-    network: &mut Network<D>,
-    data: &Dataset,
-) -> anyhow::Result<()> {
-    let failed = |e: D::Err| anyhow::anyhow!("statistics of batch norm: {e:?}");
+pub fn recompute<D: Backend>(network: &mut Network<D>, data: &Dataset) -> anyhow::Result<()> {
+    let failed = |e: D::Err| anyhow::anyhow!("statistics of batch norm: {e}");
     let (images, pool) = (InOrder::new(data), D::Pool::default());
     for first in (0..data.len()).step_by(BATCH) {
         let end = data.len().min(first + BATCH);
         let shape = (end - first, data.features());
-        let x = Matrix::written(device, &pool, shape, |inputs| images.write(first, inputs));
+        let x = Matrix::written(network.device(), &pool, shape, |inputs| {
+            images.write(first, inputs)
+        });
         let share = (end - first) as f32 / end as f32;
         x.and_then(|x| network.update_statistics(x, share))
             .map_err(failed)?;

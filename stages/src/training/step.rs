@@ -1,124 +1,105 @@
-//! One step of a training on the CPU: forward, backward, and every parameter moved once.
+//! One step of a training, on any device: forward, backward, and every parameter moved once.
 //!
-//! Knows no data set, no schedule and no end. Asks the system for memory in the first step only.
+//! Knows no data set, no schedule and no end. Weights, the optimizer's memory and masks lie on the
+//! device; the host has copies of them when it asks. Asks the system for memory in the first step
+//! only.
 
 use std::sync::Arc;
 
-use dfdx::prelude::{AsArray as _, Backward as _, Cpu, CpuError, Gradients, HasShape as _};
+use dfdx::prelude::{Cpu, Gradients};
 
 use super::mask::Masks;
 use super::optim::{Memory, Optimizer, Stepper};
-use crate::kernels::parallel;
+use super::pass::{self, Learnt, Wanted};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, StepKey};
-use crate::ops::recycle::Pool;
-use crate::ops::view::view_mut;
-use crate::ops::{self, Labels, Matrix};
+use crate::ops::{self, Backend, Moments, Moving};
 use crate::weights::NamedTensors;
 
 /// A network that learns.
-pub struct Learner<'a> {
-    device: Cpu,
-    pool: Pool,
-    network: Network<Cpu>,
-    memory: Vec<Memory>,
+pub struct Learner<D: Backend> {
+    pool: D::Pool,
+    network: Network<D>,
+    /// By position in [`Architecture::parameters`], as the masks.
+    moments: Vec<Moments<D>>,
+    masks: Vec<Option<D::Values>>,
     stepper: Stepper,
-    masks: &'a Masks,
 }
 
-/// What a batch showed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Learnt {
-    /// The mean loss (cross-entropy in nats, or squared error), before the step.
-    pub loss: f32,
-    /// What else the outputs showed, in training mode.
-    pub besides: Besides,
-}
-
-/// What is counted beside the loss.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Besides {
-    /// Images whose largest logit was at the label.
-    Correct(usize),
-    /// The sum over images and targets of the absolute errors.
-    AbsoluteError(f64),
-}
-
-/// What a batch is to give.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Wanted<'a> {
-    /// A class for each image.
-    Labels {
-        /// The classes.
-        of_rows: &'a [u32],
-        /// Share of the target spread evenly over all classes.
-        smoothing: f32,
-    },
-    /// Numbers, `[rows, targets]`.
-    Targets(&'a [f32]),
-}
-
-impl<'a> Learner<'a> {
-    /// Weights that have passed [`Architecture::check`], in a training that has done `steps` steps; masked weights become 0.
-    /// Memories that do not fit the optimizer are those of a fresh one.
+impl<D: Backend> Learner<D> {
+    /// Weights that have passed [`Architecture::check`], in a training that has done `steps` steps;
+    /// masked weights become 0. Memories that do not fit the optimizer are those of a fresh one.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn new(
+        device: &D,
         architecture: &Arc<Architecture>,
         weights: &NamedTensors,
         optimizer: Optimizer,
         memory: Vec<Memory>,
         steps: u64,
-        masks: &'a Masks,
-    ) -> Learner<'a> {
-        let device = Cpu::default();
-        let network = Network::load(&device, Arc::clone(architecture), weights);
+        masks: &Masks,
+    ) -> anyhow::Result<Learner<D>> {
+        let failed = |e: D::Err| anyhow::anyhow!("the memory of a training: {e}");
+        let pool = D::Pool::default();
+        let put = |values: &[f32]| {
+            let there = device.written(&pool, values.len(), |to| to.copy_from_slice(values));
+            there.map_err(failed)
+        };
+        let kept = |values: &[f32]| (!values.is_empty()).then(|| put(values)).transpose();
         let fits = |k: &Memory, f: &Memory| {
             k.first.len() == f.first.len() && k.second.len() == f.second.len()
         };
-        let mut kept = memory.into_iter();
-        let memory = network
-            .tensors()
-            .iter()
-            .map(|tensor| {
-                let fresh = Memory::new(&optimizer, tensor.shape().0);
-                kept.next()
-                    .filter(|kept| fits(kept, &fresh))
-                    .unwrap_or(fresh)
-            })
-            .collect();
+        let mut memory = memory.into_iter();
+        let mut moments = Vec::new();
+        for parameter in &architecture.parameters {
+            let fresh = Memory::new(&optimizer, parameter.shape.iter().product());
+            let given = memory.next().filter(|given| fits(given, &fresh));
+            let memory = given.unwrap_or(fresh);
+            moments.push(Moments {
+                first: kept(&memory.first)?,
+                second: kept(&memory.second)?,
+            });
+        }
+        let masks = (0..architecture.parameters.len()).map(|i| masks.get(i).map(put).transpose());
         let mut learner = Learner {
-            device,
-            pool: Pool::default(),
-            network,
-            memory,
+            network: Network::load(device, Arc::clone(architecture), weights)?,
+            moments,
+            masks: masks.collect::<anyhow::Result<_>>()?,
             stepper: Stepper::after(optimizer, steps),
-            masks,
+            pool: pool.clone(),
         };
-        learner.mask_weights();
-        learner
+        learner.mask_weights().map_err(failed)?;
+        Ok(learner)
     }
 
     /// What it has learnt.
-    pub fn network(&self) -> &Network<Cpu> {
+    pub fn network(&self) -> &Network<D> {
         &self.network
     }
 
-    /// The optimizer's, by position in [`Architecture::parameters`].
-    pub fn memory(&self) -> &[Memory] {
-        &self.memory
-    }
-
-    /// Where it computes.
-    pub fn device(&self) -> &Cpu {
-        &self.device
+    /// A copy of the optimizer's memory, by position in [`Architecture::parameters`].
+    pub fn memory(&self) -> Vec<Memory> {
+        let device = self.network.device();
+        let read = |values: &Option<D::Values>| {
+            let values = values.as_ref().map(|v| device.read(v).into_owned());
+            values.unwrap_or_default()
+        };
+        let memory = |m: &Moments<D>| Memory {
+            first: read(&m.first),
+            second: read(&m.second),
+        };
+        self.moments.iter().map(memory).collect()
     }
 
     /// Where the memory of a step comes from.
-    pub fn pool(&self) -> &Pool {
+    pub fn pool(&self) -> &D::Pool {
         &self.pool
     }
 
-    /// A step at learning rate `lr` on `rows` images, which `fill` writes as inputs of the network, and what they are to give. A
-    /// loss that is not finite changes no parameter.
+    /// A step at learning rate `lr` on `rows` images, which `fill` writes as inputs of the network,
+    /// and what they are to give. A loss that is not finite changes no parameter.
     ///
     /// # Errors
     /// A label that is no class; the device's.
@@ -133,85 +114,70 @@ impl<'a> Learner<'a> {
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
-        parallel::inside(|| self.step_here(rows, fill, wanted, lr, key))
+        let device = self.network.device().clone();
+        device.together(|| self.step_here(&device, rows, fill, wanted, lr, key))
     }
 
     fn step_here(
         &mut self,
+        device: &D,
         rows: usize,
         fill: impl FnOnce(&mut [f32]),
         wanted: Wanted,
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
-        let failed = |e: CpuError| anyhow::anyhow!("training step: {e}");
-        let identity = &self.network.architecture().identity;
-        let input = identity.input;
-        let features = input.height * input.width * input.channels;
-        let width = identity.outputs.width();
-        let x =
-            Matrix::written(&self.device, &self.pool, (rows, features), fill).map_err(failed)?;
-        let outputs = self
-            .network
-            .forward_train(x.traced(), key)
-            .map_err(failed)?;
-        let (loss, besides) = match wanted {
-            Wanted::Labels { of_rows, smoothing } => {
-                let labels = Labels::new(of_rows, width)?;
-                let correct = ops::count_correct(&outputs, &labels).map_err(failed)?;
-                let loss = ops::softmax_cross_entropy(outputs, &labels, smoothing);
-                (loss.map_err(failed)?, Besides::Correct(correct))
-            }
-            Wanted::Targets(numbers) => {
-                let copied = |to: &mut [f32]| to.copy_from_slice(numbers);
-                let targets = Matrix::written(&self.device, &self.pool, (rows, width), copied);
-                let targets = targets.map_err(failed)?;
-                let absolute = ops::absolute_error(&outputs, &targets).map_err(failed)?;
-                let loss = ops::mean_squared_error(outputs, &targets).map_err(failed)?;
-                (loss, Besides::AbsoluteError(absolute))
-            }
-        };
-        let learnt = Learnt {
-            loss: loss.array(),
-            besides,
-        };
+        let failed = |e: D::Err| anyhow::anyhow!("training step: {e}");
+        let x = pass::inputs(&self.network, &self.pool, rows, fill).map_err(failed)?;
+        let outputs = self.network.forward_train(x.traced(), key);
+        let (loss, learnt) = pass::loss(outputs.map_err(failed)?, wanted)?;
         if learnt.loss.is_finite() {
-            let gradients = loss.try_backward().map_err(failed)?;
-            self.update(gradients, lr).map_err(failed)?;
+            let gradients = ops::backward(device, loss).map_err(failed)?;
+            self.update(device, gradients, lr).map_err(failed)?;
         }
         Ok(learnt)
     }
 
-    fn update(&mut self, mut gradients: Gradients<f32, Cpu>, lr: f64) -> Result<(), CpuError> {
-        self.stepper.advance();
-        let architecture = Arc::clone(self.network.architecture());
-        let tensors = self.network.tensors_mut();
-        let taken = (architecture.parameters.iter().zip(&*tensors))
-            .map(|(parameter, tensor)| match parameter.role.is_trained() {
-                true => ops::take_gradient(&mut gradients, tensor, &self.pool),
-                false => Ok(None),
-            })
-            .collect::<Result<Vec<_>, CpuError>>()?;
-        let states = self.memory.iter_mut().zip(&taken).enumerate();
+    fn update(
+        &mut self,
+        device: &D,
+        mut gradients: Gradients<f32, Cpu>,
+        lr: f64,
+    ) -> Result<(), D::Err> {
+        let rule = self.stepper.advance(lr);
+        let gradients = self.network.take_gradients(&self.pool, &mut gradients)?;
+        let tensors = self.network.tensors_mut().iter_mut();
+        let states = self.moments.iter_mut().zip(&self.masks).zip(&gradients);
         // a parameter without a gradient would be a layer that nothing reads: there is none
-        let mut parts: Vec<_> = (tensors.iter_mut().zip(states))
-            .filter_map(|(tensor, (i, (memory, gradient)))| {
-                let gradient = gradient.as_ref()?;
-                Some(memory.part(view_mut(tensor), gradient, self.masks.get(i)))
-            })
-            .collect();
-        self.stepper.apply_all(lr, &mut parts);
-        Ok(())
+        let parameters = tensors
+            .zip(states)
+            .filter_map(|(tensor, ((moments, mask), gradient))| {
+                Some(Moving {
+                    weights: tensor.values_mut(),
+                    moments,
+                    gradient: gradient.as_ref()?,
+                    mask: mask.as_ref(),
+                })
+            });
+        device.step(rule, parameters)
     }
 
-    /// Sets masked weights and their memories to 0.
-    fn mask_weights(&mut self) {
-        for (i, tensor) in self.network.tensors_mut().iter_mut().enumerate() {
-            let Some(mask) = self.masks.get(i) else {
+    /// Sets masked weights and their moments to 0.
+    fn mask_weights(&mut self) -> Result<(), D::Err> {
+        let device = self.network.device().clone();
+        let states = self.moments.iter_mut().zip(&self.masks);
+        for (tensor, (moments, mask)) in self.network.tensors_mut().iter_mut().zip(states) {
+            let Some(mask) = mask else {
                 continue;
             };
-            self.stepper
-                .mask(mask, view_mut(tensor), &mut self.memory[i]);
+            device.mask(mask, tensor.values_mut())?;
+            for values in [&mut moments.first, &mut moments.second]
+                .into_iter()
+                .flatten()
+            {
+                device.mask(mask, values)?;
+            }
         }
+        Ok(())
     }
 }

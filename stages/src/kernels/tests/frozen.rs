@@ -1,6 +1,7 @@
 //! The bits of every kernel, frozen.
 
 use super::*;
+use crate::kernels::layer::Activation;
 use crate::shape::{ConvShape, PoolShape};
 
 /// A few large, odd-sized runs of every kernel: same bits on every path and thread count, and these bits for ever.
@@ -42,13 +43,17 @@ fn digests_are_frozen() {
         })
     });
     record("max pool dx", &|path| {
-        with(y.len(), |d| pool::max_backward(path, &window, &y, &p, d))
+        with(y.len(), |d| {
+            pool::max_backward(path, &window, &y, &p, added(d));
+        })
     });
     record("avg pool", &|path| {
         with(p.len(), |p| pool::avg_forward(path, &window, &y, p))
     });
     record("avg pool dx", &|path| {
-        with(y.len(), |d| pool::avg_backward(path, &window, &p, d))
+        with(y.len(), |d| {
+            pool::avg_backward(path, &window, &p, added(d));
+        })
     });
     record("relu", &|path| {
         with(y.len(), |d| elementwise::relu(path, &y, d))
@@ -88,7 +93,8 @@ fn digests_are_frozen() {
     });
     record("norm forward", &|path| {
         with(y.len(), |d| {
-            norm::forward(path, 1e-5, &y, &mean, &variance, &b, &mean, d);
+            let none = Activation::Identity;
+            norm::forward(path, 1e-5, &y, &mean, &variance, &b, &mean, none, d);
         })
     });
     let labels: Vec<u32> = (0..y.len() as u32 / 27).map(|i| i * 7 % 27).collect();
@@ -173,6 +179,7 @@ fn digests_are_frozen() {
         let mut to = vec![0.0; y.len() + 38];
         let (dx, rest) = to.split_at_mut(y.len());
         let (dgamma, dbeta) = rest.split_at_mut(19);
+        dx.copy_from_slice(&t);
         let from = norm::Backward {
             positions: 81,
             eps: 1e-5,
@@ -181,9 +188,13 @@ fn digests_are_frozen() {
             mean: &mean,
             variance: &variance,
             gamma: &b,
-            dy: &t,
+            y: &[],
+            activation: Activation::Identity,
+            dy: dx,
+            dgamma: added(dgamma),
+            dbeta: added(dbeta),
         };
-        norm::backward(path, from, dx, dgamma, dbeta);
+        norm::backward(path, from);
         to
     });
     let found: Vec<(&str, &str)> = found.iter().map(|(n, d)| (*n, d.as_str())).collect();

@@ -58,13 +58,13 @@ fn pooling_into_nothing() {
         first_and_add(
             &format!("max {channels} {kernel} {stride}"),
             x.len(),
-            |path, dx| pool::max_gradient(path, &shape, &x, &dy, dx),
+            |path, dx| pool::max_backward(path, &shape, &x, &dy, dx),
             |_, dx| max_backward(&shape, &x, &dy, dx),
         );
         first_and_add(
             &format!("avg {channels} {kernel} {stride}"),
             x.len(),
-            |path, dx| pool::avg_gradient(path, &shape, &dy, dx),
+            |path, dx| pool::avg_backward(path, &shape, &dy, dx),
             |_, dx| {
                 each_tap(&shape, dy.len(), |e, at, _| {
                     dx[at] += dy[e] / (kernel * kernel) as f32;
@@ -110,7 +110,7 @@ fn batch_norm_with_its_activation() {
     for activation in ACTIVATIONS {
         let y = everywhere(|path| {
             let mut y = vec![f32::NAN; x.len()];
-            norm::layer_forward(
+            norm::forward(
                 path, 1e-5, &x, &mean, &variance, &gamma, &beta, activation, &mut y,
             );
             y
@@ -124,6 +124,7 @@ fn batch_norm_with_its_activation() {
             &variance,
             &gamma,
             &beta,
+            Activation::Identity,
             &mut want,
         );
         activation.apply(Path::PLAIN, &mut want);
@@ -132,7 +133,7 @@ fn batch_norm_with_its_activation() {
             let got = everywhere(|path| {
                 let (mut d, mut dgamma, mut dbeta) = (dy.clone(), vec![f32::NAN; c], vec![0.5; c]);
                 let (first, add) = (Accumulate::First, Accumulate::Add);
-                let from = norm::LayerBackward {
+                let from = norm::Backward {
                     positions,
                     eps: 1e-5,
                     through_stats,
@@ -152,11 +153,12 @@ fn batch_norm_with_its_activation() {
                         how: add,
                     },
                 };
-                norm::layer_backward(path, from);
+                norm::backward(path, from);
                 [d, dgamma, dbeta].concat()
             });
             let mut d = dy.clone();
             activation.unapply(Path::PLAIN, &y, &mut d);
+            let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.5; c]);
             let from = norm::Backward {
                 positions,
                 eps: 1e-5,
@@ -165,11 +167,14 @@ fn batch_norm_with_its_activation() {
                 mean: &mean,
                 variance: &variance,
                 gamma: &gamma,
-                dy: &d,
+                y: &[],
+                activation: Activation::Identity,
+                dy: &mut d,
+                dgamma: added(&mut dgamma),
+                dbeta: added(&mut dbeta),
             };
-            let (mut dx, mut dgamma, mut dbeta) = (vec![0.0; x.len()], vec![0.0; c], vec![0.5; c]);
-            norm::backward(Path::PLAIN, from, &mut dx, &mut dgamma, &mut dbeta);
-            let want = [dx, dgamma, dbeta].concat();
+            norm::backward(Path::PLAIN, from);
+            let want = [d, dgamma, dbeta].concat();
             assert_eq!(bits(&got), bits(&want), "{activation:?} {through_stats}");
         }
     }

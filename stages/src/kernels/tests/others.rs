@@ -1,7 +1,7 @@
 //! Batch norm, one scalar at a time; ties and NaN in pooling and counting.
 
 use super::*;
-use crate::kernels::layer::{Accumulate, Gradient};
+use crate::kernels::layer::{Accumulate, Activation, Gradient};
 use crate::shape::PoolShape;
 
 #[test]
@@ -20,10 +20,14 @@ fn batch_norm_in_the_documented_order() {
         let all = everywhere(|path| {
             let (mut mean, mut variance, mut y) = (vec![0.0; c], vec![0.0; c], vec![0.0; x.len()]);
             norm::stats(path, positions, &x, &mut mean, &mut variance);
-            norm::forward(path, 1e-5, &x, &mean, &variance, &gamma, &beta, &mut y);
+            let none = Activation::Identity;
+            norm::forward(
+                path, 1e-5, &x, &mean, &variance, &gamma, &beta, none, &mut y,
+            );
             let mut to = old.clone();
             let (dx, rest) = to.split_at_mut(x.len());
             let (dgamma, dbeta) = rest.split_at_mut(c);
+            let mut d = dy.clone();
             let from = norm::Backward {
                 positions,
                 eps: 1e-5,
@@ -32,9 +36,14 @@ fn batch_norm_in_the_documented_order() {
                 mean: &mean,
                 variance: &variance,
                 gamma: &gamma,
-                dy: &dy,
+                y: &[],
+                activation: none,
+                dy: &mut d,
+                dgamma: added(dgamma),
+                dbeta: added(dbeta),
             };
-            norm::backward(path, from, dx, dgamma, dbeta);
+            norm::backward(path, from);
+            dx.iter_mut().zip(&d).for_each(|(dx, d)| *dx += d);
             [mean, variance, y, to].concat()
         });
         let mut want = vec![0.0; 2 * c + x.len()];
@@ -73,7 +82,7 @@ fn pooling_takes_the_first_maximum_and_passes_nan() {
     max_of(&shape, &x, &mut y);
     assert!(y[0] == 5.0 && y[1].is_nan());
     let mut dx = [0.5; 8];
-    pool::max_backward(Path::current(), &shape, &x, &[1.0, 2.0], &mut dx);
+    pool::max_backward(Path::current(), &shape, &x, &[1.0, 2.0], added(&mut dx));
     assert_eq!(dx, [0.5, 1.5, 2.5, 0.5, 0.5, 0.5, 0.5, 0.5]);
 }
 
@@ -101,8 +110,8 @@ fn pooling_reads_the_part_of_a_window_within_the_image() {
                 pool::avg_forward(path, &shape, &x, &mut mean);
                 let (mut of_max, mut of_mean) = (old.clone(), old.clone());
                 let (to, to_mean) = (&mut of_max[..], &mut of_mean[..]);
-                pool::max_gradient(path, &shape, &x, &dy, Gradient { to, how });
-                pool::avg_gradient(path, &shape, &dy, Gradient { to: to_mean, how });
+                pool::max_backward(path, &shape, &x, &dy, Gradient { to, how });
+                pool::avg_backward(path, &shape, &dy, Gradient { to: to_mean, how });
                 [max, mean, of_max, of_mean].concat()
             });
             let (mut max, mut mean) = (Vec::new(), Vec::new());

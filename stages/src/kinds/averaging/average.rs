@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, ModelFact, check_all, together};
 use crate::failure::Failure;
 use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -15,6 +16,7 @@ use crate::kinds::network;
 use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::model::Model;
 use crate::nn::network::Network;
+use crate::ops::Backend;
 use crate::task::Task;
 use crate::training::evaluation::check_data;
 use crate::training::statistics::recompute;
@@ -65,6 +67,7 @@ impl Kind for Average {
     type Params = Params;
     const NAME: &'static str = "average";
     const REVISION: u32 = 4;
+    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
@@ -223,8 +226,8 @@ impl Kind for Average {
             check_data(&data, &mean.architecture.identity, "train")?;
             let device = Cpu::default();
             let architecture = Arc::new(mean.architecture.clone());
-            let mut network = Network::load(&device, architecture, &mean.tensors);
-            recompute(&device, &mut network, &data)?;
+            let mut network = Network::load(&device, architecture, &mean.tensors)?;
+            recompute(&mut network, &data)?;
             mean = network.model();
         }
         mean.write(task.output("model")?)

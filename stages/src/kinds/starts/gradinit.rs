@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
+use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, shown};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::architecture::{Architecture, Role};
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
+use crate::ops::Backend;
 use crate::table;
 use crate::task::Task;
 use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
-use crate::training::gradients::{Batch, Slopes, Values, moved, norm};
+use crate::training::landscape::{Batch, Landscape, Values, moved, norm};
 use repro_protocol::job::Event;
 use repro_protocol::table::Row;
 
@@ -228,6 +231,7 @@ impl Kind for GradInit {
     type Params = Params;
     const NAME: &'static str = "gradinit";
     const REVISION: u32 = 1;
+    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
     const SUMMARY: &'static str = "Learns a scale for every tensor of a fresh network, so that the first step of training pays most (GradInit, Zhu et al. 2021).";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
@@ -295,22 +299,23 @@ impl Kind for GradInit {
             return Err(Failure::new(text).hint("lower `batch_size`").into());
         }
         let architecture = Arc::new(model.architecture);
-        let mut slopes = Slopes::new(&architecture, &model.tensors, Norms::OfBatch);
-        let found = learn(p, &architecture, &mut slopes, &data, task)?;
+        let (device, norms) = (Cpu::default(), Norms::OfBatch);
+        let mut landscape = Landscape::new(&device, &architecture, &model.tensors, norms)?;
+        let found = learn(p, &architecture, &mut landscape, &data, task)?;
         table::write(task.output("metrics")?, &found)?;
-        slopes.network().model().write(task.output("model")?)
+        landscape.network().model().write(task.output("model")?)
     }
 }
 
-/// Learns the scales and leaves the scaled weights in `slopes`.
-fn learn(
+/// Learns the scales and leaves the scaled weights in `landscape`.
+fn learn<D: Backend>(
     p: &Params,
     architecture: &Architecture,
-    slopes: &mut Slopes,
+    landscape: &mut Landscape<D>,
     data: &Dataset,
     task: &mut Task,
 ) -> anyhow::Result<Vec<Row>> {
-    let first = slopes.values();
+    let first = landscape.values();
     let mut scales = scales(architecture, &first, p.min_scale);
     let mut halves = Halves {
         batches: Batches::new(data, p.seed, p.batch_size / 2, Augment::default()).whole(),
@@ -319,10 +324,10 @@ fn learn(
     let mut rows = Vec::new();
     for iteration in 0..p.iterations {
         let at = scaled(&first, &scales);
-        slopes.set(&at);
+        landscape.set(&at)?;
         let one = halves.next();
         let both = one.with(&halves.next());
-        let (loss, gradient) = slopes.gradient(&both)?;
+        let (loss, gradient) = landscape.gradient(&both)?;
         let size = p.optimizer.norm(&gradient);
         if !(loss.is_finite() && size.is_finite()) {
             let text = format!("loss {loss} and gradient norm {size} after {iteration} steps");
@@ -330,7 +335,7 @@ fn learn(
                 .hint("lower `lr`, or start from smaller weights")
                 .into());
         }
-        for (name, value) in [("loss", f64::from(loss)), ("gradient_norm", size)] {
+        for (name, value) in [("loss", loss), ("gradient_norm", size)] {
             rows.push(Row {
                 step: Some(iteration as i64),
                 split: Some("train".to_owned()),
@@ -341,11 +346,11 @@ fn learn(
         }
         let direction = p.optimizer.direction(&gradient);
         let (sort, slope) = if size > p.gamma {
-            let second = slopes.hessian_times(&direction, &both, p.epsilon)?;
+            let second = landscape.hessian_times(&direction, &both, p.epsilon)?;
             (Step::Constraint, second)
         } else {
-            slopes.set(&moved(&at, &direction, -p.eta));
-            let (_, ahead) = slopes.gradient(&one.with(&halves.next()))?;
+            landscape.set(&moved(&at, &direction, -p.eta))?;
+            let (_, ahead) = landscape.gradient(&one.with(&halves.next()))?;
             let by_eta = |g: &Vec<f32>| g.iter().map(|g| f64::from(*g) / p.eta).collect();
             (Step::Objective, ahead.iter().map(by_eta).collect())
         };
@@ -363,7 +368,7 @@ fn learn(
             text: format!("loss {loss:.3} gradient {size:.3}"),
         });
     }
-    slopes.set(&scaled(&first, &scales));
+    landscape.set(&scaled(&first, &scales))?;
     for (parameter, scale) in architecture.parameters.iter().zip(&scales) {
         if let Some(scale) = scale {
             rows.push(Row {

@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::{Cpu, CpuError};
+use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, ModelFact, shown};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
-use crate::nn::network::{Network, Norms};
-use crate::ops::recycle::Pool;
-use crate::ops::view::view_mut;
+use crate::nn::network::Norms;
+use crate::ops::Backend;
 use crate::task::Task;
 use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
-use crate::training::gradients::Batch;
+use crate::training::landscape::{Batch, Landscape};
 
 /// See the module.
 pub struct Lsuv;
@@ -58,6 +58,7 @@ impl Kind for Lsuv {
     type Params = Params;
     const NAME: &'static str = "lsuv";
     const REVISION: u32 = 1;
+    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
     const SUMMARY: &'static str = "Scales the layers of a fresh network until their outputs have variance 1 (LSUV, Mishkin & Matas 2016).";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
@@ -96,32 +97,31 @@ impl Kind for Lsuv {
         let data = Dataset::put_together(task.inputs("train"), "train")?;
         let model = Model::read(&task.input("model")?.path)?;
         check_data(&data, &model.architecture.identity, "train")?;
-        let device = Cpu::default();
-        let mut network = Network::load(&device, Arc::new(model.architecture), &model.tensors);
+        let architecture = Arc::new(model.architecture);
+        let (device, norms) = (Cpu::default(), Norms::Running);
+        let mut landscape = Landscape::new(&device, &architecture, &model.tensors, norms)?;
+        let mut values = landscape.values();
         let size = p.images.min(data.len());
         let batch = Batch::of(
             &mut Batches::new(&data, p.seed, size, Augment::default()),
             0,
             0,
         );
-        let pool = Pool::default();
-        let spreads = |network: &Network<Cpu>| -> Result<Vec<(usize, f64)>, CpuError> {
-            let x = batch.images(&device, &pool)?;
+        let spreads = |landscape: &Landscape<Cpu>| {
             let mut found = Vec::new();
             let mut see = |weight: usize, values: &[f32]| found.push((weight, spread(values)));
-            network.watch(x, Norms::Running, &mut see)?;
-            Ok(found)
+            landscape.watch(&batch, &mut see)?;
+            anyhow::Ok(found)
         };
-        let failed = |e: CpuError| anyhow::anyhow!("lsuv: {e}");
-        let mut seen = spreads(&network).map_err(failed)?;
+        let mut seen = spreads(&landscape)?;
         for layer in 0..seen.len() {
             for _ in 0..p.attempts {
                 let (weight, std) = seen[layer];
                 if (std - 1.0).abs() <= p.tolerance {
                     break;
                 }
-                let name = network.architecture().parameters[weight].name.clone();
                 if !(std.is_finite() && std > 0.0) {
+                    let name = &architecture.parameters[weight].name;
                     let text = format!(
                         "the layer of `{name}` gives the same for all images (standard deviation {std}): no factor makes that 1"
                     );
@@ -129,13 +129,14 @@ impl Kind for Lsuv {
                         .hint("start from weights that are not 0, e.g. `init: {orthogonal: {}}`")
                         .into());
                 }
-                for x in view_mut(&mut network.tensors_mut()[weight]) {
+                for x in &mut values[weight] {
                     *x = (f64::from(*x) / std) as f32;
                 }
-                seen = spreads(&network).map_err(failed)?;
+                landscape.set(&values)?;
+                seen = spreads(&landscape)?;
             }
         }
-        network.model().write(task.output("model")?)
+        landscape.network().model().write(task.output("model")?)
     }
 }
 

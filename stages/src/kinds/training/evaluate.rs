@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::recorded::{learnt, told};
 use crate::data::Dataset;
+use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, check_all, together};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -16,6 +17,7 @@ use crate::nn::architecture::Head;
 use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;
+use crate::ops::Backend;
 use crate::ops::recycle::Pool;
 use crate::table;
 use crate::task::Task;
@@ -45,6 +47,7 @@ impl Kind for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
     const REVISION: u32 = 3;
+    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
     const SUMMARY: &'static str =
         "Measures loss and accuracy of a model, overall and per class, or its errors in numbers.";
     const DOC: &'static str = DOC;
@@ -102,7 +105,7 @@ impl Kind for Evaluate {
         }
         check_data(&data, &model.architecture.identity, "data")?;
         let device = Cpu::default();
-        let network = Network::load(&device, Arc::new(model.architecture), &model.tensors);
+        let network = Network::load(&device, Arc::new(model.architecture), &model.tensors)?;
         let begun = std::time::Instant::now();
         let mut rows = Vec::new();
         let mut add = |name: String, value: f64| {
@@ -115,7 +118,7 @@ impl Kind for Evaluate {
         };
         match network.architecture().identity.outputs {
             Head::Classes(_) => {
-                let score = score(&device, &Pool::default(), &network, &data)?;
+                let score = score(&Pool::default(), &network, &data)?;
                 add("loss".into(), score.loss);
                 add("accuracy".into(), score.accuracy);
                 for (class, (right, all)) in data.info().classes.iter().zip(&score.by_class) {
@@ -125,7 +128,7 @@ impl Kind for Evaluate {
                 }
             }
             Head::Targets(_) => {
-                let errors = errors(&device, &Pool::default(), &network, &data)?;
+                let errors = errors(&Pool::default(), &network, &data)?;
                 for (name, value) in overall(&errors).values() {
                     add(name.into(), value);
                 }

@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::{Cpu, CpuError};
+use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
-use crate::ops::recycle::Pool;
+use crate::ops::Backend;
 use crate::table;
 use crate::task::Task;
 use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
-use crate::training::gradients::{Batch, Slopes};
+use crate::training::landscape::{Batch, Landscape};
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -84,6 +85,7 @@ impl Kind for Probe {
     type Params = Params;
     const NAME: &'static str = "probe";
     const REVISION: u32 = 1;
+    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
     const SUMMARY: &'static str =
         "Measures mean and variance of every layer's outputs and gradients.";
     const DOC: &'static str = DOC;
@@ -123,25 +125,21 @@ impl Kind for Probe {
         check_data(&data, &model.architecture.identity, "data")?;
         let architecture = Arc::new(model.architecture);
         let device = Cpu::default();
-        let slopes = Slopes::new(&architecture, &model.tensors, p.norms);
+        let landscape = Landscape::new(&device, &architecture, &model.tensors, p.norms)?;
         let mut outputs = vec![Moments::default(); architecture.parameters.len()];
         let mut gradients: Vec<Vec<f64>> = Vec::new();
         let size = p.batch_size.min(data.len());
         let mut batches = Batches::new(&data, p.seed, size, Augment::default()).whole();
         let count = (p.images / size).clamp(1, data.len() / size);
-        let pool = Pool::default();
         for step in 0..count as u64 {
             let batch = Batch::of(&mut batches, 0, step);
-            let failed = |e: CpuError| anyhow::anyhow!("probe: {e}");
-            let x = batch.images(&device, &pool).map_err(failed)?;
             let mut see = |weight: usize, values: &[f32]| {
                 values
                     .iter()
                     .for_each(|x| outputs[weight].add(f64::from(*x)));
             };
-            let network = slopes.network();
-            network.watch(x, p.norms, &mut see).map_err(failed)?;
-            let (_, slope) = slopes.gradient(&batch)?;
+            landscape.watch(&batch, &mut see)?;
+            let (_, slope) = landscape.gradient(&batch)?;
             gradients.resize_with(slope.len(), Vec::new);
             for (sum, slope) in gradients.iter_mut().zip(&slope) {
                 sum.resize(slope.len(), 0.0);

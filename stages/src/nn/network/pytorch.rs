@@ -62,7 +62,7 @@ fn check(
         tensors.insert(p.name.clone(), NamedTensor { shape, data });
     }
     let (device, pool) = (Cpu::default(), Pool::default());
-    let mut network = Network::load(&device, Arc::clone(&architecture), &tensors);
+    let mut network = Network::load(&device, Arc::clone(&architecture), &tensors).unwrap();
     let features = height * width * 3;
     let x = Matrix::written(&device, &pool, (4, features), |to| {
         to.copy_from_slice(&fill(4 * features, 99, 2.0));
@@ -80,7 +80,7 @@ fn check(
     let mut found = Vec::new();
     for (p, tensor) in architecture.parameters.iter().zip(network.tensors()) {
         if p.role.is_trained() {
-            let gradient = take_gradient(&mut gradients, tensor, &pool).unwrap();
+            let gradient = take_gradient(&device, &pool, &mut gradients, tensor).unwrap();
             let gradient = p
                 .layout
                 .to_file(&gradient.expect("every parameter has one"));

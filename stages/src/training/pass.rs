@@ -1,0 +1,93 @@
+//! A batch through a network, on any device: what it is to give, and the loss that tells how far it
+//! is off.
+
+use dfdx::prelude::{AsArray as _, Cpu, Tape};
+
+use crate::nn::network::Network;
+use crate::ops::{self, Backend, Labels, Matrix, Scalar};
+
+/// What a batch showed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Learnt {
+    /// The mean loss (cross-entropy in nats, or squared error), before the step.
+    pub loss: f32,
+    /// What else the outputs showed, in training mode.
+    pub besides: Besides,
+}
+
+/// What is counted beside the loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Besides {
+    /// Images whose largest logit was at the label.
+    Correct(usize),
+    /// The sum over images and targets of the absolute errors.
+    AbsoluteError(f64),
+}
+
+/// What a batch is to give.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wanted<'a> {
+    /// A class for each image.
+    Labels {
+        /// The classes.
+        of_rows: &'a [u32],
+        /// Share of the target spread evenly over all classes.
+        smoothing: f32,
+    },
+    /// Numbers, `[rows, targets]`.
+    Targets(&'a [f32]),
+}
+
+/// The images of a batch, which `fill` writes as inputs of the network.
+pub(super) fn inputs<D: Backend>(
+    network: &Network<D>,
+    pool: &D::Pool,
+    rows: usize,
+    fill: impl FnOnce(&mut [f32]),
+) -> Result<Matrix<D>, D::Err> {
+    let input = network.architecture().identity.input;
+    let features = input.height * input.width * input.channels;
+    Matrix::written(network.device(), pool, (rows, features), fill)
+}
+
+/// Numbers for the outputs of a batch, `[rows, outputs]`.
+pub(super) fn beside<D: Backend, T>(
+    outputs: &Matrix<D, T>,
+    numbers: &[f32],
+) -> Result<Matrix<D>, D::Err> {
+    let copied = |to: &mut [f32]| to.copy_from_slice(numbers);
+    Matrix::written(outputs.device(), outputs.pool(), outputs.shape(), copied)
+}
+
+/// The loss of a batch's outputs, on their tape.
+///
+/// # Errors
+/// A label that is no class; the device's.
+///
+/// # Panics
+/// Targets of another number than the outputs.
+pub(super) fn loss<D: Backend, T: Tape<f32, Cpu>>(
+    outputs: Matrix<D, T>,
+    wanted: Wanted,
+) -> anyhow::Result<(Scalar<T>, Learnt)> {
+    let failed = |e: D::Err| anyhow::anyhow!("the loss: {e}");
+    let (loss, besides) = match wanted {
+        Wanted::Labels { of_rows, smoothing } => {
+            let labels = Labels::new(of_rows, outputs.shape().1)?;
+            let correct = ops::count_correct(&outputs, &labels).map_err(failed)?;
+            let loss = ops::softmax_cross_entropy(outputs, &labels, smoothing);
+            (loss.map_err(failed)?, Besides::Correct(correct))
+        }
+        Wanted::Targets(numbers) => {
+            let targets = beside(&outputs, numbers).map_err(failed)?;
+            let absolute = ops::absolute_error(&outputs, &targets).map_err(failed)?;
+            let loss = ops::mean_squared_error(outputs, &targets).map_err(failed)?;
+            (loss, Besides::AbsoluteError(absolute))
+        }
+    };
+    let learnt = Learnt {
+        loss: loss.array(),
+        besides,
+    };
+    Ok((loss, learnt))
+}
