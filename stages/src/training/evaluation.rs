@@ -65,7 +65,7 @@ fn each_batch<D: Backend>(
     for first in (0..data.len()).step_by(BATCH) {
         let shape = (BATCH.min(data.len() - first), data.features());
         let x = Matrix::written(network.device(), pool, shape, |inputs| {
-            images.write(first, inputs)
+            images.write(first, inputs);
         });
         let outputs = x.and_then(|x| network.forward(x));
         see(

@@ -21,7 +21,7 @@ pub fn recompute<D: Backend>(network: &mut Network<D>, data: &Dataset) -> anyhow
         let end = data.len().min(first + BATCH);
         let shape = (end - first, data.features());
         let x = Matrix::written(network.device(), &pool, shape, |inputs| {
-            images.write(first, inputs)
+            images.write(first, inputs);
         });
         let share = (end - first) as f32 / end as f32;
         x.and_then(|x| network.update_statistics(x, share))

@@ -248,7 +248,7 @@ fn check_axes(compare: &Compare) -> Vec<ParamProblem> {
         None if paired.len() > 1 && compare.repeated().is_none() => problems.push(ParamProblem::new(
             &["compare", "paired_by"],
             "it names several axes, and none of them is `seed`: which one repeats the experiment?",
-            &format!(
+            format!(
                 "say `over: {}`, or `over: [{}]`",
                 paired[0],
                 paired.join(", ")
