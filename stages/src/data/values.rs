@@ -51,7 +51,7 @@ impl ImageShape {
         self.height * self.width * self.channels
     }
 
-    /// No pixel at all; never true inside a [`Dataset`].
+    /// No pixel at all; never true inside a [`Dataset`](super::Dataset).
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
