@@ -17,7 +17,7 @@ use dfdx::prelude::Cpu;
 use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
 use repro_stages::nn::network::Norms;
 use repro_stages::table;
-use repro_stages::training::landscape::{Batch, Landscape, Values, norm};
+use repro_stages::training::landscape::{Batch, Landscape, Vector, norm};
 use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ fn landscape(hidden: &[usize], outputs: Head) -> (Arc<Architecture>, Landscape<C
 }
 
 /// The largest difference to what was recorded, as a share of the largest number recorded.
-fn off(architecture: &Architecture, got: &Values, want: &BTreeMap<String, Vec<f64>>) -> f64 {
+fn off(architecture: &Architecture, got: &Vector, want: &BTreeMap<String, Vec<f64>>) -> f64 {
     let largest = want.values().flatten().fold(0.0f64, |m, x| m.max(x.abs()));
     let mut worst = 0.0f64;
     for (parameter, got) in architecture.parameters.iter().zip(got) {
@@ -98,7 +98,7 @@ fn hessian_times_vector_is_pytorchs_double_backward() {
     assert!(first < 2e-6, "{first}");
     let size = norm(&gradient);
     assert!((size - recorded.sgd.norm).abs() < 1e-6, "{size}");
-    let of = |by: &dyn Fn(f32) -> f32| -> Values {
+    let of = |by: &dyn Fn(f32) -> f32| -> Vector {
         gradient
             .iter()
             .map(|g| g.iter().map(|g| by(*g)).collect())
@@ -112,7 +112,7 @@ fn hessian_times_vector_is_pytorchs_double_backward() {
     ] {
         let mut error = |share: f64| {
             let got = landscape.hessian_times(&v, &batch, share).unwrap();
-            let got: Values = got
+            let got: Vector = got
                 .iter()
                 .map(|t| t.iter().map(|x| *x as f32).collect())
                 .collect();

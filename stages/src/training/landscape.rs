@@ -13,8 +13,9 @@ use crate::nn::network::{Network, Norms, Watcher};
 use crate::ops::Backend;
 use crate::weights::NamedTensors;
 
-/// The parameters of a network as plain numbers; what is not trained goes along.
-pub type Values = Vec<Vec<f32>>;
+/// A vector in the space of all parameters: a place, a direction, a gradient. What is not trained
+/// goes along.
+pub type Vector = Vec<Vec<f32>>;
 
 /// A batch: the inputs, and what they are to give.
 #[derive(Debug, Clone)]
@@ -93,7 +94,7 @@ impl<D: Backend> Landscape<D> {
     }
 
     /// Its parameters.
-    pub fn values(&self) -> Values {
+    pub fn values(&self) -> Vector {
         let device = self.network.device();
         let tensors = self.network.tensors().iter();
         tensors
@@ -108,7 +109,7 @@ impl<D: Backend> Landscape<D> {
     ///
     /// # Panics
     /// Of other lengths.
-    pub fn set(&mut self, values: &Values) -> anyhow::Result<()> {
+    pub fn set(&mut self, values: &Vector) -> anyhow::Result<()> {
         let device = self.network.device().clone();
         let mut tensors = self.network.tensors_mut().iter_mut().zip(values);
         let done = tensors.try_for_each(|(tensor, values)| tensor.set(&device, &self.pool, values));
@@ -136,7 +137,7 @@ impl<D: Backend> Landscape<D> {
     ///
     /// # Errors
     /// A label that is no class; the device's.
-    pub fn gradient(&self, batch: &Batch) -> anyhow::Result<(f64, Values)> {
+    pub fn gradient(&self, batch: &Batch) -> anyhow::Result<(f64, Vector)> {
         let slopes = gradients::of_batch(
             &self.network,
             &self.pool,
@@ -166,7 +167,7 @@ impl<D: Backend> Landscape<D> {
     /// As [`Landscape::gradient`].
     pub fn hessian_times(
         &mut self,
-        v: &Values,
+        v: &Vector,
         batch: &Batch,
         share: f64,
     ) -> anyhow::Result<Vec<Vec<f64>>> {
@@ -194,14 +195,14 @@ fn failed<D: Backend>(error: D::Err) -> anyhow::Error {
 }
 
 /// `values + by·direction`, each element rounded once.
-pub fn moved(values: &Values, direction: &Values, by: f64) -> Values {
+pub fn moved(values: &Vector, direction: &Vector, by: f64) -> Vector {
     let one = |(x, d): (&f32, &f32)| (f64::from(*x) + by * f64::from(*d)) as f32;
     let of_tensor = |(x, d): (&Vec<f32>, &Vec<f32>)| x.iter().zip(d).map(one).collect();
     values.iter().zip(direction).map(of_tensor).collect()
 }
 
 /// The Euclidean norm over all tensors; sums in f64, in order.
-pub fn norm(values: &Values) -> f64 {
+pub fn norm(values: &Vector) -> f64 {
     let square = |x: &f32| f64::from(*x) * f64::from(*x);
     values.iter().flatten().map(square).sum::<f64>().sqrt()
 }

@@ -11,7 +11,7 @@ use crate::names::some;
 
 /// Where mean and standard deviation come from.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Moments {
+pub enum Normalisation {
     /// Measured on this part.
     Of(String),
     /// Given: one for each channel, or one for all.
@@ -26,7 +26,7 @@ pub fn assemble(
     name: &str,
     parts: Vec<(String, Raw)>,
     classes: Option<&[String]>,
-    moments: &Moments,
+    normalisation: &Normalisation,
 ) -> Result<Vec<(String, Dataset)>, Failure> {
     let parts = unify(parts)?;
     let Some((first_name, first)) = parts.first() else {
@@ -54,12 +54,12 @@ pub fn assemble(
         RawAnswers::Targets(names, _) => names.clone(),
         _ => Vec::new(),
     };
-    let (mean, std) = match moments {
-        Moments::Given(mean, std) => (
+    let (mean, std) = match normalisation {
+        Normalisation::Given(mean, std) => (
             spread("mean", mean, shape.channels)?,
             spread("std", std, shape.channels)?,
         ),
-        Moments::Of(part) => {
+        Normalisation::Of(part) => {
             let measured = parts.iter().find(|(name, _)| name == part);
             measured.map_or_else(
                 || {
@@ -281,7 +281,7 @@ mod tests {
 
     fn sets(parts: Vec<(&str, Raw)>) -> Result<Vec<(String, Dataset)>, Failure> {
         let parts = parts.into_iter().map(|(n, r)| (n.to_owned(), r)).collect();
-        assemble("x", parts, None, &Moments::Of("train".into()))
+        assemble("x", parts, None, &Normalisation::Of("train".into()))
     }
 
     #[test]

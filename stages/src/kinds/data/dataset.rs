@@ -8,7 +8,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use crate::data::own::assemble::{Moments, assemble};
+use crate::data::own::assemble::{Normalisation, assemble};
 use crate::facts::{DataFact, Fact, Findings, Known};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -81,12 +81,12 @@ impl Kind for DatasetKind {
         for text in warnings {
             task.send(&Event::Warning { text });
         }
-        let moments = match &params.normalise {
-            Normalise::None => Moments::Given(vec![0.0], vec![1.0]),
-            Normalise::Fixed(fixed) => Moments::Given(fixed.mean.clone(), fixed.std.clone()),
+        let normalisation = match &params.normalise {
+            Normalise::None => Normalisation::Given(vec![0.0], vec![1.0]),
+            Normalise::Fixed(fixed) => Normalisation::Given(fixed.mean.clone(), fixed.std.clone()),
             Normalise::Measured => {
                 let train = parts.iter().map(|(name, _)| name).find(|n| *n == "train");
-                Moments::Of(
+                Normalisation::Of(
                     train
                         .or(parts.first().map(|(n, _)| n))
                         .cloned()
@@ -94,7 +94,12 @@ impl Kind for DatasetKind {
                 )
             }
         };
-        let sets = assemble(&params.name, parts, params.classes.as_deref(), &moments)?;
+        let sets = assemble(
+            &params.name,
+            parts,
+            params.classes.as_deref(),
+            &normalisation,
+        )?;
         for (part, set) in sets {
             task.figures
                 .insert(format!("examples.{part}"), set.len() as f64);

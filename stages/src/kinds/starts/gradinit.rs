@@ -20,7 +20,7 @@ use crate::task::Task;
 use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
-use crate::training::landscape::{Batch, Landscape, Values, moved, norm};
+use crate::training::landscape::{Batch, Landscape, Vector, moved, norm};
 use repro_protocol::job::Event;
 use repro_protocol::table::Row;
 
@@ -98,7 +98,7 @@ fn one() -> f64 {
 }
 
 impl Follows {
-    fn norm(self, gradient: &Values) -> f64 {
+    fn norm(self, gradient: &Vector) -> f64 {
         match self {
             Follows::Sgd => norm(gradient),
             Follows::Adam => gradient.iter().flatten().map(|g| f64::from(g.abs())).sum(),
@@ -106,7 +106,7 @@ impl Follows {
     }
 
     /// The gradient of the norm by the gradient, which is also the direction of the step.
-    fn direction(self, gradient: &Values) -> Values {
+    fn direction(self, gradient: &Vector) -> Vector {
         let size = self.norm(gradient);
         let one = |g: &f32| match self {
             Follows::Sgd => (f64::from(*g) / size) as f32,
@@ -203,7 +203,7 @@ impl Halves<'_> {
 }
 
 /// The scales of tensors that are not 0, by position in [`Architecture::parameters`].
-fn scales(architecture: &Architecture, values: &Values, min: f64) -> Vec<Option<Scale>> {
+fn scales(architecture: &Architecture, values: &Vector, min: f64) -> Vec<Option<Scale>> {
     let scale = |(role, values): (Role, &Vec<f32>)| {
         let min = match role {
             Role::Weight { .. } | Role::Gain => min,
@@ -216,7 +216,7 @@ fn scales(architecture: &Architecture, values: &Values, min: f64) -> Vec<Option<
     roles.zip(values).map(scale).collect()
 }
 
-fn scaled(values: &Values, scales: &[Option<Scale>]) -> Values {
+fn scaled(values: &Vector, scales: &[Option<Scale>]) -> Vector {
     let of_tensor = |(values, scale): (&Vec<f32>, &Option<Scale>)| {
         let alpha = scale.map_or(1.0, |s| s.alpha);
         values

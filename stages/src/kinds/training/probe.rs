@@ -58,13 +58,13 @@ fn of_batch() -> Norms {
 
 /// Sums of numbers and of their squares, in f64 and in order.
 #[derive(Debug, Clone, Copy, Default)]
-struct Moments {
+struct Sums {
     count: f64,
     sum: f64,
     squares: f64,
 }
 
-impl Moments {
+impl Sums {
     fn add(&mut self, x: f64) {
         self.count += 1.0;
         self.sum += x;
@@ -126,7 +126,7 @@ impl Kind for Probe {
         let architecture = Arc::new(model.architecture);
         let device = Cpu::default();
         let landscape = Landscape::new(&device, &architecture, &model.tensors, p.norms)?;
-        let mut outputs = vec![Moments::default(); architecture.parameters.len()];
+        let mut outputs = vec![Sums::default(); architecture.parameters.len()];
         let mut gradients: Vec<Vec<f64>> = Vec::new();
         let size = p.batch_size.min(data.len());
         let mut batches = Batches::new(&data, p.seed, size, Augment::default()).whole();
@@ -152,14 +152,14 @@ impl Kind for Probe {
         let mut rows = Vec::new();
         let layers = architecture.parameters.iter().zip(outputs).zip(gradients);
         for ((parameter, outputs), gradient) in layers.filter(|((p, _), _)| p.role.is_weight()) {
-            let mut slopes = Moments::default();
+            let mut slopes = Sums::default();
             gradient.into_iter().for_each(|g| slopes.add(g));
             let layer = parameter
                 .name
                 .strip_suffix(".weight")
                 .unwrap_or(&parameter.name);
-            for (what, moments) in [("activation", outputs), ("gradient", slopes)] {
-                for (of, value) in [("mean", moments.mean()), ("variance", moments.variance())] {
+            for (what, sums) in [("activation", outputs), ("gradient", slopes)] {
+                for (of, value) in [("mean", sums.mean()), ("variance", sums.variance())] {
                     rows.push(Row {
                         name: format!("{what}_{of}[{layer}]"),
                         value,
