@@ -11,6 +11,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use serde_json::Number;
 
 use super::diagnostic::{Problem, Span};
+use super::quick;
 use super::scalar::scalar;
 use super::template::Template;
 
@@ -170,14 +171,25 @@ struct Builder {
 
 /// Parses one document. The node is there when the text has one that can be used in spite of the problems.
 pub fn parse(source: u32, text: &str) -> (Option<Node>, Vec<Problem>) {
-    let mut builder = Builder {
-        source,
-        stack: Vec::new(),
-        anchors: HashMap::new(),
-        aliased: 0,
-        root: None,
-        problems: Vec::new(),
-    };
+    quickly(source, text).unwrap_or_else(|| wholly(source, text))
+}
+
+/// `None`: the text is for the whole parser.
+fn quickly(source: u32, text: &str) -> Option<(Option<Node>, Vec<Problem>)> {
+    let mut builder = Builder::new(source);
+    quick::read(text, |event, at| {
+        let span = Span {
+            source,
+            start: at.start as u32,
+            end: at.end as u32,
+        };
+        builder.event(event, span).ok()
+    })?;
+    Some((builder.root, builder.problems))
+}
+
+fn wholly(source: u32, text: &str) -> (Option<Node>, Vec<Problem>) {
+    let mut builder = Builder::new(source);
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, at) = match event {
@@ -221,6 +233,17 @@ pub fn parse(source: u32, text: &str) -> (Option<Node>, Vec<Problem>) {
 }
 
 impl Builder {
+    fn new(source: u32) -> Builder {
+        Builder {
+            source,
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            aliased: 0,
+            root: None,
+            problems: Vec::new(),
+        }
+    }
+
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -441,6 +464,9 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+    use std::cell::Cell;
 
     #[test]
     fn aliases_are_shared_and_bombs_refused() {
@@ -460,6 +486,88 @@ mod tests {
         assert!(problems[0].message.contains("aliases"), "{problems:?}");
         let (_, problems) = parse(0, "a: &x [*x]\n");
         assert!(!problems.is_empty());
+    }
+
+    /// Lines and pieces of lines that are put together at random: much of it is no YAML.
+    fn text() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            8 => "[a-c]{1,2}|[0-9]{1,2}|-?1e-3|true|~|a b|a:b|a#b|\\$\\{a.b\\}|/x|-a|\\.\\.\\.|---|\\$x, y",
+            2 => "\"[ab:#'{]{0,3}\"|'[ab:#\"{]{0,3}'|\"\\\\n\"|'a''b'",
+            1 => "[-:,#&*!|>%@`?.{}\\[\\]=<]{1,2}|<<|é|\t|\r",
+        ];
+        let flow = word.prop_recursive(3, 12, 4, move |inner| {
+            let between = || {
+                prop_oneof![
+                    6 => Just(", "),
+                    1 => Just(","),
+                    1 => Just(" ,"),
+                    1 => Just(",\n    "),
+                    1 => Just(", # c\n      "),
+                    1 => Just("\n"),
+                ]
+            };
+            let colon = prop_oneof![
+                6 => Just(": "),
+                1 => Just(":"),
+                1 => Just(" : "),
+                1 => Just(":\n  "),
+            ];
+            let key = prop_oneof![
+                Just("a".to_owned()),
+                "[a-d]{1,2}",
+                "\"[a-d]\"",
+                inner.clone()
+            ];
+            let pair = (key, colon, inner.clone())
+                .prop_map(|(key, colon, value)| format!("{key}{colon}{value}"));
+            let end = "|,|\n ";
+            prop_oneof![
+                (proptest::collection::vec(inner, 0..4), between(), end)
+                    .prop_map(|(items, between, end)| format!("[{}{end}]", items.join(between))),
+                (proptest::collection::vec(pair, 0..4), between(), end)
+                    .prop_map(|(pairs, between, end)| format!("{{{}{end}}}", pairs.join(between))),
+            ]
+        });
+        let colon = prop_oneof![6 => Just(": "), 1 => Just(":"), 1 => Just(" :  ")];
+        let line = prop_oneof![
+            6 => ("[a-f]{1,3}", colon, flow.clone()).prop_map(|(k, c, v)| format!("{k}{c}{v}")),
+            2 => "[a-f]{1,3}:",
+            2 => flow.clone().prop_map(|v| format!("- {v}")),
+            2 => ("[a-f]{1,2}", flow.clone()).prop_map(|(k, v)| format!("- {k}: {v}")),
+            1 => flow.clone(),
+            1 => " *# c",
+            1 => Just(String::new()),
+        ];
+        let indent = prop_oneof![5 => Just(0usize), 5 => Just(2), 3 => Just(4), 1 => 0usize..6];
+        let line = (indent, line, "|| |# c| # c")
+            .prop_map(|(indent, line, end)| format!("{:indent$}{line}{end}\n", ""));
+        let lines = proptest::collection::vec(line, 1..7).prop_map(|lines| lines.concat());
+        prop_oneof![9 => lines, 1 => flow.prop_map(|v| v + "\n")]
+    }
+
+    /// The quick reader gives what the whole parser gives, or gives up.
+    #[test]
+    fn what_is_read_quickly_is_read_the_same() {
+        let (read, all) = (Cell::new(0), Cell::new(0));
+        let mut runner = TestRunner::new(ProptestConfig {
+            cases: 5_000,
+            ..ProptestConfig::default()
+        });
+        let is_same = |text: String| {
+            all.set(all.get() + 1);
+            if let Some(quick) = quickly(0, &text) {
+                read.set(read.get() + 1);
+                prop_assert_eq!(format!("{quick:?}"), format!("{:?}", wholly(0, &text)));
+            }
+            Ok(())
+        };
+        runner.run(&text(), is_same).unwrap();
+        assert!(
+            read.get() * 20 > all.get(),
+            "{} of {}",
+            read.get(),
+            all.get()
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod elsewhere;
 pub mod files;
 pub mod model;
 pub mod params;
+pub mod quick;
 pub mod scalar;
 pub mod schema;
 pub mod secrets;
