@@ -13,7 +13,7 @@ pub fn read<'t>(
     text: &'t str,
     take: impl FnMut(Event<'t>, std::ops::Range<usize>) -> Option<()>,
 ) -> Option<()> {
-    let is_plain = |b: u8| (b == b'\n') | ((b >= b' ') & (b < 0x7f));
+    let is_plain = |b: u8| (b == b'\n') | (b' '..0x7f).contains(&b);
     if !text.bytes().fold(true, |all, b| all & is_plain(b)) {
         return None;
     }
