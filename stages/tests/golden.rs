@@ -33,6 +33,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("probe", 1, "batches", "metrics", "193768964898373a"),
     ("perturb", 1, "fresh network", "model", "06e68da6cd65350b"),
     ("perturb", 1, "normal noise", "model", "b48d5ef90b23dcfd"),
+    ("perturb", 1, "layers afresh", "model", "5a09b7f35f4c233a"),
+    ("rescale", 1, "another's norms", "model", "a9336f570c590c2a"),
     ("prune", 1, "layerwise", "model", "342240a5766555eb"),
     ("prune", 1, "layerwise", "mask", "4d58bc6963ca1737"),
     ("prune", 1, "global random", "mask", "735ac572673f9047"),
@@ -102,6 +104,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("download", 1, "shapes", "test", "14b5ba78d3c3f2e7"),
     ("split", 1, "by class", "a", "e3975b088008658b"),
     ("split", 1, "by class", "b", "570cbb5967c52597"),
+    ("split", 1, "long-tailed", "a", "96d9df83585c6be0"),
+    ("split", 1, "long-tailed", "b", "20e96d10a5f4d54e"),
     ("summarise", 1, "three seeds", "table", "32659b902e4419ae"),
     ("summarise", 1, "three seeds", "text", "2a1121ca18c1b3b5"),
 ];
@@ -193,6 +197,10 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         json!({"shrink": 0.6, "perturb": 1.0, "seed": 5, "noise": {"normal": {"std": 0.01}}}),
         &model,
     );
+    let afresh = json!({"reset": ["fc2", "bn*"], "shrink": 0.6, "perturb": 0.1, "seed": 5});
+    run("perturb", "layers afresh", afresh, &model);
+    let norms: [(&str, &Path); 2] = [model[0], ("like", second.path("model"))];
+    run("rescale", "another's norms", json!({}), &norms);
     run(
         "prune",
         "layerwise",
@@ -236,6 +244,8 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     let whole: [(&str, &Path); 1] = [("data", &train)];
     let halves = json!({"parts": {"a": 0.5, "b": 0.5}, "seed": 3, "by": "class"});
     run("split", "by class", halves, &whole);
+    let tail = json!({"parts": {"a": 0.5, "b": 0.5}, "seed": 3, "by": "class", "imbalance": {"exponential": {"ratio": 0.2}}});
+    run("split", "long-tailed", tail, &whole);
     let labels = json!({"seed": 4, "labels": {"random": {"fraction": 0.5}}});
     run("corrupt", "random labels", labels, &whole);
     let pixels = json!({"seed": 4, "pixels": {"noise": {"std": 20.0}}});

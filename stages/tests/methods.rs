@@ -320,3 +320,116 @@ fn averages_get_the_statistics_of_data() {
         );
     }
 }
+
+/// Layers that start afresh are those of a fresh network, whole; all others are shrunk and
+/// perturbed, or untouched.
+#[test]
+fn layers_start_afresh() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let with = json!({"model": mlp(), "seed": 1, "length": {"epochs": 2}, "optimizer": sgd()});
+    let trained = bench.run("train", with, &[("train", &train)]).unwrap();
+    let read = |ran: &Ran| TensorFile::read(ran.path("model")).unwrap().tensors;
+    let perturbed = |with: Value| {
+        let ran = bench.run("perturb", with, &[("model", trained.path("model"))]);
+        read(&ran.unwrap())
+    };
+    let noise = json!({"init": "kaiming_normal"});
+    let fresh = perturbed(json!({"shrink": 0.0, "perturb": 1.0, "seed": 9, "noise": noise}));
+    let shrunk = perturbed(json!({"shrink": 0.5, "perturb": 0.25, "seed": 9, "noise": noise}));
+    let reset = ["bn1*", "fc2.bias", "fc3"];
+    let alone = perturbed(json!({"reset": reset, "seed": 9, "noise": noise}));
+    let both = perturbed(
+        json!({"reset": reset, "shrink": 0.5, "perturb": 0.25, "seed": 9, "noise": noise}),
+    );
+    let trained = read(&trained);
+    for name in trained.keys() {
+        let is_reset = name.starts_with("bn1.") || name.starts_with("fc3.") || name == "fc2.bias";
+        let (want_alone, want_both) = match is_reset {
+            true => (&fresh[name], &fresh[name]),
+            false => (&trained[name], &shrunk[name]),
+        };
+        assert_eq!(&alone[name], want_alone, "{name}");
+        assert_eq!(&both[name], want_both, "{name}");
+        assert_ne!(
+            trained[name], fresh[name],
+            "{name}: the test can tell them apart"
+        );
+    }
+    let refused = |with: Value| {
+        let trained = bench.path("run 0/out/model.safetensors");
+        let ran = bench.run("perturb", with, &[("model", &trained)]);
+        format!("{:#}", ran.err().unwrap())
+    };
+    let why = refused(json!({"reset": ["fc4"], "seed": 9}));
+    assert_eq!(why, "`reset`: `fc4` names no layer of this network");
+    let why = refused(json!({"seed": 9}));
+    assert!(why.contains("nothing is to be done"), "{why}");
+    let why = refused(json!({"perturb": 0.1, "reset": ["fc1"], "seed": 9}));
+    assert!(
+        why.contains("`shrink` is missing: it goes with `perturb`"),
+        "{why}"
+    );
+}
+
+/// Weights have the norms of `like` and the directions of `model`; all else is that of `model`.
+#[test]
+fn norms_are_those_of_another_model() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let model = |seed: u64, rule: &str, hidden: [usize; 2]| {
+        let mlp = json!({"mlp": {"hidden": hidden, "batch_norm": {}}});
+        let with = json!({"model": mlp, "init": rule, "seed": seed, "length": {"epochs": 1},
+            "optimizer": sgd()});
+        bench.run("train", with, &[("train", &train)]).unwrap()
+    };
+    let (a, b) = (
+        model(1, "pytorch", [24, 16]),
+        model(2, "kaiming_normal", [24, 16]),
+    );
+    let like = |b: &Ran| {
+        let inputs: [(&str, &Path); 2] = [("model", a.path("model")), ("like", b.path("model"))];
+        bench.run("rescale", json!({}), &inputs)
+    };
+    let read = |ran: &Ran| TensorFile::read(ran.path("model")).unwrap().tensors;
+    let (scaled, itself) = (read(&like(&b).unwrap()), read(&like(&a).unwrap()));
+    let (before, b) = (read(&a), read(&b));
+    assert_eq!(itself, before, "a model has its own norms");
+    let norm = |x: &[f32]| {
+        x.iter()
+            .map(|x| f64::from(*x) * f64::from(*x))
+            .sum::<f64>()
+            .sqrt()
+    };
+    for (name, tensor) in &scaled {
+        if !(name.starts_with("fc") && name.ends_with(".weight")) {
+            assert_eq!(tensor, &before[name], "{name}");
+            continue;
+        }
+        let (got, want) = (norm(&tensor.data), norm(&b[name].data));
+        assert!((got / want - 1.0).abs() < 1e-6, "{name}: {got} {want}");
+        let factor = want / norm(&before[name].data);
+        assert!(
+            (factor - 1.0).abs() > 0.1,
+            "{name}: the test has something to do"
+        );
+        for (x, old) in tensor.data.iter().zip(&before[name].data) {
+            assert_eq!(*x, (f64::from(*old) * factor) as f32, "{name}");
+        }
+    }
+    let why = like(&model(1, "pytorch", [24, 12])).err().unwrap();
+    let text = format!("{why:#}");
+    assert!(
+        text.starts_with("input `like`: its `model.mlp.hidden"),
+        "{text}"
+    );
+    let zero = json!({"model": {"mlp": {"hidden": [24, 16], "batch_norm": {}}}, "seed": 1,
+        "init": {"constant": 0.0}, "length": {"epochs": 0}, "optimizer": sgd()});
+    let zero = bench.run("train", zero, &[("train", &train)]).unwrap();
+    let inputs: [(&str, &Path); 2] = [("model", zero.path("model")), ("like", a.path("model"))];
+    let why = bench.run("rescale", json!({}), &inputs).err().unwrap();
+    assert!(
+        why.to_string().starts_with("`fc1.weight` is all 0"),
+        "{why}"
+    );
+}

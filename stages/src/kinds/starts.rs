@@ -5,6 +5,7 @@ use crate::kind::BuiltIn;
 pub mod gradinit;
 pub mod lsuv;
 pub mod perturb;
+pub mod rescale;
 
 /// Its kinds.
 pub(super) fn kinds() -> Vec<BuiltIn> {
@@ -12,5 +13,6 @@ pub(super) fn kinds() -> Vec<BuiltIn> {
         BuiltIn::of::<gradinit::GradInit>(),
         BuiltIn::of::<lsuv::Lsuv>(),
         BuiltIn::of::<perturb::Perturb>(),
+        BuiltIn::of::<rescale::Rescale>(),
     ]
 }

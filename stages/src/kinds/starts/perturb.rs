@@ -1,4 +1,4 @@
-//! The kind `perturb`: shrink and perturb.
+//! The kind `perturb`: shrink and perturb, and layers that start afresh.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,8 +7,8 @@ use crate::exact::rng::Stream;
 use crate::facts::{Fact, Findings, Known};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::network;
-use crate::nn::architecture::{Identity, Role};
-use crate::nn::init::{self, Init};
+use crate::nn::architecture::{Architecture, Identity, Role};
+use crate::nn::init::{self, Init, whole_layers};
 use crate::task::Task;
 
 /// See the module.
@@ -18,11 +18,16 @@ pub struct Perturb;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The factor of the old weights.
-    pub shrink: f64,
+    /// The factor of the old weights. May be left out together with `perturb` if there is `reset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrink: Option<f64>,
     /// The factor of the noise.
-    pub perturb: f64,
-    /// Seed of the noise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perturb: Option<f64>,
+    /// Layers that start afresh, by names in which `*` stands for any characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reset: Vec<String>,
+    /// Seed of the noise and of fresh layers.
     pub seed: u64,
     /// The noise.
     #[serde(default)]
@@ -60,8 +65,7 @@ impl Kind for Perturb {
     type Params = Params;
     const NAME: &'static str = "perturb";
     const REVISION: u32 = 1;
-    const SUMMARY: &'static str =
-        "Shrinks a model's weights and adds noise (shrink and perturb, Ash & Adams 2020).";
+    const SUMMARY: &'static str = "Shrinks a model's weights and adds noise (shrink and perturb, Ash & Adams 2020), or starts chosen layers afresh.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[InputSpec::required("model", "The model.")];
 
@@ -74,10 +78,22 @@ impl Kind for Perturb {
         let mut add = |path: &[&str], message: String| {
             problems.push(ParamProblem::new(path, message, ""));
         };
-        for (name, x) in [("shrink", p.shrink), ("perturb", p.perturb)] {
-            if !x.is_finite() {
+        let factors = [("shrink", p.shrink), ("perturb", p.perturb)];
+        for (name, x) in factors {
+            if let Some(x) = x.filter(|x| !x.is_finite()) {
                 add(&[name], format!("must be finite, got {x}"));
             }
+        }
+        match factors {
+            [(_, None), (_, None)] if p.reset.is_empty() => add(
+                &[],
+                "nothing is to be done: say `shrink` and `perturb`, or `reset`".to_owned(),
+            ),
+            [(missing, None), (given, Some(_))] | [(given, Some(_)), (missing, None)] => add(
+                &[],
+                format!("`{missing}` is missing: it goes with `{given}`"),
+            ),
+            _ => {}
         }
         match p.noise {
             Noise::Init(init) => {
@@ -100,6 +116,11 @@ impl Kind for Perturb {
         let mut found = Findings::default();
         let model = known.first_model("model", params.network.is_some(), &mut found);
         let model = network::known(model, params.network.as_ref(), &mut found);
+        if let Some(Ok(architecture)) = model.identity.clone().map(Architecture::new)
+            && let Err(why) = whole_layers(&params.reset, &architecture)
+        {
+            found.param(&["reset"], why.message, why.hint.unwrap_or_default());
+        }
         found.say("model", Fact::Model(model));
         found
     }
@@ -112,12 +133,20 @@ impl Kind for Perturb {
             Noise::Normal(_) => Init::default(),
         };
         let fresh = init::fresh(&model.architecture, init, p.seed, "perturb")?;
-        let (shrink, perturb) = (p.shrink as f32, p.perturb as f32);
+        let reset = whole_layers(&p.reset, &model.architecture).map_err(|e| e.within("`reset`"))?;
+        let factors = p.shrink.zip(p.perturb);
         for (position, parameter) in model.architecture.parameters.iter().enumerate() {
             let (Some(old), Some(new)) = (
                 model.tensors.get_mut(&parameter.name),
                 fresh.get(&parameter.name),
             ) else {
+                continue;
+            };
+            if reset[position] {
+                old.data.clone_from(&new.data);
+                continue;
+            }
+            let Some((shrink, perturb)) = factors.map(|(s, p)| (s as f32, p as f32)) else {
                 continue;
             };
             match (parameter.role, p.noise) {
@@ -155,6 +184,21 @@ perturb:
 code does: biases get noise by the rule for biases, and the gain of a batch norm becomes
 `shrink · gain + perturb · 1`. `noise: {normal: {std: 0.01}}` is what the paper's text says: the same
 N(0, std²) everywhere. With both, the running statistics of batch norm start afresh, as in the code.
+
+**Layers that start afresh.** `reset` names layers by patterns in which `*` stands for any
+characters: `fc3`, `layer4*`. They get the weights, biases, norms and statistics of the fresh
+network, by the rule of `noise: {init: ..}`. A pattern that ends in `.weight` or `.bias` means these
+parameters alone, as in `first_weights` of `train`. All other layers are shrunk and perturbed, or
+stay as they are (with the statistics of batch norm) if `shrink` and `perturb` are left out.
+Berariu et al. (*A study on the plasticity of neural networks*, 2021) reset the last modules of a
+ResNet-18: only that closed the gap of a warm start.
+
+```yaml
+top:
+  uses: perturb
+  needs: {model: pretrain.model}
+  with: {reset: ["layer4*", "fc"], seed: 1}
+```
 
 `shrink: 0, perturb: 1` is a fresh network. `shrink: 1, perturb: 0` is a plain warm start, except for
 the statistics of batch norm.

@@ -39,6 +39,42 @@ fn means(pattern: &str, parameter: &Parameter) -> bool {
     role.is_weight() && layer.is_some_and(|layer| matches(pattern, layer))
 }
 
+/// Which parameters belong to layers that a pattern names, statistics of batch norm included; a
+/// pattern of parameters means these alone.
+///
+/// # Errors
+/// A pattern that names nothing.
+pub fn whole_layers(
+    patterns: &[String],
+    architecture: &Architecture,
+) -> Result<Vec<bool>, Failure> {
+    let mut named = vec![false; architecture.parameters.len()];
+    for pattern in patterns {
+        let of_parameters = pattern.ends_with(".weight") || pattern.ends_with(".bias");
+        let named_here = |parameter: &Parameter| match parameter.name.rsplit_once('.') {
+            Some((layer, _)) if !of_parameters => matches(pattern, layer),
+            _ => matches(pattern, &parameter.name),
+        };
+        let mut is_idle = true;
+        for (named, parameter) in named.iter_mut().zip(&architecture.parameters) {
+            if named_here(parameter) {
+                (*named, is_idle) = (true, false);
+            }
+        }
+        if is_idle {
+            let layer = |p: &Parameter| p.name.rsplit_once('.').map(|(layer, _)| layer.to_owned());
+            let mut layers: Vec<String> =
+                architecture.parameters.iter().filter_map(layer).collect();
+            layers.dedup();
+            return Err(
+                Failure::new(format!("`{pattern}` names no layer of this network"))
+                    .hint(format!("all there are: {}", layers.join(", "))),
+            );
+        }
+    }
+    Ok(named)
+}
+
 /// Without `*` first, then by the characters beside it.
 fn rank(pattern: &str) -> (bool, usize) {
     let stars = pattern.matches('*').count();
@@ -139,5 +175,34 @@ mod tests {
         assert!(idle(&said(&["fc1", "bn1.bias"]), &a).is_none());
         assert_eq!(idle(&said(&["fc1", "bn1"]), &a).unwrap().0, "bn1");
         assert!(idle(&said(&["bn1.running_mean"]), &a).is_some());
+    }
+
+    #[test]
+    fn a_layer_is_everything_in_it() {
+        let mlp = serde_json::json!({"mlp": {"hidden": [3], "batch_norm": {}}});
+        let a = architecture(mlp, (1, 2, 1), 2);
+        let named = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
+            let named = whole_layers(&patterns, &a)?;
+            let names = a.parameters.iter().zip(named).filter(|(_, named)| *named);
+            Ok::<_, Failure>(names.map(|(p, _)| p.name.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            named(&["bn*"]).unwrap(),
+            [
+                "bn1.weight",
+                "bn1.bias",
+                "bn1.running_mean",
+                "bn1.running_var"
+            ]
+        );
+        assert_eq!(
+            named(&["fc2", "fc1.bias"]).unwrap(),
+            ["fc1.bias", "fc2.weight", "fc2.bias"]
+        );
+        assert_eq!(named(&["*"]).unwrap().len(), a.parameters.len());
+        let why = named(&["fc2", "fc3"]).unwrap_err();
+        assert_eq!(why.message, "`fc3` names no layer of this network");
+        assert_eq!(why.hint.unwrap(), "all there are: fc1, bn1, fc2");
     }
 }
