@@ -3,6 +3,8 @@
 //! Decides which image goes where; the images themselves, their order and their
 //! [`origin`](crate::data::Dataset::origin) stay.
 
+mod imbalance;
+
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
@@ -15,6 +17,8 @@ use crate::facts::{DataFact, Fact, Findings, Known};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::task::Task;
+
+pub use imbalance::Imbalance;
 
 /// See the module.
 pub struct Split;
@@ -31,6 +35,9 @@ pub struct Params {
     /// What is kept equal between the parts.
     #[serde(default)]
     pub by: By,
+    /// How many images each class keeps before the split; by default all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imbalance: Option<Imbalance>,
 }
 
 /// How large a part is: a number with a decimal point is a fraction, one without is a count.
@@ -158,12 +165,14 @@ impl Kind for Split {
                 "parts are disjoint: together at most 1",
             ));
         }
+        let imbalance = params.imbalance.iter().flat_map(Imbalance::problems);
+        problems.extend(imbalance.map(|problem| problem.within("imbalance")));
         problems
     }
 
     fn facts(params: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let data = known.first_data("data", &mut found).unwrap_or_default();
+        let mut data = known.first_data("data", &mut found).unwrap_or_default();
         let asked: u64 = params
             .parts
             .values()
@@ -182,6 +191,17 @@ impl Kind for Split {
                 "these data have no classes: numbers are to be learnt from them",
                 "leave `by: class` out",
             );
+        }
+        if params.imbalance.is_some() {
+            if data.has_targets() {
+                found.param(
+                    &["imbalance"],
+                    "these data have no classes: numbers are to be learnt from them",
+                    "leave `imbalance` out",
+                );
+            }
+            // How many are kept follows from the classes' sizes, which nobody knows yet.
+            data.images = None;
         }
         for (name, size) in &params.parts {
             let images = match (size, data.images) {
@@ -214,31 +234,43 @@ impl Kind for Split {
                     .hint("leave `by: class` out: numbers are to be learnt from these data")
             );
         }
-        for (name, positions) in assign(params, data.labels(), data.len(), data.class_count())? {
+        let classes = &data.info().classes;
+        let all = match &params.imbalance {
+            None => (0..data.len()).collect(),
+            Some(_) if classes.is_empty() => {
+                anyhow::bail!(
+                    Failure::new(format!("`{}` has no classes", data.info().name))
+                        .hint("leave `imbalance` out: numbers are to be learnt from these data")
+                );
+            }
+            Some(imbalance) => imbalance.kept(classes, data.labels(), params.seed)?,
+        };
+        for (name, positions) in assign(params, data.labels(), &all, classes.len())? {
             data.pick(&positions).save(task.output(&name)?)?;
         }
         Ok(())
     }
 }
 
-/// The positions of each part, ascending.
+/// The positions of each part, of those in `all`, ascending.
 fn assign(
     params: &Params,
     labels: &[u32],
-    examples: usize,
+    all: &[usize],
     classes: usize,
 ) -> anyhow::Result<BTreeMap<String, Vec<usize>>> {
+    let examples = all.len();
     ensure!(
         u32::try_from(examples).is_ok(),
         "a data set of {examples} images is too large to split",
     );
     // Each stratum is split on its own, in a random order of its own.
     let strata: Vec<Vec<usize>> = match params.by {
-        By::None => vec![(0..examples).collect()],
+        By::None => vec![all.to_vec()],
         By::Class => {
             let mut strata = vec![Vec::new(); classes];
-            for (i, &label) in labels.iter().enumerate() {
-                strata[label as usize].push(i);
+            for &i in all {
+                strata[labels[i] as usize].push(i);
             }
             strata
         }
@@ -385,6 +417,28 @@ the total is right (largest remainder; ties go to the part whose name sorts firs
 every class is split that way on its own, so that all parts have the same share of each class; a
 number of images is then shared among the classes in proportion to their size. Images that fit in no
 part are left out.
+
+**Imbalance.** `imbalance` leaves images of some classes out before the split. Which images a class
+keeps is drawn from `seed`; a smaller number is always a part of a larger one.
+
+```yaml
+long_tailed: {uses: split, needs: {data: data.train}, with: {parts: {train: 1.0}, seed: 7, imbalance: {exponential: {ratio: 0.01}}}}
+few_cats:    {uses: split, needs: {data: data.train}, with: {parts: {train: 1.0}, seed: 7, imbalance: {counts: {cat: 50}}}}
+```
+
+- `exponential: {ratio}`: class `i` of `C` (in the order of labels, from 0) keeps
+  `n · ratio^(i / (C - 1))` images, rounded down (Cui et al., *Class-balanced loss*, CVPR 2019; Cao
+  et al., *Learning imbalanced datasets*, NeurIPS 2019). With `ratio: 0.01`, CIFAR-10 keeps 5000,
+  2997, 1796 ... 50.
+- `step: {ratio, minority: 0.5}`: the last half of the classes (or another share) keeps
+  `n · ratio` images, the others `n` (Buda et al., *A systematic study of the class imbalance
+  problem*, 2018).
+- `counts`: numbers of images by name of class; all other classes keep what they have.
+
+`n` is the size of a class if all are equal, as in the papers. Of classes of different sizes, it is
+the largest number for which no class lacks images. A class that would keep none is an error.
+`parts` are shares of what is kept. For a balanced test or validation part, split that off first, in
+a stage of its own.
 "#;
 
 #[cfg(test)]
@@ -411,10 +465,11 @@ mod tests {
     #[test]
     fn frozen_choice() {
         let halves = params(serde_json::json!({"parts": {"a": 0.5, "b": 0.5}, "seed": 7}));
-        let parts = assign(&halves, &[0; 10], 10, 1).unwrap();
+        let ten = Vec::from_iter(0..10);
+        let parts = assign(&halves, &[0; 10], &ten, 1).unwrap();
         assert_eq!(parts["a"], FROZEN_A);
         assert_ne!(
-            assign(&Params { seed: 8, ..halves }, &[0; 10], 10, 1).unwrap(),
+            assign(&Params { seed: 8, ..halves }, &[0; 10], &ten, 1).unwrap(),
             parts
         );
     }
@@ -457,7 +512,7 @@ mod tests {
         );
         let many = params(serde_json::json!({"parts": {"a": 7, "b": 4}, "seed": 1}));
         assert!(
-            assign(&many, &[0; 10], 10, 1)
+            assign(&many, &[0; 10], &Vec::from_iter(0..10), 1)
                 .unwrap_err()
                 .to_string()
                 .contains("ask for 11 images")
@@ -480,8 +535,8 @@ mod tests {
                 let size = if counts { Size::Count(n as u64 * u64::from(share) / u64::from(whole)) } else { Size::Fraction(f64::from(share) / f64::from(whole)) };
                 (format!("p{i}"), size)
             });
-            let params = Params { parts: parts.collect(), seed, by: if by_class { By::Class } else { By::None } };
-            let assigned = assign(&params, &labels, n, 4).unwrap();
+            let params = Params { parts: parts.collect(), seed, by: if by_class { By::Class } else { By::None }, imbalance: None };
+            let assigned = assign(&params, &labels, &Vec::from_iter(0..n), 4).unwrap();
             prop_assert_eq!(assigned.keys().collect::<Vec<_>>(), params.parts.keys().collect::<Vec<_>>());
             let mut seen = vec![false; n];
             for (name, positions) in &assigned {
