@@ -1,9 +1,9 @@
-//! CIFAR-10 in its binary version: six files of 10,000 records, found in any packing of them.
+//! CIFAR-10 and CIFAR-100 in their binary version: files of records, found in any packing of them.
 //!
-//! A record is one label byte, then 1,024 red, 1,024 green and 1,024 blue bytes; each plane
-//! row-major. The checksums pin the files inside, not the archive, so that `.tar.gz`, `.tar.xz` and
+//! A record is one label byte (in CIFAR-100 two: first one of 20 superclasses, which is not used),
+//! then 1,024 red, 1,024 green and 1,024 blue bytes; each plane row-major. The checksums pin the files inside, not the archive, so that `.tar.gz`, `.tar.xz` and
 //! an unpacked directory all serve. Entry names and sizes of an archive are never trusted: only the
-//! six known names are looked at, nothing is written to disk.
+//! known names are looked at, nothing is written to disk.
 
 use std::io::Read;
 use std::path::Path;
@@ -12,16 +12,26 @@ use anyhow::{Context, bail, ensure};
 
 use super::pinned::Pinned;
 
-/// Images per file.
-const RECORDS: usize = 10_000;
 /// Bytes of a plane.
 const PLANE: usize = 32 * 32;
-/// Bytes of a record.
-const RECORD: usize = 1 + 3 * PLANE;
-/// An archive that unpacks to more than this is not CIFAR-10 (184,380,000 bytes of images).
+/// An archive that unpacks to more than this is neither (184,440,000 bytes of images at most).
 const UNPACKED_MAX: u64 = 256 << 20;
 
-/// The files, training batches first.
+/// The files of CIFAR-100, training part first.
+pub const FILES_100: [Pinned; 2] = [
+    Pinned::new(
+        "train.bin",
+        153_700_000,
+        "f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+    ),
+    Pinned::new(
+        "test.bin",
+        30_740_000,
+        "d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+    ),
+];
+
+/// The files of CIFAR-10, training batches first.
 pub const FILES: [Pinned; 6] = [
     Pinned::new(
         "data_batch_1.bin",
@@ -55,7 +65,7 @@ pub const FILES: [Pinned; 6] = [
     ),
 ];
 
-/// Reads the files of [`FILES`], verified, from a directory or an archive at `path`.
+/// Reads these files, verified, from a directory or an archive at `path`.
 ///
 /// # Errors
 /// When one is missing, has the wrong size or checksum, or the archive is damaged.
@@ -123,23 +133,26 @@ fn from_tar(archive: impl Read, files: &[Pinned]) -> anyhow::Result<Vec<Vec<u8>>
     Ok(found.into_iter().flatten().collect())
 }
 
-/// The images (`[N, 32, 32, 3]`) and labels of some files, one after the other.
+/// The images (`[N, 32, 32, 3]`) and labels of some files, one after the other; of the bytes in
+/// front of an image (`heads`) the last is the label.
 ///
 /// # Errors
-/// When a file does not hold 10,000 records.
-pub fn records(files: &[Vec<u8>]) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
-    let mut images = Vec::with_capacity(files.len() * RECORDS * 3 * PLANE);
-    let mut labels = Vec::with_capacity(files.len() * RECORDS);
+/// When a file does not hold whole records.
+pub fn records(files: &[Vec<u8>], heads: usize) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+    let record = heads + 3 * PLANE;
+    let total: usize = files.iter().map(Vec::len).sum();
+    let mut images = Vec::with_capacity(total);
+    let mut labels = Vec::with_capacity(total / record);
     for bytes in files {
         ensure!(
-            bytes.len() == RECORDS * RECORD,
-            "a CIFAR-10 file has {} bytes, expected {}",
+            bytes.len().is_multiple_of(record),
+            "a CIFAR file has {} bytes, which are no whole records of {record}",
             bytes.len(),
-            RECORDS * RECORD
         );
-        for record in bytes.chunks_exact(RECORD) {
-            labels.push(record[0]);
-            let (red, rest) = record[1..].split_at(PLANE);
+        for record in bytes.chunks_exact(record) {
+            let (head, planes) = record.split_at(heads);
+            labels.extend(head.last());
+            let (red, rest) = planes.split_at(PLANE);
             let (green, blue) = rest.split_at(PLANE);
             for ((&r, &g), &b) in red.iter().zip(green).zip(blue) {
                 images.extend_from_slice(&[r, g, b]);
@@ -248,15 +261,19 @@ mod tests {
 
     #[test]
     fn planes_become_pixels() {
-        let mut file = vec![0; RECORDS * RECORD];
-        file[RECORD] = 3;
-        for (plane, value) in [10, 20, 30].into_iter().enumerate() {
-            file[RECORD + 1 + plane * PLANE + 33] = value;
+        for heads in [1, 2] {
+            let record = heads + 3 * PLANE;
+            let mut file = vec![0; 3 * record];
+            file[record] = 7;
+            file[record + heads - 1] = 3;
+            for (plane, value) in [10, 20, 30].into_iter().enumerate() {
+                file[record + heads + plane * PLANE + 33] = value;
+            }
+            let (images, labels) = records(&[file.clone(), file], heads).unwrap();
+            assert_eq!(labels, [0, 3, 0, 0, 3, 0], "the label is the last byte");
+            assert_eq!(images[3 * PLANE + 3 * 33..][..3], [10, 20, 30]);
+            assert_eq!(images.iter().map(|&x| u32::from(x)).sum::<u32>(), 120);
+            assert!(records(&[vec![0; record + 1]], heads).is_err());
         }
-        let (images, labels) = records(&[file]).unwrap();
-        assert_eq!((labels.len(), labels[1]), (RECORDS, 3));
-        assert_eq!(images[3 * PLANE + 3 * 33..][..3], [10, 20, 30]);
-        assert_eq!(images.iter().map(|&x| u32::from(x)).sum::<u32>(), 60);
-        assert!(records(&[vec![0; 5]]).is_err());
     }
 }

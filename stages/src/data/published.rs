@@ -7,7 +7,7 @@
 use anyhow::Context;
 
 use super::pinned::Pinned;
-use super::{Dataset, ImageShape, Info, cifar, idx};
+use super::{Dataset, ImageShape, Info, cifar, idx, svhn};
 use crate::fetch::http::{Client, Limits};
 use crate::fetch::{Place, Search, first_good, mirrors};
 use crate::task::Task;
@@ -47,6 +47,28 @@ const OBJECTS: [&str; 10] = [
     "horse",
     "ship",
     "truck",
+];
+
+/// In the order of `fine_label_names.txt`.
+#[rustfmt::skip]
+const HUNDRED_OBJECTS: [&str; 100] = [
+    "apple", "aquarium_fish", "baby", "bear", "beaver", "bed",
+    "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle",
+    "caterpillar", "cattle", "chair", "chimpanzee", "clock", "cloud",
+    "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur",
+    "dolphin", "elephant", "flatfish", "forest", "fox", "girl",
+    "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn_mower",
+    "leopard", "lion", "lizard", "lobster", "man", "maple_tree",
+    "motorcycle", "mountain", "mouse", "mushroom", "oak_tree", "orange",
+    "orchid", "otter", "palm_tree", "pear", "pickup_truck", "pine_tree",
+    "plain", "plate", "poppy", "porcupine", "possum", "rabbit",
+    "raccoon", "ray", "road", "rocket", "rose", "sea",
+    "seal", "shark", "shrew", "skunk", "skyscraper", "snail",
+    "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet_pepper",
+    "table", "tank", "telephone", "television", "tiger", "tractor",
+    "train", "trout", "tulip", "turtle", "wardrobe", "whale",
+    "willow_tree", "wolf", "woman", "worm",
 ];
 
 /// MNIST: LeCun, Cortes and Burges; LeCun et al. 1998, "Gradient-based learning applied to document
@@ -133,30 +155,9 @@ impl IdxSet {
 
     /// One file, verified and unpacked.
     fn get_raw(&self, file: &Pinned, task: &mut Task, client: &Client) -> anyhow::Result<Vec<u8>> {
-        let in_mirror = format!("{}/{}", self.name, file.name);
-        let mut places: Vec<Place> = mirrors(task)
-            .iter()
-            .flat_map(|m| [m.join(&in_mirror), m.join(file.name)])
-            .collect();
-        places.extend(
-            self.addresses
-                .iter()
-                .map(|address| Place::parse(address).join(file.name)),
-        );
-        let limits = Limits {
-            bytes_exact: Some(file.bytes),
-            bytes_max: None,
-            verified: true,
-            ..Limits::default()
-        };
-        let search = Search {
-            file: &in_mirror,
-            in_mirror: Some(&in_mirror),
-            places,
-            limits,
-        };
-        let packed = first_good(task, client, &search, |_, got| file.read(got.path))?;
-        idx::gunzip(&packed, 64 << 20).with_context(|| in_mirror.clone())
+        let packed = pinned_file(self.name, file, &self.addresses, task, client)?;
+        let of = || format!("{}/{}", self.name, file.name);
+        idx::gunzip(&packed, 64 << 20).with_context(of)
     }
 
     fn part(&self, images: &[u8], labels: &[u8]) -> anyhow::Result<Dataset> {
@@ -173,67 +174,163 @@ impl IdxSet {
     }
 }
 
-/// CIFAR-10 (Krizhevsky 2009): training (the five batches in order) and test part.
-///
-/// # Errors
-/// When it cannot be had or a file inside is wrong.
-pub fn cifar_10(task: &mut Task, client: &Client) -> anyhow::Result<(Dataset, Dataset)> {
-    let mut places = Vec::new();
-    for mirror in mirrors(task) {
-        for base in [mirror.join("cifar-10"), mirror] {
-            places.extend(
-                ["cifar-10-binary.tar.gz", "cifar-10-batches-bin.tar.xz"]
-                    .map(|archive| base.join(archive)),
-            );
-            if let Place::Local(dir) = &base {
-                let unpacked = [dir.join("cifar-10-batches-bin"), dir.clone()];
-                places.extend(
-                    unpacked
-                        .into_iter()
-                        .filter(|dir| dir.join(cifar::FILES[0].name).exists())
-                        .map(Place::Local),
-                );
-            }
-        }
-    }
-    places.push(Place::Remote(
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz".into(),
-    ));
-    // Any packing is welcome: what is inside gets verified.
+/// One file of a data set, verified.
+fn pinned_file(
+    set: &str,
+    file: &Pinned,
+    addresses: &[&str],
+    task: &mut Task,
+    client: &Client,
+) -> anyhow::Result<Vec<u8>> {
+    let in_mirror = format!("{set}/{}", file.name);
+    let mut places: Vec<Place> = mirrors(task)
+        .iter()
+        .flat_map(|m| [m.join(&in_mirror), m.join(file.name)])
+        .collect();
+    let official = addresses.iter();
+    places.extend(official.map(|address| Place::parse(address).join(file.name)));
     let limits = Limits {
-        bytes_exact: None,
-        bytes_max: Some(256 << 20),
+        bytes_exact: Some(file.bytes),
+        bytes_max: None,
         verified: true,
         ..Limits::default()
     };
     let search = Search {
-        file: "cifar-10-binary.tar.gz",
-        in_mirror: Some("cifar-10/cifar-10-binary.tar.gz"),
+        file: &in_mirror,
+        in_mirror: Some(&in_mirror),
         places,
         limits,
     };
-    let files = first_good(task, client, &search, |_, got| {
-        cifar::read(got.path, &cifar::FILES)
-    })?;
-    let shape = ImageShape {
-        height: 32,
-        width: 32,
-        channels: 3,
-    };
-    let info = info(
-        "cifar-10",
-        shape,
-        &OBJECTS,
-        &[0.4914, 0.4822, 0.4465],
-        &[0.2470, 0.2435, 0.2616],
-    );
-    let part = |files: &[Vec<u8>]| -> anyhow::Result<Dataset> {
-        let (images, labels) = cifar::records(files)?;
+    first_good(task, client, &search, |_, got| file.read(got.path))
+}
+
+/// CIFAR-10 or CIFAR-100.
+pub struct CifarSet {
+    name: &'static str,
+    /// The published archive and its packing again with xz.
+    archives: [&'static str; 2],
+    /// What an archive unpacks to.
+    folder: &'static str,
+    /// All but the last are the training part.
+    files: &'static [Pinned],
+    /// Bytes of labels in front of an image.
+    heads: usize,
+    classes: &'static [&'static str],
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+/// CIFAR-10: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
+pub const CIFAR_10: CifarSet = CifarSet {
+    name: "cifar-10",
+    archives: ["cifar-10-binary.tar.gz", "cifar-10-batches-bin.tar.xz"],
+    folder: "cifar-10-batches-bin",
+    files: &cifar::FILES,
+    heads: 1,
+    classes: &OBJECTS,
+    mean: [0.4914, 0.4822, 0.4465],
+    std: [0.2470, 0.2435, 0.2616],
+};
+
+/// CIFAR-100: Krizhevsky 2009, with its 100 classes.
+pub const CIFAR_100: CifarSet = CifarSet {
+    name: "cifar-100",
+    archives: ["cifar-100-binary.tar.gz", "cifar-100-binary.tar.xz"],
+    folder: "cifar-100-binary",
+    files: &cifar::FILES_100,
+    heads: 2,
+    classes: &HUNDRED_OBJECTS,
+    mean: [0.5071, 0.4865, 0.4409],
+    std: [0.2673, 0.2564, 0.2762],
+};
+
+impl CifarSet {
+    /// Training (its files in order) and test part.
+    ///
+    /// # Errors
+    /// When it cannot be had or a file inside is wrong.
+    pub fn get(&self, task: &mut Task, client: &Client) -> anyhow::Result<(Dataset, Dataset)> {
+        let mut places = Vec::new();
+        for mirror in mirrors(task) {
+            for base in [mirror.join(self.name), mirror] {
+                places.extend(self.archives.map(|archive| base.join(archive)));
+                if let Place::Local(dir) = &base {
+                    let unpacked = [dir.join(self.folder), dir.clone()];
+                    places.extend(
+                        unpacked
+                            .into_iter()
+                            .filter(|dir| dir.join(self.files[0].name).exists())
+                            .map(Place::Local),
+                    );
+                }
+            }
+        }
+        let archive = self.archives[0];
+        places.push(Place::Remote(format!(
+            "https://www.cs.toronto.edu/~kriz/{archive}"
+        )));
+        // Any packing is welcome: what is inside gets verified.
+        let limits = Limits {
+            bytes_exact: None,
+            bytes_max: Some(256 << 20),
+            verified: true,
+            ..Limits::default()
+        };
+        let search = Search {
+            file: archive,
+            in_mirror: Some(&format!("{}/{archive}", self.name)),
+            places,
+            limits,
+        };
+        let files = first_good(task, client, &search, |_, got| {
+            cifar::read(got.path, self.files)
+        })?;
+        let info = info(self.name, COLOUR, self.classes, &self.mean, &self.std);
+        let part = |files: &[Vec<u8>]| -> anyhow::Result<Dataset> {
+            let (images, labels) = cifar::records(files, self.heads)?;
+            let origin = (0..labels.len() as u32).collect();
+            Ok(Dataset::new(info.clone(), images, labels, origin)?)
+        };
+        let (train, test) = files.split_at(files.len() - 1);
+        Ok((part(train)?, part(test)?))
+    }
+}
+
+/// The cropped digits of SVHN (Netzer et al. 2011, "Reading digits in natural images with
+/// unsupervised feature learning"): training and test part, without the additional 531,131 images.
+///
+/// # Errors
+/// When a file cannot be had or is wrong.
+pub fn svhn(task: &mut Task, client: &Client) -> anyhow::Result<(Dataset, Dataset)> {
+    let files = [
+        Pinned::new(
+            "train_32x32.mat",
+            182_040_794,
+            "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+        ),
+        Pinned::new(
+            "test_32x32.mat",
+            64_275_384,
+            "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+        ),
+    ];
+    let mean = [0.4377, 0.4438, 0.4728];
+    let info = info("svhn", COLOUR, &DIGITS, &mean, &[0.1980, 0.2010, 0.1970]);
+    let mut part = |file: &Pinned| -> anyhow::Result<Dataset> {
+        let address = "http://ufldl.stanford.edu/housenumbers";
+        let bytes = pinned_file("svhn", file, &[address], task, client)?;
+        let (images, labels) = svhn::part(&bytes).with_context(|| format!("svhn/{}", file.name))?;
         let origin = (0..labels.len() as u32).collect();
         Ok(Dataset::new(info.clone(), images, labels, origin)?)
     };
-    Ok((part(&files[..5])?, part(&files[5..])?))
+    Ok((part(&files[0])?, part(&files[1])?))
 }
+
+const COLOUR: ImageShape = ImageShape {
+    height: 32,
+    width: 32,
+    channels: 3,
+};
 
 fn info(name: &str, shape: ImageShape, classes: &[&str], mean: &[f32], std: &[f32]) -> Info {
     Info {

@@ -9,7 +9,7 @@ use anyhow::Context;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::published::{FASHION_MNIST, MNIST, cifar_10};
+use crate::data::published::{CIFAR_10, CIFAR_100, FASHION_MNIST, MNIST, svhn};
 use crate::data::shapes::Shapes;
 use crate::facts::{AnswersFact, DataFact, Fact, Finding, Findings, Known};
 use crate::failure::Failure;
@@ -119,6 +119,12 @@ pub enum Published {
     /// 32×32 colour photographs; 50,000 + 10,000.
     #[serde(rename = "cifar-10")]
     Cifar10,
+    /// 32×32 colour photographs of 100 classes; 50,000 + 10,000.
+    #[serde(rename = "cifar-100")]
+    Cifar100,
+    /// SVHN, 32×32 colour photographs of house numbers, cropped to one digit; 73,257 + 26,032.
+    #[serde(rename = "svhn")]
+    Svhn,
 }
 
 impl Kind for Download {
@@ -284,7 +290,10 @@ impl Kind for Download {
             Published::FashionMnist => ("fashion-mnist", 28, 1, 60_000, 10_000),
             Published::Mnist => ("mnist", 28, 1, 60_000, 10_000),
             Published::Cifar10 => ("cifar-10", 32, 3, 50_000, 10_000),
+            Published::Cifar100 => ("cifar-100", 32, 3, 50_000, 10_000),
+            Published::Svhn => ("svhn", 32, 3, 73_257, 26_032),
         };
+        let classes = if set == Published::Cifar100 { 100 } else { 10 };
         let parts = [
             ("train", "training", train, params.train_limit),
             ("test", "test", test, params.test_limit),
@@ -307,7 +316,7 @@ impl Kind for Download {
                         width: side,
                         channels,
                     }),
-                    answers: Some(AnswersFact::Classes(Some(10))),
+                    answers: Some(AnswersFact::Classes(Some(classes))),
                     images: Some(limit.map_or(images, |limit| images.min(limit))),
                 }),
             );
@@ -352,7 +361,9 @@ fn run_with(params: &Params, task: &mut Task, client: &Client) -> anyhow::Result
         Published::Shapes => params.shapes.clone().unwrap_or_default().draw()?,
         Published::FashionMnist => FASHION_MNIST.get(task, client)?,
         Published::Mnist => MNIST.get(task, client)?,
-        Published::Cifar10 => cifar_10(task, client)?,
+        Published::Cifar10 => CIFAR_10.get(task, client)?,
+        Published::Cifar100 => CIFAR_100.get(task, client)?,
+        Published::Svhn => svhn(task, client)?,
     };
     for (part, limit) in [
         (&mut train, params.train_limit),

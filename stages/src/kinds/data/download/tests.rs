@@ -258,6 +258,29 @@ fn a_damaged_mirror_of_a_data_set_is_refused() {
     );
 }
 
+/// CIFAR-100 and SVHN as well: a file that is not the published one is named.
+#[test]
+fn other_files_are_not_cifar_100_or_svhn() {
+    let mut case = Case::new(&["train", "test"]);
+    case.task.job.offline = true;
+    case.task.job.mirrors = vec![case.dir.path().display().to_string()];
+    let dir = case.dir.path().join("cifar-100-binary");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("train.bin"), "short").unwrap();
+    let error = case.run(json!({"dataset": "cifar-100"})).unwrap_err();
+    let want = "train.bin has the wrong size: expected 153700000 bytes, got 5";
+    assert!(error.contains(want), "{error}");
+    let error = case.run(json!({"dataset": "svhn"})).unwrap_err();
+    assert!(
+        error.starts_with("cannot get svhn/train_32x32.mat:"),
+        "{error}"
+    );
+    std::fs::write(case.dir.path().join("train_32x32.mat"), "short").unwrap();
+    let error = case.run(json!({"dataset": "svhn"})).unwrap_err();
+    let want = "train_32x32.mat has the wrong size: expected 182040794 bytes, got 5";
+    assert!(error.contains(want), "{error}");
+}
+
 #[test]
 fn shapes_need_nothing() {
     let mut case = Case::new(&["train", "test"]);
