@@ -225,6 +225,12 @@ impl Series {
         Ok(points)
     }
 
+    /// Whether the value called `of` was measured on this part of the data.
+    pub fn is_of_split(&self, of: &str, split: &str) -> bool {
+        let points = self.points(of).unwrap_or_default();
+        points.iter().any(|row| row.split.as_deref() == Some(split))
+    }
+
     /// The rows meant by a name, in order of epoch and step.
     fn points(&self, of: &str) -> anyhow::Result<Vec<&Row>> {
         let full = |row: &Row| {

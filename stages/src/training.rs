@@ -2,14 +2,18 @@
 
 pub mod augment;
 pub mod batches;
+pub mod clip;
 pub mod evaluation;
 pub mod fit;
 pub mod gradients;
 pub mod landscape;
+pub mod later;
 pub mod length;
 pub mod mask;
+pub mod measured;
 pub mod optim;
 pub mod pass;
+pub mod patience;
 pub mod recipe;
 pub mod schedule;
 pub mod state;

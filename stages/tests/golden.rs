@@ -102,6 +102,22 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("dataset", 1, "table", "test", "a5ff1c63e024ca42"),
     ("download", 1, "shapes", "train", "b3946d6d0c7136f6"),
     ("download", 1, "shapes", "test", "14b5ba78d3c3f2e7"),
+    ("select", 1, "two runs", "choice", "807bd44d18e20068"),
+    ("select", 1, "two runs", "model", "032161a2f044a20e"),
+    (
+        "train",
+        3,
+        "what joins later, patience",
+        "model",
+        "1ab10552b6d9fb42",
+    ),
+    (
+        "train",
+        3,
+        "what joins later, patience",
+        "metrics",
+        "867d3ba6bc4e9518",
+    ),
     ("split", 1, "by class", "a", "e3975b088008658b"),
     ("split", 1, "by class", "b", "570cbb5967c52597"),
     ("split", 1, "long-tailed", "a", "96d9df83585c6be0"),
@@ -275,6 +291,25 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         label,
         &[("train", &table), ("test", &table)],
     );
+
+    let held: [(&str, &Path); 4] = [
+        ("train", &test),
+        ("later", &train),
+        ("validation", &train),
+        ("test", &test),
+    ];
+    let patient = json!({"model": {"mlp": {"hidden": [12], "batch_norm": {}}}, "seed": 3, "length": {"epochs": 6}, "batch_size": 32,
+        "later": {"portions": {"after": 1, "every": 2, "share": 0.3}}, "clip_gradients": {"norm": 0.5}, "decays": "weights",
+        "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": {"l2": 0.01}}}, "eval_every": {"steps": 2},
+        "stop_at": {"patience": {"of": "validation_loss", "epochs": 2, "keep": "best"}}});
+    run("train", "what joins later, patience", patient, &held);
+    let both: [(&str, &Path); 3] = [
+        ("tables", first.path("metrics")),
+        ("tables", second.path("metrics")),
+        ("models", first.path("model")),
+    ];
+    let by = json!({"by": {"max": "train_accuracy"}});
+    run("select", "two runs", by, &both);
 
     let tables =
         |input: &'static str| [&first, &second, &third].map(|ran| (input, ran.path("metrics")));

@@ -403,7 +403,9 @@ fn train<D: Backend>(
     let weights = init::fresh(&architecture, Init::default(), 1, "init").unwrap();
     let sets = Sets {
         train: data,
+        first: data.len(),
         test: Some(data),
+        validation: None,
     };
     let masks = masks(&architecture, &weights);
     let start = Start::Weights(weights);

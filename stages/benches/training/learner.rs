@@ -17,8 +17,9 @@ use repro_stages::ops::recycle::Pool;
 use repro_stages::training::augment::Augment;
 use repro_stages::training::evaluation;
 use repro_stages::training::fit::{self, Listener, Sets, Start};
-use repro_stages::training::length::Length;
+use repro_stages::training::length::{EvalEvery, Length};
 use repro_stages::training::mask::Masks;
+use repro_stages::training::optim::Decays;
 use repro_stages::training::recipe::{Pause, Recipe};
 use repro_stages::training::schedule::Schedule;
 use repro_stages::weights::NamedTensors;
@@ -68,10 +69,13 @@ pub fn serve(
         stop_at: None,
         batch_size: model.batch,
         optimizer: serde_json::from_value(optimizer.clone())?,
+        decays: Decays::All,
+        clip_gradients: None,
         schedule: Schedule::Constant,
+        later: None,
         augment: Augment::default(),
         label_smoothing: 0.0,
-        eval_every: u64::MAX,
+        eval_every: EvalEvery::Epochs(u64::MAX),
         checkpoint_every: None,
         checkpoint_every_steps: None,
         drop_last: None,
@@ -81,7 +85,9 @@ pub fn serve(
         .build()?;
     let sets = Sets {
         train: &data,
+        first: data.len(),
         test: None,
+        validation: None,
     };
     let masks = Masks::none(&architecture);
     pool.install(|| {

@@ -123,6 +123,8 @@ pub enum Recorded {
     Once,
     /// Every this many epochs, and at the end.
     Every(u64),
+    /// In epochs that are not known before, and at the end.
+    Sometimes,
 }
 
 impl Fact {

@@ -41,6 +41,17 @@ pub enum Rule {
     Adam(Adam),
 }
 
+impl Rule {
+    /// The same step without weight decay.
+    pub fn without_decay(self) -> Rule {
+        let decay = Decay::NONE;
+        match self {
+            Rule::Sgd(rule) => Rule::Sgd(Sgd { decay, ..rule }),
+            Rule::Adam(rule) => Rule::Adam(Adam { decay, ..rule }),
+        }
+    }
+}
+
 /// Moves parameters, then sets to 0 what is masked.
 ///
 /// # Panics

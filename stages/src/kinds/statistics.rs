@@ -5,6 +5,7 @@ use crate::kind::BuiltIn;
 mod asked;
 pub mod claim;
 pub mod curve;
+pub mod select;
 pub mod summarise;
 mod values;
 
@@ -12,6 +13,7 @@ mod values;
 pub(super) fn kinds() -> Vec<BuiltIn> {
     vec![
         BuiltIn::of::<curve::Curve>(),
+        BuiltIn::of::<select::Select>(),
         BuiltIn::of::<summarise::Summarise>(),
     ]
 }

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 
 use super::augment::{Augment, Change};
+use super::later::Later;
 use crate::data::{Answers, Dataset, Row, Values};
 use crate::exact::rng::Stream;
 use crate::kernels::parallel;
@@ -98,7 +99,9 @@ pub struct Batches<'a> {
     /// An incomplete last batch is left out.
     whole: bool,
     augment: Augment,
-    /// The permutation of an epoch, once made.
+    /// How many images are visible from the start, and how the others join them.
+    later: Option<(usize, Later)>,
+    /// The images of an epoch in their order, once made.
     order: Option<(u64, Vec<u32>)>,
     /// What happens to the images of the newest batch.
     changes: Vec<Change>,
@@ -114,6 +117,7 @@ impl<'a> Batches<'a> {
             batch_size,
             whole: false,
             augment,
+            later: None,
             order: None,
             changes: Vec::new(),
         }
@@ -127,20 +131,50 @@ impl<'a> Batches<'a> {
         }
     }
 
+    /// The same where only the first images are visible from the start, and the others join them.
+    pub fn joined(self, first: usize, later: Later) -> Batches<'a> {
+        Batches {
+            later: Some((first.min(self.data.len()), later)),
+            ..self
+        }
+    }
+
     /// Numbers of an image.
     pub fn features(&self) -> usize {
         self.data.features()
     }
 
-    /// Steps in an epoch.
+    /// Steps in an epoch of all images.
     pub fn steps_per_epoch(&self) -> u64 {
-        match self.whole {
-            true => (self.data.len() / self.batch_size) as u64,
-            false => self.data.len().div_ceil(self.batch_size) as u64,
+        self.steps_for(self.data.len())
+    }
+
+    /// Images that are visible in an epoch.
+    pub fn visible(&self, epoch: u64) -> usize {
+        match self.later {
+            None => self.data.len(),
+            Some((first, later)) => first + later.count(epoch, self.data.len() - first),
         }
     }
 
-    /// Images in the batch of a step (within the epoch).
+    /// Whether epochs may have different images.
+    pub fn grows(&self) -> bool {
+        self.later.is_some()
+    }
+
+    /// Steps in this epoch.
+    pub fn steps_in(&self, epoch: u64) -> u64 {
+        self.steps_for(self.visible(epoch))
+    }
+
+    fn steps_for(&self, images: usize) -> u64 {
+        match self.whole {
+            true => (images / self.batch_size) as u64,
+            false => images.div_ceil(self.batch_size) as u64,
+        }
+    }
+
+    /// Images in the batch of a step within an epoch of all images.
     pub fn rows(&self, step: u64) -> usize {
         let first = (step as usize).saturating_mul(self.batch_size);
         self.batch_size.min(self.data.len().saturating_sub(first))
@@ -149,8 +183,16 @@ impl<'a> Batches<'a> {
     /// The batch of a step: writes its labels, where there are classes, and returns what writes its inputs and targets.
     pub fn prepare(&mut self, epoch: u64, step: u64, labels: &mut Vec<u32>) -> Inputs<'_> {
         if self.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
-            let order =
-                Stream::new(self.seed, "order", epoch, 0).permutation(self.data.len() as u32);
+            let images = self.visible(epoch);
+            let mut order = Stream::new(self.seed, "order", epoch, 0).permutation(images as u32);
+            if let Some((first, later)) = self.later {
+                let joined = later.visible(epoch, self.data.len() - first, self.seed);
+                for image in &mut order {
+                    if let Some(place) = (*image as usize).checked_sub(first) {
+                        *image = first as u32 + joined[place];
+                    }
+                }
+            }
             self.order = Some((epoch, order));
         }
         let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
@@ -186,6 +228,11 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// How many images there are.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Puts the numbers to be learnt of the batch in the place of others; none where there are classes.
     pub fn targets(&self, targets: &mut Vec<f32>) {
         targets.clear();
@@ -320,6 +367,43 @@ mod tests {
             whole.prepare(1, step, &mut same);
             assert_eq!(labels, same, "those that are left are the same");
         }
+    }
+
+    /// An epoch shows what is visible, once; with all images visible it is that of all images.
+    #[test]
+    fn images_join_later() {
+        let data = tiny(11);
+        let shown = |mut batches: Batches, epoch: u64| {
+            let (mut all, mut labels) = (Vec::new(), Vec::new());
+            for step in 0..batches.steps_in(epoch) {
+                let inputs = batches.prepare(epoch, step, &mut labels);
+                assert_eq!(inputs.rows(), inputs.rows.len());
+                all.extend_from_slice(inputs.rows);
+            }
+            all
+        };
+        let later = |share: f64| -> Later {
+            let json = serde_json::json!({"portions": {"after": 1, "every": 2, "share": share}});
+            serde_json::from_value(json).unwrap()
+        };
+        let plain = || Batches::new(&data, 3, 4, Augment::default());
+        let half = || plain().joined(5, later(0.5));
+        let first = data.pick(&[0, 1, 2, 3, 4]);
+        let alone = Batches::new(&first, 3, 4, Augment::default());
+        assert_eq!(
+            shown(half(), 0),
+            shown(alone, 0),
+            "as if there were no others"
+        );
+        let mut second = shown(half(), 1);
+        assert_eq!((second.len(), half().visible(1)), (8, 8));
+        second.sort_unstable();
+        second.dedup();
+        assert_eq!(second.len(), 8, "each once");
+        assert_eq!(second[..5], [0, 1, 2, 3, 4]);
+        assert_eq!(half().steps_in(0), 2);
+        assert_eq!(half().steps_in(3), 3);
+        assert_eq!(shown(plain().joined(5, later(1.0)), 4), shown(plain(), 4));
     }
 
     #[test]

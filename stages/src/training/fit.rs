@@ -2,19 +2,20 @@
 //!
 //! What a step computes is [`super::step`]'s business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batches::Batches;
 use super::evaluation;
-use super::length::{Length, StopAt};
+use super::length::{EvalEvery, Length, StopAt};
 use super::mask::Masks;
+use super::measured::Measured;
 use super::pass::{Besides, Wanted};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
 use super::schedule::Clock;
-use super::state::{Measured, Progress, State};
+use super::state::{Progress, State};
 use super::step::Learner;
 use crate::data::Dataset;
 use crate::failure::Failure;
@@ -31,8 +32,12 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Sets<'a> {
     /// What it learns from.
     pub train: &'a Dataset,
+    /// How many of these are visible from the start; the others join them as the recipe says.
+    pub first: usize,
     /// What it is measured on.
     pub test: Option<&'a Dataset>,
+    /// What it is measured on to choose by, such as when to stop.
+    pub validation: Option<&'a Dataset>,
 }
 
 /// What a training tells while it runs.
@@ -59,7 +64,7 @@ pub struct Trained {
     pub images: u64,
     /// Seconds spent learning.
     pub learning_s: f64,
-    /// Seconds spent on the test set.
+    /// Seconds spent on data that it does not learn from.
     pub evaluating_s: f64,
 }
 
@@ -81,6 +86,7 @@ struct Training<'a, D: Backend, L> {
     labels: Vec<u32>,
     targets: Vec<f32>,
     checkpoints: BTreeMap<Pause, NamedTensors>,
+    best: Option<NamedTensors>,
     at: Progress,
     listener: &'a mut L,
     last_state: Instant,
@@ -102,28 +108,42 @@ pub fn fit<'a, D: Backend, L: Listener>(
     start: Start,
     listener: &'a mut L,
 ) -> anyhow::Result<Trained> {
-    let (weights, memory, checkpoints, at) = match start {
-        Start::Weights(weights) => (weights, Vec::new(), BTreeMap::new(), Progress::default()),
-        Start::State(s) => (s.model, s.memory, s.checkpoints, s.progress),
+    let state = match start {
+        Start::Weights(model) => State {
+            model,
+            memory: Vec::new(),
+            checkpoints: BTreeMap::new(),
+            best: None,
+            progress: Progress::default(),
+        },
+        Start::State(state) => *state,
     };
     let learner = Learner::new(
         device,
         architecture,
-        &weights,
+        &state.model,
         recipe.optimizer,
-        memory,
-        at.step,
+        state.memory,
+        state.progress.step,
         masks,
-    )?;
+    )?
+    .with(recipe.decays, recipe.clip_gradients);
     let mut batches = Batches::new(sets.train, recipe.seed, recipe.batch_size, recipe.augment);
     if recipe.drop_last == Some(true) {
         batches = batches.whole();
     }
-    if let Some(text) = recipe.check_batches(architecture.norms_units(), sets.train.len() as u64)? {
+    if let Some(later) = recipe.later {
+        batches = batches.joined(sets.first, later);
+    }
+    let (sizes, steps_total) = extent(recipe.length, &batches);
+    let mut warnings = Vec::new();
+    for images in sizes {
+        warnings.extend(recipe.check_batches(architecture.norms_units(), images as u64)?);
+    }
+    if let Some(text) = warnings.into_iter().next() {
         listener.warning(text);
     }
     let steps_per_epoch = batches.steps_per_epoch();
-    let steps_total = recipe.length.steps_total(steps_per_epoch);
     let mut training = Training {
         recipe,
         sets,
@@ -135,8 +155,9 @@ pub fn fit<'a, D: Backend, L: Listener>(
         learner,
         labels: Vec::new(),
         targets: Vec::new(),
-        checkpoints,
-        at,
+        checkpoints: state.checkpoints,
+        best: state.best,
+        at: state.progress,
         listener,
         last_state: Instant::now(),
         last_progress: None,
@@ -160,13 +181,34 @@ pub fn fit<'a, D: Backend, L: Listener>(
             .into());
     }
     Ok(Trained {
-        model,
+        model: training.best.unwrap_or(model),
         checkpoints: training.checkpoints,
         rows: training.at.rows,
         images: training.images,
         learning_s: (spent - training.evaluating).as_secs_f64(),
         evaluating_s: training.evaluating.as_secs_f64(),
     })
+}
+
+/// The numbers of images that epochs have, and the steps of the whole training.
+fn extent(length: Length, batches: &Batches) -> (BTreeSet<usize>, u64) {
+    let mut sizes = BTreeSet::from([batches.visible(0)]);
+    if !batches.grows() {
+        return (sizes, length.steps_total(batches.steps_per_epoch()));
+    }
+    let (mut epoch, mut steps) = (0, 0u64);
+    while match length {
+        Length::Epochs(n) => epoch < n,
+        Length::Steps(n) => steps < n && batches.steps_in(epoch) > 0,
+    } {
+        sizes.insert(batches.visible(epoch));
+        steps = steps.saturating_add(batches.steps_in(epoch));
+        epoch += 1;
+    }
+    match length {
+        Length::Epochs(_) => (sizes, steps),
+        Length::Steps(n) => (sizes, n),
+    }
 }
 
 impl<D: Backend, L: Listener> Training<'_, D, L> {
@@ -176,10 +218,15 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
             let lr =
                 self.recipe.optimizer.lr() * self.recipe.schedule.factor(self.at.step, self.clock);
             self.step(batches, lr)?;
-            let epoch_ends = self.at.step_in_epoch == self.clock.steps_per_epoch;
+            let epoch_ends = self.at.step_in_epoch == batches.steps_in(self.at.epoch);
             if epoch_ends {
                 self.end_epoch(lr)?;
                 stopped = self.stop_reached();
+            }
+            if let EvalEvery::Steps(every) = self.recipe.eval_every
+                && self.at.step.is_multiple_of(every)
+            {
+                self.evaluate(self.at.epoch + u64::from(self.at.seen > 0))?;
             }
             let last = stopped || self.at.step == self.clock.steps_total;
             self.offer_state(epoch_ends, last)?;
@@ -190,13 +237,13 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
 
     /// One optimizer step.
     fn step(&mut self, batches: &mut Batches, lr: f64) -> anyhow::Result<()> {
-        let rows = batches.rows(self.at.step_in_epoch);
         let inputs = batches.prepare(self.at.epoch, self.at.step_in_epoch, &mut self.labels);
         let key = StepKey {
             seed: self.recipe.seed,
             epoch: self.at.epoch,
             step: self.at.step,
         };
+        let rows = inputs.rows();
         inputs.targets(&mut self.targets);
         let wanted = match self.outputs {
             Head::Classes(_) => Wanted::Labels {
@@ -258,7 +305,9 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
             self.at.correct,
             self.at.seen,
         ) = (0, 0.0, 0, 0);
-        if self.at.epoch.is_multiple_of(self.recipe.eval_every) {
+        if let EvalEvery::Epochs(every) = self.recipe.eval_every
+            && self.at.epoch.is_multiple_of(every)
+        {
             self.evaluate(self.at.epoch)?;
         }
         if self
@@ -279,6 +328,9 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
             self.measure(epoch, Some("train"), name, value);
         }
         self.measure(epoch, None, "learning_rate", lr);
+        if self.recipe.later.is_some() {
+            self.measure(epoch, None, "images", self.at.seen as f64);
+        }
     }
 
     /// The means over what was seen of the epoch begun.
@@ -306,23 +358,32 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
     }
 
     fn evaluate(&mut self, epoch: u64) -> anyhow::Result<()> {
-        let Some(test) = self.sets.test else {
-            return Ok(());
-        };
-        let begun = Instant::now();
-        let values = evaluation::values(self.learner.pool(), self.learner.network(), test)?;
-        self.evaluating += begun.elapsed();
-        if values.iter().any(|(_, value)| value.is_nan()) {
-            let text = format!(
-                "the test loss is not a number after epoch {epoch}, step {}",
-                self.at.step
-            );
-            return Err(Failure::new(text)
-                .hint("lower the learning rate or add a warm-up")
-                .into());
+        let sets = [
+            ("test", self.sets.test),
+            ("validation", self.sets.validation),
+        ];
+        for (split, set) in sets {
+            let Some(set) = set else { continue };
+            let begun = Instant::now();
+            let values = evaluation::values(self.learner.pool(), self.learner.network(), set)?;
+            self.evaluating += begun.elapsed();
+            if values.iter().any(|(_, value)| value.is_nan()) {
+                let text = format!(
+                    "the {split} loss is not a number after epoch {epoch}, step {}",
+                    self.at.step
+                );
+                return Err(Failure::new(text)
+                    .hint("lower the learning rate or add a warm-up")
+                    .into());
+            }
+            for (name, value) in values {
+                self.measure(epoch, Some(split), name, value);
+            }
         }
-        for (name, value) in values {
-            self.measure(epoch, Some("test"), name, value);
+        if let Some(StopAt::Patience(patience)) = self.recipe.stop_at
+            && patience.keeps_newest(&self.at.rows)
+        {
+            self.best = Some(self.learner.network().save());
         }
         Ok(())
     }
@@ -330,6 +391,7 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
     fn stop_reached(&self) -> bool {
         match (self.recipe.stop_at, self.at.last_accuracy) {
             (Some(StopAt::TrainAccuracy(goal)), Some(accuracy)) => accuracy >= goal,
+            (Some(StopAt::Patience(patience)), _) => patience.is_over(&self.at.rows),
             _ => false,
         }
     }
@@ -346,7 +408,9 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
             self.train_rows(lr);
             epoch += 1;
         }
-        let measured = |r: &Measured| r.step == self.at.step && r.split.as_deref() == Some("test");
+        let measured = |r: &Measured| {
+            r.step == self.at.step && matches!(r.split.as_deref(), Some("test" | "validation"))
+        };
         if !self.at.rows.iter().any(measured) {
             self.evaluate(epoch)?;
         }
@@ -382,6 +446,7 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
             model: self.learner.network().save(),
             memory: self.learner.memory(),
             checkpoints: self.checkpoints.clone(),
+            best: self.best.clone(),
             progress: self.at.clone(),
         };
         state.write(&path, self.learner.network().architecture())?;

@@ -2,8 +2,8 @@
 //! it remembers. Knows no device.
 //!
 //! The rules are PyTorch's (`torch.optim.SGD`, `Adam`, `AdamW`), element by element; all parameters
-//! are decayed alike, biases and batch norm included, as PyTorch does by default. The arithmetic is
-//! [`crate::kernels::optim`]'s.
+//! are decayed alike, biases and batch norm included, as PyTorch does by default, unless
+//! [`Decays`] says otherwise. The arithmetic is [`crate::kernels::optim`]'s.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -86,6 +86,17 @@ pub enum WeightDecay {
     L2(f64),
     /// w ← w·(1 - lr·this) before the step.
     Decoupled(f64),
+}
+
+/// Which parameters weight decay applies to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Decays {
+    /// All that are trained, biases and the gains and shifts of norms included: PyTorch's default.
+    #[default]
+    All,
+    /// Weights of dense layers and convolutions alone.
+    Weights,
 }
 
 fn adam_lr() -> f64 {

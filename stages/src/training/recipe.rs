@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::augment::Augment;
-use super::length::{Length, StopAt};
-use super::optim::Optimizer;
+use super::clip::Clip;
+use super::later::Later;
+use super::length::{EvalEvery, Length, StopAt};
+use super::optim::{Decays, Optimizer};
 use super::schedule::Schedule;
 use crate::failure::Failure;
 
@@ -22,14 +24,21 @@ pub struct Recipe {
     pub batch_size: usize,
     /// The rule.
     pub optimizer: Optimizer,
+    /// What its weight decay applies to.
+    #[serde(default)]
+    pub decays: Decays,
+    /// How large gradients may become.
+    pub clip_gradients: Option<Clip>,
     /// Of the learning rate.
     pub schedule: Schedule,
+    /// How images that are not visible from the start join the others.
+    pub later: Option<Later>,
     /// Changes of images.
     pub augment: Augment,
     /// Share of the target spread evenly over all classes.
     pub label_smoothing: f64,
-    /// Epochs between evaluations on the test set.
-    pub eval_every: u64,
+    /// How often it is measured on data that it does not learn from.
+    pub eval_every: EvalEvery,
     /// Epochs between checkpoints.
     pub checkpoint_every: Option<u64>,
     /// Steps between checkpoints.
@@ -138,7 +147,10 @@ impl Recipe {
             stop_at,
             batch_size,
             optimizer,
+            decays,
+            clip_gradients,
             schedule,
+            later,
             augment,
             label_smoothing,
             eval_every,
@@ -165,6 +177,15 @@ impl Recipe {
         if let Some(dropped) = drop_last {
             prefix["drop_last"] = (*dropped).into();
         }
+        if *decays != Decays::All {
+            prefix["decays"] = json!(decays);
+        }
+        if let Some(clip) = clip_gradients {
+            prefix["clip_gradients"] = json!(clip);
+        }
+        if let Some(later) = later {
+            prefix["later"] = json!(later);
+        }
         prefix
     }
 }
@@ -187,10 +208,13 @@ pub(crate) mod tests {
                 nesterov: false,
                 weight_decay: Default::default(),
             }),
+            decays: Decays::All,
+            clip_gradients: None,
             schedule: Schedule::Constant,
+            later: None,
             augment: Augment::default(),
             label_smoothing: 0.0,
-            eval_every: 1,
+            eval_every: EvalEvery::Epochs(1),
             checkpoint_every: None,
             checkpoint_every_steps: None,
             drop_last: None,

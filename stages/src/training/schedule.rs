@@ -24,6 +24,10 @@ pub enum Schedule {
     Linear(Ramp),
     /// Half a cosine over the whole training, without restarts (Loshchilov & Hutter 2017).
     Cosine(Ramp),
+    /// A factor after every epoch, as PyTorch's `ExponentialLR`.
+    Exponential(Decline),
+    /// Straight lines between points, as NumPy's `interp`.
+    PiecewiseLinear(Points),
     /// A saw tooth: from 1 down to `low` in every cycle, then back with a jump (Izmailov et al. 2018, SWA's cyclical rate).
     Cyclic(Cycle),
 }
@@ -76,6 +80,26 @@ pub struct Cycle {
     pub warmup: Warmup,
 }
 
+/// See [`Schedule::Exponential`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decline {
+    /// The multiplier of every epoch; Zhang et al. 2017 have 0.95.
+    pub factor: f64,
+    /// Warm-up before it.
+    #[serde(default)]
+    pub warmup: Warmup,
+}
+
+/// See [`Schedule::PiecewiseLinear`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Points {
+    /// Pairs of an epoch (parts of epochs too) and the factor there, with rising epochs:
+    /// `[[0, 0.1], [5, 1], [30, 0]]`. Before the first and after the last the factor stays.
+    pub points: Vec<[f64; 2]>,
+}
+
 fn tenth() -> f64 {
     0.1
 }
@@ -96,6 +120,8 @@ impl Schedule {
             Schedule::Warmup(w) => *w,
             Schedule::Step(s) => s.warmup,
             Schedule::Linear(r) | Schedule::Cosine(r) => r.warmup,
+            Schedule::Exponential(e) => e.warmup,
+            Schedule::PiecewiseLinear(_) => Warmup::default(),
             Schedule::Cyclic(c) => c.warmup,
         }
     }
@@ -128,6 +154,8 @@ impl Schedule {
                 let t = progress(after, clock.steps_total as f64 - warm);
                 r.to + (1.0 - r.to) * 0.5 * (1.0 + cos_pi(t))
             }
+            Schedule::Exponential(e) => power(e.factor, step / clock.steps_per_epoch),
+            Schedule::PiecewiseLinear(p) => between(&p.points, step as f64 / per_epoch),
             Schedule::Cyclic(c) => {
                 // Izmailov et al. 2018, eq. in §3.2, with step 1 the first: t = (mod(i - 1, c) + 1) / c
                 let cycle = (c.epochs * per_epoch).round().max(1.0);
@@ -158,6 +186,14 @@ impl Schedule {
             }
             Schedule::Linear(r) if r.to == 1.0 => json!("constant"),
             Schedule::Cosine(r) if r.to == 1.0 => json!("constant"),
+            Schedule::Exponential(e) if e.factor == 1.0 => json!("constant"),
+            Schedule::Exponential(e) => json!({"exponential": {"factor": e.factor}}),
+            Schedule::PiecewiseLinear(p) => {
+                // A point matters from the one before it on.
+                let to_come = p.points.iter().position(|[at, _]| *at >= epochs as f64);
+                let count = to_come.map_or(p.points.len(), |i| i + 1);
+                json!({"piecewise_linear": p.points[..count]})
+            }
             Schedule::Linear(r) => json!({"linear": {"to": r.to, "over": length}}),
             Schedule::Cosine(r) => json!({"cosine": {"to": r.to, "over": length}}),
             Schedule::Cyclic(c) => json!({"cyclic": {"epochs": c.epochs, "low": c.low}}),
@@ -192,6 +228,29 @@ impl Schedule {
                     "0 or more",
                 );
                 "step"
+            }
+            Schedule::Exponential(e) => {
+                check(
+                    vec!["exponential", "factor"],
+                    e.factor,
+                    e.factor >= 0.0,
+                    "0 or more",
+                );
+                "exponential"
+            }
+            Schedule::PiecewiseLinear(p) => {
+                let path = || vec!["piecewise_linear", "points"];
+                for [at, factor] in &p.points {
+                    check(path(), *at, *at >= 0.0, "0 or more");
+                    check(path(), *factor, *factor >= 0.0, "0 or more");
+                }
+                if p.points.is_empty() {
+                    found.push((path(), "must have a point at least".into()));
+                }
+                if !p.points.is_sorted_by(|[a, _], [b, _]| a < b) {
+                    found.push((path(), "must have rising epochs".into()));
+                }
+                return found;
             }
             Schedule::Linear(r) => {
                 check(vec!["linear", "to"], r.to, r.to >= 0.0, "0 or more");
@@ -233,6 +292,30 @@ fn progress(done: f64, total: f64) -> f64 {
         (done / total).min(1.0)
     } else {
         1.0
+    }
+}
+
+/// `base` to a whole power, by squaring: products alone.
+fn power(base: f64, mut exponent: u64) -> f64 {
+    let (mut square, mut product) = (base, 1.0);
+    while exponent > 0 {
+        if exponent % 2 == 1 {
+            product *= square;
+        }
+        square *= square;
+        exponent /= 2;
+    }
+    product
+}
+
+/// The line through the points around `x`.
+fn between(points: &[[f64; 2]], x: f64) -> f64 {
+    let next = points.partition_point(|[at, _]| *at <= x);
+    match (next.checked_sub(1).map(|i| points[i]), points.get(next)) {
+        (Some([a, from]), Some([b, to])) => from + (to - from) * ((x - a) / (b - a)),
+        (Some([_, factor]), None) => factor,
+        (None, Some([_, factor])) => *factor,
+        (None, None) => 1.0,
     }
 }
 
@@ -306,6 +389,39 @@ mod tests {
         }
     }
 
+    /// 0.95^n after n = 0, 1, 7 and 9 epochs (the closed form of PyTorch's `ExponentialLR`), and lines
+    /// through points by hand (what NumPy's `interp` computes).
+    #[test]
+    fn exponential_and_piecewise_linear() {
+        let zhang = Schedule::Exponential(Decline {
+            factor: 0.95,
+            warmup: Warmup::default(),
+        });
+        let want = [1.0, 0.95, 0.6983372960937497, 0.6302494097246091];
+        for (epoch, want) in [0, 1, 7, 9].into_iter().zip(want) {
+            for step in [10 * epoch, 10 * epoch + 9] {
+                assert!((zhang.factor(step, CLOCK) - want).abs() < 1e-15, "{epoch}");
+            }
+        }
+        let lines = Schedule::PiecewiseLinear(Points {
+            points: vec![[0.5, 0.2], [2.0, 1.0], [6.0, 0.0]],
+        });
+        let want = [0.2, 0.2, 0.466_666_666_666_666_7, 1.0, 0.75, 0.0, 0.0];
+        for (step, want) in [0, 5, 10, 20, 30, 60, 99].into_iter().zip(want) {
+            assert!((lines.factor(step, CLOCK) - want).abs() < 1e-15, "{step}");
+        }
+        let wrong = |points: &[[f64; 2]]| {
+            let points = points.to_vec();
+            Schedule::PiecewiseLinear(Points { points })
+                .problems()
+                .len()
+        };
+        assert_eq!(wrong(&[]), 1);
+        assert_eq!(wrong(&[[1.0, 1.0], [1.0, 0.5]]), 1);
+        assert_eq!(wrong(&[[-1.0, 1.0], [1.0, f64::NAN]]), 2);
+        assert_eq!(wrong(&[[0.0, 1.0], [1.0, 0.5]]), 0);
+    }
+
     fn schedules() -> impl Strategy<Value = Schedule> {
         let warmup = (0u32..30).prop_map(|w| Warmup {
             epochs: f64::from(w) / 10.0,
@@ -323,6 +439,16 @@ mod tests {
             warmup
                 .clone()
                 .prop_map(|warmup| Schedule::Linear(Ramp { to: 0.0, warmup })),
+            (0u32..3, warmup.clone()).prop_map(|(f, warmup)| Schedule::Exponential(Decline {
+                factor: f64::from(f) / 2.0,
+                warmup,
+            })),
+            prop::collection::btree_map(0u32..10, 0u32..3, 1..4).prop_map(|points| {
+                let point = |(at, f): (u32, u32)| [f64::from(at), f64::from(f) / 2.0];
+                Schedule::PiecewiseLinear(Points {
+                    points: points.into_iter().map(point).collect(),
+                })
+            }),
             warmup
                 .clone()
                 .prop_map(|warmup| Schedule::Cosine(Ramp { to: 0.0, warmup })),

@@ -1,6 +1,6 @@
 //! A training in the middle: everything needed to go on as if it had never stopped, in one file.
 //!
-//! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) `checkpoint/N/…` (of an epoch) and `checkpoint/step N/…` hold tensors in
+//! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) `checkpoint/N/…` (of an epoch), `checkpoint/step N/…` and `best/…` hold tensors in
 //! file layout, the metadata entry `repro.state` the rest as JSON. Whose state it is, is the caller's concern.
 
 use std::collections::BTreeMap;
@@ -8,12 +8,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::measured::Measured;
 use super::optim::Memory;
 use super::recipe::Pause;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::weights::{NamedTensor, NamedTensors, Store, TensorFile};
-use repro_protocol::table::Row;
 
 const KEY: &str = "repro.state";
 const VERSION: u32 = 1;
@@ -27,6 +27,8 @@ pub struct State {
     pub memory: Vec<Memory>,
     /// Models kept so far.
     pub checkpoints: BTreeMap<Pause, NamedTensors>,
+    /// The model that was the best on validation data, where that one is kept.
+    pub best: Option<NamedTensors>,
     /// Where it is, and what was measured.
     pub progress: Progress,
 }
@@ -60,37 +62,6 @@ fn is_zero(x: &f64) -> bool {
     *x == 0.0
 }
 
-/// One measured value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Measured {
-    /// Epochs done (begun, for the last of a training counted in steps).
-    pub epoch: u64,
-    /// Steps done.
-    pub step: u64,
-    /// `train` or `test`; none for what belongs to neither.
-    pub split: Option<String>,
-    /// `loss` and `accuracy`, or `mse`, `mae` and `r2`; `learning_rate`.
-    pub name: String,
-    /// The value.
-    pub value: f64,
-}
-
-impl Measured {
-    /// As a row of the table.
-    pub fn row(&self, seed: u64) -> Row {
-        Row {
-            seed: i64::try_from(seed).ok(),
-            epoch: i64::try_from(self.epoch).ok(),
-            step: i64::try_from(self.step).ok(),
-            split: self.split.clone(),
-            name: self.name.clone(),
-            value: self.value,
-            ..Row::default()
-        }
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -115,6 +86,9 @@ impl State {
                 Pause::Step(n) => format!("step {n}"),
             };
             add(&format!("checkpoint/{at}"), model);
+        }
+        if let Some(best) = &self.best {
+            add("best", best);
         }
         for (p, memory) in architecture.parameters.iter().zip(&self.memory) {
             for (prefix, data) in [("first", &memory.first), ("second", &memory.second)] {
@@ -162,6 +136,7 @@ impl State {
         }
         let mut model = NamedTensors::new();
         let mut checkpoints: BTreeMap<Pause, NamedTensors> = BTreeMap::new();
+        let mut best: Option<NamedTensors> = None;
         let mut memory = vec![Memory::default(); architecture.parameters.len()];
         for (name, tensor) in file.tensors {
             let parameter = |n: &str| {
@@ -174,6 +149,9 @@ impl State {
             match name.split_once('/').ok_or_else(unknown)? {
                 ("model", n) => {
                     model.insert(n.to_owned(), tensor);
+                }
+                ("best", n) => {
+                    best.get_or_insert_default().insert(n.to_owned(), tensor);
                 }
                 ("checkpoint", rest) => {
                     let (at, n) = rest.split_once('/').ok_or_else(unknown)?;
@@ -198,13 +176,14 @@ impl State {
             }
         }
         architecture.check(&model, &of)?;
-        for checkpoint in checkpoints.values() {
+        for checkpoint in checkpoints.values().chain(&best) {
             architecture.check(checkpoint, &of)?;
         }
         Ok(State {
             model,
             memory,
             checkpoints,
+            best,
             progress: header.progress,
         })
     }

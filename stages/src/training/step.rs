@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use dfdx::prelude::{Cpu, Gradients};
 
+use super::clip::Clip;
 use super::mask::Masks;
-use super::optim::{Memory, Optimizer, Stepper};
+use super::optim::{Decays, Memory, Optimizer, Stepper};
 use super::pass::{self, Learnt, Wanted};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, StepKey};
@@ -24,6 +25,8 @@ pub struct Learner<D: Backend> {
     moments: Vec<Moments<D>>,
     masks: Vec<Option<D::Values>>,
     stepper: Stepper,
+    decays: Decays,
+    clip: Option<Clip>,
 }
 
 impl<D: Backend> Learner<D> {
@@ -68,10 +71,21 @@ impl<D: Backend> Learner<D> {
             moments,
             masks: masks.collect::<anyhow::Result<_>>()?,
             stepper: Stepper::after(optimizer, steps),
+            decays: Decays::All,
+            clip: None,
             pool: pool.clone(),
         };
         learner.mask_weights().map_err(failed)?;
         Ok(learner)
+    }
+
+    /// The same with weight decay on these parameters only, and gradients cut so.
+    pub fn with(self, decays: Decays, clip: Option<Clip>) -> Learner<D> {
+        Learner {
+            decays,
+            clip,
+            ..self
+        }
     }
 
     /// What it has learnt.
@@ -145,21 +159,35 @@ impl<D: Backend> Learner<D> {
         lr: f64,
     ) -> Result<(), D::Err> {
         let rule = self.stepper.advance(lr);
-        let gradients = self.network.take_gradients(&self.pool, &mut gradients)?;
+        let mut gradients = self.network.take_gradients(&self.pool, &mut gradients)?;
+        if let Some(clip) = self.clip {
+            clip.apply(device, &self.pool, &mut gradients)?;
+        }
+        let architecture = Arc::clone(self.network.architecture());
         let tensors = self.network.tensors_mut().iter_mut();
         let states = self.moments.iter_mut().zip(&self.masks).zip(&gradients);
         // a parameter without a gradient would be a layer that nothing reads: there is none
         let parameters = tensors
             .zip(states)
-            .filter_map(|(tensor, ((moments, mask), gradient))| {
-                Some(Moving {
+            .zip(&architecture.parameters)
+            .filter_map(|((tensor, ((moments, mask), gradient)), parameter)| {
+                let moving = Moving {
                     weights: tensor.values_mut(),
                     moments,
                     gradient: gradient.as_ref()?,
                     mask: mask.as_ref(),
-                })
+                };
+                Some((parameter.role.is_weight(), moving))
             });
-        device.step(rule, parameters)
+        match self.decays {
+            Decays::All => device.step(rule, parameters.map(|(_, moving)| moving)),
+            Decays::Weights => {
+                let (weights, others): (Vec<_>, Vec<_>) = parameters.partition(|(is, _)| *is);
+                let all = |part: Vec<(bool, _)>| part.into_iter().map(|(_, moving)| moving);
+                device.step(rule, all(weights))?;
+                device.step(rule.without_decay(), all(others))
+            }
+        }
     }
 
     /// Sets masked weights and their moments to 0.

@@ -17,6 +17,7 @@ pub struct Perturb;
 /// What `with:` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{"shrink": 0.4, "perturb": 0.1, "seed": 1}]))]
 pub struct Params {
     /// The factor of the old weights. May be left out together with `perturb` if there is `reset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

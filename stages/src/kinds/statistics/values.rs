@@ -75,7 +75,7 @@ fn nowhere(
     let (every, last) = match (value.recorded, table.last_epoch) {
         (Recorded::Once, _) => (1, None),
         (Recorded::Every(every), Some(last)) => (every, Some(last)),
-        (Recorded::Every(_), None) => return None,
+        (Recorded::Every(_), None) | (Recorded::Sometimes, _) => return None,
     };
     match at {
         At::Last | At::Best(_) => None,

@@ -46,9 +46,18 @@ impl Kind for Train {
     const DOC: &'static str = include_str!("train/guide.md");
     const INPUTS: &'static [InputSpec] = &[
         InputSpec::required("train", "Training data; several are put together in order.").many(),
+        InputSpec::optional(
+            "later",
+            "Training data that are not visible from the start; several are put together in order. The parameter `later` says when they join.",
+        )
+        .many(),
         // Not `observes_only`: a state holds test metrics of earlier epochs, so it belongs to one
         // test set.
         InputSpec::optional("test", "Data to measure on, never to learn from."),
+        InputSpec::optional(
+            "validation",
+            "Data to choose by (when to stop, which of several trainings), held out from the training data.",
+        ),
         InputSpec::optional(
             "init",
             "A model to start from (warm start); with `model` also a PyTorch state dict in safetensors.",
@@ -98,10 +107,11 @@ impl Kind for Train {
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
         let train = Dataset::put_together(task.inputs("train"), "train")?;
-        let test = match task.inputs("test") {
-            [] => None,
-            items => Some(Dataset::put_together(items, "test")?),
+        let held_out = |name: &str| match task.inputs(name) {
+            [] => Ok(None),
+            items => Dataset::put_together(items, name).map(Some),
         };
+        let (test, validation) = (held_out("test")?, held_out("validation")?);
         if train.info().shape.is_table() && !p.augment.is_none() {
             let text = format!(
                 "`augment` changes images, and `{}` is a table",
@@ -111,21 +121,39 @@ impl Kind for Train {
         }
         let (architecture, weights) = first_weights(p, task, &train)?;
         check_data(&train, &architecture.identity, "train")?;
-        if let Head::Targets(_) = architecture.identity.outputs
-            && let Some((at, why)) = p.only_for_classes()
-        {
+        let first = train.len();
+        let train = match task.inputs("later") {
+            [] => train,
+            items => {
+                let later = Dataset::put_together(items, "later")?;
+                Dataset::concat(&[train, later])
+                    .map_err(|e| Failure::new(format!("inputs `train` and `later`: {e}")))?
+            }
+        };
+        let (misplaced, has, hint) = match architecture.identity.outputs {
+            Head::Targets(_) => (
+                p.only_for_classes(),
+                format!("numbers to be learnt ({})", train.info().targets.join(", ")),
+                "leave it out; classes are a `label`, not `targets`",
+            ),
+            Head::Classes(_) => (
+                p.only_for_numbers(),
+                "classes".to_owned(),
+                "watch `validation_loss` or `validation_accuracy`",
+            ),
+        };
+        if let Some((at, why)) = misplaced {
             let text = format!(
-                "`{}` {why}, and `{}` has numbers to be learnt ({})",
+                "`{}` {why}, and `{}` has {has}",
                 at.join("."),
-                train.info().name,
-                train.info().targets.join(", ")
+                train.info().name
             );
-            return Err(Failure::new(text)
-                .hint("leave it out; classes are a `label`, not `targets`")
-                .into());
+            return Err(Failure::new(text).hint(hint).into());
         }
-        if let Some(test) = &test {
-            check_data(test, &architecture.identity, "test")?;
+        for (name, set) in [("test", &test), ("validation", &validation)] {
+            if let Some(set) = set {
+                check_data(set, &architecture.identity, name)?;
+            }
         }
         let masks = match task.inputs("mask") {
             [] => Masks::none(&architecture),
@@ -157,7 +185,9 @@ impl Kind for Train {
             &architecture,
             Sets {
                 train: &train,
+                first,
                 test: test.as_ref(),
+                validation: validation.as_ref(),
             },
             &masks,
             start,

@@ -11,7 +11,7 @@ use crate::kinds::training::recorded::{learnt, told};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::init;
 use crate::nn::spec::ModelSpec;
-use crate::training::length::Length;
+use crate::training::length::{EvalEvery, Length};
 
 /// Of all outputs.
 pub(super) fn facts(params: &Params, known: &Known) -> Findings {
@@ -54,11 +54,16 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         let at: Vec<&str> = at.iter().map(String::as_str).collect();
         found.param(&at, failure.message, failure.hint.unwrap_or_default());
     }
+    let later = known.data("later", &mut found);
     let test = known.data("test", &mut found);
+    let validation = known.data("validation", &mut found);
     let same_as = identity
         .clone()
         .or_else(|| as_identity(params.model.as_ref(), &data));
+    together(&later, "later", &mut found);
+    check_all(&later, same_as.as_ref(), "later", &mut found);
     check_all(&test, same_as.as_ref(), "test", &mut found);
+    check_all(&validation, same_as.as_ref(), "validation", &mut found);
     if let (Some(Some(mask)), Some(identity)) = (known.masks("mask", &mut found).first(), &identity)
     {
         check_mask(mask, identity, &mut found);
@@ -66,8 +71,9 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
     let recipe = params.recipe();
     let architecture = identity.clone().map(Architecture::new);
     let norms_units = architecture.is_some_and(|a| a.is_ok_and(|a| a.norms_units()));
+    // Sizes of epochs that others join are looked at when they are known.
     if let Some(images) = data.images
-        && let Err(failure) = recipe.check_batches(norms_units, images)
+        && let Err(failure) = recipe.check_batches(norms_units && later.is_empty(), images)
     {
         let hint = failure.hint.unwrap_or_default();
         match (images, params.drop_last) {
@@ -79,6 +85,7 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
     let batch = (params.batch_size as u64).max(1);
     let epochs = match params.length {
         Length::Epochs(n) => Some(n),
+        Length::Steps(_) if !later.is_empty() => None,
         Length::Steps(n) => data.images.map(|images| {
             let steps = match params.drop_last {
                 Some(true) => images / batch,
@@ -109,6 +116,15 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
             "leave it out",
         );
     }
+    if let Some(AnswersFact::Classes(_)) = answers
+        && let Some((at, why)) = params.only_for_numbers()
+    {
+        found.param(
+            at,
+            format!("this {why}, and classes are to be learnt from these data"),
+            "watch `validation_loss` or `validation_accuracy`",
+        );
+    }
     let each = Recorded::Every(1);
     let of_classes = ["loss", "accuracy"];
     let mut values = told(("train", each), answers, &of_classes, &["mse", "mae"]);
@@ -117,13 +133,25 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         name: "learning_rate".to_owned(),
         recorded: each,
     });
+    if params.later.is_some() {
+        values.push(ValueFact {
+            split: None,
+            name: "images".to_owned(),
+            recorded: each,
+        });
+    }
     if params.length == Length::Epochs(0) {
         values.clear();
     }
-    if !test.is_empty() {
-        let some = Recorded::Every(params.eval_every.max(1));
-        let errors = ["mse", "mae", "r2"];
-        values.extend(told(("test", some), answers, &of_classes, &errors));
+    let some = match params.eval_every {
+        EvalEvery::Epochs(every) => Recorded::Every(every.max(1)),
+        EvalEvery::Steps(_) => Recorded::Sometimes,
+    };
+    for (split, sets) in [("test", &test), ("validation", &validation)] {
+        if !sets.is_empty() {
+            let errors = ["mse", "mae", "r2"];
+            values.extend(told((split, some), answers, &of_classes, &errors));
+        }
     }
     let model = ModelFact { identity };
     if let Some(kept) = params.checkpoints {

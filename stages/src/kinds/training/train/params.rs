@@ -9,14 +9,20 @@ use crate::kinds::network::model_problems;
 use crate::nn::init::{FirstWeights, Init};
 use crate::nn::spec::ModelSpec;
 use crate::training::augment::Augment;
-use crate::training::length::{Length, StopAt};
-use crate::training::optim::Optimizer;
+use crate::training::clip::Clip;
+use crate::training::later::Later;
+use crate::training::length::{EvalEvery, Length, StopAt};
+use crate::training::optim::{Decays, Optimizer};
 use crate::training::recipe::Recipe;
 use crate::training::schedule::Schedule;
 
 /// What `with:` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("examples" = [{
+    "seed": 1, "length": {"epochs": 30}, "optimizer": {"sgd": {"lr": 0.1}},
+    "later": {"portions": {"after": 10, "every": 5, "share": 0.1}},
+}]))]
 pub struct Params {
     /// The network. May be left out if the need `init` brings one; with both, they must agree.
     #[serde(default)]
@@ -47,19 +53,28 @@ pub struct Params {
     pub drop_last: Option<bool>,
     /// How weights are updated from gradients.
     pub optimizer: Optimizer,
+    /// What the optimizer's weight decay applies to.
+    #[serde(default, skip_serializing_if = "is_all")]
+    pub decays: Decays,
+    /// How large the gradients of a step may be; by default as large as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_gradients: Option<Clip>,
     /// How the learning rate changes over the training.
     #[serde(default)]
     pub schedule: Schedule,
+    /// How the images of the need `later` join those of `train`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<Later>,
     /// Random changes of the training images.
     #[serde(default)]
     pub augment: Augment,
     /// Share of the target spread evenly over all classes, in [0, 1); only where there are classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Epochs between two evaluations on the need `test`; the end is always evaluated.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1))]
-    pub eval_every: u64,
+    /// Epochs between two evaluations on the needs `test` and `validation`, or `{steps: 100}`; the
+    /// end is always evaluated.
+    #[serde(default)]
+    pub eval_every: EvalEvery,
     /// Models to keep on the way, as the output `checkpoints`.
     #[serde(default)]
     pub checkpoints: Option<Checkpoints>,
@@ -87,8 +102,8 @@ fn default_batch_size() -> usize {
     128
 }
 
-fn one() -> u64 {
-    1
+fn is_all(decays: &Decays) -> bool {
+    *decays == Decays::All
 }
 
 /// More epochs than any study trains; each is a place to resume from, so their number must stay
@@ -106,7 +121,22 @@ impl Params {
                 &["stop_at", "train_accuracy"],
                 "waits for an accuracy, which only classes have",
             )),
-            None => None,
+            Some(StopAt::Patience(patience)) if patience.of.is_of_classes() => Some((
+                &["stop_at", "patience", "of"],
+                "watches a value that only classes have",
+            )),
+            _ => None,
+        }
+    }
+
+    /// A parameter that has no meaning if classes are learnt, and why.
+    pub(super) fn only_for_numbers(&self) -> Option<(&'static [&'static str], &'static str)> {
+        match self.stop_at {
+            Some(StopAt::Patience(patience)) if !patience.of.is_of_classes() => Some((
+                &["stop_at", "patience", "of"],
+                "watches a value that only numbers have",
+            )),
+            _ => None,
         }
     }
 
@@ -137,7 +167,10 @@ impl Params {
             stop_at: self.stop_at,
             batch_size: self.batch_size,
             optimizer: self.optimizer,
+            decays: self.decays,
+            clip_gradients: self.clip_gradients,
             schedule: self.schedule.clone(),
+            later: self.later,
             augment: self.augment,
             label_smoothing: self.label_smoothing,
             eval_every: self.eval_every,
@@ -184,6 +217,7 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
             "give a model under `needs: {init: ...}`",
         );
     }
+    later_problems(p, needs, &mut add);
     match p.length {
         Length::Steps(0) => add(&["length", "steps"], "must be at least 1", ""),
         Length::Epochs(n) if n > MAX_EPOCHS => add(
@@ -201,6 +235,21 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
             &format!("must be above 0 and at most 1, got {a}"),
             "accuracies are fractions: 0.99 is 99 %",
         );
+    }
+    if let Some(StopAt::Patience(patience)) = p.stop_at {
+        if patience.epochs == 0 {
+            add(&["stop_at", "patience", "epochs"], "must be at least 1", "");
+        }
+        if !needs.iter().any(|n| n == "validation") {
+            add(
+                &["stop_at", "patience"],
+                "there is no need `validation` to measure on",
+                "hold some training data out: `split` makes them, `needs: {validation: ...}` takes them",
+            );
+        }
+    }
+    if let Some(message) = p.clip_gradients.and_then(Clip::problem) {
+        add(&["clip_gradients", "norm"], &message, "");
     }
     if p.batch_size == 0 {
         add(&["batch_size"], "must be at least 1", "");
@@ -230,8 +279,10 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
             add(&["augment", name], "is larger than any image", "");
         }
     }
-    if p.eval_every == 0 {
-        add(&["eval_every"], "must be at least 1", "");
+    match p.eval_every {
+        EvalEvery::Epochs(0) => add(&["eval_every"], "must be at least 1", ""),
+        EvalEvery::Steps(0) => add(&["eval_every", "steps"], "must be at least 1", ""),
+        _ => {}
     }
     if let Some(Checkpoints { every, every_steps }) = p.checkpoints {
         for (name, every) in [("every", every), ("every_steps", every_steps)] {
@@ -251,4 +302,34 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         add(&["seed"], "must be below 2^63", "");
     }
     problems
+}
+
+/// What is wrong with `later`, and with the need of this name.
+fn later_problems(p: &Params, needs: &[String], add: &mut impl FnMut(&[&str], &str, &str)) {
+    let has_need = needs.iter().any(|n| n == "later");
+    let Some(later) = &p.later else {
+        if has_need {
+            let text = "there is a need `later`, and nothing says when its images join";
+            add(
+                &[],
+                text,
+                "e.g. `later: {portions: {after: 10, every: 5, share: 0.1}}`",
+            );
+        }
+        return;
+    };
+    if !has_need {
+        let hint = "give them under `needs: {later: ...}`";
+        add(&["later"], "there are no images that could join", hint);
+    }
+    for (at, message) in later.problems() {
+        add(&[&["later"], &at[..]].concat(), &message, "");
+    }
+    if p.schedule != Schedule::Constant {
+        add(
+            &["schedule"],
+            "with `later` epochs differ in length, and a schedule counts in epochs of one length",
+            "leave it out: the learning rate is then constant",
+        );
+    }
 }
