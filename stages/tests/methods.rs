@@ -393,7 +393,7 @@ fn norms_are_those_of_another_model() {
     };
     let read = |ran: &Ran| TensorFile::read(ran.path("model")).unwrap().tensors;
     let (scaled, itself) = (read(&like(&b).unwrap()), read(&like(&a).unwrap()));
-    let (before, b) = (read(&a), read(&b));
+    let (before, other, b) = (read(&a), &b, read(&b));
     assert_eq!(itself, before, "a model has its own norms");
     let norm = |x: &[f32]| {
         x.iter()
@@ -416,6 +416,17 @@ fn norms_are_those_of_another_model() {
         for (x, old) in tensor.data.iter().zip(&before[name].data) {
             assert_eq!(*x, (f64::from(*old) * factor) as f32, "{name}");
         }
+    }
+    let inputs: [(&str, &Path); 2] = [("model", a.path("model")), ("like", other.path("model"))];
+    let one = bench.run("rescale", json!({"layers": ["fc2"]}), &inputs);
+    let one = read(&one.unwrap());
+    for (name, tensor) in &one {
+        let want = if name == "fc2.weight" {
+            &scaled
+        } else {
+            &before
+        };
+        assert_eq!(tensor, &want[name], "{name}");
     }
     let why = like(&model(1, "pytorch", [24, 12])).err().unwrap();
     let text = format!("{why:#}");

@@ -185,7 +185,8 @@ mod tests {
         assert_ne!(of(stay, 2), stay.visible(2, 20, 5), "the seed decides");
     }
 
-    /// 1 - γ^(50 n / N), computed with Python: [round((1 - .5**(50*n/100))*1000) for n in (0, 1, 2, 10, 100)].
+    /// 1 - γ^(50 n / N), computed with Python:
+    /// `[round((1 - .5**(50*n/100))*1000) for n in (0, 1, 2, 10, 100)]`.
     #[test]
     fn sliding_follows_its_formula() {
         let half = later(serde_json::json!({"sliding": {"gamma": 0.5, "epochs": 100}}));

@@ -6,16 +6,23 @@ use serde::{Deserialize, Serialize};
 use crate::facts::{Fact, Findings, Known, ModelFact};
 use crate::failure::Failure;
 use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::nn::architecture::Architecture;
+use crate::nn::init::whole_layers;
 use crate::nn::model::Model;
 use crate::task::Task;
 
 /// See the module.
 pub struct Rescale;
 
-/// What `with:` says: nothing.
+/// What `with:` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Params {}
+pub struct Params {
+    /// Layers whose weights are scaled, by names in which `*` stands for any characters; by default
+    /// all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<String>,
+}
 
 /// The remedy where the two are not of one shape.
 const ONE_SHAPE: &str = "only norms of a model of the same shape can be taken";
@@ -39,7 +46,7 @@ impl Kind for Rescale {
         Vec::new()
     }
 
-    fn facts(_: &Params, known: &Known) -> Findings {
+    fn facts(params: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
         let mut of = |name: &str| {
             let model = known.first_model(name, false, &mut found);
@@ -53,11 +60,16 @@ impl Kind for Rescale {
             found.input(("like", 0), message, ONE_SHAPE);
         }
         let identity = identity.or(like);
+        if let Some(Ok(architecture)) = identity.clone().map(Architecture::new)
+            && let Err(why) = whole_layers(&params.layers, &architecture)
+        {
+            found.param(&["layers"], why.message, why.hint.unwrap_or_default());
+        }
         found.say("model", Fact::Model(ModelFact { identity }));
         found
     }
 
-    fn run(_: &Params, task: &mut Task) -> anyhow::Result<()> {
+    fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
         let mut model = Model::read(&task.input("model")?.path)?;
         let like = Model::read(&task.input("like")?.path)?;
         let (here, there) = (&model.architecture.identity, &like.architecture.identity);
@@ -65,7 +77,12 @@ impl Kind for Rescale {
             let text = format!("input `like`: its `{at}` is {theirs}; that of `model` is {ours}");
             return Err(Failure::new(text).hint(ONE_SHAPE).into());
         }
-        for parameter in &model.architecture.parameters {
+        let named =
+            whole_layers(&params.layers, &model.architecture).map_err(|e| e.within("`layers`"))?;
+        for (parameter, is_named) in model.architecture.parameters.iter().zip(named) {
+            if !(is_named || params.layers.is_empty()) {
+                continue;
+            }
             let (Some(tensor), Some(like)) = (
                 model.tensors.get_mut(&parameter.name),
                 like.tensors.get(&parameter.name),
