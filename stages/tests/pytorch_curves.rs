@@ -238,7 +238,7 @@ fn load(dataset: &str) -> Option<Dataset> {
                 return None;
             }
             let files = cifar::read(&archive, &cifar::FILES).unwrap();
-            let (images, labels) = cifar::records(&files[..5]).unwrap();
+            let (images, labels) = cifar::records(&files[..5], 1).unwrap();
             let shape = ImageShape {
                 height: 32,
                 width: 32,
