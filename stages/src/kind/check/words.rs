@@ -83,8 +83,8 @@ pub fn refused(
     )
 }
 
-/// Where an unknown field of a map most likely belongs: a field of that name one or two levels
-/// deeper.
+/// Where an unknown field of a map most likely belongs: a field of that name one level deeper, or
+/// else two.
 pub fn deeper(schema: &Value, parent: &[String], name: &str) -> Option<String> {
     let node = resolve(schema, locate(schema, parent)?);
     let lower = name.to_lowercase();
@@ -97,11 +97,11 @@ pub fn deeper(schema: &Value, parent: &[String], name: &str) -> Option<String> {
         if fields.contains_key(wanted) {
             return Some(format!("did you mean `{wanted}`?"));
         }
+        let is_near = |content| inside(schema, resolve(schema, content), wanted);
+        if let Some((field, _)) = fields.iter().find(|(_, content)| is_near(content)) {
+            return Some(format!("write `{field}: {{{wanted}: ...}}`"));
+        }
         for (field, content) in fields {
-            let content = resolve(schema, content);
-            if inside(schema, content, wanted) {
-                return Some(format!("write `{field}: {{{wanted}: ...}}`"));
-            }
             for (choice, content) in choices(schema, content).into_iter().flatten() {
                 if content.is_some_and(|c| inside(schema, resolve(schema, c), wanted)) {
                     return Some(format!(
