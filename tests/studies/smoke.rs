@@ -45,13 +45,11 @@ fn every_study_runs_on_drawn_images() {
             .map(|c| c["name"].as_str().unwrap())
             .collect();
         let readme = read(&study.join("README.md"));
-        for claim in &decided {
-            let named = readme.contains(&format!("`{claim}`"));
-            assert!(
-                named,
-                "{}: the README says nothing of `{claim}`",
-                name(&study)
-            );
+        let owes_results = readme.contains("No results yet");
+        for claim in decided.iter().filter(|_| !owes_results) {
+            let is_named = readme.contains(&format!("`{claim}`"));
+            let study = name(&study);
+            assert!(is_named, "{study}: the README says nothing of `{claim}`");
         }
         let again = space.executed(&["--offline", "--profile", "smoke"]);
         assert_eq!(again, Vec::<String>::new(), "{}", name(&study));
@@ -67,10 +65,13 @@ fn the_front_door_names_every_study_and_its_results_are_there() {
             door.contains(&format!("({name}/README.md)")),
             "no row for {name}"
         );
-        let lock = read(&study.join("repro.lock"));
-        assert!(
-            lock.contains("\"verdict\" = "),
-            "{name}: no verdict in repro.lock"
+        let readme = read(&study.join("README.md"));
+        let lock = std::fs::read_to_string(study.join("repro.lock")).unwrap_or_default();
+        let decided = lock.contains("\"verdict\" = ");
+        let owes_results = readme.contains("No results yet");
+        assert_ne!(
+            decided, owes_results,
+            "{name}: README and repro.lock disagree"
         );
     }
 }
