@@ -409,7 +409,7 @@ impl Diagnostics {
         self.problems.len()
     }
 
-    /// There are none (never so for what [`super::load`] returns).
+    /// There are none (never so for what [`crate::spec::load`] returns).
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }
