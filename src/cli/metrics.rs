@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
-use crate::ui::{CELL, aligned, notices};
+use crate::ui::{CELL, aligned, notices, stage_of};
 use repro_engine::results::Results;
 use repro_engine::results::metrics::{Found, Metric, Rows, full_name};
 use repro_engine::results::runs::options_of_last;
@@ -126,10 +126,8 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
 /// The row, with the names of its instance: `fresh[seed=1]` is the run `seed=1` of the stage `fresh`.
 /// What the table itself says of stages and runs follows.
 fn of_instance(metric: &Metric) -> Row {
-    let (stage, axes) = match metric.instance.split_once('[') {
-        Some((stage, axes)) => (stage, axes.strip_suffix(']').unwrap_or(axes)),
-        None => (metric.instance, ""),
-    };
+    let stage = stage_of(metric.instance);
+    let axes = metric.instance[stage.len()..].trim_matches(['[', ']']);
     let own = [metric.row.stage.as_deref(), metric.row.run.as_deref()];
     let run = [Some(axes)].into_iter().chain(own).flatten();
     let run = Vec::from_iter(run.filter(|part| !part.is_empty())).join(" ");

@@ -77,6 +77,16 @@ pub fn rounding(scale: f64, n: usize, confidence: f64) -> f64 {
     UNITS * f64::EPSILON * scale * (1.0 + deviations)
 }
 
+/// The sample standard deviation, with divisor n - 1; `None` below two values.
+pub fn deviation(values: &[f64]) -> Option<f64> {
+    let n = values.len();
+    (n >= 2).then(|| {
+        let mean = mean(values);
+        let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+        (squares / (n - 1) as f64).sqrt()
+    })
+}
+
 /// Summarises finite values, `0 < confidence < 1`; `None` without values. Of paired data, give the
 /// differences: this then is the paired t interval.
 pub fn summarise(values: &[f64], confidence: f64) -> Option<Summary> {
@@ -85,10 +95,7 @@ pub fn summarise(values: &[f64], confidence: f64) -> Option<Summary> {
     }
     let n = values.len();
     let mean = mean(values);
-    let sd = (n >= 2).then(|| {
-        let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
-        (squares / (n - 1) as f64).sqrt()
-    });
+    let sd = deviation(values);
     let interval = sd.map(|sd| {
         let half = t_quantile(0.5 + confidence / 2.0, (n - 1) as f64) * sd / (n as f64).sqrt();
         Interval {

@@ -1,8 +1,10 @@
-//! Environments: the installations that a command's programs and packages come from, each declared by one word.
+//! Environments: the installations that a command's programs and packages come from, each declared
+//! by one word.
 //!
-//! [`capture`] looks at an installation without running any code of it, and says two things: what of it is part of a key, so that
-//! the same packages give the same key wherever they lie, and what a process needs to use it ([`crate::exec::Surroundings`]). Which files a
-//! manager keeps is in [`python`], [`conda`] and [`r`]; what a lock file pins is in [`lock`].
+//! [`capture`] looks at an installation without running any code of it, and says two things: what
+//! of it is part of a key, so that the same packages give the same key wherever they lie, and what
+//! a process needs to use it ([`crate::exec::Surroundings`]). Which files a manager keeps is in
+//! [`python`], [`conda`] and [`r`]; what a lock file pins is in [`lock`].
 
 mod capture;
 mod conda;

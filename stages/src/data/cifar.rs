@@ -1,9 +1,10 @@
 //! CIFAR-10 and CIFAR-100 in their binary version: files of records, found in any packing of them.
 //!
 //! A record is one label byte (in CIFAR-100 two: first one of 20 superclasses, which is not used),
-//! then 1,024 red, 1,024 green and 1,024 blue bytes; each plane row-major. The checksums pin the files inside, not the archive, so that `.tar.gz`, `.tar.xz` and
-//! an unpacked directory all serve. Entry names and sizes of an archive are never trusted: only the
-//! known names are looked at, nothing is written to disk.
+//! then 1,024 red, 1,024 green and 1,024 blue bytes; each plane row-major. The checksums pin the
+//! files inside, not the archive, so that `.tar.gz`, `.tar.xz` and an unpacked directory all serve.
+//! Entry names and sizes of an archive are never trusted: only the known names are looked at,
+//! nothing is written to disk.
 
 use std::io::Read;
 use std::path::Path;

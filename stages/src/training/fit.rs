@@ -1,4 +1,5 @@
-//! The training loop, on any device: batches through the network, gradients through the optimizer, what happened into rows and states.
+//! The training loop, on any device: batches through the network, gradients through the optimizer,
+//! what happened into rows and states.
 //!
 //! What a step computes is [`super::step`]'s business.
 

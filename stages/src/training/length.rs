@@ -88,7 +88,8 @@ impl JsonSchema for EvalEvery {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StopAt {
-    /// The epoch's running train accuracy (training mode, as in Ash & Adams' code) is at least this, in (0, 1].
+    /// The epoch's running train accuracy (training mode, as in Ash & Adams' code) is at least
+    /// this, in (0, 1].
     TrainAccuracy(f64),
     /// A value on the need `validation` has not got better for some epochs.
     Patience(Patience),

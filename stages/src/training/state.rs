@@ -1,7 +1,8 @@
 //! A training in the middle: everything needed to go on as if it had never stopped, in one file.
 //!
-//! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) `checkpoint/N/…` (of an epoch), `checkpoint/step N/…` and `best/…` hold tensors in
-//! file layout, the metadata entry `repro.state` the rest as JSON. Whose state it is, is the caller's concern.
+//! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) `checkpoint/N/…`
+//! (of an epoch), `checkpoint/step N/…` and `best/…` hold tensors in file layout, the metadata
+//! entry `repro.state` the rest as JSON. Whose state it is, is the caller's concern.
 
 use std::collections::BTreeMap;
 use std::path::Path;

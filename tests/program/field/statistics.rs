@@ -706,6 +706,18 @@ fn claims_and_metrics_are_exported_for_a_study() {
     );
 }
 
+/// A value is of the test set by where it was measured, however it is asked for.
+#[test]
+fn a_choice_by_the_test_set_is_told() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  s:\n    matrix: {seed: [0, 1]}\n    run: |\n      echo '[{\"split\": \"test\", \"accuracy\": 0.5}]' > ${outputs.metrics}\n    outputs: {metrics: m.json}\n  best: {uses: select, needs: {tables: \"s[*].metrics\"}, with: {by: {max: accuracy}, test_set: may_choose}}\n",
+    );
+    let said = space.run(&["run"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let told = "`accuracy` is measured on the test set: what is reported of the choice";
+    assert!(said.err.contains(told), "{}", said.err);
+}
+
 /// What the engine understands of claims about an axis.
 #[test]
 fn an_axis_that_is_named_is_spoken_of() {

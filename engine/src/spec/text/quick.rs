@@ -7,8 +7,8 @@
 
 use saphyr_parser::{Event, ScalarStyle};
 
-/// Reads a document, and gives each event with its place to `take`. `None`: this must be read by the
-/// whole parser, or `take` wants no more.
+/// Reads a document, and gives each event with its place to `take`. `None`: this must be read by
+/// the whole parser, or `take` wants no more.
 pub fn read<'t>(
     text: &'t str,
     take: impl FnMut(Event<'t>, std::ops::Range<usize>) -> Option<()>,
@@ -86,8 +86,8 @@ impl<'t, F: FnMut(Event<'t>, std::ops::Range<usize>) -> Option<()>> Reader<'t, F
         (self.byte() == b'\n').then_some(())
     }
 
-    /// After the spaces that begin there, and the comment that follows them. `saphyr-parser` counts both to the place of a
-    /// bracket or of a text in quotes.
+    /// After the spaces that begin there, and the comment that follows them. `saphyr-parser` counts
+    /// both to the place of a bracket or of a text in quotes.
     fn after_space(&self, from: usize) -> usize {
         let mut at = from;
         while self.byte_at(at) == b' ' {

@@ -11,6 +11,7 @@ use crate::facts::{Fact, Findings, Known, MetricsFact};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::series::{At, Point, Series, read_series};
+use crate::stats::deviation;
 use crate::table;
 use crate::task::Task;
 use repro_protocol::job::Event;
@@ -182,16 +183,10 @@ fn area(points: &[Point]) -> f64 {
     }
 }
 
-/// The standard deviation (n - 1) of the changes from one value to the next.
+/// The standard deviation of the changes from one value to the next.
 fn jumpiness(points: &[Point]) -> Option<f64> {
     let changes = Vec::from_iter(points.windows(2).map(|p| p[1].value - p[0].value));
-    if changes.len() < 2 {
-        return None;
-    }
-    let n = changes.len() as f64;
-    let mean = changes.iter().sum::<f64>() / n;
-    let squares: f64 = changes.iter().map(|c| (c - mean).powi(2)).sum();
-    Some((squares / (n - 1.0)).sqrt())
+    deviation(&changes)
 }
 
 const DOC: &str = r#"

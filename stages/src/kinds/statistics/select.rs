@@ -67,8 +67,8 @@ impl By {
 }
 
 /// The remedy where a test set would choose.
-const HOLD_OUT: &str = "hold some training data out (`split`), give them to the trainings as the need `validation`, and choose by \
-     `validation_accuracy`; or say `test_set: may_choose`";
+const HOLD_OUT: &str = "hold some training data out (`split`), give them to the trainings as the need \
+     `validation`, and choose by `validation_accuracy`; or say `test_set: may_choose`";
 
 impl Kind for Select {
     type Params = Params;
@@ -139,7 +139,7 @@ impl Kind for Select {
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
         let of = params.by.of();
         let tables = task.inputs("tables").to_vec();
-        let mut runs = Vec::new();
+        let (mut runs, mut by_test_set) = (Vec::new(), false);
         for input in &tables {
             let series = read_series(std::slice::from_ref(input))?;
             let [run] = &series[..] else {
@@ -148,13 +148,15 @@ impl Kind for Select {
                     .hint("give one table for each run: `needs: {tables: \"train[*].metrics\"}`")
                     .into());
             };
-            if params.test_set.is_none() && run.is_of_split(of, "test") {
+            let of_test_set = of.starts_with("test_") || run.is_of_split(of, "test");
+            if params.test_set.is_none() && of_test_set {
                 let text = format!(
                     "{}: `{of}` is measured on the test set, which is not for choosing",
                     run.table
                 );
                 return Err(Failure::new(text).hint(HOLD_OUT).into());
             }
+            by_test_set |= of_test_set;
             runs.push((input, run.value(of, params.at)?));
         }
         runs.sort_by(|(a, _), (b, _)| {
@@ -174,7 +176,7 @@ impl Kind for Select {
         let Some((chosen, value)) = best else {
             return Err(Failure::new("input `tables`: there is no run to choose from").into());
         };
-        if let (Some(TestSet::MayChoose), true) = (params.test_set, of.starts_with("test_")) {
+        if by_test_set {
             let text = format!(
                 "`{of}` is measured on the test set: what is reported of the choice on that set is optimistic"
             );
@@ -270,6 +272,7 @@ would be too good. `test_set: may_choose` allows it, and the run says so.
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kinds::testing::task;
 
     fn problems(with: Value) -> Vec<String> {
         let params: Params = serde_json::from_value(with).unwrap();
@@ -343,38 +346,17 @@ mod tests {
 
         /// The choice and the model.
         fn select(&self, with: Value) -> Result<(Value, String), String> {
-            let at = |name: &str| self.dir.path().join(name);
-            let outputs = [("choice", at("choice.json")), ("model", at("chosen"))];
-            let job = repro_protocol::job::Job {
-                version: repro_protocol::job::FORMAT,
-                kind: "select".into(),
-                revision: 1,
-                params: with.clone(),
-                inputs: [
-                    ("tables".to_owned(), self.tables.clone()),
-                    ("models".to_owned(), self.models.clone()),
-                ]
-                .into(),
-                outputs: outputs.map(|(name, path)| (name.to_owned(), path)).into(),
-                threads: 1,
-                resume: None,
-                states_dir: at("states"),
-                mirrors: Vec::new(),
-                pins: BTreeMap::new(),
-                offline: true,
-                scratch_dir: at("scratch"),
-            };
-            let mut task = Task {
-                job,
-                pins: BTreeMap::new(),
-                figures: BTreeMap::new(),
-                events: None,
-            };
+            let inputs = [
+                ("tables", self.tables.clone()),
+                ("models", self.models.clone()),
+            ];
+            let outputs = ["choice", "model"];
+            let mut task = task(self.dir.path(), with.clone(), &outputs, inputs);
             let params: Params = serde_json::from_value(with).unwrap();
             Select::run(&params, &mut task).map_err(|e| format!("{e:#}"))?;
-            let read = |name: &str| std::fs::read_to_string(at(name)).unwrap();
-            let choice = serde_json::from_str(&read("choice.json")).unwrap();
-            Ok((choice, read("chosen")))
+            let read = |name| std::fs::read_to_string(self.dir.path().join(name)).unwrap();
+            let choice = serde_json::from_str(&read("choice")).unwrap();
+            Ok((choice, read("model")))
         }
     }
 
