@@ -6,6 +6,7 @@ mod foreign;
 pub mod init;
 pub mod layout;
 pub mod model;
+mod named;
 pub mod network;
 mod resnet;
 pub mod spec;

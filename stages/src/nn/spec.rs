@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A network. The last dense layer, one output per class, is added to every model.
+use super::named::Written;
+
+/// A network, written out. `named.rs` has the names that stand for one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", from = "Written")]
 pub enum ModelSpec {
     /// A multi-layer perceptron on the flattened image.
     Mlp(MlpSpec),
