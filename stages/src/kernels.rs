@@ -39,6 +39,7 @@ mod out;
 pub mod parallel;
 mod path;
 pub mod pool;
+pub mod recurrent;
 mod scratch;
 mod shard;
 pub mod soft_loss;

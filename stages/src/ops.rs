@@ -23,6 +23,7 @@ mod loss;
 mod matrix;
 mod norm;
 mod pool;
+mod recurrent;
 pub mod recycle;
 mod slots;
 
@@ -30,11 +31,12 @@ use dfdx::prelude::{Cpu, NoneTape, Tensor};
 
 pub use crate::shape::{
     BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, PoolShape,
+    RecurrentShape,
 };
 pub use activation::{activate, add, dropout, gelu, relu, sigmoid, tanh};
 pub use backend::{
     Accumulate, Activation, Backend, Buffer, Gelu, GroupNormBackward, LayerBackward, Moments,
-    Moving, NormBackward, Rule,
+    Moving, NormBackward, RecurrentBackward, Rule,
 };
 pub use conv::conv2d;
 pub use dense::dense;
@@ -47,6 +49,7 @@ pub use loss::{
 pub use matrix::{Matrix, Param, Traced};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
+pub use recurrent::{RecurrentParams, recurrent};
 pub use slots::{Gradient, backward, take_gradient, take_input_gradient};
 
 /// The loss of a batch.

@@ -266,6 +266,49 @@ impl DepthwiseShape {
     }
 }
 
+/// An image as a sequence of its rows, and the units that read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecurrentShape {
+    steps: usize,
+    inputs: usize,
+    units: usize,
+}
+
+impl RecurrentShape {
+    /// # Errors
+    /// A size is 0.
+    pub fn new(image: Image, units: usize) -> Result<RecurrentShape, BadShape> {
+        positive(image.positions(), "positions")?;
+        positive(image.channels, "channels")?;
+        positive(units, "units")?;
+        Ok(RecurrentShape {
+            steps: image.height,
+            inputs: image.width * image.channels,
+            units,
+        })
+    }
+
+    /// Rows of an image.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Values of a row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Values of a state.
+    pub fn units(&self) -> usize {
+        self.units
+    }
+
+    /// Values of an image.
+    pub fn features(&self) -> usize {
+        self.steps * self.inputs
+    }
+}
+
 /// What group norm normalises together: groups of neighbouring channels over all positions of an
 /// image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

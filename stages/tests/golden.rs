@@ -102,6 +102,9 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("dataset", 1, "table", "test", "a5ff1c63e024ca42"),
     ("download", 1, "shapes", "train", "b3946d6d0c7136f6"),
     ("download", 1, "shapes", "test", "14b5ba78d3c3f2e7"),
+    ("sensitivity", 1, "rows", "metrics", "2a7283286081e65a"),
+    ("train", 3, "recurrent rows", "model", "2e2a5b1e4195d0bb"),
+    ("train", 3, "recurrent rows", "metrics", "75ff8d7d18ea7b4d"),
     ("select", 1, "two runs", "choice", "807bd44d18e20068"),
     ("select", 1, "two runs", "model", "032161a2f044a20e"),
     (
@@ -254,6 +257,13 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     );
     let steps = json!({"seed": 2, "iterations": 8, "batch_size": 32, "gamma": 0.9, "lr": 0.1});
     run("gradinit", "both steps", steps, &shown);
+
+    let recurrent = json!({"model": {"rnn": {"units": 9}}, "seed": 2, "init": {"orthogonal": {}}, "length": {"epochs": 2}, "batch_size": 32,
+        "first_weights": {"scales": {"*recurrent": 1.5}}, "clip_gradients": {"norm": 1.0},
+        "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9}}});
+    let recurrent = run("train", "recurrent rows", recurrent, &sets);
+    let moved: [(&str, &Path); 2] = [("model", recurrent.path("model")), ("data", &train)];
+    run("sensitivity", "rows", json!({"images": 30}), &moved);
 
     let shapes = json!({"dataset": "shapes", "shapes": {"train": 30, "test": 20}});
     run("download", "shapes", shapes, &[]);

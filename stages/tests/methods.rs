@@ -7,9 +7,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use repro_stages::weights::TensorFile;
+use repro_stages::weights::{NamedTensors, TensorFile};
 use serde_json::{Value, json};
 use support::{Bench, Ran, data};
 
@@ -443,4 +444,63 @@ fn norms_are_those_of_another_model() {
         why.to_string().starts_with("`fc1.weight` is all 0"),
         "{why}"
     );
+}
+
+/// The values of a table by name.
+fn named(path: &Path) -> BTreeMap<String, f64> {
+    let rows = repro_stages::table::read(path).unwrap().rows;
+    rows.into_iter().map(|r| (r.name, r.value)).collect()
+}
+
+/// The first weights of a network, and what `sensitivity` says of it.
+fn sensitivity(model: Value, first: Value) -> (NamedTensors, BTreeMap<String, f64>) {
+    let bench = Bench::new();
+    let images = bench.put("images", &data(1, 20, (6, 4, 1), 3));
+    let mut with = json!({"model": model, "seed": 3, "length": {"epochs": 0}, "optimizer": sgd()});
+    let first = first.as_object().unwrap().clone();
+    with.as_object_mut().unwrap().extend(first);
+    let net = bench.run("train", with, &[("train", &images)]).unwrap();
+    let of: [(&str, &Path); 2] = [("model", net.path("model")), ("data", &images)];
+    let measured = bench.run("sensitivity", json!({}), &of).unwrap();
+    let tensors = TensorFile::read(net.path("model")).unwrap().tensors;
+    (tensors, named(measured.path("metrics")))
+}
+
+/// The derivatives of a linear network are its weights, and those of a recurrent network whose
+/// states are near 0 are the powers of its recurrent weight: here `scale` times the identity.
+#[test]
+fn sensitivity_is_known_of_linear_networks() {
+    let (tensors, found) = sensitivity(json!("logistic-regression"), json!({}));
+    let weights = &tensors["fc1.weight"].data;
+    for row in 0..6 {
+        let of_row = weights.chunks_exact(24).flat_map(|w| &w[row * 4..][..4]);
+        let norm = of_row.map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
+        let got = found[&format!("sensitivity[{}]", row + 1)];
+        assert!((got - norm).abs() < 1e-6 * norm, "{row}: {got} {norm}");
+    }
+    for scale in [0.5, 1.0, 1.6] {
+        let first = json!({"first_weights": {"biases": {"constant": 0.0}, "by_name": {"*recurrent": {"identity": {}}},
+            "scales": {"*recurrent": scale, "*input": 1e-5}}});
+        let (_, found) = sensitivity(json!({"rnn": {"units": 8}}), first);
+        let want = f64::ln(scale);
+        assert!((found["growth"] - want).abs() < 1e-5, "{scale}: {found:?}");
+    }
+}
+
+#[test]
+fn recurrent_weights_start_by_the_rules() {
+    let first =
+        json!({"init": {"orthogonal": {}}, "first_weights": {"scales": {"*recurrent": 1.5}}});
+    let (tensors, _) = sensitivity(json!({"rnn": {"units": 8}}), first);
+    let rows: Vec<&[f32]> = tensors["rnn1.recurrent.weight"]
+        .data
+        .chunks_exact(8)
+        .collect();
+    for (i, a) in rows.iter().enumerate() {
+        for (j, b) in rows.iter().enumerate() {
+            let product: f32 = a.iter().zip(*b).map(|(a, b)| a * b).sum();
+            let want = if i == j { 2.25 } else { 0.0 };
+            assert!((product - want).abs() < 1e-5, "{i} {j}: {product}");
+        }
+    }
 }

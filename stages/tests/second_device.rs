@@ -28,7 +28,7 @@ use repro_stages::ops::recycle::{Pool, Values};
 use repro_stages::ops::{
     Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Gelu, Gradient,
     GroupNormBackward, GroupNormShape, Labels, LayerBackward, Moments, Moving, NormBackward,
-    NormShape, PoolShape, Rule,
+    NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
 use repro_stages::training::augment::Augment;
 use repro_stages::training::batches::Batches;
@@ -224,6 +224,7 @@ impl Backend for Far {
         fn avg_pool_forward([shape: PoolShape], [x], [y]) -> ();
         fn channel_stats([shape: NormShape], [x], [mean, variance]) -> ();
         fn group_norm_forward([shape: GroupNormShape], [x, gamma, beta], [mean, inverse_deviation, y]) -> ();
+        fn recurrent_forward([shape: RecurrentShape], [x, w_in, b, w_rec], [states, y]) -> ();
         fn activation_forward([which: Activation], [x], [y]) -> ();
         fn activation_in_place([which: Activation], [], [y]) -> ();
         fn gelu_forward([which: Gelu], [x], [y]) -> ();
@@ -298,6 +299,31 @@ impl Backend for Far {
         self.cpu.group_norm_backward(shape, near)?;
         returned(from.dgamma, dgamma);
         returned(from.dbeta, dbeta);
+        Ok(())
+    }
+    fn recurrent_backward(&self, shape: RecurrentShape, from: RecurrentBackward<'_, Far>) -> Done {
+        let mut near_w = lent(from.dw_in);
+        let (mut near_b, mut near_rec) = (lent(from.db), lent(from.dw_rec));
+        let RecurrentBackward { mut dx, .. } = from;
+        let mut near_x = dx.as_deref_mut().map(lent);
+        let near = RecurrentBackward {
+            x: &from.x.0,
+            w_in: &from.w_in.0,
+            w_rec: &from.w_rec.0,
+            states: &from.states.0,
+            dy: &from.dy.0,
+            dw_in: &mut near_w,
+            db: &mut near_b,
+            dw_rec: &mut near_rec,
+            dx: near_x.as_mut(),
+        };
+        self.cpu.recurrent_backward(shape, near)?;
+        returned(from.dw_in, near_w);
+        returned(from.db, near_b);
+        returned(from.dw_rec, near_rec);
+        if let (Some(far), Some(near)) = (dx, near_x) {
+            returned(far, near);
+        }
         Ok(())
     }
     fn activation_backward(&self, which: Activation, y: Option<&Hidden>, dy: &mut Hidden) -> Done {
@@ -451,10 +477,12 @@ fn another_device_gives_the_cpus_bits() {
             {"conv": {"channels": 6, "kernel": 1}}]}},
         {"activation": "tanh"}, {"pool": {"average": 2}}, {"dense": 5}, {"layer_norm": {}}]}});
     let line = json!({"mlp": {"hidden": [4], "activation": "tanh"}});
+    let recurrent = json!({"rnn": {"units": 6}});
     let momentum = json!({"sgd": {"lr": 0.05, "momentum": 0.9}});
     for (model, optimizer, data) in [
         (perceptron, json!({"adam": {}}), &images),
         (layers, momentum.clone(), &images),
+        (recurrent, momentum.clone(), &images),
         (line, momentum, &support::numbers(1, 40, 2)),
     ] {
         let far = Far::default();

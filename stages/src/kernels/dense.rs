@@ -271,7 +271,7 @@ pub fn input_gradient(
 
 /// [`input_gradient`] as `how` says. The vectors run across the batch, so that rows of `w`, of which there may be many
 /// more, are read where they are: `dx` is made as its transpose.
-fn input_gradient_to(
+pub(super) fn input_gradient_to(
     path: Path,
     inputs: usize,
     outputs: usize,
@@ -356,7 +356,7 @@ pub fn weight_gradient(
 
 /// [`weight_gradient`] as `how` says. `dy` is packed once, and a task's columns of `x`: they are read again and again, and
 /// rows far apart would fall into few sets of the cache.
-fn weight_gradient_to(
+pub(super) fn weight_gradient_to(
     path: Path,
     inputs: usize,
     outputs: usize,
@@ -421,7 +421,7 @@ pub fn bias_gradient(path: Path, dy: &[f32], db: &mut [f32]) {
     bias_gradient_to(path, dy, db, Accumulate::Add);
 }
 
-fn bias_gradient_to(path: Path, dy: &[f32], db: &mut [f32], how: Accumulate) {
+pub(super) fn bias_gradient_to(path: Path, dy: &[f32], db: &mut [f32], how: Accumulate) {
     assert!(
         !db.is_empty() && dy.len().is_multiple_of(db.len()),
         "dense bias gradient: lengths"

@@ -16,6 +16,7 @@ mod gelu_orders;
 mod gradients;
 mod group_norm_orders;
 mod others;
+mod recurrent_orders;
 mod soft_loss_orders;
 mod special_values;
 mod squared_error_orders;

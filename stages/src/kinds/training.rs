@@ -5,6 +5,7 @@ use crate::kind::BuiltIn;
 pub mod evaluate;
 pub mod probe;
 mod recorded;
+pub mod sensitivity;
 pub mod train;
 
 /// Its kinds.
@@ -12,6 +13,7 @@ pub(super) fn kinds() -> Vec<BuiltIn> {
     vec![
         BuiltIn::of::<evaluate::Evaluate>(),
         BuiltIn::of::<probe::Probe>(),
+        BuiltIn::of::<sensitivity::Sensitivity>(),
         BuiltIn::of::<train::Train>(),
     ]
 }

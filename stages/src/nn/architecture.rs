@@ -15,6 +15,7 @@ use super::spec::{Activation, ModelSpec};
 use crate::failure::Failure;
 use crate::ops::{
     ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
+    RecurrentShape,
 };
 use crate::weights::NamedTensors;
 
@@ -166,6 +167,17 @@ pub enum Layer {
         /// `[channels]`, where there is one.
         bias: Option<usize>,
     },
+    /// The last state of `h[t] = tanh(x[t]·w + b + h[t-1]·u)` over the rows of an image.
+    Recurrent {
+        /// Sizes.
+        shape: RecurrentShape,
+        /// `w`: `[units, in]`.
+        weight: usize,
+        /// `b`: `[units]`.
+        bias: usize,
+        /// `u`: `[units, units]`.
+        recurrent: usize,
+    },
     /// Batch norm; gain, shift, running mean and running variance are parameters `first .. first + 4`.
     BatchNorm {
         /// Sizes.
@@ -300,6 +312,9 @@ impl Architecture {
                 }
             }
             ModelSpec::Resnet(resnet) => resnet::build(resnet, &mut b)?,
+            ModelSpec::Rnn(rnn) => b
+                .recurrent(rnn.units)
+                .map_err(|e| e.within("model: the recurrent layer"))?,
         }
         let classifier = match &identity.model {
             ModelSpec::Resnet(_) => b.named_dense("fc", identity.outputs.width()),

@@ -9,6 +9,7 @@ use super::spec::{
 use crate::failure::Failure;
 use crate::ops::{
     BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
+    RecurrentShape,
 };
 
 /// Layers so far, and what they put out.
@@ -128,6 +129,41 @@ impl Builder {
             height: 1,
             width: 1,
             channels: outputs,
+        };
+        Ok(())
+    }
+
+    /// Reads the rows of the image.
+    pub(super) fn recurrent(&mut self, units: usize) -> Result<(), Failure> {
+        let name = self.names.next("rnn");
+        let shape = RecurrentShape::new(self.image, units)?;
+        let row = (self.image.width, self.image.channels);
+        let mut add = |part: &str, inputs: usize, (positions, channels): (usize, usize)| {
+            let role = Role::Weight {
+                fan_in: inputs,
+                fan_out: units,
+            };
+            let layout = Layout::Dense {
+                outputs: units,
+                positions,
+                channels,
+            };
+            let name = format!("{name}.{part}.weight");
+            self.add(name, vec![units, inputs], role, layout)
+        };
+        let weight = add("input", shape.inputs(), row);
+        let recurrent = add("recurrent", units, (1, units));
+        let bias = self.bias(&format!("{name}.input"), units, shape.inputs());
+        self.layers.push(Layer::Recurrent {
+            shape,
+            weight,
+            bias,
+            recurrent,
+        });
+        self.image = Image {
+            height: 1,
+            width: 1,
+            channels: units,
         };
         Ok(())
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::spec::{
     Activation, BatchNormSpec, ConvLayerSpec, ConvSpec, LayerSpec, MlpSpec, ModelSpec, Padding,
-    PoolSpec, ResnetSpec,
+    PoolSpec, ResnetSpec, RnnSpec,
 };
 
 /// A network: written out, or one of the networks of papers by its name, which stands for what is
@@ -21,6 +21,11 @@ pub(super) enum Written {
     Conv(ConvSpec),
     /// A residual network for small images (He et al. 2016, with the stem of its CIFAR nets).
     Resnet(ResnetSpec),
+    /// A recurrent network (Elman 1990) that reads an image row by row, from the top:
+    /// `h[t] = tanh(W·x[t] + b + U·h[t-1])` with `h = 0` before the first row; the last state is
+    /// classified. `W` is the weight of the layer `rnn1.input`, `U` that of `rnn1.recurrent`. It is
+    /// PyTorch's `RNN` with one bias in place of two.
+    Rnn(RnnSpec),
     /// `{mlp: {hidden: []}}`.
     #[serde(rename = "logistic-regression")]
     LogisticRegression,
@@ -100,6 +105,7 @@ impl From<Written> for ModelSpec {
             Written::Mlp(spec) => ModelSpec::Mlp(spec),
             Written::Conv(spec) => ModelSpec::Conv(spec),
             Written::Resnet(spec) => ModelSpec::Resnet(spec),
+            Written::Rnn(spec) => ModelSpec::Rnn(spec),
             Written::LogisticRegression => mlp(&[]),
             Written::Lenet300100 => mlp(&[300, 100]),
             Written::Lenet5 => lenet5(),

@@ -14,7 +14,7 @@ use super::architecture::{Architecture, Layer, Parameter};
 use super::model::Model;
 use super::spec::Activation;
 use crate::exact::rng::Stream;
-use crate::ops::{self, Backend, BatchStats, InputGradient, Matrix, Param};
+use crate::ops::{self, Backend, BatchStats, InputGradient, Matrix, Param, RecurrentParams};
 use crate::weights::{NamedTensor, NamedTensors};
 
 /// The weight of the newest batch in batch norm's running averages, as in PyTorch.
@@ -166,7 +166,8 @@ impl From<Norms> for Mode {
 }
 
 /// Is shown what a layer with a weight gives, before its activation: the weight's position in
-/// [`Architecture::parameters`], and the values in memory order.
+/// [`Architecture::parameters`], and the values in memory order. Of a recurrent layer it is the last
+/// state, for both weights.
 pub type Watcher<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
 /// One way through the layers.
@@ -333,6 +334,23 @@ impl<D: Backend> Network<D> {
         self.run(&self.architecture.layers, &self.steps, x, pass, true)
     }
 
+    /// [`Network::forward_still`], with a backward pass that goes on to the inputs.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn forward_through<T: Tape<f32, Cpu>>(
+        &self,
+        x: Matrix<D, T>,
+        mode: Mode,
+    ) -> Result<Matrix<D, T>, D::Err> {
+        let pass = &mut Pass {
+            mode,
+            statistics: None,
+            watcher: None,
+        };
+        self.run(&self.architecture.layers, &self.steps, x, pass, false)
+    }
+
     /// [`Network::forward_still`] without dropout, watched layer by layer.
     ///
     /// # Errors
@@ -394,6 +412,19 @@ impl<D: Backend> Network<D> {
                     let (w, b) = (param(*weight), bias.map(param));
                     ops::depthwise_conv2d(x, w, b, *shape, activation, input)?
                 }
+                Layer::Recurrent {
+                    shape,
+                    weight,
+                    bias,
+                    recurrent,
+                } => {
+                    let params = RecurrentParams {
+                        w_in: param(*weight),
+                        b: param(*bias),
+                        w_rec: param(*recurrent),
+                    };
+                    ops::recurrent(x, params, *shape, input)?
+                }
                 Layer::BatchNorm { shape, first } => {
                     let [gain, shift, mean, variance] = [0, 1, 2, 3].map(|i| param(first + i));
                     match pass.mode.norms {
@@ -447,6 +478,15 @@ impl<D: Backend> Network<D> {
                 && let Some(watcher) = &mut pass.watcher
             {
                 watcher(*weight, &x.read());
+            }
+            if let Layer::Recurrent {
+                weight, recurrent, ..
+            } = &layers[step.layer]
+                && let Some(watcher) = &mut pass.watcher
+            {
+                let states = x.read();
+                watcher(*weight, &states);
+                watcher(*recurrent, &states);
             }
         }
         Ok(x)

@@ -15,6 +15,8 @@ pub enum ModelSpec {
     Conv(ConvSpec),
     /// A residual network for small images (He et al. 2016, with the stem of its CIFAR nets).
     Resnet(ResnetSpec),
+    /// A recurrent network that reads the rows of an image.
+    Rnn(RnnSpec),
 }
 
 /// A multi-layer perceptron: for every hidden width dense → batch norm → activation → dropout.
@@ -57,6 +59,18 @@ pub struct ResnetSpec {
     #[serde(default = "resnet_blocks")]
     #[schemars(inner(range(min = 1)))]
     pub blocks: Vec<usize>,
+}
+
+/// A recurrent network (Elman 1990) that reads an image row by row, from the top:
+/// `h[t] = tanh(W·x[t] + b + U·h[t-1])` with `h = 0` before the first row; the last state is
+/// classified. `W` is the weight of the layer `rnn1.input`, `U` that of `rnn1.recurrent`. It is
+/// PyTorch's `RNN` with one bias in place of two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RnnSpec {
+    /// Values of a state.
+    #[schemars(range(min = 1))]
+    pub units: usize,
 }
 
 /// One layer of a [`ConvSpec`].
@@ -246,6 +260,10 @@ impl ModelSpec {
             ModelSpec::Mlp(mlp) => mlp.problems(),
             ModelSpec::Conv(conv) => layer_problems(&["conv".to_owned()], &conv.layers),
             ModelSpec::Resnet(resnet) => resnet.problems(),
+            ModelSpec::Rnn(RnnSpec { units: 0 }) => {
+                vec![(vec!["rnn".into(), "units".into()], NO_UNITS.into())]
+            }
+            ModelSpec::Rnn(_) => Vec::new(),
         }
     }
 }
@@ -269,7 +287,7 @@ impl ModelSpec {
         match self {
             ModelSpec::Mlp(mlp) => mlp.batch_norm.is_some() && !mlp.hidden.is_empty(),
             ModelSpec::Conv(conv) => any(&conv.layers, &mut false),
-            ModelSpec::Resnet(_) => false,
+            ModelSpec::Resnet(_) | ModelSpec::Rnn(_) => false,
         }
     }
 }

@@ -17,6 +17,7 @@ use dfdx::prelude::{Cpu, CpuError, Storage};
 
 use super::{
     ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormShape, Labels, NormShape, PoolShape,
+    RecurrentShape,
 };
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
@@ -91,6 +92,29 @@ pub struct GroupNormBackward<'a, D: Backend> {
     pub dgamma: &'a mut Gradient<D>,
     /// Of beta.
     pub dbeta: &'a mut Gradient<D>,
+}
+
+/// What the gradients of a recurrent layer are made from, and where they go.
+#[derive(Debug)]
+pub struct RecurrentBackward<'a, D: Backend> {
+    /// The images.
+    pub x: &'a D::Values,
+    /// Of the input.
+    pub w_in: &'a D::Values,
+    /// Of the earlier state.
+    pub w_rec: &'a D::Values,
+    /// As the forward pass wrote them.
+    pub states: &'a D::Values,
+    /// Gradient of the output.
+    pub dy: &'a D::Values,
+    /// Of the weight of the input.
+    pub dw_in: &'a mut Gradient<D>,
+    /// Of the bias.
+    pub db: &'a mut Gradient<D>,
+    /// Of the weight of the earlier state.
+    pub dw_rec: &'a mut Gradient<D>,
+    /// Of the images, where somebody needs it.
+    pub dx: Option<&'a mut Gradient<D>>,
 }
 
 /// What an optimizer remembers of one parameter, where it lies; absent where it needs nothing.
@@ -304,6 +328,23 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         &self,
         shape: GroupNormShape,
         from: GroupNormBackward<'_, Self>,
+    ) -> Result<(), Self::Err>;
+    /// The states of a recurrent layer after each step, and the last of them.
+    fn recurrent_forward(
+        &self,
+        shape: RecurrentShape,
+        x: &Self::Values,
+        w_in: &Self::Values,
+        b: &Self::Values,
+        w_rec: &Self::Values,
+        states: &mut Self::Values,
+        y: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
+    /// Gradients of [`Backend::recurrent_forward`].
+    fn recurrent_backward(
+        &self,
+        shape: RecurrentShape,
+        from: RecurrentBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
     /// `y = activation(x)`.
     fn activation_forward(

@@ -8,13 +8,13 @@ use super::recycle::{Pool, Values};
 use super::{
     Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Gelu, Gradient,
     GroupNormBackward, GroupNormShape, Labels, LayerBackward, Moving, NormBackward, NormShape,
-    PoolShape, Rule,
+    PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 use crate::kernels::{
     Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, norm, optim,
-    parallel, pool, soft_loss, squared_error,
+    parallel, pool, recurrent, soft_loss, squared_error,
 };
 
 /// Added to the variances of group norm and layer norm, as in PyTorch.
@@ -333,6 +333,36 @@ impl Backend for Cpu {
             dbeta: from.dbeta.into(),
         };
         group_norm::backward(Path::current(), &shape, kernel);
+        Ok(())
+    }
+
+    fn recurrent_forward(
+        &self,
+        shape: RecurrentShape,
+        x: &Values,
+        w_in: &Values,
+        b: &Values,
+        w_rec: &Values,
+        states: &mut Values,
+        y: &mut Values,
+    ) -> Done {
+        recurrent::forward(Path::current(), &shape, x, w_in, b, w_rec, states, y);
+        Ok(())
+    }
+
+    fn recurrent_backward(&self, shape: RecurrentShape, from: RecurrentBackward<'_, Cpu>) -> Done {
+        let kernel = recurrent::Backward {
+            x: from.x,
+            w_in: from.w_in,
+            w_rec: from.w_rec,
+            states: from.states,
+            dy: from.dy,
+            dw_in: from.dw_in.into(),
+            db: from.db.into(),
+            dw_rec: from.dw_rec.into(),
+            dx: from.dx.map(Into::into),
+        };
+        recurrent::backward(Path::current(), &shape, kernel);
         Ok(())
     }
 

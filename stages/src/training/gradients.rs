@@ -13,7 +13,7 @@ use super::batches::InOrder;
 use super::pass::{self, Wanted};
 use crate::data::{Answers, Dataset};
 use crate::nn::network::{Mode, Network, StepKey};
-use crate::ops::{self, Backend};
+use crate::ops::{self, Backend, Matrix, Scalar, Traced};
 use crate::weights::NamedTensors;
 
 /// What gradients are taken of.
@@ -23,6 +23,20 @@ pub enum Objective<'a> {
     Loss(Wanted<'a>),
     /// `Σ weights·outputs`, with weights `[rows, outputs]`.
     Outputs(&'a [f32]),
+}
+
+impl Objective<'_> {
+    /// Its value for these outputs, on their tape.
+    fn of<D: Backend>(self, outputs: Matrix<D, Traced>) -> anyhow::Result<Scalar<Traced>> {
+        let failed = |e: D::Err| anyhow::anyhow!("gradients: {e}");
+        match self {
+            Objective::Loss(wanted) => Ok(pass::loss(outputs, wanted)?.0),
+            Objective::Outputs(weights) => {
+                let weights = pass::beside(&outputs, weights).map_err(failed)?;
+                ops::weighted_sum(outputs, &weights).map_err(failed)
+            }
+        }
+    }
 }
 
 /// An objective, and how it changes with every parameter.
@@ -62,19 +76,44 @@ pub fn of_batch<D: Backend>(
     device.together(|| {
         let x = pass::inputs(network, pool, rows, fill).map_err(failed)?;
         let outputs = network.forward_still(x.traced(), mode).map_err(failed)?;
-        let value = match objective {
-            Objective::Loss(wanted) => pass::loss(outputs, wanted)?.0,
-            Objective::Outputs(weights) => {
-                let weights = pass::beside(&outputs, weights).map_err(failed)?;
-                ops::weighted_sum(outputs, &weights).map_err(failed)?
-            }
-        };
+        let value = objective.of(outputs)?;
         let number = f64::from(value.array());
         let mut gradients = ops::backward(device, value).map_err(failed)?;
         let by_parameter = network.take_gradients(pool, &mut gradients);
         Ok(Slopes {
             value: number,
             by_parameter: by_parameter.map_err(failed)?,
+        })
+    })
+}
+
+/// The gradient of an objective with respect to the inputs, `[rows, features]`, otherwise as
+/// [`of_batch`].
+///
+/// # Errors
+/// As [`of_batch`].
+///
+/// # Panics
+/// As [`of_batch`].
+pub fn of_inputs<D: Backend>(
+    network: &Network<D>,
+    pool: &D::Pool,
+    rows: usize,
+    fill: impl FnOnce(&mut [f32]) + Send,
+    objective: Objective,
+    mode: Mode,
+) -> anyhow::Result<Vec<f32>> {
+    let failed = |e: D::Err| anyhow::anyhow!("gradients of inputs: {e}");
+    let device = network.device();
+    device.together(|| {
+        let x = pass::inputs(network, pool, rows, fill).map_err(failed)?;
+        let outputs = network.forward_through(x.clone().traced(), mode);
+        let value = objective.of(outputs.map_err(failed)?)?;
+        let mut gradients = ops::backward(device, value).map_err(failed)?;
+        let slopes = ops::take_input_gradient(&mut gradients, &x).map_err(failed)?;
+        Ok(match slopes {
+            Some(slopes) => device.read(&slopes).into_owned(),
+            None => vec![0.0; x.shape().0 * x.shape().1],
         })
     })
 }

@@ -42,10 +42,25 @@ class Mixed(nn.Module):
         return self.fc2(self.ln1(self.fc1(x.flatten(1))))
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(5 * 3, 7, batch_first=True)
+        self.fc1 = nn.Linear(7, 3)
+
+    def forward(self, x):
+        # rows as a sequence; a row's values are (channel, column)
+        rows = x.permute(0, 2, 1, 3).flatten(2)
+        return self.fc1(self.rnn(rows)[0][:, -1])
+
+
 def numbers(name, model, height, width):
     kinds = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
     gains = {id(m.weight) for m in model.modules() if isinstance(m, kinds)}
-    for seed, p in enumerate(model.parameters()):
+    # one bias is enough: PyTorch's second stays 0
+    [p.data.zero_() for name, p in model.named_parameters() if "bias_hh" in name]
+    parameters = [p for name, p in model.named_parameters() if "bias_hh" not in name]
+    for seed, p in enumerate(parameters):
         values = fill(p.numel(), seed, 0.5).reshape(p.shape)
         p.data = values + 1 if id(p) in gains else values
     # pixels are filled in memory order (row, column, channel)
@@ -55,10 +70,11 @@ def numbers(name, model, height, width):
     row = lambda values: "[" + ", ".join("%.9g" % v for v in values) + "]"
     print(f"const {name}_LOGITS: [f64; 12] = {row(logits.flatten().tolist())};")
     # of each gradient: the sum weighted by `fill`, which sees every element and its place
-    sums = [(p.grad.flatten() * fill(p.numel(), 7, 1.0)).sum().item() for p in model.parameters()]
+    sums = [(p.grad.flatten() * fill(p.numel(), 7, 1.0)).sum().item() for p in parameters]
     print(f"const {name}_GRADIENTS: [f64; {len(sums)}] = {row(sums)};")
     print(f"const {name}_EVALUATED: [f64; 12] = {row(model.eval()(x).flatten().tolist())};")
 
 
 numbers("RESNET", ResNet(3, [4, 6], [1, 2], 3), 8, 7)
 numbers("MIXED", Mixed(), 6, 5)
+numbers("RECURRENT", Recurrent(), 6, 5)
