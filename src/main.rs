@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use repro_engine::catalog::{Cache, Catalog, Kind, Program, Table};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     repro_engine::credentials::hide();
     cli::main(|| Catalog {

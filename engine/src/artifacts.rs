@@ -31,5 +31,8 @@ pub fn dir_of(instance: &Instance) -> String {
 /// # Errors
 /// Never for the instances of a plan, whose names are checked.
 pub fn path_of(instance: &Instance, output: &OutputSpec) -> Result<RelPath, BadPath> {
-    RelPath::new(&format!("{}/{}", dir_of(instance), output.path))
+    let mut path = dir_of(instance);
+    path.push('/');
+    path.push_str(output.path.as_str());
+    RelPath::new(&path)
 }

@@ -3,10 +3,10 @@
 //!
 //! Only a memory: the store decides what is true. A missing, old or damaged index is an empty one and costs time.
 
-use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 
+use foldhash::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::damaged;

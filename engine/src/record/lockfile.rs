@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -81,10 +80,9 @@ impl LockFile {
     }
 
     fn parse(path: &Path, text: &str) -> anyhow::Result<LockFile> {
-        if let Some(line) = text
-            .lines()
-            .position(|l| l.starts_with("<<<<<<<") || l.starts_with(">>>>>>>"))
-        {
+        let is_mark = |line: &str| line.starts_with("<<<<<<<") || line.starts_with(">>>>>>>");
+        let has_marks = text.contains("<<<<<<<") || text.contains(">>>>>>>");
+        if has_marks && let Some(line) = text.lines().position(is_mark) {
             anyhow::bail!(
                 "{}:{}: an unresolved merge conflict; keep either side of each block (or delete the file: `repro run` writes it again)",
                 path.display(),
@@ -123,6 +121,7 @@ impl LockFile {
         }
         while let Some(line) = lines.next() {
             let (id, rest) = unquoted(line.strip_prefix("[instance.")?)?;
+            let heading = line.strip_suffix(']')?;
             let (key, end) = unquoted(lines.next()?.strip_prefix("key = ")?)?;
             if rest != "]" || !end.is_empty() {
                 return None;
@@ -136,11 +135,7 @@ impl LockFile {
                 (".outputs]", &mut block.outputs),
                 (".pins]", &mut block.pins),
             ] {
-                let begins = |line: &&str| {
-                    line.strip_prefix("[instance.")
-                        .and_then(unquoted)
-                        .is_some_and(|(of, rest)| of == id && rest == table)
-                };
+                let begins = |line: &&str| line.strip_prefix(heading) == Some(table);
                 if lines.next_if(begins).is_some() {
                     while let Some(line) = lines.next_if(|l| !l.starts_with('[')) {
                         let (name, rest) = unquoted(line)?;
@@ -167,12 +162,22 @@ impl LockFile {
         let mut text = format!("{HEADER}version = {FORMAT}\n");
         for (id, block) in &self.blocks {
             let id = quoted(id);
-            let _ = write!(text, "\n[instance.{id}]\nkey = \"{}\"\n", block.key);
-            for (table, entries) in [("outputs", &block.outputs), ("pins", &block.pins)] {
+            text.push_str("\n[instance.");
+            text.push_str(&id);
+            text.push_str("]\nkey = \"");
+            block.key.with_hex(|hex| text.push_str(hex));
+            text.push_str("\"\n");
+            for (table, entries) in [(".outputs", &block.outputs), (".pins", &block.pins)] {
                 if !entries.is_empty() {
-                    let _ = writeln!(text, "[instance.{id}.{table}]");
+                    text.push_str("[instance.");
+                    text.push_str(&id);
+                    text.push_str(table);
+                    text.push_str("]\n");
                     for (name, value) in entries {
-                        let _ = writeln!(text, "{} = {}", quoted(name), quoted(value));
+                        text.push_str(&quoted(name));
+                        text.push_str(" = ");
+                        text.push_str(&quoted(value));
+                        text.push('\n');
                     }
                 }
             }
@@ -264,18 +269,24 @@ fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     crate::canonical::write_str(text, &mut out);
     // TOML also forbids a bare DEL.
-    out.replace('\u{7f}', "\\u007f")
+    match out.contains('\u{7f}') {
+        true => out.replace('\u{7f}', "\\u007f"),
+        false => out,
+    }
 }
 
 /// The text that begins a line in quotes, and what follows it. Only what [`quoted`] writes.
 fn unquoted(line: &str) -> Option<(Cow<'_, str>, &str)> {
     let inner = line.strip_prefix('"')?;
-    let mut escaped = false;
-    let end = inner.bytes().position(|b| {
-        let ends = b == b'"' && !escaped;
-        escaped = b == b'\\' && !escaped;
-        ends
-    })?;
+    let mut end = inner.find('"')?;
+    if inner[..end].contains('\\') {
+        let mut escaped = false;
+        end = inner.bytes().position(|b| {
+            let ends = b == b'"' && !escaped;
+            escaped = b == b'\\' && !escaped;
+            ends
+        })?;
+    }
     let (text, rest) = (&inner[..end], &inner[end + 1..]);
     if text.bytes().any(|b| b < b' ' || b == 0x7f) {
         return None;

@@ -5,7 +5,7 @@
 //! ages in place of an inflating floor, which would have to be remembered between processes. Pinned results, and what
 //! running processes use, stay.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Store {
             .map(|since| since.saturating_sub(1_000_000_000));
         let is_in_use = |ns: i64| since_ns.is_some_and(|since| ns >= since);
         let mut plan = GcPlan::default();
-        let mut sizes: HashMap<(Class, Digest), (PathBuf, u64, bool)> = HashMap::new();
+        let mut sizes: HashMap<(Class, Digest), (PathBuf, u64, bool)> = HashMap::default();
         for class in [Class::Tree, Class::Object] {
             for (path, digest, meta) in self.named_files(class.dir())? {
                 plan.bytes_before += meta.len();
@@ -69,7 +69,7 @@ impl Store {
                 sizes.insert((class, digest), (path, meta.len(), in_use));
             }
         }
-        let mut owners: HashMap<(Class, Digest), usize> = HashMap::new();
+        let mut owners: HashMap<(Class, Digest), usize> = HashMap::default();
         for root in &keep {
             if let Root::Content(shape, digest) = root {
                 for file in self.files_of(*shape, *digest) {

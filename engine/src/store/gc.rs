@@ -35,10 +35,26 @@ pub enum Root {
 
 impl fmt::Display for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, digest) = self.parts();
+        write!(f, "{word}:{digest}")
+    }
+}
+
+impl Root {
+    fn parts(&self) -> (&'static str, &Digest) {
         match self {
-            Root::Action(key) => write!(f, "action:{key}"),
-            Root::Content(shape, digest) => write!(f, "{}:{digest}", shape.word()),
+            Root::Action(key) => ("action", key),
+            Root::Content(shape, digest) => (shape.word(), digest),
         }
+    }
+
+    /// Adds it to a list with one per line; every instance of a run is on one.
+    pub(super) fn push_line(&self, lines: &mut String) {
+        let (word, digest) = self.parts();
+        lines.push_str(word);
+        lines.push(':');
+        digest.with_hex(|hex| lines.push_str(hex));
+        lines.push('\n');
     }
 }
 

@@ -3,7 +3,6 @@
 //! A lease is a file that its owner holds a flock on and appends roots to. No flock, no lease: the kernel ends it with its
 //! owner (where flocks mean nothing: `owner.rs`). Its first line is the time it began; whatever was made since is kept too.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use super::session::lock_new;
 use super::sys::now_ns;
 use super::{Root, Store};
 use crate::regular::{self, Links};
+use foldhash::HashSet;
 
 /// Bytes of the largest lease that is read: more roots than any plan has.
 const LEASE_BYTES_MAX: u64 = 1 << 30;
@@ -57,11 +57,14 @@ impl Lease {
         if !held.roots.insert(root) {
             return;
         }
-        let line = format!("{root}\n");
         match &mut held.pass {
-            Some(pass) => pass.unwritten.push_str(&line),
+            Some(pass) => root.push_line(&mut pass.unwritten),
             // Failing (a full disk) only means that a gc at this very time could cost a re-run.
-            None => drop(held.file.file().write_all(line.as_bytes())),
+            None => {
+                let mut line = String::new();
+                root.push_line(&mut line);
+                drop(held.file.file().write_all(line.as_bytes()));
+            }
         }
     }
 
@@ -99,7 +102,7 @@ impl Store {
                 path,
                 held: Mutex::new(Held {
                     file: Renewed::new(file),
-                    roots: HashSet::new(),
+                    roots: HashSet::default(),
                     pass: None,
                 }),
             });

@@ -10,7 +10,7 @@
 //! memory map leaves no trace there. It is only a cache: a lost or damaged file costs reading,
 //! nothing else.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
+use foldhash::HashMap;
 use rayon::prelude::*;
 
 use crate::digest::{Content, Digest, Shape};
@@ -326,7 +327,7 @@ impl StatCache {
         let seen = Seen::at(self.dir.as_ref()?, rel.as_str(), Links::Follow).ok()?;
         let key = PathKey::of(rel.as_str());
         let digest = self.known(key, rel.as_str(), &seen.stat)?;
-        let shows_changes = || self.shows_changes(&rel.under(&self.root), seen.stat.dev);
+        let shows_changes = || self.shows_changes(seen.stat.dev, || rel.under(&self.root));
         (seen.is_file() && shows_changes()).then(|| Content {
             shape: self.shape_of_file(seen.mode),
             digest,
@@ -365,7 +366,7 @@ impl StatCache {
         let key = PathKey::of(name);
         if trust
             && let Some(digest) = self.known(key, name, &stat)
-            && self.shows_changes(path, stat.dev)
+            && self.shows_changes(stat.dev, || path.to_owned())
         {
             return Ok(Content {
                 shape: Shape::File,
@@ -403,13 +404,13 @@ impl StatCache {
         })
     }
 
-    fn shows_changes(&self, path: &Path, dev: u64) -> bool {
+    fn shows_changes(&self, dev: u64, path: impl FnOnce() -> PathBuf) -> bool {
         let known = self.seen.read().unwrap_or_else(|e| e.into_inner());
         if let Some(seen) = known.get(&dev) {
             return *seen;
         }
         drop(known);
-        let seen = changes_are_seen(path);
+        let seen = changes_are_seen(&path());
         let mut known = self.seen.write().unwrap_or_else(|e| e.into_inner());
         known.insert(dev, seen);
         seen

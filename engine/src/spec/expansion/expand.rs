@@ -3,7 +3,7 @@
 //! Instances are numbered before any is made, so a reference is a lookup. What is wrong with many instances in the same way is
 //! reported once, with the first as its example.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::arrange::Order;
@@ -87,7 +87,7 @@ impl<'a, 't> Expander<'a, 't> {
             instances: Vec::with_capacity(total),
             axes: Vec::with_capacity(total),
             broken: Vec::with_capacity(total),
-            reported: HashSet::new(),
+            reported: HashSet::default(),
             problems: Vec::new(),
             warnings: Vec::new(),
             none: Arc::from([]),
@@ -122,8 +122,8 @@ impl<'a, 't> Expander<'a, 't> {
                 policy: stage.policy.clone(),
                 place: place.clone(),
                 key: stage.key,
-                gathered: HashMap::new(),
-                single: HashMap::new(),
+                gathered: HashMap::default(),
+                single: HashMap::default(),
                 rows: stage.rows.rows.len(),
                 found: Default::default(),
             })
@@ -185,8 +185,8 @@ impl<'a, 't> Expander<'a, 't> {
                 policy: Arc::new(crate::spec::tying::policy::plain()),
                 place: (self.place)(claim.key),
                 key: claim.key,
-                gathered: HashMap::new(),
-                single: HashMap::new(),
+                gathered: HashMap::default(),
+                single: HashMap::default(),
                 rows: 1,
                 found: Default::default(),
             };

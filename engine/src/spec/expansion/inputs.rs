@@ -2,7 +2,7 @@
 //!
 //! The other half of [`Expander`]: everything about needs that depends on the row.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 use super::expand::{Expander, Making};
@@ -32,7 +32,7 @@ impl Expander<'_, '_> {
         if !paths && needs.iter().all(|n| n.items.len() < 2) {
             return true;
         }
-        let mut seen: HashMap<&str, (&Need, &NeedItem)> = HashMap::new();
+        let mut seen: HashMap<&str, (&Need, &NeedItem)> = HashMap::default();
         for (need, item) in all() {
             if let Some((other, first)) = seen.insert(item.placed_at.as_str(), (need, item)) {
                 let same = match (&first.source, &item.source) {

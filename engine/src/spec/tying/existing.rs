@@ -4,7 +4,7 @@
 //! less than asking for each. What the list does not settle is asked for all the same: links, and
 //! names that the file system takes for others.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //!
 //! Decides what names are taken and which instances there are, in which order within a stage. Does not know what stages do.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 use super::matrix::{self, MAX_ROWS, Rows};

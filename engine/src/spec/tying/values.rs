@@ -2,7 +2,7 @@
 //!
 //! Decides which values are equal, and how one is written in names and texts. Does not know which stage has which axis.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
