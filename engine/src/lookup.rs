@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::store::{Fact, Observation, Record};
-use crate::trust::{self, Reason, SignerName, Trust, Verdict};
+use crate::trust::{self, Judgement, Reason, SignerName, Trust};
 
 use crate::remote::head::{ENVELOPE_BYTES_MAX, HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
 use crate::remote::layout::{Place, Scope};
@@ -180,8 +180,8 @@ fn judge(
     envelopes: &[Vec<u8>],
 ) -> Result<Believed, Reason> {
     match trust.judge_in(scope, &record, envelopes) {
-        Verdict::Disbelieved { reason } => Err(reason),
-        Verdict::Believed { signers } => {
+        Judgement::Disbelieved { reason } => Err(reason),
+        Judgement::Believed { signers } => {
             let signers: Vec<String> = signers
                 .iter()
                 .map(SignerName::as_str)

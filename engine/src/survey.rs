@@ -25,7 +25,7 @@ const BYTES_READ: u64 = 512 << 20;
 /// What is true of an instance now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum Standing {
     /// A recorded result serves.
     Cached,
     /// It never had a result, or its result is lost.
@@ -40,26 +40,26 @@ pub enum State {
     Failed,
 }
 
-impl State {
+impl Standing {
     /// All, in the order they are told.
-    pub const ALL: [State; 6] = [
-        State::Cached,
-        State::Running,
-        State::Stale,
-        State::Missing,
-        State::Unknown,
-        State::Failed,
+    pub const ALL: [Standing; 6] = [
+        Standing::Cached,
+        Standing::Running,
+        Standing::Stale,
+        Standing::Missing,
+        Standing::Unknown,
+        Standing::Failed,
     ];
 
     /// The word.
     pub fn word(self) -> &'static str {
         match self {
-            State::Cached => "cached",
-            State::Missing => "missing",
-            State::Stale => "stale",
-            State::Unknown => "unknown",
-            State::Running => "running",
-            State::Failed => "failed",
+            Standing::Cached => "cached",
+            Standing::Missing => "missing",
+            Standing::Stale => "stale",
+            Standing::Unknown => "unknown",
+            Standing::Running => "running",
+            Standing::Failed => "failed",
         }
     }
 }
@@ -67,7 +67,7 @@ impl State {
 /// What was found out about an instance.
 pub struct Seen {
     /// Its state.
-    pub state: State,
+    pub state: Standing,
     /// Its key; `None` where a producer has no result yet.
     pub key: Option<Digest>,
     /// What the key is made of, where no result serves.
@@ -151,9 +151,9 @@ impl Survey {
         let instance = session.plan.instance(index);
         let known = session.index.get(&instance.id);
         let without_key = if known.is_some() {
-            State::Stale
+            Standing::Stale
         } else {
-            State::Missing
+            Standing::Missing
         };
         let unknown = || Seen {
             state: without_key,
@@ -167,7 +167,7 @@ impl Survey {
         };
         if let Some(why) = session.why_unknown(instance) {
             return Ok(Seen {
-                state: State::Unknown,
+                state: Standing::Unknown,
                 problem: Some(why.to_owned()),
                 ..unknown()
             });
@@ -210,7 +210,7 @@ impl Survey {
         }
         Ok(match found {
             Found::Hit(hit) | Found::Elsewhere(hit) => Seen {
-                state: State::Cached,
+                state: Standing::Cached,
                 elsewhere,
                 key: Some(hit.key),
                 hit: Some(hit),
@@ -220,9 +220,9 @@ impl Survey {
             Found::Miss(_) if behind.is_some() => upstream(behind),
             Found::Miss(miss) => {
                 let state = if known.is_some_and(|k| k.key != miss.key.digest) {
-                    State::Stale
+                    Standing::Stale
                 } else {
-                    State::Missing
+                    Standing::Missing
                 };
                 Seen {
                     state,
@@ -246,11 +246,11 @@ impl Survey {
             .collect();
         for (i, seen) in self.seen.iter_mut().enumerate() {
             if let Some(seen) = seen
-                && seen.state != State::Cached
+                && seen.state != Standing::Cached
                 && let Some(key) = &seen.key
             {
                 if running.contains(key) {
-                    seen.state = State::Running;
+                    seen.state = Standing::Running;
                 } else {
                     open.entry(key.hex()).or_default().push(i);
                 }
@@ -282,7 +282,7 @@ impl Survey {
             for (key, failed) in ends {
                 for i in open.remove(&key).into_iter().flatten() {
                     if let (true, Some(seen)) = (failed, &mut self.seen[i]) {
-                        seen.state = State::Failed;
+                        seen.state = Standing::Failed;
                     }
                 }
             }

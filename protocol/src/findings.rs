@@ -45,7 +45,7 @@ pub struct Findings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What it is about.
-    pub place: Place,
+    pub place: Subject,
     /// What is wrong.
     pub message: String,
     /// What would be right.
@@ -54,7 +54,7 @@ pub struct Finding {
 
 /// What a finding is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Subject {
     /// The way to a field of `with:`.
     Param(Vec<String>),
     /// An artifact of an input: the input's name, and the artifact's position.
@@ -74,7 +74,7 @@ impl Findings {
     pub fn param(&mut self, path: &[&str], message: impl Into<String>, hint: impl Into<String>) {
         let path = path.iter().map(|p| (*p).to_owned()).collect();
         self.problems
-            .push(Finding::new(Place::Param(path), message, hint));
+            .push(Finding::new(Subject::Param(path), message, hint));
     }
 
     /// An artifact of an input cannot work. An empty hint is none.
@@ -84,14 +84,14 @@ impl Findings {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
-        let place = Place::Input(name.to_owned(), item);
+        let place = Subject::Input(name.to_owned(), item);
         self.problems.push(Finding::new(place, message, hint));
     }
 }
 
 impl Finding {
     /// An empty hint is none.
-    pub fn new(place: Place, message: impl Into<String>, hint: impl Into<String>) -> Finding {
+    pub fn new(place: Subject, message: impl Into<String>, hint: impl Into<String>) -> Finding {
         Finding {
             place,
             message: message.into(),

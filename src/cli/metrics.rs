@@ -9,7 +9,7 @@ use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::{CELL, aligned, notices, stage_of};
 use repro_engine::results::Results;
-use repro_engine::results::metrics::{Found, Metric, Rows, full_name};
+use repro_engine::results::metrics::{Metric, Rows, TableFound, full_name};
 use repro_engine::results::runs::options_of_last;
 use repro_protocol::table::Row;
 
@@ -61,12 +61,12 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     for table in &tables {
         let instance = table.instance;
         match &table.found {
-            Found::Rows(_) => found.extend(table.values(rows)),
-            Found::Open => open += 1,
-            Found::Elsewhere(why) => crate::say!(
+            TableFound::Rows(_) => found.extend(table.values(rows)),
+            TableFound::Open => open += 1,
+            TableFound::Elsewhere(why) => crate::say!(
                 "warning: the metrics of {instance} are on the remote only ({why}); `repro pull '{instance}'` gets them"
             ),
-            Found::Unreadable(why) => crate::say!(
+            TableFound::Unreadable(why) => crate::say!(
                 "warning: output `{}` of {instance} is not a table of metrics: {why}",
                 table.output
             ),

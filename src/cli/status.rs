@@ -10,7 +10,7 @@ use crate::ui::aligned;
 use crate::ui::lines::reason_text;
 use repro_engine::results::Results;
 use repro_engine::results::instances::{InstanceResult, Origin};
-use repro_engine::survey::State;
+use repro_engine::survey::Standing;
 
 /// Show which results exist, and what a run would execute.
 ///
@@ -83,11 +83,11 @@ fn from_others(rows: &[&InstanceResult]) -> String {
     said.collect::<Vec<_>>().join("; ")
 }
 
-fn painted(state: State, text: &str) -> String {
+fn painted(state: Standing, text: &str) -> String {
     let colour = output::colour();
     match state {
-        State::Cached => colour.green(text),
-        State::Failed => colour.red(text),
+        Standing::Cached => colour.green(text),
+        Standing::Failed => colour.red(text),
         _ => colour.yellow(text),
     }
 }
@@ -133,13 +133,13 @@ fn by_stage(rows: &[InstanceResult]) -> String {
     for stage in order {
         let rows = &of[stage];
         let counts =
-            State::ALL.map(|state| (rows.iter().filter(|r| r.state == state).count(), state));
+            Standing::ALL.map(|state| (rows.iter().filter(|r| r.state == state).count(), state));
         let words: Vec<String> = counts
             .iter()
             .filter(|(n, _)| *n > 0)
             .map(|(n, state)| format!("{n} {}", state.word()))
             .collect();
-        let open = rows.iter().find(|r| r.state != State::Cached);
+        let open = rows.iter().find(|r| r.state != Standing::Cached);
         cells.push(vec![
             stage.to_owned(),
             rows[0].kind.to_owned(),
@@ -154,7 +154,7 @@ fn by_stage(rows: &[InstanceResult]) -> String {
                 .iter()
                 .rev()
                 .find(|(n, _)| *n > 0)
-                .map_or(State::Cached, |c| c.1),
+                .map_or(Standing::Cached, |c| c.1),
         );
     }
     aligned(

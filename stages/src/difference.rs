@@ -94,7 +94,7 @@ mod tests {
     use repro_protocol::table::Row;
 
     use super::*;
-    use crate::weights::{NamedTensor, Store};
+    use crate::weights::{Encoding, NamedTensor};
 
     #[test]
     fn the_first_differing_value_is_named() {
@@ -113,10 +113,10 @@ mod tests {
             }
         };
         tensors([0., 1., 2., 3., 4., 5.])
-            .write(&old, Store::F32)
+            .write(&old, Encoding::F32)
             .unwrap();
         tensors([0., 1., 2., 3., 4.5, 6.])
-            .write(&new, Store::F32)
+            .write(&new, Encoding::F32)
             .unwrap();
         assert_eq!(
             said(),
@@ -124,13 +124,13 @@ mod tests {
         );
         // 0 and -0 have different bits.
         tensors([-0., 1., 2., 3., 4., 5.])
-            .write(&new, Store::F32)
+            .write(&new, Encoding::F32)
             .unwrap();
         assert_eq!(
             said(),
             "tensor `layer.weight`[0, 0]: 0.0, then -0.0 (1 of 6 values of it differ)"
         );
-        TensorFile::default().write(&new, Store::F32).unwrap();
+        TensorFile::default().write(&new, Encoding::F32).unwrap();
         assert_eq!(said(), "tensor `layer.weight` is missing");
 
         let row = |epoch, value| Row {

@@ -15,4 +15,4 @@ pub use fact::{
 };
 pub(crate) use fitting::{check_all, check_mask, shown, size, together};
 pub use known::Known;
-pub use repro_protocol::findings::{Finding, Findings, Place};
+pub use repro_protocol::findings::{Finding, Findings, Subject};

@@ -38,7 +38,7 @@ pub struct TensorFile {
 
 /// How values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
+pub enum Encoding {
     /// Four bytes each; every NaN is stored as the same one (`7fc00000`).
     F32,
     /// One byte each; values must be 0 or 1 (masks).
@@ -47,10 +47,10 @@ pub enum Store {
 
 impl TensorFile {
     /// The bytes of the file.
-    pub fn to_bytes(&self, store: Store) -> Vec<u8> {
+    pub fn to_bytes(&self, store: Encoding) -> Vec<u8> {
         let (dtype, width) = match store {
-            Store::F32 => ("F32", 4),
-            Store::Bits => ("U8", 1),
+            Encoding::F32 => ("F32", 4),
+            Encoding::Bits => ("U8", 1),
         };
         let mut header = Map::new();
         if !self.metadata.is_empty() {
@@ -72,8 +72,8 @@ impl TensorFile {
         bytes.extend_from_slice(&text);
         for tensor in self.tensors.values() {
             match store {
-                Store::F32 => bytes.extend(tensor.data.iter().flat_map(|x| stored(*x))),
-                Store::Bits => bytes.extend(tensor.data.iter().map(|&x| u8::from(x != 0.0))),
+                Encoding::F32 => bytes.extend(tensor.data.iter().flat_map(|x| stored(*x))),
+                Encoding::Bits => bytes.extend(tensor.data.iter().map(|&x| u8::from(x != 0.0))),
             }
         }
         bytes
@@ -134,7 +134,7 @@ impl TensorFile {
     }
 
     /// Writes a file.
-    pub fn write(&self, path: &Path, store: Store) -> anyhow::Result<()> {
+    pub fn write(&self, path: &Path, store: Encoding) -> anyhow::Result<()> {
         std::fs::write(path, self.to_bytes(store))
             .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
     }
@@ -288,8 +288,8 @@ mod tests {
 
     #[test]
     fn bytes_are_a_function_of_the_content() {
-        let bytes = sample().to_bytes(Store::F32);
-        assert_eq!(bytes, sample().to_bytes(Store::F32));
+        let bytes = sample().to_bytes(Encoding::F32);
+        assert_eq!(bytes, sample().to_bytes(Encoding::F32));
         let header =
             std::str::from_utf8(&bytes[8..8 + usize::from(bytes[0]) + 256 * usize::from(bytes[1])])
                 .unwrap();
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn broken_files_are_refused() {
-        let bytes = sample().to_bytes(Store::F32);
+        let bytes = sample().to_bytes(Encoding::F32);
         for cut in [0, 5, 8, 40, bytes.len() - 1] {
             assert!(
                 TensorFile::from_bytes(&bytes[..cut]).is_err(),
@@ -320,7 +320,7 @@ mod tests {
             let data: Vec<f32> = values.iter().cycle().take(values.len() * rows).map(|&b| f32::from_bits(b)).collect();
             let mut file = sample();
             file.tensors.insert("x\n\"é".into(), NamedTensor { shape: vec![rows, values.len()], data });
-            let back = TensorFile::from_bytes(&file.to_bytes(Store::F32)).unwrap();
+            let back = TensorFile::from_bytes(&file.to_bytes(Encoding::F32)).unwrap();
             prop_assert_eq!(&back.metadata, &file.metadata);
             for (name, tensor) in &file.tensors {
                 let found: Vec<u32> = back.tensors[name].data.iter().map(|x| x.to_bits()).collect();

@@ -16,7 +16,7 @@ use repro_stages::kernels::{
 };
 use repro_stages::nn::layout::Layout;
 use repro_stages::shape::{ConvShape, DepthwiseShape, GroupNormShape, Image, PoolShape};
-use repro_stages::training::optim::{Memory, Optimizer, Stepper};
+use repro_stages::training::optim::{HostMoments, Optimizer, Stepper};
 
 const EPS: f32 = 1e-5;
 
@@ -423,7 +423,7 @@ fn optimizers() {
         "optimizer" => {
             let rule: Optimizer = serde_json::from_value(case.options.clone()).unwrap();
             let mut w = case.draw("w");
-            let mut memory = Memory::new(&rule, w.len());
+            let mut memory = HostMoments::new(&rule, w.len());
             let mut stepper = Stepper::after(rule, 0);
             let mut way = Vec::new();
             for k in 0..STEPS {

@@ -14,7 +14,7 @@ use crate::support::skipped::skipped;
 use crate::support::servers::sshd::Sshd;
 use repro_engine::remote::backends::{self, BucketBackend, Settings};
 use repro_engine::remote::{
-    Backend, BackendError, Body, Cause, Location, Name, PutMode, PutOutcome, Reading,
+    Backend, BackendError, BackendFault, Body, Location, Name, PutMode, PutOutcome, Reading,
 };
 
 fn name(text: &str) -> Name {
@@ -51,7 +51,7 @@ fn names(backend: &dyn Backend, prefix: &str) -> BTreeSet<String> {
 }
 
 #[track_caller]
-fn cause<T>(answer: Result<T, BackendError>) -> Cause {
+fn cause<T>(answer: Result<T, BackendError>) -> BackendFault {
     match answer {
         Ok(_) => panic!("it succeeded"),
         Err(e) => e.cause,
@@ -67,9 +67,9 @@ struct Expected {
 fn conforms(backend: &dyn Backend, expected: &Expected) {
     // What is not there.
     let none = name("v1/none/at/all");
-    assert_eq!(cause(backend.get(&none, 0)), Cause::NotFound);
-    assert_eq!(cause(backend.head(&none)), Cause::NotFound);
-    assert_eq!(cause(backend.freshen(&none)), Cause::NotFound);
+    assert_eq!(cause(backend.get(&none, 0)), BackendFault::NotFound);
+    assert_eq!(cause(backend.head(&none)), BackendFault::NotFound);
+    assert_eq!(cause(backend.freshen(&none)), BackendFault::NotFound);
     backend.delete(&none).unwrap();
 
     // Whole bodies come back; empty ones too.
@@ -123,7 +123,10 @@ fn conforms(backend: &dyn Backend, expected: &Expected) {
     // Gone is gone, and may come again.
     backend.delete(&name("v1/once/a")).unwrap();
     backend.delete(&name("v1/once/a")).unwrap();
-    assert_eq!(cause(backend.get(&name("v1/once/a"), 0)), Cause::NotFound);
+    assert_eq!(
+        cause(backend.get(&name("v1/once/a"), 0)),
+        BackendFault::NotFound
+    );
     assert_eq!(
         put(backend, "v1/once/a", b"fourth", PutMode::Create),
         PutOutcome::Written
@@ -156,7 +159,7 @@ fn conforms(backend: &dyn Backend, expected: &Expected) {
     let missing = Body::File(Path::new("/no/such/file"));
     assert_eq!(
         cause(backend.put(&name("v1/x"), missing, PutMode::Overwrite)),
-        Cause::Local
+        BackendFault::Local
     );
 
     // A header before a file, small and large.
@@ -199,7 +202,7 @@ fn conforms(backend: &dyn Backend, expected: &Expected) {
 
     if !expected.lists {
         let listed = backend.list(&name("v1/many"), &mut |_| ControlFlow::Continue(()));
-        assert_eq!(cause(listed), Cause::Unsupported);
+        assert_eq!(cause(listed), BackendFault::Unsupported);
         return;
     }
     assert_eq!(names(backend, "v1/many").len(), 200);
@@ -428,12 +431,12 @@ fn odd_things_in_a_directory() {
     for odd in ["pipe", "zero", "dir", "loop"] {
         assert_eq!(
             cause(backend.get(&name(&format!("v1/a/{odd}")), 0)),
-            Cause::NotFound,
+            BackendFault::NotFound,
             "{odd}"
         );
         assert_eq!(
             cause(backend.head(&name(&format!("v1/a/{odd}")))),
-            Cause::NotFound,
+            BackendFault::NotFound,
             "{odd}"
         );
     }
@@ -471,10 +474,13 @@ fn a_directory_that_is_not_there_is_not_made() {
     let base = dir.path().join("mount");
     let backend = at(base.to_str().unwrap(), &no_env);
     let write = backend.put(&name("v1/x"), Body::Bytes(b"x"), PutMode::Create);
-    assert_eq!(cause(write), Cause::Unreachable);
-    assert_eq!(cause(backend.get(&name("v1/x"), 0)), Cause::Unreachable);
+    assert_eq!(cause(write), BackendFault::Unreachable);
+    assert_eq!(
+        cause(backend.get(&name("v1/x"), 0)),
+        BackendFault::Unreachable
+    );
     let list = backend.list(&name("v1"), &mut |_| ControlFlow::Continue(()));
-    assert_eq!(cause(list), Cause::Unreachable);
+    assert_eq!(cause(list), BackendFault::Unreachable);
     assert!(!base.exists());
 }
 
@@ -541,9 +547,15 @@ fn s3_refusals_are_explained() {
         .unwrap_err();
     assert!(list.to_string().contains("no such bucket"), "{list}");
     let nobody = s3_at("http://127.0.0.1:9", "s3://lab", &server_env);
-    assert_eq!(cause(nobody.get(&name("v1/x"), 0)), Cause::Unreachable);
+    assert_eq!(
+        cause(nobody.get(&name("v1/x"), 0)),
+        BackendFault::Unreachable
+    );
     let named = s3_at("http://no-such-host.invalid", "s3://lab", &server_env);
-    assert_eq!(cause(named.get(&name("v1/x"), 0)), Cause::Unreachable);
+    assert_eq!(
+        cause(named.get(&name("v1/x"), 0)),
+        BackendFault::Unreachable
+    );
     let missing = backends::open(&"s3://lab".parse().unwrap(), &Settings::default(), &|n| {
         (n == "AWS_EC2_METADATA_DISABLED").then(|| "true".to_owned())
     });
@@ -577,7 +589,10 @@ fn transient_trouble_is_waited_out() {
     let proxy = Proxy::start(&server.endpoint, Fault::Throttle);
     let backend = s3_at(&proxy.url, "s3://lab", &|n| server.env(n));
     proxy.fail_next(1000);
-    assert_eq!(cause(backend.head(&name("v1/throttled"))), Cause::Throttled);
+    assert_eq!(
+        cause(backend.head(&name("v1/throttled"))),
+        BackendFault::Throttled
+    );
 }
 
 /// A body that is cut goes on where it stopped; one that stays cut is an error, never a short body.
@@ -621,7 +636,7 @@ fn webdav_refusals_are_explained() {
         backend.list(&name("v1"), &mut |_| ControlFlow::Continue(())),
     ] {
         let refused = refused.unwrap_err();
-        assert_eq!(refused.cause, Cause::Refused, "{refused}");
+        assert_eq!(refused.cause, BackendFault::Refused, "{refused}");
         assert!(
             !refused
                 .to_string()
@@ -645,27 +660,30 @@ fn sftp_refusals_are_explained() {
     };
     let (cause, text) = told(&address, &|n| server.env_of_stranger(n));
     assert!(
-        cause == Cause::Refused && text.contains("ssh agent"),
+        cause == BackendFault::Refused && text.contains("ssh agent"),
         "{text}"
     );
     let (cause, text) = told(&address, &|n| server.env_without_host(n));
     assert!(
-        cause == Cause::Refused && text.contains("not known here"),
+        cause == BackendFault::Refused && text.contains("not known here"),
         "{text}"
     );
     let (cause, text) = told(&format!("{address}/none"), &|n| server.env(n));
-    assert!(cause == Cause::Other && text.contains("mkdir"), "{text}");
+    assert!(
+        cause == BackendFault::Other && text.contains("mkdir"),
+        "{text}"
+    );
     assert!(!server.files("lab").join("none").exists());
     let (cause, text) = told("sftp://127.0.0.1:9/x", &|n| server.env(n));
     assert!(
-        cause == Cause::Unreachable && text.contains("refused"),
+        cause == BackendFault::Unreachable && text.contains("refused"),
         "{text}"
     );
     let (cause, text) = told(&address, &|n| {
         (n == "REPRO_SSH").then(|| "no-such-ssh-here".to_owned())
     });
     assert!(
-        cause == Cause::Local && text.contains("install OpenSSH"),
+        cause == BackendFault::Local && text.contains("install OpenSSH"),
         "{text}"
     );
 }

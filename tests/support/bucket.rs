@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use repro_engine::remote::{
-    Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
+    Backend, BackendError, BackendFault, Body, Entry, Name, PutMode, PutOutcome, Reading,
 };
 
 /// What happens to a call.
@@ -18,9 +18,9 @@ pub enum Fault {
     /// Nothing.
     None,
     /// It fails before anything is done.
-    Before(Cause),
+    Before(BackendFault),
     /// It is done, and the answer is lost.
-    After(Cause),
+    After(BackendFault),
     /// The body ends after so many bytes.
     Cut(usize),
     /// No answer, ever.
@@ -132,7 +132,7 @@ impl Bucket {
     }
 }
 
-fn error(cause: Cause, doing: &'static str, name: &Name) -> BackendError {
+fn error(cause: BackendFault, doing: &'static str, name: &Name) -> BackendError {
     BackendError {
         cause,
         doing,
@@ -158,7 +158,7 @@ impl Backend for Bucket {
         let bytes = {
             let contents = self.contents.lock().unwrap();
             let found = contents.get(name).map(|(bytes, _)| bytes.clone());
-            found.ok_or_else(|| error(Cause::NotFound, "get", name))?
+            found.ok_or_else(|| error(BackendFault::NotFound, "get", name))?
         };
         lost(fault, "get", name)?;
         let bytes_total = if self.endless {
@@ -184,7 +184,7 @@ impl Backend for Bucket {
         let contents = self.contents.lock().unwrap();
         let (bytes, modified) = contents
             .get(name)
-            .ok_or_else(|| error(Cause::NotFound, "head", name))?;
+            .ok_or_else(|| error(BackendFault::NotFound, "head", name))?;
         Ok(Entry {
             name: name.clone(),
             bytes_total: bytes.len() as u64,
@@ -197,7 +197,7 @@ impl Backend for Bucket {
         let mut bytes = Vec::new();
         body.open()
             .and_then(|mut b| b.read_to_end(&mut bytes))
-            .map_err(|_| error(Cause::Local, "put", name))?;
+            .map_err(|_| error(BackendFault::Local, "put", name))?;
         let outcome = {
             let mut contents = self.contents.lock().unwrap();
             if mode == PutMode::Create && contents.contains_key(name) {
@@ -219,7 +219,7 @@ impl Backend for Bucket {
         let fault = self.fault("list", prefix)?;
         lost(fault, "list", prefix)?;
         if !self.can_list {
-            return Err(error(Cause::Unsupported, "list", prefix));
+            return Err(error(BackendFault::Unsupported, "list", prefix));
         }
         let below = format!("{prefix}/");
         let entries: Vec<Entry> = {
@@ -253,7 +253,7 @@ impl Backend for Bucket {
         let fault = self.fault("freshen", name)?;
         match self.contents.lock().unwrap().get_mut(name) {
             Some((_, modified)) => *modified = SystemTime::now(),
-            None => return Err(error(Cause::NotFound, "freshen", name)),
+            None => return Err(error(BackendFault::NotFound, "freshen", name)),
         }
         lost(fault, "freshen", name)
     }

@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::exchange::Way;
 use crate::exchange::needed::known_keys;
 use crate::project::Project;
-use crate::remote::gc::{self, Collected, GRACE_MIN, Policy};
+use crate::remote::gc::{self, Ages, Collected, GRACE_MIN};
 use crate::store::{Root, Store};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -28,7 +28,7 @@ pub fn collect(
     grace: Option<Duration>,
     mode: Mode,
 ) -> anyhow::Result<Collected> {
-    let mut policy = Policy::default();
+    let mut policy = Ages::default();
     policy.grace = grace.unwrap_or(policy.grace);
     anyhow::ensure!(
         mode == Mode::Plan || policy.grace >= GRACE_MIN,

@@ -13,7 +13,7 @@ use crate::record::event::{Change, Reason};
 use crate::record::history::{End, Execution};
 use crate::store::Record;
 use crate::store::{Fact, Observation};
-use crate::survey::{Seen, State};
+use crate::survey::{Seen, Standing};
 use crate::trust::{Divergence, SignerName};
 use repro_protocol::relpath::RelPath;
 
@@ -28,7 +28,7 @@ pub struct Explanation {
     /// What it runs: a kind's name, or `command`.
     pub kind: String,
     /// Its state.
-    pub state: State,
+    pub state: Standing,
     /// Its key; `None` where a producer has no result yet.
     pub key: Option<String>,
     /// Why it would be executed; absent when cached.

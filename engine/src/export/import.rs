@@ -15,7 +15,7 @@ use super::bundle::{BytesEntry, FORMAT, MANIFEST, Manifest};
 use super::is_private;
 use crate::digest::{Content, Digest, Shape};
 use crate::store::{LinkMode, Pending, Record, Staged, Store};
-use crate::trust::{self, ENVELOPE_BYTES_MAX, Reason, Trust, Verdict};
+use crate::trust::{self, ENVELOPE_BYTES_MAX, Judgement, Reason, Trust};
 
 /// Bytes of the largest first entry.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
@@ -111,8 +111,8 @@ fn unpack<R: Read>(
             Belief::Maker if trust::is_described(&record) => None,
             Belief::Maker => Some(Reason::WrongDescription),
             Belief::Signers(trust) => match trust.judge(&record, &envelopes) {
-                Verdict::Believed { .. } => None,
-                Verdict::Disbelieved { reason } => Some(reason),
+                Judgement::Believed { .. } => None,
+                Judgement::Disbelieved { reason } => Some(reason),
             },
         };
         let instance = shown(&entry.instance);

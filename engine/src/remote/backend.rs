@@ -18,13 +18,13 @@ pub trait Backend: Send + Sync {
     /// Reads an object from byte `from` on. A body that ends early is an error of its reader.
     ///
     /// # Errors
-    /// [`Cause::NotFound`] and others.
+    /// [`BackendFault::NotFound`] and others.
     fn get(&self, name: &Name, from: u64) -> Result<Reading, BackendError>;
 
     /// What is known of an object without reading it.
     ///
     /// # Errors
-    /// [`Cause::NotFound`] and others.
+    /// [`BackendFault::NotFound`] and others.
     fn head(&self, name: &Name) -> Result<Entry, BackendError>;
 
     /// Writes a whole object: readers see all of it or nothing.
@@ -36,7 +36,7 @@ pub trait Backend: Send + Sync {
     /// Every object below `prefix`, in no order, until `each` says to stop. Names that are none of ours are left out.
     ///
     /// # Errors
-    /// [`Cause::Unsupported`] where the storage cannot list.
+    /// [`BackendFault::Unsupported`] where the storage cannot list.
     fn list(
         &self,
         prefix: &Name,
@@ -57,7 +57,7 @@ pub trait Backend: Send + Sync {
     /// Makes an object as young as if it had just been written, so that a collector spares it.
     ///
     /// # Errors
-    /// [`Cause::NotFound`] when it is gone.
+    /// [`BackendFault::NotFound`] when it is gone.
     fn freshen(&self, name: &Name) -> Result<(), BackendError>;
 }
 
@@ -138,7 +138,7 @@ pub enum PutOutcome {
 
 /// What went wrong, as far as callers act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum BackendFault {
     /// There is no such object.
     NotFound,
     /// Credentials are missing, wrong, or do not suffice.
@@ -155,10 +155,10 @@ pub enum Cause {
     Other,
 }
 
-impl Cause {
+impl BackendFault {
     /// Whether the same call may succeed in a moment.
     pub fn is_transient(self) -> bool {
-        matches!(self, Cause::Unreachable | Cause::Throttled)
+        matches!(self, BackendFault::Unreachable | BackendFault::Throttled)
     }
 }
 
@@ -167,7 +167,7 @@ impl Cause {
 #[error("cannot {doing} `{what}`: {why}")]
 pub struct BackendError {
     /// What to do about it.
-    pub cause: Cause,
+    pub cause: BackendFault,
     /// `read`, `write`, `list`, ...
     pub doing: &'static str,
     /// The object or the place.

@@ -54,13 +54,13 @@ pub struct Remote {
     pub sse_kms_key: Option<String>,
     /// What `repro remote add` found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub found: Option<Found>,
+    pub found: Option<Abilities>,
 }
 
 /// What a storage can do, found by trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Found {
+pub struct Abilities {
     /// Of many writers of one name the first wins.
     pub first_writer_wins: bool,
     /// What is there can be listed, so that gc and fsck are possible.
@@ -354,7 +354,7 @@ mod tests {
             ..Settings::default()
         };
         let mut lab = Remote::at(&"s3://lab/x".parse().unwrap(), &settings);
-        lab.found = Some(Found {
+        lab.found = Some(Abilities {
             first_writer_wins: false,
             can_list: true,
         });

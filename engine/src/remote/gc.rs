@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::digest::Digest;
 use crate::store::GoneAction;
 
-use super::backend::{BackendError, Cause};
+use super::backend::{BackendError, BackendFault};
 use super::backends::unique_word;
 use super::census::{Census, Lying, census, is_leftover};
 use super::layout::{FRESHEN_AFTER, Place};
@@ -35,16 +35,16 @@ pub const GRACE_MIN: Duration = Duration::from_secs(FRESHEN_AFTER.as_secs() * 4)
 
 /// How old things must be to go.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
+pub struct Ages {
     /// What is younger stays.
     pub grace: Duration,
     /// Between tombstone and removal.
     pub pause: Duration,
 }
 
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy {
+impl Default for Ages {
+    fn default() -> Ages {
+        Ages {
             grace: Duration::from_secs(14 * 86_400),
             pause: Duration::from_secs(86_400),
         }
@@ -139,7 +139,7 @@ struct Candidate {
 pub fn collect(
     link: &Arc<Link>,
     keys: &HashSet<Digest>,
-    policy: &Policy,
+    policy: &Ages,
     mode: Mode,
 ) -> Result<Collected, Stopped> {
     let grace = policy.grace.max(GRACE_MIN);
@@ -398,7 +398,7 @@ pub(super) fn remove(link: &Arc<Link>, name: &Name, lying: &Lying) -> Result<boo
             link.delete(name).map(|()| true)
         }
         Ok(_) => Ok(false),
-        Err(e) if e.cause == Cause::NotFound => Ok(false),
+        Err(e) if e.cause == BackendFault::NotFound => Ok(false),
         Err(e) => Err(e),
     }
 }

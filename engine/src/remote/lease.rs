@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
 
-use super::backend::{BackendError, Body, Cause, Entry, PutMode};
+use super::backend::{BackendError, BackendFault, Body, Entry, PutMode};
 use super::encoding::encode_bytes;
 use super::layout::{Place, Segment};
 use super::link::Link;
@@ -100,7 +100,7 @@ pub fn renew(link: &Link, client: &Segment, mut keys: Vec<Digest>) -> Result<(),
         id: Segment::of_word("project"),
     });
     let bytes = encode_bytes(lease.to_text().as_bytes()).map_err(|e| BackendError {
-        cause: Cause::Local,
+        cause: BackendFault::Local,
         doing: "write",
         what: name.to_string(),
         why: e.to_string(),

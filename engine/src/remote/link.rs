@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
+use super::backend::{
+    Backend, BackendError, BackendFault, Body, Entry, PutMode, PutOutcome, Reading,
+};
 use super::backends;
 use super::layout::Scope;
 use super::name::Name;
@@ -256,7 +258,7 @@ impl Link {
     ) -> Result<T, BackendError> {
         if let Some(why) = self.given_up() {
             return Err(BackendError {
-                cause: Cause::Unreachable,
+                cause: BackendFault::Unreachable,
                 doing,
                 what: name.to_string(),
                 why: format!("the remote was given up: {why}"),
@@ -267,7 +269,9 @@ impl Link {
         let answer = call(&*self.backend);
         self.be_patient(0);
         match &answer {
-            Err(e) if !matches!(e.cause, Cause::NotFound | Cause::Unsupported) => self.failed(e),
+            Err(e) if !matches!(e.cause, BackendFault::NotFound | BackendFault::Unsupported) => {
+                self.failed(e)
+            }
             _ => {
                 if self.failures.swap(0, Ordering::Relaxed) > 0 {
                     self.tell_doubts();
@@ -280,9 +284,9 @@ impl Link {
     fn failed(&self, error: &BackendError) {
         match error.cause {
             // Answers like any other; or none of the remote's.
-            Cause::NotFound | Cause::Unsupported | Cause::Local => {}
-            Cause::Refused => self.give_up(&error.to_string()),
-            Cause::Unreachable | Cause::Throttled | Cause::Other => {
+            BackendFault::NotFound | BackendFault::Unsupported | BackendFault::Local => {}
+            BackendFault::Refused => self.give_up(&error.to_string()),
+            BackendFault::Unreachable | BackendFault::Throttled | BackendFault::Other => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
                     self.give_up(&error.to_string());
                 }
@@ -313,7 +317,7 @@ impl Link {
         mode: PutMode,
     ) -> Result<PutOutcome, BackendError> {
         let bytes = body.bytes_total().map_err(|e| BackendError {
-            cause: Cause::Local,
+            cause: BackendFault::Local,
             doing: "write",
             what: name.to_string(),
             why: e.to_string(),

@@ -29,6 +29,6 @@ mod sweeping;
 mod tombstones;
 pub(crate) mod wave;
 
-pub use backend::{Backend, BackendError, Body, Cause, Entry, PutMode, PutOutcome, Reading};
+pub use backend::{Backend, BackendError, BackendFault, Body, Entry, PutMode, PutOutcome, Reading};
 pub use location::{BadLocation, Bucket, Location, SftpPlace};
 pub use name::{BadName, Name};

@@ -7,8 +7,8 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::config::Found;
-use super::{Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading};
+use super::config::Abilities;
+use super::{Backend, BackendError, BackendFault, Body, Entry, Name, PutMode, PutOutcome, Reading};
 
 /// Writers of one name at once.
 const WRITERS: usize = 4;
@@ -101,8 +101,8 @@ impl Probe {
     }
 
     /// What is remembered.
-    pub fn found(&self) -> Found {
-        Found {
+    pub fn found(&self) -> Abilities {
+        Abilities {
             first_writer_wins: self.works(Check::FirstWriterWins),
             can_list: self.works(Check::List),
         }
@@ -131,7 +131,7 @@ pub fn probe_in_time(backend: Box<dyn Backend>, place: &Name, patience: Duration
         .spawn(move || drop(tell.send(probe(&watched, &place_there))));
     let failed = |why: String| Probe {
         error: Some(BackendError {
-            cause: Cause::Unreachable,
+            cause: BackendFault::Unreachable,
             doing: "reach",
             what: described.clone(),
             why,
@@ -249,7 +249,7 @@ impl Made<'_> {
             .take(RATE_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(|e| BackendError {
-                cause: Cause::Unreachable,
+                cause: BackendFault::Unreachable,
                 doing: "read",
                 what: name.to_string(),
                 why: e.to_string(),
@@ -260,7 +260,7 @@ impl Made<'_> {
     fn run(&self, place: &Name, probe: &mut Probe) -> Result<(), BackendError> {
         let below = |last: &str| {
             place.join(last).map_err(|e| BackendError {
-                cause: Cause::Other,
+                cause: BackendFault::Other,
                 doing: "write",
                 what: place.to_string(),
                 why: e.to_string(),
@@ -317,7 +317,7 @@ impl Made<'_> {
             Check::Remove,
             match self.backend.delete(&one) {
                 Ok(()) => match self.backend.head(&one) {
-                    Err(e) if e.cause == Cause::NotFound => Ok(()),
+                    Err(e) if e.cause == BackendFault::NotFound => Ok(()),
                     Err(e) => Err(e.why),
                     Ok(_) => Err("what was removed is still there".to_owned()),
                 },
@@ -414,7 +414,7 @@ mod tests {
         ClockBehind,
     }
 
-    fn refused(doing: &'static str, cause: Cause) -> BackendError {
+    fn refused(doing: &'static str, cause: BackendFault) -> BackendError {
         BackendError {
             cause,
             doing,
@@ -451,7 +451,7 @@ mod tests {
             mode: PutMode,
         ) -> Result<PutOutcome, BackendError> {
             match self.fault {
-                Fault::ReadOnly => Err(refused("write", Cause::Refused)),
+                Fault::ReadOnly => Err(refused("write", BackendFault::Refused)),
                 Fault::ReplacesWhatIsThere => self.inner.put(name, body, PutMode::Overwrite),
                 _ => self.inner.put(name, body, mode),
             }
@@ -462,7 +462,7 @@ mod tests {
             each: &mut dyn FnMut(Entry) -> ControlFlow<()>,
         ) -> Result<(), BackendError> {
             match self.fault {
-                Fault::CannotList => Err(refused("list", Cause::Unsupported)),
+                Fault::CannotList => Err(refused("list", BackendFault::Unsupported)),
                 Fault::ListsLate => Ok(()),
                 _ => self.inner.list(prefix, each),
             }
@@ -516,7 +516,10 @@ mod tests {
             assert_eq!(failed, [check]);
             assert!(found.is_usable());
         }
-        assert_eq!(probed(Fault::ReadOnly).error.unwrap().cause, Cause::Refused);
+        assert_eq!(
+            probed(Fault::ReadOnly).error.unwrap().cause,
+            BackendFault::Refused
+        );
         assert!(!probed(Fault::Garbles).is_usable());
         let behind = probed(Fault::ClockBehind).clock_ahead_s.unwrap();
         assert!((-86_500.0..-86_300.0).contains(&behind), "{behind}");

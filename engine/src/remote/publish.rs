@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::digest::{Content, Digest, Shape};
 use crate::store::{Record, Store};
 
-use super::backend::{BackendError, Body, Cause, PutMode, PutOutcome};
+use super::backend::{BackendError, BackendFault, Body, PutMode, PutOutcome};
 use super::encoding::{Encoded, encode_bytes, encode_file};
 use super::head::{HEAD_BYTES_MAX, Head};
 use super::layout::{FRESHEN_AFTER, Place, Segment};
@@ -105,7 +105,7 @@ fn send_what_was_swept(
             for name in &freshened {
                 is_whole &= match link.head(name) {
                     Ok(_) => true,
-                    Err(e) if e.cause == Cause::NotFound => false,
+                    Err(e) if e.cause == BackendFault::NotFound => false,
                     Err(e) => return Err(e),
                 };
             }
@@ -304,7 +304,7 @@ fn send(link: &Link, store: &Store, parcel: &Parcel) -> Result<(), String> {
 fn is_there(link: &Link, name: &Name) -> Result<bool, BackendError> {
     let entry = match link.head(name) {
         Ok(entry) => entry,
-        Err(e) if e.cause == Cause::NotFound => return Ok(false),
+        Err(e) if e.cause == BackendFault::NotFound => return Ok(false),
         Err(e) => return Err(e),
     };
     let is_old = link
@@ -316,7 +316,7 @@ fn is_there(link: &Link, name: &Name) -> Result<bool, BackendError> {
     }
     match link.freshen(name) {
         Ok(()) => Ok(true),
-        Err(e) if e.cause == Cause::NotFound => Ok(false),
+        Err(e) if e.cause == BackendFault::NotFound => Ok(false),
         Err(e) => Err(e),
     }
 }

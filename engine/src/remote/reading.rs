@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::backend::{BackendError, Cause};
+use super::backend::{BackendError, BackendFault};
 use super::decoding::{BadBytes, Decoder, Limit};
 use super::layout::Place;
 use super::link::Link;
@@ -39,7 +39,7 @@ pub enum Unread {
 impl Unread {
     pub(crate) fn of(error: &BackendError, name: &Name) -> Unread {
         match error.cause {
-            Cause::NotFound => Unread::Absent(name.clone()),
+            BackendFault::NotFound => Unread::Absent(name.clone()),
             _ => Unread::Failed(error.to_string()),
         }
     }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::backend::{BackendError, Body, Cause, PutMode};
+use super::backend::{BackendError, BackendFault, Body, PutMode};
 use super::backends::unique_word;
 use super::layout::{Area, Place, Segment};
 use super::link::Link;
@@ -57,7 +57,7 @@ pub(super) fn await_sweeps(link: &Link) -> Result<(), BackendError> {
         });
         match listed {
             // Where nothing can be listed nothing is collected.
-            Err(e) if e.cause == Cause::Unsupported => Ok(BTreeMap::new()),
+            Err(e) if e.cause == BackendFault::Unsupported => Ok(BTreeMap::new()),
             listed => listed.map(|()| found),
         }
     };
@@ -93,7 +93,7 @@ pub(super) const TOMBSTONES: &str = "tombstones";
 
 pub(super) fn note(link: &Link, epoch: &'static str) -> Result<Name, BackendError> {
     let id: Segment = unique_word().parse().map_err(|e| BackendError {
-        cause: Cause::Local,
+        cause: BackendFault::Local,
         doing: "write",
         what: "a note".to_owned(),
         why: format!("{e}"),

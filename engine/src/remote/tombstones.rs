@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::backend::{BackendError, Body, Cause, Entry, PutMode};
+use super::backend::{BackendError, BackendFault, Body, Entry, PutMode};
 use super::encoding::encode_bytes;
 use super::layout::{Place, Segment};
 use super::link::Link;
@@ -119,7 +119,7 @@ fn is_note(name: &Name) -> bool {
 pub(super) fn write(link: &Link, word: &str, stones: &[Stone]) -> Result<(), BackendError> {
     for (part, stones) in stones.chunks(NAMES_MAX).enumerate() {
         let fail = |why: String| BackendError {
-            cause: Cause::Local,
+            cause: BackendFault::Local,
             doing: "write",
             what: "tombstones".to_owned(),
             why,

@@ -12,7 +12,7 @@ use crate::record::event::Reason;
 use crate::session::Session;
 use crate::store::Fact;
 use crate::store::Record;
-use crate::survey::State;
+use crate::survey::Standing;
 
 /// One instance.
 #[derive(Debug, Serialize)]
@@ -28,7 +28,7 @@ pub struct InstanceResult<'s> {
     /// What it runs: a kind's name, or `command`.
     pub kind: &'s str,
     /// What a run would do about it.
-    pub state: State,
+    pub state: Standing,
     /// Its key; `None` where a producer has no result yet.
     pub key: Option<Digest>,
     /// Its outputs by name, each with its digest; none where it has no result.

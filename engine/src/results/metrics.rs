@@ -21,12 +21,12 @@ pub struct MetricTable<'s> {
     /// The output.
     pub output: &'s str,
     /// What there is of it.
-    pub found: Found,
+    pub found: TableFound,
 }
 
 /// What there is of a table.
 #[derive(Debug)]
-pub enum Found {
+pub enum TableFound {
     /// All its rows, as they were written.
     Rows(Vec<Row>),
     /// Its instance has no result yet.
@@ -76,14 +76,14 @@ impl<'s> Results<'s> {
         let absent = bring(self.session, known.collect(), network, tell)?;
         let found = |content: Option<Content>, named: (&str, Option<&str>)| {
             let Some(content) = content else {
-                return Found::Open;
+                return TableFound::Open;
             };
             if let Some(why) = absent.get(&content) {
-                return Found::Elsewhere(why.clone());
+                return TableFound::Elsewhere(why.clone());
             }
             match read(self.session, &content, named) {
-                Ok(rows) => Found::Rows(rows),
-                Err(e) => Found::Unreadable(format!("{e:#}")),
+                Ok(rows) => TableFound::Rows(rows),
+                Err(e) => TableFound::Unreadable(format!("{e:#}")),
             }
         };
         let tables = tables
@@ -123,7 +123,7 @@ impl<'s> Results<'s> {
 impl<'s> MetricTable<'s> {
     /// Its values, where it has any.
     pub fn values(&self, which: Rows) -> Vec<Metric<'s>> {
-        let Found::Rows(rows) = &self.found else {
+        let TableFound::Rows(rows) = &self.found else {
             return Vec::new();
         };
         let rows = match which {

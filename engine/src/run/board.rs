@@ -41,7 +41,7 @@ pub struct Board {
 }
 
 /// An action that begins.
-pub struct Start {
+pub struct Launch {
     pub index: InstanceIndex,
     pub order: OrderId,
     pub miss: Arc<Miss>,
@@ -239,7 +239,7 @@ impl Board {
     }
 
     /// Starts the most urgent action that fits. One that does not fit lets smaller ones pass.
-    pub fn start_next(&mut self, sweep: &mut Sweep) -> Option<Start> {
+    pub fn start_next(&mut self, sweep: &mut Sweep) -> Option<Launch> {
         while !self.resources.full() {
             let (index, wish, beside) = self.ready.next(sweep)?;
             let State::Ready {
@@ -257,7 +257,7 @@ impl Board {
                 continue;
             };
             self.last_order += 1;
-            let start = Start {
+            let start = Launch {
                 index,
                 order: OrderId(self.last_order),
                 miss: miss.clone(),

@@ -45,7 +45,7 @@ impl Wish {
 
 /// Where one stands: its queue, and how urgent it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePlace {
     queue: usize,
     urgency: u64,
 }
@@ -75,7 +75,7 @@ pub struct Sweep {
 
 impl Ready {
     /// The place of an action with this wish.
-    pub fn place(&mut self, wish: &Wish, urgency: u64) -> Place {
+    pub fn place(&mut self, wish: &Wish, urgency: u64) -> QueuePlace {
         let queue = match self.by_wish.get(wish) {
             Some(queue) => *queue,
             None => {
@@ -84,24 +84,24 @@ impl Ready {
                 self.queues.len() - 1
             }
         };
-        Place { queue, urgency }
+        QueuePlace { queue, urgency }
     }
 
-    pub fn add(&mut self, index: InstanceIndex, place: Place) {
+    pub fn add(&mut self, index: InstanceIndex, place: QueuePlace) {
         self.change(place, |queue| {
             queue.insert((Reverse(place.urgency), index.0))
         });
         self.len += 1;
     }
 
-    pub fn remove(&mut self, index: InstanceIndex, place: Place) {
+    pub fn remove(&mut self, index: InstanceIndex, place: QueuePlace) {
         self.change(place, |queue| {
             queue.remove(&(Reverse(place.urgency), index.0))
         });
         self.len -= 1;
     }
 
-    fn change(&mut self, place: Place, change: impl FnOnce(&mut BTreeSet<Rank>) -> bool) {
+    fn change(&mut self, place: QueuePlace, change: impl FnOnce(&mut BTreeSet<Rank>) -> bool) {
         let queue = &mut self.queues[place.queue].1;
         let before = queue.first().copied();
         let is_new = change(queue);
@@ -123,7 +123,7 @@ impl Ready {
     }
 
     /// It does not fit, nor does anything else with its wish: less urgent ones may.
-    pub fn pass_over(&self, sweep: &mut Sweep, index: InstanceIndex, place: Place) {
+    pub fn pass_over(&self, sweep: &mut Sweep, index: InstanceIndex, place: QueuePlace) {
         sweep.at = Some(((Reverse(place.urgency), index.0), place.queue));
         sweep.passed_over += self.queues[place.queue].1.len();
     }

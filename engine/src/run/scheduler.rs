@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::board::{Board, Start};
+use super::board::{Board, Launch};
 use super::committer::{self, CommitResult, Landing};
 use super::ready::Sweep;
 use super::resources::{GPUS_ARE_TAKEN, Resources};
@@ -397,8 +397,8 @@ impl Scheduler<'_> {
         }
     }
 
-    fn start(&mut self, start: Start) -> anyhow::Result<()> {
-        let Start {
+    fn start(&mut self, start: Launch) -> anyhow::Result<()> {
+        let Launch {
             index, order, miss, ..
         } = start;
         let wanted = start.policy.gpus_seen() as usize;

@@ -3,7 +3,7 @@
 use super::{Reuse, RunOptions};
 use crate::plan::InstanceIndex;
 use crate::session::Session;
-use crate::survey::{State, Survey};
+use crate::survey::{Standing, Survey};
 
 /// Fails where an instance that has to be executed declares a secret that is not set. With a remote to look at, what has to be
 /// executed is not known yet: then the stage itself says it.
@@ -35,7 +35,7 @@ pub fn check(
     for (index, name) in lacking {
         let seen = survey.get(index);
         // What is only foreseen may come otherwise.
-        let is_cached = seen.is_some_and(|s| s.state == State::Cached && s.contents.is_some());
+        let is_cached = seen.is_some_and(|s| s.state == Standing::Cached && s.contents.is_some());
         let is_forced = options.reuse == Reuse::ForceTargets && targets.contains(&index);
         if is_forced || !is_cached {
             let instance = session.plan.instance(index);

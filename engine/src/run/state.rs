@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::ready::Place;
+use super::ready::QueuePlace;
 use super::resources::Taken;
 use crate::digest::{Content, Digest};
 use crate::executor::OrderId;
@@ -61,7 +61,7 @@ pub enum State {
     /// It must be executed and waits for resources.
     Ready {
         miss: Arc<Miss>,
-        place: Place,
+        place: QueuePlace,
         policy: Arc<Policy>,
     },
     /// It is executed.

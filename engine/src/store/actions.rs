@@ -266,7 +266,7 @@ impl Store {
         let text = encode(record).map_err(|why| {
             StoreError::refused(&path, format!("the record cannot be written: {why}"))
         })?;
-        let tmp = self.session()?.write_fresh(text.as_bytes())?;
+        let tmp = self.scratch()?.write_fresh(text.as_bytes())?;
         super::crash_point("record.written");
         let is_new = with_parent(&path, || super::sys::rename_noreplace(&tmp, &path))
             .map_err(at(&path, "publish the record"))?;

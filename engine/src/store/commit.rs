@@ -185,7 +185,7 @@ impl Store {
     pub(super) fn hold_gc_off(&self) -> Result<File, StoreError> {
         let lock = self.gc_lock()?;
         match lock.lock_shared() {
-            Err(e) if !super::session::is_lockless(&e) => {
+            Err(e) if !super::scratch::is_lockless(&e) => {
                 Err(at(&self.root.join("gc.lock"), "lock")(e))
             }
             _ => Ok(lock),

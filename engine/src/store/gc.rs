@@ -212,7 +212,7 @@ impl Store {
         remove(&plan.paths.objects)?;
         let gone = plan.bytes_gone();
         let _ = self.seals.compact(|digest| !gone.contains(digest));
-        super::session::sweep(&self.root.join("tmp"));
+        super::scratch::sweep(&self.root.join("tmp"));
         self.sweep_locks();
         self.sweep_quarantine(grace);
         self.sweep_notes(grace);

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 use super::error::{StoreError, at};
 use super::owner::{new_name, take_dead};
 use super::renewal::Renewed;
-use super::session::lock_new;
+use super::scratch::lock_new;
 use super::sys::now_ns;
 use super::{Root, Store};
 use crate::regular::{self, Links};

@@ -18,7 +18,7 @@ use super::Store;
 use super::error::{StoreError, at};
 use super::owner;
 use super::renewal::Renewed;
-use super::session::{is_lockless, is_same_file, lock_new};
+use super::scratch::{is_lockless, is_same_file, lock_new};
 use super::sys::rename_noreplace;
 use crate::regular::{self, Links};
 

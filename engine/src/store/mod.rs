@@ -17,7 +17,7 @@
 //! pins/  leases/         what gc must keep: at the user's wish, or because a process uses it
 //! locks/                 single flight per action
 //! projects/              which projects use the store, so that gc of one keeps the results of the others
-//! tmp/<session>/         work in progress of one process (`shared.rs`: a whole group may share a store)
+//! tmp/<scratch>/         work in progress of one process (`shared.rs`: a whole group may share a store)
 //! quarantine/            corrupt bytes, out of the way
 //! seals  gc.lock         see `seals.rs`, `gc.rs`
 //! ```
@@ -44,8 +44,8 @@ mod probe;
 mod projects;
 mod receive;
 mod renewal;
+mod scratch;
 mod seals;
-mod session;
 mod shared;
 mod stat;
 mod stat_file;
@@ -86,7 +86,7 @@ use crate::regular::{self, Links};
 pub(crate) use sys::{Renamed, rename_if_free, touch};
 
 use error::at;
-use session::Session;
+use scratch::Scratch;
 
 /// What this version reads and writes.
 const FORMAT: &str = "repro store 1\n";
@@ -123,8 +123,8 @@ pub struct Store {
     /// The same, open.
     dir: Option<OwnedFd>,
     seals: seals::Seals,
-    session: OnceLock<Session>,
-    /// Makes concurrent first writes start one session, not two.
+    scratch: OnceLock<Scratch>,
+    /// Makes concurrent first writes make one scratch directory, not two.
     starting: Mutex<()>,
     lease: OnceLock<Lease>,
     /// What changed before this is on the disk.
@@ -164,7 +164,7 @@ impl Store {
             dir: sys::open_dir(&root),
             seals: seals::Seals::new(root.join("seals")),
             root,
-            session: OnceLock::new(),
+            scratch: OnceLock::new(),
             starting: Mutex::new(()),
             lease: OnceLock::new(),
             synced_ns: AtomicI64::new(i64::MIN),
@@ -185,7 +185,7 @@ impl Store {
 
     /// Says whether results can be kept, by starting to: the error is the one every write would give.
     pub fn check_writable(&self) -> Result<(), StoreError> {
-        self.session().map(|_| ())
+        self.scratch().map(|_| ())
     }
 
     /// Bytes that can still be written to its disk, where that is known.
@@ -206,26 +206,26 @@ impl Store {
         path
     }
 
-    fn session(&self) -> Result<&Session, StoreError> {
-        if let Some(session) = self.session.get() {
-            return Ok(session);
+    fn scratch(&self) -> Result<&Scratch, StoreError> {
+        if let Some(scratch) = self.scratch.get() {
+            return Ok(scratch);
         }
         let _starting = self.starting.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(session) = self.session.get() {
-            return Ok(session);
+        if let Some(scratch) = self.scratch.get() {
+            return Ok(scratch);
         }
         // Once for all that this process will write.
         guests::refuse_links_in(&self.root, &NAMED)?;
         let tmp = self.root.join("tmp");
-        session::sweep(&tmp);
-        let session = Session::start(&tmp)?;
-        Ok(self.session.get_or_init(|| session))
+        scratch::sweep(&tmp);
+        let scratch = Scratch::start(&tmp)?;
+        Ok(self.scratch.get_or_init(|| scratch))
     }
 
     /// A directory of this process on the store's file system, for private directories: what is made there can become an
     /// object by a rename. Swept when the process is gone.
     pub fn work_dir(&self) -> Result<PathBuf, StoreError> {
-        let dir = self.session()?.dir().join("work");
+        let dir = self.scratch()?.dir().join("work");
         shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
         Ok(dir)
     }
@@ -267,7 +267,7 @@ fn create(root: &Path, format: &Path) -> Result<(), StoreError> {
         shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
     }
     let tmp = root.join(format!("format.{}", owner::new_name()));
-    session::write_new(&tmp, FORMAT.as_bytes()).map_err(at(&tmp, "write the format"))?;
+    scratch::write_new(&tmp, FORMAT.as_bytes()).map_err(at(&tmp, "write the format"))?;
     fs::rename(&tmp, format).map_err(at(format, "write the format"))
 }
 

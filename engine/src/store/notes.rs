@@ -73,7 +73,7 @@ impl Store {
         if !name.bytes().all(legal) || bytes.len() as u64 > BYTES_MAX {
             return Err(StoreError::refused(&path, "this is not a note on a result"));
         }
-        let tmp = self.session()?.write_fresh(bytes)?;
+        let tmp = self.scratch()?.write_fresh(bytes)?;
         match with_parent(&path, || super::sys::rename_noreplace(&tmp, &path)) {
             Ok(true) => Ok(()),
             Ok(false) => {

@@ -1,7 +1,7 @@
 //! Objects: taking files and directories in (hash, stage), and making sure of what is there before
 //! it is used.
 //!
-//! Staging moves an output into the session's directory, where its last name is decided by its
+//! Staging moves an output into the scratch directory, where its last name is decided by its
 //! bytes; giving it that name is `commit.rs`. Files with a second hard link are copied: whoever
 //! holds the other name could write to the object.
 
@@ -19,7 +19,7 @@ use crate::regular::{self, Links};
 use super::copy::copy_contents;
 use super::error::{StoreError, at};
 use super::filesystem::{changes_are_seen, is_remote};
-use super::session::write_new;
+use super::scratch::write_new;
 use super::sys::{self, FileStat, Seen, is_open_for_writing, now_ns};
 use super::tree::{Listing, Walk, check_regular};
 use super::{Store, with_parent};
@@ -206,7 +206,7 @@ impl Store {
         digest: Digest,
         bytes: &[u8],
     ) -> Result<StagedItem, StoreError> {
-        let path = self.session()?.fresh_path();
+        let path = self.scratch()?.fresh_path();
         let mut item = StagedItem {
             class,
             digest,
@@ -229,7 +229,7 @@ impl Store {
         if stop() {
             return Err(StoreError::Cancelled);
         }
-        let path = self.session()?.fresh_path();
+        let path = self.scratch()?.fresh_path();
         let mut item = StagedItem {
             class: Class::Object,
             digest: Digest([0; 32]),

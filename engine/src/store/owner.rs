@@ -107,7 +107,7 @@ pub(crate) fn take_dead(path: &Path) -> Option<File> {
     let options = &mut File::options();
     let file = regular::open_with(path, Links::Refuse, options.read(true).append(true)).ok()?;
     let lock = file.try_lock();
-    (is_dead(&file, path, &lock) && super::session::is_same_file(&file, path)).then_some(file)
+    (is_dead(&file, path, &lock) && super::scratch::is_same_file(&file, path)).then_some(file)
 }
 
 /// Whether the owner of a lock file is dead, by what came of trying to lock it and by whom it names.

@@ -16,7 +16,7 @@ use super::filesystem::FileSystem;
 use super::lock::{ActionLock, Waiting};
 use super::owner;
 use super::renewal::INTERVAL;
-use super::session::{new_file, write_new};
+use super::scratch::{new_file, write_new};
 use super::sys::{FileStat, Renamed, c_path, rename_if_free};
 use super::{Store, shared};
 
@@ -75,7 +75,7 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub fn probe(&self) -> Result<Probe, StoreError> {
-        let dir = self.session()?.fresh_path();
+        let dir = self.scratch()?.fresh_path();
         shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
         let probe = try_out(&dir).map_err(at(&dir, "try out the file system"));
         let _ = dir::remove_all(&dir);
@@ -177,7 +177,7 @@ fn try_locks(path: &Path) -> std::io::Result<Locks> {
     let file = File::options().append(true).open(path)?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::Error(e)) if super::session::is_lockless(&e) => {
+        Err(TryLockError::Error(e)) if super::scratch::is_lockless(&e) => {
             return Ok(Locks::Missing);
         }
         Err(_) => return Ok(Locks::Unknown),

@@ -34,8 +34,8 @@ impl Store {
         // Stores made before there was a list.
         let dir = self.root.join("projects");
         super::shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
-        let tmp = self.session()?.fresh_path();
-        super::session::write_new(&tmp, root.as_os_str().as_bytes())
+        let tmp = self.scratch()?.fresh_path();
+        super::scratch::write_new(&tmp, root.as_os_str().as_bytes())
             .map_err(at(&tmp, "write to the store"))?;
         fs::rename(&tmp, &entry).map_err(at(&entry, "enter the project"))
     }

@@ -31,7 +31,7 @@ impl Store {
     /// # Errors
     /// The store cannot be written.
     pub fn receive(&self, shape: Shape, digest: Digest) -> Result<Receiving, StoreError> {
-        let path = self.session()?.fresh_path();
+        let path = self.scratch()?.fresh_path();
         let file = File::options()
             .write(true)
             .create_new(true)

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use super::owner;
-use super::session::new_file;
+use super::scratch::new_file;
 use super::sys::{FileStat, touch_open};
 
 /// One small write to a server per lock; a dozen of them may fail, or come late, before anybody takes the owner for dead.

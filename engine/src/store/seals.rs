@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::digest::{ByDigest, Digest};
 use crate::regular::{self, Links};
 
-use super::session::is_same_file;
+use super::scratch::is_same_file;
 use super::sys::FileStat;
 
 /// digest 32, inode, size, mtime, ctime 8 each, checksum 8; little-endian.
@@ -144,7 +144,7 @@ impl Seals {
             super::shared::give(&file, &self.path);
             match lock_soon(&file) {
                 // Appending is one write; what is torn all the same costs a hash.
-                Err(TryLockError::Error(e)) if super::session::is_lockless(&e) => {}
+                Err(TryLockError::Error(e)) if super::scratch::is_lockless(&e) => {}
                 other => other.map_err(std::io::Error::from)?,
             }
             if !is_same_file(&file, &self.path) {
@@ -171,7 +171,7 @@ impl Seals {
         let tmp = self.path.with_extension("new");
         // A compaction that was killed, or somebody's link.
         crate::dir::remove_all(&tmp)?;
-        let mut file = super::session::new_file(&tmp)?;
+        let mut file = super::scratch::new_file(&tmp)?;
         file.write_all(&bytes)?;
         super::shared::give(&file, &self.path);
         std::fs::rename(&tmp, &self.path)

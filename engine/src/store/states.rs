@@ -62,7 +62,7 @@ impl Store {
             StoreError::refused(&name, format!("the state cannot be recorded: {e}"))
         })?;
         let tmp = self
-            .session()?
+            .scratch()?
             .write_fresh(with_checksum(&json).as_bytes())?;
         with_parent(&name, || fs::rename(&tmp, &name)).map_err(at(&name, "publish the state"))?;
         Ok(content)

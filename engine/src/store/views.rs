@@ -54,10 +54,10 @@ impl Store {
             if self.view_holds(tree, &path, &listing, &files) {
                 return Ok(Some(path));
             }
-            let aside = self.session()?.fresh_path();
+            let aside = self.scratch()?.fresh_path();
             fs::rename(&path, &aside).map_err(at(&path, "move it aside"))?;
         }
-        let fresh = self.session()?.fresh_path();
+        let fresh = self.scratch()?.fresh_path();
         let built = self.build_view(&fresh, &listing, &files);
         let named = match built {
             Ok(true) => with_parent(&path, || fs::rename(&fresh, &path)),

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::judge::{Reason, Trust, Verdict};
+use super::judge::{Judgement, Reason, Trust};
 use crate::digest::Digest;
 use crate::remote::layout::Scope;
 use crate::store::{Record, Store};
@@ -94,14 +94,14 @@ impl Believer {
         }
         let trust = self.trust()?;
         let reason = match trust.judge(record, envelopes) {
-            Verdict::Believed { .. } => return Ok(()),
-            Verdict::Disbelieved { reason } => reason,
+            Judgement::Believed { .. } => return Ok(()),
+            Judgement::Disbelieved { reason } => reason,
         };
         match (
             &self.0.scope,
             trust.judge_in(&self.0.scope, record, envelopes),
         ) {
-            (Scope::Of(_), Verdict::Believed { .. }) => Ok(()),
+            (Scope::Of(_), Judgement::Believed { .. }) => Ok(()),
             _ => Err(reason),
         }
     }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use toml_edit::{Array, DocumentMut, Item, Table, Value, value};
 
 use super::key::{KeyId, PublicKey};
-use super::policy::{Policy, Requirement, Role, SignerName};
+use super::policy::{Requirement, Role, SignerName, TrustPolicy};
 
 const BEGIN: &str = "\
 # Whose results from remotes this project believes. Review changes as you review code.
@@ -43,9 +43,9 @@ impl TrustText {
     /// The text of a file that is right as it is.
     ///
     /// # Errors
-    /// As [`Policy::parse`].
+    /// As [`TrustPolicy::parse`].
     pub fn parse(text: &str) -> anyhow::Result<TrustText> {
-        Policy::parse(text)?;
+        TrustPolicy::parse(text)?;
         Ok(TrustText(text.parse()?))
     }
 
@@ -70,8 +70,8 @@ impl TrustText {
         self.0.to_string()
     }
 
-    fn policy(&self) -> anyhow::Result<Policy> {
-        Policy::parse(&self.text())
+    fn policy(&self) -> anyhow::Result<TrustPolicy> {
+        TrustPolicy::parse(&self.text())
     }
 
     /// Lists a key.

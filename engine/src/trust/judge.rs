@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::dsse::{BadEnvelope, Envelope};
 use super::key::KeyId;
-use super::policy::{FILE_NAME, Policy, Requirement, SignerName};
+use super::policy::{FILE_NAME, Requirement, SignerName, TrustPolicy};
 use super::statement::{self, Mismatch};
 use crate::digest::Digest;
 use crate::remote::layout::Scope;
@@ -25,14 +25,14 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Debug, Clone, Default)]
 pub struct Trust {
     /// `None`: there is no file.
-    policy: Option<Policy>,
+    policy: Option<TrustPolicy>,
     /// Of the file's text.
     stamp: Option<Digest>,
 }
 
 /// The answer about a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Judgement {
     /// It may be used.
     Believed {
         /// Who vouches for it.
@@ -166,7 +166,7 @@ impl Trust {
             ),
         }
         let text = std::fs::read_to_string(path).with_context(cannot)?;
-        let policy = Policy::parse(&text)
+        let policy = TrustPolicy::parse(&text)
             .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim_end()))?;
         Ok(Trust {
             policy: Some(policy),
@@ -175,7 +175,7 @@ impl Trust {
     }
 
     /// What the file says; `None` where there is none.
-    pub fn policy(&self) -> Option<&Policy> {
+    pub fn policy(&self) -> Option<&TrustPolicy> {
         self.policy.as_ref()
     }
 
@@ -185,15 +185,15 @@ impl Trust {
     }
 
     /// Whether a record from a remote is believed, given the envelopes found beside it.
-    pub fn judge(&self, record: &Record, envelopes: &[Vec<u8>]) -> Verdict {
+    pub fn judge(&self, record: &Record, envelopes: &[Vec<u8>]) -> Judgement {
         self.judge_in(&Scope::Shared, record, envelopes)
     }
 
     /// As [`Trust::judge`], for a record found in a scope.
-    pub fn judge_in(&self, scope: &Scope, record: &Record, envelopes: &[Vec<u8>]) -> Verdict {
+    pub fn judge_in(&self, scope: &Scope, record: &Record, envelopes: &[Vec<u8>]) -> Judgement {
         match self.weigh(scope, record, envelopes) {
-            Ok(signers) => Verdict::Believed { signers },
-            Err(reason) => Verdict::Disbelieved { reason },
+            Ok(signers) => Judgement::Believed { signers },
+            Err(reason) => Judgement::Disbelieved { reason },
         }
     }
 
@@ -249,7 +249,7 @@ impl Trust {
     }
 }
 
-fn too_few(policy: &Policy, require: &Requirement, signers: BTreeSet<SignerName>) -> Reason {
+fn too_few(policy: &TrustPolicy, require: &Requirement, signers: BTreeSet<SignerName>) -> Reason {
     if policy.can_be_met(require) {
         Reason::TooFew {
             signers: signers.into_iter().collect(),
@@ -261,7 +261,11 @@ fn too_few(policy: &Policy, require: &Requirement, signers: BTreeSet<SignerName>
 }
 
 /// The listed signers whose signature in this envelope counts for this record; never none.
-fn vouchers(policy: &Policy, record: &Record, bytes: &[u8]) -> Result<Vec<SignerName>, Reason> {
+fn vouchers(
+    policy: &TrustPolicy,
+    record: &Record,
+    bytes: &[u8],
+) -> Result<Vec<SignerName>, Reason> {
     let envelope = Envelope::parse(bytes).map_err(Reason::Unreadable)?;
     let mut signers = Vec::new();
     let mut unlisted = None;

@@ -193,19 +193,19 @@ struct PolicyFile {
 
 /// The file, understood.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub struct TrustPolicy {
     require: Requirement,
     signers: BTreeMap<SignerName, Listed>,
     scopes: BTreeMap<ScopePattern, Requirement>,
     by_key: HashMap<KeyId, (SignerName, PublicKey)>,
 }
 
-impl Policy {
+impl TrustPolicy {
     /// Reads the text of the file.
     ///
     /// # Errors
     /// With the line, where the text is wrong in itself.
-    pub fn parse(text: &str) -> anyhow::Result<Policy> {
+    pub fn parse(text: &str) -> anyhow::Result<TrustPolicy> {
         let file: PolicyFile = toml::from_str(text)?;
         anyhow::ensure!(
             file.version == FORMAT,
@@ -228,7 +228,7 @@ impl Policy {
             }
         }
         let scopes = file.scopes.into_iter();
-        Ok(Policy {
+        Ok(TrustPolicy {
             require: file.require,
             scopes: scopes
                 .map(|(pattern, scope)| (pattern, scope.require))

@@ -57,13 +57,13 @@ fn trust(require: &str, signers: &[(&str, &str, &[&Signer])]) -> Trust {
     Trust::read_file(&path).unwrap()
 }
 
-fn said(verdict: Verdict) -> String {
+fn said(verdict: Judgement) -> String {
     match verdict {
-        Verdict::Believed { signers } => {
+        Judgement::Believed { signers } => {
             let names: Vec<&str> = signers.iter().map(|s| s.as_str()).collect();
             format!("believed: {}", names.join(", "))
         }
-        Verdict::Disbelieved { reason } => {
+        Judgement::Disbelieved { reason } => {
             let loud = if reason.is_alarming() { "! " } else { "" };
             format!("{loud}{reason}")
         }
@@ -198,7 +198,7 @@ fn without_a_file_nothing_is_believed() {
     let envelopes = [signer().sign(&record, &Facts::default())];
     assert_eq!(
         trust.judge(&record, &envelopes),
-        Verdict::Disbelieved {
+        Judgement::Disbelieved {
             reason: Reason::NoPolicy
         }
     );
@@ -250,7 +250,12 @@ fn mistakes_in_the_file() {
     ];
     let said: Vec<String> = cases
         .iter()
-        .map(|text| Policy::parse(text).map(|_| ()).unwrap_err().to_string())
+        .map(|text| {
+            TrustPolicy::parse(text)
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+        })
         .collect();
     insta::assert_snapshot!(said.join("\n---\n"));
 }
@@ -365,7 +370,7 @@ proptest! {
         let trust = trust("1 of ci", &[("ci", "ci", &[&ci])]);
         let (a, b) = (record(a, &[out_a]), record(b, &[out_b]));
         let of_a = [ci.sign(&a, &Facts::of(&a))];
-        let is_believed = |r: &Record| matches!(trust.judge(r, &of_a), Verdict::Believed { .. });
+        let is_believed = |r: &Record| matches!(trust.judge(r, &of_a), Judgement::Believed { .. });
         prop_assert!(is_believed(&a));
         let same = a.key == b.key && a.outputs == b.outputs;
         prop_assert_eq!(is_believed(&b), same);
@@ -373,7 +378,7 @@ proptest! {
 
     #[test]
     fn any_trust_file_is_refused_or_read(text in "(version = 1\n)?(require = \"[0-9a-z ]{0,20}\"\n)?.{0,60}") {
-        let _ = Policy::parse(&text);
+        let _ = TrustPolicy::parse(&text);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use repro_engine::change::{in_words, plain};
 use repro_engine::explain::Explanation;
 use repro_engine::record::event::{Change, Reason};
 use repro_engine::store::Fact;
-use repro_engine::survey::State;
+use repro_engine::survey::Standing;
 use repro_protocol::relpath::RelPath;
 
 /// The beginning of the line about the last execution.
@@ -27,11 +27,11 @@ fn change_lines(text: &mut String, changes: &[Change]) {
 /// The report for people, without the name of the instance.
 pub fn story(report: &Explanation, colour: Colour) -> String {
     let state = match report.state {
-        State::Cached => colour.green("cached"),
-        State::Failed => colour.red("failed; will be executed again"),
-        State::Running => colour.yellow("running now"),
-        State::Stale | State::Missing => colour.yellow("will be executed"),
-        State::Unknown => colour.yellow("not known"),
+        Standing::Cached => colour.green("cached"),
+        Standing::Failed => colour.red("failed; will be executed again"),
+        Standing::Running => colour.yellow("running now"),
+        Standing::Stale | Standing::Missing => colour.yellow("will be executed"),
+        Standing::Unknown => colour.yellow("not known"),
     };
     let mut text = format!("  {state}");
     match &report.reason {
@@ -50,7 +50,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
         }
         Some(Reason::Forced) => text.push_str(": forced\n"),
         Some(Reason::Upstream(producer))
-            if report.state == State::Stale && report.own_changes.is_empty() =>
+            if report.state == Standing::Stale && report.own_changes.is_empty() =>
         {
             text.push_str(&format!(" if the output of {producer} changes, which is executed first; the instance itself did not change\n"));
         }
@@ -186,7 +186,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
         };
         line(LAST_EXECUTED, &format!("{}, {end}", output::when(&last.at)));
         match &last.reason {
-            Reason::Changed(changes) if !changes.is_empty() && report.state == State::Cached => {
+            Reason::Changed(changes) if !changes.is_empty() && report.state == Standing::Cached => {
                 line("then because:", "");
                 change_lines(&mut text, changes);
             }

@@ -96,7 +96,7 @@ impl Model {
             tensors: self.tensors.clone(),
             metadata: metadata.into(),
         }
-        .write(path, weights::Store::F32)
+        .write(path, weights::Encoding::F32)
     }
 }
 

@@ -182,23 +182,23 @@ impl Optimizer {
 /// keeps it; empty where it needs nothing. In a training it is the device's
 /// ([`crate::ops::Moments`]).
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Memory {
+pub struct HostMoments {
     /// Momentum, or Adam's mean of gradients.
     pub first: Vec<f32>,
     /// Adam's mean of squared gradients.
     pub second: Vec<f32>,
 }
 
-impl Memory {
+impl HostMoments {
     /// The memory before the first step.
-    pub fn new(optimizer: &Optimizer, len: usize) -> Memory {
+    pub fn new(optimizer: &Optimizer, len: usize) -> HostMoments {
         match optimizer {
-            Optimizer::Sgd(Sgd { momentum: 0.0, .. }) => Memory::default(),
-            Optimizer::Sgd(_) => Memory {
+            Optimizer::Sgd(Sgd { momentum: 0.0, .. }) => HostMoments::default(),
+            Optimizer::Sgd(_) => HostMoments {
                 first: vec![0.0; len],
                 second: Vec::new(),
             },
-            Optimizer::Adam(_) | Optimizer::Adamw(_) => Memory {
+            Optimizer::Adam(_) | Optimizer::Adamw(_) => HostMoments {
                 first: vec![0.0; len],
                 second: vec![0.0; len],
             },
@@ -283,7 +283,7 @@ mod tests {
     fn way(optimizer: Optimizer, gradients: &[f32]) -> Vec<f32> {
         let (mut w, mut memory, mut stepper) = (
             [1.0f32],
-            Memory::new(&optimizer, 1),
+            HostMoments::new(&optimizer, 1),
             Stepper::after(optimizer, 0),
         );
         let step = |g: &f32| {

@@ -10,11 +10,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::measured::Measured;
-use super::optim::Memory;
+use super::optim::HostMoments;
 use super::recipe::Pause;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
-use crate::weights::{NamedTensor, NamedTensors, Store, TensorFile};
+use crate::weights::{Encoding, NamedTensor, NamedTensors, TensorFile};
 
 const KEY: &str = "repro.state";
 const VERSION: u32 = 1;
@@ -25,7 +25,7 @@ pub struct State {
     /// Weights and batch-norm statistics.
     pub model: NamedTensors,
     /// By position in [`Architecture::parameters`].
-    pub memory: Vec<Memory>,
+    pub memory: Vec<HostMoments>,
     /// Models kept so far.
     pub checkpoints: BTreeMap<Pause, NamedTensors>,
     /// The model that was the best on validation data, where that one is kept.
@@ -111,7 +111,7 @@ impl State {
             tensors,
             metadata: [(KEY.to_owned(), header)].into(),
         }
-        .write(&partial, Store::F32)?;
+        .write(&partial, Encoding::F32)?;
         std::fs::rename(&partial, path)
             .map_err(|e| Failure::new(format!("cannot write `{}`: {e}", path.display())).into())
     }
@@ -138,7 +138,7 @@ impl State {
         let mut model = NamedTensors::new();
         let mut checkpoints: BTreeMap<Pause, NamedTensors> = BTreeMap::new();
         let mut best: Option<NamedTensors> = None;
-        let mut memory = vec![Memory::default(); architecture.parameters.len()];
+        let mut memory = vec![HostMoments::default(); architecture.parameters.len()];
         for (name, tensor) in file.tensors {
             let parameter = |n: &str| {
                 architecture

@@ -10,7 +10,7 @@ use dfdx::prelude::{Cpu, Gradients};
 
 use super::clip::Clip;
 use super::mask::Masks;
-use super::optim::{Decays, Memory, Optimizer, Stepper};
+use super::optim::{Decays, HostMoments, Optimizer, Stepper};
 use super::pass::{self, Learnt, Wanted};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, StepKey};
@@ -40,7 +40,7 @@ impl<D: Backend> Learner<D> {
         architecture: &Arc<Architecture>,
         weights: &NamedTensors,
         optimizer: Optimizer,
-        memory: Vec<Memory>,
+        memory: Vec<HostMoments>,
         steps: u64,
         masks: &Masks,
     ) -> anyhow::Result<Learner<D>> {
@@ -51,13 +51,13 @@ impl<D: Backend> Learner<D> {
             there.map_err(failed)
         };
         let kept = |values: &[f32]| (!values.is_empty()).then(|| put(values)).transpose();
-        let fits = |k: &Memory, f: &Memory| {
+        let fits = |k: &HostMoments, f: &HostMoments| {
             k.first.len() == f.first.len() && k.second.len() == f.second.len()
         };
         let mut memory = memory.into_iter();
         let mut moments = Vec::new();
         for parameter in &architecture.parameters {
-            let fresh = Memory::new(&optimizer, parameter.shape.iter().product());
+            let fresh = HostMoments::new(&optimizer, parameter.shape.iter().product());
             let given = memory.next().filter(|given| fits(given, &fresh));
             let memory = given.unwrap_or(fresh);
             moments.push(Moments {
@@ -94,13 +94,13 @@ impl<D: Backend> Learner<D> {
     }
 
     /// A copy of the optimizer's memory, by position in [`Architecture::parameters`].
-    pub fn memory(&self) -> Vec<Memory> {
+    pub fn memory(&self) -> Vec<HostMoments> {
         let device = self.network.device();
         let read = |values: &Option<D::Values>| {
             let values = values.as_ref().map(|v| device.read(v).into_owned());
             values.unwrap_or_default()
         };
-        let memory = |m: &Moments<D>| Memory {
+        let memory = |m: &Moments<D>| HostMoments {
             first: read(&m.first),
             second: read(&m.second),
         };

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use self::lab::{Machine, everything};
 use crate::support::bucket::{Bucket, Fault};
-use repro_engine::remote::Cause;
+use repro_engine::remote::BackendFault;
 use repro_engine::remote::publish::Published;
 
 #[test]
@@ -66,8 +66,8 @@ fn a_push_that_fails_at_any_call_can_be_done_again() {
                 }
                 counted.fetch_add(1, Ordering::Relaxed);
                 match after {
-                    true => Fault::After(Cause::Unreachable),
-                    false => Fault::Before(Cause::Unreachable),
+                    true => Fault::After(BackendFault::Unreachable),
+                    false => Fault::Before(BackendFault::Unreachable),
                 }
             });
             let pushed = ci.push(&faulty, &[&record]);
@@ -108,9 +108,9 @@ fn a_pull_that_is_cut_at_any_call_goes_on() {
             Fault::Cut(0),
             Fault::Cut(10),
             Fault::Cut(100_000),
-            Fault::Before(Cause::Unreachable),
-            Fault::Before(Cause::NotFound),
-            Fault::Before(Cause::Other),
+            Fault::Before(BackendFault::Unreachable),
+            Fault::Before(BackendFault::NotFound),
+            Fault::Before(BackendFault::Other),
         ] {
             let laptop = Machine::new();
             let trust = laptop.trust("1 of ci", &[&ci]);

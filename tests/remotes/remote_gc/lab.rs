@@ -16,7 +16,7 @@ use repro_engine::remote::link::Link;
 use repro_engine::remote::pack::Packing;
 use repro_engine::remote::publish::{Publication, publish};
 use repro_engine::remote::{
-    Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
+    Backend, BackendError, BackendFault, Body, Entry, Name, PutMode, PutOutcome, Reading,
 };
 use repro_engine::store::{Listing, Record, Store};
 
@@ -49,7 +49,7 @@ impl Storage {
         match left {
             Ok(_) => Ok(()),
             Err(_) => Err(BackendError {
-                cause: Cause::Refused,
+                cause: BackendFault::Refused,
                 doing: "do",
                 what: "anything".into(),
                 why: "the process was killed".into(),

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use self::lab::{Clients, DAY, Lab};
 use repro_engine::digest::Digest;
-use repro_engine::remote::gc::{Collected, Mode, Policy, Stopped, collect};
+use repro_engine::remote::gc::{Ages, Collected, Mode, Stopped, collect};
 use repro_engine::remote::layout::Segment;
 use repro_engine::remote::lease;
 use repro_engine::remote::link::Link;
 
 fn run(link: &Arc<Link>, keys: &[Digest], mode: Mode) -> Result<Collected, Stopped> {
     let keys: HashSet<Digest> = keys.iter().copied().collect();
-    collect(link, &keys, &Policy::default(), mode)
+    collect(link, &keys, &Ages::default(), mode)
 }
 
 fn done(link: &Arc<Link>, keys: &[Digest]) -> Collected {

@@ -21,7 +21,7 @@ use super::patience::{PART_BYTES, unique, with_patience};
 use super::ranges::{Ranges, in_ranges};
 use super::runtime::{Runtime, StreamReader};
 use crate::remote::{
-    Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
+    Backend, BackendError, BackendFault, Body, Entry, Name, PutMode, PutOutcome, Reading,
 };
 
 /// Parts of one body on their way at once.
@@ -111,7 +111,7 @@ impl BucketBackend {
     ) -> Result<BucketBackend, BackendError> {
         let base = Path::parse(prefix).map_err(|_| {
             failure::error(
-                Cause::Other,
+                BackendFault::Other,
                 "use",
                 &described,
                 "the prefix has characters that no storage accepts",
@@ -201,7 +201,7 @@ impl BucketBackend {
                 with_patience(|_| match put(&self.store, StorePutMode::Create) {
                     Ok(_) => Ok(PutOutcome::Written),
                     Err(e) if is_conflict(&e) => Err(failure::error(
-                        Cause::Throttled,
+                        BackendFault::Throttled,
                         "write",
                         name.as_str(),
                         "another client writes it",
@@ -223,7 +223,7 @@ impl BucketBackend {
     fn is_there(&self, name: &Name) -> Result<bool, BackendError> {
         match self.head(name) {
             Ok(_) => Ok(true),
-            Err(e) if e.cause == Cause::NotFound => Ok(false),
+            Err(e) if e.cause == BackendFault::NotFound => Ok(false),
             Err(e) => Err(e),
         }
     }
@@ -284,7 +284,7 @@ impl BucketBackend {
                     Some(Ok(sent)) => sent.map_err(|e| fail(&e))?,
                     Some(Err(e)) => {
                         return Err(failure::error(
-                            Cause::Other,
+                            BackendFault::Other,
                             "write",
                             name.as_str(),
                             e.to_string(),
@@ -373,14 +373,24 @@ impl Backend for BucketBackend {
                 }
                 if from > bytes_total {
                     let why = format!("it has {bytes_total} bytes, byte {from} was asked for");
-                    return Err(failure::error(Cause::Other, "read", name.as_str(), why));
+                    return Err(failure::error(
+                        BackendFault::Other,
+                        "read",
+                        name.as_str(),
+                        why,
+                    ));
                 }
                 if !matches!(e, Error::NotSupported { .. }) {
                     return Err(fail(&e));
                 }
                 let mut whole = self.get_from(&path, 0).map_err(|e| fail(&e))?;
                 io::copy(&mut (&mut whole.body).take(from), &mut io::sink()).map_err(|e| {
-                    failure::error(Cause::Unreachable, "read", name.as_str(), e.to_string())
+                    failure::error(
+                        BackendFault::Unreachable,
+                        "read",
+                        name.as_str(),
+                        e.to_string(),
+                    )
                 })?;
                 Ok(whole)
             }
@@ -433,7 +443,7 @@ impl Backend for BucketBackend {
         let mut limit = self.limit;
         // Nothing there is nothing to list; a missing bucket is something else.
         let ended = |e: &Error| match failure::of_store("list", prefix.as_str(), e) {
-            e if e.cause == Cause::NotFound => Ok(()),
+            e if e.cause == BackendFault::NotFound => Ok(()),
             e => Err(e),
         };
         if self.traits.lists_directories {
@@ -450,7 +460,7 @@ impl Backend for BucketBackend {
             };
             if !limit.take(meta.location.as_ref().len()) {
                 return Err(failure::error(
-                    Cause::Other,
+                    BackendFault::Other,
                     "list",
                     prefix.as_str(),
                     ListingLimit::WHY,

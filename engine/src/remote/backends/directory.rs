@@ -16,7 +16,7 @@ use super::failure;
 use super::patience::unique;
 use crate::digest::Digest;
 use crate::remote::{
-    Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
+    Backend, BackendError, BackendFault, Body, Entry, Name, PutMode, PutOutcome, Reading,
 };
 use crate::store::{Renamed, rename_if_free, touch};
 
@@ -57,20 +57,20 @@ impl DirectoryBackend {
                 "`{}` does not exist: is the file system mounted? (`mkdir` makes a new remote)",
                 self.base.display()
             );
-            return failure::error(Cause::Unreachable, doing, what, why);
+            return failure::error(BackendFault::Unreachable, doing, what, why);
         }
         let (cause, remedy) = match e.kind() {
-            K::NotFound | K::NotADirectory => (Cause::NotFound, String::new()),
+            K::NotFound | K::NotADirectory => (BackendFault::NotFound, String::new()),
             K::PermissionDenied | K::ReadOnlyFilesystem => (
-                Cause::Refused,
+                BackendFault::Refused,
                 format!("; check who may write in `{}`", self.base.display()),
             ),
             K::StorageFull | K::QuotaExceeded => (
-                Cause::Other,
+                BackendFault::Other,
                 format!("; free space in `{}`", self.base.display()),
             ),
-            K::TimedOut | K::StaleNetworkFileHandle => (Cause::Unreachable, String::new()),
-            _ => (Cause::Other, String::new()),
+            K::TimedOut | K::StaleNetworkFileHandle => (BackendFault::Unreachable, String::new()),
+            _ => (BackendFault::Other, String::new()),
         };
         failure::error(cause, doing, what, format!("{e}{remedy}"))
     }
@@ -287,7 +287,12 @@ impl Backend for DirectoryBackend {
         let bytes_total = meta.len();
         if from > bytes_total {
             let why = format!("it has {bytes_total} bytes, byte {from} was asked for");
-            return Err(failure::error(Cause::Other, "read", name.as_str(), why));
+            return Err(failure::error(
+                BackendFault::Other,
+                "read",
+                name.as_str(),
+                why,
+            ));
         }
         file.seek(SeekFrom::Start(from)).map_err(fail)?;
         // No more than was announced, should it grow meanwhile.
@@ -339,7 +344,7 @@ impl Backend for DirectoryBackend {
         match self.walk(&self.path(prefix), prefix.as_str(), 0, each) {
             Ok(_) => Ok(()),
             Err(e) => match self.fail("list", prefix.as_str(), &e) {
-                e if e.cause == Cause::NotFound => Ok(()),
+                e if e.cause == BackendFault::NotFound => Ok(()),
                 e => Err(e),
             },
         }
@@ -349,7 +354,7 @@ impl Backend for DirectoryBackend {
         match fs::remove_file(self.path(name)) {
             Ok(()) => Ok(()),
             Err(e) => match self.fail("remove", name.as_str(), &e) {
-                e if e.cause == Cause::NotFound => Ok(()),
+                e if e.cause == BackendFault::NotFound => Ok(()),
                 e => Err(e),
             },
         }

@@ -8,13 +8,13 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::remote::{BackendError, Cause};
+use crate::remote::{BackendError, BackendFault};
 
 /// Bytes of the other side's words that are shown.
 const WORDS: usize = 200;
 
 pub(super) fn error(
-    cause: Cause,
+    cause: BackendFault,
     doing: &'static str,
     what: impl Into<String>,
     why: impl Into<String>,
@@ -29,7 +29,7 @@ pub(super) fn error(
 
 /// A file of this machine.
 pub(super) fn local(doing: &'static str, what: impl Into<String>, e: &io::Error) -> BackendError {
-    error(Cause::Local, doing, what, e.to_string())
+    error(BackendFault::Local, doing, what, e.to_string())
 }
 
 /// What `object_store` says.
@@ -46,20 +46,20 @@ pub(super) fn of_store(
 pub(super) fn of_reading(e: &object_store::Error) -> io::Error {
     let (cause, why) = explain(e);
     let kind = match cause {
-        Cause::Unreachable => io::ErrorKind::ConnectionAborted,
-        Cause::Refused => io::ErrorKind::PermissionDenied,
-        Cause::NotFound => io::ErrorKind::NotFound,
+        BackendFault::Unreachable => io::ErrorKind::ConnectionAborted,
+        BackendFault::Refused => io::ErrorKind::PermissionDenied,
+        BackendFault::NotFound => io::ErrorKind::NotFound,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, why)
 }
 
 /// An answer of a WebDAV server to a request of our own.
-pub(super) fn of_status(status: u16, reason: &str, body: &str) -> (Cause, String) {
+pub(super) fn of_status(status: u16, reason: &str, body: &str) -> (BackendFault, String) {
     from_answer(status, &format!("{status} {reason}"), body)
 }
 
-fn explain(e: &object_store::Error) -> (Cause, String) {
+fn explain(e: &object_store::Error) -> (BackendFault, String) {
     use object_store::Error as E;
     let mut chain: Vec<&(dyn Error + 'static)> = vec![e];
     while let Some(source) = chain.last().copied().and_then(Error::source) {
@@ -81,34 +81,34 @@ fn explain(e: &object_store::Error) -> (Cause, String) {
     }
     if innermost.contains("redirect without LOCATION") {
         return (
-            Cause::Other,
+            BackendFault::Other,
             "the bucket is in another region; give it with --region".to_owned(),
         );
     }
     let transport = chain.iter().find_map(|e| e.downcast_ref::<HttpError>());
     if let Some(http) = transport {
         return match http.kind() {
-            HttpErrorKind::Timeout => (Cause::Unreachable, "no answer in time".to_owned()),
+            HttpErrorKind::Timeout => (BackendFault::Unreachable, "no answer in time".to_owned()),
             HttpErrorKind::Connect => (
-                Cause::Unreachable,
+                BackendFault::Unreachable,
                 format!("no connection: {}", clean(&innermost)),
             ),
             HttpErrorKind::Request | HttpErrorKind::Interrupted => (
-                Cause::Unreachable,
+                BackendFault::Unreachable,
                 format!("the connection was cut: {}", clean(&innermost)),
             ),
             _ if is_broken_connection(&chain) => (
-                Cause::Unreachable,
+                BackendFault::Unreachable,
                 format!("the connection was cut: {}", clean(&innermost)),
             ),
-            _ => (Cause::Other, clean(&innermost)),
+            _ => (BackendFault::Other, clean(&innermost)),
         };
     }
     let cause = match e {
-        E::NotFound { .. } => Cause::NotFound,
-        E::PermissionDenied { .. } | E::Unauthenticated { .. } => Cause::Refused,
-        E::NotSupported { .. } | E::NotImplemented { .. } => Cause::Unsupported,
-        _ => Cause::Other,
+        E::NotFound { .. } => BackendFault::NotFound,
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => BackendFault::Refused,
+        E::NotSupported { .. } | E::NotImplemented { .. } => BackendFault::Unsupported,
+        _ => BackendFault::Other,
     };
     (cause, clean(&innermost))
 }
@@ -124,7 +124,7 @@ fn is_broken_connection(chain: &[&(dyn Error + 'static)]) -> bool {
 }
 
 /// `line` is the status in words, `body` what came with it: XML with a code and a message, or anything.
-fn from_answer(status: u16, line: &str, body: &str) -> (Cause, String) {
+fn from_answer(status: u16, line: &str, body: &str) -> (BackendFault, String) {
     let code = between(body, "<Code>", "</Code>")
         .or_else(|| between(body, "<code>", "</code>"))
         .unwrap_or_default();
@@ -137,40 +137,40 @@ fn from_answer(status: u16, line: &str, body: &str) -> (Cause, String) {
     };
     let (cause, remedy) = match (status, code.as_str()) {
         (_, "NoSuchBucket" | "ContainerNotFound") => (
-            Cause::Other,
+            BackendFault::Other,
             "; there is no such bucket: make it first, or correct the address",
         ),
-        (_, "SlowDown" | "ServerBusy") | (429 | 503, _) => (Cause::Throttled, ""),
+        (_, "SlowDown" | "ServerBusy") | (429 | 503, _) => (BackendFault::Throttled, ""),
         (_, "InvalidAccessKeyId") => (
-            Cause::Refused,
+            BackendFault::Refused,
             "; this access key is unknown there: check the environment or the profile it comes from",
         ),
         (_, "SignatureDoesNotMatch") => (
-            Cause::Refused,
+            BackendFault::Refused,
             "; the secret key (or the region) is wrong: check the environment or the profile it comes from",
         ),
         (_, "RequestTimeTooSkewed") => (
-            Cause::Refused,
+            BackendFault::Refused,
             "; the clock of this machine is wrong: set it",
         ),
-        (401, _) => (Cause::Refused, "; credentials are missing or wrong"),
+        (401, _) => (BackendFault::Refused, "; credentials are missing or wrong"),
         (403, _) => (
-            Cause::Refused,
+            BackendFault::Refused,
             "; the credentials do not suffice for this, or are wrong",
         ),
-        (404, _) => (Cause::NotFound, ""),
-        (408 | 500 | 502 | 504, _) => (Cause::Unreachable, ""),
-        (405 | 501, _) => (Cause::Unsupported, ""),
+        (404, _) => (BackendFault::NotFound, ""),
+        (408 | 500 | 502 | 504, _) => (BackendFault::Unreachable, ""),
+        (405 | 501, _) => (BackendFault::Unsupported, ""),
         (413, _) => (
-            Cause::Other,
+            BackendFault::Other,
             "; the server refuses bodies of this size (nginx: client_max_body_size)",
         ),
-        (507, _) => (Cause::Other, "; the storage is full"),
+        (507, _) => (BackendFault::Other, "; the storage is full"),
         (301 | 302 | 307 | 308, _) => (
-            Cause::Other,
+            BackendFault::Other,
             "; the address leads elsewhere: give the final one (S3: the right --region)",
         ),
-        _ => (Cause::Other, ""),
+        _ => (BackendFault::Other, ""),
     };
     (cause, said + remedy)
 }

@@ -14,10 +14,10 @@ use super::bucket::{BucketBackend, Creating, Touch, Traits};
 use super::runtime::Runtime;
 use super::{Env, Settings, failure, patience};
 use crate::remote::location::Bucket;
-use crate::remote::{BackendError, Cause, Location};
+use crate::remote::{BackendError, BackendFault, Location};
 
 fn wrong(what: &str, why: impl Into<String>) -> BackendError {
-    failure::error(Cause::Other, "use", what, why)
+    failure::error(BackendFault::Other, "use", what, why)
 }
 
 fn is_plain_http(endpoint: &str) -> bool {
@@ -35,7 +35,7 @@ pub(super) fn s3(
     let runtime = Runtime::new()?;
     let answers = Bounding::default();
     let profile = aws::Profile::read(settings.profile.as_deref(), env)
-        .map_err(|why| failure::error(Cause::Refused, "use", &described, why))?;
+        .map_err(|why| failure::error(BackendFault::Refused, "use", &described, why))?;
     let region = settings
         .region
         .clone()
@@ -51,7 +51,7 @@ pub(super) fn s3(
         .or_else(|| profile.endpoint.clone());
     // Roles of machines and containers are asked for by `object_store`, which finds its way by the environment.
     let mut builder = match aws::credentials(&profile, settings.anonymous, env)
-        .map_err(|why| failure::error(Cause::Refused, "use", &described, why))?
+        .map_err(|why| failure::error(BackendFault::Refused, "use", &described, why))?
     {
         Credentials::Role => AmazonS3Builder::from_env(),
         Credentials::None => AmazonS3Builder::new().with_skip_signature(true),

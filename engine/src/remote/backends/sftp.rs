@@ -29,7 +29,7 @@ use super::ssh::connect;
 use super::{Env, failure};
 use crate::remote::location::SftpPlace;
 use crate::remote::{
-    Backend, BackendError, Body, Cause, Entry, Location, Name, PutMode, PutOutcome, Reading,
+    Backend, BackendError, BackendFault, Body, Entry, Location, Name, PutMode, PutOutcome, Reading,
 };
 
 /// See the module.
@@ -141,7 +141,12 @@ impl Backend for SftpBackend {
         })?;
         if from > bytes_total {
             let why = format!("it has {bytes_total} bytes, byte {from} was asked for");
-            return Err(failure::error(Cause::Other, "read", name.as_str(), why));
+            return Err(failure::error(
+                BackendFault::Other,
+                "read",
+                name.as_str(),
+                why,
+            ));
         }
         let connection = self.connection()?;
         Ok(Reading {
@@ -178,7 +183,7 @@ impl Backend for SftpBackend {
         if mode == PutMode::Create {
             match self.head(name) {
                 Ok(_) => return Ok(PutOutcome::WasThere),
-                Err(e) if e.cause == Cause::NotFound => {}
+                Err(e) if e.cause == BackendFault::NotFound => {}
                 Err(e) => return Err(e),
             }
         }
@@ -264,7 +269,7 @@ impl Backend for SftpBackend {
         });
         match touched {
             // Another member's file: only its owner may set times.
-            Err(e) if e.cause == Cause::Refused => write_again(self, name),
+            Err(e) if e.cause == BackendFault::Refused => write_again(self, name),
             other => other,
         }
     }
@@ -273,14 +278,14 @@ impl Backend for SftpBackend {
 impl SftpBackend {
     /// Writing makes every directory but the base, so a missing one is the base.
     fn without_base(&self, e: BackendError) -> BackendError {
-        if e.cause != Cause::NotFound {
+        if e.cause != BackendFault::NotFound {
             return e;
         }
         let why = format!(
             "the directory `{}` does not exist; make it first (`mkdir`), or correct the address",
             self.place.path
         );
-        failure::error(Cause::Other, e.doing, e.what, why)
+        failure::error(BackendFault::Other, e.doing, e.what, why)
     }
 }
 

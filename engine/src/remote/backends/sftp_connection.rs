@@ -7,7 +7,7 @@ use super::failure;
 use super::listing::ListingLimit;
 use super::patience::unique;
 use crate::digest::Digest;
-use crate::remote::{BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome};
+use crate::remote::{BackendError, BackendFault, Body, Entry, Name, PutMode, PutOutcome};
 use futures_util::StreamExt;
 use openssh_sftp_client::error::SftpErrorKind;
 use openssh_sftp_client::file::{File, TokioCompatFile};
@@ -103,10 +103,10 @@ impl Trouble {
 
     pub(super) fn told(self, doing: &'static str, what: &str) -> BackendError {
         match self {
-            Trouble::Broken(why) => failure::error(Cause::Unreachable, doing, what, why),
+            Trouble::Broken(why) => failure::error(BackendFault::Unreachable, doing, what, why),
             Trouble::Here(e) => failure::local(doing, what, &e),
             Trouble::Unsupported(name) => failure::error(
-                Cause::Unsupported,
+                BackendFault::Unsupported,
                 doing,
                 what,
                 format!("the server lacks the extension `{name}`"),
@@ -114,15 +114,15 @@ impl Trouble {
             Trouble::Server(kind, why) => {
                 let (cause, why) = match kind {
                     SftpErrorKind::NoSuchFile => {
-                        (Cause::NotFound, "there is no such file".to_owned())
+                        (BackendFault::NotFound, "there is no such file".to_owned())
                     }
                     SftpErrorKind::PermDenied => (
-                        Cause::Refused,
+                        BackendFault::Refused,
                         "permission denied; check who may write there".to_owned(),
                     ),
-                    SftpErrorKind::OpUnsupported => (Cause::Unsupported, why),
+                    SftpErrorKind::OpUnsupported => (BackendFault::Unsupported, why),
                     _ => (
-                        Cause::Other,
+                        BackendFault::Other,
                         format!("{why} (a full disk and a quota look like this too)"),
                     ),
                 };

@@ -4,7 +4,7 @@ use super::failure;
 use super::patience::{self};
 use super::sftp_connection::Connection;
 use crate::remote::location::SftpPlace;
-use crate::remote::{BackendError, Cause};
+use crate::remote::{BackendError, BackendFault};
 use openssh_sftp_client::{Sftp, SftpOptions};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -20,10 +20,10 @@ pub(super) async fn connect(
     place: &SftpPlace,
     described: &str,
 ) -> Result<Connection, BackendError> {
-    let fail = |cause: Cause, why: String| failure::error(cause, "reach", described, why);
+    let fail = |cause: BackendFault, why: String| failure::error(cause, "reach", described, why);
     let Some(words) = shlex::split(ssh) else {
         let why = "REPRO_SSH has a quote that does not end";
-        return Err(fail(Cause::Local, why.to_owned()));
+        return Err(fail(BackendFault::Local, why.to_owned()));
     };
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_else(|| "ssh".to_owned());
@@ -51,14 +51,14 @@ pub(super) async fn connect(
         .spawn()
         .map_err(|e| {
             fail(
-                Cause::Local,
+                BackendFault::Local,
                 format!("cannot start `{program}`: {e}; install OpenSSH's client"),
             )
         })?;
     let (Some(stdin), Some(stdout), Some(mut stderr)) =
         (ssh.stdin.take(), ssh.stdout.take(), ssh.stderr.take())
     else {
-        return Err(fail(Cause::Local, "ssh has no pipes".to_owned()));
+        return Err(fail(BackendFault::Local, "ssh has no pipes".to_owned()));
     };
     let said = Arc::new(Mutex::new(Vec::new()));
     let listening = tokio::spawn({
@@ -90,12 +90,15 @@ pub(super) async fn connect(
             let (cause, why) = refusal(&String::from_utf8_lossy(&said));
             Err(fail(cause, why))
         }
-        Err(_) => Err(fail(Cause::Unreachable, "no answer in time".to_owned())),
+        Err(_) => Err(fail(
+            BackendFault::Unreachable,
+            "no answer in time".to_owned(),
+        )),
     }
 }
 
 /// What ssh said before it ended, and what to do about it.
-pub(super) fn refusal(said: &str) -> (Cause, String) {
+pub(super) fn refusal(said: &str) -> (BackendFault, String) {
     let line = said
         .lines()
         .map(str::trim)
@@ -105,19 +108,19 @@ pub(super) fn refusal(said: &str) -> (Cause, String) {
     let line = failure::clean(line.strip_prefix("ssh: ").unwrap_or(line));
     if said.contains("Permission denied") {
         let remedy = "load a key into the ssh agent, or name one in ~/.ssh/config; `ssh HOST` must work without a password";
-        return (Cause::Refused, format!("ssh: {line}; {remedy}"));
+        return (BackendFault::Refused, format!("ssh: {line}; {remedy}"));
     }
     if said.contains("Host key verification failed") || said.contains("host key") {
         let remedy = "the host is not known here: `ssh HOST` once, and compare its key";
-        return (Cause::Refused, format!("ssh: {line}; {remedy}"));
+        return (BackendFault::Refused, format!("ssh: {line}; {remedy}"));
     }
     if said.contains("subsystem request failed") {
         return (
-            Cause::Unsupported,
+            BackendFault::Unsupported,
             format!("ssh: {line}; the server offers no sftp"),
         );
     }
-    (Cause::Unreachable, format!("ssh: {line}"))
+    (BackendFault::Unreachable, format!("ssh: {line}"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! HTTP servers: WebDAV (Apache, nginx, Nextcloud, rclone serve), or plain ones that take PUT and DELETE.
 //!
 //! Small bodies go through `object_store`. A large one is streamed from its file by a request of our own, because there it
-//! would have to be in memory as a whole. What a server without WebDAV cannot do (list) is [`Cause::Unsupported`].
+//! would have to be in memory as a whole. What a server without WebDAV cannot do (list) is [`BackendFault::Unsupported`].
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -23,7 +23,7 @@ use super::patience::{self, PART_BYTES, with_patience};
 use super::runtime::Runtime;
 use super::{Env, failure};
 use crate::remote::{
-    Backend, BackendError, Body, Cause, Entry, Name, PutMode, PutOutcome, Reading,
+    Backend, BackendError, BackendFault, Body, Entry, Name, PutMode, PutOutcome, Reading,
 };
 
 /// A large body that travels slower than this (bytes per second) is given up.
@@ -54,7 +54,7 @@ impl WebDavBackend {
     /// # Errors
     /// `~/.netrc` cannot be read.
     pub fn new(url: &Url, env: Env<'_>) -> Result<WebDavBackend, BackendError> {
-        let refused = |why: String| failure::error(Cause::Refused, "use", url.as_str(), why);
+        let refused = |why: String| failure::error(BackendFault::Refused, "use", url.as_str(), why);
         let mut headers = HeaderMap::new();
         if let Some(login) =
             netrc::login(url.host_str().unwrap_or_default(), env).map_err(refused)?
@@ -106,7 +106,7 @@ impl WebDavBackend {
             .build()
             .map_err(|e| {
                 failure::error(
-                    Cause::Other,
+                    BackendFault::Other,
                     "use",
                     url.as_str(),
                     e.without_url().to_string(),
@@ -196,8 +196,9 @@ impl WebDavBackend {
     fn request_directory(&self, path: &str, name: &Name) -> Result<u16, BackendError> {
         let mut url = self.url.clone();
         url.set_path(&format!("{path}/"));
-        let method = reqwest::Method::from_bytes(b"MKCOL")
-            .map_err(|e| failure::error(Cause::Other, "write", name.as_str(), e.to_string()))?;
+        let method = reqwest::Method::from_bytes(b"MKCOL").map_err(|e| {
+            failure::error(BackendFault::Other, "write", name.as_str(), e.to_string())
+        })?;
         let request = self
             .client
             .request(method, url)
@@ -206,7 +207,7 @@ impl WebDavBackend {
         with_patience(|_| {
             let request = request.try_clone().ok_or_else(|| {
                 failure::error(
-                    Cause::Other,
+                    BackendFault::Other,
                     "write",
                     name.as_str(),
                     "a request cannot be repeated",
@@ -234,7 +235,7 @@ impl WebDavBackend {
         if mode == PutMode::Create {
             match self.head(name) {
                 Ok(_) => return Ok(PutOutcome::WasThere),
-                Err(e) if e.cause == Cause::NotFound => {}
+                Err(e) if e.cause == BackendFault::NotFound => {}
                 Err(e) => return Err(e),
             }
         }
@@ -251,7 +252,7 @@ fn told(e: reqwest::Error, name: &Name) -> BackendError {
         innermost = source;
     }
     let why = failure::clean(&innermost.to_string());
-    failure::error(Cause::Unreachable, "write", name.as_str(), why)
+    failure::error(BackendFault::Unreachable, "write", name.as_str(), why)
 }
 
 /// The bytes of a body, read as they are sent.
@@ -326,7 +327,12 @@ impl Backend for WebDavBackend {
         }
         match self.put_once(name, &body, mode) {
             // How servers say that a directory is missing: 409 by the book, 404, nginx 500.
-            Err(e) if matches!(e.cause, Cause::NotFound | Cause::Unreachable | Cause::Other) => {
+            Err(e)
+                if matches!(
+                    e.cause,
+                    BackendFault::NotFound | BackendFault::Unreachable | BackendFault::Other
+                ) =>
+            {
                 if self.make_directories(name).is_err() {
                     return Err(e);
                 }

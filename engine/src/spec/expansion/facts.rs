@@ -13,7 +13,7 @@ use super::expand::{Expander, Making};
 use crate::plan::{self, Need, NeedItem, Source};
 use crate::spec::text::diagnostic::Problem;
 use crate::spec::tying::work::Work;
-use repro_protocol::findings::{Finding, Item, Known, Place};
+use repro_protocol::findings::{Finding, Item, Known, Subject};
 use repro_protocol::kind::{OutputSpec, ParamProblem};
 
 /// What is known of the outputs of an instance, in their order.
@@ -140,13 +140,13 @@ fn place(making: &Making, needs: &[Need], finding: Finding) -> Problem {
         hint,
     } = finding;
     match (place, &making.work) {
-        (Place::Param(path), Work::Kind(kind)) => kind.place(ParamProblem {
+        (Subject::Param(path), Work::Kind(kind)) => kind.place(ParamProblem {
             path,
             message,
             hint,
         }),
-        (Place::Param(_), _) => Problem::new(making.key, message),
-        (Place::Input(name, item), _) => {
+        (Subject::Param(_), _) => Problem::new(making.key, message),
+        (Subject::Input(name, item), _) => {
             let group = needs
                 .iter()
                 .find(|n| *n.name == *name)

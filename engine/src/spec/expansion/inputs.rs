@@ -11,7 +11,7 @@ use crate::spec::text::diagnostic::Problem;
 use crate::spec::tying::consumer::Consumer;
 use crate::spec::tying::needs::{Target, artifact, placed};
 use crate::spec::tying::refs::Link;
-use crate::spec::tying::sources::Found;
+use crate::spec::tying::sources::FoundFile;
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -153,7 +153,7 @@ impl Expander<'_, '_> {
         }
     }
 
-    fn file(&self, found: &Found, need: &str, group: &Arc<str>) -> NeedItem {
+    fn file(&self, found: &FoundFile, need: &str, group: &Arc<str>) -> NeedItem {
         NeedItem {
             inside: None,
             group: group.clone(),

@@ -11,7 +11,7 @@ use super::consumer::Consumer;
 use super::existing::Existing;
 use super::refs::{Link, Links, Round};
 use super::selector;
-use super::sources::{self, Found, Written, is_files};
+use super::sources::{self, FoundFile, Written, is_files};
 use super::stages::Table;
 use super::values::Values;
 use crate::plan::{Axes, Inside, InstanceIndex, NeedItem, Source};
@@ -48,7 +48,7 @@ pub enum Target {
     /// A problem was reported.
     Broken,
     /// Files that no stage makes.
-    Files(Vec<Found>),
+    Files(Vec<FoundFile>),
     /// The same, named by axis values.
     FilesPerRow(Box<Written>),
     /// An output.

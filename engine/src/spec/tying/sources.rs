@@ -52,7 +52,7 @@ impl Written {
 
 /// A file or directory, and where a command finds it.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundFile {
     /// The file.
     pub files: Arc<Files>,
     place: Place,
@@ -66,7 +66,7 @@ enum Place {
     Below(String),
 }
 
-impl Found {
+impl FoundFile {
     /// Where a command finds it.
     pub fn placed_at(&self, need: &str, group: &str) -> RelPath {
         match &self.place {
@@ -242,14 +242,14 @@ impl Written {
         row: &[u32],
         consumer: &Consumer,
         tying: &mut Tying,
-    ) -> Result<Vec<Found>, Problem> {
+    ) -> Result<Vec<FoundFile>, Problem> {
         let values = tying.values;
         let text = |node: &Node| match &node.data {
             Data::Template(template) => consumer.text(template, row, values, node.span),
             data => Ok(scalar_text(data).unwrap_or_default()),
         };
         if self.form == Form::Files {
-            let mut all: Vec<Found> = Vec::new();
+            let mut all: Vec<FoundFile> = Vec::new();
             for node in &self.paths {
                 all.extend(self.matches(&text(node)?, node.span, tying)?);
             }
@@ -281,7 +281,7 @@ impl Written {
     }
 
     /// A path; it must exist and be what it is said to be.
-    fn one(&self, text: &str, span: Span, tying: &mut Tying) -> Result<Found, Problem> {
+    fn one(&self, text: &str, span: Span, tying: &mut Tying) -> Result<FoundFile, Problem> {
         let at = tying.locate(text, span)?;
         let shown = text.escape_debug();
         match (tying.is_dir(&at), self.form) {
@@ -320,7 +320,12 @@ impl Written {
         Ok(self.found(at, place))
     }
 
-    fn matches(&self, text: &str, span: Span, tying: &mut Tying) -> Result<Vec<Found>, Problem> {
+    fn matches(
+        &self,
+        text: &str,
+        span: Span,
+        tying: &mut Tying,
+    ) -> Result<Vec<FoundFile>, Problem> {
         let glob = Glob::new(text).map_err(|e| Problem::new(span, e))?;
         // `.` stands for the project itself, which is no input, and a fine place to look in.
         let base = tying.absolute(glob.base(), span)?;
@@ -352,9 +357,9 @@ impl Written {
         Ok(found)
     }
 
-    fn found(&self, at: Location, place: Place) -> Found {
+    fn found(&self, at: Location, place: Place) -> FoundFile {
         let ignore = self.ignore.clone();
-        Found {
+        FoundFile {
             files: Arc::new(Files {
                 at,
                 ignore,

@@ -87,7 +87,7 @@ fn a_commit_may_die_anywhere() {
         assert_eq!(
             names(&store.root().join("tmp")).len(),
             2,
-            "{point}: a dead session"
+            "{point}: a dead scratch directory"
         );
         fs::create_dir_all(f.path("again/sub")).unwrap();
         fs::write(f.path("again/a"), "a").unwrap();

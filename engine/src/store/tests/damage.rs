@@ -428,7 +428,7 @@ fn a_read_only_store_serves_hits() {
     let kept = f.commit_file("kept", "kept");
     fs::write(f.path("s"), "state").unwrap();
     f.store.put_state(&key("s"), &f.path("s"), "").unwrap();
-    // Whoever has a session has a file open for writing, and then nothing can be mounted read-only.
+    // Whoever has a scratch directory has a file open for writing, and then nothing can be mounted read-only.
     let Fixture { dir, store, .. } = f;
     let root = store.root().to_owned();
     drop(store);

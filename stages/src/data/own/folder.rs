@@ -20,7 +20,7 @@ const DEPTH_MAX: usize = 32;
 
 /// An image file of a class.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ClassImage {
     /// Its class.
     pub class: String,
     /// Its path below the directory.
@@ -33,7 +33,7 @@ pub struct Found {
 ///
 /// # Errors
 /// No class folder, a class without images, images of other formats, images outside of any class.
-pub fn list(dir: &Path, called: &str) -> Result<(Vec<Found>, Vec<String>), Failure> {
+pub fn list(dir: &Path, called: &str) -> Result<(Vec<ClassImage>, Vec<String>), Failure> {
     let (mut found, mut others, mut stray) = (Vec::new(), Vec::new(), Vec::new());
     let mut classes = Vec::new();
     for (name, path, is_dir) in entries(dir, called)? {
@@ -119,7 +119,7 @@ pub fn list(dir: &Path, called: &str) -> Result<(Vec<Found>, Vec<String>), Failu
 struct Walk<'a> {
     class: &'a str,
     called: &'a str,
-    found: &'a mut Vec<Found>,
+    found: &'a mut Vec<ClassImage>,
     others: &'a mut Vec<String>,
     unread: &'a mut Vec<String>,
 }
@@ -137,7 +137,7 @@ impl Walk<'_> {
             let name = format!("{name}/{file}");
             match (is_dir, ending(file)) {
                 (true, _) => {}
-                (false, Ending::Image) => self.found.push(Found {
+                (false, Ending::Image) => self.found.push(ClassImage {
                     class: self.class.to_owned(),
                     name,
                     path: path.clone(),

@@ -66,7 +66,7 @@ pub enum Pixels {
         /// Which numbers have the data set's mean and standard deviation per channel. Floats have
         /// them either way.
         #[serde(default)]
-        moments: Moments,
+        moments: PixelMoments,
     },
     /// Normal noise of this standard deviation is added to each value.
     Noise {
@@ -79,7 +79,7 @@ pub enum Pixels {
 /// What has the data set's mean and standard deviation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Moments {
+pub enum PixelMoments {
     /// The bytes: the normal distribution is chosen such that they have them after clipping.
     #[default]
     Bytes,
@@ -234,8 +234,8 @@ fn corrupted_values(seed: u64, how: Pixels, data: &Dataset) -> Values {
             .map(moments)
             .map(|(mean, std)| (255.0 * mean, 255.0 * std))
             .map(|(mean, std)| match of {
-                Moments::Bytes => clipped::normal_behind(mean, std),
-                Moments::Drawn => (mean, std),
+                PixelMoments::Bytes => clipped::normal_behind(mean, std),
+                PixelMoments::Drawn => (mean, std),
             })
             .collect(),
         _ => Vec::new(),

@@ -302,7 +302,7 @@ impl Kind for Download {
             if let Some(limit) = limit.filter(|&limit| limit > images) {
                 let field = format!("{part}_limit");
                 found.warnings.push(Finding::new(
-                    findings::Place::Param(vec![field.clone()]),
+                    findings::Subject::Param(vec![field.clone()]),
                     format!("`{name}` has {images} {called} images: a `{field}` of {limit} keeps all of them"),
                     "leave it out, or give a smaller number".to_owned(),
                 ));

@@ -13,7 +13,7 @@ use crate::kinds::network;
 use crate::nn::architecture::{Architecture, Identity};
 use crate::task::Task;
 use crate::training::mask;
-use crate::weights::{NamedTensor, NamedTensors, Store, TensorFile};
+use crate::weights::{Encoding, NamedTensor, NamedTensors, TensorFile};
 
 /// See the module.
 pub struct Prune;
@@ -175,7 +175,7 @@ impl Kind for Prune {
             tensors: masks,
             metadata: BTreeMap::new(),
         }
-        .write(task.output("mask")?, Store::Bits)
+        .write(task.output("mask")?, Encoding::Bits)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::*;
 use crate::nn::architecture::{Head, Identity, InputSize};
 use crate::nn::model::Model;
-use crate::weights::{Store, TensorFile};
+use crate::weights::{Encoding, TensorFile};
 use serde_json::{Value, json};
 
 fn architecture(model: Value) -> Architecture {
@@ -189,7 +189,7 @@ fn case_23_a_file_without_our_words_is_read_where_the_network_is_given() {
         tensors: renamed(&net, at(&names)),
         metadata: [("format".to_owned(), "pt".to_owned())].into(),
     };
-    theirs.write(file.path(), Store::F32).unwrap();
+    theirs.write(file.path(), Encoding::F32).unwrap();
     let model = Model::read_as(file.path(), Some(&net.identity)).unwrap();
     assert_eq!(model.tensors, renamed(&net, str::to_owned));
     let refused = Model::read(file.path())

@@ -1,7 +1,7 @@
 //! Fixup (Zhang et al. 2019): residual networks without normalisation.
 
 use super::draws::Draws;
-use super::weight::{Fills, Place, Weight};
+use super::weight::{Fills, Position, Weight};
 use crate::exact::rng::Stream;
 
 /// Of `L` residual blocks with `m` weights each: the last weight of a block and the classifier are
@@ -12,9 +12,9 @@ impl Fills for Fixup {
     fn fill(&self, weight: &Weight, stream: &mut Stream) -> Vec<f32> {
         let std = (2.0 / weight.fan_out).sqrt();
         let draws = match weight.place {
-            Place::BlockEnd | Place::Output => Draws::Constant(0.0),
-            Place::Elsewhere => Draws::normal(0.0, std),
-            Place::Block { weights, blocks } => {
+            Position::BlockEnd | Position::Output => Draws::Constant(0.0),
+            Position::Elsewhere => Draws::normal(0.0, std),
+            Position::Block { weights, blocks } => {
                 let root = (2 * weights - 2) as f64;
                 let shrunk = crate::exact::math::pow_f64(blocks as f64, -1.0 / root);
                 Draws::normal(0.0, std * shrunk)

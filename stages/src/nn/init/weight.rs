@@ -42,12 +42,12 @@ pub(super) struct Weight<'a> {
     /// A kernel for every channel. To PyTorch it is a `Conv2d`, whose fans know no groups.
     pub is_depthwise: bool,
     /// Where it stands.
-    pub place: Place,
+    pub place: Position,
 }
 
 /// Where in a network a weight stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Position {
     /// Anywhere else.
     Elsewhere,
     /// Of the last layer.
@@ -113,14 +113,14 @@ pub(super) fn weights(architecture: &Architecture) -> Vec<Option<Weight<'_>>> {
                 fan_in,
                 fan_out,
                 is_depthwise: false,
-                place: Place::Elsewhere,
+                place: Position::Elsewhere,
             })
         })
         .collect();
     let blocks = count_blocks(&architecture.layers);
     place(&architecture.layers, blocks, &mut all);
     if let Some(output) = &mut all[architecture.output_weight()] {
-        output.place = Place::Output;
+        output.place = Position::Output;
     }
     all
 }
@@ -147,8 +147,8 @@ fn place(layers: &[Layer], blocks: usize, all: &mut [Option<Weight>]) {
         for (i, &position) in own.iter().enumerate() {
             if let Some(weight) = &mut all[position] {
                 weight.place = match i + 1 == own.len() {
-                    true => Place::BlockEnd,
-                    false => Place::Block {
+                    true => Position::BlockEnd,
+                    false => Position::Block {
                         weights: own.len(),
                         blocks,
                     },

@@ -52,7 +52,7 @@ impl Executor {
     }
 
     /// One outcome per order, sometimes twice; one that is lost is noticed after a while and told as a failure.
-    fn execute(&mut self, start: &Start, chance: &mut Chance) {
+    fn execute(&mut self, start: &Launch, chance: &mut Chance) {
         let after = 1 + chance.below(50);
         let outcome = match chance.below(100) {
             0..85 => Answer::Made,

@@ -270,7 +270,7 @@ mod tests {
         header.set_cksum();
         tar.append_data(&mut header, "x", &b"x"[..]).unwrap();
         let tar = tar.into_inner().unwrap();
-        let tensors = crate::weights::TensorFile::default().to_bytes(crate::weights::Store::F32);
+        let tensors = crate::weights::TensorFile::default().to_bytes(crate::weights::Encoding::F32);
         let table = crate::table::to_bytes(&[]).unwrap();
         let good: &[(&str, &[u8])] = &[
             ("a.gz", b"\x1f\x8b\x08rest"),

@@ -17,7 +17,7 @@ use crate::dir;
 use crate::regular::{self, Links};
 
 /// A private directory in the store, removed when dropped or, after a crash, by the next process.
-pub(crate) struct Session {
+pub(crate) struct Scratch {
     dir: PathBuf,
     lock_path: PathBuf,
     _lock: Renewed,
@@ -64,8 +64,8 @@ pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
     matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(a), Ok(b)) if a.ino() == b.ino() && a.dev() == b.dev())
 }
 
-impl Session {
-    pub fn start(tmp: &Path) -> Result<Session, StoreError> {
+impl Scratch {
+    pub fn start(tmp: &Path) -> Result<Scratch, StoreError> {
         loop {
             let name = owner::new_name();
             let lock_path = tmp.join(format!("{name}.lock"));
@@ -80,7 +80,7 @@ impl Session {
             // Nobody else has business in there.
             let private = fs::DirBuilder::new().mode(0o700).create(&dir);
             private.map_err(at(&dir, "make the directory"))?;
-            return Ok(Session {
+            return Ok(Scratch {
                 dir,
                 lock_path,
                 _lock: Renewed::new(lock),
@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    /// A path in the session that was never used.
+    /// A path in it that was never used.
     pub fn fresh_path(&self) -> PathBuf {
         self.dir
             .join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
@@ -113,14 +113,14 @@ impl Session {
     }
 }
 
-impl Session {
+impl Scratch {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 }
 
-impl Drop for Session {
+impl Drop for Scratch {
     fn drop(&mut self) {
         // Directory first: a directory without a live lock is fair game for anybody's sweep.
         if dir::remove_all(&self.dir).is_ok() {
