@@ -7,8 +7,10 @@ use crate::kind::BuiltIn;
 
 pub mod averaging;
 pub mod data;
+pub mod geometry;
 mod network;
 pub mod pruning;
+mod several;
 pub mod starts;
 pub mod statistics;
 pub mod training;
@@ -24,6 +26,7 @@ pub fn all() -> Vec<BuiltIn> {
         training::kinds(),
         pruning::kinds(),
         averaging::kinds(),
+        geometry::kinds(),
         statistics::kinds(),
     ];
     let mut all = Vec::from_iter(concepts.into_iter().flatten());

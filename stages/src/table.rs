@@ -5,6 +5,7 @@
 //! groups, no times, no Arrow schema blob. Tables of other programs are read too ([`shape`]). Does
 //! not know what the numbers mean.
 
+pub mod grid;
 mod json;
 mod records;
 mod shape;
@@ -57,7 +58,35 @@ pub fn to_bytes(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
         let place = format!("row {i}{}{}", at("epoch", row.epoch), at("step", row.step));
         bail!("the value of `{}` is not a number (NaN): {place}", row.name);
     }
-    let fields: Vec<Field> = COLUMNS
+    let chunks = rows.chunks(ROWS_PER_GROUP).map(|rows| {
+        let text = |get: fn(&Row) -> Option<&str>| {
+            Arc::new(rows.iter().map(get).collect::<StringArray>()) as ArrayRef
+        };
+        let whole = |get: fn(&Row) -> Option<i64>| {
+            Arc::new(rows.iter().map(get).collect::<Int64Array>()) as ArrayRef
+        };
+        vec![
+            text(|r| r.run.as_deref()),
+            text(|r| r.stage.as_deref()),
+            whole(|r| r.seed),
+            whole(|r| r.epoch),
+            whole(|r| r.step),
+            text(|r| r.split.as_deref()),
+            text(|r| Some(&r.name)),
+            Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()) as ArrayRef,
+        ]
+    });
+    parquet(&COLUMNS, FORMAT, chunks)
+}
+
+/// A Parquet file of these columns (name, type, whether nulls are allowed), marked with a format:
+/// the same bytes for the same values, everywhere.
+fn parquet(
+    columns: &[(&str, DataType, bool)],
+    (format, version): (&str, &str),
+    groups: impl IntoIterator<Item = Vec<ArrayRef>>,
+) -> anyhow::Result<Vec<u8>> {
+    let fields: Vec<Field> = columns
         .iter()
         .map(|(name, kind, null)| Field::new(*name, kind.clone(), *null))
         .collect();
@@ -67,31 +96,15 @@ pub fn to_bytes(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
         .set_key_value_metadata(Some(vec![KeyValue::new(
-            FORMAT.0.to_owned(),
-            FORMAT.1.to_owned(),
+            format.to_owned(),
+            version.to_owned(),
         )]))
         .build();
     let options = ArrowWriterOptions::new()
         .with_properties(properties)
         .with_skip_arrow_metadata(true);
     let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?;
-    for rows in rows.chunks(ROWS_PER_GROUP) {
-        let text = |get: fn(&Row) -> Option<&str>| {
-            Arc::new(rows.iter().map(get).collect::<StringArray>()) as ArrayRef
-        };
-        let whole = |get: fn(&Row) -> Option<i64>| {
-            Arc::new(rows.iter().map(get).collect::<Int64Array>()) as ArrayRef
-        };
-        let columns = vec![
-            text(|r| r.run.as_deref()),
-            text(|r| r.stage.as_deref()),
-            whole(|r| r.seed),
-            whole(|r| r.epoch),
-            whole(|r| r.step),
-            text(|r| r.split.as_deref()),
-            text(|r| Some(&r.name)),
-            Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()) as ArrayRef,
-        ];
+    for columns in groups {
         writer.write(&RecordBatch::try_new(schema.clone(), columns)?)?;
     }
     Ok(writer.into_inner()?)

@@ -29,6 +29,17 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("evaluate", 3, "two numbers", "metrics", "0d13afd5213fab36"),
     ("gradinit", 1, "both steps", "model", "3ea67b2817d35afa"),
     ("gradinit", 1, "both steps", "metrics", "3d777d3e878f2e4e"),
+    ("landscape", 1, "a line", "metrics", "bef2b46b56de88ff"),
+    ("landscape", 1, "a line", "grid", "12c1532a5e0a99b8"),
+    ("landscape", 1, "a plane", "metrics", "56cb1ba046163de7"),
+    ("landscape", 1, "a plane", "grid", "23dcde5e3bde0e83"),
+    (
+        "landscape",
+        1,
+        "random directions",
+        "grid",
+        "f01621aae1f18627",
+    ),
     ("lsuv", 1, "orthogonal", "model", "97c17cbbedce04e7"),
     ("probe", 1, "batches", "metrics", "193768964898373a"),
     ("perturb", 1, "fresh network", "model", "06e68da6cd65350b"),
@@ -237,6 +248,17 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("average", "three models", keep, &models);
     let with_data = [models[0], models[1], ("train", &train)];
     run("average", "statistics made anew", Value::Null, &with_data);
+    let line = [models[0], models[1], ("data", &test), ("train", &train)];
+    run("landscape", "a line", json!({"points": 5}), &line);
+    let plane = [models[0], models[1], models[2], line[2], line[3]];
+    run("landscape", "a plane", json!({"points": 4}), &plane);
+    let around = json!({"points": 3, "random": {"seed": 4}, "batch_norm": "keep"});
+    run(
+        "landscape",
+        "random directions",
+        around,
+        &[models[0], line[2]],
+    );
 
     let started = json!({"model": {"conv": {"layers": [{"conv": {"channels": 6}}, {"batch_norm": {}}, {"activation": "relu"}, {"dense": 12}, {"activation": "tanh"}]}},
         "init": {"orthogonal": {}}, "seed": 5, "length": {"epochs": 0}, "optimizer": {"adam": {}}});

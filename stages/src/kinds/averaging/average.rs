@@ -1,6 +1,5 @@
 //! The kind `average`: the mean of several models' weights.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
@@ -11,8 +10,8 @@ use crate::data::Dataset;
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, ModelFact, check_all, together};
 use crate::failure::Failure;
-use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
-use crate::kinds::network;
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::{network, several};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::model::Model;
 use crate::nn::network::Network;
@@ -20,7 +19,6 @@ use crate::ops::Backend;
 use crate::task::Task;
 use crate::training::evaluation::check_data;
 use crate::training::statistics::recompute;
-use repro_protocol::job::JobInput;
 
 /// See the module.
 pub struct Average;
@@ -122,7 +120,7 @@ impl Kind for Average {
                 ))
             })
             .collect();
-        let identity = same(
+        let identity = several::same(
             &called,
             "models",
             "only models of one shape can be averaged",
@@ -161,7 +159,7 @@ impl Kind for Average {
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let paths = models(task.inputs("models"))?;
+        let paths = several::files(task.inputs("models"))?;
         let count = paths.len();
         let factors: Vec<f32> = match &p.weights {
             Weights::Uniform => vec![1.0; count],
@@ -195,7 +193,8 @@ impl Kind for Average {
                     if model.architecture.identity != sum.architecture.identity {
                         let (this, first) =
                             (&model.architecture.identity, &sum.architecture.identity);
-                        let message = format!("`{}`: its {}", path.display(), unlike(this, first));
+                        let message =
+                            format!("`{}`: its {}", path.display(), several::unlike(this, first));
                         return Err(Failure::new(message)
                             .hint("only models of one shape can be averaged")
                             .into());
@@ -241,74 +240,6 @@ fn collapse() -> Failure {
     Failure::new(text).hint(
         "add the training data, on which they are made anew: `needs: {train: data.train}`; or keep the means on purpose: `with: {batch_norm: keep}`",
     )
-}
-
-/// The files of the models; a directory stands for all its files, sorted by name.
-fn models(inputs: &[JobInput]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for input in inputs {
-        let path = &input.path;
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let unreadable = |e| Failure::new(format!("cannot read `{}`: {e}", path.display()));
-        let mut inside = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(unreadable)? {
-            let file = entry.map_err(unreadable)?.path();
-            if file.extension().is_some_and(|e| e == "safetensors") {
-                inside.push(file);
-            }
-        }
-        if inside.is_empty() {
-            let text = format!(
-                "`{}` is a directory without a model (`*.safetensors`)",
-                path.display()
-            );
-            return Err(Failure::new(text)
-                .hint("gather models (`train[*].model`) or give the output `checkpoints`")
-                .into());
-        }
-        inside.sort();
-        files.append(&mut inside);
-    }
-    Ok(files)
-}
-
-/// The identity that models share; one that differs from the first is a problem.
-fn same(
-    models: &[Option<ModelFact>],
-    name: &str,
-    hint: &str,
-    found: &mut Findings,
-) -> Option<Identity> {
-    let mut first: Option<&Identity> = None;
-    for (item, model) in models.iter().enumerate() {
-        let Some(identity) = model.as_ref().and_then(|m| m.identity.as_ref()) else {
-            continue;
-        };
-        match first {
-            None => first = Some(identity),
-            Some(first) if first == identity => {}
-            Some(first) => {
-                found.input(
-                    (name, item),
-                    format!("its {}", unlike(identity, first)),
-                    hint,
-                );
-                break;
-            }
-        }
-    }
-    first.cloned()
-}
-
-/// Where a model differs from the first one.
-fn unlike(this: &Identity, first: &Identity) -> String {
-    match kind::unlike(this, first) {
-        Some((at, a, b)) => format!("`{at}` is {a}; of the first model it is {b}"),
-        None => "layers are others than those of the first model".to_owned(),
-    }
 }
 
 const DOC: &str = r#"

@@ -1,0 +1,377 @@
+//! The kind `landscape`: loss and error on the line through two models, in the plane through three,
+//! or around one.
+//!
+//! Where the points lie is decided in `points.rs`; here each is evaluated.
+
+mod points;
+
+use std::sync::Arc;
+
+use dfdx::prelude::Cpu;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::points::{Points, RANGE};
+use crate::data::Dataset;
+use crate::exact::numerics::Numerics;
+use crate::facts::{Fact, Findings, Known, MetricsFact, check_all, together};
+use crate::failure::Failure;
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::averaging::average::RunningStatistics;
+use crate::kinds::{network, several};
+use crate::nn::architecture::{Architecture, Head, Identity};
+use crate::nn::model::Model;
+use crate::nn::network::Network;
+use crate::ops::Backend;
+use crate::ops::recycle::Pool;
+use crate::table;
+use crate::table::grid::{self, Point};
+use crate::task::Task;
+use crate::training::evaluation::{check_data, errors, overall, score};
+use crate::training::statistics::recompute;
+use repro_protocol::table::Row;
+
+/// See the module.
+pub struct LossLandscape;
+
+/// What `with:` says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Points along a line, or along each side of a plane.
+    #[serde(default = "twenty_one")]
+    #[schemars(range(min = 2, max = 1001))]
+    pub points: usize,
+    /// How far the line or the plane reaches beyond the models, in parts of its side; by default 0
+    /// for a line and 0.2 for a plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
+    /// Around one model: two random directions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<Random>,
+    /// What the column `split` says.
+    #[serde(default = "test")]
+    pub split: String,
+    /// What to do with batch norm's running statistics if no training data are given to recompute
+    /// them. Models with batch norm need one or the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<RunningStatistics>,
+    /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Identity>,
+}
+
+/// Two random directions from one model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Random {
+    /// Seed of the directions.
+    pub seed: u64,
+    /// How far the plane reaches to each side; 1 is as far as the model's own weights are long.
+    #[serde(default = "one")]
+    pub span: f64,
+}
+
+fn twenty_one() -> usize {
+    21
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn test() -> String {
+    "test".into()
+}
+
+/// What one point has: names and values, the first of which is the loss.
+type Values = Vec<(&'static str, f64)>;
+
+impl Kind for LossLandscape {
+    type Params = Params;
+    const NAME: &'static str = "landscape";
+    const REVISION: u32 = 1;
+    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const SUMMARY: &'static str = "Measures loss and error on the line through two models, in the plane through three, or around one.";
+    const DOC: &'static str = DOC;
+    const INPUTS: &'static [InputSpec] = &[
+        InputSpec::required(
+            "models",
+            "One, two or three models of one shape; the first is the origin.",
+        )
+        .many(),
+        InputSpec::required(
+            "data",
+            "The data to measure on; several sets are put together.",
+        )
+        .many(),
+        InputSpec::optional(
+            "train",
+            "Training data to recompute the statistics of batch norm on, at every point.",
+        )
+        .many(),
+    ];
+
+    fn outputs(_: &Params) -> Outputs {
+        Ok(vec![
+            OutputSpec::new("metrics", "metrics.parquet")?,
+            OutputSpec::new("grid", "grid.parquet")?,
+        ])
+    }
+
+    fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
+        let mut problems = network::problems(p.network.as_ref());
+        let mut add = |path: &[&str], message: &str, hint| {
+            problems.push(ParamProblem::new(path, message, hint));
+        };
+        if !RANGE.contains(&p.points) {
+            let message = format!("must be {} to {}", RANGE.start(), RANGE.end());
+            add(&["points"], &message, "");
+        }
+        if p.margin.is_some_and(|m| !(0.0..=10.0).contains(&m)) {
+            add(&["margin"], "must be 0 to 10", "");
+        }
+        if let Some(random) = p.random {
+            if !(random.span > 0.0 && random.span.is_finite()) {
+                add(&["random", "span"], "must be above 0", "");
+            }
+            if p.margin.is_some() {
+                let hint = "leave `margin` out: `span` says how far it reaches";
+                add(&["margin"], "goes with two or three models", hint);
+            }
+        }
+        if p.split.is_empty() {
+            add(&["split"], "must not be empty", "");
+        }
+        if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
+            let message = "`keep` and the need `train` contradict each other";
+            add(&["batch_norm"], message, "leave one of them out");
+        }
+        problems
+    }
+
+    fn facts(params: &Params, known: &Known) -> Findings {
+        let mut found = Findings::default();
+        let (models, several) = known.collections("models", params.network.is_some(), &mut found);
+        let count = models.len();
+        let models: Vec<_> = models
+            .into_iter()
+            .map(|model| Some(network::known(model, params.network.as_ref(), &mut found)))
+            .collect();
+        let identity = several::same(&models, "models", ONE_SHAPE, &mut found);
+        if several.counted
+            && let Err(failure) = fits(count, params.random.is_some())
+        {
+            found.input(
+                ("models", 0),
+                failure.message,
+                failure.hint.unwrap_or_default(),
+            );
+        }
+        for name in ["data", "train"] {
+            let data = known.data(name, &mut found);
+            together(&data, name, &mut found);
+            check_all(&data, identity.as_ref(), name, &mut found);
+        }
+        let is_said = known.has("train") || params.batch_norm.is_some();
+        let architecture = identity.clone().map(Architecture::new);
+        if architecture.is_some_and(|a| a.is_ok_and(|a| a.has_batch_norm())) && !is_said {
+            let failure = unsaid();
+            found.input(
+                ("models", 0),
+                failure.message,
+                failure.hint.unwrap_or_default(),
+            );
+        }
+        let on_a_line = several.counted.then_some(count == 2);
+        let names: &[&str] = match (on_a_line, identity.map(|identity| identity.outputs)) {
+            (Some(true), Some(Head::Classes(_))) => &["loss_barrier", "error_barrier"],
+            (Some(true), Some(Head::Targets(_))) => &["mse_barrier"],
+            (Some(false), Some(Head::Classes(_))) => &["least_loss", "least_error"],
+            (Some(false), Some(Head::Targets(_))) => &["least_mse"],
+            _ => &[
+                "loss_barrier",
+                "error_barrier",
+                "mse_barrier",
+                "least_loss",
+                "least_error",
+                "least_mse",
+            ],
+        };
+        let split = Some(params.split.as_str());
+        let values: Vec<_> = names.iter().map(|name| (split, *name)).collect();
+        found.say("metrics", Fact::Metrics(MetricsFact::once(&values)));
+        found
+    }
+
+    fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
+        let paths = several::files(task.inputs("models"))?;
+        fits(paths.len(), p.random.is_some())?;
+        let mut models: Vec<Model> = Vec::new();
+        for path in &paths {
+            let model = network::read(path, p.network.as_ref())?;
+            if let Some(first) = models.first()
+                && first.architecture.identity != model.architecture.identity
+            {
+                let (this, first) = (&model.architecture.identity, &first.architecture.identity);
+                let why = several::unlike(this, first);
+                let message = format!("`{}`: its {why}", path.display());
+                return Err(Failure::new(message).hint(ONE_SHAPE).into());
+            }
+            models.push(model);
+        }
+        let data = Dataset::put_together(task.inputs("data"), "data")?;
+        let points = Points::new(&models, p)?;
+        let first = models.swap_remove(0);
+        let identity = &first.architecture.identity;
+        check_data(&data, identity, "data")?;
+        let anew = match (task.inputs("train"), first.architecture.has_batch_norm()) {
+            ([], true) if p.batch_norm.is_none() => return Err(unsaid().into()),
+            ([], _) | (_, false) => None,
+            (train, true) => {
+                let train = Dataset::put_together(train, "train")?;
+                check_data(&train, identity, "train")?;
+                Some(train)
+            }
+        };
+        let architecture = Arc::new(first.architecture.clone());
+        let (device, begun) = (Cpu::default(), std::time::Instant::now());
+        let mut rows = Vec::new();
+        let mut measured: Vec<Values> = Vec::new();
+        for place in points.places() {
+            let tensors = points.at(place);
+            let mut network = Network::load(&device, Arc::clone(&architecture), &tensors)?;
+            if let Some(train) = &anew {
+                recompute(&mut network, train)?;
+            }
+            let values = measure(&network, &data)?;
+            rows.extend(values.iter().map(|&(name, value)| Point {
+                x: place.x,
+                y: place.y,
+                split: p.split.clone(),
+                name,
+                value,
+            }));
+            measured.push(values);
+        }
+        let seconds = begun.elapsed().as_secs_f64().max(1e-9);
+        let images = (data.len() * measured.len()) as f64;
+        task.figures.insert("images_per_s".into(), images / seconds);
+        grid::write(task.output("grid")?, &rows)?;
+        table::write(task.output("metrics")?, &summary(&points, &measured, p))
+    }
+}
+
+/// What the network does on the data.
+fn measure(network: &Network<Cpu>, data: &Dataset) -> anyhow::Result<Values> {
+    Ok(match network.architecture().identity.outputs {
+        Head::Classes(_) => {
+            let score = score(&Pool::default(), network, data)?;
+            vec![("loss", score.loss), ("error", 1.0 - score.accuracy)]
+        }
+        Head::Targets(_) => {
+            let errors = errors(&Pool::default(), network, data)?;
+            let values = overall(&errors).values().into_iter();
+            values.filter(|(name, _)| *name == "mse").collect()
+        }
+    })
+}
+
+/// Barriers of a line, the least values of a plane, and where the models lie.
+fn summary(points: &Points, measured: &[Values], p: &Params) -> Vec<Row> {
+    let row = |name: String, value| Row {
+        split: Some(p.split.clone()),
+        name,
+        value,
+        ..Row::default()
+    };
+    let names = measured
+        .first()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| *name);
+    let mut rows: Vec<Row> = names
+        .enumerate()
+        .map(|(at, name)| {
+            let values: Vec<f64> = measured.iter().map(|values| values[at].1).collect();
+            match points.ends() {
+                Some((a, b)) => {
+                    let between = &values[a..=b];
+                    let highest = between.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let ends = (values[a] + values[b]) / 2.0;
+                    row(format!("{name}_barrier"), highest - ends)
+                }
+                None => {
+                    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+                    row(format!("least_{name}"), least)
+                }
+            }
+        })
+        .collect();
+    for (number, (x, y)) in points.models().into_iter().enumerate() {
+        rows.push(row(format!("x[{}]", number + 1), x));
+        rows.extend(y.map(|y| row(format!("y[{}]", number + 1), y)));
+    }
+    rows
+}
+
+const ONE_SHAPE: &str = "only models of one shape lie on one line or in one plane";
+
+/// Two models make a line and three a plane; one needs random directions.
+fn fits(count: usize, is_random: bool) -> Result<(), Failure> {
+    let failure = match (count, is_random) {
+        (1, true) | (2 | 3, false) => return Ok(()),
+        (1, false) => Failure::new("one model says no direction").hint(
+            "give two models for a line or three for a plane, or `random: {seed: 1}` for two random directions",
+        ),
+        (_, true) => Failure::new(format!("`random` goes with one model, and there are {count}"))
+            .hint("leave `random` out, or name one model"),
+        _ => Failure::new(format!("there are {count} models"))
+            .hint("give two for a line, three for a plane, or one and `random: {seed: 1}`"),
+    };
+    Err(failure)
+}
+
+/// The failure for models with batch norm if neither training data nor `keep` is given.
+fn unsaid() -> Failure {
+    Failure::new("the models have batch norm, and between them its running statistics are not known")
+        .hint("add the training data, on which they are made anew at every point: `needs: {train: data.train}`; or mix them like weights on purpose: `with: {batch_norm: keep}`")
+}
+
+const DOC: &str = r#"
+Evaluates networks whose weights lie between, around or beyond given ones.
+
+**Two models: the line** `(1 - x)·w₁ + x·w₂`, from `x = 0` to `x = 1` in `points` steps (in f32;
+both products and the sum are rounded, so that the ends are the models themselves). The metric
+`error_barrier` is the highest error on the line minus the mean error of its ends (Frankle,
+Dziugaite, Roy & Carbin, *Linear Mode Connectivity and the Lottery Ticket Hypothesis*, ICML 2020);
+`loss_barrier` is the same of the loss. With a `margin` the line goes on beyond the models, and the
+barrier is that of the part between.
+
+```yaml
+path:
+  uses: landscape
+  matrix: {seed: [0, 1, 2]}
+  needs: {models: [left.model, right.model], data: data.test, train: data.train}
+  with: {points: 31}
+```
+
+**Three models: the plane** through `w₁`, `w₂` and `w₃` (Garipov et al., *Loss Surfaces, Mode
+Connectivity, and Fast Ensembling of DNNs*, NeurIPS 2018): `w₁ + x·û + y·v̂` with `u = w₂ - w₁`,
+`v = (w₃ - w₁) - ⟨w₃ - w₁, u⟩/|u|²·u`, both made one long, so that distances in the plane are
+distances between weights. The grid is the rectangle of the three with a `margin` of 0.2 of its
+sides, `points` × `points`. Directions and points are computed in f64 and rounded to f32 once.
+
+**One model and `random`**: `w + x·a + y·b` with two random normal directions, each filter (the
+weights of one output unit) as long as the model's own, and 0 for biases and norms (Li, Xu, Taylor,
+Studer & Goldstein, *Visualizing the Loss Landscape of Neural Nets*, NeurIPS 2018).
+
+`grid.parquet` has one row per value: `x`, `y` (null on a line), `split`, `name` (`loss` and `error`,
+or `mse` where numbers are learnt) and `value`; loss is the mean cross-entropy in nats, error a
+fraction of 1. `metrics.parquet` has the barriers of a line (`loss_barrier`, `error_barrier`), the
+least values of a plane (`least_loss`, `least_error`), and where the models lie (`x[1]`, `y[1]`, ...).
+
+**Batch norm** has no running statistics between models. Give the training data as
+`needs: {train: ...}` to recompute them at every point, as `average` does; or say
+`batch_norm: keep`: on a line they are mixed like weights, in a plane they stay the first model's.
+"#;
