@@ -95,12 +95,14 @@ pub mod environment;
 pub mod exec;
 pub mod machine;
 
+pub mod demand;
 pub mod index;
 pub mod open;
 pub mod record;
 pub mod session;
 pub mod survey;
 pub mod targets;
+pub mod verdicts;
 
 pub mod executor;
 pub mod run;

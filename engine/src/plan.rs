@@ -369,7 +369,7 @@ pub enum Network {
     Off,
 }
 
-/// A statement the pipeline tests; decided by an instance of the claim kind.
+/// A statement the pipeline tests; decided by instances of the claim kind.
 pub struct Claim {
     /// Its name.
     pub name: Arc<str>,
@@ -377,7 +377,26 @@ pub struct Claim {
     pub source: Option<String>,
     /// The family for whose number of claims its verdict is corrected.
     pub family: Option<Arc<str>>,
-    /// The instance whose output `verdict` decides it.
+    /// The instances whose output `verdict` decides it, in the order in which they are asked for.
+    /// Several where the claim itself decides how many repetitions it needs.
+    pub looks: Vec<Look>,
+    /// The runs whose number it decides; none where that is fixed.
+    pub runs: Vec<InstanceIndex>,
+}
+
+impl Claim {
+    /// It decides how many repetitions it needs, and looks at them several times.
+    pub fn decides_number(&self) -> bool {
+        !self.runs.is_empty()
+    }
+}
+
+/// A look of a claim at the runs it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// How many repetitions it reads; `None`: all there are.
+    pub n: Option<u32>,
+    /// The instance that decides.
     pub instance: InstanceIndex,
 }
 

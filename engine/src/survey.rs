@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::demand::Demand;
 use crate::digest::{Content, Digest};
 use crate::graph::Graph;
 use crate::key::Key;
@@ -16,6 +17,7 @@ use crate::plan::InstanceIndex;
 use crate::record::event::{Event, Reason};
 use crate::record::journal;
 use crate::session::{Found, Hit, Session};
+use crate::verdicts::Families;
 
 /// Journals looked at for failures, newest first.
 const RUNS_LOOKED_AT: usize = 200;
@@ -36,14 +38,17 @@ pub enum Standing {
     Unknown,
     /// A process executes it now.
     Running,
+    /// It has no result, and a claim decides whether it is needed.
+    Held,
     /// Its last execution, with this very key, failed.
     Failed,
 }
 
 impl Standing {
     /// All, in the order they are told.
-    pub const ALL: [Standing; 6] = [
+    pub const ALL: [Standing; 7] = [
         Standing::Cached,
+        Standing::Held,
         Standing::Running,
         Standing::Stale,
         Standing::Missing,
@@ -58,6 +63,7 @@ impl Standing {
             Standing::Missing => "missing",
             Standing::Stale => "stale",
             Standing::Unknown => "unknown",
+            Standing::Held => "held",
             Standing::Running => "running",
             Standing::Failed => "failed",
         }
@@ -104,7 +110,11 @@ impl Survey {
     /// The store cannot be read.
     pub fn of(session: &Session, targets: &[InstanceIndex]) -> anyhow::Result<Survey> {
         let graph = Graph::new(&session.plan);
-        let wanted = graph.wanted(targets);
+        // Whether a claim has asked for an instance is seen from its looks.
+        let claims = session.plan.claims.iter().filter(|c| c.decides_number());
+        let looks = claims.flat_map(|claim| claim.looks.iter().map(|look| look.instance));
+        let looked_at: Vec<InstanceIndex> = targets.iter().copied().chain(looks).collect();
+        let wanted = graph.wanted(&looked_at);
         let n = session.plan.instances.len();
         let mut survey = Survey {
             seen: Vec::with_capacity(n),
@@ -125,6 +135,7 @@ impl Survey {
             }
             survey.seen.push(seen);
         }
+        survey.tell_held(session, &graph);
         survey.tell_running_and_failed(session)?;
         // What was hashed on the way is known to the next command; where that cannot be kept it costs time only.
         let _ = session.stats.save();
@@ -234,6 +245,47 @@ impl Survey {
                 }
             }
         })
+    }
+
+    /// What no claim has asked for, as far as results tell. A run of everything leaves it out.
+    fn tell_held(&mut self, session: &Session, graph: &Graph) {
+        let plan = &session.plan;
+        let Ok(mut demand) = Demand::of(plan, &[]) else {
+            return;
+        };
+        if demand.is_settled() {
+            return;
+        }
+        let families = Families::of(plan.claims.iter());
+        for (at, claim) in plan
+            .claims
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.decides_number())
+        {
+            for look in &claim.looks {
+                let result = self.results[look.instance.0 as usize].as_ref();
+                let output = result.and_then(|outputs| outputs.first());
+                // Of a verdict whose bytes are elsewhere nothing is known.
+                let is_open = output.is_some_and(|output| {
+                    let is_open = families.leaves_open(&session.store, claim, output);
+                    is_open.unwrap_or(false)
+                });
+                if !is_open {
+                    break;
+                }
+                demand.ask(plan, at);
+            }
+        }
+        let asked = graph.wanted(&demand.targets(plan, graph));
+        for (seen, is_asked) in self.seen.iter_mut().zip(asked) {
+            if let Some(seen) = seen
+                && let (Standing::Missing | Standing::Stale, false) = (seen.state, is_asked)
+            {
+                seen.state = Standing::Held;
+                seen.reason = None;
+            }
+        }
     }
 
     fn tell_running_and_failed(&mut self, session: &Session) -> anyhow::Result<()> {

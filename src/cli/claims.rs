@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
-use crate::ui::{claims_markdown, claims_table, notices};
+use crate::ui::{claims_markdown, claims_table, looks_text, notices};
 use repro_engine::results::claims::{ClaimState, claims};
 
 /// Show the verdict on every claim, from recorded results.
@@ -67,6 +67,14 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
         false => claims_table(&decided, colour),
     };
     for claim in decided.iter().filter(|_| !args.markdown) {
+        if let Some(looks) = &claim.looks {
+            let line = format!(
+                "{}: {}; the interval holds at all looks together\n",
+                claim.name,
+                looks_text(looks)
+            );
+            text.push_str(&colour.dim(&line));
+        }
         if let Some(source) = &claim.source {
             text.push_str(&colour.dim(&format!("{}: {source}\n", claim.name)));
         }

@@ -16,9 +16,10 @@ use repro_engine::survey::Standing;
 ///
 /// cached: a recorded result can be used. stale: the instance had a result under another key;
 /// `repro why` says what changed. missing: it never had a result. running: a process is executing
-/// it. failed: its last execution, with this very key, failed. unknown: a program of the project
-/// has not been asked yet what it is, or something is not on this machine. Nothing is executed. The
-/// exit code is 0 whatever the states are.
+/// it. failed: its last execution, with this very key, failed. held: a claim decides whether it is
+/// needed, and has not asked for it. unknown: a program of the project has not been asked yet what
+/// it is, or something is not on this machine. Nothing is executed. The exit code is 0 whatever the
+/// states are.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Stages (`train`), instances (`train[seed=1]`) or claims; by default all.
@@ -88,6 +89,7 @@ fn painted(state: Standing, text: &str) -> String {
     match state {
         Standing::Cached => colour.green(text),
         Standing::Failed => colour.red(text),
+        Standing::Held => text.to_owned(),
         _ => colour.yellow(text),
     }
 }
@@ -139,7 +141,8 @@ fn by_stage(rows: &[InstanceResult]) -> String {
             .filter(|(n, _)| *n > 0)
             .map(|(n, state)| format!("{n} {}", state.word()))
             .collect();
-        let open = rows.iter().find(|r| r.state != Standing::Cached);
+        let is_done = |state| matches!(state, Standing::Cached | Standing::Held);
+        let open = rows.iter().find(|r| !is_done(r.state));
         cells.push(vec![
             stage.to_owned(),
             rows[0].kind.to_owned(),

@@ -102,6 +102,12 @@ impl Bars {
                 state.wanted = *instances;
                 state.whole.set_length(*instances);
             }
+            Event::Asked { instances, .. } => {
+                let mut state = self.state();
+                state.wanted += *instances;
+                let wanted = state.wanted;
+                state.whole.set_length(wanted);
+            }
             Event::Started { instance, .. } => self.begin(instance),
             Event::Progress {
                 instance,

@@ -66,6 +66,21 @@ pub fn text(event: &Event, colour: Colour) -> Vec<String> {
         | Event::Cached {
             restored: false, ..
         } => Vec::new(),
+        // What was asked for in an earlier run is nothing that happens.
+        Event::Asked { cached: true, .. } => Vec::new(),
+        Event::Asked {
+            claim,
+            n,
+            next,
+            instances,
+            ..
+        } => vec![format!(
+            "{} claim {claim} {}",
+            colour.bold("ask "),
+            colour.dim(&format!(
+                "is not decided by {n}, looks again at {next} ({instances} more to do)"
+            ))
+        )],
         Event::Started {
             instance, reason, ..
         } => vec![format!(
@@ -274,6 +289,13 @@ pub fn summary_text(summary: &Summary, colour: Colour) -> String {
             parts.push(colour.yellow(&format!("{} warnings", remote.warnings)));
         }
         text.push_str(&format!("; remote `{}`: {}", remote.name, parts.join(", ")));
+    }
+    if summary.not_asked_for > 0 {
+        let more = summary.not_asked_for;
+        text.push_str(&match summary.dry_run {
+            true => format!("; up to {more} more if claims stay undecided"),
+            false => format!("; {more} not asked for by claims"),
+        });
     }
     if summary.interrupted {
         text.push_str(&colour.yellow(" (interrupted: run again to continue)"));

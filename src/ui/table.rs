@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::style::Colour;
 use super::width::{shortened, width};
-use repro_engine::record::event::{ClaimResult, Verdict};
+use repro_engine::record::event::{ClaimResult, Looks, Verdict};
 
 /// Columns of text are cut no further than this.
 const NARROWEST: usize = 12;
@@ -143,7 +143,10 @@ fn blocks(widths: &[usize], limit: usize) -> Vec<Vec<usize>> {
 
 /// What a claim expects, and how it was corrected.
 fn expected(claim: &ClaimResult) -> String {
-    let text = claim.expect.clone().unwrap_or_default();
+    let mut text = claim.expect.clone().unwrap_or_default();
+    if let Some(looks) = &claim.looks {
+        text.push_str(&format!("; {}", looks_text(looks)));
+    }
     let Some(corrected) = &claim.corrected else {
         return text;
     };
@@ -152,6 +155,20 @@ fn expected(claim: &ClaimResult) -> String {
         .map_or_else(|| "–".to_owned(), |p| format!("{p:.4}"));
     let (family, claims) = (&corrected.family, corrected.claims);
     format!("{text}; {family}: corrected p = {p} (of {claims})")
+}
+
+/// When a claim was looked at.
+pub fn looks_text(looks: &Looks) -> String {
+    let taken: Vec<String> = looks.taken.iter().map(u64::to_string).collect();
+    let next = match looks.next {
+        Some(next) => format!(", {next} is due"),
+        None => String::new(),
+    };
+    format!(
+        "looked at n = {} of at most {}{next}",
+        taken.join(", "),
+        looks.max_n
+    )
 }
 
 /// What tables of claims say of each.

@@ -5,7 +5,7 @@ use crate::graph::Graph;
 use crate::plan::{Instance, InstanceIndex, Source, Work};
 use crate::session::Session;
 use crate::store::{InputTree, Parts, Record};
-use crate::survey::Survey;
+use crate::survey::{Standing, Survey};
 use anyhow::Context as _;
 use repro_protocol::relpath::RelPath;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,12 +50,20 @@ impl<'a> Selection<'a> {
     /// One of them has no result, an input cannot be read, or a file the pipeline is made of lies
     /// outside of the project.
     pub fn of(session: &'a Session, targets: &[InstanceIndex]) -> anyhow::Result<Selection<'a>> {
-        let targets: BTreeSet<InstanceIndex> = match targets {
+        let is_all = targets.is_empty();
+        let mut targets: BTreeSet<InstanceIndex> = match targets {
             [] => finals(session),
             some => some.iter().copied().collect(),
         };
+        let survey = Survey::of(session, &Vec::from_iter(targets.iter().copied()))?;
+        // What no claim has asked for is no part of the results.
+        let is_held = |index| {
+            survey
+                .get(index)
+                .is_some_and(|seen| seen.state == Standing::Held)
+        };
+        targets.retain(|index| !(is_all && is_held(*index)));
         let asked: Vec<InstanceIndex> = targets.iter().copied().collect();
-        let survey = Survey::of(session, &asked)?;
         let wanted = Graph::new(&session.plan).wanted(&asked);
         let mut pieces = Vec::new();
         for index in (0..).map(InstanceIndex).take(wanted.len()) {

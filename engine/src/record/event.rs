@@ -143,6 +143,19 @@ pub enum Event {
         /// One sentence.
         text: String,
     },
+    /// A claim that decides how many repetitions it needs was looked at, and is not decided.
+    Asked {
+        /// The claim.
+        claim: String,
+        /// Repetitions of the look.
+        n: u64,
+        /// Repetitions of the next one.
+        next: u64,
+        /// Further instances of the plan that this run wants now.
+        instances: u64,
+        /// The look had a result before this run.
+        cached: bool,
+    },
     /// How much went to and from the remote so far. Not journalled.
     Transfer {
         /// Bytes received.
@@ -215,6 +228,9 @@ pub struct Summary {
     /// The run was interrupted.
     #[serde(default)]
     pub interrupted: bool,
+    /// Instances that no claim has asked for, and that claims which stay undecided may still ask for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_asked_for: u64,
     /// Nothing was executed: `executed` counts what would be.
     #[serde(default)]
     pub dry_run: bool,
@@ -223,6 +239,11 @@ pub struct Summary {
     /// What the remote had to do with it, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<RemoteSummary>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What was looked up on a remote, and moved to and from it.
@@ -271,6 +292,21 @@ pub struct ClaimResult {
     /// How the verdict was corrected for the number of claims.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrected: Option<Corrected>,
+    /// Of a claim that decides how many repetitions it needs: how often it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<Looks>,
+}
+
+/// The looks at a claim. Its interval holds at all of them together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looks {
+    /// Repetitions of each, the last of which has the verdict.
+    pub taken: Vec<u64>,
+    /// The most that it may ask for.
+    pub max_n: u64,
+    /// Repetitions of the look that is due and has no result yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
 }
 
 /// The correction of a verdict for the claims of its family.

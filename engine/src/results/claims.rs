@@ -3,14 +3,13 @@
 use serde::Serialize;
 
 use super::Results;
-use crate::digest::Content;
 use crate::exchange::{Network, bring};
 use crate::notice::Tell;
-use crate::plan::Claim;
+use crate::plan::{Claim, Look};
 use crate::record::event::{ClaimResult, Verdict};
-use crate::run::verdicts;
 use crate::session::Session;
 use crate::targets::nearest;
+use crate::verdicts::verdicts;
 
 /// What is known of a claim. Serialized, both have the same first fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -68,24 +67,25 @@ pub fn claims(
         is_wanted(claim) || claim.family.as_ref().is_some_and(|f| families.contains(&f))
     };
     let read: Vec<&Claim> = claims.iter().filter(is_read).collect();
-    let targets = read.iter().map(|c| c.instance).collect();
+    let looks = || read.iter().flat_map(|claim| &claim.looks);
+    let targets = looks().map(|look| look.instance).collect();
     let results = Results::of_targets(session, targets)?;
-    let outputs: Vec<Option<Content>> = read
-        .iter()
-        .map(|claim| results.content(claim.instance, 0))
-        .collect();
-    let known = outputs.iter().flatten().copied().collect();
+    let output = |look: &Look| results.content(look.instance, 0);
+    let known = looks().filter_map(output).collect();
     let absent = bring(session, known, network, tell)?;
-    let here = outputs
-        .iter()
-        .map(|output| output.filter(|content| !absent.contains_key(content)));
-    let decided = verdicts(&session.store, read.iter().copied().zip(here))?;
-    let all = read.iter().zip(&outputs).zip(decided);
-    let wanted = all.filter(|((claim, _), _)| is_wanted(claim));
+    let decided = verdicts(&session.store, &read, |look| {
+        let content = results.content(look, 0);
+        content.filter(|content| !absent.contains_key(content))
+    })?;
+    let all = read.iter().zip(decided);
+    let wanted = all.filter(|(claim, _)| is_wanted(claim));
     Ok(wanted
-        .map(|((claim, output), decided)| match decided {
+        .map(|(claim, decided)| match decided {
             Some(result) => ClaimState::Decided(result),
-            None => open(claim, output.and_then(|content| absent.get(&content))),
+            None => {
+                let first = claim.looks.first().and_then(output);
+                open(claim, first.and_then(|content| absent.get(&content)))
+            }
         })
         .collect())
 }

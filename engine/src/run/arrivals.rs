@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::committer::{CommitResult, Landing};
+use super::looks::Taken;
 use super::scheduler::{Message, Scheduler};
 use super::state::{State, Unrecorded};
 use crate::artifacts;
@@ -204,5 +205,6 @@ impl Scheduler<'_> {
         self.session.index.set(&id, known);
         self.summary.executed += 1;
         self.say(event);
+        self.looked(index, Taken::Now);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::looks::Taken;
 use super::scheduler::Scheduler;
 use super::sharing::{Inputs, Waiter, keep_envelopes, way_back};
 use super::state::{Miss, State};
@@ -168,6 +169,7 @@ impl Scheduler<'_> {
                 remote,
             }),
         }
+        self.looked(index, Taken::Before);
     }
 
     /// The name of the remote, for a result that this run was told of.
@@ -309,6 +311,7 @@ impl Scheduler<'_> {
             changed: true,
             remote,
         });
+        self.looked(index, Taken::Before);
     }
 
     /// A result that was believed in an earlier run.

@@ -6,10 +6,11 @@ use std::time::Instant;
 use super::scheduler::{RunReport, Scheduler};
 use super::state::{Phase, State};
 use crate::digest::{Content, Digest};
-use crate::plan::InstanceIndex;
+use crate::plan::{Claim, InstanceIndex};
 use crate::record::event::Event;
 use crate::record::lockfile::{Block, LockFile};
 use crate::session::Session;
+use crate::verdicts::verdicts;
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -37,20 +38,17 @@ impl Scheduler<'_> {
                 }
             }
         }
-        let mut outputs = Vec::new();
-        for claim in &self.session.plan.claims {
-            // Of a verdict that is on a remote only, or not made yet, nothing more is known in a dry run.
-            outputs.push(match self.board.state(claim.instance) {
-                State::Done { outputs, .. }
-                    if !self.options.dry_run || self.session.store.has(&outputs[0])? =>
-                {
-                    Some(outputs[0])
-                }
-                _ => None,
-            });
-        }
-        let decided = self.session.plan.claims.iter().zip(outputs);
-        let decided = super::verdicts(&self.session.store, decided)?;
+        let claims: Vec<&Claim> = self.session.plan.claims.iter().collect();
+        let (board, store) = (&self.board, &self.session.store);
+        let is_dry = self.options.dry_run;
+        // Of a verdict that is on a remote only, or not made yet, nothing more is known in a dry run.
+        let decided = verdicts(store, &claims, |look| match board.state(look) {
+            State::Done { outputs, .. } => {
+                let output = outputs.first().copied();
+                output.filter(|o| !is_dry || store.has(o).unwrap_or(false))
+            }
+            _ => None,
+        })?;
         self.summary.claims.extend(decided.into_iter().flatten());
         if !self.options.dry_run {
             self.write_lock(whole)?;
@@ -58,6 +56,7 @@ impl Scheduler<'_> {
             self.session.index.save(&index_path)?;
             self.session.stats.save()?;
         }
+        self.summary.not_asked_for = self.not_asked_for();
         self.summary.dry_run = self.options.dry_run;
         self.summary.wall_s = started.elapsed().as_secs_f64();
         self.sum_up_remote();

@@ -5,11 +5,11 @@
 
 mod arrivals;
 mod board;
-mod claims;
 mod committer;
 mod devices;
 mod elsewhere;
 mod ending;
+mod looks;
 mod ready;
 mod resolving;
 mod resources;
@@ -22,7 +22,6 @@ mod state;
 
 use std::sync::Arc;
 
-pub use claims::verdicts;
 pub(crate) use resources::{GPUS_ARE_TAKEN, alone};
 pub use scheduler::BrokenDown;
 pub use scheduler::{interruption, run};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::OnFailure;
+use super::looks::Taken;
 use super::ready::Wish;
 use super::scheduler::Scheduler;
 use super::state::{Miss, Phase, State};
@@ -157,6 +158,7 @@ impl Scheduler<'_> {
             changed,
             remote: None,
         });
+        self.looked(index, Taken::Before);
     }
 
     /// It has a result.

@@ -17,6 +17,7 @@ use super::resources::{GPUS_ARE_TAKEN, Resources};
 use super::sharing::{self, Away};
 use super::state::Phase;
 use super::{Reuse, RunOptions};
+use crate::demand::Demand;
 use crate::digest::{Content, Digest};
 use crate::exec::CancelLevel;
 use crate::executor::{
@@ -62,6 +63,7 @@ pub(super) struct Scheduler<'a> {
     pub(super) session: &'a mut Session,
     pub(super) options: &'a RunOptions,
     pub(super) board: Board,
+    pub(super) demand: Demand,
     pub(super) executor: Box<dyn Executor + 'a>,
     /// Executed whatever is recorded.
     pub(super) forced: Vec<bool>,
@@ -125,16 +127,19 @@ pub(super) fn run_on<'a>(
     place: impl FnOnce(Tell) -> Box<dyn Executor + 'a>,
 ) -> anyhow::Result<RunReport> {
     let started = Instant::now();
-    let targets = session.targets(&options.targets)?;
+    let demand = Demand::of(&session.plan, &options.targets)?;
     let whole = options.targets.is_empty();
     let graph = Graph::new(&session.plan);
+    let targets = demand.targets(&session.plan, &graph);
     let wanted = graph.wanted(&targets);
-    let shown = sharing::shown(&graph, session.plan.instances.len(), &targets, whole);
+    // Targets that are asked for later are shown, and executed anew, like those of the beginning.
+    let most = demand.at_most(&session.plan).targets(&session.plan, &graph);
+    let shown = sharing::shown(&graph, session.plan.instances.len(), &most, whole);
     super::secrets::check(session, &targets, &wanted, options)?;
     let n = session.plan.instances.len();
     let mut forced = vec![false; n];
     if options.reuse == Reuse::ForceTargets {
-        for t in &targets {
+        for t in &most {
             forced[t.0 as usize] = true;
         }
     }
@@ -157,6 +162,7 @@ pub(super) fn run_on<'a>(
     let mut scheduler = Scheduler {
         options,
         board: Board::new(graph, &wanted, resources),
+        demand,
         executor,
         forced,
         looked_again: BTreeSet::new(),

@@ -6,7 +6,7 @@
 //!          │           └─▶ Done            (each step may be left out)
 //!          └─▶ Done; in a dry run Planned, Foreseen
 //! ```
-//! Everything before Done may fail or be skipped; who must open a directory first goes from Waiting
+//! What a claim asks for on the way goes from Unwanted to Waiting. Everything before Done may fail or be skipped; who must open a directory first goes from Waiting
 //! to Opening and back. Back to Waiting goes what has to be looked at again: an action that
 //! somebody else executed, and a result whose bytes cannot be had, with all that wait for it.
 
@@ -44,7 +44,7 @@ pub struct Unrecorded {
 /// See the module.
 #[derive(Debug)]
 pub enum State {
-    /// This run does not want it.
+    /// This run does not want it, or not yet.
     Unwanted,
     /// So many producers have no result; with none missing it is looked at next.
     Waiting { missing: u32 },
@@ -126,7 +126,9 @@ impl Phase {
             Committing => matches!(next, Done | Failed),
             Done => matches!(next, Waiting),
             Foreseen => matches!(next, Planned),
-            Unwanted | Planned | Failed | Skipped => false,
+            // A claim asks for it after all.
+            Unwanted => matches!(next, Waiting),
+            Planned | Failed | Skipped => false,
         }
     }
 }

@@ -32,6 +32,7 @@ pub fn story(report: &Explanation, colour: Colour) -> String {
         Standing::Running => colour.yellow("running now"),
         Standing::Stale | Standing::Missing => colour.yellow("will be executed"),
         Standing::Unknown => colour.yellow("not known"),
+        Standing::Held => colour.yellow("held: a run executes it only if a claim asks for it"),
     };
     let mut text = format!("  {state}");
     match &report.reason {

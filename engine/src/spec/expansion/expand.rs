@@ -14,6 +14,7 @@ use crate::spec::tying::after::AfterDef;
 use crate::spec::tying::claims::ClaimDef;
 use crate::spec::tying::consumer::Consumer;
 use crate::spec::tying::needs::{NeedDef, Tying};
+use crate::spec::tying::number::First;
 use crate::spec::tying::stages::{Named, Table};
 use crate::spec::tying::work::{KindWork, Work};
 use repro_protocol::kind::OutputSpec;
@@ -23,6 +24,10 @@ use repro_protocol::relpath::RelPath;
 pub struct Making {
     pub consumer_name: Arc<str>,
     pub axes: Vec<Arc<str>>,
+    /// What tells an instance apart that has no row.
+    pub own_axes: Axes,
+    /// What it gathers of each stage, if not all.
+    pub only: Option<First>,
     pub round_axis: Option<usize>,
     pub needs: Vec<NeedDef>,
     pub after: Vec<AfterDef>,
@@ -114,6 +119,8 @@ impl<'a, 't> Expander<'a, 't> {
             .map(|((((needs, after), work), stage), place)| Making {
                 consumer_name: stage.name.clone(),
                 axes: stage.rows.axes.clone(),
+                own_axes: self.none.clone(),
+                only: None,
                 round_axis: stage.round_axis,
                 needs,
                 after,
@@ -157,49 +164,7 @@ impl<'a, 't> Expander<'a, 't> {
         for making in &mut makings {
             self.tell_wrong_parameters(making);
         }
-        let mut made = Vec::new();
-        for claim in claims {
-            let consumer = Consumer {
-                stage: None,
-                name: &claim.instance,
-                axes: &[],
-                round_axis: None,
-            };
-            let work = KindWork::new(
-                self.catalog.claim_kind.clone(),
-                claim.with,
-                claim.key,
-                &consumer,
-                self.tying.narrow,
-                &mut self.problems,
-            )
-            .map_or(Work::Broken, Work::Kind);
-            let mut making = Making {
-                consumer_name: claim.instance.clone(),
-                axes: Vec::new(),
-                round_axis: None,
-                needs: claim.needs,
-                after: Vec::new(),
-                awaited: None,
-                work,
-                policy: Arc::new(crate::spec::tying::policy::plain()),
-                place: (self.place)(claim.key),
-                key: claim.key,
-                gathered: HashMap::default(),
-                single: HashMap::default(),
-                rows: 1,
-                found: Default::default(),
-            };
-            made.push(Claim {
-                name: claim.name,
-                source: claim.source,
-                family: claim.family,
-                instance: InstanceIndex(self.instances.len() as u32),
-            });
-            self.make(&mut making, &[]);
-            self.tell_wrong_parameters(&mut making);
-            self.sides_differ(&making);
-        }
+        let made = self.claims(claims);
         Expanded {
             instances: self.instances,
             claims: made,
@@ -208,52 +173,9 @@ impl<'a, 't> Expander<'a, 't> {
         }
     }
 
-    fn tell_wrong_parameters(&mut self, making: &mut Making) {
+    pub fn tell_wrong_parameters(&mut self, making: &mut Making) {
         if let Work::Kind(kind) = &mut making.work {
             self.problems.extend(kind.problems(making.rows));
-        }
-    }
-
-    /// A claim that compares results with themselves can never be decided.
-    fn sides_differ(&mut self, making: &Making) {
-        let Some(claim) = self.instances.last() else {
-            return;
-        };
-        let [a, b] = claim.needs.as_slice() else {
-            return;
-        };
-        let sources = |need: &Need| -> HashSet<(u32, u32)> {
-            let outputs = need.items.iter().filter_map(|item| match item.source {
-                Source::Output { instance, output } => Some((instance.0, output)),
-                _ => None,
-            });
-            outputs.collect()
-        };
-        let (one, other) = (sources(a), sources(b));
-        let span = |name: &str| {
-            let need = making.needs.iter().find(|n| *n.name == *name)?;
-            Some(need.items.first()?.span)
-        };
-        let (Some(first), Some(second)) = (span(&a.name), span(&b.name)) else {
-            return;
-        };
-        let both = one.intersection(&other).count();
-        if one == other && !one.is_empty() {
-            self.problems.push(
-                Problem::new(second, "both sides of this claim are the same results")
-                    .also(first, "the other side")
-                    .help("compare two stages, or two groups of instances: `train[lr=0.1,*]`"),
-            );
-        } else if both > 0 {
-            let noun = if both == 1 {
-                "result is"
-            } else {
-                "results are"
-            };
-            self.warnings.push(
-                Problem::new(second, format!("{both} {noun} on both sides of this claim"))
-                    .help("comparing something with itself shows nothing"),
-            );
         }
     }
 
@@ -332,10 +254,10 @@ impl<'a, 't> Expander<'a, 't> {
         }
     }
 
-    fn make(&mut self, making: &mut Making, row: &[u32]) {
+    pub fn make(&mut self, making: &mut Making, row: &[u32]) {
         let values = self.tying.values;
         let axes: Axes = match row {
-            [] => self.none.clone(),
+            [] => making.own_axes.clone(),
             row => making
                 .axes
                 .iter()

@@ -10,6 +10,7 @@ use crate::plan::{self, Inside, Instance, Need, NeedItem, Source};
 use crate::spec::text::diagnostic::Problem;
 use crate::spec::tying::consumer::Consumer;
 use crate::spec::tying::needs::{Target, artifact, placed};
+use crate::spec::tying::number::First;
 use crate::spec::tying::refs::Link;
 use crate::spec::tying::sources::FoundFile;
 use repro_protocol::kind::OutputSpec;
@@ -121,6 +122,7 @@ impl Expander<'_, '_> {
                     link.and_then(|link| {
                         many |= link.star;
                         let caches = (&mut making.gathered, &mut making.single);
+                        let only = making.only.as_ref();
                         let at = (at, part);
                         self.follow(
                             link,
@@ -130,6 +132,7 @@ impl Expander<'_, '_> {
                             row,
                             id,
                             &mut items,
+                            only,
                             caches,
                         )
                     })
@@ -173,10 +176,14 @@ impl Expander<'_, '_> {
         row: &[u32],
         id: &str,
         items: &mut Vec<NeedItem>,
+        only: Option<&First>,
         (gathered, single): (&mut Gathered, &mut Single),
     ) -> Result<(), Option<Problem>> {
         let table = self.table;
-        let rows = self.tying.links.follow(link, row, self.tying.values, table);
+        let mut rows = self.tying.links.follow(link, row, self.tying.values, table);
+        if let Some(only) = only {
+            only.keep(&mut rows, &table.stages[link.stage].rows, self.tying.values);
+        }
         if rows.is_empty() || (!link.star && rows.len() > 1) {
             return Err(Some(self.tying.links.not_one(
                 link,

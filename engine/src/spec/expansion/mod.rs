@@ -1,10 +1,11 @@
 //! Instances, made from the tied table.
 //!
-//! [`arrange`] sorts and numbers them, [`expand`] makes them one after the other, [`facts`] and
-//! [`idle`] look at what was made.
+//! [`arrange`] sorts and numbers them, [`expand`] makes them one after the other, [`claims`] those
+//! of claims; [`facts`] and [`idle`] look at what was made.
 
 pub mod after;
 pub mod arrange;
+pub mod claims;
 pub mod expand;
 pub mod facts;
 pub mod idle;

@@ -1,5 +1,8 @@
 //! What plans come out.
 use super::*;
+use crate::demand::Demand;
+use crate::graph::Graph;
+use crate::plan::InstanceIndex;
 
 #[test]
 fn stages_join_gather_and_pick() {
@@ -402,7 +405,7 @@ stages:
             .map(|c| (
                 &*c.name,
                 c.source.as_deref(),
-                &*plan.instance(c.instance).outputs[0].name
+                &*plan.instance(c.looks[0].instance).outputs[0].name
             ))
             .collect::<Vec<_>>(),
         [
@@ -500,4 +503,127 @@ stages:
     assert_eq!((inside.place.line, inside.place.column), (5, 33));
     assert!(needs(&plan, "each[f=p.bin]")[0].ends_with("/p.bin"));
     assert!(needs(&plan, "each[f=q/r.bin]")[0].ends_with("/r.bin"));
+}
+
+/// A claim that decides how many runs it needs has an instance for every look.
+#[test]
+fn looks_read_the_first_repetitions() {
+    let plan = project(
+        "version: 1
+stages:
+  a: {uses: make, matrix: {seed: [5, 3, 8, 1, 9, 7], size: [1, 2]}, with: {size: \"${matrix.size}\"}}
+  b: {uses: make, matrix: {seed: [9, 8, 7, 6, 5, 3]}}
+claims:
+  x: {measure: {of: m, in: \"a[size=2,*]\"}, expect: {mean: {above: 0}}, until: decided, max_n: 5, looks: {first: 2, step: 2}}
+  y: {compare: {of: m, a: \"a[size=1,*]\", b: b}, expect: {difference: {above: 0}}, n: 2}
+",
+    )
+    .plan();
+    let read = |id: &str| {
+        let items = needs(&plan, id).join(" ");
+        let seeds = items.split("seed=").skip(1);
+        // Each is told twice: by its producer and by its place.
+        let seeds: Vec<&str> = seeds.map(|s| &s[..1]).step_by(2).collect();
+        seeds.join("")
+    };
+    assert_eq!(read("claim:x[n=2]"), "35", "in the order of the axis: 5, 3");
+    assert_eq!(read("claim:x[n=4]"), "1358");
+    assert_eq!(read("claim:x[n=5]"), "13589");
+    // The first two that both sides have are 5 and 3.
+    assert_eq!(read("claim:y"), "3535");
+    let [x, y] = &plan.claims[..] else { panic!() };
+    let looks = |claim: &crate::plan::Claim| claim.looks.iter().map(|l| l.n).collect::<Vec<_>>();
+    assert_eq!(looks(x), [Some(2), Some(4), Some(5)]);
+    assert_eq!(
+        (looks(y), x.runs.len(), y.runs.len()),
+        (vec![Some(2)], 6, 0)
+    );
+}
+
+/// What is asked for at first, and after each look that leaves a claim open.
+#[test]
+fn a_plan_is_asked_for_look_by_look() {
+    let plan = project(
+        "version: 1
+stages:
+  data: {uses: make}
+  pre: {uses: make, matrix: {seed: {range: [0, 8]}}, needs: {part: data.thing}}
+  run: {uses: make, matrix: {seed: {range: [0, 8]}}, needs: {part: pre.thing}}
+  per: {uses: make, matrix: {seed: {range: [0, 8]}}, needs: {part: run.thing}}
+  all: {uses: join, needs: {parts: \"run[*].thing\"}}
+  late: {uses: make, after: run}
+  other: {uses: make, matrix: {seed: {range: [0, 8]}}}
+claims:
+  x: {measure: {of: m, in: run}, expect: {mean: {above: 0}}, until: decided, max_n: 6, looks: {first: 2, step: 2}}
+  y: {measure: {of: m, in: run}, expect: {mean: {above: 0}}, n: 3}
+  z: {measure: {of: m, in: \"run[seed=7]\"}, expect: {mean: {above: 0}}}
+",
+    )
+    .plan();
+    let graph = Graph::new(&plan);
+    let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let of = |demand: &Demand, stage: &str| {
+        let wanted = graph.wanted(&demand.targets(&plan, &graph));
+        let all = plan.instances.iter().zip(wanted);
+        let found = all.filter(|(i, wanted)| *wanted && *i.stage == *stage);
+        let seeds = found.map(|(i, _)| {
+            i.axes
+                .first()
+                .map_or(String::new(), |a| a.1.text.to_string())
+        });
+        seeds.collect::<Vec<_>>().join(" ")
+    };
+    let look = |id: &str| {
+        let at = plan.instances.iter().position(|i| *i.id == *id).unwrap();
+        InstanceIndex(at as u32)
+    };
+    let mut whole = Demand::of(&plan, &[]).unwrap();
+    for stage in ["pre", "run", "per"] {
+        // `y` needs 2, `z` needs 7; what is made of them comes along.
+        assert_eq!(of(&whole, stage), "0 1 2 7", "{stage}");
+    }
+    assert_eq!(of(&whole, "other"), "0 1 2 3 4 5 6 7");
+    assert_eq!(of(&whole, "claim:x"), "2");
+    let count = |demand: &Demand, stage: &str| {
+        let wanted = graph.wanted(&demand.targets(&plan, &graph));
+        let all = plan.instances.iter().zip(wanted);
+        all.filter(|(i, wanted)| *wanted && *i.stage == *stage)
+            .count()
+    };
+    for stage in ["all", "late"] {
+        assert_eq!(count(&whole, stage), 0, "{stage}");
+    }
+    assert_eq!(whole.awaited(&plan, look("claim:x[n=2]")), Some(0));
+    assert_eq!(whole.awaited(&plan, look("claim:x[n=4]")), None);
+    assert_eq!(whole.awaited(&plan, look("claim:y")), None);
+    assert_eq!(whole.ask(&plan, 0), Some(4));
+    assert_eq!(
+        whole.awaited(&plan, look("claim:x[n=2]")),
+        None,
+        "it has its answer"
+    );
+    assert_eq!(
+        (&*of(&whole, "run"), &*of(&whole, "claim:x")),
+        ("0 1 2 3 7", "2 4")
+    );
+    assert_eq!((whole.ask(&plan, 0), whole.ask(&plan, 0)), (Some(6), None));
+    assert_eq!(
+        of(&whole, "per"),
+        "0 1 2 3 4 5 7",
+        "8 seeds are there, and at most 6 are asked for"
+    );
+    assert_eq!(count(&whole, "all"), 0);
+
+    let mut claim = Demand::of(&plan, &names(&["x"])).unwrap();
+    assert_eq!((&*of(&claim, "run"), &*of(&claim, "per")), ("0 1", ""));
+    assert_eq!(claim.ask(&plan, 0), Some(4));
+    assert_eq!(of(&claim, "run"), "0 1 2 3");
+    let one = Demand::of(&plan, &names(&["claim:x[n=4]"])).unwrap();
+    assert_eq!((&*of(&one, "run"), one.is_settled()), ("0 1 2 3", true));
+    // Who names a stage means all of it.
+    let stage = Demand::of(&plan, &names(&["all", "y"])).unwrap();
+    assert_eq!(
+        (&*of(&stage, "run"), stage.is_settled()),
+        ("0 1 2 3 4 5 6 7", true)
+    );
 }

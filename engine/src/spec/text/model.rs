@@ -259,6 +259,39 @@ pub struct Claim {
     /// What is reported beside the verdict.
     #[schemars(with = "Option<Vec<String>>")]
     pub report: Option<Raw>,
+    /// Reads the first so many repetitions only, such as the first 5 seeds.
+    #[schemars(range(min = 1))]
+    pub n: Option<Field<u32>>,
+    /// `decided`: a run adds repetitions until the claim holds or is refuted, `max_n` at most. The
+    /// interval is then `anytime`.
+    pub until: Option<Field<Until>>,
+    /// The most repetitions that `until` asks for.
+    #[schemars(range(min = 1))]
+    pub max_n: Option<Field<u32>>,
+    /// After how many repetitions the claim is looked at.
+    pub looks: Option<Field<Looks>>,
+    /// The axis whose values `n` and `max_n` count: where several axes repeat the experiment.
+    pub n_of: Option<Field<String>>,
+}
+
+/// When a claim has enough repetitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Until {
+    /// When it holds or is refuted.
+    Decided,
+}
+
+/// After how many repetitions a claim is looked at.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Looks {
+    /// Repetitions of the first look; 5 by default.
+    #[schemars(range(min = 1))]
+    pub first: Option<Field<u32>>,
+    /// Repetitions that are added for the next look; 5 by default.
+    #[schemars(range(min = 1))]
+    pub step: Option<Field<u32>>,
 }
 
 // The types below describe, for the schema, what is written as texts or in several forms; the

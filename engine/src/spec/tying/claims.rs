@@ -1,13 +1,15 @@
 //! `claims:` to stages of the claim kind: references become gathers, the rest its parameters.
 //!
 //! Decides what of a claim the engine understands (`a`, `b`, `in`, `table`, and whether every axis is spoken of: `paired_by`, `over`,
-//! `within`, `along`) and its family; what is compared and what is expected belongs to the kind.
+//! `within`, `along`) and its family; how many repetitions it reads is in [`super::number`]. What is compared and what is expected
+//! belongs to the kind.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::consumer::Consumer;
 use super::needs::{ItemDef, NeedDef, Target, Tying};
+use super::number::{self, Asking, Number, REPEATS, listed};
 use super::refs::{Link, Round};
 use crate::spec::text::decode::{Field, check_name};
 use crate::spec::text::diagnostic::{Problem, Span};
@@ -31,6 +33,8 @@ pub struct ClaimDef {
     pub needs: Vec<NeedDef>,
     /// The kind's parameters.
     pub with: Node,
+    /// How many repetitions it reads.
+    pub number: Number,
 }
 
 /// Ties one claim.
@@ -150,6 +154,15 @@ pub fn tie(
             .filter_map(|(span, link)| unaccounted(word, body, *span, link, tying));
         problems.extend(found);
     }
+    let asking = Asking {
+        key: key.span,
+        claim,
+        word,
+        body,
+        linked: (linked.len() == groups.len() && problems.len() == before).then_some(&linked[..]),
+    };
+    let number = number::read(&asking, tying, problems);
+    let until = claim.until.as_ref().map(|field| field.span);
     // What is left of the claim once its references are taken out.
     let left: Vec<(Key, Node)> = entries
         .iter()
@@ -167,13 +180,23 @@ pub fn tie(
         },
     )];
     match &claim.expect {
-        Some(raw) => params.push((
-            Key {
-                name: "expect".into(),
-                span: raw.0.span,
-            },
-            raw.0.clone(),
-        )),
+        Some(raw) => {
+            let expect =
+                until.map_or_else(|| Ok(raw.0.clone()), |until| number::anytime(until, &raw.0));
+            match expect {
+                Ok(expect) => params.push((
+                    Key {
+                        name: "expect".into(),
+                        span: raw.0.span,
+                    },
+                    expect,
+                )),
+                Err(problem) => {
+                    problems.push(problem);
+                    return None;
+                }
+            }
+        }
         None => problems.push(
             Problem::new(
                 key.span,
@@ -201,6 +224,7 @@ pub fn tie(
         key: key.span,
         source,
         needs,
+        number,
         with: Node {
             span: field.span,
             data: Data::Map(params.into()),
@@ -266,17 +290,6 @@ fn check_axes(
         }
     }
 }
-
-/// One or several.
-fn listed(node: &Node) -> &[Node] {
-    match &node.data {
-        Data::Seq(items) => items,
-        _ => std::slice::from_ref(node),
-    }
-}
-
-/// The axis that repeats and pairs where a claim names none.
-const REPEATS: &str = "seed";
 
 /// An axis along which the gathered runs differ, and of which the claim does not say what that means: repetitions count, a sweep does
 /// not.

@@ -15,6 +15,7 @@ pub mod existing;
 pub mod globs;
 pub mod matrix;
 pub mod needs;
+pub mod number;
 pub mod outside;
 pub mod policy;
 pub mod refs;

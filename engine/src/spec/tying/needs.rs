@@ -59,6 +59,16 @@ pub enum Target {
     Binding(Option<Box<Target>>, Box<Target>),
 }
 
+impl Target {
+    /// The output, where it is the same one in every row.
+    pub fn link(&self) -> Option<&Link> {
+        match self {
+            Target::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+}
+
 /// What is needed to tie references.
 pub struct Tying<'a> {
     /// All stages.

@@ -65,6 +65,12 @@ impl Link {
         ))
     }
 
+    /// The axes of the producer of which the reference picks a value.
+    pub fn picked(&self) -> impl Iterator<Item = usize> + '_ {
+        let fixed = |(at, from): &(usize, From)| matches!(from, From::Fixed(_)).then_some(*at);
+        self.keys.iter().filter_map(fixed)
+    }
+
     /// The axes of the consumer that decide which instance is meant.
     pub fn reads(&self) -> impl Iterator<Item = usize> + '_ {
         self.keys.iter().filter_map(|(_, from)| match *from {

@@ -3,5 +3,6 @@
 use super::*;
 
 mod file;
+mod numbers;
 mod references;
 mod stages;

@@ -1,17 +1,19 @@
-//! Reads what the claim kind decided, and corrects verdicts for the number of claims in a family.
+//! Reads what the claim kind decided, follows a claim from look to look, and corrects verdicts for
+//! the number of claims in a family.
 //!
 //! The correction is made whenever verdicts are shown, from the p-values that members recorded. So
 //! a claim that joins a family changes no other's key, and what is recorded of a claim is about
 //! that claim alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::digest::Content;
-use crate::plan::Claim;
-use crate::record::event::{ClaimResult, Corrected, Verdict};
+use crate::plan::{Claim, InstanceIndex};
+use crate::record::event::{ClaimResult, Corrected, Looks, Verdict};
 use crate::store::Store;
 
 /// The part of `verdict.json` the engine reads.
@@ -28,20 +30,79 @@ struct VerdictFile {
     p: Option<f64>,
 }
 
-/// The verdicts on claims, each with the output of its instance, in their order; corrected for
-/// their families. `None` stays `None`: what is not known counts as a claim that nothing speaks
-/// for.
+impl VerdictFile {
+    fn read(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result<VerdictFile> {
+        serde_json::from_reader(std::io::BufReader::new(store.open_object(&output.digest)?))
+            .map_err(|e| {
+                anyhow::anyhow!("the verdict on claim `{}` is not readable: {e}", claim.name)
+            })
+    }
+
+    /// What is left to chance at each decision.
+    fn level(&self) -> f64 {
+        1.0 - self.confidence.unwrap_or(1.0)
+    }
+
+    /// The verdict stands, whatever the other claims of a family of so many say: Holm's correction
+    /// multiplies no p-value by more than their number.
+    fn is_settled(&self, members: Option<usize>) -> bool {
+        let stands = |members: usize| self.p.is_some_and(|p| p * members as f64 <= self.level());
+        self.verdict != Verdict::Inconclusive && members.is_none_or(stands)
+    }
+}
+
+/// How many claims each family has.
+pub struct Families<'c>(BTreeMap<&'c str, usize>);
+
+impl<'c> Families<'c> {
+    /// Of these claims.
+    pub fn of(claims: impl Iterator<Item = &'c Claim>) -> Families<'c> {
+        let mut members = BTreeMap::new();
+        for family in claims.filter_map(|claim| claim.family.as_deref()) {
+            *members.entry(family).or_default() += 1;
+        }
+        Families(members)
+    }
+
+    fn members(&self, claim: &Claim) -> Option<usize> {
+        let family: Option<&Arc<str>> = claim.family.as_ref();
+        family.and_then(|family| self.0.get(&**family).copied())
+    }
+
+    /// A look of a claim has not decided it, so that another one is due.
+    ///
+    /// # Errors
+    /// An object is gone, or is no verdict.
+    pub fn leaves_open(
+        &self,
+        store: &Store,
+        claim: &Claim,
+        output: &Content,
+    ) -> anyhow::Result<bool> {
+        let file = VerdictFile::read(store, claim, output)?;
+        Ok(!file.is_settled(self.members(claim)))
+    }
+}
+
+/// The verdicts on claims, in their order; corrected for their families. `content_of` gives the
+/// output of an instance, where it has one that can be read. `None`: no look at the claim has a
+/// result. What is not known counts as a claim that nothing speaks for.
+///
+/// The verdict on a claim that looks several times is that of the first look that decides, or else
+/// of the last one; results of later looks do not matter.
 ///
 /// # Errors
 /// An object is gone, or is no verdict.
-pub fn verdicts<'c>(
+pub fn verdicts(
     store: &Store,
-    claims: impl Iterator<Item = (&'c Claim, Option<Content>)>,
+    claims: &[&Claim],
+    content_of: impl Fn(InstanceIndex) -> Option<Content>,
 ) -> anyhow::Result<Vec<Option<ClaimResult>>> {
+    let sizes = Families::of(claims.iter().copied());
     let mut results = Vec::new();
     let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (at, (claim, output)) in claims.enumerate() {
-        results.push(output.map(|o| verdict(store, claim, &o)).transpose()?);
+    for (at, claim) in claims.iter().enumerate() {
+        results.push(verdict(store, claim, sizes.members(claim), &content_of)?);
         if let Some(family) = &claim.family {
             families.entry(family).or_default().push(at);
         }
@@ -85,13 +146,34 @@ fn holm(ps: &[Option<f64>]) -> Vec<Option<f64>> {
     adjusted
 }
 
-fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result<ClaimResult> {
-    let file: VerdictFile =
-        serde_json::from_reader(std::io::BufReader::new(store.open_object(&output.digest)?))
-            .map_err(|e| {
-                anyhow::anyhow!("the verdict on claim `{}` is not readable: {e}", claim.name)
-            })?;
-    Ok(ClaimResult {
+fn verdict(
+    store: &Store,
+    claim: &Claim,
+    members: Option<usize>,
+    content_of: &impl Fn(InstanceIndex) -> Option<Content>,
+) -> anyhow::Result<Option<ClaimResult>> {
+    let mut taken = Vec::new();
+    let (mut last, mut next) = (None, None);
+    for look in &claim.looks {
+        let Some(output) = content_of(look.instance) else {
+            next = look.n;
+            break;
+        };
+        taken.extend(look.n.map(u64::from));
+        let file = VerdictFile::read(store, claim, &output)?;
+        let is_settled = file.is_settled(members);
+        last = Some(file);
+        if is_settled {
+            break;
+        }
+    }
+    let Some(file) = last else { return Ok(None) };
+    let looks = claim.decides_number().then(|| Looks {
+        taken,
+        max_n: claim.looks.last().and_then(|l| l.n).map_or(0, u64::from),
+        next: next.map(u64::from),
+    });
+    Ok(Some(ClaimResult {
         name: claim.name.to_string(),
         verdict: file.verdict,
         n: file.n,
@@ -107,7 +189,8 @@ fn verdict(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result<Cla
             p: file.p,
             corrected_p: file.p,
         }),
-    })
+        looks,
+    }))
 }
 
 /// `{"difference": {"above": 0.0}, "confidence": 0.95}` as `difference above 0`: names and numbers
