@@ -12,6 +12,7 @@ pub mod length;
 pub mod mask;
 pub mod measured;
 pub mod optim;
+pub mod pace;
 pub mod pass;
 pub mod patience;
 pub mod recipe;

@@ -114,6 +114,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("download", 1, "shapes", "train", "b3946d6d0c7136f6"),
     ("download", 1, "shapes", "test", "14b5ba78d3c3f2e7"),
     ("sensitivity", 1, "rows", "metrics", "2a7283286081e65a"),
+    ("train", 3, "frozen, paced", "model", "d59109a1228a3a9c"),
+    ("train", 3, "frozen, paced", "metrics", "11e6cc226102ddb5"),
     ("train", 3, "recurrent rows", "model", "2e2a5b1e4195d0bb"),
     ("train", 3, "recurrent rows", "metrics", "75ff8d7d18ea7b4d"),
     ("select", 1, "two runs", "choice", "807bd44d18e20068"),
@@ -284,6 +286,10 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         "first_weights": {"scales": {"*recurrent": 1.5}}, "clip_gradients": {"norm": 1.0},
         "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9}}});
     let recurrent = run("train", "recurrent rows", recurrent, &sets);
+    let paced = json!({"model": {"mlp": {"hidden": [12, 8]}}, "seed": 2, "length": {"epochs": 2}, "batch_size": 32,
+        "learning_rates": {"*": 0.5, "fc2": 2.0, "*.bias": 0.1}, "frozen": ["fc1"], "decays": "weights",
+        "optimizer": {"adam": {"lr": 0.01, "weight_decay": {"l2": 0.01}}}});
+    run("train", "frozen, paced", paced, &sets);
     let moved: [(&str, &Path); 2] = [("model", recurrent.path("model")), ("data", &train)];
     run("sensitivity", "rows", json!({"images": 30}), &moved);
 

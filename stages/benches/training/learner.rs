@@ -71,6 +71,7 @@ pub fn serve(
         optimizer: serde_json::from_value(optimizer.clone())?,
         decays: Decays::All,
         clip_gradients: None,
+        paces: Default::default(),
         schedule: Schedule::Constant,
         later: None,
         augment: Augment::default(),

@@ -42,6 +42,14 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// The same step at another learning rate.
+    pub fn at(self, lr: f32) -> Rule {
+        match self {
+            Rule::Sgd(rule) => Rule::Sgd(Sgd { lr, ..rule }),
+            Rule::Adam(rule) => Rule::Adam(Adam { lr, ..rule }),
+        }
+    }
+
     /// The same step without weight decay.
     pub fn without_decay(self) -> Rule {
         let decay = Decay::NONE;

@@ -28,7 +28,7 @@ mod weight;
 pub use by_fan::{Distribution, Fan, VarianceScaling};
 pub use first_weights::{FirstWeights, OutputBias};
 pub use fixed::{NormalInit, UniformInit};
-pub use pattern::whole_layers;
+pub use pattern::{by_layer, whole_layers};
 pub use rule::Init;
 pub use start::{check, first, fresh};
 

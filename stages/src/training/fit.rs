@@ -13,6 +13,7 @@ use super::evaluation;
 use super::length::{EvalEvery, Length, StopAt};
 use super::mask::Masks;
 use super::measured::Measured;
+use super::pace::Pace;
 use super::pass::{Besides, Wanted};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
 use super::schedule::Clock;
@@ -128,7 +129,8 @@ pub fn fit<'a, D: Backend, L: Listener>(
         state.progress.step,
         masks,
     )?
-    .with(recipe.decays, recipe.clip_gradients);
+    .with(recipe.decays, recipe.clip_gradients)
+    .paced(paces(recipe, architecture)?);
     let mut batches = Batches::new(sets.train, recipe.seed, recipe.batch_size, recipe.augment);
     if recipe.drop_last == Some(true) {
         batches = batches.whole();
@@ -189,6 +191,12 @@ pub fn fit<'a, D: Backend, L: Listener>(
         learning_s: (spent - training.evaluating).as_secs_f64(),
         evaluating_s: training.evaluating.as_secs_f64(),
     })
+}
+
+/// How fast each parameter learns.
+fn paces(recipe: &Recipe, architecture: &Architecture) -> Result<Option<Vec<Pace>>, Failure> {
+    let paces = recipe.paces.of(architecture);
+    paces.map_err(|(at, failure)| failure.within(&format!("`{}`", at.join("."))))
 }
 
 /// The numbers of images that epochs have, and the steps of the whole training.

@@ -8,6 +8,7 @@ use super::clip::Clip;
 use super::later::Later;
 use super::length::{EvalEvery, Length, StopAt};
 use super::optim::{Decays, Optimizer};
+use super::pace::Paces;
 use super::schedule::Schedule;
 use crate::failure::Failure;
 
@@ -29,6 +30,9 @@ pub struct Recipe {
     pub decays: Decays,
     /// How large gradients may become.
     pub clip_gradients: Option<Clip>,
+    /// How fast single layers learn beside the others.
+    #[serde(default)]
+    pub paces: Paces,
     /// Of the learning rate.
     pub schedule: Schedule,
     /// How images that are not visible from the start join the others.
@@ -149,6 +153,7 @@ impl Recipe {
             optimizer,
             decays,
             clip_gradients,
+            paces,
             schedule,
             later,
             augment,
@@ -183,6 +188,9 @@ impl Recipe {
         if let Some(clip) = clip_gradients {
             prefix["clip_gradients"] = json!(clip);
         }
+        if !paces.is_even() {
+            prefix["paces"] = json!(paces);
+        }
         if let Some(later) = later {
             prefix["later"] = json!(later);
         }
@@ -210,6 +218,7 @@ pub(crate) mod tests {
             }),
             decays: Decays::All,
             clip_gradients: None,
+            paces: Paces::default(),
             schedule: Schedule::Constant,
             later: None,
             augment: Augment::default(),
@@ -257,6 +266,19 @@ pub(crate) mod tests {
         assert_eq!(a[..3], b[..3]);
         assert_ne!(a[3], b[3], "epoch 4 is where they part");
         assert_eq!(a[..2], prefixes(&recipe(Length::Epochs(5)))[..2]);
+    }
+
+    #[test]
+    fn paces_matter_from_the_start() {
+        let paced = Recipe {
+            paces: Paces {
+                frozen: vec!["fc1".into()],
+                ..Paces::default()
+            },
+            ..recipe(Length::Epochs(3))
+        };
+        let plain = prefixes(&recipe(Length::Epochs(3)));
+        assert!(prefixes(&paced).iter().all(|p| !plain.contains(p)));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use dfdx::prelude::{Cpu, Gradients};
 use super::clip::Clip;
 use super::mask::Masks;
 use super::optim::{Decays, HostMoments, Optimizer, Stepper};
+use super::pace::Pace;
 use super::pass::{self, Learnt, Wanted};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, StepKey};
@@ -27,6 +28,8 @@ pub struct Learner<D: Backend> {
     stepper: Stepper,
     decays: Decays,
     clip: Option<Clip>,
+    /// Of every parameter; none where all learn alike.
+    paces: Option<Vec<Pace>>,
 }
 
 impl<D: Backend> Learner<D> {
@@ -73,6 +76,7 @@ impl<D: Backend> Learner<D> {
             stepper: Stepper::after(optimizer, steps),
             decays: Decays::All,
             clip: None,
+            paces: None,
             pool: pool.clone(),
         };
         learner.mask_weights().map_err(failed)?;
@@ -86,6 +90,11 @@ impl<D: Backend> Learner<D> {
             clip,
             ..self
         }
+    }
+
+    /// The same with a pace for each parameter, by position in [`Architecture::parameters`].
+    pub fn paced(self, paces: Option<Vec<Pace>>) -> Learner<D> {
+        Learner { paces, ..self }
     }
 
     /// What it has learnt.
@@ -160,6 +169,14 @@ impl<D: Backend> Learner<D> {
     ) -> Result<(), D::Err> {
         let rule = self.stepper.advance(lr);
         let mut gradients = self.network.take_gradients(&self.pool, &mut gradients)?;
+        let paces = self.paces.as_deref().unwrap_or_default();
+        for (gradient, _) in gradients
+            .iter_mut()
+            .zip(paces)
+            .filter(|(_, p)| **p == Pace::Frozen)
+        {
+            *gradient = None;
+        }
         if let Some(clip) = self.clip {
             clip.apply(device, &self.pool, &mut gradients)?;
         }
@@ -170,24 +187,44 @@ impl<D: Backend> Learner<D> {
         let parameters = tensors
             .zip(states)
             .zip(&architecture.parameters)
-            .filter_map(|((tensor, ((moments, mask), gradient)), parameter)| {
+            .enumerate()
+            .filter_map(|(i, ((tensor, ((moments, mask), gradient)), parameter))| {
                 let moving = Moving {
                     weights: tensor.values_mut(),
                     moments,
                     gradient: gradient.as_ref()?,
                     mask: mask.as_ref(),
                 };
-                Some((parameter.role.is_weight(), moving))
+                let decays = self.decays == Decays::All || parameter.role.is_weight();
+                let factor = match paces.get(i) {
+                    Some(Pace::Times(factor)) => *factor,
+                    _ => 1.0,
+                };
+                Some(((decays, factor), moving))
             });
-        match self.decays {
-            Decays::All => device.step(rule, parameters.map(|(_, moving)| moving)),
-            Decays::Weights => {
-                let (weights, others): (Vec<_>, Vec<_>) = parameters.partition(|(is, _)| *is);
-                let all = |part: Vec<(bool, _)>| part.into_iter().map(|(_, moving)| moving);
-                device.step(rule, all(weights))?;
-                device.step(rule.without_decay(), all(others))
+        if self.decays == Decays::All && paces.is_empty() {
+            return device.step(rule, parameters.map(|(_, moving)| moving));
+        }
+        // Parameters of one rule together, so that they share the threads.
+        let mut parts: Vec<((bool, f64), Vec<_>)> = Vec::new();
+        for (how, moving) in parameters {
+            match parts.iter_mut().find(|(other, _)| *other == how) {
+                Some((_, part)) => part.push(moving),
+                None => parts.push((how, vec![moving])),
             }
         }
+        for ((decays, factor), part) in parts {
+            let rule = match decays {
+                true => rule,
+                false => rule.without_decay(),
+            };
+            let rule = match factor == 1.0 {
+                true => rule,
+                false => rule.at((lr * factor) as f32),
+            };
+            device.step(rule, part.into_iter())?;
+        }
+        Ok(())
     }
 
     /// Sets masked weights and their moments to 0.

@@ -75,6 +75,41 @@ pub fn whole_layers(
     Ok(named)
 }
 
+/// What is said of each parameter by the names of [`whole_layers`], the most specific first.
+///
+/// # Errors
+/// A pattern that names nothing, or two equally specific ones for one parameter: one of them.
+pub fn by_layer<'a, T>(
+    said: &'a BTreeMap<String, T>,
+    architecture: &Architecture,
+) -> Result<Vec<Option<&'a T>>, (String, Failure)> {
+    let mut best: Vec<Option<(&str, &T)>> = vec![None; architecture.parameters.len()];
+    let mut as_good: Vec<Option<&str>> = vec![None; best.len()];
+    for (pattern, what) in said {
+        let named = whole_layers(std::slice::from_ref(pattern), architecture)
+            .map_err(|failure| (pattern.clone(), failure))?;
+        let named = named.into_iter().enumerate().filter(|(_, is)| *is);
+        for (i, _) in named {
+            match best[i].map(|(best, _)| rank(pattern).cmp(&rank(best))) {
+                Some(std::cmp::Ordering::Less) => {}
+                Some(std::cmp::Ordering::Equal) => as_good[i] = Some(pattern),
+                _ => (best[i], as_good[i]) = (Some((pattern.as_str(), what)), None),
+            }
+        }
+    }
+    for ((best, other), parameter) in best.iter().zip(as_good).zip(&architecture.parameters) {
+        if let (Some((one, _)), Some(other)) = (best, other) {
+            let text = format!(
+                "`{one}` and `{other}` both mean `{}`, and neither is more specific",
+                parameter.name
+            );
+            let failure = Failure::new(text).hint("say which by a longer name");
+            return Err(((*one).to_owned(), failure));
+        }
+    }
+    Ok(best.into_iter().map(|b| b.map(|(_, what)| what)).collect())
+}
+
 /// Without `*` first, then by the characters beside it.
 fn rank(pattern: &str) -> (bool, usize) {
     let stars = pattern.matches('*').count();

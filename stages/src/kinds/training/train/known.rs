@@ -54,6 +54,12 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         let at: Vec<&str> = at.iter().map(String::as_str).collect();
         found.param(&at, failure.message, failure.hint.unwrap_or_default());
     }
+    if let Some(Ok(architecture)) = identity.clone().map(Architecture::new)
+        && let Err((at, failure)) = params.paces().of(&architecture)
+    {
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        found.param(&at, failure.message, failure.hint.unwrap_or_default());
+    }
     let later = known.data("later", &mut found);
     let test = known.data("test", &mut found);
     let validation = known.data("validation", &mut found);

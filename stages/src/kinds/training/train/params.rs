@@ -1,5 +1,7 @@
 //! What `train` can be told, and what is wrong with it.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,6 +15,7 @@ use crate::training::clip::Clip;
 use crate::training::later::Later;
 use crate::training::length::{EvalEvery, Length, StopAt};
 use crate::training::optim::{Decays, Optimizer};
+use crate::training::pace::Paces;
 use crate::training::recipe::Recipe;
 use crate::training::schedule::Schedule;
 
@@ -59,6 +62,18 @@ pub struct Params {
     /// How large the gradients of a step may be; by default as large as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_gradients: Option<Clip>,
+    /// Factors on the learning rate by name: `{"conv*": 0.1, "fc2.bias": 2}`. A layer's name means
+    /// all its parameters, a name that ends in `.weight` or `.bias` one of them; `*` stands for any
+    /// characters. Of several the most specific counts: a name without `*`, else the one with more
+    /// characters beside it. As parameter groups of PyTorch's optimizers (layer-wise rates of
+    /// fine-tuning: Howard & Ruder 2018).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub learning_rates: BTreeMap<String, f64>,
+    /// What does not learn, by names as in `learning_rates`: neither gradients nor weight decay move
+    /// it, and clipping does not count its gradients. Batch norm's running statistics follow the
+    /// data all the same, as with PyTorch's `requires_grad = False`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
     /// How the learning rate changes over the training.
     #[serde(default)]
     pub schedule: Schedule,
@@ -159,6 +174,14 @@ impl Params {
         self.first_weights.clone().unwrap_or_default()
     }
 
+    /// How fast single layers learn.
+    pub(super) fn paces(&self) -> Paces {
+        Paces {
+            rates: self.learning_rates.clone(),
+            frozen: self.frozen.clone(),
+        }
+    }
+
     /// The training that they describe.
     pub(super) fn recipe(&self) -> Recipe {
         Recipe {
@@ -169,6 +192,7 @@ impl Params {
             optimizer: self.optimizer,
             decays: self.decays,
             clip_gradients: self.clip_gradients,
+            paces: self.paces(),
             schedule: self.schedule.clone(),
             later: self.later,
             augment: self.augment,
@@ -250,6 +274,14 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
     }
     if let Some(message) = p.clip_gradients.and_then(Clip::problem) {
         add(&["clip_gradients", "norm"], &message, "");
+    }
+    for (at, message) in p.paces().problems() {
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        add(
+            &at,
+            &message,
+            "to keep a layer as it is, name it under `frozen`",
+        );
     }
     if p.batch_size == 0 {
         add(&["batch_size"], "must be at least 1", "");

@@ -1,0 +1,202 @@
+//! What `train` can be told of a step, against PyTorch, and the laws it keeps. The numbers are
+//! printed by `tests/reference/knobs.py`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dfdx::prelude::Cpu;
+use repro_stages::nn::architecture::Architecture;
+use repro_stages::nn::network::StepKey;
+use repro_stages::training::clip::Clip;
+use repro_stages::training::mask::Masks;
+use repro_stages::training::optim::{Decays, Optimizer};
+use repro_stages::training::pace::Paces;
+use repro_stages::training::pass::Wanted;
+use repro_stages::training::step::Learner;
+use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
+use serde_json::{Value, json};
+use support::{Bench, data};
+
+/// `fill` of the script.
+fn fill(count: usize, seed: usize, scale: f64) -> Vec<f32> {
+    let value = |i: usize| ((i * 7919 + seed * 104_729 + 1) * 31 % 1021) as f64;
+    (0..count)
+        .map(|i| ((value(i) - 510.0) / 512.0 * scale) as f32)
+        .collect()
+}
+
+/// The script's network with its first weights.
+fn learner() -> (Arc<Architecture>, Learner<Cpu>) {
+    let identity = json!({"model": {"mlp": {"hidden": [5, 4], "activation": "tanh"}},
+        "input": {"height": 1, "width": 1, "channels": 12}, "classes": 3});
+    let architecture = Architecture::new(serde_json::from_value(identity).unwrap()).unwrap();
+    let parameters = architecture.parameters.iter().enumerate();
+    let tensors: NamedTensors = parameters
+        .map(|(seed, p)| {
+            let data = fill(p.shape.iter().product(), seed, 0.5);
+            let shape = p.shape.clone();
+            (p.name.clone(), NamedTensor { shape, data })
+        })
+        .collect();
+    let optimizer = json!({"sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": {"l2": 0.01}}});
+    let optimizer: Optimizer = serde_json::from_value(optimizer).unwrap();
+    let architecture = Arc::new(architecture);
+    let masks = Masks::none(&architecture);
+    let learner = Learner::new(
+        &Cpu::default(),
+        &architecture,
+        &tensors,
+        optimizer,
+        Vec::new(),
+        0,
+        &masks,
+    );
+    (Arc::clone(&architecture), learner.unwrap())
+}
+
+/// Three steps, then each parameter's sum weighted by `fill`.
+fn after_three_steps(architecture: &Architecture, mut learner: Learner<Cpu>) -> Vec<f64> {
+    let x = fill(48, 99, 2.0);
+    for step in 0..3 {
+        let wanted = Wanted::Labels {
+            of_rows: &[0, 2, 1, 2],
+            smoothing: 0.0,
+        };
+        let key = StepKey {
+            seed: 0,
+            epoch: 0,
+            step,
+        };
+        let fill = |to: &mut [f32]| to.copy_from_slice(&x);
+        learner.step(4, fill, wanted, 0.1, key).unwrap();
+    }
+    let tensors = learner.network().save();
+    let sum = |name: &String| {
+        let data = &tensors[name].data;
+        let places = fill(data.len(), 7, 1.0);
+        let terms = data.iter().zip(&places);
+        terms.map(|(x, p)| f64::from(*x) * f64::from(*p)).sum()
+    };
+    architecture
+        .parameters
+        .iter()
+        .map(|p| sum(&p.name))
+        .collect()
+}
+
+#[track_caller]
+fn close(got: &[f64], want: &[f64]) {
+    assert_eq!(got.len(), want.len());
+    for (g, w) in got.iter().zip(want) {
+        assert!(
+            (g - w).abs() < 1e-5 * (1.0 + w.abs()),
+            "{got:?}, want {want:?}"
+        );
+    }
+}
+
+#[test]
+fn paces_are_pytorchs_parameter_groups() {
+    let (architecture, learner) = learner();
+    let paces = Paces {
+        rates: [("fc2".to_owned(), 0.1), ("fc3.bias".to_owned(), 2.0)].into(),
+        frozen: vec!["fc1".to_owned()],
+    };
+    let paces = paces.of(&architecture).unwrap();
+    let learner = learner
+        .with(Decays::All, Some(Clip::Norm(0.5)))
+        .paced(paces);
+    close(&after_three_steps(&architecture, learner), &PACED);
+}
+
+/// A training of the small data set with these parameters besides.
+fn train(bench: &Bench, more: Value) -> Result<NamedTensors, String> {
+    let images = bench.put("images", &data(1, 60, (6, 6, 1), 3));
+    let mut with = json!({"model": {"conv": {"layers": [{"conv": {"channels": 4}}, {"batch_norm": {}},
+            {"activation": "relu"}, {"dense": 6}, {"activation": "relu"}]}},
+        "seed": 3, "length": {"epochs": 2}, "batch_size": 16, "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9}}});
+    with.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let inputs: [(&str, &Path); 1] = [("train", &images)];
+    match bench.run("train", with, &inputs) {
+        Ok(ran) => Ok(TensorFile::read(ran.path("model")).unwrap().tensors),
+        Err(e) => Err(format!("{e:#}")),
+    }
+}
+
+#[test]
+fn one_factor_for_all_layers_is_another_learning_rate() {
+    let bench = Bench::new();
+    for optimizer in ["sgd", "adamw"] {
+        let rate = |lr: f64| json!({optimizer: {"lr": lr}});
+        let halved = json!({"optimizer": rate(0.5), "learning_rates": {"*": 0.5}});
+        let plain = json!({"optimizer": rate(0.25)});
+        let one =
+            json!({"optimizer": rate(0.25), "learning_rates": {"*": 0.1, "*1": 1.0, "fc2": 1.0}});
+        let want = train(&bench, plain).unwrap();
+        assert!(train(&bench, halved).unwrap() == want, "{optimizer}");
+        assert!(
+            train(&bench, one).unwrap() == want,
+            "{optimizer}: the most specific name counts"
+        );
+    }
+}
+
+#[test]
+fn frozen_layers_stay_and_their_statistics_follow_the_data() {
+    let bench = Bench::new();
+    let first = train(&bench, json!({"length": {"epochs": 0}})).unwrap();
+    let decayed = json!({"sgd": {"lr": 0.1, "weight_decay": {"decoupled": 0.1}}});
+    let more = json!({"frozen": ["conv1", "bn*", "fc2.weight"], "optimizer": decayed});
+    let last = train(&bench, more).unwrap();
+    for (name, tensor) in &first {
+        let stays = name.starts_with("conv1")
+            || name == "fc2.weight"
+            || (name.starts_with("bn1") && !name.contains("running"));
+        assert_eq!(last[name] == *tensor, stays, "{name}");
+    }
+}
+
+#[test]
+fn names_that_mean_nothing_are_refused() {
+    let bench = Bench::new();
+    for (more, want) in [
+        (json!({"frozen": ["conv9"]}), "`conv9` names no layer"),
+        (
+            json!({"learning_rates": {"conv9": 2.0}}),
+            "`conv9` names no layer",
+        ),
+        (
+            json!({"learning_rates": {"fc*": 2.0, "*c1": 3.0}}),
+            "neither is more specific",
+        ),
+        (
+            json!({"frozen": ["*"]}),
+            "every layer of this network is frozen",
+        ),
+        (
+            json!({"learning_rates": {"fc1": 0.0}}),
+            "must be finite and above 0",
+        ),
+    ] {
+        let error = train(&bench, more).unwrap_err();
+        assert!(error.contains(want), "{error}");
+    }
+}
+
+const PACED: [f64; 6] = [
+    -1.12743378,
+    0.658573151,
+    1.58550588,
+    -0.518998918,
+    -1.11569708,
+    -0.28333559,
+];
