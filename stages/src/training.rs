@@ -11,6 +11,7 @@ pub mod later;
 pub mod length;
 pub mod mask;
 pub mod measured;
+pub mod memory;
 pub mod optim;
 pub mod pace;
 pub mod pass;

@@ -116,6 +116,22 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("sensitivity", 1, "rows", "metrics", "2a7283286081e65a"),
     ("train", 3, "frozen, paced", "model", "d59109a1228a3a9c"),
     ("train", 3, "frozen, paced", "metrics", "11e6cc226102ddb5"),
+    ("train", 3, "going on", "model", "3ca4d6f36d72c109"),
+    ("train", 3, "going on", "metrics", "ffe0790efa5cac0f"),
+    (
+        "train",
+        3,
+        "going on",
+        "checkpoints",
+        "step-000004.safetensors=3e44d1c1cbcec78b",
+    ),
+    (
+        "train",
+        3,
+        "going on",
+        "optimizers",
+        "step-000004.safetensors=95068f2e2dc98ac3",
+    ),
     ("train", 3, "recurrent rows", "model", "2e2a5b1e4195d0bb"),
     ("train", 3, "recurrent rows", "metrics", "75ff8d7d18ea7b4d"),
     ("select", 1, "two runs", "choice", "807bd44d18e20068"),
@@ -290,6 +306,10 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         "learning_rates": {"*": 0.5, "fc2": 2.0, "*.bias": 0.1}, "frozen": ["fc1"], "decays": "weights",
         "optimizer": {"adam": {"lr": 0.01, "weight_decay": {"l2": 0.01}}}});
     run("train", "frozen, paced", paced, &sets);
+    let on = json!({"seed": 1, "starts_at": {"steps": 2}, "length": {"steps": 5}, "batch_size": 32,
+        "checkpoints": {"every_steps": 2, "optimizer": true}, "optimizer": {"adam": {"lr": 0.01}}});
+    let on_inputs: [(&str, &Path); 2] = [sets[0], ("init", recurrent.path("model"))];
+    run("train", "going on", on, &on_inputs);
     let moved: [(&str, &Path); 2] = [("model", recurrent.path("model")), ("data", &train)];
     run("sensitivity", "rows", json!({"images": 30}), &moved);
 

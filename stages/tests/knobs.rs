@@ -132,6 +132,101 @@ fn train(bench: &Bench, more: Value) -> Result<NamedTensors, String> {
     }
 }
 
+/// The law of going on: a training that goes on from a checkpoint with the optimizer's memory gives
+/// the model of one that never stopped.
+#[test]
+fn going_on_from_a_checkpoint_gives_the_bits_of_one_training() {
+    let bench = Bench::new();
+    let images = bench.put("images", &data(1, 60, (6, 6, 1), 3));
+    let with = |optimizer: Value| {
+        json!({"model": {"mlp": {"hidden": [8], "batch_norm": {}, "dropout": 0.2}}, "seed": 3, "batch_size": 16,
+            "length": {"epochs": 4}, "augment": {"flip": true}, "schedule": {"cosine": {}}, "optimizer": optimizer})
+    };
+    let momentum = json!({"sgd": {"lr": 0.1, "momentum": 0.9}});
+    for optimizer in [
+        momentum,
+        json!({"adam": {"lr": 0.01}}),
+        json!({"sgd": {"lr": 0.1}}),
+    ] {
+        let mut whole = with(optimizer.clone());
+        whole["checkpoints"] = json!({"every": 1, "every_steps": 6, "optimizer": true});
+        let whole = bench.run("train", whole, &[("train", &images)]).unwrap();
+        for (file, at) in [
+            ("epoch-000002", json!({"epochs": 2})),
+            ("step-000006", json!({"steps": 6})),
+        ] {
+            let file = format!("{file}.safetensors");
+            let model = whole.path("checkpoints").join(&file);
+            let memory = whole.path("optimizers").join(&file);
+            let mut rest = with(optimizer.clone());
+            rest["starts_at"] = at;
+            let inputs: [(&str, &Path); 3] =
+                [("train", &images), ("init", &model), ("optimizer", &memory)];
+            let on = bench.run("train", rest.clone(), &inputs).unwrap();
+            assert_eq!(
+                on.bytes("model"),
+                whole.bytes("model"),
+                "{optimizer} {file}"
+            );
+            // Without the memory it is another training, but for plain gradient descent.
+            let afresh = bench.run("train", rest, &inputs[..2]).unwrap();
+            let same = afresh.bytes("model") == whole.bytes("model");
+            assert_eq!(
+                same,
+                optimizer["sgd"]["momentum"].is_null() && optimizer["adam"].is_null()
+            );
+        }
+    }
+}
+
+/// A training with everything that `starts_at` and `optimizers` ask for can itself be cut.
+#[test]
+fn going_on_can_be_resumed() {
+    let bench = Bench::new();
+    let images = bench.put("images", &data(1, 60, (6, 6, 1), 3));
+    let with = |epochs: u64| {
+        json!({"model": {"mlp": {"hidden": [8]}}, "seed": 3, "batch_size": 16, "length": {"epochs": epochs},
+            "optimizer": {"adam": {"lr": 0.01}}, "checkpoints": {"every": 1, "optimizer": true}})
+    };
+    let start = bench.run("train", with(2), &[("train", &images)]).unwrap();
+    let at = |name: &str| start.path(name).join("epoch-000002.safetensors");
+    let (model, memory) = (at("checkpoints"), at("optimizers"));
+    let inputs: [(&str, &Path); 3] = [("train", &images), ("init", &model), ("optimizer", &memory)];
+    let on = |epochs: u64| {
+        let mut with = with(epochs);
+        with["starts_at"] = json!({"epochs": 2});
+        with
+    };
+    let whole = bench.run("train", on(5), &inputs).unwrap();
+    for cut in [3, 4] {
+        let part = bench.run("train", on(cut), &inputs).unwrap();
+        let state = part.states_dir.join(format!("epoch-{cut}.state"));
+        let rest = bench.resume("train", on(5), &inputs, Some(&state)).unwrap();
+        for name in whole.outputs.keys() {
+            let digests = [&whole, &rest].map(|ran| support::digest(ran.path(name)));
+            assert_eq!(digests[0], digests[1], "{cut} {name}");
+        }
+    }
+}
+
+#[test]
+fn going_on_from_nowhere_is_refused() {
+    let bench = Bench::new();
+    for (more, want) in [
+        (
+            json!({"starts_at": {"epochs": 1}}),
+            "there are no weights to go on from",
+        ),
+        (
+            json!({"starts_at": {"epochs": 2}}),
+            "nothing of `length` is left",
+        ),
+    ] {
+        let error = train(&bench, more).unwrap_err();
+        assert!(error.contains(want), "{error}");
+    }
+}
+
 #[test]
 fn one_factor_for_all_layers_is_another_learning_rate() {
     let bench = Bench::new();

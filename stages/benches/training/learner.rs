@@ -79,6 +79,8 @@ pub fn serve(
         eval_every: EvalEvery::Epochs(u64::MAX),
         checkpoint_every: None,
         checkpoint_every_steps: None,
+        keep_optimizer: false,
+        starts_at: None,
         drop_last: None,
     };
     let pool = rayon::ThreadPoolBuilder::new()

@@ -13,6 +13,7 @@ use super::evaluation;
 use super::length::{EvalEvery, Length, StopAt};
 use super::mask::Masks;
 use super::measured::Measured;
+use super::memory::OptimizerMemory;
 use super::pace::Pace;
 use super::pass::{Besides, Wanted};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
@@ -60,6 +61,8 @@ pub struct Trained {
     pub model: NamedTensors,
     /// Models kept on the way.
     pub checkpoints: BTreeMap<Pause, NamedTensors>,
+    /// The optimizer's memory beside each, where the recipe keeps it.
+    pub optimizers: BTreeMap<Pause, OptimizerMemory>,
     /// The metrics.
     pub rows: Vec<Measured>,
     /// Images learnt from here, without what a state had done before.
@@ -74,6 +77,8 @@ pub struct Trained {
 pub enum Start {
     /// With these weights.
     Weights(NamedTensors),
+    /// With these weights and what the optimizer remembered of them, where the recipe says.
+    Memory(NamedTensors, OptimizerMemory),
     /// In the middle.
     State(Box<State>),
 }
@@ -88,6 +93,7 @@ struct Training<'a, D: Backend, L> {
     labels: Vec<u32>,
     targets: Vec<f32>,
     checkpoints: BTreeMap<Pause, NamedTensors>,
+    optimizers: BTreeMap<Pause, OptimizerMemory>,
     best: Option<NamedTensors>,
     at: Progress,
     listener: &'a mut L,
@@ -110,14 +116,45 @@ pub fn fit<'a, D: Backend, L: Listener>(
     start: Start,
     listener: &'a mut L,
 ) -> anyhow::Result<Trained> {
+    let mut batches = Batches::new(sets.train, recipe.seed, recipe.batch_size, recipe.augment);
+    if recipe.drop_last == Some(true) {
+        batches = batches.whole();
+    }
+    if let Some(later) = recipe.later {
+        batches = batches.joined(sets.first, later);
+    }
+    let progress = recipe.starts_at.map_or_else(Progress::default, |at| {
+        let per_epoch = batches.steps_per_epoch().max(1);
+        let step = at.steps_total(per_epoch);
+        Progress {
+            epoch: step / per_epoch,
+            step_in_epoch: step % per_epoch,
+            step,
+            ..Progress::default()
+        }
+    });
+    let fresh = |model, memory| State {
+        model,
+        memory,
+        checkpoints: BTreeMap::new(),
+        optimizers: BTreeMap::new(),
+        best: None,
+        progress: progress.clone(),
+    };
     let state = match start {
-        Start::Weights(model) => State {
-            model,
-            memory: Vec::new(),
-            checkpoints: BTreeMap::new(),
-            best: None,
-            progress: Progress::default(),
-        },
+        Start::Weights(model) => fresh(model, Vec::new()),
+        Start::Memory(model, memory) if memory.steps == progress.step => {
+            fresh(model, memory.moments(architecture)?)
+        }
+        Start::Memory(_, memory) => {
+            let text = format!(
+                "the optimizer's memory is of step {}, and `starts_at` is step {}",
+                memory.steps, progress.step
+            );
+            return Err(Failure::new(text)
+                .hint("an epoch must have as many steps here as there; or give `starts_at: {steps: ..}`")
+                .into());
+        }
         Start::State(state) => *state,
     };
     let learner = Learner::new(
@@ -131,13 +168,6 @@ pub fn fit<'a, D: Backend, L: Listener>(
     )?
     .with(recipe.decays, recipe.clip_gradients)
     .paced(paces(recipe, architecture)?);
-    let mut batches = Batches::new(sets.train, recipe.seed, recipe.batch_size, recipe.augment);
-    if recipe.drop_last == Some(true) {
-        batches = batches.whole();
-    }
-    if let Some(later) = recipe.later {
-        batches = batches.joined(sets.first, later);
-    }
     let (sizes, steps_total) = extent(recipe.length, &batches);
     let mut warnings = Vec::new();
     for images in sizes {
@@ -159,6 +189,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
         labels: Vec::new(),
         targets: Vec::new(),
         checkpoints: state.checkpoints,
+        optimizers: state.optimizers,
         best: state.best,
         at: state.progress,
         listener,
@@ -186,6 +217,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
     Ok(Trained {
         model: training.best.unwrap_or(model),
         checkpoints: training.checkpoints,
+        optimizers: training.optimizers,
         rows: training.at.rows,
         images: training.images,
         learning_s: (spent - training.evaluating).as_secs_f64(),
@@ -295,10 +327,20 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
             .checkpoint_every_steps
             .is_some_and(|every| self.at.step.is_multiple_of(every))
         {
-            let model = self.learner.network().save();
-            self.checkpoints.insert(Pause::Step(self.at.step), model);
+            self.keep(Pause::Step(self.at.step));
         }
         Ok(())
+    }
+
+    /// Keeps the model, and the optimizer's memory where the recipe says.
+    fn keep(&mut self, at: Pause) {
+        let network = self.learner.network();
+        self.checkpoints.insert(at, network.save());
+        if self.recipe.keep_optimizer {
+            let (memory, step) = (self.learner.memory(), self.at.step);
+            let memory = OptimizerMemory::of(network.architecture(), &memory, step);
+            self.optimizers.insert(at, memory);
+        }
     }
 
     fn end_epoch(&mut self, lr: f64) -> anyhow::Result<()> {
@@ -324,8 +366,7 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
             .checkpoint_every
             .is_some_and(|every| self.at.epoch.is_multiple_of(every))
         {
-            let model = self.learner.network().save();
-            self.checkpoints.insert(Pause::Epoch(self.at.epoch), model);
+            self.keep(Pause::Epoch(self.at.epoch));
         }
         Ok(())
     }
@@ -455,6 +496,7 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
             model: self.learner.network().save(),
             memory: self.learner.memory(),
             checkpoints: self.checkpoints.clone(),
+            optimizers: self.optimizers.clone(),
             best: self.best.clone(),
             progress: self.at.clone(),
         };

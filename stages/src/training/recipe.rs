@@ -47,6 +47,12 @@ pub struct Recipe {
     pub checkpoint_every: Option<u64>,
     /// Steps between checkpoints.
     pub checkpoint_every_steps: Option<u64>,
+    /// The optimizer's memory is kept beside checkpoints.
+    #[serde(default)]
+    pub keep_optimizer: bool,
+    /// What counts as done before the first step.
+    #[serde(default)]
+    pub starts_at: Option<Length>,
     /// An epoch's last batch is left out where it is incomplete; where nobody said, it is kept.
     pub drop_last: Option<bool>,
 }
@@ -161,6 +167,8 @@ impl Recipe {
             eval_every,
             checkpoint_every,
             checkpoint_every_steps,
+            keep_optimizer,
+            starts_at,
             drop_last,
         } = self;
         let mut prefix = json!({
@@ -190,6 +198,13 @@ impl Recipe {
         }
         if !paces.is_even() {
             prefix["paces"] = json!(paces);
+        }
+        let kept = checkpoint_every.is_some_and(|every| every <= epochs);
+        if *keep_optimizer && (kept || checkpoint_every_steps.is_some()) {
+            prefix["keep_optimizer"] = true.into();
+        }
+        if let Some(starts_at) = starts_at {
+            prefix["starts_at"] = json!(starts_at);
         }
         if let Some(later) = later {
             prefix["later"] = json!(later);
@@ -226,6 +241,8 @@ pub(crate) mod tests {
             eval_every: EvalEvery::Epochs(1),
             checkpoint_every: None,
             checkpoint_every_steps: None,
+            keep_optimizer: false,
+            starts_at: None,
             drop_last: None,
         }
     }

@@ -1,7 +1,8 @@
 //! A training in the middle: everything needed to go on as if it had never stopped, in one file.
 //!
 //! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) `checkpoint/N/…`
-//! (of an epoch), `checkpoint/step N/…` and `best/…` hold tensors in file layout, the metadata
+//! (of an epoch), `checkpoint/step N/…`, `optimizer N/first/…`, `optimizer step N/first/…` and
+//! `best/…` hold tensors in file layout, the metadata
 //! entry `repro.state` the rest as JSON. Whose state it is, is the caller's concern.
 
 use std::collections::BTreeMap;
@@ -10,11 +11,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::measured::Measured;
+use super::memory::{self, OptimizerMemory};
 use super::optim::HostMoments;
 use super::recipe::Pause;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
-use crate::weights::{Encoding, NamedTensor, NamedTensors, TensorFile};
+use crate::weights::{Encoding, NamedTensors, TensorFile};
 
 const KEY: &str = "repro.state";
 const VERSION: u32 = 1;
@@ -28,6 +30,8 @@ pub struct State {
     pub memory: Vec<HostMoments>,
     /// Models kept so far.
     pub checkpoints: BTreeMap<Pause, NamedTensors>,
+    /// The optimizer's memory beside each, where that is kept.
+    pub optimizers: BTreeMap<Pause, OptimizerMemory>,
     /// The model that was the best on validation data, where that one is kept.
     pub best: Option<NamedTensors>,
     /// Where it is, and what was measured.
@@ -68,6 +72,9 @@ fn is_zero(x: &f64) -> bool {
 struct Header {
     version: u32,
     progress: Progress,
+    /// After how many steps each of the optimizer's memories is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    optimizers: BTreeMap<String, u64>,
 }
 
 impl State {
@@ -81,30 +88,28 @@ impl State {
             );
         };
         add("model", &self.model);
+        let place = |at: &Pause| match at {
+            Pause::Epoch(n) => n.to_string(),
+            Pause::Step(n) => format!("step {n}"),
+        };
         for (at, model) in &self.checkpoints {
-            let at = match at {
-                Pause::Epoch(n) => n.to_string(),
-                Pause::Step(n) => format!("step {n}"),
-            };
-            add(&format!("checkpoint/{at}"), model);
+            add(&format!("checkpoint/{}", place(at)), model);
+        }
+        for (at, memory) in &self.optimizers {
+            add(&format!("optimizer {}", place(at)), &memory.tensors);
         }
         if let Some(best) = &self.best {
             add("best", best);
         }
-        for (p, memory) in architecture.parameters.iter().zip(&self.memory) {
-            for (prefix, data) in [("first", &memory.first), ("second", &memory.second)] {
-                if !data.is_empty() {
-                    let tensor = NamedTensor {
-                        shape: p.shape.clone(),
-                        data: p.layout.to_file(data),
-                    };
-                    tensors.insert(format!("{prefix}/{}", p.name), tensor);
-                }
-            }
-        }
+        memory::add(&mut tensors, architecture, &self.memory);
         let header = serde_json::to_string(&Header {
             version: VERSION,
             progress: self.progress.clone(),
+            optimizers: self
+                .optimizers
+                .iter()
+                .map(|(at, memory)| (place(at), memory.steps))
+                .collect(),
         })?;
         let partial = path.with_extension("partial");
         TensorFile {
@@ -139,13 +144,17 @@ impl State {
         let mut checkpoints: BTreeMap<Pause, NamedTensors> = BTreeMap::new();
         let mut best: Option<NamedTensors> = None;
         let mut memory = vec![HostMoments::default(); architecture.parameters.len()];
+        let pause = |at: &str| match at.strip_prefix("step ") {
+            Some(step) => step.parse().map(Pause::Step),
+            None => at.parse().map(Pause::Epoch),
+        };
+        let mut optimizers: BTreeMap<Pause, OptimizerMemory> = BTreeMap::new();
+        for (at, &steps) in &header.optimizers {
+            let at = pause(at).map_err(|_| bad(format!("no place `{at}`")))?;
+            let tensors = NamedTensors::new();
+            optimizers.insert(at, OptimizerMemory { steps, tensors });
+        }
         for (name, tensor) in file.tensors {
-            let parameter = |n: &str| {
-                architecture
-                    .parameters
-                    .iter()
-                    .position(|p| p.name == n && p.shape == tensor.shape)
-            };
             let unknown = || bad(format!("unknown tensor `{name}`"));
             match name.split_once('/').ok_or_else(unknown)? {
                 ("model", n) => {
@@ -156,22 +165,18 @@ impl State {
                 }
                 ("checkpoint", rest) => {
                     let (at, n) = rest.split_once('/').ok_or_else(unknown)?;
-                    let at = match at.strip_prefix("step ") {
-                        Some(step) => step.parse().map(Pause::Step),
-                        None => at.parse().map(Pause::Epoch),
-                    };
                     checkpoints
-                        .entry(at.map_err(|_| unknown())?)
+                        .entry(pause(at).map_err(|_| unknown())?)
                         .or_default()
                         .insert(n.to_owned(), tensor);
                 }
-                ("first", n) => {
-                    let i = parameter(n).ok_or_else(unknown)?;
-                    memory[i].first = architecture.parameters[i].layout.to_memory(&tensor.data);
+                ("first" | "second", _) => {
+                    memory::take(&mut memory, architecture, &name, &tensor).ok_or_else(unknown)?;
                 }
-                ("second", n) => {
-                    let i = parameter(n).ok_or_else(unknown)?;
-                    memory[i].second = architecture.parameters[i].layout.to_memory(&tensor.data);
+                (kept, rest) if kept.starts_with("optimizer ") => {
+                    let at = pause(&kept["optimizer ".len()..]).map_err(|_| unknown())?;
+                    let memory = optimizers.get_mut(&at).ok_or_else(unknown)?;
+                    memory.tensors.insert(rest.to_owned(), tensor);
                 }
                 _ => return Err(unknown().into()),
             }
@@ -184,6 +189,7 @@ impl State {
             model,
             memory,
             checkpoints,
+            optimizers,
             best,
             progress: header.progress,
         })

@@ -26,6 +26,7 @@ use crate::task::Task;
 use crate::training::evaluation::{check_data, fitted};
 use crate::training::fit::{Listener, Sets, Start, fit};
 use crate::training::mask::{self, Masks};
+use crate::training::memory::OptimizerMemory;
 use crate::training::recipe::Pause;
 use crate::training::state::State;
 use crate::weights::NamedTensors;
@@ -62,6 +63,10 @@ impl Kind for Train {
             "init",
             "A model to start from (warm start); with `model` also a PyTorch state dict in safetensors.",
         ),
+        InputSpec::optional(
+            "optimizer",
+            "What the optimizer of an earlier training remembered at the place `starts_at`: an entry of its output `optimizers`.",
+        ),
         InputSpec::optional("mask", "A pruning mask, applied after every step."),
     ];
 
@@ -72,6 +77,9 @@ impl Kind for Train {
         ];
         if params.checkpoints.is_some() {
             all.push(OutputSpec::new("checkpoints", "checkpoints")?);
+        }
+        if params.checkpoints.is_some_and(|c| c.optimizer) {
+            all.push(OutputSpec::new("optimizers", "optimizers")?);
         }
         Ok(all)
     }
@@ -165,8 +173,17 @@ impl Kind for Train {
             states_dir: task.job.states_dir.clone(),
             task,
         };
-        let start = match listener.task.job.resume.clone() {
+        let memory = match listener.task.inputs("optimizer") {
+            [] => None,
+            [one] => Some(OptimizerMemory::read(&one.path)?),
+            _ => anyhow::bail!(Failure::new("input `optimizer`: more than one artifact")),
+        };
+        let beginning = match memory {
             None => Start::Weights(weights),
+            Some(memory) => Start::Memory(weights, memory),
+        };
+        let start = match listener.task.job.resume.clone() {
+            None => beginning,
             Some(resume) => match State::read(&resume.path, &architecture) {
                 Ok(state) => Start::State(Box::new(state)),
                 // A state only saves time: without it the result is the same.
@@ -175,7 +192,7 @@ impl Kind for Train {
                         "cannot resume from {}: {e:#}; training from the start",
                         resume.label
                     ));
-                    Start::Weights(weights)
+                    beginning
                 }
             },
         };
@@ -202,6 +219,9 @@ impl Kind for Train {
                 trained.checkpoints,
                 task.output("checkpoints")?,
             )?;
+        }
+        if recipe.keep_optimizer {
+            checkpoints::write_optimizers(trained.optimizers, task.output("optimizers")?)?;
         }
         let figures = [
             ("learning_s", trained.learning_s),

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::nn::model::Model;
 use crate::training::length::Length;
+use crate::training::memory::OptimizerMemory;
 use crate::training::recipe::Pause;
 use crate::weights::NamedTensors;
 
@@ -19,7 +20,7 @@ pub(super) fn member(
     output: &str,
     picks: &[(String, Value)],
 ) -> Result<String, String> {
-    let ("checkpoints", Some(kept)) = (output, p.checkpoints) else {
+    let ("checkpoints" | "optimizers", Some(kept)) = (output, p.checkpoints) else {
         return Err(format!(
             "nothing can be picked from `{output}`; `checkpoints` has files by epoch and step"
         ));
@@ -95,6 +96,18 @@ pub(super) fn write(
         .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
     for (at, tensors) in all {
         write_model(architecture, tensors, &dir.join(checkpoint_file(at)))?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_optimizers(
+    all: BTreeMap<Pause, OptimizerMemory>,
+    dir: &Path,
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir)
+        .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
+    for (at, memory) in all {
+        memory.write(&dir.join(checkpoint_file(at)))?;
     }
     Ok(())
 }

@@ -44,6 +44,13 @@ pub struct Params {
     pub seed: u64,
     /// How long to train.
     pub length: Length,
+    /// Go on from here: so many epochs or steps of `length` count as done. The schedule, the order of
+    /// images, dropout and augmentation are those of this place, as in the training that `init` is a
+    /// checkpoint of. The optimizer starts afresh unless the need `optimizer` brings its memory.
+    /// Rewinding to a later iteration (Frankle et al. 2020) is `starts_at` with a checkpoint and a
+    /// mask; a phase of SWA (Izmailov et al. 2018) is `starts_at` with both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_at: Option<Length>,
     /// Stop before the length is reached.
     #[serde(default)]
     pub stop_at: Option<StopAt>,
@@ -107,6 +114,10 @@ pub struct Checkpoints {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub every_steps: Option<u64>,
+    /// Also keep what the optimizer remembers then, as the output `optimizers`, for the need
+    /// `optimizer` of a training that goes on from there.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub optimizer: bool,
 }
 
 fn is_no(value: &bool) -> bool {
@@ -200,6 +211,8 @@ impl Params {
             eval_every: self.eval_every,
             checkpoint_every: self.checkpoints.and_then(|c| c.every),
             checkpoint_every_steps: self.checkpoints.and_then(|c| c.every_steps),
+            keep_optimizer: self.checkpoints.is_some_and(|c| c.optimizer),
+            starts_at: self.starts_at,
             drop_last: self.drop_last,
         }
     }
@@ -316,7 +329,11 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         EvalEvery::Steps(0) => add(&["eval_every", "steps"], "must be at least 1", ""),
         _ => {}
     }
-    if let Some(Checkpoints { every, every_steps }) = p.checkpoints {
+    starts_at_problems(p, needs, &mut add);
+    if let Some(Checkpoints {
+        every, every_steps, ..
+    }) = p.checkpoints
+    {
         for (name, every) in [("every", every), ("every_steps", every_steps)] {
             if every == Some(0) {
                 add(&["checkpoints", name], "must be at least 1", "");
@@ -334,6 +351,43 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         add(&["seed"], "must be below 2^63", "");
     }
     problems
+}
+
+/// What is wrong with `starts_at`, and with the need `optimizer`.
+fn starts_at_problems(p: &Params, needs: &[String], add: &mut impl FnMut(&[&str], &str, &str)) {
+    let has = |name: &str| needs.iter().any(|n| n == name);
+    let Some(at) = p.starts_at else {
+        if has("optimizer") {
+            let hint =
+                "say where it was kept: `starts_at: {epochs: 5}` or `starts_at: {steps: 500}`";
+            add(
+                &[],
+                "there is a need `optimizer`, and nothing says where to go on",
+                hint,
+            );
+        }
+        return;
+    };
+    if !has("init") {
+        let hint = "give a checkpoint under `needs: {init: ...}`";
+        add(&["starts_at"], "there are no weights to go on from", hint);
+    }
+    if p.later.is_some() {
+        let text = "with `later` epochs differ in length, and this counts in epochs of one length";
+        add(&["starts_at"], text, "");
+    }
+    let is_over = match (at, p.length) {
+        (Length::Epochs(at), Length::Epochs(n)) | (Length::Steps(at), Length::Steps(n)) => at >= n,
+        _ => false,
+    };
+    if is_over {
+        let hint = "`length` counts from the beginning, what is done already included";
+        add(
+            &["starts_at"],
+            "nothing of `length` is left to do from there",
+            hint,
+        );
+    }
 }
 
 /// What is wrong with `later`, and with the need of this name.

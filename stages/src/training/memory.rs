@@ -1,0 +1,128 @@
+//! What an optimizer remembers, as a file of its own: beside a checkpoint it lets another training go
+//! on as if it were this one.
+//!
+//! A safetensors file: `first/…` and `second/…` hold tensors in file layout, the metadata entry
+//! `repro.optimizer` says after how many steps.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::optim::HostMoments;
+use crate::failure::Failure;
+use crate::nn::architecture::Architecture;
+use crate::weights::{Encoding, NamedTensor, NamedTensors, TensorFile};
+
+const KEY: &str = "repro.optimizer";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    version: u32,
+    steps: u64,
+}
+
+/// An optimizer's memory after some steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OptimizerMemory {
+    /// Steps it has done.
+    pub steps: u64,
+    /// `first/…` and `second/…` in file layout.
+    pub tensors: NamedTensors,
+}
+
+impl OptimizerMemory {
+    /// Of moments by position in [`Architecture::parameters`].
+    pub fn of(architecture: &Architecture, memory: &[HostMoments], steps: u64) -> OptimizerMemory {
+        let mut tensors = NamedTensors::new();
+        add(&mut tensors, architecture, memory);
+        OptimizerMemory { steps, tensors }
+    }
+
+    /// Writes an artifact.
+    pub fn write(self, path: &Path) -> anyhow::Result<()> {
+        let (version, steps) = (1, self.steps);
+        let header = serde_json::to_string(&Header { version, steps })?;
+        TensorFile {
+            tensors: self.tensors,
+            metadata: [(KEY.to_owned(), header)].into(),
+        }
+        .write(path, Encoding::F32)
+    }
+
+    /// Reads an artifact.
+    ///
+    /// # Errors
+    /// The file is none.
+    pub fn read(path: &Path) -> anyhow::Result<OptimizerMemory> {
+        let file = TensorFile::read(path)?;
+        let bad = |why: &str| {
+            let text = format!("`{}` is no optimizer's memory: {why}", path.display());
+            Failure::new(text).hint("pick one of `train`'s output `optimizers`")
+        };
+        let header = file.metadata.get(KEY);
+        let header = header.ok_or_else(|| bad(&format!("no `{KEY}` entry")))?;
+        let header: Header =
+            serde_json::from_str(header).map_err(|e| bad(&format!("its entry: {e}")))?;
+        if header.version != 1 {
+            return Err(bad(&format!("version {}", header.version)).into());
+        }
+        Ok(OptimizerMemory {
+            steps: header.steps,
+            tensors: file.tensors,
+        })
+    }
+
+    /// The moments, by position in [`Architecture::parameters`].
+    ///
+    /// # Errors
+    /// A tensor of another network.
+    pub fn moments(self, architecture: &Architecture) -> Result<Vec<HostMoments>, Failure> {
+        let mut memory = vec![HostMoments::default(); architecture.parameters.len()];
+        for (name, tensor) in &self.tensors {
+            take(&mut memory, architecture, name, tensor).ok_or_else(|| {
+                let text =
+                    format!("the optimizer's memory has `{name}`, which is of no parameter here");
+                Failure::new(text).hint("the two networks must be the same")
+            })?;
+        }
+        Ok(memory)
+    }
+}
+
+/// Adds moments as tensors.
+pub(super) fn add(to: &mut NamedTensors, architecture: &Architecture, memory: &[HostMoments]) {
+    for (p, memory) in architecture.parameters.iter().zip(memory) {
+        for (prefix, data) in [("first", &memory.first), ("second", &memory.second)] {
+            if !data.is_empty() {
+                let tensor = NamedTensor {
+                    shape: p.shape.clone(),
+                    data: p.layout.to_file(data),
+                };
+                to.insert(format!("{prefix}/{}", p.name), tensor);
+            }
+        }
+    }
+}
+
+/// Puts a tensor of [`add`] in its place; `None` if there is none for it.
+pub(super) fn take(
+    memory: &mut [HostMoments],
+    architecture: &Architecture,
+    name: &str,
+    tensor: &NamedTensor,
+) -> Option<()> {
+    let (which, name) = name.split_once('/')?;
+    let fits = |p: &&_| {
+        let p: &crate::nn::architecture::Parameter = p;
+        p.name == name && p.shape == tensor.shape
+    };
+    let at = architecture.parameters.iter().position(|p| fits(&p))?;
+    let values = architecture.parameters[at].layout.to_memory(&tensor.data);
+    match which {
+        "first" => memory[at].first = values,
+        "second" => memory[at].second = values,
+        _ => return None,
+    }
+    Some(())
+}
