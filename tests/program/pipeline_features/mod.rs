@@ -218,6 +218,35 @@ fn raising_the_count_of_a_loop_runs_only_the_new_rounds() {
     assert_eq!(space.read("artifacts/last/o.txt"), "init\n0\n2\n1\n");
 }
 
+/// Round k has what was there at first and what each of the k rounds before it chose, in order.
+#[test]
+fn a_carried_list_grows_from_round_to_round() {
+    let space = TestSpace::with_pipeline(
+        r#"
+version: 1
+stages:
+  start: {run: 'echo start > ${outputs.d}', outputs: {d: d.txt}}
+  online:
+    rounds: {count: 3, first: {seen: start.d}, carry: {seen: [choose.d]}}
+    stages:
+      fit: {run: 'cat ${needs.data} > ${outputs.m}', needs: {data: "${round.seen}"}, outputs: {m: m.txt}}
+      choose: {run: 'echo ${round.index} after $(tail -n 1 ${needs.m}) > ${outputs.d}', needs: {m: fit.m}, outputs: {d: d.txt}}
+"#,
+    );
+    space.ran(&[]);
+    let seen = |round: u32| space.read(&format!("artifacts/online.fit/round={round}/m.txt"));
+    assert_eq!(seen(0), "start\n");
+    assert_eq!(seen(1), "start\n0 after start\n");
+    assert_eq!(seen(2), "start\n0 after start\n1 after 0 after start\n");
+    space.edit("pipeline.yaml", "count: 3", "count: 12");
+    let ran = space.ran(&[]).all("finished");
+    assert_eq!(ran.len(), 2 * 9, "{ran:?}");
+    assert_eq!(seen(11).lines().count(), 12);
+    for (k, line) in seen(11).lines().skip(1).enumerate() {
+        assert!(line.starts_with(&format!("{k} after")), "{line}");
+    }
+}
+
 #[test]
 fn variables_profiles_and_set() {
     let yaml = "version: 1

@@ -160,6 +160,10 @@ fn read_axes(making: &Making) -> Option<Vec<usize>> {
                 targets.extend(first.iter().map(|first| &**first));
                 targets.push(carry);
             }
+            Target::Grown(grown) => {
+                read.extend(making.round_axis);
+                targets.extend(grown.first.iter().chain(&grown.carry));
+            }
         }
     }
     read.sort_unstable();

@@ -2,17 +2,20 @@
 //!
 //! The other half of [`Expander`]: everything about needs that depends on the row.
 
+use std::borrow::Cow;
+
 use foldhash::HashMap;
 use std::sync::Arc;
 
 use super::expand::{Expander, Making};
 use crate::plan::{self, Inside, Instance, Need, NeedItem, Source};
-use crate::spec::text::diagnostic::Problem;
+use crate::spec::text::diagnostic::{Problem, Span};
 use crate::spec::tying::consumer::Consumer;
-use crate::spec::tying::needs::{Target, artifact, placed};
+use crate::spec::tying::needs::{Grown, Target, artifact, placed};
 use crate::spec::tying::number::First;
 use crate::spec::tying::refs::Link;
 use crate::spec::tying::sources::FoundFile;
+use crate::spec::tying::values::ABSENT;
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -20,6 +23,20 @@ use repro_protocol::relpath::RelPath;
 pub type Gathered = HashMap<(usize, usize, u32, u32), RelPath>;
 /// Paths of single artifacts by part of a need and output.
 pub type Single = HashMap<(usize, usize, Arc<str>), RelPath>;
+
+/// One part of a need, and who asks for it.
+struct Asked<'x> {
+    /// The need, and the part of it.
+    at: (usize, usize),
+    /// The name of the need.
+    need: &'x Arc<str>,
+    group: &'x Arc<str>,
+    span: Span,
+    row: &'x [u32],
+    id: &'x str,
+    consumer: &'x Consumer<'x>,
+    only: Option<&'x First>,
+}
 
 impl Expander<'_, '_> {
     /// No two inputs lie at one path unless they are the same.
@@ -85,63 +102,50 @@ impl Expander<'_, '_> {
         let mut items: Vec<NeedItem> = Vec::with_capacity(def.items.len());
         let mut many = def.many;
         let mut ok = !def.items.is_empty();
+        // Where a list grows, what follows moves on: all entries are numbered as they come.
+        let grows = def
+            .items
+            .iter()
+            .any(|i| matches!(i.target, Target::Grown(_)));
+        let mut number = 0;
+        let round = consumer.round_axis.map_or(0, |axis| {
+            self.tying.values.value(row[axis]).as_u64().unwrap_or(0)
+        });
         for (part, item) in def.items.iter().enumerate() {
-            let mut target = &item.target;
-            if let Target::Binding(first, carry) = target {
-                let round = consumer.round_axis.map_or(0, |axis| {
-                    self.tying.values.value(row[axis]).as_u64().unwrap_or(0)
-                });
-                target = match (round, first) {
+            let entries: Vec<(&Target, Cow<[u32]>)> = match &item.target {
+                Target::Binding(first, carry) => match (round, first) {
                     (0, None) => continue,
-                    (0, Some(first)) => first,
-                    _ => carry,
-                };
-            }
-            let result = match target {
-                Target::Broken | Target::Binding(..) => Err(None),
-                Target::Files(found) => {
-                    items.extend(found.iter().map(|f| self.file(f, &def.name, &item.group)));
-                    Ok(())
-                }
-                Target::FilesPerRow(written) => {
-                    many |= written.is_many();
-                    let found = written.find(row, consumer, &mut self.tying);
-                    found.map_err(Some).map(|found| {
-                        items.extend(found.iter().map(|f| self.file(f, &def.name, &item.group)));
-                    })
-                }
-                Target::Link(_) | Target::LinkPerRow(..) => {
-                    let link = match target {
-                        Target::Link(link) => Ok(link),
-                        Target::LinkPerRow(template, tied) => consumer
-                            .text(template, row, self.tying.values, item.span)
-                            .map_err(Some)
-                            .and_then(|text| tied.get(&text).and_then(Option::as_ref).ok_or(None)),
-                        _ => Err(None),
-                    };
-                    link.and_then(|link| {
-                        many |= link.star;
-                        let caches = (&mut making.gathered, &mut making.single);
-                        let only = making.only.as_ref();
-                        let at = (at, part);
-                        self.follow(
-                            link,
-                            at,
-                            &def.name,
-                            &item.group,
-                            row,
-                            id,
-                            &mut items,
-                            only,
-                            caches,
-                        )
-                    })
-                }
+                    (0, Some(first)) => vec![(&**first, row.into())],
+                    _ => vec![(&**carry, row.into())],
+                },
+                Target::Grown(grown) => self.grown(grown, row, round, consumer),
+                target => vec![(target, row.into())],
             };
-            if let Err(problem) = result {
-                ok = false;
-                if let Some(problem) = problem {
-                    self.once("need", problem);
+            for (target, row) in entries {
+                let group = match grows {
+                    true => number.to_string().into(),
+                    false => item.group.clone(),
+                };
+                let asked = Asked {
+                    at: (at, if grows { number } else { part }),
+                    need: &def.name,
+                    group: &group,
+                    span: item.span,
+                    row: &row,
+                    id,
+                    consumer,
+                    only: making.only.as_ref(),
+                };
+                number += 1;
+                let caches = (&mut making.gathered, &mut making.single);
+                match self.take(target, &asked, &mut items, caches) {
+                    Ok(is_many) => many |= is_many || grows,
+                    Err(problem) => {
+                        ok = false;
+                        if let Some(problem) = problem {
+                            self.once("need", problem);
+                        }
+                    }
                 }
             }
         }
@@ -156,6 +160,61 @@ impl Expander<'_, '_> {
         }
     }
 
+    /// A list in a round: what it was in round 0, and what every round before this one added.
+    fn grown<'g>(
+        &self,
+        grown: &'g Grown,
+        row: &'g [u32],
+        round: u64,
+        consumer: &Consumer,
+    ) -> Vec<(&'g Target, Cow<'g, [u32]>)> {
+        let mut entries: Vec<(&Target, Cow<[u32]>)> = Vec::new();
+        entries.extend(grown.first.iter().map(|target| (target, row.into())));
+        for later in 1..=round {
+            // What a round adds is seen as the round after it sees it.
+            let mut then = row.to_vec();
+            if let Some(axis) = consumer.round_axis {
+                then[axis] = self.tying.values.find(&later.into()).unwrap_or(ABSENT);
+            }
+            let added = grown.carry.iter();
+            entries.extend(added.map(|target| (target, Cow::from(then.clone()))));
+        }
+        entries
+    }
+
+    /// Adds what one target stands for; whether that may be several.
+    fn take(
+        &mut self,
+        target: &Target,
+        asked: &Asked,
+        items: &mut Vec<NeedItem>,
+        caches: (&mut Gathered, &mut Single),
+    ) -> Result<bool, Option<Problem>> {
+        let Asked { row, consumer, .. } = *asked;
+        let link = match target {
+            Target::Broken | Target::Binding(..) | Target::Grown(_) => return Err(None),
+            Target::Files(found) => {
+                let files = found.iter().map(|f| self.file(f, asked.need, asked.group));
+                items.extend(files);
+                return Ok(false);
+            }
+            Target::FilesPerRow(written) => {
+                let found = written.find(row, consumer, &mut self.tying).map_err(Some)?;
+                let files = found.iter().map(|f| self.file(f, asked.need, asked.group));
+                items.extend(files);
+                return Ok(written.is_many());
+            }
+            Target::Link(link) => link,
+            Target::LinkPerRow(template, tied) => {
+                let text = consumer.text(template, row, self.tying.values, asked.span);
+                let text = text.map_err(Some)?;
+                tied.get(&text).and_then(Option::as_ref).ok_or(None)?
+            }
+        };
+        self.follow(link, asked, items, caches)?;
+        Ok(link.star)
+    }
+
     fn file(&self, found: &FoundFile, need: &str, group: &Arc<str>) -> NeedItem {
         NeedItem {
             inside: None,
@@ -166,19 +225,22 @@ impl Expander<'_, '_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call site in two forms")]
     fn follow(
         &mut self,
         link: &Link,
-        at: (usize, usize),
-        need: &Arc<str>,
-        group: &Arc<str>,
-        row: &[u32],
-        id: &str,
+        asked: &Asked,
         items: &mut Vec<NeedItem>,
-        only: Option<&First>,
         (gathered, single): (&mut Gathered, &mut Single),
     ) -> Result<(), Option<Problem>> {
+        let Asked {
+            at,
+            need,
+            group,
+            row,
+            id,
+            only,
+            ..
+        } = *asked;
         let table = self.table;
         let mut rows = self.tying.links.follow(link, row, self.tying.values, table);
         if let Some(only) = only {

@@ -627,3 +627,129 @@ claims:
         ("0 1 2 3 4 5 6 7", true)
     );
 }
+
+/// A list that is carried is the list one would write by hand: round k sees what `first` says and
+/// what each of the k rounds before it added, in order, and nothing depends on the count.
+#[test]
+fn a_carried_list_grows_by_one_entry_a_round() {
+    let rounds = |count: u32| {
+        project(&format!(
+            "version: 1
+stages:
+  start: {{uses: make, matrix: {{seed: [0, 1]}}}}
+  grow:
+    matrix: {{seed: [0, 1]}}
+    rounds: {{count: {count}, first: {{seen: start.thing}}, carry: {{seen: [pick.thing], new: [pick.thing, pick.metrics]}}}}
+    stages:
+      pick: {{uses: make, with: {{size: \"${{round.index + 1}}\"}}}}
+      fit: {{uses: join, needs: {{parts: \"${{round.seen}}\"}}}}
+      mix: {{uses: gauge, needs: {{b: [\"${{round.new}}\", start.thing], only: \"${{round.new}}\"}}}}
+  by-hand: {{uses: join, needs: {{parts: [\"start[seed=1].thing\", \"grow.pick[seed=1,round=0].thing\", \"grow.pick[seed=1,round=1].thing\"]}}}}
+"
+        ))
+        .plan()
+    };
+    let plan = rounds(3);
+    for seed in 0..2 {
+        for k in 0..3 {
+            let start = format!("0: start[seed={seed}].thing @ in/parts/0/thing.bin");
+            let picked = (0..k).map(|j| {
+                let at = j + 1;
+                format!("{at}: grow.pick[seed={seed},round={j}].thing @ in/parts/{at}/thing.bin")
+            });
+            let all: Vec<String> = [start].into_iter().chain(picked).collect();
+            assert_eq!(
+                needs(&plan, &format!("grow.fit[seed={seed},round={k}]")),
+                [format!("parts (many) <- {}", all.join(" | "))]
+            );
+        }
+    }
+    assert_eq!(
+        needs(&plan, "grow.fit[seed=1,round=2]"),
+        needs(&plan, "by-hand")
+    );
+    // In a list of its own the others move on; without `first` it is absent in round 0.
+    assert_eq!(
+        needs(&plan, "grow.mix[seed=0,round=0]"),
+        ["b (many) <- 0: start[seed=0].thing @ in/b/0/thing.bin"]
+    );
+    let mixed = needs(&plan, "grow.mix[seed=0,round=2]");
+    let sources = |text: &str| -> Vec<String> {
+        let (_, items) = text.split_once("<- ").unwrap();
+        items
+            .split(" | ")
+            .map(|item| item.split(" @").next().unwrap().to_owned())
+            .collect()
+    };
+    let of = |n: usize, j: u32, output: &str| format!("{n}: grow.pick[seed=0,round={j}].{output}");
+    let only = [
+        of(0, 0, "thing"),
+        of(1, 0, "metrics"),
+        of(2, 1, "thing"),
+        of(3, 1, "metrics"),
+    ];
+    assert_eq!(sources(&mixed[1]), only);
+    let with_start = only
+        .iter()
+        .cloned()
+        .chain(["4: start[seed=0].thing".to_owned()]);
+    assert_eq!(sources(&mixed[0]), with_start.collect::<Vec<_>>());
+    let more = rounds(5);
+    for instance in &plan.instances {
+        assert_eq!(needs(&plan, &instance.id), needs(&more, &instance.id));
+    }
+}
+
+#[test]
+fn carried_lists_that_mean_nothing_are_refused() {
+    let says = |rounds: &str, need: &str, wanted: &str| {
+        let said = project(&format!(
+            "version: 1
+stages:
+  start: {{uses: make}}
+  grow:
+    rounds: {{count: 2, {rounds}}}
+    stages:
+      pick: {{uses: make}}
+      fit: {{uses: join, needs: {{parts: {need}}}}}
+"
+        ))
+        .errors();
+        assert_eq!(said.matches("error: ").count(), 1, "{said}");
+        assert!(said.contains(wanted), "{said}");
+    };
+    let whole = "\"${round.seen}\"";
+    says("carry: {seen: []}", whole, "no round adds anything");
+    says(
+        "first: {seen: [start.thing]}, carry: {seen: pick.thing}",
+        whole,
+        "`seen` is a list in round 0, and one artifact after it",
+    );
+    says(
+        "first: {seen: start.thing}, carry: {seen: [[pick.thing]]}",
+        whole,
+        "expected a reference, found a list",
+    );
+    says(
+        "first: {seen: start.thing}, carry: {seen: [pikc.thing]}",
+        whole,
+        "there is no stage `pikc`",
+    );
+    says(
+        "first: {seen: start.thing}, carry: {seen: [pick.thing]}",
+        "{a: start.thing, b: \"${round.seen}\"}",
+        "this binding is a list, and a group is one input",
+    );
+    let said = project(
+        "version: 1
+stages:
+  start: {uses: make}
+  grow:
+    rounds: {count: 2, first: {seen: start.thing}, carry: {seen: [pick.thing]}}
+    stages:
+      pick: {uses: make, needs: {part: \"${round.seen}\"}}
+",
+    )
+    .errors();
+    assert!(said.contains("takes one artifact, not several"), "{said}");
+}

@@ -26,6 +26,12 @@
 //!     prune:  {uses: prune, needs: {model: train.model}}
 //!     rewind: {uses: rewind, needs: {mask: prune.mask, model: "train[round=0].model"}}
 //! ```
+//! A list in `carry` grows: every round adds its entries, and round k has those of `first` (a list or
+//! one reference) and of rounds 0 to k-1, in this order, as if they were listed by hand:
+//!
+//! ```yaml
+//! rounds: {count: 5, first: {seen: start.data}, carry: {seen: [choose.data]}}
+//! ```
 //! A binding without `first` is absent in round 0: a need that is nothing but it is left out there.
 //! Inner stages see each other by their short names and join on the round; outside they are
 //! `imp.train[round=3].model`, `imp.train[round=last].model`, `imp.train[*].model`.
@@ -191,11 +197,13 @@ pub struct Rounds {
     /// How many rounds. Raising it runs only the new ones.
     #[schemars(required, range(min = 1))]
     pub count: Option<Field<u32>>,
-    /// What `${round.NAME}` is in round 0: a reference to an output outside the loop.
-    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    /// What `${round.NAME}` is in round 0: a reference to an output outside the loop, or a list of
+    /// these.
+    #[schemars(with = "Option<BTreeMap<String, OneOrMany<String>>>")]
     pub first: Option<Entries<Raw>>,
-    /// What `${round.NAME}` is from round 1 on: an output of the round before.
-    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    /// What `${round.NAME}` is from round 1 on: an output of the round before; or a list of what
+    /// every round adds to it.
+    #[schemars(with = "Option<BTreeMap<String, OneOrMany<String>>>")]
     pub carry: Option<Entries<Raw>>,
 }
 

@@ -57,6 +57,17 @@ pub enum Target {
     LinkPerRow(Arc<Template>, HashMap<String, Option<Link>>),
     /// A binding of the loop: in round 0, and after it.
     Binding(Option<Box<Target>>, Box<Target>),
+    /// A binding that is a list.
+    Grown(Grown),
+}
+
+/// A list that grows from round to round.
+#[derive(Default)]
+pub struct Grown {
+    /// What it is in round 0.
+    pub first: Vec<Target>,
+    /// What every round adds: it is there from the next round on.
+    pub carry: Vec<Target>,
 }
 
 impl Target {
@@ -125,7 +136,11 @@ impl Tying<'_> {
                 (&this.first, Round::Outside),
                 (&this.carry, Round::Previous),
             ] {
-                for (_, node) in list {
+                let single = |node: &Node| match &node.data {
+                    Data::Seq(items) => items.to_vec(),
+                    _ => vec![node.clone()],
+                };
+                for node in list.iter().flat_map(|(_, node)| single(node)) {
                     if let Data::String(text) = &node.data {
                         let found = selector::parse(text, node.span).and_then(|s| {
                             self.links.tie(
@@ -183,6 +198,14 @@ impl Tying<'_> {
                         problems.push(problem);
                     } else {
                         add(key.name.clone(), item, problems);
+                    }
+                }
+                for item in &need.items {
+                    if let Target::Grown(_) = item.target {
+                        problems.push(
+                            Problem::new(item.span, "this binding is a list, and a group is one input")
+                                .help("make it a need of its own, or part of a list: `[stage.output, \"${round.NAME}\"]`"),
+                        );
                     }
                 }
                 // The order in which groups are written is no order of artifacts.
@@ -377,11 +400,42 @@ impl Tying<'_> {
                 Target::Broken
             })
         };
-        let first = home
-            .first
-            .iter()
-            .find(|(k, _)| &*k.name == name)
-            .map(|(_, node)| Box::new(tie(node, Round::Outside, problems)));
+        let first = home.first.iter().find(|(k, _)| &*k.name == name);
+        let first = first.map(|(_, node)| node);
+        let listed = |node: &Node| match &node.data {
+            Data::Seq(items) => Some(items.clone()),
+            _ => None,
+        };
+        match (first.and_then(listed), listed(carry)) {
+            (_, Some(added)) => {
+                let mut grown = Grown::default();
+                let first = first.map_or_else(Vec::new, |node| {
+                    listed(node).map_or_else(|| vec![node.clone()], |items| items.to_vec())
+                });
+                for node in &first {
+                    grown.first.push(tie(node, Round::Outside, problems));
+                }
+                for node in added.iter() {
+                    grown.carry.push(tie(node, Round::Previous, problems));
+                }
+                if added.is_empty() {
+                    return Err(
+                        Problem::new(carry.span, "a list to which no round adds anything")
+                            .help("name what every round adds to it"),
+                    );
+                }
+                return Ok(Target::Grown(grown));
+            }
+            (Some(_), None) => {
+                return Err(Problem::new(
+                    carry.span,
+                    format!("`{name}` is a list in round 0, and one artifact after it"),
+                )
+                .help("write what every round adds as a list: `[STAGE.OUTPUT]`"));
+            }
+            (None, None) => {}
+        }
+        let first = first.map(|node| Box::new(tie(node, Round::Outside, problems)));
         let carry = Box::new(tie(carry, Round::Previous, problems));
         Ok(Target::Binding(first, carry))
     }
@@ -399,15 +453,23 @@ impl Target {
                 if let Some(first) = first {
                     first.links(into, home, table);
                 }
-                let mut carried = Vec::new();
-                carry.links(&mut carried, home, table);
-                into.extend(
-                    carried
-                        .into_iter()
-                        .filter(|link| table.stages[link.stage].home != home),
-                );
+                carry.carried_links(into, home, table);
+            }
+            Target::Grown(grown) => {
+                grown.first.iter().for_each(|t| t.links(into, home, table));
+                let added = grown.carry.iter();
+                added.for_each(|t| t.carried_links(into, home, table));
             }
         }
+    }
+}
+
+impl Target {
+    fn carried_links<'a>(&'a self, into: &mut Vec<&'a Link>, home: Option<usize>, table: &Table) {
+        let mut carried = Vec::new();
+        self.links(&mut carried, home, table);
+        carried.retain(|link| table.stages[link.stage].home != home);
+        into.extend(carried);
     }
 }
 
