@@ -91,6 +91,7 @@ pub mod trust;
 pub mod lookup;
 
 pub mod credentials;
+pub mod energy;
 pub mod environment;
 pub mod exec;
 pub mod machine;

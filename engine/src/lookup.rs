@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::digest::Digest;
+use crate::energy::Energy;
 use crate::store::{Fact, Observation, Record};
 use crate::trust::{self, Judgement, Reason, SignerName, Trust};
 
@@ -291,7 +292,10 @@ fn presentable(observation: &Observation, signers: &[String]) -> Observation {
             shown = shown.with(fact, number);
         }
     }
-    shown
+    match Energy::of(observation) {
+        Some(energy) => shown.with(Fact::Energy, serde_json::json!(energy)),
+        None => shown,
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ use clap::Args;
 
 use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::style::{bytes, co2e, duration, energy, energy_sum};
 use crate::ui::{CELL, aligned, notices, stage_of};
+use repro_engine::energy::EnergySum;
 use repro_engine::results::Results;
+use repro_engine::results::costs::Cost;
 use repro_engine::results::metrics::{Metric, Rows, TableFound, full_name};
 use repro_engine::results::runs::options_of_last;
 use repro_protocol::table::Row;
@@ -42,6 +45,10 @@ pub struct MetricsArgs {
     /// split, name, value.
     #[arg(long)]
     json: bool,
+    /// Show what the executions took instead: seconds, processor seconds, memory, energy with the
+    /// method that measured it, and CO₂e if `REPRO_CO2E_G_PER_KWH` was set.
+    #[arg(long, conflicts_with_all = ["name", "all", "last", "parquet"])]
+    costs: bool,
     /// Write the rows to this file, as one Parquet table: `stage` and `run` say which instance each
     /// is of.
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
@@ -52,6 +59,9 @@ pub struct MetricsArgs {
 pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
     let results = Results::of(&session, &args.targets)?;
+    if args.costs {
+        return costs(&results, args.json);
+    }
     let tables = results.tables(network(args.offline), &mut notices())?;
     let rows = match args.all {
         true => Rows::All,
@@ -120,6 +130,51 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
             "help: the last run had {options}; `repro metrics {options}` reads what it made"
         );
     }
+    Ok(Exit::Done)
+}
+
+/// What executions took, one line for each.
+fn costs(results: &Results, is_json: bool) -> anyhow::Result<Exit> {
+    let costs = results.costs();
+    if is_json {
+        output::json(&serde_json::to_value(&costs)?)?;
+        return Ok(Exit::Done);
+    }
+    if costs.is_empty() {
+        output::text("nothing was executed yet\n")?;
+        return Ok(Exit::Done);
+    }
+    let mut sum = EnergySum::default();
+    let row = |cost: &Cost| {
+        let used = cost.energy;
+        vec![
+            cost.instance.to_owned(),
+            optional(cost.wall_s.map(duration)),
+            optional(cost.cpu_s.map(duration)),
+            optional(cost.max_rss_bytes.map(|b| bytes(b as u64))),
+            optional(used.map(|used| energy(used.joules))),
+            optional(used.map(|used| used.method.word())),
+            optional(used.and_then(|used| used.co2e_g).map(co2e)),
+        ]
+    };
+    costs
+        .iter()
+        .filter_map(|c| c.energy)
+        .for_each(|e| sum.add(&e));
+    let rows: Vec<Vec<String>> = costs.iter().map(row).collect();
+    let columns = [
+        "instance",
+        "time",
+        "processor",
+        "memory",
+        "energy",
+        "by",
+        "CO₂e",
+    ];
+    let table = aligned(&columns, &rows, output::colour(), |_, _, cell| {
+        cell.to_owned()
+    });
+    output::text(&format!("{table}all together: {}\n", energy_sum(&sum)))?;
     Ok(Exit::Done)
 }
 

@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::lines;
-use crate::ui::style::{bytes, duration};
+use crate::ui::style::{bytes, duration, energy_used};
 use repro_engine::change;
+use repro_engine::energy::Energy;
 use repro_engine::record::event::Event;
 use repro_engine::record::history::Run;
 use repro_engine::results::recorded::{Named, Recorded, RecordedResult, named};
@@ -81,11 +82,15 @@ fn result_text(result: &RecordedResult) -> String {
             bytes(content.bytes_total)
         ));
     }
+    let used = Energy::of(&result.observation);
     for (name, value) in result.observation.all() {
         let is = |fact: Fact| name == fact.name();
         let said = match value.as_f64() {
             Some(seconds) if is(Fact::WallS) || is(Fact::CpuS) => duration(seconds),
             Some(count) if is(Fact::MaxRssBytes) => bytes(count as u64),
+            None if is(Fact::Energy) => {
+                used.map_or_else(|| change::plain(value), |u| energy_used(&u))
+            }
             _ => change::plain(value),
         };
         text.push_str(&format!("  {name}: {said}\n"));

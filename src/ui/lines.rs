@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::style::{Colour, bytes, duration};
+use super::style::{Colour, bytes, duration, energy_sum};
 use repro_engine::change::{begun, in_words};
 use repro_engine::record::event::{Event, Reason, Summary};
 
@@ -289,6 +289,9 @@ pub fn summary_text(summary: &Summary, colour: Colour) -> String {
             parts.push(colour.yellow(&format!("{} warnings", remote.warnings)));
         }
         text.push_str(&format!("; remote `{}`: {}", remote.name, parts.join(", ")));
+    }
+    if let Some(sum) = summary.energy {
+        text.push_str(&format!(", {}", energy_sum(&sum)));
     }
     if summary.not_asked_for > 0 {
         let more = summary.not_asked_for;

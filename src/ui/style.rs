@@ -1,6 +1,7 @@
 //! Colours and the words for quantities. What a stream takes is decided in [`crate::terminal`].
 
 pub use crate::terminal::Colour;
+use repro_engine::energy::{Energy, EnergySum};
 
 impl Colour {
     fn paint(self, code: &str, text: &str) -> String {
@@ -66,6 +67,50 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// Energy: `0.4 J`, `36.0 kJ`, `1.50 kWh`.
+pub fn energy(joules: f64) -> String {
+    match joules {
+        j if j < 1e3 => format!("{j:.1} J"),
+        j if j < 3.6e6 => format!("{:.1} kJ", j / 1e3),
+        j => format!("{:.2} kWh", j / 3.6e6),
+    }
+}
+
+/// CO₂e: `0.012 g`, `34 g`, `1.2 kg`.
+pub fn co2e(grams: f64) -> String {
+    match grams {
+        g if g < 1.0 => format!("{g:.3} g CO₂e"),
+        g if g < 1e3 => format!("{g:.1} g CO₂e"),
+        g => format!("{:.2} kg CO₂e", g / 1e3),
+    }
+}
+
+/// What was used in all; an estimate is called one.
+pub fn energy_sum(sum: &EnergySum) -> String {
+    let how = match (sum.joules, sum.estimated_joules) {
+        (_, 0.0) => "",
+        (all, estimated) if all == estimated => " (estimate)",
+        _ => " (estimated in part)",
+    };
+    let grams = sum
+        .co2e_g
+        .map_or_else(String::new, |g| format!(", {}", co2e(g)));
+    format!("{}{how}{grams}", energy(sum.joules))
+}
+
+/// What an execution used, and who says so.
+pub fn energy_used(used: &Energy) -> String {
+    let how = match used.watts_per_core {
+        Some(watts) => format!("estimate: {watts} W a busy core"),
+        None => format!("measured: {}", used.method.word()),
+    };
+    let grams = match (used.co2e_g, used.g_per_kwh) {
+        (Some(g), Some(intensity)) => format!(", {} at {intensity} g/kWh", co2e(g)),
+        _ => String::new(),
+    };
+    format!("{} ({how}){grams}", energy(used.joules))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +131,14 @@ mod tests {
                 "3 min 20 s",
                 "2 h 5 min"
             ]
+        );
+        assert_eq!(
+            [0.44, 999.0, 36e3, 5.4e6].map(energy),
+            ["0.4 J", "999.0 J", "36.0 kJ", "1.50 kWh"]
+        );
+        assert_eq!(
+            [0.0123, 34.0, 1200.0].map(co2e),
+            ["0.012 g CO₂e", "34.0 g CO₂e", "1.20 kg CO₂e"]
         );
         // A sum of nothing is -0.0.
         assert_eq!(duration([0.0f64; 0].iter().sum()), "0 ms");

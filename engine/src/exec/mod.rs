@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::catalog::Kind;
+use crate::energy::Energy;
 use crate::lineage::Kin;
 use crate::plan::{self, Policy};
 use crate::store::{Fact, Observation};
@@ -221,15 +222,21 @@ pub struct Usage {
     pub cpu_s: f64,
     /// The largest resident set of any one process.
     pub max_rss_bytes: u64,
+    /// What it used of it, where that is looked at.
+    pub energy: Option<Energy>,
 }
 
 impl Usage {
     /// Adds it to what is said of an execution.
     pub fn noted(&self, observation: Observation) -> Observation {
-        observation
+        let observation = observation
             .with(Fact::WallS, self.wall_s)
             .with(Fact::CpuS, self.cpu_s)
-            .with(Fact::MaxRssBytes, self.max_rss_bytes)
+            .with(Fact::MaxRssBytes, self.max_rss_bytes);
+        match self.energy {
+            Some(energy) => observation.with(Fact::Energy, serde_json::json!(energy)),
+            None => observation,
+        }
     }
 }
 

@@ -260,6 +260,7 @@ pub fn run(
             wall_s,
             cpu_s: end.cpu.as_secs_f64(),
             max_rss_bytes: end.max_rss * unit,
+            energy: None,
         },
         stopped,
         left: end.left,

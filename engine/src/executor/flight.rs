@@ -299,7 +299,9 @@ impl Flight {
                 text: format!("resuming from {}", resume.label),
             }));
         }
-        exec::execute(&self.request, &self.cancel, &mut |note| match note {
+        let meter = self.site.meter.as_ref();
+        let begin = meter.map(|meter| meter.read());
+        let finished = exec::execute(&self.request, &self.cancel, &mut |note| match note {
             Note::Event(job::Event::State { label, path }) => {
                 let path = self.request.dir.join(path);
                 if let Some((_, key)) = self.order.states.iter().find(|(l, _)| *l == label) {
@@ -313,6 +315,12 @@ impl Flight {
                 let _ = std::fs::remove_file(path);
             }
             other => say(other),
+        });
+        finished.map(|mut finished| {
+            let cpu_s = finished.usage.cpu_s;
+            let energy = meter.zip(begin).map(|(m, begin)| m.since(begin, cpu_s));
+            finished.usage.energy = energy;
+            finished
         })
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::KindName;
 use crate::catalog::Kind;
 use crate::digest::Digest;
+use crate::energy::Meter;
 use crate::environment::Captured;
 use crate::exec::Stamp;
 use crate::plan::{Environment, Work};
@@ -28,6 +29,8 @@ pub struct Site {
     pub(super) state: PathBuf,
     /// This program: it runs workers.
     pub(super) executable: PathBuf,
+    /// Where the energy of executions is looked at.
+    pub(super) meter: Option<Arc<Meter>>,
 }
 
 impl Site {
@@ -50,6 +53,15 @@ impl Site {
             root: root.clone(),
             state: session.project.state(),
             executable: executable.to_owned(),
+            meter: None,
+        }
+    }
+
+    /// The same, with the energy of every execution.
+    pub fn metered(self, meter: Arc<Meter>) -> Site {
+        Site {
+            meter: Some(meter),
+            ..self
         }
     }
 

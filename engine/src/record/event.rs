@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Content;
+use crate::energy::{Energy, EnergySum};
 
 /// One thing that happened in a run. Serialised as one line; fields may be added, never renamed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +70,9 @@ pub enum Event {
         cpu_s: f64,
         /// Peak resident size of the largest process.
         max_rss_bytes: u64,
+        /// What it used of it, and who says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        energy: Option<Energy>,
         /// What the worker measured.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         figures: BTreeMap<String, f64>,
@@ -234,6 +238,9 @@ pub struct Summary {
     /// Nothing was executed: `executed` counts what would be.
     #[serde(default)]
     pub dry_run: bool,
+    /// What was executed used so much energy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<EnergySum>,
     /// Verdicts.
     pub claims: Vec<ClaimResult>,
     /// What the remote had to do with it, if there was one.

@@ -342,6 +342,7 @@ mod tests {
             wall_s: 2.0,
             cpu_s: 1.0,
             max_rss_bytes: 1,
+            energy: None,
             figures: BTreeMap::new(),
             sandbox: "off".into(),
             recorded: true,

@@ -127,6 +127,7 @@ impl Scheduler<'_> {
             wall_s: made.usage.wall_s,
             cpu_s: made.usage.cpu_s,
             max_rss_bytes: made.usage.max_rss_bytes,
+            energy: made.usage.energy,
             figures: made.figures,
             resumed_from: made.resumed_from,
             sandbox: made.sandbox,
@@ -204,6 +205,14 @@ impl Scheduler<'_> {
         self.done(index, known.key, known.outputs.clone());
         self.session.index.set(&id, known);
         self.summary.executed += 1;
+        if let Event::Finished {
+            energy: Some(energy),
+            ..
+        } = &event
+        {
+            let sum = self.summary.energy.get_or_insert_default();
+            sum.add(energy);
+        }
         self.say(event);
         self.looked(index, Taken::Now);
     }

@@ -19,6 +19,7 @@ use super::state::Phase;
 use super::{Reuse, RunOptions};
 use crate::demand::Demand;
 use crate::digest::{Content, Digest};
+use crate::energy::{Meter, Stated};
 use crate::exec::CancelLevel;
 use crate::executor::{
     Executor, Heard, Local, Order, OrderId, Outcome, Purpose, Site, Tell, Terms,
@@ -113,7 +114,8 @@ pub fn run(
     options: &RunOptions,
     sink: &mut dyn FnMut(&Event),
 ) -> anyhow::Result<RunReport> {
-    let site = Site::of(session, &options.executable);
+    let stated = Stated::of_environment(|name| std::env::var(name).ok())?;
+    let site = Site::of(session, &options.executable).metered(Meter::here(stated));
     let here =
         |tell| -> Box<dyn Executor> { Box::new(Local::new(site, options.cancel.clone(), tell)) };
     run_on(session, options, sink, here)

@@ -34,6 +34,8 @@ pub enum Fact {
     CpuS,
     /// The largest resident set of any one process.
     MaxRssBytes,
+    /// Joules, and who says so.
+    Energy,
     /// What a kind told of its work.
     Figures,
     /// From where it came, if it was not made here.
@@ -56,6 +58,7 @@ impl Fact {
             Fact::WallS => "wall_s",
             Fact::CpuS => "cpu_s",
             Fact::MaxRssBytes => "max_rss_bytes",
+            Fact::Energy => "energy",
             Fact::Figures => "figures",
             Fact::Origin => "origin",
             Fact::Signers => "signers",
