@@ -49,6 +49,9 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("prune", 1, "layerwise", "model", "342240a5766555eb"),
     ("prune", 1, "layerwise", "mask", "4d58bc6963ca1737"),
     ("prune", 1, "global random", "mask", "735ac572673f9047"),
+    ("prune", 1, "connection sensitivity", "mask", "?"),
+    ("prune", 1, "gradient flow", "mask", "?"),
+    ("prune", 1, "synaptic flow", "mask", "?"),
     ("train", 3, "perceptron, sgd", "model", "032161a2f044a20e"),
     ("train", 3, "perceptron, sgd", "metrics", "40fbe4a8b384e054"),
     ("train", 3, "convolution, adam", "model", "65288593ffdc7827"),
@@ -261,6 +264,14 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         json!({"fraction": 0.5, "scope": "global", "by": {"random": {"seed": 8}}}),
         &model,
     );
+    let shown = [model[0], ("data", train.as_path())];
+    let by = |by: Value| json!({"fraction": 0.6, "scope": "global", "by": by});
+    let snip = by(json!({"snip": {"seed": 3, "images": 40}}));
+    run("prune", "connection sensitivity", snip, &shown);
+    let grasp = by(json!({"grasp": {"seed": 3, "images": 40}}));
+    run("prune", "gradient flow", grasp, &shown);
+    let flow = by(json!({"synflow": {"rounds": 10}}));
+    run("prune", "synaptic flow", flow, &model);
     let models = [&first, &second, &third].map(|ran| ("models", ran.path("model")));
     let keep = json!({"batch_norm": "keep"});
     run("average", "three models", keep, &models);

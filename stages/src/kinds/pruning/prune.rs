@@ -1,17 +1,24 @@
 //! The kind `prune`: removes weights and remembers which.
+//!
+//! `score.rs` ranks weights; here as many go as were asked for.
+
+mod score;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::exact::rng::Stream;
-use crate::facts::{Fact, Findings, Known, check_mask};
+use self::score::Scorer;
+use crate::data::Dataset;
+use crate::exact::math;
+use crate::facts::{Fact, Findings, Known, check_all, check_mask, together};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::network;
-use crate::nn::architecture::{Architecture, Identity};
+use crate::nn::architecture::Identity;
 use crate::task::Task;
+use crate::training::evaluation::check_data;
 use crate::training::mask;
 use crate::weights::{Encoding, NamedTensor, NamedTensors, TensorFile};
 
@@ -48,6 +55,50 @@ pub enum Criterion {
     Magnitude,
     /// Weights chosen at random.
     Random(RandomCriterion),
+    /// The smallest |w · ∂L/∂w| on a batch of the need `data` (Lee et al. 2019).
+    Snip(Batchwise),
+    /// The smallest w · (H g) on a batch of the need `data`, with the gradient g and the second
+    /// derivatives H of the loss (Wang et al. 2020).
+    Grasp(Batchwise),
+    /// The smallest |w| · ∂R/∂|w|, computed anew in each of many rounds; R is the sum of the outputs
+    /// of the network with the magnitudes of its parameters on inputs of 1 (Tanaka et al. 2020).
+    Synflow(SynflowCriterion),
+}
+
+/// See [`Criterion::Snip`] and [`Criterion::Grasp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Batchwise {
+    /// Seed of the choice of images.
+    pub seed: u64,
+    /// How many images, or all where there are fewer.
+    #[serde(default = "images")]
+    #[schemars(range(min = 1))]
+    pub images: usize,
+}
+
+/// See [`Criterion::Synflow`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SynflowCriterion {
+    /// Rounds; each removes the same share of what is left. The paper: 100.
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 1, max = 10000))]
+    pub rounds: u32,
+}
+
+fn images() -> usize {
+    128
+}
+
+fn hundred() -> u32 {
+    100
+}
+
+impl Criterion {
+    fn is_on_data(self) -> bool {
+        matches!(self, Criterion::Snip(_) | Criterion::Grasp(_))
+    }
 }
 
 /// See [`Criterion::Random`].
@@ -73,7 +124,8 @@ impl Kind for Prune {
     type Params = Params;
     const NAME: &'static str = "prune";
     const REVISION: u32 = 1;
-    const SUMMARY: &'static str = "Removes weights by magnitude or at random, and writes the mask.";
+    const SUMMARY: &'static str =
+        "Removes weights by magnitude, by scores of gradients or at random, and writes the mask.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
         InputSpec::required("model", "The model whose weights are ranked."),
@@ -82,6 +134,7 @@ impl Kind for Prune {
             "rewind",
             "A model whose values the surviving weights are reset to.",
         ),
+        InputSpec::optional("data", "The data that `snip` and `grasp` measure on.").many(),
     ];
 
     fn outputs(_: &Params) -> Outputs {
@@ -91,11 +144,35 @@ impl Kind for Prune {
         ])
     }
 
-    fn validate(p: &Params, _: &[String]) -> Vec<ParamProblem> {
+    fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         let mut problems = network::problems(p.network.as_ref());
         let mut add = |name: &str, message: &str, hint: &str| {
             problems.push(ParamProblem::new(&[name], message, hint));
         };
+        let has_data = needs.iter().any(|n| n == "data");
+        match (p.by.is_on_data(), has_data) {
+            (true, false) => add(
+                "by",
+                "`snip` and `grasp` are measured on data",
+                "add `needs: {data: data.train}`",
+            ),
+            (false, true) => add(
+                "by",
+                "only `snip` and `grasp` look at data",
+                "leave the need `data` out",
+            ),
+            _ => {}
+        }
+        match p.by {
+            Criterion::Snip(Batchwise { images: 0, .. })
+            | Criterion::Grasp(Batchwise { images: 0, .. }) => {
+                add("by", "`images` must be at least 1", "");
+            }
+            Criterion::Synflow(SynflowCriterion { rounds }) if !(1..=10_000).contains(&rounds) => {
+                add("by", "`rounds` must be 1 to 10000", "");
+            }
+            _ => {}
+        }
         let fractions = [
             ("fraction", Some(p.fraction)),
             ("output_layer_fraction", p.output_layer_fraction),
@@ -122,6 +199,9 @@ impl Kind for Prune {
         let model = network::known(model, params.network.as_ref(), &mut found);
         let masks = known.masks("mask", &mut found);
         let rewind = known.models("rewind", is_named, &mut found);
+        let data = known.data("data", &mut found);
+        together(&data, "data", &mut found);
+        check_all(&data, model.identity.as_ref(), "data", &mut found);
         if let Some(identity) = &model.identity {
             if let Some(Some(mask)) = masks.first() {
                 check_mask(mask, identity, &mut found);
@@ -149,7 +229,21 @@ impl Kind for Prune {
             [one] => mask::read(&one.path, &model.architecture)?,
             _ => anyhow::bail!(Failure::new("input `mask`: more than one artifact")),
         };
-        let masks = prune(p, &model.architecture, &model.tensors, &before)?;
+        let data = match task.inputs("data") {
+            [] => None,
+            sets => {
+                let data = Dataset::put_together(sets, "data")?;
+                check_data(&data, &model.architecture.identity, "data")?;
+                Some(data)
+            }
+        };
+        let scorer = Scorer {
+            by: p.by,
+            architecture: &model.architecture,
+            tensors: &model.tensors,
+            data: data.as_ref(),
+        };
+        let masks = prune(p, &scorer, &before)?;
         if let [one] = task.inputs("rewind") {
             let rewind = network::read(&one.path, p.network.as_ref())?;
             if rewind.architecture.identity != model.architecture.identity {
@@ -180,87 +274,78 @@ impl Kind for Prune {
 }
 
 /// The new masks, one per weight tensor, in file layout.
-fn prune(
-    p: &Params,
-    architecture: &Architecture,
-    tensors: &NamedTensors,
-    before: &NamedTensors,
-) -> Result<NamedTensors, Failure> {
+fn prune(p: &Params, scorer: &Scorer, before: &NamedTensors) -> anyhow::Result<NamedTensors> {
+    let architecture = scorer.architecture;
     let output = architecture.output_weight();
     let mut masks = NamedTensors::new();
     let mut layers = Vec::new();
-    for (position, parameter) in architecture
-        .parameters
-        .iter()
-        .enumerate()
-        .filter(|(_, p)| p.role.is_weight())
-    {
-        let weights = &tensors[&parameter.name];
+    let parameters = architecture.parameters.iter().enumerate();
+    for (position, parameter) in parameters.filter(|(_, p)| p.role.is_weight()) {
+        let name = &parameter.name;
+        let weights = &scorer.tensors[name];
         if let Some(i) = weights.data.iter().position(|x| x.is_nan()) {
-            return Err(Failure::new(format!(
-                "`{}` holds NaN at position {i}: nothing to rank",
-                parameter.name
-            )));
+            let text = format!("`{name}` holds NaN at position {i}: nothing to rank");
+            return Err(Failure::new(text).into());
         }
         let mask = before
-            .get(&parameter.name)
+            .get(name)
             .map_or_else(|| vec![1.0; weights.data.len()], |m| m.data.clone());
-        let survivors = (0..weights.data.len()).filter(|&i| mask[i] != 0.0);
-        let ranked: Vec<Candidate> = match p.by {
-            Criterion::Magnitude => survivors
-                .map(|i| (u64::from(weights.data[i].abs().to_bits()), masks.len(), i))
-                .collect(),
-            Criterion::Random(RandomCriterion { seed }) => {
-                // a number per weight, not per survivor: a weight keeps its rank from round to
-                // round
-                let mut stream = Stream::new(seed, "prune", 0, position as u64);
-                let numbers: Vec<u64> =
-                    (0..weights.data.len()).map(|_| stream.next_u64()).collect();
-                survivors.map(|i| (numbers[i], masks.len(), i)).collect()
-            }
+        let fraction = match position == output {
+            true => p.output_layer_fraction.unwrap_or(p.fraction),
+            false => p.fraction,
         };
-        let fraction = if position == output {
-            p.output_layer_fraction.unwrap_or(p.fraction)
-        } else {
-            p.fraction
-        };
-        layers.push((ranked, fraction));
-        masks.insert(
-            parameter.name.clone(),
-            NamedTensor {
-                shape: weights.shape.clone(),
-                data: mask,
-            },
-        );
+        layers.push((name, fraction));
+        let shape = weights.shape.clone();
+        masks.insert(name.clone(), NamedTensor { shape, data: mask });
     }
-    // candidates name tensors by the order in which they came
-    let names: Vec<String> = architecture
-        .parameters
-        .iter()
-        .filter(|p| p.role.is_weight())
-        .map(|p| p.name.clone())
-        .collect();
-    let groups = match p.scope {
-        Scope::Layerwise => layers,
-        Scope::Global => vec![(
-            layers.into_iter().flat_map(|(ranked, _)| ranked).collect(),
-            p.fraction,
-        )],
+    // Of each group that is ranked together: its tensors, and the share that goes.
+    let groups: Vec<(Vec<usize>, f64)> = match p.scope {
+        Scope::Layerwise => layers
+            .iter()
+            .enumerate()
+            .map(|(tensor, (_, fraction))| (vec![tensor], *fraction))
+            .collect(),
+        Scope::Global => vec![((0..layers.len()).collect(), p.fraction)],
     };
-    for (mut candidates, fraction) in groups {
-        let remove = removed(candidates.len(), fraction);
-        if remove == 0 {
-            continue;
-        }
-        // all keys differ in (tensor, index), so the set of the smallest is unique
-        candidates.select_nth_unstable(remove - 1);
-        for &(_, tensor, index) in &candidates[..remove] {
-            if let Some(mask) = masks.get_mut(&names[tensor]) {
-                mask.data[index] = 0.0;
+    let alive = |masks: &NamedTensors, tensors: &[usize]| -> usize {
+        let of = |tensor: &usize| masks[layers[*tensor].0].data.iter();
+        tensors.iter().flat_map(of).filter(|m| **m != 0.0).count()
+    };
+    let at_first: Vec<usize> = groups.iter().map(|(of, _)| alive(&masks, of)).collect();
+    let rounds = scorer.rounds();
+    for round in 1..=rounds {
+        let ranks = scorer.ranks(&masks)?;
+        for ((tensors, fraction), at_first) in groups.iter().zip(&at_first) {
+            let gone = at_first - alive(&masks, tensors);
+            let wanted = removed(*at_first, so_far(*fraction, round, rounds));
+            let remove = wanted.saturating_sub(gone);
+            if remove == 0 {
+                continue;
+            }
+            let mut candidates: Vec<Candidate> = Vec::with_capacity(at_first - gone);
+            for &tensor in tensors {
+                let mask = &masks[layers[tensor].0].data;
+                let left = (0..mask.len()).filter(|&i| mask[i] != 0.0);
+                candidates.extend(left.map(|i| (ranks[tensor][i], tensor, i)));
+            }
+            // All candidates differ in (tensor, index), so the set of the smallest is unique.
+            candidates.select_nth_unstable(remove - 1);
+            for &(_, tensor, index) in &candidates[..remove] {
+                if let Some(mask) = masks.get_mut(layers[tensor].0) {
+                    mask.data[index] = 0.0;
+                }
             }
         }
     }
     Ok(masks)
+}
+
+/// The share that is gone after a round, if every round removes the same share of what is left.
+fn so_far(fraction: f64, round: u32, rounds: u32) -> f64 {
+    match round == rounds {
+        true => fraction,
+        false => 1.0 - math::pow_f64(1.0 - fraction, f64::from(round) / f64::from(rounds)),
+    }
 }
 
 /// Rank, tensor, index: the smallest go first; ties go by tensor, then index.
@@ -292,6 +377,31 @@ from all layers together (`global`). Weights of equal magnitude go in the order 
 positions. `by: {random: {seed: 7}}` removes random weights instead: the control of the lottery
 ticket papers.
 
+**Scores of gradients** say before any training which weights count; they are usually ranked with
+`scope: global`.
+
+- `snip: {seed, images}` removes the smallest `|w · ∂L/∂w|` on a batch (Lee, Ajanthan & Torr, *SNIP*,
+  ICLR 2019, equation 5; dividing by the sum, as there, changes no rank).
+- `grasp: {seed, images}` removes the smallest `w · (H g)`, with the gradient `g` and the second
+  derivatives `H` of the loss on a batch: what goes should leave the gradient long (Wang, Zhang &
+  Grosse, *Picking Winning Tickets Before Training by Preserving Gradient Flow*, ICLR 2020, equation
+  8, whose score is the negative and whose largest go). `H g` is a central difference of two
+  gradients; there is no temperature, which the authors' code sets to 200.
+- `synflow: {rounds: 100}` needs no data: it removes the smallest `|w| · ∂R/∂|w|`, where `R` is the
+  sum of the outputs of the network with the magnitudes of its parameters, in evaluation mode, on
+  inputs of 1 (Tanaka, Kunin, Yamins & Ganguli, *Pruning neural networks without any data by
+  iteratively conserving synaptic flow*, NeurIPS 2020, algorithm 1). After round k of n the share
+  `(1 - fraction)^(k/n)` is left, and scores are computed anew.
+
+```yaml
+snip:
+  uses: prune
+  needs: {model: first.model, data: data.train}
+  with: {fraction: 0.95, scope: global, by: {snip: {seed: 1, images: 128}}}
+```
+
+Batch norm takes the statistics of the batch for `snip` and `grasp`.
+
 Give the `mask` of the last round to go on; a removed weight never comes back. Give `rewind` (the
 first weights, or a checkpoint) to reset the survivors to the values there.
 `train → prune with rewind → train` is iterative magnitude pruning (Frankle & Carbin, *The Lottery
@@ -314,9 +424,25 @@ prune:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::architecture::Architecture;
     use crate::nn::architecture::tests::architecture;
     use crate::nn::init::{Init, fresh};
     use proptest::prelude::*;
+
+    fn masks_of(
+        p: &Params,
+        architecture: &Architecture,
+        tensors: &NamedTensors,
+        before: &NamedTensors,
+    ) -> NamedTensors {
+        let scorer = Scorer {
+            by: p.by,
+            architecture,
+            tensors,
+            data: None,
+        };
+        prune(p, &scorer, before).unwrap()
+    }
 
     fn small() -> Architecture {
         architecture(
@@ -341,14 +467,14 @@ mod tests {
             output_layer_fraction: Some(0.05),
             network: None,
         };
-        let masks = prune(&p, &a, &tensors, &NamedTensors::new()).unwrap();
+        let masks = masks_of(&p, &a, &tensors, &NamedTensors::new());
         assert_eq!(
             masks.keys().collect::<Vec<_>>(),
             ["fc1.weight", "fc2.weight"]
         );
         assert_eq!(masks["fc1.weight"].data[..4], [0.0, 0.0, 0.0, 1.0]);
         assert_eq!(masks["fc2.weight"].data[..2], [0.0, 1.0]);
-        let global = prune(
+        let global = masks_of(
             &Params {
                 scope: Scope::Global,
                 output_layer_fraction: None,
@@ -357,8 +483,7 @@ mod tests {
             &a,
             &tensors,
             &NamedTensors::new(),
-        )
-        .unwrap();
+        );
         assert_eq!(
             (count(&global, "fc1.weight"), count(&global, "fc2.weight")),
             (25, 20)
@@ -410,13 +535,38 @@ mod tests {
         )
     }
 
+    /// Without a hidden layer and at one round, the flow through a weight is its magnitude.
+    #[test]
+    fn synflow_of_one_layer_is_magnitude_and_counts_stay_exact() {
+        let a = architecture(serde_json::json!({"mlp": {"hidden": []}}), (2, 3, 1), 4);
+        let tensors = fresh(&a, Init::Pytorch, 5, "init").unwrap();
+        let by = |by: Criterion, fraction: f64| {
+            let p = Params {
+                fraction,
+                by,
+                scope: Scope::Global,
+                output_layer_fraction: None,
+                network: None,
+            };
+            masks_of(&p, &a, &tensors, &NamedTensors::new())
+        };
+        for rounds in [1, 7, 100] {
+            let flow = Criterion::Synflow(SynflowCriterion { rounds });
+            for fraction in [0.0, 0.1, 0.5, 0.9, 1.0] {
+                let masks = by(flow, fraction);
+                assert_eq!(masks, by(Criterion::Magnitude, fraction));
+                assert_eq!(count(&masks, "fc1.weight"), 24 - removed(24, fraction));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn masks_are_nested_counts_exact_and_the_smallest_go(p in params(), q in params(), seed in 0u64..100) {
             let a = small();
             let tensors = fresh(&a, Init::Pytorch, seed, "init").unwrap();
-            let first = prune(&p, &a, &tensors, &NamedTensors::new()).unwrap();
-            let second = prune(&q, &a, &tensors, &first).unwrap();
+            let first = masks_of(&p, &a, &tensors, &NamedTensors::new());
+            let second = masks_of(&q, &a, &tensors, &first);
             for (name, mask) in &second {
                 for (new, old) in mask.data.iter().zip(&first[name].data) {
                     prop_assert!(new <= old);
