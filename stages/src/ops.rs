@@ -44,7 +44,7 @@ pub use depthwise::depthwise_conv2d;
 pub use group_norm::group_norm;
 pub use loss::{
     BadLabel, Labels, absolute_error, count_correct, mean_squared_error, soft_cross_entropy,
-    softmax_cross_entropy, weighted_sum,
+    softmax_cross_entropy, weighted_sum, with_confidence_penalty,
 };
 pub use matrix::{Matrix, Param, Traced};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};

@@ -17,6 +17,7 @@ pub mod pace;
 pub mod pass;
 pub mod patience;
 pub mod recipe;
+pub mod regularise;
 pub mod schedule;
 pub mod state;
 pub mod statistics;

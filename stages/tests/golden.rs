@@ -141,6 +141,20 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "optimizers",
         "step-000004.safetensors=95068f2e2dc98ac3",
     ),
+    (
+        "train",
+        3,
+        "mixed, confident, adversarial",
+        "model",
+        "2a1d3348e154a17e",
+    ),
+    (
+        "train",
+        3,
+        "mixed, confident, adversarial",
+        "metrics",
+        "71c720c5989d12d6",
+    ),
     ("train", 3, "recurrent rows", "model", "2e2a5b1e4195d0bb"),
     ("train", 3, "recurrent rows", "metrics", "75ff8d7d18ea7b4d"),
     ("select", 1, "two runs", "choice", "807bd44d18e20068"),
@@ -327,6 +341,10 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         "checkpoints": {"every_steps": 2, "optimizer": true}, "optimizer": {"adam": {"lr": 0.01}}});
     let on_inputs: [(&str, &Path); 2] = [sets[0], ("init", recurrent.path("model"))];
     run("train", "going on", on, &on_inputs);
+    let regularised = json!({"model": {"mlp": {"hidden": [12], "batch_norm": {}}}, "seed": 2, "length": {"epochs": 2}, "batch_size": 32,
+        "mixup": {"alpha": 0.4}, "confidence_penalty": 0.1, "adversarial": {"epsilon": 0.05, "weight": 0.5},
+        "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9}}});
+    run("train", "mixed, confident, adversarial", regularised, &sets);
     let moved: [(&str, &Path); 2] = [("model", recurrent.path("model")), ("data", &train)];
     run("sensitivity", "rows", json!({"images": 30}), &moved);
 

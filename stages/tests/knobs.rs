@@ -19,6 +19,7 @@ use repro_stages::training::mask::Masks;
 use repro_stages::training::optim::{Decays, Optimizer};
 use repro_stages::training::pace::Paces;
 use repro_stages::training::pass::Wanted;
+use repro_stages::training::regularise::{Adversarial, Regularisers, mix};
 use repro_stages::training::step::Learner;
 use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
 use serde_json::{Value, json};
@@ -62,19 +63,27 @@ fn learner() -> (Arc<Architecture>, Learner<Cpu>) {
 }
 
 /// Three steps, then each parameter's sum weighted by `fill`.
-fn after_three_steps(architecture: &Architecture, mut learner: Learner<Cpu>) -> Vec<f64> {
-    let x = fill(48, 99, 2.0);
+fn after_three_steps(architecture: &Architecture, learner: Learner<Cpu>) -> Vec<f64> {
+    let wanted = Wanted::Labels {
+        of_rows: &[0, 2, 1, 2],
+        smoothing: 0.0,
+    };
+    after_steps(architecture, learner, &fill(48, 99, 2.0), wanted)
+}
+
+fn after_steps(
+    architecture: &Architecture,
+    mut learner: Learner<Cpu>,
+    x: &[f32],
+    wanted: Wanted,
+) -> Vec<f64> {
     for step in 0..3 {
-        let wanted = Wanted::Labels {
-            of_rows: &[0, 2, 1, 2],
-            smoothing: 0.0,
-        };
         let key = StepKey {
             seed: 0,
             epoch: 0,
             step,
         };
-        let fill = |to: &mut [f32]| to.copy_from_slice(&x);
+        let fill = |to: &mut [f32]| to.copy_from_slice(x);
         learner.step(4, fill, wanted, 0.1, key).unwrap();
     }
     let tensors = learner.network().save();
@@ -114,6 +123,62 @@ fn paces_are_pytorchs_parameter_groups() {
         .with(Decays::All, Some(Clip::Norm(0.5)))
         .paced(paces);
     close(&after_three_steps(&architecture, learner), &PACED);
+}
+
+#[test]
+fn regularisers_are_pytorchs() {
+    let (architecture, plain) = learner();
+    let confident = Regularisers {
+        confidence_penalty: 0.3,
+        ..Regularisers::default()
+    };
+    close(
+        &after_three_steps(&architecture, plain.regularised(confident)),
+        &CONFIDENT,
+    );
+    let adversarial = Regularisers {
+        adversarial: Some(Adversarial {
+            epsilon: 0.1,
+            weight: 0.5,
+        }),
+        ..Regularisers::default()
+    };
+    let (_, plain) = learner();
+    close(
+        &after_three_steps(&architecture, plain.regularised(adversarial)),
+        &ADVERSARIAL,
+    );
+    let (_, plain) = learner();
+    let mut x = fill(48, 99, 2.0);
+    mix(0.3, 12, &mut x);
+    let wanted = Wanted::Mixed {
+        of_rows: &[0, 2, 1, 2],
+        share: 0.3,
+        smoothing: 0.0,
+    };
+    close(&after_steps(&architecture, plain, &x, wanted), &MIXED);
+}
+
+/// Everything at once, cut and gone on with: the same bits.
+#[test]
+fn regularised_trainings_resume_exactly() {
+    let bench = Bench::new();
+    let images = bench.put("images", &data(1, 60, (6, 6, 1), 3));
+    let inputs: [(&str, &Path); 1] = [("train", &images)];
+    let with = |epochs: u64| {
+        json!({"model": {"mlp": {"hidden": [8], "batch_norm": {}, "dropout": 0.2}}, "seed": 3, "batch_size": 16,
+            "length": {"epochs": epochs}, "optimizer": {"adam": {"lr": 0.01}}, "label_smoothing": 0.1,
+            "mixup": {"alpha": 0.4}, "confidence_penalty": 0.1, "adversarial": {"epsilon": 0.05, "weight": 0.5}})
+    };
+    let whole = bench.run("train", with(4), &inputs).unwrap();
+    let part = bench.run("train", with(2), &inputs).unwrap();
+    let state = part.states_dir.join("epoch-2.state");
+    let rest = bench
+        .resume("train", with(4), &inputs, Some(&state))
+        .unwrap();
+    for name in ["model", "metrics"] {
+        assert_eq!(whole.bytes(name), rest.bytes(name), "{name}");
+    }
 }
 
 /// A training of the small data set with these parameters besides.
@@ -294,4 +359,28 @@ const PACED: [f64; 6] = [
     -0.518998918,
     -1.11569708,
     -0.28333559,
+];
+const CONFIDENT: [f64; 6] = [
+    -1.12934165,
+    0.65968546,
+    1.57932221,
+    -0.443597009,
+    -1.14603581,
+    -0.308982223,
+];
+const ADVERSARIAL: [f64; 6] = [
+    -1.11725557,
+    0.660847229,
+    1.58995091,
+    -0.4129594,
+    -1.1584532,
+    -0.287836009,
+];
+const MIXED: [f64; 6] = [
+    -1.03904102,
+    0.65213984,
+    1.60021577,
+    -0.430714923,
+    -1.04258115,
+    -0.334147997,
 ];

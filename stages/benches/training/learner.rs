@@ -76,6 +76,7 @@ pub fn serve(
         later: None,
         augment: Augment::default(),
         label_smoothing: 0.0,
+        regularisers: Default::default(),
         eval_every: EvalEvery::Epochs(u64::MAX),
         checkpoint_every: None,
         checkpoint_every_steps: None,

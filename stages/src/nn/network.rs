@@ -272,14 +272,26 @@ impl<D: Backend> Network<D> {
         x: Matrix<D, T>,
         key: StepKey,
     ) -> Result<Matrix<D, T>, D::Err> {
-        self.forward_batch(x, Some(key), NORM_MOMENTUM)
+        self.forward_batch(x, Some(key), NORM_MOMENTUM, true)
+    }
+
+    /// [`Network::forward_train`], with a backward pass that goes on to the inputs.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn forward_train_through<T: Tape<f32, Cpu>>(
+        &mut self,
+        x: Matrix<D, T>,
+        key: StepKey,
+    ) -> Result<Matrix<D, T>, D::Err> {
+        self.forward_batch(x, Some(key), NORM_MOMENTUM, false)
     }
 
     /// Moves batch norm's running statistics by `share` of the way to those of this batch, without
     /// dropout. Over the batches of a data set, with `share` the batch's part of all images so far,
     /// they become means over the set.
     pub fn update_statistics(&mut self, x: Matrix<D>, share: f32) -> Result<(), D::Err> {
-        self.forward_batch(x, None, share).map(drop)
+        self.forward_batch(x, None, share, true).map(drop)
     }
 
     fn forward_batch<T: Tape<f32, Cpu>>(
@@ -287,6 +299,7 @@ impl<D: Backend> Network<D> {
         x: Matrix<D, T>,
         key: Option<StepKey>,
         momentum: f32,
+        on_data: bool,
     ) -> Result<Matrix<D, T>, D::Err> {
         let mut statistics = std::mem::take(&mut self.statistics);
         let pass = &mut Pass {
@@ -297,7 +310,7 @@ impl<D: Backend> Network<D> {
             statistics: Some(&mut statistics),
             watcher: None,
         };
-        let y = self.run(&self.architecture.layers, &self.steps, x, pass, true)?;
+        let y = self.run(&self.architecture.layers, &self.steps, x, pass, on_data)?;
         for (first, of_batch) in statistics.drain(..) {
             if let [mean, variance] = &mut self.tensors[first + 2..first + 4] {
                 of_batch.update_running(&self.device, momentum, mean, variance)?;

@@ -8,6 +8,7 @@ use dfdx::prelude::{Cpu, PutTape, Tape, ZerosTensor};
 use super::matrix::names;
 use super::slots::record;
 use super::{Accumulate, Backend, Gradient, Matrix, Scalar};
+use crate::exact::math::{exp_f64, ln_f64};
 
 /// The classes of a batch's rows, each known to be below `classes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,6 +190,44 @@ fn scalar<D: Backend, T: Tape<f32, Cpu>>(
         });
     }
     loss.put_tape(tape)
+}
+
+/// The same logits, whose gradient also has that of `-penalty·H`, the mean over rows of the entropy
+/// `H = -Σ p ln p` of their softmax in nats (Pereyra et al. 2017, equation 3): per element
+/// `penalty/n · p·(ln p + H)` in f64, rounded once. It belongs to a loss that counts 1.
+///
+/// # Errors
+/// The device's.
+pub fn with_confidence_penalty<D: Backend, T: Tape<f32, Cpu>>(
+    logits: Matrix<D, T>,
+    penalty: f64,
+) -> Result<Matrix<D, T>, D::Err> {
+    let (logits, mut tape) = logits.split_tape();
+    if T::OWNS_TAPE {
+        let (n, classes) = logits.shape();
+        let mut slopes = Vec::with_capacity(n * classes);
+        for row in logits.read().chunks_exact(classes) {
+            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let lower: Vec<f64> = row
+                .iter()
+                .map(|z| f64::from(*z) - f64::from(largest))
+                .collect();
+            let sum = lower.iter().map(|z| exp_f64(*z)).sum::<f64>();
+            let ln_p = |z: &f64| z - ln_f64(sum);
+            let p = |z: &f64| exp_f64(*z) / sum;
+            let entropy = -lower.iter().map(|z| p(z) * ln_p(z)).sum::<f64>();
+            let slope = |z: &f64| (penalty / n as f64 * (p(z) * (ln_p(z) + entropy))) as f32;
+            slopes.extend(lower.iter().map(slope));
+        }
+        let (slot, len) = (logits.slot().clone(), logits.len());
+        let fill = |to: &mut [f32]| to.copy_from_slice(&slopes);
+        let slopes = logits.device().written(logits.pool(), len, fill)?;
+        // The step of the loss comes behind on the tape, and so goes first.
+        record(&mut tape, &logits, move |_, slots| {
+            slots.add(&slot, len, slopes)
+        });
+    }
+    Ok(logits.put_tape(tape))
 }
 
 /// The sum over rows and targets of the absolute errors, in f64 and in order.

@@ -17,6 +17,7 @@ use super::memory::OptimizerMemory;
 use super::pace::Pace;
 use super::pass::{Besides, Wanted};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
+use super::regularise::mix;
 use super::schedule::Clock;
 use super::state::{Progress, State};
 use super::step::Learner;
@@ -167,7 +168,8 @@ pub fn fit<'a, D: Backend, L: Listener>(
         masks,
     )?
     .with(recipe.decays, recipe.clip_gradients)
-    .paced(paces(recipe, architecture)?);
+    .paced(paces(recipe, architecture)?)
+    .regularised(recipe.regularisers);
     let (sizes, steps_total) = extent(recipe.length, &batches);
     let mut warnings = Vec::new();
     for images in sizes {
@@ -286,14 +288,27 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
         };
         let rows = inputs.rows();
         inputs.targets(&mut self.targets);
-        let wanted = match self.outputs {
-            Head::Classes(_) => Wanted::Labels {
+        let smoothing = self.recipe.label_smoothing as f32;
+        let mixup = self.recipe.regularisers.mixup;
+        let share = mixup.map(|mixup| mixup.share(key.seed, key.epoch, key.step));
+        let wanted = match (self.outputs, share) {
+            (Head::Classes(_), None) => Wanted::Labels {
                 of_rows: &self.labels,
-                smoothing: self.recipe.label_smoothing as f32,
+                smoothing,
             },
-            Head::Targets(_) => Wanted::Targets(&self.targets),
+            (Head::Classes(_), Some(share)) => Wanted::Mixed {
+                of_rows: &self.labels,
+                share,
+                smoothing,
+            },
+            (Head::Targets(_), _) => Wanted::Targets(&self.targets),
         };
-        let fill = |to: &mut [f32]| inputs.write(to);
+        let fill = |to: &mut [f32]| {
+            inputs.write(to);
+            if let Some(share) = share {
+                mix(share, to.len() / rows, to);
+            }
+        };
         let learnt = self.learner.step(rows, fill, wanted, lr, key)?;
         let value = learnt.loss;
         if !value.is_finite() {

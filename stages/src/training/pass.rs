@@ -36,6 +36,16 @@ pub enum Wanted<'a> {
     },
     /// Numbers, `[rows, targets]`.
     Targets(&'a [f32]),
+    /// Of each image a share of its class, and of the next one's the rest; the next of the last is
+    /// the first. The larger part counts as the answer.
+    Mixed {
+        /// The classes.
+        of_rows: &'a [u32],
+        /// Of the image's own class.
+        share: f32,
+        /// Share of the target spread evenly over all classes.
+        smoothing: f32,
+    },
 }
 
 /// The images of a batch, which `fill` writes as inputs of the network.
@@ -77,6 +87,32 @@ pub(super) fn loss<D: Backend, T: Tape<f32, Cpu>>(
             let correct = ops::count_correct(&outputs, &labels).map_err(failed)?;
             let loss = ops::softmax_cross_entropy(outputs, &labels, smoothing);
             (loss.map_err(failed)?, Besides::Correct(correct))
+        }
+        Wanted::Mixed {
+            of_rows,
+            share,
+            smoothing,
+        } => {
+            let classes = outputs.shape().1;
+            let next: Vec<u32> = of_rows
+                .iter()
+                .cycle()
+                .skip(1)
+                .take(of_rows.len())
+                .copied()
+                .collect();
+            let (own, other) = (Labels::new(of_rows, classes)?, Labels::new(&next, classes)?);
+            let larger = if share >= 0.5 { &own } else { &other };
+            let correct = ops::count_correct(&outputs, larger).map_err(failed)?;
+            let mut targets = vec![smoothing / classes as f32; of_rows.len() * classes];
+            let rows = targets.chunks_exact_mut(classes);
+            for ((row, own), other) in rows.zip(of_rows).zip(&next) {
+                row[*own as usize] += (1.0 - smoothing) * share;
+                row[*other as usize] += (1.0 - smoothing) * (1.0 - share);
+            }
+            let targets = beside(&outputs, &targets).map_err(failed)?;
+            let loss = ops::soft_cross_entropy(outputs, &targets).map_err(failed)?;
+            (loss, Besides::Correct(correct))
         }
         Wanted::Targets(numbers) => {
             let targets = beside(&outputs, numbers).map_err(failed)?;

@@ -9,6 +9,7 @@ use super::later::Later;
 use super::length::{EvalEvery, Length, StopAt};
 use super::optim::{Decays, Optimizer};
 use super::pace::Paces;
+use super::regularise::Regularisers;
 use super::schedule::Schedule;
 use crate::failure::Failure;
 
@@ -41,6 +42,9 @@ pub struct Recipe {
     pub augment: Augment,
     /// Share of the target spread evenly over all classes.
     pub label_smoothing: f64,
+    /// What is asked for beside the loss.
+    #[serde(default)]
+    pub regularisers: Regularisers,
     /// How often it is measured on data that it does not learn from.
     pub eval_every: EvalEvery,
     /// Epochs between checkpoints.
@@ -164,6 +168,7 @@ impl Recipe {
             later,
             augment,
             label_smoothing,
+            regularisers,
             eval_every,
             checkpoint_every,
             checkpoint_every_steps,
@@ -203,6 +208,9 @@ impl Recipe {
         if *keep_optimizer && (kept || checkpoint_every_steps.is_some()) {
             prefix["keep_optimizer"] = true.into();
         }
+        if *regularisers != Regularisers::default() {
+            prefix["regularisers"] = json!(regularisers);
+        }
         if let Some(starts_at) = starts_at {
             prefix["starts_at"] = json!(starts_at);
         }
@@ -238,6 +246,7 @@ pub(crate) mod tests {
             later: None,
             augment: Augment::default(),
             label_smoothing: 0.0,
+            regularisers: Regularisers::default(),
             eval_every: EvalEvery::Epochs(1),
             checkpoint_every: None,
             checkpoint_every_steps: None,

@@ -6,16 +6,16 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::{Cpu, Gradients};
-
 use super::clip::Clip;
+use super::gradients::{self, Objective};
 use super::mask::Masks;
 use super::optim::{Decays, HostMoments, Optimizer, Stepper};
 use super::pace::Pace;
 use super::pass::{self, Learnt, Wanted};
+use super::regularise::{Adversarial, Regularisers};
 use crate::nn::architecture::Architecture;
-use crate::nn::network::{Network, StepKey};
-use crate::ops::{self, Backend, Moments, Moving};
+use crate::nn::network::{Mode, Network, Norms, StepKey};
+use crate::ops::{self, Backend, Matrix, Moments, Moving};
 use crate::weights::NamedTensors;
 
 /// A network that learns.
@@ -30,6 +30,7 @@ pub struct Learner<D: Backend> {
     clip: Option<Clip>,
     /// Of every parameter; none where all learn alike.
     paces: Option<Vec<Pace>>,
+    regularisers: Regularisers,
 }
 
 impl<D: Backend> Learner<D> {
@@ -77,6 +78,7 @@ impl<D: Backend> Learner<D> {
             decays: Decays::All,
             clip: None,
             paces: None,
+            regularisers: Regularisers::default(),
             pool: pool.clone(),
         };
         learner.mask_weights().map_err(failed)?;
@@ -95,6 +97,14 @@ impl<D: Backend> Learner<D> {
     /// The same with a pace for each parameter, by position in [`Architecture::parameters`].
     pub fn paced(self, paces: Option<Vec<Pace>>) -> Learner<D> {
         Learner { paces, ..self }
+    }
+
+    /// The same with what is asked for beside the loss; images that are mixed come mixed.
+    pub fn regularised(self, regularisers: Regularisers) -> Learner<D> {
+        Learner {
+            regularisers,
+            ..self
+        }
     }
 
     /// What it has learnt.
@@ -152,23 +162,93 @@ impl<D: Backend> Learner<D> {
     ) -> anyhow::Result<Learnt> {
         let failed = |e: D::Err| anyhow::anyhow!("training step: {e}");
         let x = pass::inputs(&self.network, &self.pool, rows, fill).map_err(failed)?;
-        let outputs = self.network.forward_train(x.traced(), key);
-        let (loss, learnt) = pass::loss(outputs.map_err(failed)?, wanted)?;
+        let Regularisers {
+            confidence_penalty,
+            adversarial,
+            ..
+        } = self.regularisers;
+        let images = adversarial.map(|adversarial| (adversarial, x.clone()));
+        let outputs = match images {
+            None => self.network.forward_train(x.traced(), key),
+            Some(_) => self.network.forward_train_through(x.traced(), key),
+        };
+        let mut outputs = outputs.map_err(failed)?;
+        if confidence_penalty > 0.0 {
+            outputs = ops::with_confidence_penalty(outputs, confidence_penalty).map_err(failed)?;
+        }
+        let (loss, learnt) = pass::loss(outputs, wanted)?;
         if learnt.loss.is_finite() {
-            let gradients = ops::backward(device, loss).map_err(failed)?;
+            let mut tape = ops::backward(device, loss).map_err(failed)?;
+            let gradients = self.network.take_gradients(&self.pool, &mut tape);
+            let mut gradients = gradients.map_err(failed)?;
+            if let Some((how, images)) = images {
+                let slopes = ops::take_input_gradient(&mut tape, &images).map_err(failed)?;
+                self.adversarial(device, how, &images, slopes, wanted, key, &mut gradients)?;
+            }
             self.update(device, gradients, lr).map_err(failed)?;
         }
         Ok(learnt)
     }
 
+    /// Adds the gradients of images that were moved by `epsilon` along the signs of `slopes`: batch
+    /// norm takes its statistics of them, and the running ones do not see them; dropout is the
+    /// same. `gradients = fma(weight, theirs, gradients)`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a step's own values, taken apart"
+    )]
+    fn adversarial(
+        &self,
+        device: &D,
+        how: Adversarial,
+        images: &Matrix<D>,
+        slopes: Option<D::Values>,
+        wanted: Wanted,
+        key: StepKey,
+        gradients: &mut [Option<D::Values>],
+    ) -> anyhow::Result<()> {
+        let failed = |e: D::Err| anyhow::anyhow!("training step: {e}");
+        let Some(slopes) = slopes else {
+            return Ok(());
+        };
+        let epsilon = how.epsilon as f32;
+        let slopes = device.read(&slopes);
+        let moved = |(x, slope): (&f32, &f32)| match slope {
+            s if *s > 0.0 => x + epsilon,
+            s if *s < 0.0 => x - epsilon,
+            _ => *x,
+        };
+        let moved: Vec<f32> = images.read().iter().zip(&*slopes).map(moved).collect();
+        let mode = Mode {
+            norms: Norms::OfBatch,
+            dropout: Some(key),
+        };
+        let theirs = gradients::of_batch(
+            &self.network,
+            &self.pool,
+            images.shape().0,
+            |to| to.copy_from_slice(&moved),
+            Objective::Loss(wanted),
+            mode,
+        )?;
+        for (own, theirs) in gradients.iter_mut().zip(&theirs.by_parameter) {
+            if let (Some(own), Some(theirs)) = (own, theirs) {
+                let weight = how.weight as f32;
+                device
+                    .scaled_add(weight, theirs, 1.0, own)
+                    .map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
     fn update(
         &mut self,
         device: &D,
-        mut gradients: Gradients<f32, Cpu>,
+        mut gradients: Vec<Option<D::Values>>,
         lr: f64,
     ) -> Result<(), D::Err> {
         let rule = self.stepper.advance(lr);
-        let mut gradients = self.network.take_gradients(&self.pool, &mut gradients)?;
         let paces = self.paces.as_deref().unwrap_or_default();
         for (gradient, _) in gradients
             .iter_mut()

@@ -17,6 +17,7 @@ use crate::training::length::{EvalEvery, Length, StopAt};
 use crate::training::optim::{Decays, Optimizer};
 use crate::training::pace::Paces;
 use crate::training::recipe::Recipe;
+use crate::training::regularise::{Adversarial, Mixup, Regularisers};
 use crate::training::schedule::Schedule;
 
 /// What `with:` says.
@@ -93,6 +94,24 @@ pub struct Params {
     /// Share of the target spread evenly over all classes, in [0, 1); only where there are classes.
     #[serde(default)]
     pub label_smoothing: f64,
+    /// Mixup (Zhang et al. 2018): an image becomes `λ·image + (1 - λ)·next`, its target `λ` of its own
+    /// class and the rest of the next one's; λ is drawn from Beta(alpha, alpha) for each step, and
+    /// the next image is that of the batch, whose order is random. The train accuracy counts the
+    /// larger part as the answer. Only where there are classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<Mixup>,
+    /// Confidence penalty (Pereyra et al. 2017): the loss less this times the mean entropy of the
+    /// outputs' softmax, in nats. The paper has 0.1 to 8; Ash & Adams (2020) try 0.0001 to 0.1. The
+    /// recorded loss is the cross-entropy alone. Only where there are classes.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[schemars(extend("default" = 0.0), range(min = 0.0))]
+    pub confidence_penalty: f64,
+    /// Adversarial training (Goodfellow et al. 2015): the loss of the images, and `weight` times
+    /// that of `image + epsilon·sign(∂loss/∂image)`, at the price of a second pass. Batch norm takes
+    /// the statistics of the moved images for them, and its running statistics do not see them. The
+    /// recorded loss is that of the images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adversarial: Option<Adversarial>,
     /// Epochs between two evaluations on the needs `test` and `validation`, or `{steps: 100}`; the
     /// end is always evaluated.
     #[serde(default)]
@@ -120,6 +139,10 @@ pub struct Checkpoints {
     pub optimizer: bool,
 }
 
+fn is_nothing(value: &f64) -> bool {
+    *value == 0.0
+}
+
 fn is_no(value: &bool) -> bool {
     !value
 }
@@ -141,6 +164,12 @@ impl Params {
     pub(super) fn only_for_classes(&self) -> Option<(&'static [&'static str], &'static str)> {
         if self.label_smoothing != 0.0 {
             return Some((&["label_smoothing"], "smooths labels"));
+        }
+        if self.mixup.is_some() {
+            return Some((&["mixup"], "mixes classes"));
+        }
+        if self.confidence_penalty != 0.0 {
+            return Some((&["confidence_penalty"], "is about probabilities of classes"));
         }
         match self.stop_at {
             Some(StopAt::TrainAccuracy(_)) => Some((
@@ -185,6 +214,15 @@ impl Params {
         self.first_weights.clone().unwrap_or_default()
     }
 
+    /// What is asked for beside the loss.
+    fn regularisers(&self) -> Regularisers {
+        Regularisers {
+            mixup: self.mixup,
+            confidence_penalty: self.confidence_penalty,
+            adversarial: self.adversarial,
+        }
+    }
+
     /// How fast single layers learn.
     pub(super) fn paces(&self) -> Paces {
         Paces {
@@ -208,6 +246,7 @@ impl Params {
             later: self.later,
             augment: self.augment,
             label_smoothing: self.label_smoothing,
+            regularisers: self.regularisers(),
             eval_every: self.eval_every,
             checkpoint_every: self.checkpoints.and_then(|c| c.every),
             checkpoint_every_steps: self.checkpoints.and_then(|c| c.every_steps),
@@ -318,6 +357,9 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
             &format!("must be at least 0 and below 1, got {}", p.label_smoothing),
             "",
         );
+    }
+    for (at, message) in p.regularisers().problems() {
+        add(at, &message, "");
     }
     for (name, pixels) in [("crop", p.augment.crop), ("cutout", p.augment.cutout)] {
         if pixels > 1 << 16 {
