@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod batches;
+pub mod calibration;
 pub mod clip;
 pub mod evaluation;
 pub mod fit;

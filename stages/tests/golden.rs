@@ -26,6 +26,7 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ),
     ("curve", 1, "three epochs", "metrics", "445f38ba42419478"),
     ("evaluate", 3, "test set", "metrics", "99930ef4d38cceb1"),
+    ("evaluate", 3, "calibration", "metrics", "bb62aa2afb9a4662"),
     ("evaluate", 3, "two numbers", "metrics", "0d13afd5213fab36"),
     ("gradinit", 1, "both steps", "model", "3ea67b2817d35afa"),
     ("gradinit", 1, "both steps", "metrics", "3d777d3e878f2e4e"),
@@ -254,6 +255,12 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         "evaluate",
         "test set",
         Value::Null,
+        &[model[0], ("data", &test)],
+    );
+    run(
+        "evaluate",
+        "calibration",
+        json!({"calibration": true}),
         &[model[0], ("data", &test)],
     );
     run(

@@ -3,6 +3,7 @@
 use dfdx::prelude::AsArray as _;
 
 use super::batches::InOrder;
+use super::calibration::Calibration;
 use crate::data::{Answers, Dataset};
 use crate::failure::Failure;
 use crate::nn::architecture::{Head, Identity, InputSize};
@@ -52,6 +53,30 @@ pub fn score<D: Backend>(
         accuracy: right as f64 / data.len() as f64,
         by_class,
     })
+}
+
+/// How sure a network is, beside how often it is right.
+///
+/// # Errors
+/// The device's.
+///
+/// # Panics
+/// Data without labels.
+pub fn calibration<D: Backend>(
+    pool: &D::Pool,
+    network: &Network<D>,
+    data: &Dataset,
+) -> anyhow::Result<Calibration> {
+    let classes = network.architecture().identity.outputs.width();
+    let mut all = Calibration::default();
+    each_batch(pool, network, data, |first, logits| {
+        let labels = &data.labels()[first..];
+        for (row, &label) in logits.read().chunks_exact(classes).zip(labels) {
+            all.add(row, label as usize);
+        }
+        Ok(())
+    })?;
+    Ok(all)
 }
 
 /// The outputs of a network for every image once, in batches and in order; each with the position of its first image.

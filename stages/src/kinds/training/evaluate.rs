@@ -21,7 +21,7 @@ use crate::ops::Backend;
 use crate::ops::recycle::Pool;
 use crate::table;
 use crate::task::Task;
-use crate::training::evaluation::{check_data, errors, fitted, overall, score};
+use crate::training::evaluation::{calibration, check_data, errors, fitted, overall, score};
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -37,6 +37,15 @@ pub struct Params {
     /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelSpec>,
+    /// Also say whether the model is right as often as it is sure; see above. Only where there are
+    /// classes.
+    #[serde(default, skip_serializing_if = "is_no")]
+    #[schemars(extend("default" = false))]
+    pub calibration: bool,
+}
+
+fn is_no(value: &bool) -> bool {
+    !value
 }
 
 fn test() -> String {
@@ -74,10 +83,23 @@ impl Kind for Evaluate {
         let whole = together(&data, "data", &mut found);
         let identity = model.and_then(|model| model.identity);
         check_all(&data, identity.as_ref(), "data", &mut found);
+        let of_classes: &[&str] = match params.calibration {
+            false => &["loss", "accuracy", "accuracy[*]"],
+            true => &[
+                "loss",
+                "accuracy",
+                "accuracy[*]",
+                "nll",
+                "ece",
+                "reliability_images[*]",
+                "reliability_confidence[*]",
+                "reliability_accuracy[*]",
+            ],
+        };
         let values = told(
             (&params.split, Recorded::Once),
             learnt(identity.as_ref(), &whole),
-            &["loss", "accuracy", "accuracy[*]"],
+            of_classes,
             &["mse", "mae", "r2", "mse[*]", "mae[*]", "r2[*]"],
         );
         found.say(
@@ -126,6 +148,32 @@ impl Kind for Evaluate {
                         add(format!("accuracy[{class}]"), *right as f64 / *all as f64);
                     }
                 }
+                if params.calibration {
+                    let all = calibration(&Pool::default(), &network, &data)?;
+                    add("nll".into(), all.nll());
+                    add("ece".into(), all.ece());
+                    for (i, bin) in all.bins().iter().enumerate() {
+                        let (i, images) = (i + 1, bin.images as f64);
+                        add(format!("reliability_images[{i}]"), images);
+                        if bin.images > 0 {
+                            add(
+                                format!("reliability_confidence[{i}]"),
+                                bin.confidence / images,
+                            );
+                            add(
+                                format!("reliability_accuracy[{i}]"),
+                                bin.right as f64 / images,
+                            );
+                        }
+                    }
+                }
+            }
+            Head::Targets(_) if params.calibration => {
+                return Err(Failure::new(
+                    "`calibration` is about classes, and this model gives numbers",
+                )
+                .hint("leave it out")
+                .into());
             }
             Head::Targets(_) => {
                 let errors = errors(&Pool::default(), &network, &data)?;
@@ -159,6 +207,13 @@ evaluate: {uses: evaluate, needs: {model: train.model, data: data.test}}
 `metrics.parquet` holds `loss` (mean cross-entropy in nats), `accuracy`, and `accuracy[CLASS]` for
 every class that occurs. Accuracies are fractions of 1. Where logits tie, the lowest class counts as
 the answer.
+
+With `calibration: true` there are also `nll`, the mean of −ln p of the labels in nats (`loss`, but
+in f64 and over all images at once), and `ece`, the expected calibration error of Guo et al. (2017,
+equation 3): Σ n_m/N · |accuracy − confidence| over 15 bins of equal width, (m/15, (m + 1)/15], of the
+confidence, which is the softmax of the answer. The reliability diagram is
+`reliability_images[m]`, `reliability_confidence[m]` and `reliability_accuracy[m]` (means of a bin,
+left out where it is empty) for m from 1 to 15.
 
 Where numbers are learnt (`targets`), it holds `mse` and `mae`, the means of squared and absolute
 errors over images and targets, and `r2`, which is 1 − Σ(y − t)² / Σ(t − mean)². The mean is that of
