@@ -290,7 +290,8 @@ pub fn summary_text(summary: &Summary, colour: Colour) -> String {
         }
         text.push_str(&format!("; remote `{}`: {}", remote.name, parts.join(", ")));
     }
-    if let Some(sum) = summary.energy {
+    // Whoever states an intensity wants to hear of it; for others the line would be too long.
+    if let Some(sum) = summary.energy.filter(|sum| sum.co2e_g.is_some()) {
         text.push_str(&format!(", {}", energy_sum(&sum)));
     }
     if summary.not_asked_for > 0 {

@@ -72,6 +72,8 @@ fn energy_is_told_and_is_part_of_no_result() {
     );
     let shown = space.ok(&["show", "a[k=1]"]);
     assert!(shown.contains("at 500 g/kWh"), "{shown}");
+    let said = space.run(&["run", "-f"]).err;
+    assert!(said.contains("g CO₂e"), "{said}");
     // What was executed before costs nothing now.
     let (_, again) = space.events(&[]);
     assert_eq!(again.last().unwrap().get("energy"), None);
@@ -81,6 +83,8 @@ fn energy_is_told_and_is_part_of_no_result() {
     let (_, events) = other.events(&[]);
     assert_eq!(events.last().unwrap()["energy"].get("co2e_g"), None);
     assert_eq!(other.read("repro.lock"), space.read("repro.lock"));
+    let said = other.run(&["run", "-f"]).err;
+    assert!(!said.contains("estimate") && !said.contains(" J"), "{said}");
 }
 
 #[test]
