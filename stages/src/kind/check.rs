@@ -82,13 +82,21 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
                 let present = |value: &mut Value, field: &str| {
                     at(value, &parent).is_some_and(|v| v.get(field).is_some())
                 };
-                let likely = nearest(&name, &expected).map(str::to_owned);
+                // A name of the field for something of another level is no slip of the pen.
+                let of_other_level = words::alias(&name)
+                    .filter(|ours| !expected.iter().any(|field| field == ours))
+                    .and_then(|_| words::deeper(&schema, &parent, &name));
+                let likely = match &of_other_level {
+                    Some(_) => None,
+                    None => nearest(&name, &expected).map(str::to_owned),
+                };
                 problems.push(ParamProblem {
                     path: in_file(path.clone(), &renamed),
                     message: format!("unknown field `{name}`"),
                     hint: match &likely {
                         Some(_) => hint(likely.as_deref(), &expected, "fields"),
-                        None => words::deeper(&schema, &parent, &name)
+                        None => of_other_level
+                            .or_else(|| words::deeper(&schema, &parent, &name))
                             .or_else(|| hint(None, &expected, "fields")),
                     },
                 });

@@ -83,17 +83,20 @@ pub fn refused(
     )
 }
 
+/// What a name that other programs use is called here.
+pub fn alias(name: &str) -> Option<&'static str> {
+    let lower = name.to_lowercase();
+    let mut all = ALIASES.iter();
+    all.find(|(other, _)| *other == lower)
+        .map(|(_, ours)| *ours)
+}
+
 /// Where an unknown field of a map most likely belongs: a field of that name one level deeper, or
 /// else two.
 pub fn deeper(schema: &Value, parent: &[String], name: &str) -> Option<String> {
     let node = resolve(schema, locate(schema, parent)?);
-    let lower = name.to_lowercase();
-    let alias = ALIASES
-        .iter()
-        .find(|(other, _)| *other == lower)
-        .map(|(_, ours)| *ours);
     let fields = node.get("properties")?.as_object()?;
-    for wanted in [Some(name), alias].into_iter().flatten() {
+    for wanted in [Some(name), alias(name)].into_iter().flatten() {
         if fields.contains_key(wanted) {
             return Some(format!("did you mean `{wanted}`?"));
         }
