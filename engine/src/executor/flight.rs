@@ -383,7 +383,7 @@ impl Flight {
             .with(Fact::Figures, json!(finished.figures))
             .with(Fact::Sandbox, &*sandbox);
         let observation = finished.usage.noted(observation);
-        Ok(Outcome::Made(Made {
+        Ok(Outcome::Made(Box::new(Made {
             record: Record {
                 key: self.order.key.digest,
                 preimage: self.order.key.preimage.clone(),
@@ -396,7 +396,7 @@ impl Flight {
             pins: finished.pins,
             resumed_from: self.request.resume.as_ref().map(|r| r.label.clone()),
             sandbox,
-        }))
+        })))
     }
 
     fn keep_log(&self, log: Option<&Path>) {

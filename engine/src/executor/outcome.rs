@@ -19,7 +19,7 @@ pub enum Heard {
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// Its outputs are there, to be recorded or compared.
-    Made(Made),
+    Made(Box<Made>),
     /// Another process recorded the result meanwhile.
     Found,
     /// What it depends on changed: the result is worth nothing.

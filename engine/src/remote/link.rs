@@ -270,7 +270,7 @@ impl Link {
         self.be_patient(0);
         match &answer {
             Err(e) if !matches!(e.cause, BackendFault::NotFound | BackendFault::Unsupported) => {
-                self.failed(e)
+                self.failed(e);
             }
             _ => {
                 if self.failures.swap(0, Ordering::Relaxed) > 0 {

@@ -71,7 +71,7 @@ impl Scheduler<'_> {
     pub(super) fn ended(&mut self, index: InstanceIndex, order: OrderId, outcome: Outcome) {
         let collected = self.executor.collect(order);
         match outcome {
-            Outcome::Made(made) => self.made(index, made, collected),
+            Outcome::Made(made) => self.made(index, *made, collected),
             Outcome::Found => self.board.wait(index),
             Outcome::Lost { why } => self.lost(index, why),
             Outcome::Unstable(moved) => {

@@ -259,7 +259,7 @@ impl Clock {
 
 fn made_of(order: &Order, record: Record) -> Outcome {
     let outputs = order.outputs.iter();
-    Outcome::Made(Made {
+    Outcome::Made(Box::new(Made {
         outputs: outputs.map(|o| record.outputs[&*o.name]).collect(),
         record,
         usage: Usage::default(),
@@ -267,7 +267,7 @@ fn made_of(order: &Order, record: Record) -> Outcome {
         pins: BTreeMap::new(),
         resumed_from: None,
         sandbox: "off".to_owned(),
-    })
+    }))
 }
 
 /// Chains of three, and one stage that gathers the ends of all.

@@ -103,7 +103,7 @@ pub fn replay(
     let outcome = outcomes.recv()?;
     let aside = local.collect(id).aside;
     let made = match outcome {
-        Outcome::Made(made) => made,
+        Outcome::Made(made) => *made,
         Outcome::Failed(failed) => return Ok(Again::Failed(failed)),
         Outcome::Cancelled => return Ok(Again::Cancelled),
         Outcome::StoreBroken { message } => return Err(StoreBroken(message).into()),
