@@ -178,6 +178,17 @@ struct Pass<'a, D: Backend> {
     watcher: Option<Watcher<'a>>,
 }
 
+impl<D: Backend> Pass<'_, D> {
+    /// Nothing moves, and nobody watches.
+    fn still(mode: Mode) -> Self {
+        Pass {
+            mode,
+            statistics: None,
+            watcher: None,
+        }
+    }
+}
+
 impl<D: Backend> Network<D> {
     /// Puts weights on a device. The tensors must have passed [`Architecture::check`].
     ///
@@ -339,12 +350,8 @@ impl<D: Backend> Network<D> {
         x: Matrix<D, T>,
         mode: Mode,
     ) -> Result<Matrix<D, T>, D::Err> {
-        let pass = &mut Pass {
-            mode,
-            statistics: None,
-            watcher: None,
-        };
-        self.run(&self.architecture.layers, &self.steps, x, pass, true)
+        let (layers, steps) = (&self.architecture.layers, &self.steps);
+        self.run(layers, steps, x, &mut Pass::still(mode), true)
     }
 
     /// [`Network::forward_still`], with a backward pass that goes on to the inputs.
@@ -356,12 +363,8 @@ impl<D: Backend> Network<D> {
         x: Matrix<D, T>,
         mode: Mode,
     ) -> Result<Matrix<D, T>, D::Err> {
-        let pass = &mut Pass {
-            mode,
-            statistics: None,
-            watcher: None,
-        };
-        self.run(&self.architecture.layers, &self.steps, x, pass, false)
+        let (layers, steps) = (&self.architecture.layers, &self.steps);
+        self.run(layers, steps, x, &mut Pass::still(mode), false)
     }
 
     /// [`Network::forward_still`] without dropout, watched layer by layer.
