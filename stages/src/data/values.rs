@@ -90,7 +90,7 @@ impl Values {
     }
 
     /// Row `i`, of `features` numbers. Panics when it is out of range.
-    pub(super) fn row(&self, i: usize, features: usize) -> Row<'_> {
+    pub(crate) fn row(&self, i: usize, features: usize) -> Row<'_> {
         let range = i * features..(i + 1) * features;
         match self {
             Values::Bytes(bytes) => Row::Bytes(&bytes[range]),

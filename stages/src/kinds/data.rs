@@ -1,4 +1,4 @@
-//! Data sets: getting them, making them of own files, splitting and corrupting them.
+//! Data sets: getting them, making them of own files, splitting, preparing and corrupting them.
 
 use crate::kind::BuiltIn;
 
@@ -6,6 +6,7 @@ pub mod corrupt;
 pub mod dataset;
 pub mod download;
 pub mod split;
+pub mod transform;
 
 /// Its kinds.
 pub(super) fn kinds() -> Vec<BuiltIn> {
@@ -14,5 +15,6 @@ pub(super) fn kinds() -> Vec<BuiltIn> {
         BuiltIn::of::<dataset::DatasetKind>(),
         BuiltIn::of::<download::Download>(),
         BuiltIn::of::<split::Split>(),
+        BuiltIn::of::<transform::Transform>(),
     ]
 }

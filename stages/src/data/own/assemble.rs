@@ -197,7 +197,7 @@ fn class_names(
 }
 
 /// One value for all channels, or one for each.
-fn spread(what: &str, values: &[f32], channels: usize) -> Result<Vec<f32>, Failure> {
+pub(crate) fn spread(what: &str, values: &[f32], channels: usize) -> Result<Vec<f32>, Failure> {
     match values {
         [one] => Ok(vec![*one; channels]),
         all if all.len() == channels => Ok(all.to_vec()),
@@ -213,7 +213,7 @@ fn spread(what: &str, values: &[f32], channels: usize) -> Result<Vec<f32>, Failu
 ///
 /// Sums of bytes are whole numbers, so exact. Floats are summed in f64 in their order, the
 /// deviations in a second pass.
-fn measure(values: &Values, channels: usize) -> (Vec<f32>, Vec<f32>) {
+pub(crate) fn measure(values: &Values, channels: usize) -> (Vec<f32>, Vec<f32>) {
     let n = values.len() / channels.max(1);
     if n == 0 {
         return (vec![0.0; channels], vec![1.0; channels]);

@@ -96,8 +96,18 @@ impl Size {
             .then(|| format!("sides of 1 to {SIDE_MAX} pixels are possible"))
     }
 
-    /// The middle of an image; where it cannot lie even, half a pixel to the even side, as
-    /// torchvision's `CenterCrop`.
+    /// The first column and row of the middle of an image of this size, which is not smaller; where
+    /// it cannot lie even, half a pixel to the even side, as torchvision's `CenterCrop`.
+    pub(crate) fn corner(self, width: usize, height: usize) -> (usize, usize) {
+        // Halves are rounded to the even neighbour.
+        let first = |twice: usize| match (twice / 2, twice % 2) {
+            (half, 1) if half % 2 == 1 => half + 1,
+            (half, _) => half,
+        };
+        (first(width - self.width), first(height - self.height))
+    }
+
+    /// The middle of an image (see [`Size::corner`]).
     pub(super) fn centre_of(self, picture: &Picture) -> Result<Picture, String> {
         let Picture {
             width,
@@ -111,12 +121,7 @@ impl Size {
                 self.width, self.height
             ));
         }
-        // Halves are rounded to the even neighbour.
-        let first = |twice: usize| match (twice / 2, twice % 2) {
-            (half, 1) if half % 2 == 1 => half + 1,
-            (half, _) => half,
-        };
-        let (left, top) = (first(width - self.width), first(height - self.height));
+        let (left, top) = self.corner(width, height);
         let rows = (top..top + self.height)
             .flat_map(|y| &picture.bytes[(y * width + left) * channels..][..self.width * channels]);
         Ok(Picture {

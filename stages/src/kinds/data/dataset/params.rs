@@ -186,6 +186,21 @@ pub struct Fixed {
     pub std: Vec<f32>,
 }
 
+impl Fixed {
+    /// What is wrong with it: the field, and what it must be.
+    pub(in crate::kinds::data) fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let is_bad = |x: &f32| !x.is_finite();
+        let mut problems = Vec::new();
+        if self.mean.is_empty() || self.mean.iter().any(is_bad) {
+            problems.push(("mean", "it must be finite numbers"));
+        }
+        if self.std.is_empty() || self.std.iter().any(|x| is_bad(x) || *x <= 0.0) {
+            problems.push(("std", "it must be numbers above 0"));
+        }
+        problems
+    }
+}
+
 /// The format, chosen.
 pub(super) enum Format<'a> {
     Images(&'a Pixels),
@@ -335,17 +350,8 @@ impl Params {
                 problem(&["normalise"], message.into(), hint);
             }
             Normalise::Fixed(fixed) => {
-                let is_bad = |x: &f32| !x.is_finite();
-                if fixed.mean.is_empty() || fixed.mean.iter().any(is_bad) {
-                    problem(
-                        &["normalise", "fixed", "mean"],
-                        "it must be finite numbers".into(),
-                        "",
-                    );
-                }
-                if fixed.std.is_empty() || fixed.std.iter().any(|x| is_bad(x) || *x <= 0.0) {
-                    let message = "it must be numbers above 0".to_owned();
-                    problem(&["normalise", "fixed", "std"], message, "");
+                for (field, message) in fixed.problems() {
+                    problem(&["normalise", "fixed", field], message.to_owned(), "");
                 }
             }
             _ => {}
