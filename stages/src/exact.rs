@@ -13,6 +13,8 @@ pub mod half;
 pub mod math;
 pub mod normal;
 pub mod numerics;
+pub mod orthonormal;
 pub mod rng;
 #[cfg(target_arch = "x86_64")]
 mod sse2;
+pub mod symmetric;

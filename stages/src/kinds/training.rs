@@ -3,6 +3,7 @@
 use crate::kind::BuiltIn;
 
 pub mod evaluate;
+pub mod filters;
 pub mod probe;
 mod recorded;
 pub mod sensitivity;
@@ -12,6 +13,7 @@ pub mod train;
 pub(super) fn kinds() -> Vec<BuiltIn> {
     vec![
         BuiltIn::of::<evaluate::Evaluate>(),
+        BuiltIn::of::<filters::Filters>(),
         BuiltIn::of::<probe::Probe>(),
         BuiltIn::of::<sensitivity::Sensitivity>(),
         BuiltIn::of::<train::Train>(),
