@@ -32,6 +32,7 @@ pub mod gelu;
 pub mod group_norm;
 pub mod layer;
 pub mod loss;
+pub mod lstm;
 mod margin;
 pub mod norm;
 pub mod optim;

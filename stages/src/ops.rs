@@ -20,6 +20,7 @@ mod depthwise;
 mod group_norm;
 mod layer;
 mod loss;
+mod lstm;
 mod matrix;
 mod norm;
 mod pool;
@@ -35,8 +36,8 @@ pub use crate::shape::{
 };
 pub use activation::{activate, add, dropout, gelu, relu, sigmoid, tanh};
 pub use backend::{
-    Accumulate, Activation, Backend, Buffer, Gelu, GroupNormBackward, LayerBackward, Moments,
-    Moving, NormBackward, RecurrentBackward, Rule,
+    Accumulate, Activation, Backend, Buffer, Gate, Gelu, GroupNormBackward, LayerBackward,
+    LstmBackward, Moments, Moving, NormBackward, RecurrentBackward, Rule,
 };
 pub use conv::conv2d;
 pub use dense::dense;
@@ -46,6 +47,7 @@ pub use loss::{
     BadLabel, Labels, absolute_error, count_correct, mean_squared_error, soft_cross_entropy,
     softmax_cross_entropy, weighted_sum, with_confidence_penalty,
 };
+pub use lstm::{GateParams, lstm};
 pub use matrix::{Matrix, Param, Traced};
 pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};

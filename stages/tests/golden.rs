@@ -118,6 +118,12 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("claim", 2, "three seeds", "verdict", "353b63c5f9416ede"),
     ("corrupt", 1, "random labels", "data", "33dedb071d260476"),
     ("corrupt", 1, "noisy pixels", "data", "eae6ce47f6e61182"),
+    ("filters", 1, "in line", "metrics", "?"),
+    ("filters", 1, "in line", "grid", "?"),
+    ("transform", 1, "cropped, whitened", "data", "?"),
+    ("transform", 1, "another's constants", "data", "?"),
+    ("train", 3, "rows with a memory", "model", "?"),
+    ("train", 3, "rows with a memory", "metrics", "?"),
     ("dataset", 1, "class folders", "data", "fae7baa01e0c7468"),
     ("dataset", 1, "table", "train", "a5ff1c63e024ca42"),
     ("dataset", 1, "table", "test", "a5ff1c63e024ca42"),
@@ -344,6 +350,10 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         "learning_rates": {"*": 0.5, "fc2": 2.0, "*.bias": 0.1}, "frozen": ["fc1"], "decays": "weights",
         "optimizer": {"adam": {"lr": 0.01, "weight_decay": {"l2": 0.01}}}});
     run("train", "frozen, paced", paced, &sets);
+    let memory = json!({"model": {"rnn": {"units": 9, "cell": "lstm"}}, "seed": 2, "length": {"epochs": 2}, "batch_size": 32,
+        "first_weights": {"by_name": {"lstm1.forget.bias": {"constant": 1.0}}},
+        "optimizer": {"adam": {"lr": 0.01}}});
+    run("train", "rows with a memory", memory, &sets);
     let on = json!({"seed": 1, "starts_at": {"steps": 2}, "length": {"steps": 5}, "batch_size": 32,
         "checkpoints": {"every_steps": 2, "optimizer": true}, "optimizer": {"adam": {"lr": 0.01}}});
     let on_inputs: [(&str, &Path); 2] = [sets[0], ("init", recurrent.path("model"))];
@@ -364,6 +374,25 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("split", "long-tailed", tail, &whole);
     let labels = json!({"seed": 4, "labels": {"random": {"fraction": 0.5}}});
     run("corrupt", "random labels", labels, &whole);
+    let prepared = json!({"center_crop": {"width": 9, "height": 8}, "whiten": "per_image"});
+    run("transform", "cropped, whitened", prepared, &whole);
+    let like: [(&str, &Path); 2] = [whole[0], ("like", &test)];
+    run(
+        "transform",
+        "another's constants",
+        json!({"normalise": "like"}),
+        &like,
+    );
+    let filtering = json!({"model": {"conv": {"layers": [{"conv": {"channels": 12}}, {"activation": "relu"}, {"pool": {"max": 2}}]}},
+        "seed": 3, "length": {"epochs": 1}, "batch_size": 32, "optimizer": {"sgd": {"lr": 0.1}}});
+    let filtering = run("train", "-", filtering, &sets);
+    let looking = [("models", filtering.path("model")), whole[0]];
+    run(
+        "filters",
+        "in line",
+        json!({"seed": 1, "images": 20, "bases": 3}),
+        &looking,
+    );
     let pixels = json!({"seed": 4, "pixels": {"noise": {"std": 20.0}}});
     run("corrupt", "noisy pixels", pixels, &whole);
 

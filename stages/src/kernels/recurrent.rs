@@ -13,7 +13,7 @@ use super::scratch;
 use crate::shape::RecurrentShape;
 
 /// Copies images `[n][steps][inputs]` to `[steps][n][inputs]`.
-fn by_time(shape: &RecurrentShape, x: &[f32], to: &mut [f32]) {
+pub(super) fn by_time(shape: &RecurrentShape, x: &[f32], to: &mut [f32]) {
     let (n, inputs) = (x.len() / shape.features(), shape.inputs());
     for (t, rows) in to.chunks_exact_mut((n * inputs).max(1)).enumerate() {
         for (image, row) in x
@@ -152,7 +152,7 @@ pub fn backward(path: Path, shape: &RecurrentShape, from: Backward<'_>) {
 }
 
 /// Adds what lies by time to images.
-fn from_time(path: Path, shape: &RecurrentShape, from: &[f32], mut dx: Gradient<'_>) {
+pub(super) fn from_time(path: Path, shape: &RecurrentShape, from: &[f32], mut dx: Gradient<'_>) {
     let dx = dx.zeroed();
     let (n, inputs) = (dx.len() / shape.features(), shape.inputs());
     for (t, rows) in from.chunks_exact((n * inputs).max(1)).enumerate() {

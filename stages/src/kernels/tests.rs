@@ -15,6 +15,7 @@ mod fused;
 mod gelu_orders;
 mod gradients;
 mod group_norm_orders;
+mod lstm_orders;
 mod others;
 mod recurrent_orders;
 mod soft_loss_orders;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::builder::Builder;
 use super::layout::Layout;
 use super::resnet;
-use super::spec::{Activation, ModelSpec};
+use super::spec::{Activation, Cell, ModelSpec};
 use crate::failure::Failure;
 use crate::ops::{
     ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
@@ -178,6 +178,15 @@ pub enum Layer {
         /// `u`: `[units, units]`.
         recurrent: usize,
     },
+    /// The last output of long short-term memory over the rows of an image. Parameters `first ..
+    /// first + 12` are, for the input, forget, cell and output gate in turn, `[units, in]`,
+    /// `[units]` and `[units, units]`.
+    Lstm {
+        /// Sizes.
+        shape: RecurrentShape,
+        /// Position of the input gate's first.
+        first: usize,
+    },
     /// Batch norm; gain, shift, running mean and running variance are parameters `first .. first + 4`.
     BatchNorm {
         /// Sizes.
@@ -312,9 +321,11 @@ impl Architecture {
                 }
             }
             ModelSpec::Resnet(resnet) => resnet::build(resnet, &mut b)?,
-            ModelSpec::Rnn(rnn) => b
-                .recurrent(rnn.units)
-                .map_err(|e| e.within("model: the recurrent layer"))?,
+            ModelSpec::Rnn(rnn) => match rnn.cell {
+                Cell::Elman => b.recurrent(rnn.units),
+                Cell::Lstm => b.lstm(rnn.units),
+            }
+            .map_err(|e| e.within("model: the recurrent layer"))?,
         }
         let classifier = match &identity.model {
             ModelSpec::Resnet(_) => b.named_dense("fc", identity.outputs.width()),

@@ -138,21 +138,8 @@ impl Builder {
         let name = self.names.next("rnn");
         let shape = RecurrentShape::new(self.image, units)?;
         let row = (self.image.width, self.image.channels);
-        let mut add = |part: &str, inputs: usize, (positions, channels): (usize, usize)| {
-            let role = Role::Weight {
-                fan_in: inputs,
-                fan_out: units,
-            };
-            let layout = Layout::Dense {
-                outputs: units,
-                positions,
-                channels,
-            };
-            let name = format!("{name}.{part}.weight");
-            self.add(name, vec![units, inputs], role, layout)
-        };
-        let weight = add("input", shape.inputs(), row);
-        let recurrent = add("recurrent", units, (1, units));
+        let weight = self.recurrent_weight(&format!("{name}.input"), units, row);
+        let recurrent = self.recurrent_weight(&format!("{name}.recurrent"), units, (1, units));
         let bias = self.bias(&format!("{name}.input"), units, shape.inputs());
         self.layers.push(Layer::Recurrent {
             shape,
@@ -166,6 +153,47 @@ impl Builder {
             channels: units,
         };
         Ok(())
+    }
+
+    /// Reads the rows of the image, with a memory.
+    pub(super) fn lstm(&mut self, units: usize) -> Result<(), Failure> {
+        let name = self.names.next("lstm");
+        let shape = RecurrentShape::new(self.image, units)?;
+        let row = (self.image.width, self.image.channels);
+        let first = self.parameters.len();
+        for gate in ["input", "forget", "cell", "output"] {
+            let name = format!("{name}.{gate}");
+            self.recurrent_weight(&format!("{name}.input"), units, row);
+            self.bias(&name, units, shape.inputs());
+            self.recurrent_weight(&format!("{name}.recurrent"), units, (1, units));
+        }
+        self.layers.push(Layer::Lstm { shape, first });
+        self.image = Image {
+            height: 1,
+            width: 1,
+            channels: units,
+        };
+        Ok(())
+    }
+
+    /// A weight that multiplies `positions` pixels of `channels` values, or a state.
+    fn recurrent_weight(
+        &mut self,
+        name: &str,
+        units: usize,
+        (positions, channels): (usize, usize),
+    ) -> usize {
+        let inputs = positions * channels;
+        let role = Role::Weight {
+            fan_in: inputs,
+            fan_out: units,
+        };
+        let layout = Layout::Dense {
+            outputs: units,
+            positions,
+            channels,
+        };
+        self.add(format!("{name}.weight"), vec![units, inputs], role, layout)
     }
 
     fn bias(&mut self, layer: &str, outputs: usize, fan_in: usize) -> usize {

@@ -14,7 +14,10 @@ use super::architecture::{Architecture, Layer, Parameter};
 use super::model::Model;
 use super::spec::Activation;
 use crate::exact::rng::Stream;
-use crate::ops::{self, Backend, BatchStats, InputGradient, Matrix, Param, RecurrentParams};
+use crate::kernels::lstm::GATES;
+use crate::ops::{
+    self, Backend, BatchStats, GateParams, InputGradient, Matrix, Param, RecurrentParams,
+};
 use crate::weights::{NamedTensor, NamedTensors};
 
 /// The weight of the newest batch in batch norm's running averages, as in PyTorch.
@@ -441,6 +444,14 @@ impl<D: Backend> Network<D> {
                     };
                     ops::recurrent(x, params, *shape, input)?
                 }
+                Layer::Lstm { shape, first } => {
+                    let gates = std::array::from_fn(|gate| GateParams {
+                        w: param(first + 3 * gate),
+                        b: param(first + 3 * gate + 1),
+                        u: param(first + 3 * gate + 2),
+                    });
+                    ops::lstm(x, gates, *shape, input)?
+                }
                 Layer::BatchNorm { shape, first } => {
                     let [gain, shift, mean, variance] = [0, 1, 2, 3].map(|i| param(first + i));
                     match pass.mode.norms {
@@ -503,6 +514,15 @@ impl<D: Backend> Network<D> {
                 let states = x.read();
                 watcher(*weight, &states);
                 watcher(*recurrent, &states);
+            }
+            if let Layer::Lstm { first, .. } = &layers[step.layer]
+                && let Some(watcher) = &mut pass.watcher
+            {
+                let outputs = x.read();
+                for gate in 0..GATES {
+                    watcher(first + 3 * gate, &outputs);
+                    watcher(first + 3 * gate + 2, &outputs);
+                }
             }
         }
         Ok(x)

@@ -61,16 +61,42 @@ pub struct ResnetSpec {
     pub blocks: Vec<usize>,
 }
 
-/// A recurrent network (Elman 1990) that reads an image row by row, from the top:
-/// `h[t] = tanh(W·x[t] + b + U·h[t-1])` with `h = 0` before the first row; the last state is
-/// classified. `W` is the weight of the layer `rnn1.input`, `U` that of `rnn1.recurrent`. It is
-/// PyTorch's `RNN` with one bias in place of two.
+/// A recurrent network that reads an image row by row, from the top, with a state `h` of 0 before
+/// the first row; the last state is classified. With the cell `elman` (Elman 1990)
+/// `h[t] = tanh(W·x[t] + b + U·h[t-1])`: `W` is the weight of the layer `rnn1.input`, `U` that of
+/// `rnn1.recurrent`; it is PyTorch's `RNN` with one bias in place of two. With `cell: lstm` every
+/// gate (`input`, `forget`, `cell`, `output`) has layers of its own, such as `lstm1.forget.input`
+/// and `lstm1.forget.recurrent`, and the bias `lstm1.forget.bias`; to begin with open forget gates
+/// (Jozefowicz et al. 2015), say `first_weights: {by_name: {"lstm1.forget.bias": {constant: 1}}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RnnSpec {
     /// Values of a state.
     #[schemars(range(min = 1))]
     pub units: usize,
+    /// What a step computes.
+    #[serde(default, skip_serializing_if = "Cell::is_elman")]
+    pub cell: Cell,
+}
+
+/// What a recurrent network computes at each row of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cell {
+    /// `h[t] = tanh(W·x[t] + b + U·h[t-1])`.
+    #[default]
+    Elman,
+    /// Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al.
+    /// 2000): `c[t] = f·c[t-1] + i·g`, `h[t] = o·tanh(c[t])`, each gate of its own
+    /// `W·x[t] + b + U·h[t-1]`. PyTorch's `LSTM` with one bias in place of two.
+    Lstm,
+}
+
+impl Cell {
+    /// Models of before there was another keep their text.
+    fn is_elman(&self) -> bool {
+        *self == Cell::Elman
+    }
 }
 
 /// One layer of a [`ConvSpec`].
@@ -260,7 +286,7 @@ impl ModelSpec {
             ModelSpec::Mlp(mlp) => mlp.problems(),
             ModelSpec::Conv(conv) => layer_problems(&["conv".to_owned()], &conv.layers),
             ModelSpec::Resnet(resnet) => resnet.problems(),
-            ModelSpec::Rnn(RnnSpec { units: 0 }) => {
+            ModelSpec::Rnn(RnnSpec { units: 0, .. }) => {
                 vec![(vec!["rnn".into(), "units".into()], NO_UNITS.into())]
             }
             ModelSpec::Rnn(_) => Vec::new(),

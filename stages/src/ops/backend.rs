@@ -23,6 +23,7 @@ use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 pub use crate::kernels::gelu::Gelu;
 pub use crate::kernels::layer::{Accumulate, Activation};
+use crate::kernels::lstm::GATES;
 pub use crate::kernels::optim::Rule;
 
 /// A gradient in dfdx's hands. The CPU leaves its memory there; a device with other memory keeps
@@ -113,6 +114,45 @@ pub struct RecurrentBackward<'a, D: Backend> {
     pub db: &'a mut Gradient<D>,
     /// Of the weight of the earlier state.
     pub dw_rec: &'a mut Gradient<D>,
+    /// Of the images, where somebody needs it.
+    pub dx: Option<&'a mut Gradient<D>>,
+}
+
+/// Parameters of a gate of an LSTM layer.
+#[derive(Debug)]
+pub struct Gate<'a, D: Backend> {
+    /// Of the row.
+    pub w: &'a D::Values,
+    /// Of the sum.
+    pub b: &'a D::Values,
+    /// Of the earlier output.
+    pub u: &'a D::Values,
+}
+
+/// Where the gradients of a gate's parameters go.
+#[derive(Debug)]
+pub struct GateGradients<D: Backend> {
+    /// Of the weight of the row.
+    pub dw: Gradient<D>,
+    /// Of the bias.
+    pub db: Gradient<D>,
+    /// Of the weight of the earlier output.
+    pub du: Gradient<D>,
+}
+
+/// What the gradients of an LSTM layer are made from, and where they go.
+#[derive(Debug)]
+pub struct LstmBackward<'a, D: Backend> {
+    /// The images.
+    pub x: &'a D::Values,
+    /// As in the forward pass.
+    pub gates: [Gate<'a, D>; GATES],
+    /// As the forward pass wrote them.
+    pub states: &'a D::Values,
+    /// Gradient of the output.
+    pub dy: &'a D::Values,
+    /// Of the parameters.
+    pub to: &'a mut [GateGradients<D>; GATES],
     /// Of the images, where somebody needs it.
     pub dx: Option<&'a mut Gradient<D>>,
 }
@@ -345,6 +385,22 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         &self,
         shape: RecurrentShape,
         from: RecurrentBackward<'_, Self>,
+    ) -> Result<(), Self::Err>;
+    /// Everything that an LSTM layer computes ([`BLOCKS`](crate::kernels::lstm::BLOCKS) values for
+    /// each step, image and unit), and its last output.
+    fn lstm_forward(
+        &self,
+        shape: RecurrentShape,
+        x: &Self::Values,
+        gates: [Gate<'_, Self>; GATES],
+        states: &mut Self::Values,
+        y: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
+    /// Gradients of [`Backend::lstm_forward`].
+    fn lstm_backward(
+        &self,
+        shape: RecurrentShape,
+        from: LstmBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
     /// `y = activation(x)`.
     fn activation_forward(

@@ -6,19 +6,25 @@ use dfdx::prelude::{Cpu, CpuError};
 
 use super::recycle::{Pool, Values};
 use super::{
-    Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Gelu, Gradient,
-    GroupNormBackward, GroupNormShape, Labels, LayerBackward, Moving, NormBackward, NormShape,
-    PoolShape, RecurrentBackward, RecurrentShape, Rule,
+    Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Gate, Gelu, Gradient,
+    GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moving, NormBackward,
+    NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 use crate::kernels::{
-    Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, norm, optim,
+    Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, lstm, norm, optim,
     parallel, pool, recurrent, soft_loss, squared_error,
 };
 
 /// Added to the variances of group norm and layer norm, as in PyTorch.
 const GROUP_NORM_EPS: f32 = 1e-5;
+
+impl<'a> From<Gate<'a, Cpu>> for lstm::Gate<'a> {
+    fn from(Gate { w, b, u }: Gate<'a, Cpu>) -> lstm::Gate<'a> {
+        lstm::Gate { w, b, u }
+    }
+}
 
 type Done = Result<(), CpuError>;
 
@@ -363,6 +369,35 @@ impl Backend for Cpu {
             dx: from.dx.map(Into::into),
         };
         recurrent::backward(Path::current(), &shape, kernel);
+        Ok(())
+    }
+
+    fn lstm_forward(
+        &self,
+        shape: RecurrentShape,
+        x: &Values,
+        gates: [Gate<'_, Cpu>; lstm::GATES],
+        states: &mut Values,
+        y: &mut Values,
+    ) -> Done {
+        lstm::forward(Path::current(), &shape, x, gates.map(Into::into), states, y);
+        Ok(())
+    }
+
+    fn lstm_backward(&self, shape: RecurrentShape, from: LstmBackward<'_, Cpu>) -> Done {
+        let kernel = lstm::Backward {
+            x: from.x,
+            gates: from.gates.map(Into::into),
+            states: from.states,
+            dy: from.dy,
+            to: from.to.each_mut().map(|to| lstm::GateGradients {
+                dw: (&mut to.dw).into(),
+                db: (&mut to.db).into(),
+                du: (&mut to.du).into(),
+            }),
+            dx: from.dx.map(Into::into),
+        };
+        lstm::backward(Path::current(), &shape, kernel);
         Ok(())
     }
 

@@ -54,6 +54,24 @@ class Recurrent(nn.Module):
         return self.fc1(self.rnn(rows)[0][:, -1])
 
 
+class Memory(nn.Module):
+    """torch.lstm; parameters by gate (input, forget, cell, output): of the row, bias, of the earlier output."""
+
+    def __init__(self):
+        super().__init__()
+        shapes = [(7, 5 * 3), (7,), (7, 7)] * 4
+        self.gates = nn.ParameterList([nn.Parameter(torch.zeros(s)) for s in shapes])
+        self.fc1 = nn.Linear(7, 3)
+
+    def forward(self, x):
+        rows = x.permute(0, 2, 1, 3).flatten(2)
+        g = list(self.gates)
+        w, b, u = (torch.cat(g[i::3]) for i in range(3))
+        zero = torch.zeros(1, len(x), 7)
+        y, _, _ = torch.lstm(rows, (zero, zero), [w, u, b, torch.zeros_like(b)], True, 1, 0.0, False, False, True)
+        return self.fc1(y[:, -1])
+
+
 def numbers(name, model, height, width):
     kinds = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
     gains = {id(m.weight) for m in model.modules() if isinstance(m, kinds)}
@@ -78,3 +96,4 @@ def numbers(name, model, height, width):
 numbers("RESNET", ResNet(3, [4, 6], [1, 2], 3), 8, 7)
 numbers("MIXED", Mixed(), 6, 5)
 numbers("RECURRENT", Recurrent(), 6, 5)
+numbers("MEMORY", Memory(), 6, 5)
