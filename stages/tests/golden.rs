@@ -374,7 +374,7 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("split", "long-tailed", tail, &whole);
     let labels = json!({"seed": 4, "labels": {"random": {"fraction": 0.5}}});
     run("corrupt", "random labels", labels, &whole);
-    let prepared = json!({"center_crop": {"width": 9, "height": 8}, "whiten": "per_image"});
+    let prepared = json!({"center_crop": {"width": 5, "height": 6}, "whiten": "per_image"});
     run("transform", "cropped, whitened", prepared, &whole);
     let like: [(&str, &Path); 2] = [whole[0], ("like", &test)];
     run(
