@@ -36,8 +36,8 @@ pub use crate::shape::{
 };
 pub use activation::{activate, add, dropout, gelu, relu, sigmoid, tanh};
 pub use backend::{
-    Accumulate, Activation, Backend, Buffer, Gate, Gelu, GroupNormBackward, LayerBackward,
-    LstmBackward, Moments, Moving, NormBackward, RecurrentBackward, Rule,
+    Accumulate, Activation, Backend, Buffer, GATES, Gate, GateGradients, Gelu, GroupNormBackward,
+    LayerBackward, LstmBackward, Moments, Moving, NormBackward, RecurrentBackward, Rule,
 };
 pub use conv::conv2d;
 pub use dense::dense;

@@ -23,7 +23,7 @@ use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 pub use crate::kernels::gelu::Gelu;
 pub use crate::kernels::layer::{Accumulate, Activation};
-use crate::kernels::lstm::GATES;
+pub use crate::kernels::lstm::GATES;
 pub use crate::kernels::optim::Rule;
 
 /// A gradient in dfdx's hands. The CPU leaves its memory there; a device with other memory keeps

@@ -3,10 +3,11 @@
 
 use dfdx::prelude::{Cpu, Tape};
 
-use super::backend::{Gate, GateGradients};
 use super::slots::record;
-use super::{Backend, InputGradient, LstmBackward, Matrix, Param, RecurrentShape};
-use crate::kernels::lstm::{BLOCKS, GATES};
+use super::{
+    Backend, GATES, Gate, GateGradients, InputGradient, LstmBackward, Matrix, Param, RecurrentShape,
+};
+use crate::kernels::lstm::BLOCKS;
 
 /// The parameters of a gate.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! `REPRO_BLESS=1 cargo test --test program docs` writes the generated parts anew.
 
 mod console;
+mod front_door;
 mod markdown;
 mod schema;
 mod yaml;
