@@ -26,9 +26,9 @@ use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::{Network, Norms};
 use repro_stages::ops::recycle::{Pool, Values};
 use repro_stages::ops::{
-    Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Gelu, Gradient,
-    GroupNormBackward, GroupNormShape, Labels, LayerBackward, Moments, Moving, NormBackward,
-    NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
+    Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, GATES, Gate, GateGradients,
+    Gelu, Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward,
+    Moments, Moving, NormBackward, NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
 use repro_stages::training::augment::Augment;
 use repro_stages::training::batches::Batches;
@@ -97,6 +97,14 @@ fn lend(
     let done = work(&mut near);
     returned(to, near);
     Ok(done?)
+}
+
+fn near_gate<'a>(gate: Gate<'a, Far>) -> Gate<'a, Cpu> {
+    Gate {
+        w: &gate.w.0,
+        b: &gate.b.0,
+        u: &gate.u.0,
+    }
 }
 
 /// The methods whose arguments are numbers and values of the device.
@@ -326,6 +334,44 @@ impl Backend for Far {
         }
         Ok(())
     }
+    fn lstm_forward(
+        &self,
+        shape: RecurrentShape,
+        x: &Hidden,
+        gates: [Gate<'_, Far>; GATES],
+        states: &mut Hidden,
+        y: &mut Hidden,
+    ) -> Done {
+        let (gates, states, y) = (gates.map(near_gate), &mut states.0, &mut y.0);
+        Ok(self.cpu.lstm_forward(shape, &x.0, gates, states, y)?)
+    }
+    fn lstm_backward(&self, shape: RecurrentShape, from: LstmBackward<'_, Far>) -> Done {
+        let mut near_to = from.to.each_mut().map(|to| GateGradients {
+            dw: lent(&mut to.dw),
+            db: lent(&mut to.db),
+            du: lent(&mut to.du),
+        });
+        let mut dx = from.dx;
+        let mut near_x = dx.as_deref_mut().map(lent);
+        let near = LstmBackward {
+            x: &from.x.0,
+            gates: from.gates.map(near_gate),
+            states: &from.states.0,
+            dy: &from.dy.0,
+            to: &mut near_to,
+            dx: near_x.as_mut(),
+        };
+        self.cpu.lstm_backward(shape, near)?;
+        for (far, near) in from.to.iter_mut().zip(near_to) {
+            returned(&mut far.dw, near.dw);
+            returned(&mut far.db, near.db);
+            returned(&mut far.du, near.du);
+        }
+        if let (Some(far), Some(near)) = (dx, near_x) {
+            returned(far, near);
+        }
+        Ok(())
+    }
     fn activation_backward(&self, which: Activation, y: Option<&Hidden>, dy: &mut Hidden) -> Done {
         let y = y.map(|y| &y.0);
         Ok(self.cpu.activation_backward(which, y, &mut dy.0)?)
@@ -478,11 +524,13 @@ fn another_device_gives_the_cpus_bits() {
         {"activation": "tanh"}, {"pool": {"average": 2}}, {"dense": 5}, {"layer_norm": {}}]}});
     let line = json!({"mlp": {"hidden": [4], "activation": "tanh"}});
     let recurrent = json!({"rnn": {"units": 6}});
+    let memory = json!({"rnn": {"units": 5, "cell": "lstm"}});
     let momentum = json!({"sgd": {"lr": 0.05, "momentum": 0.9}});
     for (model, optimizer, data) in [
         (perceptron, json!({"adam": {}}), &images),
         (layers, momentum.clone(), &images),
         (recurrent, momentum.clone(), &images),
+        (memory, momentum.clone(), &images),
         (line, momentum, &support::numbers(1, 40, 2)),
     ] {
         let far = Far::default();

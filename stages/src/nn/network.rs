@@ -14,9 +14,8 @@ use super::architecture::{Architecture, Layer, Parameter};
 use super::model::Model;
 use super::spec::Activation;
 use crate::exact::rng::Stream;
-use crate::kernels::lstm::GATES;
 use crate::ops::{
-    self, Backend, BatchStats, GateParams, InputGradient, Matrix, Param, RecurrentParams,
+    self, Backend, BatchStats, GATES, GateParams, InputGradient, Matrix, Param, RecurrentParams,
 };
 use crate::weights::{NamedTensor, NamedTensors};
 
