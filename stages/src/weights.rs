@@ -36,6 +36,16 @@ pub struct TensorFile {
     pub metadata: BTreeMap<String, String>,
 }
 
+impl From<NamedTensors> for TensorFile {
+    /// Without metadata.
+    fn from(tensors: NamedTensors) -> TensorFile {
+        TensorFile {
+            tensors,
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
 /// How values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {

@@ -186,6 +186,16 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "metrics",
         "71c720c5989d12d6",
     ),
+    ("train", 3, "edge-popup", "model", "68026e50771121f4"),
+    ("train", 3, "edge-popup", "mask", "5a4c8aa3e03c61b6"),
+    ("train", 3, "edge-popup", "scores", "2e2a414a5f4272c2"),
+    ("train", 3, "edge-popup", "weights", "42e5d2b77a30b2e6"),
+    ("train", 3, "edge-popup", "metrics", "c1eddc4baa248e45"),
+    ("train", 3, "bernoulli mask", "model", "3705b1f099932f63"),
+    ("train", 3, "bernoulli mask", "mask", "82fced61588efda0"),
+    ("train", 3, "bernoulli mask", "scores", "4fcf13a17e586961"),
+    ("train", 3, "bernoulli mask", "weights", "42e5d2b77a30b2e6"),
+    ("train", 3, "bernoulli mask", "metrics", "b6a3483daa29c811"),
     ("train", 3, "recurrent rows", "model", "2e2a5b1e4195d0bb"),
     ("train", 3, "recurrent rows", "metrics", "75ff8d7d18ea7b4d"),
     ("select", 1, "two runs", "choice", "807bd44d18e20068"),
@@ -386,6 +396,15 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         "mixup": {"alpha": 0.4}, "confidence_penalty": 0.1, "adversarial": {"epsilon": 0.05, "weight": 0.5},
         "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9}}});
     run("train", "mixed, confident, adversarial", regularised, &sets);
+    let searched = |how: Value| {
+        json!({"model": {"conv": {"layers": [{"conv": {"channels": 6}}, {"activation": "relu"}, {"dense": 12}, {"activation": "relu"}]}},
+        "init": {"variance_scaling": {"scale": 2.0, "fan": "in", "distribution": "signed"}}, "seed": 2, "length": {"epochs": 2}, "batch_size": 32, "subnetwork": how,
+        "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": {"l2": 0.0001}}}})
+    };
+    let popup = json!({"edge_popup": {"keep": 0.4, "rescale": "root"}});
+    run("train", "edge-popup", searched(popup), &sets);
+    let bernoulli = json!({"bernoulli": {"rescale": "share"}});
+    run("train", "bernoulli mask", searched(bernoulli), &sets);
     let moved: [(&str, &Path); 2] = [("model", recurrent.path("model")), ("data", &train)];
     run("sensitivity", "rows", json!({"images": 30}), &moved);
 

@@ -399,6 +399,25 @@ fn the_output_bias_is_the_logarithm_of_the_shares() {
     );
 }
 
+/// ±√(scale / fan), and the sign is that of the uniform rule on the same random numbers: the signed
+/// constant of Ramanujan et al. 2020, `sign(W) · gain/√fan_in`.
+#[test]
+fn signed_constants_have_the_signs_of_uniform_weights() {
+    let rule = |distribution: &str| json!({"variance_scaling": {"scale": 2.0, "fan": "in", "distribution": distribution}});
+    for shape in [&[30, 50][..], &[7, 4, 3, 3]] {
+        let fan_in: usize = shape[1..].iter().product();
+        let size = (2.0 / fan_in as f64).sqrt() as f32;
+        let (signed, uniform) = (
+            weight(&rule("signed"), shape, 3),
+            weight(&rule("uniform"), shape, 3),
+        );
+        for (s, u) in signed.data.iter().zip(&uniform.data) {
+            assert_eq!(*s, if *u < 0.0 { -size } else { size });
+        }
+        assert!(signed.data.iter().any(|s| *s < 0.0) && signed.data.iter().any(|s| *s > 0.0));
+    }
+}
+
 /// The numbers of every rule that came after the golden artifacts.
 #[test]
 fn numbers_are_frozen() {
@@ -446,6 +465,10 @@ const FROZEN: &[(&str, &str)] = &[
         "1b91c63db7a380a3",
     ),
     (r#"{"torch":{"trunc_normal_":{}}}"#, "718fb35326389d57"),
+    (
+        r#"{"variance_scaling":{"distribution":"signed","fan":"in","scale":2.0}}"#,
+        "c3a62e99fe95a76f",
+    ),
 ];
 
 /// `epochs: 0` hands on the first weights, measured once; `evaluate` measures the same.

@@ -82,6 +82,7 @@ pub fn serve(
         checkpoint_every_steps: None,
         keep_optimizer: false,
         starts_at: None,
+        subnetwork: None,
         drop_last: None,
     };
     let pool = rayon::ThreadPoolBuilder::new()

@@ -21,6 +21,7 @@ use super::regularise::mix;
 use super::schedule::Clock;
 use super::state::{Progress, State};
 use super::step::Learner;
+use super::subnetwork::Found;
 use crate::data::Dataset;
 use crate::failure::Failure;
 use crate::nn::architecture::{Architecture, Head};
@@ -64,6 +65,8 @@ pub struct Trained {
     pub checkpoints: BTreeMap<Pause, NamedTensors>,
     /// The optimizer's memory beside each, where the recipe keeps it.
     pub optimizers: BTreeMap<Pause, OptimizerMemory>,
+    /// What a search for a subnetwork found, where the recipe says so.
+    pub found: Option<Found>,
     /// The metrics.
     pub rows: Vec<Measured>,
     /// Images learnt from here, without what a state had done before.
@@ -139,6 +142,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
         memory,
         checkpoints: BTreeMap::new(),
         optimizers: BTreeMap::new(),
+        scores: None,
         best: None,
         progress: progress.clone(),
     };
@@ -158,7 +162,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
         }
         Start::State(state) => *state,
     };
-    let learner = Learner::new(
+    let mut learner = Learner::new(
         device,
         architecture,
         &state.model,
@@ -170,6 +174,10 @@ pub fn fit<'a, D: Backend, L: Listener>(
     .with(recipe.decays, recipe.clip_gradients)
     .paced(paces(recipe, architecture)?)
     .regularised(recipe.regularisers);
+    if let Some(how) = recipe.subnetwork {
+        let (seed, steps) = (recipe.seed, state.progress.step);
+        learner = learner.searching(how, seed, steps, state.scores.as_ref())?;
+    }
     let (sizes, steps_total) = extent(recipe.length, &batches);
     let mut warnings = Vec::new();
     for images in sizes {
@@ -204,8 +212,11 @@ pub fn fit<'a, D: Backend, L: Listener>(
     training.run(&mut batches)?;
     let spent = begun.elapsed();
     let model = training.learner.network().save();
+    let found = training.learner.found();
+    let scores = found.iter().flat_map(|found| &found.scores);
     if let Some((name, _)) = model
         .iter()
+        .chain(scores)
         .find(|(_, t)| t.data.iter().any(|x| !x.is_finite()))
     {
         let text = format!(
@@ -220,6 +231,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
         model: training.best.unwrap_or(model),
         checkpoints: training.checkpoints,
         optimizers: training.optimizers,
+        found,
         rows: training.at.rows,
         images: training.images,
         learning_s: (spent - training.evaluating).as_secs_f64(),
@@ -396,6 +408,9 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
         if self.recipe.later.is_some() {
             self.measure(epoch, None, "images", self.at.seen as f64);
         }
+        if let Some(share) = self.learner.share_kept() {
+            self.measure(epoch, None, "share_kept", share);
+        }
     }
 
     /// The means over what was seen of the epoch begun.
@@ -507,11 +522,16 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
         let Some(path) = self.listener.state_path(pause) else {
             return Ok(());
         };
+        let (model, scores) = match self.learner.found() {
+            None => (self.learner.network().save(), None),
+            Some(found) => (found.weights, Some(found.scores)),
+        };
         let state = State {
-            model: self.learner.network().save(),
+            model,
             memory: self.learner.memory(),
             checkpoints: self.checkpoints.clone(),
             optimizers: self.optimizers.clone(),
+            scores,
             best: self.best.clone(),
             progress: self.at.clone(),
         };

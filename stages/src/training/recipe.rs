@@ -11,6 +11,7 @@ use super::optim::{Decays, Optimizer};
 use super::pace::Paces;
 use super::regularise::Regularisers;
 use super::schedule::Schedule;
+use super::subnetwork::Subnetwork;
 use crate::failure::Failure;
 
 /// See the parameters of the kind `train`.
@@ -57,6 +58,9 @@ pub struct Recipe {
     /// What counts as done before the first step.
     #[serde(default)]
     pub starts_at: Option<Length>,
+    /// Weights stay, and a network is looked for in them.
+    #[serde(default)]
+    pub subnetwork: Option<Subnetwork>,
     /// An epoch's last batch is left out where it is incomplete; where nobody said, it is kept.
     pub drop_last: Option<bool>,
 }
@@ -174,6 +178,7 @@ impl Recipe {
             checkpoint_every_steps,
             keep_optimizer,
             starts_at,
+            subnetwork,
             drop_last,
         } = self;
         let mut prefix = json!({
@@ -214,6 +219,9 @@ impl Recipe {
         if let Some(starts_at) = starts_at {
             prefix["starts_at"] = json!(starts_at);
         }
+        if let Some(subnetwork) = subnetwork {
+            prefix["subnetwork"] = json!(subnetwork);
+        }
         if let Some(later) = later {
             prefix["later"] = json!(later);
         }
@@ -252,6 +260,7 @@ pub(crate) mod tests {
             checkpoint_every_steps: None,
             keep_optimizer: false,
             starts_at: None,
+            subnetwork: None,
             drop_last: None,
         }
     }

@@ -1,9 +1,9 @@
 //! A training in the middle: everything needed to go on as if it had never stopped, in one file.
 //!
 //! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) `checkpoint/N/…`
-//! (of an epoch), `checkpoint/step N/…`, `optimizer N/first/…`, `optimizer step N/first/…` and
-//! `best/…` hold tensors in file layout, the metadata
-//! entry `repro.state` the rest as JSON. Whose state it is, is the caller's concern.
+//! (of an epoch), `checkpoint/step N/…`, `optimizer N/first/…`, `optimizer step N/first/…`,
+//! `scores/…` and `best/…` hold tensors in file layout, the metadata entry `repro.state` the rest
+//! as JSON. Whose state it is, is the caller's concern.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,6 +32,8 @@ pub struct State {
     pub checkpoints: BTreeMap<Pause, NamedTensors>,
     /// The optimizer's memory beside each, where that is kept.
     pub optimizers: BTreeMap<Pause, OptimizerMemory>,
+    /// Of a search for a subnetwork; `model` holds all weights then.
+    pub scores: Option<NamedTensors>,
     /// The model that was the best on validation data, where that one is kept.
     pub best: Option<NamedTensors>,
     /// Where it is, and what was measured.
@@ -101,6 +103,9 @@ impl State {
         if let Some(best) = &self.best {
             add("best", best);
         }
+        if let Some(scores) = &self.scores {
+            add("scores", scores);
+        }
         memory::add(&mut tensors, architecture, &self.memory);
         let header = serde_json::to_string(&Header {
             version: VERSION,
@@ -143,6 +148,7 @@ impl State {
         let mut model = NamedTensors::new();
         let mut checkpoints: BTreeMap<Pause, NamedTensors> = BTreeMap::new();
         let mut best: Option<NamedTensors> = None;
+        let mut scores: Option<NamedTensors> = None;
         let mut memory = vec![HostMoments::default(); architecture.parameters.len()];
         let pause = |at: &str| match at.strip_prefix("step ") {
             Some(step) => step.parse().map(Pause::Step),
@@ -162,6 +168,9 @@ impl State {
                 }
                 ("best", n) => {
                     best.get_or_insert_default().insert(n.to_owned(), tensor);
+                }
+                ("scores", n) => {
+                    scores.get_or_insert_default().insert(n.to_owned(), tensor);
                 }
                 ("checkpoint", rest) => {
                     let (at, n) = rest.split_once('/').ok_or_else(unknown)?;
@@ -190,6 +199,7 @@ impl State {
             memory,
             checkpoints,
             optimizers,
+            scores,
             best,
             progress: header.progress,
         })

@@ -13,9 +13,10 @@ use super::optim::{Decays, HostMoments, Optimizer, Stepper};
 use super::pace::Pace;
 use super::pass::{self, Learnt, Wanted};
 use super::regularise::{Adversarial, Regularisers};
+use super::subnetwork::{Found, Search, Subnetwork};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Mode, Network, Norms, StepKey};
-use crate::ops::{self, Backend, Matrix, Moments, Moving};
+use crate::ops::{self, Backend, Matrix, Moments, Moving, Rule};
 use crate::weights::NamedTensors;
 
 /// A network that learns.
@@ -31,6 +32,8 @@ pub struct Learner<D: Backend> {
     /// Of every parameter; none where all learn alike.
     paces: Option<Vec<Pace>>,
     regularisers: Regularisers,
+    /// Weights stay, and their scores are learnt.
+    search: Option<Search<D>>,
 }
 
 impl<D: Backend> Learner<D> {
@@ -79,6 +82,7 @@ impl<D: Backend> Learner<D> {
             clip: None,
             paces: None,
             regularisers: Regularisers::default(),
+            search: None,
             pool: pool.clone(),
         };
         learner.mask_weights().map_err(failed)?;
@@ -105,6 +109,35 @@ impl<D: Backend> Learner<D> {
             regularisers,
             ..self
         }
+    }
+
+    /// The same where weights stay and a network is looked for in them, after so many steps, with
+    /// the scores of a state or with fresh ones. What has no scores (biases, gains and shifts of
+    /// norms) stays too.
+    ///
+    /// # Errors
+    /// Scores of another network; the device's.
+    pub fn searching(
+        mut self,
+        how: Subnetwork,
+        seed: u64,
+        steps: u64,
+        scores: Option<&NamedTensors>,
+    ) -> anyhow::Result<Learner<D>> {
+        let search = Search::new(&mut self.network, &self.pool, how, seed, steps, scores)?;
+        self.search = Some(search);
+        Ok(self)
+    }
+
+    /// What a search has found so far.
+    pub fn found(&self) -> Option<Found> {
+        let search = self.search.as_ref()?;
+        Some(search.found(&self.network))
+    }
+
+    /// The share of the weights that computes, where one is looked for.
+    pub fn share_kept(&self) -> Option<f64> {
+        self.search.as_ref().map(Search::share_kept)
     }
 
     /// What it has learnt.
@@ -249,6 +282,9 @@ impl<D: Backend> Learner<D> {
         lr: f64,
     ) -> Result<(), D::Err> {
         let rule = self.stepper.advance(lr);
+        if let Some(search) = &self.search {
+            search.slopes(device, &self.pool, &mut gradients)?;
+        }
         let paces = self.paces.as_deref().unwrap_or_default();
         for (gradient, _) in gradients
             .iter_mut()
@@ -261,50 +297,25 @@ impl<D: Backend> Learner<D> {
             clip.apply(device, &self.pool, &mut gradients)?;
         }
         let architecture = Arc::clone(self.network.architecture());
-        let tensors = self.network.tensors_mut().iter_mut();
-        let states = self.moments.iter_mut().zip(&self.masks).zip(&gradients);
-        // a parameter without a gradient would be a layer that nothing reads: there is none
-        let parameters = tensors
-            .zip(states)
-            .zip(&architecture.parameters)
-            .enumerate()
-            .filter_map(|(i, ((tensor, ((moments, mask), gradient)), parameter))| {
-                let moving = Moving {
-                    weights: tensor.values_mut(),
-                    moments,
-                    gradient: gradient.as_ref()?,
-                    mask: mask.as_ref(),
-                };
-                let decays = self.decays == Decays::All || parameter.role.is_weight();
-                let factor = match paces.get(i) {
-                    Some(Pace::Times(factor)) => *factor,
-                    _ => 1.0,
-                };
-                Some(((decays, factor), moving))
-            });
-        if self.decays == Decays::All && paces.is_empty() {
-            return device.step(rule, parameters.map(|(_, moving)| moving));
-        }
-        // Parameters of one rule together, so that they share the threads.
-        let mut parts: Vec<((bool, f64), Vec<_>)> = Vec::new();
-        for (how, moving) in parameters {
-            match parts.iter_mut().find(|(other, _)| *other == how) {
-                Some((_, part)) => part.push(moving),
-                None => parts.push((how, vec![moving])),
+        let states = (self.moments.iter_mut().zip(&self.masks)).zip(&gradients);
+        let roles = architecture.parameters.iter().map(|p| p.role.is_weight());
+        let states = states.zip(roles);
+        let how = How {
+            rule,
+            lr,
+            decays: self.decays,
+            paces,
+        };
+        match &mut self.search {
+            None => {
+                let tensors = self.network.tensors_mut().iter_mut();
+                how.step(device, tensors.map(|t| Some(t.values_mut())).zip(states))
+            }
+            Some(search) => {
+                how.step(device, search.scores_mut().zip(states))?;
+                search.advance(&mut self.network, &self.pool)
             }
         }
-        for ((decays, factor), part) in parts {
-            let rule = match decays {
-                true => rule,
-                false => rule.without_decay(),
-            };
-            let rule = match factor == 1.0 {
-                true => rule,
-                false => rule.at((lr * factor) as f32),
-            };
-            device.step(rule, part.into_iter())?;
-        }
-        Ok(())
     }
 
     /// Sets masked weights and their moments to 0.
@@ -322,6 +333,75 @@ impl<D: Backend> Learner<D> {
             {
                 device.mask(mask, values)?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// How parameters move in a step.
+struct How<'a> {
+    rule: Rule,
+    lr: f64,
+    decays: Decays,
+    /// Of every parameter; empty where all learn alike.
+    paces: &'a [Pace],
+}
+
+/// What belongs to a parameter in a step: the optimizer's memory, the mask, the gradient, and
+/// whether it is the weight of a layer.
+type Beside<'a, D> = (
+    (
+        (&'a mut Moments<D>, &'a Option<<D as Backend>::Values>),
+        &'a Option<<D as Backend>::Values>,
+    ),
+    bool,
+);
+
+impl How<'_> {
+    /// Moves all parameters that have a gradient.
+    fn step<'a, D: Backend>(
+        &self,
+        device: &D,
+        parameters: impl Iterator<Item = (Option<&'a mut D::Values>, Beside<'a, D>)>,
+    ) -> Result<(), D::Err> {
+        // a parameter without a gradient would be a layer that nothing reads: there is none
+        let parameters = parameters.enumerate().filter_map(
+            |(i, (weights, (((moments, mask), gradient), is_weight)))| {
+                let moving = Moving {
+                    weights: weights?,
+                    moments,
+                    gradient: gradient.as_ref()?,
+                    mask: mask.as_ref(),
+                };
+                let decays = self.decays == Decays::All || is_weight;
+                let factor = match self.paces.get(i) {
+                    Some(Pace::Times(factor)) => *factor,
+                    _ => 1.0,
+                };
+                Some(((decays, factor), moving))
+            },
+        );
+        if self.decays == Decays::All && self.paces.is_empty() {
+            return device.step(self.rule, parameters.map(|(_, moving)| moving));
+        }
+        // Parameters of one rule together, so that they share the threads.
+        let mut parts: Vec<((bool, f64), Vec<_>)> = Vec::new();
+        for (how, moving) in parameters {
+            match parts.iter_mut().find(|(other, _)| *other == how) {
+                Some((_, part)) => part.push(moving),
+                None => parts.push((how, vec![moving])),
+            }
+        }
+        for ((decays, factor), part) in parts {
+            let rule = match decays {
+                true => self.rule,
+                false => self.rule.without_decay(),
+            };
+            let rule = match factor == 1.0 {
+                true => rule,
+                false => rule.at((self.lr * factor) as f32),
+            };
+            device.step(rule, part.into_iter())?;
         }
         Ok(())
     }

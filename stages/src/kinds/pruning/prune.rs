@@ -4,8 +4,6 @@
 
 mod score;
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -265,11 +263,7 @@ impl Kind for Prune {
         task.figures
             .insert("share_kept".into(), kept / (all as f64).max(1.0));
         model.write(task.output("model")?)?;
-        TensorFile {
-            tensors: masks,
-            metadata: BTreeMap::new(),
-        }
-        .write(task.output("mask")?, Encoding::Bits)
+        TensorFile::from(masks).write(task.output("mask")?, Encoding::Bits)
     }
 }
 

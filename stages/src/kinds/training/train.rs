@@ -29,7 +29,7 @@ use crate::training::mask::{self, Masks};
 use crate::training::memory::OptimizerMemory;
 use crate::training::recipe::Pause;
 use crate::training::state::State;
-use crate::weights::NamedTensors;
+use crate::weights::{Encoding, NamedTensors, TensorFile};
 use repro_protocol::job::Event;
 
 pub use params::{Checkpoints, Params};
@@ -80,6 +80,11 @@ impl Kind for Train {
         }
         if params.checkpoints.is_some_and(|c| c.optimizer) {
             all.push(OutputSpec::new("optimizers", "optimizers")?);
+        }
+        if params.subnetwork.is_some() {
+            for name in ["mask", "scores", "weights"] {
+                all.push(OutputSpec::new(name, &format!("{name}.safetensors"))?);
+            }
         }
         Ok(all)
     }
@@ -222,6 +227,12 @@ impl Kind for Train {
         }
         if recipe.keep_optimizer {
             checkpoints::write_optimizers(trained.optimizers, task.output("optimizers")?)?;
+        }
+        if let Some(found) = trained.found {
+            let (mask, scores) = (TensorFile::from(found.mask), TensorFile::from(found.scores));
+            mask.write(task.output("mask")?, Encoding::Bits)?;
+            scores.write(task.output("scores")?, Encoding::F32)?;
+            checkpoints::write_model(&architecture, found.weights, task.output("weights")?)?;
         }
         let figures = [
             ("learning_s", trained.learning_s),

@@ -42,6 +42,9 @@ pub enum Distribution {
     /// A normal cut at two of its standard deviations, widened by 1/0.87962566103423978 so that the
     /// variance comes out right (Keras).
     TruncatedNormal,
+    /// ±√variance, either with equal odds: the signed constant of Ramanujan et al. 2020 with
+    /// `scale: 2`, `fan: in`. The sign is that of `uniform`.
+    Signed,
 }
 
 /// The standard deviation of a standard normal cut at ±2.
@@ -81,6 +84,7 @@ impl Fills for VarianceScaling {
         let draws = match self.distribution {
             Distribution::Uniform => Draws::Uniform((3.0 * variance).sqrt() as f32),
             Distribution::Normal => Draws::Normal(variance.sqrt() as f32),
+            Distribution::Signed => Draws::Signed(variance.sqrt() as f32),
             Distribution::TruncatedNormal => {
                 Draws::Truncated((variance.sqrt() / TRUNCATED_STD) as f32)
             }

@@ -14,6 +14,8 @@ pub(super) enum Draws {
     Normal(f32),
     /// N(0, std²) cut at ±2 std.
     Truncated(f32),
+    /// This or its negative.
+    Signed(f32),
     /// U(low, high).
     Between { low: f64, high: f64 },
     /// N(mean, std²), drawn again until it lies within `low..=high`.
@@ -45,7 +47,7 @@ impl Draws {
             Draws::Constant(c) if !c.is_finite() => {
                 Some(format!("the constant must be finite, got {c}"))
             }
-            Draws::Uniform(x) | Draws::Normal(x) | Draws::Truncated(x)
+            Draws::Uniform(x) | Draws::Normal(x) | Draws::Truncated(x) | Draws::Signed(x)
                 if !(x.is_finite() && x >= 0.0) =>
             {
                 Some(format!("must be finite and not negative, got {x}"))
@@ -94,6 +96,11 @@ impl Draws {
             // u in [0, 1) is a multiple of 2^-24, so 2u - 1 is exact and one rounding is left
             Draws::Uniform(limit) => {
                 values.extend((0..len).map(|_| (2.0 * stream.uniform() - 1.0) * limit));
+            }
+            // the sign of what `Uniform` takes from the same stream
+            Draws::Signed(size) => {
+                let sign = |u: f32| if 2.0 * u - 1.0 < 0.0 { -size } else { size };
+                values.extend((0..len).map(|_| sign(stream.uniform())));
             }
             Draws::Normal(std) => values.extend((0..len).map(|_| stream.normal() * std)),
             Draws::Truncated(std) => values.extend((0..len).map(|_| {

@@ -146,6 +146,13 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
             recorded: each,
         });
     }
+    if params.subnetwork.is_some() {
+        values.push(ValueFact {
+            split: None,
+            name: "share_kept".to_owned(),
+            recorded: each,
+        });
+    }
     if params.length == Length::Epochs(0) {
         values.clear();
     }
@@ -181,6 +188,10 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
             pick,
         };
         found.say("checkpoints", Fact::Checkpoints(kept));
+    }
+    if params.subnetwork.is_some() {
+        found.say("mask", Fact::Mask(model.clone()));
+        found.say("weights", Fact::Model(model.clone()));
     }
     found.say("model", Fact::Model(model));
     found.say(

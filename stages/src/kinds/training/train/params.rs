@@ -16,9 +16,11 @@ use crate::training::later::Later;
 use crate::training::length::{EvalEvery, Length, StopAt};
 use crate::training::optim::{Decays, Optimizer};
 use crate::training::pace::Paces;
+use crate::training::patience::Keep;
 use crate::training::recipe::Recipe;
 use crate::training::regularise::{Adversarial, Mixup, Regularisers};
 use crate::training::schedule::Schedule;
+use crate::training::subnetwork::Subnetwork;
 
 /// What `with:` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -112,6 +114,13 @@ pub struct Params {
     /// recorded loss is that of the images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<Adversarial>,
+    /// Weights stay as they are, and a network is looked for in them: each weight has a score, the
+    /// optimizer moves the scores (momentum, decay and rates are theirs), and they say which weights
+    /// compute. Biases, gains and shifts stay too. `model` is then the network that was found, the
+    /// others at 0. The outputs `mask`, `scores` and `weights` come with it; `weights` is the whole
+    /// network as it was before, and its digest proves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnetwork: Option<Subnetwork>,
     /// Epochs between two evaluations on the needs `test` and `validation`, or `{steps: 100}`; the
     /// end is always evaluated.
     #[serde(default)]
@@ -252,6 +261,7 @@ impl Params {
             checkpoint_every_steps: self.checkpoints.and_then(|c| c.every_steps),
             keep_optimizer: self.checkpoints.is_some_and(|c| c.optimizer),
             starts_at: self.starts_at,
+            subnetwork: self.subnetwork,
             drop_last: self.drop_last,
         }
     }
@@ -372,6 +382,7 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         _ => {}
     }
     starts_at_problems(p, needs, &mut add);
+    subnetwork_problems(p, needs, &mut add);
     if let Some(Checkpoints {
         every, every_steps, ..
     }) = p.checkpoints
@@ -429,6 +440,36 @@ fn starts_at_problems(p: &Params, needs: &[String], add: &mut impl FnMut(&[&str]
             "nothing of `length` is left to do from there",
             hint,
         );
+    }
+}
+
+/// What is wrong with `subnetwork`, and what does not go with it.
+fn subnetwork_problems(p: &Params, needs: &[String], add: &mut impl FnMut(&[&str], &str, &str)) {
+    let Some(subnetwork) = p.subnetwork else {
+        return;
+    };
+    if let Some((at, message)) = subnetwork.problem() {
+        let hint = "it is the share that is kept: 0.3 leaves 30 % of each layer";
+        let hint = if at.contains(&"keep") { hint } else { "" };
+        add(&[&["subnetwork"], at].concat(), &message, hint);
+    }
+    if needs.iter().any(|n| n == "mask") {
+        let hint = "leave the need `mask` out";
+        add(
+            &["subnetwork"],
+            "the search itself says which weights compute",
+            hint,
+        );
+    }
+    if p.starts_at.is_some() {
+        let text = "a search goes on with its scores, which no checkpoint has";
+        add(&["starts_at"], text, "leave it out");
+    }
+    if let Some(StopAt::Patience(patience)) = p.stop_at
+        && patience.keep == Keep::Best
+    {
+        let text = "of a search the last network is the result";
+        add(&["stop_at", "patience", "keep"], text, "leave it out");
     }
 }
 

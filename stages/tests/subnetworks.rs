@@ -1,0 +1,293 @@
+//! Networks found in weights that never change: edge-popup against PyTorch
+//! (`reference/subnetworks.py`), Bernoulli masks against their formula, and what both promise.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a wrong assumption here is a failed test"
+)]
+
+mod reference;
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use dfdx::prelude::Cpu;
+use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
+use repro_stages::nn::network::{Network, Norms, StepKey};
+use repro_stages::ops::recycle::Pool;
+use repro_stages::training::gradients::{Objective, of_batch};
+use repro_stages::training::mask::Masks;
+use repro_stages::training::pass::Wanted;
+use repro_stages::training::step::Learner;
+use repro_stages::training::subnetwork::{Found, Subnetwork};
+use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use support::{Bench, Ran, data};
+
+#[derive(Deserialize)]
+struct Recorded {
+    keep: f64,
+    rescale: Value,
+    losses: Vec<f64>,
+    scores: BTreeMap<String, Vec<f64>>,
+    mask: BTreeMap<String, Vec<f64>>,
+}
+
+const ROWS: usize = 8;
+const LABELS: [u32; ROWS] = [0, 1, 2, 0, 1, 2, 0, 1];
+const WANTED: Wanted = Wanted::Labels {
+    of_rows: &LABELS,
+    smoothing: 0.0,
+};
+
+fn drawn(name: &str, shape: &[usize]) -> NamedTensor {
+    let len = shape.iter().product();
+    NamedTensor {
+        shape: shape.to_vec(),
+        data: reference::unit(&format!("subnetworks/{name}"), len),
+    }
+}
+
+fn perceptron() -> (Arc<Architecture>, NamedTensors) {
+    let architecture = Architecture::new(Identity {
+        model: serde_json::from_value(json!({"mlp": {"hidden": [7, 5]}})).unwrap(),
+        input: InputSize {
+            height: 1,
+            width: 1,
+            channels: 6,
+        },
+        outputs: Head::Classes(3),
+    })
+    .unwrap();
+    let parameters = architecture.parameters.iter();
+    let weights = parameters.map(|p| (p.name.clone(), drawn(&p.name, &p.shape)));
+    let weights = weights.collect();
+    (Arc::new(architecture), weights)
+}
+
+/// Steps of SGD on drawn scores: what was found before the first, the losses, what is found after.
+fn search(how: Value, optimizer: Value, steps: u64) -> (Found, Vec<f32>, Found) {
+    let (architecture, weights) = perceptron();
+    let scores: NamedTensors = weights
+        .iter()
+        .filter(|(name, _)| name.ends_with(".weight"))
+        .map(|(name, t)| (name.clone(), drawn(&format!("scores/{name}"), &t.shape)))
+        .collect();
+    let how: Subnetwork = serde_json::from_value(how).unwrap();
+    let optimizer = serde_json::from_value(optimizer).unwrap();
+    let masks = Masks::none(&architecture);
+    let device = Cpu::default();
+    let mut learner = Learner::new(
+        &device,
+        &architecture,
+        &weights,
+        optimizer,
+        Vec::new(),
+        0,
+        &masks,
+    )
+    .and_then(|learner| learner.searching(how, 3, 0, Some(&scores)))
+    .unwrap();
+    let before = learner.found().unwrap();
+    let inputs = drawn("inputs", &[ROWS, 6]).data;
+    let losses = (0..steps).map(|step| {
+        let key = StepKey {
+            seed: 3,
+            epoch: 0,
+            step,
+        };
+        let fill = |to: &mut [f32]| to.copy_from_slice(&inputs);
+        learner.step(ROWS, fill, WANTED, 1.0, key).unwrap().loss
+    });
+    let losses = losses.collect();
+    let after = learner.found().unwrap();
+    assert_eq!(before.weights, weights);
+    assert_eq!(after.weights, weights, "weights are never touched");
+    (before, losses, after)
+}
+
+#[test]
+fn edge_popup_is_that_of_its_authors() {
+    let cases: Vec<Recorded> = reference::read("subnetworks.json");
+    for case in cases {
+        let how = json!({"edge_popup": {"keep": case.keep, "rescale": case.rescale}});
+        let sgd = json!({"sgd": {"lr": 1.0, "momentum": 0.9, "weight_decay": {"l2": 0.01}}});
+        let (_, losses, after) = search(how, sgd, 4);
+        for (got, want) in losses.iter().zip(&case.losses) {
+            assert!((f64::from(*got) - want).abs() < 1e-5, "{got} {want}");
+        }
+        for (name, want) in &case.scores {
+            for (got, want) in after.scores[name].data.iter().zip(want) {
+                assert!(
+                    (f64::from(*got) - want).abs() < 1e-5,
+                    "{name}: {got} {want}"
+                );
+            }
+            let mask = after.mask[name].data.iter().map(|m| f64::from(*m));
+            assert_eq!(mask.collect::<Vec<_>>(), case.mask[name], "{name}");
+        }
+    }
+}
+
+/// Scores move by `∂L/∂w · w · σ(s)(1 - σ(s))`, where the network computes with the weights of the
+/// mask, and masks follow the probabilities.
+#[test]
+fn a_bernoulli_mask_learns_by_its_formula() {
+    for (rescale, of_share) in [("none", false), ("share", true)] {
+        let how = json!({"bernoulli": {"rescale": rescale}});
+        let (before, _, after) = search(how, json!({"sgd": {"lr": 1.0}}), 1);
+        let (architecture, mut weights) = perceptron();
+        let factor = |name: &str| {
+            let mask = &before.mask[name].data;
+            let kept = mask.iter().sum::<f32>();
+            let all = mask.len() as f32;
+            if of_share { all / kept } else { 1.0 }
+        };
+        for (name, mask) in &before.mask {
+            let factor = factor(name);
+            let weights = &mut weights.get_mut(name).unwrap().data;
+            weights
+                .iter_mut()
+                .zip(&mask.data)
+                .for_each(|(w, m)| *w *= factor * m);
+        }
+        let network = Network::load(&Cpu::default(), architecture, &weights).unwrap();
+        let inputs = drawn("inputs", &[ROWS, 6]).data;
+        let slopes = of_batch(
+            &network,
+            &Pool::default(),
+            ROWS,
+            |to| to.copy_from_slice(&inputs),
+            Objective::Loss(WANTED),
+            Norms::Running.into(),
+        );
+        let slopes = slopes.unwrap().save(&network);
+        for (name, was) in &before.scores {
+            let whole = &before.weights[name].data;
+            for i in 0..was.data.len() {
+                let p = 1.0 / (1.0 + (-was.data[i]).exp());
+                let slope = slopes[name].data[i] * factor(name) * whole[i] * p * (1.0 - p);
+                let got = after.scores[name].data[i] - was.data[i];
+                assert!((got + slope).abs() < 1e-6, "{name} {i}");
+            }
+        }
+        assert!(
+            before
+                .mask
+                .values()
+                .flat_map(|m| &m.data)
+                .any(|m| *m == 0.0)
+        );
+        assert_ne!(before.mask, after.mask, "masks are drawn anew");
+    }
+}
+
+fn with(subnetwork: Value, epochs: u64) -> Value {
+    json!({"seed": 5, "length": {"epochs": epochs}, "batch_size": 16, "subnetwork": subnetwork,
+        "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9, "weight_decay": {"l2": 0.001}}}})
+}
+
+fn conv() -> Value {
+    json!({"conv": {"layers": [{"conv": {"channels": 6}}, {"batch_norm": {}}, {"activation": "relu"}, {"pool": {"max": 2}}, {"dense": 12}]}})
+}
+
+#[test]
+fn weights_keep_their_digest_and_the_network_found_is_a_part_of_them() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let first = json!({"model": conv(), "init": {"variance_scaling": {"scale": 2.0, "fan": "in", "distribution": "signed"}}, "seed": 5,
+        "length": {"epochs": 0}, "optimizer": {"adam": {}}});
+    let first = bench.run("train", first, &[("train", &train)]).unwrap();
+    let inputs: [(&str, &Path); 2] = [("train", &train), ("init", first.path("model"))];
+    let read = |ran: &Ran, of: &str| TensorFile::read(ran.path(of)).unwrap().tensors;
+    let weights = read(&first, "model");
+    for how in [
+        json!({"edge_popup": {"keep": 0.3}}),
+        json!({"edge_popup": {"keep": 0.0}}),
+        json!({"edge_popup": {"keep": 1.0}}),
+        json!({"bernoulli": {"first": 1.0}}),
+    ] {
+        let ran = bench.run("train", with(how.clone(), 2), &inputs).unwrap();
+        let (model, mask) = (read(&ran, "model"), read(&ran, "mask"));
+        for (name, whole) in read(&ran, "weights") {
+            if !name.contains("running") {
+                assert_eq!(whole, weights[&name], "{how} {name}");
+            }
+        }
+        for (name, mask) in &mask {
+            let each = mask.data.iter().zip(&weights[name].data);
+            let want: Vec<f32> = each
+                .map(|(m, w)| if *m == 1.0 { *w } else { 0.0 })
+                .collect();
+            assert_eq!(model[name].data, want, "{how} {name}");
+            let kept = mask.data.iter().filter(|m| **m == 1.0).count();
+            let n = mask.data.len();
+            match how["edge_popup"]["keep"].as_f64() {
+                Some(keep) => assert_eq!(kept, n - ((1.0 - keep) * n as f64) as usize),
+                None => assert!(kept > n / 2 && kept < n),
+            }
+        }
+        let all = |of: fn(&f32) -> bool| {
+            mask.values()
+                .flat_map(|m| &m.data)
+                .filter(|m| of(m))
+                .count()
+        };
+        let share = all(|m| *m == 1.0) as f64 / all(|_| true) as f64;
+        let rows = repro_stages::table::read(ran.path("metrics")).unwrap().rows;
+        let told = rows.iter().rev().find(|r| r.name == "share_kept").unwrap();
+        assert_eq!(told.value, share);
+    }
+    // without batch norm the whole file is the one of before
+    let dense = json!({"model": {"mlp": {"hidden": [9]}}, "seed": 5, "length": {"epochs": 0}, "optimizer": {"adam": {}}});
+    let dense = bench.run("train", dense, &[("train", &train)]).unwrap();
+    let inputs: [(&str, &Path); 2] = [("train", &train), ("init", dense.path("model"))];
+    let how = json!({"edge_popup": {"keep": 0.5, "rescale": "root"}});
+    let ran = bench.run("train", with(how, 2), &inputs).unwrap();
+    assert_eq!(dense.bytes("model"), ran.bytes("weights"));
+    assert_ne!(dense.bytes("model"), ran.bytes("model"));
+}
+
+#[test]
+fn a_search_that_resumes_is_the_one_that_never_stopped() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let inputs: [(&str, &Path); 1] = [("train", &train)];
+    for how in [
+        json!({"edge_popup": {"keep": 0.4, "rescale": "root"}}),
+        json!({"bernoulli": {"first": 0.5, "rescale": "share"}}),
+    ] {
+        let of = |epochs: u64| {
+            let mut all = with(how.clone(), epochs);
+            all["model"] = conv();
+            all
+        };
+        let whole = bench.run("train", of(4), &inputs).unwrap();
+        let part = bench.run("train", of(2), &inputs).unwrap();
+        let state = part.states_dir.join("epoch-2.state");
+        let rest = bench.resume("train", of(4), &inputs, Some(&state)).unwrap();
+        assert_eq!(rest.figures["images"], 120.0);
+        for name in whole.outputs.keys() {
+            assert_eq!(whole.bytes(name), rest.bytes(name), "{name}");
+        }
+        assert_ne!(whole.bytes("mask"), part.bytes("mask"));
+    }
+}
+
+#[test]
+fn what_does_not_go_with_a_search_is_refused() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let refused = |how: Value, more: &[(&str, &Path)]| {
+        let mut all = with(how, 1);
+        all["model"] = conv();
+        let inputs = [&[("train", train.as_path())], more].concat();
+        format!("{:#}", bench.run("train", all, &inputs).err().unwrap())
+    };
+    let popup = |keep: f64| json!({"edge_popup": {"keep": keep}});
+    assert!(refused(popup(30.0), &[]).contains("between 0 and 1"));
+    assert!(refused(popup(0.3), &[("mask", &train)]).contains("the search itself"));
+}
