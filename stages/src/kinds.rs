@@ -13,6 +13,7 @@ pub mod pruning;
 mod several;
 pub mod starts;
 pub mod statistics;
+pub mod test_set;
 pub mod training;
 
 #[cfg(test)]

@@ -24,3 +24,4 @@ pub mod state;
 pub mod statistics;
 pub mod step;
 pub mod subnetwork;
+pub mod trailing;

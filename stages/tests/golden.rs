@@ -24,6 +24,40 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "model",
         "d0539febfd843831",
     ),
+    ("average", 4, "the last two", "model", "868d1ebe1a03773f"),
+    ("soup", 1, "greedy", "model", "78958a56c5318943"),
+    ("soup", 1, "greedy", "metrics", "f729af88daf54792"),
+    ("swag", 1, "low rank", "model", "7c5a090abfbf0c11"),
+    (
+        "swag",
+        1,
+        "low rank",
+        "samples",
+        "sample-0001.safetensors=070ee880ce24f9e5,sample-0002.safetensors=be42934870e7307f",
+    ),
+    (
+        "swag",
+        1,
+        "diagonal",
+        "samples",
+        "sample-0001.safetensors=9a253f808cb92ed0",
+    ),
+    ("ensemble", 1, "three models", "metrics", "2239d80c69ffac9f"),
+    ("ensemble", 1, "mirrored", "metrics", "008ea6f33f24a10a"),
+    (
+        "prune",
+        1,
+        "first weights, signs",
+        "model",
+        "53ae9ad6439c9e59",
+    ),
+    (
+        "prune",
+        1,
+        "first weights, signs",
+        "mask",
+        "0a84ffa5a7fc34d1",
+    ),
     ("curve", 1, "three epochs", "metrics", "445f38ba42419478"),
     ("evaluate", 3, "test set", "metrics", "99930ef4d38cceb1"),
     ("evaluate", 3, "calibration", "metrics", "bb62aa2afb9a4662"),
@@ -196,6 +230,20 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("train", 3, "bernoulli mask", "scores", "4fcf13a17e586961"),
     ("train", 3, "bernoulli mask", "weights", "42e5d2b77a30b2e6"),
     ("train", 3, "bernoulli mask", "metrics", "b6a3483daa29c811"),
+    (
+        "train",
+        3,
+        "averages, slow weights",
+        "model",
+        "6805dfab3747982b",
+    ),
+    (
+        "train",
+        3,
+        "averages, slow weights",
+        "averages",
+        "ema-0.5.safetensors=6f7916e6a498afc1,ema-0.9.safetensors=229c6944715c289b",
+    ),
     ("train", 3, "recurrent rows", "model", "2e2a5b1e4195d0bb"),
     ("train", 3, "recurrent rows", "metrics", "75ff8d7d18ea7b4d"),
     ("select", 1, "two runs", "choice", "807bd44d18e20068"),
@@ -339,11 +387,26 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("prune", "gradient flow", grasp, &shown);
     let flow = by(json!({"synflow": {"rounds": 10}}));
     run("prune", "synaptic flow", flow, &model);
+    let compared = [model[0], ("first", second.path("model"))];
+    let kept = json!({"fraction": 0.5, "by": "large_final_same_sign", "values": "signed_constant"});
+    run("prune", "first weights, signs", kept, &compared);
     let models = [&first, &second, &third].map(|ran| ("models", ran.path("model")));
     let keep = json!({"batch_norm": "keep"});
     run("average", "three models", keep, &models);
     let with_data = [models[0], models[1], ("train", &train)];
     run("average", "statistics made anew", Value::Null, &with_data);
+    let latest = json!({"batch_norm": "keep", "latest": 2});
+    run("average", "the last two", latest, &models);
+    let all = [&models[..], &[("data", &test), ("train", &train)]].concat();
+    run("soup", "greedy", json!({}), &all);
+    let three = [&models[..], &[("train", train.as_path())]].concat();
+    let low_rank = json!({"seed": 4, "samples": 2, "covariance": {"low_rank": 2}});
+    run("swag", "low rank", low_rank, &three);
+    let diagonal = json!({"seed": 4, "samples": 1, "covariance": "diagonal", "batch_norm": "keep", "scale": 0.5});
+    run("swag", "diagonal", diagonal, &models);
+    let asked = [&models[..], &[("data", test.as_path())]].concat();
+    run("ensemble", "three models", json!({}), &asked);
+    run("ensemble", "mirrored", json!({"views": "mirrored"}), &asked);
     let line = [models[0], models[1], ("data", &test), ("train", &train)];
     run("landscape", "a line", json!({"points": 5}), &line);
     let plane = [models[0], models[1], models[2], line[2], line[3]];
@@ -392,6 +455,9 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         "checkpoints": {"every_steps": 2, "optimizer": true}, "optimizer": {"adam": {"lr": 0.01}}});
     let on_inputs: [(&str, &Path); 2] = [sets[0], ("init", recurrent.path("model"))];
     run("train", "going on", on, &on_inputs);
+    let followed = json!({"model": {"mlp": {"hidden": [12], "batch_norm": {}}}, "seed": 2, "length": {"epochs": 2}, "batch_size": 32,
+        "averages": {"ema": [0.5, 0.9]}, "lookahead": {"every": 2, "alpha": 0.5}, "optimizer": {"adam": {"lr": 0.01}}});
+    run("train", "averages, slow weights", followed, &sets);
     let regularised = json!({"model": {"mlp": {"hidden": [12], "batch_norm": {}}}, "seed": 2, "length": {"epochs": 2}, "batch_size": 32,
         "mixup": {"alpha": 0.4}, "confidence_penalty": 0.1, "adversarial": {"epsilon": 0.05, "weight": 0.5},
         "optimizer": {"sgd": {"lr": 0.1, "momentum": 0.9}}});

@@ -504,3 +504,101 @@ fn recurrent_weights_start_by_the_rules() {
         }
     }
 }
+
+/// A soup holds the best model, is no worse than it on the data that chose, and refuses test data
+/// unless told; samples of no scale are the mean, and an ensemble of one model says what it says.
+#[test]
+fn soups_samples_and_ensembles() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let held = bench.put("held", &data(2, 40, (4, 4, 1), 3));
+    let model = |seed: u64| {
+        let with = json!({"model": {"mlp": {"hidden": [12]}}, "seed": seed, "length": {"epochs": 3}, "batch_size": 16, "optimizer": adam()});
+        bench.run("train", with, &[("train", &train)]).unwrap()
+    };
+    let all = [1, 2, 3].map(model);
+    let models = all.each_ref().map(|ran| ("models", ran.path("model")));
+    let with_data = [&models[..], &[("data", held.as_path())]].concat();
+    let soup = bench.run("soup", json!({}), &with_data).unwrap();
+    let of = |name: &str| soup.metric("validation", name);
+    assert!(of("accuracy") >= of("best_accuracy") && of("best_accuracy") >= of("mean_accuracy"));
+    assert!((1.0..=3.0).contains(&of("ingredients")));
+    let again = [("model", soup.path("model")), ("data", held.as_path())];
+    let measured = bench.run("evaluate", json!({}), &again).unwrap();
+    assert_eq!(measured.metric("test", "accuracy"), of("accuracy"));
+
+    let still = json!({"seed": 1, "samples": 2, "scale": 0.0});
+    let still = bench.run("swag", still, &models).unwrap();
+    let mean = still.bytes("model");
+    for sample in ["sample-0001.safetensors", "sample-0002.safetensors"] {
+        assert_eq!(
+            std::fs::read(still.path("samples").join(sample)).unwrap(),
+            mean
+        );
+    }
+    let drawn = |samples: u64| {
+        let with = json!({"seed": 1, "samples": samples});
+        let ran = bench.run("swag", with, &models).unwrap();
+        std::fs::read(ran.path("samples").join("sample-0001.safetensors")).unwrap()
+    };
+    assert_eq!(
+        drawn(1),
+        drawn(3),
+        "more samples leave the first as they are"
+    );
+    assert_ne!(drawn(1), mean);
+    let average = bench.run("average", json!({}), &models).unwrap();
+    let (a, b) = (average.path("model"), still.path("model"));
+    let [a, b] = [a, b].map(|path| TensorFile::read(path).unwrap().tensors);
+    for (name, tensor) in &a {
+        for (x, y) in tensor.data.iter().zip(&b[name].data) {
+            assert!((x - y).abs() <= 1e-6 * x.abs().max(1.0), "{name}");
+        }
+    }
+
+    let alone = [models[0], ("data", held.as_path())];
+    let alone = bench.run("ensemble", json!({}), &alone).unwrap();
+    let one = [("model", models[0].1), ("data", held.as_path())];
+    let one = bench
+        .run("evaluate", json!({"calibration": true}), &one)
+        .unwrap();
+    for name in ["accuracy", "nll", "ece"] {
+        let (a, b) = (alone.metric("test", name), one.metric("test", name));
+        assert!((a - b).abs() < 1e-12, "{name}: {a} {b}");
+    }
+    let both = bench.run("ensemble", json!({}), &with_data).unwrap();
+    assert!(
+        both.metric("test", "nll") <= both.metric("test", "member_nll"),
+        "by convexity"
+    );
+    // mirrored twice is as it is: a flipped set sees what the mirrored view sees
+    let flipped = |data: repro_stages::data::Dataset| -> repro_stages::data::Dataset {
+        let repro_stages::data::Values::Bytes(bytes) = data.values().clone() else {
+            panic!("images of bytes");
+        };
+        let rows = bytes
+            .chunks_exact(4)
+            .flat_map(|row| row.iter().rev().copied());
+        let labels: Vec<u8> = data.labels().iter().map(|l| *l as u8).collect();
+        let origin = (0..data.len() as u32).collect();
+        repro_stages::data::Dataset::new(
+            data.info().clone(),
+            rows.collect::<Vec<u8>>(),
+            labels,
+            origin,
+        )
+        .unwrap()
+    };
+    let other = bench.put("flipped", &flipped(data(2, 40, (4, 4, 1), 3)));
+    let mirrored = |path: &Path| {
+        let inputs = [models[0], ("data", path)];
+        let ran = bench
+            .run("ensemble", json!({"views": "mirrored"}), &inputs)
+            .unwrap();
+        ran.metric("test", "nll")
+    };
+    assert!((mirrored(&held) - mirrored(&other)).abs() < 1e-9);
+    let plain = [models[0], ("data", other.as_path())];
+    let plain = bench.run("ensemble", json!({}), &plain).unwrap();
+    assert_ne!(plain.metric("test", "nll"), alone.metric("test", "nll"));
+}

@@ -76,6 +76,7 @@ fn search(how: Value, optimizer: Value, steps: u64) -> (Found, Vec<f32>, Found) 
         .filter(|(name, _)| name.ends_with(".weight"))
         .map(|(name, t)| (name.clone(), drawn(&format!("scores/{name}"), &t.shape)))
         .collect();
+    let beside = BTreeMap::from([("scores".to_owned(), scores)]);
     let how: Subnetwork = serde_json::from_value(how).unwrap();
     let optimizer = serde_json::from_value(optimizer).unwrap();
     let masks = Masks::none(&architecture);
@@ -89,7 +90,7 @@ fn search(how: Value, optimizer: Value, steps: u64) -> (Found, Vec<f32>, Found) 
         0,
         &masks,
     )
-    .and_then(|learner| learner.searching(how, 3, 0, Some(&scores)))
+    .and_then(|learner| learner.searching(how, 3, 0, &beside))
     .unwrap();
     let before = learner.found().unwrap();
     let inputs = drawn("inputs", &[ROWS, 6]).data;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use repro_stages::kernels::parallel::Simulation;
 use repro_stages::kinds;
-use repro_stages::weights::TensorFile;
+use repro_stages::weights::{NamedTensors, TensorFile};
 use serde_json::{Value, json};
 use support::{Bench, Ran, data};
 
@@ -524,4 +524,113 @@ fn text(error: &anyhow::Error) -> String {
         .downcast_ref::<repro_stages::failure::Failure>()
         .and_then(|f| f.hint.clone());
     format!("{error:#} ({})", hint.unwrap_or_default())
+}
+
+/// Averages by their formula from the weights after each step, in the same bits; the training does
+/// not see them.
+#[test]
+fn averages_follow_their_formula() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 40, (4, 4, 1), 3));
+    let inputs: [(&str, &Path); 1] = [("train", &train)];
+    let with = |averages: Value| {
+        let mut with = json!({"model": mlp(), "seed": 5, "length": {"steps": 9}, "batch_size": 16, "optimizer": adam(),
+            "checkpoints": {"every_steps": 1}});
+        if !averages.is_null() {
+            with["averages"] = averages;
+        }
+        with
+    };
+    let plain = bench.run("train", with(Value::Null), &inputs).unwrap();
+    for every in [1, 2] {
+        let averages = json!({"ema": [0.0, 0.75], "every": every});
+        let ran = bench.run("train", with(averages), &inputs).unwrap();
+        assert_eq!(plain.bytes("model"), ran.bytes("model"));
+        let read = |path: &Path| TensorFile::read(path).unwrap().tensors;
+        let mut want: Option<NamedTensors> = None;
+        for step in (1..=9).filter(|step| step % every == 0) {
+            let here = read(
+                &ran.path("checkpoints")
+                    .join(format!("step-{step:06}.safetensors")),
+            );
+            match &mut want {
+                None => want = Some(here),
+                Some(want) => {
+                    for (name, tensor) in want {
+                        for (a, w) in tensor.data.iter_mut().zip(&here[name].data) {
+                            *a = 0.25f32.mul_add(*w - *a, *a);
+                        }
+                    }
+                }
+            }
+        }
+        let got = read(&ran.path("averages").join("ema-0.75.safetensors"));
+        assert_eq!(got, want.unwrap(), "every {every}");
+    }
+}
+
+/// Slow weights move half of the way to where the plain training is after two steps; from there the
+/// optimizer goes on with its memory.
+#[test]
+fn lookahead_follows_its_formula() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 40, (4, 4, 1), 3));
+    let inputs: [(&str, &Path); 1] = [("train", &train)];
+    let model = json!({"mlp": {"hidden": [9]}});
+    let with = |steps: u64| {
+        json!({"model": model, "seed": 5, "length": {"steps": steps}, "batch_size": 16, "optimizer": adam(),
+        "checkpoints": {"every_steps": 2, "optimizer": true}})
+    };
+    let looking = |steps: u64| {
+        let mut with = with(steps);
+        with["lookahead"] = json!({"every": 2, "alpha": 0.5});
+        bench.run("train", with, &inputs).unwrap()
+    };
+    let tensors = |ran: &Ran| TensorFile::read(ran.path("model")).unwrap().tensors;
+    let halfway = |slow: &NamedTensors, fast: &NamedTensors| {
+        let mut slow = slow.clone();
+        for (name, tensor) in &mut slow {
+            for (s, w) in tensor.data.iter_mut().zip(&fast[name].data) {
+                *s = 0.5f32.mul_add(*w - *s, *s);
+            }
+        }
+        slow
+    };
+    let first = json!({"model": model, "seed": 5, "length": {"epochs": 0}, "optimizer": adam()});
+    let first = bench.run("train", first, &inputs).unwrap();
+    let plain = bench.run("train", with(2), &inputs).unwrap();
+    let two = looking(2);
+    let after_two = halfway(&tensors(&first), &tensors(&plain));
+    assert_eq!(tensors(&two), after_two);
+    let mut on = with(4);
+    on["starts_at"] = json!({"steps": 2});
+    let memory = two.path("optimizers").join("step-000002.safetensors");
+    let on_inputs: [(&str, &Path); 3] = [
+        ("train", &train),
+        ("init", two.path("model")),
+        ("optimizer", &memory),
+    ];
+    let fast = bench.run("train", on, &on_inputs).unwrap();
+    assert_eq!(tensors(&looking(4)), halfway(&after_two, &tensors(&fast)));
+}
+
+#[test]
+fn what_follows_the_weights_resumes() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 70, (4, 4, 1), 3));
+    let inputs: [(&str, &Path); 1] = [("train", &train)];
+    let with = |epochs: u64| {
+        json!({"model": mlp(), "seed": 5, "length": {"epochs": epochs}, "batch_size": 16, "optimizer": sgd(),
+        "averages": {"ema": [0.5, 0.99], "every": 7}, "lookahead": {"every": 3}})
+    };
+    let whole = bench.run("train", with(3), &inputs).unwrap();
+    for cut in [1, 2] {
+        let part = bench.run("train", with(cut), &inputs).unwrap();
+        let state = part.states_dir.join(format!("epoch-{cut}.state"));
+        let rest = bench
+            .resume("train", with(3), &inputs, Some(&state))
+            .unwrap();
+        assert_eq!(rest.figures["images"], (3 - cut) as f64 * 70.0);
+        same(&whole, &rest);
+    }
 }

@@ -83,6 +83,7 @@ pub fn serve(
         keep_optimizer: false,
         starts_at: None,
         subnetwork: None,
+        trailing: Default::default(),
         drop_last: None,
     };
     let pool = rayon::ThreadPoolBuilder::new()

@@ -41,6 +41,12 @@ impl Known<'_> {
         self.items(name).iter().map(fact).enumerate()
     }
 
+    /// The first of an input's artifacts that is the output of this name of some stage.
+    pub(crate) fn output_called(&self, name: &str, output: &str) -> Option<usize> {
+        let mut items = self.items(name).iter();
+        items.position(|item| item.from.is_some_and(|(_, of)| of == output))
+    }
+
     /// The axes that tell an input's artifacts apart.
     pub(crate) fn axes(&self, name: &str) -> BTreeSet<String> {
         let names = self.items(name).iter().flat_map(|item| &item.axes);

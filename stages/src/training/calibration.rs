@@ -49,10 +49,20 @@ impl Calibration {
         let sum = (0..logits.len()).map(|i| exp_f64(lower(i))).sum::<f64>();
         let confidence = 1.0 / sum;
         self.nll += ln_f64(sum) - lower(label);
+        self.count(confidence, answer == label);
+    }
+
+    /// Adds an image of which the confidence is known, whether it is right, and -ln p of its label.
+    pub fn add_mixed(&mut self, confidence: f64, is_right: bool, nll: f64) {
+        self.nll += nll;
+        self.count(confidence, is_right);
+    }
+
+    fn count(&mut self, confidence: f64, is_right: bool) {
         let bin = (confidence * BINS as f64).ceil() as usize;
         let bin = &mut self.bins[bin.clamp(1, BINS) - 1];
         bin.images += 1;
-        bin.right += u64::from(answer == label);
+        bin.right += u64::from(is_right);
         bin.confidence += confidence;
     }
 

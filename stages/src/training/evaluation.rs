@@ -79,18 +79,75 @@ pub fn calibration<D: Backend>(
     Ok(all)
 }
 
+/// How an image is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// As it is.
+    AsIs,
+    /// Left and right exchanged.
+    Mirrored,
+}
+
+impl View {
+    /// Images of `height x width x channels` as they are shown, in place.
+    fn show(self, images: &mut [f32], width: usize, channels: usize) {
+        if self == View::AsIs {
+            return;
+        }
+        for row in images.chunks_exact_mut(width * channels) {
+            for x in 0..width / 2 {
+                for channel in 0..channels {
+                    row.swap(x * channels + channel, (width - 1 - x) * channels + channel);
+                }
+            }
+        }
+    }
+}
+
+/// The outputs of a network for every image, in order: `[images, outputs]`.
+///
+/// # Errors
+/// The device's.
+pub fn logits<D: Backend>(
+    pool: &D::Pool,
+    network: &Network<D>,
+    data: &Dataset,
+    view: View,
+) -> anyhow::Result<Vec<f32>> {
+    let width = network.architecture().identity.outputs.width();
+    let mut all = Vec::with_capacity(data.len() * width);
+    each_batch_seen(pool, network, data, view, |_, outputs| {
+        all.extend_from_slice(&outputs.read());
+        Ok(())
+    })?;
+    Ok(all)
+}
+
 /// The outputs of a network for every image once, in batches and in order; each with the position of its first image.
 fn each_batch<D: Backend>(
     pool: &D::Pool,
     network: &Network<D>,
     data: &Dataset,
+    see: impl FnMut(usize, Matrix<D>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    each_batch_seen(pool, network, data, View::AsIs, see)
+}
+
+/// [`each_batch`], shown so.
+fn each_batch_seen<D: Backend>(
+    pool: &D::Pool,
+    network: &Network<D>,
+    data: &Dataset,
+    view: View,
     mut see: impl FnMut(usize, Matrix<D>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let images = InOrder::new(data);
+    let size = data.info().shape;
     for first in (0..data.len()).step_by(BATCH) {
         let shape = (BATCH.min(data.len() - first), data.features());
         let x = Matrix::written(network.device(), pool, shape, |inputs| {
             images.write(first, inputs);
+            view.show(inputs, size.width, size.channels);
         });
         let outputs = x.and_then(|x| network.forward(x));
         see(

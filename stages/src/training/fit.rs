@@ -67,6 +67,8 @@ pub struct Trained {
     pub optimizers: BTreeMap<Pause, OptimizerMemory>,
     /// What a search for a subnetwork found, where the recipe says so.
     pub found: Option<Found>,
+    /// Averages along the way, by name.
+    pub averages: BTreeMap<String, NamedTensors>,
     /// The metrics.
     pub rows: Vec<Measured>,
     /// Images learnt from here, without what a state had done before.
@@ -142,7 +144,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
         memory,
         checkpoints: BTreeMap::new(),
         optimizers: BTreeMap::new(),
-        scores: None,
+        beside: BTreeMap::new(),
         best: None,
         progress: progress.clone(),
     };
@@ -176,8 +178,9 @@ pub fn fit<'a, D: Backend, L: Listener>(
     .regularised(recipe.regularisers);
     if let Some(how) = recipe.subnetwork {
         let (seed, steps) = (recipe.seed, state.progress.step);
-        learner = learner.searching(how, seed, steps, state.scores.as_ref())?;
+        learner = learner.searching(how, seed, steps, &state.beside)?;
     }
+    learner = learner.trailing(&recipe.trailing, &state.beside)?;
     let (sizes, steps_total) = extent(recipe.length, &batches);
     let mut warnings = Vec::new();
     for images in sizes {
@@ -232,6 +235,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
         checkpoints: training.checkpoints,
         optimizers: training.optimizers,
         found,
+        averages: training.learner.averages(),
         rows: training.at.rows,
         images: training.images,
         learning_s: (spent - training.evaluating).as_secs_f64(),
@@ -522,16 +526,13 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
         let Some(path) = self.listener.state_path(pause) else {
             return Ok(());
         };
-        let (model, scores) = match self.learner.found() {
-            None => (self.learner.network().save(), None),
-            Some(found) => (found.weights, Some(found.scores)),
-        };
+        let (model, beside) = self.learner.kept();
         let state = State {
             model,
             memory: self.learner.memory(),
             checkpoints: self.checkpoints.clone(),
             optimizers: self.optimizers.clone(),
-            scores,
+            beside,
             best: self.best.clone(),
             progress: self.at.clone(),
         };

@@ -12,6 +12,7 @@ use super::pace::Paces;
 use super::regularise::Regularisers;
 use super::schedule::Schedule;
 use super::subnetwork::Subnetwork;
+use super::trailing::Trailing;
 use crate::failure::Failure;
 
 /// See the parameters of the kind `train`.
@@ -61,6 +62,9 @@ pub struct Recipe {
     /// Weights stay, and a network is looked for in them.
     #[serde(default)]
     pub subnetwork: Option<Subnetwork>,
+    /// What follows the weights.
+    #[serde(default)]
+    pub trailing: Trailing,
     /// An epoch's last batch is left out where it is incomplete; where nobody said, it is kept.
     pub drop_last: Option<bool>,
 }
@@ -179,6 +183,7 @@ impl Recipe {
             keep_optimizer,
             starts_at,
             subnetwork,
+            trailing,
             drop_last,
         } = self;
         let mut prefix = json!({
@@ -222,6 +227,9 @@ impl Recipe {
         if let Some(subnetwork) = subnetwork {
             prefix["subnetwork"] = json!(subnetwork);
         }
+        if *trailing != Trailing::default() {
+            prefix["trailing"] = json!(trailing);
+        }
         if let Some(later) = later {
             prefix["later"] = json!(later);
         }
@@ -261,6 +269,7 @@ pub(crate) mod tests {
             keep_optimizer: false,
             starts_at: None,
             subnetwork: None,
+            trailing: Trailing::default(),
             drop_last: None,
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A safetensors file: `model/…`, `first/…`, `second/…` (the optimizer's memory) `checkpoint/N/…`
 //! (of an epoch), `checkpoint/step N/…`, `optimizer N/first/…`, `optimizer step N/first/…`,
-//! `scores/…` and `best/…` hold tensors in file layout, the metadata entry `repro.state` the rest
-//! as JSON. Whose state it is, is the caller's concern.
+//! `beside NAME/…` and `best/…` hold tensors in file layout, the metadata entry `repro.state` the
+//! rest as JSON. Whose state it is, is the caller's concern.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +14,7 @@ use super::measured::Measured;
 use super::memory::{self, OptimizerMemory};
 use super::optim::HostMoments;
 use super::recipe::Pause;
+use super::trailing;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::weights::{Encoding, NamedTensors, TensorFile};
@@ -32,8 +33,9 @@ pub struct State {
     pub checkpoints: BTreeMap<Pause, NamedTensors>,
     /// The optimizer's memory beside each, where that is kept.
     pub optimizers: BTreeMap<Pause, OptimizerMemory>,
-    /// Of a search for a subnetwork; `model` holds all weights then.
-    pub scores: Option<NamedTensors>,
+    /// What is as long as the weights: averages, slow weights, or the scores of a search, whose
+    /// `model` holds all weights.
+    pub beside: BTreeMap<String, NamedTensors>,
     /// The model that was the best on validation data, where that one is kept.
     pub best: Option<NamedTensors>,
     /// Where it is, and what was measured.
@@ -103,8 +105,8 @@ impl State {
         if let Some(best) = &self.best {
             add("best", best);
         }
-        if let Some(scores) = &self.scores {
-            add("scores", scores);
+        for (name, tensors) in &self.beside {
+            add(&format!("beside {name}"), tensors);
         }
         memory::add(&mut tensors, architecture, &self.memory);
         let header = serde_json::to_string(&Header {
@@ -148,7 +150,7 @@ impl State {
         let mut model = NamedTensors::new();
         let mut checkpoints: BTreeMap<Pause, NamedTensors> = BTreeMap::new();
         let mut best: Option<NamedTensors> = None;
-        let mut scores: Option<NamedTensors> = None;
+        let mut beside: BTreeMap<String, NamedTensors> = BTreeMap::new();
         let mut memory = vec![HostMoments::default(); architecture.parameters.len()];
         let pause = |at: &str| match at.strip_prefix("step ") {
             Some(step) => step.parse().map(Pause::Step),
@@ -169,9 +171,6 @@ impl State {
                 ("best", n) => {
                     best.get_or_insert_default().insert(n.to_owned(), tensor);
                 }
-                ("scores", n) => {
-                    scores.get_or_insert_default().insert(n.to_owned(), tensor);
-                }
                 ("checkpoint", rest) => {
                     let (at, n) = rest.split_once('/').ok_or_else(unknown)?;
                     checkpoints
@@ -182,6 +181,10 @@ impl State {
                 ("first" | "second", _) => {
                     memory::take(&mut memory, architecture, &name, &tensor).ok_or_else(unknown)?;
                 }
+                (kept, n) if kept.starts_with("beside ") => {
+                    let name = kept["beside ".len()..].to_owned();
+                    beside.entry(name).or_default().insert(n.to_owned(), tensor);
+                }
                 (kept, rest) if kept.starts_with("optimizer ") => {
                     let at = pause(&kept["optimizer ".len()..]).map_err(|_| unknown())?;
                     let memory = optimizers.get_mut(&at).ok_or_else(unknown)?;
@@ -191,6 +194,12 @@ impl State {
             }
         }
         architecture.check(&model, &of)?;
+        if let Some(name) = beside
+            .iter()
+            .find(|(_, b)| !trailing::fits(architecture, b))
+        {
+            return Err(bad(format!("`{}` is of another network", name.0)).into());
+        }
         for checkpoint in checkpoints.values().chain(&best) {
             architecture.check(checkpoint, &of)?;
         }
@@ -199,7 +208,7 @@ impl State {
             memory,
             checkpoints,
             optimizers,
-            scores,
+            beside,
             best,
             progress: header.progress,
         })

@@ -4,6 +4,7 @@
 //! device; the host has copies of them when it asks. Asks the system for memory in the first step
 //! only.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::clip::Clip;
@@ -14,10 +15,14 @@ use super::pace::Pace;
 use super::pass::{self, Learnt, Wanted};
 use super::regularise::{Adversarial, Regularisers};
 use super::subnetwork::{Found, Search, Subnetwork};
+use super::trailing::{Followers, Trailing};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Mode, Network, Norms, StepKey};
 use crate::ops::{self, Backend, Matrix, Moments, Moving, Rule};
 use crate::weights::NamedTensors;
+
+/// The scores of a search in a state.
+const SCORES: &str = "scores";
 
 /// A network that learns.
 pub struct Learner<D: Backend> {
@@ -34,6 +39,9 @@ pub struct Learner<D: Backend> {
     regularisers: Regularisers,
     /// Weights stay, and their scores are learnt.
     search: Option<Search<D>>,
+    followers: Option<Followers<D>>,
+    /// Steps done.
+    steps: u64,
 }
 
 impl<D: Backend> Learner<D> {
@@ -83,6 +91,8 @@ impl<D: Backend> Learner<D> {
             paces: None,
             regularisers: Regularisers::default(),
             search: None,
+            followers: None,
+            steps,
             pool: pool.clone(),
         };
         learner.mask_weights().map_err(failed)?;
@@ -122,11 +132,47 @@ impl<D: Backend> Learner<D> {
         how: Subnetwork,
         seed: u64,
         steps: u64,
-        scores: Option<&NamedTensors>,
+        beside: &BTreeMap<String, NamedTensors>,
     ) -> anyhow::Result<Learner<D>> {
+        let scores = beside.get(SCORES);
         let search = Search::new(&mut self.network, &self.pool, how, seed, steps, scores)?;
         self.search = Some(search);
         Ok(self)
+    }
+
+    /// The same with weights that follow, from the beginning or from what a state has of them.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn trailing(
+        mut self,
+        trailing: &Trailing,
+        beside: &BTreeMap<String, NamedTensors>,
+    ) -> anyhow::Result<Learner<D>> {
+        if *trailing != Trailing::default() {
+            let followers = Followers::new(&self.network, &self.pool, trailing.clone(), beside);
+            self.followers = Some(followers.map_err(|e| anyhow::anyhow!("averages: {e}"))?);
+        }
+        Ok(self)
+    }
+
+    /// The averages along the way, by name.
+    pub fn averages(&self) -> BTreeMap<String, NamedTensors> {
+        let averages = self.followers.as_ref().map(|f| f.averages(&self.network));
+        averages.unwrap_or_default()
+    }
+
+    /// The weights that a training goes on with, and what it needs beside them.
+    pub fn kept(&self) -> (NamedTensors, BTreeMap<String, NamedTensors>) {
+        let followers = self.followers.as_ref().map(|f| f.beside(&self.network));
+        let mut beside = followers.unwrap_or_default();
+        match self.found() {
+            None => (self.network.save(), beside),
+            Some(found) => {
+                beside.insert(SCORES.to_owned(), found.scores);
+                (found.weights, beside)
+            }
+        }
     }
 
     /// What a search has found so far.
@@ -219,6 +265,11 @@ impl<D: Backend> Learner<D> {
                 self.adversarial(device, how, &images, slopes, wanted, key, &mut gradients)?;
             }
             self.update(device, gradients, lr).map_err(failed)?;
+            self.steps += 1;
+            if let Some(followers) = &mut self.followers {
+                let followed = followers.follow(&mut self.network, &self.pool, self.steps);
+                followed.map_err(failed)?;
+            }
         }
         Ok(learnt)
     }

@@ -6,6 +6,7 @@ use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::sum::{Reader, Sum, anew, collapse};
 use crate::data::Dataset;
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, ModelFact, check_all, together};
@@ -13,12 +14,8 @@ use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::{network, several};
 use crate::nn::architecture::{Architecture, Identity};
-use crate::nn::model::Model;
-use crate::nn::network::Network;
 use crate::ops::Backend;
 use crate::task::Task;
-use crate::training::evaluation::check_data;
-use crate::training::statistics::recompute;
 
 /// See the module.
 pub struct Average;
@@ -30,6 +27,11 @@ pub struct Params {
     /// How much each model counts.
     #[serde(default)]
     pub weights: Weights,
+    /// Only so many of the models, the last ones: of a directory of checkpoints the latest (LAWA,
+    /// Kaddour 2022).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub latest: Option<usize>,
     /// What to do with batch norm's running statistics if no training data are given to recompute
     /// them. Models with batch norm need one or the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,6 +84,10 @@ impl Kind for Average {
         if !problems.is_empty() {
             return problems;
         }
+        if p.latest == Some(0) {
+            let message = "must be at least 1";
+            return vec![ParamProblem::new(&["latest"], message, "")];
+        }
         if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
             let message = "`keep` and the need `train` contradict each other";
             let hint = "leave one of them out";
@@ -126,17 +132,14 @@ impl Kind for Average {
             "only models of one shape can be averaged",
             &mut found,
         );
+        let count = models.len().min(params.latest.unwrap_or(usize::MAX));
         if let Weights::Given(weights) = &params.weights
-            && weights.len() != models.len()
+            && weights.len() != count
             && several.counted
         {
             found.param(
                 &["weights", "given"],
-                format!(
-                    "there are {} numbers for {} models",
-                    weights.len(),
-                    models.len()
-                ),
+                format!("there are {} numbers for {count} models", weights.len()),
                 "give one number per model, in the order of `needs: models`",
             );
         }
@@ -146,7 +149,7 @@ impl Kind for Average {
         let is_said = known.has("train") || params.batch_norm.is_some();
         let architecture = identity.clone().map(Architecture::new);
         let has_norm = architecture.is_some_and(|a| a.is_ok_and(|a| a.has_batch_norm()));
-        if several.certain && has_norm && !is_said {
+        if several.certain && params.latest != Some(1) && has_norm && !is_said {
             let failure = collapse();
             found.input(
                 ("models", 0),
@@ -159,7 +162,10 @@ impl Kind for Average {
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let paths = several::files(task.inputs("models"))?;
+        let mut paths = several::files(task.inputs("models"))?;
+        if let Some(latest) = p.latest {
+            paths.drain(..paths.len().saturating_sub(latest));
+        }
         let count = paths.len();
         let factors: Vec<f32> = match &p.weights {
             Weights::Uniform => vec![1.0; count],
@@ -176,70 +182,28 @@ impl Kind for Average {
         } else {
             1.0
         };
-        let mut sum: Option<Model> = None;
+        let mut reader = Reader::new(p.network.as_ref());
+        let mut sum: Option<Sum> = None;
         for (path, factor) in paths.iter().zip(factors) {
-            let model = network::read(path, p.network.as_ref())?;
+            let tensors = reader.read(path)?;
             match &mut sum {
-                None => {
-                    let mut first = model;
-                    first
-                        .tensors
-                        .values_mut()
-                        .flat_map(|t| &mut t.data)
-                        .for_each(|w| *w *= factor);
-                    sum = Some(first);
-                }
-                Some(sum) => {
-                    if model.architecture.identity != sum.architecture.identity {
-                        let (this, first) =
-                            (&model.architecture.identity, &sum.architecture.identity);
-                        let message =
-                            format!("`{}`: its {}", path.display(), several::unlike(this, first));
-                        return Err(Failure::new(message)
-                            .hint("only models of one shape can be averaged")
-                            .into());
-                    }
-                    for (name, tensor) in &mut sum.tensors {
-                        for (s, w) in tensor.data.iter_mut().zip(&model.tensors[name].data) {
-                            *s += factor * *w;
-                        }
-                    }
-                }
+                None => sum = Some(Sum::of(tensors, factor)),
+                Some(sum) => sum.add(&tensors, factor),
             }
         }
-        let Some(mut mean) = sum else {
-            return Err(Failure::new("input `models`: no model")
-                .hint("gather some: `needs: {models: \"train[*].model\"}`")
-                .into());
+        let architecture = Arc::new(reader.architecture()?);
+        let mean = sum.map(|sum| sum.over(divisor)).unwrap_or_default();
+        let train = match task.inputs("train") {
+            [] => None,
+            sets => Some(Dataset::put_together(sets, "train")?),
         };
-        mean.tensors
-            .values_mut()
-            .flat_map(|t| &mut t.data)
-            .for_each(|w| *w /= divisor);
-        let is_anew = !task.inputs("train").is_empty();
-        if count > 1 && mean.architecture.has_batch_norm() && !is_anew && p.batch_norm.is_none() {
+        let has_norm = architecture.has_batch_norm();
+        if count > 1 && has_norm && train.is_none() && p.batch_norm.is_none() {
             return Err(collapse().into());
         }
-        if is_anew && mean.architecture.has_batch_norm() {
-            let data = Dataset::put_together(task.inputs("train"), "train")?;
-            check_data(&data, &mean.architecture.identity, "train")?;
-            let device = Cpu::default();
-            let architecture = Arc::new(mean.architecture.clone());
-            let mut network = Network::load(&device, architecture, &mean.tensors)?;
-            recompute(&mut network, &data)?;
-            mean = network.model();
-        }
-        mean.write(task.output("model")?)
+        let network = anew(&architecture, &mean, train.as_ref())?;
+        network.model().write(task.output("model")?)
     }
-}
-
-/// The failure for several models with batch norm if neither training data nor `keep` is given.
-fn collapse() -> Failure {
-    let text = "the models have batch norm, and the mean of their running statistics is not that of the averaged network: \
-                its accuracy would collapse";
-    Failure::new(text).hint(
-        "add the training data, on which they are made anew: `needs: {train: data.train}`; or keep the means on purpose: `with: {batch_norm: keep}`",
-    )
 }
 
 const DOC: &str = r#"
@@ -253,7 +217,8 @@ weighted: {uses: average, needs: {models: [first.model, second.model]}, with: {w
 swa: {uses: average, needs: {models: cyclic.checkpoints, train: data.train}}
 ```
 
-A directory of models, such as the output `checkpoints` of `train`, stands for all its files.
+A directory of models, such as the output `checkpoints` of `train`, stands for all its files;
+`latest: 5` takes the last five.
 
 `uniform` computes `((w₁ + w₂) + w₃ ...) / n` in f32, in the order of the inputs, with one division
 at the end. `given` computes `a₁·w₁ + a₂·w₂ ...` in the same order; each product and each sum is

@@ -39,9 +39,28 @@ pub struct Params {
     /// half.
     #[serde(default)]
     pub output_layer_fraction: Option<f64>,
+    /// What becomes of the weights that stay, after `rewind`.
+    #[serde(default, skip_serializing_if = "is_as_they_are")]
+    pub values: Values,
     /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Identity>,
+}
+
+/// What becomes of the weights that stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Values {
+    /// They keep their values, or those of `rewind`.
+    #[default]
+    AsTheyAre,
+    /// Each becomes the standard deviation of its layer (of all its weights, those that go included)
+    /// with its own sign.
+    SignedConstant,
+}
+
+fn is_as_they_are(values: &Values) -> bool {
+    *values == Values::AsTheyAre
 }
 
 /// Which weights go.
@@ -51,6 +70,24 @@ pub enum Criterion {
     /// The smallest weights in absolute value.
     #[default]
     Magnitude,
+    /// The largest weights in absolute value.
+    SmallFinal,
+    /// The smallest first weights (the need `first`) in absolute value.
+    LargeInit,
+    /// The largest first weights in absolute value.
+    SmallInit,
+    /// The smallest `min(α|w|, |w₀|)`, with the first weight `w₀` and `α = Σ|w₀| / Σ|w|` of the layer.
+    LargeInitLargeFinal,
+    /// The largest `max(α|w|, |w₀|)`.
+    SmallInitSmallFinal,
+    /// The smallest `|w| - |w₀|`.
+    MagnitudeIncrease,
+    /// The smallest `|w - w₀|`.
+    Movement,
+    /// The smallest `max(0, w·sign(w₀))`: who changed its sign goes first.
+    LargeFinalSameSign,
+    /// The smallest `max(0, -w·sign(w₀))`: who kept its sign goes first.
+    LargeFinalOtherSign,
     /// Weights chosen at random.
     Random(RandomCriterion),
     /// The smallest |w · ∂L/∂w| on a batch of the need `data` (Lee et al. 2019).
@@ -97,6 +134,25 @@ impl Criterion {
     fn is_on_data(self) -> bool {
         matches!(self, Criterion::Snip(_) | Criterion::Grasp(_))
     }
+
+    /// It compares with the weights of before the training.
+    fn is_of_first(self) -> bool {
+        use Criterion::{
+            LargeFinalOtherSign, LargeFinalSameSign, LargeInit, LargeInitLargeFinal,
+            MagnitudeIncrease, Movement, SmallInit, SmallInitSmallFinal,
+        };
+        matches!(
+            self,
+            LargeInit
+                | SmallInit
+                | LargeInitLargeFinal
+                | SmallInitSmallFinal
+                | MagnitudeIncrease
+                | Movement
+                | LargeFinalSameSign
+                | LargeFinalOtherSign
+        )
+    }
 }
 
 /// See [`Criterion::Random`].
@@ -132,6 +188,10 @@ impl Kind for Prune {
             "rewind",
             "A model whose values the surviving weights are reset to.",
         ),
+        InputSpec::optional(
+            "first",
+            "The model before its training, which some criteria compare with.",
+        ),
         InputSpec::optional("data", "The data that `snip` and `grasp` measure on.").many(),
     ];
 
@@ -158,6 +218,20 @@ impl Kind for Prune {
                 "by",
                 "only `snip` and `grasp` look at data",
                 "leave the need `data` out",
+            ),
+            _ => {}
+        }
+        let has_first = needs.iter().any(|n| n == "first");
+        match (p.by.is_of_first(), has_first) {
+            (true, false) => add(
+                "by",
+                "this criterion compares with the weights before the training",
+                "give them as `needs: {first: ...}`",
+            ),
+            (false, true) => add(
+                "by",
+                "this criterion does not look at first weights",
+                "leave the need `first` out; survivors are reset by `rewind`",
             ),
             _ => {}
         }
@@ -197,6 +271,7 @@ impl Kind for Prune {
         let model = network::known(model, params.network.as_ref(), &mut found);
         let masks = known.masks("mask", &mut found);
         let rewind = known.models("rewind", is_named, &mut found);
+        let first = known.models("first", is_named, &mut found);
         let data = known.data("data", &mut found);
         together(&data, "data", &mut found);
         check_all(&data, model.identity.as_ref(), "data", &mut found);
@@ -204,15 +279,17 @@ impl Kind for Prune {
             if let Some(Some(mask)) = masks.first() {
                 check_mask(mask, identity, &mut found);
             }
-            if let Some(Some(other)) = rewind.first()
-                && let Some(other) = &other.identity
-                && other != identity
-            {
-                found.input(
-                    ("rewind", 0),
-                    "this is a model of another shape than `model`",
-                    "rewind to a checkpoint of the same training or to its first weights",
-                );
+            for (name, models) in [("rewind", &rewind), ("first", &first)] {
+                if let Some(Some(other)) = models.first()
+                    && let Some(other) = &other.identity
+                    && other != identity
+                {
+                    found.input(
+                        (name, 0),
+                        "this is a model of another shape than `model`",
+                        SAME,
+                    );
+                }
             }
         }
         found.say("model", Fact::Model(model.clone()));
@@ -235,22 +312,35 @@ impl Kind for Prune {
                 Some(data)
             }
         };
+        let like = |name: &str| -> anyhow::Result<Option<NamedTensors>> {
+            let [one] = task.inputs(name) else {
+                return Ok(None);
+            };
+            let other = network::read(&one.path, p.network.as_ref())?;
+            if other.architecture.identity != model.architecture.identity {
+                let text = format!("input `{name}`: a model of another shape");
+                return Err(Failure::new(text).hint(SAME).into());
+            }
+            Ok(Some(other.tensors))
+        };
+        let (first, rewind) = (like("first")?, like("rewind")?);
         let scorer = Scorer {
             by: p.by,
             architecture: &model.architecture,
             tensors: &model.tensors,
+            first: first.as_ref(),
             data: data.as_ref(),
         };
         let masks = prune(p, &scorer, &before)?;
-        if let [one] = task.inputs("rewind") {
-            let rewind = network::read(&one.path, p.network.as_ref())?;
-            if rewind.architecture.identity != model.architecture.identity {
-                let hint = "rewind to a checkpoint of the same training or to its first weights";
-                return Err(Failure::new("input `rewind`: a model of another shape")
-                    .hint(hint)
-                    .into());
+        if let Some(rewind) = rewind {
+            model.tensors = rewind;
+        }
+        if p.values == Values::SignedConstant {
+            for name in masks.keys() {
+                if let Some(tensor) = model.tensors.get_mut(name) {
+                    signed_constants(&mut tensor.data);
+                }
             }
-            model.tensors = rewind.tensors;
         }
         mask::apply(&mut model.tensors, &masks);
         let kept: f64 = masks
@@ -264,6 +354,24 @@ impl Kind for Prune {
             .insert("share_kept".into(), kept / (all as f64).max(1.0));
         model.write(task.output("model")?)?;
         TensorFile::from(masks).write(task.output("mask")?, Encoding::Bits)
+    }
+}
+
+/// What to give where another model of the same shape is wanted.
+const SAME: &str = "give a checkpoint of the same training or its first weights";
+
+/// Every value becomes the standard deviation of all, in f64, with its own sign; 0 stays.
+fn signed_constants(values: &mut [f32]) {
+    let n = values.len().max(1) as f64;
+    let mean = values.iter().map(|w| f64::from(*w)).sum::<f64>() / n;
+    let squares = values.iter().map(|w| (f64::from(*w) - mean).powi(2));
+    let size = (squares.sum::<f64>() / n).sqrt() as f32;
+    for w in values {
+        *w = match *w {
+            x if x > 0.0 => size,
+            x if x < 0.0 => -size,
+            x => x,
+        };
     }
 }
 
@@ -371,6 +479,22 @@ from all layers together (`global`). Weights of equal magnitude go in the order 
 positions. `by: {random: {seed: 7}}` removes random weights instead: the control of the lottery
 ticket papers.
 
+**Criteria of supermasks** (Zhou, Lan, Liu & Yosinski, *Deconstructing Lottery Tickets*, NeurIPS 2019,
+section 3) compare a weight `w` with the one it began as, `w₀`, which the need `first` brings:
+`large_init`, `small_init`, `large_init_large_final`, `small_init_small_final`, `magnitude_increase`,
+`movement`, and of section 5 `large_final_same_sign` and `large_final_other_sign`. The names say what
+**stays**; `large_final` is `magnitude`, and `small_final` its opposite. (The paper aligns `w` and `w₀`
+where it compares them; here by the sums of magnitudes of a layer.) Of their mask actions, what stays is
+rewound with `rewind`, started anew with `rewind` to another start, or made `values: signed_constant`,
+the standard deviation of the layer with the sign of the weight; what goes becomes 0.
+
+```yaml
+supermask:
+  uses: prune
+  needs: {model: train.model, first: first.model, rewind: first.model}
+  with: {fraction: 0.5, by: large_final_same_sign, values: signed_constant}
+```
+
 **Scores of gradients** say before any training which weights count; they are usually ranked with
 `scope: global`.
 
@@ -433,6 +557,7 @@ mod tests {
             by: p.by,
             architecture,
             tensors,
+            first: None,
             data: None,
         };
         prune(p, &scorer, before).unwrap()
@@ -459,6 +584,7 @@ mod tests {
             by: Criterion::Magnitude,
             scope: Scope::Layerwise,
             output_layer_fraction: Some(0.05),
+            values: Values::AsTheyAre,
             network: None,
         };
         let masks = masks_of(&p, &a, &tensors, &NamedTensors::new());
@@ -509,6 +635,56 @@ mod tests {
         }
     }
 
+    /// Every criterion on one layer of four weights, by hand; 1 stays.
+    #[test]
+    fn criteria_of_supermasks_by_hand() {
+        let a = architecture(serde_json::json!({"mlp": {"hidden": []}}), (1, 2, 1), 2);
+        let tensors = |data: [f32; 4]| {
+            let mut tensors = fresh(&a, Init::Constant(0.0), 0, "init").unwrap();
+            tensors.get_mut("fc1.weight").unwrap().data = data.to_vec();
+            tensors
+        };
+        // |w|: 4 1 2 3, |w0|: 1 4 3 2, the signs of the second and third differ; α is 1
+        let (last, first) = (
+            tensors([4.0, -1.0, 2.0, 3.0]),
+            tensors([1.0, 4.0, -3.0, 2.0]),
+        );
+        for (by, keeps) in [
+            (Criterion::Magnitude, [1.0, 0.0, 0.0, 1.0]),
+            (Criterion::SmallFinal, [0.0, 1.0, 1.0, 0.0]),
+            (Criterion::LargeInit, [0.0, 1.0, 1.0, 0.0]),
+            (Criterion::SmallInit, [1.0, 0.0, 0.0, 1.0]),
+            (Criterion::LargeInitLargeFinal, [0.0, 0.0, 1.0, 1.0]),
+            (Criterion::SmallInitSmallFinal, [0.0, 0.0, 1.0, 1.0]),
+            (Criterion::MagnitudeIncrease, [1.0, 0.0, 0.0, 1.0]),
+            (Criterion::Movement, [0.0, 1.0, 1.0, 0.0]),
+            (Criterion::LargeFinalSameSign, [1.0, 0.0, 0.0, 1.0]),
+            (Criterion::LargeFinalOtherSign, [0.0, 1.0, 1.0, 0.0]),
+        ] {
+            let scorer = Scorer {
+                by,
+                architecture: &a,
+                tensors: &last,
+                first: Some(&first),
+                data: None,
+            };
+            let p = Params {
+                fraction: 0.5,
+                by,
+                scope: Scope::Layerwise,
+                output_layer_fraction: None,
+                values: Values::AsTheyAre,
+                network: None,
+            };
+            let masks = prune(&p, &scorer, &NamedTensors::new()).unwrap();
+            assert_eq!(masks["fc1.weight"].data, keeps, "{by:?}");
+        }
+        let mut values = [3.0, -1.0, 0.0, 2.0];
+        signed_constants(&mut values);
+        let size = 2.5f64.sqrt() as f32;
+        assert_eq!(values, [size, -size, 0.0, size]);
+    }
+
     fn params() -> impl Strategy<Value = Params> {
         (0.0..=1.0f64, any::<bool>(), any::<bool>(), 0u64..100).prop_map(
             |(fraction, random, global, seed)| Params {
@@ -524,6 +700,7 @@ mod tests {
                     Scope::Layerwise
                 },
                 output_layer_fraction: None,
+                values: Values::AsTheyAre,
                 network: None,
             },
         )
@@ -540,6 +717,7 @@ mod tests {
                 by,
                 scope: Scope::Global,
                 output_layer_fraction: None,
+                values: Values::AsTheyAre,
                 network: None,
             };
             masks_of(&p, &a, &tensors, &NamedTensors::new())

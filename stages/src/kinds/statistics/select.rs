@@ -12,6 +12,7 @@ use super::values::check_asked;
 use crate::facts::{Fact, Findings, Known, ModelFact};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::test_set::TestSet;
 use crate::series::{At, axes_text, compare_axes, read_series};
 use crate::task::Task;
 use repro_protocol::job::{Event, JobInput};
@@ -42,14 +43,6 @@ pub enum By {
     Max(String),
     /// The one with the smallest, such as `validation_loss`.
     Min(String),
-}
-
-/// What a test set may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TestSet {
-    /// To choose by.
-    MayChoose,
 }
 
 impl By {

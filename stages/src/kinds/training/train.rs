@@ -81,6 +81,9 @@ impl Kind for Train {
         if params.checkpoints.is_some_and(|c| c.optimizer) {
             all.push(OutputSpec::new("optimizers", "optimizers")?);
         }
+        if params.averages.is_some() {
+            all.push(OutputSpec::new("averages", "averages")?);
+        }
         if params.subnetwork.is_some() {
             for name in ["mask", "scores", "weights"] {
                 all.push(OutputSpec::new(name, &format!("{name}.safetensors"))?);
@@ -227,6 +230,10 @@ impl Kind for Train {
         }
         if recipe.keep_optimizer {
             checkpoints::write_optimizers(trained.optimizers, task.output("optimizers")?)?;
+        }
+        if p.averages.is_some() {
+            let averages = task.output("averages")?;
+            checkpoints::write_averages(&architecture, trained.averages, averages)?;
         }
         if let Some(found) = trained.found {
             let (mask, scores) = (TensorFile::from(found.mask), TensorFile::from(found.scores));

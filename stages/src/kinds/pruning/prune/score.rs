@@ -28,6 +28,8 @@ pub struct Scorer<'a> {
     pub by: Criterion,
     pub architecture: &'a Architecture,
     pub tensors: &'a NamedTensors,
+    /// The weights before the training, which some criteria compare with.
+    pub first: Option<&'a NamedTensors>,
     /// What scores of gradients are measured on.
     pub data: Option<&'a Dataset>,
 }
@@ -59,6 +61,27 @@ impl Scorer<'_> {
         }
         let scores = match self.by {
             Criterion::Magnitude | Criterion::Random(_) => None,
+            Criterion::SmallFinal => Some(self.compared(masks, |w, _, _| -w.abs())?),
+            Criterion::LargeInit => Some(self.compared(masks, |_, first, _| first.abs())?),
+            Criterion::SmallInit => Some(self.compared(masks, |_, first, _| -first.abs())?),
+            Criterion::LargeInitLargeFinal => {
+                let score = |w: f64, first: f64, alpha: f64| (alpha * w.abs()).min(first.abs());
+                Some(self.compared(masks, score)?)
+            }
+            Criterion::SmallInitSmallFinal => {
+                let score = |w: f64, first: f64, alpha: f64| -(alpha * w.abs()).max(first.abs());
+                Some(self.compared(masks, score)?)
+            }
+            Criterion::MagnitudeIncrease => {
+                Some(self.compared(masks, |w, first, _| w.abs() - first.abs())?)
+            }
+            Criterion::Movement => Some(self.compared(masks, |w, first, _| (w - first).abs())?),
+            Criterion::LargeFinalSameSign => {
+                Some(self.compared(masks, |w, first, _| (w * sign(first)).max(0.0))?)
+            }
+            Criterion::LargeFinalOtherSign => {
+                Some(self.compared(masks, |w, first, _| (-w * sign(first)).max(0.0))?)
+            }
             Criterion::Snip(batch) => Some(self.snip(batch, masks)?),
             Criterion::Grasp(batch) => Some(self.grasp(batch, masks)?),
             Criterion::Synflow(_) => Some(self.synflow(masks)?),
@@ -83,6 +106,30 @@ impl Scorer<'_> {
         let mut tensors = self.tensors.clone();
         mask::apply(&mut tensors, masks);
         tensors
+    }
+
+    /// Scores of `w`, the first weight `w₀` and `α = Σ|w₀| / Σ|w|` over what is left of a layer; all in
+    /// f64, each rounded once.
+    fn compared(
+        &self,
+        masks: &NamedTensors,
+        score: impl Fn(f64, f64, f64) -> f64,
+    ) -> anyhow::Result<NamedTensors> {
+        let mut scores = self.masked(masks);
+        let mut first = self.first.unwrap_or(self.tensors).clone();
+        mask::apply(&mut first, masks);
+        for (name, tensor) in &mut scores {
+            let first = &first[name].data;
+            let size = |of: &[f32]| of.iter().map(|w| f64::from(w.abs())).sum::<f64>();
+            let alpha = match size(&tensor.data) {
+                0.0 => 1.0,
+                last => size(first) / last,
+            };
+            for (w, first) in tensor.data.iter_mut().zip(first) {
+                *w = score(f64::from(*w), f64::from(*first), alpha) as f32;
+            }
+        }
+        self.checked(scores)
     }
 
     /// The images that scores are measured on, at the weights that are left.
@@ -194,6 +241,15 @@ impl Scorer<'_> {
 /// The step of the difference that stands for second derivatives, in parts of the weights' length.
 const GRASP_STEP: f64 = 1e-3;
 
+/// -1, 0 or 1.
+fn sign(x: f64) -> f64 {
+    match x {
+        x if x > 0.0 => 1.0,
+        x if x < 0.0 => -1.0,
+        _ => 0.0,
+    }
+}
+
 /// Whole numbers in the order of the scores; -0 and 0 are equal.
 fn in_order(score: f32) -> u64 {
     let bits = (score + 0.0).to_bits();
@@ -264,6 +320,7 @@ mod tests {
             by: Criterion::Snip(batch),
             architecture: &architecture,
             tensors: &tensors,
+            first: None,
             data: Some(&data),
         };
         let none = NamedTensors::new();
@@ -325,6 +382,7 @@ mod tests {
             by: Criterion::Synflow(SynflowCriterion { rounds: 1 }),
             architecture: &architecture,
             tensors: &tensors,
+            first: None,
             data: None,
         };
         let scores = scorer.synflow(&NamedTensors::new()).unwrap();

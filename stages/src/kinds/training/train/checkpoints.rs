@@ -12,6 +12,7 @@ use crate::nn::model::Model;
 use crate::training::length::Length;
 use crate::training::memory::OptimizerMemory;
 use crate::training::recipe::Pause;
+use crate::training::trailing::name_of;
 use crate::weights::NamedTensors;
 
 /// The file that `stage.checkpoints[name=value]` means, or why there is none.
@@ -20,6 +21,18 @@ pub(super) fn member(
     output: &str,
     picks: &[(String, Value)],
 ) -> Result<String, String> {
+    if let ("averages", Some(averages)) = (output, &p.averages) {
+        let picked = match picks {
+            [(name, value)] if name == "ema" => value.as_f64(),
+            _ => None,
+        };
+        let decay = picked.filter(|decay| averages.ema.contains(decay));
+        let file = decay.map(|decay| format!("{}.safetensors", name_of(decay)));
+        return file.ok_or_else(|| {
+            let decays: Vec<String> = averages.ema.iter().map(f64::to_string).collect();
+            format!("averages are picked by `ema`: {}", decays.join(", "))
+        });
+    }
     let ("checkpoints" | "optimizers", Some(kept)) = (output, p.checkpoints) else {
         return Err(format!(
             "nothing can be picked from `{output}`; `checkpoints` has files by epoch and step"
@@ -96,6 +109,20 @@ pub(super) fn write(
         .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
     for (at, tensors) in all {
         write_model(architecture, tensors, &dir.join(checkpoint_file(at)))?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_averages(
+    architecture: &Architecture,
+    all: BTreeMap<String, NamedTensors>,
+    dir: &Path,
+) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir)
+        .map_err(|e| Failure::new(format!("cannot make `{}`: {e}", dir.display())))?;
+    for (name, tensors) in all {
+        let file = dir.join(format!("{name}.safetensors"));
+        write_model(architecture, tensors, &file)?;
     }
     Ok(())
 }

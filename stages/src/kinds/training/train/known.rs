@@ -189,6 +189,14 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         };
         found.say("checkpoints", Fact::Checkpoints(kept));
     }
+    if let Some(averages) = &params.averages {
+        let kept = CheckpointsFact {
+            model: model.clone(),
+            several: averages.ema.len() > 1,
+            pick: format!("ema={}", averages.ema.first().unwrap_or(&0.999)),
+        };
+        found.say("averages", Fact::Checkpoints(kept));
+    }
     if params.subnetwork.is_some() {
         found.say("mask", Fact::Mask(model.clone()));
         found.say("weights", Fact::Model(model.clone()));

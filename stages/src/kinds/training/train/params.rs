@@ -21,6 +21,7 @@ use crate::training::recipe::Recipe;
 use crate::training::regularise::{Adversarial, Mixup, Regularisers};
 use crate::training::schedule::Schedule;
 use crate::training::subnetwork::Subnetwork;
+use crate::training::trailing::{Averages, Lookahead, Trailing};
 
 /// What `with:` says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +122,15 @@ pub struct Params {
     /// network as it was before, and its digest proves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnetwork: Option<Subnetwork>,
+    /// Averages of the weights along the way, as the output `averages`: `ema-0.999.safetensors`. The
+    /// training does not see them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub averages: Option<Averages>,
+    /// Lookahead (Zhang et al. 2019): every few steps slow weights move towards those that the
+    /// optimizer has reached, which start again from there; its memory stays. `model` is what the last
+    /// step left, the slow weights where `every` divides the steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookahead: Option<Lookahead>,
     /// Epochs between two evaluations on the needs `test` and `validation`, or `{steps: 100}`; the
     /// end is always evaluated.
     #[serde(default)]
@@ -232,6 +242,14 @@ impl Params {
         }
     }
 
+    /// What follows the weights.
+    fn trailing(&self) -> Trailing {
+        Trailing {
+            averages: self.averages.clone(),
+            lookahead: self.lookahead,
+        }
+    }
+
     /// How fast single layers learn.
     pub(super) fn paces(&self) -> Paces {
         Paces {
@@ -262,6 +280,7 @@ impl Params {
             keep_optimizer: self.checkpoints.is_some_and(|c| c.optimizer),
             starts_at: self.starts_at,
             subnetwork: self.subnetwork,
+            trailing: self.trailing(),
             drop_last: self.drop_last,
         }
     }
@@ -371,6 +390,9 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
     for (at, message) in p.regularisers().problems() {
         add(at, &message, "");
     }
+    for (at, message) in p.trailing().problems() {
+        add(at, &message, "");
+    }
     for (name, pixels) in [("crop", p.augment.crop), ("cutout", p.augment.cutout)] {
         if pixels > 1 << 16 {
             add(&["augment", name], "is larger than any image", "");
@@ -459,6 +481,14 @@ fn subnetwork_problems(p: &Params, needs: &[String], add: &mut impl FnMut(&[&str
             &["subnetwork"],
             "the search itself says which weights compute",
             hint,
+        );
+    }
+    if p.averages.is_some() || p.lookahead.is_some() {
+        let text = "weights that stay have no average and no slow ones";
+        add(
+            &["subnetwork"],
+            text,
+            "leave `averages` and `lookahead` out",
         );
     }
     if p.starts_at.is_some() {
