@@ -75,6 +75,22 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "grid",
         "f01621aae1f18627",
     ),
+    ("landscape", 1, "rays", "metrics", "249d9c51cb78efe9"),
+    ("landscape", 1, "rays", "grid", "665adec10facafeb"),
+    ("landscape", 1, "a ray away", "grid", "fbabc3f5bd5d80c0"),
+    (
+        "sharpness",
+        1,
+        "with distances",
+        "metrics",
+        "3229be39f1dd6ba8",
+    ),
+    ("align", 1, "two perceptrons", "model", "4adc896820694f0a"),
+    ("align", 1, "two perceptrons", "metrics", "26a341af697ef492"),
+    ("connect", 1, "a bend", "bend", "b5e3e32fb2ad0a87"),
+    ("connect", 1, "a bend", "metrics", "97d7d17348c57f94"),
+    ("connect", 1, "a bend", "grid", "a80b67cd9cfb7932"),
+    ("connect", 1, "two lines", "grid", "f2d3780df702e8ae"),
     ("lsuv", 1, "orthogonal", "model", "97c17cbbedce04e7"),
     ("probe", 1, "batches", "metrics", "193768964898373a"),
     ("perturb", 1, "fresh network", "model", "06e68da6cd65350b"),
@@ -418,6 +434,23 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         around,
         &[models[0], line[2]],
     );
+    let random = json!({"random": {"seed": 4, "count": 2}});
+    let rays = json!({"points": 3, "rays": {"length": 2.0, "along": random}});
+    run("landscape", "rays", rays, &[models[0], line[2], line[3]]);
+    let away = json!({"points": 3, "rays": {"length": 2.0, "along": "away"}, "batch_norm": "keep"});
+    run("landscape", "a ray away", away, &line[..3]);
+    let around = json!({"seed": 4, "images": 50, "steps": 6, "probes": 3, "distances": [0.5, 2.0], "directions": 3});
+    let sharp: [(&str, &Path); 2] = [("model", first.path("model")), ("data", &train)];
+    run("sharpness", "with distances", around, &sharp);
+    let pair: [(&str, &Path); 2] = [
+        ("model", first.path("model")),
+        ("like", second.path("model")),
+    ];
+    run("align", "two perceptrons", json!({"seed": 4}), &pair);
+    let curve = json!({"seed": 4, "epochs": 2, "batch_size": 32, "lr": 0.05, "weight_decay": 0.001, "augment": {"flip": true}, "points": 5});
+    run("connect", "a bend", curve, &line);
+    let lines = json!({"seed": 4, "form": "polygon", "epochs": 1, "batch_size": 32, "lr": 0.05, "points": 3});
+    run("connect", "two lines", lines, &line);
 
     let started = json!({"model": {"conv": {"layers": [{"conv": {"channels": 6}}, {"batch_norm": {}}, {"activation": "relu"}, {"dense": 12}, {"activation": "tanh"}]}},
         "init": {"orthogonal": {}}, "seed": 5, "length": {"epochs": 0}, "optimizer": {"adam": {}}});

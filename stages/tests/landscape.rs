@@ -172,6 +172,52 @@ fn the_squared_error_of_a_linear_model_is_a_bowl() {
 }
 
 #[test]
+fn rays_begin_at_the_model_and_are_as_long_as_they_say() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 90, (4, 4, 1), 3));
+    let [a, b] = [1, 2].map(|seed| trained(&bench, &train, perceptron(), seed));
+    let loss_at = |model: &Path| {
+        let inputs = [("model", model), ("data", train.as_path())];
+        let score = bench.run("evaluate", Value::Null, &inputs).unwrap();
+        score.metric("test", "loss")
+    };
+    let inputs = [("models", a.path("model")), ("data", train.as_path())];
+    let random = json!({"random": {"seed": 4, "count": 6}});
+    let with = json!({"points": 5, "rays": {"length": 3.0, "along": random}});
+    let rays = bench.run("landscape", with, &inputs).unwrap();
+    let points = grid(&rays);
+    let losses = values(&points, "loss");
+    assert_eq!(losses.len(), 6 * 5);
+    assert!(
+        losses
+            .chunks(5)
+            .all(|ray| ray[0] == loss_at(a.path("model")))
+    );
+    let numbers: Vec<f64> = points.iter().step_by(10).filter_map(|p| p.1).collect();
+    assert_eq!(numbers, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let rise: f64 = losses.chunks(5).map(|ray| ray[4] - ray[0]).sum();
+    assert!((rays.metric("test", "loss_rise") - rise / 6.0).abs() < 1e-12);
+    // Away from the second model is the line through both, beyond the first.
+    let both = [inputs[0], ("models", b.path("model")), inputs[1]];
+    let [from, to] = [&a, &b].map(|ran| TensorFile::read(ran.path("model")).unwrap().tensors);
+    let squares = from
+        .iter()
+        .flat_map(|(name, t)| t.data.iter().zip(&to[name].data));
+    let apart = squares
+        .map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2))
+        .sum::<f64>()
+        .sqrt();
+    let away = json!({"points": 3, "rays": {"length": 0.5 * apart, "along": "away"}});
+    let away = bench.run("landscape", away, &both).unwrap();
+    let line = json!({"points": 9, "margin": 0.5});
+    let line = bench.run("landscape", line, &both).unwrap();
+    let (away, line) = (values(&grid(&away), "loss"), values(&grid(&line), "loss"));
+    for (ray, line) in away.iter().zip([line[2], line[1], line[0]]) {
+        assert!((ray - line).abs() < 1e-5, "{ray} {line}");
+    }
+}
+
+#[test]
 fn batch_norm_has_statistics_at_every_point() {
     let bench = Bench::new();
     let train = bench.put("train", &data(1, 90, (4, 4, 1), 3));
@@ -204,9 +250,13 @@ fn what_makes_no_line_and_no_plane_is_said() {
     let [a, b, middle, other] = [&a, &b, &middle, &other].map(|ran| ("models", ran.path("model")));
     let data = ("data", train.as_path());
     let random = json!({"random": {"seed": 1}});
+    let ray = json!({"rays": {"length": 1.0, "along": {"random": {"seed": 1}}}});
+    let away = json!({"rays": {"length": 1.0, "along": "away"}});
     for (with, inputs, said) in [
         (Value::Null, vec![a, data], "one model says no direction"),
         (random, vec![a, b, data], "`random` goes with one model"),
+        (ray, vec![a, b, data], "random rays begin at one model"),
+        (away, vec![a, data], "a ray away from a model goes with two"),
         (Value::Null, vec![a, b, a, b, data], "there are 4 models"),
         (Value::Null, vec![a, b, middle, data], "on one line"),
         (Value::Null, vec![a, a, b, data], "are the same"),

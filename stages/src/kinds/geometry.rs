@@ -2,9 +2,17 @@
 
 use crate::kind::BuiltIn;
 
+mod align;
+mod connect;
 pub mod landscape;
+mod sharpness;
 
 /// Its kinds.
 pub(super) fn kinds() -> Vec<BuiltIn> {
-    vec![BuiltIn::of::<landscape::LossLandscape>()]
+    vec![
+        BuiltIn::of::<landscape::LossLandscape>(),
+        BuiltIn::of::<align::Align>(),
+        BuiltIn::of::<connect::Connect>(),
+        BuiltIn::of::<sharpness::Sharpness>(),
+    ]
 }

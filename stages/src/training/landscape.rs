@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use super::batches::Batches;
+use super::batches::{Batches, InOrder};
 use super::gradients::{self, Objective};
 use super::pass::{self, Wanted};
+use crate::data::{Answers, Dataset};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, Norms, Watcher};
 use crate::ops::Backend;
@@ -55,6 +56,35 @@ impl Batch {
             labels,
             targets,
         }
+    }
+
+    /// The first images of a data set, unchanged and in order, in batches of `size`; the last may be
+    /// smaller.
+    ///
+    /// # Panics
+    /// A size of 0; more images than there are.
+    pub fn in_order(data: &Dataset, images: usize, size: usize) -> Vec<Batch> {
+        let all = InOrder::new(data);
+        let batch = |first: usize| {
+            let rows = size.min(images - first);
+            let mut inputs = vec![0.0; rows * data.features()];
+            all.write(first, &mut inputs);
+            let (labels, targets) = match data.answers() {
+                Answers::Labels(labels) => (labels[first..][..rows].to_vec(), Vec::new()),
+                Answers::Targets(targets) => {
+                    let width = targets.len() / data.len();
+                    let targets = &targets[first * width..][..rows * width];
+                    (Vec::new(), targets.to_vec())
+                }
+            };
+            Batch {
+                rows,
+                inputs,
+                labels,
+                targets,
+            }
+        };
+        (0..images).step_by(size).map(batch).collect()
     }
 
     /// This one and another behind it.
@@ -155,6 +185,18 @@ impl<D: Backend> Landscape<D> {
                 None => vec![0.0; p.shape.iter().product()],
             });
         Ok((slopes.value, values.collect()))
+    }
+
+    /// The mean loss of a batch.
+    ///
+    /// # Errors
+    /// As [`Landscape::gradient`].
+    pub fn loss(&self, batch: &Batch) -> anyhow::Result<f64> {
+        let fill = |to: &mut [f32]| to.copy_from_slice(&batch.inputs);
+        let x = pass::inputs(&self.network, &self.pool, batch.rows, fill);
+        let outputs = x.and_then(|x| self.network.forward_still(x, self.norms.into()));
+        let (_, learnt) = pass::loss(outputs.map_err(failed::<D>)?, batch.wanted())?;
+        Ok(f64::from(learnt.loss))
     }
 
     /// `H·v` of the loss's second derivatives `H` at the present weights, by a central difference

@@ -1,5 +1,5 @@
 //! The kind `landscape`: loss and error on the line through two models, in the plane through three,
-//! or around one.
+//! around one, or along rays.
 //!
 //! Where the points lie is decided in `points.rs`; here each is evaluated.
 
@@ -49,6 +49,9 @@ pub struct Params {
     /// Around one model: two random directions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random: Option<Random>,
+    /// Rays that begin at the first model, in place of a line or a plane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rays: Option<Rays>,
     /// What the column `split` says.
     #[serde(default = "test")]
     pub split: String,
@@ -72,6 +75,42 @@ pub struct Random {
     pub span: f64,
 }
 
+/// Rays from one model.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rays {
+    /// How far they reach, as a distance between weights.
+    pub length: f64,
+    /// Where they go.
+    pub along: Along,
+}
+
+/// Where rays go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Along {
+    /// Random directions from one model.
+    Random(RandomRays),
+    /// One ray from the first model, away from the second.
+    Away,
+}
+
+/// Random directions, all of one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RandomRays {
+    /// Seed of the directions.
+    pub seed: u64,
+    /// How many.
+    #[serde(default = "ten")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub count: usize,
+}
+
+fn ten() -> usize {
+    10
+}
+
 fn twenty_one() -> usize {
     21
 }
@@ -85,7 +124,7 @@ fn test() -> String {
 }
 
 /// What one point has: names and values, the first of which is the loss.
-type Values = Vec<(&'static str, f64)>;
+pub(super) type Values = Vec<(&'static str, f64)>;
 
 impl Kind for LossLandscape {
     type Params = Params;
@@ -140,6 +179,27 @@ impl Kind for LossLandscape {
                 add(&["margin"], "goes with two or three models", hint);
             }
         }
+        if let Some(rays) = p.rays {
+            if !(rays.length > 0.0 && rays.length.is_finite()) {
+                add(&["rays", "length"], "must be above 0", "");
+            }
+            if let Along::Random(of) = rays.along
+                && !(1..=1000).contains(&of.count)
+            {
+                add(
+                    &["rays", "along", "random", "count"],
+                    "must be 1 to 1000",
+                    "",
+                );
+            }
+            if p.random.is_some() {
+                add(&["rays"], "goes without `random`", "leave one of them out");
+            }
+            if p.margin.is_some() {
+                let hint = "leave `margin` out: `length` says how far they reach";
+                add(&["margin"], "goes with a line or a plane", hint);
+            }
+        }
         if p.split.is_empty() {
             add(&["split"], "must not be empty", "");
         }
@@ -160,7 +220,7 @@ impl Kind for LossLandscape {
             .collect();
         let identity = several::same(&models, "models", ONE_SHAPE, &mut found);
         if several.counted
-            && let Err(failure) = fits(count, params.random.is_some())
+            && let Err(failure) = fits(count, params)
         {
             found.input(
                 ("models", 0),
@@ -184,11 +244,15 @@ impl Kind for LossLandscape {
             );
         }
         let on_a_line = several.counted.then_some(count == 2);
-        let names: &[&str] = match (on_a_line, identity.map(|identity| identity.outputs)) {
-            (Some(true), Some(Head::Classes(_))) => &["loss_barrier", "error_barrier"],
-            (Some(true), Some(Head::Targets(_))) => &["mse_barrier"],
-            (Some(false), Some(Head::Classes(_))) => &["least_loss", "least_error"],
-            (Some(false), Some(Head::Targets(_))) => &["least_mse"],
+        let form = (params.rays.is_some(), on_a_line);
+        let names: &[&str] = match (form, identity.map(|identity| identity.outputs)) {
+            ((true, _), Some(Head::Classes(_))) => &["loss_rise", "error_rise"],
+            ((true, _), Some(Head::Targets(_))) => &["mse_rise"],
+            ((true, _), None) => &["loss_rise", "error_rise", "mse_rise"],
+            ((_, Some(true)), Some(Head::Classes(_))) => &["loss_barrier", "error_barrier"],
+            ((_, Some(true)), Some(Head::Targets(_))) => &["mse_barrier"],
+            ((_, Some(false)), Some(Head::Classes(_))) => &["least_loss", "least_error"],
+            ((_, Some(false)), Some(Head::Targets(_))) => &["least_mse"],
             _ => &[
                 "loss_barrier",
                 "error_barrier",
@@ -206,7 +270,7 @@ impl Kind for LossLandscape {
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
         let paths = several::files(task.inputs("models"))?;
-        fits(paths.len(), p.random.is_some())?;
+        fits(paths.len(), p)?;
         let mut models: Vec<Model> = Vec::new();
         for path in &paths {
             let model = network::read(path, p.network.as_ref())?;
@@ -263,7 +327,7 @@ impl Kind for LossLandscape {
 }
 
 /// What the network does on the data.
-fn measure(network: &Network<Cpu>, data: &Dataset) -> anyhow::Result<Values> {
+pub(super) fn measure(network: &Network<Cpu>, data: &Dataset) -> anyhow::Result<Values> {
     Ok(match network.architecture().identity.outputs {
         Head::Classes(_) => {
             let score = score(&Pool::default(), network, data)?;
@@ -277,7 +341,7 @@ fn measure(network: &Network<Cpu>, data: &Dataset) -> anyhow::Result<Values> {
     })
 }
 
-/// Barriers of a line, the least values of a plane, and where the models lie.
+/// Barriers of a line, the least values of a plane, how much rays rise, and where the models lie.
 fn summary(points: &Points, measured: &[Values], p: &Params) -> Vec<Row> {
     let row = |name: String, value| Row {
         split: Some(p.split.clone()),
@@ -294,13 +358,14 @@ fn summary(points: &Points, measured: &[Values], p: &Params) -> Vec<Row> {
         .enumerate()
         .map(|(at, name)| {
             let values: Vec<f64> = measured.iter().map(|values| values[at].1).collect();
+            if p.rays.is_some() {
+                let rays = values.chunks(p.points);
+                let rise = |ray: &[f64]| ray[ray.len() - 1] - ray[0];
+                let sum: f64 = rays.clone().map(rise).sum();
+                return row(format!("{name}_rise"), sum / rays.len() as f64);
+            }
             match points.ends() {
-                Some((a, b)) => {
-                    let between = &values[a..=b];
-                    let highest = between.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                    let ends = (values[a] + values[b]) / 2.0;
-                    row(format!("{name}_barrier"), highest - ends)
-                }
+                Some((a, b)) => row(format!("{name}_barrier"), barrier(&values[a..=b])),
                 None => {
                     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
                     row(format!("least_{name}"), least)
@@ -315,18 +380,39 @@ fn summary(points: &Points, measured: &[Values], p: &Params) -> Vec<Row> {
     rows
 }
 
+/// The highest value less the mean of the ends.
+pub(super) fn barrier(between: &[f64]) -> f64 {
+    let highest = between.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let ends = (between[0] + between[between.len() - 1]) / 2.0;
+    highest - ends
+}
+
 const ONE_SHAPE: &str = "only models of one shape lie on one line or in one plane";
 
-/// Two models make a line and three a plane; one needs random directions.
-fn fits(count: usize, is_random: bool) -> Result<(), Failure> {
-    let failure = match (count, is_random) {
-        (1, true) | (2 | 3, false) => return Ok(()),
-        (1, false) => Failure::new("one model says no direction").hint(
+/// Two models make a line and three a plane; one needs random directions, and rays say themselves
+/// how many they go with.
+fn fits(count: usize, p: &Params) -> Result<(), Failure> {
+    let is_random = p.random.is_some();
+    let failure = match (count, p.rays.map(|rays| rays.along)) {
+        (1, Some(Along::Random(_))) | (2, Some(Along::Away)) => return Ok(()),
+        (_, Some(Along::Random(_))) => {
+            Failure::new(format!("random rays begin at one model, and there are {count}"))
+                .hint("name one model, or let the ray go `away` from a second one")
+        }
+        (_, Some(Along::Away)) => {
+            Failure::new(format!("a ray away from a model goes with two, and there are {count}"))
+                .hint("give the model where it begins, and the one that it goes away from")
+        }
+        (1, None) if is_random => return Ok(()),
+        (2 | 3, None) if !is_random => return Ok(()),
+        (1, None) => Failure::new("one model says no direction").hint(
             "give two models for a line or three for a plane, or `random: {seed: 1}` for two random directions",
         ),
-        (_, true) => Failure::new(format!("`random` goes with one model, and there are {count}"))
-            .hint("leave `random` out, or name one model"),
-        _ => Failure::new(format!("there are {count} models"))
+        (_, None) if is_random => {
+            Failure::new(format!("`random` goes with one model, and there are {count}"))
+                .hint("leave `random` out, or name one model")
+        }
+        (_, None) => Failure::new(format!("there are {count} models"))
             .hint("give two for a line, three for a plane, or one and `random: {seed: 1}`"),
     };
     Err(failure)
@@ -366,12 +452,24 @@ sides, `points` × `points`. Directions and points are computed in f64 and round
 weights of one output unit) as long as the model's own, and 0 for biases and norms (Li, Xu, Taylor,
 Studer & Goldstein, *Visualizing the Loss Landscape of Neural Nets*, NeurIPS 2018).
 
-`grid.parquet` has one row per value: `x`, `y` (null on a line), `split`, `name` (`loss` and `error`,
+**`rays`** begin at the first model: `w + x·d` for `x` from 0 to `length`, with `d` one long. `along:
+{random: ...}` draws `count` directions, uniform on the sphere of all that is trained; `along: away`
+is the ray from the first model away from the second. How much the loss rises on its way says how
+wide the valley is on that side (Izmailov et al., *Averaging Weights Leads to Wider Optima and Better
+Generalization*, UAI 2018, section 3.4). The metrics `loss_rise` and `error_rise` are the values at
+the end less those at the model, means over all rays. Distances are computed in f64.
+
+```yaml
+wide: {uses: landscape, matrix: {seed: [0, 1, 2]}, needs: {models: swa.model, data: data.test}, with: {rays: {length: 5, along: {random: {seed: "${matrix.seed}"}}}}}
+side: {uses: landscape, matrix: {seed: [0, 1, 2]}, needs: {models: [swa.model, sgd.model], data: data.test}, with: {rays: {length: 5, along: away}}}
+```
+
+`grid.parquet` has one row per value: `x`, `y` (null on a line; on random rays their number, from 1), `split`, `name` (`loss` and `error`,
 or `mse` where numbers are learnt) and `value`; loss is the mean cross-entropy in nats, error a
 fraction of 1. `metrics.parquet` has the barriers of a line (`loss_barrier`, `error_barrier`), the
 least values of a plane (`least_loss`, `least_error`), and where the models lie (`x[1]`, `y[1]`, ...).
 
 **Batch norm** has no running statistics between models. Give the training data as
 `needs: {train: ...}` to recompute them at every point, as `average` does; or say
-`batch_norm: keep`: on a line they are mixed like weights, in a plane they stay the first model's.
+`batch_norm: keep`: on a line they are mixed like weights, in a plane and on rays they stay the first model's.
 "#;

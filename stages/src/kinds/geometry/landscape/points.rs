@@ -4,7 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Params, Random};
+use super::{Along, Params, Random, Rays};
 use crate::exact::rng::Stream;
 use crate::failure::Failure;
 use crate::nn::architecture::Parameter;
@@ -38,10 +38,17 @@ enum Form {
     Line([NamedTensors; 2]),
     Plane {
         origin: NamedTensors,
-        /// By position among the origin's tensors.
-        across: [Vec<Vec<f64>>; 2],
+        across: [Direction; 2],
+    },
+    Rays {
+        origin: NamedTensors,
+        /// By number, less 1.
+        along: Vec<Direction>,
     },
 }
+
+/// By position among the origin's tensors.
+type Direction = Vec<Vec<f64>>;
 
 impl Points {
     /// Of one, two or three models.
@@ -49,6 +56,9 @@ impl Points {
     /// # Errors
     /// Models that are one and the same, or three on one line.
     pub fn new(models: &[Model], p: &Params) -> Result<Points, Failure> {
+        if let (Some(rays), [first, ..]) = (p.rays, models) {
+            return emitted(first, models.get(1), rays, p.points);
+        }
         match models {
             [model] => {
                 let random = p.random.unwrap_or(Random { seed: 0, span: 1.0 });
@@ -125,6 +135,16 @@ impl Points {
                 }
                 there
             }
+            Form::Rays { origin, along } => {
+                let number = y.map_or(0, |y| y as usize - 1);
+                let mut there = origin.clone();
+                for (tensor, d) in there.values_mut().zip(&along[number]) {
+                    for (w, d) in tensor.data.iter_mut().zip(d) {
+                        *w = (f64::from(*w) + x * d) as f32;
+                    }
+                }
+                there
+            }
         }
     }
 }
@@ -140,28 +160,85 @@ fn even(from: f64, to: f64, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The plane through three models.
-fn plane(a: &Model, b: &Model, c: &Model, p: &Params) -> Result<Points, Failure> {
+/// Rays from a model.
+fn emitted(
+    from: &Model,
+    second: Option<&Model>,
+    rays: Rays,
+    points: usize,
+) -> Result<Points, Failure> {
+    let (along, ys) = match (rays.along, second) {
+        (Along::Random(of), _) => {
+            let numbers = 1..=of.count;
+            let along = numbers.clone().map(|n| on_sphere(from, of.seed, n as u64));
+            (along.collect(), Some(numbers.map(|n| n as f64).collect()))
+        }
+        (Along::Away, Some(second)) => {
+            let mut away = difference(second, from);
+            let length = dot(&away, &away).sqrt();
+            if length == 0.0 {
+                return Err(Failure::new("the two models are the same")
+                    .hint("a ray goes away from another model"));
+            }
+            scale(&mut away, 1.0 / length);
+            (vec![away], None)
+        }
+        (Along::Away, None) => return Err(Failure::new("there is no model to go away from")),
+    };
+    let y = ys.as_ref().map(|_| 1.0);
+    Ok(Points {
+        form: Form::Rays {
+            origin: from.tensors.clone(),
+            along,
+        },
+        xs: even(0.0, rays.length, points),
+        ys,
+        models: vec![(0.0, y)],
+    })
+}
+
+/// A direction one long, uniform on the sphere of all that is trained.
+fn on_sphere(model: &Model, seed: u64, number: u64) -> Direction {
+    let mut drawn: Direction = (model.tensors.iter())
+        .map(|(name, tensor)| {
+            let mut parameters = model.architecture.parameters.iter().enumerate();
+            let found = parameters.find(|(_, p)| p.name == *name && p.role.is_trained());
+            let Some((position, _)) = found else {
+                return vec![0.0; tensor.data.len()];
+            };
+            let mut stream = Stream::new(seed, "ray", number, position as u64);
+            let normal = |_: &f32| f64::from(stream.normal());
+            tensor.data.iter().map(normal).collect()
+        })
+        .collect();
+    let length = dot(&drawn, &drawn).sqrt();
+    scale(&mut drawn, 1.0 / length.max(f64::MIN_POSITIVE));
+    drawn
+}
+
+/// From one model to another. What is not trained has no direction: statistics stay the origin's
+/// until they are made anew.
+fn difference(from: &Model, to: &Model) -> Direction {
     let is_trained = |name: &str| {
-        let mut parameters = a.architecture.parameters.iter();
+        let mut parameters = from.architecture.parameters.iter();
         parameters.any(|p| p.name == name && p.role.is_trained())
     };
-    // What is not trained has no direction: statistics stay the first model's until they are made
-    // anew.
-    let minus = |to: &Model| -> Vec<Vec<f64>> {
-        let difference = |(name, from): (&String, &crate::weights::NamedTensor)| {
-            let pairs = from.data.iter().zip(&to.tensors[name].data);
-            let trained = is_trained(name);
-            pairs
-                .map(|(from, to)| match trained {
-                    true => f64::from(*to) - f64::from(*from),
-                    false => 0.0,
-                })
-                .collect()
-        };
-        a.tensors.iter().map(difference).collect()
+    let of_tensor = |(name, tensor): (&String, &crate::weights::NamedTensor)| {
+        let pairs = tensor.data.iter().zip(&to.tensors[name].data);
+        let trained = is_trained(name);
+        pairs
+            .map(|(from, to)| match trained {
+                true => f64::from(*to) - f64::from(*from),
+                false => 0.0,
+            })
+            .collect()
     };
-    let (mut u, mut v) = (minus(b), minus(c));
+    from.tensors.iter().map(of_tensor).collect()
+}
+
+/// The plane through three models.
+fn plane(a: &Model, b: &Model, c: &Model, p: &Params) -> Result<Points, Failure> {
+    let (mut u, mut v) = (difference(a, b), difference(a, c));
     let length = dot(&u, &u).sqrt();
     if length == 0.0 {
         return Err(Failure::new("the first two models are the same")
@@ -199,7 +276,7 @@ fn plane(a: &Model, b: &Model, c: &Model, p: &Params) -> Result<Points, Failure>
 }
 
 /// A normal direction whose filters are as long as the model's own.
-fn random_direction(model: &Model, seed: u64, number: u64) -> Vec<Vec<f64>> {
+fn random_direction(model: &Model, seed: u64, number: u64) -> Direction {
     let of = |name: &str| -> Option<(usize, &Parameter)> {
         let mut parameters = model.architecture.parameters.iter().enumerate();
         parameters.find(|(_, p)| p.name == name)
