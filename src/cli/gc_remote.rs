@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::gc::{GcArgs, dearest};
+use super::gc_args::GcArgs;
+use super::gone::dearest;
 use super::{Context, Exit, output};
 use crate::ui::notices;
 use crate::ui::style::{bytes, duration};

@@ -10,7 +10,9 @@ mod diff;
 mod export;
 mod fsck;
 mod gc;
+mod gc_args;
 mod gc_remote;
+mod gone;
 mod init;
 mod kinds;
 mod log;
@@ -104,7 +106,7 @@ enum Command {
     Trust(trust::TrustArgs),
     Export(export::ExportArgs),
     Import(export::ImportArgs),
-    Gc(gc::GcArgs),
+    Gc(gc_args::GcArgs),
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
     Fsck(fsck::FsckArgs),

@@ -8,9 +8,11 @@
 
 mod capture;
 mod conda;
+mod installed;
 mod lock;
 mod python;
 mod r;
 
-pub use capture::{Captured, capture};
-use capture::{Packages, closed, dir_of, file_there, home, mark, names_in};
+pub use capture::capture;
+pub use installed::Captured;
+use installed::{Packages, closed, dir_of, file_there, home, mark, names_in};

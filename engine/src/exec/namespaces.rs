@@ -6,20 +6,11 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::room::{Access, Room, Shared};
+use super::room::{Access, Namespaces, Room, Shared};
 use super::spawner;
 
 /// Switches namespaces off when it is `off`: for machines where they are there and do harm, and for tests.
 const SWITCH: &str = "REPRO_NAMESPACES";
-
-/// How a command comes to namespaces of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Namespaces {
-    /// By right.
-    OfRoot,
-    /// By a user namespace.
-    OfUser,
-}
 
 /// Namespaces for mounts and shared memory.
 ///

@@ -14,8 +14,16 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::namespaces::Namespaces;
 use super::sandbox;
+
+/// How a command comes to namespaces of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// By right.
+    OfRoot,
+    /// By a user namespace.
+    OfUser,
+}
 
 /// What may be done in a place of the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::namespaces::{self, Namespaces};
+use super::namespaces;
 use super::placing::{Means, Mount};
 use super::private_dir::PrivateDir;
+use super::room::Namespaces;
 use super::room::{Access, Room, Shared};
 use super::sandbox::{self, Allowed, SHARED_MEMORY};
 use super::{Cause, InputOrigin, Request, SandboxReport};

@@ -134,6 +134,19 @@ pub struct LastExecution {
 }
 
 impl Explainer<'_> {
+    /// Why one of them is cached or will be executed.
+    ///
+    /// # Errors
+    /// It is none of them.
+    pub fn explain(&self, index: InstanceIndex) -> anyhow::Result<Explanation> {
+        let instance = self.session.plan.instance(index);
+        let seen = self
+            .survey
+            .get(index)
+            .ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
+        Ok(self.account(index, instance, seen))
+    }
+
     pub(super) fn account(
         &self,
         index: InstanceIndex,

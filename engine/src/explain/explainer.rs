@@ -1,7 +1,6 @@
 //! Whom a command asks why: the survey, the journals and the trust file at hand, and how far back
 //! it looks.
 
-use super::Explanation;
 use crate::plan::InstanceIndex;
 use crate::record::history::{self, Execution};
 use crate::session::Session;
@@ -42,18 +41,5 @@ impl<'s> Explainer<'s> {
             survey,
             searches_left: SEARCHES_MAX.into(),
         })
-    }
-
-    /// Why one of them is cached or will be executed.
-    ///
-    /// # Errors
-    /// It is none of them.
-    pub fn explain(&self, index: InstanceIndex) -> anyhow::Result<Explanation> {
-        let instance = self.session.plan.instance(index);
-        let seen = self
-            .survey
-            .get(index)
-            .ok_or_else(|| anyhow::anyhow!("BUG: `{}` was not surveyed", instance.id))?;
-        Ok(self.account(index, instance, seen))
     }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::rocrate_files::METADATA;
 use super::rocrate_files::{encoded, format_of, sha256, zip};
 use super::rocrate_graph::{Graph, reference, single};
 use super::{Piece, ProjectPath, Selection};
@@ -21,7 +22,6 @@ use crate::store::LinkMode;
 use crate::trust::{self, Facts};
 use repro_protocol::relpath::RelPath;
 
-pub(super) const METADATA: &str = "ro-crate-metadata.json";
 const PROFILES: [(&str, &str, &str); 3] = [
     (
         "https://w3id.org/ro/wfrun/process/0.5",

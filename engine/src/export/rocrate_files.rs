@@ -1,12 +1,13 @@
 //! Files of a crate: their names in addresses, their formats, their checksums, and all of them in
 //! one archive.
 
-use super::rocrate::METADATA;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+
+pub(super) const METADATA: &str = "ro-crate-metadata.json";
 
 /// A path or name as part of a URI.
 pub(super) fn encoded(text: &str) -> String {

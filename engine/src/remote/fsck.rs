@@ -15,7 +15,6 @@ use super::backend::{BackendError, Body, PutMode};
 use super::census::{Census, census, is_leftover};
 use super::decoding::Limit;
 use super::encoding::encode_bytes;
-use super::gc::{LISTING_BYTES_MAX, Stopped};
 use super::head::{ENVELOPE_BYTES_MAX, HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
 use super::layout::Place;
 use super::link::Link;
@@ -23,6 +22,7 @@ use super::name::Name;
 use super::pack::Packing;
 use super::publish::send_outputs;
 use super::reading::{Unread, open_named, read_all};
+use super::stopped::{LISTING_BYTES_MAX, Stopped};
 use super::wave::wave;
 
 /// Something wrong.

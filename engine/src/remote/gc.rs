@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stopped::{Stopped, given_up, unread};
 use crate::digest::Digest;
 use crate::store::GoneAction;
 
@@ -23,13 +24,10 @@ use super::layout::{FRESHEN_AFTER, Place};
 use super::link::Link;
 use super::marks::{Leased, Marks, read_keys};
 use super::name::Name;
-use super::reading::Unread;
 use super::sweeping::{SWEEP, Sweeping, TOMBSTONES, is_dead, is_note_of, storage_now};
 use super::tombstones::{self, Stone, Tombstones};
 use super::wave::wave;
 
-/// Plain bytes of the largest listing.
-pub(super) const LISTING_BYTES_MAX: u64 = 256 << 20;
 /// Nothing younger is ever removed: what writers count on without making it young is younger than [`FRESHEN_AFTER`].
 pub const GRACE_MIN: Duration = Duration::from_secs(FRESHEN_AFTER.as_secs() * 4);
 
@@ -95,25 +93,6 @@ pub struct Collected {
     pub leases: usize,
     /// None of ours; left alone.
     pub unknown: usize,
-}
-
-/// Why nothing (more) was removed.
-#[derive(Debug, thiserror::Error)]
-pub enum Stopped {
-    /// The remote.
-    #[error(transparent)]
-    Remote(#[from] BackendError),
-    /// It did not answer to the end.
-    #[error("{0}")]
-    Unread(String),
-    /// What a clone needs is unknown.
-    #[error(
-        "{0}; what its clone needs is unknown, so nothing is removed (remove the lease to continue without it)"
-    )]
-    Lease(String),
-    /// A clone began to need results meanwhile.
-    #[error("a clone began to use this remote meanwhile; nothing was removed, collect again")]
-    Changed,
 }
 
 /// In the order of removal: who points goes before what is pointed at.
@@ -238,14 +217,6 @@ pub fn collect(
         link.delete(&note)?;
     }
     Ok(collected)
-}
-
-pub(super) fn unread(e: Unread) -> Stopped {
-    Stopped::Unread(e.to_string())
-}
-
-pub(super) fn given_up(link: &Link) -> Stopped {
-    Stopped::Unread(link.given_up().unwrap_or("it does not answer").to_owned())
 }
 
 fn candidates(

@@ -4,7 +4,6 @@
 
 use super::backend::Entry;
 use super::census::Census;
-use super::gc::{LISTING_BYTES_MAX, Stopped, given_up, unread};
 use super::head::{HEAD_BYTES_MAX, Head, RECORD_BYTES_MAX};
 use super::layout::{Area, Place};
 use super::lease;
@@ -12,6 +11,7 @@ use super::link::Link;
 use super::name::Name;
 use super::pack::Packing;
 use super::reading::{Unread, read_all};
+use super::stopped::{LISTING_BYTES_MAX, Stopped, given_up, unread};
 use super::wave::wave;
 use crate::digest::{Content, Digest, Shape};
 use crate::store::{GoneAction, Listing, Record};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::committer::{CommitResult, Landing};
 use super::looks::Taken;
-use super::scheduler::{Message, Scheduler};
+use super::message::Message;
+use super::scheduler::Scheduler;
 use super::state::{State, Unrecorded};
 use crate::artifacts;
 use crate::exec::Note;

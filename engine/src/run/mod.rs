@@ -10,6 +10,7 @@ mod devices;
 mod elsewhere;
 mod ending;
 mod looks;
+mod message;
 mod ready;
 mod resolving;
 mod resources;

@@ -11,39 +11,25 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::board::{Board, Launch};
-use super::committer::{self, CommitResult, Landing};
+use super::committer::{self, Landing};
+use super::message::Message;
 use super::ready::Sweep;
 use super::resources::{GPUS_ARE_TAKEN, Resources};
 use super::sharing::{self, Away};
 use super::state::Phase;
 use super::{Reuse, RunOptions};
 use crate::demand::Demand;
-use crate::digest::{Content, Digest};
 use crate::energy::{Meter, Stated};
 use crate::exec::CancelLevel;
-use crate::executor::{
-    Executor, Heard, Local, Order, OrderId, Outcome, Purpose, Site, Tell, Terms,
-};
+use crate::executor::{Executor, Local, Order, Outcome, Purpose, Site, Tell, Terms};
 use crate::graph::Graph;
-use crate::lookup::Answer;
 use crate::plan::InstanceIndex;
 use crate::record::event::{Event, Summary};
 use crate::record::journal::Journal;
 use crate::record::lockfile::{self, LockFile};
-use crate::remote::publish::Published;
-use crate::remote::reading::Unread;
 use crate::session::Session;
 use crate::store::Root;
 use crate::watched;
-
-/// What comes through the channel.
-pub(super) enum Message {
-    Heard(OrderId, Heard),
-    Committed(CommitResult),
-    Answered(InstanceIndex, Digest, Answer),
-    Fetched(Vec<(Content, Result<(), Unread>)>),
-    Published(Vec<Result<Published, String>>),
-}
 
 /// How the whole run ended.
 pub struct RunReport {

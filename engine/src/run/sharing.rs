@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use desk::Desk;
 
-use super::scheduler::Message;
+use super::message::Message;
 use crate::digest::{Content, Digest};
 use crate::graph::Graph;
 use crate::lookup::{Answer, Believed, Why};

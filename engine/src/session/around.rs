@@ -10,16 +10,6 @@ use repro_protocol::relpath::RelPath;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// What of keys is not known, and why.
-#[derive(Debug, Default)]
-pub struct Unknown {
-    /// By program.
-    tools: BTreeMap<String, String>,
-    environments: BTreeMap<Environment, String>,
-    /// What a run would end at, since asking does not help.
-    pub trouble: Option<String>,
-}
-
 impl Session {
     /// Finds out the version of every declared tool, and looks at every declared environment, once.
     /// Gives sentences about those that may be out of date. For a command that only looks, what is

@@ -8,8 +8,10 @@ mod around;
 mod found;
 mod opened;
 mod shown;
+mod unknown;
 
-pub use around::{Unknown, stamps, surroundings};
+pub use around::{stamps, surroundings};
 pub use found::{Found, Hit, LookedUp, Miss, outputs_of};
 pub use opened::{Session, log_in};
 pub use shown::show;
+pub use unknown::Unknown;

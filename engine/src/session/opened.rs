@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 
-use super::around::Unknown;
+use super::unknown::Unknown;
 use crate::catalog::Catalog;
 use crate::digest::{Content, Digest, Shape};
 use crate::environment::Captured;

@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::expansion::{arrange, expand};
+use super::expansion::{arrange, making};
 use super::text::diagnostic::{Diagnostics, Problem, Report, Span};
 use super::text::document::{self, Data, Node};
 use super::text::{decode, files, model, params, settings};
 use super::tying::existing::Existing;
-use super::tying::{claims, consumer, needs, outside, policy, refs, stages, values, work};
+use super::tying::{
+    claims, consumer, outside, policy, preparing, refs, stages, tie, values, work,
+};
 use crate::catalog::{Catalog, Kind};
 use crate::plan::{Claim, Instance, Place, Plan};
 
@@ -220,7 +222,7 @@ fn expand_all(
         let shared: &Report = report;
         let narrow = |span: Span, needle: &str| shared.narrow(span, needle);
         let (mut links, mut existing) = (refs::Links::default(), Existing::default());
-        let mut tying = needs::Tying {
+        let mut tying = tie::Tying {
             table,
             values,
             links: &mut links,
@@ -230,8 +232,8 @@ fn expand_all(
             narrow: &narrow,
             claims: claims.iter().map(|(key, _)| key.name.clone()).collect(),
         };
-        let mut kinds = work::Kinds::new(catalog, options.root, external);
-        let mut preparing = work::Preparing {
+        let mut kinds = preparing::Kinds::new(catalog, options.root, external);
+        let mut preparing = preparing::Preparing {
             kinds: &mut kinds,
             env: options.env,
             narrow: &narrow,
@@ -285,12 +287,12 @@ fn expand_all(
         if let Some(order) = arrange::arrange(table, &needs, &after, &mut problems) {
             let place = |span: Span| shared.place(span);
             let places: Vec<Place> = table.stages.iter().map(|s| place(s.key)).collect();
-            let expand::Expanded {
+            let making::Expanded {
                 instances,
                 claims,
                 problems: found,
                 warnings: said,
-            } = expand::Expander::new(tying, table, catalog, &place, order)
+            } = making::Expander::new(tying, table, catalog, &place, order)
                 .run(needs, after, works, &places, claims);
             problems.extend(found);
             warnings = said;

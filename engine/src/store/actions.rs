@@ -237,7 +237,7 @@ impl Store {
                 Ok(record) => {
                     if let Some(lease) = lease {
                         lease.add(Root::Action(*key));
-                        super::gc::freshen(&path, &meta);
+                        super::freshen::freshen(&path, &meta);
                     }
                     records.push(record);
                 }
@@ -281,7 +281,7 @@ impl Store {
             .is_some_and(|old| old.origin().is_none() || record.origin().is_some());
         if is_good {
             if let Ok(meta) = fs::symlink_metadata(&path) {
-                super::gc::freshen(&path, &meta);
+                super::freshen::freshen(&path, &meta);
             }
             let _ = fs::remove_file(&tmp);
         } else {

@@ -21,9 +21,6 @@ use super::objects::{Class, LISTING_BYTES_MAX};
 use super::sys::{FileStat, now_ns, sync_filesystem};
 use super::{Listing, Store, crash_point, states};
 
-/// Using a record makes it young again, at most once in this time.
-const FRESHEN_S: u64 = 3600;
-
 /// Something gc has to keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Root {
@@ -226,7 +223,7 @@ impl Store {
             .flatten()
             .flatten()
         {
-            if let Some(_dead) = super::owner::take_dead(&entry.path()) {
+            if let Some(_dead) = super::dead::take_dead(&entry.path()) {
                 let _ = fs::remove_file(entry.path());
             }
         }
@@ -477,16 +474,4 @@ fn digest_of(path: &Path) -> Option<Digest> {
 
 pub(super) fn mtime_ns(meta: &fs::Metadata) -> i64 {
     FileStat::of(meta).mtime_ns
-}
-
-/// Makes a used record young again. Failing is harmless as long as a lease names it.
-pub(super) fn freshen(path: &Path, meta: &fs::Metadata) {
-    let is_old = meta
-        .modified()
-        .ok()
-        .and_then(|t| t.elapsed().ok())
-        .is_some_and(|age| age.as_secs() > FRESHEN_S);
-    if is_old {
-        let _ = super::sys::touch(path);
-    }
 }

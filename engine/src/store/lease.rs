@@ -8,8 +8,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
+use super::dead::take_dead;
 use super::error::{StoreError, at};
-use super::owner::{new_name, take_dead};
+use super::owner::new_name;
 use super::renewal::Renewed;
 use super::scratch::lock_new;
 use super::sys::now_ns;

@@ -15,10 +15,12 @@ use std::time::Duration;
 use crate::digest::Digest;
 
 use super::Store;
+use super::dead;
 use super::error::{StoreError, at};
+use super::fresh::is_same_file;
 use super::owner;
 use super::renewal::Renewed;
-use super::scratch::{is_lockless, is_same_file, lock_new};
+use super::scratch::{is_lockless, lock_new};
 use super::sys::rename_noreplace;
 use crate::regular::{self, Links};
 
@@ -77,7 +79,7 @@ impl Store {
                         }
                         other => other,
                     };
-                    if !owner::is_dead(&file, &path, &lock) {
+                    if !dead::is_dead(&file, &path, &lock) {
                         return Ok(Err(waiting(&file)));
                     }
                     // The name is free then for one of all who want it.
@@ -147,7 +149,7 @@ impl Store {
                 .to_str()
                 .and_then(|name| name.parse().ok());
             if let (Some(key), Ok(file)) = (key, regular::open(&entry.path(), Links::Refuse))
-                && !owner::is_dead(&file, &entry.path(), &file.try_lock_shared())
+                && !dead::is_dead(&file, &entry.path(), &file.try_lock_shared())
             {
                 running.push((key, waiting(&file)));
             }

@@ -25,9 +25,12 @@
 mod actions;
 mod commit;
 mod copy;
+mod dead;
 mod error;
 mod evict;
 mod filesystem;
+mod fresh;
+mod freshen;
 mod fsck;
 mod gc;
 mod guests;

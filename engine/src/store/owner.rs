@@ -6,17 +6,13 @@
 //! write, it counts as alive until it has been silent for long (`renewal.rs`): taking the directory of a live one would cost
 //! it its work.
 
-use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::fs::{self};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::regular::{self, Links};
 
-use super::filesystem::{FileSystem, Reach};
-use super::renewal::is_silent;
 
 /// A process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,44 +96,6 @@ pub(super) fn is_left_behind(name: &str, age: Option<Duration>, foreign_age: Dur
         Some(None) => age.is_some_and(|age| age > foreign_age),
         None => false,
     }
-}
-
-/// Whether the owner of this lock file is dead. If so the caller holds its lock, as far as there are locks.
-pub(crate) fn take_dead(path: &Path) -> Option<File> {
-    let options = &mut File::options();
-    let file = regular::open_with(path, Links::Refuse, options.read(true).append(true)).ok()?;
-    let lock = file.try_lock();
-    (is_dead(&file, path, &lock) && super::scratch::is_same_file(&file, path)).then_some(file)
-}
-
-/// Whether the owner of a lock file is dead, by what came of trying to lock it and by whom it names.
-pub(super) fn is_dead(file: &File, path: &Path, lock: &Result<(), TryLockError>) -> bool {
-    match (lock, is_alive(file, path)) {
-        // Locks that keep nobody out are found out by an owner that lives.
-        (_, Some(true)) | (Err(TryLockError::WouldBlock), _) => false,
-        // Without locks the owner's name alone tells.
-        (_, Some(false)) => true,
-        // Nobody else writes there, and the kernel knows all who do.
-        (Ok(()), None) if FileSystem::of(path).reach == Reach::Local => true,
-        (_, None) => path.parent().is_some_and(|dir| is_silent(file, dir)),
-    }
-}
-
-/// Whether the process that a lock file names lives, as far as that can be known.
-pub(super) fn is_alive(file: &File, path: &Path) -> Option<bool> {
-    match Owner::parse(path.file_name()?.to_str()?) {
-        Some(owner) => owner.is_alive(),
-        None => Owner::parse(&owner_in(file)?)?.is_alive(),
-    }
-}
-
-/// The first line of a lock file whose name is another: what [`own`] says of who holds it.
-fn owner_in(file: &File) -> Option<String> {
-    use std::os::unix::fs::FileExt;
-    let mut text = [0; 256];
-    let n = file.read_at(&mut text, 0).ok()?;
-    let line = text[..n].split(|b| *b == b'\n').next()?;
-    String::from_utf8(line.to_vec()).ok()
 }
 
 #[cfg(test)]

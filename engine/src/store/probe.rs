@@ -11,12 +11,13 @@ use crate::digest::Digest;
 use crate::dir;
 use crate::regular::{self, Links};
 
+use super::dead;
 use super::error::{StoreError, at};
 use super::filesystem::FileSystem;
+use super::fresh::new_file;
 use super::lock::{ActionLock, Waiting};
-use super::owner;
 use super::renewal::INTERVAL;
-use super::scratch::{new_file, write_new};
+use super::scratch::write_new;
 use super::sys::{FileStat, Renamed, c_path, rename_if_free};
 use super::{Store, shared};
 
@@ -103,7 +104,7 @@ impl Store {
             let Ok(file) = regular::open_with(&path, Links::Refuse, options) else {
                 return Ok(LockProbe::Gone(by));
             };
-            if owner::is_alive(&file, &path) == Some(true) {
+            if dead::is_alive(&file, &path) == Some(true) {
                 return Ok(LockProbe::HeldHere(by));
             }
             if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {

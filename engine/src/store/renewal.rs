@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use super::fresh::new_file;
 use super::owner;
-use super::scratch::new_file;
 use super::sys::{FileStat, touch_open};
 
 /// One small write to a server per lock; a dozen of them may fail, or come late, before anybody takes the owner for dead.

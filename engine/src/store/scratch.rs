@@ -10,8 +10,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::dead::take_dead;
 use super::error::{StoreError, at};
-use super::owner::{self, take_dead};
+use super::fresh::{is_same_file, new_file};
+use super::owner;
 use super::renewal::Renewed;
 use crate::dir;
 use crate::regular::{self, Links};
@@ -40,11 +42,6 @@ pub(crate) fn lock_new(path: &Path) -> Result<Option<File>, StoreError> {
     Ok(is_same_file(&file, path).then_some(file))
 }
 
-/// Makes a file that must not exist.
-pub(crate) fn new_file(path: &Path) -> std::io::Result<File> {
-    File::options().write(true).create_new(true).open(path)
-}
-
 /// Writes a file that must not exist.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     new_file(path)?.write_all(bytes)
@@ -56,12 +53,6 @@ pub(crate) fn is_lockless(error: &std::io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL | libc::EPERM)
     )
-}
-
-/// The path still names the open file: nobody has removed it between open and lock.
-pub(crate) fn is_same_file(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    matches!((file.metadata(), fs::symlink_metadata(path)), (Ok(a), Ok(b)) if a.ino() == b.ino() && a.dev() == b.dev())
 }
 
 impl Scratch {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::digest::{ByDigest, Digest};
 use crate::regular::{self, Links};
 
-use super::scratch::is_same_file;
+use super::fresh::is_same_file;
 use super::sys::FileStat;
 
 /// digest 32, inode, size, mtime, ctime 8 each, checksum 8; little-endian.
@@ -171,7 +171,7 @@ impl Seals {
         let tmp = self.path.with_extension("new");
         // A compaction that was killed, or somebody's link.
         crate::dir::remove_all(&tmp)?;
-        let mut file = super::scratch::new_file(&tmp)?;
+        let mut file = super::fresh::new_file(&tmp)?;
         file.write_all(&bytes)?;
         super::shared::give(&file, &self.path);
         std::fs::rename(&tmp, &self.path)

@@ -9,18 +9,39 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use super::Again;
 use crate::digest::Content;
 use crate::exec::{Cancel, CancelLevel, Usage};
 use crate::executor::{
-    Aside, Executor, Heard, Local, Order, OrderId, Outcome, Purpose, Site, StoreBroken, Terms,
-    check_inputs,
+    Aside, Executor, Failed, Heard, Local, Order, OrderId, Outcome, Purpose, Site, StoreBroken,
+    Terms, check_inputs,
 };
 use crate::lineage::Lineage;
 use crate::plan::Instance;
 use crate::record::lockfile::LockFile;
 use crate::run::{GPUS_ARE_TAKEN, alone};
 use crate::session::Session;
+
+/// What came of an execution.
+#[derive(Debug)]
+pub enum Again<T> {
+    /// It ended, and was compared.
+    Done(T),
+    /// It failed.
+    Failed(Failed),
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl<T> Again<T> {
+    /// With something else in the place of what was found.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Again<U> {
+        match self {
+            Again::Done(found) => Again::Done(f(found)),
+            Again::Failed(failure) => Again::Failed(failure),
+            Again::Cancelled => Again::Cancelled,
+        }
+    }
+}
 
 /// What a second execution gave.
 pub struct Replayed {

@@ -7,6 +7,7 @@ mod again;
 mod replayer;
 mod verifier;
 
+pub use again::Again;
 use replayer::Recorded;
-pub use replayer::{Again, Compared, ComparedOutput, Replayer, Terms};
+pub use replayer::{Compared, ComparedOutput, Replayer, Terms};
 pub use verifier::{Verified, Verifier, Witness};

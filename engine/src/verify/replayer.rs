@@ -1,10 +1,10 @@
 //! Executing one recorded action again and comparing what it gives; leaves no trace.
 
+use super::again::Again;
 use super::again::{ReplayTerms, Replayed, replay};
 use crate::digest::{Content, Digest};
 use crate::exchange::{Network, bring_inputs};
 use crate::exec::Cancel;
-use crate::executor::Failed;
 use crate::machine::Machine;
 use crate::notice::Tell;
 use crate::plan::{Instance, InstanceIndex};
@@ -27,28 +27,6 @@ pub struct Terms {
     pub executable: PathBuf,
     /// Raised by signals.
     pub cancel: Arc<Cancel>,
-}
-
-/// What came of an execution.
-#[derive(Debug)]
-pub enum Again<T> {
-    /// It ended, and was compared.
-    Done(T),
-    /// It failed.
-    Failed(Failed),
-    /// It was cancelled.
-    Cancelled,
-}
-
-impl<T> Again<T> {
-    /// With something else in the place of what was found.
-    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Again<U> {
-        match self {
-            Again::Done(found) => Again::Done(f(found)),
-            Again::Failed(failure) => Again::Failed(failure),
-            Again::Cancelled => Again::Cancelled,
-        }
-    }
 }
 
 /// A second execution beside the first.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::wanted::{Scene, words, yaml};
+use super::scene::{Scene, words, yaml};
 use crate::exec::searched::{self, Around};
 use crate::exec::{Cause, Request, Work};
 

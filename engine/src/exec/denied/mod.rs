@@ -2,7 +2,9 @@
 //! that declares it.
 
 mod environment;
+mod scene;
 mod wanted;
 
 pub use environment::line as environment_line;
-pub use wanted::{Scene, wanted};
+pub use scene::Scene;
+pub use wanted::wanted;

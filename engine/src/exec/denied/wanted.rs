@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::environment;
+use super::scene::{Scene, words, yaml};
 use crate::exec::{Cause, Request};
 
 /// Parts of messages that say a file could not be read.
@@ -30,22 +31,6 @@ const SIGNS: &[&str] = &[
     "enoent",
     "eacces",
 ];
-
-/// Where to look.
-pub struct Scene<'a> {
-    /// The execution.
-    pub request: &'a Request,
-    /// Its working directory.
-    pub work: &'a Path,
-    /// Its command text; empty for a worker.
-    pub script: &'a str,
-    /// The end of its log.
-    pub tail: &'a [String],
-    /// How it ended, for the message.
-    pub ended: String,
-    /// The sandbox was on.
-    pub enforced: bool,
-}
 
 /// What it wanted, if that can be told.
 pub fn wanted(scene: &Scene) -> Option<Cause> {
@@ -195,20 +180,6 @@ fn writes(line: &str, script: &str, path: &str) -> bool {
         || script.match_indices(path).any(into)
 }
 
-/// The parts of a text that may be paths: quoted strings whole, then everything between spaces and punctuation.
-pub(super) fn words(text: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    for quote in ['\'', '"', '`'] {
-        found.extend(text.split(quote).skip(1).step_by(2));
-    }
-    // `cat: my file.txt: No such file`: between colons there may be spaces.
-    found.extend(text.split(": ").map(str::trim));
-    let breaks = |c: char| c.is_whitespace() || "'\"`;|&<>()[]{}=,:‘’“”".contains(c);
-    found.extend(text.split(breaks));
-    found.retain(|w| !w.is_empty() && w.len() < 4096);
-    found
-}
-
 /// The project path `text` names, if it exists there, is not declared and not in the private directory.
 fn undeclared(scene: &Scene, text: &str) -> Option<PathBuf> {
     let root = &scene.request.project_root;
@@ -301,24 +272,6 @@ fn line_to_add(request: &Request, path: &Path) -> String {
         "needs: {{{name}: {{{shape}: {}}}}}",
         yaml(&path.to_string_lossy())
     )
-}
-
-/// A path as a YAML scalar inside a flow map: plain where that is safe, else quoted as in JSON, which YAML reads.
-pub(super) fn yaml(text: &str) -> String {
-    let plain = text
-        .chars()
-        .all(|c| c.is_alphanumeric() || "._-/".contains(c))
-        && text
-            .trim_start_matches(['.', '/'])
-            .chars()
-            .next()
-            .is_some_and(char::is_alphabetic)
-        && ![".inf", ".nan", "true", "false", "null"].contains(&&*text.to_lowercase());
-    if plain {
-        text.to_owned()
-    } else {
-        serde_json::Value::from(text).to_string()
-    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod patience;
 mod providers;
 mod ranges;
 mod runtime;
+mod settings;
 mod sftp;
 mod sftp_connection;
 mod ssh;
@@ -31,6 +32,7 @@ mod webdav;
 
 pub use bucket::BucketBackend;
 pub use directory::DirectoryBackend;
-pub use open::{Encryption, Env, Settings, open, process_env, silence, unique_word};
+pub use open::{open, silence, unique_word};
+pub use settings::{Encryption, Env, Settings, process_env};
 pub use sftp::SftpBackend;
 pub use webdav::WebDavBackend;

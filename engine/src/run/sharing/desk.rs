@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::super::scheduler::Message;
+use super::super::message::Message;
 use super::{Pull, Sharing, publication};
 use crate::digest::{Content, Digest};
 use crate::lookup::look_up;

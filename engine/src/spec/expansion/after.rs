@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::expand::{Expander, Making};
+use super::making::{Expander, Making};
 use crate::plan::InstanceIndex;
 use crate::spec::text::diagnostic::Problem;
 use crate::spec::tying::after::{AfterDef, Whom};

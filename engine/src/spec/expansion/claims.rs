@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
-use super::expand::{Expander, Making};
+use super::making::{Expander, Making};
 use crate::plan::{Axes, AxisValue, Claim, InstanceIndex, Look, Need, Source};
 use crate::spec::text::diagnostic::{Problem, Span};
 use crate::spec::tying::claims::ClaimDef;

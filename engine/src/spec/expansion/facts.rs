@@ -4,34 +4,17 @@
 //! inputs, so that a thousand instances alike are asked about once.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::expand::{Expander, Making};
+use super::known::{Outputs, Remembered, nothing};
+use super::making::{Expander, Making};
 use crate::plan::{self, Need, NeedItem, Source};
 use crate::spec::text::diagnostic::Problem;
 use crate::spec::tying::work::Work;
 use repro_protocol::findings::{Finding, Item, Known, Subject};
 use repro_protocol::kind::{OutputSpec, ParamProblem};
-
-/// What is known of the outputs of an instance, in their order.
-pub type Outputs = Arc<[Option<Arc<Value>>]>;
-/// By parameters, facts, files and axes of inputs, as places in memory: they are shared by instances that are alike.
-pub type Memory = HashMap<(usize, Vec<usize>), Remembered>;
-
-/// An answer, and where what it complains of stands among all problems and warnings.
-pub struct Remembered {
-    outputs: Outputs,
-    problems: Range<usize>,
-    warnings: Range<usize>,
-}
-
-/// Nothing is known.
-pub fn nothing() -> Outputs {
-    Arc::from([])
-}
 
 impl Expander<'_, '_> {
     /// What is known of the outputs of an instance; what cannot work is reported.

@@ -5,13 +5,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::expand::Making;
+use super::making::Making;
 use crate::spec::text::diagnostic::Problem;
 use crate::spec::text::template::{Root, Template};
 use crate::spec::tying::needs::Target;
+use crate::spec::tying::preparing::templates;
 use crate::spec::tying::stages::Table;
 use crate::spec::tying::values::{ABSENT, Values};
-use crate::spec::tying::work::{Work, templates};
+use crate::spec::tying::work::Work;
 
 /// Warns of every axis on which instances differ that differ in nothing else that counts.
 pub fn warn(table: &Table, makings: &[Making], values: &Values, warnings: &mut Vec<Problem>) {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use foldhash::HashMap;
 use std::sync::Arc;
 
-use super::expand::{Expander, Making};
+use super::making::{Expander, Making};
 use crate::plan::{self, Inside, Instance, Need, NeedItem, Source};
 use crate::spec::text::diagnostic::{Problem, Span};
 use crate::spec::tying::consumer::Consumer;

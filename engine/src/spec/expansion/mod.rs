@@ -10,4 +10,6 @@ pub mod expand;
 pub mod facts;
 pub mod idle;
 pub mod inputs;
+pub mod known;
+pub mod making;
 pub mod order;

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::needs::Tying;
 use super::refs::{Link, Round};
 use super::selector;
 use super::stages::Named;
+use super::tie::Tying;
 use crate::spec::text::decode::Raw;
 use crate::spec::text::diagnostic::{Problem, Span};
 use crate::spec::text::document::{Data, Node};

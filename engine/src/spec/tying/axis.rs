@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
-use super::matrix::MAX_ROWS;
 use super::values::Given;
 use crate::spec::text::diagnostic::Problem;
 use crate::spec::text::document::{Data, Key, Node, Written};
+
+/// The most instances a stage may have.
+pub const MAX_ROWS: usize = 1_000_000;
 
 /// The value of a node that may be an axis value; a map needs a name of its own.
 pub fn scalar(node: &Node) -> Result<Given, Box<Problem>> {

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::needs::{ItemDef, NeedDef, Target, Tying};
+use super::needs::{ItemDef, NeedDef, Target};
 use super::number::{self, Asking, Number, REPEATS, listed};
 use super::refs::{Link, Round};
+use super::tie::Tying;
 use crate::spec::text::decode::{Field, check_name};
 use crate::spec::text::diagnostic::{Problem, Span};
 use crate::spec::text::document::{Data, Key, Node};

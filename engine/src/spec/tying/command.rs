@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::consumer::Consumer;
 use super::declared::{environment, strict, tools};
+use super::preparing::{Preparing, overlap, templates};
 use super::surroundings::{self, Surroundings};
 use super::values::Values;
-use super::work::{Preparing, overlap, templates};
 use crate::plan::{Command, Need, PathList, SCRATCH, Tool};
 use crate::spec::text::decode::check_name;
 use crate::spec::text::diagnostic::{Problem, Span};

@@ -1,6 +1,6 @@
 //! What a command declares to have around it: variables of its environment, and tools.
 
-use super::work::Preparing;
+use super::preparing::Preparing;
 use crate::plan::Tool;
 use crate::spec::text::decode::{Raw, decode};
 use crate::spec::text::diagnostic::{Problem, Span};

@@ -6,14 +6,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::axis::MAX_ROWS;
 use super::axis::{list, scalar};
 use super::values::{ABSENT, Values};
 use crate::spec::text::decode::check_name;
 use crate::spec::text::diagnostic::{Problem, Span};
 use crate::spec::text::document::{Data, Key, Node};
 
-/// The most instances a stage may have.
-pub const MAX_ROWS: usize = 1_000_000;
 /// The most values that all combinations of a stage may have together.
 const MAX_CELLS: usize = 64 * MAX_ROWS;
 /// Axes that advance together: their values, row by row.

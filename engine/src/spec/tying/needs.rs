@@ -4,16 +4,14 @@
 //! The paths hold no stage name, so renaming a stage changes no command.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::consumer::Consumer;
-use super::existing::Existing;
-use super::refs::{Link, Links, Round};
+use super::refs::{Link, Round};
 use super::selector;
 use super::sources::{self, FoundFile, Written, is_files};
 use super::stages::Table;
-use super::values::Values;
+use super::tie::{Tying, fallback};
 use crate::plan::{Axes, Inside, InstanceIndex, NeedItem, Source};
 use crate::spec::text::decode::{Entries, Raw, check_name};
 use crate::spec::text::diagnostic::{Problem, Span};
@@ -78,26 +76,6 @@ impl Target {
             _ => None,
         }
     }
-}
-
-/// What is needed to tie references.
-pub struct Tying<'a> {
-    /// All stages.
-    pub table: &'a Table,
-    /// All axis values.
-    pub values: &'a Values,
-    /// All references.
-    pub links: &'a mut Links,
-    /// The project.
-    pub root: &'a Path,
-    /// What `~` stands for.
-    pub home: Option<PathBuf>,
-    /// Which paths exist.
-    pub existing: &'a mut Existing,
-    /// Puts a caret on a part of a scalar.
-    pub narrow: &'a dyn Fn(Span, &str) -> Span,
-    /// The names of all claims.
-    pub claims: Vec<Arc<str>>,
 }
 
 impl Tying<'_> {
@@ -490,11 +468,6 @@ pub fn placed(need: &str, group: &str, axes: &Axes, file: &str) -> RelPath {
         }
     }
     RelPath::new(&text).unwrap_or_else(|_| fallback(need))
-}
-
-pub fn fallback(need: &str) -> RelPath {
-    // Names are letters, digits, `_` and `-`: this always is a path.
-    RelPath::new(&format!("in/{need}")).unwrap_or_else(|e| unreachable!("{e}"))
 }
 
 /// An artifact of an instance as an input.

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::matrix::Rows;
-use super::needs::Tying;
 use super::refs::Link;
+use super::tie::Tying;
 use super::values::{ABSENT, Values};
 use crate::spec::text::decode::Field;
 use crate::spec::text::diagnostic::{Problem, Span};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::consumer::Consumer;
 use super::globs::Glob;
-use super::needs::Tying;
 use super::outside;
-use super::work::templates;
+use super::preparing::templates;
+use super::tie::Tying;
 use crate::files::{Files, Ignore, Location};
 use crate::spec::text::diagnostic::{Problem, Span};
 use crate::spec::text::document::{Data, Key, Node};
@@ -74,7 +74,7 @@ impl FoundFile {
             Place::Below(inner) => {
                 let parts = [need, group, inner].into_iter().filter(|p| !p.is_empty());
                 let text = parts.fold(String::from("in"), |text, part| format!("{text}/{part}"));
-                RelPath::new(&text).unwrap_or_else(|_| super::needs::fallback(need))
+                RelPath::new(&text).unwrap_or_else(|_| super::tie::fallback(need))
             }
         }
     }

@@ -5,7 +5,8 @@
 use foldhash::HashMap;
 use std::sync::Arc;
 
-use super::matrix::{self, MAX_ROWS, Rows};
+use super::axis::MAX_ROWS;
+use super::matrix::{self, Rows};
 use super::values::{Given, Values};
 use crate::plan::Policy;
 use crate::spec::text::decode::{Field, check_name};

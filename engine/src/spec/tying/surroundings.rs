@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::consumer::Consumer;
 use super::outside;
+use super::preparing::{Preparing, templates};
 use super::values::Values;
-use super::work::{Preparing, templates};
 use crate::plan::{Cache, Environment, EnvironmentPlace, Manager};
 use crate::spec::text::decode::{Raw, decode};
 use crate::spec::text::diagnostic::{Problem, Span};
