@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::expansion::{arrange, making};
-use super::text::diagnostic::{Diagnostics, Problem, Report, Span};
-use super::text::document::{self, Data, Node};
+use super::text::diagnostic::{Diagnostics, Report};
+use super::text::node;
+use super::text::node::{Data, Node};
+use super::text::problem::{Problem, Span};
 use super::text::{decode, files, model, params, settings};
 use super::tying::existing::Existing;
-use super::tying::{
-    claims, consumer, outside, policy, preparing, refs, stages, tie, values, work,
-};
+use super::tying::{claims, consumer, outside, policy, preparing, refs, stages, tie, values, work};
 use crate::catalog::{Catalog, Kind};
 use crate::plan::{Claim, Instance, Place, Plan};
 
@@ -75,7 +75,7 @@ fn read(
     }
     let mut values = values::Values::default();
     let mut table = stages::Table::default();
-    let mut claims: Vec<(document::Key, decode::Field<model::Claim>)> = Vec::new();
+    let mut claims: Vec<(node::Key, decode::Field<model::Claim>)> = Vec::new();
     let mut claim_keys: HashMap<Arc<str>, Span> = HashMap::new();
     let (mut name, mut salt) = (None, String::new());
     let mut own_mirrors: Vec<String> = Vec::new();
@@ -212,7 +212,7 @@ fn expand_all(
     external: &dyn Fn(&Path) -> anyhow::Result<Arc<Kind>>,
     table: &stages::Table,
     values: &values::Values,
-    claims: Vec<(document::Key, decode::Field<model::Claim>)>,
+    claims: Vec<(node::Key, decode::Field<model::Claim>)>,
     report: &mut Report,
     mut problems: Vec<Problem>,
 ) -> Option<Expanded> {

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use crate::digest::Digest;
 
-
 /// A process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner<'a> {

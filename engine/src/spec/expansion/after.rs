@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::making::{Expander, Making};
 use crate::plan::InstanceIndex;
-use crate::spec::text::diagnostic::Problem;
+use crate::spec::text::problem::Problem;
 use crate::spec::tying::after::{AfterDef, Whom};
 use crate::spec::tying::consumer::Consumer;
 use crate::spec::tying::refs::Link;

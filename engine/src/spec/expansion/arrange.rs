@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::order;
-use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::tying::after::AfterDef;
 use crate::spec::tying::needs::NeedDef;
 use crate::spec::tying::stages::{Named, Table};

@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashSet};
 
 use super::making::{Expander, Making};
 use crate::plan::{Axes, AxisValue, Claim, InstanceIndex, Look, Need, Source};
-use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::tying::claims::ClaimDef;
 use crate::spec::tying::consumer::Consumer;
 use crate::spec::tying::number::{First, Number};

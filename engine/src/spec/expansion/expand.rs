@@ -10,7 +10,7 @@ use super::arrange::Order;
 use super::making::{Expanded, Expander, Making};
 use crate::catalog::Catalog;
 use crate::plan::{self, Axes, Command, Instance, Need, Place, Source};
-use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::tying::after::AfterDef;
 use crate::spec::tying::claims::ClaimDef;
 use crate::spec::tying::consumer::Consumer;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::known::{Outputs, Remembered, nothing};
 use super::making::{Expander, Making};
 use crate::plan::{self, Need, NeedItem, Source};
-use crate::spec::text::diagnostic::Problem;
+use crate::spec::text::problem::Problem;
 use crate::spec::tying::work::Work;
 use repro_protocol::findings::{Finding, Item, Known, Subject};
 use repro_protocol::kind::{OutputSpec, ParamProblem};

@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::making::Making;
-use crate::spec::text::diagnostic::Problem;
-use crate::spec::text::template::{Root, Template};
+use crate::spec::text::problem::Problem;
+use crate::spec::text::reference::Root;
+use crate::spec::text::template::Template;
 use crate::spec::tying::needs::Target;
 use crate::spec::tying::preparing::templates;
 use crate::spec::tying::stages::Table;

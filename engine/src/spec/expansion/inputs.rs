@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::making::{Expander, Making};
 use crate::plan::{self, Inside, Instance, Need, NeedItem, Source};
-use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::tying::consumer::Consumer;
 use crate::spec::tying::needs::{Grown, Target, artifact, placed};
 use crate::spec::tying::number::First;

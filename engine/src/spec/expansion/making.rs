@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashSet};
 use super::arrange::Order;
 use crate::catalog::Catalog;
 use crate::plan::{self, Axes, Claim, Instance, InstanceIndex, Place};
-use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::tying::after::AfterDef;
 use crate::spec::tying::needs::NeedDef;
 use crate::spec::tying::number::First;

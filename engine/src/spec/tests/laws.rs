@@ -1,7 +1,8 @@
 //! What holds for every file: no panic, no dependence on how it is written, no quadratic growth of memory.
 
 use super::*;
-use crate::spec::text::document::{self, Node};
+use crate::spec::text::document;
+use crate::spec::text::node::Node;
 use proptest::prelude::*;
 
 const RICH: &str = r#"
@@ -76,7 +77,7 @@ fn rewrite(value: &Value, indent: usize, reverse: bool, out: &mut String) {
 }
 
 fn as_json(node: &Node) -> Value {
-    use crate::spec::text::document::Data;
+    use crate::spec::text::node::Data;
     match &node.data {
         Data::Bool(b) => b.value.into(),
         Data::Number(n) => n.value.clone().into(),

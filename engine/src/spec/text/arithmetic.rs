@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde_json::Number;
 
-use super::diagnostic::{Problem, Span};
-use super::template::{self, Reference};
+use super::problem::{Problem, Span};
+use super::reference::{self, Reference};
 
 /// The deepest nesting of parentheses and signs.
 const MAX_DEPTH: usize = 64;
@@ -69,7 +69,7 @@ pub fn is_meant(text: &str) -> bool {
         .find(|c: char| !c.is_alphanumeric() && c != '_')
         .map_or(text, |end| &text[..end]);
     let numeric = text.starts_with(|c: char| c.is_ascii_digit());
-    numeric || (template::is_root(word) && text[word.len()..].starts_with('.'))
+    numeric || (reference::is_root(word) && text[word.len()..].starts_with('.'))
 }
 
 /// Reads an expression, or says what is wrong with it.
@@ -195,8 +195,8 @@ impl Parser<'_> {
         let wanted = "a number or a reference";
         if text.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
             let end = number_end(text);
-            let number = match super::scalar::plain_scalar(&text[..end]) {
-                Ok(super::document::Data::Number(n)) => n.value,
+            let number = match super::plain::read(&text[..end]) {
+                Ok(super::plain::Plain::Number(n)) => n,
                 Ok(_) => return Err(self.unexpected(wanted)),
                 Err((message, _)) => return Err(message),
             };
@@ -204,7 +204,7 @@ impl Parser<'_> {
             return Ok(Tree::Number(number));
         }
         let end = reference_end(text);
-        let reference = template::plain(&text[..end]).ok_or_else(|| self.unexpected(wanted))?;
+        let reference = reference::plain(&text[..end]).ok_or_else(|| self.unexpected(wanted))?;
         self.rest = &text[end..];
         self.references.push(reference);
         Ok(Tree::Ref(self.references.len() - 1))

@@ -12,9 +12,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::diagnostic::{Problem, Span};
-use super::document::{Data, Key, Node};
 use super::elsewhere::{self, Meant};
+use super::node::{Data, Key, Node};
+use super::problem::{Problem, Span};
 
 const RAW: &str = "repro::spec::Raw";
 
@@ -263,7 +263,7 @@ impl De<'_> {
             message: format!("expected {expected}, found {}", self.node.describe()),
             help: Vec::new(),
         };
-        let written = super::template::scalar_text(&self.node.data);
+        let written = super::substitute::scalar_text(&self.node.data);
         if let (Data::Number(_) | Data::Bool(_), Some(text)) = (&self.node.data, written)
             && expected.to_string().starts_with("a text")
         {

@@ -7,8 +7,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::decode;
-use super::diagnostic::{Problem, Report, Source, Span};
-use super::document::{self, Data, MAX_BYTES, Node};
+use super::diagnostic::{Report, Source};
+use super::document::{self, MAX_BYTES};
+use super::node::{Data, Node};
+use super::problem::{Problem, Span};
 
 /// A file that was read.
 pub struct Document {

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::diagnostic::{Problem, Report, Source, Span};
-use super::document::{self, Data, Key, Node, Written};
+use super::diagnostic::{Report, Source};
+use super::document;
 use super::files::{Document, read_text};
+use super::node::{Data, Key, Node, Written};
+use super::problem::{Problem, Span};
 use super::settings::merge;
 use super::template::{Part, Template};
 

@@ -6,7 +6,8 @@
 use saphyr_parser::{ScalarStyle, Tag};
 use serde_json::Number;
 
-use super::document::{Data, Written};
+use super::node::{Data, Written};
+use super::plain::{self, Plain};
 
 /// The meaning of a scalar, or why it has none and what to do.
 pub fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Data, (String, String)> {
@@ -52,76 +53,14 @@ pub fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Data,
     }
 }
 
-/// A plain scalar by the core schema of YAML 1.2 (§10.3.2).
+/// A plain scalar, with how it was written.
 pub fn plain_scalar(text: &str) -> Result<Data, (String, String)> {
-    match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Ok(Data::Null),
-        "true" | "True" | "TRUE" => return Ok(Data::Bool(Written::read(true, text))),
-        "false" | "False" | "FALSE" => return Ok(Data::Bool(Written::read(false, text))),
-        _ => {}
-    }
-    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
-        return Err((
-            format!("`{text}` is not a number that can be used here"),
-            "infinite and undefined numbers are refused; quote it if you mean a text".to_owned(),
-        ));
-    }
-    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return Ok(Data::String(text.into()));
-    }
-    let too_large = || {
-        (
-            format!("the number `{text}` is too large"),
-            "quote it if you mean a text".to_owned(),
-        )
-    };
-    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
-        if let Some(digits) = text.strip_prefix(prefix)
-            && !digits.is_empty()
-            && digits.chars().all(|c| c.is_digit(radix))
-        {
-            return u64::from_str_radix(digits, radix)
-                .map(|n| Data::Number(Written::read(n.into(), text)))
-                .map_err(|_| too_large());
-        }
-    }
-    if unsigned.bytes().all(|b| b.is_ascii_digit()) {
-        let signed = text.strip_prefix('+').unwrap_or(text);
-        return signed
-            .parse::<i64>()
-            .map(Number::from)
-            .or_else(|_| signed.parse::<u64>().map(Number::from))
-            .map(|n| Data::Number(Written::read(n, text)))
-            .map_err(|_| too_large());
-    }
-    if is_float(unsigned) {
-        let number: f64 = text.parse().map_err(|_| too_large())?;
-        return Number::from_f64(number)
-            .map(|n| Data::Number(Written::read(n, text)))
-            .ok_or_else(too_large);
-    }
-    Ok(Data::String(text.into()))
-}
-
-/// `( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`
-fn is_float(text: &str) -> bool {
-    let (mantissa, exponent) = match text.find(['e', 'E']) {
-        Some(at) => (&text[..at], Some(&text[at + 1..])),
-        None => (text, None),
-    };
-    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    let mantissa_ok = match mantissa.split_once('.') {
-        Some((whole, part)) => {
-            digits(whole) && digits(part) && !(whole.is_empty() && part.is_empty())
-        }
-        None => !mantissa.is_empty() && digits(mantissa),
-    };
-    let exponent_ok = exponent.is_none_or(|e| {
-        let e = e.strip_prefix(['-', '+']).unwrap_or(e);
-        !e.is_empty() && digits(e)
-    });
-    mantissa_ok && exponent_ok
+    Ok(match plain::read(text)? {
+        Plain::Null => Data::Null,
+        Plain::Bool(b) => Data::Bool(Written::read(b, text)),
+        Plain::Number(n) => Data::Number(Written::read(n, text)),
+        Plain::Text => Data::String(text.into()),
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::decode::Field;
-use super::diagnostic::{Problem, Span};
+use super::problem::{Problem, Span};
 
 /// Ends of names whose values are credentials.
 const CREDENTIALS: &[&str] = &[

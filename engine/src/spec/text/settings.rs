@@ -7,11 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::decode::decode;
-use super::diagnostic::{Problem, Report, Source, Span};
-use super::document::{self, Data, Key, Node};
+use super::diagnostic::{Report, Source};
+use super::document;
 use super::files::Document;
 use super::model::Profile;
-use super::template::{self, Reference, Root};
+use super::node::{Data, Key, Node};
+use super::problem::{Problem, Span};
+use super::reference::{Reference, Root};
+use super::substitute;
 
 /// Nodes one variable may come to when its references are replaced.
 const MAX_NODES: u64 = 200_000;
@@ -365,7 +368,7 @@ impl<'a> Vars<'a> {
     pub fn substitute(&mut self, node: &Node) -> Option<Node> {
         let mut problems = Vec::new();
         let narrow = self.narrow;
-        let result = template::substitute(
+        let result = substitute::substitute(
             node,
             narrow,
             &mut |reference, span| self.lookup(reference, span),
@@ -446,7 +449,7 @@ impl<'a> Vars<'a> {
                         )));
                     }
                 }
-                Some(template::follow(&node, reference, span).cloned())
+                Some(substitute::follow(&node, reference, span).cloned())
             }
             Root::Matrix | Root::Round | Root::Needs | Root::Outputs | Root::Scratch => None,
         }

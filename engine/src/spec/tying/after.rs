@@ -12,8 +12,8 @@ use super::selector;
 use super::stages::Named;
 use super::tie::Tying;
 use crate::spec::text::decode::Raw;
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Node};
+use crate::spec::text::node::{Data, Node};
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::text::template::Template;
 
 /// One name under `after:`.

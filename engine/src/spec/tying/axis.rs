@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::{Number, Value};
 
 use super::values::Given;
-use crate::spec::text::diagnostic::Problem;
-use crate::spec::text::document::{Data, Key, Node, Written};
+use crate::spec::text::node::{Data, Key, Node, Written};
+use crate::spec::text::problem::Problem;
 
 /// The most instances a stage may have.
 pub const MAX_ROWS: usize = 1_000_000;
@@ -102,14 +102,16 @@ fn own_name(entries: &[(Key, Node)]) -> Option<Result<String, Box<Problem>>> {
     let (_, node) = entries
         .iter()
         .find(|(key, _)| matches!(&*key.name, "name" | "label"))?;
-    Some(match crate::spec::text::template::scalar_text(&node.data) {
-        Some(text) if is_name(&text) => Ok(text),
-        Some(text) => Err(Box::new(unnameable(node, &text))),
-        None => Err(Box::new(Problem::new(
-            node.span,
-            format!("expected a name, found {}", node.describe()),
-        ))),
-    })
+    Some(
+        match crate::spec::text::substitute::scalar_text(&node.data) {
+            Some(text) if is_name(&text) => Ok(text),
+            Some(text) => Err(Box::new(unnameable(node, &text))),
+            None => Err(Box::new(Problem::new(
+                node.span,
+                format!("expected a name, found {}", node.describe()),
+            ))),
+        },
+    )
 }
 
 fn map(node: &Node, name: &str) -> Result<Given, Box<Problem>> {
@@ -129,7 +131,7 @@ fn map(node: &Node, name: &str) -> Result<Given, Box<Problem>> {
     })
 }
 
-fn unfinished(node: &Node) -> Option<crate::spec::text::diagnostic::Span> {
+fn unfinished(node: &Node) -> Option<crate::spec::text::problem::Span> {
     match &node.data {
         Data::Template(_) | Data::Broken => Some(node.span),
         Data::Seq(items) => items.iter().find_map(unfinished),

@@ -13,9 +13,9 @@ use super::number::{self, Asking, Number, REPEATS, listed};
 use super::refs::{Link, Round};
 use super::tie::Tying;
 use crate::spec::text::decode::{Field, check_name};
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Key, Node};
 use crate::spec::text::model;
+use crate::spec::text::node::{Data, Key, Node};
+use crate::spec::text::problem::{Problem, Span};
 use repro_protocol::table::APART;
 
 /// A claim, its references tied.

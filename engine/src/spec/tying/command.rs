@@ -13,10 +13,12 @@ use super::surroundings::{self, Surroundings};
 use super::values::Values;
 use crate::plan::{Command, Need, PathList, SCRATCH, Tool};
 use crate::spec::text::decode::check_name;
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Node};
 use crate::spec::text::model;
-use crate::spec::text::template::{Filled, Reference, Root, Step, Template, scalar_text};
+use crate::spec::text::node::{Data, Node};
+use crate::spec::text::problem::{Problem, Span};
+use crate::spec::text::reference::{Reference, Root, Step};
+use crate::spec::text::substitute::scalar_text;
+use crate::spec::text::template::{Filled, Template};
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 

@@ -7,9 +7,11 @@ use serde_json::{Number, Value};
 use super::axis::as_value;
 use super::values::{ABSENT, Values};
 use crate::spec::text::arithmetic::Expr;
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Node};
-use crate::spec::text::template::{self, Filled, Reference, Root, Template};
+use crate::spec::text::node::{Data, Node};
+use crate::spec::text::problem::{Problem, Span};
+use crate::spec::text::reference::{Reference, Root};
+use crate::spec::text::substitute;
+use crate::spec::text::template::{self, Filled, Template};
 
 /// Who needs something.
 #[derive(Clone, Copy)]
@@ -79,7 +81,7 @@ impl Consumer<'_> {
         };
         if reference.path.len() == 1 {
             if values.value(id).is_null() {
-                return Err(template::null_in_text(reference, span));
+                return Err(substitute::null_in_text(reference, span));
             }
             return Ok(Filled {
                 text: values.text(id).to_owned(),
@@ -87,8 +89,8 @@ impl Consumer<'_> {
             });
         }
         let node = self.part(reference, id, values, span)?;
-        match (&node.data, template::scalar_text(&node.data)) {
-            (Data::Null, _) => Err(template::null_in_text(reference, span)),
+        match (&node.data, substitute::scalar_text(&node.data)) {
+            (Data::Null, _) => Err(substitute::null_in_text(reference, span)),
             (_, None) => Err(Problem::new(
                 span,
                 format!(
@@ -163,7 +165,7 @@ impl Consumer<'_> {
             )
             .help(format!("write `${{matrix.{}}}`", reference.head())));
         };
-        template::follow(node, reference, span)
+        substitute::follow(node, reference, span)
     }
 
     /// The text of a template for one row.

@@ -3,11 +3,11 @@
 use super::preparing::Preparing;
 use crate::plan::Tool;
 use crate::spec::text::decode::{Raw, decode};
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Node};
 use crate::spec::text::model;
+use crate::spec::text::node::{Data, Node};
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::text::secrets;
-use crate::spec::text::template::scalar_text;
+use crate::spec::text::substitute::scalar_text;
 
 /// A shell that was named by its program alone, with the flags that make a failing command fail the
 /// stage: those of a pipe too, where the shell can tell. Of a program that is no known shell only

@@ -10,8 +10,8 @@ use super::axis::MAX_ROWS;
 use super::axis::{list, scalar};
 use super::values::{ABSENT, Values};
 use crate::spec::text::decode::check_name;
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Key, Node};
+use crate::spec::text::node::{Data, Key, Node};
+use crate::spec::text::problem::{Problem, Span};
 
 /// The most values that all combinations of a stage may have together.
 const MAX_CELLS: usize = 64 * MAX_ROWS;

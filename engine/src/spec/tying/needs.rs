@@ -14,9 +14,10 @@ use super::stages::Table;
 use super::tie::{Tying, fallback};
 use crate::plan::{Axes, Inside, InstanceIndex, NeedItem, Source};
 use crate::spec::text::decode::{Entries, Raw, check_name};
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Key, Node};
-use crate::spec::text::template::{Reference, Root, Template};
+use crate::spec::text::node::{Data, Key, Node};
+use crate::spec::text::problem::{Problem, Span};
+use crate::spec::text::reference::{Reference, Root};
+use crate::spec::text::template::Template;
 use repro_protocol::relpath::RelPath;
 
 /// One input of a stage.

@@ -12,9 +12,9 @@ use super::refs::Link;
 use super::tie::Tying;
 use super::values::{ABSENT, Values};
 use crate::spec::text::decode::Field;
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Key, Node};
 use crate::spec::text::model;
+use crate::spec::text::node::{Data, Key, Node};
+use crate::spec::text::problem::{Problem, Span};
 
 /// The axis that repeats and pairs where a claim names none.
 pub const REPEATS: &str = "seed";

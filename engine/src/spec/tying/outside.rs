@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span};
 
 /// The home directory, as the environment has it.
 pub fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::plan::{Network, ONE_GPU, Policy, Sandbox, Scratch};
 use crate::spec::text::decode::{Field, Raw};
-use crate::spec::text::diagnostic::Problem;
-use crate::spec::text::document::{Data, Node};
 use crate::spec::text::model::{Defaults, NetworkSetting, Resources, SandboxSetting, Stage};
+use crate::spec::text::node::{Data, Node};
+use crate::spec::text::problem::Problem;
 
 /// What clusters give between SIGTERM and SIGKILL.
 const GRACE_S: f64 = 30.0;
@@ -236,7 +236,7 @@ fn seconds(node: &Node) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::text::diagnostic::Span;
+    use crate::spec::text::problem::Span;
 
     #[test]
     fn sizes_and_times() {

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::catalog::{Cache, Catalog, Kind};
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Node};
+use crate::spec::text::node::{Data, Node};
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::text::template::Template;
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;

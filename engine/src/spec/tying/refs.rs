@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::selector::{Pick, Selector};
 use super::stages::{Named, Table};
 use super::values::{ABSENT, Values, compare_rows};
-use crate::spec::text::diagnostic::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span};
 use repro_protocol::relpath::RelPath;
 
 /// Which round a consumer in a loop joins on.

@@ -2,8 +2,8 @@
 //!
 //! Knows no stage.
 
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::Data;
+use crate::spec::text::node::Data;
+use crate::spec::text::problem::{Problem, Span};
 use crate::spec::text::scalar::plain_scalar;
 use repro_protocol::relpath::{BadPath, RelPath};
 use serde_json::Value;

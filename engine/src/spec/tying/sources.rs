@@ -12,9 +12,9 @@ use super::outside;
 use super::preparing::templates;
 use super::tie::Tying;
 use crate::files::{Files, Ignore, Location};
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Key, Node};
-use crate::spec::text::template::scalar_text;
+use crate::spec::text::node::{Data, Key, Node};
+use crate::spec::text::problem::{Problem, Span};
+use crate::spec::text::substitute::scalar_text;
 use repro_protocol::relpath::RelPath;
 
 /// What a path is said to be.

@@ -10,9 +10,9 @@ use super::matrix::{self, Rows};
 use super::values::{Given, Values};
 use crate::plan::Policy;
 use crate::spec::text::decode::{Field, check_name};
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Key, Node};
 use crate::spec::text::model;
+use crate::spec::text::node::{Key, Node};
+use crate::spec::text::problem::{Problem, Span};
 
 /// A stage, or an inner stage of a loop.
 pub struct Stage {

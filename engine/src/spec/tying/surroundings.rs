@@ -8,10 +8,10 @@ use super::preparing::{Preparing, templates};
 use super::values::Values;
 use crate::plan::{Cache, Environment, EnvironmentPlace, Manager};
 use crate::spec::text::decode::{Raw, decode};
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Node};
 use crate::spec::text::model;
-use crate::spec::text::template::scalar_text;
+use crate::spec::text::node::{Data, Node};
+use crate::spec::text::problem::{Problem, Span};
+use crate::spec::text::substitute::scalar_text;
 
 /// The surroundings of a stage as written.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use super::existing::Existing;
 use super::refs::Links;
 use super::stages::Table;
 use super::values::Values;
-use crate::spec::text::diagnostic::Span;
+use crate::spec::text::problem::Span;
 use repro_protocol::relpath::RelPath;
 
 /// What is needed to tie references.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::plan::AxisValue;
-use crate::spec::text::document::Node;
+use crate::spec::text::node::Node;
 
 /// A row has no value on this axis.
 pub const ABSENT: u32 = u32::MAX;

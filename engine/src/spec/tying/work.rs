@@ -14,9 +14,9 @@ use super::preparing::{Preparing, overlap, templates};
 use super::values::Values;
 use crate::catalog::{Kind, Program};
 use crate::spec::text::decode::Raw;
-use crate::spec::text::diagnostic::{Problem, Span};
-use crate::spec::text::document::{Data, Node};
 use crate::spec::text::model;
+use crate::spec::text::node::{Data, Node};
+use crate::spec::text::problem::{Problem, Span};
 use repro_protocol::kind::{OutputSpec, ParamProblem};
 
 /// A stage's work.
