@@ -45,3 +45,40 @@ fn owner_in(file: &File) -> Option<String> {
     let line = text[..n].split(|b| *b == b'\n').next()?;
     String::from_utf8(line.to_vec()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::owner::{new_name, own, space};
+    use super::*;
+
+    #[test]
+    fn case_48_a_lock_that_keeps_nobody_out_does_not_make_its_owner_dead() {
+        let dir = tempfile::tempdir().unwrap();
+        // Nobody holds their locks, as where a lock is known to one machine only.
+        let alive = dir.path().join(new_name());
+        let owner = Owner::parse(own()).unwrap();
+        let dead = dir
+            .path()
+            .join(format!("{}.{}.{}.0", space(), owner.pid, owner.start + 1));
+        for path in [&alive, &dead] {
+            fs::write(path, "").unwrap();
+        }
+        assert!(take_dead(&alive).is_none());
+        assert!(take_dead(&dead).is_some());
+        // One of another machine: its lock decides on a disk of this one.
+        let foreign = dir.path().join("000000000000.1.1.0");
+        fs::write(&foreign, "").unwrap();
+        assert!(take_dead(&foreign).is_some());
+        let held = File::options().append(true).open(&foreign).unwrap();
+        held.lock().unwrap();
+        assert!(take_dead(&foreign).is_none());
+        // A link is nobody's lock.
+        let link = dir
+            .path()
+            .join(format!("{}.{}.{}.1", space(), owner.pid, owner.start + 1));
+        std::os::unix::fs::symlink(&alive, &link).unwrap();
+        assert!(take_dead(&link).is_none());
+    }
+}

@@ -18,7 +18,7 @@ use crate::digest::Digest;
 pub(super) struct Owner<'a> {
     space: &'a str,
     pub pid: u32,
-    start: u64,
+    pub(super) start: u64,
 }
 
 /// `<space>.<pid>.<start>.<n>`, unlike any other name.
@@ -45,7 +45,7 @@ pub fn host_name() -> String {
 }
 
 /// The boot and the process-number space, as hexadecimal digits.
-fn space() -> &'static str {
+pub(super) fn space() -> &'static str {
     static SPACE: OnceLock<String> = OnceLock::new();
     SPACE.get_or_init(|| {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -121,34 +121,5 @@ mod tests {
         assert!(is_left_behind(&reused, None, day));
         assert!(is_left_behind(&foreign, Some(day * 2), day));
         assert!(!is_left_behind(&foreign, Some(day / 2), day));
-    }
-
-    #[test]
-    fn case_48_a_lock_that_keeps_nobody_out_does_not_make_its_owner_dead() {
-        let dir = tempfile::tempdir().unwrap();
-        // Nobody holds their locks, as where a lock is known to one machine only.
-        let alive = dir.path().join(new_name());
-        let owner = Owner::parse(own()).unwrap();
-        let dead = dir
-            .path()
-            .join(format!("{}.{}.{}.0", space(), owner.pid, owner.start + 1));
-        for path in [&alive, &dead] {
-            fs::write(path, "").unwrap();
-        }
-        assert!(take_dead(&alive).is_none());
-        assert!(take_dead(&dead).is_some());
-        // One of another machine: its lock decides on a disk of this one.
-        let foreign = dir.path().join("000000000000.1.1.0");
-        fs::write(&foreign, "").unwrap();
-        assert!(take_dead(&foreign).is_some());
-        let held = File::options().append(true).open(&foreign).unwrap();
-        held.lock().unwrap();
-        assert!(take_dead(&foreign).is_none());
-        // A link is nobody's lock.
-        let link = dir
-            .path()
-            .join(format!("{}.{}.{}.1", space(), owner.pid, owner.start + 1));
-        std::os::unix::fs::symlink(&alive, &link).unwrap();
-        assert!(take_dead(&link).is_none());
     }
 }
