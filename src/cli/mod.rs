@@ -290,7 +290,7 @@ fn report(error: &anyhow::Error) -> Exit {
     let broken = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<repro_engine::store::StoreError>()
             || cause.is::<repro_engine::remote::BackendError>()
-            || cause.is::<repro_engine::remote::gc::Stopped>()
+            || cause.is::<repro_engine::remote::stopped::Stopped>()
             || cause.is::<Unwritten>()
             || cause.is::<repro_engine::run::BrokenDown>()
             || cause.is::<repro_engine::executor::StoreBroken>()

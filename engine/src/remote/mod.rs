@@ -25,7 +25,7 @@ pub mod pack;
 pub mod probe;
 pub mod publish;
 pub mod reading;
-mod stopped;
+pub mod stopped;
 mod sweeping;
 mod tombstones;
 pub(crate) mod wave;
