@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use self::lab::{Clients, DAY, Lab};
 use repro_engine::digest::Digest;
-use repro_engine::remote::gc::{Ages, Collected, Mode, Stopped, collect};
+use repro_engine::remote::gc::{Ages, Collected, Mode, collect};
 use repro_engine::remote::layout::Segment;
 use repro_engine::remote::lease;
 use repro_engine::remote::link::Link;
+use repro_engine::remote::stopped::Stopped;
 
 fn run(link: &Arc<Link>, keys: &[Digest], mode: Mode) -> Result<Collected, Stopped> {
     let keys: HashSet<Digest> = keys.iter().copied().collect();
