@@ -1,7 +1,9 @@
-//! The one place that knows both packages: it hands the kinds of the stages to the engine.
+//! The one place that knows both packages, with `tools.rs`: it hands the kinds of the stages to the
+//! engine.
 
 mod cli;
 mod terminal;
+mod tools;
 mod ui;
 
 use std::process::ExitCode;
@@ -14,7 +16,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     repro_engine::credentials::hide();
-    cli::main(|| Catalog {
+    cli::main(catalog, tools::TOOLS)
+}
+
+fn catalog() -> Catalog {
+    Catalog {
         kinds: repro_stages::kinds::all()
             .into_iter()
             .map(built_in)
@@ -36,7 +42,7 @@ fn main() -> ExitCode {
             })
             .collect(),
         work: repro_stages::worker::work,
-    })
+    }
 }
 
 fn built_in(kind: repro_stages::kind::BuiltIn) -> Arc<Kind> {

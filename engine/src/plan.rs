@@ -22,6 +22,11 @@ pub struct Plan {
     pub instances: Vec<Instance>,
     /// Claims, in file order.
     pub claims: Vec<Claim>,
+    /// What the study is about, its stages by name, and remarks on claims by `claim:NAME`: for people
+    /// only.
+    pub said: Said,
+    /// Figures that the study asks for, in file order.
+    pub figures: Vec<Figure>,
     /// The salt of all keys (`salt:`); changing it disowns every earlier result.
     pub salt: String,
     /// Where downloads look first, in order: directories or URLs.
@@ -30,6 +35,47 @@ pub struct Plan {
     pub files: Vec<PathBuf>,
     /// What is hardly meant and not wrong, each with its place.
     pub warnings: Vec<String>,
+}
+
+/// What a pipeline says for people; no part of any key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Of the study.
+    pub study: Option<String>,
+    /// Of stages by name, and of claims by `claim:NAME`.
+    pub of: BTreeMap<String, String>,
+}
+
+/// A figure that a study asks for; no part of any key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The metric.
+    pub of: String,
+    /// How it is drawn.
+    pub shape: FigureShape,
+    /// What stands above it.
+    pub title: Option<String>,
+    /// The stages it is about; all for none.
+    pub stages: Vec<String>,
+    /// Across goes by equal ratios.
+    pub log_x: bool,
+    /// Up goes by equal ratios.
+    pub log_y: bool,
+}
+
+/// How a figure is drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FigureShape {
+    /// Values over time.
+    Curves,
+    /// Last values, a row for each group.
+    Points,
+    /// Last values along an axis.
+    Along(String),
+    /// Last values over two axes: across, and up.
+    Grid(String, String),
 }
 
 /// Position of an instance in [`Plan::instances`].

@@ -20,10 +20,12 @@ mod logs;
 mod metrics;
 mod output;
 mod pin;
+mod plot;
 mod pull;
 mod push;
 mod remote;
 mod replay;
+mod report;
 mod run;
 mod sharing;
 mod shell;
@@ -45,6 +47,7 @@ use crate::terminal::Unwritten;
 use repro_engine::catalog::Catalog;
 use repro_engine::open::Opening;
 use repro_engine::similar;
+use repro_report::Tools;
 
 /// A reproducible research pipeline: declared stages, content-hashed results, claims as tests.
 #[derive(Debug, Parser)]
@@ -98,6 +101,8 @@ enum Command {
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
     Shell(shell::ShellArgs),
+    Report(report::ReportArgs),
+    Plot(plot::PlotArgs),
     Replay(replay::ReplayArgs),
     Push(push::PushArgs),
     Pull(pull::PullArgs),
@@ -154,6 +159,7 @@ impl Exit {
 /// What every command receives.
 pub struct Context {
     catalog: Arc<Catalog>,
+    tools: Tools,
     args: Vec<String>,
 }
 
@@ -168,7 +174,7 @@ impl Context {
 }
 
 /// Runs the command line of this process.
-pub fn main(catalog: fn() -> Catalog) -> ExitCode {
+pub fn main(catalog: fn() -> Catalog, tools: Tools) -> ExitCode {
     let args: Vec<String> = std::env::args_os()
         .map(|a| a.to_string_lossy().into_owned())
         .collect();
@@ -195,18 +201,19 @@ pub fn main(catalog: fn() -> Catalog) -> ExitCode {
         // Help and version are results, too.
         Err(e) => {
             let printed = e.print().map_err(|e| Unwritten(e).into());
-            let exit = printed.map_or_else(|e| report(&e), |()| Exit::Done);
+            let exit = printed.map_or_else(|e| failed(&e), |()| Exit::Done);
             return ExitCode::from(exit.code());
         }
     };
     let context = Context {
         catalog: Arc::new(catalog()),
+        tools,
         args,
     };
     // The hook has reported a panic already.
     let exit = repro_engine::watched::caught(|| command(&context, cli.command));
     let exit = exit.map_or(Exit::StoreBroken, |exit| {
-        exit.unwrap_or_else(|e| report(&e))
+        exit.unwrap_or_else(|e| failed(&e))
     });
     ExitCode::from(exit.code())
 }
@@ -224,6 +231,8 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Show(args) => show::main(context, &args),
         Command::Logs(args) => logs::main(context, &args),
         Command::Shell(args) => shell::main(context, &args),
+        Command::Report(args) => report::main(context, &args),
+        Command::Plot(args) => plot::main(context, &args),
         Command::Replay(args) => replay::main(context, &args),
         Command::Push(args) => push::main(context, &args),
         Command::Pull(args) => pull::main(context, &args),
@@ -276,7 +285,7 @@ fn meant(error: &clap::Error, args: &[String]) -> Option<String> {
 }
 
 /// Prints an error and decides its exit code.
-fn report(error: &anyhow::Error) -> Exit {
+fn failed(error: &anyhow::Error) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Done;
     }

@@ -559,6 +559,8 @@ fn help_texts() {
         "show",
         "logs",
         "replay",
+        "report",
+        "plot",
         "shell",
         "push",
         "pull",

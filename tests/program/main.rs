@@ -14,6 +14,7 @@ mod field;
 mod invariants;
 mod layers;
 mod pipeline_features;
+mod report;
 mod trust;
 
 #[path = "../support/mod.rs"]

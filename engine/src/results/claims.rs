@@ -90,6 +90,17 @@ pub fn claims(
         .collect())
 }
 
+impl Results<'_> {
+    /// The document behind a verdict: what was compared, run by run, and why it came out as it did.
+    /// Of a claim that looks several times, that of look number `taken`. `None`: it is not here.
+    pub fn evidence(&self, claim: &Claim, taken: usize) -> Option<serde_json::Value> {
+        let look = claim.looks.get(taken.max(1) - 1)?;
+        let output = self.content(look.instance, 0)?;
+        let file = self.session.store.open_object(&output.digest).ok()?;
+        serde_json::from_reader(std::io::BufReader::new(file)).ok()
+    }
+}
+
 fn open(claim: &Claim, elsewhere: Option<&String>) -> ClaimState {
     ClaimState::Open(OpenClaim {
         name: claim.name.to_string(),

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::Results;
-use crate::digest::Digest;
+use crate::digest::{Digest, Shape};
 use crate::plan::{Axes, InstanceIndex};
 use crate::record::event::Reason;
 use crate::session::Session;
@@ -101,6 +102,20 @@ impl<'s> Results<'s> {
         let (index, instance) = self.wanted().find(|(_, i)| *i.id == *instance)?;
         let hit = self.survey.get(index)?.hit.as_ref()?;
         self.session.record_of(instance, hit)
+    }
+
+    /// Where the file of an output lies in the store, to be read only; `None` where it is not here,
+    /// is a directory, or has more than so many bytes.
+    pub fn file(&self, instance: &str, output: &str, most: u64) -> Option<PathBuf> {
+        let (index, instance) = self.wanted().find(|(_, i)| *i.id == *instance)?;
+        let position = instance.outputs.iter().position(|o| *o.name == *output)?;
+        let content = self.content(index, position)?;
+        if content.shape == Shape::Tree || content.bytes_total > most {
+            return None;
+        }
+        let store = &self.session.store;
+        store.open_object(&content.digest).ok()?;
+        Some(store.object_path(&content.digest))
     }
 
     fn instance(&self, session: &'s Session, index: InstanceIndex) -> Option<InstanceResult<'s>> {

@@ -14,9 +14,11 @@ use super::text::node::{Data, Node};
 use super::text::problem::{Problem, Span};
 use super::text::{decode, files, model, params, settings};
 use super::tying::existing::Existing;
-use super::tying::{claims, consumer, outside, policy, preparing, refs, stages, tie, values, work};
+use super::tying::{
+    claims, consumer, figures, outside, policy, preparing, refs, stages, tie, values, work,
+};
 use crate::catalog::{Catalog, Kind};
-use crate::plan::{Claim, Instance, Place, Plan};
+use crate::plan::{Claim, Instance, Place, Plan, Said};
 
 /// What a specification is read from.
 pub struct Options<'a> {
@@ -78,12 +80,16 @@ fn read(
     let mut claims: Vec<(node::Key, decode::Field<model::Claim>)> = Vec::new();
     let mut claim_keys: HashMap<Arc<str>, Span> = HashMap::new();
     let (mut name, mut salt) = (None, String::new());
+    let mut said = Said::default();
+    let mut drawn: Vec<(node::Key, decode::Field<model::Figure>)> = Vec::new();
     let mut own_mirrors: Vec<String> = Vec::new();
     for (i, file) in decoded.into_iter().enumerate() {
         let defaults = Arc::new(policy::from_defaults(
             file.defaults.as_ref().and_then(|d| d.value.as_ref()),
             &mut problems,
         ));
+        tell(&file, &mut said);
+        drawn.extend(file.figures.map(|f| f.list).unwrap_or_default());
         for (key, field) in file.stages.map(|s| s.list).unwrap_or_default() {
             table.add(&key, field, &defaults, &mut values, &mut problems);
         }
@@ -103,11 +109,13 @@ fn read(
         if i == 0 {
             name = file.name.and_then(|n| n.value);
             salt = file.salt.and_then(|s| s.value).unwrap_or_default();
+            said.study = file.description.and_then(|d| d.value);
         }
     }
     if table.order.is_empty() && problems.is_empty() && report.is_clean() {
         problems.push(Problem::new(Span::start_of(documents[0].source), "the pipeline has no stages").help("add `stages: {hello: {run: \"echo hello > ${outputs.text}\", outputs: {text: hello.txt}}}`"));
     }
+    let figures = figures::tie_all(drawn, &table, &mut problems);
     let (instances, claims) = expand_all(
         options, catalog, external, &table, &values, claims, report, problems,
     )?;
@@ -121,6 +129,8 @@ fn read(
         name: name.unwrap_or_else(fallback),
         instances,
         claims,
+        said,
+        figures,
         salt,
         mirrors: mirrors.unwrap_or(own_mirrors),
         files,
@@ -172,6 +182,31 @@ fn substitute(
         files.extend(file);
     }
     (files, mirrors)
+}
+
+/// Descriptions of stages and notes of claims.
+fn tell(file: &model::File, said: &mut Said) {
+    fn stages(entries: &decode::Entries<model::Stage>, outer: &str, said: &mut Said) {
+        for (key, field) in &entries.list {
+            let Some(stage) = &field.value else { continue };
+            let name = format!("{outer}{}", key.name);
+            if let Some(text) = stage.description.as_ref().and_then(|d| d.value.clone()) {
+                said.of.insert(name.clone(), text);
+            }
+            if let Some(inner) = &stage.stages {
+                stages(inner, &format!("{name}."), said);
+            }
+        }
+    }
+    if let Some(entries) = &file.stages {
+        stages(entries, "", said);
+    }
+    for (key, field) in file.claims.iter().flat_map(|c| &c.list) {
+        let note = field.value.as_ref().and_then(|c| c.note.as_ref());
+        if let Some(note) = note.and_then(|n| n.value.clone()) {
+            said.of.insert(format!("claim:{}", key.name), note);
+        }
+    }
 }
 
 fn check_top(file: &model::File, main: bool, source: u32, problems: &mut Vec<Problem>) {

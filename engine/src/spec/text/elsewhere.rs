@@ -73,6 +73,10 @@ pub fn meant(owner: &str, field: &str) -> Option<Meant> {
         ("File", "hypotheses" | "asserts" | "assertions" | "tests" | "checks" | "claim") => {
             is("claims")
         }
+        ("File", "plots" | "plot" | "figure" | "charts") => is("figures"),
+        ("Figure", "metric" | "value" | "y_metric") => is("of"),
+        ("Figure", "kind" | "type" | "shape") => is("show"),
+        ("Figure", "scale" | "logscale") => is("log"),
         ("File", "desc" | "about" | "title" | "doc") => is("description"),
         ("File", "default") => is("defaults"),
         ("File", "env" | "environment") => hint("`env` belongs to a stage"),

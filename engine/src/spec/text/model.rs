@@ -76,6 +76,9 @@ pub struct File {
     pub stages: Option<Entries<Stage>>,
     /// What the study claims, by name; tested after everything else.
     pub claims: Option<Entries<Claim>>,
+    /// What the report draws first, by name; beside it the report draws what it chooses itself. Not
+    /// part of any key.
+    pub figures: Option<Entries<Figure>>,
 }
 
 /// Overrides chosen by `--profile`.
@@ -280,6 +283,49 @@ pub struct Claim {
     pub looks: Option<Field<Looks>>,
     /// The axis whose values `n` and `max_n` count: where several axes repeat the experiment.
     pub n_of: Option<Field<String>>,
+}
+
+/// A figure of the report; no part of any key.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Figure {
+    /// The metric, such as `test_accuracy`.
+    #[schemars(required)]
+    pub of: Option<Field<String>>,
+    /// How it is drawn; `curves` by default, and `points` if `x` is given.
+    pub show: Option<Field<FigureShape>>,
+    /// What stands above it.
+    pub title: Option<Field<String>>,
+    /// The stages it is about; by default all that have the metric.
+    pub stages: Option<OneOrMany<String>>,
+    /// The axis of the matrix that runs across.
+    pub x: Option<Field<String>>,
+    /// The axis of the matrix that runs up, of a `grid`.
+    pub y: Option<Field<String>>,
+    /// Which of the two directions run by equal ratios.
+    pub log: Option<OneOrMany<Direction>>,
+}
+
+/// How a figure is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FigureShape {
+    /// Values over epochs or steps: the mean of the repetitions with its 95 % band.
+    Curves,
+    /// Last values with their interval: a row for each group, or a line along the axis `x`.
+    Points,
+    /// Last values over the axes `x` and `y`.
+    Grid,
+}
+
+/// A direction of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Across.
+    X,
+    /// Up.
+    Y,
 }
 
 /// When a claim has enough repetitions.

@@ -60,7 +60,9 @@ pub fn schema(catalog: &Catalog) -> Value {
         all.extend(definitions);
     }
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        for name in ["mirrors", "name", "salt", "defaults", "claims", "stages"] {
+        for name in [
+            "mirrors", "name", "salt", "defaults", "claims", "stages", "figures",
+        ] {
             properties
                 .get_mut(name)
                 .into_iter()

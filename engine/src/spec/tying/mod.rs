@@ -12,6 +12,7 @@ pub mod command;
 pub mod consumer;
 pub mod declared;
 pub mod existing;
+pub mod figures;
 pub mod globs;
 pub mod matrix;
 pub mod needs;

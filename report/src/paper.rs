@@ -1,0 +1,57 @@
+//! Figures as files for a paper: SVG and PDF, with their numbers beside them.
+
+use std::path::{Path, PathBuf};
+
+use crate::draw::{Style, draw};
+use crate::figure::Figure;
+use crate::pdf::pdf;
+use crate::svg::{Sheet, svg};
+
+/// What a figure is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Vectors for pages.
+    Svg,
+    /// Vectors for papers.
+    Pdf,
+}
+
+impl Format {
+    /// The end of the file's name.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Format::Svg => "svg",
+            Format::Pdf => "pdf",
+        }
+    }
+}
+
+/// Writes figures and their numbers into a directory; returns the files.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write(
+    figures: &[&Figure],
+    dir: &Path,
+    formats: &[Format],
+    style: &Style,
+) -> anyhow::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(dir)?;
+    let mut files = Vec::new();
+    for figure in figures {
+        let drawing = draw(figure, style);
+        for format in formats {
+            let bytes = match format {
+                Format::Svg => svg(&drawing, Sheet::Paper, &style.font).into_bytes(),
+                Format::Pdf => pdf(&drawing),
+            };
+            let path = dir.join(format!("{}.{}", figure.name, format.ending()));
+            std::fs::write(&path, bytes)?;
+            files.push(path);
+        }
+        let path = dir.join(format!("{}.csv", figure.name));
+        std::fs::write(&path, figure.csv())?;
+        files.push(path);
+    }
+    Ok(files)
+}

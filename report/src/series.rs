@@ -1,0 +1,583 @@
+//! From tables of metrics to runs and figures, by the shape of the tables alone.
+//!
+//! Runs that differ only in axes that repeat the experiment are one *arm*. Values that lie along
+//! epochs or steps make curves, last values make points, and a stage whose axes are numbers shows
+//! its values along them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use repro_engine::results::metrics::full_name;
+use repro_protocol::table::Row;
+
+use crate::IntervalOfMean;
+use crate::figure::{Axis, Body, Entry, Figure, Grid, Line, Point, slug};
+use crate::study::{Arm, Measured};
+
+/// Metrics that are drawn without being asked for.
+const METRICS: usize = 6;
+/// Curves in one figure.
+const LINES: usize = 12;
+/// Groups in one figure.
+const ENTRIES: usize = 40;
+/// Values on an axis that make it worth a figure.
+const ALONG: usize = 3;
+
+/// Which axes are repetitions.
+#[derive(Debug, Clone, Default)]
+pub struct Repeats {
+    /// Those that repeat the experiment.
+    pub over: BTreeSet<String>,
+    /// Those within one repetition: averaged first.
+    pub within: BTreeSet<String>,
+}
+
+/// The table of an instance.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    /// Its stage.
+    pub stage: String,
+    /// Its axes.
+    pub axes: Vec<(String, String)>,
+    /// Its rows.
+    pub rows: Vec<Row>,
+}
+
+type Name = (String, Vec<(String, String)>);
+/// By repetition: its values, one for each axis within it.
+type Repeated = BTreeMap<String, Vec<f64>>;
+
+/// All that tables say, by arm and metric.
+#[derive(Debug, Default)]
+pub struct Observed {
+    order: Vec<Name>,
+    last: BTreeMap<(Name, String), Repeated>,
+    along: BTreeMap<(Name, String), (Course, BTreeMap<i64, Repeated>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Epochs,
+    Steps,
+}
+
+impl Observed {
+    /// Reads tables. Rows about other stages are summaries of what is read anyway.
+    pub fn of(tables: &[Table], repeats: &Repeats) -> Observed {
+        let mut observed = Observed::default();
+        for table in tables {
+            observed.add(table, repeats);
+        }
+        observed
+    }
+
+    fn add(&mut self, table: &Table, repeats: &Repeats) {
+        let is_repeat = |axis: &str| repeats.over.contains(axis) || repeats.within.contains(axis);
+        let own: Vec<_> = table
+            .axes
+            .iter()
+            .filter(|(a, _)| !is_repeat(a))
+            .cloned()
+            .collect();
+        let over = table.axes.iter().filter(|(a, _)| repeats.over.contains(a));
+        let over: Vec<String> = over.map(|(a, v)| format!("{a}={v}")).collect();
+        let has_seed = table.axes.iter().any(|(a, _)| a == "seed");
+        let mut latest: BTreeMap<(Name, String, String), ((Option<i64>, Option<i64>), f64)> =
+            BTreeMap::new();
+        for row in table
+            .rows
+            .iter()
+            .filter(|r| r.stage.is_none() && r.value.is_finite())
+        {
+            let mut axes = own.clone();
+            let mut repetition = over.clone();
+            if let Some(run) = &row.run {
+                axes.push(("run".to_owned(), run.clone()));
+            }
+            if let Some(seed) = row.seed.filter(|_| !has_seed) {
+                repetition.push(format!("seed={seed}"));
+            }
+            let name: Name = (table.stage.clone(), axes);
+            if !self.order.contains(&name) {
+                self.order.push(name.clone());
+            }
+            let (metric, repetition) = (full_name(row), repetition.join(","));
+            let at = (row.epoch, row.step);
+            let key = (name.clone(), metric.clone(), repetition.clone());
+            match latest.get(&key) {
+                Some((there, _)) if *there > at => {}
+                _ => drop(latest.insert(key, (at, row.value))),
+            }
+            let course = match at {
+                (Some(epoch), _) => Some((Course::Epochs, epoch)),
+                (None, Some(step)) => Some((Course::Steps, step)),
+                (None, None) => None,
+            };
+            if let Some((course, x)) = course {
+                let empty = || (course, BTreeMap::new());
+                let (known, places) = self.along.entry((name, metric)).or_insert_with(empty);
+                if *known == course {
+                    let values: &mut Repeated = places.entry(x).or_default();
+                    values.entry(repetition).or_default().push(row.value);
+                }
+            }
+        }
+        for ((name, metric, repetition), (_, value)) in latest {
+            let values = self.last.entry((name, metric)).or_default();
+            values.entry(repetition).or_default().push(value);
+        }
+    }
+
+    /// The arms with their last values.
+    pub fn arms(&self, interval: IntervalOfMean) -> Vec<Arm> {
+        let mut arms = Vec::new();
+        for name in &self.order {
+            let own = self.last.iter().filter(|((n, _), _)| n == name);
+            let metrics: BTreeMap<String, Measured> = own
+                .map(|((_, metric), values)| (metric.clone(), measured(values, interval)))
+                .collect();
+            arms.push(Arm {
+                stage: name.0.clone(),
+                axes: name.1.clone(),
+                n: metrics.values().map(|m| m.values.len()).max().unwrap_or(0),
+                metrics,
+            });
+        }
+        arms
+    }
+}
+
+fn measured(values: &Repeated, interval: IntervalOfMean) -> Measured {
+    let means = values
+        .iter()
+        .map(|(repetition, values)| (repetition.clone(), mean(values)));
+    let values: Vec<(String, f64)> = means.collect();
+    let numbers: Vec<f64> = values.iter().map(|(_, v)| *v).collect();
+    Measured {
+        mean: mean(&numbers),
+        band: interval(&numbers),
+        values,
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// `scratch lr=0.1`.
+fn label((stage, axes): &Name) -> String {
+    let axes = axes.iter().map(|(a, v)| match a.as_str() {
+        "run" => v.clone(),
+        a => format!("{a}={v}"),
+    });
+    [stage.clone()]
+        .into_iter()
+        .chain(axes)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The figures that are drawn where nothing is declared, those about `first` metrics in front; and
+/// what was left out.
+pub fn automatic(
+    observed: &Observed,
+    arms: &[Arm],
+    first: &[String],
+    interval: IntervalOfMean,
+) -> (Vec<Figure>, Vec<String>) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for metric in arms.iter().flat_map(|arm| arm.metrics.keys()) {
+        *counts.entry(metric).or_default() += 1;
+    }
+    let mut metrics: Vec<&str> = counts.keys().copied().collect();
+    let rank = |m: &str| first.iter().position(|f| f == m).unwrap_or(usize::MAX);
+    metrics.sort_by(|a, b| {
+        rank(a)
+            .cmp(&rank(b))
+            .then(counts[b].cmp(&counts[a]))
+            .then(a.cmp(b))
+    });
+    let (mut figures, mut remarks) = (Vec::new(), Vec::new());
+    if metrics.len() > METRICS {
+        let rest = metrics.split_off(METRICS);
+        let named = rest.iter().take(12).copied().collect::<Vec<_>>().join(", ");
+        let more = match rest.len().saturating_sub(12) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        remarks.push(format!("Not drawn: {named}{more}. The tables have them."));
+    }
+    for metric in &metrics {
+        figures.extend(rows(arms, metric));
+        figures.extend(axes(arms, metric, None));
+        let order = observed.order.clone();
+        figures.extend(curves(observed, order, metric, interval));
+    }
+    (figures, remarks)
+}
+
+/// A figure that the study asks for; `None` where no result has anything of it.
+pub fn declared(
+    asked: &repro_engine::plan::Figure,
+    observed: &Observed,
+    arms: &[Arm],
+    interval: IntervalOfMean,
+) -> Option<Figure> {
+    use repro_engine::plan::FigureShape;
+    let is_meant = |stage: &str| asked.stages.is_empty() || asked.stages.iter().any(|s| s == stage);
+    let own: Vec<Arm> = arms
+        .iter()
+        .filter(|a| is_meant(&a.stage))
+        .cloned()
+        .collect();
+    let metric = &*asked.of;
+    let mut figure = match &asked.shape {
+        FigureShape::Points => rows(&own, metric).into_iter().next()?,
+        FigureShape::Curves => {
+            let order = observed
+                .order
+                .iter()
+                .filter(|n| is_meant(&n.0))
+                .cloned()
+                .collect();
+            curves(observed, order, metric, interval)
+                .into_iter()
+                .reduce(joined)?
+        }
+        FigureShape::Along(axis) => {
+            let mut figures = axes(&own, metric, Some(axis)).into_iter();
+            let first = figures.next()?;
+            figures.fold(first, joined)
+        }
+        FigureShape::Grid(x, y) => {
+            let mut figures = axes(&own, metric, None).into_iter();
+            let mut figure = figures.find(|f| {
+                let names = [&*f.x.label, &*f.y.label];
+                matches!(f.body, Body::Grid(_)) && (names == [x, y] || names == [y, x])
+            })?;
+            if let (Body::Grid(grid), true) = (&mut figure.body, figure.x.label == *y) {
+                let turned = (0..grid.xs.len())
+                    .flat_map(|i| (0..grid.ys.len()).map(move |j| (i, j)))
+                    .map(|(i, j)| grid.at(i, j));
+                grid.cells = turned.collect();
+                std::mem::swap(&mut grid.xs, &mut grid.ys);
+                std::mem::swap(&mut figure.x, &mut figure.y);
+            }
+            figure
+        }
+    };
+    figure.name = slug(&asked.name);
+    figure.title = asked.title.clone().unwrap_or(figure.title);
+    for (axis, is_log) in [(&mut figure.x, asked.log_x), (&mut figure.y, asked.log_y)] {
+        if is_log {
+            axis.scale = crate::figure::Scale::Log;
+        }
+    }
+    Some(figure)
+}
+
+/// The curves of two figures in one.
+fn joined(mut first: Figure, second: Figure) -> Figure {
+    if let (Body::Lines(lines), Body::Lines(more)) = (&mut first.body, second.body) {
+        lines.extend(more);
+    }
+    first
+}
+
+fn rows(arms: &[Arm], metric: &str) -> Vec<Figure> {
+    let having: Vec<&Arm> = arms
+        .iter()
+        .filter(|a| a.metrics.contains_key(metric))
+        .collect();
+    if having.len() < 2 && having.iter().all(|a| a.n < 2) {
+        return Vec::new();
+    }
+    let left_out = having.len().saturating_sub(ENTRIES);
+    let entries = having.iter().take(ENTRIES).filter_map(|arm| {
+        let measured = arm.metrics.get(metric)?;
+        Some(Entry {
+            label: label(&(arm.stage.clone(), arm.axes.clone())),
+            values: measured.values.clone(),
+            mean: measured.mean,
+            band: measured.band,
+        })
+    });
+    let mut note = "Last values. Points are repetitions; below them their mean with its 95 % \
+                    interval."
+        .to_owned();
+    if left_out > 0 {
+        note.push_str(&format!(
+            " {left_out} further groups are in the table of runs."
+        ));
+    }
+    vec![Figure {
+        name: format!("last-{}", slug(metric)),
+        title: format!("{metric}, last value"),
+        note,
+        x: Axis::linear(metric),
+        y: Axis::default(),
+        body: Body::Rows(entries.collect()),
+    }]
+}
+
+/// The axes of a stage that are numbers, with their different values, rising.
+fn numeric<'a>(arms: &[&'a Arm]) -> Vec<(&'a str, Vec<f64>)> {
+    let mut found: BTreeMap<&str, Option<Vec<f64>>> = BTreeMap::new();
+    for (axis, value) in arms.iter().flat_map(|arm| &arm.axes) {
+        let entry = found.entry(axis).or_insert_with(|| Some(Vec::new()));
+        match (entry.as_mut(), value.parse::<f64>()) {
+            (Some(values), Ok(value)) if value.is_finite() => values.push(value),
+            _ => *entry = None,
+        }
+    }
+    let found = found.into_iter().filter_map(|(axis, values)| {
+        let mut values = values?;
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        (values.len() >= ALONG).then_some((axis, values))
+    });
+    found.collect()
+}
+
+fn value_on(arm: &Arm, axis: &str) -> Option<f64> {
+    let found = arm.axes.iter().find(|(a, _)| a == axis);
+    found.and_then(|(_, v)| v.parse().ok())
+}
+
+/// A metric along the axes of numbers of each stage.
+fn axes(arms: &[Arm], metric: &str, only: Option<&str>) -> Vec<Figure> {
+    let mut stages: Vec<&str> = Vec::new();
+    for arm in arms.iter().filter(|a| a.metrics.contains_key(metric)) {
+        if !stages.contains(&&*arm.stage) {
+            stages.push(&arm.stage);
+        }
+    }
+    let mut figures = Vec::new();
+    for stage in stages {
+        let own: Vec<&Arm> = arms
+            .iter()
+            .filter(|a| a.stage == stage && a.metrics.contains_key(metric))
+            .collect();
+        let numeric = numeric(&own);
+        let is_plane = own.iter().all(|a| a.axes.len() == 2);
+        if let ([(a, xs), (b, ys)], true) = (&numeric[..], is_plane && only.is_none()) {
+            let cell = |y: f64, x: f64| {
+                let here = |arm: &&&Arm| value_on(arm, a) == Some(x) && value_on(arm, b) == Some(y);
+                let arm = own.iter().find(here)?;
+                arm.metrics.get(metric).map(|m| m.mean)
+            };
+            let cells = ys.iter().flat_map(|y| xs.iter().map(|x| cell(*y, *x)));
+            figures.push(Figure {
+                name: slug(&format!("grid-{metric}-{stage}")),
+                title: format!("{metric} of {stage} over {a} and {b}"),
+                note: "Mean of the repetitions.".to_owned(),
+                x: Axis::linear(*a),
+                y: Axis::linear(*b),
+                body: Body::Grid(Grid {
+                    cells: cells.collect(),
+                    xs: xs.clone(),
+                    ys: ys.clone(),
+                    label: metric.to_owned(),
+                    contours: false,
+                }),
+            });
+            continue;
+        }
+        for (axis, values) in numeric.iter().filter(|(a, _)| only.is_none_or(|o| o == *a)) {
+            let mut lines: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+            for arm in &own {
+                let rest = arm
+                    .axes
+                    .iter()
+                    .filter(|(a, _)| a != axis)
+                    .cloned()
+                    .collect();
+                let (Some(x), Some(m)) = (value_on(arm, axis), arm.metrics.get(metric)) else {
+                    continue;
+                };
+                lines
+                    .entry(label(&(arm.stage.clone(), rest)))
+                    .or_default()
+                    .push(Point {
+                        x,
+                        mean: m.mean,
+                        band: m.band,
+                        n: m.values.len(),
+                    });
+            }
+            let made = lines.into_iter().map(|(label, mut points)| {
+                points.sort_by(|a, b| a.x.total_cmp(&b.x));
+                Line { label, points }
+            });
+            let (lines, said) = fewer(made.collect());
+            let mut x = Axis::linear(*axis);
+            // Values that grow by factors lie on a log axis.
+            let (low, high) = (values[0], values[values.len() - 1]);
+            if low > 0.0 && high / low >= 50.0 {
+                x.scale = crate::figure::Scale::Log;
+            }
+            figures.push(Figure {
+                name: slug(&format!("along-{axis}-{metric}-{stage}")),
+                title: format!("{metric} of {stage} against {axis}"),
+                note: format!("Mean of the repetitions; the band is its 95 % interval.{said}"),
+                x,
+                y: Axis::linear(metric),
+                body: Body::Lines(lines),
+            });
+        }
+    }
+    figures
+}
+
+/// At most so many curves, evenly chosen; and what is said of it.
+fn fewer(lines: Vec<Line>) -> (Vec<Line>, String) {
+    let n = lines.len();
+    if n <= LINES {
+        return (lines, String::new());
+    }
+    let kept = (0..LINES).map(|i| lines[i * (n - 1) / (LINES - 1)].clone());
+    (kept.collect(), format!(" {LINES} of {n} curves are drawn."))
+}
+
+fn curves(
+    observed: &Observed,
+    order: Vec<Name>,
+    metric: &str,
+    interval: IntervalOfMean,
+) -> Vec<Figure> {
+    let mut lines: Vec<(&str, Line)> = Vec::new();
+    let mut course = Course::Epochs;
+    for name in &order {
+        let Some((own, places)) = observed.along.get(&(name.clone(), metric.to_owned())) else {
+            continue;
+        };
+        if places.len() < ALONG {
+            continue;
+        }
+        course = *own;
+        let points = places.iter().map(|(x, values)| {
+            let m = measured(values, interval);
+            Point {
+                x: *x as f64,
+                mean: m.mean,
+                band: m.band,
+                n: m.values.len(),
+            }
+        });
+        let points = points.collect();
+        let label = label(name);
+        lines.push((&name.0, Line { label, points }));
+    }
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let across = match course {
+        Course::Epochs => "epoch",
+        Course::Steps => "step",
+    };
+    let figure = |name: String, title: String, lines: Vec<Line>| {
+        let (lines, said) = fewer(lines);
+        let most = lines
+            .iter()
+            .flat_map(|l| &l.points)
+            .map(|p| p.n)
+            .max()
+            .unwrap_or(0);
+        let note = match most {
+            0 | 1 => format!("One run each.{said}"),
+            n => format!("Mean of up to {n} repetitions; the band is its 95 % interval.{said}"),
+        };
+        Figure {
+            name,
+            title,
+            note,
+            x: Axis::linear(across),
+            y: Axis::linear(metric),
+            body: Body::Lines(lines),
+        }
+    };
+    if lines.len() <= LINES {
+        let all = lines.into_iter().map(|(_, line)| line).collect();
+        let name = format!("curve-{}", slug(metric));
+        return vec![figure(name, format!("{metric} over time"), all)];
+    }
+    let mut stages: Vec<&str> = lines.iter().map(|(stage, _)| *stage).collect();
+    stages.dedup();
+    let of = |stage: &str| {
+        let own = lines
+            .iter()
+            .filter(|(s, _)| *s == stage)
+            .map(|(_, l)| l.clone());
+        figure(
+            slug(&format!("curve-{metric}-{stage}")),
+            format!("{metric} of {stage} over time"),
+            own.collect(),
+        )
+    };
+    stages.into_iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(stage: &str, axes: &[(&str, &str)], values: &[(i64, f64)]) -> Table {
+        let row = |(epoch, value): &(i64, f64)| Row {
+            epoch: Some(*epoch),
+            split: Some("test".into()),
+            name: "accuracy".into(),
+            value: *value,
+            ..Row::default()
+        };
+        Table {
+            stage: stage.into(),
+            axes: axes
+                .iter()
+                .map(|(a, v)| ((*a).into(), (*v).into()))
+                .collect(),
+            rows: values.iter().map(row).collect(),
+        }
+    }
+
+    fn repeats() -> Repeats {
+        Repeats {
+            over: BTreeSet::from(["seed".to_owned()]),
+            within: BTreeSet::from(["order".to_owned()]),
+        }
+    }
+
+    /// Runs of one seed are one observation, whatever their number.
+    #[test]
+    fn what_lies_within_a_repetition_is_averaged_first() {
+        let tables = [
+            table("t", &[("seed", "0"), ("order", "1")], &[(1, 0.0), (2, 1.0)]),
+            table("t", &[("seed", "0"), ("order", "2")], &[(2, 3.0)]),
+            table("t", &[("seed", "1"), ("order", "1")], &[(2, 6.0)]),
+        ];
+        let arms = Observed::of(&tables, &repeats()).arms(|_| None);
+        assert_eq!(arms.len(), 1);
+        let measured = &arms[0].metrics["test_accuracy"];
+        assert_eq!(measured.values.len(), 2);
+        assert_eq!(measured.mean, 4.0);
+    }
+
+    #[test]
+    fn figures_follow_the_shape_of_tables() {
+        let mut tables = Vec::new();
+        for (i, lr) in ["0.1", "0.2", "0.3"].into_iter().enumerate() {
+            for seed in ["0", "1"] {
+                let values: Vec<_> = (1..=4).map(|e| (e, e as f64 + i as f64)).collect();
+                tables.push(table("t", &[("lr", lr), ("seed", seed)], &values));
+            }
+        }
+        let observed = Observed::of(&tables, &repeats());
+        let arms = observed.arms(|_| None);
+        let (figures, _) = automatic(&observed, &arms, &[], |_| None);
+        let names: Vec<&str> = figures.iter().map(|f| &*f.name).collect();
+        let expected = [
+            "last-test-accuracy",
+            "along-lr-test-accuracy-t",
+            "curve-test-accuracy",
+        ];
+        assert_eq!(names, expected);
+    }
+}

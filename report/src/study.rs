@@ -1,0 +1,157 @@
+//! What a report tells of a study, as plain data: nothing in it needs a store or a plan.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::figure::Figure;
+
+/// A study as it stands.
+#[derive(Debug, Clone, Default)]
+pub struct Study {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub description: Option<String>,
+    /// Its claims, in file order.
+    pub claims: Vec<Claim>,
+    /// Its figures.
+    pub figures: Vec<Figure>,
+    /// What was not drawn, and other remarks.
+    pub remarks: Vec<String>,
+    /// Its stages, each after all it needs.
+    pub stages: Vec<Stage>,
+    /// Its runs, repetitions together.
+    pub arms: Vec<Arm>,
+    /// Pictures that stages made.
+    pub pictures: Vec<Picture>,
+    /// Commands that run the same study again.
+    pub commands: Vec<String>,
+}
+
+/// A picture that a stage made.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// Whose output it is: `stage.output`.
+    pub name: String,
+    /// `image/png`.
+    pub media: &'static str,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A claim and what came out.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// Who says so, with their figure.
+    pub source: Option<String>,
+    /// A remark of the study.
+    pub note: Option<String>,
+    /// `holds`, `refuted`, `inconclusive`; `None`: open.
+    pub verdict: Option<&'static str>,
+    /// What it expects, in words.
+    pub expects: String,
+    /// Lower and upper bound of what it expects; infinite where there is none.
+    pub bounds: Option<[f64; 2]>,
+    /// The estimate.
+    pub estimate: Option<f64>,
+    /// Its interval.
+    pub interval: Option<[f64; 2]>,
+    /// Confidence of the interval.
+    pub confidence: Option<f64>,
+    /// Repetitions.
+    pub n: u64,
+    /// Why the verdict is what it is.
+    pub reason: Option<String>,
+    /// What was observed, repetition by repetition.
+    pub values: Vec<(String, f64)>,
+    /// Both sides, of a comparison.
+    pub sides: Option<Sides>,
+    /// When it was committed, and how that relates to its first result.
+    pub committed: Option<String>,
+    /// What it was in the last report, and what changed since.
+    pub flipped: Option<String>,
+}
+
+/// The sides of a comparison.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sides {
+    /// Mean of the first.
+    pub a: f64,
+    /// Mean of the second.
+    pub b: f64,
+    /// What the first is.
+    pub a_name: String,
+    /// What the second is.
+    pub b_name: String,
+    /// What is measured.
+    pub of: String,
+}
+
+/// A stage with all its instances.
+#[derive(Debug, Clone, Default)]
+pub struct Stage {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub kind: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Positions of stages it needs, with the names under `needs:`.
+    pub needs: BTreeMap<usize, Vec<String>>,
+    /// Files of the project that it reads.
+    pub files: Vec<String>,
+    /// Its instances.
+    pub instances: Vec<Instance>,
+    /// Why one of them ran, or would run.
+    pub why: Vec<String>,
+    /// The parameters of the first instance, or the command.
+    pub params: String,
+    /// The end of the log of the first instance.
+    pub log: Option<String>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Instance {
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: &'static str,
+    /// The beginning of its key.
+    pub key: String,
+    /// Seconds it took.
+    pub seconds: Option<f64>,
+    /// Its largest process.
+    pub memory: Option<f64>,
+    /// Joules.
+    pub joules: Option<f64>,
+    /// Where the result comes from, if not from here.
+    pub origin: Option<String>,
+}
+
+/// Runs that differ only in what repeats the experiment.
+#[derive(Debug, Clone, Default)]
+pub struct Arm {
+    /// Their stage.
+    pub stage: String,
+    /// Their other axes.
+    pub axes: Vec<(String, String)>,
+    /// Repetitions.
+    pub n: usize,
+    /// By metric.
+    pub metrics: BTreeMap<String, Measured>,
+}
+
+/// The last values of a metric.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Measured {
+    /// By repetition.
+    pub values: Vec<(String, f64)>,
+    /// Their mean.
+    pub mean: f64,
+    /// Its 95 % interval.
+    pub band: Option<[f64; 2]>,
+}

@@ -1,0 +1,70 @@
+//! `repro report`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::sharing::network;
+use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::notices;
+use repro_engine::session::Session;
+use repro_report::collect::collect;
+use repro_report::previous::Memory;
+use repro_report::{Study, Tools, markdown, page};
+
+/// Write the report of the study: one page with verdicts, figures, stages and runs.
+///
+/// The page is one HTML file that loads nothing from anywhere: it can be opened from disk, sent by
+/// mail, or put on a server. Nothing is executed; what has no result yet is reported as open.
+/// Figures are chosen by the shape of the tables; `figures:` in the pipeline asks for others (see
+/// docs/report.md).
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Where to write it; by default `.repro/report.html`, with `--md` the directory `report`.
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Write Markdown with SVGs into a directory instead, for a repository.
+    #[arg(long)]
+    md: bool,
+    /// Never use the network: what is only on a remote is left out.
+    #[arg(long)]
+    offline: bool,
+}
+
+/// Runs the command.
+pub fn main(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> {
+    let session = args.pipeline.opening(context).session()?;
+    let study = study(&session, &context.tools, args.offline)?;
+    if args.md {
+        let default = session.project.root.join("report");
+        let dir = args.output.as_ref().unwrap_or(&default);
+        let files = markdown::write(&study, dir)?;
+        crate::say!("{} files; begin with:", files.len());
+        output::text(&format!("{}\n", files[0].display()))?;
+        return Ok(Exit::Done);
+    }
+    let default = session.project.state().join("report.html");
+    let path = args.output.as_ref().unwrap_or(&default);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    let page = page::page(&study, page::BUDGET);
+    std::fs::write(path, &page)
+        .map_err(|e| anyhow::anyhow!("cannot write {}: {e}", path.display()))?;
+    output::text(&format!("{}\n", path.display()))?;
+    Ok(Exit::Done)
+}
+
+/// Everything that a report tells; what it says is remembered for the next one.
+pub fn study(session: &Session, tools: &Tools, offline: bool) -> anyhow::Result<Study> {
+    let file = session.project.state().join("report.json");
+    let mut memory = Memory::read(&file);
+    let network = network(offline);
+    let study = collect(session, tools, network, &mut notices(), &mut memory)?;
+    if let Err(e) = memory.write(&file) {
+        crate::say!("warning: the next report will not know what changed since this one: {e:#}");
+    }
+    Ok(study)
+}

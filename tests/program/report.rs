@@ -1,0 +1,194 @@
+//! The report, from a run to a page; in a browser where there is one.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::TestSpace;
+use crate::support::skipped::skipped;
+
+const STUDY: &str = r#"
+version: 1
+name: small
+description: Whether one thing is more than another.
+stages:
+  a:
+    description: The control.
+    run: |
+      for e in 1 2 3 4; do echo "$e,accuracy,0.$e$SEED"; done > rows
+      { echo epoch,name,value; cat rows; } > ${outputs.metrics}
+    matrix: {seed: [1, 2, 3]}
+    env: {SEED: "${matrix.seed}"}
+    outputs: {metrics: metrics.csv}
+  b:
+    run: |
+      { echo name,value; echo "accuracy,0.2$((SEED * SEED))"; } > ${outputs.metrics}
+    matrix: {lr: [0.01, 0.1, 1], seed: [1, 2, 3]}
+    env: {SEED: "${matrix.seed}", LR: "${matrix.lr}"}
+    outputs: {metrics: metrics.csv}
+claims:
+  more:
+    source: "Somebody 2020: twice as much"
+    note: As small as it gets.
+    compare: {of: accuracy, a: a, b: "b[lr=0.1,*].metrics", paired_by: seed}
+    expect: {difference: {above: 0}, confidence: 0.95}
+figures:
+  rates: {of: accuracy, stages: b, x: lr, log: x, title: How the rate matters}
+"#;
+
+fn report(space: &TestSpace) -> String {
+    let path = space.ok(&["report"]);
+    fs::read_to_string(path.trim()).unwrap()
+}
+
+#[test]
+fn a_run_is_told_on_one_page() {
+    let space = TestSpace::with_pipeline(STUDY);
+    let before = report(&space);
+    assert!(before.contains("1 claim open"), "nothing has run yet");
+    space.ok(&["run"]);
+    let page = report(&space);
+    for told in [
+        "1 claim holds",
+        "Somebody 2020: twice as much",
+        "As small as it gets.",
+        "Whether one thing is more than another.",
+        "How the rate matters",
+        "accuracy over time",
+        "In an earlier report: open.",
+        "The control.",
+        "repro why 'a[seed=1]'",
+    ] {
+        assert!(page.contains(told), "the page does not say {told}");
+    }
+    assert_eq!(page, report(&space), "the same results give the same bytes");
+}
+
+#[test]
+fn a_flip_is_told_with_what_changed() {
+    let space = TestSpace::with_pipeline(STUDY);
+    space.ok(&["run"]);
+    report(&space);
+    space.write("pipeline.yaml", &STUDY.replace("0.$e$SEED", "0.0$e$SEED"));
+    space.ok(&["run"]);
+    let page = report(&space);
+    assert!(
+        page.contains("In an earlier report: holds. Changed since: a: "),
+        "no cause"
+    );
+}
+
+#[test]
+fn figures_are_files_with_their_numbers() {
+    let space = TestSpace::with_pipeline(STUDY);
+    space.ok(&["run"]);
+    let list = space.ok(&["plot", "--list"]);
+    assert!(list.starts_with("rates  How the rate matters\n"), "{list}");
+    let files = space.ok(&["plot", "rates", "--format", "svg", "--format", "pdf"]);
+    assert_eq!(
+        files,
+        "figures/rates.svg\nfigures/rates.pdf\nfigures/rates.csv\n"
+    );
+    let numbers = fs::read_to_string(space.project.join("figures/rates.csv")).unwrap();
+    assert!(
+        numbers.starts_with("series,lr,mean,low,high,n\nb,0.01,0.24667,"),
+        "{numbers}"
+    );
+    let said = space.run(&["plot", "rate"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("did you mean"), "{}", said.err);
+}
+
+#[test]
+fn markdown_shows_every_drawing_it_has() {
+    let space = TestSpace::with_pipeline(STUDY);
+    space.ok(&["run"]);
+    space.ok(&["report", "--md"]);
+    let text = fs::read_to_string(space.project.join("report/README.md")).unwrap();
+    assert!(text.contains("| more | **holds** |"), "{text}");
+    for shown in text.split("](").skip(1) {
+        let name = shown.split(')').next().unwrap();
+        if name.ends_with(".svg") {
+            assert!(space.project.join("report").join(name).is_file(), "{name}");
+        }
+    }
+}
+
+/// What a claim was before its first result is known to git.
+#[test]
+fn the_age_of_a_claim_comes_from_git() {
+    let space = TestSpace::with_pipeline(STUDY);
+    let git = |args: &[&str], at: &str| {
+        let done = Command::new("git")
+            .current_dir(&space.project)
+            .args(["-c", "user.name=a", "-c", "user.email=a@b"])
+            .args(args)
+            .env("GIT_COMMITTER_DATE", at)
+            .env("GIT_AUTHOR_DATE", at)
+            .output();
+        done.is_ok_and(|d| d.status.success())
+    };
+    let early = "2020-01-01T00:00:00Z";
+    if !git(&["init", "-q"], early) {
+        return skipped("git is not installed");
+    }
+    assert!(git(&["add", "pipeline.yaml"], early));
+    assert!(git(&["commit", "-q", "-m", "x"], early));
+    space.ok(&["run"]);
+    let page = report(&space);
+    assert!(page.contains("Committed 2020-01-01 ("), "no commit");
+    assert!(
+        page.contains("days before the first of its results."),
+        "no age"
+    );
+}
+
+#[test]
+fn a_wrong_figure_is_told_with_its_place() {
+    let space = TestSpace::with_pipeline(STUDY);
+    for (wrong, said) in [
+        ("{of: accuracy, stages: c}", "no stage is called `c`"),
+        ("{x: lr}", "shows nothing"),
+        ("{of: accuracy, show: grid, x: lr}", "needs two axes"),
+        (
+            "{of: accuracy, show: curves, x: lr}",
+            "run over epochs or steps",
+        ),
+        ("{of: accuracy, show: bars}", "is not known here"),
+    ] {
+        let from = STUDY.find("  rates: ").unwrap();
+        let text = format!("{}  rates: {wrong}\n", &STUDY[..from]);
+        space.write("pipeline.yaml", &text);
+        let answer = space.run(&["report"]);
+        assert_eq!(answer.code, 2, "{wrong}: {}", answer.err);
+        assert!(answer.err.contains(said), "{wrong}: {}", answer.err);
+        assert!(answer.err.contains("pipeline.yaml:27:"), "{}", answer.err);
+    }
+}
+
+/// The scripts run, nothing is written to the console, and the policy lets them.
+#[test]
+fn a_browser_shows_the_page() {
+    let space = TestSpace::with_pipeline(STUDY);
+    space.ok(&["run"]);
+    let page = space.ok(&["report", "-o", "report.html"]);
+    let path = space.project.join(page.trim());
+    let profile = tempfile::tempdir().unwrap();
+    let done = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .args(["--enable-logging=stderr", "--v=0"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", path.display()))
+        .output();
+    let Ok(done) = done else {
+        return skipped("chromium is not installed");
+    };
+    let (dom, log) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
+    assert!(dom.contains("aria-pressed=\"true\""), "no legend: {log}");
+    assert!(dom.contains("type=\"search\""), "no filter");
+    assert!(dom.contains(">copy</button>"), "no copy button");
+    let console: Vec<&str> = log.lines().filter(|l| l.contains("CONSOLE")).collect();
+    assert_eq!(console, Vec::<&str>::new());
+}
