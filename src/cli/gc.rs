@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use clap::Args;
 use serde_json::json;
 
+use super::gc_args::GcArgs;
+use super::gone::dearest;
 use super::{Context, Exit, output};
 use crate::ui::style::{bytes, duration};
-use repro_engine::collect::Mode;
 use repro_engine::collect::local::{GoneProjects, collect};
 use repro_engine::store::{GcPlan, GcPolicy, GoneAction, Store};
 
 const DAY: Duration = Duration::from_secs(86_400);
+
 /// Runs the command.
 pub fn main(context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {
     if let Some(name) = &args.remote {
@@ -61,25 +62,4 @@ fn say(store: &Store, plan: &GcPlan, args: &GcArgs) -> anyhow::Result<()> {
         text.push_str("add --yes to do it\n");
     }
     output::text(&text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_size;
-
-    #[test]
-    fn sizes() {
-        for (text, bytes) in [
-            ("20GB", 20_000_000_000),
-            ("1.5 KiB", 1536),
-            ("7", 7),
-            ("2m", 2_000_000),
-            ("1TiB", 1 << 40),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "GB", "1XB", "-1GB", "1.2.3"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
 }

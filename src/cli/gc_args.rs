@@ -27,10 +27,10 @@ pub struct GcArgs {
     pub(super) yes: bool,
     /// Bring the store below this size (`20GB`, `500MiB`).
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with_all = ["remote", "forget_gone_projects"])]
-    budget: Option<u64>,
+    pub(super) budget: Option<u64>,
     /// Collect on a remote: the named one, or the default one.
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
-    remote: Option<String>,
+    pub(super) remote: Option<String>,
     /// With --remote: the scope, for results of untrusted writers.
     #[arg(long, value_name = "NAME", requires = "remote")]
     pub(super) scope: Option<String>,
@@ -43,10 +43,10 @@ pub struct GcArgs {
     pub(super) keep_days: Option<u32>,
     /// Keep resumable states younger than N days.
     #[arg(long, value_name = "N", default_value_t = 7)]
-    keep_states_days: u32,
+    pub(super) keep_states_days: u32,
     /// Forget projects whose directories are gone, so that their results can be removed too.
     #[arg(long)]
-    forget_gone_projects: bool,
+    pub(super) forget_gone_projects: bool,
     /// Write one object: bytes_total, bytes_before, objects, trees, states, actions, recompute_s,
     /// done.
     #[arg(long)]
@@ -87,4 +87,25 @@ fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     Ok((number * factor) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("20GB", 20_000_000_000),
+            ("1.5 KiB", 1536),
+            ("7", 7),
+            ("2m", 2_000_000),
+            ("1TiB", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GB", "1XB", "-1GB", "1.2.3"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
 }

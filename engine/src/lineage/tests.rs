@@ -52,6 +52,8 @@ fn plan(edges: &[&[u32]]) -> Plan {
         name: "p".into(),
         instances: instances.collect(),
         claims: Vec::new(),
+        figures: Vec::new(),
+        said: crate::plan::Said::default(),
         salt: String::new(),
         mirrors: Vec::new(),
         files: Vec::new(),
