@@ -530,9 +530,7 @@ fn stages(
         stage.instances.push(Instance {
             name: result.instance.to_owned(),
             state: result.state.word(),
-            key: result
-                .key
-                .map_or_else(String::new, |k| k.short().to_string()),
+            key: result.key.map_or_else(String::new, |k| k.short()),
             seconds: result.wall_s,
             memory: cost.and_then(|c| c.max_rss_bytes),
             joules: cost.and_then(|c| c.energy).map(|e| e.joules),

@@ -75,16 +75,16 @@ pub fn pdf(drawing: &Drawing) -> Vec<u8> {
     let mut places = Vec::new();
     for (i, object) in objects.iter().enumerate() {
         places.push(file.len());
-        let _ = write!(file, "{} 0 obj{object}endobj\n", i + 1);
+        let _ = writeln!(file, "{} 0 obj{object}endobj", i + 1);
     }
     let start = file.len();
-    let _ = write!(file, "xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1);
+    let _ = writeln!(file, "xref\n0 {}\n0000000000 65535 f ", objects.len() + 1);
     for place in places {
-        let _ = write!(file, "{place:010} 00000 n \n");
+        let _ = writeln!(file, "{place:010} 00000 n ");
     }
-    let _ = write!(
+    let _ = writeln!(
         file,
-        "trailer<</Size {}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF\n",
+        "trailer<</Size {}/Root 1 0 R>>\nstartxref\n{start}\n%%EOF",
         objects.len() + 1
     );
     file.into_bytes()
@@ -93,7 +93,7 @@ pub fn pdf(drawing: &Drawing) -> Vec<u8> {
 fn way(page: &mut String, points: &[(f64, f64)], height: f64) {
     for (i, (x, y)) in points.iter().enumerate() {
         let operator = if i == 0 { "m" } else { "l" };
-        let _ = write!(page, "{} {} {operator}\n", c(*x), c(height - y));
+        let _ = writeln!(page, "{} {} {operator}", c(*x), c(height - y));
     }
 }
 
@@ -107,7 +107,7 @@ fn draw(page: &mut String, mark: &Mark, height: f64) {
         } => {
             page.push_str(&colour(*ink, "RG"));
             let dashes: Vec<String> = dash.iter().map(|d| c(*d)).collect();
-            let _ = write!(page, "{} w [{}] 0 d\n", c(*width), dashes.join(" "));
+            let _ = writeln!(page, "{} w [{}] 0 d", c(*width), dashes.join(" "));
             way(page, points, height);
             page.push_str("S\n");
         }
@@ -120,9 +120,9 @@ fn draw(page: &mut String, mark: &Mark, height: f64) {
         Mark::Box { at, size, ink, .. } => {
             page.push_str(&colour(*ink, "rg"));
             let y = height - at.1 - size.1;
-            let _ = write!(
+            let _ = writeln!(
                 page,
-                "{} {} {} {} re f\n",
+                "{} {} {} {} re f",
                 c(at.0),
                 c(y),
                 c(size.0),
@@ -144,16 +144,16 @@ fn draw(page: &mut String, mark: &Mark, height: f64) {
             let (x, y, r) = (at.0, height - at.1, *radius);
             let k = r * 0.5523;
             let n = |v: f64| format!("{v:.2}");
-            let _ = write!(page, "{} {} m\n", n(x + r), n(y));
+            let _ = writeln!(page, "{} {} m", n(x + r), n(y));
             for [a, b, d, e, f, g] in [
                 [x + r, y + k, x + k, y + r, x, y + r],
                 [x - k, y + r, x - r, y + k, x - r, y],
                 [x - r, y - k, x - k, y - r, x, y - r],
                 [x + k, y - r, x + r, y - k, x + r, y],
             ] {
-                let _ = write!(
+                let _ = writeln!(
                     page,
-                    "{} {} {} {} {} {} c\n",
+                    "{} {} {} {} {} {} c",
                     n(a),
                     n(b),
                     n(d),
@@ -183,9 +183,9 @@ fn draw(page: &mut String, mark: &Mark, height: f64) {
                 false => format!("1 0 0 1 {} {}", c(x - back), c(y)),
                 true => format!("0 1 -1 0 {} {}", c(x), c(y - back)),
             };
-            let _ = write!(
+            let _ = writeln!(
                 page,
-                "BT /F {} Tf {matrix} Tm {} Tj ET\n",
+                "BT /F {} Tf {matrix} Tm {} Tj ET",
                 c(*size),
                 string(text)
             );

@@ -161,8 +161,10 @@ fn study(instances: usize, points_of_curve: usize) -> Study {
 
 /// The page without its style and script, which are files of their own.
 fn body(page: &str) -> String {
-    let from = page.find("<a class=\"skip\"").unwrap();
-    let to = page.rfind("<footer>").unwrap();
+    let from = page
+        .find("<a class=\"skip\"")
+        .expect("a link past the head");
+    let to = page.rfind("<footer>").expect("a footer");
     page[from..to].replace("><", ">\n<")
 }
 

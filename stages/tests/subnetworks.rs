@@ -168,10 +168,12 @@ fn a_bernoulli_mask_learns_by_its_formula() {
         let slopes = slopes.unwrap().save(&network);
         for (name, was) in &before.scores {
             let whole = &before.weights[name].data;
-            for i in 0..was.data.len() {
-                let p = 1.0 / (1.0 + (-was.data[i]).exp());
-                let slope = slopes[name].data[i] * factor(name) * whole[i] * p * (1.0 - p);
-                let got = after.scores[name].data[i] - was.data[i];
+            let now = &after.scores[name].data;
+            let values = was.data.iter().zip(now).zip(&slopes[name].data).zip(whole);
+            for (i, (((was, now), slope), weight)) in values.enumerate() {
+                let p = 1.0 / (1.0 + (-was).exp());
+                let slope = slope * factor(name) * weight * p * (1.0 - p);
+                let got = now - was;
                 assert!((got + slope).abs() < 1e-6, "{name} {i}");
             }
         }

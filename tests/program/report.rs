@@ -68,7 +68,7 @@ fn a_flip_is_told_with_what_changed() {
     let space = TestSpace::with_pipeline(STUDY);
     space.ok(&["run"]);
     report(&space);
-    space.write("pipeline.yaml", &STUDY.replace("0.$e$SEED", "0.0$e$SEED"));
+    space.write("pipeline.yaml", STUDY.replace("0.$e$SEED", "0.0$e$SEED"));
     space.ok(&["run"]);
     let page = report(&space);
     assert!(
