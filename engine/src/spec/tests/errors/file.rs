@@ -116,7 +116,7 @@ error: extra: unknown field `extra`
 3 | extra: 1
   | ^^^^^
   |
-  = help: there is `version`, `name`, `description`, `salt`, `vars`, `profiles`, `include`, `mirrors`, `defaults`, `stages`, `claims`
+  = help: there is `version`, `name`, `description`, `salt`, `vars`, `profiles`, `include`, `mirrors`, `defaults`, `stages`, `claims`, `figures`
 "###);
 }
 
