@@ -42,8 +42,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
         "samples",
         "sample-0001.safetensors=9a253f808cb92ed0",
     ),
-    ("ensemble", 1, "three models", "metrics", "2239d80c69ffac9f"),
-    ("ensemble", 1, "mirrored", "metrics", "008ea6f33f24a10a"),
+    ("ensemble", 2, "three models", "metrics", "2239d80c69ffac9f"),
+    ("ensemble", 2, "mirrored", "metrics", "008ea6f33f24a10a"),
     (
         "prune",
         1,

@@ -39,12 +39,7 @@ impl Calibration {
     /// # Panics
     /// A label that is no class.
     pub fn add(&mut self, logits: &[f32], label: usize) {
-        let mut answer = 0;
-        for (i, x) in logits.iter().enumerate() {
-            if *x > logits[answer] || logits[answer].is_nan() {
-                answer = i;
-            }
-        }
+        let answer = argmax(logits);
         let lower = |i: usize| f64::from(logits[i]) - f64::from(logits[answer]);
         let sum = (0..logits.len()).map(|i| exp_f64(lower(i))).sum::<f64>();
         let confidence = 1.0 / sum;
@@ -86,6 +81,18 @@ impl Calibration {
     pub fn bins(&self) -> &[Bin] {
         &self.bins
     }
+}
+
+/// The position of the largest value, the first on a tie; NaN never wins.
+pub(crate) fn argmax<T: PartialOrd>(row: &[T]) -> usize {
+    let mut best = 0;
+    for (i, x) in row.iter().enumerate() {
+        // NaN alone is not comparable with itself.
+        if *x > row[best] || row[best].partial_cmp(&row[best]).is_none() {
+            best = i;
+        }
+    }
+    best
 }
 
 #[cfg(test)]

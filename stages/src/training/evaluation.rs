@@ -3,7 +3,7 @@
 use dfdx::prelude::AsArray as _;
 
 use super::batches::InOrder;
-use super::calibration::Calibration;
+use super::calibration::{Calibration, argmax};
 use crate::data::{Answers, Dataset};
 use crate::failure::Failure;
 use crate::nn::architecture::{Head, Identity, InputSize};
@@ -243,17 +243,6 @@ pub fn values<D: Backend>(
         }
         Head::Targets(_) => overall(&errors(pool, network, data)?).values(),
     })
-}
-
-/// The position of the largest value, the first on a tie; NaN never wins.
-fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, x) in row.iter().enumerate() {
-        if *x > row[best] || row[best].is_nan() {
-            best = i;
-        }
-    }
-    best
 }
 
 /// What a network learns from these data.

@@ -20,7 +20,7 @@ use crate::ops::Backend;
 use crate::ops::recycle::Pool;
 use crate::table;
 use crate::task::Task;
-use crate::training::calibration::Calibration;
+use crate::training::calibration::{Calibration, argmax};
 use crate::training::evaluation::{View, check_data, logits};
 use repro_protocol::table::Row;
 
@@ -81,7 +81,7 @@ const VALUES: [&str; 8] = [
 impl Kind for Ensemble {
     type Params = Params;
     const NAME: &'static str = "ensemble";
-    const REVISION: u32 = 1;
+    const REVISION: u32 = 2;
     const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
     const SUMMARY: &'static str =
         "Averages the predictions of several models, and says how far these disagree.";
@@ -169,7 +169,7 @@ struct Said<'a> {
     /// Σ over members of the probabilities, `[images, classes]`.
     probabilities: Vec<f64>,
     /// Of each member the answer to every image.
-    answers: Vec<Vec<u8>>,
+    answers: Vec<Vec<u32>>,
     nlls: Vec<f64>,
 }
 
@@ -198,7 +198,7 @@ impl<'a> Said<'a> {
                     *own += share * p;
                 }
             }
-            answers.push(first_largest(&own) as u8);
+            answers.push(argmax(&own) as u32);
             nll -= surprise(own[label as usize]);
             let all = &mut self.probabilities[at..][..self.classes];
             all.iter_mut().zip(&own).for_each(|(all, own)| *all += own);
@@ -215,18 +215,15 @@ impl<'a> Said<'a> {
         let mut by_class = vec![(0u64, 0u64); self.classes];
         for (row, &label) in self.probabilities.chunks_exact(self.classes).zip(labels) {
             let mean: Vec<f64> = row.iter().map(|p| p / members).collect();
-            let answer = first_largest(&mean);
+            let answer = argmax(&mean);
             let class = &mut by_class[label as usize];
             class.0 += u64::from(answer == label as usize);
             class.1 += 1;
             let surprise = -surprise(mean[label as usize]);
             all.add_mixed(mean[answer], answer == label as usize, surprise);
         }
-        let right = |answers: &Vec<u8>| {
-            let right = answers
-                .iter()
-                .zip(labels)
-                .filter(|(a, l)| u32::from(**a) == **l);
+        let right = |answers: &Vec<u32>| {
+            let right = answers.iter().zip(labels).filter(|(a, l)| a == l);
             right.count() as f64 / images
         };
         let mut rows = vec![
@@ -285,16 +282,6 @@ fn softmax(logits: &[f32]) -> Vec<f64> {
     parts.into_iter().map(|part| part / sum).collect()
 }
 
-fn first_largest(values: &[f64]) -> usize {
-    let mut best = 0;
-    for (i, x) in values.iter().enumerate() {
-        if *x > values[best] {
-            best = i;
-        }
-    }
-    best
-}
-
 const DOC: &str = r#"
 The mean of what several networks say: of their probabilities, the softmax of each network's outputs
 (deep ensembles: Lakshminarayanan, Pritzel & Blundell, NeurIPS 2017). Networks may come from several
@@ -323,6 +310,10 @@ mod tests {
     use crate::data::{ImageShape, Info};
 
     fn data(labels: &[u8]) -> Dataset {
+        of_classes(&["a", "b", "c"], labels)
+    }
+
+    fn of_classes<L: Into<u32> + Copy>(classes: &[&str], labels: &[L]) -> Dataset {
         let info = Info {
             name: "points".into(),
             shape: ImageShape {
@@ -330,7 +321,7 @@ mod tests {
                 width: 1,
                 channels: 1,
             },
-            classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            classes: classes.iter().map(|&class| class.to_owned()).collect(),
             mean: vec![0.5],
             std: vec![0.5],
             columns: Vec::new(),
@@ -372,6 +363,24 @@ mod tests {
         let rows = alone.rows();
         assert!(rows.iter().all(|(name, _)| name != "disagreement"));
         assert!((rows[0].1 - 3f64.ln()).abs() < 1e-12);
+    }
+
+    /// An answer is a class, however many there are.
+    #[test]
+    fn the_three_hundredth_class_can_be_right() {
+        let names: Vec<String> = (0..300).map(|i| i.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let data = of_classes(&names, &[299u32]);
+        let mut logits = vec![0.0; 300];
+        logits[299] = 9.0;
+        let mut said = Said::new(&data);
+        said.add(&[logits.clone()]);
+        logits[43] = 10.0;
+        said.add(&[logits]);
+        let rows = said.rows();
+        let of = |name: &str| rows.iter().find(|(n, _)| n == name).unwrap().1;
+        assert_eq!(of("member_accuracy"), 0.5);
+        assert_eq!(of("disagreement"), 1.0);
     }
 
     const NLL: f64 = 0.7703333039030801;
