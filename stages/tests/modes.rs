@@ -12,10 +12,9 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use repro_stages::data::{Answers, Dataset, ImageShape, Info, Values};
+use reference::small;
 use repro_stages::exact::rng::Stream;
-use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
-use repro_stages::nn::model::Model;
+use repro_stages::nn::architecture::{Architecture, Head};
 use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,63 +33,21 @@ struct Trained {
     bend: BTreeMap<String, Vec<f64>>,
 }
 
-fn drawn(name: &str, len: usize) -> Vec<f32> {
-    reference::unit(&format!("curve/{name}"), len)
-}
-
 fn tensors(ran: &Ran, output: &str) -> NamedTensors {
     TensorFile::read(ran.path(output)).unwrap().tensors
 }
 
 fn perceptron(hidden: usize) -> Architecture {
     let model = json!({"mlp": {"hidden": [hidden], "activation": "tanh"}});
-    Architecture::new(Identity {
-        model: serde_json::from_value(model).unwrap(),
-        input: InputSize {
-            height: 1,
-            width: 1,
-            channels: 6,
-        },
-        outputs: Head::Classes(3),
-    })
-    .unwrap()
+    small::perceptron(model, Head::Classes(3))
 }
 
 /// A perceptron with drawn weights.
 fn put(bench: &Bench, end: &str, hidden: usize) -> PathBuf {
-    let architecture = perceptron(hidden);
-    let tensors = (architecture.parameters.iter())
-        .map(|p| {
-            let data = drawn(&format!("{end}/{}", p.name), p.shape.iter().product());
-            let shape = p.shape.clone();
-            (p.name.clone(), NamedTensor { shape, data })
-        })
-        .collect();
     let path = bench.path(&format!("{end}.safetensors"));
-    let model = Model {
-        architecture,
-        tensors,
-    };
+    let model = small::drawn(perceptron(hidden), &format!("curve/{end}"));
     model.write(&path).unwrap();
     path
-}
-
-fn eight(bench: &Bench) -> PathBuf {
-    let info = Info {
-        name: "drawn".into(),
-        shape: ImageShape::table(6),
-        classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
-        mean: vec![0.0; 6],
-        std: vec![1.0; 6],
-        columns: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec(),
-        targets: Vec::new(),
-    };
-    let values = Values::Floats(drawn("inputs", 48));
-    let labels = Answers::Labels((0..8).map(|i| i % 3).collect());
-    bench.put(
-        "eight",
-        &Dataset::of(info, values, labels, (0..8).collect()).unwrap(),
-    )
 }
 
 #[test]
@@ -101,7 +58,10 @@ fn the_bend_moves_as_pytorch_moves_it() {
         .collect();
     assert_eq!(places, recorded.t, "set T in curve.py");
     let bench = Bench::new();
-    let (data, ends) = (eight(&bench), ["a", "b"].map(|end| put(&bench, end, 5)));
+    let (data, ends) = (
+        bench.put("eight", &small::eight("curve")),
+        ["a", "b"].map(|end| put(&bench, end, 5)),
+    );
     let inputs = [
         ("models", ends[0].as_path()),
         ("models", &ends[1]),

@@ -14,11 +14,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
-use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
+use reference::small;
+use repro_stages::nn::architecture::{Architecture, Head};
 use repro_stages::nn::network::Norms;
 use repro_stages::table;
 use repro_stages::training::landscape::{Batch, Landscape, Vector, norm};
-use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
+use repro_stages::weights::TensorFile;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use support::{Bench, Ran, data};
@@ -44,25 +45,14 @@ fn drawn(name: &str, len: usize) -> Vec<f32> {
 /// A perceptron with drawn weights.
 fn landscape(hidden: &[usize], outputs: Head) -> (Arc<Architecture>, Landscape<Cpu>) {
     let model = json!({"mlp": {"hidden": hidden, "activation": "tanh"}});
-    let architecture = Architecture::new(Identity {
-        model: serde_json::from_value(model).unwrap(),
-        input: InputSize {
-            height: 1,
-            width: 1,
-            channels: 6,
-        },
-        outputs,
-    })
-    .unwrap();
-    let weights: NamedTensors = (architecture.parameters.iter())
-        .map(|p| {
-            let data = drawn(&p.name, p.shape.iter().product());
-            let shape = p.shape.clone();
-            (p.name.clone(), NamedTensor { shape, data })
-        })
-        .collect();
-    let architecture = Arc::new(architecture);
-    let at = Landscape::new(&Cpu::default(), &architecture, &weights, Norms::Running);
+    let model = small::drawn(small::perceptron(model, outputs), "second_order");
+    let architecture = Arc::new(model.architecture);
+    let at = Landscape::new(
+        &Cpu::default(),
+        &architecture,
+        &model.tensors,
+        Norms::Running,
+    );
     (architecture, at.unwrap())
 }
 

@@ -11,10 +11,8 @@ mod support;
 
 use std::path::PathBuf;
 
-use repro_stages::data::{Answers, Dataset, ImageShape, Info, Values};
-use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
-use repro_stages::nn::model::Model;
-use repro_stages::weights::NamedTensor;
+use reference::small;
+use repro_stages::nn::architecture::Head;
 use serde::Deserialize;
 use serde_json::json;
 use support::{Bench, Ran, numbers};
@@ -28,49 +26,13 @@ struct Recorded {
     trace: f64,
 }
 
-fn drawn(name: &str, len: usize) -> Vec<f32> {
-    reference::unit(&format!("second_order/{name}"), len)
-}
-
 /// The model and the images of the reference.
 fn small(bench: &Bench) -> [PathBuf; 2] {
-    let architecture = Architecture::new(Identity {
-        model: serde_json::from_value(json!({"mlp": {"hidden": [7, 5], "activation": "tanh"}}))
-            .unwrap(),
-        input: InputSize {
-            height: 1,
-            width: 1,
-            channels: 6,
-        },
-        outputs: Head::Classes(3),
-    })
-    .unwrap();
-    let tensors = (architecture.parameters.iter())
-        .map(|p| {
-            let data = drawn(&p.name, p.shape.iter().product());
-            let shape = p.shape.clone();
-            (p.name.clone(), NamedTensor { shape, data })
-        })
-        .collect();
+    let model = json!({"mlp": {"hidden": [7, 5], "activation": "tanh"}});
     let path = bench.path("small.safetensors");
-    let model = Model {
-        architecture,
-        tensors,
-    };
+    let model = small::drawn(small::perceptron(model, Head::Classes(3)), "second_order");
     model.write(&path).unwrap();
-    let info = Info {
-        name: "drawn".into(),
-        shape: ImageShape::table(6),
-        classes: ["a", "b", "c"].map(str::to_owned).to_vec(),
-        mean: vec![0.0; 6],
-        std: vec![1.0; 6],
-        columns: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec(),
-        targets: Vec::new(),
-    };
-    let values = Values::Floats(drawn("inputs", 48));
-    let labels = Answers::Labels((0..8).map(|i| i % 3).collect());
-    let data = Dataset::of(info, values, labels, (0..8).collect()).unwrap();
-    [path, bench.put("drawn", &data)]
+    [path, bench.put("drawn", &small::eight("second_order"))]
 }
 
 fn near(got: f64, want: f64, share: f64, what: &str) {

@@ -14,7 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
-use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
+use reference::small;
+use repro_stages::nn::architecture::{Architecture, Head};
 use repro_stages::nn::network::{Network, Norms, StepKey};
 use repro_stages::ops::recycle::Pool;
 use repro_stages::training::gradients::{Objective, of_batch};
@@ -52,20 +53,9 @@ fn drawn(name: &str, shape: &[usize]) -> NamedTensor {
 }
 
 fn perceptron() -> (Arc<Architecture>, NamedTensors) {
-    let architecture = Architecture::new(Identity {
-        model: serde_json::from_value(json!({"mlp": {"hidden": [7, 5]}})).unwrap(),
-        input: InputSize {
-            height: 1,
-            width: 1,
-            channels: 6,
-        },
-        outputs: Head::Classes(3),
-    })
-    .unwrap();
-    let parameters = architecture.parameters.iter();
-    let weights = parameters.map(|p| (p.name.clone(), drawn(&p.name, &p.shape)));
-    let weights = weights.collect();
-    (Arc::new(architecture), weights)
+    let architecture = small::perceptron(json!({"mlp": {"hidden": [7, 5]}}), Head::Classes(3));
+    let model = small::drawn(architecture, "subnetworks");
+    (Arc::new(model.architecture), model.tensors)
 }
 
 /// Steps of SGD on drawn scores: what was found before the first, the losses, what is found after.

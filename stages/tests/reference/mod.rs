@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // every test file uses its own part
 
+pub mod small;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
