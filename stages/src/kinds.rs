@@ -5,11 +5,13 @@
 
 use crate::kind::BuiltIn;
 
+mod alike;
 pub mod averaging;
 pub mod data;
 pub mod geometry;
 mod network;
 pub mod pruning;
+pub mod running;
 mod several;
 pub mod starts;
 pub mod statistics;

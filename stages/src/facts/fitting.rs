@@ -4,6 +4,7 @@ use repro_protocol::findings::Findings;
 
 use super::fact::{AnswersFact, DataFact, ModelFact};
 use super::known::Known;
+use crate::failure::Failure;
 use crate::nn::architecture::{Architecture, Head, Identity, InputSize};
 use crate::training::evaluation::OTHER_ANSWERS;
 
@@ -97,10 +98,21 @@ pub(crate) fn check_all(
 pub(crate) fn shown(data: &str, known: &Known, found: &mut Findings) -> Option<Identity> {
     let model = known.first_model("model", false, found);
     let identity = model.and_then(|model| model.identity);
+    fit(data, identity.as_ref(), known, found);
+    identity
+}
+
+/// The data sets of an input belong together and can be shown to the network, as far as both are
+/// known.
+pub(crate) fn fit(data: &str, identity: Option<&Identity>, known: &Known, found: &mut Findings) {
     let sets = known.data(data, found);
     together(&sets, data, found);
-    check_all(&sets, identity.as_ref(), data, found);
-    identity
+    check_all(&sets, identity, data, found);
+}
+
+/// An artifact of an input cannot work, as running would say.
+pub(crate) fn refuse(input: (&str, usize), failure: Failure, found: &mut Findings) {
+    found.input(input, failure.message, failure.hint.unwrap_or_default());
 }
 
 /// Why the answers of a data set are not the outputs of a network.

@@ -1,12 +1,13 @@
 //! Several models of one shape, as the need `models` brings them: gathered, or a directory of
 //! checkpoints.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::facts::{Findings, ModelFact};
+use crate::facts::{Findings, Known, ModelFact, Several};
 use crate::failure::Failure;
 use crate::kind;
-use crate::nn::architecture::Identity;
+use crate::kinds::network;
+use crate::nn::architecture::{Architecture, Identity};
 use repro_protocol::job::JobInput;
 
 /// The files of the models; a directory stands for all its files, sorted by name.
@@ -42,6 +43,54 @@ pub fn files(inputs: &[JobInput]) -> anyhow::Result<Vec<PathBuf>> {
         files.append(&mut inside);
     }
     Ok(files)
+}
+
+/// What is known of the models of the need `models`.
+pub struct Gathered {
+    /// What they are, as far as one of them is known.
+    pub identity: Option<Identity>,
+    /// How many artifacts bring them.
+    pub count: usize,
+    /// Whether there are several.
+    pub several: Several,
+}
+
+/// The models of the need `models`, of files that do not say it themselves as `network` says; one
+/// that differs from the first is a problem with this remedy.
+pub fn gathered(
+    network: Option<&Identity>,
+    hint: &str,
+    known: &Known,
+    found: &mut Findings,
+) -> Gathered {
+    let (models, several) = known.collections("models", network.is_some(), found);
+    let called: Vec<Option<ModelFact>> = models
+        .into_iter()
+        .map(|model| Some(network::known(model, network, found)))
+        .collect();
+    Gathered {
+        identity: same(&called, "models", hint, found),
+        count: called.len(),
+        several,
+    }
+}
+
+/// A model has the shape of the first.
+///
+/// # Errors
+/// It has not.
+pub fn of_one_shape(
+    path: &Path,
+    this: &Architecture,
+    first: &Architecture,
+    hint: &str,
+) -> Result<(), Failure> {
+    if this.identity == first.identity {
+        return Ok(());
+    }
+    let why = unlike(&this.identity, &first.identity);
+    let message = format!("`{}`: its {why}", path.display());
+    Err(Failure::new(message).hint(hint))
 }
 
 /// The identity that models share; one that differs from the first is a problem with this remedy.

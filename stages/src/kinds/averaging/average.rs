@@ -6,14 +6,15 @@ use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::sum::{Reader, Sum, anew, collapse};
-use crate::data::Dataset;
+use super::sum::{Reader, Sum, anew, collapse, training_data};
 use crate::exact::numerics::Numerics;
-use crate::facts::{Fact, Findings, Known, ModelFact, check_all, together};
+use crate::facts::{Fact, Findings, Known, ModelFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
-use crate::kinds::{network, several};
-use crate::nn::architecture::{Architecture, Identity};
+use crate::kinds::network;
+use crate::kinds::running::{self, RunningStatistics};
+use crate::kinds::several::{self, Gathered};
+use crate::nn::architecture::Identity;
 use crate::ops::Backend;
 use crate::task::Task;
 
@@ -39,14 +40,6 @@ pub struct Params {
     /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Identity>,
-}
-
-/// Running means and variances of batch norm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RunningStatistics {
-    /// They are averaged like weights.
-    Keep,
 }
 
 /// How much each model counts.
@@ -88,10 +81,8 @@ impl Kind for Average {
             let message = "must be at least 1";
             return vec![ParamProblem::new(&["latest"], message, "")];
         }
-        if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
-            let message = "`keep` and the need `train` contradict each other";
-            let hint = "leave one of them out";
-            return vec![ParamProblem::new(&["batch_norm"], message, hint)];
+        if let Some(problem) = running::contradiction(p.batch_norm, needs) {
+            return vec![problem];
         }
         let problem =
             |message: String, hint| vec![ParamProblem::new(&["weights", "given"], message, hint)];
@@ -114,25 +105,13 @@ impl Kind for Average {
 
     fn facts(params: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let is_named = params.network.is_some();
-        let (models, several) = known.collections("models", is_named, &mut found);
-        let called: Vec<Option<ModelFact>> = models
-            .iter()
-            .map(|model| {
-                Some(network::known(
-                    model.clone(),
-                    params.network.as_ref(),
-                    &mut found,
-                ))
-            })
-            .collect();
-        let identity = several::same(
-            &called,
-            "models",
-            "only models of one shape can be averaged",
-            &mut found,
-        );
-        let count = models.len().min(params.latest.unwrap_or(usize::MAX));
+        let hint = "only models of one shape can be averaged";
+        let Gathered {
+            identity,
+            count,
+            several,
+        } = several::gathered(params.network.as_ref(), hint, known, &mut found);
+        let count = count.min(params.latest.unwrap_or(usize::MAX));
         if let Weights::Given(weights) = &params.weights
             && weights.len() != count
             && several.counted
@@ -143,19 +122,10 @@ impl Kind for Average {
                 "give one number per model, in the order of `needs: models`",
             );
         }
-        let data = known.data("train", &mut found);
-        together(&data, "train", &mut found);
-        check_all(&data, identity.as_ref(), "train", &mut found);
-        let is_said = known.has("train") || params.batch_norm.is_some();
-        let architecture = identity.clone().map(Architecture::new);
-        let has_norm = architecture.is_some_and(|a| a.is_ok_and(|a| a.has_batch_norm()));
-        if several.certain && params.latest != Some(1) && has_norm && !is_said {
-            let failure = collapse();
-            found.input(
-                ("models", 0),
-                failure.message,
-                failure.hint.unwrap_or_default(),
-            );
+        fit("train", identity.as_ref(), known, &mut found);
+        let is_unsaid = running::is_unsaid(identity.as_ref(), params.batch_norm, known);
+        if several.certain && params.latest != Some(1) && is_unsaid {
+            refuse(("models", 0), collapse(), &mut found);
         }
         found.say("model", Fact::Model(ModelFact { identity }));
         found
@@ -193,14 +163,7 @@ impl Kind for Average {
         }
         let architecture = Arc::new(reader.architecture()?);
         let mean = sum.map(|sum| sum.over(divisor)).unwrap_or_default();
-        let train = match task.inputs("train") {
-            [] => None,
-            sets => Some(Dataset::put_together(sets, "train")?),
-        };
-        let has_norm = architecture.has_batch_norm();
-        if count > 1 && has_norm && train.is_none() && p.batch_norm.is_none() {
-            return Err(collapse().into());
-        }
+        let train = training_data(task, &architecture, p.batch_norm, count)?;
         let network = anew(&architecture, &mean, train.as_ref())?;
         network.model().write(task.output("model")?)
     }

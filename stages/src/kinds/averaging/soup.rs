@@ -6,17 +6,18 @@ use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::average::RunningStatistics;
-use super::sum::{Reader, Sum, anew, collapse};
+use super::sum::{Reader, Sum, anew, collapse, training_data};
 use crate::data::Dataset;
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, Recorded, ValueFact};
-use crate::facts::{check_all, together};
+use crate::facts::{fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::network;
+use crate::kinds::running::{self, RunningStatistics};
+use crate::kinds::several::{self, Gathered};
 use crate::kinds::test_set::TestSet;
-use crate::kinds::{network, several};
-use crate::nn::architecture::{Architecture, Head, Identity};
+use crate::nn::architecture::{Head, Identity};
 use crate::nn::network::Network;
 use crate::ops::Backend;
 use crate::ops::recycle::Pool;
@@ -76,29 +77,18 @@ impl Kind for Soup {
 
     fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         let mut problems = network::problems(p.network.as_ref());
-        if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
-            let message = "`keep` and the need `train` contradict each other";
-            let hint = "leave one of them out";
-            problems.push(ParamProblem::new(&["batch_norm"], message, hint));
-        }
+        problems.extend(running::contradiction(p.batch_norm, needs));
         problems
     }
 
     fn facts(params: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let is_named = params.network.is_some();
-        let (models, several) = known.collections("models", is_named, &mut found);
-        let mut called = Vec::new();
-        for model in models {
-            let given = params.network.as_ref();
-            called.push(Some(network::known(model, given, &mut found)));
-        }
         let hint = "only models of one shape can be averaged";
-        let identity = several::same(&called, "models", hint, &mut found);
+        let Gathered {
+            identity, several, ..
+        } = several::gathered(params.network.as_ref(), hint, known, &mut found);
         for name in ["data", "train"] {
-            let data = known.data(name, &mut found);
-            together(&data, name, &mut found);
-            check_all(&data, identity.as_ref(), name, &mut found);
+            fit(name, identity.as_ref(), known, &mut found);
         }
         if params.test_set.is_none()
             && let Some(at) = known.output_called("data", "test")
@@ -106,13 +96,9 @@ impl Kind for Soup {
             let text = "this is a test set, which is not for choosing";
             found.input(("data", at), text.to_owned(), HOLD_OUT);
         }
-        let is_said = known.has("train") || params.batch_norm.is_some();
-        let architecture = identity.clone().map(Architecture::new);
-        let has_norm = architecture.is_some_and(|a| a.is_ok_and(|a| a.has_batch_norm()));
-        if several.certain && has_norm && !is_said {
-            let failure = collapse();
-            let hint = failure.hint.unwrap_or_default();
-            found.input(("models", 0), failure.message, hint);
+        let is_unsaid = running::is_unsaid(identity.as_ref(), params.batch_norm, known);
+        if several.certain && is_unsaid {
+            refuse(("models", 0), collapse(), &mut found);
         }
         let value = |name: &str| ValueFact {
             split: Some("validation".to_owned()),
@@ -142,14 +128,7 @@ impl Kind for Soup {
             let text = "a soup is chosen by accuracy, and these models give numbers";
             return Err(Failure::new(text).hint("use `average`").into());
         }
-        let train = match task.inputs("train") {
-            [] => None,
-            sets => Some(Dataset::put_together(sets, "train")?),
-        };
-        let has_norm = architecture.has_batch_norm();
-        if models.len() > 1 && has_norm && train.is_none() && p.batch_norm.is_none() {
-            return Err(collapse().into());
-        }
+        let train = training_data(task, &architecture, p.batch_norm, models.len())?;
         let pool = Pool::default();
         let accuracy = |network: &Network<Cpu>| Ok(score(&pool, network, &data)?.accuracy);
         let alone = models.iter().map(|tensors| {

@@ -9,10 +9,12 @@ use dfdx::prelude::Cpu;
 
 use crate::data::Dataset;
 use crate::failure::Failure;
+use crate::kinds::running::RunningStatistics;
 use crate::kinds::{network, several};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::model::Model;
 use crate::nn::network::Network;
+use crate::task::Task;
 use crate::training::evaluation::check_data;
 use crate::training::statistics::recompute;
 use crate::weights::NamedTensors;
@@ -72,12 +74,8 @@ impl<'a> Reader<'a> {
             tensors,
         } = network::read(path, self.network)?;
         let first = self.first.get_or_insert_with(|| architecture.clone());
-        if architecture.identity != first.identity {
-            let unlike = several::unlike(&architecture.identity, &first.identity);
-            let message = format!("`{}`: its {unlike}", path.display());
-            let hint = "only models of one shape can be averaged";
-            return Err(Failure::new(message).hint(hint).into());
-        }
+        let hint = "only models of one shape can be averaged";
+        several::of_one_shape(path, &architecture, first, hint)?;
         Ok(tensors)
     }
 
@@ -91,6 +89,28 @@ impl<'a> Reader<'a> {
                 .hint("gather some: `needs: {models: \"train[*].model\"}`")
         })
     }
+}
+
+/// The training data on which batch norm's statistics are made anew, where there are some.
+///
+/// # Errors
+/// There are none, the network has batch norm, and nothing says that its statistics are kept: of
+/// one model alone they are its own.
+pub(super) fn training_data(
+    task: &Task,
+    architecture: &Architecture,
+    batch_norm: Option<RunningStatistics>,
+    models: usize,
+) -> anyhow::Result<Option<Dataset>> {
+    let train = match task.inputs("train") {
+        [] => None,
+        sets => Some(Dataset::put_together(sets, "train")?),
+    };
+    let is_said = train.is_some() || batch_norm.is_some();
+    if models > 1 && architecture.has_batch_norm() && !is_said {
+        return Err(collapse().into());
+    }
+    Ok(train)
 }
 
 /// The network of these weights, and its batch norm's statistics made anew on data, if there are

@@ -7,15 +7,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::average::RunningStatistics;
-use super::sum::{Reader, anew, collapse};
-use crate::data::Dataset;
+use super::sum::{Reader, anew, collapse, training_data};
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
-use crate::facts::{CheckpointsFact, Fact, Findings, Known, ModelFact, check_all, together};
+use crate::facts::{CheckpointsFact, Fact, Findings, Known, ModelFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
-use crate::kinds::{network, several};
+use crate::kinds::network;
+use crate::kinds::running::{self, RunningStatistics};
+use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::ops::Backend;
 use crate::task::Task;
@@ -100,13 +100,10 @@ impl Kind for Swag {
 
     fn validate(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
         let mut problems = network::problems(p.network.as_ref());
+        problems.extend(running::contradiction(p.batch_norm, needs));
         let mut add = |path: &[&str], message: String, hint: &str| {
             problems.push(ParamProblem::new(path, message, hint));
         };
-        if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
-            let message = "`keep` and the need `train` contradict each other";
-            add(&["batch_norm"], message.into(), "leave one of them out");
-        }
         if !(1..=1000).contains(&p.samples) {
             add(
                 &["samples"],
@@ -144,25 +141,14 @@ impl Kind for Swag {
 
     fn facts(params: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let is_named = params.network.is_some();
-        let (models, several) = known.collections("models", is_named, &mut found);
-        let mut called = Vec::new();
-        for model in models {
-            let given = params.network.as_ref();
-            called.push(Some(network::known(model, given, &mut found)));
-        }
         let hint = "only models of one shape have a mean";
-        let identity = several::same(&called, "models", hint, &mut found);
-        let data = known.data("train", &mut found);
-        together(&data, "train", &mut found);
-        check_all(&data, identity.as_ref(), "train", &mut found);
-        let is_said = known.has("train") || params.batch_norm.is_some();
-        let architecture = identity.clone().map(Architecture::new);
-        let has_norm = architecture.is_some_and(|a| a.is_ok_and(|a| a.has_batch_norm()));
-        if several.certain && has_norm && !is_said {
-            let failure = collapse();
-            let hint = failure.hint.unwrap_or_default();
-            found.input(("models", 0), failure.message, hint);
+        let Gathered {
+            identity, several, ..
+        } = several::gathered(params.network.as_ref(), hint, known, &mut found);
+        fit("train", identity.as_ref(), known, &mut found);
+        let is_unsaid = running::is_unsaid(identity.as_ref(), params.batch_norm, known);
+        if several.certain && is_unsaid {
+            refuse(("models", 0), collapse(), &mut found);
         }
         let model = ModelFact { identity };
         let samples = CheckpointsFact {
@@ -188,13 +174,7 @@ impl Kind for Swag {
             fitted.see(&reader.read(path)?, p.covariance);
         }
         let architecture = Arc::new(reader.architecture()?);
-        let train = match task.inputs("train") {
-            [] => None,
-            sets => Some(Dataset::put_together(sets, "train")?),
-        };
-        if architecture.has_batch_norm() && train.is_none() && p.batch_norm.is_none() {
-            return Err(collapse().into());
-        }
+        let train = training_data(task, &architecture, p.batch_norm, paths.len())?;
         let write = |tensors: &NamedTensors, path: &std::path::Path| {
             let network = anew(&architecture, tensors, train.as_ref())?;
             network.model().write(path)

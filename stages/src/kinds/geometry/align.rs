@@ -9,11 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::symmetries::Symmetries;
-use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact};
-use crate::failure::Failure;
-use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, refuse};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::alike;
 use crate::nn::architecture::Architecture;
-use crate::nn::model::Model;
 use crate::table;
 use crate::task::Task;
 use crate::weights::NamedTensors;
@@ -67,22 +66,11 @@ impl Kind for Align {
 
     fn facts(_: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let mut of = |name: &str| {
-            let model = known.first_model(name, false, &mut found);
-            model.and_then(|model| model.identity)
-        };
-        let (identity, like) = (of("model"), of("like"));
-        if let (Some(model), Some(like)) = (&identity, &like)
-            && let Some((at, here, there)) = kind::unlike(like, model)
-        {
-            let message = format!("its `{at}` is {here}; that of `model` is {there}");
-            found.input(("like", 0), message, ONE_SHAPE);
-        }
-        let identity = identity.or(like);
+        let identity = alike::known(ONE_SHAPE, known, &mut found);
         if let Some(Ok(architecture)) = identity.clone().map(Architecture::new)
             && let Err(why) = Symmetries::of(&architecture)
         {
-            found.input(("model", 0), why.message, why.hint.unwrap_or_default());
+            refuse(("model", 0), why, &mut found);
         }
         found.say("model", Fact::Model(ModelFact { identity }));
         let values = [
@@ -98,13 +86,7 @@ impl Kind for Align {
     }
 
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let mut model = Model::read(&task.input("model")?.path)?;
-        let like = Model::read(&task.input("like")?.path)?;
-        let (here, there) = (&model.architecture.identity, &like.architecture.identity);
-        if let Some((at, theirs, ours)) = kind::unlike(there, here) {
-            let text = format!("input `like`: its `{at}` is {theirs}; that of `model` is {ours}");
-            return Err(Failure::new(text).hint(ONE_SHAPE).into());
-        }
+        let [mut model, like] = alike::read(ONE_SHAPE, task)?;
         let architecture = &model.architecture;
         let symmetries = Symmetries::of(architecture)?;
         let before = apart(architecture, &model.tensors, &like.tensors);

@@ -16,13 +16,13 @@ use crate::data::Dataset;
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 use crate::facts::{
-    Fact, Findings, Known, MetricsFact, ModelFact, Recorded, ValueFact, check_all, together,
+    Fact, Findings, Known, MetricsFact, ModelFact, Recorded, ValueFact, fit, refuse,
 };
 use crate::failure::Failure;
 use crate::kernels::Path;
 use crate::kernels::optim::{Decay, Sgd, sgd};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
-use crate::kinds::several;
+use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::{Architecture, Head};
 use crate::nn::model::Model;
 use crate::nn::network::{Network, Norms};
@@ -140,17 +140,18 @@ impl Kind for Connect {
 
     fn facts(p: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let (models, several) = known.collections("models", false, &mut found);
+        let Gathered {
+            identity,
+            count,
+            several,
+        } = several::gathered(None, ONE_SHAPE, known, &mut found);
         if several.counted
-            && let Err(why) = two(models.len())
+            && let Err(why) = two(count)
         {
-            found.input(("models", 0), why.message, why.hint.unwrap_or_default());
+            refuse(("models", 0), why, &mut found);
         }
-        let identity = several::same(&models, "models", ONE_SHAPE, &mut found);
         for name in ["train", "data"] {
-            let data = known.data(name, &mut found);
-            together(&data, name, &mut found);
-            check_all(&data, identity.as_ref(), name, &mut found);
+            fit(name, identity.as_ref(), known, &mut found);
         }
         let names: &[&str] = match identity.as_ref().map(|identity| identity.outputs) {
             Some(Head::Classes(_)) => &["loss", "error"],
@@ -182,11 +183,8 @@ impl Kind for Connect {
         two(paths.len())?;
         let [first, second] = [Model::read(&paths[0])?, Model::read(&paths[1])?];
         let identity = first.architecture.identity.clone();
-        if second.architecture.identity != identity {
-            let why = several::unlike(&second.architecture.identity, &identity);
-            let message = format!("`{}`: its {why}", paths[1].display());
-            return Err(Failure::new(message).hint(ONE_SHAPE).into());
-        }
+        let (this, other) = (&second.architecture, &first.architecture);
+        several::of_one_shape(&paths[1], this, other, ONE_SHAPE)?;
         let train = Dataset::put_together(task.inputs("train"), "train")?;
         let data = Dataset::put_together(task.inputs("data"), "data")?;
         check_data(&train, &identity, "train")?;

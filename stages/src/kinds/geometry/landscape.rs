@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use self::points::{Points, RANGE};
 use crate::data::Dataset;
 use crate::exact::numerics::Numerics;
-use crate::facts::{Fact, Findings, Known, MetricsFact, check_all, together};
+use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
-use crate::kinds::averaging::average::RunningStatistics;
-use crate::kinds::{network, several};
-use crate::nn::architecture::{Architecture, Head, Identity};
+use crate::kinds::network;
+use crate::kinds::running::{self, RunningStatistics};
+use crate::kinds::several::{self, Gathered};
+use crate::nn::architecture::{Head, Identity};
 use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::ops::Backend;
@@ -203,45 +204,27 @@ impl Kind for LossLandscape {
         if p.split.is_empty() {
             add(&["split"], "must not be empty", "");
         }
-        if p.batch_norm.is_some() && needs.iter().any(|n| n == "train") {
-            let message = "`keep` and the need `train` contradict each other";
-            add(&["batch_norm"], message, "leave one of them out");
-        }
+        problems.extend(running::contradiction(p.batch_norm, needs));
         problems
     }
 
     fn facts(params: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let (models, several) = known.collections("models", params.network.is_some(), &mut found);
-        let count = models.len();
-        let models: Vec<_> = models
-            .into_iter()
-            .map(|model| Some(network::known(model, params.network.as_ref(), &mut found)))
-            .collect();
-        let identity = several::same(&models, "models", ONE_SHAPE, &mut found);
+        let Gathered {
+            identity,
+            count,
+            several,
+        } = several::gathered(params.network.as_ref(), ONE_SHAPE, known, &mut found);
         if several.counted
             && let Err(failure) = fits(count, params)
         {
-            found.input(
-                ("models", 0),
-                failure.message,
-                failure.hint.unwrap_or_default(),
-            );
+            refuse(("models", 0), failure, &mut found);
         }
         for name in ["data", "train"] {
-            let data = known.data(name, &mut found);
-            together(&data, name, &mut found);
-            check_all(&data, identity.as_ref(), name, &mut found);
+            fit(name, identity.as_ref(), known, &mut found);
         }
-        let is_said = known.has("train") || params.batch_norm.is_some();
-        let architecture = identity.clone().map(Architecture::new);
-        if architecture.is_some_and(|a| a.is_ok_and(|a| a.has_batch_norm())) && !is_said {
-            let failure = unsaid();
-            found.input(
-                ("models", 0),
-                failure.message,
-                failure.hint.unwrap_or_default(),
-            );
+        if running::is_unsaid(identity.as_ref(), params.batch_norm, known) {
+            refuse(("models", 0), unsaid(), &mut found);
         }
         let on_a_line = several.counted.then_some(count == 2);
         let form = (params.rays.is_some(), on_a_line);
@@ -274,13 +257,9 @@ impl Kind for LossLandscape {
         let mut models: Vec<Model> = Vec::new();
         for path in &paths {
             let model = network::read(path, p.network.as_ref())?;
-            if let Some(first) = models.first()
-                && first.architecture.identity != model.architecture.identity
-            {
-                let (this, first) = (&model.architecture.identity, &first.architecture.identity);
-                let why = several::unlike(this, first);
-                let message = format!("`{}`: its {why}", path.display());
-                return Err(Failure::new(message).hint(ONE_SHAPE).into());
+            if let Some(first) = models.first() {
+                let (this, first) = (&model.architecture, &first.architecture);
+                several::of_one_shape(path, this, first, ONE_SHAPE)?;
             }
             models.push(model);
         }

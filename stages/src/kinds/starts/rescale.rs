@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::{Fact, Findings, Known, ModelFact};
 use crate::failure::Failure;
-use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kinds::alike;
 use crate::nn::architecture::Architecture;
 use crate::nn::init::whole_layers;
-use crate::nn::model::Model;
 use crate::task::Task;
 
 /// See the module.
@@ -48,18 +48,7 @@ impl Kind for Rescale {
 
     fn facts(params: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let mut of = |name: &str| {
-            let model = known.first_model(name, false, &mut found);
-            model.and_then(|model| model.identity)
-        };
-        let (identity, like) = (of("model"), of("like"));
-        if let (Some(model), Some(like)) = (&identity, &like)
-            && let Some((at, here, there)) = kind::unlike(like, model)
-        {
-            let message = format!("its `{at}` is {here}; that of `model` is {there}");
-            found.input(("like", 0), message, ONE_SHAPE);
-        }
-        let identity = identity.or(like);
+        let identity = alike::known(ONE_SHAPE, known, &mut found);
         if let Some(Ok(architecture)) = identity.clone().map(Architecture::new)
             && let Err(why) = whole_layers(&params.layers, &architecture)
         {
@@ -70,13 +59,7 @@ impl Kind for Rescale {
     }
 
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
-        let mut model = Model::read(&task.input("model")?.path)?;
-        let like = Model::read(&task.input("like")?.path)?;
-        let (here, there) = (&model.architecture.identity, &like.architecture.identity);
-        if let Some((at, theirs, ours)) = kind::unlike(there, here) {
-            let text = format!("input `like`: its `{at}` is {theirs}; that of `model` is {ours}");
-            return Err(Failure::new(text).hint(ONE_SHAPE).into());
-        }
+        let [mut model, like] = alike::read(ONE_SHAPE, task)?;
         let named =
             whole_layers(&params.layers, &model.architecture).map_err(|e| e.within("`layers`"))?;
         for (parameter, is_named) in model.architecture.parameters.iter().zip(named) {

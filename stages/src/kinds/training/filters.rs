@@ -7,7 +7,7 @@ use crate::data::Dataset;
 use crate::exact::orthonormal::orthonormalise;
 use crate::exact::rng::Stream;
 use crate::exact::symmetric::Eigen;
-use crate::facts::{Fact, Findings, Known, MetricsFact, check_all, together};
+use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::several;
@@ -84,18 +84,14 @@ impl Kind for Filters {
 
     fn facts(_: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let (models, _) = known.collections("models", false, &mut found);
         let hint = "gather models of one `train` stage";
-        let identity = several::same(&models, "models", hint, &mut found);
-        let sets = known.data("data", &mut found);
-        together(&sets, "data", &mut found);
-        check_all(&sets, identity.as_ref(), "data", &mut found);
+        let identity = several::gathered(None, hint, known, &mut found).identity;
+        fit("data", identity.as_ref(), known, &mut found);
         let architecture = identity.map(Architecture::new);
         if let Some(Ok(architecture)) = architecture
             && let Err(failure) = Patches::of(&architecture)
         {
-            let hint = failure.hint.unwrap_or_default();
-            found.input(("models", 0), failure.message, hint);
+            refuse(("models", 0), failure, &mut found);
         }
         let values = [
             "misalignment",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dfdx::prelude::Cpu;
 
-use super::{Batchwise, Criterion, RandomCriterion};
+use super::criterion::{Batchwise, Criterion, RandomCriterion};
 use crate::data::Dataset;
 use crate::exact::rng::Stream;
 use crate::failure::Failure;
