@@ -65,10 +65,11 @@ pub mod digest;
 pub mod dir;
 pub mod filename;
 pub mod files;
+pub mod git;
 pub mod regular;
 pub mod similar;
 pub mod watched;
-pub(crate) mod whole;
+pub mod whole;
 
 pub mod catalog;
 pub mod graph;

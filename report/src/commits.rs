@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+
+use repro_engine::git;
 
 /// Commits of a file that are looked at.
 const COMMITS: &str = "--max-count=200";
@@ -15,22 +16,6 @@ pub struct Commit {
     pub name: String,
     /// When, RFC 3339.
     pub at: String,
-}
-
-fn git(root: &Path, args: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(root)
-        .args(["--no-pager", "-c", "core.fsmonitor=false"])
-        .args(args)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// For each of these claims the commit since which its text is as it is now; none for one that is
@@ -47,7 +32,7 @@ pub fn of_claims(root: &Path, file: &Path, names: &[String]) -> BTreeMap<String,
         .iter()
         .filter_map(|name| Some((&**name, block(&now, name)?)))
         .collect();
-    let log = git(root, &["log", "--format=%H %cI", COMMITS, "--", file]);
+    let log = git::ask(root, &["log", "--format=%H %cI", COMMITS, "--", file]);
     for line in log.unwrap_or_default().lines() {
         if open.is_empty() {
             break;
@@ -55,7 +40,7 @@ pub fn of_claims(root: &Path, file: &Path, names: &[String]) -> BTreeMap<String,
         let Some((commit, at)) = line.split_once(' ') else {
             continue;
         };
-        let then = git(root, &["cat-file", "blob", &format!("{commit}:./{file}")]);
+        let then = git::ask(root, &["cat-file", "blob", &format!("{commit}:./{file}")]);
         let then = then.unwrap_or_default();
         open.retain(|name, text| {
             let same = block(&then, name).as_ref() == Some(text);

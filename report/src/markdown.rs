@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use repro_engine::whole;
+
 use crate::draw::{Style, draw};
 use crate::number::{short, signed};
 use crate::runs::{self, Table};
@@ -115,16 +117,14 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, String)>) {
             "---|".repeat(head.len())
         );
         for arm in study.arms.iter().take(ARMS) {
-            let axis = |axis: &String| {
-                arm.axes
-                    .iter()
-                    .find(|(a, _)| a == axis)
-                    .map_or("", |(_, v)| v)
-                    .to_owned()
-            };
             let cells: Vec<String> = [cell(&arm.stage)]
                 .into_iter()
-                .chain(columns.axes.iter().map(|a| cell(&axis(a))))
+                .chain(
+                    columns
+                        .axes
+                        .iter()
+                        .map(|a| cell(arm.axis(a).unwrap_or_default())),
+                )
                 .chain([arm.n.to_string()])
                 .chain(
                     columns
@@ -149,13 +149,12 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, String)>) {
 /// # Errors
 /// A file cannot be written.
 pub fn write(study: &Study, dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(dir)?;
     let (text, drawings) = markdown(study);
     let mut files = vec![dir.join("README.md")];
-    std::fs::write(&files[0], text)?;
+    whole::write_beside(&files[0], text.as_bytes())?;
     for (name, drawing) in drawings {
         let path = dir.join(name);
-        std::fs::write(&path, drawing)?;
+        whole::write_beside(&path, drawing.as_bytes())?;
         files.push(path);
     }
     Ok(files)

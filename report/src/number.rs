@@ -39,6 +39,14 @@ pub fn signed(value: f64) -> String {
     }
 }
 
+/// A mean with half of its interval: `0.8101 ± 0.0122`.
+pub fn with_band(mean: f64, band: Option<[f64; 2]>) -> String {
+    match band {
+        Some([low, high]) => format!("{} ± {}", short(mean), short((high - low) / 2.0)),
+        None => short(mean),
+    }
+}
+
 /// A number for programs: five significant digits.
 pub fn plain(value: f64) -> String {
     if !value.is_finite() {
@@ -54,11 +62,13 @@ pub fn coordinate(value: f64) -> String {
     format!("{tenths}")
 }
 
-/// A time: `0.4 s`, `3 min 20 s`.
-pub fn seconds(seconds: f64) -> String {
-    let whole = seconds.round().max(0.0) as u64;
+/// A duration: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`.
+pub fn duration(seconds: f64) -> String {
+    // A sum of nothing is -0.0.
+    let seconds = seconds.max(0.0) + 0.0;
+    let whole = seconds.round() as u64;
     match seconds {
-        s if s < 0.01 => format!("{:.0} ms", s.max(0.0) * 1000.0),
+        s if s < 0.01 => format!("{:.0} ms", s * 1000.0),
         s if s < 9.95 => format!("{s:.1} s"),
         _ if whole < 60 => format!("{whole} s"),
         _ if whole < 3600 => format!("{} min {} s", whole / 60, whole % 60),
@@ -66,26 +76,50 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A size: `3.4 MiB`.
-pub fn bytes(count: f64) -> String {
+/// A size in binary units: `512 B`, `3.4 MiB`.
+pub fn bytes(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (count, 0);
+    let (mut value, mut unit) = (count as f64, 0);
     while value >= 1024.0 && unit + 1 < units.len() {
         value /= 1024.0;
         unit += 1;
     }
     match unit {
-        0 => format!("{value:.0} B"),
+        0 => format!("{count} B"),
         _ => format!("{value:.1} {}", units[unit]),
     }
 }
 
-/// Energy: `36.0 kJ`.
+/// Energy: `0.4 J`, `36.0 kJ`, `1.50 kWh`.
 pub fn energy(joules: f64) -> String {
     match joules {
         j if j < 1e3 => format!("{j:.1} J"),
         j if j < 3.6e6 => format!("{:.1} kJ", j / 1e3),
         j => format!("{:.2} kWh", j / 3.6e6),
+    }
+}
+
+/// A number that can be a key: numbers sort by value, with -0 before 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Ordered(pub f64);
+
+impl PartialEq for Ordered {
+    fn eq(&self, other: &Ordered) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Ordered {}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Ordered) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ordered {
+    fn cmp(&self, other: &Ordered) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
     }
 }
 
@@ -144,6 +178,39 @@ mod tests {
         }
         assert_eq!(plain(0.123_456_789), "0.12346");
         assert_eq!(coordinate(-0.01), "0");
+    }
+
+    #[test]
+    fn quantities_read_well() {
+        assert_eq!(
+            [0.0004, 0.35, 9.96, 59.4, 59.6, 200.0, 7500.0].map(duration),
+            [
+                "0 ms",
+                "0.3 s",
+                "10 s",
+                "59 s",
+                "1 min 0 s",
+                "3 min 20 s",
+                "2 h 5 min"
+            ]
+        );
+        assert_eq!(
+            [0.44, 999.0, 36e3, 5.4e6].map(energy),
+            ["0.4 J", "999.0 J", "36.0 kJ", "1.50 kWh"]
+        );
+        // A sum of nothing is -0.0.
+        assert_eq!(duration([0.0f64; 0].iter().sum()), "0 ms");
+        assert_eq!(
+            [0, 1023, 1024, 5 << 20].map(bytes),
+            ["0 B", "1023 B", "1.0 KiB", "5.0 MiB"]
+        );
+    }
+
+    #[test]
+    fn numbers_sort_by_value() {
+        let mut values = [0.5, -1.0, 2.0, -0.5].map(Ordered);
+        values.sort();
+        assert_eq!(values.map(|v| v.0), [-1.0, -0.5, 0.5, 2.0]);
     }
 
     #[test]

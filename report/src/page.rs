@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::draw::{Style, draw};
 use crate::figure::{Body, Figure, Line, Scale};
 use crate::graph;
-use crate::number::{bytes, energy, plain, seconds, short, signed};
+use crate::number::{Ordered, bytes, duration, energy, plain, short, signed, with_band};
 use crate::runs::{self, Table};
 use crate::study::{Claim, Instance, Picture, Stage, Study};
 use crate::svg::{Sheet, escaped, svg};
@@ -144,7 +144,7 @@ fn counts(study: &Study) -> String {
         all().count()
     ));
     let spent: f64 = all().filter_map(|i| i.seconds).sum();
-    items.push(format!("{} of computation", seconds(spent)));
+    items.push(format!("{} of computation", duration(spent)));
     let joules: f64 = all().filter_map(|i| i.joules).sum();
     if joules > 0.0 {
         items.push(energy(joules));
@@ -362,31 +362,19 @@ fn numbers(t: &mut String, figure: &Figure) {
         let (head, rows) = figure.table();
         return table(t, &figure.title, &head, &rows, &csv);
     };
-    let mut rows: BTreeMap<u64, (f64, Vec<String>)> = BTreeMap::new();
-    // Order of numbers as order of bits, negative ones too.
-    let order = |x: f64| {
-        let bits = x.to_bits();
-        if bits >> 63 == 1 {
-            !bits
-        } else {
-            bits | (1 << 63)
-        }
-    };
+    let mut rows: BTreeMap<Ordered, Vec<String>> = BTreeMap::new();
     for (i, Line { points, .. }) in lines.iter().enumerate() {
         for p in points {
-            let empty = || (p.x, vec![String::new(); lines.len()]);
-            let (_, cells) = rows.entry(order(p.x)).or_insert_with(empty);
-            cells[i] = match p.band {
-                Some([low, high]) => format!("{} ± {}", short(p.mean), short((high - low) / 2.0)),
-                None => short(p.mean),
-            };
+            let empty = || vec![String::new(); lines.len()];
+            let cells = rows.entry(Ordered(p.x)).or_insert_with(empty);
+            cells[i] = with_band(p.mean, p.band);
         }
     }
     let mut head = vec![figure.x.label.clone()];
     head.extend(lines.iter().map(|l| l.label.clone()));
     let rows: Vec<Vec<String>> = rows
-        .into_values()
-        .map(|(x, cells)| [short(x)].into_iter().chain(cells).collect())
+        .into_iter()
+        .map(|(x, cells)| [short(x.0)].into_iter().chain(cells).collect())
         .collect();
     table(
         t,
@@ -437,7 +425,7 @@ fn one_stage(t: &mut String, i: usize, stage: &Stage, all: &[Stage], detail: Det
         "<details class=\"stage\" id=\"stage-{i}\"><summary>{} <span class=\"faint\">{}, {n} {instances}, {cached} with a result, {}</span></summary>",
         escaped(&stage.name),
         escaped(&stage.kind),
-        seconds(spent)
+        duration(spent)
     );
     t.push_str(&paragraph(stage.description.as_deref().unwrap_or("")));
     let mut inputs: Vec<String> = stage
@@ -469,10 +457,10 @@ fn one_stage(t: &mut String, i: usize, stage: &Stage, all: &[Stage], detail: Det
     };
     let mut facts = Vec::new();
     if let Some(longest) = most(|i| i.seconds) {
-        facts.push(format!("longest {}", seconds(longest)));
+        facts.push(format!("longest {}", duration(longest)));
     }
     if let Some(memory) = most(|i| i.memory) {
-        facts.push(format!("largest process {}", bytes(memory)));
+        facts.push(format!("largest process {}", bytes(memory as u64)));
     }
     let joules: f64 = stage.instances.iter().filter_map(|i| i.joules).sum();
     if joules > 0.0 {
@@ -527,8 +515,8 @@ fn one_stage(t: &mut String, i: usize, stage: &Stage, all: &[Stage], detail: Det
                 i.name.clone(),
                 i.state.to_owned(),
                 i.key.clone(),
-                i.seconds.map(seconds).unwrap_or_default(),
-                i.memory.map(bytes).unwrap_or_default(),
+                i.seconds.map(duration).unwrap_or_default(),
+                i.memory.map(|m| bytes(m as u64)).unwrap_or_default(),
                 i.joules.map(energy).unwrap_or_default(),
                 i.origin.clone().unwrap_or_else(|| "here".to_owned()),
             ]
@@ -577,12 +565,11 @@ fn arms(t: &mut String, study: &Study, detail: Detail) {
     for arm in study.arms.iter().take(detail.arms) {
         let _ = write!(t, "<tr><th scope=\"row\">{}</th>", escaped(&arm.stage));
         for axis in &columns.axes {
-            let value = arm
-                .axes
-                .iter()
-                .find(|(a, _)| a == axis)
-                .map_or("", |(_, v)| v);
-            let _ = write!(t, "<td>{}</td>", escaped(value));
+            let _ = write!(
+                t,
+                "<td>{}</td>",
+                escaped(arm.axis(axis).unwrap_or_default())
+            );
         }
         let _ = write!(t, "<td class=\"n\">{}</td>", arm.n);
         for metric in &columns.metrics {

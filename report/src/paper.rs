@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use repro_engine::whole;
+
 use crate::draw::{Style, draw};
 use crate::figure::Figure;
 use crate::pdf::pdf;
@@ -36,7 +38,6 @@ pub fn write(
     formats: &[Format],
     style: &Style,
 ) -> anyhow::Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(dir)?;
     let mut files = Vec::new();
     for figure in figures {
         let drawing = draw(figure, style);
@@ -46,11 +47,11 @@ pub fn write(
                 Format::Pdf => pdf(&drawing),
             };
             let path = dir.join(format!("{}.{}", figure.name, format.ending()));
-            std::fs::write(&path, bytes)?;
+            whole::write_beside(&path, &bytes)?;
             files.push(path);
         }
         let path = dir.join(format!("{}.csv", figure.name));
-        std::fs::write(&path, figure.csv())?;
+        whole::write_beside(&path, figure.csv().as_bytes())?;
         files.push(path);
     }
     Ok(files)

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::figure::{Axis, Body, Figure, Grid, Line, Point, slug};
+use crate::number::Ordered;
 use crate::series::Repeats;
 use crate::{IntervalOfMean, Place};
 
@@ -41,9 +42,7 @@ pub fn figures(
                 }
                 continue;
             }
-            let is_arm =
-                |axis: &str| !repeats.over.contains(axis) && !repeats.within.contains(axis);
-            let arm = axes.iter().filter(|(a, _)| is_arm(a));
+            let arm = axes.iter().filter(|(a, _)| !repeats.is_repetition(a));
             let arm: Vec<String> = arm.map(|(a, v)| format!("{a}={v}")).collect();
             let arm = match arm.is_empty() {
                 true => stage.clone(),
@@ -117,29 +116,5 @@ fn surface<'p>(
             label: name.to_owned(),
             contours: true,
         }),
-    }
-}
-
-/// A number that sorts.
-#[derive(Debug, Clone, Copy)]
-struct Ordered(f64);
-
-impl PartialEq for Ordered {
-    fn eq(&self, other: &Ordered) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Ordered {}
-
-impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Ordered) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ordered {
-    fn cmp(&self, other: &Ordered) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
     }
 }

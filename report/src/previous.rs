@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use repro_engine::whole;
 use serde::{Deserialize, Serialize};
 
 /// The verdicts of a report, and the keys they came from.
@@ -49,10 +50,7 @@ impl Memory {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        std::fs::write(path, serde_json::to_vec(self)?)?;
+        whole::write_beside(path, &serde_json::to_vec(self)?)?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::number::short;
+use crate::number::with_band;
 use crate::study::{Arm, Measured};
 
 /// Columns of metrics that are shown; the CSV file has all.
@@ -55,8 +55,5 @@ impl Table {
 
 /// `0.8101 ± 0.0122`.
 pub fn cell(measured: &Measured) -> String {
-    match measured.band {
-        Some([low, high]) => format!("{} ± {}", short(measured.mean), short((high - low) / 2.0)),
-        None => short(measured.mean),
-    }
+    with_band(measured.mean, measured.band)
 }

@@ -4,7 +4,7 @@
 //! epochs or steps make curves, last values make points, and a stage whose axes are numbers shows
 //! its values along them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use repro_engine::results::metrics::full_name;
 use repro_protocol::table::Row;
@@ -31,6 +31,13 @@ pub struct Repeats {
     pub within: BTreeSet<String>,
 }
 
+impl Repeats {
+    /// An axis whose values are no arms of their own.
+    pub fn is_repetition(&self, axis: &str) -> bool {
+        self.over.contains(axis) || self.within.contains(axis)
+    }
+}
+
 /// The table of an instance.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
@@ -50,6 +57,7 @@ type Repeated = BTreeMap<String, Vec<f64>>;
 #[derive(Debug, Default)]
 pub struct Observed {
     order: Vec<Name>,
+    known: HashSet<Name>,
     last: BTreeMap<(Name, String), Repeated>,
     along: BTreeMap<(Name, String), (Course, BTreeMap<i64, Repeated>)>,
 }
@@ -71,11 +79,10 @@ impl Observed {
     }
 
     fn add(&mut self, table: &Table, repeats: &Repeats) {
-        let is_repeat = |axis: &str| repeats.over.contains(axis) || repeats.within.contains(axis);
         let own: Vec<_> = table
             .axes
             .iter()
-            .filter(|(a, _)| !is_repeat(a))
+            .filter(|(a, _)| !repeats.is_repetition(a))
             .cloned()
             .collect();
         let over = table.axes.iter().filter(|(a, _)| repeats.over.contains(a));
@@ -97,7 +104,8 @@ impl Observed {
                 repetition.push(format!("seed={seed}"));
             }
             let name: Name = (table.stage.clone(), axes);
-            if !self.order.contains(&name) {
+            if !self.known.contains(&name) {
+                self.known.insert(name.clone());
                 self.order.push(name.clone());
             }
             let (metric, repetition) = (full_name(row), repetition.join(","));
@@ -131,7 +139,8 @@ impl Observed {
     pub fn arms(&self, interval: IntervalOfMean) -> Vec<Arm> {
         let mut arms = Vec::new();
         for name in &self.order {
-            let own = self.last.iter().filter(|((n, _), _)| n == name);
+            let from = (name.clone(), String::new());
+            let own = self.last.range(from..).take_while(|((n, _), _)| n == name);
             let metrics: BTreeMap<String, Measured> = own
                 .map(|((_, metric), values)| (metric.clone(), measured(values, interval)))
                 .collect();
@@ -339,8 +348,7 @@ fn numeric<'a>(arms: &[&'a Arm]) -> Vec<(&'a str, Vec<f64>)> {
 }
 
 fn value_on(arm: &Arm, axis: &str) -> Option<f64> {
-    let found = arm.axes.iter().find(|(a, _)| a == axis);
-    found.and_then(|(_, v)| v.parse().ok())
+    arm.axis(axis)?.parse().ok()
 }
 
 /// A metric along the axes of numbers of each stage.

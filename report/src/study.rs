@@ -145,6 +145,14 @@ pub struct Arm {
     pub metrics: BTreeMap<String, Measured>,
 }
 
+impl Arm {
+    /// Its value on an axis.
+    pub fn axis(&self, name: &str) -> Option<&str> {
+        let found = self.axes.iter().find(|(axis, _)| axis == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
 /// The last values of a metric.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {

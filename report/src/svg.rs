@@ -139,10 +139,11 @@ fn way(points: &[(f64, f64)]) -> String {
     d
 }
 
-fn tipped(tip: &str) -> String {
+/// The end of an element that may say something when it is pointed at.
+fn ended(tip: &str, element: &str) -> String {
     match tip {
         "" => "/>".to_owned(),
-        tip => format!("><title>{}</title>", escaped(tip)),
+        tip => format!("><title>{}</title></{element}>", escaped(tip)),
     }
 }
 
@@ -191,10 +192,7 @@ fn draw(text: &mut String, mark: &Mark, sheet: Sheet) {
             if *pale {
                 text.push_str(" fill-opacity=\".5\"");
             }
-            match tip.is_empty() {
-                true => write!(text, "/>"),
-                false => write!(text, "{}</circle>", tipped(tip)),
-            }
+            write!(text, "{}", ended(tip, "circle"))
         }
         Mark::Box { at, size, ink, tip } => {
             let _ = write!(
@@ -206,10 +204,7 @@ fn draw(text: &mut String, mark: &Mark, sheet: Sheet) {
                 c(size.1),
                 colour(*ink, sheet)
             );
-            match tip.is_empty() {
-                true => write!(text, "/>"),
-                false => write!(text, "{}</rect>", tipped(tip)),
-            }
+            write!(text, "{}", ended(tip, "rect"))
         }
         Mark::Words {
             at,

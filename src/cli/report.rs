@@ -8,6 +8,7 @@ use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::notices;
 use repro_engine::session::Session;
+use repro_engine::whole;
 use repro_report::collect::collect;
 use repro_report::previous::Memory;
 use repro_report::{Study, Tools, markdown, page};
@@ -47,11 +48,8 @@ pub fn main(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> {
     }
     let default = session.project.state().join("report.html");
     let path = args.output.as_ref().unwrap_or(&default);
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)?;
-    }
     let page = page::page(&study, page::BUDGET);
-    std::fs::write(path, &page)
+    whole::write_beside(path, page.as_bytes())
         .map_err(|e| anyhow::anyhow!("cannot write {}: {e}", path.display()))?;
     output::text(&format!("{}\n", path.display()))?;
     Ok(Exit::Done)

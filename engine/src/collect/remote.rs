@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use super::Mode;
 use crate::digest::Digest;
 use crate::exchange::Way;
 use crate::exchange::needed::known_keys;
+use crate::git;
 use crate::project::Project;
 use crate::remote::gc::{self, Ages, Collected, GRACE_MIN};
 use crate::store::{Root, Store};
@@ -52,19 +52,12 @@ fn needed_here(project: &Project, store: &Store) -> anyhow::Result<HashSet<Diges
 
 /// The keys of repro.lock on every branch and tag. No git, no repository, no keys: leases of other clones count anyway.
 fn keys_of_git(root: &Path) -> HashSet<Digest> {
-    let git = |args: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(root).args(args).output();
-        output
-            .ok()
-            .filter(|o| o.status.success())
-            .map(|o| String::from_utf8_lossy(&o.stdout).into_owned())
-    };
     let places = ["refs/heads", "refs/remotes", "refs/tags"];
     let list = ["for-each-ref", "--sort=-creatordate", "--format=%(refname)"];
-    let refs = git(&[&list[..], &places].concat()).unwrap_or_default();
+    let refs = git::ask(root, &[&list[..], &places].concat()).unwrap_or_default();
     let mut keys = HashSet::new();
     for name in refs.lines().take(REFS_MAX) {
-        let text = git(&["show", &format!("{name}:./repro.lock")]).unwrap_or_default();
+        let text = git::ask(root, &["show", &format!("{name}:./repro.lock")]).unwrap_or_default();
         // `key = "<64 hex>"`, whatever the version of the file.
         keys.extend(text.lines().filter_map(|line| {
             let value = line
