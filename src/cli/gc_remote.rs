@@ -42,11 +42,14 @@ fn say(way: &Way, collected: &Collected, args: &GcArgs) -> anyhow::Result<()> {
         }));
     }
     let mut text = format!(
-        "{} holds {} in {} objects; {} clones have declared what they need\n",
+        "{} holds {} in {} objects; {} declared what they need\n",
         way.link.describe(),
         bytes(collected.before.bytes),
         collected.before.names,
-        collected.leases
+        match collected.leases {
+            1 => "1 clone has".to_owned(),
+            n => format!("{n} clones have"),
+        }
     );
     let (removed, marked) = match args.yes {
         true => (

@@ -41,15 +41,19 @@ pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
     let log = log_of(&session, &args.instance)?;
     let growing = log.growing.as_ref().filter(|_| args.follow);
-    copy(log.file, args.raw, growing.map(|key| (&session, key)))?;
+    let bytes_total = copy(log.file, args.raw, growing.map(|key| (&session, key)))?;
+    if bytes_total == 0 {
+        crate::say!("`{}` wrote nothing", args.instance);
+    }
     Ok(Exit::Done)
 }
 
 /// A line that is longer is shown in pieces.
 const LINE_BYTES: usize = 1 << 20;
 
-/// Copies to standard output; `follow` until the action is no longer executed.
-fn copy(mut log: File, raw: bool, follow: Option<(&Session, &Digest)>) -> anyhow::Result<()> {
+/// Copies to standard output, `follow` until the action is no longer executed; returns how much.
+fn copy(mut log: File, raw: bool, follow: Option<(&Session, &Digest)>) -> anyhow::Result<u64> {
+    let mut bytes_total = 0;
     let mut buffer = vec![0; 1 << 16];
     // The end of what was read, until its line is complete: half a code or half a letter cannot be
     // judged.
@@ -62,6 +66,7 @@ fn copy(mut log: File, raw: bool, follow: Option<(&Session, &Digest)>) -> anyhow
             if n == 0 {
                 break;
             }
+            bytes_total += n as u64;
             if raw {
                 terminal::print_bytes(&buffer[..n])?;
                 continue;
@@ -77,7 +82,7 @@ fn copy(mut log: File, raw: bool, follow: Option<(&Session, &Digest)>) -> anyhow
         }
         if !goes_on {
             show(&open_line)?;
-            return Ok(());
+            return Ok(bytes_total);
         }
         std::thread::sleep(LOOK_EVERY);
     }

@@ -85,13 +85,16 @@ fn result_text(result: &RecordedResult) -> String {
     let used = Energy::of(&result.observation);
     for (name, value) in result.observation.all() {
         let is = |fact: Fact| name == fact.name();
-        let said = match value.as_f64() {
-            Some(seconds) if is(Fact::WallS) || is(Fact::CpuS) => duration(seconds),
-            Some(count) if is(Fact::MaxRssBytes) => bytes(count as u64),
-            None if is(Fact::Energy) => {
-                used.map_or_else(|| change::plain(value), |u| energy_used(&u))
-            }
-            _ => change::plain(value),
+        // What is said with its unit needs none in its name.
+        let (name, said) = match value.as_f64() {
+            Some(seconds) if is(Fact::WallS) => ("wall", duration(seconds)),
+            Some(seconds) if is(Fact::CpuS) => ("cpu", duration(seconds)),
+            Some(count) if is(Fact::MaxRssBytes) => ("max_rss", bytes(count as u64)),
+            None if is(Fact::Energy) => (
+                name.as_str(),
+                used.map_or_else(|| change::plain(value), |u| energy_used(&u)),
+            ),
+            _ => (name.as_str(), change::plain(value)),
         };
         text.push_str(&format!("  {name}: {said}\n"));
     }

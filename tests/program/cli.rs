@@ -271,8 +271,17 @@ fn log_show_and_logs_tell_what_happened() {
     );
     assert!(shown["results"][0]["observation"]["wall_s"].is_number());
     let key = shown["key"].as_str().expect("a key");
-    assert!(space.ok(&["show", &key[..12]]).contains(key));
+    let said = space.ok(&["show", &key[..12]]);
+    assert!(said.contains(key));
+    // What has a unit is not named after one.
+    assert!(said.contains("  cpu: "), "{said}");
+    assert!(said.contains("  wall: "), "{said}");
     assert_eq!(space.ok(&["logs", "upper"]), "noise\n");
+    let silent = space.run(&["logs", "times[n=1]"]).expect(0, &["logs"]);
+    assert_eq!(
+        (&*silent.out, &*silent.err),
+        ("", "`times[n=1]` wrote nothing\n")
+    );
     let said = space.run(&["logs", "times"]).expect(2, &["logs"]);
     assert!(said.err.contains("has 2 instances"), "{}", said.err);
 }
