@@ -31,7 +31,10 @@ fn catalog() -> Catalog {
         table_endings: repro_stages::table::ENDINGS,
         describe_difference: repro_stages::difference::describe,
         reference: |name| {
-            repro_stages::kinds::find(name).map(|kind| repro_stages::docs::reference(&kind))
+            // Networks, optimizers and schedules are what `train` is about.
+            let find = repro_stages::kinds::find;
+            let (kind, home) = (find(name)?, find("train")?);
+            Some(repro_stages::docs::reference(&kind, &home))
         },
         caches: repro_stages::caches::ALL
             .iter()

@@ -206,14 +206,20 @@ pub fn automatic(
             .then(a.cmp(b))
     });
     let (mut figures, mut remarks) = (Vec::new(), Vec::new());
+    let is_dull = |m: &&str| !first.iter().any(|f| f == m) && is_set(arms, m);
+    let (dull, mut metrics): (Vec<&str>, Vec<&str>) = metrics.into_iter().partition(is_dull);
     if metrics.len() > METRICS {
         let rest = metrics.split_off(METRICS);
-        let named = rest.iter().take(12).copied().collect::<Vec<_>>().join(", ");
-        let more = match rest.len().saturating_sub(12) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        remarks.push(format!("Not drawn: {named}{more}. The tables have them."));
+        remarks.push(format!(
+            "Not drawn: {}. The tables have them.",
+            some_of(&rest)
+        ));
+    }
+    if !dull.is_empty() {
+        remarks.push(format!(
+            "Not drawn, as all repetitions have the same values: {}.",
+            some_of(&dull)
+        ));
     }
     for metric in &metrics {
         figures.extend(rows(arms, metric));
@@ -222,6 +228,25 @@ pub fn automatic(
         figures.extend(curves(observed, order, metric, interval));
     }
     (figures, remarks)
+}
+
+/// Whether a metric was set rather than measured: repetitions have the same values, such as those
+/// of a learning rate.
+fn is_set(arms: &[Arm], metric: &str) -> bool {
+    let values = |arm: &&Arm| arm.metrics.get(metric).map(|m| &m.values);
+    let repeated: Vec<_> = arms.iter().filter_map(|arm| values(&arm)).collect();
+    let is_same = |values: &&Vec<(String, f64)>| values.iter().all(|(_, v)| *v == values[0].1);
+    repeated.iter().any(|values| values.len() > 1) && repeated.iter().all(is_same)
+}
+
+/// The first names, and how many there are beside.
+fn some_of(names: &[&str]) -> String {
+    const SHOWN: usize = 12;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// A figure that the study asks for; `None` where no result has anything of it.
@@ -568,12 +593,45 @@ mod tests {
         assert_eq!(measured.mean, 4.0);
     }
 
+    /// A learning rate says nothing that the study did not say before.
+    #[test]
+    fn what_is_set_is_not_drawn() {
+        let mut tables = Vec::new();
+        for seed in ["0", "1"] {
+            let measured = if seed == "0" { 0.5 } else { 0.6 };
+            let mut table = table("t", &[("seed", seed)], &[(1, 0.1), (2, measured)]);
+            for epoch in 1..=3 {
+                table.rows.push(Row {
+                    epoch: Some(epoch),
+                    name: "learning_rate".into(),
+                    value: 0.1 / epoch as f64,
+                    ..Row::default()
+                });
+            }
+            tables.push(table);
+        }
+        let observed = Observed::of(&tables, &repeats());
+        let arms = observed.arms(|_| None);
+        let (figures, remarks) = automatic(&observed, &arms, &[], |_| None);
+        assert!(
+            figures.iter().all(|f| f.y.label != "learning_rate"),
+            "{figures:?}"
+        );
+        let said = "Not drawn, as all repetitions have the same values: learning_rate.";
+        assert_eq!(remarks, [said]);
+        // A claim about it makes it worth a figure.
+        let asked = ["learning_rate".to_owned()];
+        let (figures, _) = automatic(&observed, &arms, &asked, |_| None);
+        assert!(figures.iter().any(|f| f.y.label == "learning_rate"));
+    }
+
     #[test]
     fn figures_follow_the_shape_of_tables() {
         let mut tables = Vec::new();
         for (i, lr) in ["0.1", "0.2", "0.3"].into_iter().enumerate() {
-            for seed in ["0", "1"] {
-                let values: Vec<_> = (1..=4).map(|e| (e, e as f64 + i as f64)).collect();
+            for (noise, seed) in [(0.0, "0"), (0.1, "1")] {
+                let values = (1..=4).map(|e| (e, e as f64 + i as f64 + noise));
+                let values: Vec<_> = values.collect();
                 tables.push(table("t", &[("lr", lr), ("seed", seed)], &values));
             }
         }

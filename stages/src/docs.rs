@@ -2,7 +2,7 @@
 //! same text.
 //!
 //! Reads the JSON Schema of the parameters as a tree of fields and choices; knows no particular
-//! kind.
+//! kind. A type that many kinds take, such as that of a network, is described by one of them.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -13,10 +13,14 @@ use repro_protocol::kind::Description;
 
 /// Deeper nesting is not shown.
 const DEPTH_MAX: usize = 8;
+/// A shared type with fewer lines is described wherever it is taken.
+const SHARED_LINES: usize = 12;
+/// Columns of the text.
+const WIDTH: usize = 100;
 
 /// The Markdown reference of a kind: what it does, inputs, outputs, every parameter with type,
-/// default and meaning.
-pub fn reference(info: &Description) -> String {
+/// default and meaning. What `home` describes at length is not described again.
+pub fn reference(info: &Description, home: &Description) -> String {
     let schema = &*info.schema;
     let mut text = format!(
         "## `{}`\n\n{}\n\n{}\n",
@@ -36,7 +40,11 @@ pub fn reference(info: &Description) -> String {
         };
         let count = if input.many { "one or more" } else { "one" };
         let required = if input.required { ", **required**" } else { "" };
-        let _ = writeln!(text, "- {name} ({count}{required}): {}", input.doc);
+        item(
+            &format!("{name} ({count}{required}): {}", input.doc),
+            0,
+            &mut text,
+        );
     }
     text.push_str("\n### Outputs\n\n");
     match outputs(info, schema) {
@@ -47,7 +55,9 @@ pub fn reference(info: &Description) -> String {
     }
     text.push_str("\n### Parameters\n\n");
     let before = text.len();
-    Tree::new(schema).fields(schema, 0, &mut text);
+    let mut tree = Tree::new(schema);
+    tree.home = (info.name != home.name).then_some(home);
+    tree.fields(schema, 0, &mut text);
     if text.len() == before {
         text.push_str("None.\n");
     }
@@ -79,6 +89,8 @@ struct Tree<'a> {
     root: &'a Value,
     /// The schemas that are being written: one that contains itself is written once.
     open: RefCell<Vec<&'a Value>>,
+    /// The kind that describes shared types.
+    home: Option<&'a Description>,
 }
 
 impl<'a> Tree<'a> {
@@ -86,17 +98,25 @@ impl<'a> Tree<'a> {
         Tree {
             root,
             open: RefCell::default(),
+            home: None,
         }
     }
 
     /// Follows references and looks through "or null".
-    fn resolve(&self, mut schema: &'a Value) -> &'a Value {
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        self.follow(schema).1
+    }
+
+    /// The same, with the name of the type if it has one.
+    fn follow(&self, mut schema: &'a Value) -> (Option<&'a str>, &'a Value) {
+        let mut name = None;
         for _ in 0..DEPTH_MAX {
-            if let Some(target) = schema["$ref"]
+            if let Some((path, target)) = schema["$ref"]
                 .as_str()
                 .and_then(|r| r.strip_prefix('#'))
-                .and_then(|r| self.root.pointer(r))
+                .and_then(|r| Some((r, self.root.pointer(r)?)))
             {
+                name = path.strip_prefix("/$defs/");
                 schema = target;
             } else if let Some(one) = schema["allOf"].as_array().filter(|all| all.len() == 1) {
                 schema = &one[0];
@@ -108,7 +128,28 @@ impl<'a> Tree<'a> {
                 break;
             }
         }
-        schema
+        (name, schema)
+    }
+
+    /// The kind that describes this type, if it is not this one.
+    fn described_by(&self, name: Option<&str>, schema: &'a Value, depth: usize) -> Option<&str> {
+        let (home, name) = (self.home?, name?);
+        let is_same = home.schema["$defs"].get(name) == Some(schema);
+        let mut text = String::new();
+        if is_same {
+            self.inside(schema, depth + 1, &mut text);
+        }
+        (text.lines().count() >= SHARED_LINES).then_some(&*home.name)
+    }
+
+    /// Lines for the fields or choices of a schema.
+    fn inside(&self, schema: &'a Value, depth: usize, text: &mut String) {
+        self.open.borrow_mut().push(schema);
+        self.fields(schema, depth, text);
+        for choice in choices(schema) {
+            self.choice(choice, depth, text);
+        }
+        self.open.borrow_mut().pop();
     }
 
     /// One line per field of a map, required ones first, each followed by what is inside it.
@@ -150,19 +191,24 @@ impl<'a> Tree<'a> {
         depth: usize,
         text: &mut String,
     ) {
-        let inner = self.resolve(field);
-        let inside = if inner["type"] == "array" {
-            self.resolve(&inner["items"])
-        } else {
-            inner
-        };
-        let inside = match &inside["additionalProperties"] {
-            Value::Object(_) => self.resolve(&inside["additionalProperties"]),
-            _ => inside,
-        };
+        let (mut type_name, inner) = self.follow(field);
+        let mut inside = inner;
+        if inner["type"] == "array" {
+            (type_name, inside) = self.follow(&inner["items"]);
+        }
+        if inside["additionalProperties"].is_object() {
+            (type_name, inside) = self.follow(&inside["additionalProperties"]);
+        }
         let is_open = self.open.borrow().iter().any(|s| std::ptr::eq(*s, inside));
-        let above = is_open.then(|| "as above".to_owned());
-        let notes: Vec<String> = [Some(self.type_of(inner, 0)), above, note]
+        let home = match is_open || depth >= DEPTH_MAX {
+            true => None,
+            false => self.described_by(type_name, inside, depth),
+        };
+        let elsewhere = match (is_open, home) {
+            (true, _) => Some("as above".to_owned()),
+            (false, home) => home.map(|kind| format!("as in [`{kind}`](#{kind})")),
+        };
+        let notes: Vec<String> = [Some(self.type_of(inner, 0)), elsewhere, note]
             .into_iter()
             .flatten()
             .filter(|n| !n.is_empty())
@@ -173,23 +219,17 @@ impl<'a> Tree<'a> {
             format!(" ({})", notes.join(", "))
         };
         let about = sentence(about.or(inner["description"].as_str()));
-        let _ = writeln!(text, "{}- `{name}`{notes}{about}", "  ".repeat(depth));
-        if depth >= DEPTH_MAX || is_open {
-            return;
+        item(&format!("`{name}`{notes}{about}"), depth, text);
+        if depth < DEPTH_MAX && !is_open && home.is_none() {
+            self.inside(inside, depth + 1, text);
         }
-        self.open.borrow_mut().push(inside);
-        self.fields(inside, depth + 1, text);
-        for choice in choices(inside) {
-            self.choice(choice, depth + 1, text);
-        }
-        self.open.borrow_mut().pop();
     }
 
     /// A choice is a word or a map of one key.
     fn choice(&self, choice: &'a Value, depth: usize, text: &mut String) {
         let about = choice["description"].as_str();
         let mut word = |word: &str| {
-            let _ = writeln!(text, "{}- `{word}`{}", "  ".repeat(depth), sentence(about));
+            item(&format!("`{word}`{}", sentence(about)), depth, text);
         };
         if let Some(name) = choice["const"].as_str() {
             word(name);
@@ -294,6 +334,22 @@ impl<'a> Tree<'a> {
     }
 }
 
+/// An item of a list, in lines of [`WIDTH`].
+fn item(words: &str, depth: usize, text: &mut String) {
+    let (begin, rest) = ("  ".repeat(depth) + "- ", "  ".repeat(depth + 1));
+    let options = textwrap::Options::new(WIDTH)
+        .initial_indent(&begin)
+        .subsequent_indent(&rest)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    for line in textwrap::wrap(words, options) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+}
+
 /// The alternatives of a choice; none where the schema is not one.
 fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
     let own = schema["enum"].is_array().then_some(schema);
@@ -336,9 +392,14 @@ mod tests {
     use super::*;
     use crate::kinds;
 
+    fn reference_of(kind: &str) -> String {
+        let find = |name| kinds::find(name).unwrap();
+        reference(&find(kind), &find("train"))
+    }
+
     #[test]
     fn of_summarise() {
-        let text = reference(&kinds::find("summarise").unwrap());
+        let text = reference_of("summarise");
         let (_, parameters) = text.split_once("### Inputs").unwrap();
         assert_eq!(
             parameters,
@@ -353,17 +414,22 @@ mod tests {
 
 ### Parameters
 
-- `of` (text or list of text, **required**): The values to summarise: `test_accuracy` is `accuracy` of the split `test`; a name alone works if only one split has it.
+- `of` (text or list of text, **required**): The values to summarise: `test_accuracy` is `accuracy`
+  of the split `test`; a name alone works if only one split has it.
 - `at` (one of, default `last`): Which of the values over the training is read.
   - `last`: The last recorded value.
-  - `best` (one of): The best value of all. On a test set this is optimistic: it selects by what it reports.
+  - `best` (one of): The best value of all. On a test set this is optimistic: it selects by what it
+    reports.
     - `max`: The larger value.
     - `min`: The smaller value.
   - `mean_of_last` (whole number, at least 1): The mean of this many last recorded values.
   - `epoch` (whole number): The value recorded after this many epochs.
-- `confidence` (number, 0.0 to 1.0, default `0.95`): The confidence of the intervals, above 0 and below 1.
-- `over` (text or list of text, default `[seed]`): The axes that only repeat the experiment. Means are taken over them; every other axis gets rows of its own.
-- `within` (text or list of text, optional): Axes of runs within one repetition. They are averaged first and do not count in `n`.
+- `confidence` (number, 0.0 to 1.0, default `0.95`): The confidence of the intervals, above 0 and
+  below 1.
+- `over` (text or list of text, default `[seed]`): The axes that only repeat the experiment. Means
+  are taken over them; every other axis gets rows of its own.
+- `within` (text or list of text, optional): Axes of runs within one repetition. They are averaged
+  first and do not count in `n`.
 
 Revision 1 of the kind.
 "
@@ -372,7 +438,7 @@ Revision 1 of the kind.
 
     #[test]
     fn layers_within_layers_are_described_once() {
-        let text = reference(&kinds::find("train").unwrap());
+        let text = reference_of("train");
         let lists = text.matches("- `layers` (list, each one of").count();
         assert_eq!(
             (lists, text.matches("each one of, as above").count()),
@@ -383,9 +449,20 @@ Revision 1 of the kind.
     }
 
     #[test]
+    fn a_network_is_described_by_one_kind() {
+        let text = reference_of("perturb");
+        assert!(
+            text.contains("`model` (one of, as in [`train`](#train), **required**)"),
+            "{text}"
+        );
+        assert!(!text.contains("depthwise"), "{text}");
+        assert!(reference_of("train").contains("depthwise"));
+    }
+
+    #[test]
     fn every_kind_has_one() {
         for kind in kinds::all().into_iter().chain([kinds::claim()]) {
-            let text = reference(&kind);
+            let text = reference(&kind, &kinds::find("train").unwrap());
             assert!(
                 text.contains(&kind.summary) && text.contains("### Parameters\n\n- `"),
                 "{text}"
