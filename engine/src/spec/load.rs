@@ -65,11 +65,11 @@ fn read(
     report: &mut Report,
 ) -> Option<Plan> {
     let (mut documents, mut files) = files::read_all(options.file, options.root, report);
-    params::read_all(&mut documents, options.root, &mut files, report);
-    let settings = settings::settle(&mut documents, &options.profile, &options.set, report);
     if documents.is_empty() {
         return None;
     }
+    params::read_all(&mut documents, options.root, &mut files, report);
+    let settings = settings::settle(&mut documents, &options.profile, &options.set, report);
     let (decoded, mirrors) = substitute(options, &documents, settings, report);
     let mut problems = Vec::new();
     for (i, file) in decoded.iter().enumerate() {

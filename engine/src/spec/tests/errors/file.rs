@@ -120,6 +120,16 @@ error: extra: unknown field `extra`
 "###);
 }
 
+/// What a file that cannot be read declares is not known: nothing is said of it.
+#[test]
+fn a_file_that_is_no_yaml_has_no_missing_profiles() {
+    let project = project("version: 1\nstages: {a: [}\n")
+        .profile("fast")
+        .set("epochs=1");
+    let said = project.errors();
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+}
+
 #[test]
 fn settings() {
     let text = "version: 1\nvars: {epochs: 1, deep: {a: [1, 2]}}\nprofiles:\n  fast: {vars: {epoch: 2}}\nstages:\n  a: {uses: make}\n";
