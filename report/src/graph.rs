@@ -15,8 +15,15 @@ const PER_ROW: usize = 17;
 /// Cells in a box; further instances share cells.
 const CELLS: usize = PER_ROW * 6;
 /// The worst first: a cell of several instances shows the worst.
-pub const STATES: [&str; 7] = [
-    "failed", "running", "stale", "missing", "unknown", "held", "cached",
+pub const STATES: [&str; 8] = [
+    "failed",
+    "running",
+    "stale",
+    "missing",
+    "unknown",
+    "held",
+    "elsewhere",
+    "cached",
 ];
 
 struct Placed {
@@ -30,10 +37,13 @@ fn cells(stage: &Stage) -> Vec<(&'static str, String)> {
     let cells = n.min(CELLS);
     let of = |cell: usize| {
         let own = &stage.instances[cell * n / cells..(cell + 1) * n / cells];
-        let worst = STATES.iter().find(|s| own.iter().any(|i| i.state == **s));
+        let worst = STATES.iter().find(|s| own.iter().any(|i| i.shade() == **s));
         let state = worst.copied().unwrap_or("unknown");
         let tip = match own {
-            [one] => format!("{}: {}", one.name, one.state),
+            [one] => match &one.origin {
+                Some(origin) => format!("{}: {}, from {origin}", one.name, one.state),
+                None => format!("{}: {}", one.name, one.state),
+            },
             [first, .., last] => format!("{} to {}: {state}", first.name, last.name),
             [] => String::new(),
         };

@@ -393,13 +393,17 @@ fn stages(t: &mut String, stages: &[Stage], detail: Detail) {
             stages
                 .iter()
                 .flat_map(|s| &s.instances)
-                .any(|i| i.state == *s)
+                .any(|i| i.shade() == *s)
         })
         .collect();
     for state in states {
         let _ = write!(
             t,
-            "<span><svg class=\"key\" aria-hidden=\"true\"><rect class=\"st-{state}\"/></svg>{state}</span> "
+            "<span><svg class=\"key\" aria-hidden=\"true\"><rect class=\"st-{state}\"/></svg>{}</span> ",
+            match state {
+                "elsewhere" => "made elsewhere",
+                state => state,
+            }
         );
     }
     t.push_str("</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Graph of the stages\">");

@@ -233,10 +233,9 @@ pub fn automatic(
 /// Whether a metric was set rather than measured: repetitions have the same values, such as those
 /// of a learning rate.
 fn is_set(arms: &[Arm], metric: &str) -> bool {
-    let values = |arm: &&Arm| arm.metrics.get(metric).map(|m| &m.values);
-    let repeated: Vec<_> = arms.iter().filter_map(|arm| values(&arm)).collect();
-    let is_same = |values: &&Vec<(String, f64)>| values.iter().all(|(_, v)| *v == values[0].1);
-    repeated.iter().any(|values| values.len() > 1) && repeated.iter().all(is_same)
+    let measured = || arms.iter().filter_map(|arm| arm.metrics.get(metric));
+    let is_same = |m: &Measured| m.values.iter().all(|(_, v)| *v == m.values[0].1);
+    measured().any(|m| m.values.len() > 1) && measured().all(is_same)
 }
 
 /// The first names, and how many there are beside.

@@ -132,6 +132,16 @@ pub struct Instance {
     pub origin: Option<String>,
 }
 
+impl Instance {
+    /// Its state, in which a result that was made elsewhere is told from one made here.
+    pub fn shade(&self) -> &'static str {
+        match self.state == "cached" && self.origin.is_some() {
+            true => "elsewhere",
+            false => self.state,
+        }
+    }
+}
+
 /// Runs that differ only in what repeats the experiment.
 #[derive(Debug, Clone, Default)]
 pub struct Arm {

@@ -209,6 +209,17 @@ fn names_of_users_are_no_markup() {
 }
 
 /// Addresses of name spaces are no requests.
+/// A reader sees at a glance what was not made here.
+#[test]
+fn results_from_elsewhere_have_a_colour() {
+    let mut study = study(3, 5);
+    study.stages[1].instances[0].origin = Some("lab, signed by ada".to_owned());
+    let text = page::page(&study, page::BUDGET);
+    assert_eq!(text.matches("<rect class=\"st-elsewhere\"").count(), 2);
+    assert!(text.contains("train[seed=0]: cached, from lab, signed by ada"));
+    assert!(text.contains("</svg>made elsewhere</span>"));
+}
+
 #[test]
 fn the_page_loads_nothing() {
     let text = page::page(&study(3, 5), page::BUDGET);
