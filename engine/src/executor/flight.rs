@@ -15,7 +15,7 @@ use super::failed::{self, FailedDir};
 use super::guard::{Guard, Watched, check_objects};
 use super::places::Places;
 use super::prepare::{Prepared, Shown, place};
-use super::{Aside, Collected, Failed, Made, Order, Outcome, Purpose, Site};
+use super::{Aside, Failed, Made, Order, Outcome, Purpose, Site};
 use crate::digest::Content;
 use crate::exec::{
     self, Cancel, CancelLevel, Cause, Failure, Finished, Note, Request, SandboxReport,
@@ -41,12 +41,25 @@ pub struct Flight {
     begun_at: String,
 }
 
+/// What is on this machine of an order that was made.
+pub enum Held {
+    /// To be recorded.
+    Result {
+        /// Bytes that are new to the store.
+        staged: Staged,
+        /// One process at a time executes an action, and until it is recorded.
+        lock: Option<ActionLock>,
+    },
+    /// To be compared.
+    Aside(Aside),
+}
+
 /// How it ended.
 pub struct Landed {
     /// To be told.
     pub outcome: Outcome,
     /// Of what was made.
-    pub collected: Collected,
+    pub held: Option<Held>,
     /// Dropped once the outcome is told.
     pub leftovers: Option<Places>,
 }
@@ -88,7 +101,7 @@ impl Flight {
     pub fn fly(mut self, say: &mut dyn FnMut(Note)) -> Landed {
         match self.order.purpose {
             Purpose::Record | Purpose::RecordAnew => {
-                let (outcome, collected) = self.record(say).unwrap_or_else(|e| failure(&e));
+                let (outcome, held) = self.record(say).unwrap_or_else(|e| (failure(&e), None));
                 // What a killed worker may go on from is of no use to one that has ended well; an
                 // empty directory is of none at all.
                 let _ = match outcome {
@@ -97,7 +110,7 @@ impl Flight {
                 };
                 Landed {
                     outcome: self.keep_or_drop_failed(outcome),
-                    collected,
+                    held,
                     leftovers: Some(self.places),
                 }
             }
@@ -107,14 +120,11 @@ impl Flight {
                     .unwrap_or_else(|e| (broken(&e), BTreeMap::new()));
                 let aside = Aside {
                     paths,
-                    _places: Some(self.places),
+                    _places: self.places,
                 };
                 Landed {
                     outcome,
-                    collected: Collected {
-                        aside,
-                        ..Collected::default()
-                    },
+                    held: Some(Held::Aside(aside)),
                     leftovers: None,
                 }
             }
@@ -154,8 +164,8 @@ impl Flight {
         }
     }
 
-    fn record(&mut self, say: &mut dyn FnMut(Note)) -> anyhow::Result<(Outcome, Collected)> {
-        let alone = |outcome| Ok((outcome, Collected::default()));
+    fn record(&mut self, say: &mut dyn FnMut(Note)) -> anyhow::Result<(Outcome, Option<Held>)> {
+        let alone = |outcome| Ok((outcome, None));
         let lock = match self.take_off(say) {
             Ok(lock) => Some(lock),
             Err(StoreError::Cancelled) => return alone(Outcome::Cancelled),
@@ -330,7 +340,7 @@ impl Flight {
         guard: &Guard,
         finished: Finished,
         lock: Option<ActionLock>,
-    ) -> anyhow::Result<(Outcome, Collected)> {
+    ) -> anyhow::Result<(Outcome, Option<Held>)> {
         let store = &self.site.store;
         let views = self.shown.views.iter();
         let used = views.map(|(at, content)| (&self.request.inputs[*at].need, content));
@@ -338,7 +348,7 @@ impl Flight {
             .end(&self.site.stats, &finished.copied)
             .and_then(|()| check_objects(store, used));
         if let Err(moved) = kept {
-            return Ok((Outcome::Unstable(moved), Collected::default()));
+            return Ok((Outcome::Unstable(moved), None));
         }
         let mut staged = Staged::default();
         let mut contents = BTreeMap::new();
@@ -349,12 +359,8 @@ impl Flight {
             staged.merge(more);
             contents.insert(name.clone(), content);
         }
-        let collected = Collected {
-            staged,
-            lock,
-            aside: Aside::default(),
-        };
-        Ok((self.made(finished, &contents)?, collected))
+        let made = self.made(finished, &contents)?;
+        Ok((made, Some(Held::Result { staged, lock })))
     }
 
     /// What is told of outputs with these contents.
@@ -435,9 +441,9 @@ fn broken(error: &anyhow::Error) -> Outcome {
 }
 
 /// What a stage left behind can be unfit to be kept; everything else is the store's own trouble.
-fn failure(error: &anyhow::Error) -> (Outcome, Collected) {
+fn failure(error: &anyhow::Error) -> Outcome {
     let message = format!("{error:#}");
-    let outcome = match error.downcast_ref::<StoreError>() {
+    match error.downcast_ref::<StoreError>() {
         Some(StoreError::Cancelled) => Outcome::Cancelled,
         None
         | Some(
@@ -449,8 +455,7 @@ fn failure(error: &anyhow::Error) -> (Outcome, Collected) {
             | StoreError::Corrupt { .. },
         ) => Outcome::failed(message),
         Some(_) => Outcome::StoreBroken { message },
-    };
-    (outcome, Collected::default())
+    }
 }
 
 /// How a command was confined, as recorded.

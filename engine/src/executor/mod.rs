@@ -16,16 +16,19 @@ mod order;
 mod outcome;
 mod places;
 mod prepare;
+mod recorder;
 mod seam;
 mod site;
 
 pub use failed::{FailedDir, sweep as sweep_failed};
-pub use local::Local;
+pub use local::{Aside, Local};
 pub use order::{
     Input, Job, KindName, Order, OrderId, Origin, Purpose, Terms, check_inputs, state_keys,
 };
-pub use outcome::{Failed, Heard, Made, Moved, Outcome, StoreBroken};
+pub use outcome::{Failed, Heard, Made, Moved, Outcome, Recording, StoreBroken};
 pub use places::Places;
 pub use prepare::{Prepared, Shown, place};
-pub use seam::{Aside, Collected, Executor, Tell};
+#[cfg(test)]
+pub(crate) use recorder::{Landing, Recorder};
+pub use seam::{Executor, Tell};
 pub use site::Site;

@@ -13,6 +13,28 @@ pub enum Heard {
     Note(Note),
     /// Of its end.
     Outcome(Box<Outcome>),
+    /// Of its result, where that was to be recorded.
+    Recorded(Recording),
+}
+
+/// What became of a result that was to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recording {
+    /// It is recorded.
+    Recorded {
+        /// Other results are known for the same key: the action is not deterministic.
+        has_others: bool,
+    },
+    /// It cannot be, and other results can.
+    Refused {
+        /// Why.
+        message: String,
+    },
+    /// The store could not take it.
+    StoreBroken {
+        /// What happened.
+        message: String,
+    },
 }
 
 /// How an order ended.
@@ -82,6 +104,19 @@ pub struct Moved {
     pub before: String,
     /// Now.
     pub after: String,
+}
+
+impl Recording {
+    /// A store's refusal, or its fault.
+    pub(super) fn failed(error: &StoreError) -> Recording {
+        let message = error.to_string();
+        match error {
+            StoreError::Changed { .. } | StoreError::Refused { .. } => {
+                Recording::Refused { message }
+            }
+            _ => Recording::StoreBroken { message },
+        }
+    }
 }
 
 impl Outcome {

@@ -1,13 +1,10 @@
 //! What an executor promises.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::places::Places;
 use super::{Heard, Order, OrderId};
 use crate::machine::Machine;
-use crate::store::{ActionLock, Staged};
+use crate::store::Record;
 
 /// Hears of an order. May be called from any thread.
 pub type Tell = Arc<dyn Fn(OrderId, Heard) + Send + Sync>;
@@ -15,14 +12,17 @@ pub type Tell = Arc<dyn Fn(OrderId, Heard) + Send + Sync>;
 /// Executes orders somewhere.
 ///
 /// Each order that was begun gets one outcome in the end, also where it was stopped or broke down.
-/// An outcome that comes twice, or after its time, does no harm: who gave the order knows which one
-/// it waits for.
+/// Each that was made is then recorded or discarded. An answer that comes twice, or after its time,
+/// does no harm: who gave the order knows which one it waits for.
 pub trait Executor {
     /// What it has to give in all.
     fn capacity(&self) -> Machine;
 
     /// Called once before the first order. Returns what people should know before it begins.
-    fn open(&mut self) -> Vec<String>;
+    ///
+    /// # Errors
+    /// Nothing can be executed.
+    fn open(&mut self) -> anyhow::Result<Vec<String>>;
 
     /// Takes an order.
     ///
@@ -30,27 +30,12 @@ pub trait Executor {
     /// It cannot be begun; then no outcome follows.
     fn begin(&mut self, order: Order) -> anyhow::Result<()>;
 
-    /// What is here of an order that was made. Asked for once, after each outcome; empty for any
-    /// other.
-    fn collect(&mut self, order: OrderId) -> Collected;
-}
+    /// Records the result of an order that was made, under this record. What was made is the
+    /// executor's until then; nobody else makes it before it is recorded. Answered once, with
+    /// [`Heard::Recorded`].
+    fn record(&mut self, order: OrderId, record: Record);
 
-/// The bytes of a result as they are here, and what keeps others from making it until it is
-/// recorded.
-#[derive(Default)]
-pub struct Collected {
-    /// Bytes that are new to the store.
-    pub staged: Staged,
-    /// One process at a time executes an action.
-    pub lock: Option<ActionLock>,
-    /// Bytes that stay outside of the store, of an order that is only compared.
-    pub aside: Aside,
-}
-
-/// Outputs that lie outside of the store as long as this lives.
-#[derive(Default)]
-pub struct Aside {
-    /// Where they lie, by name.
-    pub paths: BTreeMap<Arc<str>, PathBuf>,
-    pub(super) _places: Option<Places>,
+    /// What was made for an order is of no use. Nothing happens where nothing is kept, or where it
+    /// is being recorded.
+    fn discard(&mut self, order: OrderId);
 }

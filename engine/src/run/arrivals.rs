@@ -1,19 +1,19 @@
-//! What comes back from the executor and from the committer, and what it means for the run.
+//! What comes back from the executor, and what it means for the run.
 
 use std::sync::Arc;
 
-use super::committer::{CommitResult, Landing};
 use super::looks::Taken;
 use super::message::Message;
 use super::scheduler::Scheduler;
+use super::showing::ToShow;
 use super::state::{State, Unrecorded};
 use crate::artifacts;
 use crate::exec::Note;
-use crate::executor::{Collected, Failed, Heard, Made, OrderId, Outcome};
+use crate::executor::{Failed, Heard, Made, OrderId, Outcome, Recording};
 use crate::index::Known;
 use crate::plan::InstanceIndex;
 use crate::record::event::Event;
-use crate::store::{Pending, StoreError};
+use crate::store::StoreError;
 use repro_protocol::job;
 
 /// Whatever an executor promises: a place that loses everything must not be tried for ever.
@@ -22,16 +22,21 @@ const LOST_AT_MOST: u32 = 5;
 impl Scheduler<'_> {
     pub(super) fn handle(&mut self, message: Message) {
         match message {
+            Message::Heard(order, Heard::Recorded(recording)) => {
+                if let Some(index) = self.board.committing(order) {
+                    self.recorded(index, recording);
+                }
+            }
             Message::Heard(order, heard) => {
                 match (self.board.running(order), heard) {
                     (Some(index), Heard::Note(note)) => self.note(index, note),
                     (Some(index), Heard::Outcome(outcome)) => self.ended(index, order, *outcome),
                     // It is about the past: what came of it is nobody's any more.
-                    (None, Heard::Outcome(_)) => drop(self.executor.collect(order)),
-                    (None, Heard::Note(_)) => {}
+                    (None, Heard::Outcome(_)) => self.executor.discard(order),
+                    (None, Heard::Note(_)) | (_, Heard::Recorded(_)) => {}
                 }
             }
-            Message::Committed(result) => self.committed(result),
+            Message::Shown(index, error) => self.shown(index, error),
             Message::Answered(index, key, answer) => self.answered(index, &key, answer),
             Message::Fetched(outcomes) => self.fetched(outcomes),
             Message::Published(outcomes) => {
@@ -70,9 +75,8 @@ impl Scheduler<'_> {
 
     /// An order of this run ended.
     pub(super) fn ended(&mut self, index: InstanceIndex, order: OrderId, outcome: Outcome) {
-        let collected = self.executor.collect(order);
         match outcome {
-            Outcome::Made(made) => self.made(index, *made, collected),
+            Outcome::Made(made) => self.made(index, order, *made),
             Outcome::Found => self.board.wait(index),
             Outcome::Lost { why } => self.lost(index, why),
             Outcome::Unstable(moved) => {
@@ -112,14 +116,8 @@ impl Scheduler<'_> {
         }
     }
 
-    fn made(&mut self, index: InstanceIndex, made: Made, collected: Collected) {
+    fn made(&mut self, index: InstanceIndex, order: OrderId, made: Made) {
         let instance = self.session.plan.instance(index);
-        let shown_at = instance
-            .outputs
-            .iter()
-            .zip(&made.outputs)
-            .filter_map(|(o, c)| Some((artifacts::path_of(instance, o).ok()?, *c)))
-            .collect();
         let record = made.record;
         let event = Event::Finished {
             instance: instance.id.to_string(),
@@ -150,51 +148,53 @@ impl Scheduler<'_> {
             known,
             to_publish: publishes.then(|| record.clone()),
         });
-        self.board.enter(index, State::Committing { result });
-        let landing = Landing {
-            index,
-            pending: Pending {
-                record,
-                staged: collected.staged,
-            },
-            shown_at,
-            lock: collected.lock,
+        self.board.enter(index, State::Committing { order, result });
+        self.executor.record(order, record);
+    }
+
+    fn recorded(&mut self, index: InstanceIndex, recording: Recording) {
+        let (message, is_broken) = match recording {
+            Recording::Recorded { has_others } => {
+                if has_others {
+                    let text = "this execution gave other bytes than an earlier one with the same inputs: it is not deterministic";
+                    self.warn(Some(index), text.to_owned());
+                }
+                return self.show_recorded(index);
+            }
+            Recording::Refused { message } => (message, false),
+            Recording::StoreBroken { message } => (message, true),
         };
-        if let Some(landings) = &self.landings {
-            // The committer lives until `landings` is dropped; if it broke down, the run ends.
-            let _ = landings.send(landing);
+        self.store_broken |= is_broken;
+        self.stopping |= self.store_broken;
+        let message = format!("its result could not be recorded: {message}");
+        self.fail(index, message, None);
+    }
+
+    fn show_recorded(&mut self, index: InstanceIndex) {
+        let State::Committing { result, .. } = self.board.state(index) else {
+            return;
+        };
+        let instance = self.session.plan.instance(index);
+        let outputs = instance.outputs.iter().zip(&result.known.outputs);
+        let at = outputs
+            .filter_map(|(o, c)| Some((artifacts::path_of(instance, o).ok()?, *c)))
+            .collect();
+        if let Some(to_show) = &self.to_show {
+            // Its thread lives until `to_show` is dropped; if it broke down, the run ends.
+            let _ = to_show.send(ToShow { index, at });
         }
     }
 
-    fn committed(&mut self, result: CommitResult) {
-        let index = result.index;
-        let State::Committing { result: made } = self.board.state(index) else {
+    fn shown(&mut self, index: InstanceIndex, error: Option<StoreError>) {
+        let State::Committing { result, .. } = self.board.state(index) else {
             return;
         };
         let Unrecorded {
             event,
             known,
             to_publish,
-        } = Unrecorded::clone(made);
-        match result.committed {
-            Err(e) => {
-                self.store_broken |=
-                    !matches!(e, StoreError::Changed { .. } | StoreError::Refused { .. });
-                self.stopping |= self.store_broken;
-                self.fail(
-                    index,
-                    format!("its result could not be recorded: {e}"),
-                    None,
-                );
-                return;
-            }
-            Ok(committed) if !committed.others.is_empty() => {
-                let text = "this execution gave other bytes than an earlier one with the same inputs: it is not deterministic";
-                self.warn(Some(index), text.to_owned());
-            }
-            Ok(_) => {}
-        }
-        if let Some(e) = result.show_error {
+        } = Unrecorded::clone(result);
+        if let Some(e) = error {
             self.store_broken = true;
             self.warn(Some(index), format!("its outputs cannot be shown: {e}"));
         }

@@ -36,7 +36,7 @@ pub struct Board {
     ready: Ready,
     resources: Resources,
     last_order: u64,
-    /// Those that run.
+    /// Those that run, and those whose result is recorded.
     orders: HashMap<OrderId, InstanceIndex>,
 }
 
@@ -154,21 +154,21 @@ impl Board {
         if let State::Ready { place, .. } = &next {
             self.ready.add(index, *place);
         }
-        if let State::Running { order, .. } = &next {
-            self.orders.insert(*order, index);
-        }
         if let Some(key) = next.key() {
             self.keys[index.0 as usize] = Some(key);
         }
-        let has_result = next.outputs().is_some();
+        let (has_result, order) = (next.outputs().is_some(), next.order());
         let old = std::mem::replace(&mut self.states[index.0 as usize], next);
         let had_result = old.outputs().is_some();
+        if let Some(order) = old.order() {
+            self.orders.remove(&order);
+        }
+        if let Some(order) = order {
+            self.orders.insert(order, index);
+        }
         match old {
             State::Ready { place, .. } => self.ready.remove(index, place),
-            State::Running { order, granted, .. } => {
-                self.orders.remove(&order);
-                self.resources.give_back(*granted);
-            }
+            State::Running { granted, .. } => self.resources.give_back(*granted),
             _ => {}
         }
         self.counts[from as usize] -= 1;
@@ -285,6 +285,16 @@ impl Board {
     /// What an order executes now. Answers may come twice, or after their time: then there is
     /// nothing.
     pub fn running(&self, order: OrderId) -> Option<InstanceIndex> {
-        self.orders.get(&order).copied()
+        self.by_order(order, Phase::Running)
+    }
+
+    /// Whose result of an order is recorded now.
+    pub fn committing(&self, order: OrderId) -> Option<InstanceIndex> {
+        self.by_order(order, Phase::Committing)
+    }
+
+    fn by_order(&self, order: OrderId, phase: Phase) -> Option<InstanceIndex> {
+        let index = self.orders.get(&order).copied();
+        index.filter(|index| self.phase(*index) == phase)
     }
 }

@@ -1,11 +1,10 @@
 //! A run: resolve, execute what has no result, commit, show; then verdicts, lock file, index.
 //!
-//! [`scheduler`] decides what starts when and gives orders to an [executor](crate::executor);
-//! [`committer`] makes results durable.
+//! [`scheduler`] decides what starts when and gives orders to an [executor](crate::executor), which
+//! also makes results durable.
 
 mod arrivals;
 mod board;
-mod committer;
 mod devices;
 mod elsewhere;
 mod ending;
@@ -17,6 +16,7 @@ mod resources;
 mod scheduler;
 mod secrets;
 mod sharing;
+mod showing;
 #[cfg(test)]
 mod simulated;
 mod state;

@@ -1,7 +1,8 @@
 //! The scheduler: one loop that does what follows from the states on the [`Board`]. What an instance is looked at for is in
 //! [`super::resolving`], what comes back in [`super::arrivals`] and [`super::elsewhere`], how a run ends in [`super::ending`].
 //!
-//! All changes happen on the calling thread; flights, the committer and the remote talk to it through one channel.
+//! All changes happen on the calling thread; the executor, the thread that shows and the remote
+//! talk to it through one channel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::board::{Board, Launch};
-use super::committer::{self, Landing};
 use super::message::Message;
 use super::ready::Sweep;
 use super::resources::{GPUS_ARE_TAKEN, Resources};
 use super::sharing::{self, Away};
+use super::showing::{self, ToShow};
 use super::state::Phase;
 use super::{Reuse, RunOptions};
 use crate::demand::Demand;
@@ -62,7 +63,7 @@ pub(super) struct Scheduler<'a> {
     pub(super) lock: Option<lockfile::Seen>,
     pub(super) pins: BTreeMap<InstanceIndex, BTreeMap<String, String>>,
     to_main: Sender<Message>,
-    pub(super) landings: Option<Sender<Landing>>,
+    pub(super) to_show: Option<Sender<ToShow>>,
     journal: Journal,
     pub(super) summary: Summary,
     pub(super) stopping: bool,
@@ -158,7 +159,7 @@ pub(super) fn run_on<'a>(
         urgency: Vec::new(),
         lock: None,
         pins: BTreeMap::new(),
-        landings: None,
+        to_show: None,
         journal,
         summary: Summary::default(),
         stopping: false,
@@ -263,8 +264,8 @@ impl Scheduler<'_> {
         watched::start_pool().context("the threads that hash cannot be started")?;
         let lock_path = self.session.project.lock_file();
         self.lock = Some(LockFile::look(&lock_path)?);
-        let (landings, from_main) = channel::<Landing>();
-        self.landings = Some(landings);
+        let (to_show, from_main) = channel();
+        self.to_show = Some(to_show);
         let (store, stats, link_mode) = (
             self.session.store.clone(),
             self.session.stats.clone(),
@@ -272,12 +273,12 @@ impl Scheduler<'_> {
         );
         let root = self.session.project.root.clone();
         let to_main = self.to_main.clone();
-        let committer = watched::spawn("committer", move || {
-            let done = |result| to_main.send(Message::Committed(result)).is_ok();
-            committer::work(&store, &stats, &root, link_mode, from_main, &done);
+        let shower = watched::spawn("shower", move || {
+            let done = |index, error| to_main.send(Message::Shown(index, error)).is_ok();
+            showing::work(&store, &stats, &root, link_mode, &from_main, &done);
         })?;
         self.session.store.start_lease()?;
-        for text in self.executor.open() {
+        for text in self.executor.open()? {
             self.warn(None, text);
         }
         for key in self.board.keys() {
@@ -311,9 +312,9 @@ impl Scheduler<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        self.landings = None;
+        self.to_show = None;
         // It has told of a panic of its own already.
-        let _ = committer.join();
+        let _ = shower.join();
         match self.broken_down.take() {
             Some(what) => Err(BrokenDown(what).into()),
             None => Ok(()),

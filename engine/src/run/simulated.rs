@@ -1,5 +1,5 @@
 //! Whole runs with an executor that executes nothing: it loses orders, answers twice or after its
-//! time, refuses to begin, and finds what others recorded. The scheduler, the committer and the
+//! time, refuses to begin, and finds what others recorded. The scheduler, the recorder and the
 //! store are the real ones.
 
 use std::cmp::Reverse;
@@ -18,7 +18,7 @@ use crate::catalog::Catalog;
 use crate::digest::Digest;
 use crate::exec::{Cancel, CancelLevel, Note, Usage};
 use crate::executor::{
-    Collected, Executor, Failed, Heard, Made, Moved, Order, OrderId, Outcome, Tell,
+    Executor, Failed, Heard, Landing, Made, Moved, Order, OrderId, Outcome, Recorder, Tell,
 };
 use crate::machine::Machine;
 use crate::open::Opening;
@@ -63,13 +63,18 @@ struct Simulated {
     to_clock: Sender<Order>,
     fates: Fates,
     tries: Arc<Mutex<HashMap<Digest, u32>>>,
-    collected: Arc<Mutex<HashMap<OrderId, Collected>>>,
+    held: Held,
+    recorder: Recorder,
 }
+
+/// Bytes that were made, and neither recorded nor discarded yet.
+type Held = Arc<Mutex<HashMap<OrderId, Staged>>>;
 
 impl Simulated {
     fn new(store: Arc<Store>, fates: Fates, cancel: Arc<Cancel>, tell: Tell) -> Simulated {
         let (to_clock, orders) = channel();
-        let collected: Arc<Mutex<HashMap<OrderId, Collected>>> = Arc::default();
+        let held = Held::default();
+        let recorder = Recorder::start(store.clone(), tell.clone()).unwrap();
         let tries: Arc<Mutex<HashMap<Digest, u32>>> = Arc::default();
         let clock = Clock {
             store,
@@ -77,7 +82,7 @@ impl Simulated {
             tell,
             cancel,
             tries: tries.clone(),
-            collected: collected.clone(),
+            held: held.clone(),
             now: 0,
             last: 0,
             answers: BinaryHeap::new(),
@@ -88,7 +93,8 @@ impl Simulated {
             to_clock,
             fates,
             tries,
-            collected,
+            held,
+            recorder,
         }
     }
 }
@@ -103,8 +109,8 @@ impl Executor for Simulated {
         }
     }
 
-    fn open(&mut self) -> Vec<String> {
-        vec!["simulated".to_owned()]
+    fn open(&mut self) -> anyhow::Result<Vec<String>> {
+        Ok(vec!["simulated".to_owned()])
     }
 
     fn begin(&mut self, order: Order) -> anyhow::Result<()> {
@@ -119,9 +125,19 @@ impl Executor for Simulated {
         Ok(())
     }
 
-    fn collect(&mut self, order: OrderId) -> Collected {
-        let mut collected = self.collected.lock().unwrap();
-        collected.remove(&order).unwrap_or_default()
+    fn record(&mut self, order: OrderId, record: Record) {
+        let staged = self.held.lock().unwrap().remove(&order);
+        let staged =
+            staged.expect("what was made is recorded once, and not after it was discarded");
+        self.recorder.record(Landing {
+            order,
+            pending: Pending { record, staged },
+            lock: None,
+        });
+    }
+
+    fn discard(&mut self, order: OrderId) {
+        self.held.lock().unwrap().remove(&order);
     }
 }
 
@@ -131,7 +147,7 @@ struct Clock {
     tell: Tell,
     cancel: Arc<Cancel>,
     tries: Arc<Mutex<HashMap<Digest, u32>>>,
-    collected: Arc<Mutex<HashMap<OrderId, Collected>>>,
+    held: Held,
     now: u64,
     last: u64,
     /// By time; the number tells answers of one moment apart.
@@ -229,11 +245,7 @@ impl Clock {
 
     fn made(&mut self, after: u64, order: &Order) {
         let (record, staged) = self.result(order);
-        let collected = Collected {
-            staged,
-            ..Collected::default()
-        };
-        self.collected.lock().unwrap().insert(order.id, collected);
+        self.held.lock().unwrap().insert(order.id, staged);
         self.outcome(after, order.id, made_of(order, record));
     }
 

@@ -71,7 +71,10 @@ pub enum State {
         granted: Box<Taken>,
     },
     /// Its result is being recorded.
-    Committing { result: Arc<Unrecorded> },
+    Committing {
+        order: OrderId,
+        result: Arc<Unrecorded>,
+    },
     /// It has a result.
     Done {
         key: Digest,
@@ -161,6 +164,14 @@ impl State {
         }
     }
 
+    /// The order that is executed, or whose result is recorded.
+    pub fn order(&self) -> Option<OrderId> {
+        match self {
+            State::Running { order, .. } | State::Committing { order, .. } => Some(*order),
+            _ => None,
+        }
+    }
+
     /// The key of its action, where that is known.
     pub fn key(&self) -> Option<Digest> {
         match self {
@@ -170,7 +181,7 @@ impl State {
             State::Running { key, .. } | State::Done { key, .. } | State::Foreseen { key, .. } => {
                 Some(*key)
             }
-            State::Committing { result } => Some(result.known.key),
+            State::Committing { result, .. } => Some(result.known.key),
             State::Unwanted
             | State::Waiting { .. }
             | State::Opening { .. }

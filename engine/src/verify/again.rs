@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
+use anyhow::Context as _;
+
 use crate::digest::Content;
 use crate::exec::{Cancel, CancelLevel, Usage};
 use crate::executor::{
@@ -122,7 +124,7 @@ pub fn replay(
     let mut local = local.keeping(terms.keep.as_deref());
     local.begin(order)?;
     let outcome = outcomes.recv()?;
-    let aside = local.collect(id).aside;
+    let aside = local.aside(id);
     let made = match outcome {
         Outcome::Made(made) => *made,
         Outcome::Failed(failed) => return Ok(Again::Failed(failed)),
@@ -130,6 +132,7 @@ pub fn replay(
         Outcome::StoreBroken { message } => return Err(StoreBroken(message).into()),
         other => anyhow::bail!("BUG: {other:?} of an action that is only compared"),
     };
+    let aside = aside.context("BUG: nothing is kept of what was made")?;
     let names = instance.outputs.iter().map(|o| o.name.clone());
     Ok(Again::Done(Replayed {
         outputs: names.zip(made.outputs).collect(),

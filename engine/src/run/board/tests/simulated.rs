@@ -251,6 +251,7 @@ impl Simulation {
                 _ => {}
             },
             Answer::Recorded => {
+                assert_eq!(self.board.committing(order), Some(index));
                 let outcome = match self.chance.below(100) < self.failure_percent {
                     true => State::Failed,
                     false => done(index),
@@ -276,7 +277,7 @@ impl Simulation {
                     },
                     to_publish: None,
                 });
-                self.board.enter(index, State::Committing { result });
+                self.board.enter(index, State::Committing { order, result });
                 self.executor.answer(1, index, order, Answer::Recorded);
             }
             Answer::Found => {
