@@ -118,12 +118,20 @@ fn each(fd: OwnedFd, mut take: impl FnMut(&CStr, FileType)) -> io::Result<()> {
     Ok(())
 }
 
+/// A path as system calls take it.
+///
+/// # Errors
+/// It holds a NUL byte.
+pub fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
 /// Removes whatever is at `path`, and all that is in it. That nothing is there is fine.
 ///
 /// # Errors
 /// Something in it cannot be removed; the rest may be gone.
 pub fn remove_all(path: &Path) -> io::Result<()> {
-    let name = CString::new(path.as_os_str().as_bytes())?;
+    let name = c_path(path)?;
     Ok(remove_at(CWD, &name)?)
 }
 

@@ -68,6 +68,7 @@ pub mod files;
 pub mod git;
 pub mod regular;
 pub mod similar;
+pub mod size;
 pub mod watched;
 pub mod whole;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use crate::digest::Content;
-use crate::exec::{self, Site, Work};
+use crate::exec::{self, Work, WorkDir};
 use crate::executor::{
     self, FailedDir, Order, OrderId, Places, Prepared, Purpose, Terms, check_inputs, place,
 };
@@ -20,7 +20,7 @@ pub struct Door {
     /// The working directory.
     pub work: PathBuf,
     /// New, or left by a failure.
-    pub site: Site,
+    pub site: WorkDir,
     /// The failure was of another key: inputs, or what the stage says, have changed since.
     pub has_changed: bool,
     /// How to run the stage's command from inside.
@@ -50,8 +50,8 @@ pub fn visit(
         .prefix("visit-")
         .tempdir_in(session.store.work_dir()?)?;
     let (dir, site, has_changed) = match left {
-        Some(kept) => (kept.dir, Site::Left, kept.key != Some(digest)),
-        None => (fresh.path().join("run"), Site::Fresh, false),
+        Some(kept) => (kept.dir, WorkDir::Left, kept.key != Some(digest)),
+        None => (fresh.path().join("run"), WorkDir::Fresh, false),
     };
     // Who asks for a shell wants it now.
     let (grant, _gpus) = alone(&instance.policy, || ControlFlow::Break(()));
@@ -87,7 +87,7 @@ pub fn visit(
         how_to_run: visit.how_to_run(&command),
     });
     let status = visit.run(&request, &command, words);
-    if site == Site::Fresh {
+    if site == WorkDir::Fresh {
         // What cannot be removed now is swept with the session.
         let _ = exec::discard(&request.dir);
     }

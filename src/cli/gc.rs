@@ -1,17 +1,14 @@
 //! `repro gc`: what can be removed from the store, shown before it is done.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::gc_args::GcArgs;
 use super::gone::dearest;
 use super::{Context, Exit, output};
 use crate::ui::style::{bytes, duration};
+use repro_engine::collect::DAY;
 use repro_engine::collect::local::{GoneProjects, collect};
 use repro_engine::store::{GcPlan, GcPolicy, GoneAction, Store};
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// Runs the command.
 pub fn main(context: &Context, args: &GcArgs) -> anyhow::Result<Exit> {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use repro_engine::collect::Mode;
+use repro_engine::size;
 
 /// Remove from the store, or from a remote, what no project needs.
 ///
@@ -74,18 +75,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
     let number: f64 = number.parse().map_err(|_| wrong())?;
     let unit = unit.trim().to_ascii_lowercase();
     let unit = unit.strip_suffix('b').unwrap_or(&unit);
-    let factor = match unit {
-        "" => 1.0,
-        "k" => 1e3,
-        "m" => 1e6,
-        "g" => 1e9,
-        "t" => 1e12,
-        "ki" => 1024.0,
-        "mi" => 1024.0 * 1024.0,
-        "gi" => 1024.0 * 1024.0 * 1024.0,
-        "ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return Err(wrong()),
-    };
+    let factor = size::factor(unit).ok_or_else(wrong)?;
     Ok((number * factor) as u64)
 }
 

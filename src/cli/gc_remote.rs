@@ -1,7 +1,5 @@
 //! `repro gc --remote`: what can be removed from a remote, shown before it is done.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::gc_args::GcArgs;
@@ -9,12 +7,11 @@ use super::gone::dearest;
 use super::{Context, Exit, output};
 use crate::ui::notices;
 use crate::ui::style::{bytes, duration};
+use repro_engine::collect::DAY;
 use repro_engine::collect::remote::collect;
 use repro_engine::exchange::{Way, Which};
 use repro_engine::remote::gc::{Collected, Sum};
 use repro_engine::store::GoneAction;
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// Runs the command; an empty name is the default remote.
 pub fn main(context: &Context, args: &GcArgs, name: &str) -> anyhow::Result<Exit> {

@@ -14,7 +14,7 @@ use repro_engine::exec::Cancel;
 use repro_engine::executor::Failed;
 use repro_engine::plan::InstanceIndex;
 use repro_engine::session::Session;
-use repro_engine::verify::{Again, Compared, Replayer, Terms};
+use repro_engine::verify::{Again, Compared, ReplayOptions, Replayer};
 
 /// Execute a recorded action again, outside the cache, and compare its outputs bit by bit.
 ///
@@ -46,8 +46,8 @@ pub struct ReplayArgs {
 pub fn main(context: &Context, args: &ReplayArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session_to_run()?;
     let targets = session.targets(&args.targets)?;
-    let (terms, cancel) = terms(args.keep.clone(), args.jobs, args.offline)?;
-    let replayer = Replayer::of(&session, &targets, terms)?;
+    let (options, cancel) = options(args.keep.clone(), args.jobs, args.offline)?;
+    let replayer = Replayer::of(&session, &targets, options)?;
     watch_signals(&cancel, Told::Here)?;
     each(&session, targets, args.json, |index| {
         let compared = replayer.replay(index, &mut notices())?;
@@ -99,20 +99,20 @@ pub(super) fn each<T: serde::Serialize>(
 }
 
 /// How `replay` and `verify` execute, and what stops them.
-pub(super) fn terms(
+pub(super) fn options(
     keep: Option<PathBuf>,
     jobs: Option<u32>,
     offline: bool,
-) -> anyhow::Result<(Terms, Arc<Cancel>)> {
+) -> anyhow::Result<(ReplayOptions, Arc<Cancel>)> {
     let cancel = Arc::new(Cancel::new()?);
-    let terms = Terms {
+    let options = ReplayOptions {
         keep,
         jobs,
         network: network(offline),
         executable: std::env::current_exe()?,
         cancel: cancel.clone(),
     };
-    Ok((terms, cancel))
+    Ok((options, cancel))
 }
 
 pub(super) fn say_failure(instance: &str, failure: &Failed) {

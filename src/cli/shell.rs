@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{Context, Exit, PipelineArgs};
-use repro_engine::exec::Site;
+use repro_engine::exec::WorkDir;
 use repro_engine::survey::Survey;
 use repro_engine::visit;
 
@@ -58,11 +58,11 @@ pub fn main(context: &Context, args: &ShellArgs) -> anyhow::Result<Exit> {
         &args.words,
         &mut |door| {
             let what = match (door.site, door.has_changed) {
-                (Site::Left, false) => "as its last failure left it",
-                (Site::Left, true) => {
+                (WorkDir::Left, false) => "as its last failure left it",
+                (WorkDir::Left, true) => {
                     "as its last failure left it; inputs or the stage have changed since, and the inputs are the current ones"
                 }
-                (Site::Fresh, _) => {
+                (WorkDir::Fresh, _) => {
                     "with its inputs; it has no failure, and this directory is removed when you leave"
                 }
             };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::replay::{Shown, each, identical_text, terms};
+use super::replay::{Shown, each, identical_text, options};
 use super::run::{Told, watch_signals};
 use super::sharing::RemoteArgs;
 use super::{Context, Exit, PipelineArgs};
@@ -78,8 +78,8 @@ pub fn main(context: &Context, args: &VerifyArgs) -> anyhow::Result<Exit> {
         true => None,
         false => Signer::of_user(&mut crate::terminal::ask_passphrase)?,
     };
-    let (terms, cancel) = terms(args.keep.clone(), args.jobs, args.offline)?;
-    let replayer = Replayer::of(&session, &targets, terms)?;
+    let (options, cancel) = options(args.keep.clone(), args.jobs, args.offline)?;
+    let replayer = Replayer::of(&session, &targets, options)?;
     watch_signals(&cancel, Told::Here)?;
     let witness = Witness {
         trust: &trust,

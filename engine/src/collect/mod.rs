@@ -7,4 +7,9 @@ pub mod local;
 pub mod pins;
 pub mod remote;
 
+use std::time::Duration;
+
 pub use crate::remote::gc::Mode;
+
+/// In which ages are told.
+pub const DAY: Duration = Duration::from_secs(86_400);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Mode;
+use super::{DAY, Mode};
 use crate::digest::Digest;
 use crate::exchange::Way;
 use crate::exchange::needed::known_keys;
@@ -13,7 +13,6 @@ use crate::project::Project;
 use crate::remote::gc::{self, Ages, Collected, GRACE_MIN};
 use crate::store::{Root, Store};
 
-const DAY: Duration = Duration::from_secs(86_400);
 /// Branches and tags that are asked, the newest first.
 const REFS_MAX: usize = 2000;
 

@@ -60,7 +60,7 @@ pub use cancel::{Cancel, CancelLevel};
 pub use failure::{Cause, Failure};
 pub use grant::{GRANTED_GPUS, Grant};
 pub use private_dir::discard;
-pub use shell::{Site, Visit, visit, work_in};
+pub use shell::{Visit, WorkDir, visit, work_in};
 pub use surroundings::Surroundings;
 pub use tools::{Unasked, Version, is_tool_as_asked, tool_version};
 

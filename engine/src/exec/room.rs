@@ -11,10 +11,10 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::sandbox;
+use crate::dir::c_path;
 
 /// How a command comes to namespaces of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,11 +218,6 @@ impl Room {
         write_file(c"/proc/self/gid_map", group)?;
         set_dumpable((before == 1).into())
     }
-}
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
 #[cfg(target_os = "linux")]

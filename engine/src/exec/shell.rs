@@ -28,7 +28,7 @@ pub struct Visit {
 
 /// Where a visit takes place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Site {
+pub enum WorkDir {
     /// In a new directory with the inputs.
     Fresh,
     /// In the directory that a failed execution left.
@@ -39,15 +39,15 @@ pub enum Site {
 ///
 /// # Errors
 /// What is missing, or cannot be made.
-pub fn visit(request: &Request, command: &Command, site: Site) -> Result<Visit, Cause> {
+pub fn visit(request: &Request, command: &Command, site: WorkDir) -> Result<Visit, Cause> {
     let secrets = Secrets::of(&request.policy.secrets)?;
     let io = |source| Cause::Io {
         what: format!("opening the directory {}", request.dir.display()),
         source,
     };
     let (dir, ground) = match site {
-        Site::Fresh => (PrivateDir::create(&request.dir), Ground::Empty),
-        Site::Left => (PrivateDir::open(&request.dir), Ground::AsLeft),
+        WorkDir::Fresh => (PrivateDir::create(&request.dir), Ground::Empty),
+        WorkDir::Left => (PrivateDir::open(&request.dir), Ground::AsLeft),
     };
     let dir = dir.map_err(io)?;
     dir.for_command().map_err(io)?;

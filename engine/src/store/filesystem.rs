@@ -89,7 +89,7 @@ impl FileSystem {
 fn number(path: &Path) -> Option<i64> {
     // By the C library, as locks are taken: who stands in front of it (the tests make one machine
     // look like several, and so do programs that fake a system) must be asked about both.
-    let path = super::sys::c_path(path).ok()?;
+    let path = crate::dir::c_path(path).ok()?;
     let mut info = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: the path is NUL-terminated and the buffer has the size statfs fills.
     if unsafe { libc::statfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions};
 
 use crate::digest::Digest;
-use crate::dir;
+use crate::dir::{self, c_path};
 use crate::regular::{self, Links};
 
 use super::dead;
@@ -18,7 +18,7 @@ use super::fresh::new_file;
 use super::lock::{ActionLock, Waiting};
 use super::renewal::INTERVAL;
 use super::scratch::write_new;
-use super::sys::{FileStat, Renamed, c_path, rename_if_free};
+use super::sys::{FileStat, Renamed, rename_if_free};
 use super::{Store, shared};
 
 /// What a file system can do, tried out where the store lies.

@@ -9,5 +9,5 @@ mod verifier;
 
 pub use again::Again;
 use replayer::Recorded;
-pub use replayer::{Compared, ComparedOutput, Replayer, Terms};
+pub use replayer::{Compared, ComparedOutput, ReplayOptions, Replayer};
 pub use verifier::{Verified, Verifier, Witness};

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How actions are executed again.
-pub struct Terms {
+pub struct ReplayOptions {
     /// Leave the private directory of the one execution here; it must not exist.
     pub keep: Option<PathBuf>,
     /// Cores to use; all there are when absent.
@@ -75,7 +75,7 @@ pub(super) fn as_text_of_some<S: Serializer>(
 pub struct Replayer<'s> {
     pub(super) session: &'s Session,
     survey: Survey,
-    pub(super) terms: Terms,
+    pub(super) options: ReplayOptions,
 }
 
 /// A result that there is something to compare with.
@@ -93,10 +93,10 @@ impl<'s> Replayer<'s> {
     pub fn of(
         session: &'s Session,
         targets: &[InstanceIndex],
-        terms: Terms,
+        options: ReplayOptions,
     ) -> anyhow::Result<Replayer<'s>> {
         anyhow::ensure!(
-            terms.keep.is_none() || targets.len() == 1,
+            options.keep.is_none() || targets.len() == 1,
             "--keep is for one instance; {} are named",
             targets.len()
         );
@@ -104,7 +104,7 @@ impl<'s> Replayer<'s> {
         Ok(Replayer {
             survey: Survey::of(session, targets)?,
             session,
-            terms,
+            options,
         })
     }
 
@@ -115,7 +115,7 @@ impl<'s> Replayer<'s> {
     pub fn replay(&self, index: InstanceIndex, tell: Tell) -> anyhow::Result<Again<Compared>> {
         let recorded = self.recorded(index)?;
         let Recorded { instance, hit, .. } = recorded;
-        let network = self.terms.network;
+        let network = self.options.network;
         bring_inputs(self.session, instance, recorded.contents, network, tell)?;
         let replayed = match self.execute(index, &recorded)? {
             Again::Done(replayed) => replayed,
@@ -162,7 +162,7 @@ impl<'s> Replayer<'s> {
 
     /// Cores that an execution of this instance gets.
     pub(super) fn cpus(&self, instance: &Instance) -> u32 {
-        let cpus = self.terms.jobs.unwrap_or_else(|| Machine::here().cpus);
+        let cpus = self.options.jobs.unwrap_or_else(|| Machine::here().cpus);
         instance.policy.cpus.unwrap_or(cpus).min(cpus)
     }
 
@@ -175,12 +175,18 @@ impl<'s> Replayer<'s> {
             instance, contents, ..
         } = recorded;
         let terms = ReplayTerms {
-            keep: self.terms.keep.clone(),
+            keep: self.options.keep.clone(),
             cpus: self.cpus(instance),
-            offline: self.terms.network == Network::Off,
-            executable: self.terms.executable.clone(),
+            offline: self.options.network == Network::Off,
+            executable: self.options.executable.clone(),
             lineage: self.survey.lineage(self.session, index),
         };
-        replay(self.session, instance, contents, terms, &self.terms.cancel)
+        replay(
+            self.session,
+            instance,
+            contents,
+            terms,
+            &self.options.cancel,
+        )
     }
 }

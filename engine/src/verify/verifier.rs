@@ -122,7 +122,7 @@ impl<'a> Verifier<'a> {
 
     /// Gets the inputs that are not here.
     fn prepare(&self, recorded: &Recorded, tell: Tell) -> anyhow::Result<()> {
-        let (session, network) = (self.replayer.session, self.replayer.terms.network);
+        let (session, network) = (self.replayer.session, self.replayer.options.network);
         let Recorded {
             instance, contents, ..
         } = recorded;
@@ -282,7 +282,7 @@ impl<'a> Verifier<'a> {
 
     /// Whether the recorded bytes are here, or can be had.
     fn is_here(&self, recorded: &Content, tell: Tell) -> anyhow::Result<bool> {
-        let (session, network) = (self.replayer.session, self.replayer.terms.network);
+        let (session, network) = (self.replayer.session, self.replayer.options.network);
         match self.witness.way {
             Some(way) => drop(fetch(&way.link, &session.store, &[*recorded])?),
             None => drop(bring(session, vec![*recorded], network, tell)?),

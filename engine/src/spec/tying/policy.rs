@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::plan::{Network, ONE_GPU, Policy, Sandbox, Scratch};
+use crate::size;
 use crate::spec::text::decode::{Field, Raw};
 use crate::spec::text::model::{Defaults, NetworkSetting, Resources, SandboxSetting, Stage};
 use crate::spec::text::node::{Data, Node};
@@ -184,18 +185,7 @@ fn bytes(node: &Node) -> Option<u64> {
     };
     let split = text.find(|c: char| c.is_ascii_alphabetic())?;
     let amount: f64 = text[..split].trim().parse().ok()?;
-    let unit: f64 = match &text[split..] {
-        "b" => 1.0,
-        "kb" => 1e3,
-        "mb" => 1e6,
-        "gb" => 1e9,
-        "tb" => 1e12,
-        "kib" => 1024.0,
-        "mib" => 1048576.0,
-        "gib" => 1073741824.0,
-        "tib" => 1099511627776.0,
-        _ => return None,
-    };
+    let unit = size::factor(text[split..].strip_suffix('b')?)?;
     let total = amount * unit;
     (1.0..1e18).contains(&total).then_some(total as u64)
 }
