@@ -45,7 +45,7 @@ impl Graph {
             let node = graph.add_node(());
             awaited.clear();
             add(InstanceIndex(i), &mut awaited);
-            // Of a need and an order between the same two the need stays.
+            // If one instance both needs another and comes after it, the need is kept.
             awaited.sort_unstable();
             awaited.dedup_by_key(|(other, _)| *other);
             for (other, edge) in &awaited {

@@ -183,7 +183,7 @@ impl Survey {
                 ..unknown()
             });
         }
-        // Behind what has no result, only a result can be seen, if at all.
+        // If a producer has no result, the key is not known: at most an earlier result can be shown.
         let first = |of: &[Option<Arc<[Content]>>]| {
             let mut producers = graph.producers(index);
             producers.find(|p| of[p.0 as usize].is_none())
@@ -212,7 +212,7 @@ impl Survey {
             };
         let key = session.key(instance, &contents, &self.lineage(session, index));
         self.keys[index.0 as usize] = Some(key.digest);
-        // What is foreseen of an input is no input yet.
+        // An input that is only foreseen is not there yet.
         let contents = behind.is_none().then_some(contents);
         let found = session.find(instance, key)?;
         let elsewhere = matches!(found, Found::Elsewhere(_));
@@ -266,7 +266,7 @@ impl Survey {
             for look in &claim.looks {
                 let result = self.results[look.instance.0 as usize].as_ref();
                 let output = result.and_then(|outputs| outputs.first());
-                // Of a verdict whose bytes are elsewhere nothing is known.
+                // Nothing is known of a verdict whose bytes are elsewhere.
                 let is_open = output.is_some_and(|output| {
                     let is_open = families.leaves_open(&session.store, claim, output);
                     is_open.unwrap_or(false)
@@ -319,7 +319,7 @@ impl Survey {
             .rev()
             .take(RUNS_LOOKED_AT)
         {
-            // Of each key how its last execution in this run ended.
+            // How the last execution of each key in this run ended.
             let mut ends: HashMap<String, bool> = HashMap::new();
             journal::each(&dir, run, &mut |event| {
                 let (key, failed) = match event {

@@ -32,7 +32,8 @@ pub struct Pulled {
     pub here: usize,
     /// Instances whose result is not to be had.
     pub missing: Vec<NotMoved>,
-    /// What results that came or were here were made from, and that is not to be had: a run makes it again.
+    /// Inputs of results that came, or were here already, which cannot be obtained: a run makes them
+    /// again.
     pub missing_behind: Vec<NotMoved>,
     /// Instances whose result is in the store, and whose outputs cannot be shown.
     pub not_shown: Vec<NotMoved>,
@@ -95,7 +96,7 @@ impl Missing {
         of.insert(instance.id.to_string(), why);
     }
 
-    /// Who has nothing of what follows does not miss what it was made from.
+    /// An input is missed only if something that was made from it is here.
     fn keep_behind(&mut self, plan: &Plan, mut had: Vec<InstanceIndex>) {
         had.sort_unstable();
         let needed = Graph::new(plan).wanted(&had);
@@ -129,7 +130,7 @@ pub fn pull(
     let lock = LockFile::read(&session.project.lock_file())?;
     let mut missing = Missing::default();
     let wanted = wanted(session, &lock, &targets, names.is_empty(), &mut missing);
-    // What was made here needs nobody's word.
+    // A result that was made here needs no signature.
     let (mut had, mut asked) = (Vec::new(), Vec::new());
     for wanted in &wanted {
         match recorded(session, wanted) {
@@ -202,10 +203,10 @@ fn wanted<'a>(
     let graph = Graph::new(&session.plan);
     let mut wanted = Vec::new();
     let needed = graph.wanted(targets);
-    // What claims may ask for later is not missing: it was never asked for.
+    // Runs that a claim may ask for later are not missing: nobody has asked for them yet.
     let asked = Demand::of(&session.plan, &[]).map(|demand| demand.targets(&session.plan, &graph));
     let asked = asked.map_or_else(|_| needed.clone(), |targets| graph.wanted(&targets));
-    // Of whose directories a part is taken: it is known only where they are.
+    // Instances that take a part of a directory: the part is known only when the directory is here.
     let mut opened = BTreeSet::new();
     for (i, _) in needed.iter().enumerate().filter(|(_, needed)| **needed) {
         let needs = &session.plan.instances[i].needs;

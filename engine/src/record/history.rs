@@ -197,7 +197,7 @@ pub fn last_executions(
             name: name.clone(),
             events: Vec::new(),
         };
-        // Of a large run only what tells of the instances asked for.
+        // A run can be large: only events of the instances that were asked for are kept.
         let tells = |event: &Event| match event {
             Event::RunStarted { .. } => true,
             Event::Started { instance, .. }
