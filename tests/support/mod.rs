@@ -237,6 +237,24 @@ impl TestSpace {
         }
     }
 
+    /// Waits until the journals of the project hold a text so many times.
+    pub fn wait_for_journals(&self, text: &str, times: usize) {
+        let started = Instant::now();
+        let found = || -> usize {
+            let files = fs::read_dir(self.path(".repro/runs")).into_iter().flatten();
+            let texts = files
+                .flatten()
+                .map(|f| fs::read(f.path()).unwrap_or_default());
+            texts
+                .map(|t| String::from_utf8_lossy(&t).matches(text).count())
+                .sum()
+        };
+        while found() < times {
+            assert!(started.elapsed() < PATIENCE, "no journal says `{text}`");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Files of the store under `dir` (`objects`, `actions` ...), sorted.
     pub fn store_files(&self, dir: &str) -> Vec<PathBuf> {
         let mut files = Vec::new();

@@ -144,8 +144,8 @@ fn two_runs_at_once_do_the_work_once() {
     let space = gated();
     let runs = [start_run(&space), start_run(&space), start_run(&space)];
     wait_for(&beside(&space, "started"));
-    // Time for the others to get to the same stage; nothing hangs on whether they do.
-    std::thread::sleep(Duration::from_millis(300));
+    // The others got to the same stage too.
+    space.wait_for_journals(r#""event":"started""#, 3);
     fs::write(beside(&space, "gate"), "").expect("the gate");
     let ran: Vec<Ran> = runs.into_iter().map(ended).collect();
     assert!(ran.iter().all(|r| r.code == 0), "{ran:#?}");
@@ -166,7 +166,7 @@ fn a_run_takes_over_from_one_that_was_killed() {
     let mut first = start_run(&space);
     wait_for(&beside(&space, "started"));
     let second = start_run(&space);
-    std::thread::sleep(Duration::from_millis(300));
+    space.wait_for_journals(r#""event":"started""#, 2);
     kill_dead(&mut first);
     fs::write(beside(&space, "gate"), "").expect("the gate");
     ended(second).executes(&["a", "b"]);

@@ -1,7 +1,5 @@
 //! What was hashed is what was run: inputs, programs and tools that change meanwhile.
 
-use std::time::Duration;
-
 use super::processes::space;
 use super::processes::until;
 use crate::support::{TestSpace, wait};
@@ -58,10 +56,13 @@ fn case_50_an_input_that_was_something_else_for_a_while_is_noticed() {
         "  copy: {uses: ./tools/copy, needs: {in: {file: in.txt}}}\n  all: {uses: ./tools/copy, needs: {in: {dir: data}}}\ndefaults: {sandbox: off}\n",
     );
     let (go, started) = (space.path("go"), space.path("started"));
+    let (copied, done) = (space.path("copied"), space.path("done"));
     let program = copying_kind(&format!(
-        "touch {}; {}; cp -r \"$path\" out/out.txt; sleep 1",
+        "touch {}; {}; cp -r \"$path\" out/out.txt; touch {}; {}",
         started.display(),
-        until(&go)
+        until(&go),
+        copied.display(),
+        until(&done)
     ));
     write_program(&space, "tools/copy", &program);
     space.write("in.txt", "A\n").write("data/x", "A\n");
@@ -71,15 +72,18 @@ fn case_50_an_input_that_was_something_else_for_a_while_is_noticed() {
         let before = space.exists(path);
         space.write(path, "B\n");
         space.write("go", "");
-        std::thread::sleep(Duration::from_millis(500));
+        space.wait_for("copied");
         match before {
             true => space.write(path, "A\n"),
             false => space.remove(path),
         };
+        space.write("done", "");
         assert_eq!(wait(child).status.code(), Some(3), "{path}");
-        space.remove("started").remove("go");
+        for gate in ["started", "go", "copied", "done"] {
+            space.remove(gate);
+        }
     }
-    space.write("go", "");
+    space.write("go", "").write("done", "");
     space.ok(&["run"]);
     assert_eq!(space.read("artifacts/copy/out.txt"), "A\n");
     assert!(!space.exists("artifacts/all/out.txt/more"));
@@ -166,13 +170,19 @@ fn case_51_a_tool_that_changes_while_its_stage_runs_is_noticed() {
     };
     tool(&space, "1");
     space.set_env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    let run = format!(
+        "my-tool > ${{outputs.o}}; touch {}; {}",
+        space.path("used").display(),
+        until(&space.path("go"))
+    );
     space.write(
         "pipeline.yaml",
-        "version: 1\nname: n\nstages:\n  a: {run: \"my-tool > ${outputs.o}; sleep 2\", tools: [my-tool], outputs: {o: o}}\n",
+        format!("version: 1\nname: n\nstages:\n  a: {{run: \"{run}\", tools: [my-tool], outputs: {{o: o}}, sandbox: off}}\n"),
     );
     let child = space.start(&["run"]);
-    std::thread::sleep(Duration::from_millis(1000));
+    space.wait_for("used");
     tool(&space, "2");
+    space.write("go", "");
     assert_eq!(wait(child).status.code(), Some(3));
     space.ok(&["run"]);
     assert_eq!(space.read("artifacts/a/o"), "2\n");

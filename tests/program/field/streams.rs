@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use super::durability::TWO;
 use super::durability::two;
+use super::processes::until;
 use crate::support::{TestSpace, wait};
 
 /// Standard error that is full, closed, or a pipe nobody reads ends neither the program nor a worker.
@@ -41,14 +42,19 @@ fn case_14_nobody_dies_because_nobody_listens() {
 /// A terminal that is hung up: writing to it fails, and bars are drawn on it.
 #[test]
 fn case_14_a_terminal_that_is_gone_does_not_end_the_run() {
-    let space = TestSpace::with_pipeline(
+    let space = TestSpace::new();
+    let (started, go) = (space.path("started"), space.path("go"));
+    let first = format!("touch {}; {}", started.display(), until(&go));
+    space.write(
+        "pipeline.yaml",
         "
 version: 1
 name: slow
 stages:
-  a: {run: 'sleep 1; echo a > ${outputs.o}', outputs: {o: a.txt}}
+  a: {run: 'FIRST; echo a > ${outputs.o}', outputs: {o: a.txt}, sandbox: off}
   b: {needs: {a: a.o}, run: 'sleep 1; echo b > ${outputs.o}', outputs: {o: b.txt}}
-",
+"
+        .replace("FIRST", &first),
     );
     let (master, slave) = terminal();
     let mut command = space.command(&["run"]);
@@ -56,9 +62,10 @@ stages:
     command.stderr(Stdio::from(slave));
     let child = command.spawn().unwrap();
     drop(command);
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    space.wait_for("started");
     // The window is closed. (The signal that usually goes with it is another matter: this is no controlling terminal.)
     drop(master);
+    space.write("go", "");
     assert_eq!(wait(child).status.code(), Some(0));
     assert_eq!(space.read("artifacts/b/b.txt"), "b\n");
 }

@@ -127,10 +127,10 @@ fn interrupted(space: &TestSpace, signals: &[i32], open: bool) -> Ran {
         .spawn()
         .expect("the program starts");
     wait_for(&beside(space, "began"));
-    for s in signals {
+    for (told, s) in (1..).zip(signals) {
         signal(child.id() as i32, *s);
-        // Two signals at once are one for the kernel.
-        std::thread::sleep(Duration::from_millis(150));
+        // Two signals at once are one for the kernel. Each is answered with a warning.
+        space.wait_for_journals("running stages", told);
     }
     if open {
         fs::write(beside(space, "gate"), "").expect("the gate");
