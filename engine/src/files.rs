@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use serde::{Deserialize, Serialize};
 
 use repro_protocol::relpath::RelPath;
 
@@ -48,9 +49,10 @@ pub const IGNORED: &[&str] = &[
 ];
 
 /// Which entries of a directory do not count, by patterns as in `.gitignore`; later ones win.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Ignore {
     patterns: Vec<String>,
+    #[serde(skip)]
     matcher: OnceLock<Option<Gitignore>>,
 }
 
@@ -106,7 +108,7 @@ impl PartialEq for Ignore {
 impl Eq for Ignore {}
 
 /// Where files are.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Location {
     /// In the project.
     Project(RelPath),
@@ -143,14 +145,14 @@ impl fmt::Display for Location {
 }
 
 /// A file or directory that no stage makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Files {
     /// Where it is.
     pub at: Location,
     /// What of a directory does not count.
     pub ignore: Arc<Ignore>,
-    /// A list of the digests of its files, as `b3sum` writes it; absolute.
-    pub manifest: Option<Arc<Path>>,
+    /// A list of the digests of its files, as `b3sum` writes it.
+    pub manifest: Option<Location>,
 }
 
 impl Files {

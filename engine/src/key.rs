@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::canonical;
@@ -29,7 +30,7 @@ use repro_protocol::kind::StatePoint;
 pub const FORMAT: u32 = 1;
 
 /// An action key with the text it is the digest of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// The key.
     pub digest: Digest,

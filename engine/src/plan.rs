@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::catalog::{Kind, Program};
@@ -86,7 +87,7 @@ pub struct InstanceIndex(pub u32);
 pub type Axes = Arc<[(Arc<str>, Arc<AxisValue>)]>;
 
 /// A value on an axis.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AxisValue {
     /// What keys and kinds are told: a single value; of a map its name.
     pub value: Value,
@@ -173,7 +174,7 @@ impl Work {
 }
 
 /// A shell command, all references expanded.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// The text given to the shell.
     pub script: String,
@@ -192,7 +193,7 @@ pub struct Command {
 }
 
 /// A file in the working directory with the paths of an input, one per line: for more than fit into a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathList {
     /// The input.
     pub need: Arc<str>,
@@ -210,7 +211,7 @@ impl PathList {
 }
 
 /// An installation of packages, declared so that its content is part of the key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Environment {
     /// Who made it.
     pub manager: Manager,
@@ -223,7 +224,7 @@ pub struct Environment {
 }
 
 /// Who makes and changes an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Manager {
     /// conda, mamba, pixi.
     Conda,
@@ -245,7 +246,7 @@ impl Manager {
 }
 
 /// Where an environment is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EnvironmentPlace {
     /// A directory; absolute.
     Dir(PathBuf),
@@ -262,7 +263,7 @@ impl std::fmt::Display for Environment {
 }
 
 /// A directory that programs fill with what they downloaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cache {
     /// Absolute.
     pub dir: PathBuf,
@@ -271,7 +272,7 @@ pub struct Cache {
 }
 
 /// A program a command uses, declared so that its version is part of the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// The program, looked up in `PATH`.
     pub program: String,
@@ -334,7 +335,7 @@ pub enum Source {
 pub const ONE_GPU: u32 = 1000;
 
 /// How to run an instance. Not part of its key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     /// CPU cores it occupies and threads it may use; `None` leaves it to the scheduler.
     pub cpus: Option<u32>,
@@ -358,6 +359,26 @@ pub struct Policy {
     pub network: Network,
     /// Environment variables whose values are passed and enter nothing; sorted.
     pub secrets: Vec<Arc<str>>,
+}
+
+impl Default for Policy {
+    /// The policy of anything that says nothing.
+    fn default() -> Policy {
+        Policy {
+            cpus: None,
+            memory_bytes: None,
+            gpus: 0,
+            mutexes: Vec::new(),
+            timeout_s: None,
+            // What clusters give between SIGTERM and SIGKILL.
+            grace_s: 30.0,
+            retries: 0,
+            sandbox: Sandbox::On,
+            network: Network::On,
+            scratch: Scratch::None,
+            secrets: Vec::new(),
+        }
+    }
 }
 
 impl Policy {
@@ -386,7 +407,7 @@ impl Policy {
 }
 
 /// Whether a command is confined to what it declares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sandbox {
     /// A read outside the declared inputs, tools and system paths fails.
     On,
@@ -398,7 +419,7 @@ pub enum Sandbox {
 pub const SCRATCH: &str = ".scratch";
 
 /// Whether a command has a directory that outlives a failed or killed execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scratch {
     /// It has none.
     None,
@@ -407,7 +428,7 @@ pub enum Scratch {
 }
 
 /// Whether a command may speak to other machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// As everybody on this machine.
     On,

@@ -8,11 +8,10 @@ use std::process::ExitStatus;
 use crate::digest::Content;
 use crate::exec::{self, Work, WorkDir};
 use crate::executor::{
-    self, FailedDir, Order, OrderId, Places, Prepared, Purpose, Terms, check_inputs, place,
+    self, FailedDir, Order, OrderId, Places, Prepared, Purpose, Terms, alone, check_inputs, place,
 };
 use crate::lineage::Lineage;
 use crate::plan::Instance;
-use crate::run::alone;
 use crate::session::Session;
 
 /// What a visitor is told at the door.
@@ -54,14 +53,14 @@ pub fn visit(
         None => (fresh.path().join("run"), WorkDir::Fresh, false),
     };
     // Who asks for a shell wants it now.
-    let (grant, _gpus) = alone(&instance.policy, || ControlFlow::Break(()));
+    let granted = alone(&instance.policy, || ControlFlow::Break(()));
     let terms = Terms {
         id: OrderId(0),
         run: String::new(),
         purpose: Purpose::Compare,
         pins: BTreeMap::new(),
         policy: instance.policy.with_cpus(instance.policy.cpus.unwrap_or(1)),
-        grant,
+        threads: granted.grant.threads,
         offline: false,
     };
     let order = Order::of(session, instance, key, contents, &lineage, terms);
@@ -70,7 +69,7 @@ pub fn visit(
     let here = executor::Site::of(session, &executable);
     let Prepared {
         mut request, shown, ..
-    } = here.prepare(&order, &places)?;
+    } = here.prepare(&order, &places, &granted.grant)?;
     let Work::Command(command) = request.work.clone() else {
         anyhow::bail!(
             "`{}` is a kind, not a command; `repro replay --keep DIR '{}'` executes it and leaves its directory",

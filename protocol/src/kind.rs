@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::findings::{Findings, Known};
@@ -88,7 +88,7 @@ impl Deref for Schema {
     }
 }
 
-impl serde::Serialize for Schema {
+impl Serialize for Schema {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (**self).serialize(serializer)
     }
@@ -147,7 +147,7 @@ impl InputSpec {
 }
 
 /// A named output.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSpec {
     /// The name other stages use: `train.model` is output `model`.

@@ -1,4 +1,5 @@
-//! `Cancel`: one switch that stops many executions, in three steps.
+//! `Cancel`: one switch that stops many executions, in three steps. Each execution has a switch of
+//! its own, which goes up with the one it is made from.
 //!
 //! A waiting execution sleeps in `poll(2)`, so the switch has file descriptors: read ends of pipes whose write ends are
 //! closed at the second and at the third step. Knows nothing of signals or terminals.
@@ -6,7 +7,7 @@
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// How much is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,8 @@ pub struct Cancel {
     level: AtomicU8,
     now: Hangup,
     kill: Hangup,
+    /// Those that go up with it.
+    parts: Mutex<Vec<Weak<Cancel>>>,
 }
 
 /// A pipe that hangs up once.
@@ -61,7 +64,23 @@ impl Cancel {
             level: AtomicU8::new(0),
             now: Hangup::new()?,
             kill: Hangup::new()?,
+            parts: Mutex::default(),
         })
+    }
+
+    /// A switch for a part of what this one stops: it goes up with this one, and by itself.
+    ///
+    /// # Errors
+    /// When the process is out of file descriptors.
+    pub fn part(&self) -> std::io::Result<Arc<Cancel>> {
+        let part = Arc::new(Cancel::new()?);
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        parts.retain(|part| part.strong_count() > 0);
+        parts.push(Arc::downgrade(&part));
+        drop(parts);
+        // Whoever raises this one from here on finds the part in the list.
+        part.raise(self.level());
+        Ok(part)
     }
 
     /// Raises the level; a lower one is ignored.
@@ -72,6 +91,10 @@ impl Cancel {
         }
         if level == CancelLevel::Kill {
             self.kill.hang_up();
+        }
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in parts.iter().filter_map(Weak::upgrade) {
+            part.raise(level);
         }
     }
 
@@ -93,5 +116,25 @@ impl Cancel {
     /// Hangs up at [`CancelLevel::Kill`].
     pub(super) fn kill_fd(&self) -> BorrowedFd<'_> {
         self.kill.reader.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_goes_up_with_the_whole_and_not_the_other_way() {
+        let whole = Cancel::new().unwrap();
+        let (one, other) = (whole.part().unwrap(), whole.part().unwrap());
+        one.raise(CancelLevel::Now);
+        assert_eq!(whole.level(), CancelLevel::None);
+        assert_eq!(other.level(), CancelLevel::None);
+        whole.raise(CancelLevel::Graceful);
+        assert_eq!(one.level(), CancelLevel::Now);
+        assert_eq!(other.level(), CancelLevel::Graceful);
+        whole.raise(CancelLevel::Kill);
+        assert_eq!(whole.part().unwrap().level(), CancelLevel::Kill);
+        assert_eq!(one.level(), CancelLevel::Kill);
     }
 }

@@ -1,9 +1,12 @@
-//! What of the machine one execution was given, and how it gets to know.
+//! What one execution was given of the machine, and how its programs are told.
 //!
-//! Libraries of linear algebra take a thread per processor unless told otherwise, so a declared number of `cpus` becomes the
-//! variables they read, and the processors it may run on. GPUs are named one by one: two executions never see the same.
+//! Libraries of linear algebra take a thread per processor unless told otherwise. So a declared
+//! number of `cpus` becomes the variables they read, and the processors the execution may run on.
+//! GPUs are named one by one: two executions never see the same one unless they share it.
 
 use std::sync::Arc;
+
+use crate::machine::Maker;
 
 #[cfg(target_os = "linux")]
 use rustix::thread::CpuSet;
@@ -19,9 +22,6 @@ const THREADS: &[&str] = &[
     "NUMEXPR_MAX_THREADS",
     "RAYON_NUM_THREADS",
 ];
-/// Variables by which programs are told which GPUs they see, of either maker.
-const GPUS: &[&str] = &["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"];
-
 /// A run in a stage has the GPUs of the stage, and asks nobody for them.
 pub const GRANTED_GPUS: &str = "REPRO_GRANTED_GPUS";
 
@@ -34,6 +34,8 @@ pub struct Grant {
     pub cores: Vec<u32>,
     /// The GPUs it sees; `None` where the machine shows none, and nothing is said.
     pub gpus: Option<Vec<Arc<str>>>,
+    /// Who made them.
+    pub maker: Maker,
 }
 
 impl Grant {
@@ -44,7 +46,8 @@ impl Grant {
             variables.extend(THREADS.iter().map(|name| (*name, threads.to_string())));
         }
         if let Some(gpus) = &self.gpus {
-            variables.extend(GPUS.iter().map(|name| (*name, gpus.join(","))));
+            let names = self.maker.variables();
+            variables.extend(names.iter().map(|name| (*name, gpus.join(","))));
             if !gpus.is_empty() {
                 variables.push((GRANTED_GPUS, gpus.join(",")));
             }

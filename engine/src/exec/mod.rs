@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::catalog::Kind;
@@ -185,7 +186,7 @@ impl InputOrigin {
 }
 
 /// What is heard while it runs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Note {
     /// The worker speaks, or the engine warns.
     Event(Event),
@@ -214,7 +215,7 @@ pub struct Finished {
 }
 
 /// What a process and the children it waited for used.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// From start to end.
     pub wall_s: f64,

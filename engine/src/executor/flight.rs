@@ -18,7 +18,7 @@ use super::prepare::{Prepared, Shown, place};
 use super::{Aside, Failed, Made, Order, Outcome, Purpose, Site};
 use crate::digest::Content;
 use crate::exec::{
-    self, Cancel, CancelLevel, Cause, Failure, Finished, Note, Request, SandboxReport,
+    self, Cancel, CancelLevel, Cause, Failure, Finished, Grant, Note, Request, SandboxReport,
 };
 use crate::spec::quote;
 use crate::store::{
@@ -65,13 +65,14 @@ pub struct Landed {
 }
 
 impl Flight {
-    /// Makes an order ready. A private directory is left at `keep`, if there is one.
+    /// Makes an order ready, with these devices. With `keep`, a private directory is left there.
     ///
     /// # Errors
     /// Of the disk; something is at `keep`.
     pub fn new(
         site: &Arc<Site>,
         order: Order,
+        grant: &Grant,
         keep: Option<&Path>,
         cancel: &Arc<Cancel>,
     ) -> anyhow::Result<Flight> {
@@ -83,7 +84,7 @@ impl Flight {
             request,
             shown,
             watched,
-        } = site.prepare(&order, &places)?;
+        } = site.prepare(&order, &places, grant)?;
         Ok(Flight {
             failed_dir: FailedDir::of(&order.instance, &site.state, site.store.root()),
             site: site.clone(),

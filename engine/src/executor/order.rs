@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::catalog::{Kind, Program};
 use crate::digest::{Content, Digest};
-use crate::exec::Grant;
 use crate::files::{Files, Location};
 use crate::key::{self, Key};
 use crate::lineage::{self, Kin, Lineage};
@@ -18,12 +18,11 @@ use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
 /// One execution of a run, by number. What is told of another one is about the past.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct OrderId(pub u64);
 
-/// See the module. What keeps it from being written to a file as it is: `Files` has patterns
-/// compiled for matching, and `Command` and `Policy` have no serialised form yet.
-#[derive(Debug, Clone)]
+/// See the module. Written as JSON and read again it means the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     /// Which.
     pub id: OrderId,
@@ -47,8 +46,8 @@ pub struct Order {
     pub pins: BTreeMap<String, String>,
     /// Limits, seconds of grace, sandbox; with the cores it was given.
     pub policy: Arc<Policy>,
-    /// What of the executor's capacity is its own.
-    pub grant: Grant,
+    /// The cores it declares; libraries are told so.
+    pub threads: Option<u32>,
     /// Where downloads look first: directories or URLs.
     pub mirrors: Vec<String>,
     /// The network may not be used.
@@ -56,7 +55,7 @@ pub struct Order {
 }
 
 /// What the outputs of an order are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// To be recorded. A result that somebody records meanwhile serves as well.
     Record,
@@ -68,7 +67,7 @@ pub enum Purpose {
 }
 
 /// What to do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Job {
     /// A kind, with checked parameters.
     Kind {
@@ -82,7 +81,7 @@ pub enum Job {
 }
 
 /// A kind, as an executor knows it again.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KindName {
     /// What it calls itself.
     pub name: String,
@@ -91,7 +90,7 @@ pub struct KindName {
 }
 
 /// One input artifact.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     /// The logical name under `needs:`.
     pub need: Arc<str>,
@@ -114,7 +113,7 @@ pub struct Input {
 }
 
 /// Where an input comes from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Origin {
     /// The store has it.
     Stored,
@@ -134,8 +133,8 @@ pub struct Terms {
     pub pins: BTreeMap<String, String>,
     /// See [`Order::policy`].
     pub policy: Arc<Policy>,
-    /// See [`Order::grant`].
-    pub grant: Grant,
+    /// See [`Order::threads`].
+    pub threads: Option<u32>,
     /// See [`Order::offline`].
     pub offline: bool,
 }
@@ -172,7 +171,7 @@ impl Order {
             purpose: terms.purpose,
             pins: terms.pins,
             policy: terms.policy,
-            grant: terms.grant,
+            threads: terms.threads,
             mirrors: plan.mirrors.clone(),
             offline: terms.offline,
         }

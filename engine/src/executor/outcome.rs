@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Content;
 use crate::exec::{Note, Usage};
 use crate::store::{Record, StoreError};
 
 /// One message.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Heard {
     /// While it is executed.
     Note(Note),
@@ -18,7 +20,7 @@ pub enum Heard {
 }
 
 /// What became of a result that was to be recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Recording {
     /// It is recorded.
     Recorded {
@@ -38,7 +40,7 @@ pub enum Recording {
 }
 
 /// How an order ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// Its outputs are there, to be recorded or compared.
     Made(Box<Made>),
@@ -68,7 +70,7 @@ pub enum Outcome {
 pub struct StoreBroken(pub String);
 
 /// A failure, in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// What happened, with the end of the log.
     pub message: String,
@@ -77,7 +79,7 @@ pub struct Failed {
 }
 
 /// What an execution made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Made {
     /// What will be recorded.
     pub record: Record,
@@ -96,7 +98,7 @@ pub struct Made {
 }
 
 /// A dependency that is not what the key says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// Which, as a person knows it.
     pub what: String,

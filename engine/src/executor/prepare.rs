@@ -9,7 +9,7 @@ use super::places::Places;
 use super::{Job, Order, Origin, Site};
 use crate::catalog::Program;
 use crate::digest::{Content, Shape};
-use crate::exec::{self, InputOrigin, PlacedInput, Request};
+use crate::exec::{self, Grant, InputOrigin, PlacedInput, Request};
 use crate::files::{Files, Location};
 use crate::plan::Command;
 use crate::session::surroundings;
@@ -35,11 +35,16 @@ pub struct Shown {
 }
 
 impl Site {
-    /// Makes an order ready.
+    /// Makes an order ready, with these devices.
     ///
     /// # Errors
     /// Its kind is not known here.
-    pub fn prepare(&self, order: &Order, places: &Places) -> anyhow::Result<Prepared> {
+    pub fn prepare(
+        &self,
+        order: &Order,
+        places: &Places,
+        grant: &Grant,
+    ) -> anyhow::Result<Prepared> {
         let (mut watched, mut shown) = (Watched::default(), Shown::default());
         let mut inputs = Vec::with_capacity(order.inputs.len());
         for (position, input) in order.inputs.iter().enumerate() {
@@ -84,7 +89,7 @@ impl Site {
             inputs,
             outputs: order.outputs.clone(),
             policy: order.policy.clone(),
-            grant: order.grant.clone(),
+            grant: grant.clone(),
             dir: places.dir.clone(),
             scratch_dir: places.scratch.clone(),
             mirrors: order.mirrors.clone(),

@@ -1,4 +1,4 @@
-//! What of this machine and this project a local execution takes part in.
+//! The parts of this machine and this project that a local execution uses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -25,11 +25,11 @@ pub struct Site {
     pub(super) stamps: BTreeMap<Environment, Vec<Option<Stamp>>>,
     /// The project.
     pub(super) root: PathBuf,
-    /// Where what belongs to it is kept.
+    /// The directory of its state.
     pub(super) state: PathBuf,
     /// This program: it runs workers.
     pub(super) executable: PathBuf,
-    /// Where the energy of executions is looked at.
+    /// Measures the energy of executions, if it is wanted.
     pub(super) meter: Option<Arc<Meter>>,
 }
 

@@ -9,11 +9,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 use crate::plan::{Instance, InstanceIndex, Need, Plan, Source, Work};
 
 /// What an item has in common with others of its group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kin {
     /// Items with the same number were made by one action, or from one another.
     pub chain: Option<u32>,

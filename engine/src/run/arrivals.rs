@@ -78,7 +78,7 @@ impl Scheduler<'_> {
         match outcome {
             Outcome::Made(made) => self.made(index, order, *made),
             Outcome::Found => self.board.wait(index),
-            Outcome::Lost { why } => self.lost(index, why),
+            Outcome::Lost { why } => self.lost(index, order, why),
             Outcome::Unstable(moved) => {
                 self.board.enter(index, State::Failed);
                 self.summary.unstable += 1;
@@ -104,7 +104,9 @@ impl Scheduler<'_> {
         }
     }
 
-    fn lost(&mut self, index: InstanceIndex, why: String) {
+    fn lost(&mut self, index: InstanceIndex, order: OrderId, why: String) {
+        // It may be alive where it cannot be seen, and no one waits for it any more.
+        self.executor.stop(order);
         let times = self.lost.entry(index).or_insert(0);
         *times += 1;
         if *times < LOST_AT_MOST {

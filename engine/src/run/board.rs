@@ -17,8 +17,7 @@ use super::ready::{Ready, Sweep, Wish};
 use super::resources::Resources;
 use super::state::{Miss, Phase, State};
 use crate::digest::{Content, Digest};
-use crate::exec::Grant;
-use crate::executor::OrderId;
+use crate::executor::{OrderId, Reserved};
 use crate::graph::Graph;
 use crate::plan::{InstanceIndex, Policy};
 
@@ -47,7 +46,8 @@ pub struct Launch {
     pub miss: Arc<Miss>,
     /// With the cores it was given.
     pub policy: Arc<Policy>,
-    pub grant: Grant,
+    /// The cores it declares.
+    pub threads: Option<u32>,
 }
 
 impl Board {
@@ -168,7 +168,7 @@ impl Board {
         }
         match old {
             State::Ready { place, .. } => self.ready.remove(index, place),
-            State::Running { granted, .. } => self.resources.give_back(*granted),
+            State::Running { policy, .. } => self.resources.give_back(&policy),
             _ => {}
         }
         self.counts[from as usize] -= 1;
@@ -238,8 +238,13 @@ impl Board {
         }
     }
 
-    /// Starts the most urgent action that fits. One that does not fit lets smaller ones pass.
-    pub fn start_next(&mut self, sweep: &mut Sweep) -> Option<Launch> {
+    /// Starts the most urgent action that fits, and whose devices can be reserved. One that does not
+    /// fit lets smaller ones pass.
+    pub fn start_next(
+        &mut self,
+        sweep: &mut Sweep,
+        reserve: &mut dyn FnMut(OrderId, &Policy, Option<u32>) -> Reserved,
+    ) -> Option<Launch> {
         while !self.resources.full() {
             let (index, wish, beside) = self.ready.next(sweep)?;
             let State::Ready {
@@ -251,25 +256,30 @@ impl Board {
                 return None;
             };
             let cpus = wish.cpus(self.resources.cpus_free(), beside);
-            let granted_policy = policy.with_cpus(cpus.clamp(1, self.resources.cpus_total()));
-            let Some(granted) = self.resources.take(&granted_policy, policy.cpus) else {
+            let granted = policy.with_cpus(cpus.clamp(1, self.resources.cpus_total()));
+            let threads = policy.cpus.map(|_| granted.threads());
+            let order = OrderId(self.last_order + 1);
+            let starts =
+                self.resources.fits(&granted) && reserve(order, &granted, threads) == Reserved::Yes;
+            if !starts {
                 self.ready.pass_over(sweep, index, *place);
                 continue;
-            };
-            self.last_order += 1;
+            }
+            self.resources.take(&granted);
+            self.last_order = order.0;
             let start = Launch {
                 index,
-                order: OrderId(self.last_order),
+                order,
                 miss: miss.clone(),
-                policy: granted_policy,
-                grant: granted.grant.clone(),
+                policy: granted,
+                threads,
             };
             self.enter(
                 index,
                 State::Running {
                     order: start.order,
                     key: start.miss.key,
-                    granted: Box::new(granted),
+                    policy: start.policy.clone(),
                 },
             );
             return Some(start);
@@ -277,15 +287,16 @@ impl Board {
         None
     }
 
-    /// Something is ready and cannot start, because another run has the GPUs.
-    pub fn misses_gpus(&self) -> bool {
-        self.count(&[Phase::Ready]) > 0 && self.resources.misses_gpus()
-    }
-
     /// What an order executes now. Answers may come twice, or after their time: then there is
     /// nothing.
     pub fn running(&self, order: OrderId) -> Option<InstanceIndex> {
         self.by_order(order, Phase::Running)
+    }
+
+    /// All that are executed now.
+    pub fn running_orders(&self) -> Vec<OrderId> {
+        let running = |order: &OrderId| self.running(*order).is_some();
+        self.orders.keys().copied().filter(running).collect()
     }
 
     /// Whose result of an order is recorded now.

@@ -5,7 +5,6 @@
 
 mod arrivals;
 mod board;
-mod devices;
 mod elsewhere;
 mod ending;
 mod looks;
@@ -23,8 +22,8 @@ mod state;
 
 use std::sync::Arc;
 
-pub(crate) use resources::{GPUS_ARE_TAKEN, alone};
 pub use scheduler::BrokenDown;
+pub(crate) use scheduler::GPUS_ARE_TAKEN;
 pub use scheduler::{interruption, run};
 pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
 

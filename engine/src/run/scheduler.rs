@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use super::board::{Board, Launch};
 use super::message::Message;
 use super::ready::Sweep;
-use super::resources::{GPUS_ARE_TAKEN, Resources};
+use super::resources::Resources;
 use super::sharing::{self, Away};
 use super::showing::{self, ToShow};
 use super::state::Phase;
@@ -22,7 +22,9 @@ use super::{Reuse, RunOptions};
 use crate::demand::Demand;
 use crate::energy::{Meter, Stated};
 use crate::exec::CancelLevel;
-use crate::executor::{Executor, Local, Order, Outcome, Purpose, Site, Tell, Terms};
+use crate::executor::{
+    Capacity, Executor, Local, Order, Outcome, Purpose, Reserved, Site, Tell, Terms,
+};
 use crate::graph::Graph;
 use crate::plan::InstanceIndex;
 use crate::record::event::{Event, Summary};
@@ -31,6 +33,14 @@ use crate::record::lockfile::{self, LockFile};
 use crate::session::Session;
 use crate::store::Root;
 use crate::watched;
+
+/// What is told when a stage waits for them.
+pub const GPUS_ARE_TAKEN: &str = "waiting for GPUs: other runs on this machine have them";
+
+/// What is told of a stage that asks for GPUs where there are none.
+const NO_GPU: &str = "it asks for a GPU, and this machine shows none; it runs without one. \
+                      Check the driver (`nvidia-smi`, `rocminfo`) and CUDA_VISIBLE_DEVICES, \
+                      or remove `gpus` from the stage";
 
 /// How the whole run ended.
 pub struct RunReport {
@@ -53,6 +63,7 @@ pub(super) struct Scheduler<'a> {
     pub(super) board: Board,
     pub(super) demand: Demand,
     pub(super) executor: Box<dyn Executor + 'a>,
+    capacity: Capacity,
     /// Executed whatever is recorded.
     pub(super) forced: Vec<bool>,
     /// Looked at again, because a result went bad between the look and the use.
@@ -73,8 +84,12 @@ pub(super) struct Scheduler<'a> {
     pub(super) away: Away,
     /// What of signals was told.
     interruption_told: CancelLevel,
-    /// It was told that the GPUs are others'.
+    /// Something could not start because others have the GPUs.
+    misses_gpus: bool,
+    /// That was told.
     gpus_told: bool,
+    /// Stages of which it was told that there is no GPU.
+    told_without_gpu: BTreeSet<Arc<str>>,
     sink: &'a mut dyn FnMut(&Event),
 }
 
@@ -147,12 +162,14 @@ pub(super) fn run_on<'a>(
         true => graph.only_needs(),
         false => graph,
     };
-    let resources = Resources::of(&executor.capacity(), options.jobs);
+    let capacity = executor.capacity();
+    let resources = Resources::of(&capacity, options.jobs);
     let mut scheduler = Scheduler {
         options,
         board: Board::new(graph, &wanted, resources),
         demand,
         executor,
+        capacity,
         forced,
         looked_again: BTreeSet::new(),
         lost: BTreeMap::new(),
@@ -168,7 +185,9 @@ pub(super) fn run_on<'a>(
         away: Away::new(shown, options.sharing.as_ref(), &session.store, &to_main),
         to_main,
         interruption_told: CancelLevel::None,
+        misses_gpus: false,
         gpus_told: false,
+        told_without_gpu: BTreeSet::new(),
         session,
         sink,
     };
@@ -373,6 +392,11 @@ impl Scheduler<'_> {
     fn say_interrupted(&mut self) {
         let level = self.options.cancel.level();
         if self.interruption_told < level {
+            if level >= CancelLevel::Now && self.interruption_told < CancelLevel::Now {
+                for order in self.board.running_orders() {
+                    self.executor.stop(order);
+                }
+            }
             self.interruption_told = level;
             self.warn(None, interruption(level).to_owned());
         }
@@ -380,15 +404,39 @@ impl Scheduler<'_> {
 
     fn start_what_fits(&mut self) {
         let mut sweep = Sweep::default();
-        while let Some(start) = self.board.start_next(&mut sweep) {
+        while let Some(start) = self.start_next(&mut sweep) {
             let (index, order) = (start.index, start.order);
             if let Err(e) = self.start(start) {
+                self.executor.discard(order);
                 self.ended(index, order, Outcome::not_begun(&e));
             }
         }
-        let is_idle = self.board.count(&[Phase::Running]) == 0;
-        if is_idle && self.board.misses_gpus() && !std::mem::replace(&mut self.gpus_told, true) {
+        let is_idle =
+            self.board.count(&[Phase::Running]) == 0 && self.board.count(&[Phase::Ready]) > 0;
+        if is_idle && self.misses_gpus && !std::mem::replace(&mut self.gpus_told, true) {
             self.warn(None, GPUS_ARE_TAKEN.to_owned());
+        }
+    }
+
+    fn start_next(&mut self, sweep: &mut Sweep) -> Option<Launch> {
+        let (executor, misses_gpus) = (&mut self.executor, &mut self.misses_gpus);
+        self.board.start_next(sweep, &mut |order, policy, threads| {
+            let reserved = executor.reserve(order, policy, threads);
+            *misses_gpus |= reserved == Reserved::ByOthers;
+            reserved
+        })
+    }
+
+    /// More than there are is no reason to refuse work, and nobody should wonder why it is slow.
+    fn warn_of_gpus(&mut self, index: InstanceIndex, wanted: u32) {
+        let given = self.capacity.gpus;
+        if given > 0 && given < wanted {
+            let text = format!("it asks for {wanted} GPUs, and this machine has {given}");
+            self.warn(Some(index), text);
+        }
+        let stage = &self.session.plan.instance(index).stage;
+        if given == 0 && wanted > 0 && self.told_without_gpu.insert(stage.clone()) {
+            self.warn(Some(index), NO_GPU.to_owned());
         }
     }
 
@@ -396,13 +444,7 @@ impl Scheduler<'_> {
         let Launch {
             index, order, miss, ..
         } = start;
-        let wanted = start.policy.gpus_seen() as usize;
-        if let Some(given) = start.grant.gpus.as_ref().map(Vec::len)
-            && given < wanted
-        {
-            let text = format!("it asks for {wanted} GPUs, and this machine has {given}");
-            self.warn(Some(index), text);
-        }
+        self.warn_of_gpus(index, start.policy.gpus_seen());
         let instance = self.session.plan.instance(index);
         let terms = Terms {
             id: order,
@@ -418,7 +460,7 @@ impl Scheduler<'_> {
                 .map(|b| b.pins.clone())
                 .unwrap_or_default(),
             policy: start.policy,
-            grant: start.grant,
+            threads: start.threads,
             offline: self.options.offline,
         };
         let event = Event::Started {

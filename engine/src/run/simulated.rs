@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::scheduler::{RunReport, run_on};
@@ -18,10 +20,11 @@ use crate::catalog::Catalog;
 use crate::digest::Digest;
 use crate::exec::{Cancel, CancelLevel, Note, Usage};
 use crate::executor::{
-    Executor, Failed, Heard, Landing, Made, Moved, Order, OrderId, Outcome, Recorder, Tell,
+    Capacity, Executor, Failed, Heard, Landing, Made, Moved, Order, OrderId, Outcome, Recorder,
+    Reserved, Tell,
 };
-use crate::machine::Machine;
 use crate::open::Opening;
+use crate::plan::Policy;
 use crate::record::event::Event;
 use crate::session::Session;
 use crate::store::{Pending, Record, Staged, Store};
@@ -58,20 +61,44 @@ fn mixed(instance: &str, attempt: u32) -> Fate {
     }
 }
 
+/// As it comes out at another place.
+fn sent<T: Serialize + DeserializeOwned>(what: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(what).unwrap()).unwrap()
+}
+
+enum Call {
+    Begin(Box<Order>),
+    Stop(OrderId),
+}
+
 /// Answers in the order of a time of its own.
 struct Simulated {
-    to_clock: Sender<Order>,
+    to_clock: Sender<Call>,
     fates: Fates,
     tries: Arc<Mutex<HashMap<Digest, u32>>>,
     held: Held,
     recorder: Recorder,
+    /// How often devices were asked for.
+    asked: u32,
+    /// By orders that are about to begin.
+    reserved: BTreeSet<OrderId>,
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        let reserved = &self.reserved;
+        assert!(
+            reserved.is_empty() || std::thread::panicking(),
+            "devices are lost: {reserved:?}"
+        );
+    }
 }
 
 /// Bytes that were made, and neither recorded nor discarded yet.
 type Held = Arc<Mutex<HashMap<OrderId, Staged>>>;
 
 impl Simulated {
-    fn new(store: Arc<Store>, fates: Fates, cancel: Arc<Cancel>, tell: Tell) -> Simulated {
+    fn new(store: Arc<Store>, fates: Fates, tell: Tell) -> Simulated {
         let (to_clock, orders) = channel();
         let held = Held::default();
         let recorder = Recorder::start(store.clone(), tell.clone()).unwrap();
@@ -80,7 +107,6 @@ impl Simulated {
             store,
             fates,
             tell,
-            cancel,
             tries: tries.clone(),
             held: held.clone(),
             now: 0,
@@ -95,17 +121,18 @@ impl Simulated {
             tries,
             held,
             recorder,
+            asked: 0,
+            reserved: BTreeSet::new(),
         }
     }
 }
 
 impl Executor for Simulated {
-    fn capacity(&self) -> Machine {
-        Machine {
+    fn capacity(&self) -> Capacity {
+        Capacity {
             cpus: 16,
-            cores: Vec::new(),
             memory_bytes: 1 << 40,
-            gpus: Vec::new(),
+            gpus: 0,
         }
     }
 
@@ -113,7 +140,17 @@ impl Executor for Simulated {
         Ok(vec!["simulated".to_owned()])
     }
 
+    fn reserve(&mut self, order: OrderId, _: &Policy, _: Option<u32>) -> Reserved {
+        self.asked += 1;
+        if self.asked.is_multiple_of(7) {
+            return Reserved::ByThisRun;
+        }
+        assert!(self.reserved.insert(order), "it is reserved already");
+        Reserved::Yes
+    }
+
     fn begin(&mut self, order: Order) -> anyhow::Result<()> {
+        assert!(self.reserved.contains(&order.id), "nothing is reserved");
         let tries = self.tries.lock().unwrap();
         let attempt = tries.get(&order.key.digest).copied().unwrap_or(0);
         drop(tries);
@@ -121,8 +158,14 @@ impl Executor for Simulated {
             (self.fates)(&order.instance, attempt) != Fate::NotBegun,
             "there is no place"
         );
-        self.to_clock.send(order)?;
+        self.reserved.remove(&order.id);
+        self.to_clock.send(Call::Begin(Box::new(sent(&order))))?;
         Ok(())
+    }
+
+    fn stop(&mut self, order: OrderId) {
+        // The clock stops when nothing was asked of it for long.
+        let _ = self.to_clock.send(Call::Stop(order));
     }
 
     fn record(&mut self, order: OrderId, record: Record) {
@@ -137,6 +180,7 @@ impl Executor for Simulated {
     }
 
     fn discard(&mut self, order: OrderId) {
+        self.reserved.remove(&order);
         self.held.lock().unwrap().remove(&order);
     }
 }
@@ -145,7 +189,6 @@ struct Clock {
     store: Arc<Store>,
     fates: Fates,
     tell: Tell,
-    cancel: Arc<Cancel>,
     tries: Arc<Mutex<HashMap<Digest, u32>>>,
     held: Held,
     now: u64,
@@ -156,11 +199,11 @@ struct Clock {
 }
 
 impl Clock {
-    fn run(mut self, orders: &Receiver<Order>) {
+    fn run(mut self, calls: &Receiver<Call>) {
         loop {
-            match orders.try_recv() {
-                Ok(order) => {
-                    self.take(order);
+            match calls.try_recv() {
+                Ok(call) => {
+                    self.take(call);
                     continue;
                 }
                 Err(TryRecvError::Disconnected) => return,
@@ -171,10 +214,10 @@ impl Clock {
                 let Some((order, heard)) = self.told.remove(&number) else {
                     return;
                 };
-                (self.tell)(order, heard);
+                (self.tell)(order, sent(&heard));
             } else {
-                match orders.recv_timeout(Duration::from_secs(60)) {
-                    Ok(order) => self.take(order),
+                match calls.recv_timeout(Duration::from_secs(60)) {
+                    Ok(call) => self.take(call),
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
                 }
             }
@@ -191,7 +234,17 @@ impl Clock {
         self.answer(after, order, Heard::Outcome(Box::new(outcome)));
     }
 
-    fn take(&mut self, order: Order) {
+    fn take(&mut self, call: Call) {
+        match call {
+            Call::Begin(order) => self.begin(&order),
+            Call::Stop(order) => {
+                // Whatever else it would tell comes after its time.
+                self.outcome(0, order, Outcome::Cancelled);
+            }
+        }
+    }
+
+    fn begin(&mut self, order: &Order) {
         let mut tries = self.tries.lock().unwrap();
         let attempt = tries.entry(order.key.digest).or_insert(0);
         let fate = (self.fates)(&order.instance, *attempt);
@@ -200,21 +253,18 @@ impl Clock {
         let id = order.id;
         let after = 1 + u64::from(order.key.digest.0[1]);
         self.answer(0, id, Heard::Note(Note::Line("begun".to_owned())));
-        if self.cancel.level() != CancelLevel::None {
-            return self.outcome(after, id, Outcome::Cancelled);
-        }
         let lost = Outcome::Lost {
             why: "the node is gone".to_owned(),
         };
         match fate {
-            Fate::Made => self.made(after, &order),
+            Fate::Made => self.made(after, order),
             Fate::MadeTwice => {
-                self.made(after, &order);
-                let (record, _) = self.result(&order);
-                self.outcome(after + 500, id, made_of(&order, record));
+                self.made(after, order);
+                let (record, _) = self.result(order);
+                self.outcome(after + 500, id, made_of(order, record));
             }
             Fate::Found => {
-                let (record, staged) = self.result(&order);
+                let (record, staged) = self.result(order);
                 for committed in self.store.commit(vec![Pending { record, staged }]) {
                     committed.unwrap();
                 }
@@ -237,7 +287,7 @@ impl Clock {
             }
             Fate::LostAndLate => {
                 self.outcome(after, id, lost);
-                self.made(after + 100, &order);
+                self.made(after + 100, order);
             }
             Fate::Lost => self.outcome(after, id, lost),
         }
@@ -325,7 +375,6 @@ fn run(
 ) -> (RunReport, Vec<String>) {
     let mut finished = Vec::new();
     let store = session.store.clone();
-    let cancel = options.cancel.clone();
     let mut sink = |event: &Event| {
         if let Event::Finished { instance, .. } = event {
             finished.push(instance.clone());
@@ -333,7 +382,7 @@ fn run(
         hear(event);
     };
     let report = run_on(session, options, &mut sink, |tell| {
-        Box::new(Simulated::new(store, fates, cancel, tell))
+        Box::new(Simulated::new(store, fates, tell))
     });
     (report.unwrap(), finished)
 }

@@ -1,20 +1,20 @@
-//! Where an instance is in a run, with what is known of it there, and which way leads from where to
-//! where.
+//! The states of an instance in a run, what is known in each, and which state may follow which.
 //!
 //! ```text
 //! Waiting ─┬─▶ Asking ─┬─▶ Gathering ─▶ Ready ─▶ Running ─▶ Committing ─▶ Done
 //!          │           └─▶ Done            (each step may be left out)
 //!          └─▶ Done; in a dry run Planned, Foreseen
 //! ```
-//! What a claim asks for on the way goes from Unwanted to Waiting. Everything before Done may fail or be skipped; who must open a directory first goes from Waiting
-//! to Opening and back. Back to Waiting goes what has to be looked at again: an action that
-//! somebody else executed, and a result whose bytes cannot be had, with all that wait for it.
+//! Each state before Done may also end in Failed or Skipped. An instance that a claim asks for
+//! during the run goes from Unwanted to Waiting. One that must open a directory first goes from
+//! Waiting to Opening and back. An instance goes back to Waiting if it has to be looked at again:
+//! somebody else executed its action, or the bytes of its result cannot be had; then all that wait
+//! for it go back too.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ready::QueuePlace;
-use super::resources::Taken;
 use crate::digest::{Content, Digest};
 use crate::executor::OrderId;
 use crate::index::Known;
@@ -68,7 +68,8 @@ pub enum State {
     Running {
         order: OrderId,
         key: Digest,
-        granted: Box<Taken>,
+        /// With the cores it was given.
+        policy: Arc<Policy>,
     },
     /// Its result is being recorded.
     Committing {

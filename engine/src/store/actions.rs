@@ -23,7 +23,7 @@ const VERSION: u32 = 1;
 const RECORD_BYTES_MAX: u64 = 256 << 20;
 
 /// One result of one action.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The action's key.
     pub key: Digest,

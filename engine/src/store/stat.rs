@@ -230,7 +230,8 @@ impl StatCache {
             return Ok(Content { shape, ..content });
         }
         let walk = InputTree::of(&path, &files.ignore)?.walk;
-        let manifest = match &files.manifest {
+        let list = files.manifest.as_ref().map(|list| list.path(&self.root));
+        let manifest = match &list {
             Some(list) => Some((list, self.manifest(list, &path)?)),
             None => None,
         };

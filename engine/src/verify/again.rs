@@ -15,12 +15,12 @@ use crate::digest::Content;
 use crate::exec::{Cancel, CancelLevel, Usage};
 use crate::executor::{
     Aside, Executor, Failed, Heard, Local, Order, OrderId, Outcome, Purpose, Site, StoreBroken,
-    Terms, check_inputs,
+    Terms, alone, check_inputs,
 };
 use crate::lineage::Lineage;
 use crate::plan::Instance;
 use crate::record::lockfile::LockFile;
-use crate::run::{GPUS_ARE_TAKEN, alone};
+use crate::run::GPUS_ARE_TAKEN;
 use crate::session::Session;
 
 /// What came of an execution.
@@ -87,7 +87,7 @@ pub fn replay(
         .map(|block| block.pins)
         .unwrap_or_default();
     let mut is_told = false;
-    let (grant, _gpus) = alone(&instance.policy, || {
+    let granted = alone(&instance.policy, || {
         if !std::mem::replace(&mut is_told, true) {
             log::warn!("{GPUS_ARE_TAKEN}");
         }
@@ -109,7 +109,7 @@ pub fn replay(
             purpose: Purpose::Compare,
             pins,
             policy: instance.policy.with_cpus(terms.cpus),
-            grant,
+            threads: granted.grant.threads,
             offline: terms.offline,
         },
     );
@@ -122,6 +122,7 @@ pub fn replay(
     let site = Site::of(session, &terms.executable);
     let local = Local::new(site, cancel.clone(), Arc::new(tell));
     let mut local = local.keeping(terms.keep.as_deref());
+    local.grant(id, granted);
     local.begin(order)?;
     let outcome = outcomes.recv()?;
     let aside = local.aside(id);

@@ -52,6 +52,30 @@ fn case_24_gpus_are_assigned() {
     assert_eq!(space.read("artifacts/plain/o"), "==\n");
 }
 
+/// Where there is no GPU, a stage that asks for one is warned of once, before it begins.
+#[test]
+fn a_stage_without_its_gpu_is_warned_of_once() {
+    let mut space = space(
+        r#"
+  train:
+    matrix: {n: [1, 2]}
+    run: "echo ${matrix.n} > ${outputs.o}"
+    outputs: {o: o}
+    resources: {gpus: 1}
+  plain: {run: "echo > ${outputs.o}", outputs: {o: o}}
+"#,
+    );
+    space.set_env("CUDA_VISIBLE_DEVICES", "");
+    let said = space.run(&["run"]).expect(0, &["run"]);
+    for words in [
+        "it asks for a GPU, and this machine shows none",
+        "remove `gpus` from the stage",
+    ] {
+        assert_eq!(said.err.matches(words).count(), 1, "{}", said.err);
+    }
+    assert_eq!(space.read("artifacts/train/n=2/o"), "2\n");
+}
+
 /// Stages that say so share a GPU: each waits here until the other has begun.
 #[test]
 fn shares_of_a_gpu_are_given_at_once() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::plan::{Command, Network, Sandbox, Scratch};
+use crate::plan::{Command, Sandbox};
 use crate::skipped::skipped;
 
 mod commands;
@@ -38,16 +38,7 @@ impl Bench {
         };
         let policy = Policy {
             cpus: Some(1),
-            memory_bytes: None,
-            gpus: 0,
-            mutexes: Vec::new(),
-            timeout_s: None,
-            grace_s: 30.0,
-            retries: 0,
-            sandbox: Sandbox::On,
-            scratch: Scratch::None,
-            network: Network::On,
-            secrets: Vec::new(),
+            ..Policy::default()
         };
         let request = Request {
             id: "a".into(),

@@ -3,24 +3,17 @@
 mod simulated;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::digest::{Digest, Shape};
-use crate::machine::Machine;
-use crate::plan::{Network, Sandbox, Scratch};
+use crate::executor::Capacity;
 use crate::record::event::Reason;
 
-fn machine(cpus: u32, gpus: usize) -> Machine {
-    // Nobody else's: other tests run beside this one.
-    static LAST: AtomicU32 = AtomicU32::new(0);
-    let number = LAST.fetch_add(1, Ordering::Relaxed);
-    let name = |n| format!("board-{}-{number}-{n}", std::process::id()).into();
-    Machine {
+fn capacity(cpus: u32) -> Capacity {
+    Capacity {
         cpus,
-        cores: Vec::new(),
         memory_bytes: 1000,
-        gpus: (0..gpus).map(name).collect(),
+        gpus: 0,
     }
 }
 
@@ -30,13 +23,7 @@ fn policy(cpus: Option<u32>, memory: u64, gpus: u32, mutex: Option<&str>) -> Arc
         memory_bytes: Some(memory),
         gpus,
         mutexes: mutex.map(Arc::from).into_iter().collect(),
-        timeout_s: None,
-        grace_s: 30.0,
-        retries: 0,
-        sandbox: Sandbox::On,
-        network: Network::On,
-        scratch: Scratch::None,
-        secrets: Vec::new(),
+        ..Policy::default()
     })
 }
 
@@ -72,6 +59,11 @@ fn make_ready(board: &mut Board, index: InstanceIndex, policy: &Arc<Policy>) {
     board.make_ready(index, miss(index), &wish, policy.clone(), 1);
 }
 
+/// With devices for everybody.
+fn start_next(board: &mut Board, sweep: &mut Sweep) -> Option<Launch> {
+    board.start_next(sweep, &mut |_, _, _| Reserved::Yes)
+}
+
 fn none(_: InstanceIndex) -> Vec<InstanceIndex> {
     Vec::new()
 }
@@ -80,7 +72,7 @@ fn none(_: InstanceIndex) -> Vec<InstanceIndex> {
 fn a_chain_of_results_needs_no_stack() {
     let n = 100_000;
     let before = |i: InstanceIndex| i.0.checked_sub(1).map(InstanceIndex).into_iter().collect();
-    let resources = Resources::of(&machine(2, 0), None);
+    let resources = Resources::of(&capacity(2), None);
     let mut board = Board::new(Graph::of_needs(n, before), &vec![true; n], resources);
     let mut looks = 0;
     while let Some(index) = board.next_free() {
@@ -98,7 +90,7 @@ fn a_chain_of_results_needs_no_stack() {
 #[test]
 fn what_waits_for_a_gpu_costs_nothing_when_others_come_and_go() {
     let n = 11_000;
-    let resources = Resources::of(&machine(64, 1), None);
+    let resources = Resources::of(&capacity(64), None);
     let mut board = Board::new(Graph::of_needs(n, none), &vec![true; n], resources);
     let (gpu, disk) = (
         policy(Some(1), 0, 1000, None),
@@ -114,28 +106,36 @@ fn what_waits_for_a_gpu_costs_nothing_when_others_come_and_go() {
         make_ready(&mut board, InstanceIndex(i), wants);
     }
     let (mut ended, mut tried, mut events) = (Vec::new(), 0, 0);
+    // There is one.
+    let mut has_gpu = None;
     while board.count(&[Phase::Failed]) < n {
         let mut sweep = Sweep::default();
         let mut started = 0;
-        while let Some(start) = board.start_next(&mut sweep) {
-            ended.push(start.index);
+        let mut reserve = |order, policy: &Policy, _| match (policy.gpus, has_gpu) {
+            (1.., Some(_)) => Reserved::ByThisRun,
+            (gpus, _) => {
+                has_gpu = has_gpu.or((gpus > 0).then_some(order));
+                Reserved::Yes
+            }
+        };
+        while let Some(start) = board.start_next(&mut sweep, &mut reserve) {
+            ended.push((start.index, start.order));
             started += 1;
         }
         // Each wish is passed over at most once, however many have it.
         assert!(sweep.tried <= started + 3, "{} tried", sweep.tried);
         tried += sweep.tried;
         events += 1;
-        // A process that is just being started by another test may hold the claim on the GPU for a moment.
-        if !ended.is_empty() {
-            board.enter(ended.remove(0), State::Failed);
-        }
+        let (index, order) = ended.remove(0);
+        board.enter(index, State::Failed);
+        has_gpu = has_gpu.filter(|of| *of != order);
     }
     assert!(tried <= n + 3 * events);
 }
 
 #[test]
 fn an_action_that_does_not_fit_lets_smaller_ones_pass() {
-    let resources = Resources::of(&machine(4, 0), None);
+    let resources = Resources::of(&capacity(4), None);
     let mut board = Board::new(Graph::of_needs(3, none), &[true; 3], resources);
     let wants = [
         policy(Some(3), 0, 0, Some("disk")),
@@ -146,13 +146,13 @@ fn an_action_that_does_not_fit_lets_smaller_ones_pass() {
         make_ready(&mut board, InstanceIndex(i), wants);
     }
     let mut sweep = Sweep::default();
-    let mut start = || board.start_next(&mut sweep).map(|start| start.index.0);
+    let mut start = || start_next(&mut board, &mut sweep).map(|start| start.index.0);
     assert_eq!([start(), start(), start()], [Some(0), Some(2), None]);
 }
 
 #[test]
 fn what_waits_for_a_result_that_is_lost_waits_again() {
-    let resources = Resources::of(&machine(4, 0), None);
+    let resources = Resources::of(&capacity(4), None);
     let first = |i: InstanceIndex| (i.0 > 0).then_some(InstanceIndex(0)).into_iter().collect();
     let mut board = Board::new(Graph::of_needs(4, first), &[true; 4], resources);
     let all: Vec<InstanceIndex> = (0..4).map(InstanceIndex).collect();
@@ -160,7 +160,7 @@ fn what_waits_for_a_result_that_is_lost_waits_again() {
     board.enter(all[0], done(all[0]));
     make_ready(&mut board, all[1], &policy(Some(1), 0, 0, None));
     make_ready(&mut board, all[2], &policy(Some(1), 0, 0, None));
-    let start = board.start_next(&mut Sweep::default()).unwrap();
+    let start = start_next(&mut board, &mut Sweep::default()).unwrap();
     assert_eq!(start.index, all[1]);
     board.enter(all[3], State::Asking { miss: miss(all[3]) });
     board.wait(all[0]);
@@ -170,7 +170,7 @@ fn what_waits_for_a_result_that_is_lost_waits_again() {
     let phases = all.iter().map(|i| board.phase(*i)).collect::<Vec<_>>();
     use Phase::{Running, Waiting};
     assert_eq!(phases, [Waiting, Running, Waiting, Waiting]);
-    assert!(board.start_next(&mut Sweep::default()).is_none());
+    assert!(start_next(&mut board, &mut Sweep::default()).is_none());
     assert_eq!(board.next_free(), Some(all[0]));
     assert_eq!(board.next_free(), None);
     // Somebody else executed it; its producer is still to come.
@@ -182,7 +182,7 @@ fn what_waits_for_a_result_that_is_lost_waits_again() {
 
 #[test]
 fn what_is_only_foreseen_lets_others_be_looked_at() {
-    let resources = Resources::of(&machine(4, 0), None);
+    let resources = Resources::of(&capacity(4), None);
     let before = |i: InstanceIndex| i.0.checked_sub(1).map(InstanceIndex).into_iter().collect();
     let mut board = Board::new(Graph::of_needs(3, before), &[true; 3], resources);
     let all: Vec<InstanceIndex> = (0..3).map(InstanceIndex).collect();
@@ -203,18 +203,17 @@ fn what_is_only_foreseen_lets_others_be_looked_at() {
 #[test]
 #[should_panic(expected = "Done to Running")]
 fn no_way_leads_from_a_result_to_an_execution() {
-    let resources = Resources::of(&machine(4, 0), None);
+    let resources = Resources::of(&capacity(4), None);
     let mut board = Board::new(Graph::of_needs(1, none), &[true], resources);
     let index = InstanceIndex(0);
     make_ready(&mut board, index, &policy(Some(1), 0, 0, None));
-    let start = board.start_next(&mut Sweep::default()).unwrap();
-    let granted = Resources::of(&machine(4, 0), None).take(&start.policy, None);
+    let start = start_next(&mut board, &mut Sweep::default()).unwrap();
     board.wait(index);
     board.enter(index, done(index));
     let running = State::Running {
         order: start.order,
         key: digest(index),
-        granted: Box::new(granted.unwrap()),
+        policy: start.policy,
     };
     board.enter(index, running);
 }

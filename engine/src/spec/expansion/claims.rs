@@ -61,7 +61,7 @@ impl Expander<'_, '_> {
             after: Vec::new(),
             awaited: None,
             work,
-            policy: Arc::new(crate::spec::tying::policy::plain()),
+            policy: Arc::default(),
             place: (self.place)(claim.key),
             key: claim.key,
             gathered: HashMap::default(),

@@ -11,29 +11,9 @@ use crate::spec::text::model::{Defaults, NetworkSetting, Resources, SandboxSetti
 use crate::spec::text::node::{Data, Node};
 use crate::spec::text::problem::Problem;
 
-/// What clusters give between SIGTERM and SIGKILL.
-const GRACE_S: f64 = 30.0;
-
-/// The policy of anything that says nothing.
-pub fn plain() -> Policy {
-    Policy {
-        cpus: None,
-        memory_bytes: None,
-        gpus: 0,
-        mutexes: Vec::new(),
-        timeout_s: None,
-        grace_s: GRACE_S,
-        retries: 0,
-        sandbox: Sandbox::On,
-        network: Network::On,
-        scratch: Scratch::None,
-        secrets: Vec::new(),
-    }
-}
-
 /// The defaults of a file.
 pub fn from_defaults(defaults: Option<&Defaults>, problems: &mut Vec<Problem>) -> Policy {
-    let mut policy = plain();
+    let mut policy = Policy::default();
     if let Some(d) = defaults {
         apply(
             &mut policy,

@@ -270,7 +270,7 @@ impl Written {
                     .help("write it in the directory: `find . -type f | xargs b3sum > LIST`"));
                 }
                 let files = Files {
-                    manifest: Some(path.into()),
+                    manifest: Some(Location::of(&path, tying.root)),
                     ..(*one.files).clone()
                 };
                 one.files = Arc::new(files);

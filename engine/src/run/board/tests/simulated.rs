@@ -1,11 +1,14 @@
 //! Whole runs over random graphs with an executor that loses answers, gives them twice, and answers after its time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::executor::{Devices, Granted};
 use crate::index::Known;
+use crate::machine::{Machine, Maker};
 use crate::record::event::Event;
 use crate::run::state::Unrecorded;
 
@@ -96,7 +99,22 @@ struct Simulation {
     mutexes: BTreeSet<Arc<str>>,
     /// What is taken of each GPU, in thousandths.
     gpus: BTreeMap<Arc<str>, u32>,
-    by_order: BTreeMap<OrderId, (Arc<Policy>, Option<Vec<Arc<str>>>)>,
+    devices: Devices,
+    by_order: BTreeMap<OrderId, (Arc<Policy>, Granted)>,
+}
+
+/// Two GPUs that are nobody else's: other tests run beside this one.
+fn devices() -> Devices {
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let number = LAST.fetch_add(1, Ordering::Relaxed);
+    let name = |n| format!("board-{}-{number}-{n}", std::process::id()).into();
+    Devices::of(&Machine {
+        cpus: 4,
+        cores: Vec::new(),
+        memory_bytes: 1000,
+        gpus: (0..2).map(name).collect(),
+        maker: Maker::default(),
+    })
 }
 
 impl Simulation {
@@ -131,7 +149,7 @@ impl Simulation {
         targets.retain(|_| chance.percent(60));
         let wanted = graph.wanted(&targets);
         Simulation {
-            board: Board::new(graph, &wanted, Resources::of(&machine(4, 2), None)),
+            board: Board::new(graph, &wanted, Resources::of(&capacity(4), None)),
             chance,
             executor: Executor::default(),
             wants,
@@ -142,6 +160,7 @@ impl Simulation {
             most: (0, 0, 0),
             mutexes: BTreeSet::new(),
             gpus: BTreeMap::new(),
+            devices: devices(),
             by_order: BTreeMap::new(),
         }
     }
@@ -182,14 +201,27 @@ impl Simulation {
 
     fn start(&mut self) {
         let mut sweep = Sweep::default();
-        while let Some(start) = self.board.start_next(&mut sweep) {
+        loop {
+            let mut granted = None;
+            let mut reserve = |_, policy: &Policy, threads| match self.devices.take(policy, threads)
+            {
+                Ok(devices) => {
+                    granted = Some(devices);
+                    Reserved::Yes
+                }
+                Err(why) => why,
+            };
+            let Some(start) = self.board.start_next(&mut sweep, &mut reserve) else {
+                break;
+            };
+            let granted = granted.unwrap();
             assert!(!self.made.contains(&start.index), "it was executed already");
             self.executions += 1;
             let policy = &start.policy;
             let (cpus, memory) = (policy.threads(), policy.memory_bytes.unwrap_or(0));
             self.taken.0 += cpus;
             self.taken.1 += memory;
-            for gpu in start.grant.gpus.iter().flatten() {
+            for gpu in granted.grant.gpus.iter().flatten() {
                 let taken = self.gpus.entry(gpu.clone()).or_default();
                 *taken += policy.of_each_gpu();
                 assert!(
@@ -204,20 +236,20 @@ impl Simulation {
             }
             self.most.0 = self.most.0.max(self.taken.0);
             self.most.2 = self.most.2.max(self.taken.2);
-            let held = (policy.clone(), start.grant.gpus.clone());
-            self.by_order.insert(start.order, held);
+            self.by_order.insert(start.order, (policy.clone(), granted));
             self.executor.execute(&start, &mut self.chance);
         }
     }
 
     fn give_back(&mut self, order: OrderId) {
-        let (policy, gpus) = self.by_order.remove(&order).unwrap();
+        let (policy, granted) = self.by_order.remove(&order).unwrap();
         self.taken.0 -= policy.threads();
         self.taken.1 -= policy.memory_bytes.unwrap_or(0);
-        for gpu in gpus.iter().flatten() {
+        for gpu in granted.grant.gpus.iter().flatten() {
             *self.gpus.get_mut(gpu).unwrap() -= policy.of_each_gpu();
             self.taken.2 -= 1;
         }
+        self.devices.give_back(granted);
         for mutex in &policy.mutexes {
             self.mutexes.remove(mutex);
         }

@@ -1,7 +1,8 @@
 //! What runs of one user on one machine agree on: who has which processor, and which GPU.
 //!
-//! Each device is a file, and whoever holds its lock has the device. The kernel frees it with the process, however that
-//! ends. The files lie in a fixed place, since who is logged in and who is a job of the night must meet there.
+//! Each device is a file, and whoever holds its lock has the device. The kernel frees it with the
+//! process, however that ends. The files lie in a fixed place, since a user who is logged in and a
+//! job of the night must meet there.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
