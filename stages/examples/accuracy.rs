@@ -11,8 +11,9 @@
 #[path = "../tests/reference/mod.rs"]
 mod reference;
 
-use repro_stages::kernels::layer::{Accumulate, Activation, Backward, Gradient};
-use repro_stages::kernels::{Path, conv, dense, elementwise, gelu, group_norm, loss, norm, pool};
+use repro_stages::kernels::activation::Activation;
+use repro_stages::kernels::layer::{Accumulate, Backward, Gradient};
+use repro_stages::kernels::{Path, activation, conv, dense, gelu, group_norm, loss, norm, pool};
 use repro_stages::shape::{ConvShape, GroupNormShape, Image, PoolShape};
 
 const EPS: f32 = 1e-5;
@@ -444,12 +445,12 @@ fn activations() {
         let (mut y, mut dx) = (vec![0.0; LEN], vec![0.0; LEN]);
         match name {
             "tanh" => {
-                elementwise::tanh(path(), &x, &mut y);
-                elementwise::tanh_backward(path(), &y, &dy, &mut dx);
+                activation::tanh(path(), &x, &mut y);
+                activation::tanh_backward(path(), &y, &dy, &mut dx);
             }
             "sigmoid" => {
-                elementwise::sigmoid(path(), &x, &mut y);
-                elementwise::sigmoid_backward(path(), &y, &dy, &mut dx);
+                activation::sigmoid(path(), &x, &mut y);
+                activation::sigmoid_backward(path(), &y, &dy, &mut dx);
             }
             _ => {
                 gelu::forward(path(), gelu::Gelu::Exact, &x, &mut y);

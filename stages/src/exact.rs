@@ -8,6 +8,7 @@
     reason = "an index walks several chains at once"
 )]
 
+pub mod chains;
 pub mod fma;
 pub mod half;
 pub mod math;

@@ -23,6 +23,7 @@
     reason = "an index walks several arrays of one tile, and a kernel is called with its buffers"
 )]
 
+pub mod activation;
 mod chain;
 pub mod conv;
 pub mod dense;

@@ -18,6 +18,7 @@ mod cpu;
 mod dense;
 mod depthwise;
 mod group_norm;
+mod labels;
 mod layer;
 mod loss;
 mod lstm;
@@ -31,28 +32,30 @@ mod slots;
 use dfdx::prelude::{Cpu, NoneTape, Tensor};
 
 pub use crate::shape::{
-    BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, PoolShape,
+    BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
     RecurrentShape,
 };
 pub use activation::{activate, add, dropout, gelu, relu, sigmoid, tanh};
 pub use backend::{
-    Accumulate, Activation, Backend, Buffer, GATES, Gate, GateGradients, Gelu, GroupNormBackward,
-    LayerBackward, LstmBackward, Moments, Moving, NormBackward, RecurrentBackward, Rule,
+    Accumulate, Activation, Backend, Buffer, GATES, Gate, GateGradients, Gelu, Gradient,
+    GroupNormBackward, LayerBackward, LstmBackward, Moments, Moving, NormBackward,
+    RecurrentBackward, Rule,
 };
 pub use conv::conv2d;
 pub use dense::dense;
 pub use depthwise::depthwise_conv2d;
 pub use group_norm::group_norm;
+pub use labels::{BadLabel, Labels};
 pub use loss::{
-    BadLabel, Labels, absolute_error, count_correct, mean_squared_error, soft_cross_entropy,
-    softmax_cross_entropy, weighted_sum, with_confidence_penalty,
+    absolute_error, count_correct, mean_squared_error, soft_cross_entropy, softmax_cross_entropy,
+    weighted_sum, with_confidence_penalty,
 };
 pub use lstm::{GateParams, lstm};
 pub use matrix::{Matrix, Param, Traced};
-pub use norm::{BatchStats, NormShape, batch_norm_eval, batch_norm_train};
+pub use norm::{BatchStats, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use recurrent::{RecurrentParams, recurrent};
-pub use slots::{Gradient, backward, take_gradient, take_input_gradient};
+pub use slots::{backward, take_gradient, take_input_gradient};
 
 /// The loss of a batch.
 pub type Scalar<T = NoneTape> = Tensor<(), f32, Cpu, T>;

@@ -309,6 +309,28 @@ impl RecurrentShape {
     }
 }
 
+/// What batch norm normalises, and how.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormShape {
+    /// Channels; each is normalised over the batch and all positions.
+    pub channels: usize,
+    /// Positions of an image; 1 after a dense layer.
+    pub positions: usize,
+    /// Added to the variance; PyTorch has 1e-5.
+    pub eps: f32,
+}
+
+impl NormShape {
+    /// With `eps` of 1e-5.
+    pub fn new(channels: usize, positions: usize) -> NormShape {
+        NormShape {
+            channels,
+            positions,
+            eps: 1e-5,
+        }
+    }
+}
+
 /// What group norm normalises together: groups of neighbouring channels over all positions of an
 /// image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

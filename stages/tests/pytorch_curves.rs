@@ -25,7 +25,8 @@ use std::sync::{Arc, OnceLock};
 
 use dfdx::prelude::Cpu;
 use repro_stages::data::{Dataset, ImageShape, Info, cifar, idx};
-use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize, Role};
+use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
+use repro_stages::nn::layer::Role;
 use repro_stages::nn::network::StepKey;
 use repro_stages::nn::spec::ModelSpec;
 use repro_stages::training::mask::Masks;
@@ -198,7 +199,7 @@ fn first_weights(architecture: &Architecture) -> NamedTensors {
         Role::Gain | Role::RunningVariance => vec![1.0; len],
         Role::Shift | Role::RunningMean => vec![0.0; len],
     };
-    let tensor = |p: &repro_stages::nn::architecture::Parameter| NamedTensor {
+    let tensor = |p: &repro_stages::nn::layer::Parameter| NamedTensor {
         shape: p.shape.clone(),
         data: fill(&p.name, p.role, p.shape.iter().product()),
     };

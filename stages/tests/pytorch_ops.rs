@@ -8,11 +8,12 @@
 mod reference;
 
 use reference::{Case, Cases, read, to_nchw, to_nhwc};
-use repro_stages::kernels::layer::{Accumulate, Activation, Backward, Gradient};
+use repro_stages::kernels::activation::Activation;
+use repro_stages::kernels::layer::{Accumulate, Backward, Gradient};
 use repro_stages::kernels::optim::Part;
 use repro_stages::kernels::{
-    Path, conv, dense, depthwise, elementwise, gelu, group_norm, loss, norm, optim, pool,
-    soft_loss, squared_error,
+    Path, activation, conv, dense, depthwise, elementwise, gelu, group_norm, loss, norm, optim,
+    pool, soft_loss, squared_error,
 };
 use repro_stages::nn::layout::Layout;
 use repro_stages::shape::{ConvShape, DepthwiseShape, GroupNormShape, Image, PoolShape};
@@ -354,16 +355,16 @@ fn activations() {
         };
         match case.op.as_str() {
             "relu" => {
-                elementwise::relu(path(), &x, &mut y);
-                elementwise::relu_backward(path(), &y, &dy, &mut dx);
+                activation::relu(path(), &x, &mut y);
+                activation::relu_backward(path(), &y, &dy, &mut dx);
             }
             "tanh" => {
-                elementwise::tanh(path(), &x, &mut y);
-                elementwise::tanh_backward(path(), &y, &dy, &mut dx);
+                activation::tanh(path(), &x, &mut y);
+                activation::tanh_backward(path(), &y, &dy, &mut dx);
             }
             "sigmoid" => {
-                elementwise::sigmoid(path(), &x, &mut y);
-                elementwise::sigmoid_backward(path(), &y, &dy, &mut dx);
+                activation::sigmoid(path(), &x, &mut y);
+                activation::sigmoid_backward(path(), &y, &dy, &mut dx);
             }
             "gelu" | "gelu_tanh" => {
                 gelu::forward(path(), which, &x, &mut y);

@@ -1,11 +1,9 @@
 //! Fused multiply-add with the same bits everywhere: the processor's own, or [`Software`] where it
 //! has none; one at a time, and as runs of many chains side by side.
 
+use super::chains::{Run, WIDTH};
 #[cfg(target_arch = "x86_64")]
 use super::sse2;
-
-/// Chains side by side in a run.
-pub const WIDTH: usize = 16;
 
 /// How `a·b + c` with one rounding is computed; all implementations agree on every bit but the
 /// payload of a NaN.
@@ -29,28 +27,6 @@ pub trait Fma: Copy + Send + Sync + 'static {
     /// # Safety
     /// All these indices lie within what `values` and `weights` point to.
     unsafe fn run<const P: usize>(chains: &mut [Self::Chains; P], run: &Run<P>);
-}
-
-/// What [`Fma::run`] reads.
-#[derive(Debug, Clone, Copy)]
-pub struct Run<const P: usize> {
-    /// One value per row and step, at `offsets` plus steps.
-    pub values: *const f32,
-    /// Each row's first value.
-    pub offsets: [usize; P],
-    /// From one step's value to the next.
-    pub step: usize,
-    /// One line of [`WIDTH`] per step.
-    pub weights: *const f32,
-    /// From one line to the next.
-    pub line: usize,
-    /// Steps.
-    pub len: usize,
-    /// Chains of each row that are wanted, at most [`WIDTH`].
-    pub used: usize,
-    /// No step of these chains can overflow, meet an infinity or a NaN, or round a subnormal
-    /// number.
-    pub ordinary: bool,
 }
 
 /// The run spelled out, for `F` of which loops over [`Fma::fma`] vectorise.

@@ -10,7 +10,7 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::fma::{Run, WIDTH};
+use super::chains::{Run, WIDTH};
 
 const PAIRS: usize = WIDTH / 2;
 

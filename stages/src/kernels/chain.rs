@@ -13,6 +13,7 @@ mod panel;
 use super::out::Out;
 use super::parallel;
 use super::path::Path;
+use crate::exact::chains::WIDTH;
 use crate::exact::fma::{self, Magnitudes};
 
 pub(crate) use panel::{pack, packed_len, packed_panel};
@@ -20,7 +21,7 @@ pub(crate) use panel::{pack, packed_len, packed_panel};
 /// Outputs side by side in a panel.
 pub(crate) const WIDE: usize = 2 * LANES;
 /// Outputs in half a panel; lines of the last panel are padded to a multiple of this.
-pub(crate) const LANES: usize = fma::WIDTH;
+pub(crate) const LANES: usize = WIDTH;
 
 /// A run of steps within a chain: step `i` multiplies a row's `x[x + i·k_step]` with panel line `k + i`. The
 /// order of the fields is known to the assembly of `avx512/loops.rs`.

@@ -10,12 +10,13 @@ mod input_gradient;
 mod weight_gradient;
 mod winograd;
 
+use super::activation::Activation;
 use super::chain::{
     Grid, Rows, Segment, Steps, Store, Target, WIDE, chains, in_blocks, ordinary, pack, packed_len,
     packed_panel, start_of,
 };
-use super::dense::add_into;
-use super::layer::{Activation, Backward};
+use super::elementwise::add_into;
+use super::layer::Backward;
 use super::margin::Margin;
 use super::out::Out;
 use super::parallel;

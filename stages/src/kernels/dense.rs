@@ -2,17 +2,18 @@
 
 use std::ops::Range;
 
+use super::activation;
+use super::activation::Activation;
 use super::chain::{
     Grid, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, in_blocks, ordinary,
     pack, packed_len, packed_panel, start_of,
 };
-use super::elementwise;
-use super::layer::{Accumulate, Activation, Backward};
+use super::elementwise::{add_into, add_piece};
+use super::layer::{Accumulate, Backward};
 use super::out::Out;
 use super::parallel;
-use super::path::{Path, kernel};
+use super::path::Path;
 use super::scratch;
-use super::shard::elements_per_piece;
 use super::sums::add_rows_by;
 use super::transpose;
 
@@ -180,7 +181,7 @@ impl Forward<'_> {
                     add_piece(self.path, &other[i * part..][..y.len()], y);
                 }
                 if activation == Activation::Relu {
-                    elementwise::relu_here(self.path, y);
+                    activation::relu_here(self.path, y);
                 }
             });
         });
@@ -437,27 +438,5 @@ pub(super) fn bias_gradient_to(path: Path, dy: &[f32], db: &mut [f32], how: Accu
             db.fill(0.0);
         }
         add_into(path, sums, db);
-    });
-}
-
-kernel! {
-    /// `to[i] = to[i] + from[i]`, on this thread.
-    pub(super) fn add_piece<F>(from: &[f32], to: &mut [f32]) {
-        assert_eq!(from.len(), to.len(), "add: lengths");
-        for i in 0..to.len() {
-            to[i] += from[i];
-        }
-    }
-}
-
-/// `to[i] = to[i] + from[i]`.
-///
-/// # Panics
-/// Lengths that disagree.
-pub fn add_into(path: Path, from: &[f32], to: &mut [f32]) {
-    assert_eq!(from.len(), to.len(), "add: lengths");
-    let piece = elements_per_piece(to.len());
-    parallel::chunks(to, piece, true, |i, to| {
-        add_piece(path, &from[i * piece..][..to.len()], to);
     });
 }

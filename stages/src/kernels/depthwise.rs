@@ -3,8 +3,9 @@
 //!
 //! Vectors run across channels. Taps outside the image take no part.
 
+use super::activation::Activation;
 use super::conv::bias_gradient;
-use super::layer::{Accumulate, Activation, Backward};
+use super::layer::{Accumulate, Backward};
 use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;

@@ -1,56 +1,8 @@
-//! What a dense layer or a convolution is asked for besides its product: the activation of its output, and how gradients
-//! reach their buffers.
+//! What a dense layer or a convolution is asked for besides its product: how gradients reach their
+//! buffers, and from what they are made.
 
+use super::activation::Activation;
 use super::chain::Store;
-use super::elementwise;
-use super::path::Path;
-
-/// A function of every output element whose derivative is a function of its value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Activation {
-    /// The output as it is.
-    #[default]
-    Identity,
-    /// `max(x, 0)`; NaN stays NaN; the derivative at 0 is 0.
-    Relu,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// `1 / (1 + e^-x)`.
-    Sigmoid,
-}
-
-impl Activation {
-    /// Writes the activations of `x` to `y`.
-    pub(crate) fn forward(self, path: Path, x: &[f32], y: &mut [f32]) {
-        match self {
-            Activation::Identity => elementwise::copy(x, y),
-            Activation::Relu => elementwise::relu(path, x, y),
-            Activation::Tanh => elementwise::tanh(path, x, y),
-            Activation::Sigmoid => elementwise::sigmoid(path, x, y),
-        }
-    }
-
-    /// Replaces sums by their activations.
-    pub(crate) fn apply(self, path: Path, y: &mut [f32]) {
-        match self {
-            Activation::Identity => {}
-            Activation::Relu => elementwise::relu_in_place(path, y),
-            Activation::Tanh => elementwise::tanh_in_place(path, y),
-            Activation::Sigmoid => elementwise::sigmoid_in_place(path, y),
-        }
-    }
-
-    /// Turns the gradient of activations `y` into that of the sums, as a value added to 0: a negative zero becomes positive.
-    /// [`Activation::Identity`] leaves it as it is.
-    pub(crate) fn unapply(self, path: Path, y: &[f32], dy: &mut [f32]) {
-        match self {
-            Activation::Identity => {}
-            Activation::Relu => elementwise::relu_gradient(path, y, dy),
-            Activation::Tanh => elementwise::tanh_gradient(path, y, dy),
-            Activation::Sigmoid => elementwise::sigmoid_gradient(path, y, dy),
-        }
-    }
-}
 
 /// How values reach a gradient buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

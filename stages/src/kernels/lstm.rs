@@ -11,9 +11,10 @@
 //!
 //! The output is the last `h`. Images lie in rows of a batch, all else by time: `[steps][n][units]`.
 
+use super::activation::Activation;
 use super::dense;
 use super::elementwise;
-use super::layer::{Accumulate, Activation, Gradient};
+use super::layer::{Accumulate, Gradient};
 use super::path::Path;
 use super::recurrent::{by_time, from_time};
 use super::scratch;
@@ -82,7 +83,7 @@ pub fn forward(
                 if t > 0 {
                     let earlier = &hidden[here.start - block..here.start];
                     dense::layer_forward(path, units, units, earlier, gate.u, None, none, part);
-                    dense::add_into(path, part, sum);
+                    elementwise::add_into(path, part, sum);
                 }
                 FUNCTIONS[g].apply(path, sum);
             }

@@ -2,9 +2,10 @@
 //!
 //! Sums over batch and positions are made as [`super::sums`] says, in blocks, groups and shards.
 
-use super::dense::add_into;
+use super::activation::Activation;
 use super::elementwise::CACHED;
-use super::layer::{Activation, Gradient};
+use super::elementwise::add_into;
+use super::layer::Gradient;
 use super::parallel;
 use super::path::{Path, kernel};
 use super::scratch;

@@ -5,9 +5,10 @@
 //! Images lie in rows of a batch, states by time: `[steps][n][units]`, so that the states of a step
 //! are the rows of a matrix.
 
+use super::activation::Activation;
 use super::dense;
 use super::elementwise;
-use super::layer::{Accumulate, Activation, Gradient};
+use super::layer::{Accumulate, Gradient};
 use super::path::Path;
 use super::scratch;
 use crate::shape::RecurrentShape;
@@ -61,7 +62,7 @@ pub fn forward(
             if t > 0 {
                 let earlier = &earlier[(t - 1) * block..];
                 dense::layer_forward(path, units, units, earlier, w_rec, None, none, part);
-                dense::add_into(path, part, state);
+                elementwise::add_into(path, part, state);
             }
             Activation::Tanh.apply(path, state);
         }
@@ -160,7 +161,7 @@ pub(super) fn from_time(path: Path, shape: &RecurrentShape, from: &[f32], mut dx
             .chunks_exact_mut(shape.features())
             .zip(rows.chunks_exact(inputs))
         {
-            dense::add_piece(path, row, &mut image[t * inputs..][..inputs]);
+            elementwise::add_piece(path, row, &mut image[t * inputs..][..inputs]);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Adds layers one by one, each fitted to what the last puts out, and names their parameters.
 
-use super::architecture::{Layer, Parameter, Role};
+use super::layer::{Layer, Parameter, Role};
 use super::layout::Layout;
-use super::spec::{
+use super::parts::{
     Activation, ConvLayerSpec, DepthwiseLayerSpec, LayerSpec, Padding, PoolSpec, PoolWindowSpec,
     Shortcut,
 };

@@ -1,164 +1,34 @@
-//! Models by the names that papers give them. A name stands for a spec that could be written out:
-//! it is replaced as soon as it is read, so both have the same key.
+//! The networks that papers give names, as they would be written out.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-use super::spec::{
-    Activation, BatchNormSpec, ConvLayerSpec, ConvSpec, LayerSpec, MlpSpec, ModelSpec, Padding,
-    PoolSpec, ResnetSpec, RnnSpec,
+use super::parts::{
+    Activation, BatchNormSpec, ConvLayerSpec, ConvSpec, LayerSpec, MlpSpec, Padding, PoolSpec,
+    ResnetSpec,
 };
-
-/// A network: written out, or one of the networks of papers by its name, which stands for what is
-/// written out here. The last dense layer, one output per class, is added to every model.
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "ModelSpec")]
-pub(super) enum Written {
-    /// A multi-layer perceptron on the flattened image.
-    Mlp(MlpSpec),
-    /// A stack of layers on the image, in order. The first `dense` flattens.
-    Conv(ConvSpec),
-    /// A residual network for small images (He et al. 2016, with the stem of its CIFAR nets).
-    Resnet(ResnetSpec),
-    /// A recurrent network that reads an image row by row, from the top, with a state `h` of 0 before
-    /// the first row; the last state is classified. With the cell `elman` (Elman 1990)
-    /// `h[t] = tanh(W·x[t] + b + U·h[t-1])`: `W` is the weight of the layer `rnn1.input`, `U` that of
-    /// `rnn1.recurrent`; it is PyTorch's `RNN` with one bias in place of two. With `cell: lstm` every
-    /// gate (`input`, `forget`, `cell`, `output`) has layers of its own, such as `lstm1.forget.input`
-    /// and `lstm1.forget.recurrent`, and the bias `lstm1.forget.bias`.
-    Rnn(RnnSpec),
-    /// `{mlp: {hidden: []}}`.
-    #[serde(rename = "logistic-regression")]
-    LogisticRegression,
-    /// `{mlp: {hidden: [300, 100]}}`: LeCun et al. 1998, with the ReLU of Frankle & Carbin 2019.
-    /// 266,200 weights on MNIST.
-    #[serde(rename = "lenet-300-100")]
-    Lenet300100,
-    /// Convolutions 5×5 of 6 channels (padding 2) and 16 (no padding), each with ReLU and a maximum
-    /// of 2×2, then dense layers of 120 and 84 with ReLU: LeCun et al. 1998 as it is taught today,
-    /// without trained pooling and with ReLU. 61,706 parameters on MNIST.
-    #[serde(rename = "lenet-5")]
-    Lenet5,
-    /// The small Keras network of `studies/initialisers`: 3×3 convolutions of 16 and 32 channels,
-    /// each with batch norm, ReLU and a maximum of 2×2, then dropout 0.25 and a dense layer of 64
-    /// with ReLU. 136,970 parameters on CIFAR-10.
-    #[serde(rename = "keras-cnn")]
-    KerasCnn,
-    /// Two 3×3 convolutions of 64 channels with ReLU, a maximum of 2×2, and two dense layers of 256
-    /// with ReLU: Frankle & Carbin 2019, figure 2. 4,300,992 weights on CIFAR-10.
-    #[serde(rename = "conv-2")]
-    Conv2,
-    /// As `conv-2`, with two convolutions of 128 channels and a maximum more. 2,425,024 weights.
-    #[serde(rename = "conv-4")]
-    Conv4,
-    /// As `conv-4`, with two convolutions of 256 channels and a maximum more. 2,261,184 weights:
-    /// the paper prints 1.7 million, which its own figure does not give.
-    #[serde(rename = "conv-6")]
-    Conv6,
-    /// As `conv-6`, with two convolutions of 512 channels and a maximum more (Ramanujan et al.
-    /// 2020). 5,275,840 weights.
-    #[serde(rename = "conv-8")]
-    Conv8,
-    /// `{resnet: {widths: [16, 32, 64], blocks: [1, 1, 1]}}`: He et al. 2016, section 4.2, n = 1,
-    /// with 1×1 shortcuts. 78,042 parameters on CIFAR-10.
-    #[serde(rename = "resnet-8")]
-    Resnet8,
-    /// `{resnet: {}}`: He et al. 2016 with the stem for small images. 11,173,962 parameters on
-    /// CIFAR-10.
-    #[serde(rename = "resnet-18")]
-    Resnet18,
-    /// `{resnet: {widths: [16, 32, 64], blocks: [3, 3, 3]}}`: He et al. 2016, section 4.2, n = 3,
-    /// with 1×1 shortcuts. 272,474 parameters on CIFAR-10 (the paper: 0.27 million, shortcuts
-    /// without weights). Frankle & Carbin 2019 call it Resnet-18 and count 271 thousand weights.
-    #[serde(rename = "resnet-20")]
-    Resnet20,
-    /// Simonyan & Zisserman 2015 (A) for small images: 3×3 convolutions with ReLU, four maxima of
-    /// 2×2 between five groups, the mean over the image, and one dense layer, as in Frankle &
-    /// Carbin 2019. 9,225,610 parameters on CIFAR-10.
-    #[serde(rename = "vgg-11")]
-    Vgg11,
-    /// `vgg-11` with batch norm after every convolution, whose bias stays. 9,231,114 parameters.
-    #[serde(rename = "vgg-11-bn")]
-    Vgg11Bn,
-    /// As `vgg-11`, configuration B. 9,410,122 parameters on CIFAR-10.
-    #[serde(rename = "vgg-13")]
-    Vgg13,
-    /// `vgg-13` with batch norm after every convolution, whose bias stays. 9,416,010 parameters.
-    #[serde(rename = "vgg-13-bn")]
-    Vgg13Bn,
-    /// As `vgg-11`, configuration D. 14,719,818 parameters on CIFAR-10.
-    #[serde(rename = "vgg-16")]
-    Vgg16,
-    /// `vgg-16` with batch norm after every convolution, whose bias stays. 14,728,266 parameters.
-    #[serde(rename = "vgg-16-bn")]
-    Vgg16Bn,
-    /// As `vgg-11`, configuration E. 20,029,514 parameters on CIFAR-10.
-    #[serde(rename = "vgg-19")]
-    Vgg19,
-    /// `vgg-19` with batch norm after every convolution, whose bias stays. 20,040,522 parameters.
-    #[serde(rename = "vgg-19-bn")]
-    Vgg19Bn,
-}
-
-impl From<Written> for ModelSpec {
-    fn from(written: Written) -> ModelSpec {
-        match written {
-            Written::Mlp(spec) => ModelSpec::Mlp(spec),
-            Written::Conv(spec) => ModelSpec::Conv(spec),
-            Written::Resnet(spec) => ModelSpec::Resnet(spec),
-            Written::Rnn(spec) => ModelSpec::Rnn(spec),
-            Written::LogisticRegression => mlp(&[]),
-            Written::Lenet300100 => mlp(&[300, 100]),
-            Written::Lenet5 => lenet5(),
-            Written::KerasCnn => keras_cnn(),
-            Written::Conv2 => conv_n(&[64]),
-            Written::Conv4 => conv_n(&[64, 128]),
-            Written::Conv6 => conv_n(&[64, 128, 256]),
-            Written::Conv8 => conv_n(&[64, 128, 256, 512]),
-            Written::Resnet8 => resnet(&[16, 32, 64], &[1; 3]),
-            Written::Resnet18 => resnet(&[64, 128, 256, 512], &[2; 4]),
-            Written::Resnet20 => resnet(&[16, 32, 64], &[3; 3]),
-            Written::Vgg11 => vgg([1, 1, 2, 2, 2], Normed::No),
-            Written::Vgg11Bn => vgg([1, 1, 2, 2, 2], Normed::Yes),
-            Written::Vgg13 => vgg([2, 2, 2, 2, 2], Normed::No),
-            Written::Vgg13Bn => vgg([2, 2, 2, 2, 2], Normed::Yes),
-            Written::Vgg16 => vgg([2, 2, 3, 3, 3], Normed::No),
-            Written::Vgg16Bn => vgg([2, 2, 3, 3, 3], Normed::Yes),
-            Written::Vgg19 => vgg([2, 2, 4, 4, 4], Normed::No),
-            Written::Vgg19Bn => vgg([2, 2, 4, 4, 4], Normed::Yes),
-        }
-    }
-}
 
 const RELU: LayerSpec = LayerSpec::Activation(Activation::Relu);
 const HALF: LayerSpec = LayerSpec::Pool(PoolSpec::Max(2));
 
 /// Whether batch norm follows every convolution.
 #[derive(Clone, Copy, PartialEq)]
-enum Normed {
+pub(super) enum Normed {
     Yes,
     No,
 }
 
-fn mlp(hidden: &[usize]) -> ModelSpec {
-    ModelSpec::Mlp(MlpSpec {
+pub(super) fn mlp(hidden: &[usize]) -> MlpSpec {
+    MlpSpec {
         hidden: hidden.to_vec(),
         activation: Activation::Relu,
         batch_norm: None,
         dropout: 0.0,
-    })
+    }
 }
 
-fn resnet(widths: &[usize], blocks: &[usize]) -> ModelSpec {
-    ModelSpec::Resnet(ResnetSpec {
+pub(super) fn resnet(widths: &[usize], blocks: &[usize]) -> ResnetSpec {
+    ResnetSpec {
         widths: widths.to_vec(),
         blocks: blocks.to_vec(),
-    })
-}
-
-fn stack(layers: Vec<LayerSpec>) -> ModelSpec {
-    ModelSpec::Conv(ConvSpec { layers })
+    }
 }
 
 fn conv(channels: usize, kernel: usize, padding: Padding) -> LayerSpec {
@@ -175,8 +45,8 @@ fn conv3(channels: usize) -> LayerSpec {
     conv(channels, 3, Padding::Same)
 }
 
-fn lenet5() -> ModelSpec {
-    stack(vec![
+pub(super) fn lenet5() -> ConvSpec {
+    let layers = vec![
         conv(6, 5, Padding::Same),
         RELU,
         HALF,
@@ -187,28 +57,29 @@ fn lenet5() -> ModelSpec {
         RELU,
         LayerSpec::Dense(84),
         RELU,
-    ])
+    ];
+    ConvSpec { layers }
 }
 
-fn keras_cnn() -> ModelSpec {
+pub(super) fn keras_cnn() -> ConvSpec {
     let norm = || LayerSpec::BatchNorm(BatchNormSpec {});
     let mut layers: Vec<LayerSpec> = [16, 32]
         .into_iter()
         .flat_map(|channels| [conv3(channels), norm(), RELU, HALF])
         .collect();
     layers.extend([LayerSpec::Dropout(0.25), LayerSpec::Dense(64), RELU]);
-    stack(layers)
+    ConvSpec { layers }
 }
 
-fn conv_n(widths: &[usize]) -> ModelSpec {
+pub(super) fn conv_n(widths: &[usize]) -> ConvSpec {
     let group = |&channels: &usize| [conv3(channels), RELU, conv3(channels), RELU, HALF];
     let mut layers: Vec<LayerSpec> = widths.iter().flat_map(group).collect();
     layers.extend([LayerSpec::Dense(256), RELU, LayerSpec::Dense(256), RELU]);
-    stack(layers)
+    ConvSpec { layers }
 }
 
 /// `counts`: convolutions of the groups of 64, 128, 256, 512 and 512 channels.
-fn vgg(counts: [usize; 5], normed: Normed) -> ModelSpec {
+pub(super) fn vgg(counts: [usize; 5], normed: Normed) -> ConvSpec {
     let mut layers = Vec::new();
     for (group, (channels, count)) in [64, 128, 256, 512, 512].into_iter().zip(counts).enumerate() {
         if group > 0 {
@@ -223,7 +94,7 @@ fn vgg(counts: [usize; 5], normed: Normed) -> ModelSpec {
         }
     }
     layers.push(LayerSpec::Pool(PoolSpec::GlobalAverage));
-    stack(layers)
+    ConvSpec { layers }
 }
 
 #[cfg(test)]
@@ -231,12 +102,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::architecture::tests::architecture;
-    use super::*;
+    use super::super::spec::ModelSpec;
 
     /// `(weights, all that is trained)`.
     fn counts(model: &str, (side, channels): (usize, usize)) -> (usize, usize) {
         let a = architecture(json!(model), (side, side, channels), 10);
-        let count = |of: &dyn Fn(crate::nn::architecture::Role) -> bool| {
+        let count = |of: &dyn Fn(crate::nn::layer::Role) -> bool| {
             let parameters = a.parameters.iter().filter(|p| of(p.role));
             parameters.map(|p| p.shape.iter().product::<usize>()).sum()
         };

@@ -10,9 +10,10 @@ use dfdx::prelude::{Cpu, Gradients, Tape};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::architecture::{Architecture, Layer, Parameter};
+use super::architecture::Architecture;
+use super::layer::{Layer, Parameter};
 use super::model::Model;
-use super::spec::Activation;
+use super::parts::Activation;
 use crate::exact::rng::Stream;
 use crate::ops::{
     self, Backend, BatchStats, GATES, GateParams, InputGradient, Matrix, Param, RecurrentParams,

@@ -1,8 +1,8 @@
 //! ResNet for small images (He et al. 2016), with the names of torchvision's `ResNet`.
 
-use super::architecture::Layer;
 use super::builder::Builder;
-use super::spec::{Activation, ConvLayerSpec, Padding, PoolSpec, ResnetSpec, Shortcut};
+use super::layer::Layer;
+use super::parts::{Activation, ConvLayerSpec, Padding, PoolSpec, ResnetSpec, Shortcut};
 use crate::failure::Failure;
 
 /// All but the classifier, named as torchvision's `ResNet` names it.

@@ -1,11 +1,16 @@
-//! Models as written in a pipeline file. Says nothing of input sizes or classes: the data decide those.
+//! Models as written in a pipeline file: in full, or by the name that a paper gives one. A name is
+//! replaced by what it stands for as soon as it is read, so both have the same key. Says nothing of
+//! input sizes or classes: the data decide those.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::named::Written;
+use super::named::{self, Normed};
+use super::parts::{
+    ConvSpec, LayerSpec, MlpSpec, NO_UNITS, PoolSpec, Problem, ResnetSpec, RnnSpec, layer_problems,
+};
 
-/// A network, written out. `named.rs` has the names that stand for one.
+/// A network, written out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", from = "Written")]
 pub enum ModelSpec {
@@ -19,265 +24,127 @@ pub enum ModelSpec {
     Rnn(RnnSpec),
 }
 
-/// A multi-layer perceptron: for every hidden width dense → batch norm → activation → dropout.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MlpSpec {
-    /// Widths of the hidden layers, first to last. Empty: logistic regression, or linear regression where numbers are learnt.
-    #[schemars(inner(range(min = 1)))]
-    pub hidden: Vec<usize>,
-    /// After every hidden layer.
-    #[serde(default)]
-    pub activation: Activation,
-    /// Batch norm between every hidden layer and its activation.
-    #[serde(default)]
-    pub batch_norm: Option<BatchNormSpec>,
-    /// Share of activations dropped after every hidden layer while training, in [0, 1).
-    #[serde(default)]
-    pub dropout: f64,
-}
-
-/// A stack of layers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ConvSpec {
-    /// The layers before the classifier.
-    pub layers: Vec<LayerSpec>,
-}
-
-/// ResNet with basic blocks: a 3×3 convolution, batch norm, relu; stages of residual blocks (3×3 → batch norm → relu → 3×3 →
-/// batch norm, sum, relu); global average pooling. Every stage but the first halves the image in its first block, whose
-/// shortcut is then a 1×1 convolution with batch norm. No convolution has a bias.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResnetSpec {
-    /// Channels of every stage. [64, 128, 256, 512] is ResNet-18's; Ash & Adams (2020) train [16, 32, 64, 128].
-    #[serde(default = "resnet_widths")]
-    #[schemars(inner(range(min = 1)))]
-    pub widths: Vec<usize>,
-    /// Blocks of every stage. [2, 2, 2, 2] is ResNet-18, [3, 4, 6, 3] ResNet-34.
-    #[serde(default = "resnet_blocks")]
-    #[schemars(inner(range(min = 1)))]
-    pub blocks: Vec<usize>,
-}
-
-/// A recurrent network that reads an image row by row, from the top, with a state `h` of 0 before
-/// the first row; the last state is classified. With the cell `elman` (Elman 1990)
-/// `h[t] = tanh(W·x[t] + b + U·h[t-1])`: `W` is the weight of the layer `rnn1.input`, `U` that of
-/// `rnn1.recurrent`; it is PyTorch's `RNN` with one bias in place of two. With `cell: lstm` every
-/// gate (`input`, `forget`, `cell`, `output`) has layers of its own, such as `lstm1.forget.input`
-/// and `lstm1.forget.recurrent`, and the bias `lstm1.forget.bias`; to begin with open forget gates
-/// (Jozefowicz et al. 2015), say `first_weights: {by_name: {"lstm1.forget.bias": {constant: 1}}}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RnnSpec {
-    /// Values of a state.
-    #[schemars(range(min = 1))]
-    pub units: usize,
-    /// What a step computes.
-    #[serde(default, skip_serializing_if = "Cell::is_elman")]
-    pub cell: Cell,
-}
-
-/// What a recurrent network computes at each row of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+/// A network: written out, or one of the networks of papers by its name, which stands for what is
+/// written out here. The last dense layer, one output per class, is added to every model.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Cell {
-    /// `h[t] = tanh(W·x[t] + b + U·h[t-1])`.
-    #[default]
-    Elman,
-    /// Long short-term memory (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al.
-    /// 2000): `c[t] = f·c[t-1] + i·g`, `h[t] = o·tanh(c[t])`, each gate of its own
-    /// `W·x[t] + b + U·h[t-1]`. PyTorch's `LSTM` with one bias in place of two.
-    Lstm,
+#[schemars(rename = "ModelSpec")]
+enum Written {
+    /// A multi-layer perceptron on the flattened image.
+    Mlp(MlpSpec),
+    /// A stack of layers on the image, in order. The first `dense` flattens.
+    Conv(ConvSpec),
+    /// A residual network for small images (He et al. 2016, with the stem of its CIFAR nets).
+    Resnet(ResnetSpec),
+    /// A recurrent network that reads an image row by row, from the top, with a state `h` of 0 before
+    /// the first row; the last state is classified. With the cell `elman` (Elman 1990)
+    /// `h[t] = tanh(W·x[t] + b + U·h[t-1])`: `W` is the weight of the layer `rnn1.input`, `U` that of
+    /// `rnn1.recurrent`; it is PyTorch's `RNN` with one bias in place of two. With `cell: lstm` every
+    /// gate (`input`, `forget`, `cell`, `output`) has layers of its own, such as `lstm1.forget.input`
+    /// and `lstm1.forget.recurrent`, and the bias `lstm1.forget.bias`.
+    Rnn(RnnSpec),
+    /// `{mlp: {hidden: []}}`.
+    #[serde(rename = "logistic-regression")]
+    LogisticRegression,
+    /// `{mlp: {hidden: [300, 100]}}`: LeCun et al. 1998, with the ReLU of Frankle & Carbin 2019.
+    /// 266,200 weights on MNIST.
+    #[serde(rename = "lenet-300-100")]
+    Lenet300100,
+    /// Convolutions 5×5 of 6 channels (padding 2) and 16 (no padding), each with ReLU and a maximum
+    /// of 2×2, then dense layers of 120 and 84 with ReLU: LeCun et al. 1998 as it is taught today,
+    /// without trained pooling and with ReLU. 61,706 parameters on MNIST.
+    #[serde(rename = "lenet-5")]
+    Lenet5,
+    /// The small Keras network of `studies/initialisers`: 3×3 convolutions of 16 and 32 channels,
+    /// each with batch norm, ReLU and a maximum of 2×2, then dropout 0.25 and a dense layer of 64
+    /// with ReLU. 136,970 parameters on CIFAR-10.
+    #[serde(rename = "keras-cnn")]
+    KerasCnn,
+    /// Two 3×3 convolutions of 64 channels with ReLU, a maximum of 2×2, and two dense layers of 256
+    /// with ReLU: Frankle & Carbin 2019, figure 2. 4,300,992 weights on CIFAR-10.
+    #[serde(rename = "conv-2")]
+    Conv2,
+    /// As `conv-2`, with two convolutions of 128 channels and a maximum more. 2,425,024 weights.
+    #[serde(rename = "conv-4")]
+    Conv4,
+    /// As `conv-4`, with two convolutions of 256 channels and a maximum more. 2,261,184 weights:
+    /// the paper prints 1.7 million, which its own figure does not give.
+    #[serde(rename = "conv-6")]
+    Conv6,
+    /// As `conv-6`, with two convolutions of 512 channels and a maximum more (Ramanujan et al.
+    /// 2020). 5,275,840 weights.
+    #[serde(rename = "conv-8")]
+    Conv8,
+    /// `{resnet: {widths: [16, 32, 64], blocks: [1, 1, 1]}}`: He et al. 2016, section 4.2, n = 1,
+    /// with 1×1 shortcuts. 78,042 parameters on CIFAR-10.
+    #[serde(rename = "resnet-8")]
+    Resnet8,
+    /// `{resnet: {}}`: He et al. 2016 with the stem for small images. 11,173,962 parameters on
+    /// CIFAR-10.
+    #[serde(rename = "resnet-18")]
+    Resnet18,
+    /// `{resnet: {widths: [16, 32, 64], blocks: [3, 3, 3]}}`: He et al. 2016, section 4.2, n = 3,
+    /// with 1×1 shortcuts. 272,474 parameters on CIFAR-10 (the paper: 0.27 million, shortcuts
+    /// without weights). Frankle & Carbin 2019 call it Resnet-18 and count 271 thousand weights.
+    #[serde(rename = "resnet-20")]
+    Resnet20,
+    /// Simonyan & Zisserman 2015 (A) for small images: 3×3 convolutions with ReLU, four maxima of
+    /// 2×2 between five groups, the mean over the image, and one dense layer, as in Frankle &
+    /// Carbin 2019. 9,225,610 parameters on CIFAR-10.
+    #[serde(rename = "vgg-11")]
+    Vgg11,
+    /// `vgg-11` with batch norm after every convolution, whose bias stays. 9,231,114 parameters.
+    #[serde(rename = "vgg-11-bn")]
+    Vgg11Bn,
+    /// As `vgg-11`, configuration B. 9,410,122 parameters on CIFAR-10.
+    #[serde(rename = "vgg-13")]
+    Vgg13,
+    /// `vgg-13` with batch norm after every convolution, whose bias stays. 9,416,010 parameters.
+    #[serde(rename = "vgg-13-bn")]
+    Vgg13Bn,
+    /// As `vgg-11`, configuration D. 14,719,818 parameters on CIFAR-10.
+    #[serde(rename = "vgg-16")]
+    Vgg16,
+    /// `vgg-16` with batch norm after every convolution, whose bias stays. 14,728,266 parameters.
+    #[serde(rename = "vgg-16-bn")]
+    Vgg16Bn,
+    /// As `vgg-11`, configuration E. 20,029,514 parameters on CIFAR-10.
+    #[serde(rename = "vgg-19")]
+    Vgg19,
+    /// `vgg-19` with batch norm after every convolution, whose bias stays. 20,040,522 parameters.
+    #[serde(rename = "vgg-19-bn")]
+    Vgg19Bn,
 }
 
-impl Cell {
-    /// Models of before there was another keep their text.
-    fn is_elman(&self) -> bool {
-        *self == Cell::Elman
+impl From<Written> for ModelSpec {
+    fn from(written: Written) -> ModelSpec {
+        match written {
+            Written::Mlp(spec) => ModelSpec::Mlp(spec),
+            Written::Conv(spec) => ModelSpec::Conv(spec),
+            Written::Resnet(spec) => ModelSpec::Resnet(spec),
+            Written::Rnn(spec) => ModelSpec::Rnn(spec),
+            Written::LogisticRegression => ModelSpec::Mlp(named::mlp(&[])),
+            Written::Lenet300100 => ModelSpec::Mlp(named::mlp(&[300, 100])),
+            Written::Lenet5 => ModelSpec::Conv(named::lenet5()),
+            Written::KerasCnn => ModelSpec::Conv(named::keras_cnn()),
+            Written::Conv2 => ModelSpec::Conv(named::conv_n(&[64])),
+            Written::Conv4 => ModelSpec::Conv(named::conv_n(&[64, 128])),
+            Written::Conv6 => ModelSpec::Conv(named::conv_n(&[64, 128, 256])),
+            Written::Conv8 => ModelSpec::Conv(named::conv_n(&[64, 128, 256, 512])),
+            Written::Resnet8 => ModelSpec::Resnet(named::resnet(&[16, 32, 64], &[1; 3])),
+            Written::Resnet18 => ModelSpec::Resnet(named::resnet(&[64, 128, 256, 512], &[2; 4])),
+            Written::Resnet20 => ModelSpec::Resnet(named::resnet(&[16, 32, 64], &[3; 3])),
+            Written::Vgg11 => ModelSpec::Conv(named::vgg([1, 1, 2, 2, 2], Normed::No)),
+            Written::Vgg11Bn => ModelSpec::Conv(named::vgg([1, 1, 2, 2, 2], Normed::Yes)),
+            Written::Vgg13 => ModelSpec::Conv(named::vgg([2, 2, 2, 2, 2], Normed::No)),
+            Written::Vgg13Bn => ModelSpec::Conv(named::vgg([2, 2, 2, 2, 2], Normed::Yes)),
+            Written::Vgg16 => ModelSpec::Conv(named::vgg([2, 2, 3, 3, 3], Normed::No)),
+            Written::Vgg16Bn => ModelSpec::Conv(named::vgg([2, 2, 3, 3, 3], Normed::Yes)),
+            Written::Vgg19 => ModelSpec::Conv(named::vgg([2, 2, 4, 4, 4], Normed::No)),
+            Written::Vgg19Bn => ModelSpec::Conv(named::vgg([2, 2, 4, 4, 4], Normed::Yes)),
+        }
     }
 }
-
-/// One layer of a [`ConvSpec`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LayerSpec {
-    /// A convolution.
-    Conv(ConvLayerSpec),
-    /// A depthwise convolution: every channel has a kernel of its own (PyTorch: `groups` = channels).
-    Depthwise(DepthwiseLayerSpec),
-    /// Batch norm over images and positions, per channel; after a dense layer per unit.
-    BatchNorm(BatchNormSpec),
-    /// Layer norm (Ba et al. 2016) over all features of an image, each with a gain and a shift.
-    LayerNorm(LayerNormSpec),
-    /// Group norm (Wu & He 2018) over groups of neighbouring channels of an image.
-    GroupNorm(GroupNormSpec),
-    /// A pointwise nonlinearity.
-    Activation(Activation),
-    /// Pooling.
-    Pool(PoolSpec),
-    /// Dropout with this share dropped, in [0, 1); survivors are scaled by 1 / (1 - share).
-    Dropout(f64),
-    /// A dense layer with this many outputs.
-    Dense(#[schemars(range(min = 1))] usize),
-    /// A residual block: the sum of its layers' output and its input.
-    Residual(ResidualSpec),
-}
-
-/// A convolution with square kernels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ConvLayerSpec {
-    /// Output channels.
-    #[schemars(range(min = 1))]
-    pub channels: usize,
-    /// Side of the kernel.
-    #[serde(default = "three")]
-    #[schemars(range(min = 1))]
-    pub kernel: usize,
-    /// Step between positions.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1))]
-    pub stride: usize,
-    /// Zeros around the image.
-    #[serde(default)]
-    pub padding: Padding,
-    /// A number added to every channel; batch norm right after makes it useless.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    #[schemars(extend("default" = true))]
-    pub bias: bool,
-}
-
-/// A depthwise convolution with square kernels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DepthwiseLayerSpec {
-    /// Side of the kernel.
-    #[serde(default = "three")]
-    #[schemars(range(min = 1))]
-    pub kernel: usize,
-    /// Step between positions.
-    #[serde(default = "one")]
-    #[schemars(range(min = 1))]
-    pub stride: usize,
-    /// Zeros around the image.
-    #[serde(default)]
-    pub padding: Padding,
-    /// A number added to every channel.
-    #[serde(default = "yes")]
-    pub bias: bool,
-}
-
-/// A residual block (He et al. 2016): `activation(layers(x) + shortcut(x))`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResidualSpec {
-    /// What the block computes.
-    pub layers: Vec<LayerSpec>,
-    /// What its input is added as.
-    #[serde(default)]
-    pub shortcut: Shortcut,
-    /// Of the sum; none unless given. He et al. 2016: relu.
-    #[serde(default)]
-    pub activation: Option<Activation>,
-}
-
-/// What the input of a residual block is added as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Shortcut {
-    /// As it is where the sizes agree, else projected.
-    #[default]
-    Auto,
-    /// As it is: the layers must keep the size.
-    Identity,
-    /// By a 1×1 convolution without bias, strided as the sizes ask, and batch norm.
-    Projection,
-}
-
-/// Zeros around the image, the same on all four sides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Padding {
-    /// (kernel - 1) / 2; the kernel must be odd.
-    #[default]
-    Same,
-    /// None.
-    Valid,
-    /// This many.
-    Pixels(usize),
-}
-
-/// Batch norm (Ioffe & Szegedy 2015) with PyTorch's constants: eps 1e-5, running-average weight 0.1 for the newest batch.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BatchNormSpec {}
-
-/// Layer norm with PyTorch's eps, 1e-5.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LayerNormSpec {}
-
-/// Group norm with PyTorch's eps, 1e-5.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GroupNormSpec {
-    /// Groups of equal size the channels are cut into.
-    #[schemars(range(min = 1))]
-    pub groups: usize,
-}
-
-/// A pointwise nonlinearity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// max(0, x).
-    #[default]
-    Relu,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// 1 / (1 + exp(-x)).
-    Sigmoid,
-    /// x·Φ(x) with the normal distribution function (Hendrycks & Gimpel 2016).
-    Gelu,
-    /// x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))), its approximation.
-    GeluTanh,
-}
-
-/// Pooling; an incomplete last window is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PoolSpec {
-    /// The maximum of every n × n window, side by side.
-    Max(#[schemars(range(min = 1))] usize),
-    /// The mean of every n × n window, side by side.
-    Average(#[schemars(range(min = 1))] usize),
-    /// The mean of every channel over the whole image.
-    GlobalAverage,
-    /// The maximum of windows that may overlap or reach over the edge, where padding never wins.
-    MaxWindows(PoolWindowSpec),
-    /// The mean of windows that may overlap or reach over the edge, where padding counts as zeros.
-    AverageWindows(PoolWindowSpec),
-}
-
-/// Square windows of pooling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PoolWindowSpec {
-    /// Side of a window.
-    #[schemars(range(min = 1))]
-    pub kernel: usize,
-    /// Step between windows.
-    #[schemars(range(min = 1))]
-    pub stride: usize,
-    /// Positions added around the image, at most half the side.
-    #[serde(default)]
-    pub padding: usize,
-}
-
-/// A mistake: the field, and what is wrong with it.
-type Problem = (Vec<String>, String);
 
 impl ModelSpec {
     /// Mistakes that can be seen without data: the field and what is wrong with it.
@@ -318,137 +185,9 @@ impl ModelSpec {
     }
 }
 
-const NO_UNITS: &str = "a layer needs at least one unit";
-
-fn rate_problem(rate: f64) -> Option<String> {
-    let good = (0.0..1.0).contains(&rate);
-    (!good).then(|| format!("must be at least 0 and below 1, got {rate}"))
-}
-
-impl MlpSpec {
-    fn problems(&self) -> Vec<Problem> {
-        let empty = self.hidden.iter().enumerate().filter(|(_, n)| **n == 0);
-        let path = |i: usize| vec!["mlp".into(), "hidden".into(), i.to_string()];
-        let mut found: Vec<Problem> = empty.map(|(i, _)| (path(i), NO_UNITS.into())).collect();
-        found.extend(rate_problem(self.dropout).map(|m| (vec!["mlp".into(), "dropout".into()], m)));
-        found
-    }
-}
-
-impl ResnetSpec {
-    fn problems(&self) -> Vec<Problem> {
-        let path = |field: &str| vec!["resnet".to_owned(), field.to_owned()];
-        let mut found = Vec::new();
-        for (field, numbers) in [("widths", &self.widths), ("blocks", &self.blocks)] {
-            if numbers.is_empty() {
-                found.push((path(field), "a network needs at least one stage".into()));
-            }
-            for (i, _) in numbers.iter().enumerate().filter(|(_, n)| **n == 0) {
-                let at = [path(field), vec![i.to_string()]].concat();
-                found.push((at, "must be at least 1".into()));
-            }
-        }
-        if self.widths.len() != self.blocks.len() {
-            let message = format!(
-                "one number per stage: `widths` has {}, `blocks` {}",
-                self.widths.len(),
-                self.blocks.len()
-            );
-            found.push((path("blocks"), message));
-        }
-        found
-    }
-}
-
-/// The mistakes of `layers`, a field of what is at `path`.
-fn layer_problems(path: &[String], layers: &[LayerSpec]) -> Vec<Problem> {
-    let mut found = Vec::new();
-    for (i, layer) in layers.iter().enumerate() {
-        let here = [path, &["layers".to_owned(), i.to_string()]].concat();
-        let mut add = |field: &[&str], message: &str| {
-            let field = field.iter().map(|s| (*s).to_owned());
-            found.push((
-                here.iter().cloned().chain(field).collect(),
-                message.to_owned(),
-            ));
-        };
-        let mut positive = |layer: &[&str], fields: &[(&str, usize)]| {
-            for (name, _) in fields.iter().filter(|(_, value)| *value == 0) {
-                add(&[layer, &[*name]].concat(), "must be at least 1");
-            }
-        };
-        match layer {
-            LayerSpec::Conv(c) => positive(
-                &["conv"],
-                &[
-                    ("channels", c.channels),
-                    ("kernel", c.kernel),
-                    ("stride", c.stride),
-                ],
-            ),
-            LayerSpec::Depthwise(d) => positive(
-                &["depthwise"],
-                &[("kernel", d.kernel), ("stride", d.stride)],
-            ),
-            LayerSpec::Pool(PoolSpec::MaxWindows(w)) => {
-                positive(
-                    &["pool", "max_windows"],
-                    &[("kernel", w.kernel), ("stride", w.stride)],
-                );
-            }
-            LayerSpec::Pool(PoolSpec::AverageWindows(w)) => {
-                positive(
-                    &["pool", "average_windows"],
-                    &[("kernel", w.kernel), ("stride", w.stride)],
-                );
-            }
-            LayerSpec::GroupNorm(g) => positive(&["group_norm"], &[("groups", g.groups)]),
-            LayerSpec::Dense(0) => add(&["dense"], NO_UNITS),
-            LayerSpec::Dropout(rate) => {
-                if let Some(message) = rate_problem(*rate) {
-                    add(&["dropout"], &message);
-                }
-            }
-            LayerSpec::Residual(r) if r.layers.is_empty() => {
-                add(&["residual", "layers"], "a block needs at least one layer");
-            }
-            LayerSpec::Residual(r) => {
-                let path = [&here[..], &["residual".to_owned()]].concat();
-                found.extend(layer_problems(&path, &r.layers));
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-fn three() -> usize {
-    3
-}
-
-fn one() -> usize {
-    1
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn is_yes(value: &bool) -> bool {
-    *value
-}
-
-fn resnet_widths() -> Vec<usize> {
-    vec![64, 128, 256, 512]
-}
-
-fn resnet_blocks() -> Vec<usize> {
-    vec![2; 4]
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::ModelSpec;
 
     #[test]
     fn mistakes_are_found_in_every_depth() {

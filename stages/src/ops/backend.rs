@@ -16,19 +16,29 @@ use std::fmt::{Debug, Display};
 use dfdx::prelude::{Cpu, CpuError, Storage};
 
 use super::{
-    ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormShape, Labels, NormShape, PoolShape,
+    ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Labels, NormShape, PoolShape,
     RecurrentShape,
 };
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
+pub use crate::kernels::activation::Activation;
 pub use crate::kernels::gelu::Gelu;
-pub use crate::kernels::layer::{Accumulate, Activation};
+pub use crate::kernels::layer::Accumulate;
 pub use crate::kernels::lstm::GATES;
 pub use crate::kernels::optim::Rule;
 
 /// A gradient in dfdx's hands. The CPU leaves its memory there; a device with other memory keeps
 /// the values itself and leaves the number of their place.
 pub type Buffer = <Cpu as Storage<f32>>::Vec;
+
+/// A gradient that an op adds to.
+#[derive(Debug)]
+pub struct Gradient<D: Backend> {
+    /// As long as the operand.
+    pub to: D::Values,
+    /// Whether it holds something already.
+    pub how: Accumulate,
+}
 
 /// What the gradients of a layer `y = activation(x·w + b)` are made from, and where they go.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use super::{
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 use crate::kernels::{
-    Path, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, lstm, norm, optim,
-    parallel, pool, recurrent, soft_loss, squared_error,
+    Path, activation, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, lstm,
+    norm, optim, parallel, pool, recurrent, soft_loss, squared_error,
 };
 
 /// Added to the variances of group norm and layer norm, as in PyTorch.
@@ -437,7 +437,7 @@ impl Backend for Cpu {
     }
 
     fn add_forward(&self, a: &Values, b: &Values, activation: Activation, y: &mut Values) -> Done {
-        elementwise::add_activated(Path::current(), a, b, activation, y);
+        activation::add_activated(Path::current(), a, b, activation, y);
         Ok(())
     }
 

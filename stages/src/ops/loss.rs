@@ -1,66 +1,17 @@
 //! Softmax cross-entropy over integer labels, and the count of right answers; the squared error of
 //! numbers.
 
-use std::sync::Arc;
-
 use dfdx::prelude::{Cpu, PutTape, Tape, ZerosTensor};
 
 use super::matrix::names;
 use super::slots::record;
-use super::{Accumulate, Backend, Gradient, Matrix, Scalar};
+use super::{Accumulate, Backend, Gradient, Labels, Matrix, Scalar};
 use crate::exact::math::{exp_f64, ln_f64};
-
-/// The classes of a batch's rows, each known to be below `classes`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labels {
-    classes: usize,
-    of_rows: Arc<[u32]>,
-}
-
-/// A label that is no class.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("label {label} of row {row} is not below the number of classes ({classes})")]
-pub struct BadLabel {
-    /// Position in the batch.
-    pub row: usize,
-    /// What was given.
-    pub label: u32,
-    /// How many classes there are.
-    pub classes: usize,
-}
-
-impl Labels {
-    /// # Errors
-    /// A label that is not below `classes`.
-    pub fn new(of_rows: &[u32], classes: usize) -> Result<Labels, BadLabel> {
-        match of_rows.iter().position(|l| *l as usize >= classes) {
-            Some(row) => Err(BadLabel {
-                row,
-                label: of_rows[row],
-                classes,
-            }),
-            None => Ok(Labels {
-                classes,
-                of_rows: of_rows.into(),
-            }),
-        }
-    }
-
-    /// How many classes there are.
-    pub fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// The class of every row.
-    pub fn of_rows(&self) -> &[u32] {
-        &self.of_rows
-    }
-}
 
 fn assert_fits<D: Backend, T>(logits: &Matrix<D, T>, labels: &Labels) {
     assert_eq!(
         logits.shape(),
-        (labels.of_rows.len(), labels.classes),
+        (labels.of_rows().len(), labels.classes()),
         "logits and labels"
     );
 }
@@ -259,22 +210,4 @@ pub fn count_correct<D: Backend, T>(
 ) -> Result<usize, D::Err> {
     assert_fits(logits, labels);
     logits.device().count_correct(logits.values(), labels)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_that_is_no_class_is_refused() {
-        assert!(Labels::new(&[0, 9], 10).is_ok());
-        assert_eq!(
-            Labels::new(&[0, 10], 10),
-            Err(BadLabel {
-                row: 1,
-                label: 10,
-                classes: 10
-            })
-        );
-    }
 }

@@ -6,29 +6,7 @@ use std::sync::Arc;
 use dfdx::prelude::{Cpu, Tape};
 
 use super::slots::record;
-use super::{Activation, Backend, Matrix, NormBackward, Param};
-
-/// What is normalised, and how.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NormShape {
-    /// Channels; each is normalised over the batch and all positions.
-    pub channels: usize,
-    /// Positions of an image; 1 after a dense layer.
-    pub positions: usize,
-    /// Added to the variance; PyTorch has 1e-5.
-    pub eps: f32,
-}
-
-impl NormShape {
-    /// With `eps` of 1e-5.
-    pub fn new(channels: usize, positions: usize) -> NormShape {
-        NormShape {
-            channels,
-            positions,
-            eps: 1e-5,
-        }
-    }
-}
+use super::{Activation, Backend, Matrix, NormBackward, NormShape, Param};
 
 /// Statistics of one batch.
 #[derive(Debug)]

@@ -11,16 +11,7 @@
 use dfdx::prelude::{Backward, Cpu, Gradients, Tape};
 
 use super::matrix::{Slot, Traced};
-use super::{Accumulate, Backend, Buffer, Matrix, Param, Scalar};
-
-/// A gradient that an op adds to.
-#[derive(Debug)]
-pub struct Gradient<D: Backend> {
-    /// As long as the operand.
-    pub to: D::Values,
-    /// Whether it holds something already.
-    pub how: Accumulate,
-}
+use super::{Accumulate, Backend, Buffer, Gradient, Matrix, Param, Scalar};
 
 /// The gradients of a backward pass, for one op.
 pub(super) struct Slots<'a, D: Backend> {

@@ -55,7 +55,7 @@ fn check(masks: &NamedTensors, architecture: &Architecture, of: &str) -> Result<
 impl Masks {
     /// Masks for training; they must have passed [`read`].
     pub fn new(masks: &NamedTensors, architecture: &Architecture) -> Masks {
-        let of = |p: &crate::nn::architecture::Parameter| {
+        let of = |p: &crate::nn::layer::Parameter| {
             masks.get(&p.name).map(|m| p.layout.to_memory(&m.data))
         };
         Masks {

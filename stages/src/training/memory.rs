@@ -114,7 +114,7 @@ pub(super) fn take(
 ) -> Option<()> {
     let (which, name) = name.split_once('/')?;
     let fits = |p: &&_| {
-        let p: &crate::nn::architecture::Parameter = p;
+        let p: &crate::nn::layer::Parameter = p;
         p.name == name && p.shape == tensor.shape
     };
     let at = architecture.parameters.iter().position(|p| fits(&p))?;

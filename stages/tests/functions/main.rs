@@ -15,10 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use double::Double;
 use rayon::prelude::*;
-use repro_stages::exact::fma::{Fma, Magnitudes, Run, Software, WIDTH, ordinary};
+use repro_stages::exact::chains::{Run, WIDTH};
+use repro_stages::exact::fma::{Fma, Magnitudes, Software, ordinary};
 use repro_stages::exact::rng::Stream;
 use repro_stages::exact::{math, normal};
-use repro_stages::kernels::{Path, elementwise};
+use repro_stages::kernels::{Path, activation};
 
 /// Every input, or a sample.
 fn exhaustive() -> bool {
@@ -83,7 +84,7 @@ const LN: Function = Function {
 };
 const TANH: Function = Function {
     name: "tanh",
-    ours: elementwise::tanh,
+    ours: activation::tanh,
     quick: libm::tanh,
     quick_error: QUICK_ERROR,
     exact: double::tanh,
@@ -94,7 +95,7 @@ const TANH: Function = Function {
 };
 const SIGMOID: Function = Function {
     name: "sigmoid",
-    ours: elementwise::sigmoid,
+    ours: activation::sigmoid,
     quick: |x| 1.0 / (1.0 + libm::exp(-x)),
     quick_error: QUICK_ERROR,
     exact: double::sigmoid,

@@ -3,7 +3,8 @@
 
 use super::super::path::{Path, kernel};
 use super::{LANES, Panel, Rows, Start, Target};
-use crate::exact::fma::{Fma, Run};
+use crate::exact::chains::Run;
+use crate::exact::fma::Fma;
 
 /// As [`super::chains`].
 ///

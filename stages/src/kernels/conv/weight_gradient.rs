@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::super::chain::{
     Grid, LANES, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, ordinary, pack,
 };
-use super::super::dense::{add_into, add_piece};
+use super::super::elementwise::{add_into, add_piece};
 use super::super::layer::Accumulate;
 use super::super::margin::Margin;
 use super::super::out::Out;

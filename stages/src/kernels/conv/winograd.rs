@@ -37,7 +37,8 @@ mod product;
 mod transform;
 mod weight_gradient;
 
-use super::super::layer::{Accumulate, Activation};
+use super::super::activation::Activation;
+use super::super::layer::Accumulate;
 use super::super::path::Path;
 use super::super::scratch;
 use crate::shape::{ConvShape, Image};

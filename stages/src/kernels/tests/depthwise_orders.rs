@@ -2,7 +2,8 @@
 
 use super::gradients::{buffer, differences, gradient};
 use super::*;
-use crate::kernels::layer::{Accumulate, Activation, Backward};
+use crate::kernels::activation::Activation;
+use crate::kernels::layer::{Accumulate, Backward};
 use crate::shape::DepthwiseShape;
 
 /// Every (output position, kernel index, input position) of one axis.

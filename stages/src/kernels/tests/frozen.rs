@@ -1,7 +1,7 @@
 //! The bits of every kernel, frozen.
 
 use super::*;
-use crate::kernels::layer::Activation;
+use crate::kernels::activation::Activation;
 use crate::shape::{ConvShape, PoolShape};
 
 /// A few large, odd-sized runs of every kernel: same bits on every path and thread count, and these bits for ever.
@@ -56,22 +56,22 @@ fn digests_are_frozen() {
         })
     });
     record("relu", &|path| {
-        with(y.len(), |d| elementwise::relu(path, &y, d))
+        with(y.len(), |d| activation::relu(path, &y, d))
     });
     let t = record("tanh", &|path| {
-        with(y.len(), |d| elementwise::tanh(path, &y, d))
+        with(y.len(), |d| activation::tanh(path, &y, d))
     });
     record("tanh dx", &|path| {
-        with(y.len(), |d| elementwise::tanh_backward(path, &t, &y, d))
+        with(y.len(), |d| activation::tanh_backward(path, &t, &y, d))
     });
     let s = record("sigmoid", &|path| {
-        with(y.len(), |d| elementwise::sigmoid(path, &y, d))
+        with(y.len(), |d| activation::sigmoid(path, &y, d))
     });
     record("sigmoid dx", &|path| {
-        with(y.len(), |d| elementwise::sigmoid_backward(path, &s, &y, d))
+        with(y.len(), |d| activation::sigmoid_backward(path, &s, &y, d))
     });
     record("relu dx", &|path| {
-        with(y.len(), |d| elementwise::relu_backward(path, &y, &t, d))
+        with(y.len(), |d| activation::relu_backward(path, &y, &t, d))
     });
     record("dropout", &|path| {
         with(y.len(), |d| elementwise::dropout(path, 0.3, &stream, &y, d))
@@ -148,7 +148,7 @@ fn digests_are_frozen() {
         [w, m, v].concat()
     });
     record("mask, ema, scaled add", &|path| {
-        let (mut a, relu) = (t.clone(), with(y.len(), |d| elementwise::relu(path, &y, d)));
+        let (mut a, relu) = (t.clone(), with(y.len(), |d| activation::relu(path, &y, d)));
         optim::apply_mask(path, &relu, &mut a);
         optim::ema(path, 0.99, &s, &mut a);
         optim::scaled_add(path, 0.01, &y, 0.6, &mut a);

@@ -2,7 +2,8 @@
 //! values.
 
 use super::*;
-use crate::kernels::layer::{Accumulate, Activation, Gradient};
+use crate::kernels::activation::Activation;
+use crate::kernels::layer::{Accumulate, Gradient};
 use crate::shape::PoolShape;
 
 const ACTIVATIONS: [Activation; 4] = [
@@ -189,7 +190,7 @@ fn sums_dropout_and_copies_in_place() {
     for activation in ACTIVATIONS {
         let got = everywhere(|path| {
             let mut y = vec![f32::NAN; MANY];
-            elementwise::add_activated(path, &a, &b, activation, &mut y);
+            activation::add_activated(path, &a, &b, activation, &mut y);
             y
         });
         let mut want: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();

@@ -1,7 +1,8 @@
 //! Batch norm, one scalar at a time; ties and NaN in pooling and counting.
 
 use super::*;
-use crate::kernels::layer::{Accumulate, Activation, Gradient};
+use crate::kernels::activation::Activation;
+use crate::kernels::layer::{Accumulate, Gradient};
 use crate::shape::PoolShape;
 
 #[test]

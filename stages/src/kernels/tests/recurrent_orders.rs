@@ -107,7 +107,7 @@ fn states_are_dense_layers_step_by_step() {
             if t > 0 {
                 sum.iter_mut().zip(&earlier).for_each(|(s, e)| *s += e);
             }
-            elementwise::tanh(path, &sum, &mut state);
+            activation::tanh(path, &sum, &mut state);
             assert_eq!(
                 bits(&all[t * n * units..][..n * units]),
                 bits(&state),

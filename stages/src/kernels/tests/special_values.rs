@@ -4,7 +4,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::layer::{Accumulate, Activation, Backward, Gradient};
+use super::super::activation::Activation;
+use super::super::layer::{Accumulate, Backward, Gradient};
 use super::*;
 use crate::shape::ConvShape;
 
@@ -271,9 +272,9 @@ proptest! {
     fn elementwise_anywhere((x, dy, old) in (0usize..100).prop_flat_map(|n| (numbers(n), numbers(n), numbers(n)))) {
         type Unary = (fn(Path, &[f32], &mut [f32]), Activation);
         let unary: [Unary; 3] = [
-            (elementwise::relu, Activation::Relu),
-            (elementwise::tanh, Activation::Tanh),
-            (elementwise::sigmoid, Activation::Sigmoid),
+            (activation::relu, Activation::Relu),
+            (activation::tanh, Activation::Tanh),
+            (activation::sigmoid, Activation::Sigmoid),
         ];
         for (kernel, activation) in unary {
             let y = anywhere(|path, at| {
@@ -287,9 +288,9 @@ proptest! {
         }
         type Binary = (fn(Path, &[f32], &[f32], &mut [f32]), fn(f32, f32, f32) -> f32);
         let binary: [Binary; 4] = [
-            (elementwise::relu_backward, |y, dy, dx| dx + if y <= 0.0 { 0.0 } else { dy }),
-            (elementwise::tanh_backward, |y, dy, dx| dx + dy * ((1.0 - y) * (1.0 + y))),
-            (elementwise::sigmoid_backward, |y, dy, dx| dx + dy * (y * (1.0 - y))),
+            (activation::relu_backward, |y, dy, dx| dx + if y <= 0.0 { 0.0 } else { dy }),
+            (activation::tanh_backward, |y, dy, dx| dx + dy * ((1.0 - y) * (1.0 + y))),
+            (activation::sigmoid_backward, |y, dy, dx| dx + dy * (y * (1.0 - y))),
             (elementwise::add, |a, b, _| a + b),
         ];
         for (kernel, want) in binary {

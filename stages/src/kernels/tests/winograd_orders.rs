@@ -3,7 +3,7 @@
 use super::gradients::differences;
 use super::special_values::{Operands, layer};
 use super::*;
-use crate::kernels::layer::Activation;
+use crate::kernels::activation::Activation;
 use crate::shape::ConvShape;
 
 const BLOCK: usize = 32;

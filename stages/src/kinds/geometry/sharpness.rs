@@ -242,7 +242,7 @@ fn shaped(like: &Vector, values: &[f64]) -> Vector {
 
 /// Numbers for all that is trained, 0 for the rest, in memory order.
 fn drawn(architecture: &Architecture, mut draw: impl FnMut() -> f32) -> Vector {
-    let of_tensor = |p: &crate::nn::architecture::Parameter| {
+    let of_tensor = |p: &crate::nn::layer::Parameter| {
         let len = p.shape.iter().product();
         match p.role.is_trained() {
             true => std::iter::repeat_with(&mut draw).take(len).collect(),

@@ -7,8 +7,9 @@ use crate::exact::rng::Stream;
 use crate::facts::{Fact, Findings, Known};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::network;
-use crate::nn::architecture::{Architecture, Identity, Role};
+use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::init::{self, Init, whole_layers};
+use crate::nn::layer::Role;
 use crate::task::Task;
 
 /// See the module.

@@ -16,8 +16,7 @@ mod report;
 mod runs;
 mod verdict;
 
-pub use along::{Best, Direction};
-pub use expect::Expect;
+pub use expect::{Best, Direction, Expect};
 pub use extra::Extra;
 pub use method::{Method, Resampling};
 pub use verdict::{Bound, Verdict, verdict};

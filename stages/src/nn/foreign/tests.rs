@@ -25,7 +25,7 @@ fn identity(model: Value) -> Identity {
 
 /// The network's own tensors, each with a number of its own, under other names.
 fn renamed(architecture: &Architecture, name: impl Fn(&str) -> String) -> NamedTensors {
-    let tensor = |(i, p): (usize, &crate::nn::architecture::Parameter)| {
+    let tensor = |(i, p): (usize, &crate::nn::layer::Parameter)| {
         let data = vec![i as f32; p.shape.iter().product()];
         let shape = p.shape.clone();
         (name(&p.name), NamedTensor { shape, data })

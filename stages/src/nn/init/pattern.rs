@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::architecture::{Architecture, Parameter};
+use super::super::architecture::Architecture;
+use super::super::layer::Parameter;
 use crate::failure::Failure;
 
 /// Whether the text is the pattern's.

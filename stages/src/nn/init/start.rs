@@ -1,6 +1,7 @@
 //! The first weights of a network, by the rule and by what differs from it.
 
-use super::super::architecture::{Architecture, Layer, Parameter, Role};
+use super::super::architecture::Architecture;
+use super::super::layer::{Layer, Parameter, Role};
 use super::by_fan::InverseRoot;
 use super::draws::Draws;
 use super::first_weights::{FirstWeights, OutputBias, WITHOUT_FANS};

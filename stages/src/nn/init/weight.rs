@@ -1,6 +1,7 @@
 //! A weight as a rule sees it: its shape, its fans, and where in the network it stands.
 
-use super::super::architecture::{Architecture, Layer, Parameter, Role};
+use super::super::architecture::Architecture;
+use super::super::layer::{Layer, Parameter, Role};
 use super::draws::Draws;
 use crate::exact::rng::Stream;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::architecture::tests::architecture;
 use super::*;
-use crate::nn::architecture::Role;
+use crate::nn::layer::Role;
 use crate::ops::recycle::Pool;
 use crate::ops::{Labels, softmax_cross_entropy, take_gradient};
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::data::{ImageShape, Info, Values};
 use crate::exact::rng::Stream;
-use crate::nn::architecture::{Architecture, Role};
+use crate::nn::architecture::Architecture;
+use crate::nn::layer::Role;
 use crate::nn::network::Norms;
 use crate::ops::recycle::Pool;
 use crate::training::mask::Masks;
@@ -58,7 +59,7 @@ fn normed(dropout: f64) -> Arc<Architecture> {
 /// Weights of any kind; variances are positive.
 fn weights(architecture: &Architecture) -> NamedTensors {
     let mut random = Stream::new(2, "gradient weights", 0, 0);
-    let tensor = |p: &crate::nn::architecture::Parameter| {
+    let tensor = |p: &crate::nn::layer::Parameter| {
         let len: usize = p.shape.iter().product();
         let values = (0..len).map(|_| match p.role {
             Role::RunningVariance => 0.5 + random.normal().abs(),

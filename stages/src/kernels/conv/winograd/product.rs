@@ -3,10 +3,11 @@
 //! A task takes as many tiles as leave their transforms in the second-level cache. Panel by panel of outputs it multiplies a
 //! few tiles at a time for all frequencies and transforms the products back while they are in the first-level cache.
 
+use super::super::super::activation::Activation;
 use super::super::super::chain::{
     Grid, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains, in_blocks, start_of,
 };
-use super::super::super::layer::{Accumulate, Activation};
+use super::super::super::layer::Accumulate;
 use super::super::super::out::Out;
 use super::super::super::path::Path;
 use super::super::super::{parallel, scratch, transpose};

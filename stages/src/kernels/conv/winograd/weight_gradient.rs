@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::super::super::chain::{
     Grid, Panel, Rows, Segment, Start, Steps, Store, Target, WIDE, chains,
 };
-use super::super::super::dense::add_into;
+use super::super::super::elementwise::add_into;
 use super::super::super::layer::Accumulate;
 use super::super::super::out::Out;
 use super::super::super::path::Path;

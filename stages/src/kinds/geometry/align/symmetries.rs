@@ -4,7 +4,8 @@
 //! summands of a residual block) are one group. Does not know which order is wanted.
 
 use crate::failure::Failure;
-use crate::nn::architecture::{Architecture, Layer};
+use crate::nn::architecture::Architecture;
+use crate::nn::layer::Layer;
 
 /// Units in an order that nothing may change: the values of the input, the outputs.
 pub const FIXED: usize = 0;

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use super::{Along, Params, Random, Rays};
 use crate::exact::rng::Stream;
 use crate::failure::Failure;
-use crate::nn::architecture::Parameter;
+use crate::nn::layer::Parameter;
 use crate::nn::model::Model;
 use crate::weights::NamedTensors;
 

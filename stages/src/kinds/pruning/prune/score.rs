@@ -52,7 +52,7 @@ impl Scorer<'_> {
         let weights = weights.filter(|(_, p)| p.role.is_weight());
         if let Criterion::Random(RandomCriterion { seed }) = self.by {
             // A number per weight, not per survivor: a weight keeps its rank from round to round.
-            let numbers = |(position, parameter): (usize, &crate::nn::architecture::Parameter)| {
+            let numbers = |(position, parameter): (usize, &crate::nn::layer::Parameter)| {
                 let mut stream = Stream::new(seed, "prune", 0, position as u64);
                 let len = self.tensors[&parameter.name].data.len();
                 (0..len).map(|_| stream.next_u64()).collect()

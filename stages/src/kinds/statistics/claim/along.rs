@@ -4,43 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::expect::{Best, Direction, Expect};
 use super::runs::{Run, gathered};
 use super::verdict::Verdict;
-use super::{Expect, Measure, Params, json};
+use super::{Measure, Params, json};
 use crate::failure::Failure;
 use crate::kinds::statistics::asked::percent;
 use crate::observations::{Candidate, observations};
 use crate::series::{Extreme, axes_text};
 use crate::stats::{Made, clopper_pearson, jonckheere, mean, sign_test, summarise};
 use crate::task::Task;
-
-/// Which way values go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Up, as the axis goes up.
-    Increasing,
-    /// Down, as the axis goes up.
-    Decreasing,
-}
-
-/// Where the best value lies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Best {
-    /// Two numbers of the axis, ends included.
-    pub between: [f64; 2],
-    /// What is better.
-    #[serde(default = "larger")]
-    pub is: Extreme,
-}
-
-fn larger() -> Extreme {
-    Extreme::Max
-}
 
 /// `verdict.json` of a claim about an axis; fields in alphabetical order.
 #[derive(Debug, Serialize)]

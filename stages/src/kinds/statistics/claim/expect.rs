@@ -3,12 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::along::{Best, Direction};
+use super::Params;
+use super::extra::Extra;
 use super::method::{Method, Resampling};
 use super::verdict::Bound;
-use super::{Extra, Params};
 use crate::kind::ParamProblem;
 use crate::kinds::statistics::asked::{check_confidence, confidence};
+use crate::series::Extreme;
 
 /// What is claimed; exactly one of `difference`, `mean`, `ratio`, `trend` and `best`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,31 @@ pub struct Expect {
     /// Which way values go along the axis of `along` (with `measure`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trend: Option<Direction>,
+}
+
+/// Which way values go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Up, as the axis goes up.
+    Increasing,
+    /// Down, as the axis goes up.
+    Decreasing,
+}
+
+/// Where the best value lies.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// Two numbers of the axis, ends included.
+    pub between: [f64; 2],
+    /// What is better.
+    #[serde(default = "larger")]
+    pub is: Extreme,
+}
+
+fn larger() -> Extreme {
+    Extreme::Max
 }
 
 impl Expect {
