@@ -422,18 +422,4 @@ mod tests {
             }
         }
     }
-
-    /// `REPRO_DUMP_SHAPES=DIR` writes the default data set as raw bytes, to calibrate its
-    /// difficulty with other tools.
-    #[test]
-    fn dump() {
-        let Ok(dir) = std::env::var("REPRO_DUMP_SHAPES") else {
-            return;
-        };
-        let (train, test) = Shapes::default().draw().unwrap();
-        for (name, set) in [("train", train), ("test", test)] {
-            std::fs::write(format!("{dir}/{name}.x"), set.images()).unwrap();
-            std::fs::write(format!("{dir}/{name}.y"), set.label_bytes()).unwrap();
-        }
-    }
 }
