@@ -41,6 +41,11 @@ pub fn drawn(architecture: Architecture, fixture: &str) -> Model {
 
 /// Eight rows drawn as `FIXTURE/inputs`, labelled 0, 1, 2, 0 ...
 pub fn eight(fixture: &str) -> Dataset {
+    rows(fixture, 8)
+}
+
+/// So many of them.
+pub fn rows(fixture: &str, count: u32) -> Dataset {
     let info = Info {
         name: "drawn".into(),
         shape: ImageShape::table(6),
@@ -50,7 +55,7 @@ pub fn eight(fixture: &str) -> Dataset {
         columns: ["a", "b", "c", "d", "e", "f"].map(str::to_owned).to_vec(),
         targets: Vec::new(),
     };
-    let values = Values::Floats(unit(&format!("{fixture}/inputs"), 48));
-    let labels = Answers::Labels((0..8).map(|i| i % 3).collect());
-    Dataset::of(info, values, labels, (0..8).collect()).unwrap()
+    let values = Values::Floats(unit(&format!("{fixture}/inputs"), 6 * count as usize));
+    let labels = Answers::Labels((0..count).map(|i| i % 3).collect());
+    Dataset::of(info, values, labels, (0..count).collect()).unwrap()
 }
