@@ -27,6 +27,7 @@ pub mod stats;
 pub mod table;
 pub mod weights;
 
+pub mod device;
 pub mod nn;
 pub mod training;
 

@@ -57,6 +57,16 @@ fn unsafe_stays_where_it_belongs() {
     assert!(elsewhere.is_empty(), "{elsewhere:#?}");
 }
 
+/// Which device kinds compute on is said in `stages/src/device.rs`.
+#[test]
+fn kinds_name_no_device() {
+    let found = offending("stages/src/kinds", &["Cpu", "dfdx"], &[]);
+    assert_eq!(found, Vec::<String>::new());
+    let said = offending("stages/src", &["Device = Cpu"], &[]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("stages/src/device.rs:"));
+}
+
 /// What is said goes through `say!`: `eprintln!` panics where nobody listens, and lets escape codes of others through.
 #[test]
 fn case_14_standard_error_is_written_in_one_place() {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sum::{Reader, Sum, anew, collapse, training_data};
+use crate::device;
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, ModelFact, fit, refuse};
 use crate::failure::Failure;
@@ -15,7 +15,6 @@ use crate::kinds::network;
 use crate::kinds::running::{self, RunningStatistics};
 use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::Identity;
-use crate::ops::Backend;
 use crate::task::Task;
 
 /// See the module.
@@ -60,7 +59,7 @@ impl Kind for Average {
     type Params = Params;
     const NAME: &'static str = "average";
     const REVISION: u32 = 4;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

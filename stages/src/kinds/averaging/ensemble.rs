@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::device;
 use crate::exact::math::{exp_f64, ln_f64};
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, ValueFact};
@@ -16,8 +16,6 @@ use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::{network, several};
 use crate::nn::architecture::{Head, Identity};
 use crate::nn::network::Network;
-use crate::ops::Backend;
-use crate::ops::recycle::Pool;
 use crate::table;
 use crate::task::Task;
 use crate::training::calibration::{Calibration, argmax};
@@ -82,7 +80,7 @@ impl Kind for Ensemble {
     type Params = Params;
     const NAME: &'static str = "ensemble";
     const REVISION: u32 = 2;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Averages the predictions of several models, and says how far these disagree.";
     const DOC: &'static str = DOC;
@@ -143,11 +141,11 @@ impl Kind for Ensemble {
                     .into());
             }
             let network = Network::load(
-                &Cpu::default(),
+                &device::open()?,
                 Arc::new(model.architecture),
                 &model.tensors,
             )?;
-            let pool = Pool::default();
+            let pool = device::Pool::default();
             let views = params.views.all().iter();
             let views = views.map(|view| logits(&pool, &network, &data, *view));
             said.add(&views.collect::<anyhow::Result<Vec<_>>>()?);

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sum::{Reader, Sum, anew, collapse, training_data};
 use crate::data::Dataset;
+use crate::device::{self, Device};
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, Recorded, ValueFact};
 use crate::facts::{fit, refuse};
@@ -19,8 +19,6 @@ use crate::kinds::several::{self, Gathered};
 use crate::kinds::test_set::TestSet;
 use crate::nn::architecture::{Head, Identity};
 use crate::nn::network::Network;
-use crate::ops::Backend;
-use crate::ops::recycle::Pool;
 use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{check_data, score};
@@ -58,7 +56,7 @@ impl Kind for Soup {
     type Params = Params;
     const NAME: &'static str = "soup";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Averages those of several models that do well together on data held out: a greedy soup.";
     const DOC: &'static str = DOC;
@@ -129,10 +127,10 @@ impl Kind for Soup {
             return Err(Failure::new(text).hint("use `average`").into());
         }
         let train = training_data(task, &architecture, p.batch_norm, models.len())?;
-        let pool = Pool::default();
-        let accuracy = |network: &Network<Cpu>| Ok(score(&pool, network, &data)?.accuracy);
+        let pool = device::Pool::default();
+        let accuracy = |network: &Network<Device>| Ok(score(&pool, network, &data)?.accuracy);
         let alone = models.iter().map(|tensors| {
-            let network = Network::load(&Cpu::default(), Arc::clone(&architecture), tensors)?;
+            let network = Network::load(&device::open()?, Arc::clone(&architecture), tensors)?;
             accuracy(&network)
         });
         let alone = alone.collect::<anyhow::Result<Vec<f64>>>()?;

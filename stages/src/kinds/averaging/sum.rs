@@ -5,9 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
-
 use crate::data::Dataset;
+use crate::device::{self, Device};
 use crate::failure::Failure;
 use crate::kinds::running::RunningStatistics;
 use crate::kinds::{network, several};
@@ -122,8 +121,8 @@ pub(super) fn anew(
     architecture: &Arc<Architecture>,
     tensors: &NamedTensors,
     data: Option<&Dataset>,
-) -> anyhow::Result<Network<Cpu>> {
-    let mut network = Network::load(&Cpu::default(), Arc::clone(architecture), tensors)?;
+) -> anyhow::Result<Network<Device>> {
+    let mut network = Network::load(&device::open()?, Arc::clone(architecture), tensors)?;
     if let Some(data) = data.filter(|_| architecture.has_batch_norm()) {
         check_data(data, &architecture.identity, "train")?;
         recompute(&mut network, data)?;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sum::{Reader, anew, collapse, training_data};
+use crate::device;
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 use crate::facts::{CheckpointsFact, Fact, Findings, Known, ModelFact, fit, refuse};
@@ -17,7 +17,6 @@ use crate::kinds::network;
 use crate::kinds::running::{self, RunningStatistics};
 use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::{Architecture, Identity};
-use crate::ops::Backend;
 use crate::task::Task;
 use crate::weights::{NamedTensor, NamedTensors};
 
@@ -82,7 +81,7 @@ impl Kind for Swag {
     type Params = Params;
     const NAME: &'static str = "swag";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Fits a normal distribution to the checkpoints of a training and draws networks from it.";
     const DOC: &'static str = DOC;

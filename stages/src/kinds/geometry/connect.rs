@@ -6,13 +6,13 @@ mod curve;
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::curve::{Curve, Form};
 use super::landscape::{Values, barrier, measure};
 use crate::data::Dataset;
+use crate::device;
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 use crate::facts::{
@@ -97,7 +97,7 @@ impl Kind for Connect {
     type Params = Params;
     const NAME: &'static str = "connect";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str = "Trains a curve between two models along which the loss stays low (Garipov et al. 2018), and measures it.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
@@ -189,7 +189,7 @@ impl Kind for Connect {
         let data = Dataset::put_together(task.inputs("data"), "data")?;
         check_data(&train, &identity, "train")?;
         check_data(&data, &identity, "data")?;
-        let (device, architecture) = (Cpu::default(), Arc::new(first.architecture));
+        let (device, architecture) = (device::open()?, Arc::new(first.architecture));
         let at = |model| Landscape::new(&device, &architecture, model, Norms::OfBatch);
         let mut landscape = at(&second.tensors)?;
         let end = landscape.values();

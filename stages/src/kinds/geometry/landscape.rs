@@ -7,12 +7,12 @@ mod points;
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::points::{Points, RANGE};
 use crate::data::Dataset;
+use crate::device::{self, Device};
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
 use crate::failure::Failure;
@@ -23,8 +23,6 @@ use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::{Head, Identity};
 use crate::nn::model::Model;
 use crate::nn::network::Network;
-use crate::ops::Backend;
-use crate::ops::recycle::Pool;
 use crate::table;
 use crate::table::grid::{self, Point};
 use crate::task::Task;
@@ -131,7 +129,7 @@ impl Kind for LossLandscape {
     type Params = Params;
     const NAME: &'static str = "landscape";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str = "Measures loss and error on the line through two models, in the plane through three, or around one.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
@@ -278,7 +276,7 @@ impl Kind for LossLandscape {
             }
         };
         let architecture = Arc::new(first.architecture.clone());
-        let (device, begun) = (Cpu::default(), std::time::Instant::now());
+        let (device, begun) = (device::open()?, std::time::Instant::now());
         let mut rows = Vec::new();
         let mut measured: Vec<Values> = Vec::new();
         for place in points.places() {
@@ -306,14 +304,14 @@ impl Kind for LossLandscape {
 }
 
 /// What the network does on the data.
-pub(super) fn measure(network: &Network<Cpu>, data: &Dataset) -> anyhow::Result<Values> {
+pub(super) fn measure(network: &Network<Device>, data: &Dataset) -> anyhow::Result<Values> {
     Ok(match network.architecture().identity.outputs {
         Head::Classes(_) => {
-            let score = score(&Pool::default(), network, data)?;
+            let score = score(&device::Pool::default(), network, data)?;
             vec![("loss", score.loss), ("error", 1.0 - score.accuracy)]
         }
         Head::Targets(_) => {
-            let errors = errors(&Pool::default(), network, data)?;
+            let errors = errors(&device::Pool::default(), network, data)?;
             let values = overall(&errors).values().into_iter();
             values.filter(|(name, _)| *name == "mse").collect()
         }

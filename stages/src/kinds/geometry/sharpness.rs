@@ -7,11 +7,11 @@ mod lanczos;
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::device;
 use crate::exact::numerics::Numerics;
 use crate::exact::rng::Stream;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
@@ -91,7 +91,7 @@ impl Kind for Sharpness {
     type Params = Params;
     const NAME: &'static str = "sharpness";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Measures how curved the loss is around a model: eigenvalues and trace of the Hessian.";
     const DOC: &'static str = DOC;
@@ -150,7 +150,7 @@ impl Kind for Sharpness {
         check_data(&data, &model.architecture.identity, "data")?;
         let architecture = Arc::new(model.architecture);
         let landscape = Landscape::new(
-            &Cpu::default(),
+            &device::open()?,
             &architecture,
             &model.tensors,
             Norms::Running,

@@ -14,6 +14,8 @@ pub use self::criterion::{Batchwise, Criterion, RandomCriterion, SynflowCriterio
 use self::masks::prune;
 use self::score::Scorer;
 use crate::data::Dataset;
+use crate::device;
+use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, check_mask, fit};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -82,6 +84,7 @@ impl Kind for Prune {
     type Params = Params;
     const NAME: &'static str = "prune";
     const REVISION: u32 = 1;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Removes weights by magnitude, by scores of gradients or at random, and writes the mask.";
     const DOC: &'static str = include_str!("prune/guide.md");

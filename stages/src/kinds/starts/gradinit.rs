@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::device;
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, shown};
 use crate::failure::Failure;
@@ -232,7 +232,7 @@ impl Kind for GradInit {
     type Params = Params;
     const NAME: &'static str = "gradinit";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str = "Learns a scale for every tensor of a fresh network, so that the first step of training pays most (GradInit, Zhu et al. 2021).";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
@@ -300,7 +300,7 @@ impl Kind for GradInit {
             return Err(Failure::new(text).hint("lower `batch_size`").into());
         }
         let architecture = Arc::new(model.architecture);
-        let (device, norms) = (Cpu::default(), Norms::OfBatch);
+        let (device, norms) = (device::open()?, Norms::OfBatch);
         let mut landscape = Landscape::new(&device, &architecture, &model.tensors, norms)?;
         let found = learn(p, &architecture, &mut landscape, &data, task)?;
         table::write(task.output("metrics")?, &found)?;

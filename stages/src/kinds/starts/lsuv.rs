@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::device::{self, Device};
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, ModelFact, shown};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
-use crate::ops::Backend;
 use crate::task::Task;
 use crate::training::augment::Augment;
 use crate::training::batches::Batches;
@@ -58,7 +57,7 @@ impl Kind for Lsuv {
     type Params = Params;
     const NAME: &'static str = "lsuv";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str = "Scales the layers of a fresh network until their outputs have variance 1 (LSUV, Mishkin & Matas 2016).";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[
@@ -98,7 +97,7 @@ impl Kind for Lsuv {
         let model = Model::read(&task.input("model")?.path)?;
         check_data(&data, &model.architecture.identity, "train")?;
         let architecture = Arc::new(model.architecture);
-        let (device, norms) = (Cpu::default(), Norms::Running);
+        let (device, norms) = (device::open()?, Norms::Running);
         let mut landscape = Landscape::new(&device, &architecture, &model.tensors, norms)?;
         let mut values = landscape.values();
         let size = p.images.min(data.len());
@@ -107,7 +106,7 @@ impl Kind for Lsuv {
             0,
             0,
         );
-        let spreads = |landscape: &Landscape<Cpu>| {
+        let spreads = |landscape: &Landscape<Device>| {
             let mut found = Vec::new();
             let mut see = |weight: usize, values: &[f32]| found.push((weight, spread(values)));
             landscape.watch(&batch, &mut see)?;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::recorded::{learnt, told};
 use crate::data::Dataset;
+use crate::device;
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, check_all, together};
 use crate::failure::Failure;
@@ -17,8 +17,6 @@ use crate::nn::architecture::Head;
 use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;
-use crate::ops::Backend;
-use crate::ops::recycle::Pool;
 use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{calibration, check_data, errors, fitted, overall, score};
@@ -56,7 +54,7 @@ impl Kind for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
     const REVISION: u32 = 3;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Measures loss and accuracy of a model, overall and per class, or its errors in numbers.";
     const DOC: &'static str = DOC;
@@ -126,7 +124,7 @@ impl Kind for Evaluate {
             );
         }
         check_data(&data, &model.architecture.identity, "data")?;
-        let device = Cpu::default();
+        let device = device::open()?;
         let network = Network::load(&device, Arc::new(model.architecture), &model.tensors)?;
         let begun = std::time::Instant::now();
         let mut rows = Vec::new();
@@ -140,7 +138,7 @@ impl Kind for Evaluate {
         };
         match network.architecture().identity.outputs {
             Head::Classes(_) => {
-                let score = score(&Pool::default(), &network, &data)?;
+                let score = score(&device::Pool::default(), &network, &data)?;
                 add("loss".into(), score.loss);
                 add("accuracy".into(), score.accuracy);
                 for (class, (right, all)) in data.info().classes.iter().zip(&score.by_class) {
@@ -149,7 +147,7 @@ impl Kind for Evaluate {
                     }
                 }
                 if params.calibration {
-                    let all = calibration(&Pool::default(), &network, &data)?;
+                    let all = calibration(&device::Pool::default(), &network, &data)?;
                     add("nll".into(), all.nll());
                     add("ece".into(), all.ece());
                     for (i, bin) in all.bins().iter().enumerate() {
@@ -176,7 +174,7 @@ impl Kind for Evaluate {
                 .into());
             }
             Head::Targets(_) => {
-                let errors = errors(&Pool::default(), &network, &data)?;
+                let errors = errors(&device::Pool::default(), &network, &data)?;
                 for (name, value) in overall(&errors).values() {
                     add(name.into(), value);
                 }

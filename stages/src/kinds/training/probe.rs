@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::device;
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
-use crate::ops::Backend;
 use crate::table;
 use crate::task::Task;
 use crate::training::augment::Augment;
@@ -85,7 +84,7 @@ impl Kind for Probe {
     type Params = Params;
     const NAME: &'static str = "probe";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Measures mean and variance of every layer's outputs and gradients.";
     const DOC: &'static str = DOC;
@@ -124,7 +123,7 @@ impl Kind for Probe {
         let model = Model::read(&task.input("model")?.path)?;
         check_data(&data, &model.architecture.identity, "data")?;
         let architecture = Arc::new(model.architecture);
-        let device = Cpu::default();
+        let device = device::open()?;
         let landscape = Landscape::new(&device, &architecture, &model.tensors, p.norms)?;
         let mut outputs = vec![Sums::default(); architecture.parameters.len()];
         let mut gradients: Vec<Vec<f64>> = Vec::new();

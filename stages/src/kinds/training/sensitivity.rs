@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
+use crate::device::{self, Device};
 use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
 use crate::nn::network::{Network, Norms};
-use crate::ops::{Backend, recycle::Pool};
 use crate::table;
 use crate::task::Task;
 use crate::training::batches::InOrder;
@@ -45,7 +44,7 @@ impl Kind for Sensitivity {
     type Params = Params;
     const NAME: &'static str = "sensitivity";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Measures how much a small change of an image, row by row, moves the outputs of a network.";
     const DOC: &'static str = DOC;
@@ -78,7 +77,7 @@ impl Kind for Sensitivity {
         check_data(&data, &model.architecture.identity, "data")?;
         let height = model.architecture.identity.input.height;
         let architecture = Arc::new(model.architecture);
-        let network = Network::load(&Cpu::default(), architecture, &model.tensors)?;
+        let network = Network::load(&device::open()?, architecture, &model.tensors)?;
         let images = p.images.min(data.len());
         // ln of the norm of each row's derivative, and of the whole image's, summed over images.
         let (mut of_rows, mut of_image) = (vec![0.0; height], 0.0);
@@ -114,12 +113,12 @@ const BATCH: usize = 64;
 /// For each of the first images and each of its rows, the squared derivatives of all outputs by all
 /// values of the row, summed in f64 in order.
 fn jacobians(
-    network: &Network<Cpu>,
+    network: &Network<Device>,
     data: &Dataset,
     images: usize,
     height: usize,
 ) -> anyhow::Result<Vec<Vec<f64>>> {
-    let (pool, in_order) = (Pool::default(), InOrder::new(data));
+    let (pool, in_order) = (device::Pool::default(), InOrder::new(data));
     let outputs = network.architecture().identity.outputs.width();
     let mut squares = vec![vec![0.0; height]; images];
     for first in (0..images).step_by(BATCH) {

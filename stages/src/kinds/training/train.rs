@@ -7,10 +7,10 @@ mod params;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
 use serde_json::Value;
 
 use crate::data::Dataset;
+use crate::device;
 use crate::exact::numerics::Numerics;
 use crate::facts::{Findings, Known};
 use crate::failure::Failure;
@@ -20,7 +20,6 @@ use crate::nn::init;
 use crate::nn::model::Model;
 use crate::nn::spec::ModelSpec;
 use crate::nn::transfer::transfer;
-use crate::ops::Backend;
 use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{check_data, fitted};
@@ -41,7 +40,7 @@ impl Kind for Train {
     type Params = Params;
     const NAME: &'static str = "train";
     const REVISION: u32 = 3;
-    const NUMERICS: Numerics = <Cpu as Backend>::NUMERICS;
+    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str =
         "Trains a network: from scratch, from given weights, or under a pruning mask.";
     const DOC: &'static str = include_str!("train/guide.md");
@@ -205,7 +204,7 @@ impl Kind for Train {
             },
         };
         let trained = fit(
-            &Cpu::default(),
+            &device::open()?,
             &recipe,
             &architecture,
             Sets {

@@ -4,15 +4,13 @@
 
 use std::sync::Arc;
 
-use dfdx::prelude::Cpu;
-
 use super::criterion::{Batchwise, Criterion, RandomCriterion};
 use crate::data::Dataset;
+use crate::device::{self, Device};
 use crate::exact::rng::Stream;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, Norms};
-use crate::ops::recycle::Pool;
 use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::gradients::{Objective, of_batch};
@@ -137,7 +135,7 @@ impl Scorer<'_> {
         &self,
         batch: Batchwise,
         masks: &NamedTensors,
-    ) -> anyhow::Result<(Landscape<Cpu>, Batch)> {
+    ) -> anyhow::Result<(Landscape<Device>, Batch)> {
         let Some(data) = self.data else {
             return Err(
                 Failure::new("this score is measured on data, and there are none")
@@ -146,7 +144,7 @@ impl Scorer<'_> {
             );
         };
         let architecture = Arc::new(self.architecture.clone());
-        let (device, tensors) = (Cpu::default(), self.masked(masks));
+        let (device, tensors) = (device::open()?, self.masked(masks));
         let landscape = Landscape::new(&device, &architecture, &tensors, Norms::OfBatch)?;
         let size = batch.images.clamp(1, data.len());
         let mut batches = Batches::new(data, batch.seed, size, Augment::default());
@@ -180,11 +178,11 @@ impl Scorer<'_> {
             tensor.data.iter_mut().for_each(|w| *w = w.abs());
         }
         let architecture = Arc::new(self.architecture.clone());
-        let network = Network::load(&Cpu::default(), architecture, &tensors)?;
+        let network = Network::load(&device::open()?, architecture, &tensors)?;
         let ones = vec![1.0; self.architecture.identity.outputs.width()];
         let slopes = of_batch(
             &network,
-            &Pool::default(),
+            &device::Pool::default(),
             1,
             |inputs| inputs.fill(1.0),
             Objective::Outputs(&ones),
