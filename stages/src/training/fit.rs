@@ -151,7 +151,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
     let state = match start {
         Start::Weights(model) => fresh(model, Vec::new()),
         Start::Memory(model, memory) if memory.steps == progress.step => {
-            fresh(model, memory.moments(architecture)?)
+            fresh(model, memory.moments(architecture, &recipe.optimizer)?)
         }
         Start::Memory(_, memory) => {
             let text = format!(

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::optim::HostMoments;
+use super::optim::{HostMoments, Optimizer};
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::weights::{Encoding, NamedTensor, NamedTensors, TensorFile};
@@ -76,13 +76,45 @@ impl OptimizerMemory {
     /// The moments, by position in [`Architecture::parameters`].
     ///
     /// # Errors
-    /// A tensor of another network.
-    pub fn moments(self, architecture: &Architecture) -> Result<Vec<HostMoments>, Failure> {
+    /// A tensor of another network; moments that this optimizer does not keep, or lacks.
+    pub fn moments(
+        self,
+        architecture: &Architecture,
+        optimizer: &Optimizer,
+    ) -> Result<Vec<HostMoments>, Failure> {
+        let kept = HostMoments::new(optimizer, 1);
+        for (which, kept) in [("first", &kept.first), ("second", &kept.second)] {
+            let has = self
+                .tensors
+                .keys()
+                .any(|name| name.split_once('/').is_some_and(|(w, _)| w == which));
+            let what = match (has, kept.is_empty()) {
+                (true, true) => "which this optimizer does not keep",
+                (false, false) => "which this optimizer needs",
+                _ => continue,
+            };
+            let verb = if has { "has" } else { "lacks" };
+            let text = format!(
+                "the optimizer's memory {verb} {which} moments, {what}: it is of another optimizer"
+            );
+            return Err(Failure::new(text).hint(
+                "go on with the same optimizer, or leave the need `optimizer` out to start it afresh",
+            ));
+        }
         let mut memory = vec![HostMoments::default(); architecture.parameters.len()];
         for (name, tensor) in &self.tensors {
             take(&mut memory, architecture, name, tensor).ok_or_else(|| {
-                let text =
-                    format!("the optimizer's memory has `{name}`, which is of no parameter here");
+                let own = name.split_once('/').map_or("", |(_, name)| name);
+                let here = architecture.parameters.iter().find(|p| p.name == own);
+                let text = match here {
+                    Some(here) => format!(
+                        "the optimizer's memory has `{name}` of shape {:?}, which is {:?} here",
+                        tensor.shape, here.shape
+                    ),
+                    None => format!(
+                        "the optimizer's memory has `{name}`, which is of no parameter here"
+                    ),
+                };
                 Failure::new(text).hint("the two networks must be the same")
             })?;
         }

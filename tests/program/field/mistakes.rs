@@ -141,6 +141,82 @@ fn case_28_one_mistake_of_fifty_instances_is_said_once() {
     assert!(some.matches("error:").count() <= 2, "{some}");
 }
 
+/// Who trains on a part without images is told where it comes from, before anything runs.
+#[test]
+fn a_part_without_images_is_refused() {
+    let yaml = |parts: &str| {
+        format!(
+            "version: 1
+stages:
+  data: {{uses: download, with: {{dataset: shapes, shapes: {{train: 100, test: 10}}}}}}
+  parts: {{uses: split, needs: {{data: data.train}}, with: {{seed: 1, {parts}}}}}
+"
+        )
+    };
+    refused(
+        &yaml("parts: {a: 0.001, b: 0.9}"),
+        &["part `a` has none of the 100 images", "make it larger"],
+    );
+    // How many images each class has is known when they are there.
+    let space = TestSpace::with_pipeline(&yaml("parts: {a: 0.001, b: 0.9}, by: class"));
+    space
+        .run(&["run"])
+        .expect(1, &["part `a` has none of the 100 images"]);
+}
+
+/// Moments of another optimizer were taken and never used.
+#[test]
+fn the_memory_of_another_optimizer_is_refused() {
+    let net = |optimizer: &str, hidden: u32| {
+        format!(
+            "{{model: {{mlp: {{hidden: [{hidden}]}}}}, seed: 1, length: {{epochs: 2}}, batch_size: 10, optimizer: {optimizer}, checkpoints: {{every: 1, optimizer: true}}}}"
+        )
+    };
+    let momentum = "{sgd: {lr: 0.1, momentum: 0.9}}";
+    let on = |from: &str, optimizer: &str| {
+        format!(
+            "version: 1
+stages:
+  data: {{uses: download, with: {{dataset: shapes, shapes: {{train: 40, test: 10}}}}}}
+  sgd: {{uses: train, needs: {{train: data.train}}, with: {}}}
+  adam: {{uses: train, needs: {{train: data.train}}, with: {}}}
+  wide: {{uses: train, needs: {{train: data.train}}, with: {}}}
+  on:
+    uses: train
+    needs: {{train: data.train, init: \"sgd.checkpoints[epoch=1]\", optimizer: \"{from}.optimizers[epoch=1]\"}}
+    with: {{seed: 1, length: {{epochs: 2}}, batch_size: 10, starts_at: {{epochs: 1}}, optimizer: {optimizer}}}
+",
+            net(momentum, 4),
+            net("{adam: {}}", 4),
+            net(momentum, 5),
+        )
+    };
+    let space = TestSpace::with_pipeline(&on("adam", momentum));
+    let another = "it is of another optimizer";
+    space.run(&["run"]).expect(
+        1,
+        &[
+            "has second moments, which this optimizer does not keep",
+            another,
+        ],
+    );
+    space.write("pipeline.yaml", on("sgd", "{adam: {}}"));
+    space.run(&["run"]).expect(
+        1,
+        &["lacks second moments, which this optimizer needs", another],
+    );
+    space.write("pipeline.yaml", on("sgd", "{sgd: {lr: 0.1}}"));
+    space
+        .run(&["run"])
+        .expect(1, &["has first moments", another]);
+    space.write("pipeline.yaml", on("wide", momentum));
+    space
+        .run(&["run"])
+        .expect(1, &["of shape [5], which is [4] here"]);
+    space.write("pipeline.yaml", on("sgd", momentum));
+    space.run(&["run"]).expect(0, &[]);
+}
+
 /// What is said to be right is right, and leads on.
 #[test]
 fn case_28_remedies_are_of_the_mistake_that_was_made() {

@@ -203,6 +203,18 @@ impl Kind for Split {
             // How many are kept follows from the classes' sizes, which nobody knows yet.
             data.images = None;
         }
+        if let (By::None, Some(images)) = (params.by, data.images)
+            && let Ok(sizes) = sizes(params, &[vec![0; images as usize]], images as usize)
+        {
+            let empty = params.parts.keys().zip(&sizes).filter(|(_, n)| n[0] == 0);
+            for (name, _) in empty {
+                found.param(
+                    &["parts", name],
+                    format!("part `{name}` has none of the {images} images"),
+                    EMPTY,
+                );
+            }
+        }
         for (name, size) in &params.parts {
             let images = match (size, data.images) {
                 (Size::Count(n), _) => Some(*n),
@@ -246,11 +258,18 @@ impl Kind for Split {
             Some(imbalance) => imbalance.kept(classes, data.labels(), params.seed)?,
         };
         for (name, positions) in assign(params, data.labels(), &all, classes.len())? {
+            if positions.is_empty() {
+                let text = format!("part `{name}` has none of the {} images", all.len());
+                anyhow::bail!(Failure::new(text).hint(EMPTY));
+            }
             data.pick(&positions).save(task.output(&name)?)?;
         }
         Ok(())
     }
 }
+
+/// What helps against a part without images.
+const EMPTY: &str = "make it larger, or leave it out";
 
 /// The positions of each part, of those in `all`, ascending.
 fn assign(

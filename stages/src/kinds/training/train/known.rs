@@ -34,6 +34,7 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
             if let (Some(written), Some(identity)) = (&params.model, &identity)
                 && let Some((at, here, there)) = kind::unlike(written, &identity.model)
             {
+                let at = if at.is_empty() { "model" } else { &at };
                 found.param(
                     &["model"],
                     format!(
