@@ -197,7 +197,7 @@ fn all_claims(
             made.interval = result.low.zip(result.high).map(|(low, high)| [low, high]);
             made.confidence = result.confidence;
             made.n = result.n;
-            made.expects = result.expect.unwrap_or_default();
+            made.expects = result.expectation();
             let taken = result.looks.as_ref().map_or(0, |looks| looks.taken.len());
             if let Some(evidence) = results.evidence(claim, taken) {
                 made.bounds = bounds(&evidence["expect"]).or(made.bounds);
@@ -232,8 +232,22 @@ fn expectation(expect: &Value) -> String {
 
 /// The bounds within which a claim holds: of the first expectation that has any.
 fn bounds(expect: &Value) -> Option<[f64; 2]> {
-    expect.as_object()?.values().find_map(|e| {
+    expect.as_object()?.iter().find_map(|(sort, e)| {
         let number = |name: &str| e.get(name).and_then(Value::as_f64);
+        if let Some(margin) = number("equivalent") {
+            // Of a ratio it is a factor.
+            return Some(match sort.as_str() {
+                "ratio" => [1.0 / margin, margin],
+                _ => [-margin, margin],
+            });
+        }
+        if let Some([low, high]) = e
+            .get("between")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+        {
+            return Some([low.as_f64()?, high.as_f64()?]);
+        }
         let within = e.get("within");
         let end = |name: &str, at: usize| {
             let within = within?;

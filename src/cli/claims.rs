@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
-use crate::ui::{claims_markdown, claims_table, looks_text, notices};
+use crate::ui::{claims_markdown, claims_table, notices};
 use repro_engine::results::claims::{ClaimState, claims};
 
 /// Show the verdict on every claim, from recorded results.
@@ -70,8 +70,7 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
         if let Some(looks) = &claim.looks {
             let line = format!(
                 "{}: {}; the interval holds at all looks together\n",
-                claim.name,
-                looks_text(looks)
+                claim.name, looks
             );
             text.push_str(&colour.dim(&line));
         }

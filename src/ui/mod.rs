@@ -16,4 +16,4 @@ pub use bars::Bars;
 pub use lines::Lines;
 pub use notices::{moved_text, notices};
 pub use planned::{Planned, stage_of};
-pub use table::{CELL, aligned, claims_markdown, claims_table, looks_text};
+pub use table::{CELL, aligned, claims_markdown, claims_table};

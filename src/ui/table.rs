@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::style::Colour;
 use super::width::{shortened, width};
-use repro_engine::record::event::{ClaimResult, Looks, Verdict};
+use repro_engine::record::event::{ClaimResult, Verdict};
 
 /// Columns of text are cut no further than this.
 const NARROWEST: usize = 12;
@@ -141,36 +141,6 @@ fn blocks(widths: &[usize], limit: usize) -> Vec<Vec<usize>> {
     blocks
 }
 
-/// What a claim expects, and how it was corrected.
-fn expected(claim: &ClaimResult) -> String {
-    let mut text = claim.expect.clone().unwrap_or_default();
-    if let Some(looks) = &claim.looks {
-        text.push_str(&format!("; {}", looks_text(looks)));
-    }
-    let Some(corrected) = &claim.corrected else {
-        return text;
-    };
-    let p = corrected
-        .corrected_p
-        .map_or_else(|| "–".to_owned(), |p| format!("{p:.4}"));
-    let (family, claims) = (&corrected.family, corrected.claims);
-    format!("{text}; {family}: corrected p = {p} (of {claims})")
-}
-
-/// When a claim was looked at.
-pub fn looks_text(looks: &Looks) -> String {
-    let taken: Vec<String> = looks.taken.iter().map(u64::to_string).collect();
-    let next = match looks.next {
-        Some(next) => format!(", {next} is due"),
-        None => String::new(),
-    };
-    format!(
-        "looked at n = {} of at most {}{next}",
-        taken.join(", "),
-        looks.max_n
-    )
-}
-
 /// What tables of claims say of each.
 struct ClaimCells {
     verdict: &'static str,
@@ -214,7 +184,7 @@ pub fn claims_table(claims: &[ClaimResult], colour: Colour) -> String {
             cells.estimate,
             cells.interval,
             c.n.to_string(),
-            expected(c),
+            c.expectation(),
         ]
     };
     let rows: Vec<Vec<String>> = claims.iter().map(row).collect();
@@ -242,7 +212,7 @@ pub fn claims_markdown(claims: &[ClaimResult]) -> String {
     for claim in claims {
         let cells = ClaimCells::of(claim);
         let source = plain(claim.source.as_deref().unwrap_or("–"));
-        let (name, expected) = (plain(&claim.name), plain(&expected(claim)));
+        let (name, expected) = (plain(&claim.name), plain(&claim.expectation()));
         let (estimate, interval, n) = (cells.estimate, cells.interval, claim.n);
         text.push_str(&format!(
             "| `{name}` | {source} | {expected} | {estimate} | {interval} | {n} | {} |\n",

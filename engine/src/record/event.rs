@@ -1,6 +1,7 @@
 //! Events: everything a run says, in one type with three readers: the terminal, `--json`, and the run's journal.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -304,6 +305,24 @@ pub struct ClaimResult {
     pub looks: Option<Looks>,
 }
 
+impl ClaimResult {
+    /// What it expects, when it was looked at, and how it was corrected, in words.
+    pub fn expectation(&self) -> String {
+        let mut text = self.expect.clone().unwrap_or_default();
+        if let Some(looks) = &self.looks {
+            text.push_str(&format!("; {looks}"));
+        }
+        if let Some(corrected) = &self.corrected {
+            let p = corrected
+                .corrected_p
+                .map_or_else(|| "–".to_owned(), |p| format!("{p:.4}"));
+            let (family, claims) = (&corrected.family, corrected.claims);
+            text.push_str(&format!("; {family}: corrected p = {p} (of {claims})"));
+        }
+        text
+    }
+}
+
 /// The looks at a claim. Its interval holds at all of them together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looks {
@@ -314,6 +333,23 @@ pub struct Looks {
     /// Repetitions of the look that is due and has no result yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
+}
+
+/// When a claim was looked at.
+impl fmt::Display for Looks {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let taken: Vec<String> = self.taken.iter().map(u64::to_string).collect();
+        write!(
+            f,
+            "looked at n = {} of at most {}",
+            taken.join(", "),
+            self.max_n
+        )?;
+        match self.next {
+            Some(next) => write!(f, ", {next} is due"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The correction of a verdict for the claims of its family.
