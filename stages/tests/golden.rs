@@ -109,6 +109,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ),
     ("prune", 1, "gradient flow", "mask", "3ccd16bcd425e5c7"),
     ("prune", 1, "synaptic flow", "mask", "a996bffb5d0ec119"),
+    ("prune", 1, "rates", "mask", "?"),
+    ("sparsity", 1, "three layers", "metrics", "?"),
     ("train", 3, "perceptron, sgd", "model", "032161a2f044a20e"),
     ("train", 3, "perceptron, sgd", "metrics", "40fbe4a8b384e054"),
     ("train", 3, "convolution, adam", "model", "65288593ffdc7827"),
@@ -395,6 +397,13 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         json!({"fraction": 0.5, "scope": "global", "by": {"random": {"seed": 8}}}),
         &model,
     );
+    let rates = json!({"fraction": 0.3, "rates": {"dense": 0.2, "by_name": {"fc1": 0.6}}});
+    let pruned = run("prune", "rates", rates, &model);
+    let left: [(&str, &Path); 2] = [
+        ("model", pruned.path("model")),
+        ("mask", pruned.path("mask")),
+    ];
+    run("sparsity", "three layers", json!({}), &left);
     let shown = [model[0], ("data", train.as_path())];
     let by = |by: Value| json!({"fraction": 0.6, "scope": "global", "by": by});
     let snip = by(json!({"snip": {"seed": 3, "images": 40}}));

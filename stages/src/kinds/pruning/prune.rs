@@ -1,10 +1,11 @@
 //! The kind `prune`: removes weights and remembers which.
 //!
-//! `criterion.rs` has what can be asked for, `score.rs` scores the weights, and `masks.rs` says which of
-//! them go.
+//! `criterion.rs` has what can be asked for, `rates.rs` which share of each layer goes, `score.rs`
+//! scores the weights, and `masks.rs` says which of them go.
 
 mod criterion;
 mod masks;
+mod rates;
 mod score;
 
 use schemars::JsonSchema;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::criterion::{Batchwise, Criterion, RandomCriterion, SynflowCriterion};
 use self::masks::prune;
+pub use self::rates::Rates;
 use self::score::Scorer;
 use crate::data::Dataset;
 use crate::device;
@@ -20,7 +22,7 @@ use crate::facts::{Fact, Findings, Known, check_mask, fit};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::network;
-use crate::nn::architecture::Identity;
+use crate::nn::architecture::{Architecture, Identity};
 use crate::task::Task;
 use crate::training::evaluation::check_data;
 use crate::training::mask;
@@ -45,6 +47,9 @@ pub struct Params {
     /// half.
     #[serde(default)]
     pub output_layer_fraction: Option<f64>,
+    /// Shares removed instead of `fraction`, by sort and name of layers (layerwise only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rates: Option<Rates>,
     /// What becomes of the weights that stay, after `rewind`.
     #[serde(default, skip_serializing_if = "is_as_they_are")]
     pub values: Values,
@@ -152,21 +157,31 @@ impl Kind for Prune {
             }
             _ => {}
         }
-        let fractions = [
-            ("fraction", Some(p.fraction)),
-            ("output_layer_fraction", p.output_layer_fraction),
-        ];
-        for (name, x) in fractions.into_iter().filter_map(|(n, x)| x.map(|x| (n, x))) {
+        let last = p
+            .output_layer_fraction
+            .map(|x| (vec!["output_layer_fraction"], x));
+        let rates = p.rates.iter().flat_map(Rates::shares);
+        let fractions = [(vec!["fraction"], p.fraction)].into_iter().chain(last);
+        for (path, x) in fractions.chain(rates) {
             if !(0.0..=1.0).contains(&x) {
-                add(name, &format!("must be between 0 and 1, got {x}"), "");
+                let message = format!("must be between 0 and 1, got {x}");
+                problems.push(ParamProblem::new(&path, message, ""));
             }
         }
-        if p.output_layer_fraction.is_some() && p.scope == Scope::Global {
-            add(
-                "output_layer_fraction",
+        let mut add = |name: &str| {
+            problems.push(ParamProblem::new(
+                &[name],
                 "has no meaning with `scope: global`",
                 "leave it out, or rank layer by layer",
-            );
+            ));
+        };
+        if p.scope == Scope::Global {
+            if p.output_layer_fraction.is_some() {
+                add("output_layer_fraction");
+            }
+            if p.rates.is_some() {
+                add("rates");
+            }
         }
         problems
     }
@@ -181,6 +196,12 @@ impl Kind for Prune {
         let first = known.models("first", is_named, &mut found);
         fit("data", model.identity.as_ref(), known, &mut found);
         if let Some(identity) = &model.identity {
+            if let Ok(architecture) = Architecture::new(identity.clone())
+                && let Err((path, why)) = rates::shares(params, &architecture)
+            {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                found.param(&path, why.message, why.hint.unwrap_or_default());
+            }
             if let Some(Some(mask)) = masks.first() {
                 check_mask(mask, identity, &mut found);
             }

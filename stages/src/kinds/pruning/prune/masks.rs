@@ -1,7 +1,7 @@
 //! Which weights go, of the scores that they have: how many of each group, and in which order.
 
 use super::score::Scorer;
-use super::{Params, Scope};
+use super::{Params, Scope, rates};
 use crate::exact::math;
 use crate::failure::Failure;
 use crate::weights::{NamedTensor, NamedTensors};
@@ -13,7 +13,8 @@ pub(super) fn prune(
     before: &NamedTensors,
 ) -> anyhow::Result<NamedTensors> {
     let architecture = scorer.architecture;
-    let output = architecture.output_weight();
+    let shares = rates::shares(p, architecture)
+        .map_err(|(path, why)| why.within(&format!("`{}`", path.join("."))))?;
     let mut masks = NamedTensors::new();
     let mut layers = Vec::new();
     let parameters = architecture.parameters.iter().enumerate();
@@ -27,11 +28,7 @@ pub(super) fn prune(
         let mask = before
             .get(name)
             .map_or_else(|| vec![1.0; weights.data.len()], |m| m.data.clone());
-        let fraction = match position == output {
-            true => p.output_layer_fraction.unwrap_or(p.fraction),
-            false => p.fraction,
-        };
-        layers.push((name, fraction));
+        layers.push((name, shares[position]));
         let shape = weights.shape.clone();
         masks.insert(name.clone(), NamedTensor { shape, data: mask });
     }
@@ -139,6 +136,7 @@ mod tests {
             by: Criterion::Magnitude,
             scope: Scope::Layerwise,
             output_layer_fraction: Some(0.05),
+            rates: None,
             values: Values::AsTheyAre,
             network: None,
         };
@@ -228,6 +226,7 @@ mod tests {
                 by,
                 scope: Scope::Layerwise,
                 output_layer_fraction: None,
+                rates: None,
                 values: Values::AsTheyAre,
                 network: None,
             };
@@ -251,6 +250,7 @@ mod tests {
                     Scope::Layerwise
                 },
                 output_layer_fraction: None,
+                rates: None,
                 values: Values::AsTheyAre,
                 network: None,
             },
@@ -268,6 +268,7 @@ mod tests {
                 by,
                 scope: Scope::Global,
                 output_layer_fraction: None,
+                rates: None,
                 values: Values::AsTheyAre,
                 network: None,
             };
@@ -281,6 +282,34 @@ mod tests {
                 assert_eq!(count(&masks, "fc1.weight"), 24 - removed(24, fraction));
             }
         }
+    }
+
+    /// The classifier at half the rate of dense layers: exactly so many of each layer stay, round
+    /// after round, and nobody comes back.
+    #[test]
+    fn rates_leave_exact_counts_and_masks_nest() {
+        let model =
+            serde_json::json!({"conv": {"layers": [{"conv": {"channels": 4}}, {"dense": 9}]}});
+        let a = architecture(model, (4, 4, 2), 5);
+        let tensors = fresh(&a, Init::Pytorch, 5, "init").unwrap();
+        let p: Params = serde_json::from_value(serde_json::json!({"fraction": 0.9,
+            "output_layer_fraction": 0.1, "rates": {"conv": 0.1, "dense": 0.2}}))
+        .unwrap();
+        let (mut masks, mut left) = (NamedTensors::new(), [72usize, 576, 45]);
+        for round in 0..6 {
+            let next = masks_of(&p, &a, &tensors, &masks);
+            let names = ["conv1.weight", "fc1.weight", "fc2.weight"];
+            for ((name, left), rate) in names.iter().zip(&mut left).zip([0.1, 0.2, 0.1]) {
+                *left -= removed(*left, rate);
+                assert_eq!(count(&next, name), *left, "{name}, round {round}");
+                if let Some(before) = masks.get(*name) {
+                    let pairs = next[*name].data.iter().zip(&before.data);
+                    assert!(pairs.into_iter().all(|(new, old)| new <= old));
+                }
+            }
+            masks = next;
+        }
+        assert_eq!(left, [38, 151, 23]);
     }
 
     proptest! {
