@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::catalog::{Kind, Program};
-use crate::files::Files;
+use crate::files::{Files, Location};
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -217,8 +217,8 @@ pub struct Environment {
     pub manager: Manager,
     /// Where it is.
     pub place: EnvironmentPlace,
-    /// The lock file that stands for its packages in the key; absolute.
-    pub lock: Option<PathBuf>,
+    /// The lock file that stands for its packages in the key.
+    pub lock: Option<Location>,
     /// As the user wrote it.
     pub written: String,
 }
@@ -248,8 +248,8 @@ impl Manager {
 /// Where an environment is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EnvironmentPlace {
-    /// A directory; absolute.
-    Dir(PathBuf),
+    /// A directory.
+    Dir(Location),
     /// Where its manager keeps those that have a name.
     Named(String),
     /// Where a user's own packages are installed.

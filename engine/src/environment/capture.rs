@@ -17,11 +17,11 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
     let mut captured = match environment.manager {
         Manager::Python => python::capture(environment, root),
         Manager::Conda => conda::capture(environment, root),
-        Manager::R => r::capture(environment),
+        Manager::R => r::capture(environment, root),
     }
     .with_context(|| environment.to_string())?;
-    if let Some(path) = &environment.lock {
-        captured.in_key = locked(environment, path, captured.in_key)?;
+    if let Some(lock) = &environment.lock {
+        captured.in_key = locked(environment, &lock.path(root), captured.in_key)?;
     }
     Ok(captured)
 }

@@ -22,21 +22,21 @@ const ROOTS: [&str; 7] = [
 
 /// Looks at a prefix.
 pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Captured> {
-    let named;
     let dir = match &environment.place {
         EnvironmentPlace::Named(name) => {
             let file = root.join(name);
             if file.is_file() {
                 bail!("{}", file_there(environment, &file));
             }
-            named = find(name)?;
-            named.as_path()
+            find(name)?
         }
         _ => dir_of(
             environment,
+            root,
             "make it: `conda env create --prefix DIR --file environment.yml`",
         )?,
     };
+    let dir = dir.as_path();
     let meta = dir.join("conda-meta");
     if !meta.is_dir() {
         bail!(

@@ -23,17 +23,22 @@ pub struct Captured {
 pub(super) type Packages = BTreeMap<String, String>;
 
 /// The directory an environment is said to be in.
-pub(super) fn dir_of<'a>(environment: &'a Environment, remedy: &str) -> anyhow::Result<&'a Path> {
-    match &environment.place {
-        EnvironmentPlace::Dir(dir) => match std::fs::metadata(dir) {
-            Ok(meta) if meta.is_dir() => Ok(dir),
-            Ok(_) => bail!("{}", file_there(environment, dir)),
-            Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => bail!(closed(dir)),
-            Err(_) => bail!("there is no directory {}; {remedy}", dir.display()),
-        },
+pub(super) fn dir_of(
+    environment: &Environment,
+    root: &Path,
+    remedy: &str,
+) -> anyhow::Result<PathBuf> {
+    let dir = match &environment.place {
+        EnvironmentPlace::Dir(dir) => dir.path(root),
         EnvironmentPlace::Named(_) | EnvironmentPlace::User => {
             bail!("BUG: a place that is no directory")
         }
+    };
+    match std::fs::metadata(&dir) {
+        Ok(meta) if meta.is_dir() => Ok(dir),
+        Ok(_) => bail!("{}", file_there(environment, &dir)),
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => bail!(closed(&dir)),
+        Err(_) => bail!("there is no directory {}; {remedy}", dir.display()),
     }
 }
 

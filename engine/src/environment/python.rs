@@ -27,8 +27,10 @@ pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Capture
     }
     let dir = dir_of(
         environment,
+        root,
         "make one: `python3 -m venv .venv`, then install what is needed (or `uv sync`)",
     )?;
+    let dir = dir.as_path();
     let config = fs::read_to_string(dir.join("pyvenv.cfg")).with_context(|| {
         format!(
             "{} is not a virtual environment: it has no pyvenv.cfg; for conda write `conda:`",

@@ -15,13 +15,13 @@ use crate::plan::{Environment, EnvironmentPlace};
 const DEPTH_MAX: usize = 4;
 
 /// Looks at a library.
-pub fn capture(environment: &Environment) -> anyhow::Result<Captured> {
+pub fn capture(environment: &Environment, root: &Path) -> anyhow::Result<Captured> {
     let libraries = match &environment.place {
         EnvironmentPlace::User => vec![user()?],
         _ => {
-            let dir = dir_of(environment, "make it: `renv::restore()` in R")?;
+            let dir = dir_of(environment, root, "make it: `renv::restore()` in R")?;
             let mut found = Vec::new();
-            libraries(dir, 0, &mut found);
+            libraries(&dir, 0, &mut found);
             found
         }
     };

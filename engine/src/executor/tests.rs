@@ -122,7 +122,7 @@ fn files() -> impl Strategy<Value = Files> {
 
 fn environment() -> impl Strategy<Value = Environment> {
     let place = prop_oneof![
-        outside().prop_map(|dir| EnvironmentPlace::Dir(dir.to_path_buf())),
+        location().prop_map(EnvironmentPlace::Dir),
         any::<String>().prop_map(EnvironmentPlace::Named),
         Just(EnvironmentPlace::User),
     ];
@@ -131,11 +131,11 @@ fn environment() -> impl Strategy<Value = Environment> {
         Just(Manager::Python),
         Just(Manager::R)
     ];
-    (manager, place, option::of(outside()), any::<String>()).prop_map(
+    (manager, place, option::of(location()), any::<String>()).prop_map(
         |(manager, place, lock, written)| Environment {
             manager,
             place,
-            lock: lock.map(|lock| lock.to_path_buf()),
+            lock,
             written,
         },
     )

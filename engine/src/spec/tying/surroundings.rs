@@ -6,6 +6,7 @@ use super::consumer::Consumer;
 use super::outside;
 use super::preparing::{Preparing, templates};
 use super::values::Values;
+use crate::files::Location;
 use crate::plan::{Cache, Environment, EnvironmentPlace, Manager};
 use crate::spec::text::decode::{Raw, decode};
 use crate::spec::text::model;
@@ -191,6 +192,7 @@ impl Surroundings {
         };
         let absolute =
             |text: &str, span| outside::absolute(text, &self.root, self.home.as_deref(), span);
+        let located = |path: &Path| Location::of(path, &self.root);
         let lock_text = written.lock.as_ref().map(text).transpose()?;
         let lock = match (&lock_text, &written.lock) {
             (Some(lock), Some(node)) => Some(absolute(lock, node.span)?),
@@ -203,15 +205,15 @@ impl Surroundings {
                 (Manager::Conda, name) if !name.contains('/') && !name.starts_with(['.', '~']) => {
                     EnvironmentPlace::Named(name.to_owned())
                 }
-                _ => EnvironmentPlace::Dir(absolute(text, node.span)?),
+                _ => EnvironmentPlace::Dir(located(&absolute(text, node.span)?)),
             },
             (_, _, Some(lock)) => {
                 let beside = lock.parent().unwrap_or(Path::new("/"));
-                EnvironmentPlace::Dir(beside.join(match written.manager {
+                EnvironmentPlace::Dir(located(&beside.join(match written.manager {
                     Manager::Python => ".venv",
                     Manager::Conda => ".pixi/envs/default",
                     Manager::R => "renv/library",
-                }))
+                })))
             }
             _ => {
                 return Err(Problem::new(
@@ -231,7 +233,7 @@ impl Surroundings {
         Ok(Environment {
             manager: written.manager,
             place,
-            lock,
+            lock: lock.as_deref().map(located),
             written: shown,
         })
     }
