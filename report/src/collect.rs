@@ -94,12 +94,13 @@ pub fn collect(
             )),
         }
     }
-    let (figures, remarks) = series::automatic(&observed, &study.arms, &first, tools.interval);
-    study.figures.extend(figures);
-    study.remarks.extend(remarks);
+    // Lines and planes in front of the rest: a stage that measures them is there to be looked at.
     study
         .figures
         .extend(places(&results, plan, &repeats, tools));
+    let (figures, remarks) = series::automatic(&observed, &study.arms, &first, tools.interval);
+    study.figures.extend(figures);
+    study.remarks.extend(remarks);
     study.pictures = pictures(&results, plan);
     study.stages = stages(session, &results, &instances)?;
     study.commands = commands(session, &study);
