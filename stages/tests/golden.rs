@@ -1,5 +1,6 @@
-//! A miniature of every kind with its bytes frozen: when a digest changes, either the change is a mistake, or the kind's
-//! `REVISION` must rise (old results must not pass for new ones) and the table below follows.
+//! A miniature of every kind with its bytes frozen: when a digest changes, either the change is a
+//! mistake, or the kind's `REVISION` must rise (old results must not pass for new ones) and the
+//! table below follows.
 
 #![allow(
     clippy::unwrap_used,
@@ -109,8 +110,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ),
     ("prune", 1, "gradient flow", "mask", "3ccd16bcd425e5c7"),
     ("prune", 1, "synaptic flow", "mask", "a996bffb5d0ec119"),
-    ("prune", 1, "rates", "mask", "?"),
-    ("sparsity", 1, "three layers", "metrics", "?"),
+    ("prune", 1, "rates", "mask", "9070fff650e432f2"),
+    ("sparsity", 1, "three layers", "metrics", "de54dcc5e3acd02d"),
     ("train", 3, "perceptron, sgd", "model", "032161a2f044a20e"),
     ("train", 3, "perceptron, sgd", "metrics", "40fbe4a8b384e054"),
     ("train", 3, "convolution, adam", "model", "65288593ffdc7827"),
