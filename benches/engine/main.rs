@@ -1,7 +1,7 @@
 //! The engine beside its peers: `cargo bench --bench engine`, described in benches/README.md.
 //!
-//! Every figure is a ratio of two programs measured in turns in one run, because on a shared machine the times of two
-//! runs cannot be compared. Nothing here passes or fails.
+//! Every figure is a ratio of two programs measured in turns in one run, because on a shared
+//! machine the times of two runs cannot be compared. Nothing here passes or fails.
 
 #![allow(
     clippy::unwrap_used,
@@ -246,7 +246,8 @@ fn prepare(project: &Project, scenario: Scenario, round: u32) -> Result<(), Stri
 
 fn large(options: &Options, programs: &Programs) -> Result<(), String> {
     let mut table = Table::new("100,000 instances, nothing to do", "-");
-    // Cold, this would write 100,000 results; `large` makes them once and keeps them between runs of the bench.
+    // Cold, this would write 100,000 results; `large` makes them once and keeps them between runs
+    // of the bench.
     let project = Project::make_or_keep(&options.dir, Form::Matrix, 100_000)?;
     project.run(&programs.repro)?;
     let costs: Vec<Cost> = (0..options.rounds)

@@ -1,5 +1,5 @@
-//! Push and pull beside `rclone` and `dvc`, on one S3 server on loopback: `cargo bench --bench sharing`, described in
-//! benches/README.md. Nothing here passes or fails.
+//! Push and pull beside `rclone` and `dvc`, on one S3 server on loopback: `cargo bench --bench
+//! sharing`, described in benches/README.md. Nothing here passes or fails.
 
 #![allow(
     clippy::unwrap_used,

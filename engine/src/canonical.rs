@@ -1,7 +1,8 @@
 //! The one text form of a JSON value that is hashed: sorted keys, no spaces, shortest floats.
 //!
-//! What is hashed is what is stored and shown: a key's pre-image is readable text. Two values have the same text exactly
-//! when they are the same value: integers and floats stay apart (`1` and `1.0`), `-0.0` is `0.0`, and there is no NaN in JSON.
+//! What is hashed is what is stored and shown: a key's pre-image is readable text. Two values have
+//! the same text exactly when they are the same value: integers and floats stay apart (`1` and
+//! `1.0`), `-0.0` is `0.0`, and there is no NaN in JSON.
 
 use serde_json::{Number, Value};
 
@@ -59,7 +60,8 @@ fn write_number(n: &Number, out: &mut String) {
 /// Appends a JSON string. Escapes only what JSON demands, so that text stays readable.
 pub fn write_str(s: &str, out: &mut String) {
     out.push('"');
-    // Most texts need no escape; looking at all bytes without stopping is what a compiler can vectorise.
+    // Most texts need no escape; looking at all bytes without stopping is what a compiler can
+    // vectorise.
     if s.bytes().fold(true, |plain, b| {
         plain & (b >= b' ') & (b != b'"') & (b != b'\\')
     }) {

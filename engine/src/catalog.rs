@@ -1,7 +1,8 @@
 //! The catalog: the kinds the engine may run, and who runs them.
 //!
-//! The engine never names a kind it can run: the program hands it the catalog of the stages, and programs named by
-//! `uses: ./tool` are described by the same type. What a kind computes is unknown here.
+//! The engine never names a kind it can run: the program hands it the catalog of the stages, and
+//! programs named by `uses: ./tool` are described by the same type. What a kind computes is unknown
+//! here.
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -33,15 +34,17 @@ impl Deref for Kind {
 pub enum Program {
     /// This executable: `repro worker job.json`.
     BuiltIn,
-    /// A program of the project, called as `PROGRAM worker job.json`; its digest is part of the key.
+    /// A program of the project, called as `PROGRAM worker job.json`; its digest is part of the
+    /// key.
     External {
         /// Where it is, absolute.
         path: PathBuf,
         /// BLAKE3 of the program file.
         digest: Digest,
     },
-    /// A program of the project that no run has asked yet what it is, met by a command that runs no code of the project. No key of
-    /// its stages is known, nor are their outputs: those are taken to be the ones that other stages need.
+    /// A program of the project that no run has asked yet what it is, met by a command that runs no
+    /// code of the project. No key of its stages is known, nor are their outputs: those are taken
+    /// to be the ones that other stages need.
     Unasked {
         /// What is not known, and who finds out.
         why: String,
@@ -63,7 +66,8 @@ pub type ReadTableFn = Arc<dyn Fn(&Path) -> anyhow::Result<Table> + Send + Sync>
 /// Writes rows as a table artifact.
 pub type WriteTable = fn(&Path, &[Row]) -> anyhow::Result<()>;
 
-/// What the first difference between two files means (`tensor w[3]: 0.5, then 0.25`); `None` where the format says nothing.
+/// What the first difference between two files means (`tensor w[3]: 0.5, then 0.25`); `None` where
+/// the format says nothing.
 pub type DescribeDifference = fn(&Path, &Path) -> Option<String>;
 
 /// All kinds built in.
@@ -76,13 +80,15 @@ pub struct Catalog {
     pub read_table: ReadTableFn,
     /// Writes such tables.
     pub write_table: WriteTable,
-    /// What the names of files that can be such a table end in; a name without an ending can be one too.
+    /// What the names of files that can be such a table end in; a name without an ending can be one
+    /// too.
     pub table_endings: &'static [&'static str],
     /// Explains how two files differ that should be the same.
     pub describe_difference: DescribeDifference,
     /// The reference of a built-in kind, in Markdown; `None` for an unknown name.
     pub reference: fn(&str) -> Option<String>,
-    /// Directories that programs of the field share between projects, by the word that declares one.
+    /// Directories that programs of the field share between projects, by the word that declares
+    /// one.
     pub caches: Vec<Cache>,
     /// Runs a built-in kind in this process: `repro worker job.json`.
     pub work: fn(&Path) -> std::process::ExitCode,
@@ -100,7 +106,8 @@ pub struct Cache {
 }
 
 impl Catalog {
-    /// Without kinds: for pipelines all whose stages are commands, and that state no claims. Tables are what `read_table` can read.
+    /// Without kinds: for pipelines all whose stages are commands, and that state no claims. Tables
+    /// are what `read_table` can read.
     pub fn without_kinds(
         read_table: impl Fn(&Path) -> anyhow::Result<Table> + Send + Sync + 'static,
     ) -> Catalog {

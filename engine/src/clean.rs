@@ -1,4 +1,5 @@
-//! Cleaning: takes files out of `artifacts/` that the store can bring back, and what has piled up under `.repro`.
+//! Cleaning: takes files out of `artifacts/` that the store can bring back, and what has piled up
+//! under `.repro`.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,8 @@ pub struct Swept {
     pub elsewhere: usize,
 }
 
-/// Sorts the files in the directories of `artifacts/`. Files right in it, links and hidden files are never ours.
+/// Sorts the files in the directories of `artifacts/`. Files right in it, links and hidden files
+/// are never ours.
 ///
 /// # Errors
 /// A directory or a file cannot be read.
@@ -139,8 +141,9 @@ impl Litter {
     }
 }
 
-/// Removes what failures left, scratch directories, and records of results on a remote that no run wants any more. Nobody needs
-/// these but who looks at a failure, or lets a stage go on from where it stopped.
+/// Removes what failures left, scratch directories, and records of results on a remote that no run
+/// wants any more. Nobody needs these but who looks at a failure, or lets a stage go on from where
+/// it stopped.
 ///
 /// # Errors
 /// A directory cannot be removed.

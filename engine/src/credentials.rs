@@ -1,9 +1,10 @@
 //! What the program was started with is nobody else's to see.
 //!
-//! `/proc/PID/environ` shows the environment a process was started with, as long as it lives, to every process of the same user
-//! and to root; and a copy of the process shows it too. No list of names knows every secret. So [`hide`], the first thing the
-//! program does, moves all values out of that block (the bytes there become zeros), and takes the key that signs results and
-//! its passphrase out of the environment altogether: whoever needs these asks [`var`].
+//! `/proc/PID/environ` shows the environment a process was started with, as long as it lives, to
+//! every process of the same user and to root; and a copy of the process shows it too. No list of
+//! names knows every secret. So [`hide`], the first thing the program does, moves all values out of
+//! that block (the bytes there become zeros), and takes the key that signs results and its
+//! passphrase out of the environment altogether: whoever needs these asks [`var`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
@@ -49,7 +50,8 @@ pub fn hide() {
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// The environment, whose values are zeros in the block afterwards. Of two values of one name the first counts.
+/// The environment, whose values are zeros in the block afterwards. Of two values of one name the
+/// first counts.
 ///
 /// # Safety
 /// No other thread exists, and each entry is replaced before it is read again.
@@ -61,8 +63,8 @@ unsafe fn first_block() -> Vec<(OsString, OsString)> {
     }
     let mut found = Vec::new();
     let mut names = HashSet::new();
-    // SAFETY: `environ` is a list of strings that ends in a null pointer; each string lies in memory of this process that can be
-    // written, since programs may change it (`putenv`).
+    // SAFETY: `environ` is a list of strings that ends in a null pointer; each string lies in
+    // memory of this process that can be written, since programs may change it (`putenv`).
     unsafe {
         let mut at = environ;
         while !at.is_null() && !(*at).is_null() {

@@ -1,5 +1,5 @@
-//! Files of the state directory that are not what they should be: moved aside with a warning, so that nobody stumbles over them
-//! twice, and nothing is lost for whoever wants to look.
+//! Files of the state directory that are not what they should be: moved aside with a warning, so
+//! that nobody stumbles over them twice, and nothing is lost for whoever wants to look.
 
 use std::io;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What a run asks for. Usually that is everything its targets need. Where a claim decides how many
-//! repetitions it needs, a run asks for its first look, and for the next one only if that leaves the
-//! claim open.
+//! repetitions it needs, a run asks for its first look, and for the next one only if that leaves
+//! the claim open.
 //!
 //! Of a whole plan, instances are left out that need runs which no claim has asked for yet, and
 //! those that only such ones need. Knows no result: whoever has the verdict of a look calls

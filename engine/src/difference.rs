@@ -1,4 +1,5 @@
-//! Where two artifacts begin to differ: which file, which byte, and, where somebody understands the format, which value.
+//! Where two artifacts begin to differ: which file, which byte, and, where somebody understands the
+//! format, which value.
 //!
 //! What the bytes mean is unknown here; the catalog's [`DescribeDifference`] may know.
 
@@ -37,7 +38,8 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// The first difference between a recorded artifact and what lies at `found`; `None` where there is none.
+/// The first difference between a recorded artifact and what lies at `found`; `None` where there is
+/// none.
 ///
 /// # Errors
 /// One of them cannot be read.

@@ -25,8 +25,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
-/// Bytes of a large file that one thread reads and hashes in one go: they stay in its core's cache in between. A power
-/// of two, so that every piece but the last is a whole subtree.
+/// Bytes of a large file that one thread reads and hashes in one go: they stay in its core's cache
+/// in between. A power of two, so that every piece but the last is a whole subtree.
 const PIECE: usize = 256 << 10;
 
 /// What a structured pre-image describes; each has a hash domain of its own.
@@ -75,8 +75,8 @@ impl Digest {
         blake3::Hasher::new_from_context_key(key)
     }
 
-    /// Reads and hashes a file: its digest and the bytes read. The file is never mapped, because another process may
-    /// truncate it meanwhile.
+    /// Reads and hashes a file: its digest and the bytes read. The file is never mapped, because
+    /// another process may truncate it meanwhile.
     pub fn of_file(path: &Path) -> std::io::Result<(Digest, u64)> {
         Digest::of_file_until(path, &|| false)
     }
@@ -135,8 +135,8 @@ impl Digest {
 /// Whether hashing is to be given up. Asked for every piece of a large file, by many threads.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// Hashes a file of more than one piece, each read and hashed by whichever thread is free. `None` when the file is not
-/// (any more) of this length.
+/// Hashes a file of more than one piece, each read and hashed by whichever thread is free. `None`
+/// when the file is not (any more) of this length.
 fn in_pieces(file: &File, bytes_total: u64, stop: Stop<'_>) -> std::io::Result<Option<Digest>> {
     let left = left_subtree_len(bytes_total);
     let (left, right) = rayon::join(
@@ -232,7 +232,8 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// A map whose keys are digests, or parts of one: they are evenly spread already, so hashing them again is waste.
+/// A map whose keys are digests, or parts of one: they are evenly spread already, so hashing them
+/// again is waste.
 pub type ByDigest<K, V> = HashMap<K, V, BuildHasherDefault<FirstBytes>>;
 
 /// The hasher of [`ByDigest`]: the first eight bytes.
@@ -262,7 +263,8 @@ pub enum Shape {
     File,
     /// A directory; the digest is that of its listing under [`Domain::Tree`].
     Tree,
-    /// One file that its owner may execute; the digest is as of [`Shape::File`]. In a tree the listing says so.
+    /// One file that its owner may execute; the digest is as of [`Shape::File`]. In a tree the
+    /// listing says so.
     Program,
 }
 

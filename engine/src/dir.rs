@@ -1,5 +1,6 @@
-//! Directories: listing and removing them. As std does it, but that a directory which fails on close (a network's, a
-//! disk's that is going) is no panic, and that removing goes through directories somebody made read-only.
+//! Directories: listing and removing them. As std does it, but that a directory which fails on
+//! close (a network's, a disk's that is going) is no panic, and that removing goes through
+//! directories somebody made read-only.
 //!
 //! Nothing here follows a symbolic link below the path that was given.
 
@@ -90,7 +91,8 @@ impl Iterator for Entries {
     }
 }
 
-/// The entries of a directory in no order, without `.` and `..`. The path may lead through symbolic links.
+/// The entries of a directory in no order, without `.` and `..`. The path may lead through symbolic
+/// links.
 ///
 /// # Errors
 /// It cannot be listed to its end.

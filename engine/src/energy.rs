@@ -427,8 +427,8 @@ mod tests {
         // 100 s × 12.5 W = 1250 J; 360 g/kWh is 1e-4 g/J.
         let grams = is_estimate(&none, 100.0).co2e_g.unwrap();
         assert!((grams - 0.125).abs() < 1e-15);
-        // A counter that cannot be read, also if it stops on the way, and a machine that was busy for
-        // too short a time to be shared out.
+        // A counter that cannot be read, also if it stops on the way, and a machine that was busy
+        // for too short a time to be shared out.
         let fake = Fake::new();
         is_estimate(&fake.meter(stated), 3.0);
         let meter = fake.meter(stated);

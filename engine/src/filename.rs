@@ -2,11 +2,13 @@
 
 use crate::digest::Digest;
 
-/// The longest name [`file_name`] makes of a text, in bytes, but for its mark: file systems take 255.
+/// The longest name [`file_name`] makes of a text, in bytes, but for its mark: file systems take
+/// 255.
 const NAME_BYTES: usize = 200;
 
-/// Any text as one file name: `/` and control characters become `_`, a leading dot too, and what is too long is cut. A text that
-/// had to be changed gets a mark of its own, since `a/b` and `a_b` must not share a place.
+/// Any text as one file name: `/` and control characters become `_`, a leading dot too, and what is
+/// too long is cut. A text that had to be changed gets a mark of its own, since `a/b` and `a_b`
+/// must not share a place.
 pub fn file_name(text: &str) -> String {
     let is_plain = |c: char| c != '/' && !c.is_control();
     if text.len() <= NAME_BYTES && !text.starts_with('.') && text.chars().all(is_plain) {

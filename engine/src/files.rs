@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use repro_protocol::relpath::RelPath;
 
-/// What comes and goes in directories without anybody meaning it: written by interpreters, editors, file managers, version control.
+/// What comes and goes in directories without anybody meaning it: written by interpreters, editors,
+/// file managers, version control.
 pub const IGNORED: &[&str] = &[
     "__pycache__/",
     "*.pyc",
@@ -80,7 +81,8 @@ impl Ignore {
         })
     }
 
-    /// Whether the entry at this path, from the directory's root, is ignored; its parents were asked after before.
+    /// Whether the entry at this path, from the directory's root, is ignored; its parents were
+    /// asked after before.
     pub fn ignores(&self, inner: &str, is_dir: bool) -> bool {
         if self.patterns.is_empty() {
             return false;

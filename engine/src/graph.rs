@@ -1,6 +1,8 @@
-//! Who waits for whom: the edges of a plan in both directions, the part a run wants, and what is most urgent.
+//! Who waits for whom: the edges of a plan in both directions, the part a run wants, and what is
+//! most urgent.
 //!
-//! The plan is already in topological order, so one pass in order visits producers before consumers.
+//! The plan is already in topological order, so one pass in order visits producers before
+//! consumers.
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};

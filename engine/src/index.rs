@@ -1,7 +1,8 @@
-//! The index: what the last runs of this project found, in one file, so that a run with nothing to do opens two files
-//! instead of thousands.
+//! The index: what the last runs of this project found, in one file, so that a run with nothing to
+//! do opens two files instead of thousands.
 //!
-//! Only a memory: the store decides what is true. A missing, old or damaged index is an empty one and costs time.
+//! Only a memory: the store decides what is true. A missing, old or damaged index is an empty one
+//! and costs time.
 
 use std::io::Read;
 use std::path::Path;
@@ -15,7 +16,8 @@ use crate::record::lockfile::Turn;
 use crate::regular::{self, Links};
 use crate::whole;
 
-/// Format history. 1: first. 2: results whose bytes are elsewhere. 3: whose word a result stands on.
+/// Format history. 1: first. 2: results whose bytes are elsewhere. 3: whose word a result stands
+/// on.
 const FORMAT: u32 = 3;
 
 /// What is known of an instance from the last time it had a result.
@@ -27,7 +29,8 @@ pub struct Known {
     pub outputs: Vec<Content>,
     /// Seconds the execution took, whoever did it.
     pub wall_s: f32,
-    /// The result came from a remote and was believed, and its bytes were not needed yet: they may be there only.
+    /// The result came from a remote and was believed, and its bytes were not needed yet: they may
+    /// be there only.
     pub elsewhere: bool,
     /// It was not made here: the stamp of the trust under which it was believed. `None`: made here.
     pub believed_under: Option<Digest>,
@@ -55,7 +58,8 @@ type Head = [u8; 36];
 const BYTES_MAX: u64 = 1 << 30;
 
 impl Index {
-    /// Reads the index. A damaged one is moved aside with a warning, and is empty; one of another version is empty.
+    /// Reads the index. A damaged one is moved aside with a warning, and is empty; one of another
+    /// version is empty.
     pub fn load(path: &Path) -> Index {
         match Index::read(path) {
             Ok(index) => index,
@@ -87,7 +91,8 @@ impl Index {
         Ok(index)
     }
 
-    /// Writes the index if it changed. What other processes have found meanwhile about other instances stays.
+    /// Writes the index if it changed. What other processes have found meanwhile about other
+    /// instances stays.
     pub fn save(&mut self, path: &Path) -> anyhow::Result<()> {
         if !self.changed {
             return Ok(());

@@ -1,8 +1,10 @@
-//! What enters an action key, and nothing else: the pre-image is written here, once, as canonical JSON.
+//! What enters an action key, and nothing else: the pre-image is written here, once, as canonical
+//! JSON.
 //!
-//! The same text is hashed, stored with the result and shown by `why` and `show`, so an explanation cannot drift from the
-//! key. Left out on purpose: stage names, threads, memory, timeouts, hosts, times, the program's version, and the paths of
-//! artifacts. A command additionally hashes where its inputs are placed, because it can see that.
+//! The same text is hashed, stored with the result and shown by `why` and `show`, so an explanation
+//! cannot drift from the key. Left out on purpose: stage names, threads, memory, timeouts, hosts,
+//! times, the program's version, and the paths of artifacts. A command additionally hashes where
+//! its inputs are placed, because it can see that.
 //!
 //! | in the pre-image | field |
 //! |---|---|
@@ -49,7 +51,8 @@ pub struct Context<'a> {
     pub environments: &'a BTreeMap<Environment, Captured>,
 }
 
-/// The key of an instance whose inputs have these contents; `contents[need][item]` follows `instance.needs`, and so does `lineage`.
+/// The key of an instance whose inputs have these contents; `contents[need][item]` follows
+/// `instance.needs`, and so does `lineage`.
 pub fn action_key(
     context: Context<'_>,
     instance: &Instance,
@@ -136,7 +139,8 @@ pub fn action_key(
     }
 }
 
-/// The key of a resumable state: the part of the parameters and inputs that influenced the computation so far.
+/// The key of a resumable state: the part of the parameters and inputs that influenced the
+/// computation so far.
 pub fn state_key(
     salt: &str,
     kind: &Kind,
@@ -166,7 +170,8 @@ pub fn state_key(
     }
 }
 
-/// Declared environments by the name of their manager; `conda` stands before `env`, `python` and `r` after it.
+/// Declared environments by the name of their manager; `conda` stands before `env`, `python` and
+/// `r` after it.
 fn write_environments(
     text: &mut String,
     context: Context<'_>,

@@ -1,8 +1,10 @@
-//! The engine of `repro`: it reads a pipeline file, gives every stage instance a key made of everything that can
-//! influence its result, runs what has no cached result, and keeps what it made in a content-addressed store.
+//! The engine of `repro`: it reads a pipeline file, gives every stage instance a key made of
+//! everything that can influence its result, runs what has no cached result, and keeps what it made
+//! in a content-addressed store.
 //!
-//! Data moves one way; the modules are listed in that order. No module names what a stage computes. The engine prints nothing: use
-//! cases take typed options, return data, tell what they do through callbacks, and warn through [`log`].
+//! Data moves one way; the modules are listed in that order. No module names what a stage computes.
+//! The engine prints nothing: use cases take typed options, return data, tell what they do through
+//! callbacks, and warn through [`log`].
 //!
 //! A pipeline is opened ([`open::Opening`]), run ([`run::run`]) and asked ([`results::Results`]):
 //!

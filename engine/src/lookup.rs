@@ -1,5 +1,6 @@
-//! Looking up: does the remote have a believed result of this key? One request where it has a good head, or nothing.
-//! Whatever is wrong is a miss, with its reason. Bytes of outputs are not looked at here.
+//! Looking up: does the remote have a believed result of this key? One request where it has a good
+//! head, or nothing. Whatever is wrong is a miss, with its reason. Bytes of outputs are not looked
+//! at here.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -65,7 +66,8 @@ impl std::fmt::Display for Why {
     }
 }
 
-/// Looks up many keys at once; `each` hears the answers as they come, by position, every one exactly once.
+/// Looks up many keys at once; `each` hears the answers as they come, by position, every one
+/// exactly once.
 pub fn look_up(
     link: &Arc<Link>,
     trust: &Arc<Trust>,
@@ -268,8 +270,8 @@ fn look_at(
     judge(link, scope, trust, record, &envelopes).map_err(Doubt::Reason)
 }
 
-/// What a record from elsewhere says of its making, as far as it is what we would say and can be shown on a terminal. It is not
-/// signed, so nothing depends on it.
+/// What a record from elsewhere says of its making, as far as it is what we would say and can be
+/// shown on a terminal. It is not signed, so nothing depends on it.
 fn presentable(observation: &Observation, signers: &[String]) -> Observation {
     let mut shown = Observation::default().with(Fact::Signers, signers);
     let texts = [

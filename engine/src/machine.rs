@@ -1,5 +1,5 @@
-//! What this machine gives to this process: processors, memory, GPUs. Not what is built in, but what
-//! is left of it by the affinity mask, control groups (both versions), a job of Slurm, and the
+//! What this machine gives to this process: processors, memory, GPUs. Not what is built in, but
+//! what is left of it by the affinity mask, control groups (both versions), a job of Slurm, and the
 //! variables that name visible GPUs.
 
 use std::path::{Path, PathBuf};
@@ -95,8 +95,8 @@ impl Source<'_> {
         (self.env)(name)?.trim().parse().ok()
     }
 
-    /// The files of this process's control groups that hold a limit: of its own group and of all around it. `controller` is `None`
-    /// for version 2.
+    /// The files of this process's control groups that hold a limit: of its own group and of all
+    /// around it. `controller` is `None` for version 2.
     fn group_files(&self, controller: Option<&str>, file: &str) -> Vec<String> {
         let groups = self.text("proc/self/cgroup").unwrap_or_default();
         let own = groups.lines().find_map(|line| {
@@ -163,7 +163,8 @@ impl Source<'_> {
             .min()
     }
 
-    /// A step of a job has the processors of its task; the job's own script all that the job has on this node.
+    /// A step of a job has the processors of its task; the job's own script all that the job has on
+    /// this node.
     fn slurm_cpus(&self) -> Option<u32> {
         (self.env)("SLURM_JOB_ID")?;
         let of_task = self.variable("SLURM_CPUS_PER_TASK");
@@ -183,15 +184,16 @@ impl Source<'_> {
         (mib > 0).then(|| mib.saturating_mul(1 << 20))
     }
 
-    /// Those the driver lists, limited by the variables that are set. A name that the driver does not
-    /// list stays as it is written: it may know more than can be read here.
+    /// Those the driver lists, limited by the variables that are set. A name that the driver does
+    /// not list stays as it is written: it may know more than can be read here.
     fn gpus(&self) -> (Maker, Vec<Arc<str>>) {
         let (nvidia, amd) = (self.nvidia_gpus(), self.amd_gpus());
         let (maker, mut gpus, limits) = match (nvidia.is_empty(), amd.is_empty()) {
             (true, false) => (
                 Maker::Amd,
                 amd,
-                // HIP's numbers count what ROCm's variable leaves, and CUDA's is a second name of its.
+                // HIP's numbers count what ROCm's variable leaves, and CUDA's is a second name of
+                // its.
                 vec![
                     self.first_set(&[ROCR]),
                     self.first_set(&["HIP_VISIBLE_DEVICES", CUDA]),

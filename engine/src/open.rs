@@ -1,7 +1,7 @@
 //! Opening a project: from typed options to its files, its plan, and a session of it.
 //!
-//! What the environment says (`REPRO_STORE`, `REPRO_MIRROR`, `REPRO_LINK`, and what a pipeline asks for) is read here and nowhere
-//! else. Doubts about what was remembered go to the log.
+//! What the environment says (`REPRO_STORE`, `REPRO_MIRROR`, `REPRO_LINK`, and what a pipeline asks
+//! for) is read here and nowhere else. Doubts about what was remembered go to the log.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! The outline of a plan: which stage needs which, with a matrix as one node, or every instance as its own.
+//! The outline of a plan: which stage needs which, with a matrix as one node, or every instance as
+//! its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +51,8 @@ pub struct Edge<'o> {
     pub after: bool,
 }
 
-/// The nodes of a plan in topological order: by the last instance, so that a stage comes after all it needs.
+/// The nodes of a plan in topological order: by the last instance, so that a stage comes after all
+/// it needs.
 pub fn outline(plan: &Plan, of: Nodes) -> Vec<Node<'_>> {
     let mut at: BTreeMap<&str, usize> = BTreeMap::new();
     let mut nodes: Vec<Node> = Vec::new();
@@ -79,7 +81,8 @@ pub fn outline(plan: &Plan, of: Nodes) -> Vec<Node<'_>> {
                 match &item.source {
                     Source::Output { instance, .. } => {
                         let from = of_instance[instance.0 as usize];
-                        // An instance of the same stage (a later round) needs an earlier one: no edge of the stage.
+                        // An instance of the same stage (a later round) needs an earlier one: no
+                        // edge of the stage.
                         if from != here {
                             node.needs.entry(from).or_default().insert(&*need.name);
                         }

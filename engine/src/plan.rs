@@ -1,7 +1,8 @@
 //! The plan: every instance of a study with its inputs resolved to producers, after all expansion.
 //!
-//! The plan is what the specification says, and nothing of what has run: no digest of an artifact, no key, no state.
-//! It is made by [`crate::spec`] and read by everything after it. Edges are indices, so 100,000 instances stay small.
+//! The plan is what the specification says, and nothing of what has run: no digest of an artifact,
+//! no key, no state. It is made by [`crate::spec`] and read by everything after it. Edges are
+//! indices, so 100,000 instances stay small.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,12 +20,13 @@ use repro_protocol::relpath::RelPath;
 pub struct Plan {
     /// The study's name.
     pub name: String,
-    /// All instances, in topological order: an instance comes after those it needs. Claims' instances come last.
+    /// All instances, in topological order: an instance comes after those it needs. Claims'
+    /// instances come last.
     pub instances: Vec<Instance>,
     /// Claims, in file order.
     pub claims: Vec<Claim>,
-    /// What the study is about, its stages by name, and remarks on claims by `claim:NAME`: for people
-    /// only.
+    /// What the study is about, its stages by name, and remarks on claims by `claim:NAME`: for
+    /// people only.
     pub said: Said,
     /// Figures that the study asks for, in file order.
     pub figures: Vec<Figure>,
@@ -178,7 +180,8 @@ impl Work {
 pub struct Command {
     /// The text given to the shell.
     pub script: String,
-    /// The shell and its flags; the script is the last argument. Default `[bash, -euo, pipefail, -c]`.
+    /// The shell and its flags; the script is the last argument. Default `[bash, -euo, pipefail,
+    /// -c]`.
     pub shell: Vec<String>,
     /// The declared environment, values resolved.
     pub env: BTreeMap<String, String>,
@@ -192,7 +195,8 @@ pub struct Command {
     pub lists: Vec<PathList>,
 }
 
-/// A file in the working directory with the paths of an input, one per line: for more than fit into a command.
+/// A file in the working directory with the paths of an input, one per line: for more than fit into
+/// a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathList {
     /// The input.
@@ -294,13 +298,15 @@ pub struct Need {
 /// One artifact or file of a [`Need`].
 #[derive(Debug, Clone)]
 pub struct NeedItem {
-    /// The group (`runs: {scratch: ..., warm: ...}`), or the position in a list; empty for a single need.
+    /// The group (`runs: {scratch: ..., warm: ...}`), or the position in a list; empty for a single
+    /// need.
     pub group: Arc<str>,
     /// The matrix values of the producer, when gathered; else empty.
     pub axes: Axes,
     /// Where it comes from.
     pub source: Source,
-    /// Where a command finds it in its private directory. Free of stage names, so a rename changes no command.
+    /// Where a command finds it in its private directory. Free of stage names, so a rename changes
+    /// no command.
     pub placed_at: RelPath,
     /// A part of an output that is a directory; `None` is the whole output.
     pub inside: Option<Arc<Inside>>,
@@ -415,7 +421,8 @@ pub enum Sandbox {
     Off,
 }
 
-/// Where a command finds its scratch directory, in its working directory. Part of keys, where a command refers to it.
+/// Where a command finds its scratch directory, in its working directory. Part of keys, where a
+/// command refers to it.
 pub const SCRATCH: &str = ".scratch";
 
 /// Whether a command has a directory that outlives a failed or killed execution.
@@ -473,7 +480,8 @@ impl Plan {
         &self.instances[index.0 as usize]
     }
 
-    /// What a source is called where people read it: `train[seed=0].metrics (metrics.parquet)`, or a path of the project.
+    /// What a source is called where people read it: `train[seed=0].metrics (metrics.parquet)`, or
+    /// a path of the project.
     pub fn name_of(&self, source: &Source) -> String {
         match source {
             Source::Files(files) => files.at.to_string(),

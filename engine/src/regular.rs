@@ -1,5 +1,5 @@
-//! Opening files that are files: a FIFO in the place of one would wait for a writer for ever, a device or a terabyte of
-//! zeros would fill the memory, a link would lead elsewhere.
+//! Opening files that are files: a FIFO in the place of one would wait for a writer for ever, a
+//! device or a terabyte of zeros would fill the memory, a link would lead elsewhere.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -28,7 +28,8 @@ pub fn open(path: &Path, links: Links) -> io::Result<File> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(path: &Path, links: Links, options: &mut OpenOptions) -> io::Result<File> {
-    // Without waiting for whoever is at the other end of a FIFO; it means nothing for regular files.
+    // Without waiting for whoever is at the other end of a FIFO; it means nothing for regular
+    // files.
     let flags = match links {
         Links::Follow => libc::O_NONBLOCK,
         Links::Refuse => libc::O_NONBLOCK | libc::O_NOFOLLOW,

@@ -1,7 +1,8 @@
 //! A survey: the state of every instance now, without executing anything.
 //!
-//! It asks [`Session::find`], as a run does, so that `status`, `why` and `run` cannot disagree. What another process executes is
-//! known from the store's locks, what failed from the journals, which are read only where something has no result.
+//! It asks [`Session::find`], as a run does, so that `status`, `why` and `run` cannot disagree.
+//! What another process executes is known from the store's locks, what failed from the journals,
+//! which are read only where something has no result.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -84,8 +85,8 @@ pub struct Seen {
     pub elsewhere: bool,
     /// Why it would be executed.
     pub reason: Option<Reason>,
-    /// Contents of its inputs, where all are known. A result without them is foreseen: it serves if what it needs and has no result
-    /// gives again what repro.lock says it gave.
+    /// Contents of its inputs, where all are known. A result without them is foreseen: it serves if
+    /// what it needs and has no result gives again what repro.lock says it gave.
     pub contents: Option<Vec<Vec<Content>>>,
     /// Its inputs cannot be read, or what else is part of its key is not known, and why.
     pub problem: Option<String>,
@@ -137,7 +138,8 @@ impl Survey {
         }
         survey.tell_held(session, &graph);
         survey.tell_running_and_failed(session)?;
-        // What was hashed on the way is known to the next command; where that cannot be kept it costs time only.
+        // What was hashed on the way is known to the next command; where that cannot be kept it
+        // costs time only.
         let _ = session.stats.save();
         Ok(survey)
     }
@@ -183,7 +185,8 @@ impl Survey {
                 ..unknown()
             });
         }
-        // If a producer has no result, the key is not known: at most an earlier result can be shown.
+        // If a producer has no result, the key is not known: at most an earlier result can be
+        // shown.
         let first = |of: &[Option<Arc<[Content]>>]| {
             let mut producers = graph.producers(index);
             producers.find(|p| of[p.0 as usize].is_none())

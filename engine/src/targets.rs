@@ -1,5 +1,5 @@
-//! What a name on the command line stands for: a stage, a loop, a claim, an instance, or all instances with some values
-//! (`train[lr=0.01]`), their axes in any order.
+//! What a name on the command line stands for: a stage, a loop, a claim, an instance, or all
+//! instances with some values (`train[lr=0.01]`), their axes in any order.
 //!
 //! Brackets mean what they mean under `needs:`. Knows nothing of results.
 
@@ -27,7 +27,8 @@ impl fmt::Display for UnknownTarget {
 
 impl std::error::Error for UnknownTarget {}
 
-/// The instances a list of names stands for, in the order of the plan; all of them for an empty list.
+/// The instances a list of names stands for, in the order of the plan; all of them for an empty
+/// list.
 ///
 /// # Errors
 /// The first name that stands for nothing.

@@ -1,4 +1,5 @@
-//! Visiting: a shell where a command runs, or where it failed, without running, recording or publishing anything.
+//! Visiting: a shell where a command runs, or where it failed, without running, recording or
+//! publishing anything.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -26,10 +27,12 @@ pub struct Door {
     pub how_to_run: String,
 }
 
-/// Opens the directory of the last failure, or a new one with the inputs, and runs a program there; without words a shell.
+/// Opens the directory of the last failure, or a new one with the inputs, and runs a program there;
+/// without words a shell.
 ///
 /// # Errors
-/// It is no command; an input is not in the store; the program cannot be started; the store, the disk.
+/// It is no command; an input is not in the store; the program cannot be started; the store, the
+/// disk.
 pub fn visit(
     session: &Session,
     instance: &Instance,

@@ -1,6 +1,8 @@
-//! Threads whose end is noticed: one that panics says so, and whoever would wait for it can ask instead.
+//! Threads whose end is noticed: one that panics says so, and whoever would wait for it can ask
+//! instead.
 //!
-//! A panic is a fault of this program. It is told in one line, and ends the run with an error, never with silence.
+//! A panic is a fault of this program. It is told in one line, and ends the run with an error,
+//! never with silence.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,8 +25,8 @@ pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Resul
     })
 }
 
-/// Starts the threads that share large work (hashing), if they are not there. Whoever uses them first would start them too,
-/// but could only panic where the system has no thread to give.
+/// Starts the threads that share large work (hashing), if they are not there. Whoever uses them
+/// first would start them too, but could only panic where the system has no thread to give.
 ///
 /// # Errors
 /// The system has no thread to give.

@@ -1,9 +1,12 @@
-//! Frozen keys: what an action was called when its result was recorded is what it is called today, on every machine.
+//! Frozen keys: what an action was called when its result was recorded is what it is called today,
+//! on every machine.
 //!
 //! A key that changes disowns every result ever recorded and shared. When one of these does:
-//! - by mistake (another field order, another float format, a default that is no longer written): mend the code;
-//! - on purpose (the key has to hear of something new): raise `repro_engine::key::FORMAT` with a line in its history, so that no old
-//!   result can pass for a new one, and freeze the new texts and digests here. Nothing else is a reason.
+//! - by mistake (another field order, another float format, a default that is no longer written):
+//!   mend the code;
+//! - on purpose (the key has to hear of something new): raise `repro_engine::key::FORMAT` with a
+//!   line in its history, so that no old result can pass for a new one, and freeze the new texts
+//!   and digests here. Nothing else is a reason.
 
 #![allow(
     clippy::unwrap_used,

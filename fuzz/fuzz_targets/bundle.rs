@@ -1,5 +1,5 @@
-//! Bundles, with the bytes as the inside of the compressed archive: taken in or refused, and nothing outside of the store and
-//! the directory is written.
+//! Bundles, with the bytes as the inside of the compressed archive: taken in or refused, and
+//! nothing outside of the store and the directory is written.
 #![no_main]
 
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! A model or a table of any bytes: both come from remotes, and are read to train on and to explain a difference.
+//! A model or a table of any bytes: both come from remotes, and are read to train on and to explain
+//! a difference.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,6 @@
-//! The record and the signatures of a result. The same bytes are read as they are, and as the contents of a head whose
-//! digests are right: nothing else stands between an attacker and what lies behind them.
+//! The record and the signatures of a result. The same bytes are read as they are, and as the
+//! contents of a head whose digests are right: nothing else stands between an attacker and what
+//! lies behind them.
 #![no_main]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Listings of trees: what is read is written back byte for byte, stays inside its directory, and packs the same way.
+//! Listings of trees: what is read is written back byte for byte, stays inside its directory, and
+//! packs the same way.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Encoded bytes as a remote gives them: read or refused, never more than is allowed, and what is read encodes to the same.
+//! Encoded bytes as a remote gives them: read or refused, never more than is allowed, and what is
+//! read encodes to the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

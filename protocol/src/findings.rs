@@ -1,6 +1,7 @@
 //! What kinds say before anything runs: facts about outputs, and what cannot work.
 //!
-//! A *fact* is the kinds' own affair. The engine carries it from producer to consumer and does not look inside.
+//! A *fact* is the kinds' own affair. The engine carries it from producer to consumer and does not
+//! look inside.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,9 +1,10 @@
 //! The contract between the engine and a worker: `job.json` in, event lines and `outcome.json` out.
 //!
-//! Format 1. Any program may speak it: it is started as `PROGRAM worker JOB_JSON`, with the job's directory as its
-//! working directory, reads the inputs, writes each output at its path, writes `outcome.json` beside `job.json`, and
-//! exits 0. Lines on its standard output that are JSON objects with a key `event` are [`Event`]s; every other line, and all
-//! of standard error, is its log. All relative paths are relative to the job's directory.
+//! Format 1. Any program may speak it: it is started as `PROGRAM worker JOB_JSON`, with the job's
+//! directory as its working directory, reads the inputs, writes each output at its path, writes
+//! `outcome.json` beside `job.json`, and exits 0. Lines on its standard output that are JSON
+//! objects with a key `event` are [`Event`]s; every other line, and all of standard error, is its
+//! log. All relative paths are relative to the job's directory.
 //!
 //! `tests/fixtures/job.v1.json` and `outcome.v1.json` at the workspace root freeze the format.
 
@@ -40,11 +41,13 @@ pub struct Job {
     pub states_dir: PathBuf,
     /// Where to look before the official sources, in order: directories or URLs.
     pub mirrors: Vec<String>,
-    /// What an earlier run found out about the outside world (e.g. the digest of an unpinned download): must still hold.
+    /// What an earlier run found out about the outside world (e.g. the digest of an unpinned
+    /// download): must still hold.
     pub pins: BTreeMap<String, String>,
     /// The network may not be used.
     pub offline: bool,
-    /// A directory (it exists) that outlives a killed job of the same action: for partial downloads.
+    /// A directory (it exists) that outlives a killed job of the same action: for partial
+    /// downloads.
     pub scratch_dir: PathBuf,
 }
 
@@ -60,14 +63,16 @@ pub struct JobInput {
     pub path: PathBuf,
     /// `file:<hex>` or `tree:<hex>`.
     pub digest: String,
-    /// What it is, for messages: `train[seed=0].metrics (metrics.parquet)`, or the path of a file of the project.
+    /// What it is, for messages: `train[seed=0].metrics (metrics.parquet)`, or the path of a file
+    /// of the project.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
-    /// Items of a group with the same number were made by one action or from one another. Told to kinds that count their
-    /// inputs as observations.
+    /// Items of a group with the same number were made by one action or from one another. Told to
+    /// kinds that count their inputs as observations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<u32>,
-    /// Producers, as numbers, that some items of the group share and others do not. Told as `chain` is.
+    /// Producers, as numbers, that some items of the group share and others do not. Told as `chain`
+    /// is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<u32>,
 }
@@ -120,7 +125,8 @@ pub struct Outcome {
     /// Absent when it succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<OutcomeError>,
-    /// What it found out about the outside world; kept in `repro.lock`, given back as [`Job::pins`].
+    /// What it found out about the outside world; kept in `repro.lock`, given back as
+    /// [`Job::pins`].
     #[serde(default)]
     pub pins: BTreeMap<String, String>,
     /// Figures for the run record only (speed, bytes fetched): never hashed.

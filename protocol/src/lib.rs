@@ -1,7 +1,8 @@
-//! What the engine, the stages and foreign kinds say to one another. Each format is defined here, once.
+//! What the engine, the stages and foreign kinds say to one another. Each format is defined here,
+//! once.
 //!
-//! The engine decides when a job runs and what its results are called; a kind decides what the job computes. Neither knows
-//! the other: both know these types.
+//! The engine decides when a job runs and what its results are called; a kind decides what the job
+//! computes. Neither knows the other: both know these types.
 
 pub mod findings;
 pub mod job;

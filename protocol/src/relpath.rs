@@ -1,7 +1,8 @@
-//! `RelPath`: a path inside the project (or inside a tree), the only kind of path in specs and keys.
+//! `RelPath`: a path inside the project (or inside a tree), the only kind of path in specs and
+//! keys.
 //!
-//! Normal form: UTF-8, `/`-separated, no empty, `.` or `..` part, not absolute. Anything a file name may hold
-//! (spaces, newlines, unicode) is allowed. Does not touch the disk.
+//! Normal form: UTF-8, `/`-separated, no empty, `.` or `..` part, not absolute. Anything a file
+//! name may hold (spaces, newlines, unicode) is allowed. Does not touch the disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

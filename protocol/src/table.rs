@@ -1,9 +1,10 @@
 //! The rows of a table of metrics, as stages write them and `repro metrics` shows them.
 //!
-//! Long format: one row per value, so that every kind has the same columns. What does not apply to a value is `None`. How a
-//! table lies in a file is the stages' affair.
+//! Long format: one row per value, so that every kind has the same columns. What does not apply to
+//! a value is `None`. How a table lies in a file is the stages' affair.
 
-/// Columns by which one table holds several runs. They are axes of these runs, beside those of the table's producer.
+/// Columns by which one table holds several runs. They are axes of these runs, beside those of the
+/// table's producer.
 pub const APART: [&str; 3] = ["run", "seed", "stage"];
 
 /// One value.

@@ -2,8 +2,8 @@
 //!
 //! In three steps. [`collect`] asks the engine's results for everything a report tells, as plain
 //! data ([`Study`]). [`figure`] has figures as data, and [`draw`] turns one into marks on a sheet.
-//! [`page`], [`markdown`] and [`paper`] write what people open. The same study gives the same bytes:
-//! numbers have one format ([`number`]), and nothing here asks for the time.
+//! [`page`], [`markdown`] and [`paper`] write what people open. The same study gives the same
+//! bytes: numbers have one format ([`number`]), and nothing here asks for the time.
 //!
 //! No kind is named here. What is drawn follows from the shape of tables: values over epochs are
 //! curves, last values are points, values over two axes of numbers are a grid.

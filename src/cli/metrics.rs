@@ -178,8 +178,8 @@ fn costs(results: &Results, is_json: bool) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The row, with the names of its instance: `fresh[seed=1]` is the run `seed=1` of the stage `fresh`.
-/// What the table itself says of stages and runs follows.
+/// The row, with the names of its instance: `fresh[seed=1]` is the run `seed=1` of the stage
+/// `fresh`. What the table itself says of stages and runs follows.
 fn of_instance(metric: &Metric) -> Row {
     let stage = stage_of(metric.instance);
     let axes = metric.instance[stage.len()..].trim_matches(['[', ']']);

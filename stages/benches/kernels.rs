@@ -1,6 +1,7 @@
-//! Speed of the kernels per path: `cargo bench -p repro-stages --bench kernels [-- NAME..]` prints GFLOP/s (a fused
-//! multiply-add counts as two) of the fastest of several runs: on one thread by the processor's time, so that a busy
-//! machine disturbs little; with `RAYON_NUM_THREADS` set by the clock on the wall.
+//! Speed of the kernels per path: `cargo bench -p repro-stages --bench kernels [-- NAME..]` prints
+//! GFLOP/s (a fused multiply-add counts as two) of the fastest of several runs: on one thread by
+//! the processor's time, so that a busy machine disturbs little; with `RAYON_NUM_THREADS` set by
+//! the clock on the wall.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,9 @@
-//! How far our f32 is from f64 at the sizes of the studies: `cargo run --release -p repro-stages --example accuracy`.
+//! How far our f32 is from f64 at the sizes of the studies: `cargo run --release -p repro-stages
+//! --example accuracy`.
 //!
-//! The inputs are those of tests/reference/accuracy.py, which prints the same for PyTorch; docs/numerics.md has both side by
-//! side. The f64 results are spelled out here. Errors are in units of eps = 2^-23 times the root mean square of the f64 result.
+//! The inputs are those of tests/reference/accuracy.py, which prints the same for PyTorch;
+//! docs/numerics.md has both side by side. The f64 results are spelled out here. Errors are in
+//! units of eps = 2^-23 times the root mean square of the f64 result.
 
 #![allow(
     clippy::unwrap_used,
@@ -460,7 +462,8 @@ fn activations() {
         }
         let exact: Vec<(f64, f64)> = x.iter().map(|x| function(f64::from(*x))).collect();
         show(&op, "y", &y, &exact.iter().map(|e| e.0).collect::<Vec<_>>());
-        // PyTorch's script differentiates by the drawn number, a quarter of ours; the units are the same.
+        // PyTorch's script differentiates by the drawn number, a quarter of ours; the units are the
+        // same.
         let slopes: Vec<f64> = exact
             .iter()
             .zip(&dy)

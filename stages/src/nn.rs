@@ -1,4 +1,5 @@
-//! Networks: what a user writes, the layers it means, their first weights, their forward pass, their file.
+//! Networks: what a user writes, the layers it means, their first weights, their forward pass,
+//! their file.
 
 pub mod architecture;
 mod builder;

@@ -1,15 +1,17 @@
 //! The layers' operations on dfdx's tape, over any device that is a [`Backend`].
 //!
-//! Activations are `[batch, features]` matrices, parameters flat vectors; the geometry comes in typed shapes. An op
-//! computes its result through the backend and leaves a backward step on the tape. Backward steps **add** to gradients,
-//! so a tensor may be used many times. Which arithmetic makes the bits is the backend's business ([`crate::kernels`] on
-//! the CPU); which layers make a network is the network's.
+//! Activations are `[batch, features]` matrices, parameters flat vectors; the geometry comes in
+//! typed shapes. An op computes its result through the backend and leaves a backward step on the
+//! tape. Backward steps **add** to gradients, so a tensor may be used many times. Which arithmetic
+//! makes the bits is the backend's business ([`crate::kernels`] on the CPU); which layers make a
+//! network is the network's.
 //!
-//! Memory is recycled ([`recycle`]): after the first step of a training no op asks the system for any. Values nobody needs
-//! any more go back at once; the gradient of an output does when its op has used it.
+//! Memory is recycled ([`recycle`]): after the first step of a training no op asks the system for
+//! any. Values nobody needs any more go back at once; the gradient of an output does when its op
+//! has used it.
 //!
-//! A new op is a function here, two methods of [`Backend`] and a kernel. Sizes that disagree with the shapes are bugs of
-//! the caller, and panic; errors are the device's own (out of memory).
+//! A new op is a function here, two methods of [`Backend`] and a kernel. Sizes that disagree with
+//! the shapes are bugs of the caller, and panic; errors are the device's own (out of memory).
 
 mod activation;
 mod backend;

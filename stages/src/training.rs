@@ -1,4 +1,5 @@
-//! Training: how long, how fast, in which order, what is kept fixed, and how to go on after a break.
+//! Training: how long, how fast, in which order, what is kept fixed, and how to go on after a
+//! break.
 
 pub mod augment;
 pub mod batches;

@@ -134,7 +134,8 @@ fn case_23_pytorch_files_are_pruned_perturbed_and_averaged() {
     }
 }
 
-/// What a model says of itself goes before `network`; a network that cannot be is told with its place.
+/// What a model says of itself goes before `network`; a network that cannot be is told with its
+/// place.
 #[test]
 fn case_23_a_network_that_is_not_the_files_is_an_error() {
     let (bench, data) = (Bench::new(), dir().join("torch.data.safetensors"));

@@ -252,8 +252,9 @@ fn rewinding_gives_the_survivors_their_old_values() {
     }));
 }
 
-/// Statistics made anew are those of the data: for the first norm, behind a dense layer, by the formula; a model trained on
-/// other data gets the same ones; everything else is the mean as before.
+/// Statistics made anew are those of the data: for the first norm, behind a dense layer, by the
+/// formula; a model trained on other data gets the same ones; everything else is the mean as
+/// before.
 #[test]
 fn averages_get_the_statistics_of_data() {
     let bench = Bench::new();

@@ -1,5 +1,5 @@
-//! The kinds `connect` and `align`: curves against PyTorch's autograd in f64 (`reference/curve.py`),
-//! orders of units against all orders there are, and laws of both.
+//! The kinds `connect` and `align`: curves against PyTorch's autograd in f64
+//! (`reference/curve.py`), orders of units against all orders there are, and laws of both.
 
 #![allow(
     clippy::unwrap_used,
@@ -187,8 +187,8 @@ fn one_layer_comes_to_the_best_order_there_is() {
     assert_eq!(moved["fc2.bias"], a["fc2.bias"]);
 }
 
-/// Moved units compute the same: the loss stays, and the weights come nearer. A model that was moved
-/// away from itself comes back, bit for bit.
+/// Moved units compute the same: the loss stays, and the weights come nearer. A model that was
+/// moved away from itself comes back, bit for bit.
 #[test]
 fn aligned_networks_compute_what_they_did() {
     let bench = Bench::new();

@@ -1,5 +1,6 @@
-//! What is run again on other processors, real or emulated (`.ci/portable`): a training large enough that threads share
-//! its work, with its bytes frozen, and the question which path was taken.
+//! What is run again on other processors, real or emulated (`.ci/portable`): a training large
+//! enough that threads share its work, with its bytes frozen, and the question which path was
+//! taken.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +13,8 @@ use repro_stages::kernels::Path;
 use serde_json::json;
 use support::{Bench, data, digest};
 
-/// `REPRO_EXPECT_PATH` names the path that an emulated processor must lead to; without it, any will do.
+/// `REPRO_EXPECT_PATH` names the path that an emulated processor must lead to; without it, any will
+/// do.
 #[test]
 fn the_path_is_the_expected_one() {
     let (path, threads) = (Path::current().name(), rayon::current_num_threads());
@@ -24,8 +26,8 @@ fn the_path_is_the_expected_one() {
     }
 }
 
-/// Convolutions with strides and padding, batch norm, pooling, a dense layer: five steps. On other bytes than these, see
-/// `golden.rs`.
+/// Convolutions with strides and padding, batch norm, pooling, a dense layer: five steps. On other
+/// bytes than these, see `golden.rs`.
 #[test]
 fn a_training_shared_by_threads_gives_the_frozen_bytes() {
     let bench = Bench::new();

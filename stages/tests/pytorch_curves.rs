@@ -1,15 +1,17 @@
-//! Training curves beside PyTorch: the same first weights, the same batches of published images, the same optimizer; the
-//! losses must agree within what the order of f32 sums explains.
+//! Training curves beside PyTorch: the same first weights, the same batches of published images,
+//! the same optimizer; the losses must agree within what the order of f32 sums explains.
 //!
-//! tests/reference/curves.py recorded for every step PyTorch's loss in f64, and how far its own f32 runs, in two or three
-//! orders of summation, are from that. A run of ours is one more order. The distance of a run from f64 grows in two ways:
-//! rounding errors are amplified from step to step, and now and then the sum before a ReLU is so near 0 that another order
-//! switches the unit on or off for an image. Such a kick moves the loss by some 1e-5, in one run at step 16, in another at
-//! step 35. So the band is `ORDERS` times the largest recorded distance so far, and a `KICK`, which may come before the
-//! recorded runs had theirs. A mistake in a gradient, a statistic or an update leaves that band within a few steps.
+//! tests/reference/curves.py recorded for every step PyTorch's loss in f64, and how far its own f32
+//! runs, in two or three orders of summation, are from that. A run of ours is one more order. The
+//! distance of a run from f64 grows in two ways: rounding errors are amplified from step to step,
+//! and now and then the sum before a ReLU is so near 0 that another order switches the unit on or
+//! off for an image. Such a kick moves the loss by some 1e-5, in one run at step 16, in another at
+//! step 35. So the band is `ORDERS` times the largest recorded distance so far, and a `KICK`, which
+//! may come before the recorded runs had theirs. A mistake in a gradient, a statistic or an update
+//! leaves that band within a few steps.
 //!
-//! The images lie in `../shared/data` or where `REPRO_MIRROR` says; without them each test says so and passes, because the data
-//! are not part of the project.
+//! The images lie in `../shared/data` or where `REPRO_MIRROR` says; without them each test says so
+//! and passes, because the data are not part of the project.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,7 +40,8 @@ use serde::Deserialize;
 
 use skipped::skipped;
 
-/// One order of summation against the largest of two or three others, of errors that grow exponentially from small ones.
+/// One order of summation against the largest of two or three others, of errors that grow
+/// exponentially from small ones.
 const ORDERS: f64 = 8.0;
 /// See above.
 const KICK: f64 = 5e-5;
@@ -210,7 +213,8 @@ fn first_weights(architecture: &Architecture) -> NamedTensors {
         .collect()
 }
 
-/// The published training images in the order of the files, where there are any; read once for all tests.
+/// The published training images in the order of the files, where there are any; read once for all
+/// tests.
 fn images(dataset: &str) -> Option<&'static Dataset> {
     static MNIST: OnceLock<Option<Dataset>> = OnceLock::new();
     static CIFAR: OnceLock<Option<Dataset>> = OnceLock::new();

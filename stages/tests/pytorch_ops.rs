@@ -1,4 +1,5 @@
-//! Every op, forward and backward, beside PyTorch in f64: the scripts and what they recorded are in tests/reference.
+//! Every op, forward and backward, beside PyTorch in f64: the scripts and what they recorded are in
+//! tests/reference.
 
 #![allow(
     clippy::unwrap_used,

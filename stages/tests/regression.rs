@@ -1,5 +1,5 @@
-//! Networks that learn numbers, through the kinds: against gradient descent spelt out in f64, scikit-learn's definitions, and
-//! themselves.
+//! Networks that learn numbers, through the kinds: against gradient descent spelt out in f64,
+//! scikit-learn's definitions, and themselves.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! The kind `sharpness` against PyTorch's Hessian in f64 (`reference/sharpness.py`) and against laws
-//! of quadratic losses.
+//! The kind `sharpness` against PyTorch's Hessian in f64 (`reference/sharpness.py`) and against
+//! laws of quadratic losses.
 
 #![allow(
     clippy::unwrap_used,

@@ -85,7 +85,8 @@ fn a_network_starts_at_chance_and_learns_64_samples_by_heart() {
     }
 }
 
-/// A last batch of one image has no variance: after a step on it, batch norm's running statistics are those of before.
+/// A last batch of one image has no variance: after a step on it, batch norm's running statistics
+/// are those of before.
 #[test]
 fn case_42_one_image_moves_no_running_statistics() {
     let bench = Bench::new();
@@ -260,8 +261,8 @@ fn bench_run(bench: &Bench, with: &Value, train: &Path) -> Ran {
         .unwrap()
 }
 
-/// The function of a saved network, computed here from the file as PyTorch lays it out: conv (padding 1) → relu → max pool 2
-/// → flatten (channel, row, column) → dense.
+/// The function of a saved network, computed here from the file as PyTorch lays it out: conv
+/// (padding 1) → relu → max pool 2 → flatten (channel, row, column) → dense.
 #[test]
 fn saved_weights_compute_the_same_function_in_pytorchs_layout() {
     let bench = Bench::new();

@@ -1,4 +1,5 @@
-//! The commands besides `run`, end to end: the real program in a temporary project with command stages.
+//! The commands besides `run`, end to end: the real program in a temporary project with command
+//! stages.
 
 use std::io::Read;
 use std::process::Stdio;

@@ -67,7 +67,8 @@ fn kinds_name_no_device() {
     assert!(said[0].starts_with("stages/src/device.rs:"));
 }
 
-/// What is said goes through `say!`: `eprintln!` panics where nobody listens, and lets escape codes of others through.
+/// What is said goes through `say!`: `eprintln!` panics where nobody listens, and lets escape codes
+/// of others through.
 #[test]
 fn case_14_standard_error_is_written_in_one_place() {
     let mut found = offending("src", &["eprintln!(", "eprint!("], &[]);

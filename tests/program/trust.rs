@@ -151,7 +151,8 @@ fn openssl_reads_the_keys_and_makes_some() {
     assert!(shown.starts_with("ed25519:"), "{shown}");
 }
 
-/// The text depends on a file that no key knows of: what a stage that is not deterministic looks like.
+/// The text depends on a file that no key knows of: what a stage that is not deterministic looks
+/// like.
 fn verified_space() -> (TestSpace, std::path::PathBuf) {
     let mut space = space();
     let hidden = space.project.with_file_name("hidden");

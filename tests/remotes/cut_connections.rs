@@ -1,5 +1,5 @@
-//! The connection to a bucket is cut at every request of a push and of a pull in turn: once, which must not be noticed, and from
-//! then on, after which nothing may be lost, dangle or be half there.
+//! The connection to a bucket is cut at every request of a push and of a pull in turn: once, which
+//! must not be noticed, and from then on, after which nothing may be lost, dangle or be half there.
 
 use std::fs;
 
@@ -117,7 +117,8 @@ fn one_cut_is_not_noticed() {
     }
 }
 
-/// The network goes away in the middle, for good: what was asked for is not done, and that is said; later it is done.
+/// The network goes away in the middle, for good: what was asked for is not done, and that is said;
+/// later it is done.
 #[test]
 fn a_network_that_stays_away_loses_nothing() {
     let cut = Cut::new();

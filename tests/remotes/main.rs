@@ -1,4 +1,5 @@
-//! Everything that leaves the machine: remotes on real servers, sharing, damage, lies and collection.
+//! Everything that leaves the machine: remotes on real servers, sharing, damage, lies and
+//! collection.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! One suite for every kind of storage, against the real thing: what callers rely on of `remote::Backend`.
+//! One suite for every kind of storage, against the real thing: what callers rely on of
+//! `remote::Backend`.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -234,7 +234,8 @@ fn a_remote_is_collected_checked_and_repaired() {
         (&0.into(), &1.into()),
         "{plan}"
     );
-    // A pinned result stays, whatever becomes of the pipeline; the others go when nothing names them any more.
+    // A pinned result stays, whatever becomes of the pipeline; the others go when nothing names
+    // them any more.
     study.space.ok(&["pin", "data[i=0]"]);
     study.space.edit("pipeline.yaml", "salt: a", "salt: b");
     study.space.ok(&["run", "--push"]);

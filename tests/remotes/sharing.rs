@@ -1,4 +1,5 @@
-//! Two clones of one project on different machines: users, paths and stores of their own, one remote between them.
+//! Two clones of one project on different machines: users, paths and stores of their own, one
+//! remote between them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -119,8 +120,8 @@ fn a_second_machine_executes_nothing_over_s3() {
         ),
         (Some(4), Some(4))
     );
-    // For each of four results: the head, the record, the signature, the head again; a file each, for one of them a listing, looked
-    // at first, and a pack.
+    // For each of four results: the head, the record, the signature, the head again; a file each,
+    // for one of them a listing, looked at first, and a pack.
     assert_eq!(sum["remote"]["requests"], 4 * 4 + 4 + 2 + 1, "{sum}");
     assert!(ci_network.connections() > 0);
     laptop.write("repro.lock", ci.read("repro.lock"));
@@ -195,7 +196,8 @@ fn an_intermediate_is_fetched_when_something_executed_needs_it() {
     let (code, events) = lab.laptop.events(&["--pull"]);
     assert_eq!((code, executed(&events)), (0, vec!["table"]), "{events:#?}");
     let remote = summary(&events)["remote"].clone();
-    // The head of the new key, which is not there, and the two inputs; not the megabyte behind them.
+    // The head of the new key, which is not there, and the two inputs; not the megabyte behind
+    // them.
     assert_eq!(remote["requests"], 3, "{remote}");
     assert!(
         remote["bytes_received"].as_u64().unwrap() < 1000,
@@ -215,7 +217,8 @@ fn an_intermediate_is_fetched_when_something_executed_needs_it() {
     );
 }
 
-/// Without the remote, or where it has lost the bytes, they are made again; and only what is needed.
+/// Without the remote, or where it has lost the bytes, they are made again; and only what is
+/// needed.
 #[test]
 fn an_intermediate_that_is_nowhere_is_executed_again() {
     for (lose, args) in [

@@ -1,4 +1,5 @@
-//! The shipped studies: they give the committed results, on every path, however they are interrupted.
+//! The shipped studies: they give the committed results, on every path, however they are
+//! interrupted.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,8 @@
 //! The study on published images, through the command line, as a user runs it.
 //!
-//! The files lie in `../shared/data`, or where `REPRO_MIRROR` says; without them each test says so and passes, because the data are
-//! too large to be kept here and a test must not need the network. What the networks learn is decided by `studies/`; here it only
-//! has to be learning.
+//! The files lie in `../shared/data`, or where `REPRO_MIRROR` says; without them each test says so
+//! and passes, because the data are too large to be kept here and a test must not need the network.
+//! What the networks learn is decided by `studies/`; here it only has to be learning.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -29,7 +29,8 @@ fn mirror_with(dataset: &str) -> Option<PathBuf> {
     None
 }
 
-/// Runs a pipeline of this repository in a fresh project, offline, and gives its events; they end with the summary.
+/// Runs a pipeline of this repository in a fresh project, offline, and gives its events; they end
+/// with the summary.
 #[track_caller]
 fn run(space: &TestSpace, mirror: &Path, args: &[&str]) -> Vec<Value> {
     let mut command = space.command(&["run", "--json", "--offline"]);
@@ -60,7 +61,8 @@ fn digest(space: &TestSpace, instance: &str, output: &str) -> String {
     LockFile::read(&space.path("repro.lock")).unwrap().blocks[instance].outputs[output].clone()
 }
 
-/// All 60,000 + 10,000 images and every stage, with three seeds and fewer epochs than the profile has.
+/// All 60,000 + 10,000 images and every stage, with three seeds and fewer epochs than the profile
+/// has.
 #[test]
 fn fashion_mnist_whole() {
     let _turn = TURN.lock();

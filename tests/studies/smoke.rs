@@ -1,6 +1,8 @@
-//! Every study under `studies/` runs: its profile `smoke` goes through all stages and claims on drawn images.
+//! Every study under `studies/` runs: its profile `smoke` goes through all stages and claims on
+//! drawn images.
 //!
-//! What a study finds is decided by its full run, whose results are committed beside it; here it only has to be whole.
+//! What a study finds is decided by its full run, whose results are committed beside it; here it
+//! only has to be whole.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,11 @@
-//! The default study gives the same bytes whatever runs it: any number of cores and threads, any vector instructions, any
-//! directory, interrupted or not, resumed or not, and on every machine the bytes written down in `repro.lock` and in
-//! `tests/fixtures/`.
+//! The default study gives the same bytes whatever runs it: any number of cores and threads, any
+//! vector instructions, any directory, interrupted or not, resumed or not, and on every machine the
+//! bytes written down in `repro.lock` and in `tests/fixtures/`.
 //!
-//! What is compared are lock files, which name the key of every instance and the digest of every artifact. After a wanted change
-//! of bytes (a revision was raised) or of the study, `REPRO_BLESS=1 cargo test --test studies study` writes them anew. The code without vector
-//! instructions is some forty times slower, so it runs a study that is smaller but has all the same stages.
+//! What is compared are lock files, which name the key of every instance and the digest of every
+//! artifact. After a wanted change of bytes (a revision was raised) or of the study, `REPRO_BLESS=1
+//! cargo test --test studies study` writes them anew. The code without vector instructions is some
+//! forty times slower, so it runs a study that is smaller but has all the same stages.
 
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
@@ -93,7 +94,8 @@ fn expect_same(found: &LockFile, wanted: &LockFile, what: &str) {
         .iter()
         .filter(|(id, block)| wanted.blocks[*id] != **block)
         .collect();
-    // Most instances follow from others, so one difference makes many; the cause is among those whose keys still agree.
+    // Most instances follow from others, so one difference makes many; the cause is among those
+    // whose keys still agree.
     let causes: Vec<_> = different
         .iter()
         .filter(|(id, block)| wanted.blocks[*id].key == block.key)
@@ -227,8 +229,8 @@ fn the_same_with_two_threads_each_and_avx512() {
     expect_same(&lock_of(&space.project), &whole().1, "two threads, avx512");
 }
 
-/// The smaller study and the one with convolutions, on every path and with one and two threads; on other machines too, because the
-/// digests are written down.
+/// The smaller study and the one with convolutions, on every path and with one and two threads; on
+/// other machines too, because the digests are written down.
 #[test]
 fn smaller_studies_are_the_same_on_every_path() {
     let _turn = one_at_a_time();
@@ -258,7 +260,8 @@ fn smaller_studies_are_the_same_on_every_path() {
     }
 }
 
-/// More epochs at a constant rate go on from what is kept of the shorter training, and end in the same bits as if they had not.
+/// More epochs at a constant rate go on from what is kept of the shorter training, and end in the
+/// same bits as if they had not.
 #[test]
 fn longer_trainings_go_on_from_shorter_ones() {
     let _turn = one_at_a_time();
@@ -299,7 +302,8 @@ fn longer_trainings_go_on_from_shorter_ones() {
     assert_eq!(finished["figures"]["images"], 5.0 * 6000.0, "{finished}");
 }
 
-/// `kill -9`, of the program or of all it runs, at random moments; then a plain run needs nothing but to be started.
+/// `kill -9`, of the program or of all it runs, at random moments; then a plain run needs nothing
+/// but to be started.
 #[test]
 fn killed_at_random_moments_it_ends_in_the_same_bytes() {
     let _turn = one_at_a_time();

@@ -1,4 +1,5 @@
-//! A remote in memory that does what a test tells it: fail at the n-th call, cut a body, answer with other bytes.
+//! A remote in memory that does what a test tells it: fail at the n-th call, cut a body, answer
+//! with other bytes.
 
 #![allow(dead_code)]
 

@@ -1,4 +1,5 @@
-//! A CI machine with a key that is believed, and a laptop with a clone of its project; between them one remote.
+//! A CI machine with a key that is believed, and a laptop with a clone of its project; between them
+//! one remote.
 
 use std::fs;
 use std::path::{Path, PathBuf};

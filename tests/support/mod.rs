@@ -1,7 +1,8 @@
 //! A project and a store in temporary directories, and the real program run in them.
 //!
-//! Every end-to-end test file says `mod support;` and uses what it needs of [`TestSpace`]. The environment of the program is
-//! cleared to `PATH`, `HOME` (a temporary one) and the store, so no test sees the machine's own settings.
+//! Every end-to-end test file says `mod support;` and uses what it needs of [`TestSpace`]. The
+//! environment of the program is cleared to `PATH`, `HOME` (a temporary one) and the store, so no
+//! test sees the machine's own settings.
 
 // Each test file is a crate of its own that uses a part of this.
 #![allow(dead_code)]
@@ -199,7 +200,8 @@ impl TestSpace {
         self.run(args).expect(0, args).out
     }
 
-    /// Runs the program with `--json`, which must succeed, and parses its standard output as one value.
+    /// Runs the program with `--json`, which must succeed, and parses its standard output as one
+    /// value.
     pub fn json(&self, args: &[&str]) -> Value {
         let mut args = args.to_vec();
         args.push("--json");
@@ -207,7 +209,8 @@ impl TestSpace {
         serde_json::from_str(&out).unwrap_or_else(|e| panic!("{args:?} wrote no JSON: {e}\n{out}"))
     }
 
-    /// Runs `run --json` with these further arguments and gives all its events, whatever the exit code.
+    /// Runs `run --json` with these further arguments and gives all its events, whatever the exit
+    /// code.
     pub fn events(&self, args: &[&str]) -> (i32, Vec<Value>) {
         let mut all = vec!["run", "--json"];
         all.extend(args);
@@ -287,7 +290,8 @@ impl Said {
     }
 }
 
-/// Runs a `run --json`, however long that takes; it must succeed. Gives its events, the summary last.
+/// Runs a `run --json`, however long that takes; it must succeed. Gives its events, the summary
+/// last.
 #[track_caller]
 pub fn events_to_the_end(command: &mut Command) -> Vec<Value> {
     let Output {

@@ -1,4 +1,5 @@
-//! A network of one's own, as another machine has: from it nothing can be reached but one server, through a relay that counts.
+//! A network of one's own, as another machine has: from it nothing can be reached but one server,
+//! through a relay that counts.
 
 use super::skipped::skipped;
 use std::io;
@@ -16,8 +17,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with a way to `server` (`http://127.0.0.1:PORT`, seen from outside). `None`, told on standard error, where
-    /// the system does not allow it.
+    /// A network with a way to `server` (`http://127.0.0.1:PORT`, seen from outside). `None`, told
+    /// on standard error, where the system does not allow it.
     pub fn new(server: &str) -> Option<Network> {
         let server = server.trim_start_matches("http://").to_owned();
         let connections = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,5 @@
-//! What a run did, told three ways (events, summary, exit code) that must agree, and what it left in the project.
+//! What a run did, told three ways (events, summary, exit code) that must agree, and what it left
+//! in the project.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +25,8 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Reads what `run --json` said. The events must be well formed and their counts must be those of the summary.
+    /// Reads what `run --json` said. The events must be well formed and their counts must be those
+    /// of the summary.
     #[track_caller]
     pub fn of(said: Said) -> Ran {
         let parse = |line: &str| {
@@ -85,7 +87,8 @@ impl Ran {
         found.unwrap_or_else(|| panic!("no `{sort}` about `{instance}`: {self:#?}"))
     }
 
-    /// The texts of all warnings, and standard error: everything a person is told beside the results.
+    /// The texts of all warnings, and standard error: everything a person is told beside the
+    /// results.
     pub fn talk(&self) -> String {
         let texts = self
             .events
@@ -109,7 +112,8 @@ impl Ran {
         self
     }
 
-    /// It failed with this code, and the `failed` event of this instance says all of these, in its message or hint.
+    /// It failed with this code, and the `failed` event of this instance says all of these, in its
+    /// message or hint.
     #[track_caller]
     pub fn fails(&self, code: i32, instance: &str, says: &[&str]) -> &Ran {
         assert_eq!(self.code, code, "{self:#?}");

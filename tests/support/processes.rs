@@ -1,6 +1,7 @@
 //! Processes of a test: signals, and who of them is still alive.
 //!
-//! A process belongs to a test when the directory of its [`TestSpace`] occurs in its command line or environment.
+//! A process belongs to a test when the directory of its [`TestSpace`] occurs in its command line
+//! or environment.
 
 use std::fs;
 use std::path::PathBuf;
@@ -34,7 +35,8 @@ pub fn kill_dead(child: &mut Child) {
 }
 
 impl TestSpace {
-    /// All living processes that belong to this space, workers and commands and what these started. Zombies do not count.
+    /// All living processes that belong to this space, workers and commands and what these started.
+    /// Zombies do not count.
     pub fn processes(&self) -> Vec<Process> {
         let mark = self
             .project

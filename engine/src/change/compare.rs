@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::record::event::Change;
 
-/// The fields in which two pre-images differ, sorted by field. A text that is no JSON differs as a whole.
+/// The fields in which two pre-images differ, sorted by field. A text that is no JSON differs as a
+/// whole.
 pub fn changes(old: &str, new: &str) -> Vec<Change> {
     let parse = |text: &str| {
         serde_json::from_str::<Value>(text).unwrap_or_else(|_| Value::String(text.to_owned()))
@@ -38,8 +39,8 @@ pub fn changes(old: &str, new: &str) -> Vec<Change> {
     changes
 }
 
-/// Leaves by dotted path. An item of an input list is called by its group and axes, not by its position, so that one
-/// more item is one change.
+/// Leaves by dotted path. An item of an input list is called by its group and axes, not by its
+/// position, so that one more item is one change.
 fn flatten(value: &Value, path: String, out: &mut BTreeMap<String, Value>) {
     let join = |name: &str| {
         if path.is_empty() {

@@ -14,7 +14,8 @@ use crate::store::{GcPlan, GcPolicy, Root, Store};
 /// What of projects whose directories are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GoneProjects {
-    /// Their needs cannot be known, so nothing is collected: they may lie on a disk that is not mounted now.
+    /// Their needs cannot be known, so nothing is collected: they may lie on a disk that is not
+    /// mounted now.
     Refuse,
     /// They are struck from the list, and their results may go.
     Forget,

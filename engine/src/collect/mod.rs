@@ -1,7 +1,8 @@
 //! Collecting: what a store or a remote may lose, because no project needs it.
 //!
-//! Here is said who needs what: projects that used the store ([`local`]); this clone with all its branches, beside what other clones
-//! say on the remote ([`remote`]); people ([`pins`]). What then goes is decided by `store/gc.rs` and `remote/gc.rs`.
+//! Here is said who needs what: projects that used the store ([`local`]); this clone with all its
+//! branches, beside what other clones say on the remote ([`remote`]); people ([`pins`]). What then
+//! goes is decided by `store/gc.rs` and `remote/gc.rs`.
 
 pub mod local;
 pub mod pins;

@@ -1,11 +1,12 @@
-//! Pins: results that a collection keeps at somebody's wish. A pin is about a result, not about a stage.
+//! Pins: results that a collection keeps at somebody's wish. A pin is about a result, not about a
+//! stage.
 
 use crate::digest::Digest;
 use crate::open::Opening;
 use crate::survey::Survey;
 
-/// The keys that names stand for: keys as they are written, and those of the present results of stages and instances. The
-/// pipeline is read only for the latter.
+/// The keys that names stand for: keys as they are written, and those of the present results of
+/// stages and instances. The pipeline is read only for the latter.
 ///
 /// # Errors
 /// A name that stands for nothing, or for what has no result.

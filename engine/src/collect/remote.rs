@@ -16,10 +16,12 @@ use crate::store::{Root, Store};
 /// Branches and tags that are asked, the newest first.
 const REFS_MAX: usize = 2000;
 
-/// Marks what nobody needs, and removes what was marked a day ago; or says what that would be. What is younger than `grace` stays.
+/// Marks what nobody needs, and removes what was marked a day ago; or says what that would be. What
+/// is younger than `grace` stays.
 ///
 /// # Errors
-/// The grace is shorter than writers count on; what this clone needs cannot be read; the remote is broken.
+/// The grace is shorter than writers count on; what this clone needs cannot be read; the remote is
+/// broken.
 pub fn collect(
     project: &Project,
     store: &Store,
@@ -49,7 +51,8 @@ fn needed_here(project: &Project, store: &Store) -> anyhow::Result<HashSet<Diges
     Ok(keys)
 }
 
-/// The keys of repro.lock on every branch and tag. No git, no repository, no keys: leases of other clones count anyway.
+/// The keys of repro.lock on every branch and tag. No git, no repository, no keys: leases of other
+/// clones count anyway.
 fn keys_of_git(root: &Path) -> HashSet<Digest> {
     let places = ["refs/heads", "refs/remotes", "refs/tags"];
     let list = ["for-each-ref", "--sort=-creatordate", "--format=%(refname)"];

@@ -1,4 +1,5 @@
-//! Lock files: the versions they pin, where their form is known. What is not known pins nothing, and only its bytes count.
+//! Lock files: the versions they pin, where their form is known. What is not known pins nothing,
+//! and only its bytes count.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! Python: virtual environments and the user's own packages.
 //!
-//! The freeze is read from the metadata that installers leave beside every package (`*.dist-info`): its version, and a digest over
-//! the hashes that `RECORD` lists for its files. Left out of it is what depends on where the environment lies or who made it:
-//! scripts in `bin`, `INSTALLER`, `REQUESTED`, `direct_url.json`, compiled files.
+//! The freeze is read from the metadata that installers leave beside every package (`*.dist-info`):
+//! its version, and a digest over the hashes that `RECORD` lists for its files. Left out of it is
+//! what depends on where the environment lies or who made it: scripts in `bin`, `INSTALLER`,
+//! `REQUESTED`, `direct_url.json`, compiled files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +18,8 @@ use crate::exec::Surroundings;
 use crate::exec::{Asking, Memory, tool_version};
 use crate::plan::{Environment, EnvironmentPlace, Tool};
 
-/// Installers are no part of what a program computes with, and every way to make an environment brings others.
+/// Installers are no part of what a program computes with, and every way to make an environment
+/// brings others.
 const INSTALLERS: [&str; 2] = ["pip", "wheel"];
 
 /// Looks at a virtual environment, or at what the user installed.
@@ -201,7 +203,8 @@ fn freeze(site: &Path, packages: &mut Packages, files: &mut Packages) -> anyhow:
 /// Written by the environment's maker itself.
 const INSTALLED_PTH: [&str; 2] = ["_virtualenv.pth", "_virtualenv.py"];
 
-/// Paths and hashes of a `RECORD`: the path may be quoted, and neither of the last two fields holds a comma.
+/// Paths and hashes of a `RECORD`: the path may be quoted, and neither of the last two fields holds
+/// a comma.
 fn lines_of(record: &str) -> impl Iterator<Item = (&str, &str)> {
     record.lines().filter_map(|line| {
         let mut fields = line.rsplitn(3, ',');

@@ -1,4 +1,5 @@
-//! R: a library is a directory of packages, each with a `DESCRIPTION`; renv keeps one beside its lock file.
+//! R: a library is a directory of packages, each with a `DESCRIPTION`; renv keeps one beside its
+//! lock file.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -18,7 +18,8 @@ pub struct Wishes {
     pub offline: bool,
 }
 
-/// The remote of a run, where one is to be used; and why none is, where none is. `ask` asks for the passphrase of the key that signs.
+/// The remote of a run, where one is to be used; and why none is, where none is. `ask` asks for the
+/// passphrase of the key that signs.
 ///
 /// # Errors
 /// There is no such remote; nobody is believed; there is no key.

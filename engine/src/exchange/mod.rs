@@ -1,7 +1,8 @@
 //! Exchange: results that go to a remote and come from one, outside of a run.
 //!
-//! [`way`] says which remote is meant and leads there, [`push()`] and [`pull()`] move results, [`bring()`] gets what a use case is
-//! about to read, [`in_run()`] decides what a run does with a remote, [`needed`] says there what this clone needs.
+//! [`way`] says which remote is meant and leads there, [`push()`] and [`pull()`] move results,
+//! [`bring()`] gets what a use case is about to read, [`in_run()`] decides what a run does with a
+//! remote, [`needed`] says there what this clone needs.
 
 mod bring;
 mod in_run;

@@ -26,8 +26,8 @@ pub fn known_keys(project: &Project) -> anyhow::Result<HashSet<Digest>> {
     Ok(blocks.chain(runs).collect())
 }
 
-/// Says on the remote what this clone needs: its lock file, its last runs, and `more`. Where that fails, results may be collected
-/// when they are old: a warning.
+/// Says on the remote what this clone needs: its lock file, its last runs, and `more`. Where that
+/// fails, results may be collected when they are old: a warning.
 pub fn announce(link: &Arc<Link>, project: &Project, more: &[Digest]) {
     let mut keys: Vec<Digest> = match known_keys(project) {
         Ok(keys) => keys.into_iter().chain(more.iter().copied()).collect(),

@@ -32,8 +32,8 @@ pub struct Pulled {
     pub here: usize,
     /// Instances whose result is not to be had.
     pub missing: Vec<NotMoved>,
-    /// Inputs of results that came, or were here already, which cannot be obtained: a run makes them
-    /// again.
+    /// Inputs of results that came, or were here already, which cannot be obtained: a run makes
+    /// them again.
     pub missing_behind: Vec<NotMoved>,
     /// Instances whose result is in the store, and whose outputs cannot be shown.
     pub not_shown: Vec<NotMoved>,
@@ -110,8 +110,8 @@ impl Missing {
     }
 }
 
-/// Gets the results that repro.lock names of the instances that `names` stand for, of the final ones for no name, and shows them. Of
-/// what they need it is noted that the remote has it.
+/// Gets the results that repro.lock names of the instances that `names` stand for, of the final
+/// ones for no name, and shows them. Of what they need it is noted that the remote has it.
 ///
 /// # Errors
 /// A name that stands for nothing; the store cannot be read or written; the lock file is wrong.
@@ -304,7 +304,8 @@ fn ask<'a>(
     offered
 }
 
-/// Fetches the bytes of what is shown, and records it; of the rest it is noted that the remote has it. How many came.
+/// Fetches the bytes of what is shown, and records it; of the rest it is noted that the remote has
+/// it. How many came.
 fn take_in<'a>(
     session: &Session,
     way: &Way,

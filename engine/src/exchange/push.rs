@@ -38,8 +38,8 @@ pub struct Pushed {
     pub remote: RemoteUse,
 }
 
-/// Publishes the results of the instances that `names` stand for, and of what they need, as far as the store has them. What the
-/// remote has is not sent again.
+/// Publishes the results of the instances that `names` stand for, and of what they need, as far as
+/// the store has them. What the remote has is not sent again.
 ///
 /// # Errors
 /// A name that stands for nothing; the store cannot be read.

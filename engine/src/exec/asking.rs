@@ -1,8 +1,10 @@
-//! Short questions to programs: what kind one is, whether parameters are right, which version a tool has.
+//! Short questions to programs: what kind one is, whether parameters are right, which version a
+//! tool has.
 //!
-//! A program is asked confined: it may read the project, the system and its own installation, writes nothing but a directory
-//! that is gone afterwards, and sees `PATH`, `HOME`, `TMPDIR`, `LANG` and `TZ`. Commands that only look
-//! ([`Asking::Memory`]) run none of the project's code: they go by what a run has heard ([`Memory`]).
+//! A program is asked confined: it may read the project, the system and its own installation,
+//! writes nothing but a directory that is gone afterwards, and sees `PATH`, `HOME`, `TMPDIR`,
+//! `LANG` and `TZ`. Commands that only look ([`Asking::Memory`]) run none of the project's code:
+//! they go by what a run has heard ([`Memory`]).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -136,7 +138,8 @@ pub fn ask(question: &Question) -> io::Result<Said> {
         .env("TMPDIR", &room)
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC")
-        // Not the project: version managers look for their settings upwards from here, and a command cannot see those.
+        // Not the project: version managers look for their settings upwards from here, and a
+        // command cannot see those.
         .current_dir(&room);
     // Without Landlock it is asked all the same, as its stages are run; they say so.
     let ruleset = sandbox::ruleset(&allowed).ok();

@@ -1,8 +1,9 @@
 //! `Cancel`: one switch that stops many executions, in three steps. Each execution has a switch of
 //! its own, which goes up with the one it is made from.
 //!
-//! A waiting execution sleeps in `poll(2)`, so the switch has file descriptors: read ends of pipes whose write ends are
-//! closed at the second and at the third step. Knows nothing of signals or terminals.
+//! A waiting execution sleeps in `poll(2)`, so the switch has file descriptors: read ends of pipes
+//! whose write ends are closed at the second and at the third step. Knows nothing of signals or
+//! terminals.
 
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::{AsFd, BorrowedFd};

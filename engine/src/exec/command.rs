@@ -126,7 +126,8 @@ pub fn execute(
     })
 }
 
-/// A sentence about an activated environment that a command uses without declaring it; said once per process.
+/// A sentence about an activated environment that a command uses without declaring it; said once
+/// per process.
 fn undeclared_environment(command: &plan::Command, request: &Request) -> Option<String> {
     static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     if !command.environments.is_empty() || !searched::leads_around() {
@@ -178,7 +179,8 @@ pub(super) fn open_log(dir: &PrivateDir, secrets: &Secrets) -> Result<Log, Cause
     Ok(log.masked_by(secrets.mask()))
 }
 
-/// The enforced memory limit. A CUDA process writes to memory mapped in sizes that mean nothing, so none with GPUs.
+/// The enforced memory limit. A CUDA process writes to memory mapped in sizes that mean nothing, so
+/// none with GPUs.
 pub(super) fn memory_limit(request: &Request) -> Option<u64> {
     request
         .policy
@@ -199,7 +201,8 @@ pub(super) fn grace(request: &Request) -> Duration {
     Duration::try_from_secs_f64(request.policy.grace_s).unwrap_or(Duration::MAX)
 }
 
-/// A process that stopped itself, or waits for a terminal, hangs the run: whoever watches should know.
+/// A process that stopped itself, or waits for a terminal, hangs the run: whoever watches should
+/// know.
 pub(super) fn has_stopped(request: &Request, pid: i32) -> Note {
     let then = match timeout(request) {
         Some(_) => "its `timeout:` ends it",

@@ -1,5 +1,5 @@
-//! Which files of the project a command got as copies that hold what their digests say: whatever happens to the originals while
-//! it runs, that is what it read.
+//! Which files of the project a command got as copies that hold what their digests say: whatever
+//! happens to the originals while it runs, that is what it read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,8 @@ use super::placing::Placed;
 use super::{InputOrigin, Request};
 use crate::store::StatCache;
 
-/// The originals of such copies. What was mounted or linked, even in part, is none of them, nor what differs.
+/// The originals of such copies. What was mounted or linked, even in part, is none of them, nor
+/// what differs.
 pub fn faithful(request: &Request, work: &Path, placed: &Placed) -> BTreeSet<PathBuf> {
     // Digests only: nothing is remembered.
     let stats = StatCache::load(work, Path::new(""));

@@ -8,18 +8,21 @@
 //!  "inputs": [{"name": "data", "required": true, "many": false, "observes_only": false, "doc": "One sentence."}],
 //!  "outputs": [{"name": "table", "path": "table.csv"}], "schema": {"type": "object"}}
 //! ```
-//! `numerics` (default `unspecified`), `doc`, `schema` (default: any object) and `outputs` may be left out; in an input only
-//! `name` is required. The revision is raised when the outputs for the same inputs change without the program's file
-//! changing; the file's digest is part of every key anyway. Files it imports are inputs to be declared.
+//! `numerics` (default `unspecified`), `doc`, `schema` (default: any object) and `outputs` may be
+//! left out; in an input only `name` is required. The revision is raised when the outputs for the
+//! same inputs change without the program's file changing; the file's digest is part of every key
+//! anyway. Files it imports are inputs to be declared.
 //!
-//! `PROGRAM check` reads `{"params": {...}, "needs": ["data", ...]}` on standard input and prints either
-//! `{"params": {... defaults filled in}, "outputs": [{"name": .., "path": ..}]}` (outputs may be left out when `describe`
-//! has them) or `{"problems": [{"path": ["field"], "message": "..", "hint": ".."}]}`, and exits 0.
+//! `PROGRAM check` reads `{"params": {...}, "needs": ["data", ...]}` on standard input and prints
+//! either `{"params": {... defaults filled in}, "outputs": [{"name": .., "path": ..}]}` (outputs
+//! may be left out when `describe` has them) or `{"problems": [{"path": ["field"], "message": "..",
+//! "hint": ".."}]}`, and exits 0.
 //!
 //! `PROGRAM worker job.json` does the work as described in [`repro_protocol::job`].
 //!
-//! `describe` and `check` are called by commands that execute stages, and by `repro kinds PROGRAM`; they may read the project and
-//! write nothing but `TMPDIR`. All other commands run no code of the project: they go by the last answers.
+//! `describe` and `check` are called by commands that execute stages, and by `repro kinds PROGRAM`;
+//! they may read the project and write nothing but `TMPDIR`. All other commands run no code of the
+//! project: they go by the last answers.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -72,11 +75,12 @@ impl Asker {
         doubts.insert(text);
     }
 
-    /// Asks a program what kind it is. The kind's name is the program's own; its `check` runs the program again.
+    /// Asks a program what kind it is. The kind's name is the program's own; its `check` runs the
+    /// program again.
     ///
     /// # Errors
-    /// When it cannot be run, does not answer, or the answer breaks the protocol. One that may not be run, and that no run has
-    /// asked, is [`Program::Unasked`].
+    /// When it cannot be run, does not answer, or the answer breaks the protocol. One that may not
+    /// be run, and that no run has asked, is [`Program::Unasked`].
     pub fn describe(self: &Arc<Asker>, program: &Path) -> anyhow::Result<Arc<Kind>> {
         let shown = program.display();
         let path = program

@@ -1,4 +1,5 @@
-//! `Failure`: why an execution did not make its outputs, in one clear message with a remedy and the end of the log.
+//! `Failure`: why an execution did not make its outputs, in one clear message with a remedy and the
+//! end of the log.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -118,7 +119,8 @@ pub enum Cause {
     Denied {
         /// The file.
         path: String,
-        /// It lies where programs write temporary files, and the message does not say what was tried.
+        /// It lies where programs write temporary files, and the message does not say what was
+        /// tried.
         wrote_perhaps: bool,
         /// How the command ended.
         ended: String,
@@ -199,7 +201,8 @@ impl Cause {
         Cause::Io { what, source }
     }
 
-    /// Another try may end differently. Undeclared inputs, bad outputs and cancelled runs stay what they are.
+    /// Another try may end differently. Undeclared inputs, bad outputs and cancelled runs stay what
+    /// they are.
     pub fn is_worth_a_retry(&self) -> bool {
         matches!(
             self,
@@ -276,7 +279,8 @@ impl Cause {
 }
 
 impl Failure {
-    /// What happened and the end of the log, without the instance and the remedy, which an event has fields for.
+    /// What happened and the end of the log, without the instance and the remedy, which an event
+    /// has fields for.
     pub fn account(&self) -> String {
         let mut text = self.cause.to_string();
         if let Cause::Undeclared { ended, .. }
@@ -296,7 +300,8 @@ impl Failure {
         text
     }
 
-    /// The end of the log without what the message says already: a worker writes its error to its log as well.
+    /// The end of the log without what the message says already: a worker writes its error to its
+    /// log as well.
     fn untold(&self) -> &[String] {
         let Cause::Worker { message, .. } = &self.cause else {
             return &self.tail;

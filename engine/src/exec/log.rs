@@ -1,8 +1,8 @@
 //! The log of one execution: a file, the last lines in memory, and a live view.
 //!
-//! Memory stays bounded whatever a process writes: lines are cut at [`LINE_BYTES`], the tail holds [`TAIL_LINES`] lines,
-//! and the file stops growing at [`FILE_BYTES`] (it says so and ends with the tail). Bytes that are no UTF-8 reach the file
-//! unchanged and the tail as replacement characters.
+//! Memory stays bounded whatever a process writes: lines are cut at [`LINE_BYTES`], the tail holds
+//! [`TAIL_LINES`] lines, and the file stops growing at [`FILE_BYTES`] (it says so and ends with the
+//! tail). Bytes that are no UTF-8 reach the file unchanged and the tail as replacement characters.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -59,7 +59,8 @@ impl Log {
 
     /// Takes a piece of output. `live` gets the lines that ended in it, at most [`TAIL_LINES`].
     ///
-    /// A write error (a full disk) is kept for [`Log::finish`]: the process goes on, and its tail is still known.
+    /// A write error (a full disk) is kept for [`Log::finish`]: the process goes on, and its tail
+    /// is still known.
     pub fn append(&mut self, bytes: &[u8], live: &mut dyn FnMut(&str)) {
         let mut mask = std::mem::take(&mut self.mask);
         self.take(&mask.feed(bytes), live);

@@ -1,11 +1,13 @@
-//! Runs one action: a private directory, a sandbox, a process, its events and log, and a verdict on its outputs.
+//! Runs one action: a private directory, a sandbox, a process, its events and log, and a verdict on
+//! its outputs.
 //!
-//! [`execute`] is the whole of it. It decides how a process is confined, watched and ended, and whether it kept its
-//! promise (every declared output exists and stays inside the private directory). It knows no keys, no cache, no
-//! graph: inputs come as paths, outputs are handed back as paths, and the caller says when a run is to stop.
+//! [`execute`] is the whole of it. It decides how a process is confined, watched and ended, and
+//! whether it kept its promise (every declared output exists and stays inside the private
+//! directory). It knows no keys, no cache, no graph: inputs come as paths, outputs are handed back
+//! as paths, and the caller says when a run is to stop.
 //!
-//! Nothing that an execution starts outlives it, nor the program: the [`reaper`] sees to that, and should that be killed
-//! as well, the [`keeper`].
+//! Nothing that an execution starts outlives it, nor the program: the [`reaper`] sees to that, and
+//! should that be killed as well, the [`keeper`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -96,8 +98,8 @@ pub struct Request {
     pub policy: Arc<Policy>,
     /// What of the machine is its own.
     pub grant: Grant,
-    /// The private directory: made here; [`discard`]ed by the caller when the outputs are safe. A directory left there
-    /// by a killed execution is removed first.
+    /// The private directory: made here; [`discard`]ed by the caller when the outputs are safe. A
+    /// directory left there by a killed execution is removed first.
     pub dir: PathBuf,
     /// Outlives a killed execution of the same action (partial downloads); made when missing.
     pub scratch_dir: PathBuf,
@@ -115,8 +117,8 @@ pub struct Request {
     pub project_root: PathBuf,
     /// The program that runs built-in kinds: `EXECUTABLE worker JOB`.
     pub executable: PathBuf,
-    /// Directories whose files inputs link to (a store's objects): a sandboxed process may read files there, but not
-    /// list them. Inputs elsewhere are allowed one by one.
+    /// Directories whose files inputs link to (a store's objects): a sandboxed process may read
+    /// files there, but not list them. Inputs elsewhere are allowed one by one.
     pub store_roots: Arc<[PathBuf]>,
 }
 
@@ -144,7 +146,8 @@ pub struct PlacedInput {
     pub placed_at: RelPath,
     /// Where it is now.
     pub origin: InputOrigin,
-    /// What it is, for messages: `train[seed=0].metrics (metrics.parquet)`, or a path of the project.
+    /// What it is, for messages: `train[seed=0].metrics (metrics.parquet)`, or a path of the
+    /// project.
     pub called: Arc<str>,
     /// `file:<hex>` or `tree:<hex>`.
     pub digest: String,
@@ -190,8 +193,8 @@ impl InputOrigin {
 pub enum Note {
     /// The worker speaks, or the engine warns.
     Event(Event),
-    /// A line of the log, for a live view. When a process writes faster than a person reads, lines are left out here;
-    /// the log file has them.
+    /// A line of the log, for a live view. When a process writes faster than a person reads, lines
+    /// are left out here; the log file has them.
     Line(String),
 }
 
@@ -200,7 +203,8 @@ pub enum Note {
 pub struct Finished {
     /// Output name → where it lies inside the private directory; each exists.
     pub outputs: BTreeMap<Arc<str>, PathBuf>,
-    /// Files and directories of the project of which it had copies that hold what their digests say.
+    /// Files and directories of the project of which it had copies that hold what their digests
+    /// say.
     pub copied: BTreeSet<PathBuf>,
     /// What it found out about the outside world.
     pub pins: BTreeMap<String, String>,
@@ -265,8 +269,8 @@ impl SandboxReport {
 
 /// Runs one action to its end, on the calling thread, which sleeps while the process runs.
 ///
-/// `notes` is called on this thread. When `cancel` is at [`CancelLevel::Graceful`] before the process has started,
-/// nothing is started.
+/// `notes` is called on this thread. When `cancel` is at [`CancelLevel::Graceful`] before the
+/// process has started, nothing is started.
 ///
 /// # Errors
 /// A [`Failure`] that says what happened, with the end of the log.

@@ -1,7 +1,8 @@
 //! Which namespaces this machine lets a command have. Found out by making some, once per process.
 //!
-//! Root has them for the asking. Everybody else needs a user namespace, in which they are themselves and nobody else is:
-//! files of other users seem to belong to `nobody` there. Containers and some distributions forbid both.
+//! Root has them for the asking. Everybody else needs a user namespace, in which they are
+//! themselves and nobody else is: files of other users seem to belong to `nobody` there. Containers
+//! and some distributions forbid both.
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -9,7 +10,8 @@ use std::sync::OnceLock;
 use super::room::{Access, Namespaces, Room, Shared};
 use super::spawner;
 
-/// Switches namespaces off when it is `off`: for machines where they are there and do harm, and for tests.
+/// Switches namespaces off when it is `off`: for machines where they are there and do harm, and for
+/// tests.
 const SWITCH: &str = "REPRO_NAMESPACES";
 
 /// Namespaces for mounts and shared memory.

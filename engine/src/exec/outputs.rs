@@ -1,4 +1,5 @@
-//! Looks at what a process left: every declared output exists and is a file or directory of its own.
+//! Looks at what a process left: every declared output exists and is a file or directory of its
+//! own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -81,7 +82,8 @@ fn check_one(spec: &OutputSpec, work: &Path, path: PathBuf) -> Result<PathBuf, C
     };
     let closed = |e: std::io::Error| bad(format!("it cannot be opened to its owner: {e}"));
     if kind.is_dir() {
-        // A tree that was made read-only, or taken whole from such a one, is an output like any other; modes are not kept.
+        // A tree that was made read-only, or taken whole from such a one, is an output like any
+        // other; modes are not kept.
         open_up(&real).map_err(closed)?;
         check_tree(&real, &mut PathBuf::new()).map_err(bad)?;
     } else if kind.is_file() {
@@ -191,7 +193,8 @@ pub fn keep_secrets_out(
     Ok(warning)
 }
 
-/// A sentence about files in the working directory that are neither input nor output; they are thrown away.
+/// A sentence about files in the working directory that are neither input nor output; they are
+/// thrown away.
 pub fn extras(request: &Request, work: &Path) -> Option<String> {
     let inputs = request.inputs.iter().map(|i| i.placed_at.as_str());
     let shown = request.surroundings.inside(&request.project_root);

@@ -1,9 +1,11 @@
-//! Puts the inputs of a command where it expects them: ordinary files and directories under their own names.
+//! Puts the inputs of a command where it expects them: ordinary files and directories under their
+//! own names.
 //!
-//! Where the command has a room of its own (`room.rs`), large inputs are mounted read-only over placeholders, which
-//! costs the same for any size; small files of the project are copied, so that scripts may do with them what they like.
-//! Without a room everything is copied, with shared blocks where the file system can. Where it cannot, and the sandbox
-//! keeps the command from writing through them, what is large becomes symlinks instead, and the report of the sandbox says so.
+//! Where the command has a room of its own (`room.rs`), large inputs are mounted read-only over
+//! placeholders, which costs the same for any size; small files of the project are copied, so that
+//! scripts may do with them what they like. Without a room everything is copied, with shared blocks
+//! where the file system can. Where it cannot, and the sandbox keeps the command from writing
+//! through them, what is large becomes symlinks instead, and the report of the sandbox says so.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -17,15 +19,17 @@ use super::{Cause, InputOrigin, Request};
 
 /// Less than this of the project is copied even where it could be mounted.
 const SMALL: u64 = 1 << 20;
-/// In a directory that is put together file by file, what is larger is mounted: that costs no more than copying so much.
+/// In a directory that is put together file by file, what is larger is mounted: that costs no more
+/// than copying so much.
 const SMALL_PART: u64 = 64 << 10;
-/// More mounts than this are not made where copies of small files do as well: the kernel allows 100,000 by default.
+/// More mounts than this are not made where copies of small files do as well: the kernel allows
+/// 100,000 by default.
 const MOUNTS_MAX: usize = 20_000;
 /// More than this is linked where it can be neither mounted nor share blocks with a copy.
 const COPIED_MAX: u64 = 64 << 20;
 
-/// What whoever sees a placeholder finds in it: a daemon outside of the room (`docker run -v $PWD:/data`) must not take it
-/// for an empty input.
+/// What whoever sees a placeholder finds in it: a daemon outside of the room (`docker run -v
+/// $PWD:/data`) must not take it for an empty input.
 const NOTE: &str = "This is not the input itself. Inputs of a stage are mounted here, and only processes of the stage see \
                     them; copy them for others.\n";
 /// The file with the note in a directory.
@@ -36,7 +40,8 @@ const NOTE_NAME: &str = "THIS-IS-NOT-THE-INPUT";
 pub enum Means {
     /// By mounts, in a room.
     Mounts,
-    /// By copies, and links to what is large: the sandbox keeps the command from writing through them.
+    /// By copies, and links to what is large: the sandbox keeps the command from writing through
+    /// them.
     Links,
     /// By copies.
     Copies,
@@ -75,7 +80,8 @@ pub struct Placed {
 }
 
 impl Placed {
-    /// The placeholders lie where they were put: what a command renamed would become an output without its bytes.
+    /// The placeholders lie where they were put: what a command renamed would become an output
+    /// without its bytes.
     ///
     /// # Errors
     /// [`Cause::InputMoved`].
@@ -94,7 +100,8 @@ impl Placed {
         self.mounts.iter().find(touches).map(|m| &*m.need)
     }
 
-    /// Replaces the placeholders by links to what was mounted on them, for people who look at the directory afterwards.
+    /// Replaces the placeholders by links to what was mounted on them, for people who look at the
+    /// directory afterwards.
     pub fn leave_links(&self) {
         for mount in self.mounts.iter().filter(|m| m.is_in_place()) {
             if remove_placeholder(&mount.at).is_ok() {
@@ -143,7 +150,8 @@ pub fn place(
     let mut placed = Placed::default();
     for input in inputs {
         let to = input.placed_at.under(work);
-        // Something else is to be made inside it: then it must be a directory of ours, not a way into the store.
+        // Something else is to be made inside it: then it must be a directory of ours, not a way
+        // into the store.
         let inside = format!("{}/", input.placed_at);
         let is_outer = places
             .range::<str, _>((Bound::Excluded(inside.as_str()), Bound::Unbounded))
@@ -249,7 +257,8 @@ impl Placing<'_> {
         let from = origin.path();
         match (self.means, origin) {
             (Means::Copies, _) => self.copy(from, to),
-            // What the store holds, and what is large enough to lie elsewhere, needs no look at its size.
+            // What the store holds, and what is large enough to lie elsewhere, needs no look at its
+            // size.
             (Means::Mounts, InputOrigin::Object(_) | InputOrigin::Outside(_))
                 if !is_outer && !self.is_crowded() =>
             {
@@ -309,8 +318,8 @@ impl Placing<'_> {
         Ok(())
     }
 
-    /// Copies a file or a directory; a symlink at `from` itself is followed. Files that are large are mounted or linked
-    /// where that is the way.
+    /// Copies a file or a directory; a symlink at `from` itself is followed. Files that are large
+    /// are mounted or linked where that is the way.
     fn copy(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let meta = fs::metadata(from)?;
         let kind = meta.file_type();
@@ -352,7 +361,8 @@ impl Placing<'_> {
             inner.push(entry.file_name());
             if kind.is_symlink() {
                 let link = fs::read_link(&source)?;
-                // A link within the tree stays one; a link out of it is the way to show a file, or a whole directory.
+                // A link within the tree stays one; a link out of it is the way to show a file, or
+                // a whole directory.
                 if stays_inside(inner, &link) {
                     symlink(link, target)?;
                 } else if self.means == Means::Mounts && source.is_dir() {
@@ -371,7 +381,8 @@ impl Placing<'_> {
     }
 }
 
-/// Whether a symlink at `at` (relative to a tree's root) to `link` points into the tree, judged by its text.
+/// Whether a symlink at `at` (relative to a tree's root) to `link` points into the tree, judged by
+/// its text.
 pub fn stays_inside(at: &Path, link: &Path) -> bool {
     let mut depth = at.components().count().saturating_sub(1);
     for part in link.components() {
@@ -393,7 +404,8 @@ enum Cloned {
 
 /// Makes a file that shares its blocks with another, or at least an empty one.
 fn clone_file(from: &Path, to: &Path) -> io::Result<Cloned> {
-    // Between file systems where a clone has failed it is not tried again: one ioctl and one error less per file.
+    // Between file systems where a clone has failed it is not tried again: one ioctl and one error
+    // less per file.
     static WITHOUT: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
     let source = File::open(from)?;
     let meta = source.metadata()?;

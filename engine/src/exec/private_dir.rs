@@ -42,7 +42,8 @@ impl PrivateDir {
             }
             make(dir)?;
         }
-        // Symlinks on the way (a /tmp that is one) would hide that a path the process reports lies in here.
+        // Symlinks on the way (a /tmp that is one) would hide that a path the process reports lies
+        // in here.
         let this = PrivateDir::at(dir.canonicalize()?);
         make(&this.work)?;
         Ok(this)
@@ -86,7 +87,8 @@ fn is_empty(dir: &Path) -> bool {
     crate::dir::read(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
-/// Removes a private directory, also where a command left directories it made read-only. One that is gone is fine.
+/// Removes a private directory, also where a command left directories it made read-only. One that
+/// is gone is fine.
 ///
 /// # Errors
 /// When something in it cannot be removed.

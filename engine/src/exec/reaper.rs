@@ -1,15 +1,18 @@
-//! The reaper: a process between the program and one execution, which sees to it that nothing of the execution outlives it.
+//! The reaper: a process between the program and one execution, which sees to it that nothing of
+//! the execution outlives it.
 //!
 //! ```text
 //! repro ── reaper (child subreaper) ── the command, leader of its own session ── whatever it starts
 //! ```
-//! A process whose parent ends becomes a child of the nearest subreaper above it, so `setsid`, a double fork or a new
-//! process group lead nowhere but to the reaper. When the command has ended, the reaper kills its descendants until the
-//! kernel says that it has no child left, and only then reports the end: no writer to an output exists any more. When the
-//! program dies, in whatever way, the socket between them closes, and the reaper kills everything at once.
+//! A process whose parent ends becomes a child of the nearest subreaper above it, so `setsid`, a
+//! double fork or a new process group lead nowhere but to the reaper. When the command has ended,
+//! the reaper kills its descendants until the kernel says that it has no child left, and only then
+//! reports the end: no writer to an output exists any more. When the program dies, in whatever way,
+//! the socket between them closes, and the reaper kills everything at once.
 //!
-//! It is a fork of the program that never executes another file, so it does system calls on its own stack and nothing else:
-//! no allocation, no lock. Orders are single bytes ([`Order`]), answers are records of fixed length ([`Report`]).
+//! It is a fork of the program that never executes another file, so it does system calls on its own
+//! stack and nothing else: no allocation, no lock. Orders are single bytes ([`Order`]), answers are
+//! records of fixed length ([`Report`]).
 
 use std::io::{self};
 use std::os::fd::RawFd;
@@ -23,18 +26,19 @@ const FIRST_LOOK_MS: i32 = 3_000;
 const RAREST_LOOK_MS: i32 = 60_000;
 /// How often a process that was killed is killed again, and its new children with it.
 const KILL_AGAIN_MS: i32 = 20;
-/// A process that SIGKILL does not end in this time (one of another user, a dead disk) is left alone, and told of.
+/// A process that SIGKILL does not end in this time (one of another user, a dead disk) is left
+/// alone, and told of.
 const GIVE_UP_MS: i64 = 20_000;
 
-/// Run between fork and exec: the forked process becomes the reaper and never returns from here; a child of it returns, to
-/// become the command. `line` is the reaper's end of a [`Line`].
+/// Run between fork and exec: the forked process becomes the reaper and never returns from here; a
+/// child of it returns, to become the command. `line` is the reaper's end of a [`Line`].
 ///
-/// The command gets a session of its own: a question to the terminal fails instead of stopping it, and no signal of the
-/// terminal reaches it.
+/// The command gets a session of its own: a question to the terminal fails instead of stopping it,
+/// and no signal of the terminal reaches it.
 pub fn stand_between(line: RawFd) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
     move || {
-        // SAFETY: plain system calls on values captured by copy, and on locals. `fork` is called in a process with one
-        // thread; the child goes on like any forked child.
+        // SAFETY: plain system calls on values captured by copy, and on locals. `fork` is called in
+        // a process with one thread; the child goes on like any forked child.
         unsafe {
             let reaper = libc::getpid();
             #[cfg(target_os = "linux")]
@@ -67,8 +71,9 @@ pub fn stand_between(line: RawFd) -> impl FnMut() -> io::Result<()> + Send + Syn
 /// In the command's process: its reaper. Elsewhere, and in a process that has none, 0.
 static REAPER: AtomicI32 = AtomicI32::new(0);
 
-/// From here on the calling process, a command before exec, is killed when its reaper, or else its parent, dies. A change of its rights (a new user
-/// namespace) undoes that, and comes before. Async-signal-safe.
+/// From here on the calling process, a command before exec, is killed when its reaper, or else its
+/// parent, dies. A change of its rights (a new user namespace) undoes that, and comes before.
+/// Async-signal-safe.
 pub fn die_with_it() {
     #[cfg(target_os = "linux")]
     // SAFETY: plain system calls on plain values.
@@ -110,7 +115,8 @@ unsafe fn watch(child: i32, line: RawFd, children: &libc::sigset_t) -> ! {
         #[cfg(target_os = "linux")]
         libc::prctl(libc::PR_SET_NAME, c"stage-reaper".as_ptr(), 0, 0, 0);
         libc::chdir(c"/".as_ptr());
-        // The log's pipes, the pipe by which exec's failure is told, and whatever else the program had open.
+        // The log's pipes, the pipe by which exec's failure is told, and whatever else the program
+        // had open.
         libc::dup2(line, 0);
         close_from(1);
         let ends = end_of_children(children);
@@ -245,7 +251,8 @@ unsafe fn now_ms() -> i64 {
     }
 }
 
-/// A descriptor that is ready when a child has ended; -1 where there is none, and then children are looked at by the clock.
+/// A descriptor that is ready when a child has ended; -1 where there is none, and then children are
+/// looked at by the clock.
 unsafe fn end_of_children(children: &libc::sigset_t) -> RawFd {
     #[cfg(target_os = "linux")]
     // SAFETY: a system call on a live set.
@@ -280,7 +287,8 @@ use family::{first_descendant, first_stopped, signal_all};
 mod family {
     use super::RawFd;
 
-    /// More processes than this on one machine are not all seen in one look; the next look sees others.
+    /// More processes than this on one machine are not all seen in one look; the next look sees
+    /// others.
     const SEEN_MAX: usize = 16 << 10;
 
     #[derive(Clone, Copy)]
@@ -342,7 +350,8 @@ mod family {
         first
     }
 
-    /// Through a descriptor of the process, where the kernel has them: its number may have passed to another by now.
+    /// Through a descriptor of the process, where the kernel has them: its number may have passed
+    /// to another by now.
     unsafe fn signal_one(process: &Process, signals: &[i32]) {
         // SAFETY: system calls on plain values.
         unsafe {
@@ -398,7 +407,8 @@ mod family {
 
     unsafe fn look(seen: &mut [Process; SEEN_MAX]) -> usize {
         let mut count = 0;
-        // SAFETY: system calls on locals; offsets come from the kernel's own records, which lie inside the buffer.
+        // SAFETY: system calls on locals; offsets come from the kernel's own records, which lie
+        // inside the buffer.
         unsafe {
             let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
             let proc = libc::open(c"/proc".as_ptr(), flags);
@@ -467,7 +477,8 @@ mod family {
         }
         path[6 + n..6 + n + 5].copy_from_slice(b"/stat");
         let mut text = [0u8; 512];
-        // SAFETY: the path ends in NUL, since the array was zero beyond it; the buffer is valid for its length.
+        // SAFETY: the path ends in NUL, since the array was zero beyond it; the buffer is valid for
+        // its length.
         let got = unsafe {
             let fd = libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC);
             if fd < 0 {

@@ -1,12 +1,14 @@
 //! A room: the file system as one command sees it, in a mount namespace of its own.
 //!
-//! The parent writes down what is to be done ([`Room`]: paths and numbers, nothing that must be asked for later); the child
-//! does it between fork and exec, with system calls only. Mounts of the room are gone with its last process. Order matters:
-//! first everything that is to stay visible is taken hold of (a *slot*), then the rest becomes read-only and directories are
-//! covered, then the slots are put where the command expects them. A ruleset of Landlock comes after this: who is confined
-//! by one cannot mount, unmount, or enter another namespace.
+//! The parent writes down what is to be done ([`Room`]: paths and numbers, nothing that must be
+//! asked for later); the child does it between fork and exec, with system calls only. Mounts of the
+//! room are gone with its last process. Order matters: first everything that is to stay visible is
+//! taken hold of (a *slot*), then the rest becomes read-only and directories are covered, then the
+//! slots are put where the command expects them. A ruleset of Landlock comes after this: who is
+//! confined by one cannot mount, unmount, or enter another namespace.
 //!
-//! It needs the calls `open_tree`, `move_mount` and `mount_setattr` (Linux 5.12; Landlock itself came with 5.13).
+//! It needs the calls `open_tree`, `move_mount` and `mount_setattr` (Linux 5.12; Landlock itself
+//! came with 5.13).
 
 use std::ffi::CString;
 use std::io;
@@ -28,7 +30,8 @@ pub enum Namespaces {
 /// What may be done in a place of the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Files can be read and run; nothing about them can be changed, not even by their owner or by root.
+    /// Files can be read and run; nothing about them can be changed, not even by their owner or by
+    /// root.
     ReadOnly,
     /// As outside.
     AsOutside,
@@ -114,7 +117,8 @@ impl Room {
         self.steps.push(Step::EverythingReadOnly);
     }
 
-    /// Covers a directory by an empty one in memory that every user may write, whatever the ruleset says of what was there.
+    /// Covers a directory by an empty one in memory that every user may write, whatever the ruleset
+    /// says of what was there.
     pub fn cover_by_memory(&mut self, at: &Path) -> io::Result<()> {
         let at = c_path(at)?;
         let rights = sandbox::writing_bits();
@@ -150,9 +154,10 @@ impl Room {
         Ok(())
     }
 
-    /// Moves the calling process into the room, and with it all that it starts. Async-signal-safe: called between fork and exec. Directories that exist only
-    /// in here are added to the ruleset that is applied next. What cannot be done is written to standard error, which is
-    /// the log, because an error number alone does not say where.
+    /// Moves the calling process into the room, and with it all that it starts. Async-signal-safe:
+    /// called between fork and exec. Directories that exist only in here are added to the ruleset
+    /// that is applied next. What cannot be done is written to standard error, which is the log,
+    /// because an error number alone does not say where.
     ///
     /// # Errors
     /// The system's; the process is in an unfinished room then, and must end.
@@ -173,8 +178,8 @@ impl Room {
             self.map_users()
                 .inspect_err(|_| complain(c"the user namespace"))?;
         }
-        // Nothing done here reaches the outside. What is mounted outside later still appears, as for everybody.
-        // SAFETY: the pointers are null or to strings that end in NUL.
+        // Nothing done here reaches the outside. What is mounted outside later still appears, as
+        // for everybody. SAFETY: the pointers are null or to strings that end in NUL.
         check(unsafe {
             libc::mount(
                 c"none".as_ptr(),
@@ -207,9 +212,9 @@ impl Room {
     /// The user keeps their number, and has the rights of root in the namespace until exec.
     #[cfg(target_os = "linux")]
     fn map_users(&self) -> io::Result<()> {
-        // The files below belong to root for a process that must not be looked into, as this program may be. It is one again
-        // afterwards: the reaper stays what it was forked from, and a command becomes another program.
-        // SAFETY: system calls on plain values.
+        // The files below belong to root for a process that must not be looked into, as this
+        // program may be. It is one again afterwards: the reaper stays what it was forked from, and
+        // a command becomes another program. SAFETY: system calls on plain values.
         let before = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
         set_dumpable(1)?;
         let [user, group] = &self.maps;
@@ -222,7 +227,8 @@ impl Room {
 
 #[cfg(target_os = "linux")]
 mod calls {
-    //! Async-signal-safe wrappers: each makes system calls on what it is given, and neither allocates nor locks.
+    //! Async-signal-safe wrappers: each makes system calls on what it is given, and neither
+    //! allocates nor locks.
 
     use super::*;
     use std::ffi::CStr;
@@ -256,7 +262,8 @@ mod calls {
             about.to_bytes(),
             b"\n",
         ] {
-            // SAFETY: pointer and length describe a live slice. A log that cannot be written changes nothing.
+            // SAFETY: pointer and length describe a live slice. A log that cannot be written
+            // changes nothing.
             unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
         }
     }
@@ -267,7 +274,8 @@ mod calls {
     }
 
     pub fn write_file(path: &CStr, bytes: &[u8]) -> io::Result<()> {
-        // SAFETY: the path ends in NUL, pointer and length describe a live slice, and the descriptor is ours.
+        // SAFETY: the path ends in NUL, pointer and length describe a live slice, and the
+        // descriptor is ours.
         unsafe {
             let fd = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
             check(fd)?;
@@ -279,7 +287,8 @@ mod calls {
     }
 
     pub fn start_loopback() -> io::Result<()> {
-        // SAFETY: `ifreq` is plain data for which zero is valid; the socket is ours, the pointer to a live local.
+        // SAFETY: `ifreq` is plain data for which zero is valid; the socket is ours, the pointer to
+        // a live local.
         unsafe {
             let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
             check(fd)?;
@@ -301,7 +310,8 @@ mod calls {
             propagation: 0,
             userns_fd: 0,
         };
-        // SAFETY: the path ends in NUL; pointer and size describe a live local of the kernel's layout.
+        // SAFETY: the path ends in NUL; pointer and size describe a live local of the kernel's
+        // layout.
         check(unsafe {
             libc::syscall(
                 libc::SYS_mount_setattr,
@@ -363,7 +373,8 @@ mod calls {
                 }
                 Step::Put { slot, at } => {
                     let fd = held.get(slot.0).copied().unwrap_or(-1);
-                    // SAFETY: both paths end in NUL; the descriptor is this room's own, and closed once, here.
+                    // SAFETY: both paths end in NUL; the descriptor is this room's own, and closed
+                    // once, here.
                     let result = unsafe {
                         let moved = libc::syscall(
                             libc::SYS_move_mount,
@@ -395,7 +406,8 @@ mod calls {
             rights: u64,
             dir: i32,
         }
-        // SAFETY: the path ends in NUL; the pointer is to a live local of the kernel's layout; the descriptor is ours.
+        // SAFETY: the path ends in NUL; the pointer is to a live local of the kernel's layout; the
+        // descriptor is ours.
         unsafe {
             let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
             let fd = libc::open(dir.as_ptr(), flags);

@@ -1,12 +1,13 @@
 //! The sandbox: a Landlock allowlist that makes an undeclared read fail.
 //!
-//! Allowed are the system's directories, the installations of tools, the declared inputs (read), and the private
-//! directory (write). The rest of the project and of the home directory is denied, wherever these lie. The network is
-//! left alone. This is a check on declarations, not a wall against hostile programs. Rulesets are built in the parent;
-//! the child only applies one.
+//! Allowed are the system's directories, the installations of tools, the declared inputs (read),
+//! and the private directory (write). The rest of the project and of the home directory is denied,
+//! wherever these lie. The network is left alone. This is a check on declarations, not a wall
+//! against hostile programs. Rulesets are built in the parent; the child only applies one.
 //!
-//! Landlock looks at files, not at names: where a room (`room.rs`) shows a file or a directory in another place as well,
-//! the rules of both places hold. What only a mount forbids (changing modes, times and attributes) it does not know.
+//! Landlock looks at files, not at names: where a room (`room.rs`) shows a file or a directory in
+//! another place as well, the rules of both places hold. What only a mount forbids (changing modes,
+//! times and attributes) it does not know.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
@@ -20,13 +21,14 @@ use landlock::{
 
 use super::searched;
 
-/// Reads, writes, renames and truncates are checked; newer kernels could also check ioctls and sockets, which no
-/// declaration speaks of.
+/// Reads, writes, renames and truncates are checked; newer kernels could also check ioctls and
+/// sockets, which no declaration speaks of.
 const CHECKED: ABI = ABI::V3;
 /// Where the kernel can (6.12), signals and abstract sockets stay among the processes of one stage.
 const SCOPED: ABI = ABI::V6;
 
-/// Directories every program may read. What of them holds the project or the home directory is left out.
+/// Directories every program may read. What of them holds the project or the home directory is left
+/// out.
 const SYSTEM: &[&str] = &[
     "/usr",
     "/bin",
@@ -75,7 +77,8 @@ pub struct Allowed<'a> {
     pub write: Vec<&'a Path>,
     /// Devices of GPUs too.
     pub gpus: bool,
-    /// Shared memory may be written: it is private, or at least holds nothing of the project or the store.
+    /// Shared memory may be written: it is private, or at least holds nothing of the project or the
+    /// store.
     pub shared_memory: bool,
 }
 
@@ -142,8 +145,9 @@ pub fn ruleset(allowed: &Allowed) -> Result<OwnedFd, String> {
         .ok_or_else(|| "this kernel has no Landlock, or it is switched off".to_owned())
 }
 
-/// What a process may read that lies in one of these directories, outermost only: what a room must still show where it
-/// covers them. The entries of `PATH` are among it as they are written, since symlinks may lead there.
+/// What a process may read that lies in one of these directories, outermost only: what a room must
+/// still show where it covers them. The entries of `PATH` are among it as they are written, since
+/// symlinks may lead there.
 pub fn readable_below(allowed: &Allowed, covers: &[PathBuf]) -> BTreeSet<PathBuf> {
     // Asked first: it costs nothing, and most paths lie elsewhere.
     let is_covered = |p: &Path| covers.iter().any(|c| p.starts_with(c) && p != c);
@@ -173,7 +177,8 @@ pub fn readable_below(allowed: &Allowed, covers: &[PathBuf]) -> BTreeSet<PathBuf
     paths
 }
 
-/// The rights of a directory that may be written, as the kernel takes them: all, then those of older kernels.
+/// The rights of a directory that may be written, as the kernel takes them: all, then those of
+/// older kernels.
 pub fn writing_bits() -> [u64; 3] {
     [ABI::V3, ABI::V2, ABI::V1].map(|abi| (writing() & AccessFs::from_all(abi)).bits())
 }
@@ -182,8 +187,9 @@ fn writing() -> Rights {
     AccessFs::from_all(CHECKED) & !make_bitflags!(AccessFs::{MakeChar | MakeBlock})
 }
 
-/// The directories of a program outside the system's. Remembered where there is one, because finding them asks the disk
-/// fifty questions and most actions use the same shell; a program that is installed later is still found.
+/// The directories of a program outside the system's. Remembered where there is one, because
+/// finding them asks the disk fifty questions and most actions use the same shell; a program that
+/// is installed later is still found.
 fn installation(program: &str, project_root: &Path) -> Arc<BTreeSet<PathBuf>> {
     type Known = HashMap<(PathBuf, String), Arc<BTreeSet<PathBuf>>>;
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
@@ -214,7 +220,8 @@ fn add(
     }
 }
 
-/// The project, then the home directory; a home that is the root directory or holds the system protects nothing.
+/// The project, then the home directory; a home that is the root directory or holds the system
+/// protects nothing.
 fn keep_out(project_root: &Path) -> Vec<PathBuf> {
     let real = |p: PathBuf| p.canonicalize().unwrap_or(p);
     let mut dirs = vec![real(project_root.to_owned())];
@@ -276,7 +283,8 @@ fn system(project_root: &Path) -> Arc<System> {
     system
 }
 
-/// Allows `dir`, but for the directories in `keep_out`: where it holds one, its other entries are allowed one by one.
+/// Allows `dir`, but for the directories in `keep_out`: where it holds one, its other entries are
+/// allowed one by one.
 fn allow_but(dir: &Path, keep_out: &[PathBuf], dirs: &mut BTreeSet<PathBuf>) {
     let Ok(real) = dir.canonicalize() else { return };
     if keep_out.contains(&real) {

@@ -1,8 +1,10 @@
-//! Secrets: values that a process gets and nothing else does. They are taken from the environment at the last moment, and masked in
-//! everything the process says before it reaches a log, a screen or a journal.
+//! Secrets: values that a process gets and nothing else does. They are taken from the environment
+//! at the last moment, and masked in everything the process says before it reaches a log, a screen
+//! or a journal.
 //!
-//! A value is masked as the bytes it is, also where a write or a buffer cut it in two; one of several lines also line by line.
-//! An encoding of it (base64 and the like) is not known and not masked.
+//! A value is masked as the bytes it is, also where a write or a buffer cut it in two; one of
+//! several lines also line by line. An encoding of it (base64 and the like) is not known and not
+//! masked.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -98,7 +100,8 @@ impl Secrets {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The first entry at or below `root` that holds a secret: its bytes, its path below `root`, or where it leads as a link.
+    /// The first entry at or below `root` that holds a secret: its bytes, its path below `root`, or
+    /// where it leads as a link.
     ///
     /// # Errors
     /// A file that cannot be read.

@@ -1,5 +1,5 @@
-//! A shell, or another program, where a command runs or failed: the same directory, inputs, environment and walls, and the
-//! terminal of whoever asks.
+//! A shell, or another program, where a command runs or failed: the same directory, inputs,
+//! environment and walls, and the terminal of whoever asks.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -66,7 +66,8 @@ pub fn visit(request: &Request, command: &Command, site: WorkDir) -> Result<Visi
 }
 
 impl Visit {
-    /// Runs a program with the terminal, or the stage's shell where none is named, and waits for it.
+    /// Runs a program with the terminal, or the stage's shell where none is named, and waits for
+    /// it.
     ///
     /// # Errors
     /// It cannot be started.

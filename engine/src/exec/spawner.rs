@@ -1,11 +1,13 @@
 //! The thread that starts every child process.
 //!
-//! `PR_SET_PDEATHSIG` sends its signal when the *thread* that forked ends, not the process. A child started from a
-//! scheduler's thread would be killed when that thread goes; this thread lives as long as the program.
+//! `PR_SET_PDEATHSIG` sends its signal when the *thread* that forked ends, not the process. A child
+//! started from a scheduler's thread would be killed when that thread goes; this thread lives as
+//! long as the program.
 //!
-//! One thread, one child at a time, also spares a race: between fork and exec a child holds every file the program has
-//! open, among them the script another thread is just writing, and running that script would fail as "text file busy".
-//! Here a fork comes only after the exec of the child before.
+//! One thread, one child at a time, also spares a race: between fork and exec a child holds every
+//! file the program has open, among them the script another thread is just writing, and running
+//! that script would fail as "text file busy". Here a fork comes only after the exec of the child
+//! before.
 
 use std::io;
 use std::process::{Child, Command};
@@ -18,11 +20,13 @@ type Order = (Command, SyncSender<io::Result<Child>>);
 /// Starting a program takes milliseconds. One that takes so long has met a fault of the system.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Starts `command` on the spawner thread. The command, with the pipe ends it holds, is dropped once it runs.
+/// Starts `command` on the spawner thread. The command, with the pipe ends it holds, is dropped
+/// once it runs.
 ///
 /// # Errors
-/// What [`Command::spawn`] says; [`io::ErrorKind::TimedOut`] when the system neither starts it nor says why not. The thread
-/// that waits for it is left behind then, and the next command gets a new one.
+/// What [`Command::spawn`] says; [`io::ErrorKind::TimedOut`] when the system neither starts it nor
+/// says why not. The thread that waits for it is left behind then, and the next command gets a new
+/// one.
 pub fn spawn(command: Command) -> io::Result<Child> {
     static ORDERS: Mutex<Option<Sender<Order>>> = Mutex::new(None);
     let current = || ORDERS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! What surrounds a command beside its inputs: environments of packages, caches. Said by whoever knows them; applied here.
+//! What surrounds a command beside its inputs: environments of packages, caches. Said by whoever
+//! knows them; applied here.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -54,7 +55,8 @@ impl Surroundings {
         Ok(())
     }
 
-    /// Lets a command find an environment of the project by the path it has in the project, where nothing else is.
+    /// Lets a command find an environment of the project by the path it has in the project, where
+    /// nothing else is.
     pub fn link_into(&self, work: &Path, project_root: &Path) -> std::io::Result<()> {
         for (dir, inner) in self.inside(project_root) {
             let to = work.join(inner);

@@ -1,7 +1,8 @@
 //! The versions of declared tools: what goes into the key of a command that uses them.
 //!
-//! `python3 --version` asks a program of the machine, and every command may do that. Another version command, or a program
-//! that lies in the project, is the project's code: who only looks goes by what a run has heard.
+//! `python3 --version` asks a program of the machine, and every command may do that. Another
+//! version command, or a program that lies in the project, is the project's code: who only looks
+//! goes by what a run has heard.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -43,11 +44,12 @@ pub struct Version {
 )]
 pub struct Unasked(String);
 
-/// What the tool says its version is, white space at the ends removed: standard output, or standard error where that is
-/// empty (`java -version`). Asked once per process.
+/// What the tool says its version is, white space at the ends removed: standard output, or standard
+/// error where that is empty (`java -version`). Asked once per process.
 ///
 /// # Errors
-/// When the program is missing, fails, hangs, or says nothing; [`Unasked`] when it may not be asked and no run has asked it.
+/// When the program is missing, fails, hangs, or says nothing; [`Unasked`] when it may not be asked
+/// and no run has asked it.
 pub fn tool_version(
     tool: &Tool,
     asking: Asking,

@@ -1,8 +1,8 @@
 //! The undertaker: a thread that waits for processes whose end matters to nobody any more.
 //!
-//! A reaper that has told the end is the last process of its room, and the kernel takes the room apart before it is gone:
-//! network, shared memory, every mount, and then a pause until no processor can still be looking at one of them. That can
-//! take longer than the command did.
+//! A reaper that has told the end is the last process of its room, and the kernel takes the room
+//! apart before it is gone: network, shared memory, every mount, and then a pause until no
+//! processor can still be looking at one of them. That can take longer than the command did.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;

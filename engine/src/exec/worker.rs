@@ -1,9 +1,9 @@
 //! Runs a kind: writes `job.json`, starts the worker, hears its events, reads `outcome.json`.
 //!
-//! A built-in kind is this program, `EXECUTABLE worker job.json`, and reads what its job names. A program of the project is
-//! called the same way and confined like a command, since only its own file is part of the key.
-//! The environment is `PATH`, `HOME` and `TMPDIR` (private ones), `LANG`, `TZ`, proxy and certificate settings, `REPRO_SIMD`,
-//! and the number of threads.
+//! A built-in kind is this program, `EXECUTABLE worker job.json`, and reads what its job names. A
+//! program of the project is called the same way and confined like a command, since only its own
+//! file is part of the key. The environment is `PATH`, `HOME` and `TMPDIR` (private ones), `LANG`,
+//! `TZ`, proxy and certificate settings, `REPRO_SIMD`, and the number of threads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -33,7 +33,8 @@ const EVENT_BYTES: usize = 1 << 20;
 /// A larger `outcome.json` is refused.
 const OUTCOME_BYTES: u64 = 64 << 20;
 
-/// Of the program's own environment a worker gets these: what downloads need, and how to compute and to tell.
+/// Of the program's own environment a worker gets these: what downloads need, and how to compute
+/// and to tell.
 const PASSED: &[&str] = &[
     "http_proxy",
     "https_proxy",

@@ -1,7 +1,8 @@
 //! The directory of the last failure of an instance: kept for people to look at, one per instance.
 //!
-//! It lies in `.repro/failed/` of the project; where that is another file system than the store's, it lies in the store,
-//! and a link in the project leads there. A disk that is nearly full keeps none. The next failure replaces it, success drops it, `repro clean --failed` removes all, and
+//! It lies in `.repro/failed/` of the project; where that is another file system than the store's,
+//! it lies in the store, and a link in the project leads there. A disk that is nearly full keeps
+//! none. The next failure replaces it, success drops it, `repro clean --failed` removes all, and
 //! `repro gc` those that are old.
 
 use std::fs;
@@ -86,7 +87,8 @@ impl FailedDir {
     }
 }
 
-/// The free bytes a disk must have for a directory to be kept on it: a failure must not be what fills it for the rest.
+/// The free bytes a disk must have for a directory to be kept on it: a failure must not be what
+/// fills it for the rest.
 pub fn room_for(dir: &Path) -> u64 {
     fn bytes(dir: &Path) -> u64 {
         let entries = crate::dir::read(dir).into_iter().flatten().flatten();
@@ -100,7 +102,8 @@ pub fn room_for(dir: &Path) -> u64 {
     bytes(dir).saturating_add(FREE_AT_LEAST)
 }
 
-/// Removes those of a project that are older, and what a store keeps for projects that have none any more; says how many.
+/// Removes those of a project that are older, and what a store keeps for projects that have none
+/// any more; says how many.
 pub fn sweep(state: &Path, older_than: Duration) -> usize {
     let mut gone = 0;
     for entry in crate::dir::read(state.join(DIR))

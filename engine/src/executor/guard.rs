@@ -1,13 +1,15 @@
 //! The guard (I9): proof that what an execution used is what its key says.
 //!
-//! A key holds the digests that inputs had when the key was made. Between that and the end of an execution anybody may change
-//! a file, and change it back. So each input is looked at twice, before it is placed and when all is over: both times its
-//! bytes must be those of the key, and in between nothing may have moved: inode, size and both times of every file and
-//! directory are the same, which no change leaves as they were. Copies that a command got are proof by themselves. A file too young for its times to tell is waited for, 20 ms at
-//! most, or 2 s where another machine stamps files. Where times prove nothing (tmpfs, through a map) the bytes are read again.
+//! A key holds the digests that inputs had when the key was made. Between that and the end of an
+//! execution anybody may change a file, and change it back. So each input is looked at twice,
+//! before it is placed and when all is over: both times its bytes must be those of the key, and in
+//! between nothing may have moved: inode, size and both times of every file and directory are the
+//! same, which no change leaves as they were. Copies that a command got are proof by themselves. A
+//! file too young for its times to tell is waited for, 20 ms at most, or 2 s where another machine
+//! stamps files. Where times prove nothing (tmpfs, through a map) the bytes are read again.
 //!
-//! Watched like this are files of the project, programs that are kinds, and declared tools; inputs from the store are checked
-//! there, by their seals.
+//! Watched like this are files of the project, programs that are kinds, and declared tools; inputs
+//! from the store are checked there, by their seals.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -87,7 +89,8 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Looks when all is over. Of what was `copied` the execution saw the bytes of the key, whatever passed over the original.
+    /// Looks when all is over. Of what was `copied` the execution saw the bytes of the key,
+    /// whatever passed over the original.
     ///
     /// # Errors
     /// What is not as in the key, or was something else in between.
@@ -116,7 +119,8 @@ impl Guard {
         self.check_environments()
     }
 
-    /// Installing a package changes the directory of all of them; then the packages are looked at again.
+    /// Installing a package changes the directory of all of them; then the packages are looked at
+    /// again.
     fn check_environments(&self) -> Result<(), Moved> {
         for watched in &self.watched.environments {
             if stamps(&watched.captured) == watched.stamps {

@@ -4,8 +4,8 @@
 //! An [`Order`] says everything about one execution and an [`Outcome`] everything about its end, as
 //! plain data: contents and names, no function, no lock, and no path but those that the study
 //! itself names. Both can be written as JSON and read elsewhere. Where an order is executed, and on
-//! which devices, is the executor's business alone. [`Local`] is this machine; a simulated one lives
-//! with the tests of the scheduler.
+//! which devices, is the executor's business alone. [`Local`] is this machine; a simulated one
+//! lives with the tests of the scheduler.
 //!
 //! [`Executor`] is the contract. Knows no graph, and does not decide what is executed when.
 

@@ -68,7 +68,7 @@ pub trait Executor {
     /// [`Heard::Recorded`].
     fn record(&mut self, order: OrderId, record: Record);
 
-    /// What is kept for an order is of no use: what was made, or devices of one that does not begin.
-    /// Nothing happens where nothing is kept, or where it is being recorded.
+    /// What is kept for an order is of no use: what was made, or devices of one that does not
+    /// begin. Nothing happens where nothing is kept, or where it is being recorded.
     fn discard(&mut self, order: OrderId);
 }

@@ -153,7 +153,8 @@ impl Explainer<'_> {
         instance: &Instance,
         seen: &Seen,
     ) -> Explanation {
-        // The survey has asked already: without a hit there is a record only where its bytes are lost, or where it is not believed.
+        // The survey has asked already: without a hit there is a record only where its bytes are
+        // lost, or where it is not believed.
         let may_have_records = seen.hit.is_some()
             || matches!(
                 seen.reason,

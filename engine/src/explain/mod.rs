@@ -1,7 +1,9 @@
-//! Explanations: why an instance is cached or will be executed, and what changed relative to which earlier result.
+//! Explanations: why an instance is cached or will be executed, and what changed relative to which
+//! earlier result.
 //!
-//! [`crate::change::changes`] works on the stored text of two keys and nothing else, so it explains results of other machines as well. On it stands
-//! [`Explainer`], which asks the survey, the journals and the trust file, and answers with data.
+//! [`crate::change::changes`] works on the stored text of two keys and nothing else, so it explains
+//! results of other machines as well. On it stands [`Explainer`], which asks the survey, the
+//! journals and the trust file, and answers with data.
 
 mod account;
 mod explainer;

@@ -1,4 +1,5 @@
-//! Results near to one that is missing: the nearest other instance, and how far a computation can be resumed.
+//! Results near to one that is missing: the nearest other instance, and how far a computation can
+//! be resumed.
 
 use std::fmt;
 

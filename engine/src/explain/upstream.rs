@@ -1,4 +1,5 @@
-//! What lies behind a change: producers whose changed output made an input change, and what an instance changed itself.
+//! What lies behind a change: producers whose changed output made an input change, and what an
+//! instance changed itself.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,8 @@ pub struct Link {
 }
 
 impl Explainer<'_> {
-    /// With the outputs its producers had last time in place of those not known yet: what differs now is the instance's own.
+    /// With the outputs its producers had last time in place of those not known yet: what differs
+    /// now is the instance's own.
     pub(super) fn own_changes(&self, instance: &Instance, seen: &Seen) -> Vec<Change> {
         let Some(Reason::Upstream(_)) = &seen.reason else {
             return Vec::new();

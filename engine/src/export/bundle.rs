@@ -1,6 +1,8 @@
-//! Bundles: one file with everything a machine without network needs to have the results and to check them.
+//! Bundles: one file with everything a machine without network needs to have the results and to
+//! check them.
 //!
-//! A tar archive, compressed with zstd, whose first entry says exactly which entries follow, in which order and how large:
+//! A tar archive, compressed with zstd, whose first entry says exactly which entries follow, in
+//! which order and how large:
 //!
 //! ```text
 //! bundle.json
@@ -10,7 +12,8 @@
 //! objects/<64 hex>  files
 //! ```
 //!
-//! Project files are named by their contents, as everything else. The same results give the same bytes.
+//! Project files are named by their contents, as everything else. The same results give the same
+//! bytes.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -1,9 +1,10 @@
 //! Importing a bundle: its results become results of the store, if the project believes them.
 //!
-//! A bundle is hostile until shown otherwise: entries must be exactly those its first one lists, in that order, regular and of
-//! that size; no path in it is ever used as a place (project paths are checked, and made in a new directory); bytes are
-//! hashed on their way into the store and take no name but their own; results need the signatures that results from a remote
-//! need. Stopped anywhere, nothing is recorded.
+//! A bundle is hostile until shown otherwise: entries must be exactly those its first one lists, in
+//! that order, regular and of that size; no path in it is ever used as a place (project paths are
+//! checked, and made in a new directory); bytes are hashed on their way into the store and take no
+//! name but their own; results need the signatures that results from a remote need. Stopped
+//! anywhere, nothing is recorded.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Read;
@@ -46,10 +47,12 @@ pub struct Imported {
     pub disbelieved: Vec<(String, Reason)>,
 }
 
-/// Takes a bundle in. With `into`, the project's files are put there too: a directory that is empty or not there.
+/// Takes a bundle in. With `into`, the project's files are put there too: a directory that is empty
+/// or not there.
 ///
 /// # Errors
-/// The bundle is damaged or forged, the store cannot be written, `into` is not empty, or nothing in it is believed.
+/// The bundle is damaged or forged, the store cannot be written, `into` is not empty, or nothing in
+/// it is believed.
 pub fn import(
     store: &Store,
     file: &Path,

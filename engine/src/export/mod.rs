@@ -1,8 +1,8 @@
 //! Exports: results that leave the machine in a file, for people and for machines without network.
 //!
-//! A *bundle* is for `repro import`: pipeline, lock file, inputs and results, exactly as they are ([`bundle`], [`import`]).
-//! A *crate* is for everybody else: files with a description in the words of RO-Crate ([`rocrate`]). What is exported is
-//! decided here, once.
+//! A *bundle* is for `repro import`: pipeline, lock file, inputs and results, exactly as they are
+//! ([`bundle`], [`import`]). A *crate* is for everybody else: files with a description in the words
+//! of RO-Crate ([`rocrate`]). What is exported is decided here, once.
 
 pub mod bundle;
 pub mod import;

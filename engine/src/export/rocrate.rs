@@ -1,8 +1,10 @@
-//! Crates: results with a description that other programs understand, for archives and supplements of papers.
+//! Crates: results with a description that other programs understand, for archives and supplements
+//! of papers.
 //!
-//! A directory or a ZIP file with `ro-crate-metadata.json` (RO-Crate 1.1) after the profiles Process Run Crate 0.5, Workflow
-//! Run Crate 0.5 and Workflow RO-Crate 1.0: the pipeline is the workflow, one action says what it was run on and what came
-//! out, and one action for every result how that was made. Signatures and statements lie under `provenance/`.
+//! A directory or a ZIP file with `ro-crate-metadata.json` (RO-Crate 1.1) after the profiles
+//! Process Run Crate 0.5, Workflow Run Crate 0.5 and Workflow RO-Crate 1.0: the pipeline is the
+//! workflow, one action says what it was run on and what came out, and one action for every result
+//! how that was made. Signatures and statements lie under `provenance/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -51,7 +53,8 @@ pub struct About {
     pub author: String,
 }
 
-/// Writes a crate, whole or not at all: a ZIP file when `to` ends in `.zip`, else a directory that must not be there.
+/// Writes a crate, whole or not at all: a ZIP file when `to` ends in `.zip`, else a directory that
+/// must not be there.
 ///
 /// # Errors
 /// Something is there, the store lacks something, or the disk.

@@ -11,11 +11,13 @@ use crate::trust::{Trust, accept};
 pub enum Whose {
     /// Those of signers that the project here lists.
     Signers,
-    /// All that whoever made the bundle put in. They serve this project (or the new one), and no other.
+    /// All that whoever made the bundle put in. They serve this project (or the new one), and no
+    /// other.
     Makers,
 }
 
-/// Takes the results of a bundle into the store. With `into`, the project's files are put there too.
+/// Takes the results of a bundle into the store. With `into`, the project's files are put there
+/// too.
 ///
 /// # Errors
 /// As [`import`]; an unsigned bundle is taken without a project.

@@ -1,4 +1,5 @@
-//! Hostile bundles: always an error, never a record, never a file outside, never bytes under a wrong name.
+//! Hostile bundles: always an error, never a record, never a file outside, never bytes under a
+//! wrong name.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,10 +1,11 @@
-//! Which items of a gather come from one another: whoever counts items as observations must know, since what one action
-//! made is one observation, however often it is gathered.
+//! Which items of a gather come from one another: whoever counts items as observations must know,
+//! since what one action made is one observation, however often it is gathered.
 //!
-//! Two instances are one action where an axis reaches nothing that is hashed; rounds of a loop are made from one another;
-//! branches share the instance they left from. What is told is small numbers in order of appearance, no keys: they are
-//! hashed with the inputs, and a producer that changes and gives the same bytes must change nothing after it. What every
-//! item of a group stems from tells none of them apart and is left out.
+//! Two instances are one action where an axis reaches nothing that is hashed; rounds of a loop are
+//! made from one another; branches share the instance they left from. What is told is small numbers
+//! in order of appearance, no keys: they are hashed with the inputs, and a producer that changes
+//! and gives the same bytes must change nothing after it. What every item of a group stems from
+//! tells none of them apart and is left out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -120,13 +121,15 @@ impl Numbers {
     }
 }
 
-/// The actions that some items stem from, those that made the items included; producers come before consumers.
+/// The actions that some items stem from, those that made the items included; producers come before
+/// consumers.
 struct Ancestry {
     /// The action of an instance.
     node: HashMap<InstanceIndex, usize>,
     /// Disjoint sets: actions that made items and are made from one another.
     parent: Vec<usize>,
-    /// By action: its furthest ancestors that not all items have, itself perhaps; none for what all have.
+    /// By action: its furthest ancestors that not all items have, itself perhaps; none for what all
+    /// have.
     sources: Vec<Option<Rc<[usize]>>>,
 }
 
@@ -146,8 +149,8 @@ impl Ancestry {
             }
         }
         visited.sort_unstable();
-        // Instances of one action are one; the first stands for all, so that producers stay before consumers even where a loop
-        // comes back to bytes it had before.
+        // Instances of one action are one; the first stands for all, so that producers stay before
+        // consumers even where a loop comes back to bytes it had before.
         let mut node: HashMap<InstanceIndex, usize> = HashMap::new();
         let mut by_key: HashMap<Digest, usize> = HashMap::new();
         let mut producers: Vec<Vec<usize>> = Vec::new();
@@ -221,7 +224,8 @@ impl Ancestry {
     }
 }
 
-/// What all items stem from and none is: 64 candidates at a time are handed down from producers to consumers.
+/// What all items stem from and none is: 64 candidates at a time are handed down from producers to
+/// consumers.
 fn common(producers: &[Vec<usize>], own: &[bool]) -> Vec<bool> {
     let mut common = vec![false; producers.len()];
     let Some(first) = own.iter().position(|own| *own) else {

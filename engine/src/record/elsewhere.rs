@@ -1,12 +1,14 @@
-//! What is known of results whose bytes may be on a remote only: the record and the signatures, as they were believed.
+//! What is known of results whose bytes may be on a remote only: the record and the signatures, as
+//! they were believed.
 //!
 //! ```text
 //! .repro/elsewhere/ab/<62 hex of the key>   one result
 //! .repro/elsewhere/remote                   the remote they came from, and its scope
 //! ```
 //!
-//! A record in the store promises that its bytes are there, so these are kept with the project. Losing one costs a question to the
-//! remote. A key that the project has no use for any more, because inputs changed or its bytes are here now, is swept.
+//! A record in the store promises that its bytes are there, so these are kept with the project.
+//! Losing one costs a question to the remote. A key that the project has no use for any more,
+//! because inputs changed or its bytes are here now, is swept.
 
 use std::fs;
 use std::io::{self, Read};
@@ -100,8 +102,8 @@ impl Elsewhere {
         let _ = fs::remove_file(self.path(key));
     }
 
-    /// Removes what is remembered of results that `is_wanted` does not know. What is younger than a day stays: a run that goes
-    /// on has not said yet what it wants. How many went.
+    /// Removes what is remembered of results that `is_wanted` does not know. What is younger than a
+    /// day stays: a run that goes on has not said yet what it wants. How many went.
     pub fn sweep(&self, is_wanted: impl Fn(&Digest) -> bool) -> usize {
         let mut gone = 0;
         for dir in dir::read(&self.dir).into_iter().flatten().flatten() {

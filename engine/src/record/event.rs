@@ -1,4 +1,5 @@
-//! Events: everything a run says, in one type with three readers: the terminal, `--json`, and the run's journal.
+//! Events: everything a run says, in one type with three readers: the terminal, `--json`, and the
+//! run's journal.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,7 +51,8 @@ pub enum Event {
         /// For the status line.
         text: String,
     },
-    /// A line that a running command wrote, for the status line. Not journalled, and not written as JSON.
+    /// A line that a running command wrote, for the status line. Not journalled, and not written as
+    /// JSON.
     Said {
         /// Which.
         instance: String,
@@ -80,7 +82,8 @@ pub enum Event {
         /// The recorded state it went on from, as the kind calls it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         resumed_from: Option<String>,
-        /// How the command was confined: `enforced`, `degraded: …`, `off`, `unavailable: …`, `not needed`.
+        /// How the command was confined: `enforced`, `degraded: …`, `off`, `unavailable: …`, `not
+        /// needed`.
         sandbox: String,
         /// False where the store could not take it.
         recorded: bool,
@@ -190,9 +193,11 @@ pub enum Reason {
     Disbelieved(String),
     /// `--force`.
     Forced,
-    /// What is part of its key is known only after a program of the project was asked, or is not on this machine (`--dry-run` only).
+    /// What is part of its key is known only after a program of the project was asked, or is not on
+    /// this machine (`--dry-run` only).
     Unasked(String),
-    /// Something it needs will be executed first, so its key is not known yet (`--dry-run` and `status` only).
+    /// Something it needs will be executed first, so its key is not known yet (`--dry-run` and
+    /// `status` only).
     Upstream(String),
 }
 
@@ -233,7 +238,8 @@ pub struct Summary {
     /// The run was interrupted.
     #[serde(default)]
     pub interrupted: bool,
-    /// Instances that no claim has asked for, and that claims which stay undecided may still ask for.
+    /// Instances that no claim has asked for, and that claims which stay undecided may still ask
+    /// for.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_asked_for: u64,
     /// Nothing was executed: `executed` counts what would be.

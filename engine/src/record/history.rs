@@ -1,4 +1,5 @@
-//! What the journals of a project tell together: its runs, the last execution of an instance, the results after a run.
+//! What the journals of a project tell together: its runs, the last execution of an instance, the
+//! results after a run.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -112,7 +113,8 @@ impl Run {
     }
 }
 
-/// The run a user means: its name, the beginning of it, `last`, or `last-1`, `last-2` ... Names are oldest first.
+/// The run a user means: its name, the beginning of it, `last`, or `last-1`, `last-2` ... Names are
+/// oldest first.
 ///
 /// # Errors
 /// No such run, or more than one.
@@ -263,8 +265,8 @@ pub struct Left {
     pub outputs: Option<BTreeMap<String, Content>>,
 }
 
-/// What every instance had after run `last`, which must be one of `runs` (oldest first). An instance that a run had nothing to
-/// do with is as it was before.
+/// What every instance had after run `last`, which must be one of `runs` (oldest first). An
+/// instance that a run had nothing to do with is as it was before.
 ///
 /// # Errors
 /// A journal cannot be read.

@@ -1,8 +1,8 @@
 //! The journal: one append-only JSONL file per run under `.repro/runs/`.
 //!
-//! Each event is one `write`, so a killed run leaves at most one torn last line, which readers ignore. Cached
-//! instances are listed only where the key is another than before or outputs were put back, else just counted in the
-//! summary: a run that does nothing writes two lines.
+//! Each event is one `write`, so a killed run leaves at most one torn last line, which readers
+//! ignore. Cached instances are listed only where the key is another than before or outputs were
+//! put back, else just counted in the summary: a run that does nothing writes two lines.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -31,8 +31,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a new run. A directory that cannot be written gives a journal that keeps nothing, and the
-    /// error as a text for one warning.
+    /// Opens the journal of a new run. A directory that cannot be written gives a journal that
+    /// keeps nothing, and the error as a text for one warning.
     pub fn create(dir: &Path) -> (Journal, Option<String>) {
         let now = jiff::Timestamp::now();
         let run = format!(
@@ -127,8 +127,9 @@ pub fn path(dir: &Path, run: &str) -> PathBuf {
     dir.join(format!("{run}.jsonl"))
 }
 
-/// Gives every whole event of a run to `take`, in order; torn or foreign lines are left out. What is no journal at all (not a
-/// file, too large, without a line that is an event) is moved aside with a warning, and has no events.
+/// Gives every whole event of a run to `take`, in order; torn or foreign lines are left out. What
+/// is no journal at all (not a file, too large, without a line that is an event) is moved aside
+/// with a warning, and has no events.
 ///
 /// # Errors
 /// It cannot be read.
@@ -224,7 +225,8 @@ pub fn ends(dir: &Path, run: &str) -> io::Result<(Option<Event>, Option<Event>)>
     }
 }
 
-/// The newest of these runs (oldest first) whose journals have so many bytes together: what is read at once.
+/// The newest of these runs (oldest first) whose journals have so many bytes together: what is read
+/// at once.
 pub fn newest<'a>(dir: &Path, runs: &'a [String], bytes_max: u64) -> &'a [String] {
     let mut bytes_left = bytes_max;
     let fits = runs.iter().rev().take_while(|run| {

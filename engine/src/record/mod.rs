@@ -1,5 +1,5 @@
-//! What is remembered of runs: events, the journal of each run, the lock file, results that are elsewhere, or were
-//! published.
+//! What is remembered of runs: events, the journal of each run, the lock file, results that are
+//! elsewhere, or were published.
 
 pub mod elsewhere;
 pub mod event;

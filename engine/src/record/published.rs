@@ -1,10 +1,12 @@
-//! What a remote is known to have of this project's results: a run that publishes need not ask for each of them, each time.
+//! What a remote is known to have of this project's results: a run that publishes need not ask for
+//! each of them, each time.
 //!
 //! ```text
 //! .repro/published/<remote>   which storage this is about, and since when; 32 bytes for each result
 //! ```
 //!
-//! Only a memory: losing it costs a question for each result. It ends after a week, since a remote can be emptied or lost.
+//! Only a memory: losing it costs a question for each result. It ends after a week, since a remote
+//! can be emptied or lost.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
-//! The seam to storage: what every kind of remote can do, no more. What the bytes mean is unknown here.
+//! The seam to storage: what every kind of remote can do, no more. What the bytes mean is unknown
+//! here.
 //!
-//! Calls block. Whoever wants many at once makes them from many threads; implementations allow any number.
+//! Calls block. Whoever wants many at once makes them from many threads; implementations allow any
+//! number.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -33,7 +35,8 @@ pub trait Backend: Send + Sync {
     /// Among others: the body could not be read.
     fn put(&self, name: &Name, body: Body<'_>, mode: PutMode) -> Result<PutOutcome, BackendError>;
 
-    /// Every object below `prefix`, in no order, until `each` says to stop. Names that are none of ours are left out.
+    /// Every object below `prefix`, in no order, until `each` says to stop. Names that are none of
+    /// ours are left out.
     ///
     /// # Errors
     /// [`BackendFault::Unsupported`] where the storage cannot list.
@@ -120,8 +123,8 @@ impl Body<'_> {
 /// What happens to what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutMode {
-    /// It stays. Where the storage cannot promise that, it may be replaced: only names that say what their bytes are may
-    /// rely on this.
+    /// It stays. Where the storage cannot promise that, it may be replaced: only names that say
+    /// what their bytes are may rely on this.
     Create,
     /// It is replaced.
     Overwrite,

@@ -1,4 +1,5 @@
-//! A census: everything that lies in one scope of a remote, told apart. Nothing is read but names, sizes and times.
+//! A census: everything that lies in one scope of a remote, told apart. Nothing is read but names,
+//! sizes and times.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
@@ -21,7 +22,8 @@ pub struct Lying {
 }
 
 impl Lying {
-    /// Of what was listed or looked at. Times are cut to whole seconds: many storages say more in a list than of one object.
+    /// Of what was listed or looked at. Times are cut to whole seconds: many storages say more in a
+    /// list than of one object.
     pub fn of(entry: &Entry) -> Lying {
         let since = entry.modified.duration_since(UNIX_EPOCH);
         Lying {
@@ -79,7 +81,8 @@ pub struct Census {
 /// The storage cannot list, or does not answer.
 pub fn census(link: &Link) -> Result<Census, BackendError> {
     let mut census = Census::default();
-    // Bytes before what names them: what is published while this goes on is then never named without being listed or young.
+    // Bytes before what names them: what is published while this goes on is then never named
+    // without being listed or young.
     for area in Area::ALL {
         let prefix = link.scope().area(area);
         link.list(&prefix, &mut |entry| {

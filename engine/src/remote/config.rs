@@ -1,5 +1,6 @@
-//! `repro.remotes.toml`: which remotes a project has. It lies beside pipeline.yaml and is committed, so that a clone knows
-//! them; it says where they are and what was found out about them, never how to log in.
+//! `repro.remotes.toml`: which remotes a project has. It lies beside pipeline.yaml and is
+//! committed, so that a clone knows them; it says where they are and what was found out about them,
+//! never how to log in.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Accounts of other bits on a remote: told to it, and heard from it. What they say is unknown here.
+//! Accounts of other bits on a remote: told to it, and heard from it. What they say is unknown
+//! here.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! How bytes are written on a remote: a short header, then the bytes as they are or in independent zstd frames, where that
-//! pays. One request gets all of it, and a reader knows from the first bytes how much there will be.
+//! How bytes are written on a remote: a short header, then the bytes as they are or in independent
+//! zstd frames, where that pays. One request gets all of it, and a reader knows from the first
+//! bytes how much there will be.
 //!
 //! ```text
 //! "repro o1"  encoding: 1 byte, 0 or 1   7 zero bytes   plain bytes: u64
@@ -8,8 +9,9 @@
 //!    plain; then the stored bytes
 //! ```
 //!
-//! Numbers are little-endian. What is read is hostile: a reader says how much it expects, holds two frames at most, and
-//! refuses whatever does not fit. Whether the bytes are the right ones is not known here; whoever reads them hashes them.
+//! Numbers are little-endian. What is read is hostile: a reader says how much it expects, holds two
+//! frames at most, and refuses whatever does not fit. Whether the bytes are the right ones is not
+//! known here; whoever reads them hashes them.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -290,7 +292,8 @@ mod tests {
             }
         }
 
-        /// Whatever is altered: no panic, never more bytes than allowed, and the error says that the bytes are bad.
+        /// Whatever is altered: no panic, never more bytes than allowed, and the error says that
+        /// the bytes are bad.
         #[test]
         fn altered_bytes_do_no_harm(how in any::<bool>(), n in 0usize..3000, at in prop_oneof![0usize..64, 0usize..4000], with in any::<u8>(), tail in proptest::collection::vec(any::<u8>(), 0..20)) {
             let plain = if how { (0..n).map(|i| (i / 7) as u8).collect() } else { noise(n, 3) };

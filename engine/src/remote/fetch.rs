@@ -1,5 +1,6 @@
-//! Fetching: the bytes of artifacts, from a remote into the store. What is here already is not asked for; what comes is
-//! hashed on its way and can take no other name than its own. Which artifacts are wanted is the caller's business.
+//! Fetching: the bytes of artifacts, from a remote into the store. What is here already is not
+//! asked for; what comes is hashed on its way and can take no other name than its own. Which
+//! artifacts are wanted is the caller's business.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -18,7 +19,8 @@ use super::wave::wave;
 
 /// Bytes of the largest listing: some two million files.
 const LISTING_BYTES_MAX: u64 = 256 << 20;
-/// What arrived is made durable at the latest after so many bytes, so that a kill does not cost more.
+/// What arrived is made durable at the latest after so many bytes, so that a kill does not cost
+/// more.
 const KEEP_BYTES: u64 = 1 << 30;
 /// As [`KEEP_BYTES`], of requests.
 const KEEP_UNITS: usize = 4096;
@@ -45,8 +47,9 @@ impl Unit {
     }
 }
 
-/// Makes sure that the store has these artifacts; for each, whether it has now, and otherwise why not. What arrived has
-/// its name and is durable; a part of an artifact that could not be had stays for the next time.
+/// Makes sure that the store has these artifacts; for each, whether it has now, and otherwise why
+/// not. What arrived has its name and is durable; a part of an artifact that could not be had stays
+/// for the next time.
 ///
 /// # Errors
 /// The store cannot be read or written.
@@ -124,7 +127,8 @@ pub fn fetch(
     Ok(outcomes)
 }
 
-/// The listings of the trees among `contents`, from the store or the remote; and those of the remote, staged.
+/// The listings of the trees among `contents`, from the store or the remote; and those of the
+/// remote, staged.
 #[allow(clippy::type_complexity)]
 fn listings(
     link: &Arc<Link>,

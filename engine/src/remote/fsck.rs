@@ -1,8 +1,9 @@
 //! Checking a whole remote: every byte is read, every name compared, every reference followed.
 //!
-//! Repairing sends again what the local store has, and removes what stays wrong: damaged bytes would keep the right ones from
-//! being sent, and a result whose bytes are not there is a miss for everybody. What was removed so is published again by the
-//! next push of a machine that has it, or executed again. Nothing that is whole is touched.
+//! Repairing sends again what the local store has, and removes what stays wrong: damaged bytes
+//! would keep the right ones from being sent, and a result whose bytes are not there is a miss for
+//! everybody. What was removed so is published again by the next push of a machine that has it, or
+//! executed again. Nothing that is whole is touched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Read;
@@ -372,7 +373,8 @@ impl Check<'_> {
                 }
             }
         }
-        // Records and heads of what is still not whole: heads first, so that nothing points nowhere.
+        // Records and heads of what is still not whole: heads first, so that nothing points
+        // nowhere.
         let mut dangling: Vec<(Name, String)> = Vec::new();
         for (name, record) in &self.records {
             let lost = record

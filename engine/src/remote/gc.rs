@@ -1,13 +1,15 @@
 //! Collection on a remote, in two phases, beside any number of writers and without a lock.
 //!
-//! Needed is what the keys lead to that the caller names, that live leases name, or under which something was published
-//! within the grace; everything younger than the grace stays anyway. What is neither gets a *tombstone*: its name and when it
-//! was written. A later collection, a pause afterwards, removes what has a tombstone, is still needed by nobody, and was not
-//! made young since; it looks once more just before each removal. Writers make young what they count on (`publish.rs`,
-//! [`FRESHEN_AFTER`]), so what somebody begins to need between the phases survives.
+//! Needed is what the keys lead to that the caller names, that live leases name, or under which
+//! something was published within the grace; everything younger than the grace stays anyway. What
+//! is neither gets a *tombstone*: its name and when it was written. A later collection, a pause
+//! afterwards, removes what has a tombstone, is still needed by nobody, and was not made young
+//! since; it looks once more just before each removal. Writers make young what they count on
+//! (`publish.rs`, [`FRESHEN_AFTER`]), so what somebody begins to need between the phases survives.
 //!
-//! All ages are told by the storage's clock: those of the clients may be wrong by days. Heads go first, bytes last, so that
-//! at every moment whatever is there points only at what is there; killed anywhere, the next collection goes on.
+//! All ages are told by the storage's clock: those of the clients may be wrong by days. Heads go
+//! first, bytes last, so that at every moment whatever is there points only at what is there;
+//! killed anywhere, the next collection goes on.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +30,8 @@ use super::sweeping::{SWEEP, Sweeping, TOMBSTONES, is_dead, is_note_of, storage_
 use super::tombstones::{self, Stone, Tombstones};
 use super::wave::wave;
 
-/// Nothing younger is ever removed: what writers count on without making it young is younger than [`FRESHEN_AFTER`].
+/// Nothing younger is ever removed: what writers count on without making it young is younger than
+/// [`FRESHEN_AFTER`].
 pub const GRACE_MIN: Duration = Duration::from_secs(FRESHEN_AFTER.as_secs() * 4);
 
 /// How old things must be to go.
@@ -190,8 +193,8 @@ pub fn collect(
             .for_each(|c| collected.removed.add(c.lying.bytes));
         return Ok(collected);
     }
-    // Marking a large remote takes long; who came meanwhile is not to be surprised. Who says what it needs after this waits
-    // for the marker to go before it looks for anything (`lease::begin`).
+    // Marking a large remote takes long; who came meanwhile is not to be surprised. Who says what
+    // it needs after this waits for the marker to go before it looks for anything (`lease::begin`).
     let sweeping = match ripe.is_empty() {
         true => None,
         false => Some(Arc::new(Sweeping::begin(link)?)),
@@ -212,7 +215,8 @@ pub fn collect(
     for entry in sweeps.filter(|e| is_dead(link, e.modified, now)) {
         link.delete(&entry.name)?;
     }
-    // Their stones are removed or were made young; whatever else they say is said anew when it is so again.
+    // Their stones are removed or were made young; whatever else they say is said anew when it is
+    // so again.
     for note in stones.done {
         link.delete(&note)?;
     }

@@ -1,5 +1,6 @@
-//! Heads: a record and the signatures it was first published with, in one object, so that one request answers a key. What
-//! is read here is hostile: it is taken apart within bounds, and only a record about the key that was asked for comes out.
+//! Heads: a record and the signatures it was first published with, in one object, so that one
+//! request answers a key. What is read here is hostile: it is taken apart within bounds, and only a
+//! record about the key that was asked for comes out.
 
 use std::borrow::Cow;
 
@@ -10,7 +11,8 @@ use crate::store::Record;
 
 /// Format history. 1: first.
 const FORMAT: u32 = 1;
-/// Plain bytes of the largest record. Its pre-image grows with the number of inputs: enough for some 100,000.
+/// Plain bytes of the largest record. Its pre-image grows with the number of inputs: enough for
+/// some 100,000.
 pub const RECORD_BYTES_MAX: u64 = 16 << 20;
 /// Plain bytes of the largest envelope.
 pub const ENVELOPE_BYTES_MAX: u64 = 16 << 20;
@@ -40,7 +42,8 @@ struct HeadFile<'a> {
 }
 
 impl Head {
-    /// The plain bytes. Envelopes that would make it too large are left out: they have objects of their own.
+    /// The plain bytes. Envelopes that would make it too large are left out: they have objects of
+    /// their own.
     ///
     /// # Errors
     /// The record cannot be written, or is too large.
@@ -140,7 +143,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
-        /// The record inside has a checksum: altered, it is refused, and nothing else changes what it says.
+        /// The record inside has a checksum: altered, it is refused, and nothing else changes what
+        /// it says.
         #[test]
         fn an_altered_head_is_refused_or_says_the_same(at in 0usize..2000, with in "[\\x00-\\x7f]{0,3}", cut in 0usize..4) {
             let head = head(vec!["{}".into(), "x".into()], "out");

@@ -12,9 +12,9 @@
 //! v1/leases/<client>/<id>  v1/gc/<epoch>/<id>
 //! ```
 //!
-//! Writers who are not trusted write the same below `scopes/<scope>/`. Written in this order, whatever is there points only
-//! at what is there: objects, packs, trees, record, signature, head. Removed in the opposite order. What the bytes are is
-//! unknown here.
+//! Writers who are not trusted write the same below `scopes/<scope>/`. Written in this order,
+//! whatever is there points only at what is there: objects, packs, trees, record, signature, head.
+//! Removed in the opposite order. What the bytes are is unknown here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,8 +30,8 @@ pub const VERSION: &str = "v1";
 /// What [`Place::Format`] holds.
 pub const FORMAT: &[u8] = b"repro remote 1\n";
 
-/// A writer who counts on something older than this makes it young again; a collector whose grace is at least four times as
-/// long then spares it, whatever the clocks of both say within days.
+/// A writer who counts on something older than this makes it young again; a collector whose grace
+/// is at least four times as long then spares it, whatever the clocks of both say within days.
 pub const FRESHEN_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// Bytes of the longest [`Segment`].
@@ -42,7 +42,8 @@ const SEGMENT_LONGEST: usize = 100;
 pub struct Segment(String);
 
 impl Segment {
-    /// At most its first `bytes` bytes. Names stay short: some servers make one file name of a whole name.
+    /// At most its first `bytes` bytes. Names stay short: some servers make one file name of a
+    /// whole name.
     pub fn shortened(&self, bytes: usize) -> Segment {
         // A segment is ASCII.
         Segment(self.0.chars().take(bytes.max(1)).collect())
@@ -245,8 +246,8 @@ impl Scope {
 }
 
 impl Place {
-    /// What a name found on a remote names, and whose; `None` for what is none of ours. Only what [`Scope::name`] writes is
-    /// understood.
+    /// What a name found on a remote names, and whose; `None` for what is none of ours. Only what
+    /// [`Scope::name`] writes is understood.
     pub fn of(name: &Name) -> Option<(Scope, Place)> {
         let mut parts: Vec<&str> = name.as_str().split('/').collect();
         let scope = match parts[..] {

@@ -1,8 +1,11 @@
-//! Leases: what the clones of a project need of a remote, so that a collection started in another project spares it.
+//! Leases: what the clones of a project need of a remote, so that a collection started in another
+//! project spares it.
 //!
-//! A clone that publishes has one lease, written anew when it pushes; those that only read may not be able to write, and need
-//! what the lock file names that they share with one that does. It lists keys and says for how long it is meant; its age is told by the storage's clock, so a wrong clock of a client shortens nothing. A lease that cannot be
-//! understood stops a collection: what it wants is unknown.
+//! A clone that publishes has one lease, written anew when it pushes; those that only read may not
+//! be able to write, and need what the lock file names that they share with one that does. It lists
+//! keys and says for how long it is meant; its age is told by the storage's clock, so a wrong clock
+//! of a client shortens nothing. A lease that cannot be understood stops a collection: what it
+//! wants is unknown.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -109,7 +112,8 @@ pub fn renew(link: &Link, client: &Segment, mut keys: Vec<Digest>) -> Result<(),
         .map(|_| ())
 }
 
-/// [`renew`], and waits for collections that had looked at the leases before: after this, what the keys lead to stays.
+/// [`renew`], and waits for collections that had looked at the leases before: after this, what the
+/// keys lead to stays.
 ///
 /// # Errors
 /// The remote does not take it.

@@ -1,5 +1,6 @@
-//! A link: one remote as a run uses it. It counts what is asked and moved, hears when nothing answers any more, and then
-//! gives the remote up for the rest of the process: one warning, and the work is done without it. Knows no result.
+//! A link: one remote as a run uses it. It counts what is asked and moved, hears when nothing
+//! answers any more, and then gives the remote up for the rest of the process: one warning, and the
+//! work is done without it. Knows no result.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -14,7 +15,8 @@ use super::backends;
 use super::layout::Scope;
 use super::name::Name;
 
-/// Calls in a row that fail before the remote is given up. The storage has tried each several times by then.
+/// Calls in a row that fail before the remote is given up. The storage has tried each several times
+/// by then.
 const FAILURES_MAX: u32 = 3;
 /// The slowest upload that is not taken for hanging, bytes per second.
 const SLOWEST: u64 = 50_000;
@@ -54,7 +56,8 @@ pub struct Link {
     clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
     freshened: Mutex<Vec<Name>>,
     down: OnceLock<String>,
-    /// Calls that failed and were not told of: if the next ones fail too, the remote is given up, and that is said instead.
+    /// Calls that failed and were not told of: if the next ones fail too, the remote is given up,
+    /// and that is said instead.
     doubts: Mutex<Vec<String>>,
     bad: Mutex<HashSet<Name>>,
     memory: Memory,
@@ -62,8 +65,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link to a remote that people call `name`, which publishes in `scope` and reads there what everybody does not have.
-    /// Warnings go to `warn`.
+    /// A link to a remote that people call `name`, which publishes in `scope` and reads there what
+    /// everybody does not have. Warnings go to `warn`.
     pub fn new(
         backend: Box<dyn Backend>,
         name: &str,
@@ -192,7 +195,8 @@ impl Link {
         }
     }
 
-    /// A call failed for good: told of when the remote answers again, or with [`Link::tell_doubts`].
+    /// A call failed for good: told of when the remote answers again, or with
+    /// [`Link::tell_doubts`].
     pub fn doubt(&self, text: &str) {
         if self.given_up().is_none() {
             let mut doubts = self.doubts.lock().unwrap_or_else(|e| e.into_inner());

@@ -1,7 +1,7 @@
 //! Where a remote is: the address a user writes, parsed once.
 //!
-//! Addresses are kept in a file that is committed, so one that holds a password or a signature is refused, and never
-//! repeated in an error. How the place is reached is decided in `backends/`.
+//! Addresses are kept in a file that is committed, so one that holds a password or a signature is
+//! refused, and never repeated in an error. How the place is reached is decided in `backends/`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,8 @@ pub struct SftpPlace {
     pub path: String,
 }
 
-/// A text that is no address of a remote. What the user wrote is repeated only where it cannot hold a credential.
+/// A text that is no address of a remote. What the user wrote is repeated only where it cannot hold
+/// a credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLocation {
     /// `user:password@`, or a user where none is needed.
@@ -192,7 +193,8 @@ fn segments(path: &str) -> Result<String, BadLocation> {
 
 fn http(text: &str) -> Result<Location, BadLocation> {
     let mut url = Url::parse(text).map_err(|e| malformed(format!("this is no URL: {e}")))?;
-    // Of what is parsed: by the rules for URLs more slashes, and backslashes, may stand before the host.
+    // Of what is parsed: by the rules for URLs more slashes, and backslashes, may stand before the
+    // host.
     let is_anonymous = url.username().is_empty() && url.password().is_none();
     no_user(
         (!is_anonymous).then_some(url.username()),

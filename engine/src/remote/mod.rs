@@ -1,7 +1,8 @@
 //! Remotes: where results are shared between machines.
 //!
-//! A remote is a set of names with bytes ([`Backend`]); what the names are is decided in `layout.rs`. Nothing that comes
-//! from one is believed: bytes are hashed on the way in, records need the signatures the project asks for.
+//! A remote is a set of names with bytes ([`Backend`]); what the names are is decided in
+//! `layout.rs`. Nothing that comes from one is believed: bytes are hashed on the way in, records
+//! need the signatures the project asks for.
 
 mod backend;
 pub mod backends;

@@ -6,9 +6,9 @@ use std::str::FromStr;
 /// Bytes of the longest name.
 const LONGEST: usize = 512;
 
-/// A name such as `v1/objects/ab/cdef`: segments of `a-z`, `0-9`, `.`, `_`, `-` separated by `/`, none of them empty or
-/// beginning with a dot. So it is a legal key on every storage, means the same on file systems that ignore case, and cannot
-/// leave its base.
+/// A name such as `v1/objects/ab/cdef`: segments of `a-z`, `0-9`, `.`, `_`, `-` separated by `/`,
+/// none of them empty or beginning with a dot. So it is a legal key on every storage, means the
+/// same on file systems that ignore case, and cannot leave its base.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
 

@@ -1,8 +1,8 @@
 //! Packs: the small files of a tree in few objects, since a request costs more than they do.
 //!
-//! A part is the plain bytes of files one after the other, in the order of the listing, each file once; where one ends is
-//! said by the listing. Which files go where follows from the listing alone, so writer and reader need no index. Changing
-//! any rule here is another format.
+//! A part is the plain bytes of files one after the other, in the order of the listing, each file
+//! once; where one ends is said by the listing. Which files go where follows from the listing
+//! alone, so writer and reader need no index. Changing any rule here is another format.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,8 @@ pub struct Packing {
 }
 
 impl Packing {
-    /// The packing of a listing; `None` if the listing says two sizes of one file, which no tree has.
+    /// The packing of a listing; `None` if the listing says two sizes of one file, which no tree
+    /// has.
     pub fn of(listing: &Listing) -> Option<Packing> {
         let mut sizes: ByDigest<Digest, u64> = HashMap::default();
         let mut distinct = Vec::new();

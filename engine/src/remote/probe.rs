@@ -1,5 +1,6 @@
-//! What a storage can do, found by doing it: a few small objects are written, read, listed and removed under a name of their
-//! own. Documentation cannot be asked: servers that speak the protocol of S3 differ in just what matters here.
+//! What a storage can do, found by doing it: a few small objects are written, read, listed and
+//! removed under a name of their own. Documentation cannot be asked: servers that speak the
+//! protocol of S3 differ in just what matters here.
 
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -117,7 +118,8 @@ impl Probe {
     }
 }
 
-/// As [`probe`], for as long as some call is answered within `patience`. The thread that waits for one that is not stays behind.
+/// As [`probe`], for as long as some call is answered within `patience`. The thread that waits for
+/// one that is not stays behind.
 pub fn probe_in_time(backend: Box<dyn Backend>, place: &Name, patience: Duration) -> Probe {
     let watched = Watched {
         inner: backend,

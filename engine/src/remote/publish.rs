@@ -1,6 +1,7 @@
-//! Publishing: results of the store become results on a remote, in an order in which whatever is there points only at what
-//! is there: bytes, listings, record, signatures, head. Stopped anywhere, it can be done again; what is there already is
-//! not sent again, and made young again when it is old, so that no collector takes it away meanwhile.
+//! Publishing: results of the store become results on a remote, in an order in which whatever is
+//! there points only at what is there: bytes, listings, record, signatures, head. Stopped anywhere,
+//! it can be done again; what is there already is not sent again, and made young again when it is
+//! old, so that no collector takes it away meanwhile.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -19,10 +20,12 @@ use super::pack::{File, Packing};
 use super::reading::{Unread, read_all};
 use super::wave::wave;
 
-/// Objects up to this size are sent without asking first whether they are there, where that is not likely.
+/// Objects up to this size are sent without asking first whether they are there, where that is not
+/// likely.
 const BLIND_BYTES_MAX: u64 = 256 << 10;
 
-/// Bytes of a signer's name in the name of a signature: enough to tell signers apart, which is all it is for.
+/// Bytes of a signer's name in the name of a signature: enough to tell signers apart, which is all
+/// it is for.
 const SIGNER_BYTES: usize = 16;
 
 /// A result to be published.
@@ -56,7 +59,8 @@ enum Before {
     Bad,
 }
 
-/// Publishes results; the answers are in their order. One result's trouble does not touch the others.
+/// Publishes results; the answers are in their order. One result's trouble does not touch the
+/// others.
 pub fn publish(
     link: &Arc<Link>,
     store: &Arc<Store>,
@@ -88,7 +92,8 @@ pub fn publish(
     describe(link, batch, before, problems)
 }
 
-/// A collector may have been about to remove what was made young: waits for it, and sends that again.
+/// A collector may have been about to remove what was made young: waits for it, and sends that
+/// again.
 fn send_what_was_swept(
     link: &Arc<Link>,
     store: &Arc<Store>,
@@ -440,7 +445,8 @@ fn describe_one(
         };
         made.push((place, envelope.clone()));
     }
-    // What was there long ago may be on a collector's list: it is made young, and looked at again when no sweep goes on.
+    // What was there long ago may be on a collector's list: it is made young, and looked at again
+    // when no sweep goes on.
     let mut made_young = Vec::new();
     for (place, plain) in &made {
         if put(place.clone(), plain, PutMode::Create)? == PutOutcome::WasThere {

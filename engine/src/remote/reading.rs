@@ -54,7 +54,8 @@ impl Unread {
         }
     }
 
-    /// Tells of what is wrong with the remote. What is not there is not wrong, and a remote that was given up was told of.
+    /// Tells of what is wrong with the remote. What is not there is not wrong, and a remote that
+    /// was given up was told of.
     pub(crate) fn tell(self, link: &Link) -> Unread {
         match &self {
             Unread::Bad { name, .. } => {

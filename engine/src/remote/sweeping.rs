@@ -1,5 +1,5 @@
-//! Notes that a collection leaves on a remote while it works: that things are being removed, and what time it is there. Who
-//! may remove what is decided in [`super::gc`].
+//! Notes that a collection leaves on a remote while it works: that things are being removed, and
+//! what time it is there. Who may remove what is decided in [`super::gc`].
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -12,8 +12,9 @@ use super::layout::{Area, Place, Segment};
 use super::link::Link;
 use super::name::Name;
 
-/// Says that things are being removed. Between looking at a thing and removing it somebody may make it young; who did so
-/// waits until no such marker is there ([`await_sweeps`]), and then looks whether it still is.
+/// Says that things are being removed. Between looking at a thing and removing it somebody may make
+/// it young; who did so waits until no such marker is there ([`await_sweeps`]), and then looks
+/// whether it still is.
 pub(super) struct Sweeping {
     pub(super) name: Name,
     renewed: Mutex<Instant>,

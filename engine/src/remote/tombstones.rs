@@ -1,5 +1,5 @@
-//! Tombstones: what a collection found to be needed by nobody. Nothing is removed by it; a later one removes what it still
-//! finds so, if nobody has made it young in between.
+//! Tombstones: what a collection found to be needed by nobody. Nothing is removed by it; a later
+//! one removes what it still finds so, if nobody has made it young in between.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,7 +71,8 @@ pub(super) struct Tombstones {
 }
 
 impl Tombstones {
-    /// Reads the notes among `entries`. One that cannot be understood counts for nothing: everything it said is said anew.
+    /// Reads the notes among `entries`. One that cannot be understood counts for nothing:
+    /// everything it said is said anew.
     ///
     /// # Errors
     /// The remote does not answer.

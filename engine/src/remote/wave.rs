@@ -1,5 +1,5 @@
-//! A wave: the same for many things at once, on so many threads. Who waits for it waits no longer than the remote
-//! answers: threads that hang are left behind.
+//! A wave: the same for many things at once, on so many threads. Who waits for it waits no longer
+//! than the remote answers: threads that hang are left behind.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -10,8 +10,9 @@ use super::link::Link;
 /// Threads of a wave: requests spend their time waiting.
 const WIDTH: usize = 32;
 
-/// Does `work` for every item; `each` hears the answers as they come, by position. When the remote hangs, or no answer comes for
-/// longer than `patience`, it is given up, and the rest is never answered.
+/// Does `work` for every item; `each` hears the answers as they come, by position. When the remote
+/// hangs, or no answer comes for longer than `patience`, it is given up, and the rest is never
+/// answered.
 pub(crate) fn wave<T, R>(
     link: &Arc<Link>,
     items: Vec<T>,

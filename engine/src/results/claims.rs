@@ -33,12 +33,14 @@ pub struct OpenClaim {
     high: Option<f64>,
     /// Who says so.
     pub source: Option<String>,
-    /// The verdict is on a remote only, and why it was not got from there; `None`: results are missing.
+    /// The verdict is on a remote only, and why it was not got from there; `None`: results are
+    /// missing.
     #[serde(skip)]
     pub elsewhere: Option<String>,
 }
 
-/// The verdicts on the claims of these names, on all for no name; those that are on a remote are got from there.
+/// The verdicts on the claims of these names, on all for no name; those that are on a remote are
+/// got from there.
 ///
 /// # Errors
 /// A claim that is not there; the store cannot be read or written; a verdict that cannot be read.

@@ -50,7 +50,8 @@ pub struct InstanceResult<'s> {
     pub problem: Option<String>,
 }
 
-/// Where a result was made that was not made here. Said and serialized as `remote lab, signed by ann`.
+/// Where a result was made that was not made here. Said and serialized as `remote lab, signed by
+/// ann`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// `remote lab`.
@@ -97,7 +98,8 @@ impl<'s> Results<'s> {
             .collect()
     }
 
-    /// The record behind an instance's result: what was executed, who did it when, and what that took. `None` where there is no result.
+    /// The record behind an instance's result: what was executed, who did it when, and what that
+    /// took. `None` where there is no result.
     pub fn record(&self, instance: &str) -> Option<Record> {
         let (index, instance) = self.wanted().find(|(_, i)| *i.id == *instance)?;
         let hit = self.survey.get(index)?.hit.as_ref()?;

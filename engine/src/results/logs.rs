@@ -18,11 +18,12 @@ pub struct Log {
     pub growing: Option<Digest>,
 }
 
-/// The log of the one instance that `name` stands for: of the execution under way, else of the present key, else of the last
-/// execution recorded here, failed ones too.
+/// The log of the one instance that `name` stands for: of the execution under way, else of the
+/// present key, else of the last execution recorded here, failed ones too.
 ///
 /// # Errors
-/// Not one instance has that name; no log of it is kept here; the store or a journal cannot be read.
+/// Not one instance has that name; no log of it is kept here; the store or a journal cannot be
+/// read.
 pub fn log_of(session: &Session, name: &str) -> anyhow::Result<Log> {
     let targets = session.targets(&[name.to_owned()])?;
     let index = session.only(name, &targets)?;

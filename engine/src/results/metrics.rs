@@ -59,7 +59,8 @@ pub struct Metric<'s> {
 }
 
 impl<'s> Results<'s> {
-    /// The tables of the instances that were asked for; bytes that are on a remote are got from there.
+    /// The tables of the instances that were asked for; bytes that are on a remote are got from
+    /// there.
     ///
     /// # Errors
     /// The store cannot be read or written.
@@ -96,8 +97,8 @@ impl<'s> Results<'s> {
         Ok(tables.collect())
     }
 
-    /// Tables of which `artifacts/` shows another result than the plan's: made with other parameters, or from another version of the
-    /// files. Both are called the same.
+    /// Tables of which `artifacts/` shows another result than the plan's: made with other
+    /// parameters, or from another version of the files. Both are called the same.
     pub fn tables_shown_otherwise(&self) -> Vec<RelPath> {
         let mut others = Vec::new();
         for (index, instance) in self.wanted() {
@@ -157,7 +158,8 @@ fn is_named(name: &str, path: Option<&str>) -> bool {
     name == "metrics" || file.is_some_and(|f| f == "metrics" || f.starts_with("metrics."))
 }
 
-/// The rows of a table in the store; none of a Parquet file of other columns that is not called `metrics`.
+/// The rows of a table in the store; none of a Parquet file of other columns that is not called
+/// `metrics`.
 pub(super) fn read(
     session: &Session,
     content: &Content,

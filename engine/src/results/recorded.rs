@@ -34,7 +34,8 @@ pub struct Recorded {
     pub instance: Option<String>,
     /// The key.
     pub key: Digest,
-    /// What it is made of; null where the result is on a remote only and nothing else of it is known here.
+    /// What it is made of; null where the result is on a remote only and nothing else of it is
+    /// known here.
     pub preimage: Value,
     /// The results: none before the first execution, several where executions gave other bits.
     pub results: Vec<RecordedResult>,
@@ -55,8 +56,8 @@ pub struct RecordedResult {
     pub disbelieved: Option<String>,
 }
 
-/// What `name` stands for: a run (`last`, `last-1`, its name or the beginning), a key (four hexadecimal digits or more), or an
-/// instance of the pipeline, which is read only then.
+/// What `name` stands for: a run (`last`, `last-1`, its name or the beginning), a key (four
+/// hexadecimal digits or more), or an instance of the pipeline, which is read only then.
 ///
 /// # Errors
 /// Nothing, or several things.

@@ -20,7 +20,8 @@ pub fn latest(runs_dir: &Path, n: usize) -> anyhow::Result<Vec<Run>> {
         .collect()
 }
 
-/// The beginning of a run's name that no other of `names` has, to the minute at least: it is taken for the run everywhere.
+/// The beginning of a run's name that no other of `names` has, to the minute at least: it is taken
+/// for the run everywhere.
 pub fn short_name<'a>(name: &'a str, names: &[String]) -> &'a str {
     let is_unique = |short: &str| names.iter().filter(|n| n.starts_with(short)).count() == 1;
     let mut shorter = (13..name.len()).filter_map(|end| name.get(..end));

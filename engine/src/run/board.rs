@@ -238,8 +238,8 @@ impl Board {
         }
     }
 
-    /// Starts the most urgent action that fits, and whose devices can be reserved. One that does not
-    /// fit lets smaller ones pass.
+    /// Starts the most urgent action that fits, and whose devices can be reserved. One that does
+    /// not fit lets smaller ones pass.
     pub fn start_next(
         &mut self,
         sweep: &mut Sweep,

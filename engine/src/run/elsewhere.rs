@@ -1,5 +1,6 @@
-//! Results whose bytes are elsewhere: how they serve, what happens when their bytes come, and when they cannot be had. What is under
-//! way is known by [`Away`](super::sharing::Away); here it is turned into states and events.
+//! Results whose bytes are elsewhere: how they serve, what happens when their bytes come, and when
+//! they cannot be had. What is under way is known by [`Away`](super::sharing::Away); here it is
+//! turned into states and events.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -87,7 +88,8 @@ impl Scheduler<'_> {
         }
     }
 
-    /// What lies in a directory is part of a key, and the directory is on the remote only: it is fetched first, or made again.
+    /// What lies in a directory is part of a key, and the directory is on the remote only: it is
+    /// fetched first, or made again.
     pub(super) fn awaits_directories(&mut self, index: InstanceIndex) -> bool {
         if !self.away.has_results() {
             return false;
@@ -188,7 +190,8 @@ impl Scheduler<'_> {
         }
     }
 
-    /// Publishes a result that was here already, unless the remote is known to have it: what was executed may stand on it.
+    /// Publishes a result that was here already, unless the remote is known to have it: what was
+    /// executed may stand on it.
     pub(super) fn publish_cached(&mut self, index: InstanceIndex, hit: &Hit) {
         if self.away.lacks(&hit.key, &hit.outputs)
             && let Some(record) = self
@@ -262,7 +265,8 @@ impl Scheduler<'_> {
         }
     }
 
-    /// A result served, and its bytes cannot be had: it is executed after all, and what waits for it waits again.
+    /// A result served, and its bytes cannot be had: it is executed after all, and what waits for
+    /// it waits again.
     fn make_again(&mut self, index: InstanceIndex, why: &str) {
         let outputs = match self.board.state(index) {
             State::Done { outputs, .. } if !self.away.is_given_up(index) => outputs.clone(),
@@ -331,7 +335,8 @@ impl Scheduler<'_> {
         })
     }
 
-    /// Records believed results whose bytes are here: from now on they are results of this store like any other.
+    /// Records believed results whose bytes are here: from now on they are results of this store
+    /// like any other.
     fn take_in(&mut self, results: Vec<(InstanceIndex, Box<Believed>)>) {
         let pending = results.iter().map(|(_, believed)| Pending {
             record: believed.record.clone(),

@@ -41,7 +41,8 @@ impl Scheduler<'_> {
         let claims: Vec<&Claim> = self.session.plan.claims.iter().collect();
         let (board, store) = (&self.board, &self.session.store);
         let is_dry = self.options.dry_run;
-        // Of a verdict that is on a remote only, or not made yet, nothing more is known in a dry run.
+        // Of a verdict that is on a remote only, or not made yet, nothing more is known in a dry
+        // run.
         let decided = verdicts(store, &claims, |look| match board.state(look) {
             State::Done { outputs, .. } => {
                 let output = outputs.first().copied();
@@ -68,7 +69,8 @@ impl Scheduler<'_> {
         })
     }
 
-    /// Blocks of instances this run had nothing to do with stay, unless the plan no longer has them.
+    /// Blocks of instances this run had nothing to do with stay, unless the plan no longer has
+    /// them.
     fn write_lock(&mut self, whole: bool) -> anyhow::Result<()> {
         let mut stamp = blake3::Hasher::new();
         for (index, state) in self.board.states() {

@@ -1,7 +1,9 @@
-//! Who is ready to be executed, by what it asks for: actions that ask for the same stand in one queue, the most urgent first.
+//! Who is ready to be executed, by what it asks for: actions that ask for the same stand in one
+//! queue, the most urgent first.
 //!
-//! Where the first of a queue does not fit, none of it does. So what an event costs depends on how many *different* wishes there
-//! are, and not on how many actions wait behind a GPU or a mutex that is taken.
+//! Where the first of a queue does not fit, none of it does. So what an event costs depends on how
+//! many *different* wishes there are, and not on how many actions wait behind a GPU or a mutex that
+//! is taken.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -113,7 +115,8 @@ impl Ready {
         }
     }
 
-    /// The most urgent that was not passed over, with its wish and the number of actions that may start beside it.
+    /// The most urgent that was not passed over, with its wish and the number of actions that may
+    /// start beside it.
     pub fn next(&self, sweep: &mut Sweep) -> Option<(InstanceIndex, &Wish, usize)> {
         let from = sweep.at.map_or(Bound::Unbounded, Bound::Excluded);
         let ((_, index), queue) = self.firsts.range((from, Bound::Unbounded)).next()?;

@@ -114,7 +114,8 @@ impl Scheduler<'_> {
         if !self.options.dry_run && !self.session.shown(instance, &hit.outputs) {
             match self.session.show(instance, &hit.outputs) {
                 Ok(()) => restored = true,
-                // The object went bad between the look and the use: it has been moved aside, so the next look is a miss.
+                // The object went bad between the look and the use: it has been moved aside, so the
+                // next look is a miss.
                 Err(e)
                     if self.session.look_up(instance, &hit.key).hit.is_none()
                         && self.looked_again.insert(index) =>
@@ -125,7 +126,8 @@ impl Scheduler<'_> {
                     return;
                 }
                 Err(e) => {
-                    // Whoever reads artifacts/ next would read old bytes: the run must not look done.
+                    // Whoever reads artifacts/ next would read old bytes: the run must not look
+                    // done.
                     self.store_broken = true;
                     self.warn(Some(index), format!("its outputs cannot be shown: {e:#}"));
                 }
@@ -177,7 +179,8 @@ impl Scheduler<'_> {
             });
         }
         let instance = plan.instance(index);
-        // A kind that was given no number of `cpus` shares the free cores with whatever else is ready.
+        // A kind that was given no number of `cpus` shares the free cores with whatever else is
+        // ready.
         let shares = matches!(instance.work, Work::Kind { .. });
         let wish = Wish::of(&instance.policy, shares);
         let urgency = (self.urgency[index.0 as usize] * 1000.0) as u64;

@@ -1,5 +1,6 @@
-//! The scheduler: one loop that does what follows from the states on the [`Board`]. What an instance is looked at for is in
-//! [`super::resolving`], what comes back in [`super::arrivals`] and [`super::elsewhere`], how a run ends in [`super::ending`].
+//! The scheduler: one loop that does what follows from the states on the [`Board`]. What an
+//! instance is looked at for is in [`super::resolving`], what comes back in [`super::arrivals`] and
+//! [`super::elsewhere`], how a run ends in [`super::ending`].
 //!
 //! All changes happen on the calling thread; the executor, the thread that shows and the remote
 //! talk to it through one channel.
@@ -157,7 +158,8 @@ pub(super) fn run_on<'a>(
     } else {
         Journal::create(&session.runs_dir())
     };
-    // In a dry run nothing is executed, and whom an instance only comes after tells nothing of its result.
+    // In a dry run nothing is executed, and whom an instance only comes after tells nothing of its
+    // result.
     let graph = match options.dry_run {
         true => graph.only_needs(),
         false => graph,
@@ -215,8 +217,8 @@ pub(super) fn run_on<'a>(
     for text in warnings.into_iter().chain(journal_problem) {
         scheduler.warn(None, text);
     }
-    // Before the first look: from here on gc, in whatever process, keeps what this run finds and makes. Where no lease can be taken
-    // out (a read-only store) nothing can be collected either.
+    // Before the first look: from here on gc, in whatever process, keeps what this run finds and
+    // makes. Where no lease can be taken out (a read-only store) nothing can be collected either.
     let store = scheduler.session.store.clone();
     if !options.dry_run {
         let _ = store.start_lease();
@@ -374,12 +376,14 @@ impl Scheduler<'_> {
             || !self.away.is_quiet();
         let publishes = self.is_publishing();
         let works = runs + self.board.count(&[Phase::Committing]) > 0;
-        // Ready, though nothing of this run is in the way: another run is, and the loop looks again soon.
+        // Ready, though nothing of this run is in the way: another run is, and the loop looks again
+        // soon.
         let starts = self.board.count(&[Phase::Ready]) > 0;
         !works && !publishes && (self.stopping || !(comes || starts))
     }
 
-    /// A thread of this program is gone: nothing new is begun, what runs is stopped, and the run ends with an error.
+    /// A thread of this program is gone: nothing new is begun, what runs is stopped, and the run
+    /// ends with an error.
     fn break_down(&mut self, what: String) {
         if self.broken_down.is_none() {
             self.broken_down = Some(what);

@@ -1,12 +1,13 @@
-//! Secrets are asked for before the first stage starts: whoever forgot one hears of it now, and not after an hour.
+//! Secrets are asked for before the first stage starts: whoever forgot one hears of it now, and not
+//! after an hour.
 
 use super::{Reuse, RunOptions};
 use crate::plan::InstanceIndex;
 use crate::session::Session;
 use crate::survey::{Standing, Survey};
 
-/// Fails where an instance that has to be executed declares a secret that is not set. With a remote to look at, what has to be
-/// executed is not known yet: then the stage itself says it.
+/// Fails where an instance that has to be executed declares a secret that is not set. With a remote
+/// to look at, what has to be executed is not known yet: then the stage itself says it.
 ///
 /// # Errors
 /// The first such instance, with its place.

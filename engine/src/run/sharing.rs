@@ -1,9 +1,10 @@
-//! The remote in a run. Results are asked for in waves while other things go on; a believed result serves as it is, and its
-//! bytes are fetched only when `artifacts/` shows them or something that is executed needs them. Bytes that cannot be had are made
-//! again, and compared with what was published. What was executed is published meanwhile.
+//! The remote in a run. Results are asked for in waves while other things go on; a believed result
+//! serves as it is, and its bytes are fetched only when `artifacts/` shows them or something that
+//! is executed needs them. Bytes that cannot be had are made again, and compared with what was
+//! published. What was executed is published meanwhile.
 //!
-//! Threads of their own talk to the remote ([`desk`]). [`Away`] keeps what is under way and says what follows; the scheduler does it
-//! (in [`super::elsewhere`]).
+//! Threads of their own talk to the remote ([`desk`]). [`Away`] keeps what is under way and says
+//! what follows; the scheduler does it (in [`super::elsewhere`]).
 
 mod desk;
 
@@ -101,7 +102,8 @@ pub(super) enum Inputs {
 pub(super) struct Away {
     desk: Option<Desk>,
     shown: Vec<bool>,
-    /// Results that serve, though their bytes may not be here; where this run was told of them, by whom.
+    /// Results that serve, though their bytes may not be here; where this run was told of them, by
+    /// whom.
     results: BTreeMap<InstanceIndex, Option<Box<Believed>>>,
     /// Have to be executed: their bytes could not be had.
     given_up: BTreeSet<InstanceIndex>,
@@ -305,7 +307,8 @@ impl Away {
         }
     }
 
-    /// Bytes came, or did not: who waited for them. What is shown and is not all here goes on waiting.
+    /// Bytes came, or did not: who waited for them. What is shown and is not all here goes on
+    /// waiting.
     pub fn came(&mut self, content: Content, outcome: &Result<(), Unread>) -> Vec<Waiter> {
         let mut waiters = self.in_flight.remove(&content).unwrap_or_default();
         if outcome.is_ok() {
@@ -346,7 +349,8 @@ impl Away {
             .collect()
     }
 
-    /// Its bytes cannot be had, so it is executed; `false` where that is known. What was published of it is kept, to be compared.
+    /// Its bytes cannot be had, so it is executed; `false` where that is known. What was published
+    /// of it is kept, to be compared.
     pub fn give_up(&mut self, index: InstanceIndex, outputs: Option<Arc<[Content]>>) -> bool {
         if !self.given_up.insert(index) {
             return false;
@@ -475,7 +479,8 @@ pub fn way_back(link: &Link) -> WayBack {
     }
 }
 
-/// Keeps the signatures of a result that was taken in, to be shown and passed on. Losing them loses no result.
+/// Keeps the signatures of a result that was taken in, to be shown and passed on. Losing them loses
+/// no result.
 pub fn keep_envelopes(store: &Store, believed: &Believed) {
     let (key, result) = (believed.record.key, believed.record.result());
     for envelope in &believed.envelopes {
@@ -484,8 +489,8 @@ pub fn keep_envelopes(store: &Store, believed: &Believed) {
     }
 }
 
-/// A record with the signatures it is published with: one's own where it was executed here, those it came with otherwise.
-/// One's own is kept beside the record too, for bundles and for `why`.
+/// A record with the signatures it is published with: one's own where it was executed here, those
+/// it came with otherwise. One's own is kept beside the record too, for bundles and for `why`.
 pub fn publication(store: &Store, signer: Option<&Signer>, record: Record) -> Publication {
     let mut signatures = Vec::new();
     for envelope in store.envelopes(&record.key, &record.result()) {

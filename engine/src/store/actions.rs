@@ -1,8 +1,8 @@
-//! Records: which result an action had. One file per distinct result, so that two results of one key are both kept and
-//! nondeterminism is seen instead of overwritten.
+//! Records: which result an action had. One file per distinct result, so that two results of one
+//! key are both kept and nondeterminism is seen instead of overwritten.
 //!
-//! A record is one line of JSON and one line with the BLAKE3 of the first: a torn or altered record is a miss.
-//! What a key means and which of several results to use is the caller's business.
+//! A record is one line of JSON and one line with the BLAKE3 of the first: a torn or altered record
+//! is a miss. What a key means and which of several results to use is the caller's business.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -36,8 +36,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Where it came from (`remote lab`); `None` for what was executed here. Anything in its place that is no text came from elsewhere
-    /// too.
+    /// Where it came from (`remote lab`); `None` for what was executed here. Anything in its place
+    /// that is no text came from elsewhere too.
     pub fn origin(&self) -> Option<&str> {
         let origin = self.observation.get(Fact::Origin)?;
         Some(origin.as_str().unwrap_or("elsewhere"))
@@ -189,7 +189,8 @@ pub(super) fn read_records(dir: &Path, key: &Digest) -> io::Result<Vec<FoundReco
 }
 
 impl Store {
-    /// The keys with a record whose hexadecimal digits begin with `prefix` (two digits or more), sorted.
+    /// The keys with a record whose hexadecimal digits begin with `prefix` (two digits or more),
+    /// sorted.
     pub fn keys_with_prefix(&self, prefix: &str) -> Vec<Digest> {
         let Some((head, tail)) = prefix.split_at_checked(2) else {
             return Vec::new();
@@ -212,8 +213,8 @@ impl Store {
         keys
     }
 
-    /// The known results of an action, in the order of their digests. Trouble with a record is a warning and a miss. Nothing
-    /// is said of whether the outputs are there: see [`Store::has`].
+    /// The known results of an action, in the order of their digests. Trouble with a record is a
+    /// warning and a miss. Nothing is said of whether the outputs are there: see [`Store::has`].
     pub fn lookup(&self, key: &Digest) -> Vec<Record> {
         // With a lease, no gc may come between finding a record and being known to use it.
         let lease = self.lease.get();
@@ -257,8 +258,9 @@ impl Store {
         records
     }
 
-    /// Writes a record; `false` if the result was known already. The first observation stays, but what is executed here takes the
-    /// place of what was only heard of it: from then on nobody else's word is needed.
+    /// Writes a record; `false` if the result was known already. The first observation stays, but
+    /// what is executed here takes the place of what was only heard of it: from then on nobody
+    /// else's word is needed.
     pub(super) fn write_record(&self, record: &Record) -> Result<bool, StoreError> {
         let dir = self.named("actions", &record.key);
         let name = record.result().hex();

@@ -1,11 +1,13 @@
 //! Commit: finished actions become results, many at once.
 //!
-//! Order is everything here. (1) Every staged file gets its name. (2) One `syncfs` makes names and bytes of the whole batch
-//! durable. (3) Seals and records are written. So a record exists only if what it names is durable (I1); a crash before (3)
-//! leaves unsealed objects nobody names, which the next owner of the same bytes hashes before using them, and makes durable
-//! before a record names them: a seal, and nothing else, says that something is on the disk.
+//! Order is everything here. (1) Every staged file gets its name. (2) One `syncfs` makes names and
+//! bytes of the whole batch durable. (3) Seals and records are written. So a record exists only if
+//! what it names is durable (I1); a crash before (3) leaves unsealed objects nobody names, which
+//! the next owner of the same bytes hashes before using them, and makes durable before a record
+//! names them: a seal, and nothing else, says that something is on the disk.
 //!
-//! All the while gc is held off, so an object found to be there already cannot be swept before its record is written.
+//! All the while gc is held off, so an object found to be there already cannot be swept before its
+//! record is written.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -62,8 +64,8 @@ impl PublishedSet {
 }
 
 impl Store {
-    /// Makes results of finished actions, with one wait for the disk. The answers are in the order of the batch; one action's
-    /// trouble (an output changed meanwhile) does not touch the others.
+    /// Makes results of finished actions, with one wait for the disk. The answers are in the order
+    /// of the batch; one action's trouble (an output changed meanwhile) does not touch the others.
     pub fn commit(&self, batch: Vec<Pending>) -> Vec<Result<Committed, StoreError>> {
         let mut outcomes: Vec<Result<(), StoreError>> = Vec::with_capacity(batch.len());
         let Ok(gc_held_off) = self.hold_gc_off() else {
@@ -155,7 +157,8 @@ impl Store {
         self.seals.add(&seals.collect::<Vec<_>>());
     }
 
-    /// Gives staged bytes their names without a record, durably: for states, and for artifacts fetched from elsewhere.
+    /// Gives staged bytes their names without a record, durably: for states, and for artifacts
+    /// fetched from elsewhere.
     pub fn keep(&self, content: &Content, staged: Staged) -> Result<(), StoreError> {
         let _gc_held_off = self.hold_gc_off()?;
         if let Some(lease) = self.lease.get() {

@@ -1,5 +1,5 @@
-//! Copying bytes from file to file: shared blocks where the file system can, and holes stay holes, so that a sparse file of a
-//! terabyte is copied in the time and space of what it holds.
+//! Copying bytes from file to file: shared blocks where the file system can, and holes stay holes,
+//! so that a sparse file of a terabyte is copied in the time and space of what it holds.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -26,7 +26,8 @@ pub fn copy_contents(from: &mut File, to: &mut File) -> io::Result<()> {
         }
     }
     let meta = from.metadata()?;
-    // Far fewer blocks than bytes: there are holes, or the file system compresses, and then looking costs little.
+    // Far fewer blocks than bytes: there are holes, or the file system compresses, and then looking
+    // costs little.
     match meta.blocks().saturating_mul(BLOCK) < meta.len() {
         true => copy_sparse(from, to, meta.len()),
         false => io::copy(from, to).map(drop),
@@ -57,7 +58,8 @@ fn copy_sparse(from: &mut File, to: &mut File, bytes_total: u64) -> io::Result<(
         }
         at = begin + copied;
     }
-    // A hole at the end is made by the length alone. Who cut the file meanwhile is found out by its stat.
+    // A hole at the end is made by the length alone. Who cut the file meanwhile is found out by its
+    // stat.
     to.set_len(bytes_total)
 }
 

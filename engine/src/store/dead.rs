@@ -8,7 +8,8 @@ use super::owner::Owner;
 use super::renewal::is_silent;
 use crate::regular::{self, Links};
 
-/// Whether the owner of this lock file is dead. If so the caller holds its lock, as far as there are locks.
+/// Whether the owner of this lock file is dead. If so the caller holds its lock, as far as there
+/// are locks.
 pub(crate) fn take_dead(path: &Path) -> Option<File> {
     let options = &mut File::options();
     let file = regular::open_with(path, Links::Refuse, options.read(true).append(true)).ok()?;
@@ -16,7 +17,8 @@ pub(crate) fn take_dead(path: &Path) -> Option<File> {
     (is_dead(&file, path, &lock) && super::fresh::is_same_file(&file, path)).then_some(file)
 }
 
-/// Whether the owner of a lock file is dead, by what came of trying to lock it and by whom it names.
+/// Whether the owner of a lock file is dead, by what came of trying to lock it and by whom it
+/// names.
 pub(super) fn is_dead(file: &File, path: &Path, lock: &Result<(), TryLockError>) -> bool {
     match (lock, is_alive(file, path)) {
         // Locks that keep nobody out are found out by an owner that lives.

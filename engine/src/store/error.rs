@@ -1,7 +1,8 @@
 //! What can go wrong in the store, as one typed error whose text names the place and the remedy.
 //!
-//! The variants are the decisions a caller has to make: go on without the cache (`Full`, `ReadOnly`, `Denied`), run the
-//! action again (`Corrupt`, `Missing`), blame the stage (`Refused`, `Changed`), or stop.
+//! The variants are the decisions a caller has to make: go on without the cache (`Full`,
+//! `ReadOnly`, `Denied`), run the action again (`Corrupt`, `Missing`), blame the stage (`Refused`,
+//! `Changed`), or stop.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,8 @@ impl StoreError {
         }
     }
 
-    /// What is at and below `place` is the user's: nothing that is done about the store helps there.
+    /// What is at and below `place` is the user's: nothing that is done about the store helps
+    /// there.
     pub(super) fn where_users(self, place: &Path) -> StoreError {
         match self {
             StoreError::Denied { path } if path.starts_with(place) => StoreError::Closed {

@@ -1,9 +1,10 @@
 //! Bringing the store below a size, for machines whose disk is a cache.
 //!
-//! What goes first is what is cheap to make again for its size and was not used for long: a result's worth is the measured
-//! seconds of its execution per byte it alone keeps, divided by the time since its last use. That is GreedyDual-Size with
-//! ages in place of an inflating floor, which would have to be remembered between processes. Pinned results, and what
-//! running processes use, stay.
+//! What goes first is what is cheap to make again for its size and was not used for long: a
+//! result's worth is the measured seconds of its execution per byte it alone keeps, divided by the
+//! time since its last use. That is GreedyDual-Size with ages in place of an inflating floor, which
+//! would have to be remembered between processes. Pinned results, and what running processes use,
+//! stay.
 
 use foldhash::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -32,8 +33,8 @@ struct Candidate {
 }
 
 impl Store {
-    /// Removes results until objects and listings take no more than `bytes_max`, or says which it would remove. It may end
-    /// above, where what stays is more.
+    /// Removes results until objects and listings take no more than `bytes_max`, or says which it
+    /// would remove. It may end above, where what stays is more.
     ///
     /// # Errors
     /// Of the store; nothing that stays is damaged.
@@ -90,7 +91,8 @@ impl Store {
                 *bytes_left -= bytes;
             }
         };
-        // What no record names serves nobody but the computation that left it; states are among that.
+        // What no record names serves nobody but the computation that left it; states are among
+        // that.
         if bytes_left > bytes_max {
             let mut unnamed: Vec<(Class, Digest)> = sizes
                 .keys()

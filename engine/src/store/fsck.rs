@@ -1,6 +1,7 @@
 //! Checking a whole store: every byte is read, every name compared, every reference followed.
 //!
-//! Repairing moves what is wrong to `quarantine/`: what needs it is a miss then, and runs again. Nothing is deleted.
+//! Repairing moves what is wrong to `quarantine/`: what needs it is a miss then, and runs again.
+//! Nothing is deleted.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, Permissions};
@@ -82,7 +83,8 @@ impl Store {
             objects: HashSet::new(),
             trees: BTreeMap::new(),
         };
-        // Records first: while others commit, what a record names was there before it, so it is still found afterwards.
+        // Records first: while others commit, what a record names was there before it, so it is
+        // still found afterwards.
         let records = check.records()?;
         let states = check.states()?;
         check.named(Class::Tree)?;

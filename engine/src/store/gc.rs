@@ -1,9 +1,10 @@
 //! Garbage collection: what may go, and sweeping it.
 //!
-//! Kept are the caller's roots, pins, what live leases name, and whatever is younger than the grace age or than the oldest
-//! live lease; from kept records everything they name, through trees. While gc works it holds `gc.lock` exclusively: commits and
-//! leased look-ups wait (a second, for a large store), so nothing can come into use between marking and sweeping. What goes,
-//! goes in an order that keeps I1 at every moment: states, records, (sync), trees, objects.
+//! Kept are the caller's roots, pins, what live leases name, and whatever is younger than the grace
+//! age or than the oldest live lease; from kept records everything they name, through trees. While
+//! gc works it holds `gc.lock` exclusively: commits and leased look-ups wait (a second, for a large
+//! store), so nothing can come into use between marking and sweeping. What goes, goes in an order
+//! that keeps I1 at every moment: states, records, (sync), trees, objects.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -172,7 +173,8 @@ impl Store {
         self.plan(roots, policy)
     }
 
-    /// Removes what nothing needs, and says what that was. Waits for commits under way. Empty directories stay.
+    /// Removes what nothing needs, and says what that was. Waits for commits under way. Empty
+    /// directories stay.
     pub fn gc(&self, roots: &HashSet<Root>, policy: &GcPolicy) -> Result<GcPlan, StoreError> {
         let lock = self.gc_lock()?;
         lock.lock()
@@ -229,7 +231,8 @@ impl Store {
         }
     }
 
-    /// Corrupt bytes that nobody cared to look at. A rename keeps mtime, so the age is that of the move, by ctime.
+    /// Corrupt bytes that nobody cared to look at. A rename keeps mtime, so the age is that of the
+    /// move, by ctime.
     fn sweep_quarantine(&self, grace: Duration) {
         for entry in crate::dir::read(self.root.join("quarantine"))
             .into_iter()

@@ -1,7 +1,9 @@
-//! Who may write to a store: its user, or a group that was declared to share it. Anybody else could plant links and results.
-//! Links that somebody did plant are not followed: whatever they lead to would be read, written and swept as the store's own.
+//! Who may write to a store: its user, or a group that was declared to share it. Anybody else could
+//! plant links and results. Links that somebody did plant are not followed: whatever they lead to
+//! would be read, written and swept as the store's own.
 //!
-//! A group store is one whose directories belong to the group, are writable for it, and pass it on (`chmod g+ws`).
+//! A group store is one whose directories belong to the group, are writable for it, and pass it on
+//! (`chmod g+ws`).
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -9,8 +11,8 @@ use std::path::Path;
 
 use super::error::{StoreError, at};
 
-/// Refuses a store of which a directory can be written by somebody who should not, or a part that is a link. What is not
-/// there is nobody's. The store as a whole may be a link: its user said so.
+/// Refuses a store of which a directory can be written by somebody who should not, or a part that
+/// is a link. What is not there is nobody's. The store as a whole may be a link: its user said so.
 pub(super) fn refuse_strangers(
     root: &Path,
     dirs: &[&str],
@@ -38,7 +40,8 @@ pub(super) fn refuse_strangers(
     Ok(())
 }
 
-/// Refuses links among the directories `ab/` of these directories, into which things are put under their names.
+/// Refuses links among the directories `ab/` of these directories, into which things are put under
+/// their names.
 pub(super) fn refuse_links_in(root: &Path, dirs: &[&str]) -> Result<(), StoreError> {
     for dir in dirs {
         let dir = root.join(dir);

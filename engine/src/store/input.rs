@@ -1,7 +1,9 @@
-//! Inputs that no stage makes, as they are hashed and shown: without what is ignored, and with the content of what links lead to.
+//! Inputs that no stage makes, as they are hashed and shown: without what is ignored, and with the
+//! content of what links lead to.
 //!
-//! A link that stays inside the directory stays a link. One that leads out of it (a cache of symlinks, an annex, a link to another
-//! disk) stands for what it leads to: its file, or its whole directory. So the content is the same wherever the bytes are kept.
+//! A link that stays inside the directory stays a link. One that leads out of it (a cache of
+//! symlinks, an annex, a link to another disk) stands for what it leads to: its file, or its whole
+//! directory. So the content is the same wherever the bytes are kept.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -42,7 +44,8 @@ impl InputTree {
     /// Looks through a directory.
     ///
     /// # Errors
-    /// What cannot be read; links that lead nowhere or in a circle; names that are not UTF-8, pipes and devices.
+    /// What cannot be read; links that lead nowhere or in a circle; names that are not UTF-8, pipes
+    /// and devices.
     pub fn of(root: &Path, ignore: &Ignore) -> Result<InputTree, StoreError> {
         let mut tree = InputTree {
             walk: Walk {
@@ -222,7 +225,8 @@ impl InputTree {
         Ok(())
     }
 
-    /// Makes a directory at `to` that shows exactly what counts. Where everything in a directory counts it is one part.
+    /// Makes a directory at `to` that shows exactly what counts. Where everything in a directory
+    /// counts it is one part.
     ///
     /// # Errors
     /// The disk.

@@ -1,7 +1,8 @@
 //! Leases: what a running process uses, so that gc in another process leaves it alone.
 //!
-//! A lease is a file that its owner holds a flock on and appends roots to. No flock, no lease: the kernel ends it with its
-//! owner (where flocks mean nothing: `owner.rs`). Its first line is the time it began; whatever was made since is kept too.
+//! A lease is a file that its owner holds a flock on and appends roots to. No flock, no lease: the
+//! kernel ends it with its owner (where flocks mean nothing: `owner.rs`). Its first line is the
+//! time it began; whatever was made since is kept too.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -84,8 +85,9 @@ pub(super) struct LeasedRoots {
 }
 
 impl Store {
-    /// From now until this `Store` is dropped or the process ends, gc keeps what this process looks up, commits or names
-    /// with [`Store::use_root`]. A store that cannot be written has no gc either, so failing is no danger there.
+    /// From now until this `Store` is dropped or the process ends, gc keeps what this process looks
+    /// up, commits or names with [`Store::use_root`]. A store that cannot be written has no gc
+    /// either, so failing is no danger there.
     pub fn start_lease(&self) -> Result<(), StoreError> {
         if self.lease.get().is_some() {
             return Ok(());
@@ -111,7 +113,8 @@ impl Store {
         }
     }
 
-    /// From now until [`Store::end_pass`] gc waits, so that look-ups cost no lock each. Without a lease nothing changes.
+    /// From now until [`Store::end_pass`] gc waits, so that look-ups cost no lock each. Without a
+    /// lease nothing changes.
     pub fn begin_pass(&self) {
         if let Some(lease) = self.lease.get()
             && let Ok(lock) = self.hold_gc_off()
@@ -135,7 +138,8 @@ impl Store {
         }
     }
 
-    /// Looks whether something is there. With a lease it is named in there first, and no gc comes in between: what was seen, stays.
+    /// Looks whether something is there. With a lease it is named in there first, and no gc comes
+    /// in between: what was seen, stays.
     pub fn look_leased<T>(&self, root: Root, look: impl FnOnce() -> T) -> T {
         let Some(lease) = self.lease.get() else {
             return look();

@@ -1,10 +1,12 @@
 //! Single flight: one lock per action, so that two runs do not do the same work at once.
 //!
-//! Only work is at stake: results are right without it. The kernel frees the lock with its owner, however that ends. Waiting
-//! asks again every 5 to 100 ms instead of sleeping in the kernel, so that the caller can give up (Ctrl-C) at any time.
+//! Only work is at stake: results are right without it. The kernel frees the lock with its owner,
+//! however that ends. Waiting asks again every 5 to 100 ms instead of sleeping in the kernel, so
+//! that the caller can give up (Ctrl-C) at any time.
 //!
-//! The lock file appears under its name by one rename, locked and with its owner's name in it. So one of several machines has
-//! it even where each is granted locks for itself, and the others know whom they wait for.
+//! The lock file appears under its name by one rename, locked and with its owner's name in it. So
+//! one of several machines has it even where each is granted locks for itself, and the others know
+//! whom they wait for.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -42,8 +44,9 @@ pub struct Waiting {
 
 impl Drop for ActionLock {
     fn drop(&mut self) {
-        // Removed while held: who waits for this file notices that it has no name any more, and takes a new one. It is
-        // another's by now if this machine slept for so long that it was taken for dead.
+        // Removed while held: who waits for this file notices that it has no name any more, and
+        // takes a new one. It is another's by now if this machine slept for so long that it was
+        // taken for dead.
         if is_same_file(self.file.file(), &self.path) {
             let _ = fs::remove_file(&self.path);
         }
@@ -68,7 +71,8 @@ impl Store {
     /// Takes the action's lock if it is free.
     pub fn try_lock_action(&self, key: &Digest) -> Result<Result<ActionLock, Waiting>, StoreError> {
         let path = self.lock_path(key);
-        // Where a client remembers that a name was free, or somebody is faster each time, the caller asks again later.
+        // Where a client remembers that a name was free, or somebody is faster each time, the
+        // caller asks again later.
         for _ in 0..8 {
             let options = &mut File::options();
             match regular::open_with(&path, Links::Refuse, options.read(true).append(true)) {
@@ -136,7 +140,8 @@ impl Store {
         self.root.join("locks").join(key.hex())
     }
 
-    /// The actions that are being executed now, by whatever process. Nobody is kept from taking a lock but for an instant.
+    /// The actions that are being executed now, by whatever process. Nobody is kept from taking a
+    /// lock but for an instant.
     pub fn running_actions(&self) -> Vec<(Digest, Waiting)> {
         let mut running = Vec::new();
         for entry in crate::dir::read(self.root.join("locks"))
@@ -157,7 +162,8 @@ impl Store {
         running
     }
 
-    /// Takes the action's lock, waiting as long as `on_wait` (called at least every 100 ms) says `Continue`.
+    /// Takes the action's lock, waiting as long as `on_wait` (called at least every 100 ms) says
+    /// `Continue`.
     ///
     /// # Errors
     /// [`StoreError::Cancelled`] after `Break`; otherwise trouble with the lock file.

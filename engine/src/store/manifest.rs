@@ -1,4 +1,5 @@
-//! Manifests: lists of digests as `b3sum` writes them, for directories that are too large to be read again and again.
+//! Manifests: lists of digests as `b3sum` writes them, for directories that are too large to be
+//! read again and again.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +12,8 @@ use super::error::{StoreError, at};
 pub struct Manifest(HashMap<String, Digest>);
 
 impl Manifest {
-    /// Reads the list of the directory `root`. Paths may be written from inside it, with its name in front, or whole.
+    /// Reads the list of the directory `root`. Paths may be written from inside it, with its name
+    /// in front, or whole.
     ///
     /// # Errors
     /// The first line that is none.

@@ -1,11 +1,14 @@
-//! The local store: objects named by their bytes, results named by their keys, shared by all projects of a user.
+//! The local store: objects named by their bytes, results named by their keys, shared by all
+//! projects of a user.
 //!
-//! This file decides the layout on the disk and what opening does. What a stage is, what a key is made of, and what a remote
-//! holds is unknown here. Three rules carry everything else:
+//! This file decides the layout on the disk and what opening does. What a stage is, what a key is
+//! made of, and what a remote holds is unknown here. Three rules carry everything else:
 //!
-//! 1. A name appears by one rename of finished bytes, so nobody ever sees half an object or half a record.
+//! 1. A name appears by one rename of finished bytes, so nobody ever sees half an object or half a
+//!    record.
 //! 2. A record is written after the objects it names are durable ([`Store::commit`]).
-//! 3. No lock guards correctness between runs; only [`Store::gc`] keeps committers out while it sweeps.
+//! 3. No lock guards correctness between runs; only [`Store::gc`] keeps committers out while it
+//!    sweeps.
 //!
 //! ```text
 //! format                 "repro store 1\n"
@@ -120,7 +123,8 @@ const NAMED: [&str; 7] = [
     "views",
 ];
 
-/// An open store. Cheap to share by reference between threads; any number of processes may have the same one open.
+/// An open store. Cheap to share by reference between threads; any number of processes may have the
+/// same one open.
 pub struct Store {
     root: PathBuf,
     /// The same, open.
@@ -136,9 +140,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store at `root`, making it if there is none. A store that cannot be written (read-only mount, full disk,
-    /// somebody else's) opens all the same and serves what it has; the first write then fails with an error for which
-    /// [`StoreError::is_write_refused`] holds.
+    /// Opens the store at `root`, making it if there is none. A store that cannot be written
+    /// (read-only mount, full disk, somebody else's) opens all the same and serves what it has; the
+    /// first write then fails with an error for which [`StoreError::is_write_refused`] holds.
     ///
     /// # Errors
     /// There is no store and none can be made, or it is of another format.
@@ -175,7 +179,8 @@ impl Store {
         })
     }
 
-    /// Sends warnings (a corrupt record that was skipped, an object moved aside) somewhere else than the log.
+    /// Sends warnings (a corrupt record that was skipped, an object moved aside) somewhere else
+    /// than the log.
     pub fn with_warnings(mut self, warn: impl Fn(&str) + Send + Sync + 'static) -> Store {
         self.warn = Box::new(warn);
         self
@@ -186,7 +191,8 @@ impl Store {
         &self.root
     }
 
-    /// Says whether results can be kept, by starting to: the error is the one every write would give.
+    /// Says whether results can be kept, by starting to: the error is the one every write would
+    /// give.
     pub fn check_writable(&self) -> Result<(), StoreError> {
         self.scratch().map(|_| ())
     }
@@ -225,8 +231,8 @@ impl Store {
         Ok(self.scratch.get_or_init(|| scratch))
     }
 
-    /// A directory of this process on the store's file system, for private directories: what is made there can become an
-    /// object by a rename. Swept when the process is gone.
+    /// A directory of this process on the store's file system, for private directories: what is
+    /// made there can become an object by a rename. Swept when the process is gone.
     pub fn work_dir(&self) -> Result<PathBuf, StoreError> {
         let dir = self.scratch()?.dir().join("work");
         shared::make_dirs(&dir).map_err(at(&dir, "make the directory"))?;
@@ -249,7 +255,8 @@ impl Store {
     }
 }
 
-/// Lays out a new store; `format` comes last, so that a half-made store is completed by the next open.
+/// Lays out a new store; `format` comes last, so that a half-made store is completed by the next
+/// open.
 fn create(root: &Path, format: &Path) -> Result<(), StoreError> {
     if let Ok(mut entries) = crate::dir::read(root)
         && entries.any(|e| {

@@ -1,12 +1,13 @@
-//! Notes: what is known of results beyond their records: signatures under them, and accounts of executions that gave other
-//! bits. Losing one loses no result.
+//! Notes: what is known of results beyond their records: signatures under them, and accounts of
+//! executions that gave other bits. Losing one loses no result.
 //!
 //! ```text
 //! envelopes/ab/<62 hex of the key>/<result>.<name>     a signature
 //! divergence/ab/<62 hex of the key>/<digest of it>     an account of a difference
 //! ```
 //!
-//! What they say, and whether it is true, is unknown here: what is read was bounded in size, nothing more.
+//! What they say, and whether it is true, is unknown here: what is read was bounded in size,
+//! nothing more.
 
 use std::fs;
 use std::io::{self, Read};
@@ -28,8 +29,9 @@ const COUNT_MAX: usize = 256;
 const BYTES_MAX: u64 = 16 << 20;
 
 impl Store {
-    /// Keeps a signature under a result. `name`, of hexadecimal digits, is the key's for one's own, which is needed once, and the
-    /// digest of the envelope for others', so that a forged one cannot take the place of a true one. What is there stays.
+    /// Keeps a signature under a result. `name`, of hexadecimal digits, is the key's for one's own,
+    /// which is needed once, and the digest of the envelope for others', so that a forged one
+    /// cannot take the place of a true one. What is there stays.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -84,8 +86,8 @@ impl Store {
         }
     }
 
-    /// Notes whose names begin so, in the order of their names, each once: one's own signature may have come back from a remote.
-    /// What cannot be read counts as not there.
+    /// Notes whose names begin so, in the order of their names, each once: one's own signature may
+    /// have come back from a remote. What cannot be read counts as not there.
     fn notes(&self, dir: &str, key: &Digest, begin: &str) -> Vec<Vec<u8>> {
         let dir = self.named(dir, key);
         let entries = crate::dir::read(&dir).into_iter().flatten().flatten();

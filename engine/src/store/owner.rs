@@ -1,10 +1,11 @@
 //! Owners: which process made something, and whether it is dead.
 //!
-//! A lock that the kernel drops with its owner says so best, where there are such locks. Some file systems grant them to every
-//! machine, or to everybody: then the owner's name decides. It holds the boot and process space it lives in, its number
-//! there, and when it began. An owner of this space can be asked after. One of another cannot, and where other machines may
-//! write, it counts as alive until it has been silent for long (`renewal.rs`): taking the directory of a live one would cost
-//! it its work.
+//! A lock that the kernel drops with its owner says so best, where there are such locks. Some file
+//! systems grant them to every machine, or to everybody: then the owner's name decides. It holds
+//! the boot and process space it lives in, its number there, and when it began. An owner of this
+//! space can be asked after. One of another cannot, and where other machines may write, it counts
+//! as alive until it has been silent for long (`renewal.rs`): taking the directory of a live one
+//! would cost it its work.
 
 use std::fs::{self};
 use std::sync::OnceLock;
@@ -73,7 +74,8 @@ impl<'a> Owner<'a> {
         })
     }
 
-    /// Whether it lives; `None` where that cannot be known: another machine, another boot, another container.
+    /// Whether it lives; `None` where that cannot be known: another machine, another boot, another
+    /// container.
     pub fn is_alive(&self) -> Option<bool> {
         if self.space != space() {
             return None;
@@ -87,8 +89,8 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Whether something of this name, on the file system of several machines or not, was left by a process that is gone. For what
-/// no lock guards.
+/// Whether something of this name, on the file system of several machines or not, was left by a
+/// process that is gone. For what no lock guards.
 pub(super) fn is_left_behind(name: &str, age: Option<Duration>, foreign_age: Duration) -> bool {
     match Owner::parse(name).map(|owner| owner.is_alive()) {
         Some(Some(alive)) => !alive,

@@ -1,8 +1,9 @@
 //! Placing: making an artifact visible where people or workers look.
 //!
-//! What appears at the destination appears whole, by one rename (or exchange) of something built beside it; what was there
-//! is removed only afterwards. Placed files are the user's own copies (shared blocks where the file system can), so
-//! nothing done to them reaches the store, except with [`LinkMode::Hardlink`], which is asked for.
+//! What appears at the destination appears whole, by one rename (or exchange) of something built
+//! beside it; what was there is removed only afterwards. Placed files are the user's own copies
+//! (shared blocks where the file system can), so nothing done to them reaches the store, except
+//! with [`LinkMode::Hardlink`], which is asked for.
 
 use std::collections::HashSet;
 use std::fs;
@@ -27,9 +28,10 @@ pub enum LinkMode {
     /// Copies, with shared blocks where the file system can. Writable.
     #[default]
     Copy,
-    /// Names of the store's own files, read-only: no space, no time, but who forces a write corrupts the object (which is
-    /// found before its next use). Copies where links are impossible: executables, other file systems. A name that comes
-    /// or goes changes the object's ctime, so its next use may cost a hash.
+    /// Names of the store's own files, read-only: no space, no time, but who forces a write
+    /// corrupts the object (which is found before its next use). Copies where links are impossible:
+    /// executables, other file systems. A name that comes or goes changes the object's ctime, so
+    /// its next use may cost a hash.
     Hardlink,
 }
 
@@ -50,15 +52,17 @@ enum How {
 }
 
 const TMP_PREFIX: &str = ".repro-tmp.";
-/// What other process-number spaces left (containers) cannot be asked after; nothing takes this long to place.
+/// What other process-number spaces left (containers) cannot be asked after; nothing takes this
+/// long to place.
 const FOREIGN_TMP_AGE: Duration = Duration::from_secs(24 * 3600);
 
 impl Store {
-    /// Makes the artifact appear at `dest` (whose parent directories are made), replacing what is there.
+    /// Makes the artifact appear at `dest` (whose parent directories are made), replacing what is
+    /// there.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] or [`StoreError::Missing`] if its bytes are not right or not there; `dest` is as it was then,
-    /// and after any other error too.
+    /// [`StoreError::Corrupt`] or [`StoreError::Missing`] if its bytes are not right or not there;
+    /// `dest` is as it was then, and after any other error too.
     pub fn place(&self, content: &Content, dest: &Path, mode: LinkMode) -> Result<(), StoreError> {
         let parent = dest
             .parent()
@@ -87,7 +91,8 @@ impl Store {
         install(&mut tmp, dest)
     }
 
-    /// Lets a worker see an input at `dest`, which must not exist; its parent must. Not atomic: meant for a private directory.
+    /// Lets a worker see an input at `dest`, which must not exist; its parent must. Not atomic:
+    /// meant for a private directory.
     pub fn view(&self, content: &Content, dest: &Path, mode: ViewMode) -> Result<(), StoreError> {
         let how = match mode {
             ViewMode::Symlink => How::Symlink,
@@ -156,7 +161,8 @@ impl Store {
         copy_bytes(object, to, if executable { 0o777 } else { 0o666 }, dest)
     }
 
-    /// A second name changes the object's ctime, so it is sealed anew, provided nothing else about it changed.
+    /// A second name changes the object's ctime, so it is sealed anew, provided nothing else about
+    /// it changed.
     pub(super) fn link_sealed(&self, object: &Path, digest: &Digest, to: &Path) -> bool {
         let stat = |path: &Path| fs::symlink_metadata(path).map(|m| FileStat::of(&m));
         let Ok(before) = stat(object) else {
@@ -184,7 +190,8 @@ impl Drop for BesideTmp {
     }
 }
 
-/// Gives `tmp` the name `dest`. Afterwards `tmp` holds what was there before, if that could not vanish by itself.
+/// Gives `tmp` the name `dest`. Afterwards `tmp` holds what was there before, if that could not
+/// vanish by itself.
 fn install(tmp: &mut BesideTmp, dest: &Path) -> Result<(), StoreError> {
     let error = at(dest, "put it there");
     // Again if somebody adds or removes `dest` between looking and renaming.
@@ -192,7 +199,8 @@ fn install(tmp: &mut BesideTmp, dest: &Path) -> Result<(), StoreError> {
         let old = fs::symlink_metadata(dest);
         let new_is_dir = fs::symlink_metadata(&tmp.0).map_err(&error)?.is_dir();
         let done = match old {
-            // If both are names of one inode (hard links) this does nothing, and dropping `tmp` does the rest.
+            // If both are names of one inode (hard links) this does nothing, and dropping `tmp`
+            // does the rest.
             Ok(old) if !old.is_dir() && !new_is_dir => fs::rename(&tmp.0, dest).map(|()| true),
             Ok(_) => exchange(&tmp.0, dest, &tmp.0.with_extension("old")).map(|()| true),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && new_is_dir => {
@@ -220,7 +228,8 @@ fn install(tmp: &mut BesideTmp, dest: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// The first time this process places something in a directory, it removes what dead processes left there.
+/// The first time this process places something in a directory, it removes what dead processes left
+/// there.
 fn sweep_once(parent: &Path) {
     static SWEPT: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
     let mut swept = SWEPT.lock().unwrap_or_else(|e| e.into_inner());

@@ -83,8 +83,8 @@ impl Store {
         probe
     }
 
-    /// Takes the lock for trying, or finds out what is wrong with another machine's. That takes up to three renewals where
-    /// locks are granted to both.
+    /// Takes the lock for trying, or finds out what is wrong with another machine's. That takes up
+    /// to three renewals where locks are granted to both.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -184,7 +184,8 @@ fn try_locks(path: &Path) -> std::io::Result<Locks> {
         Err(_) => return Ok(Locks::Unknown),
     }
     let path = c_path(path)?;
-    // SAFETY: the child makes system calls alone, on a string that was made before, and ends without returning from here.
+    // SAFETY: the child makes system calls alone, on a string that was made before, and ends
+    // without returning from here.
     let child = unsafe { libc::fork() };
     match child {
         -1 => Ok(Locks::Unknown),

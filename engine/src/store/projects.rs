@@ -1,7 +1,7 @@
 //! The projects that use a store: their paths, nothing else. Gc asks each of them what it needs.
 //!
-//! A project enters itself whenever it runs. Nothing depends on the list between runs; an entry that cannot be written
-//! (read-only store) costs at most a later re-run.
+//! A project enters itself whenever it runs. Nothing depends on the list between runs; an entry
+//! that cannot be written (read-only store) costs at most a later re-run.
 
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

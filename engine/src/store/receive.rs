@@ -1,5 +1,6 @@
-//! Receiving: bytes that come from elsewhere, hashed on their way into the store's staging area. They can take no name but
-//! their own: what does not hash to the name that was asked for is dropped. Where they come from is unknown here.
+//! Receiving: bytes that come from elsewhere, hashed on their way into the store's staging area.
+//! They can take no name but their own: what does not hash to the name that was asked for is
+//! dropped. Where they come from is unknown here.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +23,8 @@ pub struct Receiving {
     bytes_begun: u64,
 }
 
-/// The disk is told of so many bytes at once. Then it works while more arrives, and not only when all are there.
+/// The disk is told of so many bytes at once. Then it works while more arrives, and not only when
+/// all are there.
 const BEGIN_BYTES: u64 = 8 << 20;
 
 impl Store {
@@ -77,8 +79,9 @@ impl Store {
         self.check(shape.into(), digest)
     }
 
-    /// Gives received bytes their names, durably, with one wait for the disk. Results are recorded afterwards, with
-    /// [`Store::commit`]; what no record names goes with the next gc after the grace time.
+    /// Gives received bytes their names, durably, with one wait for the disk. Results are recorded
+    /// afterwards, with [`Store::commit`]; what no record names goes with the next gc after the
+    /// grace time.
     ///
     /// # Errors
     /// Of the disk.

@@ -1,7 +1,8 @@
-//! Lock files that are held are stamped anew all the while; an owner that cannot be asked after and has been silent for long
-//! is dead.
+//! Lock files that are held are stamped anew all the while; an owner that cannot be asked after and
+//! has been silent for long is dead.
 //!
-//! That decides only where a lock says nothing: on file systems that grant it to every machine for itself, or have none.
+//! That decides only where a lock says nothing: on file systems that grant it to every machine for
+//! itself, or have none.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -13,11 +14,13 @@ use super::fresh::new_file;
 use super::owner;
 use super::sys::{FileStat, touch_open};
 
-/// One small write to a server per lock; a dozen of them may fail, or come late, before anybody takes the owner for dead.
+/// One small write to a server per lock; a dozen of them may fail, or come late, before anybody
+/// takes the owner for dead.
 pub(super) const INTERVAL: Duration = Duration::from_secs(20);
 
-/// Thirty intervals: longer than a server restarts, than clients remember old times (a minute, NFS) and than the clocks of
-/// one cluster differ, where the machines' own clocks stamp the files (Lustre, GPFS, SMB).
+/// Thirty intervals: longer than a server restarts, than clients remember old times (a minute, NFS)
+/// and than the clocks of one cluster differ, where the machines' own clocks stamp the files
+/// (Lustre, GPFS, SMB).
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// How long a look at a file system's clock serves: waiting for a lock asks every 100 ms.
@@ -81,8 +84,8 @@ fn renew() {
     }
 }
 
-/// Whether nobody has stamped this file of `dir` for long, by the clock of its file system. Where that cannot be read (a
-/// store that is only read) nobody is silent.
+/// Whether nobody has stamped this file of `dir` for long, by the clock of its file system. Where
+/// that cannot be read (a store that is only read) nobody is silent.
 pub(super) fn is_silent(file: &File, dir: &Path) -> bool {
     let Ok(meta) = file.metadata() else {
         return false;

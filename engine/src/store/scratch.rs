@@ -1,8 +1,8 @@
 //! Work in progress of one process: `tmp/<owner>/`.
 //!
-//! The owner holds a flock on `<owner>.lock` beside its directory. The kernel drops it when the owner dies, which also holds
-//! across containers that share a store but not their process numbers. Where locks keep nobody out, the name and
-//! the time tell (`owner.rs`, `renewal.rs`).
+//! The owner holds a flock on `<owner>.lock` beside its directory. The kernel drops it when the
+//! owner dies, which also holds across containers that share a store but not their process numbers.
+//! Where locks keep nobody out, the name and the time tell (`owner.rs`, `renewal.rs`).
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -133,7 +133,8 @@ pub(crate) fn sweep(tmp: &Path) {
         if let Some(_held) = take_dead(&path) {
             let dir = path.with_extension("");
             let _ = dir::remove_all(&dir);
-            // Another user's work is swept by that user: without the lock file nobody would look for it any more.
+            // Another user's work is swept by that user: without the lock file nobody would look
+            // for it any more.
             if !dir.exists() {
                 let _ = fs::remove_file(&path);
             }

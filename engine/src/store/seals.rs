@@ -1,9 +1,10 @@
 //! Seals: how each object looked (`stat`) when its bytes were last known to be right.
 //!
-//! An object whose stat equals its seal is trusted, any other is hashed before use. Writing to a file changes its mtime,
-//! setting the mtime back changes its ctime, and nobody can set that; so a changed object is found without reading it.
-//! A seal is written only after the bytes are durable, so an object that a power failure emptied has none.
-//! The file is a log of fixed-size entries, the last one of a digest counts; losing it costs one hash per object.
+//! An object whose stat equals its seal is trusted, any other is hashed before use. Writing to a
+//! file changes its mtime, setting the mtime back changes its ctime, and nobody can set that; so a
+//! changed object is found without reading it. A seal is written only after the bytes are durable,
+//! so an object that a power failure emptied has none. The file is a log of fixed-size entries, the
+//! last one of a digest counts; losing it costs one hash per object.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -60,7 +61,8 @@ fn decode(entry: &[u8]) -> Option<(Digest, FileStat)> {
     (encode(&digest, &stat)[64..] == entry[64..]).then_some((digest, stat))
 }
 
-/// Waits for who is appending, but not for one that was stopped in it: without its seal an object is hashed again.
+/// Waits for who is appending, but not for one that was stopped in it: without its seal an object
+/// is hashed again.
 fn lock_soon(file: &File) -> Result<(), TryLockError> {
     let begun = Instant::now();
     loop {

@@ -1,5 +1,5 @@
-//! A store that a group shares: its directories are set-group and the group may write there. What is made in such a directory is
-//! the group's to use too, whatever the umask of who makes it.
+//! A store that a group shares: its directories are set-group and the group may write there. What
+//! is made in such a directory is the group's to use too, whatever the umask of who makes it.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -46,7 +46,8 @@ pub(super) fn make_dirs(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the group write an open file that was made at `path`, if it is ours and lies in a shared directory.
+/// Lets the group write an open file that was made at `path`, if it is ours and lies in a shared
+/// directory.
 pub(super) fn give(file: &File, path: &Path) {
     if let Ok(meta) = file.metadata()
         && meta.mode() & FILE != FILE

@@ -1,4 +1,5 @@
-//! States: places where a computation can be resumed, by state key. A mere saving of time: anything doubtful is a miss.
+//! States: places where a computation can be resumed, by state key. A mere saving of time: anything
+//! doubtful is a miss.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,8 @@ pub(super) fn decode(text: &[u8], key: &Digest) -> Result<StateFile, String> {
 }
 
 impl Store {
-    /// Takes the file at `path` in as the state of that key. It is durable and gone from `path` when this returns.
+    /// Takes the file at `path` in as the state of that key. It is durable and gone from `path`
+    /// when this returns.
     pub fn put_state(
         &self,
         key: &Digest,

@@ -1,8 +1,9 @@
 //! Trees: the canonical listing of a directory, and walking a directory into one.
 //!
-//! A listing names every directory, file and link of a tree in byte order of their paths; file bytes are named by digest.
-//! Modes are reduced to the owner's exec bit; owners and times are left out, so a tree's digest depends on nothing but what a
-//! program can read from it. A listing may come from elsewhere, so parsing accepts exactly what writing produces:
+//! A listing names every directory, file and link of a tree in byte order of their paths; file
+//! bytes are named by digest. Modes are reduced to the owner's exec bit; owners and times are left
+//! out, so a tree's digest depends on nothing but what a program can read from it. A listing may
+//! come from elsewhere, so parsing accepts exactly what writing produces:
 //!
 //! ```text
 //! repro tree 1
@@ -84,7 +85,8 @@ impl Listing {
         RelPath::new(path).ok().and_then(|p| self.0.get(&p))
     }
 
-    /// Follows a link through the tree itself: going `..` through another link must not lead out either. Gives where it leads.
+    /// Follows a link through the tree itself: going `..` through another link must not lead out
+    /// either. Gives where it leads.
     pub(super) fn check_link(&self, path: &RelPath, target: &str) -> Result<String, String> {
         let mut here: Vec<&str> = path.as_str().split('/').collect();
         here.pop();
@@ -366,7 +368,8 @@ pub(crate) struct WalkFile {
 }
 
 impl Walk {
-    /// Lists a directory whole. Everything but directories, regular files and inner links is refused, by name.
+    /// Lists a directory whole. Everything but directories, regular files and inner links is
+    /// refused, by name.
     pub fn of(root: &Path) -> Result<Walk, StoreError> {
         let mut walk = Walk {
             dirs: Vec::new(),

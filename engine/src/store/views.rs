@@ -1,12 +1,15 @@
 //! Views: trees of the store as directories, made once and shown to every command that reads them.
 //!
-//! `views/ab/<62 hex>` holds the files of a tree under their own names, as further names of its objects, so a view takes no
-//! space and showing it costs a look at every file. What cannot be such a name is a copy: executables, since objects have no
-//! exec bit, and bytes that the tree holds twice, so that programs which tell links from files (`tar`, `du`) see what is
-//! there. Whoever gets a view must not be able to write to it: commands see it through a read-only mount, or copy it.
+//! `views/ab/<62 hex>` holds the files of a tree under their own names, as further names of its
+//! objects, so a view takes no space and showing it costs a look at every file. What cannot be such
+//! a name is a copy: executables, since objects have no exec bit, and bytes that the tree holds
+//! twice, so that programs which tell links from files (`tar`, `du`) see what is there. Whoever
+//! gets a view must not be able to write to it: commands see it through a read-only mount, or copy
+//! it.
 //!
-//! Every file and directory of a view has a seal: files the one of their object, copies and directories one of their own.
-//! What does not match is read before it is used; a view that is wrong is made again. gc removes a view with its tree.
+//! Every file and directory of a view has a seal: files the one of their object, copies and
+//! directories one of their own. What does not match is read before it is used; a view that is
+//! wrong is made again. gc removes a view with its tree.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -41,8 +44,8 @@ fn seal_name(tree: &Digest, inner: &str) -> Digest {
 }
 
 impl Store {
-    /// The directory that shows a tree, made when it is missing. `None`: on this file system its files would have to be
-    /// copied.
+    /// The directory that shows a tree, made when it is missing. `None`: on this file system its
+    /// files would have to be copied.
     ///
     /// # Errors
     /// [`StoreError::Missing`] and [`StoreError::Corrupt`] where the tree is not whole; the disk.

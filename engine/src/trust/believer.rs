@@ -1,8 +1,9 @@
 //! Whether a record in the common store serves this project.
 //!
-//! A store is shared by all projects of a user, and what one of them took in (pulled, imported) is there for all. So a record that
-//! was not made here is judged by the trust file of the project that asks, each time it would serve: one project's faith is
-//! no other's. What was made here needs nobody's word.
+//! A store is shared by all projects of a user, and what one of them took in (pulled, imported) is
+//! there for all. So a record that was not made here is judged by the trust file of the project
+//! that asks, each time it would serve: one project's faith is no other's. What was made here needs
+//! nobody's word.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -30,7 +31,8 @@ struct Inner {
 }
 
 impl Believer {
-    /// The project with this root, whose state lies in `state`. In `scope` its requirement holds too.
+    /// The project with this root, whose state lies in `state`. In `scope` its requirement holds
+    /// too.
     pub fn of(project_root: &Path, state: &Path, scope: Scope) -> Believer {
         Believer(Arc::new(Inner {
             project_root: project_root.to_owned(),

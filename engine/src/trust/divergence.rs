@@ -1,8 +1,8 @@
 //! Divergence: accounts of an execution that gave other bits than a recorded one.
 //!
-//! An account is a signed statement like a result's, of a type of its own, so that it never passes for one. Without a key it is
-//! kept unsigned, for its own machine. Accounts may come from a remote: what they say is shown as said by them, and
-//! decides nothing.
+//! An account is a signed statement like a result's, of a type of its own, so that it never passes
+//! for one. Without a key it is kept unsigned, for its own machine. Accounts may come from a
+//! remote: what they say is shown as said by them, and decides nothing.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +94,8 @@ impl Divergence {
         }
     }
 
-    /// Reads an account of this action, and who of those listed signed it. `None` for anything else.
+    /// Reads an account of this action, and who of those listed signed it. `None` for anything
+    /// else.
     pub fn open(
         bytes: &[u8],
         key: &Digest,

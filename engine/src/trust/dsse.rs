@@ -1,7 +1,8 @@
 //! DSSE envelopes: a payload, its type, and signatures of both together.
 //!
-//! An envelope comes from a remote and is hostile: it is bounded in size and number of signatures before anything is
-//! decoded, and its payload is handed out only together with the keys that signed it. What the payload says is unknown here.
+//! An envelope comes from a remote and is hostile: it is bounded in size and number of signatures
+//! before anything is decoded, and its payload is handed out only together with the keys that
+//! signed it. What the payload says is unknown here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,8 +12,8 @@ use super::key::{KeyId, PublicKey, SecretKey};
 
 /// The type of the payloads we sign and believe.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
-/// Bytes of the largest envelope that is looked at. A statement holds the pre-image of a key, which grows with the number
-/// of inputs: this is enough for some 50,000.
+/// Bytes of the largest envelope that is looked at. A statement holds the pre-image of a key, which
+/// grows with the number of inputs: this is enough for some 50,000.
 pub const ENVELOPE_BYTES_MAX: usize = 16 << 20;
 /// Signatures of one envelope that are looked at.
 const SIGNATURES_MAX: usize = 16;
@@ -44,7 +45,8 @@ pub struct Envelope {
 #[error("{0}")]
 pub struct BadEnvelope(String);
 
-/// What is signed: the type and the payload with their lengths, so that no two pairs have the same bytes (PAE of DSSE 1).
+/// What is signed: the type and the payload with their lengths, so that no two pairs have the same
+/// bytes (PAE of DSSE 1).
 fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
         "DSSEv1 {} {payload_type} {} ",
@@ -133,7 +135,8 @@ impl Envelope {
         self.signatures.iter().map(|(id, _)| *id)
     }
 
-    /// Whether this key signed the payload. The name in the envelope only says which signature to try.
+    /// Whether this key signed the payload. The name in the envelope only says which signature to
+    /// try.
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         let id = key.id();
         let signed = pre_authentication(PAYLOAD_TYPE, &self.payload);
@@ -216,7 +219,8 @@ mod tests {
             let _ = Envelope::parse(&bytes);
         }
 
-        /// One byte changed anywhere: no envelope, or no signature, or (in white space, field names of the key) the same payload.
+        /// One byte changed anywhere: no envelope, or no signature, or (in white space, field names
+        /// of the key) the same payload.
         #[test]
         fn an_altered_envelope_never_shows_another_payload(at in any::<proptest::sample::Index>(), to in any::<u8>()) {
             let key = key();

@@ -1,7 +1,8 @@
-//! Changing `repro.trust.toml`: one entry at a time, with everything else (comments, order, spaces) left as people wrote it.
+//! Changing `repro.trust.toml`: one entry at a time, with everything else (comments, order, spaces)
+//! left as people wrote it.
 //!
-//! Signers stand in the order of their names and a key on a line of its own, so that two branches that add somebody seldom
-//! touch the same line.
+//! Signers stand in the order of their names and a key on a line of its own, so that two branches
+//! that add somebody seldom touch the same line.
 
 use std::path::Path;
 
@@ -77,7 +78,8 @@ impl TrustText {
     /// Lists a key.
     ///
     /// # Errors
-    /// The key is somebody else's, the signer has another role, or the file is written in a way that is not understood here.
+    /// The key is somebody else's, the signer has another role, or the file is written in a way
+    /// that is not understood here.
     pub fn add(
         &mut self,
         name: &SignerName,

@@ -1,7 +1,8 @@
 //! Judgement: whether a result that comes from elsewhere is believed, and if not, why not.
 //!
-//! Everything that is judged is hostile; the only thing that is not is `repro.trust.toml` of the project. A signature
-//! counts when a listed key made it over a statement about exactly this record. Nothing here touches a network or a store.
+//! Everything that is judged is hostile; the only thing that is not is `repro.trust.toml` of the
+//! project. A signature counts when a listed key made it over a statement about exactly this
+//! record. Nothing here touches a network or a store.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -126,8 +127,9 @@ impl Reason {
 }
 
 impl Trust {
-    /// Reads `repro.trust.toml` of a project; `REPRO_TRUST_FILE` names another file, which is how CI judges the code of
-    /// strangers by the file of the main branch. No file is no error: nothing is believed then.
+    /// Reads `repro.trust.toml` of a project; `REPRO_TRUST_FILE` names another file, which is how
+    /// CI judges the code of strangers by the file of the main branch. No file is no error: nothing
+    /// is believed then.
     ///
     /// # Errors
     /// A file that cannot be read or is wrong, with the place.
@@ -229,7 +231,8 @@ impl Trust {
             .unwrap_or(Reason::Unsigned))
     }
 
-    /// Who of those listed signed this record, and what is wrong with the other envelopes: for showing.
+    /// Who of those listed signed this record, and what is wrong with the other envelopes: for
+    /// showing.
     pub fn signers(
         &self,
         record: &Record,

@@ -1,7 +1,8 @@
 //! Keys: what a signature is made and checked with, and how both halves are written.
 //!
-//! Ed25519. A public key is one word (`ed25519:<base64>`), so that it can be sent by chat and stand in a reviewed file; a
-//! private key is PKCS#8 in PEM, as OpenSSL reads and writes it. Where keys lie is unknown here.
+//! Ed25519. A public key is one word (`ed25519:<base64>`), so that it can be sent by chat and stand
+//! in a reviewed file; a private key is PKCS#8 in PEM, as OpenSSL reads and writes it. Where keys
+//! lie is unknown here.
 
 use std::fmt;
 use std::str::FromStr;

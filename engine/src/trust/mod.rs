@@ -1,8 +1,8 @@
 //! Trust: who vouches for a result, and whether the project believes them.
 //!
-//! A result is signed together with the key it is the result of ([`Signer`]); a result from elsewhere is used when
-//! `repro.trust.toml` of the project says that its signers suffice ([`Trust`]). How results travel is unknown here, and so
-//! is what a stage computes.
+//! A result is signed together with the key it is the result of ([`Signer`]); a result from
+//! elsewhere is used when `repro.trust.toml` of the project says that its signers suffice
+//! ([`Trust`]). How results travel is unknown here, and so is what a stage computes.
 
 mod believer;
 mod divergence;

@@ -1,4 +1,5 @@
-//! The user's own key: made once, with its public half in a file beside it, so that showing it needs no passphrase.
+//! The user's own key: made once, with its public half in a file beside it, so that showing it
+//! needs no passphrase.
 
 use std::path::{Path, PathBuf};
 

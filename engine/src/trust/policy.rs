@@ -1,7 +1,8 @@
 //! `repro.trust.toml`: whose signatures count, and how many are asked for.
 //!
-//! The file is reviewed like code: who can change it on the branch you run decides whom you believe. A person or machine is
-//! a table; several keys in it count once. Who is removed is believed no more, from that commit on.
+//! The file is reviewed like code: who can change it on the branch you run decides whom you
+//! believe. A person or machine is a table; several keys in it count once. Who is removed is
+//! believed no more, from that commit on.
 //!
 //! ```toml
 //! version = 1

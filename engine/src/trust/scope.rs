@@ -1,7 +1,7 @@
 //! Which scopes of a remote a requirement of the trust file is about.
 //!
-//! A scope is where writers publish who are not believed by everybody, such as pull requests. Who does not name it never
-//! reads it.
+//! A scope is where writers publish who are not believed by everybody, such as pull requests. Who
+//! does not name it never reads it.
 
 use std::fmt;
 use std::str::FromStr;

@@ -6,8 +6,8 @@
 //! | `REPRO_SIGNING_KEY_FILE` | a file with it |
 //! | `$XDG_CONFIG_HOME/repro/signing-key.pem` (`~/.config/…`) | what `repro trust init` made |
 //!
-//! The passphrase of an encrypted key: `REPRO_KEY_PASSPHRASE`, the file `REPRO_KEY_PASSPHRASE_FILE`, else whoever
-//! uses this library is asked for it.
+//! The passphrase of an encrypted key: `REPRO_KEY_PASSPHRASE`, the file
+//! `REPRO_KEY_PASSPHRASE_FILE`, else whoever uses this library is asked for it.
 
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -39,8 +39,8 @@ pub struct Signer {
 pub type Ask<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<Option<Passphrase>>;
 
 impl Signer {
-    /// The key of whoever runs this process: from its environment and its files; a passphrase is asked for. `None` where there
-    /// is no key.
+    /// The key of whoever runs this process: from its environment and its files; a passphrase is
+    /// asked for. `None` where there is no key.
     ///
     /// # Errors
     /// As [`Signer::load`].
@@ -51,7 +51,8 @@ impl Signer {
     /// The key as the module says; `None` where there is none.
     ///
     /// # Errors
-    /// A key that is there and cannot be used: unreadable, not a key, open to others, a wrong passphrase or none.
+    /// A key that is there and cannot be used: unreadable, not a key, open to others, a wrong
+    /// passphrase or none.
     pub fn load(
         env: &dyn Fn(&str) -> Option<String>,
         ask: Ask<'_>,
@@ -88,8 +89,8 @@ impl Signer {
         Signer { key }
     }
 
-    /// A DSSE envelope that vouches for a record: a signature of its key and its outputs together. Sign only what was
-    /// executed here.
+    /// A DSSE envelope that vouches for a record: a signature of its key and its outputs together.
+    /// Sign only what was executed here.
     pub fn sign(&self, record: &Record, facts: &Facts) -> Vec<u8> {
         self.seal(statement::write(record, facts).as_bytes())
     }
@@ -199,7 +200,8 @@ fn read_private(path: &Path) -> anyhow::Result<Option<String>> {
     Ok(Some(std::fs::read_to_string(path).with_context(cannot)?))
 }
 
-/// Writes a new private key where only its owner can read it. What is there stays: a key is never replaced.
+/// Writes a new private key where only its owner can read it. What is there stays: a key is never
+/// replaced.
 ///
 /// # Errors
 /// Something is there, or it cannot be written.

@@ -1,7 +1,8 @@
 //! Statements: what a signature says, as an in-toto statement with SLSA provenance.
 //!
-//! The binding part (which action, described how, gave which outputs) is made from a record and checked against one, and
-//! nothing else decides. The rest (when, where, on which inputs) is for readers and other tools.
+//! The binding part (which action, described how, gave which outputs) is made from a record and
+//! checked against one, and nothing else decides. The rest (when, where, on which inputs) is for
+//! readers and other tools.
 //!
 //! | of SLSA | here |
 //! |---|---|
@@ -27,7 +28,8 @@ const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 const BUILD_TYPE: &str = "urn:repro:action:v1";
 const BUILDER: &str = "urn:repro:builder:v1";
 
-/// What a signer knows of the execution it vouches for. Nothing of it decides whether a signature counts.
+/// What a signer knows of the execution it vouches for. Nothing of it decides whether a signature
+/// counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// The run.
@@ -45,7 +47,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Of the execution that made a record. Only for records that were made here: what a remote says of itself is no fact.
+    /// Of the execution that made a record. Only for records that were made here: what a remote
+    /// says of itself is no fact.
     pub fn of(record: &Record) -> Facts {
         let text = |fact: Fact| record.observation.text(fact).map(str::to_owned);
         let started = text(Fact::At);
@@ -69,8 +72,9 @@ impl Facts {
     }
 }
 
-/// Marks a record that comes from elsewhere (`remote lab`, `bundle x.repro`), so that it is never signed as one's own, and serves
-/// only projects that believe it. Whoever takes records in must do so before they are committed, whatever they say of themselves.
+/// Marks a record that comes from elsewhere (`remote lab`, `bundle x.repro`), so that it is never
+/// signed as one's own, and serves only projects that believe it. Whoever takes records in must do
+/// so before they are committed, whatever they say of themselves.
 pub fn mark_origin(record: &mut Record, origin: &str) {
     record.set_origin(origin);
 }
@@ -80,7 +84,8 @@ pub fn is_own(record: &Record) -> bool {
     record.origin().is_none()
 }
 
-/// The digest of an artifact as in-toto writes it. A tree's is that of its canonical listing, so it has a name of its own.
+/// The digest of an artifact as in-toto writes it. A tree's is that of its canonical listing, so it
+/// has a name of its own.
 pub(super) fn digest_set(shape: Shape, digest: &str) -> Value {
     match shape {
         Shape::File => json!({"blake3": digest}),
@@ -220,13 +225,14 @@ struct InternalFile {
     result: Digest,
 }
 
-/// Whether a record's description is what its key is the digest of: else its outputs are those of something unknown.
+/// Whether a record's description is what its key is the digest of: else its outputs are those of
+/// something unknown.
 pub fn is_described(record: &Record) -> bool {
     Digest::derive(Domain::Action, record.preimage.as_bytes()) == record.key
 }
 
-/// Checks that a signed statement is about exactly this record: the same action, described by the same text, with the same
-/// outputs under the same names.
+/// Checks that a signed statement is about exactly this record: the same action, described by the
+/// same text, with the same outputs under the same names.
 ///
 /// # Errors
 /// See [`Mismatch`].

@@ -268,7 +268,8 @@ fn the_statement_is_what_slsa_readers_expect() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
 }
 
-/// Who reads only the standard fields of a statement must not be told something else than who reads ours.
+/// Who reads only the standard fields of a statement must not be told something else than who reads
+/// ours.
 #[test]
 fn a_signed_statement_that_contradicts_itself_counts_for_nothing() {
     let ci = signer();
@@ -363,7 +364,8 @@ fn params() -> impl Strategy<Value = Value> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever an action is made of: what is signed for a record is believed of it, and of no other.
+    /// Whatever an action is made of: what is signed for a record is believed of it, and of no
+    /// other.
     #[test]
     fn a_signature_fits_its_record_and_no_other(a in params(), b in params(), out_a in any::<u8>(), out_b in any::<u8>()) {
         let ci = signer();

@@ -81,7 +81,8 @@ impl Trainer {
         }
     }
 
-    /// Images per second of whole passes over a test set for at least this time, after one that is not counted.
+    /// Images per second of whole passes over a test set for at least this time, after one that is
+    /// not counted.
     pub fn evaluate(&mut self, seconds: f64) -> Result<f64, Broken> {
         self.rate(&format!("eval {seconds}"))
     }

@@ -1,5 +1,5 @@
-//! The process that trains on our side: `training::fit` as the kind `train` calls it, halted between two steps whenever
-//! it has run as long as it was told to.
+//! The process that trains on our side: `training::fit` as the kind `train` calls it, halted
+//! between two steps whenever it has run as long as it was told to.
 
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,9 @@ const IMAGES: usize = 10_000;
 /// Images of the test set.
 const TEST_IMAGES: usize = 2_048;
 
-/// Serves `train SECONDS`, `eval SECONDS` (answers: images and seconds) and `rss` (bytes) until its input ends. With
-/// `simulated` threads there is one thread, and `train` answers what [`super::scaling::Steps`] holds.
+/// Serves `train SECONDS`, `eval SECONDS` (answers: images and seconds) and `rss` (bytes) until its
+/// input ends. With `simulated` threads there is one thread, and `train` answers what
+/// [`super::scaling::Steps`] holds.
 pub fn serve(
     model: &Model,
     threads: usize,
@@ -263,8 +264,9 @@ fn peak_resident_bytes() -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-/// The optimizers that can be asked for, as in a pipeline file. Their learning rate is so small that a network stays
-/// where it starts: one that has learnt its noise by heart has gradients of 0, and would time subnormal numbers.
+/// The optimizers that can be asked for, as in a pipeline file. Their learning rate is so small
+/// that a network stays where it starts: one that has learnt its noise by heart has gradients of 0,
+/// and would time subnormal numbers.
 pub fn optimizer(name: &str) -> Option<Value> {
     match name {
         "adam" => Some(json!({"adam": {"lr": 1e-6}})),

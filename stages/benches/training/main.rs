@@ -1,7 +1,8 @@
-//! Training beside PyTorch: `cargo bench -p repro-stages --bench training`, described in stages/benches/README.md.
+//! Training beside PyTorch: `cargo bench -p repro-stages --bench training`, described in
+//! stages/benches/README.md.
 //!
-//! Every model is trained by processes that are measured in turns, so that a ratio means something on a machine whose
-//! speed changes. Nothing here passes or fails.
+//! Every model is trained by processes that are measured in turns, so that a ratio means something
+//! on a machine whose speed changes. Nothing here passes or fails.
 
 #![allow(
     clippy::unwrap_used,

@@ -85,9 +85,9 @@ impl Products {
 }
 
 impl Model {
-    /// Floating-point operations of training on one image in dense layers and convolutions: two per multiplication, three
-    /// products per layer (output, gradients of weight and input), none for the gradient of the data. Products with
-    /// padding count.
+    /// Floating-point operations of training on one image in dense layers and convolutions: two per
+    /// multiplication, three products per layer (output, gradients of weight and input), none for
+    /// the gradient of the data. Products with padding count.
     pub fn training_flops(&self) -> f64 {
         let products = self.products();
         2.0 * (3 * products.all - products.first) as f64

@@ -9,7 +9,8 @@ use repro_stages::kernels::Path;
 const CHAINS: usize = 12;
 const STEPS: usize = 4_000_000;
 
-/// GFLOP/s of `threads` threads at once with the instructions of `path`, where they have a fused multiply-add.
+/// GFLOP/s of `threads` threads at once with the instructions of `path`, where they have a fused
+/// multiply-add.
 pub fn gflops(path: Path, threads: usize) -> Option<f64> {
     let lanes = match path.name() {
         "avx512" => 16,

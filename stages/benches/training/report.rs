@@ -168,8 +168,8 @@ pub fn missing(model: &Model, message: &str) {
     );
 }
 
-/// Prints what a second thread brings. Amdahl's law: with a serial share s of the time on one thread, `t_n/t_1` is
-/// `s + (1 - s)/n`.
+/// Prints what a second thread brings. Amdahl's law: with a serial share s of the time on one
+/// thread, `t_n/t_1` is `s + (1 - s)/n`.
 pub fn scaling(threads: usize, of: &[(&Model, Figures)]) {
     println!(
         "\n{:<18} {:>9} {:>9} {:>9}  {:<24}",

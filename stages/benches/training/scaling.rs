@@ -1,5 +1,5 @@
-//! How a step would scale to more threads than the machine has: one thread does the work of all, see
-//! `repro_stages::kernels::parallel::Simulation`.
+//! How a step would scale to more threads than the machine has: one thread does the work of all,
+//! see `repro_stages::kernels::parallel::Simulation`.
 
 use std::process::Command;
 

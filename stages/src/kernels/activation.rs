@@ -40,8 +40,8 @@ impl Activation {
         }
     }
 
-    /// Turns the gradient of activations `y` into that of the sums, as a value added to 0: a negative zero becomes positive.
-    /// [`Activation::Identity`] leaves it as it is.
+    /// Turns the gradient of activations `y` into that of the sums, as a value added to 0: a
+    /// negative zero becomes positive. [`Activation::Identity`] leaves it as it is.
     pub(crate) fn unapply(self, path: Path, y: &[f32], dy: &mut [f32]) {
         match self {
             Activation::Identity => {}

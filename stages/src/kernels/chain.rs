@@ -1,9 +1,10 @@
-//! The one loop nest behind dense layers and convolutions: many fma chains at once, up to 32 outputs wide.
+//! The one loop nest behind dense layers and convolutions: many fma chains at once, up to 32
+//! outputs wide.
 //!
-//! An output is a sum of *blocks* in order; a block is one chain `acc = fma(x, w, acc)` over its segments in order. The
-//! vectors run across outputs, so that neither their width nor the number of rows in flight changes an output's chain:
-//! that is why tiles may be cut as the processor likes. What the operands mean (channels, positions, images) is the
-//! callers' business.
+//! An output is a sum of *blocks* in order; a block is one chain `acc = fma(x, w, acc)` over its
+//! segments in order. The vectors run across outputs, so that neither their width nor the number of
+//! rows in flight changes an output's chain: that is why tiles may be cut as the processor likes.
+//! What the operands mean (channels, positions, images) is the callers' business.
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -23,8 +24,8 @@ pub(crate) const WIDE: usize = 2 * LANES;
 /// Outputs in half a panel; lines of the last panel are padded to a multiple of this.
 pub(crate) const LANES: usize = WIDTH;
 
-/// A run of steps within a chain: step `i` multiplies a row's `x[x + i·k_step]` with panel line `k + i`. The
-/// order of the fields is known to the assembly of `avx512/loops.rs`.
+/// A run of steps within a chain: step `i` multiplies a row's `x[x + i·k_step]` with panel line `k
+/// + i`. The order of the fields is known to the assembly of `avx512/loops.rs`.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Segment {
@@ -35,8 +36,8 @@ pub(crate) struct Segment {
     pub begins: bool,
 }
 
-/// The chain of these segments, whose lines follow each other in the panel from line 0 on, cut into blocks of `steps`
-/// steps; the last may be shorter.
+/// The chain of these segments, whose lines follow each other in the panel from line 0 on, cut into
+/// blocks of `steps` steps; the last may be shorter.
 pub(crate) fn in_blocks(chain: impl Iterator<Item = Segment>, steps: usize) -> Vec<Segment> {
     let mut blocks = Vec::new();
     for mut rest in chain {
@@ -135,8 +136,8 @@ pub(crate) struct Rows<'a> {
     pub ordinary: bool,
 }
 
-/// Lines of numbers, one per step of a chain, as long as the outputs are wide, rounded up to [`LANES`]: line `k` begins at
-/// `k·step`.
+/// Lines of numbers, one per step of a chain, as long as the outputs are wide, rounded up to
+/// [`LANES`]: line `k` begins at `k·step`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Panel<'a> {
     pub lines: &'a [f32],
@@ -177,7 +178,8 @@ impl Store {
 pub(crate) struct Target<'a> {
     pub out: Out<'a>,
     pub steps: Steps,
-    /// From an output of a row to the next; where it is not 1, the rows lie side by side in one line.
+    /// From an output of a row to the next; where it is not 1, the rows lie side by side in one
+    /// line.
     pub across: usize,
     /// Outputs that exist, at most [`WIDE`].
     pub lanes: usize,
@@ -198,8 +200,8 @@ impl Start {
     pub(crate) const ZERO: Start = Start::With([0.0; WIDE]);
 }
 
-/// Computes `rows` × `lanes` outputs against one panel. The first block starts from `start`; every later one is a chain
-/// from 0 whose value is then added. Rows without segments are `start`.
+/// Computes `rows` × `lanes` outputs against one panel. The first block starts from `start`; every
+/// later one is a chain from 0 whose value is then added. Rows without segments are `start`.
 ///
 /// # Panics
 /// An index that leaves its slice.
@@ -232,16 +234,16 @@ pub(crate) fn chains(
     }
     match path.0 {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the path exists only where the processor has the instructions, and the assertions above cover every
-        // row and step of every segment, and every output.
+        // SAFETY: the path exists only where the processor has the instructions, and the assertions
+        // above cover every row and step of every segment, and every output.
         super::path::Instructions::Avx512 => unsafe { avx512::chains(rows, panel, start, to) },
         // SAFETY: as above.
         _ => unsafe { halves::chains(path, rows, panel, start, to) },
     }
 }
 
-/// Whether the plain path may leave out its care for rare operands ([`fma::ordinary`]) in chains of at most `steps`
-/// steps; other paths have no use for it and do not look.
+/// Whether the plain path may leave out its care for rare operands ([`fma::ordinary`]) in chains of
+/// at most `steps` steps; other paths have no use for it and do not look.
 pub(crate) fn ordinary(
     path: Path,
     x: &[f32],

@@ -1,10 +1,12 @@
 //! Convolutions over NHWC images; `w` is laid out `[kernel_h, kernel_w, channels, outputs]`.
 //!
-//! What is stated here is the order of *direct* convolutions. Those of 3×3, stride 1 and padding 1 with at least 32 channels and
-//! outputs are Winograd's, with an order of their own: `winograd::applies` decides, by shape alone.
+//! What is stated here is the order of *direct* convolutions. Those of 3×3, stride 1 and padding 1
+//! with at least 32 channels and outputs are Winograd's, with an order of their own:
+//! `winograd::applies` decides, by shape alone.
 //!
-//! Padding is made of zeros that take part in the chains like any other value. A task takes a few images, copies them
-//! into a buffer with their margins, and goes over the panels of weights, so that both stay in the second-level cache.
+//! Padding is made of zeros that take part in the chains like any other value. A task takes a few
+//! images, copies them into a buffer with their margins, and goes over the panels of weights, so
+//! that both stay in the second-level cache.
 
 mod input_gradient;
 mod weight_gradient;
@@ -32,9 +34,9 @@ pub use weight_gradient::weight_gradient;
 const WORTH_THREADS: usize = 1 << 16;
 /// Numbers of padded images that a task goes over at a time: half of a usual second-level cache.
 const CACHED: usize = 1 << 17;
-/// Steps of a block of a chain. The error of a sum of positive and negative terms grows with the longest chain and the number
-/// of chains that are added up; 64 is about the square root of the longest sums there are (512 channels, 3×3), and a tile
-/// spends 1 of 32 cycles on adding up.
+/// Steps of a block of a chain. The error of a sum of positive and negative terms grows with the
+/// longest chain and the number of chains that are added up; 64 is about the square root of the
+/// longest sums there are (512 channels, 3×3), and a tile spends 1 of 32 cycles on adding up.
 pub(super) const BLOCK: usize = 64;
 
 fn worth_threads(shape: &ConvShape, images: usize) -> bool {
@@ -52,8 +54,9 @@ fn images_per_task(images: usize, padded: usize, threads: bool) -> usize {
     cached.min(shared).max(1)
 }
 
-/// The output: per element, products over (kernel row, kernel column, channel) ascending in blocks of 64, each a chain of
-/// fma; the first starts from `b` (0 without one), the others from 0 and are added to the sum in order; then the activation.
+/// The output: per element, products over (kernel row, kernel column, channel) ascending in blocks
+/// of 64, each a chain of fma; the first starts from `b` (0 without one), the others from 0 and are
+/// added to the sum in order; then the activation.
 ///
 /// # Panics
 /// Lengths that disagree.

@@ -1,4 +1,5 @@
-//! Dense layers: `y[n, o] = b[o] + Σ_i x[n, i]·w[i, o]` and its gradients. `w` is laid out `[inputs, outputs]`.
+//! Dense layers: `y[n, o] = b[o] + Σ_i x[n, i]·w[i, o]` and its gradients. `w` is laid out
+//! `[inputs, outputs]`.
 
 use std::ops::Range;
 
@@ -51,7 +52,8 @@ fn with_panels<R>(path: Path, m: &[f32], k: usize, n: usize, work: impl FnOnce(&
     })
 }
 
-/// The blocks of a part of a sum of `all` products: `len` of them from the `at`-th on, against lines `line ..` of a panel.
+/// The blocks of a part of a sum of `all` products: `len` of them from the `at`-th on, against
+/// lines `line ..` of a panel.
 fn part_of(all: usize, at: usize, len: usize, line: usize) -> Vec<Segment> {
     let steps = if all <= WHOLE { WHOLE } else { BLOCK };
     let part = Segment {
@@ -68,9 +70,10 @@ fn part_of(all: usize, at: usize, len: usize, line: usize) -> Vec<Segment> {
     blocks
 }
 
-/// The output: per element, products over `i` ascending. Up to [`WHOLE`] inputs: a chain of fma that starts from `b` (0
-/// without one). More: parts of [`PART`] in blocks of [`BLOCK`], each a chain; the first starts from `b`, the others from 0;
-/// the blocks of a part are added up in order, then the parts. Then the activation.
+/// The output: per element, products over `i` ascending. Up to [`WHOLE`] inputs: a chain of fma
+/// that starts from `b` (0 without one). More: parts of [`PART`] in blocks of [`BLOCK`], each a
+/// chain; the first starts from `b`, the others from 0; the blocks of a part are added up in order,
+/// then the parts. Then the activation.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -131,7 +134,8 @@ struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// A task packs a part of 32 columns of `w` (64 KiB) and multiplies its rows by it, part after part.
+    /// A task packs a part of 32 columns of `w` (64 KiB) and multiplies its rows by it, part after
+    /// part.
     fn by_panel(&self, activation: Activation, y: &mut [f32]) {
         let n = y.len() / self.outputs;
         let panels = self.outputs.div_ceil(WIDE);
@@ -150,7 +154,8 @@ impl Forward<'_> {
                     (false, false) => Store::Add,
                     (false, true) => Store::AddRelu,
                 };
-                // SAFETY: a task writes the columns of its panel in its rows, and no other task does.
+                // SAFETY: a task writes the columns of its panel in its rows, and no other task
+                // does.
                 let out = unsafe { out.share() };
                 self.part(
                     which,
@@ -163,8 +168,8 @@ impl Forward<'_> {
         });
     }
 
-    /// Many inputs: a task takes a part of them for all outputs, which is one piece of `w`; the parts' sums lie side by side
-    /// and are added up at the end.
+    /// Many inputs: a task takes a part of them for all outputs, which is one piece of `w`; the
+    /// parts' sums lie side by side and are added up at the end.
     fn by_part(&self, activation: Activation, y: &mut [f32]) {
         let n = y.len() / self.outputs;
         scratch::with(self.inputs.div_ceil(PART) * y.len(), |sums| {
@@ -187,7 +192,8 @@ impl Forward<'_> {
         });
     }
 
-    /// The part of the sums over the inputs from `at` for a panel of outputs and some images, whose first lies at `out`.
+    /// The part of the sums over the inputs from `at` for a panel of outputs and some images, whose
+    /// first lies at `out`.
     fn part(&self, which: usize, images: Range<usize>, at: usize, out: Out<'_>, store: Store) {
         let columns = WIDE.min(self.outputs - which * WIDE);
         let step = columns.next_multiple_of(WIDE / 2);
@@ -253,9 +259,9 @@ pub fn layer_backward(path: Path, inputs: usize, outputs: usize, from: Backward<
     }
 }
 
-/// Adds to `dx`. Per element: products over `o` ascending. Up to [`WHOLE`] outputs: a chain of fma from 0, added to `dx`.
-/// More: parts of [`PART`] in blocks of [`BLOCK`], each a chain from 0; the blocks of a part are added up in order, then the
-/// parts are added to `dx` in order.
+/// Adds to `dx`. Per element: products over `o` ascending. Up to [`WHOLE`] outputs: a chain of fma
+/// from 0, added to `dx`. More: parts of [`PART`] in blocks of [`BLOCK`], each a chain from 0; the
+/// blocks of a part are added up in order, then the parts are added to `dx` in order.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -270,8 +276,8 @@ pub fn input_gradient(
     input_gradient_to(path, inputs, outputs, w, dy, dx, Accumulate::Add);
 }
 
-/// [`input_gradient`] as `how` says. The vectors run across the batch, so that rows of `w`, of which there may be many
-/// more, are read where they are: `dx` is made as its transpose.
+/// [`input_gradient`] as `how` says. The vectors run across the batch, so that rows of `w`, of
+/// which there may be many more, are read where they are: `dx` is made as its transpose.
 pub(super) fn input_gradient_to(
     path: Path,
     inputs: usize,
@@ -314,7 +320,8 @@ pub(super) fn input_gradient_to(
                     segments,
                     ordinary,
                 };
-                // SAFETY: a task writes its part of the inputs for its images, and no other task does.
+                // SAFETY: a task writes its part of the inputs for its images, and no other task
+                // does.
                 let out = unsafe { out.share() };
                 let mut to = Target {
                     out: out.from(which * WIDE * inputs + first),
@@ -330,7 +337,8 @@ pub(super) fn input_gradient_to(
     });
 }
 
-/// The first 32 (or as many as there are) rows of `m[..][k]` as the columns of a panel, whose width tells how many.
+/// The first 32 (or as many as there are) rows of `m[..][k]` as the columns of a panel, whose width
+/// tells how many.
 fn pack_columns(path: Path, m: &[f32], k: usize, panel: &mut [f32]) {
     let step = panel.len() / k;
     let rows = (m.len() / k).min(step);
@@ -340,7 +348,8 @@ fn pack_columns(path: Path, m: &[f32], k: usize, panel: &mut [f32]) {
     transpose::matrix(path, &m[..rows * k], k, panel, step);
 }
 
-/// Adds to `dw`. Per element: one chain of fma `x·dy` over `n` ascending from 0; the sum is added to `dw`.
+/// Adds to `dw`. Per element: one chain of fma `x·dy` over `n` ascending from 0; the sum is added
+/// to `dw`.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -355,8 +364,8 @@ pub fn weight_gradient(
     weight_gradient_to(path, inputs, outputs, x, dy, dw, Accumulate::Add);
 }
 
-/// [`weight_gradient`] as `how` says. `dy` is packed once, and a task's columns of `x`: they are read again and again, and
-/// rows far apart would fall into few sets of the cache.
+/// [`weight_gradient`] as `how` says. `dy` is packed once, and a task's columns of `x`: they are
+/// read again and again, and rows far apart would fall into few sets of the cache.
 pub(super) fn weight_gradient_to(
     path: Path,
     inputs: usize,
@@ -413,8 +422,9 @@ pub(super) fn weight_gradient_to(
     });
 }
 
-/// Adds to `db`. Per element: up to [`WHOLE_ROWS`] rows, a chain of additions over `n` ascending from 0; more: blocks of
-/// [`BLOCK_ROWS`] rows, each such a chain, added up in order from 0. The sum is added to `db`.
+/// Adds to `db`. Per element: up to [`WHOLE_ROWS`] rows, a chain of additions over `n` ascending
+/// from 0; more: blocks of [`BLOCK_ROWS`] rows, each such a chain, added up in order from 0. The
+/// sum is added to `db`.
 ///
 /// # Panics
 /// Lengths that disagree.

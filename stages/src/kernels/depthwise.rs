@@ -1,5 +1,5 @@
-//! Depthwise convolutions over NHWC images: every channel is convolved with a window of its own; `w` is laid out
-//! `[kernel_h, kernel_w, channels]`.
+//! Depthwise convolutions over NHWC images: every channel is convolved with a window of its own;
+//! `w` is laid out `[kernel_h, kernel_w, channels]`.
 //!
 //! Vectors run across channels. Taps outside the image take no part.
 
@@ -49,8 +49,8 @@ pub fn layer_backward(path: Path, shape: &DepthwiseShape, from: Backward<'_>) {
     }
 }
 
-/// Writes `y`. Per element: one chain of fma `x·w` over (kernel row, kernel column) ascending that starts from `b` (0
-/// without one).
+/// Writes `y`. Per element: one chain of fma `x·w` over (kernel row, kernel column) ascending that
+/// starts from `b` (0 without one).
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -74,8 +74,8 @@ pub fn forward(
     });
 }
 
-/// The gradient of the input. Per element: one chain of fma `dy·w` from 0 over the taps that meet the input position, kernel
-/// row descending, kernel column descending.
+/// The gradient of the input. Per element: one chain of fma `dy·w` from 0 over the taps that meet
+/// the input position, kernel row descending, kernel column descending.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -121,7 +121,8 @@ enum Direction {
     Backward,
 }
 
-/// Calls `visit(kernel index, position it reads)` for the taps of one axis at position `at`, in the order of the chains.
+/// Calls `visit(kernel index, position it reads)` for the taps of one axis at position `at`, in the
+/// order of the chains.
 #[inline(always)]
 fn taps(
     direction: Direction,
@@ -209,8 +210,9 @@ fn sum<F: Fma, const L: usize>(
     }
 }
 
-/// Adds to `dw`. Per element: in the groups and shards of [`super::conv::weight_gradient`], a chain of fma `x·dy` from 0 over
-/// (image, output row, output column) ascending where the tap lies in the image; the sum of the shards is added to `dw`.
+/// Adds to `dw`. Per element: in the groups and shards of [`super::conv::weight_gradient`], a chain
+/// of fma `x·dy` from 0 over (image, output row, output column) ascending where the tap lies in the
+/// image; the sum of the shards is added to `dw`.
 ///
 /// # Panics
 /// Lengths that disagree.

@@ -116,7 +116,8 @@ kernel! {
     }
 }
 
-/// Writes +0 where draw `i` of the stream (24 bits, in `[0, 1)`) is below `rate`, else `x·(1/(1 - rate))`.
+/// Writes +0 where draw `i` of the stream (24 bits, in `[0, 1)`) is below `rate`, else `x·(1/(1 -
+/// rate))`.
 ///
 /// # Panics
 /// Lengths that disagree.

@@ -28,7 +28,8 @@ pub fn forward(path: Path, which: Gelu, x: &[f32], y: &mut [f32]) {
     parallel::chunks(y, piece, true, |i, y| work(&x[i * piece..][..y.len()], y));
 }
 
-/// Turns the gradient of `gelu(x)` into that of `x`: `0 + dy·gelu'(x)`, the derivative rounded to f32 before the product.
+/// Turns the gradient of `gelu(x)` into that of `x`: `0 + dy·gelu'(x)`, the derivative rounded to
+/// f32 before the product.
 ///
 /// # Panics
 /// Lengths that disagree.

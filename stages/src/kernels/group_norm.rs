@@ -1,8 +1,10 @@
-//! Group norm (Wu & He 2018) and layer norm (Ba et al. 2016): statistics of an image's own values, so that batches play no
-//! part. Layer norm is the case of one group and one position, every feature a channel.
+//! Group norm (Wu & He 2018) and layer norm (Ba et al. 2016): statistics of an image's own values,
+//! so that batches play no part. Layer norm is the case of one group and one position, every
+//! feature a channel.
 //!
-//! A *group sum* of values per channel: value `i` of the group is added to sum `i mod 16` of sixteen that start from 0, in
-//! order; then eight are added to the other eight (`l` and `l + 8`), four to four, two to two, one to one.
+//! A *group sum* of values per channel: value `i` of the group is added to sum `i mod 16` of
+//! sixteen that start from 0, in order; then eight are added to the other eight (`l` and `l + 8`),
+//! four to four, two to two, one to one.
 
 use super::layer::Gradient;
 use super::parallel;
@@ -30,9 +32,10 @@ pub struct StatisticsMut<'a> {
     pub inverse_deviation: &'a mut [f32],
 }
 
-/// Writes `y` and the statistics. Per image, with `m` values in a group: a channel's sum is a chain of additions from 0 over
-/// positions; `mean` is the group sum of these over `m`. The squares are chains `fma(d, d, ·)` from 0 with `d = x - mean`;
-/// `r = 1/sqrt(group sum/m + eps)`. `y = fma((x - mean)·r, gamma, beta)`.
+/// Writes `y` and the statistics. Per image, with `m` values in a group: a channel's sum is a chain
+/// of additions from 0 over positions; `mean` is the group sum of these over `m`. The squares are
+/// chains `fma(d, d, ·)` from 0 with `d = x - mean`; `r = 1/sqrt(group sum/m + eps)`. `y = fma((x -
+/// mean)·r, gamma, beta)`.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -182,11 +185,12 @@ pub struct Backward<'a> {
     pub dbeta: Gradient<'a>,
 }
 
-/// The gradients. With `xhat = (x - mean)·r`: per image and channel `b = Σ dy` by additions and `g = Σ` by `fma(dy, xhat, ·)`,
-/// chains from 0 over positions; `s` and `t` are the group sums of `gamma·b` and `gamma·g`, each over `m`;
-/// `dx = 0 + r·(gamma·dy - fma(xhat, t, s))`. `dbeta` and `dgamma` are sums of `dy` and of `fma(dy, xhat, ·)`: an image's
-/// positions in blocks of 32, each a chain from 0; the blocks of a group of images are added up in order from 0, groups and
-/// shards as in [`super::sums`].
+/// The gradients. With `xhat = (x - mean)·r`: per image and channel `b = Σ dy` by additions and `g
+/// = Σ` by `fma(dy, xhat, ·)`, chains from 0 over positions; `s` and `t` are the group sums of
+/// `gamma·b` and `gamma·g`, each over `m`; `dx = 0 + r·(gamma·dy - fma(xhat, t, s))`. `dbeta` and
+/// `dgamma` are sums of `dy` and of `fma(dy, xhat, ·)`: an image's positions in blocks of 32, each
+/// a chain from 0; the blocks of a group of images are added up in order from 0, groups and shards
+/// as in [`super::sums`].
 ///
 /// # Panics
 /// Lengths that disagree.

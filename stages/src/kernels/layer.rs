@@ -7,8 +7,8 @@ use super::chain::Store;
 /// How values reach a gradient buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accumulate {
-    /// Nothing is there yet, whatever the buffer holds: `to = 0 + value`, so that a negative zero becomes positive, as if
-    /// added to a buffer of zeros.
+    /// Nothing is there yet, whatever the buffer holds: `to = 0 + value`, so that a negative zero
+    /// becomes positive, as if added to a buffer of zeros.
     First,
     /// `to = to + value`.
     Add,
@@ -50,7 +50,8 @@ pub struct Backward<'a> {
     pub x: &'a [f32],
     /// The weight.
     pub w: &'a [f32],
-    /// The output, which decides the derivative of the activation; not read with [`Activation::Identity`].
+    /// The output, which decides the derivative of the activation; not read with
+    /// [`Activation::Identity`].
     pub y: &'a [f32],
     /// As in the forward pass.
     pub activation: Activation,

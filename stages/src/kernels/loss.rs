@@ -9,10 +9,10 @@ use crate::exact::math;
 
 /// Writes the softmax of every row, returns the mean cross-entropy in nats.
 ///
-/// Per row: `m` is the largest logit (NaN if there is one), `e_k = exp(l_k - m)`, `s = Σ e_k` in order from 0, `p_k = e_k / s`,
-/// `log p_k = (l_k - m) - ln s`. The row's loss is `-log p_label`, with smoothing `ε > 0`
-/// `(1 - ε)·(-log p_label) + (ε/K)·Σ_k(-log p_k)`, the sum in order from 0. Row losses are added in order from 0 and
-/// divided by their number; without rows the mean is NaN.
+/// Per row: `m` is the largest logit (NaN if there is one), `e_k = exp(l_k - m)`, `s = Σ e_k` in
+/// order from 0, `p_k = e_k / s`, `log p_k = (l_k - m) - ln s`. The row's loss is `-log p_label`,
+/// with smoothing `ε > 0` `(1 - ε)·(-log p_label) + (ε/K)·Σ_k(-log p_k)`, the sum in order from 0.
+/// Row losses are added in order from 0 and divided by their number; without rows the mean is NaN.
 ///
 /// # Panics
 /// Lengths that disagree; a label that is no class.
@@ -157,7 +157,8 @@ kernel! {
     }
 }
 
-/// Rows whose largest logit is at the label; of equal ones the first counts, and a row with a NaN is wrong.
+/// Rows whose largest logit is at the label; of equal ones the first counts, and a row with a NaN
+/// is wrong.
 ///
 /// # Panics
 /// Lengths that disagree.

@@ -9,7 +9,8 @@
 //! h[t] = o·tanh(c[t])
 //! ```
 //!
-//! The output is the last `h`. Images lie in rows of a batch, all else by time: `[steps][n][units]`.
+//! The output is the last `h`. Images lie in rows of a batch, all else by time:
+//! `[steps][n][units]`.
 
 use super::activation::Activation;
 use super::dense;

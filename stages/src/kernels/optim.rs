@@ -1,7 +1,8 @@
 //! The optimizers' elementwise updates, over parameters, gradients and state as slices.
 //!
-//! Every product and sum below is one rounded f32 operation unless `fma` is written; the formulas are read from left to
-//! right with the parentheses given. Schedules and what belongs to which parameter are the optimizer's business.
+//! Every product and sum below is one rounded f32 operation unless `fma` is written; the formulas
+//! are read from left to right with the parentheses given. Schedules and what belongs to which
+//! parameter are the optimizer's business.
 
 mod parts;
 
@@ -85,8 +86,9 @@ pub struct Sgd {
 }
 
 /// Updates `w` and `velocity` (zeros before the first step), as PyTorch's `SGD` without dampening:
-/// `d = fma(λ, w, g)` (with L2 decay, λ ≠ 0; else `g`) · `w = w·(1 - lr·λ)` (with decoupled decay, λ ≠ 0) ·
-/// `v = fma(μ, v, d)` · step `= fma(μ, v, d)` with Nesterov, else `v` · `w = fma(-lr, step, w)`.
+/// `d = fma(λ, w, g)` (with L2 decay, λ ≠ 0; else `g`) · `w = w·(1 - lr·λ)` (with decoupled decay,
+/// λ ≠ 0) · `v = fma(μ, v, d)` · step `= fma(μ, v, d)` with Nesterov, else `v` · `w = fma(-lr,
+/// step, w)`.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -102,8 +104,8 @@ pub fn sgd(path: Path, rule: Sgd, w: &mut [f32], velocity: &mut [f32], gradient:
     sgd_all(path, rule, &mut [part]);
 }
 
-/// [`sgd`] of many parameters, then [`apply_mask`] on weight and velocity. The velocity may be left out where the momentum
-/// is 0: then it is zeros each time.
+/// [`sgd`] of many parameters, then [`apply_mask`] on weight and velocity. The velocity may be left
+/// out where the momentum is 0: then it is zeros each time.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -198,9 +200,9 @@ impl AdamPowers {
     }
 }
 
-/// Updates `w`, `mean` and `square` (zeros before the first step), with corrections `c1`, `c2`:
-/// `d` and the decay of `w` as in [`sgd`] · `m = fma(1 - β1, d - m, m)` · `s = fma((1 - β2)·d, d, β2·s)` ·
-/// `w = fma(-(lr / c1), m / (sqrt(s) / sqrt(c2) + eps), w)`.
+/// Updates `w`, `mean` and `square` (zeros before the first step), with corrections `c1`, `c2`: `d`
+/// and the decay of `w` as in [`sgd`] · `m = fma(1 - β1, d - m, m)` · `s = fma((1 - β2)·d, d,
+/// β2·s)` · `w = fma(-(lr / c1), m / (sqrt(s) / sqrt(c2) + eps), w)`.
 ///
 /// # Panics
 /// Lengths that disagree.

@@ -10,7 +10,8 @@ pub(crate) struct Out<'a> {
     of: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: it stands for a `&mut [f32]`; copies exist only by `share`, whose caller promises that no element has two users.
+// SAFETY: it stands for a `&mut [f32]`; copies exist only by `share`, whose caller promises that no
+// element has two users.
 unsafe impl Send for Out<'_> {}
 // SAFETY: as above; through a shared reference nothing can be done but `share`.
 unsafe impl Sync for Out<'_> {}
@@ -53,8 +54,8 @@ impl<'a> Out<'a> {
     /// Fewer elements.
     pub(crate) fn slice(self, len: usize) -> &'a mut [f32] {
         assert!(len <= self.len, "out: length");
-        // SAFETY: the elements are part of the slice this was made of, and nobody else uses them, as `share`'s callers
-        // promised.
+        // SAFETY: the elements are part of the slice this was made of, and nobody else uses them,
+        // as `share`'s callers promised.
         unsafe { std::slice::from_raw_parts_mut(self.first, len) }
     }
 

@@ -1,8 +1,10 @@
-//! Where work is shared among threads: every section of kernels and training that may run on several is one of these.
+//! Where work is shared among threads: every section of kernels and training that may run on
+//! several is one of these.
 //!
-//! A section is cut into tasks by its caller, from shapes and [`threads`] alone; no two tasks write the same number, so that
-//! who runs which task when decides no bit. Threads are those of the ambient rayon pool, or those of a [`Simulation`], which
-//! runs the tasks one after the other and says how long the section would have taken. Knows no kernel.
+//! A section is cut into tasks by its caller, from shapes and [`threads`] alone; no two tasks write
+//! the same number, so that who runs which task when decides no bit. Threads are those of the
+//! ambient rayon pool, or those of a [`Simulation`], which runs the tasks one after the other and
+//! says how long the section would have taken. Knows no kernel.
 
 mod simulation;
 
@@ -22,8 +24,9 @@ pub(crate) fn threads() -> usize {
     simulated().unwrap_or_else(rayon::current_num_threads)
 }
 
-/// Runs `work` on one of the threads: from outside, each of its sections would have to be handed over and waited for.
-/// Meanwhile the others stay awake, for a while: between two sections of a small network lies less time than waking a thread takes.
+/// Runs `work` on one of the threads: from outside, each of its sections would have to be handed
+/// over and waited for. Meanwhile the others stay awake, for a while: between two sections of a
+/// small network lies less time than waking a thread takes.
 pub(crate) fn inside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if simulated().is_some() {
         return work();
@@ -39,11 +42,12 @@ pub(crate) fn inside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// Time without work after which a thread goes to sleep after all: more than lies between the sections of a step.
+/// Time without work after which a thread goes to sleep after all: more than lies between the
+/// sections of a step.
 const PATIENCE: Duration = Duration::from_micros(200);
 
-/// Takes part in the sections of others until there will be no more, or none for a while. That it ends by itself matters:
-/// a thread may come here while it waits for a part of its own section.
+/// Takes part in the sections of others until there will be no more, or none for a while. That it
+/// ends by itself matters: a thread may come here while it waits for a part of its own section.
 fn stay_awake(done: &AtomicBool) {
     let mut idle_since = Instant::now();
     while !done.load(Ordering::Relaxed) && idle_since.elapsed() < PATIENCE {
@@ -63,8 +67,8 @@ impl Drop for End {
     }
 }
 
-/// Runs `work(number of the chunk, chunk)` on the consecutive chunks of `len` elements, of which the last may be shorter: a
-/// section of one task per chunk if `spread`, else on this thread.
+/// Runs `work(number of the chunk, chunk)` on the consecutive chunks of `len` elements, of which
+/// the last may be shorter: a section of one task per chunk if `spread`, else on this thread.
 pub(crate) fn chunks<T: Send>(
     of: &mut [T],
     len: usize,
@@ -108,7 +112,8 @@ pub(crate) fn chunks_of_three<A: Send, B: Send, C: Send>(
     each(all.enumerate(), |(i, ((a, b), c))| work(i, a, b, c));
 }
 
-/// Runs `work` on 0, 1, .. `count - 1`: a section of one task for each if `spread`, else on this thread.
+/// Runs `work` on 0, 1, .. `count - 1`: a section of one task for each if `spread`, else on this
+/// thread.
 pub(crate) fn indices(count: usize, spread: bool, work: impl Fn(usize) + Sync) {
     if spread && count > 1 {
         each((0..count).into_par_iter(), work);
@@ -117,7 +122,8 @@ pub(crate) fn indices(count: usize, spread: bool, work: impl Fn(usize) + Sync) {
     }
 }
 
-/// Folds `of(chunk)` of the chunks of `len` elements with `and`, which is associative: a section of one task per chunk.
+/// Folds `of(chunk)` of the chunks of `len` elements with `and`, which is associative: a section of
+/// one task per chunk.
 pub(crate) fn fold<T: Sync, R: Copy + Send + Sync>(
     values: &[T],
     len: usize,

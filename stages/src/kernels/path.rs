@@ -1,4 +1,5 @@
-//! Which instructions the kernels use: chosen once, from the processor or `REPRO_SIMD`; never a matter of results.
+//! Which instructions the kernels use: chosen once, from the processor or `REPRO_SIMD`; never a
+//! matter of results.
 
 use std::sync::OnceLock;
 
@@ -37,7 +38,8 @@ impl Path {
     /// The path `REPRO_SIMD` names, or the best one.
     ///
     /// # Errors
-    /// An unknown name, or instructions the processor lacks. A worker should ask here before anything is computed.
+    /// An unknown name, or instructions the processor lacks. A worker should ask here before
+    /// anything is computed.
     pub fn from_env() -> Result<Path, BadPath> {
         match std::env::var_os("REPRO_SIMD") {
             None => Path::select(None),
@@ -127,8 +129,8 @@ impl Path {
     }
 }
 
-/// Defines a function compiled once per path from one source: `fn name<F>(args) -> R { .. }` becomes
-/// `fn name(path: Path, args) -> R`, in whose body `F` is the path's fused multiply-add.
+/// Defines a function compiled once per path from one source: `fn name<F>(args) -> R { .. }`
+/// becomes `fn name(path: Path, args) -> R`, in whose body `F` is the path's fused multiply-add.
 macro_rules! kernel {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<$f:ident>($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*

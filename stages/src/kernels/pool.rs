@@ -1,5 +1,5 @@
-//! Pooling over NHWC images; windows that do not fit whole into the padded image are left out. Of a window that reaches into
-//! the padding only the part within the image is read and written.
+//! Pooling over NHWC images; windows that do not fit whole into the padded image are left out. Of a
+//! window that reaches into the padding only the part within the image is read and written.
 
 use super::layer::{Accumulate, Gradient};
 use super::parallel;
@@ -35,8 +35,8 @@ fn work_per_image(shape: &PoolShape) -> usize {
     shape.output().features() * shape.kernel().0 * shape.kernel().1
 }
 
-/// Writes `y`. Per element: the window is read row by row; a value replaces the largest so far when it is greater or NaN,
-/// so that the first maximum and the last NaN win, as in PyTorch.
+/// Writes `y`. Per element: the window is read row by row; a value replaces the largest so far when
+/// it is greater or NaN, so that the first maximum and the last NaN win, as in PyTorch.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -160,7 +160,8 @@ kernel! {
     }
 }
 
-/// `a` where the condition holds, else `b`, without a branch: a branch would keep the loop from using vectors.
+/// `a` where the condition holds, else `b`, without a branch: a branch would keep the loop from
+/// using vectors.
 #[inline(always)]
 fn select(condition: bool, a: f32, b: f32) -> f32 {
     let mask = u32::from(condition).wrapping_neg();
@@ -260,8 +261,8 @@ kernel! {
     }
 }
 
-/// Writes `y`. Per element: the window's values are added row by row from 0; the sum is divided by the positions of a whole
-/// window, padding counted as zeros (PyTorch's default).
+/// Writes `y`. Per element: the window's values are added row by row from 0; the sum is divided by
+/// the positions of a whole window, padding counted as zeros (PyTorch's default).
 ///
 /// # Panics
 /// Lengths that disagree.

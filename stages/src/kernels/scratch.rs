@@ -1,4 +1,5 @@
-//! Working memory of a thread that outlives the call: kernels pack and pad into it without asking the allocator again.
+//! Working memory of a thread that outlives the call: kernels pack and pad into it without asking
+//! the allocator again.
 
 use std::cell::RefCell;
 
@@ -12,7 +13,8 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lends `len` numbers, whose values are whatever an earlier use left there, beginning on a cache line.
+/// Lends `len` numbers, whose values are whatever an earlier use left there, beginning on a cache
+/// line.
 pub(super) fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let lines = len.div_ceil(16);
     let mut buffer = FREE.with_borrow_mut(|free| {

@@ -1,4 +1,5 @@
-//! How a batch is cut for reductions, and when threads pay. The cuts depend on sizes only, and so do the bits.
+//! How a batch is cut for reductions, and when threads pay. The cuts depend on sizes only, and so
+//! do the bits.
 
 use std::ops::Range;
 
@@ -57,8 +58,9 @@ impl Groups {
         })
     }
 
-    /// Adds group sums (`[groups][width]`) up in place: within each shard in order, then the shards in order. The first of
-    /// each is where its sum starts; the total ends up in the first `width` sums.
+    /// Adds group sums (`[groups][width]`) up in place: within each shard in order, then the shards
+    /// in order. The first of each is where its sum starts; the total ends up in the first `width`
+    /// sums.
     pub(super) fn combine(self, sums: &mut [f32], width: usize) {
         let mut add = |to: usize, from: usize| {
             let (a, b) = sums.split_at_mut(from * width);
@@ -79,8 +81,8 @@ impl Groups {
 /// Elements per piece of an elementwise kernel.
 const PIECE: usize = 1 << 15;
 
-/// Pieces of about equal size for `rows` rows of `work` operations each: one where threads would cost more than they
-/// bring.
+/// Pieces of about equal size for `rows` rows of `work` operations each: one where threads would
+/// cost more than they bring.
 pub(super) fn rows_per_piece(rows: usize, work: usize) -> usize {
     let threads = parallel::threads();
     if threads == 1 || rows.saturating_mul(work) < 1 << 16 {

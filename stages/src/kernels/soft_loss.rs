@@ -1,4 +1,5 @@
-//! Softmax cross-entropy against a distribution per row: PyTorch's `CrossEntropyLoss` with class probabilities.
+//! Softmax cross-entropy against a distribution per row: PyTorch's `CrossEntropyLoss` with class
+//! probabilities.
 
 use super::layer::{Accumulate, Gradient};
 use super::parallel;
@@ -9,9 +10,10 @@ use crate::exact::math;
 
 /// Writes the softmax of every row, returns the mean cross-entropy in nats.
 ///
-/// `p_k` and `log p_k` are those of [`super::loss::forward`]. A row's loss is a chain `fma(t_k, -log p_k, ·)` from 0 over the
-/// classes, so that a target of 0 against a probability of 0 is NaN, as in PyTorch. Row losses are added in order from 0 and
-/// divided by their number; without rows the mean is NaN.
+/// `p_k` and `log p_k` are those of [`super::loss::forward`]. A row's loss is a chain `fma(t_k,
+/// -log p_k, ·)` from 0 over the classes, so that a target of 0 against a probability of 0 is NaN,
+/// as in PyTorch. Row losses are added in order from 0 and divided by their number; without rows
+/// the mean is NaN.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -72,7 +74,8 @@ kernel! {
     }
 }
 
-/// The gradient of the logits: `(p_k·s - t_k)·(dloss / rows)` with `s = Σ t_k`, additions in order from 0.
+/// The gradient of the logits: `(p_k·s - t_k)·(dloss / rows)` with `s = Σ t_k`, additions in order
+/// from 0.
 ///
 /// # Panics
 /// Lengths that disagree.

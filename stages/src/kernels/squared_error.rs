@@ -8,8 +8,9 @@ use super::shard::rows_per_piece;
 
 /// The mean over rows and targets of `(y - t)²`.
 ///
-/// A row's error is a chain `fma(d_k, d_k, ·)` from 0 over its targets in order, with `d_k = y_k - t_k` rounded. Row errors are
-/// added in order from 0, and their sum is divided by the number of rows times targets, rounded to f32; without rows the mean is NaN.
+/// A row's error is a chain `fma(d_k, d_k, ·)` from 0 over its targets in order, with `d_k = y_k -
+/// t_k` rounded. Row errors are added in order from 0, and their sum is divided by the number of
+/// rows times targets, rounded to f32; without rows the mean is NaN.
 ///
 /// # Panics
 /// Lengths that disagree.

@@ -1,7 +1,8 @@
 //! Sums per channel over a batch, in groups and shards ([`super::shard`]).
 //!
-//! A group's rows, (image, position) ascending, are cut into blocks of [`BLOCK_ROWS`], each a chain from 0; the blocks of a
-//! group are added up in order from 0, then the groups of a shard in order, then the shards.
+//! A group's rows, (image, position) ascending, are cut into blocks of [`BLOCK_ROWS`], each a chain
+//! from 0; the blocks of a group are added up in order from 0, then the groups of a shard in order,
+//! then the shards.
 
 use std::ops::Range;
 
@@ -11,14 +12,15 @@ use super::scratch;
 use super::shard::Groups;
 use super::tiles::{TILE, tiles};
 
-/// Rows of a block: about the square root of the longest group (1,024 positions of an image), where the error of blocks and
-/// of adding them up is least.
+/// Rows of a block: about the square root of the longest group (1,024 positions of an image), where
+/// the error of blocks and of adding them up is least.
 pub(super) const BLOCK_ROWS: usize = 32;
 /// Elements below which one thread does it all.
 const WORTH_THREADS: usize = 1 << 15;
 
-/// Writes `sums` (`width` of them, or several kinds of `width` side by side) over values `[images][positions][width]`,
-/// `len` in all; `chain(elements of a group, its sums)` adds to zeros.
+/// Writes `sums` (`width` of them, or several kinds of `width` side by side) over values
+/// `[images][positions][width]`, `len` in all; `chain(elements of a group, its sums)` adds to
+/// zeros.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -48,7 +50,8 @@ pub(super) fn sums(
     });
 }
 
-/// [`sums`] whose chains also change `values`: `chain(first element, values of the group, its sums)`.
+/// [`sums`] whose chains also change `values`: `chain(first element, values of the group, its
+/// sums)`.
 pub(super) fn sums_changing(
     positions: usize,
     width: usize,

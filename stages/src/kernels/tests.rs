@@ -1,4 +1,5 @@
-//! The documented orders, spelled out one scalar at a time, against the kernels on every path and number of threads.
+//! The documented orders, spelled out one scalar at a time, against the kernels on every path and
+//! number of threads.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ fn added(to: &mut [f32]) -> layer::Gradient<'_> {
     layer::Gradient { to, how }
 }
 
-/// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and infinities.
+/// Seeded values of mixed size; with `harsh`, also zeros of both signs, subnormals, huge values and
+/// infinities.
 fn values(len: usize, seed: u64, harsh: bool) -> Vec<f32> {
     let mut random = Stream::new(seed, "kernel test", 0, 0);
     let special = [
@@ -63,7 +65,8 @@ fn bits(values: &[f32]) -> Vec<u32> {
         .collect()
 }
 
-/// Runs a kernel on every path with 1, 2, 3 and 8 threads, and 16 simulated ones; all must give the same bits, which are returned.
+/// Runs a kernel on every path with 1, 2, 3 and 8 threads, and 16 simulated ones; all must give the
+/// same bits, which are returned.
 #[track_caller]
 fn everywhere(run: impl Fn(Path) -> Vec<f32> + Sync) -> Vec<f32> {
     let mut first: Option<Vec<f32>> = None;
@@ -92,7 +95,8 @@ fn chain(start: f32, terms: impl Iterator<Item = (f32, f32)>) -> f32 {
     terms.fold(start, |acc, (a, b)| a.mul_add(b, acc))
 }
 
-/// Products in blocks of so many: chains, the first from `start`, the others from 0, added up in order.
+/// Products in blocks of so many: chains, the first from `start`, the others from 0, added up in
+/// order.
 fn in_blocks(block: usize, start: f32, terms: impl Iterator<Item = (f32, f32)>) -> f32 {
     let terms: Vec<_> = terms.collect();
     let mut blocks = terms.chunks(block);
@@ -100,7 +104,8 @@ fn in_blocks(block: usize, start: f32, terms: impl Iterator<Item = (f32, f32)>) 
     blocks.fold(first, |sum, block| sum + chain(0.0, block.iter().copied()))
 }
 
-/// The sum of a group as `sums.rs` makes it: blocks of 32 rows, each a chain of `step` from 0, added up in order from 0.
+/// The sum of a group as `sums.rs` makes it: blocks of 32 rows, each a chain of `step` from 0,
+/// added up in order from 0.
 fn of_rows<T: Copy>(rows: impl Iterator<Item = T>, step: impl Fn(f32, T) -> f32) -> f32 {
     let rows: Vec<T> = rows.collect();
     let block = |rows: &[T]| rows.iter().fold(0.0, |sum, row| step(sum, *row));

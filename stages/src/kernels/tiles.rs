@@ -3,7 +3,8 @@
 /// Channels in registers at once.
 pub(super) const TILE: usize = 32;
 
-/// Runs `$body` for every tile of channels `$at .. $at + $len`; for whole tiles `$len` is a constant.
+/// Runs `$body` for every tile of channels `$at .. $at + $len`; for whole tiles `$len` is a
+/// constant.
 macro_rules! tiles {
     ($channels:expr, |$at:ident, $len:ident| $body:expr) => {
         let mut $at = 0;

@@ -29,7 +29,8 @@ pub(super) fn block(
     );
     match path.0 {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the path exists only where the processor has the instructions; the assertion covers all indices.
+        // SAFETY: the path exists only where the processor has the instructions; the assertion
+        // covers all indices.
         super::path::Instructions::Avx512 => unsafe {
             avx512(from, from_step, (rows, columns), to, to_step);
         },

@@ -1,4 +1,5 @@
-//! Averages: of weights, over checkpoints of one training or over several, and of what networks say.
+//! Averages: of weights, over checkpoints of one training or over several, and of what networks
+//! say.
 
 use crate::kind::BuiltIn;
 

@@ -1,7 +1,9 @@
-//! A model on given data: every layer with its geometry, every parameter with its name, shape and role.
+//! A model on given data: every layer with its geometry, every parameter with its name, shape and
+//! role.
 //!
-//! Names are those a PyTorch user would choose: `conv1`, `bn1`, `fc1` ... counted per sort in order of appearance, within a
-//! residual block behind the block's name. The classifier is the last `fc`. A `resnet` has torchvision's names.
+//! Names are those a PyTorch user would choose: `conv1`, `bn1`, `fc1` ... counted per sort in order
+//! of appearance, within a residual block behind the block's name. The classifier is the last `fc`.
+//! A `resnet` has torchvision's names.
 
 use std::fmt;
 
@@ -225,7 +227,8 @@ impl Architecture {
             .any(|p| p.role == Role::RunningVariance)
     }
 
-    /// Batch norm normalises units of which an image has one value: a batch of one image then has no spread.
+    /// Batch norm normalises units of which an image has one value: a batch of one image then has
+    /// no spread.
     pub fn norms_units(&self) -> bool {
         fn any(layers: &[Layer]) -> bool {
             layers.iter().any(|layer| match layer {

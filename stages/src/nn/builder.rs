@@ -22,7 +22,8 @@ pub(super) struct Builder {
     dropouts: usize,
 }
 
-/// Names layers per sort in order of appearance: `conv1`, `bn1`, `conv2` ...; in a residual block behind the block's name.
+/// Names layers per sort in order of appearance: `conv1`, `bn1`, `conv2` ...; in a residual block
+/// behind the block's name.
 #[derive(Default)]
 struct Names {
     /// Ends with a dot, or is empty.
@@ -298,7 +299,8 @@ impl Builder {
         let (sizes, layout) = if image.positions() == 1 {
             (vec![image.channels], Layout::Plain)
         } else {
-            // As the inputs of one dense unit: (channel, row, column) in files, (row, column, channel) in memory.
+            // As the inputs of one dense unit: (channel, row, column) in files, (row, column,
+            // channel) in memory.
             let layout = Layout::Dense {
                 outputs: 1,
                 positions: image.positions(),
@@ -367,7 +369,8 @@ impl Builder {
         Ok(())
     }
 
-    /// The layers that make an image of `output`'s size of one of `input`'s: torchvision's `downsample`.
+    /// The layers that make an image of `output`'s size of one of `input`'s: torchvision's
+    /// `downsample`.
     fn project(&mut self, block: &str, input: Image, output: Image) -> Result<(), Failure> {
         self.image = input;
         let conv = ConvLayerSpec {

@@ -1,8 +1,10 @@
-//! Tensors of other programs, under the names they have there, as those of a network of ours: PyTorch's state dicts.
+//! Tensors of other programs, under the names they have there, as those of a network of ours:
+//! PyTorch's state dicts.
 //!
-//! Layouts are the same ([`super::layout`]); what differs is names. They are taken as they are, then with wrappers and synonyms
-//! translated; else layers of one sort are matched in order, where shapes and names leave one way only. Two layers of one shape
-//! whose order nobody can tell are an error, not a guess.
+//! Layouts are the same ([`super::layout`]); what differs is names. They are taken as they are,
+//! then with wrappers and synonyms translated; else layers of one sort are matched in order, where
+//! shapes and names leave one way only. Two layers of one shape whose order nobody can tell are an
+//! error, not a guess.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -77,8 +79,8 @@ pub fn adopt(
         .collect())
 }
 
-/// The tensors of a file with those that it does not repeat: what `safetensors.torch.save_model` leaves out because it is another
-/// tensor too, the metadata name.
+/// The tensors of a file with those that it does not repeat: what `safetensors.torch.save_model`
+/// leaves out because it is another tensor too, the metadata name.
 pub fn untied(file: TensorFile) -> NamedTensors {
     let mut tensors = file.tensors;
     for (name, same) in file.metadata {
@@ -259,7 +261,8 @@ fn in_order(a: &str, b: &str) -> Ordering {
         .then_with(|| pieces(a).cmp(&pieces(b)))
 }
 
-/// The names say which comes first: they part at a number, or one is of the features and one of the classifier.
+/// The names say which comes first: they part at a number, or one is of the features and one of the
+/// classifier.
 fn is_ordered(a: &str, b: &str) -> bool {
     let (p, q) = (pieces(a), pieces(b));
     let first = p.iter().zip(&q).find(|(x, y)| x != y);

@@ -8,7 +8,8 @@ use crate::ops::{
     RecurrentShape,
 };
 
-/// One layer. Numbers named after a parameter are positions in [`parameters`](super::architecture::Architecture::parameters).
+/// One layer. Numbers named after a parameter are positions in
+/// [`parameters`](super::architecture::Architecture::parameters).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Layer {
     /// y = x·w + b.
@@ -58,7 +59,8 @@ pub enum Layer {
         /// Position of the input gate's first.
         first: usize,
     },
-    /// Batch norm; gain, shift, running mean and running variance are parameters `first .. first + 4`.
+    /// Batch norm; gain, shift, running mean and running variance are parameters `first .. first +
+    /// 4`.
     BatchNorm {
         /// Sizes.
         shape: NormShape,

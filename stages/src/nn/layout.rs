@@ -1,4 +1,5 @@
-//! Where the elements of a parameter lie: in files as PyTorch has them, in memory as the kernels want them.
+//! Where the elements of a parameter lie: in files as PyTorch has them, in memory as the kernels
+//! want them.
 //!
 //! | parameter | file (PyTorch) | memory |
 //! |---|---|---|
@@ -14,7 +15,8 @@
 pub enum Layout {
     /// The same in files and in memory.
     Plain,
-    /// A dense weight whose inputs are `positions` pixels of `channels` each (1 pixel where the input is no image).
+    /// A dense weight whose inputs are `positions` pixels of `channels` each (1 pixel where the
+    /// input is no image).
     Dense {
         /// Output units.
         outputs: usize,
@@ -71,7 +73,8 @@ impl Layout {
         }
     }
 
-    /// From file order to memory order. Panics if the length is not the layout's: callers check shapes first.
+    /// From file order to memory order. Panics if the length is not the layout's: callers check
+    /// shapes first.
     pub fn to_memory(self, file: &[f32]) -> Vec<f32> {
         let mut memory = vec![0.0; file.len()];
         self.pairs(file.len(), |f, m| memory[m] = file[f]);

@@ -26,8 +26,8 @@ impl Model {
         Model::read_as(path, None)
     }
 
-    /// Reads an artifact, or a state dict that other programs wrote (PyTorch's, in safetensors), which does not say what network it is:
-    /// that is `given`. An artifact says it itself.
+    /// Reads an artifact, or a state dict that other programs wrote (PyTorch's, in safetensors),
+    /// which does not say what network it is: that is `given`. An artifact says it itself.
     ///
     /// # Errors
     /// The file is neither; its tensors are not those of the network.
@@ -66,8 +66,9 @@ impl Model {
         Ok((identity, foreign::untied(file)))
     }
 
-    /// Which network a file of the project holds, as its head says, before it is read; `None` where that is not known. Files of other
-    /// programs do not say it: then the network must be `named` where they are used.
+    /// Which network a file of the project holds, as its head says, before it is read; `None` where
+    /// that is not known. Files of other programs do not say it: then the network must be `named`
+    /// where they are used.
     ///
     /// # Errors
     /// Reading it later would fail.

@@ -169,8 +169,8 @@ impl From<Norms> for Mode {
 }
 
 /// Is shown what a layer with a weight gives, before its activation: the weight's position in
-/// [`Architecture::parameters`], and the values in memory order. Of a recurrent layer it is the last
-/// state, for both weights.
+/// [`Architecture::parameters`], and the values in memory order. Of a recurrent layer it is the
+/// last state, for both weights.
 pub type Watcher<'a> = &'a mut dyn FnMut(usize, &[f32]);
 
 /// One way through the layers.

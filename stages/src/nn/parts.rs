@@ -1,5 +1,5 @@
-//! What models are written from: layers and stacks of them, and what can be wrong with their numbers
-//! before the data are known.
+//! What models are written from: layers and stacks of them, and what can be wrong with their
+//! numbers before the data are known.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MlpSpec {
-    /// Widths of the hidden layers, first to last. Empty: logistic regression, or linear regression where numbers are learnt.
+    /// Widths of the hidden layers, first to last. Empty: logistic regression, or linear regression
+    /// where numbers are learnt.
     #[schemars(inner(range(min = 1)))]
     pub hidden: Vec<usize>,
     /// After every hidden layer.
@@ -30,13 +31,15 @@ pub struct ConvSpec {
     pub layers: Vec<LayerSpec>,
 }
 
-/// ResNet with basic blocks: a 3×3 convolution, batch norm, relu; stages of residual blocks (3×3 → batch norm → relu → 3×3 →
-/// batch norm, sum, relu); global average pooling. Every stage but the first halves the image in its first block, whose
-/// shortcut is then a 1×1 convolution with batch norm. No convolution has a bias.
+/// ResNet with basic blocks: a 3×3 convolution, batch norm, relu; stages of residual blocks (3×3 →
+/// batch norm → relu → 3×3 → batch norm, sum, relu); global average pooling. Every stage but the
+/// first halves the image in its first block, whose shortcut is then a 1×1 convolution with batch
+/// norm. No convolution has a bias.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResnetSpec {
-    /// Channels of every stage. [64, 128, 256, 512] is ResNet-18's; Ash & Adams (2020) train [16, 32, 64, 128].
+    /// Channels of every stage. [64, 128, 256, 512] is ResNet-18's; Ash & Adams (2020) train [16,
+    /// 32, 64, 128].
     #[serde(default = "resnet_widths")]
     #[schemars(inner(range(min = 1)))]
     pub widths: Vec<usize>,
@@ -90,7 +93,8 @@ impl Cell {
 pub enum LayerSpec {
     /// A convolution.
     Conv(ConvLayerSpec),
-    /// A depthwise convolution: every channel has a kernel of its own (PyTorch: `groups` = channels).
+    /// A depthwise convolution: every channel has a kernel of its own (PyTorch: `groups` =
+    /// channels).
     Depthwise(DepthwiseLayerSpec),
     /// Batch norm over images and positions, per channel; after a dense layer per unit.
     BatchNorm(BatchNormSpec),
@@ -194,7 +198,8 @@ pub enum Padding {
     Pixels(usize),
 }
 
-/// Batch norm (Ioffe & Szegedy 2015) with PyTorch's constants: eps 1e-5, running-average weight 0.1 for the newest batch.
+/// Batch norm (Ioffe & Szegedy 2015) with PyTorch's constants: eps 1e-5, running-average weight 0.1
+/// for the newest batch.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchNormSpec {}

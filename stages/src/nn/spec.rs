@@ -36,12 +36,12 @@ enum Written {
     Conv(ConvSpec),
     /// A residual network for small images (He et al. 2016, with the stem of its CIFAR nets).
     Resnet(ResnetSpec),
-    /// A recurrent network that reads an image row by row, from the top, with a state `h` of 0 before
-    /// the first row; the last state is classified. With the cell `elman` (Elman 1990)
-    /// `h[t] = tanh(W·x[t] + b + U·h[t-1])`: `W` is the weight of the layer `rnn1.input`, `U` that of
-    /// `rnn1.recurrent`; it is PyTorch's `RNN` with one bias in place of two. With `cell: lstm` every
-    /// gate (`input`, `forget`, `cell`, `output`) has layers of its own, such as `lstm1.forget.input`
-    /// and `lstm1.forget.recurrent`, and the bias `lstm1.forget.bias`.
+    /// A recurrent network that reads an image row by row, from the top, with a state `h` of 0
+    /// before the first row; the last state is classified. With the cell `elman` (Elman 1990) `h[t]
+    /// = tanh(W·x[t] + b + U·h[t-1])`: `W` is the weight of the layer `rnn1.input`, `U` that of
+    /// `rnn1.recurrent`; it is PyTorch's `RNN` with one bias in place of two. With `cell: lstm`
+    /// every gate (`input`, `forget`, `cell`, `output`) has layers of its own, such as
+    /// `lstm1.forget.input` and `lstm1.forget.recurrent`, and the bias `lstm1.forget.bias`.
     Rnn(RnnSpec),
     /// `{mlp: {hidden: []}}`.
     #[serde(rename = "logistic-regression")]
@@ -162,8 +162,8 @@ impl ModelSpec {
 }
 
 impl ModelSpec {
-    /// As far as can be seen without data, batch norm normalises units of which an image has one value: behind a dense layer or a
-    /// mean over the whole image.
+    /// As far as can be seen without data, batch norm normalises units of which an image has one
+    /// value: behind a dense layer or a mean over the whole image.
     pub fn norms_units(&self) -> bool {
         /// Whether it happens in these layers; `flat`: an image has one value per channel.
         fn any(layers: &[LayerSpec], flat: &mut bool) -> bool {

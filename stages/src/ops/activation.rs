@@ -6,8 +6,8 @@ use super::slots::record;
 use super::{Activation, Backend, Gelu, Matrix};
 use crate::exact::rng::Stream;
 
-/// `activation(x)`, in the memory of `x` if nobody else reads it. Layers take their activation with them: this is for those
-/// that cannot.
+/// `activation(x)`, in the memory of `x` if nobody else reads it. Layers take their activation with
+/// them: this is for those that cannot.
 ///
 /// # Errors
 /// The device's.
@@ -91,8 +91,9 @@ pub fn gelu<D: Backend, T: Tape<f32, Cpu>>(
     Ok(y.put_tape(tape))
 }
 
-/// Zeroes each element with probability `rate` (0 ≤ rate < 1), scales the rest by `1/(1 - rate)`. Element `i` of the
-/// batch takes draw `i` of the stream, so give every layer and step a stream of its own. At evaluation leave it out.
+/// Zeroes each element with probability `rate` (0 ≤ rate < 1), scales the rest by `1/(1 - rate)`.
+/// Element `i` of the batch takes draw `i` of the stream, so give every layer and step a stream of
+/// its own. At evaluation leave it out.
 ///
 /// # Errors
 /// The device's.
@@ -121,8 +122,8 @@ pub fn dropout<D: Backend, T: Tape<f32, Cpu>>(
     Ok(y.put_tape(tape))
 }
 
-/// `activation(a + b)`, elementwise: the end of a residual block. Branch a matrix with [`Matrix::branch`]; both tapes are
-/// merged here. `a` and `b` may be one matrix.
+/// `activation(a + b)`, elementwise: the end of a residual block. Branch a matrix with
+/// [`Matrix::branch`]; both tapes are merged here. `a` and `b` may be one matrix.
 ///
 /// # Errors
 /// The device's.

@@ -5,7 +5,8 @@ use dfdx::prelude::{Cpu, Tape};
 use super::layer::{Sizes, layer};
 use super::{Activation, Backend, ConvShape, InputGradient, Matrix, Param};
 
-/// Convolves images, adds the bias, applies the activation; `w` is laid out `[kernel_h, kernel_w, channels, outputs]`.
+/// Convolves images, adds the bias, applies the activation; `w` is laid out `[kernel_h, kernel_w,
+/// channels, outputs]`.
 ///
 /// # Errors
 /// The device's.

@@ -5,8 +5,8 @@ use dfdx::prelude::{Cpu, Tape};
 use super::layer::{Sizes, layer};
 use super::{Activation, Backend, DepthwiseShape, InputGradient, Matrix, Param};
 
-/// Convolves every channel of images with a window of its own, adds the bias, applies the activation; `w` is laid out
-/// `[kernel_h, kernel_w, channels]`.
+/// Convolves every channel of images with a window of its own, adds the bias, applies the
+/// activation; `w` is laid out `[kernel_h, kernel_w, channels]`.
 ///
 /// # Errors
 /// The device's.

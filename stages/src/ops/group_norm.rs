@@ -1,13 +1,14 @@
-//! Group norm (Wu & He 2018) and layer norm (Ba et al. 2016): as [`super::norm`], but of every image by itself, so that
-//! training and evaluation are the same.
+//! Group norm (Wu & He 2018) and layer norm (Ba et al. 2016): as [`super::norm`], but of every
+//! image by itself, so that training and evaluation are the same.
 
 use dfdx::prelude::{Cpu, Tape};
 
 use super::slots::record;
 use super::{Backend, GroupNormBackward, GroupNormShape, Matrix, Param};
 
-/// Normalises each group of channels of each image, then scales by `gamma` and shifts by `beta`, a number per channel. The
-/// variance gets 1e-5 added, as in PyTorch. Layer norm is [`GroupNormShape::layer`].
+/// Normalises each group of channels of each image, then scales by `gamma` and shifts by `beta`, a
+/// number per channel. The variance gets 1e-5 added, as in PyTorch. Layer norm is
+/// [`GroupNormShape::layer`].
 ///
 /// # Errors
 /// The device's.

@@ -1,4 +1,5 @@
-//! What dense layers and convolutions have in common: weight, bias, activation, the forward call and the backward step.
+//! What dense layers and convolutions have in common: weight, bias, activation, the forward call
+//! and the backward step.
 
 use dfdx::prelude::{Cpu, Tape};
 
@@ -17,8 +18,9 @@ pub(super) struct Sizes {
     pub outputs: usize,
 }
 
-/// `activation(x·w + b)`, which `forward` computes from the values of `x` into those of the output; its gradients are left
-/// to `backward` on the tape of `x`. `op` names the layer where sizes disagree.
+/// `activation(x·w + b)`, which `forward` computes from the values of `x` into those of the output;
+/// its gradients are left to `backward` on the tape of `x`. `op` names the layer where sizes
+/// disagree.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn layer<D: Backend, T: Tape<f32, Cpu>>(
     op: &str,

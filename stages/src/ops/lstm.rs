@@ -20,8 +20,8 @@ pub struct GateParams<'a, D: Backend> {
     pub u: &'a Param<D>,
 }
 
-/// The last output of [`crate::kernels::lstm`] over the rows of images, with the gates in its order:
-/// `[n, steps·inputs]` to `[n, units]`.
+/// The last output of [`crate::kernels::lstm`] over the rows of images, with the gates in its
+/// order: `[n, steps·inputs]` to `[n, units]`.
 ///
 /// # Errors
 /// The device's.

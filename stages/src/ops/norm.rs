@@ -1,5 +1,5 @@
-//! Batch normalisation (Ioffe & Szegedy 2015), with PyTorch's conventions: biased variance to normalise, unbiased for
-//! the running estimate.
+//! Batch normalisation (Ioffe & Szegedy 2015), with PyTorch's conventions: biased variance to
+//! normalise, unbiased for the running estimate.
 
 use std::sync::Arc;
 
@@ -20,9 +20,10 @@ pub struct BatchStats<D: Backend> {
 }
 
 impl<D: Backend> BatchStats<D> {
-    /// `running = (1 - momentum)·running + momentum·batch`, with the variance scaled by `count/(count - 1)` as in PyTorch
-    /// (its momentum is 0.1). A batch of one value per channel has no variance, and its mean is that value: it moves neither
-    /// (PyTorch refuses such a batch).
+    /// `running = (1 - momentum)·running + momentum·batch`, with the variance scaled by
+    /// `count/(count - 1)` as in PyTorch (its momentum is 0.1). A batch of one value per channel
+    /// has no variance, and its mean is that value: it moves neither (PyTorch refuses such a
+    /// batch).
     ///
     /// # Errors
     /// The device's.
@@ -44,8 +45,8 @@ impl<D: Backend> BatchStats<D> {
     }
 }
 
-/// Normalises with the statistics of the batch itself, which are returned for the running estimate; gradients flow
-/// through them. The activation follows.
+/// Normalises with the statistics of the batch itself, which are returned for the running estimate;
+/// gradients flow through them. The activation follows.
 ///
 /// # Errors
 /// The device's.

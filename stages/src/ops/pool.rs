@@ -5,7 +5,8 @@ use dfdx::prelude::{Cpu, Tape};
 use super::slots::record;
 use super::{Backend, Image, Matrix, PoolShape};
 
-/// The largest value of each window; the first one in row order wins a tie, and a NaN wins over all.
+/// The largest value of each window; the first one in row order wins a tie, and a NaN wins over
+/// all.
 ///
 /// # Errors
 /// The device's.

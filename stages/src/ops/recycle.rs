@@ -1,9 +1,10 @@
 //! Memory that is used again: the values of activations and gradients on the CPU.
 //!
-//! A training step makes and drops the same buffers every time. Given back to the system, each of them would be mapped,
-//! faulted in page by page and filled with zeros again; here a dropped buffer waits in its [`Pool`] for the next request
-//! of about its size and is handed out **as it was left**. What becomes of stale values is the op's business: it writes
-//! every element, or says [`Accumulate::First`](super::Accumulate::First).
+//! A training step makes and drops the same buffers every time. Given back to the system, each of
+//! them would be mapped, faulted in page by page and filled with zeros again; here a dropped buffer
+//! waits in its [`Pool`] for the next request of about its size and is handed out **as it was
+//! left**. What becomes of stale values is the op's business: it writes every element, or says
+//! [`Accumulate::First`](super::Accumulate::First).
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -25,7 +26,8 @@ struct Shelves {
 }
 
 impl Pool {
-    /// A buffer of `len` elements of any value: a waiting one that is at most twice as long, or else a new one.
+    /// A buffer of `len` elements of any value: a waiting one that is at most twice as long, or
+    /// else a new one.
     pub fn take(&self, len: usize) -> Values {
         let mut shelves = self.shelves();
         let waiting = shelves

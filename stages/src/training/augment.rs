@@ -1,4 +1,5 @@
-//! Random changes of training images: shifted crops and flips, on bytes, before normalisation; cutout after it.
+//! Random changes of training images: shifted crops and flips, on bytes, before normalisation;
+//! cutout after it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,18 +14,19 @@ pub struct Augment {
     /// Mirrored left to right with probability 1/2.
     #[serde(default)]
     pub flip: bool,
-    /// Shifted by up to this many pixels in each direction (uniform), black coming in at the edges: torchvision's
-    /// `RandomCrop(size, padding)`. 0: not at all.
+    /// Shifted by up to this many pixels in each direction (uniform), black coming in at the edges:
+    /// torchvision's `RandomCrop(size, padding)`. 0: not at all.
     #[serde(default)]
     pub crop: usize,
-    /// Cutout (DeVries & Taylor 2017): one square of this side, its centre uniform over the image and clipped at the edges, is
-    /// set to the mean, which is 0 after normalisation. 0: not at all.
+    /// Cutout (DeVries & Taylor 2017): one square of this side, its centre uniform over the image
+    /// and clipped at the edges, is set to the mean, which is 0 after normalisation. 0: not at all.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0))]
     pub cutout: usize,
 }
 
-// Keys and states hold these parameters as text: one that came later does not show until it is used.
+// Keys and states hold these parameters as text: one that came later does not show until it is
+// used.
 fn is_zero(side: &usize) -> bool {
     *side == 0
 }
@@ -48,8 +50,8 @@ impl Augment {
         self == Augment::default()
     }
 
-    /// Draws for one image of this shape: the flip, then the crop's rows and columns, then the square's row and column, each
-    /// only where it is asked for.
+    /// Draws for one image of this shape: the flip, then the crop's rows and columns, then the
+    /// square's row and column, each only where it is asked for.
     pub fn draw(self, shape: ImageShape, stream: &mut Stream) -> Change {
         let flip = self.flip && stream.below(2) == 1;
         let mut shift = || {
@@ -115,7 +117,8 @@ impl Change {
         }
     }
 
-    /// Sets the square's part within the normalised image to 0: `side` rows and columns from `side / 2` before the centre.
+    /// Sets the square's part within the normalised image to 0: `side` rows and columns from `side
+    /// / 2` before the centre.
     pub fn cut_out(self, shape: ImageShape, row: &mut [f32]) {
         let span = |centre: usize, size: usize| {
             let end = (centre + self.side).saturating_sub(self.side / 2);
@@ -289,7 +292,8 @@ mod tests {
         assert_eq!(cut((2, 2), 99), ["....."; 4]);
     }
 
-    /// The square is drawn last, so that flips and crops are those of a training without it, until the next image.
+    /// The square is drawn last, so that flips and crops are those of a training without it, until
+    /// the next image.
     #[test]
     fn cutout_leaves_the_other_draws() {
         let with = Augment {

@@ -1,8 +1,9 @@
 //! Which images come when, and as which numbers.
 //!
-//! The order of epoch `e` is the permutation of stream (seed, "order", e, 0); step `k` of the epoch takes its next
-//! `batch_size` entries, the last step what is left, unless that is dropped. Changes of images are drawn from stream (seed, "augment", e, k), image
-//! by image. So any step can be made without those before it.
+//! The order of epoch `e` is the permutation of stream (seed, "order", e, 0); step `k` of the epoch
+//! takes its next `batch_size` entries, the last step what is left, unless that is dropped. Changes
+//! of images are drawn from stream (seed, "augment", e, k), image by image. So any step can be made
+//! without those before it.
 
 use std::cell::RefCell;
 
@@ -180,7 +181,8 @@ impl<'a> Batches<'a> {
         self.batch_size.min(self.data.len().saturating_sub(first))
     }
 
-    /// The batch of a step: writes its labels, where there are classes, and returns what writes its inputs and targets.
+    /// The batch of a step: writes its labels, where there are classes, and returns what writes its
+    /// inputs and targets.
     pub fn prepare(&mut self, epoch: u64, step: u64, labels: &mut Vec<u32>) -> Inputs<'_> {
         if self.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
             let images = self.visible(epoch);
@@ -233,7 +235,8 @@ impl Inputs<'_> {
         self.rows.len()
     }
 
-    /// Puts the numbers to be learnt of the batch in the place of others; none where there are classes.
+    /// Puts the numbers to be learnt of the batch in the place of others; none where there are
+    /// classes.
     pub fn targets(&self, targets: &mut Vec<f32>) {
         targets.clear();
         if let Answers::Targets(all) = self.data.answers() {

@@ -134,8 +134,8 @@ mod tests {
         assert_eq!(all.bins().iter().map(|bin| bin.images).sum::<u64>(), 6);
     }
 
-    /// Confidence that is always right, and by how much, has no error; a sure network that is always
-    /// wrong has all of it.
+    /// Confidence that is always right, and by how much, has no error; a sure network that is
+    /// always wrong has all of it.
     #[test]
     fn what_is_as_sure_as_it_is_right_has_no_error() {
         let mut right = Calibration::default();

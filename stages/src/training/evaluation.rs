@@ -1,4 +1,5 @@
-//! How well a network does on a data set, in evaluation mode: loss and accuracy, or errors of numbers.
+//! How well a network does on a data set, in evaluation mode: loss and accuracy, or errors of
+//! numbers.
 
 use dfdx::prelude::AsArray as _;
 
@@ -25,8 +26,8 @@ pub struct Score {
     pub by_class: Vec<(u64, u64)>,
 }
 
-/// Looks at every image once: the loss is Σ (batch mean · batch size) / N in f64, in order. Memory comes
-/// from `pool`.
+/// Looks at every image once: the loss is Σ (batch mean · batch size) / N in f64, in order. Memory
+/// comes from `pool`.
 pub fn score<D: Backend>(
     pool: &D::Pool,
     network: &Network<D>,
@@ -123,7 +124,8 @@ pub fn logits<D: Backend>(
     Ok(all)
 }
 
-/// The outputs of a network for every image once, in batches and in order; each with the position of its first image.
+/// The outputs of a network for every image once, in batches and in order; each with the position
+/// of its first image.
 fn each_batch<D: Backend>(
     pool: &D::Pool,
     network: &Network<D>,
@@ -165,7 +167,8 @@ pub struct Errors {
     pub mse: f64,
     /// Mean absolute error.
     pub mae: f64,
-    /// Share of the variance that is explained, 1 − Σ(y − t)² / Σ(t − mean)²; none where the number never varies.
+    /// Share of the variance that is explained, 1 − Σ(y − t)² / Σ(t − mean)²; none where the number
+    /// never varies.
     pub r2: Option<f64>,
 }
 
@@ -267,7 +270,8 @@ pub fn fitted(model: &ModelSpec, data: &Dataset) -> Identity {
     }
 }
 
-/// The data can be shown to a network: some images, of its size, with its number of classes or targets.
+/// The data can be shown to a network: some images, of its size, with its number of classes or
+/// targets.
 pub fn check_data(data: &Dataset, identity: &Identity, name: &str) -> Result<(), Failure> {
     let (got, want) = (data.info().shape, identity.input);
     if data.is_empty() {

@@ -109,7 +109,8 @@ struct Training<'a, D: Backend, L> {
     evaluating: Duration,
 }
 
-/// Trains. The inputs must fit the architecture ([`evaluation::check_data`], [`super::mask::read`]).
+/// Trains. The inputs must fit the architecture ([`evaluation::check_data`],
+/// [`super::mask::read`]).
 ///
 /// # Errors
 /// A loss or weights that are no longer finite; a state that cannot be written; the device's.
@@ -480,7 +481,8 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
         }
     }
 
-    /// Rows that only the end of a training has: they are in no state, so a longer training can go on from it.
+    /// Rows that only the end of a training has: they are in no state, so a longer training can go
+    /// on from it.
     fn finish(&mut self, stopped: bool) -> anyhow::Result<()> {
         let mut epoch = self.at.epoch;
         if self.at.seen > 0 {

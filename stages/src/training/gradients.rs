@@ -3,9 +3,9 @@
 //!
 //! By position in [`Architecture::parameters`](crate::nn::architecture::Architecture::parameters)
 //! there is the gradient of each parameter, in memory layout and as long as it, on the device;
-//! [`Slopes::save`] has them as files have weights. This is what scores of weights and learnt starts
-//! ask for; gradients are with respect to the weights that compute, those at 0 included. Second
-//! derivatives, and losses around given weights, are of [`landscape`](super::landscape).
+//! [`Slopes::save`] has them as files have weights. This is what scores of weights and learnt
+//! starts ask for; gradients are with respect to the weights that compute, those at 0 included.
+//! Second derivatives, and losses around given weights, are of [`landscape`](super::landscape).
 
 use dfdx::prelude::AsArray as _;
 

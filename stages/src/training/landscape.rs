@@ -58,8 +58,8 @@ impl Batch {
         }
     }
 
-    /// The first images of a data set, unchanged and in order, in batches of `size`; the last may be
-    /// smaller.
+    /// The first images of a data set, unchanged and in order, in batches of `size`; the last may
+    /// be smaller.
     ///
     /// # Panics
     /// A size of 0; more images than there are.

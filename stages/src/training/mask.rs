@@ -1,8 +1,8 @@
 //! Masks: which weights a pruned network still has.
 //!
-//! A mask file holds one 0/1 tensor per masked weight, named and shaped like it. Zeroing gradients is not enough (momentum,
-//! Adam and weight decay move a weight whose gradient is 0), so weights and the optimizer's memory are multiplied after
-//! every step.
+//! A mask file holds one 0/1 tensor per masked weight, named and shaped like it. Zeroing gradients
+//! is not enough (momentum, Adam and weight decay move a weight whose gradient is 0), so weights
+//! and the optimizer's memory are multiplied after every step.
 
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;

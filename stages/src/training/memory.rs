@@ -1,5 +1,5 @@
-//! What an optimizer remembers, as a file of its own: beside a checkpoint it lets another training go
-//! on as if it were this one.
+//! What an optimizer remembers, as a file of its own: beside a checkpoint it lets another training
+//! go on as if it were this one.
 //!
 //! A safetensors file: `first/…` and `second/…` hold tensors in file layout, the metadata entry
 //! `repro.optimizer` says after how many steps.

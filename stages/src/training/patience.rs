@@ -114,8 +114,8 @@ mod tests {
         values.iter().enumerate().map(row).collect()
     }
 
-    /// By the documentation of Keras' `EarlyStopping("val_loss", patience=2)`: it stops in the epoch
-    /// in which the second value in a row is not better than the best.
+    /// By the documentation of Keras' `EarlyStopping("val_loss", patience=2)`: it stops in the
+    /// epoch in which the second value in a row is not better than the best.
     #[test]
     fn training_ends_when_patience_does() {
         let patience = |of| Patience {

@@ -78,7 +78,8 @@ pub enum Pause {
     Step(u64),
 }
 
-/// Trainings counted in steps can be resumed at multiples of this (their plan does not know how many steps an epoch has).
+/// Trainings counted in steps can be resumed at multiples of this (their plan does not know how
+/// many steps an epoch has).
 pub const STEPS_BETWEEN_PAUSES: u64 = 1000;
 
 impl Pause {
@@ -92,8 +93,8 @@ impl Pause {
 }
 
 impl Recipe {
-    /// Whether batches of so many images teach what they seem to; where they teach less, that. `norms_units` as in
-    /// [`crate::nn::architecture::Architecture::norms_units`].
+    /// Whether batches of so many images teach what they seem to; where they teach less, that.
+    /// `norms_units` as in [`crate::nn::architecture::Architecture::norms_units`].
     ///
     /// # Errors
     /// They teach nothing, or nobody said what becomes of the last one.
@@ -152,11 +153,13 @@ impl Recipe {
         }
     }
 
-    /// What of the recipe influenced a state at this place: equal values mean equal states on equal inputs.
+    /// What of the recipe influenced a state at this place: equal values mean equal states on equal
+    /// inputs.
     ///
-    /// The length is left out but where the schedule spans it; milestones to come are left out. Of a training counted in
-    /// steps the schedule counts whole, because the plan cannot tell which epochs it has passed.
-    /// `stop_at` counts: a state past the place where another training would have stopped must not serve it.
+    /// The length is left out but where the schedule spans it; milestones to come are left out. Of
+    /// a training counted in steps the schedule counts whole, because the plan cannot tell which
+    /// epochs it has passed. `stop_at` counts: a state past the place where another training would
+    /// have stopped must not serve it.
     pub fn prefix(&self, pause: Pause) -> Value {
         let epochs = match pause {
             Pause::Epoch(n) => n,

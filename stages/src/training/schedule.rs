@@ -1,7 +1,8 @@
 //! Learning-rate schedules: the factor on the optimizer's learning rate at every step.
 //!
-//! Time is counted in epochs, as a fraction within an epoch: step `s` of `n` per epoch is at time s / n. Values are computed
-//! in f64 from +, -, ×, ÷ alone (the cosine too), so that they are the same everywhere, and rounded once to f32.
+//! Time is counted in epochs, as a fraction within an epoch: step `s` of `n` per epoch is at time s
+//! / n. Values are computed in f64 from +, -, ×, ÷ alone (the cosine too), so that they are the
+//! same everywhere, and rounded once to f32.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,11 +29,13 @@ pub enum Schedule {
     Exponential(Decline),
     /// Straight lines between points, as NumPy's `interp`.
     PiecewiseLinear(Points),
-    /// A saw tooth: from 1 down to `low` in every cycle, then back with a jump (Izmailov et al. 2018, SWA's cyclical rate).
+    /// A saw tooth: from 1 down to `low` in every cycle, then back with a jump (Izmailov et al.
+    /// 2018, SWA's cyclical rate).
     Cyclic(Cycle),
 }
 
-/// A linear rise of the factor: 1/n, 2/n, ... 1 over the first n steps of the time given. It multiplies the schedule proper.
+/// A linear rise of the factor: 1/n, 2/n, ... 1 over the first n steps of the time given. It
+/// multiplies the schedule proper.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Warmup {
@@ -157,7 +160,8 @@ impl Schedule {
             Schedule::Exponential(e) => power(e.factor, step / clock.steps_per_epoch),
             Schedule::PiecewiseLinear(p) => between(&p.points, step as f64 / per_epoch),
             Schedule::Cyclic(c) => {
-                // Izmailov et al. 2018, eq. in §3.2, with step 1 the first: t = (mod(i - 1, c) + 1) / c
+                // Izmailov et al. 2018, eq. in §3.2, with step 1 the first: t = (mod(i - 1, c) + 1)
+                // / c
                 let cycle = (c.epochs * per_epoch).round().max(1.0);
                 let t = (after % cycle + 1.0) / cycle;
                 (1.0 - t) + t * c.low
@@ -166,7 +170,8 @@ impl Schedule {
         rise * main
     }
 
-    /// What the first `epochs` epochs depend on, in a form that is equal for schedules that agree there.
+    /// What the first `epochs` epochs depend on, in a form that is equal for schedules that agree
+    /// there.
     pub fn prefix(&self, epochs: u64, length: Length) -> Value {
         let warmup = self.warmup();
         let main = match self {
@@ -319,7 +324,8 @@ fn between(points: &[[f64; 2]], x: f64) -> f64 {
     }
 }
 
-/// cos(πt) for t in [0, 1], error below 1e-15: Taylor series of the sine of the distance from the middle.
+/// cos(πt) for t in [0, 1], error below 1e-15: Taylor series of the sine of the distance from the
+/// middle.
 fn cos_pi(t: f64) -> f64 {
     // cos(πt) = sin(π(1/2 - t)); |x| ≤ π/2
     let x = std::f64::consts::PI * (0.5 - t);
@@ -389,8 +395,8 @@ mod tests {
         }
     }
 
-    /// 0.95^n after n = 0, 1, 7 and 9 epochs (the closed form of PyTorch's `ExponentialLR`), and lines
-    /// through points by hand (what NumPy's `interp` computes).
+    /// 0.95^n after n = 0, 1, 7 and 9 epochs (the closed form of PyTorch's `ExponentialLR`), and
+    /// lines through points by hand (what NumPy's `interp` computes).
     #[test]
     fn exponential_and_piecewise_linear() {
         let zhang = Schedule::Exponential(Decline {

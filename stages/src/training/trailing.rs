@@ -29,12 +29,13 @@ pub struct Averages {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lookahead {
-    /// After so many steps the slow weights move, and the others start again from them. The paper: 5.
+    /// After so many steps the slow weights move, and the others start again from them. The paper:
+    /// 5.
     #[serde(default = "five")]
     #[schemars(range(min = 1))]
     pub every: u64,
-    /// How far they move to the others, above 0 and at most 1: `s ← s + alpha·(w - s)`. The paper: 0.5;
-    /// the default of the authors' code is 0.8.
+    /// How far they move to the others, above 0 and at most 1: `s ← s + alpha·(w - s)`. The paper:
+    /// 0.5; the default of the authors' code is 0.8.
     #[serde(default = "half")]
     pub alpha: f64,
 }
@@ -159,7 +160,8 @@ impl<D: Backend> Followers<D> {
         })
     }
 
-    /// After so many steps: whoever is due follows. Averages see what Lookahead made of the weights.
+    /// After so many steps: whoever is due follows. Averages see what Lookahead made of the
+    /// weights.
     pub(super) fn follow(
         &mut self,
         network: &mut Network<D>,

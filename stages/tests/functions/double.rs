@@ -1,5 +1,6 @@
-//! The elementary functions to about 100 bits, slowly: numbers are unevaluated sums of two f64 (Dekker 1971; Joldes, Muller
-//! & Popescu 2017). Shares no code with what it judges; knows nothing of f32 but how to round to it.
+//! The elementary functions to about 100 bits, slowly: numbers are unevaluated sums of two f64
+//! (Dekker 1971; Joldes, Muller & Popescu 2017). Shares no code with what it judges; knows nothing
+//! of f32 but how to round to it.
 
 /// `hi + lo`, with `lo` at most half a last place of `hi`.
 #[derive(Debug, Clone, Copy)]
@@ -8,8 +9,8 @@ pub struct Double {
     pub lo: f64,
 }
 
-/// Every function here is off by less than this, relatively: each takes a few hundred operations at most, each off by a few
-/// times 2^-106, and errors of early terms of a series or fraction die out.
+/// Every function here is off by less than this, relatively: each takes a few hundred operations at
+/// most, each off by a few times 2^-106, and errors of early terms of a series or fraction die out.
 pub const ERROR: f64 = 1.0 / (1u128 << 92) as f64;
 
 const ONE: Double = Double { hi: 1.0, lo: 0.0 };
@@ -152,8 +153,8 @@ const DENSITY: Double = Double {
     lo: -2.49232720227773e-17,
 };
 
-/// Φ(x), the share of a standard normal distribution below `x`, for an `x` of at most 26 bits (its square must be exact)
-/// and at most 30.
+/// Φ(x), the share of a standard normal distribution below `x`, for an `x` of at most 26 bits (its
+/// square must be exact) and at most 30.
 pub fn normal_cdf(x: f64) -> Double {
     let a = Double::from(x.abs());
     let density = exp(-0.5 * (x * x)) * DENSITY;
@@ -201,7 +202,8 @@ impl Double {
     }
 }
 
-/// Against values to 40 digits (Python's `decimal` with 130 digits: `Decimal(x).exp()` and so on, Φ by its series).
+/// Against values to 40 digits (Python's `decimal` with 130 digits: `Decimal(x).exp()` and so on, Φ
+/// by its series).
 #[test]
 fn these_are_right_to_a_hundred_bits() {
     let same = |got: Double, hi: f64, lo: f64| {

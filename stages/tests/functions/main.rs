@@ -1,8 +1,10 @@
-//! The elementary functions of `exact-f32-v1` against independent ones, and the software fma against the processor's.
+//! The elementary functions of `exact-f32-v1` against independent ones, and the software fma
+//! against the processor's.
 //!
-//! With `REPRO_EXHAUSTIVE=1` all 2^32 inputs of every function, minutes (`all`: of the costly ones too); else every 1021st. Each input is first judged by
-//! the f64 functions of `libm`, which decide nearly always: when moving their value by far more than its error does not
-//! change the f32 it rounds to, then that is the correctly rounded result. Where it does, [`double`] decides.
+//! With `REPRO_EXHAUSTIVE=1` all 2^32 inputs of every function, minutes (`all`: of the costly ones
+//! too); else every 1021st. Each input is first judged by the f64 functions of `libm`, which decide
+//! nearly always: when moving their value by far more than its error does not change the f32 it
+//! rounds to, then that is the correctly rounded result. Where it does, [`double`] decides.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,7 +49,8 @@ struct Function {
     ulps: f64,
     /// How many inputs have a result so near to the middle of two f32 that either may pass.
     middles: u64,
-    /// All inputs take a quarter of an hour of processor time: `REPRO_EXHAUSTIVE=1` looks at every 31st.
+    /// All inputs take a quarter of an hour of processor time: `REPRO_EXHAUSTIVE=1` looks at every
+    /// 31st.
     costly: bool,
 }
 
@@ -174,8 +177,8 @@ impl Seen {
     }
 }
 
-/// The correctly rounded result, unless it lies nearer to the middle of two f32 than 100 bits can tell; whether it took more
-/// than an f64.
+/// The correctly rounded result, unless it lies nearer to the middle of two f32 than 100 bits can
+/// tell; whether it took more than an f64.
 fn want(f: &Function, x: f32) -> (Option<f32>, bool) {
     let value = (f.quick)(f64::from(x));
     let (low, high) = (
@@ -340,8 +343,8 @@ fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
 }
 
-/// Operands that are hard in some way: any bits; cancellation to a few last places; the middle between two f32; subnormal
-/// results; few bits, which tie often.
+/// Operands that are hard in some way: any bits; cancellation to a few last places; the middle
+/// between two f32; subnormal results; few bits, which tie often.
 fn operands(random: &mut Stream, sort: u64) -> (f32, f32, f32) {
     let mut any = || f32::from_bits(random.next_u32());
     let (a, b, c) = (any(), any(), any());
@@ -382,8 +385,8 @@ fn operands(random: &mut Stream, sort: u64) -> (f32, f32, f32) {
     }
 }
 
-/// One at a time, and sixteen chains at a time as the plain path computes them. The other side is the processor's
-/// instruction or the C library's `fmaf`.
+/// One at a time, and sixteen chains at a time as the plain path computes them. The other side is
+/// the processor's instruction or the C library's `fmaf`.
 #[test]
 fn software_fma() {
     let rounds: u64 = if exhaustive() { 1 << 25 } else { 1 << 16 };

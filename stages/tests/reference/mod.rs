@@ -83,9 +83,10 @@ impl Case {
         self.options[option].as_u64().unwrap() as usize
     }
 
-    /// Values in PyTorch's order are about as near to f64 as PyTorch's f32: at most twice as far, and four units in the last
-    /// place of the largest element. The largest of some tens of rounding errors is a matter of luck, and the longest sums here,
-    /// of 150 terms, are one chain with us and eight or more with PyTorch. A wrong formula is off by far more; how accurate the
+    /// Values in PyTorch's order are about as near to f64 as PyTorch's f32: at most twice as far,
+    /// and four units in the last place of the largest element. The largest of some tens of
+    /// rounding errors is a matter of luck, and the longest sums here, of 150 terms, are one chain
+    /// with us and eight or more with PyTorch. A wrong formula is off by far more; how accurate the
     /// sums of real layers are is measured by examples/accuracy.rs.
     #[track_caller]
     pub fn assert_near(&self, name: &str, got: &[f32]) {

@@ -141,8 +141,8 @@ fn a_store_that_cannot_be_made() {
     );
 }
 
-/// Runs `steps` (argument lists of the program) one after the other in a mount namespace made by `mounts` (shell lines). `None`, with the
-/// reason printed, where this machine does not allow that.
+/// Runs `steps` (argument lists of the program) one after the other in a mount namespace made by
+/// `mounts` (shell lines). `None`, with the reason printed, where this machine does not allow that.
 fn in_namespace(space: &TestSpace, mounts: &str, steps: &[(&str, &[&str])]) -> Option<Vec<Said>> {
     let out = space.project.with_file_name("said");
     fs::create_dir_all(&out).expect("a directory");
@@ -303,7 +303,8 @@ fn a_full_disk_under_the_project() {
     };
     let ran: Vec<Ran> = said.into_iter().map(Ran::of).collect();
     ran[0].executes(&["small"]);
-    // The result is made and kept; it cannot be shown, and a script that would read it must not go on.
+    // The result is made and kept; it cannot be shown, and a script that would read it must not go
+    // on.
     assert_eq!(ran[1].all("finished"), ["big", "last"], "{:#?}", ran[1]);
     assert_eq!(ran[1].code, 5, "{:#?}", ran[1]);
     assert!(

@@ -1,7 +1,8 @@
-//! Bad input, bad disks and bad stages: one clear message, the documented exit code, and nothing lost.
+//! Bad input, bad disks and bad stages: one clear message, the documented exit code, and nothing
+//! lost.
 //!
-//! Where a test needs a mount it makes one in a mount namespace of its own (`unshare`), which goes with the process; where that is not
-//! allowed it says so and returns.
+//! Where a test needs a mount it makes one in a mount namespace of its own (`unshare`), which goes
+//! with the process; where that is not allowed it says so and returns.
 
 mod disks;
 mod stages;
@@ -212,7 +213,8 @@ fn two_producers_of_one_path() {
         &space("a: {run: 'true', outputs: {one: d, two: d/inner.txt}}"),
         &["`one`", "`two`", "inside"],
     );
-    // Two stages whose outputs would appear at one place: names that differ in what a file name cannot hold.
+    // Two stages whose outputs would appear at one place: names that differ in what a file name
+    // cannot hold.
     refuses(
         &space("a: {matrix: {k: [1, 1]}, run: 'echo > ${outputs.out}', outputs: {out: a}}"),
         &["`k=1` twice"],

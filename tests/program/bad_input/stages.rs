@@ -1,8 +1,10 @@
-//! Stages that break their promises, whose workers die, that take too long or too much; and odd names of files.
+//! Stages that break their promises, whose workers die, that take too long or too much; and odd
+//! names of files.
 
 use super::*;
 
-/// A good stage beside a bad one. The bad one fails as said, and what the good one made stays, is shown, and is not made again.
+/// A good stage beside a bad one. The bad one fails as said, and what the good one made stays, is
+/// shown, and is not made again.
 #[track_caller]
 fn fails_alone(bad: &str, says: &[&str]) -> (TestSpace, Ran) {
     fails_alone_in(TestSpace::new(), bad, says)
@@ -371,7 +373,8 @@ fn a_pipe_that_closes_is_no_accident() {
     space.ran(&[]).executes(&[]);
 }
 
-/// What a stage writes beside its outputs is thrown away, with a word; it does not reach the project.
+/// What a stage writes beside its outputs is thrown away, with a word; it does not reach the
+/// project.
 #[test]
 fn undeclared_outputs_are_told_of() {
     let space =

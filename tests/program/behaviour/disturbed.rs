@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Two stages whose `a` says that it started (`started` appears beside the project) and goes on once `gate` is there. Unconfined, since
-/// what it waits for is no input.
+/// Two stages whose `a` says that it started (`started` appears beside the project) and goes on
+/// once `gate` is there. Unconfined, since what it waits for is no input.
 fn gated() -> TestSpace {
     let space = TestSpace::new();
     let dir = beside(&space, "");

@@ -1,7 +1,9 @@
-//! What executes when something happens: the table of the design, on `in.txt → a → a.txt → b → b.txt`.
+//! What executes when something happens: the table of the design, on `in.txt → a → a.txt → b →
+//! b.txt`.
 //!
-//! Every test counts what ran by the events *and* the summary of `run --json`, and looks at the outputs afterwards: a run that
-//! executes the right stages and shows the wrong bytes fails as well.
+//! Every test counts what ran by the events *and* the summary of `run --json`, and looks at the
+//! outputs afterwards: a run that executes the right stages and shows the wrong bytes fails as
+//! well.
 
 mod disturbed;
 mod undeclared;

@@ -1,9 +1,11 @@
 //! Runs what a page tells its reader to do, in a temporary project, and compares what is said.
 //!
-//! - `console`: lines that begin with `$ ` are run by `sh`; every other line must be found in what the command said. `...`
-//!   stands for anything.
-//! - any block with `file=PATH` is written to that path; one that begins with `#!` becomes executable.
-//! - `yaml`: a whole pipeline; must fit the schema and load (`repro run -n`). `yaml run` is run. `yaml fragment` is skipped.
+//! - `console`: lines that begin with `$ ` are run by `sh`; every other line must be found in what
+//!   the command said. `...` stands for anything.
+//! - any block with `file=PATH` is written to that path; one that begins with `#!` becomes
+//!   executable.
+//! - `yaml`: a whole pipeline; must fit the schema and load (`repro run -n`). `yaml run` is run.
+//!   `yaml fragment` is skipped.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! The documentation is what the program does: references are generated, examples run, links lead somewhere.
+//! The documentation is what the program does: references are generated, examples run, links lead
+//! somewhere.
 //!
 //! `REPRO_BLESS=1 cargo test --test program docs` writes the generated parts anew.
 

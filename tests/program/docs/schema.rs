@@ -1,4 +1,5 @@
-//! The schema of the pipeline file: whether it takes a file, and the tables docs/pipeline.md makes of it.
+//! The schema of the pipeline file: whether it takes a file, and the tables docs/pipeline.md makes
+//! of it.
 
 use std::fmt::Write;
 

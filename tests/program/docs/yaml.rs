@@ -1,6 +1,8 @@
-//! YAML as JSON, the way an editor's schema checker sees a file: the core schema of YAML 1.2, aliases replaced.
+//! YAML as JSON, the way an editor's schema checker sees a file: the core schema of YAML 1.2,
+//! aliases replaced.
 //!
-//! Written apart from the engine's own reader, so that the schema is checked against what is in the file.
+//! Written apart from the engine's own reader, so that the schema is checked against what is in the
+//! file.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! What a command stage may say: its shell, its secrets, its environment, files from outside the project.
+//! What a command stage may say: its shell, its secrets, its environment, files from outside the
+//! project.
 
 use crate::support::TestSpace;
 
@@ -78,7 +79,8 @@ fn case_7_a_reader_that_stops_early_is_explained() {
     );
 }
 
-/// A script of the project's own directory is placed under its name, which a shell looks for on PATH alone.
+/// A script of the project's own directory is placed under its name, which a shell looks for on
+/// PATH alone.
 #[test]
 fn case_28_a_script_that_is_called_by_its_bare_name_or_may_not_run_is_explained() {
     use std::os::unix::fs::PermissionsExt;

@@ -10,7 +10,8 @@ use crate::support::TestSpace;
 use crate::support::lab::Lab;
 use crate::support::skipped::skipped;
 
-/// Keys of CI live in the environment, under names that nobody can list, and any stage could read them there.
+/// Keys of CI live in the environment, under names that nobody can list, and any stage could read
+/// them there.
 #[test]
 fn case_53_secrets_of_the_program_are_nobodys() {
     let mut space = space(

@@ -253,7 +253,8 @@ fn case_21_claims_read_metrics_of_any_form() {
     assert!(space.read("artifacts/summary/summary.md").contains("0.92"));
 }
 
-/// Parquet of pandas (snappy) reaches claims; what cannot be read is named by stage and output, and told before the run where it can be.
+/// Parquet of pandas (snappy) reaches claims; what cannot be read is named by stage and output, and
+/// told before the run where it can be.
 #[test]
 fn case_21_what_cannot_be_read_is_named_by_stage_and_output() {
     let pipeline = |file: &str| {
@@ -431,7 +432,8 @@ stages:
     );
 }
 
-/// Weights of PyTorch are pruned, perturbed, averaged and evaluated where the pipeline says what they are.
+/// Weights of PyTorch are pruned, perturbed, averaged and evaluated where the pipeline says what
+/// they are.
 #[test]
 fn case_23_pytorch_weights_go_wherever_models_go() {
     let network = "network: {model: {mlp: {hidden: [6, 5]}}, input: {height: 8, width: 8, channels: 2}, classes: 4}";
@@ -474,7 +476,8 @@ stages:
     }
 }
 
-/// A program of one's own is compared with a training: what its value must be called is said wherever it is missed.
+/// A program of one's own is compared with a training: what its value must be called is said
+/// wherever it is missed.
 #[test]
 fn case_21_own_metrics_are_compared_with_those_of_kinds() {
     let pipeline = |of: &str, key: &str| {

@@ -1,4 +1,5 @@
-//! The store and the program by force: failing system calls, foreign files, long chains, odd file systems.
+//! The store and the program by force: failing system calls, foreign files, long chains, odd file
+//! systems.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -51,7 +52,8 @@ fn fifo(path: &Path) {
     assert!(made.success());
 }
 
-/// Many results that are there, one behind the other, were resolved by recursion: the stack ended after some thousands.
+/// Many results that are there, one behind the other, were resolved by recursion: the stack ended
+/// after some thousands.
 #[test]
 fn case_13_a_long_chain_of_results_that_are_there_needs_no_stack() {
     let space = TestSpace::with_pipeline(
@@ -200,7 +202,8 @@ stages:
     assert_eq!(space.read("artifacts/good/o.txt"), "works\n");
 }
 
-/// A link that somebody put into the store leads nowhere: nothing of the user's is read, truncated or written through it.
+/// A link that somebody put into the store leads nowhere: nothing of the user's is read, truncated
+/// or written through it.
 #[test]
 fn case_59_links_in_the_store_are_not_followed() {
     let space = two();
@@ -237,7 +240,8 @@ fn case_59_links_in_the_store_are_not_followed() {
     assert_eq!(space.read("mine"), "precious");
 }
 
-/// The same for a part of the store as a whole: nothing is written to where it leads, and the message says what to do.
+/// The same for a part of the store as a whole: nothing is written to where it leads, and the
+/// message says what to do.
 #[test]
 fn case_59_a_part_of_the_store_that_is_a_link_is_refused() {
     let space = two();
@@ -384,7 +388,8 @@ stages:
     assert_eq!(cached.count(), 32);
 }
 
-/// A single file that may be executed stays so: for who needs it, under artifacts/, out of the cache, over a remote, in a bundle.
+/// A single file that may be executed stays so: for who needs it, under artifacts/, out of the
+/// cache, over a remote, in a bundle.
 #[test]
 fn case_5_a_program_stays_executable() {
     let pipeline = "
@@ -460,7 +465,8 @@ stages:
     }
 }
 
-/// Whether an input may be executed is seen by the command, so it is in the key; that of any other file is as it was.
+/// Whether an input may be executed is seen by the command, so it is in the key; that of any other
+/// file is as it was.
 #[test]
 fn case_61_the_exec_bit_of_a_single_file_is_in_the_key() {
     let space = TestSpace::with_pipeline(
@@ -517,8 +523,8 @@ fn is_right(space: &TestSpace) -> bool {
     shown.into_iter().all(is_so)
 }
 
-/// System calls fail, in whatever process of a run: it ends in success, with everything shown, or with an error that is told; and
-/// the next one needs no help.
+/// System calls fail, in whatever process of a run: it ends in success, with everything shown, or
+/// with an error that is told; and the next one needs no help.
 #[test]
 fn case_37_failing_system_calls_end_in_an_answer() {
     let strace = Command::new("strace")
@@ -589,7 +595,8 @@ fn case_37_failing_system_calls_end_in_an_answer() {
                 .stdin(Stdio::null());
             let said = space.run_command(command);
             let what = format!("{call} {error} {when}: code {}\n{}", said.code, said.err);
-            // A kernel without the call, or a program that does not use it, is fine: then nothing fails.
+            // A kernel without the call, or a program that does not use it, is fine: then nothing
+            // fails.
             assert!(
                 !said.err.contains("panicked") && !said.err.contains("BUG"),
                 "{what}"

@@ -50,7 +50,8 @@ fn case_19_a_file_in_the_place_of_an_environment_is_told_as_one() {
     refused(&space, &["run"], 2, &["there is no directory"]);
 }
 
-/// A virtual environment as `python3 -m venv` makes one, in `dir` of the project, with one module installed in it.
+/// A virtual environment as `python3 -m venv` makes one, in `dir` of the project, with one module
+/// installed in it.
 fn virtual_environment(space: &TestSpace, dir: &str, version: &str) {
     let said = std::process::Command::new("python3")
         .args(["-m", "venv", "--without-pip"])
@@ -117,7 +118,8 @@ fn case_19_a_virtual_environment_is_one_word_and_its_packages_are_in_the_key() {
     );
     assert_eq!(space.executed(&[]), ["a"]);
     assert_eq!(space.read("artifacts/a/o.txt"), "2.0\n");
-    // The interpreter is found by its path as well, and a missing environment is told with what to do.
+    // The interpreter is found by its path as well, and a missing environment is told with what to
+    // do.
     space.edit("pipeline.yaml", "\"python $", "\".venv/bin/python $");
     assert_eq!(space.executed(&[]), ["a"]);
     space.remove(".venv");
@@ -206,7 +208,8 @@ fn case_19_hints_name_the_line_that_declares_an_environment() {
     let declared = format!("python: {python}");
     let said = space.run(&["run"]);
     if said.code != 0 {
-        // Where the temporary directory is readable, the interpreter runs, and the environment is told of.
+        // Where the temporary directory is readable, the interpreter runs, and the environment is
+        // told of.
         assert!(said.err.contains(&declared), "{}", said.err);
     }
     space.edit(

@@ -72,7 +72,8 @@ fn case_9_null_is_no_part_of_a_text() {
         "version: 1\nvars: {a: ~, b:  }\nstages:\n  s: {run: \"echo ${vars.a} > ${outputs.o}\", outputs: {o: o}}\n  t: {run: \"echo ${vars.b} > ${outputs.o}\", outputs: {o: o}}\n",
         &["`${vars.a}` is null", "`${vars.b}` is null", "`\"null\"`"],
     );
-    // A value of an axis is a value like others. As a whole parameter, and in names, it stays what it is.
+    // A value of an axis is a value like others. As a whole parameter, and in names, it stays what
+    // it is.
     refused(
         "version: 1\nstages:\n  s: {matrix: {s: [~, 1]}, run: \"echo ${matrix.s} > ${outputs.o}\", outputs: {o: o}}\n",
         &["`${matrix.s}` is null", "`\"null\"`"],

@@ -1,4 +1,5 @@
-//! One store, several machines, and file systems whose locks say nothing: who waits, who deletes, and what is told of it.
+//! One store, several machines, and file systems whose locks say nothing: who waits, who deletes,
+//! and what is told of it.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -9,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::support::skipped::skipped;
 use crate::support::{TestSpace, wait};
 
-/// Makes one machine look like several. By the environment: `MACHINE_LOCKS=alone` grants every lock, `MACHINE_DISK=shared`
-/// calls every file system NFS, `MACHINE_BOOT=other` gives each process a boot of its own, and `MACHINE_HASTE=1` cuts pauses
-/// of 20 seconds short.
+/// Makes one machine look like several. By the environment: `MACHINE_LOCKS=alone` grants every
+/// lock, `MACHINE_DISK=shared` calls every file system NFS, `MACHINE_BOOT=other` gives each process
+/// a boot of its own, and `MACHINE_HASTE=1` cuts pauses of 20 seconds short.
 const MACHINE: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>

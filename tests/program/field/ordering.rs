@@ -1,4 +1,5 @@
-//! Stages that wait for others without taking anything, stages that make nothing, and parts of what others make.
+//! Stages that wait for others without taking anything, stages that make nothing, and parts of what
+//! others make.
 
 use serde_json::Value;
 

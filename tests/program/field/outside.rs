@@ -100,7 +100,8 @@ fn case_25_an_input_outside_that_changes_during_the_run_is_noticed() {
 
 #[test]
 fn case_25_directories_of_links_are_what_the_links_lead_to() {
-    // As the cache of a hub: snapshots of links to blobs; the same content in plain files is the same key.
+    // As the cache of a hub: snapshots of links to blobs; the same content in plain files is the
+    // same key.
     let space = TestSpace::with_pipeline(
         "version: 1\nstages:\n  a:\n    needs: {m: {dir: ../hub/snapshots/main}}\n    run: \"find ${needs.m} -type f | sort > ${outputs.o}; cat ${needs.m}/model.bin ${needs.m}/sub/x >> ${outputs.o}\"\n    outputs: {o: o.txt}\n",
     );

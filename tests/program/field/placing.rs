@@ -102,7 +102,8 @@ fn case_04_nothing_a_command_does_to_its_inputs_reaches_the_store_or_the_project
             all
         };
         let before = stats();
-        // Without a room the mode of a project's file can be changed, which makes a program of it: that is noticed.
+        // Without a room the mode of a project's file can be changed, which makes a program of it:
+        // that is noticed.
         let code = space.run(&["run", "use"]).code;
         assert!(code == 0 || (code == 3 && namespaces == "off"), "{code}");
         // What the stage made itself is new.
@@ -110,7 +111,8 @@ fn case_04_nothing_a_command_does_to_its_inputs_reaches_the_store_or_the_project
             .into_iter()
             .filter(|s| before.iter().any(|b| b.0 == s.0))
             .collect();
-        // Without rooms a sandbox cannot keep a command from changing modes; bytes and times of objects stay all the same.
+        // Without rooms a sandbox cannot keep a command from changing modes; bytes and times of
+        // objects stay all the same.
         let comparable = |stats: &[(std::path::PathBuf, u32, i64, u64)]| -> Vec<_> {
             let is_store = |p: &std::path::Path| p.starts_with(&space.store);
             let seen = stats
@@ -293,7 +295,8 @@ fn case_36_wrong_modes_of_objects_are_set_right() {
             "pipeline.yaml",
             format!("{}{line}{}", &before[..at], &before[at + 6..]),
         );
-        // Which user runs this must not matter: root reads everything, so the modes are looked at too.
+        // Which user runs this must not matter: root reads everything, so the modes are looked at
+        // too.
         assert_eq!(space.executed(&[]), ["b"]);
         let input = space
             .store_files("objects")
@@ -564,7 +567,8 @@ fn case_20_a_program_that_insists_on_tmp_is_told_what_to_do_where_tmp_is_shared(
     assert!(said.err.contains("$TMPDIR"), "{}", said.err);
 }
 
-/// The file was there before: that it was read cannot be told from the message, and for who wrote it the road is TMPDIR.
+/// The file was there before: that it was read cannot be told from the message, and for who wrote
+/// it the road is TMPDIR.
 #[test]
 fn case_20_what_is_written_over_in_a_shared_tmp_belongs_below_tmpdir() {
     let mut space = TestSpace::with_pipeline("");

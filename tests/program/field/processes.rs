@@ -1,4 +1,5 @@
-//! What was hashed is what was run: processes that outlive their stage, inputs that move, keys that leak.
+//! What was hashed is what was run: processes that outlive their stage, inputs that move, keys that
+//! leak.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -63,7 +64,8 @@ fn case_26_what_an_interrupt_stops_is_counted() {
     }
 }
 
-/// The consumer once read the bytes that the daemon wrote, and was recorded under the digest of those before.
+/// The consumer once read the bytes that the daemon wrote, and was recorded under the digest of
+/// those before.
 #[test]
 fn case_52_a_daemon_of_a_stage_does_not_outlive_it() {
     let space = space(

@@ -96,7 +96,8 @@ fn case_8_an_output_that_holds_a_secret_is_not_kept() {
     );
 }
 
-/// Names of files and targets of links are stored like contents, and messages are no place for a secret either.
+/// Names of files and targets of links are stored like contents, and messages are no place for a
+/// secret either.
 #[test]
 fn case_8_a_secret_in_a_name_or_a_link_is_not_kept() {
     for made in [

@@ -315,7 +315,8 @@ fn case_33_a_group_shares_a_store_whatever_the_umask() {
     run(anna, &["fsck"]);
 }
 
-/// A file system that refuses second names, renames without replacing, locks and permissions, as FAT and many a FUSE, SMB or NFS mount do.
+/// A file system that refuses second names, renames without replacing, locks and permissions, as
+/// FAT and many a FUSE, SMB or NFS mount do.
 fn on_a_poor_file_system(space: &TestSpace, args: &[&str]) -> Option<crate::support::Said> {
     let has = std::process::Command::new("strace")
         .arg("--version")

@@ -26,8 +26,8 @@ fn events_in(space: &TestSpace, dir: &Path, args: &[&str]) -> Vec<Value> {
     lines.map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-/// One project believes the CI machine and pulls; another project of the same user believes nobody, and is told whence what it does
-/// not use comes.
+/// One project believes the CI machine and pulls; another project of the same user believes nobody,
+/// and is told whence what it does not use comes.
 #[test]
 fn case_54_a_result_serves_only_projects_that_believe_who_made_it() {
     let lab = Lab::new();
@@ -68,7 +68,8 @@ fn case_54_a_result_serves_only_projects_that_believe_who_made_it() {
     assert!(!why.contains("from:"), "{why}");
 }
 
-/// Whoever is struck from the trust file is believed no more, though the results are here and the index knows them.
+/// Whoever is struck from the trust file is believed no more, though the results are here and the
+/// index knows them.
 #[test]
 fn case_54_trust_is_asked_each_time() {
     let lab = Lab::new();
@@ -121,7 +122,8 @@ fn case_54_an_unsigned_bundle_serves_the_project_that_took_it() {
     );
 }
 
-/// A clone that pulled: dry run and run agree, and every command understands what is on the remote only.
+/// A clone that pulled: dry run and run agree, and every command understands what is on the remote
+/// only.
 #[test]
 fn case_2_who_pulled_may_use_the_remote_it_pulled_from() {
     let lab = Lab::new();
@@ -297,7 +299,8 @@ fn case_2_records_of_results_elsewhere_do_not_pile_up() {
     lab.laptop.ok(&["gc", "--yes"]);
     let after = remembered();
     assert!(after < before, "{after} of {before}");
-    // What is here now needs no memory either; that just heard of stays, since a run may be about to use it.
+    // What is here now needs no memory either; that just heard of stays, since a run may be about
+    // to use it.
     fs::remove_file(lab.laptop.path(".repro/index")).unwrap();
     let kept = lab.laptop.path(".repro/elsewhere/ab/young");
     fs::create_dir_all(kept.parent().unwrap()).unwrap();

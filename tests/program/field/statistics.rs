@@ -72,7 +72,8 @@ fn case_1_five_seeds_that_reach_nothing_are_one_observation() {
         text.contains("(n = 1 of 5 runs)") && text.contains("(n = 5)"),
         "{text}"
     );
-    // It is part of what was hashed: a later look agrees, and a second execution gives the same bytes.
+    // It is part of what was hashed: a later look agrees, and a second execution gives the same
+    // bytes.
     let dry = space.run(&["run", "-n"]);
     assert!(
         dry.err.contains("0 to execute") || dry.out.contains("0 to execute"),
@@ -227,7 +228,8 @@ fn case_40_a_misspelt_axis_is_told_wherever_axes_are_named() {
     assert_eq!(code, 0, "{err}");
 }
 
-/// Two results of one name: what the last run made with `--set`, and what the pipeline as written says.
+/// Two results of one name: what the last run made with `--set`, and what the pipeline as written
+/// says.
 #[test]
 fn case_18_metrics_say_when_artifacts_show_another_result() {
     let yaml = "version: 1
@@ -277,7 +279,8 @@ fn case_45_pruned_networks_are_compared_with_controls_of_equal_length() {
     assert!(study.contains("over: seed, within: order"));
 }
 
-/// One image more than whole batches: with batch norm on units, the run says what becomes of it, and the choice is there.
+/// One image more than whole batches: with batch norm on units, the run says what becomes of it,
+/// and the choice is there.
 #[test]
 fn case_42_a_last_batch_of_one_image() {
     let space = |with: &str| {
@@ -319,7 +322,8 @@ fn case_42_a_last_batch_of_one_image() {
     );
 }
 
-/// Averages of networks with batch norm need data or a word; a directory of checkpoints is averaged as it is.
+/// Averages of networks with batch norm need data or a word; a directory of checkpoints is averaged
+/// as it is.
 #[test]
 fn case_16_and_44_averages_of_checkpoints_with_batch_norm() {
     let train = "  train: {uses: train, needs: {train: data.train, test: data.test}, with: {model: {mlp: {hidden: [8], batch_norm: {}}}, seed: 1, length: {epochs: 3}, optimizer: {sgd: {lr: 0.1}}, checkpoints: {every: 1, every_steps: 2}}}\n";
@@ -388,8 +392,9 @@ fn case_17_a_page_in_the_place_of_data() {
 #[test]
 fn case_23_a_state_dict_of_pytorch() {
     let space = TestSpace::new();
-    // {"net.0.weight": [4, 256], "net.0.bias": [4], "net.2.weight": [10, 4], "net.2.bias": [10]}, as
-    // `safetensors.torch.save_file(nn.Sequential(...).state_dict(), path)` writes it: sorted by name, without metadata.
+    // {"net.0.weight": [4, 256], "net.0.bias": [4], "net.2.weight": [10, 4], "net.2.bias": [10]},
+    // as `safetensors.torch.save_file(nn.Sequential(...).state_dict(), path)` writes it: sorted by
+    // name, without metadata.
     let shapes: [(&str, &[usize]); 4] = [
         ("net.0.bias", &[4]),
         ("net.0.weight", &[4, 256]),

@@ -9,7 +9,8 @@ use super::durability::two;
 use super::processes::until;
 use crate::support::{TestSpace, wait};
 
-/// Standard error that is full, closed, or a pipe nobody reads ends neither the program nor a worker.
+/// Standard error that is full, closed, or a pipe nobody reads ends neither the program nor a
+/// worker.
 #[test]
 fn case_14_nobody_dies_because_nobody_listens() {
     let space = two();
@@ -63,7 +64,8 @@ stages:
     let child = command.spawn().unwrap();
     drop(command);
     space.wait_for("started");
-    // The window is closed. (The signal that usually goes with it is another matter: this is no controlling terminal.)
+    // The window is closed. (The signal that usually goes with it is another matter: this is no
+    // controlling terminal.)
     drop(master);
     space.write("go", "");
     assert_eq!(wait(child).status.code(), Some(0));
@@ -73,7 +75,8 @@ stages:
 /// Both ends of a new terminal.
 fn terminal() -> (File, File) {
     use std::os::fd::{AsRawFd, FromRawFd};
-    // SAFETY: plain calls on a descriptor that was just opened; the name is copied out of the buffer given.
+    // SAFETY: plain calls on a descriptor that was just opened; the name is copied out of the
+    // buffer given.
     unsafe {
         let fd = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
         assert!(fd >= 0);

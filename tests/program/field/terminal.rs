@@ -128,7 +128,8 @@ fn case_27_what_has_one_cause_is_told_once() {
     assert!(space.ok(&["diff", "--all"]).lines().count() >= said.lines().count());
 }
 
-/// A command that holds a value of the matrix is another text for each instance, and changed for one cause all the same.
+/// A command that holds a value of the matrix is another text for each instance, and changed for
+/// one cause all the same.
 #[test]
 fn case_27_commands_that_hold_an_axis_are_grouped_too() {
     let space = TestSpace::with_pipeline(
@@ -231,8 +232,8 @@ fn case_26_the_end_of_what_a_failing_command_wrote_is_shown() {
     );
 }
 
-/// The program in a terminal of so many columns: keys are pressed when a text is on the screen; and what stands there when
-/// the last text does.
+/// The program in a terminal of so many columns: keys are pressed when a text is on the screen; and
+/// what stands there when the last text does.
 fn on_a_terminal(
     space: &TestSpace,
     columns: u16,

@@ -43,8 +43,9 @@ enum Victim {
     Keeper,
 }
 
-/// I5: fifty times something dies at a random moment, on a store that is fresh, half full or full. After each, a plain `run` ends with
-/// what an undisturbed one makes, with no process left, no lock held, and a clean store.
+/// I5: fifty times something dies at a random moment, on a store that is fresh, half full or full.
+/// After each, a plain `run` ends with what an undisturbed one makes, with no process left, no lock
+/// held, and a clean store.
 #[test]
 fn fifty_kills_at_random_moments_change_nothing() {
     let wanted = undisturbed();
@@ -55,7 +56,8 @@ fn fifty_kills_at_random_moments_change_nothing() {
     while hit < 50 {
         round += 1;
         assert!(round < 300, "the delays miss: {hit} hits");
-        // A new store most of the time; else the run continues what the last kill interrupted, or repeats with the artifacts gone.
+        // A new store most of the time; else the run continues what the last kill interrupted, or
+        // repeats with the artifacts gone.
         let longest_us = match dice.below(5) {
             0..3 => {
                 space = study();

@@ -1,4 +1,5 @@
-//! The invariants of the design, on command stages and on the real program: what must hold whatever happens.
+//! The invariants of the design, on command stages and on the real program: what must hold whatever
+//! happens.
 
 mod kills;
 
@@ -16,8 +17,9 @@ use repro_engine::digest::{Digest, Domain};
 use repro_engine::record::lockfile::LockFile;
 use repro_engine::store::{LinkMode, Store};
 
-/// A study of eight instances: a matrix, a join, a gather, a tree as an output, and stages long enough to be hit by a kill. No pipes:
-/// a shell does not notice when something before the last `|` is killed.
+/// A study of eight instances: a matrix, a join, a gather, a tree as an output, and stages long
+/// enough to be hit by a kill. No pipes: a shell does not notice when something before the last `|`
+/// is killed.
 const STUDY: &str = r#"
 version: 1
 stages:
@@ -63,7 +65,8 @@ type Results = (BTreeMap<String, Vec<u8>>, String);
 
 fn results(space: &TestSpace) -> Results {
     let mut artifacts = space.artifacts();
-    // What a killed run was about to show lies beside its place until something is placed there again.
+    // What a killed run was about to show lies beside its place until something is placed there
+    // again.
     artifacts.retain(|path, _| !path.contains("/.repro-tmp."));
     (artifacts, space.read("repro.lock"))
 }
@@ -210,7 +213,8 @@ fn two_projects_at_once_do_the_work_once() {
     expect_clean_store(&space);
 }
 
-/// I1, I2: every name is the hash of its bytes, and every record names what is there. Hashed here, not by the store.
+/// I1, I2: every name is the hash of its bytes, and every record names what is there. Hashed here,
+/// not by the store.
 #[test]
 fn names_are_hashes_and_records_are_whole() {
     let space = study();
@@ -257,8 +261,8 @@ fn text(name: Option<&std::ffi::OsStr>) -> String {
         .unwrap_or_default()
 }
 
-/// I3: while runs replace the artifacts over and over, a watcher sees each of them always there and always whole, in one of the
-/// forms that were ever right.
+/// I3: while runs replace the artifacts over and over, a watcher sees each of them always there and
+/// always whole, in one of the forms that were ever right.
 #[test]
 fn artifacts_are_never_absent_or_partial() {
     let pipeline = |lines: usize| {
@@ -320,7 +324,8 @@ fn artifacts_are_never_absent_or_partial() {
     }
 }
 
-/// I7 in small: a link in the place of a directory of ours does not lead the outputs over what lies elsewhere.
+/// I7 in small: a link in the place of a directory of ours does not lead the outputs over what lies
+/// elsewhere.
 #[test]
 fn nothing_is_written_through_a_link_below_artifacts() {
     let space = study();
@@ -349,7 +354,8 @@ fn artifacts_may_be_a_link() {
     space.ran(&[]).executes(&[]);
 }
 
-/// I6 as far as placing goes: hard links save space, and still nothing written through an artifact reaches the store.
+/// I6 as far as placing goes: hard links save space, and still nothing written through an artifact
+/// reaches the store.
 #[test]
 fn hard_links_cannot_corrupt_the_store() {
     assert_ne!(LinkMode::Copy, LinkMode::Hardlink);
@@ -357,8 +363,9 @@ fn hard_links_cannot_corrupt_the_store() {
     space.set_env("REPRO_LINK", "hardlink");
     space.ran(&[]).executes(&INSTANCES);
     let wanted = results(&space);
-    // An editor that saves by truncating finds a file it may not write, or its own copy; never the store's bytes unguarded. As a
-    // user who may write anything this write succeeds, and must then be found out.
+    // An editor that saves by truncating finds a file it may not write, or its own copy; never the
+    // store's bytes unguarded. As a user who may write anything this write succeeds, and must then
+    // be found out.
     let wrote = fs::write(space.path("artifacts/source/numbers.txt"), "mine\n").is_ok();
     let ran = space.ran(&[]);
     assert_eq!(ran.code, 0, "{ran:#?}");

@@ -11,7 +11,8 @@ use crate::support::lab::Lab;
 use crate::support::processes::kill_dead;
 use crate::support::{TestSpace, instances};
 
-/// A stage of cheap runs, which share no key with those of other stages. Their accuracies are 60 to 64, and 62 on average over every five seeds.
+/// A stage of cheap runs, which share no key with those of other stages. Their accuracies are 60 to
+/// 64, and 62 on average over every five seeds.
 fn runs(name: &str, before: &str) -> String {
     format!(
         "  {name}:

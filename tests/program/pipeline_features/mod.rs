@@ -1,5 +1,6 @@
-//! What a pipeline file can say, run for real: matrices, joins, gathers, loops, profiles, includes, programs as kinds, resources, and
-//! what stops a run. The words themselves are tested where they are read; here, that they do what they say.
+//! What a pipeline file can say, run for real: matrices, joins, gathers, loops, profiles, includes,
+//! programs as kinds, resources, and what stops a run. The words themselves are tested where they
+//! are read; here, that they do what they say.
 
 mod energy;
 mod looks;

@@ -96,8 +96,8 @@ fn every_object_altered_in_every_way() {
         }
     }
     assert!(tried > 16 * 11, "{tried}");
-    // The other result's objects do not matter, nor do record and signature where the head is good, and a bad head is made
-    // up for by them. What is left is bytes.
+    // The other result's objects do not matter, nor do record and signature where the head is good,
+    // and a bad head is made up for by them. What is left is bytes.
     let of_other: Vec<String> = other
         .outputs
         .values()

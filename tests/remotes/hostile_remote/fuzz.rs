@@ -1,4 +1,5 @@
-//! A remote that is altered at random, in several places at once: what comes out of it is what was put in, or nothing.
+//! A remote that is altered at random, in several places at once: what comes out of it is what was
+//! put in, or nothing.
 
 use std::sync::OnceLock;
 

@@ -179,8 +179,8 @@ pub fn noise(n: usize, seed: u64) -> Vec<u8> {
     std::iter::repeat_with(next).take(n).collect()
 }
 
-/// One result with all there is: a small file, one that compresses, one that does not, an empty one, a tree with small,
-/// large, equal and empty files.
+/// One result with all there is: a small file, one that compresses, one that does not, an empty
+/// one, a tree with small, large, equal and empty files.
 pub fn everything() -> Vec<(&'static str, Output)> {
     let mut files: Vec<(String, Vec<u8>)> = (0..40)
         .map(|i| (format!("d{}/f{i}", i % 3), noise(100 * i, (i % 30) as u64)))

@@ -1,4 +1,5 @@
-//! Records, heads and signatures that lie; and trees that believed signers vouch for and no machine should lay out.
+//! Records, heads and signatures that lie; and trees that believed signers vouch for and no machine
+//! should lay out.
 
 use std::collections::BTreeMap;
 
@@ -335,7 +336,8 @@ fn names_that_clash_elsewhere_are_laid_out_whole_or_not_at_all() {
     }
 }
 
-/// A million entries are a large tree, not an attack; more than the largest listing is refused by its header.
+/// A million entries are a large tree, not an attack; more than the largest listing is refused by
+/// its header.
 #[test]
 fn a_listing_of_a_million_entries() {
     let (ci, laptop) = (Machine::new(), Machine::new());

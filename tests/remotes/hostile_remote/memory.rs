@@ -1,9 +1,11 @@
-//! How much memory this process ever held: whatever a remote promises, it must not be what is asked for.
+//! How much memory this process ever held: whatever a remote promises, it must not be what is asked
+//! for.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// No single piece of memory may be larger than this: a listing of a million entries fits, what bombs promise does not.
+/// No single piece of memory may be larger than this: a listing of a million entries fits, what
+/// bombs promise does not.
 const PIECE_MAX: usize = 600 << 20;
 
 struct Watched;

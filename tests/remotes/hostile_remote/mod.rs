@@ -1,4 +1,5 @@
-//! A remote that does not do what it should: nothing of it may become a wrong artifact, and nothing of ours may be lost.
+//! A remote that does not do what it should: nothing of it may become a wrong artifact, and nothing
+//! of ours may be lost.
 
 mod damage;
 mod fuzz;
@@ -94,7 +95,8 @@ fn a_push_that_fails_at_any_call_can_be_done_again() {
     laptop.is_sound();
 }
 
-/// A body that is cut is taken up again; a call that fails is a miss, and the next pull gets what is missing.
+/// A body that is cut is taken up again; a call that fails is a miss, and the next pull gets what
+/// is missing.
 #[test]
 fn a_pull_that_is_cut_at_any_call_goes_on() {
     let ci = Machine::new();

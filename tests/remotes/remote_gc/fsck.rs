@@ -43,7 +43,8 @@ fn a_whole_remote_has_no_findings() {
     let lab = lab();
     let report = checked(&lab, &lab.store, false);
     assert_eq!(report.findings, []);
-    // Two results: a small file, a large one of the tree; a listing and a part; a record and a head each.
+    // Two results: a small file, a large one of the tree; a listing and a part; a record and a head
+    // each.
     assert_eq!((report.objects, report.trees, report.records), (4, 4, 4));
 }
 
@@ -59,7 +60,8 @@ fn every_kind_of_damage_is_found_and_repaired_from_the_store() {
                 .iter()
                 .filter(|f| f.name.as_str().contains(class))
                 .count();
-            // Of what was swapped with itself nothing is wrong; signatures are judged by whoever reads them.
+            // Of what was swapped with itself nothing is wrong; signatures are judged by whoever
+            // reads them.
             if class == ".dsse" && found.is_empty() {
                 continue;
             }

@@ -1,4 +1,5 @@
-//! A remote in memory whose clock the test holds, results to publish on it, and what must always be true of it.
+//! A remote in memory whose clock the test holds, results to publish on it, and what must always be
+//! true of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;

@@ -1,5 +1,5 @@
-//! Collection on a remote: what somebody needs is never lost, what nobody needs goes, whenever and however often it is
-//! interrupted, whoever publishes meanwhile, and whatever the clocks say.
+//! Collection on a remote: what somebody needs is never lost, what nobody needs goes, whenever and
+//! however often it is interrupted, whoever publishes meanwhile, and whatever the clocks say.
 
 mod fsck;
 mod lab;
@@ -173,8 +173,8 @@ fn wrong_clocks_lose_nothing() {
     }
 }
 
-/// Cut at every call in turn, a collection loses nothing needed, leaves nothing that points nowhere, and is completed by the
-/// next.
+/// Cut at every call in turn, a collection loses nothing needed, leaves nothing that points
+/// nowhere, and is completed by the next.
 #[test]
 fn stopped_anywhere_it_can_be_done_again() {
     let mut stopped_in_sweep = 0;
@@ -211,8 +211,9 @@ fn stopped_anywhere_it_can_be_done_again() {
     assert!(stopped_in_sweep > 3, "{stopped_in_sweep}");
 }
 
-/// Eight clients publish, lease and collect at once while time flies and their clocks disagree; whatever one of them has
-/// published or leased within the grace is whole, always. REPRO_SOAK_S says how many seconds this goes on.
+/// Eight clients publish, lease and collect at once while time flies and their clocks disagree;
+/// whatever one of them has published or leased within the grace is whole, always. REPRO_SOAK_S
+/// says how many seconds this goes on.
 #[test]
 fn eight_clients_at_once() {
     let seconds = std::env::var("REPRO_SOAK_S")
@@ -244,7 +245,8 @@ fn eight_clients_at_once() {
                             Err(e) => panic!("{e}"),
                         },
                         1 => {
-                            // Needs it from now on; publishes it, in case it is gone, and finds it whole for ever.
+                            // Needs it from now on; publishes it, in case it is gone, and finds it
+                            // whole for ever.
                             lease::begin(&link, &name, vec![result.record.key]).unwrap();
                             lab.publish(&link, &result);
                             lab.expect_whole(&link, &result);
@@ -267,7 +269,8 @@ fn eight_clients_at_once() {
     let started = Instant::now();
     let mut days = 0;
     while started.elapsed() < Duration::from_secs(seconds) {
-        // A day passes once everybody has ended what was begun on the day before: nothing takes longer than two days.
+        // A day passes once everybody has ended what was begun on the day before: nothing takes
+        // longer than two days.
         if !clients.wait_for_all(&threads) {
             break;
         }

@@ -1,5 +1,5 @@
-//! A proxy in front of an HTTP server that counts requests, whatever connections they come on, and cuts the connection of one
-//! of them, or of one and all that follow.
+//! A proxy in front of an HTTP server that counts requests, whatever connections they come on, and
+//! cuts the connection of one of them, or of one and all that follow.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -108,7 +108,8 @@ fn head(client: &mut TcpStream) -> Option<(Vec<u8>, usize, usize)> {
 
 fn serve(mut client: TcpStream, to: &str, state: &Mutex<State>) -> Option<()> {
     let mut server = TcpStream::connect(to).ok()?;
-    // Clients wait for an answer before their next request, so whatever comes back belongs to the request before.
+    // Clients wait for an answer before their next request, so whatever comes back belongs to the
+    // request before.
     let muted = Arc::new(AtomicBool::new(false));
     let broken = Arc::new(AtomicBool::new(false));
     let (mut from_server, mut to_client) = (server.try_clone().ok()?, client.try_clone().ok()?);

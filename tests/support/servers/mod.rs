@@ -1,7 +1,7 @@
 //! Real servers for tests of remotes, each on a loopback port of its own and gone with its value.
 //!
-//! S3 is served by a thread of the test; nginx and sshd are the system's, and a test that needs one of them says that it was
-//! skipped where it is not installed.
+//! S3 is served by a thread of the test; nginx and sshd are the system's, and a test that needs one
+//! of them says that it was skipped where it is not installed.
 
 pub mod cutter;
 pub mod nginx;
@@ -22,7 +22,8 @@ pub struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // SAFETY: the process is a child of ours that was not waited for, so the number is still its own.
+        // SAFETY: the process is a child of ours that was not waited for, so the number is still
+        // its own.
         unsafe { libc::kill(self.0.id() as i32, libc::SIGTERM) };
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(2) {

@@ -78,7 +78,8 @@ fn serve(root: &Path, tell: &mpsc::Sender<u16>) {
             };
             let (root, service) = (root.to_owned(), service.clone());
             let answer = service_fn(move |request: Request<Incoming>| {
-                // s3s-fs answers 500 when asked for the head of what is a directory to it; S3 knows no directories.
+                // s3s-fs answers 500 when asked for the head of what is a directory to it; S3 knows
+                // no directories.
                 let named = root.join(request.uri().path().trim_start_matches('/'));
                 let is_missing = request.method() == Method::HEAD
                     && named.is_dir()

@@ -1,4 +1,5 @@
-//! Finds out whether a failed command wanted an environment of packages it does not declare: its program by path, or a package of it.
+//! Finds out whether a failed command wanted an environment of packages it does not declare: its
+//! program by path, or a package of it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

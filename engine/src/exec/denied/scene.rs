@@ -20,7 +20,8 @@ pub struct Scene<'a> {
     pub enforced: bool,
 }
 
-/// The parts of a text that may be paths: quoted strings whole, then everything between spaces and punctuation.
+/// The parts of a text that may be paths: quoted strings whole, then everything between spaces and
+/// punctuation.
 pub(super) fn words(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for quote in ['\'', '"', '`'] {
@@ -34,7 +35,8 @@ pub(super) fn words(text: &str) -> Vec<&str> {
     found
 }
 
-/// A path as a YAML scalar inside a flow map: plain where that is safe, else quoted as in JSON, which YAML reads.
+/// A path as a YAML scalar inside a flow map: plain where that is safe, else quoted as in JSON,
+/// which YAML reads.
 pub(super) fn yaml(text: &str) -> String {
     let plain = text
         .chars()

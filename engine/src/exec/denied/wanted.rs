@@ -1,8 +1,9 @@
 //! Finds out which undeclared file a failed command wanted, and writes the line that declares it.
 //!
-//! Neither the kernel nor a shell tells which read failed, but programs do: almost all name the file in their message.
-//! Words of the log and of the command text that name an existing, undeclared path of the project are taken for it.
-//! A guess, made only after a failure, and shown beside the log it was made from.
+//! Neither the kernel nor a shell tells which read failed, but programs do: almost all name the
+//! file in their message. Words of the log and of the command text that name an existing,
+//! undeclared path of the project are taken for it. A guess, made only after a failure, and shown
+//! beside the log it was made from.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -64,7 +65,8 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
             }
         }
     }
-    // The script names a file that is not there, and something was missing (or nothing was said at all).
+    // The script names a file that is not there, and something was missing (or nothing was said at
+    // all).
     if !complaints.is_empty() || scene.tail.is_empty() {
         for word in words(scene.script) {
             if let Some(path) = undeclared(scene, word) {
@@ -119,8 +121,8 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
     None
 }
 
-/// A shell's refusal to run an input: looked for on PATH alone, because its place in the project's own directory has no `/` in
-/// it, or not executable.
+/// A shell's refusal to run an input: looked for on PATH alone, because its place in the project's
+/// own directory has no `/` in it, or not executable.
 fn not_run(scene: &Scene, line: &str) -> Option<Cause> {
     let lower = line.to_lowercase();
     let says = |text: &str| lower.contains(text);
@@ -164,7 +166,8 @@ fn is_system(path: &Path) -> bool {
     .any(|s| path.starts_with(s))
 }
 
-/// Whether a message about a path that was refused is about writing it, by who complains or by the command's text.
+/// Whether a message about a path that was refused is about writing it, by who complains or by the
+/// command's text.
 fn writes(line: &str, script: &str, path: &str) -> bool {
     let writers = ["tee: ", "touch: ", "mkdir: ", "rm: "];
     let lower = line.to_lowercase();
@@ -180,7 +183,8 @@ fn writes(line: &str, script: &str, path: &str) -> bool {
         || script.match_indices(path).any(into)
 }
 
-/// The project path `text` names, if it exists there, is not declared and not in the private directory.
+/// The project path `text` names, if it exists there, is not declared and not in the private
+/// directory.
 fn undeclared(scene: &Scene, text: &str) -> Option<PathBuf> {
     let root = &scene.request.project_root;
     let given = Path::new(text);
@@ -192,7 +196,8 @@ fn undeclared(scene: &Scene, text: &str) -> Option<PathBuf> {
     } else {
         given
     };
-    // A script beside which a helper lies was placed at its own path: the helper is looked for there as well.
+    // A script beside which a helper lies was placed at its own path: the helper is looked for
+    // there as well.
     let scripts = scene
         .request
         .inputs

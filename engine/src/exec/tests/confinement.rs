@@ -131,7 +131,8 @@ fn a_read_outside_the_project_is_refused_and_off_is_off() {
     );
 }
 
-/// With a room, without one, and without any confinement: a command reads its inputs, and the store stays as it was.
+/// With a room, without one, and without any confinement: a command reads its inputs, and the store
+/// stays as it was.
 #[test]
 fn inputs_from_the_store_can_be_read_and_not_written() {
     for (namespaces, landlock) in [(true, true), (true, false), (false, true), (false, false)] {

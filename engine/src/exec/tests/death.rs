@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use super::*;
 
-/// Starts a grandchild in the background that notes its number and sleeps; then the shell does the same.
+/// Starts a grandchild in the background that notes its number and sleeps; then the shell does the
+/// same.
 const FAMILY: &str = "sh -c 'echo $$ >> pids; exec sleep 1000' & echo $$ >> pids; wait; sleep 1000";
 
 fn family(bench: &Bench) -> Vec<i32> {

@@ -143,7 +143,8 @@ pub fn specs(paths: &[&str]) -> Arc<[OutputSpec]> {
         .collect()
 }
 
-/// Whether this machine can confine processes; tests of the sandbox say that they cannot check otherwise.
+/// Whether this machine can confine processes; tests of the sandbox say that they cannot check
+/// otherwise.
 pub fn has_landlock() -> bool {
     let allowed = sandbox::Allowed {
         project_root: Path::new("/nonexistent"),

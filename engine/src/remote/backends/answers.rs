@@ -1,5 +1,6 @@
-//! Answers of HTTP servers that are read as a whole (listings, errors, whatever is no object's body): no more of them than any
-//! server has reason to send, and counted. `object_store` collects such an answer in memory, however long it is.
+//! Answers of HTTP servers that are read as a whole (listings, errors, whatever is no object's
+//! body): no more of them than any server has reason to send, and counted. `object_store` collects
+//! such an answer in memory, however long it is.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use object_store::client::{
     HttpResponseBody, HttpService, ReqwestConnector,
 };
 
-/// Bytes of the largest answer. A page of a bucket has a megabyte or two, a directory of 50,000 files some forty.
+/// Bytes of the largest answer. A page of a bucket has a megabyte or two, a directory of 50,000
+/// files some forty.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Connects as `object_store` does, and bounds what comes back.

@@ -1,7 +1,9 @@
-//! Credentials for S3, in the order of Amazon's own tools: environment, web identity, profile (`~/.aws`), container, machine.
+//! Credentials for S3, in the order of Amazon's own tools: environment, web identity, profile
+//! (`~/.aws`), container, machine.
 //!
-//! `object_store` knows all but profiles. A profile with keys is read here; one that needs a program or a log-in is asked of
-//! that program (`credential_process`) or of `aws` itself, and asked again before what it gave ends.
+//! `object_store` knows all but profiles. A profile with keys is read here; one that needs a
+//! program or a log-in is asked of that program (`credential_process`) or of `aws` itself, and
+//! asked again before what it gave ends.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -41,7 +43,8 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Reads the profile `wanted`, or `AWS_PROFILE`, or `default`. No files at all are an empty profile.
+    /// Reads the profile `wanted`, or `AWS_PROFILE`, or `default`. No files at all are an empty
+    /// profile.
     pub fn read(wanted: Option<&str>, env: Env<'_>) -> Result<Profile, String> {
         let asked = wanted.map(str::to_owned).or_else(|| env("AWS_PROFILE"));
         let name = asked.clone().unwrap_or_else(|| "default".to_owned());
@@ -210,9 +213,9 @@ fn nested_in(text: &str, wanted: &str, group: &str) -> Option<BTreeMap<String, S
     is_found.then_some(values)
 }
 
-/// Crates that read INI files do not know Amazon's indented groups, hence this one.
-/// Hears name, value and, where the line is nested, under which name it is. Whether there is such a section. Lines and sections that
-/// mean nothing to us are passed over.
+/// Crates that read INI files do not know Amazon's indented groups, hence this one. Hears name,
+/// value and, where the line is nested, under which name it is. Whether there is such a section.
+/// Lines and sections that mean nothing to us are passed over.
 fn each_value(
     text: &str,
     wanted: &str,

@@ -1,5 +1,6 @@
-//! Whatever `object_store` reaches, as a [`Backend`]. Repeating failed requests, signing and the forms of each provider are
-//! its business; sizes, conditions and the differences that callers would notice are decided here.
+//! Whatever `object_store` reaches, as a [`Backend`]. Repeating failed requests, signing and the
+//! forms of each provider are its business; sizes, conditions and the differences that callers
+//! would notice are decided here.
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -49,7 +50,8 @@ pub(super) enum Creating {
     Conditional,
     /// It is looked for first; two at once may both write.
     LookFirst,
-    /// As `LookFirst`, and what this store writes carries `If-None-Match: *`, which some servers honour.
+    /// As `LookFirst`, and what this store writes carries `If-None-Match: *`, which some servers
+    /// honour.
     LookFirstAnd(Arc<dyn ObjectStore>),
 }
 
@@ -195,8 +197,8 @@ impl BucketBackend {
                 put(&self.store, StorePutMode::Overwrite).map_err(|e| fail(&e))?;
                 Ok(PutOutcome::Written)
             }
-            // Not repeated by `object_store`, since the answer to a repeated one is ambiguous. Here it is not: whatever is
-            // there now, stays.
+            // Not repeated by `object_store`, since the answer to a repeated one is ambiguous. Here
+            // it is not: whatever is there now, stays.
             (PutMode::Create, Creating::Conditional) => {
                 with_patience(|_| match put(&self.store, StorePutMode::Create) {
                     Ok(_) => Ok(PutOutcome::Written),
@@ -297,7 +299,8 @@ impl BucketBackend {
         Ok(())
     }
 
-    /// Every object below a directory, one request per directory: many servers refuse to list a whole tree.
+    /// Every object below a directory, one request per directory: many servers refuse to list a
+    /// whole tree.
     fn list_directory(
         &self,
         directory: &Path,
@@ -423,7 +426,8 @@ impl Backend for BucketBackend {
             source.read_exact(&mut bytes).map_err(local)?;
             return self.put_small(name, bytes.into(), mode);
         }
-        // Parts cannot be conditional; what is that large is named by its bytes, so that replacing it is no harm.
+        // Parts cannot be conditional; what is that large is named by its bytes, so that replacing
+        // it is no harm.
         if mode == PutMode::Create && !looked && self.is_there(name)? {
             return Ok(PutOutcome::WasThere);
         }

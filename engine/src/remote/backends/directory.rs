@@ -1,8 +1,9 @@
 //! A directory of this machine or of a network file system, for one user or a whole group.
 //!
-//! What is written appears by a rename (or a link, where what is there must stay) after its bytes are on the disk. New
-//! directories and files take the permissions of the directory they are in, so that a shared one stays shared. Only regular
-//! files are read: a pipe that somebody puts there cannot make a reader wait.
+//! What is written appears by a rename (or a link, where what is there must stay) after its bytes
+//! are on the disk. New directories and files take the permissions of the directory they are in, so
+//! that a shared one stays shared. Only regular files are read: a pipe that somebody puts there
+//! cannot make a reader wait.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -36,8 +37,8 @@ pub struct DirectoryBackend {
 }
 
 impl DirectoryBackend {
-    /// The directory must be there when it is first used; it is never made, since it may be a mount point that is not
-    /// mounted now.
+    /// The directory must be there when it is first used; it is never made, since it may be a mount
+    /// point that is not mounted now.
     pub fn new(base: &Path) -> DirectoryBackend {
         DirectoryBackend {
             base: base.to_owned(),
@@ -107,7 +108,8 @@ impl DirectoryBackend {
         match fs::create_dir(parent) {
             Ok(()) => {
                 if let Some(mode) = parent.parent().and_then(mode_of) {
-                    // Somebody else's set-group bit cannot always be taken over; then the group is the file system's business.
+                    // Somebody else's set-group bit cannot always be taken over; then the group is
+                    // the file system's business.
                     let _ = fs::set_permissions(parent, fs::Permissions::from_mode(mode));
                 }
                 sync_directory(parent.parent().unwrap_or(&self.base))
@@ -156,7 +158,8 @@ impl DirectoryBackend {
         Ok(PutOutcome::Written)
     }
 
-    /// Where a name cannot be given only if it is free: whoever makes a certain file, which only one can, may look and rename.
+    /// Where a name cannot be given only if it is free: whoever makes a certain file, which only
+    /// one can, may look and rename.
     fn rename_claimed(&self, from: &Path, to: &Path) -> io::Result<Renamed> {
         let word = Digest::of(to.as_os_str().as_encoded_bytes()).hex();
         let claim = self.base.join(UNFINISHED).join(format!("claim-{word}"));

@@ -1,7 +1,7 @@
 //! What went wrong, in the words of [`BackendError`]: a cause to act on, and a text for people.
 //!
-//! Nothing of a request is repeated (a URL may be signed), and of an answer only its status, its code and its message,
-//! bounded and without control characters: the other side may be hostile.
+//! Nothing of a request is repeated (a URL may be signed), and of an answer only its status, its
+//! code and its message, bounded and without control characters: the other side may be hostile.
 
 use std::error::Error;
 use std::io;
@@ -113,7 +113,8 @@ fn explain(e: &object_store::Error) -> (BackendFault, String) {
     (cause, clean(&innermost))
 }
 
-/// A body that ends before its announced length, or a peer that speaks nonsense: the same call may succeed in a moment.
+/// A body that ends before its announced length, or a peer that speaks nonsense: the same call may
+/// succeed in a moment.
 fn is_broken_connection(chain: &[&(dyn Error + 'static)]) -> bool {
     chain.iter().any(|e| {
         let text = e.to_string();
@@ -123,7 +124,8 @@ fn is_broken_connection(chain: &[&(dyn Error + 'static)]) -> bool {
     })
 }
 
-/// `line` is the status in words, `body` what came with it: XML with a code and a message, or anything.
+/// `line` is the status in words, `body` what came with it: XML with a code and a message, or
+/// anything.
 fn from_answer(status: u16, line: &str, body: &str) -> (BackendFault, String) {
     let code = between(body, "<Code>", "</Code>")
         .or_else(|| between(body, "<code>", "</code>"))

@@ -1,4 +1,5 @@
-//! The kinds of storage, each behind [`super::backend::Backend`]. What is stored is unknown here; so is why.
+//! The kinds of storage, each behind [`super::backend::Backend`]. What is stored is unknown here;
+//! so is why.
 //!
 //! | file | storage |
 //! |---|---|

@@ -8,13 +8,14 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
 use crate::remote::BackendError;
 
-/// Says how many seconds a remote may be silent, for networks that are slower, or for who would rather know sooner.
+/// Says how many seconds a remote may be silent, for networks that are slower, or for who would
+/// rather know sooner.
 const VARIABLE: &str = "REPRO_REMOTE_PATIENCE";
 /// Seconds, where nothing is said.
 const SILENCE_S: u64 = 60;
 
-/// Without a byte from the other side. It spans the sending of a request too, so a part of [`PART_BYTES`] must get through
-/// in this time: 140 kB/s.
+/// Without a byte from the other side. It spans the sending of a request too, so a part of
+/// [`PART_BYTES`] must get through in this time: 140 kB/s.
 pub(super) fn silence() -> Duration {
     static SAID: OnceLock<Duration> = OnceLock::new();
     *SAID.get_or_init(|| {

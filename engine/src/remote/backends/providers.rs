@@ -1,5 +1,5 @@
-//! How each provider's buckets are reached. Credentials come from where its own tools keep them; none passes through here
-//! in a form that could be printed.
+//! How each provider's buckets are reached. Credentials come from where its own tools keep them;
+//! none passes through here in a form that could be printed.
 
 use std::sync::Arc;
 
@@ -49,7 +49,8 @@ pub(super) fn s3(
         .or_else(|| env("AWS_ENDPOINT_URL_S3"))
         .or_else(|| env("AWS_ENDPOINT_URL"))
         .or_else(|| profile.endpoint.clone());
-    // Roles of machines and containers are asked for by `object_store`, which finds its way by the environment.
+    // Roles of machines and containers are asked for by `object_store`, which finds its way by the
+    // environment.
     let mut builder = match aws::credentials(&profile, settings.anonymous, env)
         .map_err(|why| failure::error(BackendFault::Refused, "use", &described, why))?
     {
@@ -81,7 +82,8 @@ pub(super) fn s3(
             }
         }
     }
-    // On an encrypted connection the bodies need no second checksum; names and signatures guard them end to end.
+    // On an encrypted connection the bodies need no second checksum; names and signatures guard
+    // them end to end.
     let is_encrypted = endpoint.as_deref().is_none_or(|e| !is_plain_http(e));
     let conditional = match settings.no_conditional_put {
         true => S3ConditionalPut::Disabled,

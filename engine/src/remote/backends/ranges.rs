@@ -1,5 +1,6 @@
-//! A large object read in ranges, several of them at once: one connection to a bucket is slower than most networks. The
-//! bytes still come in order. What is large enough, and that the storage knows ranges, is decided by the caller.
+//! A large object read in ranges, several of them at once: one connection to a bucket is slower
+//! than most networks. The bytes still come in order. What is large enough, and that the storage
+//! knows ranges, is decided by the caller.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use super::runtime::Runtime;
 
 /// Ranges of one object on their way at once.
 const RANGES_AT_ONCE: usize = 4;
-/// Objects of one backend that are read like this at once; others come whole, in one request each. With
-/// [`RANGES_AT_ONCE`] and [`PART_BYTES`] this bounds the memory.
+/// Objects of one backend that are read like this at once; others come whole, in one request each.
+/// With [`RANGES_AT_ONCE`] and [`PART_BYTES`] this bounds the memory.
 const OBJECTS_AT_ONCE: usize = 2;
 /// A smaller one is not worth the request whose answer says how large it is.
 const LARGE: u64 = 8 * PART_BYTES;

@@ -11,7 +11,8 @@ use futures_util::stream::BoxStream;
 use super::failure;
 use crate::remote::BackendError;
 
-/// Drives the futures of one backend. Callers wait on their own threads; sockets are served by two more.
+/// Drives the futures of one backend. Callers wait on their own threads; sockets are served by two
+/// more.
 #[derive(Clone)]
 pub(super) struct Runtime(Arc<Running>);
 

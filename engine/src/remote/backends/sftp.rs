@@ -1,8 +1,8 @@
 //! What `ssh` reaches: `ssh -s HOST sftp` is started, and SFTP is spoken on its pipes.
 //!
-//! So hosts, users, keys, agents, jump hosts and host keys are those of `~/.ssh/config`, and nothing is asked: a remote that
-//! needs a password typed in is refused with what `ssh` said. One connection serves all calls; when it breaks, the next call
-//! makes a new one.
+//! So hosts, users, keys, agents, jump hosts and host keys are those of `~/.ssh/config`, and
+//! nothing is asked: a remote that needs a password typed in is refused with what `ssh` said. One
+//! connection serves all calls; when it breaks, the next call makes a new one.
 
 use std::io::{self, SeekFrom};
 use std::num::NonZeroUsize;

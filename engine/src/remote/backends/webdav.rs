@@ -1,7 +1,9 @@
-//! HTTP servers: WebDAV (Apache, nginx, Nextcloud, rclone serve), or plain ones that take PUT and DELETE.
+//! HTTP servers: WebDAV (Apache, nginx, Nextcloud, rclone serve), or plain ones that take PUT and
+//! DELETE.
 //!
-//! Small bodies go through `object_store`. A large one is streamed from its file by a request of our own, because there it
-//! would have to be in memory as a whole. What a server without WebDAV cannot do (list) is [`BackendFault::Unsupported`].
+//! Small bodies go through `object_store`. A large one is streamed from its file by a request of
+//! our own, because there it would have to be in memory as a whole. What a server without WebDAV
+//! cannot do (list) is [`BackendFault::Unsupported`].
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -39,7 +41,8 @@ pub struct WebDavBackend {
     directories: Mutex<Directories>,
 }
 
-/// Directories (WebDAV: collections) that names are in. Most servers want them made first, some make them themselves.
+/// Directories (WebDAV: collections) that names are in. Most servers want them made first, some
+/// make them themselves.
 #[derive(Default)]
 struct Directories {
     /// A write failed for want of one, so they are made before every write.
@@ -67,7 +70,8 @@ impl WebDavBackend {
             );
         }
         let runtime = Runtime::new()?;
-        // Names in listings begin at the root of the server, so the path of the address is the prefix.
+        // Names in listings begin at the root of the server, so the path of the address is the
+        // prefix.
         let mut root = url.clone();
         root.set_path("");
         let answers = Bounding::default();

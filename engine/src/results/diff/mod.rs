@@ -1,4 +1,5 @@
-//! What two runs, or a lock file and the present one, have different: keys, the fields behind them, outputs, metrics, verdicts.
+//! What two runs, or a lock file and the present one, have different: keys, the fields behind them,
+//! outputs, metrics, verdicts.
 
 mod compare;
 mod differences;

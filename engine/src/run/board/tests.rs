@@ -1,4 +1,5 @@
-//! The board without a run: long chains, many that wait for one thing, and whole runs with a simulated executor.
+//! The board without a run: long chains, many that wait for one thing, and whole runs with a
+//! simulated executor.
 
 mod simulated;
 

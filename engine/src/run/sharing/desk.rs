@@ -1,5 +1,5 @@
-//! The threads that talk to the remote of a run: one asks, some fetch, one publishes. What is asked for, and what becomes of the
-//! answers, is decided in [`super`].
+//! The threads that talk to the remote of a run: one asks, some fetch, one publishes. What is asked
+//! for, and what becomes of the answers, is decided in [`super`].
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -84,7 +84,8 @@ impl Desk {
         desk
     }
 
-    /// Without the thread nothing comes back of what it is given; the run then ends with a remote given up.
+    /// Without the thread nothing comes back of what it is given; the run then ends with a remote
+    /// given up.
     fn spawn(&self, work: impl FnOnce() + Send + 'static) {
         if let Err(e) = crate::watched::spawn("desk", work) {
             self.link.give_up(&format!("no thread can be started: {e}"));

@@ -1,6 +1,7 @@
 //! The order of stages and the numbers of their instances, decided before any instance is made.
 //!
-//! A loop is one entry among the others; inside it, its stages are ordered again and its rounds interleaved.
+//! A loop is one entry among the others; inside it, its stages are ordered again and its rounds
+//! interleaved.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,8 @@
-//! The plan from the tied table: every instance, its parameters checked, its inputs resolved to numbers.
+//! The plan from the tied table: every instance, its parameters checked, its inputs resolved to
+//! numbers.
 //!
-//! Instances are numbered before any is made, so a reference is a lookup. What is wrong with many instances in the same way is
-//! reported once, with the first as its example.
+//! Instances are numbered before any is made, so a reference is a lookup. What is wrong with many
+//! instances in the same way is reported once, with the first as its example.
 
 use foldhash::{HashMap, HashSet};
 use std::sync::Arc;
@@ -126,8 +127,8 @@ impl<'a, 't> Expander<'a, 't> {
         }
     }
 
-    /// What the newest instance counts are rows of tables: a file whose name says that it is something else is told before
-    /// anything runs.
+    /// What the newest instance counts are rows of tables: a file whose name says that it is
+    /// something else is told before anything runs.
     fn check_tables(&mut self, making: &Making) {
         let Some(reader) = self.instances.last() else {
             return;
@@ -275,7 +276,8 @@ impl<'a, 't> Expander<'a, 't> {
                 Err(()) => ok = false,
             }
         }
-        // The kind is asked for the outputs even when a need is broken: what else is wrong should be known at once.
+        // The kind is asked for the outputs even when a need is broken: what else is wrong should
+        // be known at once.
         let names: Vec<String> = if ok {
             needs.iter().map(|n| n.name.to_string()).collect()
         } else {
@@ -290,7 +292,8 @@ impl<'a, 't> Expander<'a, 't> {
                     .iter()
                     .filter(|i| i.required && i.name != "*")
                 {
-                    // A need that is written but absent in this round; one that is not written at all is reported per stage.
+                    // A need that is written but absent in this round; one that is not written at
+                    // all is reported per stage.
                     if ok
                         && !names.iter().any(|n| *n == spec.name)
                         && let Some(need) = making.needs.iter().find(|n| *n.name == *spec.name)

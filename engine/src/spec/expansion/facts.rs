@@ -1,7 +1,8 @@
-//! What is known of results before anything runs: facts on their way from the kinds that make them to the kinds that take them.
+//! What is known of results before anything runs: facts on their way from the kinds that make them
+//! to the kinds that take them.
 //!
-//! The engine carries facts and does not look into them. What a kind finds out is remembered by its parameters and the facts of its
-//! inputs, so that a thousand instances alike are asked about once.
+//! The engine carries facts and does not look into them. What a kind finds out is remembered by its
+//! parameters and the facts of its inputs, so that a thousand instances alike are asked about once.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
-//! Axes that change nothing: instances that differ in nothing their key is made of are one execution, and hardly what was meant.
+//! Axes that change nothing: instances that differ in nothing their key is made of are one
+//! execution, and hardly what was meant.
 //!
-//! Looks at what reads an axis: parameters, texts of commands, joins. What the values are used for is not known here.
+//! Looks at what reads an axis: parameters, texts of commands, joins. What the values are used for
+//! is not known here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The inputs of one instance: references followed to producers, each with the path it is placed at.
+//! The inputs of one instance: references followed to producers, each with the path it is placed
+//! at.
 //!
 //! The other half of [`Expander`]: everything about needs that depends on the row.
 
@@ -356,7 +357,8 @@ impl Expander<'_, '_> {
 }
 
 impl Expander<'_, '_> {
-    /// What a program makes that was not asked yet is not known: what others need of it will be there.
+    /// What a program makes that was not asked yet is not known: what others need of it will be
+    /// there.
     fn assume_output(&mut self, instance: u32, link: &Link) {
         let Some(made) = self.instances.get_mut(instance as usize) else {
             return;

@@ -9,7 +9,8 @@ use serde_json::Value;
 /// What is known of the outputs of an instance, in their order.
 pub type Outputs = Arc<[Option<Arc<Value>>]>;
 
-/// By parameters, facts, files and axes of inputs, as places in memory: they are shared by instances that are alike.
+/// By parameters, facts, files and axes of inputs, as places in memory: they are shared by
+/// instances that are alike.
 pub type Memory = HashMap<(usize, Vec<usize>), Remembered>;
 
 /// An answer, and where what it complains of stands among all problems and warnings.

@@ -1,11 +1,13 @@
 //! The order in which stages are expanded, and so the numbers of their instances.
 //!
-//! Producers first; among those that are ready, file order. Names a cycle by its path. Knows only who needs whom.
+//! Producers first; among those that are ready, file order. Names a cycle by its path. Knows only
+//! who needs whom.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Orders nodes `0..needs.len()`, each after all it needs. On failure: a cycle, beginning and ending with the same node.
+/// Orders nodes `0..needs.len()`, each after all it needs. On failure: a cycle, beginning and
+/// ending with the same node.
 pub fn sort(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     let mut waiting: Vec<usize> = vec![0; needs.len()];
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];

@@ -1,4 +1,5 @@
-//! What holds for every file: no panic, no dependence on how it is written, no quadratic growth of memory.
+//! What holds for every file: no panic, no dependence on how it is written, no quadratic growth of
+//! memory.
 
 use super::*;
 use crate::spec::text::document;

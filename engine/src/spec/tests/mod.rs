@@ -1,4 +1,5 @@
-//! A small workshop (`make`, `join`, `paint`) to test specifications with, and the tests themselves by subject.
+//! A small workshop (`make`, `join`, `paint`) to test specifications with, and the tests themselves
+//! by subject.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +36,8 @@ fn outputs(list: &[(&str, &str)]) -> Vec<OutputSpec> {
         .collect()
 }
 
-/// A kind that takes numbers `size` (default 1) and `speed`, a text `colour`, a map `tool` and anything under `free`.
+/// A kind that takes numbers `size` (default 1) and `speed`, a text `colour`, a map `tool` and
+/// anything under `free`.
 fn kind(
     name: &str,
     inputs: Vec<InputSpec>,

@@ -1,7 +1,8 @@
 //! Arithmetic in references: `${matrix.seed + 100}`.
 //!
-//! Whole numbers are exact: what leaves the range of whole numbers is an error, never a rounded number. Decimal numbers are IEEE
-//! doubles, and only operations whose result is the same on every machine are offered. Does not know what references stand for.
+//! Whole numbers are exact: what leaves the range of whole numbers is an error, never a rounded
+//! number. Decimal numbers are IEEE doubles, and only operations whose result is the same on every
+//! machine are offered. Does not know what references stand for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -62,7 +63,8 @@ impl fmt::Display for Expr {
     }
 }
 
-/// Whether a text that is no reference means to be arithmetic: it begins like a reference, a number or a parenthesis.
+/// Whether a text that is no reference means to be arithmetic: it begins like a reference, a number
+/// or a parenthesis.
 pub fn is_meant(text: &str) -> bool {
     let text = text.trim_start_matches(['(', '-', '+', ' ']);
     let word = text

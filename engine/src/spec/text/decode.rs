@@ -1,8 +1,10 @@
-//! From the tree to the types of [`super::model`], through serde, without losing places and without stopping at the first error.
+//! From the tree to the types of [`super::model`], through serde, without losing places and without
+//! stopping at the first error.
 //!
-//! [`Field`] decodes one field on its own: what is wrong inside it is recorded and its neighbours are still looked at.
-//! [`Raw`] keeps a part of the tree as it is. serde's data model has no places, so nodes travel beside it, in a thread-local
-//! slot that is filled and emptied within one call.
+//! [`Field`] decodes one field on its own: what is wrong inside it is recorded and its neighbours
+//! are still looked at. [`Raw`] keeps a part of the tree as it is. serde's data model has no
+//! places, so nodes travel beside it, in a thread-local slot that is filled and emptied within one
+//! call.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -452,7 +454,8 @@ struct Pairs<'a> {
 }
 
 impl Pairs<'_> {
-    /// The field a key stands for. One that another tool has stands for ours, so that what follows from its absence is not said too.
+    /// The field a key stands for. One that another tool has stands for ours, so that what follows
+    /// from its absence is not said too.
     fn field<'k>(&self, key: &'k Key, value: &Node) -> Option<&'k str> {
         let Some((owner, fields)) = self.fields else {
             return Some(&key.name);

@@ -1,7 +1,7 @@
 //! What is wrong with a pipeline file: problems with their places, and how they are shown.
 //!
-//! A problem knows a span and says what is wrong and what would be right; the field path and the line are found from the
-//! document when it is shown. Knows nothing of what a pipeline means.
+//! A problem knows a span and says what is wrong and what would be right; the field path and the
+//! line are found from the document when it is shown. Knows nothing of what a pipeline means.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -246,7 +246,8 @@ impl Report {
     }
 }
 
-/// In file order, each once. What is wrong with many instances in the same way is said of the first, with their number.
+/// In file order, each once. What is wrong with many instances in the same way is said of the
+/// first, with their number.
 fn settled(mut problems: Vec<Problem>) -> Vec<Problem> {
     // What was found in instances stays in their order.
     let order = |p: &Problem| match p.found_in {
@@ -335,7 +336,8 @@ impl Diagnostics {
             format!("{path}: {}", problem.message)
         };
         let title = printable(&title);
-        // Every annotation gets a window of its own lines, so that a large file costs nothing to show.
+        // Every annotation gets a window of its own lines, so that a large file costs nothing to
+        // show.
         let window = |span: Span, kind: AnnotationKind, label: Option<&str>| {
             let source = &self.sources[span.source as usize];
             let line = source.line_of(span.start);

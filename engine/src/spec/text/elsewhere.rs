@@ -2,7 +2,8 @@
 //!
 //! Knows words, and nothing of what they do there. Used only where a field is unknown here.
 
-/// What a field of a type of [`super::model`] that is not known here is called, or where it belongs.
+/// What a field of a type of [`super::model`] that is not known here is called, or where it
+/// belongs.
 pub fn meant(owner: &str, field: &str) -> Option<Meant> {
     let field = field.to_lowercase().replace('-', "_");
     let field = field.as_str();

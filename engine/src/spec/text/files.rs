@@ -1,6 +1,7 @@
 //! Reads the pipeline file and what it includes.
 //!
-//! Decides which file is read, once each, and what is too large or no text. Knows nothing of what the files say but `include`.
+//! Decides which file is read, once each, and what is too large or no text. Knows nothing of what
+//! the files say but `include`.
 
 use std::collections::HashSet;
 use std::io::Read;

@@ -26,8 +26,8 @@
 //!     prune:  {uses: prune, needs: {model: train.model}}
 //!     rewind: {uses: rewind, needs: {mask: prune.mask, model: "train[round=0].model"}}
 //! ```
-//! A list in `carry` grows: every round adds its entries, and round k has those of `first` (a list or
-//! one reference) and of rounds 0 to k-1, in this order, as if they were listed by hand:
+//! A list in `carry` grows: every round adds its entries, and round k has those of `first` (a list
+//! or one reference) and of rounds 0 to k-1, in this order, as if they were listed by hand:
 //!
 //! ```yaml
 //! rounds: {count: 5, first: {seen: start.data}, carry: {seen: [choose.data]}}

@@ -25,8 +25,8 @@ pub struct Key {
     pub span: Span,
 }
 
-/// A number or truth value, and how it was written where that differs from how it would be written here: `3.10`, `1e-3`, `True`. In
-/// a text it stands as it was written.
+/// A number or truth value, and how it was written where that differs from how it would be written
+/// here: `3.10`, `1e-3`, `True`. In a text it stands as it was written.
 #[derive(Clone, Debug)]
 pub struct Written<T> {
     /// What it is.
@@ -73,7 +73,8 @@ pub enum Data {
     Number(Written<Number>),
     /// A text.
     String(Arc<str>),
-    /// A text with references that are known only per instance; made by expansion, never by parsing.
+    /// A text with references that are known only per instance; made by expansion, never by
+    /// parsing.
     Template(Arc<Template>),
     /// In the place of a value whose problem was reported: what follows from it is not.
     Broken,

@@ -1,7 +1,9 @@
-//! Variables that come from files: `vars: {file: params.yaml}`, or a list of files and maps, the later ones on top.
+//! Variables that come from files: `vars: {file: params.yaml}`, or a list of files and maps, the
+//! later ones on top.
 //!
-//! A file of parameters is data: YAML or JSON, its texts as they are, so that one that other tools read serves here too. Only what is
-//! referred to reaches a key. Decides when `vars` names files; what a variable means is decided in [`super::settings`].
+//! A file of parameters is data: YAML or JSON, its texts as they are, so that one that other tools
+//! read serves here too. Only what is referred to reaches a key. Decides when `vars` names files;
+//! what a variable means is decided in [`super::settings`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use super::template::{Part, Template};
 /// What names of files of parameters end with.
 const ENDINGS: [&str; 3] = [".yaml", ".yml", ".json"];
 
-/// Puts the contents of files in the place of their names, in `vars` of the files and of their profiles.
+/// Puts the contents of files in the place of their names, in `vars` of the files and of their
+/// profiles.
 pub fn read_all(
     documents: &mut [Document],
     root: &Path,

@@ -1,9 +1,10 @@
-//! The common part of YAML, read quickly: a pipeline of thousands of stages is written by a program.
+//! The common part of YAML, read quickly: a pipeline of thousands of stages is written by a
+//! program.
 //!
-//! Understands maps and lists in both styles, scalars of one line (plain, or quoted without escapes)
-//! and comments, in ASCII. For such a text it gives the events of `saphyr-parser`, with their places.
-//! It gives up at everything else, and at every mistake: then `saphyr-parser` reads the text from its
-//! beginning and says what is wrong.
+//! Understands maps and lists in both styles, scalars of one line (plain, or quoted without
+//! escapes) and comments, in ASCII. For such a text it gives the events of `saphyr-parser`, with
+//! their places. It gives up at everything else, and at every mistake: then `saphyr-parser` reads
+//! the text from its beginning and says what is wrong.
 
 use saphyr_parser::{Event, ScalarStyle};
 

@@ -1,7 +1,7 @@
 //! What a scalar means: the core schema of YAML 1.2.
 //!
-//! `no` is a text, `010` is ten; numbers that JSON cannot hold are refused. How a number was written is kept beside it: in a text, `010`
-//! stays `010`. Knows nothing of documents.
+//! `no` is a text, `010` is ten; numbers that JSON cannot hold are refused. How a number was
+//! written is kept beside it: in a text, `010` stays `010`. Knows nothing of documents.
 
 use saphyr_parser::{ScalarStyle, Tag};
 use serde_json::Number;

@@ -1,13 +1,16 @@
-//! The JSON Schema of the pipeline file, for editors: the types of [`super::model`] and the parameters of every kind.
+//! The JSON Schema of the pipeline file, for editors: the types of [`super::model`] and the
+//! parameters of every kind.
 //!
-//! Wherever a kind's parameters take a value, a text with a reference is valid too. Decides nothing about the file itself.
+//! Wherever a kind's parameters take a value, a text with a reference is valid too. Decides nothing
+//! about the file itself.
 
 use serde_json::{Map, Value, json};
 
 use super::model::File;
 use crate::catalog::{Catalog, Kind};
 
-/// JSON Schema of a pipeline file with the kinds of a catalog: draft-07, which the YAML language server of editors reads.
+/// JSON Schema of a pipeline file with the kinds of a catalog: draft-07, which the YAML language
+/// server of editors reads.
 pub fn schema(catalog: &Catalog) -> Value {
     let mut schema = schemars::schema_for!(File).to_value();
     let names: Vec<&str> = catalog.kinds.iter().map(|k| k.name.as_str()).collect();
@@ -15,7 +18,8 @@ pub fn schema(catalog: &Catalog) -> Value {
     let mut choices: Vec<Value> = Vec::new();
     for kind in &catalog.kinds {
         let mut with = Value::clone(&kind.schema);
-        // A kind's own definitions move out, under its name, so that `#/$defs/X` of two kinds do not mix.
+        // A kind's own definitions move out, under its name, so that `#/$defs/X` of two kinds do
+        // not mix.
         if let Some(own) = with.as_object_mut().and_then(|o| o.remove("$defs")) {
             for (name, mut definition) in own.as_object().cloned().into_iter().flatten() {
                 allow_references(&mut definition);
@@ -79,7 +83,8 @@ pub fn schema(catalog: &Catalog) -> Value {
     schema
 }
 
-/// Says the same in draft-07: definitions and lists of fixed length have other names there, and what stands beside a `$ref` is not read.
+/// Says the same in draft-07: definitions and lists of fixed length have other names there, and
+/// what stands beside a `$ref` is not read.
 fn draft_07(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
@@ -106,7 +111,8 @@ fn draft_07(schema: &mut Value) {
             if let Some(Value::String(description)) = object.get_mut("description") {
                 *description = flowing(description);
             }
-            // What a user's own field is called is no keyword, but no field of this file is called like one.
+            // What a user's own field is called is no keyword, but no field of this file is called
+            // like one.
             object.values_mut().for_each(draft_07);
         }
         Value::Array(items) => items.iter_mut().for_each(draft_07),
@@ -114,7 +120,8 @@ fn draft_07(schema: &mut Value) {
     }
 }
 
-/// A text whose paragraphs are a line each. Where the source breaks its lines is nothing to a reader.
+/// A text whose paragraphs are a line each. Where the source breaks its lines is nothing to a
+/// reader.
 fn flowing(text: &str) -> String {
     let paragraphs: Vec<String> = text
         .split("\n\n")
@@ -146,7 +153,8 @@ fn required(kind: &Kind) -> Vec<&'static str> {
         .collect()
 }
 
-/// Lets every value also be a text with a reference. Maps keep their own shape inside, so editors still complete their fields.
+/// Lets every value also be a text with a reference. Maps keep their own shape inside, so editors
+/// still complete their fields.
 fn allow_references(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;

@@ -1,4 +1,5 @@
-//! Secrets of a stage: environment variables whose values are passed and enter nothing; and the names of those that belong there.
+//! Secrets of a stage: environment variables whose values are passed and enter nothing; and the
+//! names of those that belong there.
 
 use std::sync::Arc;
 
@@ -43,8 +44,8 @@ pub fn is_credential(name: &str, value: &str) -> bool {
     is_name_of_credential(name) || holds_password(value)
 }
 
-/// An address with a password in it (`postgres://me:secret@host`, `jdbc:...?password=secret`), or with a token for a user
-/// (`https://TOKEN@host`). `ssh://git@host` names a user and no secret.
+/// An address with a password in it (`postgres://me:secret@host`, `jdbc:...?password=secret`), or
+/// with a token for a user (`https://TOKEN@host`). `ssh://git@host` names a user and no secret.
 fn holds_password(value: &str) -> bool {
     let in_authority = value.match_indices("://").any(|(at, mark)| {
         let rest = &value[at + mark.len()..];

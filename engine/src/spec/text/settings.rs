@@ -1,7 +1,7 @@
 //! The values of `vars`: from files, profiles and `--set`, resolved against each other.
 //!
-//! Decides precedence (file, then profiles in the order given, then `--set`) and how maps are merged. Knows nothing of stages but
-//! where `--set stages.NAME...` has to write.
+//! Decides precedence (file, then profiles in the order given, then `--set`) and how maps are
+//! merged. Knows nothing of stages but where `--set stages.NAME...` has to write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,8 @@ pub struct Settings {
     pub mirrors: Option<Node>,
 }
 
-/// Merges the variables of all files, the chosen profiles and `--set`; writes `--set stages...` into the documents.
+/// Merges the variables of all files, the chosen profiles and `--set`; writes `--set stages...`
+/// into the documents.
 pub fn settle(
     documents: &mut [Document],
     profiles: &[String],
@@ -146,8 +147,8 @@ fn unknown_var(span: Span, name: &str, vars: &[(Key, Node)]) -> Problem {
     problem.suggest(name, vars.iter().map(|(k, _)| &*k.name))
 }
 
-/// Maps are merged key by key; anything else is replaced. Choices are maps of one key, so a map of one key replaces a map of one
-/// other key instead of making a choice of two.
+/// Maps are merged key by key; anything else is replaced. Choices are maps of one key, so a map of
+/// one key replaces a map of one other key instead of making a choice of two.
 pub fn merge(base: &Node, over: &Node) -> Node {
     let (Data::Map(old), Data::Map(new)) = (&base.data, &over.data) else {
         return over.clone();
@@ -364,7 +365,8 @@ impl<'a> Vars<'a> {
         self.problems
     }
 
-    /// The tree with all references to variables and the environment replaced; `None` when nothing changes.
+    /// The tree with all references to variables and the environment replaced; `None` when nothing
+    /// changes.
     pub fn substitute(&mut self, node: &Node) -> Option<Node> {
         let mut problems = Vec::new();
         let narrow = self.narrow;

@@ -72,8 +72,9 @@ pub fn null_in_text(reference: &Reference, at: Span) -> Problem {
 /// What a reference stands for; `None` when that is known only later.
 pub type Lookup<'a> = dyn FnMut(&Reference, Span) -> Option<Result<Node, Problem>> + 'a;
 
-/// Replaces the references for which `lookup` has an answer, everywhere in a tree; `None` when nothing changes.
-/// The nodes of a replaced value keep their own spans but for its root, which takes that of the place of use.
+/// Replaces the references for which `lookup` has an answer, everywhere in a tree; `None` when
+/// nothing changes. The nodes of a replaced value keep their own spans but for its root, which
+/// takes that of the place of use.
 pub fn substitute(
     node: &Node,
     narrow: &dyn Fn(Span, &str) -> Span,

@@ -1,7 +1,9 @@
 //! `${...}` in texts: how it is written, and what can be put in its place.
 //!
-//! A text with references becomes a [`Template`]; what is more than a reference is [`super::arithmetic`]. References to `vars` and `env` are resolved for the whole file, those to
-//! `matrix`, `round`, `needs` and `outputs` for every instance. Does not know what any of them hold.
+//! A text with references becomes a [`Template`]; what is more than a reference is
+//! [`super::arithmetic`]. References to `vars` and `env` are resolved for the whole file, those to
+//! `matrix`, `round`, `needs` and `outputs` for every instance. Does not know what any of them
+//! hold.
 
 use super::reference::NO_NAME;
 use super::reference::{BadTemplate, Reference, reference};
@@ -130,7 +132,8 @@ impl fmt::Display for Template {
     }
 }
 
-/// Splits a text at its references; `$${` and `\${` stand for `${`. `None` when there is nothing to replace.
+/// Splits a text at its references; `$${` and `\${` stand for `${`. `None` when there is nothing to
+/// replace.
 pub fn parse(text: &str) -> Result<Option<Template>, BadTemplate> {
     // Most texts hold none, and one byte is looked for faster than two.
     let Some(mut at) = memchr::memchr(b'$', text.as_bytes())

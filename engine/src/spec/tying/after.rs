@@ -1,7 +1,7 @@
 //! `after:` of a stage: whom it waits for without taking anything from them.
 //!
-//! Decides which instances a name stands for: all of a stage, all of a loop, or those that are picked; in a loop those of the same
-//! round. Nothing of it is part of a key.
+//! Decides which instances a name stands for: all of a stage, all of a loop, or those that are
+//! picked; in a loop those of the same round. Nothing of it is part of a key.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The values of one axis: lists of values or maps, `range` and `logspace`.
 //!
-//! Decides what can be an axis value and what it is called, and that computed values are the same on every machine.
+//! Decides what can be an axis value and what it is called, and that computed values are the same
+//! on every machine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -156,7 +157,8 @@ pub fn as_value(node: &Node) -> Value {
     }
 }
 
-/// The values of a list. Maps without a name are called by their one key where that tells them apart, else by their position.
+/// The values of a list. Maps without a name are called by their one key where that tells them
+/// apart, else by their position.
 fn listed(items: &[Node]) -> Result<Vec<Given>, Vec<Problem>> {
     let mut one_key: HashMap<&str, usize> = HashMap::new();
     let mut nameless = false;
@@ -304,7 +306,8 @@ fn logspace(numbers: &[Number]) -> Result<Vec<Value>, String> {
         .collect())
 }
 
-/// Twelve significant digits: what a person would write, and the same whatever the system's `exp` and `ln` do in the last place.
+/// Twelve significant digits: what a person would write, and the same whatever the system's `exp`
+/// and `ln` do in the last place.
 fn round12(x: f64) -> f64 {
     format!("{x:.11e}").parse().unwrap_or(x)
 }

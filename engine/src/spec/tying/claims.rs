@@ -1,8 +1,8 @@
 //! `claims:` to stages of the claim kind: references become gathers, the rest its parameters.
 //!
-//! Decides what of a claim the engine understands (`a`, `b`, `in`, `table`, and whether every axis is spoken of: `paired_by`, `over`,
-//! `within`, `along`) and its family; how many repetitions it reads is in [`super::number`]. What is compared and what is expected
-//! belongs to the kind.
+//! Decides what of a claim the engine understands (`a`, `b`, `in`, `table`, and whether every axis
+//! is spoken of: `paired_by`, `over`, `within`, `along`) and its family; how many repetitions it
+//! reads is in [`super::number`]. What is compared and what is expected belongs to the kind.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -233,8 +233,9 @@ pub fn tie(
     })
 }
 
-/// Every axis that is named must be one: of each side, where it pairs; of any of them or a column of the tables themselves, where it
-/// repeats or is averaged over (looked at where `all` references could be tied).
+/// Every axis that is named must be one: of each side, where it pairs; of any of them or a column
+/// of the tables themselves, where it repeats or is averaged over (looked at where `all` references
+/// could be tied).
 fn check_axes(
     word: &str,
     body: &Node,
@@ -292,8 +293,8 @@ fn check_axes(
     }
 }
 
-/// An axis along which the gathered runs differ, and of which the claim does not say what that means: repetitions count, a sweep does
-/// not.
+/// An axis along which the gathered runs differ, and of which the claim does not say what that
+/// means: repetitions count, a sweep does not.
 fn unaccounted(word: &str, body: &Node, span: Span, link: &Link, tying: &Tying) -> Option<Problem> {
     let stage = &tying.table.stages[link.stage];
     let counting = if word == "measure" {

@@ -1,6 +1,7 @@
 //! Command stages: what is written, and the command of each instance with its references filled in.
 //!
-//! Decides the default shell, what environment and tools a command has, and how paths are quoted. Does not know how commands are run.
+//! Decides the default shell, what environment and tools a command has, and how paths are quoted.
+//! Does not know how commands are run.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -134,12 +135,13 @@ pub fn prepare(
     (problems.len() == before).then_some(made)
 }
 
-/// The longest argument that Linux takes (`MAX_ARG_STRLEN`), and all of them together with usual limits, less some room for the
-/// rest of the environment.
+/// The longest argument that Linux takes (`MAX_ARG_STRLEN`), and all of them together with usual
+/// limits, less some room for the rest of the environment.
 const ARGUMENT_BYTES: usize = 128 << 10;
 const ARGUMENTS_BYTES: usize = (2 << 20) - (64 << 10);
 
-/// The list that `${needs.x.list}` or `${needs.x.group.list}` stands for; a group of that name comes first.
+/// The list that `${needs.x.list}` or `${needs.x.group.list}` stands for; a group of that name
+/// comes first.
 fn list_of(reference: &Reference, needs: &[Need], span: Span) -> Result<Option<PathList>, Problem> {
     if reference.root != Root::Needs {
         return Ok(None);

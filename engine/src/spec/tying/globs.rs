@@ -1,7 +1,8 @@
 //! Patterns for files: `data/*.csv`, `**/*.json`.
 //!
-//! As a shell reads them: `*` and `?` stop at `/`, `**` is any number of directories, and names with a dot in front are matched
-//! only by a pattern that writes the dot. What is ignored in directories is ignored here too.
+//! As a shell reads them: `*` and `?` stop at `/`, `**` is any number of directories, and names
+//! with a dot in front are matched only by a pattern that writes the dot. What is ignored in
+//! directories is ignored here too.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
-//! `matrix:` to rows of axis values: products, zips, `include` and `exclude` as GitHub Actions has them.
+//! `matrix:` to rows of axis values: products, zips, `include` and `exclude` as GitHub Actions has
+//! them.
 //!
-//! Decides the order of instances: the first axis varies slowest. A row is a few numbers of [`Values`]. Does not know
-//! what the axes are used for.
+//! Decides the order of instances: the first axis varies slowest. A row is a few numbers of
+//! [`Values`]. Does not know what the axes are used for.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -316,8 +317,8 @@ fn patterns(
     patterns
 }
 
-/// Values that the user calls by their names, for those that the axes have: `exclude: [{model: small}]` where `small` is a map, `1` where the
-/// axis has the text.
+/// Values that the user calls by their names, for those that the axes have: `exclude: [{model:
+/// small}]` where `small` is a map, `1` where the axis has the text.
 fn by_name(patterns: &mut [Vec<(Key, u32)>], axes: &[Key], groups: &[Group], values: &Values) {
     let mut columns: Vec<(HashSet<u32>, HashMap<&str, u32>)> = Vec::new();
     for group in groups {
@@ -345,8 +346,8 @@ fn by_name(patterns: &mut [Vec<(Key, u32)>], axes: &[Key], groups: &[Group], val
     }
 }
 
-/// Drops the rows that have all values of a pattern. Patterns on the same axes are looked up together: twenty thousand of them cost as
-/// much as one.
+/// Drops the rows that have all values of a pattern. Patterns on the same axes are looked up
+/// together: twenty thousand of them cost as much as one.
 fn leave_out(
     patterns: &[Vec<(Key, u32)>],
     axes: &[Key],
@@ -381,8 +382,9 @@ fn leave_out(
     });
 }
 
-/// GitHub's rule: an entry is added to every original combination of which it changes no original value; when there is none, it
-/// becomes a combination of its own. `false` when there would be too much of it.
+/// GitHub's rule: an entry is added to every original combination of which it changes no original
+/// value; when there is none, it becomes a combination of its own. `false` when there would be too
+/// much of it.
 fn add(
     entries: &[Vec<(Key, u32)>],
     axes: &mut Vec<Key>,

@@ -1,7 +1,9 @@
-//! `needs:` of one stage: what is written, tied to producers; then, per instance, the artifacts and where they are placed.
+//! `needs:` of one stage: what is written, tied to producers; then, per instance, the artifacts and
+//! where they are placed.
 //!
-//! Decides the forms of a need (reference, file, list, groups, binding of a loop) and the paths under which a command finds its inputs.
-//! The paths hold no stage name, so renaming a stage changes no command.
+//! Decides the forms of a need (reference, file, list, groups, binding of a loop) and the paths
+//! under which a command finds its inputs. The paths hold no stage name, so renaming a stage
+//! changes no command.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -421,8 +423,9 @@ impl Tying<'_> {
 }
 
 impl Target {
-    /// All references in it that must be made before the consumer, with the places they are written. Those of `carry` lie in an earlier
-    /// round and are left out unless they lead out of the loop.
+    /// All references in it that must be made before the consumer, with the places they are
+    /// written. Those of `carry` lie in an earlier round and are left out unless they lead out of
+    /// the loop.
     pub fn links<'a>(&'a self, into: &mut Vec<&'a Link>, home: Option<usize>, table: &Table) {
         match self {
             Target::Broken | Target::Files(_) | Target::FilesPerRow(_) => {}

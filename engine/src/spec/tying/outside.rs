@@ -9,8 +9,8 @@ pub fn home(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     env("HOME").map(PathBuf::from).filter(|h| h.is_absolute())
 }
 
-/// The absolute path of a text: `~` is the home directory, what is relative is relative to the project. `.` and `..` are taken
-/// away by their text, as a shell does.
+/// The absolute path of a text: `~` is the home directory, what is relative is relative to the
+/// project. `.` and `..` are taken away by their text, as a shell does.
 pub fn absolute(
     text: &str,
     root: &Path,

@@ -1,6 +1,8 @@
-//! References such as `train[seed=0,*].model`: how they are written, and which instances they stand for.
+//! References such as `train[seed=0,*].model`: how they are written, and which instances they stand
+//! for.
 //!
-//! Decides joins, picks and gathers. Does not know what lies in an artifact, nor which outputs an instance has.
+//! Decides joins, picks and gathers. Does not know what lies in an artifact, nor which outputs an
+//! instance has.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -117,7 +119,8 @@ impl Column {
 }
 
 impl Links {
-    /// Ties a reference to what it means for a consumer. `gather` makes every reference a gather (claims).
+    /// Ties a reference to what it means for a consumer. `gather` makes every reference a gather
+    /// (claims).
     #[expect(
         clippy::too_many_arguments,
         reason = "a reference, its consumer and what both are looked up in"
@@ -274,7 +277,8 @@ impl Links {
         if !ragged && !wanted.contains(&ABSENT) {
             return index.get(wanted.as_slice()).cloned().unwrap_or_default();
         }
-        // Where `include` gave some combinations more axes than others, an axis that one side lacks does not restrict.
+        // Where `include` gave some combinations more axes than others, an axis that one side lacks
+        // does not restrict.
         let rows = &table.stages[link.stage].rows.rows;
         let fits = |row: &[u32]| {
             link.keys

@@ -1,7 +1,8 @@
-//! Files as inputs, as written: `{file: path}`, `{dir: path}`, `{files: "data/*.csv"}`, in the project or outside of it.
+//! Files as inputs, as written: `{file: path}`, `{dir: path}`, `{files: "data/*.csv"}`, in the
+//! project or outside of it.
 //!
-//! Decides what a path stands for, and where a command finds it: files of the project at their own path, all others below
-//! `in/NEED`, so that no path of one machine is part of a key.
+//! Decides what a path stands for, and where a command finds it: files of the project at their own
+//! path, all others below `in/NEED`, so that no path of one machine is part of a key.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,7 +81,8 @@ impl FoundFile {
     }
 }
 
-/// Whether a map stands for files, and not for groups. A group may be called `files`: then no pattern stands there.
+/// Whether a map stands for files, and not for groups. A group may be called `files`: then no
+/// pattern stands there.
 pub fn is_files(entries: &[(Key, Node)]) -> bool {
     let has_pattern = |node: &Node| match &node.data {
         Data::String(text) => text.contains(['*', '?', '[', '/']),
@@ -313,7 +315,8 @@ impl Written {
         }
         let place = match &at {
             Location::Project(path) => Place::Own(path.clone()),
-            // A directory is called as the need is: what it is called here is an accident of this machine.
+            // A directory is called as the need is: what it is called here is an accident of this
+            // machine.
             Location::Outside(_) if self.form == Form::Dir => Place::Below(String::new()),
             Location::Outside(path) => Place::Below(name_of(path, span)?),
         };

@@ -1,6 +1,7 @@
 //! The table of all stages: names, loops and matrix rows, before any reference is followed.
 //!
-//! Decides what names are taken and which instances there are, in which order within a stage. Does not know what stages do.
+//! Decides what names are taken and which instances there are, in which order within a stage. Does
+//! not know what stages do.
 
 use foldhash::HashMap;
 use std::sync::Arc;
@@ -333,7 +334,8 @@ fn rows_of(
     }
 }
 
-/// Outer axes, the round, own axes; all rows of one round together. Also the name of an axis given twice.
+/// Outer axes, the round, own axes; all rows of one round together. Also the name of an axis given
+/// twice.
 fn unroll(
     outer: &Rows,
     own: &Rows,

@@ -1,4 +1,5 @@
-//! What surrounds a command: environments of packages and caches, as written, and those of each instance.
+//! What surrounds a command: environments of packages and caches, as written, and those of each
+//! instance.
 
 use std::path::{Path, PathBuf};
 

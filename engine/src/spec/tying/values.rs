@@ -1,6 +1,7 @@
 //! Axis values, each once: rows and joins handle numbers.
 //!
-//! Decides which values are equal, and how one is written in names and texts. Does not know which stage has which axis.
+//! Decides which values are equal, and how one is written in names and texts. Does not know which
+//! stage has which axis.
 
 use foldhash::HashMap;
 use std::sync::Arc;
@@ -43,7 +44,8 @@ impl Given {
 #[derive(Default)]
 pub struct Values {
     list: Vec<Entry>,
-    /// For every value the one it equals in a join: 1 and 1.0 are equal, though they are different parameters.
+    /// For every value the one it equals in a join: 1 and 1.0 are equal, though they are different
+    /// parameters.
     equal: Vec<u32>,
     exact: HashMap<String, u32>,
     canonical: HashMap<String, u32>,

@@ -1,7 +1,7 @@
 //! What a stage does: its kind and checked parameters, or its command.
 //!
-//! Decides which fields go together, and where problems inside `with:` are shown. How commands are put together is in
-//! [`super::command`].
+//! Decides which fields go together, and where problems inside `with:` are shown. How commands are
+//! put together is in [`super::command`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -199,7 +199,8 @@ impl KindWork {
         })
     }
 
-    /// The parameters for a row, checked; the same values are checked once. What is wrong is kept for [`KindWork::problems`].
+    /// The parameters for a row, checked; the same values are checked once. What is wrong is kept
+    /// for [`KindWork::problems`].
     pub fn params(
         &mut self,
         id: &Arc<str>,
@@ -233,7 +234,8 @@ impl KindWork {
         made.ok()
     }
 
-    /// What was wrong with parameters, with the instances it was wrong for, of so many that there are.
+    /// What was wrong with parameters, with the instances it was wrong for, of so many that there
+    /// are.
     pub fn problems(&mut self, of: usize) -> impl Iterator<Item = Problem> + '_ {
         std::mem::take(&mut self.wrong)
             .into_iter()

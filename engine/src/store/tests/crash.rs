@@ -1,4 +1,5 @@
-//! `kill -9` at every step: a child process of this test stops dead there, and then everything must still be right.
+//! `kill -9` at every step: a child process of this test stops dead there, and then everything must
+//! still be right.
 
 use std::process::Command;
 
@@ -159,7 +160,8 @@ fn gc_may_die_anywhere() {
     }
 }
 
-/// Whoever takes over an object that a killed process has given its name waits for the disk before a record names it.
+/// Whoever takes over an object that a killed process has given its name waits for the disk before
+/// a record names it.
 #[test]
 fn case_61_what_a_killed_process_published_is_made_durable_before_it_is_recorded() {
     for settled in [false, true] {

@@ -45,7 +45,8 @@ fn what_cannot_be_stored_is_refused_by_name() {
             "nothing is moved before all is checked"
         );
     }
-    // Through an inner link, `..` means the parent of where the link leads: this one leads out, though its text does not.
+    // Through an inner link, `..` means the parent of where the link leads: this one leads out,
+    // though its text does not.
     let dir = tree("through");
     fs::create_dir(dir.join("a")).unwrap();
     symlink("../sub", dir.join("a/s")).unwrap();
@@ -323,7 +324,8 @@ fn other_formats_and_other_directories_are_refused() {
         .unwrap();
 }
 
-/// A small or read-only file system of our own. `None`, with a reason printed, where mounting is not allowed.
+/// A small or read-only file system of our own. `None`, with a reason printed, where mounting is
+/// not allowed.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -428,7 +430,8 @@ fn a_read_only_store_serves_hits() {
     let kept = f.commit_file("kept", "kept");
     fs::write(f.path("s"), "state").unwrap();
     f.store.put_state(&key("s"), &f.path("s"), "").unwrap();
-    // Whoever has a scratch directory has a file open for writing, and then nothing can be mounted read-only.
+    // Whoever has a scratch directory has a file open for writing, and then nothing can be mounted
+    // read-only.
     let Fixture { dir, store, .. } = f;
     let root = store.root().to_owned();
     drop(store);

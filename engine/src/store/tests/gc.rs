@@ -131,7 +131,8 @@ fn gc_beside_commits_never_leaves_a_record_without_objects() {
                 let store = f.reopen();
                 scope.spawn(move || {
                     for i in 0..20 {
-                        // The same bytes again and again under new keys: found there one moment, swept the next.
+                        // The same bytes again and again under new keys: found there one moment,
+                        // swept the next.
                         commit_bytes(&store, &format!("{n} {i}"), &format!("bytes {}", i % 5))
                             .unwrap();
                     }

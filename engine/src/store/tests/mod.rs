@@ -1,4 +1,5 @@
-//! Tests of the store as a whole: round trips, laws, hostile input, damage, crashes, several owners at once.
+//! Tests of the store as a whole: round trips, laws, hostile input, damage, crashes, several owners
+//! at once.
 
 mod crash;
 mod damage;
@@ -84,7 +85,8 @@ fn commit_bytes(store: &Store, key: &str, bytes: &str) -> Result<Content, StoreE
     commit_one(store, record(key, &[("out", content)]), staged).map(|_| content)
 }
 
-/// Writes through the read-only mode, as root or with chmod would, and puts mtime back: only ctime tells.
+/// Writes through the read-only mode, as root or with chmod would, and puts mtime back: only ctime
+/// tells.
 fn tamper(path: &Path, at: usize) {
     use std::os::unix::fs::PermissionsExt;
     let before = fs::metadata(path).unwrap();

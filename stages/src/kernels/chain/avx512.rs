@@ -1,9 +1,10 @@
 //! The chains with AVX-512: tiles of up to 14 rows by 32 outputs, all accumulators in registers.
 //!
-//! A step of a tile of `P` rows and two vectors loads two vectors of weights and `P` numbers spread over a vector each,
-//! for `2·P` fused multiply-adds: from 6 rows on the multipliers, not the loads, are the limit, and from 4 rows on there
-//! are enough chains to hide their latency. Rows are addressed in groups of four with one pointer and one stride, because
-//! there are not enough registers for a pointer per row; a group must lie within a line of the grid.
+//! A step of a tile of `P` rows and two vectors loads two vectors of weights and `P` numbers spread
+//! over a vector each, for `2·P` fused multiply-adds: from 6 rows on the multipliers, not the
+//! loads, are the limit, and from 4 rows on there are enough chains to hide their latency. Rows are
+//! addressed in groups of four with one pointer and one stride, because there are not enough
+//! registers for a pointer per row; a group must lie within a line of the grid.
 
 mod loops;
 
@@ -15,14 +16,15 @@ use loops::Distances;
 use super::super::transpose::{SIDE, transpose};
 use super::{LANES, Panel, Rows, Start, Store, Target};
 
-/// Most rows of a tile: 28 accumulators, two vectors of weights and one operand leave one register of 32.
+/// Most rows of a tile: 28 accumulators, two vectors of weights and one operand leave one register
+/// of 32.
 const MOST_ROWS: usize = 14;
 
 /// As [`super::chains`].
 ///
 /// # Safety
-/// The processor has AVX-512F; every index of `rows` lies within its operands and the panel, every output within the
-/// target.
+/// The processor has AVX-512F; every index of `rows` lies within its operands and the panel, every
+/// output within the target.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn chains(rows: &Rows<'_>, panel: Panel<'_>, start: &Start, to: &mut Target<'_>) {
     let grid = rows.grid;
@@ -71,7 +73,8 @@ unsafe fn span(
     }
 }
 
-/// `count` rows from `row`, at most [`MOST_ROWS`], `V` vectors wide. Every four rows, and the rest, lie in one line.
+/// `count` rows from `row`, at most [`MOST_ROWS`], `V` vectors wide. Every four rows, and the rest,
+/// lie in one line.
 ///
 /// # Safety
 /// As [`chains`].
@@ -96,7 +99,8 @@ unsafe fn tile<const V: usize>(
         line: panel.step * size_of::<f32>(),
     };
     let lines = panel.lines.as_ptr();
-    // Where whole rows lie side by side and are only written, the loop takes them from there and leaves them there.
+    // Where whole rows lie side by side and are only written, the loop takes them from there and
+    // leaves them there.
     let width = V * LANES;
     let in_place = to.across == 1
         && to.store == Store::Set
@@ -113,8 +117,8 @@ unsafe fn tile<const V: usize>(
         && !rows.segments.is_empty();
     for p in 0..if from_zero { 0 } else { count } {
         for v in 0..V {
-            // SAFETY: `start` has two vectors; of the target, the mask leaves only outputs that exist; `sums` has room for
-            // these rows in the target, or for 16.
+            // SAFETY: `start` has two vectors; of the target, the mask leaves only outputs that
+            // exist; `sums` has room for these rows in the target, or for 16.
             unsafe {
                 let value = match start {
                     Start::With(values) => _mm512_loadu_ps(values.as_ptr().add(v * LANES)),

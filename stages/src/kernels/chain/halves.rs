@@ -1,5 +1,5 @@
-//! The chains in halves of 16 outputs, for AVX2 and for the plain path: loops over [`Fma`], which the compiler turns into
-//! the path's vectors.
+//! The chains in halves of 16 outputs, for AVX2 and for the plain path: loops over [`Fma`], which
+//! the compiler turns into the path's vectors.
 
 use super::super::path::{Path, kernel};
 use super::{LANES, Panel, Rows, Start, Target};
@@ -25,7 +25,8 @@ pub(super) unsafe fn chains(
 }
 
 kernel! {
-    /// Outputs `first ..` of the panel, at most 16. Only [`chains`] may call it, whose promise it rests on.
+    /// Outputs `first ..` of the panel, at most 16. Only [`chains`] may call it, whose promise it
+    /// rests on.
     fn half<F>(rows: &Rows<'_>, panel: Panel<'_>, start: &Start, to: &mut Target<'_>, first: usize) {
         let count = rows.grid.rows();
         let mut row = 0;

@@ -23,7 +23,8 @@ pub(crate) fn packed_panel(panels: &[f32], k: usize, n: usize, which: usize) -> 
 }
 
 kernel! {
-    /// Packs columns `which·32 ..` of a row-major matrix `w[k][n]`: lines of 16 or 32, padded with zeros.
+    /// Packs columns `which·32 ..` of a row-major matrix `w[k][n]`: lines of 16 or 32, padded with
+    /// zeros.
     pub(crate) fn pack<F>(w: &[f32], n: usize, which: usize, panel: &mut [f32]) {
         let first = which * WIDE;
         let (lanes, step) = (WIDE.min(n - first), width(n - first));

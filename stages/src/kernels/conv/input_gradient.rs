@@ -1,5 +1,5 @@
-//! A convolution's gradient of its input: convolutions with stride 1 over the gradient of its output, one for every class
-//! of input positions modulo the stride.
+//! A convolution's gradient of its input: convolutions with stride 1 over the gradient of its
+//! output, one for every class of input positions modulo the stride.
 
 use super::super::chain::{
     Grid, Rows, Segment, Start, Steps, Target, WIDE, chains, in_blocks, ordinary, packed_len,
@@ -41,7 +41,8 @@ fn taps(residue: usize, size: usize, kernel: usize, stride: usize, padding: usiz
     }
 }
 
-/// Input positions ≡ residues (mod stride): their gradient is a convolution with stride 1 over `dy`.
+/// Input positions ≡ residues (mod stride): their gradient is a convolution with stride 1 over
+/// `dy`.
 struct Class {
     rows: Taps,
     columns: Taps,
@@ -52,10 +53,11 @@ struct Class {
     first: usize,
 }
 
-/// Adds to `dx`. Per element: products over the taps that meet the input position, kernel row descending, kernel column
-/// descending, output channel ascending (for stride 1: the flipped kernel in order), in blocks of 64, each a chain of fma
-/// from 0, added up in order; where a tap's output position lies outside the image, its gradient is a zero that takes part.
-/// The sum is added to `dx`.
+/// Adds to `dx`. Per element: products over the taps that meet the input position, kernel row
+/// descending, kernel column descending, output channel ascending (for stride 1: the flipped kernel
+/// in order), in blocks of 64, each a chain of fma from 0, added up in order; where a tap's output
+/// position lies outside the image, its gradient is a zero that takes part. The sum is added to
+/// `dx`.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -186,7 +188,8 @@ pub(super) fn to(
 }
 
 impl Class {
-    /// Channels `32·which ..` of the flipped kernel: lines over (kernel row, kernel column, output channel).
+    /// Channels `32·which ..` of the flipped kernel: lines over (kernel row, kernel column, output
+    /// channel).
     fn pack(&self, path: Path, shape: &ConvShape, w: &[f32], which: usize, panel: &mut [f32]) {
         let (c, o) = (shape.input().channels, shape.output().channels);
         let step = panel.len() / self.k;

@@ -1,5 +1,5 @@
-//! A convolution's gradient of its weights: products of the input, as each tap sees it, and the gradient of the output,
-//! summed over positions and images.
+//! A convolution's gradient of its weights: products of the input, as each tap sees it, and the
+//! gradient of the output, summed over positions and images.
 
 use std::ops::Range;
 
@@ -20,17 +20,18 @@ use crate::shape::{ConvShape, Image};
 const SMALL_WEIGHTS: usize = 1 << 18;
 /// Positions of a stretch of the chains: 16 KiB of a panel.
 const STRETCH: usize = 128;
-/// Channels up to which the rows of `dy` serve as lines of a panel where they are: further apart, they fall into few sets
-/// of the cache.
+/// Channels up to which the rows of `dy` serve as lines of a panel where they are: further apart,
+/// they fall into few sets of the cache.
 const NEAR: usize = 64;
 /// Weights side by side in a strip of the input.
 const STRIP: usize = 14;
 /// Numbers in a kernel row from which on strips pay.
 const WORTH_STRIPS: usize = 96;
 
-/// Adds to `dw`. The batch is cut into shards of 32 images and these into groups of `clamp(⌈256/positions⌉, 1, 32)`
-/// images (positions of an output image). Per element: a group is one chain of fma `x·dy` from 0 over (image, output row,
-/// output column) ascending; the groups of a shard are added up in order, then the shards; the sum is added to `dw`.
+/// Adds to `dw`. The batch is cut into shards of 32 images and these into groups of
+/// `clamp(⌈256/positions⌉, 1, 32)` images (positions of an output image). Per element: a group is
+/// one chain of fma `x·dy` from 0 over (image, output row, output column) ascending; the groups of
+/// a shard are added up in order, then the shards; the sum is added to `dw`.
 ///
 /// # Panics
 /// Lengths that disagree.
@@ -94,8 +95,8 @@ struct WeightGradient<'a> {
     dy: &'a [f32],
 }
 
-/// Kernel rows × panels of outputs. Its sums are `[panel][kernel row, kernel column, channel][32]`, of which the last panel
-/// may fill less.
+/// Kernel rows × panels of outputs. Its sums are `[panel][kernel row, kernel column, channel][32]`,
+/// of which the last panel may fill less.
 #[derive(Clone)]
 struct Part {
     kernel_rows: Range<usize>,
@@ -119,7 +120,8 @@ impl WeightGradient<'_> {
             .next_multiple_of(LANES)
     }
 
-    /// The weights in parts: `(kernel rows, panels)` of each, so that there are `wanted` parts, if possible.
+    /// The weights in parts: `(kernel rows, panels)` of each, so that there are `wanted` parts, if
+    /// possible.
     fn cut(&self, wanted: usize) -> (usize, usize) {
         let (kernel_h, panels) = (self.shape.kernel().0, self.panels());
         if !self.threads || wanted <= 1 {
@@ -141,8 +143,8 @@ impl WeightGradient<'_> {
         }
     }
 
-    /// Few weights: a task takes a shard, and all weights or a part where there are more threads than shards. The shards'
-    /// sums lie side by side and are added up at the end.
+    /// Few weights: a task takes a shard, and all weights or a part where there are more threads
+    /// than shards. The shards' sums lie side by side and are added up at the end.
     fn by_shard(&self, images: usize, dw: &mut [f32], how: Accumulate) {
         let shards = images.div_ceil(SHARD_IMAGES);
         let cut = self.cut((2 * parallel::threads()).div_ceil(shards));
@@ -222,8 +224,8 @@ impl WeightGradient<'_> {
         });
     }
 
-    /// A group's chains for a part of the weights; `x` holds its padded images. The first group is written to `sums`, the
-    /// others are added.
+    /// A group's chains for a part of the weights; `x` holds its padded images. The first group is
+    /// written to `sums`, the others are added.
     fn add_group(&self, group: &Group, x: &[f32], part: &Part, first: bool, sums: &mut [f32]) {
         if first {
             return self.group_sums(group, x, part, sums);
@@ -234,8 +236,8 @@ impl WeightGradient<'_> {
         });
     }
 
-    /// The chains of a group, a stretch of positions at a time, so that the stretch of `dy` stays in the first-level cache
-    /// for all tiles.
+    /// The chains of a group, a stretch of positions at a time, so that the stretch of `dy` stays
+    /// in the first-level cache for all tiles.
     fn group_sums(&self, group: &Group, x: &[f32], part: &Part, sums: &mut [f32]) {
         let (out, o) = (self.shape.output(), self.shape.output().channels);
         let dy = &self.dy[group.images.start * out.features()..group.images.end * out.features()];
@@ -397,7 +399,8 @@ struct Operand<'a> {
     line: usize,
     k_step: usize,
     segments: &'a [Segment],
-    /// As strips of [`STRIP`] rows (the last may be narrower), each with so many steps one after the other.
+    /// As strips of [`STRIP`] rows (the last may be narrower), each with so many steps one after
+    /// the other.
     strip: Option<usize>,
 }
 
@@ -408,7 +411,8 @@ kernel! {
         for s in segments {
             for i in 0..s.len {
                 let from = s.x + i * k_step + first;
-                // Two numbers too many, which the next step overwrites: a copy of fixed length is one instruction.
+                // Two numbers too many, which the next step overwrites: a copy of fixed length is
+                // one instruction.
                 if let (STRIP, Some(x), Some(strip)) = (wide, x.get(from..from + LANES), strip.get_mut(to..to + LANES)) {
                     strip.copy_from_slice(x);
                 } else {

@@ -1,9 +1,10 @@
 //! How long sections would take on more threads than there are.
 //!
-//! While a [`Simulation`] lives, the sections of its thread run their tasks in order on that thread and time each. Workers
-//! take the tasks as list scheduling does (Graham 1969): in order, each by the worker that is free first. So a step on `n`
-//! threads takes what was measured, less the tasks, and the spans in their place. What the simulation does not know: waking
-//! and joining threads, and that they share caches and memory.
+//! While a [`Simulation`] lives, the sections of its thread run their tasks in order on that thread
+//! and time each. Workers take the tasks as list scheduling does (Graham 1969): in order, each by
+//! the worker that is free first. So a step on `n` threads takes what was measured, less the tasks,
+//! and the spans in their place. What the simulation does not know: waking and joining threads, and
+//! that they share caches and memory.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -46,7 +47,8 @@ pub struct Report {
     pub busy: Duration,
     /// Time of all sections, had their tasks run on the simulated threads.
     pub spans: Duration,
-    /// Time that looking at the clock took: part of what is measured around the simulation, but of no task.
+    /// Time that looking at the clock took: part of what is measured around the simulation, but of
+    /// no task.
     pub looking: Duration,
 }
 

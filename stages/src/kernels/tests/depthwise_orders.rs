@@ -1,4 +1,5 @@
-//! Depthwise convolutions: the documented orders, one scalar at a time, and the gradients against differences.
+//! Depthwise convolutions: the documented orders, one scalar at a time, and the gradients against
+//! differences.
 
 use super::gradients::{buffer, differences, gradient};
 use super::*;

@@ -4,7 +4,8 @@ use super::*;
 use crate::kernels::activation::Activation;
 use crate::shape::{ConvShape, PoolShape};
 
-/// A few large, odd-sized runs of every kernel: same bits on every path and thread count, and these bits for ever.
+/// A few large, odd-sized runs of every kernel: same bits on every path and thread count, and these
+/// bits for ever.
 #[test]
 fn digests_are_frozen() {
     let shape = ConvShape::new(image(9, 9, 5), 19, (3, 3), 1, 1).unwrap();

@@ -1,5 +1,5 @@
-//! What a fused or in-place kernel leaves is what the plain ones leave one after the other, into a buffer of zeros or of
-//! values.
+//! What a fused or in-place kernel leaves is what the plain ones leave one after the other, into a
+//! buffer of zeros or of values.
 
 use super::*;
 use crate::kernels::activation::Activation;
@@ -13,8 +13,8 @@ const ACTIVATIONS: [Activation; 4] = [
     Activation::Sigmoid,
 ];
 
-/// Lets `into` add a gradient to nothing (over what is left of earlier uses) and to values; `plain` adds to what it is
-/// given.
+/// Lets `into` add a gradient to nothing (over what is left of earlier uses) and to values; `plain`
+/// adds to what it is given.
 #[track_caller]
 fn first_and_add(
     what: &str,
@@ -40,7 +40,8 @@ fn first_and_add(
 
 #[test]
 fn pooling_into_nothing() {
-    // Windows side by side, with a rest, overlapping, and the whole image; channels below, at and above a tile.
+    // Windows side by side, with a rest, overlapping, and the whole image; channels below, at and
+    // above a tile.
     for (channels, kernel, stride) in [
         (3, 2, 2),
         (32, 3, 3),
@@ -75,7 +76,8 @@ fn pooling_into_nothing() {
     }
 }
 
-/// Calls `visit(output, element of the image, tap)` for every value of every window, windows in order.
+/// Calls `visit(output, element of the image, tap)` for every value of every window, windows in
+/// order.
 fn each_tap(shape: &PoolShape, outputs: usize, mut visit: impl FnMut(usize, usize, usize)) {
     let (img, out, c) = (shape.input(), shape.output(), shape.input().channels);
     for e in 0..outputs {

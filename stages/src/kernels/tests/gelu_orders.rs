@@ -37,8 +37,8 @@ fn gelu_is_its_function_and_derivative() {
     }
 }
 
-/// From PyTorch 2.15 in f64: `torch.nn.functional.gelu(torch.tensor(x).double(), approximate=...)`. Its f32 kernel cancels: at
-/// -3 it is off by 1.3e-4 of the value.
+/// From PyTorch 2.15 in f64: `torch.nn.functional.gelu(torch.tensor(x).double(), approximate=...)`.
+/// Its f32 kernel cancels: at -3 it is off by 1.3e-4 of the value.
 #[test]
 fn gelu_as_pytorch() {
     let x = [-3.0f32, -0.7, 0.0, 0.25, 1.0, 2.5];

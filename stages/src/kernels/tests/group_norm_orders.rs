@@ -1,4 +1,5 @@
-//! Group and layer norm: the documented orders, one scalar at a time, and the gradients against differences.
+//! Group and layer norm: the documented orders, one scalar at a time, and the gradients against
+//! differences.
 
 use super::gradients::{buffer, differences, gradient};
 use super::*;

@@ -1,4 +1,5 @@
-//! Soft labels: the documented orders, one scalar at a time, the gradient against differences, and hard labels.
+//! Soft labels: the documented orders, one scalar at a time, the gradient against differences, and
+//! hard labels.
 
 use super::gradients::{buffer, differences, gradient};
 use super::*;

@@ -1,5 +1,6 @@
-//! Any numbers at any place in memory: zeros of both signs, subnormal and huge ones, infinities and NaN; odd sizes,
-//! strides, and slices that start anywhere. The laws are those of "Special values" in `kernels/mod.rs`.
+//! Any numbers at any place in memory: zeros of both signs, subnormal and huge ones, infinities and
+//! NaN; odd sizes, strides, and slices that start anywhere. The laws are those of "Special values"
+//! in `kernels/mod.rs`.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -136,8 +137,8 @@ fn operands(x: usize, w: usize, b: usize, y: usize) -> impl Strategy<Value = Ope
         })
 }
 
-/// Outputs, then all gradients, wherever the operands lie; once into buffers that hold something and once into fresh ones,
-/// which must be as if zeros had been there.
+/// Outputs, then all gradients, wherever the operands lie; once into buffers that hold something
+/// and once into fresh ones, which must be as if zeros had been there.
 pub(super) fn layer(
     all: &Operands,
     forward: impl Fn(Path, &Operands, &[f32], &[f32], &[f32], &mut [f32]),
@@ -257,7 +258,8 @@ proptest! {
                             let first = at / out.features() * img.features();
                             all.x[first + (py * img.width + px) * img.channels + ch]
                         }
-                        // Padding is a zero that is multiplied: an infinite weight makes a NaN of it.
+                        // Padding is a zero that is multiplied: an infinite weight makes a NaN of
+                        // it.
                         _ => 0.0,
                     };
                     (value, all.w[t * o + q])
@@ -304,8 +306,8 @@ proptest! {
         }
     }
 
-    /// Softmax and cross-entropy: a NaN or `+∞` among the logits makes all of its row NaN; classes at `-∞` have
-    /// probability 0, and the right one among them costs `∞`.
+    /// Softmax and cross-entropy: a NaN or `+∞` among the logits makes all of its row NaN; classes
+    /// at `-∞` have probability 0, and the right one among them costs `∞`.
     #[test]
     fn losses_anywhere((classes, logits) in (1usize..20).prop_flat_map(|k| (Just(k), numbers(k)))) {
         let label = [classes as u32 / 2];
@@ -329,7 +331,8 @@ proptest! {
     }
 }
 
-/// Nothing is flushed to zero: subnormal operands and results count, on every path and in every thread of a pool.
+/// Nothing is flushed to zero: subnormal operands and results count, on every path and in every
+/// thread of a pool.
 #[test]
 fn subnormal_numbers_are_kept() {
     let tiny = f32::from_bits(1);

@@ -1,4 +1,5 @@
-//! The squared error: the documented order, one scalar at a time, the gradient against differences, special values.
+//! The squared error: the documented order, one scalar at a time, the gradient against differences,
+//! special values.
 
 use super::gradients::{buffer, differences, gradient};
 use super::*;

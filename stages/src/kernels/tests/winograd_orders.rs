@@ -1,4 +1,5 @@
-//! Winograd's convolutions, one scalar at a time, as `conv/winograd.rs` defines them; and what they are to compute, in f64.
+//! Winograd's convolutions, one scalar at a time, as `conv/winograd.rs` defines them; and what they
+//! are to compute, in f64.
 
 use super::gradients::differences;
 use super::special_values::{Operands, layer};
@@ -24,7 +25,8 @@ fn cases() -> Vec<(usize, ConvShape)> {
         (1, shape(34, 32, 32, 32)),
         // A row of tiles longer than a group.
         (2, shape(4, 262, 32, 32)),
-        // Sums of several blocks; one shard for all images; so many weights that a thread's part is a part.
+        // Sums of several blocks; one shard for all images; so many weights that a thread's part is
+        // a part.
         (33, shape(4, 5, 144, 128)),
         (2, shape(4, 4, 192, 160)),
     ]
@@ -187,7 +189,8 @@ fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32]) -> Vec<f32> {
     dw
 }
 
-/// Usual numbers; tiny ones, whose products are subnormal, with zeros of both signs; usual ones with a few that are not.
+/// Usual numbers; tiny ones, whose products are subnormal, with zeros of both signs; usual ones
+/// with a few that are not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Numbers {
     Usual,
@@ -263,7 +266,8 @@ fn winograd_backward() {
     }
 }
 
-/// Layers with activations, into fresh buffers and to what they hold, from slices that begin anywhere.
+/// Layers with activations, into fresh buffers and to what they hold, from slices that begin
+/// anywhere.
 #[test]
 fn winograd_layers_anywhere() {
     for (i, activation) in [
@@ -375,7 +379,8 @@ fn winograd_gradients_are_differences() {
     conv::input_gradient(Path::current(), &shape, &w, &dy, &mut dx);
     let f = |of: &[Vec<f64>]| exact(&shape, &of[0], &of[1], &of[2]);
     differences("winograd", &dx, &[&x, &w, &b], 0, &dy, &f);
-    // Of all 9,216 weights, those of the first two channels: a convolution's output is linear in each.
+    // Of all 9,216 weights, those of the first two channels: a convolution's output is linear in
+    // each.
     let mut dw = vec![0.0; w.len()];
     conv::weight_gradient(Path::current(), &shape, &x, &dy, &mut dw);
     let few =

@@ -1,4 +1,5 @@
-//! The kind `swag`: a normal distribution around the mean of checkpoints, and networks drawn from it.
+//! The kind `swag`: a normal distribution around the mean of checkpoints, and networks drawn from
+//! it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The kind `align`: the units of a model in the order in which its weights are most like another's.
+//! The kind `align`: the units of a model in the order in which its weights are most like
+//! another's.
 //!
 //! `symmetries.rs` says which units can change places, `matching.rs` finds where they belong.
 

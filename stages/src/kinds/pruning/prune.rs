@@ -65,8 +65,8 @@ pub enum Values {
     /// They keep their values, or those of `rewind`.
     #[default]
     AsTheyAre,
-    /// Each becomes the standard deviation of its layer (of all its weights, those that go included)
-    /// with its own sign.
+    /// Each becomes the standard deviation of its layer (of all its weights, those that go
+    /// included) with its own sign.
     SignedConstant,
 }
 

@@ -28,8 +28,9 @@ fn weights(a: &Architecture) -> usize {
         .sum()
 }
 
-/// Published sizes: LeNet-300-100 has 266,200 weights; Zhang et al. 2017 give 1,209,866 and 1,735,178 parameters for
-/// their perceptrons on 28×28×3; Conv-2 of Frankle & Carbin 2019 has 4,300,992 weights on 32×32×3.
+/// Published sizes: LeNet-300-100 has 266,200 weights; Zhang et al. 2017 give 1,209,866 and
+/// 1,735,178 parameters for their perceptrons on 28×28×3; Conv-2 of Frankle & Carbin 2019 has
+/// 4,300,992 weights on 32×32×3.
 #[test]
 fn published_sizes() {
     let mlp = |hidden: &[usize]| serde_json::json!({"mlp": {"hidden": hidden}});
@@ -91,8 +92,8 @@ fn trained(a: &Architecture) -> usize {
     trained.map(|p| p.shape.iter().product::<usize>()).sum()
 }
 
-/// 11,173,962 parameters is what ResNet-18 for CIFAR has everywhere (He et al. 2016 with a 3×3 stem and 1×1 shortcuts); the
-/// code of Ash & Adams 2020 has 0.70M. ResNet-34: 21,282,122.
+/// 11,173,962 parameters is what ResNet-18 for CIFAR has everywhere (He et al. 2016 with a 3×3 stem
+/// and 1×1 shortcuts); the code of Ash & Adams 2020 has 0.70M. ResNet-34: 21,282,122.
 #[test]
 fn residual_networks_have_the_published_sizes() {
     let resnet = |spec: serde_json::Value, classes| {

@@ -1,5 +1,6 @@
-//! Tests of [`super`]. Names are those that PyTorch gives: of torchvision's `resnet18`, of the nets of its examples, and of
-//! `nn.Sequential`; a file is what `safetensors.torch.save_file(net.state_dict(), path)` writes.
+//! Tests of [`super`]. Names are those that PyTorch gives: of torchvision's `resnet18`, of the nets
+//! of its examples, and of `nn.Sequential`; a file is what
+//! `safetensors.torch.save_file(net.state_dict(), path)` writes.
 
 use super::*;
 use crate::nn::architecture::{Head, Identity, InputSize};
@@ -81,7 +82,8 @@ fn case_23_a_resnet_of_torchvision_or_of_the_cifar_nets() {
 
 #[test]
 fn case_23_numbered_layers_of_sequential() {
-    // nn.Sequential(Flatten, Linear, BatchNorm1d, ReLU, Linear, BatchNorm1d, ReLU, Linear): two hidden layers of one width.
+    // nn.Sequential(Flatten, Linear, BatchNorm1d, ReLU, Linear, BatchNorm1d, ReLU, Linear): two
+    // hidden layers of one width.
     let net = architecture(json!({"mlp": {"hidden": [192, 192], "batch_norm": {}}}));
     fits(
         &net,

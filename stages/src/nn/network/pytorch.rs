@@ -1,5 +1,6 @@
-//! Residual networks and everything in them against PyTorch: logits, gradients, and running statistics by the logits in
-//! evaluation mode. The numbers are printed by `tests/reference/networks.py`.
+//! Residual networks and everything in them against PyTorch: logits, gradients, and running
+//! statistics by the logits in evaluation mode. The numbers are printed by
+//! `tests/reference/networks.py`.
 
 use std::sync::Arc;
 

@@ -28,7 +28,8 @@ fn literals() {
         InputGradient::Skip,
     );
     assert_eq!(*y.unwrap().read(), [9.0, 22.0, 38.0, 9.0, 24.0, 48.0]);
-    // A 2x3 image under a 2x2 window, no padding, bias 1: 1·1 + 2·2 + 4·3 + 5·4 + 1, 2·1 + 3·2 + 5·3 + 6·4 + 1.
+    // A 2x3 image under a 2x2 window, no padding, bias 1: 1·1 + 2·2 + 4·3 + 5·4 + 1, 2·1 + 3·2 +
+    // 5·3 + 6·4 + 1.
     let shape = ConvShape::new(
         Image {
             height: 2,
@@ -50,7 +51,8 @@ fn literals() {
         InputGradient::Skip,
     );
     assert_eq!(*y.unwrap().read(), [38.0, 48.0]);
-    // The mean of 1, 3 is 2, the biased variance 1: ±1/√(1 + 1e-5); running: 0.9·0 + 0.1·2, 0.9·1 + 0.1·2 (unbiased).
+    // The mean of 1, 3 is 2, the biased variance 1: ±1/√(1 + 1e-5); running: 0.9·0 + 0.1·2, 0.9·1 +
+    // 0.1·2 (unbiased).
     let (y, stats) = batch_norm_train(
         matrix(&[1.0, 3.0], 2),
         &param(&[2.0]),

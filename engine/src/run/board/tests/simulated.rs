@@ -1,4 +1,5 @@
-//! Whole runs over random graphs with an executor that loses answers, gives them twice, and answers after its time.
+//! Whole runs over random graphs with an executor that loses answers, gives them twice, and answers
+//! after its time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,7 +55,8 @@ impl Executor {
         self.answers.insert(at, (index, order, answer));
     }
 
-    /// One outcome per order, sometimes twice; one that is lost is noticed after a while and told as a failure.
+    /// One outcome per order, sometimes twice; one that is lost is noticed after a while and told
+    /// as a failure.
     fn execute(&mut self, start: &Launch, chance: &mut Chance) {
         let after = 1 + chance.below(50);
         let outcome = match chance.below(100) {
@@ -351,7 +353,8 @@ impl Simulation {
                 self.executor.cancel(running.collect());
             }
             let Some((index, order, answer)) = self.executor.next() else {
-                // A process that is just being started by another test may hold the claim on a GPU for a moment.
+                // A process that is just being started by another test may hold the claim on a GPU
+                // for a moment.
                 match self.board.count(&[Phase::Ready]) > 0 && !is_cancelled {
                     true => continue,
                     false => break,

@@ -1,8 +1,8 @@
 //! The innermost loops, in assembly: the chains of a tile, all accumulators in registers.
 //!
-//! A compiler left to itself keeps a pointer for every row, of which there are more than registers, and spends as much on them as
-//! on the arithmetic. Here rows are addressed in groups of four, by one pointer and one stride: `[a]`, `[a + one]`, `[a + 2·one]`,
-//! `[a + three]`.
+//! A compiler left to itself keeps a pointer for every row, of which there are more than registers,
+//! and spends as much on them as on the arithmetic. Here rows are addressed in groups of four, by
+//! one pointer and one stride: `[a]`, `[a + one]`, `[a + 2·one]`, `[a + three]`.
 
 use std::arch::asm;
 use std::arch::x86_64::{_mm512_set1_ps, _mm512_storeu_ps};
@@ -22,8 +22,8 @@ pub(super) struct Run {
     pub end: *const Segment,
     /// Where the accumulators come from and the sums go to: row after row, one or two vectors each.
     pub sums: *mut f32,
-    /// The sums of the blocks that have ended, laid out like `sums`: -0 at first, which changes nothing it is added to. Null
-    /// where there is one block.
+    /// The sums of the blocks that have ended, laid out like `sums`: -0 at first, which changes
+    /// nothing it is added to. Null where there is one block.
     pub totals: *mut f32,
     /// Whether the accumulators start from 0 instead of what the sums hold.
     pub from_zero: u64,
@@ -349,8 +349,8 @@ macro_rules! second_vector {
 macro_rules! loops {
     ($v:tt: $($name:ident($($row:tt)+))+) => {$(
         /// # Safety
-        /// The processor has AVX-512F; there is a segment; every step of every segment lies within rows and panel; `sums` holds
-        /// these rows' vectors.
+        /// The processor has AVX-512F; there is a segment; every step of every segment lies within
+        /// rows and panel; `sums` holds these rows' vectors.
         #[target_feature(enable = "avx512f")]
         unsafe fn $name(run: &Run, segments: *const Segment, by: Distances) {
             // SAFETY: the caller's promise; nothing else is read or written.
@@ -464,12 +464,12 @@ mod two {
 /// A loop for a number of rows; see its safety section.
 type Loop = unsafe fn(&Run, *const Segment, Distances);
 
-/// The chains of `rows` rows (1 to 14), `V` (1 or 2) vectors wide, from the values in `sums`, row after row, or from 0, to the
-/// sums of their blocks there.
+/// The chains of `rows` rows (1 to 14), `V` (1 or 2) vectors wide, from the values in `sums`, row
+/// after row, or from 0, to the sums of their blocks there.
 ///
 /// # Safety
-/// The processor has AVX-512F; there is a segment; every step of every segment lies within rows and panel; `sums` holds these
-/// rows, and nothing else reads or writes them meanwhile.
+/// The processor has AVX-512F; there is a segment; every step of every segment lies within rows and
+/// panel; `sums` holds these rows, and nothing else reads or writes them meanwhile.
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) unsafe fn chains<const V: usize>(
@@ -499,6 +499,7 @@ pub(super) unsafe fn chains<const V: usize>(
         }
     }
     let of = if V == 1 { &one::BY_ROWS } else { &two::BY_ROWS };
-    // SAFETY: the caller's promise; the loop reads and writes as many rows of the totals as were written above.
+    // SAFETY: the caller's promise; the loop reads and writes as many rows of the totals as were
+    // written above.
     unsafe { of[rows - 1](&run, range.start, by) }
 }

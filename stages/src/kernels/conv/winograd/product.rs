@@ -1,7 +1,9 @@
-//! The output and the gradient of the input: tiles of the images, transformed, times transformed weights.
+//! The output and the gradient of the input: tiles of the images, transformed, times transformed
+//! weights.
 //!
-//! A task takes as many tiles as leave their transforms in the second-level cache. Panel by panel of outputs it multiplies a
-//! few tiles at a time for all frequencies and transforms the products back while they are in the first-level cache.
+//! A task takes as many tiles as leave their transforms in the second-level cache. Panel by panel
+//! of outputs it multiplies a few tiles at a time for all frequencies and transforms the products
+//! back while they are in the first-level cache.
 
 use super::super::super::activation::Activation;
 use super::super::super::chain::{
@@ -28,7 +30,8 @@ const AT_ONCE: usize = 2;
 /// Inputs whose weights are brought together at a time.
 const SOME: usize = 16;
 
-/// Transformed weights in panels of 32 outputs, each `[frequency][input][32]`; of the last may be 16.
+/// Transformed weights in panels of 32 outputs, each `[frequency][input][32]`; of the last may be
+/// 16.
 struct Weights<'a> {
     panels: &'a [f32],
     inputs: usize,
@@ -54,8 +57,8 @@ impl Weights<'_> {
     }
 }
 
-/// Transforms weights with the help of all threads and lends them. `gather(first input, number, first output, width, to)`
-/// brings some taps together as `[9][number][width]`.
+/// Transforms weights with the help of all threads and lends them. `gather(first input, number,
+/// first output, width, to)` brings some taps together as `[9][number][width]`.
 fn with_weights<R>(
     path: Path,
     (inputs, outputs): (usize, usize),
@@ -332,7 +335,8 @@ impl Tiles<'_> {
 /// A hint; the place need not exist.
 fn prefetch(place: *const f32) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: every such processor has the instruction, and it touches no memory as far as the program can tell.
+    // SAFETY: every such processor has the instruction, and it touches no memory as far as the
+    // program can tell.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(place.cast());

@@ -1,4 +1,5 @@
-//! The transforms: additions, subtractions and halves of 16 channels at a time, as [`super`] defines them.
+//! The transforms: additions, subtractions and halves of 16 channels at a time, as [`super`]
+//! defines them.
 
 use std::ops::Range;
 
@@ -86,7 +87,8 @@ pub(super) struct Place {
 }
 
 kernel! {
-    /// Weights `taps[9][inputs][width]`, of some inputs, to lines `at ..` of the panels `u[frequency][lines][width]`.
+    /// Weights `taps[9][inputs][width]`, of some inputs, to lines `at ..` of the panels
+    /// `u[frequency][lines][width]`.
     pub(super) fn weights<F>(taps: &[f32], width: usize, lines: usize, at: usize, u: &mut [f32]) {
         let inputs = taps.len() / 9 / width;
         for input in 0..inputs {
@@ -108,10 +110,12 @@ kernel! {
     }
 }
 
-/// The four frequencies of a row for all channels: of the combination, along columns, of two of the tile's rows.
+/// The four frequencies of a row for all channels: of the combination, along columns, of two of the
+/// tile's rows.
 ///
 /// # Safety
-/// `channels`, a multiple of 16, can be read from each place, and written from `to` on for each frequency.
+/// `channels`, a multiple of 16, can be read from each place, and written from `to` on for each
+/// frequency.
 #[inline(always)]
 unsafe fn input_row<const SUM: bool>(
     a: [*const f32; 4],
@@ -136,7 +140,8 @@ unsafe fn input_row<const SUM: bool>(
 }
 
 kernel! {
-    /// A row of tiles of an image: the rows of frequencies `rows`, one after the other. `zeros` are as many as channels.
+    /// A row of tiles of an image: the rows of frequencies `rows`, one after the other. `zeros` are
+    /// as many as channels.
     pub(super) fn input<F>(x: &[f32], tiling: Tiling, row: usize, zeros: &[f32], rows: super::Rows, to: &mut [f32], place: Place) {
         let (image, channels) = (tiling.image, tiling.image.channels);
         let last = (rows.len() * 4 - 1) * place.frequency + (place.first + tiling.per_row - 1) * place.tile;
@@ -159,8 +164,8 @@ kernel! {
             let to = to[(place.first + tile) * place.tile..].as_mut_ptr();
             for (at, i) in rows.iter().enumerate() {
                 let to = to.wrapping_add(at * 4 * place.frequency);
-                // SAFETY: `d` points to positions of the image or to the zeros, and the assertion covers the last tile's last
-                // frequency.
+                // SAFETY: `d` points to positions of the image or to the zeros, and the assertion
+                // covers the last tile's last frequency.
                 unsafe {
                     match i {
                         0 => input_row::<false>(d[0], d[2], channels, to, place.frequency),
@@ -175,8 +180,9 @@ kernel! {
 }
 
 kernel! {
-    /// A row of tiles of an image's gradient, of the outputs `outputs`: rows of frequencies one after the other, per
-    /// frequency in panels of `tiles` lines of 32 outputs (the last may be of 16). `zeros` are as many as outputs in all.
+    /// A row of tiles of an image's gradient, of the outputs `outputs`: rows of frequencies one
+    /// after the other, per frequency in panels of `tiles` lines of 32 outputs (the last may be of
+    /// 16). `zeros` are as many as outputs in all.
     pub(super) fn gradient<F>(dy: &[f32], tiling: Tiling, row: usize, outputs: Range<usize>, zeros: &[f32], rows: super::Rows, to: &mut [f32], first: usize, tiles: usize, frequency: usize) {
         let (image, channels) = (tiling.image, tiling.image.channels);
         assert!(
@@ -198,7 +204,8 @@ kernel! {
                     let width = WIDE.min(outputs.len() - lane / WIDE * WIDE);
                     let to_lane = lane / WIDE * WIDE * tiles + (first + tile) * width + lane % WIDE;
                     let column = |c: usize| {
-                        // SAFETY: a position of the image, or the zeros; the assertion covers all outputs.
+                        // SAFETY: a position of the image, or the zeros; the assertion covers all
+                        // outputs.
                         let [e0, e1] = [0, 1].map(|r: usize| unsafe { load(e[r][c].add(outputs.start + lane)) });
                         match i {
                             0 => e0,
@@ -208,7 +215,8 @@ kernel! {
                         }
                     };
                     for (j, values) in of_gradient([column(0), column(1)]).iter().enumerate() {
-                        // SAFETY: the panels before it are full, so the lines of this one end within `tiles · outputs`.
+                        // SAFETY: the panels before it are full, so the lines of this one end
+                        // within `tiles · outputs`.
                         unsafe { save(to.as_mut_ptr().add((which * 4 + j) * frequency + to_lane), *values) };
                     }
                 }
@@ -217,8 +225,8 @@ kernel! {
     }
 }
 
-/// Where outputs go: `width` channels from `first` on of the positions of some tiles, counted over images from the first
-/// one's first tile.
+/// Where outputs go: `width` channels from `first` on of the positions of some tiles, counted over
+/// images from the first one's first tile.
 pub(super) struct Outputs<'a> {
     pub out: Out<'a>,
     pub tiling: Tiling,
@@ -254,8 +262,8 @@ kernel! {
                         let position = (row + i) * image.width + column + j;
                         let place = out.place(of_image * image.features() + position * channels + first + lane);
                         let values = add(*values, bias);
-                        // SAFETY: the position lies within the image and the images within `out`, as asserted; what was
-                        // there is read only where it counts.
+                        // SAFETY: the position lies within the image and the images within `out`,
+                        // as asserted; what was there is read only where it counts.
                         unsafe {
                             match store {
                                 Store::Set | Store::Relu | Store::ZeroPlus => save(place, values.map(|v| store.of(0.0, v))),
@@ -273,8 +281,9 @@ kernel! {
 }
 
 kernel! {
-    /// The gradient of the weights of inputs `inputs` and of a panel's `width` outputs from `first` on, from the sums
-    /// `u[frequency][input][width]`; `dw` is laid out `[9][inputs of all][outputs]`.
+    /// The gradient of the weights of inputs `inputs` and of a panel's `width` outputs from `first`
+    /// on, from the sums `u[frequency][input][width]`; `dw` is laid out `[9][inputs of
+    /// all][outputs]`.
     pub(super) fn weight_gradient<F>(u: &[f32], frequency: usize, width: usize, inputs: Range<usize>, shape: (usize, usize), first: usize, how: Accumulate, dw: Out<'_>) {
         let (all, outputs) = shape;
         let mut dw = dw;

@@ -1,7 +1,9 @@
-//! The gradient of the weight: products of transformed inputs and transformed gradients, summed over tiles.
+//! The gradient of the weight: products of transformed inputs and transformed gradients, summed
+//! over tiles.
 //!
-//! A task takes a shard, and all rows of frequencies and all outputs or a part of them: so that there is work for all threads
-//! and its sums stay in the second-level cache. Of a group's tiles, it transforms what its part of the sums needs.
+//! A task takes a shard, and all rows of frequencies and all outputs or a part of them: so that
+//! there is work for all threads and its sums stay in the second-level cache. Of a group's tiles,
+//! it transforms what its part of the sums needs.
 
 use std::ops::Range;
 
@@ -107,7 +109,8 @@ pub(in super::super) fn to(
     });
 }
 
-/// What the sums are made from. They lie `[frequency][panel][input][32]`, of the last panel perhaps 16.
+/// What the sums are made from. They lie `[frequency][panel][input][32]`, of the last panel perhaps
+/// 16.
 struct WeightGradient<'a> {
     path: Path,
     x: &'a [f32],
@@ -159,8 +162,8 @@ impl WeightGradient<'_> {
         WIDE.min(self.outputs() - panel * WIDE)
     }
 
-    /// Two tasks per thread, if there are threads, and each with few enough sums. Rows of frequencies first: of these, parts
-    /// of the transforms are no more work than the whole.
+    /// Two tasks per thread, if there are threads, and each with few enough sums. Rows of
+    /// frequencies first: of these, parts of the transforms are no more work than the whole.
     fn cut(&self, shards: usize, threads: bool) -> Cut {
         let wanted = match threads {
             true => (2 * parallel::threads()).div_ceil(shards),

@@ -25,8 +25,8 @@ pub struct Matched {
 
 /// A sweep that gains less than this stops the search, as in the authors' code.
 const LEAST_GAIN: f64 = 1e-12;
-/// Products are rounded to this part of the largest one before they are assigned: whole numbers have
-/// one best assignment on every machine.
+/// Products are rounded to this part of the largest one before they are assigned: whole numbers
+/// have one best assignment on every machine.
 const STEPS: f64 = (1u64 << 40) as f64;
 
 /// Groups in a random order, each assigned as well as the others allow, until none gains.

@@ -15,8 +15,8 @@ pub struct Ends {
     pub change: f64,
 }
 
-/// After at most `steps` ≥ 1 steps from `start`, which is not 0. Every new vector is made orthogonal
-/// to all earlier ones, twice, so that no eigenvalue is found again. Sums are in order.
+/// After at most `steps` ≥ 1 steps from `start`, which is not 0. Every new vector is made
+/// orthogonal to all earlier ones, twice, so that no eigenvalue is found again. Sums are in order.
 ///
 /// # Errors
 /// The product's.
@@ -65,8 +65,8 @@ pub fn ends<E>(
     Ok(found)
 }
 
-/// The eigenvalue at a position, from the smallest, of a symmetric tridiagonal matrix: by bisection,
-/// down to neighbouring numbers.
+/// The eigenvalue at a position, from the smallest, of a symmetric tridiagonal matrix: by
+/// bisection, down to neighbouring numbers.
 fn eigenvalue(diagonal: &[f64], beside: &[f64], position: usize) -> f64 {
     // Gershgorin's discs hold them all.
     let radius = |i: usize| {

@@ -16,7 +16,8 @@ pub enum Criterion {
     LargeInit,
     /// The largest first weights in absolute value.
     SmallInit,
-    /// The smallest `min(α|w|, |w₀|)`, with the first weight `w₀` and `α = Σ|w₀| / Σ|w|` of the layer.
+    /// The smallest `min(α|w|, |w₀|)`, with the first weight `w₀` and `α = Σ|w₀| / Σ|w|` of the
+    /// layer.
     LargeInitLargeFinal,
     /// The largest `max(α|w|, |w₀|)`.
     SmallInitSmallFinal,
@@ -35,8 +36,9 @@ pub enum Criterion {
     /// The smallest w · (H g) on a batch of the need `data`, with the gradient g and the second
     /// derivatives H of the loss (Wang et al. 2020).
     Grasp(Batchwise),
-    /// The smallest |w| · ∂R/∂|w|, computed anew in each of many rounds; R is the sum of the outputs
-    /// of the network with the magnitudes of its parameters on inputs of 1 (Tanaka et al. 2020).
+    /// The smallest |w| · ∂R/∂|w|, computed anew in each of many rounds; R is the sum of the
+    /// outputs of the network with the magnitudes of its parameters on inputs of 1 (Tanaka et al.
+    /// 2020).
     Synflow(SynflowCriterion),
 }
 

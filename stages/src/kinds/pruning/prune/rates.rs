@@ -25,8 +25,8 @@ pub struct Rates {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub dense: Option<f64>,
-    /// Of layers by their names, in which `*` stands for any characters; with 0 a layer stays whole.
-    /// Of several names for one layer the most specific counts.
+    /// Of layers by their names, in which `*` stands for any characters; with 0 a layer stays
+    /// whole. Of several names for one layer the most specific counts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_name: BTreeMap<String, f64>,
 }
@@ -94,8 +94,8 @@ mod tests {
         serde_json::from_value(with).unwrap()
     }
 
-    /// Frankle & Carbin 2019, figure 2: 10 % of convolutions, 20 % of dense layers, the output layer
-    /// at half of that; and a name before all of them.
+    /// Frankle & Carbin 2019, figure 2: 10 % of convolutions, 20 % of dense layers, the output
+    /// layer at half of that; and a name before all of them.
     #[test]
     fn the_most_specific_share_counts() {
         let a = architecture(serde_json::json!("conv-2"), (8, 8, 3), 10);

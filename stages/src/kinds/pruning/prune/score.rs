@@ -106,8 +106,8 @@ impl Scorer<'_> {
         tensors
     }
 
-    /// Scores of `w`, the first weight `w₀` and `α = Σ|w₀| / Σ|w|` over what is left of a layer; all in
-    /// f64, each rounded once.
+    /// Scores of `w`, the first weight `w₀` and `α = Σ|w₀| / Σ|w|` over what is left of a layer;
+    /// all in f64, each rounded once.
     fn compared(
         &self,
         masks: &NamedTensors,

@@ -48,11 +48,11 @@ pub struct Params {
     pub seed: u64,
     /// How long to train.
     pub length: Length,
-    /// Go on from here: so many epochs or steps of `length` count as done. The schedule, the order of
-    /// images, dropout and augmentation are those of this place, as in the training that `init` is a
-    /// checkpoint of. The optimizer starts afresh unless the need `optimizer` brings its memory.
-    /// Rewinding to a later iteration (Frankle et al. 2020) is `starts_at` with a checkpoint and a
-    /// mask; a phase of SWA (Izmailov et al. 2018) is `starts_at` with both.
+    /// Go on from here: so many epochs or steps of `length` count as done. The schedule, the order
+    /// of images, dropout and augmentation are those of this place, as in the training that `init`
+    /// is a checkpoint of. The optimizer starts afresh unless the need `optimizer` brings its
+    /// memory. Rewinding to a later iteration (Frankle et al. 2020) is `starts_at` with a
+    /// checkpoint and a mask; a phase of SWA (Izmailov et al. 2018) is `starts_at` with both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Length>,
     /// Stop before the length is reached.
@@ -80,9 +80,9 @@ pub struct Params {
     /// fine-tuning: Howard & Ruder 2018).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub learning_rates: BTreeMap<String, f64>,
-    /// What does not learn, by names as in `learning_rates`: neither gradients nor weight decay move
-    /// it, and clipping does not count its gradients. Batch norm's running statistics follow the
-    /// data all the same, as with PyTorch's `requires_grad = False`.
+    /// What does not learn, by names as in `learning_rates`: neither gradients nor weight decay
+    /// move it, and clipping does not count its gradients. Batch norm's running statistics follow
+    /// the data all the same, as with PyTorch's `requires_grad = False`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
     /// How the learning rate changes over the training.
@@ -97,10 +97,10 @@ pub struct Params {
     /// Share of the target spread evenly over all classes, in [0, 1); only where there are classes.
     #[serde(default)]
     pub label_smoothing: f64,
-    /// Mixup (Zhang et al. 2018): an image becomes `λ·image + (1 - λ)·next`, its target `λ` of its own
-    /// class and the rest of the next one's; λ is drawn from Beta(alpha, alpha) for each step, and
-    /// the next image is that of the batch, whose order is random. The train accuracy counts the
-    /// larger part as the answer. Only where there are classes.
+    /// Mixup (Zhang et al. 2018): an image becomes `λ·image + (1 - λ)·next`, its target `λ` of its
+    /// own class and the rest of the next one's; λ is drawn from Beta(alpha, alpha) for each step,
+    /// and the next image is that of the batch, whose order is random. The train accuracy counts
+    /// the larger part as the answer. Only where there are classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mixup: Option<Mixup>,
     /// Confidence penalty (Pereyra et al. 2017): the loss less this times the mean entropy of the
@@ -110,25 +110,25 @@ pub struct Params {
     #[schemars(extend("default" = 0.0), range(min = 0.0))]
     pub confidence_penalty: f64,
     /// Adversarial training (Goodfellow et al. 2015): the loss of the images, and `weight` times
-    /// that of `image + epsilon·sign(∂loss/∂image)`, at the price of a second pass. Batch norm takes
-    /// the statistics of the moved images for them, and its running statistics do not see them. The
-    /// recorded loss is that of the images.
+    /// that of `image + epsilon·sign(∂loss/∂image)`, at the price of a second pass. Batch norm
+    /// takes the statistics of the moved images for them, and its running statistics do not see
+    /// them. The recorded loss is that of the images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adversarial: Option<Adversarial>,
     /// Weights stay as they are, and a network is looked for in them: each weight has a score, the
-    /// optimizer moves the scores (momentum, decay and rates are theirs), and they say which weights
-    /// compute. Biases, gains and shifts stay too. `model` is then the network that was found, the
-    /// others at 0. The outputs `mask`, `scores` and `weights` come with it; `weights` is the whole
-    /// network as it was before, and its digest proves it.
+    /// optimizer moves the scores (momentum, decay and rates are theirs), and they say which
+    /// weights compute. Biases, gains and shifts stay too. `model` is then the network that was
+    /// found, the others at 0. The outputs `mask`, `scores` and `weights` come with it; `weights`
+    /// is the whole network as it was before, and its digest proves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnetwork: Option<Subnetwork>,
-    /// Averages of the weights along the way, as the output `averages`: `ema-0.999.safetensors`. The
-    /// training does not see them.
+    /// Averages of the weights along the way, as the output `averages`: `ema-0.999.safetensors`.
+    /// The training does not see them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averages: Option<Averages>,
     /// Lookahead (Zhang et al. 2019): every few steps slow weights move towards those that the
-    /// optimizer has reached, which start again from there; its memory stays. `model` is what the last
-    /// step left, the slow weights where `every` divides the steps.
+    /// optimizer has reached, which start again from there; its memory stays. `model` is what the
+    /// last step left, the slow weights where `every` divides the steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookahead: Option<Lookahead>,
     /// Epochs between two evaluations on the needs `test` and `validation`, or `{steps: 100}`; the

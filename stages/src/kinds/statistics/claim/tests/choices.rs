@@ -1,5 +1,5 @@
-//! Claims that ask for more than the interval of Student: equivalence, other intervals, reports, trends
-//! and votes along an axis.
+//! Claims that ask for more than the interval of Student: equivalence, other intervals, reports,
+//! trends and votes along an axis.
 
 use super::*;
 
