@@ -13,7 +13,7 @@ pub fn write(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> io::Result<()> {
     beside(path, scratch_dir, bytes, 0o644, |_| Ok(()))
 }
 
-/// As [`write`], in the directory of the file.
+/// As [`write()`], in the directory of the file.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, dir_of(path), bytes)
 }
