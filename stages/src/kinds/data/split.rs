@@ -204,14 +204,15 @@ impl Kind for Split {
             data.images = None;
         }
         if let (By::None, Some(images)) = (params.by, data.images)
-            && let Ok(sizes) = sizes(params, &[vec![0; images as usize]], images as usize)
+            && let Ok(sizes) = sizes(params, &[images as usize])
         {
-            let empty = params.parts.keys().zip(&sizes).filter(|(_, n)| n[0] == 0);
-            for (name, _) in empty {
+            let none = params.parts.keys().zip(&sizes).filter(|(_, n)| n[0] == 0);
+            for (name, _) in none {
+                let failure = empty(name, images);
                 found.param(
                     &["parts", name],
-                    format!("part `{name}` has none of the {images} images"),
-                    EMPTY,
+                    failure.message,
+                    failure.hint.unwrap_or_default(),
                 );
             }
         }
@@ -259,8 +260,7 @@ impl Kind for Split {
         };
         for (name, positions) in assign(params, data.labels(), &all, classes.len())? {
             if positions.is_empty() {
-                let text = format!("part `{name}` has none of the {} images", all.len());
-                anyhow::bail!(Failure::new(text).hint(EMPTY));
+                anyhow::bail!(empty(&name, all.len() as u64));
             }
             data.pick(&positions).save(task.output(&name)?)?;
         }
@@ -268,8 +268,11 @@ impl Kind for Split {
     }
 }
 
-/// What helps against a part without images.
-const EMPTY: &str = "make it larger, or leave it out";
+/// Nobody can use a part without images.
+fn empty(name: &str, images: u64) -> Failure {
+    Failure::new(format!("part `{name}` has none of the {images} images"))
+        .hint("make it larger, or leave it out")
+}
 
 /// The positions of each part, of those in `all`, ascending.
 fn assign(
@@ -294,7 +297,8 @@ fn assign(
             strata
         }
     };
-    let sizes: Vec<Vec<usize>> = sizes(params, &strata, examples)?;
+    let lengths: Vec<usize> = strata.iter().map(Vec::len).collect();
+    let sizes = sizes(params, &lengths)?;
     let mut parts: BTreeMap<String, Vec<usize>> = params
         .parts
         .keys()
@@ -314,8 +318,9 @@ fn assign(
     Ok(parts)
 }
 
-/// For each part the number of images from each stratum.
-fn sizes(params: &Params, strata: &[Vec<usize>], images: usize) -> anyhow::Result<Vec<Vec<usize>>> {
+/// For each part the number of images from each stratum, given how many each has.
+fn sizes(params: &Params, strata: &[usize]) -> anyhow::Result<Vec<Vec<usize>>> {
+    let images: usize = strata.iter().sum();
     let mut table = vec![Vec::with_capacity(strata.len()); params.parts.len()];
     let counts: u64 = params
         .parts
@@ -342,24 +347,21 @@ fn sizes(params: &Params, strata: &[Vec<usize>], images: usize) -> anyhow::Resul
         return Ok(table);
     }
     if counts > 0 {
-        return count_table(params, strata, images);
+        return Ok(count_table(params, strata));
     }
-    for stratum in strata {
+    for &stratum in strata {
         let exact: Vec<f64> = params
             .parts
             .values()
             .map(|s| {
                 if let Size::Fraction(f) = s {
-                    f * stratum.len() as f64
+                    f * stratum as f64
                 } else {
                     0.0
                 }
             })
             .collect();
-        for (row, n) in table
-            .iter_mut()
-            .zip(largest_remainder(&exact, stratum.len()))
-        {
+        for (row, n) in table.iter_mut().zip(largest_remainder(&exact, stratum)) {
             row.push(n);
         }
     }
@@ -369,13 +371,9 @@ fn sizes(params: &Params, strata: &[Vec<usize>], images: usize) -> anyhow::Resul
 /// Counts shared among classes in proportion to the class sizes; row sums are exact. Parts are
 /// served in order of their names, each from what is left, so that no class is asked for more than
 /// it has.
-fn count_table(
-    params: &Params,
-    strata: &[Vec<usize>],
-    images: usize,
-) -> anyhow::Result<Vec<Vec<usize>>> {
-    let mut left: Vec<usize> = strata.iter().map(Vec::len).collect();
-    let mut left_total = images;
+fn count_table(params: &Params, strata: &[usize]) -> Vec<Vec<usize>> {
+    let mut left = strata.to_vec();
+    let mut left_total: usize = left.iter().sum();
     let mut table = Vec::with_capacity(params.parts.len());
     for size in params.parts.values() {
         let count = if let Size::Count(n) = size {
@@ -394,7 +392,7 @@ fn count_table(
         left_total -= count;
         table.push(row);
     }
-    Ok(table)
+    table
 }
 
 /// Whole numbers near `exact` whose sum is that of `exact`, rounded, but at most `total_max`:
