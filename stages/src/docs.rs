@@ -132,13 +132,13 @@ impl<'a> Tree<'a> {
     }
 
     /// The kind that describes this type, if it is not this one.
-    fn described_by(&self, name: Option<&str>, schema: &'a Value, depth: usize) -> Option<&str> {
-        let (home, name) = (self.home?, name?);
-        let is_same = home.schema["$defs"].get(name) == Some(schema);
-        let mut text = String::new();
-        if is_same {
-            self.inside(schema, depth + 1, &mut text);
+    fn described_by(&self, name: Option<&str>, schema: &'a Value) -> Option<&str> {
+        let home = self.home?;
+        if home.schema["$defs"].get(name?) != Some(schema) {
+            return None;
         }
+        let mut text = String::new();
+        Tree::new(self.root).inside(schema, 1, &mut text);
         (text.lines().count() >= SHARED_LINES).then_some(&*home.name)
     }
 
@@ -202,7 +202,7 @@ impl<'a> Tree<'a> {
         let is_open = self.open.borrow().iter().any(|s| std::ptr::eq(*s, inside));
         let home = match is_open || depth >= DEPTH_MAX {
             true => None,
-            false => self.described_by(type_name, inside, depth),
+            false => self.described_by(type_name, inside),
         };
         let elsewhere = match (is_open, home) {
             (true, _) => Some("as above".to_owned()),
