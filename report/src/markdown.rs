@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use repro_engine::whole;
 
 use crate::draw::{Style, draw};
-use crate::number::{short, signed};
-use crate::runs::{self, Table};
+use crate::number::{short, signed, with_band};
+use crate::runs::Table;
 use crate::study::Study;
 use crate::svg::{Sheet, svg};
 use crate::verdict;
@@ -126,12 +126,12 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, String)>) {
                         .map(|a| cell(arm.axis(a).unwrap_or_default())),
                 )
                 .chain([arm.n.to_string()])
-                .chain(
-                    columns
-                        .metrics
-                        .iter()
-                        .map(|m| arm.metrics.get(m).map(runs::cell).unwrap_or_default()),
-                )
+                .chain(columns.metrics.iter().map(|m| {
+                    arm.metrics
+                        .get(m)
+                        .map(|m| with_band(m.mean, m.band))
+                        .unwrap_or_default()
+                }))
                 .collect();
             let _ = writeln!(t, "| {} |", cells.join(" | "));
         }

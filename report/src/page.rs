@@ -15,7 +15,7 @@ use crate::draw::{Style, draw};
 use crate::figure::{Body, Figure, Line, Scale};
 use crate::graph;
 use crate::number::{Ordered, bytes, duration, energy, plain, short, signed, with_band};
-use crate::runs::{self, Table};
+use crate::runs::Table;
 use crate::study::{Claim, Instance, Picture, Stage, Study};
 use crate::svg::{Sheet, escaped, svg};
 use crate::verdict;
@@ -581,7 +581,7 @@ fn arms(t: &mut String, study: &Study, detail: Detail) {
                 Some(m) => write!(
                     t,
                     "<td class=\"n\" data-v=\"{v}\" data-c=\"{v}\">{}</td>",
-                    runs::cell(m),
+                    with_band(m.mean, m.band),
                     v = plain(m.mean)
                 ),
                 None => write!(t, "<td class=\"n\"></td>"),

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::number::with_band;
-use crate::study::{Arm, Measured};
+use crate::study::Arm;
 
 /// Columns of metrics that are shown; the CSV file has all.
 const METRICS: usize = 8;
@@ -51,9 +50,4 @@ impl Table {
             hidden: named(false),
         }
     }
-}
-
-/// `0.8101 ± 0.0122`.
-pub fn cell(measured: &Measured) -> String {
-    with_band(measured.mean, measured.band)
 }

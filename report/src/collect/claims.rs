@@ -1,0 +1,272 @@
+//! The claims of a study: what came out of each, what it was decided on, and when it was committed.
+//! Decides what is said of a claim beside its verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use repro_engine::change::{changes, in_words};
+use repro_engine::digest::Digest;
+use repro_engine::exchange::Network;
+use repro_engine::notice::Tell;
+use repro_engine::plan::{self, InstanceIndex, Plan, Work};
+use repro_engine::record::event::Verdict;
+use repro_engine::results::Results;
+use repro_engine::results::claims::{ClaimState, claims};
+use repro_engine::session::Session;
+use repro_engine::store::Fact;
+use serde_json::Value;
+
+use crate::commits;
+use crate::previous::Said;
+use crate::study::{Claim, Sides};
+
+/// The parameters of the instance that decides a claim.
+pub(super) fn params(plan: &Plan, claim: &plan::Claim) -> Option<Value> {
+    let look = claim.looks.first()?;
+    match &plan.instance(look.instance).work {
+        Work::Kind { params, .. } => Some((**params).clone()),
+        Work::Command(_) => None,
+    }
+}
+
+/// All claims of a study, in file order.
+pub(super) fn of(
+    session: &Session,
+    results: &Results,
+    network: Network,
+    tell: Tell,
+) -> anyhow::Result<Vec<Claim>> {
+    let plan = &session.plan;
+    let states = claims(session, &[], network, tell)?;
+    let root = &session.project.root;
+    let names: Vec<String> = plan.claims.iter().map(|c| c.name.to_string()).collect();
+    let file = plan.files.first().map_or(Path::new("pipeline.yaml"), |f| f);
+    let file = file.strip_prefix(root).unwrap_or(file);
+    let commits = commits::of_claims(root, file, &names);
+    let mut told = Vec::new();
+    for (claim, state) in plan.claims.iter().zip(states) {
+        let mut made = Claim {
+            name: claim.name.to_string(),
+            source: claim.source.clone(),
+            note: plan.said.of.get(&format!("claim:{}", claim.name)).cloned(),
+            ..Claim::default()
+        };
+        let params = params(plan, claim).unwrap_or_default();
+        made.bounds = bounds(&params["expect"]);
+        if let ClaimState::Decided(result) = state {
+            made.verdict = Some(match result.verdict {
+                Verdict::Holds => "holds",
+                Verdict::Refuted => "refuted",
+                Verdict::Inconclusive => "inconclusive",
+            });
+            made.estimate = result.estimate;
+            made.interval = result.low.zip(result.high).map(|(low, high)| [low, high]);
+            made.confidence = result.confidence;
+            made.n = result.n;
+            made.expects = result.expectation();
+            let taken = result.looks.as_ref().map_or(0, |looks| looks.taken.len());
+            if let Some(evidence) = results.evidence(claim, taken) {
+                made.bounds = bounds(&evidence["expect"]).or(made.bounds);
+                made.reason = evidence["reason"].as_str().map(str::to_owned);
+                made.values = observations(&evidence);
+                made.sides = sides(plan, claim, &params, &evidence);
+            }
+        }
+        if made.expects.is_empty() {
+            made.expects = expectation(&params["expect"]);
+        }
+        made.committed = commits
+            .get(&made.name)
+            .and_then(|commit| registered(results, plan, claim, commit));
+        told.push(made);
+    }
+    Ok(told)
+}
+
+fn expectation(expect: &Value) -> String {
+    let mut words = Vec::new();
+    for (name, value) in expect.as_object().into_iter().flatten() {
+        if name != "confidence" && !value.is_null() {
+            words.push(format!(
+                "{name} {}",
+                value.to_string().replace(['{', '}', '"'], "")
+            ));
+        }
+    }
+    words.join(", ")
+}
+
+/// The bounds within which a claim holds: of the first expectation that has any.
+fn bounds(expect: &Value) -> Option<[f64; 2]> {
+    expect.as_object()?.iter().find_map(|(sort, e)| {
+        let number = |name: &str| e.get(name).and_then(Value::as_f64);
+        if let Some(margin) = number("equivalent") {
+            // Of a ratio it is a factor.
+            return Some(match sort.as_str() {
+                "ratio" => [1.0 / margin, margin],
+                _ => [-margin, margin],
+            });
+        }
+        if let Some([low, high]) = e
+            .get("between")
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+        {
+            return Some([low.as_f64()?, high.as_f64()?]);
+        }
+        let within = e.get("within");
+        let end = |name: &str, at: usize| {
+            let within = within?;
+            within.get(name).or_else(|| within.get(at))?.as_f64()
+        };
+        let low = number("above").or_else(|| end("low", 0));
+        let high = number("below").or_else(|| end("high", 1));
+        (low.is_some() || high.is_some()).then(|| {
+            [
+                low.unwrap_or(f64::NEG_INFINITY),
+                high.unwrap_or(f64::INFINITY),
+            ]
+        })
+    })
+}
+
+fn values(side: &Value) -> BTreeMap<String, f64> {
+    let values = side["values"].as_object().into_iter().flatten();
+    values
+        .filter_map(|(name, v)| Some((name.clone(), v.as_f64()?)))
+        .collect()
+}
+
+/// Differences of pairs, or the values of one side.
+fn observations(evidence: &Value) -> Vec<(String, f64)> {
+    let (a, b) = (values(&evidence["a"]), values(&evidence["b"]));
+    if evidence["b"].is_null() {
+        return a.into_iter().collect();
+    }
+    let pairs = a.into_iter().filter_map(|(name, a)| {
+        let b = b.get(&name)?;
+        Some((name, a - b))
+    });
+    pairs.collect()
+}
+
+fn sides(plan: &Plan, claim: &plan::Claim, params: &Value, evidence: &Value) -> Option<Sides> {
+    let instance = plan.instance(claim.looks.first()?.instance);
+    let name = |need: &str| {
+        let need = instance.needs.iter().find(|n| &*n.name == need);
+        let producers = need.into_iter().flat_map(|n| &n.items);
+        let mut stages: Vec<String> = Vec::new();
+        for item in producers {
+            if let plan::Source::Output { instance, .. } = &item.source {
+                let stage = plan.instance(*instance).stage.to_string();
+                if !stages.contains(&stage) {
+                    stages.push(stage);
+                }
+            }
+        }
+        stages.join(", ")
+    };
+    Some(Sides {
+        a: evidence["a"]["mean"].as_f64()?,
+        b: evidence["b"]["mean"].as_f64()?,
+        a_name: name("a"),
+        b_name: name("b"),
+        of: params["compare"]["of"].as_str()?.to_owned(),
+    })
+}
+
+/// How long before its first result a claim was committed, or after.
+fn registered(
+    results: &Results,
+    plan: &Plan,
+    claim: &plan::Claim,
+    commit: &commits::Commit,
+) -> Option<String> {
+    let at: jiff::Timestamp = commit.at.parse().ok()?;
+    let day = commit.at.get(..10)?;
+    let name = &commit.name;
+    let runs: BTreeSet<InstanceIndex> = claim
+        .looks
+        .iter()
+        .flat_map(|look| plan.producers(look.instance))
+        .collect();
+    let made = runs.into_iter().filter_map(|run| {
+        let record = results.record(&plan.instance(run).id)?;
+        record
+            .observation
+            .text(Fact::At)?
+            .parse::<jiff::Timestamp>()
+            .ok()
+    });
+    Some(match made.min() {
+        None => format!("Committed {day} ({name}); it has no result yet."),
+        Some(first) if at <= first => format!(
+            "Committed {day} ({name}), {} before the first of its results.",
+            commits::between(at, first)
+        ),
+        Some(first) => format!(
+            "Committed as it stands {day} ({name}), {} after the first of its results.",
+            commits::between(first, at)
+        ),
+    })
+}
+
+/// Says of each claim whose verdict is another than `before` what changed since.
+pub(super) fn tell_flips(session: &Session, claims: &mut [Claim], before: &Said, now: &Said) {
+    let plan = &session.plan;
+    for claim in claims {
+        let verdict = claim.verdict.unwrap_or("open");
+        let Some(old) = before
+            .verdicts
+            .get(&claim.name)
+            .filter(|old| **old != verdict)
+        else {
+            continue;
+        };
+        let own = plan.claims.iter().find(|c| *c.name == *claim.name);
+        let mut open: Vec<InstanceIndex> = own
+            .into_iter()
+            .flat_map(|c| &c.looks)
+            .map(|l| l.instance)
+            .collect();
+        let (mut seen, mut causes) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
+        while let Some(index) = open.pop() {
+            if !seen.insert(index) {
+                continue;
+            }
+            open.extend(plan.producers(index));
+            let instance = plan.instance(index);
+            let key =
+                |said: &Said| -> Option<Digest> { said.keys.get(&*instance.id)?.parse().ok() };
+            let (Some(old), Some(new)) = (key(before), key(now)) else {
+                continue;
+            };
+            if old == new {
+                continue;
+            }
+            let preimages = session.preimage(&old).zip(session.preimage(&new));
+            let Some((old, new)) = preimages else {
+                continue;
+            };
+            for change in changes(&old, &new) {
+                if !change.field.starts_with("inputs") {
+                    let cause = format!("{}: {}", instance.stage, in_words(&change));
+                    *causes.entry(cause).or_default() += 1;
+                }
+            }
+        }
+        let mut text = format!("In an earlier report: {old}.");
+        let causes: Vec<String> = causes
+            .into_iter()
+            .take(4)
+            .map(|(cause, n)| match n {
+                1 => cause,
+                n => format!("{cause} ({n} instances)"),
+            })
+            .collect();
+        if !causes.is_empty() {
+            text.push_str(&format!(" Changed since: {}.", causes.join("; ")));
+        }
+        claim.flipped = Some(text);
+    }
+}
