@@ -13,10 +13,10 @@
 #[path = "../tests/reference/mod.rs"]
 mod reference;
 
-use repro_stages::kernels::activation::Activation;
-use repro_stages::kernels::layer::{Accumulate, Backward, Gradient};
-use repro_stages::kernels::{Path, activation, conv, dense, gelu, group_norm, loss, norm, pool};
-use repro_stages::shape::{ConvShape, GroupNormShape, Image, PoolShape};
+use repro_numerics::kernels::activation::Activation;
+use repro_numerics::kernels::layer::{Accumulate, Backward, Gradient};
+use repro_numerics::kernels::{Path, activation, conv, dense, gelu, group_norm, loss, norm, pool};
+use repro_numerics::shape::{ConvShape, GroupNormShape, Image, PoolShape};
 
 const EPS: f32 = 1e-5;
 

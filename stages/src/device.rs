@@ -3,8 +3,8 @@
 
 use dfdx::prelude::Cpu;
 
-use crate::exact::numerics::Numerics;
 use crate::ops::Backend;
+use repro_numerics::exact::numerics::Numerics;
 
 /// What kinds compute on.
 pub type Device = Cpu;

@@ -7,10 +7,7 @@
 // One style of modules: `foo.rs` beside `foo/`.
 #![warn(clippy::mod_module_files)]
 
-pub mod exact;
-pub mod kernels;
 pub mod ops;
-pub mod shape;
 
 pub mod failure;
 mod names;

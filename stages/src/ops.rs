@@ -3,7 +3,7 @@
 //! Activations are `[batch, features]` matrices, parameters flat vectors; the geometry comes in
 //! typed shapes. An op computes its result through the backend and leaves a backward step on the
 //! tape. Backward steps **add** to gradients, so a tensor may be used many times. Which arithmetic
-//! makes the bits is the backend's business ([`crate::kernels`] on the CPU); which layers make a
+//! makes the bits is the backend's business ([`repro_numerics::kernels`] on the CPU); which layers make a
 //! network is the network's.
 //!
 //! Memory is recycled ([`recycle`]): after the first step of a training no op asks the system for
@@ -33,10 +33,6 @@ mod slots;
 
 use dfdx::prelude::{Cpu, NoneTape, Tensor};
 
-pub use crate::shape::{
-    BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
-    RecurrentShape,
-};
 pub use activation::{activate, add, dropout, gelu, relu, sigmoid, tanh};
 pub use backend::{
     Accumulate, Activation, Backend, Buffer, GATES, Gate, GateGradients, Gelu, Gradient,
@@ -57,6 +53,10 @@ pub use matrix::{Matrix, Param, Traced};
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use recurrent::{RecurrentParams, recurrent};
+pub use repro_numerics::shape::{
+    BadShape, ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Image, NormShape, PoolShape,
+    RecurrentShape,
+};
 pub use slots::{backward, take_gradient, take_input_gradient};
 
 /// The loss of a batch.

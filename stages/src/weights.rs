@@ -12,8 +12,8 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 
-use crate::exact::half;
 use crate::failure::Failure;
+use repro_numerics::exact::half;
 
 /// One tensor, row-major.
 #[derive(Debug, Clone, PartialEq)]

@@ -90,7 +90,7 @@ fn run(
     }
     ensure!(job.threads >= 1, "the job gives no thread");
     // A wrong REPRO_SIMD is reported before anything is computed.
-    crate::kernels::Path::from_env()?;
+    repro_numerics::kernels::Path::from_env()?;
     // Fails only if a pool exists already (tests); results never depend on the number of threads.
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(job.threads as usize)

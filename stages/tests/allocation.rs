@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dfdx::prelude::Cpu;
-use repro_stages::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 use repro_stages::nn::architecture::{Architecture, Identity};
 use repro_stages::nn::network::StepKey;
 use repro_stages::training::batches::Batches;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use reference::small;
-use repro_stages::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 use repro_stages::nn::architecture::{Architecture, Head};
 use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
 use serde::Deserialize;

@@ -9,7 +9,7 @@
 
 mod support;
 
-use repro_stages::kernels::Path;
+use repro_numerics::kernels::Path;
 use serde_json::json;
 use support::{Bench, data, digest};
 

@@ -9,15 +9,15 @@
 mod reference;
 
 use reference::{Case, Cases, read, to_nchw, to_nhwc};
-use repro_stages::kernels::activation::Activation;
-use repro_stages::kernels::layer::{Accumulate, Backward, Gradient};
-use repro_stages::kernels::optim::Part;
-use repro_stages::kernels::{
+use repro_numerics::kernels::activation::Activation;
+use repro_numerics::kernels::layer::{Accumulate, Backward, Gradient};
+use repro_numerics::kernels::optim::Part;
+use repro_numerics::kernels::{
     Path, activation, conv, dense, depthwise, elementwise, gelu, group_norm, loss, norm, optim,
     pool, soft_loss, squared_error,
 };
+use repro_numerics::shape::{ConvShape, DepthwiseShape, GroupNormShape, Image, PoolShape};
 use repro_stages::nn::layout::Layout;
-use repro_stages::shape::{ConvShape, DepthwiseShape, GroupNormShape, Image, PoolShape};
 use repro_stages::training::optim::{HostMoments, Optimizer, Stepper};
 
 const EPS: f32 = 1e-5;

@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dfdx::prelude::{Cpu, CpuError};
+use repro_numerics::exact::numerics::Numerics;
+use repro_numerics::exact::rng::Stream;
 use repro_stages::data::Dataset;
-use repro_stages::exact::numerics::Numerics;
-use repro_stages::exact::rng::Stream;
 use repro_stages::nn::architecture::Architecture;
 use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::{Network, Norms};

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use repro_stages::kernels::parallel::Simulation;
+use repro_numerics::kernels::parallel::Simulation;
 use repro_stages::kinds;
 use repro_stages::weights::{NamedTensors, TensorFile};
 use serde_json::{Value, json};

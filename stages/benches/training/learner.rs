@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dfdx::prelude::Cpu;
+use repro_numerics::exact::rng::Stream;
+use repro_numerics::kernels::parallel::{Report, Simulation};
 use repro_stages::data::{Dataset, ImageShape, Info};
-use repro_stages::exact::rng::Stream;
-use repro_stages::kernels::parallel::{Report, Simulation};
 use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
 use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::Network;

@@ -22,7 +22,7 @@ use std::process::{Command, ExitCode};
 use child::{Broken, Trainer};
 use models::Model;
 use report::{Figures, Side};
-use repro_stages::kernels::Path;
+use repro_numerics::kernels::Path;
 
 /// What is wanted on the command line.
 struct Options {

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use repro_stages::kernels::Path;
+use repro_numerics::kernels::Path;
 
 /// Independent accumulators: enough to hide the latency of two units, few enough for 16 registers.
 const CHAINS: usize = 12;

@@ -54,7 +54,7 @@ pub fn describe(python: Option<&Path>, threads: usize, optimizer: &str) {
     println!(
         "repro-stages {}, path {}, {threads} threads, optimizer {optimizer}",
         env!("CARGO_PKG_VERSION"),
-        repro_stages::kernels::Path::current().name()
+        repro_numerics::kernels::Path::current().name()
     );
     if let Some(python) = python {
         let said = Command::new(python)

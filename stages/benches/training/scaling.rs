@@ -1,9 +1,9 @@
 //! How a step would scale to more threads than the machine has: one thread does the work of all,
-//! see `repro_stages::kernels::parallel::Simulation`.
+//! see `repro_numerics::kernels::parallel::Simulation`.
 
 use std::process::Command;
 
-use repro_stages::kernels::parallel::MOST_THREADS;
+use repro_numerics::kernels::parallel::MOST_THREADS;
 
 use super::Options;
 use super::child::{Broken, Trainer};

@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{BadDataset, Dataset, ImageShape, Info};
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// Rows and columns of an image.
 pub const SIDE: usize = 16;

@@ -9,9 +9,9 @@ use repro_protocol::findings::Findings;
 use repro_protocol::kind::{InputSpec, OutputSpec, ParamProblem, StatePoint, no_member};
 use repro_protocol::relpath::BadPath;
 
-use crate::exact::numerics::Numerics;
 use crate::facts::Known;
 use crate::task::Task;
+use repro_numerics::exact::numerics::Numerics;
 
 /// The outputs of a kind, or the error that the path of one is invalid.
 pub type Outputs = Result<Vec<OutputSpec>, BadPath>;

@@ -14,11 +14,11 @@ use super::architecture::Architecture;
 use super::layer::{Layer, Parameter};
 use super::model::Model;
 use super::parts::Activation;
-use crate::exact::rng::Stream;
 use crate::ops::{
     self, Backend, BatchStats, GATES, GateParams, InputGradient, Matrix, Param, RecurrentParams,
 };
 use crate::weights::{NamedTensor, NamedTensors};
+use repro_numerics::exact::rng::Stream;
 
 /// The weight of the newest batch in batch norm's running averages, as in PyTorch.
 const NORM_MOMENTUM: f32 = 0.1;

@@ -4,7 +4,7 @@ use dfdx::prelude::{Cpu, Merge, Tape};
 
 use super::slots::record;
 use super::{Activation, Backend, Gelu, Matrix};
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// `activation(x)`, in the memory of `x` if nobody else reads it. Layers take their activation with
 /// them: this is for those that cannot.

@@ -19,13 +19,13 @@ use super::{
     ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Labels, NormShape, PoolShape,
     RecurrentShape,
 };
-use crate::exact::numerics::Numerics;
-use crate::exact::rng::Stream;
-pub use crate::kernels::activation::Activation;
-pub use crate::kernels::gelu::Gelu;
-pub use crate::kernels::layer::Accumulate;
-pub use crate::kernels::lstm::GATES;
-pub use crate::kernels::optim::Rule;
+use repro_numerics::exact::numerics::Numerics;
+use repro_numerics::exact::rng::Stream;
+pub use repro_numerics::kernels::activation::Activation;
+pub use repro_numerics::kernels::gelu::Gelu;
+pub use repro_numerics::kernels::layer::Accumulate;
+pub use repro_numerics::kernels::lstm::GATES;
+pub use repro_numerics::kernels::optim::Rule;
 
 /// A gradient in dfdx's hands. The CPU leaves its memory there; a device with other memory keeps
 /// the values itself and leaves the number of their place.
@@ -190,7 +190,7 @@ pub struct Moving<'a, D: Backend> {
 }
 
 /// A device that can compute the ops and the optimizer's step. Everything has the right size
-/// already; see [`crate::kernels`] for the arithmetic that `exact-f32-v1` demands. Backward methods
+/// already; see [`repro_numerics::kernels`] for the arithmetic that `exact-f32-v1` demands. Backward methods
 /// add to a [`Gradient`] or, where it says so, overwrite it.
 #[allow(clippy::too_many_arguments)]
 pub trait Backend: Clone + Debug + Send + Sync + 'static {
@@ -396,7 +396,7 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         shape: RecurrentShape,
         from: RecurrentBackward<'_, Self>,
     ) -> Result<(), Self::Err>;
-    /// Everything that an LSTM layer computes ([`BLOCKS`](crate::kernels::lstm::BLOCKS) values for
+    /// Everything that an LSTM layer computes ([`BLOCKS`](repro_numerics::kernels::lstm::BLOCKS) values for
     /// each step, image and unit), and its last output.
     fn lstm_forward(
         &self,

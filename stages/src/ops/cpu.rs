@@ -1,4 +1,4 @@
-//! dfdx's CPU as a [`Backend`]: recycled memory as slices, arithmetic by [`crate::kernels`].
+//! dfdx's CPU as a [`Backend`]: recycled memory as slices, arithmetic by [`repro_numerics::kernels`].
 
 use std::borrow::Cow;
 
@@ -10,9 +10,9 @@ use super::{
     GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moving, NormBackward,
     NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
-use crate::exact::numerics::Numerics;
-use crate::exact::rng::Stream;
-use crate::kernels::{
+use repro_numerics::exact::numerics::Numerics;
+use repro_numerics::exact::rng::Stream;
+use repro_numerics::kernels::{
     Path, activation, conv, dense, depthwise, elementwise, gelu, group_norm, layer, loss, lstm,
     norm, optim, parallel, pool, recurrent, soft_loss, squared_error,
 };

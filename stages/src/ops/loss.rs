@@ -6,7 +6,7 @@ use dfdx::prelude::{Cpu, PutTape, Tape, ZerosTensor};
 use super::matrix::names;
 use super::slots::record;
 use super::{Accumulate, Backend, Gradient, Labels, Matrix, Scalar};
-use crate::exact::math::{exp_f64, ln_f64};
+use repro_numerics::exact::math::{exp_f64, ln_f64};
 
 fn assert_fits<D: Backend, T>(logits: &Matrix<D, T>, labels: &Labels) {
     assert_eq!(

@@ -7,7 +7,7 @@ use super::slots::record;
 use super::{
     Backend, GATES, Gate, GateGradients, InputGradient, LstmBackward, Matrix, Param, RecurrentShape,
 };
-use crate::kernels::lstm::BLOCKS;
+use repro_numerics::kernels::lstm::BLOCKS;
 
 /// The parameters of a gate.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct GateParams<'a, D: Backend> {
     pub u: &'a Param<D>,
 }
 
-/// The last output of [`crate::kernels::lstm`] over the rows of images, with the gates in its
+/// The last output of [`repro_numerics::kernels::lstm`] over the rows of images, with the gates in its
 /// order: `[n, steps·inputs]` to `[n, units]`.
 ///
 /// # Errors

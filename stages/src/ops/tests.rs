@@ -5,7 +5,7 @@ use dfdx::prelude::{AsArray, Backward, Cpu, Gradients};
 
 use super::recycle::Pool;
 use super::*;
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 mod images;
 mod layers;

@@ -2,7 +2,7 @@
 
 use super::normal::{normal_cdf, normal_quantile};
 use super::{Interval, mean};
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// The means of `resamples` samples drawn with replacement from the values, as many as there are of
 /// them, by the counter-based generator: the same on every machine.

@@ -2,7 +2,7 @@
 //! by the counter-based generator, so every figure is the same each time.
 
 use super::*;
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// Values of one study.
 fn study(seed: u64, n: usize, mut draw: impl FnMut(&mut Stream) -> f64) -> Vec<f64> {

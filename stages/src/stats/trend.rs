@@ -1,7 +1,7 @@
 //! Jonckheere's and Terpstra's test: do values rise from group to group?
 
 use super::normal::normal_cdf;
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// How a distribution was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::ImageShape;
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// What may happen to a training image, each epoch anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -10,8 +10,8 @@ use std::cell::RefCell;
 use super::augment::{Augment, Change};
 use super::later::Later;
 use crate::data::{Answers, Dataset, Row, Values};
-use crate::exact::rng::Stream;
-use crate::kernels::parallel;
+use repro_numerics::exact::rng::Stream;
+use repro_numerics::kernels::parallel;
 
 /// Numbers a task makes at least.
 const PER_TASK: usize = 1 << 15;

@@ -1,6 +1,6 @@
 //! Whether a network is right as often as it is sure (Guo et al. 2017).
 
-use crate::exact::math::{exp_f64, ln_f64};
+use repro_numerics::exact::math::{exp_f64, ln_f64};
 
 /// Bins of equal width.
 pub const BINS: usize = 15;

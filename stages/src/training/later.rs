@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// How the images of the need `later` join those of `train`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

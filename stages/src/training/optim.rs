@@ -3,12 +3,12 @@
 //!
 //! The rules are PyTorch's (`torch.optim.SGD`, `Adam`, `AdamW`), element by element; all parameters
 //! are decayed alike, biases and batch norm included, as PyTorch does by default, unless
-//! [`Decays`] says otherwise. The arithmetic is [`crate::kernels::optim`]'s.
+//! [`Decays`] says otherwise. The arithmetic is [`repro_numerics::kernels::optim`]'s.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::optim::{self, AdamPowers, Rule};
+use repro_numerics::kernels::optim::{self, AdamPowers, Rule};
 
 /// The rule by which weights follow gradients.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -277,7 +277,7 @@ impl From<WeightDecay> for optim::Decay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Path;
+    use repro_numerics::kernels::Path;
 
     /// Applies a list of gradients to one weight of 1 and returns its way.
     fn way(optimizer: Optimizer, gradients: &[f32]) -> Vec<f32> {

@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// What a recipe asks for. Nothing by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

@@ -7,14 +7,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::exact::math::sigmoid;
-use crate::exact::rng::Stream;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::nn::init::{self, Init};
 use crate::nn::network::Network;
 use crate::ops::Backend;
 use crate::weights::{NamedTensor, NamedTensors};
+use repro_numerics::exact::math::sigmoid;
+use repro_numerics::exact::rng::Stream;
 
 /// How a network is looked for in weights that stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use repro_numerics::exact::rng::Stream;
 use repro_protocol::job::{FORMAT, Job, JobInput, Resume};
 use repro_stages::data::{Answers, Dataset, ImageShape, Info, Values};
-use repro_stages::exact::rng::Stream;
 use repro_stages::kind::BuiltIn;
 use repro_stages::kinds;
 use repro_stages::task::Task;

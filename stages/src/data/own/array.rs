@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::raw::{Raw, RawAnswers, RawValues};
 use crate::data::{ImageShape, Values};
-use crate::exact::half;
 use crate::failure::Failure;
+use repro_numerics::exact::half;
 
 /// Which axis the channels of images are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

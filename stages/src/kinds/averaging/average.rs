@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::sum::{Reader, Sum, anew, collapse, training_data};
 use crate::device;
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, ModelFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -16,6 +15,7 @@ use crate::kinds::running::{self, RunningStatistics};
 use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::Identity;
 use crate::task::Task;
+use repro_numerics::exact::numerics::Numerics;
 
 /// See the module.
 pub struct Average;

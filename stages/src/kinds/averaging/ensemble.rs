@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device;
-use crate::exact::math::{exp_f64, ln_f64};
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, ValueFact};
 use crate::facts::{check_all, together};
 use crate::failure::Failure;
@@ -20,6 +18,8 @@ use crate::table;
 use crate::task::Task;
 use crate::training::calibration::{Calibration, argmax};
 use crate::training::evaluation::{View, check_data, logits};
+use repro_numerics::exact::math::{exp_f64, ln_f64};
+use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::sum::{Reader, Sum, anew, collapse, training_data};
 use crate::data::Dataset;
 use crate::device::{self, Device};
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, Recorded, ValueFact};
 use crate::facts::{fit, refuse};
 use crate::failure::Failure;
@@ -23,6 +22,7 @@ use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{check_data, score};
 use crate::weights::NamedTensors;
+use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.

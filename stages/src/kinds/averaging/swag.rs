@@ -9,8 +9,6 @@ use serde_json::Value;
 
 use super::sum::{Reader, anew, collapse, training_data};
 use crate::device;
-use crate::exact::numerics::Numerics;
-use crate::exact::rng::Stream;
 use crate::facts::{CheckpointsFact, Fact, Findings, Known, ModelFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -20,6 +18,8 @@ use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::task::Task;
 use crate::weights::{NamedTensor, NamedTensors};
+use repro_numerics::exact::numerics::Numerics;
+use repro_numerics::exact::rng::Stream;
 
 /// See the module.
 pub struct Swag;

@@ -8,11 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, Row, Values};
-use crate::exact::rng::Stream;
 use crate::facts::{AnswersFact, Fact, Findings, Known};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::task::Task;
+use repro_numerics::exact::rng::Stream;
 
 /// See the module.
 pub struct Corrupt;

@@ -12,11 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
-use crate::exact::rng::Stream;
 use crate::facts::{DataFact, Fact, Findings, Known};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::task::Task;
+use repro_numerics::exact::rng::Stream;
 
 pub use imbalance::Imbalance;
 

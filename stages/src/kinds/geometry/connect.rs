@@ -13,14 +13,10 @@ use self::curve::{Curve, Form};
 use super::landscape::{Values, barrier, measure};
 use crate::data::Dataset;
 use crate::device;
-use crate::exact::numerics::Numerics;
-use crate::exact::rng::Stream;
 use crate::facts::{
     Fact, Findings, Known, MetricsFact, ModelFact, Recorded, ValueFact, fit, refuse,
 };
 use crate::failure::Failure;
-use crate::kernels::Path;
-use crate::kernels::optim::{Decay, Sgd, sgd};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::{Architecture, Head};
@@ -35,6 +31,10 @@ use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape, Vector};
 use crate::training::statistics::recompute;
+use repro_numerics::exact::numerics::Numerics;
+use repro_numerics::exact::rng::Stream;
+use repro_numerics::kernels::Path;
+use repro_numerics::kernels::optim::{Decay, Sgd, sgd};
 use repro_protocol::job::Event;
 use repro_protocol::table::Row;
 

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use self::points::{Points, RANGE};
 use crate::data::Dataset;
 use crate::device::{self, Device};
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -28,6 +27,7 @@ use crate::table::grid::{self, Point};
 use crate::task::Task;
 use crate::training::evaluation::{check_data, errors, overall, score};
 use crate::training::statistics::recompute;
+use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.

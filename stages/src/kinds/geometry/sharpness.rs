@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device;
-use crate::exact::numerics::Numerics;
-use crate::exact::rng::Stream;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::architecture::Architecture;
@@ -24,6 +22,8 @@ use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape, Vector, moved, norm};
+use repro_numerics::exact::numerics::Numerics;
+use repro_numerics::exact::rng::Stream;
 use repro_protocol::job::Event;
 use repro_protocol::table::Row;
 

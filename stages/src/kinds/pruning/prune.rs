@@ -17,7 +17,6 @@ pub use self::rates::Rates;
 use self::score::Scorer;
 use crate::data::Dataset;
 use crate::device;
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, check_mask, fit};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -27,6 +26,7 @@ use crate::task::Task;
 use crate::training::evaluation::check_data;
 use crate::training::mask;
 use crate::weights::{Encoding, NamedTensors, TensorFile};
+use repro_numerics::exact::numerics::Numerics;
 
 /// See the module.
 pub struct Prune;

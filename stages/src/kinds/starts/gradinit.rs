@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device;
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, shown};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -22,6 +21,7 @@ use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape, Vector, moved, norm};
+use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::job::Event;
 use repro_protocol::table::Row;
 

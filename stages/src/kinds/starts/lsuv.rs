@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device::{self, Device};
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, ModelFact, shown};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -18,6 +17,7 @@ use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape};
+use repro_numerics::exact::numerics::Numerics;
 
 /// See the module.
 pub struct Lsuv;

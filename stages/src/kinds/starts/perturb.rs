@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::exact::rng::Stream;
 use crate::facts::{Fact, Findings, Known};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::network;
@@ -11,6 +10,7 @@ use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::init::{self, Init, whole_layers};
 use crate::nn::layer::Role;
 use crate::task::Task;
+use repro_numerics::exact::rng::Stream;
 
 /// See the module.
 pub struct Perturb;

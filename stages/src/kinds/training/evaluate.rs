@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::recorded::{learnt, told};
 use crate::data::Dataset;
 use crate::device;
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, check_all, together};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -20,6 +19,7 @@ use crate::nn::spec::ModelSpec;
 use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{calibration, check_data, errors, fitted, overall, score};
+use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.

@@ -4,9 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
-use crate::exact::orthonormal::orthonormalise;
-use crate::exact::rng::Stream;
-use crate::exact::symmetric::Eigen;
 use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
@@ -19,6 +16,9 @@ use crate::table::grid::{self, Point};
 use crate::task::Task;
 use crate::training::batches::InOrder;
 use crate::training::evaluation::check_data;
+use repro_numerics::exact::orthonormal::orthonormalise;
+use repro_numerics::exact::rng::Stream;
+use repro_numerics::exact::symmetric::Eigen;
 use repro_protocol::table::Row;
 
 /// See the module.

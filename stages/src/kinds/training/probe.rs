@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device;
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
@@ -18,6 +17,7 @@ use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape};
+use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device::{self, Device};
-use crate::exact::numerics::Numerics;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::model::Model;
@@ -17,6 +16,7 @@ use crate::task::Task;
 use crate::training::batches::InOrder;
 use crate::training::evaluation::check_data;
 use crate::training::gradients::{self, Objective};
+use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::data::Dataset;
 use crate::device;
-use crate::exact::numerics::Numerics;
 use crate::facts::{Findings, Known};
 use crate::failure::Failure;
 use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, StatePoint};
@@ -29,6 +28,7 @@ use crate::training::memory::OptimizerMemory;
 use crate::training::recipe::Pause;
 use crate::training::state::State;
 use crate::weights::{Encoding, NamedTensors, TensorFile};
+use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::job::Event;
 
 pub use params::{Checkpoints, Params};

@@ -1,7 +1,7 @@
 //! Distributions whose numbers do not depend on the shape they fill.
 
-use crate::exact::normal::normal_cdf;
-use crate::exact::rng::Stream;
+use repro_numerics::exact::normal::normal_cdf;
+use repro_numerics::exact::rng::Stream;
 
 /// What numbers are drawn from.
 #[derive(Debug, Clone, Copy, PartialEq)]

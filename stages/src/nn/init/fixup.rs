@@ -2,7 +2,7 @@
 
 use super::draws::Draws;
 use super::weight::{Fills, Position, Weight};
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// Of `L` residual blocks with `m` weights each: the last weight of a block and the classifier are
 /// 0, a block's others N(0, 2/fan_out) times `L^(-1/(2m-2))`, all other weights N(0, 2/fan_out).
@@ -16,7 +16,7 @@ impl Fills for Fixup {
             Position::Elsewhere => Draws::normal(0.0, std),
             Position::Block { weights, blocks } => {
                 let root = (2 * weights - 2) as f64;
-                let shrunk = crate::exact::math::pow_f64(blocks as f64, -1.0 / root);
+                let shrunk = repro_numerics::exact::math::pow_f64(blocks as f64, -1.0 / root);
                 Draws::normal(0.0, std * shrunk)
             }
         };

@@ -1,7 +1,7 @@
 //! ZerO (Zhao et al. 2022): partial identities, and Hadamard matrices where a layer widens.
 
 use super::weight::{Fills, Weight};
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// Without any random number. Of `m` outputs and `n` inputs: `m ≤ n`: 1s on the diagonal; `m > n`:
 /// the upper left `[m, n]` of the Hadamard matrix `H` of `p` rows, `p` the power of 2 from `m` up,

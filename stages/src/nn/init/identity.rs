@@ -2,7 +2,7 @@
 
 use super::orthogonal::Gain;
 use super::weight::{Fills, Weight};
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// Output `i` is input `i`, times the gain: 1s on the diagonal of a dense weight, in the middle of
 /// a convolution's kernels (`torch.nn.init.eye_` and `dirac_`), and of every kernel of a depthwise

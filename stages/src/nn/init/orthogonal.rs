@@ -1,12 +1,12 @@
 //! Orthogonal weights: the Q of the QR decomposition of a normal matrix (see
-//! [`crate::exact::orthonormal`]), rounded once.
+//! [`repro_numerics::exact::orthonormal`]), rounded once.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::weight::{Fills, Weight};
-use crate::exact::orthonormal::orthonormalise;
-use crate::exact::rng::Stream;
+use repro_numerics::exact::orthonormal::orthonormalise;
+use repro_numerics::exact::rng::Stream;
 
 /// A factor on weights that have a length of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::draws::Draws;
 use super::weight::{Fills, Weight};
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// Martens' sparse weights.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,10 +9,10 @@ use super::pattern;
 use super::rule::Init;
 use super::weight::{Fills, Weight, weights};
 use crate::data::{Answers, Dataset};
-use crate::exact::math::ln_f64;
-use crate::exact::rng::Stream;
 use crate::failure::Failure;
 use crate::weights::{NamedTensor, NamedTensors};
+use repro_numerics::exact::math::ln_f64;
+use repro_numerics::exact::rng::Stream;
 
 /// A rule that cannot start this network: the parameter of `train` that says it, and why.
 pub type Misfit = (Vec<String>, Failure);

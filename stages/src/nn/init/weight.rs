@@ -3,7 +3,7 @@
 use super::super::architecture::Architecture;
 use super::super::layer::{Layer, Parameter, Role};
 use super::draws::Draws;
-use crate::exact::rng::Stream;
+use repro_numerics::exact::rng::Stream;
 
 /// A way to fill weights.
 pub(super) trait Fills {

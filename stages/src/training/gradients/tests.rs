@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::data::{ImageShape, Info, Values};
-use crate::exact::rng::Stream;
 use crate::nn::architecture::Architecture;
 use crate::nn::layer::Role;
 use crate::nn::network::Norms;
@@ -17,6 +16,7 @@ use crate::training::mask::Masks;
 use crate::training::optim::Optimizer;
 use crate::training::step::Learner;
 use crate::weights::NamedTensor;
+use repro_numerics::exact::rng::Stream;
 
 const FEATURES: usize = 3;
 const HIDDEN: usize = 5;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::exact::rng::Stream;
 use crate::failure::Failure;
 use crate::kind::ParamProblem;
+use repro_numerics::exact::rng::Stream;
 
 /// How many images each class keeps, in the order of labels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -7,9 +7,9 @@ use pathfinding::kuhn_munkres::kuhn_munkres;
 use pathfinding::matrix::Matrix;
 
 use super::symmetries::{Axis, FIXED, Symmetries};
-use crate::exact::rng::Stream;
 use crate::nn::architecture::Architecture;
 use crate::weights::NamedTensors;
+use repro_numerics::exact::rng::Stream;
 
 /// The unit of the moved network that comes to each place, by group.
 pub type Orders = Vec<Vec<usize>>;

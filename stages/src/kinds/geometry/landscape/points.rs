@@ -5,11 +5,11 @@
 use std::ops::RangeInclusive;
 
 use super::{Along, Params, Random, Rays};
-use crate::exact::rng::Stream;
 use crate::failure::Failure;
 use crate::nn::layer::Parameter;
 use crate::nn::model::Model;
 use crate::weights::NamedTensors;
+use repro_numerics::exact::rng::Stream;
 
 /// How many points a side may have.
 pub const RANGE: RangeInclusive<usize> = 2..=1001;

@@ -2,9 +2,9 @@
 
 use super::score::Scorer;
 use super::{Params, Scope, rates};
-use crate::exact::math;
 use crate::failure::Failure;
 use crate::weights::{NamedTensor, NamedTensors};
+use repro_numerics::exact::math;
 
 /// The new masks, one per weight tensor, in file layout.
 pub(super) fn prune(

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::criterion::{Batchwise, Criterion, RandomCriterion};
 use crate::data::Dataset;
 use crate::device::{self, Device};
-use crate::exact::rng::Stream;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Network, Norms};
@@ -17,6 +16,7 @@ use crate::training::gradients::{Objective, of_batch};
 use crate::training::landscape::{Batch, Landscape};
 use crate::training::mask;
 use crate::weights::NamedTensors;
+use repro_numerics::exact::rng::Stream;
 
 /// The rank of every weight of a tensor: the smallest go first.
 pub type Ranks = Vec<u64>;

@@ -17,11 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use double::Double;
 use rayon::prelude::*;
-use repro_stages::exact::chains::{Run, WIDTH};
-use repro_stages::exact::fma::{Fma, Magnitudes, Software, ordinary};
-use repro_stages::exact::rng::Stream;
-use repro_stages::exact::{math, normal};
-use repro_stages::kernels::{Path, activation};
+use repro_numerics::exact::chains::{Run, WIDTH};
+use repro_numerics::exact::fma::{Fma, Magnitudes, Software, ordinary};
+use repro_numerics::exact::rng::Stream;
+use repro_numerics::exact::{math, normal};
+use repro_numerics::kernels::{Path, activation};
 
 /// Every input, or a sample.
 fn exhaustive() -> bool {

@@ -27,7 +27,7 @@ pub(crate) fn threads() -> usize {
 /// Runs `work` on one of the threads: from outside, each of its sections would have to be handed
 /// over and waited for. Meanwhile the others stay awake, for a while: between two sections of a
 /// small network lies less time than waking a thread takes.
-pub(crate) fn inside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+pub fn inside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     if simulated().is_some() {
         return work();
     }
@@ -69,7 +69,7 @@ impl Drop for End {
 
 /// Runs `work(number of the chunk, chunk)` on the consecutive chunks of `len` elements, of which
 /// the last may be shorter: a section of one task per chunk if `spread`, else on this thread.
-pub(crate) fn chunks<T: Send>(
+pub fn chunks<T: Send>(
     of: &mut [T],
     len: usize,
     spread: bool,
@@ -85,7 +85,7 @@ pub(crate) fn chunks<T: Send>(
 }
 
 /// As [`chunks`] for slices that are cut side by side, each into chunks of its own length.
-pub(crate) fn chunks_of_two<A: Send, B: Send>(
+pub fn chunks_of_two<A: Send, B: Send>(
     (a, len_a): (&mut [A], usize),
     (b, len_b): (&mut [B], usize),
     work: impl Fn(usize, &mut [A], &mut [B]) + Sync,
@@ -98,7 +98,7 @@ pub(crate) fn chunks_of_two<A: Send, B: Send>(
 }
 
 /// As [`chunks_of_two`].
-pub(crate) fn chunks_of_three<A: Send, B: Send, C: Send>(
+pub fn chunks_of_three<A: Send, B: Send, C: Send>(
     (a, len_a): (&mut [A], usize),
     (b, len_b): (&mut [B], usize),
     (c, len_c): (&mut [C], usize),

@@ -21,7 +21,7 @@ pub enum Activation {
 
 impl Activation {
     /// Writes the activations of `x` to `y`.
-    pub(crate) fn forward(self, path: Path, x: &[f32], y: &mut [f32]) {
+    pub fn forward(self, path: Path, x: &[f32], y: &mut [f32]) {
         match self {
             Activation::Identity => copy(x, y),
             Activation::Relu => relu(path, x, y),
@@ -31,7 +31,7 @@ impl Activation {
     }
 
     /// Replaces sums by their activations.
-    pub(crate) fn apply(self, path: Path, y: &mut [f32]) {
+    pub fn apply(self, path: Path, y: &mut [f32]) {
         match self {
             Activation::Identity => {}
             Activation::Relu => relu_in_place(path, y),
@@ -42,7 +42,7 @@ impl Activation {
 
     /// Turns the gradient of activations `y` into that of the sums, as a value added to 0: a
     /// negative zero becomes positive. [`Activation::Identity`] leaves it as it is.
-    pub(crate) fn unapply(self, path: Path, y: &[f32], dy: &mut [f32]) {
+    pub fn unapply(self, path: Path, y: &[f32], dy: &mut [f32]) {
         match self {
             Activation::Identity => {}
             Activation::Relu => relu_gradient(path, y, dy),

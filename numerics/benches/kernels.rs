@@ -1,4 +1,4 @@
-//! Speed of the kernels per path: `cargo bench -p repro-stages --bench kernels [-- NAME..]` prints
+//! Speed of the kernels per path: `cargo bench -p repro-numerics --bench kernels [-- NAME..]` prints
 //! GFLOP/s (a fused multiply-add counts as two) of the fastest of several runs: on one thread by
 //! the processor's time, so that a busy machine disturbs little; with `RAYON_NUM_THREADS` set by
 //! the clock on the wall.
@@ -11,9 +11,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use repro_stages::exact::rng::Stream;
-use repro_stages::kernels::{Path, conv, dense};
-use repro_stages::shape::{ConvShape, Image};
+use repro_numerics::exact::rng::Stream;
+use repro_numerics::kernels::{Path, conv, dense};
+use repro_numerics::shape::{ConvShape, Image};
 
 fn main() {
     // Cargo adds flags of its own.
