@@ -7,7 +7,7 @@ use std::sync::Arc;
 use repro_protocol::findings::Findings;
 use repro_protocol::kind::{Description, Schema};
 
-use super::check::check;
+use super::check::{check, read};
 use super::definition::Kind;
 use crate::facts::Known;
 use crate::task::Task;
@@ -41,25 +41,22 @@ impl BuiltIn {
             schema: Schema::later(|| schemars::schema_for!(K::Params).to_value()),
             check: Arc::new(check::<K>),
             member: Arc::new(|params, output, picks| {
-                let params = serde_json::from_value(params.clone()).map_err(|e| e.to_string())?;
+                let params = read(params).map_err(|refused| refused.text)?;
                 K::member(&params, output, picks)
             }),
             facts: Some(Arc::new(|params, known| {
-                serde_json::from_value(params.clone())
-                    .map_or_else(|_| Findings::default(), |p| K::facts(&p, &Known(known)))
+                read(params).map_or_else(|_| Findings::default(), |p| K::facts(&p, &Known(known)))
             })),
             // Parameters that cannot be parsed have no states; `run` says what is wrong with them.
             states: Some(Arc::new(|params| {
-                serde_json::from_value(params.clone())
-                    .map_or_else(|_| Vec::new(), |p| K::states(&p))
+                read(params).map_or_else(|_| Vec::new(), |p| K::states(&p))
             })),
         };
         BuiltIn {
             description,
             run: |task| {
-                let params = serde_path_to_error::deserialize(&task.job.params).map_err(|e| {
-                    anyhow::anyhow!("the job's parameters, at `{}`: {}", e.path(), e.inner())
-                })?;
+                let params = read(&task.job.params)
+                    .map_err(|refused| anyhow::anyhow!("the job's parameters: {refused}"))?;
                 K::run(&params, task)
             },
         }

@@ -6,6 +6,7 @@
 
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::Value;
 use serde_path_to_error::Segment;
@@ -49,6 +50,48 @@ pub fn check<K: Kind>(with: &Value, needs: &[String]) -> Result<Checked, Vec<Par
 pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     with: &Value,
 ) -> (Option<T>, Vec<ParamProblem>) {
+    let mut params = None;
+    let (usable, problems) = mistakes(
+        with,
+        &mut |value| read(value).map(|read| params = Some(read)),
+        &|| schemars::schema_for!(T).to_value(),
+    );
+    (params.filter(|_| usable), problems)
+}
+
+/// Why a value is none of a type: in serde's words, and where.
+pub struct Refused {
+    /// Fields, indices and names of choices from the outside in.
+    pub path: Vec<String>,
+    /// What serde says.
+    pub text: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_slice() {
+            [] => f.write_str(&self.text),
+            path => write!(f, "at `{}`: {}", path.join("."), self.text),
+        }
+    }
+}
+
+/// The one way from a value to typed parameters: whatever else were read from would compile what
+/// serde makes of each type once more.
+pub fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T, Refused> {
+    serde_path_to_error::deserialize(value).map_err(|error| Refused {
+        path: path_of(error.path()),
+        text: error.into_inner().to_string(),
+    })
+}
+
+/// Everything wrong with a value that `read` refuses, and whether the last thing read is what the
+/// value says. Compiled once for all types.
+fn mistakes(
+    with: &Value,
+    read: &mut dyn FnMut(&Value) -> Result<(), Refused>,
+    schema: &dyn Fn() -> Value,
+) -> (bool, Vec<ParamProblem>) {
     let mut value = if with.is_null() {
         Value::Object(Default::default())
     } else {
@@ -57,7 +100,7 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     if !value.is_object() {
         let message = format!("the parameters must be a map, not {}", describe(&value));
         let problem = ParamProblem::new(&[], message, "write `with: {name: value}`");
-        return (None, vec![problem]);
+        return (false, vec![problem]);
     }
     let mut problems: Vec<ParamProblem> = Vec::new();
     // Known fields that were taken out: that they are missing now is not reported.
@@ -65,14 +108,12 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
     // Where a field was given its likely name: (parent, likely name, name in the file).
     let mut renamed: Vec<(Vec<String>, String, String)> = Vec::new();
     // Made when it is first needed, because most parameters are right.
-    let schema = LazyCell::new(|| schemars::schema_for!(T).to_value());
+    let schema = LazyCell::new(schema);
     while problems.len() < PROBLEMS_MAX {
-        let error = match serde_path_to_error::deserialize::<_, T>(&value) {
-            Ok(params) => return (removed.is_empty().then_some(params), problems),
-            Err(error) => error,
+        let Refused { mut path, text } = match read(&value) {
+            Ok(()) => return (removed.is_empty(), problems),
+            Err(refused) => refused,
         };
-        let mut path = path_of(error.path());
-        let text = error.inner().to_string();
         match Wrong::read(&text) {
             Wrong::UnknownField { name, expected } => {
                 if path.last().is_none_or(|last| *last != name) {
@@ -103,10 +144,10 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
                 let free = likely
                     .filter(|l| !present(&mut value, l) && !removed.contains(&child(&parent, l)));
                 let Some(Value::Object(map)) = at(&mut value, &parent) else {
-                    return (None, problems);
+                    return (false, problems);
                 };
                 let Some(content) = map.remove(&name) else {
-                    return (None, problems);
+                    return (false, problems);
                 };
                 if let Some(likely) = free {
                     map.insert(likely.clone(), content);
@@ -123,7 +164,7 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
                 }
                 match take_out(&mut value, path) {
                     Some(taken) => removed.insert(taken),
-                    None => return (None, problems),
+                    None => return (false, problems),
                 };
             }
             other => {
@@ -172,12 +213,12 @@ pub fn parse<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
                 }
                 match take_out(&mut value, path) {
                     Some(taken) => removed.insert(taken),
-                    None => return (None, problems),
+                    None => return (false, problems),
                 };
             }
         }
     }
-    (None, problems)
+    (false, problems)
 }
 
 /// An error of serde, parsed from its message: there is no other interface.
