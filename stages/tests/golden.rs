@@ -65,6 +65,7 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("evaluate", 3, "two numbers", "metrics", "0d13afd5213fab36"),
     ("gradinit", 1, "both steps", "model", "3ea67b2817d35afa"),
     ("gradinit", 1, "both steps", "metrics", "3d777d3e878f2e4e"),
+    ("cka", 1, "layers of a name", "metrics", "a95d2294df14ab6d"),
     ("landscape", 1, "a line", "metrics", "bef2b46b56de88ff"),
     ("landscape", 1, "a line", "grid", "12c1532a5e0a99b8"),
     ("landscape", 1, "a plane", "metrics", "56cb1ba046163de7"),
@@ -111,6 +112,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("prune", 1, "gradient flow", "mask", "3ccd16bcd425e5c7"),
     ("prune", 1, "synaptic flow", "mask", "a996bffb5d0ec119"),
     ("prune", 1, "rates", "mask", "9070fff650e432f2"),
+    ("shuffle", 1, "as many", "mask", "756a4dd2b468c0ed"),
+    ("shuffle", 1, "as many", "model", "01f81e84df1d1607"),
     ("sparsity", 1, "three layers", "metrics", "de54dcc5e3acd02d"),
     ("train", 3, "perceptron, sgd", "model", "032161a2f044a20e"),
     ("train", 3, "perceptron, sgd", "metrics", "40fbe4a8b384e054"),
@@ -405,6 +408,8 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         ("mask", pruned.path("mask")),
     ];
     run("sparsity", "three layers", json!({}), &left);
+    let kept: [(&str, &Path); 2] = [model[0], left[1]];
+    run("shuffle", "as many", json!({"seed": 4}), &kept);
     let shown = [model[0], ("data", train.as_path())];
     let by = |by: Value| json!({"fraction": 0.6, "scope": "global", "by": by});
     let snip = by(json!({"snip": {"seed": 3, "images": 40}}));
@@ -457,6 +462,9 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         ("like", second.path("model")),
     ];
     run("align", "two perceptrons", json!({"seed": 4}), &pair);
+    let shown = [pair[0], pair[1], ("data", &train)];
+    let few = json!({"seed": 4, "images": 50});
+    run("cka", "layers of a name", few, &shown);
     let curve = json!({"seed": 4, "epochs": 2, "batch_size": 32, "lr": 0.05, "weight_decay": 0.001, "augment": {"flip": true}, "points": 5});
     run("connect", "a bend", curve, &line);
     let lines = json!({"seed": 4, "form": "polygon", "epochs": 1, "batch_size": 32, "lr": 0.05, "points": 3});

@@ -271,3 +271,42 @@ fn what_makes_no_line_and_no_plane_is_said() {
         assert!(why.contains(said), "{why}");
     }
 }
+
+/// A network is like itself, also where it is compared in batches of which the last is not whole;
+/// less like another one; and what is compared may have different shapes.
+#[test]
+fn layers_are_compared_by_what_they_make_of_images() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 300, (4, 4, 1), 3));
+    let a = trained(&bench, &train, perceptron(), 1);
+    let b = trained(&bench, &train, json!({"mlp": {"hidden": [9, 7]}}), 2);
+    let compared = |like: &Ran, with: Value| {
+        let inputs: [(&str, &Path); 3] = [
+            ("model", a.path("model")),
+            ("like", like.path("model")),
+            ("data", &train),
+        ];
+        table(&bench.run("cka", with, &inputs).unwrap())
+    };
+    let itself = compared(&a, json!({"seed": 3, "images": 200}));
+    let names: Vec<&str> = itself.iter().map(|row| row.0.as_str()).collect();
+    assert_eq!(names, ["cka", "cka[fc1]", "cka[fc2]"]);
+    assert!(itself.iter().all(|row| (row.1 - 1.0).abs() < 1e-9));
+    let other = compared(&b, json!({"seed": 3, "images": 200, "pairs": "all"}));
+    assert_eq!(other.len(), 6);
+    assert_eq!(other[4].0, "cka[fc2,fc2]");
+    assert!(
+        other.iter().all(|row| (0.01..0.999).contains(&row.1)),
+        "{other:?}"
+    );
+    // Fewer images than are asked for, and the order of all of them, make no difference.
+    let all = [(4, 300), (5, 10_000)]
+        .map(|(seed, images)| compared(&b, json!({"seed": seed, "images": images})));
+    let [one, two] = all.map(|rows| rows[0].1);
+    assert!((one - two).abs() < 1e-5, "{one} {two}");
+}
+
+fn table(ran: &Ran) -> Vec<(String, f64)> {
+    let rows = repro_stages::table::read(ran.path("metrics")).unwrap().rows;
+    rows.into_iter().map(|row| (row.name, row.value)).collect()
+}

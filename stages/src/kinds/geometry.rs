@@ -3,6 +3,7 @@
 use crate::kind::BuiltIn;
 
 mod align;
+mod cka;
 mod connect;
 pub mod landscape;
 mod sharpness;
@@ -12,6 +13,7 @@ pub(super) fn kinds() -> Vec<BuiltIn> {
     vec![
         BuiltIn::of::<landscape::LossLandscape>(),
         BuiltIn::of::<align::Align>(),
+        BuiltIn::of::<cka::Cka>(),
         BuiltIn::of::<connect::Connect>(),
         BuiltIn::of::<sharpness::Sharpness>(),
     ]

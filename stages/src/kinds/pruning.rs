@@ -1,14 +1,17 @@
-//! Removing weights: which go, the mask of those that stay, and how many of each layer do.
+//! Removing weights: which go, the mask of those that stay, a control with others in their place,
+//! and how many of each layer do.
 
 use crate::kind::BuiltIn;
 
 pub mod prune;
+pub mod shuffle;
 pub mod sparsity;
 
 /// Its kinds.
 pub(super) fn kinds() -> Vec<BuiltIn> {
     vec![
         BuiltIn::of::<prune::Prune>(),
+        BuiltIn::of::<shuffle::Shuffle>(),
         BuiltIn::of::<sparsity::Sparsity>(),
     ]
 }
