@@ -5,6 +5,7 @@
 //! groups, no times, no Arrow schema blob. Tables of other programs are read too ([`shape`]). Does
 //! not know what the numbers mean.
 
+pub mod examples;
 pub mod grid;
 mod json;
 mod records;

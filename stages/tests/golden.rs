@@ -65,6 +65,20 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("evaluate", 3, "two numbers", "metrics", "0d13afd5213fab36"),
     ("gradinit", 1, "both steps", "model", "3ea67b2817d35afa"),
     ("gradinit", 1, "both steps", "metrics", "3d777d3e878f2e4e"),
+    (
+        "forgetting",
+        1,
+        "three models",
+        "metrics",
+        "88107d578f4c6c25",
+    ),
+    (
+        "forgetting",
+        1,
+        "three models",
+        "examples",
+        "a3e9bac2bbd55497",
+    ),
     ("cka", 1, "layers of a name", "metrics", "a95d2294df14ab6d"),
     ("landscape", 1, "a line", "metrics", "bef2b46b56de88ff"),
     ("landscape", 1, "a line", "grid", "12c1532a5e0a99b8"),
@@ -437,6 +451,7 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("swag", "diagonal", diagonal, &models);
     let asked = [&models[..], &[("data", test.as_path())]].concat();
     run("ensemble", "three models", json!({}), &asked);
+    run("forgetting", "three models", json!({}), &asked);
     run("ensemble", "mirrored", json!({"views": "mirrored"}), &asked);
     let line = [models[0], models[1], ("data", &test), ("train", &train)];
     run("landscape", "a line", json!({"points": 5}), &line);

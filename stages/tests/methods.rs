@@ -10,6 +10,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use repro_stages::frame::{self, Column};
 use repro_stages::weights::{NamedTensors, TensorFile};
 use serde_json::{Value, json};
 use support::{Bench, Ran, data};
@@ -602,4 +603,51 @@ fn soups_samples_and_ensembles() {
     let plain = [models[0], ("data", other.as_path())];
     let plain = bench.run("ensemble", json!({}), &plain).unwrap();
     assert_ne!(plain.metric("test", "nll"), alone.metric("test", "nll"));
+}
+
+/// The checkpoints of a training in order; at the end as many examples are known as `evaluate`
+/// counts, and what is said of all is what is said of each.
+#[test]
+fn what_a_training_forgets() {
+    let bench = Bench::new();
+    // A quarter of the labels is wrong, so that not all can be learnt.
+    let right = data(1, 90, (4, 4, 1), 3);
+    let labels = right.labels().iter().enumerate();
+    let labels = labels.map(|(i, label)| (label + u32::from(i % 4 == 0)) % 3);
+    let labels = labels.collect();
+    let train = bench.put("train", &right.with_labels(labels).unwrap());
+    let small = json!({"mlp": {"hidden": [4]}});
+    let with = json!({"model": small, "seed": 1, "length": {"epochs": 11}, "batch_size": 16,
+        "optimizer": sgd(), "checkpoints": {"every": 1}});
+    let ran = bench.run("train", with, &[("train", &train)]).unwrap();
+    let kept: [(&str, &Path); 2] = [("models", ran.path("checkpoints")), ("data", &train)];
+    let seen = bench.run("forgetting", json!({}), &kept).unwrap();
+    let last: [(&str, &Path); 2] = [("model", ran.path("model")), ("data", &train)];
+    let score = bench.run("evaluate", json!({}), &last).unwrap();
+    let table = frame::read(seen.path("examples")).unwrap();
+    assert_eq!(table.rows, 90);
+    let numbers = |name: &str| -> Vec<Option<f64>> {
+        let column = table.columns.iter().find(|(n, _)| n == name);
+        match &column.unwrap().1 {
+            Column::Numbers(numbers) => numbers.clone(),
+            Column::Whole(numbers) => numbers.iter().map(|n| n.map(|n| n as f64)).collect(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let share = |name: &str, is: fn(f64) -> bool| {
+        let known = numbers(name).into_iter().flatten();
+        known.filter(|x| is(*x)).count() as f64 / 90.0
+    };
+    let accuracy = score.metric("test", "accuracy");
+    assert_eq!(share("margin", |x| x > 0.0), accuracy);
+    assert!(
+        (0.4..1.0).contains(&accuracy),
+        "{accuracy}: nothing to tell apart"
+    );
+    let named = named(seen.path("metrics"));
+    assert_eq!(named["forgettable"], share("forgotten", |n| n > 0.0));
+    let firsts = numbers("first_learnt").into_iter().flatten().count();
+    assert_eq!(named["never_learnt"], (90 - firsts) as f64 / 90.0);
+    assert!(numbers("right").iter().flatten().all(|n| *n <= 11.0));
+    assert!(named["forgettable"] > 0.0 && named["unforgettable"] > 0.0);
 }

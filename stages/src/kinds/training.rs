@@ -4,6 +4,7 @@ use crate::kind::BuiltIn;
 
 pub mod evaluate;
 pub mod filters;
+pub mod forgetting;
 pub mod probe;
 mod recorded;
 pub mod sensitivity;
@@ -14,6 +15,7 @@ pub(super) fn kinds() -> Vec<BuiltIn> {
     vec![
         BuiltIn::of::<evaluate::Evaluate>(),
         BuiltIn::of::<filters::Filters>(),
+        BuiltIn::of::<forgetting::Forgetting>(),
         BuiltIn::of::<probe::Probe>(),
         BuiltIn::of::<sensitivity::Sensitivity>(),
         BuiltIn::of::<train::Train>(),
