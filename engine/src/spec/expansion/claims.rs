@@ -71,7 +71,7 @@ impl Expander<'_, '_> {
         };
         let reads_all = matches!(claim.number, Number::All);
         let (looks, decides): (Vec<Option<First>>, bool) = match claim.number {
-            Number::All | Number::Picked => (vec![None], false),
+            Number::All | Number::Picked | Number::Unknown => (vec![None], false),
             Number::First(first) => (vec![Some(first)], false),
             Number::UntilDecided(looks) => (looks.into_iter().map(Some).collect(), true),
         };
@@ -96,9 +96,11 @@ impl Expander<'_, '_> {
             if k == 0 {
                 self.sides_differ(&making);
             } else {
-                // What is wrong with one look is wrong with all.
-                self.problems.truncate(problems);
                 self.warnings.truncate(warnings);
+            }
+            // What is wrong with one look is wrong with all.
+            if self.problems.len() > problems {
+                break;
             }
         }
         Made {

@@ -114,7 +114,22 @@ fn claim_kind() -> Arc<Kind> {
         &[],
     ))
     .unwrap();
-    kind.description.check = Arc::new(|params, _| {
+    kind.description.check = Arc::new(|params, needs| {
+        let expect = params["expect"].as_object().into_iter().flatten();
+        let mut problems: Vec<ParamProblem> = expect
+            .filter(|(name, _)| name.as_str() == "men")
+            .map(|(name, _)| ParamProblem {
+                path: vec!["expect".to_owned(), name.clone()],
+                message: format!("unknown field `{name}`"),
+                hint: None,
+            })
+            .collect();
+        if params.get("compare").is_some() && needs.len() < 2 {
+            problems.push(ParamProblem::whole("a comparison needs two sides"));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         Ok(Checked {
             params: params.clone(),
             outputs: outputs(&[("verdict", "verdict.json")]),

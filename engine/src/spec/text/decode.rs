@@ -6,6 +6,7 @@
 //! places, so nodes travel beside it, in a thread-local slot that is filled and emptied within one
 //! call.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 use super::elsewhere::{self, Meant};
 use super::node::{Data, Key, Node};
 use super::problem::{Problem, Span};
+use crate::similar;
 
 const RAW: &str = "repro::spec::Raw";
 
@@ -69,7 +71,7 @@ impl<'de> Deserialize<'de> for Raw {
 }
 
 impl JsonSchema for Raw {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         "Any".into()
     }
     fn inline_schema() -> bool {
@@ -100,10 +102,10 @@ impl<'de, T: de::DeserializeOwned> Deserialize<'de> for Field<T> {
 }
 
 impl<T: JsonSchema> JsonSchema for Field<T> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         T::schema_name()
     }
-    fn schema_id() -> std::borrow::Cow<'static, str> {
+    fn schema_id() -> Cow<'static, str> {
         T::schema_id()
     }
     fn inline_schema() -> bool {
@@ -159,7 +161,7 @@ impl<'de, T: de::DeserializeOwned> Deserialize<'de> for Entries<T> {
 }
 
 impl<T: JsonSchema> JsonSchema for Entries<T> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         format!("MapOf{}", T::schema_name()).into()
     }
     fn inline_schema() -> bool {
@@ -189,7 +191,7 @@ impl<'de, T: de::DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
 }
 
 impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         format!("OneOrMany{}", T::schema_name()).into()
     }
     fn inline_schema() -> bool {
@@ -324,6 +326,7 @@ impl<'de> Deserializer<'de> for De<'_> {
                 entries: entries.iter(),
                 fields: None,
                 all: entries,
+                taken: Vec::new(),
                 value: None,
             }),
         };
@@ -400,6 +403,7 @@ impl<'de> Deserializer<'de> for De<'_> {
                 entries: entries.iter(),
                 fields: Some((owner, fields)),
                 all: entries,
+                taken: Vec::new(),
                 value: None,
             })
             .map_err(|e| e.locate(self.node.span))
@@ -450,30 +454,58 @@ struct Pairs<'a> {
     /// Keys to skip are those that are not among them, whose type is named.
     fields: Option<(&'static str, &'static [&'static str])>,
     all: &'a [(Key, Node)],
-    value: Option<&'a Node>,
+    /// Fields that a misspelt key stood for.
+    taken: Vec<&'static str>,
+    value: Option<Cow<'a, Node>>,
 }
 
 impl Pairs<'_> {
-    /// The field a key stands for. One that another tool has stands for ours, so that what follows
-    /// from its absence is not said too.
-    fn field<'k>(&self, key: &'k Key, value: &Node) -> Option<&'k str> {
+    /// The field a key stands for, and its value. One that is misspelt, or that another tool has,
+    /// may stand for ours, so that what follows from its absence is not said too.
+    fn field<'k>(&mut self, key: &'k Key, value: &'k Node) -> Option<(&'k str, Cow<'k, Node>)> {
+        let as_written = Cow::Borrowed(value);
         let Some((owner, fields)) = self.fields else {
-            return Some(&key.name);
+            return Some((&key.name, as_written));
         };
         if fields.contains(&&*key.name) {
-            return Some(&key.name);
+            return Some((&key.name, as_written));
         }
-        let Some(Meant::Field(ours)) = elsewhere::meant(owner, &key.name) else {
-            return None;
+        let (ours, is_other_word) = match elsewhere::meant(owner, &key.name) {
+            Some(Meant::Field(ours)) => (ours, true),
+            Some(Meant::Hint(_)) => return None,
+            None => (similar::likest(&key.name, fields)?, false),
         };
-        let free = !self.all.iter().any(|(other, _)| *other.name == *ours);
+        if self.all.iter().any(|(other, _)| *other.name == *ours) || self.taken.contains(&ours) {
+            return None;
+        }
         let fits = match ours {
             "run" => value.as_str().is_some() || matches!(value.data, Data::Template(_)),
             "needs" | "outputs" => matches!(value.data, Data::Map(_)),
             _ => false,
         };
-        (free && fits).then_some(ours)
+        let value = match (fits && is_other_word, is_missed(owner, ours)) {
+            (true, _) => as_written,
+            (false, true) => Cow::Owned(Node {
+                span: value.span,
+                data: Data::Broken,
+            }),
+            (false, false) => return None,
+        };
+        self.taken.push(ours);
+        Some((ours, value))
     }
+}
+
+/// Other places speak of a field's absence: the axes of a matrix, the runs that a claim reads.
+fn is_missed(owner: &str, field: &str) -> bool {
+    matches!(
+        (owner, field),
+        ("Stage", "matrix")
+            | (
+                "Claim",
+                "expect" | "n" | "until" | "max_n" | "looks" | "n_of"
+            )
+    )
 }
 
 impl<'de> MapAccess<'de> for Pairs<'_> {
@@ -484,7 +516,7 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
         seed: K,
     ) -> Result<Option<K::Value>, Error> {
         while let Some((key, value)) = self.entries.next() {
-            if let Some(field) = self.field(key, value) {
+            if let Some((field, value)) = self.field(key, value) {
                 self.value = Some(value);
                 return seed
                     .deserialize(field.into_deserializer())
@@ -498,7 +530,7 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         match self.value.take() {
             Some(node) => seed
-                .deserialize(De { node })
+                .deserialize(De { node: &node })
                 .map_err(|e| e.locate(node.span)),
             None => Err(de::Error::custom("a value without its key")),
         }

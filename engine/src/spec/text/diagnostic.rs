@@ -256,13 +256,6 @@ fn settled(mut problems: Vec<Problem>) -> Vec<Problem> {
     };
     problems.sort_by(|a, b| a.span.cmp(&b.span).then_with(|| order(a).cmp(&order(b))));
     problems.dedup();
-    // Numbers are what differs between instances.
-    let class = |p: &Problem| -> String {
-        p.message
-            .chars()
-            .filter(|c| !matches!(c, '0'..='9' | '-' | '.'))
-            .collect()
-    };
     let mut kept: Vec<Problem> = Vec::with_capacity(problems.len());
     let mut known: HashMap<(Span, String), usize> = HashMap::new();
     for problem in problems {
@@ -270,14 +263,14 @@ fn settled(mut problems: Vec<Problem>) -> Vec<Problem> {
             kept.push(problem);
             continue;
         };
-        match known.get(&(problem.span, class(&problem))) {
+        match known.get(&(problem.span, problem.sort())) {
             Some(&at) => {
                 if let Some(first) = &mut kept[at].found_in {
                     first.count = first.count.saturating_add(found.count).min(first.of);
                 }
             }
             None => {
-                known.insert((problem.span, class(&problem)), kept.len());
+                known.insert((problem.span, problem.sort()), kept.len());
                 kept.push(problem);
             }
         }

@@ -67,6 +67,12 @@ impl Problem {
         }
     }
 
+    /// What is wrong without its numbers: they are what differs between instances.
+    pub fn sort(&self) -> String {
+        let is_number = |c: &char| matches!(c, '0'..='9' | '-' | '.');
+        self.message.chars().filter(|c| !is_number(c)).collect()
+    }
+
     /// Says in which instances it was found.
     pub fn found_in(mut self, first: &Arc<str>, count: u32, of: usize) -> Problem {
         self.found_in = (of > 1).then(|| {
@@ -112,4 +118,25 @@ impl Problem {
         }
         self
     }
+}
+
+/// Of what is wrong at one place for many values, the first of each sort, and how many more there
+/// are.
+pub fn first_of_each_sort(found: Vec<Problem>) -> impl Iterator<Item = Problem> {
+    let mut kept: Vec<(String, Problem, usize)> = Vec::new();
+    for problem in found {
+        let sort = problem.sort();
+        match kept.iter_mut().find(|(known, ..)| *known == sort) {
+            Some((_, _, more)) => *more += 1,
+            None => kept.push((sort, problem, 0)),
+        }
+    }
+    kept.into_iter().map(|(_, problem, more)| match more {
+        0 => problem,
+        _ => {
+            let label = problem.label.clone();
+            let label = label.map_or_else(String::new, |label| format!("{label}, "));
+            problem.label(format!("{label}and {more} more"))
+        }
+    })
 }

@@ -13,7 +13,7 @@ use super::stages::Named;
 use super::tie::Tying;
 use crate::spec::text::decode::Raw;
 use crate::spec::text::node::{Data, Node};
-use crate::spec::text::problem::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span, first_of_each_sort};
 use crate::spec::text::template::Template;
 
 /// One name under `after:`.
@@ -91,6 +91,7 @@ impl Tying<'_> {
                     consumer.axis(reference, at)?;
                 }
                 let mut tied = HashMap::new();
+                let mut wrong = Vec::new();
                 for row in consumer
                     .stage
                     .map_or(&[][..], |s| &self.table.stages[s].rows.rows)
@@ -101,11 +102,12 @@ impl Tying<'_> {
                     }
                     let links = self.stages(&text, node.span, consumer);
                     let links = links.unwrap_or_else(|problem| {
-                        problems.push(problem.label(format!("this is `{text}`")));
+                        wrong.push(problem.label(format!("this is `{text}`")));
                         Vec::new()
                     });
                     tied.insert(text, links);
                 }
+                problems.extend(first_of_each_sort(wrong));
                 Ok(Whom::PerRow(template.clone(), tied))
             }
             _ => Err(Problem::new(

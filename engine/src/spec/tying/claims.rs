@@ -102,6 +102,8 @@ pub fn tie(
                 Problem::new(key.span, format!("`{field}` is missing in `{word}`"))
                     .help(format!("add `{field}: STAGE`")),
             );
+            // The kind would say the same again.
+            needs.push(missing(need, key.span));
             continue;
         };
         let target = match node.as_str() {
@@ -198,13 +200,16 @@ pub fn tie(
                 }
             }
         }
-        None => problems.push(
-            Problem::new(
-                key.span,
-                format!("the claim `{name}` does not say what to expect"),
-            )
-            .help("add `expect: ...`"),
-        ),
+        None => {
+            problems.push(
+                Problem::new(
+                    key.span,
+                    format!("the claim `{name}` does not say what to expect"),
+                )
+                .help("add `expect: ...`"),
+            );
+            return None;
+        }
     }
     for (name, raw) in [("family", &claim.family), ("report", &claim.report)] {
         let named = raw.as_ref().map(|raw| {
@@ -231,6 +236,20 @@ pub fn tie(
             data: Data::Map(params.into()),
         },
     })
+}
+
+/// A side that the claim does not name.
+fn missing(name: &str, span: Span) -> NeedDef {
+    NeedDef {
+        name: name.into(),
+        key: span,
+        many: true,
+        items: vec![ItemDef {
+            group: "".into(),
+            span,
+            target: Target::Broken,
+        }],
+    }
 }
 
 /// Every axis that is named must be one: of each side, where it pairs; of any of them or a column

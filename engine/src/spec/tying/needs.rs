@@ -17,7 +17,7 @@ use super::tie::{Tying, fallback};
 use crate::plan::{Axes, Inside, InstanceIndex, NeedItem, Source};
 use crate::spec::text::decode::{Entries, Raw, check_name};
 use crate::spec::text::node::{Data, Key, Node};
-use crate::spec::text::problem::{Problem, Span};
+use crate::spec::text::problem::{Problem, Span, first_of_each_sort};
 use crate::spec::text::reference::{Reference, Root};
 use crate::spec::text::template::Template;
 use repro_protocol::relpath::RelPath;
@@ -312,6 +312,7 @@ impl Tying<'_> {
             .stage
             .map_or(&[][..], |s| &self.table.stages[s].rows.rows);
         let mut tied = HashMap::new();
+        let mut wrong = Vec::new();
         for row in rows {
             let text = consumer.text(template, row, self.values, span)?;
             if tied.contains_key(&text) {
@@ -321,12 +322,13 @@ impl Tying<'_> {
                 Ok(Target::Link(link)) => Some(link),
                 Ok(_) => None,
                 Err(problem) => {
-                    problems.push(problem.label(format!("this is `{text}`")));
+                    wrong.push(problem.label(format!("this is `{text}`")));
                     None
                 }
             };
             tied.insert(text, link);
         }
+        problems.extend(first_of_each_sort(wrong));
         Ok(Target::LinkPerRow(template.clone(), tied))
     }
 

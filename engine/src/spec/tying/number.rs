@@ -37,6 +37,8 @@ pub enum Number {
     First(First),
     /// More with every look; another look is taken only if the one before has not decided.
     UntilDecided(Vec<First>),
+    /// Not known, because something about it is wrong, which was told.
+    Unknown,
 }
 
 /// The first values of the axis that repeats.
@@ -80,9 +82,10 @@ pub fn read(asking: &Asking, tying: &Tying, problems: &mut Vec<Problem>) -> Numb
     let wanted = asking.wanted(problems);
     // What follows from something broken is not told.
     let (true, Some(linked)) = (problems.len() == before, asking.linked) else {
-        return Number::All;
+        return Number::Unknown;
     };
     let read = match wanted {
+        Wanted::Unknown => return Number::Unknown,
         Wanted::All => return asking.unrestricted(linked, tying),
         Wanted::First(n) => asking.first(&[n], linked, tying).map(|mut all| {
             let first = all.pop();
@@ -94,7 +97,7 @@ pub fn read(asking: &Asking, tying: &Tying, problems: &mut Vec<Problem>) -> Numb
     };
     read.unwrap_or_else(|problem| {
         problems.push(problem);
-        Number::All
+        Number::Unknown
     })
 }
 
@@ -150,6 +153,8 @@ pub fn anytime(until: Span, expect: &Node) -> Result<Node, Problem> {
 /// How many repetitions are asked for.
 enum Wanted {
     All,
+    /// What is written cannot be read.
+    Unknown,
     First(u32),
     UntilDecided(Vec<u32>),
 }
@@ -194,7 +199,10 @@ impl Asking<'_> {
                 let text = "`n_of` says what `n` and `max_n` count, and neither is given";
                 problems.push(Problem::new(axis.span, text).help("leave it out"));
             }
-            return number(&claim.n).map_or(Wanted::All, Wanted::First);
+            return match &claim.n {
+                None => Wanted::All,
+                Some(_) => number(&claim.n).map_or(Wanted::Unknown, Wanted::First),
+            };
         };
         if let Some(n) = &claim.n {
             problems.push(
@@ -214,10 +222,10 @@ impl Asking<'_> {
                 )
                 .help("say how many repetitions it may ask for, such as `max_n: 40`"),
             );
-            return Wanted::All;
+            return Wanted::Unknown;
         };
         let Some(max_n) = max.value else {
-            return Wanted::All;
+            return Wanted::Unknown;
         };
         let given = first.and_then(|f| Some((f.span, f.value?)));
         if let Some((span, n)) = given

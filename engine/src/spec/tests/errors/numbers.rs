@@ -176,3 +176,45 @@ fn other_readers_of_such_runs_fix_their_number() {
     );
     assert!(!said.contains("`per`"), "{said}");
 }
+
+/// A claim that decides how many runs it needs makes many looks, and its runs have other readers:
+/// one mistake is told once, and nothing that only follows from it.
+#[test]
+fn one_mistake_beside_such_a_claim_is_one_error() {
+    let until = format!("  x: {{measure: {{of: m, in: a}}, {MEAN}, until: decided, max_n: 20}}\n");
+    let beside = |other: &str, wanted: &str| says(&format!("{until}  y: {other}\n"), &[wanted]);
+    let reads = |more: &str| format!("{{measure: {{of: m, in: a}}, {MEAN}, {more}}}");
+    beside(&reads("n: 2.5"), "claims.y.n");
+    beside(&reads("n: 0"), "`n` is 0");
+    beside(&reads("n: 21"), "`n` is 21");
+    beside(&reads("n: 5, n_of: sed"), "`sed` is none of the axes");
+    beside(&reads("n: \"${vars.n}\""), "there is no variable `n`");
+    beside(&reads("max_m: 20, until: decided"), "did you mean `max_n`?");
+    beside(&reads("max_n: 20, untl: decided"), "did you mean `until`?");
+    beside(&reads("max_n: 20, until: never"), "`never` is not known");
+    let over = format!("{{measure: {{of: m, in: a, over: sed}}, {MEAN}, n: 5}}");
+    beside(&over, "no axis `sed`");
+    beside(
+        "{measure: {of: m, in: a}, n: 5}",
+        "does not say what to expect",
+    );
+    let misspelt = "{measure: {of: m, in: a}, expct: {mean: {above: 0}}, n: 5}";
+    beside(misspelt, "unknown field `expct`");
+    let one_side = "{compare: {of: m, a: a}, expect: {difference: {above: 0}}, n: 5}";
+    beside(one_side, "`b` is missing");
+    // Of its own looks.
+    let own = |expect: &str| {
+        format!("  x: {{measure: {{of: m, in: a}}, expect: {expect}, until: decided, max_n: 20}}\n")
+    };
+    says(&own("{men: {above: 0}}"), &["unknown field `men`"]);
+    // A stage whose axes are unknown has them, as far as its readers go.
+    let stages = STAGES.replacen("matrix", "matix", 1);
+    let said = project(&format!("{stages}{until}")).errors();
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    assert!(said.contains("unknown field `matix`"), "{said}");
+    // One reference of many values.
+    let stages = STAGES.replace("part: a.thing", "part: \"a[sed=${matrix.seed}].thing\"");
+    let said = project(&format!("{stages}{until}")).errors();
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+    assert!(said.contains("and 19 more"), "{said}");
+}
