@@ -16,6 +16,10 @@ use crate::plan::{Claim, InstanceIndex};
 use crate::record::event::{ClaimResult, Corrected, Looks, Verdict};
 use crate::store::Store;
 
+mod expected;
+
+pub use expected::expected;
+
 /// The part of `verdict.json` the engine reads.
 #[derive(Deserialize)]
 struct VerdictFile {
@@ -181,7 +185,7 @@ fn verdict(
         low: file.low,
         high: file.high,
         confidence: file.confidence,
-        expect: Some(in_words(&file.expect)),
+        expect: Some(expected(&file.expect)),
         source: claim.source.clone(),
         corrected: claim.family.as_ref().map(|family| Corrected {
             family: family.to_string(),
@@ -191,24 +195,6 @@ fn verdict(
         }),
         looks,
     }))
-}
-
-/// `{"difference": {"above": 0.0}, "confidence": 0.95}` as `difference above 0`: names and numbers
-/// in order.
-fn in_words(expect: &Value) -> String {
-    match expect {
-        Value::Object(map) => {
-            let said = map
-                .iter()
-                .filter(|(name, value)| name.as_str() != "confidence" && !value.is_null());
-            said.map(|(name, value)| format!("{name} {}", in_words(value)))
-                .collect::<Vec<_>>()
-                .join(" ")
-        }
-        Value::Number(n) => n.as_f64().map_or_else(|| n.to_string(), |f| f.to_string()),
-        Value::String(s) => s.clone(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -230,16 +216,5 @@ mod tests {
         // One that is not known makes no other smaller.
         let [a, b] = [Some(0.01), Some(0.04)];
         assert_eq!(holm(&[a, None, b]), [Some(0.03), None, Some(0.08)]);
-    }
-
-    #[test]
-    fn an_expectation_reads_as_words() {
-        let expect =
-            serde_json::json!({"difference": {"above": 0.0}, "confidence": 0.95, "mean": null});
-        assert_eq!(in_words(&expect), "difference above 0");
-        assert_eq!(
-            in_words(&serde_json::json!({"mean": {"within": {"low": 0.1, "high": 0.9}}})),
-            "mean within high 0.9 low 0.1"
-        );
     }
 }

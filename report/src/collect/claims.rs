@@ -14,6 +14,7 @@ use repro_engine::results::Results;
 use repro_engine::results::claims::{ClaimState, claims};
 use repro_engine::session::Session;
 use repro_engine::store::Fact;
+use repro_engine::verdicts::expected;
 use serde_json::Value;
 
 use crate::commits;
@@ -73,7 +74,7 @@ pub(super) fn of(
             }
         }
         if made.expects.is_empty() {
-            made.expects = expectation(&params["expect"]);
+            made.expects = expected(&params["expect"]);
         }
         made.committed = commits
             .get(&made.name)
@@ -81,19 +82,6 @@ pub(super) fn of(
         told.push(made);
     }
     Ok(told)
-}
-
-fn expectation(expect: &Value) -> String {
-    let mut words = Vec::new();
-    for (name, value) in expect.as_object().into_iter().flatten() {
-        if name != "confidence" && !value.is_null() {
-            words.push(format!(
-                "{name} {}",
-                value.to_string().replace(['{', '}', '"'], "")
-            ));
-        }
-    }
-    words.join(", ")
 }
 
 /// The bounds within which a claim holds: of the first expectation that has any.
