@@ -2,6 +2,7 @@
 //! repetition, and which tables and pictures are read.
 
 mod claims;
+mod sides;
 mod stages;
 
 use std::collections::{BTreeSet, HashMap};

@@ -17,6 +17,7 @@ use repro_engine::store::Fact;
 use repro_engine::verdicts::expected;
 use serde_json::Value;
 
+use super::sides;
 use crate::commits;
 use crate::previous::Said;
 use crate::study::{Claim, Sides};
@@ -70,7 +71,7 @@ pub(super) fn of(
                 made.bounds = bounds(&evidence["expect"]).or(made.bounds);
                 made.reason = evidence["reason"].as_str().map(str::to_owned);
                 made.values = observations(&evidence);
-                made.sides = sides(plan, claim, &params, &evidence);
+                made.sides = both_sides(plan, claim, &params, &evidence);
             }
         }
         if made.expects.is_empty() {
@@ -138,27 +139,14 @@ fn observations(evidence: &Value) -> Vec<(String, f64)> {
     pairs.collect()
 }
 
-fn sides(plan: &Plan, claim: &plan::Claim, params: &Value, evidence: &Value) -> Option<Sides> {
+fn both_sides(plan: &Plan, claim: &plan::Claim, params: &Value, evidence: &Value) -> Option<Sides> {
     let instance = plan.instance(claim.looks.first()?.instance);
-    let name = |need: &str| {
-        let need = instance.needs.iter().find(|n| &*n.name == need);
-        let producers = need.into_iter().flat_map(|n| &n.items);
-        let mut stages: Vec<String> = Vec::new();
-        for item in producers {
-            if let plan::Source::Output { instance, .. } = &item.source {
-                let stage = plan.instance(*instance).stage.to_string();
-                if !stages.contains(&stage) {
-                    stages.push(stage);
-                }
-            }
-        }
-        stages.join(", ")
-    };
+    let [a_name, b_name] = sides::names(plan, instance);
     Some(Sides {
         a: evidence["a"]["mean"].as_f64()?,
         b: evidence["b"]["mean"].as_f64()?,
-        a_name: name("a"),
-        b_name: name("b"),
+        a_name,
+        b_name,
         of: params["compare"]["of"].as_str()?.to_owned(),
     })
 }
