@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::digest::Content;
 use crate::plan::{Claim, InstanceIndex};
-use crate::record::event::{ClaimResult, Corrected, Looks, Verdict};
+use crate::record::event::{ClaimResult, Corrected, EffectSize, Looks, Verdict};
 use crate::store::Store;
 
 mod expected;
@@ -32,6 +32,7 @@ struct VerdictFile {
     #[serde(default)]
     expect: Value,
     p: Option<f64>,
+    effect_size: Option<EffectSize>,
 }
 
 impl VerdictFile {
@@ -186,6 +187,7 @@ fn verdict(
         high: file.high,
         confidence: file.confidence,
         expect: Some(expected(&file.expect)),
+        effect_size: file.effect_size,
         source: claim.source.clone(),
         corrected: claim.family.as_ref().map(|family| Corrected {
             family: family.to_string(),

@@ -220,7 +220,11 @@ pub fn summary(claim: &Claim) -> String {
                 signed(high)
             );
         }
-        let _ = write!(text, ", n = {}.", claim.n);
+        let _ = write!(text, ", n = {}", claim.n);
+        if let Some(effect) = &claim.effect {
+            let _ = write!(text, ", {effect}");
+        }
+        text.push('.');
     } else if claim.verdict.is_none() {
         text.push_str(" No result yet.");
     }

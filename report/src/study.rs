@@ -61,6 +61,8 @@ pub struct Claim {
     pub interval: Option<[f64; 2]>,
     /// Confidence of the interval.
     pub confidence: Option<f64>,
+    /// The effect in standard deviations, as a phrase.
+    pub effect: Option<String>,
     /// Repetitions.
     pub n: u64,
     /// Why the verdict is what it is.

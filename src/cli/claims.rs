@@ -74,6 +74,9 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
             );
             text.push_str(&colour.dim(&line));
         }
+        if let Some(effect) = &claim.effect_size {
+            text.push_str(&colour.dim(&format!("{}: {effect}\n", claim.name)));
+        }
         if let Some(source) = &claim.source {
             text.push_str(&colour.dim(&format!("{}: {source}\n", claim.name)));
         }

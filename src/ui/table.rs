@@ -150,7 +150,7 @@ struct ClaimCells {
 
 impl ClaimCells {
     fn of(claim: &ClaimResult) -> ClaimCells {
-        let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
+        let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), signed);
         let confidence = claim
             .confidence
             .map_or_else(String::new, |p| format!("{} %", (p * 1e4).round() / 1e2));
@@ -168,6 +168,15 @@ impl ClaimCells {
             estimate: number(claim.estimate),
             interval: interval.trim_end().to_owned(),
         }
+    }
+}
+
+/// Four decimals with their sign. What rounds to nothing lies on neither side of it.
+fn signed(x: f64) -> String {
+    let text = format!("{x:+.4}");
+    match text.as_str() {
+        "-0.0000" => "+0.0000".to_owned(),
+        _ => text,
     }
 }
 
@@ -213,7 +222,11 @@ pub fn claims_markdown(claims: &[ClaimResult]) -> String {
         let cells = ClaimCells::of(claim);
         let source = plain(claim.source.as_deref().unwrap_or("–"));
         let (name, expected) = (plain(&claim.name), plain(&claim.expectation()));
-        let (estimate, interval, n) = (cells.estimate, cells.interval, claim.n);
+        let (interval, n) = (cells.interval, claim.n);
+        let estimate = match &claim.effect_size {
+            Some(effect) => format!("{} ({effect})", cells.estimate),
+            None => cells.estimate,
+        };
         text.push_str(&format!(
             "| `{name}` | {source} | {expected} | {estimate} | {interval} | {n} | {} |\n",
             cells.verdict
@@ -239,6 +252,12 @@ mod tests {
         aligned_in(limit, &head, &rows, Colour::Off, |_, _, cell| {
             cell.to_owned()
         })
+    }
+
+    #[test]
+    fn what_rounds_to_nothing_has_one_sign() {
+        let shown = [-2.5e-17, 0.0, -0.00006, 0.25].map(signed);
+        assert_eq!(shown, ["+0.0000", "+0.0000", "-0.0001", "+0.2500"]);
     }
 
     #[test]

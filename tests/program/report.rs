@@ -63,6 +63,50 @@ fn a_run_is_told_on_one_page() {
     assert_eq!(page, report(&space), "the same results give the same bytes");
 }
 
+/// Sides of one stage are called after what tells them apart, and effect sizes are shown.
+#[test]
+fn the_sides_of_a_claim_have_names_of_their_own() {
+    let space = TestSpace::with_pipeline(
+        r#"
+version: 1
+stages:
+  b:
+    run: |
+      { echo name,value; echo "accuracy,$((LR * SEED))"; } > ${outputs.metrics}
+      { echo name,value; echo "accuracy,$((LR + 5 * SEED))"; } > ${outputs.other}
+    matrix: {lr: [1, 3], seed: [1, 2, 3]}
+    env: {SEED: "${matrix.seed}", LR: "${matrix.lr}"}
+    outputs: {metrics: metrics.csv, other: other.csv}
+claims:
+  rates:
+    compare: {of: accuracy, a: "b[lr=3,*]", b: "b[lr=1,*]"}
+    expect: {difference: {above: 0}}
+    report: [effect_size]
+  outputs:
+    compare: {of: accuracy, a: "b[lr=1,*].metrics", b: "b[lr=1,*].other"}
+    expect: {difference: {within: {low: -20, high: 20}}}
+"#,
+    );
+    space.ok(&["run"]);
+    let page = report(&space);
+    for told in [
+        "accuracy: 6 in b[lr=3], 2 in b[lr=1].",
+        "accuracy: 2 in b.metrics, 11 in b.other.",
+        "n = 3, effect size d = 2.00, g = 1.43.",
+        "Expected: difference within -20 to 20.",
+    ] {
+        assert!(page.contains(told), "the page does not say {told}");
+    }
+    let claims = space.ok(&["claims"]);
+    let told = "rates: effect size d = 2.00, g = 1.43\n";
+    assert!(claims.contains(told), "{claims}");
+    let claims = space.ok(&["claims", "--markdown"]);
+    let told = "+4.0000 (effect size d = 2.00, g = 1.43)";
+    assert!(claims.contains(told), "{claims}");
+    let claims = space.ok(&["claims", "--json"]);
+    assert!(claims.contains("\"hedges_g\": 1.4"), "{claims}");
+}
+
 #[test]
 fn a_flip_is_told_with_what_changed() {
     let space = TestSpace::with_pipeline(STUDY);

@@ -300,6 +300,9 @@ pub struct ClaimResult {
     /// What the claim expects, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<String>,
+    /// The effect in standard deviations, where the claim asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect_size: Option<EffectSize>,
     /// Who says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -326,6 +329,27 @@ impl ClaimResult {
             text.push_str(&format!("; {family}: corrected p = {p} (of {claims})"));
         }
         text
+    }
+}
+
+/// An effect in standard deviations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EffectSize {
+    /// The mean observation, in standard deviations of the observations.
+    pub d: f64,
+    /// Hedges' g of the two sides, as if they were not paired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedges_g: Option<f64>,
+}
+
+/// `effect size d = 1.45, g = 0.31`.
+impl fmt::Display for EffectSize {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "effect size d = {:.2}", self.d)?;
+        match self.hedges_g {
+            Some(g) => write!(f, ", g = {g:.2}"),
+            None => Ok(()),
+        }
     }
 }
 

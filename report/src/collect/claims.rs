@@ -64,6 +64,7 @@ pub(super) fn of(
             made.estimate = result.estimate;
             made.interval = result.low.zip(result.high).map(|(low, high)| [low, high]);
             made.confidence = result.confidence;
+            made.effect = result.effect_size.map(|effect| effect.to_string());
             made.n = result.n;
             made.expects = result.expectation();
             let taken = result.looks.as_ref().map_or(0, |looks| looks.taken.len());
