@@ -47,6 +47,20 @@ impl Known<'_> {
         items.position(|item| item.from.is_some_and(|(_, of)| of == output))
     }
 
+    /// The first of an input's artifacts that is also one of another input's: the same whole
+    /// output, or the same file.
+    pub(crate) fn common(&self, name: &str, other: &str) -> Option<usize> {
+        let is_same = |a: &Item, b: &Item| {
+            let whole = !a.is_member && !b.is_member;
+            let output = a.from.is_some() && a.from == b.from;
+            let file = a.file.is_some() && a.file == b.file;
+            whole && (output || file)
+        };
+        let theirs = self.items(other);
+        let mut items = self.items(name).iter();
+        items.position(|a| theirs.iter().any(|b| is_same(a, b)))
+    }
+
     /// The axes that tell an input's artifacts apart.
     pub(crate) fn axes(&self, name: &str) -> BTreeSet<String> {
         let names = self.items(name).iter().flat_map(|item| &item.axes);

@@ -500,6 +500,15 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
         if !self.at.rows.iter().any(measured) {
             self.evaluate(epoch)?;
         }
+        if let Some(later) = self.recipe.later
+            && stopped
+            && !later.joins_within(self.at.epoch, self.sets.train.len() - self.sets.first)
+        {
+            self.listener.warning(format!(
+                "`stop_at` ended the training after epoch {}, before any image of `later` joined",
+                self.at.epoch
+            ));
+        }
         if let (Some(StopAt::TrainAccuracy(goal)), false) = (self.recipe.stop_at, stopped) {
             let reached = self
                 .at

@@ -124,6 +124,13 @@ impl Later {
         }
     }
 
+    /// Whether any of `all` images is visible within so many epochs. Their number never falls.
+    pub fn joins_within(&self, epochs: u64, all: usize) -> bool {
+        epochs
+            .checked_sub(1)
+            .is_some_and(|last| self.count(last, all) > 0)
+    }
+
     /// Which of `all` images are visible in an epoch, ascending. The choice is the beginning of a
     /// permutation of stream (seed, "later", r, 0); r is the number of the portion where each is
     /// drawn anew, else 0.
@@ -183,6 +190,18 @@ mod tests {
         assert_ne!(of(leave, 2), of(leave, 5), "and is then another one");
         assert_eq!(of(stay, 11), Vec::from_iter(0..20));
         assert_ne!(of(stay, 2), stay.visible(2, 20, 5), "the seed decides");
+    }
+
+    #[test]
+    fn what_joins_within_some_epochs_is_known_before() {
+        let portions =
+            later(serde_json::json!({"portions": {"after": 2, "every": 3, "share": 0.04}}));
+        assert!(!portions.joins_within(0, 20) && !portions.joins_within(2, 20));
+        assert!(portions.joins_within(3, 20), "0.8 images are one");
+        assert!(!portions.joins_within(3, 10), "0.4 images are none");
+        assert!(portions.joins_within(6, 10), "two portions of them are one");
+        let sliding = later(serde_json::json!({"sliding": {"gamma": 0.5, "epochs": 100}}));
+        assert!(!sliding.joins_within(1, 20) && sliding.joins_within(2, 20));
     }
 
     /// 1 - γ^(50 n / N), computed with Python:

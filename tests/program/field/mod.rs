@@ -22,3 +22,4 @@ mod sharing;
 mod statistics;
 mod streams;
 mod terminal;
+mod trainings;

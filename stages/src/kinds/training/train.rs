@@ -1,6 +1,7 @@
 //! The kind `train`: pretraining, warm starting and fine-tuning.
 
 mod checkpoints;
+mod doubts;
 mod known;
 mod params;
 

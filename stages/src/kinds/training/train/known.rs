@@ -1,6 +1,7 @@
 //! What follows from the parameters of `train` and what is known of its inputs, and what cannot
 //! work.
 
+use super::doubts::warn_of_idle_later;
 use super::params::Params;
 use crate::facts::{
     AnswersFact, CheckpointsFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact,
@@ -67,7 +68,8 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
     let same_as = identity
         .clone()
         .or_else(|| as_identity(params.model.as_ref(), &data));
-    together(&later, "later", &mut found);
+    let joining = together(&later, "later", &mut found);
+    warn_of_idle_later(params, (&data, &joining), known, &mut found);
     check_all(&later, same_as.as_ref(), "later", &mut found);
     check_all(&test, same_as.as_ref(), "test", &mut found);
     check_all(&validation, same_as.as_ref(), "validation", &mut found);
@@ -89,17 +91,12 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
             _ => found.param(&["batch_size"], failure.message, hint),
         }
     }
-    let batch = (params.batch_size as u64).max(1);
     let epochs = match params.length {
         Length::Epochs(n) => Some(n),
         Length::Steps(_) if !later.is_empty() => None,
-        Length::Steps(n) => data.images.map(|images| {
-            let steps = match params.drop_last {
-                Some(true) => images / batch,
-                _ => images.div_ceil(batch),
-            };
-            n.div_ceil(steps.max(1))
-        }),
+        Length::Steps(n) => data
+            .images
+            .map(|images| n.div_ceil(params.steps_per_epoch(images).max(1))),
     };
     if let (Some(keep), Some(epochs)) = (params.checkpoints, epochs)
         && keep.every.is_some_and(|every| every > epochs)

@@ -214,6 +214,15 @@ impl Params {
         }
     }
 
+    /// Steps in an epoch of so many images.
+    pub(super) fn steps_per_epoch(&self, images: u64) -> u64 {
+        let batch = (self.batch_size as u64).max(1);
+        match self.drop_last {
+            Some(true) => images / batch,
+            _ => images.div_ceil(batch),
+        }
+    }
+
     /// What a state depends on beside the inputs. What came later counts where it is said: states
     /// of before stay good.
     pub(super) fn preimage(&self, recipe: Value) -> Value {

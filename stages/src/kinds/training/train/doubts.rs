@@ -1,0 +1,65 @@
+//! What a training can be told and is hardly meant, as far as facts show it: data that never join,
+//! choices by the data that it is measured on.
+
+use super::params::Params;
+use crate::facts::{DataFact, Finding, Findings, Known, Subject};
+use crate::training::later::{Later, Portions};
+use crate::training::length::Length;
+
+/// What `later` says that comes to nothing, as far as lengths and numbers are known.
+pub(super) fn warn_of_idle_later(
+    params: &Params,
+    (first, joining): (&DataFact, &DataFact),
+    known: &Known,
+    found: &mut Findings,
+) {
+    let Some(later) = params.later else { return };
+    let mut warn = |place: Subject, message: String, hint: &str| {
+        found.warnings.push(Finding::new(place, message, hint));
+    };
+    let field = |path: &[&str]| Subject::Param(path.iter().map(|p| (*p).to_owned()).collect());
+    let epochs = match params.length {
+        Length::Epochs(n) => Some(n),
+        // All epochs are of one length until something joins.
+        Length::Steps(n) => first.images.map(|images| {
+            let steps = params.steps_per_epoch(images).max(1);
+            n.div_ceil(steps)
+        }),
+    };
+    // Of unknown data only the epochs count.
+    let all = joining.images.unwrap_or(u64::from(u32::MAX)) as usize;
+    if let Some(epochs) = epochs
+        && !later.joins_within(epochs, all)
+    {
+        warn(
+            field(&["later"]),
+            format!(
+                "no image of `later` ever joins: the training ends after {epochs} epoch{}",
+                if epochs == 1 { "" } else { "s" }
+            ),
+            "let them join sooner, or train longer",
+        );
+    }
+    if let (
+        Later::Portions(Portions {
+            images: Some(n), ..
+        }),
+        Some(all),
+    ) = (later, joining.images)
+        && n > all
+    {
+        warn(
+            field(&["later", "portions", "images"]),
+            format!("`later` has {all} images: a portion of {n} is all of them"),
+            "give a smaller number",
+        );
+    }
+    if let Some(item) = known.common("later", "train") {
+        warn(
+            Subject::Input("later".to_owned(), item),
+            "these are images of `train` too: once they join, an epoch has each of them twice"
+                .to_owned(),
+            "give other images of the training set, such as another part of a `split`",
+        );
+    }
+}

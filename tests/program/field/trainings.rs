@@ -1,0 +1,69 @@
+//! What is said of trainings whose parameters or needs come to something else than they seem to,
+//! before anything runs where that is known, else when they run.
+
+use crate::support::TestSpace;
+
+/// Drawn images and a training `t` on half of them.
+fn study(needs: &str, with: &str) -> String {
+    format!(
+        "version: 1
+stages:
+  data: {{uses: download, with: {{dataset: shapes, shapes: {{train: 40, test: 10}}}}}}
+  halves: {{uses: split, needs: {{data: data.train}}, with: {{parts: {{a: 0.5, b: 0.5}}, seed: 7}}}}
+  t:
+    uses: train
+    needs: {{train: halves.a, {needs}}}
+    with: {{model: {{mlp: {{hidden: [4]}}}}, seed: 1, batch_size: 10, optimizer: {{adam: {{}}}}, {with}}}
+"
+    )
+}
+
+/// What is said without anything running, where nothing is refused.
+fn planned(yaml: &str) -> String {
+    let space = TestSpace::with_pipeline(yaml);
+    space.run(&["run", "-n"]).expect(0, &[]).err
+}
+
+#[test]
+fn data_that_never_join_are_said() {
+    let later = "later: halves.b, test: data.test";
+    let of = |with: &str| planned(&study(later, with));
+    let never =
+        "stages.t.with.later: no image of `later` ever joins: the training ends after 3 epochs";
+    let portions =
+        |after: u64| format!("later: {{portions: {{after: {after}, every: 1, share: 0.5}}}}");
+    for (with, is_said) in [
+        (format!("length: {{epochs: 3}}, {}", portions(3)), true),
+        (format!("length: {{epochs: 3}}, {}", portions(2)), false),
+        // Two steps an epoch until something joins.
+        (format!("length: {{steps: 6}}, {}", portions(3)), true),
+        (format!("length: {{steps: 7}}, {}", portions(3)), false),
+    ] {
+        let said = of(&with);
+        assert_eq!(said.contains(never), is_said, "{with}: {said}");
+    }
+    let said = of("length: {epochs: 3}, later: {portions: {after: 1, every: 1, images: 21}}");
+    let all = "stages.t.with.later.portions.images: `later` has 20 images: a portion of 21 is all of them";
+    assert!(said.contains(all), "{said}");
+    let once = "length: {epochs: 3}, later: {portions: {after: 1, every: 1, share: 1}}";
+    let said = planned(&study("later: halves.a", once));
+    let twice = "these are images of `train` too";
+    assert!(said.contains(twice), "{said}");
+    assert!(!of(once).contains(twice));
+}
+
+/// A training that stops before its data joined was silent about it.
+#[test]
+fn a_training_that_stops_before_data_join_says_so() {
+    let stops = |after: u64| {
+        let with = format!(
+            "length: {{epochs: 4}}, stop_at: {{train_accuracy: 0.01}}, later: {{portions: {{after: {after}, every: 1, share: 1}}}}"
+        );
+        let space = TestSpace::with_pipeline(&study("later: halves.b", &with));
+        space.run(&["run"]).expect(0, &[]).err
+    };
+    let said = "before any image of `later` joined";
+    let early = stops(3);
+    assert!(early.contains(said), "{early}");
+    assert!(!stops(0).contains(said));
+}
