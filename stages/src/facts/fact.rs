@@ -33,6 +33,9 @@ pub struct DataFact {
     pub answers: Option<AnswersFact>,
     /// How many images it has.
     pub images: Option<u64>,
+    /// It is the published test set, or all that is kept of it.
+    #[serde(default)]
+    pub is_test: bool,
 }
 
 /// What is to be learnt.

@@ -50,6 +50,7 @@ pub(crate) fn together(sets: &[Option<DataFact>], name: &str, found: &mut Findin
         }
         whole.set = whole.set.or_else(|| set.set.clone());
         whole.image = whole.image.or(set.image);
+        whole.is_test |= set.is_test;
         whole.answers = match (whole.answers, set.answers) {
             (None | Some(AnswersFact::Classes(None)), Some(known)) => Some(known),
             (known, _) => known,

@@ -1,6 +1,7 @@
 //! What is said of trainings whose parameters or needs come to something else than they seem to,
 //! before anything runs where that is known, else when they run.
 
+use super::language::refused;
 use crate::support::TestSpace;
 
 /// Drawn images and a training `t` on half of them.
@@ -66,4 +67,46 @@ fn a_training_that_stops_before_data_join_says_so() {
     let early = stops(3);
     assert!(early.contains(said), "{early}");
     assert!(!stops(0).contains(said));
+}
+
+/// Who chooses by the test set was told nothing.
+#[test]
+fn the_test_set_is_no_validation_set() {
+    let patience = "length: {epochs: 2}, stop_at: {patience: {of: validation_loss, epochs: 1}}";
+    let remedy = "hold some training data out";
+    refused(
+        &study("validation: data.test", patience),
+        &[
+            "stages.t.needs.validation: this is the test set of `shapes`",
+            remedy,
+        ],
+    );
+    refused(
+        &study("validation: halves.b, test: halves.b", patience),
+        &[
+            "stages.t.needs.validation: these are the images of `test`",
+            remedy,
+        ],
+    );
+    // Another stage's copy of it is the same images.
+    let copy = |parts: &str, needs: &str| {
+        let split = format!(
+            "  own: {{uses: split, needs: {{data: data.test}}, with: {{parts: {{{parts}}}, seed: 1}}}}\n"
+        );
+        study(needs, patience) + &split
+    };
+    refused(
+        &copy("all: 1.0", "validation: own.all"),
+        &["this is the test set of `shapes`"],
+    );
+    planned(&copy("a: 0.5, b: 0.5", "validation: own.a, test: own.b"));
+    planned(&study("validation: halves.b, test: data.test", patience));
+    // Nothing is known of what a command makes, until it is there.
+    let yaml = study("validation: two.x, test: one.x", patience)
+        + "  one: {run: \"cp -R ${needs.d} ${outputs.x}\", needs: {d: data.test}, outputs: {x: x}}\n"
+        + "  two: {run: \"cp -R ${needs.d} ${outputs.x}\", needs: {d: data.test}, outputs: {x: x}}\n";
+    TestSpace::with_pipeline(&yaml).run(&["run"]).expect(
+        1,
+        &["input `validation`: these are the images of `test`", remedy],
+    );
 }

@@ -318,6 +318,7 @@ impl Kind for Download {
                     }),
                     answers: Some(AnswersFact::Classes(Some(classes))),
                     images: Some(limit.map_or(images, |limit| images.min(limit))),
+                    is_test: part == "test",
                 }),
             );
         }

@@ -231,6 +231,8 @@ impl Kind for Split {
             found.say(
                 name,
                 Fact::Data(DataFact {
+                    // Of a test set that is cut in parts one may choose and another measure.
+                    is_test: data.is_test && matches!(size, Size::Fraction(f) if *f == 1.0),
                     images,
                     ..data.clone()
                 }),

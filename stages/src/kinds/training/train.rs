@@ -57,7 +57,7 @@ impl Kind for Train {
         InputSpec::optional("test", "Data to measure on, never to learn from."),
         InputSpec::optional(
             "validation",
-            "Data to choose by (when to stop, which of several trainings), held out from the training data.",
+            "Data to choose by (when to stop, which of several trainings), held out from the training data. Not the test set: what is chosen by it cannot be measured on it.",
         ),
         InputSpec::optional(
             "init",
@@ -134,6 +134,12 @@ impl Kind for Train {
                 train.info().name
             );
             return Err(Failure::new(text).hint("take `augment` out").into());
+        }
+        if let ([test], [validation]) = (task.inputs("test"), task.inputs("validation"))
+            && test.digest == validation.digest
+        {
+            let text = format!("input `validation`: {}", doubts::SAME_AS_TEST);
+            return Err(Failure::new(text).hint(doubts::HOLD_OUT).into());
         }
         let (architecture, weights) = first_weights(p, task, &train)?;
         check_data(&train, &architecture.identity, "train")?;

@@ -6,6 +6,36 @@ use crate::facts::{DataFact, Finding, Findings, Known, Subject};
 use crate::training::later::{Later, Portions};
 use crate::training::length::Length;
 
+/// The needs `validation` and `test` are the same images.
+pub(super) const SAME_AS_TEST: &str =
+    "these are the images of `test`: what is chosen by them cannot be measured on them any more";
+/// Where images to choose by come from.
+pub(super) const HOLD_OUT: &str = "hold some training data out: a part of a `split` of them, such as `needs: {train: halves.fit, validation: halves.held}`";
+
+/// What a training chooses by says nothing of what it was not chosen by.
+pub(super) fn refuse_test_set(
+    validation: &[Option<DataFact>],
+    known: &Known,
+    found: &mut Findings,
+) {
+    if let Some(item) = known.common("validation", "test") {
+        found.input(("validation", item), SAME_AS_TEST, HOLD_OUT);
+        return;
+    }
+    let is_test = |set: &Option<DataFact>| set.as_ref().is_some_and(|set| set.is_test);
+    if let Some(item) = validation.iter().position(is_test) {
+        let set = validation[item].as_ref().and_then(|set| set.set.as_deref());
+        found.input(
+            ("validation", item),
+            format!(
+                "this is the test set of `{}`: what is chosen by it cannot be measured on it any more",
+                set.unwrap_or("these data")
+            ),
+            HOLD_OUT,
+        );
+    }
+}
+
 /// What `later` says that comes to nothing, as far as lengths and numbers are known.
 pub(super) fn warn_of_idle_later(
     params: &Params,

@@ -1,7 +1,7 @@
 //! What follows from the parameters of `train` and what is known of its inputs, and what cannot
 //! work.
 
-use super::doubts::warn_of_idle_later;
+use super::doubts::{refuse_test_set, warn_of_idle_later};
 use super::params::Params;
 use crate::facts::{
     AnswersFact, CheckpointsFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact,
@@ -73,6 +73,7 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
     check_all(&later, same_as.as_ref(), "later", &mut found);
     check_all(&test, same_as.as_ref(), "test", &mut found);
     check_all(&validation, same_as.as_ref(), "validation", &mut found);
+    refuse_test_set(&validation, known, &mut found);
     if let (Some(Some(mask)), Some(identity)) = (known.masks("mask", &mut found).first(), &identity)
     {
         check_mask(mask, identity, &mut found);
