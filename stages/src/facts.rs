@@ -13,7 +13,7 @@ mod known;
 pub use fact::{
     AnswersFact, CheckpointsFact, DataFact, Fact, MetricsFact, ModelFact, Recorded, ValueFact,
 };
-pub(crate) use fitting::{check_all, check_mask, fit, refuse, shown, size, together};
+pub(crate) use fitting::{check_all, check_all_or, check_mask, fit, refuse, shown, size, together};
 pub use known::Known;
 pub(crate) use known::Several;
 pub use repro_protocol::findings::{Finding, Findings, Subject};

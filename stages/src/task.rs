@@ -18,9 +18,12 @@ pub struct Task {
 
 impl Task {
     /// Sends an event. A broken pipe is ignored: the engine is gone then, and this process will be
-    /// killed.
+    /// killed. A warning is written to the log too, where it is found when the run is long over.
     pub fn send(&mut self, event: &Event) {
         use std::io::Write;
+        if let (Some(_), Event::Warning { text }) = (&self.events, event) {
+            let _ = writeln!(std::io::stderr(), "warning: {text}");
+        }
         if let Some(out) = &mut self.events
             && let Ok(mut line) = serde_json::to_string(event)
         {

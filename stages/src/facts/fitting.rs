@@ -67,6 +67,21 @@ pub(crate) fn check_all(
     name: &str,
     found: &mut Findings,
 ) {
+    check_all_or("", sets, identity, name, found);
+}
+
+/// [`check_all`], with a remedy of its own for data that do not fit; an empty one is none.
+pub(crate) fn check_all_or(
+    remedy: &str,
+    sets: &[Option<DataFact>],
+    identity: Option<&Identity>,
+    name: &str,
+    found: &mut Findings,
+) {
+    let or_else = |usual: &'static str| match remedy {
+        "" => usual.to_owned(),
+        other => other.to_owned(),
+    };
     let Some(identity) = identity else { return };
     for (item, set) in sets.iter().enumerate() {
         let Some(set) = set else { continue };
@@ -83,14 +98,14 @@ pub(crate) fn check_all(
                     size(image),
                     size(identity.input)
                 ),
-                "use data of the same size as the model is trained on",
+                or_else("use data of the same size as the model is trained on"),
             );
         } else if let Some(message) = other_answers(set, identity.outputs) {
             let hint = match (set.has_targets(), identity.outputs) {
                 (true, Head::Classes(_)) | (false, Head::Targets(_)) => OTHER_ANSWERS,
                 _ => "",
             };
-            found.input((name, item), message, hint);
+            found.input((name, item), message, or_else(hint));
         }
     }
 }

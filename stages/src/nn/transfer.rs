@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::architecture::Architecture;
+use super::layer::Parameter;
 use crate::failure::Failure;
 use crate::weights::NamedTensors;
 
@@ -20,8 +21,36 @@ fn layer_of(name: &str) -> &str {
     name.rsplit_once('.').map_or(name, |(layer, _)| layer)
 }
 
-/// Puts given weights in the place of those of the network's layers all of whose tensors,
-/// statistics too, are among them in the same shape.
+impl Transfer {
+    /// The layers of a network all of whose tensors, statistics too, are given by name in the same
+    /// shape, and the others.
+    pub fn between<'a>(
+        architecture: &Architecture,
+        given: impl Fn(&str) -> Option<&'a [usize]>,
+    ) -> Transfer {
+        let all = &architecture.parameters;
+        let mut layers: Vec<&str> = all.iter().map(|p| layer_of(&p.name)).collect();
+        layers.dedup();
+        let fits = |layer: &&str| {
+            let mut own = all.iter().filter(|p| layer_of(&p.name) == *layer);
+            own.all(|p| given(&p.name).is_some_and(|shape| *shape == p.shape))
+        };
+        let (taken, left): (Vec<&str>, Vec<&str>) = layers.into_iter().partition(fits);
+        let owned = |layers: Vec<&str>| layers.into_iter().map(str::to_owned).collect();
+        Transfer {
+            taken: owned(taken),
+            left: owned(left),
+        }
+    }
+
+    /// Whether a parameter has a given value.
+    pub fn takes(&self, parameter: &Parameter) -> bool {
+        let layer = layer_of(&parameter.name);
+        self.taken.iter().any(|taken| taken == layer)
+    }
+}
+
+/// Puts given weights in the place of those of the network's layers that they fit.
 ///
 /// # Errors
 /// No layer fits.
@@ -30,32 +59,7 @@ pub fn transfer(
     weights: &mut NamedTensors,
     mut given: NamedTensors,
 ) -> Result<Transfer, Failure> {
-    let mut found = Transfer {
-        taken: Vec::new(),
-        left: Vec::new(),
-    };
-    let mut layers: Vec<&str> = architecture
-        .parameters
-        .iter()
-        .map(|p| layer_of(&p.name))
-        .collect();
-    layers.dedup();
-    for layer in layers {
-        let own = || {
-            architecture
-                .parameters
-                .iter()
-                .filter(|p| layer_of(&p.name) == layer)
-        };
-        let fits = own().all(|p| given.get(&p.name).is_some_and(|t| t.shape == p.shape));
-        if !fits {
-            found.left.push(layer.to_owned());
-            continue;
-        }
-        found.taken.push(layer.to_owned());
-        let tensors = own().filter_map(|p| given.remove_entry(&p.name));
-        weights.extend(tensors.collect::<Vec<_>>());
-    }
+    let found = Transfer::between(architecture, |name| given.get(name).map(|t| &*t.shape));
     if found.taken.is_empty() {
         let names: Vec<String> = (given.iter())
             .map(|(name, tensor)| format!("{name} {:?}", tensor.shape))
@@ -64,6 +68,9 @@ pub fn transfer(
             Failure::new("no layer of `init` fits this network by name and shape")
                 .hint(format!("`init` has {}", names.join(", "))),
         );
+    }
+    for parameter in architecture.parameters.iter().filter(|p| found.takes(p)) {
+        weights.extend(given.remove_entry(&parameter.name));
     }
     Ok(found)
 }

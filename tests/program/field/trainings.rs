@@ -110,3 +110,47 @@ fn the_test_set_is_no_validation_set() {
         &["input `validation`: these are the images of `test`", remedy],
     );
 }
+
+/// A network learnt on images of another size: the way to take parts of it was named nowhere, what
+/// was said of taken layers was left out, and the log did not say which layers were taken.
+#[test]
+fn parts_of_another_network_are_taken_and_told() {
+    let yaml = |with: &str| {
+        let own = format!(
+            "  small: {{uses: transform, needs: {{data: data.train}}, with: {{center_crop: {{height: 8, width: 8}}}}}}
+  next:
+    uses: train
+    needs: {{train: small.data, init: t.model}}
+    with: {{seed: 2, length: {{epochs: 1}}, optimizer: {{adam: {{}}}}, {with}}}
+"
+        );
+        study("test: data.test", "length: {epochs: 1}") + &own
+    };
+    refused(
+        &yaml(""),
+        &[
+            "stages.next.needs.train: these images are 8x8x1",
+            "or say `partial: true`",
+        ],
+    );
+    for (first, at) in [
+        ("by_name: {fc2: he_normal}", "by_name.fc2"),
+        ("scales: {\"fc2*\": 2}", "scales.fc2*"),
+        ("output_bias: marginals", "output_bias"),
+    ] {
+        let said = refused(
+            &yaml(&format!("partial: true, first_weights: {{{first}}}")),
+            &[
+                "`init` brings all that this is about",
+                "fresh are fc1.weight, fc1.bias",
+            ],
+        );
+        assert!(said.contains(&format!("first_weights.{at}")), "{said}");
+    }
+    let space = TestSpace::with_pipeline(&yaml(
+        "partial: true, first_weights: {scale: 2, by_name: {\"fc*\": he_normal}}",
+    ));
+    space.ok(&["run"]);
+    let log = space.ok(&["logs", "next"]);
+    assert!(log.contains("from `init`: fc2; fresh: fc1"), "{log}");
+}

@@ -142,7 +142,13 @@ impl Kind for Train {
             return Err(Failure::new(text).hint(doubts::HOLD_OUT).into());
         }
         let (architecture, weights) = first_weights(p, task, &train)?;
-        check_data(&train, &architecture.identity, "train")?;
+        check_data(&train, &architecture.identity, "train").map_err(|failure| {
+            // Empty data fit no network.
+            match train.is_empty() || task.inputs("init").is_empty() {
+                true => failure,
+                false => failure.hint(known::TAKE_PARTS),
+            }
+        })?;
         let first = train.len();
         let train = match task.inputs("later") {
             [] => train,
@@ -290,7 +296,14 @@ fn first_weights(
                     .into());
             };
             let (architecture, mut weights) = fresh(identity)?;
-            let text = transfer(&architecture, &mut weights, theirs)?.to_string();
+            let found = transfer(&architecture, &mut weights, theirs)?;
+            let overruled = init::overruled(&architecture, &p.differing(), |parameter| {
+                found.takes(parameter)
+            });
+            if let Some((at, why)) = overruled {
+                return Err(why.within(&format!("`{}`", at.join("."))).into());
+            }
+            let text = found.to_string();
             task.send(&Event::Warning { text });
             Ok((architecture, weights))
         }

@@ -31,7 +31,8 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-fn means(pattern: &str, parameter: &Parameter) -> bool {
+/// Whether a pattern means a parameter.
+pub(super) fn means(pattern: &str, parameter: &Parameter) -> bool {
     let (role, name) = (parameter.role, &*parameter.name);
     if pattern.ends_with(".weight") || pattern.ends_with(".bias") {
         return role.is_trained() && matches(pattern, name);

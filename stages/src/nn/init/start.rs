@@ -104,6 +104,51 @@ pub fn check(
     fillings(architecture, init, differing).map(drop)
 }
 
+/// What is said of parameters that learnt weights take the place of, and of no others.
+pub fn overruled(
+    architecture: &Architecture,
+    differing: &FirstWeights,
+    is_taken: impl Fn(&Parameter) -> bool,
+) -> Option<Misfit> {
+    let all = &architecture.parameters;
+    let is_idle = |means: &dyn Fn(&Parameter) -> bool| {
+        let mut meant = all.iter().filter(|p| means(p)).peekable();
+        meant.peek().is_some() && meant.all(&is_taken)
+    };
+    let output_bias = match architecture.layers.last() {
+        Some(Layer::Dense { bias, .. }) => all.get(*bias),
+        _ => None,
+    };
+    let fields = [
+        ("biases", differing.biases.is_some()),
+        ("output_bias", differing.output_bias.is_some()),
+        ("scale", differing.scale.is_some()),
+    ];
+    let means = |field: &str, p: &Parameter| match field {
+        "biases" => matches!(p.role, Role::Bias { .. }),
+        "output_bias" => output_bias.is_some_and(|bias| bias.name == p.name),
+        _ => p.role.is_weight(),
+    };
+    let whole = fields.iter().filter(|(_, is_said)| *is_said);
+    let whole = whole.map(|(field, _)| (vec![*field], is_idle(&|p| means(field, p))));
+    let named = differing.by_name.keys().map(|name| ("by_name", name));
+    let named = named.chain(differing.scales.keys().map(|name| ("scales", name)));
+    let named = named.map(|(field, name)| {
+        let is_idle = is_idle(&|p| pattern::means(name, p));
+        (vec![field, name.as_str()], is_idle)
+    });
+    let (at, _) = whole.chain(named).find(|(_, is_idle)| *is_idle)?;
+    let fresh = all.iter().filter(|p| !is_taken(p) && p.role.is_trained());
+    let fresh: Vec<&str> = fresh.map(|p| p.name.as_str()).collect();
+    let hint = match fresh.is_empty() {
+        true => "leave it out: nothing starts fresh".to_owned(),
+        false => format!("leave it out: fresh are {}", fresh.join(", ")),
+    };
+    let text = "`init` brings all that this is about: nothing of it would be used";
+    let at = ["first_weights"].into_iter().chain(at).map(str::to_owned);
+    Some((at.collect(), Failure::new(text).hint(hint)))
+}
+
 /// A fresh network: every parameter and batch-norm statistic, in file order.
 ///
 /// # Errors

@@ -5,14 +5,18 @@ use super::doubts::{refuse_test_set, warn_of_idle_later};
 use super::params::Params;
 use crate::facts::{
     AnswersFact, CheckpointsFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact,
-    Recorded, ValueFact, check_all, check_mask, size, together,
+    Recorded, ValueFact, check_all, check_all_or, check_mask, size, together,
 };
 use crate::kind;
 use crate::kinds::training::recorded::{learnt, told};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::nn::init;
 use crate::nn::spec::ModelSpec;
+use crate::nn::transfer::Transfer;
 use crate::training::length::{EvalEvery, Length};
+
+/// The remedy where data are shown to a model that is not made for them.
+pub(super) const TAKE_PARTS: &str = "use data of the sort that the model is trained on, or say `partial: true`: the layers that fit by name and shape are taken, the others start fresh";
 
 /// Of all outputs.
 pub(super) fn facts(params: &Params, known: &Known) -> Findings {
@@ -26,9 +30,11 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
     let identity = match init {
         Some(start) if params.partial => {
             let theirs = start.and_then(|model| model.identity);
-            let theirs = theirs.map(|identity| identity.model);
-            let model = params.model.clone().or(theirs);
-            fresh(model.as_ref(), &data, &mut found)
+            let same = theirs.as_ref().map(|identity| identity.model.clone());
+            let model = params.model.clone().or(same);
+            let identity = fresh(model.as_ref(), &data, &mut found);
+            refuse_overruled(params, identity.as_ref(), theirs, &mut found);
+            identity
         }
         Some(start) => {
             let identity = start.and_then(|model| model.identity);
@@ -44,7 +50,7 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
                     "leave `model` out, make both the same, or say `partial: true`",
                 );
             }
-            check_all(&train, identity.as_ref(), "train", &mut found);
+            check_all_or(TAKE_PARTS, &train, identity.as_ref(), "train", &mut found);
             identity
         }
         None => fresh(params.model.as_ref(), &data, &mut found),
@@ -210,6 +216,30 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         }),
     );
     found
+}
+
+/// Whatever is said of first weights that are not fresh would be silently left out.
+fn refuse_overruled(
+    params: &Params,
+    ours: Option<&Identity>,
+    theirs: Option<Identity>,
+    found: &mut Findings,
+) {
+    let made = |identity: Identity| Architecture::new(identity).ok();
+    let (Some(ours), Some(theirs)) = (ours.cloned().and_then(made), theirs.and_then(made)) else {
+        return;
+    };
+    let given = |name: &str| {
+        let tensor = theirs.parameters.iter().find(|p| p.name == name);
+        tensor.map(|p| &*p.shape)
+    };
+    let transfer = Transfer::between(&ours, given);
+    if let Some((at, why)) = init::overruled(&ours, &params.differing(), |parameter| {
+        transfer.takes(parameter)
+    }) {
+        let at: Vec<&str> = at.iter().map(String::as_str).collect();
+        found.param(&at, why.message, why.hint.unwrap_or_default());
+    }
 }
 
 /// A network with fresh weights, fitted to the data.
