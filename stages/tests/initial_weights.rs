@@ -10,7 +10,7 @@ mod reference;
 mod support;
 
 use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
-use repro_stages::nn::init::{FirstWeights, Init, check, first, fresh};
+use repro_stages::nn::init::{FirstWeights, Init, check, doubts, first, fresh};
 use repro_stages::weights::{NamedTensor, TensorFile};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -277,6 +277,30 @@ fn fixup_follows_the_place_of_a_weight() {
         assert_eq!(std(&format!("block{block}.conv2.weight")), 0.0);
     }
     assert_eq!((std("fc1.weight"), std("fc1.bias")), (0.0, 0.0));
+}
+
+/// Fixup filled networks that it is not made for without a word.
+#[test]
+fn fixup_says_what_it_is_not_made_for() {
+    let said = |a: &Architecture| doubts(a, Init::Fixup, &FirstWeights::default());
+    assert_eq!(said(&residual()), []);
+    let plain = architecture(json!({"mlp": {"hidden": [3]}}), (4, 4, 1), 2);
+    let at = vec!["init".to_owned()];
+    let [(place, text)] = &said(&plain)[..] else {
+        panic!("one doubt");
+    };
+    assert_eq!(*place, at);
+    assert!(text.contains("no residual blocks"), "{text}");
+    let wide = architecture(json!({"resnet": {"widths": [2, 4, 4, 4]}}), (8, 8, 3), 2);
+    assert!(said(&wide)[0].1.contains("this one has norms"));
+    // The widths of shortcuts follow their own fans, as all that is outside of blocks.
+    let tensors = fresh(&wide, Init::Fixup, 1, "init").unwrap();
+    let shortcut = &tensors["layer2.0.downsample.0.weight"].data;
+    assert!(shortcut.iter().all(|x| *x != 0.0));
+    let named = json!({"by_name": {"fc1": "fixup"}});
+    let named: FirstWeights = serde_json::from_value(named).unwrap();
+    let found = doubts(&plain, Init::HeNormal, &named);
+    assert_eq!(found[0].0, ["first_weights", "by_name", "fc1"]);
 }
 
 /// Every channel of a depthwise convolution is a kernel of its own.

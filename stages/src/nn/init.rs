@@ -30,7 +30,7 @@ pub use first_weights::{FirstWeights, OutputBias};
 pub use fixed::{NormalInit, UniformInit};
 pub use pattern::{by_layer, whole_layers};
 pub use rule::Init;
-pub use start::{check, first, fresh, overruled};
+pub use start::{check, doubts, first, fresh, overruled};
 
 #[cfg(test)]
 mod tests;

@@ -111,6 +111,18 @@ fn the_test_set_is_no_validation_set() {
     );
 }
 
+/// Fixup is for residual networks without normalisation.
+#[test]
+fn fixup_elsewhere_is_said_before_anything_runs() {
+    let said = planned(&study(
+        "test: data.test",
+        "length: {epochs: 1}, init: fixup",
+    ));
+    let doubt =
+        "stages.t.with.init: Fixup is for residual networks, and this one has no residual blocks";
+    assert!(said.contains(doubt), "{said}");
+}
+
 /// A network learnt on images of another size: the way to take parts of it was named nowhere, what
 /// was said of taken layers was left out, and the log did not say which layers were taken.
 #[test]

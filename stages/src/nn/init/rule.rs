@@ -68,9 +68,10 @@ pub enum Init {
     Hadamard,
     /// Fixup (Zhang et al. 2019), for residual networks without normalisation. Of L blocks of m
     /// weights: a block's last weight and the classifier are 0, its others N(0,
-    /// 2/fan_out)·L^(-1/(2m-2)), all others N(0, 2/fan_out). The scalar biases and multipliers of
-    /// the paper are no layers here: convolutions' own biases stand for the former, the latter are
-    /// left out.
+    /// 2/fan_out)·L^(-1/(2m-2)), all others N(0, 2/fan_out), among them the convolutions of
+    /// shortcuts where the width changes. The scalar biases and multipliers of the paper are no
+    /// layers here: convolutions' own biases stand for the former, the latter are left out. A
+    /// network without residual blocks, or with norms, is filled too, with a warning.
     Fixup,
     /// By Keras' own names; its normal ones by fans are truncated.
     Keras(Keras),

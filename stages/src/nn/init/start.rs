@@ -104,6 +104,22 @@ pub fn check(
     fillings(architecture, init, differing).map(drop)
 }
 
+/// Rules that fill this network and are made for others: what each does here.
+pub fn doubts(
+    architecture: &Architecture,
+    init: Init,
+    differing: &FirstWeights,
+) -> Vec<(Vec<String>, String)> {
+    let named = differing.by_name.iter();
+    let named = named.map(|(name, rule)| (vec!["first_weights", "by_name", name], *rule));
+    let rules = [(vec!["init"], init)].into_iter().chain(named);
+    let doubt = |(at, rule): (Vec<&str>, Init)| {
+        let text = rule.rule().doubt(architecture)?;
+        Some((at.into_iter().map(str::to_owned).collect(), text))
+    };
+    rules.filter_map(doubt).collect()
+}
+
 /// What is said of parameters that learnt weights take the place of, and of no others.
 pub fn overruled(
     architecture: &Architecture,

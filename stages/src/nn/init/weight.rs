@@ -22,6 +22,12 @@ pub(super) trait Fills {
         None
     }
 
+    /// What this network lacks of those it is made for, and what it does there; it fills its weights
+    /// all the same.
+    fn doubt(&self, _: &Architecture) -> Option<String> {
+        None
+    }
+
     /// The numbers, in file order. A rule that draws the same anywhere need not say it again.
     fn fill(&self, weight: &Weight, stream: &mut Stream) -> Vec<f32> {
         match self.anywhere() {
@@ -126,7 +132,8 @@ pub(super) fn weights(architecture: &Architecture) -> Vec<Option<Weight<'_>>> {
     all
 }
 
-fn count_blocks(layers: &[Layer]) -> usize {
+/// Residual blocks, those within others too.
+pub(super) fn count_blocks(layers: &[Layer]) -> usize {
     let of = |layer: &Layer| match layer {
         Layer::Residual { body, shortcut, .. } => 1 + count_blocks(body) + count_blocks(shortcut),
         _ => 0,

@@ -4,8 +4,8 @@
 use super::doubts::{refuse_test_set, warn_of_idle_later};
 use super::params::Params;
 use crate::facts::{
-    AnswersFact, CheckpointsFact, DataFact, Fact, Findings, Known, MetricsFact, ModelFact,
-    Recorded, ValueFact, check_all, check_all_or, check_mask, size, together,
+    AnswersFact, CheckpointsFact, DataFact, Fact, Finding, Findings, Known, MetricsFact, ModelFact,
+    Recorded, Subject, ValueFact, check_all, check_all_or, check_mask, size, together,
 };
 use crate::kind;
 use crate::kinds::training::recorded::{learnt, told};
@@ -55,12 +55,16 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         }
         None => fresh(params.model.as_ref(), &data, &mut found),
     };
-    if is_fresh
-        && let Some(Ok(architecture)) = identity.clone().map(Architecture::new)
-        && let Err((at, failure)) = init::check(&architecture, params.init, &params.differing())
-    {
-        let at: Vec<&str> = at.iter().map(String::as_str).collect();
-        found.param(&at, failure.message, failure.hint.unwrap_or_default());
+    if is_fresh && let Some(Ok(architecture)) = identity.clone().map(Architecture::new) {
+        let differing = params.differing();
+        if let Err((at, failure)) = init::check(&architecture, params.init, &differing) {
+            let at: Vec<&str> = at.iter().map(String::as_str).collect();
+            found.param(&at, failure.message, failure.hint.unwrap_or_default());
+        }
+        for (at, text) in init::doubts(&architecture, params.init, &differing) {
+            let doubt = Finding::new(Subject::Param(at), text, "");
+            found.warnings.push(doubt);
+        }
     }
     if let Some(Ok(architecture)) = identity.clone().map(Architecture::new)
         && let Err((at, failure)) = params.paces().of(&architecture)
