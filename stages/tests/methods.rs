@@ -368,6 +368,18 @@ fn layers_start_afresh() {
     assert_eq!(why, "`reset`: `fc4` names no layer of this network");
     let why = refused(json!({"seed": 9}));
     assert!(why.contains("nothing is to be done"), "{why}");
+    // The noise said by a distribution is for layers that stay; fresh ones take the default rule.
+    let normal = json!({"normal": {"std": 0.1}});
+    let why = refused(json!({"reset": ["fc1"], "seed": 9, "noise": normal}));
+    assert!(why.contains("no noise is added"), "{why}");
+    let both = |noise: Value| {
+        let with =
+            json!({"reset": reset, "shrink": 0.5, "perturb": 0.25, "seed": 9, "noise": noise});
+        perturbed(with)
+    };
+    let (by_normal, by_default) = (both(normal), both(json!({"init": "pytorch"})));
+    assert_eq!(by_normal["fc3.weight"], by_default["fc3.weight"]);
+    assert_ne!(by_normal["fc1.weight"], by_default["fc1.weight"]);
     let why = refused(json!({"perturb": 0.1, "reset": ["fc1"], "seed": 9}));
     assert!(
         why.contains("`shrink` is missing: it goes with `perturb`"),

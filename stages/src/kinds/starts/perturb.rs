@@ -26,7 +26,8 @@ pub struct Params {
     /// The factor of the noise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perturb: Option<f64>,
-    /// Layers that start afresh, by names in which `*` stands for any characters.
+    /// Layers that start afresh, by names in which `*` stands for any characters: by the rule of
+    /// `noise: {init: ..}`, by default `pytorch`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reset: Vec<String>,
     /// Seed of the noise and of fresh layers.
@@ -96,6 +97,17 @@ impl Kind for Perturb {
                 format!("`{missing}` is missing: it goes with `{given}`"),
             ),
             _ => {}
+        }
+        if let (Noise::Normal(_), None, None, false) =
+            (p.noise, p.shrink, p.perturb, p.reset.is_empty())
+        {
+            let text = "without `shrink` and `perturb` no noise is added: layers that start afresh do so by a rule";
+            problems.push(ParamProblem::new(
+                &["noise", "normal"],
+                text,
+                "leave `noise` out, or say the rule: `noise: {init: he_normal}`",
+            ));
+            return problems;
         }
         match p.noise {
             Noise::Init(init) => {
@@ -189,7 +201,7 @@ N(0, std²) everywhere. With both, the running statistics of batch norm start af
 
 **Layers that start afresh.** `reset` names layers by patterns in which `*` stands for any
 characters: `fc3`, `layer4*`. They get the weights, biases, norms and statistics of the fresh
-network, by the rule of `noise: {init: ..}`. A pattern that ends in `.weight` or `.bias` means these
+network, by the rule of `noise: {init: ..}`, or by `pytorch` where the others get `noise: {normal: ..}`. A pattern that ends in `.weight` or `.bias` means these
 parameters alone, as in `first_weights` of `train`. All other layers are shrunk and perturbed, or
 stay as they are (with the statistics of batch norm) if `shrink` and `perturb` are left out.
 Berariu et al. (*A study on the plasticity of neural networks*, 2021) reset the last modules of a
