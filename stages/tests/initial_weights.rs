@@ -385,6 +385,57 @@ fn what_differs_from_the_rule() {
     assert!(check(&a, everywhere, &FirstWeights::default()).is_err());
 }
 
+/// Of what is said of a bias, `by_name` counts before `output_bias`, and that before `biases`.
+#[test]
+fn the_nearest_rule_of_a_bias_counts() {
+    let a = architecture(json!({"mlp": {"hidden": [6]}}), (2, 2, 1), 3);
+    let set = data(1, 9, (2, 2, 1), 3);
+    let last = |differing: Value| {
+        let differing: FirstWeights = serde_json::from_value(differing).unwrap();
+        let tensors = first(&a, Init::Pytorch, &differing, 5, &set).unwrap();
+        tensors["fc2.bias"].data.clone()
+    };
+    let third = (1f32 / 3.0).ln();
+    let near = |values: Vec<f32>| values.iter().all(|x| (x - third).abs() < 1e-6);
+    let marginals = json!({"output_bias": "marginals"});
+    let with = |field: &str, value: Value| {
+        let mut all = marginals.clone();
+        all[field] = value;
+        last(all)
+    };
+    assert!(near(with("biases", json!({"constant": 0.5}))));
+    assert_eq!(
+        with("by_name", json!({"fc2.bias": {"constant": 0.25}})),
+        [0.25; 3]
+    );
+    assert!(
+        near(with("by_name", json!({"fc2": "he_normal"}))),
+        "a layer's name means its weight"
+    );
+    assert!(near(with("scales", json!({"*.bias": 3.0}))));
+}
+
+/// Numbers that make no distribution are told as what they are.
+#[test]
+fn impossible_numbers_are_told() {
+    for (rule, want) in [
+        (
+            json!({"variance_scaling": {"scale": 0, "fan": "in", "distribution": "normal"}}),
+            "scale must be finite and above 0, got 0; weights of 0 are `{constant: 0}`",
+        ),
+        (
+            json!({"torch": {"trunc_normal_": {"a": 2, "b": -2}}}),
+            "from 2 to -2 is no range: the lower end comes first",
+        ),
+        (
+            json!({"torch": {"uniform_": {"a": 2, "b": 1}}}),
+            "from 2 to 1 is no range: both ends must be finite, the lower first",
+        ),
+    ] {
+        assert_eq!(init(&rule).problem().unwrap(), want);
+    }
+}
+
 /// The first loss under `marginals` is the entropy of the classes; without, ln 3. Weights are 0, so
 /// that the bias alone speaks.
 #[test]

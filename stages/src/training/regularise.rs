@@ -30,9 +30,10 @@ pub struct Mixup {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Adversarial {
-    /// How far each value of an image moves, in units of the normalised values.
+    /// How far each value of an image moves, in units of the normalised values; above 0.
     pub epsilon: f64,
-    /// What the loss of the moved images counts beside that of the images, which counts 1.
+    /// What the loss of the moved images counts beside that of the images, which counts 1;
+    /// above 0.
     pub weight: f64,
 }
 

@@ -71,7 +71,13 @@ pub(super) const fn average(scale: f64, distribution: Distribution) -> VarianceS
 impl Fills for VarianceScaling {
     fn problem(&self) -> Option<String> {
         let good = self.scale.is_finite() && self.scale > 0.0;
-        (!good).then(|| format!("scale must be finite and not negative, got {}", self.scale))
+        (!good).then(|| {
+            let message = format!("scale must be finite and above 0, got {}", self.scale);
+            match self.scale == 0.0 {
+                true => format!("{message}; weights of 0 are `{{constant: 0}}`"),
+                false => message,
+            }
+        })
     }
 
     fn fill(&self, weight: &Weight, stream: &mut Stream) -> Vec<f32> {

@@ -59,6 +59,9 @@ impl Draws {
                     "from {low} to {high} is no range: both ends must be finite, the lower first"
                 ))
             }
+            Draws::Within { low, high, .. } if low > high => Some(format!(
+                "from {low} to {high} is no range: the lower end comes first"
+            )),
             Draws::Within { mean, std, .. }
                 if !(mean.is_finite() && std.is_finite() && std >= 0.0) =>
             {

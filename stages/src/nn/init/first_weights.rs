@@ -11,10 +11,12 @@ use super::rule::Init;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FirstWeights {
-    /// How biases start: a rule without fans (`constant`, `uniform`, `normal` ..) or `pytorch`.
+    /// How biases start: a rule without fans (`constant`, `uniform`, `normal` ..) or `pytorch`. For
+    /// the last layer's `output_bias` comes before it, and for each `by_name` before both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub biases: Option<Init>,
-    /// How the bias of the last layer starts.
+    /// How the bias of the last layer starts. A rule of `by_name` for it comes before this; no
+    /// factor of `scales` reaches it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_bias: Option<OutputBias>,
     /// Rules by name, in place of all others: `{"conv*": he_normal, "fc2.bias": {constant: 0.1}}`.

@@ -83,9 +83,9 @@ impl Init {
     /// What is wrong with the numbers, if anything.
     pub fn problem(self) -> Option<String> {
         match self {
-            Init::Constant(c) if !c.is_finite() => Some(format!(
-                "the constant must be finite and not negative, got {c}"
-            )),
+            Init::Constant(c) if !c.is_finite() => {
+                Some(format!("the constant must be finite, got {c}"))
+            }
             _ => self.rule().problem(),
         }
     }
