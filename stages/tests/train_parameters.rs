@@ -256,12 +256,14 @@ fn weights_alone_decay() {
         let want = if is_weight { &all[name] } else { &none[name] };
         assert_eq!(&weights[name], want, "{name}");
     }
+    let decayed = json!({"sgd": {"lr": 0.1, "weight_decay": {"l2": 0.0}}});
     let checked = |decays: &str| {
         let kind = kinds::find("train").unwrap();
-        (kind.check)(&with(json!({"decays": decays})), &["train".into()])
-            .unwrap()
-            .params
+        let with = with(json!({"decays": decays, "optimizer": decayed}));
+        (kind.check)(&with, &["train".into()]).unwrap().params
     };
+    let without = refused(&bench, with(json!({"decays": "weights"})), &inputs[..1]);
+    assert!(without.contains("no weight decay"), "{without}");
     assert_eq!(checked("all").get("decays"), None, "keys stay");
     assert_eq!(checked("weights")["decays"], "weights");
 }

@@ -125,6 +125,16 @@ impl Optimizer {
         }
     }
 
+    /// Whether it says how weights shrink, be it by 0.
+    pub fn says_decay(&self) -> bool {
+        let plain = |decay: WeightDecay| decay != WeightDecay::None;
+        match self {
+            Optimizer::Sgd(o) => plain(o.weight_decay),
+            Optimizer::Adam(o) => plain(o.weight_decay),
+            Optimizer::Adamw(_) => true,
+        }
+    }
+
     /// What is wrong with the numbers: the field and the reason.
     pub fn problems(&self) -> Vec<(Vec<&'static str>, String)> {
         let mut found = Vec::new();

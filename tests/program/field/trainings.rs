@@ -123,6 +123,35 @@ fn fixup_elsewhere_is_said_before_anything_runs() {
     assert!(said.contains(doubt), "{said}");
 }
 
+/// A batch with an odd number of images lost one in silence, and one of more than there are was
+/// known only when it ran.
+#[test]
+fn gradinit_says_which_batches_have_halves() {
+    let of = |batch: u64| {
+        let start = format!(
+            "  g: {{uses: gradinit, needs: {{model: t.model, train: halves.a}}, with: {{seed: 1, batch_size: {batch}}}}}\n"
+        );
+        study("test: data.test", "length: {epochs: 0}") + &start
+    };
+    refused(
+        &of(5),
+        &["stages.g.with.batch_size: must be even: it has two halves, and 5 images have none"],
+    );
+    refused(
+        &of(42),
+        &[
+            "half a batch of 42 has 21 images, and there are 20",
+            "give at most 40",
+        ],
+    );
+    let said = planned(&of(22));
+    assert!(
+        said.contains("there are 20 images for batches of 22"),
+        "{said}"
+    );
+    assert!(!planned(&of(20)).contains("batches of"));
+}
+
 /// A network learnt on images of another size: the way to take parts of it was named nowhere, what
 /// was said of taken layers was left out, and the log did not say which layers were taken.
 #[test]

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device;
-use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, shown};
+use crate::facts::{
+    Fact, Finding, Findings, Known, MetricsFact, ModelFact, Subject, shown, together,
+};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::nn::architecture::Architecture;
@@ -41,7 +43,7 @@ pub struct Params {
     #[serde(default = "iterations")]
     #[schemars(range(min = 1))]
     pub iterations: u64,
-    /// Images of a gradient; two halves, of which one is used again after the step.
+    /// Images of a gradient, an even number; two halves, of which one is used again after the step.
     #[serde(default = "batch")]
     #[schemars(range(min = 2))]
     pub batch_size: usize,
@@ -260,6 +262,14 @@ impl Kind for GradInit {
             p.batch_size >= 2,
             "must be at least 2: it has two halves",
         );
+        add(
+            "batch_size",
+            p.batch_size.is_multiple_of(2) || p.batch_size < 2,
+            &format!(
+                "must be even: it has two halves, and {} images have none",
+                p.batch_size
+            ),
+        );
         for (name, x) in [("eta", p.eta), ("gamma", p.gamma), ("epsilon", p.epsilon)] {
             add(name, x.is_finite() && x > 0.0, "must be finite and above 0");
         }
@@ -273,9 +283,30 @@ impl Kind for GradInit {
         found
     }
 
-    fn facts(_: &Params, known: &Known) -> Findings {
+    fn facts(p: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
         let identity = shown("train", known, &mut found);
+        // What does not fit together is reported already.
+        let data = together(
+            &known.data("train", &mut Findings::default()),
+            "train",
+            &mut Findings::default(),
+        );
+        if let Some(images) = data.images {
+            if let Err(failure) = enough(p, images) {
+                found.param(
+                    &["batch_size"],
+                    failure.message,
+                    failure.hint.unwrap_or_default(),
+                );
+            } else if images < p.batch_size as u64 {
+                found.warnings.push(Finding::new(
+                    Subject::Param(vec!["batch_size".to_owned()]),
+                    format!("there are {images} images for batches of {}: the halves of a batch have images in common", p.batch_size),
+                    "lower `batch_size`",
+                ));
+            }
+        }
         found.say("model", Fact::Model(ModelFact { identity }));
         let train = Some("train");
         let values = [
@@ -291,14 +322,7 @@ impl Kind for GradInit {
         let data = Dataset::put_together(task.inputs("train"), "train")?;
         let model = Model::read(&task.input("model")?.path)?;
         check_data(&data, &model.architecture.identity, "train")?;
-        let half = p.batch_size / 2;
-        if data.len() < half {
-            let text = format!(
-                "half a batch has {half} images, and there are {}",
-                data.len()
-            );
-            return Err(Failure::new(text).hint("lower `batch_size`").into());
-        }
+        enough(p, data.len() as u64)?;
         let architecture = Arc::new(model.architecture);
         let (device, norms) = (device::open()?, Norms::OfBatch);
         let mut landscape = Landscape::new(&device, &architecture, &model.tensors, norms)?;
@@ -306,6 +330,19 @@ impl Kind for GradInit {
         table::write(task.output("metrics")?, &found)?;
         landscape.network().model().write(task.output("model")?)
     }
+}
+
+/// Whether so many images fill half a batch.
+fn enough(p: &Params, images: u64) -> Result<(), Failure> {
+    let half = p.batch_size as u64 / 2;
+    if images >= half {
+        return Ok(());
+    }
+    let text = format!(
+        "half a batch of {} has {half} images, and there are {images}",
+        p.batch_size
+    );
+    Err(Failure::new(text).hint(format!("give at most {}", 2 * images)))
 }
 
 /// Learns the scales and leaves the scaled weights in `landscape`.

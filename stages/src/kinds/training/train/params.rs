@@ -386,6 +386,13 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
     for (at, message) in p.optimizer.problems() {
         add(&[&["optimizer"], &at[..]].concat(), &message, "");
     }
+    if p.decays != Decays::All && !p.optimizer.says_decay() {
+        add(
+            &["decays"],
+            "the optimizer has no weight decay that this could be about",
+            "give it a `weight_decay`, such as `{sgd: {lr: 0.1, weight_decay: {l2: 0.0001}}}`, or leave `decays` out",
+        );
+    }
     for (at, message) in p.schedule.problems() {
         add(&[&["schedule"], &at[..]].concat(), &message, "");
     }
