@@ -185,11 +185,17 @@ fn mistakes(
                         };
                         let parent = parent.to_vec();
                         let beside = words::named(&schema, &mut value, &parent);
-                        let likely = nearest(&name, &expected);
+                        let same = words::same_choice(&name, &expected);
+                        let likely = same.or_else(|| nearest(&name, &expected));
                         let is_alone = at(&mut value, &path).is_some_and(|v| v.is_string());
-                        let written = likely
-                            .filter(|_| is_alone)
-                            .and_then(|likely| words::spelled_out(&schema, &path, likely));
+                        let place = if is_alone { &path } else { &parent };
+                        let within = |exactly| words::choice_within(&schema, place, &name, exactly);
+                        // What is said by another name here is nearer than what is like it.
+                        let written = within(true)
+                            .or_else(|| within(false).filter(|_| same.is_none()))
+                            .or_else(|| {
+                                words::spelled_out(&schema, &path, likely.filter(|_| is_alone)?)
+                            });
                         if beside.is_some() {
                             path = parent;
                         }

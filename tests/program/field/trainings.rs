@@ -2,6 +2,7 @@
 //! before anything runs where that is known, else when they run.
 
 use super::language::refused;
+use super::mistakes::said;
 use crate::support::TestSpace;
 
 /// Drawn images and a training `t` on half of them.
@@ -150,6 +151,50 @@ fn gradinit_says_which_batches_have_halves() {
         "{said}"
     );
     assert!(!planned(&of(20)).contains("batches of"));
+}
+
+/// Names of other programs were taken for slips of names that mean something else.
+#[test]
+fn first_weights_of_other_programs_are_understood() {
+    for (name, want) in [
+        ("xavier_uniform", "did you mean `glorot_uniform`?"),
+        ("XavierNormal", "did you mean `glorot_normal`?"),
+        ("glorot", "did you mean `glorot_uniform`?"),
+        ("GlorotUniform", "did you mean `glorot_uniform`?"),
+        ("he", "did you mean `he_normal`?"),
+        ("msra", "did you mean `kaiming_normal`?"),
+        (
+            "xavier_uniform_",
+            "write `{torch: {xavier_uniform_: {gain: 1.0}}}`",
+        ),
+        (
+            "kaiming_normal_",
+            "write `{torch: {kaiming_normal_: {a: 0.0}}}`",
+        ),
+        ("sparse_", "write `{torch: {sparse_: {sparsity: ...}}}`"),
+        ("zeros", "write `{keras: zeros}`"),
+        (
+            "TruncatedNormal",
+            "write `{keras: {truncated_normal: {mean: 0.0}}}`",
+        ),
+        (
+            "trunc_normal",
+            "write `{torch: {trunc_normal_: {a: -2.0}}}`",
+        ),
+        ("eye", "write `{identity: {gain: 1.0}}`"),
+    ] {
+        let said = said("init", name.into());
+        assert_eq!(said, format!("init: unknown choice `{name}` / {want}"));
+    }
+    let keras = said("init", serde_json::json!({"keras": "kaiming_normal"}));
+    assert!(keras.ends_with("did you mean `he_normal`?"), "{keras}");
+    let map = said("init", serde_json::json!({"xavier_normal_": {"gain": 2.0}}));
+    assert!(
+        map.ends_with("write `{torch: {xavier_normal_: {gain: 1.0}}}`"),
+        "{map}"
+    );
+    let schedule = said("schedule", "CosineAnnealingLR".into());
+    assert!(schedule.contains("write `{cosine: "), "{schedule}");
 }
 
 /// A network learnt on images of another size: the way to take parts of it was named nowhere, what

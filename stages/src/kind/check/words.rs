@@ -36,6 +36,30 @@ const ALIASES: [(&str, &str); 13] = [
     ("random_seed", "seed"),
 ];
 
+/// What other libraries call a choice, in lower case and without `_`.
+const CHOICES: [(&str, &str); 19] = [
+    ("xavier", "glorot_uniform"),
+    ("xavieruniform", "glorot_uniform"),
+    ("xaviernormal", "glorot_normal"),
+    ("glorot", "glorot_uniform"),
+    // Where there is a `kaiming_normal` it is meant itself.
+    ("kaimingnormal", "he_normal"),
+    ("kaiminguniform", "he_uniform"),
+    ("kaiming", "kaiming_normal"),
+    ("msra", "kaiming_normal"),
+    ("he", "he_normal"),
+    ("lecun", "lecun_normal"),
+    ("eye", "identity"),
+    ("dirac", "identity"),
+    ("cosineannealing", "cosine"),
+    ("cosineannealinglr", "cosine"),
+    ("cosinedecay", "cosine"),
+    ("multistep", "step"),
+    ("multisteplr", "step"),
+    ("exponentiallr", "exponential"),
+    ("exponentialdecay", "exponential"),
+];
+
 /// Message and hint for a value that serde refuses, at `path` or, where the path leads on into a
 /// choice, above it. The path is cut to what is there.
 pub fn refused(
@@ -89,6 +113,38 @@ pub fn alias(name: &str) -> Option<&'static str> {
     let mut all = ALIASES.iter();
     all.find(|(other, _)| *other == lower)
         .map(|(_, ours)| *ours)
+}
+
+fn squashed(name: &str) -> String {
+    name.to_lowercase().replace('_', "")
+}
+
+/// The choice that an unknown one means for certain: other libraries call it so, or the two differ
+/// by case and `_` alone.
+pub fn same_choice<'a>(name: &str, expected: &'a [String]) -> Option<&'a str> {
+    let name = squashed(name);
+    let alias = CHOICES.iter().find(|(other, _)| *other == name);
+    let is_ours = |choice: &&String| {
+        squashed(choice) == name || alias.is_some_and(|(_, ours)| choice.as_str() == *ours)
+    };
+    expected.iter().find(is_ours).map(String::as_str)
+}
+
+/// An unknown choice at `path` that is one of another choice there, spelled out. `exactly`: by just
+/// this name, else whatever its case and `_`.
+pub fn choice_within(schema: &Value, path: &[String], name: &str, exactly: bool) -> Option<String> {
+    let all = choices(schema, locate(schema, path)?)?;
+    all.into_iter().find_map(|(outer, content)| {
+        let inner = choices(schema, content?)?;
+        let (name, content) = inner.into_iter().find(|(choice, _)| match exactly {
+            true => choice == name,
+            false => squashed(choice) == squashed(name),
+        })?;
+        Some(match content {
+            None => format!("{{{outer}: {name}}}"),
+            Some(content) => format!("{{{outer}: {{{name}: {}}}}}", example(schema, content)),
+        })
+    })
 }
 
 /// Where an unknown field of a map most likely belongs: a field of that name one level deeper, or
