@@ -23,8 +23,8 @@ pub struct Item<'a> {
     pub fact: Option<&'a Value>,
     /// The axes of its producer, where it is one of several that were gathered.
     pub axes: Vec<&'a str>,
-    /// It is one file of an output that is a directory; the fact is of the whole.
-    pub is_member: bool,
+    /// The one file that it is of an output that is a directory; the fact is of the whole.
+    pub member: Option<&'a str>,
     /// The producer and its output, for messages.
     pub from: Option<(&'a str, &'a str)>,
     /// Where it lies, if no stage makes it. It need not exist.

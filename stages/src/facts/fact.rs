@@ -14,6 +14,8 @@ pub enum Fact {
     Model(ModelFact),
     /// A directory of models that one training kept.
     Checkpoints(CheckpointsFact),
+    /// A directory of what an optimizer remembered along a training.
+    Optimizers(OptimizersFact),
     /// Which weights of a network are left.
     Mask(ModelFact),
     /// A table of values.
@@ -81,6 +83,13 @@ pub struct CheckpointsFact {
     pub pick: String,
 }
 
+/// What is known of an optimizer's memory along a training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct OptimizersFact {
+    /// Steps of each of its epochs.
+    pub steps_per_epoch: Option<u64>,
+}
+
 /// What is known of a table of values.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MetricsFact {
@@ -136,6 +145,7 @@ impl Fact {
             Fact::Data(_) => "a data set",
             Fact::Model(_) => "a model",
             Fact::Checkpoints(_) => "a directory of models",
+            Fact::Optimizers(_) => "a directory of optimizers' memories",
             Fact::Mask(_) => "a pruning mask",
             Fact::Metrics(_) => "a table of metrics",
             Fact::Text => "a text for people",

@@ -32,7 +32,7 @@ impl Known<'_> {
     fn facts(&self, name: &str) -> impl Iterator<Item = (usize, Option<Fact>)> {
         let fact = |item: &Item| {
             let fact = serde_json::from_value(item.fact.cloned()?).ok()?;
-            match (fact, item.is_member) {
+            match (fact, item.member.is_some()) {
                 (Fact::Checkpoints(kept), true) => Some(Fact::Model(kept.model)),
                 (_, true) => None,
                 (fact, false) => Some(fact),
@@ -47,11 +47,20 @@ impl Known<'_> {
         items.position(|item| item.from.is_some_and(|(_, of)| of == output))
     }
 
+    /// What is known of a directory, and the file of it that is the only artifact of an input.
+    pub(crate) fn only_member(&self, name: &str) -> Option<(Fact, &str)> {
+        let [item] = self.items(name) else {
+            return None;
+        };
+        let fact = serde_json::from_value(item.fact.cloned()?).ok()?;
+        Some((fact, item.member?))
+    }
+
     /// The first of an input's artifacts that is also one of another input's: the same whole
     /// output, or the same file.
     pub(crate) fn common(&self, name: &str, other: &str) -> Option<usize> {
         let is_same = |a: &Item, b: &Item| {
-            let whole = !a.is_member && !b.is_member;
+            let whole = a.member.is_none() && b.member.is_none();
             let output = a.from.is_some() && a.from == b.from;
             let file = a.file.is_some() && a.file == b.file;
             whole && (output || file)

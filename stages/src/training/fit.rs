@@ -13,7 +13,7 @@ use super::evaluation;
 use super::length::{EvalEvery, Length, StopAt};
 use super::mask::Masks;
 use super::measured::Measured;
-use super::memory::OptimizerMemory;
+use super::memory::{OptimizerMemory, same_step};
 use super::pace::Pace;
 use super::pass::{Besides, Wanted};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
@@ -151,17 +151,9 @@ pub fn fit<'a, D: Backend, L: Listener>(
     };
     let state = match start {
         Start::Weights(model) => fresh(model, Vec::new()),
-        Start::Memory(model, memory) if memory.steps == progress.step => {
+        Start::Memory(model, memory) => {
+            same_step(memory.steps, progress.step)?;
             fresh(model, memory.moments(architecture, &recipe.optimizer)?)
-        }
-        Start::Memory(_, memory) => {
-            let text = format!(
-                "the optimizer's memory is of step {}, and `starts_at` is step {}",
-                memory.steps, progress.step
-            );
-            return Err(Failure::new(text)
-                .hint("an epoch must have as many steps here as there; or give `starts_at: {steps: ..}`")
-                .into());
         }
         Start::State(state) => *state,
     };

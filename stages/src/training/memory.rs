@@ -31,6 +31,20 @@ pub struct OptimizerMemory {
     pub tensors: NamedTensors,
 }
 
+/// A memory can only be gone on with at the step that it is of.
+///
+/// # Errors
+/// They are two.
+pub fn same_step(memory: u64, starts_at: u64) -> Result<(), Failure> {
+    if memory == starts_at {
+        return Ok(());
+    }
+    let text =
+        format!("the optimizer's memory is of step {memory}, and `starts_at` is step {starts_at}");
+    Err(Failure::new(text)
+        .hint("an epoch must have as many steps here as there; or give `starts_at: {steps: ..}`"))
+}
+
 impl OptimizerMemory {
     /// Of moments by position in [`Architecture::parameters`].
     pub fn of(architecture: &Architecture, memory: &[HostMoments], steps: u64) -> OptimizerMemory {

@@ -197,6 +197,36 @@ fn first_weights_of_other_programs_are_understood() {
     assert!(schedule.contains("write `{cosine: "), "{schedule}");
 }
 
+/// A memory of another place of the training was refused only when everything before it had run.
+#[test]
+fn the_memory_of_another_step_is_refused_before_anything_runs() {
+    let yaml = |from: &str, at: &str, train: &str| {
+        let next = format!(
+            "  next:
+    uses: train
+    needs: {{train: {train}, init: \"t.checkpoints[epoch=1]\", optimizer: \"t.optimizers[{from}]\"}}
+    with: {{seed: 1, batch_size: 10, length: {{epochs: 9}}, starts_at: {{{at}}}, optimizer: {{adam: {{}}}}}}
+"
+        );
+        let kept = "checkpoints: {every: 1, every_steps: 3, optimizer: true}";
+        study("test: data.test", &format!("length: {{epochs: 3}}, {kept}")) + &next
+    };
+    for (from, at, train, steps) in [
+        ("epoch=2", "epochs: 1", "halves.a", [4, 2]),
+        ("step=3", "epochs: 1", "halves.a", [3, 2]),
+        ("epoch=1", "epochs: 1", "data.train", [2, 4]),
+        ("epoch=last", "steps: 5", "halves.a", [6, 5]),
+    ] {
+        let [of, is] = steps;
+        let text = format!(
+            "stages.next.with.starts_at: the optimizer's memory is of step {of}, and `starts_at` is step {is}"
+        );
+        refused(&yaml(from, at, train), &[&text]);
+    }
+    planned(&yaml("epoch=1", "epochs: 1", "halves.a"));
+    planned(&yaml("epoch=1", "steps: 2", "data.train"));
+}
+
 /// A network learnt on images of another size: the way to take parts of it was named nowhere, what
 /// was said of taken layers was left out, and the log did not say which layers were taken.
 #[test]

@@ -51,7 +51,12 @@ impl Expander<'_, '_> {
                     Source::Files(files) => Arc::as_ptr(files) as usize,
                     Source::Output { .. } => address(fact(item)),
                 });
-                key.push(usize::from(item.inside.is_some()));
+                let inside = item
+                    .inside
+                    .as_ref()
+                    .map_or("", |inside| inside.path.as_str());
+                key.push(inside.len());
+                key.extend(inside.bytes().map(usize::from));
                 key.extend(item.axes.iter().map(|(axis, _)| axis.as_ptr() as usize));
             }
         }
@@ -72,7 +77,7 @@ impl Expander<'_, '_> {
                 let items = need.items.iter().map(|item| Item {
                     fact: fact(item).map(|f| &**f),
                     axes: item.axes.iter().map(|(axis, _)| &**axis).collect(),
-                    is_member: item.inside.is_some(),
+                    member: item.inside.as_ref().map(|inside| inside.path.as_str()),
                     from: match &item.source {
                         Source::Output { instance, output } => {
                             let producer = &self.instances[instance.0 as usize];

@@ -146,3 +146,14 @@ fn checkpoint_file(at: Pause) -> String {
         Pause::Step(n) => format!("step-{n:06}.safetensors"),
     }
 }
+
+/// The place in a training that a file of checkpoints is of.
+pub(super) fn place_of(file: &str) -> Option<Length> {
+    let (unit, n) = file.strip_suffix(".safetensors")?.split_once('-')?;
+    let n = n.parse().ok()?;
+    match unit {
+        "epoch" => Some(Length::Epochs(n)),
+        "step" => Some(Length::Steps(n)),
+        _ => None,
+    }
+}

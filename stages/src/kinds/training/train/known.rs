@@ -1,11 +1,13 @@
 //! What follows from the parameters of `train` and what is known of its inputs, and what cannot
 //! work.
 
+use super::checkpoints;
 use super::doubts::{refuse_test_set, warn_of_idle_later};
 use super::params::Params;
 use crate::facts::{
     AnswersFact, CheckpointsFact, DataFact, Fact, Finding, Findings, Known, MetricsFact, ModelFact,
-    Recorded, Subject, ValueFact, check_all, check_all_or, check_mask, size, together,
+    OptimizersFact, Recorded, Subject, ValueFact, check_all, check_all_or, check_mask, size,
+    together,
 };
 use crate::kind;
 use crate::kinds::training::recorded::{learnt, told};
@@ -14,6 +16,7 @@ use crate::nn::init;
 use crate::nn::spec::ModelSpec;
 use crate::nn::transfer::Transfer;
 use crate::training::length::{EvalEvery, Length};
+use crate::training::memory::same_step;
 
 /// The remedy where data are shown to a model that is not made for them.
 pub(super) const TAKE_PARTS: &str = "use data of the sort that the model is trained on, or say `partial: true`: the layers that fit by name and shape are taken, the others start fresh";
@@ -102,6 +105,8 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
             _ => found.param(&["batch_size"], failure.message, hint),
         }
     }
+    let steps_per_epoch = data.images.map(|images| params.steps_per_epoch(images));
+    refuse_other_step(params, steps_per_epoch, known, &mut found);
     let epochs = match params.length {
         Length::Epochs(n) => Some(n),
         Length::Steps(_) if !later.is_empty() => None,
@@ -198,6 +203,12 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         };
         found.say("checkpoints", Fact::Checkpoints(kept));
     }
+    if params.checkpoints.is_some_and(|kept| kept.optimizer) {
+        // With images that join later epochs differ in length.
+        let steps_per_epoch = steps_per_epoch.filter(|_| params.later.is_none());
+        let kept = OptimizersFact { steps_per_epoch };
+        found.say("optimizers", Fact::Optimizers(kept));
+    }
     if let Some(averages) = &params.averages {
         let kept = CheckpointsFact {
             model: model.clone(),
@@ -220,6 +231,34 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         }),
     );
     found
+}
+
+/// The optimizer's memory must be of the place where the training goes on.
+fn refuse_other_step(
+    params: &Params,
+    steps_per_epoch: Option<u64>,
+    known: &Known,
+    found: &mut Findings,
+) {
+    let (Some(at), Some((Fact::Optimizers(kept), file))) =
+        (params.starts_at, known.only_member("optimizer"))
+    else {
+        return;
+    };
+    let step = |length: Length, per_epoch: Option<u64>| match length {
+        Length::Steps(n) => Some(n),
+        Length::Epochs(_) => per_epoch.map(|per_epoch| length.steps_total(per_epoch)),
+    };
+    let of = checkpoints::place_of(file).and_then(|of| step(of, kept.steps_per_epoch));
+    if let (Some(of), Some(at)) = (of, step(at, steps_per_epoch))
+        && let Err(failure) = same_step(of, at)
+    {
+        found.param(
+            &["starts_at"],
+            failure.message,
+            failure.hint.unwrap_or_default(),
+        );
+    }
 }
 
 /// Whatever is said of first weights that are not fresh would be silently left out.
