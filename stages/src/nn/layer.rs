@@ -113,6 +113,13 @@ pub struct Parameter {
     pub layout: Layout,
 }
 
+impl Parameter {
+    /// What the layer of a weight is called: `fc1` for `fc1.weight`.
+    pub fn layer(&self) -> &str {
+        self.name.strip_suffix(".weight").unwrap_or(&self.name)
+    }
+}
+
 /// What a tensor of a network is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {

@@ -157,11 +157,10 @@ fn layers(path: &std::path::Path, data: &Dataset, p: &Params) -> anyhow::Result<
     let parameters = architecture.parameters.iter().zip(outputs);
     let weights = parameters.filter(|(parameter, _)| parameter.role.is_weight());
     let layers = weights.map(|(parameter, outputs)| {
-        let layer = parameter.name.strip_suffix(".weight");
         let gram = gram(&mut outputs.concat(), outputs[0].len());
         let squares = product(&gram, &gram);
         Layer {
-            name: layer.unwrap_or(&parameter.name).to_owned(),
+            name: parameter.layer().to_owned(),
             gram,
             squares,
         }

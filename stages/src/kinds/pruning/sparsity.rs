@@ -77,8 +77,7 @@ impl Kind for Sparsity {
         let weights = weights.filter(|p| p.role.is_weight());
         let counts = weights.map(|parameter| {
             let (kept, total) = count(&model.tensors, masks.as_ref(), &parameter.name);
-            let layer = parameter.name.strip_suffix(".weight");
-            (layer.unwrap_or(&parameter.name), kept, total)
+            (parameter.layer(), kept, total)
         });
         table::write(task.output("metrics")?, &rows(&counts.collect::<Vec<_>>()))
     }

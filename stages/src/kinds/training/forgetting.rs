@@ -17,6 +17,7 @@ use crate::nn::network::Network;
 use crate::table;
 use crate::table::examples::{self, Example};
 use crate::task::Task;
+use crate::training::calibration::argmax;
 use crate::training::evaluation::{View, check_data, logits};
 use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
@@ -145,17 +146,15 @@ struct Course {
 }
 
 impl Course {
-    /// The logits of the next model. It is right if no other class has as large a logit, or none
-    /// that comes before.
+    /// The logits of the next model.
     fn see(&mut self, logits: &[f32], label: usize) {
         let others = logits
             .iter()
             .enumerate()
             .filter(|(class, _)| *class != label);
         let largest = others.fold(f32::NEG_INFINITY, |max, (_, x)| max.max(*x));
-        let ties_before = logits[..label].contains(&logits[label]);
         let margin = f64::from(logits[label]) - f64::from(largest);
-        let is_right = margin > 0.0 || (margin == 0.0 && !ties_before);
+        let is_right = argmax(logits) == label;
         self.models += 1;
         match (self.is_right, is_right) {
             (false, true) => {

@@ -153,10 +153,7 @@ impl Kind for Probe {
         for ((parameter, outputs), gradient) in layers.filter(|((p, _), _)| p.role.is_weight()) {
             let mut slopes = Sums::default();
             gradient.into_iter().for_each(|g| slopes.add(g));
-            let layer = parameter
-                .name
-                .strip_suffix(".weight")
-                .unwrap_or(&parameter.name);
+            let layer = parameter.layer();
             for (what, sums) in [("activation", outputs), ("gradient", slopes)] {
                 for (of, value) in [("mean", sums.mean()), ("variance", sums.variance())] {
                     rows.push(Row {

@@ -4,7 +4,6 @@
 use super::params::Params;
 use crate::facts::{DataFact, Finding, Findings, Known, Subject};
 use crate::training::later::{Later, Portions};
-use crate::training::length::Length;
 
 /// The needs `validation` and `test` are the same images.
 pub(super) const SAME_AS_TEST: &str =
@@ -48,17 +47,10 @@ pub(super) fn warn_of_idle_later(
         found.warnings.push(Finding::new(place, message, hint));
     };
     let field = |path: &[&str]| Subject::Param(path.iter().map(|p| (*p).to_owned()).collect());
-    let epochs = match params.length {
-        Length::Epochs(n) => Some(n),
-        // All epochs are of one length until something joins.
-        Length::Steps(n) => first.images.map(|images| {
-            let steps = params.steps_per_epoch(images).max(1);
-            n.div_ceil(steps)
-        }),
-    };
     // Of unknown data only the epochs count.
     let all = joining.images.unwrap_or(u64::from(u32::MAX)) as usize;
-    if let Some(epochs) = epochs
+    // All epochs are of one length until something joins.
+    if let Some(epochs) = params.epochs(first.images)
         && !later.joins_within(epochs, all)
     {
         warn(

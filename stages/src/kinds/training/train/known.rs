@@ -108,11 +108,8 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
     let steps_per_epoch = data.images.map(|images| params.steps_per_epoch(images));
     refuse_other_step(params, steps_per_epoch, known, &mut found);
     let epochs = match params.length {
-        Length::Epochs(n) => Some(n),
         Length::Steps(_) if !later.is_empty() => None,
-        Length::Steps(n) => data
-            .images
-            .map(|images| n.div_ceil(params.steps_per_epoch(images).max(1))),
+        _ => params.epochs(data.images),
     };
     if let (Some(keep), Some(epochs)) = (params.checkpoints, epochs)
         && keep.every.is_some_and(|every| every > epochs)

@@ -214,6 +214,15 @@ impl Params {
         }
     }
 
+    /// How many epochs there are, where all have so many images; with a length in steps that must be
+    /// known.
+    pub(super) fn epochs(&self, images: Option<u64>) -> Option<u64> {
+        match self.length {
+            Length::Epochs(n) => Some(n),
+            Length::Steps(n) => Some(n.div_ceil(self.steps_per_epoch(images?).max(1))),
+        }
+    }
+
     /// Steps in an epoch of so many images.
     pub(super) fn steps_per_epoch(&self, images: u64) -> u64 {
         let batch = (self.batch_size as u64).max(1);
