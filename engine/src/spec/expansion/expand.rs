@@ -399,6 +399,7 @@ fn check_needs(making: &Making, problems: &mut Vec<Problem>) {
             );
         }
     }
+    let no_needs = making.needs.is_empty().then_some("needs");
     for spec in kind.inputs.iter().filter(|i| i.required) {
         let missing = if spec.name == "*" {
             making.needs.is_empty()
@@ -411,7 +412,8 @@ fn check_needs(making: &Making, problems: &mut Vec<Problem>) {
                     making.key,
                     format!("the kind `{}` needs at least one input", kind.name),
                 )
-                .help("add `needs: {NAME: STAGE.OUTPUT}`"),
+                .help("add `needs: {NAME: STAGE.OUTPUT}`")
+                .lacks(["needs"]),
             );
         } else if missing {
             problems.push(
@@ -425,7 +427,8 @@ fn check_needs(making: &Making, problems: &mut Vec<Problem>) {
                 .help(format!(
                     "add `needs: {{{}: STAGE.OUTPUT}}`: {}",
                     spec.name, spec.doc
-                )),
+                ))
+                .lacks([&*spec.name].into_iter().chain(no_needs)),
             );
         }
     }

@@ -385,7 +385,7 @@ impl<'de> Deserializer<'de> for De<'_> {
                 let problem = Problem::new(key.span, format!("unknown field `{}`", key.name));
                 record(match elsewhere::meant(owner, &key.name) {
                     Some(Meant::Field(ours)) => {
-                        let problem = problem.help(format!("did you mean `{ours}`?"));
+                        let problem = problem.means(ours);
                         match &value.data {
                             Data::Seq(items) if matches!(ours, "needs" | "outputs") => {
                                 problem.help(named_entries(ours, items))

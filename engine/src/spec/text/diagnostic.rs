@@ -239,11 +239,35 @@ impl Report {
     pub fn finish(mut self) -> Diagnostics {
         self.problems
             .retain(|p| !p.message.contains(super::node::FOLLOWS));
+        let mut problems = settled(self.problems);
+        drop_followers(&mut problems, &self.sources);
         Diagnostics {
             sources: self.sources,
-            problems: settled(self.problems),
+            problems,
         }
     }
+}
+
+/// What is missing only because its name is misspelt is told once: where it is written.
+fn drop_followers(problems: &mut Vec<Problem>, sources: &[Source]) {
+    let path = |p: &Problem| sources[p.span.source as usize].path(p.span);
+    let misspelt = problems
+        .iter()
+        .filter_map(|p| Some((p.meant.clone()?, path(p))));
+    let misspelt: Vec<(String, String)> = misspelt.collect();
+    problems.retain(|p| {
+        let place = if p.lacks.is_empty() {
+            String::new()
+        } else {
+            path(p)
+        };
+        let inside = |other: &str| {
+            let rest = other.strip_prefix(&place);
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        };
+        let told = |(name, place): &(String, String)| p.lacks.contains(name) && inside(place);
+        !misspelt.iter().any(told)
+    });
 }
 
 /// In file order, each once. What is wrong with many instances in the same way is said of the

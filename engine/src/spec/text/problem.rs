@@ -41,6 +41,11 @@ pub struct Problem {
     pub help: Vec<String>,
     /// The instances it was found in, where the place alone does not say.
     pub found_in: Option<Box<FoundIn>>,
+    /// The names of which one would have to be there: it follows from another problem where that
+    /// one misspells such a name.
+    pub lacks: Vec<String>,
+    /// The known name that was misspelt.
+    pub meant: Option<String>,
 }
 
 /// Which instances of a stage a problem was found in.
@@ -64,6 +69,8 @@ impl Problem {
             also: Vec::new(),
             help: Vec::new(),
             found_in: None,
+            lacks: Vec::new(),
+            meant: None,
         }
     }
 
@@ -103,6 +110,18 @@ impl Problem {
         self
     }
 
+    /// Says of which names one would have to be there.
+    pub fn lacks<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Problem {
+        self.lacks = names.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Adds `did you mean ...?`.
+    pub fn means(mut self, known: &str) -> Problem {
+        self.meant = Some(known.to_owned());
+        self.help(format!("did you mean `{known}`?"))
+    }
+
     /// Adds `did you mean ...?` when a candidate is close, else the candidates when there are few.
     pub fn suggest<'a>(
         mut self,
@@ -111,8 +130,9 @@ impl Problem {
     ) -> Problem {
         let candidates: Vec<&str> = candidates.into_iter().collect();
         if let Some(best) = similar::likest(given, &candidates) {
-            self.help.push(format!("did you mean `{best}`?"));
-        } else if !candidates.is_empty() && candidates.len() <= 20 {
+            return self.means(best);
+        }
+        if !candidates.is_empty() && candidates.len() <= 20 {
             let list: Vec<String> = candidates.iter().map(|c| format!("`{c}`")).collect();
             self.help.push(format!("there is {}", list.join(", ")));
         }

@@ -56,7 +56,7 @@ pub fn tie(
         (Some(raw), None) => ("compare", &raw.0, &[("a", "a"), ("b", "b")]),
         (None, Some(raw)) => ("measure", &raw.0, &[("in", "a")]),
         (None, None) => {
-            problems.push(Problem::new(key.span, format!("the claim `{name}` states nothing")).help("add `compare: {of: VALUE, a: STAGE, b: STAGE}` or `measure: {of: VALUE, in: STAGE}`, and `expect`"));
+            problems.push(Problem::new(key.span, format!("the claim `{name}` states nothing")).help("add `compare: {of: VALUE, a: STAGE, b: STAGE}` or `measure: {of: VALUE, in: STAGE}`, and `expect`").lacks(["compare", "measure"]));
             return None;
         }
         (Some(_), Some(raw)) => {
@@ -206,7 +206,8 @@ pub fn tie(
                     key.span,
                     format!("the claim `{name}` does not say what to expect"),
                 )
-                .help("add `expect: ...`"),
+                .help("add `expect: ...`")
+                .lacks(["expect"]),
             );
             return None;
         }

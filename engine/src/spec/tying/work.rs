@@ -76,7 +76,8 @@ pub fn prepare(
                     key,
                     format!("`{name}` does nothing: it has neither `uses` nor `run`"),
                 )
-                .help("add `uses: KIND` or `run: COMMAND`"),
+                .help("add `uses: KIND` or `run: COMMAND`")
+                .lacks(["uses", "run"]),
             );
             Work::Broken
         }

@@ -298,6 +298,35 @@ error: stages.empty.rounds.count: a loop has at least 1 round
 "###);
 }
 
+/// What is missing only because its name is misspelt is told where the name is written, and nowhere
+/// else.
+#[test]
+fn a_misspelt_name_is_one_error() {
+    let told = project(
+        r#"version: 1
+stages:
+  a: {use: make}
+  b: {uses: join, needs: {part: a.out}}
+  c: {uses: join, need: {parts: a.out}}
+  d: {uses: join, needs: {other: a.out}}
+claims:
+  one: {mesure: {of: x, in: a}, expect: {mean: {above: 0}}}
+  two: {measure: {of: x, in: a}, expct: {mean: {above: 0}}}
+"#,
+    )
+    .errors();
+    let titles = told.lines().filter(|line| line.starts_with("error"));
+    insta::assert_snapshot!(titles.collect::<Vec<_>>().join("\n"), @r###"
+error: stages.a.use: unknown field `use`
+error: stages.b.needs.part: the kind `join` has no input `part`
+error: stages.c.need: unknown field `need`
+error: stages.d: the kind `join` requires the input `parts`
+error: stages.d.needs.other: the kind `join` has no input `other`
+error: claims.one.mesure: unknown field `mesure`
+error: claims.two.expct: unknown field `expct`
+"###);
+}
+
 #[test]
 fn claims() {
     insta::assert_snapshot!(project(r#"version: 1
