@@ -17,6 +17,7 @@ pub mod memory;
 pub mod optim;
 pub mod pace;
 pub mod pass;
+pub mod patches;
 pub mod patience;
 pub mod recipe;
 pub mod regularise;

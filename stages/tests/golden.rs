@@ -94,6 +94,23 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("landscape", 1, "rays", "metrics", "249d9c51cb78efe9"),
     ("landscape", 1, "rays", "grid", "665adec10facafeb"),
     ("landscape", 1, "a ray away", "grid", "fbabc3f5bd5d80c0"),
+    ("landscape", 1, "repaired", "metrics", "d7b29cf117bc1ae9"),
+    ("landscape", 1, "repaired", "grid", "e28a109e75196bb7"),
+    ("whiten", 1, "small patches", "model", "ab8f3428d9946909"),
+    (
+        "train",
+        3,
+        "frozen filters, sides in turn",
+        "model",
+        "e1f74fde3549863c",
+    ),
+    (
+        "train",
+        3,
+        "blocks with bare shortcuts",
+        "model",
+        "b19e5e6834ab6e30",
+    ),
     (
         "sharpness",
         1,
@@ -484,6 +501,32 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("connect", "a bend", curve, &line);
     let lines = json!({"seed": 4, "form": "polygon", "epochs": 1, "batch_size": 32, "lr": 0.05, "points": 3});
     run("connect", "two lines", lines, &line);
+
+    // Filters of 2 by 2 pixels, two for each of the four values.
+    let plain = |seed: u64| {
+        json!({"model": {"conv": {"layers": [{"conv": {"channels": 8, "kernel": 2, "padding": "valid"}}, {"activation": "gelu"}, {"pool": {"max": 3}}, {"dense": 7}, {"activation": "relu"}]}},
+        "seed": seed, "length": {"epochs": 2}, "batch_size": 32, "optimizer": {"adam": {"lr": 0.01}}})
+    };
+    let [one, other] = [1, 2].map(|seed| run("train", "-", plain(seed), &sets));
+    let between: [(&str, &Path); 4] = [
+        ("models", one.path("model")),
+        ("models", other.path("model")),
+        line[2],
+        line[3],
+    ];
+    let repaired = json!({"points": 4, "repair": "activations"});
+    run("landscape", "repaired", repaired, &between);
+    let seen: [(&str, &Path); 2] = [("model", one.path("model")), ("train", &train)];
+    let whitened = run("whiten", "small patches", json!({"images": 40}), &seen);
+    let on: [(&str, &Path); 2] = [("init", whitened.path("model")), ("train", &train)];
+    let turns = json!({"seed": 3, "frozen": ["conv1.weight"], "length": {"epochs": 3}, "batch_size": 32,
+        "augment": {"flip": "alternating", "crop": 1}, "optimizer": {"sgd": {"lr": 0.05, "momentum": 0.9, "nesterov": true}}});
+    run("train", "frozen filters, sides in turn", turns, &on);
+    let bare = json!({"model": {"conv": {"layers": [{"conv": {"channels": 4, "bias": false}},
+            {"residual": {"shortcut": "convolution", "layers": [{"batch_norm": {}}, {"activation": "relu"}, {"conv": {"channels": 6, "stride": 2, "bias": false}}]}},
+            {"batch_norm": {}}, {"activation": "relu"}, {"pool": "global_average"}]}},
+        "seed": 3, "length": {"epochs": 2}, "batch_size": 32, "optimizer": {"sgd": {"lr": 0.1}}});
+    run("train", "blocks with bare shortcuts", bare, &sets);
 
     let started = json!({"model": {"conv": {"layers": [{"conv": {"channels": 6}}, {"batch_norm": {}}, {"activation": "relu"}, {"dense": 12}, {"activation": "tanh"}]}},
         "init": {"orthogonal": {}}, "seed": 5, "length": {"epochs": 0}, "optimizer": {"adam": {}}});

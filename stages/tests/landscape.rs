@@ -97,6 +97,63 @@ fn a_line_begins_and_ends_at_its_models_and_its_middle_is_their_average() {
     assert_eq!(on(json!({"points": 11})).bytes("grid"), line.bytes("grid"));
 }
 
+/// Between networks that were trained apart hidden units vary less than in either; REPAIR gives them
+/// their means and deviations back, and leaves the ends alone. Checked on a network whose hidden units
+/// can be read off by `probe`.
+#[test]
+fn repaired_layers_vary_as_between_the_ends() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 200, (4, 4, 1), 3));
+    let deep = json!({"mlp": {"hidden": [16, 16]}});
+    let [a, b] = [1, 2].map(|seed| trained(&bench, &train, deep.clone(), seed));
+    let models = [("models", a.path("model")), ("models", b.path("model"))];
+    let inputs = [
+        models[0],
+        models[1],
+        ("data", train.as_path()),
+        ("train", train.as_path()),
+    ];
+    let on = |with: Value| bench.run("landscape", with, &inputs).unwrap();
+    let (naive, repaired) = (
+        on(json!({"points": 5})),
+        on(json!({"points": 5, "repair": "activations"})),
+    );
+    let losses = |ran: &Ran| values(&grid(ran), "loss");
+    let (naive, again) = (losses(&naive), losses(&repaired));
+    assert_eq!((naive[0], naive[4]), (again[0], again[4]));
+    assert!(naive[1..4].iter().zip(&again[1..4]).all(|(a, b)| a != b));
+    // From a network to itself there is nothing to repair.
+    let same = [models[0], ("models", a.path("model"))];
+    let same = [same[0], same[1], inputs[2], inputs[3]];
+    let still = bench.run(
+        "landscape",
+        json!({"points": 3, "repair": "activations"}),
+        &same,
+    );
+    let still = losses(&still.unwrap());
+    assert!((still[0] - still[1]).abs() < 1e-5, "{still:?}");
+}
+
+#[test]
+fn what_cannot_be_repaired_is_refused() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let norm = json!({"mlp": {"hidden": [8], "batch_norm": {}}});
+    let bare = json!({"conv": {"layers": [{"conv": {"channels": 4, "bias": false}}, {"activation": "relu"}]}});
+    for (model, told) in [(norm, "without batch norm"), (bare, "has no bias")] {
+        let [a, b] = [1, 2].map(|seed| trained(&bench, &train, model.clone(), seed));
+        let inputs = [
+            ("models", a.path("model")),
+            ("models", b.path("model")),
+            ("data", train.as_path()),
+            ("train", train.as_path()),
+        ];
+        let with = json!({"points": 3, "repair": "activations"});
+        let refused = bench.run("landscape", with, &inputs).err().unwrap();
+        assert!(refused.to_string().contains(told), "{refused}");
+    }
+}
+
 #[test]
 fn a_plane_has_its_models_where_it_says() {
     let bench = Bench::new();

@@ -163,6 +163,23 @@ fn plain() -> Value {
         {"dense": 30}, {"activation": "relu"}]}})
 }
 
+/// Filters that whiten need two channels for each value of a patch, and a patch inside the image.
+#[test]
+fn whitening_takes_filters_of_its_number_only() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 64, (4, 4, 1), 4));
+    let wide = |channels: u64, kernel: u64| json!({"conv": {"layers": [{"conv": {"channels": channels, "kernel": kernel, "padding": {"pixels": kernel / 2}}}]}});
+    for (channels, kernel, told) in [
+        (6, 2, "has 6 filters, and patches of 4 values take 8"),
+        (50, 5, "no patch lies inside"),
+    ] {
+        let model = first_weights(&bench, &train, wide(channels, kernel), json!("he_normal"));
+        let inputs = [("model", model.path("model")), ("train", train.as_path())];
+        let refused = bench.run("whiten", json!({}), &inputs).err().unwrap();
+        assert!(refused.to_string().contains(told), "{refused}");
+    }
+}
+
 /// Under LSUV every layer's outputs have the variance asked for, on the images that were shown;
 /// weights only change their size.
 #[test]

@@ -6,6 +6,7 @@ pub mod gradinit;
 pub mod lsuv;
 pub mod perturb;
 pub mod rescale;
+pub mod whiten;
 
 /// Its kinds.
 pub(super) fn kinds() -> Vec<BuiltIn> {
@@ -14,5 +15,6 @@ pub(super) fn kinds() -> Vec<BuiltIn> {
         BuiltIn::of::<lsuv::Lsuv>(),
         BuiltIn::of::<perturb::Perturb>(),
         BuiltIn::of::<rescale::Rescale>(),
+        BuiltIn::of::<whiten::Whiten>(),
     ]
 }

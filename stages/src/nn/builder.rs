@@ -357,7 +357,11 @@ impl Builder {
                 ))
                 .hint("keep the size, or leave out `shortcut: identity`"));
             }
-            Shortcut::Auto | Shortcut::Projection => self.project(name, input, output)?,
+            Shortcut::Auto | Shortcut::Projection => {
+                self.project(name, input, output)?;
+                self.named_batch_norm(&format!("{name}.downsample.1"));
+            }
+            Shortcut::Convolution => self.project(name, input, output)?,
         }
         let shortcut = std::mem::replace(&mut self.layers, before);
         self.layers.push(Layer::Residual {
@@ -369,8 +373,8 @@ impl Builder {
         Ok(())
     }
 
-    /// The layers that make an image of `output`'s size of one of `input`'s: torchvision's
-    /// `downsample`.
+    /// The convolution that makes an image of `output`'s size of one of `input`'s: the first layer
+    /// of torchvision's `downsample`.
     fn project(&mut self, block: &str, input: Image, output: Image) -> Result<(), Failure> {
         self.image = input;
         let conv = ConvLayerSpec {
@@ -386,7 +390,6 @@ impl Builder {
                 "its layers make {output} of {input}, which no strided 1x1 convolution does"
             )));
         }
-        self.named_batch_norm(&format!("{block}.downsample.1"));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::parts::{
     Activation, BatchNormSpec, ConvLayerSpec, ConvSpec, LayerSpec, MlpSpec, Padding, PoolSpec,
-    ResnetSpec,
+    ResidualSpec, ResnetSpec, Shortcut,
 };
 
 const RELU: LayerSpec = LayerSpec::Activation(Activation::Relu);
@@ -97,6 +97,125 @@ pub(super) fn vgg(counts: [usize; 5], normed: Normed) -> ConvSpec {
     ConvSpec { layers }
 }
 
+/// A convolution without bias that keeps the size of the image, but for its stride.
+fn bare(channels: usize, kernel: usize, stride: usize) -> LayerSpec {
+    LayerSpec::Conv(ConvLayerSpec {
+        channels,
+        kernel,
+        stride,
+        padding: Padding::Same,
+        bias: false,
+    })
+}
+
+fn normed() -> [LayerSpec; 2] {
+    [LayerSpec::BatchNorm(BatchNormSpec {}), RELU]
+}
+
+fn residual(layers: Vec<LayerSpec>, shortcut: Shortcut) -> LayerSpec {
+    LayerSpec::Residual(ResidualSpec {
+        layers,
+        shortcut,
+        activation: None,
+    })
+}
+
+/// The stride of a block, and what its input is added as: the first of each group changes the size.
+fn passage(group: usize, block: usize) -> (usize, Shortcut) {
+    match (group, block) {
+        (0, 0) => (1, Shortcut::Convolution),
+        (_, 0) => (2, Shortcut::Convolution),
+        _ => (1, Shortcut::Identity),
+    }
+}
+
+/// Bottlenecks of 16, 32 and 64 channels, four times as many going out; batch norm and ReLU before
+/// each convolution.
+pub(super) fn preresnet(blocks: usize) -> ConvSpec {
+    let mut layers = vec![bare(16, 3, 1)];
+    for (group, width) in [16, 32, 64].into_iter().enumerate() {
+        for block in 0..blocks {
+            let (stride, shortcut) = passage(group, block);
+            let mut body = Vec::new();
+            for conv in [
+                bare(width, 1, 1),
+                bare(width, 3, stride),
+                bare(4 * width, 1, 1),
+            ] {
+                body.extend(normed());
+                body.push(conv);
+            }
+            layers.push(residual(body, shortcut));
+        }
+    }
+    layers.extend(normed());
+    layers.push(LayerSpec::Pool(PoolSpec::GlobalAverage));
+    ConvSpec { layers }
+}
+
+/// Blocks of two convolutions, 16, 32 and 64 times `factor` channels wide. The shortcut of the first
+/// block of a group begins behind its batch norm and ReLU, which therefore come before the block.
+pub(super) fn wide_resnet(blocks: usize, factor: usize) -> ConvSpec {
+    let mut layers = vec![bare(16, 3, 1)];
+    for (group, width) in [16, 32, 64]
+        .map(|width| factor * width)
+        .into_iter()
+        .enumerate()
+    {
+        for block in 0..blocks {
+            let (stride, shortcut) = passage(group, block);
+            let mut body = Vec::new();
+            match block {
+                0 => layers.extend(normed()),
+                _ => body.extend(normed()),
+            }
+            body.push(bare(width, 3, stride));
+            body.extend(normed());
+            body.push(bare(width, 3, 1));
+            layers.push(residual(body, shortcut));
+        }
+    }
+    layers.extend(normed());
+    layers.push(LayerSpec::Pool(PoolSpec::GlobalAverage));
+    ConvSpec { layers }
+}
+
+/// Page's network: convolutions with batch norm and ReLU, and two blocks that add what they got.
+pub(super) fn resnet9() -> ConvSpec {
+    let unit = |channels| {
+        let [norm, relu] = normed();
+        [bare(channels, 3, 1), norm, relu]
+    };
+    let block = |channels| {
+        residual(
+            [unit(channels), unit(channels)].concat(),
+            Shortcut::Identity,
+        )
+    };
+    let mut layers = Vec::from(unit(64));
+    layers.extend(unit(128));
+    layers.extend([HALF, block(128)]);
+    layers.extend(unit(256));
+    layers.push(HALF);
+    layers.extend(unit(512));
+    layers.extend([HALF, block(512), LayerSpec::Pool(PoolSpec::Max(4))]);
+    ConvSpec { layers }
+}
+
+/// airbench94: a stem of 2×2, three groups of two convolutions each, with a maximum, batch norm and
+/// GELU.
+pub(super) fn airbench(widths: [usize; 3]) -> ConvSpec {
+    let gelu = || LayerSpec::Activation(Activation::Gelu);
+    let norm = || LayerSpec::BatchNorm(BatchNormSpec {});
+    let mut layers = vec![conv(24, 2, Padding::Valid), gelu()];
+    for width in widths {
+        layers.extend([bare(width, 3, 1), HALF, norm(), gelu()]);
+        layers.extend([bare(width, 3, 1), norm(), gelu()]);
+    }
+    layers.push(LayerSpec::Pool(PoolSpec::Max(3)));
+    ConvSpec { layers }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -116,7 +235,9 @@ mod tests {
 
     /// Weights where the paper counts those, else all parameters. Lottery tickets (Frankle & Carbin
     /// 2019, figure 2): 266K, 4.3M, 2.4M, 2.3M (see `conv-6`), Resnet-18 271K; LeNet-5: 61,706
-    /// everywhere; ResNet-18 and VGG for CIFAR-10: what the most used PyTorch code for them has.
+    /// everywhere; ResNet-18 and VGG for CIFAR-10: what the most used PyTorch code for them has. ResNet-164 of
+    /// He et al. 2016, *Identity Mappings*: 1.7 million; WRN-28-10 (Zagoruyko & Komodakis 2016): 36.5
+    /// million; Page's network: 6,573,120 and a bias.
     #[test]
     fn sizes_are_those_of_the_papers() {
         let (mnist, cifar) = ((28, 1), (32, 3));
@@ -145,6 +266,11 @@ mod tests {
             ("vgg-16-bn", cifar, 14_728_266),
             ("vgg-19", cifar, 20_029_514),
             ("vgg-19-bn", cifar, 20_040_522),
+            ("preresnet-110", cifar, 1_146_842),
+            ("preresnet-164", cifar, 1_703_258),
+            ("wrn-28-10", cifar, 36_479_194),
+            ("resnet-9", cifar, 6_573_130),
+            ("airbench94", cifar, 1_972_802),
         ] {
             assert_eq!(counts(model, data).1, trained, "{model}");
         }

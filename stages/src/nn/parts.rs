@@ -183,6 +183,9 @@ pub enum Shortcut {
     Identity,
     /// By a 1×1 convolution without bias, strided as the sizes ask, and batch norm.
     Projection,
+    /// As `projection`, without batch norm: in networks whose blocks begin with one (He et al.
+    /// 2016, *Identity Mappings*).
+    Convolution,
 }
 
 /// Zeros around the image, the same on all four sides.

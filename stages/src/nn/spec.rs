@@ -114,6 +114,28 @@ enum Written {
     /// `vgg-19` with batch norm after every convolution, whose bias stays. 20,040,522 parameters.
     #[serde(rename = "vgg-19-bn")]
     Vgg19Bn,
+    /// He et al. 2016, *Identity Mappings in Deep Residual Networks*, with 12 bottlenecks in each of
+    /// three groups, as Izmailov et al. 2018 train it: batch norm and ReLU before each convolution,
+    /// shortcuts by a bare 1×1 convolution where the size changes. 1,146,842 parameters on CIFAR-10.
+    #[serde(rename = "preresnet-110")]
+    Preresnet110,
+    /// As `preresnet-110`, with 18 bottlenecks in each group. 1,703,258 parameters.
+    #[serde(rename = "preresnet-164")]
+    Preresnet164,
+    /// Zagoruyko & Komodakis 2016: four blocks in each of three groups, ten times as wide as ResNet,
+    /// without dropout. 36,479,194 parameters on CIFAR-10.
+    #[serde(rename = "wrn-28-10")]
+    Wrn28x10,
+    /// Page 2019, *How to Train Your ResNet*: convolutions of 64, 128, 256 and 512 channels, with two
+    /// residual blocks, and a maximum of 4×4 at last. 6,573,130 parameters on CIFAR-10 (Page's last
+    /// layer has no bias).
+    #[serde(rename = "resnet-9")]
+    Resnet9,
+    /// Jordan 2024 (arXiv:2404.00498): a stem of 24 2×2 filters, to be made by `whiten`, and three
+    /// groups of 64, 256 and 256 channels with GELU. Unlike there, batch norm has a gain, and the last
+    /// layer a bias. 1,972,802 parameters on CIFAR-10.
+    #[serde(rename = "airbench94")]
+    Airbench94,
 }
 
 impl From<Written> for ModelSpec {
@@ -142,6 +164,11 @@ impl From<Written> for ModelSpec {
             Written::Vgg16Bn => ModelSpec::Conv(named::vgg([2, 2, 3, 3, 3], Normed::Yes)),
             Written::Vgg19 => ModelSpec::Conv(named::vgg([2, 2, 4, 4, 4], Normed::No)),
             Written::Vgg19Bn => ModelSpec::Conv(named::vgg([2, 2, 4, 4, 4], Normed::Yes)),
+            Written::Preresnet110 => ModelSpec::Conv(named::preresnet(12)),
+            Written::Preresnet164 => ModelSpec::Conv(named::preresnet(18)),
+            Written::Wrn28x10 => ModelSpec::Conv(named::wide_resnet(4, 10)),
+            Written::Resnet9 => ModelSpec::Conv(named::resnet9()),
+            Written::Airbench94 => ModelSpec::Conv(named::airbench([64, 256, 256])),
         }
     }
 }

@@ -11,9 +11,10 @@ use repro_numerics::exact::rng::Stream;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
-    /// Mirrored left to right with probability 1/2.
+    /// Mirrored left to right: `true` with probability 1/2, `alternating` in every other epoch.
     #[serde(default)]
-    pub flip: bool,
+    #[schemars(extend("default" = false))]
+    pub flip: Flip,
     /// Shifted by up to this many pixels in each direction (uniform), black coming in at the edges:
     /// torchvision's `RandomCrop(size, padding)`. 0: not at all.
     #[serde(default)]
@@ -23,6 +24,79 @@ pub struct Augment {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(extend("default" = 0))]
     pub cutout: usize,
+}
+
+/// Whether images are mirrored left to right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flip {
+    /// Never: written `false`.
+    #[default]
+    Never,
+    /// Each time with probability 1/2: written `true`.
+    Random,
+    /// In the first epoch with probability 1/2, then in turns, so that both sides of an image are
+    /// seen equally often (Jordan 2024, arXiv:2404.00498, section 3.6).
+    Alternating,
+}
+
+impl Serialize for Flip {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Flip::Never => s.serialize_bool(false),
+            Flip::Random => s.serialize_bool(true),
+            Flip::Alternating => s.serialize_str("alternating"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Flip {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Flip, D::Error> {
+        struct Either;
+        impl serde::de::Visitor<'_> for Either {
+            type Value = Flip;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("true, false, or `alternating`")
+            }
+            fn visit_bool<E: serde::de::Error>(self, flips: bool) -> Result<Flip, E> {
+                Ok(if flips { Flip::Random } else { Flip::Never })
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Flip, E> {
+                match text {
+                    "alternating" => Ok(Flip::Alternating),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        d.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Flip {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Flip".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"anyOf": [{"type": "boolean"}, {"const": "alternating", "type": "string"}]})
+    }
+}
+
+/// Which image is shown, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// The training's.
+    pub seed: u64,
+    /// From 0.
+    pub epoch: u64,
+    /// Its place in the data.
+    pub image: u32,
+}
+
+impl Shown {
+    /// Whether it is the turn of its mirrored side.
+    fn is_mirrored(self) -> bool {
+        let mut stream = Stream::new(self.seed, "first side", 0, u64::from(self.image));
+        (u64::from(stream.below(2)) + self.epoch) % 2 == 1
+    }
 }
 
 // Keys and states hold these parameters as text: one that came later does not show until it is
@@ -52,8 +126,12 @@ impl Augment {
 
     /// Draws for one image of this shape: the flip, then the crop's rows and columns, then the
     /// square's row and column, each only where it is asked for.
-    pub fn draw(self, shape: ImageShape, stream: &mut Stream) -> Change {
-        let flip = self.flip && stream.below(2) == 1;
+    pub fn draw(self, shape: ImageShape, stream: &mut Stream, shown: Shown) -> Change {
+        let flip = match self.flip {
+            Flip::Never => false,
+            Flip::Random => stream.below(2) == 1,
+            Flip::Alternating => shown.is_mirrored(),
+        };
         let mut shift = || {
             if self.crop == 0 {
                 0
@@ -143,6 +221,12 @@ mod tests {
         channels: 2,
     };
     const IMAGE: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+    const FIRST: Shown = Shown {
+        seed: 1,
+        epoch: 0,
+        image: 0,
+    };
 
     /// Nothing changes.
     const SAME: Change = Change {
@@ -251,11 +335,11 @@ mod tests {
         let mut seen = std::collections::BTreeMap::new();
         for _ in 0..9000 {
             let c = Augment {
-                flip: true,
+                flip: Flip::Random,
                 crop: 1,
                 cutout: 0,
             }
-            .draw(SHAPE, &mut stream);
+            .draw(SHAPE, &mut stream, FIRST);
             *seen.entry((c.flip, c.down, c.right)).or_insert(0) += 1;
         }
         assert_eq!(seen.len(), 18);
@@ -297,14 +381,14 @@ mod tests {
     #[test]
     fn cutout_leaves_the_other_draws() {
         let with = Augment {
-            flip: true,
+            flip: Flip::Random,
             crop: 2,
             cutout: 1,
         };
         let without = Augment { cutout: 0, ..with };
         let mut centres = std::collections::BTreeSet::new();
         for seed in 0..200 {
-            let draw = |a: Augment| a.draw(SHAPE, &mut Stream::new(seed, "test", 0, 0));
+            let draw = |a: Augment| a.draw(SHAPE, &mut Stream::new(seed, "test", 0, 0), FIRST);
             let (a, b) = (draw(with), draw(without));
             assert_eq!((a.flip, a.down, a.right), (b.flip, b.down, b.right));
             centres.insert(a.centre);
@@ -314,5 +398,44 @@ mod tests {
             serde_json::to_string(&without).unwrap(),
             r#"{"flip":true,"crop":2}"#
         );
+    }
+
+    #[test]
+    fn alternating_sides_take_turns() {
+        let alternating = Augment {
+            flip: Flip::Alternating,
+            ..Augment::default()
+        };
+        let mut stream = Stream::new(1, "test", 0, 0);
+        let mut side = |image, epoch| {
+            let shown = Shown {
+                image,
+                epoch,
+                ..FIRST
+            };
+            alternating.draw(SHAPE, &mut stream, shown).flip
+        };
+        let first = (0..1000).filter(|image| side(*image, 0)).count();
+        assert!((430..570).contains(&first), "{first}");
+        for image in 0..50 {
+            let sides = [0, 1, 2, 3].map(|epoch| side(image, epoch));
+            assert_eq!((sides[0], sides[1]), (!sides[1], !sides[0]));
+            assert_eq!(sides[..2], sides[2..]);
+        }
+    }
+
+    /// Keys hold what older versions wrote.
+    #[test]
+    fn flips_are_written_as_before() {
+        for (text, flip) in [
+            ("false", Flip::Never),
+            ("true", Flip::Random),
+            (r#""alternating""#, Flip::Alternating),
+        ] {
+            assert_eq!(serde_json::from_str::<Flip>(text).unwrap(), flip);
+            assert_eq!(serde_json::to_string(&flip).unwrap(), text);
+        }
+        let wrong = serde_json::from_str::<Flip>(r#""sometimes""#).unwrap_err();
+        assert!(wrong.to_string().contains("`alternating`"), "{wrong}");
     }
 }

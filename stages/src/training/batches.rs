@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use super::augment::{Augment, Change};
+use super::augment::{Augment, Change, Shown};
 use super::later::Later;
 use crate::data::{Answers, Dataset, Row, Values};
 use repro_numerics::exact::rng::Stream;
@@ -208,7 +208,14 @@ impl<'a> Batches<'a> {
         if !self.augment.is_none() {
             let mut stream = Stream::new(self.seed, "augment", epoch, step);
             let shape = self.data.info().shape;
-            let draw = |_| self.augment.draw(shape, &mut stream);
+            let draw = |&image: &u32| {
+                let shown = Shown {
+                    seed: self.seed,
+                    epoch,
+                    image,
+                };
+                self.augment.draw(shape, &mut stream, shown)
+            };
             self.changes.extend(rows.iter().map(draw));
         }
         Inputs {
@@ -425,7 +432,7 @@ mod tests {
     fn changed_images_are_the_same_on_any_number_of_threads() {
         let data = tiny(5000);
         let augment = Augment {
-            flip: true,
+            flip: crate::training::augment::Flip::Random,
             crop: 1,
             ..Augment::default()
         };

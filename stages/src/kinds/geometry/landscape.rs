@@ -4,6 +4,7 @@
 //! Where the points lie is decided in `points.rs`; here each is evaluated.
 
 mod points;
+mod repair;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::points::{Points, RANGE};
+use self::repair::Repair;
 use crate::data::Dataset;
 use crate::device::{self, Device};
 use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
@@ -19,7 +21,7 @@ use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::network;
 use crate::kinds::running::{self, RunningStatistics};
 use crate::kinds::several::{self, Gathered};
-use crate::nn::architecture::{Head, Identity};
+use crate::nn::architecture::{Architecture, Head, Identity};
 use crate::nn::model::Model;
 use crate::nn::network::Network;
 use crate::table;
@@ -58,9 +60,21 @@ pub struct Params {
     /// them. Models with batch norm need one or the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_norm: Option<RunningStatistics>,
+    /// Between two networks without batch norm: what their hidden layers get back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repaired>,
     /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Identity>,
+}
+
+/// What hidden layers get back between two networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Repaired {
+    /// Mean and deviation of each unit before its activation, on the need `train` (REPAIR, Jordan et
+    /// al. 2023).
+    Activations,
 }
 
 /// Two random directions from one model.
@@ -145,7 +159,7 @@ impl Kind for LossLandscape {
         .many(),
         InputSpec::optional(
             "train",
-            "Training data to recompute the statistics of batch norm on, at every point.",
+            "Training data to recompute the statistics of batch norm on, at every point, or those of `repair`.",
         )
         .many(),
     ];
@@ -202,6 +216,16 @@ impl Kind for LossLandscape {
         if p.split.is_empty() {
             add(&["split"], "must not be empty", "");
         }
+        if p.repair.is_some() {
+            if !needs.iter().any(|need| need == "train") {
+                let hint = "add the training data: `needs: {train: data.train}`";
+                add(&["repair"], "needs data to measure activations on", hint);
+            }
+            if p.random.is_some() || p.rays.is_some() || p.margin.is_some() {
+                let hint = "leave out `repair`, or `random`, `rays` and `margin`";
+                add(&["repair"], "goes with the line between two models", hint);
+            }
+        }
         problems.extend(running::contradiction(p.batch_norm, needs));
         problems
     }
@@ -220,6 +244,12 @@ impl Kind for LossLandscape {
         }
         for name in ["data", "train"] {
             fit(name, identity.as_ref(), known, &mut found);
+        }
+        if params.repair.is_some()
+            && let Some(Ok(architecture)) = identity.clone().map(Architecture::new)
+            && let Err(failure) = repair::check(&architecture)
+        {
+            refuse(("models", 0), failure, &mut found);
         }
         if running::is_unsaid(identity.as_ref(), params.batch_norm, known) {
             refuse(("models", 0), unsaid(), &mut found);
@@ -263,26 +293,36 @@ impl Kind for LossLandscape {
         }
         let data = Dataset::put_together(task.inputs("data"), "data")?;
         let points = Points::new(&models, p)?;
-        let first = models.swap_remove(0);
-        let identity = &first.architecture.identity;
-        check_data(&data, identity, "data")?;
-        let anew = match (task.inputs("train"), first.architecture.has_batch_norm()) {
-            ([], true) if p.batch_norm.is_none() => return Err(unsaid().into()),
-            ([], _) | (_, false) => None,
-            (train, true) => {
-                let train = Dataset::put_together(train, "train")?;
-                check_data(&train, identity, "train")?;
+        let architecture = Arc::new(models[0].architecture.clone());
+        check_data(&data, &architecture.identity, "data")?;
+        let has_norm = architecture.has_batch_norm();
+        let train = match task.inputs("train") {
+            [] if has_norm && p.batch_norm.is_none() => return Err(unsaid().into()),
+            sets if !sets.is_empty() && (has_norm || p.repair.is_some()) => {
+                let train = Dataset::put_together(sets, "train")?;
+                check_data(&train, &architecture.identity, "train")?;
                 Some(train)
             }
+            _ => None,
         };
-        let architecture = Arc::new(first.architecture.clone());
         let (device, begun) = (device::open()?, std::time::Instant::now());
+        let (anew, repair) = match (&train, p.repair, &models[..]) {
+            (Some(train), Some(Repaired::Activations), [a, b]) => {
+                let ends = [&a.tensors, &b.tensors];
+                let repair = Repair::new(&device, &architecture, ends, train)?;
+                (None, Some(repair))
+            }
+            (train, ..) => (train.as_ref(), None),
+        };
         let mut rows = Vec::new();
         let mut measured: Vec<Values> = Vec::new();
         for place in points.places() {
-            let tensors = points.at(place);
+            let mut tensors = points.at(place);
+            if let Some(repair) = &repair {
+                repair.apply(place.x, &mut tensors)?;
+            }
             let mut network = Network::load(&device, Arc::clone(&architecture), &tensors)?;
-            if let Some(train) = &anew {
+            if let Some(train) = anew {
                 recompute(&mut network, train)?;
             }
             let values = measure(&network, &data)?;
@@ -449,4 +489,15 @@ least values of a plane (`least_loss`, `least_error`), and where the models lie 
 **Batch norm** has no running statistics between models. Give the training data as
 `needs: {train: ...}` to recompute them at every point, as `average` does; or say
 `batch_norm: keep`: on a line they are mixed like weights, in a plane and on rays they stay the first model's.
+
+**Without batch norm**, `repair: activations` does on a line what statistics made anew do with it
+(REPAIR: Jordan et al. 2023, section 4). Between two networks the outputs of hidden units vary less
+than in either. Layer by layer, from the first to the last but one, each unit's weights and bias are
+rescaled until its outputs before the activation have, on the need `train`, the mean `(1 - x)·μ₁ +
+x·μ₂` and the standard deviation `(1 - x)·σ₁ + x·σ₂`. The ends stay what they are. Every hidden layer
+needs a bias.
+
+```yaml
+repaired: {uses: landscape, needs: {models: [left.model, right.model], data: data.test, train: data.train}, with: {repair: activations}}
+```
 "#;

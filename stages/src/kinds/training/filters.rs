@@ -8,14 +8,13 @@ use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::several;
-use crate::nn::architecture::{Architecture, InputSize};
-use crate::nn::layer::Layer;
+use crate::nn::architecture::Architecture;
 use crate::nn::model::Model;
 use crate::table;
 use crate::table::grid::{self, Point};
 use crate::task::Task;
-use crate::training::batches::InOrder;
 use crate::training::evaluation::check_data;
+use crate::training::patches::{Moments, Patches};
 use repro_numerics::exact::orthonormal::orthonormalise;
 use repro_numerics::exact::rng::Stream;
 use repro_numerics::exact::symmetric::Eigen;
@@ -47,9 +46,6 @@ fn thousand() -> usize {
 fn twenty() -> usize {
     20
 }
-
-/// Values of the largest patch: its covariance takes 8 MB, its eigenvectors a minute.
-const PATCH_MAX: usize = 1024;
 
 /// An eigenvalue of the filters below this share of the largest counts as 0.
 const SINGULAR: f64 = 1e-12;
@@ -124,10 +120,10 @@ impl Kind for Filters {
         let Some(patches) = patches else {
             anyhow::bail!("there is no model");
         };
-        let n = patches.len();
+        let n = patches.size();
         let count = filters.len() / n;
         let of_filters = inverted(n, &filters, count)?;
-        let of_patches = Eigen::of(n, patches.covariance(&data, p.images));
+        let of_patches = Eigen::of(n, patches.moments(&data, p.images).covariance());
         let misalignment = of_filters.misalignment(&of_patches.vectors);
         let draws = (0..p.bases as u64).map(|draw| {
             let mut stream = Stream::new(p.seed, "random basis", 0, draw);
@@ -167,123 +163,6 @@ impl Kind for Filters {
             value: of_filters.along(vector).0.sqrt(),
         });
         grid::write(task.output("grid")?, &Vec::from_iter(points))
-    }
-}
-
-/// What the first layer looks at: windows of an image, in the order (channel, row, column) in which
-/// weights lie in files.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Patches {
-    image: InputSize,
-    window: (usize, usize),
-    stride: usize,
-    weight: usize,
-}
-
-impl Patches {
-    fn of(architecture: &Architecture) -> Result<Patches, Failure> {
-        let image = architecture.identity.input;
-        let patches = match architecture.layers.first() {
-            Some(Layer::Conv { shape, weight, .. }) => Patches {
-                image,
-                window: shape.kernel(),
-                stride: shape.stride(),
-                weight: *weight,
-            },
-            Some(Layer::Dense { weight, .. }) => Patches {
-                image,
-                window: (image.height, image.width),
-                stride: 1,
-                weight: *weight,
-            },
-            _ => {
-                let text = "its first layer is neither a convolution nor dense";
-                return Err(Failure::new(text).hint("`filters` looks at such layers only"));
-            }
-        };
-        if patches.len() > PATCH_MAX {
-            return Err(Failure::new(format!(
-                "its first layer sees {} values at once, which are too many; {PATCH_MAX} are possible",
-                patches.len()
-            )));
-        }
-        Ok(patches)
-    }
-
-    fn len(&self) -> usize {
-        self.window.0 * self.window.1 * self.image.channels
-    }
-
-    /// Of all patches inside the first images.
-    fn covariance(&self, data: &Dataset, images: usize) -> Vec<f64> {
-        let InputSize {
-            height,
-            width,
-            channels,
-        } = self.image;
-        let (kernel_h, kernel_w) = self.window;
-        let in_order = InOrder::new(data);
-        let mut image = vec![0.0f32; data.features()];
-        let mut moments = Moments::new(self.len());
-        let mut patch = Vec::with_capacity(self.len());
-        for i in 0..images.min(data.len()) {
-            in_order.write(i, &mut image);
-            for top in (0..=height - kernel_h).step_by(self.stride) {
-                for left in (0..=width - kernel_w).step_by(self.stride) {
-                    patch.clear();
-                    for c in 0..channels {
-                        for y in top..top + kernel_h {
-                            let row = (left..left + kernel_w)
-                                .map(|x| f64::from(image[(y * width + x) * channels + c]));
-                            patch.extend(row);
-                        }
-                    }
-                    moments.add(&patch);
-                }
-            }
-        }
-        moments.covariance()
-    }
-}
-
-/// Sums of vectors and of their products, in f64 and in order.
-struct Moments {
-    count: f64,
-    sums: Vec<f64>,
-    /// `[n, n]`, of which the upper half is kept.
-    products: Vec<f64>,
-}
-
-impl Moments {
-    fn new(n: usize) -> Moments {
-        Moments {
-            count: 0.0,
-            sums: vec![0.0; n],
-            products: vec![0.0; n * n],
-        }
-    }
-
-    fn add(&mut self, x: &[f64]) {
-        self.count += 1.0;
-        for (i, row) in self.products.chunks_exact_mut(x.len()).enumerate() {
-            self.sums[i] += x[i];
-            for (sum, other) in row[i..].iter_mut().zip(&x[i..]) {
-                *sum += x[i] * other;
-            }
-        }
-    }
-
-    /// The population's: divided by how many there were.
-    fn covariance(self) -> Vec<f64> {
-        let n = self.sums.len();
-        let mut products = self.products;
-        for i in 0..n {
-            for j in i..n {
-                let of_means = self.sums[i] * self.sums[j] / self.count;
-                products[i * n + j] = (products[i * n + j] - of_means) / self.count;
-            }
-        }
-        products
     }
 }
 
