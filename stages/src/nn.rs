@@ -10,7 +10,7 @@ pub mod layout;
 pub mod model;
 mod named;
 pub mod network;
-mod parts;
+pub(crate) mod parts;
 mod resnet;
 pub mod spec;
 pub mod transfer;

@@ -96,6 +96,20 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("landscape", 1, "a ray away", "grid", "fbabc3f5bd5d80c0"),
     ("landscape", 1, "repaired", "metrics", "d7b29cf117bc1ae9"),
     ("landscape", 1, "repaired", "grid", "e28a109e75196bb7"),
+    (
+        "narrow",
+        1,
+        "half of the channels",
+        "model",
+        "a17b661fc93e7211",
+    ),
+    (
+        "narrow",
+        1,
+        "half of the channels",
+        "metrics",
+        "d3e377df34486188",
+    ),
     ("whiten", 1, "small patches", "model", "ab8f3428d9946909"),
     (
         "train",
@@ -519,6 +533,12 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     let seen: [(&str, &Path); 2] = [("model", one.path("model")), ("train", &train)];
     let whitened = run("whiten", "small patches", json!({"images": 40}), &seen);
     let on: [(&str, &Path); 2] = [("init", whitened.path("model")), ("train", &train)];
+    run(
+        "narrow",
+        "half of the channels",
+        json!({"fraction": 0.5}),
+        &seen[..1],
+    );
     let turns = json!({"seed": 3, "frozen": ["conv1.weight"], "length": {"epochs": 3}, "batch_size": 32,
         "augment": {"flip": "alternating", "crop": 1}, "optimizer": {"sgd": {"lr": 0.05, "momentum": 0.9, "nesterov": true}}});
     run("train", "frozen filters, sides in turn", turns, &on);

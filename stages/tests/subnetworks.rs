@@ -23,7 +23,7 @@ use repro_stages::training::mask::Masks;
 use repro_stages::training::pass::Wanted;
 use repro_stages::training::step::Learner;
 use repro_stages::training::subnetwork::{Found, Subnetwork};
-use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
+use repro_stages::weights::{Encoding, NamedTensor, NamedTensors, TensorFile};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use support::{Bench, Ran, data};
@@ -283,4 +283,123 @@ fn what_does_not_go_with_a_search_is_refused() {
     let popup = |keep: f64| json!({"edge_popup": {"keep": keep}});
     assert!(refused(popup(30.0), &[]).contains("between 0 and 1"));
     assert!(refused(popup(0.3), &[("mask", &train)]).contains("the search itself"));
+}
+
+/// The law of structured pruning: units that give nothing can go, and the smaller network answers as
+/// the whole one did; and it goes on learning.
+#[test]
+fn a_network_without_its_dead_units_answers_as_before() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 120, (6, 6, 2), 3));
+    let test = bench.put("test", &data(2, 80, (6, 6, 2), 3));
+    let layers = json!({"conv": {"layers": [
+        {"conv": {"channels": 8}}, {"batch_norm": {}}, {"activation": "relu"}, {"pool": {"max": 2}},
+        {"residual": {"layers": [{"conv": {"channels": 6}}, {"activation": "relu"}, {"conv": {"channels": 8}}]}},
+        {"conv": {"channels": 10}}, {"activation": "relu"}, {"dense": 12}, {"activation": "relu"}]}});
+    let with = json!({"model": layers, "seed": 1, "length": {"epochs": 3}, "batch_size": 20,
+        "optimizer": {"adam": {"lr": 0.01}}});
+    let dense = bench.run("train", with, &[("train", &train)]).unwrap();
+    let mut file = TensorFile::read(dense.path("model")).unwrap();
+    // Every other unit, so that what stays has gaps.
+    for layer in ["block1.conv1", "conv2", "fc1"] {
+        for part in ["weight", "bias"] {
+            let tensor = file.tensors.get_mut(&format!("{layer}.{part}")).unwrap();
+            let row = tensor.data.len() / tensor.shape[0];
+            for unit in tensor.data.chunks_mut(row).step_by(2) {
+                unit.fill(0.0);
+            }
+        }
+    }
+    let dead = bench.path("dead.safetensors");
+    file.write(&dead, Encoding::F32).unwrap();
+    let with = json!({"fraction": 0.5, "layers": ["block1.conv1", "conv2", "fc1"]});
+    let narrowed = bench.run("narrow", with, &[("model", &dead)]).unwrap();
+    let tensors = TensorFile::read(narrowed.path("model")).unwrap().tensors;
+    let shape = |name: &str| &tensors[name].shape[..];
+    assert_eq!(shape("block1.conv1.weight"), [3, 8, 3, 3]);
+    assert_eq!(shape("block1.conv2.weight"), [8, 3, 3, 3]);
+    assert_eq!(shape("conv2.weight"), [5, 8, 3, 3]);
+    assert_eq!(shape("fc1.weight"), [6, 5 * 3 * 3]);
+    assert_eq!(shape("fc2.weight"), [3, 6]);
+    let score = |model: &Path| {
+        let inputs = [("model", model), ("data", test.as_path())];
+        let scored = bench.run("evaluate", Value::Null, &inputs).unwrap();
+        (
+            scored.metric("test", "loss"),
+            scored.metric("test", "accuracy"),
+        )
+    };
+    let (before, after) = (score(&dead), score(narrowed.path("model")));
+    assert!((before.0 - after.0).abs() < 1e-5, "{before:?} {after:?}");
+    assert_eq!(before.1, after.1);
+    let on = json!({"seed": 2, "length": {"epochs": 1}, "batch_size": 20, "optimizer": {"adam": {"lr": 0.01}}});
+    let inputs = [("init", narrowed.path("model")), ("train", train.as_path())];
+    let tuned = bench.run("train", on, &inputs).unwrap();
+    let loss = tuned.metric("train", "loss");
+    assert!(loss.is_finite(), "{loss}");
+    // A cut through all layers, batch norm and its statistics among them.
+    let half = bench
+        .run(
+            "narrow",
+            json!({"fraction": 0.5, "by": "l2"}),
+            &[("model", &dead)],
+        )
+        .unwrap();
+    let tensors = TensorFile::read(half.path("model")).unwrap().tensors;
+    assert_eq!(
+        tensors["conv1.weight"].shape,
+        [8, 2, 3, 3],
+        "its outputs are added to others"
+    );
+    // Nothing to remove: the same bytes.
+    let whole = bench
+        .run("narrow", json!({"fraction": 0.0}), &[("model", &dead)])
+        .unwrap();
+    assert_eq!(whole.bytes("model"), std::fs::read(&dead).unwrap());
+}
+
+/// Batch norm and depthwise kernels go with the channels they belong to.
+#[test]
+fn what_hangs_on_a_channel_goes_with_it() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (6, 6, 2), 3));
+    let layers = json!({"conv": {"layers": [
+        {"conv": {"channels": 6}}, {"batch_norm": {}}, {"depthwise": {}}, {"activation": "relu"}, {"dense": 4}, {"activation": "relu"}]}});
+    let with = json!({"model": layers, "seed": 1, "length": {"epochs": 1}, "batch_size": 20, "optimizer": {"adam": {}}});
+    let dense = bench.run("train", with, &[("train", &train)]).unwrap();
+    let inputs = [("model", dense.path("model"))];
+    for by in [json!("l1"), json!({"random": {"seed": 5}})] {
+        let with = json!({"fraction": 0.3, "by": by, "layers": ["conv1"]});
+        let narrowed = bench.run("narrow", with, &inputs).unwrap();
+        let [before, after] =
+            [&dense, &narrowed].map(|ran| TensorFile::read(ran.path("model")).unwrap().tensors);
+        let gains = &after["bn1.weight"].data;
+        assert_eq!(gains.len(), 4);
+        // Each channel is still together: its filter tells which it was.
+        let filter = |tensors: &NamedTensors, name: &str, at: usize| {
+            let tensor = &tensors[name];
+            let row = tensor.data.len() / tensor.shape[0];
+            tensor.data[at * row..][..row].to_vec()
+        };
+        for at in 0..4 {
+            let was = (0..6)
+                .find(|i| filter(&before, "conv1.weight", *i) == filter(&after, "conv1.weight", at))
+                .unwrap();
+            for name in [
+                "conv1.bias",
+                "bn1.weight",
+                "bn1.bias",
+                "bn1.running_mean",
+                "bn1.running_var",
+                "conv2.weight",
+                "conv2.bias",
+            ] {
+                assert_eq!(
+                    filter(&after, name, at),
+                    filter(&before, name, was),
+                    "{name}"
+                );
+            }
+        }
+    }
 }

@@ -182,6 +182,16 @@ swa: {uses: average, needs: {models: cyclic.checkpoints, train: data.train}}
 A directory of models, such as the output `checkpoints` of `train`, stands for all its files;
 `latest: 5` takes the last five.
 
+Averaging in parallel, after large batches (Gupta, Serrano & DeCoste, *Stochastic Weight Averaging in
+Parallel: Large-Batch Training That Generalizes Well*, ICLR 2020): one training with large batches, then
+several from its end, each with small batches in an order of its own, and their mean:
+
+```yaml
+large: {uses: train, needs: {train: data.train}, with: {model: conv-2, seed: 1, length: {epochs: 20}, batch_size: 4096, optimizer: {sgd: {lr: 0.8, momentum: 0.9}}}}
+worker: {uses: train, matrix: {worker: [1, 2, 3, 4]}, needs: {init: large.model, train: data.train}, with: {seed: "${matrix.worker}", length: {epochs: 5}, batch_size: 512, optimizer: {sgd: {lr: 0.1, momentum: 0.9}}}}
+together: {uses: average, needs: {models: "worker[*].model"}}
+```
+
 `uniform` computes `((w₁ + w₂) + w₃ ...) / n` in f32, in the order of the inputs, with one division
 at the end. `given` computes `a₁·w₁ + a₂·w₂ ...` in the same order; each product and each sum is
 rounded to f32.
