@@ -9,7 +9,7 @@ mod ui;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use repro_engine::catalog::{Cache, Catalog, Kind, Program, Table};
+use repro_engine::catalog::{Cache, Catalog, Concept, Kind, Program, Table};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,6 +24,16 @@ fn catalog() -> Catalog {
         kinds: repro_stages::kinds::all()
             .into_iter()
             .map(built_in)
+            .collect(),
+        concepts: repro_stages::kinds::by_concept()
+            .into_iter()
+            .map(|(title, kinds)| Concept {
+                title,
+                kinds: kinds
+                    .into_iter()
+                    .map(|kind| kind.description.name)
+                    .collect(),
+            })
             .collect(),
         claim_kind: built_in(repro_stages::kinds::claim()),
         read_table: Arc::new(read_table),

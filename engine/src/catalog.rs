@@ -74,6 +74,8 @@ pub type DescribeDifference = fn(&Path, &Path) -> Option<String>;
 pub struct Catalog {
     /// The kinds by name.
     pub kinds: Vec<Arc<Kind>>,
+    /// Their names, by what they are about.
+    pub concepts: Vec<Concept>,
     /// The kind that decides claims: takes groups `a` (and `b`) of tables, writes `verdict` (JSON).
     pub claim_kind: Arc<Kind>,
     /// Reads the tables stages write.
@@ -92,6 +94,15 @@ pub struct Catalog {
     pub caches: Vec<Cache>,
     /// Runs a built-in kind in this process: `repro worker job.json`.
     pub work: fn(&Path) -> std::process::ExitCode,
+}
+
+/// Kinds that are about one thing.
+#[derive(Debug, Clone)]
+pub struct Concept {
+    /// What that is.
+    pub title: &'static str,
+    /// The kinds' names.
+    pub kinds: Vec<String>,
 }
 
 /// A directory that programs fill with what they downloaded.
@@ -130,6 +141,7 @@ impl Catalog {
         };
         Catalog {
             kinds: Vec::new(),
+            concepts: Vec::new(),
             claim_kind: Arc::new(Kind {
                 description,
                 program: Program::BuiltIn,

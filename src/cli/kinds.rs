@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Cli, Context, Exit, output};
 use crate::ui::aligned;
-use repro_engine::catalog::Kind;
+use repro_engine::catalog::{Catalog, Kind};
 use repro_engine::exec::external::Asker;
 use repro_engine::exec::{Asking, Memory};
 use repro_engine::targets::nearest;
@@ -58,17 +58,7 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
                 .collect();
             output::text(&pages.join("\n"))?;
         } else {
-            let cells: Vec<Vec<String>> = catalog
-                .kinds
-                .iter()
-                .map(|k| vec![k.name.clone(), k.summary.clone()])
-                .collect();
-            output::text(&aligned(
-                &["kind", ""],
-                &cells,
-                output::colour(),
-                |_, _, cell| cell.to_owned(),
-            ))?;
+            output::text(&by_concept(catalog))?;
         }
         return Ok(Exit::Done);
     };
@@ -110,6 +100,32 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
         output::text(&(catalog.reference)(name).unwrap_or_else(|| external_reference(kind)))?;
     }
     Ok(Exit::Done)
+}
+
+/// A table of all kinds, those of one concept together.
+fn by_concept(catalog: &Catalog) -> String {
+    let mut cells = Vec::new();
+    for concept in &catalog.concepts {
+        let mut about = concept.title;
+        for kind in catalog
+            .kinds
+            .iter()
+            .filter(|k| concept.kinds.contains(&k.name))
+        {
+            cells.push(vec![
+                kind.name.clone(),
+                about.to_owned(),
+                kind.summary.clone(),
+            ]);
+            about = "";
+        }
+    }
+    aligned(
+        &["kind", "about", ""],
+        &cells,
+        output::colour(),
+        |_, _, cell| cell.to_owned(),
+    )
 }
 
 /// Runs `repro schema`.

@@ -21,18 +21,23 @@ pub mod training;
 #[cfg(test)]
 mod testing;
 
+/// The kinds a pipeline can name under `uses:`, by what they are about.
+pub fn by_concept() -> Vec<(&'static str, Vec<BuiltIn>)> {
+    vec![
+        ("data", data::kinds()),
+        ("where training starts", starts::kinds()),
+        ("training and evaluation", training::kinds()),
+        ("pruning", pruning::kinds()),
+        ("averages and ensembles", averaging::kinds()),
+        ("geometry of the loss", geometry::kinds()),
+        ("statistics", statistics::kinds()),
+    ]
+}
+
 /// The kinds a pipeline can name under `uses:`, in alphabetical order.
 pub fn all() -> Vec<BuiltIn> {
-    let concepts = [
-        data::kinds(),
-        starts::kinds(),
-        training::kinds(),
-        pruning::kinds(),
-        averaging::kinds(),
-        geometry::kinds(),
-        statistics::kinds(),
-    ];
-    let mut all = Vec::from_iter(concepts.into_iter().flatten());
+    let concepts = by_concept().into_iter();
+    let mut all = Vec::from_iter(concepts.flat_map(|(_, kinds)| kinds));
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
 }

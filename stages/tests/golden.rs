@@ -157,6 +157,7 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("prune", 1, "gradient flow", "mask", "3ccd16bcd425e5c7"),
     ("prune", 1, "synaptic flow", "mask", "a996bffb5d0ec119"),
     ("prune", 1, "rates", "mask", "9070fff650e432f2"),
+    ("prune", 1, "reshuffled", "model", "d89adb95f270baba"),
     ("shuffle", 1, "as many", "mask", "756a4dd2b468c0ed"),
     ("shuffle", 1, "as many", "model", "01f81e84df1d1607"),
     ("sparsity", 1, "three layers", "metrics", "de54dcc5e3acd02d"),
@@ -453,6 +454,8 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
         ("mask", pruned.path("mask")),
     ];
     run("sparsity", "three layers", json!({}), &left);
+    let moved = json!({"fraction": 0.3, "values": {"reshuffled": {"seed": 4, "signs": "kept"}}});
+    run("prune", "reshuffled", moved, &model);
     let kept: [(&str, &Path); 2] = [model[0], left[1]];
     run("shuffle", "as many", json!({"seed": 4}), &kept);
     let shown = [model[0], ("data", train.as_path())];

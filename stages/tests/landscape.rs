@@ -138,6 +138,13 @@ fn repaired_layers_vary_as_between_the_ends() {
 fn what_cannot_be_repaired_is_refused() {
     let bench = Bench::new();
     let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let three = [1, 2, 3].map(|seed| trained(&bench, &train, perceptron(), seed));
+    let mut plane: Vec<(&str, &Path)> = three.iter().map(|m| ("models", m.path("model"))).collect();
+    plane.extend([("data", train.as_path()), ("train", train.as_path())]);
+    let with = json!({"points": 3, "repair": "activations"});
+    let refused = bench.run("landscape", with, &plane).err().unwrap();
+    let text = "`repair` is for the line between two models, and there are 3 models";
+    assert!(refused.to_string().contains(text), "{refused}");
     let norm = json!({"mlp": {"hidden": [8], "batch_norm": {}}});
     let bare = json!({"conv": {"layers": [{"conv": {"channels": 4, "bias": false}}, {"activation": "relu"}]}});
     for (model, told) in [(norm, "without batch norm"), (bare, "has no bias")] {

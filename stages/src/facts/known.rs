@@ -14,6 +14,8 @@ pub(crate) struct Several {
     pub(crate) certain: bool,
     /// There are as many as the input has items.
     pub(crate) counted: bool,
+    /// So many items are directories of models.
+    pub(crate) directories: usize,
 }
 
 /// What is known of the inputs of a stage, as facts.
@@ -153,6 +155,7 @@ impl Known<'_> {
         for item in known {
             let (model, directory) = item.map_or((None, None), |(m, d)| (Some(m), d));
             several.certain |= directory == Some(true);
+            several.directories += usize::from(directory.is_some());
             several.counted &= model.is_some() && directory.is_none();
             models.push(model);
         }

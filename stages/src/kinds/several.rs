@@ -2,12 +2,17 @@
 //! checkpoints.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::data::Dataset;
+use crate::device::{self, Device};
 use crate::facts::{Findings, Known, ModelFact, Several};
 use crate::failure::Failure;
 use crate::kind;
 use crate::kinds::network;
-use crate::nn::architecture::{Architecture, Identity};
+use crate::nn::architecture::{Architecture, Head, Identity};
+use crate::nn::network::Network;
+use crate::training::evaluation::check_data;
 use repro_protocol::job::JobInput;
 
 /// The files of the models; a directory stands for all its files, sorted by name.
@@ -43,6 +48,46 @@ pub fn files(inputs: &[JobInput]) -> anyhow::Result<Vec<PathBuf>> {
         files.append(&mut inside);
     }
     Ok(files)
+}
+
+/// A network that answers with classes, and fits the data.
+///
+/// # Errors
+/// The file is none; the network gives numbers; it fits other data. Each is told of the model by its
+/// number, from 1, and by the name of its file where that says more.
+pub fn classifier(
+    (number, path): (usize, &Path),
+    network: Option<&Identity>,
+    data: &Dataset,
+) -> anyhow::Result<Network<Device>> {
+    let model = network::read(path, network)?;
+    let named = path.extension().and(path.file_name());
+    let named = named.map_or_else(String::new, |name| format!(" (`{}`)", name.display()));
+    let of = format!("input `models`, number {number}{named}");
+    check_data(data, &model.architecture.identity, "data")
+        .map_err(|failure| failure.within(&of))?;
+    if let Some(failure) = gives_numbers(&model.architecture.identity) {
+        return Err(failure.within(&of).into());
+    }
+    let architecture = Arc::new(model.architecture);
+    Network::load(&device::open()?, architecture, &model.tensors)
+}
+
+/// Why a network has no classes to answer with.
+pub fn gives_numbers(identity: &Identity) -> Option<Failure> {
+    let Head::Targets(_) = identity.outputs else {
+        return None;
+    };
+    let failure = Failure::new("this model gives numbers, and the answers here are classes");
+    Some(failure.hint("`evaluate` measures such models, and `average` averages their weights"))
+}
+
+/// `is 1 model`, `are 2 models`.
+pub fn number(models: usize) -> String {
+    match models {
+        1 => "is 1 model".to_owned(),
+        n => format!("are {n} models"),
+    }
 }
 
 /// What is known of the models of the need `models`.

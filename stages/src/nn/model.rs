@@ -111,7 +111,8 @@ fn identity(text: &str, of: &str) -> Result<Identity, Failure> {
 
 fn nameless(of: &str) -> Failure {
     let hint = "a stage's output `model` says it; for weights of another program (PyTorch) name the network where they are used: \
-                `with: {model: ...}` of `train` (with the need `init`) or `evaluate`, `with: {network: ...}` of `prune`, `perturb` or `average`";
+                `with: {model: ...}` of `train` (with the need `init`) or `evaluate`, `with: {network: ...}` of kinds that have it; \
+                for the others a stage `train` with the need `init` and `length: {epochs: 0}` makes a model of it";
     Failure::new(format!(
         "{of} does not say which network its tensors belong to (it holds no `{MODEL_KEY}` entry)"
     ))

@@ -4,14 +4,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::ImageShape;
+use crate::data::{Dataset, ImageShape};
+use crate::failure::Failure;
 use repro_numerics::exact::rng::Stream;
 
 /// What may happen to a training image, each epoch anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
-    /// Mirrored left to right: `true` with probability 1/2, `alternating` in every other epoch.
+    /// Mirrored left to right: `true` each time with probability 1/2; `alternating` in the first
+    /// epoch with probability 1/2, then in turns, each image by its own first side (Jordan 2024).
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub flip: Flip,
@@ -63,7 +65,7 @@ impl<'de> Deserialize<'de> for Flip {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Flip, E> {
                 match text {
                     "alternating" => Ok(Flip::Alternating),
-                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                    _ => Err(E::unknown_variant(text, &["true", "false", "alternating"])),
                 }
             }
         }
@@ -122,6 +124,21 @@ impl Augment {
     /// Nothing ever happens.
     pub fn is_none(self) -> bool {
         self == Augment::default()
+    }
+
+    /// What it does can be done to these data.
+    ///
+    /// # Errors
+    /// It changes images, and they are a table.
+    pub fn check(self, data: &Dataset) -> Result<(), Failure> {
+        if self.is_none() || !data.info().shape.is_table() {
+            return Ok(());
+        }
+        let text = format!(
+            "`augment` changes images, and `{}` is a table",
+            data.info().name
+        );
+        Err(Failure::new(text).hint("take `augment` out"))
     }
 
     /// Draws for one image of this shape: the flip, then the crop's rows and columns, then the

@@ -140,6 +140,7 @@ fn claim_kind() -> Arc<Kind> {
 
 fn catalog() -> Catalog {
     Catalog {
+        concepts: Vec::new(),
         caches: Vec::new(),
         reference: |_| None,
         kinds: vec![

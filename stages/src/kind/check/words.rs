@@ -203,6 +203,11 @@ fn choices<'a>(schema: &'a Value, node: &'a Value) -> Option<Choices<'a>> {
             .into_iter()
             .flatten();
         let names = names.chain(one.get("const")).filter_map(Value::as_str);
+        let truths: &[&str] = match one.get("type").and_then(Value::as_str) {
+            Some("boolean") if node.get("type").is_none() => &["true", "false"],
+            _ => &[],
+        };
+        let names = truths.iter().copied().chain(names);
         all.extend(names.map(|name| (name.to_owned(), None)));
         if let (Some(required), Some(fields)) = (
             one.get("required").and_then(Value::as_array),

@@ -1,23 +1,20 @@
 //! The kind `ensemble`: what several networks say together.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, ValueFact};
-use crate::facts::{check_all, together};
+use crate::facts::{check_all, refuse, together};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::{network, several};
-use crate::nn::architecture::{Head, Identity};
-use crate::nn::network::Network;
+use crate::nn::architecture::Identity;
 use crate::table;
 use crate::task::Task;
 use crate::training::calibration::{Calibration, argmax};
-use crate::training::evaluation::{View, check_data, logits};
+use crate::training::evaluation::{View, logits};
 use repro_numerics::exact::math::{exp_f64, ln_f64};
 use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
@@ -106,10 +103,15 @@ impl Kind for Ensemble {
         let (models, _) = known.collections("models", is_named, &mut found);
         let data = known.data("data", &mut found);
         together(&data, "data", &mut found);
-        for model in models {
+        for (item, model) in models.into_iter().enumerate() {
             let model = network::known(model, params.network.as_ref(), &mut found);
             if found.problems.is_empty() {
                 check_all(&data, model.identity.as_ref(), "data", &mut found);
+            }
+            if found.problems.is_empty()
+                && let Some(failure) = model.identity.as_ref().and_then(several::gives_numbers)
+            {
+                refuse(("models", item), failure, &mut found);
             }
         }
         let value = |name: &str| ValueFact {
@@ -129,22 +131,12 @@ impl Kind for Ensemble {
     fn run(params: &Params, task: &mut Task) -> anyhow::Result<()> {
         let data = Dataset::put_together(task.inputs("data"), "data")?;
         let mut said = Said::new(&data);
-        for path in several::files(task.inputs("models"))? {
-            let model = network::read(&path, params.network.as_ref())?;
-            let of = format!("`{}`", path.display());
-            check_data(&data, &model.architecture.identity, "data")
-                .map_err(|failure| failure.within(&of))?;
-            if let Head::Targets(_) = model.architecture.identity.outputs {
-                let text = format!("{of} gives numbers, and an ensemble is about classes");
-                return Err(Failure::new(text)
-                    .hint("average the weights: `average`")
-                    .into());
-            }
-            let network = Network::load(
-                &device::open()?,
-                Arc::new(model.architecture),
-                &model.tensors,
-            )?;
+        if params.views == Views::Mirrored && data.info().shape.is_table() {
+            let text = "`views: mirrored` is about images, and the data are a table";
+            return Err(Failure::new(text).hint("take `views` out").into());
+        }
+        for (at, path) in several::files(task.inputs("models"))?.iter().enumerate() {
+            let network = several::classifier((at + 1, path), params.network.as_ref(), &data)?;
             let pool = device::Pool::default();
             let views = params.views.all().iter();
             let views = views.map(|view| logits(&pool, &network, &data, *view));

@@ -88,6 +88,11 @@ impl Kind for Soup {
         for name in ["data", "train"] {
             fit(name, identity.as_ref(), known, &mut found);
         }
+        if found.problems.is_empty()
+            && let Some(failure) = identity.as_ref().and_then(several::gives_numbers)
+        {
+            refuse(("models", 0), failure, &mut found);
+        }
         if params.test_set.is_none()
             && let Some(at) = known.output_called("data", "test")
         {

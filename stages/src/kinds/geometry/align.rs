@@ -170,7 +170,7 @@ recurrent networks are refused.
 **REPAIR.** Between two networks, activations have less variance than at the ends (Jordan et al.,
 *REPAIR: REnormalizing Permuted Activations for Interpolation Repair*, ICLR 2023). For networks with
 batch norm the article's correction is to make its statistics anew at every point: give `landscape`
-and `average` the need `train`. For networks without batch norm there is none here.
+and `average` the need `train`. For networks without batch norm `landscape` has `repair: activations`.
 
 `metrics.parquet` has `sweeps`, and the distance and the cosine of the two networks, over all that is
 trained, before and after (`distance_before`, `distance`, `cosine_before`, `cosine`).

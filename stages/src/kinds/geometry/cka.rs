@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device;
-use crate::facts::{Fact, Findings, Known, MetricsFact, fit};
+use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
+use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::nn::architecture::Architecture;
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
 use crate::table;
@@ -84,12 +86,24 @@ impl Kind for Cka {
         }
     }
 
-    fn facts(_: &Params, known: &Known) -> Findings {
+    fn facts(p: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
+        let mut names: Vec<Option<Vec<String>>> = Vec::new();
         for need in ["model", "like"] {
             let model = known.first_model(need, false, &mut found);
             let identity = model.and_then(|model| model.identity);
             fit("data", identity.as_ref(), known, &mut found);
+            let architecture = identity.and_then(|identity| Architecture::new(identity).ok());
+            names.push(architecture.map(|architecture| {
+                let weights = architecture.parameters.iter();
+                let weights = weights.filter(|p| p.role.is_weight());
+                weights.map(|p| p.layer().to_owned()).collect()
+            }));
+        }
+        if let (Pairs::SameName, [Some(here), Some(there)]) = (p.pairs, &names[..])
+            && !here.iter().any(|name| there.contains(name))
+        {
+            refuse(("like", 0), nothing_shared(here, there), &mut found);
         }
         let metrics = MetricsFact::once(&[(None, "cka"), (None, "cka[*]")]);
         found.say("metrics", Fact::Metrics(metrics));
@@ -111,7 +125,11 @@ impl Kind for Cka {
                 rows.push((format!("cka[{name}]"), alignment(here, there)));
             }
         }
-        if p.pairs == Pairs::SameName && !rows.is_empty() {
+        if rows.is_empty() {
+            let names = |layers: &[Layer]| Vec::from_iter(layers.iter().map(|l| l.name.clone()));
+            return Err(nothing_shared(&names(&model), &names(&like)).into());
+        }
+        if p.pairs == Pairs::SameName {
             let mean = rows.iter().map(|(_, value)| value).sum::<f64>() / rows.len() as f64;
             rows.insert(0, ("cka".to_owned(), mean));
         }
@@ -122,6 +140,16 @@ impl Kind for Cka {
         });
         table::write(task.output("metrics")?, &rows.collect::<Vec<_>>())
     }
+}
+
+/// Two networks none of whose layers have one name.
+fn nothing_shared(here: &[String], there: &[String]) -> Failure {
+    let text = format!(
+        "no layer has the same name in both models: one has {}, the other {}",
+        here.join(", "),
+        there.join(", ")
+    );
+    Failure::new(text).hint("compare each with each: `with: {pairs: all}`")
 }
 
 /// A layer, by how alike it finds each two images.

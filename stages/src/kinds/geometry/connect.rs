@@ -189,6 +189,7 @@ impl Kind for Connect {
         let data = Dataset::put_together(task.inputs("data"), "data")?;
         check_data(&train, &identity, "train")?;
         check_data(&data, &identity, "data")?;
+        p.augment.check(&train)?;
         let (device, architecture) = (device::open()?, Arc::new(first.architecture));
         let at = |model| Landscape::new(&device, &architecture, model, Norms::OfBatch);
         let mut landscape = at(&second.tensors)?;
@@ -206,6 +207,10 @@ impl Kind for Connect {
                 recompute(&mut network, &train)?;
             }
             let values = measure(&network, &data)?;
+            if let Some((name, _)) = values.iter().find(|(_, value)| value.is_nan()) {
+                let text = format!("the {name} is not a number at {t} of the curve");
+                return Err(Failure::new(text).hint("lower `lr`").into());
+            }
             points.extend(values.iter().map(|&(name, value)| Point {
                 x: t,
                 y: None,

@@ -410,14 +410,27 @@ const ONE_SHAPE: &str = "only models of one shape lie on one line or in one plan
 /// how many they go with.
 fn fits(count: usize, p: &Params) -> Result<(), Failure> {
     let is_random = p.random.is_some();
+    if p.repair.is_some() && count != 2 {
+        return Err(Failure::new(format!(
+            "`repair` is for the line between two models, and there {}",
+            several::number(count)
+        ))
+        .hint("name two models, or leave `repair` out"));
+    }
     let failure = match (count, p.rays.map(|rays| rays.along)) {
         (1, Some(Along::Random(_))) | (2, Some(Along::Away)) => return Ok(()),
         (_, Some(Along::Random(_))) => {
-            Failure::new(format!("random rays begin at one model, and there are {count}"))
+            Failure::new(format!(
+                "random rays begin at one model, and there {}",
+                several::number(count)
+            ))
                 .hint("name one model, or let the ray go `away` from a second one")
         }
         (_, Some(Along::Away)) => {
-            Failure::new(format!("a ray away from a model goes with two, and there are {count}"))
+            Failure::new(format!(
+                "a ray away from a model goes with two, and there {}",
+                several::number(count)
+            ))
                 .hint("give the model where it begins, and the one that it goes away from")
         }
         (1, None) if is_random => return Ok(()),
@@ -426,10 +439,13 @@ fn fits(count: usize, p: &Params) -> Result<(), Failure> {
             "give two models for a line or three for a plane, or `random: {seed: 1}` for two random directions",
         ),
         (_, None) if is_random => {
-            Failure::new(format!("`random` goes with one model, and there are {count}"))
+            Failure::new(format!(
+                "`random` goes with one model, and there {}",
+                several::number(count)
+            ))
                 .hint("leave `random` out, or name one model")
         }
-        (_, None) => Failure::new(format!("there are {count} models"))
+        (_, None) => Failure::new(format!("there {}", several::number(count)))
             .hint("give two for a line, three for a plane, or one and `random: {seed: 1}`"),
     };
     Err(failure)
@@ -495,7 +511,7 @@ least values of a plane (`least_loss`, `least_error`), and where the models lie 
 than in either. Layer by layer, from the first to the last but one, each unit's weights and bias are
 rescaled until its outputs before the activation have, on the need `train`, the mean `(1 - x)·μ₁ +
 x·μ₂` and the standard deviation `(1 - x)·σ₁ + x·σ₂`. The ends stay what they are. Every hidden layer
-needs a bias.
+needs a bias, and the line has no `margin`.
 
 ```yaml
 repaired: {uses: landscape, needs: {models: [left.model, right.model], data: data.test, train: data.train}, with: {repair: activations}}

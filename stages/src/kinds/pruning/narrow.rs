@@ -166,7 +166,8 @@ fn counts(p: &Params, architecture: &Architecture) -> Result<(Vec<Producer>, Vec
     if names.is_empty() {
         return Err(Failure::new(
             "no layer of this network can be narrowed: each is the last, is added to others, or is normalised as a whole",
-        ));
+        )
+        .hint("give a network with hidden layers, or use `prune`, which removes single weights"));
     }
     let meant = match &p.layers {
         None => vec![true; architecture.parameters.len()],

@@ -27,6 +27,7 @@ use crate::training::evaluation::check_data;
 use crate::training::mask;
 use crate::weights::{Encoding, NamedTensors, TensorFile};
 use repro_numerics::exact::numerics::Numerics;
+use repro_numerics::exact::rng::Stream;
 
 /// See the module.
 pub struct Prune;
@@ -68,6 +69,30 @@ pub enum Values {
     /// Each becomes the standard deviation of its layer (of all its weights, those that go
     /// included) with its own sign.
     SignedConstant,
+    /// They change places at random within their layer.
+    Reshuffled(Reshuffling),
+}
+
+/// How values change places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reshuffling {
+    /// Of the new places.
+    pub seed: u64,
+    /// Which places a value can take.
+    #[serde(default)]
+    pub signs: Signs,
+}
+
+/// Which places a value can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Signs {
+    /// Any.
+    #[default]
+    Any,
+    /// That of a value with the same sign, so that each place keeps its sign.
+    Kept,
 }
 
 fn is_as_they_are(values: &Values) -> bool {
@@ -261,10 +286,16 @@ impl Kind for Prune {
         if let Some(rewind) = rewind {
             model.tensors = rewind;
         }
-        if p.values == Values::SignedConstant {
-            for name in masks.keys() {
-                if let Some(tensor) = model.tensors.get_mut(name) {
-                    signed_constants(&mut tensor.data);
+        for (position, parameter) in model.architecture.parameters.iter().enumerate() {
+            let tensor = model.tensors.get_mut(&parameter.name);
+            let (Some(tensor), Some(mask)) = (tensor, masks.get(&parameter.name)) else {
+                continue;
+            };
+            match p.values {
+                Values::AsTheyAre => {}
+                Values::SignedConstant => signed_constants(&mut tensor.data),
+                Values::Reshuffled(how) => {
+                    reshuffle(&mut tensor.data, &mask.data, how, position as u64);
                 }
             }
         }
@@ -286,6 +317,24 @@ impl Kind for Prune {
 /// What to give where another model of the same shape is wanted.
 const SAME: &str = "give a checkpoint of the same training or its first weights";
 
+/// Gives the values that stay a random order, all of them or those of each sign; each layer draws
+/// from a stream of its own.
+fn reshuffle(values: &mut [f32], mask: &[f32], how: Reshuffling, layer: u64) {
+    let stay = (0..values.len()).filter(|&at| mask[at] != 0.0);
+    let (of_one, of_other): (Vec<usize>, Vec<usize>) = match how.signs {
+        Signs::Any => (stay.collect(), Vec::new()),
+        Signs::Kept => stay.partition(|&at| values[at].is_sign_positive()),
+    };
+    let mut stream = Stream::new(how.seed, "reshuffle", 0, layer);
+    for places in [of_one, of_other] {
+        let order = stream.permutation(places.len() as u32);
+        let moved = Vec::from_iter(order.iter().map(|from| values[places[*from as usize]]));
+        for (at, value) in places.into_iter().zip(moved) {
+            values[at] = value;
+        }
+    }
+}
+
 /// Every value becomes the standard deviation of all, in f64, with its own sign; 0 stays.
 fn signed_constants(values: &mut [f32]) {
     let n = values.len().max(1) as f64;
@@ -304,6 +353,7 @@ fn signed_constants(values: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn signed_constants_have_the_deviation_and_their_own_signs() {
@@ -311,5 +361,35 @@ mod tests {
         signed_constants(&mut values);
         let size = 2.5f64.sqrt() as f32;
         assert_eq!(values, [size, -size, 0.0, size]);
+    }
+
+    proptest! {
+        /// The values that stay are the same ones, in other places; what goes is not touched; with
+        /// `signs: kept` each place keeps its sign.
+        #[test]
+        fn reshuffling_moves_values_and_nothing_else(
+            values in proptest::collection::vec(-5.0f32..5.0, 1..40),
+            seed: u64,
+            are_kept: bool,
+        ) {
+            let mask: Vec<f32> = (0..values.len()).map(|i| f32::from(u8::from(i % 3 != 0))).collect();
+            let signs = if are_kept { Signs::Kept } else { Signs::Any };
+            let mut moved = values.clone();
+            reshuffle(&mut moved, &mask, Reshuffling { seed, signs }, 2);
+            let sorted = |values: &[f32], stays: bool| {
+                let values = values.iter().zip(&mask).filter(|(_, m)| (**m != 0.0) == stays);
+                let mut values = Vec::from_iter(values.map(|(v, _)| *v));
+                values.sort_by(f32::total_cmp);
+                values
+            };
+            prop_assert_eq!(sorted(&values, true), sorted(&moved, true));
+            for (at, mask) in mask.iter().enumerate().filter(|(_, m)| **m == 0.0) {
+                prop_assert_eq!(values[at], moved[at], "{} {}", at, mask);
+            }
+            if are_kept {
+                let signs = |values: &[f32]| Vec::from_iter(values.iter().map(|v| v.is_sign_positive()));
+                prop_assert_eq!(signs(&values), signs(&moved));
+            }
+        }
     }
 }

@@ -102,7 +102,7 @@ control: {uses: shuffle, needs: {model: first.model, mask: ticket.mask}, with: {
 trained:
   uses: train
   needs: {init: control.model, mask: control.mask, train: data.train, test: data.test}
-  with: {length: {epochs: 10}, seed: 1}
+  with: {length: {epochs: 10}, seed: 1, optimizer: {sgd: {lr: 0.1}}}
 ```
 
 `model` must be unpruned where the mask is to go: a weight that is already 0 stays 0 in its new

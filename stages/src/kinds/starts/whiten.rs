@@ -103,6 +103,10 @@ impl Kind for Whiten {
 fn fitting(architecture: &Architecture) -> Result<Patches, Failure> {
     let patches = Patches::of(architecture)?;
     let shape = &architecture.parameters[patches.weight].shape;
+    let layer = match shape.len() {
+        4 => format!("a convolution with `channels: {}`", 2 * patches.size()),
+        _ => format!("{} units", 2 * patches.size()),
+    };
     let (filters, wanted) = (shape[0], 2 * patches.size());
     if filters != wanted {
         let text = format!(
@@ -110,7 +114,7 @@ fn fitting(architecture: &Architecture) -> Result<Patches, Failure> {
             patches.size()
         );
         let hint = format!(
-            "give the first layer {wanted} channels, such as `{{conv: {{channels: {wanted}, ...}}}}`"
+            "write the network out with {layer} as its first layer; of the named ones only `airbench94` has such a stem, for images of three channels"
         );
         return Err(Failure::new(text).hint(hint));
     }
@@ -146,7 +150,9 @@ start: {uses: whiten, needs: {model: fresh.model, train: data.train}}
 train: {uses: train, needs: {init: start.model, train: data.train, test: data.test}, with: {seed: 1, frozen: ["conv1.weight"], length: {epochs: 8}, optimizer: {sgd: {lr: 0.1, momentum: 0.9, nesterov: true}}}}
 ```
 
-Only patches inside the image count, also where the layer pads.
+Only patches inside the image count, also where the layer pads. Of the named networks `airbench94` has
+such a stem, for images of three channels; write others out (`{conv: {layers: [{conv: {channels: 8, kernel: 2,
+padding: valid}}, ...]}}` for 2 × 2 pixels of one channel).
 "#;
 
 #[cfg(test)]

@@ -1,24 +1,19 @@
 //! The kind `forgetting`: when a training learnt each example, and how often it forgot it.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Dataset;
 use crate::device;
-use crate::facts::{Fact, Findings, Known, MetricsFact, check_all, together};
+use crate::facts::{Fact, Findings, Known, MetricsFact, check_all, refuse, together};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::several;
-use crate::nn::architecture::Head;
-use crate::nn::model::Model;
-use crate::nn::network::Network;
 use crate::table;
 use crate::table::examples::{self, Example};
 use crate::task::Task;
 use crate::training::calibration::argmax;
-use crate::training::evaluation::{View, check_data, logits};
+use crate::training::evaluation::{View, logits};
 use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
@@ -75,14 +70,20 @@ impl Kind for Forgetting {
 
     fn facts(p: &Params, known: &Known) -> Findings {
         let mut found = Findings::default();
-        let (models, _) = known.collections("models", false, &mut found);
+        let (models, several) = known.collections("models", false, &mut found);
+        if let Err(failure) = of_one_training(several.directories) {
+            refuse(("models", 0), failure, &mut found);
+        }
         let data = known.data("data", &mut found);
         together(&data, "data", &mut found);
-        let identities = models.iter().flatten().map(|m| m.identity.as_ref());
-        if let Some(identity) = identities.flatten().next()
+        let identity = several::same(&models, "models", ONE_TRAINING, &mut found);
+        if let Some(identity) = &identity
             && found.problems.is_empty()
         {
             check_all(&data, Some(identity), "data", &mut found);
+            if let Some(failure) = several::gives_numbers(identity) {
+                refuse(("models", 0), failure, &mut found);
+            }
         }
         let values = VALUES.map(|name| (Some(p.split.as_str()), name));
         found.say("metrics", Fact::Metrics(MetricsFact::once(&values)));
@@ -92,18 +93,11 @@ impl Kind for Forgetting {
     fn run(p: &Params, task: &mut Task) -> anyhow::Result<()> {
         let data = Dataset::put_together(task.inputs("data"), "data")?;
         let mut courses = vec![Course::default(); data.len()];
-        let files = several::files(task.inputs("models"))?;
-        for path in &files {
-            let model = Model::read(path)?;
-            let of = format!("`{}`", path.display());
-            check_data(&data, &model.architecture.identity, "data")
-                .map_err(|failure| failure.within(&of))?;
-            if let Head::Targets(_) = model.architecture.identity.outputs {
-                let text = format!("{of} gives numbers, and what is forgotten are classes");
-                return Err(Failure::new(text).into());
-            }
-            let architecture = Arc::new(model.architecture);
-            let network = Network::load(&device::open()?, architecture, &model.tensors)?;
+        let inputs = task.inputs("models");
+        of_one_training(inputs.iter().filter(|input| input.path.is_dir()).count())?;
+        let files = several::files(inputs)?;
+        for (at, path) in files.iter().enumerate() {
+            let network = several::classifier((at + 1, path), None, &data)?;
             let outputs = logits(&device::Pool::default(), &network, &data, View::AsIs)?;
             let rows = outputs.chunks_exact(outputs.len() / data.len());
             for ((course, row), label) in courses.iter_mut().zip(rows).zip(data.labels()) {
@@ -131,6 +125,19 @@ impl Kind for Forgetting {
         examples::write(task.output("examples")?, &of_each.collect::<Vec<_>>())
     }
 }
+
+/// Checkpoints of two trainings do not follow one another.
+fn of_one_training(directories: usize) -> Result<(), Failure> {
+    if directories < 2 {
+        return Ok(());
+    }
+    let text = format!(
+        "these are the checkpoints of {directories} trainings, and each forgets for itself"
+    );
+    Err(Failure::new(text).hint("make a stage for each, with the matrix of the trainings"))
+}
+
+const ONE_TRAINING: &str = "give the checkpoints of one training, in order";
 
 /// What the models made of an example, one after another.
 #[derive(Debug, Clone, Default)]

@@ -128,13 +128,7 @@ impl Kind for Train {
             items => Dataset::put_together(items, name).map(Some),
         };
         let (test, validation) = (held_out("test")?, held_out("validation")?);
-        if train.info().shape.is_table() && !p.augment.is_none() {
-            let text = format!(
-                "`augment` changes images, and `{}` is a table",
-                train.info().name
-            );
-            return Err(Failure::new(text).hint("take `augment` out").into());
-        }
+        p.augment.check(&train)?;
         if let ([test], [validation]) = (task.inputs("test"), task.inputs("validation"))
             && test.digest == validation.digest
         {

@@ -61,7 +61,8 @@ fn hidden(architecture: &Architecture) -> Result<Vec<Hidden>, Failure> {
                     .hint("leave `repair` out: with the need `train` its statistics are made anew at every point, which does the same"));
                 }
                 Layer::Recurrent { .. } | Layer::Lstm { .. } => {
-                    return Err(Failure::new("`repair` knows no recurrent layers"));
+                    return Err(Failure::new("`repair` knows no recurrent layers")
+                        .hint("leave `repair` out"));
                 }
                 _ => {}
             }
@@ -75,8 +76,9 @@ fn hidden(architecture: &Architecture) -> Result<Vec<Hidden>, Failure> {
         let name = &architecture.parameters[weight].name;
         let without = || {
             Failure::new(format!(
-                "`repair` shifts the outputs of each layer, and that of `{name}` has no bias"
+                "`repair` shifts the outputs of each hidden layer, and that of `{name}` has no bias"
             ))
+            .hint("train networks whose layers have biases, or with batch norm, whose statistics are made anew")
         };
         let bias = bias.ok_or_else(without)?;
         Ok(Hidden { weight, bias })

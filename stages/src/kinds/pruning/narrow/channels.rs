@@ -107,7 +107,10 @@ fn widths(model: &mut ModelSpec) -> Result<Vec<&mut usize>, Failure> {
             return Err(Failure::new("the blocks of a `resnet` all have the width of their stage")
                 .hint("write the network out with `conv` and `residual`: the inner layers of such blocks can be narrowed"));
         }
-        ModelSpec::Rnn(_) => return Err(Failure::new("a recurrent network cannot be narrowed")),
+        ModelSpec::Rnn(_) => {
+            return Err(Failure::new("a recurrent network cannot be narrowed")
+                .hint("use `prune`, which removes single weights"));
+        }
     }
     Ok(found)
 }
