@@ -12,8 +12,7 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use super::node::{Data, Node};
-use super::problem::FoundIn;
-use super::problem::{Problem, Span};
+use super::problem::{FoundIn, Names, Problem, Span};
 use crate::plan::Place;
 
 /// Problems shown in full on a screen; the JSON form has all.
@@ -212,7 +211,8 @@ impl Report {
                 text.push_str(&format!("{path}: "));
             }
             text.push_str(&w.message);
-            for more in w.label.iter().chain(&w.help) {
+            let help = w.help.iter().map(String::as_str);
+            for more in w.label.as_deref().into_iter().chain(help) {
                 text.push_str(&format!("; {more}"));
             }
             printable(&text)
@@ -251,21 +251,21 @@ impl Report {
 /// What is missing only because its name is misspelt is told once: where it is written.
 fn drop_followers(problems: &mut Vec<Problem>, sources: &[Source]) {
     let path = |p: &Problem| sources[p.span.source as usize].path(p.span);
-    let misspelt = problems
-        .iter()
-        .filter_map(|p| Some((p.meant.clone()?, path(p))));
+    let misspelt = problems.iter().filter_map(|p| match p.names.as_deref()? {
+        Names::Meant(name) => Some((name.clone(), path(p))),
+        Names::Lacks(_) => None,
+    });
     let misspelt: Vec<(String, String)> = misspelt.collect();
     problems.retain(|p| {
-        let place = if p.lacks.is_empty() {
-            String::new()
-        } else {
-            path(p)
+        let Some(Names::Lacks(lacks)) = p.names.as_deref() else {
+            return true;
         };
+        let place = path(p);
         let inside = |other: &str| {
             let rest = other.strip_prefix(&place);
             rest.is_some_and(|rest| rest.starts_with('.'))
         };
-        let told = |(name, place): &(String, String)| p.lacks.contains(name) && inside(place);
+        let told = |(name, place): &(String, String)| lacks.contains(name) && inside(place);
         !misspelt.iter().any(told)
     });
 }
@@ -302,11 +302,12 @@ fn settled(mut problems: Vec<Problem>) -> Vec<Problem> {
     for problem in &mut kept {
         if let (None, Some(found)) = (&problem.label, &problem.found_in) {
             let FoundIn { first, count, of } = &**found;
-            problem.label = Some(match count {
+            let text = match count {
                 1 => format!("in `{first}`"),
                 n if n == of => format!("in all {of} instances, such as `{first}`"),
                 n => format!("in `{first}` and {} more of {of} instances", n - 1),
-            });
+            };
+            problem.label = Some(text.into_boxed_str());
         }
     }
     kept

@@ -34,18 +34,25 @@ pub struct Problem {
     /// What is wrong.
     pub message: String,
     /// A few words at the caret.
-    pub label: Option<String>,
+    pub label: Option<Box<str>>,
     /// Other places that matter, with a few words each.
     pub also: Vec<(Span, String)>,
     /// What would be right.
     pub help: Vec<String>,
     /// The instances it was found in, where the place alone does not say.
     pub found_in: Option<Box<FoundIn>>,
-    /// The names of which one would have to be there: it follows from another problem where that
-    /// one misspells such a name.
-    pub lacks: Vec<String>,
-    /// The known name that was misspelt.
-    pub meant: Option<String>,
+    /// The known names it is about.
+    pub names: Option<Box<Names>>,
+}
+
+/// Known names that are not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// One of these would have to be there: the problem follows from another one where that
+    /// misspells such a name.
+    Lacks(Vec<String>),
+    /// This one is misspelt.
+    Meant(String),
 }
 
 /// Which instances of a stage a problem was found in.
@@ -69,8 +76,7 @@ impl Problem {
             also: Vec::new(),
             help: Vec::new(),
             found_in: None,
-            lacks: Vec::new(),
-            meant: None,
+            names: None,
         }
     }
 
@@ -94,7 +100,7 @@ impl Problem {
 
     /// Adds a few words at the caret.
     pub fn label(mut self, label: impl Into<String>) -> Problem {
-        self.label = Some(label.into());
+        self.label = Some(label.into().into_boxed_str());
         self
     }
 
@@ -112,13 +118,14 @@ impl Problem {
 
     /// Says of which names one would have to be there.
     pub fn lacks<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Problem {
-        self.lacks = names.into_iter().map(str::to_owned).collect();
+        let names = names.into_iter().map(str::to_owned).collect();
+        self.names = Some(Box::new(Names::Lacks(names)));
         self
     }
 
     /// Adds `did you mean ...?`.
     pub fn means(mut self, known: &str) -> Problem {
-        self.meant = Some(known.to_owned());
+        self.names = Some(Box::new(Names::Meant(known.to_owned())));
         self.help(format!("did you mean `{known}`?"))
     }
 
