@@ -299,3 +299,30 @@ fn gradients_are_cut_to_a_norm() {
     let zero = refused(&bench, zero, &[("train", &train)]);
     assert!(zero.contains("must be finite and above 0"), "{zero}");
 }
+
+/// A field that is true, false or a word tells all three.
+#[test]
+fn flips_are_told_by_their_words() {
+    let train = kinds::find("train").unwrap();
+    for (given, message, hint) in [
+        (
+            json!(1),
+            "expected one of `true`, `false`, `alternating`, found 1",
+            "",
+        ),
+        (
+            json!("alternate"),
+            "unknown choice `alternate`",
+            "did you mean `alternating`?",
+        ),
+    ] {
+        let params = with(json!({"augment": {"flip": given}}));
+        let problems = (train.description.check)(&params, &[]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let problem = &problems[0];
+        assert_eq!(problem.path, ["augment", "flip"]);
+        assert_eq!(problem.message, message);
+        let told = problem.hint.as_deref().unwrap_or_default();
+        assert!(told.contains(hint), "{told}");
+    }
+}
