@@ -8,7 +8,7 @@
 //! off for an image. Such a kick moves the loss by some 1e-5, in one run at step 16, in another at
 //! step 35. So the band is `ORDERS` times the largest recorded distance so far, and a `KICK`, which
 //! may come before the recorded runs had theirs. A mistake in a gradient, a statistic or an update
-//! leaves that band within a few steps: 40 of the recorded ones are followed, and all of them with
+//! leaves that band within a few steps: 20 of the recorded ones are followed, and all of them with
 //! `REPRO_EXHAUSTIVE=1`.
 //!
 //! The images lie in `../shared/data` or where `REPRO_MIRROR` says; without them each test says so
@@ -48,7 +48,7 @@ const ORDERS: f64 = 8.0;
 const KICK: f64 = 5e-5;
 
 /// Steps that are followed, unless all are.
-const STEPS: usize = 40;
+const STEPS: usize = 20;
 
 /// What curves.py wrote.
 #[derive(Deserialize)]
