@@ -20,21 +20,19 @@ fn main() -> ExitCode {
 }
 
 fn catalog() -> Catalog {
+    let (mut kinds, mut concepts) = (Vec::new(), Vec::new());
+    for (title, about) in repro_stages::kinds::by_concept() {
+        let names = about.iter().map(|kind| kind.description.name.clone());
+        concepts.push(Concept {
+            title,
+            kinds: names.collect(),
+        });
+        kinds.extend(about.into_iter().map(built_in));
+    }
+    kinds.sort_by(|a, b| a.name.cmp(&b.name));
     Catalog {
-        kinds: repro_stages::kinds::all()
-            .into_iter()
-            .map(built_in)
-            .collect(),
-        concepts: repro_stages::kinds::by_concept()
-            .into_iter()
-            .map(|(title, kinds)| Concept {
-                title,
-                kinds: kinds
-                    .into_iter()
-                    .map(|kind| kind.description.name)
-                    .collect(),
-            })
-            .collect(),
+        kinds,
+        concepts,
         claim_kind: built_in(repro_stages::kinds::claim()),
         read_table: Arc::new(read_table),
         write_table: repro_stages::table::write,
