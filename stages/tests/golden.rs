@@ -158,6 +158,8 @@ const GOLDEN: &[(&str, u32, &str, &str, &str)] = &[
     ("prune", 1, "synaptic flow", "mask", "a996bffb5d0ec119"),
     ("prune", 1, "rates", "mask", "9070fff650e432f2"),
     ("prune", 1, "reshuffled", "model", "d89adb95f270baba"),
+    ("prune", 1, "frozen", "model", "032161a2f044a20e"),
+    ("train", 3, "frozen under a mask", "model", "def5465c35feea82"),
     ("shuffle", 1, "as many", "mask", "756a4dd2b468c0ed"),
     ("shuffle", 1, "as many", "model", "01f81e84df1d1607"),
     ("sparsity", 1, "three layers", "metrics", "de54dcc5e3acd02d"),
@@ -456,6 +458,12 @@ fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     run("sparsity", "three layers", json!({}), &left);
     let moved = json!({"fraction": 0.3, "values": {"reshuffled": {"seed": 4, "signs": "kept"}}});
     run("prune", "reshuffled", moved, &model);
+    let frozen = json!({"fraction": 0.3, "masked": "frozen"});
+    run("prune", "frozen", frozen, &model);
+    let frozen = json!({"seed": 2, "length": {"epochs": 1}, "batch_size": 32, "masked": "frozen",
+        "optimizer": {"adam": {"lr": 0.01, "weight_decay": {"l2": 0.001}}}});
+    let masked: [(&str, &Path); 3] = [("train", &train), ("init", model[0].1), left[1]];
+    run("train", "frozen under a mask", frozen, &masked);
     let kept: [(&str, &Path); 2] = [model[0], left[1]];
     run("shuffle", "as many", json!({"seed": 4}), &kept);
     let shown = [model[0], ("data", train.as_path())];

@@ -84,6 +84,60 @@ fn masked_weights_stay_zero_under_every_optimizer() {
     }));
 }
 
+/// Zhou et al. 2019: what goes stays at its first value instead, which computes and does not learn.
+#[test]
+fn frozen_weights_keep_their_first_values_under_every_optimizer() {
+    let bench = Bench::new();
+    let train = bench.put("train", &data(1, 60, (4, 4, 1), 3));
+    let trained = |epochs: u64| {
+        let with =
+            json!({"model": mlp(), "seed": 1, "length": {"epochs": epochs}, "optimizer": sgd()});
+        bench.run("train", with, &[("train", &train)]).unwrap()
+    };
+    let (first, last) = (trained(0), trained(2));
+    let inputs: [(&str, &Path); 2] = [
+        ("model", last.path("model")),
+        ("rewind", first.path("model")),
+    ];
+    let with = json!({"fraction": 0.5, "masked": "frozen"});
+    let pruned = bench.run("prune", with, &inputs).unwrap();
+    let read = |ran: &Ran, output: &str| TensorFile::read(ran.path(output)).unwrap().tensors;
+    let (began, mask) = (read(&pruned, "model"), read(&pruned, "mask"));
+    assert_eq!(began, read(&first, "model"), "all are rewound, none is 0");
+    let lookahead = json!({"every": 3, "alpha": 0.5});
+    for (optimizer, lookahead) in [
+        (sgd(), Value::Null),
+        (adam(), lookahead.clone()),
+        (
+            json!({"adamw": {"lr": 0.01, "weight_decay": 0.1}}),
+            Value::Null,
+        ),
+    ] {
+        let with = json!({"seed": 2, "length": {"epochs": 2}, "batch_size": 16, "masked": "frozen",
+            "optimizer": optimizer, "lookahead": lookahead});
+        let inputs: [(&str, &Path); 3] = [
+            ("train", &train),
+            ("init", pruned.path("model")),
+            ("mask", pruned.path("mask")),
+        ];
+        let weights = read(&bench.run("train", with, &inputs).unwrap(), "model");
+        for (name, mask) in &mask {
+            let ways = weights[name].data.iter().zip(&began[name].data);
+            let (free, frozen): (Vec<_>, Vec<_>) =
+                ways.zip(&mask.data).partition(|(_, m)| **m == 1.0);
+            assert!(
+                frozen
+                    .iter()
+                    .all(|((now, then), _)| now.to_bits() == then.to_bits()),
+                "{name}"
+            );
+            assert!(frozen.iter().any(|((now, _), _)| **now != 0.0), "{name}");
+            let moved = free.iter().filter(|((now, then), _)| now != then).count();
+            assert!(moved * 2 > free.len(), "{name}: {moved} of {}", free.len());
+        }
+    }
+}
+
 /// Shrink and perturb and averages against the formulas.
 #[test]
 fn perturbing_and_averaging() {

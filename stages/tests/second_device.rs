@@ -227,6 +227,7 @@ impl Backend for Far {
     plain! {
         fn average([decay: f32], [x], [average]) -> ();
         fn mask([], [mask], [values]) -> ();
+        fn hold([], [mask, held], [values]) -> ();
         fn accumulate([], [from], [to]) -> ();
         fn max_pool_forward([shape: PoolShape], [x], [y]) -> ();
         fn avg_pool_forward([shape: PoolShape], [x], [y]) -> ();
@@ -469,6 +470,7 @@ fn train<D: Backend>(
         "seed": 1, "length": {"epochs": 2}, "stop_at": null, "batch_size": 16, "optimizer": optimizer,
         "schedule": "constant", "augment": {"flip": true}, "label_smoothing": 0.0, "eval_every": 1,
         "checkpoint_every": null, "checkpoint_every_steps": null, "drop_last": null,
+        "masked": if optimizer.get("adam").is_some() { "frozen" } else { "zero" },
     }))
     .unwrap();
     let architecture = architecture(model, data);
@@ -486,7 +488,7 @@ fn train<D: Backend>(
         &recipe,
         &architecture,
         sets,
-        &masks,
+        masks,
         start,
         &mut Nobody,
     )

@@ -282,6 +282,29 @@ kernel! {
     }
 }
 
+/// `w = held` where the mask is 0, elsewhere unchanged.
+///
+/// # Panics
+/// Lengths that disagree.
+pub fn hold(path: Path, mask: &[f32], held: &[f32], w: &mut [f32]) {
+    assert_eq!(mask.len(), w.len(), "mask: lengths");
+    assert_eq!(held.len(), w.len(), "held: lengths");
+    let piece = elements_per_piece(w.len());
+    parallel::chunks(w, piece, true, |i, w| {
+        let of = |values: &[f32]| i * piece..(i * piece + w.len()).min(values.len());
+        hold_piece(path, &mask[of(mask)], &held[of(held)], w);
+    });
+}
+
+kernel! {
+    fn hold_piece<F>(mask: &[f32], held: &[f32], w: &mut [f32]) {
+        let (mask, held) = (&mask[..w.len()], &held[..w.len()]);
+        for i in 0..w.len() {
+            w[i] = if mask[i] == 0.0 { held[i] } else { w[i] };
+        }
+    }
+}
+
 /// Exponential moving average: `average = fma(1 - decay, w - average, average)`.
 ///
 /// # Panics
@@ -418,6 +441,12 @@ mod tests {
         let mut w = [-1.0, f32::NAN, 3.0];
         apply_mask(path, &[0.0, 0.0, 1.0], &mut w);
         assert_eq!(w.map(f32::to_bits), [0.0f32, 0.0, 3.0].map(f32::to_bits));
+        let mut held = [5.0, f32::INFINITY, -0.0];
+        hold(path, &[0.0, 0.0, 1.0], &[-0.0, 2.0, 7.0], &mut held);
+        assert_eq!(
+            held.map(f32::to_bits),
+            [-0.0f32, 2.0, -0.0].map(f32::to_bits)
+        );
         ema(path, 0.75, &[4.0, 8.0, 3.0], &mut w);
         assert_eq!(w, [1.0, 2.0, 3.0]);
         scaled_add(path, 2.0, &[1.0, 1.0, 1.0], 0.5, &mut w);

@@ -249,6 +249,13 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     ) -> Result<(), Self::Err>;
     /// `values = 0` where the mask is 0, whatever they were.
     fn mask(&self, mask: &Self::Values, values: &mut Self::Values) -> Result<(), Self::Err>;
+    /// `values = held` where the mask is 0, elsewhere unchanged.
+    fn hold(
+        &self,
+        mask: &Self::Values,
+        held: &Self::Values,
+        values: &mut Self::Values,
+    ) -> Result<(), Self::Err>;
     /// Moves parameters, each once, then sets to 0 what is masked.
     fn step<'a>(
         &self,

@@ -117,6 +117,11 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn hold(&self, mask: &Values, held: &Values, values: &mut Values) -> Done {
+        optim::hold(Path::current(), mask, held, values);
+        Ok(())
+    }
+
     fn step<'a>(&self, rule: Rule, parameters: impl Iterator<Item = Moving<'a, Cpu>>) -> Done {
         let part = |p: Moving<'a, Cpu>| optim::Part {
             w: p.weights,

@@ -119,7 +119,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
     recipe: &'a Recipe,
     architecture: &Arc<Architecture>,
     sets: Sets<'a>,
-    masks: &Masks,
+    masks: Masks,
     start: Start,
     listener: &'a mut L,
 ) -> anyhow::Result<Trained> {
@@ -164,7 +164,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
         recipe.optimizer,
         state.memory,
         state.progress.step,
-        masks,
+        &masks.of(recipe.masked),
     )?
     .with(recipe.decays, recipe.clip_gradients)
     .paced(paces(recipe, architecture)?)

@@ -2,17 +2,38 @@
 //!
 //! A mask file holds one 0/1 tensor per masked weight, named and shaped like it. Zeroing gradients
 //! is not enough (momentum, Adam and weight decay move a weight whose gradient is 0), so weights
-//! and the optimizer's memory are multiplied after every step.
+//! are set to 0, or to what they began as, and the optimizer's memory to 0, after every step.
 
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::weights::{NamedTensors, TensorFile};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a masked weight is (the mask-0 action of Zhou et al. 2019, section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Masked {
+    /// 0.
+    #[default]
+    Zero,
+    /// What the training began with; it computes, and does not learn.
+    Frozen,
+}
+
+impl Masked {
+    /// What is left out where parameters are written down.
+    pub fn is_zero(&self) -> bool {
+        *self == Masked::Zero
+    }
+}
 
 /// The masks of a network in memory layout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Masks {
     /// By position in [`Architecture::parameters`].
     by_parameter: Vec<Option<Vec<f32>>>,
+    masked: Masked,
 }
 
 /// Reads masks and checks that they belong to the network's weights and hold only 0 and 1.
@@ -60,6 +81,7 @@ impl Masks {
         };
         Masks {
             by_parameter: architecture.parameters.iter().map(of).collect(),
+            masked: Masked::default(),
         }
     }
 
@@ -67,7 +89,18 @@ impl Masks {
     pub fn none(architecture: &Architecture) -> Masks {
         Masks {
             by_parameter: vec![None; architecture.parameters.len()],
+            masked: Masked::default(),
         }
+    }
+
+    /// The same masks, for weights that become this.
+    pub fn of(self, masked: Masked) -> Masks {
+        Masks { masked, ..self }
+    }
+
+    /// What masked weights are.
+    pub fn masked(&self) -> Masked {
+        self.masked
     }
 
     /// The mask of a parameter.

@@ -7,6 +7,7 @@ use super::augment::Augment;
 use super::clip::Clip;
 use super::later::Later;
 use super::length::{EvalEvery, Length, StopAt};
+use super::mask::Masked;
 use super::optim::{Decays, Optimizer};
 use super::pace::Paces;
 use super::regularise::Regularisers;
@@ -28,6 +29,9 @@ pub struct Recipe {
     pub batch_size: usize,
     /// The rule.
     pub optimizer: Optimizer,
+    /// What masked weights are.
+    #[serde(default)]
+    pub masked: Masked,
     /// What its weight decay applies to.
     #[serde(default)]
     pub decays: Decays,
@@ -172,6 +176,7 @@ impl Recipe {
             stop_at,
             batch_size,
             optimizer,
+            masked,
             decays,
             clip_gradients,
             paces,
@@ -207,6 +212,9 @@ impl Recipe {
         }
         if let Some(dropped) = drop_last {
             prefix["drop_last"] = (*dropped).into();
+        }
+        if !masked.is_zero() {
+            prefix["masked"] = json!(masked);
         }
         if *decays != Decays::All {
             prefix["decays"] = json!(decays);
@@ -258,6 +266,7 @@ pub(crate) mod tests {
                 nesterov: false,
                 weight_decay: Default::default(),
             }),
+            masked: Masked::Zero,
             decays: Decays::All,
             clip_gradients: None,
             paces: Paces::default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::clip::Clip;
 use super::gradients::{self, Objective};
-use super::mask::Masks;
+use super::mask::{Masked, Masks};
 use super::optim::{Decays, HostMoments, Optimizer, Stepper};
 use super::pace::Pace;
 use super::pass::{self, Learnt, Wanted};
@@ -31,6 +31,8 @@ pub struct Learner<D: Backend> {
     /// By position in [`Architecture::parameters`], as the masks.
     moments: Vec<Moments<D>>,
     masks: Vec<Option<D::Values>>,
+    /// What masked weights are set to after every step; none where that is 0.
+    held: Vec<Option<D::Values>>,
     stepper: Stepper,
     decays: Decays,
     clip: Option<Clip>,
@@ -46,7 +48,7 @@ pub struct Learner<D: Backend> {
 
 impl<D: Backend> Learner<D> {
     /// Weights that have passed [`Architecture::check`], in a training that has done `steps` steps;
-    /// masked weights become 0. Memories that do not fit the optimizer are those of a fresh one.
+    /// masked weights become 0, or stay as they are given. Memories that do not fit the optimizer are those of a fresh one.
     ///
     /// # Errors
     /// The device's.
@@ -80,11 +82,23 @@ impl<D: Backend> Learner<D> {
                 second: kept(&memory.second)?,
             });
         }
-        let masks = (0..architecture.parameters.len()).map(|i| masks.get(i).map(put).transpose());
+        let of_mask = |i| masks.get(i).map(put).transpose();
+        let on_device: Vec<_> = (0..architecture.parameters.len())
+            .map(of_mask)
+            .collect::<anyhow::Result<_>>()?;
+        let network = Network::load(device, Arc::clone(architecture), weights)?;
+        let is_held = masks.masked() == Masked::Frozen;
+        let held = (network.tensors().iter().zip(&on_device)).map(|(tensor, mask)| {
+            let held = mask.as_ref().filter(|_| is_held);
+            held.map(|_| device.copy(tensor.values(), &pool))
+                .transpose()
+        });
+        let held = held.collect::<Result<_, _>>().map_err(failed)?;
         let mut learner = Learner {
-            network: Network::load(device, Arc::clone(architecture), weights)?,
+            network,
             moments,
-            masks: masks.collect::<anyhow::Result<_>>()?,
+            masks: on_device,
+            held,
             stepper: Stepper::after(optimizer, steps),
             decays: Decays::All,
             clip: None,
@@ -360,7 +374,8 @@ impl<D: Backend> Learner<D> {
         match &mut self.search {
             None => {
                 let tensors = self.network.tensors_mut().iter_mut();
-                how.step(device, tensors.map(|t| Some(t.values_mut())).zip(states))
+                how.step(device, tensors.map(|t| Some(t.values_mut())).zip(states))?;
+                self.hold_weights()
             }
             Some(search) => {
                 how.step(device, search.scores_mut().zip(states))?;
@@ -369,15 +384,29 @@ impl<D: Backend> Learner<D> {
         }
     }
 
-    /// Sets masked weights and their moments to 0.
+    /// Sets masked weights that are held back to what they are.
+    fn hold_weights(&mut self) -> Result<(), D::Err> {
+        let device = self.network.device().clone();
+        let states = self.masks.iter().zip(&self.held);
+        for (tensor, state) in self.network.tensors_mut().iter_mut().zip(states) {
+            if let (Some(mask), Some(held)) = state {
+                device.hold(mask, held, tensor.values_mut())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets masked weights that are not held, and the moments of all that are masked, to 0.
     fn mask_weights(&mut self) -> Result<(), D::Err> {
         let device = self.network.device().clone();
-        let states = self.moments.iter_mut().zip(&self.masks);
-        for (tensor, (moments, mask)) in self.network.tensors_mut().iter_mut().zip(states) {
+        let states = self.moments.iter_mut().zip(&self.masks).zip(&self.held);
+        for (tensor, ((moments, mask), held)) in self.network.tensors_mut().iter_mut().zip(states) {
             let Some(mask) = mask else {
                 continue;
             };
-            device.mask(mask, tensor.values_mut())?;
+            if held.is_none() {
+                device.mask(mask, tensor.values_mut())?;
+            }
             for values in [&mut moments.first, &mut moments.second]
                 .into_iter()
                 .flatten()

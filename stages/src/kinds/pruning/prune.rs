@@ -24,7 +24,7 @@ use crate::kinds::network;
 use crate::nn::architecture::{Architecture, Identity};
 use crate::task::Task;
 use crate::training::evaluation::check_data;
-use crate::training::mask;
+use crate::training::mask::{self, Masked};
 use crate::weights::{Encoding, NamedTensors, TensorFile};
 use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
@@ -54,6 +54,10 @@ pub struct Params {
     /// What becomes of the weights that stay, after `rewind`.
     #[serde(default, skip_serializing_if = "is_as_they_are")]
     pub values: Values,
+    /// What becomes of the weights that go: `zero`, or `frozen`: they keep their values, or those of
+    /// `rewind`, and a training with `masked: frozen` leaves them there.
+    #[serde(default, skip_serializing_if = "Masked::is_zero")]
+    pub masked: Masked,
     /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Identity>,
@@ -299,7 +303,9 @@ impl Kind for Prune {
                 }
             }
         }
-        mask::apply(&mut model.tensors, &masks);
+        if p.masked.is_zero() {
+            mask::apply(&mut model.tensors, &masks);
+        }
         let kept: f64 = masks
             .values()
             .flat_map(|m| &m.data)

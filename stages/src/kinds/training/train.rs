@@ -220,7 +220,7 @@ impl Kind for Train {
                 test: test.as_ref(),
                 validation: validation.as_ref(),
             },
-            &masks,
+            masks,
             start,
             &mut listener,
         )?;

@@ -97,6 +97,7 @@ mod tests {
     use crate::nn::architecture::Architecture;
     use crate::nn::architecture::tests::architecture;
     use crate::nn::init::{Init, fresh};
+    use crate::training::mask::Masked;
     use proptest::prelude::*;
 
     fn masks_of(
@@ -138,6 +139,7 @@ mod tests {
             output_layer_fraction: Some(0.05),
             rates: None,
             values: Values::AsTheyAre,
+            masked: Masked::Zero,
             network: None,
         };
         let masks = masks_of(&p, &a, &tensors, &NamedTensors::new());
@@ -228,6 +230,7 @@ mod tests {
                 output_layer_fraction: None,
                 rates: None,
                 values: Values::AsTheyAre,
+                masked: Masked::Zero,
                 network: None,
             };
             let masks = prune(&p, &scorer, &NamedTensors::new()).unwrap();
@@ -252,6 +255,7 @@ mod tests {
                 output_layer_fraction: None,
                 rates: None,
                 values: Values::AsTheyAre,
+                masked: Masked::Zero,
                 network: None,
             },
         )
@@ -270,6 +274,7 @@ mod tests {
                 output_layer_fraction: None,
                 rates: None,
                 values: Values::AsTheyAre,
+                masked: Masked::Zero,
                 network: None,
             };
             masks_of(&p, &a, &tensors, &NamedTensors::new())

@@ -14,6 +14,7 @@ use crate::training::augment::Augment;
 use crate::training::clip::Clip;
 use crate::training::later::Later;
 use crate::training::length::{EvalEvery, Length, StopAt};
+use crate::training::mask::Masked;
 use crate::training::optim::{Decays, Optimizer};
 use crate::training::pace::Paces;
 use crate::training::patience::Keep;
@@ -122,6 +123,10 @@ pub struct Params {
     /// is the whole network as it was before, and its digest proves it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnetwork: Option<Subnetwork>,
+    /// What weights that the need `mask` masks are: `zero`, or `frozen`: they keep the values that
+    /// the training began with, compute, and do not learn (Zhou et al. 2019, section 4).
+    #[serde(default, skip_serializing_if = "Masked::is_zero")]
+    pub masked: Masked,
     /// Averages of the weights along the way, as the output `averages`: `ema-0.999.safetensors`.
     /// The training does not see them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -284,6 +289,7 @@ impl Params {
             stop_at: self.stop_at,
             batch_size: self.batch_size,
             optimizer: self.optimizer,
+            masked: self.masked,
             decays: self.decays,
             clip_gradients: self.clip_gradients,
             paces: self.paces(),
