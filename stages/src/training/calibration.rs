@@ -81,6 +81,22 @@ impl Calibration {
     pub fn bins(&self) -> &[Bin] {
         &self.bins
     }
+
+    /// The reliability diagram as named values: of each bin, from 1, its images and the means of
+    /// confidence and accuracy; of an empty one no means.
+    pub fn reliability(&self) -> Vec<(String, f64)> {
+        let mut values = Vec::new();
+        for (i, bin) in self.bins.iter().enumerate() {
+            let (i, images) = (i + 1, bin.images as f64);
+            values.push((format!("reliability_images[{i}]"), images));
+            if bin.images > 0 {
+                let (confidence, right) = (bin.confidence / images, bin.right as f64 / images);
+                values.push((format!("reliability_confidence[{i}]"), confidence));
+                values.push((format!("reliability_accuracy[{i}]"), right));
+            }
+        }
+        values
+    }
 }
 
 /// The position of the largest value, the first on a tie; NaN never wins.

@@ -32,6 +32,10 @@ pub struct Params {
     /// How each network sees an image: test-time augmentation.
     #[serde(default)]
     pub views: Views,
+    /// Also the reliability diagram; see `evaluate`.
+    #[serde(default, skip_serializing_if = "is_no")]
+    #[schemars(extend("default" = false))]
+    pub calibration: bool,
     /// The network, for files that do not say it themselves: a PyTorch state dict in safetensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Identity>,
@@ -57,12 +61,16 @@ impl Views {
     }
 }
 
+fn is_no(value: &bool) -> bool {
+    !value
+}
+
 fn test() -> String {
     "test".into()
 }
 
-/// What is measured.
-const VALUES: [&str; 8] = [
+/// What is measured; the reliability diagram where it is asked for.
+const VALUES: [&str; 11] = [
     "loss",
     "accuracy",
     "accuracy[*]",
@@ -71,6 +79,9 @@ const VALUES: [&str; 8] = [
     "member_accuracy",
     "member_nll",
     "disagreement",
+    "reliability_images[*]",
+    "reliability_confidence[*]",
+    "reliability_accuracy[*]",
 ];
 
 impl Kind for Ensemble {
@@ -119,7 +130,9 @@ impl Kind for Ensemble {
             name: name.to_owned(),
             recorded: Recorded::Once,
         };
-        let values = Some(VALUES.map(value).to_vec());
+        let is_said = |name: &&&str| params.calibration || !name.starts_with("reliability");
+        let values = VALUES.iter().filter(is_said).map(|name| value(name));
+        let values = Some(values.collect());
         let metrics = MetricsFact {
             values,
             ..MetricsFact::default()
@@ -142,7 +155,12 @@ impl Kind for Ensemble {
             let views = views.map(|view| logits(&pool, &network, &data, *view));
             said.add(&views.collect::<anyhow::Result<Vec<_>>>()?);
         }
-        let rows = said.rows().into_iter().map(|(name, value)| Row {
+        let together = said.together();
+        let mut values = said.rows(&together);
+        if params.calibration {
+            values.extend(together.sure.reliability());
+        }
+        let rows = values.into_iter().map(|(name, value)| Row {
             split: Some(params.split.clone()),
             name,
             value,
@@ -150,6 +168,13 @@ impl Kind for Ensemble {
         });
         table::write(task.output("metrics")?, &rows.collect::<Vec<_>>())
     }
+}
+
+/// How the mean of all members does.
+struct Together {
+    sure: Calibration,
+    /// Of every class the images that are answered right, and all.
+    by_class: Vec<(u64, u64)>,
 }
 
 /// What the members say of every image.
@@ -197,11 +222,11 @@ impl<'a> Said<'a> {
         self.nlls.push(nll / self.data.len() as f64);
     }
 
-    /// Everything that is measured.
-    fn rows(&self) -> Vec<(String, f64)> {
-        let (members, images) = (self.answers.len() as f64, self.data.len() as f64);
+    /// How the mean of all does.
+    fn together(&self) -> Together {
+        let members = self.answers.len() as f64;
         let labels = self.data.labels();
-        let mut all = Calibration::default();
+        let mut sure = Calibration::default();
         let mut by_class = vec![(0u64, 0u64); self.classes];
         for (row, &label) in self.probabilities.chunks_exact(self.classes).zip(labels) {
             let mean: Vec<f64> = row.iter().map(|p| p / members).collect();
@@ -210,26 +235,34 @@ impl<'a> Said<'a> {
             class.0 += u64::from(answer == label as usize);
             class.1 += 1;
             let surprise = -surprise(mean[label as usize]);
-            all.add_mixed(mean[answer], answer == label as usize, surprise);
+            sure.add_mixed(mean[answer], answer == label as usize, surprise);
         }
+        Together { sure, by_class }
+    }
+
+    /// All values but the reliability diagram.
+    fn rows(&self, together: &Together) -> Vec<(String, f64)> {
+        let (members, images) = (self.answers.len() as f64, self.data.len() as f64);
+        let labels = self.data.labels();
+        let Together { sure, by_class } = together;
         let right = |answers: &Vec<u32>| {
             let right = answers.iter().zip(labels).filter(|(a, l)| a == l);
             right.count() as f64 / images
         };
         let mut rows = vec![
-            ("loss".to_owned(), all.nll()),
+            ("loss".to_owned(), sure.nll()),
             (
                 "accuracy".to_owned(),
                 by_class.iter().map(|c| c.0).sum::<u64>() as f64 / images,
             ),
         ];
-        for (name, (right, all)) in self.data.info().classes.iter().zip(&by_class) {
+        for (name, (right, all)) in self.data.info().classes.iter().zip(by_class) {
             if *all > 0 {
                 rows.push((format!("accuracy[{name}]"), *right as f64 / *all as f64));
             }
         }
-        rows.push(("nll".to_owned(), all.nll()));
-        rows.push(("ece".to_owned(), all.ece()));
+        rows.push(("nll".to_owned(), sure.nll()));
+        rows.push(("ece".to_owned(), sure.ece()));
         let accuracies = self.answers.iter().map(right);
         rows.push((
             "member_accuracy".to_owned(),
@@ -288,7 +321,8 @@ is the answer), `nll` (the mean of -ln p of the labels in nats; `loss` is the sa
 in `evaluate`); `member_accuracy` and `member_nll`, the means over the networks alone; and
 `disagreement`, the mean over pairs of networks of the share of images to which they answer differently
 (Fort, Hu & Lakshminarayanan 2019, not divided by the error). All sums are in f64, over networks and
-images in order; a p of 0 counts as 2.2e-308.
+images in order; a p of 0 counts as 2.2e-308. `calibration: true` adds the reliability diagram, as in
+`evaluate`.
 
 `views: mirrored` is test-time augmentation: each network sees every image as it is and mirrored, and
 its own probabilities are the mean of both.
@@ -338,7 +372,7 @@ mod tests {
         let mut said = Said::new(&data);
         said.add(&[vec![2., 0., 0., 0., 1., 0., 3., 0., 0., 0., 0., 0.5]]);
         said.add(&[vec![0., 1., 0., 0., 2., 0., 1., 2., 0., 0., 1., 0.5]]);
-        let rows = said.rows();
+        let rows = said.rows(&said.together());
         let of = |name: &str| rows.iter().find(|(n, _)| n == name).unwrap().1;
         assert!((of("nll") - NLL).abs() < 1e-12, "{}", of("nll"));
         assert!((of("member_nll") - MEMBERS).abs() < 1e-12);
@@ -346,11 +380,21 @@ mod tests {
         assert_eq!(of("accuracy[a]"), 1.0);
         assert_eq!(of("disagreement"), 0.75);
         assert_eq!(of("member_accuracy"), 0.625);
+        let diagram = said.together().sure.reliability();
+        let of = |what: &str| -> Vec<f64> {
+            let named = diagram.iter().filter(|(name, _)| name.starts_with(what));
+            named.map(|(_, value)| *value).collect()
+        };
+        assert_eq!(of("reliability_images").iter().sum::<f64>(), 4.0);
+        assert!(
+            of("reliability_accuracy").len() > 1,
+            "not equally sure of all"
+        );
         // two views of one network are one member, and alone it disagrees with nobody
         let mut alone = Said::new(&data);
         let views = [vec![0.5; 12], vec![0.5; 12]];
         alone.add(&views);
-        let rows = alone.rows();
+        let rows = alone.rows(&alone.together());
         assert!(rows.iter().all(|(name, _)| name != "disagreement"));
         assert!((rows[0].1 - 3f64.ln()).abs() < 1e-12);
     }
@@ -367,7 +411,7 @@ mod tests {
         said.add(&[logits.clone()]);
         logits[43] = 10.0;
         said.add(&[logits]);
-        let rows = said.rows();
+        let rows = said.rows(&said.together());
         let of = |name: &str| rows.iter().find(|(n, _)| n == name).unwrap().1;
         assert_eq!(of("member_accuracy"), 0.5);
         assert_eq!(of("disagreement"), 1.0);

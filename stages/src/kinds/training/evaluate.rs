@@ -150,19 +150,8 @@ impl Kind for Evaluate {
                     let all = calibration(&device::Pool::default(), &network, &data)?;
                     add("nll".into(), all.nll());
                     add("ece".into(), all.ece());
-                    for (i, bin) in all.bins().iter().enumerate() {
-                        let (i, images) = (i + 1, bin.images as f64);
-                        add(format!("reliability_images[{i}]"), images);
-                        if bin.images > 0 {
-                            add(
-                                format!("reliability_confidence[{i}]"),
-                                bin.confidence / images,
-                            );
-                            add(
-                                format!("reliability_accuracy[{i}]"),
-                                bin.right as f64 / images,
-                            );
-                        }
+                    for (name, value) in all.reliability() {
+                        add(name, value);
                     }
                 }
             }
