@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::damaged;
 use crate::digest::{Content, Digest};
-use crate::record::lockfile::Turn;
+use crate::record::turn::Turn;
 use crate::regular::{self, Links};
 use crate::whole;
 

@@ -6,14 +6,18 @@
 //! TOML; the engine reads from it only pins, i.e. what an execution found out about the outside
 //! world and later executions must confirm.
 
-use std::borrow::Cow;
+mod blocks;
+mod written;
+
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+pub use self::blocks::Blocks;
+use self::blocks::Checked;
+use self::written::Table;
+use super::turn::Turn;
 use crate::digest::Digest;
 use crate::regular::{self, Links};
 use crate::whole;
@@ -63,19 +67,22 @@ impl LockFile {
     /// Reads the file; a missing one is empty. A conflict or damage is an error that names the
     /// line.
     pub fn read(path: &Path) -> anyhow::Result<LockFile> {
-        Ok(LockFile::look(path)?.lock)
+        match text(path)? {
+            Some(text) => LockFile::parse(path, &text),
+            None => Ok(LockFile::default()),
+        }
     }
 
-    /// As [`LockFile::read`], to be changed later.
+    /// Checks the file, which will be changed later.
     pub fn look(path: &Path) -> anyhow::Result<Seen> {
         let text = text(path)?;
-        let lock = match &text {
-            Some(text) => LockFile::parse(path, text)?,
-            None => LockFile::default(),
+        let blocks = match &text {
+            Some(text) => Blocks::of(path, text, Checked::No)?,
+            None => Blocks::default(),
         };
         Ok(Seen {
-            of: text.map(|text| Digest::of(text.as_bytes())),
-            lock,
+            of: text.as_ref().map(|text| Digest::of(text.as_bytes())),
+            pins: blocks.pins(),
         })
     }
 
@@ -107,103 +114,55 @@ impl LockFile {
         Ok(lock)
     }
 
-    /// Reads what [`LockFile::render`] writes, many times faster than TOML at large; `None` for
-    /// anything else.
+    /// Reads what is written here, many times faster than TOML at large; `None` for anything else.
     fn read_own(text: &str) -> Option<LockFile> {
         let mut lock = LockFile::default();
-        let mut lines = text
-            .strip_prefix(HEADER)?
-            .lines()
-            .filter(|l| !l.is_empty())
-            .peekable();
-        if lines.next()?.strip_prefix("version = ")?.parse() != Ok(FORMAT) {
-            return None;
-        }
-        while let Some(line) = lines.next() {
-            let (id, rest) = unquoted(line.strip_prefix("[instance.")?)?;
-            let heading = line.strip_suffix(']')?;
-            let (key, end) = unquoted(lines.next()?.strip_prefix("key = ")?)?;
-            if rest != "]" || !end.is_empty() {
-                return None;
-            }
-            let mut block = Block {
-                key: key.parse().ok()?,
-                outputs: BTreeMap::new(),
-                pins: BTreeMap::new(),
-            };
-            for (table, entries) in [
-                (".outputs]", &mut block.outputs),
-                (".pins]", &mut block.pins),
-            ] {
-                let begins = |line: &&str| line.strip_prefix(heading) == Some(table);
-                if lines.next_if(begins).is_some() {
-                    while let Some(line) = lines.next_if(|l| !l.starts_with('[')) {
-                        let (name, rest) = unquoted(line)?;
-                        let (value, end) = unquoted(rest.strip_prefix(" = ")?)?;
-                        if !end.is_empty()
-                            || entries
-                                .insert(name.into_owned(), value.into_owned())
-                                .is_some()
-                        {
-                            return None;
-                        }
-                    }
-                }
-            }
-            if lock.blocks.insert(id.into_owned(), block).is_some() {
+        for block in written::blocks(text)? {
+            let (mut outputs, mut pins) = (BTreeMap::new(), BTreeMap::new());
+            let key = written::walk(block, |table, name, value| {
+                let entries = match table {
+                    Table::Outputs => &mut outputs,
+                    Table::Pins => &mut pins,
+                };
+                entries.insert(name.into_owned(), value.into_owned());
+                true
+            })?;
+            let id = written::instance(block)?.into_owned();
+            let block = Block { key, outputs, pins };
+            if lock.blocks.insert(id, block).is_some() {
                 return None;
             }
         }
         Some(lock)
     }
 
-    /// The text of the file.
-    pub fn render(&self) -> String {
-        let mut text = format!("{HEADER}version = {FORMAT}\n");
-        for (id, block) in &self.blocks {
-            let id = quoted(id);
-            text.push_str("\n[instance.");
-            text.push_str(&id);
-            text.push_str("]\nkey = \"");
-            block.key.with_hex(|hex| text.push_str(hex));
-            text.push_str("\"\n");
-            for (table, entries) in [(".outputs", &block.outputs), (".pins", &block.pins)] {
-                if !entries.is_empty() {
-                    text.push_str("[instance.");
-                    text.push_str(&id);
-                    text.push_str(table);
-                    text.push_str("]\n");
-                    for (name, value) in entries {
-                        text.push_str(&quoted(name));
-                        text.push_str(" = ");
-                        text.push_str(&quoted(value));
-                        text.push('\n');
-                    }
-                }
-            }
-        }
-        text
-    }
-
     /// Changes the file: read again, changed and written by rename while no other process does the
-    /// same, so that nobody's blocks are lost. What was `seen` of it before serves while it is the
-    /// same. `scratch_dir` is on the same file system.
+    /// same, so that nobody's blocks are lost. What was `seen` of it before is not checked again
+    /// while it is the same. `scratch_dir` is on the same file system.
+    ///
+    /// # Errors
+    /// A conflict or damage, or the file system's.
     pub fn update(
         path: &Path,
         scratch_dir: &Path,
         seen: Option<Seen>,
-        change: impl FnOnce(&mut LockFile),
+        change: impl FnOnce(&mut Blocks),
     ) -> anyhow::Result<()> {
         let _alone = Turn::take(scratch_dir);
         let old = text(path)?;
-        let of = old.as_ref().map(|text| Digest::of(text.as_bytes()));
-        let mut lock = match (seen, &old) {
-            (Some(seen), _) if seen.of == of => seen.lock,
-            (_, Some(text)) => LockFile::parse(path, text)?,
-            (_, None) => LockFile::default(),
+        let mut blocks = match &old {
+            None => Blocks::default(),
+            Some(text) => {
+                let of = Some(Digest::of(text.as_bytes()));
+                let checked = match seen.is_some_and(|seen| seen.of == of) {
+                    true => Checked::Yes,
+                    false => Checked::No,
+                };
+                Blocks::of(path, text, checked)?
+            }
         };
-        change(&mut lock);
-        let new = lock.render();
+        change(&mut blocks);
+        let new = blocks.text();
         if old.as_ref() != Some(&new) {
             whole::write(path, scratch_dir, new.as_bytes())?;
         }
@@ -211,11 +170,23 @@ impl LockFile {
     }
 }
 
-/// The file as it was when it was read.
+impl Block {
+    /// As it stands in the file, without the end of the last line.
+    fn text(&self, quoted_id: &str) -> String {
+        let mut text = String::new();
+        written::begin(&mut text, quoted_id, &self.key);
+        written::table(&mut text, quoted_id, Table::Outputs, &self.outputs);
+        written::table(&mut text, quoted_id, Table::Pins, &self.pins);
+        text
+    }
+}
+
+/// The file as it was when it was checked.
 pub struct Seen {
+    /// Its text, where there was one.
     of: Option<Digest>,
-    /// What it says.
-    pub lock: LockFile,
+    /// Of the instances that have any.
+    pub pins: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// The text of the file, where there is one.
@@ -227,85 +198,30 @@ fn text(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// A turn at changing what a project remembers: held for as long as it takes to read, change and
-/// write a file.
-pub struct Turn(Option<File>);
-
-/// Whoever holds a turn for so long has been stopped in it, or its machine is gone.
-const TURN_MAX: Duration = Duration::from_secs(30);
-
-impl Turn {
-    /// Waits for the turn, a while. Where there are no locks nobody waits, and of two who write at
-    /// the same moment one is first.
-    pub fn take(state_dir: &Path) -> Turn {
-        let path = state_dir.join("turn");
-        let options = &mut File::options();
-        options.create(true).append(true);
-        let opened = std::fs::create_dir_all(state_dir)
-            .and_then(|()| regular::open_with(&path, Links::Refuse, options));
-        let Ok(file) = opened else { return Turn(None) };
-        let begun = Instant::now();
-        while let Err(TryLockError::WouldBlock) = file.try_lock() {
-            if begun.elapsed() > TURN_MAX {
-                return Turn(None);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Turn(Some(file))
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(file) = &self.0 {
-            // Closing would do it as well, unless closing fails.
-            let _ = file.unlock();
-        }
-    }
-}
-
-/// A TOML basic string; JSON's escapes are a subset of TOML's.
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    crate::canonical::write_str(text, &mut out);
-    // TOML also forbids a bare DEL.
-    match out.contains('\u{7f}') {
-        true => out.replace('\u{7f}', "\\u007f"),
-        false => out,
-    }
-}
-
-/// The text that begins a line in quotes, and what follows it. Only what [`quoted`] writes.
-fn unquoted(line: &str) -> Option<(Cow<'_, str>, &str)> {
-    let inner = line.strip_prefix('"')?;
-    let mut end = inner.find('"')?;
-    if inner[..end].contains('\\') {
-        let mut escaped = false;
-        end = inner.bytes().position(|b| {
-            let ends = b == b'"' && !escaped;
-            escaped = b == b'\\' && !escaped;
-            ends
-        })?;
-    }
-    let (text, rest) = (&inner[..end], &inner[end + 1..]);
-    if text.bytes().any(|b| b < b' ' || b == 0x7f) {
-        return None;
-    }
-    if !text.contains('\\') {
-        return Some((Cow::Borrowed(text), rest));
-    }
-    let written = &line[..end + 2];
-    // JSON and TOML agree on the escapes that are written, not on all there are.
-    let text: String = serde_json::from_str(written)
-        .ok()
-        .filter(|text: &String| quoted(text) == written)?;
-    Some((Cow::Owned(text), rest))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Content;
     use proptest::prelude::*;
+
+    fn block(key: &str) -> Block {
+        Block {
+            key: Digest::of(key.as_bytes()),
+            outputs: BTreeMap::from([("o".to_owned(), "file:\"x\"".to_owned())]),
+            pins: BTreeMap::from([
+                ("p".to_owned(), "1".to_owned()),
+                ("q\n".to_owned(), "2".to_owned()),
+            ]),
+        }
+    }
+
+    fn written_of(lock: &LockFile) -> String {
+        let mut text = format!("{HEADER}version = {FORMAT}\n");
+        for (id, block) in &lock.blocks {
+            text += &format!("\n{}\n", block.text(&written::quoted(id)));
+        }
+        text
+    }
 
     proptest! {
         #[test]
@@ -319,27 +235,66 @@ mod tests {
                 (id, block)
             }).collect();
             let lock = LockFile { version: FORMAT, blocks };
-            let text = lock.render();
+            let text = written_of(&lock);
             let own = LockFile::read_own(&text);
             prop_assert_eq!(own.as_ref(), Some(&lock));
             prop_assert_eq!(toml::from_str::<LockFile>(&text).unwrap(), lock);
+            let unchanged = Blocks::of(Path::new("repro.lock"), &text, Checked::No).unwrap();
+            prop_assert_eq!(unchanged.text(), text);
         }
 
         /// The fast reader understands less than TOML, and nothing differently.
         #[test]
         fn a_changed_file_is_read_as_toml_reads_it(at in 0usize..400, with in prop_oneof![Just("\""), Just("\\"), Just("["), Just("]"), Just("\n"), Just("#"), Just("\\u0041"), Just("\\/"), Just(" "), Just("a"), Just("")], cut in 0usize..3) {
-            let block = |key: &str| Block {
-                key: Digest::of(key.as_bytes()),
-                outputs: BTreeMap::from([("o".to_owned(), "file:\"x\"".to_owned())]),
-                pins: BTreeMap::from([("p".to_owned(), "1".to_owned()), ("q\n".to_owned(), "2".to_owned())]),
-            };
             let lock = LockFile { version: FORMAT, blocks: BTreeMap::from([("a[x=1]".to_owned(), block("1")), ("b".to_owned(), block("2"))]) };
-            let text = lock.render();
+            let text = written_of(&lock);
             let at = (HEADER.len() + at).min(text.len() - cut);
             let changed = format!("{}{with}{}", &text[..at], &text[at + cut..]);
             if let Some(read) = LockFile::read_own(&changed) {
                 prop_assert_eq!(toml::from_str::<LockFile>(&changed).ok(), Some(read), "{}", changed);
             }
+            // What is changed block by block is as whole, or refused, as what is read whole.
+            let path = Path::new("repro.lock");
+            let blocks = Blocks::of(path, &changed, Checked::No);
+            let read = LockFile::parse(path, &changed);
+            prop_assert_eq!(blocks.is_ok(), read.is_ok());
+            if let (Ok(blocks), Ok(read)) = (blocks, read) {
+                prop_assert_eq!(LockFile::parse(path, &blocks.text()).unwrap(), read);
+            }
+        }
+
+        /// Blocks that are set are those of a map that is written whole.
+        #[test]
+        fn setting_blocks_is_changing_a_map(
+            old in proptest::collection::btree_map("[ab]", (0u8..3, 0u8..3, 0u8..2), 0..3),
+            new in proptest::collection::btree_map("[abc]", (0u8..3, 0u8..3, proptest::option::of(0u8..2)), 0..4),
+            is_own: bool,
+        ) {
+            let content = |n: u8| Content::named(&format!("file:{}", Digest::of(&[n]))).unwrap();
+            let pins = |n: u8| (0..n).map(|n| (format!("p{n}"), "1".to_owned())).collect::<BTreeMap<_, _>>();
+            let outputs = |n: u8| (0..n).rev().map(|i| (format!("o{i}"), content(n + i))).collect::<Vec<_>>();
+            let written_outputs = |n: u8| outputs(n).into_iter().map(|(name, c)| (name, c.to_string())).collect();
+            let mut lock = LockFile::default();
+            for (id, (key, n, pinned)) in old {
+                let block = Block { key: Digest::of(&[key]), outputs: written_outputs(n), pins: pins(pinned) };
+                lock.blocks.insert(id, block);
+            }
+            // A text of somebody else is understood too.
+            let text = match is_own {
+                true => written_of(&lock),
+                false => written_of(&lock).replace("\n\n", "\n# theirs\n\n"),
+            };
+            let mut blocks = Blocks::of(Path::new("repro.lock"), &text, Checked::No).unwrap();
+            for (id, (key, n, pinned)) in new {
+                let key = Digest::of(&[key]);
+                let outputs = outputs(n);
+                let named = outputs.iter().map(|(name, c)| (name.as_str(), c));
+                blocks.set(&id, &key, named, pinned.map(pins));
+                let kept = lock.blocks.remove(&id).map(|block| block.pins).unwrap_or_default();
+                let pins = pinned.map_or(kept, pins);
+                lock.blocks.insert(id, Block { key, outputs: written_outputs(n), pins });
+            }
+            prop_assert_eq!(blocks.text(), written_of(&lock));
         }
     }
 

@@ -1,5 +1,5 @@
 //! What is remembered of runs: events, the journal of each run, the lock file, results that are
-//! elsewhere, or were published.
+//! elsewhere, or were published, and whose turn it is to write that down.
 
 pub mod elsewhere;
 pub mod event;
@@ -7,3 +7,4 @@ pub mod history;
 pub mod journal;
 pub mod lockfile;
 pub mod published;
+pub mod turn;

@@ -1,17 +1,16 @@
 //! The end of a run: what was not reached, verdicts, lock file, index, summary.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Instant;
 
 use super::scheduler::{RunReport, Scheduler};
 use super::state::{Phase, State};
-use crate::digest::{Content, Digest};
+use crate::digest::Digest;
 use crate::plan::{Claim, InstanceIndex};
 use crate::record::event::Event;
-use crate::record::lockfile::{Block, LockFile};
+use crate::record::lockfile::LockFile;
 use crate::session::Session;
 use crate::verdicts::verdicts;
-use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
 impl Scheduler<'_> {
@@ -100,55 +99,26 @@ impl Scheduler<'_> {
         {
             return Ok(());
         }
-        let instances: HashMap<&str, usize> = self
-            .session
-            .plan
-            .instances
-            .iter()
-            .enumerate()
-            .map(|(i, instance)| (&*instance.id, i))
-            .collect();
         let (plan, board) = (&self.session.plan, &self.board);
+        let known: HashSet<&str> = match whole {
+            true => plan.instances.iter().map(|i| &*i.id).collect(),
+            false => HashSet::new(),
+        };
         let mut pins = std::mem::take(&mut self.pins);
         // Other runs of this project may have written since this one began: their blocks stay.
         let seen = self.lock.take();
         LockFile::update(&path, &self.session.project.state(), seen, |lock| {
             if whole {
-                lock.blocks
-                    .retain(|id, _| instances.contains_key(id.as_str()));
+                lock.retain(|id| known.contains(id));
             }
             for (index, state) in board.states() {
                 let State::Done { key, outputs } = state else {
                     continue;
                 };
                 let instance = plan.instance(index);
-                let named = || instance.outputs.iter().zip(outputs.iter());
-                let id = &*instance.id;
-                // Most blocks stay as they are, and making one costs more than looking at it.
-                let is_same = |block: &Block| {
-                    let is_there = |(o, c): (&OutputSpec, &Content)| {
-                        block.outputs.get(&*o.name) == Some(&c.to_string())
-                    };
-                    block.key == *key
-                        && block.outputs.len() == outputs.len()
-                        && named().all(is_there)
-                };
-                if !lock.blocks.get(id).is_some_and(is_same) {
-                    let pins = lock.blocks.remove(id).map(|block| block.pins);
-                    let block = Block {
-                        key: *key,
-                        outputs: named()
-                            .map(|(o, c)| (o.name.to_string(), c.to_string()))
-                            .collect(),
-                        pins: pins.unwrap_or_default(),
-                    };
-                    lock.blocks.insert(id.to_owned(), block);
-                }
-                if let Some(pins) = pins.remove(&index)
-                    && let Some(block) = lock.blocks.get_mut(id)
-                {
-                    block.pins = pins;
-                }
+                let named = instance.outputs.iter().zip(outputs.iter());
+                let named = named.map(|(o, content)| (&*o.name, content));
+                lock.set(&instance.id, key, named, pins.remove(&index));
             }
         })?;
         let stamp = stamp_with_file(self.session);

@@ -460,8 +460,8 @@ impl Scheduler<'_> {
             pins: self
                 .lock
                 .as_ref()
-                .and_then(|seen| seen.lock.blocks.get(&*instance.id))
-                .map(|b| b.pins.clone())
+                .and_then(|seen| seen.pins.get(&*instance.id))
+                .cloned()
                 .unwrap_or_default(),
             policy: start.policy,
             threads: start.threads,
