@@ -11,14 +11,14 @@ use repro_engine::exchange::Network;
 use repro_engine::notice::Tell;
 use repro_engine::plan::{self, Plan};
 use repro_engine::results::Results;
-use repro_engine::results::metrics::TableFound;
+use repro_engine::results::metrics::{MetricTable, TableFound};
 use repro_engine::session::Session;
 use serde_json::Value;
 
 use crate::figure::Figure;
 use crate::previous::{Memory, Said};
 use crate::series::{self, Observed, Repeats, Table};
-use crate::study::{Picture, Study};
+use crate::study::{Arm, Picture, Study};
 use crate::{Place, Tools, planes};
 
 /// Pictures that are shown, and how large one may be.
@@ -142,8 +142,9 @@ fn asked(plan: &Plan) -> Vec<String> {
     asked
 }
 
-fn axes_of(instance: &plan::Instance) -> Vec<(String, String)> {
-    let axes = instance.axes.iter();
+/// Names and values of axes.
+pub fn axes_of(axes: &plan::Axes) -> Vec<(String, String)> {
+    let axes = axes.iter();
     axes.map(|(axis, value)| (axis.to_string(), value.text.to_string()))
         .collect()
 }
@@ -155,23 +156,13 @@ fn tables(
     tell: Tell,
     remarks: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Table>> {
-    let by_name: HashMap<&str, &plan::Instance> =
-        plan.instances.iter().map(|i| (&*i.id, i)).collect();
-    let (mut tables, mut open, mut elsewhere) = (Vec::new(), 0, 0);
-    for table in results.tables(network, tell)? {
+    let tables = results.tables(network, tell)?;
+    let (mut open, mut elsewhere) = (0, 0);
+    for table in &tables {
         match table.found {
-            TableFound::Rows(rows) => {
-                if let Some(instance) = by_name.get(table.instance) {
-                    tables.push(Table {
-                        stage: instance.stage.to_string(),
-                        axes: axes_of(instance),
-                        rows,
-                    });
-                }
-            }
             TableFound::Open => open += 1,
             TableFound::Elsewhere(_) => elsewhere += 1,
-            TableFound::Unreadable(_) => {}
+            TableFound::Rows(_) | TableFound::Unreadable(_) => {}
         }
     }
     if open > 0 {
@@ -184,7 +175,41 @@ fn tables(
             "{elsewhere} tables are on a remote only; repro pull gets them."
         ));
     }
-    Ok(tables)
+    Ok(with_axes(plan, tables))
+}
+
+/// The tables that have rows, with the axes of their instances.
+fn with_axes<'t>(plan: &Plan, tables: impl IntoIterator<Item = MetricTable<'t>>) -> Vec<Table> {
+    let by_name: HashMap<&str, &plan::Instance> =
+        plan.instances.iter().map(|i| (&*i.id, i)).collect();
+    let with_axes = |table: MetricTable| {
+        let (TableFound::Rows(rows), Some(instance)) = (table.found, by_name.get(table.instance))
+        else {
+            return None;
+        };
+        Some(Table {
+            stage: instance.stage.to_string(),
+            axes: axes_of(&instance.axes),
+            rows,
+        })
+    };
+    tables.into_iter().filter_map(with_axes).collect()
+}
+
+/// The runs of these tables, repetitions together, and the names of their metrics as readers ask
+/// for them: first those that claims are about, last those that were set and not measured.
+pub fn runs<'t>(
+    plan: &Plan,
+    tables: impl IntoIterator<Item = MetricTable<'t>>,
+    tools: &Tools,
+) -> (Vec<Arm>, Vec<String>) {
+    let observed = Observed::of(&with_axes(plan, tables), &repeats(plan));
+    let arms = observed.arms(tools.interval);
+    let first = asked(plan);
+    let (measured, set) = series::ranked(&arms, &first);
+    let names = [measured, set].concat().into_iter().map(str::to_owned);
+    let names = names.collect();
+    (arms, names)
 }
 
 /// Figures of lines and planes.
@@ -200,7 +225,7 @@ fn places(results: &Results, plan: &Plan, repeats: &Repeats, tools: &Tools) -> V
             let path = results.file(&instance.id, &output.name, PLACES_BYTES);
             let places: Option<Vec<Place>> = path.and_then(|p| (tools.places)(&p).ok());
             if let Some(places) = places.filter(|p| !p.is_empty()) {
-                read.push((instance.stage.to_string(), axes_of(instance), places));
+                read.push((instance.stage.to_string(), axes_of(&instance.axes), places));
             }
         }
     }

@@ -193,21 +193,8 @@ pub fn automatic(
     first: &[String],
     interval: IntervalOfMean,
 ) -> (Vec<Figure>, Vec<String>) {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for metric in arms.iter().flat_map(|arm| arm.metrics.keys()) {
-        *counts.entry(metric).or_default() += 1;
-    }
-    let mut metrics: Vec<&str> = counts.keys().copied().collect();
-    let rank = |m: &str| first.iter().position(|f| f == m).unwrap_or(usize::MAX);
-    metrics.sort_by(|a, b| {
-        rank(a)
-            .cmp(&rank(b))
-            .then(counts[b].cmp(&counts[a]))
-            .then(a.cmp(b))
-    });
+    let (mut metrics, dull) = ranked(arms, first);
     let (mut figures, mut remarks) = (Vec::new(), Vec::new());
-    let is_dull = |m: &&str| !first.iter().any(|f| f == m) && is_set(arms, m);
-    let (dull, mut metrics): (Vec<&str>, Vec<&str>) = metrics.into_iter().partition(is_dull);
     if metrics.len() > METRICS {
         let rest = metrics.split_off(METRICS);
         remarks.push(format!(
@@ -228,6 +215,26 @@ pub fn automatic(
         figures.extend(curves(observed, order, metric, interval));
     }
     (figures, remarks)
+}
+
+/// The metrics that were measured, those of `first` in front, then those that most have; and those
+/// that were set.
+pub fn ranked<'a>(arms: &'a [Arm], first: &[String]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for metric in arms.iter().flat_map(|arm| arm.metrics.keys()) {
+        *counts.entry(metric).or_default() += 1;
+    }
+    let mut metrics: Vec<&str> = counts.keys().copied().collect();
+    let rank = |m: &str| first.iter().position(|f| f == m).unwrap_or(usize::MAX);
+    metrics.sort_by(|a, b| {
+        rank(a)
+            .cmp(&rank(b))
+            .then(counts[b].cmp(&counts[a]))
+            .then(a.cmp(b))
+    });
+    let is_dull = |m: &&str| !first.iter().any(|f| f == m) && is_set(arms, m);
+    let (dull, measured) = metrics.into_iter().partition(is_dull);
+    (measured, dull)
 }
 
 /// Whether a metric was set rather than measured: repetitions have the same values, such as those

@@ -3,8 +3,9 @@
 use clap::Args;
 
 use super::sharing::network;
+use super::tables::TableArgs;
 use super::{Context, Exit, PipelineArgs, output};
-use crate::ui::{claims_markdown, claims_table, notices};
+use crate::ui::{claims_table, notices};
 use repro_engine::results::claims::{ClaimState, claims};
 
 /// Show the verdict on every claim, from recorded results.
@@ -26,9 +27,8 @@ pub struct ClaimsArgs {
     /// high, source ...
     #[arg(long)]
     json: bool,
-    /// Write a Markdown table, for a README.
-    #[arg(long, conflicts_with = "json")]
-    markdown: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// Runs the command.
@@ -54,45 +54,42 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
         output::json(&serde_json::to_value(&claims)?)?;
         return Ok(Exit::Done);
     }
-    let (mut decided, mut open) = (Vec::new(), Vec::new());
-    for claim in claims {
-        match claim {
-            ClaimState::Decided(result) => decided.push(result),
-            ClaimState::Open(claim) => open.push(claim.name),
-        }
-    }
-    let colour = output::colour();
-    let mut text = match args.markdown {
-        true => claims_markdown(&decided),
-        false => claims_table(&decided, colour),
-    };
-    for claim in decided.iter().filter(|_| !args.markdown) {
+    let is_terminal = args.table.is_for_terminal();
+    let (mut below, mut open) = (String::new(), Vec::new());
+    let mut dim = |line: String| below.push_str(&output::colour().dim(&(line + "\n")));
+    for claim in &claims {
+        let claim = match claim {
+            ClaimState::Decided(claim) if is_terminal => claim,
+            ClaimState::Decided(_) => continue,
+            ClaimState::Open(claim) => {
+                open.push(&*claim.name);
+                continue;
+            }
+        };
+        let name = &claim.name;
         if let Some(looks) = &claim.looks {
-            let line = format!(
-                "{}: {}; the interval holds at all looks together\n",
-                claim.name, looks
-            );
-            text.push_str(&colour.dim(&line));
+            dim(format!(
+                "{name}: {looks}; the interval holds at all looks together"
+            ));
         }
         if let Some(effect) = &claim.effect_size {
-            text.push_str(&colour.dim(&format!("{}: {effect}\n", claim.name)));
+            dim(format!("{name}: {effect}"));
         }
         if let Some(source) = &claim.source {
-            text.push_str(&colour.dim(&format!("{}: {source}\n", claim.name)));
+            dim(format!("{name}: {source}"));
         }
     }
     if !open.is_empty() {
-        if args.markdown && !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(&format!(
-            "open, because results are missing: {}\n",
-            open.join(", ")
-        ));
+        let open = open.join(", ");
+        below.push_str(&format!("open, because results are missing: {open}\n"));
     }
-    if text.is_empty() {
-        text.push_str("the pipeline has no claims\n");
+    if claims.is_empty() {
+        below.push_str("the pipeline has no claims\n");
     }
-    output::text(&text)?;
+    let table = claims_table(claims.iter().map(|claim| match claim {
+        ClaimState::Decided(claim) => Ok(claim),
+        ClaimState::Open(claim) => Err((&*claim.name, claim.source.as_deref())),
+    }));
+    args.table.write(Vec::from_iter(table), &below)?;
     Ok(Exit::Done)
 }

@@ -7,7 +7,9 @@ use clap::{Args, CommandFactory};
 use serde_json::json;
 
 use super::{Cli, Context, Exit, output};
-use crate::ui::aligned;
+use crate::ui::cell::Cell;
+use crate::ui::table::{Column, Table};
+use crate::ui::width;
 use repro_engine::catalog::{Catalog, Kind};
 use repro_engine::exec::external::Asker;
 use repro_engine::exec::{Asking, Memory};
@@ -104,7 +106,8 @@ pub fn main(context: &Context, args: &KindsArgs) -> anyhow::Result<Exit> {
 
 /// A table of all kinds, those of one concept together.
 fn by_concept(catalog: &Catalog) -> String {
-    let mut cells = Vec::new();
+    let heads = ["kind", "about", ""].map(Column::new);
+    let mut table = Table::new(heads.to_vec());
     for concept in &catalog.concepts {
         let mut about = concept.title;
         for kind in catalog
@@ -112,20 +115,12 @@ fn by_concept(catalog: &Catalog) -> String {
             .iter()
             .filter(|k| concept.kinds.contains(&k.name))
         {
-            cells.push(vec![
-                kind.name.clone(),
-                about.to_owned(),
-                kind.summary.clone(),
-            ]);
+            let cells = [&kind.name, about, &kind.summary];
+            table.push(cells.map(Cell::text).to_vec());
             about = "";
         }
     }
-    aligned(
-        &["kind", "about", ""],
-        &cells,
-        output::colour(),
-        |_, _, cell| cell.to_owned(),
-    )
+    table.on_terminal(width(), output::colour())
 }
 
 /// Runs `repro schema`.

@@ -2,9 +2,11 @@
 
 use clap::Args;
 
+use super::tables::TableArgs;
 use super::{Context, Exit, PipelineArgs, output};
-use crate::ui::aligned;
+use crate::ui::cell::{Cell, Field, Tone};
 use crate::ui::style::duration;
+use crate::ui::table::{Column, Table};
 use repro_engine::record::event::Verdict;
 use repro_engine::record::history::Run;
 use repro_engine::record::journal;
@@ -25,6 +27,8 @@ pub struct LogArgs {
     /// Write an array of objects: run, at, args, and summary (null if the run was killed).
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// Runs the command.
@@ -42,74 +46,81 @@ pub fn main(context: &Context, args: &LogArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     if runs.is_empty() {
-        output::text("no run is recorded\n")?;
+        args.table.write(Vec::new(), "no run is recorded\n")?;
         return Ok(Exit::Done);
     }
     let names = journal::list(&dir)?;
-    let cells: Vec<Vec<String>> = runs.iter().map(|run| row(run, &names)).collect();
-    let mut head = vec![
-        "run", "when", "executed", "cached", "failed", "took", "claims",
-    ];
-    let mut cells = cells;
-    // Most projects declare none, and most lines have no more room.
-    if cells.iter().all(|row| row[6].is_empty()) {
-        head.remove(6);
-        cells.iter_mut().for_each(|row| drop(row.remove(6)));
+    let mut table = Table::new(vec![
+        Column::new("run").naming(),
+        Column::new("when").fields(["at"]),
+        Column::figure("executed"),
+        Column::figure("cached"),
+        Column::figure("failed"),
+        Column::new("took").fields(["wall_s", "end"]),
+        Column::new("claims").fields(["hold", "refuted", "inconclusive"]),
+        Column::new("command"),
+    ]);
+    for run in &runs {
+        table.push(row(run, &names));
     }
-    head.push("command");
-    let table = aligned(&head, &cells, output::colour(), |_, _, cell| {
-        cell.to_owned()
-    });
-    output::text(&table)?;
+    // Most projects declare no claims, and most lines have no more room.
+    args.table.write(vec![table.without_empty()], "")?;
     Ok(Exit::Done)
 }
 
-fn row(run: &Run, names: &[String]) -> Vec<String> {
+fn row(run: &Run, names: &[String]) -> Vec<Cell> {
     let command = run.args().get(1..).unwrap_or_default().join(" ");
+    let name = Cell::said(
+        short_name(&run.name, names),
+        vec![Field::Text(run.name.clone())],
+    );
+    let when = Cell::said(day(run.at()), vec![Field::Text(run.at().to_owned())]);
     let Some(summary) = run.summary() else {
+        let unknown = || Cell::said("?", Vec::new());
+        let end = vec![Field::None, Field::Text("not ended".to_owned())];
         return vec![
-            short_name(&run.name, names).to_owned(),
-            day(run.at()),
-            "?".into(),
-            "?".into(),
-            "?".into(),
-            "not ended".into(),
-            String::new(),
-            command,
+            name,
+            when,
+            unknown(),
+            unknown(),
+            unknown(),
+            Cell::said("not ended", end).toned(Tone::Open),
+            Cell::empty(),
+            Cell::text(command),
         ];
     };
     let count = |verdict: Verdict| {
-        summary
-            .claims
-            .iter()
-            .filter(|c| c.verdict == verdict)
-            .count()
+        let claims = summary.claims.iter();
+        claims.filter(|c| c.verdict == verdict).count() as u64
     };
     let claims = [
         (count(Verdict::Holds), "hold"),
         (count(Verdict::Refuted), "refuted"),
         (count(Verdict::Inconclusive), "inconclusive"),
     ];
-    let claims: Vec<String> = claims
-        .iter()
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, word)| format!("{n} {word}"))
-        .collect();
-    let took = duration(summary.wall_s)
-        + match (summary.interrupted, summary.dry_run) {
-            (true, _) => ", interrupted",
-            (_, true) => ", dry run",
-            _ => "",
-        };
+    let end = match (summary.interrupted, summary.dry_run) {
+        (true, _) => "interrupted",
+        (_, true) => "dry run",
+        _ => "",
+    };
+    let took = match end {
+        "" => duration(summary.wall_s),
+        end => format!("{}, {end}", duration(summary.wall_s)),
+    };
+    let failed = summary.failed + summary.unstable;
+    let bad = if failed > 0 { Tone::Bad } else { Tone::Plain };
     vec![
-        short_name(&run.name, names).to_owned(),
-        day(run.at()),
-        summary.executed.to_string(),
-        summary.cached.to_string(),
-        (summary.failed + summary.unstable).to_string(),
-        took,
-        claims.join(", "),
-        command,
+        name,
+        when,
+        Cell::count(summary.executed),
+        Cell::count(summary.cached),
+        Cell::count(failed).toned(bad),
+        Cell::said(
+            took,
+            vec![Field::Number(summary.wall_s), Cell::text(end).field(0)],
+        ),
+        Cell::counts(&claims),
+        Cell::text(command),
     ]
 }
 

@@ -1,14 +1,18 @@
 //! `repro metrics`.
 
-use std::collections::BTreeMap;
+mod grids;
+
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::sharing::network;
+use super::tables::TableArgs;
 use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::cell::{Cell, Field};
 use crate::ui::style::{bytes, co2e, duration, energy, energy_sum};
-use crate::ui::{CELL, aligned, notices, stage_of};
+use crate::ui::table::Column;
+use crate::ui::{notices, stage_of};
 use repro_engine::energy::EnergySum;
 use repro_engine::results::Results;
 use repro_engine::results::costs::Cost;
@@ -20,8 +24,10 @@ use repro_protocol::table::Row;
 ///
 /// The values come from every output named `metrics`, every output file named `metrics.*` (JSON,
 /// YAML, CSV, TSV or Parquet; see docs/data.md), and tables that built-in kinds wrote. The last
-/// value of each metric is shown, as `split_name` (`test_accuracy`), with one line per instance
-/// (and per cell, group and seed if a table has several).
+/// value of each metric is shown, as `split_name` (`test_accuracy`). Runs that differ only in what
+/// repeats the experiment (`seed`, and the axes that claims name in `over`) are one row: mean ± half
+/// of the 95 % interval, over n repetitions. Axes that claims name in `within` are averaged first.
+/// Tables that are summaries of other runs are shown if they are asked for.
 #[derive(Debug, Clone, Args)]
 pub struct MetricsArgs {
     /// Stages or instances; by default all.
@@ -32,7 +38,10 @@ pub struct MetricsArgs {
     /// Show only metrics whose name contains this. Can be given several times.
     #[arg(long, value_name = "TEXT")]
     name: Vec<String>,
-    /// Show every row instead of the last row of each metric.
+    /// Show each instance on a row of its own, instead of means.
+    #[arg(long, conflicts_with = "all")]
+    each: bool,
+    /// Show every row of every table, instead of the last row of each metric.
     #[arg(long, conflicts_with = "last")]
     all: bool,
     /// Show the last row of each metric (the default).
@@ -42,16 +51,18 @@ pub struct MetricsArgs {
     #[arg(long)]
     offline: bool,
     /// Write an array with one object per row: instance, output, run, stage, seed, epoch, step,
-    /// split, name, value.
+    /// split, name, value. These are the rows of the instances, not means.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    table: TableArgs,
     /// Show what the executions took instead: seconds, processor seconds, memory, energy with the
     /// method that measured it, and CO₂e if `REPRO_CO2E_G_PER_KWH` was set.
-    #[arg(long, conflicts_with_all = ["name", "all", "last", "parquet"])]
+    #[arg(long, conflicts_with_all = ["name", "each", "all", "last", "parquet"])]
     costs: bool,
     /// Write the rows to this file, as one Parquet table: `stage` and `run` say which instance each
     /// is of.
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "md", "csv", "sort"])]
     parquet: Option<PathBuf>,
 }
 
@@ -60,7 +71,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
     let results = Results::of(&session, &args.targets)?;
     if args.costs {
-        return costs(&results, args.json);
+        return costs(&results, args);
     }
     let tables = results.tables(network(args.offline), &mut notices())?;
     let rows = match args.all {
@@ -82,11 +93,9 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
             ),
         }
     }
-    let fits = |metric: &Metric| {
-        let name = full_name(&metric.row);
-        args.name.is_empty() || args.name.iter().any(|n| name.contains(n.as_str()))
-    };
-    found.retain(fits);
+    let fits =
+        |name: &str| args.name.is_empty() || args.name.iter().any(|n| name.contains(n.as_str()));
+    found.retain(|metric| fits(&full_name(&metric.row)));
     if args.json {
         output::json(&serde_json::to_value(&found)?)?;
         return Ok(Exit::Done);
@@ -97,17 +106,36 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
         crate::say!("wrote {} rows to {}", rows.len(), path.display());
         return Ok(Exit::Done);
     }
-    output::text(&match (found.is_empty(), tables.is_empty()) {
-        (true, true) => "no output is a table of metrics\n".to_owned(),
-        (true, false) => "no metric matches\n".to_owned(),
-        (false, _) if args.all => all_table(&found),
-        (false, _) => last_table(&found),
-    })?;
+    let (number, plan) = (tables.len(), &session.plan);
+    let mut said = match (found.is_empty(), number) {
+        (true, 0) => "no output is a table of metrics\n".to_owned(),
+        (true, _) => "no metric matches\n".to_owned(),
+        (false, _) => String::new(),
+    };
+    let shown = match (args.all, args.each) {
+        (true, _) => grids::rows(plan, &found),
+        (_, true) => grids::instances(plan, &found),
+        _ => {
+            let lost = found.iter().filter(|m| !m.row.value.is_finite()).count();
+            if lost > 0 {
+                crate::say!(
+                    "warning: {lost} values are no numbers and are left out of means; `--each` shows them"
+                );
+            }
+            let all = !args.targets.is_empty();
+            let (shown, summaries) = grids::means(plan, tables, &context.tools, fits, all);
+            if args.table.is_for_terminal() && !summaries.is_empty() {
+                let stages = summaries.join(" ");
+                said.push_str(
+                    &output::colour().dim(&format!("summaries: `repro metrics {stages}`\n")),
+                );
+            }
+            shown
+        }
+    };
+    args.table.write(shown, &said)?;
     if open > 0 {
-        crate::say!(
-            "{open} of {} tables have no result yet (see `repro status`)",
-            tables.len()
-        );
+        crate::say!("{open} of {number} tables have no result yet (see `repro status`)");
     }
     let others = results.tables_shown_otherwise();
     let Some(first) = others.first() else {
@@ -134,48 +162,54 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
 }
 
 /// What executions took, one line for each.
-fn costs(results: &Results, is_json: bool) -> anyhow::Result<Exit> {
+fn costs(results: &Results, args: &MetricsArgs) -> anyhow::Result<Exit> {
     let costs = results.costs();
-    if is_json {
+    if args.json {
         output::json(&serde_json::to_value(&costs)?)?;
         return Ok(Exit::Done);
     }
     if costs.is_empty() {
-        output::text("nothing was executed yet\n")?;
+        args.table.write(Vec::new(), "nothing was executed yet\n")?;
         return Ok(Exit::Done);
     }
     let mut sum = EnergySum::default();
-    let row = |cost: &Cost| {
-        let used = cost.energy;
-        vec![
-            cost.instance.to_owned(),
-            optional(cost.wall_s.map(duration)),
-            optional(cost.cpu_s.map(duration)),
-            optional(cost.max_rss_bytes.map(|b| bytes(b as u64))),
-            optional(used.map(|used| energy(used.joules))),
-            optional(used.map(|used| used.method.word())),
-            optional(used.and_then(|used| used.co2e_g).map(co2e)),
-        ]
-    };
-    costs
-        .iter()
-        .filter_map(|c| c.energy)
-        .for_each(|e| sum.add(&e));
-    let rows: Vec<Vec<String>> = costs.iter().map(row).collect();
-    let columns = [
-        "instance",
-        "time",
-        "processor",
-        "memory",
-        "energy",
-        "by",
-        "CO₂e",
+    let used = costs.iter().filter_map(|c| c.energy);
+    used.for_each(|e| sum.add(&e));
+    let all = format!("all together: {}\n", energy_sum(&sum));
+    let columns = vec![
+        Column::new("time").fields(["wall_s"]),
+        Column::new("processor").fields(["cpu_s"]),
+        Column::new("memory").fields(["max_rss_bytes"]),
+        Column::new("energy").fields(["joules"]),
+        Column::new("by"),
+        Column::new("CO₂e").fields(["co2e_g"]),
     ];
-    let table = aligned(&columns, &rows, output::colour(), |_, _, cell| {
-        cell.to_owned()
-    });
-    output::text(&format!("{table}all together: {}\n", energy_sum(&sum)))?;
+    let table = grids::by_instance(
+        results.plan(),
+        columns,
+        costs.iter().map(|cost| (cost.instance, cells(cost))),
+    );
+    args.table.write(vec![table], &all)?;
     Ok(Exit::Done)
+}
+
+fn cells(cost: &Cost) -> Vec<Cell> {
+    let quantity = |value: Option<f64>, text: fn(f64) -> String| match value {
+        Some(value) => Cell::said(text(value), vec![Field::Number(value)]),
+        None => Cell::said("–", Vec::new()),
+    };
+    let used = cost.energy;
+    vec![
+        quantity(cost.wall_s, duration),
+        quantity(cost.cpu_s, duration),
+        quantity(cost.max_rss_bytes, |b| bytes(b as u64)),
+        quantity(used.map(|used| used.joules), energy),
+        used.map_or_else(
+            || Cell::said("–", Vec::new()),
+            |used| Cell::text(used.method.word()),
+        ),
+        quantity(used.and_then(|used| used.co2e_g), co2e),
+    ]
 }
 
 /// The row, with the names of its instance: `fresh[seed=1]` is the run `seed=1` of the stage
@@ -200,98 +234,4 @@ fn quoted(word: &str) -> String {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
     }
-}
-
-fn optional<T: ToString>(value: Option<T>) -> String {
-    value.map_or_else(|| "–".to_owned(), |v| v.to_string())
-}
-
-fn number(value: f64) -> String {
-    if value == 0.0 || (1e-3..1e6).contains(&value.abs()) {
-        format!("{value:.4}")
-    } else {
-        format!("{value:.4e}")
-    }
-}
-
-fn all_table(found: &[Metric]) -> String {
-    let cells: Vec<Vec<String>> = found
-        .iter()
-        .map(|f| {
-            vec![
-                f.instance.to_owned(),
-                optional(f.row.run.clone()),
-                optional(f.row.stage.clone()),
-                optional(f.row.seed),
-                optional(f.row.epoch),
-                optional(f.row.step),
-                full_name(&f.row),
-                number(f.row.value),
-            ]
-        })
-        .collect();
-    aligned(
-        &[
-            "instance", CELL, "group", "seed", "epoch", "step", "metric", "value",
-        ],
-        &cells,
-        output::colour(),
-        |_, _, cell| cell.to_owned(),
-    )
-}
-
-/// One table per set of metrics: instances with the same metrics share a table.
-fn last_table(found: &[Metric]) -> String {
-    type Line<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<i64>);
-    let mut lines: Vec<(Line, BTreeMap<String, f64>)> = Vec::new();
-    for f in found {
-        let (cell, group) = (f.row.run.as_deref(), f.row.stage.as_deref());
-        let line: Line = (f.instance, cell, group, f.row.seed);
-        let here = match lines.iter().rposition(|(l, _)| *l == line) {
-            Some(at) => at,
-            None => {
-                lines.push((line, BTreeMap::new()));
-                lines.len() - 1
-            }
-        };
-        lines[here].1.insert(full_name(&f.row), f.row.value);
-    }
-    let mut tables: Vec<(Vec<&str>, Vec<usize>)> = Vec::new();
-    for (i, (_, values)) in lines.iter().enumerate() {
-        let names: Vec<&str> = values.keys().map(String::as_str).collect();
-        match tables.iter_mut().find(|(n, _)| *n == names) {
-            Some((_, members)) => members.push(i),
-            None => tables.push((names, vec![i])),
-        }
-    }
-    let mut text = String::new();
-    for (names, members) in &tables {
-        let celled = members.iter().any(|i| lines[*i].0.1.is_some());
-        let grouped = members.iter().any(|i| lines[*i].0.2.is_some());
-        let seeded = members.iter().any(|i| lines[*i].0.3.is_some());
-        let mut head = vec!["instance"];
-        head.extend(celled.then_some(CELL));
-        head.extend(grouped.then_some("group"));
-        head.extend(seeded.then_some("seed"));
-        head.extend(names);
-        let cells: Vec<Vec<String>> = members
-            .iter()
-            .map(|i| {
-                let ((instance, cell, group, seed), values) = &lines[*i];
-                let mut cells = vec![(*instance).to_owned()];
-                cells.extend(celled.then(|| optional(*cell)));
-                cells.extend(grouped.then(|| optional(*group)));
-                cells.extend(seeded.then(|| optional(*seed)));
-                cells.extend(values.values().map(|v| number(*v)));
-                cells
-            })
-            .collect();
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(&aligned(&head, &cells, output::colour(), |_, _, cell| {
-            cell.to_owned()
-        }));
-    }
-    text
 }

@@ -31,6 +31,7 @@ mod sharing;
 mod shell;
 mod show;
 mod status;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod trust;

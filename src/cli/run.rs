@@ -11,7 +11,7 @@ use clap::Args;
 use super::sharing::RemoteArgs;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::terminal::{self, Colour, Unwritten};
-use crate::ui::{Bars, Lines, Planned, claims_table, notices};
+use crate::ui::{Bars, Lines, Planned, notices, verdicts};
 use repro_engine::exchange::needed::announce;
 use repro_engine::exchange::{Way, Wishes, in_run};
 use repro_engine::exec::{Cancel, CancelLevel};
@@ -141,7 +141,7 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     std::mem::forget(std::mem::take(&mut session.plan.instances));
     std::mem::forget(std::mem::take(&mut session.index));
     if !args.json {
-        let table = claims_table(&report.summary.claims, Colour::of(&std::io::stdout()));
+        let table = verdicts(&report.summary.claims, Colour::of(&std::io::stdout()));
         output::text(&table)?;
     }
     let exit = exit(&report.summary, report.store_broken, args.strict);

@@ -116,7 +116,7 @@ fn run_text(run: &Run) -> String {
         }
     }
     match run.summary() {
-        Some(summary) => text.push_str(&crate::ui::claims_table(&summary.claims, colour)),
+        Some(summary) => text.push_str(&crate::ui::verdicts(&summary.claims, colour)),
         None if !run.events.iter().any(|e| matches!(e, Event::Summary(_))) => {
             text.push_str("it has not ended: it was killed, or is running\n");
         }

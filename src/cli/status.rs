@@ -5,12 +5,15 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::tables::TableArgs;
 use super::{Context, Exit, PipelineArgs, output};
-use crate::ui::aligned;
+use crate::ui::cell::{Cell, Tone};
 use crate::ui::lines::reason_text;
+use crate::ui::table::{AxisColumns, Column, Table};
 use repro_engine::results::Results;
 use repro_engine::results::instances::{InstanceResult, Origin};
 use repro_engine::survey::Standing;
+use repro_report::collect::axes_of;
 
 /// Show which results exist, and what a run would execute.
 ///
@@ -34,6 +37,8 @@ pub struct StatusArgs {
     /// elsewhere, reason.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// Runs the command.
@@ -47,10 +52,12 @@ pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
     let rows = results.instances();
     if args.json {
         output::json(&rows)?;
-    } else if args.all {
-        output::text(&by_instance(&rows))?;
     } else {
-        output::text(&by_stage(&rows))?;
+        let table = match args.all {
+            true => by_instance(&rows),
+            false => by_stage(&rows),
+        };
+        args.table.write(vec![table], "")?;
     }
     Ok(Exit::Done)
 }
@@ -84,43 +91,36 @@ fn from_others(rows: &[&InstanceResult]) -> String {
     said.collect::<Vec<_>>().join("; ")
 }
 
-fn painted(state: Standing, text: &str) -> String {
-    let colour = output::colour();
+fn tone(state: Standing) -> Tone {
     match state {
-        Standing::Cached => colour.green(text),
-        Standing::Failed => colour.red(text),
-        Standing::Held => text.to_owned(),
-        _ => colour.yellow(text),
+        Standing::Cached => Tone::Good,
+        Standing::Failed => Tone::Bad,
+        Standing::Held => Tone::Plain,
+        _ => Tone::Open,
     }
 }
 
-fn by_instance(rows: &[InstanceResult]) -> String {
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|r| {
-            vec![
-                r.instance.to_owned(),
-                r.kind.to_owned(),
-                r.state.word().to_owned(),
-                said(r),
-            ]
-        })
-        .collect();
-    aligned(
-        &["instance", "kind", "state", ""],
-        &cells,
-        output::colour(),
-        |i, column, cell| {
-            if column == 2 {
-                painted(rows[i].state, cell)
-            } else {
-                cell.to_owned()
-            }
-        },
-    )
+fn by_instance(rows: &[InstanceResult]) -> Table {
+    let axes: Vec<_> = rows.iter().map(|r| axes_of(r.axes)).collect();
+    let columns = AxisColumns::of(axes.iter().map(Vec::as_slice));
+    let rest = ["kind", "state"];
+    let mut heads = vec![Column::new("stage").naming()];
+    heads.extend(columns.columns(&["stage", "kind", "state", "note"]));
+    heads.extend(rest.map(Column::new));
+    heads.push(Column::new("").fields(["note"]));
+    let mut table = Table::new(heads);
+    for (row, axes) in rows.iter().zip(&axes) {
+        let mut cells = vec![Cell::text(row.stage)];
+        cells.extend(columns.cells(axes));
+        cells.push(Cell::text(row.kind));
+        cells.push(Cell::text(row.state.word()).toned(tone(row.state)));
+        cells.push(Cell::text(said(row)));
+        table.push(cells);
+    }
+    table
 }
 
-fn by_stage(rows: &[InstanceResult]) -> String {
+fn by_stage(rows: &[InstanceResult]) -> Table {
     let mut order: Vec<&str> = Vec::new();
     let mut of: BTreeMap<&str, Vec<&InstanceResult>> = BTreeMap::new();
     for row in rows {
@@ -130,46 +130,29 @@ fn by_stage(rows: &[InstanceResult]) -> String {
         }
         rows.push(row);
     }
-    let mut cells = Vec::new();
-    let mut worst = Vec::new();
+    let mut table = Table::new(vec![
+        Column::new("stage").naming(),
+        Column::new("kind"),
+        Column::new("state").fields(Standing::ALL.map(Standing::word)),
+        Column::new("").fields(["note"]),
+    ]);
     for stage in order {
         let rows = &of[stage];
-        let counts =
-            Standing::ALL.map(|state| (rows.iter().filter(|r| r.state == state).count(), state));
-        let words: Vec<String> = counts
-            .iter()
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, state)| format!("{n} {}", state.word()))
-            .collect();
+        let count = |state| rows.iter().filter(|r| r.state == state).count() as u64;
+        let counts = Standing::ALL.map(|state| (count(state), state.word()));
         let is_done = |state| matches!(state, Standing::Cached | Standing::Held);
         let open = rows.iter().find(|r| !is_done(r.state));
-        cells.push(vec![
-            stage.to_owned(),
-            rows[0].kind.to_owned(),
-            words.join(", "),
-            match open {
-                Some(row) => said(row),
-                None => from_others(rows),
-            },
+        let worst = Standing::ALL.into_iter().rfind(|s| count(*s) > 0);
+        let note = match open {
+            Some(row) => said(row),
+            None => from_others(rows),
+        };
+        table.push(vec![
+            Cell::text(stage),
+            Cell::text(rows[0].kind),
+            Cell::counts(&counts).toned(worst.map_or(Tone::Plain, tone)),
+            Cell::text(note),
         ]);
-        worst.push(
-            counts
-                .iter()
-                .rev()
-                .find(|(n, _)| *n > 0)
-                .map_or(Standing::Cached, |c| c.1),
-        );
     }
-    aligned(
-        &["stage", "kind", "state", ""],
-        &cells,
-        output::colour(),
-        |i, column, cell| {
-            if column == 2 {
-                painted(worst[i], cell)
-            } else {
-                cell.to_owned()
-            }
-        },
-    )
+    table
 }

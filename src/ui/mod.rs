@@ -3,17 +3,21 @@
 //! Results go to standard output, talk to standard error.
 
 mod bars;
+pub mod cell;
+mod claims;
 mod echo;
+mod fit;
 pub mod lines;
 mod notices;
 mod patient;
 mod planned;
 pub mod style;
-mod table;
+pub mod table;
 mod width;
 
 pub use bars::Bars;
+pub use claims::{claims_table, verdicts};
 pub use lines::Lines;
 pub use notices::{moved_text, notices};
 pub use planned::{Planned, stage_of};
-pub use table::{CELL, aligned, claims_markdown, claims_table};
+pub use width::width;

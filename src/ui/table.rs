@@ -1,290 +1,394 @@
-//! Tables of aligned columns that fit the width of the terminal, and the table of claims.
+//! A table, and its three forms: columns on a terminal, Markdown, and CSV.
+//!
+//! All have the same rows in the same order. The terminal shortens texts to its width and rounds.
+//! Markdown rounds in the same way and shortens nothing. CSV has every digit, and columns of their
+//! own for the ends of intervals.
 
-use std::collections::BTreeSet;
+use anyhow::bail;
+use repro_engine::similar;
+use repro_report::figure::csv_line;
 
+use super::cell::{Cell, Tone};
+use super::fit::{fitted, is_figure, total};
 use super::style::Colour;
-use super::width::{shortened, width};
-use repro_engine::record::event::{ClaimResult, Verdict};
 
-/// Columns of text are cut no further than this.
-const NARROWEST: usize = 12;
-/// Columns that are no wider than this are never cut.
-const SHORT: usize = 12;
-/// Between two columns.
-const GAP: usize = 2;
-/// The head of a column that names a row too, beside the first: the cell of a summarised matrix.
-pub const CELL: &str = "cell";
-
-/// Lines of `rows` under `head`, with aligned columns, no wider than the terminal. Long texts are
-/// shortened in the middle. Columns for which there is no room follow below, with their rows' first
-/// cells repeated. The first cells distinguish rows, so they are shortened only as far as they stay
-/// different. `paint(row, column, cell)` colours a cell after it was measured.
-pub fn aligned(
-    head: &[&str],
-    rows: &[Vec<String>],
-    colour: Colour,
-    paint: impl Fn(usize, usize, &str) -> String,
-) -> String {
-    aligned_in(width(), head, rows, colour, paint)
+/// Who is shown a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Audience {
+    /// Everybody.
+    All,
+    /// Those who have room: Markdown and CSV.
+    Pages,
+    /// Programs.
+    Programs,
 }
 
-fn aligned_in(
-    limit: usize,
-    head: &[&str],
-    rows: &[Vec<String>],
-    colour: Colour,
-    paint: impl Fn(usize, usize, &str) -> String,
-) -> String {
-    let mut widths: Vec<usize> = (0..head.len())
-        .map(|column| {
-            let cells = rows.iter().map(|r| r[column].chars().count());
-            cells
-                .chain([head[column].chars().count()])
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let floor = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].as_str());
-        match widths[column] {
-            width if width <= SHORT || cells.clone().all(is_figure) => width,
-            width if column == 0 || head[column] == CELL => different(cells, width),
-            _ => NARROWEST,
+/// A column.
+#[derive(Debug, Clone)]
+pub struct Column {
+    head: String,
+    fields: Vec<String>,
+    is_name: bool,
+    is_figure: bool,
+    audience: Audience,
+}
+
+impl Column {
+    /// Of texts.
+    pub fn new(head: impl Into<String>) -> Column {
+        let head = head.into();
+        Column {
+            fields: vec![head.clone()],
+            head,
+            is_name: false,
+            is_figure: false,
+            audience: Audience::All,
         }
-    };
-    if total(&widths) > limit {
-        let floors: Vec<usize> = (0..head.len()).map(floor).collect();
-        narrow(&mut widths, &floors, limit);
     }
-    let mut text = String::new();
-    for (i, block) in blocks(&widths, limit).iter().enumerate() {
-        if i > 0 {
-            text.push('\n');
+
+    /// Of numbers, which stand with their points below each other.
+    pub fn figure(head: impl Into<String>) -> Column {
+        Column {
+            is_figure: true,
+            ..Column::new(head)
         }
-        let mut line = |cells: &[&str], painted: &dyn Fn(usize, &str) -> String| {
-            let mut out = String::new();
-            for column in block {
-                let cell = shortened(cells[*column], widths[*column]);
-                out.push_str(&painted(*column, &cell));
-                out.push_str(&" ".repeat(widths[*column] - cell.chars().count() + GAP));
-            }
-            text.push_str(out.trim_end());
-            text.push('\n');
+    }
+
+    /// Of means: programs get `head`, `head_low`, `head_high` and `head_n`.
+    pub fn mean(head: impl Into<String>) -> Column {
+        let column = Column::figure(head);
+        let head = column.head.clone();
+        let part = |part: &str| format!("{head}{part}");
+        column.fields(["", "_low", "_high", "_n"].map(part))
+    }
+
+    /// One of those that tell rows apart. They come first.
+    pub fn naming(self) -> Column {
+        Column {
+            is_name: true,
+            ..self
+        }
+    }
+
+    /// What programs get in its place.
+    pub fn fields<S: Into<String>>(self, fields: impl IntoIterator<Item = S>) -> Column {
+        Column {
+            fields: fields.into_iter().map(Into::into).collect(),
+            ..self
+        }
+    }
+
+    /// Left out on the terminal.
+    pub fn for_pages(self) -> Column {
+        Column {
+            audience: Audience::Pages,
+            ..self
+        }
+    }
+
+    /// In CSV alone.
+    pub fn for_programs(self) -> Column {
+        Column {
+            audience: Audience::Programs,
+            ..self
+        }
+    }
+
+    /// What stands above it.
+    pub fn head(&self) -> &str {
+        &self.head
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.head == name || self.fields.iter().any(|f| f == name)
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    columns: Vec<Column>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// With these columns.
+    pub fn new(columns: Vec<Column>) -> Table {
+        let rows = Vec::new();
+        Table { columns, rows }
+    }
+
+    /// One more row: a cell for each column.
+    pub fn push(&mut self, row: Vec<Cell>) {
+        debug_assert_eq!(row.len(), self.columns.len());
+        self.rows.push(row);
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Without columns in which no row has anything.
+    pub fn without_empty(self) -> Table {
+        let is_kept = |i: &usize| {
+            let mut cells = self.rows.iter().map(|row| &row[*i]);
+            cells.any(|cell| *cell != Cell::empty() && *cell != Cell::text(""))
         };
-        line(head, &|_, cell| colour.dim(cell));
-        for (i, row) in rows.iter().enumerate() {
-            let row: Vec<&str> = row.iter().map(String::as_str).collect();
-            line(&row, &|column, cell| paint(i, column, cell));
+        let kept: Vec<usize> = (0..self.columns.len()).filter(is_kept).collect();
+        self.of_columns(&kept)
+    }
+
+    fn of_columns(&self, kept: &[usize]) -> Table {
+        let row = |row: &Vec<Cell>| kept.iter().map(|i| row[*i].clone()).collect();
+        Table {
+            columns: kept.iter().map(|i| self.columns[*i].clone()).collect(),
+            rows: self.rows.iter().map(row).collect(),
         }
     }
-    text
-}
 
-/// Numbers, intervals and times: half of such a cell would say something else.
-fn is_figure(cell: &str) -> bool {
-    let begins = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '–' | '[' | '.');
-    cell.chars().next().is_none_or(begins)
-}
-
-/// What columns of these widths take.
-fn total(widths: &[usize]) -> usize {
-    let gaps = GAP * widths.len().saturating_sub(1);
-    widths.iter().sum::<usize>().saturating_add(gaps)
-}
-
-/// How narrow a column of names may become: different ones stay different.
-fn different<'a>(cells: impl Iterator<Item = &'a str>, width: usize) -> usize {
-    let cells: BTreeSet<&str> = cells.collect();
-    let stay = |width: &usize| {
-        let short: BTreeSet<String> = cells.iter().map(|c| shortened(c, *width)).collect();
-        short.len() == cells.len()
-    };
-    let narrower = (NARROWEST..width).rev().take_while(stay);
-    narrower.last().unwrap_or(width)
-}
-
-/// Takes from the widest columns until all fit, or none has anything to give.
-fn narrow(widths: &mut [usize], floors: &[usize], limit: usize) {
-    while total(widths) > limit {
-        let givers = widths
-            .iter_mut()
-            .zip(floors)
-            .filter(|(w, floor)| **w > **floor);
-        match givers.map(|(width, _)| width).max() {
-            Some(widest) => *widest -= 1,
-            None => return,
-        }
+    fn for_audience(&self, audience: Audience) -> Table {
+        let is_shown = |i: &usize| self.columns[*i].audience <= audience;
+        let kept: Vec<usize> = (0..self.columns.len()).filter(is_shown).collect();
+        self.of_columns(&kept)
     }
-}
 
-/// Which columns stand side by side; the first one leads every block.
-fn blocks(widths: &[usize], limit: usize) -> Vec<Vec<usize>> {
-    let mut blocks: Vec<Vec<usize>> = Vec::new();
-    let mut used = 0;
-    for column in 0..widths.len() {
-        let more = GAP + widths[column];
-        match blocks.last_mut() {
-            Some(block) if used + more <= limit || block.len() == 1 && column > 0 => {
-                block.push(column);
-                used += more;
-            }
-            Some(_) => {
-                blocks.push(vec![0, column]);
-                used = widths[0] + more;
-            }
-            None => {
-                blocks.push(vec![column]);
-                used = widths[column];
+    /// What people see of the cells of each column, in which numbers have equal decimals.
+    fn shown(&self) -> Vec<Vec<String>> {
+        let columns = 0..self.columns.len();
+        let decimals: Vec<usize> = columns
+            .map(|i| self.rows.iter().map(|r| r[i].decimals()).max().unwrap_or(0))
+            .collect();
+        let row = |row: &Vec<Cell>| {
+            let cells = row.iter().zip(&decimals);
+            cells.map(|(cell, d)| cell.shown(*d)).collect()
+        };
+        self.rows.iter().map(row).collect()
+    }
+
+    /// For a terminal of that width.
+    pub fn on_terminal(&self, width: usize, colour: Colour) -> String {
+        let table = self.for_audience(Audience::All);
+        let mut rows = table.shown();
+        for (i, column) in table.columns.iter().enumerate() {
+            if column.is_figure && is_of_figures(&rows, i) {
+                align_points(&mut rows, i);
             }
         }
+        let head: Vec<&str> = table.columns.iter().map(|c| c.head.as_str()).collect();
+        let lead = table.columns.iter().take_while(|c| c.is_name).count();
+        let paint = |row: usize, column: usize, cell: &str| match table.rows[row][column].tone {
+            Tone::Plain => cell.to_owned(),
+            Tone::Good => colour.green(cell),
+            Tone::Bad => colour.red(cell),
+            Tone::Open => colour.yellow(cell),
+        };
+        let width_of = |i: usize| {
+            let cells = rows.iter().map(|r| r[i].chars().count());
+            cells.chain([head[i].chars().count()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..head.len()).map(width_of).collect();
+        // Names of many axes may leave no room for what is said of them.
+        let most = widths[lead..]
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0)
+            .min(width / 2);
+        if lead > 1 && total(&widths) > width && total(&widths[..lead]) + most + 2 > width {
+            let name = |row: &Vec<String>| {
+                let axes = (1..lead).filter(|i| !row[*i].is_empty());
+                let axes = axes.map(|i| (head[i].trim_start_matches("matrix."), row[i].trim()));
+                let axes: Vec<String> = axes.map(|(a, v)| format!("{a}={v}")).collect();
+                match axes.is_empty() {
+                    true => row[0].clone(),
+                    false => format!("{}[{}]", row[0], axes.join(",")),
+                }
+            };
+            let joined = |row: &Vec<String>| {
+                let rest = row[lead..].iter().cloned();
+                [name(row)].into_iter().chain(rest).collect()
+            };
+            let rows: Vec<Vec<String>> = rows.iter().map(joined).collect();
+            let head: Vec<&str> = [&head[..1], &head[lead..]].concat();
+            return fitted(
+                width,
+                1,
+                &head,
+                &rows,
+                colour,
+                |row, column, cell| match column {
+                    0 => cell.to_owned(),
+                    _ => paint(row, column + lead - 1, cell),
+                },
+            );
+        }
+        fitted(width, lead.max(1), &head, &rows, colour, paint)
     }
-    blocks
-}
 
-/// What tables of claims say of each.
-struct ClaimCells {
-    verdict: &'static str,
-    estimate: String,
-    interval: String,
-}
-
-impl ClaimCells {
-    fn of(claim: &ClaimResult) -> ClaimCells {
-        let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), signed);
-        let confidence = claim
-            .confidence
-            .map_or_else(String::new, |p| format!("{} %", (p * 1e4).round() / 1e2));
-        let interval = format!(
-            "[{}, {}] {confidence}",
-            number(claim.low),
-            number(claim.high)
-        );
-        ClaimCells {
-            verdict: match claim.verdict {
-                Verdict::Holds => "holds",
-                Verdict::Refuted => "refuted",
-                Verdict::Inconclusive => "inconclusive",
+    /// As Markdown.
+    pub fn markdown(&self) -> String {
+        let table = self.for_audience(Audience::Pages);
+        // `|` or a line feed in a name would break the table.
+        let plain = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let mut text = line(table.columns.iter().map(|c| plain(&c.head)).collect());
+        let rows = table.shown();
+        let rules = table.columns.iter().enumerate();
+        let rules = rules.map(
+            |(i, column)| match column.is_figure && is_of_figures(&rows, i) {
+                true => "---:".to_owned(),
+                false => "---".to_owned(),
             },
-            estimate: number(claim.estimate),
-            interval: interval.trim_end().to_owned(),
+        );
+        text.push_str(&line(rules.collect()));
+        for row in rows {
+            text.push_str(&line(row.iter().map(|cell| plain(cell)).collect()));
+        }
+        text
+    }
+
+    /// As CSV.
+    pub fn csv(&self) -> String {
+        let head: Vec<String> = self.columns.iter().flat_map(|c| c.fields.clone()).collect();
+        let mut text = csv_line(&head);
+        for row in &self.rows {
+            let cells = self.columns.iter().zip(row);
+            let fields = cells
+                .flat_map(|(column, cell)| (0..column.fields.len()).map(|i| cell.field(i).plain()));
+            text.push_str(&csv_line(&fields.collect::<Vec<_>>()));
+        }
+        text
+    }
+}
+
+/// Whether all cells of a column are numbers: values of axes need not be.
+fn is_of_figures(rows: &[Vec<String>], column: usize) -> bool {
+    rows.iter().all(|row| is_figure(&row[column]))
+}
+
+/// Pads the cells of a column so that their first points stand below each other.
+fn align_points(rows: &mut [Vec<String>], column: usize) {
+    let before = |cell: &str| {
+        cell.chars()
+            .take_while(|c| !matches!(c, '.' | 'e' | ' '))
+            .count()
+    };
+    let most = rows
+        .iter()
+        .map(|row| before(&row[column]))
+        .max()
+        .unwrap_or(0);
+    for row in rows {
+        let cell = &mut row[column];
+        if !cell.is_empty() {
+            *cell = " ".repeat(most - before(cell)) + cell;
         }
     }
 }
 
-/// Four decimals with their sign. What rounds to nothing lies on neither side of it.
-fn signed(x: f64) -> String {
-    let text = format!("{x:+.4}");
-    match text.as_str() {
-        "-0.0000" => "+0.0000".to_owned(),
-        _ => text,
-    }
-}
-
-/// One line per claim; empty for none.
-pub fn claims_table(claims: &[ClaimResult], colour: Colour) -> String {
-    if claims.is_empty() {
-        return String::new();
-    }
-    let row = |c: &ClaimResult| {
-        let cells = ClaimCells::of(c);
-        vec![
-            c.name.clone(),
-            cells.verdict.into(),
-            cells.estimate,
-            cells.interval,
-            c.n.to_string(),
-            c.expectation(),
-        ]
+/// By which column rows are sorted: `-loss` from the highest down.
+///
+/// # Errors
+/// No table has such a column.
+pub fn sort(tables: &mut [Table], by: &str) -> anyhow::Result<()> {
+    let (name, falls) = match by.strip_prefix('-') {
+        Some(name) => (name, true),
+        None => (by, false),
     };
-    let rows: Vec<Vec<String>> = claims.iter().map(row).collect();
-    aligned(
-        &["claim", "verdict", "estimate", "interval", "n", "expects"],
-        &rows,
-        colour,
-        |i, column, cell| match (column, claims[i].verdict) {
-            (1, Verdict::Holds) => colour.green(cell),
-            (1, Verdict::Refuted) => colour.red(cell),
-            (1, Verdict::Inconclusive) => colour.yellow(cell),
-            _ => cell.to_owned(),
-        },
-    )
+    let mut is_known = false;
+    for table in tables.iter_mut() {
+        let Some(at) = table.columns.iter().position(|c| c.is_called(name)) else {
+            continue;
+        };
+        is_known = true;
+        let fields = &table.columns[at].fields;
+        let part = fields.iter().position(|f| f == name).unwrap_or(0);
+        table.rows.sort_by(|a, b| {
+            let (a, b) = (a[at].field(part), b[at].field(part));
+            match a.compare(&b) {
+                Some(order) if falls => order.reverse(),
+                Some(order) => order,
+                // What has no value comes last.
+                None => (a == super::cell::Field::None).cmp(&(b == super::cell::Field::None)),
+            }
+        });
+    }
+    if is_known || tables.iter().all(|t| t.columns.is_empty()) {
+        return Ok(());
+    }
+    let mut heads: Vec<&str> = Vec::new();
+    for column in tables.iter().flat_map(|t| &t.columns) {
+        if !column.head.is_empty() && !heads.contains(&&*column.head) {
+            heads.push(&column.head);
+        }
+    }
+    let meant = similar::nearest(name, heads.iter().copied(), 3);
+    let hint = match meant {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("there are {}", heads.join(", ")),
+    };
+    bail!("no column is called `{name}`; {hint}")
 }
 
-/// The same as a Markdown table, with who says so; empty for none.
-pub fn claims_markdown(claims: &[ClaimResult]) -> String {
-    if claims.is_empty() {
-        return String::new();
+/// One table with the rows of all, and the columns that any of them has.
+pub fn joined(tables: &[Table]) -> Table {
+    let mut columns: Vec<Column> = Vec::new();
+    for column in tables.iter().flat_map(|t| &t.columns) {
+        match columns.iter_mut().find(|c| c.head == column.head) {
+            // Means have all columns that values have.
+            Some(known) if known.fields.len() < column.fields.len() => *known = column.clone(),
+            Some(_) => {}
+            None => columns.push(column.clone()),
+        }
     }
-    let plain = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
-    let mut text = "| claim | source | expected | estimate | interval | n | verdict |\n".to_owned();
-    text.push_str("| --- | --- | --- | ---: | --- | ---: | --- |\n");
-    for claim in claims {
-        let cells = ClaimCells::of(claim);
-        let source = plain(claim.source.as_deref().unwrap_or("–"));
-        let (name, expected) = (plain(&claim.name), plain(&claim.expectation()));
-        let (interval, n) = (cells.interval, claim.n);
-        let estimate = match &claim.effect_size {
-            Some(effect) => format!("{} ({effect})", cells.estimate),
-            None => cells.estimate,
-        };
-        text.push_str(&format!(
-            "| `{name}` | {source} | {expected} | {estimate} | {interval} | {n} | {} |\n",
-            cells.verdict
-        ));
+    // Names lead in one table, so they do in all.
+    columns.sort_by_key(|c| !c.is_name);
+    let mut table = Table::new(columns);
+    for one in tables {
+        let at = |column: &Column| one.columns.iter().position(|c| c.head == column.head);
+        let places: Vec<Option<usize>> = table.columns.iter().map(at).collect();
+        for row in &one.rows {
+            let cell = |i: &Option<usize>| i.map_or_else(Cell::empty, |i| row[i].clone());
+            table.rows.push(places.iter().map(cell).collect());
+        }
     }
-    text
+    table
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Columns of the axes of a matrix.
+pub struct AxisColumns {
+    names: Vec<String>,
+}
 
-    fn table(limit: usize, columns: usize) -> String {
-        let head: Vec<String> = (0..columns).map(|c| format!("metric_{c}")).collect();
-        let mut head: Vec<&str> = head.iter().map(String::as_str).collect();
-        head[0] = "instance";
-        let row = |seed: usize| {
-            let name = format!("train[lr=0.1,model=a-rather-long-name,seed={seed}]");
-            let values = (1..columns).map(|c| format!("0.{c:04}"));
-            [name].into_iter().chain(values).collect()
-        };
-        let rows: Vec<Vec<String>> = (0..2).map(row).collect();
-        aligned_in(limit, &head, &rows, Colour::Off, |_, _, cell| {
-            cell.to_owned()
-        })
-    }
-
-    #[test]
-    fn what_rounds_to_nothing_has_one_sign() {
-        let shown = [-2.5e-17, 0.0, -0.00006, 0.25].map(signed);
-        assert_eq!(shown, ["+0.0000", "+0.0000", "-0.0001", "+0.2500"]);
-    }
-
-    #[test]
-    fn case_26_tables_fit() {
-        for limit in [40, 60, 80, 120] {
-            for columns in [2, 5, 12] {
-                let text = table(limit, columns);
-                let widest = text.lines().map(|l| l.chars().count()).max();
-                assert!(widest <= Some(limit), "{limit} {columns}\n{text}");
-                // Nothing is left out, and every row can be told by its beginning and its end.
-                assert!(text.contains(&format!("metric_{}", columns - 1)), "{text}");
-                assert!(text.contains("train[") && text.contains("=1]"), "{text}");
+impl AxisColumns {
+    /// Of all axes that any of these has, in the order of their first appearance.
+    pub fn of<'a>(all: impl IntoIterator<Item = &'a [(String, String)]>) -> AxisColumns {
+        let mut names: Vec<String> = Vec::new();
+        for (axis, _) in all.into_iter().flatten() {
+            if !names.contains(axis) {
+                names.push(axis.clone());
             }
         }
-        // The parts that distinguish names are kept, wherever they are.
-        let rows =
-            [0.02, 0.2, 0.12].map(|lr| vec![format!("training[lr={lr},seed=0]"), "0.1".into()]);
-        let text = aligned_in(
-            20,
-            &["instance", "loss"],
-            &rows,
-            Colour::Off,
-            |_, _, cell| cell.to_owned(),
-        );
-        let names: BTreeSet<&str> = text.lines().filter_map(|l| l.split(' ').next()).collect();
-        assert_eq!(names.len(), 4, "{text}");
-        assert_eq!(table(usize::MAX, 12).lines().count(), 3);
-        assert_eq!(table(80, 12).lines().count(), 7);
+        AxisColumns { names }
+    }
+
+    /// The columns. An axis that is called like one of the other columns is `matrix.NAME`.
+    pub fn columns(&self, others: &[&str]) -> Vec<Column> {
+        let head = |name: &String| match others.contains(&name.as_str()) {
+            true => format!("matrix.{name}"),
+            false => name.clone(),
+        };
+        let names = self.names.iter();
+        names
+            .map(|name| Column::figure(head(name)).naming())
+            .collect()
+    }
+
+    /// The cells of a row.
+    pub fn cells(&self, axes: &[(String, String)]) -> Vec<Cell> {
+        let value = |name: &String| axes.iter().find(|(axis, _)| axis == name);
+        let cell = |name| value(name).map_or_else(Cell::empty, |(_, value)| Cell::text(value));
+        self.names.iter().map(cell).collect()
     }
 }

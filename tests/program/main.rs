@@ -15,6 +15,7 @@ mod invariants;
 mod layers;
 mod pipeline_features;
 mod report;
+mod tables;
 mod trust;
 
 #[path = "../support/mod.rs"]

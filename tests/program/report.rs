@@ -101,7 +101,7 @@ claims:
     let told = "rates: effect size d = 2.00, g = 1.43\n";
     assert!(claims.contains(told), "{claims}");
     let claims = space.ok(&["claims", "--markdown"]);
-    let told = "+4.0000 (effect size d = 2.00, g = 1.43)";
+    let told = " | effect size d = 2.00, g = 1.43 | ";
     assert!(claims.contains(told), "{claims}");
     let claims = space.ok(&["claims", "--json"]);
     assert!(claims.contains("\"hedges_g\": 1.4"), "{claims}");

@@ -1,7 +1,7 @@
 //! What a question about results is asked of: a session, and the states of the instances asked for.
 
 use crate::digest::Content;
-use crate::plan::{Instance, InstanceIndex};
+use crate::plan::{Instance, InstanceIndex, Plan};
 use crate::session::Session;
 use crate::survey::Survey;
 
@@ -35,6 +35,11 @@ impl<'s> Results<'s> {
             targets,
             survey,
         })
+    }
+
+    /// The plan they are of.
+    pub fn plan(&self) -> &'s Plan {
+        &self.session.plan
     }
 
     /// The instances that were asked for, in the order of the plan.

@@ -96,8 +96,8 @@ stages:
         let text = space.ok(&["metrics"]);
         let names: Vec<&str> = text
             .lines()
-            .filter(|line| line.starts_with("t["))
-            .filter_map(|line| line.split(' ').next())
+            .filter(|line| line.starts_with("t "))
+            .filter_map(|line| line.split_whitespace().nth(1))
             .collect();
         let blocks = names.chunks(2);
         assert!(blocks.clone().count() > 1, "{text}");
@@ -198,11 +198,13 @@ stages:
     space.ok(&["run"]);
     let said = space.ok(&["metrics", "summary"]);
     let head = said.lines().next().unwrap();
-    assert!(head.contains("cell"), "{said}");
-    assert!(
-        said.contains("lr=0.01") && said.contains("lr=0.1 "),
-        "{said}"
-    );
+    assert!(head.contains(" lr ") && head.contains(" n "), "{said}");
+    for lr in ["0.01", "0.1"] {
+        let row = said
+            .lines()
+            .find(|line| line.split_whitespace().any(|w| w == lr));
+        assert!(row.is_some_and(|row| row.contains(" ± ")), "{said}");
+    }
     let rows = space.json(&["metrics", "summary"]);
     let cells: std::collections::BTreeSet<&str> = rows
         .as_array()

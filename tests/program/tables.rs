@@ -1,0 +1,199 @@
+//! Tables of results: what is a row, and that all forms of a table say the same.
+
+use crate::support::TestSpace;
+
+/// Two rates, three repetitions, two orders within each; and the same summarised by a stage.
+const STUDY: &str = r#"
+version: 1
+name: tables
+stages:
+  train:
+    matrix: {lr: [0.01, 10], seed: [0, 1, 2], order: [1, 2]}
+    run: "echo '{\"test_accuracy\": 0.${matrix.seed}${matrix.order}625, \"test_loss\": ${matrix.lr}}' > ${outputs.metrics}"
+    outputs: {metrics: metrics.json}
+  size:
+    run: "echo '{\"bytes\": 1234567}' > ${outputs.metrics}"
+    outputs: {metrics: metrics.json}
+  summary:
+    uses: summarise
+    needs: {tables: "train[*].metrics"}
+    with: {of: [test_accuracy, test_loss], over: seed, within: order}
+claims:
+  many:
+    source: "Somebody 2020, table 1 | left"
+    measure: {of: test_accuracy, in: "train[lr=10,*].metrics", within: order}
+    expect: {mean: {above: 0.1}}
+"#;
+
+fn space() -> TestSpace {
+    let space = TestSpace::with_pipeline(STUDY);
+    space.ok(&["run", "-q"]);
+    space
+}
+
+/// A commandline and what it wrote, for each.
+fn transcript(space: &TestSpace, commands: &[&str]) -> String {
+    let said = commands.iter().map(|line| {
+        let args: Vec<&str> = line.split(' ').collect();
+        format!("$ repro {line}\n{}", space.ok(&args))
+    });
+    said.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn axes_are_columns_and_repetitions_are_means() {
+    let mut space = space();
+    let commands = [
+        "metrics",
+        "metrics summary",
+        "metrics train --sort -test_loss --name loss",
+        "metrics train[seed=0] --each",
+        "metrics --md",
+        "metrics --csv",
+        "metrics train[seed=0,order=1] --all --sort metric",
+        "status",
+        "status --all train[lr=10]",
+        "status --csv",
+        "claims",
+        "claims --md",
+        "claims --csv",
+    ];
+    insta::assert_snapshot!("tables", transcript(&space, &commands));
+    space.set_env("COLUMNS", "40");
+    let commands = ["metrics", "metrics train --each", "claims"];
+    let narrow = transcript(&space, &commands);
+    insta::assert_snapshot!("tables_narrow", narrow);
+    assert!(narrow.lines().all(|l| l.chars().count() <= 40), "{narrow}");
+}
+
+/// Rows of CSV as maps from column to text. No cell here has a comma.
+fn rows_of_csv(text: &str) -> Vec<std::collections::BTreeMap<String, String>> {
+    let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned));
+    let head: Vec<String> = lines.next().unwrap().collect();
+    lines
+        .map(|line| head.iter().cloned().zip(line).collect())
+        .collect()
+}
+
+#[test]
+fn csv_and_json_say_the_same_numbers() {
+    let space = space();
+    let json = space.json(&["metrics", "train"]);
+    let csv = rows_of_csv(&space.ok(&["metrics", "train", "--each", "--csv"]));
+    assert_eq!(csv.len(), 12);
+    let mut compared = 0;
+    for row in json.as_array().unwrap() {
+        let split = row["split"]
+            .as_str()
+            .map_or(String::new(), |split| format!("{split}_"));
+        let column = format!("{split}{}", row["name"].as_str().unwrap());
+        let fits = csv.iter().find(|line| {
+            let [lr, seed, order] = ["lr", "seed", "order"].map(|axis| &line[axis]);
+            row["instance"] == format!("train[lr={lr},seed={seed},order={order}]")
+        });
+        let number: f64 = fits.unwrap()[&column].parse().unwrap();
+        assert_eq!(Some(number), row["value"].as_f64(), "{row}");
+        compared += 1;
+    }
+    assert_eq!(compared, 24);
+    let claim = &space.json(&["claims"])[0];
+    let csv = &rows_of_csv(&space.ok(&["claims", "--csv"]))[0];
+    for field in ["estimate", "low", "high"] {
+        let number: f64 = csv[field].parse().unwrap();
+        assert_eq!(Some(number), claim[field].as_f64(), "{field}");
+    }
+}
+
+/// The kind `summarise` and the claim compute the same with code of their own kinds.
+#[test]
+fn means_are_those_of_summaries_and_claims() {
+    let space = space();
+    let own = rows_of_csv(&space.ok(&["metrics", "train", "--csv"]));
+    let summary = rows_of_csv(&space.ok(&["metrics", "summary", "--csv"]));
+    let claim = &space.json(&["claims"])[0];
+    assert_eq!((own.len(), summary.len()), (2, 2));
+    for (own, summary) in own.iter().zip(&summary) {
+        assert_eq!(own["lr"], summary["lr"]);
+        assert_eq!(own["n"], "3", "orders are no repetitions");
+        for part in ["", "_low", "_high", "_n"] {
+            let column = format!("test_accuracy{part}");
+            let number = |row: &std::collections::BTreeMap<String, String>| -> f64 {
+                row[&column].parse().unwrap()
+            };
+            let distance = (number(own) - number(summary)).abs();
+            assert!(distance < 1e-12, "{column}: {own:?} {summary:?}");
+        }
+    }
+    for (field, column) in [("estimate", ""), ("low", "_low"), ("high", "_high")] {
+        let number: f64 = own[1][&format!("test_accuracy{column}")].parse().unwrap();
+        assert!(
+            (claim[field].as_f64().unwrap() - number).abs() < 1e-12,
+            "{claim}"
+        );
+    }
+}
+
+/// What a line says, without what its form adds.
+fn words(text: &str) -> Vec<Vec<String>> {
+    let plain = text.replace("\\|", "!").replace('|', " ").replace('!', "|");
+    let lines = plain
+        .lines()
+        .filter(|line| !line.contains("---") && !line.trim().is_empty());
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    lines.map(words).collect()
+}
+
+#[test]
+fn markdown_and_terminal_show_the_same_rows() {
+    let space = space();
+    for args in [
+        &["metrics"][..],
+        &["metrics", "--each"],
+        &["metrics", "--sort", "-test_accuracy"],
+        &["status"],
+        &["status", "--all", "--sort", "state"],
+        &["log"],
+    ] {
+        let text = space.ok(args);
+        let text = text.split("summaries: ").next().unwrap();
+        let terminal = words(text);
+        let markdown = words(&space.ok(&[args, &["--md"]].concat()));
+        assert_eq!(terminal, markdown, "{args:?}");
+        let csv = space.ok(&[args, &["--csv"]].concat());
+        let tables = text.split("\n\n").count();
+        assert_eq!(csv.lines().count() - 1, terminal.len() - tables, "{csv}");
+    }
+}
+
+#[test]
+fn rows_are_sorted_by_any_column() {
+    let space = space();
+    let firsts = |by: &str| -> Vec<String> {
+        let rows = rows_of_csv(&space.ok(&["metrics", "train", "--each", "--csv", "--sort", by]));
+        rows.iter()
+            .map(|row| format!("{}/{}", row["lr"], row["seed"]))
+            .collect()
+    };
+    // Numbers by size, and equal ones as they were.
+    assert_eq!(firsts("lr")[..3], ["0.01/0", "0.01/0", "0.01/1"]);
+    assert_eq!(firsts("-lr")[..3], ["10/0", "10/0", "10/1"]);
+    assert_eq!(firsts("-test_accuracy")[..2], ["0.01/2", "10/2"]);
+    for (by, says) in [
+        ("test_acuracy", "did you mean `test_accuracy`?"),
+        (
+            "nothing-like-it",
+            "there are stage, lr, seed, order, test_accuracy, test_loss",
+        ),
+    ] {
+        let said = space.run(&["metrics", "train", "--each", "--sort", by]);
+        assert_eq!(said.code, 2);
+        assert!(said.err.contains(says), "{}", said.err);
+    }
+    // A form is one form.
+    space
+        .run(&["metrics", "--md", "--csv"])
+        .expect(2, &["metrics"]);
+    space
+        .run(&["metrics", "--csv", "--json"])
+        .expect(2, &["metrics"]);
+}
