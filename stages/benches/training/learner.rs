@@ -70,6 +70,7 @@ pub fn serve(
         stop_at: None,
         batch_size: model.batch,
         optimizer: serde_json::from_value(optimizer.clone())?,
+        masked: Default::default(),
         decays: Decays::All,
         clip_gradients: None,
         paces: Default::default(),
@@ -104,7 +105,7 @@ pub fn serve(
             &recipe,
             &architecture,
             sets,
-            &masks,
+            masks,
             Start::Weights(weights),
             &mut service,
         )
