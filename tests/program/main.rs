@@ -9,6 +9,7 @@ mod bad_input;
 mod behaviour;
 mod cli;
 mod docs;
+mod editor;
 mod exports;
 mod field;
 mod invariants;

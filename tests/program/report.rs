@@ -1,9 +1,11 @@
 //! The report, from a run to a page; in a browser where there is one.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::TestSpace;
+use crate::support::npm;
 use crate::support::skipped::skipped;
 
 const STUDY: &str = r#"
@@ -209,6 +211,21 @@ fn a_wrong_figure_is_told_with_its_place() {
     }
 }
 
+/// What a browser makes of a page, and what it logs; `None` where there is no browser.
+fn in_a_browser(page: &Path, arguments: &[&str]) -> Option<(String, String)> {
+    let profile = tempfile::tempdir().unwrap();
+    let done = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .args(["--enable-logging=stderr", "--v=0"])
+        .args(arguments)
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .ok()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Some((text(&done.stdout), text(&done.stderr)))
+}
+
 /// The scripts run, nothing is written to the console, and the policy lets them.
 #[test]
 fn a_browser_shows_the_page() {
@@ -216,23 +233,55 @@ fn a_browser_shows_the_page() {
     space.ok(&["run"]);
     let page = space.ok(&["report", "-o", "report.html"]);
     let path = space.project.join(page.trim());
-    let profile = tempfile::tempdir().unwrap();
-    let done = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
-        .args(["--enable-logging=stderr", "--v=0"])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("file://{}", path.display()))
-        .output();
-    let Ok(done) = done else {
+    let Some((dom, log)) = in_a_browser(&path, &[]) else {
         return skipped("chromium is not installed");
     };
-    let (dom, log) = (
-        String::from_utf8_lossy(&done.stdout),
-        String::from_utf8_lossy(&done.stderr),
-    );
     assert!(dom.contains("aria-pressed=\"true\""), "no legend: {log}");
     assert!(dom.contains("type=\"search\""), "no filter");
     assert!(dom.contains(">copy</button>"), "no copy button");
     let console: Vec<&str> = log.lines().filter(|l| l.contains("CONSOLE")).collect();
     assert_eq!(console, Vec::<&str>::new());
+}
+
+/// axe-core looks at the whole page, everything opened, light and dark. The page's policy lets no
+/// other script run, so it looks at a copy without it.
+#[test]
+fn axe_finds_nothing_in_the_page() {
+    let axe = match npm::file("axe-core/axe.min.js") {
+        Ok(axe) => fs::read_to_string(axe).unwrap(),
+        Err(why) => return skipped(why),
+    };
+    let space = TestSpace::with_pipeline(STUDY);
+    space.ok(&["run"]);
+    let page = report(&space);
+    let policy = page.find("<meta http-equiv=").unwrap();
+    let end = policy + page[policy..].find('>').unwrap() + 1;
+    let look = "document.querySelectorAll('details').forEach(d => d.open = true);\
+        axe.run().then(found => { const said = document.createElement('pre');\
+        said.textContent = 'SAID' + JSON.stringify({\
+            dark: matchMedia('(prefers-color-scheme: dark)').matches,\
+            passes: found.passes.length,\
+            violations: found.violations.map(v => [v.id, v.impact, v.nodes[0].html])}) + 'DIAS';\
+        document.body.append(said); });";
+    let scripts = format!(
+        "<script>{}</script><script>{look}</script></body>",
+        axe.replace("</script", "<\\/script")
+    );
+    let open = format!("{}{}", &page[..policy], &page[end..]).replace("</body>", &scripts);
+    space.write("open.html", &open);
+    for (mode, is_dark) in [("--disable-3d-apis", false), ("--force-dark-mode", true)] {
+        let path = space.project.join("open.html");
+        let Some((dom, log)) = in_a_browser(&path, &[mode, "--virtual-time-budget=20000"]) else {
+            return skipped("chromium is not installed");
+        };
+        let said = dom
+            .rsplit(">SAID")
+            .next()
+            .and_then(|s| s.split("DIAS<").next());
+        let said: serde_json::Value = serde_json::from_str(said.unwrap())
+            .unwrap_or_else(|e| panic!("axe did not run: {e}: {log}"));
+        assert_eq!(said["dark"], is_dark);
+        assert!(said["passes"].as_u64().is_some_and(|n| n > 20), "{said}");
+        assert_eq!(said["violations"], serde_json::json!([]));
+    }
 }

@@ -10,6 +10,7 @@
 pub mod bucket;
 pub mod lab;
 pub mod network;
+pub mod npm;
 pub mod observed;
 pub mod processes;
 pub mod servers;

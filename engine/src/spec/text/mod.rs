@@ -5,6 +5,7 @@
 
 pub mod arithmetic;
 pub mod decode;
+mod definitions;
 pub mod diagnostic;
 pub mod document;
 pub mod elsewhere;

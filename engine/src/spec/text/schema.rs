@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::definitions::Definitions;
 use super::model::File;
 use crate::catalog::{Catalog, Kind};
 
@@ -14,30 +15,30 @@ use crate::catalog::{Catalog, Kind};
 pub fn schema(catalog: &Catalog) -> Value {
     let mut schema = schemars::schema_for!(File).to_value();
     let names: Vec<&str> = catalog.kinds.iter().map(|k| k.name.as_str()).collect();
-    let mut definitions = Map::new();
-    let mut choices: Vec<Value> = Vec::new();
+    let mut definitions = Definitions::default();
+    let mut parameters = Vec::new();
     for kind in &catalog.kinds {
         let mut with = Value::clone(&kind.schema);
-        // A kind's own definitions move out, under its name, so that `#/$defs/X` of two kinds do
-        // not mix.
         if let Some(own) = with.as_object_mut().and_then(|o| o.remove("$defs")) {
-            for (name, mut definition) in own.as_object().cloned().into_iter().flatten() {
-                allow_references(&mut definition);
-                definitions.insert(format!("{}.{name}", kind.name), definition);
-            }
+            let mut own = own.as_object().cloned().unwrap_or_default();
+            own.values_mut().for_each(allow_references);
+            definitions.add(&kind.name, own);
         }
         if let Some(object) = with.as_object_mut() {
             object.remove("$schema");
+            // The name of a type in Rust.
+            object.remove("title");
             object
                 .entry("description")
                 .or_insert_with(|| kind.summary.clone().into());
         }
         wrap(&mut with);
-        rename_refs(&mut with, &kind.name);
-        definitions
-            .iter_mut()
-            .filter(|(name, _)| name.starts_with(&format!("{}.", kind.name)))
-            .for_each(|(_, d)| rename_refs(d, &kind.name));
+        parameters.push((kind, with));
+    }
+    let shared = definitions.names(|name| schema["$defs"].get(name).is_some());
+    let mut choices: Vec<Value> = Vec::new();
+    for (kind, mut with) in parameters {
+        shared.rename_references(&kind.name, &mut with);
         choices.push(json!({
             "if": {"properties": {"uses": {"const": kind.name}}, "required": ["uses"]},
             "then": {"properties": {"with": with, "needs": needs(kind)}, "required": required(kind)},
@@ -61,7 +62,7 @@ pub fn schema(catalog: &Catalog) -> Value {
                 );
             }
         }
-        all.extend(definitions);
+        all.extend(definitions.named(&shared));
     }
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         for name in [
@@ -214,23 +215,4 @@ fn wrap(schema: &mut Value) {
         json!([schema.take(), {"type": "string", "pattern": "\\$\\{"}]),
     );
     *schema = Value::Object(outer);
-}
-
-fn rename_refs(schema: &mut Value, kind: &str) {
-    match schema {
-        Value::Object(object) => {
-            for (key, value) in object.iter_mut() {
-                match value {
-                    Value::String(text) if key == "$ref" => {
-                        if let Some(name) = text.strip_prefix("#/$defs/") {
-                            *text = format!("#/$defs/{kind}.{name}");
-                        }
-                    }
-                    value => rename_refs(value, kind),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|i| rename_refs(i, kind)),
-        _ => {}
-    }
 }
