@@ -7,11 +7,11 @@ use repro_stages::frame::{self, Column};
 use repro_stages::stats;
 
 /// For [`repro_report::collect`].
-pub const TOOLS: Tools = Tools { interval, places };
+pub const TOOLS: Tools = Tools { mean, places };
 
-fn interval(values: &[f64]) -> Option<[f64; 2]> {
-    let interval = stats::summarise(values, 0.95)?.interval?;
-    Some([interval.low, interval.high])
+fn mean(values: &[f64]) -> (f64, Option<[f64; 2]>) {
+    let interval = stats::summarise(values, 0.95).and_then(|summary| summary.interval);
+    (stats::mean(values), interval.map(|i| [i.low, i.high]))
 }
 
 /// A table of `x, y, split, name, value`; `y` and `split` may be missing.

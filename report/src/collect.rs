@@ -64,10 +64,10 @@ pub fn collect(
     claims::tell_flips(session, &mut study.claims, before, &said);
     let tables = tables(&results, plan, network, tell, &mut study.remarks)?;
     let observed = Observed::of(&tables, &repeats);
-    study.arms = observed.arms(tools.interval);
+    study.arms = observed.arms(tools.mean);
     let first = asked(plan);
     for figure in &plan.figures {
-        match series::declared(figure, &observed, &study.arms, tools.interval) {
+        match series::declared(figure, &observed, &study.arms, tools.mean) {
             Some(figure) => study.figures.push(figure),
             None => study.remarks.push(format!(
                 "The figure {} has nothing to show yet: no result has {}{}.",
@@ -84,7 +84,7 @@ pub fn collect(
     study
         .figures
         .extend(places(&results, plan, &repeats, tools));
-    let (figures, remarks) = series::automatic(&observed, &study.arms, &first, tools.interval);
+    let (figures, remarks) = series::automatic(&observed, &study.arms, &first, tools.mean);
     study.figures.extend(figures);
     study.remarks.extend(remarks);
     study.pictures = pictures(&results, plan);
@@ -204,7 +204,7 @@ pub fn runs<'t>(
     tools: &Tools,
 ) -> (Vec<Arm>, Vec<String>) {
     let observed = Observed::of(&with_axes(plan, tables), &repeats(plan));
-    let arms = observed.arms(tools.interval);
+    let arms = observed.arms(tools.mean);
     let first = asked(plan);
     let (measured, set) = series::ranked(&arms, &first);
     let names = [measured, set].concat().into_iter().map(str::to_owned);
@@ -229,7 +229,7 @@ fn places(results: &Results, plan: &Plan, repeats: &Repeats, tools: &Tools) -> V
             }
         }
     }
-    planes::figures(read, repeats, tools.interval)
+    planes::figures(read, repeats, tools.mean)
 }
 
 fn pictures(results: &Results, plan: &Plan) -> Vec<Picture> {

@@ -29,8 +29,8 @@ mod verdict;
 
 pub use study::{Arm, Claim, Instance, Measured, Picture, Sides, Stage, Study};
 
-/// The interval of a mean at 95 %: who knows statistics gives it.
-pub type IntervalOfMean = fn(&[f64]) -> Option<[f64; 2]>;
+/// The mean of values, and its interval at 95 % if there are two: who knows statistics gives them.
+pub type MeanOf = fn(&[f64]) -> (f64, Option<[f64; 2]>);
 
 /// A value at a place on a line (no `y`) or in a plane.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +48,8 @@ pub struct Place {
 /// What a report needs and does not know itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Tools {
-    /// Intervals.
-    pub interval: IntervalOfMean,
+    /// Means and their intervals.
+    pub mean: MeanOf,
     /// Reads a table of `x, y, name, value`; an error where a file is none.
     pub places: fn(&std::path::Path) -> anyhow::Result<Vec<Place>>,
 }

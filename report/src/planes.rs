@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::figure::{Axis, Body, Figure, Grid, Line, Point, slug};
 use crate::number::Ordered;
 use crate::series::Repeats;
-use crate::{IntervalOfMean, Place};
+use crate::{MeanOf, Place};
 
 /// Surfaces that are drawn of each stage and name.
 const SURFACES: usize = 1;
@@ -17,7 +17,7 @@ type Axes = Vec<(String, String)>;
 pub fn figures(
     tables: Vec<(String, Axes, Vec<Place>)>,
     repeats: &Repeats,
-    interval: IntervalOfMean,
+    mean: MeanOf,
 ) -> Vec<Figure> {
     let mut surfaces: Vec<Figure> = Vec::new();
     let mut drawn: BTreeMap<(String, String), usize> = BTreeMap::new();
@@ -59,11 +59,14 @@ pub fn figures(
             label,
             points: places
                 .into_iter()
-                .map(|(x, values)| Point {
-                    x: x.0,
-                    mean: values.iter().sum::<f64>() / values.len() as f64,
-                    band: interval(&values),
-                    n: values.len(),
+                .map(|(x, values)| {
+                    let (mean, band) = mean(&values);
+                    Point {
+                        x: x.0,
+                        mean,
+                        band,
+                        n: values.len(),
+                    }
                 })
                 .collect(),
         });

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use repro_engine::results::metrics::full_name;
 use repro_protocol::table::Row;
 
-use crate::IntervalOfMean;
+use crate::MeanOf;
 use crate::figure::{Axis, Body, Entry, Figure, Grid, Line, Point, slug};
 use crate::study::{Arm, Measured};
 
@@ -136,13 +136,13 @@ impl Observed {
     }
 
     /// The arms with their last values.
-    pub fn arms(&self, interval: IntervalOfMean) -> Vec<Arm> {
+    pub fn arms(&self, mean: MeanOf) -> Vec<Arm> {
         let mut arms = Vec::new();
         for name in &self.order {
             let from = (name.clone(), String::new());
             let own = self.last.range(from..).take_while(|((n, _), _)| n == name);
             let metrics: BTreeMap<String, Measured> = own
-                .map(|((_, metric), values)| (metric.clone(), measured(values, interval)))
+                .map(|((_, metric), values)| (metric.clone(), measured(values, mean)))
                 .collect();
             arms.push(Arm {
                 stage: name.0.clone(),
@@ -155,21 +155,14 @@ impl Observed {
     }
 }
 
-fn measured(values: &Repeated, interval: IntervalOfMean) -> Measured {
+fn measured(values: &Repeated, mean: MeanOf) -> Measured {
     let means = values
         .iter()
-        .map(|(repetition, values)| (repetition.clone(), mean(values)));
+        .map(|(repetition, values)| (repetition.clone(), mean(values).0));
     let values: Vec<(String, f64)> = means.collect();
     let numbers: Vec<f64> = values.iter().map(|(_, v)| *v).collect();
-    Measured {
-        mean: mean(&numbers),
-        band: interval(&numbers),
-        values,
-    }
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
+    let (mean, band) = mean(&numbers);
+    Measured { mean, band, values }
 }
 
 /// `scratch lr=0.1`.
@@ -191,7 +184,7 @@ pub fn automatic(
     observed: &Observed,
     arms: &[Arm],
     first: &[String],
-    interval: IntervalOfMean,
+    mean: MeanOf,
 ) -> (Vec<Figure>, Vec<String>) {
     let (mut metrics, dull) = ranked(arms, first);
     let (mut figures, mut remarks) = (Vec::new(), Vec::new());
@@ -212,7 +205,7 @@ pub fn automatic(
         figures.extend(rows(arms, metric));
         figures.extend(axes(arms, metric, None));
         let order = observed.order.clone();
-        figures.extend(curves(observed, order, metric, interval));
+        figures.extend(curves(observed, order, metric, mean));
     }
     (figures, remarks)
 }
@@ -260,7 +253,7 @@ pub fn declared(
     asked: &repro_engine::plan::Figure,
     observed: &Observed,
     arms: &[Arm],
-    interval: IntervalOfMean,
+    mean: MeanOf,
 ) -> Option<Figure> {
     use repro_engine::plan::FigureShape;
     let is_meant = |stage: &str| asked.stages.is_empty() || asked.stages.iter().any(|s| s == stage);
@@ -279,7 +272,7 @@ pub fn declared(
                 .filter(|n| is_meant(&n.0))
                 .cloned()
                 .collect();
-            curves(observed, order, metric, interval)
+            curves(observed, order, metric, mean)
                 .into_iter()
                 .reduce(joined)?
         }
@@ -477,12 +470,7 @@ fn fewer(lines: Vec<Line>) -> (Vec<Line>, String) {
     (kept.collect(), format!(" {LINES} of {n} curves are drawn."))
 }
 
-fn curves(
-    observed: &Observed,
-    order: Vec<Name>,
-    metric: &str,
-    interval: IntervalOfMean,
-) -> Vec<Figure> {
+fn curves(observed: &Observed, order: Vec<Name>, metric: &str, mean: MeanOf) -> Vec<Figure> {
     let mut lines: Vec<(&str, Line)> = Vec::new();
     let mut course = Course::Epochs;
     for name in &order {
@@ -494,7 +482,7 @@ fn curves(
         }
         course = *own;
         let points = places.iter().map(|(x, values)| {
-            let m = measured(values, interval);
+            let m = measured(values, mean);
             Point {
                 x: *x as f64,
                 mean: m.mean,
@@ -585,6 +573,10 @@ mod tests {
     }
 
     /// Runs of one seed are one observation, whatever their number.
+    fn mean_alone(values: &[f64]) -> (f64, Option<[f64; 2]>) {
+        (values.iter().sum::<f64>() / values.len() as f64, None)
+    }
+
     #[test]
     fn what_lies_within_a_repetition_is_averaged_first() {
         let tables = [
@@ -592,7 +584,7 @@ mod tests {
             table("t", &[("seed", "0"), ("order", "2")], &[(2, 3.0)]),
             table("t", &[("seed", "1"), ("order", "1")], &[(2, 6.0)]),
         ];
-        let arms = Observed::of(&tables, &repeats()).arms(|_| None);
+        let arms = Observed::of(&tables, &repeats()).arms(mean_alone);
         assert_eq!(arms.len(), 1);
         let measured = &arms[0].metrics["test_accuracy"];
         assert_eq!(measured.values.len(), 2);
@@ -617,8 +609,8 @@ mod tests {
             tables.push(table);
         }
         let observed = Observed::of(&tables, &repeats());
-        let arms = observed.arms(|_| None);
-        let (figures, remarks) = automatic(&observed, &arms, &[], |_| None);
+        let arms = observed.arms(mean_alone);
+        let (figures, remarks) = automatic(&observed, &arms, &[], mean_alone);
         assert!(
             figures.iter().all(|f| f.y.label != "learning_rate"),
             "{figures:?}"
@@ -627,7 +619,7 @@ mod tests {
         assert_eq!(remarks, [said]);
         // A claim about it makes it worth a figure.
         let asked = ["learning_rate".to_owned()];
-        let (figures, _) = automatic(&observed, &arms, &asked, |_| None);
+        let (figures, _) = automatic(&observed, &arms, &asked, mean_alone);
         assert!(figures.iter().any(|f| f.y.label == "learning_rate"));
     }
 
@@ -642,8 +634,8 @@ mod tests {
             }
         }
         let observed = Observed::of(&tables, &repeats());
-        let arms = observed.arms(|_| None);
-        let (figures, _) = automatic(&observed, &arms, &[], |_| None);
+        let arms = observed.arms(mean_alone);
+        let (figures, _) = automatic(&observed, &arms, &[], mean_alone);
         let names: Vec<&str> = figures.iter().map(|f| &*f.name).collect();
         let expected = [
             "last-test-accuracy",
