@@ -55,6 +55,20 @@ pub enum Weights {
 /// How far from 1 the sum of given weights may be.
 const TOLERANCE: f64 = 1e-6;
 
+const NUMBERS_HINT: &str = "give one number per model, in the order of `needs: models`";
+
+fn numbers_for_models(numbers: usize, models: usize) -> String {
+    let numbers = match numbers {
+        1 => "1 number".to_owned(),
+        n => format!("{n} numbers"),
+    };
+    let models = match models {
+        1 => "1 model".to_owned(),
+        n => format!("{n} models"),
+    };
+    format!("{numbers} for {models}")
+}
+
 impl Kind for Average {
     type Params = Params;
     const NAME: &'static str = "average";
@@ -117,8 +131,8 @@ impl Kind for Average {
         {
             found.param(
                 &["weights", "given"],
-                format!("there are {} numbers for {count} models", weights.len()),
-                "give one number per model, in the order of `needs: models`",
+                numbers_for_models(weights.len(), count),
+                NUMBERS_HINT,
             );
         }
         fit("train", identity.as_ref(), known, &mut found);
@@ -140,10 +154,8 @@ impl Kind for Average {
             Weights::Uniform => vec![1.0; count],
             Weights::Given(w) if w.len() == count => w.iter().map(|&x| x as f32).collect(),
             Weights::Given(w) => {
-                let text = format!("`weights` has {} numbers for {count} models", w.len());
-                return Err(Failure::new(text)
-                    .hint("give one number per model, in the order of `needs: models`")
-                    .into());
+                let text = format!("`weights`: {}", numbers_for_models(w.len(), count));
+                return Err(Failure::new(text).hint(NUMBERS_HINT).into());
             }
         };
         let divisor = if p.weights == Weights::Uniform {
