@@ -81,10 +81,8 @@ function curves(fig) {
   svg.addEventListener('dblclick', () => reset.click());
   svg.addEventListener('keydown', e => { const k = { ArrowRight: 1, ArrowLeft: -1 }[e.key]; if (!k) return; e.preventDefault(); const i = at === null ? (k > 0 ? 0 : places.length - 1) : Math.max(0, Math.min(places.length - 1, places.indexOf(at) + k)); say(places[i]); });
 }
-document.querySelectorAll('figure.curves').forEach(curves);
-
 // Tables: sort by a column, filter, CSV.
-document.querySelectorAll('table[data-csv]').forEach(table => {
+function rows(table) {
   const body = table.tBodies[0], rows = [...body.rows];
   const value = c => c.dataset.v !== undefined ? c.dataset.v : c.textContent;
   [...table.tHead.rows[0].cells].forEach((th, i) => {
@@ -101,12 +99,16 @@ document.querySelectorAll('table[data-csv]').forEach(table => {
   const csv = el('button', { type: 'button' }, 'CSV');
   csv.onclick = () => save(table.dataset.csv, [table.tHead.rows[0], ...rows.filter(r => !r.hidden)].map(r => [...r.cells].map(c => quoted(c.dataset.c || c.textContent)).join(',')).join('\n') + '\n');
   (table.closest('.scroll') || table).before(el('div', { className: 'tools' }, find, csv, count));
-});
+}
 
 // Copy buttons, and stages that open when they are led to.
-document.querySelectorAll('code[data-copy]').forEach(code => { const b = el('button', { type: 'button', className: 'copy' }, 'copy');
+function copy(code) { const b = el('button', { type: 'button', className: 'copy' }, 'copy');
   b.setAttribute('aria-label', 'Copy ' + code.textContent);
-  b.onclick = async () => { try { await navigator.clipboard.writeText(code.textContent); b.textContent = 'copied'; } catch { const r = document.createRange(); r.selectNodeContents(code); const s = getSelection(); s.removeAllRanges(); s.addRange(r); b.textContent = 'selected'; } setTimeout(() => b.textContent = 'copy', 1500); }; code.after(' ', b); });
+  b.onclick = async () => { try { await navigator.clipboard.writeText(code.textContent); b.textContent = 'copied'; } catch { const r = document.createRange(); r.selectNodeContents(code); const s = getSelection(); s.removeAllRanges(); s.addRange(r); b.textContent = 'selected'; } setTimeout(() => b.textContent = 'copy', 1500); }; code.after(' ', b); }
+const enhance = root => { root.querySelectorAll('figure.curves').forEach(curves); root.querySelectorAll('table[data-csv]').forEach(rows); root.querySelectorAll('code[data-copy]').forEach(copy); };
+
+/* watch */
+enhance(document);
 const open = () => { const e = location.hash && document.getElementById(location.hash.slice(1)); if (e && e.tagName === 'DETAILS') { e.open = true; e.scrollIntoView(); } };
 addEventListener('hashchange', open); open();
 })();

@@ -22,6 +22,9 @@ use crate::verdict;
 
 const CSS: &str = include_str!("page.css");
 const JS: &str = include_str!("page.js");
+/// What a page that is watched does besides, at the place that `page.js` marks.
+const WATCH_JS: &str = include_str!("watch.js");
+const WATCH_PLACE: &str = "/* watch */\n";
 
 /// Bytes that a page may have.
 pub const BUDGET: usize = 1_500_000;
@@ -66,9 +69,25 @@ const DETAILS: [Detail; 4] = [
 /// The page, at most `budget` bytes if that can be had by leaving out points and rows; what is left
 /// out is said where it would stand.
 pub fn page(study: &Study, budget: usize) -> String {
+    within(budget, |detail| page_of(study, detail, Life::Still))
+}
+
+/// The page for somebody who watches: it asks whoever it came from for what is new.
+pub fn live(study: &Study, budget: usize) -> String {
+    within(budget, |detail| page_of(study, detail, Life::Live))
+}
+
+/// Whether a page stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Still,
+    Live,
+}
+
+fn within(budget: usize, page: impl Fn(Detail) -> String) -> String {
     let mut text = String::new();
     for detail in DETAILS {
-        text = page_of(study, detail);
+        text = page(detail);
         if text.len() <= budget {
             break;
         }
@@ -76,16 +95,20 @@ pub fn page(study: &Study, budget: usize) -> String {
     text
 }
 
-fn page_of(study: &Study, detail: Detail) -> String {
+fn page_of(study: &Study, detail: Detail, life: Life) -> String {
     let hash = |text: &str| BASE64.encode(Sha256::digest(text.as_bytes()));
+    let (script, may_ask) = match life {
+        Life::Still => (JS.replace(WATCH_PLACE, ""), ""),
+        Life::Live => (JS.replace(WATCH_PLACE, WATCH_JS), " connect-src 'self';"),
+    };
     let mut t = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
-         'sha256-{}'; script-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action \
+         'sha256-{}'; script-src 'sha256-{}';{may_ask} img-src data:; base-uri 'none'; form-action \
          'none'\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{} – report</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>{CSS}</style>\n</head>\n<body>\n",
         hash(CSS),
-        hash(JS),
+        hash(&script),
         escaped(&study.name)
     );
     let _ = write!(
@@ -104,7 +127,7 @@ fn page_of(study: &Study, detail: Detail) -> String {
     let _ = write!(
         t,
         "</main>\n<footer><p>Written by <code>repro report</code>. Intervals are at 95 % unless \
-         a claim says otherwise. This page loads nothing from anywhere.</p></footer>\n<script>{JS}</script>\n</body>\n</html>\n"
+         a claim says otherwise. This page loads nothing from anywhere.</p></footer>\n<script>{script}</script>\n</body>\n</html>\n"
     );
     t
 }

@@ -236,6 +236,8 @@ fn the_page_loads_nothing() {
         assert!(!text.contains(word), "{word}");
     }
     assert!(text.contains("default-src 'none'"));
+    let watched = page::live(&study(3, 5), page::BUDGET);
+    assert!(watched.contains("fetch(") && watched.contains("connect-src 'self'"));
 }
 
 #[test]

@@ -158,6 +158,7 @@ impl Exit {
 }
 
 /// What every command receives.
+#[derive(Clone)]
 pub struct Context {
     catalog: Arc<Catalog>,
     tools: Tools,

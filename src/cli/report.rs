@@ -1,5 +1,8 @@
 //! `repro report`.
 
+mod watch;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -29,6 +32,19 @@ pub struct ReportArgs {
     /// Write Markdown with SVGs into a directory instead, for a repository.
     #[arg(long)]
     md: bool,
+    /// Show the page in a browser, and go on showing what comes while a run is under way. Only this
+    /// machine can read it. Ctrl-C ends it.
+    #[arg(long, conflicts_with_all = ["md", "output"])]
+    watch: bool,
+    /// The port for `--watch`; by default one that is free.
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 0,
+        hide_default_value = true,
+        requires = "watch"
+    )]
+    port: u16,
     /// Never use the network: what is only on a remote is left out.
     #[arg(long)]
     offline: bool,
@@ -37,6 +53,9 @@ pub struct ReportArgs {
 /// Runs the command.
 pub fn main(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
+    if args.watch {
+        return watch(context.clone(), args.clone(), &session);
+    }
     let study = study(&session, &context.tools, args.offline)?;
     if args.md {
         let default = session.project.root.join("report");
@@ -52,6 +71,27 @@ pub fn main(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> {
     whole::write_beside(path, page.as_bytes())
         .map_err(|e| anyhow::anyhow!("cannot write {}: {e}", path.display()))?;
     output::text(&format!("{}\n", path.display()))?;
+    Ok(Exit::Done)
+}
+
+/// Shows the page until the program is ended. What changed is told relative to the last report that
+/// was written, so nothing is remembered of what is shown.
+fn watch(context: Context, args: ReportArgs, session: &Session) -> anyhow::Result<Exit> {
+    let state = session.project.state();
+    let of = vec![
+        session.project.root.join(&session.project.pipeline),
+        state.join("runs"),
+        state.join("index"),
+    ];
+    let memory = state.join("report.json");
+    let make = move || {
+        let session = args.pipeline.opening(&context).session()?;
+        let (mut memory, network) = (Memory::read(&memory), network(args.offline));
+        let study = collect(&session, &context.tools, network, &mut |_| {}, &mut memory)?;
+        Ok(page::live(&study, page::BUDGET))
+    };
+    let told = |at: SocketAddr| crate::say!("http://{at}/ shows the report; Ctrl-C ends it");
+    watch::Watched::new(of, make).serve(args.port, told)?;
     Ok(Exit::Done)
 }
 

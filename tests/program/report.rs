@@ -1,8 +1,10 @@
 //! The report, from a run to a page; in a browser where there is one.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::TestSpace;
 use crate::support::npm;
@@ -284,4 +286,76 @@ fn axe_finds_nothing_in_the_page() {
         assert!(said["passes"].as_u64().is_some_and(|n| n > 20), "{said}");
         assert_eq!(said["violations"], serde_json::json!([]));
     }
+}
+
+/// The page that is watched: served to this machine alone, another one when the run has gone on,
+/// and a browser takes over what is new without loading the page again.
+#[test]
+fn a_watched_report_follows_the_run() {
+    let space = TestSpace::with_pipeline(STUDY);
+    let mut watching = space
+        .command(&["report", "--watch"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    let mut said = BufReader::new(watching.stderr.take().unwrap());
+    said.read_line(&mut told).unwrap();
+    let at = told
+        .split(['/', ' '])
+        .find(|word| word.starts_with("127.0.0.1:"));
+    let at = at
+        .unwrap_or_else(|| panic!("no address: {told}"))
+        .to_owned();
+    let ask = |host: &str| {
+        let mut stream = TcpStream::connect(&at).unwrap();
+        write!(
+            stream,
+            "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let before = ask(&at);
+    assert!(before.starts_with("HTTP/1.1 200"), "{before}");
+    assert!(before.contains("1 claim open"), "nothing has run yet");
+    assert!(before.contains("connect-src 'self'"), "it may not ask");
+    assert!(ask("evil.example").starts_with("HTTP/1.1 403"));
+    // The browser opens it before the run; its clock goes on while the run executes.
+    let profile = tempfile::tempdir().unwrap();
+    let browser = Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            "--timeout=40000",
+        ])
+        .args(["--enable-logging=stderr", "--v=0"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("http://{at}/"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    space.ok(&["run"]);
+    assert!(ask(&at).contains("1 claim holds"), "the run is over");
+    match browser {
+        Ok(browser) => {
+            let done = browser.wait_with_output().unwrap();
+            let dom = String::from_utf8_lossy(&done.stdout);
+            let log = String::from_utf8_lossy(&done.stderr);
+            assert!(dom.contains("1 claim holds"), "it did not follow: {log}");
+            assert!(
+                dom.contains("aria-pressed=\"true\""),
+                "what is new has no legend"
+            );
+            let console: Vec<&str> = log.lines().filter(|l| l.contains("CONSOLE")).collect();
+            assert_eq!(console, Vec::<&str>::new());
+        }
+        Err(_) => skipped("chromium is not installed: the page's own part"),
+    }
+    watching.kill().unwrap();
+    watching.wait().unwrap();
 }
