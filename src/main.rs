@@ -9,7 +9,7 @@ mod ui;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use repro_engine::catalog::{Cache, Catalog, Concept, Kind, Program, Table};
+use repro_engine::catalog::{Cache, Catalog, Concept, Kind, Parts, Program, Table};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,6 +38,17 @@ fn catalog() -> Catalog {
         write_table: repro_stages::table::write,
         table_endings: repro_stages::table::ENDINGS,
         describe_difference: repro_stages::difference::describe,
+        measure_difference: |a, b| {
+            let (figures, rows) = repro_stages::difference::measure(a, b)?;
+            Some(Parts {
+                part: "tensor".to_owned(),
+                figures: figures.map(str::to_owned).to_vec(),
+                rows: rows
+                    .into_iter()
+                    .map(|(name, row)| (name, row.to_vec()))
+                    .collect(),
+            })
+        },
         reference: |name| {
             // Networks, optimizers and schedules are what `train` is about.
             let find = repro_stages::kinds::find;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use repro_protocol::kind::{Description, InputSpec, ParamProblem, no_member};
 use repro_protocol::table::Row;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::digest::Digest;
@@ -70,6 +71,20 @@ pub type WriteTable = fn(&Path, &[Row]) -> anyhow::Result<()>;
 /// the format says nothing.
 pub type DescribeDifference = fn(&Path, &Path) -> Option<String>;
 
+/// How two files differ, part by part, in figures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Parts {
+    /// What a part is.
+    pub part: String,
+    /// What is measured of each.
+    pub figures: Vec<String>,
+    /// Each part, with a value for each figure where it has one.
+    pub rows: Vec<(String, Vec<Option<f64>>)>,
+}
+
+/// How two files differ in all their parts; `None` where the format has none that can be measured.
+pub type MeasureDifference = fn(&Path, &Path) -> Option<Parts>;
+
 /// All kinds built in.
 pub struct Catalog {
     /// The kinds by name.
@@ -87,6 +102,8 @@ pub struct Catalog {
     pub table_endings: &'static [&'static str],
     /// Explains how two files differ that should be the same.
     pub describe_difference: DescribeDifference,
+    /// Measures how two files differ that need not be the same.
+    pub measure_difference: MeasureDifference,
     /// The reference of a built-in kind, in Markdown; `None` for an unknown name.
     pub reference: fn(&str) -> Option<String>,
     /// Directories that programs of the field share between projects, by the word that declares
@@ -150,6 +167,7 @@ impl Catalog {
             write_table: |_, _| anyhow::bail!("no kind here writes tables"),
             table_endings: &[],
             describe_difference: |_, _| None,
+            measure_difference: |_, _| None,
             reference: |_| None,
             caches: Vec::new(),
             work: |_| std::process::ExitCode::FAILURE,

@@ -1,4 +1,6 @@
-//! `repro diff`: what two runs, or a lock file and now, have different.
+//! `repro diff`: what two runs, commits or instances have different.
+
+mod pair;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
@@ -7,30 +9,39 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::sharing::network;
+use super::tables::{TableArgs, by_instance};
 use super::{Context, Exit, PipelineArgs, output};
+use crate::ui::cell::Cell;
 use crate::ui::style::Colour;
+use crate::ui::table::{Column, Table};
 use crate::ui::{notices, stage_of};
 use repro_engine::change::in_words;
+use repro_engine::plan::Plan;
 use repro_engine::record::event::{Change, Verdict};
 use repro_engine::record::lockfile::LockFile;
-use repro_engine::results::diff::{self, ClaimDiff, Diff, Difference, InstanceDiff};
+use repro_engine::results::diff::{self, ClaimDiff, Compared, Diff, Difference, InstanceDiff};
 
-/// Compare two runs: changed keys and outputs, the fields that changed them, metrics, and verdicts.
+/// Compare two runs, commits or instances: what was changed, and what came of it.
 ///
-/// The changes made by hand come first, then what follows from them, then the verdicts of claims.
-/// Instances of one stage that changed for the same reason are shown together, with the means of
-/// their metrics.
+/// Of runs and commits, the changes made by hand come first, then what follows from them, then the
+/// verdicts of claims. Instances of one stage that changed for the same reason are shown together,
+/// with the means of their metrics.
 ///
-/// Without arguments, the last two runs are compared. With one argument, that run is compared with
-/// the last one. With --lock, an earlier lock file
-/// (`git show HEAD~1:repro.lock | repro diff --lock -`) is compared with the current one.
+/// A and B are runs (`last`, `last-1`, or the beginning of a name in `repro log`), commits
+/// (`HEAD~1`, a branch) with a repro.lock, or two instances (`'scratch[seed=0]' 'warm[seed=0]'`).
+/// Two instances are shown side by side: fields of their keys, all metrics, and of models every
+/// tensor with both norms, the norm of the difference and the cosine.
+///
+/// Without arguments, the last two runs are compared. A run alone is compared with the last one, a
+/// commit alone with the present repro.lock. With --lock, an earlier lock file (`-` is standard
+/// input) is compared with the present one.
 #[derive(Debug, Clone, Args)]
 pub struct DiffArgs {
-    /// The earlier run; by default `last-1`.
-    #[arg(value_name = "RUN_A", conflicts_with = "lock")]
+    /// The earlier run or commit, or an instance; by default `last-1`.
+    #[arg(value_name = "A", conflicts_with = "lock")]
     a: Option<String>,
-    /// The later run; by default `last`.
-    #[arg(value_name = "RUN_B", conflicts_with = "lock")]
+    /// The later one; by default `last`.
+    #[arg(value_name = "B", conflicts_with = "lock")]
     b: Option<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -44,9 +55,11 @@ pub struct DiffArgs {
     /// Never use the network: leave out metrics that are only on a remote.
     #[arg(long)]
     offline: bool,
-    /// Write one object: a, b, instances, claims.
+    /// Write one object: a, b, instances, claims. Of two instances: a, b, fields, metrics, outputs.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    table: TableArgs,
 }
 
 /// Changed inputs of one instance that are shown.
@@ -63,7 +76,10 @@ pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
         }
         None => {
             let (a, b) = (args.a.as_deref(), args.b.as_deref());
-            diff::of_runs(&session, a, b, network, &mut notices())?
+            match diff::of_names(&session, a, b, network, &mut notices())? {
+                Compared::Sides(diff) => diff,
+                Compared::Instances(pair) => return pair::show(&pair, args),
+            }
         }
     };
     if let Some(left_out) = &diff.left_out {
@@ -75,8 +91,12 @@ pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
     }
     if args.json {
         output::json(&diff)?;
-    } else {
+    } else if args.table.is_for_terminal() {
+        args.table.refuse_sort()?;
         output::text(&render(&diff, args.all))?;
+    } else {
+        args.table
+            .write(tables(&session.plan, &diff), "no difference\n")?;
     }
     Ok(Exit::Done)
 }
@@ -92,6 +112,48 @@ fn other_lock(file: &Path) -> anyhow::Result<(LockFile, String)> {
     std::io::stdin().read_to_end(&mut text)?;
     copy.write_all(&text)?;
     Ok((LockFile::read(copy.path())?, "standard input".to_owned()))
+}
+
+/// Metrics of each instance and verdicts that differ, side by side.
+fn tables(plan: &Plan, diff: &Diff) -> Vec<Table> {
+    let mut tables = Vec::new();
+    let metrics = diff.instances.iter();
+    let rows = metrics.flat_map(|i| i.metrics.iter().map(|m| (&*i.instance, pair::metric(m))));
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        let columns = pair::columns("a", "b");
+        tables.push(by_instance(plan, columns, rows.into_iter()));
+    }
+    if !diff.claims.is_empty() {
+        let mut table = Table::new(vec![
+            Column::new("claim").naming(),
+            Column::new("verdict a").fields(["verdict_a"]),
+            Column::new("verdict b").fields(["verdict_b"]),
+            Column::figure("estimate a").fields(["estimate_a"]),
+            Column::figure("estimate b").fields(["estimate_b"]),
+        ]);
+        for claim in &diff.claims {
+            let verdict = |v: Option<Verdict>| Cell::text(v.map_or("", verdict_word));
+            let number = |x: Option<f64>| x.map_or_else(Cell::empty, Cell::number);
+            table.push(vec![
+                Cell::text(&claim.name),
+                verdict(claim.a),
+                verdict(claim.b),
+                number(claim.estimate_a),
+                number(claim.estimate_b),
+            ]);
+        }
+        tables.push(table);
+    }
+    tables
+}
+
+fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Holds => "holds",
+        Verdict::Refuted => "refuted",
+        Verdict::Inconclusive => "inconclusive",
+    }
 }
 
 /// For people: what changed and why, what follows from it, metrics, verdicts. Instances of one
@@ -121,12 +183,7 @@ fn render(diff: &Diff, all: bool) -> String {
 }
 
 fn claim_line(claim: &ClaimDiff, colour: Colour) -> String {
-    let verdict = |v: Option<Verdict>| match v {
-        Some(Verdict::Holds) => "holds",
-        Some(Verdict::Refuted) => "refuted",
-        Some(Verdict::Inconclusive) => "inconclusive",
-        None => "no verdict",
-    };
+    let verdict = |v: Option<Verdict>| v.map_or("no verdict", verdict_word);
     let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
     let estimates = format!(
         "{} → {}",

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::sharing::network;
-use super::tables::TableArgs;
+use super::tables::{TableArgs, by_instance};
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::cell::{Cell, Field};
 use crate::ui::style::{bytes, co2e, duration, energy, energy_sum};
@@ -184,7 +184,7 @@ fn costs(results: &Results, args: &MetricsArgs) -> anyhow::Result<Exit> {
         Column::new("by"),
         Column::new("CO₂e").fields(["co2e_g"]),
     ];
-    let table = grids::by_instance(
+    let table = by_instance(
         results.plan(),
         columns,
         costs.iter().map(|cost| (cost.instance, cells(cost))),

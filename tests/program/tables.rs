@@ -197,3 +197,120 @@ fn rows_are_sorted_by_any_column() {
         .run(&["metrics", "--csv", "--json"])
         .expect(2, &["metrics"]);
 }
+
+/// Two trainings side by side: what was set otherwise, what came out, and how far apart the weights
+/// are.
+#[test]
+fn two_instances_stand_side_by_side() {
+    let space = TestSpace::with_pipeline(
+        r#"
+version: 1
+name: pair
+stages:
+  data: {uses: download, with: {dataset: shapes, shapes: {train: 60, test: 20}}}
+  train:
+    uses: train
+    matrix: {lr: [0.01, 0.1], seed: [0, 1]}
+    needs: {train: data.train, test: data.test}
+    with: {model: {mlp: {hidden: [4]}}, seed: "${matrix.seed}", length: {epochs: 1}, optimizer: {sgd: {lr: "${matrix.lr}"}}}
+"#,
+    );
+    let names = ["train[lr=0.01,seed=0]", "train[lr=0.1,seed=0]"];
+    let said = space.run(&["diff", names[0], names[1]]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("has no result yet"), "{}", said.err);
+    space.ok(&["run", "-q"]);
+    let shown = space.ok(&["diff", names[0], names[1]]);
+    for told in [
+        "optimizer.sgd.lr: 0.01 → 0.1",
+        "test_accuracy",
+        "fc1.weight",
+        "cosine",
+    ] {
+        assert!(shown.contains(told), "{told}\n{shown}");
+    }
+    let json = space.json(&["diff", names[0], names[1]]);
+    let metric = |name: &str| {
+        let all = json["metrics"].as_array().unwrap();
+        all.iter().find(|m| m["name"] == name).unwrap().clone()
+    };
+    let loss = metric("test_loss");
+    let rows = space.json(&["metrics", names[1]]);
+    let is_loss = |r: &&serde_json::Value| r["name"] == "loss" && r["split"] == "test";
+    let own = rows.as_array().unwrap().iter().find(is_loss).unwrap();
+    assert_eq!(loss["b"], own["value"]);
+    let model = json["outputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|o| o["output"] == "model");
+    let parts = &model.unwrap()["parts"];
+    assert_eq!(parts["part"], "tensor");
+    // The same seed gives the same first weights, so the models point in nearly one direction.
+    let all = parts["rows"].as_array().unwrap().last().unwrap();
+    assert_eq!(all[0], "all");
+    assert!(all[1][3].as_f64().unwrap() > 0.9, "{all}");
+    // One with itself differs in nothing.
+    let same = space.json(&["diff", names[0], names[0]]);
+    assert_eq!(same["fields"], serde_json::json!([]));
+    assert!(
+        same["outputs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|o| o["same"] == true)
+    );
+    // A stage is not one instance.
+    let said = space.run(&["diff", "train", names[0]]);
+    assert!(
+        said.err.contains("has 4 instances; name one"),
+        "{}",
+        said.err
+    );
+}
+
+/// Commits are compared by their lock files, with verdicts.
+#[test]
+fn two_commits_are_compared_by_their_lock_files() {
+    let space = space();
+    let git = |args: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.current_dir(space.path("."));
+        command.args([
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            "-c",
+            "commit.gpgsign=false",
+        ]);
+        let output = command.args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["add", "pipeline.yaml", "repro.lock"]);
+    git(&["commit", "-qm", "first"]);
+    space.edit("pipeline.yaml", "${matrix.order}625", "${matrix.order}1");
+    space.edit("pipeline.yaml", "above: 0.1", "above: -5");
+    space.ok(&["run", "-q"]);
+    let told = ["claim many: inconclusive → holds", "test_accuracy"];
+    let shown = space.ok(&["diff", "HEAD"]);
+    assert!(told.iter().all(|told| shown.contains(told)), "{shown}");
+    git(&["commit", "-qam", "second"]);
+    let shown = space.ok(&["diff", "HEAD~1", "HEAD"]);
+    assert!(told.iter().all(|told| shown.contains(told)), "{shown}");
+    let rows = rows_of_csv(&space.ok(&["diff", "HEAD~1", "HEAD", "--csv"]));
+    let row = rows
+        .iter()
+        .find(|row| row["metric"] == "test_accuracy")
+        .unwrap();
+    let [a, b, by] = ["a", "b", "difference"].map(|c| row[c].parse::<f64>().unwrap());
+    assert_eq!(b - a, by);
+    let said = space.run(&["diff", "no-such-thing"]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("no commit with a repro.lock"),
+        "{}",
+        said.err
+    );
+}

@@ -86,7 +86,11 @@ impl LockFile {
         })
     }
 
-    fn parse(path: &Path, text: &str) -> anyhow::Result<LockFile> {
+    /// Reads a text that stands for the file at `path`.
+    ///
+    /// # Errors
+    /// A conflict or damage, with its line.
+    pub fn parse(path: &Path, text: &str) -> anyhow::Result<LockFile> {
         let is_mark = |line: &str| line.starts_with("<<<<<<<") || line.starts_with(">>>>>>>");
         let has_marks = text.contains("<<<<<<<") || text.contains(">>>>>>>");
         if has_marks && let Some(line) = text.lines().position(is_mark) {

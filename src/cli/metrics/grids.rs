@@ -3,15 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::super::tables::{Axes, by_instance, by_name, whose};
 use crate::ui::cell::Cell;
 use crate::ui::table::{AxisColumns, Column, Table};
-use repro_engine::plan::{Instance, Plan};
+use repro_engine::plan::Plan;
 use repro_engine::results::metrics::{Metric, MetricTable, Rows, TableFound, full_name};
 use repro_protocol::table::Row;
 use repro_report::Tools;
-use repro_report::collect::{axes_of, runs};
-
-type Axes = Vec<(String, String)>;
+use repro_report::collect::runs;
 
 /// A row of a table: whose it is, and its cells by metric.
 struct Line {
@@ -119,43 +118,6 @@ pub(super) fn rows(plan: &Plan, found: &[Metric]) -> Vec<Table> {
     };
     let rows = found.iter().map(|m| (m.instance, cells(&m.row)));
     vec![by_instance(plan, columns, rows)]
-}
-
-/// A row for each of these instances, with its stage and axes in front.
-pub(super) fn by_instance<'a>(
-    plan: &Plan,
-    columns: Vec<Column>,
-    rows: impl Iterator<Item = (&'a str, Vec<Cell>)>,
-) -> Table {
-    let by_name = by_name(plan);
-    let rows: Vec<(&str, Axes, Vec<Cell>)> = rows
-        .map(|(name, cells)| {
-            let (stage, axes) = whose(&by_name, name);
-            (stage, axes, cells)
-        })
-        .collect();
-    let axes = AxisColumns::of(rows.iter().map(|(_, axes, _)| axes.as_slice()));
-    let heads: Vec<&str> = columns.iter().map(Column::head).collect();
-    let mut all = vec![Column::new("stage").naming()];
-    all.extend(axes.columns(&[&["stage"], &heads[..]].concat()));
-    all.extend(columns);
-    let mut table = Table::new(all);
-    for (stage, own, cells) in rows {
-        let front = [Cell::text(stage)].into_iter().chain(axes.cells(&own));
-        table.push(front.chain(cells).collect());
-    }
-    table
-}
-
-fn by_name(plan: &Plan) -> HashMap<&str, &Instance> {
-    plan.instances.iter().map(|i| (&*i.id, i)).collect()
-}
-
-fn whose<'a>(by_name: &HashMap<&str, &'a Instance>, name: &'a str) -> (&'a str, Axes) {
-    match by_name.get(name) {
-        Some(instance) => (&instance.stage, axes_of(&instance.axes)),
-        None => (name, Vec::new()),
-    }
 }
 
 /// Whether a table is about other runs: it names their stages, or has means with their n.

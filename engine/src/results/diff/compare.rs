@@ -117,15 +117,32 @@ fn metric_diffs(
     named: (&str, Option<&str>),
     (a, b): (Option<&String>, Option<&String>),
 ) -> Vec<MetricDiff> {
-    let rows = |text: Option<&String>| {
-        let (shape, hex) = text?.split_once(':')?;
-        let content = Content {
-            shape: Shape::from_word(shape)?,
-            digest: hex.parse().ok()?,
-            bytes_total: 0,
-        };
-        metrics::read(session, &content, named).ok()
+    let values = |text: Option<&String>| {
+        let content = text.and_then(|text| content(text));
+        content.map_or_else(BTreeMap::new, |content| values(session, &content, named))
     };
+    let (a, b) = (values(a), values(b));
+    let differs = |m: &MetricDiff| m.a.map(f64::to_bits) != m.b.map(f64::to_bits);
+    side_by_side(&a, &b).into_iter().filter(differs).collect()
+}
+
+/// What a text of a lock file or a journal names, without its size.
+pub(super) fn content(text: &str) -> Option<Content> {
+    let (shape, hex) = text.split_once(':')?;
+    Some(Content {
+        shape: Shape::from_word(shape)?,
+        digest: hex.parse().ok()?,
+        bytes_total: 0,
+    })
+}
+
+/// The last values of a table of metrics, by cell, group, seed and metric; none of what is no such
+/// table.
+pub(super) fn values(
+    session: &Session,
+    content: &Content,
+    named: (&str, Option<&str>),
+) -> BTreeMap<String, f64> {
     let name = |row: &repro_protocol::table::Row| {
         let parts = [
             row.run.clone(),
@@ -135,20 +152,21 @@ fn metric_diffs(
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     };
-    let values = |text: Option<&String>| -> BTreeMap<String, f64> {
-        let rows = metrics::last(rows(text).unwrap_or_default());
-        rows.iter().map(|row| (name(row), row.value)).collect()
-    };
-    let (a, b) = (values(a), values(b));
+    let rows = metrics::read(session, content, named).unwrap_or_default();
+    let rows = metrics::last(rows);
+    rows.iter().map(|row| (name(row), row.value)).collect()
+}
+
+/// All values of both sides.
+pub(super) fn side_by_side(
+    a: &BTreeMap<String, f64>,
+    b: &BTreeMap<String, f64>,
+) -> Vec<MetricDiff> {
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     let diff = |name: &String| MetricDiff {
         name: name.clone(),
         a: a.get(name).copied(),
         b: b.get(name).copied(),
     };
-    names
-        .into_iter()
-        .filter(|n| a.get(*n).map(|x| x.to_bits()) != b.get(*n).map(|x| x.to_bits()))
-        .map(diff)
-        .collect()
+    names.into_iter().map(diff).collect()
 }

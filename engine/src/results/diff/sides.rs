@@ -1,22 +1,25 @@
-//! The two sides of a comparison: what runs left, and what lock files name.
+//! The two sides of a comparison: what names stand for, what runs left, and what lock files name.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::compare::{Had, Side, bring_tables, compare};
-use super::{ClaimDiff, Diff};
+use super::compare::{Had, Side, bring_tables, compare, content};
+use super::{ClaimDiff, Diff, Pair, of_instances};
 use crate::exchange::Network;
+use crate::git;
 use crate::notice::Tell;
 use crate::record::event::ClaimResult;
 use crate::record::history::{self, Left, Run};
 use crate::record::journal;
 use crate::record::lockfile::{Block, LockFile};
 use crate::session::Session;
+use crate::verdicts::verdicts;
 
 /// Of two runs, each by its name, the beginning of it, `last` or `last-1`.
 ///
 /// # Errors
 /// A run that is not there; fewer than two runs; a journal or the store cannot be read.
-pub fn of_runs(
+fn of_runs(
     session: &Session,
     a: Option<&str>,
     b: Option<&str>,
@@ -56,6 +59,67 @@ pub fn of_runs(
     })
 }
 
+/// What two names stand for.
+#[derive(Debug)]
+pub enum Compared {
+    /// Runs, or commits with their lock files.
+    Sides(Diff),
+    /// Two instances.
+    Instances(Pair),
+}
+
+/// Of two runs, two commits, or two instances, whichever the names are; by default the last two
+/// runs. One commit is compared with the present lock file.
+///
+/// # Errors
+/// A name that stands for none of these, or for another thing than the other one; a journal, a lock
+/// file or the store cannot be read.
+pub fn of_names(
+    session: &Session,
+    a: Option<&str>,
+    b: Option<&str>,
+    network: Network,
+    tell: Tell,
+) -> anyhow::Result<Compared> {
+    let runs = journal::list(&session.runs_dir())?;
+    let is_last = |name: &str| name == "last" || name.starts_with("last-");
+    let is_run = |name: &str| is_last(name) || history::named(&runs, name).is_ok();
+    let Some(first) = a.filter(|name| !is_run(name)) else {
+        return Ok(Compared::Sides(of_runs(session, a, b, network, tell)?));
+    };
+    let targets = |name: &str| session.targets(&[name.to_owned()]);
+    if let Some(second) = b
+        && targets(first).is_ok()
+        && targets(second).is_ok()
+    {
+        let names = [first, second];
+        let pair = of_instances(session, names, network, tell)?;
+        return Ok(Compared::Instances(pair));
+    }
+    let old = lock_of_commit(session, first)?;
+    let new = match b {
+        Some(name) => lock_of_commit(session, name)?,
+        None => LockFile::read(&session.project.lock_file())?,
+    };
+    let names = [first, b.unwrap_or("repro.lock")];
+    let diff = of_locks(session, [old, new], names, network, tell)?;
+    Ok(Compared::Sides(diff))
+}
+
+/// The lock file as it was committed.
+fn lock_of_commit(session: &Session, commit: &str) -> anyhow::Result<LockFile> {
+    let root = &session.project.root;
+    // A name that begins with a dash would be an option.
+    let is_name = !commit.starts_with('-');
+    let show = || git::ask(root, &["show", &format!("{commit}:./repro.lock")]);
+    match is_name.then(show).flatten() {
+        Some(text) => LockFile::parse(Path::new(&format!("{commit}:repro.lock")), &text),
+        None => anyhow::bail!(
+            "`{commit}` is no run (`repro log` lists them), no commit with a repro.lock, and not beside another instance (`repro status --all`)"
+        ),
+    }
+}
+
 /// Of another lock file, called `name`, and the present one.
 ///
 /// # Errors
@@ -68,6 +132,16 @@ pub fn of_lock(
     tell: Tell,
 ) -> anyhow::Result<Diff> {
     let new = LockFile::read(&session.project.lock_file())?;
+    of_locks(session, [old, new], [name, "repro.lock"], network, tell)
+}
+
+fn of_locks(
+    session: &Session,
+    locks: [LockFile; 2],
+    [a, b]: [&str; 2],
+    network: Network,
+    tell: Tell,
+) -> anyhow::Result<Diff> {
     let side = |lock: LockFile| -> Side {
         let of = |block: Block| Had {
             key: block.key.hex(),
@@ -75,15 +149,32 @@ pub fn of_lock(
         };
         lock.blocks.into_iter().map(|(id, b)| (id, of(b))).collect()
     };
+    let [old, new] = locks;
     let sides = (side(old), side(new));
     let left_out = bring_tables(session, &sides, network, tell)?;
+    let claims = claim_diffs(&claims_of(session, &sides.0), &claims_of(session, &sides.1));
     Ok(Diff {
-        a: name.to_owned(),
-        b: "repro.lock".into(),
+        a: a.to_owned(),
+        b: b.to_owned(),
         instances: compare(session, &sides),
-        claims: Vec::new(),
+        claims,
         left_out,
     })
+}
+
+/// The verdicts that a lock file names, of claims of the present plan; those that are not here are
+/// missing.
+fn claims_of(session: &Session, side: &Side) -> Vec<ClaimResult> {
+    let claims: Vec<_> = session.plan.claims.iter().collect();
+    let decided = verdicts(&session.store, &claims, |look| {
+        let instance = session.plan.instance(look);
+        let output = instance.outputs.first()?;
+        let content = content(side.get(&*instance.id)?.outputs.get(&*output.name)?)?;
+        session.store.open_object(&content.digest).ok()?;
+        Some(content)
+    });
+    // What is no verdict any more says nothing.
+    decided.unwrap_or_default().into_iter().flatten().collect()
 }
 
 fn claim_diffs(a: &[ClaimResult], b: &[ClaimResult]) -> Vec<ClaimDiff> {

@@ -165,6 +165,7 @@ fn catalog() -> Catalog {
         write_table: |_, _| Ok(()),
         table_endings: &["parquet", "csv", "bin"],
         describe_difference: |_, _| None,
+        measure_difference: |_, _| None,
         work: |_| std::process::ExitCode::SUCCESS,
     }
 }
