@@ -10,7 +10,7 @@
 //! |---|---|
 //! | key format, project salt | `format`, `salt` |
 //! | kind, its revision, numerics class, program digest | `kind` |
-//! | or: script, shell, environment values, tool versions, packages of declared environments | `command` |
+//! | or: script, shell, files of values, environment values, tool versions, packages of declared environments | `command` |
 //! | parameters, defaults filled in | `params` |
 //! | logical name → content of every input (group and axes of gathered ones; for kinds that count, what they have in common) | `inputs` |
 //! | names of the outputs (and for commands their paths) | `outputs` |
@@ -66,6 +66,13 @@ pub fn action_key(
         Work::Command(command) => {
             text.push_str("\"command\":{");
             write_environments(&mut text, context, command, |m| m < Manager::Python);
+            if !command.config.is_empty() {
+                text.push_str("\"config\":{");
+                list(&mut text, command.config.iter(), |text, (path, values)| {
+                    field(text, path.as_str(), values);
+                });
+                text.push_str("},");
+            }
             text.push_str("\"env\":{");
             list(&mut text, command.env.iter(), |text, (name, value)| {
                 field(text, name, value);

@@ -193,6 +193,9 @@ pub struct Command {
     pub caches: Vec<Cache>,
     /// Files that list where inputs are.
     pub lists: Vec<PathList>,
+    /// Files of values that are written for it before it starts, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<RelPath, String>,
 }
 
 /// A file in the working directory with the paths of an input, one per line: for more than fit into

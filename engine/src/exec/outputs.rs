@@ -198,14 +198,17 @@ pub fn keep_secrets_out(
 pub fn extras(request: &Request, work: &Path) -> Option<String> {
     let inputs = request.inputs.iter().map(|i| i.placed_at.as_str());
     let shown = request.surroundings.inside(&request.project_root);
-    let lists = match &request.work {
-        Work::Command(command) => command.lists.as_slice(),
-        Work::Kind { .. } => &[],
+    let command = match &request.work {
+        Work::Command(command) => Some(command),
+        Work::Kind { .. } => None,
     };
+    let lists = command.into_iter().flat_map(|c| &c.lists);
+    let config = command.into_iter().flat_map(|c| c.config.keys());
     let declared = inputs
         .chain(request.outputs.iter().map(|o| o.path.as_str()))
         .chain(shown.filter_map(|(_, inner)| inner.to_str()))
-        .chain(lists.iter().map(|l| l.at.as_str()))
+        .chain(lists.map(|l| l.at.as_str()))
+        .chain(config.map(|path| path.as_str()))
         .collect();
     let mut found = Vec::new();
     walk(&declared, work, "", &mut found);

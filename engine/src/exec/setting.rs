@@ -132,11 +132,18 @@ impl Setting {
     }
 }
 
-/// Files with the paths of inputs, one per line.
+/// Files with the paths of inputs, one per line, and files of values.
 fn write_lists(request: &Request, work: &Path) -> std::io::Result<()> {
     let Work::Command(command) = &request.work else {
         return Ok(());
     };
+    for (at, text) in &command.config {
+        let to = at.under(work);
+        if let Some(parent) = to.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(to, text)?;
+    }
     for list in &command.lists {
         let mut text = String::new();
         for input in request

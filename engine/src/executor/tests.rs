@@ -153,9 +153,10 @@ fn command() -> impl Strategy<Value = Command> {
         option::of(environment()),
         option::of(cache),
         option::of(list),
+        btree_map(relative(), any::<String>(), 0..2),
     )
         .prop_map(
-            |(script, shell, env, tool, environment, cache, list)| Command {
+            |(script, shell, env, tool, environment, cache, list, config)| Command {
                 script,
                 shell,
                 env,
@@ -169,6 +170,7 @@ fn command() -> impl Strategy<Value = Command> {
                     variable,
                 })),
                 lists: Vec::from_iter(list.map(|(need, group, at)| PathList { need, group, at })),
+                config,
             },
         )
 }

@@ -22,6 +22,7 @@ fn plan(edges: &[&[u32]]) -> Plan {
             environments: Vec::new(),
             caches: Vec::new(),
             lists: Vec::new(),
+            config: BTreeMap::new(),
         })),
         needs: vec![need(needs)],
         after: Arc::from([]),

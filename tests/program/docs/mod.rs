@@ -150,6 +150,7 @@ fn the_schema_takes_references_and_refuses_typos() {
         "{run: \"${vars.command}\", outputs: {o: \"${matrix.x}.txt\"}, timeout: 90s, resources: {memory: 2GB, cpus: \"${vars.cpus}\", mutex: [disk]}}",
         "{run: \"true\", outputs: {o: o}, env: [LANG], tools: [python3, {program: gcc, version: [gcc, -dumpversion]}], shell: bash}",
         "{run: \"true\", outputs: {o: o}, needs: {a: {file: a.txt}, b: {dir: d}, c: [x.y, {file: z}], e: {g: \"x[*].y\"}}}",
+        "{run: \"true\", needs: {a: {from: x.y, at: \"d/${matrix.k}\"}, b: [{from: {dir: d}, at: e}]}, config: {p.yaml: {lr: \"${vars.lr}\", l: [1]}}}",
         "{run: \"true\", outputs: {o: o}, matrix: {a: [1, x, true], b: {range: [0, 3]}, c: {logspace: [1, 100, 3]}, zip: {d: [1], e: [2]}, include: [{a: 2}], exclude: [{a: 1}]}}",
         "{run: \"true\", outputs: {o: o}, matrix: {a: \"${vars.list}\"}, sandbox: off, retries: 2}",
         "{rounds: {count: \"${vars.n}\", first: {m: i.m}, carry: {m: t.m}}, stages: {t: {run: \"true\", outputs: {m: m}}}}",

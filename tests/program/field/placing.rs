@@ -632,3 +632,86 @@ fn case_04_who_looks_from_outside_does_not_take_a_placeholder_for_an_empty_input
     assert!(run.wait().unwrap().success());
     assert_eq!(space.read("artifacts/use/out"), "one\n");
 }
+
+#[test]
+fn an_input_lies_where_the_command_wants_it() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  make:\n    matrix: {k: [1, 2]}\n    run: 'mkdir d; echo ${matrix.k} > d/x; echo y > d/y'\n    outputs: {d: d}\n  \
+         use:\n    matrix: {k: [1, 2]}\n    needs:\n      d: {from: make.d, at: data/in}\n      x: {from: \"make.d/x\", at: \"data/x-${matrix.k}\"}\n      \
+         far: {from: {file: ../far.txt}, at: far/away.txt}\n    run: 'cat ${needs.d}/x data/in/y data/x-${matrix.k} ${needs.far} > out'\n    outputs: {out: out}\n",
+    );
+    space.write("../far.txt", "far\n");
+    space.ok(&["run"]);
+    assert_eq!(space.read("artifacts/use/k=2/out"), "2\ny\n2\nfar\n");
+    for (from, to, said) in [
+        ("at: data/in", "at: ../in", "leaves the project"),
+        (
+            "at: data/in",
+            "at: far/away.txt",
+            "two inputs would both be placed at `far/away.txt`",
+        ),
+        (
+            "from: make.d, at",
+            "from: \"make[*].d\", at",
+            "`at` is the place of one artifact, and here are 2",
+        ),
+        ("at: data/in", "at: [x]", "expected a path, found a list"),
+        ("x-${matrix.k}", "x-${matrix.q}", "`use` has no axis `q`"),
+        (
+            "at: data/in",
+            "at: out",
+            "would be written over the input `d`",
+        ),
+    ] {
+        let text = space.read("pipeline.yaml");
+        space.edit("pipeline.yaml", from, to);
+        let found = space.run(&["run", "-n"]).expect(2, &["run", "-n"]);
+        assert!(found.err.contains(said), "{to}: {}", found.err);
+        space.write("pipeline.yaml", text);
+    }
+}
+
+#[test]
+fn a_program_finds_the_values_it_reads_in_a_file() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nvars: {file: params.yaml}\nstages:\n  a:\n    matrix: {k: [1, 2]}\n    config:\n      \
+         params.yaml: {train: \"${vars.train}\", k: \"${matrix.k}\"}\n      conf/x.json: {lr: \"${vars.train.lr}\"}\n      y.toml: {k: {v: \"${matrix.k}\"}}\n    \
+         run: 'cat params.yaml conf/x.json y.toml > out'\n    outputs: {out: out}\n",
+    );
+    space.write("params.yaml", "train: {lr: 1e-7, on: [1, x]}\nother: 1\n");
+    space.ok(&["run"]);
+    assert_eq!(
+        space.read("artifacts/a/k=2/out"),
+        "k: 2\ntrain:\n  lr: 1.0e-7\n  \"on\": [1, \"x\"]\n{\n  \"lr\": 1e-7\n}\n[k]\nv = 2\n"
+    );
+    space.edit("params.yaml", "other: 1", "other: 2");
+    assert_eq!(space.executed(&[]), Vec::<String>::new());
+    assert_eq!(space.executed(&["--set", "train.lr=2"]).len(), 2);
+    for (from, to, said) in [
+        ("y.toml:", "y.ini:", "ends with .yaml, .yml, .json or .toml"),
+        ("y.toml:", "out:", "ends with"),
+        ("out: out", "out: y.toml", "is its output `out`"),
+        (
+            "conf/x.json: {lr: \"${vars.train.lr}\"}",
+            "conf/x.json: 3",
+            "expected a map of values",
+        ),
+        (
+            "{v: \"${matrix.k}\"}",
+            "{v: null}",
+            "cannot be written as TOML",
+        ),
+        ("y.toml:", "../y.toml:", "a file under `config`"),
+        (
+            "config:",
+            "needs: {p: {file: params.yaml}}\n    config:",
+            "would be written over the input `p`",
+        ),
+    ] {
+        let text = space.read("pipeline.yaml");
+        space.edit("pipeline.yaml", from, to);
+        let found = space.run(&["run", "-n"]).expect(2, &["run", "-n"]);
+        assert!(found.err.contains(said), "{to}: {}", found.err);
+        space.write("pipeline.yaml", text);
+    }
+}

@@ -399,6 +399,20 @@ fn check_needs(making: &Making, problems: &mut Vec<Problem>) {
             );
         }
     }
+    for at in making
+        .needs
+        .iter()
+        .flat_map(|n| &n.items)
+        .filter_map(|i| i.at.as_ref())
+    {
+        problems.push(
+            Problem::new(
+                at.span,
+                format!("`at` is for commands, and `{}` is a kind", kind.name),
+            )
+            .help("write the input alone: `stage.output`"),
+        );
+    }
     let no_needs = making.needs.is_empty().then_some("needs");
     for spec in kind.inputs.iter().filter(|i| i.required) {
         let missing = if spec.name == "*" {

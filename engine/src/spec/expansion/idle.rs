@@ -141,6 +141,14 @@ fn read_axes(making: &Making) -> Option<Vec<usize>> {
         Work::Kind(kind) => read.extend(&kind.axes),
         Work::Command(command) => command.templates(&mut |template, _| texts(template, &mut read)),
     }
+    for at in making
+        .needs
+        .iter()
+        .flat_map(|n| &n.items)
+        .filter_map(|i| i.at.as_ref())
+    {
+        templates(at, &mut |template, _| texts(template, &mut read));
+    }
     let mut targets: Vec<&Target> = making
         .needs
         .iter()

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use super::making::{Expander, Making};
 use crate::plan::{self, Inside, Instance, Need, NeedItem, Source};
+use crate::spec::text::node::{Data, Node};
 use crate::spec::text::problem::{Problem, Span};
+use crate::spec::text::substitute::scalar_text;
 use crate::spec::tying::consumer::Consumer;
 use crate::spec::tying::needs::{Grown, Target, artifact, placed};
 use crate::spec::tying::number::First;
@@ -48,7 +50,9 @@ impl Expander<'_, '_> {
                 .flat_map(|n| n.items.iter().map(move |i| (n, i)))
         };
         let paths = all().any(|(_, i)| matches!(i.source, Source::Files(_)));
-        if !paths && needs.iter().all(|n| n.items.len() < 2) {
+        let moved = making.needs.iter().flat_map(|n| &n.items);
+        let free = paths || moved.into_iter().any(|i| i.at.is_some());
+        if !free && needs.iter().all(|n| n.items.len() < 2) {
             return true;
         }
         let mut seen: HashMap<&str, (&Need, &NeedItem)> = HashMap::default();
@@ -139,7 +143,16 @@ impl Expander<'_, '_> {
                 };
                 number += 1;
                 let caches = (&mut making.gathered, &mut making.single);
-                match self.take(target, &asked, &mut items, caches) {
+                let before = items.len();
+                let taken = self.take(target, &asked, &mut items, caches);
+                let taken = taken.and_then(|is_many| match &item.at {
+                    Some(at) => self
+                        .put(at, &mut items[before..], row.as_ref(), consumer)
+                        .map(|()| is_many)
+                        .map_err(Some),
+                    None => Ok(is_many),
+                });
+                match taken {
                     Ok(is_many) => many |= is_many || grows,
                     Err(problem) => {
                         ok = false;
@@ -158,6 +171,36 @@ impl Expander<'_, '_> {
                 items,
                 many,
             })),
+        }
+    }
+
+    /// Puts what was taken to the place that `at` names: one artifact, at one path.
+    fn put(
+        &self,
+        at: &Node,
+        taken: &mut [NeedItem],
+        row: &[u32],
+        consumer: &Consumer,
+    ) -> Result<(), Problem> {
+        let text = match &at.data {
+            Data::Template(template) => consumer.text(template, row, self.tying.values, at.span)?,
+            data => scalar_text(data).unwrap_or_default(),
+        };
+        let place = RelPath::new(&text).map_err(|e| {
+            Problem::new(at.span, format!("`at`: {e}"))
+                .help("an input is placed inside the command's private directory")
+        })?;
+        let several = taken.len();
+        match taken {
+            [one] => {
+                one.placed_at = place;
+                Ok(())
+            }
+            _ => Err(Problem::new(
+                at.span,
+                format!("`at` is the place of one artifact, and here are {several}"),
+            )
+            .help("list them, each with a place of its own, or leave `at` out")),
         }
     }
 

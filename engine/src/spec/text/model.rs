@@ -5,7 +5,7 @@
 //!
 //! # References
 //! `${vars.x}`, `${env.NAME}` may stand anywhere. `${matrix.x}` and `${round.index}` may stand in
-//! `with`, `needs`, `run`, `env` and `outputs`; `${needs.x}` and `${outputs.x}` only in `run` and
+//! `with`, `needs`, `run`, `config`, `env` and `outputs`; `${needs.x}` and `${outputs.x}` only in `run` and
 //! `env`. A value that is nothing but one reference takes the type of what it refers to. `$${` and
 //! `\${` stand for a literal `${`.
 //!
@@ -139,6 +139,10 @@ pub struct Stage {
     /// What a command makes: names and paths, relative to its private directory. Without outputs
     /// its success is recorded.
     pub outputs: Option<Entries<Raw>>,
+    /// Files of values that a command reads, by path: written for it before it starts, as YAML, JSON
+    /// or TOML by the ending.
+    #[schemars(with = "Option<BTreeMap<String, BTreeMap<String, serde_json::Value>>>")]
+    pub config: Option<Entries<Raw>>,
     /// The environment of a command: names with values, or a list of names whose current values are
     /// passed on.
     #[schemars(with = "Option<EnvText>")]
@@ -376,6 +380,8 @@ pub enum NeedText {
     Dir(DirText),
     /// All files that match a pattern.
     Files(FilesText),
+    /// An input of a command, at a place of its own.
+    Moved(MovedText),
     /// Groups of inputs, by name.
     Groups(BTreeMap<String, NeedItemText>),
 }
@@ -392,6 +398,31 @@ pub enum NeedItemText {
     Dir(DirText),
     /// All files that match a pattern.
     Files(FilesText),
+    /// An input of a command, at a place of its own.
+    Moved(MovedText),
+}
+
+/// An input that a command finds at a path of its own, and not below `in/`.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes the file for its schema")]
+pub struct MovedText {
+    /// The input: one artifact.
+    from: FromText,
+    /// Where the command finds it, relative to its private directory.
+    at: String,
+}
+
+/// One artifact.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub enum FromText {
+    /// As outside of the map.
+    Reference(String),
+    /// A file.
+    File(FileText),
+    /// A directory.
+    Dir(DirText),
 }
 
 /// A file that no stage makes.

@@ -129,6 +129,7 @@ pub fn tie(
             key: at.span,
             many: true,
             items: vec![ItemDef {
+                at: None,
                 group: "".into(),
                 span: node.span,
                 target,
@@ -246,6 +247,7 @@ fn missing(name: &str, span: Span) -> NeedDef {
         key: span,
         many: true,
         items: vec![ItemDef {
+            at: None,
             group: "".into(),
             span,
             target: Target::Broken,

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::config::{self, ConfigFile};
 use super::consumer::Consumer;
 use super::declared::{environment, strict, tools};
 use super::preparing::{Preparing, overlap, templates};
@@ -31,6 +32,7 @@ pub struct CommandWork {
     tools: Vec<Tool>,
     surroundings: Surroundings,
     outputs: Vec<(Arc<str>, Node)>,
+    config: Vec<ConfigFile>,
     last: Option<Arc<Command>>,
     last_outputs: Option<Arc<[OutputSpec]>>,
 }
@@ -53,6 +55,7 @@ pub fn prepare(
         tools: Vec::new(),
         surroundings: Surroundings::default(),
         outputs: Vec::new(),
+        config: config::prepare(stage, consumer, with, problems),
         last: None,
         last_outputs: None,
     };
@@ -253,6 +256,7 @@ impl CommandWork {
             .chain(env)
             .chain(outputs)
             .chain(self.surroundings.nodes())
+            .chain(self.config.iter().map(|file| &file.values))
             .for_each(|node| templates(node, f));
     }
 
@@ -367,12 +371,14 @@ impl CommandWork {
             .iter()
             .map(|(name, node)| Ok((name.clone(), fill(node, false)?)))
             .collect::<Result<_, Problem>>()?;
+        let config = config::files(&self.config, row, consumer, values, needs, outputs)?;
         let environments = self.surroundings.environments(row, consumer, values)?;
         if let Some(last) = &self.last
             && last.script == script
             && last.env == env
             && last.environments == environments
             && last.lists == *lists.borrow()
+            && last.config == config
         {
             return Ok(last.clone());
         }
@@ -384,6 +390,7 @@ impl CommandWork {
             environments,
             caches: self.surroundings.caches.clone(),
             lists: lists.into_inner(),
+            config,
         });
         self.check_size(&command, needs)?;
         self.last = Some(command.clone());

@@ -19,6 +19,7 @@ use crate::spec::text::decode::{Entries, Raw, check_name};
 use crate::spec::text::node::{Data, Key, Node};
 use crate::spec::text::problem::{Problem, Span, first_of_each_sort};
 use crate::spec::text::reference::{Reference, Root};
+use crate::spec::text::substitute::scalar_text;
 use crate::spec::text::template::Template;
 use repro_protocol::relpath::RelPath;
 
@@ -42,6 +43,8 @@ pub struct ItemDef {
     pub span: Span,
     /// What it stands for.
     pub target: Target,
+    /// The path at which a command wants to find it: the text after `at`.
+    pub at: Option<Node>,
 }
 
 /// What a part of an input stands for.
@@ -157,11 +160,17 @@ impl Tying<'_> {
         let mut add = |group: Arc<str>, node: &Node, problems: &mut Vec<Problem>| {
             let is_many = matches!(&node.data, Data::Map(entries) if entries.iter().any(|(k, _)| &*k.name == "files"));
             need.many |= is_many;
+            let (node, at) = match moved(node) {
+                Some((from, at)) => (from, Some(at)),
+                None => (node, None),
+            };
+            problems.extend(at.and_then(|at| wrong_place(at, consumer, self.narrow)));
             let target = self.item(node, consumer, problems);
             need.items.push(ItemDef {
                 group,
                 span: node.span,
                 target,
+                at: at.cloned(),
             });
         };
         match &node.data {
@@ -171,7 +180,7 @@ impl Tying<'_> {
                 }
                 need.many = true;
             }
-            Data::Map(entries) if !is_files(entries) => {
+            Data::Map(entries) if !is_files(entries) && moved(node).is_none() => {
                 for (key, item) in entries.iter() {
                     if matches!(&*key.name, "file" | "dir") {
                         problems.push(Problem::new(key.span, format!("`{}` is reserved and cannot be the name of a group", key.name)).help("choose another name, or write the file as `{file: path}` inside a group"));
@@ -454,6 +463,36 @@ impl Target {
         self.links(&mut carried, home, table);
         carried.retain(|link| table.stages[link.stage].home != home);
         into.extend(carried);
+    }
+}
+
+/// The input and the place of `{from: INPUT, at: PATH}`.
+fn moved(node: &Node) -> Option<(&Node, &Node)> {
+    match node.entries() {
+        [(a, from), (b, at)] if &*a.name == "from" && &*b.name == "at" => Some((from, at)),
+        [(a, at), (b, from)] if &*a.name == "at" && &*b.name == "from" => Some((from, at)),
+        _ => None,
+    }
+}
+
+/// What is wrong with the text of a place, whatever the row.
+fn wrong_place(
+    at: &Node,
+    consumer: &Consumer,
+    narrow: &dyn Fn(Span, &str) -> Span,
+) -> Option<Problem> {
+    if let Data::Template(template) = &at.data {
+        return template.references().find_map(|reference| {
+            let span = narrow(at.span, &format!("${{{reference}}}"));
+            consumer.axis(reference, span).err()
+        });
+    }
+    match scalar_text(&at.data) {
+        Some(_) => None,
+        None => Some(Problem::new(
+            at.span,
+            format!("expected a path, found {}", at.describe()),
+        )),
     }
 }
 
