@@ -12,6 +12,7 @@ mod docs;
 mod editor;
 mod exports;
 mod field;
+mod from_dvc;
 mod invariants;
 mod layers;
 mod pipeline_features;

@@ -13,6 +13,17 @@ mod tying;
 #[cfg(test)]
 mod tests;
 
+/// YAML with places, as pipeline files are read: for files of other tools.
+pub mod yaml {
+    pub use super::text::diagnostic::{Diagnostics, Report, Source};
+    pub use super::text::document::parse;
+    pub use super::text::files::read_text;
+    pub use super::text::node::{Data, Key, Node, Written};
+    pub use super::text::plain::{Plain, read as plain};
+    pub use super::text::problem::{Problem, Span};
+    pub use super::text::settings::merge;
+}
+
 pub use load::{Options, load};
 pub use text::diagnostic::Diagnostics;
 pub use text::model;

@@ -148,6 +148,7 @@ fn empty(source: u32) -> Problem {
         .help("begin with `version: 1` and `stages:`; `repro init` writes an example")
 }
 
+/// The text of a file, without a byte order mark; or why it cannot be read.
 pub fn read_text(file: &Path) -> Result<String, String> {
     let failed = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
