@@ -17,6 +17,7 @@ mod init;
 mod kinds;
 mod log;
 mod logs;
+mod man;
 mod metrics;
 mod output;
 mod pin;
@@ -121,6 +122,8 @@ enum Command {
     Kinds(kinds::KindsArgs),
     Schema(kinds::SchemaArgs),
     Completions(kinds::CompletionsArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// How a command ends.
@@ -252,6 +255,7 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Kinds(args) => kinds::main(context, &args),
         Command::Schema(args) => kinds::schema(context, &args),
         Command::Completions(args) => kinds::completions(context, &args),
+        Command::Man(args) => man::main(context, &args),
     }
 }
 

@@ -1,13 +1,17 @@
 //! Bars on a terminal: one line for the whole run, one per running action, and above them what
 //! happened. Every line is cut to the terminal's width here, because a line that wraps cannot be
 //! erased.
+//!
+//! However many things happen, the terminal is written to a few times a second: lines are collected
+//! and written together, and the place of an action that ended is kept for the next one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
+use super::course::Course;
 use super::echo::Quiet;
 use super::lines;
 use super::patient::Patient;
@@ -22,6 +26,10 @@ use repro_engine::record::event::Event;
 const ROOM: usize = 4;
 /// The interval at which times are drawn again.
 const TICK: Duration = Duration::from_millis(250);
+/// What happens within so long is written together.
+const TOGETHER: Duration = Duration::from_millis(100);
+/// Characters of what an action says of itself, beside the course of its number.
+const TEXT: usize = 22;
 /// Characters of the bar itself.
 const BAR: usize = 16;
 
@@ -29,16 +37,39 @@ const BAR: usize = 16;
 pub struct Bars {
     all: MultiProgress,
     state: Arc<Mutex<State>>,
+    above: Arc<Mutex<Above>>,
     colour: Colour,
     /// The line about the remote, when it began, and what had been moved then.
     transfer: Option<(ProgressBar, Instant, u64)>,
     _quiet: Option<Quiet>,
 }
 
+/// What is written above the bars.
+struct Above {
+    lines: Vec<String>,
+    written: Instant,
+    say: fn(&str),
+}
+
+impl Above {
+    /// Writes what has been collected, at once or if the last time is long enough ago.
+    fn write(&mut self, all: &MultiProgress, now: bool) {
+        if self.lines.is_empty() || !now && self.written.elapsed() < TOGETHER {
+            return;
+        }
+        let text = std::mem::take(&mut self.lines).join("\n");
+        all.suspend(|| (self.say)(&text));
+        self.written = Instant::now();
+    }
+}
+
 /// What the lines are made of. The ticker reads it too.
 struct State {
     whole: ProgressBar,
     running: BTreeMap<String, Running>,
+    /// Places of actions that ended, for the next ones.
+    free: Vec<ProgressBar>,
+    told: Instant,
     wanted: u64,
     executed: u64,
     cached: u64,
@@ -52,16 +83,32 @@ struct Running {
     since: Instant,
     /// What it says about itself.
     text: String,
+    course: Course,
 }
 
 impl Bars {
     /// Draws on standard error. `expected_s`: recorded seconds of the instances; `cores`: how many
     /// run at once.
     pub fn new(colour: Colour, expected_s: BTreeMap<String, f64>, cores: u32) -> Bars {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
-            Box::new(Patient::stderr()),
-            10,
-        ));
+        let term = Box::new(Patient::stderr());
+        let mut bars = Bars::on(term, terminal::say, colour, expected_s, cores);
+        let drawn = bars.all.clone();
+        terminal::say_warnings_above(Some(Box::new(move |line| {
+            drawn.suspend(|| terminal::say(line));
+        })));
+        bars._quiet = Quiet::begin();
+        bars
+    }
+
+    fn on(
+        term: Box<dyn TermLike>,
+        say: fn(&str),
+        colour: Colour,
+        expected_s: BTreeMap<String, f64>,
+        cores: u32,
+    ) -> Bars {
+        let target = ProgressDrawTarget::term_like_with_hz(term, 10);
+        let all = MultiProgress::with_draw_target(target);
         let whole = all.add(ProgressBar::new(0));
         if let Ok(style) = ProgressStyle::with_template(&format!("{{bar:{BAR}}} {{msg}}")) {
             whole.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
@@ -69,6 +116,8 @@ impl Bars {
         let state = Arc::new(Mutex::new(State {
             whole,
             running: BTreeMap::new(),
+            free: Vec::new(),
+            told: Instant::now(),
             wanted: 0,
             executed: 0,
             cached: 0,
@@ -76,17 +125,19 @@ impl Bars {
             estimate: Estimate::new(expected_s, cores),
             is_over: false,
         }));
-        tick(&state);
-        let drawn = all.clone();
-        terminal::say_warnings_above(Some(Box::new(move |line| {
-            drawn.suspend(|| terminal::say(line));
-        })));
+        let above = Arc::new(Mutex::new(Above {
+            lines: Vec::new(),
+            written: Instant::now(),
+            say,
+        }));
+        tick(&state, &above, &all);
         Bars {
             all,
             state,
+            above,
             colour,
             transfer: None,
-            _quiet: Quiet::begin(),
+            _quiet: None,
         }
     }
 
@@ -152,27 +203,32 @@ impl Bars {
         }
         // A running line says more than "run ...".
         if !matches!(event, Event::Started { .. }) {
-            let text = lines::text(event, self.colour);
-            if !text.is_empty() {
-                self.all
-                    .suspend(|| text.iter().for_each(|line| terminal::say(line)));
-            }
+            let is_over = matches!(event, Event::Summary(_));
+            let mut above = self.above.lock().unwrap_or_else(|e| e.into_inner());
+            above.lines.extend(lines::text(event, self.colour));
+            above.write(&self.all, is_over);
         }
-        if !matches!(event, Event::Summary(_)) {
-            self.state().tell();
+        let mut state = self.state();
+        if !state.is_over && state.told.elapsed() >= TOGETHER {
+            state.tell();
         }
     }
 
     fn begin(&mut self, instance: &str) {
-        let bar = self.all.add(ProgressBar::new(0));
-        if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
+        let free = self.state().free.pop();
+        let bar = free.unwrap_or_else(|| {
+            let bar = self.all.add(ProgressBar::new(0));
+            if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
         let running = Running {
             bar,
             since: Instant::now(),
             text: String::new(),
+            course: Course::default(),
         };
         running.tell(instance);
         let mut state = self.state();
@@ -182,6 +238,7 @@ impl Bars {
     fn say_of(&mut self, instance: &str, text: String) {
         let mut state = self.state();
         if let Some(running) = state.running.get_mut(instance) {
+            running.course.take(&text);
             running.text = text;
             running.tell(instance);
         }
@@ -191,20 +248,21 @@ impl Bars {
         let mut state = self.state();
         let ended = state.running.remove(instance);
         state.estimate.forget(instance);
-        drop(state);
-        if let Some(running) = ended {
-            running.bar.finish_and_clear();
-            self.all.remove(&running.bar);
-        }
+        // The ticker takes it away if nothing else begins soon.
+        state.free.extend(ended.map(|running| running.bar));
     }
 
     fn clear(&mut self) {
         terminal::say_warnings_above(None);
+        let mut above = self.above.lock().unwrap_or_else(|e| e.into_inner());
+        above.write(&self.all, true);
+        drop(above);
         let mut state = self.state();
         state.is_over = true;
-        for running in state.running.values() {
-            running.bar.finish_and_clear();
-        }
+        let running = state.running.values().map(|running| &running.bar);
+        running
+            .chain(&state.free)
+            .for_each(ProgressBar::finish_and_clear);
         state.whole.finish_and_clear();
         drop(state);
         if let Some((bar, _, _)) = self.transfer.take() {
@@ -248,18 +306,26 @@ fn room(before: usize) -> usize {
     width_of_talk().saturating_sub(before + ROOM)
 }
 
-/// Draws times again until the run is over.
-fn tick(state: &Arc<Mutex<State>>) {
+/// Draws times again until the run is over, and writes what nothing came after.
+fn tick(state: &Arc<Mutex<State>>, above: &Arc<Mutex<Above>>, all: &MultiProgress) {
     let state = Arc::downgrade(state);
+    let (above, all) = (above.clone(), all.clone());
     let ticking = std::thread::Builder::new().name("ticker".into());
     // Without it, times are drawn when something happens.
     let _ = ticking.spawn(move || {
         loop {
             std::thread::sleep(TICK);
             let Some(state) = state.upgrade() else { return };
-            let state = state.lock().unwrap_or_else(|e| e.into_inner());
+            let mut lines = above.lock().unwrap_or_else(|e| e.into_inner());
+            lines.write(&all, false);
+            drop(lines);
+            let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
             if state.is_over {
                 return;
+            }
+            for bar in std::mem::take(&mut state.free) {
+                bar.finish_and_clear();
+                all.remove(&bar);
             }
             state.tell();
             for (instance, running) in &state.running {
@@ -278,7 +344,13 @@ impl Running {
         let name = shortened(&safe(instance, Colour::Off), (width / 2).max(12));
         let left = width.saturating_sub(name.chars().count() + 1);
         let said = safe(&self.text, Colour::Off).replace(['\t', '\n'], " ");
-        let text = begun(&said, left);
+        let course = self.course.line();
+        let drawn = course.chars().count() + 1;
+        // The end of a long text is worth less than the picture, where there is room for both.
+        let text = match course.is_empty() || left < drawn + TEXT {
+            true => begun(&said, left),
+            false => format!("{} {course}", begun(&said, left - drawn)),
+        };
         let line = format!("{name} {text}");
         self.bar
             .set_message(format!("{} {elapsed}", line.trim_end()));
@@ -286,7 +358,8 @@ impl Running {
 }
 
 impl State {
-    fn tell(&self) {
+    fn tell(&mut self) {
+        self.told = Instant::now();
         let done = self.executed + self.cached + self.over;
         self.whole.set_position(done);
         let running = self.running.len() as u64;
@@ -297,8 +370,10 @@ impl State {
         };
         let ids: Vec<&str> = self.running.keys().map(String::as_str).collect();
         let left = match self.estimate.left_s(&ids, waiting, elapsed) {
-            Some(left_s) => format!("about {} left", duration(left_s.ceil())),
-            None => String::new(),
+            Some(left_s) if running + waiting > 0 => {
+                format!("about {} left", duration(left_s.ceil()))
+            }
+            _ => String::new(),
         };
         // As many words as there is room for.
         let mut texts = vec![
@@ -404,7 +479,98 @@ impl Estimate {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use repro_engine::record::event::Reason;
+
+    /// A terminal that counts how often something is shown.
+    #[derive(Debug, Clone, Default)]
+    struct Counting {
+        shown: Arc<AtomicUsize>,
+        text: Arc<Mutex<String>>,
+    }
+
+    impl TermLike for Counting {
+        fn width(&self) -> u16 {
+            60
+        }
+        fn height(&self) -> u16 {
+            20
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.text.lock().unwrap().push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> io::Result<()> {
+            self.shown.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    /// Ten thousand things that happen are drawn as often as a few, and each is said once.
+    #[test]
+    fn ten_thousand_instances_do_not_flicker() {
+        let term = Counting::default();
+        let say = |text: &str| SAID.lock().unwrap().push(text.to_owned());
+        let mut bars = Bars::on(Box::new(term.clone()), say, Colour::Off, BTreeMap::new(), 2);
+        let n = 10_000;
+        for i in 0..n {
+            let instance = format!("train[seed={i}]");
+            bars.show(&Event::Started {
+                instance: instance.clone(),
+                key: String::new(),
+                reason: Reason::NeverRun,
+            });
+            bars.show(&Event::Progress {
+                instance: instance.clone(),
+                done: 1,
+                total: Some(2),
+                unit: "steps".into(),
+                text: "loss 0.5".into(),
+            });
+            bars.show(&Event::Finished {
+                instance,
+                key: String::new(),
+                outputs: BTreeMap::new(),
+                wall_s: 0.1,
+                cpu_s: 0.1,
+                max_rss_bytes: 0,
+                energy: None,
+                figures: BTreeMap::new(),
+                resumed_from: None,
+                sandbox: String::new(),
+                recorded: true,
+            });
+        }
+        drop(bars);
+        let said = SAID.lock().unwrap().join("\n");
+        assert_eq!(said.lines().count(), n);
+        assert!(said.lines().last().unwrap().contains("seed=9999"));
+        let shown = term.shown.load(Ordering::Relaxed);
+        assert!(shown < n / 2, "{shown}");
+    }
 
     #[test]
     fn case_26_what_is_left_counts_down_and_knows_similar_instances() {

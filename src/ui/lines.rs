@@ -1,5 +1,5 @@
 //! Plain lines on standard error: for logs, CI and pipes. One line per thing that happened, none
-//! for what was cached.
+//! for what was cached. GitHub's logs fold them, but for failures and the summary.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,15 +19,57 @@ pub struct Lines {
     colour: Colour,
     last_progress: HashMap<String, Instant>,
     transfer: Option<(Instant, u64)>,
+    groups: Groups,
+}
+
+/// What can be folded in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Groups {
+    /// Nothing.
+    None,
+    /// What happens; a group is open or not.
+    GitHub { open: bool },
+}
+
+impl Groups {
+    /// A line before those of an event.
+    fn before(&mut self, event: &Event) -> Option<&'static str> {
+        let Groups::GitHub { open } = self else {
+            return None;
+        };
+        // Failures and the end are for everybody, everything else for who looks for it.
+        let is_folded = !matches!(
+            event,
+            Event::Failed { .. }
+                | Event::Unstable { .. }
+                | Event::Warning { .. }
+                | Event::Planned { .. }
+                | Event::Summary(_)
+        );
+        if is_folded == *open {
+            return None;
+        }
+        *open = is_folded;
+        Some(if is_folded {
+            "::group::repro run"
+        } else {
+            "::endgroup::"
+        })
+    }
 }
 
 impl Lines {
     /// Writes to standard error.
     pub fn new(colour: Colour) -> Lines {
+        let is_github = std::env::var_os("GITHUB_ACTIONS").is_some_and(|v| v == "true");
         Lines {
             colour,
             last_progress: HashMap::new(),
             transfer: None,
+            groups: match is_github {
+                true => Groups::GitHub { open: false },
+                false => Groups::None,
+            },
         }
     }
 
@@ -51,9 +93,12 @@ impl Lines {
             }
             return;
         }
-        for line in text(event, self.colour) {
-            crate::terminal::say(&line);
+        let lines = text(event, self.colour);
+        let before = (!lines.is_empty()).then(|| self.groups.before(event));
+        if let Some(line) = before.flatten() {
+            crate::terminal::say(line);
         }
+        lines.iter().for_each(|line| crate::terminal::say(line));
     }
 }
 

@@ -5,6 +5,7 @@
 mod bars;
 pub mod cell;
 mod claims;
+mod course;
 mod echo;
 mod fit;
 pub mod lines;

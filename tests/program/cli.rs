@@ -589,3 +589,26 @@ fn help_texts() {
         insta::assert_snapshot!(format!("help_{command}"), space.ok(&[command, "--help"]));
     }
 }
+
+/// Every command has a manual page, made of its help.
+#[test]
+fn manual_pages() {
+    let space = TestSpace::new();
+    space.ok(&["man", "pages/man1"]);
+    for (page, says) in [
+        ("repro.1", "repro\\-metrics"),
+        ("repro-metrics.1", "\\-\\-sort"),
+        ("repro-remote-add.1", "remote"),
+    ] {
+        let text = space.read(&format!("pages/man1/{page}"));
+        assert!(text.contains(says), "{page}\n{text}");
+    }
+    space.write("file", "");
+    let said = space.run(&["man", "file/man1"]);
+    assert_eq!(said.code, 2);
+    assert!(
+        said.err.contains("cannot write to file/man1"),
+        "{}",
+        said.err
+    );
+}

@@ -126,7 +126,7 @@ fn an_editor_completes_explains_and_finds_a_misspelt_field() {
         return skipped("node is not installed");
     }
     let space = TestSpace::with_pipeline(PIPELINE);
-    space.write("schema.json", &space.ok(&["schema"]));
+    space.write("schema.json", space.ok(&["schema"]));
     let uri = |name: &str| format!("file://{}", space.project.join(name).display());
     let mut server = Server::start(&program, uri("schema.json"));
     let configuration = json!({"workspace": {"configuration": true}});

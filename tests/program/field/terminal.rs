@@ -366,3 +366,28 @@ fn case_27_one_wrong_parameter_is_told_once() {
     );
     assert!(said.err.contains("in all 50 instances"), "{}", said.err);
 }
+
+/// In GitHub's logs what happens is folded; failures and the summary are not.
+#[test]
+fn logs_of_github_are_folded() {
+    let mut space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  a: {run: \"echo > ${outputs.o}\", outputs: {o: o}}\n  b: {run: \"exit 3\", needs: {a: a.o}, outputs: {o: o}}\n",
+    );
+    let plain = space.run(&["run", "-k"]).err;
+    assert!(!plain.contains("::"), "{plain}");
+    space.set_env("GITHUB_ACTIONS", "true");
+    let said = space.run(&["run", "-k", "-f"]).err;
+    let mut open = false;
+    for line in said.lines() {
+        match line {
+            "::group::repro run" => assert!(!std::mem::replace(&mut open, true), "{said}"),
+            "::endgroup::" => assert!(std::mem::replace(&mut open, false), "{said}"),
+            line if line.starts_with("run ") || line.starts_with("done ") => {
+                assert!(open, "{said}");
+            }
+            line if line.contains("FAIL") || line.contains(" executed") => assert!(!open, "{said}"),
+            _ => {}
+        }
+    }
+    assert!(!open && said.contains("::group::"), "{said}");
+}
