@@ -121,7 +121,7 @@ impl Emitter<'_> {
                     let can = !out.ends_with(['$', '\\']);
                     match (reference, quoted) {
                         (Some(reference), false) if can => {
-                            out.push_str(&format!("${{{reference}}}"))
+                            out.push_str(&format!("${{{reference}}}"));
                         }
                         (Some(reference), true) if can && !plain.contains('\'') => {
                             out.push_str(&format!("'${{{reference}}}'"));
