@@ -454,7 +454,6 @@ fn what_dvc_refuses_is_refused_with_its_place() {
         "stages:\n  a:\n    deps: [x]\n",
         "stages:\n  a:\n    cmd: x\n    deps: [out/x]\n    outs: [out]\n",
         "stages:\n  a: {cmd: x, outs: [o]}\n  b: {cmd: y, outs: [./o]}\n",
-        "stages:\n  a: {cmd: x, outs: [o]}\n  b: {cmd: y, outs: [o/in]}\n",
         "stages:\n  a: {cmd: x, wdir: ../up}\n",
         "stages:\n  a:\n    foreach: ${lr}\n    do: {cmd: x}\n",
         "stages:\n  a: {cmd: x, out: [o]}\n",
