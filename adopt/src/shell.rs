@@ -83,6 +83,63 @@ pub fn unquoted(command: &str) -> String {
     out
 }
 
+/// What a command has without being given it.
+const KNOWN: [&str; 12] = [
+    "HOME",
+    "IFS",
+    "LANG",
+    "OLDPWD",
+    "PATH",
+    "PPID",
+    "PWD",
+    "PYTHONUNBUFFERED",
+    "RANDOM",
+    "SECONDS",
+    "TMPDIR",
+    "TZ",
+];
+
+/// Variables of the environment that a command reads: those that it gives no value itself.
+pub fn variables(command: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut single = false;
+    let mut double = false;
+    let mut rest = command;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\\' if !single => rest = rest.get(1..).unwrap_or(""),
+            '\'' if !double => single = !single,
+            '"' if !single => double = !double,
+            '$' if !single => {
+                let inner = rest.strip_prefix('{').unwrap_or(rest);
+                let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                let end = inner.find(|c| !is_name(c)).unwrap_or(inner.len());
+                let name = &inner[..end];
+                // `${x:-1}` has a value in any case.
+                let guarded = inner.len() < rest.len() && inner[end..].starts_with([':', '-']);
+                let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+                let given = ["", "export ", "for ", "read "].iter().any(|before| {
+                    let end = if *before == "for " || *before == "read " {
+                        ""
+                    } else {
+                        "="
+                    };
+                    command.contains(&format!("{before}{name}{end}"))
+                        && !(before.is_empty() && end.is_empty())
+                });
+                let known = KNOWN.contains(&name) || found.iter().any(|f| f == name);
+                if starts && !guarded && !given && !known {
+                    found.push(name.to_owned());
+                }
+                rest = &inner[end..];
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Replaces a path where it stands as a word or after `=`; `None` where it does not.
 pub fn replace_word(command: &str, path: &str, by: &str) -> Option<String> {
     let mut out = String::new();
@@ -149,6 +206,20 @@ mod tests {
             of(&["X=1 a # why", "b"]),
             ("(X=1 a # why\n)\nb".into(), false)
         );
+    }
+
+    #[test]
+    fn variables_of_the_environment_are_found() {
+        let of = |c: &str| variables(c).join(" ");
+        assert_eq!(
+            of("run $A ${B} \"$C\" '$D' \\$E ${F:-1} $1 $? $(g) $HOME $A"),
+            "A B C"
+        );
+        assert_eq!(
+            of("A=1; echo $A; for x in 1; do echo $x; done; awk '{print $NF}'"),
+            ""
+        );
+        assert_eq!(of("echo ünï $Ä $Z$"), "Z");
     }
 
     #[test]

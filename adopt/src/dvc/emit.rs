@@ -323,6 +323,14 @@ impl Emitter<'_> {
         for map in &instance.unpacked {
             used.notes.insert(format!("`{map}` is spelled out in its command, with the options that it has now: a new one, or one that is true or false, has to be changed in the command too"));
         }
+        let commands: Vec<String> = instance.cmd.iter().map(|line| text(line)).collect();
+        let variables = shell::variables(&commands.join("\n"));
+        if !variables.is_empty() {
+            used.notes.insert(format!(
+                "its command reads variables of the environment, which it does not have here: add `env: [{}]`",
+                variables.join(", ")
+            ));
+        }
         if lines.iter().any(|line| makes_directory(line)) {
             used.notes.insert("its command has `mkdir` without `-p`: here the directories of inputs and outputs exist before it starts".to_owned());
         }
@@ -842,8 +850,13 @@ pub fn output_names(def: &Stage, instance: &Instance) -> Vec<String> {
             _ => name_of(path),
         };
         let taken = |name: &str| names.iter().any(|n| n == name);
-        let name = free(&wanted, &taken);
-        names.push(name);
+        // `model.pkl` and `model.pth` are told apart by what they end in.
+        let longer = sanitised(path.own.rsplit('/').next().unwrap_or_default());
+        let wanted = match taken(&wanted) && path.bits.is_some() && !longer.is_empty() {
+            true => longer,
+            false => wanted,
+        };
+        names.push(free(&wanted, &taken));
     }
     names
 }

@@ -277,9 +277,9 @@ stages:
   a:
     cmd: cat ../data/x.csv src/in.txt > a.txt
     deps: [../data/x.csv, src/in.txt]
-    outs: [a.txt]
+    outs: [a.txt, a.csv]
   b:
-    cmd: mkdir res; cp a.txt res/b.txt
+    cmd: mkdir res; cp a.txt res/b.txt; echo $USER_NAME
     deps: [a.txt]
     outs: [res/b.txt]
   tree:
