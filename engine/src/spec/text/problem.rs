@@ -7,7 +7,7 @@ use crate::similar;
 /// A range of characters of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
-    /// Position in [`Diagnostics::sources`].
+    /// Position in [`Diagnostics::sources`](super::diagnostic::Diagnostics::sources).
     pub source: u32,
     /// First character.
     pub start: u32,
