@@ -104,6 +104,15 @@ fn frozen_weights_keep_their_first_values_under_every_optimizer() {
     let read = |ran: &Ran, output: &str| TensorFile::read(ran.path(output)).unwrap().tensors;
     let (began, mask) = (read(&pruned, "model"), read(&pruned, "mask"));
     assert_eq!(began, read(&first, "model"), "all are rewound, none is 0");
+    let with = json!({"model": mlp(), "seed": 1, "length": {"epochs": 0}, "optimizer": sgd(), "masked": "frozen"});
+    let refused = bench
+        .run("train", with, &[("train", &train)])
+        .err()
+        .unwrap();
+    assert!(
+        format!("{refused:#}").contains("there is no mask"),
+        "{refused:#}"
+    );
     let lookahead = json!({"every": 3, "alpha": 0.5});
     for (optimizer, lookahead) in [
         (sgd(), Value::Null),

@@ -436,6 +436,15 @@ pub(super) fn problems(p: &Params, needs: &[String]) -> Vec<ParamProblem> {
     }
     starts_at_problems(p, needs, &mut add);
     subnetwork_problems(p, needs, &mut add);
+    if !p.masked.is_zero() && !needs.iter().any(|n| n == "mask") {
+        let hint =
+            "add `needs: {mask: ...}`, the output `mask` of a `prune` stage, or leave it out";
+        add(
+            &["masked"],
+            "there is no mask whose weights it could be about",
+            hint,
+        );
+    }
     if let Some(Checkpoints {
         every, every_steps, ..
     }) = p.checkpoints
