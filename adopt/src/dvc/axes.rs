@@ -48,6 +48,12 @@ enum ItemIs {
     Axes { as_named: bool },
 }
 
+/// The variable that stands for a whole value.
+fn steps_of(node: &Node) -> Option<Vec<String>> {
+    let words = words::read(node.as_str()?).ok()?;
+    words.whole().map(<[String]>::to_vec)
+}
+
 /// Whether a reference can name it.
 pub fn is_name(step: &str) -> bool {
     !step.is_empty()
@@ -154,11 +160,7 @@ fn values(node: &Node, list: &[Node], find: &dyn Fn(&[String]) -> Option<Node>) 
     if !distinct(&labels) || !labels.iter().all(|l| can_be_picked(l)) {
         return None;
     }
-    if let Some(steps) = node
-        .as_str()
-        .and_then(|t| words::read(t).ok())
-        .and_then(|w| w.whole().map(<[String]>::to_vec))
-    {
+    if let Some(steps) = steps_of(node) {
         let root = find(&steps[..1])?;
         let way = is_name(&steps[0])
             .then(|| way(&root, &steps[1..]))
@@ -201,10 +203,7 @@ fn wrapped(
     if list.is_empty() || !list.iter().all(plain) {
         return None;
     }
-    let steps = node
-        .as_str()
-        .and_then(|t| words::read(t).ok())
-        .and_then(|w| w.whole().map(<[String]>::to_vec));
+    let steps = steps_of(node);
     let mut heads = Vec::new();
     let mut texts = Vec::new();
     let mut labels = Vec::new();
@@ -401,10 +400,7 @@ fn named(node: &Node, items: &Items, find: &dyn Fn(&[String]) -> Option<Node>) -
     if maps > 0 && maps < items.all.len() {
         return None;
     }
-    let steps = node
-        .as_str()
-        .and_then(|t| words::read(t).ok())
-        .and_then(|w| w.whole().map(<[String]>::to_vec));
+    let steps = steps_of(node);
     let mut heads = Vec::new();
     // Where the map is a variable, its values are referred to: they follow its changes.
     let mut value = |key: &str, rest: Option<&str>, node: &Node| {

@@ -579,10 +579,7 @@ impl Emitter<'_> {
                 false => None,
             });
         };
-        let readable = [".yaml", ".yml", ".json"]
-            .iter()
-            .any(|end| path.ends_with(end));
-        if !readable {
+        if !is_readable(path) {
             return Err(whole("variables are read from YAML and JSON"));
         }
         // A name that another file gives a value would not mean this file's.
@@ -768,6 +765,27 @@ fn makes_directory(line: &str) -> bool {
         .any(|w| w[0] == "mkdir" && !(w[1].starts_with('-') && w[1].contains('p')))
 }
 
+/// Whether variables can be read from the file here.
+fn is_readable(path: &str) -> bool {
+    [".yaml", ".yml", ".json"]
+        .iter()
+        .any(|end| path.ends_with(end))
+}
+
+/// Entries with each name once; maps of one name are merged, the later one wins.
+fn merged<'a>(
+    entries: impl IntoIterator<Item = &'a (repro_engine::spec::yaml::Key, Node)>,
+) -> Vec<(repro_engine::spec::yaml::Key, Node)> {
+    let mut merged: Vec<(repro_engine::spec::yaml::Key, Node)> = Vec::new();
+    for (key, node) in entries {
+        match merged.iter_mut().find(|(k, _)| k.name == key.name) {
+            Some((_, under)) => *under = repro_engine::spec::yaml::merge(under, node),
+            None => merged.push((key.clone(), node.clone())),
+        }
+    }
+    merged
+}
+
 /// A name that is not taken, as close to the wanted one as can be.
 pub fn free(wanted: &str, taken: &dyn Fn(&str) -> bool) -> String {
     if !taken(wanted) {
@@ -831,13 +849,7 @@ pub fn sanitised(text: &str) -> String {
             _ => name.push('-'),
         }
     }
-    let name = name.trim_matches('-').to_owned();
-    match name.as_str() {
-        "file" | "dir" | "files" | "from" | "at" | "list" => format!("{name}-"),
-        _ => name,
-    }
-    .trim_end_matches('-')
-    .to_owned()
+    name.trim_matches('-').to_owned()
 }
 
 /// Names of the outputs of a stage.
@@ -881,11 +893,7 @@ pub fn vars(
             .iter()
             .filter(|o| has(o) && o.keys.is_some() == partly && o.file.is_some())
         {
-            let readable = origin.file.as_deref().is_some_and(|f| {
-                [".yaml", ".yml", ".json"]
-                    .iter()
-                    .any(|end| f.ends_with(end))
-            });
+            let readable = origin.file.as_deref().is_some_and(is_readable);
             let file = origin.file.clone().filter(|_| readable);
             if parts.iter().any(|(f, _)| f.is_some() && *f == file) {
                 continue;
@@ -918,25 +926,10 @@ pub fn vars(
         .collect();
     if !own.is_empty() {
         // Values of one name from several entries are merged as DVC merges them.
-        let mut merged: Vec<(repro_engine::spec::yaml::Key, Node)> = Vec::new();
-        for (key, node) in own {
-            match merged.iter_mut().find(|(k, _)| k.name == key.name) {
-                Some((_, under)) => *under = repro_engine::spec::yaml::merge(under, &node),
-                None => merged.push((key, node)),
-            }
-        }
-        parts.push((None, merged));
+        parts.push((None, merged(&own)));
     }
     // What the reader of the pipeline makes of it; where that is something else, values are copied.
-    let mut seen: Vec<(repro_engine::spec::yaml::Key, Node)> = Vec::new();
-    for (_, map) in &parts {
-        for (key, node) in map {
-            match seen.iter_mut().find(|(k, _)| k.name == key.name) {
-                Some((_, under)) => *under = repro_engine::spec::yaml::merge(under, node),
-                None => seen.push((key.clone(), node.clone())),
-            }
-        }
-    }
+    let seen = merged(parts.iter().flat_map(|(_, map)| map));
     let mut copied = Vec::new();
     for head in heads {
         let Some((key, node)) = scope.map.iter().find(|(k, _)| *k.name == **head) else {
