@@ -1,8 +1,9 @@
 //! DVC: `dvc.yaml` with `params.yaml`, `dvc.lock` and `.dvc` files.
 //!
 //! [`file`] reads what is written, [`scope`] the values that references mean, [`expand`] makes the
-//! stages that DVC makes, [`graph`] says who takes from whom, [`emit`] writes each stage. This file
-//! puts them together and decides which stages become one stage with a matrix.
+//! stages that DVC makes, [`graph`] says who takes from whom, [`emit`] writes each stage, with
+//! [`names`] and [`variables`]. This file puts them together and decides which stages become one
+//! stage with a matrix.
 
 mod axes;
 mod emit;
@@ -10,10 +11,12 @@ mod expand;
 mod file;
 mod found;
 mod graph;
+mod names;
 mod paths;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod variables;
 mod words;
 
 use std::cell::RefCell;
@@ -24,12 +27,14 @@ use repro_engine::spec::yaml::{
     Diagnostics, Node, Problem, Report, Source, Span, parse, read_text,
 };
 
-use emit::{Emitter, Shape, Used, Written, free, output_names, sanitised, vars};
+use emit::{Emitter, Shape, Used, Written};
 use expand::{Instance, Making, Unpacking, items};
 use file::{Each, Stage, Vars};
 use found::Found;
 use graph::{Graph, Taken};
+use names::{free, output_names, sanitised};
 use scope::Scope;
+use variables::vars;
 
 use crate::{Adopted, Note, yaml};
 
