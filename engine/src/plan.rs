@@ -79,6 +79,9 @@ pub enum FigureShape {
     Along(String),
     /// Last values over two axes: across, and up.
     Grid(String, String),
+    /// Last values of the members of a metric (`accuracy[3]`) against those that the same members
+    /// have of this one.
+    Against(String),
 }
 
 /// Position of an instance in [`Plan::instances`].

@@ -15,10 +15,12 @@ use repro_engine::results::metrics::{MetricTable, TableFound};
 use repro_engine::session::Session;
 use serde_json::Value;
 
+use crate::declared::declared;
 use crate::figure::Figure;
+use crate::observed::{self, Observed, Repeats, Table};
 use crate::previous::{Memory, Said};
-use crate::series::{self, Observed, Repeats, Table};
-use crate::study::{Arm, Picture, Study};
+use crate::series;
+use crate::study::{Arm, Picture, Study, Undrawn};
 use crate::{Place, Tools, planes};
 
 /// Pictures that are shown, and how large one may be.
@@ -67,17 +69,12 @@ pub fn collect(
     study.arms = observed.arms(tools.mean);
     let first = asked(plan);
     for figure in &plan.figures {
-        match series::declared(figure, &observed, &study.arms, tools.mean) {
-            Some(figure) => study.figures.push(figure),
-            None => study.remarks.push(format!(
-                "The figure {} has nothing to show yet: no result has {}{}.",
-                figure.name,
-                figure.of,
-                match figure.stages.is_empty() {
-                    true => String::new(),
-                    false => format!(" in {}", figure.stages.join(", ")),
-                }
-            )),
+        match declared(figure, &observed, &study.arms, tools.mean) {
+            Ok(figure) => study.figures.push(figure),
+            Err(why) => study.undrawn.push(Undrawn {
+                name: figure.name.to_string(),
+                why,
+            }),
         }
     }
     // Lines and planes in front of the rest: a stage that measures them is there to be looked at.
@@ -206,7 +203,7 @@ pub fn runs<'t>(
     let observed = Observed::of(&with_axes(plan, tables), &repeats(plan));
     let arms = observed.arms(tools.mean);
     let first = asked(plan);
-    let (measured, set) = series::ranked(&arms, &first);
+    let (measured, set) = observed::ranked(&arms, &first);
     let names = [measured, set].concat().into_iter().map(str::to_owned);
     let names = names.collect();
     (arms, names)

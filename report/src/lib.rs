@@ -10,24 +10,27 @@
 
 pub mod collect;
 pub mod commits;
+mod declared;
 pub mod draw;
 pub mod figure;
 mod graph;
 pub mod markdown;
 pub mod marks;
+mod members;
 pub mod number;
+pub mod observed;
 pub mod page;
 pub mod paper;
 pub mod pdf;
 mod planes;
 pub mod previous;
 mod runs;
-pub mod series;
+mod series;
 mod study;
 pub mod svg;
 mod verdict;
 
-pub use study::{Arm, Claim, Instance, Measured, Picture, Sides, Stage, Study};
+pub use study::{Arm, Claim, Instance, Measured, Picture, Sides, Stage, Study, Undrawn};
 
 /// The mean of values, and its interval at 95 % if there are two: who knows statistics gives them.
 pub type MeanOf = fn(&[f64]) -> (f64, Option<[f64; 2]>);

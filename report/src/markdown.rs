@@ -8,7 +8,7 @@ use repro_engine::whole;
 use crate::draw::{Style, draw};
 use crate::number::{short, signed, with_band};
 use crate::runs::Table;
-use crate::study::Study;
+use crate::study::{Study, sentence};
 use crate::svg::{Sheet, svg};
 use crate::verdict;
 
@@ -99,6 +99,10 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, String)>) {
         let more = study.figures.len() - FIGURES;
         let _ = write!(t, "{more} further figures: `repro report` shows them.\n\n");
     }
+    let undrawn = study.undrawn.iter().map(|u| sentence(&u.to_string()));
+    for remark in undrawn.chain(study.remarks.iter().cloned()) {
+        let _ = write!(t, "{}\n\n", cell(&remark));
+    }
     if !study.arms.is_empty() {
         let columns = Table::of(&study.arms);
         t.push_str(
@@ -137,6 +141,14 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, String)>) {
         }
         if study.arms.len() > ARMS {
             let _ = writeln!(t, "\nThe first {ARMS} of {} rows.", study.arms.len());
+        }
+        if !columns.hidden.is_empty() {
+            let hidden = columns.hidden.iter().map(|m| cell(m));
+            let hidden = hidden.collect::<Vec<_>>().join(", ");
+            let _ = writeln!(
+                t,
+                "\nNot in the table: {hidden}. `repro metrics` shows them."
+            );
         }
         t.push('\n');
     }

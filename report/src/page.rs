@@ -16,7 +16,7 @@ use crate::figure::{Body, Figure, Line, Scale};
 use crate::graph;
 use crate::number::{Ordered, bytes, duration, energy, plain, short, signed, with_band};
 use crate::runs::Table;
-use crate::study::{Claim, Instance, Picture, Stage, Study};
+use crate::study::{Claim, Instance, Picture, Stage, Study, sentence};
 use crate::svg::{Sheet, escaped, svg};
 use crate::verdict;
 
@@ -325,6 +325,13 @@ fn figures(t: &mut String, study: &Study, detail: Detail) {
     }
     for picture in &study.pictures {
         pictured(t, picture, detail);
+    }
+    for undrawn in &study.undrawn {
+        let _ = write!(
+            t,
+            "<p class=\"small\">{}</p>",
+            escaped(&sentence(&undrawn.to_string()))
+        );
     }
     for remark in &study.remarks {
         let _ = write!(t, "<p class=\"faint small\">{}</p>", escaped(remark));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::figure::{Axis, Body, Figure, Grid, Line, Point, slug};
 use crate::number::Ordered;
-use crate::series::Repeats;
+use crate::observed::Repeats;
 use crate::{MeanOf, Place};
 
 /// Surfaces that are drawn of each stage and name.

@@ -1,7 +1,9 @@
 //! The table of runs: axes and metrics as columns, repetitions as mean and interval.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::members;
 use crate::study::Arm;
 
 /// Columns of metrics that are shown; the CSV file has all.
@@ -33,7 +35,7 @@ impl Table {
             }
         }
         let mut order: Vec<(&str, usize)> = counts.into_iter().collect();
-        order.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        order.sort_by(|a, b| members::order(a.0, b.0, || b.1.cmp(&a.1)));
         let shown: BTreeSet<&str> = order.iter().take(METRICS).map(|(m, _)| *m).collect();
         let named = |keep: bool| {
             let names = order.iter().map(|(m, _)| *m);
@@ -41,7 +43,7 @@ impl Table {
                 .filter(|m| shown.contains(m) == keep)
                 .map(str::to_owned)
                 .collect();
-            names.sort();
+            names.sort_by(|a, b| members::order(a, b, || Ordering::Equal));
             names
         };
         Table {

@@ -1,17 +1,14 @@
-//! From tables of metrics to runs and figures, by the shape of the tables alone.
+//! From runs to figures, by their shape alone.
 //!
-//! Runs that differ only in axes that repeat the experiment are one *arm*. Values that lie along
-//! epochs or steps make curves, last values make points, and a stage whose axes are numbers shows
-//! its values along them.
+//! Values that lie along epochs or steps make curves, last values make points, and a stage whose
+//! axes are numbers shows its values along them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-
-use repro_engine::results::metrics::full_name;
-use repro_protocol::table::Row;
+use std::collections::BTreeMap;
 
 use crate::MeanOf;
 use crate::figure::{Axis, Body, Entry, Figure, Grid, Line, Point, slug};
-use crate::study::{Arm, Measured};
+use crate::observed::{Course, Name, Observed, measured, ranked};
+use crate::study::Arm;
 
 /// Metrics that are drawn without being asked for.
 const METRICS: usize = 6;
@@ -19,154 +16,28 @@ const METRICS: usize = 6;
 const LINES: usize = 12;
 /// Groups in one figure.
 const ENTRIES: usize = 40;
-/// Values on an axis that make it worth a figure.
-const ALONG: usize = 3;
 
-/// Which axes are repetitions.
-#[derive(Debug, Clone, Default)]
-pub struct Repeats {
-    /// Those that repeat the experiment.
-    pub over: BTreeSet<String>,
-    /// Those within one repetition: averaged first.
-    pub within: BTreeSet<String>,
-}
-
-impl Repeats {
-    /// An axis whose values are no arms of their own.
-    pub fn is_repetition(&self, axis: &str) -> bool {
-        self.over.contains(axis) || self.within.contains(axis)
-    }
-}
-
-/// The table of an instance.
-#[derive(Debug, Clone, Default)]
-pub struct Table {
-    /// Its stage.
-    pub stage: String,
-    /// Its axes.
-    pub axes: Vec<(String, String)>,
-    /// Its rows.
-    pub rows: Vec<Row>,
-}
-
-type Name = (String, Vec<(String, String)>);
-/// By repetition: its values, one for each axis within it.
-type Repeated = BTreeMap<String, Vec<f64>>;
-
-/// All that tables say, by arm and metric.
-#[derive(Debug, Default)]
-pub struct Observed {
-    order: Vec<Name>,
-    known: HashSet<Name>,
-    last: BTreeMap<(Name, String), Repeated>,
-    along: BTreeMap<(Name, String), (Course, BTreeMap<i64, Repeated>)>,
-}
-
+/// Who asks for a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Course {
-    Epochs,
-    Steps,
+pub enum Asked {
+    /// Nobody: it is drawn where there is something to see.
+    ByNobody,
+    /// The study.
+    ByTheStudy,
 }
 
-impl Observed {
-    /// Reads tables. Rows about other stages are summaries of what is read anyway.
-    pub fn of(tables: &[Table], repeats: &Repeats) -> Observed {
-        let mut observed = Observed::default();
-        for table in tables {
-            observed.add(table, repeats);
-        }
-        observed
-    }
-
-    fn add(&mut self, table: &Table, repeats: &Repeats) {
-        let own: Vec<_> = table
-            .axes
-            .iter()
-            .filter(|(a, _)| !repeats.is_repetition(a))
-            .cloned()
-            .collect();
-        let over = table.axes.iter().filter(|(a, _)| repeats.over.contains(a));
-        let over: Vec<String> = over.map(|(a, v)| format!("{a}={v}")).collect();
-        let has_seed = table.axes.iter().any(|(a, _)| a == "seed");
-        let mut latest: BTreeMap<(Name, String, String), ((Option<i64>, Option<i64>), f64)> =
-            BTreeMap::new();
-        for row in table
-            .rows
-            .iter()
-            .filter(|r| r.stage.is_none() && r.value.is_finite())
-        {
-            let mut axes = own.clone();
-            let mut repetition = over.clone();
-            if let Some(run) = &row.run {
-                axes.push(("run".to_owned(), run.clone()));
-            }
-            if let Some(seed) = row.seed.filter(|_| !has_seed) {
-                repetition.push(format!("seed={seed}"));
-            }
-            let name: Name = (table.stage.clone(), axes);
-            if !self.known.contains(&name) {
-                self.known.insert(name.clone());
-                self.order.push(name.clone());
-            }
-            let (metric, repetition) = (full_name(row), repetition.join(","));
-            let at = (row.epoch, row.step);
-            let key = (name.clone(), metric.clone(), repetition.clone());
-            match latest.get(&key) {
-                Some((there, _)) if *there > at => {}
-                _ => drop(latest.insert(key, (at, row.value))),
-            }
-            let course = match at {
-                (Some(epoch), _) => Some((Course::Epochs, epoch)),
-                (None, Some(step)) => Some((Course::Steps, step)),
-                (None, None) => None,
-            };
-            if let Some((course, x)) = course {
-                let empty = || (course, BTreeMap::new());
-                let (known, places) = self.along.entry((name, metric)).or_insert_with(empty);
-                if *known == course {
-                    let values: &mut Repeated = places.entry(x).or_default();
-                    values.entry(repetition).or_default().push(row.value);
-                }
-            }
-        }
-        for ((name, metric, repetition), (_, value)) in latest {
-            let values = self.last.entry((name, metric)).or_default();
-            values.entry(repetition).or_default().push(value);
+impl Asked {
+    /// So many values on an axis make it worth a figure.
+    fn along(self) -> usize {
+        match self {
+            Asked::ByNobody => 3,
+            Asked::ByTheStudy => 2,
         }
     }
-
-    /// The arms with their last values.
-    pub fn arms(&self, mean: MeanOf) -> Vec<Arm> {
-        let mut arms = Vec::new();
-        for name in &self.order {
-            let from = (name.clone(), String::new());
-            let own = self.last.range(from..).take_while(|((n, _), _)| n == name);
-            let metrics: BTreeMap<String, Measured> = own
-                .map(|((_, metric), values)| (metric.clone(), measured(values, mean)))
-                .collect();
-            arms.push(Arm {
-                stage: name.0.clone(),
-                axes: name.1.clone(),
-                n: metrics.values().map(|m| m.values.len()).max().unwrap_or(0),
-                metrics,
-            });
-        }
-        arms
-    }
-}
-
-fn measured(values: &Repeated, mean: MeanOf) -> Measured {
-    let means = values
-        .iter()
-        .map(|(repetition, values)| (repetition.clone(), mean(values).0));
-    let values: Vec<(String, f64)> = means.collect();
-    let numbers: Vec<f64> = values.iter().map(|(_, v)| *v).collect();
-    let (mean, band) = mean(&numbers);
-    Measured { mean, band, values }
 }
 
 /// `scratch lr=0.1`.
-fn label((stage, axes): &Name) -> String {
+pub fn label((stage, axes): &Name) -> String {
     let axes = axes.iter().map(|(a, v)| match a.as_str() {
         "run" => v.clone(),
         a => format!("{a}={v}"),
@@ -202,40 +73,11 @@ pub fn automatic(
         ));
     }
     for metric in &metrics {
-        figures.extend(rows(arms, metric));
-        figures.extend(axes(arms, metric, None));
-        let order = observed.order.clone();
-        figures.extend(curves(observed, order, metric, mean));
+        figures.extend(rows(arms, metric, Asked::ByNobody));
+        figures.extend(axes(arms, metric, None, Asked::ByNobody));
+        figures.extend(curves(observed, |_| true, metric, (mean, Asked::ByNobody)));
     }
     (figures, remarks)
-}
-
-/// The metrics that were measured, those of `first` in front, then those that most have; and those
-/// that were set.
-pub fn ranked<'a>(arms: &'a [Arm], first: &[String]) -> (Vec<&'a str>, Vec<&'a str>) {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for metric in arms.iter().flat_map(|arm| arm.metrics.keys()) {
-        *counts.entry(metric).or_default() += 1;
-    }
-    let mut metrics: Vec<&str> = counts.keys().copied().collect();
-    let rank = |m: &str| first.iter().position(|f| f == m).unwrap_or(usize::MAX);
-    metrics.sort_by(|a, b| {
-        rank(a)
-            .cmp(&rank(b))
-            .then(counts[b].cmp(&counts[a]))
-            .then(a.cmp(b))
-    });
-    let is_dull = |m: &&str| !first.iter().any(|f| f == m) && is_set(arms, m);
-    let (dull, measured) = metrics.into_iter().partition(is_dull);
-    (measured, dull)
-}
-
-/// Whether a metric was set rather than measured: repetitions have the same values, such as those
-/// of a learning rate.
-fn is_set(arms: &[Arm], metric: &str) -> bool {
-    let measured = || arms.iter().filter_map(|arm| arm.metrics.get(metric));
-    let is_same = |m: &Measured| m.values.iter().all(|(_, v)| *v == m.values[0].1);
-    measured().any(|m| m.values.len() > 1) && measured().all(is_same)
 }
 
 /// The first names, and how many there are beside.
@@ -248,80 +90,14 @@ fn some_of(names: &[&str]) -> String {
     }
 }
 
-/// A figure that the study asks for; `None` where no result has anything of it.
-pub fn declared(
-    asked: &repro_engine::plan::Figure,
-    observed: &Observed,
-    arms: &[Arm],
-    mean: MeanOf,
-) -> Option<Figure> {
-    use repro_engine::plan::FigureShape;
-    let is_meant = |stage: &str| asked.stages.is_empty() || asked.stages.iter().any(|s| s == stage);
-    let own: Vec<Arm> = arms
-        .iter()
-        .filter(|a| is_meant(&a.stage))
-        .cloned()
-        .collect();
-    let metric = &*asked.of;
-    let mut figure = match &asked.shape {
-        FigureShape::Points => rows(&own, metric).into_iter().next()?,
-        FigureShape::Curves => {
-            let order = observed
-                .order
-                .iter()
-                .filter(|n| is_meant(&n.0))
-                .cloned()
-                .collect();
-            curves(observed, order, metric, mean)
-                .into_iter()
-                .reduce(joined)?
-        }
-        FigureShape::Along(axis) => {
-            let mut figures = axes(&own, metric, Some(axis)).into_iter();
-            let first = figures.next()?;
-            figures.fold(first, joined)
-        }
-        FigureShape::Grid(x, y) => {
-            let mut figures = axes(&own, metric, None).into_iter();
-            let mut figure = figures.find(|f| {
-                let names = [&*f.x.label, &*f.y.label];
-                matches!(f.body, Body::Grid(_)) && (names == [x, y] || names == [y, x])
-            })?;
-            if let (Body::Grid(grid), true) = (&mut figure.body, figure.x.label == *y) {
-                let turned = (0..grid.xs.len())
-                    .flat_map(|i| (0..grid.ys.len()).map(move |j| (i, j)))
-                    .map(|(i, j)| grid.at(i, j));
-                grid.cells = turned.collect();
-                std::mem::swap(&mut grid.xs, &mut grid.ys);
-                std::mem::swap(&mut figure.x, &mut figure.y);
-            }
-            figure
-        }
-    };
-    figure.name = slug(&asked.name);
-    figure.title = asked.title.clone().unwrap_or(figure.title);
-    for (axis, is_log) in [(&mut figure.x, asked.log_x), (&mut figure.y, asked.log_y)] {
-        if is_log {
-            axis.scale = crate::figure::Scale::Log;
-        }
-    }
-    Some(figure)
-}
-
-/// The curves of two figures in one.
-fn joined(mut first: Figure, second: Figure) -> Figure {
-    if let (Body::Lines(lines), Body::Lines(more)) = (&mut first.body, second.body) {
-        lines.extend(more);
-    }
-    first
-}
-
-fn rows(arms: &[Arm], metric: &str) -> Vec<Figure> {
+/// Last values: a row for each arm, at most one figure.
+pub fn rows(arms: &[Arm], metric: &str, asked: Asked) -> Vec<Figure> {
     let having: Vec<&Arm> = arms
         .iter()
         .filter(|a| a.metrics.contains_key(metric))
         .collect();
-    if having.len() < 2 && having.iter().all(|a| a.n < 2) {
+    let is_single = having.len() < 2 && having.iter().all(|a| a.n < 2);
+    if having.is_empty() || (is_single && asked == Asked::ByNobody) {
         return Vec::new();
     }
     let left_out = having.len().saturating_sub(ENTRIES);
@@ -353,7 +129,7 @@ fn rows(arms: &[Arm], metric: &str) -> Vec<Figure> {
 }
 
 /// The axes of a stage that are numbers, with their different values, rising.
-fn numeric<'a>(arms: &[&'a Arm]) -> Vec<(&'a str, Vec<f64>)> {
+fn numeric<'a>(arms: &[&'a Arm], asked: Asked) -> Vec<(&'a str, Vec<f64>)> {
     let mut found: BTreeMap<&str, Option<Vec<f64>>> = BTreeMap::new();
     for (axis, value) in arms.iter().flat_map(|arm| &arm.axes) {
         let entry = found.entry(axis).or_insert_with(|| Some(Vec::new()));
@@ -366,7 +142,7 @@ fn numeric<'a>(arms: &[&'a Arm]) -> Vec<(&'a str, Vec<f64>)> {
         let mut values = values?;
         values.sort_by(f64::total_cmp);
         values.dedup();
-        (values.len() >= ALONG).then_some((axis, values))
+        (values.len() >= asked.along()).then_some((axis, values))
     });
     found.collect()
 }
@@ -376,7 +152,7 @@ fn value_on(arm: &Arm, axis: &str) -> Option<f64> {
 }
 
 /// A metric along the axes of numbers of each stage.
-fn axes(arms: &[Arm], metric: &str, only: Option<&str>) -> Vec<Figure> {
+pub fn axes(arms: &[Arm], metric: &str, only: Option<&str>, asked: Asked) -> Vec<Figure> {
     let mut stages: Vec<&str> = Vec::new();
     for arm in arms.iter().filter(|a| a.metrics.contains_key(metric)) {
         if !stages.contains(&&*arm.stage) {
@@ -389,7 +165,7 @@ fn axes(arms: &[Arm], metric: &str, only: Option<&str>) -> Vec<Figure> {
             .iter()
             .filter(|a| a.stage == stage && a.metrics.contains_key(metric))
             .collect();
-        let numeric = numeric(&own);
+        let numeric = numeric(&own, asked);
         let is_plane = own.iter().all(|a| a.axes.len() == 2);
         if let ([(a, xs), (b, ys)], true) = (&numeric[..], is_plane && only.is_none()) {
             let cell = |y: f64, x: f64| {
@@ -461,7 +237,7 @@ fn axes(arms: &[Arm], metric: &str, only: Option<&str>) -> Vec<Figure> {
 }
 
 /// At most so many curves, evenly chosen; and what is said of it.
-fn fewer(lines: Vec<Line>) -> (Vec<Line>, String) {
+pub fn fewer(lines: Vec<Line>) -> (Vec<Line>, String) {
     let n = lines.len();
     if n <= LINES {
         return (lines, String::new());
@@ -470,17 +246,23 @@ fn fewer(lines: Vec<Line>) -> (Vec<Line>, String) {
     (kept.collect(), format!(" {LINES} of {n} curves are drawn."))
 }
 
-fn curves(observed: &Observed, order: Vec<Name>, metric: &str, mean: MeanOf) -> Vec<Figure> {
+/// A metric over time: all arms of the stages that are meant, in one figure or one for each stage.
+pub fn curves(
+    observed: &Observed,
+    is_meant: impl Fn(&str) -> bool,
+    metric: &str,
+    (mean, asked): (MeanOf, Asked),
+) -> Vec<Figure> {
     let mut lines: Vec<(&str, Line)> = Vec::new();
     let mut course = Course::Epochs;
-    for name in &order {
-        let Some((own, places)) = observed.along.get(&(name.clone(), metric.to_owned())) else {
+    for name in observed.names().filter(|(stage, _)| is_meant(stage)) {
+        let Some((own, places)) = observed.along(name, metric) else {
             continue;
         };
-        if places.len() < ALONG {
+        if places.len() < asked.along() {
             continue;
         }
-        course = *own;
+        course = own;
         let points = places.iter().map(|(x, values)| {
             let m = measured(values, mean);
             Point {
@@ -546,6 +328,9 @@ fn curves(observed: &Observed, order: Vec<Name>, metric: &str, mean: MeanOf) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observed::{Repeats, Table};
+    use repro_protocol::table::Row;
+    use std::collections::BTreeSet;
 
     fn table(stage: &str, axes: &[(&str, &str)], values: &[(i64, f64)]) -> Table {
         let row = |(epoch, value): &(i64, f64)| Row {

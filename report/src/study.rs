@@ -17,7 +17,9 @@ pub struct Study {
     pub claims: Vec<Claim>,
     /// Its figures.
     pub figures: Vec<Figure>,
-    /// What was not drawn, and other remarks.
+    /// Figures that the study asks for and that cannot be drawn.
+    pub undrawn: Vec<Undrawn>,
+    /// What else was not drawn, and other remarks.
     pub remarks: Vec<String>,
     /// Its stages, each after all it needs.
     pub stages: Vec<Stage>,
@@ -27,6 +29,21 @@ pub struct Study {
     pub pictures: Vec<Picture>,
     /// Commands that run the same study again.
     pub commands: Vec<String>,
+}
+
+/// A figure that the study asks for and that cannot be drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undrawn {
+    /// Its name.
+    pub name: String,
+    /// Why, and what there is instead.
+    pub why: String,
+}
+
+impl std::fmt::Display for Undrawn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the figure `{}` is not drawn: {}", self.name, self.why)
+    }
 }
 
 /// A picture that a stage made.
@@ -174,4 +191,15 @@ pub struct Measured {
     pub mean: f64,
     /// Its 95 % interval.
     pub band: Option<[f64; 2]>,
+}
+
+/// With a capital letter, and a stop where no other mark ends it.
+pub fn sentence(said: &str) -> String {
+    let mut chars = said.chars();
+    let first: String = chars
+        .next()
+        .map(|c| c.to_uppercase().collect())
+        .unwrap_or_default();
+    let stop = if said.ends_with('?') { "" } else { "." };
+    format!("{first}{}{stop}", chars.as_str())
 }

@@ -88,11 +88,17 @@ pub fn main(context: &Context, args: &PlotArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     for name in &args.figures {
+        if let Some(undrawn) = study.undrawn.iter().find(|f| f.name == *name) {
+            anyhow::bail!("{undrawn}");
+        }
         if !study.figures.iter().any(|f| f.name == *name) {
             let all = study.figures.iter().map(|f| &*f.name);
             let hint = repro_engine::targets::nearest(name, all, "`repro plot --list` names them");
             anyhow::bail!("no figure is called `{name}`; {hint}");
         }
+    }
+    if args.figures.is_empty() {
+        report::warn_of_undrawn(&study);
     }
     let is_wanted = |name: &String| args.figures.is_empty() || args.figures.contains(name);
     let figures: Vec<_> = study

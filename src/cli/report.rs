@@ -57,6 +57,7 @@ pub fn main(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> {
         return watch(context.clone(), args.clone(), &session);
     }
     let study = study(&session, &context.tools, args.offline)?;
+    warn_of_undrawn(&study);
     if args.md {
         let default = session.project.root.join("report");
         let dir = args.output.as_ref().unwrap_or(&default);
@@ -105,4 +106,14 @@ pub fn study(session: &Session, tools: &Tools, offline: bool) -> anyhow::Result<
         crate::say!("warning: the next report will not know what changed since this one: {e:#}");
     }
     Ok(study)
+}
+
+/// Says which figures cannot be drawn. Only something that has results can lack what a figure is
+/// about.
+pub fn warn_of_undrawn(study: &Study) {
+    if !study.arms.is_empty() {
+        for undrawn in &study.undrawn {
+            crate::say!("warning: {undrawn}");
+        }
+    }
 }

@@ -67,6 +67,36 @@ fn a_run_is_told_on_one_page() {
     assert_eq!(page, report(&space), "the same results give the same bytes");
 }
 
+/// A figure that the study asks for and that cannot be drawn is no silence: not where it is written,
+/// not on a page, and not for a paper.
+#[test]
+fn a_figure_without_anything_to_show_says_why() {
+    let of = |figure: &str| STUDY.replace("rates: {of: accuracy, stages: b, x: lr, log: x", figure);
+    let space = TestSpace::with_pipeline(&of("rates: {of: accuracy, stages: b, x: rl"));
+    let said = space.run(&["run"]).expect(2, &["run"]).err;
+    for told in ["`b` has no axis `rl`", "there is `lr`, `seed`"] {
+        assert!(said.contains(told), "{said}");
+    }
+    space.write("pipeline.yaml", of("rates: {of: acuracy, stages: b"));
+    space.ok(&["run"]);
+    let why = "the figure `rates` is not drawn: no result has a metric called `acuracy`; did you \
+               mean `accuracy`?";
+    let said = space.run(&["report"]).expect(0, &["report"]);
+    assert!(said.err.contains(why), "{}", said.err);
+    let page = fs::read_to_string(said.out.trim()).unwrap();
+    assert!(
+        page.contains("The figure `rates` is not drawn"),
+        "the page says nothing"
+    );
+    let said = space.run(&["plot", "rates"]).expect(2, &["plot"]).err;
+    assert!(said.contains(why), "{said}");
+    let text = fs::read_to_string(space.ok(&["report", "--md"]).trim()).unwrap();
+    assert!(
+        text.contains("The figure \\`rates\\` is not drawn"),
+        "{text}"
+    );
+}
+
 /// Sides of one stage are called after what tells them apart, and effect sizes are shown.
 #[test]
 fn the_sides_of_a_claim_have_names_of_their_own() {

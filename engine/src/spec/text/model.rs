@@ -306,6 +306,9 @@ pub struct Figure {
     pub x: Option<Field<String>>,
     /// The axis of the matrix that runs up, of a `grid`.
     pub y: Option<Field<String>>,
+    /// Another metric, which runs across: both have values `metric[member]` for the same members,
+    /// such as accuracies and confidences of bins.
+    pub against: Option<Field<String>>,
     /// Which of the two directions run by equal ratios.
     pub log: Option<OneOrMany<Direction>>,
 }

@@ -1,5 +1,7 @@
-//! `figures:` to the figures of a plan. Decides which shape a figure has and that its stages exist;
-//! whether there is anything to draw is known to the report alone.
+//! `figures:` to the figures of a plan. Decides which shape a figure has, and that its stages exist
+//! and have its axes; whether there is anything to draw is known to the report alone.
+
+use std::collections::BTreeSet;
 
 use crate::plan::{Figure, FigureShape};
 use crate::spec::text::decode::{Field, check_name};
@@ -51,12 +53,23 @@ fn tie(
         }
         stages.push(named);
     }
+    for axis in [&figure.x, &figure.y].into_iter().flatten() {
+        problems.extend(no_axis(axis, &stages, table));
+    }
     let show = figure.show.and_then(|s| s.value);
     let (x, y) = (
         figure.x.and_then(|f| f.value),
         figure.y.and_then(|f| f.value),
     );
+    let against = figure.against.and_then(|f| f.value);
     let shape = match (show, x, y) {
+        (None, None, None) if against.is_some() => {
+            FigureShape::Against(against.unwrap_or_default())
+        }
+        _ if against.is_some() => {
+            let what = format!("`against` of `{name}` says already what runs across");
+            return Err(Problem::new(key.span, what).help("leave out `show`, `x` and `y`"));
+        }
         (None | Some(model::FigureShape::Curves), None, None) => FigureShape::Curves,
         (Some(model::FigureShape::Points), None, None) => FigureShape::Points,
         (None | Some(model::FigureShape::Points), Some(x), None) => FigureShape::Along(x),
@@ -90,4 +103,26 @@ fn tie(
         log_x: log.contains(&model::Direction::X),
         log_y: log.contains(&model::Direction::Y),
     }))
+}
+
+/// An axis that none of the stages has. Tables have one of their own: `run`.
+fn no_axis(field: &Field<String>, stages: &[String], table: &Table) -> Option<Problem> {
+    let axis = field.value.as_deref().filter(|axis| *axis != "run")?;
+    let is_meant = |name: &str| stages.is_empty() || stages.iter().any(|s| s == name);
+    let meant = table.stages.iter().filter(|s| is_meant(&s.name));
+    let meant: Vec<_> = meant.collect();
+    let axes: BTreeSet<&str> = meant
+        .iter()
+        .flat_map(|s| &s.rows.axes)
+        .map(|a| &**a)
+        .collect();
+    // A matrix that cannot be read, or a stage that is unknown, has been told already.
+    if meant.is_empty() || meant.iter().any(|s| s.broken) || axes.contains(axis) {
+        return None;
+    }
+    let what = match &stages[..] {
+        [one] => format!("`{one}` has no axis `{axis}`"),
+        _ => format!("no stage of the figure has an axis `{axis}`"),
+    };
+    Some(Problem::new(field.span, what).suggest(axis, axes))
 }
