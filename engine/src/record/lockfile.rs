@@ -30,6 +30,10 @@ const BYTES_MAX: u64 = 1 << 30;
 const HEADER: &str =
     "# Written by `repro run`. Commit it: it says which result every instance has.\n";
 
+/// What can be done about a file that cannot be read.
+const AGAIN: &str = "If it cannot be repaired, delete it: `repro run` writes it again. What downloads \
+                     without a checksum found is written when they are executed again.";
+
 /// One block.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,7 +99,7 @@ impl LockFile {
         let has_marks = text.contains("<<<<<<<") || text.contains(">>>>>>>");
         if has_marks && let Some(line) = text.lines().position(is_mark) {
             anyhow::bail!(
-                "{}:{}: an unresolved merge conflict; keep either side of each block (or delete the file: `repro run` writes it again)",
+                "{}:{}: an unresolved merge conflict; keep either side of each block. {AGAIN}",
                 path.display(),
                 line + 1
             );
@@ -103,12 +107,8 @@ impl LockFile {
         if let Some(lock) = LockFile::read_own(text) {
             return Ok(lock);
         }
-        let lock: LockFile = toml::from_str(text).map_err(|e| {
-            anyhow::anyhow!(
-                "{}: {e}\nIf it cannot be repaired, delete it: `repro run` writes it again.",
-                path.display()
-            )
-        })?;
+        let lock: LockFile = toml::from_str(text)
+            .map_err(|e| anyhow::anyhow!("{}: {e}\n{AGAIN}", path.display()))?;
         anyhow::ensure!(
             lock.version == FORMAT,
             "{} has format {}, this program knows {FORMAT}",
