@@ -3,57 +3,63 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{Context, Exit, output};
 use repro_adopt::{Adopted, Note};
 use repro_engine::project::PIPELINE_NAMES;
 
-const PIPELINE: &str = "\
-# yaml-language-server: $schema=./pipeline.schema.json
-# `repro schema > pipeline.schema.json` writes the schema; with it an editor completes and checks this file.
-version: 1
-name: my-study
+/// A study to start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Template {
+    /// Shell commands: a matrix, and what is gathered of it.
+    Shell,
+    /// A Python program of your own, with seeds and a claim.
+    Python,
+    /// Does it help to start from what was learned before?
+    WarmStart,
+    /// Iterative magnitude pruning with rewinding.
+    Lottery,
+    /// Averages of weights along the way.
+    Swa,
+}
 
-# Values the stages below use; `repro run --set words=5` overrides one.
-vars:
-  words: 3
+impl Template {
+    fn pipeline(self) -> &'static str {
+        match self {
+            Template::Shell => include_str!("templates/shell.yaml"),
+            Template::Python => include_str!("templates/python.yaml"),
+            Template::WarmStart => include_str!("templates/warm-start.yaml"),
+            Template::Lottery => include_str!("templates/lottery.yaml"),
+            Template::Swa => include_str!("templates/swa.yaml"),
+        }
+    }
 
-stages:
-  # A command sees its declared inputs and writes its declared outputs, in a directory of its own.
-  numbers:
-    run: \"seq 1 ${vars.words} > ${outputs.list}\"
-    outputs: {list: numbers.txt}
-
-  # One instance per value of `by`; each needs the output of another stage.
-  scaled:
-    matrix: {by: [2, 10]}
-    needs: {list: numbers.list}
-    run: \"awk '{print $1 * ${matrix.by}}' ${needs.list} > ${outputs.list}\"
-    outputs: {list: scaled.txt}
-
-  # `[*]` gathers all instances.
-  total:
-    needs: {lists: \"scaled[*].list\"}
-    run: \"cat ${needs.lists} | awk '{s += $1} END {print s}' > ${outputs.sum}\"
-    outputs: {sum: total.txt}
-
-# `repro kinds` lists the built-in kinds, for `uses:` in place of `run:`.
-";
+    /// The program that the pipeline runs, by name.
+    fn program(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Template::Python => Some(("train.py", include_str!("templates/train.py"))),
+            Template::Shell | Template::WarmStart | Template::Lottery | Template::Swa => None,
+        }
+    }
+}
 
 const IGNORED: [&str; 2] = ["/.repro/", "/artifacts/"];
 
 /// Write a small pipeline.yaml to start from, and the lines that .gitignore needs.
 ///
-/// Existing files are not overwritten. With --from-dvc the pipeline is that of dvc.yaml: its stages,
+/// Existing files are not overwritten. --template chooses what to start from. With --from-dvc the pipeline is that of dvc.yaml: its stages,
 /// commands, dependencies and parameters. What could not be kept is listed.
 #[derive(Debug, Clone, Args)]
 pub struct InitArgs {
     /// The directory; created if it does not exist.
     #[arg(value_name = "DIR", default_value = ".")]
     dir: PathBuf,
+    /// What to start from.
+    #[arg(long, value_enum, default_value = "shell")]
+    template: Template,
     /// Write the pipeline that dvc.yaml describes, and say what could not be kept.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "template")]
     from_dvc: bool,
 }
 
@@ -75,10 +81,22 @@ pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
         move |e: std::io::Error| anyhow::anyhow!("cannot write `{path}`: {e}")
     };
     std::fs::create_dir_all(dir).map_err(failed(dir))?;
+    let write_new = |path: &Path, text: &str| {
+        let written =
+            std::fs::File::create_new(path).and_then(|mut f| f.write_all(text.as_bytes()));
+        written.map_err(failed(path))
+    };
     let pipeline = dir.join(PIPELINE_NAMES[0]);
-    let mut file = std::fs::File::create_new(&pipeline).map_err(failed(&pipeline))?;
-    let text = adopted.as_ref().map_or(PIPELINE, |a| &a.pipeline);
-    file.write_all(text.as_bytes()).map_err(failed(&pipeline))?;
+    match &adopted {
+        Some(adopted) => write_new(&pipeline, &adopted.pipeline)?,
+        None => {
+            // The program first: a file that is there already stops it before anything is written.
+            if let Some((name, text)) = args.template.program() {
+                write_new(&dir.join(name), text)?;
+            }
+            write_new(&pipeline, args.template.pipeline())?;
+        }
+    }
     let ignore = dir.join(".gitignore");
     let old = match std::fs::read_to_string(&ignore) {
         Ok(text) => text,

@@ -483,6 +483,37 @@ fn init_writes_a_pipeline_that_runs_and_overwrites_nothing() {
     assert!(space.exists("sub/dir/pipeline.yaml"));
 }
 
+/// Each template is a study that runs and decides its claim; with fewer seeds here.
+#[test]
+fn every_template_runs() {
+    let space = TestSpace::new();
+    for template in ["shell", "python", "warm-start", "lottery", "swa"] {
+        space.ok(&["init", "--template", template, template]);
+        let dir = space.project.join(template);
+        let less: &[&str] = match template {
+            "shell" => &[],
+            "python" => &["--set", "seeds=[0, 1]"],
+            _ => &["--set", "seeds=[0, 1]", "--set", "train_limit=200"],
+        };
+        let run = [&["run"], less].concat();
+        space.run_in(&dir, &run).expect(0, &run);
+        let claims = [&["claims", "--json"], less].concat();
+        let said = space.run_in(&dir, &claims).expect(0, &claims).out;
+        let claims: serde_json::Value = serde_json::from_str(&said).unwrap();
+        for claim in claims.as_array().unwrap() {
+            assert!(claim["verdict"].is_string(), "{template}: {said}");
+        }
+    }
+    // A program that is there already is nobody's to overwrite, and nothing else is written then.
+    space.write("taken/train.py", "mine");
+    let said = space
+        .run(&["init", "--template", "python", "taken"])
+        .expect(2, &["init"]);
+    assert!(said.err.contains("train.py"), "{}", said.err);
+    assert_eq!(space.read("taken/train.py"), "mine");
+    assert!(!space.exists("taken/pipeline.yaml"));
+}
+
 #[test]
 fn kinds_schema_and_completions_need_no_project() {
     let space = TestSpace::new();

@@ -1,0 +1,61 @@
+"""Logistic regression on drawn points, with the standard library alone: put your own here.
+
+All randomness comes from --seed, so that the same key gives the same bytes.
+"""
+
+import argparse
+import csv
+import json
+import math
+import random
+
+
+def points(rng, count):
+    """Points around two centres, and to which of them each belongs."""
+    drawn = []
+    for _ in range(count):
+        label = rng.randrange(2)
+        centre = 1.0 if label else -1.0
+        drawn.append(([rng.gauss(centre, 1.5), rng.gauss(centre, 1.5)], label))
+    return drawn
+
+
+def probability(weights, x):
+    """The model's probability of label 1."""
+    return 1.0 / (1.0 + math.exp(-(weights[0] * x[0] + weights[1] * x[1] + weights[2])))
+
+
+def accuracy(weights, data):
+    """The share of points whose label is the likelier one."""
+    return sum((probability(weights, x) > 0.5) == bool(y) for x, y in data) / len(data)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lr", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--epochs", type=int, required=True)
+    parser.add_argument("--metrics", required=True)
+    parser.add_argument("--model", required=True)
+    args = parser.parse_args()
+
+    rng = random.Random(args.seed)
+    train, test = points(rng, 200), points(rng, 1000)
+    weights = [rng.gauss(0.0, 1.0) for _ in range(3)]
+    with open(args.metrics, "w", newline="") as file:
+        # Long form: one value per row. `split` and `name` make train_accuracy and test_accuracy.
+        rows = csv.writer(file)
+        rows.writerow(["epoch", "split", "name", "value"])
+        for epoch in range(1, args.epochs + 1):
+            for x, y in train:
+                slope = probability(weights, x) - y
+                for i, value in enumerate([*x, 1.0]):
+                    weights[i] -= args.lr * slope * value / len(train)
+            rows.writerow([epoch, "train", "accuracy", accuracy(weights, train)])
+            rows.writerow([epoch, "test", "accuracy", accuracy(weights, test)])
+    with open(args.model, "w") as file:
+        json.dump(weights, file)
+
+
+if __name__ == "__main__":
+    main()
