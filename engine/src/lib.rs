@@ -112,6 +112,7 @@ pub mod verdicts;
 pub mod executor;
 pub mod run;
 
+pub mod bisect;
 pub mod clean;
 pub mod collect;
 pub mod exchange;

@@ -133,7 +133,7 @@ fn tables(plan: &Plan, diff: &Diff) -> Vec<Table> {
             Column::figure("estimate b").fields(["estimate_b"]),
         ]);
         for claim in &diff.claims {
-            let verdict = |v: Option<Verdict>| Cell::text(v.map_or("", verdict_word));
+            let verdict = |v: Option<Verdict>| Cell::text(v.map_or("", Verdict::word));
             let number = |x: Option<f64>| x.map_or_else(Cell::empty, Cell::number);
             table.push(vec![
                 Cell::text(&claim.name),
@@ -146,14 +146,6 @@ fn tables(plan: &Plan, diff: &Diff) -> Vec<Table> {
         tables.push(table);
     }
     tables
-}
-
-fn verdict_word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Holds => "holds",
-        Verdict::Refuted => "refuted",
-        Verdict::Inconclusive => "inconclusive",
-    }
 }
 
 /// For people: what changed and why, what follows from it, metrics, verdicts. Instances of one
@@ -183,7 +175,7 @@ fn render(diff: &Diff, all: bool) -> String {
 }
 
 fn claim_line(claim: &ClaimDiff, colour: Colour) -> String {
-    let verdict = |v: Option<Verdict>| v.map_or("no verdict", verdict_word);
+    let verdict = |v: Option<Verdict>| v.map_or("no verdict", Verdict::word);
     let number = |x: Option<f64>| x.map_or_else(|| "–".to_owned(), |x| format!("{x:+.4}"));
     let estimates = format!(
         "{} → {}",

@@ -3,6 +3,7 @@
 //!
 //! Results go to standard output, everything else to standard error.
 
+mod bisect;
 mod claims;
 mod clean;
 mod dag;
@@ -99,6 +100,7 @@ enum Command {
     Metrics(metrics::MetricsArgs),
     Claims(claims::ClaimsArgs),
     Diff(diff::DiffArgs),
+    Bisect(bisect::BisectArgs),
     Log(log::LogArgs),
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
@@ -232,6 +234,7 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Metrics(args) => metrics::main(context, &args),
         Command::Claims(args) => claims::main(context, &args),
         Command::Diff(args) => diff::main(context, &args),
+        Command::Bisect(args) => bisect::main(context, &args),
         Command::Log(args) => log::main(context, &args),
         Command::Show(args) => show::main(context, &args),
         Command::Logs(args) => logs::main(context, &args),

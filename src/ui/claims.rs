@@ -51,16 +51,16 @@ fn row(claim: &ClaimResult) -> Vec<Cell> {
         number(claim.low),
         number(claim.high)
     );
-    let (word, tone) = match claim.verdict {
-        Verdict::Holds => ("holds", Tone::Good),
-        Verdict::Refuted => ("refuted", Tone::Bad),
-        Verdict::Inconclusive => ("inconclusive", Tone::Open),
+    let tone = match claim.verdict {
+        Verdict::Holds => Tone::Good,
+        Verdict::Refuted => Tone::Bad,
+        Verdict::Inconclusive => Tone::Open,
     };
     let ends = [claim.low, claim.high, claim.confidence].map(Field::number);
     let effect = claim.effect_size.as_ref().map(ToString::to_string);
     vec![
         Cell::text(&claim.name),
-        Cell::text(word).toned(tone),
+        Cell::text(claim.verdict.word()).toned(tone),
         Cell::said(number(claim.estimate), vec![Field::number(claim.estimate)]),
         Cell::said(interval.trim_end(), ends.to_vec()),
         Cell::count(claim.n),

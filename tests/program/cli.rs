@@ -599,6 +599,7 @@ fn help_texts() {
         "metrics",
         "claims",
         "diff",
+        "bisect",
         "log",
         "show",
         "logs",

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod behaviour;
+mod bisect;
 mod cli;
 mod docs;
 mod editor;

@@ -406,3 +406,14 @@ pub enum Verdict {
     /// The interval allows both.
     Inconclusive,
 }
+
+impl Verdict {
+    /// As people and files say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Holds => "holds",
+            Verdict::Refuted => "refuted",
+            Verdict::Inconclusive => "inconclusive",
+        }
+    }
+}

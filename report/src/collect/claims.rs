@@ -9,7 +9,6 @@ use repro_engine::digest::Digest;
 use repro_engine::exchange::Network;
 use repro_engine::notice::Tell;
 use repro_engine::plan::{self, InstanceIndex, Plan, Work};
-use repro_engine::record::event::Verdict;
 use repro_engine::results::Results;
 use repro_engine::results::claims::{ClaimState, claims};
 use repro_engine::session::Session;
@@ -56,11 +55,7 @@ pub(super) fn of(
         let params = params(plan, claim).unwrap_or_default();
         made.bounds = bounds(&params["expect"]);
         if let ClaimState::Decided(result) = state {
-            made.verdict = Some(match result.verdict {
-                Verdict::Holds => "holds",
-                Verdict::Refuted => "refuted",
-                Verdict::Inconclusive => "inconclusive",
-            });
+            made.verdict = Some(result.verdict.word());
             made.estimate = result.estimate;
             made.interval = result.low.zip(result.high).map(|(low, high)| [low, high]);
             made.confidence = result.confidence;

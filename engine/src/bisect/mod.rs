@@ -1,0 +1,207 @@
+//! Which change between two commits flipped a verdict: plans that have some of the changes are made
+//! and run, until a smallest set is known that flips it alone. Most of such a plan is cached, since
+//! keys are made of contents.
+//!
+//! Decides what is tried in which order ([`search`]), what counts as one change ([`unit`]), and
+//! what a mixed plan is made of ([`tree`]). Keys, runs and verdicts are those of any run.
+
+mod search;
+mod tree;
+mod unit;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::open::Opening;
+use crate::record::event::{Event, Verdict};
+use crate::run::{self, RunOptions};
+
+use self::search::Outcome;
+use self::tree::Mixed;
+use self::unit::Unit;
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The claim.
+    pub claim: String,
+    /// The commit with the first verdict.
+    pub before: String,
+    /// The commit with the other one; `None`: the files as they are now.
+    pub after: Option<String>,
+}
+
+/// The claim in one plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// A verdict.
+    Verdict(Verdict),
+    /// None: the plan has a mistake, or a stage failed.
+    Nothing,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Answer {
+    /// What the claim was.
+    pub before: Verdict,
+    /// What it is with these changes.
+    pub after: Verdict,
+    /// A smallest set that makes the difference: without any of them it does not. In words.
+    pub changes: Vec<String>,
+    /// How many changes there are in all.
+    pub all: usize,
+    /// Mixed plans that were run.
+    pub tried: usize,
+    /// Actions that were executed for them.
+    pub executed: u64,
+}
+
+/// What happens on the way.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// There are so many changes.
+    Changes(usize),
+    /// A plan is being run, with so many of the changes.
+    Trying(usize),
+    /// Of a run.
+    Of(&'a Event),
+    /// The plan was run.
+    Tried {
+        /// How many of the changes it has.
+        changes: usize,
+        /// What the claim is there.
+        told: Told,
+        /// Actions executed.
+        executed: u64,
+        /// Actions cached.
+        cached: u64,
+    },
+}
+
+/// Answers the question. Nothing of the project is changed: plans lie in `.repro/bisect` until the
+/// answer is known. The same store is used, so what was executed once is not executed again.
+///
+/// # Errors
+/// The project is in no git repository, a commit is not there, the claim has no verdict on one of
+/// the two sides or the same on both, the run was interrupted, or the file system's.
+pub fn bisect(
+    opening: &Opening,
+    options: &RunOptions,
+    question: &Question,
+    tell: &mut dyn FnMut(Step),
+) -> anyhow::Result<Answer> {
+    let project = opening.project()?;
+    let mut mixed = Mixed::new(&project, &question.before, question.after.as_deref())?;
+    let units = mixed.units()?;
+    tell(Step::Changes(units.len()));
+    let mut trials = Trials {
+        opening: opening.clone(),
+        options,
+        claim: &question.claim,
+        tried: 0,
+        executed: 0,
+    };
+    let names = [
+        format!("at {}", question.before),
+        question.after.as_ref().map_or_else(
+            || "with the files as they are now".to_owned(),
+            |commit| format!("at {commit}"),
+        ),
+    ];
+    let mut try_with = |chosen: &[usize]| {
+        let own: Vec<&Unit> = chosen.iter().filter_map(|i| units.get(*i)).collect();
+        mixed.set(&units, &own)?;
+        trials.run(&mixed.pipeline(), chosen.len(), tell)
+    };
+    let all: Vec<usize> = (0..units.len()).collect();
+    let [before, after] = {
+        let mut verdicts = [Verdict::Inconclusive; 2];
+        for (verdict, (chosen, name)) in verdicts
+            .iter_mut()
+            .zip([&[][..], &all].into_iter().zip(&names))
+        {
+            match try_with(chosen)? {
+                Told::Verdict(found) => *verdict = found,
+                Told::Nothing => anyhow::bail!(
+                    "`{}` has no verdict {name}: its plan has a mistake, lacks the claim, or a stage of it failed",
+                    question.claim
+                ),
+            }
+        }
+        verdicts
+    };
+    anyhow::ensure!(
+        before != after,
+        "`{}` is {} {} and {}: there is no flip to explain",
+        question.claim,
+        before.word(),
+        names[0],
+        names[1]
+    );
+    let found = search::smallest(units.len(), |chosen| {
+        Ok(match try_with(chosen)? {
+            Told::Verdict(v) if v == before => Outcome::Before,
+            Told::Verdict(v) if v == after => Outcome::After,
+            _ => Outcome::Neither,
+        })
+    })?;
+    Ok(Answer {
+        before,
+        after,
+        changes: found.iter().map(|i| units[*i].to_string()).collect(),
+        all: units.len(),
+        tried: trials.tried,
+        executed: trials.executed,
+    })
+}
+
+struct Trials<'a> {
+    opening: Opening,
+    options: &'a RunOptions,
+    claim: &'a str,
+    tried: usize,
+    executed: u64,
+}
+
+impl Trials<'_> {
+    fn run(
+        &mut self,
+        pipeline: &Path,
+        changes: usize,
+        tell: &mut dyn FnMut(Step),
+    ) -> anyhow::Result<Told> {
+        tell(Step::Trying(changes));
+        self.opening.file = Some(PathBuf::from(pipeline));
+        self.tried += 1;
+        let (mut told, mut executed, mut cached) = (Told::Nothing, 0, 0);
+        // A plan that some changes alone do not make whole is told as one without a verdict.
+        if let Ok(mut session) = self.opening.session_to_run()
+            && session.plan.claims.iter().any(|c| *c.name == *self.claim)
+        {
+            let options = RunOptions {
+                targets: vec![self.claim.to_owned()],
+                ..self.options.clone()
+            };
+            let report = run::run(&mut session, &options, &mut |event| tell(Step::Of(event)))?;
+            let summary = report.summary;
+            anyhow::ensure!(
+                !summary.interrupted,
+                "it was interrupted; what was executed is kept"
+            );
+            anyhow::ensure!(!report.store_broken, "the store failed");
+            let own = summary.claims.iter().find(|c| c.name == self.claim);
+            told = own.map_or(Told::Nothing, |c| Told::Verdict(c.verdict));
+            (executed, cached) = (summary.executed, summary.cached);
+        }
+        self.executed += executed;
+        tell(Step::Tried {
+            changes,
+            told,
+            executed,
+            cached,
+        });
+        Ok(told)
+    }
+}

@@ -1,0 +1,320 @@
+//! Two states of a repository as directories, and a third one that is mixed of both.
+//!
+//! Commits are written out by git into `.repro/bisect`; the repository's own index and files stay
+//! as they are. Files that git does not track (data, environments) have no second state: the mixed
+//! directory links to them. All of it is removed when it is dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::unit::{self, Unit};
+use crate::git;
+use crate::project::Project;
+use crate::spec::yaml::Node;
+
+/// One of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The first.
+    Before,
+    /// The second.
+    After,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Mixed {
+    /// Where all of it is.
+    dir: PathBuf,
+    /// The pipeline file, relative to the repository.
+    pipeline: PathBuf,
+    /// Files below which pipeline files are read by value, relative to the repository.
+    project: PathBuf,
+}
+
+impl Drop for Mixed {
+    fn drop(&mut self) {
+        // Links are removed, not what they lead to.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Mixed {
+    /// The state of two commits; `None` is the files as they are now.
+    ///
+    /// # Errors
+    /// No repository, no such commit, or the file system's.
+    pub fn new(project: &Project, before: &str, after: Option<&str>) -> anyhow::Result<Mixed> {
+        let top = git::ask(&project.root, &["rev-parse", "--show-toplevel"]);
+        let Some(top) = top.map(|top| PathBuf::from(top.trim_end_matches('\n'))) else {
+            anyhow::bail!(
+                "`{}` is in no git repository: bisect compares commits",
+                project.root.display()
+            );
+        };
+        let inside = |path: &Path| path.strip_prefix(&top).map(Path::to_owned);
+        let dir = project.state().join("bisect");
+        // A killed one may have left it.
+        match fs::remove_dir_all(&dir) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => anyhow::bail!("cannot remove {}: {e}", dir.display()),
+        }
+        fs::create_dir_all(&dir)?;
+        let mixed = Mixed {
+            pipeline: inside(&project.pipeline)?,
+            project: inside(&project.root)?,
+            dir,
+        };
+        for (side, commit) in [(Side::Before, Some(before)), (Side::After, after)] {
+            let to = mixed.dir.join(side.name());
+            fs::create_dir(&to)?;
+            match commit {
+                Some(commit) => mixed.check_out(&top, commit, &to)?,
+                None => copy_tracked(&top, &to)?,
+            }
+        }
+        let to = mixed.dir.join("mixed");
+        copy_dir(&mixed.dir.join(Side::Before.name()), &to)?;
+        link_untracked(&top, &to)?;
+        Ok(mixed)
+    }
+
+    fn check_out(&self, top: &Path, commit: &str, to: &Path) -> anyhow::Result<()> {
+        let is_name = !commit.starts_with('-');
+        let name = format!("{commit}^{{commit}}");
+        let id = is_name
+            .then(|| git::ask(top, &["rev-parse", "--verify", "-q", &name]))
+            .flatten();
+        let Some(id) = id else {
+            anyhow::bail!("`{commit}` is no commit of this repository");
+        };
+        // An index of its own: the user's is not touched.
+        let index = self.dir.join("index");
+        let git = |args: &[&str]| -> anyhow::Result<()> {
+            let output = Command::new("git")
+                .arg("-C")
+                .arg(top)
+                .args(["--no-pager", "-c", "core.fsmonitor=false"])
+                .args(args)
+                .env("GIT_INDEX_FILE", &index)
+                .stdin(Stdio::null())
+                .output()?;
+            let why = String::from_utf8_lossy(&output.stderr);
+            anyhow::ensure!(output.status.success(), "git {}: {}", args[0], why.trim());
+            Ok(())
+        };
+        git(&["read-tree", id.trim()])?;
+        let prefix = format!("--prefix={}/", to.display());
+        git(&["checkout-index", "--all", "--force", &prefix])?;
+        fs::remove_file(&index)?;
+        Ok(())
+    }
+
+    /// Where a file of one side is.
+    fn path(&self, side: Side, file: &Path) -> PathBuf {
+        self.dir.join(side.name()).join(file)
+    }
+
+    /// The pipeline file of the mixed plan.
+    pub fn pipeline(&self) -> PathBuf {
+        self.dir.join("mixed").join(&self.pipeline)
+    }
+
+    /// Whether a file is YAML of this project, which is compared field by field.
+    fn is_pipeline(&self, file: &Path) -> bool {
+        let is_yaml = file.extension().is_some_and(|e| e == "yaml" || e == "yml");
+        *file == self.pipeline || (is_yaml && self.is_included(file))
+    }
+
+    /// The pipeline file of either side names it under `include:`.
+    fn is_included(&self, file: &Path) -> bool {
+        let Ok(relative) = file.strip_prefix(&self.project) else {
+            return false;
+        };
+        [Side::Before, Side::After].iter().any(|side| {
+            let tree = unit::tree_of(&self.path(*side, &self.pipeline));
+            let text = tree
+                .as_ref()
+                .and_then(|t| t.get("include"))
+                .map(|n| format!("{n:?}"));
+            text.is_some_and(|text| text.contains(&format!("{:?}", relative.display().to_string())))
+        })
+    }
+
+    /// All changes between the two sides, in the order of the files.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn units(&self) -> anyhow::Result<Vec<Unit>> {
+        let mut units = Vec::new();
+        for file in self.changed()? {
+            let sides = [Side::Before, Side::After].map(|side| self.path(side, &file));
+            let is_in = [&sides[0], &sides[1]].map(|path| path.symlink_metadata().is_ok());
+            if self.is_pipeline(&file)
+                && let [Some(before), Some(after)] = sides.map(|path| unit::tree_of(&path))
+            {
+                unit::fields(&file, &before, &after, &mut Vec::new(), &mut units);
+            } else {
+                units.push(Unit::File { file, is_in });
+            }
+        }
+        Ok(units)
+    }
+
+    /// Files that differ, sorted; without the lock file, which no plan is made of.
+    fn changed(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut files = BTreeSet::new();
+        for side in [Side::Before, Side::After] {
+            let root = self.dir.join(side.name());
+            list(&root, Path::new(""), &mut files)?;
+        }
+        let lock = self.project.join("repro.lock");
+        let mut changed = Vec::new();
+        for file in files {
+            let [a, b] = [Side::Before, Side::After].map(|s| content(&self.path(s, &file)));
+            if a? != b? && file != lock {
+                changed.push(file);
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Makes the mixed directory the first side with these changes.
+    pub fn set(&mut self, all: &[Unit], chosen: &[&Unit]) -> anyhow::Result<()> {
+        type Fields<'a> = BTreeMap<&'a Path, Vec<(&'a [String], Option<&'a Node>)>>;
+        let mut fields: Fields = BTreeMap::new();
+        for unit in all {
+            let is_chosen = chosen.iter().any(|c| std::ptr::eq(*c, unit));
+            match unit {
+                Unit::Field {
+                    file, path, after, ..
+                } => {
+                    let own = fields.entry(file).or_default();
+                    own.extend(is_chosen.then_some((&path[..], after.as_ref())));
+                }
+                Unit::File { file, .. } => {
+                    let side = if is_chosen { Side::After } else { Side::Before };
+                    replace(&self.path(side, file), &self.dir.join("mixed").join(file))?;
+                }
+            }
+        }
+        for (file, chosen) in fields {
+            let first = unit::tree_of(&self.path(Side::Before, file));
+            let first = first.ok_or_else(|| anyhow::anyhow!("{} has changed", file.display()))?;
+            let text = unit::with(&first, &chosen);
+            let path = self.dir.join("mixed").join(file);
+            fs::write(&path, text)?;
+        }
+        Ok(())
+    }
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Side::Before => "before",
+            Side::After => "after",
+        }
+    }
+}
+
+/// What is compared of a file: its bytes, or where a link leads, and whether it can be executed.
+fn content(path: &Path) -> std::io::Result<Option<(Vec<u8>, bool)>> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::PermissionsExt;
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    Ok(Some(match found.is_symlink() {
+        true => (fs::read_link(path)?.as_os_str().as_bytes().to_vec(), false),
+        false => (fs::read(path)?, found.permissions().mode() & 0o100 != 0),
+    }))
+}
+
+/// Puts a file, or its absence, in the place of another.
+fn replace(from: &Path, to: &Path) -> std::io::Result<()> {
+    match fs::remove_file(to) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    match fs::symlink_metadata(from) {
+        Ok(found) => {
+            if let Some(parent) = to.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            match found.is_symlink() {
+                true => symlink(fs::read_link(from)?, to),
+                false => fs::copy(from, to).map(drop),
+            }
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn list(root: &Path, below: &Path, files: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        match entry.file_type()?.is_dir() {
+            true => list(root, &path, files)?,
+            false => drop(files.insert(path)),
+        }
+    }
+    Ok(())
+}
+
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir(to)?;
+    let mut files = BTreeSet::new();
+    list(from, Path::new(""), &mut files)?;
+    files
+        .iter()
+        .try_for_each(|file| replace(&from.join(file), &to.join(file)))
+}
+
+/// Paths that git names, separated by zeros.
+fn named(top: &Path, args: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    let said = git::ask(top, args);
+    let said = said.ok_or_else(|| anyhow::anyhow!("git {} failed", args[0]))?;
+    let paths = said.split('\0').filter(|p| !p.is_empty());
+    Ok(paths.map(PathBuf::from).collect())
+}
+
+/// The tracked files as they are now.
+fn copy_tracked(top: &Path, to: &Path) -> anyhow::Result<()> {
+    for file in named(top, &["ls-files", "-z", "--cached"])? {
+        let from = top.join(&file);
+        if !from.is_dir() {
+            replace(&from, &to.join(&file))?;
+        }
+    }
+    Ok(())
+}
+
+/// What git does not track, as links; without what `repro` itself keeps there.
+fn link_untracked(top: &Path, to: &Path) -> anyhow::Result<()> {
+    let others = named(top, &["ls-files", "-z", "--others", "--directory"])?;
+    for path in others {
+        let is_ours = path.components().any(|c| {
+            let name = c.as_os_str();
+            name == ".repro" || name == "artifacts" || name == ".git"
+        });
+        let link = to.join(&path);
+        let link = PathBuf::from(link.to_string_lossy().trim_end_matches('/'));
+        if is_ours || link.symlink_metadata().is_ok() {
+            continue;
+        }
+        if let Some(parent) = link.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        symlink(top.join(&path), link)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! One change between two states of a project: a field of a pipeline file, or another file.
+//!
+//! Fields are compared as values, so layout and comments are no changes. A list is one value.
+
+use std::fmt;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use crate::spec::yaml::{Data, Node, parse};
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub enum Unit {
+    /// A field of a pipeline file, by its keys from the top; `None`: it is not there.
+    Field {
+        /// The file, relative to the repository.
+        file: PathBuf,
+        /// Its keys.
+        path: Vec<String>,
+        /// On the first side.
+        before: Option<Node>,
+        /// On the second one.
+        after: Option<Node>,
+    },
+    /// A file, relative to the repository.
+    File {
+        /// The file.
+        file: PathBuf,
+        /// On which of the two sides it is.
+        is_in: [bool; 2],
+    },
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unit::Field {
+                file,
+                path,
+                before,
+                after,
+            } => {
+                let said = |node: &Option<Node>| {
+                    node.as_ref()
+                        .map_or_else(|| "(nothing)".to_owned(), |n| shortened(&text(n)))
+                };
+                write!(
+                    f,
+                    "{}: {}: {} → {}",
+                    file.display(),
+                    path.join("."),
+                    said(before),
+                    said(after)
+                )
+            }
+            Unit::File { file, is_in } => {
+                let what = match is_in {
+                    [true, true] => "changed",
+                    [false, _] => "added",
+                    [true, false] => "removed",
+                };
+                write!(f, "{}: {what}", file.display())
+            }
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 60;
+    match text.chars().count() > SHOWN {
+        true => text.chars().take(SHOWN - 1).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}
+
+/// The values of a YAML file; `None` if it has mistakes or is no map.
+pub fn tree_of(path: &std::path::Path) -> Option<Node> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let (node, problems) = parse(0, &text);
+    node.filter(|n| problems.is_empty() && matches!(n.data, Data::Map(_)))
+}
+
+/// Adds the fields that differ, below `path`.
+pub fn fields(
+    file: &std::path::Path,
+    before: &Node,
+    after: &Node,
+    path: &mut Vec<String>,
+    units: &mut Vec<Unit>,
+) {
+    let mut keys: Vec<&str> = before.entries().iter().map(|(k, _)| &*k.name).collect();
+    let new = after.entries().iter().map(|(k, _)| &*k.name);
+    let new: Vec<&str> = new.filter(|k| before.get(k).is_none()).collect();
+    keys.extend(new);
+    for key in keys {
+        path.push(key.to_owned());
+        match (before.get(key), after.get(key)) {
+            (Some(a), Some(b)) if is_map(a) && is_map(b) => fields(file, a, b, path, units),
+            (a, b) if a.map(text) == b.map(text) => {}
+            (a, b) => units.push(Unit::Field {
+                file: file.to_owned(),
+                path: path.clone(),
+                before: a.cloned(),
+                after: b.cloned(),
+            }),
+        }
+        path.pop();
+    }
+}
+
+fn is_map(node: &Node) -> bool {
+    matches!(node.data, Data::Map(_))
+}
+
+/// A tree with fields changed: `chosen` are the units of this file, with what they change it to.
+pub fn with(node: &Node, chosen: &[(&[String], Option<&Node>)]) -> String {
+    let mut out = String::new();
+    write_with(node, chosen, &mut out);
+    out.push('\n');
+    out
+}
+
+fn write_with(node: &Node, chosen: &[(&[String], Option<&Node>)], out: &mut String) {
+    if !is_map(node) || chosen.is_empty() {
+        out.push_str(&text(node));
+        return;
+    }
+    let below = |key: &str| -> Vec<(&[String], Option<&Node>)> {
+        let own = chosen
+            .iter()
+            .filter(|(path, _)| path.first().is_some_and(|k| k == key));
+        own.map(|(path, node)| (&path[1..], *node)).collect()
+    };
+    out.push('{');
+    let mut is_first = true;
+    let mut entry = |key: &str, out: &mut String, write: &dyn Fn(&mut String)| {
+        if !std::mem::take(&mut is_first) {
+            out.push_str(", ");
+        }
+        quote(key, out);
+        out.push_str(": ");
+        write(out);
+    };
+    for (key, value) in node.entries() {
+        let below = below(&key.name);
+        match below.iter().find(|(path, _)| path.is_empty()) {
+            Some((_, None)) => {}
+            Some((_, Some(other))) => entry(&key.name, out, &|out| out.push_str(&text(other))),
+            None => entry(&key.name, out, &|out| write_with(value, &below, out)),
+        }
+    }
+    for (path, other) in chosen {
+        if let ([key], Some(other)) = (path, other)
+            && node.get(key).is_none()
+        {
+            entry(key, out, &|out| out.push_str(&text(other)));
+        }
+    }
+    out.push('}');
+}
+
+/// A value in flow style; numbers stand as they were written.
+fn text(node: &Node) -> String {
+    let mut out = String::new();
+    write_node(node, &mut out);
+    out
+}
+
+fn write_node(node: &Node, out: &mut String) {
+    match &node.data {
+        Data::Null | Data::Broken => out.push_str("null"),
+        Data::Bool(b) => out.push_str(&b.text()),
+        Data::Number(n) => out.push_str(&n.text()),
+        Data::String(s) => quote(s, out),
+        // Made by expansion, never by parsing.
+        Data::Template(t) => {
+            let _ = write!(out, "{t}");
+        }
+        Data::Seq(items) => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push_str(", ");
+                }
+                write_node(item, out);
+            }
+            out.push(']');
+        }
+        Data::Map(entries) => {
+            out.push('{');
+            for (i, (key, value)) in entries.iter().enumerate() {
+                if i > 0 {
+                    out.push_str(", ");
+                }
+                quote(&key.name, out);
+                out.push_str(": ");
+                write_node(value, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+/// JSON's quotes, which YAML reads.
+fn quote(text: &str, out: &mut String) {
+    crate::canonical::write_str(text, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> Node {
+        let (node, problems) = parse(0, text);
+        assert!(problems.is_empty());
+        node.unwrap()
+    }
+
+    fn units(a: &str, b: &str) -> Vec<Unit> {
+        let mut units = Vec::new();
+        let (a, b) = (tree(a), tree(b));
+        fields(
+            std::path::Path::new("p.yaml"),
+            &a,
+            &b,
+            &mut Vec::new(),
+            &mut units,
+        );
+        units
+    }
+
+    const A: &str =
+        "vars: {lr: 1e-3, seeds: [0, 1]}\nstages:\n  a: {run: \"x: 'y'\"}\n  gone: {run: z}\n";
+    const B: &str = "# another comment\nstages:\n  new: {run: w}\n  a:\n    run: 'x: ''y'''\nvars: {lr: 1e-2, seeds: [0, 1, 2]}\n";
+
+    #[test]
+    fn fields_differ_by_value() {
+        let said: Vec<String> = units(A, B).iter().map(ToString::to_string).collect();
+        let expected = [
+            "p.yaml: vars.lr: 1e-3 → 1e-2",
+            "p.yaml: vars.seeds: [0, 1] → [0, 1, 2]",
+            "p.yaml: stages.gone: {\"run\": \"z\"} → (nothing)",
+            "p.yaml: stages.new: (nothing) → {\"run\": \"w\"}",
+        ];
+        assert_eq!(said, expected);
+    }
+
+    /// All changes give the other side, and none give the first: numbers stay as written.
+    #[test]
+    fn with_all_changes_it_is_the_other_side() {
+        let all = units(A, B);
+        let chosen: Vec<(&[String], Option<&Node>)> = all
+            .iter()
+            .map(|unit| match unit {
+                Unit::Field { path, after, .. } => (&path[..], after.as_ref()),
+                Unit::File { .. } => unreachable!(),
+            })
+            .collect();
+        let mixed = with(&tree(A), &chosen);
+        assert!(units(&mixed, B).is_empty(), "{mixed}");
+        assert!(units(&with(&tree(A), &[]), A).is_empty());
+        assert!(mixed.contains("1e-2"), "{mixed}");
+    }
+}
