@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::run::{Told as SignalsTold, watch_signals};
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::terminal::Colour;
 use crate::ui::Lines;
 use repro_engine::bisect::{Answer, Question, Step, Told, bisect};
@@ -22,7 +22,7 @@ use repro_engine::run::RunOptions;
 #[derive(Debug, Clone, Args)]
 pub struct BisectArgs {
     /// The claim.
-    #[arg(value_name = "CLAIM")]
+    #[arg(value_name = "CLAIM", add = completing::claims())]
     claim: String,
     /// The commit with one verdict, such as `HEAD~3`.
     #[arg(value_name = "BEFORE")]

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::sharing::network;
 use super::tables::TableArgs;
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::{claims_table, notices};
 use repro_engine::results::claims::{ClaimState, claims};
 
@@ -16,7 +16,7 @@ use repro_engine::results::claims::{ClaimState, claims};
 #[derive(Debug, Clone, Args)]
 pub struct ClaimsArgs {
     /// Claims; by default all.
-    #[arg(value_name = "CLAIMS")]
+    #[arg(value_name = "CLAIMS", add = completing::claims())]
     claims: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::sharing::network;
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::notices;
 use crate::ui::style::bytes;
 use repro_engine::export::rocrate::{self, About};
@@ -25,7 +25,7 @@ use repro_engine::trust::Signer;
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// Stages, instances or claims.
-    #[arg(value_name = "TARGETS")]
+    #[arg(value_name = "TARGETS", add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use serde_json::json;
 
-use super::{Cli, Context, Exit, output};
+use super::{Context, Exit, completing, output};
 use crate::ui::cell::Cell;
 use crate::ui::table::{Column, Table};
 use crate::ui::width;
@@ -39,11 +39,13 @@ pub struct SchemaArgs {}
 
 /// Write a completion script for a shell.
 ///
-/// For example `repro completions bash > ~/.local/share/bash-completion/completions/repro`.
+/// For example `repro completions bash > ~/.local/share/bash-completion/completions/repro`. Commands,
+/// options, and the names of stages, instances (after `[`) and claims are completed.
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
     /// The shell.
-    shell: clap_complete::Shell,
+    #[arg(value_parser = ["bash", "elvish", "fish", "powershell", "zsh"])]
+    shell: String,
 }
 
 /// Runs `repro kinds`.
@@ -131,10 +133,8 @@ pub fn schema(context: &Context, _args: &SchemaArgs) -> anyhow::Result<Exit> {
 
 /// Runs `repro completions`.
 pub fn completions(_context: &Context, args: &CompletionsArgs) -> anyhow::Result<Exit> {
-    // It is written into memory first, because the generator panics if it cannot write.
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "repro", &mut script);
-    output::text(&String::from_utf8_lossy(&script))?;
+    let script = completing::script(&args.shell);
+    output::text(&script.unwrap_or_default())?;
     Ok(Exit::Done)
 }
 

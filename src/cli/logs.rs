@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Context, Exit, PipelineArgs};
+use super::{Context, Exit, PipelineArgs, completing};
 use crate::terminal;
 use repro_engine::digest::Digest;
 use repro_engine::results::logs::{is_running, log_of};
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
     /// The instance, or a stage that has only one.
-    #[arg(value_name = "INSTANCE")]
+    #[arg(value_name = "INSTANCE", add = completing::targets())]
     instance: String,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::sharing::network;
 use super::tables::{TableArgs, by_instance};
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::cell::{Cell, Field};
 use crate::ui::style::{bytes, co2e, duration, energy, energy_sum};
 use crate::ui::table::Column;
@@ -31,7 +31,7 @@ use repro_protocol::table::Row;
 #[derive(Debug, Clone, Args)]
 pub struct MetricsArgs {
     /// Stages or instances; by default all.
-    #[arg(value_name = "TARGETS")]
+    #[arg(value_name = "TARGETS", add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -6,6 +6,7 @@
 mod bisect;
 mod claims;
 mod clean;
+mod completing;
 mod dag;
 mod diff;
 mod export;
@@ -193,6 +194,14 @@ pub fn main(catalog: fn() -> Catalog, tools: Tools) -> ExitCode {
         }
         Some("keeper") if args.len() == 2 => return repro_engine::exec::keeper::main(),
         _ => {}
+    }
+    match completing::answered(catalog) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(Exit::Usage.code());
+        }
     }
     repro_engine::watched::tell_panics(crate::terminal::say);
     crate::terminal::tell_warnings();

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use repro_engine::collect::pins::keys;
 use repro_engine::store::Root;
 
@@ -13,7 +13,7 @@ use repro_engine::store::Root;
 #[derive(Debug, Clone, Args)]
 pub struct PinArgs {
     /// Stages, instances (`train[seed=1]`) or keys. Without any, pins are listed.
-    #[arg(value_name = "TARGETS")]
+    #[arg(value_name = "TARGETS", add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
@@ -26,7 +26,7 @@ pub struct PinArgs {
 #[derive(Debug, Clone, Args)]
 pub struct UnpinArgs {
     /// Stages, instances (`train[seed=1]`) or keys.
-    #[arg(value_name = "TARGETS", required = true)]
+    #[arg(value_name = "TARGETS", required = true, add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

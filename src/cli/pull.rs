@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::sharing::RemoteArgs;
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::{moved_text, notices};
 use repro_engine::exchange::{NotMoved, Pulled, Way, pull, trust};
 
@@ -17,7 +17,7 @@ use repro_engine::exchange::{NotMoved, Pulled, Way, pull, trust};
 #[derive(Debug, Clone, Args)]
 pub struct PullArgs {
     /// Stages (`train`) or instances (`train[seed=1]`); by default the final ones.
-    #[arg(value_name = "TARGETS")]
+    #[arg(value_name = "TARGETS", add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::sharing::RemoteArgs;
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::{moved_text, notices};
 use repro_engine::exchange::{NotMoved, Pushed, Way, push, signer};
 
@@ -16,7 +16,7 @@ use repro_engine::exchange::{NotMoved, Pushed, Way, push, signer};
 #[derive(Debug, Clone, Args)]
 pub struct PushArgs {
     /// Stages (`train`) or instances (`train[seed=1]`); by default all.
-    #[arg(value_name = "TARGETS")]
+    #[arg(value_name = "TARGETS", add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::run::{Told, watch_signals};
 use super::sharing::network;
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::notices;
 use crate::ui::style::duration;
 use repro_engine::exec::Cancel;
@@ -24,7 +24,7 @@ use repro_engine::verify::{Again, Compared, ReplayOptions, Replayer};
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
     /// Instances or stages.
-    #[arg(value_name = "INSTANCE", required = true)]
+    #[arg(value_name = "INSTANCE", required = true, add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::sharing::RemoteArgs;
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::terminal::{self, Colour, Unwritten};
 use crate::ui::{Bars, Lines, Planned, notices, verdicts};
 use repro_engine::exchange::needed::announce;
@@ -30,7 +30,7 @@ use repro_engine::session::Session;
 pub struct RunArgs {
     /// The pipeline file (ends in .yaml or .yml), then stages (`train`), instances
     /// (`train[seed=1]`) or claims; by default all. What they need is run too.
-    #[arg(value_name = "TARGETS")]
+    #[arg(value_name = "TARGETS", add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

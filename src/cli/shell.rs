@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Context, Exit, PipelineArgs};
+use super::{Context, Exit, PipelineArgs, completing};
 use repro_engine::exec::WorkDir;
 use repro_engine::survey::Survey;
 use repro_engine::visit;
@@ -18,7 +18,7 @@ use repro_engine::visit;
 #[derive(Debug, Clone, Args)]
 pub struct ShellArgs {
     /// The instance, or a stage that has only one.
-    #[arg(value_name = "INSTANCE")]
+    #[arg(value_name = "INSTANCE", add = completing::targets())]
     instance: String,
     /// The command to run instead of a shell, after `--`.
     #[arg(value_name = "COMMAND", last = true)]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::lines;
 use crate::ui::style::{bytes, duration, energy_used};
 use repro_engine::change;
@@ -20,7 +20,7 @@ use repro_engine::store::Fact;
 #[derive(Debug, Clone, Args)]
 pub struct ShowArgs {
     /// A run, an instance, or the beginning of a key.
-    #[arg(value_name = "RUN|INSTANCE|KEY")]
+    #[arg(value_name = "RUN|INSTANCE|KEY", add = completing::targets())]
     what: String,
     #[command(flatten)]
     pipeline: PipelineArgs,

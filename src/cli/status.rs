@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::tables::TableArgs;
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::cell::{Cell, Tone};
 use crate::ui::lines::reason_text;
 use crate::ui::table::{AxisColumns, Column, Table};
@@ -26,7 +26,7 @@ use repro_report::collect::axes_of;
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
     /// Stages (`train`), instances (`train[seed=1]`) or claims; by default all.
-    #[arg(value_name = "TARGETS")]
+    #[arg(value_name = "TARGETS", add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -8,7 +8,7 @@ use clap::Args;
 use super::replay::{Shown, each, identical_text, options};
 use super::run::{Told, watch_signals};
 use super::sharing::RemoteArgs;
-use super::{Context, Exit, PipelineArgs};
+use super::{Context, Exit, PipelineArgs, completing};
 use crate::ui::notices;
 use repro_engine::exchange::Way;
 use repro_engine::trust::{Signer, Trust};
@@ -26,7 +26,7 @@ use repro_engine::verify::{Replayer, Verified, Verifier, Witness};
 #[derive(Debug, Clone, Args)]
 pub struct VerifyArgs {
     /// Instances, stages or claims.
-    #[arg(value_name = "INSTANCE", required = true)]
+    #[arg(value_name = "INSTANCE", required = true, add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

@@ -4,7 +4,7 @@ mod story;
 
 use clap::Args;
 
-use super::{Context, Exit, PipelineArgs, output};
+use super::{Context, Exit, PipelineArgs, completing, output};
 use repro_engine::explain::Explainer;
 
 /// Instances of a group named without `--all`.
@@ -22,7 +22,7 @@ const GROUPS_SHOWN: usize = 4;
 #[derive(Debug, Clone, Args)]
 pub struct WhyArgs {
     /// A stage (`train`), an instance (`train[seed=1]`) or a claim.
-    #[arg(value_name = "STAGE|INSTANCE", required = true)]
+    #[arg(value_name = "STAGE|INSTANCE", required = true, add = completing::targets())]
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,

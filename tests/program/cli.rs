@@ -2,7 +2,7 @@
 //! stages.
 
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::support::TestSpace;
 use serde_json::Value;
@@ -620,6 +620,47 @@ fn help_texts() {
     for command in commands {
         insta::assert_snapshot!(format!("help_{command}"), space.ok(&[command, "--help"]));
     }
+}
+
+/// A shell that asks gets the names of the study: of stages and claims, and of instances once `[` is
+/// typed. A pipeline with a mistake gives none, and no noise.
+#[test]
+fn shells_complete_the_names_of_a_study() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  train: {matrix: {seed: [1, 2]}, run: \"echo '{\\\"a\\\": 1}' > ${outputs.metrics}\", outputs: {metrics: metrics.json}}\n  other: {run: 'true'}\nclaims:\n  tall: {measure: {of: a, in: train}, expect: {mean: {above: 0}}}\n",
+    );
+    let script = space.ok(&["completions", "bash"]);
+    let program = space.command(&[]).get_program().to_owned();
+    let complete = |words: &[&str]| -> Vec<String> {
+        let mut command = space.command(&[]);
+        command.env("REPRO_COMPLETE", "bash").env("_CLAP_IFS", "\n");
+        command.env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+        command
+            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+            .env("_CLAP_COMPLETE_SPACE", "true");
+        command.arg("--").args(words);
+        let said = space.run_command(command).expect(0, words);
+        assert_eq!(said.err, "");
+        said.out.lines().map(str::to_owned).collect()
+    };
+    assert_eq!(complete(&["repro", "run", "t"]), ["train", "tall"]);
+    assert_eq!(
+        complete(&["repro", "why", "train["]),
+        ["train[seed=1]", "train[seed=2]"]
+    );
+    assert_eq!(complete(&["repro", "claims", ""])[0], "tall");
+    assert!(complete(&["repro", "bis"]).contains(&"bisect".to_owned()));
+    let named = ["repro", "run", "-C", "no/such/pipeline.yaml", "t"];
+    assert_eq!(complete(&named), Vec::<String>::new());
+    // The script itself, in the shell it is for.
+    let asks = format!(
+        "repro() {{ {program:?} \"$@\"; }}\n{script}\nCOMP_WORDS=(repro run o) COMP_CWORD=2 COMP_TYPE=9\n_clap_complete_repro repro o run\necho \"${{COMPREPLY[@]}}\"\n"
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &asks]).current_dir(&space.project);
+    assert_eq!(space.run_command(bash).expect(0, &["bash"]).out, "other\n");
+    space.write("pipeline.yaml", "version: 1\nstages: {a: [}\n");
+    assert_eq!(complete(&["repro", "run", "t"]), Vec::<String>::new());
 }
 
 /// Every command has a manual page, made of its help.
