@@ -33,8 +33,8 @@ pub struct StatusArgs {
     /// Show one line per instance instead of one per stage.
     #[arg(long)]
     all: bool,
-    /// Write an array with one object per instance: instance, kind, state, key, outputs, origin,
-    /// elsewhere, reason.
+    /// Write an array with one object per instance: instance, stage, axes, kind, state, key,
+    /// outputs, shown (where artifacts/ shows these outputs), origin, elsewhere, reason.
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Results;
 use crate::digest::{Digest, Shape};
@@ -14,6 +14,7 @@ use crate::session::Session;
 use crate::store::Fact;
 use crate::store::Record;
 use crate::survey::Standing;
+use repro_protocol::relpath::RelPath;
 
 /// One instance.
 #[derive(Debug, Serialize)]
@@ -21,10 +22,9 @@ pub struct InstanceResult<'s> {
     /// Its name.
     pub instance: &'s str,
     /// The stage it comes from.
-    #[serde(skip)]
     pub stage: &'s str,
-    /// Its matrix values.
-    #[serde(skip)]
+    /// Its matrix values, as keys have them.
+    #[serde(serialize_with = "values")]
     pub axes: &'s Axes,
     /// What it runs: a kind's name, or `command`.
     pub kind: &'s str,
@@ -34,6 +34,8 @@ pub struct InstanceResult<'s> {
     pub key: Option<Digest>,
     /// Its outputs by name, each with its digest; none where it has no result.
     pub outputs: BTreeMap<&'s str, String>,
+    /// Where `artifacts/` shows exactly these outputs, from the project's root.
+    pub shown: BTreeMap<&'s str, RelPath>,
     /// Seconds its execution took.
     #[serde(skip)]
     pub wall_s: Option<f64>,
@@ -48,6 +50,10 @@ pub struct InstanceResult<'s> {
     /// Its inputs cannot be read, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+fn values<S: Serializer>(axes: &Axes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(axes.iter().map(|(axis, value)| (axis, &value.value)))
 }
 
 /// Where a result was made that was not made here. Said and serialized as `remote lab, signed by
@@ -71,7 +77,7 @@ impl fmt::Display for Origin {
 }
 
 impl Serialize for Origin {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
@@ -127,6 +133,10 @@ impl<'s> Results<'s> {
         let record = foreign.and_then(|hit| session.record_of(instance, hit));
         let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
         let outputs = instance.outputs.iter().zip(contents);
+        let shown = outputs.clone().filter_map(|(output, content)| {
+            let path = session.shown_at(instance, output, content)?;
+            Some((&*output.name, path))
+        });
         Some(InstanceResult {
             instance: &instance.id,
             stage: &instance.stage,
@@ -134,6 +144,7 @@ impl<'s> Results<'s> {
             kind: instance.kind_name(),
             state: seen.state,
             key: seen.key,
+            shown: shown.collect(),
             outputs: outputs.map(|(o, c)| (&*o.name, c.to_string())).collect(),
             wall_s: seen.hit.as_ref().map(|hit| f64::from(hit.wall_s)),
             origin: record.as_ref().and_then(Origin::of),

@@ -5,20 +5,26 @@ use crate::artifacts;
 use crate::digest::{Content, Shape};
 use crate::plan::Instance;
 use crate::store::{LinkMode, StatCache, Store, StoreError};
+use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 use std::path::Path;
 
 impl Session {
     /// Whether every output of an instance shows its content under `artifacts/`.
     pub fn shown(&self, instance: &Instance, outputs: &[Content]) -> bool {
-        instance
-            .outputs
-            .iter()
-            .zip(outputs)
-            .all(|(output, content)| {
-                artifacts::path_of(instance, output)
-                    .is_ok_and(|path| is_current(&self.stats, &path, content))
-            })
+        let mut outputs = instance.outputs.iter().zip(outputs);
+        outputs.all(|(output, content)| self.shown_at(instance, output, content).is_some())
+    }
+
+    /// Where under `artifacts/` an output shows this very content, if it does.
+    pub fn shown_at(
+        &self,
+        instance: &Instance,
+        output: &OutputSpec,
+        content: &Content,
+    ) -> Option<RelPath> {
+        let path = artifacts::path_of(instance, output).ok()?;
+        is_current(&self.stats, &path, content).then_some(path)
     }
 
     /// Puts the outputs of an instance under `artifacts/`.
