@@ -17,6 +17,7 @@ mod from_dvc;
 mod invariants;
 mod layers;
 mod pipeline_features;
+mod python;
 mod report;
 mod tables;
 mod trust;

@@ -13,6 +13,7 @@ pub mod network;
 pub mod npm;
 pub mod observed;
 pub mod processes;
+pub mod python;
 pub mod servers;
 pub mod skipped;
 

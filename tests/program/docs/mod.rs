@@ -5,7 +5,7 @@
 
 mod console;
 mod front_door;
-mod markdown;
+pub mod markdown;
 mod schema;
 mod yaml;
 
