@@ -128,6 +128,7 @@ fn study(instances: usize, points_of_curve: usize) -> Study {
             },
         ],
         figures: vec![curves(points_of_curve), points(), plane()],
+        undrawn: Vec::new(),
         remarks: vec!["1 table has no result yet.".to_owned()],
         stages: vec![
             Stage {

@@ -499,7 +499,7 @@ fn every_template_runs() {
         space.run_in(&dir, &run).expect(0, &run);
         let claims = [&["claims", "--json"], less].concat();
         let said = space.run_in(&dir, &claims).expect(0, &claims).out;
-        let claims: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let claims: Value = serde_json::from_str(&said).unwrap();
         for claim in claims.as_array().unwrap() {
             assert!(claim["verdict"].is_string(), "{template}: {said}");
         }
