@@ -17,15 +17,15 @@ use serde_json::Value;
 
 use crate::declared::declared;
 use crate::figure::Figure;
+use crate::made::{self, Made, Media};
 use crate::observed::{self, Observed, Repeats, Table};
 use crate::previous::{Memory, Said};
 use crate::series;
-use crate::study::{Arm, Picture, Study, Undrawn};
+use crate::study::{Arm, Study, Undrawn};
 use crate::{Place, Tools, planes};
 
-/// Pictures that are shown, and how large one may be.
-const PICTURES: usize = 12;
-const PICTURE_BYTES: u64 = 100_000;
+/// Pictures and pages that are shown.
+const MADE: usize = 12;
 /// Tables of places that are read, and how large one may be.
 const PLACES: usize = 200;
 const PLACES_BYTES: u64 = 16 << 20;
@@ -84,7 +84,7 @@ pub fn collect(
     let (figures, remarks) = series::automatic(&observed, &study.arms, &first, tools.mean);
     study.figures.extend(figures);
     study.remarks.extend(remarks);
-    study.pictures = pictures(&results, plan);
+    study.made = made(&results, plan);
     study.stages = stages::of(session, &results, &instances)?;
     study.commands = commands(session, &study);
     Ok(study)
@@ -229,28 +229,26 @@ fn places(results: &Results, plan: &Plan, repeats: &Repeats, tools: &Tools) -> V
     planes::figures(read, repeats, tools.mean)
 }
 
-fn pictures(results: &Results, plan: &Plan) -> Vec<Picture> {
-    let mut pictures = Vec::new();
+/// The first file of each output that can be shown.
+fn made(results: &Results, plan: &Plan) -> Vec<Made> {
+    let mut made = Vec::new();
     let mut seen = BTreeSet::new();
     for instance in &plan.instances {
         for output in instance.outputs.iter() {
-            let media = match output.path.as_str().rsplit('.').next() {
-                Some("png") => "image/png",
-                Some("svg") => "image/svg+xml",
-                Some("jpg" | "jpeg") => "image/jpeg",
-                _ => continue,
+            let Some(media) = Media::of(output.path.as_str()) else {
+                continue;
             };
-            if pictures.len() >= PICTURES || !seen.insert((&instance.stage, &output.name)) {
+            if made.len() >= MADE || !seen.insert((&instance.stage, &output.name)) {
                 continue;
             }
-            let path = results.file(&instance.id, &output.name, PICTURE_BYTES);
+            let path = results.file(&instance.id, &output.name, made::BYTES_MAX);
             if let Some(bytes) = path.and_then(|p| std::fs::read(p).ok()) {
                 let name = format!("{}.{}", instance.id, output.name);
-                pictures.push(Picture { name, media, bytes });
+                made.push(Made { name, media, bytes });
             }
         }
     }
-    pictures
+    made
 }
 
 fn commands(session: &Session, study: &Study) -> Vec<String> {

@@ -14,6 +14,7 @@ mod declared;
 pub mod draw;
 pub mod figure;
 mod graph;
+mod made;
 pub mod markdown;
 pub mod marks;
 mod members;
@@ -30,7 +31,8 @@ mod study;
 pub mod svg;
 mod verdict;
 
-pub use study::{Arm, Claim, Instance, Measured, Picture, Sides, Stage, Study, Undrawn};
+pub use made::{Made, Media};
+pub use study::{Arm, Claim, Instance, Measured, Sides, Stage, Study, Undrawn};
 
 /// The mean of values, and its interval at 95 % if there are two: who knows statistics gives them.
 pub type MeanOf = fn(&[f64]) -> (f64, Option<[f64; 2]>);

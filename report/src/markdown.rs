@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use repro_engine::whole;
 
 use crate::draw::{Style, draw};
+use crate::made::Media;
 use crate::number::{short, signed, with_band};
 use crate::runs::Table;
 use crate::study::{Study, sentence};
@@ -35,8 +36,8 @@ fn cell(text: &str) -> String {
     out
 }
 
-/// The text, and the drawings it shows by name.
-pub fn markdown(study: &Study) -> (String, Vec<(String, String)>) {
+/// The text, and the files it shows by name.
+pub fn markdown(study: &Study) -> (String, Vec<(String, Vec<u8>)>) {
     let mut t = format!("# {}\n\n", cell(&study.name));
     if let Some(description) = &study.description {
         let _ = write!(t, "{}\n\n", cell(description.trim()));
@@ -76,11 +77,11 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, String)>) {
                     cell(&claim.name),
                     cell(&drawing.title)
                 );
-                drawings.push((name, svg(&drawing, Sheet::Paper, &style.font)));
+                drawings.push((name, svg(&drawing, Sheet::Paper, &style.font).into_bytes()));
             }
         }
     }
-    if !study.figures.is_empty() {
+    if !(study.figures.is_empty() && study.made.is_empty()) {
         t.push_str("## Figures\n\n");
     }
     for figure in study.figures.iter().take(FIGURES) {
@@ -93,11 +94,24 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, String)>) {
             cell(&figure.title),
             cell(&figure.note)
         );
-        drawings.push((name, svg(&draw(&figure, &style), Sheet::Paper, &style.font)));
+        let drawn = svg(&draw(&figure, &style), Sheet::Paper, &style.font);
+        drawings.push((name, drawn.into_bytes()));
     }
     if study.figures.len() > FIGURES {
         let more = study.figures.len() - FIGURES;
         let _ = write!(t, "{more} further figures: `repro report` shows them.\n\n");
+    }
+    for made in &study.made {
+        let name = format!(
+            "made-{}.{}",
+            crate::figure::slug(&made.name),
+            made.media.ending()
+        );
+        // Code hosts show pictures, and no pages.
+        let mark = if made.media == Media::Html { "" } else { "!" };
+        let said = cell(&made.name);
+        let _ = write!(t, "### {said}\n\n{mark}[{said}]({name})\n\n");
+        drawings.push((name, made.bytes.clone()));
     }
     let undrawn = study.undrawn.iter().map(|u| sentence(&u.to_string()));
     for remark in undrawn.chain(study.remarks.iter().cloned()) {
@@ -166,7 +180,7 @@ pub fn write(study: &Study, dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     whole::write_beside(&files[0], text.as_bytes())?;
     for (name, drawing) in drawings {
         let path = dir.join(name);
-        whole::write_beside(&path, drawing.as_bytes())?;
+        whole::write_beside(&path, &drawing)?;
         files.push(path);
     }
     Ok(files)

@@ -14,9 +14,10 @@ use sha2::{Digest, Sha256};
 use crate::draw::{Style, draw};
 use crate::figure::{Body, Figure, Line, Scale};
 use crate::graph;
+use crate::made::Media;
 use crate::number::{Ordered, bytes, duration, energy, plain, short, signed, with_band};
 use crate::runs::Table;
-use crate::study::{Claim, Instance, Picture, Stage, Study, sentence};
+use crate::study::{Claim, Instance, Stage, Study, sentence};
 use crate::svg::{Sheet, escaped, svg};
 use crate::verdict;
 
@@ -101,13 +102,18 @@ fn page_of(study: &Study, detail: Detail, life: Life) -> String {
         Life::Still => (JS.replace(WATCH_PLACE, ""), ""),
         Life::Live => (JS.replace(WATCH_PLACE, WATCH_JS), " connect-src 'self';"),
     };
+    // A page inside this one has the same policy, and styles of its own.
+    let has_pages = study.made.iter().any(|made| made.media == Media::Html);
+    let styles = match has_pages && detail.pictures {
+        true => "'unsafe-inline'".to_owned(),
+        false => format!("'sha256-{}'", hash(CSS)),
+    };
     let mut t = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src \
-         'sha256-{}'; script-src 'sha256-{}';{may_ask} img-src data:; base-uri 'none'; form-action \
+         {styles}; script-src 'sha256-{}';{may_ask} img-src data:; base-uri 'none'; form-action \
          'none'\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{} – report</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>{CSS}</style>\n</head>\n<body>\n",
-        hash(CSS),
         hash(&script),
         escaped(&study.name)
     );
@@ -267,7 +273,7 @@ pub fn summary(claim: &Claim) -> String {
 
 fn figures(t: &mut String, study: &Study, detail: Detail) {
     t.push_str("<section aria-labelledby=\"figures\"><h2 id=\"figures\">Figures</h2>\n");
-    if study.figures.is_empty() && study.pictures.is_empty() {
+    if study.figures.is_empty() && study.made.is_empty() {
         t.push_str("<p>Nothing to draw yet: no stage has a table of metrics with a result.</p>");
     }
     for figure in &study.figures {
@@ -323,8 +329,11 @@ fn figures(t: &mut String, study: &Study, detail: Detail) {
         numbers(t, &figure);
         t.push_str("</div></details></figure>\n");
     }
-    for picture in &study.pictures {
-        pictured(t, picture, detail);
+    for made in &study.made {
+        t.push_str(&match detail.pictures {
+            true => made.element(),
+            false => made.left_out(),
+        });
     }
     for undrawn in &study.undrawn {
         let _ = write!(
@@ -343,22 +352,6 @@ fn number(value: f64) -> serde_json::Value {
     plain(value)
         .parse::<f64>()
         .map_or(serde_json::Value::Null, |v| json!(v))
-}
-
-fn pictured(t: &mut String, picture: &Picture, detail: Detail) {
-    let name = escaped(&picture.name);
-    let _ = match detail.pictures {
-        true => writeln!(
-            t,
-            "<figure class=\"made\"><figcaption><h3>{name}</h3></figcaption><img alt=\"The picture {name}, made by the study\" src=\"data:{};base64,{}\"></figure>",
-            picture.media,
-            BASE64.encode(&picture.bytes)
-        ),
-        false => writeln!(
-            t,
-            "<p>The picture {name} was left out to keep the page small; it lies in artifacts/.</p>"
-        ),
-    };
 }
 
 fn table(t: &mut String, caption: &str, head: &[String], rows: &[Vec<String>], csv: &str) {

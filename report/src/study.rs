@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::figure::Figure;
+use crate::made::Made;
 
 /// A study as it stands.
 #[derive(Debug, Clone, Default)]
@@ -25,8 +26,8 @@ pub struct Study {
     pub stages: Vec<Stage>,
     /// Its runs, repetitions together.
     pub arms: Vec<Arm>,
-    /// Pictures that stages made.
-    pub pictures: Vec<Picture>,
+    /// Pictures and pages that stages made.
+    pub made: Vec<Made>,
     /// Commands that run the same study again.
     pub commands: Vec<String>,
 }
@@ -44,17 +45,6 @@ impl std::fmt::Display for Undrawn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the figure `{}` is not drawn: {}", self.name, self.why)
     }
-}
-
-/// A picture that a stage made.
-#[derive(Debug, Clone)]
-pub struct Picture {
-    /// Whose output it is: `stage.output`.
-    pub name: String,
-    /// `image/png`.
-    pub media: &'static str,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
 }
 
 /// A claim and what came out.

@@ -275,6 +275,57 @@ fn a_browser_shows_the_page() {
     assert_eq!(console, Vec::<&str>::new());
 }
 
+/// A page that a stage wrote is shown in its own style; its scripts do not run, and it cannot leave
+/// its frame.
+#[test]
+fn pages_and_pictures_of_stages_are_shown() {
+    let space = TestSpace::with_pipeline(
+        r##"
+version: 1
+stages:
+  drawn:
+    run: |
+      cat > ${outputs.page} <<'END'
+      <style>p{color:red}</style><p>Hello "from" a & stage</p></iframe><img src="https://example.org/x.png">
+      <script>parent.document.title = "taken"; document.body.append("a script ran")</script>
+      END
+      printf '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>' > ${outputs.picture}
+    outputs: {page: page.html, picture: picture.svg}
+"##,
+    );
+    space.ok(&["run"]);
+    let page = report(&space);
+    assert!(page.contains("<iframe sandbox title=\"The page drawn.page, made by the study\""));
+    assert!(page.contains("<img alt=\"The picture drawn.picture, made by the study\""));
+    assert_eq!(
+        page.matches("</iframe>").count(),
+        1,
+        "the stage's own is text"
+    );
+    let text = space.ok(&["report", "--md"]);
+    let text = fs::read_to_string(text.trim()).unwrap();
+    assert!(
+        text.contains("[drawn.page](made-drawn-page.html)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("![drawn.picture](made-drawn-picture.svg)"),
+        "{text}"
+    );
+    assert!(space.exists("report/made-drawn-picture.svg"));
+    let Some((dom, log)) = in_a_browser(&space.path(".repro/report.html"), &[]) else {
+        return skipped("chromium is not installed");
+    };
+    assert!(!dom.contains("<title>taken"), "{log}");
+    assert!(!log.contains("a script ran"), "{log}");
+    let blocked = log.lines().filter(|l| l.contains("CONSOLE"));
+    let is_meant = |l: &&str| l.contains("sandboxed") || l.contains("example.org");
+    assert_eq!(
+        blocked.filter(|l| !is_meant(l)).collect::<Vec<_>>(),
+        Vec::<&str>::new()
+    );
+}
+
 /// axe-core looks at the whole page, everything opened, light and dark. The page's policy lets no
 /// other script run, so it looks at a copy without it.
 #[test]
