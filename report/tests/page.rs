@@ -155,7 +155,7 @@ fn study(instances: usize, points_of_curve: usize) -> Study {
             n: 2,
             metrics: BTreeMap::from([("test_accuracy".to_owned(), measured)]),
         }],
-        pictures: Vec::new(),
+        made: Vec::new(),
         commands: vec!["repro run".to_owned()],
     }
 }

@@ -7,6 +7,7 @@ pub mod cell;
 mod claims;
 mod course;
 mod echo;
+mod estimate;
 mod fit;
 pub mod lines;
 mod notices;

@@ -107,6 +107,11 @@ impl TestSpace {
         self
     }
 
+    /// What [`TestSpace::set_env`] has set.
+    pub fn variables(&self) -> &BTreeMap<OsString, OsString> {
+        &self.env
+    }
+
     /// A path in the project.
     pub fn path(&self, path: &str) -> PathBuf {
         self.project.join(path)

@@ -234,13 +234,22 @@ fn case_26_the_end_of_what_a_failing_command_wrote_is_shown() {
     );
 }
 
-/// The program in a terminal of so many columns: keys are pressed when a text is on the screen; and
-/// what stands there when the last text does.
+/// What somebody does at a terminal.
+#[derive(Clone, Copy)]
+enum Act {
+    /// Presses a key.
+    Key(&'static str),
+    /// Makes the window so many columns wide.
+    Widen(u16),
+}
+
+/// The program in a terminal of so many columns: something is done when a text is on the screen; and
+/// what stands there when the last text does, with its colours as escape sequences.
 fn on_a_terminal(
     space: &TestSpace,
     columns: u16,
     args: &str,
-    keys: &[(&str, &str)],
+    acts: &[(&str, Act)],
     last: &str,
 ) -> Option<String> {
     let tmux = |args: &[&str]| std::process::Command::new("tmux").args(args).output();
@@ -282,13 +291,24 @@ fn on_a_terminal(
         .env("LC_ALL", "C.UTF-8");
     start
         .env("HOME", space.project.with_file_name("home"))
-        .env("REPRO_STORE", &space.store);
+        .env("REPRO_STORE", &space.store)
+        .envs(space.variables());
     assert!(start.status().unwrap().success());
     let screen_with = |text: &str| {
         let mut screen = String::new();
         for _ in 0..1500 {
-            let said =
-                tmux(&["-S", socket, "capture-pane", "-p", "-S", "-200", "-t", "t"]).unwrap();
+            let said = tmux(&[
+                "-S",
+                socket,
+                "capture-pane",
+                "-p",
+                "-e",
+                "-S",
+                "-200",
+                "-t",
+                "t",
+            ])
+            .unwrap();
             screen = String::from_utf8(said.stdout).unwrap();
             if screen.contains(text) {
                 break;
@@ -297,9 +317,17 @@ fn on_a_terminal(
         }
         screen
     };
-    for (text, key) in keys {
+    for (text, act) in acts {
         screen_with(text);
-        tmux(&["-S", socket, "send-keys", "-t", "t", key]).unwrap();
+        let columns;
+        let done: &[&str] = match act {
+            Act::Key(key) => &["-S", socket, "send-keys", "-t", "t", key],
+            Act::Widen(to) => {
+                columns = to.to_string();
+                &["-S", socket, "resize-window", "-t", "t", "-x", &columns]
+            }
+        };
+        tmux(done).unwrap();
     }
     let screen = screen_with(last);
     let _ = tmux(&["-S", socket, "kill-server"]);
@@ -324,9 +352,54 @@ fn case_26_a_narrow_terminal_keeps_its_lines_and_shows_what_is_said() {
     let Some(screen) = on_a_terminal(&space, 60, "run -j 2", &[], " 1.0 s") else {
         return;
     };
+    let screen = without_colours(&screen);
     let bars = screen.matches("work[").count();
     assert!(bars <= 2, "lines pile up:\n{screen}");
     assert!(screen.lines().all(|l| l.chars().count() < 60), "{screen}");
+}
+
+/// The text without what colours it.
+fn without_colours(screen: &str) -> String {
+    let mut text = String::new();
+    for part in screen.split('\u{1b}') {
+        let rest = part.strip_prefix('[').and_then(|p| p.split_once('m'));
+        text.push_str(rest.map_or(part, |(_, rest)| rest));
+    }
+    text
+}
+
+/// A window that is made narrower and wider again while bars are drawn: at the end nothing of them is
+/// left but the lines that say what was done.
+#[test]
+fn a_window_may_change_its_width() {
+    let space = TestSpace::with_pipeline(SLOW);
+    let acts = [("step 2", Act::Widen(50)), ("step 4", Act::Widen(90))];
+    let Some(screen) = on_a_terminal(&space, 100, "run -j 2", &acts, "2 executed") else {
+        return;
+    };
+    let screen = without_colours(&screen);
+    let (_, after) = screen.rsplit_once("2 executed").unwrap();
+    assert_eq!(
+        after.lines().filter(|l| l.contains("work[")).count(),
+        0,
+        "{screen}"
+    );
+    assert_eq!(screen.matches("done work[").count(), 2, "{screen}");
+}
+
+/// Colours come on a terminal, and not where `NO_COLOR` is set to anything.
+#[test]
+fn no_color_is_heard() {
+    for (value, coloured) in [("", true), ("1", false)] {
+        let mut space = TestSpace::with_pipeline(
+            "version: 1\nstages: {a: {run: \"echo 1 > ${outputs.o}\", outputs: {o: o}}}\n",
+        );
+        space.set_env("NO_COLOR", value);
+        let Some(screen) = on_a_terminal(&space, 80, "run", &[], "1 executed") else {
+            return;
+        };
+        assert_eq!(screen.contains("\u{1b}["), coloured, "{screen:?}");
+    }
 }
 
 #[test]
@@ -334,8 +407,13 @@ fn case_26_the_first_interrupt_says_so_above_the_bars() {
     let space = TestSpace::with_pipeline(SLOW);
     // Where the keyboard is not the program's, the terminal writes `^C` itself.
     for args in ["run -f -j 2", "run -f -j 2 < /dev/null"] {
-        let Some(screen) = on_a_terminal(&space, 80, args, &[("work[", "C-c")], "to continue")
-        else {
+        let Some(screen) = on_a_terminal(
+            &space,
+            80,
+            args,
+            &[("work[", Act::Key("C-c"))],
+            "to continue",
+        ) else {
             return;
         };
         assert!(

@@ -120,7 +120,7 @@ fn no_axis(field: &Field<String>, stages: &[String], table: &Table) -> Option<Pr
     if meant.is_empty() || meant.iter().any(|s| s.broken) || axes.contains(axis) {
         return None;
     }
-    let what = match &stages[..] {
+    let what = match stages {
         [one] => format!("`{one}` has no axis `{axis}`"),
         _ => format!("no stage of the figure has an axis `{axis}`"),
     };
