@@ -1,6 +1,6 @@
 //! `repro export` and `repro import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -12,16 +12,23 @@ use crate::ui::notices;
 use crate::ui::style::bytes;
 use repro_engine::export::rocrate::{self, About};
 use repro_engine::export::take_in::{Whose, take_in};
-use repro_engine::export::{Selection, bundle};
+use repro_engine::export::{Selection, bundle, tensorboard};
+use repro_engine::results::Results;
+use repro_engine::session::Session;
 use repro_engine::trust::Signer;
 
-/// Write results to a file: for people and archives (--crate), or for a machine without a network
-/// (--bundle).
+/// Write results to a file: for people and archives (--crate), for a machine without a network
+/// (--bundle), or for TensorBoard (--tensorboard).
 ///
 /// Without targets, the results are exported that nothing else needs. A crate holds their files,
 /// the pipeline and its inputs, and a description of how they were made that other programs can
 /// read (Workflow Run RO-Crate). A bundle also holds everything they need, with signatures, so that
 /// `repro import` on another machine executes nothing.
+///
+/// With --tensorboard the metrics of the targets (by default of all stages) are written as event
+/// files: a directory for each instance, such as `DIR/train/lr=0.1,seed=1`, with the tags
+/// `test/accuracy` and so on over epochs, or over steps where epochs do not tell values apart. An
+/// export into the same directory replaces the files of the one before.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// Stages, instances or claims.
@@ -33,12 +40,15 @@ pub struct ExportArgs {
     #[arg(
         long = "crate",
         value_name = "DIR|ZIP",
-        required_unless_present = "bundle"
+        required_unless_present_any = ["bundle", "tensorboard"]
     )]
     crate_: Option<PathBuf>,
     /// Write a bundle, which `repro import` reads.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+    /// Write metrics as event files of TensorBoard below this directory.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["crate_", "bundle", "sign"])]
+    tensorboard: Option<PathBuf>,
     /// Sign the results that were made here and that you have not signed yet (see `repro trust`).
     #[arg(long)]
     sign: bool,
@@ -53,10 +63,12 @@ pub struct ExportArgs {
     /// Who ran the study, for the crate; by default the login name.
     #[arg(long, value_name = "NAME", requires = "crate_")]
     author: Option<String>,
-    /// Never use the network: fail if a result is only on a remote.
+    /// Never use the network: fail if a result is only on a remote (with --tensorboard: leave it
+    /// out).
     #[arg(long)]
     offline: bool,
-    /// Write one object: results, signatures, bytes.
+    /// Write one object: results, signatures, bytes; with --tensorboard runs, values, open,
+    /// left_out.
     #[arg(long)]
     json: bool,
 }
@@ -65,6 +77,9 @@ pub struct ExportArgs {
 pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
     session.store.start_lease()?;
+    if let Some(dir) = &args.tensorboard {
+        return events(&session, dir, args);
+    }
     let targets = match args.targets[..] {
         [] => Vec::new(),
         _ => session.targets(&args.targets)?,
@@ -104,6 +119,32 @@ pub fn export(context: &Context, args: &ExportArgs) -> anyhow::Result<Exit> {
     match args.json {
         true => output::json(&said)?,
         false => output::text(&text)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Metrics for TensorBoard.
+fn events(session: &Session, dir: &Path, args: &ExportArgs) -> anyhow::Result<Exit> {
+    let results = Results::of(session, &args.targets)?;
+    let written = tensorboard::write(&results, network(args.offline), &mut notices(), dir)?;
+    if args.json {
+        output::json(&written)?;
+        return Ok(Exit::Done);
+    }
+    for (table, why) in &written.left_out {
+        crate::say!("warning: {table} is left out: {why}");
+    }
+    output::text(&format!(
+        "wrote {}: {} runs, {} values\n",
+        dir.display(),
+        written.runs,
+        written.values
+    ))?;
+    if written.open > 0 {
+        crate::say!(
+            "{} tables have no result yet (see `repro status`)",
+            written.open
+        );
     }
     Ok(Exit::Done)
 }

@@ -11,6 +11,7 @@ mod bisect;
 mod cli;
 mod docs;
 mod editor;
+mod events;
 mod exports;
 mod field;
 mod from_dvc;

@@ -78,7 +78,7 @@ fn root() -> &'static Path {
 }
 
 /// Python in the project, with the package and the program of this checkout.
-fn command(space: &TestSpace, python: &Path) -> Command {
+pub fn command(space: &TestSpace, python: &Path) -> Command {
     let mut command = Command::new(python);
     command.current_dir(&space.project).env_clear();
     let program = space.command(&[]);
@@ -92,7 +92,7 @@ fn command(space: &TestSpace, python: &Path) -> Command {
 }
 
 /// Runs a script of `tests/python`, which must succeed; says what it skipped.
-fn script(space: &TestSpace, python: &Path, name: &str, args: &[&str]) {
+pub fn script(space: &TestSpace, python: &Path, name: &str, args: &[&str]) {
     let mut asked = command(space, python);
     asked.arg(root().join("tests/python").join(name)).args(args);
     let said = space.run_command(asked).expect(0, &[name]);

@@ -107,9 +107,15 @@ impl<'s> Results<'s> {
     /// The record behind an instance's result: what was executed, who did it when, and what that
     /// took. `None` where there is no result.
     pub fn record(&self, instance: &str) -> Option<Record> {
-        let (index, instance) = self.wanted().find(|(_, i)| *i.id == *instance)?;
+        let (index, _) = self.wanted().find(|(_, i)| *i.id == *instance)?;
+        self.record_at(index)
+    }
+
+    /// As [`Results::record`], by place in the plan.
+    pub fn record_at(&self, index: InstanceIndex) -> Option<Record> {
         let hit = self.survey.get(index)?.hit.as_ref()?;
-        self.session.record_of(instance, hit)
+        self.session
+            .record_of(self.session.plan.instance(index), hit)
     }
 
     /// Where the file of an output lies in the store, to be read only; `None` where it is not here,

@@ -9,6 +9,7 @@ use crate::artifacts;
 use crate::digest::{Content, Shape};
 use crate::exchange::{Network, bring};
 use crate::notice::Tell;
+use crate::plan::InstanceIndex;
 use crate::session::Session;
 use repro_protocol::relpath::RelPath;
 use repro_protocol::table::Row;
@@ -18,6 +19,8 @@ use repro_protocol::table::Row;
 pub struct MetricTable<'s> {
     /// Whose output it is.
     pub instance: &'s str,
+    /// Its place in the plan.
+    pub index: InstanceIndex,
     /// The output.
     pub output: &'s str,
     /// What there is of it.
@@ -69,11 +72,11 @@ impl<'s> Results<'s> {
         for (index, instance) in self.wanted() {
             for (position, output) in instance.outputs.iter().enumerate() {
                 if is_table(&output.name, Some(output.path.as_str())) {
-                    tables.push((instance, output, self.content(index, position)));
+                    tables.push((index, instance, output, self.content(index, position)));
                 }
             }
         }
-        let known = tables.iter().filter_map(|(_, _, content)| *content);
+        let known = tables.iter().filter_map(|(.., content)| *content);
         let absent = bring(self.session, known.collect(), network, tell)?;
         let found = |content: Option<Content>, named: (&str, Option<&str>)| {
             let Some(content) = content else {
@@ -89,8 +92,9 @@ impl<'s> Results<'s> {
         };
         let tables = tables
             .into_iter()
-            .map(|(instance, output, content)| MetricTable {
+            .map(|(index, instance, output, content)| MetricTable {
                 instance: &instance.id,
+                index,
                 output: &output.name,
                 found: found(content, (&output.name, Some(output.path.as_str()))),
             });
