@@ -29,9 +29,9 @@ pub fn declared(
     if own.is_empty() {
         return Err("nothing it is about has a table of metrics with a result yet".to_owned());
     }
-    let metric = &*asked.of;
+    let metric = &*full_name(&asked.of, observed, &own)?;
     let mut figure = match &asked.shape {
-        FigureShape::Against(other) => against(&own, metric, other)?,
+        FigureShape::Against(other) => against(&own, &asked.of, other)?,
         FigureShape::Points => {
             having(&own, metric)?;
             let figures = series::rows(&own, metric, Asked::ByTheStudy).into_iter();
@@ -66,6 +66,22 @@ pub fn declared(
         }
     }
     Ok(figure)
+}
+
+/// The metric that a name means: as in claims, a name without the part of the data is enough where
+/// only one part has it.
+fn full_name(name: &str, observed: &Observed, own: &[Arm]) -> Result<String, String> {
+    let has = |metric: &str| own.iter().any(|arm| arm.metrics.contains_key(metric));
+    let parts: Vec<&str> = observed.of_parts(name).filter(|full| has(full)).collect();
+    match &parts[..] {
+        _ if has(name) => Ok(name.to_owned()),
+        [] => Ok(name.to_owned()),
+        [one] => Ok((*one).to_owned()),
+        several => Err(format!(
+            "`{name}` may be {}: say which",
+            several.join(" or ")
+        )),
+    }
 }
 
 fn too_little() -> String {
@@ -306,6 +322,25 @@ mod tests {
             assert!(lines.iter().all(|l| l.points.len() == 2), "{lines:?}");
         }
         assert!(drawn(&tables[..1], &asked("a", FigureShape::Points)).is_ok());
+    }
+
+    /// As in claims.
+    #[test]
+    fn a_name_without_the_part_of_the_data_is_enough_where_one_part_has_it() {
+        let of = |split: &str, name: &str| Row {
+            split: Some(split.into()),
+            ..row(name, None, 0.5)
+        };
+        let rows = vec![
+            of("test", "accuracy"),
+            of("test", "loss"),
+            of("train", "loss"),
+        ];
+        let tables = [study("t", &[], rows)];
+        let figure = drawn(&tables, &asked("accuracy", FigureShape::Points)).unwrap();
+        assert_eq!(figure.x.label, "test_accuracy");
+        let said = drawn(&tables, &asked("loss", FigureShape::Points)).unwrap_err();
+        assert_eq!(said, "`loss` may be test_loss or train_loss: say which");
     }
 
     #[test]

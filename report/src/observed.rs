@@ -51,6 +51,8 @@ pub struct Observed {
     known: HashSet<Name>,
     last: BTreeMap<(Name, String), Repeated>,
     along: BTreeMap<(Name, String), (Course, BTreeMap<i64, Repeated>)>,
+    /// Full names of metrics, by their name without the part of the data.
+    parts: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What values lie along.
@@ -103,6 +105,10 @@ impl Observed {
                 self.order.push(name.clone());
             }
             let (metric, repetition) = (full_name(row), repetition.join(","));
+            if row.split.is_some() {
+                let parts = self.parts.entry(row.name.clone()).or_default();
+                parts.insert(metric.clone());
+            }
             let at = (row.epoch, row.step);
             let key = (name.clone(), metric.clone(), repetition.clone());
             match latest.get(&key) {
@@ -132,6 +138,12 @@ impl Observed {
     /// The names of all arms, in the order of the tables.
     pub fn names(&self) -> impl Iterator<Item = &Name> {
         self.order.iter()
+    }
+
+    /// The metrics of this name of parts of the data: `test_accuracy` of `accuracy`.
+    pub fn of_parts(&self, name: &str) -> impl Iterator<Item = &str> {
+        let parts = self.parts.get(name).into_iter().flatten();
+        parts.map(String::as_str)
     }
 
     /// The values of a metric along time.
