@@ -78,7 +78,7 @@ pub fn main(context: &Context, args: &BisectArgs) -> anyhow::Result<Exit> {
             counted(changes, "change"),
             match told {
                 Told::Verdict(verdict) => verdict.word(),
-                Told::Nothing => "no verdict",
+                Told::Nothing(_) => "no verdict",
             }
         ),
     })?;

@@ -130,6 +130,37 @@ this change flips a-is-worse from holds to refuted:
     assert!(said.out.starts_with(expected), "{}\n{}", said.out, said.err);
 }
 
+/// Fields of an included file are changes of their own; a table of values that a stage reads is not
+/// rewritten, though it is YAML too.
+#[test]
+fn included_files_are_read_by_value() {
+    let Some(space) = study() else { return };
+    let rest = BEFORE.replace("vars: {offset: 0, scale: 1, seeds: [1, 2, 3, 4]}\n", "");
+    space.write(
+        "study/pipeline.yaml",
+        rest.replace("name: small", "name: small\ninclude: [more/vars.yaml]"),
+    );
+    space.write(
+        "study/more/vars.yaml",
+        "version: 1\nvars:\n  offset: 0\n  scale: 1\n  seeds: [1, 2, 3, 4]\n",
+    );
+    space.write("study/data.yaml", "# data\nvars: 1\n");
+    commit(&space, "included");
+    space.write(
+        "study/more/vars.yaml",
+        "version: 1\nvars:\n  offset: 40\n  scale: 1\n  seeds: [4, 3, 2, 1]\n",
+    );
+    space.write("study/data.yaml", "vars: 2\n");
+    let args = ["bisect", "a-is-worse", "HEAD", "--json"];
+    let said = space.run_in(&space.path("study"), &args).expect(0, &args);
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        answer["changes"],
+        serde_json::json!(["study/more/vars.yaml: vars.offset: 0 → 40"])
+    );
+    assert_eq!(answer["all"], 3);
+}
+
 #[test]
 fn what_cannot_be_answered_is_told() {
     let Some(space) = study() else { return };
@@ -152,7 +183,7 @@ fn what_cannot_be_answered_is_told() {
     );
     fails(
         &["bisect", "other", "HEAD~1", "HEAD"],
-        "`other` has no verdict at HEAD~1",
+        "`other` has no verdict at HEAD~1: there is no claim of this name",
     );
     let alone = TestSpace::with_pipeline(BEFORE);
     let said = alone

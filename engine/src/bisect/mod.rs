@@ -33,12 +33,12 @@ pub struct Question {
 }
 
 /// The claim in one plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// A verdict.
     Verdict(Verdict),
-    /// None: the plan has a mistake, or a stage failed.
-    Nothing,
+    /// None, and why: the plan has a mistake, or a stage failed.
+    Nothing(String),
 }
 
 /// What was found.
@@ -72,7 +72,7 @@ pub enum Step<'a> {
         /// How many of the changes it has.
         changes: usize,
         /// What the claim is there.
-        told: Told,
+        told: &'a Told,
         /// Actions executed.
         executed: u64,
         /// Actions cached.
@@ -124,10 +124,9 @@ pub fn bisect(
         {
             match try_with(chosen)? {
                 Told::Verdict(found) => *verdict = found,
-                Told::Nothing => anyhow::bail!(
-                    "`{}` has no verdict {name}: its plan has a mistake, lacks the claim, or a stage of it failed",
-                    question.claim
-                ),
+                Told::Nothing(why) => {
+                    anyhow::bail!("`{}` has no verdict {name}: {why}", question.claim)
+                }
             }
         }
         verdicts
@@ -175,30 +174,40 @@ impl Trials<'_> {
         tell(Step::Trying(changes));
         self.opening.file = Some(PathBuf::from(pipeline));
         self.tried += 1;
-        let (mut told, mut executed, mut cached) = (Told::Nothing, 0, 0);
         // A plan that some changes alone do not make whole is told as one without a verdict.
-        if let Ok(mut session) = self.opening.session_to_run()
-            && session.plan.claims.iter().any(|c| *c.name == *self.claim)
-        {
-            let options = RunOptions {
-                targets: vec![self.claim.to_owned()],
-                ..self.options.clone()
-            };
-            let report = run::run(&mut session, &options, &mut |event| tell(Step::Of(event)))?;
-            let summary = report.summary;
-            anyhow::ensure!(
-                !summary.interrupted,
-                "it was interrupted; what was executed is kept"
-            );
-            anyhow::ensure!(!report.store_broken, "the store failed");
-            let own = summary.claims.iter().find(|c| c.name == self.claim);
-            told = own.map_or(Told::Nothing, |c| Told::Verdict(c.verdict));
-            (executed, cached) = (summary.executed, summary.cached);
-        }
+        let (told, executed, cached) = match self.opening.session_to_run() {
+            Err(e) => {
+                let why = format!("{e:#}");
+                let why = why.strip_prefix("error: ").unwrap_or(&why).trim_end();
+                (Told::Nothing(why.to_owned()), 0, 0)
+            }
+            Ok(session) if !session.plan.claims.iter().any(|c| *c.name == *self.claim) => (
+                Told::Nothing("there is no claim of this name".to_owned()),
+                0,
+                0,
+            ),
+            Ok(mut session) => {
+                let options = RunOptions {
+                    targets: vec![self.claim.to_owned()],
+                    ..self.options.clone()
+                };
+                let report = run::run(&mut session, &options, &mut |event| tell(Step::Of(event)))?;
+                let summary = report.summary;
+                anyhow::ensure!(
+                    !summary.interrupted,
+                    "it was interrupted; what was executed is kept"
+                );
+                anyhow::ensure!(!report.store_broken, "the store failed");
+                let own = summary.claims.iter().find(|c| c.name == self.claim);
+                let failed = || Told::Nothing("a stage it needs failed".to_owned());
+                let told = own.map_or_else(failed, |c| Told::Verdict(c.verdict));
+                (told, summary.executed, summary.cached)
+            }
+        };
         self.executed += executed;
         tell(Step::Tried {
             changes,
-            told,
+            told: &told,
             executed,
             cached,
         });

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use super::unit::{self, Unit};
 use crate::git;
 use crate::project::Project;
-use crate::spec::yaml::Node;
+use crate::spec::yaml::{Node, Report, read_all};
 
 /// One of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Mixed {
     dir: PathBuf,
     /// The pipeline file, relative to the repository.
     pipeline: PathBuf,
-    /// Files below which pipeline files are read by value, relative to the repository.
+    /// Its directory, relative to the repository.
     project: PathBuf,
 }
 
@@ -124,25 +124,18 @@ impl Mixed {
         self.dir.join("mixed").join(&self.pipeline)
     }
 
-    /// Whether a file is YAML of this project, which is compared field by field.
-    fn is_pipeline(&self, file: &Path) -> bool {
-        let is_yaml = file.extension().is_some_and(|e| e == "yaml" || e == "yml");
-        *file == self.pipeline || (is_yaml && self.is_included(file))
-    }
-
-    /// The pipeline file of either side names it under `include:`.
-    fn is_included(&self, file: &Path) -> bool {
-        let Ok(relative) = file.strip_prefix(&self.project) else {
-            return false;
-        };
-        [Side::Before, Side::After].iter().any(|side| {
-            let tree = unit::tree_of(&self.path(*side, &self.pipeline));
-            let text = tree
-                .as_ref()
-                .and_then(|t| t.get("include"))
-                .map(|n| format!("{n:?}"));
-            text.is_some_and(|text| text.contains(&format!("{:?}", relative.display().to_string())))
-        })
+    /// The files that the pipeline of either side is written in: these are compared field by field.
+    /// Any other file counts with its bytes.
+    fn pipeline_files(&self) -> BTreeSet<PathBuf> {
+        let mut files = BTreeSet::new();
+        for side in [Side::Before, Side::After] {
+            let root = self.path(side, &self.project);
+            let pipeline = self.path(side, &self.pipeline);
+            // Mistakes are told when a plan is made of them.
+            let (_, read) = read_all(&pipeline, &root, &mut Report::default());
+            files.extend(read.iter().map(|file| self.project.join(file)));
+        }
+        files
     }
 
     /// All changes between the two sides, in the order of the files.
@@ -151,10 +144,11 @@ impl Mixed {
     /// A file cannot be read.
     pub fn units(&self) -> anyhow::Result<Vec<Unit>> {
         let mut units = Vec::new();
+        let pipelines = self.pipeline_files();
         for file in self.changed()? {
             let sides = [Side::Before, Side::After].map(|side| self.path(side, &file));
             let is_in = [&sides[0], &sides[1]].map(|path| path.symlink_metadata().is_ok());
-            if self.is_pipeline(&file)
+            if pipelines.contains(&file)
                 && let [Some(before), Some(after)] = sides.map(|path| unit::tree_of(&path))
             {
                 unit::fields(&file, &before, &after, &mut Vec::new(), &mut units);

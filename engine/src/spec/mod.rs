@@ -17,7 +17,7 @@ mod tests;
 pub mod yaml {
     pub use super::text::diagnostic::{Diagnostics, Report, Source};
     pub use super::text::document::parse;
-    pub use super::text::files::read_text;
+    pub use super::text::files::{read_all, read_text};
     pub use super::text::node::{Data, Key, Node, Written};
     pub use super::text::plain::{Plain, read as plain};
     pub use super::text::problem::{Problem, Span};
