@@ -94,6 +94,7 @@ impl Executor for Local {
             cpus: self.machine.cpus,
             memory_bytes: self.machine.memory_bytes,
             gpus: self.machine.gpus.len() as u32,
+            is_elastic: false,
         }
     }
 

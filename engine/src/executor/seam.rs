@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Heard, Order, OrderId};
-use crate::plan::Policy;
+use crate::digest::{Content, Digest};
+use crate::exec::CancelLevel;
+use crate::plan::{InstanceIndex, Policy};
 use crate::store::Record;
 
 /// Hears of an order. May be called from any thread.
@@ -20,6 +22,8 @@ pub struct Capacity {
     pub memory_bytes: u64,
     /// GPUs.
     pub gpus: u32,
+    /// Whatever is ready may begin at once: the place finds room for it, or lets it wait.
+    pub is_elastic: bool,
 }
 
 /// Whether the devices of an order are set aside.
@@ -71,4 +75,13 @@ pub trait Executor {
     /// What is kept for an order is of no use: what was made, or devices of one that does not
     /// begin. Nothing happens where nothing is kept, or where it is being recorded.
     fn discard(&mut self, order: OrderId);
+
+    /// Hears of every instance that has a result, in the order in which they get it. Of use to who
+    /// executes orders together with what follows from them.
+    fn learn(&mut self, _index: InstanceIndex, _key: &Digest, _outputs: &Arc<[Content]>) {}
+
+    /// What an interruption does here, in words; `None`: what it does on this machine.
+    fn interruption(&self, _level: CancelLevel) -> Option<String> {
+        None
+    }
 }

@@ -20,13 +20,16 @@ mod showing;
 mod simulated;
 mod state;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use scheduler::BrokenDown;
 pub(crate) use scheduler::GPUS_ARE_TAKEN;
-pub use scheduler::{interruption, run};
+pub use scheduler::{RunReport, interruption, run, run_on};
+use serde::{Deserialize, Serialize};
 pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
 
+use crate::digest::{Content, Digest};
 use crate::exec::Cancel;
 
 /// What the user asked for.
@@ -54,6 +57,18 @@ pub struct RunOptions {
     pub cancel: Arc<Cancel>,
     /// This program: what runs workers.
     pub executable: std::path::PathBuf,
+    /// Results of these instances that whoever gave the run vouches for; their bytes are on the
+    /// remote. They are not looked up, and nothing of what they were made from has to be here.
+    pub given: HashMap<Arc<str>, Given>,
+}
+
+/// A result that is given to a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// The action key.
+    pub key: Digest,
+    /// In the order of the instance's outputs.
+    pub outputs: Vec<Content>,
 }
 
 impl RunOptions {
@@ -75,6 +90,7 @@ impl RunOptions {
             args,
             cancel,
             executable,
+            given: HashMap::new(),
         }
     }
 }

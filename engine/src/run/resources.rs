@@ -17,6 +17,8 @@ pub struct Resources {
     cpus: u32,
     memory: u64,
     mutexes: HashSet<Arc<str>>,
+    /// Only mutexes keep anything waiting.
+    is_elastic: bool,
 }
 
 impl Resources {
@@ -28,6 +30,7 @@ impl Resources {
             cpus: 0,
             memory: 0,
             mutexes: HashSet::new(),
+            is_elastic: capacity.is_elastic,
         }
     }
 
@@ -38,7 +41,11 @@ impl Resources {
 
     /// Cores nobody holds.
     pub fn cpus_free(&self) -> u32 {
-        self.cpus_total - self.cpus
+        // Where there is room for everything, nothing has to share.
+        match self.is_elastic {
+            true => 1,
+            false => self.cpus_total - self.cpus,
+        }
     }
 
     /// No core is free, so nothing can start.
@@ -73,6 +80,9 @@ impl Resources {
     }
 
     fn clipped(&self, policy: &Policy) -> (u32, u64) {
+        if self.is_elastic {
+            return (0, 0);
+        }
         (
             policy.threads().min(self.cpus_total),
             policy.memory_bytes.unwrap_or(0).min(self.memory_total),
@@ -86,6 +96,7 @@ mod tests {
 
     fn resources(jobs: u32) -> Resources {
         let capacity = Capacity {
+            is_elastic: false,
             cpus: 8,
             memory_bytes: 100,
             gpus: 0,
@@ -124,5 +135,26 @@ mod tests {
         assert!(resources.fits(&huge));
         resources.take(&huge);
         assert!(!resources.fits(&policy(1, 0, None)));
+    }
+
+    #[test]
+    fn where_there_is_room_for_everything_only_mutexes_wait() {
+        let capacity = Capacity {
+            is_elastic: true,
+            cpus: 1,
+            memory_bytes: 1,
+            gpus: 0,
+        };
+        let mut resources = Resources::of(&capacity, None);
+        for _ in 0..1000 {
+            let any = policy(64, 1 << 40, None);
+            assert!(!resources.full() && resources.fits(&any));
+            resources.take(&any);
+        }
+        let alone = policy(1, 0, Some("disk"));
+        resources.take(&alone);
+        assert!(!resources.fits(&alone));
+        resources.give_back(&alone);
+        assert!(resources.fits(&alone));
     }
 }

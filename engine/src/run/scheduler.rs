@@ -125,7 +125,10 @@ pub fn run(
 }
 
 /// Runs the plan of `session` on the executor that `place` makes.
-pub(super) fn run_on<'a>(
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on<'a>(
     session: &'a mut Session,
     options: &'a RunOptions,
     sink: &'a mut dyn FnMut(&Event),
@@ -402,7 +405,8 @@ impl Scheduler<'_> {
                 }
             }
             self.interruption_told = level;
-            self.warn(None, interruption(level).to_owned());
+            let told = self.executor.interruption(level);
+            self.warn(None, told.unwrap_or_else(|| interruption(level).to_owned()));
         }
     }
 

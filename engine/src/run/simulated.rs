@@ -133,6 +133,7 @@ impl Executor for Simulated {
             cpus: 16,
             memory_bytes: 1 << 40,
             gpus: 0,
+            is_elastic: false,
         }
     }
 
@@ -363,6 +364,7 @@ fn options(on_failure: OnFailure) -> RunOptions {
         args: Vec::new(),
         cancel: Arc::new(Cancel::new().unwrap()),
         executable: "/nonexistent".into(),
+        given: HashMap::new(),
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::dsse::{BadEnvelope, Envelope};
-use super::key::KeyId;
-use super::policy::{FILE_NAME, Requirement, SignerName, TrustPolicy};
+use super::key::{KeyId, PublicKey};
+use super::policy::{self, FILE_NAME, Requirement, SignerName, TrustPolicy};
 use super::statement::{self, Mismatch};
 use crate::digest::Digest;
 use crate::remote::layout::Scope;
@@ -174,6 +174,15 @@ impl Trust {
             policy: Some(policy),
             stamp: Some(Digest::of(text.as_bytes())),
         })
+    }
+
+    /// Believes whoever has this key, and nobody else.
+    pub fn of_key(key: &PublicKey) -> Trust {
+        let text = policy::of_one_key(key);
+        Trust {
+            policy: TrustPolicy::parse(&text).ok(),
+            stamp: Some(Digest::of(text.as_bytes())),
+        }
     }
 
     /// What the file says; `None` where there is none.

@@ -25,7 +25,9 @@ pub use edit::{Added, TrustText};
 pub use judge::{ENVELOPES_MAX, Judgement, Reason, Trust};
 pub use key::{BadPublicKey, BadSecretKey, KeyId, Passphrase, PublicKey, SecretKey};
 pub use own_key::{make_key, public_key, shown_key};
-pub use policy::{BadPolicy, FILE_NAME, Listed, Requirement, Role, SignerName, TrustPolicy};
+pub use policy::{
+    BadPolicy, FILE_NAME, Listed, Requirement, Role, SignerName, TrustPolicy, of_one_key,
+};
 pub use scope::{BadPattern, ScopePattern};
 pub use signer::{Ask, KEY_VARIABLE, Signer, keep_key, key_path, known_passphrase};
 pub use statement::{Facts, Mismatch, is_described, is_own, mark_origin, write as statement_text};

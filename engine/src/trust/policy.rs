@@ -106,6 +106,13 @@ impl SignerName {
     }
 }
 
+/// The text of a file that lists one key, of a run, and asks for its signature.
+pub fn of_one_key(key: &PublicKey) -> String {
+    format!(
+        "version = {FORMAT}\nrequire = \"1 of run\"\n\n[signers.run]\nrole = \"run\"\nkeys = [\"{key}\"]\n"
+    )
+}
+
 /// `2 of people`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Quorum {

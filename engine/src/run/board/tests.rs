@@ -12,6 +12,7 @@ use crate::record::event::Reason;
 
 fn capacity(cpus: u32) -> Capacity {
     Capacity {
+        is_elastic: false,
         cpus,
         memory_bytes: 1000,
         gpus: 0,
