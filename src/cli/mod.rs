@@ -4,6 +4,7 @@
 //! Results go to standard output, everything else to standard error.
 
 mod bisect;
+mod cancel;
 mod claims;
 mod clean;
 mod completing;
@@ -16,6 +17,7 @@ mod gc_args;
 mod gc_remote;
 mod gone;
 mod init;
+mod jobs;
 mod kinds;
 mod log;
 mod logs;
@@ -30,6 +32,7 @@ mod remote;
 mod replay;
 mod report;
 mod run;
+mod run_bundle;
 mod sharing;
 mod shell;
 mod show;
@@ -105,6 +108,8 @@ enum Command {
     Log(log::LogArgs),
     Show(show::ShowArgs),
     Logs(logs::LogsArgs),
+    Jobs(jobs::JobsArgs),
+    Cancel(cancel::CancelArgs),
     Shell(shell::ShellArgs),
     Report(report::ReportArgs),
     Plot(plot::PlotArgs),
@@ -127,6 +132,8 @@ enum Command {
     Completions(kinds::CompletionsArgs),
     #[command(hide = true)]
     Man(man::ManArgs),
+    #[command(hide = true)]
+    RunBundle(run_bundle::RunBundleArgs),
 }
 
 /// How a command ends.
@@ -247,6 +254,8 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Log(args) => log::main(context, &args),
         Command::Show(args) => show::main(context, &args),
         Command::Logs(args) => logs::main(context, &args),
+        Command::Jobs(args) => jobs::main(context, &args),
+        Command::Cancel(args) => cancel::main(context, &args),
         Command::Shell(args) => shell::main(context, &args),
         Command::Report(args) => report::main(context, &args),
         Command::Plot(args) => plot::main(context, &args),
@@ -268,6 +277,7 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Schema(args) => kinds::schema(context, &args),
         Command::Completions(args) => kinds::completions(context, &args),
         Command::Man(args) => man::main(context, &args),
+        Command::RunBundle(args) => run_bundle::main(context, &args),
     }
 }
 

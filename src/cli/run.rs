@@ -12,6 +12,8 @@ use super::sharing::RemoteArgs;
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::terminal::{self, Colour, Unwritten};
 use crate::ui::{Bars, Lines, Planned, notices, verdicts};
+use repro_cluster::config::{Executors, config_dir};
+use repro_cluster::{Asked, jobs};
 use repro_engine::exchange::needed::announce;
 use repro_engine::exchange::{Way, Wishes, in_run};
 use repro_engine::exec::{Cancel, CancelLevel};
@@ -64,6 +66,12 @@ pub struct RunArgs {
     /// Never use the network, not even for --pull and --push; what would need it fails.
     #[arg(long)]
     offline: bool,
+    /// Execute on this executor of repro.executors.toml (docs/cluster.md) instead of this machine:
+    /// what has no result is submitted in bundles, and results come back with the same keys. After
+    /// Ctrl-C its jobs go on, and the next run takes their results; `repro jobs` lists them, `repro
+    /// cancel` ends them.
+    #[arg(long, value_name = "NAME")]
+    on: Option<String>,
     /// Treat a refuted claim as a failure (exit code 4).
     #[arg(long)]
     strict: bool,
@@ -129,8 +137,20 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let publishes = publishes.map(|s| (s.link.clone(), s.warnings.clone()));
     let unwritten = Rc::new(Cell::new(None));
     let mut show = display(args, &session, &unwritten);
-    let report = run::run(&mut session, &options, &mut *show)?;
+    let (report, left) = match &args.on {
+        Some(name) if !args.dry_run => {
+            let executors = Executors::read(&session.project.root, config_dir().as_deref())?;
+            let place = (&**name, executors.get(name)?);
+            let (report, left) =
+                repro_cluster::run(&mut session, &options, place, asked(&pipeline), &mut *show)?;
+            (report, left.jobs)
+        }
+        _ => (run::run(&mut session, &options, &mut *show)?, 0),
+    };
     drop(show);
+    if let Some(name) = args.on.as_ref().filter(|_| left > 0) {
+        leave_or_cancel(&session, name, left)?;
+    }
     if let Some((link, warnings)) = publishes {
         let way = Way { link, warnings };
         announce(&way.link, &session.project, &[]);
@@ -155,6 +175,34 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         }
         None => Ok(exit),
     }
+}
+
+/// How the pipeline was asked for.
+fn asked(pipeline: &PipelineArgs) -> Asked {
+    Asked {
+        profiles: pipeline.profile.clone(),
+        sets: pipeline.set.clone(),
+    }
+}
+
+/// The run was interrupted, and jobs go on. A person is asked what is to become of them.
+fn leave_or_cancel(session: &Session, name: &str, left: usize) -> anyhow::Result<()> {
+    let what = format!("{left} jobs go on on `{name}`");
+    if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        terminal::say(&format!("{what}. Cancel them? [y/N]"));
+        let mut answer = String::new();
+        // No answer leaves them.
+        let _ = std::io::stdin().read_line(&mut answer);
+        if matches!(answer.trim(), "y" | "Y" | "yes") {
+            let done = jobs::cancel(&session.project.root, &session.project.state(), Some(name))?;
+            terminal::say(&format!("{} jobs cancelled", done.jobs));
+            return Ok(());
+        }
+    }
+    terminal::say(&format!(
+        "{what}: `repro run --on {name}` takes their results, `repro cancel` ends them"
+    ));
+    Ok(())
 }
 
 /// `repro run pipeline.yaml` names the file as people do.

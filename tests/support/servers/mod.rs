@@ -7,6 +7,7 @@ pub mod cutter;
 pub mod nginx;
 pub mod proxy;
 pub mod s3;
+pub mod slurm;
 pub mod sshd;
 
 use std::net::{TcpListener, TcpStream};

@@ -1,0 +1,188 @@
+//! With a real Slurm.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+use super::{QUICK, files, local, project, warnings};
+use crate::support::lab::summary;
+use crate::support::servers::s3::{ACCESS_KEY, S3, SECRET_KEY};
+use crate::support::servers::slurm::{Slurm, TINY};
+use crate::support::skipped::skipped;
+use crate::support::{TestSpace, wait};
+
+/// A cluster; `None`, told, where there can be none.
+fn slurm(more: &str) -> Option<Slurm> {
+    match Slurm::start(more) {
+        Ok(slurm) => Some(slurm),
+        Err(why) => {
+            skipped(why);
+            None
+        }
+    }
+}
+
+/// A project whose executor `lab` is that cluster.
+fn on(slurm: &Slurm, more: &str) -> (TestSpace, tempfile::TempDir) {
+    let executor = format!("[lab]\nkind = \"slurm\"\nremote = \"dir\"\n{QUICK}{more}\n");
+    let (mut space, remote) = project(&executor);
+    space.set_env("SLURM_CONF", slurm.conf());
+    (space, remote)
+}
+
+fn is_clean(slurm: &Slurm, space: &TestSpace, remote: &Path) {
+    assert!(
+        slurm.jobs().iter().all(|j| j.contains("COMPLET")),
+        "{:?}",
+        slurm.jobs()
+    );
+    assert_eq!(files(remote), 0, "something is left on the remote");
+    assert!(!space.exists(".repro/cluster/lab/campaign"));
+}
+
+/// With limits that bite, everything is executed there once, and the lock file is that of a local
+/// run.
+#[test]
+fn a_study_on_slurm_has_the_lock_file_of_a_local_run() {
+    let Some(slurm) = slurm(TINY) else { return };
+    let (space, remote) = on(&slurm, "");
+    let (lock, table) = local(&space, &[]);
+    let (code, events) = space.events(&["--on", "lab"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let sum = summary(&events);
+    assert_eq!(
+        (sum["executed"].as_u64(), sum["failed"].as_u64()),
+        (Some(26), Some(0)),
+        "{events:#?}"
+    );
+    assert_eq!(warnings(&events), Vec::<&str>::new());
+    assert_eq!(space.read("repro.lock"), lock);
+    assert_eq!(space.read("artifacts/table/table.txt"), table);
+    assert!(space.ok(&["logs", "first[i=3]"]).contains("first 3"));
+    is_clean(&slurm, &space, remote.path());
+    // Everything is here now, and nothing is asked of the cluster.
+    assert_eq!(space.executed(&["--on", "lab"]), Vec::<String>::new());
+    assert_eq!(space.executed(&[]), Vec::<String>::new());
+    assert_eq!(space.ok(&["jobs"]), "no jobs\n");
+}
+
+/// Jobs are requeued, cancelled and lost with their node, and the controller dies: everything gets
+/// its result, and the lock file is that of a local run.
+#[test]
+fn whatever_becomes_of_jobs_the_study_is_finished() {
+    let Some(mut slurm) = slurm("") else { return };
+    let (space, remote) = on(&slurm, "");
+    let few = ["--set", "n=6"];
+    let (lock, _) = local(&space, &few);
+    let run = space.command(&[
+        "run", "--json", "--on", "lab", "--set", "n=6", "--set", "wait=8",
+    ]);
+    let mut run = run;
+    let run = run
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    slurm.wait_for("six elements", |slurm| {
+        slurm
+            .jobs()
+            .iter()
+            .filter(|j| j.contains("RUNNING"))
+            .count()
+            == 6
+    });
+    let job = slurm.jobs()[0].split('_').next().unwrap().to_owned();
+    slurm.call(&["scontrol", "requeue", &format!("{job}_0")]);
+    slurm.call(&["scancel", &format!("{job}_1")]);
+    // Else Slurm waits for two minutes with what is requeued.
+    slurm.wait_for("the requeued element", |slurm| {
+        slurm.jobs().iter().any(|j| j.contains("_0 PENDING"))
+    });
+    slurm.call(&[
+        "scontrol",
+        "update",
+        &format!("jobid={job}_0"),
+        "starttime=now",
+    ]);
+    slurm.wait_for_state();
+    slurm.kill_controller();
+    slurm.start_controller();
+    slurm.lose_node(1);
+    let output = wait(run);
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{out}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(out.contains("its job was cancelled by somebody"), "{out}");
+    // The pause is in the script, and so in the keys.
+    assert_ne!(space.read("repro.lock"), lock);
+    let last = out.lines().last().unwrap();
+    assert!(
+        last.contains("\"executed\":14") && last.contains("\"failed\":0"),
+        "{last}"
+    );
+    is_clean(&slurm, &space, remote.path());
+}
+
+/// Two runs of one study at once: the second waits, and then there is nothing left to do.
+#[test]
+fn two_submitters_do_the_work_once() {
+    let Some(slurm) = slurm("") else { return };
+    let (space, remote) = on(&slurm, "");
+    let both = [(), ()].map(|()| {
+        let mut run = space.command(&["run", "--json", "--on", "lab", "--set", "wait=1"]);
+        run.stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    let mut finished = 0;
+    for run in both {
+        let output = wait(run);
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{out}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        finished += out.matches("\"event\":\"finished\"").count();
+    }
+    assert_eq!(finished, 26);
+    is_clean(&slurm, &space, remote.path());
+}
+
+/// Bytes travel through a bucket, and a node sees nothing of the project.
+#[test]
+fn a_bucket_is_all_that_nodes_need() {
+    let Some(slurm) = slurm("") else { return };
+    let server = S3::start(&["lab"]);
+    let (mut space, _remote) = on(&slurm, "");
+    space.set_env("AWS_ACCESS_KEY_ID", ACCESS_KEY);
+    space.set_env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+    space.ok(&[
+        "remote",
+        "add",
+        "s3",
+        "s3://lab",
+        "--endpoint",
+        &server.endpoint,
+    ]);
+    space.edit("repro.executors.toml", "\"dir\"", "\"s3\"");
+    // The directory of the project is empty for jobs.
+    let project = space.project.display();
+    let hide = format!(
+        "prelude = \"[ -n \\\"$HIDDEN\\\" ] || HIDDEN=1 exec unshare -m sh -c 'mount -t tmpfs none {project} && exec sh $0' \\\"$0\\\"\"\n"
+    );
+    let text = space.read("repro.executors.toml");
+    fs::write(space.path("repro.executors.toml"), text + &hide).unwrap();
+    let (lock, _) = local(&space, &["--set", "n=2"]);
+    let (code, events) = space.events(&["--on", "lab", "--set", "n=2"]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert_eq!(summary(&events)["executed"], 6);
+    assert_eq!(space.read("repro.lock"), lock);
+    assert_eq!(files(&server.bucket_dir("lab")), 0);
+}
