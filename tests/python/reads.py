@@ -35,6 +35,8 @@ def rows_are_those_of_the_command(project):
             assert [want[name] for name in PLACE] == [got[name] for name in PLACE], (want, got)
             assert want["value"] == got["value"], (want, got)
             assert want["stage"] == got["group"], (want, got)
+    names = {"learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    assert set(found.column("metric")) == names
     assert found.column("lr")[0] == 0.01, found[0]
     assert {row["stage"] for row in found} == {"train"}
 

@@ -15,8 +15,9 @@ from .program import ReproError, ask, ask_json
 from .table import Row, Table
 from .tensors import PathLike, Tensors
 
-# Of the rows of a table of metrics. `group` is what the table itself calls `stage`.
-_PLACE = ["run", "group", "seed", "epoch", "step", "split", "name", "value"]
+# Of the rows of a table of metrics. `group` is what the table itself calls `stage`, `metric` the name
+# that claims use.
+_PLACE = ["run", "group", "seed", "epoch", "step", "split", "name", "metric", "value"]
 _FIRST = ["instance", "stage"]
 
 
@@ -148,6 +149,8 @@ class Project:
         for metric in found:
             instance = axes[metric["instance"]]
             row: Row = {**metric, "group": metric["stage"], "stage": instance.stage}
+            split = f"{metric['split']}_" if metric["split"] is not None else ""
+            row["metric"] = split + metric["name"]
             row["value"] = float("nan") if metric["value"] is None else float(metric["value"])
             # The axis says what the table says, and has it for every table.
             row.update({names[axis]: value for axis, value in instance.axes.items()})
@@ -168,8 +171,7 @@ class Project:
             if value["run"] is not None or value["group"] is not None:
                 continue
             row = rows.setdefault(value["instance"], {name: value[name] for name in names})
-            split = f"{value['split']}_" if value["split"] is not None else ""
-            metric = split + value["name"]
+            metric = value["metric"]
             if metric not in metrics:
                 metrics.append(metric)
             row[metric] = value["value"]
