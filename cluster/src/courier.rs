@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use repro_engine::change;
 use repro_engine::digest::{Content, Digest, Domain};
-use repro_engine::exec::Cancel;
+use repro_engine::exec::{Cancel, CancelLevel};
 use repro_engine::executor::{
     Capacity, Executor, Failed, Heard, Local, Made, Order, OrderId, Outcome, Recording, Reserved,
     Site, Tell,
@@ -34,6 +34,8 @@ use crate::ticket::{Item, names};
 
 /// Bytes of the end of a log that are reported.
 const LOG_BYTES: u64 = 64 << 10;
+/// How much later than a command this program may hear of a signal to both.
+const SIGNAL: Duration = Duration::from_secs(2);
 /// Times that a result is sent.
 const TRIES: u32 = 5;
 
@@ -92,6 +94,25 @@ fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A batch system signals every process of a job it ends, and a command may fail of that before the
+/// signal is heard here. Such a failure is none: the action goes on elsewhere.
+fn unless_stopped(heard: Heard, cancel: &Cancel) -> Heard {
+    let Heard::Outcome(outcome) = &heard else {
+        return heard;
+    };
+    if !matches!(**outcome, Outcome::Failed(_)) {
+        return heard;
+    }
+    let until = Instant::now() + SIGNAL;
+    while cancel.level() == CancelLevel::None && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    match cancel.level() {
+        CancelLevel::None => heard,
+        _ => Heard::Outcome(Box::new(Outcome::Cancelled)),
+    }
+}
+
 impl Courier {
     /// Of this machine. When it is dropped, all results are on the remote, and `cut` says what was
     /// ended early, and whether it left a state.
@@ -112,7 +133,9 @@ impl Courier {
             publisher: Mutex::new(Some(to_publish)),
         });
         let (listening, forward) = (shared.clone(), tell.clone());
+        let switch = cancel.clone();
         let heard = move |order, heard: Heard| {
+            let heard = unless_stopped(heard, &switch);
             listening.heard(order, &heard);
             forward(order, heard);
         };

@@ -1,6 +1,7 @@
 //! With a real Slurm.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -185,4 +186,56 @@ fn a_bucket_is_all_that_nodes_need() {
     assert_eq!(summary(&events)["executed"], 6);
     assert_eq!(space.read("repro.lock"), lock);
     assert_eq!(files(&server.bucket_dir("lab")), 0);
+}
+
+/// A preempted job is begun anew, and what its signals did to a command is no failure of that.
+#[test]
+fn a_preempted_job_is_no_failure() {
+    let Some(slurm) = slurm("") else { return };
+    let (space, remote) = on(&slurm, "");
+    let args = [
+        "run", "--json", "--on", "lab", "--set", "n=2", "--set", "wait=5",
+    ];
+    let mut run = space.command(&args);
+    let mut run = run.stdout(Stdio::piped()).spawn().unwrap();
+    let (mut told, mut is_preempted) = (String::new(), false);
+    for line in BufReader::new(run.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        let begins = line.contains("first[i=0]") && line.contains("\"on ");
+        if begins && !std::mem::replace(&mut is_preempted, true) {
+            let urgent = [
+                "-p",
+                "urgent",
+                "-N2",
+                "--exclusive",
+                "-o",
+                "/dev/null",
+                "--wrap",
+                "true",
+            ];
+            slurm.call(&[&["sbatch"][..], &urgent].concat());
+            slurm.wait_for("both to be requeued", |slurm| {
+                slurm
+                    .jobs()
+                    .iter()
+                    .filter(|j| j.contains("PENDING"))
+                    .count()
+                    == 2
+            });
+            for job in slurm.jobs() {
+                // Else Slurm waits for two minutes with what is requeued.
+                let job = job.split(' ').next().unwrap();
+                slurm.call(&[
+                    "scontrol",
+                    "update",
+                    &format!("jobid={job}"),
+                    "starttime=now",
+                ]);
+            }
+        }
+        told += &(line + "\n");
+    }
+    assert!(run.wait().unwrap().success() && is_preempted, "{told}");
+    assert!(told.contains("\"executed\":6"), "{told}");
+    is_clean(&slurm, &space, remote.path());
 }
