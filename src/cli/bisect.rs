@@ -8,6 +8,7 @@ use super::run::{Told as SignalsTold, watch_signals};
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::terminal::Colour;
 use crate::ui::Lines;
+use crate::ui::style::counted;
 use repro_engine::bisect::{Answer, Question, Step, Told, bisect};
 use repro_engine::exec::Cancel;
 use repro_engine::record::event::Event;
@@ -87,14 +88,6 @@ pub fn main(context: &Context, args: &BisectArgs) -> anyhow::Result<Exit> {
         false => output::text(&told(&args.claim, &answer))?,
     }
     Ok(Exit::Done)
-}
-
-fn counted(n: usize, one: &str) -> String {
-    match n {
-        0 => format!("no {one}"),
-        1 => format!("1 {one}"),
-        n => format!("{n} {one}s"),
-    }
 }
 
 fn told(claim: &str, answer: &Answer) -> String {

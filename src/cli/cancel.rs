@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{Context, Exit, output};
+use crate::ui::style::counted;
 use repro_cluster::jobs::cancel;
 
 /// End the jobs of this project on a cluster (`repro run --on`), and nobody else's.
@@ -32,7 +33,7 @@ pub fn main(context: &Context, args: &CancelArgs) -> anyhow::Result<Exit> {
         for failed in &done.failed {
             crate::say!("error: {failed}");
         }
-        output::text(&format!("{} jobs cancelled\n", done.jobs))?;
+        output::text(&format!("{} cancelled\n", counted(done.jobs, "job")))?;
     }
     Ok(match done.failed.is_empty() {
         true => Exit::Done,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::{Context, Exit, output};
+use crate::ui::style::counted;
 use repro_adopt::{Adopted, Note};
 use repro_engine::project::PIPELINE_NAMES;
 
@@ -131,16 +132,12 @@ pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
 
 /// What was written, and what has to be known of it.
 fn told(adopted: &Adopted, pipeline: &Path) -> String {
-    let count = |n: usize, one: &str| match n {
-        1 => format!("1 {one}"),
-        n => format!("{n} {one}s"),
-    };
     let mut text = format!(
         "wrote {}: {}, {}, {}\n",
         pipeline.display(),
-        count(adopted.stages, "stage"),
-        count(adopted.instances, "instance"),
-        count(adopted.edges, "edge"),
+        counted(adopted.stages, "stage"),
+        counted(adopted.instances, "instance"),
+        counted(adopted.edges, "edge"),
     );
     let (of_stages, of_all): (Vec<&Note>, Vec<&Note>) =
         adopted.notes.iter().partition(|n| n.stage.is_some());

@@ -195,7 +195,10 @@ fn leave_or_cancel(session: &Session, name: &str, left: usize) -> anyhow::Result
         let _ = std::io::stdin().read_line(&mut answer);
         if matches!(answer.trim(), "y" | "Y" | "yes") {
             let done = jobs::cancel(&session.project.root, &session.project.state(), Some(name))?;
-            terminal::say(&format!("{} jobs cancelled", done.jobs));
+            terminal::say(&format!(
+                "{} cancelled",
+                crate::ui::style::counted(done.jobs, "job")
+            ));
             return Ok(());
         }
     }

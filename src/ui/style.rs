@@ -73,6 +73,15 @@ pub fn energy_used(used: &Energy) -> String {
     format!("{} ({how}){grams}", energy(used.joules))
 }
 
+/// `no change`, `1 change`, `2 changes`: of a word whose plural has an s.
+pub fn counted(n: usize, one: &str) -> String {
+    match n {
+        0 => format!("no {one}"),
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
