@@ -2,7 +2,7 @@
 //! and run, until a smallest set is known that flips it alone. Most of such a plan is cached, since
 //! keys are made of contents.
 //!
-//! Decides what is tried in which order ([`search`]), what counts as one change ([`unit`]), and
+//! Decides what is tried in which order ([`search`]), what counts as one change ([`mod@unit`]), and
 //! what a mixed plan is made of ([`tree`]). Keys, runs and verdicts are those of any run.
 
 mod search;
