@@ -121,52 +121,6 @@ pub fn with(node: &Node, chosen: &[(&[String], Option<&Node>)]) -> String {
 }
 
 fn write_with(node: &Node, chosen: &[(&[String], Option<&Node>)], out: &mut String) {
-    if !is_map(node) || chosen.is_empty() {
-        out.push_str(&text(node));
-        return;
-    }
-    let below = |key: &str| -> Vec<(&[String], Option<&Node>)> {
-        let own = chosen
-            .iter()
-            .filter(|(path, _)| path.first().is_some_and(|k| k == key));
-        own.map(|(path, node)| (&path[1..], *node)).collect()
-    };
-    out.push('{');
-    let mut is_first = true;
-    let mut entry = |key: &str, out: &mut String, write: &dyn Fn(&mut String)| {
-        if !std::mem::take(&mut is_first) {
-            out.push_str(", ");
-        }
-        quote(key, out);
-        out.push_str(": ");
-        write(out);
-    };
-    for (key, value) in node.entries() {
-        let below = below(&key.name);
-        match below.iter().find(|(path, _)| path.is_empty()) {
-            Some((_, None)) => {}
-            Some((_, Some(other))) => entry(&key.name, out, &|out| out.push_str(&text(other))),
-            None => entry(&key.name, out, &|out| write_with(value, &below, out)),
-        }
-    }
-    for (path, other) in chosen {
-        if let ([key], Some(other)) = (path, other)
-            && node.get(key).is_none()
-        {
-            entry(key, out, &|out| out.push_str(&text(other)));
-        }
-    }
-    out.push('}');
-}
-
-/// A value in flow style; numbers stand as they were written.
-fn text(node: &Node) -> String {
-    let mut out = String::new();
-    write_node(node, &mut out);
-    out
-}
-
-fn write_node(node: &Node, out: &mut String) {
     match &node.data {
         Data::Null | Data::Broken => out.push_str("null"),
         Data::Bool(b) => out.push_str(&b.text()),
@@ -177,28 +131,48 @@ fn write_node(node: &Node, out: &mut String) {
             let _ = write!(out, "{t}");
         }
         Data::Seq(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push_str(", ");
-                }
-                write_node(item, out);
-            }
-            out.push(']');
+            let items = items.iter().map(text);
+            let _ = write!(out, "[{}]", items.collect::<Vec<_>>().join(", "));
         }
         Data::Map(entries) => {
-            out.push('{');
-            for (i, (key, value)) in entries.iter().enumerate() {
-                if i > 0 {
-                    out.push_str(", ");
+            let mut written = Vec::new();
+            for (key, value) in entries.iter() {
+                let is_in = |path: &[String]| path.first().is_some_and(|k| **k == *key.name);
+                let own = chosen.iter().filter(|(path, _)| is_in(path));
+                let below: Vec<_> = own.map(|(path, other)| (&path[1..], *other)).collect();
+                match below.iter().find(|(path, _)| path.is_empty()) {
+                    Some((_, None)) => {}
+                    Some((_, Some(other))) => written.push(entry(&key.name, &text(other))),
+                    None => {
+                        let mut changed = String::new();
+                        write_with(value, &below, &mut changed);
+                        written.push(entry(&key.name, &changed));
+                    }
                 }
-                quote(&key.name, out);
-                out.push_str(": ");
-                write_node(value, out);
             }
-            out.push('}');
+            for (path, other) in chosen {
+                if let ([key], Some(other)) = (path, other)
+                    && node.get(key).is_none()
+                {
+                    written.push(entry(key, &text(other)));
+                }
+            }
+            let _ = write!(out, "{{{}}}", written.join(", "));
         }
     }
+}
+
+fn entry(key: &str, value: &str) -> String {
+    let mut out = String::new();
+    quote(key, &mut out);
+    out + ": " + value
+}
+
+/// A value in flow style; numbers stand as they were written.
+fn text(node: &Node) -> String {
+    let mut out = String::new();
+    write_with(node, &[], &mut out);
+    out
 }
 
 /// JSON's quotes, which YAML reads.
