@@ -49,10 +49,10 @@ pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
         // Nobody may be listening.
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
-    let rows = results.instances();
     if args.json {
-        output::json(&rows)?;
+        output::json(&results.shown_instances())?;
     } else {
+        let rows = results.instances();
         let table = match args.all {
             true => by_instance(&rows),
             false => by_stage(&rows),

@@ -34,8 +34,6 @@ pub struct InstanceResult<'s> {
     pub key: Option<Digest>,
     /// Its outputs by name, each with its digest; none where it has no result.
     pub outputs: BTreeMap<&'s str, String>,
-    /// Where `artifacts/` shows exactly these outputs, from the project's root.
-    pub shown: BTreeMap<&'s str, RelPath>,
     /// Seconds its execution took.
     #[serde(skip)]
     pub wall_s: Option<f64>,
@@ -50,6 +48,16 @@ pub struct InstanceResult<'s> {
     /// Its inputs cannot be read, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+/// An instance, and where its outputs can be seen.
+#[derive(Debug, Serialize)]
+pub struct ShownInstance<'s> {
+    /// The instance.
+    #[serde(flatten)]
+    pub result: InstanceResult<'s>,
+    /// Where `artifacts/` shows exactly its outputs, from the project's root.
+    pub shown: BTreeMap<&'s str, RelPath>,
 }
 
 fn values<S: Serializer>(axes: &Axes, serializer: S) -> Result<S::Ok, S::Error> {
@@ -104,6 +112,29 @@ impl<'s> Results<'s> {
             .collect()
     }
 
+    /// The same with the places under `artifacts/`: a look at the file of every output.
+    pub fn shown_instances(&self) -> Vec<ShownInstance<'s>> {
+        let session = self.session;
+        let shown = |index: InstanceIndex| {
+            let instance = session.plan.instance(index);
+            let seen = self.survey.get(index)?;
+            let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
+            let outputs = instance.outputs.iter().zip(contents);
+            let places = outputs.filter_map(|(output, content)| {
+                let path = session.shown_at(instance, output, content)?;
+                Some((&*output.name, path))
+            });
+            Some(ShownInstance {
+                result: self.instance(session, index)?,
+                shown: places.collect(),
+            })
+        };
+        self.targets
+            .iter()
+            .filter_map(|index| shown(*index))
+            .collect()
+    }
+
     /// The record behind an instance's result: what was executed, who did it when, and what that
     /// took. `None` where there is no result.
     pub fn record(&self, instance: &str) -> Option<Record> {
@@ -139,10 +170,6 @@ impl<'s> Results<'s> {
         let record = foreign.and_then(|hit| session.record_of(instance, hit));
         let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
         let outputs = instance.outputs.iter().zip(contents);
-        let shown = outputs.clone().filter_map(|(output, content)| {
-            let path = session.shown_at(instance, output, content)?;
-            Some((&*output.name, path))
-        });
         Some(InstanceResult {
             instance: &instance.id,
             stage: &instance.stage,
@@ -150,7 +177,6 @@ impl<'s> Results<'s> {
             kind: instance.kind_name(),
             state: seen.state,
             key: seen.key,
-            shown: shown.collect(),
             outputs: outputs.map(|(o, c)| (&*o.name, c.to_string())).collect(),
             wall_s: seen.hit.as_ref().map(|hit| f64::from(hit.wall_s)),
             origin: record.as_ref().and_then(Origin::of),
