@@ -199,6 +199,7 @@ pub fn main(catalog: fn() -> Catalog, tools: Tools) -> ExitCode {
         Some("worker") if args.len() == 3 => {
             return (catalog().work)(std::path::Path::new(&args[2]));
         }
+        Some("starter") if args.len() == 2 => return repro_engine::exec::starter::main(),
         Some("keeper") if args.len() == 2 => return repro_engine::exec::keeper::main(),
         _ => {}
     }

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::process::{self, Said};
 use super::sandbox::{self, Allowed};
 use super::searched;
+use super::start::Program;
 use crate::digest::Digest;
 use crate::regular::{self, Links};
 
@@ -125,25 +125,20 @@ pub fn ask(question: &Question) -> io::Result<Said> {
         gpus: false,
         shared_memory: false,
     };
-    let mut command = Command::new(program);
-    command
+    // Not the directory of the project: version managers look for their settings upwards from
+    // there, and a command cannot see those.
+    let mut asked = Program::new(program, &room);
+    asked
         .args(arguments)
-        .stdin(match question.input {
-            [] => Stdio::null(),
-            bytes => process::stdin_with(bytes)?,
-        })
-        .env_clear()
         .env("PATH", searched::path())
         .env("HOME", home)
         .env("TMPDIR", &room)
         .env("LANG", "C.UTF-8")
-        .env("TZ", "UTC")
-        // Not the project: version managers look for their settings upwards from here, and a
-        // command cannot see those.
-        .current_dir(&room);
+        .env("TZ", "UTC");
     // Without Landlock it is asked all the same, as its stages are run; they say so.
     let ruleset = sandbox::ruleset(&allowed).ok();
-    process::ask(command, ruleset, TIMEOUT, question.bytes_max)
+    let input = process::input_of(question.input)?;
+    process::ask(asked, input, ruleset, TIMEOUT, question.bytes_max)
 }
 
 /// What programs have answered, kept in a file of the project. Lost or damaged it costs a question.

@@ -15,6 +15,7 @@ use super::private_dir::PrivateDir;
 use super::process::{self, Ended, Heard, Launch, Stop};
 use super::secrets::Secrets;
 use super::setting::Setting;
+use super::start::Start;
 use super::{
     Afterwards, Cancel, Cause, Failure, Finished, Note, Request, Usage, outputs, searched,
 };
@@ -44,10 +45,13 @@ pub fn execute(
     process.args(flags).arg(&command.script);
     let mut log = open_log(&setting.dir, &secrets).map_err(early)?;
     let launch = Launch {
-        command: process,
-        memory_bytes: memory_limit(request),
-        grant: request.grant.clone(),
-        room: setting.room.take(),
+        start: Start {
+            program: process,
+            memory_bytes: memory_limit(request),
+            cores: request.grant.cores.clone(),
+            room: setting.room.take(),
+        },
+        input: None,
         ruleset: setting.walls.ruleset.take(),
         timeout: timeout(request),
         grace: grace(request),

@@ -55,15 +55,15 @@ impl Grant {
         variables
     }
 
-    /// The processors as the kernel takes them.
+    /// Processors as the kernel takes them.
     #[cfg(target_os = "linux")]
-    pub(super) fn processors(&self) -> Option<CpuSet> {
+    pub(super) fn processors(cores: &[u32]) -> Option<CpuSet> {
         let mut set = CpuSet::new();
-        for core in self.cores.iter().map(|core| *core as usize) {
+        for core in cores.iter().map(|core| *core as usize) {
             if core < CpuSet::MAX_CPU {
                 set.set(core);
             }
         }
-        (!self.cores.is_empty()).then_some(set)
+        (!cores.is_empty()).then_some(set)
     }
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
@@ -38,8 +38,8 @@ pub fn start(mut command: Command) -> io::Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .current_dir("/")
-        .process_group(0);
-    super::spawner::spawn(command)?;
+        .process_group(0)
+        .spawn()?;
     // A second caller lost the race: its keeper sees the end of its socket and exits.
     let _ = LINE.set(ours);
     Ok(())
@@ -71,26 +71,27 @@ pub fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The socket to the keeper, for [`enter`].
-pub(super) fn fd() -> Option<BorrowedFd<'static>> {
-    LINE.get().map(UnixStream::as_fd)
+/// The socket to the keeper, for [`enter`]. Executions work without it, less safely.
+pub(super) fn handle() -> Option<OwnedFd> {
+    let line = LINE.get()?.try_clone().ok()?;
+    Some(OwnedFd::from(line))
 }
 
 /// Enters the calling process, a group leader, in the list. Async-signal-safe: called between fork
 /// and exec.
-pub(super) fn enter(fd: BorrowedFd) {
+pub(super) fn enter(fd: impl AsFd) {
     tell(fd, b'+', rustix::process::getpid().as_raw_pid());
 }
 
 /// Strikes a group off the list: it is dead, and its number not yet free for another.
 pub(super) fn leave(pgid: i32) {
-    if let Some(fd) = fd() {
-        tell(fd, b'-', pgid);
+    if let Some(line) = LINE.get() {
+        tell(line, b'-', pgid);
     }
 }
 
 /// Sends one line with no allocation. A dead keeper is ignored: it only ever makes things safer.
-fn tell(fd: BorrowedFd, sign: u8, pgid: i32) {
+fn tell(fd: impl AsFd, sign: u8, pgid: i32) {
     let mut line = [0u8; 16];
     line[15] = b'\n';
     let mut at = 15;

@@ -49,9 +49,10 @@ mod secrets;
 mod setting;
 mod shell;
 mod spawner;
+mod start;
+pub mod starter;
 mod surroundings;
 mod tools;
-mod undertaker;
 mod walls;
 mod worker;
 

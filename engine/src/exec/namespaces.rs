@@ -8,7 +8,6 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::room::{Access, Namespaces, Room, Shared};
-use super::spawner;
 
 /// Switches namespaces off when it is `off`: for machines where they are there and do harm, and for
 /// tests.
@@ -73,7 +72,7 @@ fn attempt(namespaces: Namespaces, shared: Shared) -> std::io::Result<()> {
             libc::_exit(0)
         })
     };
-    spawner::spawn(command)?.wait().map(drop)
+    command.status().map(drop)
 }
 
 #[cfg(test)]

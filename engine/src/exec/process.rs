@@ -5,36 +5,29 @@
 //! told, no process of the child is left, so nothing writes to outputs after they are looked at.
 //! Knows nothing of stages, inputs or outputs.
 
+use std::fs::File;
 use std::io::{self, PipeReader, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, Rlimit};
+use rustix::fs::OFlags;
 
 use super::cancel::Cancel;
-use super::reaper;
 use super::reports::{Line, Order, Report};
-use super::room::Room;
-use super::{Grant, Usage, keeper, spawner, undertaker};
+use super::start::{Handles, Program, Start};
+use super::{Usage, keeper, spawner};
 
 /// From SIGTERM to SIGKILL, for what answers short questions.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
 
 /// A process to start.
 pub struct Launch {
-    /// Program, arguments, environment, directory, standard input. Output is set up here.
-    pub command: Command,
-    /// The memory one process may use: `RLIMIT_DATA`, which counts private writable memory.
-    /// `RLIMIT_AS` would also count what is only reserved, and stop Go, Java and CUDA programs that
-    /// reserve terabytes and use megabytes.
-    pub memory_bytes: Option<u64>,
-    /// What of the machine is its own.
-    pub grant: Grant,
-    /// What it sees of the file system, where that is not all of it.
-    pub room: Option<Room>,
+    /// What it is.
+    pub start: Start,
+    /// Its standard input; empty where there is none.
+    pub input: Option<File>,
     /// A Landlock ruleset to confine it.
     pub ruleset: Option<OwnedFd>,
     /// Stopped after this time.
@@ -98,22 +91,26 @@ pub struct Said {
     pub err: Vec<u8>,
 }
 
-/// Runs `command` to its end, confined by `ruleset`, and keeps at most `bytes_max` of each of its
-/// streams.
+/// Runs `program` with `input` to its end, confined by `ruleset`, and keeps at most `bytes_max` of
+/// each of its streams.
 ///
 /// # Errors
 /// When it cannot be started or waited for.
 pub fn ask(
-    command: Command,
+    program: Program,
+    input: Option<File>,
     ruleset: Option<OwnedFd>,
     timeout: Duration,
     bytes_max: usize,
 ) -> io::Result<Said> {
     let launch = Launch {
-        command,
-        memory_bytes: None,
-        grant: Grant::default(),
-        room: None,
+        start: Start {
+            program,
+            memory_bytes: None,
+            cores: Vec::new(),
+            room: None,
+        },
+        input,
         ruleset,
         timeout: Some(timeout),
         grace: SHORT_GRACE,
@@ -142,24 +139,22 @@ pub fn run(
     sink: &mut dyn FnMut(Heard<'_>),
 ) -> io::Result<Ended> {
     let Launch {
-        mut command,
-        memory_bytes,
-        grant,
-        room,
+        start,
+        input,
         ruleset,
         timeout,
         grace,
         apart,
     } = launch;
     let mut pipes: Vec<(Stream, Option<PipeReader>)> = Vec::with_capacity(2);
-    let (reader, writer) = io::pipe()?;
-    if apart {
-        let (out_reader, out_writer) = io::pipe()?;
-        command.stdout(out_writer).stderr(writer);
+    let (reader, err) = io::pipe()?;
+    let out = if apart {
+        let (out_reader, out) = io::pipe()?;
         pipes.push((Stream::Out, Some(out_reader)));
+        out
     } else {
-        command.stdout(writer.try_clone()?).stderr(writer);
-    }
+        err.try_clone()?
+    };
     pipes.push((Stream::Err, Some(reader)));
     for (_, reader) in &pipes {
         if let Some(reader) = reader {
@@ -167,26 +162,17 @@ pub fn run(
         }
     }
     let (line, reapers_end) = Line::new()?;
-    // The reaper's group, which the terminal's Ctrl-C does not reach.
-    command.process_group(0);
-    let keeper_fd = keeper::fd();
-    // SAFETY: all make system calls only; they neither allocate nor lock.
-    unsafe {
-        // The reaper is in the room too: the kernel takes a room apart when the last process in it
-        // ends, and takes its time. That is then the reaper, for which nobody waits.
-        if let Some(room) = room {
-            command.pre_exec(enter(room, &ruleset));
-        }
-        command.pre_exec(reaper::stand_between(reapers_end.as_raw_fd()));
-        command.pre_exec(prepare(keeper_fd, ruleset, memory_bytes, grant));
-    }
-    let started = Instant::now();
-    let pid = spawner::spawn(command)?.id() as i32;
-    drop(reapers_end);
-    let mut family = Family {
-        reaper: pid,
-        line: Some(line),
+    let handles = Handles {
+        input: input.map(OwnedFd::from),
+        out: out.into(),
+        err: err.into(),
+        line: reapers_end.into(),
+        ruleset,
+        keeper: keeper::handle(),
     };
+    let started = Instant::now();
+    spawner::spawn(start, handles)?;
+    let mut family = Family { line: Some(line) };
 
     let mut deadline = timeout.and_then(|t| started.checked_add(t));
     let mut stopped = None;
@@ -267,126 +253,27 @@ pub fn run(
     })
 }
 
-/// Runs `command` with the standard streams it has been given, in the group of this process, and
-/// waits for its end alone: whoever sits at the terminal watches it.
-///
-/// # Errors
-/// When it cannot be started or waited for.
-pub fn attend(
-    mut command: Command,
-    room: Option<Room>,
-    ruleset: Option<OwnedFd>,
-    memory_bytes: Option<u64>,
-) -> io::Result<ExitStatus> {
-    // SAFETY: both make system calls only; they neither allocate nor lock.
-    unsafe {
-        if let Some(room) = room {
-            command.pre_exec(enter(room, &ruleset));
-        }
-        command.pre_exec(prepare(None, ruleset, memory_bytes, Grant::default()));
-    }
-    spawner::spawn(command)?.wait()
-}
-
-/// A reaper and what it watches over. Whatever happens all of it is killed, and the reaper reaped.
+/// An execution and its reaper. Whatever happens all of it is killed.
 struct Family {
-    reaper: i32,
     /// Closing it kills.
     line: Option<Line>,
 }
 
 impl Family {
-    /// The end was told: nothing of the family is left but the reaper, which is ending.
+    /// The end was told: nothing of the family is left but the reaper, which is ending. The kernel
+    /// takes its room apart before it is gone, which can take longer than the command did: network,
+    /// shared memory, every mount, and then a pause until no processor can still be looking at one
+    /// of them. Nobody waits for that.
     fn end(mut self) {
-        if self.line.take().is_some() {
-            undertaker::bury(self.reaper);
-        }
+        self.line = None;
     }
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
-        // The closed line brings the end about.
-        if self.line.take().is_some() {
-            undertaker::wait_for(self.reaper);
+        if let Some(line) = self.line.take() {
+            line.close();
         }
-    }
-}
-
-/// Moves the process into its room, between fork and exec. `ruleset` is open until then:
-/// [`prepare`] has it.
-fn enter(
-    mut room: Room,
-    ruleset: &Option<OwnedFd>,
-) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
-    let ruleset = ruleset.as_ref().map(AsRawFd::as_raw_fd);
-    // Before the ruleset is applied, which forbids mounts.
-    move || room.enter(ruleset)
-}
-
-/// What the child does between fork and exec: system calls only.
-fn prepare(
-    keeper_fd: Option<BorrowedFd<'static>>,
-    ruleset: Option<OwnedFd>,
-    memory_bytes: Option<u64>,
-    grant: Grant,
-) -> impl FnMut() -> io::Result<()> + Send + Sync + 'static {
-    #[cfg(target_os = "linux")]
-    let processors = grant.processors();
-    #[cfg(not(target_os = "linux"))]
-    let _ = grant;
-    move || {
-        // SAFETY: plain system calls on values captured by copy; all are async-signal-safe. rustix
-        // sets no dispositions.
-        unsafe {
-            // A visitor too, who has no reaper.
-            reaper::die_with_it();
-            // Whoever started the program may ignore signals (`nohup`, a shell's `&`); a stage that
-            // is to end must hear them.
-            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
-                libc::signal(signal, libc::SIG_DFL);
-            }
-        }
-        if let Some(fd) = keeper_fd {
-            keeper::enter(fd);
-        }
-        // A processor that was taken away meanwhile is no reason to fail.
-        #[cfg(target_os = "linux")]
-        if let Some(set) = &processors {
-            let _ = rustix::thread::sched_setaffinity(None, set);
-        }
-        rustix::process::umask(Mode::WGRP | Mode::WOTH);
-        limit(Resource::Core, 0)?;
-        if let Some(bytes) = memory_bytes {
-            limit(Resource::Data, bytes)?;
-        }
-        #[cfg(target_os = "linux")]
-        if let Some(ruleset) = &ruleset {
-            rustix::thread::set_no_new_privs(true)?;
-            // SAFETY: a plain system call on an open descriptor; rustix does not have it.
-            check(unsafe {
-                libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) as i32
-            })?;
-        }
-        let _ = &ruleset;
-        Ok(())
-    }
-}
-
-/// Lowers a limit of the calling process. Async-signal-safe.
-fn limit(resource: Resource, bytes: u64) -> io::Result<()> {
-    let limit = Rlimit {
-        current: Some(bytes),
-        maximum: Some(bytes),
-    };
-    Ok(rustix::process::setrlimit(resource, limit)?)
-}
-
-fn check(result: i32) -> io::Result<()> {
-    if result == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
     }
 }
 
@@ -440,23 +327,27 @@ fn poll(fds: &mut [libc::pollfd], deadline: Option<Instant>) -> io::Result<()> {
         }
     };
     // SAFETY: pointer and length describe a live slice.
-    match check(unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) }) {
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => {
+    let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) };
+    if ready >= 0 {
+        return Ok(());
+    }
+    match io::Error::last_os_error() {
+        e if e.kind() == io::ErrorKind::Interrupted => {
             fds.iter_mut().for_each(|f| f.revents = 0);
             Ok(())
         }
-        other => other,
+        e => Err(e),
     }
 }
 
 /// A standard input that holds `bytes` and ends.
-pub fn stdin_with(bytes: &[u8]) -> io::Result<Stdio> {
+pub fn input_of(bytes: &[u8]) -> io::Result<Option<File>> {
     use std::io::{Seek, Write};
     if bytes.is_empty() {
-        return Ok(Stdio::null());
+        return Ok(None);
     }
     let mut file = tempfile::tempfile()?;
     file.write_all(bytes)?;
     file.rewind()?;
-    Ok(file.into())
+    Ok(Some(file))
 }

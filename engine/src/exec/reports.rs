@@ -1,6 +1,7 @@
 //! What a reaper and the program say to one another, and the socket they say it through.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -115,6 +116,13 @@ impl Line {
     /// Gives an order. A reaper that is gone needs none.
     pub fn tell(&self, order: Order) {
         let _ = (&self.socket).write(&[order as u8]);
+    }
+
+    /// Has everything killed, and waits until the reaper is gone.
+    pub fn close(mut self) {
+        let quiet = self.socket.shutdown(Shutdown::Write).is_ok()
+            && self.socket.set_nonblocking(false).is_ok();
+        while quiet && self.hear().is_ok() {}
     }
 
     /// The next report; `None` when there is none yet.

@@ -15,11 +15,13 @@ use std::io;
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::sandbox;
 use crate::dir::c_path;
 
 /// How a command comes to namespaces of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Namespaces {
     /// By right.
     OfRoot,
@@ -28,7 +30,7 @@ pub enum Namespaces {
 }
 
 /// What may be done in a place of the room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// Files can be read and run; nothing about them can be changed, not even by their owner or by
     /// root.
@@ -38,7 +40,7 @@ pub enum Access {
 }
 
 /// What a command shares with other processes of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Shared {
     /// The network, and System V memory.
     All,
@@ -49,9 +51,10 @@ pub enum Shared {
 }
 
 /// A part of the file system that is held, to be put somewhere.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Slot(usize);
 
+#[derive(Serialize, Deserialize)]
 enum Step {
     Hold {
         slot: Slot,
@@ -80,6 +83,7 @@ enum Step {
 }
 
 /// See the module.
+#[derive(Serialize, Deserialize)]
 pub struct Room {
     namespaces: Namespaces,
     shared: Shared,

@@ -7,14 +7,13 @@
 //! environment may override. Standard input is empty.
 
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use super::placing::{self, Ground, Placed};
 use super::private_dir::PrivateDir;
 use super::room::Room;
 use super::secrets::Secrets;
+use super::start::Program;
 use super::walls::{Needs, Walls};
 use super::{Cause, Request, Work, sandbox, searched};
 use crate::plan::{self, SCRATCH, Scratch};
@@ -98,7 +97,7 @@ impl Setting {
         request: &Request,
         command: &plan::Command,
         secrets: &Secrets,
-    ) -> Command {
+    ) -> Program {
         let around = &request.surroundings;
         let has_callers_path = around.path_first.is_empty()
             && !around.vars.contains_key("PATH")
@@ -109,13 +108,10 @@ impl Setting {
             true => searched::find_again(program).filter(|path| sandbox::is_system(path)),
             false => None,
         };
-        let mut process = Command::new(found.as_deref().unwrap_or(Path::new(program)));
+        let path = found.as_deref().unwrap_or(Path::new(program));
+        let mut process = Program::new(path, &self.dir.work);
         process
-            .arg0(program)
-            .current_dir(&self.dir.work)
-            .stdin(Stdio::null())
-            .env_clear();
-        process
+            .called(program)
             .env("PATH", request.surroundings.path())
             .env("HOME", self.walls.tmp())
             .env("TMPDIR", self.walls.tmp());

@@ -2,14 +2,14 @@
 //! environment and walls, and the terminal of whoever asks.
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 
 use super::command::memory_limit;
 use super::placing::Ground;
 use super::private_dir::PrivateDir;
-use super::process;
 use super::secrets::Secrets;
 use super::setting::Setting;
+use super::start::Start;
 use super::{Cause, Request};
 use crate::plan::Command;
 
@@ -85,11 +85,7 @@ impl Visit {
         let mut process = self
             .setting
             .process(program, request, command, &self.secrets);
-        process
-            .args(arguments)
-            .stdin(Stdio::inherit())
-            .stdout(Stdio::inherit())
-            .stderr(Stdio::inherit());
+        process.args(arguments);
         if let Some(term) = std::env::var_os("TERM") {
             process.env("TERM", term);
         }
@@ -97,8 +93,13 @@ impl Visit {
             process.env("PS1", format!("[{}] \\w\\$ ", request.id));
         }
         let ruleset = self.setting.walls.ruleset.take();
-        let room = self.setting.room.take();
-        let result = process::attend(process, room, ruleset, memory_limit(request));
+        let start = Start {
+            program: process,
+            memory_bytes: memory_limit(request),
+            cores: Vec::new(),
+            room: self.setting.room.take(),
+        };
+        let result = start.attend(ruleset);
         self.setting.placed.leave_links();
         result.map_err(|source| Cause::Spawn {
             program: program.to_owned(),

@@ -1,4 +1,5 @@
-//! The thread that starts every child process.
+//! The thread that has every process of a stage started: by the [`starter`], or by itself where
+//! there is none.
 //!
 //! `PR_SET_PDEATHSIG` sends its signal when the *thread* that forked ends, not the process. A child
 //! started from a scheduler's thread would be killed when that thread goes; this thread lives as
@@ -10,24 +11,25 @@
 //! before.
 
 use std::io;
-use std::process::{Child, Command};
-use std::sync::mpsc::{RecvTimeoutError, SendError, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-type Order = (Command, SyncSender<io::Result<Child>>);
+use super::start::{Handles, Nursery, Start};
+use super::starter::{self, Asked};
+
+type Order = (Start, Handles, SyncSender<io::Result<()>>);
 
 /// Starting a program takes milliseconds. One that takes so long has met a fault of the system.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Starts `command` on the spawner thread. The command, with the pipe ends it holds, is dropped
-/// once it runs.
+/// Has a process started. This program's copies of its handles are closed once it runs.
 ///
 /// # Errors
-/// What [`Command::spawn`] says; [`io::ErrorKind::TimedOut`] when the system neither starts it nor
-/// says why not. The thread that waits for it is left behind then, and the next command gets a new
+/// What [`Start::begin`] says; [`io::ErrorKind::TimedOut`] when the system neither starts it nor
+/// says why not. The thread that waits for it is left behind then, and the next process gets a new
 /// one.
-pub fn spawn(command: Command) -> io::Result<Child> {
+pub fn spawn(start: Start, handles: Handles) -> io::Result<()> {
     static ORDERS: Mutex<Option<Sender<Order>>> = Mutex::new(None);
     let current = || ORDERS.lock().unwrap_or_else(PoisonError::into_inner);
     let gone = || io::Error::other("the spawner thread has ended");
@@ -36,15 +38,15 @@ pub fn spawn(command: Command) -> io::Result<Child> {
         let mut orders = current();
         let sender = match &*orders {
             Some(sender) => sender.clone(),
-            None => orders.insert(start()?).clone(),
+            None => orders.insert(listen()?).clone(),
         };
-        sender.send((command, reply)).map_err(|_| {
+        sender.send((start, handles, reply)).map_err(|_| {
             *orders = None;
             gone()
         })?;
     }
     match answer.recv_timeout(PATIENCE) {
-        Ok(child) => child,
+        Ok(started) => started,
         Err(RecvTimeoutError::Disconnected) => {
             *current() = None;
             Err(gone())
@@ -59,16 +61,17 @@ pub fn spawn(command: Command) -> io::Result<Child> {
     }
 }
 
-fn start() -> io::Result<Sender<Order>> {
+fn listen() -> io::Result<Sender<Order>> {
     let (sender, receiver) = channel::<Order>();
     crate::watched::spawn("spawner", move || {
-        for (mut command, reply) in receiver {
-            let child = command.spawn();
-            drop(command);
-            // Who asked may have given up.
-            if let Err(SendError(Ok(mut child))) = reply.send(child) {
-                let _ = child.kill().and_then(|()| child.wait());
-            }
+        let mut nursery = Nursery::default();
+        for (start, handles, reply) in receiver {
+            let started = match starter::ask(start, handles, PATIENCE) {
+                Asked::Done(started) => started,
+                Asked::Nobody(start, handles) => nursery.begin(start, handles),
+            };
+            // Who asked may have given up; its line is closed then, and ends what was started.
+            let _ = reply.send(started);
         }
     })?;
     Ok(sender)

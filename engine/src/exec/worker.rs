@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -20,6 +19,7 @@ use super::placing::Placed;
 use super::private_dir::PrivateDir;
 use super::process::{self, Heard, Launch};
 use super::secrets::Secrets;
+use super::start::{self, Start};
 use super::walls::{Needs, Walls};
 use super::{
     Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
@@ -86,13 +86,8 @@ pub fn execute(
         Some(walls) => walls.room(&dir.work, &[]).map_err(early)?,
         None => None,
     };
-    let mut process = Command::new(program);
-    process
-        .arg("worker")
-        .arg(dir.work.join("job.json"))
-        .current_dir(&dir.work)
-        .stdin(Stdio::null())
-        .env_clear();
+    let mut process = start::Program::new(program, &dir.work);
+    process.arg("worker").arg(dir.work.join("job.json"));
     process.envs(std::env::vars_os().filter(|(n, v)| is_passed(n, v, &kind.program)));
     process
         .env("PATH", searched::path())
@@ -107,10 +102,13 @@ pub fn execute(
     process.envs(secrets.pairs());
     process.env("RAYON_NUM_THREADS", request.policy.threads().to_string());
     let launch = Launch {
-        command: process,
-        memory_bytes: memory_limit(request),
-        grant: request.grant.clone(),
-        room,
+        start: Start {
+            program: process,
+            memory_bytes: memory_limit(request),
+            cores: request.grant.cores.clone(),
+            room,
+        },
+        input: None,
         ruleset: walls.as_mut().and_then(|w| w.ruleset.take()),
         timeout: timeout(request),
         grace: grace(request),

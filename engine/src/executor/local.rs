@@ -101,9 +101,14 @@ impl Executor for Local {
     fn open(&mut self) -> anyhow::Result<Vec<String>> {
         let store = self.site.store.clone();
         self.recorder = Some(Recorder::start(store, self.tell.clone())?);
-        let mut keeper = std::process::Command::new(&self.site.executable);
-        keeper.arg("keeper").env_clear();
-        let told = exec::keeper::start(keeper).err().map(|e| {
+        let helper = |name: &str| {
+            let mut helper = std::process::Command::new(&self.site.executable);
+            helper.arg(name).env_clear();
+            helper
+        };
+        // Without a starter executions cost more, and nothing else.
+        let _ = exec::starter::start(helper("starter"));
+        let told = exec::keeper::start(helper("keeper")).err().map(|e| {
             format!(
                 "no keeper: {e}; if this run is killed, processes its stages started may live on"
             )
