@@ -226,7 +226,7 @@ stages:
             if let Some(wall_s) = seconds {
                 let known = Known {
                     key: Digest([0; 32]),
-                    outputs: Vec::new(),
+                    outputs: Default::default(),
                     wall_s,
                     elsewhere: false,
                     believed_under: None,

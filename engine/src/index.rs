@@ -6,8 +6,9 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::damaged;
@@ -26,7 +27,7 @@ pub struct Known {
     /// Its action key then.
     pub key: Digest,
     /// Its outputs, in the order of [`crate::plan::Instance::outputs`].
-    pub outputs: Vec<Content>,
+    pub outputs: Arc<[Content]>,
     /// Seconds the execution took, whoever did it.
     pub wall_s: f32,
     /// The result came from a remote and was believed, and its bytes were not needed yet: they may
@@ -36,15 +37,20 @@ pub struct Known {
     pub believed_under: Option<Digest>,
 }
 
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    known: Known,
+    /// This process found it.
+    #[serde(skip)]
+    is_own: bool,
+}
+
 /// See the module.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Index {
-    known: HashMap<Box<str>, Known>,
+    known: HashMap<Arc<str>, Entry>,
     /// Digest of what `repro.lock` was last written from.
     pub lock_written_from: Option<Digest>,
-    /// What this process found.
-    #[serde(skip)]
-    own: HashSet<Box<str>>,
     #[serde(skip)]
     changed: bool,
     /// The beginning of the file that was read: its digest.
@@ -101,9 +107,9 @@ impl Index {
         let _alone = Turn::take(dir);
         if self.is_outdated(path) {
             let found = Index::load(path);
-            for (id, known) in found.known {
-                if !self.own.contains(&id) {
-                    self.known.insert(id, known);
+            for (id, entry) in found.known {
+                if self.known.get(&id).is_none_or(|mine| !mine.is_own) {
+                    self.known.insert(id, entry);
                 }
             }
         }
@@ -126,23 +132,23 @@ impl Index {
 
     /// What is known of an instance.
     pub fn get(&self, instance: &str) -> Option<&Known> {
-        self.known.get(instance)
+        self.known.get(instance).map(|entry| &entry.known)
     }
 
     /// All instances that had a result, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Known)> {
-        self.known.iter().map(|(id, known)| (&**id, known))
+        self.known.iter().map(|(id, entry)| (&**id, &entry.known))
     }
 
     /// Remembers a result, and says whether it is that of another action than before.
-    pub fn set(&mut self, instance: &str, known: Known) -> bool {
-        let before = self.known.get(instance);
+    pub fn set(&mut self, instance: &Arc<str>, known: Known) -> bool {
+        let before = self.get(instance);
         if before == Some(&known) {
             return false;
         }
         let is_another = before.is_none_or(|before| before.key != known.key);
-        self.known.insert(instance.into(), known);
-        self.own.insert(instance.into());
+        let is_own = true;
+        self.known.insert(instance.clone(), Entry { known, is_own });
         self.changed = true;
         is_another
     }
@@ -172,17 +178,20 @@ mod tests {
             bytes_total: 1,
         };
         index.set(
-            "a[seed=1]",
+            &"a[seed=1]".into(),
             Known {
                 key: Digest::of(b"k"),
-                outputs: vec![content],
+                outputs: [content].into(),
                 wall_s: 1.5,
                 elsewhere: false,
                 believed_under: None,
             },
         );
         index.save(&path).unwrap();
-        assert_eq!(Index::load(&path).known, index.known);
+        assert_eq!(
+            Vec::from_iter(Index::load(&path).iter()),
+            Vec::from_iter(index.iter())
+        );
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
@@ -198,20 +207,20 @@ mod tests {
         let path = dir.path().join("index");
         let known = |key: &str| Known {
             key: Digest::of(key.as_bytes()),
-            outputs: Vec::new(),
+            outputs: Arc::default(),
             wall_s: 1.0,
             elsewhere: false,
             believed_under: None,
         };
         let [mut a, mut b] = [(); 2].map(|()| Index::load(&path));
-        a.set("both", known("a"));
-        a.set("a", known("a"));
-        b.set("both", known("b"));
-        b.set("b", known("b"));
+        a.set(&"both".into(), known("a"));
+        a.set(&"a".into(), known("a"));
+        b.set(&"both".into(), known("b"));
+        b.set(&"b".into(), known("b"));
         a.save(&path).unwrap();
         b.save(&path).unwrap();
         // The first one goes on.
-        a.set("c", known("c"));
+        a.set(&"c".into(), known("c"));
         a.save(&path).unwrap();
         let all = Index::load(&path);
         let key = |id: &str| all.get(id).map(|k| k.key);

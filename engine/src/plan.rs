@@ -185,7 +185,7 @@ pub struct Command {
     pub script: String,
     /// The shell and its flags; the script is the last argument. Default `[bash, -euo, pipefail,
     /// -c]`.
-    pub shell: Vec<String>,
+    pub shell: Arc<[String]>,
     /// The declared environment, values resolved.
     pub env: BTreeMap<String, String>,
     /// Declared tools.

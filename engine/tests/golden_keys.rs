@@ -148,7 +148,7 @@ fn instance(
 fn command() -> Work {
     Work::Command(Arc::new(Command {
         script: "tool --title \"Größe\\n\" < data.csv\n\tsort > out.csv".into(),
-        shell: ["bash", "-eu", "-c"].map(str::to_owned).to_vec(),
+        shell: ["bash", "-eu", "-c"].map(str::to_owned).into(),
         env: BTreeMap::from([
             ("LC_ALL".to_owned(), "C".to_owned()),
             ("A".to_owned(), String::new()),

@@ -399,7 +399,7 @@ impl Manager {
             if let Some((key, outputs)) = learned.get(&index) {
                 let result = Given {
                     key: *key,
-                    outputs: outputs.to_vec(),
+                    outputs: outputs.clone(),
                 };
                 given.insert(outlook.at(index).id.clone(), result);
             }

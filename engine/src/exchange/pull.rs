@@ -54,7 +54,7 @@ struct Wanted<'a> {
 /// A result, in the order of the instance's outputs.
 struct Had<'a> {
     wanted: &'a Wanted<'a>,
-    outputs: Vec<Content>,
+    outputs: Arc<[Content]>,
     wall_s: f32,
     /// Its bytes may be on the remote only.
     elsewhere: bool,
@@ -64,7 +64,7 @@ struct Had<'a> {
 
 impl<'a> Had<'a> {
     /// From elsewhere, and its bytes are here.
-    fn of(wanted: &'a Wanted<'a>, outputs: Vec<Content>, record: &Record) -> Had<'a> {
+    fn of(wanted: &'a Wanted<'a>, outputs: Arc<[Content]>, record: &Record) -> Had<'a> {
         Had {
             wanted,
             outputs,
@@ -76,7 +76,7 @@ impl<'a> Had<'a> {
 }
 
 /// A result that the remote has and the project believes.
-type Offered<'a> = (&'a Wanted<'a>, Vec<Content>, Believed);
+type Offered<'a> = (&'a Wanted<'a>, Arc<[Content]>, Believed);
 
 /// Why there is no result, by instance.
 #[derive(Default)]
@@ -252,7 +252,7 @@ fn wanted<'a>(
 }
 
 /// A record's outputs, if they are what repro.lock names.
-fn outputs_of(wanted: &Wanted, record: &Record) -> Option<Vec<Content>> {
+fn outputs_of(wanted: &Wanted, record: &Record) -> Option<Arc<[Content]>> {
     let outputs = wanted.outputs.iter();
     outputs
         .map(|(name, named)| {
@@ -326,7 +326,7 @@ fn take_in<'a>(
             ..of_it
         });
     }
-    let outputs = shown.iter().flat_map(|(_, outputs, _)| outputs);
+    let outputs = shown.iter().flat_map(|(_, outputs, _)| &**outputs);
     let total = outputs.map(|c| c.bytes_total).sum();
     let before = had.len();
     let mut rest = shown.into_iter().peekable();

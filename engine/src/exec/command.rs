@@ -37,7 +37,7 @@ pub fn execute(
     if let Some(text) = undeclared_environment(command, request) {
         notes(Note::Event(Event::Warning { text }));
     }
-    let (program, flags) = match command.shell.as_slice() {
+    let (program, flags) = match &*command.shell {
         [program, flags @ ..] => (program.as_str(), flags),
         [] => ("", &[][..]),
     };

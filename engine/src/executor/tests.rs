@@ -158,7 +158,7 @@ fn command() -> impl Strategy<Value = Command> {
         .prop_map(
             |(script, shell, env, tool, environment, cache, list, config)| Command {
                 script,
-                shell,
+                shell: shell.into(),
                 env,
                 tools: Vec::from_iter(tool.map(|(program, version_command)| Tool {
                     program,

@@ -16,7 +16,7 @@ fn plan(edges: &[&[u32]]) -> Plan {
         axes: Arc::from([]),
         work: Work::Command(Arc::new(Command {
             script: String::new(),
-            shell: Vec::new(),
+            shell: Arc::default(),
             env: BTreeMap::new(),
             tools: Vec::new(),
             environments: Vec::new(),

@@ -118,7 +118,7 @@ impl<'s> Results<'s> {
         let shown = |index: InstanceIndex| {
             let instance = session.plan.instance(index);
             let seen = self.survey.get(index)?;
-            let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
+            let contents = seen.hit.iter().flat_map(|hit| &*hit.outputs);
             let outputs = instance.outputs.iter().zip(contents);
             let places = outputs.filter_map(|(output, content)| {
                 let path = session.shown_at(instance, output, content)?;
@@ -168,7 +168,7 @@ impl<'s> Results<'s> {
         // What was made here needs no reading of records.
         let foreign = seen.hit.as_ref().filter(|h| h.believed_under.is_some());
         let record = foreign.and_then(|hit| session.record_of(instance, hit));
-        let contents = seen.hit.iter().flat_map(|hit| &hit.outputs);
+        let contents = seen.hit.iter().flat_map(|hit| &*hit.outputs);
         let outputs = instance.outputs.iter().zip(contents);
         Some(InstanceResult {
             instance: &instance.id,

@@ -136,7 +136,7 @@ impl Scheduler<'_> {
         };
         let known = Known {
             key: record.key,
-            outputs: made.outputs.clone(),
+            outputs: made.outputs.as_slice().into(),
             wall_s: made.usage.wall_s as f32,
             elsewhere: false,
             believed_under: None,
@@ -177,7 +177,7 @@ impl Scheduler<'_> {
             return;
         };
         let instance = self.session.plan.instance(index);
-        let outputs = instance.outputs.iter().zip(&result.known.outputs);
+        let outputs = instance.outputs.iter().zip(&*result.known.outputs);
         let at = outputs
             .filter_map(|(o, c)| Some((artifacts::path_of(instance, o).ok()?, *c)))
             .collect();

@@ -68,7 +68,7 @@ pub struct Given {
     /// The action key.
     pub key: Digest,
     /// In the order of the instance's outputs.
-    pub outputs: Vec<Content>,
+    pub outputs: Arc<[Content]>,
 }
 
 impl RunOptions {

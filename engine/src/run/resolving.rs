@@ -182,8 +182,7 @@ impl Scheduler<'_> {
     }
 
     /// It has a result.
-    pub(super) fn done(&mut self, index: InstanceIndex, key: Digest, outputs: Vec<Content>) {
-        let outputs: Arc<[Content]> = outputs.into();
+    pub(super) fn done(&mut self, index: InstanceIndex, key: Digest, outputs: Arc<[Content]>) {
         self.executor.learn(index, &key, &outputs);
         self.board.enter(index, State::Done { key, outputs });
     }

@@ -19,7 +19,7 @@ pub struct Hit {
     /// The action key.
     pub key: Digest,
     /// In the order of [`Instance::outputs`].
-    pub outputs: Vec<Content>,
+    pub outputs: Arc<[Content]>,
     /// Seconds the execution took.
     pub wall_s: f32,
     /// Other results are recorded under the same key.
@@ -188,7 +188,7 @@ impl Session {
 
     /// Whether a record has the outputs of a hit.
     pub fn is_record_of(&self, instance: &Instance, hit: &Hit, record: &Record) -> bool {
-        let mut outputs = instance.outputs.iter().zip(&hit.outputs);
+        let mut outputs = instance.outputs.iter().zip(&*hit.outputs);
         outputs.all(|(spec, content)| record.outputs.get(&*spec.name) == Some(content))
     }
 
@@ -250,7 +250,7 @@ impl Session {
 }
 
 /// A record's outputs in the order of the instance's, if it has all of them.
-pub fn outputs_of(instance: &Instance, record: &Record) -> Option<Vec<Content>> {
+pub fn outputs_of(instance: &Instance, record: &Record) -> Option<Arc<[Content]>> {
     let of = |name: &str| record.outputs.get(name).copied();
     instance.outputs.iter().map(|o| of(&o.name)).collect()
 }

@@ -123,7 +123,7 @@ impl<'s> Replayer<'s> {
             Again::Cancelled => return Ok(Again::Cancelled),
         };
         let mut outputs = BTreeMap::new();
-        for (spec, recorded) in instance.outputs.iter().zip(&hit.outputs) {
+        for (spec, recorded) in instance.outputs.iter().zip(&*hit.outputs) {
             let fresh = replayed.outputs.get(&spec.name);
             let compared = ComparedOutput {
                 identical: fresh.is_some_and(|f| f.has_same_bytes(recorded)),

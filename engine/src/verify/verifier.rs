@@ -256,7 +256,7 @@ impl<'a> Verifier<'a> {
     ) -> anyhow::Result<Vec<Differing>> {
         let session = self.replayer.session;
         let mut differing = Vec::new();
-        for (spec, recorded) in instance.outputs.iter().zip(&hit.outputs) {
+        for (spec, recorded) in instance.outputs.iter().zip(&*hit.outputs) {
             let found = replayed.outputs.get(&spec.name);
             if found.is_some_and(|f| f.has_same_bytes(recorded)) {
                 continue;

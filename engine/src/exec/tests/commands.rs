@@ -67,7 +67,7 @@ fn death_by_signal() {
 #[test]
 fn a_shell_that_is_missing() {
     let mut bench = Bench::new("true", &[]);
-    let shell = vec!["no-such-shell".into(), "-c".into()];
+    let shell = ["no-such-shell", "-c"].map(String::from).into();
     let command = Command {
         script: "true".into(),
         shell,

@@ -190,7 +190,7 @@ fn part_with_a_starter() {
     let Work::Command(command) = &mut bench.request.work else {
         panic!()
     };
-    Arc::get_mut(command).unwrap().shell = vec!["no-such-shell".into()];
+    Arc::get_mut(command).unwrap().shell = ["no-such-shell".to_owned()].into();
     let failure = bench.fails();
     let is_missing = matches!(
         &failure.cause,

@@ -28,9 +28,7 @@ impl Bench {
         for dir in ["project", "store"] {
             std::fs::create_dir(root.path().join(dir)).unwrap();
         }
-        let shell = ["bash", "-euo", "pipefail", "-c"]
-            .map(String::from)
-            .to_vec();
+        let shell = ["bash", "-euo", "pipefail", "-c"].map(String::from).into();
         let command = Command {
             script: script.into(),
             shell,

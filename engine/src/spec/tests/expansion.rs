@@ -341,7 +341,7 @@ stages:
             .collect::<Vec<_>>(),
         ["cp --help", "sh --version"]
     );
-    assert_eq!(command.shell, ["bash", "-euo", "pipefail", "-c"]);
+    assert_eq!(*command.shell, ["bash", "-euo", "pipefail", "-c"]);
     assert_eq!(
         (
             a.policy.cpus,

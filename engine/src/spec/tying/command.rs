@@ -27,7 +27,7 @@ use repro_protocol::relpath::RelPath;
 /// A command as written.
 pub struct CommandWork {
     run: Node,
-    shell: Vec<String>,
+    shell: Arc<[String]>,
     env: Vec<(String, Node)>,
     tools: Vec<Tool>,
     surroundings: Surroundings,
@@ -50,7 +50,7 @@ pub fn prepare(
     let before = problems.len();
     let mut made = CommandWork {
         run: run.clone(),
-        shell: Vec::new(),
+        shell: Arc::default(),
         env: Vec::new(),
         tools: Vec::new(),
         surroundings: Surroundings::default(),
@@ -72,7 +72,7 @@ pub fn prepare(
     } else if scalar_text(&run.data).is_some_and(|t| t.contains('\0')) {
         problems.push(Problem::new(run.span, "a command cannot hold a NUL byte"));
     }
-    made.shell = match stage.shell.as_ref().map(|list| list.0.as_slice()) {
+    let shell: Vec<String> = match stage.shell.as_ref().map(|list| list.0.as_slice()) {
         None => strict(DEFAULT_SHELL),
         Some([word]) => {
             // Without a value a problem was reported.
@@ -92,6 +92,7 @@ pub fn prepare(
         }
         Some(list) => list.iter().filter_map(|f| f.value.clone()).collect(),
     };
+    made.shell = shell.into();
     if made.shell.is_empty() {
         problems.push(
             Problem::new(key, "`shell` names no program")

@@ -304,7 +304,7 @@ impl Simulation {
                     },
                     known: Known {
                         key: digest(index),
-                        outputs: vec![content(index)],
+                        outputs: [content(index)].into(),
                         wall_s: 0.0,
                         elsewhere: false,
                         believed_under: None,
