@@ -13,6 +13,7 @@ mod found;
 mod graph;
 mod names;
 mod paths;
+mod references;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -28,11 +29,12 @@ use repro_engine::spec::yaml::{
 };
 
 use emit::{Emitter, Shape, Used, Written};
-use expand::{Instance, Making, Unpacking, items};
+use expand::{Instance, Making, items};
 use file::{Each, Stage, Vars};
 use found::Found;
 use graph::{Graph, Taken};
 use names::{free, output_names, sanitised};
+use references::Unpacking;
 use scope::Scope;
 use variables::vars;
 

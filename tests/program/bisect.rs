@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::support::TestSpace;
+use crate::support::git::git;
 use crate::support::skipped::skipped;
 
 const BEFORE: &str = r#"
@@ -30,23 +30,6 @@ claims:
 "#;
 
 const PROGRAM: &str = "printf 'name,value\\naccuracy,%s\\n' $(($(cat $1) + SEED * SCALE + OFFSET * SCALE + (SEED % 2)))\n";
-
-fn git(dir: &Path, args: &[&str]) -> bool {
-    let status = Command::new("git")
-        .args([
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@b",
-            "-c",
-            "commit.gpgsign=false",
-        ])
-        .args(args)
-        .current_dir(dir)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .output();
-    status.is_ok_and(|o| o.status.success())
-}
 
 /// A study in a directory of a repository, with a file of data that git does not know.
 fn study() -> Option<TestSpace> {

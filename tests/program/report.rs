@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::support::TestSpace;
+use crate::support::git::git_at;
 use crate::support::npm;
 use crate::support::skipped::skipped;
 
@@ -195,16 +196,7 @@ fn markdown_shows_every_drawing_it_has() {
 #[test]
 fn the_age_of_a_claim_comes_from_git() {
     let space = TestSpace::with_pipeline(STUDY);
-    let git = |args: &[&str], at: &str| {
-        let done = Command::new("git")
-            .current_dir(&space.project)
-            .args(["-c", "user.name=a", "-c", "user.email=a@b"])
-            .args(args)
-            .env("GIT_COMMITTER_DATE", at)
-            .env("GIT_AUTHOR_DATE", at)
-            .output();
-        done.is_ok_and(|d| d.status.success())
-    };
+    let git = |args: &[&str], at: &str| git_at(&space.project, args, at);
     let early = "2020-01-01T00:00:00Z";
     if !git(&["init", "-q"], early) {
         return skipped("git is not installed");

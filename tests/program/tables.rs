@@ -1,6 +1,7 @@
 //! Tables of results: what is a row, and that all forms of a table say the same.
 
 use crate::support::TestSpace;
+use crate::support::git::git;
 
 /// Two rates, three repetitions, two orders within each; and the same summarised by a stage.
 const STUDY: &str = r#"
@@ -273,20 +274,7 @@ stages:
 #[test]
 fn two_commits_are_compared_by_their_lock_files() {
     let space = space();
-    let git = |args: &[&str]| {
-        let mut command = std::process::Command::new("git");
-        command.current_dir(space.path("."));
-        command.args([
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@b",
-            "-c",
-            "commit.gpgsign=false",
-        ]);
-        let output = command.args(args).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {output:?}");
-    };
+    let git = |args: &[&str]| assert!(git(&space.path("."), args), "{args:?}");
     git(&["init", "-q"]);
     git(&["add", "pipeline.yaml", "repro.lock"]);
     git(&["commit", "-qm", "first"]);

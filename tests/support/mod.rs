@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub mod bucket;
+pub mod git;
 pub mod lab;
 pub mod network;
 pub mod npm;

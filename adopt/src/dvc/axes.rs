@@ -5,8 +5,9 @@
 
 use repro_engine::spec::yaml::{Data, Key, Node, Written};
 
-use super::expand::{Items, Root};
+use super::expand::Items;
 use super::file::{Each, Stage};
+use super::references::Root;
 use super::scope::{python, shown};
 use super::words;
 use crate::yaml;

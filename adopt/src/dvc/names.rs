@@ -1,7 +1,8 @@
 //! Names that the pipeline file takes, made of paths and of names in DVC.
 
-use super::expand::{Bit, Instance, Path};
+use super::expand::{Instance, Path};
 use super::file::{Role, Stage};
+use super::references::Bit;
 
 /// A name that is not taken, as close to the wanted one as can be.
 pub fn free(wanted: &str, taken: &dyn Fn(&str) -> bool) -> String {
