@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
-use super::node::{Data, Key, Node};
+use super::node::{Data, FOLLOWS, Key, Node};
 use super::problem::{Problem, Span};
 use super::quick;
 use super::scalar::scalar;
@@ -127,6 +127,11 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                // No command, path or variable can hold one, and in messages it has a meaning.
+                if text.contains(FOLLOWS) {
+                    return Err(Problem::new(span, "a text cannot hold a NUL character")
+                        .help("remove `\\0`"));
+                }
                 if self.wants_key() {
                     return self.key(&text, style, span);
                 }

@@ -69,8 +69,6 @@ pub fn prepare(
             run.span,
             format!("expected a command, found {}", run.describe()),
         ));
-    } else if scalar_text(&run.data).is_some_and(|t| t.contains('\0')) {
-        problems.push(Problem::new(run.span, "a command cannot hold a NUL byte"));
     }
     let shell: Vec<String> = match stage.shell.as_ref().map(|list| list.0.as_slice()) {
         None => strict(DEFAULT_SHELL),

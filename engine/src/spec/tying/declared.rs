@@ -57,11 +57,6 @@ pub(super) fn environment(
                     ));
                 } else if matches!(value.data, Data::Null) {
                     problems.push(Problem::new(key.span, format!("`{}` has no value", key.name)).help(format!("write `{0}: \"\"` for an empty one, or `{0}: \"${{env.{0}}}\"` for the present one", key.name)));
-                } else if scalar_text(&value.data).is_some_and(|t| t.contains('\0')) {
-                    problems.push(Problem::new(
-                        value.span,
-                        "a value of the environment cannot hold a NUL byte",
-                    ));
                 } else {
                     env.push((key.name.to_string(), value.clone()));
                 }

@@ -18,6 +18,33 @@ error: this is not valid YAML: illegal placement of ':' indicator
 }
 
 #[test]
+fn a_nul_character() {
+    insta::assert_snapshot!(project(r#"version: 1
+stages:
+  a: {run: x, matrix: {seed: "\0{x}"}}
+"#).errors(), @r###"
+error: a text cannot hold a NUL character
+ --> pipeline.yaml:3:30
+  |
+3 |   a: {run: x, matrix: {seed: "\0{x}"}}
+  |                              ^^^^^^^
+  |
+  = help: remove `\0`
+"###);
+    for stage in [
+        r#""b\0": {run: x}"#,
+        r#"a: {run: "\0"}"#,
+        r#"a: {run: x, env: {A: "\0"}}"#,
+    ] {
+        let errors = project(&format!("version: 1\nstages: {{{stage}}}\n")).errors();
+        assert!(
+            errors.contains("a text cannot hold a NUL character"),
+            "{stage}: {errors}"
+        );
+    }
+}
+
+#[test]
 fn duplicate_keys() {
     insta::assert_snapshot!(project(r#"version: 1
 stages:
