@@ -18,7 +18,7 @@ pub use self::blocks::Blocks;
 use self::blocks::Checked;
 use self::written::Table;
 use super::turn::Turn;
-use crate::digest::Digest;
+use crate::digest::{Content, Digest};
 use crate::regular::{self, Links};
 use crate::whole;
 
@@ -109,12 +109,25 @@ impl LockFile {
         }
         let lock: LockFile = toml::from_str(text)
             .map_err(|e| anyhow::anyhow!("{}: {e}\n{AGAIN}", path.display()))?;
+        let at = |is_it: &dyn Fn(&str) -> bool| {
+            let line = text.lines().position(is_it).map_or(1, |line| line + 1);
+            format!("{}:{line}", path.display())
+        };
         anyhow::ensure!(
             lock.version == FORMAT,
-            "{} has format {}, this program knows {FORMAT}",
-            path.display(),
+            "{}: the file has format {}, this program knows {FORMAT}",
+            at(&|line| line.trim_start().starts_with("version")),
             lock.version
         );
+        for (id, block) in &lock.blocks {
+            for (name, value) in &block.outputs {
+                anyhow::ensure!(
+                    Content::named(value).is_some(),
+                    "{}: `{value}` is no content, of the output `{name}` of {id}; it is `file:`, `tree:` or `program:` and 64 hexadecimal digits. {AGAIN}",
+                    at(&|line| line.contains(&**value)),
+                );
+            }
+        }
         Ok(lock)
     }
 
@@ -205,15 +218,14 @@ fn text(path: &Path) -> anyhow::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Content;
     use proptest::prelude::*;
 
     fn block(key: &str) -> Block {
         Block {
             key: Digest::of(key.as_bytes()),
-            outputs: BTreeMap::from([("o".to_owned(), "file:\"x\"".to_owned())]),
+            outputs: BTreeMap::from([("o".to_owned(), format!("file:{}", Digest::of(b"o")))]),
             pins: BTreeMap::from([
-                ("p".to_owned(), "1".to_owned()),
+                ("p".to_owned(), "\"1\"".to_owned()),
                 ("q\n".to_owned(), "2".to_owned()),
             ]),
         }
@@ -249,7 +261,7 @@ mod tests {
 
         /// The fast reader understands less than TOML, and nothing differently.
         #[test]
-        fn a_changed_file_is_read_as_toml_reads_it(at in 0usize..400, with in prop_oneof![Just("\""), Just("\\"), Just("["), Just("]"), Just("\n"), Just("#"), Just("\\u0041"), Just("\\/"), Just(" "), Just("a"), Just("")], cut in 0usize..3) {
+        fn a_changed_file_is_read_as_toml_reads_it(at in 0usize..520, with in prop_oneof![Just("\""), Just("\\"), Just("["), Just("]"), Just("\n"), Just("#"), Just("\\u0041"), Just("\\/"), Just(" "), Just("a"), Just("")], cut in 0usize..3) {
             let lock = LockFile { version: FORMAT, blocks: BTreeMap::from([("a[x=1]".to_owned(), block("1")), ("b".to_owned(), block("2"))]) };
             let text = written_of(&lock);
             let at = (HEADER.len() + at).min(text.len() - cut);
@@ -299,6 +311,27 @@ mod tests {
                 lock.blocks.insert(id, Block { key, outputs: written_outputs(n), pins });
             }
             prop_assert_eq!(blocks.text(), written_of(&lock));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_line() {
+        let path = Path::new("repro.lock");
+        let key = Digest::of(b"k");
+        let said = |text: &str| LockFile::parse(path, text).unwrap_err().to_string();
+        let block = format!("[instance.\"a\"]\nkey = \"{key}\"\n[instance.\"a\".outputs]\n");
+        for head in [HEADER, ""] {
+            let lines = head.lines().count();
+            let message = said(&format!("{head}version = 7\n"));
+            let wanted = format!("repro.lock:{}: the file has format 7", lines + 1);
+            assert!(message.starts_with(&wanted), "{message}");
+            for wrong in ["file:12", "12", "file:", &format!("leaf:{key}")] {
+                let message = said(&format!(
+                    "{head}version = 1\n\n{block}\"o\" = \"{wrong}\"\n"
+                ));
+                let wanted = format!("repro.lock:{}: `{wrong}` is no content", lines + 6);
+                assert!(message.starts_with(&wanted), "{message}");
+            }
         }
     }
 

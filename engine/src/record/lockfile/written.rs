@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::{FORMAT, HEADER};
-use crate::digest::Digest;
+use crate::digest::{Content, Digest};
 
 /// The tables of a block, in the order they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +70,9 @@ pub(super) fn walk<'t>(
             let (name, rest) = unquoted(line)?;
             let (value, end) = unquoted(rest.strip_prefix(" = ")?)?;
             let in_order = last.as_ref().is_none_or(|last| *last < name);
+            let names_content = table != Table::Outputs || Content::named(&value).is_some();
             last = Some(name.clone());
-            if !in_order || !end.is_empty() || !entry(table, name, value) {
+            if !in_order || !names_content || !end.is_empty() || !entry(table, name, value) {
                 return None;
             }
         }
