@@ -6,14 +6,15 @@
 //! docs/numerics.md are its. Knows no tensors.
 
 /// Adding this rounds an f64 below 2^51 to an integer, which then stands in the low bits.
-const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52
-/// ln 2 in two parts; the first has 32 trailing zero bits, so that its product with an exponent is
+pub const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52
+/// The first part of ln 2; it has 32 trailing zero bits, so that its product with an exponent is
 /// exact.
-const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
-const LN2_LOW: f64 = f64::from_bits(0x3DEA_39EF_3579_3C76);
+pub const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
+/// The rest of ln 2.
+pub const LN2_LOW: f64 = f64::from_bits(0x3DEA_39EF_3579_3C76);
 
 /// 1/n! for n = 13 down to 2.
-const EXP: [f64; 12] = [
+pub const EXP: [f64; 12] = [
     1.0 / 6_227_020_800.0,
     1.0 / 479_001_600.0,
     1.0 / 39_916_800.0,
@@ -27,6 +28,29 @@ const EXP: [f64; 12] = [
     1.0 / 6.0,
     0.5,
 ];
+
+/// 1/n for odd n = 23 down to 3.
+pub const LN: [f64; 11] = [
+    1.0 / 23.0,
+    1.0 / 21.0,
+    1.0 / 19.0,
+    1.0 / 17.0,
+    1.0 / 15.0,
+    1.0 / 13.0,
+    1.0 / 11.0,
+    1.0 / 9.0,
+    1.0 / 7.0,
+    1.0 / 5.0,
+    1.0 / 3.0,
+];
+
+/// The bits of √½.
+pub const SQRT_HALF: u64 = 0x3FE6_A09E_667F_3BCD;
+/// The bits of an f64 below its exponent.
+pub const MANTISSA: u64 = 0x000F_FFFF_FFFF_FFFF;
+
+/// Coefficients of x³, x⁵ and x⁷ in the series of tanh; the last is subtracted.
+pub const TANH: [f64; 3] = [-1.0 / 3.0, 2.0 / 15.0, 17.0 / 315.0];
 
 /// e^x for |x| ≤ 700 (values beyond are taken as ±700): relative error below 4e-16. NaN gives NaN.
 #[inline(always)]
@@ -50,26 +74,15 @@ pub fn exp_f64(x: f64) -> f64 {
 #[inline(always)]
 pub fn ln_f64(x: f64) -> f64 {
     // x = 2^k · m with m in [√½, √2).
-    let bits = x.to_bits().wrapping_sub(0x3FE6_A09E_667F_3BCD);
+    let bits = x.to_bits().wrapping_sub(SQRT_HALF);
     let k = (bits as i64 >> 52) as i32 as f64;
-    let m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF).wrapping_add(0x3FE6_A09E_667F_3BCD));
+    let m = f64::from_bits((bits & MANTISSA).wrapping_add(SQRT_HALF));
     // ln m = 2 artanh(s), by its series.
     let f = m - 1.0;
     let s = f / (2.0 + f);
     let t = s * s;
-    let mut p = 1.0 / 23.0;
-    for c in [
-        1.0 / 21.0,
-        1.0 / 19.0,
-        1.0 / 17.0,
-        1.0 / 15.0,
-        1.0 / 13.0,
-        1.0 / 11.0,
-        1.0 / 9.0,
-        1.0 / 7.0,
-        1.0 / 5.0,
-        1.0 / 3.0,
-    ] {
+    let mut p = LN[0];
+    for c in &LN[1..] {
         p = p * t + c;
     }
     let value = k * LN2_HIGH + (2.0 * s + (2.0 * s * t * p + k * LN2_LOW));
@@ -131,7 +144,7 @@ pub fn tanh(x: f32) -> f32 {
     let x = f64::from(x);
     let t = x * x;
     // The series, where the quotient below would cancel.
-    let small = x * (1.0 + t * (-1.0 / 3.0 + t * (2.0 / 15.0 - t * (17.0 / 315.0))));
+    let small = x * (1.0 + t * (TANH[0] + t * (TANH[1] - t * TANH[2])));
     let e = exp_f64(2.0 * x);
     let large = (e - 1.0) / (e + 1.0);
     (if x.abs() < 0.0625 { small } else { large }) as f32

@@ -72,6 +72,11 @@ impl Stream {
         }
     }
 
+    /// Its name as numbers: key, and the upper half of the counter.
+    pub fn name(&self) -> ([u32; 2], [u32; 2]) {
+        (self.key, self.lane)
+    }
+
     /// Draw `index`, whatever the position.
     #[inline(always)]
     pub fn u32_at(&self, index: u64) -> u32 {

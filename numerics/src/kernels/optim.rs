@@ -25,7 +25,9 @@ impl Decay {
     /// No decay.
     pub const NONE: Decay = Decay::L2(0.0);
 
-    fn parts(self, lr: f32) -> (f32, f32) {
+    /// What is multiplied with the weight and added to its gradient, and what the weight is
+    /// multiplied with; 0 and 1 where the one or the other is left out.
+    pub fn parts(self, lr: f32) -> (f32, f32) {
         match self {
             Decay::L2(lambda) => (lambda, 1.0),
             Decay::Decoupled(lambda) => (0.0, 1.0 - lr * lambda),
@@ -161,6 +163,32 @@ pub struct Adam {
     pub corrections: (f32, f32),
 }
 
+/// The numbers of [`adam`]'s formulas that are the same for all weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamScales {
+    /// `1 - β1`.
+    pub keep1: f32,
+    /// `1 - β2`.
+    pub keep2: f32,
+    /// `-(lr / c1)`.
+    pub step: f32,
+    /// `sqrt(c2)`.
+    pub root: f32,
+}
+
+impl Adam {
+    /// Those of this step.
+    #[inline(always)]
+    pub fn scales(self) -> AdamScales {
+        AdamScales {
+            keep1: 1.0 - self.beta1,
+            keep2: 1.0 - self.beta2,
+            step: -(self.lr / self.corrections.0),
+            root: self.corrections.1.sqrt(),
+        }
+    }
+}
+
 /// `beta^t` after `t` steps, by repeated multiplication in f64: part of the optimizer's state.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamPowers {
@@ -247,8 +275,7 @@ kernel! {
     fn adam_piece<F>(rule: Adam, w: &mut [f32], m: &mut [f32], s: &mut [f32], g: &[f32]) {
         let (m, s, g) = (&mut m[..w.len()], &mut s[..w.len()], &g[..w.len()]);
         let (l2, shrink) = rule.decay.parts(rule.lr);
-        let (keep1, keep2) = (1.0 - rule.beta1, 1.0 - rule.beta2);
-        let (step, root) = (-(rule.lr / rule.corrections.0), rule.corrections.1.sqrt());
+        let AdamScales { keep1, keep2, step, root } = rule.scales();
         for i in 0..w.len() {
             let d = if l2 != 0.0 { F::fma(l2, w[i], g[i]) } else { g[i] };
             let weight = if shrink != 1.0 { w[i] * shrink } else { w[i] };
