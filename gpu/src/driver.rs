@@ -1,0 +1,66 @@
+//! What a driver can do: memory, copies, launches. OpenCL is one; another implements this trait over
+//! the same kernels.
+
+use std::fmt::Debug;
+
+use crate::fault::Fault;
+
+/// A piece of the device's memory, as its driver names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Handle(pub u64);
+
+/// An argument of a kernel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Argument {
+    Memory(Handle),
+    Int(i32),
+    Word(u32),
+    Float(f32),
+}
+
+/// How many items run: `groups` of `items`, in two dimensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    pub groups: [usize; 2],
+    pub items: [usize; 2],
+}
+
+/// One device. What is asked happens in the order of the calls.
+///
+/// # Safety
+/// Handles that an implementation gives out are those of memory of at least the length asked for,
+/// until they are freed.
+pub(crate) unsafe trait Driver: Debug + Send + Sync {
+    /// Memory for this many words of 32 bits, which are what they happen to be.
+    fn allocate(&self, words: usize) -> Result<Handle, Fault>;
+
+    /// # Safety
+    /// The handle is one of this driver, and is not used again.
+    unsafe fn free(&self, handle: Handle);
+
+    /// Returns when the words may change.
+    ///
+    /// # Safety
+    /// The handle is live, and its memory as long as the words.
+    unsafe fn write(&self, to: Handle, words: &[u32]) -> Result<(), Fault>;
+
+    /// Returns when the words are there.
+    ///
+    /// # Safety
+    /// The handle is live, and its memory as long as the words.
+    unsafe fn read(&self, from: Handle, words: &mut [u32]) -> Result<(), Fault>;
+
+    /// # Safety
+    /// Both handles are live and differ, and their memory is of that length.
+    unsafe fn copy(&self, from: Handle, to: Handle, words: usize) -> Result<(), Fault>;
+
+    /// # Safety
+    /// The arguments are those of the kernel of that name, with live handles, whose memory is as
+    /// long as the kernel reaches.
+    unsafe fn launch(
+        &self,
+        kernel: &'static str,
+        extent: Extent,
+        arguments: &[Argument],
+    ) -> Result<(), Fault>;
+}

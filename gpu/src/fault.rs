@@ -1,0 +1,48 @@
+//! What can go wrong on a device.
+
+/// See the variants.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A call of the driver failed.
+    #[error("{device}: {call} failed: {why}")]
+    Call {
+        /// Whose driver.
+        device: String,
+        /// The function of the driver.
+        call: &'static str,
+        /// What the driver says.
+        why: String,
+    },
+    /// The kernels do not compile there.
+    #[error("{device}: its compiler refuses the kernels:\n{log}")]
+    Compiler {
+        /// Whose compiler.
+        device: String,
+        /// What the compiler says.
+        log: String,
+    },
+    /// Memory is short.
+    #[error("{device}: no memory for {asked} more bytes; it has {total} in all")]
+    Memory {
+        /// Whose memory.
+        device: String,
+        /// Bytes.
+        asked: u64,
+        /// Bytes.
+        total: u64,
+    },
+    /// It cannot do the arithmetic.
+    #[error("{device}: it cannot give the CPU's bits: {lacks}")]
+    Unfit {
+        /// Which one.
+        device: String,
+        /// What it lacks, or what differs.
+        lacks: String,
+    },
+    /// No driver, or no device of one.
+    #[error("there is no device: {why}")]
+    None {
+        /// What was looked for, and what came of it.
+        why: String,
+    },
+}

@@ -1,0 +1,48 @@
+//! The ops: what each kernel is given. Their order of operations is that of the module of the same
+//! name in `repro_numerics::kernels`.
+
+mod conv;
+mod dense;
+mod elementwise;
+mod loss;
+mod norm;
+mod optim;
+mod order;
+mod pool;
+mod product;
+mod sums;
+mod winograd;
+
+pub use norm::NormGradients;
+
+use repro_numerics::kernels::activation::Activation;
+use repro_numerics::kernels::layer::Accumulate;
+
+use crate::fault::Fault;
+
+/// An op that gives nothing back.
+pub type Done = Result<(), Fault>;
+
+/// As kernels number them (`kernels/language.h`).
+fn number(activation: Activation) -> usize {
+    match activation {
+        Activation::Identity => 0,
+        Activation::Relu => 1,
+        Activation::Tanh => 2,
+        Activation::Sigmoid => 3,
+    }
+}
+
+/// The value is written.
+const SET: usize = 0;
+/// 0 is added, and it is written.
+const ZERO_PLUS: usize = 1;
+/// It is added to what is there.
+const ADD: usize = 2;
+
+fn store(how: Accumulate) -> usize {
+    match how {
+        Accumulate::First => ZERO_PLUS,
+        Accumulate::Add => ADD,
+    }
+}

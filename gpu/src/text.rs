@@ -1,0 +1,78 @@
+//! The text that a device's compiler gets: one for all kernels, and with the constants of the CPU's
+//! functions, so that both have the same polynomials.
+
+use std::fmt::Write;
+
+use repro_numerics::exact::math;
+
+/// The words of the language, then what all use, then the ops.
+const LANGUAGE: &str = include_str!("../kernels/language.h");
+const EXACT: &str = include_str!("../kernels/exact.h");
+const OPS: [&str; 7] = [
+    include_str!("../kernels/product.h"),
+    include_str!("../kernels/elementwise.h"),
+    include_str!("../kernels/optim.h"),
+    include_str!("../kernels/loss.h"),
+    include_str!("../kernels/norm.h"),
+    include_str!("../kernels/pool.h"),
+    include_str!("../kernels/winograd.h"),
+];
+
+/// What NVIDIA's compiler is told: nothing is fused, flushed or approximated.
+pub const CUDA_OPTIONS: &[&str] = &[
+    "--fmad=false",
+    "--ftz=false",
+    "--prec-div=true",
+    "--prec-sqrt=true",
+];
+
+/// All kernels, in OpenCL C and in CUDA C.
+pub fn program() -> String {
+    let mut text = String::from(LANGUAGE);
+    text += &constants();
+    text += EXACT;
+    for op in OPS {
+        text += op;
+    }
+    text
+}
+
+/// The constants and the series of [`math`].
+fn constants() -> String {
+    let mut text = String::new();
+    for (name, value) in [
+        ("LOG2_E", std::f64::consts::LOG2_E),
+        ("ROUND", math::ROUND),
+        ("LN2_HIGH", math::LN2_HIGH),
+        ("LN2_LOW", math::LN2_LOW),
+        ("TANH_3", math::TANH[0]),
+        ("TANH_5", math::TANH[1]),
+        ("TANH_7", math::TANH[2]),
+    ] {
+        // The shortest decimal that is read as the same number; in parentheses for its sign.
+        let _ = writeln!(text, "#define {name} ({value:e})");
+    }
+    for (name, bits) in [
+        ("SQRT_HALF_BITS", math::SQRT_HALF),
+        ("MANTISSA_BITS", math::MANTISSA),
+        ("INFINITY_BITS", f64::INFINITY.to_bits()),
+        ("NAN_BITS", f64::NAN.to_bits()),
+    ] {
+        let _ = writeln!(text, "#define {name} ((U64){bits:#X}UL)");
+    }
+    series(&mut text, "exp_series", &math::EXP);
+    series(&mut text, "ln_series", &math::LN);
+    text
+}
+
+/// A polynomial by Horner's rule, highest power first.
+fn series(text: &mut String, name: &str, coefficients: &[f64]) {
+    let _ = writeln!(text, "INLINE double {name}(double x)\n{{");
+    for (i, c) in coefficients.iter().enumerate() {
+        let _ = match i {
+            0 => writeln!(text, "    double p = {c:e};"),
+            _ => writeln!(text, "    p = p * x + {c:e};"),
+        };
+    }
+    let _ = writeln!(text, "    return p;\n}}");
+}
