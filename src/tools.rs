@@ -1,8 +1,10 @@
-//! What the report needs of the stages: intervals, and tables of places.
+//! What the program itself needs of the stages: for the report intervals and tables of places, for
+//! `doctor` the devices.
 
 use std::path::Path;
 
 use repro_report::{Place, Tools};
+pub use repro_stages::device::{Examined, examine as examine_devices};
 use repro_stages::frame::{self, Column};
 use repro_stages::stats;
 

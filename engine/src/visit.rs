@@ -65,6 +65,7 @@ pub fn visit(
         policy: instance.policy.with_cpus(instance.policy.cpus.unwrap_or(1)),
         threads: granted.grant.threads,
         offline: false,
+        device: None,
     };
     let order = Order::of(session, instance, key, contents, &lineage, terms);
     let scratch = state.join("scratch").join(digest.short());

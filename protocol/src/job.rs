@@ -49,6 +49,21 @@ pub struct Job {
     /// A directory (it exists) that outlives a killed job of the same action: for partial
     /// downloads.
     pub scratch_dir: PathBuf,
+    /// Where it computes, if it can on more than one device; absent: on the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+}
+
+/// Where a kind computes. Outputs are the same on every device, so this is in no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The processor.
+    Cpu,
+    /// A GPU; without one that gives the CPU's bits the job fails.
+    Gpu,
+    /// A GPU if there is one, else the CPU.
+    Auto,
 }
 
 /// One input artifact.
@@ -132,6 +147,9 @@ pub struct Outcome {
     /// Figures for the run record only (speed, bytes fetched): never hashed.
     #[serde(default)]
     pub figures: BTreeMap<String, f64>,
+    /// The device that it computed on, for the run record only; absent: the CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 /// Why a worker failed.

@@ -10,6 +10,7 @@ mod clean;
 mod completing;
 mod dag;
 mod diff;
+mod doctor;
 mod export;
 mod fsck;
 mod gc;
@@ -127,6 +128,7 @@ enum Command {
     Fsck(fsck::FsckArgs),
     Clean(clean::CleanArgs),
     Init(init::InitArgs),
+    Doctor(doctor::DoctorArgs),
     Kinds(kinds::KindsArgs),
     Schema(kinds::SchemaArgs),
     Completions(kinds::CompletionsArgs),
@@ -274,6 +276,7 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
         Command::Fsck(args) => fsck::main(context, &args),
         Command::Clean(args) => clean::main(context, &args),
         Command::Init(args) => init::main(context, &args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Kinds(args) => kinds::main(context, &args),
         Command::Schema(args) => kinds::schema(context, &args),
         Command::Completions(args) => kinds::completions(context, &args),

@@ -20,6 +20,7 @@ use repro_engine::exec::{Cancel, CancelLevel};
 use repro_engine::record::event::{Event, Summary, Verdict};
 use repro_engine::run::{self, OnFailure, Reuse, RunOptions};
 use repro_engine::session::Session;
+use repro_protocol::job::Device;
 
 /// Run the stages that have no recorded result, and show all outputs under artifacts/.
 ///
@@ -66,6 +67,11 @@ pub struct RunArgs {
     /// Never use the network, not even for --pull and --push; what would need it fails.
     #[arg(long)]
     offline: bool,
+    /// Where built-in kinds compute: results have the same bits and the same keys on each. `gpu`
+    /// fails where there is none, `auto` takes the CPU then. Without it, stages with `resources:
+    /// {gpus: ...}` have `auto`, and all others the CPU (docs/devices.md; `repro doctor`).
+    #[arg(long, value_name = "DEVICE", value_parser = ["cpu", "gpu", "auto"], conflicts_with = "on")]
+    device: Option<String>,
     /// Execute on this executor of repro.executors.toml (docs/cluster.md) instead of this machine:
     /// what has no result is submitted in bundles, and results come back with the same keys. After
     /// Ctrl-C its jobs go on, and the next run takes their results; `repro jobs` lists them, `repro
@@ -84,6 +90,15 @@ pub struct RunArgs {
 }
 
 /// Runs the command.
+/// One of the words that clap lets through.
+fn device(word: &str) -> Device {
+    match word {
+        "cpu" => Device::Cpu,
+        "gpu" => Device::Gpu,
+        _ => Device::Auto,
+    }
+}
+
 pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let (targets, pipeline) = targets_and_file(args)?;
     let mut session = match args.dry_run {
@@ -129,6 +144,7 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         },
         dry_run: args.dry_run,
         offline: args.offline,
+        device: args.device.as_deref().map(device),
         sharing,
         why_no_remote,
         ..RunOptions::new(context.args.clone(), cancel, std::env::current_exe()?)

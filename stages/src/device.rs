@@ -1,13 +1,19 @@
-//! The device that built-in kinds compute on. A second one is a change here: a kind names neither a
-//! device nor its arithmetic.
+//! The device that built-in kinds compute on. A kind names neither a device nor its arithmetic: which
+//! one it is, the job says, and the bits are the same on each.
 
-use dfdx::prelude::Cpu;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
-use crate::ops::Backend;
+use anyhow::bail;
+use repro_gpu::{Fault, Found};
+use repro_protocol::job::Device as Wish;
+
+use crate::failure::Failure;
+use crate::ops::{Backend, Chosen};
 use repro_numerics::exact::numerics::Numerics;
 
 /// What kinds compute on.
-pub type Device = Cpu;
+pub type Device = Chosen;
 
 /// Its memory between two steps.
 pub type Pool = <Device as Backend>::Pool;
@@ -15,10 +21,131 @@ pub type Pool = <Device as Backend>::Pool;
 /// The class of its arithmetic: part of the key of every kind that computes on it.
 pub const NUMERICS: Numerics = Device::NUMERICS;
 
-/// The device, ready to compute.
+/// What this process was told by its one job.
+static WISH: OnceLock<Wish> = OnceLock::new();
+/// What came of it, once a kind has asked.
+static OPEN: Mutex<Option<Opened>> = Mutex::new(None);
+
+struct Opened {
+    device: Device,
+    /// Why it is not what was wished for.
+    why: Option<String>,
+}
+
+fn opened() -> MutexGuard<'static, Option<Opened>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says where this process computes. Nothing is opened before a kind asks.
+pub fn wish(wish: Option<Wish>) {
+    if let Some(wish) = wish {
+        // The first job of a process decides; there is no second.
+        let _ = WISH.set(wish);
+    }
+}
+
+/// The device, ready to compute. The first call opens it.
 ///
 /// # Errors
-/// There is none here, or it does not answer; the CPU always does.
+/// A GPU was wished for, and there is none that gives the CPU's bits.
 pub fn open() -> anyhow::Result<Device> {
-    Ok(Cpu::default())
+    let mut opened = opened();
+    if let Some(opened) = &*opened {
+        return Ok(opened.device.clone());
+    }
+    let chosen = choose(WISH.get().copied().unwrap_or(Wish::Cpu))?;
+    Ok(opened.insert(chosen).device.clone())
+}
+
+fn choose(wish: Wish) -> anyhow::Result<Opened> {
+    let cpu = |why| Opened {
+        device: Device::default(),
+        why,
+    };
+    if wish == Wish::Cpu {
+        return Ok(cpu(None));
+    }
+    match (first_fit(), wish) {
+        (Ok(device), _) => Ok(Opened {
+            device: Chosen::gpu(device),
+            why: None,
+        }),
+        (Err(why), Wish::Auto) => Ok(cpu(Some(why.to_string()))),
+        (Err(why), _) => bail!(Failure::new(format!("no GPU can be used: {why}")).hint(
+            "`repro doctor` tries all devices; `--device auto` takes the CPU where there is no GPU"
+        )),
+    }
+}
+
+/// The first device that gives the CPU's bits, or why there is none.
+fn first_fit() -> Result<repro_gpu::Device, Fault> {
+    let mut why = Fault::None {
+        why: "no driver lists one".to_owned(),
+    };
+    for found in repro_gpu::found()? {
+        match tried(&found) {
+            Ok(device) => return Ok(device),
+            Err(fault) => why = fault,
+        }
+    }
+    Err(why)
+}
+
+fn tried(found: &Found) -> Result<repro_gpu::Device, Fault> {
+    let device = found.open()?;
+    repro_gpu::check(&device)?;
+    Ok(device)
+}
+
+/// The GPU that was computed on, for the run record; none where it was the CPU.
+pub fn used() -> Option<String> {
+    opened().as_ref()?.device.gpu_name().map(str::to_owned)
+}
+
+/// What the user should know of where was computed.
+pub fn note() -> Option<String> {
+    let opened = opened();
+    let Opened { device, why } = opened.as_ref()?;
+    if let Some(why) = why {
+        return Some(format!("computed on the CPU: {why}"));
+    }
+    let elsewhere = device.not_there();
+    (!elsewhere.is_empty()).then(|| {
+        format!(
+            "the GPU has no kernel yet for {}: computed on the CPU, with the same bits",
+            elsewhere.join(", ")
+        )
+    })
+}
+
+/// A device that a driver lists, and what came of trying it.
+#[derive(Debug, Clone)]
+pub struct Examined {
+    /// As its maker calls it.
+    pub name: String,
+    /// The way to it, and versions.
+    pub driver: String,
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// Seconds until it had given the CPU's bits, or why it cannot be used.
+    pub test: Result<f64, String>,
+}
+
+/// Compiles the kernels for every device and compares what it computes with the CPU.
+///
+/// # Errors
+/// Why there is none.
+pub fn examine() -> Result<Vec<Examined>, String> {
+    let found = repro_gpu::found().map_err(|fault| fault.to_string())?;
+    let examined = found.into_iter().map(|found| {
+        let begun = Instant::now();
+        let test = tried(&found).map_err(|fault| fault.to_string());
+        Examined {
+            test: test.map(|_| begun.elapsed().as_secs_f64()),
+            name: found.name,
+            driver: found.driver,
+            memory: found.memory,
+        }
+    });
+    Ok(examined.collect())
 }

@@ -15,6 +15,7 @@
 
 mod activation;
 mod backend;
+mod chosen;
 mod conv;
 mod cpu;
 mod dense;
@@ -39,6 +40,7 @@ pub use backend::{
     GroupNormBackward, LayerBackward, LstmBackward, Moments, Moving, NormBackward,
     RecurrentBackward, Rule,
 };
+pub use chosen::{Chosen, DeviceError};
 pub use conv::conv2d;
 pub use dense::dense;
 pub use depthwise::depthwise_conv2d;

@@ -10,11 +10,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 
+use crate::device;
 use crate::failure::Failure;
 use crate::kind::BuiltIn;
 use crate::kinds;
 use crate::task::Task;
-use repro_protocol::job::{FORMAT, Job, Outcome, OutcomeError};
+use repro_protocol::job::{Event, FORMAT, Job, Outcome, OutcomeError};
 
 /// Runs the job described by `job_json`, which lies in the current directory or is given with its
 /// path; relative paths in it are relative to the current directory. Exits with 0 if `outcome.json`
@@ -95,6 +96,7 @@ fn run(
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(job.threads as usize)
         .build_global();
+    device::wish(job.device);
     let mut task = Task {
         job,
         pins: Default::default(),
@@ -105,6 +107,10 @@ fn run(
     // waited for.
     let inside = || rayon::scope(|_| (kind.run)(&mut task));
     let done = catch_unwind(AssertUnwindSafe(inside));
+    outcome.device = device::used();
+    if let Some(text) = device::note() {
+        task.send(&Event::Warning { text });
+    }
     outcome.pins = std::mem::take(&mut task.pins);
     // JSON has no NaN or infinity; such figures are left out.
     outcome.figures = std::mem::take(&mut task.figures)

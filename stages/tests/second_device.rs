@@ -26,9 +26,10 @@ use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::{Network, Norms};
 use repro_stages::ops::recycle::{Pool, Values};
 use repro_stages::ops::{
-    Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, GATES, Gate, GateGradients,
-    Gelu, Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward,
-    Moments, Moving, NormBackward, NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
+    Activation, Backend, Buffer, Chosen, ConvShape, DenseShape, DepthwiseShape, GATES, Gate,
+    GateGradients, Gelu, Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward,
+    LstmBackward, Moments, Moving, NormBackward, NormShape, PoolShape, RecurrentBackward,
+    RecurrentShape, Rule,
 };
 use repro_stages::training::augment::Augment;
 use repro_stages::training::batches::Batches;
@@ -514,9 +515,9 @@ fn look<D: Backend>(
     (network.save(), slopes.save(&network), curvature)
 }
 
-#[test]
-fn another_device_gives_the_cpus_bits() {
-    let images = support::data(1, 40, (8, 8, 3), 4);
+/// Every layer there is, with either optimizer, masks and dropout.
+fn studies() -> Vec<(Value, Value, Dataset)> {
+    let images = || support::data(1, 40, (8, 8, 3), 4);
     let perceptron =
         json!({"mlp": {"hidden": [12], "activation": "sigmoid", "batch_norm": {}, "dropout": 0.2}});
     let layers = json!({"conv": {"layers": [
@@ -528,27 +529,67 @@ fn another_device_gives_the_cpus_bits() {
     let recurrent = json!({"rnn": {"units": 6}});
     let memory = json!({"rnn": {"units": 5, "cell": "lstm"}});
     let momentum = json!({"sgd": {"lr": 0.05, "momentum": 0.9}});
-    for (model, optimizer, data) in [
-        (perceptron, json!({"adam": {}}), &images),
-        (layers, momentum.clone(), &images),
-        (recurrent, momentum.clone(), &images),
-        (memory, momentum.clone(), &images),
-        (line, momentum, &support::numbers(1, 40, 2)),
-    ] {
-        let far = Far::default();
-        let here = train(&Cpu::default(), &model, &optimizer, data).unwrap();
-        let there = train(&far, &model, &optimizer, data).unwrap();
-        assert!(here.model == there.model, "{model}: weights");
-        assert_eq!(here.rows, there.rows, "{model}");
-        let here_looked = look(&Cpu::default(), &model, &here.model, data);
+    vec![
+        (perceptron, json!({"adam": {}}), images()),
+        (layers, momentum.clone(), images()),
+        (recurrent, momentum.clone(), images()),
+        (memory, momentum.clone(), images()),
+        (line, momentum, support::numbers(1, 40, 2)),
+    ]
+}
+
+/// Trains and looks at what came of it, here and there.
+fn same_bits<D: Backend>(there: &D) {
+    for (model, optimizer, data) in studies() {
+        let near = train(&Cpu::default(), &model, &optimizer, &data).unwrap();
+        let far = train(there, &model, &optimizer, &data).unwrap();
+        assert!(near.model == far.model, "{model}: weights");
+        assert_eq!(near.rows, far.rows, "{model}");
+        let looked = look(&Cpu::default(), &model, &near.model, &data);
         assert!(
-            here_looked == look(&far, &model, &here.model, data),
+            looked == look(there, &model, &near.model, &data),
             "{model}: looked at"
         );
-        assert!(
-            far.parked.lock().unwrap().is_empty(),
-            "no gradient stays behind"
-        );
+    }
+}
+
+#[test]
+fn another_device_gives_the_cpus_bits() {
+    let far = Far::default();
+    same_bits(&far);
+    assert!(
+        far.parked.lock().unwrap().is_empty(),
+        "no gradient stays behind"
+    );
+}
+
+#[test]
+fn the_chosen_device_is_the_cpu_without_a_gpu() {
+    let chosen = Chosen::default();
+    same_bits(&chosen);
+    assert!(chosen.not_there().is_empty() && chosen.gpu_name().is_none());
+}
+
+/// On every OpenCL device; ops without a kernel run on the CPU, and are told.
+#[test]
+fn a_gpu_gives_the_cpus_bits() {
+    let found = repro_gpu::found().unwrap_or_default();
+    if found.is_empty() {
+        support::skipped("no OpenCL device (apt install pocl-opencl-icd)");
+    }
+    for found in found.iter().filter(|found| found.lacks.is_none()) {
+        let device = found.open().unwrap();
+        repro_gpu::check(&device).unwrap();
+        let chosen = Chosen::gpu(device);
+        same_bits(&chosen);
+        let kernels = [
+            "dense_forward",
+            "dense_backward",
+            "cross_entropy_forward",
+            "step",
+        ];
+        let told = chosen.not_there();
+        assert!(kernels.iter().all(|op| !told.contains(op)), "{told:?}");
     }
 }
 

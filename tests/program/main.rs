@@ -9,6 +9,7 @@ mod bad_input;
 mod behaviour;
 mod bisect;
 mod cli;
+mod devices;
 mod docs;
 mod editor;
 mod events;

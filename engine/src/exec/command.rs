@@ -124,6 +124,7 @@ pub fn execute(
         copied,
         pins: BTreeMap::new(),
         figures: BTreeMap::new(),
+        device: None,
         log: dir.log,
         usage,
         sandbox: walls.report,

@@ -21,7 +21,7 @@ use crate::energy::Energy;
 use crate::lineage::Kin;
 use crate::plan::{self, Policy};
 use crate::store::{Fact, Observation};
-use repro_protocol::job::{Event, Resume};
+use repro_protocol::job::{Device, Event, Resume};
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -110,6 +110,8 @@ pub struct Request {
     pub pins: BTreeMap<String, String>,
     /// The network may not be used (workers are told; commands are not confined).
     pub offline: bool,
+    /// Where a kind computes; absent: as its resources say.
+    pub device: Option<Device>,
     /// What becomes of the private directory when the command has done well.
     pub afterwards: Afterwards,
     /// The state to resume from.
@@ -211,6 +213,8 @@ pub struct Finished {
     pub pins: BTreeMap<String, String>,
     /// Figures for the run record.
     pub figures: BTreeMap<String, f64>,
+    /// The device that it computed on, where that was not the CPU.
+    pub device: Option<String>,
     /// The log file, inside the private directory.
     pub log: PathBuf,
     /// What it used.

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -25,7 +25,7 @@ use super::{
     Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
 };
 use crate::catalog::{Kind, Program};
-use repro_protocol::job::{Event, FORMAT, Job, JobInput, Outcome};
+use repro_protocol::job::{Device, Event, FORMAT, Job, JobInput, Outcome};
 use repro_protocol::kind::OutputSpec;
 
 /// An event line longer than this is log.
@@ -48,6 +48,8 @@ const PASSED: &[&str] = &[
     "SSL_CERT_DIR",
     "RUST_BACKTRACE",
     "REPRO_SIMD",
+    "OPENCL_DYLIB_PATH",
+    "OCL_ICD_VENDORS",
 ];
 
 /// Runs it to its end.
@@ -99,6 +101,9 @@ pub fn execute(
         .env("LANG", "C.UTF-8")
         .env("TZ", "UTC");
     process.envs(request.grant.variables());
+    if matches!(kind.program, Program::BuiltIn) && device(request).is_some() {
+        process.envs(kernel_cache().map(|path| ("POCL_CACHE_DIR", path)));
+    }
     process.envs(secrets.pairs());
     process.env("RAYON_NUM_THREADS", request.policy.threads().to_string());
     let launch = Launch {
@@ -230,6 +235,7 @@ pub fn execute(
         copied: BTreeSet::new(),
         pins: pins.map(|(k, v)| (k, secrets.masked(v))).collect(),
         figures: outcome.figures,
+        device: outcome.device.map(|device| secrets.masked(device)),
         log: dir.log,
         usage,
         sandbox,
@@ -262,12 +268,29 @@ fn is_passed(name: &OsStr, value: &OsStr, program: &Program) -> bool {
         && (matches!(program, Program::BuiltIn) || !holds_password)
 }
 
+/// Where it computes: as the run says, else on a GPU where it has one to itself or a share of one.
+fn device(request: &Request) -> Option<Device> {
+    let by_resources = (request.policy.gpus > 0).then_some(Device::Auto);
+    request.device.or(by_resources)
+}
+
+/// Where POCL, which makes an OpenCL device of the CPU, keeps the kernels it compiled: the user's own
+/// place, as a worker's home ends with it, and the next one would compile them again.
+fn kernel_cache() -> Option<PathBuf> {
+    let named = |name| std::env::var_os(name).filter(|path| !path.is_empty());
+    named("POCL_CACHE_DIR").map(PathBuf::from).or_else(|| {
+        let caches = named("XDG_CACHE_HOME").map(PathBuf::from);
+        let caches = caches.or_else(|| Some(Path::new(&named("HOME")?).join(".cache")))?;
+        Some(caches.join("pocl/kcache"))
+    })
+}
+
 fn write_job(
     request: &Request,
     kind: &Kind,
     params: &Arc<Value>,
     dir: &PrivateDir,
-    out_path: &dyn Fn(&OutputSpec) -> std::path::PathBuf,
+    out_path: &dyn Fn(&OutputSpec) -> PathBuf,
 ) -> std::io::Result<()> {
     let mut inputs: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
     for input in &request.inputs {
@@ -311,6 +334,7 @@ fn write_job(
         pins: request.pins.clone(),
         offline: request.offline,
         scratch_dir: request.scratch_dir.clone(),
+        device: device(request),
     };
     std::fs::write(dir.work.join("job.json"), serde_json::to_vec(&job)?)
 }

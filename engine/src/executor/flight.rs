@@ -389,6 +389,10 @@ impl Flight {
             .with(Fact::Threads, self.order.policy.cpus)
             .with(Fact::Figures, json!(finished.figures))
             .with(Fact::Sandbox, &*sandbox);
+        let observation = match &finished.device {
+            Some(device) => observation.with(Fact::Device, &**device),
+            None => observation,
+        };
         let observation = finished.usage.noted(observation);
         Ok(Outcome::Made(Box::new(Made {
             record: Record {

@@ -245,6 +245,7 @@ stages:
             policy: instance.policy.with_cpus(1),
             threads: instance.policy.cpus,
             offline: true,
+            device: None,
         };
         Order::of(session, instance, key, &[], &lineage, terms)
     }

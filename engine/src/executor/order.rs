@@ -14,6 +14,7 @@ use crate::key::{self, Key};
 use crate::lineage::{self, Kin, Lineage};
 use crate::plan::{Axes, Command, Instance, Policy, Source, Work};
 use crate::session::Session;
+use repro_protocol::job::Device;
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -52,6 +53,9 @@ pub struct Order {
     pub mirrors: Vec<String>,
     /// The network may not be used.
     pub offline: bool,
+    /// Where a kind computes; absent: as its resources say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
 }
 
 /// What the outputs of an order are for.
@@ -137,6 +141,8 @@ pub struct Terms {
     pub threads: Option<u32>,
     /// See [`Order::offline`].
     pub offline: bool,
+    /// See [`Order::device`].
+    pub device: Option<Device>,
 }
 
 impl Order {
@@ -174,6 +180,7 @@ impl Order {
             threads: terms.threads,
             mirrors: plan.mirrors.clone(),
             offline: terms.offline,
+            device: terms.device,
         }
     }
 }

@@ -95,6 +95,7 @@ impl Site {
             mirrors: order.mirrors.clone(),
             pins: order.pins.clone(),
             offline: order.offline,
+            device: order.device,
             resume: None,
             project_root: self.root.clone(),
             executable: self.executable.clone(),

@@ -19,7 +19,7 @@ use crate::plan::{
     Sandbox, Scratch, Tool,
 };
 use crate::store::Record;
-use repro_protocol::job;
+use repro_protocol::job::{self, Device};
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -247,6 +247,7 @@ fn order() -> impl Strategy<Value = Order> {
             threads: around.2,
             mirrors: around.0,
             offline: around.1,
+            device: [None, Some(Device::Gpu)][usize::from(around.1)],
         },
     )
 }

@@ -31,6 +31,7 @@ pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
 
 use crate::digest::{Content, Digest};
 use crate::exec::Cancel;
+use repro_protocol::job::Device;
 
 /// What the user asked for.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub struct RunOptions {
     pub dry_run: bool,
     /// The network may not be used.
     pub offline: bool,
+    /// Where kinds compute; absent: as their resources say.
+    pub device: Option<Device>,
     /// The remote that is looked at or published to; none when `offline`.
     pub sharing: Option<Sharing>,
     /// Why bytes that are on a remote only are not got from there, where they are not.
@@ -85,6 +88,7 @@ impl RunOptions {
             reuse: Reuse::Recorded,
             dry_run: false,
             offline: true,
+            device: None,
             sharing: None,
             why_no_remote: "this run is offline".into(),
             args,

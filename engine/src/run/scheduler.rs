@@ -470,6 +470,7 @@ impl Scheduler<'_> {
             policy: start.policy,
             threads: start.threads,
             offline: self.options.offline,
+            device: self.options.device,
         };
         let event = Event::Started {
             instance: instance.id.to_string(),

@@ -359,6 +359,7 @@ fn options(on_failure: OnFailure) -> RunOptions {
         reuse: Reuse::Recorded,
         dry_run: false,
         offline: true,
+        device: None,
         sharing: None,
         why_no_remote: String::new(),
         args: Vec::new(),

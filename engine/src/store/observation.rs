@@ -38,6 +38,8 @@ pub enum Fact {
     Energy,
     /// What a kind told of its work.
     Figures,
+    /// The device that it computed on, where that was not the CPU.
+    Device,
     /// From where it came, if it was not made here.
     Origin,
     /// Who vouched for it there.
@@ -60,6 +62,7 @@ impl Fact {
             Fact::MaxRssBytes => "max_rss_bytes",
             Fact::Energy => "energy",
             Fact::Figures => "figures",
+            Fact::Device => "device",
             Fact::Origin => "origin",
             Fact::Signers => "signers",
         }

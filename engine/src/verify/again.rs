@@ -22,6 +22,7 @@ use crate::plan::Instance;
 use crate::record::lockfile::LockFile;
 use crate::run::GPUS_ARE_TAKEN;
 use crate::session::Session;
+use repro_protocol::job::Device;
 
 /// What came of an execution.
 #[derive(Debug)]
@@ -111,6 +112,8 @@ pub fn replay(
             policy: instance.policy.with_cpus(terms.cpus),
             threads: granted.grant.threads,
             offline: terms.offline,
+            // Who checks a result does so where its bits are defined.
+            device: Some(Device::Cpu),
         },
     );
     let (to_here, outcomes) = channel();

@@ -60,6 +60,7 @@ pub fn task<const N: usize>(
         pins: Default::default(),
         offline: true,
         scratch_dir: dir.to_owned(),
+        device: None,
     };
     Task {
         job,

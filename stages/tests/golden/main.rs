@@ -12,14 +12,22 @@ mod support;
 mod table;
 
 use std::path::Path;
+use std::process::Command;
 
-use repro_stages::kinds;
+use repro_protocol::job::Device as Wish;
+use repro_stages::{device, kinds};
 use serde_json::{Value, json};
 use support::{Bench, data, digest};
 use table::GOLDEN;
 
+/// Tells this process to compute on a GPU.
+const ON_GPU: &str = "REPRO_GOLDEN_ON_GPU";
+
 /// Everything the table names, computed now: (kind, case, output, digest).
 fn compute() -> Vec<(&'static str, &'static str, String, String)> {
+    if std::env::var_os(ON_GPU).is_some() {
+        device::wish(Some(Wish::Gpu));
+    }
     let bench = Bench::new();
     let (train, test) = (
         bench.put("train", &data(1, 70, (8, 8, 1), 4)),
@@ -414,4 +422,21 @@ fn bytes_change_only_with_the_revision() {
         "bytes changed; raise the REVISION of the kinds concerned and set:\n{}",
         wrong.join("\n")
     );
+}
+
+/// The device is in no key, so it must be in no byte. A process computes on one device, so this is
+/// another one; an op without a kernel runs on the CPU there.
+#[test]
+fn bytes_are_the_same_on_a_gpu() {
+    if repro_gpu::found().unwrap_or_default().is_empty() {
+        return support::skipped("no OpenCL device (apt install pocl-opencl-icd)");
+    }
+    let this = std::env::current_exe().unwrap();
+    let test = [
+        "bytes_change_only_with_the_revision",
+        "--exact",
+        "--nocapture",
+    ];
+    let status = Command::new(this).args(test).env(ON_GPU, "1").status();
+    assert!(status.unwrap().success());
 }

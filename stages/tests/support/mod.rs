@@ -3,6 +3,7 @@
 #![allow(dead_code)] // every test file uses its own part
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use repro_numerics::exact::rng::Stream;
@@ -12,6 +13,14 @@ use repro_stages::kind::BuiltIn;
 use repro_stages::kinds;
 use repro_stages::task::Task;
 use serde_json::Value;
+
+/// Says past the capture of the test harness that a test cannot run here, or only in part: `.ci/run`
+/// counts these lines.
+pub fn skipped(why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
 
 /// Images of noise around one bright pixel block per class: learnable, not trivial.
 pub fn data(seed: u64, n: usize, shape: (usize, usize, usize), classes: usize) -> Dataset {
@@ -185,6 +194,7 @@ impl Bench {
             pins: BTreeMap::new(),
             offline: true,
             scratch_dir,
+            device: None,
         };
         let mut task = Task {
             job,

@@ -51,6 +51,7 @@ impl Bench {
             mirrors: Vec::new(),
             pins: BTreeMap::new(),
             offline: true,
+            device: None,
             afterwards: Afterwards::Discarded,
             resume: None,
             project_root: root.path().join("project"),

@@ -42,6 +42,7 @@ impl Case {
             pins: BTreeMap::new(),
             offline: false,
             scratch_dir: sub("scratch"),
+            device: None,
         };
         Case {
             dir,
