@@ -3,7 +3,7 @@
 //!
 //! The order of operations of every op is defined in `repro_numerics::kernels`. The texts in
 //! `kernels/` follow it operation by operation, so a device gives the bits of the CPU, or it is
-//! refused ([`check`]). Drivers are found when the program runs: nothing here links to one. Knows
+//! refused ([`check()`]). Drivers are found when the program runs: nothing here links to one. Knows
 //! memory and ops; knows no tape, no network and no file.
 //!
 //! `unsafe` is in `opencl.rs`, which calls the driver, and in `memory.rs` and `launch.rs`, which

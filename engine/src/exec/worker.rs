@@ -3,7 +3,8 @@
 //! A built-in kind is this program, `EXECUTABLE worker job.json`, and reads what its job names. A
 //! program of the project is called the same way and confined like a command, since only its own
 //! file is part of the key. The environment is `PATH`, `HOME` and `TMPDIR` (private ones), `LANG`,
-//! `TZ`, proxy and certificate settings, `REPRO_SIMD`, and the number of threads.
+//! `TZ`, proxy and certificate settings, `REPRO_SIMD`, where drivers of devices are, and the number of
+//! threads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
