@@ -42,8 +42,7 @@ fn ptx(text: &str, options: &[&str]) -> Option<Result<String, String>> {
     }
 }
 
-/// Arithmetic of the PTX that `exact-f32-v1` does not know, and the fused operations in each kernel
-/// that has none in its text.
+/// Arithmetic of the PTX that `exact-f32-v1` does not know.
 fn foreign(ptx: &str) -> BTreeSet<String> {
     let known = [
         "add.rn.f32",
