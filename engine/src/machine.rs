@@ -86,6 +86,16 @@ impl Machine {
     }
 }
 
+/// How many processes of this control group the kernel has killed so far because its memory was
+/// used up; 0 where that cannot be told.
+pub fn killed_for_memory() -> u64 {
+    Source::killed_for_memory(&Source {
+        root: Path::new("/"),
+        env: &|_| None,
+        cores: Vec::new(),
+    })
+}
+
 impl Source<'_> {
     fn text(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(self.root.join(path)).ok()
@@ -161,6 +171,18 @@ impl Source<'_> {
             .filter_map(|text| text.trim().parse::<u64>().ok())
             .filter(|bytes| *bytes > 0)
             .min()
+    }
+
+    /// See [`killed_for_memory`]: the nearest group that counts.
+    fn killed_for_memory(&self) -> u64 {
+        let v2 = self.group_files(None, "memory.events");
+        let v1 = self.group_files(Some("memory"), "memory.oom_control");
+        let count = |text: &String| {
+            let line = text.lines().find_map(|l| l.strip_prefix("oom_kill "))?;
+            line.trim().parse::<u64>().ok()
+        };
+        let counts = [v2.first(), v1.first()].map(|text| text.and_then(count).unwrap_or(0));
+        counts.iter().sum()
     }
 
     /// A step of a job has the processors of its task; the job's own script all that the job has on
@@ -360,13 +382,17 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    fn seen(files: &[(&str, &str)], env: &[(&str, &str)]) -> Machine {
-        let root = tempfile::tempdir().unwrap();
+    fn lay_out(root: &Path, files: &[(&str, &str)]) {
         for (path, text) in files {
-            let path = root.path().join(path);
+            let path = root.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
+    }
+
+    fn seen(files: &[(&str, &str)], env: &[(&str, &str)]) -> Machine {
+        let root = tempfile::tempdir().unwrap();
+        lay_out(root.path(), files);
         let env: HashMap<&str, &str> = env.iter().copied().collect();
         Machine::seen(&Source {
             root: root.path(),
@@ -377,6 +403,38 @@ mod tests {
 
     const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:       16777216 kB\n");
     const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn the_kernel_counts_whom_it_kills_for_memory() {
+        let killed = |files: &[(&str, &str)]| {
+            let root = tempfile::tempdir().unwrap();
+            lay_out(root.path(), files);
+            let source = Source {
+                root: root.path(),
+                env: &|_| None,
+                cores: Vec::new(),
+            };
+            source.killed_for_memory()
+        };
+        assert_eq!(killed(&[]), 0);
+        let v2 = [
+            ("proc/self/cgroup", "0::/job/step\n"),
+            (
+                "sys/fs/cgroup/job/step/memory.events",
+                "low 0\noom 4\noom_kill 3\n",
+            ),
+            ("sys/fs/cgroup/job/memory.events", "oom_kill 7\n"),
+        ];
+        assert_eq!(killed(&v2), 3);
+        let v1 = [
+            ("proc/self/cgroup", "4:memory:/slurm/job\n0::/\n"),
+            (
+                "sys/fs/cgroup/memory/slurm/job/memory.oom_control",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+            ),
+        ];
+        assert_eq!(killed(&v1), 1);
+    }
 
     #[test]
     fn case_24_limits_of_control_groups_count() {

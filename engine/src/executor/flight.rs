@@ -429,6 +429,7 @@ fn outcome_of(failure: &Failure) -> Outcome {
         _ => Outcome::Failed(Failed {
             message: failure.account(),
             hint: failure.cause.hint(),
+            lacked_memory: matches!(failure.cause, Cause::OutOfMemory { .. }),
         }),
     }
 }

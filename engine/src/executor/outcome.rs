@@ -76,6 +76,9 @@ pub struct Failed {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// It had too little memory: with more of it, it might do well.
+    #[serde(default)]
+    pub lacked_memory: bool,
 }
 
 /// What an execution made.
@@ -127,6 +130,7 @@ impl Outcome {
         Outcome::Failed(Failed {
             message: format!("BUG: its execution broke down in repro itself: {what}"),
             hint: Some("run again; if it happens again, please report it".into()),
+            lacked_memory: false,
         })
     }
 
@@ -144,6 +148,7 @@ impl Outcome {
         Outcome::Failed(Failed {
             message,
             hint: None,
+            lacked_memory: false,
         })
     }
 }

@@ -293,6 +293,7 @@ fn heard() -> impl Strategy<Value = Heard> {
             after
         })),
         words().prop_map(|(message, hint, _)| Outcome::Failed(Failed {
+            lacked_memory: message.len() % 2 == 1,
             message,
             hint: Some(hint)
         })),

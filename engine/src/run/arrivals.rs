@@ -95,7 +95,7 @@ impl Scheduler<'_> {
                 self.summary.stopped += 1;
                 self.summary.interrupted = true;
             }
-            Outcome::Failed(Failed { message, hint }) => self.fail(index, message, hint),
+            Outcome::Failed(Failed { message, hint, .. }) => self.fail(index, message, hint),
             Outcome::StoreBroken { message } => {
                 self.store_broken = true;
                 self.fail(index, message, None);

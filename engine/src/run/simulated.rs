@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -275,6 +276,7 @@ impl Clock {
                 let failed = Failed {
                     message: "it failed".to_owned(),
                     hint: None,
+                    lacked_memory: false,
                 };
                 self.outcome(after, id, Outcome::Failed(failed));
             }
@@ -396,17 +398,27 @@ fn ends_well(instance: &str) -> bool {
     !matches!(fate, Fate::Failed | Fate::Unstable | Fate::NotBegun)
 }
 
-#[test]
-fn every_order_ends_as_foreseen_and_nothing_is_recorded_twice() {
+/// Runs so many chains with everything that can go wrong. How many answers came to the scheduler.
+fn all_end_as_foreseen(count: usize) -> u64 {
     let dir = tempfile::tempdir().unwrap();
-    let count = 300;
+    let answers = Arc::new(AtomicU64::new(0));
     let mut session = session(dir.path(), count);
-    let (report, finished) = run(
-        &mut session,
-        &options(OnFailure::KeepGoing),
-        mixed,
-        &mut |_| {},
-    );
+    let (options, counted) = (options(OnFailure::KeepGoing), answers.clone());
+    let mut finished = Vec::new();
+    let mut sink = |event: &Event| {
+        if let Event::Finished { instance, .. } = event {
+            finished.push(instance.clone());
+        }
+    };
+    let store = session.store.clone();
+    let report = run_on(&mut session, &options, &mut sink, |tell: Tell| {
+        let count = move |order, heard| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            tell(order, heard);
+        };
+        Box::new(Simulated::new(store, mixed, Arc::new(count)))
+    });
+    let report = report.unwrap();
     let (mut good, mut failed, mut found) = (BTreeSet::new(), 0, 0);
     for i in 0..count {
         for stage in ["first", "second", "third"] {
@@ -431,6 +443,24 @@ fn every_order_ends_as_foreseen_and_nothing_is_recorded_twice() {
     assert_eq!(BTreeSet::from_iter(finished.iter().cloned()), good);
     assert_eq!(finished.len(), good.len(), "one finished twice");
     assert!(!report.store_broken);
+    answers.load(Ordering::Relaxed)
+}
+
+#[test]
+fn every_order_ends_as_foreseen_and_nothing_is_recorded_twice() {
+    assert!(all_end_as_foreseen(300) > 2_000);
+}
+
+/// The same with a million answers: only with `REPRO_EXHAUSTIVE=1`, minutes.
+#[test]
+fn a_million_answers_end_as_foreseen() {
+    if std::env::var_os("REPRO_EXHAUSTIVE").is_none() {
+        return;
+    }
+    let begun = std::time::Instant::now();
+    let answers = all_end_as_foreseen(125_000);
+    println!("{answers} answers in {:?}", begun.elapsed());
+    assert!(answers > 1_000_000, "{answers}");
 }
 
 #[test]
