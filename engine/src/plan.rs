@@ -371,6 +371,9 @@ pub struct Policy {
     pub network: Network,
     /// Environment variables whose values are passed and enter nothing; sorted.
     pub secrets: Vec<Arc<str>>,
+    /// Where it is executed, by name; `None` leaves it to the run.
+    #[serde(default)]
+    pub executor: Option<Arc<str>>,
 }
 
 impl Default for Policy {
@@ -389,6 +392,7 @@ impl Default for Policy {
             network: Network::On,
             scratch: Scratch::None,
             secrets: Vec::new(),
+            executor: None,
         }
     }
 }

@@ -136,6 +136,7 @@ fn instance(
             network: Network::On,
             scratch: Scratch::None,
             secrets: Vec::new(),
+            executor: None,
         }),
         place: Place {
             file: format!("{id}.yaml").into(),

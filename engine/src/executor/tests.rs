@@ -100,6 +100,7 @@ fn policy() -> impl Strategy<Value = Policy> {
         sandbox: if flag { Sandbox::On } else { Sandbox::Off },
         scratch: if flag { Scratch::None } else { Scratch::Kept },
         network: if flag { Network::On } else { Network::Off },
+        executor: names.first().cloned(),
         secrets: names,
     })
 }

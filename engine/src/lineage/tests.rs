@@ -41,6 +41,7 @@ fn plan(edges: &[&[u32]]) -> Plan {
             scratch: Scratch::None,
             network: Network::On,
             secrets: Vec::new(),
+            executor: None,
             grace_s: 1.0,
         }),
         place: Place {

@@ -53,6 +53,7 @@ pub fn meant(owner: &str, field: &str) -> Option<Meant> {
         ("Stage", "retry" | "max_retries" | "restarts" | "restart_times" | "attempts") => {
             is("retries")
         }
+        ("Stage", "on" | "place" | "cluster" | "profile" | "queue" | "partition") => is("executor"),
         ("Stage", "programs" | "software" | "modules" | "tool") => is("tools"),
         ("Stage", "repeat" | "loop" | "iterations" | "iterate") => is("rounds"),
         ("Stage", "steps" | "jobs" | "rules" | "tasks") => is("stages"),

@@ -195,6 +195,9 @@ pub struct Stage {
     pub grace: Option<Raw>,
     /// Tries after the first failure; 0 by default.
     pub retries: Option<Field<u32>>,
+    /// Where it is executed: an executor of `repro.executors.toml`, or `here` for the machine where
+    /// `repro run` is; by default where `--on` says. Not part of its key.
+    pub executor: Option<Field<String>>,
 }
 
 /// A loop, unrolled into one instance per round.

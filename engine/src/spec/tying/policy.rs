@@ -46,6 +46,8 @@ pub fn of_stage(stage: &Stage, defaults: &Policy, problems: &mut Vec<Problem>) -
         Some(true) => Scratch::Kept,
         Some(false) | None => Scratch::None,
     };
+    let executor = stage.executor.as_ref().and_then(|e| e.value.as_deref());
+    policy.executor = executor.map(Arc::from).or(policy.executor);
     policy.secrets = crate::spec::text::secrets::names(stage.secrets.as_ref(), problems);
     policy
 }

@@ -311,7 +311,8 @@ fn policy_of(
                 || m.sandbox.is_some()
                 || m.network.is_some()
                 || m.scratch.is_some()
-                || m.secrets.is_some() =>
+                || m.secrets.is_some()
+                || m.executor.is_some() =>
         {
             Arc::new(super::policy::of_stage(m, defaults, problems))
         }
