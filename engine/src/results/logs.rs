@@ -53,7 +53,8 @@ pub fn log_of(session: &Session, name: &str) -> anyhow::Result<Log> {
     Ok(Log { file, growing })
 }
 
-/// The log of an execution under way, in the private directory of whatever process it is.
+/// The log of an execution under way, in the private directory of whatever process it is. Of one
+/// elsewhere, what is heard of it lies where its log will be.
 fn live_log(session: &Session, key: &Digest) -> Option<PathBuf> {
     if !is_running(session, key) {
         return None;
@@ -63,10 +64,14 @@ fn live_log(session: &Session, key: &Digest) -> Option<PathBuf> {
         .flatten()
         .filter_map(|s| crate::dir::read(s.path().join("work")).ok());
     let begins = format!("{}-", key.short());
-    let dirs = works
+    let mut dirs = works
         .flatten()
         .flatten()
-        .filter(|d| d.file_name().to_string_lossy().starts_with(&begins));
+        .filter(|d| d.file_name().to_string_lossy().starts_with(&begins))
+        .peekable();
+    if dirs.peek().is_none() {
+        return Some(session.log_path(key)).filter(|log| log.is_file());
+    }
     dirs.map(|d| d.path().join("log")).find(|log| log.is_file())
 }
 
