@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::system::{Description, System};
 
+/// What the machine where a run is is called among executors.
+pub const HERE: &str = "here";
 /// The name of the file.
 pub const FILE: &str = "repro.executors.toml";
 /// Bytes of the largest file that is read.
@@ -37,6 +39,8 @@ const OWNED: &[&str] = &[
     "-c",
     "--mem",
     "--time",
+    "--dependency",
+    "-d",
     "-t",
     "--test-only",
 ];
@@ -119,6 +123,8 @@ pub struct Poll {
     pub reports: Time,
     /// How long what was reported may take to be seen.
     pub late: Time,
+    /// How long the batch system may take to answer.
+    pub patience: Time,
 }
 
 impl Default for Poll {
@@ -129,6 +135,7 @@ impl Default for Poll {
             longest: seconds(180),
             reports: seconds(5),
             late: seconds(60),
+            patience: seconds(60),
         }
     }
 }
@@ -221,6 +228,27 @@ impl Settings {
         self.bundle.map_or(usual, |t| t.0)
     }
 
+    /// What is said to the batch system of a job that takes so many minutes on one core, and asks
+    /// for nothing else.
+    pub fn options_of_one(&self, minutes: u64) -> BTreeMap<String, String> {
+        let mut options = BTreeMap::new();
+        let mut say = |name: &str, value: String| options.insert(name.to_owned(), value);
+        say("cpus", "1".to_owned());
+        // Each system has its own way to say a time.
+        say("time", minutes.to_string());
+        say("seconds", (minutes * 60).to_string());
+        say(
+            "clock",
+            format!("{:02}:{:02}:00", minutes / 60, minutes % 60),
+        );
+        for (name, value) in &self.defaults.options {
+            let text = value.as_str().map(str::to_owned);
+            say(name, text.unwrap_or_else(|| value.to_string()));
+        }
+        options.retain(|name, _| !self.without.contains(name));
+        options
+    }
+
     /// The batch system.
     ///
     /// # Errors
@@ -283,7 +311,7 @@ impl Settings {
             self.bundle() <= self.time(),
             "`bundle` is longer than `defaults.time`, within which a job has to end"
         );
-        Ok(system)
+        Ok(system.patient(self.poll.patience.0))
     }
 }
 
@@ -319,6 +347,11 @@ impl Executors {
                     "`{}`: `{}` is not a name for an executor: letters, digits, `-` and `_`",
                     path.display(),
                     name.escape_debug()
+                );
+                anyhow::ensure!(
+                    name != HERE,
+                    "`{}`: `{HERE}` is the machine where `repro run` is: call the executor otherwise",
+                    path.display()
                 );
                 settings
                     .system()
@@ -424,6 +457,7 @@ mod tests {
             read("").unwrap_err(),
             read("[lob]\nkind = \"slurm\"\n").unwrap_err(),
             read("[\"a b\"]\nkind = \"slurm\"\n").unwrap_err(),
+            read("[here]\nkind = \"slurm\"\n").unwrap_err(),
             read("[lab]\nkind = \"pbs\"\n").unwrap_err(),
             read("[lab]\nkind = \"described\"\n").unwrap_err(),
             lab("partition = \"x\""),

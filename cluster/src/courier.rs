@@ -2,8 +2,9 @@
 //! reported once the remote has it. Nothing is begun that will not end in time, and what was ended
 //! by the clock leaves its furthest state on the remote.
 
+mod states;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,26 +12,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use repro_engine::change;
-use repro_engine::digest::{Content, Digest, Domain};
+use repro_engine::digest::Digest;
 use repro_engine::exec::{Cancel, CancelLevel};
 use repro_engine::executor::{
     Capacity, Executor, Failed, Heard, Local, Made, Order, OrderId, Outcome, Recording, Reserved,
     Site, Tell,
 };
-use repro_engine::lookup::{Answer, look_up};
+use repro_engine::machine::killed_for_memory;
 use repro_engine::plan::Policy;
-use repro_engine::remote::fetch::fetch;
+use repro_engine::remote::Backend;
 use repro_engine::remote::link::Link;
-use repro_engine::remote::publish::{Publication, publish};
-use repro_engine::remote::{Backend, Body, PutMode};
+use repro_engine::remote::publish::publish;
 use repro_engine::run::publication;
 use repro_engine::session::log_in;
-use repro_engine::store::{LinkMode, Observation, Pending, Record, Store};
-use repro_engine::trust::{Facts, Signer, Trust};
+use repro_engine::store::{Record, Store};
+use repro_engine::trust::{Signer, Trust};
 use repro_engine::watched;
 
 use crate::parts::Line;
-use crate::ticket::{Item, names};
+use crate::ticket::Item;
 
 /// Bytes of the end of a log that are reported.
 const LOG_BYTES: u64 = 64 << 10;
@@ -70,6 +70,8 @@ struct Known {
     states: Vec<(String, repro_engine::key::Key)>,
     made: Option<Box<Made>>,
     is_over: bool,
+    /// Whom the kernel had killed for memory when it began.
+    killed_before: u64,
 }
 
 struct Shared {
@@ -92,6 +94,21 @@ pub struct Courier {
 
 fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
     what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The memory of a job ends for all its processes at once: the kernel kills one of them, and counts.
+fn blame_memory(failed: Failed, killed_before: u64) -> Failed {
+    if failed.lacked_memory || killed_for_memory() <= killed_before {
+        return failed;
+    }
+    Failed {
+        message: format!(
+            "its job used more memory than it asked for, and the kernel killed a process of it: {}",
+            failed.message
+        ),
+        hint: None,
+        lacked_memory: true,
+    }
 }
 
 /// A batch system signals every process of a job it ends, and a command may fail of that before the
@@ -172,114 +189,9 @@ impl Courier {
             words.join("; ")
         ))
     }
-
-    /// Gets the furthest state that another element left.
-    fn find_state(&mut self, order: &Order) {
-        let baggage = &self.shared.baggage;
-        if order.states.is_empty() {
-            return;
-        }
-        let states = self.states.get_or_insert_with(|| {
-            let mut found = BTreeSet::new();
-            // Without them it begins anew.
-            let _ = baggage
-                .remote
-                .list(&names::states(&baggage.scope), &mut |entry| {
-                    let last = entry.name.as_str().rsplit('/').next().unwrap_or_default();
-                    found.extend(last.parse::<Digest>().ok());
-                    ControlFlow::Continue(())
-                });
-            found
-        });
-        let there = order
-            .states
-            .iter()
-            .take_while(|(_, key)| baggage.store.get_state(&key.digest).is_none());
-        if let Some((_, key)) = there
-            .into_iter()
-            .find(|(_, key)| states.contains(&key.digest))
-        {
-            let _ = baggage.take_state(key);
-        }
-    }
 }
 
 impl Baggage {
-    /// A record that stands for a state.
-    fn state_record(&self, state: &Digest, content: Content) -> Record {
-        let preimage = serde_json::json!({"state": state.hex()}).to_string();
-        Record {
-            key: Digest::derive(Domain::Action, preimage.as_bytes()),
-            preimage,
-            outputs: BTreeMap::from([("state".to_owned(), content)]),
-            observation: Observation::default(),
-        }
-    }
-
-    fn take_state(&self, key: &repro_engine::key::Key) -> Option<()> {
-        let nothing = Content {
-            shape: repro_engine::digest::Shape::File,
-            digest: key.digest,
-            bytes_total: 0,
-        };
-        let name = self.state_record(&key.digest, nothing).key;
-        let mut content = None;
-        look_up(&self.link, &self.trust, vec![name], |_, answer| {
-            if let Answer::Hit(believed) = answer {
-                content = believed.record.outputs.get("state").copied();
-            }
-        });
-        let content = content?;
-        fetch(&self.link, &self.store, &[content])
-            .ok()?
-            .pop()?
-            .ok()?;
-        let path = self
-            .store
-            .work_dir()
-            .ok()?
-            .join(format!("state-{}", key.digest.short()));
-        self.store.place(&content, &path, LinkMode::Copy).ok()?;
-        self.store
-            .put_state(&key.digest, &path, &key.preimage)
-            .ok()?;
-        Some(())
-    }
-
-    /// Sends the furthest state of an action that was ended early.
-    fn leave_state(&self, states: &[(String, repro_engine::key::Key)]) -> Option<()> {
-        let mut here = states
-            .iter()
-            .filter_map(|(_, key)| Some((key, self.store.get_state(&key.digest)?)));
-        let (key, path) = here.next()?;
-        let (content, staged) = self.store.absorb_copy(&path).ok()?;
-        let record = self.state_record(&key.digest, content);
-        self.store
-            .commit(vec![Pending {
-                record: record.clone(),
-                staged,
-            }])
-            .pop()?
-            .ok()?;
-        let envelope = self.signer.sign(&record, &Facts::of(&record));
-        let signatures = vec![(self.signer.id().to_string().parse().ok()?, envelope)];
-        publish(
-            &self.link,
-            &self.store,
-            vec![Publication { record, signatures }],
-        )
-        .pop()?
-        .ok()?;
-        self.remote
-            .put(
-                &names::state(&self.scope, &key.digest),
-                Body::Bytes(b""),
-                PutMode::Overwrite,
-            )
-            .ok()?;
-        Some(())
-    }
-
     fn log(&self, key: &Digest) -> Option<String> {
         use std::io::{Read, Seek, SeekFrom};
         let mut file = std::fs::File::open(log_in(&self.state, key)).ok()?;
@@ -312,6 +224,10 @@ impl Shared {
                 Outcome::Made(made) => known.made = Some(made.clone()),
                 // It goes on elsewhere, from its last state.
                 Outcome::Cancelled => {}
+                Outcome::Failed(failed) => {
+                    let failed = blame_memory(failed.clone(), known.killed_before);
+                    self.ended(known, Outcome::Failed(failed));
+                }
                 other => self.ended(known, other.clone()),
             },
             Heard::Recorded(Recording::Recorded { .. }) => {
@@ -401,9 +317,12 @@ impl Executor for Courier {
         self.local.reserve(order, policy, threads)
     }
 
-    fn begin(&mut self, order: Order) -> anyhow::Result<()> {
+    fn begin(&mut self, mut order: Order) -> anyhow::Result<()> {
         let refusal = self.refusal(&order);
         let item = self.shared.baggage.items.get(&order.instance);
+        if let Some(bytes) = item.and_then(|item| item.memory_bytes) {
+            Arc::make_mut(&mut order.policy).memory_bytes = Some(bytes);
+        }
         let seconds =
             Duration::try_from_secs_f64(item.map_or(0.0, |i| i.seconds)).unwrap_or(Duration::MAX);
         let ends = Instant::now().checked_add(seconds);
@@ -415,6 +334,7 @@ impl Executor for Courier {
             states: order.states.clone(),
             made: None,
             is_over: !fits,
+            killed_before: killed_for_memory(),
         };
         let id = order.id;
         if refusal.is_some() || !fits {
@@ -423,6 +343,7 @@ impl Executor for Courier {
                 Some(message) => Outcome::Failed(Failed {
                     message,
                     hint: None,
+                    lacked_memory: false,
                 }),
                 None => Outcome::Cancelled,
             };

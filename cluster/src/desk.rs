@@ -14,7 +14,7 @@ use repro_engine::remote::config::Remote;
 use repro_engine::remote::fetch::fetch;
 use repro_engine::remote::layout::Scope;
 use repro_engine::remote::link::Link;
-use repro_engine::store::{Pending, Record, Staged, Store, StoreError};
+use repro_engine::store::{ActionLock, Pending, Record, Staged, Store, StoreError};
 use repro_engine::trust::Trust;
 use repro_engine::watched;
 
@@ -63,8 +63,8 @@ impl Road {
 pub enum Task {
     /// Is there a result of this action?
     LookUp(OrderId, Digest),
-    /// Fetch and record it.
-    Keep(OrderId, Box<Record>),
+    /// Fetch and record it. Then its lock is of no use any more.
+    Keep(OrderId, Box<Record>, Option<ActionLock>),
 }
 
 /// What it answers.
@@ -115,15 +115,20 @@ impl Desk {
     fn work(mut self, asked: &Receiver<Task>) {
         while let Ok(first) = asked.recv() {
             let (mut questions, mut records) = (Vec::new(), Vec::new());
+            let mut locks = Vec::new();
             let more = asked.try_iter().take(AT_ONCE - 1);
             for task in [first].into_iter().chain(more) {
                 match task {
                     Task::LookUp(order, key) => questions.push((order, key)),
-                    Task::Keep(order, record) => records.push((order, *record)),
+                    Task::Keep(order, record, lock) => {
+                        records.push((order, *record));
+                        locks.push(lock);
+                    }
                 }
             }
             self.look_up(&questions);
             self.keep(records);
+            drop(locks);
         }
     }
 

@@ -1,7 +1,7 @@
-//! A cluster as an executor of a run. What decides claims is executed on this machine: it takes
-//! milliseconds, and nobody should queue for it.
+//! Clusters as the executor of a run. What decides claims is executed on this machine: it takes
+//! milliseconds, and nobody should queue for it. So is what says that it belongs here.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,32 +11,54 @@ use anyhow::Context as _;
 use repro_engine::demand::Demand;
 use repro_engine::digest::{Content, Digest};
 use repro_engine::exec::{Cancel, CancelLevel};
-use repro_engine::executor::{
-    Capacity, Executor, Job, Local, Order, OrderId, Reserved, Site, Tell,
-};
+use repro_engine::executor::{Capacity, Executor, Job, Order, OrderId, Reserved, Site, Tell};
 use repro_engine::graph::Graph;
-use repro_engine::plan::{InstanceIndex, Policy};
+use repro_engine::plan::{Instance, InstanceIndex, Policy, Work};
 use repro_engine::record::event::Event;
 use repro_engine::run::{Reuse, RunOptions, RunReport, run_on};
 use repro_engine::session::Session;
 use repro_engine::store::Record;
 use repro_engine::watched;
 
-use crate::config::Settings;
+use crate::config::{Executors, HERE};
+use crate::here::{self, Say};
 use crate::jobs;
 use crate::journal::Journal;
 use crate::manager::{Call, Manager, Place, lock_key};
 use crate::outlook::{Learned, Outlook};
 use crate::ticket::Asked;
 
-/// What a run left on the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a run left on an executor.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
+    /// The executor.
+    pub name: String,
     /// Jobs that go on.
     pub jobs: usize,
+    /// The job that takes their results.
+    pub closing: Option<String>,
 }
 
-/// Runs the plan of `session` on the executor called `name`; every event goes to `sink`.
+/// Whether something of a plan is executed elsewhere, when a run says `on`.
+pub fn is_elsewhere(session: &Session, on: Option<&str>) -> bool {
+    let claim = &*session.catalog.claim_kind.name;
+    let mut all = session.plan.instances.iter();
+    on.is_some_and(|on| on != HERE) || all.any(|i| executor_of(i, on, claim).is_some())
+}
+
+/// Where an instance is executed; `None`: here. To say `on: here` counts more than what stages say:
+/// who has no cluster can execute the study all the same.
+fn executor_of<'a>(instance: &'a Instance, on: Option<&'a str>, claim: &str) -> Option<&'a str> {
+    let is_claim = matches!(&instance.work, Work::Kind { kind, .. } if kind.name == claim);
+    let said = match on {
+        Some(HERE) => None,
+        _ => instance.policy.executor.as_deref().or(on),
+    };
+    said.filter(|name| !is_claim && *name != HERE)
+}
+
+/// Runs the plan of `session` on the executors that its stages name, or on that of `on`; every event
+/// goes to `sink`.
 ///
 /// # Errors
 /// As of a run on this machine; and: what is asked for cannot be done there, the batch system or the
@@ -44,60 +66,114 @@ pub struct Left {
 pub fn run(
     session: &mut Session,
     options: &RunOptions,
-    (name, settings): (&str, &Settings),
-    asked: Asked,
+    executors: &Executors,
+    on: Option<&str>,
+    asked: &Asked,
     sink: &mut dyn FnMut(&Event),
-) -> anyhow::Result<(RunReport, Left)> {
+) -> anyhow::Result<(RunReport, Vec<Left>)> {
     anyhow::ensure!(
         options.reuse == Reuse::Recorded,
-        "--force executes what has a result already, and only on this machine: leave out --on"
+        "--force executes what has a result already, and only on this machine: use --on {HERE}"
     );
     let demand = Demand::of(&session.plan, &options.targets)?;
     let graph = Graph::new(&session.plan);
     let most = demand.at_most(&session.plan).targets(&session.plan, &graph);
     let wanted = graph.wanted(&most);
-    let outlook = Outlook::of(session, &wanted);
     let pipeline = session.project.pipeline.strip_prefix(&session.project.root);
     let pipeline = pipeline.context("BUG: the pipeline lies outside of its project")?;
-    let (left, is_used) = (
-        Arc::new(AtomicUsize::new(0)),
-        Arc::new(AtomicBool::new(false)),
+    let claim = session.catalog.claim_kind.name.clone();
+    let instances = session.plan.instances.iter().zip(&wanted);
+    let names: BTreeSet<String> = instances
+        .filter(|(_, is_wanted)| **is_wanted)
+        .filter_map(|(i, _)| executor_of(i, on, &claim).map(str::to_owned))
+        .collect();
+    anyhow::ensure!(
+        asked.detach.is_none() || names.len() < 2,
+        "--detach goes with one executor, and the stages name several: {}",
+        names.iter().cloned().collect::<Vec<_>>().join(", ")
     );
-    let place = Place {
-        name: name.to_owned(),
-        settings: settings.clone(),
-        system: settings.system()?,
-        root: session.project.root.clone(),
-        state: session.project.state(),
-        pipeline: pipeline.to_string_lossy().into_owned(),
-        asked,
-        store: session.store.clone(),
-        outlook,
-        learned: Arc::default(),
-        offline: options.offline,
-        cancel: options.cancel.clone(),
-        left: left.clone(),
-        is_used: is_used.clone(),
-        program: match &settings.program {
-            Some(program) => program.clone(),
-            None => options.executable.clone(),
-        },
-    };
+    let learned: Arc<Mutex<Learned>> = Arc::default();
+    let mut places = Vec::with_capacity(names.len());
+    let mut marks = Vec::with_capacity(names.len());
+    for name in names {
+        let settings = executors.get(&name)?;
+        let mark = Mark {
+            name: name.clone(),
+            left: Arc::default(),
+            is_used: Arc::default(),
+            closing: Arc::default(),
+        };
+        let is_there = |i: &Instance| executor_of(i, on, &claim) == Some(&*name);
+        places.push(Place {
+            settings: settings.clone(),
+            system: Arc::new(settings.system()?),
+            root: session.project.root.clone(),
+            state: session.project.state(),
+            pipeline: pipeline.to_string_lossy().into_owned(),
+            asked: asked.clone(),
+            store: session.store.clone(),
+            outlook: Outlook::of(session, &wanted, is_there),
+            learned: learned.clone(),
+            offline: options.offline,
+            cancel: options.cancel.clone(),
+            left: mark.left.clone(),
+            is_used: mark.is_used.clone(),
+            closing: mark.closing.clone(),
+            program: match &settings.program {
+                Some(program) => program.clone(),
+                None => options.executable.clone(),
+            },
+            name,
+        });
+        marks.push(mark);
+    }
     let site = Site::of(session, &options.executable);
-    let (cancel, claim) = (
-        options.cancel.clone(),
-        session.catalog.claim_kind.name.clone(),
-    );
+    let closings = marks.iter().map(|mark| mark.closing.clone()).collect();
+    let (cancel, on) = (options.cancel.clone(), on.map(str::to_owned));
     let make = |tell: Tell| -> Box<dyn Executor> {
-        Box::new(Cluster::new(site, cancel, claim, place, tell))
+        Box::new(Clusters {
+            site: Some(site),
+            cancel,
+            claim,
+            on,
+            tell,
+            learned,
+            places,
+            closings,
+            managers: Vec::new(),
+            here: None,
+            orders: HashMap::new(),
+        })
     };
     let report = run_on(session, options, sink, make)?;
-    if !is_used.load(Ordering::SeqCst) && !report.summary.interrupted {
-        end_what_is_left(session, name);
+    let mut left = Vec::new();
+    for mark in marks {
+        if !mark.is_used.load(Ordering::SeqCst) && !report.summary.interrupted {
+            end_what_is_left(session, &mark.name);
+        }
+        let jobs = mark.left.load(Ordering::SeqCst);
+        if jobs > 0 {
+            let closing = mark.closing.lock();
+            left.push(Left {
+                name: mark.name,
+                jobs,
+                closing: closing.unwrap_or_else(PoisonError::into_inner).clone(),
+            });
+        }
     }
-    let jobs = left.load(Ordering::SeqCst);
-    Ok((report, Left { jobs }))
+    Ok((report, left))
 }
+
+/// What a place tells when the run has ended.
+struct Mark {
+    name: String,
+    left: Arc<AtomicUsize>,
+    is_used: Arc<AtomicBool>,
+    closing: Closing,
+}
+
+/// What the batch system calls the job that takes results.
+type Closing = Arc<Mutex<Option<String>>>;
 
 /// Everything had a result: what an earlier run left on the cluster is waited for by nobody. Where
 /// that cannot be ended now, the next run looks again.
@@ -112,38 +188,79 @@ fn end_what_is_left(session: &Session, name: &str) {
 }
 
 /// See the module.
-struct Cluster {
-    local: Local,
+struct Clusters {
+    site: Option<Site>,
+    cancel: Arc<Cancel>,
     claim: String,
-    here: HashSet<OrderId>,
+    on: Option<String>,
     tell: Tell,
-    place: Option<Place>,
     learned: Arc<Mutex<Learned>>,
-    manager: Option<(Sender<Call>, JoinHandle<()>)>,
-    name: String,
+    places: Vec<Place>,
+    closings: Vec<Closing>,
+    managers: Vec<(String, Sender<Call>, JoinHandle<()>)>,
+    here: Option<(Sender<Say>, JoinHandle<()>)>,
+    /// Which manager has an order; `None`: this machine.
+    orders: HashMap<OrderId, Option<usize>>,
 }
 
-impl Cluster {
-    fn new(site: Site, cancel: Arc<Cancel>, claim: String, place: Place, tell: Tell) -> Cluster {
-        Cluster {
-            local: Local::new(site, cancel, tell.clone()),
-            claim,
-            here: HashSet::new(),
-            tell,
-            learned: place.learned.clone(),
-            name: place.name.clone(),
-            place: Some(place),
-            manager: None,
+impl Clusters {
+    fn manager_of(&self, order: &Order) -> anyhow::Result<Option<usize>> {
+        if matches!(&order.job, Job::Kind { kind, .. } if kind.name == self.claim) {
+            return Ok(None);
+        }
+        let on = self.on.as_deref();
+        let said = order
+            .policy
+            .executor
+            .as_deref()
+            .filter(|_| on != Some(HERE));
+        let Some(name) = said.or(on).filter(|name| *name != HERE) else {
+            return Ok(None);
+        };
+        let at = self.managers.iter().position(|(of, ..)| of == name);
+        at.map(Some)
+            .with_context(|| format!("BUG: nobody submits to `{name}`"))
+    }
+
+    /// Says this to whoever has the order; `false`: nobody is there.
+    fn say(&self, to: Option<usize>, what: Said) -> bool {
+        match (to, &self.here) {
+            (Some(at), _) => self.managers[at].1.send(what.into_call()).is_ok(),
+            (None, Some((here, _))) => here.send(what.into_here()).is_ok(),
+            (None, None) => false,
+        }
+    }
+}
+
+/// What both kinds of places are told.
+enum Said {
+    Begin(Box<Order>),
+    Stop(OrderId),
+    Record(OrderId, Box<Record>),
+    Discard(OrderId),
+}
+
+impl Said {
+    fn into_here(self) -> Say {
+        match self {
+            Said::Begin(order) => Say::Begin(order),
+            Said::Stop(order) => Say::Stop(order),
+            Said::Record(order, record) => Say::Record(order, record),
+            Said::Discard(order) => Say::Discard(order),
         }
     }
 
-    fn call(&self, call: Call) -> bool {
-        let manager = self.manager.as_ref();
-        manager.is_some_and(|(calls, _)| calls.send(call).is_ok())
+    fn into_call(self) -> Call {
+        match self {
+            Said::Begin(order) => Call::Begin(order),
+            Said::Stop(order) => Call::Stop(order),
+            Said::Record(order, record) => Call::Record(order, record),
+            Said::Discard(order) => Call::Discard(order),
+        }
     }
 }
 
-impl Executor for Cluster {
+impl Executor for Clusters {
     fn capacity(&self) -> Capacity {
         Capacity {
             cpus: u32::MAX,
@@ -154,13 +271,17 @@ impl Executor for Cluster {
     }
 
     fn open(&mut self) -> anyhow::Result<Vec<String>> {
-        let mut told = self.local.open()?;
-        let place = self.place.take().context("BUG: it is opened twice")?;
-        let (calls, called) = channel();
-        let (manager, more) = Manager::open(place, self.tell.clone(), calls.clone())?;
-        told.extend(more);
-        let thread = watched::spawn("cluster", move || manager.work(&called))?;
-        self.manager = Some((calls, thread));
+        let site = self.site.take().context("BUG: it is opened twice")?;
+        let (say, thread, mut told) = here::start(site, self.cancel.clone(), self.tell.clone())?;
+        self.here = Some((say, thread));
+        for place in std::mem::take(&mut self.places) {
+            let (calls, called) = channel();
+            let name = place.name.clone();
+            let (manager, more) = Manager::open(place, self.tell.clone(), calls.clone())?;
+            told.extend(more);
+            let thread = watched::spawn("cluster", move || manager.work(&called))?;
+            self.managers.push((name, calls, thread));
+        }
         Ok(told)
     }
 
@@ -169,41 +290,31 @@ impl Executor for Cluster {
     }
 
     fn begin(&mut self, order: Order) -> anyhow::Result<()> {
-        if matches!(&order.job, Job::Kind { kind, .. } if kind.name == self.claim) {
-            let reserved = self.local.reserve(order.id, &order.policy, order.threads);
-            anyhow::ensure!(
-                reserved == Reserved::Yes,
-                "this machine has no room for what decides a claim"
-            );
-            self.here.insert(order.id);
-            return self.local.begin(order);
-        }
+        let (id, order) = (order.id, Box::new(order));
+        let to = self.manager_of(&order)?;
+        self.orders.insert(id, to);
         anyhow::ensure!(
-            self.call(Call::Begin(Box::new(order))),
-            "what submits to `{}` is gone",
-            self.name
+            self.say(to, Said::Begin(order)),
+            "whoever executes it is gone"
         );
         Ok(())
     }
 
     fn stop(&mut self, order: OrderId) {
-        match self.here.contains(&order) {
-            true => self.local.stop(order),
-            false => drop(self.call(Call::Stop(order))),
+        if let Some(to) = self.orders.get(&order) {
+            self.say(*to, Said::Stop(order));
         }
     }
 
     fn record(&mut self, order: OrderId, record: Record) {
-        match self.here.remove(&order) {
-            true => self.local.record(order, record),
-            false => drop(self.call(Call::Record(order, Box::new(record)))),
+        if let Some(to) = self.orders.remove(&order) {
+            self.say(to, Said::Record(order, Box::new(record)));
         }
     }
 
     fn discard(&mut self, order: OrderId) {
-        match self.here.remove(&order) {
-            true => self.local.discard(order),
-            false => drop(self.call(Call::Discard(order))),
+        if let Some(to) = self.orders.remove(&order) {
+            self.say(to, Said::Discard(order));
         }
     }
 
@@ -213,20 +324,35 @@ impl Executor for Cluster {
     }
 
     fn interruption(&self, level: CancelLevel) -> Option<String> {
+        let is_detached = |closing: &Closing| {
+            let closing = closing.lock();
+            closing.unwrap_or_else(PoisonError::into_inner).is_some()
+        };
         let what = match level {
             CancelLevel::None => return None,
+            _ if self.managers.is_empty() => return None,
+            _ if self.closings.iter().any(is_detached) => "all that is ready is submitted",
             CancelLevel::Graceful => "interrupted: nothing more is submitted or waited for",
             CancelLevel::Now | CancelLevel::Kill => "stopping",
         };
-        Some(format!("{what}; jobs on `{}` go on", self.name))
+        let names: Vec<String> = self
+            .managers
+            .iter()
+            .map(|(n, ..)| format!("`{n}`"))
+            .collect();
+        Some(format!("{what}; jobs on {} go on", names.join(" and ")))
     }
 }
 
-impl Drop for Cluster {
+impl Drop for Clusters {
     fn drop(&mut self) {
-        if let Some((calls, thread)) = self.manager.take() {
+        for (_, calls, thread) in self.managers.drain(..) {
             let _ = calls.send(Call::End);
             // It has told of a panic of its own already.
+            let _ = thread.join();
+        }
+        if let Some((say, thread)) = self.here.take() {
+            let _ = say.send(Say::End);
             let _ = thread.join();
         }
     }

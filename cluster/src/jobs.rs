@@ -59,10 +59,20 @@ pub fn list(root: &Path, state: &Path) -> anyhow::Result<Jobs> {
     let mut all = Jobs::default();
     for name in Journal::all(state) {
         let waves = Journal::of(state, &name).waves()?;
-        if waves.is_empty() {
+        let closing = Journal::of(state, &name).closing()?;
+        if waves.is_empty() && closing.is_none() {
             continue;
         }
         let system = executors.get(&name)?.system()?;
+        if let Some(closing) = closing {
+            all.jobs.push(Listed {
+                executor: name.clone(),
+                job: closing.job.unwrap_or(closing.job_name),
+                state: "chained".to_owned(),
+                about: "it takes the results of the others".to_owned(),
+                instances: Vec::new(),
+            });
+        }
         let told = match ask(&system, &waves) {
             Ok(told) => told,
             Err(why) => {
@@ -131,6 +141,11 @@ pub fn cancel(root: &Path, state: &Path, only: Option<&str>) -> anyhow::Result<C
         let system = executors.get(&name)?.system()?;
         let waves = journal.waves()?;
         let mut is_all = true;
+        if let Some(closing) = journal.closing()?.filter(|c| !c.is_this_process()) {
+            // Where it goes on it finds nothing to do.
+            let job = closing.job.unwrap_or_default();
+            done.jobs += usize::from(system.cancel(&job, &closing.job_name).is_ok());
+        }
         for wave in &waves {
             // One that was never seen has a name only.
             let seen = match &wave.job {

@@ -5,6 +5,7 @@
 //! .repro/cluster/<executor>/campaign     scope on the remote, remote
 //! .repro/cluster/<executor>/key.pem      the key that nodes sign with; only its owner reads it
 //! .repro/cluster/<executor>/waves/<name> one submission: its job, its elements
+//! .repro/cluster/<executor>/closing      the job that takes results when nobody waits for them
 //! .repro/cluster/<executor>/cancelled    somebody asked for the end of everything
 //! ```
 //! A campaign begins with the first submission and ends when nothing of it is under way.
@@ -51,6 +52,25 @@ pub struct Wave {
     /// Elements that are over.
     #[serde(default)]
     pub over: Vec<u32>,
+}
+
+/// The variable by which a closing job knows its own name.
+pub const CLOSING: &str = "REPRO_CLOSING";
+
+/// A job that takes the results of others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// Its name.
+    pub job_name: String,
+    /// What the batch system calls it.
+    pub job: Option<String>,
+}
+
+impl Closing {
+    /// This process is that job.
+    pub fn is_this_process(&self) -> bool {
+        std::env::var(CLOSING).is_ok_and(|name| name == self.job_name)
+    }
 }
 
 /// See the module.
@@ -160,6 +180,7 @@ impl Journal {
         let _ = fs::remove_file(self.key_path());
         let _ = fs::remove_file(self.campaign_path());
         let _ = fs::remove_file(self.cancelled_path());
+        let _ = fs::remove_file(self.closing_path());
         let _ = fs::remove_dir(&self.dir);
     }
 
@@ -198,6 +219,26 @@ impl Journal {
     /// A submission is over.
     pub fn forget(&self, wave: &str) {
         let _ = fs::remove_file(self.waves_dir().join(wave));
+    }
+
+    fn closing_path(&self) -> PathBuf {
+        self.dir.join("closing")
+    }
+
+    /// The job that comes for results, if there is one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn closing(&self) -> anyhow::Result<Option<Closing>> {
+        Journal::read(&self.closing_path())
+    }
+
+    /// Writes it down, durably.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn note_closing(&self, closing: &Closing) -> anyhow::Result<()> {
+        self.write(&self.closing_path(), closing)
     }
 
     fn cancelled_path(&self) -> PathBuf {

@@ -16,6 +16,8 @@ mod calls;
 mod courier;
 mod desk;
 mod executor;
+mod here;
+mod inquiry;
 mod journal;
 mod manager;
 mod outlook;
@@ -29,5 +31,5 @@ pub mod jobs;
 pub mod node;
 pub mod system;
 
-pub use executor::{Left, run};
-pub use ticket::Asked;
+pub use executor::{Left, is_elsewhere, run};
+pub use ticket::{Asked, Detach};

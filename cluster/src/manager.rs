@@ -3,31 +3,38 @@
 //! does again what is lost. A job that still lives is never submitted again.
 
 mod asking;
+mod detaching;
 mod listening;
+mod nodes;
+mod opening;
+mod retrying;
 mod submitting;
+mod telling;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use repro_engine::digest::Digest;
 use repro_engine::exec::{Cancel, CancelLevel, Note};
 use repro_engine::executor::{Heard, Made, Order, OrderId, Outcome, Tell};
-use repro_engine::remote::config::{Remote, Remotes};
-use repro_engine::remote::layout::Scope;
-use repro_engine::remote::{Backend, Location, Name};
-use repro_engine::store::{ActionLock, FileSystem, Reach, Record, Store};
-use repro_engine::trust::Trust;
+use repro_engine::remote::config::Remote;
+use repro_engine::remote::{Backend, Name};
+use repro_engine::store::{ActionLock, Record, Store};
 use repro_protocol::job;
 
+pub use self::opening::lock_key;
+
+use self::listening::Live;
+use self::nodes::Nodes;
+use self::retrying::Counts;
 use crate::config::Settings;
-use crate::desk::{Desk, Reply, Road, Task};
+use crate::desk::{Reply, Road, Task};
+use crate::inquiry::{News, Question};
 use crate::journal::{Campaign, Journal, Wave};
 use crate::outlook::{Learned, Outlook};
 use crate::parts::{Reader, Stopped};
@@ -48,7 +55,7 @@ pub struct Place {
     /// What is said of it.
     pub settings: Settings,
     /// The batch system.
-    pub system: System,
+    pub system: Arc<System>,
     /// The project.
     pub root: PathBuf,
     /// The directory of its state.
@@ -69,6 +76,8 @@ pub struct Place {
     pub cancel: Arc<Cancel>,
     /// How many jobs go on when the run has ended.
     pub left: Arc<AtomicUsize>,
+    /// What the batch system calls the job that takes their results.
+    pub closing: Arc<Mutex<Option<String>>>,
     /// This program, as nodes find it.
     pub program: PathBuf,
     /// Something was to be executed.
@@ -87,6 +96,8 @@ pub enum Call {
     Discard(OrderId),
     /// The desk answers.
     Desk(Reply),
+    /// The batch system answers.
+    News(News),
     /// The run has ended.
     End,
 }
@@ -129,7 +140,12 @@ struct Element {
     closing: Option<(Instant, End)>,
     is_closed: bool,
     word: String,
+    /// The machine, as it calls itself.
     node: String,
+    /// The machine, as the batch system calls it.
+    host: String,
+    /// It told that it has begun.
+    has_begun: bool,
 }
 
 /// The last that an element said.
@@ -146,14 +162,11 @@ struct Sent {
     is_dirty: bool,
 }
 
-/// How often things went wrong with an instance.
-#[derive(Default, Clone)]
-struct Counts {
-    of: BTreeMap<End, u32>,
-    /// Ended by the clock without a new state.
-    overtime: u32,
-    more_memory: u32,
-    more_time: u32,
+impl Sent {
+    /// It may be on the cluster.
+    fn lives(&self) -> bool {
+        self.elements.iter().any(|e| !e.is_closed)
+    }
 }
 
 /// See the module.
@@ -167,6 +180,9 @@ pub struct Manager {
     road: Road,
     backend: Box<dyn Backend>,
     desk: Sender<Task>,
+    inquiry: Sender<Question>,
+    /// It has not answered yet how jobs are.
+    is_asking: bool,
     reader: Reader,
     _alone: ActionLock,
     orders: HashMap<OrderId, Open>,
@@ -177,6 +193,7 @@ pub struct Manager {
     /// What was told of instances that nobody has asked for yet.
     early: HashMap<u32, (Digest, Outcome)>,
     counts: HashMap<u32, Counts>,
+    nodes: Nodes,
     first_pending: Option<Instant>,
     last_begun: Instant,
     busy_until: Option<Instant>,
@@ -193,153 +210,13 @@ pub struct Manager {
     heard_at: Instant,
     told_silence: bool,
     late: Duration,
-    live_logs: HashMap<u32, fs::File>,
+    /// What was begun and is not marked as running: what is shown of it, and lines of its log.
+    started: HashMap<u32, (String, Vec<String>)>,
+    /// What is executed now.
+    live: HashMap<OrderId, Live>,
 }
 
 impl Manager {
-    /// Gets ready, and takes up what an earlier run left. Also what people should know.
-    ///
-    /// # Errors
-    /// The remote or the journal cannot be used; another run waits for the same jobs, and was not
-    /// waited for.
-    pub fn open(
-        place: Place,
-        tell: Tell,
-        calls: Sender<Call>,
-    ) -> anyhow::Result<(Manager, Vec<String>)> {
-        place.is_used.store(true, Ordering::SeqCst);
-        let alone = alone(&place)?;
-        let journal = Journal::of(&place.state, &place.name);
-        let remotes = Remotes::read(&place.root)?;
-        let before = journal.campaign()?;
-        // What is under way is where it was sent.
-        let wanted = before
-            .as_ref()
-            .map(|c| c.remote.clone())
-            .or_else(|| place.settings.remote.clone());
-        let (remote_name, remote) = remotes.get(wanted.as_deref()).with_context(|| {
-            format!(
-                "`{}` needs a remote, through which bytes travel",
-                place.name
-            )
-        })?;
-        let (location, settings) = remote.resolve(&place.root)?;
-        let mut complete = Remote::at(&location, &settings);
-        complete.found = remote.found;
-        let is_new = before.is_none();
-        let campaign = match before {
-            Some(campaign) => campaign,
-            None => journal.begin(remote_name)?,
-        };
-        let (key_pem, public) = journal.key()?;
-        let scope: Scope = Scope::Of(campaign.scope.parse()?);
-        let road = || Road {
-            remote: complete.clone(),
-            name: remote_name.to_owned(),
-            scope: scope.clone(),
-        };
-        let backend = road().backend()?;
-        let reply = move |reply| drop(calls.send(Call::Desk(reply)));
-        let desk = Desk::start(
-            road(),
-            Trust::of_key(&public),
-            place.store.clone(),
-            tell.clone(),
-            reply,
-        )?;
-        let late = match &location {
-            Location::Directory(dir) if FileSystem::of(dir).reach == Reach::Local => {
-                Duration::from_secs(2)
-            }
-            _ => place.settings.poll.late.0,
-        };
-        let now = Instant::now();
-        let mut manager = Manager {
-            reader: Reader::of(&campaign.scope),
-            array_max: place.settings.array,
-            ask_every: place.settings.poll.first.0,
-            remote: complete.clone(),
-            road: road(),
-            late: late.min(place.settings.poll.late.0),
-            place,
-            tell,
-            journal,
-            campaign,
-            key_pem,
-            backend,
-            desk,
-            _alone: alone,
-            orders: HashMap::new(),
-            by_index: HashMap::new(),
-            sent: Vec::new(),
-            covered: HashMap::new(),
-            early: HashMap::new(),
-            counts: HashMap::new(),
-            first_pending: None,
-            last_begun: now,
-            busy_until: None,
-            busy_for: Duration::ZERO,
-            told_busy: String::new(),
-            waves: 0,
-            has_history: !is_new,
-            look_at: now,
-            looked: None,
-            ask_at: now,
-            heard_at: now,
-            told_silence: false,
-            live_logs: HashMap::new(),
-        };
-        let mut told = Vec::new();
-        for wave in manager.journal.waves()? {
-            manager.take_up(wave);
-        }
-        let jobs: usize = manager
-            .sent
-            .iter()
-            .map(|s| s.elements.iter().filter(|e| !e.is_closed).count())
-            .sum();
-        if jobs > 0 {
-            told.push(format!(
-                "{jobs} jobs of an earlier run may still be on `{}`; their results are taken",
-                manager.place.name
-            ));
-        }
-        Ok((manager, told))
-    }
-
-    /// A submission of an earlier run.
-    fn take_up(&mut self, wave: Wave) {
-        let number = wave
-            .name
-            .trim_start_matches('w')
-            .parse::<u32>()
-            .unwrap_or(0);
-        self.waves = self.waves.max(number + 1);
-        let at = self.sent.len();
-        let mut elements = Vec::with_capacity(wave.elements.len());
-        for (number, items) in (0..).zip(&wave.elements) {
-            let is_closed = wave.over.contains(&number);
-            let items = items
-                .iter()
-                .filter_map(|(id, key)| Some((*self.place.outlook.by_id.get(id)?, *key)));
-            let element = Element::of(items.collect(), is_closed);
-            if !is_closed {
-                self.covered.extend(
-                    element
-                        .items
-                        .iter()
-                        .map(|(index, _)| (*index, (at, number))),
-                );
-            }
-            elements.push(element);
-        }
-        self.sent.push(Sent {
-            wave,
-            elements,
-            is_dirty: false,
-        });
-    }
-
     /// Works until the run has ended.
     pub fn work(mut self, calls: &Receiver<Call>) {
         loop {
@@ -369,6 +246,7 @@ impl Manager {
             self.close(now);
             self.submit_due(now);
             self.ask_desk_again(now);
+            self.detach_due(now);
             self.note_changes();
         }
     }
@@ -376,19 +254,20 @@ impl Manager {
     fn called(&mut self, call: Call) -> bool {
         match call {
             Call::Begin(order) => self.begin(order),
-            Call::Stop(order) => {
-                if let Some(open) = self.orders.remove(&order) {
-                    self.by_index.remove(&open.index);
-                    tell_end(&self.tell, order, Outcome::Cancelled);
-                }
+            Call::Stop(order) => self.answer(order, Outcome::Cancelled),
+            Call::Record(order, record) => {
+                // Until it is recorded, nobody else executes it.
+                let lock = self.live.remove(&order).map(Live::into_lock);
+                let _ = self.desk.send(Task::Keep(order, record, lock));
             }
-            Call::Record(order, record) => drop(self.desk.send(Task::Keep(order, record))),
             Call::Discard(order) => {
                 if let Some(open) = self.orders.remove(&order) {
                     self.by_index.remove(&open.index);
                 }
+                self.live.remove(&order);
             }
             Call::Desk(reply) => self.replied(reply),
+            Call::News(news) => self.heard_news(news),
             Call::End => return true,
         }
         false
@@ -439,7 +318,9 @@ impl Manager {
     fn answer(&mut self, id: OrderId, outcome: Outcome) {
         if let Some(open) = self.orders.remove(&id) {
             self.by_index.remove(&open.index);
-            self.live_logs.remove(&open.index);
+            if !matches!(outcome, Outcome::Made(_)) {
+                self.live.remove(&id);
+            }
             tell_end(&self.tell, id, outcome);
         }
     }
@@ -468,7 +349,6 @@ impl Manager {
         self.note_changes();
         let is_cancelled = self.journal.is_cancelled();
         let is_left = self.place.cancel.level() != CancelLevel::None && !is_cancelled;
-        let lives = |s: &&Sent| s.elements.iter().any(|e| !e.is_closed);
         if is_left {
             // Its results are there for the next run, also those that are made already.
             let living = self
@@ -480,11 +360,12 @@ impl Manager {
         }
         // What nobody waits for is ended.
         let mut is_all = true;
-        for sent in self.sent.iter().filter(lives) {
+        for sent in self.sent.iter().filter(|s| s.lives()) {
             let job = sent.wave.job.clone().unwrap_or_default();
             is_all &= self.place.system.cancel(&job, &sent.wave.job_name).is_ok();
         }
         if is_all {
+            self.forget_closing();
             self.await_end();
             clear(&*self.backend, &self.campaign.scope);
             self.journal.end();
@@ -493,11 +374,10 @@ impl Manager {
 
     /// Waits until what was cancelled is gone: it could write to the remote as long as it lives.
     fn await_end(&self) {
-        let lives = |s: &&Sent| s.elements.iter().any(|e| !e.is_closed);
         let (names, jobs): (Vec<String>, Vec<String>) = self
             .sent
             .iter()
-            .filter(lives)
+            .filter(|s| s.lives())
             .map(|s| {
                 (
                     s.wave.job_name.clone(),
@@ -527,31 +407,10 @@ impl Element {
             is_closed,
             word: String::new(),
             node: String::new(),
+            host: String::new(),
+            has_begun: false,
         }
     }
-}
-
-/// The name of the lock of whoever waits for the jobs of a project on an executor.
-pub fn lock_key(root: &Path, name: &str) -> Digest {
-    Digest::of(format!("cluster {} {name}", root.display()).as_bytes())
-}
-
-/// One run at a time waits for the jobs of a project.
-fn alone(place: &Place) -> anyhow::Result<ActionLock> {
-    let key = lock_key(&place.root, &place.name);
-    let mut told = false;
-    let taken = place.store.lock_action(&key, |other| {
-        if !std::mem::replace(&mut told, true) {
-            let pid = other.pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
-            let host = other.host.map_or_else(String::new, |host| format!(" on {host}"));
-            log::warn!("another run{pid}{host} waits for jobs of this project; this one goes on when it has ended");
-        }
-        match place.cancel.level() {
-            CancelLevel::None => ControlFlow::Continue(()),
-            _ => ControlFlow::Break(()),
-        }
-    });
-    Ok(taken?)
 }
 
 /// Removes what a campaign has on the remote. What stays is in nobody's way.

@@ -274,6 +274,7 @@ fn execute(program: &Program, element: &Element<'_>) -> anyhow::Result<()> {
                 let failed = repro_engine::executor::Failed {
                     message: message.clone(),
                     hint: hint.clone(),
+                    lacked_memory: false,
                 };
                 let _ = report.send(Line::Ended {
                     id: item.id.clone(),

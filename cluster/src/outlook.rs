@@ -9,7 +9,7 @@ use repro_engine::catalog::Program;
 use repro_engine::digest::{Content, Digest};
 use repro_engine::files::{Files, Location};
 use repro_engine::graph::Graph;
-use repro_engine::plan::{EnvironmentPlace, InstanceIndex, Policy, Source, Work};
+use repro_engine::plan::{EnvironmentPlace, Instance, InstanceIndex, Policy, Source, Work};
 use repro_engine::session::Session;
 
 use crate::pack::Chain;
@@ -46,15 +46,15 @@ pub struct Foreseen {
     pub program: Option<PathBuf>,
     /// The run asks for it.
     pub is_wanted: bool,
-    /// It is executed where the run is: it decides a claim.
-    pub is_here: bool,
+    /// It is executed at another place than this is the outlook of.
+    pub is_elsewhere: bool,
 }
 
 impl Outlook {
-    /// Of an open project, for a run that asks for these.
-    pub fn of(session: &Session, wanted: &[bool]) -> Outlook {
+    /// Of an open project, for a run that asks for these; `is_there` is executed on the executor
+    /// that it is for.
+    pub fn of(session: &Session, wanted: &[bool], is_there: impl Fn(&Instance) -> bool) -> Outlook {
         let plan = &session.plan;
-        let claim_kind = &session.catalog.claim_kind.name;
         let mut links = BTreeMap::new();
         let mut instances = Vec::with_capacity(plan.instances.len());
         for (instance, is_wanted) in plan.instances.iter().zip(wanted) {
@@ -66,10 +66,9 @@ impl Outlook {
                     Source::Output { instance, output } => takes.push((instance.0, *output)),
                 }
             }
-            let (mut program, mut is_here) = (None, false);
+            let mut program = None;
             match &instance.work {
                 Work::Kind { kind, .. } => {
-                    is_here = kind.name == *claim_kind;
                     if let Program::External { path, .. } = &kind.program {
                         program = Some(path.clone());
                     }
@@ -91,7 +90,7 @@ impl Outlook {
                 takes,
                 program,
                 is_wanted: *is_wanted,
-                is_here,
+                is_elsewhere: !is_there(instance),
             });
         }
         Outlook {
@@ -137,7 +136,7 @@ impl Outlook {
         // The plan is in topological order.
         while let Some(index) = next.pop_first() {
             let here = self.at(index);
-            let is_alone = here.is_here || !here.policy.mutexes.is_empty();
+            let is_alone = here.is_elsewhere || !here.policy.mutexes.is_empty();
             if chain_of.contains_key(&index)
                 || is_alone
                 || !here.is_wanted
@@ -234,7 +233,7 @@ stages:
                 session.index.set(&instance.id, known);
             }
         }
-        let outlook = Outlook::of(&session, &[true; 6]);
+        let outlook = Outlook::of(&session, &[true; 6], |_| true);
         let ready: Vec<u32> = ready.iter().map(|id| outlook.by_id[*id]).collect();
         let is_known = |index: u32| known.contains(&&*outlook.at(index).id);
         let chains = outlook.chains(&ready, 100.0, is_known, |_| true);

@@ -183,7 +183,7 @@ mod tests {
         opening.file = Some(at("pipeline.yaml"));
         opening.store = Some(dir.path().join("store"));
         let session = opening.session().unwrap();
-        let outlook = Outlook::of(&session, &[true, true]);
+        let outlook = Outlook::of(&session, &[true, true], |_| true);
         let needed = BTreeSet::from([outlook.by_id["a"]]);
         let content = snapshot(&session.store, &session.project.root, &outlook, &needed).unwrap();
         let again = snapshot(&session.store, &session.project.root, &outlook, &needed).unwrap();

@@ -2,92 +2,23 @@
 //! templates of command lines and patterns of their answers. Slurm's description comes with the
 //! program (`slurm.toml`); others are written by their users. Nothing here knows what a job does.
 
+mod description;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use regex_lite::Regex;
-use serde::Deserialize;
 
+pub use self::description::Description;
+use self::description::Words;
 use crate::calls::{self, Answer};
 
 /// Slurm.
 const SLURM: &str = include_str!("slurm.toml");
 
-/// The longest that a call may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Names in one call: command lines have an end.
 const NAMES_AT_ONCE: usize = 500;
-
-/// As it is written.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Description {
-    /// The command line that submits the script on its standard input.
-    pub submit: Vec<String>,
-    /// The job's name in its answer: the first group.
-    pub job: String,
-    /// The variable that holds the number of an element in its job.
-    #[serde(default)]
-    pub index: String,
-    /// The variable that says how often an element was begun anew.
-    #[serde(default)]
-    pub restarts: Option<String>,
-    /// One submission makes many jobs.
-    #[serde(default)]
-    pub arrays: bool,
-    /// What stands for the number of an element in the name of a file that `submit` is told.
-    #[serde(default)]
-    pub element: String,
-    /// The command line that tells of all jobs.
-    pub state: Vec<String>,
-    /// A line of its answer: groups `state`, and `job` or `name`; `index`, `why`, `node`.
-    pub line: String,
-    /// The command line that tells of one job that `state` tells nothing of any more.
-    #[serde(default)]
-    pub vanished: Vec<String>,
-    /// Its answer: group `state`; `why`.
-    #[serde(default)]
-    pub vanished_line: Option<String>,
-    /// The command line that ends a job.
-    pub cancel: Vec<String>,
-    /// What `submit` says of an array that is too large.
-    #[serde(default)]
-    pub too_large: Option<String>,
-    /// What it says when it may take more later.
-    #[serde(default)]
-    pub busy: Option<String>,
-    /// How each resource or setting is said to `submit`.
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
-    /// What states mean.
-    pub states: States,
-}
-
-/// Words of the batch system by what they mean.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct States {
-    /// It will begin.
-    pub waiting: Vec<String>,
-    /// It has begun.
-    pub running: Vec<String>,
-    /// It ended well.
-    pub done: Vec<String>,
-    /// Somebody more important got its place.
-    pub preempted: Vec<String>,
-    /// The machine failed.
-    pub node: Vec<String>,
-    /// Its time was over.
-    pub time: Vec<String>,
-    /// It used more memory than it had.
-    pub memory: Vec<String>,
-    /// A person ended it.
-    pub cancelled: Vec<String>,
-    /// It ended badly by itself.
-    pub failed: Vec<String>,
-}
 
 /// How a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,17 +87,16 @@ pub enum Submitted {
 /// See the module.
 pub struct System {
     said: Description,
+    /// The longest that a call may take.
+    patience: Duration,
     job: Regex,
     line: Regex,
     vanished_line: Option<Regex>,
+    memory_log: Option<Regex>,
+    time_log: Option<Regex>,
     too_large: Option<Regex>,
     busy: Option<Regex>,
 }
-
-/// Placeholders that each command line may hold.
-const IN_SUBMIT: &[&str] = &["name", "log", "last", "options"];
-const IN_STATE: &[&str] = &["names", "jobs"];
-const IN_JOB: &[&str] = &["job", "index", "name"];
 
 impl System {
     /// Slurm.
@@ -210,34 +140,24 @@ impl System {
                 .map(|text| pattern(field, text, groups))
                 .transpose()
         };
-        for (field, words, known) in [
-            ("submit", &said.submit, IN_SUBMIT),
-            ("state", &said.state, IN_STATE),
-            ("vanished", &said.vanished, IN_JOB),
-            ("cancel", &said.cancel, IN_JOB),
-        ] {
-            anyhow::ensure!(
-                field == "vanished" || !words.is_empty(),
-                "`{field}` is empty"
-            );
-            for word in words {
-                check_placeholders(field, word, known)?;
-            }
-        }
-        for (name, option) in &said.options {
-            anyhow::ensure!(
-                option.contains("{}"),
-                "`options.{name}` has no `{{}}`, where its value goes"
-            );
-        }
+        said.check()?;
         Ok(System {
             vanished_line: optional("vanished_line", &said.vanished_line, &["state"])?,
+            memory_log: optional("memory_log", &said.memory_log, &[])?,
+            time_log: optional("time_log", &said.time_log, &[])?,
             too_large: optional("too_large", &said.too_large, &[])?,
             busy: optional("busy", &said.busy, &[])?,
             job,
             line,
             said,
+            patience: Duration::from_secs(60),
         })
+    }
+
+    /// The same, given up when it does not answer for so long.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> System {
+        System { patience, ..self }
     }
 
     /// What may be said to it when a job is submitted.
@@ -260,6 +180,33 @@ impl System {
         self.said.restarts.as_deref()
     }
 
+    /// What tells `submit` to wait for these jobs; `None`: that cannot be said.
+    pub fn after(&self, jobs: &[&str]) -> Option<Vec<String>> {
+        let after = self.said.after.as_ref()?;
+        let each: Vec<String> = jobs
+            .iter()
+            .map(|job| after.each.replace("{}", job))
+            .collect();
+        let all = each.join(&after.between);
+        let words = after.option.iter().map(|word| word.replace("{}", &all));
+        (!jobs.is_empty()).then(|| words.collect())
+    }
+
+    /// How a job ended, where its own log knows more of that than its state.
+    pub fn end_by_log(&self, end: End, log: &str) -> End {
+        if !matches!(
+            end,
+            End::Done | End::Failed | End::Cancelled | End::Vanished
+        ) {
+            return end;
+        }
+        let said = [(&self.memory_log, End::Memory), (&self.time_log, End::Time)];
+        let found = said
+            .iter()
+            .find(|(pattern, _)| pattern.as_ref().is_some_and(|p| p.is_match(log)));
+        found.map_or(end, |(_, end)| *end)
+    }
+
     /// What stands for the number of an element in the name of a log.
     pub fn element(&self) -> &str {
         &self.said.element
@@ -280,7 +227,8 @@ impl System {
         for word in &self.said.submit {
             if word == "{options}" {
                 for (option, value) in options {
-                    let said = self.said.options.get(option);
+                    let said = self.said.options.get(option).map(Words::all);
+                    let said = said.unwrap_or_default().iter();
                     words.extend(said.map(|said| said.replace("{}", value)));
                 }
                 words.extend(extra.iter().cloned());
@@ -291,7 +239,7 @@ impl System {
                 ));
             }
         }
-        let answer = match calls::call(&words, script, PATIENCE) {
+        let answer = match calls::call(&words, script, self.patience) {
             Ok(answer) => answer,
             // It may have arrived: whoever submits looks for its name before trying again.
             Err(why) if why.contains("did not answer") => return Submitted::Busy(why),
@@ -329,7 +277,7 @@ impl System {
             for word in &self.said.state {
                 words.push(filled(word, &[("names", &names), ("jobs", &jobs)]));
             }
-            let answer = calls::call(&words, "", PATIENCE)?;
+            let answer = calls::call(&words, "", self.patience)?;
             if !answer.is_ok {
                 return Err(answer.complaint());
             }
@@ -383,7 +331,7 @@ impl System {
             .iter()
             .map(|word| filled(word, &[("job", job), ("index", &index), ("name", "")]))
             .collect();
-        let Ok(answer) = calls::call(&words, "", PATIENCE) else {
+        let Ok(answer) = calls::call(&words, "", self.patience) else {
             return None;
         };
         let is_busy = self.busy.as_ref().is_some_and(|p| p.is_match(&answer.err));
@@ -411,7 +359,7 @@ impl System {
             .iter()
             .map(|word| filled(word, &[("job", job), ("name", name), ("index", "")]))
             .collect();
-        let answer = calls::call(&words, "", PATIENCE)?;
+        let answer = calls::call(&words, "", self.patience)?;
         match answer.is_ok {
             true => Ok(()),
             false => Err(answer.complaint()),
@@ -439,27 +387,6 @@ impl System {
         let ended = ended.iter().find(|(words, _)| is(words));
         ended.map(|(_, end)| State::Ended(*end))
     }
-}
-
-fn check_placeholders(field: &str, word: &str, known: &[&str]) -> anyhow::Result<()> {
-    let mut rest = word;
-    while let Some((_, after)) = rest.split_once('{') {
-        let Some((name, after)) = after.split_once('}') else {
-            anyhow::bail!("`{field}`: `{word}` has a `{{` without a `}}`");
-        };
-        let all: Vec<String> = known.iter().map(|k| format!("{{{k}}}")).collect();
-        anyhow::ensure!(
-            known.contains(&name),
-            "`{field}`: there is no `{{{name}}}`; there is {}",
-            all.join(", ")
-        );
-        anyhow::ensure!(
-            name != "options" || word == "{options}",
-            "`{field}`: `{{options}}` stands for several words, so it is one by itself"
-        );
-        rest = after;
-    }
-    Ok(())
 }
 
 fn filled(word: &str, values: &[(&str, &str)]) -> String {
@@ -512,6 +439,38 @@ mod tests {
         );
         assert_eq!((told[1].index, &*told[1].node), (Some(1), "n1"));
         assert_eq!(told[0].why, "Priority");
+    }
+
+    #[test]
+    fn jobs_are_chained_as_each_system_says_it() {
+        let with = |after: &str| {
+            let text = SLURM.replace("after = {option = [\"--dependency=afterany:{}\"]}", after);
+            System::of(toml::from_str(&text).unwrap()).unwrap()
+        };
+        let slurm = System::slurm().unwrap();
+        let both = slurm.after(&["1", "2"]).unwrap();
+        assert_eq!(both, ["--dependency=afterany:1:2"]);
+        assert_eq!(slurm.after(&[]), None);
+        assert_eq!(with("").after(&["1"]), None);
+        let lsf = "after = {option = [\"-w\", \"{}\"], each = \"ended({})\", between = \" && \"}";
+        assert_eq!(
+            with(lsf).after(&["1", "2"]).unwrap(),
+            ["-w", "ended(1) && ended(2)"]
+        );
+    }
+
+    #[test]
+    fn a_log_knows_more_than_a_state_that_says_little() {
+        let slurm = System::slurm().unwrap();
+        for said in [
+            "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.batch",
+            "slurmstepd: error: Job 7 exceeded memory limit (900 > 500), being killed",
+            "Some of your processes may have been killed by the cgroup out-of-memory handler.",
+        ] {
+            assert_eq!(slurm.end_by_log(End::Failed, said), End::Memory, "{said}");
+            assert_eq!(slurm.end_by_log(End::Node, said), End::Node);
+        }
+        assert_eq!(slurm.end_by_log(End::Failed, "no"), End::Failed);
     }
 
     #[test]

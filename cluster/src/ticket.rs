@@ -45,6 +45,17 @@ pub struct Asked {
     pub profiles: Vec<String>,
     /// Settings.
     pub sets: Vec<String>,
+    /// Nobody waits for the results: a job takes them.
+    pub detach: Option<Detach>,
+}
+
+/// How a job calls what was called.
+#[derive(Debug, Clone)]
+pub struct Detach {
+    /// The command line, without the program.
+    pub args: Vec<String>,
+    /// Where it was called.
+    pub dir: PathBuf,
 }
 
 /// A submission: the project as it was, and what each element executes.
@@ -81,6 +92,9 @@ pub struct Item {
     pub action: Option<Action>,
     /// How long it takes, by what is recorded.
     pub seconds: f64,
+    /// The memory it may use, where its stage declares one.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
 }
 
 /// An action, said completely.

@@ -11,9 +11,10 @@ use clap::Args;
 use super::sharing::RemoteArgs;
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::terminal::{self, Colour, Unwritten};
+use crate::ui::style::counted;
 use crate::ui::{Bars, Lines, Planned, notices, verdicts};
 use repro_cluster::config::{Executors, config_dir};
-use repro_cluster::{Asked, jobs};
+use repro_cluster::{Asked, Detach, Left, is_elsewhere, jobs};
 use repro_engine::exchange::needed::announce;
 use repro_engine::exchange::{Way, Wishes, in_run};
 use repro_engine::exec::{Cancel, CancelLevel};
@@ -76,9 +77,14 @@ pub struct RunArgs {
     /// Execute on this executor of repro.executors.toml (docs/cluster.md) instead of this machine:
     /// what has no result is submitted in bundles, and results come back with the same keys. After
     /// Ctrl-C its jobs go on, and the next run takes their results; `repro jobs` lists them, `repro
-    /// cancel` ends them.
+    /// cancel` ends them. A stage whose `executor` names another one is executed there; with `here`
+    /// everything is executed on this machine.
     #[arg(long, value_name = "NAME")]
     on: Option<String>,
+    /// Submit what is ready, and leave. A job that is chained behind the others calls this command
+    /// again: it takes their results and submits what follows, until everything is done.
+    #[arg(long, conflicts_with_all = ["dry_run", "force"])]
+    detach: bool,
     /// Treat a refuted claim as a failure (exit code 4).
     #[arg(long)]
     strict: bool,
@@ -154,19 +160,25 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let publishes = publishes.map(|s| (s.link.clone(), s.warnings.clone()));
     let unwritten = Rc::new(Cell::new(None));
     let mut show = display(args, &session, &unwritten);
-    let (report, left) = match &args.on {
-        Some(name) if !args.dry_run => {
+    let on = args.on.as_deref();
+    let is_elsewhere = !args.dry_run && is_elsewhere(&session, on);
+    anyhow::ensure!(
+        is_elsewhere || !args.detach,
+        "--detach leaves jobs on a cluster: say which one with --on, or with `executor` of a stage"
+    );
+    let (report, left) = match is_elsewhere {
+        true => {
             let executors = Executors::read(&session.project.root, config_dir().as_deref())?;
-            let place = (&**name, executors.get(name)?);
-            let (report, left) =
-                repro_cluster::run(&mut session, &options, place, asked(&pipeline), &mut *show)?;
-            (report, left.jobs)
+            let asked = asked(context, args, &pipeline)?;
+            repro_cluster::run(&mut session, &options, &executors, on, &asked, &mut *show)?
         }
-        _ => (run::run(&mut session, &options, &mut *show)?, 0),
+        false => (run::run(&mut session, &options, &mut *show)?, Vec::new()),
     };
     drop(show);
-    if let Some(name) = args.on.as_ref().filter(|_| left > 0) {
-        leave_or_cancel(&session, name, left)?;
+    let mut is_detached = false;
+    for left in &left {
+        is_detached |= left.closing.is_some();
+        leave_or_cancel(&session, left)?;
     }
     if let Some((link, warnings)) = publishes {
         let way = Way { link, warnings };
@@ -181,7 +193,11 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         let table = verdicts(&report.summary.claims, Colour::of(&std::io::stdout()));
         output::text(&table)?;
     }
-    let exit = exit(&report.summary, report.store_broken, args.strict);
+    let exit = match exit(&report.summary, report.store_broken, args.strict) {
+        // It was asked for.
+        Exit::Interrupted if is_detached => Exit::Done,
+        other => other,
+    };
     match unwritten.take() {
         // Whoever read has seen enough; the run went on.
         Some(Unwritten(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(exit),
@@ -195,16 +211,32 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
 }
 
 /// How the pipeline was asked for.
-fn asked(pipeline: &PipelineArgs) -> Asked {
-    Asked {
+fn asked(context: &Context, args: &RunArgs, pipeline: &PipelineArgs) -> anyhow::Result<Asked> {
+    let detach = match args.detach {
+        true => Some(Detach {
+            args: context.args.iter().skip(1).cloned().collect(),
+            dir: std::env::current_dir()?,
+        }),
+        false => None,
+    };
+    Ok(Asked {
         profiles: pipeline.profile.clone(),
         sets: pipeline.set.clone(),
-    }
+        detach,
+    })
 }
 
 /// The run was interrupted, and jobs go on. A person is asked what is to become of them.
-fn leave_or_cancel(session: &Session, name: &str, left: usize) -> anyhow::Result<()> {
-    let what = format!("{left} jobs go on on `{name}`");
+fn leave_or_cancel(session: &Session, left: &Left) -> anyhow::Result<()> {
+    let name = &left.name;
+    let goes = if left.jobs == 1 { "goes" } else { "go" };
+    let what = format!("{} {goes} on on `{name}`", counted(left.jobs, "job"));
+    if let Some(job) = &left.closing {
+        terminal::say(&format!(
+            "{what}; job {job} takes their results and goes on: `repro jobs` lists them, `repro cancel` ends them"
+        ));
+        return Ok(());
+    }
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         terminal::say(&format!("{what}. Cancel them? [y/N]"));
         let mut answer = String::new();
@@ -212,10 +244,7 @@ fn leave_or_cancel(session: &Session, name: &str, left: usize) -> anyhow::Result
         let _ = std::io::stdin().read_line(&mut answer);
         if matches!(answer.trim(), "y" | "Y" | "yes") {
             let done = jobs::cancel(&session.project.root, &session.project.state(), Some(name))?;
-            terminal::say(&format!(
-                "{} cancelled",
-                crate::ui::style::counted(done.jobs, "job")
-            ));
+            terminal::say(&format!("{} cancelled", counted(done.jobs, "job")));
             return Ok(());
         }
     }

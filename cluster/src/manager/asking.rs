@@ -1,15 +1,16 @@
-//! Asking: what the batch system says of jobs, which of them are no more, and what is done again. An
-//! answer that fails, or is none, is no news.
+//! Asking: what the batch system says of jobs, and which of them are no more. An answer that fails,
+//! or is none, is no news.
 
 use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use repro_engine::exec::Note;
-use repro_engine::executor::{Failed, Heard, OrderId, Outcome};
+use repro_engine::executor::{Heard, OrderId};
 use repro_protocol::job;
 
 use super::{At, Manager, Over};
+use crate::inquiry::{News, Question};
 use crate::parts::Stopped;
 use crate::system::{End, State};
 
@@ -22,25 +23,38 @@ const TAIL: usize = 1500;
 
 impl Manager {
     pub(super) fn ask(&mut self, now: Instant) {
-        if now < self.ask_at {
+        if now < self.ask_at || self.is_asking {
             return;
         }
-        let living = self
-            .sent
-            .iter()
-            .filter(|s| s.elements.iter().any(|e| !e.is_closed));
-        let (names, jobs): (Vec<String>, Vec<String>) = living
-            .map(|s| {
-                (
-                    s.wave.job_name.clone(),
-                    s.wave.job.clone().unwrap_or_default(),
-                )
+        let living = self.sent.iter().enumerate().filter(|(_, s)| s.lives());
+        let waves: Vec<(usize, String, String)> = living
+            .map(|(at, s)| {
+                let job = s.wave.job.clone().unwrap_or_default();
+                (at, s.wave.job_name.clone(), job)
             })
-            .unzip();
-        if names.is_empty() {
-            return;
+            .collect();
+        if !waves.is_empty() {
+            self.is_asking = self.inquiry.send(Question::All(waves)).is_ok();
         }
-        let told = match self.place.system.ask(&names, &jobs) {
+    }
+
+    /// What was asked is answered, or not.
+    pub(super) fn heard_news(&mut self, news: News) {
+        let (asked, answer) = match news {
+            News::All(asked, answer) => (asked, answer),
+            News::Vanished(ends) => {
+                for ((wave, number), end) in ends {
+                    let element = &mut self.sent[wave].elements[number as usize];
+                    // It may have been named again meanwhile.
+                    if element.missed > 0 {
+                        element.closing.get_or_insert((Instant::now(), end));
+                    }
+                }
+                return;
+            }
+        };
+        self.is_asking = false;
+        let told = match answer {
             Ok(told) => told,
             Err(why) => {
                 // No news. Nothing is concluded from it.
@@ -79,7 +93,9 @@ impl Manager {
         }
         let mut vanished = Vec::new();
         let mut never = Vec::new();
-        for (wave, sent) in self.sent.iter_mut().enumerate() {
+        // What was submitted since then was not asked after.
+        let asked_after = self.sent.iter_mut().enumerate();
+        for (wave, sent) in asked_after.filter(|(wave, _)| asked.contains(wave)) {
             let age = jiff::Timestamp::now().as_second() - sent.wave.at;
             for (number, element) in (0u32..)
                 .zip(&mut sent.elements)
@@ -88,6 +104,9 @@ impl Manager {
                 match seen.get(&(wave, number)) {
                     Some((state, word, why, node)) => {
                         element.missed = 0;
+                        if !node.is_empty() {
+                            node.clone_into(&mut element.host);
+                        }
                         let is_new = element.word != format!("{word} {why}");
                         if is_new {
                             element.word = format!("{word} {why}");
@@ -137,13 +156,14 @@ impl Manager {
                 }
             }
         }
-        for (wave, number) in vanished {
-            let job = self.sent[wave].wave.job.clone().unwrap_or_default();
-            if let Some(end) = self.place.system.ask_vanished(&job, number) {
-                let element = &mut self.sent[wave].elements[number as usize];
-                element.closing.get_or_insert((Instant::now(), end));
-                changed = true;
-            }
+        if !vanished.is_empty() {
+            let of = |(wave, number): (usize, u32)| {
+                let job = self.sent[wave].wave.job.clone();
+                ((wave, number), job.unwrap_or_default())
+            };
+            changed = true;
+            let vanished = vanished.into_iter().map(of).collect();
+            let _ = self.inquiry.send(Question::Vanished(vanished));
         }
         for (wave, number) in never {
             self.close_element(wave, number, End::Done);
@@ -211,11 +231,13 @@ impl Manager {
         } = element.over.take().unwrap_or_default();
         let has_reported = !element.answered.is_empty() || !cut.is_empty();
         let node = element.node.clone();
+        let host = element.host.clone();
+        let has_begun = element.has_begun;
         let items: Vec<u32> = element.items.iter().map(|(index, _)| *index).collect();
-        let log = sent
-            .wave
-            .log
-            .replace(self.place.system.element(), &number.to_string());
+        let log = match self.place.system.element() {
+            "" => sent.wave.log.clone(),
+            element => sent.wave.log.replace(element, &number.to_string()),
+        };
         let was_submitted = sent.wave.job.is_some();
         for index in &items {
             if self.covered.get(index) == Some(&(wave, number)) {
@@ -231,6 +253,14 @@ impl Manager {
                     .is_some_and(|o| o.at == At::Element(wave, number))
             })
             .collect();
+        // Of what did all it had to do, the log tells nothing.
+        let said = match open.is_empty() {
+            true => String::new(),
+            false => tail(&log),
+        };
+        let end = self.place.system.end_by_log(end, &said);
+        let failed_at_once = end == End::Failed && !has_begun && !open.is_empty();
+        self.judge_node(&host, has_begun, failed_at_once || end == End::Node);
         if open.is_empty() {
             return;
         }
@@ -252,7 +282,7 @@ impl Manager {
             };
             let why = match (&trouble, end) {
                 (Some(trouble), End::Failed) => trouble.clone(),
-                (None, End::Failed) => format!("{}{}", end.words(), tail(&log)),
+                (None, End::Failed) => format!("{}{said}", end.words()),
                 _ => end.words().to_owned(),
             };
             let why = if node.is_empty() {
@@ -266,74 +296,6 @@ impl Manager {
                 false => self.again(id, end, &why),
             }
         }
-    }
-
-    /// Its job is no more, and there is no result: it is executed again, where that makes sense.
-    pub(super) fn again(&mut self, id: OrderId, end: End, why: &str) {
-        let retry = self.place.settings.retry;
-        let Some(open) = self.orders.get_mut(&id) else {
-            return;
-        };
-        open.at = At::Pending;
-        open.asked = None;
-        open.made = None;
-        let counts = self.counts.entry(open.index).or_default();
-        let count = counts.of.entry(end).or_insert(0);
-        *count += 1;
-        let count = *count;
-        let more = |done: &mut u32| {
-            *done += 1;
-            *done <= retry.times
-        };
-        let (goes_on, hint) = match end {
-            End::Done => (true, ""),
-            End::Preempted => (
-                count <= 100,
-                "it is preempted again and again: another partition or qos may suit it better",
-            ),
-            End::Node => (
-                count <= 10,
-                "its nodes fail again and again: see whether it is it that makes them fail",
-            ),
-            End::Vanished => (
-                count <= 5,
-                "the batch system forgets its jobs: is its controller restarted without its state?",
-            ),
-            End::Failed => (
-                count <= 2,
-                "see what its job said; `program` and `scratch` of the executor may not suit the nodes",
-            ),
-            End::Cancelled => (
-                count <= 1,
-                "somebody cancels its jobs; ask them, and run again",
-            ),
-            End::Time => {
-                counts.overtime += 1;
-                let is_allowed = more(&mut counts.more_time);
-                // Once more with the same: it may have begun late in its job.
-                (
-                    is_allowed || counts.overtime <= 1,
-                    "raise `defaults.time` of the executor, or let it keep states to go on from",
-                )
-            }
-            End::Memory => (
-                more(&mut counts.more_memory),
-                "raise `resources.memory` of the stage, or allow more with `retry` of the executor",
-            ),
-        };
-        if !goes_on {
-            let failed = Failed {
-                message: why.to_owned(),
-                hint: Some(hint.to_owned()),
-            };
-            return self.answer(id, Outcome::Failed(failed));
-        }
-        if end != End::Done {
-            self.say(id, format!("it is submitted again: {why}"));
-        }
-        let now = Instant::now();
-        self.last_begun = now;
-        self.first_pending.get_or_insert(now);
     }
 }
 

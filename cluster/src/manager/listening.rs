@@ -8,24 +8,37 @@ use std::time::{Duration, Instant};
 use repro_engine::digest::Digest;
 use repro_engine::energy::Energy;
 use repro_engine::exec::{Note, Usage};
-use repro_engine::executor::{Heard, Made, Order, Outcome};
+use repro_engine::executor::{Heard, Made, Order, OrderId, Outcome};
 use repro_engine::lookup::Believed;
 use repro_engine::session::log_in;
-use repro_engine::store::{Fact, Observation, Record};
+use repro_engine::store::{ActionLock, Fact, Observation, Record};
+use repro_engine::whole;
 
-use super::{ASK_AGAIN, At, Manager, Over};
+use super::{ASK_AGAIN, At, Manager, Over, Sent};
 use crate::desk::{Reply, Task};
 use crate::parts::{Line, Source};
 use crate::system::End;
 
+/// So many actions are shown as running at once: each costs two open files.
+const LIVE_MAX: usize = 128;
+/// Lines that are kept of what nobody has asked for yet.
+const LINES_MAX: usize = 100;
+
+/// An action that is executed now.
+pub(super) struct Live {
+    log: Option<fs::File>,
+    lock: ActionLock,
+}
+
+impl Live {
+    pub(super) fn into_lock(self) -> ActionLock {
+        self.lock
+    }
+}
+
 impl Manager {
     pub(super) fn look(&mut self, now: Instant) {
-        if now < self.look_at
-            || self
-                .sent
-                .iter()
-                .all(|s| s.elements.iter().all(|e| e.is_closed))
-        {
+        if now < self.look_at || !self.sent.iter().any(Sent::lives) {
             return;
         }
         self.look_at = now + self.place.settings.poll.reports.0;
@@ -52,13 +65,16 @@ impl Manager {
         match line {
             Line::Begun { node } => {
                 element.node = node;
+                element.has_begun = true;
                 // A second beginning takes back what the first one said of its end.
                 element.over = None;
             }
             Line::Started { id } => {
-                let node = element.node.clone();
-                if let Some(order) = index_of(&id).and_then(|i| self.by_index.get(&i)) {
-                    self.show(*order, format!("on {node}"));
+                let Some(index) = index_of(&id) else { return };
+                let text = format!("on {}", element.node);
+                self.started.insert(index, (text, Vec::new()));
+                if let Some(order) = self.by_index.get(&index).copied() {
+                    self.mark_running(order);
                 }
             }
             Line::Note { id, note } => {
@@ -118,6 +134,7 @@ impl Manager {
 
     /// What an element told of the end of an action.
     pub(super) fn ended(&mut self, index: u32, key: Digest, outcome: Outcome) {
+        self.started.remove(&index);
         let order = self.by_index.get(&index).copied();
         let open = order.and_then(|id| self.orders.get_mut(&id));
         let Some(open) = open.filter(|open| open.order.key.digest == key) else {
@@ -138,6 +155,9 @@ impl Manager {
             }
             Outcome::Lost { why } => self.again(id, End::Failed, &why),
             Outcome::Cancelled => {}
+            Outcome::Failed(failed) if failed.lacked_memory => {
+                self.again(id, End::Memory, &failed.message);
+            }
             other @ (Outcome::Failed(_) | Outcome::Unstable(_)) => self.answer(id, other),
         }
     }
@@ -188,33 +208,60 @@ impl Manager {
         }
     }
 
+    /// Keeps the end of a log, in the place of the lines that were heard until then. Whoever follows
+    /// those has them still.
     fn keep_log(&mut self, key: &Digest, text: &str) {
         let path = log_in(&self.place.state, key);
         if let Some(dir) = path.parent() {
             let _ = fs::create_dir_all(dir);
             // A log that cannot be kept is no reason to fail a stage.
-            let _ = fs::write(path, text);
+            let _ = whole::write_beside(&path, text.as_bytes());
         }
+    }
+
+    /// Of an action that a node has begun. As long as its lock is held it counts as running, for
+    /// `repro status`, for `repro logs -f`, and for other runs that share the store.
+    ///
+    /// A node may begin what nobody has asked for yet: then it is marked when somebody does.
+    pub(super) fn mark_running(&mut self, id: OrderId) {
+        let Some(open) = self.orders.get(&id) else {
+            return;
+        };
+        let Some((text, lines)) = self.started.remove(&open.index) else {
+            return;
+        };
+        self.show(id, text);
+        let key = open.order.key.digest;
+        if self.live.len() >= LIVE_MAX {
+            return;
+        }
+        let Ok(Ok(lock)) = self.place.store.try_lock_action(&key) else {
+            return;
+        };
+        let path = log_in(&self.place.state, &key);
+        if let Some(dir) = path.parent() {
+            let _ = fs::create_dir_all(dir);
+        }
+        let mut log = fs::File::create(path).ok();
+        if let Some(log) = &mut log {
+            for line in lines {
+                let _ = writeln!(log, "{line}");
+            }
+        }
+        self.live.insert(id, Live { log, lock });
     }
 
     /// A line of what an action says now, where `repro logs` looks for it.
     fn log_line(&mut self, index: u32, text: &str) {
-        let Some(open) = self.by_index.get(&index).and_then(|id| self.orders.get(id)) else {
-            return;
-        };
-        let key = open.order.key.digest;
-        if !self.live_logs.contains_key(&index) {
-            let path = log_in(&self.place.state, &key);
-            if let Some(dir) = path.parent() {
-                let _ = fs::create_dir_all(dir);
-            }
-            let Ok(file) = fs::File::create(path) else {
-                return;
-            };
-            self.live_logs.insert(index, file);
+        if let Some((_, lines)) = self.started.get_mut(&index)
+            && lines.len() < LINES_MAX
+        {
+            lines.push(text.to_owned());
         }
-        if let Some(file) = self.live_logs.get_mut(&index) {
-            let _ = writeln!(file, "{text}");
+        let id = self.by_index.get(&index);
+        let live = id.and_then(|id| self.live.get_mut(id));
+        if let Some(log) = live.and_then(|live| live.log.as_mut()) {
+            let _ = writeln!(log, "{text}");
         }
     }
 }

@@ -1,10 +1,8 @@
 //! Submitting: what is ready is packed with what follows from it, sent, and submitted under a name
 //! that is written down before. A batch system that takes nothing more is waited for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -12,8 +10,7 @@ use repro_engine::digest::{Content, Digest};
 use repro_engine::executor::{Failed, OrderId, Outcome};
 use repro_engine::plan::ONE_GPU;
 use repro_engine::remote::layout::Place as OnRemote;
-use repro_engine::remote::{Body, Location, PutMode};
-use repro_engine::run::Given;
+use repro_engine::remote::{Body, PutMode};
 
 use super::{ASK_AGAIN, At, Element, Manager, Sent};
 use crate::config::FILE;
@@ -23,7 +20,7 @@ use crate::outlook::Learned;
 use crate::pack::{Rule, pack};
 use crate::shipment;
 use crate::system::{End, Submitted};
-use crate::ticket::{Action, Bundle, FORMAT, Item, SCRATCH, Ticket, VARIABLE, names};
+use crate::ticket::{FORMAT, Ticket, names};
 
 /// Orders that come so soon after one another are submitted together.
 const QUIET: Duration = Duration::from_millis(300);
@@ -32,11 +29,11 @@ const COLLECT: Duration = Duration::from_secs(3);
 
 /// What jobs are asked for together.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Shape {
-    cpus: u32,
-    memory_mib: Option<u64>,
-    gpus: u32,
-    minutes: u64,
+pub(super) struct Shape {
+    pub(super) cpus: u32,
+    pub(super) memory_mib: Option<u64>,
+    pub(super) gpus: u32,
+    pub(super) minutes: u64,
 }
 
 impl Manager {
@@ -86,9 +83,20 @@ impl Manager {
             false => HashSet::new(),
         };
         let store = self.place.store.clone();
+        // Of another run that shares the store; it is asked again until that has ended.
+        let running: HashSet<Digest> = store
+            .running_actions()
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        let now = Instant::now();
         pending.retain(|id| {
             let open = &self.orders[id];
             let (index, key) = (open.index, open.order.key.digest);
+            if running.contains(&key) && !self.live.contains_key(id) {
+                self.first_pending.get_or_insert(now);
+                return false;
+            }
             if let Some((of, outcome)) = self.early.remove(&index)
                 && of == key
             {
@@ -114,6 +122,7 @@ impl Manager {
                     if let Some(open) = self.orders.get_mut(id) {
                         open.at = At::Element(wave, element);
                     }
+                    self.mark_running(*id);
                     return false;
                 }
             }
@@ -152,20 +161,11 @@ impl Manager {
     fn shape(&self, index: u32) -> Shape {
         let settings = &self.place.settings;
         let policy = &self.place.outlook.at(index).policy;
-        let counts = self.counts.get(&index).cloned().unwrap_or_default();
-        let more = |factor: f64, times: u32| factor.powi(i32::try_from(times).unwrap_or(i32::MAX));
-        let memory = policy
-            .memory_bytes
-            .or(settings.defaults.memory.map(|m| m.0));
-        let time_s = settings.time().as_secs_f64() * more(settings.retry.time, counts.more_time);
         Shape {
             cpus: policy.cpus.or(settings.defaults.cpus).unwrap_or(1).max(1),
-            memory_mib: memory.map(|bytes| {
-                let bytes = bytes as f64 * more(settings.retry.memory, counts.more_memory);
-                (bytes / f64::from(1 << 20)).ceil() as u64
-            }),
+            memory_mib: self.memory(index).map(|bytes| bytes.div_ceil(1 << 20)),
             gpus: policy.gpus.div_ceil(ONE_GPU),
-            minutes: (time_s / 60.0).ceil().max(1.0) as u64,
+            minutes: self.minutes(index),
         }
     }
 
@@ -230,6 +230,9 @@ impl Manager {
                     let why = "an array job of one element is too large for it";
                     return self.refuse(&elements, why);
                 }
+                Ok(Submitted::Refused(why)) if self.take_all_nodes() => {
+                    return self.wait(&why, 0);
+                }
                 Ok(Submitted::Refused(why)) => {
                     elements.extend(rest);
                     return self.refuse(&elements, &why);
@@ -249,6 +252,7 @@ impl Manager {
                 let failed = Failed {
                     message: format!("it cannot be submitted to `{}`: {why}", self.place.name),
                     hint: Some(format!("look at [{}] in {}", self.place.name, FILE)),
+                    lacked_memory: false,
                 };
                 self.answer(id, Outcome::Failed(failed));
             }
@@ -311,10 +315,7 @@ impl Manager {
             report_s: self.place.settings.poll.reports.0.as_secs_f64(),
         };
         let script = self.script(&ticket)?;
-        let job_name = format!(
-            "repro-{}-{name}",
-            self.campaign.scope.trim_start_matches("run-")
-        );
+        let job_name = format!("{}-{name}", self.job_prefix());
         let noted = bundle.elements.iter().map(|items| {
             items
                 .iter()
@@ -382,162 +383,5 @@ impl Manager {
             Submitted::Busy(_) => Ok(Submitted::As(String::new())),
             other => Ok(other),
         }
-    }
-
-    /// What a wave is to do, and which bytes that needs on the remote.
-    fn bundle(
-        &self,
-        items: &BTreeSet<u32>,
-        elements: &[Vec<u32>],
-        learned: &Learned,
-    ) -> anyhow::Result<(Bundle, BTreeSet<Content>)> {
-        let outlook = &self.place.outlook;
-        let project = shipment::snapshot(&self.place.store, &self.place.root, outlook, items)?;
-        let mut needed = BTreeSet::from([project]);
-        let mut given = HashMap::new();
-        for index in outlook.ancestors(items) {
-            if let Some((key, outputs)) = learned.get(&index) {
-                let result = Given {
-                    key: *key,
-                    outputs: outputs.clone(),
-                };
-                given.insert(outlook.at(index).id.clone(), result);
-            }
-        }
-        for index in items {
-            for (of, output) in outlook
-                .at(*index)
-                .takes
-                .iter()
-                .filter(|(of, _)| !items.contains(of))
-            {
-                needed.extend(
-                    learned
-                        .get(of)
-                        .and_then(|(_, outputs)| outputs.get(*output as usize)),
-                );
-            }
-        }
-        let item = |index: &u32| {
-            let its = outlook.at(*index);
-            let order = self.by_index.get(index).and_then(|id| self.orders.get(id));
-            Item {
-                id: its.id.clone(),
-                seconds: its.seconds(),
-                action: order.map(|open| Action {
-                    key: open.order.key.digest,
-                    preimage: open.order.key.preimage.clone(),
-                }),
-            }
-        };
-        let run = self
-            .orders
-            .values()
-            .next()
-            .map(|open| open.order.run.clone());
-        let bundle = Bundle {
-            version: FORMAT,
-            run: run.unwrap_or_default(),
-            project,
-            pipeline: self.place.pipeline.clone(),
-            links: outlook.links.clone(),
-            profiles: self.place.asked.profiles.clone(),
-            sets: self.place.asked.sets.clone(),
-            offline: self.place.offline,
-            given,
-            elements: elements
-                .iter()
-                .map(|items| items.iter().map(item).collect())
-                .collect(),
-        };
-        Ok((bundle, needed))
-    }
-
-    /// What a job runs. The key is in here, and not on the remote: a batch system shows a script to
-    /// its owner only.
-    fn script(&self, ticket: &Ticket) -> anyhow::Result<String> {
-        let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
-        let mut script = String::from(
-            "#!/bin/sh\nunset REPRO_STORE REPRO_TRUST_FILE REPRO_LINK REPRO_SIGNING_KEY_FILE\n",
-        );
-        for (name, value) in self.variables() {
-            script += &format!("export {name}={}\n", quoted(&value));
-        }
-        script += &self.place.settings.prelude;
-        script += &format!("\nexport {SCRATCH}=\"{}\"\n", self.place.settings.scratch);
-        script += &format!(
-            "export {VARIABLE}={}\n",
-            quoted(&serde_json::to_string(ticket)?)
-        );
-        script += &format!("export REPRO_SIGNING_KEY={}\n", quoted(&self.key_pem));
-        let index = match self.place.system.has_arrays() {
-            true => format!("\"${}\"", self.place.system.index_variable()),
-            false => "0".to_owned(),
-        };
-        let program = quoted(&self.place.program.to_string_lossy());
-        script += &format!("exec {program} run-bundle --index {index}\n");
-        Ok(script)
-    }
-
-    /// Variables that the pipeline reads.
-    fn variables(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
-        for file in &self.place.outlook.plan_files {
-            let text = fs::read_to_string(self.place.root.join(file)).unwrap_or_default();
-            for after in text.split("env.").skip(1) {
-                let end = after
-                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                    .unwrap_or(after.len());
-                let name = &after[..end];
-                let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-                if let (true, Ok(value)) = (is_name, std::env::var(name)) {
-                    found.insert(name.to_owned(), value);
-                }
-            }
-        }
-        found
-    }
-
-    fn options(&self, shape: &Shape) -> BTreeMap<String, String> {
-        let mut options = BTreeMap::new();
-        options.insert("cpus".to_owned(), shape.cpus.to_string());
-        // Each system has its own way to say a time.
-        let clock = format!("{:02}:{:02}:00", shape.minutes / 60, shape.minutes % 60);
-        options.insert("time".to_owned(), shape.minutes.to_string());
-        options.insert("seconds".to_owned(), (shape.minutes * 60).to_string());
-        options.insert("clock".to_owned(), clock);
-        options.extend(
-            shape
-                .memory_mib
-                .map(|mib| ("memory".to_owned(), mib.to_string())),
-        );
-        if shape.gpus > 0 {
-            options.insert("gpus".to_owned(), shape.gpus.to_string());
-        }
-        for (name, value) in &self.place.settings.defaults.options {
-            let text = value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned);
-            options.insert(name.clone(), text);
-        }
-        options.retain(|name, _| !self.place.settings.without.contains(name));
-        options
-    }
-
-    /// Where a job writes what it says itself: beside the results, where nodes can write surely.
-    fn log(&self, job_name: &str) -> String {
-        let Ok((Location::Directory(dir), _)) = self.remote.resolve(Path::new("/")) else {
-            return "/dev/null".to_owned();
-        };
-        let dir = dir
-            .join(names::campaign(&self.campaign.scope).as_str())
-            .join("logs");
-        if fs::create_dir_all(&dir).is_err() {
-            return "/dev/null".to_owned();
-        }
-        let element = self.place.system.element();
-        dir.join(format!("{job_name}-{element}.txt"))
-            .to_string_lossy()
-            .into_owned()
     }
 }

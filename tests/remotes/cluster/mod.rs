@@ -1,6 +1,8 @@
 //! Runs on a batch system: with a real Slurm of two nodes on loopback, and with programs that stand
 //! in for one.
 
+mod described;
+mod killed;
 mod scripted;
 mod slurm;
 
@@ -70,6 +72,18 @@ pub fn local(space: &TestSpace, args: &[&str]) -> (String, String) {
         here.read("repro.lock"),
         here.read("artifacts/table/table.txt"),
     )
+}
+
+/// Lets each action of `first` write down when it begins and when it ends.
+pub fn record_executions(space: &TestSpace, count: &std::path::Path) {
+    let count = count.display();
+    let script = format!("echo begin $1 >> {count}; cat; sleep 0.5; echo end $1 >> {count}\n");
+    space.write("tool.sh", script);
+    space.edit(
+        "pipeline.yaml",
+        "    matrix: {i: {range: [0, \"${vars.n}\"]}}\n    needs: {base",
+        "    sandbox: off\n    matrix: {i: {range: [0, \"${vars.n}\"]}}\n    needs: {base",
+    );
 }
 
 /// Texts of the warnings of a run.

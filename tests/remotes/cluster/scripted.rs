@@ -1,5 +1,6 @@
 //! With programs that stand in for a batch system: what cannot be had of a real one at will.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -7,34 +8,51 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{QUICK, files, local, project, warnings};
-use crate::support::TestSpace;
+use serde_json::Value;
+
+use super::{QUICK, files, local, project, record_executions, warnings};
 use crate::support::lab::summary;
 use crate::support::processes::kill_dead;
+use crate::support::skipped::skipped;
+use crate::support::{TestSpace, wait};
 
 /// Runs elements at once, in the background. Files in its directory change its mind: `refuse` is
-/// what it says to every submission, `largest` the number of elements that it takes.
+/// what it says to every submission, `largest` the number of elements that it takes; `starve` is
+/// the memory (MiB) below which a job is ended for it, with the state in `starve.state`; `hang` are
+/// seconds that it sleeps when it has submitted.
 const SBATCH: &str = r#"#!/bin/sh
 d=@DIR@
-for a; do case "$a" in --job-name=*) name=${a#*=};; --array=0-*) last=${a#--array=0-};; esac; done
+mem=0
+for a; do case "$a" in
+  --job-name=*) name=${a#*=};; --array=0-*) last=${a#--array=0-};;
+  --output=*) log=${a#*=};; --mem=*M) mem=${a#--mem=}; mem=${mem%M};;
+esac; done
 if [ -e $d/refuse ]; then cat $d/refuse >&2; exit 1; fi
 if [ -e $d/largest ] && [ $((last + 1)) -gt $(cat $d/largest) ]; then
   echo "sbatch: error: Batch job submission failed: Invalid job array specification" >&2; exit 1
 fi
 id=$(($(ls $d/jobs | wc -l) + 1)); j=$d/jobs/$id; mkdir $j || exit 1
-cat > $j/script; echo $last > $j/last
+cat > $j/script; echo $last > $j/last; echo "$@" > $j/said
+cat $(cat $d/remote)/jobs/*/bundles/* >> $d/bundles 2> /dev/null
 i=0
 while [ $i -le $last ]; do
-  (SLURM_ARRAY_TASK_ID=$i setsid sh $j/script > $j/out.$i 2>&1 < /dev/null; echo $? > $j/end.$i) > /dev/null 2>&1 &
+  if [ -e $d/starve ] && [ $mem -lt $(cat $d/starve) ]; then
+    echo "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=$id.batch" > "${log%%%a*}$i${log##*%a}"
+    cat $d/starve.state > $j/state.$i; echo 137 > $j/end.$i
+    i=$((i + 1)); continue
+  fi
+  (SLURM_JOB_ID=$id SLURM_MEM_PER_NODE=$mem SLURM_ARRAY_TASK_ID=$i setsid sh $j/script > $j/out.$i 2>&1 < /dev/null; echo $? > $j/end.$i) > /dev/null 2>&1 &
   i=$((i + 1))
 done
 echo $name > $j/name
+if [ -e $d/hang ]; then exec sleep $(cat $d/hang); fi
 echo $id
 "#;
 
-/// `mute` is what it says in the place of an answer; `state.N` of a job what it says of an element.
+/// `hang.squeue` are seconds that it sleeps; `mute` is what it says in the place of an answer; `state.N` of a job what it says of an element.
 const SQUEUE: &str = r#"#!/bin/sh
 d=@DIR@
+if [ -e $d/hang.squeue ]; then exec sleep $(cat $d/hang.squeue); fi
 if [ -e $d/mute ]; then cat $d/mute; exit $(cat $d/mute.code); fi
 for j in $d/jobs/*; do
   [ -e $j/name ] || continue
@@ -82,6 +100,7 @@ impl StandIn {
         let (mut space, remote) = project(&executor);
         let path = std::env::var("PATH").unwrap();
         space.set_env("PATH", format!("{}:{path}", dir.path().display()));
+        fs::write(dir.path().join("remote"), remote.path().to_str().unwrap()).unwrap();
         StandIn { dir, space, remote }
     }
 
@@ -91,6 +110,24 @@ impl StandIn {
 
     fn say(&self, file: &str, text: &str) {
         fs::write(self.at(file), text).unwrap();
+    }
+
+    /// Instances that were ever submitted.
+    fn submitted(&self) -> BTreeSet<String> {
+        let text = fs::read_to_string(self.at("bundles")).unwrap_or_default();
+        let bundles = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+        let mut ids = BTreeSet::new();
+        for bundle in bundles {
+            for item in bundle.unwrap()["elements"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .flat_map(|e| e.as_array().unwrap())
+            {
+                ids.insert(item["id"].as_str().unwrap().to_owned());
+            }
+        }
+        ids
     }
 
     /// How many elements each job has.
@@ -185,6 +222,129 @@ fn garbage_is_no_news() {
     }
 }
 
+/// Programs that hang keep nobody from hearing results; what a submission did that did not answer is
+/// seen by its name.
+#[test]
+fn programs_that_hang_are_no_news() {
+    let cluster = StandIn::new("");
+    cluster.say("hang.squeue", "20");
+    let (code, events) = cluster.space.events(&["--on", "lab"]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert_eq!(summary(&events)["executed"], 26);
+    assert_eq!(warnings(&events), Vec::<&str>::new());
+
+    let cluster = StandIn::new("");
+    cluster.space.edit(
+        "repro.executors.toml",
+        "poll = {",
+        "poll = {patience = \"2s\", ",
+    );
+    cluster.say("hang", "20");
+    let (code, events) = cluster.space.events(&["--on", "lab", "--set", "n=1"]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert_eq!(summary(&events)["executed"], 4);
+    assert_eq!(files(cluster.remote.path()), 0);
+}
+
+/// Too little memory is told in words, and tried with more where that is allowed: whether the state
+/// says so or only the log of the job.
+#[test]
+fn a_job_that_is_ended_for_its_memory_gets_more() {
+    for state in ["OUT_OF_MEMORY", "FAILED"] {
+        let with = |retry: &str| {
+            let more = format!("defaults = {{memory = \"100MiB\"}}\n{retry}");
+            let cluster = StandIn::new(&more);
+            cluster.say("starve", "300");
+            cluster.say("starve.state", state);
+            cluster
+        };
+        let cluster = with("retry = {times = 2}\n");
+        let (code, events) = cluster.space.events(&["--on", "lab", "--set", "n=2"]);
+        assert_eq!(code, 0, "{events:#?}");
+        let told = warnings(&events);
+        let has = |text: &str| told.iter().any(|w| w.contains(text));
+        let words = "MiB of memory: its job used more memory than it asked for";
+        assert!(
+            has(&format!("submitted again with 200 {words}")),
+            "{told:?}"
+        );
+        assert!(
+            has(&format!("submitted again with 400 {words}")),
+            "{told:?}"
+        );
+
+        let cluster = with("");
+        let run = cluster.space.run(&["run", "--on", "lab"]);
+        let said = run.expect(1, &["run"]).err;
+        assert!(
+            said.contains("its job used more memory than it asked for"),
+            "{said}"
+        );
+        assert!(
+            said.contains("allow more with `retry` of the executor"),
+            "{said}"
+        );
+    }
+}
+
+/// A stage that needs more than it declares is executed with more as well: its own limit grows with
+/// that of its job. One whose job's memory is not declared at all is told to declare it.
+#[test]
+fn a_stage_that_lacks_memory_gets_more() {
+    let cluster = StandIn::new("retry = {times = 1, memory = 8.0}\n");
+    let hungry = "    resources: {memory: 40MiB}\n    run: \"python3 -c \\\"len(b'x' * (100 << 20))\\\" && cat";
+    cluster.space.edit(
+        "pipeline.yaml",
+        "    run: \"cat ${needs.words}",
+        &format!("{hungry} ${{needs.words}}"),
+    );
+    let (code, events) = cluster.space.events(&["--on", "lab", "--set", "n=1"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let told = warnings(&events);
+    assert!(
+        told.len() == 1 && told[0].contains("with 320 MiB of memory"),
+        "{told:?}"
+    );
+}
+
+/// The kernel kills a command when the memory of its job is used up: that is no fault of the stage.
+#[test]
+fn a_command_that_the_kernel_killed_for_memory_is_executed_with_more() {
+    let groups = Path::new("/sys/fs/cgroup/memory");
+    let name = format!("repro-test-{}", std::process::id());
+    if fs::create_dir(groups.join(&name)).is_err() {
+        return skipped(
+            "there is no control group for memory that could be used (version 1, root)",
+        );
+    }
+    let group = groups.join(&name).display().to_string();
+    let prelude = format!(
+        "mkdir -p {group}/$SLURM_JOB_ID && echo ${{SLURM_MEM_PER_NODE}}M > {group}/$SLURM_JOB_ID/memory.limit_in_bytes && echo $$ > {group}/$SLURM_JOB_ID/cgroup.procs"
+    );
+    let cluster = StandIn::new(&format!(
+        "defaults = {{memory = \"128MiB\"}}\nretry = {{times = 1, memory = 4.0}}\nprelude = \"{prelude}\"\n"
+    ));
+    let hungry = "    run: \"python3 -c \\\"len(b'x' * (200 << 20))\\\" && cat";
+    cluster.space.edit(
+        "pipeline.yaml",
+        "    run: \"cat ${needs.words}",
+        &format!("{hungry} ${{needs.words}}"),
+    );
+    let (code, events) = cluster.space.events(&["--on", "lab", "--set", "n=1"]);
+    for job in fs::read_dir(&group).unwrap().flatten() {
+        let _ = fs::remove_dir(job.path());
+    }
+    let _ = fs::remove_dir(&group);
+    assert_eq!(code, 0, "{events:#?}");
+    let told = warnings(&events);
+    assert!(
+        told.len() == 1
+            && told[0].contains("with 512 MiB of memory")
+            && told[0].contains("the kernel killed a process"),
+        "{told:?}"
+    );
+}
+
 /// A failure is told with its log, and what does not need it goes on.
 #[test]
 fn a_stage_that_fails_there_fails_here() {
@@ -225,13 +385,7 @@ fn a_stage_that_fails_there_fails_here() {
 fn a_submitter_that_is_killed_loses_nothing_and_repeats_nothing() {
     let cluster = StandIn::new("");
     let count = cluster.at("count");
-    let script = format!("echo $1 >> {}; cat\n", count.display());
-    cluster.space.write("tool.sh", script);
-    cluster.space.edit(
-        "pipeline.yaml",
-        "    matrix: {i: {range: [0, \"${vars.n}\"]}}\n    needs: {base",
-        "    sandbox: off\n    matrix: {i: {range: [0, \"${vars.n}\"]}}\n    needs: {base",
-    );
+    record_executions(&cluster.space, &count);
     let mut millis = 40;
     let mut kills = 0;
     loop {
@@ -247,9 +401,153 @@ fn a_submitter_that_is_killed_loses_nothing_and_repeats_nothing() {
     }
     assert!(kills > 5, "{kills}");
     let counted = fs::read_to_string(&count).unwrap();
-    let mut counted: Vec<u32> = counted.lines().map(|l| l.parse().unwrap()).collect();
+    let begun = counted.lines().filter_map(|l| l.strip_prefix("begin "));
+    let mut counted: Vec<u32> = begun.map(|l| l.parse().unwrap()).collect();
     counted.sort_unstable();
     assert_eq!(counted, (0..12).collect::<Vec<_>>(), "after {kills} kills");
     assert_eq!(files(cluster.remote.path()), 0);
     assert_eq!(cluster.space.executed(&[]), Vec::<String>::new());
+}
+
+/// A stage says where it belongs: there, or here. With `--on here` everything is executed here, also
+/// where there is no cluster.
+#[test]
+fn a_stage_says_where_it_is_executed() {
+    let cluster = StandIn::new("");
+    let (lock, _) = local(&cluster.space, &[]);
+    cluster.space.edit(
+        "pipeline.yaml",
+        "  second:\n",
+        "  second:\n    executor: lab\n",
+    );
+    let (code, events) = cluster.space.events(&[]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert_eq!(cluster.space.read("repro.lock"), lock, "it is in no key");
+    let sent = cluster.submitted();
+    assert!(
+        sent.iter().all(|id| id.starts_with("second")) && sent.len() == 12,
+        "{sent:?}"
+    );
+
+    let cluster = StandIn::new("");
+    cluster.space.edit(
+        "pipeline.yaml",
+        "  table:\n",
+        "  table:\n    executor: here\n",
+    );
+    let (code, events) = cluster.space.events(&["--on", "lab", "--set", "n=2"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let sent = cluster.submitted();
+    assert!(sent.len() == 5 && !sent.contains("table"), "{sent:?}");
+
+    cluster
+        .space
+        .edit("pipeline.yaml", "executor: here", "executor: nowhere");
+    cluster.space.edit("words.txt", "some", "other");
+    let said = cluster
+        .space
+        .run(&["run", "--set", "n=2"])
+        .expect(2, &["run"]);
+    assert!(
+        said.err.contains("no executor is called `nowhere`"),
+        "{}",
+        said.err
+    );
+    let (code, events) = cluster.space.events(&["--on", "here", "--set", "n=2"]);
+    assert_eq!((code, cluster.submitted().len()), (0, 5), "{events:#?}");
+}
+
+/// Two projects with one store do work that is in flight once: the second takes the result of what
+/// the first has on a node.
+#[test]
+fn two_clones_share_work_in_flight() {
+    let cluster = StandIn::new("");
+    let count = cluster.at("count");
+    record_executions(&cluster.space, &count);
+    let go = cluster.at("go");
+    fs::write(&go, "").unwrap();
+    let script = cluster.space.read("tool.sh").replace(
+        "cat; ",
+        &format!("while [ -e {} ]; do sleep 0.1; done; cat; ", go.display()),
+    );
+    cluster.space.write("tool.sh", script);
+    let clone = cluster.space.other_project("clone");
+    for file in ["pipeline.yaml", "words.txt", "tool.sh"] {
+        fs::copy(cluster.space.path(file), clone.join(file)).unwrap();
+    }
+    let args = ["run", "--set", "n=2"];
+    let first = cluster.space.start(&[&args[..], &["--on", "lab"]].concat());
+    let running = || {
+        let states = cluster.space.json(&["status", "--set", "n=2"]);
+        let states = states.as_array().unwrap().clone();
+        states.iter().filter(|s| s["state"] == "running").count()
+    };
+    while running() < 2 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut second = cluster.space.command(&args);
+    let second = second
+        .current_dir(&clone)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    fs::remove_file(&go).unwrap();
+    for run in [first, second] {
+        let output = wait(run);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let counted = fs::read_to_string(&count).unwrap();
+    assert_eq!(counted.matches("begin").count(), 2, "{counted}");
+}
+
+/// Two runs in one project at once, on different targets: each keeps what the other wrote.
+#[test]
+fn case_12_runs_on_different_targets_keep_each_others_results() {
+    let cluster = StandIn::new("");
+    let both = ["second[i=0]", "second[i=1]"].map(|target| {
+        let args = ["run", "--on", "lab", "--set", "n=2", target];
+        let mut run = cluster.space.command(&args);
+        run.stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for run in both {
+        let output = wait(run);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let lock = cluster.space.read("repro.lock");
+    assert!(
+        lock.contains("second[i=0]") && lock.contains("second[i=1]"),
+        "{lock}"
+    );
+    let executed = cluster.space.executed(&["--set", "n=2"]);
+    assert_eq!(executed, ["table"]);
+}
+
+/// A stage gets the processors it asks for, and its libraries hear of them; an element has no more
+/// than its job.
+#[test]
+fn case_24_resources_are_those_of_the_job() {
+    let cluster = StandIn::new("defaults = {memory = \"300MiB\"}\n");
+    cluster.space.edit(
+        "pipeline.yaml",
+        "    run: \"cat ${needs.words} >",
+        "    resources: {cpus: 2}\n    run: \"echo $OMP_NUM_THREADS; cat ${needs.words} >",
+    );
+    let (code, events) = cluster
+        .space
+        .events(&["--on", "lab", "--set", "n=1", "base"]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert_eq!(cluster.space.ok(&["logs", "base"]), "2\n");
+    let script = fs::read_to_string(cluster.at("jobs/1/said")).unwrap();
+    assert!(
+        script.contains("--cpus-per-task=2") && script.contains("--mem=300M"),
+        "{script}"
+    );
 }

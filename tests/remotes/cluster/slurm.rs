@@ -13,7 +13,7 @@ use crate::support::skipped::skipped;
 use crate::support::{TestSpace, wait};
 
 /// A cluster; `None`, told, where there can be none.
-fn slurm(more: &str) -> Option<Slurm> {
+pub fn slurm(more: &str) -> Option<Slurm> {
     match Slurm::start(more) {
         Ok(slurm) => Some(slurm),
         Err(why) => {
@@ -24,14 +24,16 @@ fn slurm(more: &str) -> Option<Slurm> {
 }
 
 /// A project whose executor `lab` is that cluster.
-fn on(slurm: &Slurm, more: &str) -> (TestSpace, tempfile::TempDir) {
+pub fn on(slurm: &Slurm, more: &str) -> (TestSpace, tempfile::TempDir) {
     let executor = format!("[lab]\nkind = \"slurm\"\nremote = \"dir\"\n{QUICK}{more}\n");
     let (mut space, remote) = project(&executor);
     space.set_env("SLURM_CONF", slurm.conf());
     (space, remote)
 }
 
-fn is_clean(slurm: &Slurm, space: &TestSpace, remote: &Path) {
+/// Nothing is left of a study anywhere.
+#[track_caller]
+pub fn is_clean(slurm: &Slurm, space: &TestSpace, remote: &Path) {
     assert!(
         slurm.jobs().iter().all(|j| j.contains("COMPLET")),
         "{:?}",
@@ -237,5 +239,155 @@ fn a_preempted_job_is_no_failure() {
     }
     assert!(run.wait().unwrap().success() && is_preempted, "{told}");
     assert!(told.contains("\"executed\":6"), "{told}");
+    is_clean(&slurm, &space, remote.path());
+}
+
+/// A node on which every job fails at once is left out, before it has drawn all jobs to itself.
+#[test]
+fn a_bad_node_is_left_out() {
+    let Some(slurm) = slurm("") else { return };
+    let prelude = "prelude = \"[ \\\"$SLURMD_NODENAME\\\" != n1 ] || exit 1\"\n";
+    let (space, remote) = on(&slurm, prelude);
+    let (lock, _) = local(&space, &[]);
+    let (code, events) = space.events(&["--on", "lab"]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert_eq!(space.read("repro.lock"), lock);
+    let told = warnings(&events);
+    let left_out = told
+        .iter()
+        .filter(|w| w.contains("fail on the node n1: it is left out"));
+    assert_eq!(left_out.count(), 1, "{told:?}");
+    let (_, _) = (slurm, remote);
+}
+
+/// Nobody waits: jobs that are chained behind the others take results and submit what follows.
+#[test]
+fn a_run_that_is_detached_is_finished_by_jobs() {
+    let Some(slurm) = slurm("") else { return };
+    let (space, remote) = on(&slurm, "");
+    let (lock, table) = local(&space, &["--set", "n=3"]);
+    let said = space.run(&["run", "--on", "lab", "--detach", "--set", "n=3"]);
+    let said = said.expect(0, &["run"]).err;
+    assert!(said.contains("takes their results and goes on"), "{said}");
+    assert!(
+        space
+            .ok(&["jobs"])
+            .contains("it takes the results of the others")
+    );
+    slurm.wait_for("the end of the study", |_| {
+        space.exists("artifacts/table/table.txt")
+    });
+    slurm.wait_for("the end of all jobs", |slurm| slurm.jobs().is_empty());
+    assert_eq!(space.read("artifacts/table/table.txt"), table);
+    assert_eq!(space.read("repro.lock"), lock);
+    assert_eq!(space.executed(&["--set", "n=3"]), Vec::<String>::new());
+    is_clean(&slurm, &space, remote.path());
+}
+
+/// What runs on a node looks as if it ran here: its state, its log while it is written, and its use
+/// of resources afterwards.
+#[test]
+fn what_runs_there_is_seen_here() {
+    let Some(slurm) = slurm("") else { return };
+    let (space, remote) = on(&slurm, "");
+    space.write("go", "");
+    let go = space.path("go");
+    let script = format!(
+        "echo it has begun >&2; while [ -e {} ]; do sleep 0.1; done; echo it goes on >&2; cat\n",
+        go.display()
+    );
+    space.write("tool.sh", script);
+    space.edit(
+        "pipeline.yaml",
+        "    needs: {base",
+        "    sandbox: off\n    needs: {base",
+    );
+    let args = ["--set", "n=1"];
+    let run = space.start(&[&["run", "--on", "lab"][..], &args].concat());
+    let state = || {
+        let states = space.json(&[&["status"][..], &args].concat());
+        let all = states.as_array().unwrap().clone();
+        let first = all.iter().find(|s| s["instance"] == "first[i=0]");
+        first.unwrap()["state"].as_str().unwrap().to_owned()
+    };
+    slurm.wait_for("a stage that runs", |_| state() == "running");
+    let follow = [&["logs", "-f", "first[i=0]"][..], &args].concat();
+    let mut follow = space.command(&follow);
+    let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    for line in lines.by_ref() {
+        if line.unwrap().contains("it has begun") {
+            break;
+        }
+    }
+    space.remove("go");
+    let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    assert!(rest.iter().any(|l| l.contains("it goes on")), "{rest:?}");
+    assert!(follow.wait().unwrap().success());
+    assert!(wait(run).status.success());
+    assert_eq!(state(), "cached");
+    let shown = space.json(&[&["show", "first[i=0]"][..], &args].concat());
+    let text = shown.to_string();
+    assert!(
+        text.contains("\"wall_s\"") && text.contains("\"max_rss_bytes\""),
+        "{text}"
+    );
+    is_clean(&slurm, &space, remote.path());
+}
+
+/// A job that is ended gives its stages their time to save.
+#[test]
+fn case_34_a_stage_saves_when_its_job_is_ended() {
+    let Some(slurm) = slurm("") else { return };
+    let (space, remote) = on(&slurm, "");
+    let (saved, once) = (space.path("saved"), space.path("once"));
+    let script = format!(
+        "if [ ! -e {once} ]; then touch {once}; trap 'sleep 1; echo $1 > {saved}; exit 1' TERM; while :; do sleep 0.1; done; fi; cat\n",
+        once = once.display(),
+        saved = saved.display(),
+    );
+    space.write("tool.sh", script);
+    // The command itself is told to end, and not a shell around it.
+    space.edit(
+        "pipeline.yaml",
+        "sh ${needs.script}",
+        "exec sh ${needs.script}",
+    );
+    space.edit(
+        "pipeline.yaml",
+        "    needs: {base",
+        "    sandbox: off\n    grace: 4s\n    needs: {base",
+    );
+    let run = space.start(&["run", "--on", "lab", "--set", "n=1"]);
+    slurm.wait_for("the stage", |_| once.exists());
+    let jobs = slurm.jobs();
+    let job = jobs.iter().find(|j| j.contains("RUNNING")).unwrap();
+    slurm.call(&["scancel", job.split(' ').next().unwrap()]);
+    slurm.wait_for("what it saved", |_| saved.exists());
+    assert!(wait(run).status.success());
+    let (_, _) = (slurm, remote);
+}
+
+/// Slurm ends a job that uses more memory than it asked for, and says only that it failed; its log
+/// knows more.
+#[test]
+fn a_job_over_its_memory_gets_more() {
+    let watching = "JobAcctGatherType=jobacct_gather/linux\nJobAcctGatherParams=OverMemoryKill\n\
+                    JobAcctGatherFrequency=task=1\nSelectTypeParameters=CR_Core_Memory\n";
+    let Some(slurm) = slurm(watching) else { return };
+    let more = "defaults = {memory = \"200MiB\"}\nretry = {times = 1, memory = 8.0}\n";
+    let (space, remote) = on(&slurm, more);
+    let hungry =
+        "    run: \"python3 -c \\\"x = b'x' * (600 << 20); import time; time.sleep(4)\\\" && cat";
+    space.edit(
+        "pipeline.yaml",
+        "    run: \"cat ${needs.words}",
+        &format!("{hungry} ${{needs.words}}"),
+    );
+    let (code, events) = space.events(&["--on", "lab", "--set", "n=1"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let told = warnings(&events);
+    let words = "with 1600 MiB of memory: its job used more memory than it asked for";
+    assert!(told.len() == 1 && told[0].contains(words), "{told:?}");
     is_clean(&slurm, &space, remote.path());
 }
