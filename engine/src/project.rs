@@ -39,7 +39,7 @@ pub enum NoPipeline {
     },
     /// None was named, and none was found from here upwards.
     #[error(
-        "no pipeline.yaml in `{}` or above it; `repro init` makes one to begin with, and `repro run FILE` runs another file",
+        "no pipeline.yaml in `{}` or above it; `repro init` makes one to begin with; `repro run FILE` runs another file, and other commands take one as `-C FILE`",
         from.display()
     )]
     NotFound {

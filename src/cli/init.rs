@@ -49,8 +49,9 @@ const IGNORED: [&str; 2] = ["/.repro/", "/artifacts/"];
 
 /// Write a small pipeline.yaml to start from, and the lines that .gitignore needs.
 ///
-/// Existing files are not overwritten. --template chooses what to start from. With --from-dvc the pipeline is that of dvc.yaml: its stages,
-/// commands, dependencies and parameters. What could not be kept is listed.
+/// Existing files are not overwritten. --template chooses what to start from. With --from-dvc the
+/// pipeline is that of dvc.yaml: its stages, commands, dependencies and parameters. What could not
+/// be kept is listed.
 #[derive(Debug, Clone, Args)]
 pub struct InitArgs {
     /// The directory; created if it does not exist.
@@ -88,12 +89,16 @@ pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
         written.map_err(failed(path))
     };
     let pipeline = dir.join(PIPELINE_NAMES[0]);
+    // The user's own program, where the template has one of that name.
+    let mut kept = None;
     match &adopted {
         Some(adopted) => write_new(&pipeline, &adopted.pipeline)?,
         None => {
-            // The program first: a file that is there already stops it before anything is written.
             if let Some((name, text)) = args.template.program() {
-                write_new(&dir.join(name), text)?;
+                match dir.join(name).symlink_metadata() {
+                    Ok(_) => kept = Some(name),
+                    Err(_) => write_new(&dir.join(name), text)?,
+                }
             }
             write_new(&pipeline, args.template.pipeline())?;
         }
@@ -123,9 +128,13 @@ pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
         file.write_all(format!("{newline}{}\n", missing.join("\n")).as_bytes())
             .map_err(failed(&ignore))?;
     }
-    match adopted {
-        None => output::text(&format!("wrote {}; next: repro run\n", pipeline.display()))?,
-        Some(adopted) => output::text(&told(&adopted, &pipeline))?,
+    match (adopted, kept) {
+        (None, None) => output::text(&format!("wrote {}; next: repro run\n", pipeline.display()))?,
+        (None, Some(program)) => output::text(&format!(
+            "wrote {}; `{program}` exists and is left as it is: change `run:` to call it with its own options; next: repro run\n",
+            pipeline.display()
+        ))?,
+        (Some(adopted), _) => output::text(&told(&adopted, &pipeline))?,
     }
     Ok(Exit::Done)
 }

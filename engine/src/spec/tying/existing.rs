@@ -8,6 +8,8 @@ use foldhash::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::similar;
+
 /// Questions about one directory after which it is listed.
 const LISTED_AFTER: u32 = 256;
 
@@ -45,6 +47,16 @@ impl Existing {
             Dir::Listed(entries) if entries.contains_key(name) => entries.get(name).copied(),
             _ => self.ask(path),
         }
+    }
+
+    /// A name in the same directory that is much like that of a path which does not exist.
+    pub fn likest(path: &Path, is_dir: bool) -> Option<String> {
+        let (parent, name) = (path.parent()?, path.file_name()?.to_str()?);
+        let entries = list(parent);
+        let alike = entries.iter().filter(|(_, kind)| **kind == is_dir);
+        let mut names: Vec<&str> = alike.filter_map(|(name, _)| name.to_str()).collect();
+        names.sort_unstable();
+        similar::likest(name, &names).map(str::to_owned)
     }
 
     fn ask(&mut self, path: &Path) -> Option<bool> {

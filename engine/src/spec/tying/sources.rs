@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::consumer::Consumer;
+use super::existing::Existing;
 use super::globs::Glob;
 use super::outside;
 use super::preparing::templates;
@@ -308,9 +309,17 @@ impl Written {
                     Location::Project(_) => " in the project",
                     Location::Outside(_) => "",
                 };
-                return Err(Problem::new(span, format!("there is no {what} `{shown}`{place}")).help(
-                    "paths are relative to the project; what another stage makes is `stage.output`",
-                ));
+                let problem = Problem::new(span, format!("there is no {what} `{shown}`{place}"));
+                let meant = Existing::likest(&at.path(tying.root), form == Form::Dir);
+                return Err(match meant {
+                    Some(name) => problem.help(format!(
+                        "did you mean `{}`?",
+                        Path::new(text).with_file_name(name).display()
+                    )),
+                    None => problem.help(
+                        "paths are relative to the project; what another stage makes is `stage.output`",
+                    ),
+                });
             }
         }
         let place = match &at {

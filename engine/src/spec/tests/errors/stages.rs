@@ -127,6 +127,18 @@ error: stages.fifth.timeout: expected a time above 0, found the text "soon"
 }
 
 #[test]
+fn a_misspelt_file() {
+    let project = project(
+        r#"version: 1
+stages:
+  a: {run: cat, needs: {x: {file: pipelin.yaml}}}
+"#,
+    );
+    let errors = project.errors();
+    assert!(errors.contains("did you mean `pipeline.yaml`?"), "{errors}");
+}
+
+#[test]
 fn files() {
     insta::assert_snapshot!(project(r#"version: 1
 stages:
