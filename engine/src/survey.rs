@@ -131,7 +131,7 @@ impl Survey {
                 None
             };
             if let Some(hit) = seen.as_ref().and_then(|s| s.hit.as_ref()) {
-                survey.results[i] = Some(hit.outputs.clone().into());
+                survey.results[i] = Some(hit.outputs.clone());
                 survey.foreseen[i] = survey.results[i].clone();
             }
             survey.seen.push(seen);

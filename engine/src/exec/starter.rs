@@ -75,6 +75,10 @@ pub fn start(mut command: Command) -> io::Result<()> {
 }
 
 /// What became of an order to the starter.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each process that is started"
+)]
 pub enum Asked {
     /// It was carried out, or could not be; what [`Start::begin`] says.
     Done(io::Result<()>),

@@ -49,7 +49,7 @@ impl Explainer<'_> {
                         .index
                         .get(&self.session.plan.instance(producer).id)?
                         .outputs;
-                    *slot = Some(outputs.clone().into());
+                    *slot = Some(outputs.clone());
                 }
             }
             let results = |i: InstanceIndex| results[i.0 as usize].as_ref();
