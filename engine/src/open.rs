@@ -14,6 +14,7 @@ use crate::index::Index;
 use crate::plan::Plan;
 use crate::project::{Project, store_path};
 use crate::record::elsewhere::Elsewhere;
+use crate::record::inputs::Inputs;
 use crate::remote::layout::Scope;
 use crate::session::Session;
 use crate::spec;
@@ -175,6 +176,8 @@ impl Opening {
             index: Index::load(&state.join("index")),
             believer: Believer::of(&project.root, &state, Scope::Shared),
             elsewhere: Elsewhere::of(&state),
+            inputs: Inputs::of(&state),
+            told: Default::default(),
             stats: Arc::new(StatCache::load(&project.root, &state.join("stats"))),
             project,
             plan,

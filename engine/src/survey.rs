@@ -90,6 +90,8 @@ pub struct Seen {
     pub contents: Option<Vec<Vec<Content>>>,
     /// Its inputs cannot be read, or what else is part of its key is not known, and why.
     pub problem: Option<String>,
+    /// What was said when its last execution failed, where its state is that.
+    pub failure: Option<String>,
 }
 
 /// See the module.
@@ -177,6 +179,7 @@ impl Survey {
             reason: None,
             contents: None,
             problem: None,
+            failure: None,
         };
         if let Some(why) = session.why_unknown(instance) {
             return Ok(Seen {
@@ -323,21 +326,26 @@ impl Survey {
             .take(RUNS_LOOKED_AT)
         {
             // How the last execution of each key in this run ended.
-            let mut ends: HashMap<String, bool> = HashMap::new();
+            let mut ends: HashMap<String, Option<String>> = HashMap::new();
             journal::each(&dir, run, &mut |event| {
-                let (key, failed) = match event {
-                    Event::Failed { key: Some(key), .. } => (key, true),
-                    Event::Finished { key, .. } => (key, false),
+                let (key, failure) = match event {
+                    Event::Failed {
+                        key: Some(key),
+                        message,
+                        ..
+                    } => (key, Some(message)),
+                    Event::Finished { key, .. } => (key, None),
                     _ => return,
                 };
                 if open.contains_key(&key) {
-                    ends.insert(key, failed);
+                    ends.insert(key, failure);
                 }
             })?;
-            for (key, failed) in ends {
+            for (key, failure) in ends {
                 for i in open.remove(&key).into_iter().flatten() {
-                    if let (true, Some(seen)) = (failed, &mut self.seen[i]) {
+                    if let (Some(message), Some(seen)) = (&failure, &mut self.seen[i]) {
                         seen.state = Standing::Failed;
+                        seen.failure = Some(message.clone());
                     }
                 }
             }

@@ -13,6 +13,12 @@ pub fn write(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> io::Result<()> {
     beside(path, scratch_dir, bytes, 0o644, |_| Ok(()))
 }
 
+/// As [`write()`]; nobody else can read the file.
+pub fn write_private(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(scratch_dir)?;
+    beside(path, scratch_dir, bytes, 0o600, |_| Ok(()))
+}
+
 /// As [`write()`], in the directory of the file.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, dir_of(path), bytes)

@@ -68,6 +68,10 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, Vec<u8>)>) {
             );
         }
         t.push('\n');
+        let open = study.claims.iter().filter(|c| c.verdict.is_none());
+        for (claim, why) in open.filter_map(|c| Some((c, c.reason.as_ref()?))) {
+            let _ = writeln!(t, "{}: {}\n", cell(&claim.name), cell(why));
+        }
         for claim in &study.claims {
             if let Some(drawing) = verdict::drawing(claim) {
                 let name = format!("claim-{}.svg", crate::figure::slug(&claim.name));

@@ -6,7 +6,7 @@ use super::sharing::network;
 use super::tables::TableArgs;
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::{claims_table, notices};
-use repro_engine::results::claims::{ClaimState, claims};
+use repro_engine::results::claims::{ClaimState, Lacking, claims};
 
 /// Show the verdict on every claim, from recorded results.
 ///
@@ -42,7 +42,7 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
     )?;
     for claim in &claims {
         if let ClaimState::Open(open) = claim
-            && let Some(why) = &open.elsewhere
+            && let Lacking::Elsewhere(why) = &open.lacks
         {
             let name = &open.name;
             crate::say!(
@@ -55,14 +55,16 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let is_terminal = args.table.is_for_terminal();
-    let (mut below, mut open) = (String::new(), Vec::new());
+    let (mut below, mut open) = (String::new(), 0);
     let mut dim = |line: String| below.push_str(&output::colour().dim(&(line + "\n")));
     for claim in &claims {
         let claim = match claim {
             ClaimState::Decided(claim) if is_terminal => claim,
             ClaimState::Decided(_) => continue,
             ClaimState::Open(claim) => {
-                open.push(&*claim.name);
+                let (name, lacks) = (&claim.name, &claim.lacks);
+                dim(format!("{name}: open, because {lacks}"));
+                open += 1;
                 continue;
             }
         };
@@ -79,9 +81,8 @@ pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
             dim(format!("{name}: {source}"));
         }
     }
-    if !open.is_empty() {
-        let open = open.join(", ");
-        below.push_str(&format!("open, because results are missing: {open}\n"));
+    if open > 0 {
+        below.push_str("`repro run` decides claims that are open\n");
     }
     if claims.is_empty() {
         below.push_str("the pipeline has no claims\n");

@@ -218,6 +218,7 @@ pub fn main(catalog: fn() -> Catalog, tools: Tools) -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() => {
+            let e = without_hidden(e);
             let _ = e.print();
             if let Some(tip) = meant(&e, &args) {
                 let _ = writeln!(std::io::stderr(), "\n{tip}");
@@ -285,6 +286,26 @@ fn command(context: &Context, command: Command) -> anyhow::Result<Exit> {
     }
 }
 
+/// Takes commands that are not for people out of the parser's suggestions.
+fn without_hidden(mut error: clap::Error) -> clap::Error {
+    use clap::CommandFactory;
+    use clap::error::{ContextKind, ContextValue};
+    let kind = ContextKind::SuggestedSubcommand;
+    if let Some(ContextValue::Strings(names)) = error.get(kind) {
+        let cli = Cli::command();
+        let is_hidden = |name: &String| {
+            let command = cli.get_subcommands().find(|c| c.get_name() == name);
+            command.is_some_and(clap::Command::is_hide_set)
+        };
+        let shown: Vec<String> = names.iter().filter(|n| !is_hidden(n)).cloned().collect();
+        match shown.is_empty() {
+            true => drop(error.remove(kind)),
+            false => drop(error.insert(kind, ContextValue::Strings(shown))),
+        }
+    }
+    error
+}
+
 /// The most likely command for one that does not exist, where the parser has no suggestion.
 fn meant(error: &clap::Error, args: &[String]) -> Option<String> {
     use clap::CommandFactory;
@@ -306,7 +327,8 @@ fn meant(error: &clap::Error, args: &[String]) -> Option<String> {
             None => break,
         };
     }
-    let names = command.get_subcommands().map(|c| c.get_name());
+    let shown = command.get_subcommands().filter(|c| !c.is_hide_set());
+    let names = shown.map(clap::Command::get_name);
     match similar::nearest(word, names, (word.chars().count() / 3).max(1)) {
         Some(name) => Some(format!("  tip: did you mean `{name}`?")),
         None if command.get_name() == "repro" => {

@@ -34,7 +34,7 @@ pub struct StatusArgs {
     #[arg(long)]
     all: bool,
     /// Write an array with one object per instance: instance, stage, axes, kind, state, key,
-    /// outputs, shown (where artifacts/ shows these outputs), origin, elsewhere, reason.
+    /// outputs, shown (where artifacts/ shows these outputs), origin, elsewhere, reason, failure.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -63,8 +63,10 @@ pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
 }
 
 fn said(row: &InstanceResult) -> String {
+    let first_line = |text: &String| text.lines().next().map(str::to_owned);
     row.problem
         .clone()
+        .or_else(|| row.failure.as_ref().and_then(first_line))
         .or_else(|| row.reason.as_ref().map(reason_text))
         .or_else(|| {
             let from = row.origin.as_ref()?;
@@ -141,7 +143,8 @@ fn by_stage(rows: &[InstanceResult]) -> Table {
         let count = |state| rows.iter().filter(|r| r.state == state).count() as u64;
         let counts = Standing::ALL.map(|state| (count(state), state.word()));
         let is_done = |state| matches!(state, Standing::Cached | Standing::Held);
-        let open = rows.iter().find(|r| !is_done(r.state));
+        let failed = rows.iter().find(|r| r.state == Standing::Failed);
+        let open = failed.or_else(|| rows.iter().find(|r| !is_done(r.state)));
         let worst = Standing::ALL.into_iter().rfind(|s| count(*s) > 0);
         let note = match open {
             Some(row) => said(row),

@@ -13,6 +13,7 @@ mod devices;
 mod docs;
 mod editor;
 mod events;
+mod explain;
 mod exports;
 mod field;
 mod from_dvc;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::support::TestSpace;
 use crate::support::git::git_at;
@@ -366,13 +366,21 @@ fn axe_finds_nothing_in_the_page() {
 #[test]
 fn a_watched_report_follows_the_run() {
     let space = TestSpace::with_pipeline(STUDY);
-    let mut watching = space
+    // It ends with this test, however that ends.
+    struct Watching(Child);
+    impl Drop for Watching {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+    let watching = space
         .command(&["report", "--watch"])
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut watching = Watching(watching.unwrap());
     let mut told = String::new();
-    let mut said = BufReader::new(watching.stderr.take().unwrap());
+    let mut said = BufReader::new(watching.0.stderr.take().unwrap());
     said.read_line(&mut told).unwrap();
     let at = told
         .split(['/', ' '])
@@ -404,7 +412,7 @@ fn a_watched_report_follows_the_run() {
             "--no-sandbox",
             "--disable-gpu",
             "--dump-dom",
-            "--timeout=40000",
+            "--timeout=60000",
         ])
         .args(["--enable-logging=stderr", "--v=0"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -429,6 +437,4 @@ fn a_watched_report_follows_the_run() {
         }
         Err(_) => skipped("chromium is not installed: the page's own part"),
     }
-    watching.kill().unwrap();
-    watching.wait().unwrap();
 }

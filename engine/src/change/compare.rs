@@ -23,6 +23,7 @@ pub fn changes(old: &str, new: &str) -> Vec<Change> {
                 field: field.clone(),
                 old: Some(old.clone()),
                 new: new.cloned(),
+                files: Vec::new(),
             });
         }
     }
@@ -32,6 +33,7 @@ pub fn changes(old: &str, new: &str) -> Vec<Change> {
                 field,
                 old: None,
                 new: Some(new),
+                files: Vec::new(),
             });
         }
     }
@@ -124,6 +126,7 @@ mod tests {
             field: field.into(),
             old,
             new: Some(new),
+            files: Vec::new(),
         };
         assert_eq!(
             changes(old, new),

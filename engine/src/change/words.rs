@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::plain;
-use crate::record::event::Change;
+use super::{hunks, plain};
+use crate::record::event::{Change, Fate, FileChange, Hunk};
 
 /// As [`plain`], no longer than a line.
 fn brief(value: &Value) -> String {
@@ -21,6 +21,10 @@ const TEXT_SHOWN: usize = 100;
 const BEFORE: usize = 20;
 /// Lines of a script that are shown on each side of a change.
 const LINES_SHOWN: usize = 8;
+/// Places of one text where lines differ.
+const HUNKS_SHOWN: usize = 3;
+/// Files of one input.
+const FILES_SHOWN: usize = 5;
 
 /// Two long texts around the place where they begin to differ.
 fn around_difference(old: &str, new: &str) -> (String, String) {
@@ -42,14 +46,63 @@ fn around_difference(old: &str, new: &str) -> (String, String) {
 }
 
 /// The lines of one side, each with its sign; of many the first.
-fn side(text: &mut String, sign: char, lines: &[&str]) {
+fn side(text: &mut String, indent: &str, sign: char, lines: &[String]) {
     for line in lines.iter().take(LINES_SHOWN) {
-        text.push_str(&format!("\n      {sign} {}", begun(line, TEXT_SHOWN)));
+        text.push_str(&format!("\n{indent}{sign} {}", begun(line, TEXT_SHOWN)));
     }
     if lines.len() > LINES_SHOWN {
         let more = lines.len() - LINES_SHOWN;
-        text.push_str(&format!("\n      {sign} … and {more} more lines"));
+        text.push_str(&format!("\n{indent}{sign} … and {more} more lines"));
     }
+}
+
+/// What is called `name`, and the lines of it that differ; of many groups of lines the first.
+fn by_line(name: &str, indent: &str, hunks: &[Hunk]) -> String {
+    let mut text = String::new();
+    for (at, hunk) in hunks.iter().take(HUNKS_SHOWN).enumerate() {
+        match at {
+            0 => text.push_str(&format!("{name} (line {})", hunk.line)),
+            _ => text.push_str(&format!("\n{indent}(line {})", hunk.line)),
+        }
+        side(&mut text, indent, '-', &hunk.old);
+        side(&mut text, indent, '+', &hunk.new);
+    }
+    if hunks.len() > HUNKS_SHOWN {
+        let more = hunks.len() - HUNKS_SHOWN;
+        text.push_str(&format!("\n{indent}… and {more} more places"));
+    }
+    text
+}
+
+/// The files of an input that differ, one below the other.
+fn by_file(name: String, files: &[FileChange]) -> String {
+    if let [
+        FileChange {
+            path: None,
+            fate: Fate::Changed { hunks },
+        },
+    ] = files
+    {
+        return by_line(&name, "      ", hunks);
+    }
+    let mut text = name;
+    for file in files.iter().take(FILES_SHOWN) {
+        let path = file.path.as_deref().unwrap_or_default().escape_debug();
+        let said = match &file.fate {
+            Fate::Changed { hunks } if hunks.is_empty() => format!("{path}: changed"),
+            Fate::Changed { hunks } => by_line(&path.to_string(), "        ", hunks),
+            Fate::New => format!("{path}: new"),
+            Fate::Gone => format!("{path}: gone"),
+            Fate::Moved { from } => format!("{path}: was {}", from.escape_debug()),
+            Fate::OtherKind => format!("{path}: same bytes, other kind of file"),
+        };
+        text.push_str(&format!("\n      {said}"));
+    }
+    if files.len() > FILES_SHOWN {
+        let more = files.len() - FILES_SHOWN;
+        text.push_str(&format!("\n      … and {more} more files"));
+    }
+    text
 }
 
 /// The text, or its beginning with `…` at the end.
@@ -62,24 +115,18 @@ pub fn begun(text: &str, width: usize) -> String {
     short
 }
 
-/// One line (or, for a text of several lines, a small diff) per change.
+/// One line per change; below it, the lines of a text of several lines and the files of an input
+/// that differ.
 pub fn in_words(change: &Change) -> String {
     match (&change.old, &change.new) {
         (Some(Value::String(old)), Some(Value::String(new)))
             if old.contains('\n') || new.contains('\n') =>
         {
-            let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-            let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-            let tail = old[head..]
-                .iter()
-                .rev()
-                .zip(new[head..].iter().rev())
-                .take_while(|(a, b)| a == b)
-                .count();
-            let mut text = format!("{} (line {})", change.field, head + 1);
-            side(&mut text, '-', &old[head..old.len() - tail]);
-            side(&mut text, '+', &new[head..new.len() - tail]);
-            text
+            by_line(&change.field, "      ", &hunks(old, new))
+        }
+        (Some(old), Some(new)) if !change.files.is_empty() => {
+            let name = format!("{}: {} → {}", change.field, brief(old), brief(new));
+            by_file(name, &change.files)
         }
         (Some(old @ Value::String(_)), Some(new @ Value::String(_))) => {
             let (old, new) = around_difference(&plain(old), &plain(new));
@@ -120,6 +167,7 @@ mod tests {
             field: "command.script".into(),
             old: None,
             new: Some("y".repeat(43_000).into()),
+            files: Vec::new(),
         });
         assert!(said.chars().count() < 200, "{said}");
     }

@@ -199,7 +199,10 @@ impl Explainer<'_> {
             kind: instance.kind_name().to_owned(),
             state: seen.state,
             key: seen.key.map(|k| k.hex()),
-            reason: seen.reason.clone(),
+            reason: seen
+                .reason
+                .clone()
+                .map(|reason| self.looked_into(instance, reason)),
             problem: seen.problem.clone(),
             own_changes: self.own_changes(instance, seen),
             after: self.after(instance),
@@ -231,7 +234,21 @@ impl Explainer<'_> {
                 host: text(Fact::Host),
                 wall_s: records.first().and_then(Record::wall_s),
             }),
-            last_execution: self.executions.get(&*instance.id).map(last_execution),
+            last_execution: self.executions.get(&*instance.id).map(|execution| {
+                let reason = self.looked_into(instance, execution.reason.clone());
+                last_execution(execution, reason)
+            }),
+        }
+    }
+
+    /// With the files that differ in changed inputs.
+    fn looked_into(&self, instance: &Instance, reason: Reason) -> Reason {
+        match reason {
+            Reason::Changed(mut changes) => {
+                self.session.look_inside(Some(instance), &mut changes);
+                Reason::Changed(changes)
+            }
+            other => other,
         }
     }
 
@@ -269,7 +286,7 @@ fn result_line(record: &Record) -> ResultLine {
     }
 }
 
-fn last_execution(execution: &Execution) -> LastExecution {
+fn last_execution(execution: &Execution, reason: Reason) -> LastExecution {
     let (end, wall_s, message) = match &execution.end {
         End::Finished { wall_s } => ("finished", Some(*wall_s), None),
         End::Failed { message } => ("failed", None, Some(message.clone())),
@@ -279,7 +296,7 @@ fn last_execution(execution: &Execution) -> LastExecution {
     LastExecution {
         run: execution.run.clone(),
         at: execution.at.clone(),
-        reason: execution.reason.clone(),
+        reason,
         end,
         wall_s,
         message,

@@ -55,7 +55,9 @@ pub(super) fn nearest(session: &Session, index: InstanceIndex, preimage: &str) -
                 preimage: theirs,
             })
         });
-    compared.min_by_key(|relative| relative.changes.len())
+    let mut nearest = compared.min_by_key(|relative| relative.changes.len())?;
+    session.look_inside(Some(instance), &mut nearest.changes);
+    Some(nearest)
 }
 
 /// Where a computation would be taken up. Said and serialized as a sentence.

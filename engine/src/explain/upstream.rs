@@ -61,10 +61,10 @@ impl Explainer<'_> {
             };
             let lineage = lineage::of(&self.session.plan, instance, key_of);
             let old = self.session.preimage(&known.key)?;
-            Some(changes(
-                &old,
-                &self.session.key(instance, &contents, &lineage).preimage,
-            ))
+            let new = self.session.key(instance, &contents, &lineage).preimage;
+            let mut changes = changes(&old, &new);
+            self.session.look_inside(Some(instance), &mut changes);
+            Some(changes)
         };
         guess().unwrap_or_default()
     }

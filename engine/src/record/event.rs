@@ -210,6 +210,55 @@ pub struct Change {
     pub old: Option<Value>,
     /// New value.
     pub new: Option<Value>,
+    /// Of an input: the files that differ, where that is known. Not in journals: they say why,
+    /// and this is what a later explanation can add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileChange>,
+}
+
+/// A file that differs between two contents of an input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// Where in the directory; absent where the input is the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What became of it.
+    #[serde(flatten)]
+    pub fate: Fate,
+}
+
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "fate")]
+pub enum Fate {
+    /// It has other bytes; with the lines that differ, where both texts are known.
+    Changed {
+        /// Groups of neighbouring lines.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hunks: Vec<Hunk>,
+    },
+    /// It was not there before.
+    New,
+    /// It is no longer there.
+    Gone,
+    /// The same bytes were at another place before.
+    Moved {
+        /// Where.
+        from: String,
+    },
+    /// The same bytes; it became, or ceased to be, executable, a link or a directory.
+    OtherKind,
+}
+
+/// Neighbouring lines that differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hunk {
+    /// The number of the first line, from 1: in the old text, or where lines came in.
+    pub line: usize,
+    /// Lines of the old text.
+    pub old: Vec<String>,
+    /// Lines of the new text.
+    pub new: Vec<String>,
 }
 
 /// How a run ended.

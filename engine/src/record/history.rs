@@ -358,6 +358,7 @@ mod tests {
             field: "salt".into(),
             old: None,
             new: None,
+            files: Vec::new(),
         }]);
         write(
             dir.path(),

@@ -1,11 +1,14 @@
 //! Claims: what the recorded results say about each.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use serde::Serialize;
 
 use super::Results;
 use crate::exchange::{Network, bring};
 use crate::notice::Tell;
-use crate::plan::{Claim, Look};
+use crate::plan::{Claim, InstanceIndex, Look};
 use crate::record::event::{ClaimResult, Verdict};
 use crate::session::Session;
 use crate::targets::nearest;
@@ -33,10 +36,31 @@ pub struct OpenClaim {
     high: Option<f64>,
     /// Who says so.
     pub source: Option<String>,
-    /// The verdict is on a remote only, and why it was not got from there; `None`: results are
-    /// missing.
-    #[serde(skip)]
-    pub elsewhere: Option<String>,
+    /// What is lacking.
+    #[serde(flatten)]
+    pub lacks: Lacking,
+}
+
+/// What is lacking for a verdict.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lacking {
+    /// The verdict is on a remote only, and was not got from there: why.
+    Elsewhere(String),
+    /// The last execution of something it rests on failed.
+    Failed {
+        /// The instance; of a claim that cannot be judged, its own: `claim:<name>`.
+        instance: String,
+        /// The first line of what was said.
+        message: String,
+    },
+    /// Results that it rests on.
+    Missing {
+        /// How many instances have none.
+        instances: usize,
+        /// The first of them.
+        first: String,
+    },
 }
 
 /// The verdicts on the claims of these names, on all for no name; those that are on a remote are
@@ -86,13 +110,71 @@ pub fn claims(
             Some(result) => ClaimState::Decided(result),
             None => {
                 let first = claim.looks.first().and_then(output);
-                open(claim, first.and_then(|content| absent.get(&content)))
+                let elsewhere = first.and_then(|content| absent.get(&content));
+                let lacks = match elsewhere {
+                    Some(why) => Lacking::Elsewhere(why.clone()),
+                    None => results.lacking(claim),
+                };
+                open(claim, lacks)
             }
         })
         .collect())
 }
 
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lacking::Elsewhere(why) => write!(f, "the verdict is on the remote only ({why})"),
+            Lacking::Failed { instance, message } if instance.starts_with("claim:") => {
+                write!(f, "it cannot be judged: {message}")
+            }
+            Lacking::Failed { instance, message } => write!(f, "`{instance}` failed: {message}"),
+            // What it compares has results, and nobody has judged it yet.
+            Lacking::Missing { instances: 0, .. } => f.write_str("it is not judged yet"),
+            Lacking::Missing {
+                instances: 1,
+                first,
+            } => write!(f, "`{first}` has no result"),
+            Lacking::Missing { instances, first } => {
+                write!(
+                    f,
+                    "{instances} instances have no result, `{first}` is the first"
+                )
+            }
+        }
+    }
+}
+
 impl Results<'_> {
+    /// Why the first look at a claim has no result: a failure behind it comes before what was not
+    /// executed yet.
+    fn lacking(&self, claim: &Claim) -> Lacking {
+        let plan = &self.session.plan;
+        let mut todo: Vec<InstanceIndex> = claim.looks.iter().take(1).map(|l| l.instance).collect();
+        let mut behind = BTreeSet::new();
+        while let Some(index) = todo.pop() {
+            if self.survey.results[index.0 as usize].is_none() && behind.insert(index) {
+                todo.extend(plan.producers(index));
+            }
+        }
+        let mut failed = behind.iter().filter_map(|index| {
+            let message = self.survey.get(*index)?.failure.as_ref()?;
+            Some(Lacking::Failed {
+                instance: plan.instance(*index).id.to_string(),
+                message: message.lines().next().unwrap_or_default().to_owned(),
+            })
+        });
+        // Its own judgement is missing as well, but that is what is asked for.
+        let is_look = |index: &InstanceIndex| claim.looks.iter().any(|l| l.instance == *index);
+        let missing: Vec<&InstanceIndex> = behind.iter().filter(|i| !is_look(i)).collect();
+        failed.next().unwrap_or_else(|| Lacking::Missing {
+            instances: missing.len(),
+            first: missing
+                .first()
+                .map_or_else(String::new, |i| plan.instance(**i).id.to_string()),
+        })
+    }
+
     /// The document behind a verdict: what was compared, run by run, and why it came out as it did.
     /// Of a claim that looks several times, that of look number `taken`. `None`: it is not here.
     pub fn evidence(&self, claim: &Claim, taken: usize) -> Option<serde_json::Value> {
@@ -103,7 +185,7 @@ impl Results<'_> {
     }
 }
 
-fn open(claim: &Claim, elsewhere: Option<&String>) -> ClaimState {
+fn open(claim: &Claim, lacks: Lacking) -> ClaimState {
     ClaimState::Open(OpenClaim {
         name: claim.name.to_string(),
         verdict: None,
@@ -112,6 +194,6 @@ fn open(claim: &Claim, elsewhere: Option<&String>) -> ClaimState {
         low: None,
         high: None,
         source: claim.source.clone(),
-        elsewhere: elsewhere.cloned(),
+        lacks,
     })
 }

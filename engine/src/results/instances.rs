@@ -48,6 +48,9 @@ pub struct InstanceResult<'s> {
     /// Its inputs cannot be read, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// What was said when its last execution failed, where its state is that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// An instance, and where its outputs can be seen.
@@ -183,6 +186,7 @@ impl<'s> Results<'s> {
             elsewhere: seen.elsewhere,
             reason: seen.reason.clone(),
             problem: seen.problem.clone(),
+            failure: seen.failure.clone(),
         })
     }
 }

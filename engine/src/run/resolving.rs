@@ -197,6 +197,7 @@ impl Scheduler<'_> {
             });
         }
         let instance = plan.instance(index);
+        self.session.remember_inputs(instance, &miss.contents);
         // A kind that was given no number of `cpus` shares the free cores with whatever else is
         // ready.
         let shares = matches!(instance.work, Work::Kind { .. });

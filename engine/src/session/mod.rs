@@ -6,12 +6,14 @@
 
 mod around;
 mod found;
+mod inside;
 mod opened;
 mod shown;
 mod unknown;
 
 pub use around::{stamps, surroundings};
 pub use found::{Found, Hit, LookedUp, Miss, outputs_of};
+pub use inside::Told;
 pub use opened::{Session, log_in};
 pub use shown::show;
 pub use unknown::Unknown;

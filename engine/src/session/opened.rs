@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 
+use super::inside::Told;
 use super::unknown::Unknown;
 use crate::catalog::Catalog;
 use crate::digest::{Content, Digest, Shape};
@@ -17,6 +18,7 @@ use crate::lineage::Lineage;
 use crate::plan::{Environment, Inside, Instance, InstanceIndex, Plan, Source};
 use crate::project::Project;
 use crate::record::elsewhere::Elsewhere;
+use crate::record::inputs::Inputs;
 use crate::record::lockfile::LockFile;
 use crate::similar;
 use crate::store::{LinkMode, Listing, Part, Root, StatCache, Store, StoreError};
@@ -42,6 +44,10 @@ pub struct Session {
     pub believer: Believer,
     /// What is known of results whose bytes may be on a remote only.
     pub elsewhere: Elsewhere,
+    /// What inputs held that no stage makes.
+    pub inputs: Inputs,
+    /// What was told of changes of inputs before.
+    pub told: Told,
     /// repro.lock, once it was asked for.
     pub lock: OnceLock<LockFile>,
     /// What of keys a command that only looks does not know.

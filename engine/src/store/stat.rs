@@ -32,7 +32,7 @@ use super::input::InputTree;
 use super::manifest::Manifest;
 use super::stat_file::{Entries, Entry, PathKey, encode, read};
 use super::sys::{self, FileStat, Seen, now_ns};
-use super::tree::{Walk, WalkFile, check_regular};
+use super::tree::{Listing, Walk, WalkFile, check_regular};
 
 /// Twice the slowest kernel tick.
 pub(super) const TICK_NS: i64 = 20_000_000;
@@ -220,15 +220,29 @@ impl StatCache {
         {
             return Ok(known);
         }
+        if let Some(listing) = self.list_input(files)? {
+            return Ok(listing.content());
+        }
         let path = files.at.path(&self.root);
         let meta = fs::metadata(&path).map_err(at_users(&path, "look at it"))?;
+        check_regular(&path, &meta)?;
         let name = files.at.to_string();
+        let content = self.file(&name, &path, FileStat::of(&meta), true)?;
+        let shape = self.shape_of_file(meta.permissions().mode());
+        Ok(Content { shape, ..content })
+    }
+
+    /// What is in an input that is a directory; `None` for a file.
+    ///
+    /// # Errors
+    /// As [`StatCache::digest_input`].
+    pub fn list_input(&self, files: &Files) -> Result<Option<Listing>, StoreError> {
+        let path = files.at.path(&self.root);
+        let meta = fs::metadata(&path).map_err(at_users(&path, "look at it"))?;
         if !meta.is_dir() {
-            check_regular(&path, &meta)?;
-            let content = self.file(&name, &path, FileStat::of(&meta), true)?;
-            let shape = self.shape_of_file(meta.permissions().mode());
-            return Ok(Content { shape, ..content });
+            return Ok(None);
         }
+        let name = files.at.to_string();
         let walk = InputTree::of(&path, &files.ignore)?.walk;
         let list = files.manifest.as_ref().map(|list| list.path(&self.root));
         let manifest = match &list {
@@ -253,7 +267,7 @@ impl StatCache {
                 }
             })
             .collect::<Result<_, _>>()?;
-        Ok(walk.listing(&path, &contents)?.content())
+        walk.listing(&path, &contents).map(Some)
     }
 
     /// A file with the digest that a manifest names: read once, and then trusted while size and
@@ -483,12 +497,7 @@ impl StatCache {
     /// given for a tree. These entries are trusted at once: the bytes came from the store and had
     /// their final stamps before anybody could see them, and a writer would have to hit the very
     /// tick of the rename.
-    pub fn remember_placed(
-        &self,
-        path: &RelPath,
-        content: &Content,
-        listing: Option<&super::Listing>,
-    ) {
+    pub fn remember_placed(&self, path: &RelPath, content: &Content, listing: Option<&Listing>) {
         let mut placed = Vec::new();
         if content.shape.is_file() {
             placed.push((

@@ -54,6 +54,9 @@ pub(super) fn of(
         };
         let params = params(plan, claim).unwrap_or_default();
         made.bounds = bounds(&params["expect"]);
+        if let ClaimState::Open(open) = &state {
+            made.reason = Some(format!("It is open, because {}.", open.lacks));
+        }
         if let ClaimState::Decided(result) = state {
             made.verdict = Some(result.verdict.word());
             made.estimate = result.estimate;

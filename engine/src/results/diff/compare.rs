@@ -1,13 +1,14 @@
 //! Comparing two sides, instance by instance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::metrics;
 use super::{Difference, InstanceDiff, LeftOut, MetricDiff};
 use crate::change;
-use crate::digest::{Content, Shape};
+use crate::digest::Content;
 use crate::exchange::{Network, bring};
 use crate::notice::Tell;
+use crate::plan::Instance;
 use crate::session::Session;
 
 /// What a side has of an instance: key and outputs as texts.
@@ -27,11 +28,13 @@ pub(super) fn bring_tables(
     tell: Tell,
 ) -> anyhow::Result<Option<LeftOut>> {
     let mut wanted = Vec::new();
+    let instances = by_id(session);
     for (id, result) in a.iter().chain(b) {
+        let instance = instances.get(id.as_str()).copied();
         for (name, text) in &result.outputs {
             let differs = a.get(id).and_then(|s| s.outputs.get(name))
                 != b.get(id).and_then(|s| s.outputs.get(name));
-            if !differs || !metrics::is_table(name, path_of(session, id, name).as_deref()) {
+            if !differs || !metrics::is_table(name, path_of(instance, name).as_deref()) {
                 continue;
             }
             // With its size, by what is known of the key.
@@ -48,24 +51,33 @@ pub(super) fn bring_tables(
     }))
 }
 
+/// The instances of the present plan.
+fn by_id(session: &Session) -> HashMap<&str, &Instance> {
+    let instances = session.plan.instances.iter();
+    instances.map(|i| (&*i.id, i)).collect()
+}
+
 /// Where an output of the present plan appears.
-fn path_of(session: &Session, id: &str, output: &str) -> Option<String> {
-    let instance = session.plan.instances.iter().find(|i| *i.id == *id)?;
-    let spec = instance.outputs.iter().find(|o| *o.name == *output)?;
+fn path_of(instance: Option<&Instance>, output: &str) -> Option<String> {
+    let spec = instance?.outputs.iter().find(|o| *o.name == *output)?;
     Some(spec.path.to_string())
 }
 
 pub(super) fn compare(session: &Session, (a, b): &(Side, Side)) -> Vec<InstanceDiff> {
+    let instances = by_id(session);
     let ids: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
     ids.into_iter()
-        .filter_map(|id| instance_diff(session, id, a.get(id), b.get(id)))
+        .filter_map(|id| {
+            let instance = instances.get(id.as_str()).copied();
+            instance_diff(session, (id, instance), a.get(id), b.get(id))
+        })
         .collect()
 }
 
 /// `None` where nothing differs.
 fn instance_diff(
     session: &Session,
-    id: &str,
+    (id, instance): (&str, Option<&Instance>),
     old: Option<&Had>,
     new: Option<&Had>,
 ) -> Option<InstanceDiff> {
@@ -90,13 +102,14 @@ fn instance_diff(
         _ => Difference::Changed,
     };
     let preimage = |side: Option<&Had>| session.preimage(&side?.key.parse().ok()?);
-    let fields = match (preimage(old), preimage(new)) {
+    let mut fields = match (preimage(old), preimage(new)) {
         (Some(old), Some(new)) => change::changes(&old, &new),
         _ => Vec::new(),
     };
+    session.look_inside(instance, &mut fields);
     let mut metrics = Vec::new();
     for name in &outputs {
-        let path = path_of(session, id, name);
+        let path = path_of(instance, name);
         if metrics::is_table(name, path.as_deref()) {
             let sides = (old_outputs.get(name), new_outputs.get(name));
             metrics.extend(metric_diffs(session, (name, path.as_deref()), sides));
@@ -118,22 +131,12 @@ fn metric_diffs(
     (a, b): (Option<&String>, Option<&String>),
 ) -> Vec<MetricDiff> {
     let values = |text: Option<&String>| {
-        let content = text.and_then(|text| content(text));
+        let content = text.and_then(|text| Content::named(text));
         content.map_or_else(BTreeMap::new, |content| values(session, &content, named))
     };
     let (a, b) = (values(a), values(b));
     let differs = |m: &MetricDiff| m.a.map(f64::to_bits) != m.b.map(f64::to_bits);
     side_by_side(&a, &b).into_iter().filter(differs).collect()
-}
-
-/// What a text of a lock file or a journal names, without its size.
-pub(super) fn content(text: &str) -> Option<Content> {
-    let (shape, hex) = text.split_once(':')?;
-    Some(Content {
-        shape: Shape::from_word(shape)?,
-        digest: hex.parse().ok()?,
-        bytes_total: 0,
-    })
 }
 
 /// The last values of a table of metrics, by cell, group, seed and metric; none of what is no such

@@ -104,10 +104,11 @@ pub fn of_instances(
         let key = results.survey.get(index)?.key?;
         session.preimage(&key)
     };
-    let fields = match (preimage(sides[0].0), preimage(sides[1].0)) {
+    let mut fields = match (preimage(sides[0].0), preimage(sides[1].0)) {
         (Some(a), Some(b)) => change::changes(&a, &b),
         _ => Vec::new(),
     };
+    session.look_inside(Some(session.plan.instance(sides[1].0)), &mut fields);
     let mut outputs = Vec::new();
     for (name, (_, a)) in &sides[0].1 {
         let Some((_, b)) = sides[1].1.get(name) else {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::compare::{Had, Side, bring_tables, compare, content};
+use super::compare::{Had, Side, bring_tables, compare};
 use super::{ClaimDiff, Diff, Pair, of_instances};
+use crate::digest::Content;
 use crate::exchange::Network;
 use crate::git;
 use crate::notice::Tell;
@@ -169,7 +170,7 @@ fn claims_of(session: &Session, side: &Side) -> Vec<ClaimResult> {
     let decided = verdicts(&session.store, &claims, |look| {
         let instance = session.plan.instance(look);
         let output = instance.outputs.first()?;
-        let content = content(side.get(&*instance.id)?.outputs.get(&*output.name)?)?;
+        let content = Content::named(side.get(&*instance.id)?.outputs.get(&*output.name)?)?;
         session.store.open_object(&content.digest).ok()?;
         Some(content)
     });

@@ -142,12 +142,12 @@ stages:
 fn files() {
     insta::assert_snapshot!(project(r#"version: 1
 stages:
-  a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../up}}, outputs: {o: /abs}}
+  a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../_0}}, outputs: {o: /abs}}
 "#).errors(), @r###"
 error: stages.a.needs.x.file: there is no file `missing.csv` in the project
  --> pipeline.yaml:3:35
   |
-3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../up}}, outputs: {o: /abs}}
+3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../_0}}, outputs: {o: /abs}}
   |                                   ^^^^^^^^^^^
   |
   = help: paths are relative to the project; what another stage makes is `stage.output`
@@ -155,15 +155,15 @@ error: stages.a.needs.x.file: there is no file `missing.csv` in the project
 error: stages.a.needs.y.dir: `pipeline.yaml` is a file, not a directory
  --> pipeline.yaml:3:58
   |
-3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../up}}, outputs: {o: /abs}}
+3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../_0}}, outputs: {o: /abs}}
   |                                                          ^^^^^^^^^^^^^
   |
   = help: write `{file: pipeline.yaml}`
 
-error: stages.a.needs.z.file: there is no file `../up`
+error: stages.a.needs.z.file: there is no file `../_0`
  --> pipeline.yaml:3:84
   |
-3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../up}}, outputs: {o: /abs}}
+3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../_0}}, outputs: {o: /abs}}
   |                                                                                    ^^^^^
   |
   = help: paths are relative to the project; what another stage makes is `stage.output`
@@ -171,7 +171,7 @@ error: stages.a.needs.z.file: there is no file `../up`
 error: stages.a.outputs.o: the output `o`: `/abs` is absolute; paths are relative to the project
  --> pipeline.yaml:3:106
   |
-3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../up}}, outputs: {o: /abs}}
+3 |   a: {run: cat, needs: {x: {file: missing.csv}, y: {dir: pipeline.yaml}, z: {file: ../_0}}, outputs: {o: /abs}}
   |                                                                                                          ^^^^
   |
   = help: outputs are written inside the command's private directory

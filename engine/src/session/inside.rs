@@ -1,0 +1,121 @@
+//! What lies behind a changed input: which of its files differ, and which of their lines. Asked
+//! where something is explained, never where something is decided.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::opened::Session;
+use crate::change::{files, hunks};
+use crate::digest::{Content, Digest, Shape};
+use crate::files::Files;
+use crate::plan::{Instance, Source};
+use crate::record::event::{Change, Fate, FileChange};
+use crate::record::inputs;
+use crate::store::Listing;
+
+/// Texts in the store that are no longer than this are compared by line.
+const TEXT_BYTES_MAX: u64 = 64 << 10;
+
+/// The files that differ between two contents: thousands of instances have the same input.
+#[derive(Default)]
+pub struct Told(Mutex<HashMap<(Digest, Digest), Vec<FileChange>>>);
+
+impl Session {
+    /// Remembers what the inputs of an instance hold that no stage makes, since it is about to be
+    /// executed with them.
+    pub fn remember_inputs(&self, instance: &Instance, contents: &[Vec<Content>]) {
+        for (need, contents) in instance.needs.iter().zip(contents) {
+            for (item, content) in need.items.iter().zip(contents) {
+                if let Source::Files(files) = &item.source {
+                    self.inputs.remember(files, content, &self.stats);
+                }
+            }
+        }
+    }
+
+    /// Adds to changed inputs of an instance which files of them differ, as far as both contents
+    /// are known: from the store, from what was remembered, or because they lie there now.
+    pub fn look_inside(&self, instance: Option<&Instance>, changes: &mut [Change]) {
+        let needs = instance.into_iter().flat_map(|i| &i.needs);
+        let here: Vec<&Arc<Files>> = needs
+            .flat_map(|need| &need.items)
+            .filter_map(|item| match &item.source {
+                Source::Files(files) => Some(files),
+                Source::Output { .. } => None,
+            })
+            .collect();
+        for change in changes {
+            let content =
+                |side: &Option<serde_json::Value>| Content::named(side.as_ref()?.as_str()?);
+            if change.field.starts_with("inputs.")
+                && let (Some(old), Some(new)) = (content(&change.old), content(&change.new))
+            {
+                let pair = (old.digest, new.digest);
+                let mut told = self.told.0.lock().unwrap_or_else(|e| e.into_inner());
+                let files = told
+                    .entry(pair)
+                    .or_insert_with(|| self.between(&old, &new, &here));
+                change.files.clone_from(files);
+            }
+        }
+    }
+
+    fn between(&self, old: &Content, new: &Content, here: &[&Arc<Files>]) -> Vec<FileChange> {
+        let text = |digest: &Digest| self.text(digest, here);
+        match (old.shape, new.shape) {
+            (Shape::Tree, Shape::Tree) => {
+                let list = |content: &Content| self.list(&content.digest, here);
+                let both = list(old).zip(list(new));
+                both.map_or_else(Vec::new, |(old, new)| files(&old, &new, text))
+            }
+            (Shape::Tree, _) | (_, Shape::Tree) => Vec::new(),
+            _ => {
+                let both = text(&old.digest).zip(text(&new.digest));
+                let change = |hunks| FileChange {
+                    path: None,
+                    fate: Fate::Changed { hunks },
+                };
+                let hunks = both.map(|(old, new)| hunks(&old, &new));
+                hunks
+                    .filter(|h| !h.is_empty())
+                    .map(change)
+                    .into_iter()
+                    .collect()
+            }
+        }
+    }
+
+    fn list(&self, digest: &Digest, here: &[&Arc<Files>]) -> Option<Listing> {
+        let lies_there = || {
+            let mut found = here.iter().filter_map(|f| self.stats.list_input(f).ok()?);
+            found.find(|listing| listing.content().digest == *digest)
+        };
+        let in_store = self.store.read_tree(digest).ok();
+        in_store
+            .or_else(|| self.inputs.listing(digest))
+            .or_else(lies_there)
+    }
+
+    fn text(&self, digest: &Digest, here: &[&Arc<Files>]) -> Option<String> {
+        let in_store = || {
+            let file = self.store.open_object(digest).ok()?;
+            let is_short = file.metadata().ok()?.len() <= TEXT_BYTES_MAX;
+            is_short.then(|| inputs::text(&self.store.object_path(digest), digest))?
+        };
+        let lies_there = || {
+            here.iter().find_map(|files| {
+                let path = files.at.path(self.stats.root());
+                if !path.is_dir() {
+                    return inputs::text(&path, digest);
+                }
+                let listing = self.stats.list_input(files).ok()??;
+                let found = listing.files().find(|(_, of, ..)| of == digest);
+                inputs::text(&found?.0.under(&path), digest)
+            })
+        };
+        self.inputs
+            .text(digest)
+            .or_else(in_store)
+            .or_else(lies_there)
+    }
+}
