@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use repro_report::{Place, Tools};
-pub use repro_stages::device::{Examined, examine as examine_devices};
+pub use repro_stages::device::{Examination, Examined, examine as examine_devices};
 use repro_stages::frame::{self, Column};
 use repro_stages::stats;
 

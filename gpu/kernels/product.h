@@ -64,8 +64,8 @@ KERNEL product(GLOBAL const float *a, IMAGES_ARGUMENTS(a), int transposed, int a
     IMAGES(a)
     IMAGES(c)
     int tx = ITEM(0), ty = ITEM(1), item = ty * SIDE + tx;
-    int tiles = (m + TILE - 1) / TILE, which = GROUP(1) / tiles;
-    int row0 = GROUP(1) % tiles * TILE, column0 = GROUP(0) * TILE;
+    int tiles = (m + TILE - 1) / TILE, which = GROUP(0) / tiles;
+    int row0 = GROUP(0) % tiles * TILE, column0 = GROUP(1) * TILE;
     a += which * a_next;
     b += which * b_next;
     c += which * c_next;

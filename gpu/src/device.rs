@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::driver::Driver;
+use crate::cuda::{self, Cuda};
+use crate::driver::{Driver, Listed};
 use crate::fault::Fault;
 use crate::opencl::{self, OpenCl};
 
@@ -17,23 +18,63 @@ pub struct Found {
     pub memory: u64,
     /// Why it cannot give the CPU's bits, by what it says of itself.
     pub lacks: Option<String>,
-    listed: opencl::Listed,
+    way: Way,
 }
 
-/// The devices that drivers list, in their order.
+/// Its name to the driver that lists it.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Cuda(cuda::Ordinal),
+    OpenCl(opencl::Id),
+}
+
+/// What came of asking every driver.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// CUDA's devices, then OpenCL's, each in the order of their driver. One GPU may be both.
+    pub found: Vec<Found>,
+    /// Why a driver lists none.
+    pub absent: Vec<String>,
+}
+
+/// Asks every driver for its devices.
+pub fn search() -> Search {
+    let mut search = Search {
+        found: Vec::new(),
+        absent: Vec::new(),
+    };
+    search.take(cuda::list(), Way::Cuda);
+    search.take(opencl::list(), Way::OpenCl);
+    search
+}
+
+impl Search {
+    fn take<I>(&mut self, listed: Result<Vec<Listed<I>>, String>, way: impl Fn(I) -> Way) {
+        let found = |listed: Listed<I>| Found {
+            name: listed.name,
+            driver: listed.driver,
+            memory: listed.memory,
+            lacks: listed.lacks,
+            way: way(listed.id),
+        };
+        match listed {
+            Ok(listed) => self.found.extend(listed.into_iter().map(found)),
+            Err(why) => self.absent.push(why),
+        }
+    }
+}
+
+/// The devices that drivers list.
 ///
 /// # Errors
 /// No driver is installed, or none answers.
 pub fn found() -> Result<Vec<Found>, Fault> {
-    let listed = opencl::list().map_err(|why| Fault::None { why })?;
-    let found = listed.into_iter().map(|listed| Found {
-        name: listed.name.clone(),
-        driver: listed.driver.clone(),
-        memory: listed.memory,
-        lacks: listed.lacks.clone(),
-        listed,
-    });
-    Ok(found.collect())
+    let Search { found, absent } = search();
+    if found.is_empty() && !absent.is_empty() {
+        let why = absent.join("; ");
+        return Err(Fault::None { why });
+    }
+    Ok(found)
 }
 
 impl Found {
@@ -42,10 +83,19 @@ impl Found {
     /// # Errors
     /// It cannot give the CPU's bits, or its driver fails.
     pub fn open(&self) -> Result<Device, Fault> {
-        let driver = OpenCl::open(self.listed.clone())?;
+        if let Some(lacks) = &self.lacks {
+            return Err(Fault::Unfit {
+                device: self.name.clone(),
+                lacks: lacks.clone(),
+            });
+        }
+        let driver: Box<dyn Driver> = match self.way {
+            Way::Cuda(ordinal) => Box::new(Cuda::open(&self.name, ordinal)?),
+            Way::OpenCl(id) => Box::new(OpenCl::open(&self.name, self.memory, id)?),
+        };
         Ok(Device(Arc::new(Open {
             name: self.name.clone(),
-            driver: Box::new(driver),
+            driver,
         })))
     }
 }

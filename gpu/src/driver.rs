@@ -1,9 +1,23 @@
-//! What a driver can do: memory, copies, launches. OpenCL is one; another implements this trait over
+//! What a driver can do: devices, memory, copies, launches. CUDA's and OpenCL's implement this over
 //! the same kernels.
 
 use std::fmt::Debug;
 
 use crate::fault::Fault;
+
+/// A device that a driver lists, by the name that it has there.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed<I> {
+    pub id: I,
+    /// As its maker calls it.
+    pub name: String,
+    /// The way to it, and versions.
+    pub driver: String,
+    /// Bytes of its memory.
+    pub memory: u64,
+    /// Why it cannot give the CPU's bits, if it cannot.
+    pub lacks: Option<String>,
+}
 
 /// A piece of the device's memory, as its driver names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

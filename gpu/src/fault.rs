@@ -22,12 +22,14 @@ pub enum Fault {
         log: String,
     },
     /// Memory is short.
-    #[error("{device}: no memory for {asked} more bytes; it has {total} in all")]
+    #[error("{device}: no memory for {asked} more bytes; it has {total} in all{}", left(*.free))]
     Memory {
         /// Whose memory.
         device: String,
         /// Bytes.
         asked: u64,
+        /// Bytes, where the driver says how many are left.
+        free: Option<u64>,
         /// Bytes.
         total: u64,
     },
@@ -45,4 +47,8 @@ pub enum Fault {
         /// What was looked for, and what came of it.
         why: String,
     },
+}
+
+fn left(free: Option<u64>) -> String {
+    free.map_or_else(String::new, |free| format!(", and {free} are free"))
 }

@@ -6,12 +6,13 @@
 //! refused ([`check()`]). Drivers are found when the program runs: nothing here links to one. Knows
 //! memory and ops; knows no tape, no network and no file.
 //!
-//! `unsafe` is in `opencl.rs`, which calls the driver, and in `memory.rs` and `launch.rs`, which
-//! promise it valid handles.
+//! `unsafe` is in `opencl.rs` and `cuda*`, which call drivers, and in `memory.rs` and `launch.rs`,
+//! which promise them valid handles.
 
 #![warn(clippy::mod_module_files)]
 
 mod check;
+mod cuda;
 mod device;
 mod driver;
 mod fault;
@@ -22,7 +23,7 @@ mod ops;
 mod text;
 
 pub use check::check;
-pub use device::{Device, Found, found};
+pub use device::{Device, Found, Search, found, search};
 pub use fault::Fault;
 pub use memory::{Memory, Pool};
 pub use ops::{Done, NormGradients};

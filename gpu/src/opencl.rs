@@ -33,24 +33,13 @@ use cl3::types::{
     CL_TRUE, cl_command_queue, cl_context, cl_event, cl_int, cl_kernel, cl_mem, cl_program,
 };
 
-use crate::driver::{Argument, Driver, Extent, Handle};
+use crate::driver::{Argument, Driver, Extent, Handle, Listed};
 use crate::fault::Fault;
 use crate::text;
 
-/// A device that the library lists.
-#[derive(Debug, Clone)]
-pub(crate) struct Listed {
-    id: Id,
-    pub name: String,
-    pub driver: String,
-    pub memory: u64,
-    /// Why it cannot give the CPU's bits, if it cannot.
-    pub lacks: Option<String>,
-}
-
 /// A device's name in the library.
 #[derive(Debug, Clone, Copy)]
-struct Id(*mut c_void);
+pub(crate) struct Id(*mut c_void);
 
 // SAFETY: a device's name is valid as long as the process, on every thread.
 unsafe impl Send for Id {}
@@ -58,7 +47,7 @@ unsafe impl Send for Id {}
 unsafe impl Sync for Id {}
 
 /// All devices, or why there are none.
-pub(crate) fn list() -> Result<Vec<Listed>, String> {
+pub(crate) fn list() -> Result<Vec<Listed<Id>>, String> {
     let platforms = get_platform_ids().map_err(|code| match code {
         DLOPEN_RUNTIME_LOAD_FAILED => {
             "OpenCL's library (libOpenCL.so.1) is not installed".to_owned()
@@ -121,7 +110,8 @@ fn lacks(single: u64, double: u64) -> Option<String> {
 /// A device with its compiled kernels.
 #[derive(Debug)]
 pub(crate) struct OpenCl {
-    listed: Listed,
+    name: String,
+    memory: u64,
     context: cl_context,
     queue: cl_command_queue,
     program: cl_program,
@@ -138,20 +128,13 @@ unsafe impl Send for OpenCl {}
 unsafe impl Sync for OpenCl {}
 
 impl OpenCl {
-    pub(crate) fn open(listed: Listed) -> Result<OpenCl, Fault> {
-        if let Some(lacks) = listed.lacks {
-            return Err(Fault::Unfit {
-                device: listed.name,
-                lacks,
-            });
-        }
-        let name = listed.name.clone();
-        let failed = |call| failure(&name, call);
-        let id = listed.id.0;
+    pub(crate) fn open(name: &str, memory: u64, Id(id): Id) -> Result<OpenCl, Fault> {
+        let failed = |call| failure(name, call);
         let context = create_context(&[id], ptr::null(), None, ptr::null_mut())
             .map_err(failed("clCreateContext"))?;
         let mut device = OpenCl {
-            listed,
+            name: name.to_owned(),
+            memory,
             context,
             queue: ptr::null_mut(),
             program: ptr::null_mut(),
@@ -168,7 +151,7 @@ impl OpenCl {
             let log =
                 get_program_build_info(device.program, id, CL_PROGRAM_BUILD_LOG).map(String::from);
             Fault::Compiler {
-                device: name.clone(),
+                device: name.to_owned(),
                 log: log.unwrap_or_else(|_| error_text(code).to_string()),
             }
         })?;
@@ -176,7 +159,7 @@ impl OpenCl {
     }
 
     fn fault(&self, call: &'static str) -> impl Fn(cl_int) -> Fault {
-        failure(&self.listed.name, call)
+        failure(&self.name, call)
     }
 
     /// The kernel of that name, made when it is first asked for.
@@ -229,9 +212,10 @@ unsafe impl Driver for OpenCl {
             Ok(buffer) => Ok(Handle(buffer as usize as u64)),
             Err(CL_MEM_OBJECT_ALLOCATION_FAILURE | CL_OUT_OF_RESOURCES | CL_OUT_OF_HOST_MEMORY) => {
                 Err(Fault::Memory {
-                    device: self.listed.name.clone(),
+                    device: self.name.clone(),
                     asked: bytes as u64,
-                    total: self.listed.memory,
+                    free: None,
+                    total: self.memory,
                 })
             }
             Err(code) => Err(self.fault("clCreateBuffer")(code)),

@@ -1,6 +1,7 @@
 //! The text that a device's compiler gets: one for all kernels, and with the constants of the CPU's
 //! functions, so that both have the same polynomials.
 
+use std::ffi::CStr;
 use std::fmt::Write;
 
 use repro_numerics::exact::math;
@@ -25,6 +26,15 @@ pub const CUDA_OPTIONS: &[&str] = &[
     "--prec-div=true",
     "--prec-sqrt=true",
 ];
+
+/// All kernels as NVIDIA's compiler made them for the oldest GPU that can run them; drivers compile
+/// this for theirs. `tests/audit/made.rs` makes it, and sees that it is that of this text.
+pub(crate) const PTX: &CStr = {
+    match CStr::from_bytes_with_nul(concat!(include_str!("../ptx/sm_70.ptx"), "\0").as_bytes()) {
+        Ok(ptx) => ptx,
+        Err(_) => panic!("the PTX is a text without zeros"),
+    }
+};
 
 /// All kernels, in OpenCL C and in CUDA C.
 pub fn program() -> String {

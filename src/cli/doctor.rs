@@ -4,30 +4,28 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Exit, output};
-use crate::tools::{self, Examined};
+use crate::tools::{self, Examination, Examined};
 use crate::ui::style::{bytes, counted};
 use repro_engine::machine::Machine;
 
 /// Try the devices of this machine, and say what each would give.
 ///
-/// Processors and memory are those that a run may use. Of every GPU or other OpenCL device that a
-/// driver lists, the kernels are compiled and a step of training is computed; the device can be used
-/// if that has the CPU's bits. Without a driver there is nothing to set up: everything runs on the
-/// CPU.
+/// Processors and memory are those that a run may use. Of every GPU and other device that
+/// CUDA's or OpenCL's driver lists, the kernels are compiled and a step of training is computed; the
+/// device can be used if that has the CPU's bits. Without a driver there is nothing to set up:
+/// everything runs on the CPU.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
     /// Write an object: cores, memory_bytes, gpus, devices (name, driver, memory_bytes, usable,
-    /// seconds, why), why_no_device.
+    /// seconds, why), absent (why a driver lists none).
     #[arg(long)]
     json: bool,
 }
 
 /// Runs `repro doctor`.
 pub fn main(args: &DoctorArgs) -> anyhow::Result<Exit> {
-    let (machine, devices) = (Machine::here(), tools::examine_devices());
+    let (machine, Examination { devices, absent }) = (Machine::here(), tools::examine_devices());
     if args.json {
-        let why = devices.as_ref().err();
-        let devices = devices.as_ref().map_or(&[][..], Vec::as_slice);
         let device = |d: &Examined| {
             json!({
                 "name": d.name, "driver": d.driver, "memory_bytes": d.memory, "usable": d.test.is_ok(),
@@ -36,7 +34,7 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<Exit> {
         };
         output::json(&json!({
             "cores": machine.cpus, "memory_bytes": machine.memory_bytes, "gpus": machine.gpus,
-            "devices": devices.iter().map(device).collect::<Vec<_>>(), "why_no_device": why,
+            "devices": devices.iter().map(device).collect::<Vec<_>>(), "absent": absent,
         }))?;
         return Ok(Exit::Done);
     }
@@ -47,24 +45,22 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<Exit> {
             .iter()
             .map(|gpu| format!("gpu {gpu}: can be given to stages (`resources: {{gpus: 1}}`)")),
     );
-    match devices {
-        Err(why) => lines.push(format!("no device beside the CPU: {why}")),
-        Ok(devices) => {
-            for Examined {
-                name,
-                driver,
-                memory,
-                test,
-            } in devices
-            {
-                lines.push(format!("device {name}: {driver}, {}", bytes(memory)));
-                lines.push(match test {
-                    Ok(seconds) => format!("    gives the CPU's bits (compiled and compared in {seconds:.1} s): `--device gpu`"),
-                    Err(why) => format!("    cannot be used: {why}"),
-                });
-            }
-        }
+    for Examined {
+        name,
+        driver,
+        memory,
+        test,
+    } in devices
+    {
+        lines.push(format!("device {name}: {driver}, {}", bytes(memory)));
+        lines.push(match test {
+            Ok(seconds) => format!(
+                "    gives the CPU's bits (compiled and compared in {seconds:.1} s): `--device gpu`"
+            ),
+            Err(why) => format!("    cannot be used: {why}"),
+        });
     }
+    lines.extend(absent.iter().map(|why| format!("no device: {why}")));
     output::text(&(lines.join("\n") + "\n"))?;
     Ok(Exit::Done)
 }

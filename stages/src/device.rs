@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use anyhow::bail;
-use repro_gpu::{Fault, Found};
+use repro_gpu::{Fault, Found, Search};
 use repro_protocol::job::Device as Wish;
 
 use crate::failure::Failure;
@@ -131,12 +131,18 @@ pub struct Examined {
     pub test: Result<f64, String>,
 }
 
+/// What came of trying all devices.
+#[derive(Debug, Clone)]
+pub struct Examination {
+    /// Those that drivers list.
+    pub devices: Vec<Examined>,
+    /// Why a driver lists none.
+    pub absent: Vec<String>,
+}
+
 /// Compiles the kernels for every device and compares what it computes with the CPU.
-///
-/// # Errors
-/// Why there is none.
-pub fn examine() -> Result<Vec<Examined>, String> {
-    let found = repro_gpu::found().map_err(|fault| fault.to_string())?;
+pub fn examine() -> Examination {
+    let Search { found, absent } = repro_gpu::search();
     let examined = found.into_iter().map(|found| {
         let begun = Instant::now();
         let test = tried(&found).map_err(|fault| fault.to_string());
@@ -147,5 +153,8 @@ pub fn examine() -> Result<Vec<Examined>, String> {
             memory: found.memory,
         }
     });
-    Ok(examined.collect())
+    Examination {
+        devices: examined.collect(),
+        absent,
+    }
 }

@@ -56,7 +56,14 @@ fn unsafe_stays_where_it_belongs() {
 #[test]
 fn drivers_are_called_in_one_place() {
     let words = ["unsafe {", "unsafe fn", "unsafe impl"];
-    let files = ["opencl.rs", "memory.rs", "launch.rs", "driver.rs"];
+    let files = [
+        "opencl.rs",
+        "cuda.rs",
+        "staging.rs",
+        "memory.rs",
+        "launch.rs",
+        "driver.rs",
+    ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = Vec::new();
     sources(&root.join("gpu/src"), &mut all);

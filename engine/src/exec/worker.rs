@@ -7,7 +7,7 @@
 //! threads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ pub fn execute(
         .env("TZ", "UTC");
     process.envs(request.grant.variables());
     if matches!(kind.program, Program::BuiltIn) && device(request).is_some() {
-        process.envs(kernel_cache().map(|path| ("POCL_CACHE_DIR", path)));
+        process.envs(of_drivers());
     }
     process.envs(secrets.pairs());
     process.env("RAYON_NUM_THREADS", request.policy.threads().to_string());
@@ -275,15 +275,28 @@ fn device(request: &Request) -> Option<Device> {
     request.device.or(by_resources)
 }
 
-/// Where POCL, which makes an OpenCL device of the CPU, keeps the kernels it compiled: the user's own
-/// place, as a worker's home ends with it, and the next one would compile them again.
-fn kernel_cache() -> Option<PathBuf> {
-    let named = |name| std::env::var_os(name).filter(|path| !path.is_empty());
-    named("POCL_CACHE_DIR").map(PathBuf::from).or_else(|| {
-        let caches = named("XDG_CACHE_HOME").map(PathBuf::from);
-        let caches = caches.or_else(|| Some(Path::new(&named("HOME")?).join(".cache")))?;
-        Some(caches.join("pocl/kcache"))
-    })
+/// What drivers of devices need: where libraries lie, as some of them are found by it alone, and the
+/// user's own places for compiled kernels, as a worker's home ends with it, and the next one would
+/// compile them again.
+fn of_drivers() -> impl Iterator<Item = (&'static str, OsString)> {
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let home = |path: &str| Some(Path::new(&named("HOME")?).join(path).into_os_string());
+    let caches = named("XDG_CACHE_HOME").map(|dir| Path::new(&dir).join("pocl/kcache").into());
+    let all = [
+        ("LD_LIBRARY_PATH", named("LD_LIBRARY_PATH")),
+        (
+            "POCL_CACHE_DIR",
+            named("POCL_CACHE_DIR")
+                .or(caches)
+                .or_else(|| home(".cache/pocl/kcache")),
+        ),
+        (
+            "CUDA_CACHE_PATH",
+            named("CUDA_CACHE_PATH").or_else(|| home(".nv/ComputeCache")),
+        ),
+    ];
+    all.into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
 }
 
 fn write_job(

@@ -131,6 +131,8 @@ impl Product {
             .int(part)
             .int(c.store)
             .int(number(c.activation));
-        launch.run([n.div_ceil(TILE), m.div_ceil(TILE) * count], [SIDE, SIDE])
+        // There are many more rows than columns, and CUDA has fewer than 2^16 groups in the second
+        // dimension.
+        launch.run([m.div_ceil(TILE) * count, n.div_ceil(TILE)], [SIDE, SIDE])
     }
 }

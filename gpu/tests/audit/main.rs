@@ -6,6 +6,8 @@
     reason = "a wrong assumption here is a failed test"
 )]
 
+mod made;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
@@ -100,12 +102,11 @@ fn fused(ptx: &str) -> usize {
         + ptx.matches("mad.rn").count()
 }
 
-fn skip() {
+const NO_NVRTC: &str = "no NVRTC (pip install nvidia-cuda-nvrtc into target/python)";
+
+fn skip(why: &str) {
     let name = std::thread::current().name().unwrap_or_default().to_owned();
-    let _ = writeln!(
-        std::io::stderr(),
-        "skipped: {name}: no NVRTC (pip install nvidia-cuda-nvrtc into target/python)"
-    );
+    let _ = writeln!(std::io::stderr(), "skipped: {name}: {why}");
 }
 
 fn with<'a>(architecture: &'a str, options: &[&'a str]) -> Vec<&'a str> {
@@ -119,7 +120,7 @@ fn only_exact_operations_on_every_architecture() {
     for architecture in ARCHITECTURES {
         let architecture = format!("--gpu-architecture=compute_{architecture}");
         let Some(made) = ptx(&program(), &with(&architecture, CUDA_OPTIONS)) else {
-            return skip();
+            return skip(NO_NVRTC);
         };
         let made = made.unwrap();
         assert!(
@@ -137,7 +138,7 @@ fn only_exact_operations_on_every_architecture() {
 fn nothing_is_fused_that_the_text_does_not_fuse() {
     let text = program().replace("__fmaf_rn(a, b, c)", "((a) * (b) + (c))");
     let Some(made) = ptx(&text, &with("--gpu-architecture=compute_90", CUDA_OPTIONS)) else {
-        return skip();
+        return skip(NO_NVRTC);
     };
     assert_eq!(fused(&made.unwrap()), 0);
 }
@@ -147,7 +148,7 @@ fn nothing_is_fused_that_the_text_does_not_fuse() {
 fn the_audit_can_fail() {
     let architecture = "--gpu-architecture=compute_80";
     let Some(fast) = ptx(&program(), &[architecture, "--use_fast_math"]) else {
-        return skip();
+        return skip(NO_NVRTC);
     };
     let foreign = foreign(&fast.unwrap());
     assert!(

@@ -6,12 +6,14 @@
     reason = "a wrong assumption here is a failed test"
 )]
 
+mod cuda;
 mod dense;
 mod elementwise;
 mod functions;
 mod images;
 mod losses;
 mod optimizers;
+mod stand_in;
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -34,14 +36,15 @@ fn everywhere(test: impl Fn(&On)) {
         .collect()
     });
     if devices.is_empty() {
-        // Past the capture of the test harness: whoever reads the log is to know.
-        let name = std::thread::current().name().unwrap_or_default().to_owned();
-        let _ = writeln!(
-            std::io::stderr(),
-            "skipped: {name}: no OpenCL device (apt install pocl-opencl-icd)"
-        );
+        skip("no OpenCL device (apt install pocl-opencl-icd)");
     }
     devices.iter().for_each(test);
+}
+
+/// Past the capture of the test harness: whoever reads the log is to know.
+fn skip(why: &str) {
+    let name = std::thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(std::io::stderr(), "skipped: {name}: {why}");
 }
 
 /// A device, and its memory.

@@ -1,0 +1,189 @@
+//! The CUDA back end where there is no GPU: with a stand-in for NVIDIA's driver (`stand_in.cpp`),
+//! which runs the text of the kernels on the CPU. So what is seen here is which calls are made, in
+//! which order, with which arguments, and what comes of their errors; not what a GPU computes.
+
+use std::path::Path;
+
+use repro_gpu::{Fault, Search, search};
+
+use super::*;
+use crate::stand_in::with_stand_in;
+
+/// Tells this process to be the one that [`child`] is for.
+const CHILD: &str = "REPRO_CUDA_CHILD";
+
+/// What the child prints with the driver set so; nothing where there is no compiler.
+fn said(variables: &[(&str, &str)]) -> Option<String> {
+    let all = [variables, &[(CHILD, "1")]].concat();
+    let child = ["cuda::child", "--exact", "--nocapture"];
+    let Some(output) = with_stand_in(&child, &all) else {
+        skip("no C++ compiler for the stand-in of a CUDA driver");
+        return None;
+    };
+    let of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}", of(&output.stderr));
+    Some(of(&output.stdout))
+}
+
+#[track_caller]
+fn says(variables: &[(&str, &str)], what: &str) {
+    if let Some(said) = said(variables) {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+}
+
+/// Uses the device as a job does, and tells what comes of it.
+#[test]
+fn child() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let Search { found, absent } = search();
+    println!("absent: {}", absent.join("; "));
+    for device in &found {
+        println!(
+            "found: {}, {}, {}",
+            device.name, device.driver, device.memory
+        );
+        match used(device) {
+            Ok(()) => println!("used"),
+            Err(fault) => println!("fault: {fault}"),
+        }
+    }
+}
+
+fn used(device: &repro_gpu::Found) -> Result<(), Fault> {
+    let device = device.open()?;
+    let pool = Pool::default();
+    let mut memory = device.upload(&pool, &[1.0, -2.0])?;
+    device.activate_in_place(
+        repro_numerics::kernels::activation::Activation::Relu,
+        &mut memory,
+    )?;
+    let mut values = [0.0; 2];
+    device.read(&memory, &mut values)?;
+    assert_eq!(values, [1.0, 0.0]);
+    drop(memory);
+    // Longer than a piece on its way, and more than all of them.
+    let long: Vec<f32> = (0..(9 << 18) + 1).map(|i| i as f32).collect();
+    let there = device.upload(&pool, &long)?;
+    let copy = device.copy(&there, &pool)?;
+    let mut back = vec![0.0; long.len()];
+    device.read(&copy, &mut back)?;
+    assert!(back == long);
+    let _ = device.upload(&pool, &[])?;
+    // What waits in the pool is given back before this is refused.
+    device.values(&pool, (1 << 28) + 1).map(drop)
+}
+
+/// Every test of an op, with the stand-in as the only device.
+#[test]
+fn every_op() {
+    let Some(output) = with_stand_in(&["--skip", "cuda::"], &[]) else {
+        return skip("no C++ compiler for the stand-in of a CUDA driver");
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{errors}");
+    assert!(!errors.contains("skipped"), "{errors}");
+}
+
+#[test]
+fn a_device_is_listed_and_used_and_given_back() {
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand-in.log");
+    let _ = std::fs::remove_file(&log);
+    let Some(said) = said(&[("STAND_IN_LOG", log.to_str().unwrap())]) else {
+        return;
+    };
+    assert!(said.contains("absent: OpenCL"), "{said}");
+    let listed = "found: Stand-in, CUDA 12.4, compute capability 9.0, 1073741824\n";
+    assert!(said.contains(listed), "{said}");
+    let refused = "fault: Stand-in: no memory for 1073741828 more bytes; it has 1073741824 in all, \
+                   and 1054867448 are free";
+    assert!(said.contains(refused), "{said}");
+    let log = std::fs::read_to_string(log).unwrap();
+    let calls = |name: &str| log.lines().filter(|line| *line == name).count();
+    for (made, given_back) in [
+        ("cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease_v2"),
+        ("cuStreamCreate", "cuStreamDestroy_v2"),
+        ("cuModuleLoadDataEx", "cuModuleUnload"),
+        ("cuMemHostAlloc", "cuMemFreeHost"),
+        ("cuEventCreate", "cuEventDestroy_v2"),
+    ] {
+        assert!(
+            calls(made) > 0 && calls(made) == calls(given_back),
+            "{made}: {log}"
+        );
+    }
+    assert_eq!(calls("cuMemHostAlloc"), 8);
+    let order = [
+        "cuDriverGetVersion",
+        "cuInit",
+        "cuDevicePrimaryCtxRetain",
+        "cuStreamCreate",
+        "cuModuleLoadDataEx",
+        "cuMemAlloc_v2",
+        "cuMemcpyHtoDAsync_v2",
+        "cuLaunchKernel",
+        "cuMemcpyDtoHAsync_v2",
+        "cuModuleUnload",
+        "cuStreamDestroy_v2",
+        "cuDevicePrimaryCtxRelease_v2",
+    ];
+    let places: Vec<_> = order
+        .iter()
+        .map(|call| log.lines().position(|line| line == *call))
+        .collect();
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{places:?}: {log}"
+    );
+}
+
+#[test]
+fn a_driver_that_cannot_be_used_says_why() {
+    says(
+        &[("STAND_IN_FAILS", "cuInit=100")],
+        "absent: CUDA's driver: cuInit failed: no CUDA-capable device is detected; OpenCL",
+    );
+    says(
+        &[("STAND_IN_DRIVER", "10020")],
+        "absent: CUDA's driver is of CUDA 10.2; 11.4 or later is needed; OpenCL",
+    );
+    says(
+        &[("STAND_IN_CAPABILITY", "61")],
+        "fault: Stand-in: it cannot give the CPU's bits: it has compute capability 6.1, and the \
+         kernels need 7.0",
+    );
+}
+
+#[test]
+fn an_error_of_the_driver_is_a_fault_that_names_the_call() {
+    for (fails, fault) in [
+        (
+            "cuModuleLoadDataEx=218",
+            "fault: Stand-in: its compiler refuses the kernels:\na PTX JIT compilation failed\n\
+             ptxas fatal: the stand-in was told to",
+        ),
+        (
+            "cuLaunchKernel=719",
+            "fault: Stand-in: cuLaunchKernel failed: unspecified launch failure",
+        ),
+        // A code that the driver has no text for.
+        (
+            "cuStreamSynchronize=700",
+            "fault: Stand-in: cuStreamSynchronize failed: CUDA_ERROR_ILLEGAL_ADDRESS",
+        ),
+        (
+            "cuMemHostAlloc=2",
+            "fault: Stand-in: cuMemHostAlloc failed: out of memory",
+        ),
+        (
+            "cuMemAlloc_v2=2",
+            "fault: Stand-in: no memory for 8 more bytes; it has 1073741824 in all, and \
+             1073741824 are free",
+        ),
+    ] {
+        says(&[("STAND_IN_FAILS", fails)], fault);
+    }
+}

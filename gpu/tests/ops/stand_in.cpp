@@ -1,0 +1,392 @@
+// A stand-in for NVIDIA's driver (libcuda.so.1), for tests where there is no GPU. Its device is the
+// CPU, and its kernels are the text of gpu/kernels/, compiled as C++ (`kernels.inc`, beside a table
+// of them; stand_in.rs writes both). It looks into the PTX only for the names of kernels and the
+// number of their parameters.
+//
+// What is asked of a stream is done when somebody waits, as late as a GPU may do it: copies then
+// read and write what is there by then.
+//
+//     STAND_IN_FAILS=cuMemAlloc_v2=2     this call gives this code; more of them behind commas
+//     STAND_IN_DRIVER=10020              the version of the driver, CUDA 10.2
+//     STAND_IN_CAPABILITY=61             compute capability 6.1
+//     STAND_IN_LOG=FILE                  gets a line for each call, and for each misuse
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+#include <tuple>
+#include <ucontext.h>
+#include <utility>
+#include <vector>
+
+// What the kernels know of CUDA C.
+struct Three {
+    unsigned x, y, z;
+};
+static Three blockIdx, blockDim, threadIdx;
+static void wait_for_the_group();
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __shared__ static
+#define __syncthreads() wait_for_the_group()
+static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
+static inline float __fsqrt_rn(float x) { return sqrtf(x); }
+static inline long long __double_as_longlong(double x)
+{
+    long long bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+static inline double __longlong_as_double(long long bits)
+{
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+#include "kernels.inc"
+
+// A kernel: its call with the arguments at these places, which are copied at once.
+struct Kernel {
+    size_t parameters;
+    bool waits;
+    std::function<std::function<void()>(void **)> bind;
+};
+
+template <class... A, size_t... I>
+static std::function<void()> bound(void (*kernel)(A...), void **places, std::index_sequence<I...>)
+{
+    auto arguments = std::make_tuple(*(A *)places[I]...);
+    return [=] { std::apply(kernel, arguments); };
+}
+
+template <class... A> static Kernel made(void (*kernel)(A...), bool waits)
+{
+    auto bind = [=](void **places) { return bound(kernel, places, std::index_sequence_for<A...>()); };
+    return {sizeof...(A), waits, bind};
+}
+
+static std::map<std::string, Kernel> kernels = {
+#define NAMED(NAME, WAITS) {#NAME, made(NAME, WAITS)},
+#include "names.inc"
+};
+
+// The items of a group that waits for each other: each has a stack, and they take turns.
+static std::vector<ucontext_t> items;
+static std::vector<std::vector<char>> stacks;
+static ucontext_t between;
+static size_t item;
+static bool ended;
+static const std::function<void()> *body;
+
+static void wait_for_the_group() { swapcontext(&items[item], &between); }
+
+static void one_item()
+{
+    (*body)();
+    ended = true;
+}
+
+static void turn(size_t which)
+{
+    item = which;
+    threadIdx = {unsigned(which % blockDim.x), unsigned(which / blockDim.x), 0};
+}
+
+static void run_group(bool waits, const std::function<void()> &call)
+{
+    size_t count = size_t(blockDim.x) * blockDim.y;
+    if (!waits) {
+        for (size_t i = 0; i < count; i++) {
+            turn(i);
+            call();
+        }
+        return;
+    }
+    body = &call;
+    items.resize(count);
+    stacks.resize(count);
+    for (size_t i = 0; i < count; i++) {
+        stacks[i].resize(1 << 16);
+        getcontext(&items[i]);
+        items[i].uc_stack.ss_sp = stacks[i].data();
+        items[i].uc_stack.ss_size = stacks[i].size();
+        items[i].uc_link = &between;
+        makecontext(&items[i], one_item, 0);
+    }
+    // All wait equally often, so all end in the same round.
+    for (ended = false; !ended;)
+        for (size_t i = 0; i < count; i++) {
+            turn(i);
+            swapcontext(&between, &items[i]);
+        }
+}
+
+// The driver.
+
+enum { OK, INVALID_VALUE, OUT_OF_MEMORY, NO_CONTEXT = 201, INVALID_PTX = 218, NOT_FOUND = 500 };
+
+static const uint64_t MEMORY = 1 << 30;
+static std::vector<std::function<void()>> asked;
+static std::map<uint64_t, size_t> memory;
+static uint64_t used;
+static std::string ptx;
+// A device that failed does no more work.
+static bool lost;
+static thread_local void *context;
+
+static void say(const std::string &line)
+{
+    static FILE *log = getenv("STAND_IN_LOG") ? fopen(getenv("STAND_IN_LOG"), "a") : nullptr;
+    if (log) {
+        fprintf(log, "%s\n", line.c_str());
+        fflush(log);
+    }
+}
+
+static int misuse(const std::string &what)
+{
+    say("misuse: " + what);
+    fprintf(stderr, "stand-in driver: %s\n", what.c_str());
+    abort();
+}
+
+// The code that this call is to give.
+static int entered(const char *name)
+{
+    say(name);
+    const char *fails = getenv("STAND_IN_FAILS");
+    std::string list = std::string(",") + (fails ? fails : ""), key = std::string(",") + name + "=";
+    size_t place = list.find(key);
+    if (place == std::string::npos)
+        return OK;
+    if (key == ",cuStreamSynchronize=") {
+        lost = true;
+        asked.clear();
+    }
+    return atoi(list.c_str() + place + key.size());
+}
+
+static int number(const char *name, int otherwise)
+{
+    const char *value = getenv(name);
+    return value ? atoi(value) : otherwise;
+}
+
+static void finish()
+{
+    auto now = std::move(asked);
+    asked.clear();
+    for (auto &one : now)
+        one();
+}
+
+static void reaches(uint64_t address, size_t bytes)
+{
+    auto piece = memory.upper_bound(address);
+    if (piece == memory.begin() || (--piece)->first + piece->second < address + bytes)
+        misuse("a copy outside of what was allocated");
+}
+
+#define CALL(NAME, ...)                                                                                    \
+    extern "C" int NAME(__VA_ARGS__)                                                                       \
+    {                                                                                                      \
+        if (int code = entered(#NAME))                                                                     \
+            return code;
+// A call for which a context must be current.
+#define WITHIN(NAME, ...)                                                                                  \
+    CALL(NAME, __VA_ARGS__)                                                                                \
+    if (!context)                                                                                          \
+        return NO_CONTEXT;
+
+CALL(cuDriverGetVersion, int *version)
+    *version = number("STAND_IN_DRIVER", 12040);
+    return OK;
+}
+CALL(cuInit, unsigned)
+    return OK;
+}
+CALL(cuDeviceGetCount, int *count)
+    *count = 1;
+    return OK;
+}
+CALL(cuDeviceGet, int *device, int ordinal)
+    *device = 7 + ordinal;
+    return ordinal == 0 ? OK : INVALID_VALUE;
+}
+CALL(cuDeviceGetName, char *name, int length, int)
+    snprintf(name, length, "Stand-in");
+    return OK;
+}
+CALL(cuDeviceTotalMem_v2, size_t *bytes, int)
+    *bytes = MEMORY;
+    return OK;
+}
+CALL(cuDeviceGetAttribute, int *value, int which, int)
+    int capability = number("STAND_IN_CAPABILITY", 90);
+    *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : 0;
+    return OK;
+}
+CALL(cuDevicePrimaryCtxRetain, void **made, int device)
+    if (device != 7)
+        misuse("a device that was not listed");
+    *made = &memory;
+    return OK;
+}
+CALL(cuDevicePrimaryCtxRelease_v2, int)
+    if (!asked.empty() && !lost)
+        misuse("a context ends with work under way");
+    if (!memory.empty() && !lost)
+        misuse("a context ends with memory in use");
+    context = nullptr;
+    return OK;
+}
+CALL(cuCtxSetCurrent, void *current)
+    context = current;
+    return OK;
+}
+WITHIN(cuStreamCreate, void **stream, unsigned)
+    *stream = &asked;
+    return OK;
+}
+WITHIN(cuStreamSynchronize, void *stream)
+    if (stream != &asked)
+        misuse("another stream");
+    finish();
+    return OK;
+}
+WITHIN(cuStreamDestroy_v2, void *)
+    return OK;
+}
+WITHIN(cuEventCreate, void **event, unsigned)
+    *event = new char;
+    return OK;
+}
+WITHIN(cuEventRecord, void *, void *)
+    return OK;
+}
+WITHIN(cuEventSynchronize, void *)
+    finish();
+    return OK;
+}
+WITHIN(cuEventDestroy_v2, void *event)
+    delete (char *)event;
+    return OK;
+}
+WITHIN(cuMemGetInfo_v2, size_t *left, size_t *total)
+    *left = MEMORY - used;
+    *total = MEMORY;
+    return OK;
+}
+WITHIN(cuMemAlloc_v2, uint64_t *address, size_t bytes)
+    if (bytes == 0)
+        return INVALID_VALUE;
+    if (bytes > MEMORY - used)
+        return OUT_OF_MEMORY;
+    void *made = malloc(bytes);
+    // Not a number that any test expects.
+    memset(made, 0xA5, bytes);
+    *address = (uint64_t)made;
+    memory[*address] = bytes;
+    used += bytes;
+    return OK;
+}
+WITHIN(cuMemFree_v2, uint64_t address)
+    if (!asked.empty())
+        misuse("memory is freed with work under way");
+    auto piece = memory.find(address);
+    if (piece == memory.end())
+        misuse("memory is freed that is not there");
+    used -= piece->second;
+    memory.erase(piece);
+    free((void *)address);
+    return OK;
+}
+WITHIN(cuMemHostAlloc, void **made, size_t bytes, unsigned)
+    *made = malloc(bytes);
+    return OK;
+}
+WITHIN(cuMemFreeHost, void *made)
+    free(made);
+    return OK;
+}
+WITHIN(cuMemcpyHtoDAsync_v2, uint64_t to, const void *from, size_t bytes, void *)
+    reaches(to, bytes);
+    asked.push_back([=] { memcpy((void *)to, from, bytes); });
+    return OK;
+}
+WITHIN(cuMemcpyDtoHAsync_v2, void *to, uint64_t from, size_t bytes, void *)
+    reaches(from, bytes);
+    asked.push_back([=] { memcpy(to, (void *)from, bytes); });
+    return OK;
+}
+WITHIN(cuMemcpyDtoDAsync_v2, uint64_t to, uint64_t from, size_t bytes, void *)
+    reaches(to, bytes);
+    reaches(from, bytes);
+    asked.push_back([=] { memcpy((void *)to, (void *)from, bytes); });
+    return OK;
+}
+extern "C" int cuModuleLoadDataEx(void **module, const char *text, unsigned count, const int *options, void **values)
+{
+    int code = entered("cuModuleLoadDataEx");
+    for (unsigned i = 0; code && i + 1 < count; i++)
+        if (options[i] == 5 && options[i + 1] == 6)
+            snprintf((char *)values[i], (size_t)values[i + 1], "ptxas fatal: the stand-in was told to");
+    if (code)
+        return code;
+    ptx = text;
+    *module = &ptx;
+    return ptx.find(".version") == std::string::npos ? INVALID_PTX : OK;
+}
+WITHIN(cuModuleUnload, void *)
+    ptx.clear();
+    return OK;
+}
+WITHIN(cuModuleGetFunction, const void **function, void *, const char *name)
+    auto kernel = kernels.find(name);
+    size_t entry = ptx.find(".entry " + std::string(name) + "(");
+    if (kernel == kernels.end() || entry == std::string::npos)
+        return NOT_FOUND;
+    size_t end = ptx.find("\n)", entry), parameters = 0;
+    for (size_t at = entry; (at = ptx.find(".param ", at)) < end; at++)
+        parameters++;
+    if (parameters != kernel->second.parameters)
+        misuse(std::string(name) + ": the PTX has other parameters than the text");
+    *function = &kernel->second;
+    return OK;
+}
+WITHIN(cuLaunchKernel, const Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+       unsigned bz, unsigned, void *, void **arguments, void **)
+    if (gx > INT32_MAX || gy > 65535 || gz != 1 || bx * by > 1024 || bz != 1 || gx * gy * bx * by == 0)
+        return INVALID_VALUE;
+    auto call = kernel->bind(arguments);
+    asked.push_back([=] {
+        blockDim = {bx, by, bz};
+        for (unsigned y = 0; y < gy; y++)
+            for (unsigned x = 0; x < gx; x++) {
+                blockIdx = {x, y, 0};
+                run_group(kernel->waits, call);
+            }
+    });
+    return OK;
+}
+extern "C" int cuGetErrorString(int code, const char **text)
+{
+    static const std::map<int, const char *> texts = {
+        {INVALID_VALUE, "invalid argument"},
+        {OUT_OF_MEMORY, "out of memory"},
+        {100, "no CUDA-capable device is detected"},
+        {NO_CONTEXT, "invalid device context"},
+        {INVALID_PTX, "a PTX JIT compilation failed"},
+        {NOT_FOUND, "named symbol not found"},
+        {719, "unspecified launch failure"},
+    };
+    auto found = texts.find(code);
+    *text = found == texts.end() ? nullptr : found->second;
+    return found == texts.end() ? INVALID_VALUE : OK;
+}
