@@ -620,7 +620,17 @@ fn arms(t: &mut String, study: &Study, detail: Detail) {
 }
 
 fn again(t: &mut String, study: &Study) {
-    t.push_str("<section aria-labelledby=\"again\"><h2 id=\"again\">Run it again</h2>\n<p>The same stages with the same inputs give the same bits. These commands run the study, show the verdicts, and check one result by executing it once more:</p>\n");
+    // What a command computes is its own program's to repeat.
+    let bits = match study.stages.iter().any(|stage| stage.kind == "command") {
+        true => {
+            "Built-in kinds give the same bits from the same inputs; a command does if its program does."
+        }
+        false => "The same stages with the same inputs give the same bits.",
+    };
+    let _ = write!(
+        t,
+        "<section aria-labelledby=\"again\"><h2 id=\"again\">Run it again</h2>\n<p>{bits} These commands run the study, show the verdicts, and check one result by executing it once more:</p>\n"
+    );
     for command in &study.commands {
         let _ = writeln!(t, "<p><code data-copy>{}</code></p>", escaped(command));
     }

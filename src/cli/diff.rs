@@ -1,6 +1,7 @@
 //! `repro diff`: what two runs, commits or instances have different.
 
 mod pair;
+mod sets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Read, Write};
@@ -32,12 +33,17 @@ use repro_engine::results::diff::{self, ClaimDiff, Compared, Diff, Difference, I
 /// Two instances are shown side by side: fields of their keys, all metrics, and of models every
 /// tensor with both norms, the norm of the difference and the cosine.
 ///
+/// A and B may also be sets of instances: `'train[lr=0.1,*]' 'train[lr=0.01,*]'`, or two stages.
+/// Each metric is shown with its mean on both sides and the difference of pairs that agree in what
+/// repeats the experiment (the seed, and the axes that claims name in `over`), each with half of
+/// its 95 % interval. Whatever else a set has several of is averaged first.
+///
 /// Without arguments, the last two runs are compared. A run alone is compared with the last one, a
 /// commit alone with the present repro.lock. With --lock, an earlier lock file (`-` is standard
 /// input) is compared with the present one.
 #[derive(Debug, Clone, Args)]
 pub struct DiffArgs {
-    /// The earlier run or commit, or an instance; by default `last-1`.
+    /// The earlier run or commit, or instances; by default `last-1`.
     #[arg(value_name = "A", conflicts_with = "lock")]
     a: Option<String>,
     /// The later one; by default `last`.
@@ -56,6 +62,7 @@ pub struct DiffArgs {
     #[arg(long)]
     offline: bool,
     /// Write one object: a, b, instances, claims. Of two instances: a, b, fields, metrics, outputs.
+    /// Of sets: a, b, metrics.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -79,6 +86,7 @@ pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
             match diff::of_names(&session, a, b, network, &mut notices())? {
                 Compared::Sides(diff) => diff,
                 Compared::Instances(pair) => return pair::show(&pair, args),
+                Compared::Sets(sets) => return sets::show(context, &session, sets, args),
             }
         }
     };

@@ -36,11 +36,14 @@ impl Template {
         }
     }
 
-    /// The program that the pipeline runs, by name.
-    fn program(self) -> Option<(&'static str, &'static str)> {
+    /// The files that the pipeline names, by name.
+    fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Template::Python => Some(("train.py", include_str!("templates/train.py"))),
-            Template::Shell | Template::WarmStart | Template::Lottery | Template::Swa => None,
+            Template::Python => &[
+                ("train.py", include_str!("templates/train.py")),
+                ("points.csv", include_str!("templates/points.csv")),
+            ],
+            Template::Shell | Template::WarmStart | Template::Lottery | Template::Swa => &[],
         }
     }
 }
@@ -89,14 +92,14 @@ pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
         written.map_err(failed(path))
     };
     let pipeline = dir.join(PIPELINE_NAMES[0]);
-    // The user's own program, where the template has one of that name.
-    let mut kept = None;
+    // The user's own files, where the template has one of that name.
+    let mut kept = Vec::new();
     match &adopted {
         Some(adopted) => write_new(&pipeline, &adopted.pipeline)?,
         None => {
-            if let Some((name, text)) = args.template.program() {
+            for (name, text) in args.template.files() {
                 match dir.join(name).symlink_metadata() {
-                    Ok(_) => kept = Some(name),
+                    Ok(_) => kept.push(format!("`{name}`")),
                     Err(_) => write_new(&dir.join(name), text)?,
                 }
             }
@@ -128,13 +131,21 @@ pub fn main(_context: &Context, args: &InitArgs) -> anyhow::Result<Exit> {
         file.write_all(format!("{newline}{}\n", missing.join("\n")).as_bytes())
             .map_err(failed(&ignore))?;
     }
-    match (adopted, kept) {
-        (None, None) => output::text(&format!("wrote {}; next: repro run\n", pipeline.display()))?,
-        (None, Some(program)) => output::text(&format!(
-            "wrote {}; `{program}` exists and is left as it is: change `run:` to call it with its own options; next: repro run\n",
-            pipeline.display()
-        ))?,
-        (Some(adopted), _) => output::text(&told(&adopted, &pipeline))?,
+    match adopted {
+        None if kept.is_empty() => {
+            output::text(&format!("wrote {}; next: repro run\n", pipeline.display()))?;
+        }
+        None => {
+            let (names, is) = (
+                kept.join(" and "),
+                if kept.len() > 1 { "are" } else { "is" },
+            );
+            output::text(&format!(
+                "wrote {}; {names} {is} there already: change `run:` to fit; next: repro run\n",
+                pipeline.display()
+            ))?;
+        }
+        Some(adopted) => output::text(&told(&adopted, &pipeline))?,
     }
     Ok(Exit::Done)
 }

@@ -507,7 +507,7 @@ fn every_template_runs() {
     // A program that is there already is nobody's to overwrite.
     space.write("taken/train.py", "mine");
     let said = space.ok(&["init", "--template", "python", "taken"]);
-    let kept = "`train.py` exists and is left as it is: change `run:` to call it";
+    let kept = "`train.py` is there already: change `run:` to fit";
     assert!(said.contains(kept), "{said}");
     assert_eq!(space.read("taken/train.py"), "mine");
     assert!(space.exists("taken/pipeline.yaml"));

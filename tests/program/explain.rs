@@ -137,3 +137,28 @@ fn commands_for_machines_are_not_suggested() {
         );
     }
 }
+
+/// The file is there under another name, or in another directory: said with the line that helps.
+#[test]
+fn an_output_in_another_place_is_named() {
+    let space = TestSpace::new();
+    let pipeline = |script: &str| {
+        space.write(
+            "pipeline.yaml",
+            format!("version: 1\nname: n\nstages:\n  a: {{run: \"{script}\", outputs: {{table: out/results.csv}}}}\n"),
+        );
+        space.run(&["run"])
+    };
+    pipeline("echo x > other.txt; echo 1 > results.csv").expect(
+        1,
+        &[
+            "it did not write its output `table` (out/results.csv)",
+            "it wrote `other.txt`, `results.csv`, which nobody declared",
+            "or declare `outputs: {table: results.csv}`",
+        ],
+    );
+    pipeline("true").expect(
+        1,
+        &["paths are relative to the directory the stage runs in"],
+    );
+}

@@ -261,12 +261,43 @@ stages:
             .iter()
             .all(|o| o["same"] == true)
     );
-    // A stage is not one instance.
-    let said = space.run(&["diff", "train", names[0]]);
+    // Sets of instances: means, and the differences of pairs with the same seed.
+    let sets = ["train[lr=0.01,*]", "train[lr=0.1,*]"];
+    let shown = space.ok(&["diff", sets[0], sets[1]]);
     assert!(
-        said.err.contains("has 4 instances; name one"),
-        "{}",
-        said.err
+        shown.starts_with("train[lr=0.01,*] (2 instances) → train[lr=0.1,*] (2 instances)\n"),
+        "{shown}"
+    );
+    let rows = rows_of_csv(&space.ok(&["diff", sets[0], sets[1], "--csv"]));
+    let row = rows
+        .iter()
+        .find(|row| row["metric"] == "test_loss")
+        .unwrap();
+    let value = |instance: &str| {
+        let rows = space.json(&["metrics", instance]);
+        let row = rows
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(is_loss)
+            .unwrap()
+            .clone();
+        row["value"].as_f64().unwrap()
+    };
+    let by = [0, 1].map(|seed| {
+        value(&format!("train[lr=0.1,seed={seed}]")) - value(&format!("train[lr=0.01,seed={seed}]"))
+    });
+    let told: f64 = row["difference"].parse().unwrap();
+    assert!((told - (by[0] + by[1]) / 2.0).abs() < 1e-12, "{row:?}");
+    // scipy: stats.t.ppf(0.975, 1) = 12.706204736432095
+    let half = 12.706204736432095 * (by[0] - by[1]).abs() / 2.0;
+    let high: f64 = row["difference_high"].parse().unwrap();
+    assert!((high - told - half).abs() < 1e-9 * half, "{row:?}");
+    assert_eq!(row["n"], "2");
+    let json = space.json(&["diff", "train", "train[lr=0.1,*]"]);
+    assert_eq!(
+        json["metrics"][0]["difference"]["n"], 2,
+        "seeds are repetitions, rates are not"
     );
 }
 

@@ -106,7 +106,20 @@ pub fn execute(
     let outputs = outputs::check(&request.outputs, &dir.work, &placed, &secrets, |o| {
         o.path.under(&dir.work)
     })
-    .map_err(|cause| fail(cause, usage))?;
+    .map_err(|cause| {
+        let cause = match cause {
+            Cause::OutputMissing { name, path, .. } => Cause::OutputMissing {
+                name,
+                path,
+                wrote: outputs::undeclared(request, &dir.work)
+                    .into_iter()
+                    .map(|path| secrets.masked(path))
+                    .collect(),
+            },
+            other => other,
+        };
+        fail(cause, usage)
+    })?;
     let warning = outputs::keep_secrets_out(&outputs, &secrets, &dir.work)
         .map_err(|cause| fail(cause, usage))?;
     for text in warning

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Request, Usage};
+use super::{Request, Usage, denied};
 
 /// An execution that failed.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ pub enum Cause {
         name: Arc<str>,
         /// Its declared path.
         path: String,
+        /// What it wrote in its place: files that are neither input nor output.
+        wrote: Vec<String>,
     },
     /// A declared output is not a file or directory of its own.
     #[error("its output `{name}` cannot be kept: {problem}")]
@@ -241,6 +243,18 @@ impl Cause {
             Cause::TimedOut { .. } => "raise `timeout:` of the stage".into(),
             Cause::Signal { signal: libc::SIGKILL, .. } => {
                 "the kernel does this when memory runs out: see `dmesg`, and declare `memory:` so that fewer stages run at once".into()
+            }
+            Cause::OutputMissing { name, path, wrote } if !wrote.is_empty() => {
+                // The same name at another place is what is meant most often.
+                let file = |path: &str| path.rsplit('/').next().map(str::to_owned);
+                let same = wrote.iter().find(|w| file(w) == file(path));
+                let meant = same.unwrap_or(&wrote[0]);
+                let named: Vec<String> = wrote.iter().map(|w| format!("`{w}`")).collect();
+                format!(
+                    "it wrote {}, which nobody declared: write to ${{outputs.{name}}}, or declare `outputs: {{{name}: {}}}`",
+                    named.join(", "),
+                    denied::yaml(meant)
+                )
             }
             Cause::OutputMissing { path, .. } => {
                 format!("paths are relative to the directory the stage runs in; write {path} there, or correct `outputs:`")

@@ -57,6 +57,7 @@ fn check_one(spec: &OutputSpec, work: &Path, path: PathBuf) -> Result<PathBuf, C
         return Err(Cause::OutputMissing {
             name: spec.name.clone(),
             path: spec.path.to_string(),
+            wrote: Vec::new(),
         });
     };
     // Its directory may have been replaced by a symlink as well, so the whole way is resolved.
@@ -196,6 +197,26 @@ pub fn keep_secrets_out(
 /// A sentence about files in the working directory that are neither input nor output; they are
 /// thrown away.
 pub fn extras(request: &Request, work: &Path) -> Option<String> {
+    let found = undeclared(request, work);
+    let named: Vec<String> = found
+        .iter()
+        .take(EXTRAS_NAMED)
+        .map(|path| format!("`{path}`"))
+        .collect();
+    let more = match found.len() > EXTRAS_NAMED {
+        true => " and more",
+        false => "",
+    };
+    (!found.is_empty()).then(|| {
+        format!(
+            "it also wrote {}{more}: not declared under `outputs:`, thrown away",
+            named.join(", ")
+        )
+    })
+}
+
+/// The first files and directories in the working directory that are neither input nor output.
+pub fn undeclared(request: &Request, work: &Path) -> Vec<String> {
     let inputs = request.inputs.iter().map(|i| i.placed_at.as_str());
     let shown = request.surroundings.inside(&request.project_root);
     let command = match &request.work {
@@ -212,19 +233,7 @@ pub fn extras(request: &Request, work: &Path) -> Option<String> {
         .collect();
     let mut found = Vec::new();
     walk(&declared, work, "", &mut found);
-    if found.is_empty() {
-        return None;
-    }
-    let more = if found.len() > EXTRAS_NAMED {
-        " and more"
-    } else {
-        ""
-    };
-    found.truncate(EXTRAS_NAMED);
-    Some(format!(
-        "it also wrote {}{more}: not declared under `outputs:`, thrown away",
-        found.join(", ")
-    ))
+    found
 }
 
 /// `inner` is the way to here with a `/` at its end, or empty.
@@ -252,7 +261,7 @@ fn walk(declared: &BTreeSet<&str>, work: &Path, inner: &str, found: &mut Vec<Str
         if next.is_some_and(|d| d.starts_with(&inside)) {
             walk(declared, work, &inside, found);
         } else {
-            found.push(format!("`{path}`"));
+            found.push(path);
         }
     }
 }

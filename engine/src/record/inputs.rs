@@ -21,6 +21,8 @@ use crate::whole;
 
 /// Bytes of the longest text that is kept.
 const TEXT_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of the largest directory that is looked through: a data set is not walked once more.
+const DIRECTORY_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of the longest listing that is kept: of some ten thousand files.
 const LISTING_BYTES_MAX: u64 = 1 << 20;
 /// Texts of one directory that are kept.
@@ -65,6 +67,9 @@ impl Inputs {
         let path = files.at.path(stats.root());
         if content.shape != Shape::Tree {
             return self.keep_text(&content.digest, &path);
+        }
+        if content.bytes_total > DIRECTORY_BYTES_MAX {
+            return;
         }
         let Ok(Some(listing)) = stats.list_input(files) else {
             return;

@@ -1,4 +1,4 @@
-"""Logistic regression on drawn points, with the standard library alone: put your own here.
+"""Logistic regression on the points of a CSV file, with the standard library alone: put your own here.
 
 All randomness comes from --seed, so that the same key gives the same bytes.
 """
@@ -10,14 +10,10 @@ import math
 import random
 
 
-def points(rng, count):
-    """Points around two centres, and to which of them each belongs."""
-    drawn = []
-    for _ in range(count):
-        label = rng.randrange(2)
-        centre = 1.0 if label else -1.0
-        drawn.append(([rng.gauss(centre, 1.5), rng.gauss(centre, 1.5)], label))
-    return drawn
+def points(path):
+    """The points of a file, and to which of two groups each belongs."""
+    with open(path, newline="") as file:
+        return [([float(row["x"]), float(row["y"])], int(row["label"])) for row in csv.DictReader(file)]
 
 
 def probability(weights, x):
@@ -32,6 +28,7 @@ def accuracy(weights, data):
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--data", required=True)
     parser.add_argument("--lr", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--epochs", type=int, required=True)
@@ -40,7 +37,9 @@ def main():
     args = parser.parse_args()
 
     rng = random.Random(args.seed)
-    train, test = points(rng, 200), points(rng, 1000)
+    data = points(args.data)
+    rng.shuffle(data)
+    train, test = data[:200], data[200:]
     weights = [rng.gauss(0.0, 1.0) for _ in range(3)]
     with open(args.metrics, "w", newline="") as file:
         # Long form: one value per row. `split` and `name` make train_accuracy and test_accuracy.

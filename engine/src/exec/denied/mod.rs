@@ -6,5 +6,5 @@ mod scene;
 mod wanted;
 
 pub use environment::line as environment_line;
-pub use scene::Scene;
+pub use scene::{Scene, yaml};
 pub use wanted::wanted;

@@ -37,7 +37,7 @@ pub(super) fn words(text: &str) -> Vec<&str> {
 
 /// A path as a YAML scalar inside a flow map: plain where that is safe, else quoted as in JSON,
 /// which YAML reads.
-pub(super) fn yaml(text: &str) -> String {
+pub fn yaml(text: &str) -> String {
     let plain = text
         .chars()
         .all(|c| c.is_alphanumeric() || "._-/".contains(c))

@@ -9,6 +9,7 @@ use crate::digest::Content;
 use crate::exchange::Network;
 use crate::git;
 use crate::notice::Tell;
+use crate::plan::InstanceIndex;
 use crate::record::event::ClaimResult;
 use crate::record::history::{self, Left, Run};
 use crate::record::journal;
@@ -67,9 +68,11 @@ pub enum Compared {
     Sides(Diff),
     /// Two instances.
     Instances(Pair),
+    /// Two sets of instances, of which at least one has several.
+    Sets([Vec<InstanceIndex>; 2]),
 }
 
-/// Of two runs, two commits, or two instances, whichever the names are; by default the last two
+/// Of two runs, two commits, or two instances or sets of them, whichever the names are; by default the last two
 /// runs. One commit is compared with the present lock file.
 ///
 /// # Errors
@@ -90,9 +93,11 @@ pub fn of_names(
     };
     let targets = |name: &str| session.targets(&[name.to_owned()]);
     if let Some(second) = b
-        && targets(first).is_ok()
-        && targets(second).is_ok()
+        && let (Ok(one), Ok(other)) = (targets(first), targets(second))
     {
+        if one.len() != 1 || other.len() != 1 {
+            return Ok(Compared::Sets([one, other]));
+        }
         let names = [first, second];
         let pair = of_instances(session, names, network, tell)?;
         return Ok(Compared::Instances(pair));

@@ -470,10 +470,10 @@ impl Pairs<'_> {
         if fields.contains(&&*key.name) {
             return Some((&key.name, as_written));
         }
-        let (ours, is_other_word) = match elsewhere::meant(owner, &key.name) {
-            Some(Meant::Field(ours)) => (ours, true),
+        let ours = match elsewhere::meant(owner, &key.name) {
+            Some(Meant::Field(ours)) => ours,
             Some(Meant::Hint(_)) => return None,
-            None => (similar::likest(&key.name, fields)?, false),
+            None => similar::likest(&key.name, fields)?,
         };
         if self.all.iter().any(|(other, _)| *other.name == *ours) || self.taken.contains(&ours) {
             return None;
@@ -483,7 +483,7 @@ impl Pairs<'_> {
             "needs" | "outputs" => matches!(value.data, Data::Map(_)),
             _ => false,
         };
-        let value = match (fits && is_other_word, is_missed(owner, ours)) {
+        let value = match (fits, is_missed(owner, ours)) {
             (true, _) => as_written,
             (false, true) => Cow::Owned(Node {
                 span: value.span,

@@ -309,6 +309,8 @@ stages:
   b: {uses: join, needs: {part: a.out}}
   c: {uses: join, need: {parts: a.out}}
   d: {uses: join, needs: {other: a.out}}
+  e: {run: "cat ${needs.x} > ${outputs.o}", ned: {x: {file: pipeline.yaml}}, ouputs: {o: o}}
+  f: {rnu: "cat ${needs.x} > ${outputs.o}", needs: {x: e.o}, outputs: {o: o}}
 claims:
   one: {mesure: {of: x, in: a}, expect: {mean: {above: 0}}}
   two: {measure: {of: x, in: a}, expct: {mean: {above: 0}}}
@@ -322,6 +324,9 @@ error: stages.b.needs.part: the kind `join` has no input `part`
 error: stages.c.need: unknown field `need`
 error: stages.d: the kind `join` requires the input `parts`
 error: stages.d.needs.other: the kind `join` has no input `other`
+error: stages.e.ned: unknown field `ned`
+error: stages.e.ouputs: unknown field `ouputs`
+error: stages.f.rnu: unknown field `rnu`
 error: claims.one.mesure: unknown field `mesure`
 error: claims.two.expct: unknown field `expct`
 "###);
