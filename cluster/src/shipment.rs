@@ -11,7 +11,9 @@ use repro_engine::digest::{Content, Digest, Domain};
 use repro_engine::files::{Files, Location};
 use repro_engine::remote::link::Link;
 use repro_engine::remote::publish::{Publication, publish};
-use repro_engine::store::{InputTree, Observation, Parts, Pending, Record, Staged, Store};
+use repro_engine::store::{
+    InputTree, Observation, Parts, Pending, Record, Staged, Store, copy_file,
+};
 
 use crate::outlook::Outlook;
 
@@ -97,9 +99,7 @@ fn copy(from: &Path, to: &Path, files: Option<&Files>) -> anyhow::Result<()> {
             InputTree::of(from, &files.ignore)?.assemble(to, Parts::Copies)?;
         }
         _ if to.symlink_metadata().is_ok() => {}
-        _ => {
-            fs::copy(from, to)?;
-        }
+        _ => copy_file(from, to)?,
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 pub mod bucket;
 pub mod git;
 pub mod lab;
+pub mod machines;
 pub mod network;
 pub mod npm;
 pub mod observed;

@@ -14,6 +14,7 @@ use super::unit::{self, Unit};
 use crate::git;
 use crate::project::Project;
 use crate::spec::yaml::{Node, Report, read_all};
+use crate::store::copy_file;
 
 /// One of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,7 +245,7 @@ fn replace(from: &Path, to: &Path) -> std::io::Result<()> {
             }
             match found.is_symlink() {
                 true => symlink(fs::read_link(from)?, to),
-                false => fs::copy(from, to).map(drop),
+                false => copy_file(from, to),
             }
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -3,7 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{SeekFrom as Seeking, seek};
@@ -11,6 +12,19 @@ use rustix::io::Errno;
 
 /// The unit of [`MetadataExt::blocks`].
 const BLOCK: u64 = 512;
+
+/// Copies a file to a new one, which can be executed if the first one can. The mode is asked for
+/// when the file is made: a file system may refuse to change one.
+///
+/// # Errors
+/// Of the system; something is at `to` already.
+pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mode = source.metadata()?.permissions().mode() & 0o777;
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(mode);
+    copy_contents(&mut source, &mut options.open(to)?)
+}
 
 /// Copies all of `from` to `to`, which is empty.
 ///

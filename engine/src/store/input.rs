@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::files::Ignore;
 use repro_protocol::relpath::RelPath;
 
+use super::copy::copy_file;
 use super::error::{StoreError, at, at_users};
 use super::sys::FileStat;
 use super::tree::{Listing, Node, Walk, WalkFile, check_regular};
@@ -264,7 +265,7 @@ impl InputTree {
                 match parts {
                     Parts::Links => symlink(&file.path, file.rel.under(to)).map_err(&failed)?,
                     Parts::Copies => {
-                        fs::copy(&file.path, file.rel.under(to)).map_err(&failed)?;
+                        copy_file(&file.path, &file.rel.under(to)).map_err(&failed)?;
                     }
                 }
             }

@@ -70,7 +70,7 @@ use std::sync::{Mutex, OnceLock};
 
 pub use actions::Record;
 pub use commit::{Committed, Pending};
-pub use copy::copy_contents;
+pub use copy::{copy_contents, copy_file};
 pub use error::StoreError;
 pub use filesystem::{FileSystem, Reach};
 pub use fsck::{Finding, FsckReport, Remedy};

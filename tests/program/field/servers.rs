@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::TestSpace;
 use crate::support::lab::PIPELINE;
+use crate::support::machines::{as_user, can_be_others, on_a_poor_file_system};
 use crate::support::skipped::skipped;
 
 /// A server of one answer: what it says to every request, for ever where that never ends.
@@ -250,11 +251,7 @@ fn case_32_what_is_written_to_a_bucket_says_how_it_is_encrypted() {
 #[test]
 fn case_33_a_group_shares_a_store_whatever_the_umask() {
     use std::os::unix::fs::{PermissionsExt, chown};
-    let can = std::process::Command::new("setpriv")
-        .args(["--reuid=4001", "--regid=4000", "--clear-groups", "true"])
-        .status();
-    if !can.is_ok_and(|status| status.success()) {
-        skipped("only root can be two users (`setpriv`)");
+    if !can_be_others() {
         return;
     }
     let (users, group) = ([4001, 4002], 4000);
@@ -281,17 +278,7 @@ fn case_33_a_group_shares_a_store_whatever_the_umask() {
     }
     let space = TestSpace::new();
     let run = |user: u32, args: &[&str]| {
-        let program = space.command(&[]).get_program().to_owned();
-        let mut command = std::process::Command::new("setpriv");
-        let as_user = [
-            format!("--reuid={user}"),
-            format!("--regid={group}"),
-            "--clear-groups".into(),
-        ];
-        command
-            .args(as_user)
-            .args(["sh", "-c", "umask 022; exec \"$0\" \"$@\""])
-            .arg(program);
+        let mut command = as_user((user, group), space.command(&[]).get_program());
         command.args(args).current_dir(home(user)).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", home(user)).env("REPRO_STORE", &store);
@@ -313,37 +300,6 @@ fn case_33_a_group_shares_a_store_whatever_the_umask() {
     run(ben, &["gc", "--yes", "--keep-days", "0"]);
     run(ben, &["run", "--force", "table"]);
     run(anna, &["fsck"]);
-}
-
-/// A file system that refuses second names, renames without replacing, locks and permissions, as
-/// FAT and many a FUSE, SMB or NFS mount do.
-fn on_a_poor_file_system(space: &TestSpace, args: &[&str]) -> Option<crate::support::Said> {
-    let has = std::process::Command::new("strace")
-        .arg("--version")
-        .output();
-    if !has.is_ok_and(|o| o.status.success()) {
-        skipped("strace is not installed");
-        return None;
-    }
-    let plain = space.command(args);
-    let mut command = std::process::Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null"]);
-    for inject in [
-        "renameat2:error=EINVAL",
-        "link,linkat:error=EPERM",
-        "flock:error=ENOLCK",
-        "chmod,fchmod,fchmodat:error=EPERM",
-    ] {
-        command.args(["-e", &format!("inject={inject}")]);
-    }
-    command.arg(plain.get_program()).args(args);
-    command.current_dir(&space.project).env_clear();
-    command.envs(
-        plain
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    Some(space.run_command(command))
 }
 
 #[test]
@@ -392,6 +348,31 @@ fn case_32_a_store_a_remote_and_artifacts_without_links_locks_and_modes() {
         other.read("artifacts/table/table.txt"),
         space.read("artifacts/table/table.txt")
     );
+}
+
+/// Built-in kinds change no modes there either.
+#[test]
+fn case_32_training_without_links_locks_and_modes() {
+    let space = TestSpace::with_pipeline(
+        r#"
+version: 1
+stages:
+  data: {uses: download, with: {dataset: shapes, shapes: {train: 40, test: 20}}}
+  halves: {uses: split, needs: {data: data.train}, with: {parts: {fit: 0.5, held: 0.5}, seed: 7}}
+  train:
+    uses: train
+    matrix: {seed: [0, 1]}
+    needs: {train: halves.fit, validation: halves.held}
+    with: {model: {mlp: {hidden: [4]}}, seed: "${matrix.seed}", length: {epochs: 1}, optimizer: {sgd: {lr: 0.1}}}
+  best:
+    uses: select
+    needs: {tables: "train[*].metrics", models: "train[*].model"}
+    with: {by: {max: validation_accuracy}}
+"#,
+    );
+    if let Some(said) = on_a_poor_file_system(&space, &["run"]) {
+        said.expect(0, &["run"]);
+    }
 }
 
 /// A server whose file system has no second names says that it is not permitted.

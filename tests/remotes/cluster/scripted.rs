@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{QUICK, files, local, project, record_executions, warnings};
 use crate::support::lab::summary;
+use crate::support::machines::{as_user, can_be_others, on_a_poor_file_system};
 use crate::support::processes::kill_dead;
 use crate::support::skipped::skipped;
 use crate::support::{TestSpace, wait};
@@ -550,4 +551,67 @@ fn case_24_resources_are_those_of_the_job() {
         script.contains("--cpus-per-task=2") && script.contains("--mem=300M"),
         "{script}"
     );
+}
+
+/// Submitter, shared directory and nodes on a file system without second names, locks and modes.
+#[test]
+fn case_32_a_cluster_whose_file_system_can_little() {
+    let cluster = StandIn::new("");
+    let args = ["run", "--on", "lab", "--set", "n=3"];
+    let Some(said) = on_a_poor_file_system(&cluster.space, &args) else {
+        return;
+    };
+    said.expect(0, &args);
+    let (lock, table) = local(&cluster.space, &["--set", "n=3"]);
+    assert_eq!(cluster.space.read("repro.lock"), lock);
+    assert_eq!(cluster.space.read("artifacts/table/table.txt"), table);
+}
+
+/// Two users of one group send to one shared directory, with the umask that everybody has.
+#[test]
+fn case_33_a_group_shares_the_directory_of_a_cluster() {
+    use std::os::unix::fs::chown;
+    if !can_be_others() {
+        return;
+    }
+    let group = 4000;
+    let cluster = StandIn::new("");
+    let open = |path: &Path, mode: u32| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // What `remote add` tried is in it already.
+    let own = cluster.remote.path();
+    let inside = fs::read_dir(own).unwrap().map(|e| e.unwrap().path());
+    for dir in inside.chain([own.to_owned()]) {
+        chown(&dir, Some(0), Some(group)).unwrap();
+        open(&dir, 0o2775);
+    }
+    for path in ["", "jobs"] {
+        open(&cluster.at(path), 0o777);
+    }
+    for (user, n) in [(4001, "n=2"), (4002, "n=3"), (4001, "n=4")] {
+        let home = cluster.at(&format!("user-{user}"));
+        fs::create_dir_all(&home).unwrap();
+        for file in [
+            "pipeline.yaml",
+            "words.txt",
+            "tool.sh",
+            "repro.executors.toml",
+            "repro.remotes.toml",
+        ] {
+            fs::write(home.join(file), cluster.space.read(file)).unwrap();
+        }
+        chown(&home, Some(user), Some(group)).unwrap();
+        let plain = cluster.space.command(&[]);
+        let mut command = as_user((user, group), plain.get_program());
+        command.args(["run", "--on", "lab", "--set", n]);
+        command.current_dir(&home).env_clear();
+        let path = plain.get_envs().find(|(name, _)| *name == "PATH");
+        command.env("PATH", path.and_then(|(_, value)| value).unwrap());
+        command
+            .env("HOME", &home)
+            .env("REPRO_STORE", home.join("store"));
+        let said = cluster.space.run_command(command).expect(0, &[n]);
+        assert!(!said.err.contains("enied"), "{user}: {}", said.err);
+    }
 }

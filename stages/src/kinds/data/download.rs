@@ -486,8 +486,10 @@ fn placed(
         expected.check(file, &sum)?;
     }
     if got.ours && std::fs::rename(got.path, output).is_err() {
-        // Another file system.
-        std::fs::copy(got.path, output).with_context(copying)?;
+        // Another file system. It may refuse to change modes, so the bytes alone are copied.
+        let mut from = std::fs::File::open(got.path).with_context(copying)?;
+        let mut to = std::fs::File::create(output).with_context(copying)?;
+        std::io::copy(&mut from, &mut to).with_context(copying)?;
     }
     Ok(sum)
 }

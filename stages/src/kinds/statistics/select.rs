@@ -1,6 +1,7 @@
 //! `select`: the best of several runs by a value that was measured on validation data.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 
 use anyhow::Context;
 use schemars::JsonSchema;
@@ -178,7 +179,10 @@ impl Kind for Select {
         if !task.inputs("models").is_empty() {
             let model = the_same(chosen, task.inputs("models"))?.path.clone();
             let to = task.output("model")?;
-            std::fs::copy(&model, to)
+            // Not its mode, which a file system may refuse to change.
+            let copied = File::open(&model)
+                .and_then(|mut from| std::io::copy(&mut from, &mut File::create(to)?));
+            copied
                 .with_context(|| format!("cannot copy {} to {}", model.display(), to.display()))?;
         }
         let among: Vec<Value> = runs.iter().map(|(run, value)| told(run, *value)).collect();
