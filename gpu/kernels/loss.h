@@ -50,6 +50,22 @@ KERNEL cross_entropy_gradient(GLOBAL const float *probabilities, GLOBAL const U3
     to[i] = (store == ADD ? to[i] : 0.0f) + (probabilities[i] - target) * scale;
 }
 
+// 1 where the largest logit is at the label: the first of equal ones; a row with a NaN is wrong.
+KERNEL right_answers(GLOBAL const float *logits, GLOBAL const U32 *labels, GLOBAL float *right, int rows, int classes)
+{
+    int row = ELEMENT;
+    if (row >= rows)
+        return;
+    logits += row * classes;
+    int best = 0, is_number = 1;
+    for (int k = 0; k < classes; k++) {
+        float l = logits[k];
+        best = l > logits[best] ? k : best;
+        is_number = l == l ? is_number : 0;
+    }
+    right[row] = is_number && (U32)best == labels[row] ? 1.0f : 0.0f;
+}
+
 KERNEL soft_cross_entropy(GLOBAL const float *logits, GLOBAL const float *targets, GLOBAL float *probabilities,
                           GLOBAL float *losses, int rows, int classes)
 {

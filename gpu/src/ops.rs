@@ -3,7 +3,9 @@
 
 mod conv;
 mod dense;
+mod depthwise;
 mod elementwise;
+mod group_norm;
 mod loss;
 mod norm;
 mod optim;
@@ -13,9 +15,11 @@ mod product;
 mod sums;
 mod winograd;
 
+pub use group_norm::{GroupNormGradients, GroupStatistics};
 pub use norm::NormGradients;
 
 use repro_numerics::kernels::activation::Activation;
+use repro_numerics::kernels::gelu::Gelu;
 use repro_numerics::kernels::layer::Accumulate;
 
 use crate::fault::Fault;
@@ -30,6 +34,14 @@ fn number(activation: Activation) -> usize {
         Activation::Relu => 1,
         Activation::Tanh => 2,
         Activation::Sigmoid => 3,
+    }
+}
+
+/// As kernels number them (`kernels/gelu.h`).
+fn number_of_gelu(which: Gelu) -> usize {
+    match which {
+        Gelu::Exact => 0,
+        Gelu::Tanh => 1,
     }
 }
 

@@ -4,12 +4,12 @@
 use std::ffi::CStr;
 use std::fmt::Write;
 
-use repro_numerics::exact::math;
+use repro_numerics::exact::{math, normal};
 
 /// The words of the language, then what all use, then the ops.
 const LANGUAGE: &str = include_str!("../kernels/language.h");
 const EXACT: &str = include_str!("../kernels/exact.h");
-const OPS: [&str; 7] = [
+const OPS: [&str; 10] = [
     include_str!("../kernels/product.h"),
     include_str!("../kernels/elementwise.h"),
     include_str!("../kernels/optim.h"),
@@ -17,6 +17,9 @@ const OPS: [&str; 7] = [
     include_str!("../kernels/norm.h"),
     include_str!("../kernels/pool.h"),
     include_str!("../kernels/winograd.h"),
+    include_str!("../kernels/depthwise.h"),
+    include_str!("../kernels/group_norm.h"),
+    include_str!("../kernels/gelu.h"),
 ];
 
 /// What NVIDIA's compiler is told: nothing is fused, flushed or approximated.
@@ -47,7 +50,7 @@ pub fn program() -> String {
     text
 }
 
-/// The constants and the series of [`math`].
+/// The constants and the series of [`math`] and [`normal`].
 fn constants() -> String {
     let mut text = String::new();
     for (name, value) in [
@@ -58,6 +61,10 @@ fn constants() -> String {
         ("TANH_3", math::TANH[0]),
         ("TANH_5", math::TANH[1]),
         ("TANH_7", math::TANH[2]),
+        ("NORMAL_FAR", normal::FAR),
+        ("NORMAL_DENSITY", normal::DENSITY),
+        ("TANH_SCALE", normal::TANH_SCALE),
+        ("TANH_CUBE", normal::TANH_CUBE),
     ] {
         // The shortest decimal that is read as the same number; in parentheses for its sign.
         let _ = writeln!(text, "#define {name} ({value:e})");
@@ -72,6 +79,7 @@ fn constants() -> String {
     }
     series(&mut text, "exp_series", &math::EXP);
     series(&mut text, "ln_series", &math::LN);
+    series(&mut text, "mills_series", &normal::MILLS);
     text
 }
 

@@ -1,9 +1,10 @@
-//! Activations, sums, masks, averages, dropout.
+//! Activations, GELU, sums, masks, averages, dropout.
 
 use repro_numerics::exact::rng::Stream;
 use repro_numerics::kernels::activation::Activation;
+use repro_numerics::kernels::gelu::Gelu;
 
-use super::{Done, SET, ZERO_PLUS, number};
+use super::{Done, SET, ZERO_PLUS, number, number_of_gelu};
 use crate::device::Device;
 use crate::memory::Memory;
 
@@ -50,6 +51,34 @@ impl Device {
             .writes(dy, n)
             .int(n)
             .int(number(activation))
+            .for_each(n)
+    }
+
+    /// `y = gelu(x)`.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn gelu(&self, which: Gelu, x: &Memory, y: &mut Memory) -> Done {
+        let n = y.len();
+        self.kernel("gelu")
+            .reads(x, n)
+            .writes(y, n)
+            .int(n)
+            .int(number_of_gelu(which))
+            .for_each(n)
+    }
+
+    /// Turns the gradient of [`Device::gelu`] into that of `x`, as a value added to 0.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn gelu_gradient(&self, which: Gelu, x: &Memory, dy: &mut Memory) -> Done {
+        let n = dy.len();
+        self.kernel("gelu_gradient")
+            .reads(x, n)
+            .writes(dy, n)
+            .int(n)
+            .int(number_of_gelu(which))
             .for_each(n)
     }
 

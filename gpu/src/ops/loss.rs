@@ -22,6 +22,20 @@ impl Device {
         })
     }
 
+    /// A number of each row, which `launch` writes.
+    fn of_rows(
+        &self,
+        pool: &Pool,
+        rows: usize,
+        launch: impl FnOnce(&mut Memory) -> Done,
+    ) -> Result<Vec<f32>, Fault> {
+        let mut there = self.values(pool, rows)?;
+        launch(&mut there)?;
+        let mut here = vec![0.0; rows];
+        self.read(&there, &mut here)?;
+        Ok(here)
+    }
+
     /// The rows' losses, added in order from 0; `launch` writes them.
     fn sum(
         &self,
@@ -29,11 +43,34 @@ impl Device {
         rows: usize,
         launch: impl FnOnce(&mut Memory) -> Done,
     ) -> Result<f32, Fault> {
-        let mut losses = self.values(pool, rows)?;
-        launch(&mut losses)?;
-        let mut near = vec![0.0; rows];
-        self.read(&losses, &mut near)?;
-        Ok(near.iter().fold(0.0, |sum, loss| sum + loss))
+        let losses = self.of_rows(pool, rows, launch)?;
+        Ok(losses.iter().fold(0.0, |sum, loss| sum + loss))
+    }
+
+    /// Rows whose largest logit is at the label.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn count_correct(
+        &self,
+        pool: &Pool,
+        classes: usize,
+        logits: &Memory,
+        labels: &[u32],
+    ) -> Result<usize, Fault> {
+        let Labels { words, rows } = self.labels(pool, labels)?;
+        let right = self.of_rows(pool, rows, |right| {
+            let launch = self
+                .kernel("right_answers")
+                .reads(logits, rows * classes)
+                .reads(&words, rows);
+            launch
+                .writes(right, rows)
+                .int(rows)
+                .int(classes)
+                .for_each(rows)
+        })?;
+        Ok(right.iter().filter(|right| **right != 0.0).count())
     }
 
     /// Writes the softmax of every row, returns the mean cross-entropy.

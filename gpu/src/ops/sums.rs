@@ -31,11 +31,13 @@ impl Groups {
         }
     }
 
-    fn step(self) -> usize {
+    /// Images of a group.
+    pub(super) fn step(self) -> usize {
         group_images(self.positions)
     }
 
-    fn len(self) -> usize {
+    /// How many groups there are.
+    pub(super) fn len(self) -> usize {
         let (whole, rest) = (self.images / SHARD_IMAGES, self.images % SHARD_IMAGES);
         whole * SHARD_IMAGES.div_ceil(self.step()) + rest.div_ceil(self.step())
     }

@@ -1,8 +1,9 @@
-//! exp, ln, tanh and sigmoid, where ops make them visible.
+//! exp, ln, tanh, sigmoid and GELU, where ops make them visible.
 
 use repro_numerics::exact::math;
 use repro_numerics::kernels::Path;
 use repro_numerics::kernels::activation::Activation;
+use repro_numerics::kernels::gelu::{self, Gelu};
 use repro_numerics::kernels::soft_loss;
 
 use super::*;
@@ -60,5 +61,24 @@ fn exp_and_ln_everywhere() {
             .unwrap();
         same("softmax", &on.here(&p), &here);
         same("loss", &[far_loss], &[loss]);
+    });
+}
+
+#[test]
+fn gelu_everywhere() {
+    let path = Path::current();
+    everywhere(|on| {
+        let inputs = sweep();
+        let (x, dy) = (on.there(&inputs), values(inputs.len(), 1, true));
+        for which in [Gelu::Exact, Gelu::Tanh] {
+            let (mut here, mut there) = (inputs.clone(), on.there(&inputs));
+            gelu::forward(path, which, &inputs, &mut here);
+            on.device.gelu(which, &x, &mut there).unwrap();
+            same(&format!("{which:?}"), &on.here(&there), &here);
+            let (mut here, mut there) = (dy.clone(), on.there(&dy));
+            gelu::backward(path, which, &inputs, &mut here);
+            on.device.gelu_gradient(which, &x, &mut there).unwrap();
+            same(&format!("{which:?}: gradient"), &on.here(&there), &here);
+        }
     });
 }

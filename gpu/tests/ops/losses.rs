@@ -115,3 +115,25 @@ fn against_distributions_and_numbers() {
         }
     });
 }
+
+#[test]
+fn right_answers_are_counted() {
+    everywhere(|on| {
+        for (rows, classes) in SHAPES {
+            // Few different numbers, so that many are equal, and some that are none.
+            let mut logits: Vec<f32> = values(rows * classes, 1, true)
+                .iter()
+                .map(|v| v.round())
+                .collect();
+            logits[rows * classes / 2] = f32::NAN;
+            let labels: Vec<u32> = (0..rows).map(|row| (row % classes) as u32).collect();
+            let here = loss::count_correct(classes, &logits, &labels);
+            let there = on.there(&logits);
+            let counted = on
+                .device
+                .count_correct(&on.pool, classes, &there, &labels)
+                .unwrap();
+            assert_eq!(counted, here, "{rows} rows of {classes}");
+        }
+    });
+}

@@ -8,8 +8,10 @@
 
 mod cuda;
 mod dense;
+mod depthwise;
 mod elementwise;
 mod functions;
+mod group_norm;
 mod images;
 mod losses;
 mod optimizers;

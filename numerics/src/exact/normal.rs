@@ -7,12 +7,12 @@
 use super::math::exp_f64;
 
 /// Magnitudes beyond this are taken as this: `Φ(-16)` is 6e-58, which is 0 in f32.
-const FAR: f64 = 16.0;
+pub const FAR: f64 = 16.0;
 
 /// `P`, highest power first: the Chebyshev interpolation of degree 17 of `Φ(-a)·e^(a²/2)·(1 + a)`
 /// over `0 ≤ a ≤ 16` in powers of `s`, made with mpmath's `chebyfit` at 60 digits; its error is
 /// 2.5e-15.
-const MILLS: [f64; 18] = [
+pub const MILLS: [f64; 18] = [
     1.0407017216317331e-07,
     4.893943733188247e-07,
     2.5791769969539016e-07,
@@ -34,10 +34,11 @@ const MILLS: [f64; 18] = [
 ];
 
 /// 1/√(2π).
-const DENSITY: f64 = 0.398_942_280_401_432_7;
-/// √(2/π) and the weight of the cube (Hendrycks & Gimpel 2016).
-const TANH_SCALE: f64 = 0.797_884_560_802_865_4;
-const TANH_CUBE: f64 = 0.044_715;
+pub const DENSITY: f64 = 0.398_942_280_401_432_7;
+/// √(2/π) (Hendrycks & Gimpel 2016).
+pub const TANH_SCALE: f64 = 0.797_884_560_802_865_4;
+/// The weight of the cube.
+pub const TANH_CUBE: f64 = 0.044_715;
 
 /// `x`, brought to ±[`FAR`]; NaN stays NaN.
 #[inline(always)]

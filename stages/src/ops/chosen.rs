@@ -14,12 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dfdx::prelude::{Cpu, CpuError};
-use repro_gpu::{Fault, Memory};
+use repro_gpu::{Fault, GroupStatistics, Memory};
 
 pub use self::error::DeviceError;
 use self::error::Done;
 use self::values::{LentGradient, Seen, Taken};
 pub use self::values::{Pools, Values};
+use super::cpu::GROUP_NORM_EPS;
 use super::{
     Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, GATES, Gate, Gelu,
     Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moving,
@@ -299,13 +300,11 @@ impl Backend for Chosen {
         activation: Activation,
         y: &mut Values,
     ) -> Done {
-        self.without("depthwise_forward");
-        near::depthwise_forward(self, shape, x, w, b, activation, y)
+        either!(self, depthwise_forward(shape, x, w, b, activation, y))
     }
 
     fn depthwise_backward(&self, shape: DepthwiseShape, from: LayerBackward<'_, Chosen>) -> Done {
-        self.without("depthwise_backward");
-        near::depthwise_backward(self, shape, from)
+        either!(self, depthwise_backward(shape, from))
     }
 
     both! {
@@ -323,15 +322,16 @@ impl Backend for Chosen {
         fn avg_pool_forward([shape: PoolShape], [x], [y]) -> () = gpu => gpu.device.avg_pool(&shape, x, y);
         fn channel_stats([shape: NormShape], [x], [mean, variance]) -> ()
             = gpu => gpu.device.channel_stats(&gpu.pool, shape, x, mean, variance);
+        fn group_norm_forward([shape: GroupNormShape], [x, gamma, beta], [mean, inverse_deviation, y]) -> ()
+            = gpu => gpu.device.group_norm(&gpu.pool, &shape, GROUP_NORM_EPS, x, [gamma, beta], GroupStatistics { mean, inverse_deviation }, y);
+        fn gelu_forward([which: Gelu], [x], [y]) -> () = gpu => gpu.device.gelu(which, x, y);
+        fn gelu_backward([which: Gelu], [x], [dy]) -> () = gpu => gpu.device.gelu_gradient(which, x, dy);
         fn squared_error_forward([width: usize], [outputs, targets], []) -> f32
             = gpu => gpu.device.squared_error(&gpu.pool, width, outputs, targets);
     }
 
     near! {
-        fn group_norm_forward([shape: GroupNormShape], [x, gamma, beta], [mean, inverse_deviation, y]) -> ();
         fn recurrent_forward([shape: RecurrentShape], [x, w_in, b, w_rec], [states, y]) -> ();
-        fn gelu_forward([which: Gelu], [x], [y]) -> ();
-        fn gelu_backward([which: Gelu], [x], [dy]) -> ();
     }
 
     fn max_pool_backward(
@@ -374,8 +374,7 @@ impl Backend for Chosen {
         shape: GroupNormShape,
         from: GroupNormBackward<'_, Chosen>,
     ) -> Done {
-        self.without("group_norm_backward");
-        near::group_norm_backward(self, shape, from)
+        either!(self, group_norm_backward(shape, from))
     }
 
     fn recurrent_backward(
@@ -474,6 +473,6 @@ impl Backend for Chosen {
     }
 
     fn count_correct(&self, logits: &Values, labels: &Labels) -> Result<usize, DeviceError> {
-        Ok(self.cpu.count_correct(&*self.see(logits)?, labels)?)
+        either!(self, count_correct(logits, labels))
     }
 }

@@ -18,7 +18,7 @@ use repro_numerics::kernels::{
 };
 
 /// Added to the variances of group norm and layer norm, as in PyTorch.
-const GROUP_NORM_EPS: f32 = 1e-5;
+pub(super) const GROUP_NORM_EPS: f32 = 1e-5;
 
 impl<'a> From<Gate<'a, Cpu>> for lstm::Gate<'a> {
     fn from(Gate { w, b, u }: Gate<'a, Cpu>) -> lstm::Gate<'a> {

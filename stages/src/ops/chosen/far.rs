@@ -1,11 +1,12 @@
 //! Ops of the chosen device that run on the GPU: each with the kernels of `repro_gpu`, in the order of
 //! the CPU's.
 
-use repro_gpu::{Fault, Memory, NormGradients};
+use repro_gpu::{Fault, GroupNormGradients, GroupStatistics, Memory, NormGradients};
 
 use super::super::{
-    Accumulate, Activation, ConvShape, DenseShape, Gradient, Labels, LayerBackward, Moments,
-    Moving, NormBackward, NormShape, PoolShape, Rule,
+    Accumulate, Activation, ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormBackward,
+    GroupNormShape, Labels, LayerBackward, Moments, Moving, NormBackward, NormShape, PoolShape,
+    Rule,
 };
 use super::values::Values;
 use super::{Chosen, Gpu};
@@ -104,6 +105,38 @@ impl Gpu {
         Ok(())
     }
 
+    pub(super) fn depthwise_forward(
+        &self,
+        shape: DepthwiseShape,
+        x: &Values,
+        w: &Values,
+        b: Option<&Values>,
+        activation: Activation,
+        y: &mut Values,
+    ) -> Done {
+        let (x, w, b, y) = (x.far(), w.far(), b.map(Values::far), y.far_mut());
+        self.device.depthwise(&shape, x, w, b, activation, y)
+    }
+
+    /// Gradients of a depthwise convolution, in the order of a dense layer's.
+    pub(super) fn depthwise_backward(
+        &self,
+        shape: DepthwiseShape,
+        from: LayerBackward<'_, Chosen>,
+    ) -> Done {
+        let Gpu { device, pool, .. } = self;
+        let dy = from.dy.far_mut();
+        device.unactivate(from.activation, from.y.map(Values::far), dy)?;
+        if let Some(db) = from.db.map(far) {
+            device.conv_bias_gradient(pool, shape.output().positions(), dy, db)?;
+        }
+        device.depthwise_weight_gradient(pool, &shape, from.x.far(), dy, far(from.dw))?;
+        if let Some(dx) = from.dx.map(far) {
+            device.depthwise_input_gradient(&shape, from.w.far(), dy, dx)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn max_pool_backward(
         &self,
         shape: PoolShape,
@@ -162,6 +195,26 @@ impl Gpu {
             .normalize_gradients(&self.pool, shape, gradients)
     }
 
+    pub(super) fn group_norm_backward(
+        &self,
+        shape: GroupNormShape,
+        from: GroupNormBackward<'_, Chosen>,
+    ) -> Done {
+        let gradients = GroupNormGradients {
+            x: from.x.far(),
+            statistics: GroupStatistics {
+                mean: from.mean.far(),
+                inverse_deviation: from.inverse_deviation.far(),
+            },
+            gamma: from.gamma.far(),
+            dy: from.dy.far_mut(),
+            dgamma: far(from.dgamma),
+            dbeta: far(from.dbeta),
+        };
+        self.device
+            .group_norm_gradients(&self.pool, &shape, gradients)
+    }
+
     pub(super) fn activation_backward(
         &self,
         which: Activation,
@@ -181,6 +234,12 @@ impl Gpu {
     ) -> Done {
         self.device
             .add_activated(a.far(), b.far(), activation, y.far_mut())
+    }
+
+    pub(super) fn count_correct(&self, logits: &Values, labels: &Labels) -> Result<usize, Fault> {
+        let (logits, classes) = (logits.far(), labels.classes());
+        self.device
+            .count_correct(&self.pool, classes, logits, labels.of_rows())
     }
 
     pub(super) fn cross_entropy_forward(

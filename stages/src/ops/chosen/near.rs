@@ -325,6 +325,14 @@ pub(super) fn cross_entropy_forward(
         .cross_entropy_forward(logits, labels, smoothing, probabilities)?)
 }
 
+pub(super) fn count_correct(
+    on: &Chosen,
+    logits: &Values,
+    labels: &Labels,
+) -> Result<usize, DeviceError> {
+    Ok(on.cpu.count_correct(logits.near(), labels)?)
+}
+
 pub(super) fn cross_entropy_backward(
     on: &Chosen,
     probabilities: &Values,
