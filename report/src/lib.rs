@@ -24,6 +24,7 @@ pub mod page;
 pub mod paper;
 pub mod pdf;
 mod planes;
+pub mod png;
 pub mod previous;
 mod runs;
 mod series;

@@ -1,4 +1,4 @@
-//! Figures as files for a paper: SVG and PDF, with their numbers beside them.
+//! Figures as files for a paper: SVG, PDF and PNG, with their numbers beside them.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,21 @@ use repro_engine::whole;
 use crate::draw::{Style, draw};
 use crate::figure::Figure;
 use crate::pdf::pdf;
+use crate::png::png;
 use crate::svg::{Sheet, svg};
 
 /// What a figure is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Format {
     /// Vectors for pages.
     Svg,
     /// Vectors for papers.
     Pdf,
+    /// Pixels for slides and messages.
+    Png {
+        /// Dots per inch.
+        dpi: f64,
+    },
 }
 
 impl Format {
@@ -24,6 +30,7 @@ impl Format {
         match self {
             Format::Svg => "svg",
             Format::Pdf => "pdf",
+            Format::Png { .. } => "png",
         }
     }
 }
@@ -31,7 +38,7 @@ impl Format {
 /// Writes figures and their numbers into a directory; returns the files.
 ///
 /// # Errors
-/// A file cannot be written.
+/// A file cannot be written; a picture has too many pixels.
 pub fn write(
     figures: &[&Figure],
     dir: &Path,
@@ -45,6 +52,7 @@ pub fn write(
             let bytes = match format {
                 Format::Svg => svg(&drawing, Sheet::Paper, &style.font).into_bytes(),
                 Format::Pdf => pdf(&drawing),
+                Format::Png { dpi } => png(&drawing, *dpi)?,
             };
             let path = dir.join(format!("{}.{}", figure.name, format.ending()));
             whole::write_beside(&path, &bytes)?;

@@ -31,7 +31,10 @@ pub struct PlotArgs {
     /// The size of words in points.
     #[arg(long, value_name = "POINTS", default_value_t = 9.0)]
     size: f64,
-    /// The font of SVGs; PDFs have Helvetica.
+    /// Dots per inch of PNGs.
+    #[arg(long, value_name = "DOTS", default_value_t = 200.0)]
+    dpi: f64,
+    /// The font of SVGs; PDFs have Helvetica, PNGs a font with its widths.
     #[arg(
         long,
         value_name = "FAMILY",
@@ -52,19 +55,22 @@ enum Written {
     Svg,
     /// For LaTeX.
     Pdf,
+    /// For slides.
+    Png,
 }
 
 impl std::fmt::Display for Written {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.format().ending())
+        f.write_str(self.format(0.0).ending())
     }
 }
 
 impl Written {
-    fn format(self) -> Format {
+    fn format(self, dpi: f64) -> Format {
         match self {
             Written::Svg => Format::Svg,
             Written::Pdf => Format::Pdf,
+            Written::Png => Format::Png { dpi },
         }
     }
 }
@@ -76,6 +82,9 @@ pub fn main(context: &Context, args: &PlotArgs) -> anyhow::Result<Exit> {
         anyhow::bail!(
             "a figure is at least 100 points wide and 80 high, and its words have at least 3"
         );
+    }
+    if !(10.0..=2400.0).contains(&args.dpi) {
+        anyhow::bail!("`--dpi` is from 10 to 2400");
     }
     let session = args.pipeline.opening(context).session()?;
     let study = report::study(&session, &context.tools, args.offline)?;
@@ -112,7 +121,7 @@ pub fn main(context: &Context, args: &PlotArgs) -> anyhow::Result<Exit> {
         size: args.size,
         font: args.font.clone(),
     };
-    let formats: Vec<Format> = args.format.iter().map(|w| w.format()).collect();
+    let formats: Vec<Format> = args.format.iter().map(|w| w.format(args.dpi)).collect();
     let files = paper::write(&figures, &args.output, &formats, &style)?;
     if files.is_empty() {
         crate::say!("nothing to draw yet: no stage has a table of metrics with a result");

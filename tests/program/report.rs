@@ -162,10 +162,18 @@ fn figures_are_files_with_their_numbers() {
     space.ok(&["run"]);
     let list = space.ok(&["plot", "--list"]);
     assert!(list.starts_with("rates  How the rate matters\n"), "{list}");
-    let files = space.ok(&["plot", "rates", "--format", "svg", "--format", "pdf"]);
+    let formats = ["--format", "svg", "--format", "pdf", "--format", "png"];
+    let files = space.ok(&[&["plot", "rates", "--dpi", "100"], &formats[..]].concat());
+    let png = fs::read(space.path("figures/rates.png")).unwrap();
+    // The width in the header: 480 points at 100 dots per inch.
+    assert_eq!(png[1..4], *b"PNG");
+    assert_eq!(png[16..20], 667u32.to_be_bytes());
+    space
+        .run(&["plot", "rates", "--format", "png", "--dpi", "0"])
+        .expect(2, &["`--dpi` is from 10 to 2400"]);
     assert_eq!(
         files,
-        "figures/rates.svg\nfigures/rates.pdf\nfigures/rates.csv\n"
+        "figures/rates.svg\nfigures/rates.pdf\nfigures/rates.png\nfigures/rates.csv\n"
     );
     let numbers = fs::read_to_string(space.project.join("figures/rates.csv")).unwrap();
     assert!(
