@@ -1,7 +1,7 @@
 //! Files that are replaced whole: readers see the old bytes or the new ones.
 
 use std::fs::{self, Permissions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -10,13 +10,27 @@ use std::path::Path;
 /// where it is missing.
 pub fn write(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(scratch_dir)?;
-    beside(path, scratch_dir, bytes, 0o644, |_| Ok(()))
+    beside(path, scratch_dir, 0o644, |mut file| file.write_all(bytes))
+}
+
+/// As [`write()`], of bytes that are never in memory as a whole.
+pub fn write_in_pieces(
+    path: &Path,
+    scratch_dir: &Path,
+    pieces: impl FnOnce(&mut BufWriter<&fs::File>) -> io::Result<()>,
+) -> io::Result<()> {
+    fs::create_dir_all(scratch_dir)?;
+    beside(path, scratch_dir, 0o644, |file| {
+        let mut file = BufWriter::new(file);
+        pieces(&mut file)?;
+        file.flush()
+    })
 }
 
 /// As [`write()`]; nobody else can read the file.
 pub fn write_private(path: &Path, scratch_dir: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(scratch_dir)?;
-    beside(path, scratch_dir, bytes, 0o600, |_| Ok(()))
+    beside(path, scratch_dir, 0o600, |mut file| file.write_all(bytes))
 }
 
 /// As [`write()`], in the directory of the file.
@@ -28,7 +42,10 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// the old ones go.
 pub fn write_lasting(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mode = fs::metadata(path).map_or(0o644, |m| m.permissions().mode() & 0o777);
-    beside(path, dir_of(path), bytes, mode, fs::File::sync_all)
+    beside(path, dir_of(path), mode, |mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    })
 }
 
 fn dir_of(path: &Path) -> &Path {
@@ -39,15 +56,13 @@ fn dir_of(path: &Path) -> &Path {
 fn beside(
     path: &Path,
     dir: &Path,
-    bytes: &[u8],
     mode: u32,
-    sync: impl Fn(&fs::File) -> io::Result<()>,
+    fill: impl FnOnce(&fs::File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
+    let file = tempfile::NamedTempFile::new_in(dir)?;
     // Where the file system keeps no permissions it shows every file alike.
     let _ = file.as_file().set_permissions(Permissions::from_mode(mode));
-    sync(file.as_file())?;
+    fill(file.as_file())?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())
 }

@@ -10,12 +10,13 @@ mod blocks;
 mod written;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use self::blocks::Blocks;
 use self::blocks::Checked;
+pub use self::blocks::{Blocks, Made};
 use self::written::Table;
 use super::turn::Turn;
 use crate::digest::{Content, Digest};
@@ -152,39 +153,6 @@ impl LockFile {
         }
         Some(lock)
     }
-
-    /// Changes the file: read again, changed and written by rename while no other process does the
-    /// same, so that nobody's blocks are lost. What was `seen` of it before is not checked again
-    /// while it is the same. `scratch_dir` is on the same file system.
-    ///
-    /// # Errors
-    /// A conflict or damage, or the file system's.
-    pub fn update(
-        path: &Path,
-        scratch_dir: &Path,
-        seen: Option<Seen>,
-        change: impl FnOnce(&mut Blocks),
-    ) -> anyhow::Result<()> {
-        let _alone = Turn::take(scratch_dir);
-        let old = text(path)?;
-        let mut blocks = match &old {
-            None => Blocks::default(),
-            Some(text) => {
-                let of = Some(Digest::of(text.as_bytes()));
-                let checked = match seen.is_some_and(|seen| seen.of == of) {
-                    true => Checked::Yes,
-                    false => Checked::No,
-                };
-                Blocks::of(path, text, checked)?
-            }
-        };
-        change(&mut blocks);
-        let new = blocks.text();
-        if old.as_ref() != Some(&new) {
-            whole::write(path, scratch_dir, new.as_bytes())?;
-        }
-        Ok(())
-    }
 }
 
 impl Block {
@@ -195,6 +163,65 @@ impl Block {
         written::table(&mut text, quoted_id, Table::Outputs, &self.outputs);
         written::table(&mut text, quoted_id, Table::Pins, &self.pins);
         text
+    }
+}
+
+/// A change of the file: read, changed and written by rename while no other process does the same,
+/// so that nobody's blocks are lost.
+pub struct Change {
+    path: PathBuf,
+    scratch_dir: PathBuf,
+    old: Option<String>,
+    checked: Checked,
+    _alone: Turn,
+}
+
+impl Change {
+    /// Reads the file again. What was `seen` of it before is not checked again while it is the same.
+    /// `scratch_dir` is on the same file system.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn begin(path: &Path, scratch_dir: &Path, seen: Option<Seen>) -> anyhow::Result<Change> {
+        let alone = Turn::take(scratch_dir);
+        let old = text(path)?;
+        let of = old.as_ref().map(|text| Digest::of(text.as_bytes()));
+        let checked = match seen.is_some_and(|seen| seen.of == of) {
+            true => Checked::Yes,
+            false => Checked::No,
+        };
+        Ok(Change {
+            path: path.to_owned(),
+            scratch_dir: scratch_dir.to_owned(),
+            old,
+            checked,
+            _alone: alone,
+        })
+    }
+
+    /// What the file says.
+    ///
+    /// # Errors
+    /// A conflict or damage.
+    pub fn blocks(&self) -> anyhow::Result<Blocks<'_>> {
+        match &self.old {
+            Some(text) => Blocks::of(&self.path, text, self.checked),
+            None => Ok(Blocks::default()),
+        }
+    }
+
+    /// Writes what it is to say, unless it says that already.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write(&self, blocks: &Blocks) -> anyhow::Result<()> {
+        if self.old.as_ref().is_some_and(|old| blocks.are_in(old)) {
+            return Ok(());
+        }
+        whole::write_in_pieces(&self.path, &self.scratch_dir, |file| {
+            blocks.tell(|piece| file.write_all(piece.as_bytes()))
+        })?;
+        Ok(())
     }
 }
 
@@ -219,6 +246,8 @@ fn text(path: &Path) -> anyhow::Result<Option<String>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use repro_protocol::kind::OutputSpec;
+    use repro_protocol::relpath::RelPath;
 
     fn block(key: &str) -> Block {
         Block {
@@ -229,6 +258,16 @@ mod tests {
                 ("q\n".to_owned(), "2".to_owned()),
             ]),
         }
+    }
+
+    fn text_of(blocks: &Blocks) -> String {
+        let mut text = String::new();
+        let told = blocks.tell(|piece| {
+            text += piece;
+            Ok::<(), ()>(())
+        });
+        told.unwrap();
+        text
     }
 
     fn written_of(lock: &LockFile) -> String {
@@ -256,7 +295,8 @@ mod tests {
             prop_assert_eq!(own.as_ref(), Some(&lock));
             prop_assert_eq!(toml::from_str::<LockFile>(&text).unwrap(), lock);
             let unchanged = Blocks::of(Path::new("repro.lock"), &text, Checked::No).unwrap();
-            prop_assert_eq!(unchanged.text(), text);
+            prop_assert!(unchanged.are_in(&text));
+            prop_assert_eq!(text_of(&unchanged), text);
         }
 
         /// The fast reader understands less than TOML, and nothing differently.
@@ -275,7 +315,7 @@ mod tests {
             let read = LockFile::parse(path, &changed);
             prop_assert_eq!(blocks.is_ok(), read.is_ok());
             if let (Ok(blocks), Ok(read)) = (blocks, read) {
-                prop_assert_eq!(LockFile::parse(path, &blocks.text()).unwrap(), read);
+                prop_assert_eq!(LockFile::parse(path, &text_of(&blocks)).unwrap(), read);
             }
         }
 
@@ -301,16 +341,21 @@ mod tests {
                 false => written_of(&lock).replace("\n\n", "\n# theirs\n\n"),
             };
             let mut blocks = Blocks::of(Path::new("repro.lock"), &text, Checked::No).unwrap();
-            for (id, (key, n, pinned)) in new {
-                let key = Digest::of(&[key]);
-                let outputs = outputs(n);
-                let named = outputs.iter().map(|(name, c)| (name.as_str(), c));
-                blocks.set(&id, &key, named, pinned.map(pins));
-                let kept = lock.blocks.remove(&id).map(|block| block.pins).unwrap_or_default();
+            let made: Vec<_> = new.into_iter().map(|(id, (key, n, pinned))| {
+                let (names, contents): (Vec<_>, Vec<_>) = outputs(n).into_iter().unzip();
+                let specs = names.iter().map(|name| OutputSpec { name: (**name).into(), path: RelPath::new(name).unwrap() });
+                (id, Digest::of(&[key]), specs.collect::<Vec<_>>(), contents, n, pinned)
+            }).collect();
+            for (id, key, outputs, contents, n, pinned) in &made {
+                blocks.set(id, Made { key, outputs, contents }, pinned.map(pins));
+                let kept = lock.blocks.remove(id).map(|block| block.pins).unwrap_or_default();
                 let pins = pinned.map_or(kept, pins);
-                lock.blocks.insert(id, Block { key, outputs: written_outputs(n), pins });
+                lock.blocks.insert(id.clone(), Block { key: *key, outputs: written_outputs(*n), pins });
             }
-            prop_assert_eq!(blocks.text(), written_of(&lock));
+            let new = written_of(&lock);
+            prop_assert_eq!(text_of(&blocks), new.as_str());
+            let longer = format!("{new} ");
+            prop_assert!(blocks.are_in(&new) && !blocks.are_in(&longer) && !blocks.are_in(&new[1..]));
         }
     }
 

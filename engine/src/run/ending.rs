@@ -8,7 +8,7 @@ use super::state::{Phase, State};
 use crate::digest::Digest;
 use crate::plan::{Claim, InstanceIndex};
 use crate::record::event::Event;
-use crate::record::lockfile::LockFile;
+use crate::record::lockfile::{Change, Made};
 use crate::session::Session;
 use crate::verdicts::verdicts;
 use repro_protocol::relpath::RelPath;
@@ -100,27 +100,29 @@ impl Scheduler<'_> {
             return Ok(());
         }
         let (plan, board) = (&self.session.plan, &self.board);
-        let known: HashSet<&str> = match whole {
-            true => plan.instances.iter().map(|i| &*i.id).collect(),
-            false => HashSet::new(),
-        };
         let mut pins = std::mem::take(&mut self.pins);
-        // Other runs of this project may have written since this one began: their blocks stay.
-        let seen = self.lock.take();
-        LockFile::update(&path, &self.session.project.state(), seen, |lock| {
+        {
+            // Other runs of this project may have written since this one began: their blocks stay.
+            let change = Change::begin(&path, &self.session.project.state(), self.lock.take())?;
+            let mut blocks = change.blocks()?;
             if whole {
-                lock.retain(|id| known.contains(id));
+                let known: HashSet<&str> = plan.instances.iter().map(|i| &*i.id).collect();
+                blocks.retain(|id| known.contains(id));
             }
             for (index, state) in board.states() {
                 let State::Done { key, outputs } = state else {
                     continue;
                 };
                 let instance = plan.instance(index);
-                let named = instance.outputs.iter().zip(outputs.iter());
-                let named = named.map(|(o, content)| (&*o.name, content));
-                lock.set(&instance.id, key, named, pins.remove(&index));
+                let made = Made {
+                    key,
+                    outputs: &instance.outputs,
+                    contents: outputs,
+                };
+                blocks.set(&instance.id, made, pins.remove(&index));
             }
-        })?;
+            change.write(&blocks)?;
+        }
         let stamp = stamp_with_file(self.session);
         self.session.index.set_lock_written_from(stamp);
         Ok(())
