@@ -7,9 +7,10 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use rayon::prelude::*;
@@ -231,12 +232,14 @@ fn install(tmp: &mut BesideTmp, dest: &Path) -> Result<(), StoreError> {
 /// The first time this process places something in a directory, it removes what dead processes left
 /// there.
 fn sweep_once(parent: &Path) {
-    static SWEPT: Mutex<Option<HashSet<PathBuf>>> = Mutex::new(None);
-    let mut swept = SWEPT.lock().unwrap_or_else(|e| e.into_inner());
-    if !swept.get_or_insert_default().insert(parent.to_owned()) {
+    // Hashes of paths: of 100,000 directories the paths took 10 MB. If two are equal, a sweep is
+    // left to the next process.
+    static SWEPT: LazyLock<(RandomState, Mutex<HashSet<u64>>)> = LazyLock::new(Default::default);
+    let (hasher, swept) = &*SWEPT;
+    let hash = hasher.hash_one(parent);
+    if !swept.lock().unwrap_or_else(|e| e.into_inner()).insert(hash) {
         return;
     }
-    drop(swept);
     for entry in crate::dir::read(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if let Some(name) = name.to_str().and_then(|n| n.strip_prefix(TMP_PREFIX))
