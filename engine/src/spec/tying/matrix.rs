@@ -4,8 +4,9 @@
 //! Decides the order of instances: the first axis varies slowest. A row is a few numbers of
 //! [`Values`]. Does not know what the axes are used for.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::axis::MAX_ROWS;
 use super::axis::{list, scalar};
@@ -142,7 +143,7 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
         return None;
     }
     // By the text a value has in names: 1 and "1" would be one instance's name for two.
-    let mut texts: HashMap<String, u32> = HashMap::new();
+    let mut texts: HashMap<&str, u32> = HashMap::new();
     let mut text_of: HashMap<u32, u32> = HashMap::new();
     let mut seen = HashSet::with_capacity(rows.len());
     for row in &rows {
@@ -152,7 +153,7 @@ pub fn expand(node: &Node, values: &mut Values, problems: &mut Vec<Problem>) -> 
                 if v == ABSENT {
                     ABSENT
                 } else {
-                    *texts.entry(values.text(v).to_owned()).or_insert(count)
+                    *texts.entry(values.text(v)).or_insert(count)
                 }
             })
         };
