@@ -167,7 +167,7 @@ pub fn pull(
             outputs: had.outputs,
             wall_s: had.wall_s,
             elsewhere: had.elsewhere,
-            believed_under: had.is_foreign.then_some(stamp),
+            believed_under: had.is_foreign.then(|| Box::new(stamp)),
         };
         known.push((instance.id.clone(), entry));
     }

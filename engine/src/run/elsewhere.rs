@@ -144,7 +144,7 @@ impl Scheduler<'_> {
             outputs: hit.outputs.clone(),
             wall_s: hit.wall_s,
             elsewhere: true,
-            believed_under: hit.believed_under,
+            believed_under: hit.believed_under.map(Box::new),
         };
         self.session.index.set(&id, known);
         if let (Some(believed), false) = (&believed, self.options.dry_run) {

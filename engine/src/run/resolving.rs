@@ -162,7 +162,7 @@ impl Scheduler<'_> {
                 outputs: hit.outputs.clone(),
                 wall_s: hit.wall_s,
                 elsewhere: false,
-                believed_under: hit.believed_under,
+                believed_under: hit.believed_under.map(Box::new),
             },
         );
         self.compare_with_remote(index, &hit.outputs);

@@ -71,7 +71,7 @@ impl Session {
             outputs: known.outputs.clone(),
             wall_s: known.wall_s,
             ambiguous: false,
-            believed_under: known.believed_under,
+            believed_under: known.believed_under.as_deref().copied(),
         };
         // That a stage without outputs has succeeded is nowhere but in its record.
         let has_outputs = |known: &&Known| !known.outputs.is_empty();
@@ -116,9 +116,8 @@ impl Session {
 
     /// Who vouched for it then suffices now.
     fn is_believed_still(&self, known: &Known) -> bool {
-        known
-            .believed_under
-            .is_none_or(|stamp| stamp == self.believer.stamp())
+        let under = known.believed_under.as_deref();
+        under.is_none_or(|stamp| *stamp == self.believer.stamp())
     }
 
     /// Asks the store; also what was lost if a record is there whose objects are not, and why one
