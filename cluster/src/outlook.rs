@@ -74,7 +74,7 @@ impl Outlook {
                     }
                 }
                 Work::Command(command) => {
-                    for environment in &command.environments {
+                    for environment in &command.setup.environments {
                         if let EnvironmentPlace::Dir(Location::Project(dir)) = &environment.place {
                             let path = dir.under(&session.project.root);
                             links.insert(dir.to_string(), path);

@@ -54,7 +54,7 @@ pub fn snapshot(
                 continue;
             };
             let path = PathBuf::from(path.as_str());
-            if let Some(Location::Project(manifest)) = &files.manifest {
+            if let Some(Location::Project(manifest)) = files.manifest.as_deref() {
                 whole.insert(manifest.as_str().into(), None);
             }
             match needed.contains(&at) {

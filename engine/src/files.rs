@@ -154,7 +154,7 @@ pub struct Files {
     /// What of a directory does not count.
     pub ignore: Arc<Ignore>,
     /// A list of the digests of its files, as `b3sum` writes it.
-    pub manifest: Option<Location>,
+    pub manifest: Option<Box<Location>>,
 }
 
 impl Files {

@@ -66,27 +66,40 @@ pub fn action_key(
         Work::Command(command) => {
             text.push_str("\"command\":{");
             write_environments(&mut text, context, command, |m| m < Manager::Python);
-            if !command.config.is_empty() {
+            if !command.setup.config.is_empty() {
                 text.push_str("\"config\":{");
-                list(&mut text, command.config.iter(), |text, (path, values)| {
-                    field(text, path.as_str(), values);
-                });
+                list(
+                    &mut text,
+                    command.setup.config.iter(),
+                    |text, (path, values)| {
+                        field(text, path.as_str(), values);
+                    },
+                );
                 text.push_str("},");
             }
             text.push_str("\"env\":{");
-            list(&mut text, command.env.iter(), |text, (name, value)| {
-                field(text, name, value);
-            });
+            list(
+                &mut text,
+                command.setup.env.iter(),
+                |text, (name, value)| {
+                    field(text, name, value);
+                },
+            );
             text.push_str("},");
             write_environments(&mut text, context, command, |m| m >= Manager::Python);
             text.push_str("\"script\":");
             canonical::write_str(&command.script, &mut text);
             text.push_str(",\"shell\":[");
-            list(&mut text, command.shell.iter(), |text, word| {
+            list(&mut text, command.setup.shell.iter(), |text, word| {
                 canonical::write_str(word, text);
             });
             text.push_str("],\"tools\":{");
-            let mut tools: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
+            let mut tools: Vec<&str> = command
+                .setup
+                .tools
+                .iter()
+                .map(|t| t.program.as_str())
+                .collect();
             tools.sort_unstable();
             tools.dedup();
             list(&mut text, tools.into_iter(), |text, program| {
@@ -185,7 +198,7 @@ fn write_environments(
     command: &Command,
     keep: impl Fn(Manager) -> bool,
 ) {
-    let mut kept: Vec<&Environment> = command.environments.iter().collect();
+    let mut kept: Vec<&Environment> = command.setup.environments.iter().collect();
     kept.retain(|e| keep(e.manager));
     kept.sort_unstable_by_key(|e| e.manager);
     for environment in kept {

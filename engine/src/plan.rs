@@ -97,7 +97,7 @@ pub struct AxisValue {
     /// What keys and kinds are told: a single value; of a map its name.
     pub value: Value,
     /// How it stands in names and paths: as it was written (`1e-3`), of a map its name.
-    pub text: Arc<str>,
+    pub text: Box<str>,
 }
 
 /// A stage after matrix expansion.
@@ -119,7 +119,7 @@ pub struct Instance {
     /// How it is run; none of this is part of the key.
     pub policy: Arc<Policy>,
     /// Where the stage stands in the pipeline file.
-    pub place: Place,
+    pub place: Arc<Place>,
 }
 
 impl Instance {
@@ -182,7 +182,15 @@ impl Work {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// The text given to the shell.
-    pub script: String,
+    pub script: Box<str>,
+    /// What it is run with; most instances of a stage have it in common.
+    #[serde(flatten)]
+    pub setup: Arc<Setup>,
+}
+
+/// What a script is run with.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
     /// The shell and its flags; the script is the last argument. Default `[bash, -euo, pipefail,
     /// -c]`.
     pub shell: Arc<[String]>,

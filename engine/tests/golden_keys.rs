@@ -24,7 +24,7 @@ use repro_engine::key::{Context, FORMAT, action_key, state_key};
 use repro_engine::lineage::{Kin, Lineage};
 use repro_engine::plan::{
     Axes, AxisValue, Command, Instance, Need, NeedItem, Network, Place, Policy, Sandbox, Scratch,
-    Source, Tool, Work,
+    Setup, Source, Tool, Work,
 };
 use repro_protocol::kind::{Checked, Description, InputSpec, OutputSpec, StatePoint, no_member};
 use repro_protocol::relpath::RelPath;
@@ -138,33 +138,35 @@ fn instance(
             secrets: Vec::new(),
             executor: None,
         }),
-        place: Place {
+        place: Arc::new(Place {
             file: format!("{id}.yaml").into(),
             line: cpus,
             column: 1,
-        },
+        }),
     }
 }
 
 fn command() -> Work {
     Work::Command(Arc::new(Command {
         script: "tool --title \"Größe\\n\" < data.csv\n\tsort > out.csv".into(),
-        shell: ["bash", "-eu", "-c"].map(str::to_owned).into(),
-        env: BTreeMap::from([
-            ("LC_ALL".to_owned(), "C".to_owned()),
-            ("A".to_owned(), String::new()),
-        ]),
-        tools: vec![
-            Tool {
-                program: "tool".into(),
-                version_command: vec!["tool".into(), "-V".into()],
-            },
-            Tool {
-                program: "sort".into(),
-                version_command: vec!["sort".into(), "--version".into()],
-            },
-        ],
-        ..Command::default()
+        setup: Arc::new(Setup {
+            shell: ["bash", "-eu", "-c"].map(str::to_owned).into(),
+            env: BTreeMap::from([
+                ("LC_ALL".to_owned(), "C".to_owned()),
+                ("A".to_owned(), String::new()),
+            ]),
+            tools: vec![
+                Tool {
+                    program: "tool".into(),
+                    version_command: vec!["tool".into(), "-V".into()],
+                },
+                Tool {
+                    program: "sort".into(),
+                    version_command: vec!["sort".into(), "--version".into()],
+                },
+            ],
+            ..Setup::default()
+        }),
     }))
 }
 

@@ -37,12 +37,12 @@ pub fn execute(
     if let Some(text) = undeclared_environment(command, request) {
         notes(Note::Event(Event::Warning { text }));
     }
-    let (program, flags) = match &*command.shell {
+    let (program, flags) = match &*command.setup.shell {
         [program, flags @ ..] => (program.as_str(), flags),
         [] => ("", &[][..]),
     };
     let mut process = setting.process(program, request, command, &secrets);
-    process.args(flags).arg(&command.script);
+    process.args(flags).arg(&*command.script);
     let mut log = open_log(&setting.dir, &secrets).map_err(early)?;
     let launch = Launch {
         start: Start {
@@ -80,7 +80,7 @@ pub fn execute(
     let ended = match result {
         Ok(ended) => ended,
         Err(source) => {
-            let program = command.shell.first().cloned().unwrap_or_default();
+            let program = command.setup.shell.first().cloned().unwrap_or_default();
             return Err(fail(Cause::Spawn { program, source }, Usage::default()));
         }
     };
@@ -148,7 +148,7 @@ pub fn execute(
 /// per process.
 fn undeclared_environment(command: &plan::Command, request: &Request) -> Option<String> {
     static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    if !command.environments.is_empty() || !searched::leads_around() {
+    if !command.setup.environments.is_empty() || !searched::leads_around() {
         return None;
     }
     let is_name = |w: &&str| {

@@ -223,8 +223,8 @@ pub fn undeclared(request: &Request, work: &Path) -> Vec<String> {
         Work::Command(command) => Some(command),
         Work::Kind { .. } => None,
     };
-    let lists = command.into_iter().flat_map(|c| &c.lists);
-    let config = command.into_iter().flat_map(|c| c.config.keys());
+    let lists = command.into_iter().flat_map(|c| &c.setup.lists);
+    let config = command.into_iter().flat_map(|c| c.setup.config.keys());
     let declared = inputs
         .chain(request.outputs.iter().map(|o| o.path.as_str()))
         .chain(shown.filter_map(|(_, inner)| inner.to_str()))

@@ -45,8 +45,13 @@ impl Setting {
             let what = what.to_owned();
             move |source| Cause::Io { what, source }
         };
-        let mut programs: Vec<&str> = command.tools.iter().map(|t| t.program.as_str()).collect();
-        programs.extend(command.shell.first().map(String::as_str));
+        let mut programs: Vec<&str> = command
+            .setup
+            .tools
+            .iter()
+            .map(|t| t.program.as_str())
+            .collect();
+        programs.extend(command.setup.shell.first().map(String::as_str));
         let around = &request.surroundings;
         programs.extend(around.programs.iter().filter_map(|p| p.to_str()));
         around.make_caches().map_err(|(path, source)| Cause::Io {
@@ -101,7 +106,7 @@ impl Setting {
         let around = &request.surroundings;
         let has_callers_path = around.path_first.is_empty()
             && !around.vars.contains_key("PATH")
-            && !command.env.contains_key("PATH");
+            && !command.setup.env.contains_key("PATH");
         // Else every child would search for it in all of `PATH`. Elsewhere than in the system it
         // may see less than this program.
         let found = match has_callers_path {
@@ -122,7 +127,7 @@ impl Setting {
             .env("TZ", "UTC")
             .envs(request.grant.variables())
             .envs(&request.surroundings.vars)
-            .envs(&command.env)
+            .envs(&command.setup.env)
             .envs(secrets.pairs());
         process
     }
@@ -133,14 +138,14 @@ fn write_lists(request: &Request, work: &Path) -> std::io::Result<()> {
     let Work::Command(command) = &request.work else {
         return Ok(());
     };
-    for (at, text) in &command.config {
+    for (at, text) in &command.setup.config {
         let to = at.under(work);
         if let Some(parent) = to.parent() {
             std::fs::create_dir_all(parent)?;
         }
         std::fs::write(to, text)?;
     }
-    for list in &command.lists {
+    for list in &command.setup.lists {
         let mut text = String::new();
         for input in request
             .inputs

@@ -54,7 +54,7 @@ pub fn visit(request: &Request, command: &Command, site: WorkDir) -> Result<Visi
     let setting = Setting::of(request, command, dir, ground)?;
     std::fs::write(
         setting.walls.tmp_outside().join(COMMAND_FILE),
-        &command.script,
+        &*command.script,
     )
     .map_err(io)?;
     Ok(Visit {
@@ -77,7 +77,7 @@ impl Visit {
         command: &Command,
         words: &[String],
     ) -> Result<ExitStatus, Cause> {
-        let shell = command.shell.first().map_or("sh", String::as_str);
+        let shell = command.setup.shell.first().map_or("sh", String::as_str);
         let (program, arguments) = match words {
             [] => (shell, words),
             [program, arguments @ ..] => (program.as_str(), arguments),
@@ -109,7 +109,7 @@ impl Visit {
 
     /// How to run the stage's command from inside.
     pub fn how_to_run(&self, command: &Command) -> String {
-        let mut words: Vec<&str> = command.shell.iter().map(String::as_str).collect();
+        let mut words: Vec<&str> = command.setup.shell.iter().map(String::as_str).collect();
         if words.last().is_some_and(|w| *w == "-c") {
             words.pop();
         }

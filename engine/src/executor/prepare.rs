@@ -130,8 +130,8 @@ impl Site {
 
     /// What a command depends on beside its inputs.
     fn watch(&self, command: &Command, watched: &mut Watched) {
-        watched.tools = command.tools.clone();
-        let environments = command.environments.iter();
+        watched.tools = command.setup.tools.clone();
+        let environments = command.setup.environments.iter();
         let watch = |environment| {
             Some(WatchedEnvironment {
                 environment: Clone::clone(environment),

@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::lineage::Kin;
 use crate::plan::{
     AxisValue, Cache, Command, Environment, EnvironmentPlace, Manager, Network, PathList, Policy,
-    Sandbox, Scratch, Tool,
+    Sandbox, Scratch, Setup, Tool,
 };
 use crate::store::Record;
 use repro_protocol::job::{self, Device};
@@ -117,7 +117,7 @@ fn files() -> impl Strategy<Value = Files> {
                 true => Ignore::nothing(),
                 false => Ignore::usual_and(&patterns).unwrap(),
             }),
-            manifest,
+            manifest: manifest.map(Box::new),
         })
 }
 
@@ -157,21 +157,30 @@ fn command() -> impl Strategy<Value = Command> {
         btree_map(relative(), any::<String>(), 0..2),
     )
         .prop_map(
-            |(script, shell, env, tool, environment, cache, list, config)| Command {
-                script,
-                shell: shell.into(),
-                env,
-                tools: Vec::from_iter(tool.map(|(program, version_command)| Tool {
-                    program,
-                    version_command,
-                })),
-                environments: Vec::from_iter(environment),
-                caches: Vec::from_iter(cache.map(|(dir, variable)| Cache {
-                    dir: dir.to_path_buf(),
-                    variable,
-                })),
-                lists: Vec::from_iter(list.map(|(need, group, at)| PathList { need, group, at })),
-                config,
+            |(script, shell, env, tool, environment, cache, list, config)| {
+                let setup = Setup {
+                    shell: shell.into(),
+                    env,
+                    tools: Vec::from_iter(tool.map(|(program, version_command)| Tool {
+                        program,
+                        version_command,
+                    })),
+                    environments: Vec::from_iter(environment),
+                    caches: Vec::from_iter(cache.map(|(dir, variable)| Cache {
+                        dir: dir.to_path_buf(),
+                        variable,
+                    })),
+                    lists: Vec::from_iter(list.map(|(need, group, at)| PathList {
+                        need,
+                        group,
+                        at,
+                    })),
+                    config,
+                };
+                Command {
+                    script: script.into(),
+                    setup: Arc::new(setup),
+                }
             },
         )
 }
@@ -205,7 +214,15 @@ fn input() -> impl Strategy<Value = Input> {
             group,
             axes: axes
                 .into_iter()
-                .map(|(name, value, text)| (name, Arc::new(AxisValue { value, text })))
+                .map(|(name, value, text)| {
+                    (
+                        name,
+                        Arc::new(AxisValue {
+                            value,
+                            text: (*text).into(),
+                        }),
+                    )
+                })
                 .collect(),
             placed_at,
             origin,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::plan::{Command, NeedItem, Network, Place, Policy, Sandbox, Scratch};
+use crate::plan::{NeedItem, Network, Place, Policy, Sandbox, Scratch};
 use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 
@@ -14,16 +14,7 @@ fn plan(edges: &[&[u32]]) -> Plan {
         id: format!("i{i}").into(),
         stage: "s".into(),
         axes: Arc::from([]),
-        work: Work::Command(Arc::new(Command {
-            script: String::new(),
-            shell: Arc::default(),
-            env: BTreeMap::new(),
-            tools: Vec::new(),
-            environments: Vec::new(),
-            caches: Vec::new(),
-            lists: Vec::new(),
-            config: BTreeMap::new(),
-        })),
+        work: Work::Command(Arc::default()),
         needs: vec![need(needs)],
         after: Arc::from([]),
         outputs: Arc::from([OutputSpec {
@@ -44,11 +35,11 @@ fn plan(edges: &[&[u32]]) -> Plan {
             executor: None,
             grace_s: 1.0,
         }),
-        place: Place {
+        place: Arc::new(Place {
             file: "f".into(),
             line: 1,
             column: 1,
-        },
+        }),
     });
     Plan {
         name: "p".into(),

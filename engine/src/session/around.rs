@@ -43,7 +43,7 @@ impl Session {
             let Work::Command(command) = &instance.work else {
                 continue;
             };
-            for tool in &command.tools {
+            for tool in &command.setup.tools {
                 if self.tool_versions.contains_key(&tool.program)
                     || self.unknown.tools.contains_key(&tool.program)
                 {
@@ -64,7 +64,7 @@ impl Session {
                     Err(e) => return Err(place(instance, e)),
                 }
             }
-            for environment in &command.environments {
+            for environment in &command.setup.environments {
                 if self.environments.contains_key(environment)
                     || self.unknown.environments.contains_key(environment)
                 {
@@ -94,8 +94,8 @@ impl Session {
         let Work::Command(command) = &instance.work else {
             return instance.work.unasked();
         };
-        let mut tools = command.tools.iter();
-        let mut environments = command.environments.iter();
+        let mut tools = command.setup.tools.iter();
+        let mut environments = command.setup.environments.iter();
         tools
             .find_map(|tool| self.unknown.tools.get(&tool.program))
             .or_else(|| environments.find_map(|e| self.unknown.environments.get(e)))
@@ -127,12 +127,12 @@ pub fn surroundings(
     environments: &BTreeMap<Environment, Captured>,
 ) -> Surroundings {
     let mut all = Surroundings::default();
-    for environment in &command.environments {
+    for environment in &command.setup.environments {
         if let Some(captured) = environments.get(environment) {
             all.merge(captured.surroundings.clone());
         }
     }
-    for cache in &command.caches {
+    for cache in &command.setup.caches {
         all.write.push(cache.dir.clone());
         let variable = cache.variable.iter().cloned();
         all.vars

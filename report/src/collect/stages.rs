@@ -108,7 +108,7 @@ pub(super) fn of(
         let instance = plan.instance(*index);
         let text = match &instance.work {
             Work::Kind { params, .. } => serde_json::to_string_pretty(&**params)?,
-            Work::Command(command) => command.script.clone(),
+            Work::Command(command) => command.script.to_string(),
         };
         stage.params = text.chars().take(PARAMS_CHARS).collect();
         let key = by_name.get(&*instance.id).and_then(|r| r.key);

@@ -15,7 +15,7 @@ const USUAL: [&str; 5] = [".venv", "venv", "env", ".env", ".conda"];
 pub fn wanted(scene: &Scene, complaints: &[&String]) -> Option<Cause> {
     let declared: BTreeSet<&str> = match &scene.request.work {
         Work::Command(command) => {
-            let words = command.environments.iter().map(|e| e.manager.word());
+            let words = command.setup.environments.iter().map(|e| e.manager.word());
             words.collect()
         }
         // Programs of the project declare none.

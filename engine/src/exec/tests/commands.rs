@@ -70,8 +70,10 @@ fn a_shell_that_is_missing() {
     let shell = ["no-such-shell", "-c"].map(String::from).into();
     let command = Command {
         script: "true".into(),
-        shell,
-        ..Command::default()
+        setup: Arc::new(Setup {
+            shell,
+            ..Setup::default()
+        }),
     };
     bench.request.work = Work::Command(Arc::new(command));
     let text = bench.fails().to_string();
@@ -134,12 +136,14 @@ fn the_environment_is_what_is_declared() {
         let env = [("DECLARED", "va lue"), ("TZ", "Europe/Paris")];
         *command = Arc::new(Command {
             script: command.script.clone(),
-            shell: command.shell.clone(),
-            env: env
-                .iter()
-                .map(|(k, v)| ((*k).into(), (*v).into()))
-                .collect(),
-            ..Command::default()
+            setup: Arc::new(Setup {
+                shell: command.setup.shell.clone(),
+                env: env
+                    .iter()
+                    .map(|(k, v)| ((*k).into(), (*v).into()))
+                    .collect(),
+                ..Setup::default()
+            }),
         });
     }
     let text = bench.output("out");

@@ -47,10 +47,7 @@ fn rescript(bench: &mut Bench, script: &str) {
     };
     let command = Command {
         script: script.into(),
-        shell: old.shell.clone(),
-        env: old.env.clone(),
-        tools: old.tools.clone(),
-        ..Command::default()
+        setup: old.setup.clone(),
     };
     bench.request.work = Work::Command(Arc::new(command));
 }

@@ -190,7 +190,9 @@ fn part_with_a_starter() {
     let Work::Command(command) = &mut bench.request.work else {
         panic!()
     };
-    Arc::get_mut(command).unwrap().shell = ["no-such-shell".to_owned()].into();
+    let command = Arc::get_mut(command).unwrap();
+    let setup = Arc::get_mut(&mut command.setup).unwrap();
+    setup.shell = ["no-such-shell".to_owned()].into();
     let failure = bench.fails();
     let is_missing = matches!(
         &failure.cause,

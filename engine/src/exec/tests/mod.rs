@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::plan::{Command, Sandbox};
+use crate::plan::{Command, Sandbox, Setup};
 use crate::skipped::skipped;
 
 mod commands;
@@ -31,8 +31,10 @@ impl Bench {
         let shell = ["bash", "-euo", "pipefail", "-c"].map(String::from).into();
         let command = Command {
             script: script.into(),
-            shell,
-            ..Command::default()
+            setup: Arc::new(Setup {
+                shell,
+                ..Setup::default()
+            }),
         };
         let policy = Policy {
             cpus: Some(1),

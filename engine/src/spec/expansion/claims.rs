@@ -62,7 +62,7 @@ impl Expander<'_, '_> {
             awaited: None,
             work,
             policy: Arc::default(),
-            place: (self.place)(claim.key),
+            place: Arc::new((self.place)(claim.key)),
             key: claim.key,
             gathered: HashMap::default(),
             single: HashMap::default(),

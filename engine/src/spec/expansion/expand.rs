@@ -75,7 +75,7 @@ impl<'a, 't> Expander<'a, 't> {
                 awaited: None,
                 work,
                 policy: stage.policy.clone(),
-                place: place.clone(),
+                place: Arc::new(place.clone()),
                 key: stage.key,
                 gathered: HashMap::default(),
                 single: HashMap::default(),

@@ -31,7 +31,7 @@ pub struct Making {
     pub awaited: Option<Arc<[InstanceIndex]>>,
     pub work: Work,
     pub policy: Arc<plan::Policy>,
-    pub place: Place,
+    pub place: Arc<Place>,
     pub key: Span,
     /// Placed paths by part of a need and producer (gathers) or file name.
     pub gathered: HashMap<(usize, usize, u32, u32), RelPath>,

@@ -327,6 +327,7 @@ stages:
     };
     assert_eq!(
         command
+            .setup
             .env
             .iter()
             .map(|(k, v)| format!("{k}={v}"))
@@ -335,13 +336,14 @@ stages:
     );
     assert_eq!(
         command
+            .setup
             .tools
             .iter()
             .map(|t| t.version_command.join(" "))
             .collect::<Vec<_>>(),
         ["cp --help", "sh --version"]
     );
-    assert_eq!(*command.shell, ["bash", "-euo", "pipefail", "-c"]);
+    assert_eq!(*command.setup.shell, ["bash", "-euo", "pipefail", "-c"]);
     assert_eq!(
         (
             a.policy.cpus,
@@ -367,7 +369,10 @@ stages:
         panic!()
     };
     assert_eq!(
-        (command.shell.join(" "), command.env["PAINT"].as_str()),
+        (
+            command.setup.shell.join(" "),
+            command.setup.env["PAINT"].as_str()
+        ),
         ("bash -euo pipefail -c".to_owned(), "blue")
     );
 }

@@ -301,6 +301,6 @@ fn params(plan: &Plan, id: &str) -> Value {
 fn script(plan: &Plan, id: &str) -> String {
     match &find(plan, id).work {
         Work::Kind { .. } => panic!("{id} is a kind"),
-        Work::Command(command) => command.script.clone(),
+        Work::Command(command) => command.script.to_string(),
     }
 }

@@ -13,7 +13,7 @@ use super::declared::{environment, strict, tools};
 use super::preparing::{Preparing, overlap, templates};
 use super::surroundings::{self, Surroundings};
 use super::values::Values;
-use crate::plan::{Command, Need, PathList, SCRATCH, Tool};
+use crate::plan::{Command, Need, PathList, SCRATCH, Setup, Tool};
 use crate::spec::text::decode::check_name;
 use crate::spec::text::model;
 use crate::spec::text::node::{Data, Node};
@@ -319,7 +319,8 @@ impl CommandWork {
 
     /// What the kernel would refuse after all producers have run.
     fn check_size(&self, command: &Command, needs: &[Need]) -> Result<(), Problem> {
-        let env = command.env.iter().map(|(k, v)| k.len() + v.len() + 2);
+        let env = command.setup.env.iter();
+        let env = env.map(|(k, v)| k.len() + v.len() + 2);
         let total = command.script.len() + env.clone().sum::<usize>();
         let largest = env.max().unwrap_or(0).max(command.script.len() + 1);
         if largest <= ARGUMENT_BYTES && total <= ARGUMENTS_BYTES {
@@ -338,7 +339,7 @@ impl CommandWork {
         )))
     }
 
-    /// The command for a row; equal ones are shared.
+    /// The command for a row; equal ones are shared, or at least what they have in common.
     pub fn command(
         &mut self,
         row: &[u32],
@@ -372,24 +373,30 @@ impl CommandWork {
             .collect::<Result<_, Problem>>()?;
         let config = config::files(&self.config, row, consumer, values, needs, outputs)?;
         let environments = self.surroundings.environments(row, consumer, values)?;
-        if let Some(last) = &self.last
-            && last.script == script
-            && last.env == env
-            && last.environments == environments
-            && last.lists == *lists.borrow()
-            && last.config == config
-        {
-            return Ok(last.clone());
-        }
+        let lists = lists.into_inner();
+        let last = self.last.as_ref().filter(|last| {
+            let last = &last.setup;
+            last.env == env
+                && last.environments == environments
+                && last.lists == lists
+                && last.config == config
+        });
+        let setup = match last {
+            Some(last) if *last.script == *script => return Ok(last.clone()),
+            Some(last) => last.setup.clone(),
+            None => Arc::new(Setup {
+                shell: self.shell.clone(),
+                env,
+                tools: self.tools.clone(),
+                environments,
+                caches: self.surroundings.caches.clone(),
+                lists,
+                config,
+            }),
+        };
         let command = Arc::new(Command {
-            script,
-            shell: self.shell.clone(),
-            env,
-            tools: self.tools.clone(),
-            environments,
-            caches: self.surroundings.caches.clone(),
-            lists: lists.into_inner(),
-            config,
+            script: script.into(),
+            setup,
         });
         self.check_size(&command, needs)?;
         self.last = Some(command.clone());

@@ -273,7 +273,7 @@ impl Written {
                     .help("write it in the directory: `find . -type f | xargs b3sum > LIST`"));
                 }
                 let files = Files {
-                    manifest: Some(Location::of(&path, tying.root)),
+                    manifest: Some(Box::new(Location::of(&path, tying.root))),
                     ..(*one.files).clone()
                 };
                 one.files = Arc::new(files);

@@ -70,7 +70,7 @@ impl Values {
             Some(_) => Value::String(given.text.to_string()),
             None => given.value.clone(),
         };
-        let text = given.text.clone();
+        let text = (*given.text).into();
         let named = Arc::new(AxisValue { value, text });
         self.list.push(Entry { named, map });
         let key = canonical(&given.value);
