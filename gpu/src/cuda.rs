@@ -312,6 +312,12 @@ unsafe impl Driver for Cuda {
         }
     }
 
+    fn left(&self) -> Option<u64> {
+        self.enter().ok()?;
+        let (free, _) = result::mem_get_info().ok()?;
+        Some(free as u64)
+    }
+
     unsafe fn free(&self, Handle(address): Handle) {
         // What was launched may still use it. Errors cannot be helped here.
         if self.enter().and_then(|()| self.finish()).is_ok() {

@@ -95,6 +95,7 @@ impl Found {
         };
         Ok(Device(Arc::new(Open {
             name: self.name.clone(),
+            memory: self.memory,
             driver,
         })))
     }
@@ -107,6 +108,7 @@ pub struct Device(Arc<Open>);
 #[derive(Debug)]
 struct Open {
     name: String,
+    memory: u64,
     driver: Box<dyn Driver>,
 }
 
@@ -114,6 +116,11 @@ impl Device {
     /// As its maker calls it.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Bytes of its memory that can be had: what is left of it where the driver tells, else all.
+    pub fn room(&self) -> u64 {
+        self.0.driver.left().unwrap_or(self.0.memory)
     }
 
     pub(crate) fn driver(&self) -> &dyn Driver {

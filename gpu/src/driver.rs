@@ -48,6 +48,9 @@ pub(crate) unsafe trait Driver: Debug + Send + Sync {
     /// Memory for this many words of 32 bits, which are what they happen to be.
     fn allocate(&self, words: usize) -> Result<Handle, Fault>;
 
+    /// Bytes of its memory that nobody has, where the driver tells.
+    fn left(&self) -> Option<u64>;
+
     /// # Safety
     /// The handle is one of this driver, and is not used again.
     unsafe fn free(&self, handle: Handle);

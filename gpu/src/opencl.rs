@@ -222,6 +222,10 @@ unsafe impl Driver for OpenCl {
         }
     }
 
+    fn left(&self) -> Option<u64> {
+        None
+    }
+
     unsafe fn free(&self, handle: Handle) {
         // SAFETY: the caller's promise. OpenCL keeps the memory until what was asked before is done.
         let _ = unsafe { release_mem_object(mem(handle)) };

@@ -21,6 +21,7 @@ pub mod patches;
 pub mod patience;
 pub mod recipe;
 pub mod regularise;
+mod room;
 pub mod schedule;
 pub mod state;
 pub mod statistics;

@@ -21,6 +21,7 @@ use dfdx::prelude::{Cpu, CpuError};
 use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
 use repro_stages::data::Dataset;
+use repro_stages::failure::Failure;
 use repro_stages::nn::architecture::Architecture;
 use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::{Network, Norms};
@@ -57,6 +58,7 @@ struct Far {
     error: Arc<Mutex<Option<Lost>>>,
     /// Backward steps of dense layers that are refused from now on.
     refuses: bool,
+    room: Option<u64>,
 }
 
 /// This device's error.
@@ -157,6 +159,10 @@ impl Backend for Far {
     type Err = Lost;
     type Pool = Pool;
     type Values = Hidden;
+
+    fn room(&self) -> Option<u64> {
+        self.room
+    }
 
     fn on_tape(&self, error: Lost) -> CpuError {
         *self.error.lock().unwrap() = Some(error);
@@ -591,6 +597,44 @@ fn a_gpu_gives_the_cpus_bits() {
         let told = chosen.not_there();
         assert!(kernels.iter().all(|op| !told.contains(op)), "{told:?}");
     }
+}
+
+#[test]
+fn a_training_that_cannot_fit_ends_before_its_first_step() {
+    let trained = |room, model: &Value, optimizer: &Value| {
+        let far = Far {
+            room: Some(room),
+            ..Far::default()
+        };
+        train(&far, model, optimizer, &support::data(1, 20, (4, 4, 1), 3))
+    };
+    let refused = |room, model: &Value, optimizer: &Value| {
+        let error = trained(room, model, optimizer).err().unwrap();
+        let Failure { message, hint } = error.downcast().unwrap();
+        format!("{message}; {}", hint.unwrap())
+    };
+    let perceptron = json!({"mlp": {"hidden": [50]}});
+    assert!(trained(20_656, &perceptron, &json!({"adam": {}})).is_ok());
+    assert_eq!(
+        refused(20_655, &perceptron, &json!({"adam": {}})),
+        "the device has 20655 bytes of memory left, and training needs at least 20656: 16048 for \
+         weights, gradients and the optimizer's memory, and 288 for each of the 16 images of a \
+         batch; a `batch_size` of 15 is the most that could fit; `--device cpu` computes the same bits"
+    );
+    let plain = refused(
+        16_047,
+        &perceptron,
+        &json!({"sgd": {"lr": 0.1, "momentum": 0.9}}),
+    );
+    assert!(plain.contains("12036 for weights"), "{plain}");
+    let none = refused(16_047, &perceptron, &json!({"adam": {}}));
+    assert!(none.contains("no batch fits"), "{none}");
+    // A shortcut shares the input of its body; running statistics have no gradients.
+    let block = json!({"conv": {"layers": [{"residual": {"shortcut": "convolution",
+        "layers": [{"conv": {"channels": 4, "bias": false}}, {"batch_norm": {}}]}}]}});
+    let block = refused(1, &block, &json!({"sgd": {"lr": 0.1}}));
+    assert!(block.contains("1976 for weights"), "{block}");
+    assert!(block.contains("600 for each of the 16"), "{block}");
 }
 
 #[test]

@@ -207,6 +207,10 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     fn together<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }
+    /// Bytes of memory that values can have, where the device has its own.
+    fn room(&self) -> Option<u64> {
+        None
+    }
     /// An error on its way through dfdx's tape, which knows only the CPU's; [`Backend::off_tape`]
     /// gives it back.
     fn on_tape(&self, error: Self::Err) -> CpuError;

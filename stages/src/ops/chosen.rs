@@ -171,6 +171,10 @@ impl Backend for Chosen {
         }
     }
 
+    fn room(&self) -> Option<u64> {
+        self.gpu.as_ref().map(|gpu| gpu.device.room())
+    }
+
     fn on_tape(&self, error: DeviceError) -> CpuError {
         match (error, &self.gpu) {
             (DeviceError::Gpu(fault), Some(gpu)) => {

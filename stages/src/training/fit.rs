@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::pass::{Besides, Wanted};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
 use super::regularise::mix;
+use super::room::Need;
 use super::schedule::Clock;
 use super::state::{Progress, State};
 use super::step::Learner;
@@ -140,6 +141,8 @@ pub fn fit<'a, D: Backend, L: Listener>(
             ..Progress::default()
         }
     });
+    let batch = recipe.batch_size.min(sets.train.len());
+    Need::of(architecture, &recipe.optimizer).check(device.room(), batch)?;
     let fresh = |model, memory| State {
         model,
         memory,
