@@ -1,8 +1,7 @@
 //! What lies behind a changed input: which of its files differ, and which of their lines. Asked
 //! where something is explained, never where something is decided.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::opened::Session;
 use crate::change::{files, hunks};
@@ -15,10 +14,6 @@ use crate::store::Listing;
 
 /// Texts in the store that are no longer than this are compared by line.
 const TEXT_BYTES_MAX: u64 = 64 << 10;
-
-/// The files that differ between two contents: thousands of instances have the same input.
-#[derive(Default)]
-pub struct Told(Mutex<HashMap<(Digest, Digest), Vec<FileChange>>>);
 
 impl Session {
     /// Remembers what the inputs of an instance hold that no stage makes, since it is about to be
@@ -51,11 +46,7 @@ impl Session {
                 && let (Some(old), Some(new)) = (content(&change.old), content(&change.new))
             {
                 let pair = (old.digest, new.digest);
-                let mut told = self.told.0.lock().unwrap_or_else(|e| e.into_inner());
-                let files = told
-                    .entry(pair)
-                    .or_insert_with(|| self.between(&old, &new, &here));
-                change.files.clone_from(files);
+                change.files = self.told.or_tell(pair, || self.between(&old, &new, &here));
             }
         }
     }

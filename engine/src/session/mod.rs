@@ -9,11 +9,12 @@ mod found;
 mod inside;
 mod opened;
 mod shown;
+mod told;
 mod unknown;
 
 pub use around::{stamps, surroundings};
 pub use found::{Found, Hit, LookedUp, Miss, outputs_of};
-pub use inside::Told;
 pub use opened::{Session, log_in};
 pub use shown::show;
+pub use told::Told;
 pub use unknown::Unknown;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 
-use super::inside::Told;
+use super::told::Told;
 use super::unknown::Unknown;
 use crate::catalog::Catalog;
 use crate::digest::{Content, Digest, Shape};
