@@ -29,6 +29,17 @@ pub enum Anchor {
     End,
 }
 
+impl Anchor {
+    /// How far before their point words of this width begin.
+    pub fn back(self, width: f64) -> f64 {
+        match self {
+            Anchor::Start => 0.0,
+            Anchor::Middle => width / 2.0,
+            Anchor::End => width,
+        }
+    }
+}
+
 /// One mark.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Mark {

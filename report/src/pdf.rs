@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::marks::{Anchor, Drawing, Ink, Mark};
+use crate::marks::{Drawing, Ink, Mark};
 use crate::number::coordinate as c;
 use crate::svg::rgb;
 
@@ -173,11 +173,7 @@ fn draw(page: &mut String, mark: &Mark, height: f64) {
             text,
         } => {
             page.push_str(&colour(*ink, "rg"));
-            let back = match anchor {
-                Anchor::Start => 0.0,
-                Anchor::Middle => width(text, *size) / 2.0,
-                Anchor::End => width(text, *size),
-            };
+            let back = anchor.back(width(text, *size));
             let (x, y) = (at.0, height - at.1);
             let matrix = match upright {
                 false => format!("1 0 0 1 {} {}", c(x - back), c(y)),

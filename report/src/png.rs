@@ -7,7 +7,7 @@ use tiny_skia::{
 };
 use ttf_parser::{Face, OutlineBuilder};
 
-use crate::marks::{Anchor, Drawing, Ink, Mark};
+use crate::marks::{Drawing, Ink, Mark};
 use crate::svg::rgb;
 
 /// Metrics as Helvetica's, which the layout reckons with; see `fonts/LICENSE`.
@@ -135,11 +135,7 @@ fn paint(pixmap: &mut Pixmap, face: &Face, mark: &Mark, to_pixels: Transform) {
             text,
         } => {
             let (path, width) = letters(face, text, *size as f32);
-            let back = match anchor {
-                Anchor::Start => 0.0,
-                Anchor::Middle => width / 2.0,
-                Anchor::End => width,
-            };
+            let back = anchor.back(width.into()) as f32;
             let place = to_pixels.pre_translate(at.0 as f32, at.1 as f32);
             let place = match upright {
                 false => place,
@@ -215,6 +211,7 @@ impl OutlineBuilder for Pen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::marks::Anchor;
 
     fn decoded(bytes: &[u8]) -> (usize, usize, Vec<u8>) {
         let mut reader = ::png::Decoder::new(std::io::Cursor::new(bytes))

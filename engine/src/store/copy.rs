@@ -13,17 +13,22 @@ use rustix::io::Errno;
 /// The unit of [`MetadataExt::blocks`].
 const BLOCK: u64 = 512;
 
-/// Copies a file to a new one, which can be executed if the first one can. The mode is asked for
-/// when the file is made: a file system may refuse to change one.
+/// Copies a file to a new one, which can be executed if the first one can.
 ///
 /// # Errors
 /// Of the system; something is at `to` already.
 pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = File::open(from)?;
     let mode = source.metadata()?.permissions().mode() & 0o777;
+    copy_to_new(&mut source, to, mode)
+}
+
+/// Copies all of `from` to a new file. The mode is asked for when that is made: a file system may
+/// refuse to change one.
+pub(super) fn copy_to_new(from: &mut File, to: &Path, mode: u32) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create_new(true).mode(mode);
-    copy_contents(&mut source, &mut options.open(to)?)
+    copy_contents(from, &mut options.open(to)?)
 }
 
 /// Copies all of `from` to `to`, which is empty.

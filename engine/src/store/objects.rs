@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use crate::digest::{Content, Digest, Domain, Shape, Stop};
 use crate::regular::{self, Links};
 
-use super::copy::copy_contents;
+use super::copy::copy_to_new;
 use super::error::{StoreError, at};
 use super::filesystem::{changes_are_seen, is_remote};
 use super::scratch::write_new;
@@ -553,13 +553,6 @@ pub(super) fn copy_bytes(
     mode: u32,
     target: &Path,
 ) -> Result<(), StoreError> {
-    use std::os::unix::fs::OpenOptionsExt;
     let mut source = regular::open(from, Links::Refuse).map_err(at(from, "read it"))?;
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(to)
-        .map_err(at(target, "write a file there"))?;
-    copy_contents(&mut source, &mut file).map_err(at(target, "write a file there"))
+    copy_to_new(&mut source, to, mode).map_err(at(target, "write a file there"))
 }
