@@ -1,6 +1,6 @@
 //! Which files of a directory differ, and which lines of a text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
@@ -54,19 +54,15 @@ pub fn files(
     new: &Listing,
     texts: impl Fn(&Digest) -> Option<String>,
 ) -> Vec<FileChange> {
-    let nodes = |listing: &Listing| -> BTreeMap<String, Node> {
-        let nodes = listing.nodes();
-        nodes.map(|(p, n)| (p.to_string(), n.clone())).collect()
-    };
-    let (before, after) = (nodes(old), nodes(new));
-    let mut gone: BTreeMap<&String, &Node> = BTreeMap::new();
+    let mut gone: BTreeMap<&str, &Node> = BTreeMap::new();
     let mut changed = Vec::new();
     let change = |path: &str, fate| FileChange {
         path: Some(path.to_owned()),
         fate,
     };
-    for (path, was) in &before {
-        match (was, after.get(path)) {
+    for (path, was) in old.nodes() {
+        let path = path.as_str();
+        match (was, new.get(path)) {
             (was, Some(is)) if was == is => {}
             (Node::Dir, None) => {}
             (_, None) => drop(gone.insert(path, was)),
@@ -78,15 +74,21 @@ pub fn files(
             (_, Some(_)) => changed.push(change(path, Fate::OtherKind)),
         }
     }
+    // Places of the same content; the first is at the end.
+    let mut places: HashMap<&Node, Vec<&str>> = HashMap::new();
+    for (path, was) in gone.iter().rev() {
+        places.entry(was).or_default().push(path);
+    }
     let (mut moved, mut came) = (Vec::new(), Vec::new());
-    for (path, is) in &after {
-        if before.contains_key(path) || *is == Node::Dir {
+    for (path, is) in new.nodes() {
+        let path = path.as_str();
+        if old.get(path).is_some() || *is == Node::Dir {
             continue;
         }
-        let from = gone.iter().find(|(_, was)| **was == is);
-        match from.map(|(from, _)| (*from).clone()) {
+        match places.get_mut(is).and_then(Vec::pop) {
             Some(from) => {
-                gone.remove(&from);
+                gone.remove(from);
+                let from = from.to_owned();
                 moved.push(change(path, Fate::Moved { from }));
             }
             None => came.push(change(path, Fate::New)),

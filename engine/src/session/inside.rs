@@ -1,6 +1,8 @@
 //! What lies behind a changed input: which of its files differ, and which of their lines. Asked
 //! where something is explained, never where something is decided.
 
+use std::cell::OnceCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::opened::Session;
@@ -10,10 +12,48 @@ use crate::files::Files;
 use crate::plan::{Instance, Source};
 use crate::record::event::{Change, Fate, FileChange};
 use crate::record::inputs;
-use crate::store::Listing;
+use crate::store::{Listing, StatCache};
 
-/// Texts in the store that are no longer than this are compared by line.
-const TEXT_BYTES_MAX: u64 = 64 << 10;
+/// What lies at the places of an instance's inputs now: each is listed once, if somebody asks.
+struct Here<'s> {
+    stats: &'s StatCache,
+    files: Vec<&'s Arc<Files>>,
+    listed: OnceCell<Vec<(PathBuf, Option<Listing>)>>,
+}
+
+impl Here<'_> {
+    fn places(&self) -> &[(PathBuf, Option<Listing>)] {
+        self.listed.get_or_init(|| {
+            let place = |files: &&Arc<Files>| {
+                let listing = self.stats.list_input(files).ok().flatten();
+                (files.at.path(self.stats.root()), listing)
+            };
+            self.files.iter().map(place).collect()
+        })
+    }
+
+    fn list(&self, digest: &Digest) -> Option<Listing> {
+        let mut listings = self
+            .places()
+            .iter()
+            .filter_map(|(_, listing)| listing.as_ref());
+        listings
+            .find(|listing| listing.content().digest == *digest)
+            .cloned()
+    }
+
+    fn text(&self, digest: &Digest) -> Option<String> {
+        self.places()
+            .iter()
+            .find_map(|(path, listing)| match listing {
+                None => inputs::text(path, digest),
+                Some(listing) => {
+                    let found = listing.files().find(|(_, of, ..)| of == digest);
+                    inputs::text(&found?.0.under(path), digest)
+                }
+            })
+    }
+}
 
 impl Session {
     /// Remembers what the inputs of an instance hold that no stage makes, since it is about to be
@@ -32,13 +72,17 @@ impl Session {
     /// are known: from the store, from what was remembered, or because they lie there now.
     pub fn look_inside(&self, instance: Option<&Instance>, changes: &mut [Change]) {
         let needs = instance.into_iter().flat_map(|i| &i.needs);
-        let here: Vec<&Arc<Files>> = needs
+        let files = needs
             .flat_map(|need| &need.items)
             .filter_map(|item| match &item.source {
                 Source::Files(files) => Some(files),
                 Source::Output { .. } => None,
-            })
-            .collect();
+            });
+        let here = Here {
+            stats: &self.stats,
+            files: files.collect(),
+            listed: OnceCell::new(),
+        };
         for change in changes {
             let content =
                 |side: &Option<serde_json::Value>| Content::named(side.as_ref()?.as_str()?);
@@ -51,7 +95,7 @@ impl Session {
         }
     }
 
-    fn between(&self, old: &Content, new: &Content, here: &[&Arc<Files>]) -> Vec<FileChange> {
+    fn between(&self, old: &Content, new: &Content, here: &Here) -> Vec<FileChange> {
         let text = |digest: &Digest| self.text(digest, here);
         match (old.shape, new.shape) {
             (Shape::Tree, Shape::Tree) => {
@@ -76,37 +120,21 @@ impl Session {
         }
     }
 
-    fn list(&self, digest: &Digest, here: &[&Arc<Files>]) -> Option<Listing> {
-        let lies_there = || {
-            let mut found = here.iter().filter_map(|f| self.stats.list_input(f).ok()?);
-            found.find(|listing| listing.content().digest == *digest)
-        };
+    fn list(&self, digest: &Digest, here: &Here) -> Option<Listing> {
         let in_store = self.store.read_tree(digest).ok();
         in_store
             .or_else(|| self.inputs.listing(digest))
-            .or_else(lies_there)
+            .or_else(|| here.list(digest))
     }
 
-    fn text(&self, digest: &Digest, here: &[&Arc<Files>]) -> Option<String> {
+    fn text(&self, digest: &Digest, here: &Here) -> Option<String> {
         let in_store = || {
-            let file = self.store.open_object(digest).ok()?;
-            let is_short = file.metadata().ok()?.len() <= TEXT_BYTES_MAX;
-            is_short.then(|| inputs::text(&self.store.object_path(digest), digest))?
-        };
-        let lies_there = || {
-            here.iter().find_map(|files| {
-                let path = files.at.path(self.stats.root());
-                if !path.is_dir() {
-                    return inputs::text(&path, digest);
-                }
-                let listing = self.stats.list_input(files).ok()??;
-                let found = listing.files().find(|(_, of, ..)| of == digest);
-                inputs::text(&found?.0.under(&path), digest)
-            })
+            self.store.open_object(digest).ok()?;
+            inputs::text(&self.store.object_path(digest), digest)
         };
         self.inputs
             .text(digest)
             .or_else(in_store)
-            .or_else(lies_there)
+            .or_else(|| here.text(digest))
     }
 }

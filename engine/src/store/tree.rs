@@ -28,7 +28,7 @@ const HEADER: &[u8] = b"repro tree 1\n";
 const LINKS_MAX: usize = 40;
 
 /// What a path in a tree is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Node {
     /// A directory.
     Dir,
