@@ -1,7 +1,11 @@
 //! Answers of HTTP servers that are read as a whole (listings, errors, whatever is no object's
 //! body): no more of them than any server has reason to send, and counted. `object_store` collects
 //! such an answer in memory, however long it is.
+//!
+//! A request that a closing connection took no byte of is told as one that found no connection, so
+//! that it is tried again: `object_store` does not know what `hyper` says of it.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +61,7 @@ impl HttpService for Bounded {
         let is_get = request.method().as_str() == "GET";
         let query = request.uri().query().unwrap_or_default();
         let lists = LISTING_WORDS.iter().any(|word| query.contains(word));
-        let answer = self.inner.execute(request).await?;
+        let answer = self.inner.execute(request).await.map_err(unsent)?;
         if is_get && !lists && answer.status().is_success() {
             return Ok(answer);
         }
@@ -69,6 +73,20 @@ impl HttpService for Bounded {
         });
         Ok(HttpResponse::from_parts(head, body))
     }
+}
+
+/// `error`, as one that may be tried again where nothing was sent.
+fn unsent(error: HttpError) -> HttpError {
+    let mut source = error.source();
+    while let Some(e) = source {
+        if e.downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_canceled)
+        {
+            return HttpError::new(HttpErrorKind::Connect, error);
+        }
+        source = e.source();
+    }
+    error
 }
 
 struct BoundedBody {
@@ -110,5 +128,48 @@ impl Body for BoundedBody {
     /// What a server announces is not believed: memory would be taken for it at once.
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http1::handshake;
+    use hyper_util::rt::TokioIo;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Failing;
+
+    /// As `reqwest` says it: what `hyper` met is the source of an error of its own.
+    #[derive(Debug, thiserror::Error)]
+    #[error("error sending request")]
+    struct Sending(#[source] hyper::Error);
+
+    #[async_trait::async_trait]
+    impl HttpService for Failing {
+        async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+            let (here, there) = tokio::io::duplex(64);
+            let (mut sender, connection) = handshake(TokioIo::new(here)).await.unwrap();
+            drop((connection, there));
+            let request = HttpRequest::new(Vec::new().into());
+            let error = sender.send_request(request).await.unwrap_err();
+            Err(HttpError::new(HttpErrorKind::Unknown, Sending(error)))
+        }
+    }
+
+    #[test]
+    fn a_request_that_a_closing_connection_did_not_take_may_be_tried_again() {
+        let bounded = Bounded {
+            inner: HttpClient::new(Failing),
+            received: Arc::default(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let request = HttpRequest::new(Vec::new().into());
+        let answer = runtime.block_on(bounded.call(request));
+        let error = answer.map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), HttpErrorKind::Connect, "{error:?}");
     }
 }
