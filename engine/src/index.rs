@@ -4,7 +4,7 @@
 //! Only a memory: the store decides what is true. A missing, old or damaged index is an empty one
 //! and costs time.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,10 +58,8 @@ pub struct Index {
     read: Option<Head>,
 }
 
-/// Format and digest of the rest.
+/// Format (4 bytes) and BLAKE3 of the rest.
 type Head = [u8; 36];
-/// About what an instance takes in the file.
-const ENTRY_BYTES: usize = 120;
 /// Bytes of the largest index that is read: five million instances.
 const BYTES_MAX: u64 = 1 << 30;
 
@@ -115,16 +113,15 @@ impl Index {
                 }
             }
         }
-        // In place, and with room for all: half as much memory is needed as for a copy of a copy.
-        let mut bytes = Vec::with_capacity(size_of::<Head>() + self.known.len() * ENTRY_BYTES);
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&[0; 32]);
-        let mut bytes = postcard::to_extend(self, bytes)?;
-        if let Some((head, body)) = bytes.split_first_chunk_mut::<36>() {
-            head[4..].copy_from_slice(&Digest::of(body).0);
-        }
-        whole::write(path, dir, &bytes)?;
-        self.read = bytes.first_chunk().copied();
+        let head = FORMAT.to_le_bytes();
+        let check = whole::write_checked(path, dir, &head, |file| {
+            postcard::to_io(self, file).map_err(io::Error::other)?;
+            Ok(())
+        })?;
+        let mut read: Head = [0; 36];
+        read[..4].copy_from_slice(&head);
+        read[4..].copy_from_slice(&check.0);
+        self.read = Some(read);
         self.changed = false;
         Ok(())
     }

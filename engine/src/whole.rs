@@ -1,9 +1,14 @@
 //! Files that are replaced whole: readers see the old bytes or the new ones.
 
 use std::fs::{self, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use crate::digest::Digest;
+
+/// What is hashed at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Replaces a file that can be made again: whether it outlives a power failure matters little. What
 /// a kill leaves half written lies in `scratch_dir`, which is on the same file system and made
@@ -25,6 +30,47 @@ pub fn write_in_pieces(
         pieces(&mut file)?;
         file.flush()
     })
+}
+
+/// As [`write_in_pieces()`], with `head` and the BLAKE3 of the pieces before them. Gives that back.
+pub fn write_checked(
+    path: &Path,
+    scratch_dir: &Path,
+    head: &[u8],
+    pieces: impl FnOnce(&mut BufWriter<Hashing<'_>>) -> io::Result<()>,
+) -> io::Result<Digest> {
+    fs::create_dir_all(scratch_dir)?;
+    let mut check = Digest([0; 32]);
+    beside(path, scratch_dir, 0o644, |mut file| {
+        file.write_all(head)?;
+        file.write_all(&check.0)?;
+        let hasher = blake3::Hasher::new();
+        let mut body = BufWriter::with_capacity(PIECE_BYTES, Hashing { file, hasher });
+        pieces(&mut body)?;
+        let body = body.into_inner().map_err(io::IntoInnerError::into_error)?;
+        check = Digest(*body.hasher.finalize().as_bytes());
+        file.seek(SeekFrom::Start(head.len() as u64))?;
+        file.write_all(&check.0)
+    })?;
+    Ok(check)
+}
+
+/// Hashes what is written to a file.
+pub struct Hashing<'f> {
+    file: &'f fs::File,
+    hasher: blake3::Hasher,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// As [`write()`]; nobody else can read the file.

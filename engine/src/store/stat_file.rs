@@ -6,7 +6,9 @@ use super::sys::FileStat;
 use crate::damaged;
 use crate::digest::{ByDigest, Digest};
 use crate::regular::{self, Links};
+use crate::whole;
 use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Bytes of the largest cache that is read: twenty million files.
@@ -14,7 +16,7 @@ pub(super) const CACHE_BYTES_MAX: u64 = 2 << 30;
 
 pub(super) const MAGIC: &[u8; 16] = b"repro stat 1\0\0\0\0";
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) stat: FileStat,
     pub(super) digest: Digest,
@@ -73,28 +75,23 @@ pub(super) fn as_bytes<S: serde::Serializer>(
 }
 
 /// Magic, BLAKE3 of the rest, number of rows (8 bytes), rows.
-pub(super) fn encode(entries: &Entries) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(64 + entries.len() * 96);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&[0; 32]);
-    bytes.extend_from_slice(&(entries.len() as u64).to_le_bytes());
-    for (path, e) in entries {
-        let row = Row {
-            path: &path.0,
-            digest: &e.digest.0,
-            stat: e.stat,
-            recorded_ns: e.recorded_ns,
-            used_day: e.used_day,
-        };
-        // Writing to memory cannot fail; if it did, the short file would be read as empty.
-        if let Ok(longer) = postcard::to_extend(&row, std::mem::take(&mut bytes)) {
-            bytes = longer;
+pub(super) fn write(file: &Path, entries: &Entries) -> io::Result<()> {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    whole::write_checked(file, dir, MAGIC, |body| {
+        body.write_all(&(entries.len() as u64).to_le_bytes())?;
+        for (path, e) in entries {
+            let row = Row {
+                path: &path.0,
+                digest: &e.digest.0,
+                stat: e.stat,
+                recorded_ns: e.recorded_ns,
+                used_day: e.used_day,
+            };
+            postcard::to_io(&row, &mut *body).map_err(io::Error::other)?;
         }
-    }
-    if let Some((head, body)) = bytes.split_at_mut_checked(MAGIC.len() + 32) {
-        head[MAGIC.len()..].copy_from_slice(blake3::hash(body).as_bytes());
-    }
-    bytes
+        Ok(())
+    })?;
+    Ok(())
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Option<Entries> {
