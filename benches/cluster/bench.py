@@ -203,7 +203,12 @@ def overhead(options, work):
             at = work / "snakemake"
             at.mkdir()
             (at / "Snakefile").write_text(SNAKEFILE.replace("COUNT", str(n)))
-            path = f"{Path(options.snakemake).parent}:{os.environ['PATH']}"
+            # Its plugin takes SLURM_* out of a job's environment; a site has its slurm.conf in /etc.
+            tools = work / "tools"
+            tools.mkdir()
+            (tools / "srun").write_text(f'#!/bin/sh\nSLURM_CONF={slurm.conf} exec {shutil.which("srun")} "$@"\n')
+            (tools / "srun").chmod(0o755)
+            path = f"{tools}:{Path(options.snakemake).parent}:{os.environ['PATH']}"
             command = [options.snakemake, "--executor", "slurm", "--jobs", "8", "--latency-wait", "5",
                        "--slurm-init-seconds-before-status-checks", "1", "--slurm-status-command", "squeue",
                        "--default-resources", "slurm_partition=main"]

@@ -35,6 +35,8 @@ use crate::session::Session;
 use crate::store::Root;
 use crate::watched;
 
+/// Instances of a plan of which many small pieces of memory are held.
+const LARGE: usize = 10_000;
 /// What is told when a stage waits for them.
 pub const GPUS_ARE_TAKEN: &str = "waiting for GPUs: other runs on this machine have them";
 
@@ -304,6 +306,11 @@ impl Scheduler<'_> {
         self.session.store.start_lease()?;
         for text in self.executor.open()? {
             self.warn(None, text);
+        }
+        if self.session.plan.instances.len() >= LARGE {
+            // From now on memory is taken and given back in small pieces for hours, and one that
+            // stays keeps 2 MiB. What stages are forked from has begun, and may use huge pages.
+            let _ = rustix::thread::disable_transparent_huge_pages(true);
         }
         for key in self.board.keys() {
             self.session.store.use_root(Root::Action(key));

@@ -638,9 +638,9 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[at] ^= 1;
-            assert!(decode(&bad).is_none());
+            assert!(decode(&bad[..], 1000).unwrap().is_none());
         }
-        assert!(decode(&bytes[..20]).is_none());
+        assert!(decode(&bytes[..20], 20).unwrap().is_none());
     }
 
     #[test]

@@ -8,11 +8,18 @@ use crate::digest::{ByDigest, Digest};
 use crate::regular::{self, Links};
 use crate::whole;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Bytes of the largest cache that is read: twenty million files.
 pub(super) const CACHE_BYTES_MAX: u64 = 2 << 30;
+
+/// What is read at once.
+const PIECE_BYTES: usize = 256 << 10;
+/// Bytes of the shortest row: two texts.
+const ROW_BYTES_MIN: u64 = 48;
+/// Bytes of the longest row: two texts with their lengths, and seven numbers of at most ten bytes.
+const ROW_BYTES_MAX: usize = 1 + 16 + 1 + 32 + 7 * 10;
 
 pub(super) const MAGIC: &[u8; 16] = b"repro stat 1\0\0\0\0";
 
@@ -27,17 +34,24 @@ pub(super) struct Entry {
 }
 
 pub(super) fn read(file: &Path) -> Entries {
-    let why = match regular::read(file, Links::Refuse, CACHE_BYTES_MAX) {
-        Ok(bytes) => match decode(&bytes) {
-            Some(entries) => return entries,
-            None => "its checksum is wrong".to_owned(),
-        },
-        Err(e) if damaged::is_damage(&e) => e.to_string(),
+    let opened = match regular::open(file, Links::Refuse) {
+        Ok(opened) => opened,
+        Err(e) if damaged::is_damage(&e) => {
+            damaged::set_aside(file, &e.to_string());
+            return Entries::default();
+        }
         // Missing, or the disk's fault.
         Err(_) => return Entries::default(),
     };
-    damaged::set_aside(file, &why);
-    Entries::default()
+    let bytes_total = opened.metadata().map_or(0, |meta| meta.len());
+    match decode(opened, bytes_total) {
+        Ok(Some(entries)) => entries,
+        Ok(None) => {
+            damaged::set_aside(file, "its checksum is wrong");
+            Entries::default()
+        }
+        Err(_) => Entries::default(),
+    }
 }
 
 /// Stands for a path: 128 bits of its BLAKE3. Nobody lists the paths, and 100,000 strings cost more
@@ -94,27 +108,60 @@ pub(super) fn write(file: &Path, entries: &Entries) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Option<Entries> {
-    let (check, body) = bytes.strip_prefix(MAGIC)?.split_at_checked(32)?;
-    if blake3::hash(body).as_bytes() != check {
-        return None;
+/// `None`: this is no such file, or it is damaged. It is never in memory as a whole.
+pub(super) fn decode(file: impl Read, bytes_total: u64) -> io::Result<Option<Entries>> {
+    let mut file = file.take(CACHE_BYTES_MAX);
+    let mut head = [0; MAGIC.len() + 32];
+    let mut count = [0; 8];
+    for part in [&mut head[..], &mut count] {
+        if let Err(e) = file.read_exact(part) {
+            return match e.kind() {
+                io::ErrorKind::UnexpectedEof => Ok(None),
+                _ => Err(e),
+            };
+        }
     }
-    let (count, mut rest) = body.split_first_chunk::<8>()?;
-    let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
-    // A row is at least 48 bytes long: no count can ask for more memory than the file warrants.
-    let mut entries =
-        Entries::with_capacity_and_hasher(count.min(body.len() / 48), Default::default());
-    for _ in 0..count {
-        let row: Row;
-        (row, rest) = postcard::take_from_bytes(rest).ok()?;
-        let digest = Digest(row.digest.try_into().ok()?);
-        let entry = Entry {
-            stat: row.stat,
-            digest,
-            recorded_ns: row.recorded_ns,
-            used_day: row.used_day,
-        };
-        entries.insert(PathKey(row.path.try_into().ok()?), entry);
+    let Some(check) = head.strip_prefix(MAGIC) else {
+        return Ok(None);
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&count);
+    let count = u64::from_le_bytes(count);
+    // The count is not believed before the checksum is: no more room than the file warrants.
+    let room = usize::try_from(count.min(bytes_total / ROW_BYTES_MIN)).unwrap_or(0);
+    let mut entries = Entries::with_capacity_and_hasher(room, Default::default());
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    loop {
+        let kept = piece.len();
+        (&mut file)
+            .take((PIECE_BYTES - kept) as u64)
+            .read_to_end(&mut piece)?;
+        hasher.update(&piece[kept..]);
+        let is_end = piece.len() < PIECE_BYTES;
+        let mut rest = &piece[..];
+        while rest.len() >= ROW_BYTES_MAX || (is_end && !rest.is_empty()) {
+            let Ok((row, after)) = postcard::take_from_bytes::<Row>(rest) else {
+                return Ok(None);
+            };
+            let (Ok(path), Ok(digest)) = (row.path.try_into(), row.digest.try_into()) else {
+                return Ok(None);
+            };
+            let entry = Entry {
+                stat: row.stat,
+                digest: Digest(digest),
+                recorded_ns: row.recorded_ns,
+                used_day: row.used_day,
+            };
+            entries.insert(PathKey(path), entry);
+            rest = after;
+        }
+        if is_end {
+            break;
+        }
+        let done = piece.len() - rest.len();
+        piece.drain(..done);
     }
-    rest.is_empty().then_some(entries)
+    let is_whole =
+        hasher.finalize() == blake3::Hash::from_slice(check).unwrap_or_else(|_| [0; 32].into());
+    Ok((is_whole && entries.len() as u64 == count).then_some(entries))
 }
