@@ -121,6 +121,11 @@ pub mod names {
         name(format!("jobs/{scope}"))
     }
 
+    /// Written before anything is submitted, to see that it can be.
+    pub fn begun(scope: &str) -> Name {
+        name(format!("jobs/{scope}/begun"))
+    }
+
     /// What a wave is to do.
     pub fn bundle(scope: &str, wave: &str) -> Name {
         name(format!("jobs/{scope}/bundles/{wave}"))

@@ -12,9 +12,9 @@ use anyhow::Context as _;
 use repro_engine::digest::Digest;
 use repro_engine::exec::CancelLevel;
 use repro_engine::executor::Tell;
-use repro_engine::remote::Location;
 use repro_engine::remote::config::{Remote, Remotes};
 use repro_engine::remote::layout::Scope;
+use repro_engine::remote::{Backend, BackendError, Body, Location, PutMode};
 use repro_engine::store::{ActionLock, FileSystem, Reach};
 use repro_engine::trust::Trust;
 
@@ -24,6 +24,7 @@ use crate::desk::{Desk, Road};
 use crate::inquiry;
 use crate::journal::{Journal, Wave};
 use crate::parts::Reader;
+use crate::ticket::names;
 
 impl Manager {
     /// Gets ready, and takes up what an earlier run left. Also what people should know.
@@ -139,6 +140,14 @@ impl Manager {
                 "{jobs} jobs of an earlier run may still be on `{}`; their results are taken",
                 manager.place.name
             ));
+        } else {
+            let written = can_be_written(&*manager.backend, &manager.campaign.scope);
+            written.with_context(|| {
+                format!(
+                    "`{}` sends through the remote `{remote_name}`, which cannot be written to",
+                    manager.place.name
+                )
+            })?;
         }
         Ok((manager, told))
     }
@@ -174,6 +183,16 @@ impl Manager {
             elements,
             is_dirty: false,
         });
+    }
+}
+
+/// A remote that refuses now refuses later, and jobs would be waited for that are never submitted.
+/// One that does not answer may answer later.
+fn can_be_written(remote: &dyn Backend, scope: &str) -> Result<(), BackendError> {
+    let written = remote.put(&names::begun(scope), Body::Bytes(b""), PutMode::Overwrite);
+    match written {
+        Err(e) if !e.cause.is_transient() => Err(e),
+        _ => Ok(()),
     }
 }
 
