@@ -127,7 +127,7 @@ pub fn run(
         });
         marks.push(mark);
     }
-    let site = Site::of(session, &options.executable);
+    let site = Site::metered(session, &options.executable)?;
     let closings = marks.iter().map(|mark| mark.closing.clone()).collect();
     let (cancel, on) = (options.cancel.clone(), on.map(str::to_owned));
     let make = |tell: Tell| -> Box<dyn Executor> {

@@ -19,6 +19,8 @@ use crate::store::{Fact, Observation};
 pub const WATTS_PER_CORE: &str = "REPRO_WATTS_PER_CORE";
 /// Grams of CO₂e that a kilowatt-hour is said to cause.
 pub const GRAMS_PER_KWH: &str = "REPRO_CO2E_G_PER_KWH";
+/// What the environment says of energy, on whatever machine something is executed.
+pub const VARIABLES: [&str; 2] = [WATTS_PER_CORE, GRAMS_PER_KWH];
 /// A round figure between a core of a laptop and one of a server.
 const DEFAULT_WATTS: f64 = 10.0;
 /// How often counters are read: at 1 kW the smallest of them (65 kJ) comes round in a minute.

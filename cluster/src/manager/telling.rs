@@ -119,9 +119,12 @@ impl Manager {
         Ok(script)
     }
 
-    /// Variables that the pipeline reads.
+    /// Variables that the pipeline reads, and what is stated of energy.
     fn variables(&self) -> BTreeMap<String, String> {
-        let mut found = BTreeMap::new();
+        let stated = repro_engine::energy::VARIABLES.iter();
+        let mut found: BTreeMap<String, String> = stated
+            .filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)))
+            .collect();
         for file in &self.place.outlook.plan_files {
             let text = fs::read_to_string(self.place.root.join(file)).unwrap_or_default();
             for after in text.split("env.").skip(1) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::KindName;
 use crate::catalog::Kind;
 use crate::digest::Digest;
-use crate::energy::Meter;
+use crate::energy::{Meter, Stated};
 use crate::environment::Captured;
 use crate::exec::Stamp;
 use crate::plan::{Environment, Work};
@@ -57,12 +57,16 @@ impl Site {
         }
     }
 
-    /// The same, with the energy of every execution.
-    pub fn metered(self, meter: Arc<Meter>) -> Site {
-        Site {
-            meter: Some(meter),
-            ..self
-        }
+    /// As [`Site::of`], and the energy of every execution is measured.
+    ///
+    /// # Errors
+    /// What the environment states of energy is no number.
+    pub fn metered(session: &Session, executable: &Path) -> anyhow::Result<Site> {
+        let stated = Stated::of_environment(|name| std::env::var(name).ok())?;
+        Ok(Site {
+            meter: Some(Meter::here(stated)),
+            ..Site::of(session, executable)
+        })
     }
 
     /// Where the log of an action is kept.

@@ -21,7 +21,6 @@ use super::showing::{self, ToShow};
 use super::state::Phase;
 use super::{Reuse, RunOptions};
 use crate::demand::Demand;
-use crate::energy::{Meter, Stated};
 use crate::exec::CancelLevel;
 use crate::executor::{
     Capacity, Executor, Local, Order, Outcome, Purpose, Reserved, Site, Tell, Terms,
@@ -119,8 +118,7 @@ pub fn run(
     options: &RunOptions,
     sink: &mut dyn FnMut(&Event),
 ) -> anyhow::Result<RunReport> {
-    let stated = Stated::of_environment(|name| std::env::var(name).ok())?;
-    let site = Site::of(session, &options.executable).metered(Meter::here(stated));
+    let site = Site::metered(session, &options.executable)?;
     let here =
         |tell| -> Box<dyn Executor> { Box::new(Local::new(site, options.cancel.clone(), tell)) };
     run_on(session, options, sink, here)

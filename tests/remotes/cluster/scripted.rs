@@ -203,6 +203,28 @@ fn a_busy_site_is_waited_for_and_a_refusal_is_told() {
     assert!(said.err.contains("repro.executors.toml"), "{}", said.err);
 }
 
+/// A remote that nothing can be written to is told at once, and nothing is waited for.
+#[test]
+fn a_remote_that_refuses_is_told() {
+    let cluster = StandIn::new("");
+    // Where directories are to be made; it is refused to root as well.
+    fs::write(cluster.remote.path().join("jobs"), "a file").unwrap();
+    let said = cluster
+        .space
+        .run(&["run", "--on", "lab"])
+        .expect(5, &["run"]);
+    assert!(
+        said.err
+            .contains("`lab` sends through the remote `dir`, which cannot be written to"),
+        "{}",
+        said.err
+    );
+    assert_eq!(cluster.jobs(), Vec::<u32>::new());
+    fs::remove_file(cluster.remote.path().join("jobs")).unwrap();
+    cluster.space.ok(&["run", "--on", "lab"]);
+    assert_eq!(files(cluster.remote.path()), 0);
+}
+
 /// Answers that are none decide nothing: what was executed is told by itself.
 #[test]
 fn garbage_is_no_news() {

@@ -335,6 +335,63 @@ fn what_runs_there_is_seen_here() {
     is_clean(&slurm, &space, remote.path());
 }
 
+/// A training on a node moves its bar here, and what it used is told and kept: seconds, memory,
+/// energy.
+#[test]
+fn a_training_there_shows_how_far_it_is_and_what_it_used() {
+    let Some(slurm) = slurm("") else { return };
+    let (mut space, remote) = on(&slurm, "");
+    space.set_env("REPRO_WATTS_PER_CORE", "7");
+    space.write(
+        "pipeline.yaml",
+        "version: 1
+stages:
+  data: {uses: download, with: {dataset: shapes, train_limit: 2000}}
+  fit:
+    uses: train
+    needs: {train: data.train, test: data.test}
+    with:
+      model: {mlp: {hidden: [50]}}
+      seed: 1
+      length: {epochs: 30}
+      batch_size: 32
+      optimizer: {sgd: {lr: 0.05}}
+",
+    );
+    let (code, events) = space.events(&["--on", "lab"]);
+    assert_eq!(code, 0, "{events:#?}");
+    assert_eq!(warnings(&events), Vec::<&str>::new());
+    let of_fit = |what: &str| {
+        let all = events.iter();
+        let its = all.filter(|e| e["event"] == what && e["instance"] == "fit");
+        its.cloned().collect::<Vec<_>>()
+    };
+    let mut progress = of_fit("progress");
+    // It says where it runs before it says how far it is.
+    progress.retain(|e| e["total"].is_u64());
+    let is_part = |e: &serde_json::Value| e["done"].as_u64() <= e["total"].as_u64();
+    assert!(
+        !progress.is_empty() && progress.iter().all(is_part),
+        "{events:#?}"
+    );
+    let finished = of_fit("finished");
+    let [finished] = &finished[..] else {
+        panic!("{events:#?}")
+    };
+    for used in ["wall_s", "cpu_s", "max_rss_bytes"] {
+        assert!(finished[used].as_f64() > Some(0.0), "{used}: {finished}");
+    }
+    let energy = &finished["energy"];
+    let is_stated = energy["method"] == "rapl" || energy["watts_per_core"] == 7.0;
+    assert!(
+        energy["joules"].as_f64() > Some(0.0) && is_stated,
+        "{finished}"
+    );
+    let shown = space.json(&["show", "fit"]);
+    assert!(shown.to_string().contains("energy"), "{shown}");
+    is_clean(&slurm, &space, remote.path());
+}
+
 /// A job that is ended gives its stages their time to save.
 #[test]
 fn case_34_a_stage_saves_when_its_job_is_ended() {
