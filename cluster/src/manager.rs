@@ -11,7 +11,7 @@ mod retrying;
 mod submitting;
 mod telling;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -131,7 +131,7 @@ enum At {
 struct Element {
     items: Vec<(u32, Option<Digest>)>,
     /// Items that it told the end of.
-    answered: HashSet<u32>,
+    answered: BTreeSet<u32>,
     /// It said that it is done.
     over: Option<Over>,
     /// Answers of the batch system in a row that did not name it.
@@ -400,7 +400,7 @@ impl Element {
     fn of(items: Vec<(u32, Option<Digest>)>, is_closed: bool) -> Element {
         Element {
             items,
-            answered: HashSet::new(),
+            answered: BTreeSet::new(),
             over: None,
             missed: 0,
             closing: None,

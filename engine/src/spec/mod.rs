@@ -26,7 +26,7 @@ pub mod yaml {
 
 pub use load::{Options, load};
 pub use text::diagnostic::Diagnostics;
-pub use text::model;
 pub use text::schema::schema;
+pub use text::{model, written};
 pub(crate) use tying::command::quote;
 pub(crate) use tying::selector::pick_value;

@@ -23,3 +23,4 @@ pub mod secrets;
 pub mod settings;
 pub mod substitute;
 pub mod template;
+pub mod written;
