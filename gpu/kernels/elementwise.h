@@ -8,18 +8,23 @@ KERNEL activate(GLOBAL const float *x, GLOBAL float *y, int n, int activation)
         y[i] = activated(activation, x[i]);
 }
 
+// The gradient of a sum, from that of its activation `v`, as a value added to 0.
+INLINE float unactivated(int activation, float v, float d)
+{
+    if (activation == RELU)
+        return 0.0f + (v <= 0.0f ? 0.0f : d);
+    if (activation == TANH)
+        return 0.0f + d * ((1.0f - v) * (1.0f + v));
+    if (activation == SIGMOID)
+        return 0.0f + d * (v * (1.0f - v));
+    return d;
+}
+
 KERNEL unactivate(GLOBAL const float *y, GLOBAL float *dy, int n, int activation)
 {
     int i = ELEMENT;
-    if (i >= n)
-        return;
-    float v = y[i], d = dy[i];
-    if (activation == RELU)
-        dy[i] = 0.0f + (v <= 0.0f ? 0.0f : d);
-    else if (activation == TANH)
-        dy[i] = 0.0f + d * ((1.0f - v) * (1.0f + v));
-    else if (activation == SIGMOID)
-        dy[i] = 0.0f + d * (v * (1.0f - v));
+    if (i < n)
+        dy[i] = unactivated(activation, y[i], dy[i]);
 }
 
 KERNEL add_activated(GLOBAL const float *a, GLOBAL const float *b, GLOBAL float *y, int n, int activation)

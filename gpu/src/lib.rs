@@ -26,5 +26,8 @@ pub use check::check;
 pub use device::{Device, Found, Search, found, search};
 pub use fault::Fault;
 pub use memory::{Memory, Pool};
-pub use ops::{Done, GroupNormGradients, GroupStatistics, NormGradients};
+pub use ops::{
+    Done, GroupNormGradients, GroupStatistics, LstmGate, LstmGateGradients, LstmGradients,
+    NormGradients, RecurrentGradients,
+};
 pub use text::{CUDA_OPTIONS, program};

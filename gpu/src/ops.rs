@@ -7,16 +7,20 @@ mod depthwise;
 mod elementwise;
 mod group_norm;
 mod loss;
+mod lstm;
 mod norm;
 mod optim;
 mod order;
 mod pool;
 mod product;
+mod recurrent;
 mod sums;
 mod winograd;
 
 pub use group_norm::{GroupNormGradients, GroupStatistics};
+pub use lstm::{LstmGate, LstmGateGradients, LstmGradients};
 pub use norm::NormGradients;
+pub use recurrent::RecurrentGradients;
 
 use repro_numerics::kernels::activation::Activation;
 use repro_numerics::kernels::gelu::Gelu;

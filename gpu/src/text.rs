@@ -9,7 +9,7 @@ use repro_numerics::exact::{math, normal};
 /// The words of the language, then what all use, then the ops.
 const LANGUAGE: &str = include_str!("../kernels/language.h");
 const EXACT: &str = include_str!("../kernels/exact.h");
-const OPS: [&str; 10] = [
+const OPS: [&str; 11] = [
     include_str!("../kernels/product.h"),
     include_str!("../kernels/elementwise.h"),
     include_str!("../kernels/optim.h"),
@@ -20,6 +20,7 @@ const OPS: [&str; 10] = [
     include_str!("../kernels/depthwise.h"),
     include_str!("../kernels/group_norm.h"),
     include_str!("../kernels/gelu.h"),
+    include_str!("../kernels/recurrent.h"),
 ];
 
 /// What NVIDIA's compiler is told: nothing is fused, flushed or approximated.

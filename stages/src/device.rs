@@ -105,17 +105,8 @@ pub fn used() -> Option<String> {
 /// What the user should know of where was computed.
 pub fn note() -> Option<String> {
     let opened = opened();
-    let Opened { device, why } = opened.as_ref()?;
-    if let Some(why) = why {
-        return Some(format!("computed on the CPU: {why}"));
-    }
-    let elsewhere = device.not_there();
-    (!elsewhere.is_empty()).then(|| {
-        format!(
-            "the GPU has no kernel yet for {}: computed on the CPU, with the same bits",
-            elsewhere.join(", ")
-        )
-    })
+    let why = opened.as_ref()?.why.as_ref()?;
+    Some(format!("computed on the CPU: {why}"))
 }
 
 /// A device that a driver lists, and what came of trying it.

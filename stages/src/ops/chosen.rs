@@ -1,8 +1,8 @@
 //! The device that is chosen when the program runs: the CPU, or a GPU whose kernels give the same
 //! bits (`repro_gpu`).
 //!
-//! An op for which a GPU has no kernel yet runs on the CPU, on copies of its operands, and is
-//! [told](Chosen::not_there). Nothing else depends on the choice.
+//! Every op of training runs where it was chosen. What the host asks for as one number (an absolute
+//! error), it computes. Nothing else depends on the choice.
 
 mod error;
 mod far;
@@ -10,7 +10,7 @@ mod near;
 mod values;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dfdx::prelude::{Cpu, CpuError};
@@ -45,8 +45,6 @@ struct Gpu {
     parked: Mutex<Parked>,
     /// On its way through the tape.
     fault: Mutex<Option<Fault>>,
-    /// Ops that ran on the CPU.
-    not_there: Mutex<BTreeSet<&'static str>>,
 }
 
 /// Gradients that dfdx holds the numbers of.
@@ -69,7 +67,6 @@ impl Chosen {
             pool: Default::default(),
             parked: Mutex::default(),
             fault: Mutex::default(),
-            not_there: Mutex::default(),
         };
         Chosen {
             cpu: Cpu::default(),
@@ -80,19 +77,6 @@ impl Chosen {
     /// What the GPU is called, if one was chosen.
     pub fn gpu_name(&self) -> Option<&str> {
         self.gpu.as_ref().map(|gpu| gpu.device.name())
-    }
-
-    /// The ops that ran on the CPU because the GPU has no kernel for them.
-    pub fn not_there(&self) -> Vec<&'static str> {
-        let of = |gpu: &Arc<Gpu>| lock(&gpu.not_there).iter().copied().collect();
-        self.gpu.as_ref().map(of).unwrap_or_default()
-    }
-
-    /// Remembers that an op runs on the CPU.
-    fn without(&self, op: &'static str) {
-        if let Some(gpu) = &self.gpu {
-            lock(&gpu.not_there).insert(op);
-        }
     }
 
     fn see<'a>(&self, values: &'a Values) -> Result<Seen<'a>, DeviceError> {
@@ -118,21 +102,7 @@ impl Chosen {
     }
 }
 
-/// Ops whose arguments are numbers, values that are read and values that are written: on the CPU.
-macro_rules! near {
-    ($(fn $name:ident([$($number:ident: $type:ty),*], [$($from:ident),*], [$($to:ident),*]) -> $result:ty;)*) => {
-        $(fn $name(&self, $($number: $type,)* $($from: &Values,)* $($to: &mut Values,)*) -> Result<$result, DeviceError> {
-            self.without(stringify!($name));
-            $(let $from = self.see($from)?;)*
-            $(let mut $to = self.borrow($to)?;)*
-            let result = self.cpu.$name($($number,)* $(&$from,)* $(&mut $to,)*)?;
-            $($to.back()?;)*
-            Ok(result)
-        })*
-    };
-}
-
-/// The same for ops of which a GPU has a kernel.
+/// Ops whose arguments are numbers, values that are read and values that are written.
 macro_rules! both {
     ($(fn $name:ident([$($number:ident: $type:ty),*], [$($from:ident),*], [$($to:ident),*]) -> $result:ty = $gpu:ident => $far:expr;)*) => {
         $(fn $name(&self, $($number: $type,)* $($from: &Values,)* $($to: &mut Values,)*) -> Result<$result, DeviceError> {
@@ -330,12 +300,10 @@ impl Backend for Chosen {
             = gpu => gpu.device.group_norm(&gpu.pool, &shape, GROUP_NORM_EPS, x, [gamma, beta], GroupStatistics { mean, inverse_deviation }, y);
         fn gelu_forward([which: Gelu], [x], [y]) -> () = gpu => gpu.device.gelu(which, x, y);
         fn gelu_backward([which: Gelu], [x], [dy]) -> () = gpu => gpu.device.gelu_gradient(which, x, dy);
+        fn recurrent_forward([shape: RecurrentShape], [x, w_in, b, w_rec], [states, y]) -> ()
+            = gpu => gpu.device.recurrent(&gpu.pool, &shape, x, [w_in, b, w_rec], states, y);
         fn squared_error_forward([width: usize], [outputs, targets], []) -> f32
             = gpu => gpu.device.squared_error(&gpu.pool, width, outputs, targets);
-    }
-
-    near! {
-        fn recurrent_forward([shape: RecurrentShape], [x, w_in, b, w_rec], [states, y]) -> ();
     }
 
     fn max_pool_backward(
@@ -386,8 +354,7 @@ impl Backend for Chosen {
         shape: RecurrentShape,
         from: RecurrentBackward<'_, Chosen>,
     ) -> Done {
-        self.without("recurrent_backward");
-        near::recurrent_backward(self, shape, from)
+        either!(self, recurrent_backward(shape, from))
     }
 
     fn lstm_forward(
@@ -398,13 +365,11 @@ impl Backend for Chosen {
         states: &mut Values,
         y: &mut Values,
     ) -> Done {
-        self.without("lstm_forward");
-        near::lstm_forward(self, shape, x, gates, states, y)
+        either!(self, lstm_forward(shape, x, gates, states, y))
     }
 
     fn lstm_backward(&self, shape: RecurrentShape, from: LstmBackward<'_, Chosen>) -> Done {
-        self.without("lstm_backward");
-        near::lstm_backward(self, shape, from)
+        either!(self, lstm_backward(shape, from))
     }
 
     fn activation_backward(&self, which: Activation, y: Option<&Values>, dy: &mut Values) -> Done {

@@ -425,7 +425,7 @@ fn bytes_change_only_with_the_revision() {
 }
 
 /// The device is in no key, so it must be in no byte. A process computes on one device, so this is
-/// another one; an op without a kernel runs on the CPU there.
+/// another one.
 #[test]
 fn bytes_are_the_same_on_a_gpu() {
     if repro_gpu::found().unwrap_or_default().is_empty() {

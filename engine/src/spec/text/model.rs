@@ -362,26 +362,3 @@ pub struct Looks {
     #[schemars(range(min = 1))]
     pub step: Option<Field<u32>>,
 }
-
-/// A program a command uses.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tool {
-    /// The program, looked up in `PATH`.
-    pub program: String,
-    /// The command that prints its version; by default `PROGRAM --version`.
-    pub version: Option<OneOrMany<String>>,
-}
-
-/// An environment whose lock file stands for its packages.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LockedEnvironment {
-    /// The lock file: its content is part of the key.
-    #[schemars(with = "String", required)]
-    pub lock: Option<Raw>,
-    /// The environment; by default `.venv` (Python), `.pixi/envs/default` (conda) or `renv/library`
-    /// (R) beside the lock file.
-    #[schemars(with = "Option<String>")]
-    pub path: Option<Raw>,
-}

@@ -1,12 +1,12 @@
 //! Forms of the pipeline file that are written as texts or in several ways: descriptions for the
-//! schema. The modules that read them decide.
+//! schema. The modules that read them decide; of environments and tools they read the map from here.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::Deserialize;
 
-use super::decode::OneOrMany;
-use super::model::{LockedEnvironment, Tool};
+use super::decode::{OneOrMany, Raw};
 
 /// Variables, or where they are read.
 #[derive(JsonSchema)]
@@ -286,4 +286,27 @@ pub struct MeasureText {
     at: Option<serde_json::Value>,
     /// The output that holds the values; `metrics` by default.
     table: Option<String>,
+}
+
+/// A program a command uses.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// The program, looked up in `PATH`.
+    pub program: String,
+    /// The command that prints its version; by default `PROGRAM --version`.
+    pub version: Option<OneOrMany<String>>,
+}
+
+/// An environment whose lock file stands for its packages.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LockedEnvironment {
+    /// The lock file: its content is part of the key.
+    #[schemars(with = "String", required)]
+    pub lock: Option<Raw>,
+    /// The environment; by default `.venv` (Python), `.pixi/envs/default` (conda) or `renv/library`
+    /// (R) beside the lock file.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Raw>,
 }

@@ -8,6 +8,7 @@ use crate::spec::text::node::{Data, Node};
 use crate::spec::text::problem::{Problem, Span};
 use crate::spec::text::secrets;
 use crate::spec::text::substitute::scalar_text;
+use crate::spec::text::written;
 
 /// A shell that was named by its program alone, with the flags that make a failing command fail the
 /// stage: those of a pipe too, where the shell can tell. Of a program that is no known shell only
@@ -106,7 +107,7 @@ pub(super) fn tools(stage: &model::Stage, problems: &mut Vec<Problem>) -> Vec<To
         let tool = match &node.data {
             Data::String(program) => Some((program.to_string(), None)),
             _ => {
-                let (tool, found) = decode::<model::Tool>(node);
+                let (tool, found) = decode::<written::Tool>(node);
                 problems.extend(found);
                 tool.map(|t| {
                     (

@@ -14,6 +14,7 @@ use crate::spec::text::model;
 use crate::spec::text::node::{Data, Node};
 use crate::spec::text::problem::{Problem, Span};
 use crate::spec::text::substitute::scalar_text;
+use crate::spec::text::written;
 
 /// The surroundings of a stage as written.
 #[derive(Default)]
@@ -52,7 +53,7 @@ pub fn prepare(
         let Some(Raw(node)) = raw else { continue };
         let (lock, place) = match &node.data {
             Data::Map(_) => {
-                let (locked, found) = decode::<model::LockedEnvironment>(node);
+                let (locked, found) = decode::<written::LockedEnvironment>(node);
                 problems.extend(found);
                 let Some(locked) = locked else { continue };
                 if locked.lock.is_none() {

@@ -1,12 +1,15 @@
 //! Ops of the chosen device that run on the GPU: each with the kernels of `repro_gpu`, in the order of
 //! the CPU's.
 
-use repro_gpu::{Fault, GroupNormGradients, GroupStatistics, Memory, NormGradients};
+use repro_gpu::{
+    Fault, GroupNormGradients, GroupStatistics, LstmGate, LstmGateGradients, LstmGradients, Memory,
+    NormGradients, RecurrentGradients,
+};
 
 use super::super::{
-    Accumulate, Activation, ConvShape, DenseShape, DepthwiseShape, Gradient, GroupNormBackward,
-    GroupNormShape, Labels, LayerBackward, Moments, Moving, NormBackward, NormShape, PoolShape,
-    Rule,
+    Accumulate, Activation, ConvShape, DenseShape, DepthwiseShape, GATES, Gate, Gradient,
+    GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moments, Moving,
+    NormBackward, NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
 use super::values::Values;
 use super::{Chosen, Gpu};
@@ -16,6 +19,15 @@ type Done = Result<(), Fault>;
 /// A gradient on the GPU.
 fn far(gradient: &mut Gradient<Chosen>) -> (&mut Memory, Accumulate) {
     (gradient.to.far_mut(), gradient.how)
+}
+
+/// The parameters of a gate, on the GPU.
+fn far_gate<'a>(gate: Gate<'a, Chosen>) -> LstmGate<'a> {
+    LstmGate {
+        w: gate.w.far(),
+        b: gate.b.far(),
+        u: gate.u.far(),
+    }
 }
 
 impl Gpu {
@@ -213,6 +225,60 @@ impl Gpu {
         };
         self.device
             .group_norm_gradients(&self.pool, &shape, gradients)
+    }
+
+    pub(super) fn recurrent_backward(
+        &self,
+        shape: RecurrentShape,
+        from: RecurrentBackward<'_, Chosen>,
+    ) -> Done {
+        let gradients = RecurrentGradients {
+            x: from.x.far(),
+            w_in: from.w_in.far(),
+            w_rec: from.w_rec.far(),
+            states: from.states.far(),
+            dy: from.dy.far(),
+            dw_in: far(from.dw_in),
+            db: far(from.db),
+            dw_rec: far(from.dw_rec),
+            dx: from.dx.map(far),
+        };
+        self.device
+            .recurrent_gradients(&self.pool, &shape, gradients)
+    }
+
+    pub(super) fn lstm_forward(
+        &self,
+        shape: RecurrentShape,
+        x: &Values,
+        gates: [Gate<'_, Chosen>; GATES],
+        states: &mut Values,
+        y: &mut Values,
+    ) -> Done {
+        let (gates, states) = (gates.map(far_gate), states.far_mut());
+        self.device
+            .lstm(&self.pool, &shape, x.far(), gates, states, y.far_mut())
+    }
+
+    pub(super) fn lstm_backward(
+        &self,
+        shape: RecurrentShape,
+        from: LstmBackward<'_, Chosen>,
+    ) -> Done {
+        let to = from.to.each_mut().map(|gate| LstmGateGradients {
+            dw: far(&mut gate.dw),
+            db: far(&mut gate.db),
+            du: far(&mut gate.du),
+        });
+        let gradients = LstmGradients {
+            x: from.x.far(),
+            gates: from.gates.map(far_gate),
+            states: from.states.far(),
+            dy: from.dy.far(),
+            to,
+            dx: from.dx.map(far),
+        };
+        self.device.lstm_gradients(&self.pool, &shape, gradients)
     }
 
     pub(super) fn activation_backward(

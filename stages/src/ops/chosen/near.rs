@@ -1,5 +1,4 @@
-//! Ops of the chosen device that run on the CPU: on its own values where no GPU was chosen, on copies
-//! of the GPU's where that has no kernel.
+//! Ops of the chosen device on the CPU, where no GPU was chosen.
 
 use super::super::{
     Activation, Backend, ConvShape, DenseShape, DepthwiseShape, GATES, Gate, GateGradients,
