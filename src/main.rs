@@ -36,6 +36,9 @@ fn catalog() -> Catalog {
         claim_kind: built_in(repro_stages::kinds::claim()),
         read_table: Arc::new(read_table),
         write_table: repro_stages::table::write,
+        read_gathered: repro_stages::table::gathered::read,
+        write_gathered: repro_stages::table::gathered::write,
+        judge: repro_stages::kinds::judge,
         table_endings: repro_stages::table::ENDINGS,
         describe_difference: repro_stages::difference::describe,
         measure_difference: |a, b| {

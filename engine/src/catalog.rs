@@ -4,12 +4,14 @@
 //! programs named by `uses: ./tool` are described by the same type. What a kind computes is unknown
 //! here.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use repro_protocol::job::JobInput;
 use repro_protocol::kind::{Description, InputSpec, ParamProblem, no_member};
-use repro_protocol::table::Row;
+use repro_protocol::table::{Gathered, Row};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -67,6 +69,16 @@ pub type ReadTableFn = Arc<dyn Fn(&Path) -> anyhow::Result<Table> + Send + Sync>
 /// Writes rows as a table artifact.
 pub type WriteTable = fn(&Path, &[Row]) -> anyhow::Result<()>;
 
+/// Reads the tables of many instances that were written as one.
+pub type ReadGathered = fn(&Path) -> anyhow::Result<Vec<Gathered>>;
+
+/// Writes the tables of many instances as one.
+pub type WriteGathered = fn(&Path, &[Gathered]) -> anyhow::Result<()>;
+
+/// Judges a claim outside of a run, as the claim kind would; `true`: the tables have the last value
+/// of each metric and no other.
+pub type Judge = fn(&Value, BTreeMap<String, Vec<JobInput>>, bool) -> anyhow::Result<Vec<u8>>;
+
 /// What the first difference between two files means (`tensor w[3]: 0.5, then 0.25`); `None` where
 /// the format says nothing.
 pub type DescribeDifference = fn(&Path, &Path) -> Option<String>;
@@ -97,6 +109,12 @@ pub struct Catalog {
     pub read_table: ReadTableFn,
     /// Writes such tables.
     pub write_table: WriteTable,
+    /// Reads many of them from one file.
+    pub read_gathered: ReadGathered,
+    /// Writes many of them to one file.
+    pub write_gathered: WriteGathered,
+    /// Judges claims outside of runs.
+    pub judge: Judge,
     /// What the names of files that can be such a table end in; a name without an ending can be one
     /// too.
     pub table_endings: &'static [&'static str],
@@ -165,6 +183,9 @@ impl Catalog {
             }),
             read_table: Arc::new(read_table),
             write_table: |_, _| anyhow::bail!("no kind here writes tables"),
+            read_gathered: |_| anyhow::bail!("no kind here writes tables"),
+            write_gathered: |_, _| anyhow::bail!("no kind here writes tables"),
+            judge: |_, _, _| anyhow::bail!("no kind here decides claims"),
             table_endings: &[],
             describe_difference: |_, _| None,
             measure_difference: |_, _| None,

@@ -151,6 +151,12 @@ impl Survey {
         self.seen[index.0 as usize].as_ref()
     }
 
+    /// The key of an instance: as it is, or as it will be if what it needs and has no result gives
+    /// again what repro.lock says it gave.
+    pub fn key(&self, index: InstanceIndex) -> Option<Digest> {
+        self.keys[index.0 as usize]
+    }
+
     /// What the inputs of an instance have in common.
     pub fn lineage(&self, session: &Session, index: InstanceIndex) -> Lineage {
         let key_of = |i: InstanceIndex| self.keys[i.0 as usize];

@@ -20,6 +20,14 @@ mod expected;
 
 pub use expected::expected;
 
+/// What the claim kind wrote about a look at a claim.
+pub enum Document<'s> {
+    /// An object of a store.
+    Stored(&'s Store, Content),
+    /// These bytes.
+    Bytes(Vec<u8>),
+}
+
 /// The part of `verdict.json` the engine reads.
 #[derive(Deserialize)]
 struct VerdictFile {
@@ -36,11 +44,17 @@ struct VerdictFile {
 }
 
 impl VerdictFile {
-    fn read(store: &Store, claim: &Claim, output: &Content) -> anyhow::Result<VerdictFile> {
-        serde_json::from_reader(std::io::BufReader::new(store.open_object(&output.digest)?))
-            .map_err(|e| {
-                anyhow::anyhow!("the verdict on claim `{}` is not readable: {e}", claim.name)
-            })
+    fn read(claim: &Claim, document: Document) -> anyhow::Result<VerdictFile> {
+        let read = match document {
+            Document::Stored(store, output) => {
+                let file = store.open_object(&output.digest)?;
+                serde_json::from_reader(std::io::BufReader::new(file))
+            }
+            Document::Bytes(bytes) => serde_json::from_slice(&bytes),
+        };
+        read.map_err(|e| {
+            anyhow::anyhow!("the verdict on claim `{}` is not readable: {e}", claim.name)
+        })
     }
 
     /// What is left to chance at each decision.
@@ -84,30 +98,28 @@ impl<'c> Families<'c> {
         claim: &Claim,
         output: &Content,
     ) -> anyhow::Result<bool> {
-        let file = VerdictFile::read(store, claim, output)?;
+        let file = VerdictFile::read(claim, Document::Stored(store, *output))?;
         Ok(!file.is_settled(self.members(claim)))
     }
 }
 
-/// The verdicts on claims, in their order; corrected for their families. `content_of` gives the
-/// output of an instance, where it has one that can be read. `None`: no look at the claim has a
-/// result. What is not known counts as a claim that nothing speaks for.
+/// The verdicts on claims, in their order; corrected for their families. `document_of` gives what
+/// an instance has written, where that can be read. `None`: no look at the claim has a result. What is not known counts as a claim that nothing speaks for.
 ///
 /// The verdict on a claim that looks several times is that of the first look that decides, or else
 /// of the last one; results of later looks do not matter.
 ///
 /// # Errors
 /// An object is gone, or is no verdict.
-pub fn verdicts(
-    store: &Store,
+pub fn verdicts<'s>(
     claims: &[&Claim],
-    content_of: impl Fn(InstanceIndex) -> Option<Content>,
+    document_of: impl Fn(InstanceIndex) -> Option<Document<'s>>,
 ) -> anyhow::Result<Vec<Option<ClaimResult>>> {
     let sizes = Families::of(claims.iter().copied());
     let mut results = Vec::new();
     let mut families: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, claim) in claims.iter().enumerate() {
-        results.push(verdict(store, claim, sizes.members(claim), &content_of)?);
+        results.push(verdict(claim, sizes.members(claim), &document_of)?);
         if let Some(family) = &claim.family {
             families.entry(family).or_default().push(at);
         }
@@ -151,21 +163,20 @@ fn holm(ps: &[Option<f64>]) -> Vec<Option<f64>> {
     adjusted
 }
 
-fn verdict(
-    store: &Store,
+fn verdict<'s>(
     claim: &Claim,
     members: Option<usize>,
-    content_of: &impl Fn(InstanceIndex) -> Option<Content>,
+    document_of: &impl Fn(InstanceIndex) -> Option<Document<'s>>,
 ) -> anyhow::Result<Option<ClaimResult>> {
     let mut taken = Vec::new();
     let (mut last, mut next) = (None, None);
     for look in &claim.looks {
-        let Some(output) = content_of(look.instance) else {
+        let Some(document) = document_of(look.instance) else {
             next = look.n;
             break;
         };
         taken.extend(look.n.map(u64::from));
-        let file = VerdictFile::read(store, claim, &output)?;
+        let file = VerdictFile::read(claim, document)?;
         let is_settled = file.is_settled(members);
         last = Some(file);
         if is_settled {

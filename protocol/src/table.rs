@@ -27,3 +27,28 @@ pub struct Row {
     /// The value. NaN and infinities occur only in files that other programs wrote.
     pub value: f64,
 }
+
+/// A row of a table that holds the tables of many instances: `stage` and `run` name the instance,
+/// and what its own table says of stages and runs follows in `run`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gathered {
+    /// The row.
+    pub row: Row,
+    /// Whose it is, word for word; older files do not say it.
+    pub whose: Option<Whose>,
+}
+
+/// Whose table a gathered row comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whose {
+    /// The instance, by its whole name.
+    pub instance: String,
+    /// Its output.
+    pub output: String,
+    /// The key of its result, as hexadecimal digits.
+    pub key: Option<String>,
+    /// The stage in its own table.
+    pub stage: Option<String>,
+    /// The run in its own table.
+    pub run: Option<String>,
+}

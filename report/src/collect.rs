@@ -11,8 +11,11 @@ use repro_engine::exchange::Network;
 use repro_engine::notice::Tell;
 use repro_engine::plan::{self, Plan};
 use repro_engine::results::Results;
+use repro_engine::results::claims::FromFile;
+use repro_engine::results::given::Given;
 use repro_engine::results::metrics::{MetricTable, TableFound};
 use repro_engine::session::Session;
+use repro_protocol::table::Row;
 use serde_json::Value;
 
 use crate::declared::declared;
@@ -22,7 +25,7 @@ use crate::observed::{self, Observed, Repeats, Table};
 use crate::previous::{Memory, Said};
 use crate::series;
 use crate::study::{Arm, Study, Undrawn};
-use crate::{Place, Tools, planes};
+use crate::{Place, Tools, planes, study};
 
 /// Pictures and pages that are shown.
 const MADE: usize = 12;
@@ -30,19 +33,20 @@ const MADE: usize = 12;
 const PLACES: usize = 200;
 const PLACES_BYTES: u64 = 16 << 20;
 
-/// Everything about a study. `memory` is what earlier reports said; the caller keeps it.
+/// Everything about a study. `given` are metrics from a file, for what has no result here. `memory`
+/// is what earlier reports said; the caller keeps it.
 ///
 /// # Errors
 /// The store, a journal or a verdict cannot be read.
 pub fn collect(
     session: &Session,
     tools: &Tools,
-    network: Network,
-    tell: Tell,
+    given: Option<&Given>,
+    (network, tell): (Network, Tell),
     memory: &mut Memory,
 ) -> anyhow::Result<Study> {
     let plan = &session.plan;
-    let results = Results::of(session, &[])?;
+    let results = Results::of(session, &[])?.with(given);
     let instances = results.instances();
     let repeats = repeats(plan);
     let mut study = Study {
@@ -50,7 +54,9 @@ pub fn collect(
         description: plan.said.study.clone(),
         ..Study::default()
     };
-    study.claims = claims::of(session, &results, network, tell)?;
+    let judged;
+    (study.claims, judged) = claims::of(session, &results, given, (network, tell))?;
+    study.given = given.map(|given| told_of(given, judged));
     let said = Said {
         verdicts: study
             .claims
@@ -84,10 +90,23 @@ pub fn collect(
     let (figures, remarks) = series::automatic(&observed, &study.arms, &first, tools.mean);
     study.figures.extend(figures);
     study.remarks.extend(remarks);
+    study.asked = first;
     study.made = made(&results, plan);
     study.stages = stages::of(session, &results, &instances)?;
     study.commands = commands(session, &study);
     Ok(study)
+}
+
+/// What is told of a file of metrics.
+fn told_of(given: &Given, judged: FromFile) -> study::Given {
+    let mut remarks = given.remarks();
+    remarks.extend(judged.told());
+    study::Given {
+        file: given.called(),
+        remarks,
+        only_last: !given.is_whole(),
+        instances: given.instances(),
+    }
 }
 
 fn names(value: Option<&Value>) -> Vec<String> {
@@ -159,7 +178,7 @@ fn tables(
         match table.found {
             TableFound::Open => open += 1,
             TableFound::Elsewhere(_) => elsewhere += 1,
-            TableFound::Rows(_) | TableFound::Unreadable(_) => {}
+            TableFound::Rows(_) | TableFound::Last(_) | TableFound::Unreadable(_) => {}
         }
     }
     if open > 0 {
@@ -180,10 +199,12 @@ fn with_axes<'t>(plan: &Plan, tables: impl IntoIterator<Item = MetricTable<'t>>)
     let by_name: HashMap<&str, &plan::Instance> =
         plan.instances.iter().map(|i| (&*i.id, i)).collect();
     let with_axes = |table: MetricTable| {
-        let (TableFound::Rows(rows), Some(instance)) = (table.found, by_name.get(table.instance))
-        else {
-            return None;
+        let rows = match table.found {
+            TableFound::Rows(rows) => rows,
+            TableFound::Last(rows) => rows.into_iter().map(without_time).collect(),
+            _ => return None,
         };
+        let instance = by_name.get(table.instance)?;
         Some(Table {
             stage: instance.stage.to_string(),
             axes: axes_of(&instance.axes),
@@ -191,6 +212,15 @@ fn with_axes<'t>(plan: &Plan, tables: impl IntoIterator<Item = MetricTable<'t>>)
         })
     };
     tables.into_iter().filter_map(with_axes).collect()
+}
+
+/// The last values of runs that ended at different epochs are no curve.
+fn without_time(row: Row) -> Row {
+    Row {
+        epoch: None,
+        step: None,
+        ..row
+    }
 }
 
 /// The runs of these tables, repetitions together, and the names of their metrics as readers ask

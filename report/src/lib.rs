@@ -33,7 +33,7 @@ pub mod svg;
 mod verdict;
 
 pub use made::{Made, Media};
-pub use study::{Arm, Claim, Instance, Measured, Sides, Stage, Study, Undrawn};
+pub use study::{Arm, Claim, Given, Instance, Measured, Sides, Stage, Study, Undrawn};
 
 /// The mean of values, and its interval at 95 % if there are two: who knows statistics gives them.
 pub type MeanOf = fn(&[f64]) -> (f64, Option<[f64; 2]>);

@@ -42,6 +42,9 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, Vec<u8>)>) {
     if let Some(description) = &study.description {
         let _ = write!(t, "{}\n\n", cell(description.trim()));
     }
+    if let Some(given) = &study.given {
+        let _ = write!(t, "{}\n\n", cell(&given.remarks.join(" ")));
+    }
     let style = Style::default();
     let mut drawings = Vec::new();
     if !study.claims.is_empty() {
@@ -87,6 +90,9 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, Vec<u8>)>) {
     }
     if !(study.figures.is_empty() && study.made.is_empty()) {
         t.push_str("## Figures\n\n");
+        if let Some(given) = &study.given {
+            let _ = write!(t, "{}\n\n", cell(&given.of_figures()));
+        }
     }
     for figure in study.figures.iter().take(FIGURES) {
         let figure = figure.thinned(POINTS);
@@ -122,7 +128,7 @@ pub fn markdown(study: &Study) -> (String, Vec<(String, Vec<u8>)>) {
         let _ = write!(t, "{}\n\n", cell(&remark));
     }
     if !study.arms.is_empty() {
-        let columns = Table::of(&study.arms);
+        let columns = Table::of(&study.arms, &study.asked);
         t.push_str(
             "## Runs\n\nLast values: mean ± half of the 95 % interval over repetitions.\n\n",
         );

@@ -125,9 +125,12 @@ fn page_of(study: &Study, detail: Detail, life: Life) -> String {
         counts(study)
     );
     t.push_str("<nav aria-label=\"Sections\"><ul><li><a href=\"#claims\">Claims</a></li><li><a href=\"#figures\">Figures</a></li><li><a href=\"#stages\">Stages</a></li><li><a href=\"#runs\">Runs</a></li><li><a href=\"#again\">Run it again</a></li></ul></nav>\n<main>\n");
+    if let Some(given) = &study.given {
+        t.push_str(&paragraph(&given.remarks.join(" ")));
+    }
     claims(&mut t, &study.claims);
     figures(&mut t, study, detail);
-    stages(&mut t, &study.stages, detail);
+    stages(&mut t, study, detail);
     arms(&mut t, study, detail);
     again(&mut t, study);
     let _ = write!(
@@ -172,8 +175,13 @@ fn counts(study: &Study) -> String {
         "{cached} of {} instances have results",
         all().count()
     ));
+    if let Some(given) = &study.given {
+        items.push(format!("{} have values in {}", given.instances, given.file));
+    }
     let spent: f64 = all().filter_map(|i| i.seconds).sum();
-    items.push(format!("{} of computation", duration(spent)));
+    if spent > 0.0 || study.given.is_none() {
+        items.push(format!("{} of computation", duration(spent)));
+    }
     let joules: f64 = all().filter_map(|i| i.joules).sum();
     if joules > 0.0 {
         items.push(energy(joules));
@@ -275,6 +283,9 @@ fn figures(t: &mut String, study: &Study, detail: Detail) {
     t.push_str("<section aria-labelledby=\"figures\"><h2 id=\"figures\">Figures</h2>\n");
     if study.figures.is_empty() && study.made.is_empty() {
         t.push_str("<p>Nothing to draw yet: no stage has a table of metrics with a result.</p>");
+    }
+    if let Some(given) = &study.given {
+        t.push_str(&paragraph(&given.of_figures()));
     }
     for figure in &study.figures {
         let figure = figure.thinned(detail.points);
@@ -412,7 +423,8 @@ fn numbers(t: &mut String, figure: &Figure) {
     );
 }
 
-fn stages(t: &mut String, stages: &[Stage], detail: Detail) {
+fn stages(t: &mut String, study: &Study, detail: Detail) {
+    let stages = &study.stages;
     t.push_str("<section aria-labelledby=\"stages\"><h2 id=\"stages\">Stages</h2>\n<p class=\"faint small\">A box is a stage, a square in it an instance: ");
     let states: Vec<&str> = graph::STATES
         .into_iter()
@@ -433,7 +445,13 @@ fn stages(t: &mut String, stages: &[Stage], detail: Detail) {
             }
         );
     }
-    t.push_str("</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Graph of the stages\">");
+    t.push_str("</p>\n");
+    if let Some(given) = &study.given {
+        t.push_str(&paragraph(&given.of_stages()));
+    }
+    t.push_str(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Graph of the stages\">",
+    );
     t.push_str(&graph::svg(stages));
     t.push_str("</div>\n");
     for (i, stage) in stages.iter().enumerate() {
@@ -571,7 +589,7 @@ fn arms(t: &mut String, study: &Study, detail: Detail) {
         t.push_str("<p>No result has a table of metrics yet.</p></section>\n");
         return;
     }
-    let columns = Table::of(&study.arms);
+    let columns = Table::of(&study.arms, &study.asked);
     t.push_str("<p class=\"faint small\">Last values: mean ± half of the 95 % interval over repetitions. Runs that differ only in what repeats the experiment are one row.");
     if !columns.hidden.is_empty() {
         let _ = write!(t, " Not shown: {}.", escaped(&columns.hidden.join(", ")));

@@ -14,8 +14,12 @@ pub struct Study {
     pub name: String,
     /// What it is about.
     pub description: Option<String>,
+    /// Where values come from that are not in the store, if they come from a file.
+    pub given: Option<Given>,
     /// Its claims, in file order.
     pub claims: Vec<Claim>,
+    /// The metrics that claims are about, in their order.
+    pub asked: Vec<String>,
     /// Its figures.
     pub figures: Vec<Figure>,
     /// Figures that the study asks for and that cannot be drawn.
@@ -30,6 +34,38 @@ pub struct Study {
     pub made: Vec<Made>,
     /// Commands that run the same study again.
     pub commands: Vec<String>,
+}
+
+/// A file of metrics that stands in for results that are not here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Its name.
+    pub file: String,
+    /// How it fits the study, in sentences.
+    pub remarks: Vec<String>,
+    /// It has last values only.
+    pub only_last: bool,
+    /// How many instances it has values of.
+    pub instances: usize,
+}
+
+impl Given {
+    /// Why figures are missing.
+    pub fn of_figures(&self) -> String {
+        let file = &self.file;
+        match self.only_last {
+            true => format!("Curves, planes and pictures are not in {file}."),
+            false => format!("Planes and pictures are not in {file}."),
+        }
+    }
+
+    /// What is not known of stages.
+    pub fn of_stages(&self) -> String {
+        format!(
+            "Durations, memory, energy, logs and who executed what are not in {}.",
+            self.file
+        )
+    }
 }
 
 /// A figure that the study asks for and that cannot be drawn.

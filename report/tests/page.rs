@@ -127,6 +127,8 @@ fn study(instances: usize, points_of_curve: usize) -> Study {
                 ..Claim::default()
             },
         ],
+        given: None,
+        asked: vec!["test_accuracy".to_owned()],
         figures: vec![curves(points_of_curve), points(), plane()],
         undrawn: Vec::new(),
         remarks: vec!["1 table has no result yet.".to_owned()],

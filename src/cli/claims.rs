@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::from::FromArgs;
 use super::sharing::network;
 use super::tables::TableArgs;
 use super::{Context, Exit, PipelineArgs, completing, output};
@@ -12,7 +13,8 @@ use repro_engine::results::claims::{ClaimState, Lacking, claims};
 ///
 /// A claim holds if the whole interval agrees with it, is refuted if the whole interval contradicts
 /// it, and is inconclusive otherwise. A claim is open while its stages have no results; `repro run`
-/// decides it.
+/// decides it. With `--from FILE` a claim that has no verdict here is judged from the values in a
+/// file; what needs more than the last value of each metric stays open.
 #[derive(Debug, Clone, Args)]
 pub struct ClaimsArgs {
     /// Claims; by default all.
@@ -20,6 +22,8 @@ pub struct ClaimsArgs {
     claims: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
+    #[command(flatten)]
+    from: FromArgs,
     /// Never use the network: verdicts that are only on a remote are open.
     #[arg(long)]
     offline: bool,
@@ -34,12 +38,19 @@ pub struct ClaimsArgs {
 /// Runs the command.
 pub fn main(context: &Context, args: &ClaimsArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
-    let claims = claims(
+    let given = args.from.read_and_tell(&session)?;
+    let network = network(args.offline);
+    let found = claims(
         &session,
         &args.claims,
-        network(args.offline),
+        given.as_ref(),
+        network,
         &mut notices(),
     )?;
+    if let Some(told) = found.judged.told() {
+        crate::say!("{told}");
+    }
+    let claims = found.states;
     for claim in &claims {
         if let ClaimState::Open(open) = claim
             && let Lacking::Elsewhere(why) = &open.lacks

@@ -6,19 +6,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::from::FromArgs;
 use super::sharing::network;
 use super::tables::{TableArgs, by_instance};
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::cell::{Cell, Field};
+use crate::ui::notices;
 use crate::ui::style::{bytes, co2e, duration, energy, energy_sum};
 use crate::ui::table::Column;
-use crate::ui::{notices, stage_of};
 use repro_engine::energy::EnergySum;
 use repro_engine::results::Results;
 use repro_engine::results::costs::Cost;
-use repro_engine::results::metrics::{Metric, Rows, TableFound, full_name};
+use repro_engine::results::metrics::{Rows, TableFound, full_name};
 use repro_engine::results::runs::options_of_last;
-use repro_protocol::table::Row;
 
 /// Show the values in the metric tables of recorded results.
 ///
@@ -35,6 +35,8 @@ pub struct MetricsArgs {
     targets: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
+    #[command(flatten)]
+    from: FromArgs,
     /// Show only metrics whose name contains this. Can be given several times.
     #[arg(long, value_name = "TEXT")]
     name: Vec<String>,
@@ -58,18 +60,19 @@ pub struct MetricsArgs {
     table: TableArgs,
     /// Show what the executions took instead: seconds, processor seconds, memory, energy with the
     /// method that measured it, and CO₂e if `REPRO_CO2E_G_PER_KWH` was set.
-    #[arg(long, conflicts_with_all = ["name", "each", "all", "last", "parquet"])]
+    #[arg(long, conflicts_with_all = ["name", "each", "all", "last", "parquet", "from"])]
     costs: bool,
     /// Write the rows to this file, as one Parquet table: `stage` and `run` say which instance each
-    /// is of.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "md", "csv", "sort"])]
+    /// is of, and further columns name instance, output and key. `--from` reads it again.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "md", "csv", "sort", "from"])]
     parquet: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
-    let results = Results::of(&session, &args.targets)?;
+    let given = args.from.read_and_tell(&session)?;
+    let results = Results::of(&session, &args.targets)?.with(given.as_ref());
     if args.costs {
         return costs(&results, args);
     }
@@ -82,7 +85,7 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
     for table in &tables {
         let instance = table.instance;
         match &table.found {
-            TableFound::Rows(_) => found.extend(table.values(rows)),
+            TableFound::Rows(_) | TableFound::Last(_) => found.extend(table.values(rows)),
             TableFound::Open => open += 1,
             TableFound::Elsewhere(why) => crate::say!(
                 "warning: the metrics of {instance} are on the remote only ({why}); `repro pull '{instance}'` gets them"
@@ -101,8 +104,8 @@ pub fn main(context: &Context, args: &MetricsArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     if let Some(path) = &args.parquet {
-        let rows = Vec::from_iter(found.iter().map(of_instance));
-        (session.catalog.write_table)(path, &rows)?;
+        let rows = results.gathered(&found);
+        (session.catalog.write_gathered)(path, &rows)?;
         crate::say!("wrote {} rows to {}", rows.len(), path.display());
         return Ok(Exit::Done);
     }
@@ -210,21 +213,6 @@ fn cells(cost: &Cost) -> Vec<Cell> {
         ),
         quantity(used.and_then(|used| used.co2e_g), co2e),
     ]
-}
-
-/// The row, with the names of its instance: `fresh[seed=1]` is the run `seed=1` of the stage
-/// `fresh`. What the table itself says of stages and runs follows.
-fn of_instance(metric: &Metric) -> Row {
-    let stage = stage_of(metric.instance);
-    let axes = metric.instance[stage.len()..].trim_matches(['[', ']']);
-    let own = [metric.row.stage.as_deref(), metric.row.run.as_deref()];
-    let run = [Some(axes)].into_iter().chain(own).flatten();
-    let run = Vec::from_iter(run.filter(|part| !part.is_empty())).join(" ");
-    Row {
-        stage: Some(stage.to_owned()),
-        run: (!run.is_empty()).then_some(run),
-        ..metric.row.clone()
-    }
 }
 
 /// Quoted for a shell.

@@ -12,6 +12,7 @@ mod dag;
 mod diff;
 mod doctor;
 mod export;
+mod from;
 mod fsck;
 mod gc;
 mod gc_args;

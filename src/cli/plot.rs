@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::from::FromArgs;
 use super::{Context, Exit, PipelineArgs, output, report};
 use repro_report::draw::Style;
 use repro_report::paper::{self, Format};
@@ -16,6 +17,8 @@ pub struct PlotArgs {
     figures: Vec<String>,
     #[command(flatten)]
     pipeline: PipelineArgs,
+    #[command(flatten)]
+    from: FromArgs,
     /// The directory to write to.
     #[arg(short, long, value_name = "DIR", default_value = "figures")]
     output: PathBuf,
@@ -87,7 +90,7 @@ pub fn main(context: &Context, args: &PlotArgs) -> anyhow::Result<Exit> {
         anyhow::bail!("`--dpi` is from 10 to 2400");
     }
     let session = args.pipeline.opening(context).session()?;
-    let study = report::study(&session, &context.tools, args.offline)?;
+    let study = report::study(&session, &context.tools, (&args.from, args.offline))?;
     if args.list {
         let lines = study
             .figures

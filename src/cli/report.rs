@@ -7,9 +7,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::from::FromArgs;
 use super::sharing::network;
 use super::{Context, Exit, PipelineArgs, output};
 use crate::ui::notices;
+use repro_engine::notice::Tell;
 use repro_engine::session::Session;
 use repro_engine::whole;
 use repro_report::collect::collect;
@@ -21,11 +23,14 @@ use repro_report::{Study, Tools, markdown, page};
 /// The page is one HTML file that loads nothing from anywhere: it can be opened from disk, sent by
 /// mail, or put on a server. Nothing is executed; what has no result yet is reported as open.
 /// Figures are chosen by the shape of the tables; `figures:` in the pipeline asks for others (see
-/// docs/report.md).
+/// docs/report.md). `--from FILE` shows a study whose results are not here, as far as its file of
+/// last values goes.
 #[derive(Debug, Clone, Args)]
 pub struct ReportArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
+    #[command(flatten)]
+    from: FromArgs,
     /// Where to write it; by default `.repro/report.html`, with `--md` the directory `report`.
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -34,7 +39,7 @@ pub struct ReportArgs {
     md: bool,
     /// Show the page in a browser, and go on showing what comes while a run is under way. Only this
     /// machine can read it. Ctrl-C ends it.
-    #[arg(long, conflicts_with_all = ["md", "output"])]
+    #[arg(long, conflicts_with_all = ["md", "output", "from"])]
     watch: bool,
     /// The port for `--watch`; by default one that is free.
     #[arg(
@@ -56,7 +61,7 @@ pub fn main(context: &Context, args: &ReportArgs) -> anyhow::Result<Exit> {
     if args.watch {
         return watch(context.clone(), args.clone(), &session);
     }
-    let study = study(&session, &context.tools, args.offline)?;
+    let study = study(&session, &context.tools, (&args.from, args.offline))?;
     warn_of_undrawn(&study);
     if args.md {
         let default = session.project.root.join("report");
@@ -88,7 +93,9 @@ fn watch(context: Context, args: ReportArgs, session: &Session) -> anyhow::Resul
     let make = move || {
         let session = args.pipeline.opening(&context).session()?;
         let (mut memory, network) = (Memory::read(&memory), network(args.offline));
-        let study = collect(&session, &context.tools, network, &mut |_| {}, &mut memory)?;
+        let mut silent = |_| {};
+        let way = (network, &mut silent as Tell);
+        let study = collect(&session, &context.tools, None, way, &mut memory)?;
         Ok(page::live(&study, page::BUDGET))
     };
     let told = |at: SocketAddr| crate::say!("http://{at}/ shows the report; Ctrl-C ends it");
@@ -97,11 +104,17 @@ fn watch(context: Context, args: ReportArgs, session: &Session) -> anyhow::Resul
 }
 
 /// Everything that a report tells; what it says is remembered for the next one.
-pub fn study(session: &Session, tools: &Tools, offline: bool) -> anyhow::Result<Study> {
+pub fn study(
+    session: &Session,
+    tools: &Tools,
+    (from, offline): (&FromArgs, bool),
+) -> anyhow::Result<Study> {
+    let given = from.read(session)?;
     let file = session.project.state().join("report.json");
     let mut memory = Memory::read(&file);
-    let network = network(offline);
-    let study = collect(session, tools, network, &mut notices(), &mut memory)?;
+    let mut tell = notices();
+    let way = (network(offline), &mut tell as Tell);
+    let study = collect(session, tools, given.as_ref(), way, &mut memory)?;
     if let Err(e) = memory.write(&file) {
         crate::say!("warning: the next report will not know what changed since this one: {e:#}");
     }

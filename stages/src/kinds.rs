@@ -18,6 +18,8 @@ pub mod statistics;
 pub mod test_set;
 pub mod training;
 
+pub use statistics::claim::judge;
+
 #[cfg(test)]
 mod testing;
 

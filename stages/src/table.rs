@@ -6,6 +6,7 @@
 //! not know what the numbers mean.
 
 pub mod examples;
+pub mod gathered;
 pub mod grid;
 mod json;
 mod records;
@@ -13,6 +14,7 @@ mod shape;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
@@ -53,31 +55,43 @@ pub fn write(path: &Path, rows: &[Row]) -> anyhow::Result<()> {
 
 /// The bytes of a table: the same for the same rows, everywhere. Errors: a NaN value.
 pub fn to_bytes(rows: &[Row]) -> anyhow::Result<Vec<u8>> {
+    refuse_nan(rows)?;
+    parquet(&COLUMNS, FORMAT, groups(rows).map(columns))
+}
+
+fn refuse_nan(rows: &[Row]) -> anyhow::Result<()> {
     if let Some((i, row)) = rows.iter().enumerate().find(|(_, r)| r.value.is_nan()) {
         let at =
             |name, value: Option<i64>| value.map_or(String::new(), |v| format!(", {name} {v}"));
         let place = format!("row {i}{}{}", at("epoch", row.epoch), at("step", row.step));
         bail!("the value of `{}` is not a number (NaN): {place}", row.name);
     }
-    let chunks = rows.chunks(ROWS_PER_GROUP).map(|rows| {
-        let text = |get: fn(&Row) -> Option<&str>| {
-            Arc::new(rows.iter().map(get).collect::<StringArray>()) as ArrayRef
-        };
-        let whole = |get: fn(&Row) -> Option<i64>| {
-            Arc::new(rows.iter().map(get).collect::<Int64Array>()) as ArrayRef
-        };
-        vec![
-            text(|r| r.run.as_deref()),
-            text(|r| r.stage.as_deref()),
-            whole(|r| r.seed),
-            whole(|r| r.epoch),
-            whole(|r| r.step),
-            text(|r| r.split.as_deref()),
-            text(|r| Some(&r.name)),
-            Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()) as ArrayRef,
-        ]
-    });
-    parquet(&COLUMNS, FORMAT, chunks)
+    Ok(())
+}
+
+/// What is written at once.
+fn groups<T>(rows: &[T]) -> std::slice::Chunks<'_, T> {
+    rows.chunks(ROWS_PER_GROUP)
+}
+
+/// The columns of a group of rows.
+fn columns(rows: &[Row]) -> Vec<ArrayRef> {
+    let text = |get: fn(&Row) -> Option<&str>| {
+        Arc::new(rows.iter().map(get).collect::<StringArray>()) as ArrayRef
+    };
+    let whole = |get: fn(&Row) -> Option<i64>| {
+        Arc::new(rows.iter().map(get).collect::<Int64Array>()) as ArrayRef
+    };
+    vec![
+        text(|r| r.run.as_deref()),
+        text(|r| r.stage.as_deref()),
+        whole(|r| r.seed),
+        whole(|r| r.epoch),
+        whole(|r| r.step),
+        text(|r| r.split.as_deref()),
+        text(|r| Some(&r.name)),
+        Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()) as ArrayRef,
+    ]
 }
 
 /// A Parquet file of these columns (name, type, whether nulls are allowed), marked with a format:
@@ -134,37 +148,34 @@ const TEXT_BYTES_MAX: u64 = 1 << 30;
 /// Reads a table of any format. Errors: what cannot be understood, and why; they do not name the
 /// file.
 pub fn read(path: &Path) -> anyhow::Result<Table> {
-    // The Parquet reader asserts what a damaged file may break: its panics are errors here.
-    match std::panic::catch_unwind(|| read_trusting(path)) {
+    guarded(|| read_trusting(path))
+}
+
+/// The Parquet reader asserts what a damaged file may break: its panics are errors here.
+fn guarded<T>(
+    read: impl FnOnce() -> anyhow::Result<T> + std::panic::UnwindSafe,
+) -> anyhow::Result<T> {
+    match std::panic::catch_unwind(read) {
         Ok(result) => result.context("not a readable metrics table"),
         Err(_) => bail!("not a readable metrics table: it is damaged"),
     }
 }
 
 fn read_trusting(path: &Path) -> anyhow::Result<Table> {
-    let mut file = std::fs::File::open(path).context("it cannot be opened")?;
-    let meta = file.metadata()?;
-    ensure!(meta.is_file(), "it is a directory");
-    let mut magic = Vec::new();
-    (&mut file).take(4).read_to_end(&mut magic)?;
-    if magic != b"PAR1" {
+    let Some(reader) = parquet_reader(path)? else {
+        let len = std::fs::metadata(path)?.len();
         ensure!(
-            meta.len() <= TEXT_BYTES_MAX,
-            "it has {} bytes, too many for a table of metrics",
-            meta.len()
+            len <= TEXT_BYTES_MAX,
+            "it has {len} bytes, too many for a table of metrics"
         );
-        file.read_to_end(&mut magic)?;
-        return shape::text(&magic);
-    }
-    file.rewind()?;
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
-    if !is_own(builder.schema()) {
+        return shape::text(&std::fs::read(path)?);
+    };
+    if !is_own(reader.schema()) {
         return shape::frame(frame::read(path)?);
     }
     let mut rows = Vec::new();
-    for batch in builder.build()? {
-        read_batch(&batch?, &mut rows)?;
+    for batch in reader.build()? {
+        rows_of(&batch?, &mut rows)?;
     }
     Ok(Table {
         rows,
@@ -173,12 +184,31 @@ fn read_trusting(path: &Path) -> anyhow::Result<Table> {
     })
 }
 
-fn is_own(schema: &Schema) -> bool {
-    let found = schema.fields().iter().map(|f| (&**f.name(), f.data_type()));
-    found.eq(COLUMNS.iter().map(|(name, kind, _)| (*name, kind)))
+/// A reader of a Parquet file; `None` of any other file.
+fn parquet_reader(path: &Path) -> anyhow::Result<Option<ParquetRecordBatchReaderBuilder<File>>> {
+    let mut file = File::open(path).context("it cannot be opened")?;
+    ensure!(file.metadata()?.is_file(), "it is a directory");
+    let mut magic = Vec::new();
+    (&mut file).take(4).read_to_end(&mut magic)?;
+    if magic != b"PAR1" {
+        return Ok(None);
+    }
+    file.rewind()?;
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
+    Ok(Some(reader))
 }
 
-fn read_batch(batch: &RecordBatch, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+/// Whether these are the columns of [`fn@write`], alone or with those of [`gathered`].
+fn is_own(schema: &Schema) -> bool {
+    let mut found = schema.fields().iter().map(|f| (&**f.name(), f.data_type()));
+    let own = found.by_ref().take(COLUMNS.len());
+    let is_own = own.eq(COLUMNS.iter().map(|(name, kind, _)| (*name, kind)));
+    let mut rest = found.peekable();
+    is_own && (rest.peek().is_none() || gathered::are_whose(rest))
+}
+
+fn rows_of(batch: &RecordBatch, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     fn column<T: 'static>(batch: &RecordBatch, i: usize) -> anyhow::Result<&T> {
         batch
             .column(i)

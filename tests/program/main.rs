@@ -17,6 +17,7 @@ mod explain;
 mod exports;
 mod field;
 mod from_dvc;
+mod given;
 mod invariants;
 mod layers;
 mod pipeline_features;

@@ -59,7 +59,7 @@ pub fn write(
             match &table.found {
                 TableFound::Rows(rows) if rows.is_empty() => {}
                 TableFound::Rows(rows) => readable.push((table.output, rows)),
-                TableFound::Open => written.open += 1,
+                TableFound::Open | TableFound::Last(_) => written.open += 1,
                 TableFound::Elsewhere(why) | TableFound::Unreadable(why) => {
                     let of = format!("{}.{}", table.instance, table.output);
                     written.left_out.push((of, why.clone()));

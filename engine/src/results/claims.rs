@@ -1,18 +1,20 @@
 //! Claims: what the recorded results say about each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
 
 use super::Results;
+use super::given::Given;
+use super::judged::Judged;
 use crate::exchange::{Network, bring};
 use crate::notice::Tell;
 use crate::plan::{Claim, InstanceIndex, Look};
 use crate::record::event::{ClaimResult, Verdict};
 use crate::session::Session;
 use crate::targets::nearest;
-use crate::verdicts::verdicts;
+use crate::verdicts::{Document, verdicts};
 
 /// What is known of a claim. Serialized, both have the same first fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,6 +49,13 @@ pub struct OpenClaim {
 pub enum Lacking {
     /// The verdict is on a remote only, and was not got from there: why.
     Elsewhere(String),
+    /// Metrics were given as a file, and it cannot be judged from that: which file, and why.
+    NotGiven {
+        /// The file.
+        file: String,
+        /// A clause.
+        why: String,
+    },
     /// The last execution of something it rests on failed.
     Failed {
         /// The instance; of a claim that cannot be judged, its own: `claim:<name>`.
@@ -63,17 +72,53 @@ pub enum Lacking {
     },
 }
 
+/// Claims, and what decided those that no result here decides.
+#[derive(Debug)]
+pub struct Claims {
+    /// Each claim.
+    pub states: Vec<ClaimState>,
+    /// What was judged from a file of metrics.
+    pub judged: FromFile,
+}
+
+/// How much was judged from a file of metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FromFile {
+    /// Verdicts.
+    pub verdicts: usize,
+    /// Those of which repro.lock names every byte.
+    pub recorded: usize,
+}
+
+impl FromFile {
+    /// As a sentence, where there is anything to say.
+    pub fn told(&self) -> Option<String> {
+        let verdicts = match self.verdicts {
+            0 => return None,
+            1 => "1 verdict is".to_owned(),
+            n => format!("{n} verdicts are"),
+        };
+        let recorded = match self.recorded {
+            0 => return Some(format!("{verdicts} computed from it.")),
+            n if n == self.verdicts => "byte for byte what repro.lock names".to_owned(),
+            n => format!("{n} of them byte for byte what repro.lock names"),
+        };
+        Some(format!("{verdicts} computed from it, {recorded}."))
+    }
+}
+
 /// The verdicts on the claims of these names, on all for no name; those that are on a remote are
-/// got from there.
+/// got from there. What has no result is judged from what was given, if anything was.
 ///
 /// # Errors
 /// A claim that is not there; the store cannot be read or written; a verdict that cannot be read.
 pub fn claims(
     session: &Session,
     names: &[String],
+    given: Option<&Given>,
     network: Network,
     tell: Tell,
-) -> anyhow::Result<Vec<ClaimState>> {
+) -> anyhow::Result<Claims> {
     let claims = &session.plan.claims;
     for name in names {
         if !claims.iter().any(|c| *c.name == **name) {
@@ -95,36 +140,67 @@ pub fn claims(
     let read: Vec<&Claim> = claims.iter().filter(is_read).collect();
     let looks = || read.iter().flat_map(|claim| &claim.looks);
     let targets = looks().map(|look| look.instance).collect();
-    let results = Results::of_targets(session, targets)?;
+    let results = Results::of_targets(session, targets)?.with(given);
     let output = |look: &Look| results.content(look.instance, 0);
     let known = looks().filter_map(output).collect();
     let absent = bring(session, known, network, tell)?;
-    let decided = verdicts(&session.store, &read, |look| {
+    let here = |look: InstanceIndex| {
         let content = results.content(look, 0);
         content.filter(|content| !absent.contains_key(content))
+    };
+    let judged: BTreeMap<InstanceIndex, Result<Judged, String>> = looks()
+        .filter(|look| here(look.instance).is_none())
+        .filter_map(|look| Some((look.instance, results.judged(look.instance)?)))
+        .collect();
+    let decided = verdicts(&read, |look| match here(look) {
+        Some(content) => Some(Document::Stored(&session.store, content)),
+        None => {
+            let judged = judged.get(&look)?.as_ref().ok()?;
+            Some(Document::Bytes(judged.bytes.clone()))
+        }
     })?;
-    let all = read.iter().zip(decided);
-    let wanted = all.filter(|(claim, _)| is_wanted(claim));
-    Ok(wanted
-        .map(|(claim, decided)| match decided {
-            Some(result) => ClaimState::Decided(result),
-            None => {
-                let first = claim.looks.first().and_then(output);
-                let elsewhere = first.and_then(|content| absent.get(&content));
-                let lacks = match elsewhere {
-                    Some(why) => Lacking::Elsewhere(why.clone()),
-                    None => results.lacking(claim),
-                };
-                open(claim, lacks)
-            }
-        })
-        .collect())
+    let mut from_file = FromFile::default();
+    let wanted = read
+        .iter()
+        .zip(decided)
+        .filter(|(claim, _)| is_wanted(claim));
+    let state = |(claim, decided): (&&Claim, Option<ClaimResult>)| {
+        let first = claim.looks.first();
+        let Some(result) = decided else {
+            let lacks = first.and_then(|look| {
+                let elsewhere = output(look).and_then(|content| absent.get(&content));
+                let why = judged.get(&look.instance).and_then(|j| j.as_ref().err());
+                match (why, given, elsewhere) {
+                    (Some(why), Some(given), _) => Some(Lacking::NotGiven {
+                        file: given.called(),
+                        why: why.clone(),
+                    }),
+                    (.., Some(why)) => Some(Lacking::Elsewhere(why.clone())),
+                    _ => None,
+                }
+            });
+            return open(claim, lacks.unwrap_or_else(|| results.lacking(claim)));
+        };
+        let taken = result.looks.as_ref().map_or(1, |looks| looks.taken.len());
+        let decisive = claim.looks.get(taken.max(1) - 1);
+        if let Some(Ok(judged)) = decisive.and_then(|look| judged.get(&look.instance)) {
+            from_file.verdicts += 1;
+            from_file.recorded += usize::from(judged.is_recorded);
+        }
+        ClaimState::Decided(result)
+    };
+    let states = wanted.map(state).collect();
+    Ok(Claims {
+        states,
+        judged: from_file,
+    })
 }
 
 impl fmt::Display for Lacking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Lacking::Elsewhere(why) => write!(f, "the verdict is on the remote only ({why})"),
+            Lacking::NotGiven { file, why } => write!(f, "{file} does not decide it: {why}"),
             Lacking::Failed { instance, message } if instance.starts_with("claim:") => {
                 write!(f, "it cannot be judged: {message}")
             }
@@ -179,9 +255,14 @@ impl Results<'_> {
     /// Of a claim that looks several times, that of look number `taken`. `None`: it is not here.
     pub fn evidence(&self, claim: &Claim, taken: usize) -> Option<serde_json::Value> {
         let look = claim.looks.get(taken.max(1) - 1)?;
-        let output = self.content(look.instance, 0)?;
-        let file = self.session.store.open_object(&output.digest).ok()?;
-        serde_json::from_reader(std::io::BufReader::new(file)).ok()
+        let stored = || {
+            let output = self.content(look.instance, 0)?;
+            self.session.store.open_object(&output.digest).ok()
+        };
+        match stored() {
+            Some(file) => serde_json::from_reader(std::io::BufReader::new(file)).ok(),
+            None => serde_json::from_slice(&self.judged(look.instance)?.ok()?.bytes).ok(),
+        }
     }
 }
 

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Results;
+use super::given::Given;
+use super::named::{is_named, is_table};
 use crate::artifacts;
 use crate::digest::{Content, Shape};
 use crate::exchange::{Network, bring};
 use crate::notice::Tell;
-use crate::plan::InstanceIndex;
+use crate::plan::{Instance, InstanceIndex};
 use crate::session::Session;
+use repro_protocol::kind::OutputSpec;
 use repro_protocol::relpath::RelPath;
 use repro_protocol::table::Row;
 
@@ -32,6 +35,8 @@ pub struct MetricTable<'s> {
 pub enum TableFound {
     /// All its rows, as they were written.
     Rows(Vec<Row>),
+    /// The last row of each metric of each cell, group and seed, from a file that was given.
+    Last(Vec<Row>),
     /// Its instance has no result yet.
     Open,
     /// It is on a remote only, and why it was not got from there.
@@ -54,6 +59,9 @@ pub enum Rows {
 pub struct Metric<'s> {
     /// The instance that measured it.
     pub instance: &'s str,
+    /// Its place in the plan.
+    #[serde(skip)]
+    pub index: InstanceIndex,
     /// Its output with the table.
     pub output: &'s str,
     /// The row of the table.
@@ -72,7 +80,8 @@ impl<'s> Results<'s> {
         for (index, instance) in self.wanted() {
             for (position, output) in instance.outputs.iter().enumerate() {
                 if is_table(&output.name, Some(output.path.as_str())) {
-                    tables.push((index, instance, output, self.content(index, position)));
+                    let content = self.content(index, position);
+                    tables.push((index, instance, (position, output), content));
                 }
             }
         }
@@ -90,15 +99,30 @@ impl<'s> Results<'s> {
                 Err(e) => TableFound::Unreadable(format!("{e:#}")),
             }
         };
-        let tables = tables
-            .into_iter()
-            .map(|(index, instance, output, content)| MetricTable {
+        let table = |(index, instance, (position, output), content)| {
+            let (instance, output): (&'s Instance, &'s OutputSpec) = (instance, output);
+            let found = found(content, (&output.name, Some(output.path.as_str())));
+            MetricTable {
                 instance: &instance.id,
                 index,
                 output: &output.name,
-                found: found(content, (&output.name, Some(output.path.as_str()))),
-            });
-        Ok(tables.collect())
+                found: self.or_given(found, index, position),
+            }
+        };
+        Ok(tables.into_iter().map(table).collect())
+    }
+
+    /// What was given in the place of what is not here.
+    fn or_given(&self, found: TableFound, index: InstanceIndex, position: usize) -> TableFound {
+        let (TableFound::Open | TableFound::Elsewhere(_)) = found else {
+            return found;
+        };
+        let rows = |given: &Given| Some((given.rows(index, position)?.to_vec(), given.is_whole()));
+        match self.given.and_then(rows) {
+            Some((rows, true)) => TableFound::Rows(rows),
+            Some((rows, false)) => TableFound::Last(rows),
+            None => found,
+        }
     }
 
     /// Tables of which `artifacts/` shows another result than the plan's: made with other
@@ -128,15 +152,14 @@ impl<'s> Results<'s> {
 impl<'s> MetricTable<'s> {
     /// Its values, where it has any.
     pub fn values(&self, which: Rows) -> Vec<Metric<'s>> {
-        let TableFound::Rows(rows) = &self.found else {
-            return Vec::new();
-        };
-        let rows = match which {
-            Rows::All => rows.clone(),
-            Rows::Last => last(rows.clone()),
+        let rows = match (&self.found, which) {
+            (TableFound::Rows(rows), Rows::Last) => last(rows.clone()),
+            (TableFound::Rows(rows), Rows::All) | (TableFound::Last(rows), _) => rows.clone(),
+            _ => return Vec::new(),
         };
         let metric = |row| Metric {
             instance: self.instance,
+            index: self.index,
             output: self.output,
             row,
         };
@@ -149,17 +172,6 @@ pub fn full_name(row: &Row) -> String {
     row.split
         .as_ref()
         .map_or_else(|| row.name.clone(), |split| format!("{split}_{}", row.name))
-}
-
-/// Whether an output is a metric table.
-pub(super) fn is_table(name: &str, path: Option<&str>) -> bool {
-    is_named(name, path) || path.is_some_and(|p| p.ends_with(".parquet"))
-}
-
-/// Whether it says so itself: a Parquet file may hold anything.
-fn is_named(name: &str, path: Option<&str>) -> bool {
-    let file = path.map(|p| p.rsplit('/').next().unwrap_or(p));
-    name == "metrics" || file.is_some_and(|f| f == "metrics" || f.starts_with("metrics."))
 }
 
 /// The rows of a table in the store; none of a Parquet file of other columns that is not called

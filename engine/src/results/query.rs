@@ -1,5 +1,6 @@
 //! What a question about results is asked of: a session, and the states of the instances asked for.
 
+use super::given::Given;
 use crate::digest::Content;
 use crate::plan::{Instance, InstanceIndex, Plan};
 use crate::session::Session;
@@ -10,6 +11,7 @@ pub struct Results<'s> {
     pub(super) session: &'s Session,
     pub(super) targets: Vec<InstanceIndex>,
     pub(super) survey: Survey,
+    pub(super) given: Option<&'s Given>,
 }
 
 impl<'s> Results<'s> {
@@ -34,7 +36,13 @@ impl<'s> Results<'s> {
             session,
             targets,
             survey,
+            given: None,
         })
+    }
+
+    /// The same, with metrics from a file where the store has none.
+    pub fn with(self, given: Option<&'s Given>) -> Results<'s> {
+        Results { given, ..self }
     }
 
     /// The plan they are of.

@@ -10,7 +10,7 @@ use crate::plan::{Claim, InstanceIndex};
 use crate::record::event::Event;
 use crate::record::lockfile::{Change, Made};
 use crate::session::Session;
-use crate::verdicts::verdicts;
+use crate::verdicts::{Document, verdicts};
 use repro_protocol::relpath::RelPath;
 
 impl Scheduler<'_> {
@@ -42,10 +42,11 @@ impl Scheduler<'_> {
         let is_dry = self.options.dry_run;
         // Of a verdict that is on a remote only, or not made yet, nothing more is known in a dry
         // run.
-        let decided = verdicts(store, &claims, |look| match board.state(look) {
+        let decided = verdicts(&claims, |look| match board.state(look) {
             State::Done { outputs, .. } => {
                 let output = outputs.first().copied();
-                output.filter(|o| !is_dry || store.has(o).unwrap_or(false))
+                let output = output.filter(|o| !is_dry || store.has(o).unwrap_or(false));
+                output.map(|output| Document::Stored(store, output))
             }
             _ => None,
         })?;

@@ -10,7 +10,8 @@ use repro_engine::exchange::Network;
 use repro_engine::notice::Tell;
 use repro_engine::plan::{self, InstanceIndex, Plan, Work};
 use repro_engine::results::Results;
-use repro_engine::results::claims::{ClaimState, claims};
+use repro_engine::results::claims::{ClaimState, Claims, FromFile, claims};
+use repro_engine::results::given::Given;
 use repro_engine::session::Session;
 use repro_engine::store::Fact;
 use repro_engine::verdicts::expected;
@@ -30,15 +31,15 @@ pub(super) fn params(plan: &Plan, claim: &plan::Claim) -> Option<Value> {
     }
 }
 
-/// All claims of a study, in file order.
+/// All claims of a study, in file order, and what was judged from a file.
 pub(super) fn of(
     session: &Session,
     results: &Results,
-    network: Network,
-    tell: Tell,
-) -> anyhow::Result<Vec<Claim>> {
+    given: Option<&Given>,
+    (network, tell): (Network, Tell),
+) -> anyhow::Result<(Vec<Claim>, FromFile)> {
     let plan = &session.plan;
-    let states = claims(session, &[], network, tell)?;
+    let Claims { states, judged } = claims(session, &[], given, network, tell)?;
     let root = &session.project.root;
     let names: Vec<String> = plan.claims.iter().map(|c| c.name.to_string()).collect();
     let file = plan.files.first().map_or(Path::new("pipeline.yaml"), |f| f);
@@ -78,10 +79,10 @@ pub(super) fn of(
         }
         made.committed = commits
             .get(&made.name)
-            .and_then(|commit| registered(results, plan, claim, commit));
+            .and_then(|commit| registered(results, plan, claim, (commit, made.verdict.is_some())));
         told.push(made);
     }
-    Ok(told)
+    Ok((told, judged))
 }
 
 /// The bounds within which a claim holds: of the first expectation that has any.
@@ -155,7 +156,7 @@ fn registered(
     results: &Results,
     plan: &Plan,
     claim: &plan::Claim,
-    commit: &commits::Commit,
+    (commit, is_decided): (&commits::Commit, bool),
 ) -> Option<String> {
     let at: jiff::Timestamp = commit.at.parse().ok()?;
     let day = commit.at.get(..10)?;
@@ -174,6 +175,9 @@ fn registered(
             .ok()
     });
     Some(match made.min() {
+        None if is_decided => {
+            format!("Committed {day} ({name}); when its results were made is not known here.")
+        }
         None => format!("Committed {day} ({name}); it has no result yet."),
         Some(first) if at <= first => format!(
             "Committed {day} ({name}), {} before the first of its results.",

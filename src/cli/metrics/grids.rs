@@ -33,7 +33,7 @@ pub(super) fn means(
     all: bool,
 ) -> (Vec<Table>, Vec<String>) {
     let is_summary = |table: &MetricTable| match &table.found {
-        TableFound::Rows(rows) => summarises(rows),
+        TableFound::Rows(rows) | TableFound::Last(rows) => summarises(rows),
         _ => false,
     };
     let (summaries, tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(is_summary);

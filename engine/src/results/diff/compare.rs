@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::super::metrics;
+use super::super::{metrics, named};
 use super::{Difference, InstanceDiff, LeftOut, MetricDiff};
 use crate::change;
 use crate::digest::Content;
@@ -34,7 +34,7 @@ pub(super) fn bring_tables(
         for (name, text) in &result.outputs {
             let differs = a.get(id).and_then(|s| s.outputs.get(name))
                 != b.get(id).and_then(|s| s.outputs.get(name));
-            if !differs || !metrics::is_table(name, path_of(instance, name).as_deref()) {
+            if !differs || !named::is_table(name, path_of(instance, name).as_deref()) {
                 continue;
             }
             // With its size, by what is known of the key.
@@ -110,7 +110,7 @@ fn instance_diff(
     let mut metrics = Vec::new();
     for name in &outputs {
         let path = path_of(instance, name);
-        if metrics::is_table(name, path.as_deref()) {
+        if named::is_table(name, path.as_deref()) {
             let sides = (old_outputs.get(name), new_outputs.get(name));
             metrics.extend(metric_diffs(session, (name, path.as_deref()), sides));
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::super::{Results, metrics};
+use super::super::{Results, named};
 use super::compare::{side_by_side, values};
 use super::{LeftOut, MetricDiff};
 use crate::catalog::Parts;
@@ -81,7 +81,7 @@ pub fn of_instances(
     }
     let read = |(output, content): &(&OutputSpec, Content),
                 other: Option<&(&OutputSpec, Content)>| {
-        let is_table = metrics::is_table(&output.name, Some(output.path.as_str()));
+        let is_table = named::is_table(&output.name, Some(output.path.as_str()));
         let differs = other.is_some_and(|(_, other)| other != content);
         (is_table || differs && content.shape != Shape::Tree).then_some(*content)
     };
@@ -94,7 +94,7 @@ pub fn of_instances(
     let table = |outputs: &BTreeMap<&str, (&OutputSpec, Content)>| -> BTreeMap<String, f64> {
         let tables = outputs
             .iter()
-            .filter(|(name, (output, _))| metrics::is_table(name, Some(output.path.as_str())));
+            .filter(|(name, (output, _))| named::is_table(name, Some(output.path.as_str())));
         let values = tables.flat_map(|(name, (output, content))| {
             values(session, content, (name, Some(output.path.as_str())))
         });

@@ -15,7 +15,7 @@ use crate::record::history::{self, Left, Run};
 use crate::record::journal;
 use crate::record::lockfile::{Block, LockFile};
 use crate::session::Session;
-use crate::verdicts::verdicts;
+use crate::verdicts::{Document, verdicts};
 
 /// Of two runs, each by its name, the beginning of it, `last` or `last-1`.
 ///
@@ -172,12 +172,12 @@ fn of_locks(
 /// missing.
 fn claims_of(session: &Session, side: &Side) -> Vec<ClaimResult> {
     let claims: Vec<_> = session.plan.claims.iter().collect();
-    let decided = verdicts(&session.store, &claims, |look| {
+    let decided = verdicts(&claims, |look| {
         let instance = session.plan.instance(look);
         let output = instance.outputs.first()?;
         let content = Content::named(side.get(&*instance.id)?.outputs.get(&*output.name)?)?;
         session.store.open_object(&content.digest).ok()?;
-        Some(content)
+        Some(Document::Stored(&session.store, content))
     });
     // What is no verdict any more says nothing.
     decided.unwrap_or_default().into_iter().flatten().collect()

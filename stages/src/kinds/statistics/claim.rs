@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 mod along;
 mod expect;
 mod extra;
+mod judge;
 mod method;
 mod report;
 mod runs;
@@ -18,6 +19,7 @@ mod verdict;
 
 pub use expect::{Best, Direction, Expect};
 pub use extra::Extra;
+pub use judge::judge;
 pub use method::{Method, Resampling};
 pub use verdict::{Bound, Verdict, verdict};
 
