@@ -6,6 +6,7 @@
     reason = "a wrong assumption here is a failed test"
 )]
 
+mod committed;
 mod real_data;
 mod smoke;
 mod study;

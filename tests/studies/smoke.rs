@@ -11,7 +11,7 @@ use crate::support::{TestSpace, events_to_the_end};
 use serde_json::Value;
 
 /// The directories of studies, by name.
-fn studies() -> Vec<PathBuf> {
+pub fn studies() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("studies");
     let entries = std::fs::read_dir(root).unwrap().flatten();
     let mut found: Vec<PathBuf> = entries
@@ -22,11 +22,11 @@ fn studies() -> Vec<PathBuf> {
     found
 }
 
-fn name(study: &Path) -> String {
+pub fn name(study: &Path) -> String {
     study.file_name().unwrap().to_string_lossy().into_owned()
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
