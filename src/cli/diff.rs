@@ -1,6 +1,7 @@
 //! `repro diff`: what two runs, commits or instances have different.
 
 mod pair;
+mod remote;
 mod sets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,9 +18,11 @@ use crate::ui::style::Colour;
 use crate::ui::table::{Column, Table};
 use crate::ui::{notices, stage_of};
 use repro_engine::change::in_words;
+use repro_engine::exchange::Which;
 use repro_engine::plan::Plan;
 use repro_engine::record::event::{Change, Verdict};
 use repro_engine::record::lockfile::LockFile;
+use repro_engine::results::diff::remote::{PREFIX, of_remote};
 use repro_engine::results::diff::{self, ClaimDiff, Compared, Diff, Difference, InstanceDiff};
 
 /// Compare two runs, commits or instances: what was changed, and what came of it.
@@ -37,6 +40,10 @@ use repro_engine::results::diff::{self, ClaimDiff, Compared, Diff, Difference, I
 /// Each metric is shown with its mean on both sides and the difference of pairs that agree in what
 /// repeats the experiment (the seed, and the axes that claims name in `over`), each with half of
 /// its 95 % interval. Whatever else a set has several of is averaged first.
+///
+/// A may also be a remote, `remote:NAME` (`remote:` is the default one): what is here is compared
+/// with what it has under the same keys, of B or of everything. What is only here, only there, or
+/// has other bytes there is shown, and who vouches for it. Nothing is fetched or published.
 ///
 /// Without arguments, the last two runs are compared. A run alone is compared with the last one, a
 /// commit alone with the present repro.lock. With --lock, an earlier lock file (`-` is standard
@@ -62,7 +69,7 @@ pub struct DiffArgs {
     #[arg(long)]
     offline: bool,
     /// Write one object: a, b, instances, claims. Of two instances: a, b, fields, metrics, outputs.
-    /// Of sets: a, b, metrics.
+    /// Of sets: a, b, metrics. Of a remote: remote, same, neither, unknown, instances.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -75,6 +82,14 @@ const INPUTS_SHOWN: usize = 6;
 /// Runs the command.
 pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
+    if let Some(name) = args.a.as_deref().and_then(|a| a.strip_prefix(PREFIX)) {
+        anyhow::ensure!(!args.offline, "a remote cannot be asked with --offline");
+        let name = Some(name).filter(|name| !name.is_empty());
+        let which = Which::named(name, None)?;
+        let of = Vec::from_iter(args.b.clone());
+        let diff = of_remote(&session, &of, &which, &mut notices())?;
+        return remote::show(&session.plan, &diff, args);
+    }
     let network = network(args.offline);
     let diff = match &args.lock {
         Some(file) => {

@@ -6,6 +6,7 @@
     reason = "a wrong assumption here is a failed test"
 )]
 
+mod beside;
 mod cluster;
 mod cut_connections;
 mod hostile_remote;

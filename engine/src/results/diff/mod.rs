@@ -1,9 +1,10 @@
 //! What two runs, or lock files, or commits with theirs, have different: keys, the fields behind
-//! them, outputs, metrics, verdicts. And two instances side by side.
+//! them, outputs, metrics, verdicts. Two instances side by side, and what is here beside a remote.
 
 mod compare;
 mod differences;
 mod instances;
+pub mod remote;
 mod sides;
 
 pub use differences::{ClaimDiff, Diff, Difference, InstanceDiff, LeftOut, MetricDiff};
