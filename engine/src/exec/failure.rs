@@ -101,6 +101,21 @@ pub enum Cause {
         /// How the command ended.
         ended: String,
     },
+    /// Its Python lacks a module.
+    #[error(
+        "its Python has no module `{module}`{}",
+        python.as_ref().map_or_else(String::new, |python| format!(" ({} ran it)", python.display()))
+    )]
+    ModuleMissing {
+        /// The first part of its name.
+        module: String,
+        /// The program that ran it, where the command's text names it.
+        python: Option<PathBuf>,
+        /// The environment that the stage declares.
+        declared: Option<String>,
+        /// How the command ended.
+        ended: String,
+    },
     /// A shell would not run a file that is its input.
     #[error("`{path}`, its input `{need}`, was not run")]
     NotRun {
@@ -233,6 +248,16 @@ impl Cause {
                     .into()
             }
             Cause::NotRun { remedy, .. } => remedy.clone(),
+            Cause::ModuleMissing { module, python, declared, .. } => {
+                let program = python.as_ref().map_or_else(|| "python3".into(), |p| p.display().to_string());
+                let install = format!("`{program} -m pip install {}`", package_of(module));
+                match declared {
+                    Some(declared) => format!("install the package into the declared environment ({declared}): {install}"),
+                    None => format!(
+                        "install the package ({install}), or declare an environment that has it, so that it is part of the key: `python: .venv`"
+                    ),
+                }
+            }
             Cause::OutOfMemory { .. } => "raise `memory:` of the stage, or make it need less".into(),
             Cause::NotEnded { .. } => {
                 "it belongs to another user (`sudo`, a setuid program), or waits for a disk that does not answer; start nothing \
@@ -292,6 +317,20 @@ impl Cause {
     }
 }
 
+/// The package that has a module, where it is called otherwise.
+fn package_of(module: &str) -> &str {
+    match module {
+        "bs4" => "beautifulsoup4",
+        "cv2" => "opencv-python",
+        "dateutil" => "python-dateutil",
+        "PIL" => "pillow",
+        "skimage" => "scikit-image",
+        "sklearn" => "scikit-learn",
+        "yaml" => "pyyaml",
+        other => other,
+    }
+}
+
 impl Failure {
     /// What happened and the end of the log, without the instance and the remedy, which an event
     /// has fields for.
@@ -299,6 +338,7 @@ impl Failure {
         let mut text = self.cause.to_string();
         if let Cause::Undeclared { ended, .. }
         | Cause::NotRun { ended, .. }
+        | Cause::ModuleMissing { ended, .. }
         | Cause::Denied { ended, .. }
         | Cause::SharedTmp { ended, .. } = &self.cause
         {
@@ -346,6 +386,7 @@ impl fmt::Display for Failure {
         write!(f, "stage `{}`: {}", self.id, self.cause)?;
         if let Cause::Undeclared { ended, .. }
         | Cause::NotRun { ended, .. }
+        | Cause::ModuleMissing { ended, .. }
         | Cause::Denied { ended, .. }
         | Cause::SharedTmp { ended, .. } = &self.cause
         {

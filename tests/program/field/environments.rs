@@ -220,6 +220,40 @@ fn case_19_hints_name_the_line_that_declares_an_environment() {
     space.ok(&["run"]);
 }
 
+/// A module that is installed nowhere: which Python looked for it, and what to install.
+#[test]
+fn case_19_a_missing_module_is_told_with_its_package_and_python() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  t:\n    run: python3 ${needs.script} > ${outputs.o}\n    needs: {script: {file: t.py}}\n    outputs: {o: o.txt}\n",
+    );
+    space.write("t.py", "import no_such_module_x.inner\n");
+    let said = space.run(&["run"]).expect(1, &["run"]).err;
+    assert!(
+        said.contains("its Python has no module `no_such_module_x` (/"),
+        "{said}"
+    );
+    assert!(said.contains("/python3 ran it)"), "{said}");
+    assert!(
+        said.contains("python3 -m pip install no_such_module_x`"),
+        "{said}"
+    );
+    assert!(said.contains("`python: .venv`"), "{said}");
+    // Some packages are called otherwise than their modules.
+    space.write(
+        "t.py",
+        "import sys\nsys.exit(\"ModuleNotFoundError: No module named 'sklearn.svm'\")\n",
+    );
+    let said = space.run(&["run"]).expect(1, &["run"]).err;
+    assert!(said.contains("pip install scikit-learn`"), "{said}");
+    // One that was dealt with is not the cause.
+    space.write(
+        "t.py",
+        "import sys\nprint(\"No module named 'x'\", file=sys.stderr)\nopen('nowhere.csv')\n",
+    );
+    let said = space.run(&["run"]).expect(1, &["run"]).err;
+    assert!(!said.contains("pip install"), "{said}");
+}
+
 #[test]
 fn case_19_an_activated_environment_is_told_of() {
     let mut space = trained();

@@ -68,6 +68,45 @@ fn of_package(scene: &Scene, complaint: &str, declared: &BTreeSet<&str>) -> Opti
     has_module(&user, module).then(|| cause(scene, module, "python: user".to_owned()))
 }
 
+/// A module that is installed nowhere where it is looked for.
+pub fn missing(scene: &Scene, complaint: &str) -> Option<Cause> {
+    let module = between(complaint, "No module named ")?;
+    let module = module.split('.').next().unwrap_or(&module).to_owned();
+    Some(Cause::ModuleMissing {
+        python: python(scene),
+        declared: declared(scene),
+        module,
+        ended: scene.ended.clone(),
+    })
+}
+
+/// The Python that the command's text names, where it lies.
+fn python(scene: &Scene) -> Option<PathBuf> {
+    let is_python = |word: &&str| {
+        let name = word.rsplit('/').next().unwrap_or(word);
+        let rest = name.strip_prefix("python").or(name.strip_prefix("pypy"));
+        rest.is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
+    };
+    let word = words(scene.script).into_iter().find(is_python)?;
+    let path = scene.request.surroundings.path();
+    let mut dirs = std::env::split_paths(&path).map(|dir| dir.join(word));
+    match word.contains('/') {
+        true => Some(PathBuf::from(word)),
+        false => dirs.find(|file| file.is_file()),
+    }
+}
+
+/// The environment of Python that the stage declares, as the pipeline writes it.
+fn declared(scene: &Scene) -> Option<String> {
+    let Work::Command(command) = &scene.request.work else {
+        return None;
+    };
+    let of_python = |word: &str| ["python", "conda"].contains(&word);
+    let mut all = command.setup.environments.iter();
+    let one = all.find(|e| of_python(e.manager.word()))?;
+    Some(one.to_string())
+}
+
 fn cause(scene: &Scene, path: &str, line_to_add: String) -> Cause {
     Cause::Undeclared {
         path: path.to_owned(),

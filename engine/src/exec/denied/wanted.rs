@@ -74,6 +74,12 @@ pub fn wanted(scene: &Scene) -> Option<Cause> {
             }
         }
     }
+    // An earlier one may have been dealt with.
+    if let Some(last) = complaints.last()
+        && let Some(cause) = environment::missing(scene, last)
+    {
+        return Some(cause);
+    }
     if scene.enforced {
         for line in complaints {
             let is_refused = line.to_lowercase().contains("permission denied");
