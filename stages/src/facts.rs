@@ -11,8 +11,8 @@ mod fitting;
 mod known;
 
 pub use fact::{
-    AnswersFact, CheckpointsFact, DataFact, Fact, MetricsFact, ModelFact, OptimizersFact, Recorded,
-    ValueFact,
+    AnswersFact, CheckpointsFact, DataFact, Fact, MaskFact, MetricsFact, ModelFact, OptimizersFact,
+    Recorded, ValueFact,
 };
 pub(crate) use fitting::{check_all, check_all_or, check_mask, fit, refuse, shown, size, together};
 pub use known::Known;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::nn::architecture::{Head, Identity, InputSize};
+use crate::training::mask::Masked;
 
 /// What is known of one artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub enum Fact {
     /// A directory of what an optimizer remembered along a training.
     Optimizers(OptimizersFact),
     /// Which weights of a network are left.
-    Mask(ModelFact),
+    Mask(MaskFact),
     /// A table of values.
     Metrics(MetricsFact),
     /// A text for people.
@@ -65,7 +66,26 @@ impl DataFact {
     }
 }
 
-/// What is known of a model, or of the model a mask was made for.
+/// What is known of a pruning mask.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MaskFact {
+    /// The model that it was made for.
+    pub identity: Option<Identity>,
+    /// What its weights are in the model that was made with it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked: Option<Masked>,
+}
+
+impl From<ModelFact> for MaskFact {
+    fn from(model: ModelFact) -> MaskFact {
+        MaskFact {
+            identity: model.identity,
+            masked: None,
+        }
+    }
+}
+
+/// What is known of a model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelFact {
     /// Everything that decides its layers.

@@ -2,7 +2,7 @@
 
 use repro_protocol::findings::Findings;
 
-use super::fact::{AnswersFact, DataFact, ModelFact};
+use super::fact::{AnswersFact, DataFact, MaskFact};
 use super::known::Known;
 use crate::failure::Failure;
 use crate::nn::architecture::{Architecture, Head, Identity, InputSize};
@@ -151,7 +151,7 @@ fn other_answers(set: &DataFact, outputs: Head) -> Option<String> {
     }
 }
 
-pub(crate) fn check_mask(mask: &ModelFact, identity: &Identity, found: &mut Findings) {
+pub(crate) fn check_mask(mask: &MaskFact, identity: &Identity, found: &mut Findings) {
     let Some(of) = mask.identity.as_ref().filter(|of| *of != identity) else {
         return;
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use repro_protocol::findings::{self, Findings, Item};
 
-use super::fact::{DataFact, Fact, MetricsFact, ModelFact};
+use super::fact::{DataFact, Fact, MaskFact, MetricsFact, ModelFact};
 use crate::nn::model::Model;
 
 /// How many models an input stands for.
@@ -202,7 +202,17 @@ impl Known<'_> {
         self.models(name, named, found).into_iter().next().flatten()
     }
 
-    pub(crate) fn masks(&self, name: &str, found: &mut Findings) -> Vec<Option<ModelFact>> {
+    /// The producer that these inputs have in common, if each is one artifact of it.
+    pub(crate) fn maker_of(&self, names: [&str; 2]) -> Option<&str> {
+        let maker = |name| match self.items(name) {
+            [one] => one.from.map(|(producer, _)| producer),
+            _ => None,
+        };
+        let [a, b] = names.map(maker);
+        a.filter(|_| a == b)
+    }
+
+    pub(crate) fn masks(&self, name: &str, found: &mut Findings) -> Vec<Option<MaskFact>> {
         let pick = |fact| match fact {
             Fact::Mask(mask) => Ok(mask),
             other => Err(other),

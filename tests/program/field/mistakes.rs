@@ -688,3 +688,36 @@ fn case_28_numbers_where_texts_belong_are_to_be_quoted() {
         ],
     );
 }
+
+/// What `prune` leaves of pruned weights, and what the training of its model makes of them.
+#[test]
+fn case_29_weights_that_are_pruned_in_two_ways_are_told() {
+    let with = "seed: 0, length: {epochs: 1}, optimizer: {adam: {}}";
+    let told = |prune: &str, train: &str, init: &str| {
+        let more = format!(
+            "  pruned: {{uses: prune, needs: {{model: \"train[seed=0].model\"}}, with: {{fraction: 0.5{prune}}}}}
+  again: {{uses: train, needs: {{init: {init}, mask: pruned.mask, train: halves.b}}, with: {{{with}{train}}}}}
+"
+        );
+        let space = TestSpace::with_pipeline(&study(&more));
+        space.run(&["run", "-n"]).expect(0, &["run", "-n"]).err
+    };
+    let frozen = ", masked: frozen";
+    let said = told(frozen, "", "pruned.model");
+    assert!(
+        said.contains("`pruned` leaves pruned weights their values"),
+        "{said}"
+    );
+    assert!(said.contains("stages.again"), "{said}");
+    let said = told("", frozen, "pruned.model");
+    assert!(said.contains("`pruned` sets pruned weights to 0"), "{said}");
+    for (prune, train, init) in [
+        (frozen, frozen, "pruned.model"),
+        ("", "", "pruned.model"),
+        // The mask is for other weights: what they are is not decided there.
+        ("", frozen, "\"train[seed=1].model\""),
+    ] {
+        let said = told(prune, train, init);
+        assert!(!said.contains("pruned weights"), "{said}");
+    }
+}

@@ -17,7 +17,7 @@ pub use self::rates::Rates;
 use self::score::Scorer;
 use crate::data::Dataset;
 use crate::device;
-use crate::facts::{Fact, Findings, Known, check_mask, fit};
+use crate::facts::{Fact, Findings, Known, MaskFact, check_mask, fit};
 use crate::failure::Failure;
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::network;
@@ -248,7 +248,13 @@ impl Kind for Prune {
             }
         }
         found.say("model", Fact::Model(model.clone()));
-        found.say("mask", Fact::Mask(model));
+        found.say(
+            "mask",
+            Fact::Mask(MaskFact {
+                masked: Some(params.masked),
+                ..model.into()
+            }),
+        );
         found
     }
 

@@ -63,7 +63,7 @@ impl Kind for Shuffle {
             check_mask(mask, identity, &mut found);
         }
         found.say("model", Fact::Model(model.clone()));
-        found.say("mask", Fact::Mask(model));
+        found.say("mask", Fact::Mask(model.into()));
         found
     }
 

@@ -5,9 +5,9 @@ use super::checkpoints;
 use super::doubts::{refuse_test_set, warn_of_idle_later};
 use super::params::Params;
 use crate::facts::{
-    AnswersFact, CheckpointsFact, DataFact, Fact, Finding, Findings, Known, MetricsFact, ModelFact,
-    OptimizersFact, Recorded, Subject, ValueFact, check_all, check_all_or, check_mask, size,
-    together,
+    AnswersFact, CheckpointsFact, DataFact, Fact, Finding, Findings, Known, MaskFact, MetricsFact,
+    ModelFact, OptimizersFact, Recorded, Subject, ValueFact, check_all, check_all_or, check_mask,
+    size, together,
 };
 use crate::kind;
 use crate::kinds::training::recorded::{learnt, told};
@@ -16,10 +16,34 @@ use crate::nn::init;
 use crate::nn::spec::ModelSpec;
 use crate::nn::transfer::Transfer;
 use crate::training::length::{EvalEvery, Length};
+use crate::training::mask::Masked;
 use crate::training::memory::same_step;
 
 /// The remedy where data are shown to a model that is not made for them.
 pub(super) const TAKE_PARTS: &str = "use data of the sort that the model is trained on, or say `partial: true`: the layers that fit by name and shape are taken, the others start fresh";
+
+/// Weights that a stage prunes in one way and that a training of its own model holds in another.
+fn warn_of_other_masked(params: &Params, mask: &MaskFact, known: &Known, found: &mut Findings) {
+    let maker = known.maker_of(["mask", "init"]);
+    let (Some(maker), Some(theirs)) = (maker, mask.masked) else {
+        return;
+    };
+    let (said, hint) = match (theirs, params.masked) {
+        (Masked::Frozen, Masked::Zero) => (
+            format!(
+                "`{maker}` leaves pruned weights their values (`masked: frozen`), and this training sets them to 0"
+            ),
+            "say `masked: frozen` here too, or leave it out there",
+        ),
+        (Masked::Zero, Masked::Frozen) => (
+            format!("`{maker}` sets pruned weights to 0, so what is frozen here is 0"),
+            "say `masked: frozen` there too, or leave it out here",
+        ),
+        (Masked::Zero, Masked::Zero) | (Masked::Frozen, Masked::Frozen) => return,
+    };
+    let place = Subject::Param(vec!["masked".to_owned()]);
+    found.warnings.push(Finding::new(place, said, hint));
+}
 
 /// Of all outputs.
 pub(super) fn facts(params: &Params, known: &Known) -> Findings {
@@ -87,9 +111,11 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
     check_all(&test, same_as.as_ref(), "test", &mut found);
     check_all(&validation, same_as.as_ref(), "validation", &mut found);
     refuse_test_set(&validation, known, &mut found);
-    if let (Some(Some(mask)), Some(identity)) = (known.masks("mask", &mut found).first(), &identity)
-    {
-        check_mask(mask, identity, &mut found);
+    if let Some(Some(mask)) = known.masks("mask", &mut found).first() {
+        if let Some(identity) = &identity {
+            check_mask(mask, identity, &mut found);
+        }
+        warn_of_other_masked(params, mask, known, &mut found);
     }
     let recipe = params.recipe();
     let architecture = identity.clone().map(Architecture::new);
@@ -215,7 +241,7 @@ pub(super) fn facts(params: &Params, known: &Known) -> Findings {
         found.say("averages", Fact::Checkpoints(kept));
     }
     if params.subnetwork.is_some() {
-        found.say("mask", Fact::Mask(model.clone()));
+        found.say("mask", Fact::Mask(model.clone().into()));
         found.say("weights", Fact::Model(model.clone()));
     }
     found.say("model", Fact::Model(model));
