@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use console::Term;
 use indicatif::TermLike;
 
+use super::width::columns;
+
 /// Standard error; writing to it never fails.
 #[derive(Debug)]
 pub(super) struct Patient {
@@ -51,7 +53,8 @@ fn whatever(_: io::Result<()>) -> io::Result<()> {
 
 impl TermLike for Patient {
     fn width(&self) -> u16 {
-        self.term.size().1
+        let usual = || self.term.size().1;
+        columns(io::stderr()).unwrap_or_else(usual)
     }
 
     fn height(&self) -> u16 {

@@ -8,20 +8,27 @@ const NARROWEST: usize = 40;
 /// Characters of a line of standard output: what `COLUMNS` says (0: any number), or else the
 /// terminal's width. Programs read and search files and pipes, so nothing is cut there.
 pub fn width() -> usize {
-    width_of(console::Term::stdout().size_checked(), usize::MAX)
+    width_of(columns(std::io::stdout()), usize::MAX)
 }
 
 /// The same of standard error, which has 80 where there is no terminal.
 pub fn width_of_talk() -> usize {
-    width_of(console::Term::stderr().size_checked(), USUAL)
+    width_of(columns(std::io::stderr()), USUAL)
 }
 
-fn width_of(terminal: Option<(u16, u16)>, elsewhere: usize) -> usize {
+/// The columns of a terminal that knows how many it has. Some know no rows: a size of 0 is no size,
+/// and says nothing of the other.
+pub(super) fn columns(terminal: impl std::os::fd::AsFd) -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    Some(size.ws_col).filter(|columns| *columns > 0)
+}
+
+fn width_of(terminal: Option<u16>, elsewhere: usize) -> usize {
     let said = std::env::var("COLUMNS").ok();
     match (said.and_then(|text| text.trim().parse().ok()), terminal) {
         (Some(0), _) => usize::MAX,
         // The current width of a terminal counts more than what it was at the start.
-        (_, Some((_, columns))) => usize::from(columns).max(NARROWEST),
+        (_, Some(columns)) => usize::from(columns).max(NARROWEST),
         (Some(columns), None) => std::cmp::max(columns, NARROWEST),
         (None, None) => elsewhere,
     }

@@ -469,3 +469,37 @@ fn logs_of_github_are_folded() {
     }
     assert!(!open && said.contains("::group::"), "{said}");
 }
+
+/// Some terminals know their columns and no rows, or nothing: what fits is not shown wider.
+#[test]
+fn case_26_a_terminal_of_no_rows_has_columns() {
+    let space = TestSpace::with_pipeline(WIDE);
+    let long = "text=a value that makes the command line longer than anybody wants to see it";
+    space.ok(&["run", "--set", long]);
+    let shown = |size: &str| {
+        let program = env!("CARGO_BIN_EXE_repro");
+        let script = format!("stty {size}; '{program}' log; '{program}' run -f table");
+        let plain = space.command(&[]);
+        let variables = plain
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        std::process::Command::new("script")
+            .args(["-qec", &script, "/dev/null"])
+            .current_dir(&space.project)
+            .env_clear()
+            .envs(variables)
+            .stdin(std::process::Stdio::null())
+            .output()
+    };
+    let Ok(said) = shown("rows 0 cols 50") else {
+        return skipped(format_args!("no `script`, which makes a terminal"));
+    };
+    let text = String::from_utf8_lossy(&said.stdout).replace('\r', "");
+    assert!(said.status.success(), "{text}");
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.contains("run --set text"));
+    assert!(line.is_some_and(|line| widest(line) <= 50), "{text}");
+    let said = shown("rows 0 cols 0").unwrap();
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.status.success() && text.contains("table"), "{text}");
+}
