@@ -323,7 +323,7 @@ pub fn sort(tables: &mut [Table], by: &str) -> anyhow::Result<()> {
             heads.push(&column.head);
         }
     }
-    let meant = similar::nearest(name, heads.iter().copied(), 3);
+    let meant = similar::likest(name, &heads);
     let hint = match meant {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("there are {}", heads.join(", ")),

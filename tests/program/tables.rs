@@ -190,6 +190,12 @@ fn rows_are_sorted_by_any_column() {
         assert_eq!(said.code, 2);
         assert!(said.err.contains(says), "{}", said.err);
     }
+    // There is a column `n`, but of so few letters three are no slips.
+    let said = space.run(&["metrics", "train", "--sort", "nope"]).err;
+    assert!(
+        said.contains("there are stage, lr, n, test_accuracy"),
+        "{said}"
+    );
     // A form is one form.
     space
         .run(&["metrics", "--md", "--csv"])
@@ -197,6 +203,27 @@ fn rows_are_sorted_by_any_column() {
     space
         .run(&["metrics", "--csv", "--json"])
         .expect(2, &["metrics"]);
+}
+
+/// However a pipeline lists them: 0.1, 1, 2, 10, and words as they stand there.
+#[test]
+fn numbers_of_an_axis_stand_by_size() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  t:\n    matrix: {net: [wide, deep], lr: [1, 0.1, 10, 2]}\n    run: \"echo '{\\\"a\\\": ${matrix.lr}, \\\"${matrix.net}\\\": 1}' > ${outputs.metrics}\"\n    outputs: {metrics: m.json}\n",
+    );
+    space.ok(&["run", "-q"]);
+    for options in [&["--each"][..], &[]] {
+        let args = [&["metrics", "--csv", "--name", "a"], options].concat();
+        let rows = rows_of_csv(&space.ok(&args));
+        let order = rows.iter().map(|r| format!("{} {}", r["net"], r["lr"]));
+        assert_eq!(
+            order.collect::<Vec<_>>(),
+            [
+                "wide 0.1", "wide 1", "wide 2", "wide 10", "deep 0.1", "deep 1", "deep 2",
+                "deep 10"
+            ]
+        );
+    }
 }
 
 /// Two trainings side by side: what was set otherwise, what came out, and how far apart the weights

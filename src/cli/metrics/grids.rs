@@ -238,7 +238,48 @@ fn tables_of(lines: Vec<Line>, order: &[String]) -> Vec<Table> {
         .collect()
 }
 
+/// Stages, groups and words as they come; numbers of an axis by size, however the pipeline lists
+/// them.
+fn in_order(mut lines: Vec<Line>) -> Vec<Line> {
+    let (mut heads, mut axes): (Vec<(String, Option<String>)>, Vec<String>) = Default::default();
+    let mut values: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in &lines {
+        let head = (line.stage.clone(), line.group.clone());
+        if !heads.contains(&head) {
+            heads.push(head);
+        }
+        for (axis, value) in &line.axes {
+            let known = values.entry(axis.clone()).or_insert_with(|| {
+                axes.push(axis.clone());
+                Vec::new()
+            });
+            if !known.contains(value) {
+                known.push(value.clone());
+            }
+        }
+    }
+    for values in values.values_mut() {
+        let numbers: Option<Vec<f64>> = values.iter().map(|v| v.parse().ok()).collect();
+        if let Some(numbers) = numbers {
+            let mut both: Vec<(f64, String)> = numbers.into_iter().zip(values.drain(..)).collect();
+            both.sort_by(|a, b| a.0.total_cmp(&b.0));
+            values.extend(both.into_iter().map(|(_, text)| text));
+        }
+    }
+    lines.sort_by_cached_key(|line| {
+        let head = (line.stage.clone(), line.group.clone());
+        let place = |axis: &String| {
+            let (_, value) = line.axes.iter().find(|(a, _)| a == axis)?;
+            values.get(axis)?.iter().position(|v| v == value)
+        };
+        let places = axes.iter().map(place).collect::<Vec<Option<usize>>>();
+        (heads.iter().position(|h| *h == head), places)
+    });
+    lines
+}
+
 fn table_of(names: &BTreeSet<String>, lines: Vec<Line>, order: &[String]) -> Table {
+    let lines = in_order(lines);
     let axes = AxisColumns::of(lines.iter().map(|line| line.axes.as_slice()));
     let names: Vec<&String> = order.iter().filter(|name| names.contains(*name)).collect();
     let mut others: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
