@@ -66,6 +66,14 @@ fn a_run_is_told_on_one_page() {
         assert!(page.contains(told), "the page does not say {told}");
     }
     assert_eq!(page, report(&space), "the same results give the same bytes");
+    // The interval of a claim is told once.
+    let (_, claim) = page.split_once("id=\"claim-more\"").unwrap();
+    let (claim, _) = claim.split_once("</article>").unwrap();
+    assert!(
+        claim.contains("the 95 % interval of the mean difference"),
+        "{claim}"
+    );
+    assert_eq!(claim.matches("% interval [").count(), 1, "{claim}");
 }
 
 /// A figure that the study asks for and that cannot be drawn is no silence: not where it is written,

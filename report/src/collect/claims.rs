@@ -69,7 +69,8 @@ pub(super) fn of(
             let taken = result.looks.as_ref().map_or(0, |looks| looks.taken.len());
             if let Some(evidence) = results.evidence(claim, taken) {
                 made.bounds = bounds(&evidence["expect"]).or(made.bounds);
-                made.reason = evidence["reason"].as_str().map(str::to_owned);
+                let reason = evidence["reason"].as_str();
+                made.reason = reason.map(|reason| without(reason, made.interval));
                 made.values = observations(&evidence);
                 made.sides = both_sides(plan, claim, &params, &evidence);
             }
@@ -83,6 +84,12 @@ pub(super) fn of(
         told.push(made);
     }
     Ok((told, judged))
+}
+
+/// A reason without the interval that is told beside it, in other digits.
+fn without(reason: &str, interval: Option<[f64; 2]>) -> String {
+    let said = interval.map(|[low, high]| format!(" [{low:.4}, {high:.4}]"));
+    said.map_or_else(|| reason.to_owned(), |said| reason.replacen(&said, "", 1))
 }
 
 /// The bounds within which a claim holds: of the first expectation that has any.
