@@ -89,6 +89,12 @@ impl Project {
         Ok(Project { root, pipeline })
     }
 
+    /// The pipeline file, which lies in the root.
+    pub fn file_name(&self) -> Option<String> {
+        let name = self.pipeline.file_name()?;
+        Some(name.to_string_lossy().into_owned())
+    }
+
     /// `artifacts/`.
     pub fn artifacts(&self) -> PathBuf {
         self.root.join("artifacts")

@@ -105,6 +105,9 @@ pub fn main(context: &Context, args: &DiffArgs) -> anyhow::Result<Exit> {
             }
         }
     };
+    for other in &diff.others {
+        crate::say!("warning: {other}; `repro log` lists runs, and `-C FILE` chooses the pipeline");
+    }
     if let Some(left_out) = &diff.left_out {
         crate::say!(
             "warning: {} tables of metrics are on the remote only and are left out ({}); `repro pull STAGE` gets them",

@@ -299,6 +299,32 @@ fn logs_of_a_failed_stage_are_kept() {
     assert!(space.ok(&["why", "bad"]).contains("failed"));
 }
 
+/// Two pipelines of one directory have their runs in one place.
+#[test]
+fn a_run_of_another_pipeline_is_told_where_runs_are_compared() {
+    let space = TestSpace::new();
+    let study = |name: &str| {
+        format!(
+            "version: 1\nname: {name}\nstages:\n  t: {{run: 'echo 1 > ${{outputs.o}}', outputs: {{o: o.txt}}}}\n"
+        )
+    };
+    space.write("pipeline.yaml", study("own"));
+    space.write("other.yaml", study("other"));
+    space.ok(&["run"]);
+    space.ok(&["run", "other.yaml"]);
+    let said = space.run(&["diff"]).expect(0, &["diff"]).err;
+    let told = "is a run of `other.yaml` (other), and this is `pipeline.yaml` (own)";
+    assert_eq!(said.matches(told).count(), 1, "{said}");
+    let said = space
+        .run(&["diff", "-C", "other.yaml", "last-1", "last"])
+        .err;
+    assert!(said.contains("is a run of `pipeline.yaml` (own)"), "{said}");
+    space.ok(&["run"]);
+    space.ok(&["run"]);
+    let said = space.run(&["diff"]).err;
+    assert!(!said.contains("is a run of"), "{said}");
+}
+
 #[test]
 fn diff_of_runs_and_of_lock_files() {
     let space = space();

@@ -22,6 +22,9 @@ pub enum Event {
         version: String,
         /// Study name.
         pipeline: String,
+        /// The pipeline file, from the project's root; runs from before it was recorded have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
         /// RFC 3339, UTC.
         at: String,
         /// Instances of the plan that this run wants.

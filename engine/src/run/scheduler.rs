@@ -204,6 +204,7 @@ pub fn run_on<'a>(
         run: scheduler.journal.run.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         pipeline: scheduler.session.plan.name.clone(),
+        file: scheduler.session.project.file_name(),
         at: jiff::Timestamp::now().to_string(),
         instances: scheduler.board.count(&[Phase::Waiting]) as u64,
         args: options.args.clone(),

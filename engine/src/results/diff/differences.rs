@@ -17,6 +17,9 @@ pub struct Diff {
     /// Tables of metrics that are on a remote only and are left out.
     #[serde(skip)]
     pub left_out: Option<LeftOut>,
+    /// Runs of other pipelines than the one that is asked about, in sentences.
+    #[serde(skip)]
+    pub others: Vec<String>,
 }
 
 /// Tables that could not be compared.

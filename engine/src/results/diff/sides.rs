@@ -43,13 +43,9 @@ fn of_runs(
             .map(|(id, left)| (id, recorded(session, left)))
             .collect())
     };
-    let claims = |run: &str| -> anyhow::Result<Vec<ClaimResult>> {
-        Ok(Run::read_ends(&dir, run)?
-            .summary()
-            .map(|s| s.claims.clone())
-            .unwrap_or_default())
-    };
-    let claims = claim_diffs(&claims(a)?, &claims(b)?);
+    let ends = [Run::read_ends(&dir, a)?, Run::read_ends(&dir, b)?];
+    let claims = |run: &Run| run.summary().map(|s| s.claims.clone()).unwrap_or_default();
+    let claims = claim_diffs(&claims(&ends[0]), &claims(&ends[1]));
     let sides = (side(a)?, side(b)?);
     let left_out = bring_tables(session, &sides, network, tell)?;
     Ok(Diff {
@@ -58,7 +54,29 @@ fn of_runs(
         instances: compare(session, &sides),
         claims,
         left_out,
+        others: ends.iter().filter_map(|run| other(session, run)).collect(),
     })
+}
+
+/// That a run is of another pipeline than the session's: most of what it ran says nothing of this
+/// one.
+fn other(session: &Session, run: &Run) -> Option<String> {
+    let (name, file) = run.pipeline()?;
+    let (own_name, own_file) = (&session.plan.name, session.project.file_name());
+    let is_other_file = file.is_some() && file.map(str::to_owned) != own_file;
+    if !is_other_file && *name == **own_name {
+        return None;
+    }
+    let called = |name: &str, file: Option<&str>| match file {
+        Some(file) => format!("`{file}` ({name})"),
+        None => format!("the pipeline `{name}`"),
+    };
+    Some(format!(
+        "{} is a run of {}, and this is {}",
+        run.name,
+        called(name, file),
+        called(own_name, own_file.as_deref())
+    ))
 }
 
 /// What two names stand for.
@@ -165,6 +183,7 @@ fn of_locks(
         instances: compare(session, &sides),
         claims,
         left_out,
+        others: Vec::new(),
     })
 }
 
