@@ -14,21 +14,25 @@ use repro_engine::exec::Cancel;
 use repro_engine::record::event::Event;
 use repro_engine::run::RunOptions;
 
-/// Find the change between two commits that flipped the verdict on a claim.
+/// Find the change between two commits or runs that flipped the verdict on a claim.
 ///
 /// Plans that have some of the changes are made and run, half of the changes at a time, until a
 /// smallest set is left that flips the verdict alone. A change is a field of the pipeline, or another
 /// file of the repository. Most of such a plan is cached. Your files, artifacts/ and repro.lock stay
 /// as they are; files that git does not track are used as they are now.
+///
+/// Runs (`last-1`, or the beginning of a name in `repro log`) need no commits: a run records the text
+/// of its pipeline and its options, and short texts among its inputs are remembered. An option
+/// (`--set`, `--profile`) is a change, too. A run is not compared with a commit.
 #[derive(Debug, Clone, Args)]
 pub struct BisectArgs {
     /// The claim.
     #[arg(value_name = "CLAIM", add = completing::claims())]
     claim: String,
-    /// The commit with one verdict, such as `HEAD~3`.
+    /// The commit or run with one verdict, such as `HEAD~3` or `last-1`.
     #[arg(value_name = "BEFORE")]
     before: String,
-    /// The commit with another verdict; by default the files as they are now.
+    /// The commit or run with another verdict; by default the files as they are now.
     #[arg(value_name = "AFTER")]
     after: Option<String>,
     #[command(flatten)]

@@ -175,3 +175,80 @@ fn what_cannot_be_answered_is_told() {
         .err;
     assert!(said.contains("is in no git repository"), "{said}");
 }
+
+/// Runs say how their pipelines were written; nobody has committed anything.
+#[test]
+fn the_change_between_two_runs_is_found() {
+    let space = TestSpace::new();
+    space.write("pipeline.yaml", BEFORE);
+    space.write("measure.sh", PROGRAM);
+    space.write("data.txt", "5");
+    space.write("notes.md", "one");
+    space.ok(&["run"]);
+    space.write(
+        "pipeline.yaml",
+        BEFORE
+            .replace("scale: 1", "scale: 3")
+            .replace("name: small", "name: larger"),
+    );
+    space.ok(&["run", "--set", "offset=4"]);
+    // What both read is another by now, and so is the pipeline.
+    space.write("measure.sh", "false");
+    space.write("pipeline.yaml", BEFORE.replace("offset: 0", "offset: 9"));
+    let args = ["bisect", "a-is-worse", "last-1", "last"];
+    let said = space.run(&args).expect(0, &args);
+    let expected = "\
+these changes together flip a-is-worse from holds to refuted:
+  --set offset: (nothing) → 4
+  pipeline.yaml: vars.scale: 1 → 3
+2 of 3 changes; ";
+    assert!(said.out.starts_with(expected), "{}\n{}", said.out, said.err);
+    assert!(!space.exists(".repro/bisect"));
+
+    // Against the files as they are now: a script that changed is a change.
+    space.write("pipeline.yaml", BEFORE);
+    space.write("measure.sh", PROGRAM.replace("SEED % 2", "SEED % 2 + 20"));
+    let args = ["bisect", "a-is-worse", "last-1"];
+    let said = space.run(&args).expect(0, &args);
+    let expected = "\
+this change flips a-is-worse from holds to refuted:
+  measure.sh: changed
+1 of 1 change; ";
+    assert!(said.out.starts_with(expected), "{}\n{}", said.out, said.err);
+}
+
+/// A run on bytes that nobody keeps cannot be put together; a run that says too little neither.
+#[test]
+fn runs_that_cannot_be_put_together_are_told() {
+    let space = TestSpace::new();
+    space.write("pipeline.yaml", BEFORE);
+    space.write("measure.sh", PROGRAM);
+    space.write("data.txt", "5");
+    space.ok(&["run"]);
+    space.ok(&["run", "--set", "offset=40"]);
+    fs::remove_dir_all(space.path(".repro/inputs")).unwrap();
+    let refused = |why: &str, args: &[&str]| {
+        let said = space.run(args);
+        assert_eq!(said.code, 2, "{}", said.err);
+        assert!(said.err.contains(why), "{}", said.err);
+        assert!(!space.exists(".repro/bisect"));
+    };
+    // All of it is as it was.
+    space.ok(&["bisect", "a-is-worse", "last-1", "last"]);
+    space.write("data.txt", "6");
+    let args = ["bisect", "a-is-worse", "last-1", "last"];
+    refused(
+        "`data.txt` held other bytes than now, and they are not kept",
+        &args,
+    );
+    let runs = fs::read_dir(space.path(".repro/runs")).unwrap();
+    for run in runs.map(|run| run.unwrap().path()) {
+        let text = fs::read_to_string(&run).unwrap_or_default();
+        fs::write(&run, text.replace("\"written_in\"", "\"before\"")).unwrap();
+    }
+    refused("does not say how its pipeline was written", &args);
+    refused(
+        "there is no run `last-7`",
+        &["bisect", "a-is-worse", "last-7"],
+    );
+}

@@ -81,8 +81,8 @@ fn remembered_inputs_are_private() {
     let modes: Vec<u32> = kept
         .map(|e| e.unwrap().metadata().unwrap().permissions().mode() & 0o777)
         .collect();
-    // The script, the listing, and the texts in the directory.
-    assert_eq!(modes, [0o600; 5]);
+    // The pipeline, the script, the listing, and the texts in the directory.
+    assert_eq!(modes, [0o600; 6]);
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! Which change between two commits flipped a verdict: plans that have some of the changes are made
+//! Which change between two commits or runs flipped a verdict: plans that have some of the changes are made
 //! and run, until a smallest set is known that flips it alone. Most of such a plan is cached, since
 //! keys are made of contents.
 //!
 //! Decides what is tried in which order ([`search`]), what counts as one change ([`mod@unit`]), and
-//! what a mixed plan is made of ([`tree`]). Keys, runs and verdicts are those of any run.
+//! what a mixed plan is made of ([`tree`]; of runs, [`state`]). Keys, runs and verdicts are those of any run.
 
 mod search;
+mod state;
 mod tree;
 mod unit;
 
@@ -18,6 +19,7 @@ use crate::record::event::{Event, Verdict};
 use crate::run::{self, RunOptions};
 
 use self::search::Outcome;
+use self::state::State;
 use self::tree::Mixed;
 use self::unit::Unit;
 
@@ -26,9 +28,9 @@ use self::unit::Unit;
 pub struct Question {
     /// The claim.
     pub claim: String,
-    /// The commit with the first verdict.
+    /// The commit or run with the first verdict.
     pub before: String,
-    /// The commit with the other one; `None`: the files as they are now.
+    /// The commit or run with the other one; `None`: the files as they are now.
     pub after: Option<String>,
 }
 
@@ -84,7 +86,8 @@ pub enum Step<'a> {
 /// answer is known. The same store is used, so what was executed once is not executed again.
 ///
 /// # Errors
-/// The project is in no git repository, a commit is not there, the claim has no verdict on one of
+/// The project is in no git repository, a commit is not there, a run cannot be put together, the
+/// claim has no verdict on one of
 /// the two sides or the same on both, the run was interrupted, or the file system's.
 pub fn bisect(
     opening: &Opening,
@@ -93,7 +96,12 @@ pub fn bisect(
     tell: &mut dyn FnMut(Step),
 ) -> anyhow::Result<Answer> {
     let project = opening.project()?;
-    let mut mixed = Mixed::new(&project, &question.before, question.after.as_deref())?;
+    let after = question.after.as_ref();
+    let sides = [
+        State::named(&project, &question.before)?,
+        after.map_or(Ok(State::Now), |name| State::named(&project, name))?,
+    ];
+    let mut mixed = Mixed::new(opening, &project, &sides)?;
     let units = mixed.units()?;
     tell(Step::Changes(units.len()));
     let mut trials = Trials {
@@ -103,16 +111,14 @@ pub fn bisect(
         tried: 0,
         executed: 0,
     };
-    let names = [
-        format!("at {}", question.before),
-        question.after.as_ref().map_or_else(
-            || "with the files as they are now".to_owned(),
-            |commit| format!("at {commit}"),
-        ),
-    ];
+    let names = sides.each_ref().map(ToString::to_string);
     let mut try_with = |chosen: &[usize]| {
         let own: Vec<&Unit> = chosen.iter().filter_map(|i| units.get(*i)).collect();
         mixed.set(&units, &own)?;
+        if let Some(options) = mixed.options(&own) {
+            trials.opening.sets = options.sets();
+            trials.opening.profiles = options.profiles;
+        }
         trials.run(&mixed.pipeline(), chosen.len(), tell)
     };
     let all: Vec<usize> = (0..units.len()).collect();

@@ -1,7 +1,8 @@
-//! Two states of a repository as directories, and a third one that is mixed of both.
+//! Two states of a project as directories, and a third one that is mixed of both.
 //!
 //! Commits are written out by git into `.repro/bisect`; the repository's own index and files stay
-//! as they are. Files that git does not track (data, environments) have no second state: the mixed
+//! as they are. Of runs those files are written that differ from now, or from the other run. Files
+//! that git does not track (data, environments) have no second state: the mixed
 //! directory links to them. All of it is removed when it is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +11,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use super::state::{self, AtRun, Options, State};
 use super::unit::{self, Unit};
 use crate::git;
+use crate::open::Opening;
 use crate::project::Project;
 use crate::spec::yaml::{Node, Report, read_all};
 use crate::store::copy_file;
@@ -34,6 +37,8 @@ pub struct Mixed {
     pipeline: PathBuf,
     /// Its directory, relative to the repository.
     project: PathBuf,
+    /// The options on both sides, where they are part of the question.
+    options: Option<[Options; 2]>,
 }
 
 impl Drop for Mixed {
@@ -44,19 +49,12 @@ impl Drop for Mixed {
 }
 
 impl Mixed {
-    /// The state of two commits; `None` is the files as they are now.
+    /// Of two states of a project.
     ///
     /// # Errors
-    /// No repository, no such commit, or the file system's.
-    pub fn new(project: &Project, before: &str, after: Option<&str>) -> anyhow::Result<Mixed> {
-        let top = git::ask(&project.root, &["rev-parse", "--show-toplevel"]);
-        let Some(top) = top.map(|top| PathBuf::from(top.trim_end_matches('\n'))) else {
-            anyhow::bail!(
-                "`{}` is in no git repository: bisect compares commits",
-                project.root.display()
-            );
-        };
-        let inside = |path: &Path| path.strip_prefix(&top).map(Path::to_owned);
+    /// No repository, no such commit, a run that cannot be put together, a run beside a commit, or
+    /// the file system's.
+    pub fn new(opening: &Opening, project: &Project, sides: &[State; 2]) -> anyhow::Result<Mixed> {
         let dir = project.state().join("bisect");
         // A killed one may have left it.
         match fs::remove_dir_all(&dir) {
@@ -65,22 +63,99 @@ impl Mixed {
             Err(e) => anyhow::bail!("cannot remove {}: {e}", dir.display()),
         }
         fs::create_dir_all(&dir)?;
+        let has = |is: fn(&State) -> bool| sides.iter().any(is);
+        match has(|side| matches!(side, State::Run(_))) {
+            true if has(|side| matches!(side, State::Commit(_))) => {
+                let _ = fs::remove_dir_all(&dir);
+                anyhow::bail!("a run and a commit are not compared; name two runs, or two commits")
+            }
+            true => Mixed::of_runs(opening, project, sides, dir),
+            false => Mixed::of_commits(project, sides, dir),
+        }
+    }
+
+    fn of_commits(project: &Project, sides: &[State; 2], dir: PathBuf) -> anyhow::Result<Mixed> {
+        let top = git::ask(&project.root, &["rev-parse", "--show-toplevel"]);
+        let Some(top) = top.map(|top| PathBuf::from(top.trim_end_matches('\n'))) else {
+            let _ = fs::remove_dir_all(&dir);
+            anyhow::bail!(
+                "`{}` is in no git repository: bisect compares commits, or runs (`repro log`)",
+                project.root.display()
+            );
+        };
+        let inside = |path: &Path| path.strip_prefix(&top).map(Path::to_owned);
         let mixed = Mixed {
             pipeline: inside(&project.pipeline)?,
             project: inside(&project.root)?,
             dir,
+            options: None,
         };
-        for (side, commit) in [(Side::Before, Some(before)), (Side::After, after)] {
+        for (side, state) in [Side::Before, Side::After].into_iter().zip(sides) {
             let to = mixed.dir.join(side.name());
             fs::create_dir(&to)?;
-            match commit {
-                Some(commit) => mixed.check_out(&top, commit, &to)?,
-                None => copy_tracked(&top, &to)?,
+            match state {
+                State::Commit(commit) => mixed.check_out(&top, commit, &to)?,
+                State::Run(_) | State::Now => copy_tracked(&top, &to)?,
             }
         }
         let to = mixed.dir.join("mixed");
         copy_dir(&mixed.dir.join(Side::Before.name()), &to)?;
         link_untracked(&top, &to)?;
+        Ok(mixed)
+    }
+
+    fn of_runs(
+        opening: &Opening,
+        project: &Project,
+        sides: &[State; 2],
+        dir: PathBuf,
+    ) -> anyhow::Result<Mixed> {
+        let mut mixed = Mixed {
+            pipeline: PathBuf::from(project.file_name().unwrap_or_default()),
+            project: PathBuf::new(),
+            dir,
+            options: None,
+        };
+        let mut found = [AtRun::default(), AtRun::default()];
+        for ((at, state), side) in found.iter_mut().zip(sides).zip([Side::Before, Side::After]) {
+            let scratch = mixed.dir.join(format!("plan-{}", side.name()));
+            *at = match state {
+                State::Run(run) => AtRun::of(opening, project, run, &scratch)?,
+                State::Commit(_) | State::Now => AtRun {
+                    file: project.file_name().unwrap_or_default(),
+                    files: written_now(project),
+                    options: Options::of(&opening.profiles, &opening.sets),
+                },
+            };
+        }
+        anyhow::ensure!(
+            found[0].file == found[1].file,
+            "the two sides are of different pipelines: {} and {}",
+            found[0].file,
+            found[1].file
+        );
+        mixed.pipeline = PathBuf::from(&found[0].file);
+        // What one side has otherwise than now, the other may have as it is now.
+        let names: BTreeSet<PathBuf> = found
+            .iter()
+            .flat_map(|at| at.files.keys().cloned())
+            .collect();
+        for at in &mut found {
+            for name in &names {
+                if !at.files.contains_key(name)
+                    && let Ok(bytes) = fs::read(project.root.join(name))
+                {
+                    at.files.insert(name.clone(), bytes);
+                }
+            }
+        }
+        for (side, at) in [Side::Before, Side::After].into_iter().zip(&found) {
+            state::write_all(&at.files, &mixed.dir.join(side.name()))?;
+        }
+        let to = mixed.dir.join("mixed");
+        copy_dir(&mixed.dir.join(Side::Before.name()), &to)?;
+        state::link_rest(&project.root, &to)?;
+        mixed.options = Some(found.map(|at| at.options));
         Ok(mixed)
     }
 
@@ -145,6 +220,9 @@ impl Mixed {
     /// A file cannot be read.
     pub fn units(&self) -> anyhow::Result<Vec<Unit>> {
         let mut units = Vec::new();
+        if let Some([before, after]) = &self.options {
+            units.extend(unit::options(before, after));
+        }
         let pipelines = self.pipeline_files();
         for file in self.changed()? {
             let sides = [Side::Before, Side::After].map(|side| self.path(side, &file));
@@ -178,6 +256,18 @@ impl Mixed {
         Ok(changed)
     }
 
+    /// The options of the first side with these changes; `None`: those of the command line.
+    pub fn options(&self, chosen: &[&Unit]) -> Option<Options> {
+        let [before, _] = self.options.as_ref()?;
+        let mut mixed = before.clone();
+        for unit in chosen {
+            if let Unit::Option { name, after, .. } = unit {
+                unit::vary(&mut mixed, name, after.as_deref());
+            }
+        }
+        Some(mixed)
+    }
+
     /// Makes the mixed directory the first side with these changes.
     pub fn set(&mut self, all: &[Unit], chosen: &[&Unit]) -> anyhow::Result<()> {
         type Fields<'a> = BTreeMap<&'a Path, Vec<(&'a [String], Option<&'a Node>)>>;
@@ -191,6 +281,7 @@ impl Mixed {
                     let own = fields.entry(file).or_default();
                     own.extend(is_chosen.then_some((&path[..], after.as_ref())));
                 }
+                Unit::Option { .. } => {}
                 Unit::File { file, .. } => {
                     let side = if is_chosen { Side::After } else { Side::Before };
                     replace(&self.path(side, file), &self.dir.join("mixed").join(file))?;
@@ -291,6 +382,13 @@ fn copy_tracked(top: &Path, to: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The files that the pipeline is written in, as they are now.
+fn written_now(project: &Project) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (_, read) = read_all(&project.pipeline, &project.root, &mut Report::default());
+    let file = |path: PathBuf| Some((path.clone(), fs::read(project.root.join(path)).ok()?));
+    read.into_iter().filter_map(file).collect()
 }
 
 /// What git does not track, as links; without what `repro` itself keeps there.

@@ -1,11 +1,14 @@
-//! One change between two states of a project: a field of a pipeline file, or another file.
+//! One change between two states of a project: a field of a pipeline file, another file, or an
+//! option that a run was given.
 //!
 //! Fields are compared as values, so layout and comments are no changes. A list is one value.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use super::state::Options;
 use crate::spec::yaml::{Data, Node, parse};
 
 /// See the module.
@@ -21,6 +24,15 @@ pub enum Unit {
         before: Option<Node>,
         /// On the second one.
         after: Option<Node>,
+    },
+    /// An option of the command line.
+    Option {
+        /// `--profile`, or what is set.
+        name: String,
+        /// On the first side.
+        before: Option<String>,
+        /// On the second one.
+        after: Option<String>,
     },
     /// A file, relative to the repository.
     File {
@@ -53,6 +65,21 @@ impl fmt::Display for Unit {
                     said(after)
                 )
             }
+            Unit::Option {
+                name,
+                before,
+                after,
+            } => {
+                let said = |value: &Option<String>| {
+                    let value = value.as_deref().unwrap_or("(nothing)");
+                    shortened(value)
+                };
+                let option = match name == PROFILES {
+                    true => name.clone(),
+                    false => format!("--set {name}"),
+                };
+                write!(f, "{option}: {} → {}", said(before), said(after))
+            }
             Unit::File { file, is_in } => {
                 let what = match is_in {
                     [true, true] => "changed",
@@ -62,6 +89,42 @@ impl fmt::Display for Unit {
                 write!(f, "{}: {what}", file.display())
             }
         }
+    }
+}
+
+/// The profiles are one change: their order matters.
+const PROFILES: &str = "--profile";
+
+/// Options that differ.
+pub fn options(before: &Options, after: &Options) -> Vec<Unit> {
+    let profiles = |of: &Options| Some(of.profiles.join(",")).filter(|text| !text.is_empty());
+    let set = |of: &Options, name: &String| of.sets.get(name).cloned();
+    let names: BTreeSet<&String> = before.sets.keys().chain(after.sets.keys()).collect();
+    let sets = names
+        .into_iter()
+        .map(|name| (name.clone(), set(before, name), set(after, name)));
+    let profiles = (PROFILES.to_owned(), profiles(before), profiles(after));
+    let all = [profiles].into_iter().chain(sets);
+    let differ = all.filter(|(_, before, after)| before != after);
+    differ
+        .map(|(name, before, after)| Unit::Option {
+            name,
+            before,
+            after,
+        })
+        .collect()
+}
+
+/// Gives an option its other value.
+pub fn vary(options: &mut Options, name: &str, value: Option<&str>) {
+    if name == PROFILES {
+        let all = value.into_iter().flat_map(|text| text.split(','));
+        options.profiles = all.map(str::to_owned).collect();
+        return;
+    }
+    match value {
+        Some(value) => drop(options.sets.insert(name.to_owned(), value.to_owned())),
+        None => drop(options.sets.remove(name)),
     }
 }
 
@@ -227,7 +290,7 @@ mod tests {
             .iter()
             .map(|unit| match unit {
                 Unit::Field { path, after, .. } => (&path[..], after.as_ref()),
-                Unit::File { .. } => unreachable!(),
+                Unit::File { .. } | Unit::Option { .. } => unreachable!(),
             })
             .collect();
         let mixed = with(&tree(A), &chosen);

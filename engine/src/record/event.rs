@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::digest::Content;
+use crate::digest::{Content, Digest};
 use crate::energy::{Energy, EnergySum};
 
 /// One thing that happened in a run. Serialised as one line; fields may be added, never renamed.
@@ -25,6 +25,10 @@ pub enum Event {
         /// The pipeline file, from the project's root; runs from before it was recorded have none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
+        /// The files that the pipeline is written in, from the project's root, by digest. Their
+        /// texts are remembered as those of inputs are.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        written_in: BTreeMap<String, Digest>,
         /// RFC 3339, UTC.
         at: String,
         /// Instances of the plan that this run wants.

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::event::{Event, Reason, Summary};
 use super::journal;
-use crate::digest::Content;
+use crate::digest::{Content, Digest};
 
 /// One run, read.
 #[derive(Debug, Clone)]
@@ -28,90 +28,6 @@ pub struct Ends<'r> {
     pub at: &'r str,
     /// The command line.
     pub args: &'r [String],
-    /// How it ended; `None` when it was killed, or is not over.
-    pub summary: Option<&'r Summary>,
-}
-
-impl Serialize for Run {
-    /// The ends, then the events.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Whole<'r> {
-            #[serde(flatten)]
-            ends: Ends<'r>,
-            events: &'r [Event],
-        }
-        let (ends, events) = (self.ends(), &*self.events);
-        Whole { ends, events }.serialize(serializer)
-    }
-}
-
-/// Bytes of journals that are read for one answer; older runs are left out.
-const BYTES_READ: u64 = 512 << 20;
-
-fn unreadable(run: &str, error: std::io::Error) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!("cannot read the journal of run {run}"))
-}
-
-impl Run {
-    /// Reads a run.
-    ///
-    /// # Errors
-    /// Its journal cannot be read.
-    pub fn read(dir: &Path, name: &str) -> anyhow::Result<Run> {
-        let events = journal::read(dir, name).map_err(|e| unreadable(name, e))?;
-        Ok(Run {
-            name: name.to_owned(),
-            events,
-        })
-    }
-
-    /// Reads only how it began and ended: enough for all that follows here.
-    ///
-    /// # Errors
-    /// Its journal cannot be read.
-    pub fn read_ends(dir: &Path, name: &str) -> anyhow::Result<Run> {
-        let (first, last) = journal::ends(dir, name).map_err(|e| unreadable(name, e))?;
-        Ok(Run {
-            name: name.to_owned(),
-            events: first.into_iter().chain(last).collect(),
-        })
-    }
-
-    /// How it began and ended.
-    pub fn ends(&self) -> Ends<'_> {
-        Ends {
-            run: &self.name,
-            at: self.at(),
-            args: self.args(),
-            summary: self.summary(),
-        }
-    }
-
-    /// When it began, RFC 3339; empty where the journal lost its first line.
-    pub fn at(&self) -> &str {
-        match self.events.first() {
-            Some(Event::RunStarted { at, .. }) => at,
-            _ => "",
-        }
-    }
-
-    /// The command line.
-    pub fn args(&self) -> &[String] {
-        match self.events.first() {
-            Some(Event::RunStarted { args, .. }) => args,
-            _ => &[],
-        }
-    }
-
-    /// What it ran: the name of the study, and the pipeline file where that is recorded.
-    pub fn pipeline(&self) -> Option<(&str, Option<&str>)> {
-        match self.events.first()? {
-            Event::RunStarted { pipeline, file, .. } => Some((pipeline, file.as_deref())),
-            _ => None,
-        }
-    }
-
     /// How it ended; `None` when it was killed, or is not over.
     pub summary: Option<&'r Summary>,
 }
@@ -411,7 +327,7 @@ pub fn results_after(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::{Digest, Shape};
+    use crate::digest::Shape;
     use crate::record::event::Change;
 
     fn write(dir: &Path, name: &str, events: &[Event]) {

@@ -87,6 +87,14 @@ impl Inputs {
         }
     }
 
+    /// Remembers the text of a file as it is now; its digest. `None`: it is no text, or too long.
+    pub fn remember_text(&self, path: &Path) -> Option<Digest> {
+        let bytes = regular::read(path, Links::Follow, TEXT_BYTES_MAX).ok()?;
+        let digest = Digest::of(&bytes);
+        self.keep_text(&digest, path);
+        self.path(&digest).exists().then_some(digest)
+    }
+
     /// The listing of a directory that was an input.
     pub fn listing(&self, digest: &Digest) -> Option<Listing> {
         let bytes = self.read(digest, LISTING_BYTES_MAX)?;

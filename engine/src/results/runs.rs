@@ -37,10 +37,15 @@ pub fn options_of_last(session: &Session) -> Vec<(&'static str, String)> {
     };
     let events = events().unwrap_or_default();
     let args = events.iter().find_map(|event| match event {
-        Event::RunStarted { args, .. } => Some(args.iter()),
+        Event::RunStarted { args, .. } => Some(args),
         _ => None,
     });
-    let mut args = args.unwrap_or_default();
+    args.map(|args| options_in(args)).unwrap_or_default()
+}
+
+/// `--set` and `--profile` in a command line, with their values.
+pub fn options_in(args: &[String]) -> Vec<(&'static str, String)> {
+    let mut args = args.iter();
     let mut options = Vec::new();
     while let Some(arg) = args.next() {
         for option in ["--set", "--profile"] {

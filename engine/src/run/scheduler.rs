@@ -205,6 +205,7 @@ pub fn run_on<'a>(
         version: env!("CARGO_PKG_VERSION").into(),
         pipeline: scheduler.session.plan.name.clone(),
         file: scheduler.session.project.file_name(),
+        written_in: scheduler.session.remember_pipeline(),
         at: jiff::Timestamp::now().to_string(),
         instances: scheduler.board.count(&[Phase::Waiting]) as u64,
         args: options.args.clone(),

@@ -2,6 +2,7 @@
 //! where something is explained, never where something is decided.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,6 +67,18 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Remembers the texts of the pipeline, and returns their digests by path from the project's
+    /// root. Those that lie outside of it, or are long, are left out.
+    pub fn remember_pipeline(&self) -> BTreeMap<String, Digest> {
+        let root = &self.project.root;
+        let digest = |file: &PathBuf| {
+            let path = root.join(file);
+            let inner = path.strip_prefix(root).ok()?.to_str()?.to_owned();
+            Some((inner, self.inputs.remember_text(&path)?))
+        };
+        self.plan.files.iter().filter_map(digest).collect()
     }
 
     /// Adds to changed inputs of an instance which files of them differ, as far as both contents
