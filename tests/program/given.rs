@@ -222,12 +222,24 @@ fn other_files_are_one_error() {
     let bytes = fs::read(space.path("results.parquet")).unwrap();
     space.write("half.parquet", &bytes[..bytes.len() / 2]);
     refused("half.parquet", "not a readable");
+    let other = "version: 1\nstages:\n  other: {run: 'echo 1', outputs: {metrics: m.json}}\n";
+    space.write("pipeline.yaml", other);
+    let strange = "it is of another pipeline: this one does not have 7 instances in it";
+    refused("results.parquet", strange);
+    // Without repro.lock nothing tells a stage of the same name from the one that is meant.
+    fs::remove_file(space.path("repro.lock")).unwrap();
     space.write(
         "pipeline.yaml",
-        "version: 1\nstages:\n  other: {run: 'echo 1', outputs: {metrics: m.json}}\n",
+        other
+            .replace("other:", "table:")
+            .replace("m.json", "t.parquet"),
     );
-    refused(
-        "results.parquet",
-        "the pipeline has none of the instances in it",
+    refused("results.parquet", "does not have 7 instances in it");
+    space.write(
+        "pipeline.yaml",
+        other
+            .replace("other:", "table:")
+            .replace("metrics: m.json", "table: t.parquet"),
     );
+    refused("results.parquet", "does not have 6 instances in it");
 }

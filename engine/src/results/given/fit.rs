@@ -91,6 +91,12 @@ impl Fit {
         }
     }
 
+    /// Most of a file is of instances that the plan does not have, and nothing proves that the few
+    /// others are not called alike by chance, as `summary` is.
+    pub(super) fn is_of_another_pipeline(&self, known: usize) -> bool {
+        !(self.has_keys && self.has_lock) && self.strange.len() > known
+    }
+
     /// Why nothing of a file can be used.
     pub(super) fn nothing(&self) -> String {
         match (self.others.is_empty(), self.strange.is_empty()) {
@@ -99,7 +105,8 @@ impl Fit {
                 some(&self.others)
             ),
             (true, false) => format!(
-                "the pipeline has none of the instances in it ({})",
+                "it is of another pipeline: this one does not have {} in it ({})",
+                counted(self.strange.len()),
                 some(&self.strange)
             ),
             (true, true) => "it has no rows".to_owned(),
@@ -128,11 +135,8 @@ impl Fit {
         });
         let mut tell = |names: &BTreeSet<String>, text: &str| {
             if !names.is_empty() {
-                let count = match names.len() {
-                    1 => "1 instance".to_owned(),
-                    n => format!("{n} instances"),
-                };
-                told.push(text.replace("{N}", &format!("{count} ({})", some(names))));
+                let names = format!("{} ({})", counted(names.len()), some(names));
+                told.push(text.replace("{N}", &names));
             }
         };
         tell(
@@ -156,6 +160,13 @@ impl Fit {
             "It has no values of {N}: they measured nothing, or it was written without them.",
         );
         told
+    }
+}
+
+fn counted(instances: usize) -> String {
+    match instances {
+        1 => "1 instance".to_owned(),
+        n => format!("{n} instances"),
     }
 }
 

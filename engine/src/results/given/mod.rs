@@ -66,7 +66,8 @@ impl Given {
             };
             tables.entry((*index, position)).or_default().push(row);
         }
-        if tables.is_empty() {
+        let instances: BTreeSet<_> = tables.keys().map(|(index, _)| *index).collect();
+        if tables.is_empty() || fit.is_of_another_pipeline(instances.len()) {
             return Err(refused(fit.nothing()));
         }
         fit.compare(&session.plan, &tables, &lock, &survey(session)?);
