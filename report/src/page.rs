@@ -198,7 +198,7 @@ fn claims(t: &mut String, claims: &[Claim]) {
     if claims.is_empty() {
         t.push_str("<p>The study claims nothing.</p>");
     } else {
-        t.push_str("<p class=\"faint small\">The black bar is the interval, the black point the estimate. Blue points are observations, one for each repetition. A claim holds where the whole interval lies in the green area, is refuted where it lies outside, and is inconclusive otherwise. Of claims that are a family the corrected p decides.</p>\n");
+        t.push_str("<p class=\"faint small\">The bar is the interval, the point on it the estimate. Small points are observations, one for each repetition. A claim holds where the whole interval lies in the green area, is refuted where it lies outside, and is inconclusive otherwise. Of claims that are a family the corrected p decides.</p>\n");
     }
     for claim in claims {
         let verdict = claim.verdict.unwrap_or("open");
