@@ -106,7 +106,7 @@ impl Device {
         assert_eq!(states.len(), BLOCKS * batch.all(), "lstm: states");
         let rows = batch.by_time(x)?;
         let sums = each(|g| {
-            let (mut sums, gate) = (batch.new(batch.all())?, gates[g]);
+            let (mut sums, gate) = (batch.room(batch.all())?, gates[g]);
             let none = Activation::Identity;
             self.dense_forward(sizes, &rows, gate.w, Some(gate.b), none, &mut sums)?;
             Ok(sums)
@@ -123,7 +123,7 @@ impl Device {
                 Ok(sum)
             })?;
             let [mut c, mut squashed, mut hidden] =
-                [batch.new(block)?, batch.new(block)?, batch.new(block)?];
+                [batch.room(block)?, batch.room(block)?, batch.room(block)?];
             let mut launch = self.kernel("lstm_cell");
             for gate in &at_gates {
                 launch = launch.reads(gate, block);
@@ -165,13 +165,13 @@ impl Device {
             0 => Accumulate::First,
             _ => Accumulate::Add,
         };
-        let mut sums = each(|_| batch.new(batch.all()))?;
+        let mut sums = each(|_| batch.room(batch.all()))?;
         let mut dh = self.copy(from.dy, pool)?;
         let mut dc = self.upload(pool, &vec![0.0; block])?;
         for t in (0..shape.steps()).rev() {
             let at_gates = each(|g| batch.of_step(from.states, g, t))?;
             let squashed = batch.of_step(from.states, SQUASHED, t)?;
-            let mut slopes = each(|_| batch.new(block))?;
+            let mut slopes = each(|_| batch.room(block))?;
             let mut launch = self.kernel("lstm_slopes");
             for gate in &at_gates {
                 launch = launch.reads(gate, block);
@@ -200,7 +200,7 @@ impl Device {
         }
         let rows = batch.by_time(from.x)?;
         let mut slopes = match from.dx {
-            Some(_) => Some(batch.new(rows.len())?),
+            Some(_) => Some(batch.room(rows.len())?),
             None => None,
         };
         for (g, (to, sums)) in from.to.into_iter().zip(&sums).enumerate() {
@@ -215,7 +215,7 @@ impl Device {
             }
         }
         match (from.dx, slopes) {
-            (Some(dx), Some(slopes)) => batch.from_time(&slopes, dx),
+            (Some(dx), Some(slopes)) => batch.to_images(&slopes, dx),
             _ => Ok(()),
         }
     }

@@ -72,13 +72,13 @@ impl<'a> Batch<'a> {
         self.shape.steps() * self.block()
     }
 
-    pub(super) fn new(&self, len: usize) -> Result<Memory, Fault> {
+    pub(super) fn room(&self, len: usize) -> Result<Memory, Fault> {
         self.device.values(self.pool, len)
     }
 
     /// `len` values from `at` on.
     pub(super) fn piece(&self, from: &Memory, at: usize, len: usize) -> Result<Memory, Fault> {
-        let mut piece = self.new(len)?;
+        let mut piece = self.room(len)?;
         self.copy(from, at, &mut piece, 0, len)?;
         Ok(piece)
     }
@@ -99,7 +99,7 @@ impl<'a> Batch<'a> {
     /// The rows of images, ordered by time, then by image.
     pub(super) fn by_time(&self, x: &Memory) -> Result<Memory, Fault> {
         let n = x.len();
-        let mut rows = self.new(n)?;
+        let mut rows = self.room(n)?;
         let launch = self.device.kernel("by_time").reads_all(x);
         let launch = launch.writes(&mut rows, n).int(n).int(self.images);
         let launch = launch.int(self.shape.steps()).int(self.shape.inputs());
@@ -108,7 +108,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Back from [`Batch::by_time`], as gradients.
-    pub(super) fn from_time(&self, rows: &Memory, (dx, how): To<'_>) -> Done {
+    pub(super) fn to_images(self, rows: &Memory, (dx, how): To<'_>) -> Done {
         let n = dx.len();
         let launch = self.device.kernel("from_time").reads(rows, n);
         let launch = launch.writes(dx, n).int(n).int(self.images);
@@ -119,7 +119,7 @@ impl<'a> Batch<'a> {
     /// Adds the part of the step before to the sums of a step.
     pub(super) fn add_earlier(&self, earlier: &Memory, w: &Memory, sums: &mut Memory) -> Done {
         let (units, none) = (self.shape.units(), Activation::Identity);
-        let mut part = self.new(self.block())?;
+        let mut part = self.room(self.block())?;
         self.device
             .dense_forward((units, units), earlier, w, None, none, &mut part)?;
         self.device.accumulate(&part, sums)
@@ -202,14 +202,14 @@ impl Device {
     ) -> Done {
         let batch = Batch::of(self, pool, shape, from.x);
         let (inputs, units, block) = (shape.inputs(), shape.units(), batch.block());
-        let mut sums = batch.new(batch.all())?;
+        let mut sums = batch.room(batch.all())?;
         let mut here = self.copy(from.dy, pool)?;
         for t in (0..shape.steps()).rev() {
             let state = batch.piece(from.states, t * block, block)?;
             self.unactivate(Activation::Tanh, Some(&state), &mut here)?;
             batch.put(&here, &mut sums, t * block)?;
             if t > 0 {
-                let (mut earlier, first) = (batch.new(block)?, Accumulate::First);
+                let (mut earlier, first) = (batch.room(block)?, Accumulate::First);
                 let w_rec = from.w_rec;
                 self.dense_input_gradient((units, units), w_rec, &here, &mut earlier, first)?;
                 here = earlier;
@@ -227,6 +227,6 @@ impl Device {
         let mut slopes = rows;
         let first = Accumulate::First;
         self.dense_input_gradient((inputs, units), from.w_in, &sums, &mut slopes, first)?;
-        batch.from_time(&slopes, dx)
+        batch.to_images(&slopes, dx)
     }
 }

@@ -18,7 +18,6 @@ use repro_gpu::{Fault, GroupStatistics, Memory};
 
 pub use self::error::DeviceError;
 use self::error::Done;
-use self::values::{LentGradient, Seen, Taken};
 pub use self::values::{Pools, Values};
 use super::cpu::GROUP_NORM_EPS;
 use super::{
@@ -77,28 +76,6 @@ impl Chosen {
     /// What the GPU is called, if one was chosen.
     pub fn gpu_name(&self) -> Option<&str> {
         self.gpu.as_ref().map(|gpu| gpu.device.name())
-    }
-
-    fn see<'a>(&self, values: &'a Values) -> Result<Seen<'a>, DeviceError> {
-        Seen::of(self.gpu.as_deref(), values)
-    }
-
-    fn borrow<'a>(&'a self, values: &'a mut Values) -> Result<Taken<'a>, DeviceError> {
-        Taken::of(self.gpu.as_deref(), values)
-    }
-
-    fn lend<'a>(
-        &'a self,
-        gradient: &'a mut Gradient<Chosen>,
-    ) -> Result<LentGradient<'a>, DeviceError> {
-        LentGradient::of(self.gpu.as_deref(), gradient)
-    }
-
-    fn lend_some<'a>(
-        &'a self,
-        gradient: Option<&'a mut Gradient<Chosen>>,
-    ) -> Result<Option<LentGradient<'a>>, DeviceError> {
-        gradient.map(|gradient| self.lend(gradient)).transpose()
     }
 }
 
@@ -184,10 +161,12 @@ impl Backend for Chosen {
     /// # Panics
     /// A GPU that is lost: its values are, too.
     fn read<'a>(&self, values: &'a Values) -> Cow<'a, [f32]> {
-        match self.see(values) {
-            Ok(Seen::Here(near)) => Cow::Borrowed(near),
-            Ok(Seen::Copy(copy)) => Cow::Owned(copy.to_vec()),
-            Err(error) => panic!("values cannot be read from the device: {error}"),
+        let Some(gpu) = &self.gpu else {
+            return Cow::Borrowed(values.near());
+        };
+        match gpu.read(values) {
+            Ok(copy) => Cow::Owned(copy.to_vec()),
+            Err(fault) => panic!("values cannot be read from the device: {fault}"),
         }
     }
 
@@ -437,7 +416,10 @@ impl Backend for Chosen {
     // What the host asks for, it computes: one number of what it would read anyway.
 
     fn absolute_error(&self, outputs: &Values, targets: &Values) -> Result<f64, DeviceError> {
-        let (outputs, targets) = (self.see(outputs)?, self.see(targets)?);
+        let Some(gpu) = &self.gpu else {
+            return Ok(self.cpu.absolute_error(outputs.near(), targets.near())?);
+        };
+        let (outputs, targets) = (gpu.read(outputs)?, gpu.read(targets)?);
         Ok(self.cpu.absolute_error(&outputs, &targets)?)
     }
 

@@ -6,6 +6,7 @@ use repro_gpu::{
     NormGradients, RecurrentGradients,
 };
 
+use super::super::recycle;
 use super::super::{
     Accumulate, Activation, ConvShape, DenseShape, DepthwiseShape, GATES, Gate, Gradient,
     GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moments, Moving,
@@ -31,6 +32,14 @@ fn far_gate<'a>(gate: Gate<'a, Chosen>) -> LstmGate<'a> {
 }
 
 impl Gpu {
+    /// A copy for the host.
+    pub(super) fn read(&self, values: &Values) -> Result<recycle::Values, Fault> {
+        let memory = values.far();
+        let mut copy = recycle::Pool::default().take(memory.len());
+        self.device.read(memory, &mut copy)?;
+        Ok(copy)
+    }
+
     pub(super) fn step<'a>(
         &self,
         rule: Rule,

@@ -5,7 +5,7 @@ use super::super::{
     Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moments,
     Moving, NormBackward, NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
-use super::values::{LentGradient, Seen, Values};
+use super::values::{LentGradient, Values, lend};
 use super::{Chosen, DeviceError, Done};
 use dfdx::prelude::Cpu;
 
@@ -52,29 +52,28 @@ pub(super) fn step<'a>(
 macro_rules! layers {
     ($($shape:ty: $forward:ident, $backward:ident;)*) => {
         $(pub(super) fn $forward(on: &Chosen, shape: $shape, x: &Values, w: &Values, b: Option<&Values>, activation: Activation, y: &mut Values) -> Done {
-            let (x, w, mut y) = (on.see(x)?, on.see(w)?, on.borrow(y)?);
-            let b = b.map(|b| on.see(b)).transpose()?;
-            on.cpu.$forward(shape, &x, &w, b.as_deref(), activation, &mut y)?;
-            y.back()
+            let (x, w, y) = (x.near(), w.near(), y.near_mut());
+            let b = b.map(Values::near);
+            on.cpu.$forward(shape, x, w, b, activation, y)?;
+            Ok(())
         }
         pub(super) fn $backward(on: &Chosen, shape: $shape, from: LayerBackward<'_, Chosen>) -> Done {
-            let (x, w) = (on.see(from.x)?, on.see(from.w)?);
-            let y = from.y.map(|y| on.see(y)).transpose()?;
-            let mut dy = on.borrow(from.dy)?;
-            let (mut dw, mut db, mut dx) = (on.lend(from.dw)?, on.lend_some(from.db)?, on.lend_some(from.dx)?);
+            let (x, w) = (from.x.near(), from.w.near());
+            let y = from.y.map(Values::near);
+            let dy = from.dy.near_mut();
+            let (mut dw, mut db, mut dx) = (lend(from.dw), from.db.map(lend), from.dx.map(lend));
             on.cpu.$backward(shape, LayerBackward {
-                x: &x,
-                w: &w,
-                y: y.as_deref(),
+                x,
+                w,
+                y,
                 activation: from.activation,
-                dy: &mut dy,
+                dy,
                 dw: &mut dw.near,
                 db: db.as_mut().map(|db| &mut db.near),
                 dx: dx.as_mut().map(|dx| &mut dx.near),
             })?;
-            dy.back()?;
             for gradient in [Some(dw), db, dx].into_iter().flatten() {
-                gradient.back()?;
+                gradient.back();
             }
             Ok(())
         })*
@@ -94,9 +93,10 @@ pub(super) fn max_pool_backward(
     dy: &Values,
     dx: &mut Gradient<Chosen>,
 ) -> Done {
-    let (x, dy, mut dx) = (on.see(x)?, on.see(dy)?, on.lend(dx)?);
-    on.cpu.max_pool_backward(shape, &x, &dy, &mut dx.near)?;
-    dx.back()
+    let (x, dy, mut dx) = (x.near(), dy.near(), lend(dx));
+    on.cpu.max_pool_backward(shape, x, dy, &mut dx.near)?;
+    dx.back();
+    Ok(())
 }
 
 pub(super) fn avg_pool_backward(
@@ -105,9 +105,10 @@ pub(super) fn avg_pool_backward(
     dy: &Values,
     dx: &mut Gradient<Chosen>,
 ) -> Done {
-    let (dy, mut dx) = (on.see(dy)?, on.lend(dx)?);
-    on.cpu.avg_pool_backward(shape, &dy, &mut dx.near)?;
-    dx.back()
+    let (dy, mut dx) = (dy.near(), lend(dx));
+    on.cpu.avg_pool_backward(shape, dy, &mut dx.near)?;
+    dx.back();
+    Ok(())
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -122,12 +123,11 @@ pub(super) fn normalize_forward(
     activation: Activation,
     y: &mut Values,
 ) -> Done {
-    let (x, mean, variance) = (on.see(x)?, on.see(mean)?, on.see(variance)?);
-    let (gamma, beta, mut y) = (on.see(gamma)?, on.see(beta)?, on.borrow(y)?);
-    on.cpu.normalize_forward(
-        shape, &x, &mean, &variance, &gamma, &beta, activation, &mut y,
-    )?;
-    y.back()
+    let (x, mean, variance) = (x.near(), mean.near(), variance.near());
+    let (gamma, beta, y) = (gamma.near(), beta.near(), y.near_mut());
+    on.cpu
+        .normalize_forward(shape, x, mean, variance, gamma, beta, activation, y)?;
+    Ok(())
 }
 
 pub(super) fn normalize_backward(
@@ -135,29 +135,29 @@ pub(super) fn normalize_backward(
     shape: NormShape,
     from: NormBackward<'_, Chosen>,
 ) -> Done {
-    let (x, mean) = (on.see(from.x)?, on.see(from.mean)?);
-    let (variance, gamma) = (on.see(from.variance)?, on.see(from.gamma)?);
-    let y = from.y.map(|y| on.see(y)).transpose()?;
-    let mut dy = on.borrow(from.dy)?;
-    let (mut dgamma, mut dbeta) = (on.lend(from.dgamma)?, on.lend(from.dbeta)?);
+    let (x, mean) = (from.x.near(), from.mean.near());
+    let (variance, gamma) = (from.variance.near(), from.gamma.near());
+    let y = from.y.map(Values::near);
+    let dy = from.dy.near_mut();
+    let (mut dgamma, mut dbeta) = (lend(from.dgamma), lend(from.dbeta));
     on.cpu.normalize_backward(
         shape,
         NormBackward {
             through_stats: from.through_stats,
-            x: &x,
-            mean: &mean,
-            variance: &variance,
-            gamma: &gamma,
-            y: y.as_deref(),
+            x,
+            mean,
+            variance,
+            gamma,
+            y,
             activation: from.activation,
-            dy: &mut dy,
+            dy,
             dgamma: &mut dgamma.near,
             dbeta: &mut dbeta.near,
         },
     )?;
-    dy.back()?;
-    dgamma.back()?;
-    dbeta.back()
+    dgamma.back();
+    dbeta.back();
+    Ok(())
 }
 
 pub(super) fn group_norm_backward(
@@ -165,25 +165,25 @@ pub(super) fn group_norm_backward(
     shape: GroupNormShape,
     from: GroupNormBackward<'_, Chosen>,
 ) -> Done {
-    let (x, mean) = (on.see(from.x)?, on.see(from.mean)?);
-    let (inverse_deviation, gamma) = (on.see(from.inverse_deviation)?, on.see(from.gamma)?);
-    let mut dy = on.borrow(from.dy)?;
-    let (mut dgamma, mut dbeta) = (on.lend(from.dgamma)?, on.lend(from.dbeta)?);
+    let (x, mean) = (from.x.near(), from.mean.near());
+    let (inverse_deviation, gamma) = (from.inverse_deviation.near(), from.gamma.near());
+    let dy = from.dy.near_mut();
+    let (mut dgamma, mut dbeta) = (lend(from.dgamma), lend(from.dbeta));
     on.cpu.group_norm_backward(
         shape,
         GroupNormBackward {
-            x: &x,
-            mean: &mean,
-            inverse_deviation: &inverse_deviation,
-            gamma: &gamma,
-            dy: &mut dy,
+            x,
+            mean,
+            inverse_deviation,
+            gamma,
+            dy,
             dgamma: &mut dgamma.near,
             dbeta: &mut dbeta.near,
         },
     )?;
-    dy.back()?;
-    dgamma.back()?;
-    dbeta.back()
+    dgamma.back();
+    dbeta.back();
+    Ok(())
 }
 
 pub(super) fn recurrent_backward(
@@ -191,18 +191,18 @@ pub(super) fn recurrent_backward(
     shape: RecurrentShape,
     from: RecurrentBackward<'_, Chosen>,
 ) -> Done {
-    let (x, w_in, w_rec) = (on.see(from.x)?, on.see(from.w_in)?, on.see(from.w_rec)?);
-    let (states, dy) = (on.see(from.states)?, on.see(from.dy)?);
-    let (mut dw_in, mut db) = (on.lend(from.dw_in)?, on.lend(from.db)?);
-    let (mut dw_rec, mut dx) = (on.lend(from.dw_rec)?, on.lend_some(from.dx)?);
+    let (x, w_in, w_rec) = (from.x.near(), from.w_in.near(), from.w_rec.near());
+    let (states, dy) = (from.states.near(), from.dy.near());
+    let (mut dw_in, mut db) = (lend(from.dw_in), lend(from.db));
+    let (mut dw_rec, mut dx) = (lend(from.dw_rec), from.dx.map(lend));
     on.cpu.recurrent_backward(
         shape,
         RecurrentBackward {
-            x: &x,
-            w_in: &w_in,
-            w_rec: &w_rec,
-            states: &states,
-            dy: &dy,
+            x,
+            w_in,
+            w_rec,
+            states,
+            dy,
             dw_in: &mut dw_in.near,
             db: &mut db.near,
             dw_rec: &mut dw_rec.near,
@@ -211,7 +211,7 @@ pub(super) fn recurrent_backward(
     )?;
     let lent = [Some(dw_in), Some(db), Some(dw_rec), dx];
     for gradient in lent.into_iter().flatten() {
-        gradient.back()?;
+        gradient.back();
     }
     Ok(())
 }
@@ -224,12 +224,10 @@ pub(super) fn lstm_forward(
     states: &mut Values,
     y: &mut Values,
 ) -> Done {
-    let (x, seen) = (on.see(x)?, see_gates(on, gates)?);
-    let (mut states, mut y) = (on.borrow(states)?, on.borrow(y)?);
-    on.cpu
-        .lstm_forward(shape, &x, near_gates(&seen), &mut states, &mut y)?;
-    states.back()?;
-    y.back()
+    let (x, gates) = (x.near(), near_gates(gates));
+    let (states, y) = (states.near_mut(), y.near_mut());
+    on.cpu.lstm_forward(shape, x, gates, states, y)?;
+    Ok(())
 }
 
 pub(super) fn lstm_backward(
@@ -237,12 +235,12 @@ pub(super) fn lstm_backward(
     shape: RecurrentShape,
     from: LstmBackward<'_, Chosen>,
 ) -> Done {
-    let (x, seen) = (on.see(from.x)?, see_gates(on, from.gates)?);
-    let (states, dy) = (on.see(from.states)?, on.see(from.dy)?);
-    let mut dx = on.lend_some(from.dx)?;
+    let (x, gates) = (from.x.near(), near_gates(from.gates));
+    let (states, dy) = (from.states.near(), from.dy.near());
+    let mut dx = from.dx.map(lend);
     let mut lent = Vec::with_capacity(GATES);
     for GateGradients { dw, db, du } in from.to {
-        lent.push([on.lend(dw)?, on.lend(db)?, on.lend(du)?]);
+        lent.push([lend(dw), lend(db), lend(du)]);
     }
     let mut to = std::array::from_fn(|gate| {
         let [dw, db, du] = &mut lent[gate];
@@ -252,10 +250,10 @@ pub(super) fn lstm_backward(
     on.cpu.lstm_backward(
         shape,
         LstmBackward {
-            x: &x,
-            gates: near_gates(&seen),
-            states: &states,
-            dy: &dy,
+            x,
+            gates,
+            states,
+            dy,
             to: &mut to,
             dx: dx.as_mut().map(|dx| &mut dx.near),
         },
@@ -263,28 +261,20 @@ pub(super) fn lstm_backward(
     for (lent, GateGradients { dw, db, du }) in lent.into_iter().zip(to) {
         for (mut lent, near) in lent.into_iter().zip([dw, db, du]) {
             lent.near = near;
-            lent.back()?;
+            lent.back();
         }
     }
-    dx.map_or(Ok(()), LentGradient::back)
+    if let Some(dx) = dx {
+        dx.back();
+    }
+    Ok(())
 }
 
-/// The parameters of a gate, as the CPU sees them.
-type SeenGate<'a> = [Seen<'a>; 3];
-
-fn see_gates<'a>(
-    on: &Chosen,
-    gates: [Gate<'a, Chosen>; GATES],
-) -> Result<Vec<SeenGate<'a>>, DeviceError> {
-    let see = |Gate { w, b, u }: Gate<'a, Chosen>| Ok([on.see(w)?, on.see(b)?, on.see(u)?]);
-    gates.into_iter().map(see).collect()
-}
-
-fn near_gates<'a>(seen: &'a [SeenGate<'_>]) -> [Gate<'a, Cpu>; GATES] {
-    std::array::from_fn(|gate| {
-        let [w, b, u] = &seen[gate];
-        let [w, b, u] = [w, b, u].map(|seen| &**seen);
-        Gate { w, b, u }
+fn near_gates(gates: [Gate<'_, Chosen>; GATES]) -> [Gate<'_, Cpu>; GATES] {
+    gates.map(|Gate { w, b, u }| Gate {
+        w: w.near(),
+        b: b.near(),
+        u: u.near(),
     })
 }
 
@@ -340,10 +330,11 @@ pub(super) fn cross_entropy_backward(
     dloss: f32,
     dlogits: &mut Gradient<Chosen>,
 ) -> Done {
-    let (p, mut to) = (probabilities.near(), on.lend(dlogits)?);
+    let (p, mut to) = (probabilities.near(), lend(dlogits));
     on.cpu
         .cross_entropy_backward(p, labels, smoothing, dloss, &mut to.near)?;
-    to.back()
+    to.back();
+    Ok(())
 }
 
 pub(super) fn soft_cross_entropy_backward(
@@ -354,10 +345,11 @@ pub(super) fn soft_cross_entropy_backward(
     dloss: f32,
     dlogits: &mut Gradient<Chosen>,
 ) -> Done {
-    let (p, t, mut to) = (probabilities.near(), targets.near(), on.lend(dlogits)?);
+    let (p, t, mut to) = (probabilities.near(), targets.near(), lend(dlogits));
     on.cpu
         .soft_cross_entropy_backward(classes, p, t, dloss, &mut to.near)?;
-    to.back()
+    to.back();
+    Ok(())
 }
 
 pub(super) fn squared_error_backward(
@@ -367,8 +359,9 @@ pub(super) fn squared_error_backward(
     dloss: f32,
     doutputs: &mut Gradient<Chosen>,
 ) -> Done {
-    let (outputs, targets, mut to) = (outputs.near(), targets.near(), on.lend(doutputs)?);
+    let (outputs, targets, mut to) = (outputs.near(), targets.near(), lend(doutputs));
     on.cpu
         .squared_error_backward(outputs, targets, dloss, &mut to.near)?;
-    to.back()
+    to.back();
+    Ok(())
 }

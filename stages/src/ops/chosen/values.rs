@@ -1,13 +1,11 @@
-//! Values of the chosen device, and how the CPU's ops take them: as they are, or as copies.
-
-use std::ops::{Deref, DerefMut};
+//! Values of the chosen device, and how the CPU's ops take them.
 
 use dfdx::prelude::Cpu;
 use repro_gpu::Memory;
 
 use super::super::Gradient;
 use super::super::recycle;
-use super::{Chosen, DeviceError, Gpu};
+use super::Chosen;
 
 /// Memory that is used again, here and there.
 #[derive(Debug, Clone, Default)]
@@ -67,103 +65,22 @@ impl Values {
     }
 }
 
-/// A copy of values of the GPU.
-fn copied(gpu: Option<&Gpu>, memory: &Memory) -> Result<recycle::Values, DeviceError> {
-    let mut copy = recycle::Pool::default().take(memory.len());
-    gpu.expect(ELSEWHERE).device.read(memory, &mut copy)?;
-    Ok(copy)
-}
-
-/// Values that an op of the CPU reads.
-pub(super) enum Seen<'a> {
-    Here(&'a recycle::Values),
-    Copy(recycle::Values),
-}
-
-impl<'a> Seen<'a> {
-    pub(super) fn of(gpu: Option<&Gpu>, values: &'a Values) -> Result<Seen<'a>, DeviceError> {
-        Ok(match values {
-            Values::Far(memory) => Seen::Copy(copied(gpu, memory)?),
-            values => Seen::Here(values.near()),
-        })
-    }
-}
-
-impl Deref for Seen<'_> {
-    type Target = recycle::Values;
-    fn deref(&self) -> &recycle::Values {
-        match self {
-            Seen::Here(values) => values,
-            Seen::Copy(values) => values,
-        }
-    }
-}
-
-/// Values that an op of the CPU writes; it may read them before.
-pub(super) struct Taken<'a> {
-    near: recycle::Values,
-    home: &'a mut Values,
-    gpu: Option<&'a Gpu>,
-}
-
-impl<'a> Taken<'a> {
-    pub(super) fn of(gpu: Option<&'a Gpu>, home: &'a mut Values) -> Result<Taken<'a>, DeviceError> {
-        let near = if let Values::Far(memory) = home {
-            copied(gpu, memory)?
-        } else {
-            std::mem::replace(home, Values::Away).into_near()
-        };
-        Ok(Taken { near, home, gpu })
-    }
-
-    /// The values go back to where they were.
-    pub(super) fn back(self) -> Result<(), DeviceError> {
-        give(self.gpu, self.near, self.home)
-    }
-}
-
-fn give(gpu: Option<&Gpu>, near: recycle::Values, home: &mut Values) -> Result<(), DeviceError> {
-    if let Values::Far(memory) = home {
-        gpu.expect(ELSEWHERE).device.write(&near, memory)?;
-    } else {
-        *home = Values::Near(near);
-    }
-    Ok(())
-}
-
-impl Deref for Taken<'_> {
-    type Target = recycle::Values;
-    fn deref(&self) -> &recycle::Values {
-        &self.near
-    }
-}
-
-impl DerefMut for Taken<'_> {
-    fn deref_mut(&mut self) -> &mut recycle::Values {
-        &mut self.near
-    }
-}
-
 /// A gradient that an op of the CPU adds to.
 pub(super) struct LentGradient<'a> {
     pub near: Gradient<Cpu>,
     home: &'a mut Gradient<Chosen>,
-    gpu: Option<&'a Gpu>,
 }
 
-impl<'a> LentGradient<'a> {
-    pub(super) fn of(
-        gpu: Option<&'a Gpu>,
-        home: &'a mut Gradient<Chosen>,
-    ) -> Result<LentGradient<'a>, DeviceError> {
-        let taken = Taken::of(gpu, &mut home.to)?;
-        let near = Gradient {
-            to: taken.near,
-            how: home.how,
-        };
-        Ok(LentGradient { near, home, gpu })
-    }
+/// Takes a gradient from where it lies, until it goes [back](LentGradient::back).
+pub(super) fn lend(home: &mut Gradient<Chosen>) -> LentGradient<'_> {
+    let near = Gradient {
+        to: std::mem::replace(&mut home.to, Values::Away).into_near(),
+        how: home.how,
+    };
+    LentGradient { near, home }
+}
 
+impl LentGradient<'_> {
     /// The gradient by itself; what is left is empty until it is put back.
     pub(super) fn lift(&mut self) -> Gradient<Cpu> {
         let empty = recycle::Pool::default().take(0);
@@ -174,7 +91,7 @@ impl<'a> LentGradient<'a> {
     }
 
     /// The gradient goes back to where it was.
-    pub(super) fn back(self) -> Result<(), DeviceError> {
-        give(self.gpu, self.near.to, &mut self.home.to)
+    pub(super) fn back(self) {
+        self.home.to = Values::Near(self.near.to);
     }
 }
