@@ -96,7 +96,9 @@ fn number(path: &Path) -> Option<i64> {
         return None;
     }
     // SAFETY: statfs returned 0, so it has filled the buffer.
-    Some(unsafe { info.assume_init() }.f_type & 0xffff_ffff)
+    let number = unsafe { info.assume_init() }.f_type & 0xffff_ffff;
+    // C libraries disagree on its type; it has 32 bits.
+    u32::try_from(number).ok().map(i64::from)
 }
 
 #[cfg(not(target_os = "linux"))]
