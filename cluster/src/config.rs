@@ -164,7 +164,7 @@ impl Default for Retry {
 
 /// A place where a run may execute.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: `[NAME]` with `kind`")]
 pub struct Settings {
     /// Who runs jobs there.
     pub kind: Kind,

@@ -254,9 +254,10 @@ impl Journal {
         fs::write(&path, "").with_context(|| format!("cannot write `{}`", path.display()))
     }
 
-    /// Somebody asked for the end of everything.
+    /// Somebody asked for the end of everything, or has brought it about: then the campaign is gone,
+    /// and what asked for it as well.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled_path().exists()
+        self.cancelled_path().exists() || !self.campaign_path().exists()
     }
 }
 
@@ -289,9 +290,13 @@ mod tests {
         journal.ask_to_cancel().unwrap();
         assert!(journal.is_cancelled());
         journal.end();
-        assert!(!journal.is_cancelled());
+        assert!(
+            journal.is_cancelled(),
+            "who asked is gone, and so is what it is about"
+        );
         assert_eq!(journal.campaign().unwrap(), None);
         assert_ne!(journal.begin("dir").unwrap().scope, campaign.scope);
+        assert!(!journal.is_cancelled());
         fs::write(dir.path().join("cluster/lab/waves/w1"), "{").unwrap();
         assert!(format!("{:#}", journal.waves().unwrap_err()).contains("damaged"));
     }

@@ -251,7 +251,7 @@ fn execute(program: &Program, element: &Element<'_>) -> anyhow::Result<()> {
         until: begun + time.saturating_sub(reserve),
         report: report.clone(),
     };
-    let site = Site::metered(&session, &program.executable)?;
+    let site = Site::metered(&session, &program.executable)?.left_behind();
     let mut sink = |event: &Event| match event {
         Event::Cached { instance, key, .. } => {
             let key = key.parse().ok();

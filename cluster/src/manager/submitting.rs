@@ -349,7 +349,12 @@ impl Manager {
                 return Ok(submitted);
             }
         }
-        self.journal.note(&wave)?;
+        if let Err(e) = self.journal.note(&wave) {
+            // Nobody would find it: the campaign was cancelled meanwhile, or the disk is full.
+            let job = wave.job.as_deref().unwrap_or_default();
+            let _ = self.place.system.cancel(job, &wave.job_name);
+            return Err(e);
+        }
         self.has_history = true;
         let of_wave = self.sent.len();
         let mut all = Vec::with_capacity(elements.len());

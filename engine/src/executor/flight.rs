@@ -148,6 +148,7 @@ impl Flight {
     fn keep_failed(&self, message: Option<&mut String>) {
         let dir = &self.places.dir;
         if matches!(self.request.work, exec::Work::Command(_))
+            && !self.site.is_left_behind
             && exec::work_in(dir).is_dir()
             && self
                 .site

@@ -31,6 +31,8 @@ pub struct Site {
     pub(super) executable: PathBuf,
     /// Measures the energy of executions, if it is wanted.
     pub(super) meter: Option<Arc<Meter>>,
+    /// Nobody looks around here afterwards.
+    pub(super) is_left_behind: bool,
 }
 
 impl Site {
@@ -54,6 +56,16 @@ impl Site {
             state: session.project.state(),
             executable: executable.to_owned(),
             meter: None,
+            is_left_behind: false,
+        }
+    }
+
+    /// The same on a machine that is left when the work is done: the directory of a failure is not
+    /// kept, and nobody is told of it.
+    pub fn left_behind(self) -> Site {
+        Site {
+            is_left_behind: true,
+            ..self
         }
     }
 

@@ -225,6 +225,29 @@ fn a_remote_that_refuses_is_told() {
     assert_eq!(files(cluster.remote.path()), 0);
 }
 
+/// `repro cancel` may be done before the run looks: that the campaign is gone ends it, too.
+#[test]
+fn a_run_whose_campaign_is_gone_ends() {
+    let cluster = StandIn::new("");
+    let mut run = cluster
+        .space
+        .command(&["run", "--on", "lab", "--set", "wait=600"]);
+    let mut run = run
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !cluster.at("jobs").read_dir().unwrap().any(|job| {
+        job.is_ok_and(|job| job.file_name() != "1" && job.path().join("script").exists())
+    }) {
+        assert!(run.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    fs::remove_dir_all(cluster.space.path(".repro/cluster/lab")).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    assert_eq!(cluster.space.ok(&["jobs"]), "no jobs\n");
+}
+
 /// Answers that are none decide nothing: what was executed is told by itself.
 #[test]
 fn garbage_is_no_news() {
@@ -380,6 +403,8 @@ fn a_stage_that_fails_there_fails_here() {
         .space
         .run(&["run", "--on", "lab", "--keep-going"])
         .expect(1, &["run"]);
+    // The node's directory is gone with its job.
+    assert!(!said.err.contains("directory is kept"), "{}", said.err);
     assert!(
         said.err.contains("first[i=5]") && said.err.contains("no good"),
         "{}",
