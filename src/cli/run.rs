@@ -238,15 +238,15 @@ fn leave_or_cancel(session: &Session, left: &Left) -> anyhow::Result<()> {
         return Ok(());
     }
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        terminal::say(&format!(
-            "{what}: `repro run --on {name}` takes their results. Cancel them? [y/N]"
-        ));
         // Another Ctrl-C leaves them as well; nothing is to be finished any more.
         let _ = signal_hook::flag::register_conditional_shutdown(
             signal_hook::consts::SIGINT,
             Exit::Interrupted.code().into(),
             Arc::new(true.into()),
         );
+        terminal::say(&format!(
+            "{what}: `repro run --on {name}` takes their results. Cancel them? [y/N]"
+        ));
         let mut answer = String::new();
         // No answer leaves them.
         let _ = std::io::stdin().read_line(&mut answer);

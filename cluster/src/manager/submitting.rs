@@ -231,14 +231,22 @@ impl Manager {
                     return self.refuse(&elements, why);
                 }
                 Ok(Submitted::Refused(why)) if self.take_all_nodes() => {
-                    return self.wait(&why, 0);
+                    return self.wait(&self.no_more_jobs(&why), 0);
                 }
                 Ok(Submitted::Refused(why)) => {
                     elements.extend(rest);
                     return self.refuse(&elements, &why);
                 }
-                Ok(Submitted::Busy(why)) => return self.wait(&why, elements.len() as u32),
-                Err(e) => return self.wait(&format!("{e:#}"), 0),
+                Ok(Submitted::Busy(why)) => {
+                    return self.wait(&self.no_more_jobs(&why), elements.len() as u32);
+                }
+                Err(e) => {
+                    let why = format!(
+                        "what jobs on `{}` need cannot be sent for now, and is tried again: {e:#}",
+                        self.place.name
+                    );
+                    return self.wait(&why, 0);
+                }
             }
         }
         self.busy_for = Duration::ZERO;
@@ -260,6 +268,13 @@ impl Manager {
         true
     }
 
+    fn no_more_jobs(&self, why: &str) -> String {
+        format!(
+            "`{}` takes no more jobs for now, they wait here: {why}",
+            self.place.name
+        )
+    }
+
     /// The batch system, or the remote, takes nothing more for now.
     fn wait(&mut self, why: &str, elements: u32) -> bool {
         // A limit of jobs may leave room for a smaller array.
@@ -272,13 +287,7 @@ impl Manager {
         if self.told_busy != why {
             why.clone_into(&mut self.told_busy);
             if let Some(id) = self.pending().first() {
-                self.say(
-                    *id,
-                    format!(
-                        "`{}` takes no more jobs for now, they wait here: {why}",
-                        self.place.name
-                    ),
-                );
+                self.say(*id, why.to_owned());
             }
         }
         false

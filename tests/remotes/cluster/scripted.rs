@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -225,13 +225,66 @@ fn a_remote_that_refuses_is_told() {
     assert_eq!(files(cluster.remote.path()), 0);
 }
 
+/// Types Ctrl-C on a terminal of its own each time a pattern comes; says how the program ended, and
+/// how many patterns did not come.
+const CTRL_C: &str = r#"
+import os, pty, re, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+said = b""
+words = sys.argv[1].encode().split(b" then ")
+while True:
+    try:
+        more = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not more:
+        break
+    said += more
+    if words and re.search(words[0], said):
+        said = re.split(words.pop(0), said, maxsplit=1)[-1]
+        os.write(terminal, b"\x03")
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(words))
+"#;
+
+/// Whoever presses Ctrl-C once more at the question leaves the jobs.
+#[test]
+fn ctrl_c_answers_the_question() {
+    let cluster = StandIn::new("");
+    let repro = cluster
+        .space
+        .command(&["run", "--on", "lab", "--set", "wait=20"]);
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", CTRL_C, r"\] (?:on|first) then \[y/N\]"])
+        .arg(repro.get_program())
+        .args(repro.get_args())
+        .current_dir(repro.get_current_dir().unwrap())
+        .env_clear();
+    python.envs(
+        repro
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let Ok(done) = python.output() else {
+        return skipped("python3 is not installed");
+    };
+    assert_eq!(
+        String::from_utf8_lossy(&done.stdout).trim(),
+        "130 0",
+        "{done:?}"
+    );
+    assert!(cluster.space.exists(".repro/cluster/lab/campaign"));
+}
+
 /// `repro cancel` may be done before the run looks: that the campaign is gone ends it, too.
 #[test]
 fn a_run_whose_campaign_is_gone_ends() {
     let cluster = StandIn::new("");
     let mut run = cluster
         .space
-        .command(&["run", "--on", "lab", "--set", "wait=600"]);
+        .command(&["run", "--on", "lab", "--set", "wait=20"]);
     let mut run = run
         .stdout(Stdio::null())
         .stderr(Stdio::null())
