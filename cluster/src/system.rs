@@ -96,6 +96,7 @@ pub struct System {
     time_log: Option<Regex>,
     too_large: Option<Regex>,
     busy: Option<Regex>,
+    unfit: Option<Regex>,
 }
 
 impl System {
@@ -147,6 +148,7 @@ impl System {
             time_log: optional("time_log", &said.time_log, &[])?,
             too_large: optional("too_large", &said.too_large, &[])?,
             busy: optional("busy", &said.busy, &[])?,
+            unfit: optional("unfit", &said.unfit, &[])?,
             job,
             line,
             said,
@@ -168,6 +170,11 @@ impl System {
     /// One submission makes many jobs.
     pub fn has_arrays(&self) -> bool {
         self.said.arrays
+    }
+
+    /// A job that waits for this reason waits for ever: no machine there has what it asks for.
+    pub fn is_unfit(&self, why: &str) -> bool {
+        self.unfit.as_ref().is_some_and(|p| p.is_match(why))
     }
 
     /// The variable that holds the number of an element.

@@ -10,6 +10,7 @@ use repro_engine::executor::{Heard, OrderId};
 use repro_protocol::job;
 
 use super::{At, Manager, Over};
+use crate::config::FILE;
 use crate::inquiry::{News, Question};
 use crate::parts::Stopped;
 use crate::system::{End, State};
@@ -121,6 +122,15 @@ impl Manager {
                                     .filter_map(|(i, _)| self.by_index.get(i))
                                     .min();
                                 if let Some(id) = first {
+                                    if self.place.system.is_unfit(why) {
+                                        let text = format!(
+                                            "no machine of `{}` takes its job as it is ({why}): look at `resources` of its stage, \
+                                             and at [{}] in {}; `repro cancel` ends it",
+                                            self.place.name, self.place.name, FILE
+                                        );
+                                        let warning = job::Event::Warning { text };
+                                        (self.tell)(*id, Heard::Note(Note::Event(warning)));
+                                    }
                                     let text = format!("{} ({why})", word.to_lowercase());
                                     let progress = job::Event::Progress {
                                         done: 0,

@@ -136,8 +136,12 @@ impl Manager {
             .map(|s| s.elements.iter().filter(|e| !e.is_closed).count())
             .sum();
         if jobs > 0 {
+            let jobs = match jobs {
+                1 => "a job".to_owned(),
+                _ => format!("{jobs} jobs"),
+            };
             told.push(format!(
-                "{jobs} jobs of an earlier run may still be on `{}`; their results are taken",
+                "{jobs} of an earlier run may still be on `{}`; what this run wants of it is taken",
                 manager.place.name
             ));
         } else {

@@ -49,6 +49,9 @@ pub struct Description {
     /// What it says when it may take more later.
     #[serde(default)]
     pub busy: Option<String>,
+    /// What the reason of a waiting job matches when it asks for what no machine there has.
+    #[serde(default)]
+    pub unfit: Option<String>,
     /// As `memory_log`, for its time.
     #[serde(default)]
     pub time_log: Option<String>,

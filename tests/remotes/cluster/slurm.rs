@@ -260,6 +260,31 @@ fn a_bad_node_is_left_out() {
     let (_, _) = (slurm, remote);
 }
 
+/// A job that asks for more than any node has is told, since it would wait for ever.
+#[test]
+fn what_no_node_has_is_told() {
+    let Some(slurm) = slurm("") else { return };
+    let (space, remote) = on(&slurm, "");
+    space.edit(
+        "pipeline.yaml",
+        "    needs: {words",
+        "    resources: {cpus: 500}\n    needs: {words",
+    );
+    let mut run = space.command(&["run", "--json", "--on", "lab"]);
+    let mut run = run.stdout(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    for line in BufReader::new(run.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if line.contains("takes its job as it is (PartitionConfig)") {
+            space.ok(&["cancel"]);
+        }
+        told += &line;
+    }
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{told}");
+    assert!(told.contains("look at `resources` of its stage"), "{told}");
+    let (_, _) = (slurm, remote);
+}
+
 /// Nobody waits: jobs that are chained behind the others take results and submit what follows.
 #[test]
 fn a_run_that_is_detached_is_finished_by_jobs() {
