@@ -296,7 +296,10 @@ fn a_run_whose_campaign_is_gone_ends() {
         assert!(run.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(Duration::from_millis(50));
     }
-    fs::remove_dir_all(cluster.space.path(".repro/cluster/lab")).unwrap();
+    // The run may be writing there.
+    while let Err(e) = fs::remove_dir_all(cluster.space.path(".repro/cluster/lab")) {
+        assert_eq!(e.kind(), std::io::ErrorKind::DirectoryNotEmpty);
+    }
     assert_eq!(run.wait().unwrap().code(), Some(130));
     assert_eq!(cluster.space.ok(&["jobs"]), "no jobs\n");
 }
