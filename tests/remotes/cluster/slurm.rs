@@ -290,8 +290,10 @@ fn what_no_node_has_is_told() {
 fn a_run_that_is_detached_is_finished_by_jobs() {
     let Some(slurm) = slurm("") else { return };
     let (space, remote) = on(&slurm, "");
-    let (lock, table) = local(&space, &["--set", "n=3"]);
-    let said = space.run(&["run", "--on", "lab", "--detach", "--set", "n=3"]);
+    // Long enough that the run leaves before they end, on a fast machine too.
+    let args = ["--set", "n=3", "--set", "wait=5"];
+    let (lock, table) = local(&space, &args);
+    let said = space.run(&[&["run", "--on", "lab", "--detach"][..], &args].concat());
     let said = said.expect(0, &["run"]).err;
     assert!(said.contains("takes their results and goes on"), "{said}");
     assert!(
@@ -305,7 +307,7 @@ fn a_run_that_is_detached_is_finished_by_jobs() {
     slurm.wait_for("the end of all jobs", |slurm| slurm.jobs().is_empty());
     assert_eq!(space.read("artifacts/table/table.txt"), table);
     assert_eq!(space.read("repro.lock"), lock);
-    assert_eq!(space.executed(&["--set", "n=3"]), Vec::<String>::new());
+    assert_eq!(space.executed(&args), Vec::<String>::new());
     is_clean(&slurm, &space, remote.path());
 }
 
