@@ -104,7 +104,8 @@ impl<'c> Families<'c> {
 }
 
 /// The verdicts on claims, in their order; corrected for their families. `document_of` gives what
-/// an instance has written, where that can be read. `None`: no look at the claim has a result. What is not known counts as a claim that nothing speaks for.
+/// an instance has written, where that can be read. `None`: no look at the claim has a result. What
+/// is not known counts as a claim that nothing speaks for.
 ///
 /// The verdict on a claim that looks several times is that of the first look that decides, or else
 /// of the last one; results of later looks do not matter.

@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use repro_engine::exec::Note;
-use repro_engine::executor::{Heard, OrderId};
-use repro_protocol::job;
+use repro_engine::executor::OrderId;
 
 use super::{At, Manager, Over};
 use crate::config::FILE;
@@ -94,6 +92,7 @@ impl Manager {
         }
         let mut vanished = Vec::new();
         let mut never = Vec::new();
+        let mut waiting = Vec::new();
         // What was submitted since then was not asked after.
         let asked_after = self.sent.iter_mut().enumerate();
         for (wave, sent) in asked_after.filter(|(wave, _)| asked.contains(wave)) {
@@ -122,23 +121,7 @@ impl Manager {
                                     .filter_map(|(i, _)| self.by_index.get(i))
                                     .min();
                                 if let Some(id) = first {
-                                    if self.place.system.is_unfit(why) {
-                                        let text = format!(
-                                            "no machine of `{}` takes its job as it is ({why}): look at `resources` of its stage, \
-                                             and at [{}] in {}; `repro cancel` ends it",
-                                            self.place.name, self.place.name, FILE
-                                        );
-                                        let warning = job::Event::Warning { text };
-                                        (self.tell)(*id, Heard::Note(Note::Event(warning)));
-                                    }
-                                    let text = format!("{} ({why})", word.to_lowercase());
-                                    let progress = job::Event::Progress {
-                                        done: 0,
-                                        total: None,
-                                        unit: String::new(),
-                                        text,
-                                    };
-                                    (self.tell)(*id, Heard::Note(Note::Event(progress)));
+                                    waiting.push((*id, word.to_lowercase(), why.clone()));
                                 }
                             }
                             State::Waiting | State::Running => {
@@ -165,6 +148,17 @@ impl Manager {
                     }
                 }
             }
+        }
+        for (id, word, why) in waiting {
+            if self.place.system.is_unfit(&why) {
+                let name = &self.place.name;
+                let text = format!(
+                    "no machine of `{name}` takes its job as it is ({why}): look at `resources` of \
+                     its stage, and at [{name}] in {FILE}; `repro cancel` ends it"
+                );
+                self.say(id, text);
+            }
+            self.show(id, format!("{word} ({why})"));
         }
         if !vanished.is_empty() {
             let of = |(wave, number): (usize, u32)| {

@@ -3,8 +3,8 @@
 //! [`Results`] answers for instances of the plan as it is now: states and provenance
 //! ([`instances`]), metrics ([`metrics`]), verdicts ([`claims`]), what executions took ([`costs`]).
 //! [`runs`] tells of runs, [`recorded`] of whatever has a key, [`diff`] what two runs have
-//! different. Where the store has no metrics, they can come from a file ([`given`]). Nothing here executes anything, and every answer that a command writes as JSON is
-//! serializable in that form.
+//! different. Where the store has no metrics, they can come from a file ([`given`]). Nothing here
+//! executes anything, and every answer that a command writes as JSON is serializable in that form.
 
 pub mod claims;
 pub mod costs;

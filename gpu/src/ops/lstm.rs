@@ -3,7 +3,7 @@
 
 use repro_numerics::kernels::activation::Activation;
 use repro_numerics::kernels::layer::Accumulate;
-use repro_numerics::kernels::lstm::{BLOCKS, GATES};
+use repro_numerics::kernels::lstm::{BLOCKS, FUNCTIONS, GATES};
 use repro_numerics::shape::RecurrentShape;
 
 use super::Done;
@@ -11,14 +11,6 @@ use super::recurrent::Batch;
 use crate::device::Device;
 use crate::fault::Fault;
 use crate::memory::{Memory, Pool};
-
-/// The function of each gate.
-const FUNCTIONS: [Activation; GATES] = [
-    Activation::Sigmoid,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Sigmoid,
-];
 
 /// The parameters of a gate.
 #[derive(Debug, Clone, Copy)]

@@ -28,7 +28,7 @@ pub const GATES: usize = 4;
 pub const BLOCKS: usize = GATES + 3;
 
 /// The function of each gate.
-const FUNCTIONS: [Activation; GATES] = [
+pub const FUNCTIONS: [Activation; GATES] = [
     Activation::Sigmoid,
     Activation::Sigmoid,
     Activation::Tanh,
