@@ -3,8 +3,13 @@
 //! Where the counters of the processor can be read (RAPL, below `/sys/class/powercap`), it is what
 //! packages and memory used meanwhile, times the share that the execution had of the busy processor
 //! time of the whole machine. Elsewhere it is an estimate: processor seconds times a stated power.
-//! CO₂e is energy times a stated intensity; without one there is none. Nothing of this is part of a
-//! key or of a result.
+//! GPUs that an execution was given have counters of their own (`gpus.rs`), and are added. CO₂e is
+//! energy times a stated intensity; without one there is none. Nothing of this is part of a key or
+//! of a result.
+
+mod gpus;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::gpus::{GpuEnergy, Gpus};
 use crate::store::{Fact, Observation};
 
 /// Watts that a busy core is said to take.
@@ -30,9 +36,15 @@ const JOULES_PER_KWH: f64 = 3.6e6;
 /// What an execution used.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
-    /// Joules.
+    /// Joules of the processor, and of the GPUs where they are counted.
     pub joules: f64,
-    /// Who says so.
+    /// Those of the GPUs among them; absent where no GPU was given, or not all can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_joules: Option<f64>,
+    /// GPUs were given, and are not counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gpus_uncounted: bool,
+    /// Who says so of the processor.
     pub method: Method,
     /// Of an estimate: the watts of a busy core that it takes for granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +64,12 @@ pub struct EnergySum {
     pub joules: f64,
     /// Those among them that are estimated.
     pub estimated_joules: f64,
+    /// Those among them that GPUs counted, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_joules: Option<f64>,
+    /// An execution among them had GPUs that are not counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gpus_uncounted: bool,
     /// Grams of CO₂e, of those executions for which an intensity was stated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub co2e_g: Option<f64>,
@@ -62,8 +80,12 @@ impl EnergySum {
     pub fn add(&mut self, energy: &Energy) {
         self.joules += energy.joules;
         if energy.method == Method::Estimate {
-            self.estimated_joules += energy.joules;
+            self.estimated_joules += energy.joules - energy.gpu_joules.unwrap_or(0.0);
         }
+        if let Some(joules) = energy.gpu_joules {
+            *self.gpu_joules.get_or_insert(0.0) += joules;
+        }
+        self.gpus_uncounted |= energy.gpus_uncounted;
         if let Some(grams) = energy.co2e_g {
             *self.co2e_g.get_or_insert(0.0) += grams;
         }
@@ -87,12 +109,31 @@ impl Energy {
         let energy: Energy = serde_json::from_value(said.clone()).ok()?;
         let numbers = [
             Some(energy.joules),
+            energy.gpu_joules,
             energy.watts_per_core,
             energy.co2e_g,
             energy.g_per_kwh,
         ];
         let mut numbers = numbers.into_iter().flatten();
-        numbers.all(|n| (0.0..1e15).contains(&n)).then_some(energy)
+        let is_part = energy.gpu_joules.is_none_or(|gpus| gpus <= energy.joules);
+        (is_part && numbers.all(|n| (0.0..1e15).contains(&n))).then_some(energy)
+    }
+
+    /// The same with what GPUs used, where some were given.
+    pub fn with_gpus(self, gpus: Option<GpuEnergy>) -> Energy {
+        let (used, gpus_uncounted) = match gpus {
+            None => return self,
+            Some(GpuEnergy::Counted(joules)) => (Some(joules), false),
+            Some(GpuEnergy::Uncounted) => (None, true),
+        };
+        let joules = self.joules + used.unwrap_or(0.0);
+        Energy {
+            joules,
+            gpu_joules: used,
+            gpus_uncounted,
+            co2e_g: self.g_per_kwh.map(|grams| co2e_g(joules, grams)),
+            ..self
+        }
     }
 }
 
@@ -265,9 +306,11 @@ impl Meter {
         let intensity = self.stated.g_per_kwh;
         Energy {
             joules,
+            gpu_joules: None,
+            gpus_uncounted: false,
             method,
             watts_per_core: (method == Method::Estimate).then_some(self.stated.watts_per_core),
-            co2e_g: intensity.map(|grams| joules / JOULES_PER_KWH * grams),
+            co2e_g: intensity.map(|grams| co2e_g(joules, grams)),
             g_per_kwh: intensity,
         }
     }
@@ -290,6 +333,10 @@ impl Counter {
     }
 }
 
+fn co2e_g(joules: f64, g_per_kwh: f64) -> f64 {
+    joules / JOULES_PER_KWH * g_per_kwh
+}
+
 fn number_in(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
@@ -304,156 +351,4 @@ fn busy_s(stat: &Path) -> Option<f64> {
         .collect();
     let busy = [0, 1, 2, 5, 6].iter().filter_map(|at| times.get(*at));
     (times.len() >= 7).then(|| busy.sum::<u64>() as f64 / 100.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A directory like `/sys/class/powercap`, and a file like `/proc/stat`.
-    struct Fake(tempfile::TempDir);
-
-    impl Fake {
-        fn new() -> Fake {
-            let fake = Fake(tempfile::tempdir().unwrap());
-            fake.zone("intel-rapl:0", "package-0", 100, 1000);
-            fake.busy(0);
-            fake
-        }
-
-        fn zone(&self, zone: &str, name: &str, energy: u64, range: u64) {
-            let dir = self.0.path().join("powercap").join(zone);
-            fs::create_dir_all(&dir).unwrap();
-            fs::write(dir.join("name"), format!("{name}\n")).unwrap();
-            fs::write(dir.join("energy_uj"), format!("{energy}\n")).unwrap();
-            fs::write(dir.join("max_energy_range_uj"), format!("{range}\n")).unwrap();
-        }
-
-        fn is_at(&self, zone: &str, energy: u64) {
-            let file = self.0.path().join("powercap").join(zone).join("energy_uj");
-            fs::write(file, format!("{energy}\n")).unwrap();
-        }
-
-        /// Hundredths of a second, a tenth of them in each column but idle and waiting.
-        fn busy(&self, hundredths: u64) {
-            let h = hundredths;
-            let text = format!(
-                "cpu  {} {} {} 9999 77 {} {} 5 0 0\ncpu0 1 1 1 1\n",
-                h * 5 / 10,
-                h / 10,
-                h * 2 / 10,
-                h / 10,
-                h / 10
-            );
-            fs::write(self.0.path().join("stat"), text).unwrap();
-        }
-
-        fn meter(&self, stated: Stated) -> Meter {
-            Meter::at(
-                &self.0.path().join("powercap"),
-                &self.0.path().join("stat"),
-                stated,
-            )
-        }
-    }
-
-    #[test]
-    fn counters_are_added_up_and_shared_out_by_processor_time() {
-        let fake = Fake::new();
-        fake.zone("intel-rapl:1", "package-1", 500, 1000);
-        fake.zone("intel-rapl:1:0", "dram", 10, 1000);
-        // Parts of what is counted, and the whole of it under another name.
-        fake.zone("intel-rapl:0:0", "core", 0, 1000);
-        fake.zone("intel-rapl:2", "psys", 0, 1000);
-        fake.zone("intel-rapl-mmio:0", "package-0", 0, 1000);
-        let meter = fake.meter(Stated::default());
-        let begin = meter.read();
-        for (zone, energy) in [
-            ("intel-rapl:0", 400),
-            ("intel-rapl:1", 600),
-            ("intel-rapl:1:0", 30),
-            ("intel-rapl:0:0", 900),
-            ("intel-rapl:2", 900),
-            ("intel-rapl-mmio:0", 900),
-        ] {
-            fake.is_at(zone, energy);
-        }
-        fake.busy(1000);
-        // A quarter of the ten busy seconds.
-        let energy = meter.since(begin, 2.5);
-        assert_eq!(energy.method, Method::Rapl);
-        assert!((energy.joules - 420e-6 / 4.0).abs() < 1e-15, "{energy:?}");
-        assert_eq!((energy.watts_per_core, energy.co2e_g), (None, None));
-        // Rounding of times makes nobody pay for more than there was.
-        assert!((meter.since(begin, 11.0).joules - 420e-6).abs() < 1e-15);
-    }
-
-    /// Counters begin again at 0 every hour or so; what is read in between is not lost.
-    #[test]
-    fn a_counter_that_comes_round_goes_on() {
-        let fake = Fake::new();
-        let meter = fake.meter(Stated::default());
-        let begin = meter.read();
-        let mut wanted = 0;
-        let mut at = 100;
-        for step in [700, 300, 999, 1, 0, 500, 500, 500] {
-            at = (at + step) % 1000;
-            wanted += step;
-            fake.is_at("intel-rapl:0", at);
-            meter.read();
-        }
-        assert!(wanted > 3 * 1000);
-        fake.busy(100);
-        let joules = meter.since(begin, 1.0).joules;
-        assert!((joules - wanted as f64 / 1e6).abs() < 1e-12, "{joules}");
-    }
-
-    #[test]
-    fn what_cannot_be_measured_is_an_estimate_and_says_so() {
-        let stated = Stated::of_environment(|name| match name {
-            WATTS_PER_CORE => Some("12.5".into()),
-            GRAMS_PER_KWH => Some("360".into()),
-            _ => None,
-        });
-        let stated = stated.unwrap();
-        let is_estimate = |meter: &Meter, cpu_s: f64| {
-            let energy = meter.since(meter.read(), cpu_s);
-            assert_eq!(
-                (energy.method, energy.joules),
-                (Method::Estimate, cpu_s * 12.5)
-            );
-            assert_eq!(energy.watts_per_core, Some(12.5));
-            energy
-        };
-        let none = Meter::at(Path::new("/nowhere"), Path::new("/nowhere"), stated);
-        // 100 s × 12.5 W = 1250 J; 360 g/kWh is 1e-4 g/J.
-        let grams = is_estimate(&none, 100.0).co2e_g.unwrap();
-        assert!((grams - 0.125).abs() < 1e-15);
-        // A counter that cannot be read, also if it stops on the way, and a machine that was busy
-        // for too short a time to be shared out.
-        let fake = Fake::new();
-        is_estimate(&fake.meter(stated), 3.0);
-        let meter = fake.meter(stated);
-        let begin = meter.read();
-        fake.busy(1000);
-        fs::remove_file(fake.0.path().join("powercap/intel-rapl:0/energy_uj")).unwrap();
-        assert_eq!(meter.since(begin, 3.0).method, Method::Estimate);
-        is_estimate(&fake.meter(stated), 3.0);
-    }
-
-    #[test]
-    fn stated_figures_are_numbers() {
-        let of = |text: &'static str| {
-            Stated::of_environment(move |name| (name == GRAMS_PER_KWH).then(|| text.into()))
-        };
-        assert_eq!(of("").unwrap(), Stated::default());
-        assert_eq!(of(" 50 ").unwrap().g_per_kwh, Some(50.0));
-        for wrong in ["fifty", "-1", "nan", "inf", "50 g"] {
-            let said = of(wrong).unwrap_err().to_string();
-            assert!(
-                said.contains(GRAMS_PER_KWH) && said.contains(wrong),
-                "{said}"
-            );
-        }
-    }
 }

@@ -182,15 +182,24 @@ fn counts(study: &Study) -> String {
     if spent > 0.0 || study.given.is_none() {
         items.push(format!("{} of computation", duration(spent)));
     }
-    let joules: f64 = all().filter_map(|i| i.joules).sum();
-    if joules > 0.0 {
-        items.push(energy(joules));
-    }
+    items.extend(energy_in_all(all()));
     let items: String = items
         .iter()
         .map(|i| format!("<li>{}</li>", escaped(i)))
         .collect();
     format!("<ul class=\"sum\">{items}</ul>")
+}
+
+/// What executions used, where any is known.
+fn energy_in_all<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Option<String> {
+    let (mut joules, mut uncounted) = (0.0, "");
+    for instance in instances {
+        joules += instance.joules.unwrap_or(0.0);
+        if instance.gpus_uncounted {
+            uncounted = " without GPUs that are not counted";
+        }
+    }
+    (joules > 0.0).then(|| energy(joules) + uncounted)
 }
 
 fn claims(t: &mut String, claims: &[Claim]) {
@@ -511,10 +520,8 @@ fn one_stage(t: &mut String, i: usize, stage: &Stage, all: &[Stage], detail: Det
     if let Some(memory) = most(|i| i.memory) {
         facts.push(format!("largest process {}", bytes(memory as u64)));
     }
-    let joules: f64 = stage.instances.iter().filter_map(|i| i.joules).sum();
-    if joules > 0.0 {
-        facts.push(format!("{} in all", energy(joules)));
-    }
+    let spent = energy_in_all(&stage.instances);
+    facts.extend(spent.map(|energy| format!("{energy} in all")));
     if !facts.is_empty() {
         let _ = write!(t, "<p>{}.</p>", facts.join(", "));
     }
@@ -566,7 +573,7 @@ fn one_stage(t: &mut String, i: usize, stage: &Stage, all: &[Stage], detail: Det
                 i.key.clone(),
                 i.seconds.map(duration).unwrap_or_default(),
                 i.memory.map(|m| bytes(m as u64)).unwrap_or_default(),
-                i.joules.map(energy).unwrap_or_default(),
+                energy_in_all([i]).unwrap_or_default(),
                 i.origin.clone().unwrap_or_else(|| "here".to_owned()),
             ]
         })

@@ -173,6 +173,8 @@ pub struct Instance {
     pub memory: Option<f64>,
     /// Joules.
     pub joules: Option<f64>,
+    /// It had GPUs that are not counted in them.
+    pub gpus_uncounted: bool,
     /// Where the result comes from, if not from here.
     pub origin: Option<String>,
 }

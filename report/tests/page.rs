@@ -89,6 +89,7 @@ fn study(instances: usize, points_of_curve: usize) -> Study {
         seconds: Some(1.5),
         memory: Some(3e7),
         joules: Some(12.0),
+        gpus_uncounted: false,
         origin: None,
     };
     Study {

@@ -12,7 +12,7 @@ use super::tables::{TableArgs, by_instance};
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::cell::{Cell, Field};
 use crate::ui::notices;
-use crate::ui::style::{bytes, co2e, duration, energy, energy_sum};
+use crate::ui::style::{bytes, co2e, duration, energy, energy_by, energy_sum};
 use crate::ui::table::Column;
 use repro_engine::energy::EnergySum;
 use repro_engine::results::Results;
@@ -209,7 +209,7 @@ fn cells(cost: &Cost) -> Vec<Cell> {
         quantity(used.map(|used| used.joules), energy),
         used.map_or_else(
             || Cell::said("–", Vec::new()),
-            |used| Cell::text(used.method.word()),
+            |used| Cell::text(energy_by(&used)),
         ),
         quantity(used.and_then(|used| used.co2e_g), co2e),
     ]

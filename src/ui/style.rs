@@ -57,7 +57,21 @@ pub fn energy_sum(sum: &EnergySum) -> String {
     let grams = sum
         .co2e_g
         .map_or_else(String::new, |g| format!(", {}", co2e(g)));
-    format!("{}{how}{grams}", energy(sum.joules))
+    let gpus = match sum.gpus_uncounted {
+        true => ", some GPUs not counted",
+        false => "",
+    };
+    format!("{}{how}{gpus}{grams}", energy(sum.joules))
+}
+
+/// Who says what an execution used, in a word or a few.
+pub fn energy_by(used: &Energy) -> String {
+    let gpus = match (used.gpu_joules, used.gpus_uncounted) {
+        (Some(_), _) => ", and GPUs",
+        (None, true) => ", GPUs not counted",
+        (None, false) => "",
+    };
+    format!("{}{gpus}", used.method.word())
 }
 
 /// What an execution used, and who says so.
@@ -66,11 +80,16 @@ pub fn energy_used(used: &Energy) -> String {
         Some(watts) => format!("estimate: {watts} W a busy core"),
         None => format!("measured: {}", used.method.word()),
     };
+    let gpus = match (used.gpu_joules, used.gpus_uncounted) {
+        (Some(joules), _) => format!("; of it {} counted by GPUs", energy(joules)),
+        (None, true) => "; GPUs not counted".to_owned(),
+        (None, false) => String::new(),
+    };
     let grams = match (used.co2e_g, used.g_per_kwh) {
         (Some(g), Some(intensity)) => format!(", {} at {intensity} g/kWh", co2e(g)),
         _ => String::new(),
     };
-    format!("{} ({how}){grams}", energy(used.joules))
+    format!("{} ({how}{gpus}){grams}", energy(used.joules))
 }
 
 /// `no change`, `1 change`, `2 changes`: of a word whose plural has an s.

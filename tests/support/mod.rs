@@ -13,6 +13,7 @@ pub mod lab;
 pub mod machines;
 pub mod network;
 pub mod npm;
+pub mod nvml;
 pub mod observed;
 pub mod processes;
 pub mod python;

@@ -17,9 +17,11 @@ use super::places::Places;
 use super::prepare::{Prepared, Shown, place};
 use super::{Aside, Failed, Made, Order, Outcome, Purpose, Site};
 use crate::digest::Content;
+use crate::energy::Gpus;
 use crate::exec::{
     self, Cancel, CancelLevel, Cause, Failure, Finished, Grant, Note, Request, SandboxReport,
 };
+use crate::plan::ONE_GPU;
 use crate::spec::quote;
 use crate::store::{
     ActionLock, Fact, Observation, Record, Staged, StatCache, StoreError, host_name,
@@ -312,7 +314,7 @@ impl Flight {
             }));
         }
         let meter = self.site.meter.as_ref();
-        let begin = meter.map(|meter| meter.read());
+        let begin = meter.map(|meter| (meter.read(), self.gpus()));
         let finished = exec::execute(&self.request, &self.cancel, &mut |note| match note {
             Note::Event(job::Event::State { label, path }) => {
                 let path = self.request.dir.join(path);
@@ -330,10 +332,19 @@ impl Flight {
         });
         finished.map(|mut finished| {
             let cpu_s = finished.usage.cpu_s;
-            let energy = meter.zip(begin).map(|(m, begin)| m.since(begin, cpu_s));
-            finished.usage.energy = energy;
+            finished.usage.energy = meter.zip(begin).map(|(meter, (begin, gpus))| {
+                let gpus = gpus.map(Gpus::end);
+                meter.since(begin, cpu_s).with_gpus(gpus)
+            });
             finished
         })
+    }
+
+    /// The GPUs it was given, which begin to count for it.
+    fn gpus(&self) -> Option<Gpus> {
+        let Request { grant, policy, .. } = &self.request;
+        let share = f64::from(policy.of_each_gpu()) / f64::from(ONE_GPU);
+        Gpus::begin(grant.gpus.as_deref()?, grant.maker, share)
     }
 
     /// The guard (I9), then the outputs into the store's staging area.

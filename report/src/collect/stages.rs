@@ -73,13 +73,15 @@ pub(super) fn of(
             continue;
         };
         let cost = costs.get(result.instance);
+        let energy = cost.and_then(|c| c.energy);
         stage.instances.push(Instance {
             name: result.instance.to_owned(),
             state: result.state.word(),
             key: result.key.map_or_else(String::new, |k| k.short()),
             seconds: result.wall_s,
             memory: cost.and_then(|c| c.max_rss_bytes),
-            joules: cost.and_then(|c| c.energy).map(|e| e.joules),
+            joules: energy.map(|e| e.joules),
+            gpus_uncounted: energy.is_some_and(|e| e.gpus_uncounted),
             origin: result.origin.as_ref().map(ToString::to_string),
         });
     }

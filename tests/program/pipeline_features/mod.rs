@@ -3,6 +3,7 @@
 //! are read; here, that they do what they say.
 
 mod energy;
+mod gpu_energy;
 mod looks;
 mod scheduling;
 

@@ -7,6 +7,7 @@ use std::process::Stdio;
 
 use super::{QUICK, files, local, project, warnings};
 use crate::support::lab::summary;
+use crate::support::nvml::library;
 use crate::support::servers::s3::{ACCESS_KEY, S3, SECRET_KEY};
 use crate::support::servers::slurm::{Slurm, TINY};
 use crate::support::skipped::skipped;
@@ -416,6 +417,42 @@ stages:
     );
     let shown = space.json(&["show", "fit"]);
     assert!(shown.to_string().contains("energy"), "{shown}");
+    is_clean(&slurm, &space, remote.path());
+}
+
+/// What GPUs of a node counted is told here.
+#[test]
+fn gpus_of_a_node_are_counted_there() {
+    let (Some(slurm), Some(library)) = (slurm(""), library("nvml-node", &[])) else {
+        return;
+    };
+    let (mut space, remote) = on(&slurm, "without = [\"gpus\"]");
+    // Slurm gives its jobs the variables of whoever submits them.
+    let gpu = format!("GPU-node-{}", std::process::id());
+    space.write(&format!("counters/{gpu}"), "1000");
+    let counters = space.path("counters").to_str().unwrap().to_owned();
+    space.set_env("CUDA_VISIBLE_DEVICES", &gpu);
+    space.set_env("LD_LIBRARY_PATH", library);
+    space.set_env("NVML_STAND_IN", &counters);
+    let text = "version: 1
+stages:
+  fit:
+    run: 'echo 9000 > COUNTER; echo > ${outputs.o}'
+    outputs: {o: o}
+    sandbox: off
+    resources: {gpus: 0.5}
+";
+    space.write(
+        "pipeline.yaml",
+        text.replace("COUNTER", &format!("{counters}/{gpu}")),
+    );
+    let (code, events) = space.events(&["--on", "lab"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let mut finished = events.iter().filter(|e| e["event"] == "finished");
+    let finished = finished.next().unwrap();
+    assert_eq!(finished["energy"]["gpu_joules"], 4.0, "{finished}");
+    let shown = space.ok(&["show", "fit"]);
+    assert!(shown.contains("; of it 4.0 J counted by GPUs)"), "{shown}");
     is_clean(&slurm, &space, remote.path());
 }
 
