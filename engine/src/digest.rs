@@ -42,6 +42,8 @@ pub enum Domain {
     Result,
     /// A place in a view of a tree; known to one store only.
     View,
+    /// What an action does, whatever its seeds; known to one project only.
+    Work,
 }
 
 impl Domain {
@@ -52,6 +54,7 @@ impl Domain {
             Domain::State => "repro 2026-11 state v1",
             Domain::Result => "repro 2026-11 result v1",
             Domain::View => "repro 2026-11 view v1",
+            Domain::Work => "repro 2026-11 work v1",
         }
     }
 }
@@ -70,7 +73,7 @@ impl Digest {
 
     /// For a structured pre-image that comes in pieces.
     pub(crate) fn hasher(domain: Domain) -> blake3::Hasher {
-        static KEYS: [OnceLock<ContextKey>; 5] = [const { OnceLock::new() }; 5];
+        static KEYS: [OnceLock<ContextKey>; 6] = [const { OnceLock::new() }; 6];
         let key = KEYS[domain as usize].get_or_init(|| hash_derive_key_context(domain.context()));
         blake3::Hasher::new_from_context_key(key)
     }

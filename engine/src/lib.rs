@@ -88,6 +88,8 @@ pub mod project;
 
 pub mod store;
 
+pub mod placement;
+
 pub mod difference;
 pub mod remote;
 pub mod trust;

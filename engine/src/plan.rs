@@ -414,6 +414,14 @@ impl Policy {
         })
     }
 
+    /// The same for an execution that computes on the CPU.
+    pub fn without_gpus(&self) -> Arc<Policy> {
+        Arc::new(Policy {
+            gpus: 0,
+            ..self.clone()
+        })
+    }
+
     /// Threads an execution under this policy may use.
     pub fn threads(&self) -> u32 {
         self.cpus.unwrap_or(1).max(1)

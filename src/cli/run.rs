@@ -69,9 +69,9 @@ pub struct RunArgs {
     #[arg(long)]
     offline: bool,
     /// Where built-in kinds compute: results have the same bits and the same keys on each. `gpu`
-    /// fails where there is none, `auto` takes the CPU then. A stage sees GPUs that this machine gives
-    /// out only if it has one (`resources: {gpus: 1}`); such stages have `auto` anyway, all others the
-    /// CPU (docs/devices.md, `repro doctor`).
+    /// fails where there is none, `auto` takes the CPU then, and where that was faster before. A stage
+    /// sees GPUs that this machine gives out only if it has one (`resources: {gpus: 1}`); such stages
+    /// have `auto` anyway, all others the CPU (docs/devices.md, `repro doctor`).
     #[arg(long, value_name = "DEVICE", value_parser = ["cpu", "gpu", "auto"], conflicts_with = "on")]
     device: Option<String>,
     /// Execute on this executor of repro.executors.toml (docs/cluster.md) instead of this machine:

@@ -4,9 +4,10 @@ use clap::Args;
 
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::lines;
-use crate::ui::style::{bytes, duration, energy_used};
+use crate::ui::style::{bytes, duration, energy_used, placement};
 use repro_engine::change;
 use repro_engine::energy::Energy;
+use repro_engine::placement::Placement;
 use repro_engine::record::event::Event;
 use repro_engine::record::history::Run;
 use repro_engine::results::recorded::{Named, Recorded, RecordedResult, named};
@@ -83,6 +84,7 @@ fn result_text(result: &RecordedResult) -> String {
         ));
     }
     let used = Energy::of(&result.observation);
+    let placed = Placement::of(&result.observation);
     for (name, value) in result.observation.all() {
         let is = |fact: Fact| name == fact.name();
         // What is said with its unit needs none in its name.
@@ -93,6 +95,10 @@ fn result_text(result: &RecordedResult) -> String {
             None if is(Fact::Energy) => (
                 name.as_str(),
                 used.map_or_else(|| change::plain(value), |u| energy_used(&u)),
+            ),
+            None if is(Fact::Placed) => (
+                name.as_str(),
+                placed.map_or_else(|| change::plain(value), |p| placement(&p)),
             ),
             _ => (name.as_str(), change::plain(value)),
         };

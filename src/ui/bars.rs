@@ -458,6 +458,7 @@ mod tests {
                 instance: instance.clone(),
                 key: String::new(),
                 reason: Reason::NeverRun,
+                placed: None,
             });
             bars.show(&Event::Progress {
                 instance: instance.clone(),

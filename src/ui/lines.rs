@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::style::{Colour, bytes, duration, energy_sum};
+use super::style::{Colour, bytes, duration, energy_sum, placement};
 use repro_engine::change::{begun, in_words};
 use repro_engine::record::event::{Event, Reason, Summary};
 
@@ -127,12 +127,17 @@ pub fn text(event: &Event, colour: Colour) -> Vec<String> {
             ))
         )],
         Event::Started {
-            instance, reason, ..
-        } => vec![format!(
-            "{} {instance} {}",
-            colour.bold("run "),
-            colour.dim(&reason_text(reason))
-        )],
+            instance,
+            reason,
+            placed,
+            ..
+        } => {
+            let placed = placed.as_ref().map(placement);
+            let placed = placed.map_or_else(String::new, |placed| format!("; {placed}"));
+            let why = reason_text(reason) + &placed;
+            let word = colour.bold("run ");
+            vec![format!("{word} {instance} {}", colour.dim(&why))]
+        }
         Event::Planned { instance, reason } => vec![format!(
             "{} {instance} {}",
             colour.bold("would run"),

@@ -2,6 +2,7 @@
 
 pub use crate::terminal::Colour;
 use repro_engine::energy::{Energy, EnergySum};
+use repro_engine::placement::{On, Placement};
 pub use repro_report::number::{bytes, duration, energy};
 
 impl Colour {
@@ -44,6 +45,18 @@ pub fn co2e(grams: f64) -> String {
         g if g < 1.0 => format!("{g:.3} g CO₂e"),
         g if g < 1e3 => format!("{g:.1} g CO₂e"),
         g => format!("{:.2} kg CO₂e", g / 1e3),
+    }
+}
+
+/// Where something computes, and the times that say so.
+pub fn placement(placed: &Placement) -> String {
+    let [cpu, gpu] = [placed.cpu_s, placed.gpu_s].map(duration);
+    let free = placed.gpu_free_in_s.map_or_else(String::new, |seconds| {
+        format!(", and none is free for {}", duration(seconds))
+    });
+    match placed.on {
+        On::Cpu => format!("on the CPU: {cpu}; on a GPU: {gpu}{free} (recorded)"),
+        On::Gpu => format!("on a GPU: {gpu}; on the CPU: {cpu} (recorded)"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `--device` and `repro doctor`: where a run computes is in no key and in no byte, and it is told.
 
+use serde_json::Value;
+
 use crate::support::TestSpace;
 use crate::support::skipped::skipped;
 
@@ -80,6 +82,149 @@ fn a_gpu_gives_the_same_lock_file() {
     assert!(of(&there).contains(r#""device":"#), "{}", of(&there));
     assert!(!of(&here).contains(r#""device":"#));
     there.ok(&["verify", "train"]);
+}
+
+/// Seeds of the same training on both devices, then one that takes the faster of them.
+#[test]
+fn auto_takes_what_was_faster() {
+    let space = project();
+    if !has_device(&space) {
+        return;
+    }
+    space.edit(
+        "pipeline.yaml",
+        "    uses: train\n",
+        "    uses: train\n    matrix: {n: [1, 2, 3, 4]}\n",
+    );
+    space.edit("pipeline.yaml", "seed: 1", "seed: ${matrix.n}");
+    space.edit(
+        "pipeline.yaml",
+        "needs: {model: train.model",
+        "needs: {model: \"train[n=1].model\"",
+    );
+    let run = |n: u32, device: &str| {
+        let train = format!("train[n={n}]");
+        let (code, events) = space.events(&["--device", device, &train]);
+        assert_eq!(code, 0, "{events:#?}");
+        let its = |e: &&Value| e["event"] == "started" && e["instance"] == *train;
+        let placed = events.iter().find(its).unwrap()["placed"].clone();
+        let result = &space.json(&["show", &train])["results"][0]["observation"];
+        assert_eq!(result["placed"], placed, "it is recorded as it was told");
+        (result.clone(), placed)
+    };
+    // Nothing is known: a GPU is tried, also where the CPU's time alone is known.
+    let (gpu, placed) = run(1, "auto");
+    assert!(gpu["device"].is_string() && placed.is_null(), "{gpu}");
+    let (cpu, placed) = run(2, "cpu");
+    assert!(cpu["device"].is_null() && placed.is_null(), "{cpu}");
+    // POCL computes on the same processor, and what it is given is compiled first.
+    let [cpu_s, gpu_s] = [cpu, gpu].map(|result| result["wall_s"].as_f64().unwrap());
+    let is_faster = cpu_s < gpu_s;
+    let (auto, placed) = run(3, "auto");
+    assert_eq!(
+        auto["device"].is_null(),
+        is_faster,
+        "{cpu_s} {gpu_s}: {auto}"
+    );
+    assert_eq!(placed["on"], if is_faster { "cpu" } else { "gpu" });
+    let [told_cpu, told_gpu] = ["cpu_s", "gpu_s"].map(|s| placed[s].as_f64().unwrap());
+    assert_eq!((told_cpu, told_gpu), (cpu_s, gpu_s));
+    let shown = space.ok(&["show", "train[n=3]"]);
+    assert!(
+        shown.contains("placed: on ") && shown.contains(" (recorded)"),
+        "{shown}"
+    );
+    // Whoever says where it computes is obeyed.
+    let (gpu, placed) = run(4, "gpu");
+    assert!(gpu["device"].is_string() && placed.is_null(), "{gpu}");
+
+    // The device is in no key: another clone that computes elsewhere writes the same.
+    let other = project();
+    other.write("pipeline.yaml", space.read("pipeline.yaml"));
+    space.ok(&["run"]);
+    other.ok(&["run", "--device", "cpu"]);
+    assert_eq!(space.read("repro.lock"), other.read("repro.lock"));
+    // What was learnt is only a memory.
+    space.write(".repro/times", "garbage");
+    let said = space.run(&["run", "--device", "auto", "-f", "train[n=2]"]);
+    assert!(
+        said.code == 0 && said.err.contains("times.damaged"),
+        "{}",
+        said.err
+    );
+}
+
+/// A stage that ends first on the CPU takes no GPU: a command that has the only one waits for it. A
+/// training of another size has no times, and gets the GPU.
+#[test]
+fn what_is_faster_on_the_cpu_waits_for_no_gpu() {
+    let mut space = project();
+    if !has_device(&space) {
+        return;
+    }
+    space.edit(
+        "pipeline.yaml",
+        "    uses: train\n",
+        "    uses: train\n    matrix: {n: [1, 2, 3]}\n    resources: {gpus: 1}\n",
+    );
+    space.edit("pipeline.yaml", "seed: 1", "seed: ${matrix.n}");
+    space.edit(
+        "pipeline.yaml",
+        "needs: {model: train.model",
+        "needs: {model: \"train[n=1].model\"",
+    );
+    let name = format!("GPU-auto-{}", std::process::id());
+    space.set_env("CUDA_VISIBLE_DEVICES", &name);
+    let with =
+        |device: &str, n: u32| space.ok(&["run", "--device", device, &format!("train[n={n}]")]);
+    with("gpu", 1);
+    with("cpu", 2);
+    let took = |n: u32| {
+        let shown = space.json(&["show", &format!("train[n={n}]")]);
+        shown["results"][0]["observation"]["wall_s"]
+            .as_f64()
+            .unwrap()
+    };
+    if took(2) >= took(1) {
+        return skipped("the CPU was not faster than POCL");
+    }
+    let text = space.read("pipeline.yaml");
+    let here = space.path("").to_str().unwrap().to_owned();
+    let holds = "  hold:
+    run: 'touch HERE/held; while [ ! -e HERE/artifacts/train/n=3 ]; do sleep 0.05; done; echo > ${outputs.o}'
+    outputs: {o: o}
+    resources: {gpus: 1}
+    sandbox: off
+    timeout: 100s
+".replace("HERE", &here);
+    // The training begins when the GPU is held.
+    let gate = "  gate: {run: 'while [ ! -e HERE/held ]; do sleep 0.05; done; echo > ${outputs.o}', outputs: {o: o}, sandbox: off}\n".replace("HERE", &here);
+    let text = text.replace(
+        "    resources: {gpus: 1}\n",
+        "    resources: {gpus: 1}\n    after: [gate]\n",
+    );
+    space.write("pipeline.yaml", text + &holds + &gate);
+    let (code, events) = space.events(&["-j3", "hold", "train[n=3]"]);
+    assert_eq!(code, 0, "{events:#?}");
+    let ended: Vec<&str> = events
+        .iter()
+        .filter(|e| e["event"] == "finished")
+        .map(|e| e["instance"].as_str().unwrap())
+        .collect();
+    assert_eq!(ended, ["gate", "train[n=3]", "hold"]);
+    let shown = space.json(&["show", "train[n=3]"]);
+    let result = &shown["results"][0]["observation"];
+    assert_eq!(result["placed"]["on"], "cpu", "{result}");
+    assert!(result["device"].is_null(), "{result}");
+    // Another training has no times, and is tried on the GPU.
+    space.edit("pipeline.yaml", "[9, 5]", "[9, 6]");
+    space.ok(&["run", "train[n=3]"]);
+    let shown = space.json(&["show", "train[n=3]"]);
+    let result = &shown["results"][0]["observation"];
+    assert!(
+        result["device"].is_string() && result["placed"].is_null(),
+        "{result}"
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::digest::{Content, Digest};
 use crate::energy::{Energy, EnergySum};
+use crate::placement::Placement;
 
 /// One thing that happened in a run. Serialised as one line; fields may be added, never renamed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub enum Event {
         key: String,
         /// Why no cached result served.
         reason: Reason,
+        /// Where it computes, where recorded times decided that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        placed: Option<Placement>,
     },
     /// How far a running action is. Not journalled.
     Progress {

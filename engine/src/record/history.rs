@@ -344,6 +344,7 @@ mod tests {
             instance: instance.into(),
             key: key.into(),
             reason,
+            placed: None,
         }
     }
 

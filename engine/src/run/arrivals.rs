@@ -75,6 +75,7 @@ impl Scheduler<'_> {
 
     /// An order of this run ended.
     pub(super) fn ended(&mut self, index: InstanceIndex, order: OrderId, outcome: Outcome) {
+        self.placing.ended(order);
         match outcome {
             Outcome::Made(made) => self.made(index, order, *made),
             Outcome::Found => self.board.wait(index),
@@ -118,7 +119,8 @@ impl Scheduler<'_> {
         }
     }
 
-    fn made(&mut self, index: InstanceIndex, order: OrderId, made: Made) {
+    fn made(&mut self, index: InstanceIndex, order: OrderId, mut made: Made) {
+        self.placed(index, &mut made);
         let instance = self.session.plan.instance(index);
         let record = made.record;
         let event = Event::Finished {

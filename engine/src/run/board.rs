@@ -243,7 +243,7 @@ impl Board {
     pub fn start_next(
         &mut self,
         sweep: &mut Sweep,
-        reserve: &mut dyn FnMut(OrderId, &Policy, Option<u32>) -> Reserved,
+        reserve: &mut dyn FnMut(OrderId, &Wish, &Policy, Option<u32>) -> Reserved,
     ) -> Option<Launch> {
         while !self.resources.full() {
             let (index, wish, beside) = self.ready.next(sweep)?;
@@ -259,8 +259,8 @@ impl Board {
             let granted = policy.with_cpus(cpus.clamp(1, self.resources.cpus_total()));
             let threads = policy.cpus.map(|_| granted.threads());
             let order = OrderId(self.last_order + 1);
-            let starts =
-                self.resources.fits(&granted) && reserve(order, &granted, threads) == Reserved::Yes;
+            let starts = self.resources.fits(&granted)
+                && reserve(order, wish, &granted, threads) == Reserved::Yes;
             if !starts {
                 self.ready.pass_over(sweep, index, *place);
                 continue;

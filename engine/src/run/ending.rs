@@ -56,6 +56,7 @@ impl Scheduler<'_> {
             let index_path = self.session.index_path();
             self.session.index.save(&index_path)?;
             self.session.stats.save()?;
+            self.placing.save();
         }
         self.summary.not_asked_for = self.not_asked_for();
         self.summary.dry_run = self.options.dry_run;

@@ -9,6 +9,7 @@ mod elsewhere;
 mod ending;
 mod looks;
 mod message;
+mod placing;
 mod ready;
 mod resolving;
 mod resources;
@@ -18,16 +19,17 @@ mod sharing;
 mod showing;
 #[cfg(test)]
 mod simulated;
+mod starting;
 mod state;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use scheduler::BrokenDown;
-pub(crate) use scheduler::GPUS_ARE_TAKEN;
 pub use scheduler::{RunReport, interruption, run, run_on};
 use serde::{Deserialize, Serialize};
 pub use sharing::{Pull, Push, Sharing, keep_envelopes, publication, way_back};
+pub(crate) use starting::GPUS_ARE_TAKEN;
 
 use crate::digest::{Content, Digest};
 use crate::exec::Cancel;

@@ -21,6 +21,17 @@ pub struct Wish {
     memory_bytes: Option<u64>,
     gpus: u32,
     mutexes: Vec<Arc<str>>,
+    /// What it took before, where it computes on a GPU and may on the CPU.
+    pub by_time: Option<ByTime>,
+}
+
+/// Milliseconds that something took before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ByTime {
+    /// On the CPU.
+    pub cpu_ms: u64,
+    /// On a GPU.
+    pub gpu_ms: u64,
 }
 
 impl Wish {
@@ -32,7 +43,13 @@ impl Wish {
             memory_bytes: policy.memory_bytes,
             gpus: policy.gpus,
             mutexes: policy.mutexes.clone(),
+            by_time: None,
         }
+    }
+
+    /// The same of an action that may as well compute on the CPU, where these times are known.
+    pub fn or_cpu(self, by_time: Option<ByTime>) -> Wish {
+        Wish { by_time, ..self }
     }
 
     /// Cores it is to have, of so many that are free for so many actions.

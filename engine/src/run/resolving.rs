@@ -196,15 +196,15 @@ impl Scheduler<'_> {
                 known.map_or(1.0, |k| k.wall_s.max(0.001))
             });
         }
-        let instance = plan.instance(index);
+        let (policy, by_time) = self.place(index, &miss);
+        let instance = self.session.plan.instance(index);
         self.session.remember_inputs(instance, &miss.contents);
         // A kind that was given no number of `cpus` shares the free cores with whatever else is
         // ready.
         let shares = matches!(instance.work, Work::Kind { .. });
-        let wish = Wish::of(&instance.policy, shares);
+        let wish = Wish::of(&policy, shares).or_cpu(by_time);
         let urgency = (self.urgency[index.0 as usize] * 1000.0) as u64;
-        self.board
-            .make_ready(index, miss, &wish, instance.policy.clone(), urgency);
+        self.board.make_ready(index, miss, &wish, policy, urgency);
     }
 
     /// Its key is not known, so nobody can say whether it has a result. A run knows all keys.

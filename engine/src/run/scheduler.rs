@@ -14,6 +14,7 @@ use anyhow::Context as _;
 
 use super::board::{Board, Launch};
 use super::message::Message;
+use super::placing::Placing;
 use super::ready::Sweep;
 use super::resources::Resources;
 use super::sharing::{self, Away};
@@ -22,9 +23,7 @@ use super::state::Phase;
 use super::{Reuse, RunOptions};
 use crate::demand::Demand;
 use crate::exec::CancelLevel;
-use crate::executor::{
-    Capacity, Executor, Local, Order, Outcome, Purpose, Reserved, Site, Tell, Terms,
-};
+use crate::executor::{Capacity, Executor, Local, Order, Outcome, Purpose, Site, Tell, Terms};
 use crate::graph::Graph;
 use crate::plan::InstanceIndex;
 use crate::record::event::{Event, Summary};
@@ -36,13 +35,6 @@ use crate::watched;
 
 /// Instances of a plan of which many small pieces of memory are held.
 const LARGE: usize = 10_000;
-/// What is told when a stage waits for them.
-pub const GPUS_ARE_TAKEN: &str = "waiting for GPUs: other runs on this machine have them";
-
-/// What is told of a stage that asks for GPUs where there are none.
-const NO_GPU: &str = "it asks for a GPU, and this machine shows none; it runs without one. \
-                      Check the driver (`nvidia-smi`, `rocminfo`) and CUDA_VISIBLE_DEVICES, \
-                      or remove `gpus` from the stage";
 
 /// How the whole run ended.
 pub struct RunReport {
@@ -65,7 +57,7 @@ pub(super) struct Scheduler<'a> {
     pub(super) board: Board,
     pub(super) demand: Demand,
     pub(super) executor: Box<dyn Executor + 'a>,
-    capacity: Capacity,
+    pub(super) capacity: Capacity,
     /// Executed whatever is recorded.
     pub(super) forced: Vec<bool>,
     /// Looked at again, because a result went bad between the look and the use.
@@ -86,12 +78,8 @@ pub(super) struct Scheduler<'a> {
     pub(super) away: Away,
     /// What of signals was told.
     interruption_told: CancelLevel,
-    /// Something could not start because others have the GPUs.
-    misses_gpus: bool,
-    /// That was told.
-    gpus_told: bool,
-    /// Stages of which it was told that there is no GPU.
-    told_without_gpu: BTreeSet<Arc<str>>,
+    /// Where instances compute.
+    pub(super) placing: Placing,
     sink: &'a mut dyn FnMut(&Event),
 }
 
@@ -190,9 +178,7 @@ pub fn run_on<'a>(
         away: Away::new(shown, options.sharing.as_ref(), &session.store, &to_main),
         to_main,
         interruption_told: CancelLevel::None,
-        misses_gpus: false,
-        gpus_told: false,
-        told_without_gpu: BTreeSet::new(),
+        placing: Placing::of(&session.project.state()),
         session,
         sink,
     };
@@ -426,40 +412,14 @@ impl Scheduler<'_> {
                 self.ended(index, order, Outcome::not_begun(&e));
             }
         }
-        let is_idle =
-            self.board.count(&[Phase::Running]) == 0 && self.board.count(&[Phase::Ready]) > 0;
-        if is_idle && self.misses_gpus && !std::mem::replace(&mut self.gpus_told, true) {
-            self.warn(None, GPUS_ARE_TAKEN.to_owned());
-        }
-    }
-
-    fn start_next(&mut self, sweep: &mut Sweep) -> Option<Launch> {
-        let (executor, misses_gpus) = (&mut self.executor, &mut self.misses_gpus);
-        self.board.start_next(sweep, &mut |order, policy, threads| {
-            let reserved = executor.reserve(order, policy, threads);
-            *misses_gpus |= reserved == Reserved::ByOthers;
-            reserved
-        })
-    }
-
-    /// More than there are is no reason to refuse work, and nobody should wonder why it is slow.
-    fn warn_of_gpus(&mut self, index: InstanceIndex, wanted: u32) {
-        let given = self.capacity.gpus;
-        if given > 0 && given < wanted {
-            let text = format!("it asks for {wanted} GPUs, and this machine has {given}");
-            self.warn(Some(index), text);
-        }
-        let stage = &self.session.plan.instance(index).stage;
-        if given == 0 && wanted > 0 && self.told_without_gpu.insert(stage.clone()) {
-            self.warn(Some(index), NO_GPU.to_owned());
-        }
+        self.tell_of_taken_gpus();
     }
 
     fn start(&mut self, start: Launch) -> anyhow::Result<()> {
+        let (device, policy, placed) = self.begin_placed(&start);
         let Launch {
             index, order, miss, ..
         } = start;
-        self.warn_of_gpus(index, start.policy.gpus_seen());
         let instance = self.session.plan.instance(index);
         let terms = Terms {
             id: order,
@@ -474,15 +434,16 @@ impl Scheduler<'_> {
                 .and_then(|seen| seen.pins.get(&*instance.id))
                 .cloned()
                 .unwrap_or_default(),
-            policy: start.policy,
+            policy,
             threads: start.threads,
             offline: self.options.offline,
-            device: self.options.device,
+            device,
         };
         let event = Event::Started {
             instance: instance.id.to_string(),
             key: miss.key.hex(),
             reason: miss.reason.clone(),
+            placed,
         };
         let lineage = self.lineage(index);
         let key = self.session.key(instance, &miss.contents, &lineage);

@@ -40,6 +40,8 @@ pub enum Fact {
     Figures,
     /// The device that it computed on, where that was not the CPU.
     Device,
+    /// Where recorded times decided between the CPU and a GPU: how.
+    Placed,
     /// From where it came, if it was not made here.
     Origin,
     /// Who vouched for it there.
@@ -63,6 +65,7 @@ impl Fact {
             Fact::Energy => "energy",
             Fact::Figures => "figures",
             Fact::Device => "device",
+            Fact::Placed => "placed",
             Fact::Origin => "origin",
             Fact::Signers => "signers",
         }

@@ -63,7 +63,7 @@ fn make_ready(board: &mut Board, index: InstanceIndex, policy: &Arc<Policy>) {
 
 /// With devices for everybody.
 fn start_next(board: &mut Board, sweep: &mut Sweep) -> Option<Launch> {
-    board.start_next(sweep, &mut |_, _, _| Reserved::Yes)
+    board.start_next(sweep, &mut |_, _, _, _| Reserved::Yes)
 }
 
 fn none(_: InstanceIndex) -> Vec<InstanceIndex> {
@@ -113,7 +113,7 @@ fn what_waits_for_a_gpu_costs_nothing_when_others_come_and_go() {
     while board.count(&[Phase::Failed]) < n {
         let mut sweep = Sweep::default();
         let mut started = 0;
-        let mut reserve = |order, policy: &Policy, _| match (policy.gpus, has_gpu) {
+        let mut reserve = |order, _: &Wish, policy: &Policy, _| match (policy.gpus, has_gpu) {
             (1.., Some(_)) => Reserved::ByThisRun,
             (gpus, _) => {
                 has_gpu = has_gpu.or((gpus > 0).then_some(order));

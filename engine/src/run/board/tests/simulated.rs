@@ -205,14 +205,14 @@ impl Simulation {
         let mut sweep = Sweep::default();
         loop {
             let mut granted = None;
-            let mut reserve = |_, policy: &Policy, threads| match self.devices.take(policy, threads)
-            {
-                Ok(devices) => {
-                    granted = Some(devices);
-                    Reserved::Yes
-                }
-                Err(why) => why,
-            };
+            let mut reserve =
+                |_, _: &Wish, policy: &Policy, threads| match self.devices.take(policy, threads) {
+                    Ok(devices) => {
+                        granted = Some(devices);
+                        Reserved::Yes
+                    }
+                    Err(why) => why,
+                };
             let Some(start) = self.board.start_next(&mut sweep, &mut reserve) else {
                 break;
             };
