@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use dfdx::prelude::Cpu;
 use repro_numerics::exact::rng::Stream;
 use repro_numerics::kernels::parallel::{Report, Simulation};
+use repro_protocol::job::Device as Wish;
 use repro_stages::data::{Dataset, ImageShape, Info};
+use repro_stages::device;
 use repro_stages::nn::architecture::{Architecture, Head, Identity, InputSize};
 use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::Network;
-use repro_stages::ops::recycle::Pool;
+use repro_stages::ops::Backend;
 use repro_stages::training::augment::Augment;
 use repro_stages::training::evaluation;
 use repro_stages::training::fit::{self, Listener, Sets, Start};
@@ -32,10 +34,36 @@ const IMAGES: usize = 10_000;
 /// Images of the test set.
 const TEST_IMAGES: usize = 2_048;
 
+/// Where a process computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the CPU.
+    Cpu,
+    /// On the first GPU that gives the CPU's bits.
+    Gpu,
+}
+
 /// Serves `train SECONDS`, `eval SECONDS` (answers: images and seconds) and `rss` (bytes) until its
 /// input ends. With `simulated` threads there is one thread, and `train` answers what
 /// [`super::scaling::Steps`] holds.
 pub fn serve(
+    model: &Model,
+    threads: usize,
+    simulated: Option<usize>,
+    place: Place,
+    optimizer: &Value,
+) -> anyhow::Result<()> {
+    match place {
+        Place::Cpu => train(&Cpu::default(), model, threads, simulated, optimizer),
+        Place::Gpu => {
+            device::wish(Some(Wish::Gpu));
+            train(&device::open()?, model, threads, simulated, optimizer)
+        }
+    }
+}
+
+fn train<D: Backend>(
+    device: &D,
     model: &Model,
     threads: usize,
     simulated: Option<usize>,
@@ -55,6 +83,7 @@ pub fn serve(
     let weights = init::fresh(&architecture, Init::Pytorch, 1, "init").unwrap();
     let data = noise(model.input, IMAGES);
     let mut service = Service {
+        device,
         model,
         architecture: Arc::clone(&architecture),
         weights: weights.clone(),
@@ -101,7 +130,7 @@ pub fn serve(
     pool.install(|| {
         let _simulation = simulated.map(|threads| Simulation::begin(threads, thread_time));
         fit::fit(
-            &Cpu::default(),
+            device,
             &recipe,
             &architecture,
             sets,
@@ -137,7 +166,8 @@ fn noise([height, width, channels]: [usize; 3], images: usize) -> Dataset {
 }
 
 /// A listener that lets the training go on only when told to.
-struct Service<'a> {
+struct Service<'a, D: Backend> {
+    device: &'a D,
     model: &'a Model,
     architecture: Arc<Architecture>,
     /// The first ones, for evaluation.
@@ -151,7 +181,7 @@ struct Service<'a> {
     before: (Duration, Report),
 }
 
-impl Service<'_> {
+impl<D: Backend> Service<'_, D> {
     /// Does what is asked until that is to train.
     fn commands(&mut self, steps: u64) {
         loop {
@@ -179,10 +209,9 @@ impl Service<'_> {
 
     fn evaluate(&self, time: Duration) {
         let data = noise(self.model.input, TEST_IMAGES);
-        let device = Cpu::default();
-        let network = Network::load(&device, Arc::clone(&self.architecture), &self.weights);
+        let network = Network::load(self.device, Arc::clone(&self.architecture), &self.weights);
         let network = network.expect("memory for a network");
-        let pool = Pool::default();
+        let pool = D::Pool::default();
         let score = || evaluation::score(&pool, &network, &data).expect("a sound network");
         score();
         let begun = Instant::now();
@@ -195,7 +224,7 @@ impl Service<'_> {
     }
 }
 
-impl Service<'_> {
+impl<D: Backend> Service<'_, D> {
     fn tell_simulated(&self, steps: u64) {
         let (now, after) = (thread_time(), Simulation::report());
         let (begun, before) = self.before;
@@ -212,7 +241,7 @@ impl Service<'_> {
     }
 }
 
-impl Listener for Service<'_> {
+impl<D: Backend> Listener for Service<'_, D> {
     fn progress(&mut self, done: u64, _: u64, _: String) {
         let spent = self.begun.elapsed();
         match self.deadline {

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use child::{Broken, Trainer};
+use learner::Place;
 use models::Model;
 use report::{Figures, Side};
 use repro_numerics::kernels::Path;
@@ -32,19 +33,23 @@ struct Options {
     threads: usize,
     optimizer: String,
     scaling: bool,
+    /// Our side on a GPU as well.
+    gpu: bool,
     /// Numbers of threads to simulate; the comparison is left out when there are any.
     simulate: Vec<usize>,
-    /// Only for a child: the model it serves.
+    /// Only for a child: the model it serves, and where it computes.
     serve: Option<String>,
+    place: Place,
 }
 
 const USAGE: &str = "\
 cargo bench -p repro-stages --bench training -- [MODEL...] [--rounds 5] [--seconds 1] [--threads 2]
-                                                [--optimizer adam|sgd] [--no-scaling]
+                                                [--optimizer adam|sgd] [--no-scaling] [--gpu]
 cargo bench -p repro-stages --bench training -- --simulate 2,8,16 [MODEL...] [--rounds 5] [--seconds 1]
 
 PYTORCH names a Python that can `import torch`; without it our side is measured alone.
 Every round trains each side for SECONDS (whole steps), in turns. `--no-scaling` leaves out our side on one thread.
+With --gpu, our side on a GPU as well, beside our side on the CPU.
 With --simulate, our side alone: how a step would scale to so many threads.";
 
 fn main() -> ExitCode {
@@ -79,8 +84,10 @@ fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
         threads: 2,
         optimizer: "adam".into(),
         scaling: true,
+        gpu: false,
         simulate: Vec::new(),
         serve: None,
+        place: Place::Cpu,
     };
     let mut known = models::all();
     let mut args = args;
@@ -97,12 +104,17 @@ fn options(args: impl Iterator<Item = String>) -> Result<Options, String> {
             }
             "--optimizer" => options.optimizer = value()?,
             "--no-scaling" => options.scaling = false,
+            "--gpu" => options.gpu = true,
             "--simulate" => {
                 for threads in value()?.split(',') {
                     options.simulate.push(number(&arg, threads, 1)?);
                 }
             }
             "--serve" => options.serve = Some(value()?),
+            "--serve-on-gpu" => {
+                options.serve = Some(value()?);
+                options.place = Place::Gpu;
+            }
             name => match known.iter().position(|m| m.name == name) {
                 Some(at) => options.models.push(known.remove(at)),
                 None => return Err(format!("`{arg}` is not known")),
@@ -139,6 +151,7 @@ fn serve(name: &str, options: &Options) -> Result<(), String> {
         &model,
         options.threads,
         options.simulate.first().copied(),
+        options.place,
         &optimizer,
     )
     .map_err(|e| format!("{e:#}").replace('\n', " "))
@@ -155,18 +168,21 @@ fn compare(options: &Options) -> Result<(), String> {
         options.rounds, options.seconds
     );
     report::header();
-    let mut scaling = Vec::new();
+    let mut measured = Vec::new();
     for model in &options.models {
         match measure(model, options, python.as_deref()) {
             Ok(figures) => {
                 report::row(model, &figures);
-                scaling.push((model, figures));
+                measured.push((model, figures));
             }
             Err(message) => report::missing(model, &message),
         }
     }
     if options.scaling && options.threads > 1 {
-        report::scaling(options.threads, &scaling);
+        report::scaling(options.threads, &measured);
+    }
+    if options.gpu {
+        report::on_gpu(&measured);
     }
     report::load("at the end");
     Ok(())
@@ -179,7 +195,11 @@ fn measure(
     python: Option<&std::path::Path>,
 ) -> Result<Figures, Broken> {
     let path = Path::from_env().map_err(|e| e.to_string())?;
-    let mut sides = vec![(Side::Ours, ours(model, options, options.threads)?)];
+    let own = |threads, place| ours(model, options, threads, place);
+    let mut sides = vec![(Side::Ours, own(options.threads, Place::Cpu)?)];
+    if options.gpu {
+        sides.push((Side::Gpu, own(options.threads, Place::Gpu)?));
+    }
     if let Some(python) = python {
         let layouts: &[Side] = if model.spec.get("mlp").is_some() {
             &[Side::Nchw]
@@ -191,7 +211,7 @@ fn measure(
         }
     }
     if options.scaling && options.threads > 1 {
-        sides.push((Side::OneThread, ours(model, options, 1)?));
+        sides.push((Side::OneThread, own(1, Place::Cpu)?));
     }
     let mut figures = Figures::default();
     for (_, trainer) in &mut sides {
@@ -223,9 +243,13 @@ fn measure(
     Ok(figures)
 }
 
-fn ours(model: &Model, options: &Options, threads: usize) -> Result<Trainer, Broken> {
+fn ours(model: &Model, options: &Options, threads: usize, place: Place) -> Result<Trainer, Broken> {
     let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
-    command.args(["--serve", model.name, "--optimizer", &options.optimizer]);
+    let serve = match place {
+        Place::Cpu => "--serve",
+        Place::Gpu => "--serve-on-gpu",
+    };
+    command.args([serve, model.name, "--optimizer", &options.optimizer]);
     command.args(["--threads", &threads.to_string()]);
     Trainer::start(command)
 }

@@ -13,6 +13,8 @@ pub enum Side {
     Ours,
     /// This crate on one thread.
     OneThread,
+    /// This crate on a GPU.
+    Gpu,
     /// PyTorch with its default layout.
     Nchw,
     /// PyTorch with `torch.channels_last`.
@@ -199,6 +201,29 @@ pub fn scaling(threads: usize, of: &[(&Model, Figures)]) {
             median(all),
             median(&speed_up),
             median(&serial)
+        );
+    }
+}
+
+/// Prints what a GPU brings.
+pub fn on_gpu(of: &[(&Model, Figures)]) {
+    println!(
+        "\n{:<18} {:>9} {:>9}  {:<20} {:>10} {:>10}",
+        "a GPU, img/s", "CPU", "GPU", "CPU's time over its", "eval CPU", "eval GPU"
+    );
+    for (model, figures) in of {
+        let (gpu, cpu) = (&figures.train[&Side::Gpu], &figures.train[&Side::Ours]);
+        let ratio = ratios(gpu, cpu);
+        let least = ratio.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = ratio.iter().copied().fold(0.0, f64::max);
+        println!(
+            "{:<18} {:>9.0} {:>9.0}  {:<20} {:>10.0} {:>10.0}",
+            model.name,
+            median(cpu),
+            median(gpu),
+            format!("{:.2}  [{least:.2}, {most:.2}]", median(&ratio)),
+            median(&figures.evaluate[&Side::Ours]),
+            median(&figures.evaluate[&Side::Gpu]),
         );
     }
 }
