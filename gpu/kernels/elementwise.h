@@ -34,6 +34,13 @@ KERNEL add_activated(GLOBAL const float *a, GLOBAL const float *b, GLOBAL float 
         y[i] = activated(activation, a[i] + b[i]);
 }
 
+KERNEL fill(float value, GLOBAL float *to, int n)
+{
+    int i = ELEMENT;
+    if (i < n)
+        to[i] = value;
+}
+
 KERNEL accumulate(GLOBAL const float *from, GLOBAL float *to, int n)
 {
     int i = ELEMENT;

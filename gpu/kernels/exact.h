@@ -82,3 +82,20 @@ INLINE float activated(int activation, float x)
         return sigmoid_f32(x);
     return x;
 }
+
+INLINE Lanes all_activated(int activation, Lanes x)
+{
+#if LANES == 1
+    return activated(activation, x);
+#else
+    if (activation == IDENTITY)
+        return x;
+    if (activation == RELU)
+        return RELU8(x);
+    float one[LANES];
+    STORE(x, one);
+    for (int i = 0; i < LANES; i++)
+        one[i] = activated(activation, one[i]);
+    return LOAD(one);
+#endif
+}

@@ -1,7 +1,7 @@
 // Group norm and layer norm (numerics/src/kernels/group_norm.rs): statistics of an image's own
 // values. Those of an image and channel are chains over positions; those of a group are added up in
-// LANES.
-#define LANES 16
+// SUM_LANES.
+#define SUM_LANES 16
 
 // What has a channel of an image: its group's number in [images][groups].
 INLINE int group_of(int image, int channel, int channels, int groups)
@@ -60,12 +60,12 @@ KERNEL group_statistic(GLOBAL const float *sums, GLOBAL float *to, int n, int si
     if (i >= n)
         return;
     sums += i * size;
-    float lanes[LANES];
-    for (int l = 0; l < LANES; l++)
+    float lanes[SUM_LANES];
+    for (int l = 0; l < SUM_LANES; l++)
         lanes[l] = 0.0f;
     for (int j = 0; j < size; j++)
-        lanes[j % LANES] = lanes[j % LANES] + sums[j];
-    for (int half_of = LANES / 2; half_of > 0; half_of /= 2)
+        lanes[j % SUM_LANES] = lanes[j % SUM_LANES] + sums[j];
+    for (int half_of = SUM_LANES / 2; half_of > 0; half_of /= 2)
         for (int l = 0; l < half_of; l++)
             lanes[l] = lanes[l] + lanes[l + half_of];
     float value = lanes[0] / count;

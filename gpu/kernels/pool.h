@@ -95,6 +95,20 @@ KERNEL max_pool_gradient(GLOBAL const float *x, GLOBAL const float *dy, GLOBAL f
     dx[i] = sum;
 }
 
+// The same where no two windows overlap: an item has a window, and adds to its winner.
+KERNEL max_pool_gradient_apart(GLOBAL const float *x, GLOBAL const float *dy, GLOBAL float *dx, POOL_ARGUMENTS)
+{
+    int i = ELEMENT;
+    if (i >= n)
+        return;
+    int channel = i % channels, column = i / channels % right, row = i / channels / right % down;
+    int image = i / channels / right / down * height * width * channels;
+    Part rows = part_of_window(row, height, kernel_h, stride_h, padding);
+    Part columns = part_of_window(column, width, kernel_w, stride_w, padding);
+    int winner = image + winner_of(x + image, rows, columns, width, channels, channel);
+    dx[winner] = dx[winner] + dy[i];
+}
+
 KERNEL avg_pool_gradient(GLOBAL const float *dy, GLOBAL float *dx, POOL_ARGUMENTS, int store)
 {
     int i = ELEMENT;

@@ -1,40 +1,42 @@
 // The transforms of Winograd's convolutions (numerics/src/kernels/conv/winograd.rs). An item has a
-// tile or a pair of channels, and one channel of it; frequency f of tile or input t lies at
+// tile and LANES channels of it, or a pair of channels; frequency f of tile or input t lies at
 // f·(all t)·width + t·width.
 
-// Position (y, x) of an image with this channel, or a zero outside of it.
-INLINE float at(GLOBAL const float *image, int height, int width, int channels, int channel, int y, int x)
+// Position (y, x) of an image from this channel on, or zeros outside of it.
+INLINE Lanes at(GLOBAL const float *image, int height, int width, int channels, int channel, int y, int x)
 {
-    return y < 0 || y >= height || x < 0 || x >= width ? 0.0f : image[(y * width + x) * channels + channel];
+    if (y < 0 || y >= height || x < 0 || x >= width)
+        return ALL(0.0f);
+    return LOAD(image + (y * width + x) * channels + channel);
 }
 
 // v[16][tiles][channels]: the 4×4 positions around each tile.
 KERNEL winograd_input(GLOBAL const float *x, GLOBAL float *v, int n, int height, int width, int channels, int down,
                       int right, int first_image)
 {
-    int i = ELEMENT;
+    int i = ELEMENT * LANES;
     if (i >= n)
         return;
     int channel = i % channels, tile = i / channels;
     int column = tile % right * 2 - 1, row = tile / right % down * 2 - 1;
     GLOBAL const float *image = x + (first_image + tile / right / down) * height * width * channels;
-    float half_way[4][4];
+    Lanes half_way[4][4];
     for (int j = 0; j < 4; j++) {
-        float d0 = at(image, height, width, channels, channel, row, column + j);
-        float d1 = at(image, height, width, channels, channel, row + 1, column + j);
-        float d2 = at(image, height, width, channels, channel, row + 2, column + j);
-        float d3 = at(image, height, width, channels, channel, row + 3, column + j);
+        Lanes d0 = at(image, height, width, channels, channel, row, column + j);
+        Lanes d1 = at(image, height, width, channels, channel, row + 1, column + j);
+        Lanes d2 = at(image, height, width, channels, channel, row + 2, column + j);
+        Lanes d3 = at(image, height, width, channels, channel, row + 3, column + j);
         half_way[0][j] = d0 - d2;
         half_way[1][j] = d1 + d2;
         half_way[2][j] = d2 - d1;
         half_way[3][j] = d1 - d3;
     }
     for (int r = 0; r < 4; r++) {
-        float d0 = half_way[r][0], d1 = half_way[r][1], d2 = half_way[r][2], d3 = half_way[r][3];
-        v[(r * 4 + 0) * n + i] = d0 - d2;
-        v[(r * 4 + 1) * n + i] = d1 + d2;
-        v[(r * 4 + 2) * n + i] = d2 - d1;
-        v[(r * 4 + 3) * n + i] = d1 - d3;
+        Lanes d0 = half_way[r][0], d1 = half_way[r][1], d2 = half_way[r][2], d3 = half_way[r][3];
+        STORE(d0 - d2, v + (r * 4 + 0) * n + i);
+        STORE(d1 + d2, v + (r * 4 + 1) * n + i);
+        STORE(d2 - d1, v + (r * 4 + 2) * n + i);
+        STORE(d1 - d3, v + (r * 4 + 3) * n + i);
     }
 }
 
@@ -42,27 +44,27 @@ KERNEL winograd_input(GLOBAL const float *x, GLOBAL float *v, int n, int height,
 KERNEL winograd_gradient(GLOBAL const float *dy, GLOBAL float *e, int n, int height, int width, int channels, int down,
                          int right, int first_image)
 {
-    int i = ELEMENT;
+    int i = ELEMENT * LANES;
     if (i >= n)
         return;
     int channel = i % channels, tile = i / channels;
     int column = tile % right * 2, row = tile / right % down * 2;
     GLOBAL const float *image = dy + (first_image + tile / right / down) * height * width * channels;
-    float half_way[4][2];
+    Lanes half_way[4][2];
     for (int j = 0; j < 2; j++) {
-        float e0 = at(image, height, width, channels, channel, row, column + j);
-        float e1 = at(image, height, width, channels, channel, row + 1, column + j);
+        Lanes e0 = at(image, height, width, channels, channel, row, column + j);
+        Lanes e1 = at(image, height, width, channels, channel, row + 1, column + j);
         half_way[0][j] = e0;
         half_way[1][j] = e0 + e1;
         half_way[2][j] = e0 - e1;
         half_way[3][j] = -e1;
     }
     for (int r = 0; r < 4; r++) {
-        float e0 = half_way[r][0], e1 = half_way[r][1];
-        e[(r * 4 + 0) * n + i] = e0;
-        e[(r * 4 + 1) * n + i] = e0 + e1;
-        e[(r * 4 + 2) * n + i] = e0 - e1;
-        e[(r * 4 + 3) * n + i] = -e1;
+        Lanes e0 = half_way[r][0], e1 = half_way[r][1];
+        STORE(e0, e + (r * 4 + 0) * n + i);
+        STORE(e0 + e1, e + (r * 4 + 1) * n + i);
+        STORE(e0 - e1, e + (r * 4 + 2) * n + i);
+        STORE(-e1, e + (r * 4 + 3) * n + i);
     }
 }
 
@@ -101,32 +103,33 @@ KERNEL winograd_output(GLOBAL const float *m, GLOBAL const float *bias, int has_
                        int height, int width, int channels, int down, int right, int first_image, int store,
                        int activation)
 {
-    int i = ELEMENT;
+    int i = ELEMENT * LANES;
     if (i >= n)
         return;
     int channel = i % channels, tile = i / channels;
     int column = tile % right * 2, row = tile / right % down * 2;
     GLOBAL float *image = y + (first_image + tile / right / down) * height * width * channels;
-    float half_way[2][4], b = has_bias ? bias[channel] : 0.0f;
+    Lanes half_way[2][4], b = has_bias ? LOAD(bias + channel) : ALL(0.0f);
     for (int j = 0; j < 4; j++) {
-        float m0 = m[j * n + i], m1 = m[(4 + j) * n + i], m2 = m[(8 + j) * n + i], m3 = m[(12 + j) * n + i];
+        Lanes m0 = LOAD(m + j * n + i), m1 = LOAD(m + (4 + j) * n + i);
+        Lanes m2 = LOAD(m + (8 + j) * n + i), m3 = LOAD(m + (12 + j) * n + i);
         half_way[0][j] = (m0 + m1) + m2;
         half_way[1][j] = (m1 - m2) - m3;
     }
     for (int r = 0; r < 2; r++) {
-        float m0 = half_way[r][0], m1 = half_way[r][1], m2 = half_way[r][2], m3 = half_way[r][3];
-        float values[2];
+        Lanes m0 = half_way[r][0], m1 = half_way[r][1], m2 = half_way[r][2], m3 = half_way[r][3];
+        Lanes values[2];
         values[0] = (m0 + m1) + m2;
         values[1] = (m1 - m2) - m3;
         for (int j = 0; j < 2; j++)
             if (row + r < height && column + j < width) {
-                int place = ((row + r) * width + column + j) * channels + channel;
-                float value = values[j] + b;
+                GLOBAL float *to = image + ((row + r) * width + column + j) * channels + channel;
+                Lanes value = values[j] + b;
                 if (store == ZERO_PLUS)
                     value = 0.0f + value;
                 if (store == ADD)
-                    value = image[place] + value;
-                image[place] = activated(activation, value);
+                    value = LOAD(to) + value;
+                STORE(all_activated(activation, value), to);
             }
     }
 }

@@ -143,6 +143,8 @@ fn listed(ordinal: c_int, version: c_int) -> Result<Listed<Ordinal>, Failed> {
         attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
     );
     let (major, minor) = capability;
+    let cache = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?;
+    let units = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
     // SAFETY: the device is the driver's.
     let memory = unsafe { result::device::total_mem(device) }.map_err(at("cuDeviceTotalMem"))?;
     Ok(Listed {
@@ -153,6 +155,9 @@ fn listed(ordinal: c_int, version: c_int) -> Result<Listed<Ordinal>, Failed> {
             dotted(version)
         ),
         memory: memory as u64,
+        units: usize::try_from(units).unwrap_or_default(),
+        cache: u64::try_from(cache).unwrap_or_default(),
+        items: text::ITEMS,
         lacks: (capability < CAPABILITY).then(|| {
             format!(
                 "it has compute capability {major}.{minor}, and the kernels need {}.{}",

@@ -6,6 +6,7 @@ use crate::cuda::{self, Cuda};
 use crate::driver::{Driver, Listed};
 use crate::fault::Fault;
 use crate::opencl::{self, OpenCl};
+use crate::text;
 
 /// A device that a driver lists.
 #[derive(Debug, Clone)]
@@ -18,6 +19,9 @@ pub struct Found {
     pub memory: u64,
     /// Why it cannot give the CPU's bits, by what it says of itself.
     pub lacks: Option<String>,
+    units: usize,
+    items: usize,
+    cache: u64,
     way: Way,
 }
 
@@ -55,6 +59,9 @@ impl Search {
             driver: listed.driver,
             memory: listed.memory,
             lacks: listed.lacks,
+            units: listed.units,
+            items: listed.items,
+            cache: listed.cache,
             way: way(listed.id),
         };
         match listed {
@@ -91,11 +98,14 @@ impl Found {
         }
         let driver: Box<dyn Driver> = match self.way {
             Way::Cuda(ordinal) => Box::new(Cuda::open(&self.name, ordinal)?),
-            Way::OpenCl(id) => Box::new(OpenCl::open(&self.name, self.memory, id)?),
+            Way::OpenCl(id) => Box::new(OpenCl::open(&self.name, self.memory, self.items, id)?),
         };
         Ok(Device(Arc::new(Open {
             name: self.name.clone(),
             memory: self.memory,
+            units: self.units,
+            items: self.items,
+            cache: self.cache,
             driver,
         })))
     }
@@ -109,6 +119,9 @@ pub struct Device(Arc<Open>);
 struct Open {
     name: String,
     memory: u64,
+    units: usize,
+    items: usize,
+    cache: u64,
     driver: Box<dyn Driver>,
 }
 
@@ -121,6 +134,29 @@ impl Device {
     /// Bytes of its memory that can be had: what is left of it where the driver tells, else all.
     pub fn room(&self) -> u64 {
         self.0.driver.left().unwrap_or(self.0.memory)
+    }
+
+    /// Its multiprocessors, or what it has in their place.
+    pub(crate) fn units(&self) -> usize {
+        self.0.units
+    }
+
+    /// Neighbouring channels of an item.
+    pub(crate) fn lanes(&self) -> usize {
+        match self.0.items {
+            1 => text::LANES,
+            _ => 1,
+        }
+    }
+
+    /// Bytes of the cache that all units share.
+    pub(crate) fn cache(&self) -> u64 {
+        self.0.cache
+    }
+
+    /// Items of a group that shares memory.
+    pub(crate) fn items(&self) -> usize {
+        self.0.items
     }
 
     pub(crate) fn driver(&self) -> &dyn Driver {

@@ -15,6 +15,12 @@ pub(crate) struct Listed<I> {
     pub driver: String,
     /// Bytes of its memory.
     pub memory: u64,
+    /// Its multiprocessors, or what it has in their place: each runs a group of items or more.
+    pub units: usize,
+    /// Bytes of the cache that these share; 0 where it is not known.
+    pub cache: u64,
+    /// Items of a group that shares memory ([`ITEMS`](crate::text::ITEMS) on a GPU).
+    pub items: usize,
     /// Why it cannot give the CPU's bits, if it cannot.
     pub lacks: Option<String>,
 }

@@ -8,6 +8,8 @@ use crate::memory::Memory;
 
 /// Items of a group where each has one element.
 const ITEMS: usize = 256;
+/// Of a small one: two warps of NVIDIA's GPUs, or one of AMD's.
+const WARPS: usize = 64;
 
 /// Arguments are given in the order of the kernel's text.
 #[derive(Debug)]
@@ -118,7 +120,17 @@ impl<'a> Launch<'a> {
 
     /// Runs an item for each of `n` elements, if there are any.
     pub(crate) fn for_each(self, n: usize) -> Result<(), Fault> {
-        self.run([n.div_ceil(ITEMS), 1], [ITEMS, 1])
+        // Few items with much to do each are spread over all units. To a CPU the number of items is
+        // another kernel to compile.
+        let is_few = n < ITEMS * self.device.units() && self.device.items() > 1;
+        let items = if is_few { WARPS } else { ITEMS };
+        self.run([n.div_ceil(items), 1], [items, 1])
+    }
+
+    /// Runs items that have neighbouring channels of so many elements, if there are any.
+    pub(crate) fn for_lanes(self, n: usize) -> Result<(), Fault> {
+        let lanes = self.device.lanes();
+        self.for_each(n / lanes)
     }
 
     /// Runs groups of items in two dimensions, if there are any.

@@ -12,8 +12,9 @@ use cl3::command_queue::{
 };
 use cl3::context::{create_context, release_context};
 use cl3::device::{
-    CL_DEVICE_DOUBLE_FP_CONFIG, CL_DEVICE_GLOBAL_MEM_SIZE, CL_DEVICE_NAME,
-    CL_DEVICE_SINGLE_FP_CONFIG, CL_DEVICE_TYPE_ALL, CL_DEVICE_VERSION, CL_DRIVER_VERSION,
+    CL_DEVICE_DOUBLE_FP_CONFIG, CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, CL_DEVICE_GLOBAL_MEM_SIZE,
+    CL_DEVICE_MAX_COMPUTE_UNITS, CL_DEVICE_NAME, CL_DEVICE_SINGLE_FP_CONFIG, CL_DEVICE_TYPE,
+    CL_DEVICE_TYPE_ALL, CL_DEVICE_TYPE_CPU, CL_DEVICE_VERSION, CL_DRIVER_VERSION,
     CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT, CL_FP_DENORM, CL_FP_FMA, CL_FP_INF_NAN,
     CL_FP_ROUND_TO_NEAREST, get_device_ids, get_device_info,
 };
@@ -73,6 +74,13 @@ pub(crate) fn list() -> Result<Vec<Listed<Id>>, String> {
                     text(CL_DRIVER_VERSION).trim()
                 ),
                 memory: number(CL_DEVICE_GLOBAL_MEM_SIZE),
+                cache: number(CL_DEVICE_GLOBAL_MEM_CACHE_SIZE),
+                items: match number(CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU {
+                    0 => text::ITEMS,
+                    _ => 1,
+                },
+                units: get_device_info(id, CL_DEVICE_MAX_COMPUTE_UNITS)
+                    .map_or(1, |units| u32::from(units) as usize),
                 lacks: lacks(
                     number(CL_DEVICE_SINGLE_FP_CONFIG),
                     number(CL_DEVICE_DOUBLE_FP_CONFIG),
@@ -128,7 +136,7 @@ unsafe impl Send for OpenCl {}
 unsafe impl Sync for OpenCl {}
 
 impl OpenCl {
-    pub(crate) fn open(name: &str, memory: u64, Id(id): Id) -> Result<OpenCl, Fault> {
+    pub(crate) fn open(name: &str, memory: u64, items: usize, Id(id): Id) -> Result<OpenCl, Fault> {
         let failed = |call| failure(name, call);
         let context = create_context(&[id], ptr::null(), None, ptr::null_mut())
             .map_err(failed("clCreateContext"))?;
@@ -146,7 +154,8 @@ impl OpenCl {
         let text = text::program();
         device.program = create_program_with_source(context, &[&text])
             .map_err(failed("clCreateProgramWithSource"))?;
-        let built = build_program(device.program, &[id], OPTIONS, None, ptr::null_mut());
+        let options = CString::new(format!("{OPTIONS} -DITEMS={items}")).unwrap_or_default();
+        let built = build_program(device.program, &[id], &options, None, ptr::null_mut());
         built.map_err(|code| {
             let log =
                 get_program_build_info(device.program, id, CL_PROGRAM_BUILD_LOG).map(String::from);
@@ -179,7 +188,7 @@ impl OpenCl {
 }
 
 /// Divisions and roots are rounded to nearest, as all else is by default.
-const OPTIONS: &std::ffi::CStr = c"-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt";
+const OPTIONS: &str = "-cl-std=CL1.2 -cl-fp32-correctly-rounded-divide-sqrt";
 
 fn failure(device: &str, call: &'static str) -> impl Fn(cl_int) -> Fault + use<> {
     let device = device.to_owned();

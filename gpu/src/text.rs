@@ -1,7 +1,6 @@
 //! The text that a device's compiler gets: one for all kernels, and with the constants of the CPU's
 //! functions, so that both have the same polynomials.
 
-use std::ffi::CStr;
 use std::fmt::Write;
 
 use repro_numerics::exact::{math, normal};
@@ -23,6 +22,14 @@ const OPS: [&str; 11] = [
     include_str!("../kernels/recurrent.h"),
 ];
 
+/// Items of a group that shares memory, on a GPU. A group of a CPU is one thread, so it has one item,
+/// and its compiler gets `ITEMS=1`: items that wait for each other would each have a copy of all that
+/// they know.
+pub(crate) const ITEMS: usize = 256;
+
+/// Neighbouring channels that an item of a CPU has, as in the text; an item of a GPU has one.
+pub(crate) const LANES: usize = 8;
+
 /// What NVIDIA's compiler is told: nothing is fused, flushed or approximated.
 pub const CUDA_OPTIONS: &[&str] = &[
     "--fmad=false",
@@ -33,12 +40,9 @@ pub const CUDA_OPTIONS: &[&str] = &[
 
 /// All kernels as NVIDIA's compiler made them for the oldest GPU that can run them; drivers compile
 /// this for theirs. `tests/audit/made.rs` makes it, and sees that it is that of this text.
-pub(crate) const PTX: &CStr = {
-    match CStr::from_bytes_with_nul(concat!(include_str!("../ptx/sm_70.ptx"), "\0").as_bytes()) {
-        Ok(ptx) => ptx,
-        Err(_) => panic!("the PTX is a text without zeros"),
-    }
-};
+///
+/// It ends with a zero, as drivers read it.
+pub(crate) const PTX: &str = concat!(include_str!("../ptx/sm_70.ptx"), "\0");
 
 /// All kernels, in OpenCL C and in CUDA C.
 pub fn program() -> String {

@@ -7,7 +7,7 @@ use repro_numerics::kernels::activation::Activation;
 use repro_numerics::kernels::layer::Accumulate;
 use repro_numerics::shape::ConvShape;
 
-use super::product::{ENDLESS, Left, Place, Product, Right, To, Window};
+use super::product::{ENDLESS, Left, Place, Product, Right, To, Whole, Window};
 use super::sums::Groups;
 use super::{Done, SET, store};
 use crate::device::Device;
@@ -81,10 +81,6 @@ impl Device {
             column: 1,
             next: 0,
         };
-        let place = Place::Matrix {
-            first: outputs,
-            second: 1,
-        };
         product.run(
             self,
             x,
@@ -92,7 +88,7 @@ impl Device {
             b,
             To {
                 values: y,
-                place,
+                place: Place::rows(outputs),
                 next: 0,
                 store: SET,
                 activation,
@@ -159,18 +155,11 @@ impl Device {
             column: 1,
             next: 0,
         };
-        let place = Place::Matrix {
-            first: outputs,
-            second: 1,
-        };
-        let to = To {
+        let to = Whole {
             values: dw,
-            place,
-            next: 0,
             store: store(how),
-            activation: Activation::Identity,
         };
-        product.run(self, x, dy, None, to)
+        product.run_in_pieces(self, pool, x, dy, to)
     }
 
     /// The gradient of the input: a product for every class of input positions modulo the stride.

@@ -31,10 +31,7 @@ fn columns(values: &Memory, step: usize, column: usize) -> Right<'_> {
 fn to(values: &mut Memory, width: usize, store: usize, activation: Activation) -> To<'_> {
     To {
         values,
-        place: Place::Matrix {
-            first: width,
-            second: 1,
-        },
+        place: Place::rows(width),
         next: 0,
         store,
         activation,

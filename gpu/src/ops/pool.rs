@@ -68,6 +68,20 @@ impl Device {
         (dx, how): (&mut Memory, Accumulate),
     ) -> Done {
         let n = inputs(shape, dy.len());
+        let ((kernel_h, kernel_w), (stride_h, stride_w)) = (shape.kernel(), shape.stride());
+        if kernel_h <= stride_h && kernel_w <= stride_w {
+            if how == Accumulate::First {
+                self.kernel("fill")
+                    .float(0.0)
+                    .writes(dx, n)
+                    .int(n)
+                    .for_each(n)?;
+            }
+            let windows = dy.len();
+            let launch = self.kernel("max_pool_gradient_apart").reads(x, n);
+            let launch = launch.reads_all(dy).writes(dx, n);
+            return sizes(launch, windows, shape).for_each(windows);
+        }
         let launch = self
             .kernel("max_pool_gradient")
             .reads(x, n)

@@ -5,7 +5,7 @@ use repro_numerics::kernels::activation::Activation;
 use repro_numerics::kernels::layer::Accumulate;
 use repro_numerics::shape::{ConvShape, Image};
 
-use super::product::{ENDLESS, Left, Place, Product, Right, To};
+use super::product::{ENDLESS, Left, Place, Product, Right, To, Whole};
 use super::{Done, SET, number, store};
 use crate::device::Device;
 use crate::fault::Fault;
@@ -14,8 +14,10 @@ use crate::memory::{Memory, Pool};
 
 /// Frequencies of a tile.
 const FREQUENCIES: usize = 16;
-/// Values of transformed images that lie in memory at a time: 256 MiB.
+/// Values of transformed images that lie in memory at a time, at most: 256 MiB.
 const AT_ONCE: usize = 1 << 26;
+/// Their share of the cache.
+const OF_CACHE: u64 = 8;
 
 /// An image in tiles of 2×2.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +67,7 @@ impl Tiling {
         let n = images * self.tiles() * self.image.channels;
         let mut to = device.values(pool, FREQUENCIES * n)?;
         let launch = device.kernel(kernel).reads_all(values).writes_all(&mut to);
-        self.sizes(launch, n).int(first).for_each(n)?;
+        self.sizes(launch, n).int(first).for_lanes(n)?;
         Ok(to)
     }
 }
@@ -119,8 +121,14 @@ impl Device {
             inputs, outputs, ..
         } = *weights;
         let images = x.len() / from.image.features();
-        let at_once =
-            (AT_ONCE / (FREQUENCIES * from.tiles() * inputs.max(outputs))).clamp(1, images.max(1));
+        let of_image = FREQUENCIES * from.tiles() * inputs.max(outputs);
+        let in_cache = (self.cache() / OF_CACHE) as usize / size_of::<f32>() / of_image;
+        // As many as keep the device busy, though.
+        let busy = Product::rows_for(self.units(), FREQUENCIES, outputs).div_ceil(from.tiles());
+        let at_once = in_cache
+            .max(busy)
+            .min(AT_ONCE / of_image)
+            .clamp(1, images.max(1));
         for first in (0..images).step_by(at_once) {
             let here = at_once.min(images - first);
             let tiles = here * from.tiles();
@@ -134,13 +142,9 @@ impl Device {
                 part: ENDLESS,
                 count: FREQUENCIES,
             };
-            let place = Place::Matrix {
-                first: inputs,
-                second: 1,
-            };
             let left = Left {
                 values: &v,
-                place,
+                place: Place::rows(inputs),
                 transposed: false,
                 next: tiles * inputs,
             };
@@ -150,13 +154,9 @@ impl Device {
                 column: 1,
                 next: inputs * outputs,
             };
-            let place = Place::Matrix {
-                first: outputs,
-                second: 1,
-            };
             let products = To {
                 values: &mut m,
-                place,
+                place: Place::rows(outputs),
                 next: tiles * outputs,
                 store: SET,
                 activation: Activation::Identity,
@@ -172,7 +172,7 @@ impl Device {
                 .int(first)
                 .int(store)
                 .int(number(activation))
-                .for_each(n)?;
+                .for_lanes(n)?;
         }
         Ok(())
     }
@@ -250,24 +250,7 @@ impl Device {
                 next: tiles * outputs,
             };
             let run = |values: &mut Memory| {
-                let place = Place::Matrix {
-                    first: outputs,
-                    second: 1,
-                };
-                let activation = Activation::Identity;
-                product.run(
-                    self,
-                    left,
-                    right,
-                    None,
-                    To {
-                        values,
-                        place,
-                        next: pairs,
-                        store: SET,
-                        activation,
-                    },
-                )
+                product.run_in_pieces(self, pool, left, right, Whole { values, store: SET })
             };
             if first == 0 {
                 run(&mut total)?;

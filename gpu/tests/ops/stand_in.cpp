@@ -32,7 +32,13 @@ static void wait_for_the_group();
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
 #define __shared__ static
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 #define __syncthreads() wait_for_the_group()
 static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 static inline float __fsqrt_rn(float x) { return sqrtf(x); }
@@ -229,7 +235,7 @@ CALL(cuDeviceTotalMem_v2, size_t *bytes, int)
 }
 CALL(cuDeviceGetAttribute, int *value, int which, int)
     int capability = number("STAND_IN_CAPABILITY", 90);
-    *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : 0;
+    *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : which == 16 ? 4 : which == 38 ? 1 << 20 : 0;
     return OK;
 }
 CALL(cuDevicePrimaryCtxRetain, void **made, int device)

@@ -20,8 +20,10 @@ fn build() -> Option<PathBuf> {
     let text = program();
     let mut names = String::new();
     for kernel in text.split("\nKERNEL ").skip(1) {
+        let kernel = kernel.trim_start_matches("OF_ITEMS(ITEMS) ");
         let name = kernel.split('(').next().unwrap();
-        let waits = kernel.contains("SYNC;");
+        // Who shares memory with its group waits for it.
+        let waits = kernel.contains("LOCAL ") || kernel.contains(" PRODUCT(");
         writeln!(names, "NAMED({name}, {waits})").unwrap();
     }
     std::fs::write(folder.join("kernels.inc"), text).unwrap();
