@@ -291,6 +291,7 @@ impl Cuda {
             asked: asked as u64,
             free: Some(free as u64),
             total: total as u64,
+            share: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Devices: which there are, and one that is open.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cuda::{self, Cuda};
 use crate::driver::{Driver, Listed};
@@ -84,12 +85,35 @@ pub fn found() -> Result<Vec<Found>, Fault> {
     Ok(found)
 }
 
+/// What a driver takes of a GPU's memory for itself in every process that uses it, at most.
+const OF_THE_DRIVER: u64 = 512 << 20;
+
+/// Bytes that a process may have of so much memory if it has a share of it.
+fn part(memory: u64, share: f64) -> u64 {
+    let whole = (memory as f64 * share) as u64;
+    whole - OF_THE_DRIVER.min(whole / 4)
+}
+
 impl Found {
+    /// Bytes that a process may have of its memory with a share of it, above 0 and at most 1: what the
+    /// driver takes for the process is part of the share, but no more than a quarter of it.
+    pub fn part(&self, share: f64) -> u64 {
+        part(self.memory, share)
+    }
+
     /// Compiles the kernels for it.
     ///
     /// # Errors
     /// It cannot give the CPU's bits, or its driver fails.
     pub fn open(&self) -> Result<Device, Fault> {
+        self.open_within(None)
+    }
+
+    /// As [`Found::open`], and of its memory no more than this is ever taken at once.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_within(&self, limit: Option<u64>) -> Result<Device, Fault> {
         if let Some(lacks) = &self.lacks {
             return Err(Fault::Unfit {
                 device: self.name.clone(),
@@ -106,6 +130,8 @@ impl Found {
             units: self.units,
             items: self.items,
             cache: self.cache,
+            limit,
+            taken: AtomicU64::new(0),
             driver,
         })))
     }
@@ -122,6 +148,10 @@ struct Open {
     units: usize,
     items: usize,
     cache: u64,
+    /// Bytes that may be taken at once.
+    limit: Option<u64>,
+    /// Bytes that are.
+    taken: AtomicU64,
     driver: Box<dyn Driver>,
 }
 
@@ -131,9 +161,36 @@ impl Device {
         &self.0.name
     }
 
-    /// Bytes of its memory that can be had: what is left of it where the driver tells, else all.
+    /// Bytes of its memory that can be had: what is left of it where the driver tells, else all; and
+    /// no more than is left of what may be taken.
     pub fn room(&self) -> u64 {
-        self.0.driver.left().unwrap_or(self.0.memory)
+        let left = self.0.driver.left().unwrap_or(self.0.memory);
+        let taken = self.0.taken.load(Ordering::Relaxed);
+        let of_limit = self.0.limit.map(|limit| limit.saturating_sub(taken));
+        of_limit.map_or(left, |of_limit| of_limit.min(left))
+    }
+
+    /// Counts bytes that are about to be taken.
+    ///
+    /// # Errors
+    /// They are more than may be taken.
+    pub(crate) fn take(&self, bytes: u64) -> Result<(), Fault> {
+        let limit = self.0.limit.unwrap_or(u64::MAX);
+        let with = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= limit);
+        let order = Ordering::Relaxed;
+        let taken = self.0.taken.fetch_update(order, order, with);
+        taken.map(drop).map_err(|taken| Fault::Memory {
+            device: self.0.name.clone(),
+            asked: bytes,
+            free: Some(limit.saturating_sub(taken)),
+            total: self.0.memory,
+            share: self.0.limit,
+        })
+    }
+
+    /// Bytes that were taken are free.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        self.0.taken.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Its multiprocessors, or what it has in their place.
@@ -165,5 +222,25 @@ impl Device {
 
     pub(crate) fn is(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_leaves_the_driver_its_own_and_parts_fill_no_more_than_all() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(part(80 * GIB, 0.25), 20 * GIB - (512 << 20));
+        // Of a small share the driver is left a quarter.
+        assert_eq!(part(8 * GIB, 0.125), 768 << 20);
+        assert_eq!(part(1000, 0.5), 375);
+        assert_eq!(part(0, 0.5), 0);
+        for thousandths in [1_u64, 3, 250, 333, 999] {
+            let count = 1000 / thousandths;
+            let all = count * part(24 * GIB, thousandths as f64 / 1e3);
+            assert!(all <= 24 * GIB, "{thousandths}");
+        }
     }
 }

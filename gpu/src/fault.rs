@@ -22,16 +22,18 @@ pub enum Fault {
         log: String,
     },
     /// Memory is short.
-    #[error("{device}: no memory for {asked} more bytes; it has {total} in all{}", left(*.free))]
+    #[error("{device}: no memory for {asked} more bytes; {}", memory(*.total, *.free, *.share))]
     Memory {
         /// Whose memory.
         device: String,
         /// Bytes.
         asked: u64,
-        /// Bytes, where the driver says how many are left.
+        /// Bytes, where it is known how many are left.
         free: Option<u64>,
         /// Bytes.
         total: u64,
+        /// Bytes of them that may be taken, where that is what is short.
+        share: Option<u64>,
     },
     /// It cannot do the arithmetic.
     #[error("{device}: it cannot give the CPU's bits: {lacks}")]
@@ -49,6 +51,10 @@ pub enum Fault {
     },
 }
 
-fn left(free: Option<u64>) -> String {
-    free.map_or_else(String::new, |free| format!(", and {free} are free"))
+fn memory(total: u64, free: Option<u64>, share: Option<u64>) -> String {
+    let free = free.map_or_else(String::new, |free| format!(", and {free} are free"));
+    match share {
+        None => format!("it has {total} in all{free}"),
+        Some(share) => format!("the share of its {total} that may be taken is {share}{free}"),
+    }
 }

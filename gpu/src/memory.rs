@@ -25,10 +25,17 @@ struct Block {
     words: usize,
 }
 
+/// What so many words take of the device: drivers give memory in pieces.
+fn bytes(words: usize) -> u64 {
+    const PIECE: u64 = 512;
+    (words.max(1) as u64 * size_of::<u32>() as u64).next_multiple_of(PIECE)
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
         // SAFETY: the handle came from this device's driver, and this is its end.
         unsafe { self.device.driver().free(self.handle) };
+        self.device.give_back(bytes(self.words));
     }
 }
 
@@ -99,7 +106,9 @@ impl Device {
     }
 
     fn block(&self, words: usize) -> Result<Block, Fault> {
-        let handle = self.driver().allocate(words)?;
+        self.take(bytes(words))?;
+        let allocated = self.driver().allocate(words);
+        let handle = allocated.inspect_err(|_| self.give_back(bytes(words)))?;
         Ok(Block {
             device: self.clone(),
             handle,

@@ -225,6 +225,7 @@ unsafe impl Driver for OpenCl {
                     asked: bytes as u64,
                     free: None,
                     total: self.memory,
+                    share: None,
                 })
             }
             Err(code) => Err(self.fault("clCreateBuffer")(code)),

@@ -52,6 +52,10 @@ pub struct Job {
     /// Where it computes, if it can on more than one device; absent: on the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
+    /// What it has of the GPU it computes on, and so of that GPU's memory: above 0, below 1; absent:
+    /// all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_share: Option<f64>,
 }
 
 /// Where a kind computes. Outputs are the same on every device, so this is in no key.

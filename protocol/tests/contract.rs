@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use repro_protocol::job::{FORMAT, Job, Outcome};
+use repro_protocol::job::{Device, FORMAT, Job, Outcome};
 
 fn fixture(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -32,6 +32,23 @@ fn job() {
         golden,
         "written back, it is the same"
     );
+}
+
+/// What came later is absent from old jobs, and written only where it is said.
+#[test]
+fn job_on_a_share_of_a_gpu() {
+    let old = fixture("job.v1.json");
+    let of_old: Job = serde_json::from_value(old.clone()).unwrap();
+    assert_eq!((of_old.device, of_old.gpu_share), (None, None));
+    let mut golden = old;
+    golden["device"] = json!("auto");
+    golden["gpu_share"] = json!(0.25);
+    let job: Job = serde_json::from_value(golden.clone()).unwrap();
+    assert_eq!(
+        (job.device, job.gpu_share),
+        (Some(Device::Auto), Some(0.25))
+    );
+    assert_eq!(serde_json::to_value(job).unwrap(), golden);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use repro_gpu::{Fault, Found, Search};
 use repro_protocol::job::Device as Wish;
 
@@ -21,8 +21,8 @@ pub type Pool = <Device as Backend>::Pool;
 /// The class of its arithmetic: part of the key of every kind that computes on it.
 pub const NUMERICS: Numerics = Device::NUMERICS;
 
-/// What this process was told by its one job.
-static WISH: OnceLock<Wish> = OnceLock::new();
+/// What this process was told by its one job: where, and its share of a GPU.
+static WISH: OnceLock<(Wish, Option<f64>)> = OnceLock::new();
 /// What came of it, once a kind has asked.
 static OPEN: Mutex<Option<Opened>> = Mutex::new(None);
 
@@ -36,12 +36,27 @@ fn opened() -> MutexGuard<'static, Option<Opened>> {
     OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says where this process computes. Nothing is opened before a kind asks.
-pub fn wish(wish: Option<Wish>) {
+/// Says where this process computes, and what it has of a GPU. Nothing is opened before a kind asks.
+///
+/// # Errors
+/// The share is none.
+pub fn wish(wish: Option<Wish>, share: Option<f64>) -> anyhow::Result<()> {
+    if let Some(share) = share {
+        ensure!(
+            share > 0.0 && share < 1.0,
+            "the job gives {share} of a GPU; a share is above 0 and below 1"
+        );
+    }
     if let Some(wish) = wish {
         // The first job of a process decides; there is no second.
-        let _ = WISH.set(wish);
+        let _ = WISH.set((wish, share));
     }
+    Ok(())
+}
+
+/// The share of a GPU's memory that this process has, where it has one and not all of it.
+pub fn share() -> Option<f64> {
+    WISH.get().and_then(|(_, share)| *share)
 }
 
 /// The device, ready to compute. The first call opens it.
@@ -53,7 +68,7 @@ pub fn open() -> anyhow::Result<Device> {
     if let Some(opened) = &*opened {
         return Ok(opened.device.clone());
     }
-    let chosen = choose(WISH.get().copied().unwrap_or(Wish::Cpu))?;
+    let chosen = choose(WISH.get().map_or(Wish::Cpu, |(wish, _)| *wish))?;
     Ok(opened.insert(chosen).device.clone())
 }
 
@@ -83,7 +98,7 @@ fn first_fit() -> Result<repro_gpu::Device, Fault> {
         why: "no driver lists one".to_owned(),
     };
     for found in repro_gpu::found()? {
-        match tried(&found) {
+        match tried(&found, share()) {
             Ok(device) => return Ok(device),
             Err(fault) => why = fault,
         }
@@ -91,8 +106,9 @@ fn first_fit() -> Result<repro_gpu::Device, Fault> {
     Err(why)
 }
 
-fn tried(found: &Found) -> Result<repro_gpu::Device, Fault> {
-    let device = found.open()?;
+fn tried(found: &Found, share: Option<f64>) -> Result<repro_gpu::Device, Fault> {
+    let limit = share.map(|share| found.part(share));
+    let device = found.open_within(limit)?;
     repro_gpu::check(&device)?;
     Ok(device)
 }
@@ -136,7 +152,7 @@ pub fn examine() -> Examination {
     let Search { found, absent } = repro_gpu::search();
     let examined = found.into_iter().map(|found| {
         let begun = Instant::now();
-        let test = tried(&found).map_err(|fault| fault.to_string());
+        let test = tried(&found, None).map_err(|fault| fault.to_string());
         Examined {
             test: test.map(|_| begun.elapsed().as_secs_f64()),
             name: found.name,

@@ -96,7 +96,7 @@ fn run(
     let _ = rayon::ThreadPoolBuilder::new()
         .num_threads(job.threads as usize)
         .build_global();
-    device::wish(job.device);
+    device::wish(job.device, job.gpu_share)?;
     let mut task = Task {
         job,
         pins: Default::default(),

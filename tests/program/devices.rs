@@ -227,6 +227,72 @@ fn what_is_faster_on_the_cpu_waits_for_no_gpu() {
     );
 }
 
+/// A training with a share of a GPU has that share of its memory: one that needs more ends before
+/// its first step, with the batch that could fit, and one that fits gives what it gives without.
+#[test]
+fn a_share_of_a_gpu_is_a_share_of_its_memory() {
+    let (whole, shared) = (project(), project());
+    if !has_device(&shared) {
+        return;
+    }
+    let with = |share: &str| {
+        let gpus = format!("    uses: train\n    resources: {{gpus: {share}}}\n");
+        let text = whole
+            .read("pipeline.yaml")
+            .replace("    uses: train\n", &gpus);
+        shared.write("pipeline.yaml", text);
+    };
+    with("0.25");
+    whole.ok(&["run"]);
+    let said = shared.run(&["run", "--device", "gpu"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(whole.read("repro.lock"), shared.read("repro.lock"));
+
+    let devices = shared.json(&["doctor"])["devices"].clone();
+    let mut devices = devices.as_array().unwrap().iter();
+    let device = devices.find(|d| d["usable"] == true).unwrap();
+    let memory = device["memory_bytes"].as_u64().unwrap();
+    // The smallest share there is, of which the driver has a quarter or half a gigabyte.
+    let share = memory / 1000;
+    let limit = share - (share / 4).min(512 << 20);
+    // The backward pass reads the inputs of three layers.
+    let images = limit / (4 * (16 * 16 + 100 + 100)) + 100;
+    whole.edit("pipeline.yaml", "[9, 5]", "[100, 100]");
+    whole.edit("pipeline.yaml", "train: 100", &format!("train: {images}"));
+    whole.edit(
+        "pipeline.yaml",
+        "batch_size: 32",
+        &format!("batch_size: {images}"),
+    );
+    with("0.001");
+    let said = shared.run(&["run", "--device", "gpu"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    let told = format!(
+        "the device has {limit} bytes of memory left of its share (0.001 of the GPU, `gpus`)"
+    );
+    assert!(said.err.contains(&told), "{told}: {}", said.err);
+    let after = |what: &str| {
+        let rest = said
+            .err
+            .split(what)
+            .nth(1)
+            .unwrap_or_else(|| panic!("{what}: {}", said.err));
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u64>().unwrap()
+    };
+    let (fixed, most) = (after("needs at least "), after("a `batch_size` of "));
+    assert!(fixed > limit && most < images && most > 0);
+    // Well within it.
+    whole.edit(
+        "pipeline.yaml",
+        &format!("batch_size: {images}"),
+        &format!("batch_size: {}", most / 4),
+    );
+    with("0.001");
+    let said = shared.run(&["run", "--device", "gpu"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+}
+
 #[test]
 fn recurrent_networks_give_the_same_lock_file() {
     for network in ["rnn: {units: 3}", "rnn: {units: 3, cell: lstm}"] {

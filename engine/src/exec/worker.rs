@@ -26,6 +26,7 @@ use super::{
     Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
 };
 use crate::catalog::{Kind, Program};
+use crate::plan::ONE_GPU;
 use repro_protocol::job::{Device, Event, FORMAT, Job, JobInput, Outcome};
 use repro_protocol::kind::OutputSpec;
 
@@ -275,6 +276,13 @@ fn device(request: &Request) -> Option<Device> {
     request.device.or(by_resources)
 }
 
+/// What it has of a GPU, if that is not all of it.
+fn share(request: &Request) -> Option<f64> {
+    let of_each = request.policy.of_each_gpu();
+    let is_part = (1..ONE_GPU).contains(&of_each);
+    is_part.then(|| f64::from(of_each) / f64::from(ONE_GPU))
+}
+
 /// What drivers of devices need: where libraries lie, as some of them are found by it alone, and the
 /// user's own places for compiled kernels, as a worker's home ends with it, and the next one would
 /// compile them again.
@@ -349,6 +357,7 @@ fn write_job(
         offline: request.offline,
         scratch_dir: request.scratch_dir.clone(),
         device: device(request),
+        gpu_share: share(request),
     };
     std::fs::write(dir.work.join("job.json"), serde_json::to_vec(&job)?)
 }

@@ -12,6 +12,9 @@ use crate::stand_in::with_stand_in;
 /// Tells this process to be the one that [`child`] is for.
 const CHILD: &str = "REPRO_CUDA_CHILD";
 
+/// Tells it to use a share of the device.
+const SHARE: &str = "REPRO_CUDA_SHARE";
+
 /// What the child prints with the driver set so; nothing where there is no compiler.
 fn said(variables: &[(&str, &str)]) -> Option<String> {
     let all = [variables, &[(CHILD, "1")]].concat();
@@ -41,6 +44,14 @@ fn child() {
     let Search { found, absent } = search();
     println!("absent: {}", absent.join("; "));
     for device in &found {
+        if let Some(share) = std::env::var_os(SHARE) {
+            let share: f64 = share.to_str().unwrap().parse().unwrap();
+            match shared(device, share) {
+                Ok(()) => println!("shared"),
+                Err(fault) => println!("fault: {fault}"),
+            }
+            continue;
+        }
         println!(
             "found: {}, {}, {}",
             device.name, device.driver, device.memory
@@ -50,6 +61,34 @@ fn child() {
             Err(fault) => println!("fault: {fault}"),
         }
     }
+}
+
+/// Takes more than its share, and what others have left of the device.
+fn shared(device: &repro_gpu::Found, share: f64) -> Result<(), Fault> {
+    let limit = device.part(share);
+    let opened = device.open_within(Some(limit))?;
+    let whole = device.open()?;
+    let pool = Pool::default();
+    println!(
+        "limit: {limit}, room: {}, of all: {}",
+        opened.room(),
+        whole.room()
+    );
+    let quarter = (limit / 4 / 4) as usize;
+    let taken: Vec<_> = (0..3).map(|_| opened.values(&pool, quarter)).collect();
+    println!("room: {}", opened.room());
+    assert!(taken.iter().all(Result::is_ok));
+    // What waits in the pool is given back before this is refused, and it is not refused.
+    drop(taken);
+    drop(opened.values(&pool, 3 * quarter)?);
+    drop(pool);
+    let pool = Pool::default();
+    // Another process has nearly all of the device.
+    let others = whole.values(&Pool::default(), (device.memory / 4) as usize - quarter)?;
+    println!("room: {}", opened.room());
+    drop(others);
+    println!("room: {}", opened.room());
+    opened.values(&pool, limit as usize / 4 + 1).map(drop)
 }
 
 fn used(device: &repro_gpu::Found) -> Result<(), Fault> {
@@ -138,6 +177,18 @@ fn a_device_is_listed_and_used_and_given_back() {
         places.iter().all(Option::is_some) && places.is_sorted(),
         "{places:?}: {log}"
     );
+}
+
+#[test]
+fn of_a_share_no_more_is_taken() {
+    // Of 1 GiB a quarter, of which the driver has a quarter.
+    let Some(said) = said(&[(SHARE, "0.25")]) else {
+        return;
+    };
+    let told = "limit: 201326592, room: 201326592, of all: 1073741824\nroom: 50331648\nroom: \
+                50331648\nroom: 201326592\nfault: Stand-in: no memory for 201327104 more bytes; the \
+                share of its 1073741824 that may be taken is 201326592, and 201326592 are free\n";
+    assert!(said.contains(told), "{said}");
 }
 
 #[test]

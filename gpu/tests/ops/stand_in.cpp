@@ -238,13 +238,20 @@ CALL(cuDeviceGetAttribute, int *value, int which, int)
     *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : which == 16 ? 4 : which == 38 ? 1 << 20 : 0;
     return OK;
 }
+// A process has one context of a device, which ends with the last that holds it.
+static int holders;
 CALL(cuDevicePrimaryCtxRetain, void **made, int device)
     if (device != 7)
         misuse("a device that was not listed");
+    holders++;
     *made = &memory;
     return OK;
 }
 CALL(cuDevicePrimaryCtxRelease_v2, int)
+    if (holders == 0)
+        misuse("a context is released that nobody holds");
+    if (--holders > 0)
+        return OK;
     if (!asked.empty() && !lost)
         misuse("a context ends with work under way");
     if (!memory.empty() && !lost)

@@ -61,6 +61,7 @@ pub fn task<const N: usize>(
         offline: true,
         scratch_dir: dir.to_owned(),
         device: None,
+        gpu_share: None,
     };
     Task {
         job,

@@ -5,6 +5,7 @@
 //! what is not refused may still be too large, and ends with the device's own error.
 
 use super::optim::{HostMoments, Optimizer};
+use crate::device;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::nn::layer::{Layer, Role};
@@ -49,8 +50,11 @@ impl Need {
         let Some(room) = room.filter(|room| *room < needs) else {
             return Ok(());
         };
+        let share = device::share().map_or_else(String::new, |share| {
+            format!(" of its share ({share} of the GPU, `gpus`)")
+        });
         let text = format!(
-            "the device has {room} bytes of memory left, and training needs at least {needs}: {fixed} for \
+            "the device has {room} bytes of memory left{share}, and training needs at least {needs}: {fixed} for \
              weights, gradients and the optimizer's memory, and {per_image} for each of the {batch} \
              images of a batch"
         );

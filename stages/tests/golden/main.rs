@@ -26,7 +26,7 @@ const ON_GPU: &str = "REPRO_GOLDEN_ON_GPU";
 /// Everything the table names, computed now: (kind, case, output, digest).
 fn compute() -> Vec<(&'static str, &'static str, String, String)> {
     if std::env::var_os(ON_GPU).is_some() {
-        device::wish(Some(Wish::Gpu));
+        device::wish(Some(Wish::Gpu), None).unwrap();
     }
     let bench = Bench::new();
     let (train, test) = (

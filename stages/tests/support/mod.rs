@@ -195,6 +195,7 @@ impl Bench {
             offline: true,
             scratch_dir,
             device: None,
+            gpu_share: None,
         };
         let mut task = Task {
             job,

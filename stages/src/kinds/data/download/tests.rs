@@ -43,6 +43,7 @@ impl Case {
             offline: false,
             scratch_dir: sub("scratch"),
             device: None,
+            gpu_share: None,
         };
         Case {
             dir,

@@ -55,6 +55,7 @@ pub fn judge(
         offline: true,
         scratch_dir: dir.path().to_owned(),
         device: None,
+        gpu_share: None,
     };
     let mut task = Task {
         job,
