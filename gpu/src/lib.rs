@@ -27,7 +27,7 @@ pub use device::{Device, Found, Search, found, search};
 pub use fault::Fault;
 pub use memory::{Memory, Pool};
 pub use ops::{
-    Done, GroupNormGradients, GroupStatistics, LstmGate, LstmGateGradients, LstmGradients,
-    NormGradients, RecurrentGradients,
+    Done, Frame, GroupNormGradients, GroupStatistics, LstmGate, LstmGateGradients, LstmGradients,
+    NormGradients, Pictures, RecurrentGradients,
 };
 pub use text::{CUDA_OPTIONS, program};

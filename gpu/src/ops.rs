@@ -11,6 +11,7 @@ mod lstm;
 mod norm;
 mod optim;
 mod order;
+mod pictures;
 mod pool;
 mod product;
 mod recurrent;
@@ -20,6 +21,7 @@ mod winograd;
 pub use group_norm::{GroupNormGradients, GroupStatistics};
 pub use lstm::{LstmGate, LstmGateGradients, LstmGradients};
 pub use norm::NormGradients;
+pub use pictures::{Frame, Pictures};
 pub use recurrent::RecurrentGradients;
 
 use repro_numerics::kernels::activation::Activation;

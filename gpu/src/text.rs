@@ -8,7 +8,7 @@ use repro_numerics::exact::{math, normal};
 /// The words of the language, then what all use, then the ops.
 const LANGUAGE: &str = include_str!("../kernels/language.h");
 const EXACT: &str = include_str!("../kernels/exact.h");
-const OPS: [&str; 11] = [
+const OPS: [&str; 12] = [
     include_str!("../kernels/product.h"),
     include_str!("../kernels/elementwise.h"),
     include_str!("../kernels/optim.h"),
@@ -20,6 +20,7 @@ const OPS: [&str; 11] = [
     include_str!("../kernels/group_norm.h"),
     include_str!("../kernels/gelu.h"),
     include_str!("../kernels/recurrent.h"),
+    include_str!("../kernels/images.h"),
 ];
 
 /// Items of a group that shares memory, on a GPU. A group of a CPU is one thread, so it has one item,

@@ -27,6 +27,7 @@ mod loss;
 mod lstm;
 mod matrix;
 mod norm;
+mod pictures;
 mod pool;
 mod recurrent;
 pub mod recycle;
@@ -53,6 +54,7 @@ pub use loss::{
 pub use lstm::{GateParams, lstm};
 pub use matrix::{Matrix, Param, Traced};
 pub use norm::{BatchStats, batch_norm_eval, batch_norm_train};
+pub use pictures::{Album, Frame};
 pub use pool::{avg_pool2d, global_avg_pool, max_pool2d};
 pub use recurrent::{RecurrentParams, recurrent};
 pub use repro_numerics::shape::{

@@ -16,7 +16,7 @@ use repro_stages::nn::architecture::{Architecture, Identity};
 use repro_stages::nn::network::StepKey;
 use repro_stages::training::batches::Batches;
 use repro_stages::training::mask::Masks;
-use repro_stages::training::pass::Wanted;
+use repro_stages::training::pass::{Images, Wanted};
 use repro_stages::training::step::Learner;
 use repro_stages::weights::{NamedTensor, NamedTensors};
 use serde_json::{Value, json};
@@ -130,7 +130,9 @@ fn watch(model: Value, optimizer: Value, image: (usize, usize, usize)) -> Vec<(u
             of_rows: &labels,
             smoothing: 0.1,
         };
-        let learnt = learner.step(rows, fill, wanted, 0.01, key).unwrap();
+        let learnt = learner
+            .step(rows, Images::Written(fill), wanted, 0.01, key)
+            .unwrap();
         assert!(learnt.loss.is_finite());
         let requests = LARGE_REQUESTS.load(Ordering::Relaxed) - before;
         seen.push((requests, learner.pool().held()));

@@ -18,7 +18,7 @@ use repro_stages::training::clip::Clip;
 use repro_stages::training::mask::Masks;
 use repro_stages::training::optim::{Decays, Optimizer};
 use repro_stages::training::pace::Paces;
-use repro_stages::training::pass::Wanted;
+use repro_stages::training::pass::{Images, Wanted};
 use repro_stages::training::regularise::{Adversarial, Regularisers, mix};
 use repro_stages::training::step::Learner;
 use repro_stages::weights::{NamedTensor, NamedTensors, TensorFile};
@@ -84,7 +84,9 @@ fn after_steps(
             step,
         };
         let fill = |to: &mut [f32]| to.copy_from_slice(x);
-        learner.step(4, fill, wanted, 0.1, key).unwrap();
+        learner
+            .step(4, Images::Written(fill), wanted, 0.1, key)
+            .unwrap();
     }
     let tensors = learner.network().save();
     let sum = |name: &String| {

@@ -34,7 +34,7 @@ use repro_stages::nn::network::StepKey;
 use repro_stages::nn::spec::ModelSpec;
 use repro_stages::training::mask::Masks;
 use repro_stages::training::optim::Optimizer;
-use repro_stages::training::pass::Wanted;
+use repro_stages::training::pass::{Images, Wanted};
 use repro_stages::training::step::Learner;
 use repro_stages::weights::{NamedTensor, NamedTensors};
 use serde::Deserialize;
@@ -187,7 +187,13 @@ fn train(curve: &Curve, data: &Dataset) -> Vec<f32> {
             epoch: 0,
             step: step as u64,
         };
-        let learnt = learner.step(curve.batch, fill, wanted, curve.optimizer.lr(), key);
+        let learnt = learner.step(
+            curve.batch,
+            Images::Written(fill),
+            wanted,
+            curve.optimizer.lr(),
+            key,
+        );
         learnt.unwrap().loss
     };
     let steps = match std::env::var_os("REPRO_EXHAUSTIVE") {

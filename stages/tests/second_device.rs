@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,10 +28,10 @@ use repro_stages::nn::init::{self, Init};
 use repro_stages::nn::network::{Network, Norms};
 use repro_stages::ops::recycle::{Pool, Values};
 use repro_stages::ops::{
-    Activation, Backend, Buffer, Chosen, ConvShape, DenseShape, DepthwiseShape, GATES, Gate,
-    GateGradients, Gelu, Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward,
-    LstmBackward, Moments, Moving, NormBackward, NormShape, PoolShape, RecurrentBackward,
-    RecurrentShape, Rule,
+    Activation, Album, Backend, Buffer, Chosen, ConvShape, DenseShape, DepthwiseShape, Frame,
+    GATES, Gate, GateGradients, Gelu, Gradient, GroupNormBackward, GroupNormShape, Labels,
+    LayerBackward, LstmBackward, Moments, Moving, NormBackward, NormShape, PoolShape,
+    RecurrentBackward, RecurrentShape, Rule,
 };
 use repro_stages::training::augment::Augment;
 use repro_stages::training::batches::Batches;
@@ -159,6 +160,7 @@ impl Backend for Far {
     type Err = Lost;
     type Pool = Pool;
     type Values = Hidden;
+    type Pictures = Infallible;
 
     fn room(&self) -> Option<u64> {
         self.room
@@ -183,6 +185,14 @@ impl Backend for Far {
     ) -> Result<Hidden, Lost> {
         Ok(Hidden(self.cpu.written(pool, len, fill)?))
     }
+    fn keep(&self, _: &Pool, _: Album<'_>) -> Result<Option<Infallible>, Lost> {
+        Ok(None)
+    }
+
+    fn show(&self, _: &Pool, pictures: &Infallible, _: &[Frame]) -> Result<Hidden, Lost> {
+        match *pictures {}
+    }
+
     fn read<'a>(&self, values: &'a Hidden) -> Cow<'a, [f32]> {
         Cow::Owned(values.0.to_vec())
     }

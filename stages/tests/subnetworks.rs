@@ -20,7 +20,7 @@ use repro_stages::nn::network::{Network, Norms, StepKey};
 use repro_stages::ops::recycle::Pool;
 use repro_stages::training::gradients::{Objective, of_batch};
 use repro_stages::training::mask::Masks;
-use repro_stages::training::pass::Wanted;
+use repro_stages::training::pass::{Images, Wanted};
 use repro_stages::training::step::Learner;
 use repro_stages::training::subnetwork::{Found, Subnetwork};
 use repro_stages::weights::{Encoding, NamedTensor, NamedTensors, TensorFile};
@@ -91,7 +91,10 @@ fn search(how: Value, optimizer: Value, steps: u64) -> (Found, Vec<f32>, Found) 
             step,
         };
         let fill = |to: &mut [f32]| to.copy_from_slice(&inputs);
-        learner.step(ROWS, fill, WANTED, 1.0, key).unwrap().loss
+        learner
+            .step(ROWS, Images::Written(fill), WANTED, 1.0, key)
+            .unwrap()
+            .loss
     });
     let losses = losses.collect();
     let after = learner.found().unwrap();

@@ -15,6 +15,7 @@ mod group_norm;
 mod images;
 mod losses;
 mod optimizers;
+mod pictures;
 mod recurrent;
 mod stand_in;
 

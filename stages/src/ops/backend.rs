@@ -16,8 +16,8 @@ use std::fmt::{Debug, Display};
 use dfdx::prelude::{Cpu, CpuError, Storage};
 
 use super::{
-    ConvShape, DenseShape, DepthwiseShape, GroupNormShape, Labels, NormShape, PoolShape,
-    RecurrentShape,
+    Album, ConvShape, DenseShape, DepthwiseShape, Frame, GroupNormShape, Labels, NormShape,
+    PoolShape, RecurrentShape,
 };
 use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
@@ -202,6 +202,8 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     type Pool: Clone + Debug + Default + Send + Sync + 'static;
     /// Values in memory of a pool, to which it goes back when they are dropped.
     type Values: Debug + Send + Sync + 'static;
+    /// Images that it shows by itself; `Infallible` where it shows none.
+    type Pictures: Debug + Send + Sync + 'static;
 
     /// Runs ops that follow one another, for a device that gains from knowing it.
     fn together<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
@@ -225,6 +227,20 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
         pool: &Self::Pool,
         len: usize,
         fill: impl FnOnce(&mut [f32]),
+    ) -> Result<Self::Values, Self::Err>;
+    /// Takes images to where the device shows them by itself ([`Backend::show`]); none where the host
+    /// has to write inputs.
+    fn keep(
+        &self,
+        pool: &Self::Pool,
+        album: Album<'_>,
+    ) -> Result<Option<Self::Pictures>, Self::Err>;
+    /// What frames show of the images, as inputs of a network: `[frames, features]`.
+    fn show(
+        &self,
+        pool: &Self::Pool,
+        pictures: &Self::Pictures,
+        frames: &[Frame],
     ) -> Result<Self::Values, Self::Err>;
     /// The values in the host's memory.
     fn read<'a>(&self, values: &'a Self::Values) -> Cow<'a, [f32]>;

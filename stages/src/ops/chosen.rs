@@ -14,15 +14,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dfdx::prelude::{Cpu, CpuError};
-use repro_gpu::{Fault, GroupStatistics, Memory};
+use repro_gpu::{Fault, GroupStatistics, Memory, Pictures};
 
 pub use self::error::DeviceError;
 use self::error::Done;
 pub use self::values::{Pools, Values};
 use super::cpu::GROUP_NORM_EPS;
 use super::{
-    Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, GATES, Gate, Gelu,
-    Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moving,
+    Activation, Album, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Frame, GATES, Gate,
+    Gelu, Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moving,
     NormBackward, NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
 use repro_numerics::exact::numerics::Numerics;
@@ -110,6 +110,7 @@ impl Backend for Chosen {
     type Err = DeviceError;
     type Pool = Pools;
     type Values = Values;
+    type Pictures = Pictures;
 
     fn together<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.gpu {
@@ -156,6 +157,36 @@ impl Backend for Chosen {
             Some(gpu) => Values::Far(gpu.device.upload(&pool.far, &near)?),
             None => Values::Near(near),
         })
+    }
+
+    fn keep(&self, pool: &Pools, album: Album<'_>) -> Result<Option<Pictures>, DeviceError> {
+        let Some(gpu) = &self.gpu else {
+            return Ok(None);
+        };
+        let Album {
+            bytes,
+            meanings,
+            image,
+        } = album;
+        Ok(gpu.device.pictures(&pool.far, bytes, meanings, image)?)
+    }
+
+    /// # Panics
+    /// Pictures that no device keeps.
+    fn show(
+        &self,
+        pool: &Pools,
+        pictures: &Pictures,
+        frames: &[Frame],
+    ) -> Result<Values, DeviceError> {
+        let Some(gpu) = &self.gpu else {
+            panic!("pictures are of the device that was chosen");
+        };
+        let mut inputs = gpu
+            .device
+            .values(&pool.far, frames.len() * pictures.features())?;
+        gpu.device.show(&pool.far, pictures, frames, &mut inputs)?;
+        Ok(Values::Far(inputs))
     }
 
     /// # Panics

@@ -1,14 +1,15 @@
 //! dfdx's CPU as a [`Backend`]: recycled memory as slices, arithmetic by [`repro_numerics::kernels`].
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
 use dfdx::prelude::{Cpu, CpuError};
 
 use super::recycle::{Pool, Values};
 use super::{
-    Activation, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Gate, Gelu, Gradient,
-    GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moving, NormBackward,
-    NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
+    Activation, Album, Backend, Buffer, ConvShape, DenseShape, DepthwiseShape, Frame, Gate, Gelu,
+    Gradient, GroupNormBackward, GroupNormShape, Labels, LayerBackward, LstmBackward, Moving,
+    NormBackward, NormShape, PoolShape, RecurrentBackward, RecurrentShape, Rule,
 };
 use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
@@ -57,6 +58,7 @@ impl Backend for Cpu {
     type Err = CpuError;
     type Pool = Pool;
     type Values = Values;
+    type Pictures = Infallible;
 
     fn together<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         parallel::inside(work)
@@ -83,6 +85,14 @@ impl Backend for Cpu {
         let mut values = pool.take(len);
         fill(&mut values);
         Ok(values)
+    }
+
+    fn keep(&self, _: &Pool, _: Album<'_>) -> Result<Option<Infallible>, CpuError> {
+        Ok(None)
+    }
+
+    fn show(&self, _: &Pool, pictures: &Infallible, _: &[Frame]) -> Result<Values, CpuError> {
+        match *pictures {}
     }
 
     fn read<'a>(&self, values: &'a Values) -> Cow<'a, [f32]> {

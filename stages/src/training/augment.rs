@@ -1,11 +1,14 @@
 //! Random changes of training images: shifted crops and flips, on bytes, before normalisation;
 //! cutout after it.
 
+use std::ops::Range;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, ImageShape};
 use crate::failure::Failure;
+use crate::ops::Frame;
 use repro_numerics::exact::rng::Stream;
 
 /// What may happen to a training image, each epoch anew.
@@ -212,16 +215,40 @@ impl Change {
         }
     }
 
-    /// Sets the square's part within the normalised image to 0: `side` rows and columns from `side
-    /// / 2` before the centre.
-    pub fn cut_out(self, shape: ImageShape, row: &mut [f32]) {
+    /// The rows and columns of the square that lie in the image.
+    fn square(self, shape: ImageShape) -> (Range<usize>, Range<usize>) {
         let span = |centre: usize, size: usize| {
             let end = (centre + self.side).saturating_sub(self.side / 2);
             centre.saturating_sub(self.side / 2)..end.min(size)
         };
+        (
+            span(self.centre.0, shape.height),
+            span(self.centre.1, shape.width),
+        )
+    }
+
+    /// The changed image of this number, for a device that shows it by itself.
+    pub fn frame(self, image: u32, shape: ImageShape) -> Frame {
+        // Sizes of images and crops are far below 2³¹.
+        let narrow = |range: Range<usize>| range.start as u32..range.end as u32;
+        let (rows, columns) = self.square(shape);
+        Frame {
+            image,
+            offset: (
+                self.down as i32 - self.crop as i32,
+                self.right as i32 - self.crop as i32,
+            ),
+            is_mirrored: self.flip,
+            cut: (narrow(rows), narrow(columns)),
+        }
+    }
+
+    /// Sets the square's part within the normalised image to 0: `side` rows and columns from `side
+    /// / 2` before the centre.
+    pub fn cut_out(self, shape: ImageShape, row: &mut [f32]) {
         let line = shape.width * shape.channels;
-        let columns = span(self.centre.1, shape.width);
-        for y in span(self.centre.0, shape.height) {
+        let (rows, columns) = self.square(shape);
+        for y in rows {
             row[y * line + columns.start * shape.channels..y * line + columns.end * shape.channels]
                 .fill(0.0);
         }

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use super::augment::{Augment, Change, Shown};
 use super::later::Later;
 use crate::data::{Answers, Dataset, Row, Values};
+use crate::ops::{Album, Frame, Image};
 use repro_numerics::exact::rng::Stream;
 use repro_numerics::kernels::parallel;
 
@@ -30,6 +31,22 @@ pub struct Normaliser {
 }
 
 impl Normaliser {
+    /// These examples, for a device that shows images by itself; none where they are no bytes.
+    pub fn album<'a>(&'a self, data: &'a Dataset) -> Option<Album<'a>> {
+        let (Values::Bytes(bytes), shape) = (data.values(), data.info().shape) else {
+            return None;
+        };
+        Some(Album {
+            bytes,
+            meanings: &self.tables,
+            image: Image {
+                height: shape.height,
+                width: shape.width,
+                channels: shape.channels,
+            },
+        })
+    }
+
     /// For examples of this data set.
     pub fn new(data: &Dataset) -> Normaliser {
         let info = data.info();
@@ -138,6 +155,11 @@ impl<'a> Batches<'a> {
             later: Some((first.min(self.data.len()), later)),
             ..self
         }
+    }
+
+    /// All examples, as [`Normaliser::album`] has them.
+    pub fn album(&self) -> Option<Album<'_>> {
+        self.normaliser.album(self.data)
     }
 
     /// Numbers of an image.
@@ -253,6 +275,16 @@ impl Inputs<'_> {
         }
     }
 
+    /// The images, for a device that shows them by itself.
+    pub fn frames(&self) -> Vec<Frame> {
+        let shape = self.data.info().shape;
+        let frame = |(i, image): (usize, &u32)| match self.changes.get(i) {
+            Some(change) => change.frame(*image, shape),
+            None => Frame::whole(*image),
+        };
+        self.rows.iter().enumerate().map(frame).collect()
+    }
+
     /// Writes the inputs, `[rows, features]`, NHWC.
     ///
     /// # Panics
@@ -309,6 +341,11 @@ impl<'a> InOrder<'a> {
             data,
             normaliser: Normaliser::new(data),
         }
+    }
+
+    /// The data set, as [`Normaliser::album`] has it.
+    pub fn album(&self) -> Option<Album<'_>> {
+        self.normaliser.album(self.data)
     }
 
     /// Writes the images from `first` on as inputs.

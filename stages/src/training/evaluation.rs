@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::nn::architecture::{Head, Identity, InputSize};
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;
-use crate::ops::{self, Backend, Labels, Matrix};
+use crate::ops::{self, Backend, Frame, Labels, Matrix};
 
 /// Images at once. Part of the definition of the loss's bits: means are taken per batch.
 const BATCH: usize = 256;
@@ -90,6 +90,15 @@ pub enum View {
 }
 
 impl View {
+    /// The image of this number as it is shown.
+    fn frame(self, image: usize) -> Frame {
+        Frame {
+            is_mirrored: self == View::Mirrored,
+            // A data set has fewer than 2³² examples.
+            ..Frame::whole(image as u32)
+        }
+    }
+
     /// Images of `height x width x channels` as they are shown, in place.
     fn show(self, images: &mut [f32], width: usize, channels: usize) {
         if self == View::AsIs {
@@ -145,17 +154,27 @@ fn each_batch_seen<D: Backend>(
 ) -> anyhow::Result<()> {
     let images = InOrder::new(data);
     let size = data.info().shape;
+    let device = network.device();
+    let failed = |e: D::Err| anyhow::anyhow!("evaluation: {e}");
+    let pictures = match images.album() {
+        Some(album) => device.keep(pool, album).map_err(failed)?,
+        None => None,
+    };
     for first in (0..data.len()).step_by(BATCH) {
         let shape = (BATCH.min(data.len() - first), data.features());
-        let x = Matrix::written(network.device(), pool, shape, |inputs| {
-            images.write(first, inputs);
-            view.show(inputs, size.width, size.channels);
-        });
+        let x = match &pictures {
+            Some(pictures) => {
+                let frames: Vec<Frame> = (first..first + shape.0).map(|i| view.frame(i)).collect();
+                let inputs = device.show(pool, pictures, &frames);
+                inputs.map(|inputs| Matrix::new(device, pool, shape, inputs))
+            }
+            None => Matrix::written(device, pool, shape, |inputs| {
+                images.write(first, inputs);
+                view.show(inputs, size.width, size.channels);
+            }),
+        };
         let outputs = x.and_then(|x| network.forward(x));
-        see(
-            first,
-            outputs.map_err(|e| anyhow::anyhow!("evaluation: {e}"))?,
-        )?;
+        see(first, outputs.map_err(failed)?)?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::mask::Masks;
 use super::measured::Measured;
 use super::memory::{OptimizerMemory, same_step};
 use super::pace::Pace;
-use super::pass::{Besides, Wanted};
+use super::pass::{Besides, Images, Wanted};
 use super::recipe::{Pause, Recipe, STEPS_BETWEEN_PAUSES};
 use super::regularise::mix;
 use super::room::Need;
@@ -27,7 +27,7 @@ use crate::data::Dataset;
 use crate::failure::Failure;
 use crate::nn::architecture::{Architecture, Head};
 use crate::nn::network::StepKey;
-use crate::ops::Backend;
+use crate::ops::{Album, Backend};
 use crate::weights::NamedTensors;
 
 /// A state is written when this much work would be lost.
@@ -96,6 +96,8 @@ struct Training<'a, D: Backend, L> {
     clock: Clock,
     outputs: Head,
     learner: Learner<D>,
+    /// What it learns from, where the device shows that by itself.
+    pictures: Option<D::Pictures>,
     /// Of the newest batch; one of the two is empty.
     labels: Vec<u32>,
     targets: Vec<f32>,
@@ -142,7 +144,8 @@ pub fn fit<'a, D: Backend, L: Listener>(
         }
     });
     let batch = recipe.batch_size.min(sets.train.len());
-    Need::of(architecture, &recipe.optimizer).check(device.room(), batch)?;
+    let need = Need::of(architecture, &recipe.optimizer);
+    need.check(device.room(), batch)?;
     let fresh = |model, memory| State {
         model,
         memory,
@@ -186,6 +189,17 @@ pub fn fit<'a, D: Backend, L: Listener>(
         listener.warning(text);
     }
     let steps_per_epoch = batches.steps_per_epoch();
+    // Mixed images are made by the host.
+    let may_keep = |album: &Album| {
+        let beside = |room: u64| room.saturating_sub(album.bytes.len() as u64);
+        recipe.regularisers.mixup.is_none() && need.check(device.room().map(beside), batch).is_ok()
+    };
+    let pictures = match batches.album().filter(may_keep) {
+        Some(album) => device
+            .keep(learner.pool(), album)
+            .map_err(|e| anyhow::anyhow!("the images: {e}"))?,
+        None => None,
+    };
     let mut training = Training {
         recipe,
         sets,
@@ -195,6 +209,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
         },
         outputs: architecture.identity.outputs,
         learner,
+        pictures,
         labels: Vec::new(),
         targets: Vec::new(),
         checkpoints: state.checkpoints,
@@ -321,7 +336,15 @@ impl<D: Backend, L: Listener> Training<'_, D, L> {
                 mix(share, to.len() / rows, to);
             }
         };
-        let learnt = self.learner.step(rows, fill, wanted, lr, key)?;
+        let frames;
+        let images = match (&self.pictures, share) {
+            (Some(pictures), None) => {
+                frames = inputs.frames();
+                Images::Shown(pictures, &frames)
+            }
+            _ => Images::Written(fill),
+        };
+        let learnt = self.learner.step(rows, images, wanted, lr, key)?;
         let value = learnt.loss;
         if !value.is_finite() {
             let text = format!(

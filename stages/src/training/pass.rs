@@ -4,7 +4,7 @@
 use dfdx::prelude::{AsArray as _, Cpu, Tape};
 
 use crate::nn::network::Network;
-use crate::ops::{self, Backend, Labels, Matrix, Scalar};
+use crate::ops::{self, Backend, Frame, Labels, Matrix, Scalar};
 
 /// What a batch showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +48,40 @@ pub enum Wanted<'a> {
     },
 }
 
+/// Where the inputs of a batch come from.
+#[derive(Debug)]
+pub enum Images<'a, D: Backend, F> {
+    /// This writes them.
+    Written(F),
+    /// The device shows its own.
+    Shown(&'a D::Pictures, &'a [Frame]),
+}
+
+impl<D: Backend, F: FnOnce(&mut [f32])> Images<'_, D, F> {
+    /// The inputs of so many images.
+    pub(super) fn inputs(
+        self,
+        network: &Network<D>,
+        pool: &D::Pool,
+        rows: usize,
+    ) -> Result<Matrix<D>, D::Err> {
+        match self {
+            Images::Written(fill) => inputs(network, pool, rows, fill),
+            Images::Shown(pictures, frames) => {
+                let device = network.device();
+                let values = device.show(pool, pictures, frames)?;
+                Ok(Matrix::new(device, pool, (rows, features(network)), values))
+            }
+        }
+    }
+}
+
+/// Numbers of an image.
+fn features<D: Backend>(network: &Network<D>) -> usize {
+    let input = network.architecture().identity.input;
+    input.height * input.width * input.channels
+}
+
 /// The images of a batch, which `fill` writes as inputs of the network.
 pub(super) fn inputs<D: Backend>(
     network: &Network<D>,
@@ -55,9 +89,8 @@ pub(super) fn inputs<D: Backend>(
     rows: usize,
     fill: impl FnOnce(&mut [f32]),
 ) -> Result<Matrix<D>, D::Err> {
-    let input = network.architecture().identity.input;
-    let features = input.height * input.width * input.channels;
-    Matrix::written(network.device(), pool, (rows, features), fill)
+    let shape = (rows, features(network));
+    Matrix::written(network.device(), pool, shape, fill)
 }
 
 /// Numbers for the outputs of a batch, `[rows, outputs]`.

@@ -12,7 +12,7 @@ use super::gradients::{self, Objective};
 use super::mask::{Masked, Masks};
 use super::optim::{Decays, HostMoments, Optimizer, Stepper};
 use super::pace::Pace;
-use super::pass::{self, Learnt, Wanted};
+use super::pass::{self, Images, Learnt, Wanted};
 use super::regularise::{Adversarial, Regularisers};
 use super::subnetwork::{Found, Search, Subnetwork};
 use super::trailing::{Followers, Trailing};
@@ -224,8 +224,7 @@ impl<D: Backend> Learner<D> {
         &self.pool
     }
 
-    /// A step at learning rate `lr` on `rows` images, which `fill` writes as inputs of the network,
-    /// and what they are to give. A loss that is not finite changes no parameter.
+    /// A step at learning rate `lr` on `rows` images, and what they are to give. A loss that is not finite changes no parameter.
     ///
     /// # Errors
     /// A label that is no class; the device's.
@@ -235,26 +234,28 @@ impl<D: Backend> Learner<D> {
     pub fn step(
         &mut self,
         rows: usize,
-        fill: impl FnOnce(&mut [f32]) + Send,
+        images: Images<'_, D, impl FnOnce(&mut [f32]) + Send>,
         wanted: Wanted,
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
         let device = self.network.device().clone();
-        device.together(|| self.step_here(&device, rows, fill, wanted, lr, key))
+        device.together(|| self.step_here(&device, rows, images, wanted, lr, key))
     }
 
     fn step_here(
         &mut self,
         device: &D,
         rows: usize,
-        fill: impl FnOnce(&mut [f32]),
+        images: Images<'_, D, impl FnOnce(&mut [f32])>,
         wanted: Wanted,
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
         let failed = |e: D::Err| anyhow::anyhow!("training step: {e}");
-        let x = pass::inputs(&self.network, &self.pool, rows, fill).map_err(failed)?;
+        let x = images
+            .inputs(&self.network, &self.pool, rows)
+            .map_err(failed)?;
         let Regularisers {
             confidence_penalty,
             adversarial,

@@ -14,6 +14,7 @@ use crate::nn::network::Norms;
 use crate::ops::recycle::Pool;
 use crate::training::mask::Masks;
 use crate::training::optim::Optimizer;
+use crate::training::pass::Images;
 use crate::training::step::Learner;
 use crate::weights::NamedTensor;
 use repro_numerics::exact::rng::Stream;
@@ -206,7 +207,9 @@ fn a_step_of_sgd_goes_down_these_gradients() {
     let Objective::Loss(wanted) = of_labels(&labels) else {
         unreachable!()
     };
-    let learnt = learner.step(ROWS, fill, wanted, lr, KEY).unwrap();
+    let learnt = learner
+        .step(ROWS, Images::Written(fill), wanted, lr, KEY)
+        .unwrap();
     assert_eq!(f64::from(learnt.loss), found.value);
     for ((before, after), gradient) in before
         .iter()
