@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::energy::Energy;
+use crate::placement::Placement;
 use crate::store::{Fact, Observation, Record};
 use crate::trust::{self, Judgement, Reason, SignerName, Trust};
 
@@ -281,6 +282,7 @@ fn presentable(observation: &Observation, signers: &[String]) -> Observation {
         Fact::Version,
         Fact::Instance,
         Fact::Sandbox,
+        Fact::Device,
     ];
     for fact in texts {
         if let Some(text) = observation.text(fact) {
@@ -294,10 +296,13 @@ fn presentable(observation: &Observation, signers: &[String]) -> Observation {
             shown = shown.with(fact, number);
         }
     }
-    match Energy::of(observation) {
-        Some(energy) => shown.with(Fact::Energy, serde_json::json!(energy)),
-        None => shown,
+    if let Some(energy) = Energy::of(observation) {
+        shown = shown.with(Fact::Energy, serde_json::json!(energy));
     }
+    if let Some(placed) = Placement::of(observation) {
+        shown = shown.with(Fact::Placed, serde_json::json!(placed));
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -314,6 +319,8 @@ mod tests {
             "max_rss_bytes": 1e300,
             "threads": 4,
             "remote": "mine",
+            "device": "a GPU\n",
+            "placed": {"on": "gpu", "cpu_s": -1.0, "gpu_s": 2.0},
             "more": {"deep": [1, 2]},
         });
         let tame = presentable(&wild.into(), &["anna".to_owned()]);
@@ -322,6 +329,10 @@ mod tests {
         assert!(host.starts_with("a[31mbx") && host.len() == OBSERVED_LONGEST);
         assert_eq!(tame["signers"][0], "anna");
         assert_eq!(tame["threads"], 4.0);
-        assert_eq!(tame.as_object().unwrap().len(), 3, "{tame}");
+        assert_eq!(tame["device"], "a GPU");
+        assert_eq!(tame.as_object().unwrap().len(), 4, "{tame}");
+        let placed = json!({"on": "gpu", "cpu_s": 3.0, "gpu_s": 2.0});
+        let tame = presentable(&json!({"placed": placed, "wall_s": 1.0}).into(), &[]);
+        assert_eq!(tame.get(Fact::Placed), Some(&placed));
     }
 }

@@ -292,6 +292,8 @@ fn made_of(order: &Order, believed: Believed, told: Option<Box<Made>>) -> Result
         Fact::CpuS,
         Fact::MaxRssBytes,
         Fact::Energy,
+        Fact::Device,
+        Fact::Placed,
     ] {
         if let Some(value) = said.get(fact) {
             observation = observation.with(fact, value.clone());

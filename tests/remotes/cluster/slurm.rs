@@ -456,6 +456,40 @@ stages:
     is_clean(&slurm, &space, remote.path());
 }
 
+/// On which device a node computed is told here.
+#[test]
+fn the_device_of_a_node_is_recorded() {
+    let Some(slurm) = slurm("") else { return };
+    let (space, remote) = on(&slurm, "without = [\"gpus\"]");
+    let doctor = space.json(&["doctor"]);
+    let mut devices = doctor["devices"].as_array().unwrap().iter();
+    if !devices.any(|d| d["usable"] == true) {
+        return skipped("no OpenCL device (apt install pocl-opencl-icd)");
+    }
+    space.write(
+        "pipeline.yaml",
+        "version: 1
+stages:
+  data: {uses: download, with: {dataset: shapes, shapes: {train: 100, test: 50, noise: 20}}}
+  fit:
+    uses: train
+    needs: {train: data.train, test: data.test}
+    resources: {gpus: 1}
+    with:
+      model: {mlp: {hidden: [9, 5]}}
+      seed: 1
+      length: {epochs: 1}
+      batch_size: 32
+      optimizer: {adam: {}}
+",
+    );
+    space.ok(&["run", "--on", "lab"]);
+    let shown = space.json(&["show", "fit"]);
+    let observation = &shown["results"][0]["observation"];
+    assert!(observation["device"].is_string(), "{observation}");
+    is_clean(&slurm, &space, remote.path());
+}
+
 /// A job that is ended gives its stages their time to save.
 #[test]
 fn case_34_a_stage_saves_when_its_job_is_ended() {
