@@ -2,8 +2,10 @@
 //! is first asked for something. No toolkit is needed: the driver compiles the PTX that is part of
 //! this program (`text.rs`).
 //!
-//! All work goes to one stream, so it happens in the order of the calls.
+//! All work goes to one stream, so it happens in the order of the calls; launches that come again and
+//! again go there as one (`graphs.rs`).
 
+mod graphs;
 mod staging;
 
 use std::collections::HashMap;
@@ -15,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute, CUjit_option, CUresult};
 
+use self::graphs::{Asked, Graphs};
 use self::staging::Staging;
 use crate::driver::{Argument, Driver, Extent, Handle, Listed};
 use crate::fault::Fault;
@@ -29,7 +32,7 @@ const DRIVER: c_int = 11_040;
 /// The first GPUs that run it: Volta's.
 const CAPABILITY: (i32, i32) = (7, 0);
 
-/// What is called here and in `staging.rs`. cudarc panics at a function that the library lacks, so
+/// What is called here and in `staging.rs`, and has to be there. cudarc panics at a function that the library lacks, so
 /// they are looked for first.
 const CALLED: [&str; 30] = [
     "cuCtxSetCurrent",
@@ -91,6 +94,15 @@ pub(crate) fn list() -> Result<Vec<Listed<Ordinal>>, String> {
     (0..count().map_err(failed)?).map(of).collect()
 }
 
+/// Whether the library, which can be opened, has this function.
+fn has(name: &str) -> bool {
+    // SAFETY: a function is looked for, and not called.
+    unsafe {
+        let library = sys::culib();
+        library.get::<unsafe extern "C" fn()>(name).is_ok()
+    }
+}
+
 /// The driver's version, if it can be used.
 fn version() -> Result<c_int, String> {
     // SAFETY: the library is NVIDIA's, and nothing has to precede its initialisers.
@@ -105,11 +117,6 @@ fn version() -> Result<c_int, String> {
             why.as_deref().unwrap_or("libcuda.so.1")
         ));
     }
-    // SAFETY: it can be opened, as was seen; a function is looked for, and not called.
-    let has = |name: &str| unsafe {
-        let library = sys::culib();
-        library.get::<unsafe extern "C" fn()>(name).is_ok()
-    };
     if let Some(name) = CALLED.iter().find(|name| !has(name)) {
         return Err(format!("CUDA's driver cannot be used: it lacks {name}"));
     }
@@ -178,9 +185,11 @@ pub(crate) struct Cuda {
     /// Those that were launched.
     kernels: Mutex<HashMap<&'static str, Kernel>>,
     staging: Mutex<Staging>,
+    /// What was asked for and waits.
+    graphs: Mutex<Graphs>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Kernel(sys::CUfunction);
 
 // SAFETY: the driver's objects may be used by any thread in which their context is current, and each
@@ -208,6 +217,7 @@ impl Cuda {
             module: ptr::null_mut(),
             kernels: Mutex::default(),
             staging: Mutex::default(),
+            graphs: Mutex::new(Graphs::new(has)),
         };
         cuda.enter()?;
         let stream = result::stream::create(result::stream::StreamKind::NonBlocking);
@@ -274,8 +284,16 @@ impl Cuda {
         Ok(kernel)
     }
 
+    /// Sends what waits to the stream.
+    fn send(&self) -> Result<(), Fault> {
+        // SAFETY: the context is current, as every caller sees to.
+        let sent = unsafe { lock(&self.graphs).send(self.stream) };
+        sent.map_err(|failed| self.fault(failed))
+    }
+
     /// Waits until all that was asked for is done.
     fn finish(&self) -> Result<(), Fault> {
+        self.send()?;
         // SAFETY: the stream lives as long as `self`.
         let done = unsafe { result::stream::synchronize(self.stream) };
         done.map_err(|e| self.fault(("cuStreamSynchronize", e)))
@@ -334,6 +352,10 @@ unsafe impl Driver for Cuda {
 
     unsafe fn write(&self, Handle(to): Handle, words: &[u32]) -> Result<(), Fault> {
         self.enter()?;
+        // Words overtake what waits, where that has nothing to do with them.
+        if lock(&self.graphs).uses(Handle(to)) {
+            self.send()?;
+        }
         // SAFETY: the caller's promise on the memory; context and stream are this device's.
         let sent = unsafe { lock(&self.staging).send(words, to, self.stream) };
         sent.map_err(|failed| self.fault(failed))
@@ -344,6 +366,7 @@ unsafe impl Driver for Cuda {
             return Ok(());
         }
         self.enter()?;
+        self.send()?;
         // SAFETY: the caller's promise on the memory; the words are borrowed until all is done.
         let asked = unsafe { result::memcpy_dtoh_async(words, from, self.stream) };
         let finished = self.finish();
@@ -361,6 +384,7 @@ unsafe impl Driver for Cuda {
             return Ok(());
         }
         self.enter()?;
+        self.send()?;
         let bytes = words * size_of::<u32>();
         // SAFETY: the caller's promise.
         let asked = unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream) };
@@ -374,32 +398,19 @@ unsafe impl Driver for Cuda {
         arguments: &[Argument],
     ) -> Result<(), Fault> {
         self.enter()?;
-        let Kernel(kernel) = self.kernel(name)?;
-        let pointer = |argument: &Argument| -> *mut c_void {
-            match argument {
-                Argument::Memory(Handle(address)) => ptr::from_ref(address).cast_mut().cast(),
-                Argument::Int(value) => ptr::from_ref(value).cast_mut().cast(),
-                Argument::Word(value) => ptr::from_ref(value).cast_mut().cast(),
-                Argument::Float(value) => ptr::from_ref(value).cast_mut().cast(),
-            }
-        };
-        let mut parameters: Vec<*mut c_void> = arguments.iter().map(pointer).collect();
+        let kernel = self.kernel(name)?;
         // A number that is too large stays so: the driver refuses it.
         let count = |n: usize| c_uint::try_from(n).unwrap_or(c_uint::MAX);
-        let [[columns, rows], [wide, high]] = [extent.groups, extent.items].map(|n| n.map(count));
-        // SAFETY: the kernel is of a loaded module; the driver copies the arguments during the call
-        // and writes to none; that they are the kernel's is the caller's promise.
-        let launched = unsafe {
-            result::launch_kernel(
-                kernel,
-                (columns, rows, 1),
-                (wide, high, 1),
-                0,
-                self.stream,
-                &mut parameters,
-            )
+        let asked = Asked {
+            kernel,
+            groups: extent.groups.map(count),
+            items: extent.items.map(count),
+            arguments: arguments.to_vec(),
         };
-        launched.map_err(|e| self.fault(("cuLaunchKernel", e)))
+        // SAFETY: the kernel is of a loaded module; that the arguments are the kernel's is the caller's
+        // promise. Memory is freed only after all that waits was sent and is done.
+        let launched = unsafe { lock(&self.graphs).ask(asked, self.stream) };
+        launched.map_err(|failed| self.fault(failed))
     }
 }
 
@@ -411,6 +422,7 @@ impl Drop for Cuda {
         // way, and no memory is left, as each piece of it keeps the device open.
         unsafe {
             lock(&self.staging).free();
+            lock(&self.graphs).free();
             if !self.module.is_null() {
                 let _ = result::module::unload(self.module);
             }

@@ -38,6 +38,19 @@ pub(crate) enum Argument {
     Float(f32),
 }
 
+/// The same bits: zeros of both signs differ.
+impl PartialEq for Argument {
+    fn eq(&self, other: &Argument) -> bool {
+        match (self, other) {
+            (Argument::Memory(a), Argument::Memory(b)) => a == b,
+            (Argument::Int(a), Argument::Int(b)) => a == b,
+            (Argument::Word(a), Argument::Word(b)) => a == b,
+            (Argument::Float(a), Argument::Float(b)) => a.to_bits() == b.to_bits(),
+            _ => false,
+        }
+    }
+}
+
 /// How many items run: `groups` of `items`, in two dimensions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {

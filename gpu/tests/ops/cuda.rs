@@ -15,6 +15,9 @@ const CHILD: &str = "REPRO_CUDA_CHILD";
 /// Tells it to use a share of the device.
 const SHARE: &str = "REPRO_CUDA_SHARE";
 
+/// Tells it to ask for the same launches again and again.
+const AGAIN: &str = "REPRO_CUDA_AGAIN";
+
 /// What the child prints with the driver set so; nothing where there is no compiler.
 fn said(variables: &[(&str, &str)]) -> Option<String> {
     let all = [variables, &[(CHILD, "1")]].concat();
@@ -48,6 +51,13 @@ fn child() {
             let share: f64 = share.to_str().unwrap().parse().unwrap();
             match shared(device, share) {
                 Ok(()) => println!("shared"),
+                Err(fault) => println!("fault: {fault}"),
+            }
+            continue;
+        }
+        if std::env::var_os(AGAIN).is_some() {
+            match again(device) {
+                Ok(()) => println!("again"),
                 Err(fault) => println!("fault: {fault}"),
             }
             continue;
@@ -89,6 +99,47 @@ fn shared(device: &repro_gpu::Found, share: f64) -> Result<(), Fault> {
     drop(others);
     println!("room: {}", opened.room());
     opened.values(&pool, limit as usize / 4 + 1).map(drop)
+}
+
+/// A sequence of launches that comes again, with other numbers and other memory.
+fn again(device: &repro_gpu::Found) -> Result<(), Fault> {
+    let device = device.open()?;
+    let pool = Pool::default();
+    let constants = device.upload(&pool, &[1.0, -2.0, 3.0])?;
+    let mut held = Vec::new();
+    for round in 0..6 {
+        // Memory that was in use a round before is in use still, so each has other memory; now and
+        // then a host's words come between two launches.
+        let mut values = device.upload(&pool, &[0.5, 0.25, -1.0])?;
+        let mut here = [0.5, 0.25, -1.0_f32];
+        let scales = [0.0, -0.0, 1.5, -0.0, 2.0, round as f32];
+        for scale in scales {
+            device.scaled_add(scale, &constants, 1.0, &mut values)?;
+            if round % 3 == 2 && scale == 1.5 {
+                device.write(&[7.0, 8.0, 9.0], &mut values)?;
+            }
+            for (value, x) in here.iter_mut().zip([1.0, -2.0, 3.0_f32]) {
+                *value = scale.mul_add(x, *value);
+            }
+            if round % 3 == 2 && scale == 1.5 {
+                here = [7.0, 8.0, 9.0];
+            }
+        }
+        // The sign of a zero is a number's only difference here.
+        let mut sign = device.upload(&pool, &[-0.0])?;
+        let (one, zero) = (device.upload(&pool, &[1.0])?, [0.0, -0.0][round % 2]);
+        for _ in 0..4 {
+            device.scaled_add(zero, &one, 1.0, &mut sign)?;
+        }
+        let mut there = [0.0; 3];
+        device.read(&values, &mut there)?;
+        assert_eq!(bits(&there), bits(&here), "round {round}");
+        let mut there = [7.0];
+        device.read(&sign, &mut there)?;
+        assert_eq!(bits(&there), bits(&[-0.0 + zero]), "round {round}");
+        held.push(values);
+    }
+    Ok(())
 }
 
 fn used(device: &repro_gpu::Found) -> Result<(), Fault> {
@@ -189,6 +240,31 @@ fn of_a_share_no_more_is_taken() {
                 50331648\nroom: 201326592\nfault: Stand-in: no memory for 201327104 more bytes; the \
                 share of its 1073741824 that may be taken is 201326592, and 201326592 are free\n";
     assert!(said.contains(told), "{said}");
+}
+
+#[test]
+fn launches_that_come_again_are_one_graph() {
+    let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand-in-graphs.log");
+    let _ = std::fs::remove_file(&log);
+    let Some(said) = said(&[(AGAIN, "1"), ("STAND_IN_LOG", log.to_str().unwrap())]) else {
+        return;
+    };
+    assert!(said.contains("again\n"), "{said}");
+    let log = std::fs::read_to_string(log).unwrap();
+    let calls = |name: &str| log.lines().filter(|line| *line == name).count();
+    // Rounds 0, 1, 3 and 4 are one sequence of ten launches: the first time it is seen, the second
+    // time it becomes a graph. In rounds 2 and 5, words of the host cut it into three and seven, of
+    // which three are no graph.
+    assert_eq!(calls("cuGraphInstantiateWithFlags"), 2, "{log}");
+    assert_eq!(calls("cuGraphLaunch"), 3 + 1, "{log}");
+    assert_eq!(calls("cuGraphAddKernelNode_v2"), 10 + 7, "{log}");
+    // Rounds 1 and 3 have the same zero in the same memory, so their last four launches are the same.
+    assert_eq!(calls("cuGraphExecKernelNodeSetParams_v2"), 6 + 10, "{log}");
+    assert_eq!(calls("cuLaunchKernel"), 10 + 3 + 7 + 3, "{log}");
+    says(
+        &[(AGAIN, "1"), ("STAND_IN_FAILS", "cuGraphLaunch=719")],
+        "fault: Stand-in: cuGraphLaunch failed: unspecified launch failure",
+    );
 }
 
 #[test]

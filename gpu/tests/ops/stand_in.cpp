@@ -144,6 +144,7 @@ static uint64_t used;
 static std::string ptx;
 // A device that failed does no more work.
 static bool lost;
+static int graphs;
 static thread_local void *context;
 
 static void say(const std::string &line)
@@ -256,6 +257,8 @@ CALL(cuDevicePrimaryCtxRelease_v2, int)
         misuse("a context ends with work under way");
     if (!memory.empty() && !lost)
         misuse("a context ends with memory in use");
+    if (graphs)
+        misuse("a context ends with graphs in use");
     context = nullptr;
     return OK;
 }
@@ -373,19 +376,95 @@ WITHIN(cuModuleGetFunction, const void **function, void *, const char *name)
     *function = &kernel->second;
     return OK;
 }
-WITHIN(cuLaunchKernel, const Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-       unsigned bz, unsigned, void *, void **arguments, void **)
+// The work of a launch, with the arguments as they are now; nothing where the driver would refuse it.
+static std::function<void()> launched(const Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                                      unsigned bz, void **arguments)
+{
     if (gx > INT32_MAX || gy > 65535 || gz != 1 || bx * by > 1024 || bz != 1 || gx * gy * bx * by == 0)
-        return INVALID_VALUE;
+        return nullptr;
     auto call = kernel->bind(arguments);
-    asked.push_back([=] {
+    return [=] {
         blockDim = {bx, by, bz};
         for (unsigned y = 0; y < gy; y++)
             for (unsigned x = 0; x < gx; x++) {
                 blockIdx = {x, y, 0};
                 run_group(kernel->waits, call);
             }
-    });
+    };
+}
+WITHIN(cuLaunchKernel, const Kernel *kernel, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+       unsigned bz, unsigned, void *, void **arguments, void **)
+    auto work = launched(kernel, gx, gy, gz, bx, by, bz, arguments);
+    if (!work)
+        return INVALID_VALUE;
+    asked.push_back(work);
+    return OK;
+}
+
+// Graphs of launches that follow one another.
+struct Node {
+    const Kernel *kernel;
+    std::function<void()> work;
+};
+struct Graph {
+    std::vector<Node *> nodes;
+    bool executable;
+};
+struct Description {
+    const Kernel *kernel;
+    unsigned gx, gy, gz, bx, by, bz, shared;
+    void **arguments, **extra, *kern, *context;
+};
+static std::function<void()> launched(const Description *d)
+{
+    return launched(d->kernel, d->gx, d->gy, d->gz, d->bx, d->by, d->bz, d->arguments);
+}
+WITHIN(cuGraphCreate, Graph **made, unsigned)
+    *made = new Graph{};
+    graphs++;
+    return OK;
+}
+WITHIN(cuGraphAddKernelNode_v2, Node **made, Graph *graph, Node *const *before, size_t count, const Description *node)
+    if (count != !graph->nodes.empty() || (count && *before != graph->nodes.back()))
+        misuse("a launch that does not follow the one before");
+    auto work = launched(node);
+    if (!work)
+        return INVALID_VALUE;
+    *made = new Node{node->kernel, work};
+    graph->nodes.push_back(*made);
+    return OK;
+}
+WITHIN(cuGraphInstantiateWithFlags, Graph **made, Graph *graph, unsigned long long)
+    *made = new Graph{graph->nodes, true};
+    graphs++;
+    return OK;
+}
+WITHIN(cuGraphExecKernelNodeSetParams_v2, Graph *graph, Node *node, const Description *to)
+    if (!graph->executable || node->kernel != to->kernel)
+        misuse("another kernel in the place of a node's");
+    auto work = launched(to);
+    if (!work)
+        return INVALID_VALUE;
+    node->work = work;
+    return OK;
+}
+WITHIN(cuGraphLaunch, Graph *graph, void *stream)
+    if (!graph->executable || stream != &asked)
+        misuse("a graph that cannot be launched there");
+    for (auto node : graph->nodes)
+        asked.push_back(node->work);
+    return OK;
+}
+WITHIN(cuGraphExecDestroy, Graph *graph)
+    delete graph;
+    graphs--;
+    return OK;
+}
+WITHIN(cuGraphDestroy, Graph *graph)
+    for (auto node : graph->nodes)
+        delete node;
+    delete graph;
+    graphs--;
     return OK;
 }
 extern "C" int cuGetErrorString(int code, const char **text)

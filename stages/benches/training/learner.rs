@@ -56,7 +56,7 @@ pub fn serve(
     match place {
         Place::Cpu => train(&Cpu::default(), model, threads, simulated, optimizer),
         Place::Gpu => {
-            device::wish(Some(Wish::Gpu));
+            device::wish(Some(Wish::Gpu), None)?;
             train(&device::open()?, model, threads, simulated, optimizer)
         }
     }

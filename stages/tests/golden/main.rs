@@ -7,6 +7,8 @@
     reason = "a wrong assumption here is a failed test"
 )]
 
+#[path = "../../../gpu/tests/ops/stand_in.rs"]
+mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
@@ -17,9 +19,16 @@ use std::process::Command;
 use repro_protocol::job::Device as Wish;
 use repro_stages::{device, kinds};
 use serde_json::{Value, json};
+use stand_in::with_stand_in;
 use support::{Bench, data, digest};
 use table::GOLDEN;
 
+/// The test that a process of its own runs on another device.
+const THE_TEST: [&str; 3] = [
+    "bytes_change_only_with_the_revision",
+    "--exact",
+    "--nocapture",
+];
 /// Tells this process to compute on a GPU.
 const ON_GPU: &str = "REPRO_GOLDEN_ON_GPU";
 
@@ -432,11 +441,18 @@ fn bytes_are_the_same_on_a_gpu() {
         return support::skipped("no OpenCL device (apt install pocl-opencl-icd)");
     }
     let this = std::env::current_exe().unwrap();
-    let test = [
-        "bytes_change_only_with_the_revision",
-        "--exact",
-        "--nocapture",
-    ];
-    let status = Command::new(this).args(test).env(ON_GPU, "1").status();
+    let status = Command::new(this).args(THE_TEST).env(ON_GPU, "1").status();
     assert!(status.unwrap().success());
+}
+
+/// The same through CUDA's calls: launches that wait and come again as graphs, words that overtake
+/// them, memory that is used again. The stand-in for the driver runs the kernels on the CPU.
+#[test]
+fn bytes_are_the_same_through_cuda() {
+    let Some(output) = with_stand_in(&THE_TEST, &[(ON_GPU, "1")]) else {
+        return support::skipped("no C++ compiler for the stand-in of a CUDA driver");
+    };
+    let of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = of(&output.stdout) + &of(&output.stderr);
+    assert!(output.status.success(), "{said}");
 }
