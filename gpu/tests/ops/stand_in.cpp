@@ -9,7 +9,12 @@
 //     STAND_IN_FAILS=cuMemAlloc_v2=2     this call gives this code; more of them behind commas
 //     STAND_IN_DRIVER=10020              the version of the driver, CUDA 10.2
 //     STAND_IN_CAPABILITY=61             compute capability 6.1
+//     STAND_IN_UNITS=132                 multiprocessors
+//     STAND_IN_CACHE=52428800            bytes of their cache
 //     STAND_IN_LOG=FILE                  gets a line for each call, and for each misuse
+//     STAND_IN_LAUNCHES=FILE             gets a line for each launch: the kernel, groups, items, bytes of the
+//                                        memory that it is given, and its whole numbers
+//     STAND_IN_EXECUTES=20               only so many launches are executed, the others are only written down
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -18,7 +23,9 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <set>
 #include <tuple>
+#include <type_traits>
 #include <ucontext.h>
 #include <utility>
 #include <vector>
@@ -62,6 +69,8 @@ struct Kernel {
     size_t parameters;
     bool waits;
     std::function<std::function<void()>(void **)> bind;
+    // Its memory, and its whole numbers.
+    std::function<std::pair<std::set<uint64_t>, std::vector<int>>(void **)> look;
 };
 
 template <class... A, size_t... I>
@@ -71,10 +80,28 @@ static std::function<void()> bound(void (*kernel)(A...), void **places, std::ind
     return [=] { std::apply(kernel, arguments); };
 }
 
+template <class A> static void look_at(void *place, std::set<uint64_t> &memory, std::vector<int> &numbers)
+{
+    if constexpr (std::is_pointer_v<A>)
+        memory.insert((uint64_t) * (A *)place);
+    else if constexpr (std::is_same_v<A, int>)
+        numbers.push_back(*(int *)place);
+}
+
+template <class... A, size_t... I>
+static std::pair<std::set<uint64_t>, std::vector<int>> looked(void **places, std::index_sequence<I...>)
+{
+    std::set<uint64_t> memory;
+    std::vector<int> numbers;
+    (look_at<A>(places[I], memory, numbers), ...);
+    return {memory, numbers};
+}
+
 template <class... A> static Kernel made(void (*kernel)(A...), bool waits)
 {
+    auto look = [=](void **places) { return looked<A...>(places, std::index_sequence_for<A...>()); };
     auto bind = [=](void **places) { return bound(kernel, places, std::index_sequence_for<A...>()); };
-    return {sizeof...(A), waits, bind};
+    return {sizeof...(A), waits, bind, look};
 }
 
 static std::map<std::string, Kernel> kernels = {
@@ -236,7 +263,7 @@ CALL(cuDeviceTotalMem_v2, size_t *bytes, int)
 }
 CALL(cuDeviceGetAttribute, int *value, int which, int)
     int capability = number("STAND_IN_CAPABILITY", 90);
-    *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : which == 16 ? 4 : which == 38 ? 1 << 20 : 0;
+    *value = which == 75 ? capability / 10 : which == 76 ? capability % 10 : which == 16 ? number("STAND_IN_UNITS", 4) : which == 38 ? number("STAND_IN_CACHE", 1 << 20) : 0;
     return OK;
 }
 // A process has one context of a device, which ends with the last that holds it.
@@ -383,7 +410,28 @@ static std::function<void()> launched(const Kernel *kernel, unsigned gx, unsigne
     if (gx > INT32_MAX || gy > 65535 || gz != 1 || bx * by > 1024 || bz != 1 || gx * gy * bx * by == 0)
         return nullptr;
     auto call = kernel->bind(arguments);
+    std::string line;
+    if (getenv("STAND_IN_LAUNCHES")) {
+        auto [pieces, numbers] = kernel->look(arguments);
+        size_t bytes = 0;
+        for (auto piece : pieces)
+            bytes += memory.count(piece) ? memory[piece] : 0;
+        for (auto &known : kernels)
+            if (&known.second == kernel)
+                line = known.first;
+        line += " " + std::to_string(gx * gy) + " " + std::to_string(bx * by) + " " + std::to_string(bytes);
+        for (int number : numbers)
+            line += " " + std::to_string(number);
+    }
     return [=] {
+        static FILE *launches = line.empty() ? nullptr : fopen(getenv("STAND_IN_LAUNCHES"), "a");
+        static int executed, most = number("STAND_IN_EXECUTES", INT32_MAX);
+        if (launches) {
+            fprintf(launches, "%s\n", line.c_str());
+            fflush(launches);
+        }
+        if (executed++ >= most)
+            return;
         blockDim = {bx, by, bz};
         for (unsigned y = 0; y < gy; y++)
             for (unsigned x = 0; x < gx; x++) {
