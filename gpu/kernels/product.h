@@ -1,17 +1,25 @@
 // Products of matrices as chains of multiply-adds (numerics/src/kernels/{chain,dense}.rs), and sums
 // of columns.
 
-// A group owns a tile of ROWS × COLUMNS outputs. Its work has SHARES: of the outputs, EACH_ROWS ×
-// EACH_COLUMNS of them, and of each tile of the operands that it reads. An item of a GPU has one of
-// them; the only item of a CPU's group, which is a thread there, has all.
+// A group owns a tile of ROWS × COLUMNS outputs, and reads the operands STEPS steps at a time. The work
+// has shares: of the outputs, EACH_ROWS × EACH_COLUMNS of them; of what is read, eight numbers of the
+// left operand and four of the right one. An item of a GPU has one of each; the only item of a CPU's
+// group, which is a thread there, has all.
 #define ROWS 128
 #define COLUMNS 64
+#define EACH_COLUMNS 8
+#if ITEMS == 1
+#define STEPS 32
+#define EACH_ROWS 8
+#define EVERY_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+#else
 #define STEPS 16
 #define EACH_ROWS 4
-#define EACH_COLUMNS 8
-#define SHARES 256
-#define OWN (SHARES / ITEMS)
-#define OF_EACH(own, share) for (int own = 0, share = ITEM(0); own < OWN; own++, share += ITEMS)
+#define EVERY_ROW(DO) DO(0) DO(1) DO(2) DO(3)
+#endif
+#define OUTPUTS (ROWS / EACH_ROWS * COLUMNS / EACH_COLUMNS / ITEMS)
+#define READS (ROWS * STEPS / 8 / ITEMS)
+#define OF_EACH(all, own, share) for (int own = 0, share = ITEM(0); own < all; own++, share += ITEMS)
 
 // An operand or a result that is a matrix: element (i, j) lies at i·first + j·second.
 // Or it is what the taps of a convolution see of images: i is a position (image, y, x) of a grid of
@@ -188,15 +196,17 @@ INLINE void tile(int images, int left_columns, int right_columns, OF_GROUP float
     int b_vector = b_next % 4 == 0 && (right_columns ? b_second : b_first) % 4 == 0;
     int c_vector = c_next % 4 == 0 && (pieces > 1 ? n : c_place.channels ? c_place.channels : c_place.first) % 4 == 0;
 
-    Position at[OWN];
-    Tap tap[OWN];
-    F8 chain[OWN][EACH_ROWS], sum[OWN][EACH_ROWS];
-    OF_EACH(own, share)
-    {
-        if (images) {
+    Position at[READS];
+    Tap tap[READS];
+    if (images)
+        OF_EACH(READS, own, share)
+        {
             at[own] = position_of(a_place, left_columns ? from + A_STEP(share) : row0 + A_ROW(share));
             tap[own] = tap_of(a_place, left_columns ? row0 + A_ROW(share) : from + A_STEP(share));
         }
+    F8 chain[OUTPUTS][EACH_ROWS], sum[OUTPUTS][EACH_ROWS];
+    OF_EACH(OUTPUTS, own, share)
+    {
         ALIGNED float first[EACH_COLUMNS];
         for (int j = 0; j < EACH_COLUMNS; j++) {
             int column = column0 + C_COLUMN(share) + j;
@@ -214,7 +224,7 @@ INLINE void tile(int images, int left_columns, int right_columns, OF_GROUP float
     do {
         int here = end_of_block - from < STEPS ? end_of_block - from : STEPS;
         int even = from % 4 == 0, a_at_once = a_vector & (left_columns | even), b_at_once = b_vector & (!right_columns | even);
-        OF_EACH(own, share)
+        OF_EACH(READS, own, share)
         {
             for (int quad = 0; quad < 8; quad += 4) {
                 float four[4];
@@ -263,36 +273,33 @@ INLINE void tile(int images, int left_columns, int right_columns, OF_GROUP float
                     four[e];
         }
         SYNC;
-        OF_EACH(own, share)
+        OF_EACH(OUTPUTS, own, share)
         {
             if (row0 + C_ROW(share) >= m || column0 + C_COLUMN(share) >= n)
                 continue;
-            F8 chain0 = chain[own][0], chain1 = chain[own][1], chain2 = chain[own][2], chain3 = chain[own][3];
+            // Compilers of CPUs keep these in registers only if no loop goes over them.
+#define TAKEN(i) F8 chain##i = chain[own][i];
+#define MULTIPLIED(i) chain##i = FMA8(left[i], right, chain##i);
+#define GIVEN_BACK(i) chain[own][i] = chain##i;
+            EVERY_ROW(TAKEN)
             EIGHT_AT_ONCE for (int q = 0; q < STEPS; q++) {
-                float left[EACH_ROWS];
-                LOAD4(rows + q * ROWS + C_ROW(share), left);
+                OF_GROUP const float *left = rows + q * ROWS + C_ROW(share);
                 F8 right = LOAD8(columns + q * COLUMNS + C_COLUMN(share));
-                chain0 = FMA8(left[0], right, chain0);
-                chain1 = FMA8(left[1], right, chain1);
-                chain2 = FMA8(left[2], right, chain2);
-                chain3 = FMA8(left[3], right, chain3);
+                EVERY_ROW(MULTIPLIED)
             }
-            chain[own][0] = chain0;
-            chain[own][1] = chain1;
-            chain[own][2] = chain2;
-            chain[own][3] = chain3;
+            EVERY_ROW(GIVEN_BACK)
         }
         SYNC;
         from += here;
         if (from == end_of_block) {
-            OF_EACH(own, share)
+            OF_EACH(OUTPUTS, own, share)
             for (int i = 0; i < EACH_ROWS; i++) {
                 sum[own][i] = first_block ? chain[own][i] : ADD8(sum[own][i], chain[own][i]);
                 chain[own][i] = ALL8(0.0f);
             }
             first_block = 0;
             if (from == end_of_part) {
-                OF_EACH(own, share)
+                OF_EACH(OUTPUTS, own, share)
                 for (int i = 0; i < EACH_ROWS; i++) {
                     int row = row0 + C_ROW(share) + i, column = column0 + C_COLUMN(share), count = n - column;
                     if (row >= m || column >= n)
@@ -321,7 +328,7 @@ INLINE void tile(int images, int left_columns, int right_columns, OF_GROUP float
                 }
                 // Rare, and a long text.
                 if (from == end && activation > RELU)
-                    OF_EACH(own, share)
+                    OF_EACH(OUTPUTS, own, share)
                     ONE_BY_ONE for (int e = 0; e < EACH_ROWS * EACH_COLUMNS; e++) {
                         int row = row0 + C_ROW(share) + e / EACH_COLUMNS, column = column0 + C_COLUMN(share) + e % EACH_COLUMNS;
                         if (row < m && column < n) {
