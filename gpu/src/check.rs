@@ -1,6 +1,8 @@
 //! Whether a device gives the CPU's bits, by trying it: a compiler or a driver may promise more than
 //! it keeps.
 
+mod images;
+
 use repro_numerics::exact::rng::Stream;
 use repro_numerics::kernels::activation::Activation;
 use repro_numerics::kernels::layer::Accumulate;
@@ -22,7 +24,8 @@ type Compared = (&'static str, Vec<f32>, Vec<f32>);
 /// # Errors
 /// The device gives other bits, or its driver fails.
 pub fn check(device: &Device) -> Result<(), Fault> {
-    for (op, there, here) in step(device)? {
+    let compared = step(device)?.into_iter().chain(images::step(device)?);
+    for (op, there, here) in compared {
         let wrong = there
             .iter()
             .zip(&here)
@@ -38,6 +41,7 @@ pub fn check(device: &Device) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Of a perceptron.
 fn step(device: &Device) -> Result<Vec<Compared>, Fault> {
     let (path, pool, (n, i, o)) = (Path::current(), Pool::default(), SHAPE);
     let mut stream = Stream::new(1, "self-test of a device", 0, 0);
