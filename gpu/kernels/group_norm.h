@@ -20,7 +20,7 @@ KERNEL image_sums(GLOBAL const float *x, GLOBAL const float *mean, int has_mean,
     GLOBAL const float *values = x + image * positions * channels + channel;
     float middle = has_mean ? mean[group_of(image, channel, channels, groups)] : 0.0f;
     float sum = 0.0f;
-    for (int position = 0; position < positions; position++) {
+    MANY_AT_ONCE for (int position = 0; position < positions; position++) {
         float value = values[position * channels];
         if (has_mean) {
             float d = value - middle;
@@ -43,7 +43,7 @@ KERNEL image_products(GLOBAL const float *x, GLOBAL const float *dy, GLOBAL cons
     int image = i / channels, channel = i % channels;
     int group = group_of(image, channel, channels, groups), first = image * positions * channels + channel;
     float middle = mean[group], inverse = r[group], of_b = 0.0f, of_g = 0.0f;
-    for (int position = 0; position < positions; position++) {
+    MANY_AT_ONCE for (int position = 0; position < positions; position++) {
         int at = first + position * channels;
         of_b = of_b + dy[at];
         of_g = FMA(dy[at], (x[at] - middle) * inverse, of_g);

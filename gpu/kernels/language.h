@@ -5,6 +5,8 @@
 // Before a loop: how often the compiler repeats its text.
 #define ONE_BY_ONE _Pragma("unroll 1")
 #define EIGHT_AT_ONCE _Pragma("unroll 8")
+// Of sums that one item adds up: all that it reads is on its way before it adds.
+#define MANY_AT_ONCE _Pragma("unroll 16")
 // Items of a group that shares memory; a driver of a CPU is told another number.
 #ifndef ITEMS
 #define ITEMS 256

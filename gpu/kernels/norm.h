@@ -32,7 +32,7 @@ KERNEL group_sums(GLOBAL const float *x, GLOBAL float *sums, int groups, int cha
     for (int from = rows.first; from < rows.end; from += BLOCK_ROWS) {
         int end = from + BLOCK_ROWS < rows.end ? from + BLOCK_ROWS : rows.end;
         float sum = 0.0f;
-        for (int row = from; row < end; row++)
+        MANY_AT_ONCE for (int row = from; row < end; row++)
             sum = sum + x[row * channels + channel];
         total = total + sum;
     }
@@ -51,7 +51,7 @@ KERNEL group_squares(GLOBAL const float *x, GLOBAL const float *mean, GLOBAL flo
     for (int from = rows.first; from < rows.end; from += BLOCK_ROWS) {
         int end = from + BLOCK_ROWS < rows.end ? from + BLOCK_ROWS : rows.end;
         float sum = 0.0f;
-        for (int row = from; row < end; row++) {
+        MANY_AT_ONCE for (int row = from; row < end; row++) {
             float d = x[row * channels + channel] - middle;
             sum = FMA(d, d, sum);
         }
@@ -78,7 +78,7 @@ KERNEL group_products(GLOBAL const float *x, GLOBAL const float *dy, GLOBAL cons
     for (int from = rows.first; from < rows.end; from += BLOCK_ROWS) {
         int end = from + BLOCK_ROWS < rows.end ? from + BLOCK_ROWS : rows.end;
         float sum = 0.0f;
-        for (int row = from; row < end; row++) {
+        MANY_AT_ONCE for (int row = from; row < end; row++) {
             int at = row * channels + channel;
             sum = FMA(dy[at], (x[at] - middle) * r, sum);
         }
@@ -99,7 +99,7 @@ KERNEL combine(GLOBAL const float *sums, GLOBAL float *to, int groups, int chann
     float total = 0.0f;
     for (int first = 0; first < groups; first += per_shard) {
         float shard = sums[first * channels + channel];
-        for (int group = first + 1; group < first + per_shard && group < groups; group++)
+        MANY_AT_ONCE for (int group = first + 1; group < first + per_shard && group < groups; group++)
             shard = shard + sums[group * channels + channel];
         total = first == 0 ? shard : total + shard;
     }

@@ -385,7 +385,7 @@ KERNEL add_pieces(GLOBAL const float *pieces, GLOBAL float *to, int all, int n, 
     float total = 0.0f;
     for (int first = 0; first < count; first += blocks) {
         float sum = pieces[first * n];
-        for (int block = first + 1; block < first + blocks && block < count; block++)
+        MANY_AT_ONCE for (int block = first + 1; block < first + blocks && block < count; block++)
             sum = sum + pieces[block * n];
         if (first > 0)
             total = total + sum;
@@ -406,7 +406,7 @@ KERNEL column_sums(GLOBAL const float *values, GLOBAL float *to, int rows, int w
     for (int from = 0; from < rows; from += block) {
         int end = from + block < rows ? from + block : rows;
         float sum = 0.0f;
-        for (int row = from; row < end; row++)
+        MANY_AT_ONCE for (int row = from; row < end; row++)
             sum = sum + values[row * width + column];
         total = total + sum;
     }
