@@ -59,6 +59,7 @@ fn drivers_are_called_in_one_place() {
     let files = [
         "opencl.rs",
         "cuda.rs",
+        "graphs.rs",
         "staging.rs",
         "memory.rs",
         "launch.rs",
