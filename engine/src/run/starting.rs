@@ -24,7 +24,7 @@ use crate::store::Fact;
 pub const GPUS_ARE_TAKEN: &str = "waiting for GPUs: other runs on this machine have them";
 
 /// What is told of a stage that asks for GPUs where there are none.
-const NO_GPU: &str = "it asks for a GPU, and this machine shows none; it runs without one. \
+const NO_GPU: &str = "it asks for a GPU, and this machine shows none; it runs without one of its own. \
                       Check the driver (`nvidia-smi`, `rocminfo`) and CUDA_VISIBLE_DEVICES, \
                       or remove `gpus` from the stage";
 
