@@ -282,6 +282,7 @@ fn presentable(observation: &Observation, signers: &[String]) -> Observation {
         Fact::Version,
         Fact::Instance,
         Fact::Sandbox,
+        Fact::ResumedFrom,
         Fact::Device,
     ];
     for fact in texts {

@@ -2,6 +2,7 @@
 //! library is opened when it is first asked for something.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::ffi::{CString, c_void};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
@@ -49,9 +50,26 @@ unsafe impl Sync for Id {}
 
 /// All devices, or why there are none.
 pub(crate) fn list() -> Result<Vec<Listed<Id>>, String> {
+    // Else another one would be opened in its place, without a word.
+    if let Some(paths) = std::env::var(LIBRARY)
+        .ok()
+        .filter(|paths| !paths.is_empty())
+    {
+        let mut why = None;
+        if !paths.split(';').any(|path| {
+            why = unopened(path);
+            why.is_none()
+        }) {
+            let why = why.unwrap_or_default();
+            return Err(format!(
+                "{LIBRARY} is `{paths}`, which cannot be opened: {why}"
+            ));
+        }
+    }
     let platforms = get_platform_ids().map_err(|code| match code {
         DLOPEN_RUNTIME_LOAD_FAILED => {
-            "OpenCL's library (libOpenCL.so.1) is not installed".to_owned()
+            let why = unopened("libOpenCL.so.1").unwrap_or_default();
+            format!("OpenCL's library cannot be opened: {why}")
         }
         code => format!("OpenCL lists no platform: {}", error_text(code)),
     })?;
@@ -88,7 +106,23 @@ pub(crate) fn list() -> Result<Vec<Listed<Id>>, String> {
             });
         }
     }
-    Ok(listed)
+    match listed.is_empty() {
+        true => Err("OpenCL is installed, and its drivers list no device".to_owned()),
+        false => Ok(listed),
+    }
+}
+
+/// Names OpenCL's library, or several behind semicolons, of which the first that can be opened counts.
+const LIBRARY: &str = "OPENCL_DYLIB_PATH";
+
+/// Why a library cannot be opened, if it cannot.
+fn unopened(path: &str) -> Option<String> {
+    // SAFETY: it is OpenCL's library, by the user's word or its name, and nothing has to precede its
+    // initialisers.
+    let opened = unsafe { libloading::Library::new(path) };
+    let error = opened.err()?;
+    let source = error.source().map(ToString::to_string);
+    Some(source.unwrap_or_else(|| error.to_string()))
 }
 
 /// What of IEEE 754 is missing, by what the device says of its f32 and f64.

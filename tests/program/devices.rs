@@ -332,3 +332,38 @@ fn without_a_driver_a_gpu_is_an_error_and_auto_is_the_cpu() {
     );
     told(&space, 2, "tpu", &["possible values: cpu, gpu, auto"]);
 }
+
+/// Who computes anew computes all of it: a state of another device would make every comparison pass.
+/// What goes on from a state says so.
+#[test]
+fn what_is_forced_goes_on_from_no_state() {
+    let space = project();
+    let resumed = |arguments: &[&str]| {
+        let (code, events) = space.events(arguments);
+        assert_eq!(code, 0, "{events:#?}");
+        let its = |e: &&Value| e["event"] == "finished" && e["instance"] == "train";
+        events.iter().find(its).unwrap()["resumed_from"].clone()
+    };
+    let record = || space.json(&["show", "train"])["results"][0]["observation"].clone();
+    assert!(resumed(&["train"]).is_null());
+    assert!(record()["resumed_from"].is_null());
+    space.edit("pipeline.yaml", "epochs: 1", "epochs: 2");
+    assert_eq!(resumed(&["train"]), "epoch 1");
+    assert_eq!(record()["resumed_from"], "epoch 1");
+    assert!(resumed(&["-f", "train"]).is_null());
+}
+
+/// Another library is not opened in the place of one that was named, and what OpenCL lacks is said.
+#[test]
+fn a_library_that_cannot_be_opened_is_named() {
+    let mut space = project();
+    space.write("text.so", "no library");
+    let path = space.path("text.so").display().to_string();
+    space.set_env("OPENCL_DYLIB_PATH", &path);
+    let said = space.run(&["doctor"]);
+    let told =
+        format!("OPENCL_DYLIB_PATH is `{path}`, which cannot be opened: {path}: file too short");
+    assert!((said.out + &said.err).contains(&told), "{told}");
+    let said = space.run(&["run", "--device", "gpu"]).err;
+    assert!(said.contains("OPENCL_DYLIB_PATH is"), "{said}");
+}

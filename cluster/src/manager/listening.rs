@@ -292,6 +292,7 @@ fn made_of(order: &Order, believed: Believed, told: Option<Box<Made>>) -> Result
         Fact::CpuS,
         Fact::MaxRssBytes,
         Fact::Energy,
+        Fact::ResumedFrom,
         Fact::Device,
         Fact::Placed,
     ] {

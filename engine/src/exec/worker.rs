@@ -50,8 +50,16 @@ const PASSED: &[&str] = &[
     "SSL_CERT_DIR",
     "RUST_BACKTRACE",
     "REPRO_SIMD",
+    // What drivers of devices take: without it a worker would see others than `doctor` does.
     "OPENCL_DYLIB_PATH",
     "OCL_ICD_VENDORS",
+    "CUDA_DEVICE_ORDER",
+    "GPU_DEVICE_ORDINAL",
+    "HSA_OVERRIDE_GFX_VERSION",
+    "POCL_DEVICES",
+    "POCL_MAX_PTHREAD_COUNT",
+    "POCL_MEMORY_LIMIT",
+    "ZE_AFFINITY_MASK",
 ];
 
 /// Runs it to its end.

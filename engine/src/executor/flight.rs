@@ -294,7 +294,11 @@ impl Flight {
             })
     }
 
+    /// Who computes anew wants to know what comes of all of it.
     fn find_state(&mut self) {
+        if self.order.purpose == Purpose::RecordAnew {
+            return;
+        }
         self.request.resume = self.order.states.iter().find_map(|(label, key)| {
             let path = self.site.store.get_state(&key.digest)?;
             Some(job::Resume {
@@ -401,6 +405,11 @@ impl Flight {
             .with(Fact::Threads, self.order.policy.cpus)
             .with(Fact::Figures, json!(finished.figures))
             .with(Fact::Sandbox, &*sandbox);
+        let resumed_from = self.request.resume.as_ref().map(|r| r.label.clone());
+        let observation = match &resumed_from {
+            Some(label) => observation.with(Fact::ResumedFrom, &**label),
+            None => observation,
+        };
         let observation = match &finished.device {
             Some(device) => observation.with(Fact::Device, &**device),
             None => observation,
@@ -417,7 +426,7 @@ impl Flight {
             usage: finished.usage,
             figures: finished.figures,
             pins: finished.pins,
-            resumed_from: self.request.resume.as_ref().map(|r| r.label.clone()),
+            resumed_from,
             sandbox,
         })))
     }

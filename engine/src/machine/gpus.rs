@@ -57,7 +57,14 @@ impl Source<'_> {
             let written = limit.split(',').map(str::trim);
             let written =
                 written.take_while(|n| !n.is_empty() && !n.starts_with('-') && *n != "NoDevFiles");
-            gpus = written.map(|name| listed(&gpus, name)).collect();
+            // Named twice, it is one, or two stages would be given it as their own.
+            let mut seen: Vec<Arc<str>> = Vec::new();
+            for gpu in written.map(|name| listed(&gpus, name)) {
+                if !seen.contains(&gpu) {
+                    seen.push(gpu);
+                }
+            }
+            gpus = seen;
         }
         (maker, gpus)
     }
@@ -230,6 +237,8 @@ mod tests {
         assert_eq!(named(&both, &limit("1")), ["GPU-22"]);
         assert_eq!(named(&both, &limit("GPU-2,0")), ["GPU-22", "GPU-11"]);
         assert_eq!(named(&both, &limit("GPU,7")), ["GPU", "7"]);
+        let twice = limit("0,0,GPU-1,1,0");
+        assert_eq!(named(&both, &twice), ["GPU-11", "GPU-22"]);
         assert!(named(&both, &limit("")).is_empty());
         assert!(named(&both, &limit("-1")).is_empty());
         assert_eq!(named(&both, &[("ROCR_VISIBLE_DEVICES", "0")]).len(), 2);

@@ -38,6 +38,8 @@ pub enum Fact {
     Energy,
     /// What a kind told of its work.
     Figures,
+    /// The state that it went on from, if it did: what came before it is another execution's.
+    ResumedFrom,
     /// The device that it computed on, where that was not the CPU.
     Device,
     /// Where recorded times decided between the CPU and a GPU: how.
@@ -64,6 +66,7 @@ impl Fact {
             Fact::MaxRssBytes => "max_rss_bytes",
             Fact::Energy => "energy",
             Fact::Figures => "figures",
+            Fact::ResumedFrom => "resumed_from",
             Fact::Device => "device",
             Fact::Placed => "placed",
             Fact::Origin => "origin",
