@@ -12,7 +12,7 @@ use super::sharing::RemoteArgs;
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::terminal::{self, Colour, Unwritten};
 use crate::ui::style::counted;
-use crate::ui::{Bars, Lines, Planned, notices, verdicts};
+use crate::ui::{Bars, Lines, Planned, notices, once, verdicts};
 use repro_cluster::config::{Executors, config_dir};
 use repro_cluster::{Asked, Detach, Left, is_elsewhere, jobs};
 use repro_engine::exchange::needed::announce;
@@ -306,7 +306,7 @@ fn display(
     }
     if args.quiet {
         let mut lines = Lines::new(colour);
-        return Box::new(move |event| {
+        return once(move |event| {
             if matches!(
                 event,
                 Event::Failed { .. } | Event::Unstable { .. } | Event::Warning { .. }
@@ -327,7 +327,7 @@ fn display(
             .jobs
             .unwrap_or_else(|| repro_engine::machine::Machine::here().cpus);
         let mut bars = Bars::new(colour, expected, cores);
-        return Box::new(move |event| bars.show(event));
+        return once(move |event| bars.show(event));
     }
     let mut lines = Lines::new(colour);
     if args.dry_run && !args.all {
@@ -342,7 +342,7 @@ fn display(
             lines.show(event);
         });
     }
-    Box::new(move |event| lines.show(event))
+    once(move |event| lines.show(event))
 }
 
 /// Who reports what a signal does.
