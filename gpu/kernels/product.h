@@ -48,69 +48,48 @@ typedef struct {
     NAME##_place.width = NAME##_width;                                                                     \
     NAME##_place.channels = NAME##_channels;
 
-// A position of images: where its window begins.
+// A number in three digits, the lower two below `middles` and `lows`. A position of images (image, y, x)
+// is one, and so is a tap of a window (kh, kw, channel).
 typedef struct {
-    int image, y, x;
-} Position;
+    int high, middle, low;
+} Count;
 
-INLINE Position position_of(Place p, int i)
+INLINE Count count_of(int i, int middles, int lows)
 {
-    Position at;
-    at.x = i % p.right;
-    at.y = i / p.right % p.down;
-    at.image = i / p.right / p.down;
-    return at;
+    Count count;
+    count.low = i % lows;
+    count.middle = i / lows % middles;
+    count.high = i / lows / middles;
+    return count;
 }
 
-INLINE Position later_position(Place p, Position at, int by)
+// Without a division, as `by` is small.
+INLINE Count counted_on(Count count, int by, int middles, int lows)
 {
-    at.x += by;
-    while (at.x >= p.right) {
-        at.x -= p.right;
-        at.y++;
+    count.low += by;
+    while (count.low >= lows) {
+        count.low -= lows;
+        count.middle++;
     }
-    while (at.y >= p.down) {
-        at.y -= p.down;
-        at.image++;
+    while (count.middle >= middles) {
+        count.middle -= middles;
+        count.high++;
     }
-    return at;
+    return count;
 }
 
-// A tap and channel of a window.
-typedef struct {
-    int kh, kw, channel;
-} Tap;
-
-INLINE Tap tap_of(Place p, int j)
-{
-    Tap tap;
-    tap.channel = j % p.channels;
-    tap.kw = j / p.channels % p.wide;
-    tap.kh = j / p.channels / p.wide;
-    return tap;
-}
-
-INLINE Tap later_tap(Place p, Tap tap, int by)
-{
-    tap.channel += by;
-    while (tap.channel >= p.channels) {
-        tap.channel -= p.channels;
-        tap.kw++;
-    }
-    while (tap.kw >= p.wide) {
-        tap.kw -= p.wide;
-        tap.kh++;
-    }
-    return tap;
-}
+#define POSITION_OF(p, i) count_of(i, (p).down, (p).right)
+#define LATER_POSITION(p, at, by) counted_on(at, by, (p).down, (p).right)
+#define TAP_OF(p, j) count_of(j, (p).wide, (p).channels)
+#define LATER_TAP(p, tap, by) counted_on(tap, by, (p).wide, (p).channels)
 
 // Where a tap sees a position; -1 outside of the images.
-INLINE int place_in(Place p, Position at, Tap tap)
+INLINE int place_in(Place p, Count at, Count tap)
 {
-    int y = at.y * p.stride + tap.kh + p.top, x = at.x * p.stride + tap.kw + p.left;
+    int y = at.middle * p.stride + tap.high + p.top, x = at.low * p.stride + tap.middle + p.left;
     if (y < 0 || y >= p.height || x < 0 || x >= p.width)
         return -1;
-    return ((at.image * p.height + y) * p.width + x) * p.channels + tap.channel;
+    return ((at.high * p.height + y) * p.width + x) * p.channels + tap.low;
 }
 
 // Where element (i, j) lies; -1 outside of the images. A matrix has no channels.
@@ -118,7 +97,7 @@ INLINE int place_of(Place p, int i, int j)
 {
     if (p.channels == 0)
         return i * p.first + j * p.second;
-    return place_in(p, position_of(p, i), tap_of(p, j));
+    return place_in(p, POSITION_OF(p, i), TAP_OF(p, j));
 }
 
 // Steps that are no part of a block: fma(OF_LEFT, OF_RIGHT, x) is x for every x, zeros of both signs
@@ -196,13 +175,12 @@ INLINE void tile(int images, int left_columns, int right_columns, OF_GROUP float
     int b_vector = b_next % 4 == 0 && (right_columns ? b_second : b_first) % 4 == 0;
     int c_vector = c_next % 4 == 0 && (pieces > 1 ? n : c_place.channels ? c_place.channels : c_place.first) % 4 == 0;
 
-    Position at[READS];
-    Tap tap[READS];
+    Count at[READS], tap[READS];
     if (images)
         OF_EACH(READS, own, share)
         {
-            at[own] = position_of(a_place, left_columns ? from + A_STEP(share) : row0 + A_ROW(share));
-            tap[own] = tap_of(a_place, left_columns ? row0 + A_ROW(share) : from + A_STEP(share));
+            at[own] = POSITION_OF(a_place, left_columns ? from + A_STEP(share) : row0 + A_ROW(share));
+            tap[own] = TAP_OF(a_place, left_columns ? row0 + A_ROW(share) : from + A_STEP(share));
         }
     F8 chain[OUTPUTS][EACH_ROWS], sum[OUTPUTS][EACH_ROWS];
     OF_EACH(OUTPUTS, own, share)
@@ -242,7 +220,7 @@ INLINE void tile(int images, int left_columns, int right_columns, OF_GROUP float
                     side_by_side(a, left_columns ? row + (from + step) * a_place.second : row * a_place.first + from + step,
                                  a_at_once, count, other, four);
                 else if (a_at_once) {
-                    int place = place_in(a_place, at[own], later_tap(a_place, tap[own], quad));
+                    int place = place_in(a_place, at[own], LATER_TAP(a_place, tap[own], quad));
                     if (place >= 0)
                         side_by_side(a, place, 1, count, other, four);
                     else
@@ -250,16 +228,16 @@ INLINE void tile(int images, int left_columns, int right_columns, OF_GROUP float
                             four[e] = e < count ? 0.0f : other;
                 } else
                     for (int e = 0; e < 4; e++) {
-                        int place = e < count ? place_in(a_place, at[own], later_tap(a_place, tap[own], quad + e)) : -1;
+                        int place = e < count ? place_in(a_place, at[own], LATER_TAP(a_place, tap[own], quad + e)) : -1;
                         four[e] = e < count ? place >= 0 ? a[place] : 0.0f : other;
                     }
                 for (int e = 0; e < 4; e++)
                     rows[left_columns ? step * ROWS + A_ROW(share) + quad + e : (step + e) * ROWS + A_ROW(share)] = four[e];
             }
             if (images && left_columns)
-                at[own] = later_position(a_place, at[own], here);
+                at[own] = LATER_POSITION(a_place, at[own], here);
             if (images && !left_columns)
-                tap[own] = later_tap(a_place, tap[own], here);
+                tap[own] = LATER_TAP(a_place, tap[own], here);
 
             float four[4];
             int column = column0 + B_COLUMN(share), step = B_STEP(share);
