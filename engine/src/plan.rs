@@ -436,6 +436,11 @@ impl Policy {
     pub fn of_each_gpu(&self) -> u32 {
         self.gpus.min(ONE_GPU)
     }
+
+    /// The same as a part of 1.
+    pub fn share_of_each_gpu(&self) -> f64 {
+        f64::from(self.of_each_gpu()) / f64::from(ONE_GPU)
+    }
 }
 
 /// Whether a command is confined to what it declares.

@@ -11,38 +11,36 @@ use repro_numerics::kernels::{Path, dense, elementwise, loss};
 
 use crate::device::Device;
 use crate::fault::Fault;
-use crate::memory::Pool;
+use crate::memory::{Memory, Pool};
 
 /// Rows, inputs and outputs: sums in parts and blocks, and tails of tiles.
 const SHAPE: (usize, usize, usize) = (67, 1100, 37);
 
-/// What was compared: the name of an op, and its values there and here.
-type Compared = (&'static str, Vec<f32>, Vec<f32>);
-
-/// Compares a step of training with the CPU's, op by op.
+/// Compares steps of training with the CPU's, op by op.
 ///
 /// # Errors
 /// The device gives other bits, or its driver fails.
 pub fn check(device: &Device) -> Result<(), Fault> {
-    let compared = step(device)?.into_iter().chain(images::step(device)?);
-    for (op, there, here) in compared {
-        let wrong = there
-            .iter()
-            .zip(&here)
-            .filter(|(a, b)| a.to_bits() != b.to_bits())
-            .count();
-        if wrong > 0 {
-            return Err(Fault::Unfit {
-                device: device.name().to_owned(),
-                lacks: format!("{wrong} of {} values of {op} differ", here.len()),
-            });
-        }
+    step(device)?;
+    images::step(device)
+}
+
+/// Compares what an op gave there and here.
+fn compare(device: &Device, op: &str, there: &Memory, here: &[f32]) -> Result<(), Fault> {
+    let mut values = vec![0.0; there.len()];
+    device.read(there, &mut values)?;
+    let differs = |(a, b): &(&f32, &f32)| a.to_bits() != b.to_bits();
+    match values.iter().zip(here).filter(differs).count() {
+        0 => Ok(()),
+        wrong => Err(Fault::Unfit {
+            device: device.name().to_owned(),
+            lacks: format!("{wrong} of {} values of {op} differ", here.len()),
+        }),
     }
-    Ok(())
 }
 
 /// Of a perceptron.
-fn step(device: &Device) -> Result<Vec<Compared>, Fault> {
+fn step(device: &Device) -> Result<(), Fault> {
     let (path, pool, (n, i, o)) = (Path::current(), Pool::default(), SHAPE);
     let mut stream = Stream::new(1, "self-test of a device", 0, 0);
     let mut values = |len: usize| -> Vec<f32> { (0..len).map(|_| stream.normal()).collect() };
@@ -51,13 +49,7 @@ fn step(device: &Device) -> Result<Vec<Compared>, Fault> {
     let there = |values: &[f32]| device.upload(&pool, values);
     let (far_x, mut far_w, far_b) = (there(&x)?, there(&w)?, there(&b)?);
     let (mut far_momentum, mut far_y) = (there(&momentum)?, device.values(&pool, n * o)?);
-    let mut compared = Vec::new();
-    let mut compare = |op: &'static str, far: &crate::Memory, here: &[f32]| -> Result<(), Fault> {
-        let mut values = vec![0.0; far.len()];
-        device.read(far, &mut values)?;
-        compared.push((op, values, here.to_vec()));
-        Ok(())
-    };
+    let compare = |op, there: &Memory, here: &[f32]| compare(device, op, there, here);
 
     let mut y = vec![0.0; n * o];
     dense::layer_forward(path, i, o, &x, &w, Some(&b), Activation::Tanh, &mut y);
@@ -115,6 +107,5 @@ fn step(device: &Device) -> Result<Vec<Compared>, Fault> {
     let mut kept = vec![0.0; n * o];
     elementwise::dropout(path, 0.3, &random, &y, &mut kept);
     device.dropout(0.3, &random, &far_y, &mut far_p)?;
-    compare("dropout", &far_p, &kept)?;
-    Ok(compared)
+    compare("dropout", &far_p, &kept)
 }

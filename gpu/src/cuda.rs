@@ -32,8 +32,8 @@ const DRIVER: c_int = 11_040;
 /// The first GPUs that run it: Volta's.
 const CAPABILITY: (i32, i32) = (7, 0);
 
-/// What is called here and in `staging.rs`, and has to be there. cudarc panics at a function that the library lacks, so
-/// they are looked for first.
+/// What is called here and in `staging.rs`, and has to be there. cudarc panics at a function that the
+/// library lacks, so they are looked for first.
 const CALLED: [&str; 30] = [
     "cuCtxSetCurrent",
     "cuDeviceGet",

@@ -26,7 +26,6 @@ use super::{
     Cancel, Cause, Failure, Finished, Note, Request, SandboxReport, Usage, outputs, searched,
 };
 use crate::catalog::{Kind, Program};
-use crate::plan::ONE_GPU;
 use repro_protocol::job::{Device, Event, FORMAT, Job, JobInput, Outcome};
 use repro_protocol::kind::OutputSpec;
 
@@ -286,9 +285,8 @@ fn device(request: &Request) -> Option<Device> {
 
 /// What it has of a GPU, if that is not all of it.
 fn share(request: &Request) -> Option<f64> {
-    let of_each = request.policy.of_each_gpu();
-    let is_part = (1..ONE_GPU).contains(&of_each);
-    is_part.then(|| f64::from(of_each) / f64::from(ONE_GPU))
+    let share = request.policy.share_of_each_gpu();
+    (share > 0.0 && share < 1.0).then_some(share)
 }
 
 /// What drivers of devices need: where libraries lie, as some of them are found by it alone, and the

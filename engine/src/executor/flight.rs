@@ -21,7 +21,6 @@ use crate::energy::Gpus;
 use crate::exec::{
     self, Cancel, CancelLevel, Cause, Failure, Finished, Grant, Note, Request, SandboxReport,
 };
-use crate::plan::ONE_GPU;
 use crate::spec::quote;
 use crate::store::{
     ActionLock, Fact, Observation, Record, Staged, StatCache, StoreError, host_name,
@@ -347,7 +346,7 @@ impl Flight {
     /// The GPUs it was given, which begin to count for it.
     fn gpus(&self) -> Option<Gpus> {
         let Request { grant, policy, .. } = &self.request;
-        let share = f64::from(policy.of_each_gpu()) / f64::from(ONE_GPU);
+        let share = policy.share_of_each_gpu();
         Gpus::begin(grant.gpus.as_deref()?, grant.maker, share)
     }
 

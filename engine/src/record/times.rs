@@ -42,9 +42,18 @@ struct File {
 #[derive(Debug)]
 pub struct Times {
     state: PathBuf,
-    /// What the file said, by work and device; nothing before it is asked for.
-    before: Option<HashMap<(Digest, On), Vec<f64>>>,
+    /// What the file said and was learnt since; nothing before it is asked for.
+    known: Option<Known>,
+    /// What was learnt and is not in the file.
     own: Vec<Took>,
+}
+
+/// Seconds, by work and device.
+type Known = HashMap<(Digest, On), Vec<f64>>;
+
+fn note(known: &mut Known, took: &Took) {
+    let all = known.entry((took.work, took.on)).or_default();
+    all.push(took.wall_s);
 }
 
 impl Times {
@@ -52,30 +61,22 @@ impl Times {
     pub fn of(state: &Path) -> Times {
         Times {
             state: state.to_owned(),
-            before: None,
+            known: None,
             own: Vec::new(),
         }
     }
 
     /// What is known of a work.
     pub fn recorded(&mut self, work: &Digest) -> Recorded {
-        let before = self.before.get_or_insert_with(|| {
-            let mut before: HashMap<_, Vec<f64>> = HashMap::new();
-            let host = host_name();
-            for took in read(&self.state).into_iter().filter(|t| t.host == host) {
-                before
-                    .entry((took.work, took.on))
-                    .or_default()
-                    .push(took.wall_s);
+        let known = self.known.get_or_insert_with(|| {
+            let (mut known, host) = (Known::new(), host_name());
+            let before = read(&self.state).into_iter().filter(|t| t.host == host);
+            for took in before.chain(self.own.iter().cloned()) {
+                note(&mut known, &took);
             }
-            before
+            known
         });
-        let of = |on: On| {
-            let own = self.own.iter().filter(|t| t.work == *work && t.on == on);
-            let mut all = before.get(&(*work, on)).cloned().unwrap_or_default();
-            all.extend(own.map(|took| took.wall_s));
-            median(all)
-        };
+        let of = |on: On| median(known.get(&(*work, on)).cloned().unwrap_or_default());
         Recorded {
             cpu_s: of(On::Cpu),
             gpu_s: of(On::Gpu),
@@ -84,12 +85,17 @@ impl Times {
 
     /// A work took so long here.
     pub fn learn(&mut self, work: Digest, on: On, wall_s: f64) {
-        self.own.push(Took {
+        let host = host_name();
+        let took = Took {
             work,
             on,
-            host: host_name(),
+            host,
             wall_s,
-        });
+        };
+        if let Some(known) = &mut self.known {
+            note(known, &took);
+        }
+        self.own.push(took);
     }
 
     /// Keeps what was learnt, beside what other processes learnt meanwhile.
@@ -103,7 +109,7 @@ impl Times {
         let _alone = Turn::take(&self.state);
         let mut took = read(&self.state);
         took.append(&mut self.own);
-        self.before = None;
+        self.known = None;
         let mut seen: HashMap<(Digest, On, String), usize> = HashMap::new();
         took.reverse();
         took.retain(|took| {

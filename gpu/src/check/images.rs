@@ -6,10 +6,10 @@ use repro_numerics::kernels::layer::{Accumulate, Backward, Gradient};
 use repro_numerics::kernels::{Path, conv, norm, pool};
 use repro_numerics::shape::{BadShape, ConvShape, Image, NormShape, PoolShape};
 
-use super::Compared;
+use super::compare;
 use crate::device::Device;
 use crate::fault::Fault;
-use crate::memory::Pool;
+use crate::memory::{Memory, Pool};
 
 /// Enough for two shards of a batch, and tails of all tiles.
 const IMAGES: usize = 37;
@@ -34,18 +34,12 @@ fn convolutions() -> Result<[(&'static str, ConvShape); 2], BadShape> {
     ])
 }
 
-pub(super) fn step(device: &Device) -> Result<Vec<Compared>, Fault> {
+pub(super) fn step(device: &Device) -> Result<(), Fault> {
     let (path, pool) = (Path::current(), Pool::default());
     let mut stream = Stream::new(3, "self-test of a device", 0, 0);
     let mut values = |len: usize| -> Vec<f32> { (0..len).map(|_| stream.normal()).collect() };
     let there = |values: &[f32]| device.upload(&pool, values);
-    let mut compared = Vec::new();
-    let mut compare = |op: &'static str, far: &crate::Memory, here: &[f32]| -> Result<(), Fault> {
-        let mut values = vec![0.0; far.len()];
-        device.read(far, &mut values)?;
-        compared.push((op, values, here.to_vec()));
-        Ok(())
-    };
+    let compare = |op, there: &Memory, here: &[f32]| compare(device, op, there, here);
 
     for (name, shape) in convolutions().expect("sizes of shapes") {
         let (inputs, outputs) = (
@@ -116,8 +110,8 @@ pub(super) fn step(device: &Device) -> Result<Vec<Compared>, Fault> {
     compare("batch norm", &far_y, &y)?;
 
     let shape = PoolShape::new(image(32), 2, 2).expect("a window in an image");
-    let (mut pooled, windows) = (Vec::new(), IMAGES * shape.output().features());
-    pooled.resize(windows, 0.0);
+    let windows = IMAGES * shape.output().features();
+    let mut pooled = vec![0.0; windows];
     let mut far_pooled = device.values(&pool, windows)?;
     pool::max_forward(path, &shape, &y, &mut pooled);
     device.max_pool(&shape, &far_y, &mut far_pooled)?;
@@ -126,6 +120,5 @@ pub(super) fn step(device: &Device) -> Result<Vec<Compared>, Fault> {
     let mut far_dx = there(&dx)?;
     pool::max_backward(path, &shape, &y, &pooled, Gradient { to: &mut dx, how });
     device.max_pool_gradient(&shape, &far_y, &far_pooled, (&mut far_dx, how))?;
-    compare("the gradient of a pool", &far_dx, &dx)?;
-    Ok(compared)
+    compare("the gradient of a pool", &far_dx, &dx)
 }

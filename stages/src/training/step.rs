@@ -224,7 +224,8 @@ impl<D: Backend> Learner<D> {
         &self.pool
     }
 
-    /// A step at learning rate `lr` on `rows` images, and what they are to give. A loss that is not finite changes no parameter.
+    /// A step at learning rate `lr` on `rows` images, and what they are to give. A loss that is not
+    /// finite changes no parameter.
     ///
     /// # Errors
     /// A label that is no class; the device's.
