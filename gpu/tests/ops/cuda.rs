@@ -23,7 +23,7 @@ fn said(variables: &[(&str, &str)]) -> Option<String> {
     let all = [variables, &[(CHILD, "1")]].concat();
     let child = ["cuda::child", "--exact", "--nocapture"];
     let Some(output) = with_stand_in(&child, &all) else {
-        skip("no C++ compiler for the stand-in of a CUDA driver");
+        skip("no C++ compiler of this processor for the stand-in of a CUDA driver");
         return None;
     };
     let of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -170,7 +170,7 @@ fn used(device: &repro_gpu::Found) -> Result<(), Fault> {
 #[test]
 fn every_op() {
     let Some(output) = with_stand_in(&["--skip", "cuda::"], &[]) else {
-        return skip("no C++ compiler for the stand-in of a CUDA driver");
+        return skip("no C++ compiler of this processor for the stand-in of a CUDA driver");
     };
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -8,13 +8,21 @@ use std::sync::OnceLock;
 
 use repro_gpu::program;
 
-/// The folder that has the library, or nothing where there is no compiler.
+/// The folder that has the library, or nothing where there is no compiler for this program's
+/// processor: under an emulator the compiler's is another one.
 fn folder() -> Option<&'static Path> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     BUILT.get_or_init(build).as_deref()
 }
 
 fn build() -> Option<PathBuf> {
+    let machine = Command::new("c++").arg("-dumpmachine").output().ok()?;
+    if !machine
+        .stdout
+        .starts_with(std::env::consts::ARCH.as_bytes())
+    {
+        return None;
+    }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stand-in");
     std::fs::create_dir_all(&folder).unwrap();
     let text = program();
@@ -38,7 +46,7 @@ fn build() -> Option<PathBuf> {
         .arg("-o")
         .arg(folder.join("libcuda.so.1"))
         .output()
-        .ok()?;
+        .unwrap();
     let said = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "{said}");
     Some(folder)

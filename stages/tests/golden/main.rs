@@ -450,7 +450,9 @@ fn bytes_are_the_same_on_a_gpu() {
 #[test]
 fn bytes_are_the_same_through_cuda() {
     let Some(output) = with_stand_in(&THE_TEST, &[(ON_GPU, "1")]) else {
-        return support::skipped("no C++ compiler for the stand-in of a CUDA driver");
+        return support::skipped(
+            "no C++ compiler of this processor for the stand-in of a CUDA driver",
+        );
     };
     let of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = of(&output.stdout) + &of(&output.stderr);
