@@ -1,5 +1,7 @@
 //! What can go wrong on a device.
 
+use bytesize::ByteSize;
+
 /// See the variants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -22,7 +24,7 @@ pub enum Fault {
         log: String,
     },
     /// Memory is short.
-    #[error("{device}: no memory for {asked} more bytes; {}", memory(*.total, *.free, *.share))]
+    #[error("{device}: no memory for {} more; {}", ByteSize(*.asked), memory(*.total, *.free, *.share))]
     Memory {
         /// Whose memory.
         device: String,
@@ -52,8 +54,10 @@ pub enum Fault {
 }
 
 fn memory(total: u64, free: Option<u64>, share: Option<u64>) -> String {
+    let total = ByteSize(total);
+    let free = free.map(ByteSize);
     let free = free.map_or_else(String::new, |free| format!(", and {free} are free"));
-    match share {
+    match share.map(ByteSize) {
         None => format!("it has {total} in all{free}"),
         Some(share) => format!("the share of its {total} that may be taken is {share}{free}"),
     }

@@ -1,5 +1,7 @@
 //! Numbers as people read them, the same on every machine.
 
+use bytesize::ByteSize;
+
 /// Four significant digits, without trailing zeros; powers of ten where it is very large or small.
 pub fn short(value: f64) -> String {
     if !value.is_finite() {
@@ -78,16 +80,7 @@ pub fn duration(seconds: f64) -> String {
 
 /// A size in binary units: `512 B`, `3.4 MiB`.
 pub fn bytes(count: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (count as f64, 0);
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{count} B"),
-        _ => format!("{value:.1} {}", units[unit]),
-    }
+    ByteSize(count).to_string()
 }
 
 /// Energy: `0.4 J`, `36.0 kJ`, `1.50 kWh`.

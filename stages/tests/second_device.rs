@@ -619,8 +619,8 @@ fn a_training_that_cannot_fit_ends_before_its_first_step() {
     assert!(trained(20_656, &perceptron, &json!({"adam": {}})).is_ok());
     assert_eq!(
         refused(20_655, &perceptron, &json!({"adam": {}})),
-        "the device has 20655 bytes of memory left, and training needs at least 20656: 16048 for \
-         weights, gradients and the optimizer's memory, and 288 for each of the 16 images of a \
+        "the device has 20.2 KiB of memory left, and training needs at least 20.2 KiB: 15.7 KiB for \
+         weights, gradients and the optimizer's memory, and 288 B for each of the 16 images of a \
          batch; a `batch_size` of 15 is the most that could fit; `--device cpu` computes the same bits"
     );
     let plain = refused(
@@ -628,15 +628,15 @@ fn a_training_that_cannot_fit_ends_before_its_first_step() {
         &perceptron,
         &json!({"sgd": {"lr": 0.1, "momentum": 0.9}}),
     );
-    assert!(plain.contains("12036 for weights"), "{plain}");
+    assert!(plain.contains("11.8 KiB for weights"), "{plain}");
     let none = refused(16_047, &perceptron, &json!({"adam": {}}));
     assert!(none.contains("no batch fits"), "{none}");
     // A shortcut shares the input of its body; running statistics have no gradients.
     let block = json!({"conv": {"layers": [{"residual": {"shortcut": "convolution",
         "layers": [{"conv": {"channels": 4, "bias": false}}, {"batch_norm": {}}]}}]}});
     let block = refused(1, &block, &json!({"sgd": {"lr": 0.1}}));
-    assert!(block.contains("1976 for weights"), "{block}");
-    assert!(block.contains("600 for each of the 16"), "{block}");
+    assert!(block.contains("1.9 KiB for weights"), "{block}");
+    assert!(block.contains("600 B for each of the 16"), "{block}");
 }
 
 #[test]

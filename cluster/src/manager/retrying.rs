@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use bytesize::ByteSize;
 use repro_engine::executor::{Failed, OrderId, Outcome};
 
 use super::{At, Manager};
@@ -128,7 +129,7 @@ impl Manager {
         };
         let has_more_time = self.counts.get(&index).is_some_and(|c| c.more_time > 0);
         match (end, self.memory(index)) {
-            (End::Memory, Some(bytes)) => format!(" with {} MiB of memory", bytes >> 20),
+            (End::Memory, Some(bytes)) => format!(" with {} of memory", ByteSize(bytes)),
             (End::Time, _) if has_more_time => format!(" with {} minutes", self.minutes(index)),
             _ => String::new(),
         }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytesize::ByteSize;
+
 use super::{Request, Usage, denied};
 
 /// An execution that failed.
@@ -52,7 +54,7 @@ pub enum Cause {
         pid: i32,
     },
     /// It asked for more memory than `memory:` allows.
-    #[error("it ran out of memory: the declared limit is {limit_bytes} bytes per process")]
+    #[error("it ran out of memory: the declared limit is {} per process", ByteSize(*.limit_bytes))]
     OutOfMemory {
         /// The limit.
         limit_bytes: u64,

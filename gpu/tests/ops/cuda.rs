@@ -188,8 +188,8 @@ fn a_device_is_listed_and_used_and_given_back() {
     assert!(said.contains("absent: OpenCL"), "{said}");
     let listed = "found: Stand-in, CUDA 12.4, compute capability 9.0, 1073741824\n";
     assert!(said.contains(listed), "{said}");
-    let refused = "fault: Stand-in: no memory for 1073741828 more bytes; it has 1073741824 in all, \
-                   and 1054867448 are free";
+    let refused = "fault: Stand-in: no memory for 1.0 GiB more; it has 1.0 GiB in all, and \
+                   1006.0 MiB are free";
     assert!(said.contains(refused), "{said}");
     let log = std::fs::read_to_string(log).unwrap();
     let calls = |name: &str| log.lines().filter(|line| *line == name).count();
@@ -237,8 +237,8 @@ fn of_a_share_no_more_is_taken() {
         return;
     };
     let told = "limit: 201326592, room: 201326592, of all: 1073741824\nroom: 50331648\nroom: \
-                50331648\nroom: 201326592\nfault: Stand-in: no memory for 201327104 more bytes; the \
-                share of its 1073741824 that may be taken is 201326592, and 201326592 are free\n";
+                50331648\nroom: 201326592\nfault: Stand-in: no memory for 192.0 MiB more; the share of \
+                its 1.0 GiB that may be taken is 192.0 MiB, and 192.0 MiB are free\n";
     assert!(said.contains(told), "{said}");
 }
 
@@ -307,8 +307,8 @@ fn an_error_of_the_driver_is_a_fault_that_names_the_call() {
         ),
         (
             "cuMemAlloc_v2=2",
-            "fault: Stand-in: no memory for 8 more bytes; it has 1073741824 in all, and \
-             1073741824 are free",
+            "fault: Stand-in: no memory for 8 B more; it has 1.0 GiB in all, and 1.0 GiB \
+             are free",
         ),
     ] {
         says(&[("STAND_IN_FAILS", fails)], fault);

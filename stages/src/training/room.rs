@@ -4,6 +4,8 @@
 //! of each image of a batch what the backward pass reads. So what is refused would not have fitted;
 //! what is not refused may still be too large, and ends with the device's own error.
 
+use bytesize::ByteSize;
+
 use super::optim::{HostMoments, Optimizer};
 use crate::device;
 use crate::failure::Failure;
@@ -50,22 +52,27 @@ impl Need {
         let Some(room) = room.filter(|room| *room < needs) else {
             return Ok(());
         };
-        let share = device::share().map_or_else(String::new, |share| {
-            format!(" of its share ({share} of the GPU, `gpus`)")
-        });
-        let text = format!(
-            "the device has {room} bytes of memory left{share}, and training needs at least {needs}: {fixed} for \
-             weights, gradients and the optimizer's memory, and {per_image} for each of the {batch} \
-             images of a batch"
-        );
-        let most = room.saturating_sub(fixed) / per_image.max(1);
-        Err(Failure::new(text).hint(match most {
-            0 => "no batch fits; `--device cpu` computes the same bits".to_owned(),
-            most => format!(
-                "a `batch_size` of {most} is the most that could fit; `--device cpu` computes the \
-                 same bits"
+        let (of_share, larger) = match device::share() {
+            None => (String::new(), ""),
+            Some(share) => (
+                format!(" of its share ({share} of the GPU, `gpus`)"),
+                "a larger share has more; ",
             ),
-        }))
+        };
+        let most = room.saturating_sub(fixed) / per_image.max(1);
+        let [room, needs, fixed, per_image] = [room, needs, fixed, per_image].map(ByteSize);
+        let text = format!(
+            "the device has {room} of memory left{of_share}, and training needs at least {needs}: \
+             {fixed} for weights, gradients and the optimizer's memory, and {per_image} for each of \
+             the {batch} images of a batch"
+        );
+        let fits = match most {
+            0 => "no batch fits".to_owned(),
+            most => format!("a `batch_size` of {most} is the most that could fit"),
+        };
+        Err(Failure::new(text).hint(format!(
+            "{fits}; {larger}`--device cpu` computes the same bits"
+        )))
     }
 }
 

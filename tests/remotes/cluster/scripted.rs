@@ -367,11 +367,11 @@ fn a_job_that_is_ended_for_its_memory_gets_more() {
         let has = |text: &str| told.iter().any(|w| w.contains(text));
         let words = "MiB of memory: its job used more memory than it asked for";
         assert!(
-            has(&format!("submitted again with 200 {words}")),
+            has(&format!("submitted again with 200.0 {words}")),
             "{told:?}"
         );
         assert!(
-            has(&format!("submitted again with 400 {words}")),
+            has(&format!("submitted again with 400.0 {words}")),
             "{told:?}"
         );
 
@@ -404,7 +404,7 @@ fn a_stage_that_lacks_memory_gets_more() {
     assert_eq!(code, 0, "{events:#?}");
     let told = warnings(&events);
     assert!(
-        told.len() == 1 && told[0].contains("with 320 MiB of memory"),
+        told.len() == 1 && told[0].contains("with 320.0 MiB of memory"),
         "{told:?}"
     );
 }
@@ -441,7 +441,7 @@ fn a_command_that_the_kernel_killed_for_memory_is_executed_with_more() {
     let told = warnings(&events);
     assert!(
         told.len() == 1
-            && told[0].contains("with 512 MiB of memory")
+            && told[0].contains("with 512.0 MiB of memory")
             && told[0].contains("the kernel killed a process"),
         "{told:?}"
     );

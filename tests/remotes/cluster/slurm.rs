@@ -542,7 +542,7 @@ fn a_job_over_its_memory_gets_more() {
     let (code, events) = space.events(&["--on", "lab", "--set", "n=1"]);
     assert_eq!(code, 0, "{events:#?}");
     let told = warnings(&events);
-    let words = "with 1600 MiB of memory: its job used more memory than it asked for";
+    let words = "with 1.6 GiB of memory: its job used more memory than it asked for";
     assert!(told.len() == 1 && told[0].contains(words), "{told:?}");
     is_clean(&slurm, &space, remote.path());
 }
