@@ -558,24 +558,29 @@ fn one_stage(t: &mut String, i: usize, stage: &Stage, all: &[Stage], detail: Det
             );
         }
     }
-    let head = [
-        "instance", "state", "key", "time", "memory", "energy", "from",
-    ]
-    .map(str::to_owned);
+    let has_devices = stage.instances.iter().any(|i| i.device.is_some());
+    let device = |of: &str| has_devices.then(|| of.to_owned());
+    let head = ["instance", "state", "key", "time", "memory", "energy"];
+    let head = head.into_iter().map(str::to_owned).chain(device("device"));
+    let head: Vec<String> = head.chain(["from".to_owned()]).collect();
     let rows: Vec<Vec<String>> = stage
         .instances
         .iter()
         .take(detail.instances)
         .map(|i| {
-            vec![
+            let cells = vec![
                 i.name.clone(),
                 i.state.to_owned(),
                 i.key.clone(),
                 i.seconds.map(duration).unwrap_or_default(),
                 i.memory.map(|m| bytes(m as u64)).unwrap_or_default(),
                 energy_in_all([i]).unwrap_or_default(),
-                i.origin.clone().unwrap_or_else(|| "here".to_owned()),
-            ]
+            ];
+            let cells = cells
+                .into_iter()
+                .chain(device(i.device.as_deref().unwrap_or("CPU")));
+            let from = i.origin.clone().unwrap_or_else(|| "here".to_owned());
+            cells.chain([from]).collect()
         })
         .collect();
     let caption = match n > rows.len() {

@@ -175,6 +175,9 @@ pub struct Instance {
     pub joules: Option<f64>,
     /// It had GPUs that are not counted in them.
     pub gpus_uncounted: bool,
+    /// The GPU that it computed on; nothing where that was the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Where the result comes from, if not from here.
     pub origin: Option<String>,
 }

@@ -90,6 +90,7 @@ fn study(instances: usize, points_of_curve: usize) -> Study {
         memory: Some(3e7),
         joules: Some(12.0),
         gpus_uncounted: false,
+        device: (i == 2).then(|| HOSTILE.to_owned()),
         origin: None,
     };
     Study {

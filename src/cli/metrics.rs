@@ -179,7 +179,7 @@ fn costs(results: &Results, args: &MetricsArgs) -> anyhow::Result<Exit> {
     let used = costs.iter().filter_map(|c| c.energy);
     used.for_each(|e| sum.add(&e));
     let all = format!("all together: {}\n", energy_sum(&sum));
-    let columns = vec![
+    let mut columns = vec![
         Column::new("time").fields(["wall_s"]),
         Column::new("processor").fields(["cpu_s"]),
         Column::new("memory").fields(["max_rss_bytes"]),
@@ -187,10 +187,17 @@ fn costs(results: &Results, args: &MetricsArgs) -> anyhow::Result<Exit> {
         Column::new("by"),
         Column::new("CO₂e").fields(["co2e_g"]),
     ];
+    let has_devices = costs.iter().any(|cost| cost.device.is_some());
+    columns.extend(has_devices.then(|| Column::new("device")));
     let table = by_instance(
         results.plan(),
         columns,
-        costs.iter().map(|cost| (cost.instance, cells(cost))),
+        costs.iter().map(|cost| {
+            let device = has_devices.then(|| Cell::text(cost.device.as_deref().unwrap_or("CPU")));
+            let mut all = cells(cost);
+            all.extend(device);
+            (cost.instance, all)
+        }),
     );
     args.table.write(vec![table], &all)?;
     Ok(Exit::Done)

@@ -19,6 +19,8 @@ pub struct Cost<'s> {
     pub max_rss_bytes: Option<f64>,
     /// Energy, and who says so.
     pub energy: Option<Energy>,
+    /// The GPU that it computed on; nothing where that was the CPU.
+    pub device: Option<String>,
 }
 
 impl<'s> Results<'s> {
@@ -44,6 +46,7 @@ impl<'s> Results<'s> {
                 cpu_s: number(Fact::CpuS),
                 max_rss_bytes: number(Fact::MaxRssBytes),
                 energy: Energy::of(&record.observation),
+                device: record.observation.text(Fact::Device).map(str::to_owned),
             });
         }
         costs

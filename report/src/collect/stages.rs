@@ -82,6 +82,7 @@ pub(super) fn of(
             memory: cost.and_then(|c| c.max_rss_bytes),
             joules: energy.map(|e| e.joules),
             gpus_uncounted: energy.is_some_and(|e| e.gpus_uncounted),
+            device: cost.and_then(|c| c.device.clone()),
             origin: result.origin.as_ref().map(ToString::to_string),
         });
     }
