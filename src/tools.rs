@@ -1,10 +1,12 @@
-//! What the program itself needs of the stages: for the report intervals and tables of places, for
-//! `doctor` the devices.
+//! What the program itself needs of the stages: for the report intervals and tables of places, the
+//! devices.
 
 use std::path::Path;
 
 use repro_report::{Place, Tools};
-pub use repro_stages::device::{Examination, Examined, examine as examine_devices};
+pub use repro_stages::device::{
+    Examination, Examined, WITHOUT_A_GPU, examine as examine_devices, expect_gpu,
+};
 use repro_stages::frame::{self, Column};
 use repro_stages::stats;
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::canonical;
-use crate::catalog::Program;
+use crate::catalog::{Kind, Program};
 use crate::digest::{Content, Digest, Domain};
 use crate::plan::{Instance, Work};
 use crate::store::{Fact, Observation};
@@ -89,15 +89,26 @@ impl Placement {
     }
 }
 
+/// Whether an instance may compute on a GPU as well as on the CPU.
+pub fn is_for_both(instance: &Instance) -> bool {
+    computes(instance).is_some()
+}
+
+fn computes(instance: &Instance) -> Option<(&Kind, &Value)> {
+    match &instance.work {
+        Work::Kind { kind, params }
+            if matches!(kind.program, Program::BuiltIn) && !kind.numerics.is_empty() =>
+        {
+            Some((kind, params))
+        }
+        _ => None,
+    }
+}
+
 /// What an instance does, where that may be on a GPU: its kind and parameters but for seeds, and the
 /// sizes of its inputs, roughly. Two instances that do the same take about as long.
 pub fn work(instance: &Instance, contents: &[Vec<Content>]) -> Option<Digest> {
-    let Work::Kind { kind, params } = &instance.work else {
-        return None;
-    };
-    if !matches!(kind.program, Program::BuiltIn) || kind.numerics.is_empty() {
-        return None;
-    }
+    let (kind, params) = computes(instance)?;
     let size = |contents: &Vec<Content>| {
         let bytes: u64 = contents.iter().map(|content| content.bytes_total).sum();
         [contents.len() as u64, u64::from(bytes.max(1).ilog2())]

@@ -422,6 +422,14 @@ impl Policy {
         })
     }
 
+    /// The same for an execution that has a whole GPU.
+    pub fn with_a_gpu(&self) -> Arc<Policy> {
+        Arc::new(Policy {
+            gpus: ONE_GPU,
+            ..self.clone()
+        })
+    }
+
     /// Threads an execution under this policy may use.
     pub fn threads(&self) -> u32 {
         self.cpus.unwrap_or(1).max(1)

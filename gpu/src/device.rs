@@ -101,6 +101,20 @@ impl Found {
         part(self.memory, share)
     }
 
+    /// Whether it could give the CPU's bits, by what it says of itself.
+    ///
+    /// # Errors
+    /// It lacks something.
+    pub fn fits(&self) -> Result<(), Fault> {
+        match &self.lacks {
+            None => Ok(()),
+            Some(lacks) => Err(Fault::Unfit {
+                device: self.name.clone(),
+                lacks: lacks.clone(),
+            }),
+        }
+    }
+
     /// Compiles the kernels for it.
     ///
     /// # Errors
@@ -114,12 +128,7 @@ impl Found {
     /// # Errors
     /// As there.
     pub fn open_within(&self, limit: Option<u64>) -> Result<Device, Fault> {
-        if let Some(lacks) = &self.lacks {
-            return Err(Fault::Unfit {
-                device: self.name.clone(),
-                lacks: lacks.clone(),
-            });
-        }
+        self.fits()?;
         let driver: Box<dyn Driver> = match self.way {
             Way::Cuda(ordinal) => Box::new(Cuda::open(&self.name, ordinal)?),
             Way::OpenCl(id) => Box::new(OpenCl::open(&self.name, self.memory, self.items, id)?),

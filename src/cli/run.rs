@@ -11,9 +11,10 @@ use clap::Args;
 use super::sharing::RemoteArgs;
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::terminal::{self, Colour, Unwritten};
+use crate::tools;
 use crate::ui::style::counted;
 use crate::ui::{Bars, Lines, Planned, notices, once, verdicts};
-use repro_cluster::config::{Executors, config_dir};
+use repro_cluster::config::{Executors, HERE, config_dir};
 use repro_cluster::{Asked, Detach, Left, is_elsewhere, jobs};
 use repro_engine::exchange::needed::announce;
 use repro_engine::exchange::{Way, Wishes, in_run};
@@ -69,10 +70,11 @@ pub struct RunArgs {
     #[arg(long)]
     offline: bool,
     /// Where built-in kinds compute: results have the same bits and the same keys on each. `gpu`
-    /// fails where there is none, `auto` takes the CPU then, and where that was faster before. A stage
-    /// sees GPUs that this machine gives out only if it has one (`resources: {gpus: 1}`); such stages
-    /// have `auto` anyway, all others the CPU (docs/devices.md, `repro doctor`).
-    #[arg(long, value_name = "DEVICE", value_parser = ["cpu", "gpu", "auto"], conflicts_with = "on")]
+    /// fails where there is none, `auto` takes the CPU then, and where that was faster before. Each
+    /// has a GPU to itself, or what its stage asks for (`resources: {gpus: 0.25}`). Without this
+    /// option stages that ask for one have `auto`, all others the CPU (docs/devices.md, `repro
+    /// doctor`).
+    #[arg(long, value_name = "DEVICE", value_parser = ["cpu", "gpu", "auto"])]
     device: Option<String>,
     /// Execute on this executor of repro.executors.toml (docs/cluster.md) instead of this machine:
     /// what has no result is submitted in bundles, and results come back with the same keys. After
@@ -96,7 +98,6 @@ pub struct RunArgs {
     quiet: bool,
 }
 
-/// Runs the command.
 /// One of the words that clap lets through.
 fn device(word: &str) -> Device {
     match word {
@@ -106,6 +107,33 @@ fn device(word: &str) -> Device {
     }
 }
 
+/// Where built-in kinds compute, once it is known whether there is a GPU. `auto` without one is the
+/// CPU, and says so: nobody waits for a GPU that nobody can use.
+///
+/// # Errors
+/// The device cannot be had: said before anything begins.
+fn place(session: &mut Session, wish: Device, is_elsewhere: bool) -> anyhow::Result<Device> {
+    anyhow::ensure!(
+        !is_elsewhere,
+        "--device says where this machine computes, and stages of this pipeline are executed \
+         elsewhere; there a stage computes on a GPU if it asks for one (`resources: {{gpus: 1}}`). \
+         `--on {HERE}` executes everything here"
+    );
+    if wish == Device::Cpu {
+        return Ok(wish);
+    }
+    match tools::expect_gpu() {
+        Ok(()) => Ok(wish),
+        Err(why) if wish == Device::Auto => {
+            let told = format!("{why}; built-in kinds compute on the CPU");
+            session.plan.warnings.push(told);
+            Ok(Device::Cpu)
+        }
+        Err(why) => anyhow::bail!("{why}; {}", tools::WITHOUT_A_GPU),
+    }
+}
+
+/// Runs the command.
 pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let (targets, pipeline) = targets_and_file(args)?;
     let mut session = match args.dry_run {
@@ -119,6 +147,11 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         }
         false => pipeline.opening(context).session_to_run()?,
     };
+    let on = args.on.as_deref();
+    let is_elsewhere = is_elsewhere(&session, on);
+    let device = args.device.as_deref().map(device);
+    let device = device.map(|wish| place(&mut session, wish, is_elsewhere));
+    let device = device.transpose()?;
     let which = args.remote.which()?;
     session.believer = session.believer.in_scope(which.scope.clone());
     let cancel = Arc::new(Cancel::new()?);
@@ -151,7 +184,7 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         },
         dry_run: args.dry_run,
         offline: args.offline,
-        device: args.device.as_deref().map(device),
+        device,
         sharing,
         why_no_remote,
         ..RunOptions::new(context.args.clone(), cancel, std::env::current_exe()?)
@@ -160,8 +193,7 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let publishes = publishes.map(|s| (s.link.clone(), s.warnings.clone()));
     let unwritten = Rc::new(Cell::new(None));
     let mut show = display(args, &session, &unwritten);
-    let on = args.on.as_deref();
-    let is_elsewhere = !args.dry_run && is_elsewhere(&session, on);
+    let is_elsewhere = is_elsewhere && !args.dry_run;
     anyhow::ensure!(
         is_elsewhere || !args.detach,
         "--detach leaves jobs on a cluster: say which one with --on, or with `executor` of a stage"

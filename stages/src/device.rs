@@ -86,17 +86,48 @@ fn choose(wish: Wish) -> anyhow::Result<Opened> {
             why: None,
         }),
         (Err(why), Wish::Auto) => Ok(cpu(Some(why.to_string()))),
-        (Err(why), _) => bail!(Failure::new(format!("no GPU can be used: {why}")).hint(
-            "`repro doctor` tries all devices; `--device auto` takes the CPU where there is no GPU"
-        )),
+        (Err(why), _) => bail!(Failure::new(no_gpu(&why)).hint(WITHOUT_A_GPU)),
+    }
+}
+
+/// What to do where no GPU can be used.
+pub const WITHOUT_A_GPU: &str =
+    "`repro doctor` tries all devices; `--device auto` takes the CPU where there is no GPU";
+
+fn no_gpu(why: &Fault) -> String {
+    format!("no GPU can be used: {why}")
+}
+
+/// Whether a driver lists a GPU that could give the CPU's bits, by what it says of itself. None is
+/// opened, which takes a while: a run that cannot compute on one says so before it begins.
+///
+/// # Errors
+/// Why none can be used.
+pub fn expect_gpu() -> Result<(), String> {
+    let lists = |found: Vec<Found>| {
+        let mut why = nothing_listed();
+        for found in found {
+            match found.fits() {
+                Ok(()) => return Ok(()),
+                Err(fault) => why = fault,
+            }
+        }
+        Err(why)
+    };
+    repro_gpu::found()
+        .and_then(lists)
+        .map_err(|why| no_gpu(&why))
+}
+
+fn nothing_listed() -> Fault {
+    Fault::None {
+        why: "no driver lists one".to_owned(),
     }
 }
 
 /// The first device that gives the CPU's bits, or why there is none.
 fn first_fit() -> Result<repro_gpu::Device, Fault> {
-    let mut why = Fault::None {
-        why: "no driver lists one".to_owned(),
-    };
+    let mut why = nothing_listed();
     for found in repro_gpu::found()? {
         match tried(&found, share()) {
             Ok(device) => return Ok(device),

@@ -38,6 +38,18 @@ impl Scheduler<'_> {
         wish && !self.capacity.is_elastic
     }
 
+    /// What an instance asks for. Who sent it to a GPU wants it to see one, and where GPUs are given
+    /// out it sees those that it has.
+    fn wants(&self, instance: &Instance) -> Arc<Policy> {
+        let sends = matches!(self.options.device, Some(Device::Gpu | Device::Auto));
+        let policy = &instance.policy;
+        let is_sent = sends && policy.gpus == 0 && placement::is_for_both(instance);
+        match is_sent && self.capacity.gpus > 0 {
+            true => policy.with_a_gpu(),
+            false => policy.clone(),
+        }
+    }
+
     /// What an instance that becomes ready asks for, and what it took before where it may have to
     /// wait for a GPU. One that ends first on the CPU asks for no GPU.
     pub(super) fn place(
@@ -45,9 +57,9 @@ impl Scheduler<'_> {
         index: InstanceIndex,
         miss: &Miss,
     ) -> (Arc<Policy>, Option<ByTime>) {
-        let instance = self.session.plan.instance(index);
-        let policy = instance.policy.clone();
         self.placing.placed.remove(&index);
+        let instance = self.session.plan.instance(index);
+        let policy = self.wants(instance);
         let work = match self.is_open(instance) {
             true => placement::work(instance, &miss.contents),
             false => None,

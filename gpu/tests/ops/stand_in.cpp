@@ -162,7 +162,7 @@ static void run_group(bool waits, const std::function<void()> &call)
 
 // The driver.
 
-enum { OK, INVALID_VALUE, OUT_OF_MEMORY, NO_CONTEXT = 201, INVALID_PTX = 218, NOT_FOUND = 500 };
+enum { OK, INVALID_VALUE, OUT_OF_MEMORY, NO_DEVICE = 100, NO_CONTEXT = 201, INVALID_PTX = 218, NOT_FOUND = 500 };
 
 static const uint64_t MEMORY = 1 << 30;
 static std::vector<std::function<void()>> asked;
@@ -243,7 +243,8 @@ CALL(cuDriverGetVersion, int *version)
     return OK;
 }
 CALL(cuInit, unsigned)
-    return OK;
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    return visible && !*visible ? NO_DEVICE : OK;
 }
 CALL(cuDeviceGetCount, int *count)
     *count = 1;

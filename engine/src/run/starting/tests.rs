@@ -121,20 +121,24 @@ impl Executor for OneGpu {
     fn discard(&mut self, _: OrderId) {}
 }
 
+/// What the stage of the net says besides.
+const ASKS_FOR_A_GPU: &str = ", resources: {gpus: 1}";
+
 /// Where the net begins, and what is told of it, if it took so many seconds on the CPU and on a GPU,
 /// and the command that has the GPU so many.
 fn began(
     (cpu_s, gpu_s, hold_s): (Option<f64>, Option<f64>, Option<f32>),
     device: Option<Device>,
+    says: &str,
 ) -> (Option<Device>, u32, Option<Placement>) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pipeline.yaml");
     let text = r#"version: 1
 stages:
   hold: {run: "x > ${outputs.o}", outputs: {o: o}, resources: {gpus: 1}}
-  net: {uses: net, with: {seed: 1}, resources: {gpus: 1}}
+  net: {uses: net, with: {seed: 1}SAYS}
 "#;
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, text.replace("SAYS", says)).unwrap();
     let mut catalog = Catalog::without_kinds(|_| Ok(<_>::default()));
     catalog.kinds.push(net());
     let mut opening = Opening::new(Arc::new(catalog));
@@ -192,7 +196,7 @@ stages:
 
 #[test]
 fn a_net_waits_for_the_gpu_or_not_as_its_times_say() {
-    let at = |cpu_s, gpu_s, hold_s| began((cpu_s, gpu_s, hold_s), None);
+    let at = |cpu_s, gpu_s, hold_s| began((cpu_s, gpu_s, hold_s), None, ASKS_FOR_A_GPU);
     let waits = |(device, gpus, _): (_, _, _)| (device, gpus) == (None, 1000);
     // It would end on the CPU long before the GPU is free.
     let (device, gpus, told) = at(Some(50.0), Some(5.0), Some(1000.0));
@@ -212,9 +216,25 @@ fn a_net_waits_for_the_gpu_or_not_as_its_times_say() {
     assert_eq!(told.unwrap().gpu_free_in_s, None);
     // The user says where.
     let times = (Some(50.0), Some(5.0), Some(1000.0));
-    let (device, gpus, told) = began(times, Some(Device::Gpu));
-    assert_eq!((device, gpus, told), (Some(Device::Gpu), 1000, None));
-    let (device, gpus, told) = began(times, Some(Device::Auto));
-    assert_eq!((device, gpus), (Some(Device::Cpu), 0));
-    assert_eq!(told.unwrap().on, On::Cpu);
+    for says in [ASKS_FOR_A_GPU, ""] {
+        let begins = |device| began(times, Some(device), says);
+        assert_eq!(begins(Device::Gpu), (Some(Device::Gpu), 1000, None));
+        let (device, gpus, told) = begins(Device::Auto);
+        assert_eq!((device, gpus), (Some(Device::Cpu), 0));
+        assert_eq!(told.unwrap().on, On::Cpu);
+        assert_eq!(begins(Device::Cpu).0, Some(Device::Cpu));
+    }
+}
+
+/// GPUs are hidden from those that have none, so who is sent to one has it.
+#[test]
+fn a_net_that_is_sent_to_a_gpu_has_one() {
+    let none = (None, None, None);
+    let sent = |device, says| began(none, device, says).1;
+    for device in [Device::Gpu, Device::Auto] {
+        assert_eq!(sent(Some(device), ""), 1000);
+        assert_eq!(sent(Some(device), ", resources: {gpus: 0.25}"), 250);
+    }
+    assert_eq!(sent(Some(Device::Cpu), ""), 0);
+    assert_eq!(sent(None, ""), 0);
 }
