@@ -193,9 +193,10 @@ impl OpenCl {
         built.map_err(|code| {
             let log =
                 get_program_build_info(device.program, id, CL_PROGRAM_BUILD_LOG).map(String::from);
+            let log = log.unwrap_or_else(|_| error_text(code).to_string());
             Fault::Compiler {
                 device: name.to_owned(),
-                log: log.unwrap_or_else(|_| error_text(code).to_string()),
+                log: explained(log.trim()),
             }
         })?;
         Ok(device)
@@ -218,6 +219,17 @@ impl OpenCl {
         let kernel = create_kernel(self.program, &text).map_err(self.fault("clCreateKernel"))?;
         kernels.insert(name, Kernel(kernel));
         Ok(kernel)
+    }
+}
+
+/// What a compiler says. It has no word of where it fails for want of a place for its files.
+fn explained(log: &str) -> String {
+    match log.contains("error") {
+        true => log.to_owned(),
+        false => format!(
+            "{log}\nIt names no error in them. A driver that cannot write compiled kernels to its \
+             cache (POCL: POCL_CACHE_DIR) fails so"
+        ),
     }
 }
 

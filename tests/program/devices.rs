@@ -374,6 +374,26 @@ fn what_is_forced_goes_on_from_no_state() {
     assert!(resumed(&["-f", "train"]).is_null());
 }
 
+/// POCL says no more than that it failed.
+#[test]
+fn a_driver_that_cannot_keep_what_it_compiles_is_told_with_its_cache() {
+    let mut space = project();
+    if !has_device(&space) {
+        return;
+    }
+    space.write("file", "no folder");
+    let path = space.path("file");
+    space.set_env("POCL_CACHE_DIR", path);
+    let said = space.ok(&["doctor"]);
+    let told = "cannot be used: ";
+    assert!(
+        said.contains(told) && said.contains("POCL_CACHE_DIR"),
+        "{said}"
+    );
+    let said = space.run(&["run", "--device", "gpu"]).expect(1, &[]).err;
+    assert!(said.contains("POCL_CACHE_DIR"), "{said}");
+}
+
 /// Another library is not opened in the place of one that was named, and what OpenCL lacks is said.
 #[test]
 fn a_library_that_cannot_be_opened_is_named() {
