@@ -308,15 +308,19 @@ fn a_share_of_a_gpu_is_a_share_of_its_memory() {
     let most: String = most.chars().take_while(char::is_ascii_digit).collect();
     let most: u64 = most.parse().unwrap();
     assert!(most < images && most > 0);
+    // What was counted has room, and all of it does not.
+    let with_batch = |from: u64, to: u64| {
+        let [from, to] = [from, to].map(|n| format!("batch_size: {n}"));
+        whole.edit("pipeline.yaml", &from, &to);
+        with("0.001");
+        shared.run(&["run", "--device", "gpu"])
+    };
+    let said = with_batch(images, most).expect(1, &["run"]).err;
+    for told in ["training step: ", "no memory for", "smaller `batch_size`"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
     // Well within it.
-    whole.edit(
-        "pipeline.yaml",
-        &format!("batch_size: {images}"),
-        &format!("batch_size: {}", most / 4),
-    );
-    with("0.001");
-    let said = shared.run(&["run", "--device", "gpu"]);
-    assert_eq!(said.code, 0, "{}", said.err);
+    with_batch(most, most / 4).expect(0, &["run"]);
 }
 
 #[test]

@@ -139,6 +139,16 @@ impl Backend for Chosen {
         own.map_or(DeviceError::Cpu(error), DeviceError::Gpu)
     }
 
+    fn remedy(error: &DeviceError) -> Option<&'static str> {
+        match error {
+            DeviceError::Gpu(Fault::Memory { .. }) => Some(
+                "a training with a smaller `batch_size` needs less memory; `--device cpu` computes \
+                 the same bits",
+            ),
+            _ => None,
+        }
+    }
+
     fn values(&self, pool: &Pools, len: usize) -> Result<Values, DeviceError> {
         Ok(match &self.gpu {
             Some(gpu) => Values::Far(gpu.device.values(&pool.far, len)?),

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::nn::architecture::{Head, Identity, InputSize};
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;
-use crate::ops::{self, Backend, Frame, Labels, Matrix};
+use crate::ops::{self, Backend, Frame, Labels, Matrix, failed};
 
 /// Images at once. Part of the definition of the loss's bits: means are taken per batch.
 const BATCH: usize = 256;
@@ -43,8 +43,8 @@ pub fn score<D: Backend>(
             class.0 += u64::from(argmax(row) == label as usize);
         }
         let labels = Labels::new(labels, classes)?;
-        let mean = ops::softmax_cross_entropy(logits, &labels, 0.0)
-            .map_err(|e| anyhow::anyhow!("evaluation: {e}"))?;
+        let mean =
+            ops::softmax_cross_entropy(logits, &labels, 0.0).map_err(failed::<D>("evaluation"))?;
         loss += f64::from(mean.array()) * labels.of_rows().len() as f64;
         Ok(())
     })?;
@@ -155,7 +155,7 @@ fn each_batch_seen<D: Backend>(
     let images = InOrder::new(data);
     let size = data.info().shape;
     let device = network.device();
-    let failed = |e: D::Err| anyhow::anyhow!("evaluation: {e}");
+    let failed = failed::<D>("evaluation");
     let pictures = match images.album() {
         Some(album) => device.keep(pool, album).map_err(failed)?,
         None => None,

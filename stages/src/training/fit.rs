@@ -27,7 +27,7 @@ use crate::data::Dataset;
 use crate::failure::Failure;
 use crate::nn::architecture::{Architecture, Head};
 use crate::nn::network::StepKey;
-use crate::ops::{Album, Backend};
+use crate::ops::{Album, Backend, failed};
 use crate::weights::NamedTensors;
 
 /// A state is written when this much work would be lost.
@@ -197,7 +197,7 @@ pub fn fit<'a, D: Backend, L: Listener>(
     let pictures = match batches.album().filter(may_keep) {
         Some(album) => device
             .keep(learner.pool(), album)
-            .map_err(|e| anyhow::anyhow!("the images: {e}"))?,
+            .map_err(failed::<D>("the images"))?,
         None => None,
     };
     let mut training = Training {

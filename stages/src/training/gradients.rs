@@ -13,7 +13,7 @@ use super::batches::InOrder;
 use super::pass::{self, Wanted};
 use crate::data::{Answers, Dataset};
 use crate::nn::network::{Mode, Network, StepKey};
-use crate::ops::{self, Backend, Matrix, Scalar, Traced};
+use crate::ops::{self, Backend, Matrix, Scalar, Traced, failed};
 use crate::weights::NamedTensors;
 
 /// What gradients are taken of.
@@ -28,7 +28,7 @@ pub enum Objective<'a> {
 impl Objective<'_> {
     /// Its value for these outputs, on their tape.
     fn of<D: Backend>(self, outputs: Matrix<D, Traced>) -> anyhow::Result<Scalar<Traced>> {
-        let failed = |e: D::Err| anyhow::anyhow!("gradients: {e}");
+        let failed = failed::<D>("gradients");
         match self {
             Objective::Loss(wanted) => Ok(pass::loss(outputs, wanted)?.0),
             Objective::Outputs(weights) => {
@@ -71,7 +71,7 @@ pub fn of_batch<D: Backend>(
     objective: Objective,
     mode: Mode,
 ) -> anyhow::Result<Slopes<D>> {
-    let failed = |e: D::Err| anyhow::anyhow!("gradients: {e}");
+    let failed = failed::<D>("gradients");
     let device = network.device();
     device.together(|| {
         let x = pass::inputs(network, pool, rows, fill).map_err(failed)?;
@@ -103,7 +103,7 @@ pub fn of_inputs<D: Backend>(
     objective: Objective,
     mode: Mode,
 ) -> anyhow::Result<Vec<f32>> {
-    let failed = |e: D::Err| anyhow::anyhow!("gradients of inputs: {e}");
+    let failed = failed::<D>("gradients of inputs");
     let device = network.device();
     device.together(|| {
         let x = pass::inputs(network, pool, rows, fill).map_err(failed)?;
@@ -135,7 +135,7 @@ pub fn of_data<D: Backend>(
     size: usize,
     mode: Mode,
 ) -> anyhow::Result<Slopes<D>> {
-    let failed = |e: D::Err| anyhow::anyhow!("gradients: {e}");
+    let failed = failed::<D>("gradients");
     let (images, device) = (InOrder::new(data), network.device());
     let mut sum: Option<Slopes<D>> = None;
     for (batch, first) in (0..data.len()).step_by(size).enumerate() {

@@ -4,7 +4,7 @@
 use dfdx::prelude::{AsArray as _, Cpu, Tape};
 
 use crate::nn::network::Network;
-use crate::ops::{self, Backend, Frame, Labels, Matrix, Scalar};
+use crate::ops::{self, Backend, Frame, Labels, Matrix, Scalar, failed};
 
 /// What a batch showed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,7 +113,7 @@ pub(super) fn loss<D: Backend, T: Tape<f32, Cpu>>(
     outputs: Matrix<D, T>,
     wanted: Wanted,
 ) -> anyhow::Result<(Scalar<T>, Learnt)> {
-    let failed = |e: D::Err| anyhow::anyhow!("the loss: {e}");
+    let failed = failed::<D>("the loss");
     let (loss, besides) = match wanted {
         Wanted::Labels { of_rows, smoothing } => {
             let labels = Labels::new(of_rows, outputs.shape().1)?;

@@ -5,7 +5,7 @@
 use super::batches::InOrder;
 use crate::data::Dataset;
 use crate::nn::network::Network;
-use crate::ops::{Backend, Matrix};
+use crate::ops::{Backend, Matrix, failed};
 
 /// Images at once. Part of the definition of the statistics' bits.
 const BATCH: usize = 256;
@@ -17,7 +17,7 @@ const BATCH: usize = 256;
 /// dropout. After batch `k` of `n_k` images, with `s = n_k / (n_1 + ... + n_k)`, `running = (1 -
 /// s)·running + s·batch`. A last batch with one value of a unit has no variance and is left out.
 pub fn recompute<D: Backend>(network: &mut Network<D>, data: &Dataset) -> anyhow::Result<()> {
-    let failed = |e: D::Err| anyhow::anyhow!("statistics of batch norm: {e}");
+    let failed = failed::<D>("statistics of batch norm");
     let (images, pool) = (InOrder::new(data), D::Pool::default());
     for first in (0..data.len()).step_by(BATCH) {
         let end = data.len().min(first + BATCH);

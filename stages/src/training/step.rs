@@ -18,7 +18,7 @@ use super::subnetwork::{Found, Search, Subnetwork};
 use super::trailing::{Followers, Trailing};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Mode, Network, Norms, StepKey};
-use crate::ops::{self, Backend, Matrix, Moments, Moving, Rule};
+use crate::ops::{self, Backend, Matrix, Moments, Moving, Rule, failed};
 use crate::weights::NamedTensors;
 
 /// The scores of a search in a state.
@@ -61,7 +61,7 @@ impl<D: Backend> Learner<D> {
         steps: u64,
         masks: &Masks,
     ) -> anyhow::Result<Learner<D>> {
-        let failed = |e: D::Err| anyhow::anyhow!("the memory of a training: {e}");
+        let failed = failed::<D>("the memory of a training");
         let pool = D::Pool::default();
         let put = |values: &[f32]| {
             let there = device.written(&pool, values.len(), |to| to.copy_from_slice(values));
@@ -165,7 +165,7 @@ impl<D: Backend> Learner<D> {
     ) -> anyhow::Result<Learner<D>> {
         if *trailing != Trailing::default() {
             let followers = Followers::new(&self.network, &self.pool, trailing.clone(), beside);
-            self.followers = Some(followers.map_err(|e| anyhow::anyhow!("averages: {e}"))?);
+            self.followers = Some(followers.map_err(failed::<D>("averages"))?);
         }
         Ok(self)
     }
@@ -253,7 +253,7 @@ impl<D: Backend> Learner<D> {
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
-        let failed = |e: D::Err| anyhow::anyhow!("training step: {e}");
+        let failed = failed::<D>("training step");
         let x = images
             .inputs(&self.network, &self.pool, rows)
             .map_err(failed)?;
@@ -307,7 +307,7 @@ impl<D: Backend> Learner<D> {
         key: StepKey,
         gradients: &mut [Option<D::Values>],
     ) -> anyhow::Result<()> {
-        let failed = |e: D::Err| anyhow::anyhow!("training step: {e}");
+        let failed = failed::<D>("training step");
         let Some(slopes) = slopes else {
             return Ok(());
         };

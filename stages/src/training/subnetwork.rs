@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::nn::init::{self, Init};
 use crate::nn::network::Network;
-use crate::ops::Backend;
+use crate::ops::{Backend, failed};
 use crate::weights::{NamedTensor, NamedTensors};
 use repro_numerics::exact::math::sigmoid;
 use repro_numerics::exact::rng::Stream;
@@ -174,7 +174,7 @@ impl<D: Backend> Search<D> {
         steps: u64,
         scores: Option<&NamedTensors>,
     ) -> anyhow::Result<Search<D>> {
-        let failed = |e: D::Err| anyhow::anyhow!("the scores of a search: {e}");
+        let failed = failed::<D>("the scores of a search");
         let architecture = network.architecture();
         let fresh = match scores {
             Some(_) => NamedTensors::new(),
