@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use repro_engine::regular::{self, Links};
-use repro_engine::{similar, size};
+use repro_engine::{handwritten, similar, size};
 use serde::{Deserialize, Deserializer};
 
 use crate::system::{Description, System};
@@ -339,6 +339,7 @@ impl Executors {
                 Err(e) => anyhow::bail!("cannot read `{}`: {e}", path.display()),
             };
             let named: BTreeMap<String, Settings> = toml::from_str(&text)
+                .map_err(|e| anyhow::anyhow!("{}", handwritten::with_line(&e)))
                 .with_context(|| format!("cannot understand `{}`", path.display()))?;
             for (name, settings) in named {
                 let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

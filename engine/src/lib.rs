@@ -68,6 +68,7 @@ pub mod dir;
 pub mod filename;
 pub mod files;
 pub mod git;
+pub mod handwritten;
 pub mod regular;
 pub mod similar;
 pub mod size;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backends::{self, Encryption, Settings};
 use super::{Backend, Location};
+use crate::handwritten;
 use crate::regular::{self, Links};
 
 /// The name of the file.
@@ -195,7 +196,7 @@ impl Remotes {
         let path = project_root.join(FILE);
         let document = match regular::read_text(&path, Links::Follow, BYTES_MAX) {
             Ok(text) => toml::from_str(&text)
-                .map_err(|e| anyhow::anyhow!("{}", without_lines(&e, &text)))
+                .map_err(|e| anyhow::anyhow!("{}", handwritten::without_lines(&e, &text)))
                 .with_context(|| format!("cannot understand `{}`", path.display()))?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Document::default(),
             Err(e) => anyhow::bail!("cannot read `{}`: {e}", path.display()),
@@ -323,15 +324,6 @@ impl Remotes {
         crate::whole::write_lasting(&path, text.as_bytes())
             .with_context(|| format!("cannot write `{}`", path.display()))
     }
-}
-
-/// What is wrong and in which line; the text itself could hold what nobody should see.
-fn without_lines(error: &toml::de::Error, text: &str) -> String {
-    let line = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .map_or(1, |before| before.matches('\n').count() + 1);
-    format!("line {line}: {}", error.message())
 }
 
 #[cfg(test)]

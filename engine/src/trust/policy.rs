@@ -24,6 +24,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::key::{KeyId, PublicKey};
 use super::scope::ScopePattern;
+use crate::handwritten;
 use crate::remote::layout::Scope;
 
 /// The file's name, beside the pipeline file.
@@ -214,7 +215,8 @@ impl TrustPolicy {
     /// # Errors
     /// With the line, where the text is wrong in itself.
     pub fn parse(text: &str) -> anyhow::Result<TrustPolicy> {
-        let file: PolicyFile = toml::from_str(text)?;
+        let file: PolicyFile =
+            toml::from_str(text).map_err(|e| anyhow::anyhow!("{}", handwritten::with_line(&e)))?;
         anyhow::ensure!(
             file.version == FORMAT,
             "it has format {}, this program knows {FORMAT}",
