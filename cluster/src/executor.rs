@@ -96,7 +96,14 @@ pub fn run(
     let mut places = Vec::with_capacity(names.len());
     let mut marks = Vec::with_capacity(names.len());
     for name in names {
-        let settings = executors.get(&name)?;
+        let by_stage = || {
+            let mut all = session.plan.instances.iter();
+            all.find(|i| i.policy.executor.as_deref() == Some(&*name) && on != Some(&*name))
+        };
+        let settings = executors.get(&name).map_err(|e| match by_stage() {
+            Some(its) => e.context(format!("the stage `{}` has `executor: {name}`", its.stage)),
+            None => e,
+        })?;
         let mark = Mark {
             name: name.clone(),
             left: Arc::default(),

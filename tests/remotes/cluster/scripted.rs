@@ -553,7 +553,8 @@ fn a_stage_says_where_it_is_executed() {
         .run(&["run", "--set", "n=2"])
         .expect(2, &["run"]);
     assert!(
-        said.err.contains("no executor is called `nowhere`"),
+        said.err
+            .contains("the stage `table` has `executor: nowhere`: no executor is called `nowhere`"),
         "{}",
         said.err
     );
