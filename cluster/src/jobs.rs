@@ -1,7 +1,10 @@
 //! What is on clusters of this project: a list, and the end of it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use repro_engine::digest::Digest;
 use repro_engine::remote::config::Remotes;
 use serde::Serialize;
 
@@ -107,6 +110,39 @@ pub fn list(root: &Path, state: &Path) -> anyhow::Result<Jobs> {
         }
     }
     Ok(all)
+}
+
+/// Where an instance was submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Submitted {
+    /// The executor.
+    pub executor: String,
+    /// What the batch system calls the job, where that is known.
+    pub job: Option<String>,
+    /// The key that it was submitted with, where it was known.
+    #[serde(skip)]
+    pub key: Option<Digest>,
+}
+
+/// Instances of a project whose jobs may not be over, by what was written down. No batch system is
+/// asked, and what cannot be read says nothing: [`list`] does both.
+pub fn submitted(state: &Path) -> BTreeMap<Arc<str>, Submitted> {
+    let mut found = BTreeMap::new();
+    for executor in Journal::all(state) {
+        for wave in Journal::of(state, &executor).waves().unwrap_or_default() {
+            let elements = (0u32..).zip(&wave.elements);
+            let living = elements.filter(|(number, _)| !wave.over.contains(number));
+            for (id, key) in living.flat_map(|(_, items)| items) {
+                let its = Submitted {
+                    executor: executor.clone(),
+                    job: wave.job.clone(),
+                    key: *key,
+                };
+                found.insert(id.clone(), its);
+            }
+        }
+    }
+    found
 }
 
 /// What was cancelled.

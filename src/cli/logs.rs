@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{Context, Exit, PipelineArgs, completing};
 use crate::terminal;
+use repro_cluster::jobs::submitted;
 use repro_engine::digest::Digest;
 use repro_engine::results::logs::{is_running, log_of};
 use repro_engine::session::Session;
@@ -39,7 +40,17 @@ pub struct LogsArgs {
 /// Runs the command.
 pub fn main(context: &Context, args: &LogsArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
-    let log = log_of(&session, &args.instance)?;
+    let log = log_of(&session, &args.instance).map_err(|e| {
+        let all = submitted(&session.project.state());
+        match all.get(args.instance.as_str()) {
+            Some(its) => e.context(format!(
+                "`{}` was submitted to `{}`, and no log of it has come back yet; `repro jobs` tells \
+                 how its job is",
+                args.instance, its.executor
+            )),
+            None => e,
+        }
+    })?;
     let growing = log.growing.as_ref().filter(|_| args.follow);
     let bytes_total = copy(log.file, args.raw, growing.map(|key| (&session, key)))?;
     if bytes_total == 0 {

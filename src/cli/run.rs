@@ -193,6 +193,9 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let publishes = publishes.map(|s| (s.link.clone(), s.warnings.clone()));
     let unwritten = Rc::new(Cell::new(None));
     let mut show = display(args, &session, &unwritten);
+    if args.detach && !args.json {
+        show = leaving(show);
+    }
     let is_elsewhere = is_elsewhere && !args.dry_run;
     anyhow::ensure!(
         is_elsewhere || !args.detach,
@@ -375,6 +378,18 @@ fn display(
         });
     }
     once(move |event| lines.show(event))
+}
+
+/// A run that leaves its jobs behind was not interrupted: what becomes of them is told afterwards.
+fn leaving(mut show: Box<dyn FnMut(&Event)>) -> Box<dyn FnMut(&Event)> {
+    Box::new(move |event| match event {
+        Event::Summary(summary) if summary.interrupted => {
+            let mut summary = summary.clone();
+            summary.interrupted = false;
+            show(&Event::Summary(summary));
+        }
+        other => show(other),
+    })
 }
 
 /// Who reports what a signal does.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use clap::Args;
+use serde_json::Value;
 
 use super::tables::TableArgs;
 use super::{Context, Exit, PipelineArgs, completing, output};
 use crate::ui::cell::{Cell, Tone};
 use crate::ui::lines::reason_text;
 use crate::ui::table::{AxisColumns, Column, Table};
+use repro_cluster::jobs::{Submitted, submitted};
 use repro_engine::results::Results;
-use repro_engine::results::instances::{InstanceResult, Origin};
+use repro_engine::results::instances::{InstanceResult, Origin, ShownInstance};
 use repro_engine::survey::Standing;
 use repro_report::collect::axes_of;
 
@@ -34,7 +37,8 @@ pub struct StatusArgs {
     #[arg(long)]
     all: bool,
     /// Write an array with one object per instance: instance, stage, axes, kind, state, key,
-    /// outputs, shown (where artifacts/ shows these outputs), origin, elsewhere, reason, failure.
+    /// outputs, shown (where artifacts/ shows these outputs), origin, elsewhere, reason, failure,
+    /// submitted (executor, job: where its job may not be over).
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -45,24 +49,51 @@ pub struct StatusArgs {
 pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
     let session = args.pipeline.opening(context).session()?;
     let results = Results::of(&session, &args.targets)?;
+    let submitted = submitted(&session.project.state());
     for warning in &session.plan.warnings {
         // Nobody may be listening.
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }
     if args.json {
-        output::json(&results.shown_instances())?;
+        let shown = results.shown_instances();
+        let row = |of: ShownInstance<'_>| -> serde_json::Result<Value> {
+            let where_to = on_its_way(&of.result, &submitted).map(serde_json::to_value);
+            let mut row = serde_json::to_value(of)?;
+            if let Some(where_to) = where_to.transpose()? {
+                row["submitted"] = where_to;
+            }
+            Ok(row)
+        };
+        let rows: Vec<Value> = shown.into_iter().map(row).collect::<Result<_, _>>()?;
+        output::json(&rows)?;
     } else {
         let rows = results.instances();
         let table = match args.all {
-            true => by_instance(&rows),
-            false => by_stage(&rows),
+            true => by_instance(&rows, &submitted),
+            false => by_stage(&rows, &submitted),
         };
         args.table.write(vec![table], "")?;
     }
     Ok(Exit::Done)
 }
 
-fn said(row: &InstanceResult) -> String {
+/// What was submitted, by instance.
+type OnTheirWay = BTreeMap<Arc<str>, Submitted>;
+
+/// Where an instance without a result was submitted, with the key that it has now.
+fn on_its_way<'a>(row: &InstanceResult, submitted: &'a OnTheirWay) -> Option<&'a Submitted> {
+    let its = submitted.get(row.instance)?;
+    let is_other = matches!((row.key, its.key), (Some(now), Some(then)) if now != then);
+    (row.state != Standing::Cached && !is_other).then_some(its)
+}
+
+fn said(row: &InstanceResult, submitted: &OnTheirWay) -> String {
+    let is_open = row.state != Standing::Running && row.state != Standing::Failed;
+    if let Some(its) = on_its_way(row, submitted).filter(|_| is_open) {
+        let job = its.job.as_ref();
+        let job = job.map_or_else(String::new, |job| format!(" as job {job}"));
+        return format!("submitted to `{}`{job}", its.executor);
+    }
     let first_line = |text: &String| text.lines().next().map(str::to_owned);
     row.problem
         .clone()
@@ -102,7 +133,7 @@ fn tone(state: Standing) -> Tone {
     }
 }
 
-fn by_instance(rows: &[InstanceResult]) -> Table {
+fn by_instance(rows: &[InstanceResult], submitted: &OnTheirWay) -> Table {
     let axes: Vec<_> = rows.iter().map(|r| axes_of(r.axes)).collect();
     let columns = AxisColumns::of(axes.iter().map(Vec::as_slice));
     let rest = ["kind", "state"];
@@ -116,13 +147,26 @@ fn by_instance(rows: &[InstanceResult]) -> Table {
         cells.extend(columns.cells(axes));
         cells.push(Cell::text(row.kind));
         cells.push(Cell::text(row.state.word()).toned(tone(row.state)));
-        cells.push(Cell::text(said(row)));
+        cells.push(Cell::text(said(row, submitted)));
         table.push(cells);
     }
     table
 }
 
-fn by_stage(rows: &[InstanceResult]) -> Table {
+/// Of a stage, how many of its instances were submitted and where; nothing where none was.
+fn counted_on_their_way(rows: &[&InstanceResult], submitted: &OnTheirWay) -> Option<String> {
+    let mut at: BTreeMap<&str, usize> = BTreeMap::new();
+    for its in rows.iter().filter_map(|row| on_its_way(row, submitted)) {
+        *at.entry(&its.executor).or_default() += 1;
+    }
+    let said: Vec<String> = at
+        .iter()
+        .map(|(executor, count)| format!("{count} submitted to `{executor}`"))
+        .collect();
+    (!said.is_empty()).then(|| said.join("; ") + " (`repro jobs`)")
+}
+
+fn by_stage(rows: &[InstanceResult], submitted: &OnTheirWay) -> Table {
     let mut order: Vec<&str> = Vec::new();
     let mut of: BTreeMap<&str, Vec<&InstanceResult>> = BTreeMap::new();
     for row in rows {
@@ -146,9 +190,11 @@ fn by_stage(rows: &[InstanceResult]) -> Table {
         let failed = rows.iter().find(|r| r.state == Standing::Failed);
         let open = failed.or_else(|| rows.iter().find(|r| !is_done(r.state)));
         let worst = Standing::ALL.into_iter().rfind(|s| count(*s) > 0);
-        let note = match open {
-            Some(row) => said(row),
-            None => from_others(rows),
+        let on_their_way = || counted_on_their_way(rows, submitted);
+        let note = match (failed, open) {
+            (None, Some(row)) => on_their_way().unwrap_or_else(|| said(row, submitted)),
+            (_, Some(row)) => said(row, submitted),
+            (_, None) => from_others(rows),
         };
         table.push(vec![
             Cell::text(stage),

@@ -297,6 +297,12 @@ fn a_run_that_is_detached_is_finished_by_jobs() {
     let said = space.run(&[&["run", "--on", "lab", "--detach"][..], &args].concat());
     let said = said.expect(0, &["run"]).err;
     assert!(said.contains("takes their results and goes on"), "{said}");
+    assert!(!said.contains("interrupted"), "{said}");
+    let status = space.ok(&["status", "--set", "n=3", "--set", "wait=5"]);
+    assert!(
+        status.contains("submitted to `lab` (`repro jobs`)"),
+        "{status}"
+    );
     assert!(
         space
             .ok(&["jobs"])
@@ -306,6 +312,8 @@ fn a_run_that_is_detached_is_finished_by_jobs() {
         space.exists("artifacts/table/table.txt")
     });
     slurm.wait_for("the end of all jobs", |slurm| slurm.jobs().is_empty());
+    let status = space.ok(&["status", "--set", "n=3", "--set", "wait=5"]);
+    assert!(!status.contains("submitted"), "{status}");
     assert_eq!(space.read("artifacts/table/table.txt"), table);
     assert_eq!(space.read("repro.lock"), lock);
     assert_eq!(space.executed(&args), Vec::<String>::new());
