@@ -168,7 +168,7 @@ fn retries_until_it_works_and_no_longer() {
 fn a_stage_that_runs_out_of_memory() {
     fails_alone(
         "bad: {run: 'head -c 600000000 /dev/zero | tail -n 1 > ${outputs.out}', shell: [bash, -euo, pipefail, -c], resources: {memory: 64MiB}, outputs: {out: bad.txt}}",
-        &["ran out of memory", "67108864", "memory"],
+        &["ran out of memory", "64.0 MiB", "memory"],
     );
 }
 

@@ -10,13 +10,14 @@ use crate::support::lab::summary;
 
 /// What all stand-ins do: `begin NAME LOG` executes the script on standard input in the background
 /// and sets `id`; `each FUNCTION` calls it with the number, the name, and `R`, `C` or `F` (runs, did
-/// well, failed) of every job; `stop ID` ends one.
+/// well, failed) of every job; `stop ID` asks one to end. A job ends when no process of it is left.
 const COMMON: &str = r#"#!/bin/sh
 d=@DIR@
 begin() {
   id=$(($(ls $d/jobs | wc -l) + 1)); j=$d/jobs/$id; mkdir $j || exit 1
   cat > $j/script; echo "$1" > $j/name
-  (setsid sh $j/script > "$2" 2>&1 < /dev/null; echo $? > $j/end) > /dev/null 2>&1 &
+  (setsid sh -c 'echo $$ > '$j'/group; exec sh '$j/script > "$2" 2>&1 < /dev/null; s=$?
+   while kill -s 0 -- -$(cat $j/group); do sleep 0.05; done; echo $s > $j/end) > /dev/null 2>&1 &
 }
 each() {
   for j in $d/jobs/*; do
@@ -25,7 +26,7 @@ each() {
     $1 ${j##*/} "$(cat $j/name)" $s
   done
 }
-stop() { echo 143 > $d/jobs/$1/end; }
+stop() { kill -s TERM -- -$(cat $d/jobs/$1/group) 2> /dev/null || true; }
 "#;
 
 /// Runs the study on what `text` describes, with these programs.
