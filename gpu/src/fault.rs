@@ -37,6 +37,15 @@ pub enum Fault {
         /// Bytes of them that may be taken, where that is what is short.
         share: Option<u64>,
     },
+    /// An array is longer than the places that kernels count to, which is said before a place beyond
+    /// could become one of other memory.
+    #[error("{device}: an array of {len} values; its kernels count to 2147483647")]
+    Count {
+        /// Whose kernels.
+        device: String,
+        /// Values.
+        len: usize,
+    },
     /// It cannot do the arithmetic.
     #[error("{device}: it cannot give the CPU's bits: {lacks}")]
     Unfit {

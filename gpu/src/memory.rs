@@ -81,8 +81,15 @@ impl Device {
     /// the length, or else a new one.
     ///
     /// # Errors
-    /// It has no more; it is first freed of what waits in the pool.
+    /// It has no more; it is first freed of what waits in the pool. They are more than kernels
+    /// count to.
     pub fn values(&self, pool: &Pool, len: usize) -> Result<Memory, Fault> {
+        if i32::try_from(len).is_err() {
+            return Err(Fault::Count {
+                device: self.name().to_owned(),
+                len,
+            });
+        }
         let waiting = {
             let mut shelves = pool.shelves();
             let shelf = shelves

@@ -22,7 +22,7 @@ mod stand_in;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use repro_gpu::{Device, Memory, NormGradients, Pool, found};
+use repro_gpu::{Device, Fault, Memory, NormGradients, Pool, found};
 use repro_numerics::exact::rng::Stream;
 
 /// Runs `test` on every device, or says that there is none. One test at a time: the compilers of
@@ -70,6 +70,15 @@ impl On {
 }
 
 /// The self-test that every use of a device begins with.
+/// Of a device with room for it, too: a place beyond would be one of other memory.
+#[test]
+fn longer_arrays_than_kernels_count_to_are_refused() {
+    everywhere(|on| {
+        let fault = on.device.values(&on.pool, 1 << 31).unwrap_err();
+        assert!(matches!(fault, Fault::Count { .. }), "{fault}");
+    });
+}
+
 #[test]
 fn the_self_test_passes() {
     everywhere(|on| repro_gpu::check(&on.device).unwrap());

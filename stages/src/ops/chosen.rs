@@ -141,7 +141,7 @@ impl Backend for Chosen {
 
     fn remedy(error: &DeviceError) -> Option<&'static str> {
         match error {
-            DeviceError::Gpu(Fault::Memory { .. }) => Some(
+            DeviceError::Gpu(Fault::Memory { .. } | Fault::Count { .. }) => Some(
                 "a training with a smaller `batch_size` needs less memory; `--device cpu` computes \
                  the same bits",
             ),
