@@ -115,6 +115,10 @@ impl Manager {
             false => "0".to_owned(),
         };
         let program = quoted(&self.place.program.to_string_lossy());
+        script += &format!(
+            "command -v {program} > /dev/null || echo \"\"{program}\" is not on $(hostname): see \
+             \\`program\\` of the executor (repro.executors.toml)\" >&2\n"
+        );
         script += &format!("exec {program} run-bundle --index {index}\n");
         Ok(script)
     }

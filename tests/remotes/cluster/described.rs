@@ -86,6 +86,15 @@ fn holds(text: &str, programs: &[(&str, &str)]) {
         said.err
     );
     assert!(said.err.contains("no module named x"), "{}", said.err);
+    // The shell alone would say "not found".
+    let text = space.read("repro.executors.toml");
+    let missing = "program = \"/nonexistent/my repro\"\n";
+    space.write("repro.executors.toml", text.replacen(broken, missing, 1));
+    let said = space.run(&["run", "--on", name, "--set", "n=1"]);
+    let said = said.expect(1, &["run"]).err;
+    for told in ["/nonexistent/my repro is not on ", ": see `program` of the"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
     assert_eq!(space.ok(&["jobs"]), "no jobs\n");
 }
 
