@@ -20,7 +20,7 @@ use repro_engine::session::Session;
 use repro_engine::store::Record;
 use repro_engine::watched;
 
-use crate::config::{Executors, HERE};
+use crate::config::{Executors, HERE, Settings};
 use crate::here::{self, Say};
 use crate::jobs;
 use crate::journal::Journal;
@@ -55,6 +55,33 @@ fn executor_of<'a>(instance: &'a Instance, on: Option<&'a str>, claim: &str) -> 
         _ => instance.policy.executor.as_deref().or(on),
     };
     said.filter(|name| !is_claim && *name != HERE)
+}
+
+/// The settings of an executor that a run or its stages name.
+///
+/// # Errors
+/// Nobody describes it.
+pub fn settings_of<'a>(
+    executors: &'a Executors,
+    session: &Session,
+    on: Option<&str>,
+    name: &str,
+) -> anyhow::Result<&'a Settings> {
+    let by_stage = || {
+        let mut all = session.plan.instances.iter();
+        all.find(|i| i.policy.executor.as_deref() == Some(name) && on != Some(name))
+    };
+    executors.get(name).map_err(|e| match by_stage() {
+        Some(its) => e.context(format!("the stage `{}` has `executor: {name}`", its.stage)),
+        None => e,
+    })
+}
+
+/// The executor of every instance that is executed elsewhere, when a run says `on`.
+pub fn destinations(session: &Session, on: Option<&str>) -> HashMap<Arc<str>, String> {
+    let claim = &*session.catalog.claim_kind.name;
+    let there = |i: &Instance| Some((i.id.clone(), executor_of(i, on, claim)?.to_owned()));
+    session.plan.instances.iter().filter_map(there).collect()
 }
 
 /// Runs the plan of `session` on the executors that its stages name, or on that of `on`; every event
@@ -96,14 +123,7 @@ pub fn run(
     let mut places = Vec::with_capacity(names.len());
     let mut marks = Vec::with_capacity(names.len());
     for name in names {
-        let by_stage = || {
-            let mut all = session.plan.instances.iter();
-            all.find(|i| i.policy.executor.as_deref() == Some(&*name) && on != Some(&*name))
-        };
-        let settings = executors.get(&name).map_err(|e| match by_stage() {
-            Some(its) => e.context(format!("the stage `{}` has `executor: {name}`", its.stage)),
-            None => e,
-        })?;
+        let settings = settings_of(executors, session, on, &name)?;
         let mark = Mark {
             name: name.clone(),
             left: Arc::default(),

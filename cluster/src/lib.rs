@@ -31,5 +31,5 @@ pub mod jobs;
 pub mod node;
 pub mod system;
 
-pub use executor::{Left, is_elsewhere, run};
+pub use executor::{Left, destinations, is_elsewhere, run, settings_of};
 pub use ticket::{Asked, Detach};

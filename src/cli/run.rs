@@ -1,7 +1,7 @@
 //! `repro run`.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::tools;
 use crate::ui::style::counted;
 use crate::ui::{Bars, Lines, Planned, notices, once, verdicts};
 use repro_cluster::config::{Executors, HERE, config_dir};
-use repro_cluster::{Asked, Detach, Left, is_elsewhere, jobs};
+use repro_cluster::{Asked, Detach, Left, destinations, is_elsewhere, jobs, settings_of};
 use repro_engine::exchange::needed::announce;
 use repro_engine::exchange::{Way, Wishes, in_run};
 use repro_engine::exec::{Cancel, CancelLevel};
@@ -196,6 +196,10 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     if args.detach && !args.json {
         show = leaving(show);
     }
+    let planned_there = Rc::default();
+    if args.dry_run && is_elsewhere {
+        show = counting(show, destinations(&session, on), &planned_there);
+    }
     let is_elsewhere = is_elsewhere && !args.dry_run;
     anyhow::ensure!(
         is_elsewhere || !args.detach,
@@ -210,6 +214,16 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         false => (run::run(&mut session, &options, &mut *show)?, Vec::new()),
     };
     drop(show);
+    for (executor, count) in planned_there.take() {
+        // As the run would: it may be that nobody describes it.
+        let executors = Executors::read(&session.project.root, config_dir().as_deref())?;
+        settings_of(&executors, &session, on, &executor)?;
+        if !args.json {
+            terminal::say(&format!(
+                "{count} of them would be submitted to `{executor}`"
+            ));
+        }
+    }
     let mut is_detached = false;
     for left in &left {
         is_detached |= left.closing.is_some();
@@ -389,6 +403,23 @@ fn leaving(mut show: Box<dyn FnMut(&Event)>) -> Box<dyn FnMut(&Event)> {
             show(&Event::Summary(summary));
         }
         other => show(other),
+    })
+}
+
+/// Of what a dry run would execute, how much would be executed on which executor.
+fn counting(
+    mut show: Box<dyn FnMut(&Event)>,
+    destinations: HashMap<Arc<str>, String>,
+    counts: &Rc<RefCell<BTreeMap<String, usize>>>,
+) -> Box<dyn FnMut(&Event)> {
+    let counts = counts.clone();
+    Box::new(move |event| {
+        if let Event::Planned { instance, .. } = event
+            && let Some(executor) = destinations.get(&**instance)
+        {
+            *counts.borrow_mut().entry(executor.clone()).or_default() += 1;
+        }
+        show(event);
     })
 }
 

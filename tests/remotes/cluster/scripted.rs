@@ -539,7 +539,12 @@ fn a_stage_says_where_it_is_executed() {
         "  table:\n",
         "  table:\n    executor: here\n",
     );
-    let (code, events) = cluster.space.events(&["--on", "lab", "--set", "n=2"]);
+    let args = ["--on", "lab", "--set", "n=2"];
+    let planned = [&["run", "-n"][..], &args].concat();
+    let planned = cluster.space.run(&planned).expect(0, &planned).err;
+    let last = planned.lines().last();
+    assert_eq!(last, Some("5 of them would be submitted to `lab`"));
+    let (code, events) = cluster.space.events(&args);
     assert_eq!(code, 0, "{events:#?}");
     let sent = cluster.submitted();
     assert!(sent.len() == 5 && !sent.contains("table"), "{sent:?}");
@@ -548,16 +553,13 @@ fn a_stage_says_where_it_is_executed() {
         .space
         .edit("pipeline.yaml", "executor: here", "executor: nowhere");
     cluster.space.edit("words.txt", "some", "other");
-    let said = cluster
-        .space
-        .run(&["run", "--set", "n=2"])
-        .expect(2, &["run"]);
-    assert!(
-        said.err
-            .contains("the stage `table` has `executor: nowhere`: no executor is called `nowhere`"),
-        "{}",
-        said.err
-    );
+    for args in [&["run", "--set", "n=2"][..], &["run", "-n", "--set", "n=2"]] {
+        let said = cluster.space.run(args).expect(2, args).err;
+        assert!(
+            said.contains("the stage `table` has `executor: nowhere`: no executor is called"),
+            "{said}"
+        );
+    }
     let (code, events) = cluster.space.events(&["--on", "here", "--set", "n=2"]);
     assert_eq!((code, cluster.submitted().len()), (0, 5), "{events:#?}");
 }
