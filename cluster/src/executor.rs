@@ -2,6 +2,7 @@
 //! milliseconds, and nobody should queue for it. So is what says that it belongs here.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -157,9 +158,11 @@ pub fn run(
     let site = Site::metered(session, &options.executable)?;
     let closings = marks.iter().map(|mark| mark.closing.clone()).collect();
     let (cancel, on) = (options.cancel.clone(), on.map(str::to_owned));
+    let state = session.project.state();
     let make = |tell: Tell| -> Box<dyn Executor> {
         Box::new(Clusters {
             site: Some(site),
+            state,
             cancel,
             claim,
             on,
@@ -217,6 +220,8 @@ fn end_what_is_left(session: &Session, name: &str) {
 /// See the module.
 struct Clusters {
     site: Option<Site>,
+    /// The directory of the project's state.
+    state: PathBuf,
     cancel: Arc<Cancel>,
     claim: String,
     on: Option<String>,
@@ -355,9 +360,13 @@ impl Executor for Clusters {
             let closing = closing.lock();
             closing.unwrap_or_else(PoisonError::into_inner).is_some()
         };
+        let is_cancelled = |name: &str| Journal::of(&self.state, name).is_cancelled();
         let what = match level {
             CancelLevel::None => return None,
             _ if self.managers.is_empty() => return None,
+            _ if self.managers.iter().any(|(name, ..)| is_cancelled(name)) => {
+                return Some("`repro cancel` ends the jobs of this run, and so the run".to_owned());
+            }
             _ if self.closings.iter().any(is_detached) => "all that is ready is submitted",
             CancelLevel::Graceful => "interrupted: nothing more is submitted or waited for",
             CancelLevel::Now | CancelLevel::Kill => "stopping",

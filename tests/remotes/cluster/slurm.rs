@@ -271,10 +271,10 @@ fn what_no_node_has_is_told() {
         "    needs: {words",
         "    resources: {cpus: 500}\n    needs: {words",
     );
-    let mut run = space.command(&["run", "--json", "--on", "lab"]);
-    let mut run = run.stdout(Stdio::piped()).spawn().unwrap();
+    let mut run = space.command(&["run", "--on", "lab"]);
+    let mut run = run.stderr(Stdio::piped()).spawn().unwrap();
     let mut told = String::new();
-    for line in BufReader::new(run.stdout.take().unwrap()).lines() {
+    for line in BufReader::new(run.stderr.take().unwrap()).lines() {
         let line = line.unwrap();
         if line.contains("takes its job as it is (PartitionConfig)") {
             space.ok(&["cancel"]);
@@ -283,6 +283,11 @@ fn what_no_node_has_is_told() {
     }
     assert_eq!(run.wait().unwrap().code(), Some(130), "{told}");
     assert!(told.contains("look at `resources` of its stage"), "{told}");
+    assert!(
+        told.contains("`repro cancel` ends the jobs of this run"),
+        "{told}"
+    );
+    assert!(!told.contains("go on"), "{told}");
     let (_, _) = (slurm, remote);
 }
 
