@@ -84,10 +84,7 @@ pub fn list(root: &Path, state: &Path) -> anyhow::Result<Jobs> {
             }
         };
         for wave in &waves {
-            let living = (0u32..)
-                .zip(&wave.elements)
-                .filter(|(number, _)| !wave.over.contains(number));
-            for (number, items) in living {
+            for (number, items) in wave.living() {
                 let its = told
                     .iter()
                     .find(|t| is_of(t, wave) && t.index.unwrap_or(0) == number);
@@ -130,9 +127,7 @@ pub fn submitted(state: &Path) -> BTreeMap<Arc<str>, Submitted> {
     let mut found = BTreeMap::new();
     for executor in Journal::all(state) {
         for wave in Journal::of(state, &executor).waves().unwrap_or_default() {
-            let elements = (0u32..).zip(&wave.elements);
-            let living = elements.filter(|(number, _)| !wave.over.contains(number));
-            for (id, key) in living.flat_map(|(_, items)| items) {
+            for (id, key) in wave.living().flat_map(|(_, items)| items) {
                 let its = Submitted {
                     executor: executor.clone(),
                     job: wave.job.clone(),
@@ -148,7 +143,7 @@ pub fn submitted(state: &Path) -> BTreeMap<Arc<str>, Submitted> {
 /// What was cancelled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Cancelled {
-    /// Jobs (arrays count once).
+    /// Jobs, as [`list`] counts them: each element of an array.
     pub jobs: usize,
     /// What could not be.
     pub failed: Vec<String>,
@@ -192,7 +187,7 @@ pub fn cancel(root: &Path, state: &Path, only: Option<&str>) -> anyhow::Result<C
             };
             let Some(job) = seen else { continue };
             match system.cancel(&job, &wave.job_name) {
-                Ok(()) => done.jobs += 1,
+                Ok(()) => done.jobs += wave.living().count(),
                 Err(why) => {
                     is_all = false;
                     done.failed.push(format!("job {job} on `{name}`: {why}"));

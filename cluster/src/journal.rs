@@ -48,10 +48,21 @@ pub struct Wave {
     /// Where the system writes what the job itself says.
     pub log: String,
     /// What each element executes: instance, and the key where it was known.
-    pub elements: Vec<Vec<(Arc<str>, Option<Digest>)>>,
+    pub elements: Vec<Items>,
     /// Elements that are over.
     #[serde(default)]
     pub over: Vec<u32>,
+}
+
+/// What an element executes: instances, with keys where they were known.
+type Items = Vec<(Arc<str>, Option<Digest>)>;
+
+impl Wave {
+    /// Elements that may not be over, by number.
+    pub fn living(&self) -> impl Iterator<Item = (u32, &Items)> {
+        let all = (0u32..).zip(&self.elements);
+        all.filter(|(number, _)| !self.over.contains(number))
+    }
 }
 
 /// The variable by which a closing job knows its own name.

@@ -276,6 +276,11 @@ fn ctrl_c_answers_the_question() {
         "{done:?}"
     );
     assert!(cluster.space.exists(".repro/cluster/lab/campaign"));
+    // What is listed is what is cancelled.
+    let listed = cluster.space.ok(&["jobs"]).lines().count();
+    assert!(listed > 1);
+    let cancelled = cluster.space.ok(&["cancel"]);
+    assert_eq!(cancelled, format!("{listed} jobs cancelled\n"));
 }
 
 /// `repro cancel` may be done before the run looks: that the campaign is gone ends it, too.
