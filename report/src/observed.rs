@@ -64,8 +64,20 @@ pub enum Course {
     Steps,
 }
 
+/// Whether a table is about other runs: it names their stages, or has means with their n. What it
+/// says is in their own tables.
+pub fn summarises<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> bool {
+    let names: BTreeSet<String> = rows.clone().map(full_name).collect();
+    let is_mean = |name: &String| {
+        let of = name.strip_suffix("_mean");
+        of.is_some_and(|of| names.contains(&format!("{of}_n")))
+    };
+    rows.clone().any(|row| row.stage.is_some()) || names.iter().any(is_mean)
+}
+
 impl Observed {
-    /// Reads tables. Rows about other stages are summaries of what is read anyway.
+    /// Reads tables. Rows about other stages, and means of other runs, are summaries of what is read
+    /// anyway.
     pub fn of(tables: &[Table], repeats: &Repeats) -> Observed {
         let mut observed = Observed::default();
         for table in tables {
@@ -75,6 +87,11 @@ impl Observed {
     }
 
     fn add(&mut self, table: &Table, repeats: &Repeats) {
+        let rows = table.rows.iter().filter(|r| r.stage.is_none());
+        let rows: Vec<&Row> = rows.collect();
+        if summarises(rows.iter().copied()) {
+            return;
+        }
         let own: Vec<_> = table
             .axes
             .iter()
@@ -86,11 +103,7 @@ impl Observed {
         let has_seed = table.axes.iter().any(|(a, _)| a == "seed");
         let mut latest: BTreeMap<(Name, String, String), ((Option<i64>, Option<i64>), f64)> =
             BTreeMap::new();
-        for row in table
-            .rows
-            .iter()
-            .filter(|r| r.stage.is_none() && r.value.is_finite())
-        {
+        for row in rows.into_iter().filter(|r| r.value.is_finite()) {
             let mut axes = own.clone();
             let mut repetition = over.clone();
             if let Some(run) = &row.run {
@@ -208,4 +221,35 @@ fn is_set(arms: &[Arm], metric: &str) -> bool {
     let measured = || arms.iter().filter_map(|arm| arm.metrics.get(metric));
     let is_same = |m: &Measured| m.values.iter().all(|(_, v)| *v == m.values[0].1);
     measured().any(|m| m.values.len() > 1) && measured().all(is_same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(stage: &str, names: &[&str]) -> Table {
+        let row = |name: &&str| Row {
+            run: Some("lr=0.1".into()),
+            name: (*name).into(),
+            value: 1.0,
+            ..Row::default()
+        };
+        Table {
+            stage: stage.into(),
+            axes: Vec::new(),
+            rows: names.iter().map(row).collect(),
+        }
+    }
+
+    #[test]
+    fn means_of_other_runs_are_no_runs() {
+        let tables = [
+            table("curve", &["area", "area_mean"]),
+            // `summarise` of one stage names no other.
+            table("curves", &["area_mean", "area_n", "area_sd"]),
+        ];
+        let observed = Observed::of(&tables, &Repeats::default());
+        let stages: Vec<&str> = observed.names().map(|(stage, _)| &**stage).collect();
+        assert_eq!(stages, ["curve"]);
+    }
 }

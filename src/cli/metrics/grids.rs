@@ -11,6 +11,7 @@ use repro_engine::results::metrics::{Metric, MetricTable, Rows, TableFound, full
 use repro_protocol::table::Row;
 use repro_report::Tools;
 use repro_report::collect::runs;
+use repro_report::observed::summarises;
 
 /// A row of a table: whose it is, and its cells by metric.
 struct Line {
@@ -33,7 +34,7 @@ pub(super) fn means(
     all: bool,
 ) -> (Vec<Table>, Vec<String>) {
     let is_summary = |table: &MetricTable| match &table.found {
-        TableFound::Rows(rows) | TableFound::Last(rows) => summarises(rows),
+        TableFound::Rows(rows) | TableFound::Last(rows) => summarises(rows.iter()),
         _ => false,
     };
     let (summaries, tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(is_summary);
@@ -118,16 +119,6 @@ pub(super) fn rows(plan: &Plan, found: &[Metric]) -> Vec<Table> {
     };
     let rows = found.iter().map(|m| (m.instance, cells(&m.row)));
     vec![by_instance(plan, columns, rows)]
-}
-
-/// Whether a table is about other runs: it names their stages, or has means with their n.
-fn summarises(rows: &[Row]) -> bool {
-    let names: BTreeSet<String> = rows.iter().map(full_name).collect();
-    let is_mean = |name: &String| {
-        let of = name.strip_suffix("_mean");
-        of.is_some_and(|of| names.contains(&format!("{of}_n")))
-    };
-    rows.iter().any(|row| row.stage.is_some()) || names.iter().any(is_mean)
 }
 
 /// The rows of single values; new names of metrics follow those in `order`.
