@@ -122,7 +122,7 @@ fn place(session: &mut Session, wish: Device, is_elsewhere: bool) -> anyhow::Res
     if wish == Device::Cpu {
         return Ok(wish);
     }
-    match tools::expect_gpu() {
+    match tools::expect_gpu()? {
         Ok(()) => Ok(wish),
         Err(why) if wish == Device::Auto => {
             let told = format!("{why}; built-in kinds compute on the CPU");

@@ -1,5 +1,8 @@
 //! `--device` and `repro doctor`: where a run computes is in no key and in no byte, and it is told.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use serde_json::Value;
 
 #[allow(dead_code, reason = "this program need not start again")]
@@ -7,6 +10,7 @@ use serde_json::Value;
 mod stand_in;
 
 use crate::support::TestSpace;
+use crate::support::processes::signal;
 use crate::support::skipped::skipped;
 
 const PIPELINE: &str = r#"
@@ -356,6 +360,29 @@ fn without_a_driver_a_gpu_is_an_error_and_auto_is_the_cpu() {
     assert!(!space.path("artifacts").exists());
     told(&space, 0, "auto", &[why[0], "compute on the CPU"]);
     told(&space, 2, "tpu", &["possible values: cpu, gpu, auto"]);
+}
+
+/// Drivers set handlers of signals: POCL's compiler ends its process at Ctrl-C.
+#[test]
+fn a_run_on_a_gpu_is_interrupted_as_any_other() {
+    let space = project();
+    if !has_device(&space) {
+        return;
+    }
+    space.edit("pipeline.yaml", "epochs: 1", "epochs: 100000");
+    for device in ["gpu", "auto"] {
+        let mut run = space.command(&["run", "--device", device]);
+        let mut run = run.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(run.stderr.take().unwrap()).lines();
+        let mut lines = lines.map(Result::unwrap);
+        for said in ["run  train", "interrupted: waiting for running stages"] {
+            let found = lines.find(|line| line.contains(said));
+            assert!(found.is_some(), "{device}: {said}");
+            signal(run.id() as i32, libc::SIGINT);
+        }
+        let rest = lines.collect::<Vec<_>>().join("\n");
+        assert_eq!(run.wait().unwrap().code(), Some(130), "{rest}");
+    }
 }
 
 /// Who computes anew computes all of it: a state of another device would make every comparison pass.
