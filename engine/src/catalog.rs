@@ -173,6 +173,7 @@ impl Catalog {
             member: Arc::new(|_, output, _| no_member(output)),
             facts: None,
             states: None,
+            on_gpu: None,
         };
         Catalog {
             kinds: Vec::new(),

@@ -96,10 +96,9 @@ pub fn is_for_both(instance: &Instance) -> bool {
 
 fn computes(instance: &Instance) -> Option<(&Kind, &Value)> {
     match &instance.work {
-        Work::Kind { kind, params }
-            if matches!(kind.program, Program::BuiltIn) && !kind.numerics.is_empty() =>
-        {
-            Some((kind, params))
+        Work::Kind { kind, params } if matches!(kind.program, Program::BuiltIn) => {
+            let on_gpu = kind.on_gpu.as_ref()?;
+            on_gpu(params).then_some((kind, params))
         }
         _ => None,
     }

@@ -200,6 +200,7 @@ fn kind(name: &str, program: Program) -> Arc<Kind> {
         member: Arc::new(|_, output, _| no_member(output)),
         facts: None,
         states: None,
+        on_gpu: None,
     };
     Arc::new(Kind {
         description,

@@ -40,6 +40,8 @@ pub struct Description {
     pub facts: Option<FactsFn>,
     /// The resumable states on the way to the result, longest first; `None` where a kind has none.
     pub states: Option<StatesFn>,
+    /// Whether it can compute on a GPU; `None` where a kind never does.
+    pub on_gpu: Option<OnGpuFn>,
 }
 
 /// See [`Description::check`].
@@ -49,6 +51,8 @@ pub type CheckFn =
 pub type FactsFn = Arc<dyn Fn(&Value, &Known) -> Findings + Send + Sync>;
 /// See [`Description::states`]; the argument is [`Checked::params`].
 pub type StatesFn = Arc<dyn Fn(&Value) -> Vec<StatePoint> + Send + Sync>;
+/// See [`Description::on_gpu`]; the argument is [`Checked::params`].
+pub type OnGpuFn = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
 /// See [`Description::member`]; the arguments are [`Checked::params`], the output's name and what
 /// is picked. The error says why there is no such file.
 pub type MemberFn =

@@ -8,6 +8,6 @@ mod unlike;
 
 pub use built_in::BuiltIn;
 pub use check::{check, parse};
-pub use definition::{Kind, Outputs};
+pub use definition::{Kind, Outputs, Place};
 pub use repro_protocol::kind::{Checked, InputSpec, OutputSpec, ParamProblem, StatePoint};
 pub(crate) use unlike::unlike;

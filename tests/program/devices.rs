@@ -108,8 +108,14 @@ fn a_gpu_that_is_given_out_is_given_to_who_is_sent_there() {
     told(&there, 0, "gpu", &[]);
     assert_eq!(here.read("repro.lock"), there.read("repro.lock"));
     let costs = there.ok(&["metrics", "--costs"]);
-    let of_train = costs.lines().find(|line| line.contains("train")).unwrap();
-    assert!(of_train.ends_with("Stand-in"), "{costs}");
+    let of = |stage: &str| costs.lines().find(|line| line.contains(stage)).unwrap();
+    assert!(of("train").ends_with("Stand-in"), "{costs}");
+    // What never computes on a GPU has none.
+    assert!(of("train").contains("GPUs not counted"), "{costs}");
+    assert!(
+        of("data").ends_with("CPU") && !of("data").contains("GPUs"),
+        "{costs}"
+    );
     assert!(!here.ok(&["metrics", "--costs"]).contains("device"));
     let report = |space: &TestSpace| {
         let path = space.ok(&["report"]);

@@ -134,6 +134,7 @@ impl Asker {
             member: Arc::new(|_, output, _| no_member(output)),
             facts: None,
             states: None,
+            on_gpu: None,
         };
         Ok(Arc::new(Kind {
             description,
@@ -298,6 +299,7 @@ fn unasked(written: &str) -> Kind {
             member: Arc::new(|_, output, _| no_member(output)),
             facts: None,
             states: None,
+            on_gpu: None,
         },
         program: Program::Unasked { why },
     }

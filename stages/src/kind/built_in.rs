@@ -8,7 +8,7 @@ use repro_protocol::findings::Findings;
 use repro_protocol::kind::{Description, Schema};
 
 use super::check::{check, read};
-use super::definition::Kind;
+use super::definition::{Kind, Place};
 use crate::facts::Known;
 use crate::task::Task;
 
@@ -35,7 +35,7 @@ impl BuiltIn {
             summary: K::SUMMARY.into(),
             doc: K::DOC.into(),
             revision: K::REVISION,
-            numerics: K::NUMERICS.name().into(),
+            numerics: K::PLACE.numerics().name().into(),
             inputs: K::INPUTS.to_vec(),
             counts: K::COUNTS.iter().map(|c| (*c).to_owned()).collect(),
             schema: Schema::later(|| schemars::schema_for!(K::Params).to_value()),
@@ -51,6 +51,12 @@ impl BuiltIn {
             states: Some(Arc::new(|params| {
                 read(params).map_or_else(|_| Vec::new(), |p| K::states(&p))
             })),
+            on_gpu: match K::PLACE {
+                Place::Cpu => None,
+                Place::Device => Some(Arc::new(|params| {
+                    read(params).is_ok_and(|p| K::place(&p) == Place::Device)
+                })),
+            },
         };
         BuiltIn {
             description,
@@ -59,6 +65,47 @@ impl BuiltIn {
                     .map_err(|refused| anyhow::anyhow!("the job's parameters: {refused}"))?;
                 K::run(&params, task)
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::kinds;
+
+    #[test]
+    fn who_may_compute_on_a_gpu_is_known_before() {
+        let on_gpu = |kind: &str, params: Value| {
+            let kind = kinds::find(kind).unwrap();
+            kind.on_gpu.as_ref().is_some_and(|on_gpu| on_gpu(&params))
+        };
+        for kind in [
+            "download",
+            "split",
+            "corrupt",
+            "perturb",
+            "shuffle",
+            "summarise",
+            "claim",
+        ] {
+            assert!(!on_gpu(kind, json!({"seed": 1})), "{kind}");
+        }
+        let evaluate = (kinds::find("evaluate").unwrap().check)(&json!({}), &[]);
+        assert!(on_gpu("evaluate", evaluate.unwrap().params));
+        for (by, is_there) in [
+            (json!("magnitude"), false),
+            (json!({"random": {"seed": 1}}), false),
+            (json!({"snip": {"seed": 1}}), true),
+            (json!({"grasp": {"seed": 1}}), true),
+            (json!({"synflow": {}}), true),
+        ] {
+            assert_eq!(
+                on_gpu("prune", json!({"fraction": 0.5, "by": by})),
+                is_there,
+                "{by}"
+            );
         }
     }
 }

@@ -9,12 +9,32 @@ use repro_protocol::findings::Findings;
 use repro_protocol::kind::{InputSpec, OutputSpec, ParamProblem, StatePoint, no_member};
 use repro_protocol::relpath::BadPath;
 
+use crate::device;
 use crate::facts::Known;
 use crate::task::Task;
 use repro_numerics::exact::numerics::Numerics;
 
 /// The outputs of a kind, or the error that the path of one is invalid.
 pub type Outputs = Result<Vec<OutputSpec>, BadPath>;
+
+/// Where a kind computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the CPU.
+    Cpu,
+    /// On the device that the run chose for it ([`device::open`]).
+    Device,
+}
+
+impl Place {
+    /// What arithmetic promises there.
+    pub const fn numerics(self) -> Numerics {
+        match self {
+            Place::Cpu => Numerics::ExactF32,
+            Place::Device => device::NUMERICS,
+        }
+    }
+}
 
 /// A kind of stage.
 pub trait Kind {
@@ -26,8 +46,8 @@ pub trait Kind {
     const NAME: &'static str;
     /// Raised when the bytes of any output may change for the same inputs.
     const REVISION: u32;
-    /// What its arithmetic promises: for kinds that compute on a device, that of the device.
-    const NUMERICS: Numerics = Numerics::ExactF32;
+    /// Where it computes. What its arithmetic promises follows from that.
+    const PLACE: Place = Place::Cpu;
     /// One sentence.
     const SUMMARY: &'static str;
     /// The guide to the kind, in Markdown: what it computes, the source, an example.
@@ -65,6 +85,10 @@ pub trait Kind {
     /// and what cannot work. By default nothing is known.
     fn facts(_params: &Self::Params, _known: &Known) -> Findings {
         Findings::default()
+    }
+    /// Where it computes with these parameters.
+    fn place(_params: &Self::Params) -> Place {
+        Self::PLACE
     }
     /// The resumable states on the way to the result, longest first.
     fn states(_params: &Self::Params) -> Vec<StatePoint> {

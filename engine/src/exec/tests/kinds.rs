@@ -45,6 +45,7 @@ fn kind(program: Program) -> Kind {
         member: Arc::new(|_, output, _| no_member(output)),
         facts: None,
         states: None,
+        on_gpu: None,
     };
     Kind {
         description,

@@ -45,6 +45,7 @@ fn net() -> Arc<Kind> {
             member: Arc::new(|_, output, _| no_member(output)),
             facts: None,
             states: None,
+            on_gpu: Some(Arc::new(|_| true)),
         },
         program: Program::BuiltIn,
     })

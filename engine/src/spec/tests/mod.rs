@@ -100,6 +100,7 @@ fn kind(
         }),
         facts: None,
         states: None,
+        on_gpu: None,
     };
     Arc::new(Kind {
         description,

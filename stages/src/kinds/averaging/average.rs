@@ -6,16 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sum::{Reader, Sum, anew, collapse, training_data};
-use crate::device;
 use crate::facts::{Fact, Findings, Known, ModelFact, fit, refuse};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::network;
 use crate::kinds::running::{self, RunningStatistics};
 use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::Identity;
 use crate::task::Task;
-use repro_numerics::exact::numerics::Numerics;
 
 /// See the module.
 pub struct Average;
@@ -73,7 +71,7 @@ impl Kind for Average {
     type Params = Params;
     const NAME: &'static str = "average";
     const REVISION: u32 = 4;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str = "Averages the weights of several models of one shape.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

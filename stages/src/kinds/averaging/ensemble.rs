@@ -8,7 +8,7 @@ use crate::device;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, ValueFact};
 use crate::facts::{check_all, refuse, together};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::{network, several};
 use crate::nn::architecture::Identity;
 use crate::table;
@@ -16,7 +16,6 @@ use crate::task::Task;
 use crate::training::calibration::{Calibration, argmax};
 use crate::training::evaluation::{View, logits};
 use repro_numerics::exact::math::{exp_f64, ln_f64};
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -88,7 +87,7 @@ impl Kind for Ensemble {
     type Params = Params;
     const NAME: &'static str = "ensemble";
     const REVISION: u32 = 2;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Averages the predictions of several models, and says how far these disagree.";
     const DOC: &'static str = DOC;

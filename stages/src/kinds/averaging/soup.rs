@@ -11,7 +11,7 @@ use crate::device::{self, Device};
 use crate::facts::{Fact, Findings, Known, MetricsFact, ModelFact, Recorded, ValueFact};
 use crate::facts::{fit, refuse};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::network;
 use crate::kinds::running::{self, RunningStatistics};
 use crate::kinds::several::{self, Gathered};
@@ -22,7 +22,6 @@ use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{check_data, score};
 use crate::weights::NamedTensors;
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -56,7 +55,7 @@ impl Kind for Soup {
     type Params = Params;
     const NAME: &'static str = "soup";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Averages those of several models that do well together on data held out: a greedy soup.";
     const DOC: &'static str = DOC;

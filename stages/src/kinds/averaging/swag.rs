@@ -8,17 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sum::{Reader, anew, collapse, training_data};
-use crate::device;
 use crate::facts::{CheckpointsFact, Fact, Findings, Known, ModelFact, fit, refuse};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::network;
 use crate::kinds::running::{self, RunningStatistics};
 use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::{Architecture, Identity};
 use crate::task::Task;
 use crate::weights::{NamedTensor, NamedTensors};
-use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
 
 /// See the module.
@@ -82,7 +80,7 @@ impl Kind for Swag {
     type Params = Params;
     const NAME: &'static str = "swag";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Fits a normal distribution to the checkpoints of a training and draws networks from it.";
     const DOC: &'static str = DOC;

@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::device;
 use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::nn::architecture::Architecture;
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
@@ -19,7 +19,6 @@ use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape};
-use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::kernels::{Path, dense};
 use repro_protocol::table::Row;
 
@@ -63,7 +62,7 @@ impl Kind for Cka {
     type Params = Params;
     const NAME: &'static str = "cka";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str = "Compares two networks layer by layer, by centred kernel alignment (Kornblith et al. 2019).";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

@@ -17,7 +17,7 @@ use crate::facts::{
     Fact, Findings, Known, MetricsFact, ModelFact, Recorded, ValueFact, fit, refuse,
 };
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::several::{self, Gathered};
 use crate::nn::architecture::{Architecture, Head};
 use crate::nn::model::Model;
@@ -31,7 +31,6 @@ use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape, Vector};
 use crate::training::statistics::recompute;
-use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
 use repro_numerics::kernels::Path;
 use repro_numerics::kernels::optim::{Decay, Sgd, sgd};
@@ -97,7 +96,7 @@ impl Kind for Connect {
     type Params = Params;
     const NAME: &'static str = "connect";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str = "Trains a curve between two models along which the loss stays low (Garipov et al. 2018), and measures it.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

@@ -17,7 +17,7 @@ use crate::data::Dataset;
 use crate::device::{self, Device};
 use crate::facts::{Fact, Findings, Known, MetricsFact, fit, refuse};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::network;
 use crate::kinds::running::{self, RunningStatistics};
 use crate::kinds::several::{self, Gathered};
@@ -29,7 +29,6 @@ use crate::table::grid::{self, Point};
 use crate::task::Task;
 use crate::training::evaluation::{check_data, errors, overall, score};
 use crate::training::statistics::recompute;
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -143,7 +142,7 @@ impl Kind for LossLandscape {
     type Params = Params;
     const NAME: &'static str = "landscape";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str = "Measures loss and error on the line through two models, in the plane through three, or around one.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

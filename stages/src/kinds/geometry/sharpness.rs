@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Dataset;
 use crate::device;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::nn::architecture::Architecture;
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
@@ -22,7 +22,6 @@ use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape, Vector, moved, norm};
-use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
 use repro_protocol::job::Event;
 use repro_protocol::table::Row;
@@ -91,7 +90,7 @@ impl Kind for Sharpness {
     type Params = Params;
     const NAME: &'static str = "sharpness";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Measures how curved the loss is around a model: eigenvalues and trace of the Hessian.";
     const DOC: &'static str = DOC;

@@ -16,17 +16,15 @@ use self::masks::prune;
 pub use self::rates::Rates;
 use self::score::Scorer;
 use crate::data::Dataset;
-use crate::device;
 use crate::facts::{Fact, Findings, Known, MaskFact, check_mask, fit};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::network;
 use crate::nn::architecture::{Architecture, Identity};
 use crate::task::Task;
 use crate::training::evaluation::check_data;
 use crate::training::mask::{self, Masked};
 use crate::weights::{Encoding, NamedTensors, TensorFile};
-use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
 
 /// See the module.
@@ -118,7 +116,7 @@ impl Kind for Prune {
     type Params = Params;
     const NAME: &'static str = "prune";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Removes weights by magnitude, by scores of gradients or at random, and writes the mask.";
     const DOC: &'static str = include_str!("prune/guide.md");
@@ -135,6 +133,13 @@ impl Kind for Prune {
         ),
         InputSpec::optional("data", "The data that `snip` and `grasp` measure on.").many(),
     ];
+
+    fn place(params: &Params) -> Place {
+        match params.by {
+            Criterion::Snip(_) | Criterion::Grasp(_) | Criterion::Synflow(_) => Place::Device,
+            _ => Place::Cpu,
+        }
+    }
 
     fn outputs(_: &Params) -> Outputs {
         Ok(vec![

@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::device;
 use crate::facts::{Fact, Findings, Known, check_mask};
 use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
 use crate::kinds::network;
@@ -11,7 +10,6 @@ use crate::nn::architecture::{Architecture, Identity};
 use crate::task::Task;
 use crate::training::mask;
 use crate::weights::{Encoding, NamedTensors, TensorFile};
-use repro_numerics::exact::numerics::Numerics;
 use repro_numerics::exact::rng::Stream;
 
 /// See the module.
@@ -32,7 +30,6 @@ impl Kind for Shuffle {
     type Params = Params;
     const NAME: &'static str = "shuffle";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
     const SUMMARY: &'static str = "Moves the weights that a mask keeps to random places of their layers: a control for lottery tickets.";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

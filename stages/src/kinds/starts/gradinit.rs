@@ -11,7 +11,7 @@ use crate::facts::{
     Fact, Finding, Findings, Known, MetricsFact, ModelFact, Subject, shown, together,
 };
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::nn::architecture::Architecture;
 use crate::nn::layer::Role;
 use crate::nn::model::Model;
@@ -23,7 +23,6 @@ use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape, Vector, moved, norm};
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::job::Event;
 use repro_protocol::table::Row;
 
@@ -234,7 +233,7 @@ impl Kind for GradInit {
     type Params = Params;
     const NAME: &'static str = "gradinit";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str = "Learns a scale for every tensor of a fresh network, so that the first step of training pays most (GradInit, Zhu et al. 2021).";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

@@ -9,7 +9,7 @@ use crate::data::Dataset;
 use crate::device::{self, Device};
 use crate::facts::{Fact, Findings, Known, ModelFact, shown};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
 use crate::task::Task;
@@ -17,7 +17,6 @@ use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape};
-use repro_numerics::exact::numerics::Numerics;
 
 /// See the module.
 pub struct Lsuv;
@@ -57,7 +56,7 @@ impl Kind for Lsuv {
     type Params = Params;
     const NAME: &'static str = "lsuv";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str = "Scales the layers of a fresh network until their outputs have variance 1 (LSUV, Mishkin & Matas 2016).";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

@@ -10,7 +10,7 @@ use crate::data::Dataset;
 use crate::device;
 use crate::facts::{Fact, Findings, Known, MetricsFact, Recorded, check_all, together};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::network::model_problems;
 use crate::nn::architecture::Head;
 use crate::nn::model::Model;
@@ -19,7 +19,6 @@ use crate::nn::spec::ModelSpec;
 use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{calibration, check_data, errors, fitted, overall, score};
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -54,7 +53,7 @@ impl Kind for Evaluate {
     type Params = Params;
     const NAME: &'static str = "evaluate";
     const REVISION: u32 = 3;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Measures loss and accuracy of a model, overall and per class, or its errors in numbers.";
     const DOC: &'static str = DOC;

@@ -7,14 +7,13 @@ use crate::data::Dataset;
 use crate::device;
 use crate::facts::{Fact, Findings, Known, MetricsFact, check_all, refuse, together};
 use crate::failure::Failure;
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::kinds::several;
 use crate::table;
 use crate::table::examples::{self, Example};
 use crate::task::Task;
 use crate::training::calibration::argmax;
 use crate::training::evaluation::{View, logits};
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -47,7 +46,7 @@ impl Kind for Forgetting {
     type Params = Params;
     const NAME: &'static str = "forgetting";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str = "Says when a training learnt each example, and how often it forgot it (Toneva et al. 2019).";
     const DOC: &'static str = DOC;
     const INPUTS: &'static [InputSpec] = &[

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Dataset;
 use crate::device;
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::nn::model::Model;
 use crate::nn::network::Norms;
 use crate::table;
@@ -17,7 +17,6 @@ use crate::training::augment::Augment;
 use crate::training::batches::Batches;
 use crate::training::evaluation::check_data;
 use crate::training::landscape::{Batch, Landscape};
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -84,7 +83,7 @@ impl Kind for Probe {
     type Params = Params;
     const NAME: &'static str = "probe";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Measures mean and variance of every layer's outputs and gradients.";
     const DOC: &'static str = DOC;

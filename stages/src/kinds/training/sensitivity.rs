@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Dataset;
 use crate::device::{self, Device};
 use crate::facts::{Fact, Findings, Known, MetricsFact, shown};
-use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem};
+use crate::kind::{InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place};
 use crate::nn::model::Model;
 use crate::nn::network::{Network, Norms};
 use crate::table;
@@ -16,7 +16,6 @@ use crate::task::Task;
 use crate::training::batches::InOrder;
 use crate::training::evaluation::check_data;
 use crate::training::gradients::{self, Objective};
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::table::Row;
 
 /// See the module.
@@ -44,7 +43,7 @@ impl Kind for Sensitivity {
     type Params = Params;
     const NAME: &'static str = "sensitivity";
     const REVISION: u32 = 1;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Measures how much a small change of an image, row by row, moves the outputs of a network.";
     const DOC: &'static str = DOC;

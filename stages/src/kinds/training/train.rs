@@ -14,7 +14,7 @@ use crate::data::Dataset;
 use crate::device;
 use crate::facts::{Findings, Known};
 use crate::failure::Failure;
-use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, StatePoint};
+use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place, StatePoint};
 use crate::nn::architecture::{Architecture, Head, Identity};
 use crate::nn::init;
 use crate::nn::model::Model;
@@ -29,7 +29,6 @@ use crate::training::memory::OptimizerMemory;
 use crate::training::recipe::Pause;
 use crate::training::state::State;
 use crate::weights::{Encoding, NamedTensors, TensorFile};
-use repro_numerics::exact::numerics::Numerics;
 use repro_protocol::job::Event;
 
 pub use params::{Checkpoints, Params};
@@ -41,7 +40,7 @@ impl Kind for Train {
     type Params = Params;
     const NAME: &'static str = "train";
     const REVISION: u32 = 3;
-    const NUMERICS: Numerics = device::NUMERICS;
+    const PLACE: Place = Place::Device;
     const SUMMARY: &'static str =
         "Trains a network: from scratch, from given weights, or under a pruning mask.";
     const DOC: &'static str = include_str!("train/guide.md");
