@@ -20,8 +20,8 @@ use cl3::device::{
     CL_FP_ROUND_TO_NEAREST, get_device_ids, get_device_info,
 };
 use cl3::error_codes::{
-    CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_HOST_MEMORY, CL_OUT_OF_RESOURCES,
-    DLOPEN_RUNTIME_LOAD_FAILED, error_text,
+    CL_INVALID_BUFFER_SIZE, CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_HOST_MEMORY,
+    CL_OUT_OF_RESOURCES, DLOPEN_RUNTIME_LOAD_FAILED, error_text,
 };
 use cl3::event::release_event;
 use cl3::kernel::{create_kernel, release_kernel, set_kernel_arg};
@@ -265,7 +265,13 @@ unsafe impl Driver for OpenCl {
             unsafe { create_buffer(self.context, CL_MEM_READ_WRITE, bytes, ptr::null_mut()) };
         match made {
             Ok(buffer) => Ok(Handle(buffer as usize as u64)),
-            Err(CL_MEM_OBJECT_ALLOCATION_FAILURE | CL_OUT_OF_RESOURCES | CL_OUT_OF_HOST_MEMORY) => {
+            Err(
+                CL_MEM_OBJECT_ALLOCATION_FAILURE
+                | CL_OUT_OF_RESOURCES
+                | CL_OUT_OF_HOST_MEMORY
+                // More than it gives in one piece.
+                | CL_INVALID_BUFFER_SIZE,
+            ) => {
                 Err(Fault::Memory {
                     device: self.name.clone(),
                     asked: bytes as u64,

@@ -20,7 +20,6 @@ mod conv;
 mod cpu;
 mod dense;
 mod depthwise;
-mod failed;
 mod group_norm;
 mod labels;
 mod layer;
@@ -46,7 +45,6 @@ pub use chosen::{Chosen, DeviceError};
 pub use conv::conv2d;
 pub use dense::dense;
 pub use depthwise::depthwise_conv2d;
-pub use failed::failed;
 pub use group_norm::group_norm;
 pub use labels::{BadLabel, Labels};
 pub use loss::{

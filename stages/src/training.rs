@@ -6,6 +6,7 @@ pub mod batches;
 pub mod calibration;
 pub mod clip;
 pub mod evaluation;
+mod failed;
 pub mod fit;
 pub mod gradients;
 pub mod landscape;

@@ -621,7 +621,8 @@ fn a_training_that_cannot_fit_ends_before_its_first_step() {
         refused(20_655, &perceptron, &json!({"adam": {}})),
         "the device has 20.2 KiB of memory left, and training needs at least 20.2 KiB: 15.7 KiB for \
          weights, gradients and the optimizer's memory, and 288 B for each of the 16 images of a \
-         batch; a `batch_size` of 15 is the most that could fit; `--device cpu` computes the same bits"
+         batch; a `batch_size` of 15 is the most that could fit; begin with 4, as single operations \
+         need more; `--device cpu` computes the same bits"
     );
     let plain = refused(
         16_047,

@@ -310,7 +310,8 @@ fn a_share_of_a_gpu_is_a_share_of_its_memory() {
     assert_eq!(said.code, 1, "{}", said.err);
     for told in [
         "of memory left of its share (0.001 of the GPU, `gpus`)",
-        "the most that could fit; a larger share has more; ",
+        "the most that could fit; begin with ",
+        "; a larger share has more; `--device cpu` computes the same bits",
     ] {
         assert!(said.err.contains(told), "{told}: {}", said.err);
     }
@@ -331,6 +332,28 @@ fn a_share_of_a_gpu_is_a_share_of_its_memory() {
     }
     // Well within it.
     with_batch(most, most / 4).expect(0, &["run"]);
+
+    // One image after the other is learnt, and 256 are measured at once.
+    let channels = limit / (4 * 16 * 16 * 256) + 1;
+    let conv = format!(
+        "conv: {{layers: [{{conv: {{channels: {channels}}}}}, {{activation: relu}}, {{pool: {{max: 16}}}}]}}"
+    );
+    for (from, to) in [
+        ("mlp: {hidden: [100, 100]}", &*conv),
+        ("test: 50", "test: 300"),
+        (&format!("train: {images}"), "train: 10"),
+        (&format!("batch_size: {}", most / 4), "batch_size: 1"),
+    ] {
+        whole.edit("pipeline.yaml", from, to);
+    }
+    with("0.001");
+    let said = shared.run(&["run", "--device", "gpu"]);
+    let said = said.expect(1, &["run"]).err;
+    let told = "256 images that are measured at once need at least";
+    assert!(
+        said.contains(told) && !said.contains("evaluation: "),
+        "{said}"
+    );
 }
 
 #[test]

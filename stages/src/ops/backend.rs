@@ -218,9 +218,9 @@ pub trait Backend: Clone + Debug + Send + Sync + 'static {
     fn on_tape(&self, error: Self::Err) -> CpuError;
     /// The error that [`Backend::on_tape`] sent, or one of the tape's own.
     fn off_tape(&self, error: CpuError) -> Self::Err;
-    /// What the user can do about an error, where there is anything.
-    fn remedy(_: &Self::Err) -> Option<&'static str> {
-        None
+    /// Whether an error is about memory.
+    fn is_short_of_memory(_: &Self::Err) -> bool {
+        false
     }
 
     /// Memory for `len` values, which are what they happen to be.

@@ -139,14 +139,12 @@ impl Backend for Chosen {
         own.map_or(DeviceError::Cpu(error), DeviceError::Gpu)
     }
 
-    fn remedy(error: &DeviceError) -> Option<&'static str> {
-        match error {
-            DeviceError::Gpu(Fault::Memory { .. } | Fault::Count { .. }) => Some(
-                "a training with a smaller `batch_size` needs less memory; `--device cpu` computes \
-                 the same bits",
-            ),
-            _ => None,
-        }
+    fn is_short_of_memory(error: &DeviceError) -> bool {
+        let fault = match error {
+            DeviceError::Gpu(fault) => fault,
+            DeviceError::Cpu(_) => return false,
+        };
+        matches!(fault, Fault::Memory { .. } | Fault::Count { .. })
     }
 
     fn values(&self, pool: &Pools, len: usize) -> Result<Values, DeviceError> {

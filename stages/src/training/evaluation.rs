@@ -5,15 +5,16 @@ use dfdx::prelude::AsArray as _;
 
 use super::batches::InOrder;
 use super::calibration::{Calibration, argmax};
+use super::failed::failed;
 use crate::data::{Answers, Dataset};
 use crate::failure::Failure;
 use crate::nn::architecture::{Head, Identity, InputSize};
 use crate::nn::network::Network;
 use crate::nn::spec::ModelSpec;
-use crate::ops::{self, Backend, Frame, Labels, Matrix, failed};
+use crate::ops::{self, Backend, Frame, Labels, Matrix};
 
 /// Images at once. Part of the definition of the loss's bits: means are taken per batch.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// How well a network does.
 #[derive(Debug, Clone, PartialEq)]

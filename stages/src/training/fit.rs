@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::batches::Batches;
 use super::evaluation;
+use super::failed::failed;
 use super::length::{EvalEvery, Length, StopAt};
 use super::mask::Masks;
 use super::measured::Measured;
@@ -27,7 +28,7 @@ use crate::data::Dataset;
 use crate::failure::Failure;
 use crate::nn::architecture::{Architecture, Head};
 use crate::nn::network::StepKey;
-use crate::ops::{Album, Backend, failed};
+use crate::ops::{Album, Backend};
 use crate::weights::NamedTensors;
 
 /// A state is written when this much work would be lost.
@@ -146,6 +147,9 @@ pub fn fit<'a, D: Backend, L: Listener>(
     let batch = recipe.batch_size.min(sets.train.len());
     let need = Need::of(architecture, &recipe.optimizer);
     need.check(device.room(), batch)?;
+    let measured = [sets.test, sets.validation].into_iter().flatten();
+    let measured = measured.map(Dataset::len).max().unwrap_or(0);
+    need.check_measuring(device.room(), measured)?;
     let fresh = |model, memory| State {
         model,
         memory,

@@ -10,10 +10,11 @@
 use dfdx::prelude::AsArray as _;
 
 use super::batches::InOrder;
+use super::failed::failed;
 use super::pass::{self, Wanted};
 use crate::data::{Answers, Dataset};
 use crate::nn::network::{Mode, Network, StepKey};
-use crate::ops::{self, Backend, Matrix, Scalar, Traced, failed};
+use crate::ops::{self, Backend, Matrix, Scalar, Traced};
 use crate::weights::NamedTensors;
 
 /// What gradients are taken of.

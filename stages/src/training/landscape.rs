@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::batches::{Batches, InOrder};
+use super::failed::failed;
 use super::gradients::{self, Objective};
 use super::pass::{self, Wanted};
 use crate::data::{Answers, Dataset};
@@ -143,7 +144,7 @@ impl<D: Backend> Landscape<D> {
         let device = self.network.device().clone();
         let mut tensors = self.network.tensors_mut().iter_mut().zip(values);
         let done = tensors.try_for_each(|(tensor, values)| tensor.set(&device, &self.pool, values));
-        done.map_err(failed::<D>)
+        done.map_err(failed::<D>("the weights of a network"))
     }
 
     /// The network.
@@ -159,7 +160,9 @@ impl<D: Backend> Landscape<D> {
         let fill = |to: &mut [f32]| to.copy_from_slice(&batch.inputs);
         let x = pass::inputs(&self.network, &self.pool, batch.rows, fill);
         let outputs = x.and_then(|x| self.network.watch(x, self.norms, watcher));
-        outputs.map(drop).map_err(failed::<D>)
+        outputs
+            .map(drop)
+            .map_err(failed::<D>("the outputs of a network"))
     }
 
     /// The mean loss of a batch (cross-entropy in nats, or squared error) and its gradient; that of
@@ -195,7 +198,10 @@ impl<D: Backend> Landscape<D> {
         let fill = |to: &mut [f32]| to.copy_from_slice(&batch.inputs);
         let x = pass::inputs(&self.network, &self.pool, batch.rows, fill);
         let outputs = x.and_then(|x| self.network.forward_still(x, self.norms.into()));
-        let (_, learnt) = pass::loss(outputs.map_err(failed::<D>)?, batch.wanted())?;
+        let (_, learnt) = pass::loss(
+            outputs.map_err(failed::<D>("the outputs of a network"))?,
+            batch.wanted(),
+        )?;
         Ok(f64::from(learnt.loss))
     }
 
@@ -230,10 +236,6 @@ impl<D: Backend> Landscape<D> {
         let of_tensor = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(slope).collect();
         Ok(above.iter().zip(&below).map(of_tensor).collect())
     }
-}
-
-fn failed<D: Backend>(error: D::Err) -> anyhow::Error {
-    anyhow::anyhow!("the weights of a landscape: {error}")
 }
 
 /// `values + by·direction`, each element rounded once.

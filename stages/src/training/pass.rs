@@ -3,8 +3,9 @@
 
 use dfdx::prelude::{AsArray as _, Cpu, Tape};
 
+use super::failed::failed;
 use crate::nn::network::Network;
-use crate::ops::{self, Backend, Frame, Labels, Matrix, Scalar, failed};
+use crate::ops::{self, Backend, Frame, Labels, Matrix, Scalar};
 
 /// What a batch showed.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,9 +3,10 @@
 //! images; PyTorch's `update_bn` weights all alike).
 
 use super::batches::InOrder;
+use super::failed::failed;
 use crate::data::Dataset;
 use crate::nn::network::Network;
-use crate::ops::{Backend, Matrix, failed};
+use crate::ops::{Backend, Matrix};
 
 /// Images at once. Part of the definition of the statistics' bits.
 const BATCH: usize = 256;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::clip::Clip;
+use super::failed::{SMALLER_BATCH, failed, failed_but};
 use super::gradients::{self, Objective};
 use super::mask::{Masked, Masks};
 use super::optim::{Decays, HostMoments, Optimizer, Stepper};
@@ -18,7 +19,7 @@ use super::subnetwork::{Found, Search, Subnetwork};
 use super::trailing::{Followers, Trailing};
 use crate::nn::architecture::Architecture;
 use crate::nn::network::{Mode, Network, Norms, StepKey};
-use crate::ops::{self, Backend, Matrix, Moments, Moving, Rule, failed};
+use crate::ops::{self, Backend, Matrix, Moments, Moving, Rule};
 use crate::weights::NamedTensors;
 
 /// The scores of a search in a state.
@@ -253,7 +254,7 @@ impl<D: Backend> Learner<D> {
         lr: f64,
         key: StepKey,
     ) -> anyhow::Result<Learnt> {
-        let failed = failed::<D>("training step");
+        let failed = failed_but::<D>("training step", SMALLER_BATCH);
         let x = images
             .inputs(&self.network, &self.pool, rows)
             .map_err(failed)?;
@@ -307,7 +308,7 @@ impl<D: Backend> Learner<D> {
         key: StepKey,
         gradients: &mut [Option<D::Values>],
     ) -> anyhow::Result<()> {
-        let failed = failed::<D>("training step");
+        let failed = failed_but::<D>("training step", SMALLER_BATCH);
         let Some(slopes) = slopes else {
             return Ok(());
         };

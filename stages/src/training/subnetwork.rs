@@ -7,11 +7,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::failed::failed;
 use crate::failure::Failure;
 use crate::nn::architecture::Architecture;
 use crate::nn::init::{self, Init};
 use crate::nn::network::Network;
-use crate::ops::{Backend, failed};
+use crate::ops::Backend;
 use crate::weights::{NamedTensor, NamedTensors};
 use repro_numerics::exact::math::sigmoid;
 use repro_numerics::exact::rng::Stream;
