@@ -72,6 +72,27 @@ pub fn open() -> anyhow::Result<Device> {
     Ok(opened.insert(chosen).device.clone())
 }
 
+/// The device, if it has room for what is to be computed. Where the run leaves the choice open
+/// (`auto`), the CPU is taken in its place.
+///
+/// # Errors
+/// As of [`open`], and those of the check.
+pub fn open_with(has_room: impl Fn(&Device) -> Result<(), Failure>) -> anyhow::Result<Device> {
+    let device = open()?;
+    let Err(short) = has_room(&device) else {
+        return Ok(device);
+    };
+    if !matches!(WISH.get(), Some((Wish::Auto, _))) {
+        return Err(short.into());
+    }
+    let cpu = Device::default();
+    *opened() = Some(Opened {
+        device: cpu.clone(),
+        why: Some(short.message),
+    });
+    Ok(cpu)
+}
+
 fn choose(wish: Wish) -> anyhow::Result<Opened> {
     let cpu = |why| Opened {
         device: Device::default(),

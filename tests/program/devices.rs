@@ -319,6 +319,13 @@ fn a_share_of_a_gpu_is_a_share_of_its_memory() {
     let most: String = most.chars().take_while(char::is_ascii_digit).collect();
     let most: u64 = most.parse().unwrap();
     assert!(most < images && most > 0);
+    // Whoever leaves the choice open gets the CPU.
+    let args = ["run", "--device", "auto"];
+    let said = shared.run(&args).expect(0, &args).err;
+    assert!(
+        said.contains("computed on the CPU: the device has "),
+        "{said}"
+    );
     // What was counted has room, and all of it does not.
     let with_batch = |from: u64, to: u64| {
         let [from, to] = [from, to].map(|n| format!("batch_size: {n}"));

@@ -39,14 +39,16 @@ impl Scheduler<'_> {
     }
 
     /// What an instance asks for. Who sent it to a GPU wants it to see one, and where GPUs are given
-    /// out it sees those that it has.
+    /// out it sees those that it has; who sent it to the CPU wants it to wait for none.
     fn wants(&self, instance: &Instance) -> Arc<Policy> {
-        let sends = matches!(self.options.device, Some(Device::Gpu | Device::Auto));
         let policy = &instance.policy;
-        let is_sent = sends && policy.gpus == 0 && placement::is_for_both(instance);
-        match is_sent && self.capacity.gpus > 0 {
-            true => policy.with_a_gpu(),
-            false => policy.clone(),
+        match self.options.device {
+            Some(_) if !placement::is_for_both(instance) => policy.clone(),
+            Some(Device::Cpu) if policy.gpus > 0 => policy.without_gpus(),
+            Some(Device::Gpu | Device::Auto) if policy.gpus == 0 && self.capacity.gpus > 0 => {
+                policy.with_a_gpu()
+            }
+            _ => policy.clone(),
         }
     }
 

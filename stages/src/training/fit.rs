@@ -113,6 +113,23 @@ struct Training<'a, D: Backend, L> {
     evaluating: Duration,
 }
 
+/// Whether a training can fit into the memory of a device.
+///
+/// # Errors
+/// It cannot: with the numbers, and what to do.
+pub fn expect_room<D: Backend>(
+    device: &D,
+    recipe: &Recipe,
+    architecture: &Architecture,
+    sets: &Sets,
+) -> Result<(), Failure> {
+    let need = Need::of(architecture, &recipe.optimizer);
+    need.check(device.room(), recipe.batch_size.min(sets.train.len()))?;
+    let measured = [sets.test, sets.validation].into_iter().flatten();
+    let measured = measured.map(Dataset::len).max().unwrap_or(0);
+    need.check_measuring(device.room(), measured)
+}
+
 /// Trains. The inputs must fit the architecture ([`evaluation::check_data`],
 /// [`super::mask::read`]).
 ///
@@ -145,11 +162,8 @@ pub fn fit<'a, D: Backend, L: Listener>(
         }
     });
     let batch = recipe.batch_size.min(sets.train.len());
+    expect_room(device, recipe, architecture, &sets)?;
     let need = Need::of(architecture, &recipe.optimizer);
-    need.check(device.room(), batch)?;
-    let measured = [sets.test, sets.validation].into_iter().flatten();
-    let measured = measured.map(Dataset::len).max().unwrap_or(0);
-    need.check_measuring(device.room(), measured)?;
     let fresh = |model, memory| State {
         model,
         memory,

@@ -223,7 +223,7 @@ fn a_net_waits_for_the_gpu_or_not_as_its_times_say() {
         let (device, gpus, told) = begins(Device::Auto);
         assert_eq!((device, gpus), (Some(Device::Cpu), 0));
         assert_eq!(told.unwrap().on, On::Cpu);
-        assert_eq!(begins(Device::Cpu).0, Some(Device::Cpu));
+        assert_eq!(begins(Device::Cpu), (Some(Device::Cpu), 0, None));
     }
 }
 
@@ -237,5 +237,6 @@ fn a_net_that_is_sent_to_a_gpu_has_one() {
         assert_eq!(sent(Some(device), ", resources: {gpus: 0.25}"), 250);
     }
     assert_eq!(sent(Some(Device::Cpu), ""), 0);
+    assert_eq!(sent(Some(Device::Cpu), ASKS_FOR_A_GPU), 0);
     assert_eq!(sent(None, ""), 0);
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::data::Dataset;
-use crate::device;
+use crate::device::{self, Device};
 use crate::facts::{Findings, Known};
 use crate::failure::Failure;
 use crate::kind::{self, InputSpec, Kind, OutputSpec, Outputs, ParamProblem, Place, StatePoint};
@@ -23,7 +23,7 @@ use crate::nn::transfer::transfer;
 use crate::table;
 use crate::task::Task;
 use crate::training::evaluation::{check_data, fitted};
-use crate::training::fit::{Listener, Sets, Start, fit};
+use crate::training::fit::{Listener, Sets, Start, expect_room, fit};
 use crate::training::mask::{self, Masks};
 use crate::training::memory::OptimizerMemory;
 use crate::training::recipe::Pause;
@@ -209,16 +209,18 @@ impl Kind for Train {
                 }
             },
         };
+        let sets = Sets {
+            train: &train,
+            first,
+            test: test.as_ref(),
+            validation: validation.as_ref(),
+        };
+        let has_room = |device: &Device| expect_room(device, &recipe, &architecture, &sets);
         let trained = fit(
-            &device::open()?,
+            &device::open_with(has_room)?,
             &recipe,
             &architecture,
-            Sets {
-                train: &train,
-                first,
-                test: test.as_ref(),
-                validation: validation.as_ref(),
-            },
+            sets,
             masks,
             start,
             &mut listener,
