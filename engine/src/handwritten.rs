@@ -25,7 +25,10 @@ fn in_words(message: &str) -> String {
         // Names of fields and choices are words already.
         Some((found, _)) if message.starts_with("invalid ") => {
             let (wanted, _) = expected(message);
-            let wanted = wanted.replace("a map of fields", "a table");
+            let wanted = match &*wanted {
+                "a map of fields" | "a map" => "a table",
+                other => other,
+            };
             format!("{found}, and it should be {wanted}")
         }
         _ => message.to_owned(),

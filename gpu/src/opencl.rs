@@ -21,7 +21,7 @@ use cl3::device::{
 };
 use cl3::error_codes::{
     CL_INVALID_BUFFER_SIZE, CL_MEM_OBJECT_ALLOCATION_FAILURE, CL_OUT_OF_HOST_MEMORY,
-    CL_OUT_OF_RESOURCES, DLOPEN_RUNTIME_LOAD_FAILED, error_text,
+    CL_OUT_OF_RESOURCES, DLOPEN_FUNCTION_NOT_AVAILABLE, DLOPEN_RUNTIME_LOAD_FAILED, error_text,
 };
 use cl3::event::release_event;
 use cl3::kernel::{create_kernel, release_kernel, set_kernel_arg};
@@ -67,6 +67,9 @@ pub(crate) fn list() -> Result<Vec<Listed<Id>>, String> {
         }
     }
     let platforms = get_platform_ids().map_err(|code| match code {
+        DLOPEN_FUNCTION_NOT_AVAILABLE => {
+            format!("what was opened as OpenCL's library is another one ({LIBRARY}?)")
+        }
         DLOPEN_RUNTIME_LOAD_FAILED => {
             let why = unopened("libOpenCL.so.1").unwrap_or_default();
             format!("OpenCL's library cannot be opened: {why}")

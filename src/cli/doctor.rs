@@ -38,13 +38,20 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<Exit> {
         }))?;
         return Ok(Exit::Done);
     }
-    let mut lines = vec![format!("cpu: {}", counted(machine.cpus as usize, "core"))];
+    let memory = match machine.memory_bytes {
+        // A huge number where it cannot be told.
+        known if known < 1 << 60 => format!(", {}", bytes(known)),
+        _ => String::new(),
+    };
+    let cores = counted(machine.cpus as usize, "core");
+    let mut lines = vec![format!("cpu: {cores}{memory}")];
     lines.extend(
         machine
             .gpus
             .iter()
             .map(|gpu| format!("gpu {gpu}: can be given to stages (`resources: {{gpus: 1}}`)")),
     );
+    let is_usable = devices.iter().any(|device| device.test.is_ok());
     for Examined {
         name,
         driver,
@@ -61,6 +68,9 @@ pub fn main(args: &DoctorArgs) -> anyhow::Result<Exit> {
         });
     }
     lines.extend(absent.iter().map(|why| format!("no device: {why}")));
+    if !is_usable {
+        lines.push("everything computes on the CPU".to_owned());
+    }
     output::text(&(lines.join("\n") + "\n"))?;
     Ok(Exit::Done)
 }

@@ -69,11 +69,11 @@ pub struct RunArgs {
     /// Never use the network, not even for --pull and --push; what would need it fails.
     #[arg(long)]
     offline: bool,
-    /// Where built-in kinds compute: results have the same bits and the same keys on each. `gpu`
-    /// fails where there is none, `auto` takes the CPU then, and where that was faster before. Each
-    /// has a GPU to itself, or what its stage asks for (`resources: {gpus: 0.25}`). Without this
-    /// option stages that ask for one have `auto`, all others the CPU (docs/devices.md, `repro
-    /// doctor`).
+    /// Where built-in kinds compute; results have the same bits and the same keys everywhere. `gpu`
+    /// fails where there is no GPU. `auto` takes a GPU, but the CPU where there is none or where the
+    /// CPU was faster before. An instance has a GPU to itself, or the share that its stage asks for
+    /// (`resources: {gpus: 0.25}`). Without this option, stages that ask for a GPU have `auto`, and
+    /// all others the CPU (docs/devices.md, `repro doctor`).
     #[arg(long, value_name = "DEVICE", value_parser = ["cpu", "gpu", "auto"])]
     device: Option<String>,
     /// Execute on this executor of repro.executors.toml (docs/cluster.md) instead of this machine:

@@ -55,8 +55,8 @@ pub fn placement(placed: &Placement) -> String {
         format!(", and none is free for {}", duration(seconds))
     });
     match placed.on {
-        On::Cpu => format!("on the CPU: {cpu}; on a GPU: {gpu}{free} (recorded)"),
-        On::Gpu => format!("on a GPU: {gpu}; on the CPU: {cpu} (recorded)"),
+        On::Cpu => format!("on the CPU (recorded: {cpu}; on a GPU {gpu}{free})"),
+        On::Gpu => format!("on a GPU (recorded: {gpu}; on the CPU {cpu})"),
     }
 }
 

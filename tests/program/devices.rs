@@ -172,7 +172,7 @@ fn auto_takes_what_was_faster() {
     assert_eq!((told_cpu, told_gpu), (cpu_s, gpu_s));
     let shown = space.ok(&["show", "train[n=3]"]);
     assert!(
-        shown.contains("placed: on ") && shown.contains(" (recorded)"),
+        shown.contains("placed: on ") && shown.contains(" (recorded: "),
         "{shown}"
     );
     // Whoever says where it computes is obeyed.

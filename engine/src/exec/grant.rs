@@ -25,6 +25,9 @@ const THREADS: &[&str] = &[
 /// A run in a stage has the GPUs of the stage, and asks nobody for them.
 pub const GRANTED_GPUS: &str = "REPRO_GRANTED_GPUS";
 
+/// How CUDA numbers GPUs.
+const CUDA_ORDER: &str = "CUDA_DEVICE_ORDER";
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Grant {
@@ -50,6 +53,9 @@ impl Grant {
             variables.extend(names.iter().map(|name| (*name, gpus.join(","))));
             if !gpus.is_empty() {
                 variables.push((GRANTED_GPUS, gpus.join(",")));
+                // GPUs may be named by number, and this says what numbers mean.
+                let order = std::env::var(CUDA_ORDER).ok();
+                variables.extend(order.map(|order| (CUDA_ORDER, order)));
             }
         }
         variables

@@ -52,7 +52,7 @@ impl BuiltIn {
                 read(params).map_or_else(|_| Vec::new(), |p| K::states(&p))
             })),
             on_gpu: match K::PLACE {
-                Place::Cpu => None,
+                Place::Host => None,
                 Place::Device => Some(Arc::new(|params| {
                     read(params).is_ok_and(|p| K::place(&p) == Place::Device)
                 })),

@@ -20,8 +20,8 @@ pub type Outputs = Result<Vec<OutputSpec>, BadPath>;
 /// Where a kind computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// On the CPU.
-    Cpu,
+    /// On the CPU, whatever the run chose.
+    Host,
     /// On the device that the run chose for it ([`device::open`]).
     Device,
 }
@@ -30,7 +30,7 @@ impl Place {
     /// What arithmetic promises there.
     pub const fn numerics(self) -> Numerics {
         match self {
-            Place::Cpu => Numerics::ExactF32,
+            Place::Host => Numerics::ExactF32,
             Place::Device => device::NUMERICS,
         }
     }
@@ -47,7 +47,7 @@ pub trait Kind {
     /// Raised when the bytes of any output may change for the same inputs.
     const REVISION: u32;
     /// Where it computes. What its arithmetic promises follows from that.
-    const PLACE: Place = Place::Cpu;
+    const PLACE: Place = Place::Host;
     /// One sentence.
     const SUMMARY: &'static str;
     /// The guide to the kind, in Markdown: what it computes, the source, an example.

@@ -137,7 +137,7 @@ impl Kind for Prune {
     fn place(params: &Params) -> Place {
         match params.by {
             Criterion::Snip(_) | Criterion::Grasp(_) | Criterion::Synflow(_) => Place::Device,
-            _ => Place::Cpu,
+            _ => Place::Host,
         }
     }
 
